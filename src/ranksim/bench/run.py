@@ -1,0 +1,222 @@
+"""One run of a sweep: a method and a seed, from data to a record on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from torch import Tensor
+
+import ranksim
+from ranksim.bench.benchmarks import load_benchmark, load_vectors
+from ranksim.bench.methods import Method
+from ranksim.data import TextBenchmark
+from ranksim.data.cache import written_whole
+from ranksim.data.text import TokenDataset, encode
+from ranksim.errors import needs
+from ranksim.training.fit import BEST, LAST, DivergedError, Hardware, Limits, Outcome, fit
+from ranksim.training.recipe import Recipe
+
+Record = dict[str, Any]
+STARTED, RECORD, PREDICTIONS = "started.json", "record.json", "predictions.parquet"
+_RECORDED = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which data a sweep trains on, in a form that travels to other processes."""
+
+    benchmark: str
+    options: tuple[tuple[str, Any], ...]
+    shots: str
+    data_dir: Path | None = None
+    glove: Path | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method and a seed, and all that decides the result."""
+
+    method: Method
+    seed: int
+    recipe: Recipe
+    source: Source
+    preset: str
+    hardware: Hardware
+    limits: Limits
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "runs" / self.method.name / f"seed-{self.seed}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.method.name} seed {self.seed}"
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a finished run to stand for this one."""
+        return {
+            "method": self.method.name,
+            "seed": self.seed,
+            "benchmark": self.source.benchmark,
+            **{k: list(v) if isinstance(v, tuple) else v for k, v in self.source.options},
+            "shots": self.source.shots,
+            "preset": self.preset,
+            "precision": self.hardware.precision,
+            "limits": {k: v for k, v in dataclasses.asdict(self.limits).items() if v is not None},
+            "recipe": dataclasses.asdict(self.recipe),
+        }
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a finished run, or ``None``."""
+    try:
+        record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return record
+    except (OSError, ValueError):
+        return None
+
+
+def perform(
+    run: Run, *, progress_bar: bool = False, on_validation: Callable[[int, float], None] | None = None
+) -> Record:
+    """Train a run and write its predictions, then its record; what is finished is read.
+
+    A lock keeps two sweeps that write into one folder from training the same run twice. A
+    training that diverges is recorded as failed, with the reason.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(run.folder / ".lock"):
+        record = read_record(run.folder)
+        if record is not None:
+            return record
+        _start_or_go_on(run)
+        benchmark, datasets, vectors = load_data(run.source, run.recipe)
+        record = {**run.identity(), "status": "done"}
+        try:
+            outcome = fit(
+                datasets,
+                vectors,
+                run.recipe,
+                benchmark.regions(run.source.shots),
+                run.folder,
+                seed=run.seed,
+                ranksim=run.method.ranksim,
+                gm_guard=benchmark.gm_guard,
+                hardware=run.hardware,
+                limits=run.limits,
+                progress_bar=progress_bar,
+                on_validation=on_validation,
+            )
+        except DivergedError as error:
+            record |= {"status": "failed", "error": str(error)}
+        else:
+            _write_predictions(run.folder / PREDICTIONS, benchmark, run.source.shots, outcome)
+            record |= {
+                "metrics": {"val": outcome.val, "test": outcome.test},
+                "epochs": outcome.epochs,
+                "best_epoch": outcome.best_epoch,
+                "steps": outcome.steps,
+                "seconds": round(outcome.seconds, 2),
+            }
+        record |= {"data": benchmark.facts, "threads": torch.get_num_threads(), **provenance()}
+        with written_whole(run.folder / RECORD) as aside:
+            aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (run.folder / LAST).unlink(missing_ok=True)
+        return record
+
+
+def _start_or_go_on(run: Run) -> None:
+    """Keep the checkpoint of an interrupted run only if it was this very run."""
+    note = run.folder / STARTED
+    identity = json.dumps(run.identity(), indent=1)
+    if not note.is_file() or note.read_text(encoding="utf-8") != identity:
+        for name in (BEST, LAST):
+            (run.folder / name).unlink(missing_ok=True)
+        with written_whole(note) as aside:
+            aside.write_text(identity, encoding="utf-8")
+
+
+def load_data(
+    source: Source, recipe: Recipe
+) -> tuple[TextBenchmark, tuple[TokenDataset, TokenDataset, TokenDataset], Tensor]:
+    """The benchmark, its parts as word indices, and the word vectors; read once a process."""
+    return _load_data(source, recipe.vectors, recipe.max_tokens)
+
+
+@lru_cache(maxsize=2)
+def _load_data(source: Source, vectors: str, max_tokens: int) -> Any:
+    benchmark = load_benchmark(source.benchmark, dict(source.options), source.data_dir)
+    table = load_vectors(vectors, source.glove, source.data_dir)
+    datasets, rows = encode(benchmark.parts, table, max_tokens=max_tokens)
+    return benchmark, tuple(datasets), rows
+
+
+def _write_predictions(
+    path: Path, benchmark: TextBenchmark, shots: str, outcome: Outcome
+) -> None:
+    """One row a test sample: its position, label, prediction and region."""
+    pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
+    labels = benchmark.test.labels[outcome.rows]
+    regions = benchmark.regions(shots)
+    table = pyarrow.table(
+        {
+            "index": outcome.rows,
+            "label": labels,
+            "prediction": outcome.prediction,
+            "region": [regions.names[k] for k in regions.bins.index(labels)],
+            "zero_shot": regions.masks(labels)["zero"],
+        }
+    )
+    with written_whole(path) as aside:
+        parquet.write_table(table, aside)
+
+
+@cache
+def provenance() -> Record:
+    """Versions, commit and machine, without anything that names a user."""
+    return {
+        "versions": {
+            "ranksim": ranksim.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _RECORDED},
+        },
+        "commit": _commit(),
+        "machine": {"system": platform.system(), "processor": _processor()},
+    }
+
+
+def _commit() -> str | None:
+    """The commit of a checkout that ranksim runs from, ``-dirty`` with changes in ``src``."""
+    root = Path(__file__).resolve().parents[3]
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+
+    def ask(*words: str) -> str:
+        told = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True)
+        return told.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    return f"{commit}-dirty" if commit and ask("status", "--porcelain", "src") else commit or None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,125 @@
+"""Records to a summary: means over seeds, and paired differences with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ranksim.bench.methods import SUFFIX
+from ranksim.bench.published import published_table
+from ranksim.errors import needs
+from ranksim.metrics import METRICS, REGIONS
+
+Record = dict[str, Any]
+
+
+def summarise(records: Sequence[Record], benchmark: str) -> list[dict[str, Any]]:
+    """One entry a method: test scores over seeds, published figures, the effect of RankSim.
+
+    Per region and metric ``mean``, ``sd`` (over seeds, n − 1) and ``n`` (seeds that have the
+    score). ``versus`` compares a method with RankSim to the same method without it, seed by seed.
+    """
+    done = [record for record in records if record["status"] == "done"]
+    rows = []
+    for name in dict.fromkeys(record["method"] for record in records):
+        own = _by_seed(done, name)
+        row: dict[str, Any] = {
+            "method": name,
+            "seeds": sorted(own),
+            "failed": sum(r["method"] == name and r["status"] != "done" for r in records),
+            "test": _each_score(lambda m, r, own=own: _spread(_values(own.values(), r, m))),
+            "val": _each_score(lambda m, r, own=own: _spread(_values(own.values(), r, m, "val"))),
+            "seconds_median": _median([record["seconds"] for record in own.values()]),
+            "epochs_median": _median([record["epochs"] for record in own.values()]),
+            "published": published_table(benchmark).get(name),
+        }
+        if name.endswith(SUFFIX):
+            base = _by_seed(done, name.removesuffix(SUFFIX))
+            paired = sorted(set(own) & set(base))
+            row["versus"] = {
+                "method": name.removesuffix(SUFFIX),
+                "seeds": paired,
+                "test": _each_score(
+                    lambda m, r, own=own, base=base, paired=paired: paired_difference(
+                        _values([base[seed] for seed in paired], r, m),
+                        _values([own[seed] for seed in paired], r, m),
+                        larger_is_better=m in ("pearson", "spearman"),
+                    )
+                ),
+            }
+        rows.append(row)
+    return rows
+
+
+def paired_difference(
+    before: Sequence[float | None], after: Sequence[float | None], *, larger_is_better: bool
+) -> dict[str, float | int | None]:
+    r"""Mean difference after − before over pairs, with its 95 % interval.
+
+    .. math::  \bar d \pm t_{0.975, n-1} \, s_d / \sqrt n
+
+    Args:
+        before, after: a score per seed, in the same order of seeds; pairs with a ``None`` are left
+            out.
+        larger_is_better: which direction ``better`` counts.
+
+    Returns:
+        ``mean``, ``low`` and ``high`` (``None`` with fewer than two pairs), ``relative`` (mean
+        over the mean of ``before``), ``better`` (pairs that improved) and ``n``.
+
+    Example:
+        >>> d = paired_difference([1.0, 1.2, 1.1], [0.9, 1.0, 1.0], larger_is_better=False)
+        >>> round(d["mean"], 3), round(d["low"], 3), d["better"], d["n"]
+        (-0.133, -0.277, 3, 3)
+    """
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    n = len(pairs)
+    if n == 0:
+        return {"mean": None, "low": None, "high": None, "relative": None, "better": 0, "n": 0}
+    base, new = np.array(pairs, dtype=float).T
+    change = new - base
+    mean = float(change.mean())
+    half = None
+    if n > 1:
+        t = float(needs("scipy.stats", "bench").t.ppf(0.975, n - 1))
+        half = t * float(change.std(ddof=1)) / math.sqrt(n)
+    return {
+        "mean": mean,
+        "low": None if half is None else mean - half,
+        "high": None if half is None else mean + half,
+        "relative": mean / float(base.mean()) if base.mean() else None,
+        "better": int((change > 0).sum() if larger_is_better else (change < 0).sum()),
+        "n": n,
+    }
+
+
+def _by_seed(records: Iterable[Record], method: str) -> dict[int, Record]:
+    return {record["seed"]: record for record in records if record["method"] == method}
+
+
+def _each_score(score: Any) -> dict[str, dict[str, Any]]:
+    return {
+        region: {metric: score(metric, region) for metric in ("n", *METRICS)} for region in REGIONS
+    }
+
+
+def _values(
+    records: Iterable[Record], region: str, metric: str, part: str = "test"
+) -> list[float | None]:
+    return [record["metrics"][part][region][metric] for record in records]
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, float | int | None]:
+    known = [value for value in values if value is not None]
+    return {
+        "mean": float(np.mean(known)) if known else None,
+        "sd": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        "n": len(known),
+    }
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return float(np.median(values)) if values else None

@@ -1,0 +1,222 @@
+"""A sweep: methods × seeds, side by side, resumable, to one ``results.json``."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from ranksim.bench.run import Record, Run, load_data, perform, provenance, read_record
+from ranksim.bench.summary import summarise
+from ranksim.data.cache import written_whole
+from ranksim.errors import RankSimError, UsageError
+
+RESULTS = "results.json"
+FORMAT = 1
+
+
+class Watcher(Protocol):
+    """What a sweep tells while it runs."""
+
+    def begin(self, finished: int, total: int) -> None: ...
+    def validated(self, run: str, epoch: int, score: float) -> None: ...
+    def finished(self, run: str, record: Record) -> None: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a command, and how to perform them.
+
+    Args:
+        runs: one for each method and seed; they share data, preset and folder.
+        jobs: processes side by side, one thread each.
+        command: the command that asks for this, recorded with the results.
+        progress_bar: Lightning's, for one job.
+    """
+
+    runs: Sequence[Run]
+    jobs: int
+    command: str
+    progress_bar: bool = False
+
+    @property
+    def out(self) -> Path:
+        return self.runs[0].out
+
+
+def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
+    """Perform all runs that are not finished yet, and write ``results.json``.
+
+    Killed at any moment, the same command goes on from the last validation of each run.
+
+    Raises:
+        UsageError: the folder holds runs that were made with other settings.
+        RankSimError: a run failed for a reason other than divergence.
+    """
+    _refuse_other_settings(plan.runs)
+    finished = {run.name: record for run in plan.runs if (record := read_record(run.folder))}
+    todo = [run for run in plan.runs if run.name not in finished]
+    for run in {run.recipe.vectors: run for run in todo}.values():
+        load_data(run.source, run.recipe)  # one process downloads and fills the caches
+    watcher.begin(len(finished), len(plan.runs))
+    performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
+    for run, record in performed(plan, todo, watcher):
+        watcher.finished(run.name, record)
+        write_results(plan)
+    return write_results(plan)
+
+
+def write_results(plan: Plan) -> dict[str, Any]:
+    """All finished runs of the folder and their summary, as ``results.json``."""
+    records = [
+        record
+        for folder in sorted((plan.out / "runs").glob("*/seed-*"))
+        if (record := read_record(folder))
+    ]
+    order = list(dict.fromkeys([run.method.name for run in plan.runs]))
+    order += sorted({record["method"] for record in records} - set(order))
+    records.sort(key=lambda record: (order.index(record["method"]), record["seed"]))
+    first = plan.runs[0]
+    results = {
+        "format": FORMAT,
+        "benchmark": first.source.benchmark,
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in first.source.options},
+        "preset": first.preset,
+        "shots": first.source.shots,
+        "command": plan.command,
+        **provenance(),
+        "runs": records,
+        "summary": summarise(records, first.source.benchmark),
+    }
+    with written_whole(plan.out / RESULTS) as aside:
+        aside.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return results
+
+
+def _refuse_other_settings(runs: Sequence[Run]) -> None:
+    for run in runs:
+        record = read_record(run.folder)
+        if record is None:
+            continue
+        for name, value in _flat(json.loads(json.dumps(run.identity()))).items():
+            there = _flat({key: record.get(key) for key in run.identity()}).get(name)
+            if there != value:
+                raise UsageError(
+                    f"{run.out} holds {run.name} made with {name} {there!r}, now {value!r}: "
+                    "give another folder with --out."
+                )
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _one_by_one(
+    plan: Plan, runs: Sequence[Run], watcher: Watcher
+) -> Iterator[tuple[Run, Record]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as side by side, so that the number of jobs changes no result
+    try:
+        for run in runs:
+            yield (
+                run,
+                perform(
+                    run,
+                    progress_bar=plan.progress_bar,
+                    on_validation=_Told(run.name, watcher.validated),
+                ),
+            )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _side_by_side(
+    plan: Plan, runs: Sequence[Run], watcher: Watcher
+) -> Iterator[tuple[Run, Record]]:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        news = manager.Queue()
+        pool = ProcessPoolExecutor(min(plan.jobs, len(runs)), context, initializer=_settle)
+        try:
+            waiting = {pool.submit(_perform_and_tell, run, news): run for run in runs}
+            while waiting:
+                ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                _pass_on(news, watcher)
+                for future in ended:
+                    yield waiting.pop(future), _result(future)
+        except BrokenProcessPool as error:
+            raise RankSimError(
+                "A run's process was killed, perhaps for lack of memory: the same command goes on "
+                "where it stopped, with fewer --jobs if need be."
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                if process.name.startswith("SpawnProcess"):
+                    process.terminate()
+
+
+def _result(future: Future[Record]) -> Record:
+    return future.result()
+
+
+def _perform_and_tell(run: Run, news: Any) -> Record:
+    return perform(run, on_validation=_Told(run.name, _Sender(news)))
+
+
+class _Told:
+    """A run's validations, with its name; travels to other processes."""
+
+    def __init__(self, name: str, tell: Callable[[str, int, float], None]) -> None:
+        self.name, self.tell = name, tell
+
+    def __call__(self, epoch: int, score: float) -> None:
+        self.tell(self.name, epoch, score)
+
+
+class _Sender:
+    """Puts what it is called with into a queue."""
+
+    def __init__(self, news: Any) -> None:
+        self.news = news
+
+    def __call__(self, *message: Any) -> None:
+        self.news.put(message)
+
+
+def _pass_on(news: Any, watcher: Watcher) -> None:
+    while True:
+        try:
+            watcher.validated(*news.get_nowait())
+        except queue.Empty:
+            return
+
+
+def _settle() -> None:
+    """In a worker: one thread, and no life beyond that of the sweep."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def leave_with_parent() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()

@@ -1,0 +1,34 @@
+"""The command line: it parses and hands on."""
+
+from __future__ import annotations
+
+import sys
+
+from ranksim.errors import MissingExtraError, RankSimError, UsageError, needs
+
+
+def main() -> None:
+    """``ranksim``: exit code 0 when done, 1 for an error of data or training, 2 for one of usage.
+
+    130 after Ctrl-C.
+    """
+    try:
+        needs("typer", "bench")
+        from ranksim.cli.app import app
+
+        app()
+    except UsageError as error:
+        _leave(str(error), 2)
+    except (MissingExtraError, RankSimError) as error:
+        _leave(str(error), 1)
+    except KeyboardInterrupt:
+        _leave("Stopped; the same command goes on where it stopped.", 130)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _leave(f"{error.filename}: {error.strerror}; nothing was written there.", 1)
+
+
+def _leave(sentence: str, code: int) -> None:
+    print(f"Error: {sentence}", file=sys.stderr)
+    raise SystemExit(code)

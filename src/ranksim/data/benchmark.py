@@ -1,0 +1,55 @@
+"""What a benchmark is: three parts, label bins, and the regions its tables use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ranksim.balance import LabelBins
+from ranksim.data.text import TextSamples
+from ranksim.metrics.regions import Regions
+
+
+@dataclass(frozen=True)
+class TextBenchmark:
+    """A data set of texts with a real label, split and ready to be trained on.
+
+    Args:
+        name: its name on the command line.
+        train, val, test: the parts.
+        bins: label bins that regions are counted over.
+        shot_lists: published bins of the many- and medium-shot region, if there are any.
+        gm_guard: stands in for zero errors in the geometric mean.
+        facts: what identifies the data in results (split, checksums, domains).
+    """
+
+    name: str
+    train: TextSamples
+    val: TextSamples
+    test: TextSamples
+    bins: LabelBins
+    shot_lists: dict[str, frozenset[int]] | None = None
+    gm_guard: float = 0.0
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[TextSamples, TextSamples, TextSamples]:
+        return self.train, self.val, self.test
+
+    def regions(self, shots: str) -> Regions:
+        """Regions by ``"rule"`` (training counts) or by the ``"published"`` list."""
+        training: np.ndarray = self.train.labels
+        if shots == "published" and self.shot_lists is not None:
+            return Regions.by_list(self.bins, training, **self.shot_lists)
+        return Regions.by_rule(self.bins, training)
+
+
+def data_folders(data_dir: Path | None) -> Iterator[Path]:
+    """Where data may lie: the named folder alone, else the one in ``RANKSIM_DATA``."""
+    named = data_dir or os.environ.get("RANKSIM_DATA")
+    if named:
+        yield Path(named).expanduser()

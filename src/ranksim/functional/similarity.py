@@ -1,0 +1,90 @@
+"""Similarities: cosine between features, and several between labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+LabelSimilarityName = Literal["neg_l1", "neg_l2", "cosine"]
+LabelSimilarity = LabelSimilarityName | Callable[[Tensor], Tensor]
+LABEL_SIMILARITIES: tuple[str, ...] = get_args(LabelSimilarityName)
+
+# Equal samples must tie, in whatever order a matrix product adds up: similarities are rounded to
+# a grid far above the noise of float64 (1e-16) and far below any difference that means something.
+_GRID = 2.0**40
+
+
+def unit_rows(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows divided by their length: ``(M, D) -> (M, D), (M, 1)``; a zero row stays zero."""
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / norm.masked_fill(norm == 0, 1.0), norm
+
+
+def cosine_similarity(unit: Tensor) -> Tensor:
+    """Cosine similarities ``(M, M)`` of unit rows ``(M, D)``, equal samples exactly equal."""
+    similarity = unit @ unit.T
+    if similarity.dtype == torch.float64:
+        similarity = similarity.mul_(_GRID).round_().div_(_GRID)
+    return similarity
+
+
+def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor:
+    r"""Pairwise label similarities; larger means closer.
+
+    ``neg_l1``: :math:`-\sum_k |y_{ik} - y_{jk}|`; ``neg_l2``: :math:`-\lVert y_i - y_j \rVert_2`;
+    ``cosine``: :math:`\langle y_i, y_j \rangle / (\lVert y_i \rVert \lVert y_j \rVert)`; or any
+    callable from labels ``(M, K)`` to similarities ``(M, M)``.
+
+    Args:
+        labels: shape ``(M, K)``, real or integer.
+        kind: one of the names above, or a callable.
+
+    Returns:
+        Similarities of shape ``(M, M)``.
+
+    Raises:
+        ValueError: unknown name, or a callable whose result is not ``(M, M)``.
+
+    Example:
+        >>> label_similarity(torch.tensor([[19], [20], [23]]))
+        tensor([[-0., -1., -4.],
+                [-1., -0., -3.],
+                [-4., -3., -0.]], dtype=torch.float64)
+    """
+    if callable(kind):
+        similarity = kind(labels)
+        size = labels.shape[0]
+        if not isinstance(similarity, Tensor) or similarity.shape != (size, size):
+            got = tuple(similarity.shape) if isinstance(similarity, Tensor) else type(similarity)
+            raise ValueError(
+                f"label_similarity must return a tensor of shape {(size, size)} for labels of "
+                f"shape {tuple(labels.shape)}, got {got}"
+            )
+        return similarity.detach()
+    check_label_similarity(kind)
+    labels = labels.detach().to(working_dtype(labels.device))
+    if kind == "cosine":
+        return cosine_similarity(unit_rows(labels)[0])
+    if labels.shape[1] == 1:
+        return -(labels - labels.T).abs()
+    difference = labels.unsqueeze(0) - labels.unsqueeze(1)
+    if kind == "neg_l1":
+        return -difference.abs().sum(dim=-1)
+    return -torch.linalg.vector_norm(difference, dim=-1)
+
+
+def check_label_similarity(kind: object) -> None:
+    """Refuse a label similarity that is neither a known name nor a callable."""
+    if not callable(kind) and kind not in LABEL_SIMILARITIES:
+        raise ValueError(
+            f"label_similarity must be one of {', '.join(LABEL_SIMILARITIES)} or a callable, "
+            f"got {kind!r}"
+        )
+
+
+def working_dtype(device: torch.device) -> torch.dtype:
+    """float64 wherever the device has it: a rank jumps where two similarities cross."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -1,0 +1,75 @@
+"""RankSim as a module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ranksim.functional import ranksim_loss
+from ranksim.functional.ranking import Ties
+from ranksim.functional.ranksim import Reduction, check_arguments
+from ranksim.functional.similarity import LabelSimilarity
+
+
+class RankSimLoss(nn.Module):
+    """Ranking-similarity regularisation, to be added to any regression loss.
+
+    Arguments, value, gradient, shapes and errors are those of
+    :func:`ranksim.functional.ranksim_loss`, to which this hands on.
+
+    Example:
+        >>> criterion = RankSimLoss(gamma=100.0, lambda_=2.0)
+        >>> features = torch.randn(8, 4, requires_grad=True)
+        >>> ages = torch.tensor([21, 22, 22, 25, 31, 40, 68, 80])
+        >>> loss = (features.sum(1) - ages).abs().mean() + criterion(features, ages)
+        >>> loss.backward()
+        >>> features.grad.shape
+        torch.Size([8, 4])
+
+    Source: Gong, Mori, Tung (ICML 2022), equations 2 to 7.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 100.0,
+        lambda_: float = 2.0,
+        *,
+        strength: float = 1.0,
+        ties: Ties = "min",
+        unique_labels: bool | float = True,
+        reduction: Reduction = "sum",
+        label_similarity: LabelSimilarity = "neg_l1",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_arguments(gamma, lambda_, strength, ties, unique_labels, reduction, label_similarity)
+        self.gamma = gamma
+        self.lambda_ = lambda_
+        self.strength = strength
+        self.ties: Ties = ties
+        self.unique_labels = unique_labels
+        self.reduction: Reduction = reduction
+        self.label_similarity: LabelSimilarity = label_similarity
+        self.generator = generator
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Loss of features ``(N, ...)`` and labels ``(N,)``, ``(N, 1)`` or ``(N, K)``."""
+        return ranksim_loss(
+            features,
+            labels,
+            self.gamma,
+            self.lambda_,
+            strength=self.strength,
+            ties=self.ties,
+            unique_labels=self.unique_labels,
+            reduction=self.reduction,
+            label_similarity=self.label_similarity,
+            generator=self.generator,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"gamma={self.gamma}, lambda_={self.lambda_}, strength={self.strength}, "
+            f"ties={self.ties!r}, unique_labels={self.unique_labels}, "
+            f"reduction={self.reduction!r}, label_similarity={self.label_similarity!r}"
+        )

@@ -1,0 +1,74 @@
+"""Many-, medium-, few- and zero-shot regions of the label axis."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ranksim.balance.bins import LabelBins
+
+REGIONS = ("all", "many", "medium", "few", "zero")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Which region each label bin belongs to.
+
+    By the training count n of the label's bin: many n > 100, medium 20..100, few < 20; zero-shot
+    is n = 0, a part of few that is reported on its own too. A published list may say otherwise for
+    the first three.
+
+    Args:
+        bins: bins along the label axis, K of them.
+        counts: training samples in each bin, shape ``(K,)``.
+        names: ``"many"``, ``"medium"`` or ``"few"`` for each bin, K of them.
+
+    Example:
+        >>> bins = LabelBins.uniform(0.0, 3.0, 3)
+        >>> regions = Regions.by_rule(bins, [0.5] * 101 + [1.5] * 100)
+        >>> regions.names
+        ('many', 'medium', 'few')
+        >>> {name: mask.tolist() for name, mask in regions.masks([0.1, 2.9]).items()}["zero"]
+        [False, True]
+
+    Source: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 4.1.
+    """
+
+    bins: LabelBins
+    counts: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @classmethod
+    def by_rule(
+        cls, bins: LabelBins, training: ArrayLike, *, many: int = 100, few: int = 20
+    ) -> Regions:
+        """Regions by count: more than ``many``, fewer than ``few``, medium between."""
+        counts = bins.counts(training)
+        names = ["many" if n > many else "few" if n < few else "medium" for n in counts]
+        return cls(bins, counts, tuple(names))
+
+    @classmethod
+    def by_list(
+        cls,
+        bins: LabelBins,
+        training: ArrayLike,
+        *,
+        many: Collection[int],
+        medium: Collection[int],
+    ) -> Regions:
+        """Regions by a published list of bins; what it does not name is few-shot."""
+        names = [
+            "many" if k in many else "medium" if k in medium else "few" for k in range(len(bins))
+        ]
+        return cls(bins, bins.counts(training), tuple(names))
+
+    def masks(self, labels: ArrayLike) -> dict[str, NDArray[np.bool_]]:
+        """For each region, which of the labels ``(N,)`` lie in it."""
+        index = self.bins.index(labels)
+        names = np.asarray(self.names)[index]
+        masks = {"all": np.ones(len(index), dtype=bool)}
+        masks |= {name: names == name for name in ("many", "medium", "few")}
+        return masks | {"zero": self.counts[index] == 0}

@@ -1,0 +1,100 @@
+"""Region-wise regression metrics that merge over batches and devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ranksim.errors import needs
+from ranksim.functional.similarity import working_dtype
+from ranksim.metrics.regions import REGIONS, Regions
+from ranksim.metrics.scores import Scores, regression_scores
+
+torchmetrics = needs("torchmetrics", "bench")
+
+
+class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
+    """All scores of :func:`regression_scores` for every region, as one ``torchmetrics.Metric``.
+
+    Predictions and targets are kept in float64 until ``compute``, so that the result is that of the
+    union of all batches and devices, whatever their sizes; Spearman needs them all in any case.
+
+    Args:
+        regions: the regions of the label axis.
+        gm_guard: see :func:`regression_scores`.
+
+    Returns (compute):
+        ``{region: {metric: float or None}}`` for all, many, medium, few and zero.
+
+    Example:
+        >>> import torch
+        >>> from ranksim.balance import LabelBins
+        >>> regions = Regions.by_rule(LabelBins.uniform(0, 2, 2), [0.5] * 200)
+        >>> metrics = RegionMetrics(regions)
+        >>> metrics.update(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.5]))
+        >>> scores = metrics.compute()
+        >>> scores["zero"]["mae"], scores["medium"]["mae"], scores["medium"]["n"]
+        (0.5, None, 0)
+    """
+
+    full_state_update = False
+    higher_is_better = None
+    is_differentiable = False
+
+    def __init__(self, regions: Regions, *, gm_guard: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.regions = regions
+        self.gm_guard = gm_guard
+        for name in ("prediction", "target", "index"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, prediction: Tensor, target: Tensor, index: Tensor | None = None) -> None:
+        """Add predictions ``(N,)`` and targets ``(N,)``.
+
+        ``index`` (N,) holds each sample's position in its data set; a sample that comes twice,
+        as distributed samplers pad uneven shards, then counts once. Give it always or never.
+        """
+        if prediction.shape != target.shape or prediction.ndim != 1:
+            raise ValueError(
+                "prediction and target must both have shape (N,), got "
+                f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+            )
+        dtype = working_dtype(prediction.device)
+        self.prediction.append(prediction.detach().to(dtype))
+        self.target.append(target.detach().to(dtype))
+        if index is not None:
+            self.index.append(index.detach())
+
+    def samples(self) -> tuple[np.ndarray, Tensor, Tensor]:
+        """Positions, predictions and targets so far, in the order of the data set."""
+        prediction, target = _joined(self.prediction), _joined(self.target)
+        index = _joined(self.index).long().numpy()
+        if len(index) == 0:
+            return np.arange(len(target)), prediction, target
+        if len(index) != len(target):
+            raise ValueError("give index with every update or with none")
+        positions, first = np.unique(index, return_index=True)
+        chosen = torch.from_numpy(first)
+        return positions, prediction[chosen], target[chosen]
+
+    def compute(self) -> dict[str, Scores]:
+        """Scores of every region."""
+        _, prediction, target = self.samples()
+        masks = self.regions.masks(target.numpy())
+        return {
+            name: regression_scores(
+                prediction[torch.from_numpy(masks[name])],
+                target[torch.from_numpy(masks[name])],
+                gm_guard=self.gm_guard,
+            )
+            for name in REGIONS
+        }
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    """A list state is a tensor after it was synchronised over devices."""
+    parts = [state] if isinstance(state, Tensor) else list(state)
+    return torch.cat(parts).cpu() if parts else torch.empty(0, dtype=torch.float64)

@@ -1,0 +1,87 @@
+"""Progress of a sweep in the terminal: the whole, and each run that is under way."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from ranksim.report.table import SHOWN
+
+
+class SweepProgress:
+    """A :class:`ranksim.bench.sweep.Watcher` that draws; plain lines where there is no terminal.
+
+    Args:
+        console: where to draw.
+        live: redraw in place; off where another bar is drawn or output goes to a file.
+    """
+
+    def __init__(self, console: Console, *, live: bool) -> None:
+        self.console = console
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not live,
+        )
+        self.whole: TaskID | None = None
+        self.rows: dict[str, TaskID] = {}
+        self.best: dict[str, float] = {}
+        self.since = time.monotonic()
+        self.begun = 0
+
+    def __enter__(self) -> SweepProgress:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def begin(self, finished: int, total: int) -> None:
+        self.since, self.begun = time.monotonic(), finished
+        self.total, self.done = total, finished
+        self.whole = self.progress.add_task("runs", total=total, completed=finished, note="")
+        if finished:
+            self.console.print(f"{finished} of {total} runs were finished before.", style="dim")
+
+    def validated(self, run: str, epoch: int, score: float) -> None:
+        self.best[run] = min(score, self.best.get(run, score))
+        note = f"epoch {epoch}, validation MSE {score:.3f}, best {self.best[run]:.3f}"
+        if run not in self.rows:
+            self.rows[run] = self.progress.add_task(f"  {run}", total=None, note="")
+        self.progress.update(self.rows[run], note=note, completed=epoch)
+
+    def finished(self, run: str, record: dict[str, Any]) -> None:
+        self.done += 1
+        if run in self.rows:
+            self.progress.remove_task(self.rows.pop(run))
+        if self.whole is not None:
+            each = (time.monotonic() - self.since) / (self.done - self.begun)
+            left = each * (self.total - self.done)
+            note = f"about {left / 60:.0f} min left" if self.done < self.total else ""
+            self.progress.update(self.whole, completed=self.done, note=note)
+        if record["status"] == "failed":
+            self.console.print(f"{self.done}/{self.total} {run}: [red]{record['error']}[/]")
+            return
+        scores = record["metrics"]["test"]["all"]
+        figures = ", ".join(
+            f"{title} {scores[name]:.{digits}f}"
+            for name, (title, digits) in SHOWN.items()
+            if scores[name] is not None
+        )
+        self.console.print(
+            f"{self.done}/{self.total} {run}: {figures} after {record['epochs']} epochs, "
+            f"{record['seconds']:.0f} s",
+            highlight=False,
+        )

@@ -1,0 +1,1 @@
+"""Training by Lightning: recipes, the module, one run. Needs the extra ``bench``."""
