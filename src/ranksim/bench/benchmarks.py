@@ -29,6 +29,4 @@ def load_vectors(name: str, glove: Path | None, data_dir: Path | None) -> WordVe
         places = [folder / "glove" / GLOVE_840B for folder in folders]
         found = [place for place in places if place.is_file()]
         return GloveFile(glove or (found or places[-1:])[0], 300, lower=False)
-    raise UsageError(
-        f"Recipe field vectors must be glove-6b-50d or glove-840b-300d, got {name!r}."
-    )
+    raise UsageError(f"Recipe field vectors must be glove-6b-50d or glove-840b-300d, got {name!r}.")

@@ -60,8 +60,7 @@ def bench(request: BenchRequest) -> dict[str, Any]:
     methods, seeds = parse_methods(request.methods), parse_seeds(request.seeds)
     changes = dict(parse_change(text) for text in request.changes)
     recipes = {
-        method: recipe_for(request.benchmark, request.preset, method, changes)
-        for method in methods
+        method: recipe_for(request.benchmark, request.preset, method, changes) for method in methods
     }
 
     # only now what takes seconds to import

@@ -33,9 +33,7 @@ def recipe_for(
     """
     presets = _tables()[benchmark]
     if preset not in presets:
-        raise UsageError(
-            f"{benchmark} has no preset {preset!r}: choose from {', '.join(presets)}."
-        )
+        raise UsageError(f"{benchmark} has no preset {preset!r}: choose from {', '.join(presets)}.")
     common = dict(presets[preset])
     with_ranksim = common.pop("ranksim", {})
     return Recipe.from_table(

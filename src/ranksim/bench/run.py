@@ -90,7 +90,10 @@ def read_record(folder: Path) -> Record | None:
 
 
 def perform(
-    run: Run, *, progress_bar: bool = False, on_validation: Callable[[int, float], None] | None = None
+    run: Run,
+    *,
+    progress_bar: bool = False,
+    on_validation: Callable[[int, float], None] | None = None,
 ) -> Record:
     """Train a run and write its predictions, then its record; what is finished is read.
 
@@ -164,9 +167,7 @@ def _load_data(source: Source, vectors: str, max_tokens: int) -> Any:
     return benchmark, tuple(datasets), rows
 
 
-def _write_predictions(
-    path: Path, benchmark: TextBenchmark, shots: str, outcome: Outcome
-) -> None:
+def _write_predictions(path: Path, benchmark: TextBenchmark, shots: str, outcome: Outcome) -> None:
     """One row a test sample: its position, label, prediction and region."""
     pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
     labels = benchmark.test.labels[outcome.rows]

@@ -128,9 +128,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _one_by_one(
-    plan: Plan, runs: Sequence[Run], watcher: Watcher
-) -> Iterator[tuple[Run, Record]]:
+def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[tuple[Run, Record]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as side by side, so that the number of jobs changes no result
     try:

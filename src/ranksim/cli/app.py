@@ -23,7 +23,9 @@ app.add_typer(bench_app, name="bench")
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Folder that holds the data. Default: RANKSIM_DATA, then a verified download."),
+    typer.Option(
+        help="Folder that holds the data. Default: RANKSIM_DATA, then a verified download."
+    ),
 ]
 Methods = Annotated[str, typer.Option(help="Names of published methods, parted by commas.")]
 Seeds = Annotated[str, typer.Option(help="A number K (seeds 0 to K − 1), or seeds: 3,5,8.")]
@@ -154,9 +156,7 @@ def bench_sentiment_dir(
 
 
 @app.command()
-def demo(
-    out: Out = Path("runs/demo"), jobs: Jobs = 2, data_dir: DataDir = None
-) -> None:
+def demo(out: Out = Path("runs/demo"), jobs: Jobs = 2, data_dir: DataDir = None) -> None:
     """Train with and without RankSim on rare feelings, and explain what is seen (minutes)."""
     from ranksim.bench.command import demo as run_demo
 

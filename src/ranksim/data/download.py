@@ -49,9 +49,12 @@ def _receive(url: str, part: Path, timeout: float) -> None:
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             goes_on = answer.status == http.client.PARTIAL_CONTENT
+            promised = int(answer.headers.get("Content-Length") or 0)
             with part.open("ab" if goes_on else "wb") as file:
                 while chunk := answer.read(_CHUNK):
-                    file.write(chunk)
+                    promised -= file.write(chunk)
+            if promised > 0:  # a read in chunks ends without an error where the line breaks
+                raise ConnectionError(f"{promised} bytes are missing")
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             part.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -14,58 +15,75 @@ SHOWN = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1)}
 
 
 def print_summary(results: dict[str, Any], console: Console) -> None:
-    """One table a metric: mean ± sd, published figure, paired effect of RankSim."""
+    """One table a metric: mean and sd over seeds, published figure, paired effect of RankSim."""
     for metric, (title, digits) in SHOWN.items():
         console.print(_table(results, metric, title, digits))
-    failed = [run for run in results["runs"] if run["status"] == "failed"]
-    for run in failed:
-        console.print(f"[red]failed[/] {run['method']} seed {run['seed']}: {run['error']}")
+    for run in results["runs"]:
+        if run["status"] == "failed":
+            console.print(f"[red]failed[/]: {run['method']} seed {run['seed']}: {run['error']}")
 
 
 def _table(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
     summary = results["summary"]
     regions = [r for r in REGIONS if any(row["test"][r][metric]["n"] for row in summary)]
     better = "higher" if metric == "pearson" else "lower"
-    where = " · ".join(
-        str(results[key] if not isinstance(results[key], list) else ", ".join(results[key]))
-        for key in ("benchmark", "split", "domains", "preset")
-        if key in results
+    table = Table(
+        title=f"{title} on the test set, {better} is better ({_where(results)})",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        padding=(0, 0, 0, 1),
     )
-    table = Table(title=f"{title} on the test set ({better} is better) — {where}", min_width=72)
     table.add_column("method", no_wrap=True)
     for region in regions:
         table.add_column(region, justify="right", no_wrap=True)
     for row in summary:
-        cells = [_spread(row["test"][region][metric], digits) for region in regions]
-        table.add_row(f"[bold]{row['method']}[/] ({len(row['seeds'])})", *cells)
-        if row["published"]:
-            figures = row["published"].get(metric, {})
-            cells = [f"{figures[r]:.{digits}f}" if r in figures else "" for r in regions]
-            table.add_row("  published", *cells, style="dim")
-        if row.get("versus") and row["versus"]["seeds"]:
-            effect = [row["versus"]["test"][region][metric] for region in regions]
-            table.add_row(
-                "  Δ without RankSim",
-                *(_difference(d, digits) for d in effect),
-            )
-            table.add_row("  95 % interval", *(_interval(d, digits) for d in effect))
-            table.add_row("  seeds better", *(f"{d['better']} of {d['n']}" for d in effect))
-        table.add_section()
+        _add_method(table, row, metric, digits, regions)
     return table
 
 
-def _spread(score: dict[str, Any], digits: int) -> str:
-    if score["mean"] is None:
-        return "no data"
-    sd = "" if score["sd"] is None else f" ± {score['sd']:.{digits}f}"
-    return f"{score['mean']:.{digits}f}{sd}"
+def _add_method(
+    table: Table, row: dict[str, Any], metric: str, digits: int, regions: list[str]
+) -> None:
+    scores = [row["test"][region][metric] for region in regions]
+    table.add_row(
+        f"[bold]{row['method']}[/]",
+        *("no data" if s["mean"] is None else f"[bold]{s['mean']:.{digits}f}[/]" for s in scores),
+    )
+    table.add_row(
+        f"  ± over {_count(len(row['seeds']), 'seed')}",
+        *("" if s["sd"] is None else f"{s['sd']:.{digits}f}" for s in scores),
+    )
+    if row["published"]:
+        figures = row["published"].get(metric, {})
+        table.add_row(
+            "  published",
+            *(f"{figures[r]:.{digits}f}" if r in figures else "" for r in regions),
+            style="dim",
+        )
+    if row.get("versus") and row["versus"]["seeds"]:
+        effects = [row["versus"]["test"][region][metric] for region in regions]
+        table.add_row("  by RankSim", *(_difference(e, digits) for e in effects))
+        table.add_row("  95 % interval", *(_interval(e, digits) for e in effects))
+        table.add_row("  seeds better", *(f"{e['better']} of {e['n']}" for e in effects))
+    table.add_section()
 
 
-def _difference(d: dict[str, Any], digits: int) -> str:
-    if d["mean"] is None:
+def _where(results: dict[str, Any]) -> str:
+    named = [results[key] for key in ("benchmark", "split", "domains", "preset") if key in results]
+    return ", ".join("+".join(n) if isinstance(n, list) else n for n in named)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _difference(effect: dict[str, Any], digits: int) -> str:
+    if effect["mean"] is None:
         return ""
-    return f"{d['mean']:+.{digits}f} ({d['relative']:+.1%})"
+    return f"{effect['mean']:+.{digits}f} {effect['relative']:+.0%}"
 
 
-def _interval(d: dict[str, Any], digits: int) -> str:
-    return "" if d["low"] is None else f"{d['low']:+.{digits}f} … {d['high']:+.{digits}f}"
+def _interval(effect: dict[str, Any], digits: int) -> str:
+    return (
+        "" if effect["low"] is None else f"{effect['low']:+.{digits}f}…{effect['high']:+.{digits}f}"
+    )

@@ -128,7 +128,10 @@ def fit(
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
     stopping = EarlyStopping("val_mse", patience=recipe.patience, min_delta=0.0)
     several = hardware.devices != "1"
+    if several:  # training runs in processes of its own, which are handed the data
+        torch.multiprocessing.set_sharing_strategy("file_system")
     every, checks = recipe.validate_every, limits.epochs or recipe.max_validations
+    loader = _loader(training, recipe.batch_size, _SeededOrder(len(training), seed))
     trainer = L.Trainer(
         accelerator=hardware.accelerator,
         devices=int(hardware.devices) if hardware.devices.isdigit() else hardware.devices,
@@ -136,6 +139,8 @@ def fit(
         precision=hardware.precision,  # type: ignore[arg-type]
         max_epochs=-1 if every else checks,
         max_steps=limits.steps or (every * checks if every else -1),
+        # an epoch longer than the limit would never be validated
+        limit_train_batches=min(limits.steps, len(loader)) if limits.steps else None,
         val_check_interval=every or None,
         check_val_every_n_epoch=None if every else 1,
         gradient_clip_val=recipe.clip,
@@ -151,19 +156,19 @@ def fit(
     resume = folder / LAST
     trainer.fit(
         module,
-        _loader(training, recipe.batch_size, _SeededOrder(len(training), seed)),
+        loader,
         _loader(validation, 100),
         ckpt_path=resume if resume.is_file() else None,
         weights_only=True,
     )
     # read back from disk: with several devices, training ran in other processes
-    if not (folder / BEST).is_file():
+    reached = _read(resume)
+    state = reached["callbacks"][_RunState.__qualname__]
+    if state["best_epoch"] == 0:
         raise DivergedError(
             "Training diverged: no validation MSE was a finite number; lower lr or strength."
         )
     module.load_state_dict(_read(folder / BEST)["state_dict"])
-    reached = _read(resume)
-    state = reached["callbacks"][_RunState.__qualname__]
     judge = L.Trainer(
         accelerator=hardware.accelerator,
         devices=1,

@@ -1,0 +1,75 @@
+"""Fixtures that all tests share: a cache of their own, and small data with the real form."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WORDS = (
+    "the a man woman dog cat plays guitar runs in park eats food small large black white on "
+    "street reads book sings song quickly slowly good bad great awful film product today"
+).split()
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Tests neither read nor fill the user's cache or data folder."""
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("RANKSIM_DATA", raising=False)
+
+
+@pytest.fixture
+def shared_data():
+    """The published splits, where they are at hand."""
+    folder = Path(os.environ.get("RANKSIM_TEST_DATA") or os.environ.get("RANKSIM_DATA") or SHARED)
+    if not (folder / "sts-b-dir").is_dir():
+        pytest.skip("the STS-B-DIR splits are not here: put them into ../shared/data")
+    return folder
+
+
+def sentence(draw: np.random.Generator) -> str:
+    return " ".join(draw.choice(WORDS, size=draw.integers(3, 12)))
+
+
+def sts_rows(draw: np.random.Generator, count: int) -> list[str]:
+    """Lines as in the STS-B files; the score can be learned: it grows with shared words."""
+    lines = []
+    for i in range(count):
+        first, second = sentence(draw), sentence(draw)
+        if draw.random() < 0.6:
+            second = " ".join(first.split()[: draw.integers(1, 12)])
+        a, b = set(first.split()), set(second.split())
+        score = 5 * len(a & b) / len(a | b)
+        lines.append(
+            f'{i}\tmain\tMade "up\t2012\t{i:04}\tnone\tnone\t{first}\t{second}\t{score:.3f}'
+        )
+    return lines
+
+
+HEADER = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore"
+
+
+@pytest.fixture
+def small_sts(tmp_path, monkeypatch):
+    """A generated data set in the form of STS-B-DIR, its checksums made the expected ones."""
+    from ranksim.data import sts_b_dir
+    from ranksim.data.cache import sha256
+
+    folder = tmp_path / "data"
+    return make_small_sts(folder, monkeypatch, sts_b_dir, sha256)
+
+
+def make_small_sts(folder, monkeypatch, sts_b_dir, sha256):
+    checksums = {}
+    for number, split in enumerate(sts_b_dir.CHECKSUMS):
+        draw = np.random.default_rng(number)
+        checksums[split] = {}
+        for part, count in (("train", 120), ("dev", 60), ("test", 60)):
+            path = folder / "sts-b-dir" / split / f"{part}_new.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join([HEADER, *sts_rows(draw, count)]) + "\n", encoding="utf-8")
+            checksums[split][part] = sha256(path)
+    monkeypatch.setattr(sts_b_dir, "CHECKSUMS", checksums)
+    return folder

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+
+from ranksim.data import TextSamples
+from ranksim.data import text as text_module
+from ranksim.data.text import encode
+from ranksim.data.vectors import GloveFile, PackagedGlove
+from ranksim.errors import DataError
+
+
+class Table:
+    """Word vectors of a few words, counting how often they are asked for."""
+
+    identity, lower, asked = "table", True, 0
+
+    def look_up(self, words):
+        type(self).asked += 1
+        known = [word for word in words if word in ("a", "cat", "sings", "n't", "do", "!")]
+        return known, np.arange(3 * len(known), dtype=np.float32).reshape(-1, 3)
+
+
+@pytest.fixture
+def parts():
+    return [
+        TextSamples((["A cat sings!", "Don't"], ["unheard-of", ""]), np.array([1.0, 2.0])),
+        TextSamples((["cat cat cat cat"], ["a"]), np.array([3.0])),
+    ]
+
+
+def test_words_become_rows_of_the_vectors(parts):
+    (train, other), vectors = encode(parts, Table(), max_tokens=3)
+    assert len(vectors) == 7  # padding, unknown, and a, cat, do, n't, sings; "!" was cut off
+    assert (vectors[0] == 0).all()
+    torch.testing.assert_close(vectors[1], vectors[2:].mean(0))
+    assert train.lengths.tolist() == [[3, 2], [1, 1]]  # an empty text is one unknown word
+    assert train.tokens.tolist() == [[[2, 3, 6], [4, 5, 0]], [[1, 0, 0], [1, 0, 0]]]
+    assert other.tokens.tolist() == [[[3, 3, 3]], [[2, 0, 0]]]
+    assert other.lengths.tolist() == [[3], [1]]
+
+
+def test_a_batch_is_cut_to_its_longest_text(parts):
+    (train, _), _ = encode(parts, Table(), max_tokens=40)
+    batch = train.__getitems__([1])
+    assert batch["tokens"].shape == (2, 1, 2)
+    assert batch["lengths"].tolist() == [[2], [1]]
+    assert batch["label"].tolist() == [2.0]
+    assert batch["index"].tolist() == [1]
+    assert train[0]["tokens"].shape == (2, 1, 4)
+
+
+def test_texts_are_indexed_once(parts, monkeypatch, tmp_path):
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
+    monkeypatch.setattr(Table, "asked", 0)
+    first = encode(parts, Table(), max_tokens=40)
+    again = encode(parts, Table(), max_tokens=40)
+    assert Table.asked == 1
+    for a, b in zip(first[0], again[0], strict=True):
+        assert torch.equal(a.tokens, b.tokens)
+        assert torch.equal(a.lengths, b.lengths)
+    assert torch.equal(first[1], again[1])
+    encode(parts, Table(), max_tokens=2)
+    assert Table.asked == 2  # other settings, another entry
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK no zip", "flip"])
+def test_a_damaged_cache_entry_is_made_again(parts, monkeypatch, tmp_path, damage):
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
+    monkeypatch.setattr(Table, "asked", 0)
+    expected = encode(parts, Table(), max_tokens=40)
+    (path,) = tmp_path.rglob("*.npz")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    path.write_bytes(content if damage == "flip" else damage)
+    got = encode(parts, Table(), max_tokens=40)
+    assert Table.asked == 2
+    assert torch.equal(got[0][0].tokens, expected[0][0].tokens)
+
+
+def test_a_missing_tokeniser_names_the_extra(parts, monkeypatch, tmp_path):
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "nltk", None)
+    with pytest.raises(ImportError, match=r"nltk is not installed: run pip install 'ranksim\[ben"):
+        encode(parts, Table(), max_tokens=40)
+
+
+def test_packaged_glove_gives_the_known_vector():
+    known, rows = PackagedGlove().look_up(["the", "zzzzunknown", "of"])
+    assert known == ["the", "of"]
+    assert rows.shape == (2, 50)
+    np.testing.assert_allclose(rows[0, :3], [0.418, 0.24968, -0.41242])
+
+
+def glove(path, lines):
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_glove_file_may_have_words_with_spaces(tmp_path):
+    path = glove(tmp_path / "g.txt", ["The 1 2 3", ". . . 4 5 6", "cat 7 8 9", "cat 0 0 0"])
+    vectors = GloveFile(path, 3, lower=False)
+    known, rows = vectors.look_up(["cat", ". . .", "the"])
+    assert known == [". . .", "cat"]
+    assert rows.tolist() == [[4, 5, 6], [7, 8, 9]]
+    assert vectors.look_up(["none"])[1].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("cat 1 2", "line 2: expected a word and 3 numbers"), ("cat 1 x 2", "line 2: a value is not")],
+)
+def test_a_wrong_line_is_named(tmp_path, line, message):
+    path = glove(tmp_path / "g.txt", ["the 1 2 3", line])
+    with pytest.raises(DataError, match=message):
+        GloveFile(path, 3, lower=False).look_up(["cat"])
+
+
+def test_a_missing_glove_file_says_where_to_get_it(tmp_path):
+    with pytest.raises(DataError, match=r"are missing: unpack https://nlp.stanford.edu/data/glove"):
+        GloveFile(tmp_path / "none.txt", 300, lower=False)
+
+
+def test_the_tokeniser_is_the_one_it_says():
+    assert text_module.TOKENIZER == "nltk.NLTKWordTokenizer"

@@ -1,0 +1,1 @@
+"""The slow, obvious reference implementations; nothing else may hold one."""
