@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 WORDS = (
-    "the a man woman dog cat plays guitar runs in park eats food small large black white on "
-    "street reads book sings song quickly slowly good bad great awful film product today"
-).split()
+    "the", "a", "man", "woman", "dog", "cat", "plays", "guitar", "runs", "in", "park", "eats",
+    "food", "small", "large", "black", "white", "on", "street", "reads", "book", "sings", "song",
+    "quickly", "slowly", "good", "bad", "great", "awful", "film", "product", "today",
+)  # fmt: skip
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -57,12 +58,7 @@ def small_sts(tmp_path, monkeypatch):
     from ranksim.data import sts_b_dir
     from ranksim.data.cache import sha256
 
-    folder = tmp_path / "data"
-    return make_small_sts(folder, monkeypatch, sts_b_dir, sha256)
-
-
-def make_small_sts(folder, monkeypatch, sts_b_dir, sha256):
-    checksums = {}
+    folder, checksums = tmp_path / "data", {}
     for number, split in enumerate(sts_b_dir.CHECKSUMS):
         draw = np.random.default_rng(number)
         checksums[split] = {}

@@ -1,9 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 import torch
+from tests.oracles import ranksim as oracle
 
 from ranksim.functional import draw_unique, label_similarity, ranksim_loss
-from tests.oracles import ranksim as oracle
 
 TIES = ["min", "average", "ordinal"]
 SIZES = [1, 2, 3, 5, 16, 33, 64, 127, 300]
@@ -273,15 +275,15 @@ def test_saves_one_matrix_of_the_size_of_the_features():
 @pytest.mark.parametrize(
     ("features", "labels", "message"),
     [
-        (torch.zeros(3, 2), torch.zeros(4), r"the same length N, got features \(3, 2\) and labels \(4,\)"),
-        (torch.tensor(1.0), torch.zeros(1), r"shape \(N, \.\.\.\).*got features \(\) and labels \(1,\)"),
-        (torch.zeros(3, 2), torch.zeros(3, 1, 1), r"labels \(N,\), \(N, 1\) or \(N, K\), got features \(3, 2\) and labels \(3, 1, 1\)"),
-        (torch.zeros(3, 2), torch.zeros(3, 0), r"at least one dimension K, got features \(3, 2\) and labels \(3, 0\)"),
+        ((3, 2), (4,), "the same length N, got features (3, 2) and labels (4,)"),
+        ((), (1,), "shape (N, ...) and labels (N,), (N, 1) or (N, K), got features () and labels"),
+        ((3, 2), (3, 1, 1), "or (N, K), got features (3, 2) and labels (3, 1, 1)"),
+        ((3, 2), (3, 0), "at least one dimension K, got features (3, 2) and labels (3, 0)"),
     ],
-)  # fmt: skip
+)
 def test_wrong_shapes_are_named(features, labels, message):
-    with pytest.raises(ValueError, match=message):
-        ranksim_loss(features, labels)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ranksim_loss(torch.zeros(features), torch.zeros(labels))
 
 
 @pytest.mark.parametrize(

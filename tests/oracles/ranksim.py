@@ -43,10 +43,7 @@ def similarities(z):
 
 
 def ranksim(z, label_similarity, gamma, lambda_, ties="min"):
-    """Value per anchor of γ · L_RankSim, and the gradient of their sum, per anchor: (M,), (M, M, D).
-
-    gradient[i] is what anchor i contributes to the gradient of all features.
-    """
+    """γ · L_RankSim per anchor, (M,), and the gradient each anchor contributes, (M, M, D)."""
     z = np.asarray(z, dtype=np.float64)
     m = len(z)
     unit, length, s = similarities(z)

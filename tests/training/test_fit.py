@@ -64,14 +64,14 @@ def test_strength_zero_is_the_method_without_ranksim(tmp_path):
 def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path, stop):
     whole = run(tmp_path / "whole")
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(epoch, score):
         if epoch == stop + 1:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(tmp_path / "killed", on_validation=kill)
     seen = []
     resumed = run(tmp_path / "killed", on_validation=lambda epoch, _: seen.append(epoch))

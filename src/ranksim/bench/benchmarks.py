@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ranksim.data import TextBenchmark, sentiment_dir, sts_b_dir
-from ranksim.data.vectors import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
 from ranksim.data.benchmark import data_folders
 from ranksim.data.cache import cache_dir
+from ranksim.data.vectors import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
 from ranksim.errors import UsageError
 
 _LOADERS = {sts_b_dir.NAME: sts_b_dir.load, sentiment_dir.NAME: sentiment_dir.load}

@@ -46,7 +46,7 @@ class BenchRequest:
         words.append(f"--methods {','.join(method.name for method in methods)}")
         if self.benchmark == "sts-b-dir":
             words.append(f"--preset {self.preset} --shots {self.shots}")
-        given = seeds == list(range(len(seeds))) and str(len(seeds)) or ",".join(map(str, seeds))
+        given = (seeds == list(range(len(seeds))) and str(len(seeds))) or ",".join(map(str, seeds))
         words += [f"--seeds {given}", f"--jobs {self.jobs}"]
         words += [f"--set {change}" for change in self.changes]
         words += [f"--max-steps {self.max_steps}"] if self.max_steps else []
@@ -116,8 +116,3 @@ def parse_seeds(text: str) -> list[int]:
     if "," in text and numbers and min(numbers) >= 0:
         return list(dict.fromkeys(numbers))
     raise UsageError(f"--seeds takes a number above 0 or a list such as 3,5,8, got {text!r}.")
-
-
-def demo(*, out: Path, jobs: int, data_dir: Path | None) -> None:
-    """A short form of sentiment-dir, and what it shows in words."""
-    raise NotImplementedError

@@ -48,8 +48,6 @@ def parse_methods(names: str) -> list[Method]:
         if name in METHODS:
             continue
         known = name in published_table("sts-b-dir")
-        raise UsageError(
-            f"Method {name!r} is {'in the published tables but not built yet' if known else 'unknown'}"
-            f": choose from {', '.join(METHODS)}."
-        )
+        what = "in the published tables but not built yet" if known else "unknown"
+        raise UsageError(f"Method {name!r} is {what}: choose from {', '.join(METHODS)}.")
     return [METHODS[name] for name in wanted]

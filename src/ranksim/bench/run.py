@@ -29,6 +29,7 @@ from ranksim.training.fit import BEST, LAST, DivergedError, Hardware, Limits, Ou
 from ranksim.training.recipe import Recipe
 
 Record = dict[str, Any]
+Loaded = tuple[TextBenchmark, tuple[TokenDataset, TokenDataset, TokenDataset], Tensor]
 STARTED, RECORD, PREDICTIONS = "started.json", "record.json", "predictions.parquet"
 _RECORDED = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
 
@@ -152,19 +153,17 @@ def _start_or_go_on(run: Run) -> None:
             aside.write_text(identity, encoding="utf-8")
 
 
-def load_data(
-    source: Source, recipe: Recipe
-) -> tuple[TextBenchmark, tuple[TokenDataset, TokenDataset, TokenDataset], Tensor]:
+def load_data(source: Source, recipe: Recipe) -> Loaded:
     """The benchmark, its parts as word indices, and the word vectors; read once a process."""
     return _load_data(source, recipe.vectors, recipe.max_tokens)
 
 
 @lru_cache(maxsize=2)
-def _load_data(source: Source, vectors: str, max_tokens: int) -> Any:
+def _load_data(source: Source, vectors: str, max_tokens: int) -> Loaded:
     benchmark = load_benchmark(source.benchmark, dict(source.options), source.data_dir)
     table = load_vectors(vectors, source.glove, source.data_dir)
-    datasets, rows = encode(benchmark.parts, table, max_tokens=max_tokens)
-    return benchmark, tuple(datasets), rows
+    (train, val, test), rows = encode(benchmark.parts, table, max_tokens=max_tokens)
+    return benchmark, (train, val, test), rows
 
 
 def _write_predictions(path: Path, benchmark: TextBenchmark, shots: str, outcome: Outcome) -> None:

@@ -62,8 +62,8 @@ def paired_difference(
     .. math::  \bar d \pm t_{0.975, n-1} \, s_d / \sqrt n
 
     Args:
-        before, after: a score per seed, in the same order of seeds; pairs with a ``None`` are left
-            out.
+        before: a score per seed.
+        after: the same, in the same order of seeds; pairs with a ``None`` are left out.
         larger_is_better: which direction ``better`` counts.
 
     Returns:

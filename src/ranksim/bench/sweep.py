@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import multiprocessing.connection
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ranksim.bench.run import Record, Run, load_data, perform, provenance, read_
 from ranksim.bench.summary import summarise
 from ranksim.data.cache import written_whole
 from ranksim.errors import RankSimError, UsageError
+from ranksim.training.fit import check_hardware
 
 RESULTS = "results.json"
 FORMAT = 1
@@ -64,6 +66,7 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
         UsageError: the folder holds runs that were made with other settings.
         RankSimError: a run failed for a reason other than divergence.
     """
+    check_hardware(plan.runs[0].hardware)
     _refuse_other_settings(plan.runs)
     finished = {run.name: record for run in plan.runs if (record := read_record(run.folder))}
     todo = [run for run in plan.runs if run.name not in finished]
@@ -138,7 +141,7 @@ def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[t
                 perform(
                     run,
                     progress_bar=plan.progress_bar,
-                    on_validation=_Told(run.name, watcher.validated),
+                    on_validation=functools.partial(watcher.validated, run.name),
                 ),
             )
     finally:
@@ -149,66 +152,34 @@ def _side_by_side(
     plan: Plan, runs: Sequence[Run], watcher: Watcher
 ) -> Iterator[tuple[Run, Record]]:
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        news = manager.Queue()
-        pool = ProcessPoolExecutor(min(plan.jobs, len(runs)), context, initializer=_settle)
-        try:
-            waiting = {pool.submit(_perform_and_tell, run, news): run for run in runs}
-            while waiting:
-                ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                _pass_on(news, watcher)
-                for future in ended:
-                    yield waiting.pop(future), _result(future)
-        except BrokenProcessPool as error:
-            raise RankSimError(
-                "A run's process was killed, perhaps for lack of memory: the same command goes on "
-                "where it stopped, with fewer --jobs if need be."
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                if process.name.startswith("SpawnProcess"):
-                    process.terminate()
+    news = context.Queue()
+    workers = min(plan.jobs, len(runs))
+    pool = ProcessPoolExecutor(workers, context, initializer=_settle, initargs=(news,))
+    try:
+        waiting = {pool.submit(_perform_and_tell, run): run for run in runs}
+        while waiting:
+            ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            _pass_on(news, watcher)
+            for future in ended:
+                yield waiting.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise RankSimError(
+            "A run's process was killed, perhaps for lack of memory: the same command goes on "
+            "where it stopped, with fewer --jobs if need be."
+        ) from error
+    finally:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()  # after Ctrl-C or an error, no run goes on unseen
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _result(future: Future[Record]) -> Record:
-    return future.result()
+_news: Any = None  # a worker's way to tell its sweep
 
 
-def _perform_and_tell(run: Run, news: Any) -> Record:
-    return perform(run, on_validation=_Told(run.name, _Sender(news)))
-
-
-class _Told:
-    """A run's validations, with its name; travels to other processes."""
-
-    def __init__(self, name: str, tell: Callable[[str, int, float], None]) -> None:
-        self.name, self.tell = name, tell
-
-    def __call__(self, epoch: int, score: float) -> None:
-        self.tell(self.name, epoch, score)
-
-
-class _Sender:
-    """Puts what it is called with into a queue."""
-
-    def __init__(self, news: Any) -> None:
-        self.news = news
-
-    def __call__(self, *message: Any) -> None:
-        self.news.put(message)
-
-
-def _pass_on(news: Any, watcher: Watcher) -> None:
-    while True:
-        try:
-            watcher.validated(*news.get_nowait())
-        except queue.Empty:
-            return
-
-
-def _settle() -> None:
+def _settle(news: Any) -> None:
     """In a worker: one thread, and no life beyond that of the sweep."""
+    global _news
+    _news = news
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -218,3 +189,15 @@ def _settle() -> None:
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def _perform_and_tell(run: Run) -> Record:
+    return perform(run, on_validation=lambda *told: _news.put((run.name, *told)))
+
+
+def _pass_on(news: Any, watcher: Watcher) -> None:
+    while True:
+        try:
+            watcher.validated(*news.get_nowait())
+        except queue.Empty:
+            return

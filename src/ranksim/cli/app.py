@@ -158,6 +158,6 @@ def bench_sentiment_dir(
 @app.command()
 def demo(out: Out = Path("runs/demo"), jobs: Jobs = 2, data_dir: DataDir = None) -> None:
     """Train with and without RankSim on rare feelings, and explain what is seen (minutes)."""
-    from ranksim.bench.command import demo as run_demo
+    from ranksim.bench.demo import demo as run_demo
 
     run_demo(out=out, jobs=jobs, data_dir=data_dir)

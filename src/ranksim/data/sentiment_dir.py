@@ -79,7 +79,9 @@ def load(
     split = balanced_split(BALANCE.index(samples.labels), cap=CAP, seed=SEED)
     return TextBenchmark(
         NAME,
-        *(samples.take(rows) for rows in split),
+        train=samples.take(split.train),
+        val=samples.take(split.val),
+        test=samples.take(split.test),
         bins=BINS,
         facts={"domains": chosen, "sha256": CHECKSUM, "split_seed": SEED, "cap": CAP},
     )

@@ -96,7 +96,7 @@ def ranksim_loss(
         width = None if unique_labels is True else float(unique_labels)
         chosen = draw_unique(labels, width, generator=generator)
         features, labels = features[chosen], labels[chosen]
-    loss: Tensor = _RankSim.apply(
+    loss: Tensor = _RankSim.apply(  # type: ignore[no-untyped-call]
         features, labels, gamma, lambda_, ties, reduction == "none", label_similarity
     )
     if reduction == "mean":

@@ -73,7 +73,8 @@ def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor
     difference = labels.unsqueeze(0) - labels.unsqueeze(1)
     if kind == "neg_l1":
         return -difference.abs().sum(dim=-1)
-    return -torch.linalg.vector_norm(difference, dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(difference, dim=-1)
+    return -distance
 
 
 def check_label_similarity(kind: object) -> None:

