@@ -22,14 +22,14 @@ def demo(*, out: Path, jobs: int, data_dir: Path | None) -> dict[str, Any]:
     console = Console(highlight=False)
     data = sentiment_dir.load(data_dir=data_dir)
     console.print(
-        f"\n[bold]The data.[/] {len(data.train):,} sentences from tweets and product reviews, each "
-        "rated by\npeople from −4 (very negative) to 4 (very positive). Most feelings are mild; "
-        "the strong ones,\nwhich matter most, are rare:\n"
+        f"\n[bold]The data.[/] {len(data.train):,} sentences from tweets and product reviews, "
+        "each rated by people from −4 (very negative) to 4 (very positive). Most feelings are "
+        "mild; the strong ones, which matter most, are rare:\n"
     )
     console.print(_distribution(data))
     console.print(
         f"\n[bold]The comparison.[/] The same small network, {SEEDS} seeds, {EPOCHS} epochs each: "
-        "plain MSE (vanilla), and\nMSE + RankSim, which asks that sentences with similar ratings "
+        "plain MSE (vanilla), and MSE + RankSim, which asks that sentences with similar ratings "
         "have similar features.\n"
     )
     results = bench(
@@ -47,8 +47,7 @@ def demo(*, out: Path, jobs: int, data_dir: Path | None) -> dict[str, Any]:
     console.print("\n[bold]How to read it.[/] " + reading(results))
     console.print(
         "\n[bold]In earnest:[/] ranksim bench sentiment-dir --seeds 5 --jobs 2\n"
-        "         [bold]or:[/] ranksim bench sts-b-dir --seeds 5 --jobs 2   (beside the published "
-        "table)"
+        "[bold]Beside published figures:[/] ranksim bench sts-b-dir --seeds 5 --jobs 2"
     )
     return results
 
@@ -74,15 +73,15 @@ def reading(results: dict[str, Any]) -> str:
         change = "lowers" if effect["mean"] < 0 else "raises"
         certain = effect["low"] is not None and effect["low"] * effect["high"] > 0
         parts.append(
-            f"RankSim {change} the MSE on {called} by {abs(effect['relative']):.1%}, for the "
-            f"better in {effect['better']} of {effect['n']} seeds; the 95 % interval "
-            + ("leaves no doubt of the sign." if certain else "includes no effect at all.")
+            f"RankSim {change} the MSE on {called} by {abs(effect['relative']):.1%}, better in "
+            f"{effect['better']} of {effect['n']} seeds; the 95 % interval "
+            + ("lies on one side of zero." if certain else "includes zero: no effect is shown.")
         )
     parts.append(
         f"Trainings cut to {EPOCHS} epochs and {SEEDS} seeds show the way, not the size, of an "
         "effect."
     )
-    return "\n".join(parts)
+    return " ".join(parts)
 
 
 def _distribution(data: TextBenchmark) -> Table:

@@ -28,14 +28,17 @@ def _table(results: dict[str, Any], metric: str, title: str, digits: int) -> Tab
     regions = [r for r in REGIONS if any(row["test"][r][metric]["n"] for row in summary)]
     better = "higher" if metric == "pearson" else "lower"
     table = Table(
-        title=f"{title} on the test set, {better} is better ({_where(results)})",
+        title=f"\n{title}, {better} is better: {_where(results)}",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         padding=(0, 0, 0, 1),
     )
-    table.add_column("method", no_wrap=True)
+    table.add_column("method", no_wrap=True, min_width=17)
     for region in regions:
         table.add_column(region, justify="right", no_wrap=True)
+    counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
+    table.add_row("  test samples", *("" if n is None else f"{n:.0f}" for n in counts), style="dim")
+    table.add_section()
     for row in summary:
         _add_method(table, row, metric, digits, regions)
     return table
@@ -62,8 +65,13 @@ def _add_method(
         )
     if row.get("versus") and row["versus"]["seeds"]:
         effects = [row["versus"]["test"][region][metric] for region in regions]
-        table.add_row("  by RankSim", *(_difference(e, digits) for e in effects))
-        table.add_row("  95 % interval", *(_interval(e, digits) for e in effects))
+        for label, key, form in (
+            ("  by RankSim", "mean", f"+.{digits}f"),
+            ("  in per cent", "relative", "+.1%"),
+            ("  95 % from", "low", f"+.{digits}f"),
+            ("  95 % to", "high", f"+.{digits}f"),
+        ):
+            table.add_row(label, *("" if e[key] is None else format(e[key], form) for e in effects))
         table.add_row("  seeds better", *(f"{e['better']} of {e['n']}" for e in effects))
     table.add_section()
 
@@ -75,15 +83,3 @@ def _where(results: dict[str, Any]) -> str:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _difference(effect: dict[str, Any], digits: int) -> str:
-    if effect["mean"] is None:
-        return ""
-    return f"{effect['mean']:+.{digits}f} {effect['relative']:+.0%}"
-
-
-def _interval(effect: dict[str, Any], digits: int) -> str:
-    return (
-        "" if effect["low"] is None else f"{effect['low']:+.{digits}f}…{effect['high']:+.{digits}f}"
-    )

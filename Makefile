@@ -1,0 +1,26 @@
+# make demo and make test are all a newcomer needs; each works on a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check lint clean
+
+demo: .venv/ready  ## create .venv, install, run the demo (about 4 minutes)
+	$(BIN)/ranksim demo
+
+test: .venv/ready  ## create .venv, install, run the test suite
+	$(BIN)/pytest -q
+
+lint: .venv/ready  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test  ## what CI runs
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache

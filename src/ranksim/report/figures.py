@@ -1,0 +1,85 @@
+"""Pictures from results. Needs the extra ``plot`` (matplotlib)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ranksim.errors import needs
+from ranksim.metrics.regions import Regions
+
+COLOURS = {"many": "#4c78a8", "medium": "#f2a541", "few": "#d1495b"}
+_METHODS = {"vanilla": "#9aa5b1", "vanilla+ranksim": "#1b998b"}
+
+
+def region_figure(results: dict[str, Any], regions: Regions) -> Any:
+    """Training samples along the label axis, and test MSE by region with and without RankSim.
+
+    Args:
+        results: the content of ``results.json``; its summary holds both methods.
+        regions: the regions of the benchmark's label axis.
+
+    Returns:
+        A matplotlib figure. Dots are single seeds, bars their means; under each pair the paired
+        difference and its 95 % interval.
+    """
+    plt = needs("matplotlib.pyplot", "plot")
+    with plt.rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "ranksim"}):
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(9, 3.4), width_ratios=(1, 1.25), layout="constrained"
+        )
+        _density(left, regions)
+        _errors(right, results)
+        for axis in (left, right):
+            axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _density(axis: Any, regions: Regions) -> None:
+    edges = regions.bins.edges
+    widths = np.diff(edges)
+    for name, colour in COLOURS.items():
+        chosen = np.array([region == name for region in regions.names])
+        axis.bar(
+            edges[:-1][chosen],
+            regions.counts[chosen],
+            width=widths[chosen],
+            align="edge",
+            color=colour,
+            edgecolor="white",
+            linewidth=0.3,
+            label=f"{name}-shot",
+        )
+    axis.set(xlabel="label", ylabel="training samples in a bin", title="What training sees")
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _errors(axis: Any, results: dict[str, Any]) -> None:
+    rows = {row["method"]: row for row in results["summary"]}
+    shown = [region for region in ("all", "many", "medium", "few") if _mean(rows, region)]
+    effects = rows["vanilla+ranksim"]["versus"]["test"]
+    width = 0.36
+    for side, (method, colour) in zip((-0.5, 0.5), _METHODS.items(), strict=True):
+        runs = [r for r in results["runs"] if r["method"] == method and r["status"] == "done"]
+        places = np.arange(len(shown)) + side * width
+        means = [rows[method]["test"][region]["mse"]["mean"] for region in shown]
+        axis.bar(places, means, width=width * 0.94, color=colour, label=method)
+        for place, region in zip(places, shown, strict=True):
+            values = [run["metrics"]["test"][region]["mse"] for run in runs]
+            axis.plot(np.full(len(values), place), values, ".", color="#222222", markersize=3)
+    labels = []
+    for region in shown:
+        effect = effects[region]["mse"]
+        interval = (
+            "" if effect["low"] is None else f"\n[{effect['low']:+.2f}, {effect['high']:+.2f}]"
+        )
+        labels.append(f"{region}\n{effect['relative']:+.1%}{interval}")
+    axis.set_xticks(np.arange(len(shown)), labels)
+    seeds = effects["all"]["mse"]["n"]
+    axis.set(ylabel="test MSE", title=f"What RankSim changes ({seeds} seeds, 95 % intervals)")
+    axis.legend(frameon=False, fontsize=8)
+
+
+def _mean(rows: dict[str, Any], region: str) -> bool:
+    return all(rows[m]["test"][region]["mse"]["mean"] is not None for m in _METHODS)
