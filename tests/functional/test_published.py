@@ -32,7 +32,7 @@ def test_equals_it_at_an_upstream_gradient_of_one(size):
 
 
 def test_the_published_one_changes_under_a_loss_scaler_and_accumulation_and_ours_does_not():
-    """Deviation 1 of the protocol: 65,536 leaves little of its term, 1/4 makes it far too strong."""
+    """Deviation 1 of the protocol: 65,536 leaves little of its term, 1/4 far too much."""
     base = gradient(published, 64)[1].norm()
     assert gradient(published, 64, 65536.0)[1].norm() / base < 1e-4
     assert gradient(published, 64, 0.25)[1].norm() / base > 3
