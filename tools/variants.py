@@ -1,4 +1,4 @@
-"""Markdown table of sweeps that differ in one setting: validation beside test, mean ± sd over seeds.
+"""Markdown table of sweeps that differ in one setting: validation beside test, mean ± sd.
 
 Usage: ``python tools/variants.py ordinal=results/sts-b-dir/borealis average=...`` (name=folder).
 """

@@ -18,6 +18,10 @@ class UsageError(RankSimError):
     """A command or setting that cannot be carried out as asked."""
 
 
+class StoppedError(RankSimError):
+    """The user stopped a command."""
+
+
 class MissingExtraError(RankSimError, ImportError):
     """An optional part is not installed."""
 

@@ -135,6 +135,31 @@ def test_other_settings_need_another_folder(small_sts, tmp_path):
         bench(request(small_sts, tmp_path, seeds="1", options={"split": "yang"}))
 
 
+def test_a_folder_never_mixes_what_must_not_be_compared(small_sts, tmp_path):
+    """Other methods and seeds of the folder count too, not only those this command asks for."""
+    bench(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
+    for changes in (
+        {"options": {"split": "yang"}},
+        {"changes": ("hidden=9", "strength=0.1")},
+        {"devices": "2"},
+        {"max_epochs": 3},
+    ):
+        for others in ({"methods": "vanilla+ranksim"}, {"methods": "vanilla", "seeds": "7,"}):
+            with pytest.raises(UsageError, match="holds vanilla seed 0 made with"):
+                bench(request(small_sts, tmp_path, **changes, **others))
+
+
+def test_the_recorded_command_gives_the_same_runs(small_sts, tmp_path):
+    content = bench(
+        request(small_sts, tmp_path, methods="vanilla", seeds="7,", changes=(*SMALL, "ties=min"))
+    )
+    assert content["command"] == (
+        "ranksim bench sts-b-dir --split borealis --methods vanilla --preset small "
+        "--shots published --seeds 7, --jobs 1 --set hidden=8 --set strength=0.1 --set ties=min "
+        "--max-epochs 2 --accelerator cpu"
+    )
+
+
 def test_an_interrupted_run_of_other_settings_is_not_gone_on_with(small_sts, tmp_path):
     plain = bench(request(small_sts, tmp_path / "plain", methods="vanilla", seeds="1"))
     out = tmp_path / "out"
@@ -164,7 +189,7 @@ def test_a_run_that_diverges_is_told_and_the_sweep_goes_on(small_sts, tmp_path, 
     assert "Training diverged" in capsys.readouterr().out
 
 
-def test_killed_three_times_it_ends_as_if_it_never_was(small_sts, tmp_path):
+def test_killed_twice_it_ends_as_if_it_never_was(small_sts, tmp_path):
     """kill -9 of the whole sweep while it trains; two jobs give what one gives."""
     bench(request(small_sts, tmp_path / "whole", jobs=1, max_epochs=25))
     words = command(small_sts, tmp_path / "killed", "--max-epochs", "25")
@@ -182,7 +207,7 @@ def test_killed_three_times_it_ends_as_if_it_never_was(small_sts, tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
         process.communicate()
-    assert kills >= 1
+    assert kills == 2
     finish(words)
     whole, killed = results(tmp_path / "whole"), results(tmp_path / "killed")
     assert killed.pop("command") == whole.pop("command").replace("--jobs 1", "--jobs 2")
@@ -210,6 +235,24 @@ def _alive_in_group(group):
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_stops_at_once_and_says_so(small_sts, tmp_path, jobs):
+    words = command(small_sts, tmp_path, "--max-epochs", "5000", "--set", "patience=5000")
+    words[words.index("--jobs") + 1] = jobs
+    process = start(words)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("metrics.csv")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    told, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == "Error: Stopped; the same command goes on where it stopped."
+    assert "Traceback" not in told
+    assert not _alive_in_group(process.pid)
+    assert len(list(tmp_path.rglob("started.json"))) == int(jobs)
 
 
 def test_a_worker_that_dies_is_one_sentence(small_sts, tmp_path, monkeypatch):

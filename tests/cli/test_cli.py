@@ -92,6 +92,10 @@ main()
     [
         (["bench", "sts-b-dir", "--methods", "rrt"], 2, "Method 'rrt' is in the published tables"),
         (["bench", "sts-b-dir", "--seeds", "none"], 2, "--seeds takes a number above 0 or a list"),
+        (["bench", "sts-b-dir", "--seeds", "4294967296,"], 2, "or a list of seeds below 2**32"),
+        (["bench", "sts-b-dir", "--devices", "x", "--data-dir", "DATA"], 2,
+         "Lightning cannot use"),
+        (["bench", "sentiment-dir", "--data-dir", "nowhere"], 1, "nowhere holds no vaderSentiment"),
         (["bench", "sts-b-dir", "--set", "lr"], 2, "--set takes FIELD=VALUE"),
         (["bench", "sts-b-dir", "--set", "rate=1"], 2, "A recipe has no field 'rate'"),
         (["bench", "sts-b-dir", "--data-dir", "nowhere"], 1, "nowhere holds no sts-b-dir/borealis"),

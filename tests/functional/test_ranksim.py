@@ -41,7 +41,7 @@ def relative_error(got, expected):
 @pytest.mark.parametrize("size", SIZES)
 def test_value_and_gradient_equal_the_oracle(size, kind, ties):
     z, y = case(kind, size, seed=1)
-    gamma, lambda_ = 100 * np.pi / 3, 2.0
+    gamma, lambda_ = 100.0, 2.0
     value, gradient = oracle.ranksim(z, oracle.neg_l1(y), gamma, lambda_, ties)
     if len(set(y)) == 1:
         value, gradient = value * 0, gradient * 0
@@ -59,6 +59,36 @@ def test_float32_features_are_ranked_exactly(size):
     got_value, got_gradient = measured(z, y, dtype=torch.float32)
     assert relative_error(got_value, value.sum()) < 1e-6
     assert relative_error(got_gradient, gradient.sum(0)) < 1e-6
+
+
+@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("size", [2, 10, 20, 33, 40])
+def test_ties_after_the_perturbation_are_exact_too(size, ties):
+    """S + λg is rational here: what is equal in fractions must tie, whatever floats make of it."""
+    draw = np.random.default_rng(size)
+    for _ in range(3):
+        z, y = draw.choice([-1, 1], size=(size, 4)), draw.integers(0, 9, size)
+        if len(set(y)) == 1:
+            continue
+        expected = oracle.rational_ranksim(z, y, 100, 2, ties)
+        _, gradient = measured(z, y, gamma=100.0, lambda_=2.0, ties=ties)
+        assert relative_error(gradient, expected) < 1e-12
+
+
+def test_a_float32_label_similarity_is_ranked_like_a_float64_one():
+    z, y = case("random", 33, seed=8)
+    exact = measured(z, y, label_similarity=lambda labels: -(labels - labels.T).abs())
+    rounded = measured(z, y, label_similarity=lambda labels: -(labels - labels.T).abs().float())
+    torch.testing.assert_close(rounded[1], exact[1], rtol=1e-12, atol=1e-14)
+
+
+def test_a_feature_too_small_to_divide_by_counts_as_zero():
+    features = torch.randn(5, 4)
+    features[2] = 1e-42
+    features.requires_grad_()
+    ranksim_loss(features, torch.arange(5)).backward()
+    assert features.grad.isfinite().all()
+    assert (features.grad[2] == 0).all()
 
 
 def test_the_comparison_fails_on_wrong_implementations():
@@ -292,6 +322,8 @@ def test_wrong_shapes_are_named(features, labels, message):
         ({"gamma": -1.0}, "gamma must be a finite number of at least 0, got -1.0"),
         ({"lambda_": 0.0}, "lambda_ must be a finite number above 0, got 0.0"),
         ({"strength": float("nan")}, "strength must be a finite number of at least 0, got nan"),
+        ({"gamma": "1"}, "gamma must be a finite number of at least 0, got '1'"),
+        ({"unique_labels": None}, "unique_labels must be True, False or a bin width above 0"),
         ({"ties": "first"}, "ties must be one of min, average, ordinal, got 'first'"),
         ({"reduction": "max"}, "reduction must be one of sum, mean, none, got 'max'"),
         ({"unique_labels": 0.0}, "unique_labels must be True, False or a bin width above 0"),
@@ -334,6 +366,11 @@ class TestUniqueLabels:
         labels = torch.tensor([0.30, 0.1 * 3, 0.39, 0.40, -0.05], dtype=torch.float32)
         assert len(draw_unique(labels, 0.1)) == 3
         assert len(draw_unique(labels)) >= 4
+
+    def test_numpy_booleans_are_booleans(self):
+        features, labels = torch.randn(6, 4), torch.arange(6) / 10
+        whole = ranksim_loss(features, labels, unique_labels=np.False_)
+        torch.testing.assert_close(ranksim_loss(features, labels, unique_labels=np.True_), whole)
 
     def test_labels_of_several_dimensions(self):
         labels = torch.tensor([[1, 2], [1, 2], [2, 1]])

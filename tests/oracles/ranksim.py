@@ -1,5 +1,7 @@
 """RankSim in plain NumPy float64, written from the equations, one loop a sum."""
 
+from fractions import Fraction
+
 import numpy as np
 
 # equal samples are equal: similarities are compared after rounding away the noise of float64
@@ -54,7 +56,7 @@ def ranksim(z, label_similarity, gamma, lambda_, ties="min"):
         r_y = fast_rank(label_similarity[i], ties) / m
         values[i] = gamma * np.sum((r_z - r_y) ** 2) / m
         g = 2 * gamma / m * (r_z - r_y)
-        moved = fast_rank(s[i] + lambda_ * g, ties) / m
+        moved = fast_rank(np.round(s[i] + lambda_ * g, DECIMALS), ties) / m
         slope = -(r_z - moved) / lambda_
         to_unit = np.zeros_like(z)  # S_ij = ⟨ẑ_i, ẑ_j⟩
         for j in range(m):
@@ -71,3 +73,22 @@ def neg_l1(y):
     """S_ij = −Σ_k |y_ik − y_jk|."""
     y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
     return np.array([[-np.abs(a - b).sum() for b in y] for a in y]).reshape(len(y), len(y))
+
+
+def rational_ranksim(z, y, gamma, lambda_, ties="min"):
+    """The gradient for rows of ±1 whose width is a square, ranks and ties in exact fractions."""
+    m, width = np.shape(z)
+    root = int(np.sqrt(width))
+    unit = np.asarray(z, dtype=np.float64) / root
+    s = [[Fraction(int(np.dot(a, b)), width) for b in z] for a in z]
+    to_unit = np.zeros((m, width))
+    for i in range(m):
+        r_z = [Fraction(r) / m for r in rank(s[i], ties)]
+        r_y = [Fraction(r) / m for r in rank([-abs(int(y[i]) - int(b)) for b in y], ties)]
+        g = [Fraction(2 * gamma, m) * (a - b) for a, b in zip(r_z, r_y, strict=True)]
+        moved = rank([a + lambda_ * b for a, b in zip(s[i], g, strict=True)], ties)
+        for j in range(m):
+            slope = float(-(r_z[j] - Fraction(moved[j]) / m) / lambda_)
+            to_unit[i] += slope * unit[j]
+            to_unit[j] += slope * unit[i]
+    return (to_unit - unit * (to_unit * unit).sum(1, keepdims=True)) / root

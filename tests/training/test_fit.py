@@ -60,26 +60,35 @@ def test_strength_zero_is_the_method_without_ranksim(tmp_path):
     assert same(off, run(tmp_path / "without", ranksim=False))
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
-def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path, stop):
-    whole = run(tmp_path / "whole")
+@pytest.mark.parametrize(("stop", "every"), [(1, 0), (2, 0), (3, 0), (1, 3), (2, 3), (1, 6)])
+def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path, stop, every):
+    """Stopped after an epoch, and in the middle of one (validation every 3 or 6 steps of 4)."""
+    recipe = RECIPE.replaced({"validate_every": every, "max_validations": 4})
+    whole = run(tmp_path / "whole", recipe=recipe)
 
     class KilledError(Exception):
         pass
 
+    seen = []
+
     def kill(epoch, score):
-        if epoch == stop + 1:
+        seen.append(score)
+        if len(seen) == stop + 1:
             raise KilledError
 
     with pytest.raises(KilledError):
-        run(tmp_path / "killed", on_validation=kill)
-    seen = []
-    resumed = run(tmp_path / "killed", on_validation=lambda epoch, _: seen.append(epoch))
-    assert seen == list(range(stop + 1, 5))
+        run(tmp_path / "killed", recipe=recipe, on_validation=kill)
+    (tmp_path / "killed").rename(tmp_path / "moved")
+    again = []
+    resumed = run(
+        tmp_path / "moved", recipe=recipe, on_validation=lambda _, score: again.append(score)
+    )
+    assert again[0] == seen[-1]
+    assert len(again) == 4 - stop
     assert same(resumed, whole)
     assert (resumed.epochs, resumed.best_epoch) == (whole.epochs, whole.best_epoch)
     weights = [torch.load(tmp_path / name / BEST, weights_only=True)["state_dict"]
-               for name in ("whole", "killed")]  # fmt: skip
+               for name in ("whole", "moved")]  # fmt: skip
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
@@ -96,6 +105,14 @@ def test_a_training_that_had_ended_is_not_trained_on(tmp_path):
     assert again.epochs == ended.epochs
 
 
+def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path):
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "damaged", limits=Limits(epochs=2))
+    last = tmp_path / "damaged" / LAST
+    last.write_bytes(last.read_bytes()[:1000])
+    assert same(run(tmp_path / "damaged"), whole)
+
+
 def test_validation_every_so_many_steps(tmp_path):
     recipe = RECIPE.replaced({"validate_every": 3, "max_validations": 5, "patience": 9})
     seen = []
@@ -106,8 +123,10 @@ def test_validation_every_so_many_steps(tmp_path):
     assert outcome.steps == 15
 
 
-def test_step_limit(tmp_path):
-    assert run(tmp_path, limits=Limits(steps=3)).steps == 3
+@pytest.mark.parametrize("every", [0, 400])
+def test_step_limit(tmp_path, every):
+    recipe = RECIPE.replaced({"validate_every": every})
+    assert run(tmp_path, recipe=recipe, limits=Limits(steps=3)).steps == 3
 
 
 def test_logs_for_csv_and_tensorboard(tmp_path):

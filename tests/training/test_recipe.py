@@ -55,6 +55,7 @@ def test_every_field_can_be_changed(field):
         ({"dropout": 1.0}, r"Recipe field dropout must be in \[0, 1\), got 1\.0\."),
         ({"ties": "max"}, r"Recipe field ties must be one of min, average, ordinal, got 'max'\."),
         ({"unique_labels": -1.0}, r"Recipe field unique_labels must be above 0, got -1\.0\."),
+        ({"strength": float("inf")}, r"Recipe field strength must be a finite number, got inf\."),
         ({"momentum": 1}, r"A recipe has no field 'momentum': it has vectors, max_tokens"),
     ],
 )

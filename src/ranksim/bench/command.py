@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,9 @@ class BenchRequest:
         words += [f"--set {change}" for change in self.changes]
         words += [f"--max-steps {self.max_steps}"] if self.max_steps else []
         words += [f"--max-epochs {self.max_epochs}"] if self.max_epochs else []
-        words += [f"--precision {self.precision}"] if self.precision != "32-true" else []
+        for name, usual in (("accelerator", "auto"), ("devices", "1"), ("precision", "32-true")):
+            if (value := getattr(self, name)) != usual:
+                words.append(f"--{name} {shlex.quote(value)}")
         return " ".join(words)
 
 
@@ -59,9 +62,8 @@ def bench(request: BenchRequest) -> dict[str, Any]:
     """Carry out a bench command: check it, sweep, print the tables."""
     methods, seeds = parse_methods(request.methods), parse_seeds(request.seeds)
     changes = dict(parse_change(text) for text in request.changes)
-    recipes = {
-        method: recipe_for(request.benchmark, request.preset, method, changes) for method in methods
-    }
+    for method in methods:
+        recipe_for(request.benchmark, request.preset, method, changes)  # nonsense ends here
 
     # only now what takes seconds to import
     from ranksim.bench.run import Run, Source
@@ -76,24 +78,25 @@ def bench(request: BenchRequest) -> dict[str, Any]:
         request.data_dir,
         request.glove,
     )
-    runs = [
-        Run(
+
+    def run_of(method_name: str, seed: int) -> Run:
+        (method,) = parse_methods(method_name)
+        return Run(
             method,
             seed,
-            recipes[method],
+            recipe_for(request.benchmark, request.preset, method, changes),
             source,
             request.preset,
             Hardware(request.accelerator, request.devices, request.precision),
             Limits(request.max_steps, request.max_epochs),
             request.out,
         )
-        for seed in seeds
-        for method in methods
-    ]
+
     console = Console()
     alone = request.jobs == 1
     plan = Plan(
-        runs,
+        [run_of(method.name, seed) for seed in seeds for method in methods],
+        run_of,
         request.jobs,
         request.command(methods, seeds),
         progress_bar=alone and console.is_terminal,
@@ -113,6 +116,9 @@ def parse_seeds(text: str) -> list[int]:
         numbers = []
     if "," not in text and len(numbers) == 1 and numbers[0] > 0:
         return list(range(numbers[0]))
-    if "," in text and numbers and min(numbers) >= 0:
+    if "," in text and numbers and 0 <= min(numbers) <= max(numbers) < 2**32:
         return list(dict.fromkeys(numbers))
-    raise UsageError(f"--seeds takes a number above 0 or a list such as 3,5,8, got {text!r}.")
+    raise UsageError(
+        "--seeds takes a number above 0, or a list of seeds below 2**32 such as 3,5,8, got "
+        f"{text!r}."
+    )

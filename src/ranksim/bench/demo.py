@@ -46,8 +46,8 @@ def demo(*, out: Path, jobs: int, data_dir: Path | None) -> dict[str, Any]:
     )
     console.print("\n[bold]How to read it.[/] " + reading(results))
     console.print(
-        "\n[bold]In earnest:[/] ranksim bench sentiment-dir --seeds 5 --jobs 2\n"
-        "[bold]Beside published figures:[/] ranksim bench sts-b-dir --seeds 5 --jobs 2"
+        "\n[bold]In earnest:[/] .venv/bin/ranksim bench sentiment-dir --seeds 5 --jobs 2\n"
+        "[bold]Beside published figures:[/] .venv/bin/ranksim bench sts-b-dir --seeds 5 --jobs 2"
     )
     return results
 

@@ -24,7 +24,7 @@ from ranksim.bench.methods import Method
 from ranksim.data import TextBenchmark
 from ranksim.data.cache import written_whole
 from ranksim.data.text import TokenDataset, encode
-from ranksim.errors import needs
+from ranksim.errors import RankSimError, UsageError, needs
 from ranksim.training.fit import BEST, LAST, DivergedError, Hardware, Limits, Outcome, fit
 from ranksim.training.recipe import Recipe
 
@@ -76,6 +76,7 @@ class Run:
             "shots": self.source.shots,
             "preset": self.preset,
             "precision": self.hardware.precision,
+            "devices": self.hardware.devices,
             "limits": {k: v for k, v in dataclasses.asdict(self.limits).items() if v is not None},
             "recipe": dataclasses.asdict(self.recipe),
         }
@@ -85,9 +86,35 @@ def read_record(folder: Path) -> Record | None:
     """The record of a finished run, or ``None``."""
     try:
         record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record
+        return record if isinstance(record, dict) and "status" in record else None
     except (OSError, ValueError):
         return None
+
+
+def refuse_other_settings(run: Run, record: Record) -> None:
+    """Refuse to let a finished run stand for one with other settings.
+
+    Raises:
+        UsageError: naming the first setting that differs, and both values.
+    """
+    wanted = _flat(json.loads(json.dumps(run.identity())))
+    there = _flat(record)
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise UsageError(
+                f"{run.out} holds {run.name} made with {name} {there.get(name)!r}, now {value!r}: "
+                "give another folder with --out."
+            )
+
+
+def _flat(table: Record, prefix: str = "") -> Record:
+    flat: Record = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def perform(
@@ -105,6 +132,7 @@ def perform(
     with filelock.FileLock(run.folder / ".lock"):
         record = read_record(run.folder)
         if record is not None:
+            refuse_other_settings(run, record)
             return record
         _start_or_go_on(run)
         benchmark, datasets, vectors = load_data(run.source, run.recipe)
@@ -126,6 +154,13 @@ def perform(
             )
         except DivergedError as error:
             record |= {"status": "failed", "error": str(error)}
+        except (MemoryError, RuntimeError) as error:
+            if "alloc" not in str(error) and "memory" not in str(error):
+                raise
+            raise RankSimError(
+                f"There is not enough memory for {run.name}: lower hidden or batch_size with "
+                "--set, or --jobs."
+            ) from error
         else:
             _write_predictions(run.folder / PREDICTIONS, benchmark, run.source.shots, outcome)
             record |= {

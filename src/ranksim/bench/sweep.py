@@ -8,8 +8,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import queue
+import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,10 +19,18 @@ from typing import Any, Protocol
 
 import torch
 
-from ranksim.bench.run import Record, Run, load_data, perform, provenance, read_record
+from ranksim.bench.run import (
+    Record,
+    Run,
+    load_data,
+    perform,
+    provenance,
+    read_record,
+    refuse_other_settings,
+)
 from ranksim.bench.summary import summarise
 from ranksim.data.cache import written_whole
-from ranksim.errors import RankSimError, UsageError
+from ranksim.errors import RankSimError, StoppedError
 from ranksim.training.fit import check_hardware
 
 RESULTS = "results.json"
@@ -42,12 +51,14 @@ class Plan:
 
     Args:
         runs: one for each method and seed; they share data, preset and folder.
+        run_of: the run that this command would make of any method and seed.
         jobs: processes side by side, one thread each.
         command: the command that asks for this, recorded with the results.
         progress_bar: Lightning's, for one job.
     """
 
     runs: Sequence[Run]
+    run_of: Callable[[str, int], Run]
     jobs: int
     command: str
     progress_bar: bool = False
@@ -67,16 +78,19 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
         RankSimError: a run failed for a reason other than divergence.
     """
     check_hardware(plan.runs[0].hardware)
-    _refuse_other_settings(plan.runs)
+    _refuse_what_does_not_belong(plan)
     finished = {run.name: record for run in plan.runs if (record := read_record(run.folder))}
     todo = [run for run in plan.runs if run.name not in finished]
     for run in {run.recipe.vectors: run for run in todo}.values():
         load_data(run.source, run.recipe)  # one process downloads and fills the caches
     watcher.begin(len(finished), len(plan.runs))
     performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
-    for run, record in performed(plan, todo, watcher):
-        watcher.finished(run.name, record)
-        write_results(plan)
+    try:
+        for run, record in performed(plan, todo, watcher):
+            watcher.finished(run.name, record)
+            write_results(plan)
+    except KeyboardInterrupt as error:
+        raise StoppedError("Stopped; the same command goes on where it stopped.") from error
     return write_results(plan)
 
 
@@ -107,28 +121,12 @@ def write_results(plan: Plan) -> dict[str, Any]:
     return results
 
 
-def _refuse_other_settings(runs: Sequence[Run]) -> None:
-    for run in runs:
-        record = read_record(run.folder)
-        if record is None:
-            continue
-        for name, value in _flat(json.loads(json.dumps(run.identity()))).items():
-            there = _flat({key: record.get(key) for key in run.identity()}).get(name)
-            if there != value:
-                raise UsageError(
-                    f"{run.out} holds {run.name} made with {name} {there!r}, now {value!r}: "
-                    "give another folder with --out."
-                )
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def _refuse_what_does_not_belong(plan: Plan) -> None:
+    """Every run of the folder, of this command or not, must be made with these settings."""
+    for folder in (plan.out / "runs").glob("*/seed-*"):
+        record = read_record(folder)
+        if record is not None:
+            refuse_other_settings(plan.run_of(record["method"], record["seed"]), record)
 
 
 def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[tuple[Run, Record]]:
@@ -168,9 +166,11 @@ def _side_by_side(
             "where it stopped, with fewer --jobs if need be."
         ) from error
     finally:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()  # after Ctrl-C or an error, no run goes on unseen
+        # after Ctrl-C or an error, no run goes on unseen; a run can be killed at any moment
+        processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
 
 
 _news: Any = None  # a worker's way to tell its sweep
@@ -181,6 +181,7 @@ def _settle(news: Any) -> None:
     global _news
     _news = news
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which ends its workers
     parent = multiprocessing.parent_process()
     assert parent is not None
 

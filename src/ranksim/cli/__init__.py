@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ranksim.errors import MissingExtraError, RankSimError, UsageError, needs
+from ranksim.errors import MissingExtraError, RankSimError, StoppedError, UsageError, needs
 
 
 def main() -> None:
@@ -17,16 +17,16 @@ def main() -> None:
         from ranksim.cli.app import app
 
         app()
+    except StoppedError as error:
+        _leave(str(error), 130)
     except UsageError as error:
         _leave(str(error), 2)
     except (MissingExtraError, RankSimError) as error:
         _leave(str(error), 1)
-    except KeyboardInterrupt:
-        _leave("Stopped; the same command goes on where it stopped.", 130)
     except OSError as error:
         if error.filename is None:
             raise
-        _leave(f"{error.filename}: {error.strerror}; nothing was written there.", 1)
+        _leave(f"{error.filename}: {error.strerror}.", 1)
 
 
 def _leave(sentence: str, code: int) -> None:

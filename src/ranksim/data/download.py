@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from ranksim.data.cache import sha256
-from ranksim.errors import DataError
+from ranksim.errors import DataError, needs
 
 _CHUNK = 1 << 20
 
@@ -26,6 +26,13 @@ def fetch(url: str, path: Path, checksum: str, *, timeout: float = 30.0) -> Path
     if path.is_file() and sha256(path) == checksum:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    with needs("filelock", "bench").FileLock(path.with_name(f".{path.name}.lock")):
+        return _fetch_alone(url, path, checksum, timeout)
+
+
+def _fetch_alone(url: str, path: Path, checksum: str, timeout: float) -> Path:
+    if path.is_file() and sha256(path) == checksum:
+        return path  # another process fetched it while this one waited
     part = path.with_name(path.name + ".part")
     if not (part.is_file() and sha256(part) == checksum):
         _receive(url, part, timeout)

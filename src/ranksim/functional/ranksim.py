@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -15,6 +17,7 @@ from ranksim.functional.similarity import (
     check_label_similarity,
     cosine_similarity,
     label_similarity,
+    on_grid,
     unit_rows,
     working_dtype,
 )
@@ -92,8 +95,8 @@ def ranksim_loss(
     """
     check_arguments(gamma, lambda_, strength, ties, unique_labels, reduction, label_similarity)
     features, labels = _as_matrices(features, labels)
-    if unique_labels is not False:
-        width = None if unique_labels is True else float(unique_labels)
+    if not (isinstance(unique_labels, bool | np.bool_) and not unique_labels):
+        width = None if isinstance(unique_labels, bool | np.bool_) else float(unique_labels)
         chosen = draw_unique(labels, width, generator=generator)
         features, labels = features[chosen], labels[chosen]
     loss: Tensor = _RankSim.apply(  # type: ignore[no-untyped-call]
@@ -122,7 +125,7 @@ class _RankSim(torch.autograd.Function):
         out_dtype = torch.promote_types(features.dtype, torch.float32)
         with torch.autocast(features.device.type, enabled=False):
             work = features.to(working_dtype(features.device))
-            unit, norm = unit_rows(work)
+            unit, norm = unit_rows(work, torch.finfo(features.dtype).tiny)
             feature_similarity = cosine_similarity(unit)
             feature_rank = rank(feature_similarity, ties=ties, normalize=True)
             target_similarity = label_similarity(labels, similarity)
@@ -135,7 +138,8 @@ class _RankSim(torch.autograd.Function):
 
             if ctx.needs_input_grad[0]:
                 perturbation = difference * (lambda_ * 2 * gamma / max(size, 1))
-                moved = rank(feature_similarity + perturbation, ties=ties, normalize=True)
+                perturbed = on_grid(feature_similarity + perturbation)
+                moved = rank(perturbed, ties=ties, normalize=True)
                 slope = (moved - feature_rank) / lambda_
                 if per_anchor:
                     ctx.save_for_backward(slope, unit, norm)
@@ -203,20 +207,24 @@ def check_arguments(
     label_similarity: object,
 ) -> None:
     """Refuse settings outside their range, each with its name and value."""
-    if not (math.isfinite(gamma) and gamma >= 0):
+    if not (_is_finite(gamma) and gamma >= 0):
         raise ValueError(f"gamma must be a finite number of at least 0, got {gamma!r}")
-    if not (math.isfinite(lambda_) and lambda_ > 0):
+    if not (_is_finite(lambda_) and lambda_ > 0):
         raise ValueError(f"lambda_ must be a finite number above 0, got {lambda_!r}")
-    if not (math.isfinite(strength) and strength >= 0):
+    if not (_is_finite(strength) and strength >= 0):
         raise ValueError(f"strength must be a finite number of at least 0, got {strength!r}")
     check_ties(ties)
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
-    if not isinstance(unique_labels, bool) and not (
-        math.isfinite(unique_labels) and unique_labels > 0
+    if not isinstance(unique_labels, bool | np.bool_) and not (
+        _is_finite(unique_labels) and unique_labels > 0
     ):
         raise ValueError(
             "unique_labels must be True, False or a bin width above 0 in units of the label, "
             f"got {unique_labels!r}"
         )
     check_label_similarity(label_similarity)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)

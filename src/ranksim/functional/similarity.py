@@ -12,23 +12,32 @@ LabelSimilarityName = Literal["neg_l1", "neg_l2", "cosine"]
 LabelSimilarity = LabelSimilarityName | Callable[[Tensor], Tensor]
 LABEL_SIMILARITIES: tuple[str, ...] = get_args(LabelSimilarityName)
 
-# Equal samples must tie, in whatever order a matrix product adds up: similarities are rounded to
-# a grid far above the noise of float64 (1e-16) and far below any difference that means something.
 _GRID = 2.0**40
 
 
-def unit_rows(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows divided by their length: ``(M, D) -> (M, D), (M, 1)``; a zero row stays zero."""
+def on_grid(values: Tensor) -> Tensor:
+    """Round float64 values, in place, to multiples of 2⁻⁴⁰, so that what is equal ties.
+
+    In whatever order sums are made: the grid lies far above the noise of float64 (1e-16) and far
+    below any difference that means something. Other types are coarser and stay as they are.
+    """
+    return values.mul_(_GRID).round_().div_(_GRID) if values.dtype == torch.float64 else values
+
+
+def unit_rows(vectors: Tensor, smallest: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Rows divided by their length: ``(M, D) -> (M, D), (M, 1)``.
+
+    A row not longer than ``smallest`` counts as zero: it and its length become zero.
+    """
     norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors / norm.masked_fill(norm == 0, 1.0), norm
+    zero = norm <= smallest
+    unit = (vectors / norm.masked_fill(zero, 1.0)).masked_fill(zero, 0.0)
+    return unit, norm.masked_fill(zero, 0.0)
 
 
 def cosine_similarity(unit: Tensor) -> Tensor:
     """Cosine similarities ``(M, M)`` of unit rows ``(M, D)``, equal samples exactly equal."""
-    similarity = unit @ unit.T
-    if similarity.dtype == torch.float64:
-        similarity = similarity.mul_(_GRID).round_().div_(_GRID)
-    return similarity
+    return on_grid(unit @ unit.T)
 
 
 def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor:
@@ -63,7 +72,9 @@ def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor
                 f"label_similarity must return a tensor of shape {(size, size)} for labels of "
                 f"shape {tuple(labels.shape)}, got {got}"
             )
-        return similarity.detach()
+        similarity = similarity.detach()
+        dtype = torch.promote_types(similarity.dtype, working_dtype(similarity.device))
+        return similarity if similarity.device.type == "mps" else similarity.to(dtype)
     check_label_similarity(kind)
     labels = labels.detach().to(working_dtype(labels.device))
     if kind == "cosine":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ranksim.functional.similarity import working_dtype
+
 
 def draw_unique(
     labels: Tensor, width: float | None = None, *, generator: torch.Generator | None = None
@@ -34,7 +36,8 @@ def draw_unique(
     if count == 0:
         return torch.empty(0, dtype=torch.int64, device=device)
     if width is not None:
-        labels = (labels.double() / width).round(decimals=4).floor()
+        labels = labels.to(working_dtype(device))
+        labels = (labels / width).round(decimals=4).floor()
     distinct, group = torch.unique(labels, dim=0, return_inverse=True)
     where = generator.device if generator is not None else device
     shuffled = torch.randperm(count, generator=generator, device=where).to(device)

@@ -66,10 +66,10 @@ class SweepProgress:
         self.done += 1
         if run in self.rows:
             self.progress.remove_task(self.rows.pop(run))
+        each = (time.monotonic() - self.since) / (self.done - self.begun)
+        left = each * (self.total - self.done)
+        note = f"about {left / 60:.0f} min left" if self.done < self.total else ""
         if self.whole is not None:
-            each = (time.monotonic() - self.since) / (self.done - self.begun)
-            left = each * (self.total - self.done)
-            note = f"about {left / 60:.0f} min left" if self.done < self.total else ""
             self.progress.update(self.whole, completed=self.done, note=note)
         if record["status"] == "failed":
             self.console.print(f"{self.done}/{self.total} {run}: [red]{record['error']}[/]")
@@ -82,6 +82,6 @@ class SweepProgress:
         )
         self.console.print(
             f"{self.done}/{self.total} {run}: {figures} after {record['epochs']} epochs, "
-            f"{record['seconds']:.0f} s",
+            f"{record['seconds']:.0f} s{note and ', ' + note}",
             highlight=False,
         )

@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ranksim.bench.published import NOTES
 from ranksim.metrics.regions import REGIONS
 
 # the two figures of each published table; the rest is in results.json
@@ -32,6 +33,8 @@ def _table(results: dict[str, Any], metric: str, title: str, digits: int) -> Tab
         box=box.SIMPLE_HEAD,
         title_justify="left",
         padding=(0, 0, 0, 1),
+        caption=NOTES.get(results["benchmark"]),
+        caption_justify="left",
     )
     table.add_column("method", no_wrap=True, min_width=17)
     for region in regions:
@@ -67,7 +70,7 @@ def _add_method(
         effects = [row["versus"]["test"][region][metric] for region in regions]
         for label, key, form in (
             ("  by RankSim", "mean", f"+.{digits}f"),
-            ("  in per cent", "relative", "+.1%"),
+            *([("  in per cent", "relative", "+.1%")] if metric == "mse" else []),
             ("  95 % from", "low", f"+.{digits}f"),
             ("  95 % to", "high", f"+.{digits}f"),
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -132,7 +133,12 @@ def fit(
     if several:  # training runs in processes of its own, which are handed the data
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     every, checks = recipe.validate_every, limits.epochs or recipe.max_validations
-    loader = _loader(training, recipe.batch_size, _SeededOrder(len(training), seed))
+    resume = folder / LAST
+    reached = _read_or_drop(resume)
+    order = _SeededOrder(len(training), seed)
+    loader = _loader(training, recipe.batch_size, order)
+    if reached is not None:
+        order.start = reached["global_step"] % len(loader) * recipe.batch_size
     trainer = L.Trainer(
         accelerator=hardware.accelerator,
         devices=_devices(hardware),
@@ -142,11 +148,11 @@ def fit(
         max_steps=limits.steps or (every * checks if every else -1),
         # an epoch longer than the limit would never be validated
         limit_train_batches=min(limits.steps, len(loader)) if limits.steps else None,
-        val_check_interval=every or None,
+        val_check_interval=min(every, limits.steps or every) or None,
         check_val_every_n_epoch=None if every else 1,
         gradient_clip_val=recipe.clip,
         # the last checkpoint comes last: it holds what the others know after the same validation
-        callbacks=[stopping, _RunState(stopping, on_validation), best, last],
+        callbacks=[stopping, _RunState(stopping, best, on_validation), best, last],
         logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")],
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
@@ -154,14 +160,16 @@ def fit(
         deterministic="warn",
         log_every_n_steps=50,
     )
-    resume = folder / LAST
-    trainer.fit(
-        module,
-        loader,
-        _loader(validation, 100),
-        ckpt_path=resume if resume.is_file() else None,
-        weights_only=True,
-    )
+    try:
+        trainer.fit(
+            module,
+            loader,
+            _loader(validation, 100),
+            ckpt_path=None if reached is None else resume,
+            weights_only=True,
+        )
+    except SystemExit as error:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from error
     # read back from disk: with several devices, training ran in other processes
     reached = _read(resume)
     state = reached["callbacks"][_RunState.__qualname__]
@@ -196,6 +204,17 @@ def fit(
     )
 
 
+def _read_or_drop(checkpoint: Path) -> dict[str, Any] | None:
+    """The checkpoint to go on from; a damaged one is removed, and training starts afresh."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        return _read(checkpoint)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError):
+        checkpoint.unlink()
+        return None
+
+
 def _read(checkpoint: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return content
@@ -211,7 +230,7 @@ def check_hardware(hardware: Hardware) -> None:
             logger=False,
             enable_checkpointing=False,
         )
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise UsageError(
             f"Lightning cannot use --accelerator {hardware.accelerator} --devices "
@@ -267,13 +286,15 @@ class _SeededOrder(Sampler[int]):
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed, self.epoch = size, seed, 0
+        self.start = 0  # samples of the first epoch that an interrupted run has seen already
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[int]:
         draw = np.random.default_rng((self.seed, self.epoch))
-        return iter(draw.permutation(self.size).tolist())
+        start, self.start = self.start, 0
+        return iter(draw.permutation(self.size)[start:].tolist())
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
@@ -283,8 +304,10 @@ class _SeededOrder(Sampler[int]):
 class _RunState(Callback):
     """Random states and the clock, kept in checkpoints; tells of each validation."""
 
-    def __init__(self, stopping: EarlyStopping, on_validation: Progress | None) -> None:
-        self.stopping, self.on_validation = stopping, on_validation
+    def __init__(
+        self, stopping: EarlyStopping, kept: ModelCheckpoint, on_validation: Progress | None
+    ) -> None:
+        self.stopping, self.kept, self.on_validation = stopping, kept, on_validation
         self.epochs, self.best_epoch, self.best = 0, 0, float("inf")
         self.before = 0.0  # seconds spent before the training was interrupted
         self.since = time.perf_counter()
@@ -297,11 +320,21 @@ class _RunState(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.since = time.perf_counter()
         if self.random is not None:
+            self._know_the_best()
             torch.set_rng_state(self.random["torch"])
             if (generator := _generator(pl_module)) is not None:
                 generator.set_state(self.random["ranksim"])
         if self.stopping.wait_count >= self.stopping.patience:
             trainer.should_stop = True  # it had ended before it was interrupted
+
+    def _know_the_best(self) -> None:
+        """Lightning forgets the best score where the folder was moved since."""
+        path = str(Path(self.kept.dirpath or "") / BEST)
+        if self.best_epoch and Path(path).is_file():
+            score = torch.tensor(self.best)
+            self.kept.best_model_path = self.kept.kth_best_model_path = path
+            self.kept.best_model_score = self.kept.kth_value = score
+            self.kept.best_k_models = {path: score}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         score = float(trainer.callback_metrics["val_mse"])

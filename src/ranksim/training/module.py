@@ -51,8 +51,9 @@ class RegressionModule(L.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         prediction, features = self.model(batch["tokens"], batch["lengths"])
-        target = (batch["label"] / self.recipe.label_scale).to(prediction.dtype)
-        loss = F.mse_loss(prediction, target)
+        exact = torch.promote_types(prediction.dtype, torch.float32)  # no label in bf16
+        target = (batch["label"] / self.recipe.label_scale).to(exact)
+        loss = F.mse_loss(prediction.to(exact), target)
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(target))
         if self.ranksim is not None:
             steps = (batch["label"] / self.recipe.label_step).round()
@@ -63,8 +64,9 @@ class RegressionModule(L.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         prediction, _ = self.model(batch["tokens"], batch["lengths"])
+        exact = torch.promote_types(prediction.dtype, torch.float32)
         self.metrics.update(
-            prediction.float() * self.recipe.label_scale, batch["label"], batch["index"]
+            prediction.to(exact) * self.recipe.label_scale, batch["label"], batch["index"]
         )
 
     test_step = validation_step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -55,6 +56,9 @@ class Recipe:
     unique_labels: bool | float
 
     def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float):
+                _require(math.isfinite(value), name, "a finite number", value)
         for name in ("max_tokens", "hidden", "layers", "batch_size", "max_validations", "patience"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("label_scale", "label_step", "lr", "clip", "lambda_"):
