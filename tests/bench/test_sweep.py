@@ -223,10 +223,14 @@ def test_workers_do_not_outlive_their_sweep(small_sts, tmp_path):
     os.kill(process.pid, signal.SIGKILL)  # the parent alone
     process.wait()
     process.stdout.close()
+    _wait_until_all_left(process.pid)
+
+
+def _wait_until_all_left(group):
     deadline = time.monotonic() + 20
-    while _alive_in_group(process.pid) and time.monotonic() < deadline:
+    while _alive_in_group(group) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not _alive_in_group(process.pid)
+    assert not _alive_in_group(group)
 
 
 def _alive_in_group(group):
@@ -251,7 +255,7 @@ def test_ctrl_c_stops_at_once_and_says_so(small_sts, tmp_path, jobs):
     assert process.returncode == 130
     assert told.splitlines()[-1] == "Error: Stopped; the same command goes on where it stopped."
     assert "Traceback" not in told
-    assert not _alive_in_group(process.pid)
+    _wait_until_all_left(process.pid)
     assert len(list(tmp_path.rglob("started.json"))) == int(jobs)
 
 

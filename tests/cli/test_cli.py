@@ -91,7 +91,7 @@ main()
     ("words", "code", "sentence"),
     [
         (["bench", "sts-b-dir", "--methods", "rrt"], 2, "Method 'rrt' is in the published tables"),
-        (["bench", "sts-b-dir", "--seeds", "none"], 2, "--seeds takes a number above 0 or a list"),
+        (["bench", "sts-b-dir", "--seeds", "none"], 2, "--seeds takes a number above 0, or a list"),
         (["bench", "sts-b-dir", "--seeds", "4294967296,"], 2, "or a list of seeds below 2**32"),
         (["bench", "sts-b-dir", "--devices", "x", "--data-dir", "DATA"], 2,
          "Lightning cannot use"),

