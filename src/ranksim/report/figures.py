@@ -68,6 +68,7 @@ def _errors(axis: Any, results: dict[str, Any]) -> None:
         for place, region in zip(places, shown, strict=True):
             values = [run["metrics"]["test"][region]["mse"] for run in runs]
             axis.plot(np.full(len(values), place), values, ".", color="#222222", markersize=3)
+    axis.set_ylim(0, 1.3 * axis.dataLim.y1)  # room for the legend
     labels = []
     for region in shown:
         effect = effects[region]["mse"]
@@ -78,7 +79,7 @@ def _errors(axis: Any, results: dict[str, Any]) -> None:
     axis.set_xticks(np.arange(len(shown)), labels)
     seeds = effects["all"]["mse"]["n"]
     axis.set(ylabel="test MSE", title=f"What RankSim changes ({seeds} seeds, 95 % intervals)")
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
 
 
 def _mean(rows: dict[str, Any], region: str) -> bool:

@@ -68,7 +68,7 @@ class SweepProgress:
             self.progress.remove_task(self.rows.pop(run))
         each = (time.monotonic() - self.since) / (self.done - self.begun)
         left = each * (self.total - self.done)
-        note = f"about {left / 60:.0f} min left" if self.done < self.total else ""
+        note = f"{left / 60:.0f} min left" if self.done < self.total else ""
         if self.whole is not None:
             self.progress.update(self.whole, completed=self.done, note=note)
         if record["status"] == "failed":
@@ -76,12 +76,12 @@ class SweepProgress:
             return
         scores = record["metrics"]["test"]["all"]
         figures = ", ".join(
-            f"{title} {scores[name]:.{digits}f}"
+            f"{title.split(',')[0]} {scores[name]:.{digits}f}"
             for name, (title, digits) in SHOWN.items()
             if scores[name] is not None
         )
         self.console.print(
-            f"{self.done}/{self.total} {run}: {figures} after {record['epochs']} epochs, "
+            f"{self.done}/{self.total} {run}: {figures}, {record['epochs']} epochs, "
             f"{record['seconds']:.0f} s{note and ', ' + note}",
             highlight=False,
         )
