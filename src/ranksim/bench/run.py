@@ -25,8 +25,9 @@ from ranksim.data import TextBenchmark
 from ranksim.data.cache import written_whole
 from ranksim.data.text import TokenDataset, encode
 from ranksim.errors import RankSimError, UsageError, needs
-from ranksim.training.fit import BEST, LAST, DivergedError, Hardware, Limits, Outcome, fit
+from ranksim.training.fit import DivergedError, Hardware, Limits, Outcome, fit
 from ranksim.training.recipe import Recipe
+from ranksim.training.state import BEST, LAST
 
 Record = dict[str, Any]
 Loaded = tuple[TextBenchmark, tuple[TokenDataset, TokenDataset, TokenDataset], Tensor]

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ranksim.bench.published import NOTES
 from ranksim.bench.run import (
     Record,
     Run,
@@ -111,6 +112,7 @@ def write_results(plan: Plan) -> dict[str, Any]:
         **{k: list(v) if isinstance(v, tuple) else v for k, v in first.source.options},
         "preset": first.preset,
         "shots": first.source.shots,
+        "published_note": NOTES.get(first.source.benchmark),
         "command": plan.command,
         **provenance(),
         "runs": records,

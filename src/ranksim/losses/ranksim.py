@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ranksim.functional import ranksim_loss
+from ranksim.functional.checks import Reduction, check_arguments
 from ranksim.functional.ranking import Ties
-from ranksim.functional.ranksim import Reduction, check_arguments
 from ranksim.functional.similarity import LabelSimilarity
 
 

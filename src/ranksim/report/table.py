@@ -8,7 +8,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ranksim.bench.published import NOTES
 from ranksim.metrics.regions import REGIONS
 
 # the two figures of each published table; the rest is in results.json
@@ -33,7 +32,7 @@ def _table(results: dict[str, Any], metric: str, title: str, digits: int) -> Tab
         box=box.SIMPLE_HEAD,
         title_justify="left",
         padding=(0, 0, 0, 1),
-        caption=NOTES.get(results["benchmark"]),
+        caption=results.get("published_note"),
         caption_justify="left",
     )
     table.add_column("method", no_wrap=True, min_width=17)

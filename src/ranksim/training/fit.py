@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-import time
 import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,20 @@ import lightning.pytorch as L
 import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
 
-from ranksim.data.text import Batch, TokenDataset
+from ranksim.data.text import TokenDataset
 from ranksim.errors import RankSimError, UsageError
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor, TextEncoder
+from ranksim.training.loading import SeededOrder, make_loader
 from ranksim.training.module import RegressionModule
 from ranksim.training.recipe import Recipe
+from ranksim.training.state import BEST, LAST, Progress, RunState
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,6 @@ class Outcome:
 
 class DivergedError(RankSimError):
     """The validation score stopped being a number."""
-
-
-Progress = Callable[[int, float], None]
-BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 def fit(
@@ -135,8 +130,8 @@ def fit(
     every, checks = recipe.validate_every, limits.epochs or recipe.max_validations
     resume = folder / LAST
     reached = _read_or_drop(resume)
-    order = _SeededOrder(len(training), seed)
-    loader = _loader(training, recipe.batch_size, order)
+    order = SeededOrder(len(training), seed)
+    loader = make_loader(training, recipe.batch_size, order)
     if reached is not None:
         order.start = reached["global_step"] % len(loader) * recipe.batch_size
     trainer = L.Trainer(
@@ -152,7 +147,7 @@ def fit(
         check_val_every_n_epoch=None if every else 1,
         gradient_clip_val=recipe.clip,
         # the last checkpoint comes last: it holds what the others know after the same validation
-        callbacks=[stopping, _RunState(stopping, best, on_validation), best, last],
+        callbacks=[stopping, RunState(stopping, best, on_validation), best, last],
         logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")],
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
@@ -164,7 +159,7 @@ def fit(
         trainer.fit(
             module,
             loader,
-            _loader(validation, 100),
+            make_loader(validation, 100),
             ckpt_path=None if reached is None else resume,
             weights_only=True,
         )
@@ -172,7 +167,7 @@ def fit(
         raise KeyboardInterrupt from error
     # read back from disk: with several devices, training ran in other processes
     reached = _read(resume)
-    state = reached["callbacks"][_RunState.__qualname__]
+    state = reached["callbacks"][RunState.__qualname__]
     if state["best_epoch"] == 0:
         raise DivergedError(
             "Training diverged: no validation MSE was a finite number; lower lr or strength."
@@ -187,9 +182,9 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    judge.validate(module, _loader(validation, 100), verbose=False)
+    judge.validate(module, make_loader(validation, 100), verbose=False)
     val_scores = module.scores
-    judge.test(module, _loader(test, 100), verbose=False)
+    judge.test(module, make_loader(test, 100), verbose=False)
     assert module.predictions is not None
     rows, prediction, _ = module.predictions
     return Outcome(
@@ -261,116 +256,3 @@ def _regulariser(recipe: Recipe, seed: int) -> RankSimLoss:
         # its own generator: with and without RankSim, dropout draws the same numbers
         generator=torch.Generator().manual_seed(seed),
     )
-
-
-def _loader(
-    data: TokenDataset, batch_size: int, order: _SeededOrder | None = None
-) -> DataLoader[Batch]:
-    # a generator of its own: each new iterator draws a seed, which must not move dropout's numbers
-    return DataLoader(
-        data,
-        batch_size=batch_size,
-        sampler=order,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),
-    )
-
-
-def _as_it_is(batch: Any) -> Any:
-    """The data set has made the batch already."""
-    return batch
-
-
-class _SeededOrder(Sampler[int]):
-    """A permutation that depends on seed and epoch alone, so that a resumed run repeats it."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-        self.start = 0  # samples of the first epoch that an interrupted run has seen already
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        draw = np.random.default_rng((self.seed, self.epoch))
-        start, self.start = self.start, 0
-        return iter(draw.permutation(self.size)[start:].tolist())
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of each epoch."""
-        self.epoch = epoch
-
-
-class _RunState(Callback):
-    """Random states and the clock, kept in checkpoints; tells of each validation."""
-
-    def __init__(
-        self, stopping: EarlyStopping, kept: ModelCheckpoint, on_validation: Progress | None
-    ) -> None:
-        self.stopping, self.kept, self.on_validation = stopping, kept, on_validation
-        self.epochs, self.best_epoch, self.best = 0, 0, float("inf")
-        self.before = 0.0  # seconds spent before the training was interrupted
-        self.since = time.perf_counter()
-        self.random: dict[str, Any] | None = None
-
-    @property
-    def state_key(self) -> str:
-        return type(self).__qualname__
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.since = time.perf_counter()
-        if self.random is not None:
-            self._know_the_best()
-            torch.set_rng_state(self.random["torch"])
-            if (generator := _generator(pl_module)) is not None:
-                generator.set_state(self.random["ranksim"])
-        if self.stopping.wait_count >= self.stopping.patience:
-            trainer.should_stop = True  # it had ended before it was interrupted
-
-    def _know_the_best(self) -> None:
-        """Lightning forgets the best score where the folder was moved since."""
-        path = str(Path(self.kept.dirpath or "") / BEST)
-        if self.best_epoch and Path(path).is_file():
-            score = torch.tensor(self.best)
-            self.kept.best_model_path = self.kept.kth_best_model_path = path
-            self.kept.best_model_score = self.kept.kth_value = score
-            self.kept.best_k_models = {path: score}
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        score = float(trainer.callback_metrics["val_mse"])
-        self.epochs = trainer.current_epoch + 1
-        if score < self.best:
-            self.best, self.best_epoch = score, self.epochs
-        if self.on_validation is not None and trainer.is_global_zero:
-            self.on_validation(self.epochs, score)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
-            "best": self.best,
-            "seconds": self.before + time.perf_counter() - self.since,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.epochs, self.best_epoch = state_dict["epochs"], state_dict["best_epoch"]
-        self.best, self.before = state_dict["best"], state_dict["seconds"]
-
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        generator = _generator(pl_module)
-        checkpoint["random"] = {
-            "torch": torch.get_rng_state(),
-            "ranksim": None if generator is None else generator.get_state(),
-        }
-
-    def on_load_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self.random = checkpoint.get("random")
-
-
-def _generator(module: L.LightningModule) -> torch.Generator | None:
-    """The generator of the module's RankSim, where it has one."""
-    return module.ranksim.generator if isinstance(module.ranksim, RankSimLoss) else None
