@@ -13,7 +13,7 @@ from ranksim.balance import LabelBins
 from ranksim.bench.command import BenchRequest, bench
 from ranksim.data import TextBenchmark, sentiment_dir
 
-SEEDS, EPOCHS = 2, 12
+SEEDS, EPOCHS = 2, 10
 _BAR = 40  # characters
 
 

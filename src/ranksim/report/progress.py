@@ -84,4 +84,5 @@ class SweepProgress:
             f"{self.done}/{self.total} {run}: {figures}, {record['epochs']} epochs, "
             f"{record['seconds']:.0f} s{note and ', ' + note}",
             highlight=False,
+            soft_wrap=True,
         )
