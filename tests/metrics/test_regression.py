@@ -34,6 +34,7 @@ def test_batches_merge_exactly():
         metrics.update(prediction[rows], target[rows])
     assert metrics.compute() == whole(prediction, target)
     metrics.reset()
+    metrics.update(torch.empty(0), torch.empty(0))
     assert metrics.compute()["all"]["n"] == 0
 
 

@@ -28,7 +28,7 @@ def regression_scores(prediction: Tensor, target: Tensor, *, gm_guard: float = 0
     Example:
         >>> import torch
         >>> scores = regression_scores(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 3.0, 5.0]))
-        >>> scores["n"], round(scores["mae"], 4), scores["spearman"]
+        >>> scores["n"], round(scores["mae"], 4), round(scores["spearman"], 4)
         (3, 0.6667, 100.0)
     """
     if prediction.shape != target.shape or prediction.ndim != 1:
