@@ -80,7 +80,7 @@ def ranksim_loss(
         >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], requires_grad=True)
         >>> ranksim_loss(features, torch.tensor([20, 21, 60]))
         tensor(0., grad_fn=<MulBackward0>)
-        >>> ranksim_loss(features, torch.tensor([20, 60, 21])).item()  # each anchor's order is wrong
+        >>> ranksim_loss(features, torch.tensor([20, 60, 21])).item()  # every order is wrong
         22.22222...
 
     Source: Gong, Mori, Tung, "RankSim: Ranking Similarity Regularization for Deep Imbalanced
