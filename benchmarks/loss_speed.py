@@ -1,6 +1,6 @@
 """Forward and backward of RankSim against a plain PyTorch loop over anchors, in one run.
 
-Usage: ``python benchmarks/loss_speed.py`` (float32, D = 2,048, two threads; prints a table).
+Usage: ``python -m benchmarks.loss_speed`` (float32, D = 2,048, two threads; prints a table).
 """
 
 import time
