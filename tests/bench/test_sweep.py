@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from ranksim.errors import RankSimError, UsageError
 from ranksim.metrics import METRICS, REGIONS, regression_scores
 
 SMALL = ("hidden=8", "strength=0.1")
+ENDLESS = ("--max-epochs", "5000", "--set", "patience=5000")
 
 
 def request(data, out, **changes):
@@ -48,18 +50,32 @@ def command(data, out, *more):
     return [str(word) for word in words]
 
 
-def start(words):
+@contextlib.contextmanager
+def started(words):
+    """A command in a process group of its own, none of which outlives the test."""
     environment = os.environ | {"RANKSIM_TEST_CHECKSUMS": json.dumps(sts_b_dir.CHECKSUMS)}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=_hear_ctrl_c,
     )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _hear_ctrl_c():
+    """What a job in the background is started with ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def finish(words):
-    told, _ = (process := start(words)).communicate(timeout=300)
-    assert process.returncode == 0, told
-    return told
+    with started(words) as process:
+        told, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, told
+        return told
 
 
 def results(out):
@@ -195,18 +211,14 @@ def test_killed_twice_it_ends_as_if_it_never_was(small_sts, tmp_path):
     words = command(small_sts, tmp_path / "killed", "--max-epochs", "25")
     kills = 0
     for moment in (2, 12):
-        process = start(words)
-        checkpoints = 0
-        deadline = time.monotonic() + 120
-        while process.poll() is None and checkpoints < moment and time.monotonic() < deadline:
-            time.sleep(0.02)
-            checkpoints = sum(
-                path.read_text().count("\n") for path in (tmp_path / "killed").rglob("metrics.csv")
-            )
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-        process.communicate()
+        with started(words) as process:
+            lines = 0
+            deadline = time.monotonic() + 120
+            while process.poll() is None and lines < moment and time.monotonic() < deadline:
+                time.sleep(0.02)
+                logs = (tmp_path / "killed").rglob("metrics.csv")
+                lines = sum(path.read_text().count("\n") for path in logs)
+            kills += process.poll() is None
     assert kills == 2
     finish(words)
     whole, killed = results(tmp_path / "whole"), results(tmp_path / "killed")
@@ -215,15 +227,18 @@ def test_killed_twice_it_ends_as_if_it_never_was(small_sts, tmp_path):
 
 
 def test_workers_do_not_outlive_their_sweep(small_sts, tmp_path):
-    process = start(command(small_sts, tmp_path, "--max-epochs", "5000", "--set", "patience=5000"))
+    with started(command(small_sts, tmp_path, *ENDLESS)) as process:
+        _wait_until_it_trains(process, tmp_path)
+        os.kill(process.pid, signal.SIGKILL)  # the parent alone
+        process.wait()
+        _wait_until_all_left(process.pid)
+
+
+def _wait_until_it_trains(process, out):
     deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("metrics.csv")) and time.monotonic() < deadline:
+    while not list(out.rglob("metrics.csv")) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert process.poll() is None
-    os.kill(process.pid, signal.SIGKILL)  # the parent alone
-    process.wait()
-    process.stdout.close()
-    _wait_until_all_left(process.pid)
 
 
 def _wait_until_all_left(group):
@@ -243,19 +258,16 @@ def _alive_in_group(group):
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_stops_at_once_and_says_so(small_sts, tmp_path, jobs):
-    words = command(small_sts, tmp_path, "--max-epochs", "5000", "--set", "patience=5000")
+    words = command(small_sts, tmp_path, *ENDLESS)
     words[words.index("--jobs") + 1] = jobs
-    process = start(words)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("metrics.csv")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=30)
+    with started(words) as process:
+        _wait_until_it_trains(process, tmp_path)
+        os.killpg(process.pid, signal.SIGINT)
+        told, _ = process.communicate(timeout=60)
+        _wait_until_all_left(process.pid)
     assert process.returncode == 130
     assert told.splitlines()[-1] == "Error: Stopped; the same command goes on where it stopped."
     assert "Traceback" not in told
-    _wait_until_all_left(process.pid)
     assert len(list(tmp_path.rglob("started.json"))) == int(jobs)
 
 
