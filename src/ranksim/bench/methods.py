@@ -22,11 +22,6 @@ class Method:
     name: str
     ranksim: bool
 
-    @property
-    def without_ranksim(self) -> str | None:
-        """The name of the same method without RankSim; ``None`` where it has none."""
-        return self.name.removesuffix(SUFFIX) if self.ranksim else None
-
 
 METHODS = {name: Method(name, SUFFIX in name) for name in ("vanilla", "vanilla" + SUFFIX)}
 

@@ -45,6 +45,10 @@ class Source:
     data_dir: Path | None = None
     glove: Path | None = None
 
+    def named_options(self) -> Record:
+        """The benchmark's own options, as results hold them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self.options}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -73,7 +77,7 @@ class Run:
             "method": self.method.name,
             "seed": self.seed,
             "benchmark": self.source.benchmark,
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in self.source.options},
+            **self.source.named_options(),
             "shots": self.source.shots,
             "preset": self.preset,
             "precision": self.hardware.precision,

@@ -109,7 +109,7 @@ def write_results(plan: Plan) -> dict[str, Any]:
     results = {
         "format": FORMAT,
         "benchmark": first.source.benchmark,
-        **{k: list(v) if isinstance(v, tuple) else v for k, v in first.source.options},
+        **first.source.named_options(),
         "preset": first.preset,
         "shots": first.source.shots,
         "published_note": NOTES.get(first.source.benchmark),
