@@ -42,11 +42,11 @@ def test_words_become_rows_of_the_vectors(parts):
 def test_a_batch_is_cut_to_its_longest_text(parts):
     (train, _), _ = encode(parts, Table(), max_tokens=40)
     batch = train.__getitems__([1])
-    assert batch["tokens"].shape == (2, 1, 2)
-    assert batch["lengths"].tolist() == [[2], [1]]
+    assert batch["inputs"][0].shape == (2, 1, 2)
+    assert batch["inputs"][1].tolist() == [[2], [1]]
     assert batch["label"].tolist() == [2.0]
     assert batch["index"].tolist() == [1]
-    assert train[0]["tokens"].shape == (2, 1, 4)
+    assert train[0]["inputs"][0].shape == (2, 1, 4)
 
 
 def test_texts_are_indexed_once(parts, monkeypatch, tmp_path):

@@ -10,12 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from ranksim.bench.methods import Method, parse_methods
-from ranksim.bench.recipes import recipe_for
+from ranksim.balance import Scheme
+from ranksim.bench.methods import Method, parse_method, parse_methods, stage_one
+from ranksim.bench.recipes import common_table, read_tuned, recipe_for
 from ranksim.errors import UsageError
 from ranksim.report.progress import SweepProgress
 from ranksim.report.table import print_summary
-from ranksim.training.recipe import parse_change
+from ranksim.training.recipe import Recipe, parse_change
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,20 @@ class BenchRequest:
     devices: str = "1"
     precision: str = "32-true"
     glove: Path | None = None
+    recipe: Path | None = None
 
-    def command(self, methods: list[Method], seeds: list[int]) -> str:
+    def command(self, seeds: list[int]) -> str:
         """The command to type for the same results, without folders of this machine."""
         words = ["ranksim bench", self.benchmark]
         for name, value in self.options.items():
             words.append(f"--{name} {','.join(value) if isinstance(value, tuple) else value}")
-        words.append(f"--methods {','.join(method.name for method in methods)}")
+        words.append(f"--methods {self.methods}")
         if self.benchmark == "sts-b-dir":
             words.append(f"--preset {self.preset} --shots {self.shots}")
         listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
         counted = str(len(seeds)) if seeds == list(range(len(seeds))) else listed
         words += [f"--seeds {counted}", f"--jobs {self.jobs}"]
+        words += [f"--recipe {shlex.quote(self.recipe.name)}"] if self.recipe else []
         words += [f"--set {shlex.quote(change)}" for change in self.changes]
         words += [f"--max-steps {self.max_steps}"] if self.max_steps else []
         words += [f"--max-epochs {self.max_epochs}"] if self.max_epochs else []
@@ -61,10 +64,11 @@ class BenchRequest:
 
 def bench(request: BenchRequest) -> dict[str, Any]:
     """Carry out a bench command: check it, sweep, print the tables."""
-    methods, seeds = parse_methods(request.methods), parse_seeds(request.seeds)
-    changes = dict(parse_change(text) for text in request.changes)
+    seeds = parse_seeds(request.seeds)
+    settings = Settings.of(request)
+    methods = parse_methods(request.methods, request.benchmark, settings.weighting)
     for method in methods:
-        recipe_for(request.benchmark, request.preset, method, changes)  # nonsense ends here
+        settings.recipe(method)  # nonsense ends here
 
     # only now what takes seconds to import
     from ranksim.bench.run import Run, Source
@@ -80,26 +84,30 @@ def bench(request: BenchRequest) -> dict[str, Any]:
         request.glove,
     )
 
-    def run_of(method_name: str, seed: int) -> Run:
-        (method,) = parse_methods(method_name)
+    def run_of(method: Method, seed: int) -> Run:
+        first = stage_one(method)
         return Run(
             method,
             seed,
-            recipe_for(request.benchmark, request.preset, method, changes),
+            settings.recipe(method),
             source,
             request.preset,
             Hardware(request.accelerator, request.devices, request.precision),
             Limits(request.max_steps, request.max_epochs),
             request.out,
+            None if first is None else run_of(first, seed),
         )
 
+    asked = [run_of(method, seed) for seed in seeds for method in methods]
+    each = [part for run in asked for part in (run.stage_one, run) if part is not None]
     console = Console()
     alone = request.jobs == 1
     plan = Plan(
-        [run_of(method.name, seed) for seed in seeds for method in methods],
-        run_of,
+        list({run.name: run for run in each}.values()),
+        {method.name: method.key for method in methods},
+        lambda key, seed: run_of(parse_method(key, settings.weighting), seed),
         request.jobs,
-        request.command(methods, seeds),
+        request.command(seeds),
         progress_bar=alone and console.is_terminal,
     )
     with SweepProgress(console, live=console.is_terminal and not alone) as watcher:
@@ -107,6 +115,40 @@ def bench(request: BenchRequest) -> dict[str, Any]:
     print_summary(results, console)
     console.print(f"Results: {request.out / RESULTS}", highlight=False)
     return results
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a request says of recipes, read and checked.
+
+    Args:
+        benchmark, preset: whose recipes.
+        changes: ``--set``.
+        tuned: ``--recipe``, fields by method.
+    """
+
+    benchmark: str
+    preset: str
+    changes: Mapping[str, Any]
+    tuned: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, request: BenchRequest) -> Settings:
+        """Read them from a request."""
+        changes = dict(parse_change(text) for text in request.changes)
+        tuned = {} if request.recipe is None else read_tuned(request.recipe)
+        return cls(request.benchmark, request.preset, changes, tuned)
+
+    @property
+    def weighting(self) -> Scheme:
+        """What LDS and RRT weigh by where a name does not say."""
+        table = common_table(self.benchmark, self.preset) | dict(self.changes)
+        scheme: Scheme = Recipe.from_table(table).weighting  # type: ignore[assignment]
+        return scheme
+
+    def recipe(self, method: Method) -> Recipe:
+        """The recipe of a method under these settings."""
+        return recipe_for(self.benchmark, self.preset, method, self.changes, self.tuned)
 
 
 def parse_seeds(text: str) -> list[int]:

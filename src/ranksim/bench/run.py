@@ -7,7 +7,6 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import metadata
@@ -25,9 +24,11 @@ from ranksim.data import TextBenchmark
 from ranksim.data.cache import written_whole
 from ranksim.data.text import TokenDataset, encode
 from ranksim.errors import RankSimError, UsageError, needs
-from ranksim.training.fit import DivergedError, Hardware, Limits, Outcome, fit
+from ranksim.models import Regressor, TextEncoder
+from ranksim.training.fit import DivergedError, Hardware, Limits, Outcome, Task, fit
 from ranksim.training.recipe import Recipe
-from ranksim.training.state import BEST, LAST
+from ranksim.training.state import BEST, LAST, Progress
+from ranksim.training.two_stage import retrain_head
 
 Record = dict[str, Any]
 Loaded = tuple[TextBenchmark, tuple[TokenDataset, TokenDataset, TokenDataset], Tensor]
@@ -52,7 +53,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Run:
-    """A method and a seed, and all that decides the result."""
+    """A method and a seed, and all that decides the result.
+
+    ``stage_one`` is the run whose encoder a two-stage method goes on from: a run of its own, so
+    that it is trained once for all rows that share it.
+    """
 
     method: Method
     seed: int
@@ -62,19 +67,22 @@ class Run:
     hardware: Hardware
     limits: Limits
     out: Path
+    stage_one: Run | None = None
 
     @property
     def folder(self) -> Path:
-        return self.out / "runs" / self.method.name / f"seed-{self.seed}"
+        return self.out / "runs" / self.method.key / f"seed-{self.seed}"
 
     @property
     def name(self) -> str:
-        return f"{self.method.name} seed {self.seed}"
+        return f"{self.method.key} seed {self.seed}"
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a finished run to stand for this one."""
+        first = self.stage_one
         return {
-            "method": self.method.name,
+            "method": self.method.key,
+            "technique": dataclasses.asdict(self.method.technique),
             "seed": self.seed,
             "benchmark": self.source.benchmark,
             **self.source.named_options(),
@@ -84,6 +92,7 @@ class Run:
             "devices": self.hardware.devices,
             "limits": {k: v for k, v in dataclasses.asdict(self.limits).items() if v is not None},
             "recipe": dataclasses.asdict(self.recipe),
+            **({} if first is None else {"stage_one": first.identity()}),
         }
 
 
@@ -126,7 +135,7 @@ def perform(
     run: Run,
     *,
     progress_bar: bool = False,
-    on_validation: Callable[[int, float], None] | None = None,
+    on_validation: Progress | None = None,
 ) -> Record:
     """Train a run and write its predictions, then its record; what is finished is read.
 
@@ -140,25 +149,13 @@ def perform(
             refuse_other_settings(run, record)
             return record
         _start_or_go_on(run)
-        benchmark, datasets, vectors = load_data(run.source, run.recipe)
         record = {**run.identity(), "status": "done"}
+        settings = {"progress_bar": progress_bar, "on_validation": on_validation}
         try:
-            outcome = fit(
-                datasets,
-                vectors,
-                run.recipe,
-                benchmark.regions(run.source.shots),
-                run.folder,
-                seed=run.seed,
-                ranksim=run.method.ranksim,
-                gm_guard=benchmark.gm_guard,
-                hardware=run.hardware,
-                limits=run.limits,
-                progress_bar=progress_bar,
-                on_validation=on_validation,
-            )
+            benchmark, outcome = _train(run, settings)
         except DivergedError as error:
             record |= {"status": "failed", "error": str(error)}
+            benchmark, _, _ = load_data(run.source, run.recipe)
         except (MemoryError, RuntimeError) as error:
             if "alloc" not in str(error) and "memory" not in str(error):
                 raise
@@ -180,6 +177,50 @@ def perform(
             aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
         (run.folder / LAST).unlink(missing_ok=True)
         return record
+
+
+def _train(run: Run, settings: dict[str, Any]) -> tuple[TextBenchmark, Outcome]:
+    """The training of a run; of a two-stage one, the second, the first being read or done."""
+    best = _stage_one(run, settings)
+    benchmark, datasets, vectors = load_data(run.source, run.recipe)
+    task = Task(
+        *datasets,
+        build=lambda: _text_regressor(vectors, len(datasets[0].tokens), run.recipe),
+        bins=benchmark.bins,
+        regions=benchmark.regions(run.source.shots),
+        gm_guard=benchmark.gm_guard,
+    )
+    settings |= {"seed": run.seed, "hardware": run.hardware, "limits": run.limits}
+    technique = run.method.technique
+    if best is None:
+        return benchmark, fit(task, run.recipe, technique, run.folder, **settings)
+    return benchmark, retrain_head(task, run.recipe, technique, run.folder, best, **settings)
+
+
+def _stage_one(run: Run, settings: dict[str, Any]) -> Path | None:
+    """The best checkpoint of a two-stage run's first stage, or ``None`` for other runs."""
+    first = run.stage_one
+    if first is None:
+        return None
+    if perform(first, **settings)["status"] == "failed":
+        raise DivergedError(f"Stage one diverged: see {first.name}.")
+    if not (first.folder / BEST).is_file():
+        raise RankSimError(
+            f"{run.name} goes on from {first.name}, whose {BEST} is gone: delete "
+            f"{first.folder / RECORD} to have it trained again."
+        )
+    return first.folder / BEST
+
+
+def _text_regressor(vectors: Tensor, texts: int, recipe: Recipe) -> Regressor:
+    encoder = TextEncoder(
+        vectors,
+        texts=texts,
+        hidden=recipe.hidden,
+        layers=recipe.layers,
+        dropout=recipe.dropout,
+    )
+    return Regressor(encoder)
 
 
 def _start_or_go_on(run: Run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,28 +16,40 @@ from ranksim.metrics import METRICS, REGIONS
 Record = dict[str, Any]
 
 
-def summarise(records: Sequence[Record], benchmark: str) -> list[dict[str, Any]]:
-    """One entry a method: test scores over seeds, published figures, the effect of RankSim.
+def summarise(
+    records: Sequence[Record], benchmark: str, rows: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """One entry a row: test scores over seeds, published figures, the effect of RankSim.
 
     Per region and metric ``mean``, ``sd`` (over seeds, n − 1) and ``n`` (seeds that have the
     score). ``versus`` compares a method with RankSim to the same method without it, seed by seed.
+
+    Args:
+        records: one a run.
+        benchmark: whose published figures stand beside.
+        rows: the method that each row reports, where two names are one method
+            (``{"vanilla+lds": "inv+lds"}``); methods beyond these follow as rows of their own.
     """
     done = [record for record in records if record["status"] == "done"]
-    rows = []
-    for name in dict.fromkeys(record["method"] for record in records):
-        own = _by_seed(done, name)
+    trained = {name: name for name in dict.fromkeys(record["method"] for record in records)}
+    asked = {name: key for name, key in (rows or {}).items() if key in trained}
+    named = asked | {key: key for key in trained if key not in asked.values()}
+    entries = []
+    for name, key in named.items():
+        own = _by_seed(done, key)
         row: dict[str, Any] = {
             "method": name,
+            **({"same_as": key} if name != key else {}),
             "seeds": sorted(own),
-            "failed": sum(r["method"] == name and r["status"] != "done" for r in records),
+            "failed": sum(r["method"] == key and r["status"] != "done" for r in records),
             "test": _each_score(lambda m, r, own=own: _spread(_values(own.values(), r, m))),
             "val": _each_score(lambda m, r, own=own: _spread(_values(own.values(), r, m, "val"))),
             "seconds_median": _median([record["seconds"] for record in own.values()]),
             "epochs_median": _median([record["epochs"] for record in own.values()]),
             "published": published_table(benchmark).get(name),
         }
-        if name.endswith(SUFFIX):
-            base = _by_seed(done, name.removesuffix(SUFFIX))
+        if key.endswith(SUFFIX):
+            base = _by_seed(done, key.removesuffix(SUFFIX))
             paired = sorted(set(own) & set(base))
             row["versus"] = {
                 "method": name.removesuffix(SUFFIX),
@@ -50,8 +62,8 @@ def summarise(records: Sequence[Record], benchmark: str) -> list[dict[str, Any]]
                     )
                 ),
             }
-        rows.append(row)
-    return rows
+        entries.append(row)
+    return entries
 
 
 def paired_difference(

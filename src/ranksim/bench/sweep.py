@@ -10,8 +10,8 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ FORMAT = 1
 class Watcher(Protocol):
     """What a sweep tells while it runs."""
 
-    def begin(self, finished: int, total: int) -> None: ...
+    def begin(self, finished: int, costs: Mapping[str, float]) -> None: ...
     def validated(self, run: str, epoch: int, score: float) -> None: ...
     def finished(self, run: str, record: Record) -> None: ...
 
@@ -51,7 +51,9 @@ class Plan:
     """The runs of a command, and how to perform them.
 
     Args:
-        runs: one for each method and seed; they share data, preset and folder.
+        runs: one for each method and seed, first stages included, each before what goes on from
+            it; they share data, preset and folder.
+        rows: the method that each row of the table reports.
         run_of: the run that this command would make of any method and seed.
         jobs: processes side by side, one thread each.
         command: the command that asks for this, recorded with the results.
@@ -59,6 +61,7 @@ class Plan:
     """
 
     runs: Sequence[Run]
+    rows: Mapping[str, str]
     run_of: Callable[[str, int], Run]
     jobs: int
     command: str
@@ -84,7 +87,7 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
     todo = [run for run in plan.runs if run.name not in finished]
     for run in {run.recipe.vectors: run for run in todo}.values():
         load_data(run.source, run.recipe)  # one process downloads and fills the caches
-    watcher.begin(len(finished), len(plan.runs))
+    watcher.begin(len(finished), {run.name: _cost(run) for run in todo})
     performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
     try:
         for run, record in performed(plan, todo, watcher):
@@ -102,7 +105,7 @@ def write_results(plan: Plan) -> dict[str, Any]:
         for folder in sorted((plan.out / "runs").glob("*/seed-*"))
         if (record := read_record(folder))
     ]
-    order = list(dict.fromkeys([run.method.name for run in plan.runs]))
+    order = list(dict.fromkeys(run.method.key for run in plan.runs))
     order += sorted({record["method"] for record in records} - set(order))
     records.sort(key=lambda record: (order.index(record["method"]), record["seed"]))
     first = plan.runs[0]
@@ -116,7 +119,7 @@ def write_results(plan: Plan) -> dict[str, Any]:
         "command": plan.command,
         **provenance(),
         "runs": records,
-        "summary": summarise(records, first.source.benchmark),
+        "summary": summarise(records, first.source.benchmark, plan.rows),
     }
     with written_whole(plan.out / RESULTS) as aside:
         aside.write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -156,8 +159,13 @@ def _side_by_side(
     workers = min(plan.jobs, len(runs))
     pool = ProcessPoolExecutor(workers, context, initializer=_settle, initargs=(news,))
     try:
-        waiting = {pool.submit(_perform_and_tell, run): run for run in runs}
-        while waiting:
+        waiting: dict[Future[Record], Run] = {}
+        later = list(runs)
+        while waiting or later:
+            under_way = {run.name for run in (*waiting.values(), *later)}
+            for run in [run for run in later if not _waits_for(run, under_way)]:
+                later.remove(run)
+                waiting[pool.submit(_perform_and_tell, run)] = run
             ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             _pass_on(news, watcher)
             for future in ended:
@@ -173,6 +181,16 @@ def _side_by_side(
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.kill()
+
+
+def _waits_for(run: Run, others: set[str]) -> bool:
+    """Whether a two-stage run's first stage is not finished."""
+    return run.stage_one is not None and run.stage_one.name in others
+
+
+def _cost(run: Run) -> float:
+    """Expected time of a run, of a whole training 1; for the forecast alone."""
+    return 0.1 if run.stage_one is not None else 1.0
 
 
 _news: Any = None  # a worker's way to tell its sweep

@@ -27,7 +27,9 @@ DataDir = Annotated[
         help="Folder that holds the data. Default: RANKSIM_DATA, then a verified download."
     ),
 ]
-Methods = Annotated[str, typer.Option(help="Names of published methods, parted by commas.")]
+Methods = Annotated[
+    str, typer.Option(help="Names parted by commas (ranksim methods lists them), or all.")
+]
 Seeds = Annotated[str, typer.Option(help="A number K (seeds 0 to K − 1), or seeds: 3,5,8.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")]
 Out = Annotated[Path, typer.Option(help="Folder for results; what is finished there is kept.")]
@@ -37,6 +39,9 @@ Shots = Annotated[
 ]
 Change = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe field: --set lr=5e-4.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="Recipes by method, as ranksim tune writes them.")
 ]
 MaxSteps = Annotated[int | None, typer.Option(min=1, help="End each training after these steps.")]
 MaxEpochs = Annotated[
@@ -84,6 +89,7 @@ def bench_sts_b_dir(
     data_dir: DataDir = None,
     shots: Shots = "published",
     change: Change = None,
+    recipe: RecipeFile = None,
     max_steps: MaxSteps = None,
     max_epochs: MaxEpochs = None,
     accelerator: Accelerator = "auto",
@@ -106,6 +112,7 @@ def bench_sts_b_dir(
             data_dir=data_dir,
             shots=shots,
             changes=tuple(change or ()),
+            recipe=recipe,
             max_steps=max_steps,
             max_epochs=max_epochs,
             accelerator=accelerator,
@@ -127,6 +134,7 @@ def bench_sentiment_dir(
     out: Out = Path("runs/sentiment-dir"),
     data_dir: DataDir = None,
     change: Change = None,
+    recipe: RecipeFile = None,
     max_steps: MaxSteps = None,
     max_epochs: MaxEpochs = None,
     accelerator: Accelerator = "auto",
@@ -146,6 +154,7 @@ def bench_sentiment_dir(
             out=out,
             data_dir=data_dir,
             changes=tuple(change or ()),
+            recipe=recipe,
             max_steps=max_steps,
             max_epochs=max_epochs,
             accelerator=accelerator,

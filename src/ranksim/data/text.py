@@ -46,16 +46,18 @@ class TextSamples:
 
 
 class Batch(TypedDict):
-    """A batch of texts: indices ``(texts, N, T)``, lengths ``(texts, N)``, labels, positions."""
+    """A batch: what the encoder takes, labels ``(N,)``, and positions in the data set ``(N,)``."""
 
-    tokens: Tensor
-    lengths: Tensor
+    inputs: tuple[Tensor, ...]
     label: Tensor
     index: Tensor
 
 
 class TokenDataset(Dataset[Batch]):
-    """Word indices in one array; a batch is gathered at once and cut to its longest text."""
+    """Word indices in one array; a batch is gathered at once and cut to its longest text.
+
+    A batch's inputs are indices ``(texts, N, T)`` and lengths ``(texts, N)``.
+    """
 
     def __init__(self, tokens: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> None:
         self.tokens = torch.from_numpy(tokens)  # (texts, N, T), int32
@@ -72,12 +74,11 @@ class TokenDataset(Dataset[Batch]):
         index = torch.as_tensor(rows)
         lengths = self.lengths[:, index]
         tokens = self.tokens[:, index, : int(lengths.max())].long()
-        return {
-            "tokens": tokens,
-            "lengths": lengths,
-            "label": self.labels[index],
-            "index": index,
-        }
+        return {"inputs": (tokens, lengths), "label": self.labels[index], "index": index}
+
+    def by_size(self) -> Tensor:
+        """All positions, short samples first: batches in this order hold little padding."""
+        return self.lengths.amax(dim=0).argsort(stable=True)
 
 
 def encode(

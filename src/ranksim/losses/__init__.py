@@ -1,5 +1,6 @@
 """Losses as modules."""
 
 from ranksim.losses.ranksim import RankSimLoss
+from ranksim.losses.regression import FocalRLoss, HuberLoss, L1Loss, MSELoss
 
-__all__ = ["RankSimLoss"]
+__all__ = ["FocalRLoss", "HuberLoss", "L1Loss", "MSELoss", "RankSimLoss"]

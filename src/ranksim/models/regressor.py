@@ -20,7 +20,8 @@ class Regressor(nn.Module):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(int(encoder.width), 1)  # type: ignore[arg-type]
+        self.width = int(encoder.width)  # type: ignore[arg-type]
+        self.head = nn.Linear(self.width, 1)
 
     def forward(self, *inputs: Any) -> tuple[Tensor, Tensor]:
         features = self.encoder(*inputs)

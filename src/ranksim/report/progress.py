@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -33,8 +34,8 @@ class SweepProgress:
         self.whole: TaskID | None = None
         self.rows: dict[str, TaskID] = {}
         self.best: dict[str, float] = {}
-        self.since = time.monotonic()
-        self.begun = 0
+        self.since, self.spent = time.monotonic(), 0.0
+        self.costs: dict[str, float] = {}
 
     def __enter__(self) -> SweepProgress:
         self.progress.start()
@@ -48,8 +49,11 @@ class SweepProgress:
     ) -> None:
         self.progress.stop()
 
-    def begin(self, finished: int, total: int) -> None:
-        self.since, self.begun = time.monotonic(), finished
+    def begin(self, finished: int, costs: Mapping[str, float]) -> None:
+        """Start the clock: so many runs are finished, the others cost this much each."""
+        total = finished + len(costs)
+        self.since, self.costs = time.monotonic(), dict(costs)
+        self.spent = 0.0
         self.total, self.done = total, finished
         self.whole = self.progress.add_task("runs", total=total, completed=finished, note="")
         if finished:
@@ -66,9 +70,9 @@ class SweepProgress:
         self.done += 1
         if run in self.rows:
             self.progress.remove_task(self.rows.pop(run))
-        each = (time.monotonic() - self.since) / (self.done - self.begun)
-        left = each * (self.total - self.done)
-        note = f"{left / 60:.0f} min left" if self.done < self.total else ""
+        self.spent += self.costs.pop(run, 0.0)
+        left = (time.monotonic() - self.since) / self.spent * sum(self.costs.values())
+        note = f"{left / 60:.0f} min left" if self.costs else ""
         if self.whole is not None:
             self.progress.update(self.whole, completed=self.done, note=note)
         if record["status"] == "failed":

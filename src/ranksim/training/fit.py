@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,19 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
-from ranksim.data.text import TokenDataset
+from ranksim.balance import LabelBins
 from ranksim.errors import RankSimError, UsageError
-from ranksim.losses import RankSimLoss
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores
-from ranksim.models import Regressor, TextEncoder
-from ranksim.training.loading import SeededOrder, make_loader
+from ranksim.models import Regressor
+from ranksim.training.loading import Samples, SeededOrder, make_loader
 from ranksim.training.module import RegressionModule
+from ranksim.training.pieces import make_fds, make_loss, make_ranksim, make_weights
 from ranksim.training.recipe import Recipe
 from ranksim.training.state import BEST, LAST, Progress, RunState
+from ranksim.training.technique import Technique
+
+_STATISTICS = 256  # samples in a batch of which FDS takes statistics alone
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,27 @@ class Limits:
 
     steps: int | None = None
     epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned, the same for every method and seed.
+
+    Args:
+        train, val, test: the samples.
+        build: makes a new network; its initial weights come from torch's global generator.
+        bins: label bins, over whose range weights, LDS and FDS work.
+        regions: regions to report.
+        gm_guard: see :func:`ranksim.metrics.regression_scores`.
+    """
+
+    train: Samples
+    val: Samples
+    test: Samples
+    build: Callable[[], Regressor]
+    bins: LabelBins
+    regions: Regions
+    gm_guard: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,34 +90,30 @@ class DivergedError(RankSimError):
 
 
 def fit(
-    datasets: tuple[TokenDataset, TokenDataset, TokenDataset],
-    vectors: Tensor,
+    task: Task,
     recipe: Recipe,
-    regions: Regions,
+    technique: Technique,
     folder: Path,
     *,
     seed: int,
-    ranksim: bool,
-    gm_guard: float = 0.0,
     hardware: Hardware | None = None,
     limits: Limits | None = None,
+    fds_state: Mapping[str, Tensor] | None = None,
     progress_bar: bool = False,
     on_validation: Progress | None = None,
 ) -> Outcome:
     """Train, keep the best validation MSE, and score that on validation and test.
 
     Args:
-        datasets: training, validation and test samples.
-        vectors: word vectors ``(V, E)``.
+        task: data and network.
         recipe: the settings.
-        regions: regions to report.
+        technique: what is added to the plain loss; one stage.
         folder: takes ``best.ckpt``, ``last.ckpt`` and logs. With a ``last.ckpt`` there, training
             goes on from it, to the same result as if it had never stopped.
         seed: fixes initial weights, order of samples, dropout and RankSim's draws.
-        ranksim: whether RankSim is added to the loss.
-        gm_guard: see :func:`ranksim.metrics.regression_scores`.
         hardware: for Lightning's Trainer.
         limits: an earlier end.
+        fds_state: statistics of FDS that were made before and stay as they are.
         progress_bar: show Lightning's.
         on_validation: called with the epoch and its validation MSE.
 
@@ -102,22 +123,23 @@ def fit(
     hardware, limits = hardware or Hardware(), limits or Limits()
     quiet()
     L.seed_everything(seed, verbose=False)
-    training, validation, test = datasets
-    model = Regressor(
-        TextEncoder(
-            vectors,
-            texts=len(training.tokens),
-            hidden=recipe.hidden,
-            layers=recipe.layers,
-            dropout=recipe.dropout,
-        )
-    )
+    training, validation, test = task.train, task.val, task.test
+    model = task.build()
+    fds = make_fds(recipe, technique, task.bins, model.width)
+    if fds is not None and fds_state is not None:
+        fds.load_state_dict(fds_state)
     module = RegressionModule(
         model,
         recipe,
-        regions,
-        ranksim=_regulariser(recipe, seed) if ranksim else None,
-        gm_guard=gm_guard,
+        task.regions,
+        loss=make_loss(recipe, technique),
+        weights=make_weights(recipe, technique, task.bins, training.labels.numpy()),
+        fds=fds,
+        statistics=make_loader(training, _STATISTICS, training.by_size().tolist())
+        if fds is not None and fds_state is None
+        else None,
+        ranksim=make_ranksim(recipe, technique, seed),
+        gm_guard=task.gm_guard,
     )
     best = ModelCheckpoint(
         folder, "best", monitor="val_mse", save_weights_only=True, enable_version_counter=False
@@ -166,22 +188,14 @@ def fit(
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from error
     # read back from disk: with several devices, training ran in other processes
-    reached = _read(resume)
+    reached = read_checkpoint(resume)
     state = reached["callbacks"][RunState.__qualname__]
     if state["best_epoch"] == 0:
         raise DivergedError(
             "Training diverged: no validation MSE was a finite number; lower lr or strength."
         )
-    module.load_state_dict(_read(folder / BEST)["state_dict"])
-    judge = L.Trainer(
-        accelerator=hardware.accelerator,
-        devices=1,
-        precision=hardware.precision,  # type: ignore[arg-type]
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    module.load_state_dict(read_checkpoint(folder / BEST)["state_dict"])
+    judge = make_judge(hardware)
     judge.validate(module, make_loader(validation, 100), verbose=False)
     val_scores = module.scores
     judge.test(module, make_loader(test, 100), verbose=False)
@@ -199,18 +213,32 @@ def fit(
     )
 
 
+def make_judge(hardware: Hardware) -> L.Trainer:
+    """A Trainer that trains nothing: scores and features, on one device."""
+    return L.Trainer(
+        accelerator=hardware.accelerator,
+        devices=1,
+        precision=hardware.precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
 def _read_or_drop(checkpoint: Path) -> dict[str, Any] | None:
     """The checkpoint to go on from; a damaged one is removed, and training starts afresh."""
     if not checkpoint.is_file():
         return None
     try:
-        return _read(checkpoint)
+        return read_checkpoint(checkpoint)
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError):
         checkpoint.unlink()
         return None
 
 
-def _read(checkpoint: Path) -> dict[str, Any]:
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU; nothing in it is executed."""
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return content
 
@@ -243,16 +271,3 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-
-
-def _regulariser(recipe: Recipe, seed: int) -> RankSimLoss:
-    unique = recipe.unique_labels
-    return RankSimLoss(
-        recipe.gamma,
-        recipe.lambda_,
-        strength=recipe.strength,
-        ties=recipe.ties,  # type: ignore[arg-type]
-        unique_labels=unique if isinstance(unique, bool) else unique / recipe.label_step,
-        # its own generator: with and without RankSim, dropout draws the same numbers
-        generator=torch.Generator().manual_seed(seed),
-    )

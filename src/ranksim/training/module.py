@@ -1,44 +1,60 @@
-"""The Lightning module: a regressor, its loss, RankSim beside it, metrics by region."""
+"""The Lightning module: a regressor, its loss and weights, FDS and RankSim, metrics by region."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ranksim.balance.fds import FDS
+from ranksim.data.text import Batch
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.regression import RegionMetrics
 from ranksim.metrics.scores import Scores
+from ranksim.models import Regressor
 from ranksim.training.recipe import Recipe
 
 
 class RegressionModule(L.LightningModule):
-    """Trains a :class:`ranksim.models.Regressor` on batches of texts by a recipe.
+    """Trains a :class:`ranksim.models.Regressor` by a recipe.
 
     Args:
-        model: maps tokens and lengths to predictions ``(N,)`` and features ``(N, D)``.
+        model: an encoder and a head.
         recipe: the settings.
         regions: regions that validation and test scores are reported for.
+        loss: called with prediction, target and weights.
+        weights: a weight for each training sample ``(N,)``, or ``None``.
+        fds: calibrates the features that the head sees, or ``None``.
+        statistics: all training samples in batches, for FDS at the end of each epoch; ``None``
+            where its statistics stay as they are.
         ranksim: the regulariser, or ``None``.
         gm_guard: see :func:`ranksim.metrics.regression_scores`.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Regressor,
         recipe: Recipe,
         regions: Regions,
         *,
+        loss: nn.Module,
+        weights: Tensor | None = None,
+        fds: FDS | None = None,
+        statistics: Iterable[Batch] | None = None,
         ranksim: RankSimLoss | None = None,
         gm_guard: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
+        self.loss = loss
+        self.weights = weights  # no buffer: neither saved nor rounded with the network
+        self.fds = fds
+        self.statistics = statistics
         self.ranksim = ranksim
         self.metrics = RegionMetrics(regions, gm_guard=gm_guard)
         self.scores: dict[str, Scores] = {}
@@ -49,21 +65,49 @@ class RegressionModule(L.LightningModule):
             batch["label"] = batch["label"].float()
         return batch
 
+    def on_fit_start(self) -> None:
+        if self.weights is not None:
+            self.weights = self.weights.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        # what ends an epoch for FDS is done as the next one starts: the weights are the same, the
+        # last epoch needs it not, and a run resumed from the checkpoint between the two does it
+        fds = self.fds
+        if fds is None or self.statistics is None or int(fds.updates) >= self.current_epoch:
+            return
+        if not fds.published:
+            self.model.eval()
+        with self.trainer.precision_plugin.forward_context():
+            fds.refresh(lambda batch: self.model.encoder(*batch["inputs"]), self._own_samples())
+        self.model.train()
+
+    def _own_samples(self) -> Iterator[tuple[Batch, Tensor]]:
+        """Each training sample once over all processes, on this one's device."""
+        trainer = self.trainer
+        for i, batch in enumerate(self.statistics or ()):
+            if i % trainer.world_size == trainer.global_rank:
+                here = trainer.strategy.batch_to_device(batch)
+                yield here, here["label"]
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        prediction, features = self.model(batch["tokens"], batch["lengths"])
+        features = self.model.encoder(*batch["inputs"])
+        smoothed = features if self.fds is None else self.fds(features, batch["label"])
+        prediction = self.model.head(smoothed).squeeze(-1)
         exact = torch.promote_types(prediction.dtype, torch.float32)  # no label in bf16
         target = (batch["label"] / self.recipe.label_scale).to(exact)
-        loss = F.mse_loss(prediction.to(exact), target)
+        weights = None if self.weights is None else self.weights[batch["index"]]
+        loss: Tensor = self.loss(prediction.to(exact), target, weights)
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(target))
         if self.ranksim is not None:
             steps = (batch["label"] / self.recipe.label_step).round()
-            term = self.ranksim(features, steps)
+            ranked = smoothed if self.fds is not None and self.fds.published else features
+            term = self.ranksim(ranked, steps)
             self.log("train_ranksim", term.detach(), on_step=False, on_epoch=True, batch_size=1)
             loss = loss + term
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        prediction, _ = self.model(batch["tokens"], batch["lengths"])
+        prediction, _ = self.model(*batch["inputs"])
         exact = torch.promote_types(prediction.dtype, torch.float32)
         self.metrics.update(
             prediction.to(exact) * self.recipe.label_scale, batch["label"], batch["index"]

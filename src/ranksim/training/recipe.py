@@ -9,8 +9,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ranksim.balance import KERNELS, SCHEMES
+from ranksim.balance.fds import EMPTY
 from ranksim.errors import UsageError
 from ranksim.functional.ranking import TIES
+
+LOSSES = ("mse", "l1", "huber")
+ACTIVATIONS = ("sigmoid", "tanh")
+_AT_LEAST_ONE = (
+    *("max_tokens", "hidden", "layers", "batch_size", "max_validations", "patience", "bins"),
+    *("lds_size", "fds_size", "fds_high"),
+)
+_POSITIVE = (
+    *("label_scale", "label_step", "lr", "clip", "lambda_", "huber_delta", "focal_beta"),
+    *("lds_sigma", "fds_sigma", "fds_low"),
+)
+_NOT_NEGATIVE = (
+    *("weight_decay", "validate_every", "gamma", "strength", "focal_gamma"),
+    *("count_low", "count_high"),
+)
+_CHOICES = {
+    "ties": TIES,
+    "loss": LOSSES,
+    "focal_activation": ACTIVATIONS,
+    "weighting": SCHEMES,
+    "lds_kernel": KERNELS,
+    "fds_kernel": KERNELS,
+    "fds_empty": EMPTY,
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +59,17 @@ class Recipe:
         gamma, lambda_, strength, ties: RankSim (see :func:`ranksim.functional.ranksim_loss`).
         unique_labels: one sample per distinct label: true, false, or a bin width in the label's
             unit.
+        loss: the plain loss, ``mse``, ``l1`` or ``huber``, of label / label_scale.
+        huber_delta: where Huber turns linear, in that unit.
+        focal_beta, focal_gamma, focal_activation: Focal-R, in that unit (see
+            :func:`ranksim.functional.focal_r_loss`).
+        bins: equal bins over the range of labels, for weights, LDS and FDS.
+        weighting: what LDS and RRT weigh by where a method's name does not say.
+        count_low, count_high: counts are clipped to these before they become weights; 0: not.
+        lds_kernel, lds_size, lds_sigma: LDS (see :class:`ranksim.balance.LDS`).
+        fds_kernel, fds_size, fds_sigma, fds_momentum, fds_low, fds_high, fds_empty, fds_published:
+            FDS (see :class:`ranksim.balance.FDS`).
+        rrt_published: the encoder's BatchNorm and dropout stay in training mode in stage two.
     """
 
     vectors: str
@@ -54,19 +91,48 @@ class Recipe:
     strength: float
     ties: str
     unique_labels: bool | float
+    loss: str
+    huber_delta: float
+    focal_beta: float
+    focal_gamma: float
+    focal_activation: str
+    bins: int
+    weighting: str
+    count_low: float
+    count_high: float
+    lds_kernel: str
+    lds_size: int
+    lds_sigma: float
+    fds_kernel: str
+    fds_size: int
+    fds_sigma: float
+    fds_momentum: float
+    fds_low: float
+    fds_high: float
+    fds_empty: str
+    fds_published: bool
+    rrt_published: bool
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, float):
                 _require(math.isfinite(value), name, "a finite number", value)
-        for name in ("max_tokens", "hidden", "layers", "batch_size", "max_validations", "patience"):
+        for name in _AT_LEAST_ONE:
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("label_scale", "label_step", "lr", "clip", "lambda_"):
+        for name in _POSITIVE:
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
-        for name in ("weight_decay", "validate_every", "gamma", "strength"):
+        for name in _NOT_NEGATIVE:
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        for name, choices in _CHOICES.items():
+            wanted, got = f"one of {', '.join(choices)}", getattr(self, name)
+            _require(got in choices, name, wanted, got)
+        for name in ("lds_size", "fds_size"):
+            _require(getattr(self, name) % 2 == 1, name, "odd", getattr(self, name))
+        _require(self.fds_low <= 1, "fds_low", "at most 1", self.fds_low)
         _require(0 <= self.dropout < 1, "dropout", "in [0, 1)", self.dropout)
-        _require(self.ties in TIES, "ties", f"one of {', '.join(TIES)}", self.ties)
+        _require(0 <= self.fds_momentum < 1, "fds_momentum", "in [0, 1)", self.fds_momentum)
+        high = self.count_high or math.inf
+        _require(self.count_low <= high, "count_low", f"at most {high}", self.count_low)
         if self.unique_labels is not False:
             _require(self.unique_labels > 0, "unique_labels", "above 0", self.unique_labels)
 

@@ -1,0 +1,85 @@
+"""A recipe and a technique to the pieces that a training is put together from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ranksim.balance import LDS, DensityWeights, LabelBins
+from ranksim.balance.fds import FDS
+from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
+from ranksim.training.recipe import Recipe
+from ranksim.training.technique import Technique
+
+
+def make_loss(recipe: Recipe, technique: Technique) -> nn.Module:
+    """The plain loss, or Focal-R over it; called with prediction, target and weights."""
+    if technique.focal_r:
+        return FocalRLoss(
+            recipe.loss,  # type: ignore[arg-type]
+            activation=recipe.focal_activation,  # type: ignore[arg-type]
+            beta=recipe.focal_beta,
+            gamma=recipe.focal_gamma,
+        )
+    if recipe.loss == "huber":
+        return HuberLoss(recipe.huber_delta)
+    return MSELoss() if recipe.loss == "mse" else L1Loss()
+
+
+def make_weights(
+    recipe: Recipe, technique: Technique, bins: LabelBins, labels: np.ndarray
+) -> Tensor | None:
+    """A weight for each training sample ``(N,)``, float32, mean 1; ``None`` for equal ones."""
+    if technique.weighting == "none":
+        return None
+    lds = LDS(recipe.lds_kernel, recipe.lds_size, recipe.lds_sigma)  # type: ignore[arg-type]
+    clipped = recipe.count_low > 0 or recipe.count_high > 0
+    weights = DensityWeights.fit(
+        labels,
+        bins=_bins(recipe, bins),
+        scheme=technique.weighting,
+        clip=(recipe.count_low, recipe.count_high or np.inf) if clipped else None,
+        lds=lds if technique.lds else None,
+    )
+    return torch.from_numpy(weights(labels)).float()
+
+
+def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) -> FDS | None:
+    """FDS over features of this width, or ``None``."""
+    if not technique.fds:
+        return None
+    return FDS(
+        width,
+        _bins(recipe, bins),
+        kernel=recipe.fds_kernel,  # type: ignore[arg-type]
+        size=recipe.fds_size,
+        sigma=recipe.fds_sigma,
+        momentum=recipe.fds_momentum,
+        clip=(recipe.fds_low, recipe.fds_high),
+        empty=recipe.fds_empty,  # type: ignore[arg-type]
+        published=recipe.fds_published,
+    )
+
+
+def make_ranksim(recipe: Recipe, technique: Technique, seed: int) -> RankSimLoss | None:
+    """RankSim over labels in whole steps, or ``None``."""
+    if not technique.ranksim:
+        return None
+    unique = recipe.unique_labels
+    return RankSimLoss(
+        recipe.gamma,
+        recipe.lambda_,
+        strength=recipe.strength,
+        ties=recipe.ties,  # type: ignore[arg-type]
+        unique_labels=unique if isinstance(unique, bool) else unique / recipe.label_step,
+        # its own generator: with and without RankSim, dropout draws the same numbers
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def _bins(recipe: Recipe, bins: LabelBins) -> LabelBins:
+    """The benchmark's own bins, or as many as the recipe says over the same range."""
+    if len(bins) == recipe.bins:
+        return bins
+    return LabelBins.uniform(float(bins.edges[0]), float(bins.edges[-1]), recipe.bins)
