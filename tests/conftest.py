@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.archives import sentiment_lines, tar_gz
+
 WORDS = (
     "the", "a", "man", "woman", "dog", "cat", "plays", "guitar", "runs", "in", "park", "eats",
     "food", "small", "large", "black", "white", "on", "street", "reads", "book", "sings", "song",
@@ -69,3 +71,18 @@ def small_sts(tmp_path, monkeypatch):
             checksums[split][part] = sha256(path)
     monkeypatch.setattr(sts_b_dir, "CHECKSUMS", checksums)
     return folder
+
+
+@pytest.fixture
+def small_sentiment(tmp_path, monkeypatch):
+    """A generated source archive in the form of vaderSentiment's, its checksum the expected one."""
+    from ranksim.data import sentiment_dir
+    from ranksim.data.cache import sha256
+
+    inner = tar_gz(
+        {name: sentiment_lines(300, i) for i, name in enumerate(sentiment_dir.DOMAINS.values())}
+    )
+    path = tmp_path / sentiment_dir.ARCHIVE
+    path.write_bytes(tar_gz({sentiment_dir.INNER: inner}))
+    monkeypatch.setattr(sentiment_dir, "CHECKSUM", sha256(path))
+    return path

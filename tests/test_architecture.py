@@ -17,9 +17,9 @@ BELOW = {
     "metrics": {"functional", "balance", "errors"},
     "models": set(),
     "data": {"balance", "metrics", "errors"},
-    "training": {"functional", "losses", "metrics", "models", "data", "errors"},
+    "training": {"functional", "losses", "balance", "metrics", "models", "data", "errors"},
     "report": {"metrics", "errors"},
-    "bench": {"balance", "metrics", "data", "training", "report", "errors"},
+    "bench": {"balance", "metrics", "models", "data", "training", "report", "errors"},
     "cli": {"bench", "errors"},
 }
 LIGHT = {"functional", "losses", "balance", "models", "errors"}  # torch and numpy alone

@@ -2,9 +2,9 @@ import time
 
 import numpy as np
 import pytest
-from tests.oracles import balance as oracle
 
 from ranksim.balance import BinnedDensity, KernelDensity, LabelBins, silverman_bandwidth
+from tests.oracles import balance as oracle
 
 
 def cases():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
-from tests.oracles import balance as oracle
 
 from ranksim.balance import KERNELS, kernel_window, smooth
+from tests.oracles import balance as oracle
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-from tests.oracles import balance as oracle
 
 from ranksim.balance import (
     KERNELS,
@@ -14,6 +13,7 @@ from ranksim.balance import (
     density_weights,
     silverman_bandwidth,
 )
+from tests.oracles import balance as oracle
 
 AGES = LabelBins.integers(0, 120)
 SCORES = LabelBins.uniform(0.0, 5.0, 50)

@@ -1,4 +1,3 @@
-import io
 import os
 import stat
 import tarfile
@@ -11,40 +10,11 @@ from ranksim.data import sentiment_dir
 from ranksim.data.archive import read_member
 from ranksim.data.cache import sha256
 from ranksim.errors import DataError
+from tests.archives import tar_gz
 
 
-def tar_gz(members):
-    """An archive of ``{name: bytes or TarInfo}``."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz") as tar:
-        for name, content in members.items():
-            if isinstance(content, tarfile.TarInfo):
-                tar.addfile(content)
-                continue
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return made.getvalue()
-
-
-def lines(count, seed):
-    draw = np.random.default_rng(seed)
-    return "".join(
-        f"{i}\t{draw.normal() * 1.2:.4f}\tsentence &amp; number {i}\n" for i in range(count)
-    ).encode()
-
-
-@pytest.fixture
-def archive(tmp_path, monkeypatch):
-    inner = tar_gz({name: lines(300, i) for i, name in enumerate(sentiment_dir.DOMAINS.values())})
-    path = tmp_path / sentiment_dir.ARCHIVE
-    path.write_bytes(tar_gz({sentiment_dir.INNER: inner}))
-    monkeypatch.setattr(sentiment_dir, "CHECKSUM", sha256(path))
-    return path
-
-
-def test_reads_the_chosen_domains_and_splits_by_the_rule(archive):
-    benchmark = sentiment_dir.load(("tweets", "nyt"), archive.parent)
+def test_reads_the_chosen_domains_and_splits_by_the_rule(small_sentiment):
+    benchmark = sentiment_dir.load(("tweets", "nyt"), small_sentiment.parent)
     train, val, test = benchmark.parts
     assert len(train) + len(val) + len(test) == 600
     assert len(val) == len(test)
@@ -54,7 +24,7 @@ def test_reads_the_chosen_domains_and_splits_by_the_rule(archive):
         groups.counts(test.labels), np.minimum(per_bin // 3, sentiment_dir.CAP)
     )
     assert train.texts[0][0].startswith("sentence & number")
-    again = sentiment_dir.load(("nyt", "tweets"), archive.parent)
+    again = sentiment_dir.load(("nyt", "tweets"), small_sentiment.parent)
     assert again.test.texts == benchmark.test.texts
     assert benchmark.facts["domains"] == ["tweets", "nyt"]
 
@@ -85,14 +55,14 @@ def _umask():
     return umask
 
 
-def test_errors_are_one_sentence(archive):
+def test_errors_are_one_sentence(small_sentiment):
     with pytest.raises(DataError, match=r"Domain 'news' does not exist: choose from tweets, am"):
-        sentiment_dir.load(("news",), archive.parent)
+        sentiment_dir.load(("news",), small_sentiment.parent)
     with pytest.raises(DataError, match="No domain was given"):
-        sentiment_dir.load((), archive.parent)
-    archive.write_bytes(archive.read_bytes()[:-1])
+        sentiment_dir.load((), small_sentiment.parent)
+    small_sentiment.write_bytes(small_sentiment.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"has SHA-256 .* get the source archive of vaderSentiment"):
-        sentiment_dir.load(("nyt",), archive.parent)
+        sentiment_dir.load(("nyt",), small_sentiment.parent)
 
 
 def test_without_a_package_index_the_message_says_what_to_do(monkeypatch, tmp_path):

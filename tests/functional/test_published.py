@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.oracles.loop import ranksim_loop
 
 from ranksim.functional import ranksim_loss
+from tests.oracles.loop import ranksim_loop
 
 
 def gradient(loss_of, size, factor=1.0):

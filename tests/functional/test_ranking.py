@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from tests.oracles import ranksim as oracle
 
 from ranksim.functional import rank
+from tests.oracles import ranksim as oracle
 
 TIES = ["min", "average", "ordinal"]
 

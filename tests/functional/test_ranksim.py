@@ -3,9 +3,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from tests.oracles import ranksim as oracle
 
 from ranksim.functional import draw_unique, label_similarity, ranksim_loss
+from tests.oracles import ranksim as oracle
 
 TIES = ["min", "average", "ordinal"]
 SIZES = [1, 2, 3, 5, 16, 33, 64, 127, 300]

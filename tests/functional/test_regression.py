@@ -4,9 +4,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from tests.oracles import regression as oracle
 
 from ranksim.functional import focal_r_loss, huber_loss, l1_loss, mse_loss
+from tests.oracles import regression as oracle
 
 FOCAL = [
     {"base": base, "activation": activation, "beta": beta, "gamma": gamma}

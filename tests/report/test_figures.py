@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from tests.report.test_table import results
 
 from ranksim.data import sts_b_dir
 from ranksim.metrics import Regions
+from tests.report.test_table import results
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")

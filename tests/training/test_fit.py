@@ -2,19 +2,27 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.bench.methods import METHODS
+from ranksim.bench.methods import parse_method
 from ranksim.bench.recipes import recipe_for
 from ranksim.data import sts_b_dir
 from ranksim.data.text import TokenDataset
-from ranksim.training.fit import DivergedError, Hardware, Limits, fit
+from ranksim.metrics import Regions
+from ranksim.models import Regressor, TextEncoder
+from ranksim.training.fit import DivergedError, Hardware, Limits, Task, fit
 from ranksim.training.state import BEST, LAST
+from ranksim.training.technique import Technique
+from ranksim.training.two_stage import retrain_head
 
 RECIPE = recipe_for(
-    "sts-b-dir", "small", METHODS["vanilla"], {"hidden": 8, "patience": 2, "strength": 0.1}
+    "sts-b-dir",
+    "small",
+    parse_method("vanilla", "inverse"),
+    {"hidden": 8, "patience": 2, "strength": 0.1},
 )
+FULL = Technique(focal_r=True, weighting="inverse", lds=True, fds=True, ranksim=True)
 
 
-def small_data(count=64):
+def small_task(recipe=RECIPE, count=64):
     draw = np.random.default_rng(0)
     parts = []
     for _ in range(3):
@@ -23,19 +31,20 @@ def small_data(count=64):
         labels = (tokens[0, :, 0] > tokens[1, :, 0]) * 4.0 + draw.integers(0, 10, count) / 10
         parts.append(TokenDataset(tokens, lengths, labels))
     vectors = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
-    return tuple(parts), vectors, small_regions(parts[0].labels.numpy())
+
+    def build():
+        return Regressor(
+            TextEncoder(vectors, texts=2, hidden=recipe.hidden, dropout=recipe.dropout)
+        )
+
+    regions = Regions.by_rule(sts_b_dir.BINS, parts[0].labels.numpy())
+    return Task(*parts, build=build, bins=sts_b_dir.BINS, regions=regions)
 
 
-def small_regions(labels):
-    from ranksim.metrics import Regions
-
-    return Regions.by_rule(sts_b_dir.BINS, labels)
-
-
-def run(folder, *, ranksim=True, recipe=RECIPE, seed=0, **settings):
-    datasets, vectors, regions = small_data()
+def run(folder, *, ranksim=True, recipe=RECIPE, seed=0, technique=None, **settings):
     settings = {"limits": Limits(epochs=4), "hardware": Hardware("cpu")} | settings
-    return fit(datasets, vectors, recipe, regions, folder, seed=seed, ranksim=ranksim, **settings)
+    technique = technique or Technique(ranksim=ranksim)
+    return fit(small_task(recipe), recipe, technique, folder, seed=seed, **settings)
 
 
 def same(a, b):
@@ -58,11 +67,22 @@ def test_strength_zero_is_the_method_without_ranksim(tmp_path):
     assert same(off, run(tmp_path / "without", ranksim=False))
 
 
-@pytest.mark.parametrize(("stop", "every"), [(1, 0), (2, 0), (3, 0), (1, 3), (2, 3), (1, 6)])
-def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path, stop, every):
+@pytest.mark.parametrize(
+    ("stop", "every", "changes"),
+    [
+        *((stop, 0, {}) for stop in (1, 2, 3)),
+        *((stop, every, {}) for stop, every in ((1, 3), (2, 3), (1, 6))),
+        (2, 0, {"dropout": 0.3, "fds_published": True}),
+        (2, 3, {"dropout": 0.3, "fds_published": True}),
+    ],
+)
+@pytest.mark.parametrize("technique", [Technique(ranksim=True), FULL], ids=["ranksim", "full"])
+def test_an_interrupted_training_goes_on_to_the_same_result(
+    tmp_path, stop, every, changes, technique
+):
     """Stopped after an epoch, and in the middle of one (validation every 3 or 6 steps of 4)."""
-    recipe = RECIPE.replaced({"validate_every": every, "max_validations": 4})
-    whole = run(tmp_path / "whole", recipe=recipe)
+    recipe = RECIPE.replaced({"validate_every": every, "max_validations": 4} | changes)
+    whole = run(tmp_path / "whole", recipe=recipe, technique=technique)
 
     class KilledError(Exception):
         pass
@@ -75,11 +95,14 @@ def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path, stop, ever
             raise KilledError
 
     with pytest.raises(KilledError):
-        run(tmp_path / "killed", recipe=recipe, on_validation=kill)
+        run(tmp_path / "killed", recipe=recipe, technique=technique, on_validation=kill)
     (tmp_path / "killed").rename(tmp_path / "moved")
     again = []
     resumed = run(
-        tmp_path / "moved", recipe=recipe, on_validation=lambda _, score: again.append(score)
+        tmp_path / "moved",
+        recipe=recipe,
+        technique=technique,
+        on_validation=lambda _, score: again.append(score),
     )
     assert again[0] == seen[-1]
     assert len(again) == 4 - stop
@@ -173,3 +196,121 @@ def test_no_checkpoint_is_read_as_a_pickle(tmp_path, monkeypatch):
     run(tmp_path, limits=Limits(epochs=2))
     assert asked
     assert set(asked) == {True}
+
+
+TECHNIQUES = {
+    "plain": Technique(),
+    "focal-r": Technique(focal_r=True),
+    "inverse": Technique(weighting="inverse"),
+    "sqrt": Technique(weighting="sqrt_inverse"),
+    "lds": Technique(weighting="inverse", lds=True),
+    "focal-r+lds": Technique(focal_r=True, weighting="inverse", lds=True),
+    "fds": Technique(fds=True),
+    "fds+ranksim": Technique(fds=True, ranksim=True),
+    "ranksim": Technique(ranksim=True),
+}
+
+
+def test_every_technique_changes_the_training_and_repeats_itself(tmp_path):
+    """A published code lost the weights of Focal-R: here no two techniques train alike."""
+    predictions = {}
+    for name, technique in TECHNIQUES.items():
+        first = run(tmp_path / name, technique=technique, limits=Limits(epochs=3))
+        again = run(tmp_path / f"{name} again", technique=technique, limits=Limits(epochs=3))
+        assert same(first, again)
+        predictions[name] = first.prediction.tobytes()
+    assert len(set(predictions.values())) == len(TECHNIQUES)
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
+def test_a_step_is_the_weighted_loss_by_hand(tmp_path, loss):
+    """One epoch of one batch, against Adam on the sum of w · ℓ / N written out."""
+    recipe = RECIPE.replaced({"loss": loss, "batch_size": 64, "huber_delta": 0.1, "clip": 1e6})
+    run(
+        tmp_path,
+        recipe=recipe,
+        technique=Technique(weighting="inverse", lds=True),
+        limits=Limits(epochs=1),
+    )
+    trained = torch.load(tmp_path / BEST, weights_only=True)["state_dict"]
+    torch.manual_seed(0)
+    task = small_task(recipe)
+    model = task.build()
+    batch = task.train.__getitems__(list(range(64)))
+    counts = np.convolve(
+        task.bins.counts(batch["label"].numpy()), [0.85828, 0.94617, 1, 0.94617, 0.85828], "same"
+    )
+    weights = 1 / torch.from_numpy(counts)[task.bins.index(batch["label"].numpy())]
+    weights = weights / weights.mean()
+    prediction, _ = model(*batch["inputs"])
+    error = (prediction - batch["label"] / 5).abs()
+    values = {
+        "mse": error**2,
+        "l1": error,
+        "huber": torch.where(error < 0.1, error**2 / 2, 0.1 * (error - 0.05)),
+    }[loss]
+    (weights * values).mean().backward()
+    torch.optim.Adam(model.parameters(), lr=recipe.lr).step()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(trained[f"model.{name}"], value, rtol=1e-4, atol=1e-5)
+
+
+def stage_two(folder, first, recipe=RECIPE, **settings):
+    settings = {"limits": Limits(epochs=3), "hardware": Hardware("cpu"), "seed": 0} | settings
+    technique = Technique(weighting="inverse", lds=True, fds=True, ranksim=True, two_stage=True)
+    return retrain_head(small_task(recipe), recipe, technique, folder, first / BEST, **settings)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_the_second_stage_trains_a_new_head_alone(tmp_path, published):
+    recipe = RECIPE.replaced({"rrt_published": published, "fds_published": published})
+    technique = Technique(weighting="inverse", lds=True, fds=True, ranksim=True, two_stage=True)
+    one = run(tmp_path / "one", recipe=recipe, technique=technique.stage_one)
+    two = stage_two(tmp_path / "two", tmp_path / "one", recipe)
+    assert not same(one, two)
+    assert same(two, stage_two(tmp_path / "again", tmp_path / "one", recipe))
+    first, second = (
+        torch.load(tmp_path / name / BEST, weights_only=True)["state_dict"]
+        for name in ("one", "two")
+    )
+    assert not torch.equal(first["model.head.weight"], second["model.head.weight"])
+    encoder = {name for name in second if name.startswith("model.encoder")}
+    assert bool(encoder) == published
+    for name in encoder:
+        old = first[name.replace("encoder.encoder", "encoder")]
+        assert torch.equal(second[name], old)
+    assert torch.equal(first["fds.mean"], second["fds.mean"]) == (not published)
+
+
+def test_features_made_once_are_those_of_the_frozen_encoder(tmp_path, monkeypatch):
+    recipe = RECIPE.replaced({"dropout": 0.5})
+    technique = Technique(weighting="inverse", two_stage=True)
+    run(tmp_path / "one", recipe=recipe, technique=technique.stage_one)
+    given = []
+
+    def watch(task, *args, **settings):
+        given.append(task)
+        return fit(task, *args, **settings)
+
+    monkeypatch.setattr("ranksim.training.two_stage.fit", watch)
+    stage_two(tmp_path / "two", tmp_path / "one", recipe)
+    task = small_task(recipe)
+    model = task.build()
+    state = torch.load(tmp_path / "one" / BEST, weights_only=True)["state_dict"]
+    model.load_state_dict({k.removeprefix("model."): v for k, v in state.items()})
+    for part in ("train", "val", "test"):
+        samples, made = getattr(task, part), getattr(given[0], part)
+        batch = samples.__getitems__(list(range(len(samples))))
+        features = model.eval().encoder(*batch["inputs"])
+        torch.testing.assert_close(
+            made.__getitems__(batch["index"].tolist())["inputs"][0], features
+        )
+        assert torch.equal(made.labels, samples.labels)
+
+
+def test_two_devices_train_with_everything(tmp_path):
+    outcome = run(tmp_path, technique=FULL, hardware=Hardware("cpu", "2"), limits=Limits(epochs=3))
+    assert outcome.epochs == 3
+    fds = torch.load(tmp_path / BEST, weights_only=True)["state_dict"]
+    # each sample once over both processes, at the end of every epoch but the last
+    assert fds["fds.updates"] == 2 or outcome.best_epoch < 3

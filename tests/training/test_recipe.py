@@ -2,12 +2,12 @@ import dataclasses
 
 import pytest
 
-from ranksim.bench.methods import METHODS
+from ranksim.bench.methods import parse_method
 from ranksim.bench.recipes import recipe_for
 from ranksim.errors import UsageError
 from ranksim.training.recipe import Recipe, parse_change
 
-VANILLA, WITH = METHODS["vanilla"], METHODS["vanilla+ranksim"]
+VANILLA, WITH = (parse_method(name, "inverse") for name in ("vanilla", "vanilla+ranksim"))
 
 
 @pytest.mark.parametrize("benchmark", ["sts-b-dir", "sentiment-dir"])
@@ -39,6 +39,9 @@ def test_changes_are_written_as_in_toml(text, expected):
 def test_every_field_can_be_changed(field):
     values = {
         "dropout": 0.5, "ties": "average", "vectors": "glove-840b-300d", "unique_labels": 0.5,
+        "loss": "l1", "focal_activation": "tanh", "weighting": "sqrt_inverse",
+        "lds_kernel": "laplace", "fds_kernel": "triangular", "fds_momentum": 0.5, "fds_low": 0.1,
+        "fds_empty": "zeros", "fds_published": True, "rrt_published": True,
     }  # fmt: skip
     value = values.get(field, 7)
     changed = recipe_for("sts-b-dir", "small", VANILLA, {field: value})

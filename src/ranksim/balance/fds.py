@@ -72,7 +72,8 @@ class FDS(nn.Module):
     offset: Tensor
     updates: Tensor
     new_count: Tensor
-    new_mean: Tensor
+    new_anchor: Tensor
+    new_sum: Tensor
     new_square: Tensor
 
     def __init__(
@@ -114,9 +115,11 @@ class FDS(nn.Module):
             "scale": torch.ones(count, width),
             "offset": torch.zeros(count, width),
             "updates": torch.zeros((), dtype=torch.int64),
-            # what was collected since the last update: count, mean, sum of squared deviations
+            # collected since the last update: per bin a count, one of its samples, and the sums
+            # of deviations from that one and of their squares, where nothing large cancels
             "new_count": torch.zeros(count, dtype=torch.int64),
-            "new_mean": torch.zeros(count, width),
+            "new_anchor": torch.zeros(count, width),
+            "new_sum": torch.zeros(count, width),
             "new_square": torch.zeros(count, width),
         }.items():
             self.register_buffer(name, value)
@@ -152,7 +155,7 @@ class FDS(nn.Module):
         b = self.bin_of(labels)
         # z · √r + (μ̃ − μ √r), which is the equation with its constants gathered
         calibrated = torch.addcmul(
-            F.embedding(b, self.offset), features.to(self.offset.dtype), F.embedding(b, self.scale)
+            F.embedding(b, self.offset), features, F.embedding(b, self.scale)
         )
         return calibrated.to(features.dtype)
 
@@ -160,32 +163,35 @@ class FDS(nn.Module):
     def collect(self, features: Tensor, labels: Tensor) -> None:
         """Add a batch, features ``(N, D)`` and labels ``(N,)``, to what the next update uses.
 
-        Exact however samples are cut into batches, up to rounding (Chan et al., 1979).
+        Exact however samples are cut into batches, up to rounding.
 
         Raises:
             ValueError: shapes that do not fit.
         """
         self._check(features, labels)
+        step = _ROWS if features.device.type == "cpu" else max(len(features), 1)
+        block = self.new_sum.new_empty(min(step, len(features)), self.width)
         b = self.bin_of(labels)
-        for rows, bins in zip(torch.split(features, _ROWS), torch.split(b, _ROWS), strict=True):
-            rows = rows.detach().to(self.mean.dtype).contiguous()
+        for rows, bins in zip(torch.split(features, step), torch.split(b, step), strict=True):
             ordered, order = torch.sort(bins)
             bounds = torch.searchsorted(ordered, self.numbers)
             start, count = bounds[:-1], bounds.diff()
-            mean = F.embedding_bag(order, rows, start, mode="mean")
-            apart = (rows - mean[bins]).square_()
-            square = F.embedding_bag(order, apart, start, mode="sum")
-            self._merge(count, mean, square)
+            first = ((self.new_count == 0) & (count > 0)).nonzero().squeeze(1)
+            self.new_anchor[first] = rows[order[start[first]]].to(self.new_anchor.dtype)
+            apart = torch.index_select(self.new_anchor, 0, bins, out=block[: len(rows)])
+            torch.sub(rows, apart, out=apart)
+            self.new_count += count
+            self.new_sum += F.embedding_bag(order, apart, start, mode="sum")
+            self.new_square += F.embedding_bag(order, apart.square_(), start, mode="sum")
 
     @torch.no_grad()
     def merge(self, other: FDS) -> None:
         """Add what another FDS has collected since its last update, for example on other data."""
-        if self.new_mean.shape != other.new_mean.shape or not self.edges.equal(
+        if self.new_sum.shape != other.new_sum.shape or not self.edges.equal(
             other.edges.to(self.edges.device)
         ):
             raise ValueError("an FDS merges only with one of the same bins and width")
-        parts = (other.new_count, other.new_mean, other.new_square)
-        self._merge(*(part.to(self.new_mean.device) for part in parts))
+        self._add(*(part.to(self.new_sum.device) for part in other._collected()))
 
     @torch.no_grad()
     def update(self) -> None:
@@ -194,9 +200,13 @@ class FDS(nn.Module):
         Raises:
             RuntimeError: nothing was collected since the last update.
         """
-        count, mean, square = self._over_processes()
+        self._share()
+        count = self.new_count
         if not count.any():
             raise RuntimeError("FDS.update() found no features: collect() those of an epoch first")
+        apart = self.new_sum / count.clamp_min(1).unsqueeze(1)
+        mean = self.new_anchor + apart
+        square = (self.new_square - self.new_sum * apart).clamp_min_(0)
         var = square / (count - 1).clamp_min(1).unsqueeze(1)
         has = count > 0
         kept = (self.momentum * (self.seen & has)).unsqueeze(1)
@@ -204,8 +214,7 @@ class FDS(nn.Module):
         self.mean.copy_(torch.where(has, kept * self.mean + (1 - kept) * mean, self.mean))
         self.var.copy_(torch.where(has, kept * self.var + (1 - kept) * var, self.var))
         self.seen |= has.squeeze(1)
-        for part in (self.new_count, self.new_mean, self.new_square):
-            part.zero_()
+        self._forget()
         self.updates += 1
         self._calibrate()
 
@@ -216,11 +225,14 @@ class FDS(nn.Module):
     ) -> None:
         """Collect a whole epoch and update: what ends an epoch of training.
 
+        What was collected before, perhaps by a call that was interrupted, does not count.
+
         Args:
             encoder: maps inputs to features ``(N, D)``; a module is put into evaluation mode
                 meanwhile (``published``: it stays in its mode).
             batches: inputs and labels of all training samples, in any order.
         """
+        self._forget()
         modes = {}
         if isinstance(encoder, nn.Module) and not self.published:
             modes = {part: part.training for part in encoder.modules()}
@@ -237,36 +249,46 @@ class FDS(nn.Module):
                 part.training = mode
         self.update()
 
-    def _merge(self, count: Tensor, mean: Tensor, square: Tensor) -> None:
-        # bins that the batch lacks have count 0 and change nothing
-        share = (count / (self.new_count + count).clamp_min(1)).to(mean.dtype)
-        apart = mean - self.new_mean
-        self.new_mean.addcmul_(apart, share.unsqueeze(1))
-        self.new_square += square
-        self.new_square.addcmul_(apart.square_(), (self.new_count * share).unsqueeze(1))
+    def _collected(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.new_count, self.new_anchor, self.new_sum, self.new_square
+
+    def _forget(self) -> None:
+        for part in self._collected():
+            part.zero_()
+
+    def _add(self, count: Tensor, anchor: Tensor, total: Tensor, square: Tensor) -> None:
+        """Add sums of deviations from other anchors, moved to the own ones."""
+        unknown = (self.new_count == 0).unsqueeze(1)
+        self.new_anchor.copy_(torch.where(unknown, anchor, self.new_anchor))
+        apart = anchor - self.new_anchor
+        moved = count.unsqueeze(1) * apart
+        self.new_square += square + apart * (2 * total + moved)
+        self.new_sum += total + moved
         self.new_count += count
 
-    def _over_processes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What was collected, over all processes of a distributed training."""
-        count, mean, square = self.new_count, self.new_mean, self.new_square
+    def _share(self) -> None:
+        """Let all processes of a distributed training have what each has collected."""
         spread = torch.distributed
         if not (spread.is_available() and spread.is_initialized()):
-            return count, mean, square
-        total, middle = count.clone(), mean * count.unsqueeze(1)  # whole sums
-        spread.all_reduce(total)
-        spread.all_reduce(middle)
-        middle /= total.clamp_min(1).unsqueeze(1)
-        both = square + (mean - middle).square_() * count.unsqueeze(1)
-        spread.all_reduce(both)
-        return total, middle, both
+            return
+        parts = []
+        for own in self._collected():
+            parts.append([torch.empty_like(own) for _ in range(spread.get_world_size())])
+            spread.all_gather(parts[-1], own)
+        self._forget()
+        for part in zip(*parts, strict=True):
+            self._add(*part)
 
     def _calibrate(self) -> None:
         """The factor and offset of each bin from the running statistics."""
         mean, var = self.mean, self.var
         if self.empty == "neighbours" and not self.seen.all():
-            fill = _interpolation(self.seen.cpu().numpy()).to(mean)
-            mean, var = fill @ mean, fill @ var
-        smooth_mean, smooth_var = self.window @ mean, self.window @ var
+            low, high, share = _neighbours(self.seen)
+            share = share.to(mean)
+            mean = torch.lerp(mean[low], mean[high], share)
+            var = torch.lerp(var[low], var[high], share)
+        with torch.autocast(mean.device.type, enabled=False):  # products stay in float32
+            smooth_mean, smooth_var = self.window @ mean, self.window @ var
         ratio = smooth_var / var
         scale = ratio.nan_to_num(nan=1.0).clamp(*self.clip).sqrt()
         offset = smooth_mean - mean * scale
@@ -294,11 +316,13 @@ class FDS(nn.Module):
         )
 
 
-def _interpolation(seen: np.ndarray) -> Tensor:
-    """``(K, K)``: each bin as a mixture of the nearest bins seen; the ends copy the nearest one."""
-    known = np.flatnonzero(seen)
-    bins = np.arange(len(seen))
-    columns = [np.interp(bins, known, unit) for unit in np.eye(len(known))]
-    table = np.zeros((len(seen), len(seen)))
-    table[:, known] = np.stack(columns, axis=1)
-    return torch.from_numpy(table)
+def _neighbours(seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The nearest bins seen below and above each bin, and the share ``(K, 1)`` of the upper one.
+
+    A bin that was seen is its own; beyond the first or last one, that is both.
+    """
+    known = np.flatnonzero(seen.cpu().numpy())
+    place = np.interp(np.arange(len(seen)), known, np.arange(len(known)))
+    low, high = known[np.floor(place).astype(int)], known[np.ceil(place).astype(int)]
+    share = torch.from_numpy(place % 1).float().unsqueeze(1)
+    return torch.from_numpy(low).to(seen.device), torch.from_numpy(high).to(seen.device), share

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from ranksim.balance import Scheme
-from ranksim.bench.methods import Method, parse_method, parse_methods, stage_one
+from ranksim.bench.methods import (
+    ADDED,
+    ALL,
+    BASES,
+    Method,
+    explain,
+    parse_method,
+    parse_methods,
+    stage_one,
+)
 from ranksim.bench.recipes import common_table, read_tuned, recipe_for
 from ranksim.errors import UsageError
 from ranksim.report.progress import SweepProgress
 from ranksim.report.table import print_summary
 from ranksim.training.recipe import Recipe, parse_change
+
+if TYPE_CHECKING:
+    from ranksim.bench.run import Run
 
 
 @dataclass(frozen=True)
@@ -71,11 +85,35 @@ def bench(request: BenchRequest) -> dict[str, Any]:
         settings.recipe(method)  # nonsense ends here
 
     # only now what takes seconds to import
-    from ranksim.bench.run import Run, Source
     from ranksim.bench.sweep import RESULTS, Plan, sweep
-    from ranksim.training.fit import Hardware, Limits, quiet
+    from ranksim.training.fit import quiet
 
     quiet()
+    run_of = runs_of(request, settings)
+    asked = [run_of(method, seed) for seed in seeds for method in methods]
+    each = [part for run in asked for part in (run.stage_one, run) if part is not None]
+    console = Console()
+    alone = request.jobs == 1
+    plan = Plan(
+        list({run.name: run for run in each}.values()),
+        {method.name: method.key for method in methods},
+        lambda key, seed: run_of(parse_method(key, settings.weighting), seed),
+        request.jobs,
+        request.command(seeds),
+        progress_bar=alone and console.is_terminal,
+    )
+    with SweepProgress(console, live=console.is_terminal and not alone) as watcher:
+        results = sweep(plan, watcher)
+    print_summary(results, console)
+    console.print(f"Results: {request.out / RESULTS}", highlight=False)
+    return results
+
+
+def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int], Run]:
+    """What makes the run of any method and seed under a request."""
+    from ranksim.bench.run import Run, Source
+    from ranksim.training.fit import Hardware, Limits
+
     source = Source(
         request.benchmark,
         tuple(request.options.items()),
@@ -98,23 +136,7 @@ def bench(request: BenchRequest) -> dict[str, Any]:
             None if first is None else run_of(first, seed),
         )
 
-    asked = [run_of(method, seed) for seed in seeds for method in methods]
-    each = [part for run in asked for part in (run.stage_one, run) if part is not None]
-    console = Console()
-    alone = request.jobs == 1
-    plan = Plan(
-        list({run.name: run for run in each}.values()),
-        {method.name: method.key for method in methods},
-        lambda key, seed: run_of(parse_method(key, settings.weighting), seed),
-        request.jobs,
-        request.command(seeds),
-        progress_bar=alone and console.is_terminal,
-    )
-    with SweepProgress(console, live=console.is_terminal and not alone) as watcher:
-        results = sweep(plan, watcher)
-    print_summary(results, console)
-    console.print(f"Results: {request.out / RESULTS}", highlight=False)
-    return results
+    return run_of
 
 
 @dataclass(frozen=True)
@@ -149,6 +171,25 @@ class Settings:
     def recipe(self, method: Method) -> Recipe:
         """The recipe of a method under these settings."""
         return recipe_for(self.benchmark, self.preset, method, self.changes, self.tuned)
+
+
+def print_methods(benchmark: str) -> None:
+    """The 32 names, what each is made of, and which are one method under two names."""
+    table = common_table(benchmark, "small")
+    methods = parse_methods(ALL, benchmark, table["weighting"])
+    keys = [method.key for method in methods]
+    listing = Table("method", "what it trains", box=box.SIMPLE_HEAD)
+    for method in methods:
+        words = explain(method, table["loss"])
+        same = method.name != method.key and method.key in keys
+        listing.add_row(method.name, f"{words}: the same as {method.key}" if same else words)
+    console = Console()
+    console.print(listing)
+    console.print(
+        f"Other names by the same grammar, such as sqinv+fds+ranksim: one of "
+        f"{', '.join(BASES)}, and any of {', '.join(ADDED)}, joined by +.",
+        highlight=False,
+    )
 
 
 def parse_seeds(text: str) -> list[int]:

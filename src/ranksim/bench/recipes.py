@@ -46,9 +46,9 @@ def recipe_for(
 ) -> Recipe:
     """The recipe of a method: later ones of these count more.
 
-    1. the preset's, 2. what differs with RankSim, 3. what differs for this method, first without
-    RankSim and then with it, so that the two share all but RankSim, 4. the same from ``tuned``,
-    5. the user's ``changes``.
+    1. the preset's, 2. what differs with FDS or RankSim, 3. what differs for this method, first
+    without RankSim and then with it, so that the two share all but RankSim, 4. the same from
+    ``tuned``, 5. the user's ``changes``.
 
     Raises:
         UsageError: a preset the benchmark does not have, or a change that makes no sense.
@@ -60,8 +60,9 @@ def recipe_for(
     """
     table = common_table(benchmark, preset)
     own = _tables()[benchmark][preset]
-    if method.technique.ranksim:
-        table |= own.get("ranksim", {})
+    for part in ("fds", "ranksim"):
+        if getattr(method.technique, part):
+            table |= own.get(part, {})
     for methods in (own.get("methods", {}), tuned or {}):
         for key in dict.fromkeys((method.key.removesuffix(SUFFIX), method.key)):
             table |= methods.get(key, {})
@@ -92,10 +93,10 @@ def read_tuned(path: Path) -> dict[str, dict[str, Any]]:
 def _refuse_nonsense(method: Method, recipe: Recipe) -> None:
     """Refuse what would silently do nothing."""
     technique = method.technique
-    if technique.fds and recipe.bins < 2:
+    if technique.fds and recipe.fds_bins < 2:
         raise UsageError(
             f"{method.name} smooths features over label bins, which one bin does not allow: set "
-            "bins to 2 or more."
+            "fds_bins to 2 or more."
         )
     if technique.weighting != "none" and recipe.bins < 2:
         raise UsageError(

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
 import queue
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import torch
 
 from ranksim.bench.published import NOTES
 from ranksim.bench.run import (
@@ -30,8 +22,9 @@ from ranksim.bench.run import (
     refuse_other_settings,
 )
 from ranksim.bench.summary import summarise
+from ranksim.bench.workers import one_thread, tell, workers
 from ranksim.data.cache import written_whole
-from ranksim.errors import RankSimError, StoppedError
+from ranksim.errors import StoppedError
 from ranksim.training.fit import check_hardware
 
 RESULTS = "results.json"
@@ -135,9 +128,7 @@ def _refuse_what_does_not_belong(plan: Plan) -> None:
 
 
 def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[tuple[Run, Record]]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as side by side, so that the number of jobs changes no result
-    try:
+    with one_thread():
         for run in runs:
             yield (
                 run,
@@ -147,18 +138,12 @@ def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[t
                     on_validation=functools.partial(watcher.validated, run.name),
                 ),
             )
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _side_by_side(
     plan: Plan, runs: Sequence[Run], watcher: Watcher
 ) -> Iterator[tuple[Run, Record]]:
-    context = multiprocessing.get_context("spawn")
-    news = context.Queue()
-    workers = min(plan.jobs, len(runs))
-    pool = ProcessPoolExecutor(workers, context, initializer=_settle, initargs=(news,))
-    try:
+    with workers(min(plan.jobs, len(runs))) as (pool, news):
         waiting: dict[Future[Record], Run] = {}
         later = list(runs)
         while waiting or later:
@@ -170,17 +155,6 @@ def _side_by_side(
             _pass_on(news, watcher)
             for future in ended:
                 yield waiting.pop(future), future.result()
-    except BrokenProcessPool as error:
-        raise RankSimError(
-            "A run's process was killed, perhaps for lack of memory: the same command goes on "
-            "where it stopped, with fewer --jobs if need be."
-        ) from error
-    finally:
-        # after Ctrl-C or an error, no run goes on unseen; a run can be killed at any moment
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
 
 
 def _waits_for(run: Run, others: set[str]) -> bool:
@@ -193,27 +167,8 @@ def _cost(run: Run) -> float:
     return 0.1 if run.stage_one is not None else 1.0
 
 
-_news: Any = None  # a worker's way to tell its sweep
-
-
-def _settle(news: Any) -> None:
-    """In a worker: one thread, and no life beyond that of the sweep."""
-    global _news
-    _news = news
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sweep's, which ends its workers
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def leave_with_parent() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
 def _perform_and_tell(run: Run) -> Record:
-    return perform(run, on_validation=lambda *told: _news.put((run.name, *told)))
+    return perform(run, on_validation=functools.partial(tell, run.name))
 
 
 def _pass_on(news: Any, watcher: Watcher) -> None:

@@ -21,6 +21,15 @@ bench_app = typer.Typer(
 )
 app.add_typer(bench_app, name="bench")
 
+Split = Annotated[
+    Literal["borealis", "yang"],
+    typer.Option(help="Which of the two published splits: RankSim's, or the first one."),
+]
+Preset = Annotated[
+    Literal["small", "paper"],
+    typer.Option(help="small: a CPU in minutes; paper: as published, a GPU's work."),
+]
+Domains = Annotated[str, typer.Option(help="Any of tweets,amazon,movies,nyt, parted by commas.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -74,14 +83,8 @@ def root(
 
 @bench_app.command("sts-b-dir")
 def bench_sts_b_dir(
-    split: Annotated[
-        Literal["borealis", "yang"],
-        typer.Option(help="Which of the two published splits: RankSim's, or the first one."),
-    ] = "borealis",
-    preset: Annotated[
-        Literal["small", "paper"],
-        typer.Option(help="small: a CPU in minutes; paper: as published, a GPU's work."),
-    ] = "small",
+    split: Split = "borealis",
+    preset: Preset = "small",
     methods: Methods = "vanilla,vanilla+ranksim",
     seeds: Seeds = "5",
     jobs: Jobs = 1,
@@ -125,9 +128,7 @@ def bench_sts_b_dir(
 
 @bench_app.command("sentiment-dir")
 def bench_sentiment_dir(
-    domains: Annotated[
-        str, typer.Option(help="Any of tweets,amazon,movies,nyt, parted by commas.")
-    ] = "tweets,amazon",
+    domains: Domains = "tweets,amazon",
     methods: Methods = "vanilla,vanilla+ranksim",
     seeds: Seeds = "5",
     jobs: Jobs = 1,
@@ -147,7 +148,7 @@ def bench_sentiment_dir(
     bench(
         BenchRequest(
             benchmark="sentiment-dir",
-            options={"domains": tuple(name.strip() for name in domains.split(",") if name.strip())},
+            options={"domains": _parted(domains)},
             methods=methods,
             seeds=seeds,
             jobs=jobs,
@@ -162,6 +163,125 @@ def bench_sentiment_dir(
             precision=precision,
         )
     )
+
+
+tune_app = typer.Typer(
+    help="Search a recipe for one method by validation score (extra: tune).",
+    no_args_is_help=True,
+)
+app.add_typer(tune_app, name="tune")
+
+TunedMethod = Annotated[str, typer.Option(help="One name; ranksim methods lists them.")]
+Trials = Annotated[int, typer.Option(min=1, help="Settings to try, earlier commands' included.")]
+Fields = Annotated[
+    str,
+    typer.Option(help="Recipe fields to search, parted by commas. Default: all the method uses."),
+]
+
+
+@tune_app.command("sts-b-dir")
+def tune_sts_b_dir(
+    method: TunedMethod,
+    split: Split = "borealis",
+    preset: Preset = "small",
+    trials: Trials = 20,
+    fields: Fields = "",
+    seeds: Seeds = "2",
+    jobs: Jobs = 1,
+    out: Out = Path("runs/tune/sts-b-dir"),
+    data_dir: DataDir = None,
+    change: Change = None,
+    recipe: RecipeFile = None,
+    max_steps: MaxSteps = None,
+    max_epochs: MaxEpochs = None,
+    accelerator: Accelerator = "auto",
+    devices: Devices = "1",
+    precision: Precision = "32-true",
+    glove: Glove = None,
+) -> None:
+    """Tune a method on sentence pairs with a similarity of 0..5."""
+    from ranksim.bench.command import BenchRequest
+    from ranksim.bench.tune import TuneRequest, tune
+
+    request = BenchRequest(
+        benchmark="sts-b-dir",
+        options={"split": split},
+        preset=preset,
+        methods=method,
+        seeds=seeds,
+        jobs=jobs,
+        out=out,
+        data_dir=data_dir,
+        shots="published",
+        changes=tuple(change or ()),
+        recipe=recipe,
+        max_steps=max_steps,
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        devices=devices,
+        precision=precision,
+        glove=glove,
+    )
+    tune(TuneRequest(request, trials, _parted(fields)))
+
+
+@tune_app.command("sentiment-dir")
+def tune_sentiment_dir(
+    method: TunedMethod,
+    domains: Domains = "tweets,amazon",
+    trials: Trials = 20,
+    fields: Fields = "",
+    seeds: Seeds = "2",
+    jobs: Jobs = 1,
+    out: Out = Path("runs/tune/sentiment-dir"),
+    data_dir: DataDir = None,
+    change: Change = None,
+    recipe: RecipeFile = None,
+    max_steps: MaxSteps = None,
+    max_epochs: MaxEpochs = None,
+    accelerator: Accelerator = "auto",
+    devices: Devices = "1",
+    precision: Precision = "32-true",
+) -> None:
+    """Tune a method on sentences with human-rated sentiment."""
+    from ranksim.bench.command import BenchRequest
+    from ranksim.bench.tune import TuneRequest, tune
+
+    request = BenchRequest(
+        benchmark="sentiment-dir",
+        options={"domains": _parted(domains)},
+        methods=method,
+        seeds=seeds,
+        jobs=jobs,
+        out=out,
+        data_dir=data_dir,
+        changes=tuple(change or ()),
+        recipe=recipe,
+        max_steps=max_steps,
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        devices=devices,
+        precision=precision,
+    )
+    tune(TuneRequest(request, trials, _parted(fields)))
+
+
+def _parted(text: str) -> tuple[str, ...]:
+    """Words parted by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+@app.command("methods")
+def list_methods(
+    benchmark: Annotated[
+        Literal["sts-b-dir", "sentiment-dir"],
+        typer.Option(help="Whose weighting LDS and RRT use, and whose loss is the plain one."),
+    ] = "sts-b-dir",
+) -> None:
+    """List the 32 methods of the published tables and what each means."""
+    from ranksim.bench.command import print_methods
+
+    print_methods(benchmark)
 
 
 @app.command()

@@ -37,7 +37,7 @@ def make_weights(
     clipped = recipe.count_low > 0 or recipe.count_high > 0
     weights = DensityWeights.fit(
         labels,
-        bins=_bins(recipe, bins),
+        bins=_divided(bins, recipe.bins),
         scheme=technique.weighting,
         clip=(recipe.count_low, recipe.count_high or np.inf) if clipped else None,
         lds=lds if technique.lds else None,
@@ -51,7 +51,7 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
         return None
     return FDS(
         width,
-        _bins(recipe, bins),
+        _divided(bins, recipe.fds_bins),
         kernel=recipe.fds_kernel,  # type: ignore[arg-type]
         size=recipe.fds_size,
         sigma=recipe.fds_sigma,
@@ -78,8 +78,8 @@ def make_ranksim(recipe: Recipe, technique: Technique, seed: int) -> RankSimLoss
     )
 
 
-def _bins(recipe: Recipe, bins: LabelBins) -> LabelBins:
-    """The benchmark's own bins, or as many as the recipe says over the same range."""
-    if len(bins) == recipe.bins:
+def _divided(bins: LabelBins, count: int) -> LabelBins:
+    """The benchmark's own bins, or another number of them over the same range."""
+    if len(bins) == count:
         return bins
-    return LabelBins.uniform(float(bins.edges[0]), float(bins.edges[-1]), recipe.bins)
+    return LabelBins.uniform(float(bins.edges[0]), float(bins.edges[-1]), count)

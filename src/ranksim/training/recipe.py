@@ -18,7 +18,7 @@ LOSSES = ("mse", "l1", "huber")
 ACTIVATIONS = ("sigmoid", "tanh")
 _AT_LEAST_ONE = (
     *("max_tokens", "hidden", "layers", "batch_size", "max_validations", "patience", "bins"),
-    *("lds_size", "fds_size", "fds_high"),
+    *("fds_bins", "lds_size", "fds_size", "fds_high"),
 )
 _POSITIVE = (
     *("label_scale", "label_step", "lr", "clip", "lambda_", "huber_delta", "focal_beta"),
@@ -63,10 +63,11 @@ class Recipe:
         huber_delta: where Huber turns linear, in that unit.
         focal_beta, focal_gamma, focal_activation: Focal-R, in that unit (see
             :func:`ranksim.functional.focal_r_loss`).
-        bins: equal bins over the range of labels, for weights, LDS and FDS.
+        bins: equal bins over the range of labels, for weights and LDS.
         weighting: what LDS and RRT weigh by where a method's name does not say.
         count_low, count_high: counts are clipped to these before they become weights; 0: not.
         lds_kernel, lds_size, lds_sigma: LDS (see :class:`ranksim.balance.LDS`).
+        fds_bins: the same for FDS.
         fds_kernel, fds_size, fds_sigma, fds_momentum, fds_low, fds_high, fds_empty, fds_published:
             FDS (see :class:`ranksim.balance.FDS`).
         rrt_published: the encoder's BatchNorm and dropout stay in training mode in stage two.
@@ -103,6 +104,7 @@ class Recipe:
     lds_kernel: str
     lds_size: int
     lds_sigma: float
+    fds_bins: int
     fds_kernel: str
     fds_size: int
     fds_sigma: float

@@ -1,0 +1,152 @@
+"""The whole table: every published name, one training for each that is the same, stages shared."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from ranksim.bench.command import BenchRequest, bench
+from ranksim.bench.published import published_table
+from tests.bench.test_sweep import command, finish, request, results, started
+
+NAMES = list(published_table("sts-b-dir"))
+TRAINED = 28
+
+
+def test_all_32_names_train_on_sts_b_dir(small_sts, tmp_path):
+    content = bench(request(small_sts, tmp_path, methods="all", seeds="1", max_steps=2))
+    assert [row["method"] for row in content["summary"]] == NAMES
+    assert len(content["runs"]) == TRAINED
+    rows = {row["method"]: row for row in content["summary"]}
+    for name, row in rows.items():
+        assert row["seeds"] == [0], name
+        assert row["published"] == published_table("sts-b-dir")[name]
+        if name.endswith("+ranksim"):
+            assert row["versus"]["method"] == name.removesuffix("+ranksim")
+            assert row["versus"]["seeds"] == [0]
+    assert rows["vanilla+lds"]["same_as"] == "inv+lds"
+    assert rows["vanilla+lds"]["test"] == rows["inv+lds"]["test"]
+    # in two steps FDS, which begins with the second epoch, and its absence are the same
+    scores = {name: row["test"]["all"]["mse"]["mean"] for name, row in rows.items()}
+    assert len({scores[name] for name in NAMES if "fds" not in name}) == 14
+
+
+def test_all_32_names_train_on_sentiment_dir(small_sentiment, tmp_path):
+    content = bench(
+        BenchRequest(
+            benchmark="sentiment-dir",
+            options={"domains": ("tweets", "amazon")},
+            methods="all",
+            seeds="1",
+            jobs=1,
+            out=tmp_path / "out",
+            data_dir=small_sentiment.parent,
+            changes=("hidden=8",),
+            max_steps=2,
+            accelerator="cpu",
+        )
+    )
+    assert [row["method"] for row in content["summary"]] == NAMES
+    assert len(content["runs"]) == TRAINED
+    assert all(run["status"] == "done" for run in content["runs"])
+
+
+def trainings(out):
+    """How often each run was begun: each time it gets a log of its own."""
+    return {
+        str(logs.parent.relative_to(out / "runs")): len(list(logs.rglob("metrics.csv")))
+        for logs in out.rglob("logs")
+    }
+
+
+def test_a_stage_is_trained_once_for_all_rows_that_share_it(small_sts, tmp_path):
+    methods = "rrt+ranksim,rrt+lds+ranksim,rrt+ranksim+fds,vanilla+ranksim"
+    content = bench(request(small_sts, tmp_path, methods=methods, seeds="1", max_steps=2))
+    assert trainings(tmp_path) == {
+        f"{name}/seed-0": 1
+        for name in ("vanilla+ranksim", "rrt+ranksim", "rrt+lds+ranksim", "vanilla+fds+ranksim",
+                     "rrt+fds+ranksim")
+    }  # fmt: skip
+    runs = {run["method"]: run for run in content["runs"]}
+    assert runs["rrt+ranksim"]["stage_one"]["method"] == "vanilla+ranksim"
+    assert runs["rrt+fds+ranksim"]["stage_one"]["recipe"] == runs["vanilla+fds+ranksim"]["recipe"]
+    # what was asked for comes first and under the name it was asked by, what it needed follows
+    assert [row["method"] for row in content["summary"]] == [
+        "rrt+ranksim", "rrt+lds+ranksim", "rrt+ranksim+fds", "vanilla+ranksim",
+        "vanilla+fds+ranksim",
+    ]  # fmt: skip
+
+
+def test_a_first_stage_with_other_settings_is_refused(small_sts, tmp_path):
+    from ranksim.errors import UsageError
+
+    bench(request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2))
+    shutil.rmtree(tmp_path / "runs" / "vanilla")
+    with pytest.raises(
+        UsageError, match=r"rrt seed 0 made with .*lr 0\.001, now 0\.01: give anoth"
+    ):
+        bench(
+            request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2,
+                    changes=("hidden=8", "strength=0.1", "lr=0.01"))
+        )  # fmt: skip
+
+
+def test_a_first_stage_without_its_weights_is_one_sentence(small_sts, tmp_path):
+    from ranksim.errors import RankSimError
+
+    bench(request(small_sts, tmp_path, methods="vanilla", seeds="1", max_steps=2))
+    (tmp_path / "runs/vanilla/seed-0/best.ckpt").unlink()
+    with pytest.raises(RankSimError, match=r"^rrt seed 0 goes on from vanilla seed 0, whose best"):
+        bench(request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2))
+
+
+def test_a_diverged_first_stage_fails_its_rows_and_no_other(small_sts, tmp_path):
+    changes = ("hidden=8", "strength=1e30")
+    content = bench(
+        request(small_sts, tmp_path, methods="rrt,rrt+ranksim", seeds="1", changes=changes)
+    )
+    states = {run["method"]: run["status"] for run in content["runs"]}
+    assert states["rrt"] == states["vanilla"] == "done"
+    if states["vanilla+ranksim"] == "failed":
+        assert states["rrt+ranksim"] == "failed"
+
+
+TABLE = ("--methods", "rrt,rrt+lds,rrt+fds+ranksim,inv+lds,vanilla+lds", "--max-epochs", "6")
+
+
+def test_a_killed_table_goes_on_without_repeating_a_finished_stage(small_sts, tmp_path):
+    finish(command(small_sts, tmp_path / "whole", *TABLE))
+    words = command(small_sts, tmp_path / "killed", *TABLE)
+    done = {}
+    for wanted in (2, 6):  # kill -9 once so many runs are finished, others being under way
+        with started(words) as process:
+            deadline = time.monotonic() + 200
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+                records = list((tmp_path / "killed").rglob("record.json"))
+                if len(records) >= wanted:
+                    break
+            assert process.poll() is None
+        for record in (tmp_path / "killed").rglob("record.json"):
+            done.setdefault(record, record.stat().st_mtime_ns)
+    begun = trainings(tmp_path / "killed")
+    finish(words)
+    for record, moment in done.items():
+        assert record.stat().st_mtime_ns == moment
+        name = str(record.parent.relative_to(tmp_path / "killed/runs"))
+        assert trainings(tmp_path / "killed")[name] == begun[name]
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+
+
+def test_two_sweeps_in_one_folder_share_the_work(small_sts, tmp_path):
+    words = command(small_sts, tmp_path / "both", *TABLE)
+    with started(words) as one, started(words) as two:
+        for process in (one, two):
+            told, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, told
+    assert set(trainings(tmp_path / "both").values()) == {1}
+    finish(command(small_sts, tmp_path / "alone", *TABLE))
+    assert results(tmp_path / "both") == results(tmp_path / "alone")
+    for path in (tmp_path / "both/runs").rglob("record.json"):
+        assert json.loads(path.read_text())["status"] == "done"

@@ -1,0 +1,102 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ranksim.models import Frozen, Given, Regressor
+
+
+def encoder():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+
+
+def inputs():
+    return torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
+
+
+def same_state(module, before):
+    return all(tensor.equal(before[name]) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_statistics_and_dropout_move_as_published_alone(published):
+    frozen = Frozen(encoder(), published=published)
+    before = copy.deepcopy(frozen.state_dict())
+    first, second = frozen(inputs()), frozen(inputs())
+    assert first.equal(second) is not published
+    assert (first == 0).any() == published
+    assert same_state(frozen, before) is not published
+    assert frozen.encoder[1].num_batches_tracked == 2 * published
+
+
+def test_its_features_are_those_of_the_encoder_in_evaluation_mode():
+    plain = encoder().eval()
+    expected = plain(inputs())
+    assert expected.requires_grad
+    assert Frozen(encoder())(inputs()).equal(expected)
+    assert Frozen(encoder(), published=True).eval()(inputs()).equal(expected)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_parent_that_trains_and_evaluates_leaves_the_mode_as_it_was_meant(published):
+    frozen = Frozen(encoder(), published=published)
+    parent = nn.ModuleList([nn.ModuleList([frozen])])
+    for mode in (True, False, True):
+        parent.train(mode)
+        assert frozen.training is mode
+        assert {part.training for part in frozen.encoder.modules()} == {mode and published}
+    assert parent.train() is parent
+    assert frozen.train() is frozen
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_no_gradient_reaches_the_encoder(published):
+    frozen = Frozen(encoder(), published=published)
+    features = frozen(inputs().requires_grad_())
+    assert not features.requires_grad
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_only_the_head_learns(published):
+    network = encoder()
+    network.width = 4
+    model = Regressor(Frozen(network, published=published)).train()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    prediction, _ = model(inputs())
+    prediction.square().mean().backward()
+    optimizer.step()
+    moved = {name for name, tensor in model.state_dict().items() if not tensor.equal(before[name])}
+    statistics = {
+        f"encoder.encoder.1.{name}"
+        for name in ("running_mean", "running_var", "num_batches_tracked")
+    }
+    assert moved == {"head.weight", "head.bias"} | (statistics if published else set())
+
+
+def test_width_is_that_of_the_encoder():
+    network = encoder()
+    assert not hasattr(Frozen(network), "width")
+    network.width = 4
+    assert Frozen(network).width == 4
+    assert Regressor(Frozen(network)).width == 4
+
+
+def test_several_inputs_are_handed_on():
+    class Pair(nn.Module):
+        def forward(self, first, second):
+            return first - 2 * second
+
+    assert Frozen(Pair())(torch.ones(2, 3), torch.ones(2, 3)).equal(-torch.ones(2, 3))
+
+
+def test_given_features_are_handed_through():
+    features = torch.randn(5, 7, requires_grad=True)
+    given = Given(7)
+    assert given(features) is features
+    assert given.width == 7
+    assert list(given.parameters()) == []
+    assert Regressor(given).width == 7

@@ -1,0 +1,99 @@
+"""Feature distribution smoothing in plain NumPy float64 loops, from PROTOCOL section 2."""
+
+import math
+
+import numpy as np
+
+from tests.oracles import balance
+
+
+def statistics(z, bins, count):
+    """Number of samples, mean and variance (n − 1; of one sample: 0) of each bin."""
+    n, mean, var = (
+        np.zeros(count, int),
+        np.zeros((count, z.shape[1])),
+        np.zeros((count, z.shape[1])),
+    )
+    for k in np.unique(bins):
+        own = z[bins == k]
+        n[k], mean[k] = len(own), own[0] + (own - own[0]).mean(0)  # exact for a constant
+        if len(own) > 1:
+            var[k] = ((own - mean[k]) ** 2).sum(0) / (len(own) - 1)
+    return n, mean, var
+
+
+def filled(table, seen):
+    """Unseen bins lie on the line between the nearest seen ones; at the ends they copy one."""
+    out = np.zeros_like(table)
+    for k in range(len(table)):
+        below = [j for j in range(k + 1) if seen[j]]
+        above = [j for j in range(k, len(table)) if seen[j]]
+        low, high = (below or above)[-1 if below else 0], (above or below)[0 if above else -1]
+        share = (k - low) / (high - low) if high > low else 0.0
+        out[k] = (1 - share) * table[low] + share * table[high]
+    return out
+
+
+def ratio(smoothed, own, clip):
+    """smoothed / own, clipped; 0 / 0 is 1."""
+    if own == 0:
+        return 1.0 if smoothed == 0 else clip[1]
+    return min(max(smoothed / own, clip[0]), clip[1])
+
+
+class FDS:
+    """Running statistics over epochs, and features calibrated by them, one sample at a time."""
+
+    def __init__(
+        self,
+        width,
+        edges,
+        kernel="gaussian",
+        size=5,
+        sigma=2.0,
+        momentum=0.9,
+        clip=(0.1, 10.0),
+        empty="neighbours",
+    ):
+        self.edges, self.momentum, self.clip, self.empty = edges, momentum, clip, empty
+        window = balance.window(kernel, size, sigma)
+        self.window = [w / sum(window) for w in window]
+        self.count = len(edges) - 1
+        self.seen = [False] * self.count
+        self.mean, self.var = np.zeros((self.count, width)), np.zeros((self.count, width))
+        self.updates = 0
+
+    def bins(self, labels):
+        return np.array(balance.bins_of(self.edges, np.ravel(labels).tolist()), int)
+
+    def update(self, z, labels):
+        """An epoch's features (N, D): a bin's first statistics as they are, then with momentum."""
+        n, mean, var = statistics(z, self.bins(labels), self.count)
+        for k in range(self.count):
+            if n[k] > 0:
+                kept = self.momentum if self.seen[k] else 0.0
+                self.mean[k] = kept * self.mean[k] + (1 - kept) * mean[k]
+                self.var[k] = kept * self.var[k] + (1 - kept) * var[k]
+                self.seen[k] = True
+        self.updates += 1
+        mean, var = self.mean, self.var
+        if self.empty == "neighbours":
+            mean, var = filled(mean, self.seen), filled(var, self.seen)
+        self.tables = (
+            mean,
+            var,
+            np.array(balance.smooth(mean, self.window, "reflect")),
+            np.array(balance.smooth(var, self.window, "reflect")),
+        )
+
+    def smooth(self, z, labels):
+        """(z − μ_b) · √clip(σ̃²_b / σ²_b) + μ̃_b, and its derivative by z, both (N, D)."""
+        out, slope = np.array(z, np.float64), np.ones(np.shape(z))
+        for i, b in enumerate(self.bins(labels)):
+            if self.updates == 0 or (self.empty == "zeros" and not self.seen[b]):
+                continue
+            mean, var, smooth_mean, smooth_var = (table[b] for table in self.tables)
+            for d in range(out.shape[1]):
+                slope[i, d] = math.sqrt(ratio(smooth_var[d], var[d], self.clip))
+                out[i, d] = (z[i, d] - mean[d]) * slope[i, d] + smooth_mean[d]
+        return out, slope
