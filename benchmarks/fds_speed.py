@@ -9,13 +9,13 @@ import argparse
 
 import numpy as np
 import torch
-from benchmarks.timing import seconds
 from rich.console import Console
 from rich.table import Table
-from tests.oracles import fds as oracle
 
+from benchmarks.timing import seconds
 from ranksim.balance import LabelBins
 from ranksim.balance.fds import FDS
+from tests.oracles import fds as oracle
 
 BINS, WIDTH, SAMPLES, BATCH = LabelBins.integers(0, 49), 2048, 12_000, 64
 

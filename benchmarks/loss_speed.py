@@ -4,12 +4,12 @@ Usage: ``python -m benchmarks.loss_speed`` (float32, D = 2,048, two threads; pri
 """
 
 import torch
-from benchmarks.timing import seconds
 from rich.console import Console
 from rich.table import Table
-from tests.oracles.loop import ranksim_loop
 
+from benchmarks.timing import seconds
 from ranksim.functional import ranksim_loss
+from tests.oracles.loop import ranksim_loop
 
 SIZES, WIDTH = (16, 64, 100, 256, 512), 2048
 

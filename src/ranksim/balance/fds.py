@@ -206,7 +206,7 @@ class FDS(nn.Module):
             raise RuntimeError("FDS.update() found no features: collect() those of an epoch first")
         apart = self.new_sum / count.clamp_min(1).unsqueeze(1)
         mean = self.new_anchor + apart
-        square = (self.new_square - self.new_sum * apart).clamp_min_(0)
+        square = self.new_square - self.new_sum * apart
         var = square / (count - 1).clamp_min(1).unsqueeze(1)
         has = count > 0
         kept = (self.momentum * (self.seen & has)).unsqueeze(1)

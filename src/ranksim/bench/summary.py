@@ -66,6 +66,31 @@ def summarise(
     return entries
 
 
+def count_pairs(summary: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """In how many pairs of rows, with and without RankSim, the mean test MSE over all is lower.
+
+    Returns:
+        ``improved`` of ``pairs``; ``shown`` and ``worse``, pairs whose 95 % interval lies wholly
+        below or above zero; ``different``, the pairs without those that are one method under two
+        names; ``improved_different`` of these.
+    """
+    effects = [
+        (row.get("same_as") is None, row["versus"]["test"]["all"]["mse"])
+        for row in summary
+        if row.get("versus") and row["versus"]["test"]["all"]["mse"]["mean"] is not None
+    ]
+    lower = [(own, effect["mean"] < 0) for own, effect in effects]
+    certain = [effect for _, effect in effects if effect["low"] is not None]
+    return {
+        "pairs": len(effects),
+        "improved": sum(better for _, better in lower),
+        "different": sum(own for own, _ in effects),
+        "improved_different": sum(own and better for own, better in lower),
+        "shown": sum(effect["high"] < 0 for effect in certain),
+        "worse": sum(effect["low"] > 0 for effect in certain),
+    }
+
+
 def paired_difference(
     before: Sequence[float | None], after: Sequence[float | None], *, larger_is_better: bool
 ) -> dict[str, float | int | None]:

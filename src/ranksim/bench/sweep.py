@@ -21,7 +21,7 @@ from ranksim.bench.run import (
     read_record,
     refuse_other_settings,
 )
-from ranksim.bench.summary import summarise
+from ranksim.bench.summary import count_pairs, summarise
 from ranksim.bench.workers import one_thread, tell, workers
 from ranksim.data.cache import written_whole
 from ranksim.errors import StoppedError
@@ -102,6 +102,7 @@ def write_results(plan: Plan) -> dict[str, Any]:
     order += sorted({record["method"] for record in records} - set(order))
     records.sort(key=lambda record: (order.index(record["method"]), record["seed"]))
     first = plan.runs[0]
+    summary = summarise(records, first.source.benchmark, plan.rows)
     results = {
         "format": FORMAT,
         "benchmark": first.source.benchmark,
@@ -112,7 +113,8 @@ def write_results(plan: Plan) -> dict[str, Any]:
         "command": plan.command,
         **provenance(),
         "runs": records,
-        "summary": summarise(records, first.source.benchmark, plan.rows),
+        "summary": summary,
+        "pairs": count_pairs(summary),
     }
     with written_whole(plan.out / RESULTS) as aside:
         aside.write_text(json.dumps(results, indent=1), encoding="utf-8")

@@ -11,19 +11,67 @@ from rich.table import Table
 from ranksim.metrics.regions import REGIONS
 
 # the two figures of each published table; the rest is in results.json
+_FEW = 6  # so many methods have a block of lines each
 SHOWN = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1)}
 
 
 def print_summary(results: dict[str, Any], console: Console) -> None:
-    """One table a metric: mean and sd over seeds, published figure, paired effect of RankSim."""
+    """One table a metric: mean and sd over seeds, published figure, paired effect of RankSim.
+
+    Many methods have a line each; the rest is in ``results.json``.
+    """
+    many = len(results["summary"]) > _FEW
     for metric, (title, digits) in SHOWN.items():
-        console.print(_table(results, metric, title, digits))
+        made = _line_each if many else _block_each
+        console.print(made(results, metric, title, digits))
+    if many:
+        console.print(_pairs(results["pairs"]), highlight=False)
     for run in results["runs"]:
         if run["status"] == "failed":
             console.print(f"[red]failed[/]: {run['method']} seed {run['seed']}: {run['error']}")
 
 
-def _table(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
+def _block_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
+    table, regions = _begun(results, metric, title)
+    for row in results["summary"]:
+        _add_method(table, row, metric, digits, regions)
+    return table
+
+
+def _line_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
+    table, regions = _begun(results, metric, title, "publ.", "RankSim", "seeds")
+    for row in results["summary"]:
+        figures = (row["published"] or {}).get(metric, {})
+        published = f"{figures['all']:.{digits}f}" if "all" in figures else ""
+        means = [row["test"][region][metric]["mean"] for region in regions]
+        told = ("–" if mean is None else f"{mean:.{digits}f}" for mean in means)
+        table.add_row(row["method"], *told, f"[dim]{published}[/]", *_effect(row, metric, digits))
+    return table
+
+
+def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
+    """What RankSim does to the score over all, and in how many seeds it is better."""
+    effect = row["versus"]["test"]["all"][metric] if row.get("versus") else None
+    if effect is None or effect["mean"] is None:
+        return "", ""
+    star = "*" if effect["low"] is not None and effect["low"] * effect["high"] > 0 else " "
+    change = f"{effect['relative']:+.1%}" if metric == "mse" else f"{effect['mean']:+.{digits}f}"
+    return change + star, f"{effect['better']}/{effect['n']}"
+
+
+def _pairs(pairs: dict[str, int]) -> str:
+    twice = pairs["pairs"] - pairs["different"]
+    return (
+        f"RankSim lowers MSE all in {pairs['improved']} of {pairs['pairs']} pairs"
+        + (f" ({pairs['improved_different']} of {pairs['different']}" if twice else "")
+        + (" without those that are one method under two names)" if twice else "")
+        + f"; * marks a 95 % interval on one side of zero: {pairs['shown']} lower, "
+        f"{pairs['worse']} higher."
+    )
+
+
+def _begun(results: dict[str, Any], metric: str, title: str, *more: str) -> tuple[Table, list[str]]:
+    """A table with its columns and the number of test samples; and the regions it shows."""
     summary = results["summary"]
     regions = [r for r in REGIONS if any(row["test"][r][metric]["n"] for row in summary)]
     better = "higher" if metric == "pearson" else "lower"
@@ -36,14 +84,12 @@ def _table(results: dict[str, Any], metric: str, title: str, digits: int) -> Tab
         caption_justify="left",
     )
     table.add_column("method", no_wrap=True, min_width=17)
-    for region in regions:
-        table.add_column(region, justify="right", no_wrap=True)
+    for name in (*regions, *more):
+        table.add_column(name, justify="right", no_wrap=True)
     counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
     table.add_row("  test samples", *("" if n is None else f"{n:.0f}" for n in counts), style="dim")
     table.add_section()
-    for row in summary:
-        _add_method(table, row, metric, digits, regions)
-    return table
+    return table, regions
 
 
 def _add_method(
