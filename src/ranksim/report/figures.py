@@ -36,6 +36,62 @@ def region_figure(results: dict[str, Any], regions: Regions) -> Any:
     return figure
 
 
+def pairs_figure(results: dict[str, Any]) -> Any:
+    """What RankSim changes in every pair of rows, here and as published, by region.
+
+    Args:
+        results: the content of ``results.json``; its summary holds methods with and without
+            RankSim.
+
+    Returns:
+        A matplotlib figure: one line a pair, one panel a region; a dot is the relative change of
+        the mean test MSE, its bar the 95 % interval over paired seeds, a ring the published change.
+    """
+    plt = needs("matplotlib.pyplot", "plot")
+    published = {row["method"]: row["published"] for row in results["summary"]}
+    rows = [row for row in results["summary"] if row.get("versus") and "same_as" not in row]
+    with plt.rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "ranksim"}):
+        figure, panels = plt.subplots(
+            1, 4, figsize=(9.5, 0.27 * len(rows) + 1.1), sharey=True, layout="constrained"
+        )
+        places = np.arange(len(rows))[::-1]
+        for axis, region in zip(panels, ("all", "many", "medium", "few"), strict=True):
+            axis.axvline(0, color="#222222", linewidth=0.8)
+            for place, row in zip(places, rows, strict=True):
+                _change(axis, place, row, region, published)
+            axis.set_title(f"{region}-shot" if region != "all" else "all", fontsize=9)
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}")
+            axis.spines[["top", "right", "left"]].set_visible(False)
+            axis.tick_params(axis="y", length=0)
+            axis.grid(axis="y", color="#eeeeee")
+            axis.set_axisbelow(True)
+        panels[0].set_yticks(places, [row["versus"]["method"] for row in rows])
+        seeds = max(row["versus"]["test"]["all"]["mse"]["n"] for row in rows)
+        figure.supxlabel(
+            f"change of test MSE by RankSim ({seeds} seeds, 95 % intervals; left is better; "
+            "rings: as published)",
+            fontsize=9,
+        )
+    return figure
+
+
+def _change(
+    axis: Any, place: float, row: dict[str, Any], region: str, published: dict[str, Any]
+) -> None:
+    effect = row["versus"]["test"][region]["mse"]
+    if effect["mean"] is not None:
+        base = effect["mean"] / effect["relative"]
+        colour = "#1b998b" if effect["mean"] < 0 else "#d1495b"
+        if effect["low"] is not None:
+            ends = [effect["low"] / base, effect["high"] / base]
+            axis.plot(ends, [place, place], color=colour, alpha=0.45, linewidth=2)
+        axis.plot(effect["relative"], place, "o", color=colour, markersize=4.5)
+    with_, without = published.get(row["method"]), published.get(row["versus"]["method"])
+    if with_ and without:
+        change = with_["mse"][region] / without["mse"][region] - 1
+        axis.plot(change, place, "o", markersize=5, markerfacecolor="none", color="#888888")
+
+
 def _density(axis: Any, regions: Regions) -> None:
     edges = regions.bins.edges
     widths = np.diff(edges)
