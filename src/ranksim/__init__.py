@@ -5,19 +5,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ranksim import functional
-    from ranksim.losses import RankSimLoss
+    from ranksim.balance import FDS, LDS, DensityWeights, LabelBins, density_weights
+    from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
 
-__all__ = ["RankSimLoss", "__version__", "functional"]
+__all__ = [
+    "FDS",
+    "LDS",
+    "DensityWeights",
+    "FocalRLoss",
+    "HuberLoss",
+    "L1Loss",
+    "LabelBins",
+    "MSELoss",
+    "RankSimLoss",
+    "__version__",
+    "density_weights",
+    "functional",
+]
 
 __version__ = "0.1.0"
 
+_BALANCE = {"FDS", "LDS", "DensityWeights", "LabelBins", "density_weights"}
+
 
 def __getattr__(name: str) -> Any:
-    # torch is imported when a name is used, so that the command line answers at once
-    if name == "RankSimLoss":
-        return importlib.import_module("ranksim.losses").RankSimLoss
+    # torch and numpy are imported when a name is used, so that the command line answers at once
     if name == "functional":
         return importlib.import_module("ranksim.functional")
+    if name in __all__:
+        part = "ranksim.balance" if name in _BALANCE else "ranksim.losses"
+        return getattr(importlib.import_module(part), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -168,6 +168,24 @@ def test_labels_must_be_numbers(labels):
             use(labels)
 
 
+def test_bins_of_the_same_edges_are_equal_and_one_key():
+    ages, same = LabelBins.integers(0, 2), LabelBins(np.array([-0.0, 1, 2, 3]))
+    assert ages == same
+    assert hash(ages) == hash(same)
+    others = [LabelBins.integers(0, 3), LabelBins(np.array([0.0, 1, 2, 4])), ages.edges.tolist()]
+    assert all(ages != other for other in others)
+    assert len({ages, same, *others[:2]}) == 3
+
+
+def test_edges_are_a_copy_that_nobody_changes():
+    given = np.array([0.0, 1.0, 2.0], dtype=np.float32)
+    bins = LabelBins(given)
+    given[0] = -5
+    assert bins == LabelBins.integers(0, 1)
+    with pytest.raises(ValueError, match="^assignment destination is read-only$"):
+        bins.edges[0] = -5
+
+
 def test_infinite_and_huge_labels_are_outside():
     bins = LabelBins.integers(0, 2)
     assert bins.index([-np.inf, -1e300, 1e300, np.inf]).tolist() == [0, 0, 2, 2]

@@ -3,7 +3,7 @@ import pytest
 
 from ranksim.data import sts_b_dir
 from ranksim.metrics import Regions
-from tests.report.test_table import results
+from tests.report.test_table import many_results, results
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -24,4 +24,22 @@ def test_the_picture_shows_the_numbers_of_the_results(tmp_path):
     assert ticks[0].startswith("all\n-17.2%\n[")
     figure.savefig(tmp_path / "picture.svg")
     assert (tmp_path / "picture.svg").stat().st_size > 1000
+    matplotlib.pyplot.close(figure)
+
+
+def test_the_picture_of_pairs_shows_each_pair_once(tmp_path):
+    from ranksim.report.figures import pairs_figure
+
+    figure = pairs_figure(many_results())
+    panels = figure.axes
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == [
+        "vanilla", "inv", "inv+lds",
+    ]  # fmt: skip
+    dots = [line for line in panels[0].lines if line.get_marker() == "o"]
+    changes = [float(np.ravel(line.get_xdata())[0]) for line in dots]
+    # per pair: ours, then as published (0.873 / 0.974, 1.091 / 1.005, 0.889 / 0.914)
+    expected = [-0.2 / 1.01, 0.873 / 0.974 - 1, 0.3 / 1.01, 1.091 / 1.005 - 1]
+    assert changes[:4] == pytest.approx(expected)
+    assert len(changes) == 6
+    figure.savefig(tmp_path / "pairs.svg")
     matplotlib.pyplot.close(figure)

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from ranksim.bench.demo import reading
-from ranksim.bench.summary import summarise
+from ranksim.bench.summary import count_pairs, summarise
 from ranksim.report.table import print_summary
 
 REGIONS = ("all", "many", "medium", "few", "zero")
@@ -51,6 +51,52 @@ def test_the_table_says_it_all_in_eighty_columns():
     assert "3 of 3" in text
     assert "…" not in text
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def many_results():
+    """Three pairs, one of them under two names; RankSim lowers MSE in one and raises it in one."""
+    runs = [
+        record(method + with_, seed, 1.0 + seed / 100 + change * bool(with_))
+        for method, change in (("vanilla", -0.2), ("inv", 0.3), ("inv+lds", -0.001))
+        for with_ in ("", "+ranksim")
+        for seed in range(3)
+    ]
+    runs[-1] = record("inv+lds+ranksim", 2, 1.5)
+    rows = {name: name for name in dict.fromkeys(run["method"] for run in runs)}
+    rows |= {f"vanilla+lds{w}": f"inv+lds{w}" for w in ("", "+ranksim")}
+    summary = summarise(runs, "sts-b-dir", rows)
+    return {
+        "benchmark": "sts-b-dir", "split": "yang", "preset": "small",
+        "runs": runs, "summary": summary, "pairs": count_pairs(summary),
+    }  # fmt: skip
+
+
+def test_many_methods_have_a_line_each():
+    text = printed(many_results())
+    lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+    mse = text[: text.index("Pearson")]
+    lines = {line.split()[0]: line.split()[1:] for line in mse.splitlines() if line.strip()}
+    assert lines["method"] == ["all", "many", "medium", "few", "publ.", "RankSim", "seeds"]
+    assert lines["vanilla"] == ["1.010", "1.010", "1.010", "3.030", "0.974"]
+    assert lines["vanilla+ranksim"] == [
+        "0.810", "0.810", "0.810", "2.430", "0.873", "-19.8%*", "3/3",
+    ]  # fmt: skip
+    assert lines["inv+ranksim"][-2:] == ["+29.7%*", "0/3"]
+    assert lines["vanilla+lds+ranksim"][:4] == lines["inv+lds+ranksim"][:4]
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert (
+        "RankSim lowers MSE all in 1 of 4 pairs (1 of 3 without those that are one method under "
+        "two names); * marks a 95 % interval on one side of zero: 1 lower, 1 higher."
+        in " ".join(text.split())
+    )
+
+
+def test_pairs_are_counted():
+    assert many_results()["pairs"] == {
+        "pairs": 4, "improved": 1, "different": 3, "improved_different": 1, "shown": 1, "worse": 1,
+    }  # fmt: skip
+    assert results()["summary"][1]["versus"]["test"]["all"]["mse"]["mean"] < 0
+    assert count_pairs([]) == dict.fromkeys(many_results()["pairs"], 0)
 
 
 def test_a_region_without_samples_is_left_out_or_no_data():

@@ -1,4 +1,7 @@
-"""Label bins and, built on them, everything that balances labels. numpy alone."""
+"""Label bins and, built on them, all that balances labels: numpy alone; FDS, which needs torch."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ranksim.balance.bins import LabelBins
 from ranksim.balance.density import (
@@ -15,16 +18,15 @@ from ranksim.balance.kernels import (
     kernel_window,
     smooth,
 )
-from ranksim.balance.weights import (
-    LDS,
-    SCHEMES,
-    DensityWeights,
-    Scheme,
-    density_weights,
-)
+from ranksim.balance.lds import LDS
+from ranksim.balance.weights import SCHEMES, DensityWeights, Scheme, density_weights
+
+if TYPE_CHECKING:
+    from ranksim.balance.fds import FDS
 
 __all__ = [
     "BOUNDARIES",
+    "FDS",
     "KERNELS",
     "LDS",
     "SCHEMES",
@@ -41,3 +43,14 @@ __all__ = [
     "silverman_bandwidth",
     "smooth",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # torch is imported when FDS is used: weights need numpy alone
+    if name == "FDS":
+        return importlib.import_module("ranksim.balance.fds").FDS
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

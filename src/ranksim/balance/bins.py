@@ -5,23 +5,26 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ranksim.balance.labels import label_array, label_vector
+
 MAX_BINS = 10_000_000  # more is a slip of the unit, and would fill the memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelBins:
     """Half-open bins [edge k, edge k+1) in float32; the last one holds its upper edge too.
 
     float32 is the field's precision: with float64 edges 1,587 of the 6,249 labels that STS-B-DIR
     trains and validates on would fall into another bin.
 
+    Bins of the same edges are equal, and equal as keys.
+
     Args:
-        edges: ascending, shape ``(K + 1,)``, in the unit of the label.
+        edges: ascending, shape ``(K + 1,)``, in the unit of the label; kept as a read-only copy.
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 5.0, 50)
@@ -34,9 +37,10 @@ class LabelBins:
     edges: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        edges = np.asarray(self.edges, dtype=np.float32)
+        edges = np.array(self.edges, dtype=np.float32)
         if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
             raise ValueError(f"edges must be at least two ascending numbers, got {self.edges!r}")
+        edges.flags.writeable = False  # a hash must not change
         object.__setattr__(self, "edges", edges)
 
     @classmethod
@@ -125,11 +129,19 @@ class LabelBins:
     def __len__(self) -> int:
         return len(self.edges) - 1
 
+    # those that dataclass makes know no arrays
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LabelBins):
+            return NotImplemented
+        return np.array_equal(self.edges, other.edges)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.edges.tolist()))
+
     def index(self, labels: ArrayLike) -> NDArray[np.int64]:
         """Bin of each label; labels outside the edges belong to the first or last bin."""
-        numbers_ = _numbers(labels)
         with np.errstate(over="ignore"):  # beyond float32 is outside the edges
-            values = numbers_.astype(np.float32)
+            values = label_array(labels).astype(np.float32)
         if np.isnan(values).any():
             raise ValueError(f"labels must not be NaN, got {np.isnan(values).sum()} NaN")
         found = np.searchsorted(self.edges, values, side="right") - 1
@@ -138,26 +150,6 @@ class LabelBins:
     def counts(self, labels: ArrayLike) -> NDArray[np.int64]:
         """Number of labels in each bin, shape ``(K,)``."""
         return np.bincount(self.index(labels), minlength=len(self)).astype(np.int64)
-
-
-def label_vector(labels: ArrayLike, *, allow_empty: bool = False) -> NDArray[np.float64]:
-    """Labels as float64 ``(N,)``, or an error that says what is wrong with them."""
-    values = _numbers(labels).astype(np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"labels must have shape (N,), got {values.shape}")
-    if len(values) == 0 and not allow_empty:
-        raise ValueError("labels must hold at least one label, got none")
-    if not np.isfinite(values).all():
-        nan, infinite = np.isnan(values).sum(), np.isinf(values).sum()
-        raise ValueError(f"labels must be finite, got {nan} NaN and {infinite} infinite")
-    return values
-
-
-def _numbers(labels: ArrayLike) -> NDArray[Any]:
-    values = np.asarray(labels)
-    if values.dtype.kind not in "biuf":
-        raise TypeError(f"labels must be real numbers, got {values.dtype}")
-    return values
 
 
 def _range(labels: ArrayLike) -> tuple[float, float]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermeval
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.balance.bins import LabelBins, label_vector
+from ranksim.balance.bins import LabelBins
+from ranksim.balance.labels import label_vector
 
 TERMS = 20  # the next term is below 1e-16 of the count
 REACH = 9  # in bandwidths; beyond it a sample counts less than 3e-18

@@ -8,35 +8,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.balance.bins import LabelBins, label_vector
+from ranksim.balance.bins import LabelBins
 from ranksim.balance.density import BinnedDensity, KernelDensity, LabelDensity
-from ranksim.balance.kernels import Kernel, kernel_window, smooth
+from ranksim.balance.kernels import smooth
+from ranksim.balance.labels import label_vector
+from ranksim.balance.lds import LDS
 
 Scheme = Literal["none", "inverse", "sqrt_inverse"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
-
-
-@dataclass(frozen=True)
-class LDS:
-    """Label distribution smoothing: counts are convolved with a kernel before they are inverted.
-
-    Arguments and errors are those of :func:`ranksim.balance.kernel_window`; the defaults are those
-    of all published runs.
-
-    Source: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 3.1.
-    """
-
-    kernel: Kernel = "gaussian"
-    size: int = 5
-    sigma: float = 2.0
-
-    def __post_init__(self) -> None:
-        kernel_window(self.kernel, self.size, self.sigma)
-
-    @property
-    def window(self) -> NDArray[np.float64]:
-        """The kernel over bins, shape ``(size,)``, its largest value 1."""
-        return kernel_window(self.kernel, self.size, self.sigma)
 
 
 @dataclass(frozen=True, eq=False)

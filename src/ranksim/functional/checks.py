@@ -55,15 +55,11 @@ def check_arguments(
     label_similarity: object,
 ) -> None:
     """Refuse settings outside their range, each with its name and value."""
-    if not (_is_finite(gamma) and gamma >= 0):
-        raise ValueError(f"gamma must be a finite number of at least 0, got {gamma!r}")
-    if not (_is_finite(lambda_) and lambda_ > 0):
-        raise ValueError(f"lambda_ must be a finite number above 0, got {lambda_!r}")
-    if not (_is_finite(strength) and strength >= 0):
-        raise ValueError(f"strength must be a finite number of at least 0, got {strength!r}")
+    check_not_negative("gamma", gamma)
+    check_positive("lambda_", lambda_)
+    check_not_negative("strength", strength)
     check_ties(ties)
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    check_reduction(reduction)
     if not isinstance(unique_labels, bool | np.bool_) and not (
         _is_finite(unique_labels) and unique_labels > 0
     ):
@@ -72,6 +68,29 @@ def check_arguments(
             f"got {unique_labels!r}"
         )
     check_label_similarity(label_similarity)
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse an unknown reduction."""
+    check_one_of("reduction", reduction, REDUCTIONS)
+
+
+def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a name that is not known."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuse what is no finite number above 0."""
+    if not (_is_finite(value) and value > 0):
+        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Refuse what is no finite number of at least 0."""
+    if not (_is_finite(value) and value >= 0):
+        raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
 
 
 def _is_finite(value: object) -> bool:

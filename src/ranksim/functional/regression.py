@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import numbers
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ranksim.functional.checks import REDUCTIONS, Reduction
-
-Base = Literal["mse", "l1"]
-Activation = Literal["sigmoid", "tanh"]
+from ranksim.functional.checks import Reduction, check_positive
+from ranksim.functional.regression_checks import Activation, Base, as_floats, check_focal_r
 
 
 def l1_loss(
@@ -51,7 +45,7 @@ def l1_loss(
 
     Source: weights of Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
-    prediction, target, weights = _checked(prediction, target, weights, reduction)
+    prediction, target, weights = as_floats(prediction, target, weights, reduction)
     return _reduced(F.l1_loss(prediction, target, reduction="none"), weights, reduction)
 
 
@@ -68,7 +62,7 @@ def mse_loss(
         >>> mse_loss(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]))
         tensor(2.5000)
     """
-    prediction, target, weights = _checked(prediction, target, weights, reduction)
+    prediction, target, weights = as_floats(prediction, target, weights, reduction)
     return _reduced(F.mse_loss(prediction, target, reduction="none"), weights, reduction)
 
 
@@ -90,8 +84,8 @@ def huber_loss(
 
     Source: Huber, "Robust Estimation of a Location Parameter" (1964).
     """
-    check_huber(delta)
-    prediction, target, weights = _checked(prediction, target, weights, reduction)
+    check_positive("delta", delta)
+    prediction, target, weights = as_floats(prediction, target, weights, reduction)
     values = F.huber_loss(prediction, target, reduction="none", delta=delta)
     return _reduced(values, weights, reduction)
 
@@ -132,7 +126,7 @@ def focal_r_loss(
     Source: Focal-R of Yang et al. (ICML 2021), with the factor 2σ − 1, which vanishes at e = 0.
     """
     check_focal_r(base, activation, beta, gamma)
-    prediction, target, weights = _checked(prediction, target, weights, reduction)
+    prediction, target, weights = as_floats(prediction, target, weights, reduction)
     # 2σ(x) − 1 = tanh(x/2), without the cancellation that makes it zero for small x
     slope = beta / 2 if activation == "sigmoid" else beta
     factor = torch.tanh(slope * (prediction - target).abs())
@@ -140,68 +134,6 @@ def focal_r_loss(
     factor = factor.clamp_min(torch.finfo(factor.dtype).tiny) ** gamma
     loss = F.mse_loss if base == "mse" else F.l1_loss
     return _reduced(loss(prediction, target, reduction="none") * factor, weights, reduction)
-
-
-def check_reduction(reduction: str) -> None:
-    """Refuse an unknown reduction."""
-    _check_one_of("reduction", reduction, REDUCTIONS)
-
-
-def check_huber(delta: float) -> None:
-    """Refuse settings of Huber outside their range."""
-    if not (_is_finite(delta) and delta > 0):
-        raise ValueError(f"delta must be a finite number above 0, got {delta!r}")
-
-
-def check_focal_r(base: str, activation: str, beta: float, gamma: float) -> None:
-    """Refuse settings of Focal-R outside their range."""
-    _check_one_of("base", base, get_args(Base))
-    _check_one_of("activation", activation, get_args(Activation))
-    if not (_is_finite(beta) and beta > 0):
-        raise ValueError(f"beta must be a finite number above 0, got {beta!r}")
-    if not (_is_finite(gamma) and gamma >= 0):
-        raise ValueError(f"gamma must be a finite number of at least 0, got {gamma!r}")
-
-
-def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)
-
-
-def _checked(
-    prediction: Tensor, target: Tensor, weights: Tensor | None, reduction: str
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The tensors in the dtype of the result, or an error; nothing is ever broadcast."""
-    check_reduction(reduction)
-    named = {"prediction": prediction, "target": target}
-    if weights is not None:
-        named["weights"] = weights
-    for name, value in named.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
-        if name != "target" and not value.is_floating_point():
-            raise TypeError(f"{name} must be floating point, got {value.dtype}")
-        if value.is_complex():
-            raise TypeError(f"{name} must be real, got {value.dtype}")
-    for name, value in named.items():
-        if value.shape != target.shape:
-            raise ValueError(
-                f"{name} and target must have the same shape, got {name} {tuple(value.shape)} and "
-                f"target {tuple(target.shape)}"
-            )
-        if value.device != target.device:
-            raise ValueError(
-                f"{name} and target must be on one device, got {name} on {value.device} and "
-                f"target on {target.device}"
-            )
-    if weights is not None and weights.requires_grad:
-        raise ValueError("weights must not require gradients, got requires_grad=True")
-    dtype = torch.promote_types(prediction.dtype, torch.float32)
-    return prediction.to(dtype), target.to(dtype), None if weights is None else weights.to(dtype)
 
 
 def _reduced(values: Tensor, weights: Tensor | None, reduction: str) -> Tensor:

@@ -8,18 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ranksim.functional.checks import Reduction
-from ranksim.functional.regression import (
-    Activation,
-    Base,
-    check_focal_r,
-    check_huber,
-    check_reduction,
-    focal_r_loss,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-)
+from ranksim.functional import focal_r_loss, huber_loss, l1_loss, mse_loss
+from ranksim.functional.checks import Reduction, check_positive, check_reduction
+from ranksim.functional.regression_checks import Activation, Base, check_focal_r
 
 
 class _Loss(nn.Module):
@@ -71,7 +62,7 @@ class HuberLoss(_Loss):
 
     def __init__(self, delta: float = 1.0, *, reduction: Reduction = "mean") -> None:
         super().__init__(reduction=reduction)
-        check_huber(delta)
+        check_positive("delta", delta)
         self.delta = delta
 
     def forward(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:

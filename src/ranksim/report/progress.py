@@ -71,7 +71,10 @@ class SweepProgress:
         if run in self.rows:
             self.progress.remove_task(self.rows.pop(run))
         self.spent += self.costs.pop(run, 0.0)
-        left = (time.monotonic() - self.since) / self.spent * sum(self.costs.values())
+        # runs under way are taken to be half done
+        half = sum(self.costs.get(name, 0.0) for name in self.rows) / 2
+        rate = (self.spent + half) / (time.monotonic() - self.since)
+        left = (sum(self.costs.values()) - half) / rate
         note = f"{left / 60:.0f} min left" if self.costs else ""
         if self.whole is not None:
             self.progress.update(self.whole, completed=self.done, note=note)

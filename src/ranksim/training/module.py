@@ -9,7 +9,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
 
-from ranksim.balance.fds import FDS
+from ranksim.balance import FDS
 from ranksim.data.text import Batch
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.regions import Regions

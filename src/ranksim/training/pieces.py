@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ranksim.balance import LDS, DensityWeights, LabelBins
-from ranksim.balance.fds import FDS
+from ranksim.balance import FDS, LDS, DensityWeights, LabelBins
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
 from ranksim.training.recipe import Recipe
 from ranksim.training.technique import Technique

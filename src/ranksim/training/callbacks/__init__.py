@@ -1,0 +1,27 @@
+"""The techniques as Lightning callbacks, for any LightningModule as it stands.
+
+A layer is given by its dotted name in the module, for example ``"encoder"`` or
+``"model.avgpool"``; its output, of shape ``(N, D)`` or ``(N, D, 1, ...)``, is the feature. What
+the callbacks put into a module is taken out again when ``fit`` ends, however it ends.
+"""
+
+from ranksim.errors import needs
+
+try:
+    from ranksim.training.callbacks.batches import inputs_of, labels_of
+    from ranksim.training.callbacks.fds import FDSCallback
+    from ranksim.training.callbacks.ranksim import RankSimCallback
+    from ranksim.training.callbacks.rrt import RetrainHeadCallback
+    from ranksim.training.callbacks.weights import WeightsCallback
+except ModuleNotFoundError:
+    needs("lightning.pytorch", "bench")  # says which extra brings it
+    raise
+
+__all__ = [
+    "FDSCallback",
+    "RankSimCallback",
+    "RetrainHeadCallback",
+    "WeightsCallback",
+    "inputs_of",
+    "labels_of",
+]

@@ -1,0 +1,73 @@
+"""A package that imports what it exports when it is used keeps its promises."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ranksim
+from ranksim import losses
+
+LAZY = ["ranksim", "ranksim.balance", "ranksim.training"]
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_what_is_exported_can_be_imported(name):
+    package = importlib.import_module(name)
+    assert dir(package) == sorted(package.__all__)
+    assert all(getattr(package, exported) is not None for exported in package.__all__)
+    with pytest.raises(AttributeError, match=f"^module '{name}' has no attribute 'Nothing'$"):
+        _ = package.Nothing
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_type_checkers_see_what_is_exported(name):
+    """By its imports, those under TYPE_CHECKING included."""
+    package = importlib.import_module(name)
+    code = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    froms = [node for node in ast.walk(code) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in froms if node.module.startswith("ranksim")]
+    seen = {alias.name for node in ours for alias in node.names}
+    assert seen == set(package.__all__) - {"__version__"}
+
+
+def test_every_loss_is_a_public_name():
+    assert set(losses.__all__) <= set(ranksim.__all__)
+    assert ranksim.HuberLoss is losses.HuberLoss
+
+
+def test_a_name_costs_what_it_needs():
+    code = """
+import sys
+import ranksim
+print({"numpy", "torch"} & set(sys.modules))
+ranksim.LDS, ranksim.LabelBins, ranksim.density_weights
+print({"numpy", "torch"} & set(sys.modules))
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines() == ["set()", "{'numpy'}"]
+
+
+def test_training_is_light_and_says_what_is_missing():
+    code = """
+import sys
+import ranksim.training
+from ranksim.training import technique
+assert not {"lightning", "torchmetrics"} & set(sys.modules)
+assert "FDSCallback" in dir(ranksim.training)
+sys.modules["lightning"] = None
+try:
+    ranksim.training.FDSCallback
+except ImportError as error:
+    print(type(error).__name__, error)
+try:
+    import ranksim.training.callbacks.weights
+except ImportError as error:
+    print(type(error).__name__, error)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    sentence = "MissingExtraError lightning is not installed: run pip install 'ranksim[bench]'."
+    assert out.stdout.splitlines() == [sentence, sentence]
