@@ -27,7 +27,7 @@ def main() -> None:
     print("| pair | without | with | change, 95 % interval | seeds | many | medium | few | publ. |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows.values():
-        if row.get("versus"):
+        if row.get("versus") and row["versus"]["test"]["all"]["mse"]["n"]:
             print(f"| {' | '.join(_cells(row, rows[row['versus']['method']]))} |")
     figure = pairs_figure(results)
     for suffix in (".svg", ".png"):
@@ -39,10 +39,15 @@ def _cells(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
     effect = row["versus"]["test"]["all"]["mse"]
     same = f" (= {base['same_as']})" if base.get("same_as") else ""
     before = effect["mean"] / effect["relative"]
-    interval = f"{effect['low'] / before:+.1%} … {effect['high'] / before:+.1%}"
-    if effect["low"] * effect["high"] > 0:
-        interval = f"**{interval}**"
-    published = row["published"]["mse"]["all"] / base["published"]["mse"]["all"] - 1
+    interval = "one seed"
+    if effect["low"] is not None:
+        interval = f"{effect['low'] / before:+.1%} … {effect['high'] / before:+.1%}"
+        if effect["low"] * effect["high"] > 0:
+            interval = f"**{interval}**"
+    published = "–"
+    if row["published"] and base["published"]:
+        change = row["published"]["mse"]["all"] / base["published"]["mse"]["all"] - 1
+        published = f"{change:+.1%}"
     changes = [row["versus"]["test"][region]["mse"]["relative"] for region in REGIONS]
     return [
         f"`{base['method']}`{same}",
@@ -50,7 +55,7 @@ def _cells(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
         f"{effect['relative']:+.1%} ({interval})",
         f"{effect['better']}/{effect['n']}",
         *(f"{change:+.1%}" for change in changes[1:]),
-        f"{published:+.1%}",
+        published,
     ]
 
 

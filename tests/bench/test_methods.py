@@ -70,10 +70,14 @@ def test_one_key_is_one_technique_and_a_key_names_itself():
         assert len(set(found.values())) == len(found)
 
 
-def test_order_and_base_are_free():
+def test_order_and_base_are_free_and_rows_are_named_in_one_order():
     for name in ("ranksim", "ranksim+vanilla", "vanilla+ranksim"):
-        assert parse_method(name, "inverse").key == "vanilla+ranksim"
-    assert parse_method("ranksim+fds+sqinv", "inverse").key == "sqinv+fds+ranksim"
+        method = parse_method(name, "inverse")
+        assert method.name == method.key == "vanilla+ranksim"
+    assert parse_method("ranksim+fds+sqinv", "inverse").name == "sqinv+fds+ranksim"
+    assert parse_method("ranksim+lds+vanilla", "inverse").name == "vanilla+lds+ranksim"
+    assert parse_method("lds", "inverse").name == "inv+lds"
+    assert parse_method("lds+inv+rrt", "inverse").name == "rrt+inv+lds"
 
 
 def test_stage_one_is_shared_by_all_rows_that_have_the_same_one():

@@ -1,21 +1,26 @@
 """The whole table: every published name, one training for each that is the same, stages shared."""
 
+import dataclasses
 import json
 import shutil
+import threading
 import time
 
+import filelock
 import pytest
 
 from ranksim.bench.command import BenchRequest, bench
 from ranksim.bench.published import published_table
-from tests.bench.test_sweep import command, finish, request, results, started
+from tests.bench.test_sweep import ENDLESS, command, finish, request, results, started
 
 NAMES = list(published_table("sts-b-dir"))
 TRAINED = 28
 
 
 def test_all_32_names_train_on_sts_b_dir(small_sts, tmp_path):
-    content = bench(request(small_sts, tmp_path, methods="all", seeds="1", max_steps=2))
+    content = bench(
+        request(small_sts, tmp_path, methods="all", seeds="1", max_steps=4, max_epochs=2)
+    )
     assert [row["method"] for row in content["summary"]] == NAMES
     assert len(content["runs"]) == TRAINED
     rows = {row["method"]: row for row in content["summary"]}
@@ -27,7 +32,6 @@ def test_all_32_names_train_on_sts_b_dir(small_sts, tmp_path):
             assert row["versus"]["seeds"] == [0]
     assert rows["vanilla+lds"]["same_as"] == "inv+lds"
     assert rows["vanilla+lds"]["test"] == rows["inv+lds"]["test"]
-    # in two steps FDS, which begins with the second epoch, and its absence are the same
     scores = {name: row["test"]["all"]["mse"]["mean"] for name, row in rows.items()}
     assert len({scores[name] for name in NAMES if "fds" not in name}) == 14
 
@@ -43,7 +47,8 @@ def test_all_32_names_train_on_sentiment_dir(small_sentiment, tmp_path):
             out=tmp_path / "out",
             data_dir=small_sentiment.parent,
             changes=("hidden=8",),
-            max_steps=2,
+            max_steps=4,
+            max_epochs=2,
             accelerator="cpu",
         )
     )
@@ -73,7 +78,7 @@ def test_a_stage_is_trained_once_for_all_rows_that_share_it(small_sts, tmp_path)
     assert runs["rrt+fds+ranksim"]["stage_one"]["recipe"] == runs["vanilla+fds+ranksim"]["recipe"]
     # what was asked for comes first and under the name it was asked by, what it needed follows
     assert [row["method"] for row in content["summary"]] == [
-        "rrt+ranksim", "rrt+lds+ranksim", "rrt+ranksim+fds", "vanilla+ranksim",
+        "rrt+ranksim", "rrt+lds+ranksim", "rrt+fds+ranksim", "vanilla+ranksim",
         "vanilla+fds+ranksim",
     ]  # fmt: skip
 
@@ -102,14 +107,16 @@ def test_a_first_stage_without_its_weights_is_one_sentence(small_sts, tmp_path):
 
 
 def test_a_diverged_first_stage_fails_its_rows_and_no_other(small_sts, tmp_path):
-    changes = ("hidden=8", "strength=1e30")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[methods."vanilla+ranksim"]\nlr = 1e37\nclip = 1e30\n')
     content = bench(
-        request(small_sts, tmp_path, methods="rrt,rrt+ranksim", seeds="1", changes=changes)
+        request(small_sts, tmp_path / "out", methods="rrt,rrt+ranksim", seeds="1", recipe=recipe)
     )
     states = {run["method"]: run["status"] for run in content["runs"]}
     assert states["rrt"] == states["vanilla"] == "done"
-    if states["vanilla+ranksim"] == "failed":
-        assert states["rrt+ranksim"] == "failed"
+    assert states["vanilla+ranksim"] == states["rrt+ranksim"] == "failed"
+    failed = next(run for run in content["runs"] if run["method"] == "rrt+ranksim")
+    assert failed["error"] == "Stage one diverged: see vanilla+ranksim seed 0."
 
 
 TABLE = ("--methods", "rrt,rrt+lds,rrt+fds+ranksim,inv+lds,vanilla+lds", "--max-epochs", "6")
@@ -150,3 +157,53 @@ def test_two_sweeps_in_one_folder_share_the_work(small_sts, tmp_path):
     assert results(tmp_path / "both") == results(tmp_path / "alone")
     for path in (tmp_path / "both/runs").rglob("record.json"):
         assert json.loads(path.read_text())["status"] == "done"
+
+
+def test_two_sweeps_of_other_methods_lose_no_row_of_each_other(small_sts, tmp_path):
+    one = command(small_sts, tmp_path, "--methods", "vanilla+lds,vanilla", "--max-epochs", "4")
+    two = command(small_sts, tmp_path, "--methods", "rrt+lds,vanilla", "--max-epochs", "4")
+    with started(one) as first, started(two) as second:
+        for process in (first, second):
+            told, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, told
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert {row["method"] for row in content["summary"]} == {"vanilla+lds", "vanilla", "rrt+lds"}
+    assert {row["method"]: len(row["seeds"]) for row in content["summary"]}["vanilla+lds"] == 2
+    assert set(trainings(tmp_path).values()) == {1}
+    bench(request(small_sts, tmp_path, methods="vanilla", max_epochs=4))
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert {row["method"] for row in again["summary"]} == {"vanilla+lds", "vanilla", "rrt+lds"}
+
+
+def test_a_sweep_with_other_settings_is_refused_while_one_is_at_work(small_sts, tmp_path):
+    from ranksim.errors import UsageError
+
+    with started(command(small_sts, tmp_path, *ENDLESS)) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.rglob("metrics.csv")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert process.poll() is None
+        other = request(small_sts, tmp_path, changes=("hidden=9", "strength=0.1"), max_epochs=5000)
+        with pytest.raises(
+            UsageError, match=r"^Another sweep is at work in .* on vanilla with rec"
+        ):
+            bench(dataclasses.replace(other, changes=(*other.changes, "patience=5000")))
+        assert process.poll() is None
+    # killed, it leaves a note that binds nobody: no run was finished
+    content = bench(request(small_sts, tmp_path, changes=("hidden=9",), seeds="1", max_epochs=1))
+    assert [run["recipe"]["hidden"] for run in content["runs"]] == [9, 9]
+    assert not list((tmp_path / ".sweeps").iterdir())
+
+
+def test_what_another_sweep_is_at_work_on_is_waited_for_and_said(small_sts, tmp_path, capsys):
+    """The lock of one run is held elsewhere for a while; the others are done meanwhile."""
+    folder = tmp_path / "runs/vanilla/seed-0"
+    folder.mkdir(parents=True)
+    held = filelock.FileLock(folder / ".lock", thread_local=False)
+    held.acquire()
+    threading.Timer(8.0, held.release).start()
+    content = bench(request(small_sts, tmp_path, seeds="1", max_epochs=1))
+    assert [run["method"] for run in content["runs"]] == ["vanilla", "vanilla+ranksim"]
+    told = capsys.readouterr().out
+    assert told.count("Waiting for another sweep, which is at work on vanilla seed 0.") == 1
+    assert told.index("1/2 vanilla+ranksim seed 0") < told.index("2/2 vanilla seed 0")

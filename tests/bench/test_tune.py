@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import os
 import signal
@@ -9,19 +10,23 @@ from pathlib import Path
 import filelock
 import pytest
 
-from ranksim.bench import tune as tune_module
 from ranksim.bench.command import bench
 from ranksim.bench.methods import parse_method
+from ranksim.bench.recipes import recipe_for
 from ranksim.bench.run import read_record
 from ranksim.bench.tune import RECIPE, STORAGE, Space, TuneRequest, tune
-from ranksim.errors import UsageError
+from ranksim.bench.tune import search as search_module
+from ranksim.errors import RankSimError, UsageError
 from tests.bench.test_sweep import request, started
 
 optuna = pytest.importorskip("optuna")
+RECIPE_OF_ALL = dataclasses.asdict(
+    recipe_for("sts-b-dir", "small", parse_method("vanilla+ranksim", "inverse"))
+)
 
 
 def tune_request(data, out, *, method="vanilla+ranksim", trials=3, fields=(), **changes):
-    settings = {"seeds": "7,8", "max_epochs": 2} | changes
+    settings = {"seeds": "7,8", "max_epochs": 2, "changes": ("hidden=8",)} | changes
     return TuneRequest(request(data, out, methods=method, **settings), trials, fields)
 
 
@@ -37,21 +42,37 @@ def test_what_is_searched_is_what_the_method_uses():
         "rrt+lds+fds+ranksim": {"lds_kernel", "lds_size", "lds_sigma"},
     }
     for name, fields in names.items():
-        space = Space.of(parse_method(name, "inverse"), ())
+        space = Space.of(parse_method(name, "inverse"), RECIPE_OF_ALL)
         assert {*space.ranges, *space.choices} == fields
-    only = Space.of(parse_method("vanilla+ranksim", "inverse"), ("strength",))
+    method = parse_method("vanilla+ranksim", "inverse")
+    only = Space.of(method, RECIPE_OF_ALL, fields=("strength",))
     assert (list(only.ranges), only.choices) == (["strength"], {})
+    fixed = Space.of(method, RECIPE_OF_ALL, given=("gamma", "lr"))
+    assert list(fixed.ranges) == ["strength", "lambda_"]
+
+
+def test_a_search_begins_with_the_recipe_even_far_outside():
+    recipe = RECIPE_OF_ALL | {"gamma": 3e-4, "fds_bins": 80}
+    space = Space.of(parse_method("vanilla+fds+ranksim", "inverse"), recipe)
+    first = next(space.first(recipe))
+    assert (first["gamma"], first["fds_bins"], first["strength"]) == (3e-4, 80, 0.3)
+    assert space.ranges["gamma"][0] == 3e-4
+    assert space.choices["fds_bins"] == (5, 10, 20, 50, 80)
 
 
 @pytest.mark.parametrize("name", ["vanilla", "inv", "focal-r", "rrt+ranksim"])
 def test_a_method_with_nothing_to_tune_is_refused(name):
-    with pytest.raises(UsageError, match="has nothing to tune of its own: RankSim, LDS and FDS ha"):
-        Space.of(parse_method(name, "inverse"), ())
+    with pytest.raises(
+        UsageError, match="has nothing to tune of its own that --set does not fix: R"
+    ):
+        Space.of(parse_method(name, "inverse"), RECIPE_OF_ALL)
 
 
 def test_a_field_the_method_does_not_use_is_refused():
-    with pytest.raises(UsageError, match="^inv.lds has no 'gamma' to tune: it has .'lds_kernel'"):
-        Space.of(parse_method("inv+lds", "inverse"), ("gamma",))
+    with pytest.raises(
+        UsageError, match="^inv.lds has no 'gamma' to tune: it has lds_kernel, lds_"
+    ):
+        Space.of(parse_method("inv+lds", "inverse"), RECIPE_OF_ALL, fields=("gamma",))
 
 
 def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, capsys):
@@ -60,9 +81,9 @@ def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, c
     trials = study(out).trials
     assert len(trials) == 3
     strengths = sorted(trial.params["strength"] for trial in trials)
-    assert strengths == pytest.approx([0.1 / 3, 0.1, 0.3])  # the recipe, and a factor each way
+    assert strengths == pytest.approx([0.1, 0.3, 0.9])  # the recipe, and a factor each way
     assert best["strength"] == min(trials, key=lambda t: t.value).user_attrs["values"]["strength"]
-    assert "Best of 3 trials, 0 of them pruned: validation MSE" in capsys.readouterr().out
+    assert "Best of 3 trials, 0 pruned: validation MSE" in capsys.readouterr().out
 
     found = tomllib.loads((out / RECIPE).read_text())
     assert found == {"methods": {"vanilla+ranksim": best}}
@@ -100,7 +121,7 @@ def test_a_search_for_another_method_shares_the_recipe_file(small_sts, tmp_path)
 def test_another_search_in_the_folder_is_refused(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=1))
     with pytest.raises(
-        UsageError, match=r"holds a search for vanilla\+ranksim with seeds \[7, 8\]"
+        UsageError, match=r"^.* holds a search for vanilla\+ranksim with seeds \[7, 8\]"
     ):
         tune(tune_request(small_sts, tmp_path, trials=1, seeds="2"))
     with (
@@ -115,7 +136,7 @@ def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(small_sts, tm
         sys.executable, str(Path(__file__).with_name("driver.py")), "tune", "sts-b-dir",
         "--method", "vanilla+ranksim", "--trials", "3", "--seeds", "7,8", "--jobs", "2",
         "--data-dir", str(small_sts), "--out", str(tmp_path), "--accelerator", "cpu",
-        "--set", "hidden=8", "--set", "strength=0.1", "--max-epochs", "30",
+        "--set", "hidden=8", "--max-epochs", "30",
     ]  # fmt: skip
     with started(words) as process:
         deadline = time.monotonic() + 120
@@ -138,39 +159,73 @@ def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(small_sts, tm
 
 def test_a_hopeless_trial_is_pruned(small_sts, tmp_path, monkeypatch):
     """After four good trials, one whose validation stays bad ends early and is never the best."""
-    perform, taught = tune_module.perform, []
+    perform, taught = search_module.perform, []
 
     def worsen(run, on_validation):
         taught.append(run.recipe.strength)
         bad = len(set(taught)) > 4
         return perform(run, on_validation=lambda e, s: on_validation(e, s + 100 * bad))
 
-    monkeypatch.setattr(tune_module, "perform", worsen)
+    monkeypatch.setattr(search_module, "perform", worsen)
     tune(tune_request(small_sts, tmp_path, trials=6, max_epochs=9, seeds="7,",
                       fields=("strength",)))  # fmt: skip
     states = [trial.state.name for trial in study(tmp_path).trials]
     assert states == ["COMPLETE"] * 4 + ["PRUNED"] * 2
     text = (tmp_path / RECIPE).read_text()
-    assert "best of 6 trials, 2 of them pruned" in text
+    assert "best of 6 trials, 2 pruned" in text
     unfinished = [f for f in tmp_path.glob("trials/*/runs/*/*") if read_record(f) is None]
     assert len(unfinished) == 2
 
 
 def test_a_diverged_trial_is_no_result(small_sts, tmp_path, monkeypatch):
     def diverge(run, on_validation):
-        return {"status": "failed" if run.recipe.strength == pytest.approx(0.1) else "done",
+        return {"status": "failed" if run.recipe.strength == pytest.approx(0.3) else "done",
                 "metrics": {"val": {"all": {"mse": run.recipe.strength}}}}  # fmt: skip
 
-    monkeypatch.setattr(tune_module, "perform", diverge)
+    monkeypatch.setattr(search_module, "perform", diverge)
     best = tune(tune_request(small_sts, tmp_path, trials=2, fields=("strength",)))
-    assert best["strength"] == pytest.approx(0.1 / 3, rel=1e-3)
+    assert best["strength"] == pytest.approx(0.1, rel=1e-3)
     assert math.isfinite(study(tmp_path).best_value)
+
+
+def test_a_search_in_which_all_diverge_ends_and_says_so(small_sts, tmp_path, capsys):
+    changes = ("hidden=8", "lr=1e37", "clip=1e30")
+    with pytest.raises(RankSimError, match=r"^No trial of vanilla\+ranksim ended with a finite"):
+        tune(tune_request(small_sts, tmp_path, trials=2, seeds="7,", changes=changes))
+    assert capsys.readouterr().out.count("diverged") == 2
+    assert len(study(tmp_path).trials) == 2 + 1  # the third first look was not asked for
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"SQLite format 3\x00" + b"x" * 200])
+def test_a_storage_that_is_something_else_is_one_sentence(small_sts, tmp_path, content):
+    (tmp_path / STORAGE).write_bytes(content)
+    with pytest.raises(UsageError, match=r"study\.db cannot be used \(.*\): give another folder"):
+        tune(tune_request(small_sts, tmp_path, trials=1))
+
+
+def test_the_first_stage_is_trained_once_for_all_trials(small_sts, tmp_path):
+    tune(tune_request(small_sts, tmp_path, method="rrt+lds", trials=2, seeds="7,",
+                      fields=("lds_size",)))  # fmt: skip
+    assert len(list(tmp_path.rglob("vanilla/seed-7/record.json"))) == 1
+    assert len(list(tmp_path.rglob("rrt+lds/seed-7/record.json"))) >= 1
+
+
+def test_a_folder_holds_searches_on_one_data_set(small_sts, tmp_path):
+    tune(tune_request(small_sts, tmp_path, trials=1))
+    with pytest.raises(UsageError, match="with split 'borealis', now 'yang': give another folder"):
+        tune(tune_request(small_sts, tmp_path, method="inv+lds", options={"split": "yang"}))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("methods = 3", r'must hold tables such as \[methods\."vanilla\+ranksim"\], as ranksim tu'),
+        ("methods = 3", r'must hold tables such as \[methods\."vanilla\+ranksim"\] and nothing el'),
+        ("[methods.vanilla]\nlr = 1e-4\n[else]\n", "and nothing else, as ranksim tune writes them"),
+        ("[methods.vanila]\nlr = 1e-4", "vanila: Method 'vanila' has an unknown part"),
+        ("[methods.vanilla]\nlrr = 1e-4", "vanilla: A recipe has no field 'lrr'"),
+        ("[methods.vanilla]\nlr = 'x'", "vanilla: Recipe field lr must be of type float, got 'x'"),
+        ("[methods.inv]\nweighting = 'none'", "inv: weighting decides what names mean and is the"),
+        ('[methods."vanilla+lds"]\n[methods."inv+lds"]', r"has two tables for inv\+lds: keep one"),
         ("[x", "cannot be read: "),
         (None, "cannot be read: "),
     ],

@@ -90,7 +90,18 @@ main()
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["bench", "sts-b-dir", "--methods", "rrt"], 2, "Method 'rrt' is in the published tables"),
+        (["bench", "sts-b-dir", "--methods", "best"], 2, "Method 'best' has an unknown part"),
+        (["bench", "sts-b-dir", "--methods", "vanilla+lds", "--set", "weighting=none"], 2,
+         "Method 'vanilla+lds' weighs samples, but the recipe's weighting is none"),
+        (["bench", "sts-b-dir", "--methods", "all", "--set", "fds_bins=1"], 2,
+         "vanilla+fds smooths features over label bins"),
+        (["bench", "sts-b-dir", "--methods", "inv", "--set", "count_low=9999", "--data-dir",
+          "DATA"], 2, "Weights of scheme inverse are the same for all training samples"),
+        (["bench", "sts-b-dir", "--recipe", "nowhere.toml"], 2, "--recipe nowhere.toml cannot be"),
+        (["tune", "sts-b-dir", "--method", "vanilla", "--data-dir", "DATA"], 2,
+         "vanilla has nothing to tune of its own"),
+        (["tune", "sts-b-dir", "--method", "inv+lds", "--fields", "gamma"], 2,
+         "inv+lds has no 'gamma' to tune"),
         (["bench", "sts-b-dir", "--seeds", "none"], 2, "--seeds takes a number above 0, or a list"),
         (["bench", "sts-b-dir", "--seeds", "4294967296,"], 2, "or a list of seeds below 2**32"),
         (["bench", "sts-b-dir", "--devices", "x", "--data-dir", "DATA"], 2,
@@ -146,3 +157,16 @@ def test_seeds(text, seeds):
 def test_seeds_that_make_no_sense(text):
     with pytest.raises(UsageError, match="--seeds takes a number above 0"):
         parse_seeds(text)
+
+
+@pytest.mark.parametrize("benchmark", ["sts-b-dir", "sentiment-dir"])
+def test_methods_are_listed_with_what_they_mean(benchmark, capsys):
+    from ranksim.bench.command import print_methods
+    from ranksim.bench.published import published_table
+
+    print_methods(benchmark)
+    told = " ".join(capsys.readouterr().out.split())
+    for name in published_table("sts-b-dir"):
+        assert f" {name} " in told
+    assert "MSE, weights 1/n + RankSim" in told
+    assert told.count("the same as inv+lds") == 4

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from ranksim.bench.methods import parse_method
-from ranksim.bench.recipes import recipe_for
+from ranksim.bench.recipes import common_table, read_tuned, recipe_for
 from ranksim.errors import UsageError
 from ranksim.training.recipe import Recipe, parse_change
 
@@ -72,3 +72,56 @@ def test_other_mistakes():
         parse_change("lr")
     with pytest.raises(UsageError, match=r"sentiment-dir has no preset 'paper': choose from small"):
         recipe_for("sentiment-dir", "paper", VANILLA)
+
+
+def test_a_recipe_for_one_name_serves_its_other_name(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('[methods."vanilla+lds"]\nlds_size = 9\n')
+    common = common_table("sts-b-dir", "small")
+    tuned = read_tuned(path, common, "inverse")
+    for name in ("inv+lds", "vanilla+lds", "inv+lds+ranksim"):
+        assert recipe_for(
+            "sts-b-dir", "small", parse_method(name, "inverse"), tuned=tuned
+        ).lds_size == 9  # fmt: skip
+
+
+def test_a_second_stage_has_what_its_first_has():
+    rrt = parse_method("rrt+fds+ranksim", "inverse")
+    tuned = {"vanilla+fds": {"fds_bins": 10}, "vanilla+fds+ranksim": {"strength": 0.7}}
+    recipe = recipe_for("sts-b-dir", "small", rrt, tuned=tuned)
+    assert (recipe.fds_bins, recipe.strength) == (10, 0.7)
+    with pytest.raises(
+        UsageError, match="goes on from vanilla.fds.ranksim, which has fds_bins 20, "
+    ):
+        recipe_for("sts-b-dir", "small", rrt, tuned={"rrt+fds+ranksim": {"fds_bins": 10}})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "vanilla+fds",
+            {"fds_bins": 1},
+            "smooths features over label bins, which one bin does not",
+        ),
+        ("inv", {"bins": 1}, "which is the same for all in one bin: set bins to 2 or more"),
+        ("vanilla+lds", {"lds_size": 1}, "kernel of size 1, which changes nothing: set lds_size"),
+        ("vanilla+fds", {"fds_size": 1}, "kernel of size 1, which changes nothing: set fds_size"),
+        ("focal-r", {"loss": "huber"}, "^focal-r is defined over mse and l1: set loss to one"),
+        ("inv+ranksim", {"strength": 0.0}, "RankSim with strength or gamma 0, which changes nothi"),
+        ("inv+ranksim", {"gamma": 0.0}, "RankSim with strength or gamma 0, which changes nothi"),
+        ("vanilla", {"fds_bins": 60_000}, "fds_bins must be at most 2,000, got 60000"),
+        ("vanilla", {"lds_sigma": 1e7}, "lds_sigma must be at most 1,000, got 10000000"),
+        ("vanilla", {"fds_size": 4}, "fds_size must be odd, got 4"),
+        ("vanilla", {"fds_low": 1.5}, "fds_low must be at most 1, got 1.5"),
+        (
+            "vanilla",
+            {"count_low": 9.0, "count_high": 5.0},
+            "count_low must be at most 5.0, got 9.0",
+        ),
+        ("vanilla", {"lds_kernel": "box"}, "lds_kernel must be one of gaussian, gaussian-textbook"),
+    ],
+)
+def test_what_would_do_nothing_or_break_is_refused(name, change, message):
+    with pytest.raises(UsageError, match=message):
+        recipe_for("sts-b-dir", "small", parse_method(name, "inverse"), change)

@@ -85,7 +85,8 @@ def bench(request: BenchRequest) -> dict[str, Any]:
         settings.recipe(method)  # nonsense ends here
 
     # only now what takes seconds to import
-    from ranksim.bench.sweep import RESULTS, Plan, sweep
+    from ranksim.bench.folder import RESULTS
+    from ranksim.bench.sweep import Plan, sweep
     from ranksim.training.fit import quiet
 
     quiet()
@@ -145,12 +146,14 @@ class Settings:
 
     Args:
         benchmark, preset: whose recipes.
+        weighting: what LDS and RRT weigh by where a name does not say.
         changes: ``--set``.
         tuned: ``--recipe``, fields by method.
     """
 
     benchmark: str
     preset: str
+    weighting: Scheme
     changes: Mapping[str, Any]
     tuned: Mapping[str, Mapping[str, Any]]
 
@@ -158,15 +161,10 @@ class Settings:
     def of(cls, request: BenchRequest) -> Settings:
         """Read them from a request."""
         changes = dict(parse_change(text) for text in request.changes)
-        tuned = {} if request.recipe is None else read_tuned(request.recipe)
-        return cls(request.benchmark, request.preset, changes, tuned)
-
-    @property
-    def weighting(self) -> Scheme:
-        """What LDS and RRT weigh by where a name does not say."""
-        table = common_table(self.benchmark, self.preset) | dict(self.changes)
-        scheme: Scheme = Recipe.from_table(table).weighting  # type: ignore[assignment]
-        return scheme
+        common = common_table(request.benchmark, request.preset) | changes
+        weighting: Scheme = Recipe.from_table(common).weighting  # type: ignore[assignment]
+        tuned = {} if request.recipe is None else read_tuned(request.recipe, common, weighting)
+        return cls(request.benchmark, request.preset, weighting, changes, tuned)
 
     def recipe(self, method: Method) -> Recipe:
         """The recipe of a method under these settings."""

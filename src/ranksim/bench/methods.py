@@ -27,7 +27,7 @@ class Method:
     """A row of a table.
 
     Args:
-        name: as it was asked for, for example ``vanilla+lds``.
+        name: as it was asked for, its parts in the usual order, for example ``vanilla+lds``.
         key: the one name of what is trained, for example ``inv+lds``: two rows of the same key
             are the same method.
         technique: what it consists of.
@@ -36,11 +36,6 @@ class Method:
     name: str
     key: str
     technique: Technique
-
-    @property
-    def without_ranksim(self) -> str:
-        """The name of the row it is compared to."""
-        return self.name.removesuffix(SUFFIX)
 
 
 def parse_method(name: str, weighting: Scheme) -> Method:
@@ -98,7 +93,9 @@ def parse_method(name: str, weighting: Scheme) -> Method:
         ranksim="ranksim" in parts,
         two_stage=two_stage,
     )
-    return Method(name, _key(technique, weighting), technique)
+    ordered = "+".join(sorted(parts, key=(*BASES[::-1], *ADDED).index))
+    key = _key(technique, weighting)
+    return Method(ordered if bases or schemes else key, key, technique)
 
 
 def stage_one(method: Method) -> Method | None:
@@ -149,22 +146,21 @@ def explain(method: Method, loss: str) -> str:
 
     Example:
         >>> explain(parse_method("inv+lds+ranksim", "inverse"), "mse")
-        'MSE, weights 1/n, n smoothed over labels (LDS), + RankSim'
+        'MSE, weights 1/n, n smoothed over labels (LDS) + RankSim'
     """
     technique = method.technique
     named = {"mse": "MSE", "l1": "L1", "huber": "Huber"}[loss]
-    words = [f"Focal-R ({named})" if technique.focal_r else named]
+    plain = f"Focal-R ({named})" if technique.focal_r else named
     weights = {"none": "", "inverse": "weights 1/n", "sqrt_inverse": "weights 1/√n"}
     weighed = [weights[technique.weighting]] if technique.weighting != "none" else []
     if technique.lds:
         weighed.append("n smoothed over labels (LDS)")
-    if technique.fds:
-        words.append("features smoothed over labels (FDS)")
-    if technique.ranksim:
-        words.append("+ RankSim")
+    fds = ["features smoothed over labels (FDS)"] if technique.fds else []
+    ranksim = " + RankSim" if technique.ranksim else ""
     if technique.two_stage:
-        return f"{', '.join(words)}; then the head again, {', '.join(weighed)} (RRT)"
-    return ", ".join([words[0], *weighed, *words[1:]])
+        first = ", ".join([plain, *fds]) + ranksim
+        return f"{first}; then the head again, {', '.join(weighed)} (RRT)"
+    return ", ".join([plain, *weighed, *fds]) + ranksim
 
 
 def _key(technique: Technique, weighting: Scheme) -> str:

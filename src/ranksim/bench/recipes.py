@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ranksim.bench.methods import SUFFIX, Method
+from ranksim.balance import Scheme
+from ranksim.bench.methods import SUFFIX, Method, parse_method, stage_one
 from ranksim.errors import UsageError
 from ranksim.training.recipe import Recipe
 
@@ -48,7 +49,7 @@ def recipe_for(
 
     1. the preset's, 2. what differs with FDS or RankSim, 3. what differs for this method, first
     without RankSim and then with it, so that the two share all but RankSim, 4. the same from
-    ``tuned``, 5. the user's ``changes``.
+    ``tuned``, 5. the user's ``changes``. The second stage of RRT begins with what its first has.
 
     Raises:
         UsageError: a preset the benchmark does not have, or a change that makes no sense.
@@ -58,41 +59,89 @@ def recipe_for(
         >>> recipe_for("sts-b-dir", "paper", parse_method("vanilla+ranksim", "inverse")).batch_size
         16
     """
+    first = stage_one(method)
     table = common_table(benchmark, preset)
     own = _tables()[benchmark][preset]
     for part in ("fds", "ranksim"):
         if getattr(method.technique, part):
             table |= own.get(part, {})
+    stages = [method] if first is None else [first, method]
+    keys = [key for stage in stages for key in (stage.key.removesuffix(SUFFIX), stage.key)]
     for methods in (own.get("methods", {}), tuned or {}):
-        for key in dict.fromkeys((method.key.removesuffix(SUFFIX), method.key)):
+        for key in dict.fromkeys(keys):
             table |= methods.get(key, {})
     recipe = Recipe.from_table(table | dict(changes or {}))
     _refuse_nonsense(method, recipe)
+    if first is not None:
+        earlier = recipe_for(benchmark, preset, first, changes, tuned)
+        _refuse_another_network(method, recipe, first, earlier)
     return recipe
 
 
-def read_tuned(path: Path) -> dict[str, dict[str, Any]]:
+def read_tuned(path: Path, common: Changes, weighting: Scheme) -> dict[str, dict[str, Any]]:
     """What ``ranksim tune`` wrote: fields by method, ``[methods."inv+ranksim"]``.
 
+    Args:
+        path: the file.
+        common: the recipe that the fields change.
+        weighting: what names mean (see :func:`ranksim.bench.methods.parse_method`).
+
     Raises:
-        UsageError: a file that cannot be read or has another form.
+        UsageError: a file that cannot be read, has another form, or names a method or field that
+            does not exist.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"--recipe {path} cannot be read: {error}.") from error
-    methods = content.get("methods")
-    if not isinstance(methods, dict) or not all(isinstance(v, dict) for v in methods.values()):
+    methods = content.pop("methods", None)
+    tables = isinstance(methods, dict) and all(isinstance(v, dict) for v in methods.values())
+    if not tables or content:
         raise UsageError(
-            f'--recipe {path} must hold tables such as [methods."vanilla+ranksim"], as ranksim '
-            "tune writes them."
+            f'--recipe {path} must hold tables such as [methods."vanilla+ranksim"] and nothing '
+            "else, as ranksim tune writes them."
         )
-    return methods
+    found: dict[str, dict[str, Any]] = {}
+    for name, fields in methods.items():
+        try:
+            key = parse_method(name, weighting).key
+            Recipe.from_table({**common, **fields})
+        except UsageError as error:
+            raise UsageError(f"--recipe {path}, {name}: {error}") from error
+        if "weighting" in fields:
+            raise UsageError(
+                f"--recipe {path}, {name}: weighting decides what names mean and is the same for "
+                "all methods; give it with --set."
+            )
+        if key in found:
+            raise UsageError(f"--recipe {path} has two tables for {key}: keep one.")
+        found[key] = fields
+    return found
+
+
+def _refuse_another_network(method: Method, recipe: Recipe, first: Method, earlier: Recipe) -> None:
+    """A second stage goes on with the network and the FDS of the first."""
+    shared = [name for name in vars(recipe) if name.startswith("fds_")]
+    shared += ["vectors", "max_tokens", "hidden", "layers", "dropout", "label_scale"]
+    for name in shared:
+        there, here = getattr(earlier, name), getattr(recipe, name)
+        if there != here:
+            raise UsageError(
+                f"{method.name} goes on from {first.name}, which has {name} {there!r}, not "
+                f"{here!r}: set it for {first.name} alone."
+            )
 
 
 def _refuse_nonsense(method: Method, recipe: Recipe) -> None:
     """Refuse what would silently do nothing."""
     technique = method.technique
+    if technique.focal_r and recipe.loss == "huber":
+        raise UsageError(f"{method.name} is defined over mse and l1: set loss to one of them.")
+    if technique.ranksim and not technique.two_stage and not recipe.strength * recipe.gamma:
+        raise UsageError(
+            f"{method.name} adds RankSim with strength or gamma 0, which changes nothing: leave "
+            "+ranksim out, or set them above 0."
+        )
     if technique.fds and recipe.fds_bins < 2:
         raise UsageError(
             f"{method.name} smooths features over label bins, which one bin does not allow: set "

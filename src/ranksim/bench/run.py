@@ -7,6 +7,8 @@ import json
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import metadata
@@ -26,6 +28,7 @@ from ranksim.data.text import TokenDataset, encode
 from ranksim.errors import RankSimError, UsageError, needs
 from ranksim.models import Regressor, TextEncoder
 from ranksim.training.fit import DivergedError, Hardware, Limits, Outcome, Task, fit
+from ranksim.training.pieces import make_weights
 from ranksim.training.recipe import Recipe
 from ranksim.training.state import BEST, LAST, Progress
 from ranksim.training.two_stage import retrain_head
@@ -33,7 +36,12 @@ from ranksim.training.two_stage import retrain_head
 Record = dict[str, Any]
 Loaded = tuple[TextBenchmark, tuple[TokenDataset, TokenDataset, TokenDataset], Tensor]
 STARTED, RECORD, PREDICTIONS = "started.json", "record.json", "predictions.parquet"
+_NEEDED = {"method", "seed", "status"}
 _RECORDED = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
+
+
+class BusyError(RankSimError):
+    """A run that another process is at work on."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +108,10 @@ def read_record(folder: Path) -> Record | None:
     """The record of a finished run, or ``None``."""
     try:
         record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record if isinstance(record, dict) and "status" in record else None
     except (OSError, ValueError):
         return None
+    whole = isinstance(record, dict) and record.keys() >= _NEEDED
+    return record if whole and (record["status"] != "done" or "metrics" in record) else None
 
 
 def refuse_other_settings(run: Run, record: Record) -> None:
@@ -111,8 +120,8 @@ def refuse_other_settings(run: Run, record: Record) -> None:
     Raises:
         UsageError: naming the first setting that differs, and both values.
     """
-    wanted = _flat(json.loads(json.dumps(run.identity())))
-    there = _flat(record)
+    wanted = flat(json.loads(json.dumps(run.identity())))
+    there = flat(record)
     for name, value in wanted.items():
         if there.get(name) != value:
             raise UsageError(
@@ -121,14 +130,15 @@ def refuse_other_settings(run: Run, record: Record) -> None:
             )
 
 
-def _flat(table: Record, prefix: str = "") -> Record:
-    flat: Record = {}
+def flat(table: Mapping[str, Any], prefix: str = "") -> Record:
+    """Nested tables as one, their keys joined by dots."""
+    found: Record = {}
     for key, value in table.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found
 
 
 def perform(
@@ -139,11 +149,13 @@ def perform(
 ) -> Record:
     """Train a run and write its predictions, then its record; what is finished is read.
 
-    A lock keeps two sweeps that write into one folder from training the same run twice. A
-    training that diverges is recorded as failed, with the reason.
+    A training that diverges is recorded as failed, with the reason.
+
+    Raises:
+        BusyError: another process is at work on the run, or on its first stage.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(run.folder / ".lock"):
+    with _lock(run):
         record = read_record(run.folder)
         if record is not None:
             refuse_other_settings(run, record)
@@ -177,6 +189,20 @@ def perform(
             aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
         (run.folder / LAST).unlink(missing_ok=True)
         return record
+
+
+@contextmanager
+def _lock(run: Run) -> Iterator[None]:
+    """Keep two sweeps that write into one folder from training the same run twice."""
+    lock = filelock.FileLock(run.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise BusyError(f"Another process is at work on {run.name} in {run.out}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _train(run: Run, settings: dict[str, Any]) -> tuple[TextBenchmark, Outcome]:
@@ -245,6 +271,12 @@ def _load_data(source: Source, vectors: str, max_tokens: int) -> Loaded:
     table = load_vectors(vectors, source.glove, source.data_dir)
     (train, val, test), rows = encode(benchmark.parts, table, max_tokens=max_tokens)
     return benchmark, (train, val, test), rows
+
+
+def check_data(run: Run) -> None:
+    """Load a run's data and make its weights, which says what is wrong before any training."""
+    benchmark, (train, _, _), _ = load_data(run.source, run.recipe)
+    make_weights(run.recipe, run.method.technique, benchmark.bins, train.labels.numpy())
 
 
 def _write_predictions(path: Path, benchmark: TextBenchmark, shots: str, outcome: Outcome) -> None:

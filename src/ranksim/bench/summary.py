@@ -75,17 +75,17 @@ def count_pairs(summary: Sequence[dict[str, Any]]) -> dict[str, int]:
         names; ``improved_different`` of these.
     """
     effects = [
-        (row.get("same_as") is None, row["versus"]["test"]["all"]["mse"])
+        (row.get("same_as", row["method"]), row["versus"]["test"]["all"]["mse"])
         for row in summary
         if row.get("versus") and row["versus"]["test"]["all"]["mse"]["mean"] is not None
     ]
-    lower = [(own, effect["mean"] < 0) for own, effect in effects]
+    different = dict(effects).values()
     certain = [effect for _, effect in effects if effect["low"] is not None]
     return {
         "pairs": len(effects),
-        "improved": sum(better for _, better in lower),
-        "different": sum(own for own, _ in effects),
-        "improved_different": sum(own and better for own, better in lower),
+        "improved": sum(effect["mean"] < 0 for _, effect in effects),
+        "different": len(different),
+        "improved_different": sum(effect["mean"] < 0 for effect in different),
         "shown": sum(effect["high"] < 0 for effect in certain),
         "worse": sum(effect["low"] > 0 for effect in certain),
     }

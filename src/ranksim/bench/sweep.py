@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 import queue
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ranksim.bench.published import NOTES
-from ranksim.bench.run import (
-    Record,
-    Run,
-    load_data,
-    perform,
-    provenance,
-    read_record,
-    refuse_other_settings,
-)
-from ranksim.bench.summary import count_pairs, summarise
+from ranksim.bench.folder import Folder
+from ranksim.bench.run import BusyError, Record, Run, check_data, perform, read_record
 from ranksim.bench.workers import one_thread, tell, workers
-from ranksim.data.cache import written_whole
 from ranksim.errors import StoppedError
 from ranksim.training.fit import check_hardware
 
-RESULTS = "results.json"
-FORMAT = 1
+_PAUSE = 1.0  # seconds before a run is looked at again that another sweep is at work on
 
 
 class Watcher(Protocol):
@@ -37,6 +27,7 @@ class Watcher(Protocol):
     def begin(self, finished: int, costs: Mapping[str, float]) -> None: ...
     def validated(self, run: str, epoch: int, score: float) -> None: ...
     def finished(self, run: str, record: Record) -> None: ...
+    def waiting(self, run: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -75,71 +66,41 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
         RankSimError: a run failed for a reason other than divergence.
     """
     check_hardware(plan.runs[0].hardware)
-    _refuse_what_does_not_belong(plan)
-    finished = {run.name: record for run in plan.runs if (record := read_record(run.folder))}
-    todo = [run for run in plan.runs if run.name not in finished]
-    for run in {run.recipe.vectors: run for run in todo}.values():
-        load_data(run.source, run.recipe)  # one process downloads and fills the caches
-    watcher.begin(len(finished), {run.name: _cost(run) for run in todo})
-    performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
-    try:
-        for run, record in performed(plan, todo, watcher):
-            watcher.finished(run.name, record)
-            write_results(plan)
-    except KeyboardInterrupt as error:
-        raise StoppedError("Stopped; the same command goes on where it stopped.") from error
-    return write_results(plan)
-
-
-def write_results(plan: Plan) -> dict[str, Any]:
-    """All finished runs of the folder and their summary, as ``results.json``."""
-    records = [
-        record
-        for folder in sorted((plan.out / "runs").glob("*/seed-*"))
-        if (record := read_record(folder))
-    ]
-    order = list(dict.fromkeys(run.method.key for run in plan.runs))
-    order += sorted({record["method"] for record in records} - set(order))
-    records.sort(key=lambda record: (order.index(record["method"]), record["seed"]))
-    first = plan.runs[0]
-    summary = summarise(records, first.source.benchmark, plan.rows)
-    results = {
-        "format": FORMAT,
-        "benchmark": first.source.benchmark,
-        **first.source.named_options(),
-        "preset": first.preset,
-        "shots": first.source.shots,
-        "published_note": NOTES.get(first.source.benchmark),
-        "command": plan.command,
-        **provenance(),
-        "runs": records,
-        "summary": summary,
-        "pairs": count_pairs(summary),
-    }
-    with written_whole(plan.out / RESULTS) as aside:
-        aside.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return results
-
-
-def _refuse_what_does_not_belong(plan: Plan) -> None:
-    """Every run of the folder, of this command or not, must be made with these settings."""
-    for folder in (plan.out / "runs").glob("*/seed-*"):
-        record = read_record(folder)
-        if record is not None:
-            refuse_other_settings(plan.run_of(record["method"], record["seed"]), record)
+    folder = Folder(plan)
+    with folder.joined():
+        finished = {run.name: record for run in plan.runs if (record := read_record(run.folder))}
+        todo = [run for run in plan.runs if run.name not in finished]
+        for run in todo:
+            check_data(run)  # one process downloads and fills the caches
+        watcher.begin(len(finished), {run.name: _cost(run) for run in todo})
+        performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
+        try:
+            for run, record in performed(plan, todo, watcher):
+                watcher.finished(run.name, record)
+                folder.write()
+        except KeyboardInterrupt as error:
+            raise StoppedError("Stopped; the same command goes on where it stopped.") from error
+        return folder.write()
 
 
 def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[tuple[Run, Record]]:
+    later = deque(runs)
+    busy = 0  # runs in a row that another sweep is at work on
     with one_thread():
-        for run in runs:
-            yield (
-                run,
-                perform(
-                    run,
-                    progress_bar=plan.progress_bar,
-                    on_validation=functools.partial(watcher.validated, run.name),
-                ),
-            )
+        while later:
+            run = later.popleft()
+            told = functools.partial(watcher.validated, run.name)
+            try:
+                record = perform(run, progress_bar=plan.progress_bar, on_validation=told)
+            except BusyError:
+                later.append(run)
+                busy += 1
+                if busy >= len(later):
+                    watcher.waiting(run.name)
+                    time.sleep(_PAUSE)
+            else:
+                busy = 0
+                yield run, record
 
 
 def _side_by_side(
@@ -148,15 +109,28 @@ def _side_by_side(
     with workers(min(plan.jobs, len(runs))) as (pool, news):
         waiting: dict[Future[Record], Run] = {}
         later = list(runs)
+        busy: dict[str, float] = {}  # when to look again at what another sweep is at work on
         while waiting or later:
+            now = time.monotonic()
             under_way = {run.name for run in (*waiting.values(), *later)}
             for run in [run for run in later if not _waits_for(run, under_way)]:
-                later.remove(run)
-                waiting[pool.submit(_perform_and_tell, run)] = run
+                if len(waiting) < plan.jobs and busy.get(run.name, 0.0) <= now:
+                    later.remove(run)
+                    waiting[pool.submit(_perform_and_tell, run)] = run
+            if not waiting:
+                watcher.waiting(later[0].name)
+                time.sleep(_PAUSE)
             ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             _pass_on(news, watcher)
             for future in ended:
-                yield waiting.pop(future), future.result()
+                run = waiting.pop(future)
+                try:
+                    record = future.result()
+                except BusyError:
+                    busy[run.name] = time.monotonic() + _PAUSE
+                    later.append(run)
+                else:
+                    yield run, record
 
 
 def _waits_for(run: Run, others: set[str]) -> bool:

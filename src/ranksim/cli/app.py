@@ -275,7 +275,7 @@ def _parted(text: str) -> tuple[str, ...]:
 def list_methods(
     benchmark: Annotated[
         Literal["sts-b-dir", "sentiment-dir"],
-        typer.Option(help="Whose weighting LDS and RRT use, and whose loss is the plain one."),
+        typer.Argument(help="Whose weighting LDS and RRT use, and whose loss is the plain one."),
     ] = "sts-b-dir",
 ) -> None:
     """List the 32 methods of the published tables and what each means."""

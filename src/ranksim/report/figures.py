@@ -37,7 +37,7 @@ def region_figure(results: dict[str, Any], regions: Regions) -> Any:
 
 
 def pairs_figure(results: dict[str, Any]) -> Any:
-    """What RankSim changes in every pair of rows, here and as published, by region.
+    """What RankSim changes in every pair of methods, here and as published, by region.
 
     Args:
         results: the content of ``results.json``; its summary holds methods with and without
@@ -49,7 +49,9 @@ def pairs_figure(results: dict[str, Any]) -> Any:
     """
     plt = needs("matplotlib.pyplot", "plot")
     published = {row["method"]: row["published"] for row in results["summary"]}
-    rows = [row for row in results["summary"] if row.get("versus") and "same_as" not in row]
+    pairs = [row for row in results["summary"] if row.get("versus")]
+    own = {row["method"] for row in pairs}
+    rows = [row for row in pairs if row.get("same_as") not in own]
     with plt.rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "ranksim"}):
         figure, panels = plt.subplots(
             1, 4, figsize=(9.5, 0.27 * len(rows) + 1.1), sharey=True, layout="constrained"

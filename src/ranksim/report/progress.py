@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from ranksim.report.table import SHOWN
+from ranksim.report.table import SHOWN, count
 
 
 class SweepProgress:
@@ -36,6 +36,7 @@ class SweepProgress:
         self.best: dict[str, float] = {}
         self.since, self.spent = time.monotonic(), 0.0
         self.costs: dict[str, float] = {}
+        self.told = False
 
     def __enter__(self) -> SweepProgress:
         self.progress.start()
@@ -66,8 +67,15 @@ class SweepProgress:
             self.rows[run] = self.progress.add_task(f"  {run}", total=None, note="")
         self.progress.update(self.rows[run], note=note, completed=epoch)
 
+    def waiting(self, run: str) -> None:
+        """Another sweep is at work on what is left; said once."""
+        if not self.told:
+            self.console.print(f"Waiting for another sweep, which is at work on {run}.")
+        self.told = True
+
     def finished(self, run: str, record: dict[str, Any]) -> None:
         self.done += 1
+        self.told = False
         if run in self.rows:
             self.progress.remove_task(self.rows.pop(run))
         self.spent += self.costs.pop(run, 0.0)
@@ -88,7 +96,7 @@ class SweepProgress:
             if scores[name] is not None
         )
         self.console.print(
-            f"{self.done}/{self.total} {run}: {figures}, {record['epochs']} epochs, "
+            f"{self.done}/{self.total} {run}: {figures}, {count(record['epochs'], 'epoch')}, "
             f"{record['seconds']:.0f} s{note and ', ' + note}",
             highlight=False,
             soft_wrap=True,

@@ -39,7 +39,7 @@ def _block_each(results: dict[str, Any], metric: str, title: str, digits: int) -
 
 
 def _line_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
-    table, regions = _begun(results, metric, title, "publ.", "RankSim", "seeds")
+    table, regions = _begun(results, metric, title, "publ.", "RankSim", "better")
     for row in results["summary"]:
         figures = (row["published"] or {}).get(metric, {})
         published = f"{figures['all']:.{digits}f}" if "all" in figures else ""
@@ -101,7 +101,7 @@ def _add_method(
         *("no data" if s["mean"] is None else f"[bold]{s['mean']:.{digits}f}[/]" for s in scores),
     )
     table.add_row(
-        f"  ± over {_count(len(row['seeds']), 'seed')}",
+        f"  ± over {count(len(row['seeds']), 'seed')}",
         *("" if s["sd"] is None else f"{s['sd']:.{digits}f}" for s in scores),
     )
     if row["published"]:
@@ -129,5 +129,6 @@ def _where(results: dict[str, Any]) -> str:
     return ", ".join("+".join(n) if isinstance(n, list) else n for n in named)
 
 
-def _count(number: int, thing: str) -> str:
+def count(number: int, thing: str) -> str:
+    """``1 seed``, ``2 seeds``."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

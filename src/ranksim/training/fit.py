@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,7 @@ def fit(
     hardware: Hardware | None = None,
     limits: Limits | None = None,
     fds_state: Mapping[str, Tensor] | None = None,
+    fds_moves: bool = True,
     progress_bar: bool = False,
     on_validation: Progress | None = None,
 ) -> Outcome:
@@ -113,7 +116,8 @@ def fit(
         seed: fixes initial weights, order of samples, dropout and RankSim's draws.
         hardware: for Lightning's Trainer.
         limits: an earlier end.
-        fds_state: statistics of FDS that were made before and stay as they are.
+        fds_state: statistics of FDS that were made before.
+        fds_moves: whether they go on moving, or stay as they are.
         progress_bar: show Lightning's.
         on_validation: called with the epoch and its validation MSE.
 
@@ -128,6 +132,7 @@ def fit(
     fds = make_fds(recipe, technique, task.bins, model.width)
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)
+        fds.updates.zero_()  # of this training
     module = RegressionModule(
         model,
         recipe,
@@ -136,7 +141,7 @@ def fit(
         weights=make_weights(recipe, technique, task.bins, training.labels.numpy()),
         fds=fds,
         statistics=make_loader(training, _STATISTICS, training.by_size().tolist())
-        if fds is not None and fds_state is None
+        if fds is not None and fds_moves
         else None,
         ranksim=make_ranksim(recipe, technique, seed),
         gm_guard=task.gm_guard,
@@ -164,7 +169,7 @@ def fit(
         max_epochs=-1 if every else checks,
         max_steps=limits.steps or (every * checks if every else -1),
         # an epoch longer than the limit would never be validated
-        limit_train_batches=min(limits.steps, len(loader)) if limits.steps else None,
+        limit_train_batches=_steps_an_epoch(limits, len(loader)),
         val_check_interval=min(every, limits.steps or every) or None,
         check_val_every_n_epoch=None if every else 1,
         gradient_clip_val=recipe.clip,
@@ -177,7 +182,7 @@ def fit(
         deterministic="warn",
         log_every_n_steps=50,
     )
-    try:
+    with ctrl_c():
         trainer.fit(
             module,
             loader,
@@ -185,8 +190,6 @@ def fit(
             ckpt_path=None if reached is None else resume,
             weights_only=True,
         )
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from error
     # read back from disk: with several devices, training ran in other processes
     reached = read_checkpoint(resume)
     state = reached["callbacks"][RunState.__qualname__]
@@ -196,9 +199,10 @@ def fit(
         )
     module.load_state_dict(read_checkpoint(folder / BEST)["state_dict"])
     judge = make_judge(hardware)
-    judge.validate(module, make_loader(validation, 100), verbose=False)
-    val_scores = module.scores
-    judge.test(module, make_loader(test, 100), verbose=False)
+    with ctrl_c():
+        judge.validate(module, make_loader(validation, 100), verbose=False)
+        val_scores = module.scores
+        judge.test(module, make_loader(test, 100), verbose=False)
     assert module.predictions is not None
     rows, prediction, _ = module.predictions
     return Outcome(
@@ -213,6 +217,15 @@ def fit(
     )
 
 
+@contextlib.contextmanager
+def ctrl_c() -> Iterator[None]:
+    """Make Ctrl-C again of what Lightning makes of it."""
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+
+
 def make_judge(hardware: Hardware) -> L.Trainer:
     """A Trainer that trains nothing: scores and features, on one device."""
     return L.Trainer(
@@ -224,6 +237,11 @@ def make_judge(hardware: Hardware) -> L.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _steps_an_epoch(limits: Limits, whole: int) -> int | None:
+    """Steps of an epoch that a limit cuts short, so that as many epochs as asked for fit in."""
+    return min(math.ceil(limits.steps / (limits.epochs or 1)), whole) if limits.steps else None
 
 
 def _read_or_drop(checkpoint: Path) -> dict[str, Any] | None:

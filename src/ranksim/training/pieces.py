@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ranksim.balance import FDS, LDS, DensityWeights, LabelBins
+from ranksim.errors import UsageError
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
 from ranksim.training.recipe import Recipe
 from ranksim.training.technique import Technique
@@ -41,7 +42,13 @@ def make_weights(
         clip=(recipe.count_low, recipe.count_high or np.inf) if clipped else None,
         lds=lds if technique.lds else None,
     )
-    return torch.from_numpy(weights(labels)).float()
+    found = torch.from_numpy(weights(labels)).float()
+    if len(found) > 1 and found.min() == found.max():
+        raise UsageError(
+            f"Weights of scheme {technique.weighting} are the same for all training samples: "
+            "choose other bins, count_low or count_high, or a method without weights."
+        )
+    return found
 
 
 def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) -> FDS | None:

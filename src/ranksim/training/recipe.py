@@ -28,6 +28,13 @@ _NOT_NEGATIVE = (
     *("weight_decay", "validate_every", "gamma", "strength", "focal_gamma"),
     *("count_low", "count_high"),
 )
+# beyond these nothing is gained, and memory or precision breaks
+_AT_MOST = {
+    "bins": 100_000,
+    "fds_bins": 2_000,
+    **dict.fromkeys(("lds_size", "fds_size"), 9_999),
+    **dict.fromkeys(("lds_sigma", "fds_sigma"), 1_000),
+}
 _CHOICES = {
     "ties": TIES,
     "loss": LOSSES,
@@ -125,6 +132,8 @@ class Recipe:
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
         for name in _NOT_NEGATIVE:
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        for name, most in _AT_MOST.items():
+            _require(getattr(self, name) <= most, name, f"at most {most:,}", getattr(self, name))
         for name, choices in _CHOICES.items():
             wanted, got = f"one of {', '.join(choices)}", getattr(self, name)
             _require(got in choices, name, wanted, got)
@@ -149,10 +158,6 @@ class Recipe:
         if missing:
             raise UsageError(f"The recipe lacks {', '.join(missing)}: give each field a value.")
         return cls(**{name: _typed(name, table[name], known[name]) for name in known})
-
-    def replaced(self, changes: Mapping[str, Any]) -> Recipe:
-        """The same recipe with other values for some fields."""
-        return self.from_table(dataclasses.asdict(self) | dict(changes))
 
 
 def parse_change(text: str) -> tuple[str, Any]:

@@ -16,6 +16,7 @@ from ranksim.training.fit import (
     Hardware,
     Outcome,
     Task,
+    ctrl_c,
     fit,
     make_judge,
     quiet,
@@ -63,7 +64,8 @@ def retrain_head(
             return Regressor(Frozen(_encoder(task, state), published=True))
 
         moving = dataclasses.replace(task, build=with_moving_parts)
-        return fit(moving, recipe, technique.stage_two, folder, hardware=hardware, **settings)
+        settings |= {"fds_state": fds_state or None, "hardware": hardware}
+        return fit(moving, recipe, technique.stage_two, folder, **settings)
     quiet()
     model = Regressor(_encoder(task, state))
     judge = make_judge(hardware)
@@ -81,6 +83,7 @@ def retrain_head(
         folder,
         hardware=hardware,
         fds_state=fds_state or None,
+        fds_moves=False,
         **settings,
     )
 
@@ -112,7 +115,8 @@ class _Features(L.LightningModule):
 def _features(judge: L.Trainer, model: Regressor, samples: Samples) -> FeatureDataset:
     order = samples.by_size()
     loader = make_loader(samples, _FEATURES, order.tolist())
-    made = judge.predict(_Features(model), loader)
+    with ctrl_c():
+        made = judge.predict(_Features(model), loader)
     assert made is not None
     features = torch.cat(made)  # type: ignore[arg-type]
     ordered = torch.empty_like(features)

@@ -1,0 +1,142 @@
+"""A sweep's folder, which several sweeps may fill at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from ranksim.bench.published import NOTES
+from ranksim.bench.run import Record, Run, flat, provenance, read_record, refuse_other_settings
+from ranksim.bench.summary import count_pairs, summarise
+from ranksim.data.cache import written_whole
+from ranksim.errors import UsageError
+
+RESULTS = "results.json"
+FORMAT = 2
+_SWEEPS, _LOCK = ".sweeps", ".lock"
+
+
+class Folder:
+    """The folder of a plan's runs: who is at work in it, and its ``results.json``.
+
+    Args:
+        plan: runs, the rows that report them, and what makes the run of any method and seed.
+    """
+
+    def __init__(self, plan: Any) -> None:
+        self.plan, self.out = plan, Path(plan.out)
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Work in the folder, once it is sure that nothing in it has other settings.
+
+        Finished runs, and those that another sweep is at work on or will be, must be what this
+        plan would make of the same method and seed.
+
+        Raises:
+            UsageError: naming the first setting that differs.
+        """
+        notes = self.out / _SWEEPS
+        notes.mkdir(parents=True, exist_ok=True)
+        own = notes / f"{uuid.uuid4().hex}.json"
+        with self._alone():
+            for record in self._records():
+                run = self.plan.run_of(record["method"], record["seed"])
+                refuse_other_settings(run, record)
+            for note in notes.glob("*.json"):
+                self._refuse_or_remove(note)
+            alive = filelock.FileLock(own.with_suffix(".lock"))
+            alive.acquire()
+            with written_whole(own) as aside:
+                aside.write_text(json.dumps(_settings(self.plan.runs)), encoding="utf-8")
+        try:
+            yield
+        finally:
+            own.unlink(missing_ok=True)
+            alive.release()
+            own.with_suffix(".lock").unlink(missing_ok=True)
+
+    def write(self) -> dict[str, Any]:
+        """All finished runs of the folder and their summary, as ``results.json``.
+
+        Rows that other sweeps reported stay.
+        """
+        plan = self.plan
+        first: Run = plan.runs[0]
+        with self._alone():
+            records = self._records()
+            order = list(dict.fromkeys(run.method.key for run in plan.runs))
+            order += sorted({record["method"] for record in records} - set(order))
+            records.sort(key=lambda record: (order.index(record["method"]), record["seed"]))
+            rows = {**plan.rows, **{k: v for k, v in self._rows().items() if k not in plan.rows}}
+            summary = summarise(records, first.source.benchmark, rows)
+            results = {
+                "format": FORMAT,
+                "benchmark": first.source.benchmark,
+                **first.source.named_options(),
+                "preset": first.preset,
+                "shots": first.source.shots,
+                "published_note": NOTES.get(first.source.benchmark),
+                "command": plan.command,
+                **provenance(),
+                "rows": rows,
+                "runs": records,
+                "summary": summary,
+                "pairs": count_pairs(summary),
+            }
+            with written_whole(self.out / RESULTS) as aside:
+                aside.write_text(json.dumps(results, indent=1), encoding="utf-8")
+        return results
+
+    def _alone(self) -> filelock.BaseFileLock:
+        """No other sweep reads or writes notes and results meanwhile."""
+        return filelock.FileLock(self.out / _LOCK)
+
+    def _records(self) -> list[Record]:
+        found = (read_record(folder) for folder in sorted((self.out / "runs").glob("*/seed-*")))
+        return [record for record in found if record]
+
+    def _rows(self) -> dict[str, str]:
+        """What other sweeps asked for here."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            content = json.loads((self.out / RESULTS).read_text(encoding="utf-8"))
+            return dict(content.get("rows", {}))
+        return {}
+
+    def _refuse_or_remove(self, note: Path) -> None:
+        """Refuse a sweep at work with other settings; one that was killed left only its note."""
+        alive = filelock.FileLock(note.with_suffix(".lock"))
+        try:
+            with alive.acquire(timeout=0):
+                note.unlink(missing_ok=True)
+            note.with_suffix(".lock").unlink(missing_ok=True)
+            return
+        except filelock.Timeout:
+            there: Mapping[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        for key, settings in there.items():
+            wanted = flat(_settings([self.plan.run_of(key, 0)])[key])
+            for name, value in flat(settings).items():
+                if wanted.get(name) != value:
+                    raise UsageError(
+                        f"Another sweep is at work in {self.out} on {key} with {name} {value!r}, "
+                        f"now {wanted.get(name)!r}: give another folder with --out."
+                    )
+
+
+def _settings(runs: Sequence[Run]) -> dict[str, Any]:
+    """What a method is trained with, whatever the seed, by its key."""
+    settings = {}
+    for run in runs:
+        identity = run.identity()
+        del identity["seed"]
+        identity.get("stage_one", {}).pop("seed", None)
+        settings[run.method.key] = identity
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    return plain

@@ -1,0 +1,96 @@
+"""What ``ranksim tune`` does with what it was given."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from ranksim.bench.command import BenchRequest, Settings, parse_seeds, runs_of
+from ranksim.bench.methods import parse_method
+from ranksim.bench.run import check_data
+from ranksim.bench.tune.search import Search
+from ranksim.bench.tune.space import Space
+from ranksim.bench.tune.study import (
+    RECIPE,
+    count_trials,
+    folder_of_searches,
+    open_study,
+    values_of,
+    write_recipes,
+)
+from ranksim.errors import RankSimError, StoppedError, needs
+from ranksim.training.fit import check_hardware, quiet
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """A tune command as it was given: a bench request, and how long to search.
+
+    Args:
+        bench: benchmark, data, recipe changes, seeds, jobs and folder; ``methods`` is one name.
+        trials: settings to try, those of earlier commands in this folder included.
+        fields: what to search; empty: all that the method uses.
+    """
+
+    bench: BenchRequest
+    trials: int
+    fields: tuple[str, ...] = ()
+
+
+def tune(request: TuneRequest) -> dict[str, Any]:
+    """Search, and write what was found as a recipe file that ``ranksim bench --recipe`` takes.
+
+    A trial trains the method once a seed; its score is the mean over seeds of the best validation
+    MSE. A trial that does worse than the median of the others at the same point is pruned. Killed
+    at any moment, the same command goes on: finished trials are in the folder's storage file, a
+    trial under way is repeated from its last validation.
+
+    Returns:
+        The best values by field.
+
+    Raises:
+        UsageError: a method with nothing to tune, or a folder that holds another search.
+        RankSimError: no trial ended well.
+    """
+    optuna = needs("optuna", "tune")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet()
+    bench, console = request.bench, Console()
+    seeds, settings = parse_seeds(bench.seeds), Settings.of(bench)
+    method = parse_method(bench.methods.strip().lower(), settings.weighting)
+    plain = runs_of(bench, settings)(method, seeds[0])
+    recipe = dataclasses.asdict(plain.recipe)
+    space = Space.of(method, recipe, fields=request.fields, given=settings.changes)
+    check_hardware(plain.hardware)
+    identity = plain.identity() | {"seeds": seeds, "fields": [*space.ranges, *space.choices]}
+    del identity["seed"]
+    with folder_of_searches(bench.out):
+        study = open_study(bench.out, method, identity)
+        for values in space.first(recipe):
+            study.enqueue_trial(values, skip_if_exists=True)
+        check_data(plain)  # one process downloads and fills the caches
+        try:
+            Search(bench, settings, method, seeds, request.trials, space, study, console).go()
+        except KeyboardInterrupt as error:
+            raise StoppedError("Stopped; the same command goes on where it stopped.") from error
+        finally:
+            write_recipes(bench.out)
+        if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
+            raise RankSimError(
+                f"No trial of {method.name} ended with a finite validation MSE: lower lr, or give "
+                "other settings and another folder with --out."
+            )
+        best, tried = study.best_trial, count_trials(study)
+    found = values_of(best)
+    words = ", ".join(f"{name} {value}" for name, value in found.items())
+    console.print(
+        f"Best of {tried}: validation MSE {best.value:.4f} with {words}.\n"
+        f"Recipe: {bench.out / RECIPE} (ranksim bench {bench.benchmark} --recipe "
+        f"{bench.out / RECIPE})",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return found
