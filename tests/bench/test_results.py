@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ranksim.bench.summary import summarise
+from ranksim.bench.published import published_table
+from ranksim.bench.summary import count_pairs, summarise
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "results").rglob("results.json"))
@@ -18,7 +19,7 @@ def test_committed_summaries_follow_from_their_runs(path):
     for run in content["runs"]:
         assert not str(run["commit"]).endswith("-dirty")
         assert run["versions"]["ranksim"]
-    again = summarise(content["runs"], content["benchmark"])
+    again = summarise(content["runs"], content["benchmark"], content.get("rows"))
     assert _close(json.loads(json.dumps(again)), content["summary"])
 
 
@@ -39,3 +40,24 @@ def test_the_main_result_of_sts_b_dir():
     assert effect["medium"]["mse"]["relative"] <= -0.15
     recipes = {json.dumps(run["recipe"], sort_keys=True) for run in content["runs"]}
     assert len(recipes) == 1
+
+
+def test_the_whole_table_of_sts_b_dir():
+    """Done when: all 32 rows, three seeds, at least 12 of 16 pairs improved; a page reads them."""
+    content = json.loads((ROOT / "results/sts-b-dir/all/results.json").read_text())
+    assert [row["method"] for row in content["summary"]] == list(published_table("sts-b-dir"))
+    assert all(row["seeds"] == [0, 1, 2] for row in content["summary"])
+    pairs = count_pairs(content["summary"])
+    assert pairs == content["pairs"]
+    assert (pairs["pairs"], pairs["different"]) == (16, 14)
+    assert pairs["improved"] >= 12
+    # with and without RankSim all else is the same
+    recipes = {run["method"]: run["recipe"] for run in content["runs"]}
+    for method, recipe in recipes.items():
+        if method.endswith("+ranksim"):
+            base = recipes[method.removesuffix("+ranksim")]
+            assert {k for k in recipe if recipe[k] != base[k]} <= {"strength"}
+    page = (ROOT / "docs/sts-b-dir-methods.md").read_text(encoding="utf-8")
+    for row in content["summary"]:
+        scores = [f"{row['test'][region]['mse']['mean']:.3f}" for region in ("all", "many", "few")]
+        assert all(score in page for score in scores)
