@@ -62,7 +62,7 @@ def pairs_figure(results: dict[str, Any]) -> Any:
             for place, row in zip(places, rows, strict=True):
                 _change(axis, place, row, region, published)
             axis.set_title(f"{region}-shot" if region != "all" else "all", fontsize=9)
-            axis.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}" if abs(value) > 1e-9 else "0")
+            axis.xaxis.set_major_formatter(_signed_per_cent)
             axis.spines[["top", "right", "left"]].set_visible(False)
             axis.tick_params(axis="y", length=0)
             axis.grid(axis="y", color="#eeeeee")
@@ -75,6 +75,10 @@ def pairs_figure(results: dict[str, Any]) -> Any:
             fontsize=9,
         )
     return figure
+
+
+def _signed_per_cent(value: float, _: int) -> str:
+    return f"{value:+.0%}" if abs(value) > 1e-9 else "0"
 
 
 def _change(
