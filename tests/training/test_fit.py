@@ -11,7 +11,8 @@ from ranksim.data.text import TokenDataset
 from ranksim.errors import UsageError
 from ranksim.metrics import Regions
 from ranksim.models import Regressor, TextEncoder
-from ranksim.training.fit import DivergedError, Hardware, Limits, Task, fit
+from ranksim.training.fit import DivergedError, Limits, Task, fit
+from ranksim.training.hardware import Hardware
 from ranksim.training.recipe import Recipe
 from ranksim.training.state import BEST, LAST
 from ranksim.training.technique import Technique

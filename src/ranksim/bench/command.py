@@ -87,7 +87,7 @@ def bench(request: BenchRequest) -> dict[str, Any]:
     # only now what takes seconds to import
     from ranksim.bench.folder import RESULTS
     from ranksim.bench.sweep import Plan, sweep
-    from ranksim.training.fit import quiet
+    from ranksim.training.hardware import quiet
 
     quiet()
     run_of = runs_of(request, settings)
@@ -113,7 +113,8 @@ def bench(request: BenchRequest) -> dict[str, Any]:
 def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int], Run]:
     """What makes the run of any method and seed under a request."""
     from ranksim.bench.run import Run, Source
-    from ranksim.training.fit import Hardware, Limits
+    from ranksim.training.fit import Limits
+    from ranksim.training.hardware import Hardware
 
     source = Source(
         request.benchmark,

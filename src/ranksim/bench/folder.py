@@ -12,8 +12,9 @@ from typing import Any
 
 import filelock
 
+from ranksim.bench.provenance import provenance
 from ranksim.bench.published import NOTES
-from ranksim.bench.run import Record, Run, flat, provenance, read_record, refuse_other_settings
+from ranksim.bench.run import Record, Run, flat, read_record, refuse_other_settings
 from ranksim.bench.summary import count_pairs, summarise
 from ranksim.data.cache import written_whole
 from ranksim.errors import UsageError

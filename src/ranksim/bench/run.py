@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib import metadata
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +15,16 @@ import filelock
 import torch
 from torch import Tensor
 
-import ranksim
 from ranksim.bench.benchmarks import load_benchmark, load_vectors
 from ranksim.bench.methods import Method
+from ranksim.bench.provenance import provenance
 from ranksim.data import TextBenchmark
 from ranksim.data.cache import written_whole
 from ranksim.data.text import TokenDataset, encode
 from ranksim.errors import RankSimError, UsageError, needs
 from ranksim.models import Regressor, TextEncoder
-from ranksim.training.fit import DivergedError, Hardware, Limits, Outcome, Task, fit
+from ranksim.training.fit import DivergedError, Limits, Outcome, Task, fit
+from ranksim.training.hardware import Hardware
 from ranksim.training.pieces import make_weights
 from ranksim.training.recipe import Recipe
 from ranksim.training.state import BEST, LAST, Progress
@@ -37,7 +34,6 @@ Record = dict[str, Any]
 Loaded = tuple[TextBenchmark, tuple[TokenDataset, TokenDataset, TokenDataset], Tensor]
 STARTED, RECORD, PREDICTIONS = "started.json", "record.json", "predictions.parquet"
 _NEEDED = {"method", "seed", "status"}
-_RECORDED = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
 
 
 class BusyError(RankSimError):
@@ -295,41 +291,3 @@ def _write_predictions(path: Path, benchmark: TextBenchmark, shots: str, outcome
     )
     with written_whole(path) as aside:
         parquet.write_table(table, aside)
-
-
-@cache
-def provenance() -> Record:
-    """Versions, commit and machine, without anything that names a user."""
-    return {
-        "versions": {
-            "ranksim": ranksim.__version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _RECORDED},
-        },
-        "commit": _commit(),
-        "machine": {"system": platform.system(), "processor": _processor()},
-    }
-
-
-def _commit() -> str | None:
-    """The commit of a checkout that ranksim runs from, ``-dirty`` with changes in ``src``."""
-    root = Path(__file__).resolve().parents[3]
-    git = shutil.which("git")
-    if git is None or not (root / ".git").exists():
-        return None
-
-    def ask(*words: str) -> str:
-        told = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True)
-        return told.stdout.strip()
-
-    commit = ask("rev-parse", "HEAD")
-    return f"{commit}-dirty" if commit and ask("status", "--porcelain", "src") else commit or None
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -16,7 +16,7 @@ from ranksim.bench.folder import Folder
 from ranksim.bench.run import BusyError, Record, Run, check_data, perform, read_record
 from ranksim.bench.workers import one_thread, tell, workers
 from ranksim.errors import StoppedError
-from ranksim.training.fit import check_hardware
+from ranksim.training.hardware import check_hardware
 
 _PAUSE = 1.0  # seconds before a run is looked at again that another sweep is at work on
 

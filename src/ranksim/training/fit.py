@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
 import pickle
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +12,16 @@ from typing import Any
 import lightning.pytorch as L
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from ranksim.balance import LabelBins
-from ranksim.errors import RankSimError, UsageError
+from ranksim.errors import RankSimError
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
+from ranksim.training.hardware import Hardware, ctrl_c, devices_of, make_judge, quiet
 from ranksim.training.loading import Samples, SeededOrder, make_loader
 from ranksim.training.module import RegressionModule
 from ranksim.training.pieces import make_fds, make_loss, make_ranksim, make_weights
@@ -33,15 +30,6 @@ from ranksim.training.state import BEST, LAST, Progress, RunState
 from ranksim.training.technique import Technique
 
 _STATISTICS = 256  # samples in a batch of which FDS takes statistics alone
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What Lightning's Trainer is told about the machine."""
-
-    accelerator: str = "auto"
-    devices: str = "1"
-    precision: str = "32-true"
 
 
 @dataclass(frozen=True)
@@ -163,7 +151,7 @@ def fit(
         order.start = reached["global_step"] % len(loader) * recipe.batch_size
     trainer = L.Trainer(
         accelerator=hardware.accelerator,
-        devices=_devices(hardware),
+        devices=devices_of(hardware),
         strategy="ddp_spawn" if several else "auto",
         precision=hardware.precision,  # type: ignore[arg-type]
         max_epochs=-1 if every else checks,
@@ -217,28 +205,6 @@ def fit(
     )
 
 
-@contextlib.contextmanager
-def ctrl_c() -> Iterator[None]:
-    """Make Ctrl-C again of what Lightning makes of it."""
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-
-
-def make_judge(hardware: Hardware) -> L.Trainer:
-    """A Trainer that trains nothing: scores and features, on one device."""
-    return L.Trainer(
-        accelerator=hardware.accelerator,
-        devices=1,
-        precision=hardware.precision,  # type: ignore[arg-type]
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
 def _steps_an_epoch(limits: Limits, whole: int) -> int | None:
     """Steps of an epoch that a limit cuts short, so that as many epochs as asked for fit in."""
     return min(math.ceil(limits.steps / (limits.epochs or 1)), whole) if limits.steps else None
@@ -259,33 +225,3 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     """A checkpoint on the CPU; nothing in it is executed."""
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return content
-
-
-def check_hardware(hardware: Hardware) -> None:
-    """Refuse what Lightning would refuse, before anything is read or written."""
-    try:
-        L.Trainer(
-            accelerator=hardware.accelerator,
-            devices=_devices(hardware),
-            precision=hardware.precision,  # type: ignore[arg-type]
-            logger=False,
-            enable_checkpointing=False,
-        )
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UsageError(
-            f"Lightning cannot use --accelerator {hardware.accelerator} --devices "
-            f"{hardware.devices} --precision {hardware.precision}: {reason}."
-        ) from error
-
-
-def _devices(hardware: Hardware) -> int | str:
-    return int(hardware.devices) if hardware.devices.isdigit() else hardware.devices
-
-
-def quiet() -> None:
-    """Lightning's advice on loaders, loggers and hardware is noise in a sweep."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -12,16 +12,8 @@ import torch
 from torch import Tensor
 
 from ranksim.models import Frozen, Given, Regressor
-from ranksim.training.fit import (
-    Hardware,
-    Outcome,
-    Task,
-    ctrl_c,
-    fit,
-    make_judge,
-    quiet,
-    read_checkpoint,
-)
+from ranksim.training.fit import Outcome, Task, fit, read_checkpoint
+from ranksim.training.hardware import Hardware, ctrl_c, make_judge, quiet
 from ranksim.training.loading import FeatureDataset, Samples, make_loader
 from ranksim.training.recipe import Recipe
 from ranksim.training.technique import Technique

@@ -22,7 +22,7 @@ from ranksim.bench.tune.study import (
     write_recipes,
 )
 from ranksim.errors import RankSimError, StoppedError, needs
-from ranksim.training.fit import check_hardware, quiet
+from ranksim.training.hardware import check_hardware, quiet
 
 
 @dataclass(frozen=True)
