@@ -91,6 +91,15 @@ def test_many_methods_have_a_line_each():
     )
 
 
+def test_a_benchmark_without_a_published_table_has_no_column_for_it():
+    content = many_results()
+    for row in content["summary"]:
+        row["published"] = None
+    text = printed(content)
+    assert "publ." not in text
+    assert "-19.8%*" in text
+
+
 def test_pairs_are_counted():
     assert many_results()["pairs"] == {
         "pairs": 4, "improved": 1, "different": 3, "improved_different": 1, "shown": 1, "worse": 1,

@@ -39,13 +39,15 @@ def _block_each(results: dict[str, Any], metric: str, title: str, digits: int) -
 
 
 def _line_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
-    table, regions = _begun(results, metric, title, "publ.", "RankSim", "better")
-    for row in results["summary"]:
-        figures = (row["published"] or {}).get(metric, {})
-        published = f"{figures['all']:.{digits}f}" if "all" in figures else ""
+    printed = [(row["published"] or {}).get(metric, {}).get("all") for row in results["summary"]]
+    known = any(figure is not None for figure in printed)
+    more = (*(["publ."] if known else []), "RankSim", "better")
+    table, regions = _begun(results, metric, title, *more)
+    for row, figure in zip(results["summary"], printed, strict=True):
+        published = [f"[dim]{figure:.{digits}f}[/]" if figure is not None else ""] * known
         means = [row["test"][region][metric]["mean"] for region in regions]
         told = ("–" if mean is None else f"{mean:.{digits}f}" for mean in means)
-        table.add_row(row["method"], *told, f"[dim]{published}[/]", *_effect(row, metric, digits))
+        table.add_row(row["method"], *told, *published, *_effect(row, metric, digits))
     return table
 
 
