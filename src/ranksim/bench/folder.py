@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 
@@ -18,6 +18,9 @@ from ranksim.bench.run import Record, Run, flat, read_record, refuse_other_setti
 from ranksim.bench.summary import count_pairs, summarise
 from ranksim.data.cache import written_whole
 from ranksim.errors import UsageError
+
+if TYPE_CHECKING:
+    from ranksim.bench.sweep import Plan
 
 RESULTS = "results.json"
 FORMAT = 2
@@ -31,8 +34,8 @@ class Folder:
         plan: runs, the rows that report them, and what makes the run of any method and seed.
     """
 
-    def __init__(self, plan: Any) -> None:
-        self.plan, self.out = plan, Path(plan.out)
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.out = plan, plan.out
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -70,7 +73,7 @@ class Folder:
         Rows that other sweeps reported stay.
         """
         plan = self.plan
-        first: Run = plan.runs[0]
+        first = plan.runs[0]
         with self._alone():
             records = self._records()
             order = list(dict.fromkeys(run.method.key for run in plan.runs))
