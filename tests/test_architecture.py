@@ -15,11 +15,11 @@ BELOW = {
     "balance": set(),
     "losses": {"functional"},
     "metrics": {"functional", "balance", "errors"},
-    "models": set(),
+    "models": {"errors"},
     "data": {"balance", "metrics", "errors"},
     "training": {"functional", "losses", "balance", "metrics", "models", "data", "errors"},
     "report": {"metrics", "errors"},
-    "bench": {"balance", "metrics", "models", "data", "training", "report", "errors"},
+    "bench": {"balance", "losses", "metrics", "models", "data", "training", "report", "errors"},
     "cli": {"bench", "errors"},
 }
 LIGHT = {"functional", "losses", "balance", "models", "errors"}  # torch and numpy alone

@@ -5,32 +5,49 @@ import threading
 import pytest
 
 from ranksim.data import sts_b_dir
-from ranksim.data.download import fetch
+from ranksim.data.download import fetch, fetch_unpinned
 from ranksim.errors import DataError
 
 CONTENT = bytes(range(256)) * 5000
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves ``content``; can break off, ignore ranges, or lie."""
+    """Serves ``content``; can break off, ignore ranges, name its version, or lie."""
 
     content = CONTENT
     break_after: int | None = None
     ranges = True
+    version: str | None = None  # ETag
+    changed: str | None = None  # Last-Modified
+    honours = True  # If-Range
+    tells_length = True
+    shifted = 0  # where a range begins, beside what was asked
     seen: list[str | None]
+    conditions: list[str | None]
 
     def do_GET(self):
         asked = self.headers.get("Range")
+        condition = self.headers.get("If-Range")
         self.seen.append(asked)
+        self.conditions.append(condition)
+        if self.honours and condition not in (None, self.version, self.changed):
+            asked = None
         if self.path.endswith("/missing"):
             self.send_error(404)
             return
-        start = int(asked[6:-1]) if asked and self.ranges else 0
+        start = int(asked[6:-1]) - self.shifted if asked and self.ranges else 0
         if start >= len(self.content):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(self.content) - start))
+        if self.tells_length:
+            self.send_header("Content-Length", str(len(self.content) - start))
+        if self.shifted:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/*")
+        if self.version:
+            self.send_header("ETag", self.version)
+        if self.changed:
+            self.send_header("Last-Modified", self.changed)
         self.end_headers()
         body = self.content[start:]
         cls = type(self)
@@ -44,7 +61,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    handler = type("Handler", (Server,), {"seen": []})
+    handler = type("Handler", (Server,), {"seen": [], "conditions": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as made:
         thread = threading.Thread(target=made.serve_forever, daemon=True)
         thread.start()
@@ -124,3 +141,114 @@ def test_the_cache_is_filled_from_the_origin(server, small_sts, monkeypatch, tmp
     assert len(sts_b_dir.load("yang").train) == 120
     assert len(sts_b_dir.load("yang").train) == 120
     assert len(server.seen) == 3
+
+
+@pytest.fixture
+def versioned(server):
+    """A server that names its version, and honours If-Range."""
+    server.version = '"first"'
+    return server
+
+
+def test_unpinned_returns_its_checksum_and_notes_it(versioned, tmp_path):
+    path = tmp_path / "deep" / "file"
+    for _ in range(2):
+        assert fetch_unpinned(versioned.url, path) == CHECKSUM
+    assert versioned.seen == [None]
+    assert path.read_bytes() == CONTENT
+    note = path.with_name("file.sha256")
+    assert note.read_text() == f"{CHECKSUM}  file\n"
+    assert set(path.parent.glob("[!.]*")) == {path, note}
+
+
+def test_unpinned_fetches_a_damaged_file_again(versioned, tmp_path):
+    path = tmp_path / "file"
+    fetch_unpinned(versioned.url, path)
+    path.write_bytes(CONTENT[:-1] + b"!")
+    assert fetch_unpinned(versioned.url, path) == CHECKSUM
+    assert path.read_bytes() == CONTENT
+    assert len(versioned.seen) == 2
+
+
+def test_unpinned_takes_a_file_that_its_user_put_there(versioned, tmp_path):
+    (tmp_path / "file").write_bytes(b"by hand")
+    assert (
+        fetch_unpinned(versioned.url, tmp_path / "file") == hashlib.sha256(b"by hand").hexdigest()
+    )
+    assert versioned.seen == []
+    assert (tmp_path / "file.sha256").is_file()
+
+
+def broken_off(server, path, after=300_000):
+    server.break_after = after
+    with pytest.raises(DataError, match="bytes are missing.*the download goes on where it stopped"):
+        fetch_unpinned(server.url, path)
+    assert not path.exists()
+    return path.with_name("file.part").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("validator", "asked"),
+    [
+        ({"version": '"first"'}, '"first"'),
+        ({"version": 'W/"weak"', "changed": "Mon, 01 Jan 2024 00:00:00 GMT"}, None),
+        ({"version": None, "changed": "Mon, 01 Jan 2024 00:00:00 GMT"}, None),
+    ],
+)
+def test_unpinned_goes_on_with_the_same_version(server, tmp_path, validator, asked):
+    for name, value in validator.items():
+        setattr(server, name, value)
+    have = broken_off(server, tmp_path / "file")
+    assert 0 < have <= 300_000
+    assert fetch_unpinned(server.url, tmp_path / "file") == CHECKSUM
+    assert server.seen == [None, f"bytes={have}-"]
+    assert server.conditions == [None, asked or server.changed]
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("honours", [True, False], ids=["honours If-Range", "ignores it"])
+@pytest.mark.parametrize("more", [b"", b"more"], ids=["same length", "longer"])
+def test_unpinned_starts_over_with_another_version(versioned, tmp_path, honours, more):
+    broken_off(versioned, tmp_path / "file")
+    versioned.version, versioned.content = '"second"', CONTENT[::-1] + more
+    versioned.honours = honours
+    expected = hashlib.sha256(versioned.content).hexdigest()
+    assert fetch_unpinned(versioned.url, tmp_path / "file") == expected
+    assert (tmp_path / "file").read_bytes() == versioned.content
+
+
+def test_unpinned_starts_over_where_nothing_tells_the_version(server, tmp_path):
+    broken_off(server, tmp_path / "file")
+    assert fetch_unpinned(server.url, tmp_path / "file") == CHECKSUM
+    assert server.seen == [None, None]
+
+
+def test_unpinned_starts_over_from_a_part_of_unknown_origin(versioned, tmp_path):
+    (tmp_path / "file.part").write_bytes(b"something else")
+    assert fetch_unpinned(versioned.url, tmp_path / "file") == CHECKSUM
+    assert versioned.seen == [None]
+
+
+def test_unpinned_stopped_after_the_last_byte_needs_no_connection(versioned, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    (tmp_path / "file.part.tag").write_text(f'"first"\n{len(CONTENT)}\n')
+    assert fetch_unpinned(versioned.url, tmp_path / "file") == CHECKSUM
+    assert versioned.seen == []
+
+
+def test_unpinned_wants_a_length(versioned, tmp_path):
+    versioned.tells_length = False
+    with pytest.raises(DataError, match="could not be read .it tells no length"):
+        fetch_unpinned(versioned.url, tmp_path / "file")
+    assert list(tmp_path.glob("[!.]*")) == []
+
+
+@pytest.mark.parametrize("begin", [fetch, fetch_unpinned])
+def test_a_rest_that_begins_elsewhere_is_not_glued_on(versioned, tmp_path, begin):
+    rest = (CHECKSUM,) if begin is fetch else ()
+    versioned.break_after = 300_000
+    with pytest.raises(DataError, match="bytes are missing"):
+        begin(versioned.url, tmp_path / "file", *rest)
+    versioned.shifted = 1
+    begin(versioned.url, tmp_path / "file", *rest)
+    assert (tmp_path / "file").read_bytes() == CONTENT

@@ -17,6 +17,7 @@ def test_by_rule_at_its_very_borders():
         "medium": [0, 1, 1, 0, 0],
         "few": [0, 0, 0, 1, 1],
         "zero": [0, 0, 0, 0, 1],
+        "seen": [1, 1, 1, 1, 0],
     }
 
 

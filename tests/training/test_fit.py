@@ -13,7 +13,7 @@ from ranksim.metrics import Regions
 from ranksim.models import Regressor, TextEncoder
 from ranksim.training.fit import DivergedError, Limits, Task, fit
 from ranksim.training.hardware import Hardware
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import TextRecipe
 from ranksim.training.state import BEST, LAST
 from ranksim.training.technique import Technique
 from ranksim.training.two_stage import retrain_head
@@ -27,7 +27,7 @@ RECIPE = recipe_for(
 
 
 def changed(recipe, changes):
-    return Recipe.from_table(dataclasses.asdict(recipe) | changes)
+    return TextRecipe.from_table(dataclasses.asdict(recipe) | changes)
 
 
 FULL = Technique(focal_r=True, weighting="inverse", lds=True, fds=True, ranksim=True)

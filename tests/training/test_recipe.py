@@ -5,7 +5,7 @@ import pytest
 from ranksim.bench.methods import parse_method
 from ranksim.bench.recipes import common_table, read_tuned, recipe_for
 from ranksim.errors import UsageError
-from ranksim.training.recipe import Recipe, parse_change
+from ranksim.training.recipe import ImageRecipe, TextRecipe, parse_change
 
 VANILLA, WITH = (parse_method(name, "inverse") for name in ("vanilla", "vanilla+ranksim"))
 
@@ -35,17 +35,24 @@ def test_changes_are_written_as_in_toml(text, expected):
     assert parse_change(text) == expected
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
-def test_every_field_can_be_changed(field):
+KINDS = (("sts-b-dir", TextRecipe), ("agedb-dir", ImageRecipe))
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "field"),
+    [(benchmark, field.name) for benchmark, kind in KINDS for field in dataclasses.fields(kind)],
+)
+def test_every_field_can_be_changed(benchmark, field):
     values = {
         "dropout": 0.5, "ties": "average", "vectors": "glove-840b-300d", "unique_labels": 0.5,
-        "loss": "l1", "focal_activation": "tanh", "weighting": "sqrt_inverse",
-        "lds_kernel": "laplace", "fds_kernel": "triangular", "fds_momentum": 0.5, "fds_low": 0.1,
-        "fds_empty": "zeros", "fds_published": True, "rrt_published": True,
+        "loss": "huber", "focal_activation": "tanh", "weighting": "inverse", "monitor": "mse",
+        "lds_kernel": "laplace", "fds_kernel": "triangular", "fds_momentum": 0.5, "fds_low": 0.3,
+        "fds_empty": "zeros", "fds_published": True, "rrt_published": True, "encoder": "resnet34",
+        "lr_drops": [3, 7], "fds_start": -5.0, "fds_end": 90.0, "flip": False,
     }  # fmt: skip
     value = values.get(field, 7)
-    changed = recipe_for("sts-b-dir", "small", VANILLA, {field: value})
-    assert getattr(changed, field) == value
+    changed = recipe_for(benchmark, "small", VANILLA, {field: value})
+    assert getattr(changed, field) == (tuple(value) if isinstance(value, list) else value)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +66,13 @@ def test_every_field_can_be_changed(field):
         ({"ties": "max"}, r"Recipe field ties must be one of min, average, ordinal, got 'max'\."),
         ({"unique_labels": -1.0}, r"Recipe field unique_labels must be above 0, got -1\.0\."),
         ({"strength": float("inf")}, r"Recipe field strength must be a finite number, got inf\."),
-        ({"momentum": 1}, r"A recipe has no field 'momentum': it has vectors, max_tokens"),
+        ({"momentum": 1}, r"A recipe has no field 'momentum': it has label_scale, label_step"),
+        ({"lr_drops": [0]}, r"Recipe field lr_drops must be at least 1, got \[0\]\."),
+        ({"lr_drops": 3}, r"Recipe field lr_drops must be of type list of int, got 3\."),
+        ({"fds_start": 9.0}, r"Recipe field fds_end must be above fds_start 9, got 0\.0\."),
+        ({"lds_size": 4}, r"Recipe field lds_size must be odd, got 4\."),
+        ({"fds_momentum": 1}, r"Recipe field fds_momentum must be in \[0, 1\), got 1\.0\."),
+        ({"bins": 10**6}, r"Recipe field bins must be at most 100,000, got 1000000\."),
     ],
 )
 def test_nonsense_is_refused_by_name(change, message):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ranksim.balance import Scheme
+from ranksim.bench.kinds import headline, recipe_type
 from ranksim.bench.methods import (
     ADDED,
     ALL,
@@ -54,15 +56,43 @@ class BenchRequest:
     precision: str = "32-true"
     glove: Path | None = None
     recipe: Path | None = None
+    files: Mapping[str, Path | None] = field(default_factory=dict)
+    cache_dir: Path | None = None
+    skip_broken: bool = False
+    num_nodes: int = 1
+    compile: bool = False
+    channels_last: bool = False
+    gather: bool = False
+
+    @property
+    def hardware(self) -> dict[str, Any]:
+        """What was said of the machine, by the fields of ``Hardware``."""
+        return {
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "precision": self.precision,
+            "num_nodes": self.num_nodes,
+            "compile": self.compile,
+            "channels_last": self.channels_last,
+            "gather": self.gather,
+        }
 
     def command(self, seeds: list[int]) -> str:
         """The command to type for the same results, without folders of this machine."""
         words = ["ranksim bench", self.benchmark]
+        for name, path in self.files.items():
+            if path is not None:
+                words.append(f"{_option(name)} {shlex.quote(path.name)}")
         for name, value in self.options.items():
-            words.append(f"--{name} {','.join(value) if isinstance(value, tuple) else value}")
+            if value is not None:
+                told = ",".join(value) if isinstance(value, tuple) else str(value)
+                words.append(f"{_option(name)} {shlex.quote(told)}")
+        words += ["--skip-broken"] * self.skip_broken
         words.append(f"--methods {self.methods}")
+        if self.benchmark != "sentiment-dir":
+            words.append(f"--preset {self.preset}")
         if self.benchmark == "sts-b-dir":
-            words.append(f"--preset {self.preset} --shots {self.shots}")
+            words.append(f"--shots {self.shots}")
         listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
         counted = str(len(seeds)) if seeds == list(range(len(seeds))) else listed
         words += [f"--seeds {counted}", f"--jobs {self.jobs}"]
@@ -70,10 +100,17 @@ class BenchRequest:
         words += [f"--set {shlex.quote(change)}" for change in self.changes]
         words += [f"--max-steps {self.max_steps}"] if self.max_steps else []
         words += [f"--max-epochs {self.max_epochs}"] if self.max_epochs else []
-        for name, usual in (("accelerator", "auto"), ("devices", "1"), ("precision", "32-true")):
-            if (value := getattr(self, name)) != usual:
-                words.append(f"--{name} {shlex.quote(value)}")
+        usual = {item.name: item.default for item in fields(self)}
+        for name, value in self.hardware.items():
+            if value != usual[name]:
+                words.append(
+                    _option(name) + ("" if value is True else f" {shlex.quote(str(value))}")
+                )
         return " ".join(words)
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
 
 
 def bench(request: BenchRequest) -> dict[str, Any]:
@@ -103,7 +140,9 @@ def bench(request: BenchRequest) -> dict[str, Any]:
         request.command(seeds),
         progress_bar=alone and console.is_terminal,
     )
-    with SweepProgress(console, live=console.is_terminal and not alone) as watcher:
+    live = console.is_terminal and not alone
+    monitor, shown = each[0].recipe.monitor, headline(request.benchmark)
+    with SweepProgress(console, live=live, monitor=monitor, headline=shown) as watcher:
         results = sweep(plan, watcher)
     print_summary(results, console)
     console.print(f"Results: {request.out / RESULTS}", highlight=False)
@@ -112,16 +151,21 @@ def bench(request: BenchRequest) -> dict[str, Any]:
 
 def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int], Run]:
     """What makes the run of any method and seed under a request."""
-    from ranksim.bench.run import Run, Source
+    from ranksim.bench.benchmarks import Source, fingerprint
+    from ranksim.bench.run import Run
     from ranksim.training.fit import Limits
     from ranksim.training.hardware import Hardware
 
+    if request.cache_dir is not None:
+        os.environ["RANKSIM_CACHE"] = str(request.cache_dir)  # for workers too
+    files = {"data_dir": request.data_dir, "glove": request.glove, **request.files}
+    options = {k: v for k, v in request.options.items() if v is not None}
     source = Source(
         request.benchmark,
-        tuple(request.options.items()),
+        tuple({**options, **fingerprint(request.benchmark, options, files)}.items()),
         request.shots,
-        request.data_dir,
-        request.glove,
+        tuple(files.items()),
+        request.skip_broken,
     )
 
     def run_of(method: Method, seed: int) -> Run:
@@ -132,7 +176,7 @@ def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int]
             settings.recipe(method),
             source,
             request.preset,
-            Hardware(request.accelerator, request.devices, request.precision),
+            Hardware(**request.hardware),
             Limits(request.max_steps, request.max_epochs),
             request.out,
             None if first is None else run_of(first, seed),
@@ -163,8 +207,11 @@ class Settings:
         """Read them from a request."""
         changes = dict(parse_change(text) for text in request.changes)
         common = common_table(request.benchmark, request.preset) | changes
-        weighting: Scheme = Recipe.from_table(common).weighting  # type: ignore[assignment]
-        tuned = {} if request.recipe is None else read_tuned(request.recipe, common, weighting)
+        kind = recipe_type(request.benchmark)
+        weighting: Scheme = kind.from_table(common).weighting  # type: ignore[assignment]
+        tuned: Mapping[str, Mapping[str, Any]] = {}
+        if request.recipe is not None:
+            tuned = read_tuned(request.recipe, common, weighting, kind)
         return cls(request.benchmark, request.preset, weighting, changes, tuned)
 
     def recipe(self, method: Method) -> Recipe:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ranksim.balance import LabelBins
 from ranksim.bench.command import BenchRequest, bench
-from ranksim.data import TextBenchmark, sentiment_dir
+from ranksim.data import Benchmark, TextSamples, sentiment_dir
 
 SEEDS, EPOCHS = 2, 10
 _BAR = 40  # characters
@@ -84,7 +84,7 @@ def reading(results: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _distribution(data: TextBenchmark) -> Table:
+def _distribution(data: Benchmark[TextSamples]) -> Table:
     """Training samples in bins of half a point, as bars."""
     bins = LabelBins.uniform(-4.0, 4.0, 16)
     train, test = bins.counts(data.train.labels), bins.counts(data.test.labels)

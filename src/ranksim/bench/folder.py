@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from ranksim.bench.kinds import headline
 from ranksim.bench.provenance import provenance
 from ranksim.bench.published import NOTES
 from ranksim.bench.run import Record, Run, flat, read_record, refuse_other_settings
@@ -80,6 +81,8 @@ class Folder:
             order += sorted({record["method"] for record in records} - set(order))
             records.sort(key=lambda record: (order.index(record["method"]), record["seed"]))
             rows = {**plan.rows, **{k: v for k, v in self._rows().items() if k not in plan.rows}}
+            shown = headline(first.source.benchmark)
+            comparable = all(record.get("comparable", True) for record in records)
             summary = summarise(records, first.source.benchmark, rows)
             results = {
                 "format": FORMAT,
@@ -87,13 +90,14 @@ class Folder:
                 **first.source.named_options(),
                 "preset": first.preset,
                 "shots": first.source.shots,
-                "published_note": NOTES.get(first.source.benchmark),
+                "published_note": NOTES.get(first.source.benchmark) if comparable else None,
                 "command": plan.command,
                 **provenance(),
                 "rows": rows,
                 "runs": records,
                 "summary": summary,
-                "pairs": count_pairs(summary),
+                "headline": list(shown),
+                "pairs": count_pairs(summary, shown[0]),
             }
             with written_whole(self.out / RESULTS) as aside:
                 aside.write_text(json.dumps(results, indent=1), encoding="utf-8")

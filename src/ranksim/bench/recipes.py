@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ranksim.balance import Scheme
+from ranksim.bench.kinds import recipe_type
 from ranksim.bench.methods import SUFFIX, Method, parse_method, stage_one
 from ranksim.errors import UsageError
 from ranksim.training.recipe import Recipe
@@ -34,7 +36,8 @@ def common_table(benchmark: str, preset: str) -> dict[str, Any]:
     if preset not in presets:
         raise UsageError(f"{benchmark} has no preset {preset!r}: choose from {', '.join(presets)}.")
     own = {k: v for k, v in presets[preset].items() if not isinstance(v, dict)}
-    common: dict[str, Any] = _tables()["techniques"]
+    parent = own.pop("like", None)
+    common: dict[str, Any] = common_table(*parent.split(".")) if parent else _tables()["techniques"]
     return common | own
 
 
@@ -70,7 +73,7 @@ def recipe_for(
     for methods in (own.get("methods", {}), tuned or {}):
         for key in dict.fromkeys(keys):
             table |= methods.get(key, {})
-    recipe = Recipe.from_table(table | dict(changes or {}))
+    recipe = recipe_type(benchmark).from_table(table | dict(changes or {}))
     _refuse_nonsense(method, recipe)
     if first is not None:
         earlier = recipe_for(benchmark, preset, first, changes, tuned)
@@ -78,13 +81,16 @@ def recipe_for(
     return recipe
 
 
-def read_tuned(path: Path, common: Changes, weighting: Scheme) -> dict[str, dict[str, Any]]:
+def read_tuned(
+    path: Path, common: Changes, weighting: Scheme, kind: type[Recipe]
+) -> dict[str, dict[str, Any]]:
     """What ``ranksim tune`` wrote: fields by method, ``[methods."inv+ranksim"]``.
 
     Args:
         path: the file.
         common: the recipe that the fields change.
         weighting: what names mean (see :func:`ranksim.bench.methods.parse_method`).
+        kind: of the recipes.
 
     Raises:
         UsageError: a file that cannot be read, has another form, or names a method or field that
@@ -102,27 +108,27 @@ def read_tuned(path: Path, common: Changes, weighting: Scheme) -> dict[str, dict
             "else, as ranksim tune writes them."
         )
     found: dict[str, dict[str, Any]] = {}
-    for name, fields in methods.items():
+    for name, changes in methods.items():
         try:
             key = parse_method(name, weighting).key
-            Recipe.from_table({**common, **fields})
+            kind.from_table({**common, **changes})
         except UsageError as error:
             raise UsageError(f"--recipe {path}, {name}: {error}") from error
-        if "weighting" in fields:
+        if "weighting" in changes:
             raise UsageError(
                 f"--recipe {path}, {name}: weighting decides what names mean and is the same for "
                 "all methods; give it with --set."
             )
         if key in found:
             raise UsageError(f"--recipe {path} has two tables for {key}: keep one.")
-        found[key] = fields
+        found[key] = changes
     return found
 
 
 def _refuse_another_network(method: Method, recipe: Recipe, first: Method, earlier: Recipe) -> None:
     """A second stage goes on with the network and the FDS of the first."""
-    shared = [name for name in vars(recipe) if name.startswith("fds_")]
-    shared += ["vectors", "max_tokens", "hidden", "layers", "dropout", "label_scale"]
+    network = {item.name for item in fields(recipe)} - {item.name for item in fields(Recipe)}
+    shared = [n for n in vars(recipe) if n.startswith("fds_") or n in {*network, "label_scale"}]
     for name in shared:
         there, here = getattr(earlier, name), getattr(recipe, name)
         if there != here:
@@ -142,12 +148,12 @@ def _refuse_nonsense(method: Method, recipe: Recipe) -> None:
             f"{method.name} adds RankSim with strength or gamma 0, which changes nothing: leave "
             "+ranksim out, or set them above 0."
         )
-    if technique.fds and recipe.fds_bins < 2:
+    if technique.fds and recipe.fds_bins == 1:
         raise UsageError(
             f"{method.name} smooths features over label bins, which one bin does not allow: set "
             "fds_bins to 2 or more."
         )
-    if technique.weighting != "none" and recipe.bins < 2:
+    if technique.weighting != "none" and recipe.bins == 1:
         raise UsageError(
             f"{method.name} weighs samples by the count of their label bin, which is the same for "
             "all in one bin: set bins to 2 or more."

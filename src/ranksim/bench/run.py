@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import torch
-from torch import Tensor
 
-from ranksim.bench.benchmarks import load_benchmark, load_vectors
+from ranksim.bench.benchmarks import Source, load_benchmark, load_task
 from ranksim.bench.methods import Method
 from ranksim.bench.provenance import provenance
-from ranksim.data import TextBenchmark
+from ranksim.data import Benchmark
 from ranksim.data.cache import written_whole
-from ranksim.data.text import TokenDataset, encode
 from ranksim.errors import RankSimError, UsageError, needs
-from ranksim.models import Regressor, TextEncoder
-from ranksim.training.fit import DivergedError, Limits, Outcome, Task, fit
+from ranksim.training.fit import DivergedError, FollowedError, Limits, Outcome, fit
 from ranksim.training.hardware import Hardware
 from ranksim.training.pieces import make_weights
 from ranksim.training.recipe import Recipe
@@ -31,28 +30,13 @@ from ranksim.training.state import BEST, LAST, Progress
 from ranksim.training.two_stage import retrain_head
 
 Record = dict[str, Any]
-Loaded = tuple[TextBenchmark, tuple[TokenDataset, TokenDataset, TokenDataset], Tensor]
 STARTED, RECORD, PREDICTIONS = "started.json", "record.json", "predictions.parquet"
 _NEEDED = {"method", "seed", "status"}
+_PAUSE = 0.2  # seconds between two looks for the first node's record
 
 
 class BusyError(RankSimError):
     """A run that another process is at work on."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which data a sweep trains on, in a form that travels to other processes."""
-
-    benchmark: str
-    options: tuple[tuple[str, Any], ...]
-    shots: str
-    data_dir: Path | None = None
-    glove: Path | None = None
-
-    def named_options(self) -> Record:
-        """The benchmark's own options, as results hold them."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in self.options}
 
 
 @dataclass(frozen=True)
@@ -83,7 +67,7 @@ class Run:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a finished run to stand for this one."""
-        first = self.stage_one
+        first, hardware = self.stage_one, dataclasses.asdict(self.hardware)
         return {
             "method": self.method.key,
             "technique": dataclasses.asdict(self.method.technique),
@@ -92,8 +76,7 @@ class Run:
             **self.source.named_options(),
             "shots": self.source.shots,
             "preset": self.preset,
-            "precision": self.hardware.precision,
-            "devices": self.hardware.devices,
+            **{k: v for k, v in hardware.items() if k != "accelerator"},
             "limits": {k: v for k, v in dataclasses.asdict(self.limits).items() if v is not None},
             "recipe": dataclasses.asdict(self.recipe),
             **({} if first is None else {"stage_one": first.identity()}),
@@ -150,6 +133,9 @@ def perform(
     Raises:
         BusyError: another process is at work on the run, or on its first stage.
     """
+    settings = {"progress_bar": progress_bar, "on_validation": on_validation}
+    if run.hardware.follows:
+        return _follow(run, settings)
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
         record = read_record(run.folder)
@@ -158,21 +144,26 @@ def perform(
             return record
         _start_or_go_on(run)
         record = {**run.identity(), "status": "done"}
-        settings = {"progress_bar": progress_bar, "on_validation": on_validation}
         try:
             benchmark, outcome = _train(run, settings)
         except DivergedError as error:
             record |= {"status": "failed", "error": str(error)}
-            benchmark, _, _ = load_data(run.source, run.recipe)
+            benchmark = load_benchmark(run.source, run.recipe)
         except (MemoryError, RuntimeError) as error:
             if "alloc" not in str(error) and "memory" not in str(error):
                 raise
             raise RankSimError(
-                f"There is not enough memory for {run.name}: lower hidden or batch_size with "
-                "--set, or --jobs."
+                f"There is not enough memory for {run.name}: lower batch_size or the size of the "
+                "network with --set, or --jobs."
             ) from error
         else:
-            _write_predictions(run.folder / PREDICTIONS, benchmark, run.source.shots, outcome)
+            write_predictions(
+                run.folder / PREDICTIONS,
+                benchmark,
+                run.source.shots,
+                outcome.rows,
+                outcome.prediction,
+            )
             record |= {
                 "metrics": {"val": outcome.val, "test": outcome.test},
                 "epochs": outcome.epochs,
@@ -180,11 +171,24 @@ def perform(
                 "steps": outcome.steps,
                 "seconds": round(outcome.seconds, 2),
             }
-        record |= {"data": benchmark.facts, "threads": torch.get_num_threads(), **provenance()}
+        record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
+        record |= {"threads": torch.get_num_threads(), **provenance()}
         with written_whole(run.folder / RECORD) as aside:
             aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
         (run.folder / LAST).unlink(missing_ok=True)
         return record
+
+
+def _follow(run: Run, settings: dict[str, Any]) -> Record:
+    """Take part in a training whose results the first node writes into the shared folder."""
+    record = read_record(run.folder)
+    if record is None:
+        with contextlib.suppress(FollowedError):
+            _train(run, settings)
+    while (record := read_record(run.folder)) is None:
+        time.sleep(_PAUSE)
+    refuse_other_settings(run, record)
+    return record
 
 
 @contextmanager
@@ -201,17 +205,10 @@ def _lock(run: Run) -> Iterator[None]:
         lock.release()
 
 
-def _train(run: Run, settings: dict[str, Any]) -> tuple[TextBenchmark, Outcome]:
+def _train(run: Run, settings: dict[str, Any]) -> tuple[Benchmark[Any], Outcome]:
     """The training of a run; of a two-stage one, the second, the first being read or done."""
     best = _stage_one(run, settings)
-    benchmark, datasets, vectors = load_data(run.source, run.recipe)
-    task = Task(
-        *datasets,
-        build=lambda: _text_regressor(vectors, len(datasets[0].tokens), run.recipe),
-        bins=benchmark.bins,
-        regions=benchmark.regions(run.source.shots),
-        gm_guard=benchmark.gm_guard,
-    )
+    benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.hardware)
     settings |= {"seed": run.seed, "hardware": run.hardware, "limits": run.limits}
     technique = run.method.technique
     if best is None:
@@ -234,17 +231,6 @@ def _stage_one(run: Run, settings: dict[str, Any]) -> Path | None:
     return first.folder / BEST
 
 
-def _text_regressor(vectors: Tensor, texts: int, recipe: Recipe) -> Regressor:
-    encoder = TextEncoder(
-        vectors,
-        texts=texts,
-        hidden=recipe.hidden,
-        layers=recipe.layers,
-        dropout=recipe.dropout,
-    )
-    return Regressor(encoder)
-
-
 def _start_or_go_on(run: Run) -> None:
     """Keep the checkpoint of an interrupted run only if it was this very run."""
     note = run.folder / STARTED
@@ -256,35 +242,24 @@ def _start_or_go_on(run: Run) -> None:
             aside.write_text(identity, encoding="utf-8")
 
 
-def load_data(source: Source, recipe: Recipe) -> Loaded:
-    """The benchmark, its parts as word indices, and the word vectors; read once a process."""
-    return _load_data(source, recipe.vectors, recipe.max_tokens)
-
-
-@lru_cache(maxsize=2)
-def _load_data(source: Source, vectors: str, max_tokens: int) -> Loaded:
-    benchmark = load_benchmark(source.benchmark, dict(source.options), source.data_dir)
-    table = load_vectors(vectors, source.glove, source.data_dir)
-    (train, val, test), rows = encode(benchmark.parts, table, max_tokens=max_tokens)
-    return benchmark, (train, val, test), rows
-
-
 def check_data(run: Run) -> None:
     """Load a run's data and make its weights, which says what is wrong before any training."""
-    benchmark, (train, _, _), _ = load_data(run.source, run.recipe)
-    make_weights(run.recipe, run.method.technique, benchmark.bins, train.labels.numpy())
+    benchmark = load_benchmark(run.source, run.recipe)
+    make_weights(run.recipe, run.method.technique, benchmark.bins, benchmark.train.labels)
 
 
-def _write_predictions(path: Path, benchmark: TextBenchmark, shots: str, outcome: Outcome) -> None:
+def write_predictions(
+    path: Path, benchmark: Benchmark[Any], shots: str, rows: np.ndarray, prediction: np.ndarray
+) -> None:
     """One row a test sample: its position, label, prediction and region."""
     pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
-    labels = benchmark.test.labels[outcome.rows]
+    labels = benchmark.test.labels[rows]
     regions = benchmark.regions(shots)
     table = pyarrow.table(
         {
-            "index": outcome.rows,
+            "index": rows,
             "label": labels,
-            "prediction": outcome.prediction,
+            "prediction": prediction,
             "region": [regions.names[k] for k in regions.bins.index(labels)],
             "zero_shot": regions.masks(labels)["zero"],
         }

@@ -26,13 +26,16 @@ def summarise(
 
     Args:
         records: one a run.
-        benchmark: whose published figures stand beside.
+        benchmark: whose published figures stand beside, if the runs were made on its very data.
         rows: the method that each row reports, where two names are one method
             (``{"vanilla+lds": "inv+lds"}``); methods beyond these follow as rows of their own.
     """
     done = [record for record in records if record["status"] == "done"]
     trained = {name: name for name in dict.fromkeys(record["method"] for record in records)}
     asked = {name: key for name, key in (rows or {}).items() if key in trained}
+    comparable = all(record.get("comparable", True) for record in done)
+    published = published_table(benchmark) if comparable else {}
+    regions = [name for name in REGIONS if all(name in r["metrics"]["test"] for r in done)]
     named = asked | {key: key for key in trained if key not in asked.values()}
     entries = []
     for name, key in named.items():
@@ -42,11 +45,15 @@ def summarise(
             **({"same_as": key} if name != key else {}),
             "seeds": sorted(own),
             "failed": sum(r["method"] == key and r["status"] != "done" for r in records),
-            "test": _each_score(lambda m, r, own=own: _spread(_values(own.values(), r, m))),
-            "val": _each_score(lambda m, r, own=own: _spread(_values(own.values(), r, m, "val"))),
+            "test": _each_score(
+                regions, lambda m, r, own=own: _spread(_values(own.values(), r, m))
+            ),
+            "val": _each_score(
+                regions, lambda m, r, own=own: _spread(_values(own.values(), r, m, "val"))
+            ),
             "seconds_median": _median([record["seconds"] for record in own.values()]),
             "epochs_median": _median([record["epochs"] for record in own.values()]),
-            "published": published_table(benchmark).get(name),
+            "published": published.get(name),
         }
         if key.endswith(SUFFIX):
             base = _by_seed(done, key.removesuffix(SUFFIX))
@@ -55,19 +62,24 @@ def summarise(
                 "method": name.removesuffix(SUFFIX),
                 "seeds": paired,
                 "test": _each_score(
+                    regions,
                     lambda m, r, own=own, base=base, paired=paired: paired_difference(
                         _values([base[seed] for seed in paired], r, m),
                         _values([own[seed] for seed in paired], r, m),
                         larger_is_better=m in ("pearson", "spearman"),
-                    )
+                    ),
                 ),
             }
         entries.append(row)
     return entries
 
 
-def count_pairs(summary: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """In how many pairs of rows, with and without RankSim, the mean test MSE over all is lower.
+def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[str, int]:
+    """In how many pairs of rows, with and without RankSim, the mean test error over all is lower.
+
+    Args:
+        summary: of :func:`summarise`.
+        error: which one, ``"mse"`` or ``"mae"``.
 
     Returns:
         ``improved`` of ``pairs``; ``shown`` and ``worse``, pairs whose 95 % interval lies wholly
@@ -75,9 +87,9 @@ def count_pairs(summary: Sequence[dict[str, Any]]) -> dict[str, int]:
         names; ``improved_different`` of these.
     """
     effects = [
-        (row.get("same_as", row["method"]), row["versus"]["test"]["all"]["mse"])
+        (row.get("same_as", row["method"]), row["versus"]["test"]["all"][error])
         for row in summary
-        if row.get("versus") and row["versus"]["test"]["all"]["mse"]["mean"] is not None
+        if row.get("versus") and row["versus"]["test"]["all"][error]["mean"] is not None
     ]
     different = dict(effects).values()
     certain = [effect for _, effect in effects if effect["low"] is not None]
@@ -137,9 +149,9 @@ def _by_seed(records: Iterable[Record], method: str) -> dict[int, Record]:
     return {record["seed"]: record for record in records if record["method"] == method}
 
 
-def _each_score(score: Any) -> dict[str, dict[str, Any]]:
+def _each_score(regions: Sequence[str], score: Any) -> dict[str, dict[str, Any]]:
     return {
-        region: {metric: score(metric, region) for metric in ("n", *METRICS)} for region in REGIONS
+        region: {metric: score(metric, region) for metric in ("n", *METRICS)} for region in regions
     }
 
 

@@ -9,6 +9,8 @@ import typer
 
 import ranksim
 from ranksim.cli.bench import bench_app
+from ranksim.cli.data import data_app
+from ranksim.cli.evaluate import evaluate, throughput
 from ranksim.cli.options import DataDir, Jobs, Out
 from ranksim.cli.tune import tune_app
 
@@ -20,6 +22,9 @@ app = typer.Typer(
 )
 app.add_typer(bench_app, name="bench")
 app.add_typer(tune_app, name="tune")
+app.add_typer(data_app, name="data")
+app.command()(evaluate)
+app.command()(throughput)
 
 
 def _show_version(wanted: bool) -> None:
@@ -40,7 +45,7 @@ def root(
 @app.command("methods")
 def list_methods(
     benchmark: Annotated[
-        Literal["sts-b-dir", "sentiment-dir"],
+        Literal["sts-b-dir", "sentiment-dir", "agedb-dir", "imdb-wiki-dir", "images"],
         typer.Argument(help="Whose weighting LDS and RRT use, and whose loss is the plain one."),
     ] = "sts-b-dir",
 ) -> None:

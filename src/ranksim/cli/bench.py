@@ -7,24 +7,19 @@ from pathlib import Path
 import typer
 
 from ranksim.cli.options import (
-    Accelerator,
-    Change,
-    DataDir,
-    Devices,
-    Domains,
-    Glove,
-    Jobs,
-    MaxEpochs,
-    MaxSteps,
-    Methods,
+    Ages,
+    Compared,
+    Group,
+    Machine,
+    Network,
     Out,
-    Precision,
-    Preset,
-    RecipeFile,
-    Seeds,
-    Shots,
-    Split,
-    parted,
+    Own,
+    Pictures,
+    Sentiment,
+    StsB,
+    Trained,
+    request,
+    taking,
 )
 
 bench_app = typer.Typer(
@@ -34,84 +29,82 @@ bench_app = typer.Typer(
 
 
 @bench_app.command("sts-b-dir")
+@taking(Compared, StsB, Trained, Machine)
 def bench_sts_b_dir(
-    split: Split = "borealis",
-    preset: Preset = "small",
-    methods: Methods = "vanilla,vanilla+ranksim",
-    seeds: Seeds = "5",
-    jobs: Jobs = 1,
+    what: Compared,
+    own: StsB,
+    trained: Trained,
+    machine: Machine,
+    *,
     out: Out = Path("runs/sts-b-dir"),
-    data_dir: DataDir = None,
-    shots: Shots = "published",
-    change: Change = None,
-    recipe: RecipeFile = None,
-    max_steps: MaxSteps = None,
-    max_epochs: MaxEpochs = None,
-    accelerator: Accelerator = "auto",
-    devices: Devices = "1",
-    precision: Precision = "32-true",
-    glove: Glove = None,
 ) -> None:
     """Sentence pairs with a similarity of 0..5 (5,249 / 1,000 / 1,000 pairs)."""
-    from ranksim.bench.command import BenchRequest, bench
-
-    bench(
-        BenchRequest(
-            benchmark="sts-b-dir",
-            options={"split": split},
-            preset=preset,
-            methods=methods,
-            seeds=seeds,
-            jobs=jobs,
-            out=out,
-            data_dir=data_dir,
-            shots=shots,
-            changes=tuple(change or ()),
-            recipe=recipe,
-            max_steps=max_steps,
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=devices,
-            precision=precision,
-            glove=glove,
-        )
-    )
+    _bench("sts-b-dir", out, what, own, trained, machine)
 
 
 @bench_app.command("sentiment-dir")
+@taking(Compared, Sentiment, Trained, Machine)
 def bench_sentiment_dir(
-    domains: Domains = "tweets,amazon",
-    methods: Methods = "vanilla,vanilla+ranksim",
-    seeds: Seeds = "5",
-    jobs: Jobs = 1,
+    what: Compared,
+    own: Sentiment,
+    trained: Trained,
+    machine: Machine,
+    *,
     out: Out = Path("runs/sentiment-dir"),
-    data_dir: DataDir = None,
-    change: Change = None,
-    recipe: RecipeFile = None,
-    max_steps: MaxSteps = None,
-    max_epochs: MaxEpochs = None,
-    accelerator: Accelerator = "auto",
-    devices: Devices = "1",
-    precision: Precision = "32-true",
 ) -> None:
     """Sentences with human-rated sentiment in −4..4; strong feelings are rare."""
-    from ranksim.bench.command import BenchRequest, bench
+    _bench("sentiment-dir", out, what, own, trained, machine)
 
-    bench(
-        BenchRequest(
-            benchmark="sentiment-dir",
-            options={"domains": parted(domains)},
-            methods=methods,
-            seeds=seeds,
-            jobs=jobs,
-            out=out,
-            data_dir=data_dir,
-            changes=tuple(change or ()),
-            recipe=recipe,
-            max_steps=max_steps,
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=devices,
-            precision=precision,
-        )
-    )
+
+@bench_app.command("agedb-dir")
+@taking(Compared, Ages, Pictures, Network, Trained, Machine)
+def bench_agedb_dir(
+    what: Compared,
+    own: Ages,
+    pictures: Pictures,
+    network: Network,
+    trained: Trained,
+    machine: Machine,
+    *,
+    out: Out = Path("runs/agedb-dir"),
+) -> None:
+    """Faces with an age (12,208 / 2,140 / 2,140 images); first: ranksim data prepare agedb-dir."""
+    _bench("agedb-dir", out, what, own, pictures, network, trained, machine)
+
+
+@bench_app.command("imdb-wiki-dir")
+@taking(Compared, Ages, Pictures, Network, Trained, Machine)
+def bench_imdb_wiki_dir(
+    what: Compared,
+    own: Ages,
+    pictures: Pictures,
+    network: Network,
+    trained: Trained,
+    machine: Machine,
+    *,
+    out: Out = Path("runs/imdb-wiki-dir"),
+) -> None:
+    """Faces with an age (191,509 / 11,022 / 11,022); first: ranksim data prepare imdb-wiki-dir."""
+    _bench("imdb-wiki-dir", out, what, own, pictures, network, trained, machine)
+
+
+@bench_app.command("images")
+@taking(Compared, Own, Pictures, Network, Trained, Machine)
+def bench_images(
+    what: Compared,
+    own: Own,
+    pictures: Pictures,
+    network: Network,
+    trained: Trained,
+    machine: Machine,
+    *,
+    out: Out = Path("runs/images"),
+) -> None:
+    """Your own images, each with a number, in a table."""
+    _bench("images", out, what, own, pictures, network, trained, machine)
+
+
+def _bench(benchmark: str, out: Path, what: Compared, *groups: Group) -> None:
+    from ranksim.bench.command import bench
+
+    bench(request(benchmark, out, what.methods, what.seeds, *groups))

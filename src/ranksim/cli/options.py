@@ -1,61 +1,305 @@
-"""Options that commands share."""
+"""Options that commands share, in groups: a command that takes a group has all its options."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-Split = Annotated[
-    Literal["borealis", "yang"],
-    typer.Option(help="Which of the two published splits: RankSim's, or the first one."),
-]
-Preset = Annotated[
-    Literal["small", "paper"],
-    typer.Option(help="small: a CPU in minutes; paper: as published, a GPU's work."),
-]
-Domains = Annotated[str, typer.Option(help="Any of tweets,amazon,movies,nyt, parted by commas.")]
+if TYPE_CHECKING:
+    from ranksim.bench.command import BenchRequest
+
+Out = Annotated[Path, typer.Option(help="Folder for results; what is finished there is kept.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
         help="Folder that holds the data. Default: RANKSIM_DATA, then a verified download."
     ),
 ]
-Methods = Annotated[
-    str, typer.Option(help="Names parted by commas (ranksim methods lists them), or all.")
+Preset = Annotated[
+    Literal["small", "paper"],
+    typer.Option(help="small: a CPU in minutes; paper: as published, a GPU's work."),
 ]
-Seeds = Annotated[str, typer.Option(help="A number K (seeds 0 to K − 1), or seeds: 3,5,8.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")]
-Out = Annotated[Path, typer.Option(help="Folder for results; what is finished there is kept.")]
-Shots = Annotated[
-    Literal["published", "rule"],
-    typer.Option(help="Regions by the published list, or by counts (100 and 20)."),
+Protocol = Annotated[
+    Literal["extrapolation", "interpolation", "blindspot"] | None,
+    typer.Option(help="Train on a part of the labels, test on all: a zero-shot protocol."),
 ]
-Change = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a recipe field: --set lr=5e-4.")
+SkipBroken = Annotated[
+    bool, typer.Option("--skip-broken", help="Leave out images that cannot be read, and say so.")
 ]
-RecipeFile = Annotated[
-    Path | None, typer.Option("--recipe", help="Recipes by method, as ranksim tune writes them.")
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder for decoded images. Default: RANKSIM_CACHE, then the user's cache."),
 ]
-MaxSteps = Annotated[int | None, typer.Option(min=1, help="End each training after these steps.")]
-MaxEpochs = Annotated[
-    int | None, typer.Option(min=1, help="End each training after these validations.")
-]
-Accelerator = Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")]
-Devices = Annotated[str, typer.Option(help="For Lightning: how many devices, or which.")]
-Precision = Annotated[
-    str, typer.Option(help="For Lightning: 32-true, bf16-mixed, 16-mixed, 64-true …")
-]
-Glove = Annotated[
-    Path | None, typer.Option(help="GloVe 840B.300d text file, for the preset paper.")
-]
-TunedMethod = Annotated[str, typer.Option(help="One name; ranksim methods lists them.")]
-Trials = Annotated[int, typer.Option(min=1, help="Settings to try, earlier commands' included.")]
-Fields = Annotated[
-    str,
-    typer.Option(help="Recipe fields to search, parted by commas. Default: all the method uses."),
-]
+
+
+class Group:
+    """Options whose names are those of fields of a ``BenchRequest``."""
+
+    def asked(self) -> dict[str, Any]:
+        """Arguments of a ``BenchRequest``."""
+        return dict(vars(self))
+
+
+@dataclass
+class Trained(Group):
+    """How runs are trained."""
+
+    jobs: Jobs = 1
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a recipe field: --set lr=5e-4.")
+    ] = None
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", help="Recipes by method, as ranksim tune writes them."),
+    ] = None
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="End each training after these steps.")
+    ] = None
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="End each training after these validations.")
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked()
+        return asked | {"changes": tuple(asked.pop("change") or ())}
+
+
+@dataclass
+class Machine(Group):
+    """What trains."""
+
+    accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto"
+    devices: Annotated[str, typer.Option(help="For Lightning: how many devices, or which.")] = "1"
+    num_nodes: Annotated[int, typer.Option(min=1, help="Machines that train together.")] = 1
+    precision: Annotated[
+        str, typer.Option(help="For Lightning: 32-true, bf16-mixed, 16-mixed, 64-true …")
+    ] = "32-true"
+    gather: Annotated[
+        bool, typer.Option("--gather", help="RankSim ranks the samples of all devices together.")
+    ] = False
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the network.")] = False
+
+
+@dataclass
+class Compared:
+    """What ``ranksim bench`` compares."""
+
+    methods: Annotated[
+        str, typer.Option(help="Names parted by commas (ranksim methods lists them), or all.")
+    ] = "vanilla,vanilla+ranksim"
+    seeds: Annotated[str, typer.Option(help="A number K (seeds 0 to K − 1), or seeds: 3,5,8.")] = (
+        "5"
+    )
+
+
+@dataclass
+class Searched:
+    """What ``ranksim tune`` searches."""
+
+    method: Annotated[str, typer.Option(help="One name; ranksim methods lists them.")]
+    trials: Annotated[
+        int, typer.Option(min=1, help="Settings to try, earlier commands' included.")
+    ] = 20
+    fields: Annotated[
+        str,
+        typer.Option(
+            help="Recipe fields to search, parted by commas. Default: all the method uses."
+        ),
+    ] = ""
+    seeds: Annotated[str, typer.Option(help="A number K (seeds 0 to K − 1), or seeds: 3,5,8.")] = (
+        "2"
+    )
+
+
+@dataclass
+class StsB(Group):
+    """STS-B-DIR's own."""
+
+    split: Annotated[
+        Literal["borealis", "yang"],
+        typer.Option(help="Which of the two published splits: RankSim's, or the first one."),
+    ] = "borealis"
+    preset: Preset = "small"
+    data_dir: DataDir = None
+    shots: Annotated[
+        Literal["published", "rule"],
+        typer.Option(help="Regions by the published list, or by counts (100 and 20)."),
+    ] = "published"
+    glove: Annotated[
+        Path | None, typer.Option(help="GloVe 840B.300d text file, for the preset paper.")
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked()
+        return asked | {"options": {"split": asked.pop("split")}}
+
+
+@dataclass
+class Sentiment(Group):
+    """Sentiment-DIR's own."""
+
+    domains: Annotated[
+        str, typer.Option(help="Any of tweets,amazon,movies,nyt, parted by commas.")
+    ] = "tweets,amazon"
+    data_dir: DataDir = None
+
+    def asked(self) -> dict[str, Any]:
+        return {"data_dir": self.data_dir, "options": {"domains": parted(self.domains)}}
+
+
+@dataclass
+class Network(Group):
+    """Which network reads images."""
+
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="resnet18, resnet34, resnet50, or a pretrained vision model of the hub. "
+            "Default: the preset's."
+        ),
+    ] = None
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Side in pixels. Default: the preset's.")
+    ] = None
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Lay images out with channels last.")
+    ] = False
+
+    def asked(self) -> dict[str, Any]:
+        own = {"encoder": self.encoder, "image_size": self.image_size}
+        changes = tuple(f"{name}={value}" for name, value in own.items() if value is not None)
+        return {"channels_last": self.channels_last, "changes": changes}
+
+
+@dataclass
+class Pictures(Group):
+    """What all data sets of images take."""
+
+    protocol: Protocol = None
+    skip_broken: SkipBroken = False
+    cache_dir: CacheDir = None
+
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked()
+        return asked | {"options": {"protocol": asked.pop("protocol")}}
+
+
+@dataclass
+class Ages(Group):
+    """What AgeDB-DIR and IMDB-WIKI-DIR take."""
+
+    preset: Preset = "paper"
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that ranksim data prepare was given as --root. Default: RANKSIM_DATA."
+        ),
+    ] = None
+    split_file: Annotated[
+        Path | None, typer.Option(help="The split file, where it is not in that folder.")
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked()
+        return asked | {"files": {"split_file": asked.pop("split_file")}}
+
+
+@dataclass
+class Own(Group):
+    """What anyone's images take."""
+
+    table: Annotated[Path, typer.Option(help="CSV, TSV or Parquet with a row an image.")]
+    image_root: Annotated[Path, typer.Option(help="Folder that its paths are relative to.")]
+    target: Annotated[str, typer.Option(help="Column of the number to predict.")]
+    image: Annotated[
+        str | None, typer.Option(help="Column of the path. Default: path, image, file, filename.")
+    ] = None
+    split: Annotated[
+        str | None,
+        typer.Option(help="Column of train, val, test. Default: split; else the split is drawn."),
+    ] = None
+    bin_width: Annotated[
+        float | None,
+        typer.Option(help="Width of label bins. Default: whole labels have one each, or 50 bins."),
+    ] = None
+    cap: Annotated[
+        int, typer.Option(min=1, help="Of a drawn split: most images of a bin in val and in test.")
+    ] = 30
+    split_seed: Annotated[int, typer.Option(min=0, help="Of a drawn split.")] = 666
+    preset: Preset = "small"
+
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked()
+        preset, files = asked.pop("preset"), {n: asked.pop(n) for n in ("table", "image_root")}
+        return {"preset": preset, "files": files, "options": asked}
+
+
+def request(benchmark: str, out: Path, methods: str, seeds: str, *groups: Group) -> BenchRequest:
+    """A bench request from groups of options."""
+    from ranksim.bench.command import BenchRequest
+
+    given: dict[str, Any] = {"jobs": 1}
+    for group in groups:
+        asked = group.asked()
+        # later groups add to what earlier ones say of these
+        options = given.get("options", {}) | asked.pop("options", {})
+        changes = given.get("changes", ()) + asked.pop("changes", ())
+        given |= asked | {"options": options, "changes": changes}
+    return BenchRequest(benchmark=benchmark, out=out, methods=methods, seeds=seeds, **given)
+
+
+def taking(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that these dataclasses list; it is called with them filled in.
+
+    The command takes the groups in this order, and options of its own by keyword alone. Of an
+    option that two groups list, the first one's help and default count.
+    """
+    hints = {group: get_type_hints(group, include_extras=True) for group in groups}
+    listed = {
+        group: [_parameter(item, hints[group][item.name]) for item in dataclasses.fields(group)]
+        for group in groups
+    }
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        parameters = inspect.signature(command, eval_str=True).parameters.values()
+        own = [each for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        named: dict[str, inspect.Parameter] = {}
+        for each in (*(each for group in groups for each in listed[group]), *own):
+            named.setdefault(each.name, each)
+        # what must be given comes first
+        every = sorted(named.values(), key=lambda p: p.default is not inspect.Parameter.empty)
+
+        @functools.wraps(command)
+        def filled(**given: Any) -> None:
+            values = [
+                group(**{each.name: given[each.name] for each in listed[group]}) for group in groups
+            ]
+            command(*values, **{each.name: given[each.name] for each in own})
+
+        filled.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        filled.__annotations__ = {each.name: each.annotation for each in every}
+        del filled.__wrapped__
+        return filled
+
+    return decorate
+
+
+def _parameter(item: dataclasses.Field[Any], annotation: Any) -> inspect.Parameter:
+    missing = item.default is dataclasses.MISSING
+    return inspect.Parameter(
+        item.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if missing else item.default,
+        annotation=annotation,
+    )
 
 
 def parted(text: str) -> tuple[str, ...]:

@@ -7,25 +7,20 @@ from pathlib import Path
 import typer
 
 from ranksim.cli.options import (
-    Accelerator,
-    Change,
-    DataDir,
-    Devices,
-    Domains,
-    Fields,
-    Glove,
-    Jobs,
-    MaxEpochs,
-    MaxSteps,
+    Ages,
+    Group,
+    Machine,
+    Network,
     Out,
-    Precision,
-    Preset,
-    RecipeFile,
-    Seeds,
-    Split,
-    Trials,
-    TunedMethod,
+    Own,
+    Pictures,
+    Searched,
+    Sentiment,
+    StsB,
+    Trained,
     parted,
+    request,
+    taking,
 )
 
 tune_app = typer.Typer(
@@ -35,87 +30,83 @@ tune_app = typer.Typer(
 
 
 @tune_app.command("sts-b-dir")
+@taking(Searched, StsB, Trained, Machine)
 def tune_sts_b_dir(
-    method: TunedMethod,
-    split: Split = "borealis",
-    preset: Preset = "small",
-    trials: Trials = 20,
-    fields: Fields = "",
-    seeds: Seeds = "2",
-    jobs: Jobs = 1,
+    what: Searched,
+    own: StsB,
+    trained: Trained,
+    machine: Machine,
+    *,
     out: Out = Path("runs/tune/sts-b-dir"),
-    data_dir: DataDir = None,
-    change: Change = None,
-    recipe: RecipeFile = None,
-    max_steps: MaxSteps = None,
-    max_epochs: MaxEpochs = None,
-    accelerator: Accelerator = "auto",
-    devices: Devices = "1",
-    precision: Precision = "32-true",
-    glove: Glove = None,
 ) -> None:
     """Tune a method on sentence pairs with a similarity of 0..5."""
-    from ranksim.bench.command import BenchRequest
-    from ranksim.bench.tune import TuneRequest, tune
-
-    request = BenchRequest(
-        benchmark="sts-b-dir",
-        options={"split": split},
-        preset=preset,
-        methods=method,
-        seeds=seeds,
-        jobs=jobs,
-        out=out,
-        data_dir=data_dir,
-        shots="published",
-        changes=tuple(change or ()),
-        recipe=recipe,
-        max_steps=max_steps,
-        max_epochs=max_epochs,
-        accelerator=accelerator,
-        devices=devices,
-        precision=precision,
-        glove=glove,
-    )
-    tune(TuneRequest(request, trials, parted(fields)))
+    _tune("sts-b-dir", out, what, own, trained, machine)
 
 
 @tune_app.command("sentiment-dir")
+@taking(Searched, Sentiment, Trained, Machine)
 def tune_sentiment_dir(
-    method: TunedMethod,
-    domains: Domains = "tweets,amazon",
-    trials: Trials = 20,
-    fields: Fields = "",
-    seeds: Seeds = "2",
-    jobs: Jobs = 1,
+    what: Searched,
+    own: Sentiment,
+    trained: Trained,
+    machine: Machine,
+    *,
     out: Out = Path("runs/tune/sentiment-dir"),
-    data_dir: DataDir = None,
-    change: Change = None,
-    recipe: RecipeFile = None,
-    max_steps: MaxSteps = None,
-    max_epochs: MaxEpochs = None,
-    accelerator: Accelerator = "auto",
-    devices: Devices = "1",
-    precision: Precision = "32-true",
 ) -> None:
     """Tune a method on sentences with human-rated sentiment."""
-    from ranksim.bench.command import BenchRequest
+    _tune("sentiment-dir", out, what, own, trained, machine)
+
+
+@tune_app.command("agedb-dir")
+@taking(Searched, Ages, Pictures, Network, Trained, Machine)
+def tune_agedb_dir(
+    what: Searched,
+    own: Ages,
+    pictures: Pictures,
+    network: Network,
+    trained: Trained,
+    machine: Machine,
+    *,
+    out: Out = Path("runs/tune/agedb-dir"),
+) -> None:
+    """Tune a method on the faces of AgeDB."""
+    _tune("agedb-dir", out, what, own, pictures, network, trained, machine)
+
+
+@tune_app.command("imdb-wiki-dir")
+@taking(Searched, Ages, Pictures, Network, Trained, Machine)
+def tune_imdb_wiki_dir(
+    what: Searched,
+    own: Ages,
+    pictures: Pictures,
+    network: Network,
+    trained: Trained,
+    machine: Machine,
+    *,
+    out: Out = Path("runs/tune/imdb-wiki-dir"),
+) -> None:
+    """Tune a method on the faces of IMDB-WIKI."""
+    _tune("imdb-wiki-dir", out, what, own, pictures, network, trained, machine)
+
+
+@tune_app.command("images")
+@taking(Searched, Own, Pictures, Network, Trained, Machine)
+def tune_images(
+    what: Searched,
+    own: Own,
+    pictures: Pictures,
+    network: Network,
+    trained: Trained,
+    machine: Machine,
+    *,
+    out: Out = Path("runs/tune/images"),
+) -> None:
+    """Tune a method on your own images."""
+    _tune("images", out, what, own, pictures, network, trained, machine)
+
+
+def _tune(benchmark: str, out: Path, what: Searched, *groups: Group) -> None:
     from ranksim.bench.tune import TuneRequest, tune
 
-    request = BenchRequest(
-        benchmark="sentiment-dir",
-        options={"domains": parted(domains)},
-        methods=method,
-        seeds=seeds,
-        jobs=jobs,
-        out=out,
-        data_dir=data_dir,
-        changes=tuple(change or ()),
-        recipe=recipe,
-        max_steps=max_steps,
-        max_epochs=max_epochs,
-        accelerator=accelerator,
-        devices=devices,
-        precision=precision,
-    )
-    tune(TuneRequest(request, trials, parted(fields)))
+    bench = request(benchmark, out, what.method, what.seeds, *groups)
+    tune(TuneRequest(bench, what.trials, parted(what.fields)))

@@ -1,7 +1,7 @@
 """Benchmarks and what they are made of: texts, word vectors, splits, verified downloads."""
 
-from ranksim.data.benchmark import TextBenchmark
+from ranksim.data.benchmark import Benchmark
 from ranksim.data.split import Split, balanced_split
 from ranksim.data.text import TextSamples
 
-__all__ = ["Split", "TextBenchmark", "TextSamples", "balanced_split"]
+__all__ = ["Benchmark", "Split", "TextSamples", "balanced_split"]

@@ -6,17 +6,28 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from ranksim.balance import LabelBins
-from ranksim.data.text import TextSamples
 from ranksim.metrics.regions import Regions
 
 
+class Labelled(Protocol):
+    """Samples with a real label each."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+    def __len__(self) -> int: ...
+
+
+S = TypeVar("S", bound=Labelled, covariant=True)
+
+
 @dataclass(frozen=True)
-class TextBenchmark:
-    """A data set of texts with a real label, split and ready to be trained on.
+class Benchmark(Generic[S]):
+    """A data set with a real label, split and ready to be trained on.
 
     Args:
         name: its name on the command line.
@@ -25,19 +36,21 @@ class TextBenchmark:
         shot_lists: published bins of the many- and medium-shot region, if there are any.
         gm_guard: stands in for zero errors in the geometric mean.
         facts: what identifies the data in results (split, checksums, domains).
+        comparable: whether it is the very data of the published table.
     """
 
     name: str
-    train: TextSamples
-    val: TextSamples
-    test: TextSamples
+    train: S
+    val: S
+    test: S
     bins: LabelBins
     shot_lists: dict[str, frozenset[int]] | None = None
     gm_guard: float = 0.0
-    facts: dict[str, object] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    comparable: bool = True
 
     @property
-    def parts(self) -> tuple[TextSamples, TextSamples, TextSamples]:
+    def parts(self) -> tuple[S, S, S]:
         return self.train, self.val, self.test
 
     def regions(self, shots: str) -> Regions:

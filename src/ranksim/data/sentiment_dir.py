@@ -13,7 +13,7 @@ import numpy as np
 
 from ranksim.balance import LabelBins
 from ranksim.data.archive import read_member
-from ranksim.data.benchmark import TextBenchmark, data_folders
+from ranksim.data.benchmark import Benchmark, data_folders
 from ranksim.data.cache import cache_dir, sha256, written_whole
 from ranksim.data.split import balanced_split
 from ranksim.data.text import TextSamples
@@ -39,7 +39,7 @@ _LIMIT = 32 << 20
 
 def load(
     domains: Sequence[str] = ("tweets", "amazon"), data_dir: Path | None = None
-) -> TextBenchmark:
+) -> Benchmark[TextSamples]:
     """Load sentences of the given domains, split by the published rule with a fixed seed.
 
     Args:
@@ -77,7 +77,7 @@ def load(
             texts.append(html.unescape(text))
     samples = TextSamples((texts,), np.array(labels))
     split = balanced_split(BALANCE.index(samples.labels), cap=CAP, seed=SEED)
-    return TextBenchmark(
+    return Benchmark(
         NAME,
         train=samples.take(split.train),
         val=samples.take(split.val),

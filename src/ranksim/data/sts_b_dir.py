@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ranksim.balance import LabelBins
-from ranksim.data.benchmark import TextBenchmark, data_folders
+from ranksim.data.benchmark import Benchmark, data_folders
 from ranksim.data.cache import cache_dir, sha256
 from ranksim.data.download import fetch
 from ranksim.data.text import TextSamples
@@ -44,7 +44,7 @@ SHOT_LISTS = {
 _COLUMNS = ("sentence1", "sentence2", "score")
 
 
-def load(split: str = "borealis", data_dir: Path | None = None) -> TextBenchmark:
+def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[TextSamples]:
     """Load one of the two published splits, its files verified by checksum.
 
     Args:
@@ -62,7 +62,7 @@ def load(split: str = "borealis", data_dir: Path | None = None) -> TextBenchmark
     for part in PARTS:
         _verify(paths[part], split, part)
     train, val, test = (_read(paths[part]) for part in PARTS)
-    return TextBenchmark(
+    return Benchmark(
         NAME,
         train,
         val,

@@ -9,13 +9,13 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ranksim.data.batch import Batch
 from ranksim.data.cache import cache_dir, written_whole
 from ranksim.data.vectors import WordVectors
 from ranksim.errors import needs
@@ -43,14 +43,6 @@ class TextSamples:
         return TextSamples(
             tuple([column[row] for row in rows] for column in self.texts), self.labels[rows]
         )
-
-
-class Batch(TypedDict):
-    """A batch: what the encoder takes, labels ``(N,)``, and positions in the data set ``(N,)``."""
-
-    inputs: tuple[Tensor, ...]
-    label: Tensor
-    index: Tensor
 
 
 class TokenDataset(Dataset[Batch]):

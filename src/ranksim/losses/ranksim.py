@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ranksim.functional import ranksim_loss
 from ranksim.functional.checks import Reduction, check_arguments
+from ranksim.functional.gather import gather_batch
 from ranksim.functional.ranking import Ties
 from ranksim.functional.similarity import LabelSimilarity
 
@@ -16,6 +17,18 @@ class RankSimLoss(nn.Module):
 
     Arguments, value, gradient, shapes and errors are those of
     :func:`ranksim.functional.ranksim_loss`, to which this hands on.
+
+    Args (beside those):
+        gather: rank the samples of all processes of a distributed training, not those of each
+            alone. Shards may differ in size and be empty; all processes take part, in backward
+            too. The value is the same on all of them, and with the mean that
+            DistributedDataParallel takes the gradient of parameters is that of one process with
+            all samples. The draw of the first process counts for ``unique_labels``; the
+            ``generator`` of each moves on alike.
+
+    Raises (with ``gather``):
+        ValueError: features or labels that differ among processes in trailing shape or dtype, on
+            all processes.
 
     Example:
         >>> criterion = RankSimLoss(gamma=100.0, lambda_=2.0)
@@ -40,6 +53,7 @@ class RankSimLoss(nn.Module):
         reduction: Reduction = "sum",
         label_similarity: LabelSimilarity = "neg_l1",
         generator: torch.Generator | None = None,
+        gather: bool = False,
     ) -> None:
         super().__init__()
         check_arguments(gamma, lambda_, strength, ties, unique_labels, reduction, label_similarity)
@@ -51,9 +65,14 @@ class RankSimLoss(nn.Module):
         self.reduction: Reduction = reduction
         self.label_similarity: LabelSimilarity = label_similarity
         self.generator = generator
+        self.gather = gather
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Loss of features ``(N, ...)`` and labels ``(N,)``, ``(N, 1)`` or ``(N, K)``."""
+        unique_labels = self.unique_labels
+        if self.gather:
+            features, labels = gather_batch(features, labels, unique_labels, self.generator)
+            unique_labels = False  # they are by now
         return ranksim_loss(
             features,
             labels,
@@ -61,7 +80,7 @@ class RankSimLoss(nn.Module):
             self.lambda_,
             strength=self.strength,
             ties=self.ties,
-            unique_labels=self.unique_labels,
+            unique_labels=unique_labels,
             reduction=self.reduction,
             label_similarity=self.label_similarity,
             generator=self.generator,
@@ -71,5 +90,6 @@ class RankSimLoss(nn.Module):
         return (
             f"gamma={self.gamma}, lambda_={self.lambda_}, strength={self.strength}, "
             f"ties={self.ties!r}, unique_labels={self.unique_labels}, "
-            f"reduction={self.reduction!r}, label_similarity={self.label_similarity!r}"
+            f"reduction={self.reduction!r}, label_similarity={self.label_similarity!r}, "
+            f"gather={self.gather}"
         )

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ranksim.balance.bins import LabelBins
 
-REGIONS = ("all", "many", "medium", "few", "zero")
+REGIONS = ("all", "many", "medium", "few", "zero", "seen")
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Regions:
     """Which region each label bin belongs to.
 
     By the training count n of the label's bin: many n > 100, medium 20..100, few < 20; zero-shot
-    is n = 0, a part of few that is reported on its own too. A published list may say otherwise for
-    the first three.
+    is n = 0, a part of few that is reported on its own too, and what is left without it is seen. A
+    published list may say otherwise for the first three.
 
     Args:
         bins: bins along the label axis, K of them.
@@ -71,4 +71,5 @@ class Regions:
         names = np.asarray(self.names)[index]
         masks = {"all": np.ones(len(index), dtype=bool)}
         masks |= {name: names == name for name in ("many", "medium", "few")}
-        return masks | {"zero": self.counts[index] == 0}
+        zero = self.counts[index] == 0
+        return masks | {"zero": zero, "seen": ~zero}

@@ -27,7 +27,7 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
         gm_guard: see :func:`regression_scores`.
 
     Returns (compute):
-        ``{region: {metric: float or None}}`` for all, many, medium, few and zero.
+        ``{region: {metric: float or None}}`` for all, many, medium, few, zero and seen.
 
     Example:
         >>> import torch

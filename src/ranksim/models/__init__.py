@@ -2,6 +2,18 @@
 
 from ranksim.models.bilstm import BiLSTM, TextEncoder
 from ranksim.models.frozen import Frozen, Given
+from ranksim.models.published import load_published, read_label_scale, read_published
 from ranksim.models.regressor import Regressor
+from ranksim.models.vision import ImageEncoder
 
-__all__ = ["BiLSTM", "Frozen", "Given", "Regressor", "TextEncoder"]
+__all__ = [
+    "BiLSTM",
+    "Frozen",
+    "Given",
+    "ImageEncoder",
+    "Regressor",
+    "TextEncoder",
+    "load_published",
+    "read_label_scale",
+    "read_published",
+]

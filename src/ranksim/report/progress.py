@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from ranksim.report.table import SHOWN, count
+from ranksim.report.table import TITLES, count
 
 
 class SweepProgress:
@@ -19,10 +20,20 @@ class SweepProgress:
     Args:
         console: where to draw.
         live: redraw in place; off where another bar is drawn or output goes to a file.
+        monitor: the validation score that is told.
+        headline: the test scores that are told.
     """
 
-    def __init__(self, console: Console, *, live: bool) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        live: bool,
+        monitor: str = "mse",
+        headline: Sequence[str] = ("mse", "pearson"),
+    ) -> None:
         self.console = console
+        self.monitor, self.headline = monitor.upper(), headline
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -62,7 +73,7 @@ class SweepProgress:
 
     def validated(self, run: str, epoch: int, score: float) -> None:
         self.best[run] = min(score, self.best.get(run, score))
-        note = f"epoch {epoch}, validation MSE {score:.3f}, best {self.best[run]:.3f}"
+        note = f"epoch {epoch}, validation {self.monitor} {score:.3f}, best {self.best[run]:.3f}"
         if run not in self.rows:
             self.rows[run] = self.progress.add_task(f"  {run}", total=None, note="")
         self.progress.update(self.rows[run], note=note, completed=epoch)
@@ -92,7 +103,7 @@ class SweepProgress:
         scores = record["metrics"]["test"]["all"]
         figures = ", ".join(
             f"{title.split(',')[0]} {scores[name]:.{digits}f}"
-            for name, (title, digits) in SHOWN.items()
+            for name, (title, digits) in ((name, TITLES[name]) for name in self.headline)
             if scores[name] is not None
         )
         self.console.print(
@@ -101,3 +112,23 @@ class SweepProgress:
             highlight=False,
             soft_wrap=True,
         )
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A count that moves on in the terminal; it appears when it is first told a number.
+
+    Example:
+        >>> with counting("decoding images") as told:
+        ...     told(64)
+    """
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,.0f}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task(what, total=None, visible=False)
+        yield lambda done: progress.update(task, completed=done, visible=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -10,9 +11,11 @@ from rich.table import Table
 
 from ranksim.metrics.regions import REGIONS
 
-# the two figures of each published table; the rest is in results.json
 _FEW = 6  # so many methods have a block of lines each
-SHOWN = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1)}
+_NONE = {"n": 0}
+# the figures of published tables, and their digits; the rest is in results.json
+TITLES = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1), "mae": ("MAE", 2), "gm": ("GM", 2)}
+_ERRORS = ("mse", "mae", "gm")  # whose change is told in per cent
 
 
 def print_summary(results: dict[str, Any], console: Console) -> None:
@@ -21,14 +24,41 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
     Many methods have a line each; the rest is in ``results.json``.
     """
     many = len(results["summary"]) > _FEW
-    for metric, (title, digits) in SHOWN.items():
+    for metric in results.get("headline", ("mse", "pearson")):
+        title, digits = TITLES[metric]
         made = _line_each if many else _block_each
         console.print(made(results, metric, title, digits))
     if many:
-        console.print(_pairs(results["pairs"]), highlight=False)
+        error = TITLES[results.get("headline", ["mse"])[0]][0]
+        console.print(_pairs(results["pairs"], error), highlight=False)
     for run in results["runs"]:
         if run["status"] == "failed":
             console.print(f"[red]failed[/]: {run['method']} seed {run['seed']}: {run['error']}")
+
+
+def print_scores(
+    scores: dict[str, dict[str, Any]], metrics: Sequence[str], title: str, console: Console
+) -> None:
+    """The scores of one network, a line a region."""
+    shown = [region for region in REGIONS if scores[region]["n"]]
+    if "zero" not in shown:  # all is seen
+        shown.remove("seen")
+    table = Table(title=f"\n{title}", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("region")
+    table.add_column("samples", justify="right")
+    for metric in metrics:
+        table.add_column(TITLES[metric][0], justify="right")
+    for region in shown:
+        told = (scores[region][metric] for metric in metrics)
+        table.add_row(
+            region,
+            f"{scores[region]['n']:,}",
+            *(
+                "–" if value is None else f"{value:.{TITLES[metric][1]}f}"
+                for metric, value in zip(metrics, told, strict=True)
+            ),
+        )
+    console.print(table)
 
 
 def _block_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
@@ -57,14 +87,14 @@ def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
     if effect is None or effect["mean"] is None:
         return "", ""
     star = "*" if effect["low"] is not None and effect["low"] * effect["high"] > 0 else " "
-    change = f"{effect['relative']:+.1%}" if metric == "mse" else f"{effect['mean']:+.{digits}f}"
+    change = f"{effect['relative']:+.1%}" if metric in _ERRORS else f"{effect['mean']:+.{digits}f}"
     return change + star, f"{effect['better']}/{effect['n']}"
 
 
-def _pairs(pairs: dict[str, int]) -> str:
+def _pairs(pairs: dict[str, int], error: str) -> str:
     twice = pairs["pairs"] - pairs["different"]
     return (
-        f"RankSim lowers MSE all in {pairs['improved']} of {pairs['pairs']} pairs"
+        f"RankSim lowers {error} all in {pairs['improved']} of {pairs['pairs']} pairs"
         + (f" ({pairs['improved_different']} of {pairs['different']}" if twice else "")
         + (" without those that are one method under two names)" if twice else "")
         + f"; * marks a 95 % interval on one side of zero: {pairs['shown']} lower, "
@@ -75,7 +105,11 @@ def _pairs(pairs: dict[str, int]) -> str:
 def _begun(results: dict[str, Any], metric: str, title: str, *more: str) -> tuple[Table, list[str]]:
     """A table with its columns and the number of test samples; and the regions it shows."""
     summary = results["summary"]
-    regions = [r for r in REGIONS if any(row["test"][r][metric]["n"] for row in summary)]
+    regions = [
+        r for r in REGIONS if any(row["test"].get(r, {}).get(metric, _NONE)["n"] for row in summary)
+    ]
+    if "zero" not in regions:  # all is seen
+        regions = [region for region in regions if region != "seen"]
     better = "higher" if metric == "pearson" else "lower"
     table = Table(
         title=f"\n{title}, {better} is better: {_where(results)}",
@@ -117,7 +151,7 @@ def _add_method(
         effects = [row["versus"]["test"][region][metric] for region in regions]
         for label, key, form in (
             ("  by RankSim", "mean", f"+.{digits}f"),
-            *([("  in per cent", "relative", "+.1%")] if metric == "mse" else []),
+            *([("  in per cent", "relative", "+.1%")] if metric in _ERRORS else []),
             ("  95 % from", "low", f"+.{digits}f"),
             ("  95 % to", "high", f"+.{digits}f"),
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,29 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from ranksim.balance import LabelBins
+from ranksim.data.batch import Samples
 from ranksim.errors import RankSimError
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
-from ranksim.training.hardware import Hardware, ctrl_c, devices_of, make_judge, quiet
-from ranksim.training.loading import Samples, SeededOrder, make_loader
-from ranksim.training.module import RegressionModule
-from ranksim.training.pieces import make_fds, make_loss, make_ranksim, make_weights
+from ranksim.training.hardware import (
+    Hardware,
+    ctrl_c,
+    devices_of,
+    environment,
+    make_judge,
+    quiet,
+)
+from ranksim.training.loading import SeededOrder, make_loader
+from ranksim.training.module import Augment, RegressionModule
+from ranksim.training.pieces import make_fds, make_loss, make_ranksim, make_weights, settle
 from ranksim.training.recipe import Recipe
 from ranksim.training.state import BEST, LAST, Progress, RunState
 from ranksim.training.technique import Technique
 
 _STATISTICS = 256  # samples in a batch of which FDS takes statistics alone
+JUDGED = 100  # samples in a batch that is scored
+_NEVER = 10**9  # validations
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Task:
         bins: label bins, over whose range weights, LDS and FDS work.
         regions: regions to report.
         gm_guard: see :func:`ranksim.metrics.regression_scores`.
+        augment: what happens to the inputs of training batches (see :class:`RegressionModule`).
     """
 
     train: Samples
@@ -59,6 +70,7 @@ class Task:
     bins: LabelBins
     regions: Regions
     gm_guard: float = 0.0
+    augment: Augment | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,10 @@ class DivergedError(RankSimError):
     """The validation score stopped being a number."""
 
 
+class FollowedError(RankSimError):
+    """A node other than the first has done its part; results are the first one's."""
+
+
 def fit(
     task: Task,
     recipe: Recipe,
@@ -92,8 +108,9 @@ def fit(
     fds_moves: bool = True,
     progress_bar: bool = False,
     on_validation: Progress | None = None,
+    callbacks: Sequence[L.Callback] = (),
 ) -> Outcome:
-    """Train, keep the best validation MSE, and score that on validation and test.
+    """Train, keep the best validation score, and score that on validation and test.
 
     Args:
         task: data and network.
@@ -107,16 +124,21 @@ def fit(
         fds_state: statistics of FDS that were made before.
         fds_moves: whether they go on moving, or stay as they are.
         progress_bar: show Lightning's.
-        on_validation: called with the epoch and its validation MSE.
+        on_validation: called with the epoch and its validation score.
+        callbacks: more of Lightning's.
 
     Raises:
-        DivergedError: the validation MSE became NaN or infinite before any was finite.
+        DivergedError: the validation score became NaN or infinite before any was finite.
+        FollowedError: on a node other than the first.
     """
     hardware, limits = hardware or Hardware(), limits or Limits()
     quiet()
     L.seed_everything(seed, verbose=False)
     training, validation, test = task.train, task.val, task.test
-    model = task.build()
+    recipe = settle(recipe, training.labels.numpy())
+    model, ahead = task.build(), hardware.on_gpu
+    if hardware.compile:
+        model.encoder.compile()
     fds = make_fds(recipe, technique, task.bins, model.width)
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)
@@ -128,41 +150,49 @@ def fit(
         loss=make_loss(recipe, technique),
         weights=make_weights(recipe, technique, task.bins, training.labels.numpy()),
         fds=fds,
-        statistics=make_loader(training, _STATISTICS, training.by_size().tolist())
+        statistics=make_loader(training, _STATISTICS, training.by_size().tolist(), on_gpu=ahead)
         if fds is not None and fds_moves
         else None,
-        ranksim=make_ranksim(recipe, technique, seed),
+        ranksim=make_ranksim(recipe, technique, seed, gather=hardware.gather),
+        augment=task.augment,
         gm_guard=task.gm_guard,
     )
+    monitor = f"val_{recipe.monitor}"
     best = ModelCheckpoint(
-        folder, "best", monitor="val_mse", save_weights_only=True, enable_version_counter=False
+        folder, "best", monitor=monitor, save_weights_only=True, enable_version_counter=False
     )
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
-    stopping = EarlyStopping("val_mse", patience=recipe.patience, min_delta=0.0)
-    several = hardware.devices != "1"
-    if several:  # training runs in processes of its own, which are handed the data
+    stopping = EarlyStopping(monitor, patience=recipe.patience or _NEVER, min_delta=0.0)
+    if hardware.several:  # training runs in processes of its own, which are handed the data
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     every, checks = recipe.validate_every, limits.epochs or recipe.max_validations
     resume = folder / LAST
     reached = _read_or_drop(resume)
     order = SeededOrder(len(training), seed)
-    loader = make_loader(training, recipe.batch_size, order)
+    loader = make_loader(training, recipe.batch_size, order, on_gpu=ahead)
     if reached is not None:
-        order.start = reached["global_step"] % len(loader) * recipe.batch_size
+        steps = math.ceil(len(loader) / recipe.accumulate)
+        order.start = reached["global_step"] % steps * recipe.accumulate * recipe.batch_size
     trainer = L.Trainer(
         accelerator=hardware.accelerator,
         devices=devices_of(hardware),
-        strategy="ddp_spawn" if several else "auto",
+        num_nodes=hardware.num_nodes,
+        strategy="ddp_spawn" if hardware.several else "auto",
+        plugins=[environment()] if hardware.several else None,
         precision=hardware.precision,  # type: ignore[arg-type]
         max_epochs=-1 if every else checks,
         max_steps=limits.steps or (every * checks if every else -1),
         # an epoch longer than the limit would never be validated
-        limit_train_batches=_steps_an_epoch(limits, len(loader)),
-        val_check_interval=min(every, limits.steps or every) or None,
+        limit_train_batches=_batches_an_epoch(limits, len(loader), recipe.accumulate),
+        val_check_interval=min(every, limits.steps or every) * recipe.accumulate or None,
         check_val_every_n_epoch=None if every else 1,
-        gradient_clip_val=recipe.clip,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip or None,
         # the last checkpoint comes last: it holds what the others know after the same validation
-        callbacks=[stopping, RunState(stopping, best, on_validation), best, last],
+        callbacks=[
+            *(stopping, RunState(stopping, best, on_validation), best, last),
+            *callbacks,
+        ],
         logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")],
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
@@ -174,23 +204,26 @@ def fit(
         trainer.fit(
             module,
             loader,
-            make_loader(validation, 100),
+            make_loader(validation, JUDGED, on_gpu=ahead),
             ckpt_path=None if reached is None else resume,
             weights_only=True,
         )
+    if hardware.follows:
+        raise FollowedError("The first node writes the results.")
     # read back from disk: with several devices, training ran in other processes
     reached = read_checkpoint(resume)
     state = reached["callbacks"][RunState.__qualname__]
     if state["best_epoch"] == 0:
         raise DivergedError(
-            "Training diverged: no validation MSE was a finite number; lower lr or strength."
+            f"Training diverged: no validation {recipe.monitor.upper()} was a finite number; lower "
+            "lr or strength."
         )
     module.load_state_dict(read_checkpoint(folder / BEST)["state_dict"])
     judge = make_judge(hardware)
     with ctrl_c():
-        judge.validate(module, make_loader(validation, 100), verbose=False)
+        judge.validate(module, make_loader(validation, JUDGED, on_gpu=ahead), verbose=False)
         val_scores = module.scores
-        judge.test(module, make_loader(test, 100), verbose=False)
+        judge.test(module, make_loader(test, JUDGED, on_gpu=ahead), verbose=False)
     assert module.predictions is not None
     rows, prediction, _ = module.predictions
     return Outcome(
@@ -205,9 +238,11 @@ def fit(
     )
 
 
-def _steps_an_epoch(limits: Limits, whole: int) -> int | None:
-    """Steps of an epoch that a limit cuts short, so that as many epochs as asked for fit in."""
-    return min(math.ceil(limits.steps / (limits.epochs or 1)), whole) if limits.steps else None
+def _batches_an_epoch(limits: Limits, whole: int, accumulate: int) -> int | None:
+    """Batches of an epoch that a limit cuts short, so that as many epochs as asked for fit in."""
+    if not limits.steps:
+        return None
+    return min(math.ceil(limits.steps / (limits.epochs or 1)) * accumulate, whole)
 
 
 def _read_or_drop(checkpoint: Path) -> dict[str, Any] | None:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
-from ranksim.data.text import Batch
+from ranksim.data.batch import Batch, Samples
 
-
-class Samples(Protocol):
-    """A data set that makes whole batches."""
-
-    labels: Tensor  # (N,), float64
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, row: int, /) -> Batch: ...
-    def __getitems__(self, rows: list[int], /) -> Batch: ...
-
-    def by_size(self) -> Tensor:
-        """All positions, in an order in which neighbours cost alike."""
-        ...
+_AHEAD = 2  # processes that read batches
 
 
 class FeatureDataset(Dataset[Batch]):
@@ -52,9 +42,17 @@ class FeatureDataset(Dataset[Batch]):
 
 
 def make_loader(
-    data: Samples, batch_size: int, order: Sequence[int] | Sampler[int] | None = None
+    data: Samples,
+    batch_size: int,
+    order: Sequence[int] | Sampler[int] | None = None,
+    *,
+    on_gpu: bool = False,
 ) -> DataLoader[Batch]:
-    """A loader that has the data set make whole batches, in the given order or as they stand."""
+    """A loader that has the data set make whole batches, in the given order or as they stand.
+
+    While a GPU trains, data that lies on disk is read ahead in processes of their own.
+    """
+    ahead = on_gpu and getattr(data, "on_disk", False)
     # a generator of its own: each new iterator draws a seed, which must not move dropout's numbers
     return DataLoader(
         data,  # type: ignore[arg-type]
@@ -62,6 +60,9 @@ def make_loader(
         sampler=order,
         collate_fn=_as_it_is,
         generator=torch.Generator(),
+        num_workers=_AHEAD if ahead else 0,
+        persistent_workers=ahead,
+        pin_memory=ahead,
     )
 
 
@@ -70,21 +71,46 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-class SeededOrder(Sampler[int]):
-    """A permutation that depends on seed and epoch alone, so that a resumed run repeats it."""
+class SeededOrder(DistributedSampler[int]):
+    """A permutation that depends on seed and epoch alone, so that a resumed run repeats it.
 
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
+    Of W processes that train together each is dealt its own consecutive share of every W ·
+    ``batch_size`` samples, so that they see what one process sees in one batch of that size. What
+    is left at the end of an epoch is filled up with some of its samples until it can be shared.
+    Lightning leaves the sampler as it is because of its class.
+
+    Args:
+        size: of the data set.
+        seed: of the run.
+        batch_size: samples of a batch, on each device.
+    """
+
+    def __init__(self, size: int, seed: int, batch_size: int = 1) -> None:
+        super().__init__(range(size), num_replicas=1, rank=0)  # type: ignore[arg-type]
+        self.size, self.seed, self.batch_size = size, seed, batch_size
         self.start = 0  # samples of the first epoch that an interrupted run has seen already
 
     def __len__(self) -> int:
-        return self.size
+        return self.share(_processes()[0])
+
+    def share(self, processes: int) -> int:
+        """Samples of an epoch that each of so many processes sees."""
+        whole, left = divmod(self.size, processes * self.batch_size)
+        return whole * self.batch_size + math.ceil(left / processes)
 
     def __iter__(self) -> Iterator[int]:
-        draw = np.random.default_rng((self.seed, self.epoch))
+        processes, rank = _processes()
         start, self.start = self.start, 0
-        return iter(draw.permutation(self.size)[start:].tolist())
+        permutation = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        together = processes * self.batch_size
+        for first in range(start, self.size, together):
+            batch = permutation[first : first + together]
+            share = math.ceil(len(batch) / processes)
+            yield from np.resize(batch, (processes, share))[rank].tolist()
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of each epoch."""
-        self.epoch = epoch
+
+def _processes() -> tuple[int, int]:
+    """How many train together, and the number of this one."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size(), dist.get_rank()
+    return 1, 0

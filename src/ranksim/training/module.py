@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import lightning.pytorch as L
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ranksim.balance import FDS
-from ranksim.data.text import Batch
+from ranksim.data.batch import Batch
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.regression import RegionMetrics
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
 from ranksim.training.recipe import Recipe
+
+Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
 
 
 class RegressionModule(L.LightningModule):
@@ -32,6 +34,9 @@ class RegressionModule(L.LightningModule):
         statistics: all training samples in batches, for FDS at the end of each epoch; ``None``
             where its statistics stay as they are.
         ranksim: the regulariser, or ``None``.
+        augment: what happens to the inputs of a training batch, on the training device: called
+            with inputs, positions in the data set, and the epoch.
+        compiled: whether the encoder is compiled, in the process that trains it.
         gm_guard: see :func:`ranksim.metrics.regression_scores`.
     """
 
@@ -46,6 +51,8 @@ class RegressionModule(L.LightningModule):
         fds: FDS | None = None,
         statistics: Iterable[Batch] | None = None,
         ranksim: RankSimLoss | None = None,
+        augment: Augment | None = None,
+        compiled: bool = False,
         gm_guard: float = 0.0,
     ) -> None:
         super().__init__()
@@ -56,6 +63,8 @@ class RegressionModule(L.LightningModule):
         self.fds = fds
         self.statistics = statistics
         self.ranksim = ranksim
+        self.augment = augment
+        self.compiled = compiled
         self.metrics = RegionMetrics(regions, gm_guard=gm_guard)
         self.scores: dict[str, Scores] = {}
         self.predictions: tuple[Any, Tensor, Tensor] | None = None
@@ -68,6 +77,8 @@ class RegressionModule(L.LightningModule):
     def on_fit_start(self) -> None:
         if self.weights is not None:
             self.weights = self.weights.to(self.device)
+        if self.compiled:  # what was compiled does not travel to another process
+            self.model.encoder.compile()
 
     def on_train_epoch_start(self) -> None:
         # what ends an epoch for FDS is done as the next one starts: the weights are the same, the
@@ -78,7 +89,11 @@ class RegressionModule(L.LightningModule):
         if not fds.published:
             self.model.eval()
         with self.trainer.precision_plugin.forward_context():
-            fds.refresh(lambda batch: self.model.encoder(*batch["inputs"]), self._own_samples())
+            fds.refresh(
+                # as published, statistics are those of augmented samples
+                lambda batch: self.model.encoder(*self._inputs(batch, fds.published)),
+                self._own_samples(),
+            )
         self.model.train()
 
     def _own_samples(self) -> Iterator[tuple[Batch, Tensor]]:
@@ -89,8 +104,13 @@ class RegressionModule(L.LightningModule):
                 here = trainer.strategy.batch_to_device(batch)
                 yield here, here["label"]
 
+    def _inputs(self, batch: Batch, augmented: bool) -> tuple[Tensor, ...]:
+        if self.augment is None or not augmented:
+            return batch["inputs"]
+        return self.augment(batch["inputs"], batch["index"], self.current_epoch)
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        features = self.model.encoder(*batch["inputs"])
+        features = self.model.encoder(*self._inputs(batch, True))
         smoothed = features if self.fds is None else self.fds(features, batch["label"])
         prediction = self.model.head(smoothed).squeeze(-1)
         exact = torch.promote_types(prediction.dtype, torch.float32)  # no label in bf16
@@ -126,6 +146,14 @@ class RegressionModule(L.LightningModule):
         self.predictions = self.metrics.samples()
         self.metrics.reset()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["label_scale"] = self.recipe.label_scale
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
         trained = [p for p in self.parameters() if p.requires_grad]
-        return torch.optim.Adam(trained, lr=self.recipe.lr, weight_decay=self.recipe.weight_decay)
+        adam = torch.optim.Adam(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        if not recipe.lr_drops:
+            return adam
+        drops = torch.optim.lr_scheduler.MultiStepLR(adam, recipe.lr_drops, recipe.lr_factor)
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": drops, "interval": "epoch"}}

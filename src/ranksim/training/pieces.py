@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,30 @@ from ranksim.errors import UsageError
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
 from ranksim.training.recipe import Recipe
 from ranksim.training.technique import Technique
+
+_DIGITS = 6  # most decimals that a label has
+
+
+def settle(recipe: Recipe, labels: np.ndarray) -> Recipe:
+    """The recipe with what it leaves to the training labels ``(N,)``.
+
+    Example:
+        >>> from ranksim.bench.methods import parse_method
+        >>> from ranksim.bench.recipes import recipe_for
+        >>> recipe = recipe_for("images", "small", parse_method("vanilla", "inverse"))
+        >>> settled = settle(recipe, np.array([1.25, 3.25, 2.5]))
+        >>> round(settled.label_scale, 4), settled.label_step
+        (0.825, 0.01)
+    """
+    found: dict[str, float] = {}
+    if recipe.label_scale == 0:
+        found["label_scale"] = float(np.std(labels)) or 1.0
+    if recipe.label_step == 0:
+        steps = (10.0**-digits for digits in range(_DIGITS + 1))
+        whole = (step for step in steps if np.allclose(labels / step, np.rint(labels / step), 0))
+        # without a last digit, differences below this are equal
+        found["label_step"] = next(whole, float(np.ptp(labels)) * 10.0**-_DIGITS)
+    return dataclasses.replace(recipe, **found)  # type: ignore[arg-type]
 
 
 def make_loss(recipe: Recipe, technique: Technique) -> nn.Module:
@@ -34,7 +60,8 @@ def make_weights(
     if technique.weighting == "none":
         return None
     lds = LDS(recipe.lds_kernel, recipe.lds_size, recipe.lds_sigma)  # type: ignore[arg-type]
-    clipped = recipe.count_low > 0 or recipe.count_high > 0
+    # as published: ages clip counts for 1/n and not for 1/√n
+    clipped = technique.weighting == "inverse" and (recipe.count_low > 0 or recipe.count_high > 0)
     weights = DensityWeights.fit(
         labels,
         bins=_divided(bins, recipe.bins),
@@ -57,7 +84,7 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
         return None
     return FDS(
         width,
-        _divided(bins, recipe.fds_bins),
+        _covering(bins, recipe),
         kernel=recipe.fds_kernel,  # type: ignore[arg-type]
         size=recipe.fds_size,
         sigma=recipe.fds_sigma,
@@ -68,8 +95,10 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
     )
 
 
-def make_ranksim(recipe: Recipe, technique: Technique, seed: int) -> RankSimLoss | None:
-    """RankSim over labels in whole steps, or ``None``."""
+def make_ranksim(
+    recipe: Recipe, technique: Technique, seed: int, *, gather: bool = False
+) -> RankSimLoss | None:
+    """RankSim over labels in whole steps, or ``None``; ``gather``: over all devices' samples."""
     if not technique.ranksim:
         return None
     unique = recipe.unique_labels
@@ -81,11 +110,19 @@ def make_ranksim(recipe: Recipe, technique: Technique, seed: int) -> RankSimLoss
         unique_labels=unique if isinstance(unique, bool) else unique / recipe.label_step,
         # its own generator: with and without RankSim, dropout draws the same numbers
         generator=torch.Generator().manual_seed(seed),
+        gather=gather,
     )
 
 
 def _divided(bins: LabelBins, count: int) -> LabelBins:
-    """The benchmark's own bins, or another number of them over the same range."""
-    if len(bins) == count:
+    """The data set's own bins, or another number of them over the same range."""
+    if count in (0, len(bins)):
         return bins
     return LabelBins.uniform(float(bins.edges[0]), float(bins.edges[-1]), count)
+
+
+def _covering(bins: LabelBins, recipe: Recipe) -> LabelBins:
+    """The bins of FDS."""
+    if recipe.fds_start == recipe.fds_end:
+        return _divided(bins, recipe.fds_bins)
+    return LabelBins.uniform(recipe.fds_start, recipe.fds_end, recipe.fds_bins)

@@ -9,12 +9,32 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from ranksim.errors import RankSimError
 from ranksim.losses import RankSimLoss
 
 Progress = Callable[[int, float], None]
 BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that replace their predecessors at once: a kill leaves the old one or the new.
+
+    Lightning writes to the folder for temporary files, which may be another file system: what
+    comes from there arrives in pieces.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.part")  # one name: a killed one's is written over
+        torch.save(checkpoint, aside)
+        aside.replace(path)
 
 
 class RunState(Callback):
@@ -24,24 +44,42 @@ class RunState(Callback):
         self, stopping: EarlyStopping, kept: ModelCheckpoint, on_validation: Progress | None
     ) -> None:
         self.stopping, self.kept, self.on_validation = stopping, kept, on_validation
+        self.monitor = stopping.monitor
         self.epochs, self.best_epoch, self.best = 0, 0, float("inf")
         self.before = 0.0  # seconds spent before the training was interrupted
         self.since = time.perf_counter()
-        self.random: dict[str, Any] | None = None
+        self.random: list[dict[str, Any]] | None = None  # of each process that trains
+        self.threads = torch.get_num_threads()
 
     @property
     def state_key(self) -> str:
         return type(self).__qualname__
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        torch.set_num_threads(self.threads)  # in another process too
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.since = time.perf_counter()
+        self._agree(trainer)
         if self.random is not None:
             self._know_the_best()
-            torch.set_rng_state(self.random["torch"])
+            random = self.random[trainer.global_rank]
+            torch.set_rng_state(random["torch"])
             if (generator := _generator(pl_module)) is not None:
-                generator.set_state(self.random["ranksim"])
+                generator.set_state(random["ranksim"])
         if self.stopping.wait_count >= self.stopping.patience:
             trainer.should_stop = True  # it had ended before it was interrupted
+
+    def _agree(self, trainer: L.Trainer) -> None:
+        """Nodes that went on from different checkpoints would train nonsense together."""
+        own = (Path(self.kept.dirpath or "").name, trainer.global_step)
+        first = trainer.strategy.broadcast(own)
+        if own != first:
+            raise RankSimError(
+                f"The nodes would not train the same: {first[0]} stands at step {first[1]} on the "
+                f"first one, and {own[0]} at step {own[1]} on this one; start the command again "
+                "on each."
+            )
 
     def _know_the_best(self) -> None:
         """Lightning forgets the best score where the folder was moved since."""
@@ -53,7 +91,7 @@ class RunState(Callback):
             self.kept.best_k_models = {path: score}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        score = float(trainer.callback_metrics["val_mse"])
+        score = float(trainer.callback_metrics[self.monitor])
         self.epochs = trainer.current_epoch + 1
         if score < self.best:
             self.best, self.best_epoch = score, self.epochs
@@ -76,10 +114,14 @@ class RunState(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         generator = _generator(pl_module)
-        checkpoint["random"] = {
+        own = {
             "torch": torch.get_rng_state(),
             "ranksim": None if generator is None else generator.get_state(),
         }
+        every: list[Any] = [own] * trainer.world_size
+        if trainer.world_size > 1:
+            dist.all_gather_object(every, own)
+        checkpoint["random"] = every
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

@@ -11,10 +11,11 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from ranksim.data.batch import Samples
 from ranksim.models import Frozen, Given, Regressor
 from ranksim.training.fit import Outcome, Task, fit, read_checkpoint
 from ranksim.training.hardware import Hardware, ctrl_c, make_judge, quiet
-from ranksim.training.loading import FeatureDataset, Samples, make_loader
+from ranksim.training.loading import FeatureDataset, make_loader
 from ranksim.training.recipe import Recipe
 from ranksim.training.technique import Technique
 
@@ -34,15 +35,15 @@ def retrain_head(
 ) -> Outcome:
     """The second stage of RRT: a new head over the frozen encoder of the first.
 
-    The encoder is in evaluation mode, so the features of a sample never change: they are made
-    once, and the head is trained on them. FDS keeps the statistics of the first stage. With
-    ``rrt_published``, BatchNorm, dropout and the statistics of FDS go on moving.
+    The encoder is in evaluation mode, so without augmentation the features of a sample never
+    change: they are made once, and the head is trained on them. FDS keeps the statistics of the
+    first stage. With ``rrt_published``, BatchNorm, dropout and the statistics of FDS go on moving.
 
     Args:
         task: data and network, as stage one had them.
         recipe: the settings of this stage.
         technique: of the whole method.
-        folder: takes the checkpoints of this stage, of the head alone unless ``rrt_published``.
+        folder: takes the checkpoints of this stage, of the head alone where features are made once.
         first: the best checkpoint of stage one.
         hardware: for Lightning's Trainer.
         settings: the rest of what ``fit`` takes.
@@ -50,14 +51,14 @@ def retrain_head(
     hardware = hardware or Hardware()
     state = read_checkpoint(first)["state_dict"]
     fds_state = _part(state, _FDS)
-    if recipe.rrt_published:
+    if recipe.rrt_published or task.augment is not None:
 
-        def with_moving_parts() -> Regressor:
-            return Regressor(Frozen(_encoder(task, state), published=True))
+        def frozen() -> Regressor:
+            return Regressor(Frozen(_encoder(task, state), published=recipe.rrt_published))
 
-        moving = dataclasses.replace(task, build=with_moving_parts)
-        settings |= {"fds_state": fds_state or None, "hardware": hardware}
-        return fit(moving, recipe, technique.stage_two, folder, **settings)
+        kept = dataclasses.replace(task, build=frozen)
+        settings |= {"fds_state": fds_state or None, "fds_moves": recipe.rrt_published}
+        return fit(kept, recipe, technique.stage_two, folder, hardware=hardware, **settings)
     quiet()
     model = Regressor(_encoder(task, state))
     judge = make_judge(hardware)

@@ -44,7 +44,7 @@ def tune(request: TuneRequest) -> dict[str, Any]:
     """Search, and write what was found as a recipe file that ``ranksim bench --recipe`` takes.
 
     A trial trains the method once a seed; its score is the mean over seeds of the best validation
-    MSE. A trial that does worse than the median of the others at the same point is pruned. Killed
+    score. A trial that does worse than the median of the others at the same point is pruned. Killed
     at any moment, the same command goes on: finished trials are in the folder's storage file, a
     trial under way is repeated from its last validation.
 
@@ -63,6 +63,7 @@ def tune(request: TuneRequest) -> dict[str, Any]:
     method = parse_method(bench.methods.strip().lower(), settings.weighting)
     plain = runs_of(bench, settings)(method, seeds[0])
     recipe = dataclasses.asdict(plain.recipe)
+    monitor = plain.recipe.monitor.upper()
     space = Space.of(method, recipe, fields=request.fields, given=settings.changes)
     check_hardware(plain.hardware)
     identity = plain.identity() | {"seeds": seeds, "fields": [*space.ranges, *space.choices]}
@@ -80,14 +81,14 @@ def tune(request: TuneRequest) -> dict[str, Any]:
             write_recipes(bench.out)
         if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
             raise RankSimError(
-                f"No trial of {method.name} ended with a finite validation MSE: lower lr, or give "
-                "other settings and another folder with --out."
+                f"No trial of {method.name} ended with a finite validation {monitor}: lower lr, or "
+                "give other settings and another folder with --out."
             )
         best, tried = study.best_trial, count_trials(study)
     found = values_of(best)
     words = ", ".join(f"{name} {value}" for name, value in found.items())
     console.print(
-        f"Best of {tried}: validation MSE {best.value:.4f} with {words}.\n"
+        f"Best of {tried}: validation {monitor} {best.value:.4f} with {words}.\n"
         f"Recipe: {bench.out / RECIPE} (ranksim bench {bench.benchmark} --recipe "
         f"{bench.out / RECIPE})",
         highlight=False,

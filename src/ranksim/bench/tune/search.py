@@ -51,6 +51,11 @@ class Search:
     study: Any
     console: Console
 
+    @property
+    def monitor(self) -> str:
+        """What validation scores are called."""
+        return self.settings.recipe(self.method).monitor.upper()
+
     def go(self) -> None:
         """Perform trials until there are as many as asked for."""
         if self.bench.jobs > 1:
@@ -100,7 +105,7 @@ class Search:
             told = "pruned"
             self.study.tell(trial, state=states.PRUNED)
         elif math.isfinite(score):
-            told = f"validation MSE {score:.4f}"
+            told = f"validation {self.monitor} {score:.4f}"
             self.study.tell(trial, score)
         else:
             told = "diverged"
@@ -147,7 +152,7 @@ class _PrunedError(Exception):
 
 
 def attempt(runs: Sequence[Run], report: Report) -> float | None:
-    """Train a run a seed: the mean of their best validation MSE.
+    """Train a run a seed: the mean of their best validation scores.
 
     Returns:
         The score, ``None`` where the trial was given up, NaN where a run diverged.
@@ -171,7 +176,7 @@ def attempt(runs: Sequence[Run], report: Report) -> float | None:
             return None
         if record["status"] == "failed":
             return math.nan
-        scores.append(record["metrics"]["val"]["all"]["mse"])
+        scores.append(record["metrics"]["val"]["all"][run.recipe.monitor])
     return sum(scores) / len(scores)
 
 

@@ -79,7 +79,9 @@ def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
 def write_recipes(out: Path) -> None:
     """The best of each search of the folder, as tables of one recipe file."""
     optuna = needs("optuna", "tune")
-    lines = ["# Written by ranksim tune: by validation MSE alone, seeds and data as in the folder."]
+    lines = [
+        "# Written by ranksim tune: by validation scores alone, seeds and data as in the folder."
+    ]
     for name in sorted(optuna.get_all_study_names(_storage(out))):
         study = optuna.load_study(study_name=name, storage=_storage(out))
         complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
@@ -88,7 +90,7 @@ def write_recipes(out: Path) -> None:
         best, before = study.best_trial, complete[0]
         lines += [
             "",
-            f"# validation MSE {best.value:.4f}, best of {count_trials(study)}"
+            f"# validation score {best.value:.4f}, best of {count_trials(study)}"
             + (f"; {before.value:.4f} before" if before.number == 0 else ""),
             f'[methods."{name}"]',
             *(f"{field} = {json.dumps(value)}" for field, value in values_of(best).items()),

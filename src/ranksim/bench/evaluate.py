@@ -1,0 +1,78 @@
+"""What ``ranksim evaluate`` does: a trained network's errors by region."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ranksim.bench.benchmarks import load_task
+from ranksim.bench.command import BenchRequest, Settings, runs_of
+from ranksim.bench.kinds import headline
+from ranksim.bench.methods import parse_method
+from ranksim.bench.provenance import provenance
+from ranksim.bench.run import PREDICTIONS, write_predictions
+from ranksim.data.cache import sha256, written_whole
+from ranksim.models import ImageEncoder, Regressor, read_label_scale, read_published
+from ranksim.report.table import print_scores
+from ranksim.training.hardware import check_hardware, quiet
+from ranksim.training.judge import judge
+
+RESULT = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """An evaluate command as it was given.
+
+    Args:
+        checkpoint: a published one, or ``best.ckpt`` of a run.
+        bench: the data, as for ``ranksim bench``; its ``out`` takes the result.
+    """
+
+    checkpoint: Path
+    bench: BenchRequest
+
+
+def evaluate(request: EvaluateRequest) -> dict[str, Any]:
+    """Score a checkpoint on the test set of a benchmark; print and write what comes out.
+
+    Raises:
+        DataError: no ResNet can be read from the checkpoint, or the data cannot be used.
+    """
+    quiet()
+    bench, console = request.bench, Console()
+    name, state = read_published(request.checkpoint)
+    scale = read_label_scale(request.checkpoint)
+    settings = Settings.of(bench)
+    run = runs_of(bench, settings)(parse_method("vanilla", settings.weighting), 0)
+    check_hardware(run.hardware)
+    recipe = dataclasses.replace(run.recipe, label_scale=scale)
+    benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
+    encoder = ImageEncoder(name, channels_last=run.hardware.channels_last)
+    model = Regressor(encoder)
+    model.load_state_dict(state)
+    scores, rows, prediction = judge(model, recipe, task, run.hardware)
+    result = {
+        "format": 1,
+        "checkpoint_sha256": sha256(request.checkpoint),
+        "encoder": name,
+        "benchmark": bench.benchmark,
+        **run.source.named_options(),
+        "image_size": getattr(recipe, "image_size", None),
+        "precision": run.hardware.precision,
+        "data": benchmark.facts,
+        "test": scores,
+        **provenance(),
+    }
+    bench.out.mkdir(parents=True, exist_ok=True)
+    write_predictions(bench.out / PREDICTIONS, benchmark, bench.shots, rows, prediction)
+    with written_whole(bench.out / RESULT) as aside:
+        aside.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print_scores(scores, headline(bench.benchmark), f"{name} on {bench.benchmark}, test", console)
+    console.print(f"Result: {bench.out / RESULT}", highlight=False)
+    return result

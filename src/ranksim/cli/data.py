@@ -1,0 +1,65 @@
+"""``ranksim data``: raw data sets to what the benchmarks read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ranksim.cli.options import Protocol, SkipBroken
+
+data_app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
+
+
+@data_app.callback()
+def data() -> None:
+    """Prepare data sets."""
+
+
+@data_app.command("prepare")
+def prepare(
+    benchmark: Annotated[
+        Literal["agedb-dir", "imdb-wiki-dir"], typer.Argument(help="Which one it is.")
+    ],
+    root: Annotated[Path, typer.Option(help="Folder with AgeDB, or with imdb_crop and wiki_crop.")],
+    split_file: Annotated[
+        Path | None,
+        typer.Option(help="The published split (age,path,split). Default: drawn by its rule."),
+    ] = None,
+    protocol: Protocol = None,
+    skip_broken: SkipBroken = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of a split that is drawn.")] = 666,
+    archive: Annotated[
+        list[Path] | None, typer.Option(help="Unpack this archive (tar, zip) there first.")
+    ] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RANKSIM_PASSWORD",
+            prompt=True,
+            prompt_required=False,
+            hide_input=True,
+            help="Of the archive; asked for where no value follows.",
+        ),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the archives of IMDB-WIKI first (8 GB).")
+    ] = False,
+) -> None:
+    """Check every image and write the split that training reads."""
+    from ranksim.bench.prepare import PrepareRequest, prepare_data
+
+    prepare_data(
+        PrepareRequest(
+            benchmark,
+            root,
+            split_file=split_file,
+            protocol=protocol,
+            skip_broken=skip_broken,
+            seed=seed,
+            archives=tuple(archive or ()),
+            password=password,
+            download=download,
+        )
+    )

@@ -1,0 +1,1 @@
+"""Images with a real label: tables, benchmarks, splits and what prepares them."""

@@ -1,0 +1,313 @@
+"""Tables of images and labels: read strictly, every fault named by its line; written whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksim.data.cache import written_whole
+from ranksim.errors import DataError, needs
+
+PARTS = ("train", "val", "test")
+IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name")
+_PART_NAMES = {name: name for name in PARTS} | dict.fromkeys(("valid", "validation", "dev"), "val")
+_PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
+# what is absolute, on any system, or climbs
+OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """Images by their path below a root folder, each with a label.
+
+    Args:
+        paths: relative POSIX paths, N of them.
+        labels: float64 ``(N,)``, in the unit of the data.
+        parts: ``"train"``, ``"val"`` or ``"test"`` of each, or None where there is no split.
+
+    Example:
+        >>> table = ImageTable(("a.jpg", "b.jpg"), [31, 47], np.array(["train", "test"]))
+        >>> len(table), table.part("test").paths, table.counts
+        (2, ('b.jpg',), (1, 0, 1))
+    """
+
+    paths: tuple[str, ...]
+    labels: NDArray[np.float64]
+    parts: NDArray[np.str_] | None = None
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels, dtype=np.float64)
+        object.__setattr__(self, "labels", labels)
+        lengths = {
+            len(self.paths),
+            *labels.shape,
+            *(() if self.parts is None else self.parts.shape),
+        }
+        if labels.ndim != 1 or len(lengths) != 1:
+            raise ValueError(f"paths, labels and parts must be equally long, got {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, rows: NDArray[np.int64]) -> ImageTable:
+        """The rows at these positions."""
+        parts = None if self.parts is None else self.parts[rows]
+        return ImageTable(tuple(self.paths[row] for row in rows), self.labels[rows], parts)
+
+    def part(self, name: str) -> ImageTable:
+        """The rows of one part."""
+        if self.parts is None or name not in PARTS:
+            raise ValueError(f"part must be one of {PARTS} of a table with a split, got {name!r}")
+        return self.take(np.flatnonzero(self.parts == name))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Rows for training, validation and test."""
+        if self.parts is None:
+            raise ValueError("counts are those of a split, and this table has none")
+        train, val, test = (int(np.count_nonzero(self.parts == name)) for name in PARTS)
+        return train, val, test
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds.
+
+    Args:
+        table: its images, without a split.
+        odd: names of image files that do not have the benchmark's form.
+        left_out: how many entries were left out, by reason.
+    """
+
+    table: ImageTable
+    odd: tuple[str, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def read_table(
+    path: Path,
+    *,
+    target: str,
+    image: str | None = None,
+    split: str | None = None,
+    repeats: bool = False,
+) -> ImageTable:
+    """Read a CSV, TSV or Parquet table; the suffix says which.
+
+    Args:
+        path: the table.
+        target: column of the label.
+        image: column of the image's path below the image root. Without it: the first of ``path``,
+            ``image``, ``file``, ``filename``, ``file_name`` that is there.
+        split: column of the part: train, val (or valid, validation, dev), test. Without it: a
+            column named ``split``, unless none of its values is a part.
+        repeats: whether an image may stand in several rows of one part with one label, as in the
+            published zero-shot protocols, which draw with replacement.
+
+    Raises:
+        DataError: the table is missing, damaged, empty, or a row of it cannot be used.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is not a file: name a CSV, TSV or Parquet table that exists.")
+    source = (_parquet if path.suffix.lower() == ".parquet" else _delimited)(path)
+    images = source.column(image or _image_column(path, source.names))
+    labels = np.array([_number(value) for value in source.column(target)], dtype=np.float64)
+    if not len(labels):
+        raise DataError(f"{path} has no row below its header: put one row an image into it.")
+    source.refuse(
+        np.flatnonzero(~np.isfinite(labels)),
+        f"column {target!r} holds no finite number",
+        "correct these values or remove these rows",
+    )
+    source.refuse(
+        [
+            row
+            for row, value in enumerate(images)
+            if not isinstance(value, str) or not value.strip()
+        ],
+        "the path of the image is empty",
+        "fill it in or remove these rows",
+    )
+    source.refuse(
+        [row for row, value in enumerate(images) if OUTSIDE.match(value)],
+        "the path of the image is absolute or holds '..'",
+        "write it relative to the image folder, below which every image must lie",
+    )
+    paths = tuple(map(_plain, images))
+    parts = _parts(source, split)
+    if len(set(paths)) < len(paths):
+        _refuse_repeats(source, paths, labels, parts, repeats)
+    return ImageTable(paths, labels, parts)
+
+
+def write_table(path: Path, table: ImageTable) -> None:
+    """Write ``age,path,split``, whole or not at all; whole ages are written as integers."""
+    columns: list[Iterable[str]] = [map(_text, table.labels.tolist()), table.paths]
+    if table.parts is not None:
+        columns.append(table.parts.tolist())
+    with written_whole(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("age", "path", "split")[: len(columns)])
+        writer.writerows(zip(*columns, strict=True))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Columns of a table, and the line of the file that each row begins at."""
+
+    path: Path
+    names: Sequence[str]
+    read: Callable[[str], list[Any]]
+    lines: Sequence[int]
+    place: str = "line"
+
+    def column(self, name: str) -> list[Any]:
+        if name not in self.names:
+            raise DataError(
+                f"{self.path} has no column {name!r}: choose among {', '.join(self.names)}."
+            )
+        if self.names.count(name) > 1:
+            raise DataError(f"{self.path} has two columns {name!r}: rename one of them.")
+        return self.read(name)
+
+    def refuse(self, rows: Iterable[int], what: str, remedy: str) -> None:
+        """An error that names the first five of these rows, if there are any."""
+        lines = [self.lines[row] for row in rows]
+        if lines:
+            shown = ", ".join(map(str, lines[:5]))
+            more = f" and {len(lines) - 5:,} more" if len(lines) > 5 else ""
+            place = f"{self.path}, {self.place}{'s' * (len(lines) > 1)} {shown}{more}"
+            raise DataError(f"{place}: {what}; {remedy}.")
+
+
+def _delimited(path: Path) -> _Source:
+    """CSV or TSV in UTF-8, with or without a byte order mark."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}: not UTF-8; save the table as UTF-8.") from error
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        for row in reader:
+            if row:  # not a blank line
+                rows.append(row)
+                lines.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}, line {start}: {error}; correct its quoting.") from error
+    if not rows:
+        raise DataError(f"{path} is empty: put a header and one row an image into it.")
+    names = [name.strip() for name in rows.pop(0)]
+    source = _Source(path, names, lambda name: [row[names.index(name)] for row in rows], lines[1:])
+    source.refuse(
+        [row for row, values in enumerate(rows) if len(values) != len(names)],
+        f"another number of values than the header's {len(names)}",
+        "quote values that hold a separator, or correct these rows",
+    )
+    return source
+
+
+def _parquet(path: Path) -> _Source:
+    arrow = needs("pyarrow.parquet", "bench")
+    try:
+        names, count = arrow.read_schema(path).names, arrow.read_metadata(path).num_rows
+    except Exception as error:  # a damaged file fails in many ways
+        raise DataError(f"{path} is no readable Parquet file: save the table again.") from error
+
+    def read(name: str) -> list[Any]:
+        try:
+            table = arrow.read_table(path, columns=[name], partitioning=None)
+            return list(table.column(0).to_pylist())
+        except Exception as error:
+            raise DataError(
+                f"{path} is damaged in column {name!r}: save the table again."
+            ) from error
+
+    return _Source(path, names, read, range(1, count + 1), "row")
+
+
+def _number(value: Any) -> float:
+    """NaN for what is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _plain(path: str) -> str:
+    """Without ``./`` and ``//``, so that one image has one path."""
+    return posixpath.normpath(path) if "./" in path or "//" in path else path
+
+
+def _text(label: float) -> str:
+    return str(int(label)) if label.is_integer() and abs(label) < 2**53 else repr(label)
+
+
+def _image_column(path: Path, names: Sequence[str]) -> str:
+    for name in IMAGE_COLUMNS:
+        if name in names:
+            return name
+    raise DataError(
+        f"{path} has no column named {', '.join(IMAGE_COLUMNS[:-1])} or {IMAGE_COLUMNS[-1]}: say "
+        f"which one holds the image's path, among {', '.join(names)}."
+    )
+
+
+def _parts(source: _Source, split: str | None) -> NDArray[np.str_] | None:
+    if split is None and "split" not in source.names:
+        return None
+    values = source.column(split or "split")
+    parts = [_PART_NAMES.get(str(value)) for value in values]
+    if split is None and not any(parts):
+        return None  # a column of another meaning
+    source.refuse(
+        [row for row, part in enumerate(parts) if part is None],
+        f"column {split or 'split'!r} holds none of train, val and test",
+        "correct these values",
+    )
+    for name, title in _PART_TITLES.items():
+        if name not in parts:
+            raise DataError(
+                f"{source.path} has no {title} row: give some rows {name!r} in column "
+                f"{split or 'split'!r}."
+            )
+    return np.array(parts)
+
+
+def _refuse_repeats(
+    source: _Source,
+    paths: tuple[str, ...],
+    labels: NDArray[np.float64],
+    parts: NDArray[np.str_] | None,
+    allowed: bool,
+) -> None:
+    first: dict[str, int] = {}
+    again = [row for row, name in enumerate(paths) if first.setdefault(name, row) != row]
+    if not allowed:
+        source.refuse(again, "an image stands a second time", "keep one row an image")
+    source.refuse(
+        [row for row in again if labels[row] != labels[first[paths[row]]]],
+        "an image stands a second time with another label",
+        "keep one label an image",
+    )
+    if parts is not None:
+        source.refuse(
+            [row for row in again if parts[row] != parts[first[paths[row]]]],
+            "an image stands a second time in another part",
+            "keep every image in one part, so that no test image is trained on",
+        )

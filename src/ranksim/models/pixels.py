@@ -1,0 +1,101 @@
+"""Bytes of images to the numbers that a network takes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Pixels(nn.Module):
+    """(x / 255 − mean) / std of each colour, on the device of the images, channels first.
+
+    On a CPU most of the time would go into fresh memory for a batch of floats, so two blocks are
+    kept, and one is used again once nothing holds what was in it: no tensor, view or graph.
+
+    Args:
+        mean: of red, green and blue, in 0..1.
+        std: of red, green and blue, in 0..1.
+        channels_last: memory format of the result.
+        bgr: whether the network takes blue first.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        channels_last: bool = False,
+        bgr: bool = False,
+    ) -> None:
+        super().__init__()
+        # on the CPU, where the network around it may be made without memory
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64, device="cpu"))
+        shift = 255 * torch.tensor(mean, dtype=torch.float64, device="cpu")
+        alike = len(set(mean)) == len(set(std)) == 1
+        # of all colours alike, one number is faster
+        colours = () if alike else (3,) if channels_last else (3, 1, 1)
+        scale, shift = (scale[0], shift[0]) if alike else (scale, shift)
+        # constants of the architecture, not weights: in no checkpoint
+        self.register_buffer("scale", scale.view(colours), persistent=False)
+        self.register_buffer("shift", shift.view(colours), persistent=False)
+        self.channels_last, self.bgr = channels_last, bgr
+        self.blocks = _Blocks()
+
+    def forward(self, images: Tensor, dtype: torch.dtype) -> Tensor:
+        """RGB ``(N, H, W, 3)`` uint8 to ``(N, 3, H, W)`` of ``dtype``; float32 at least between."""
+        exact = torch.promote_types(dtype, torch.float32)
+        pixels = images.flip(-1) if self.bgr else images
+        if not self.channels_last:
+            pixels = pixels.permute(0, 3, 1, 2).contiguous()  # while still bytes
+        numbers = self._floats(pixels, exact)
+        # the difference first: of 127.5 it is exact
+        numbers = numbers.sub_(self.shift.to(exact)).mul_(self.scale.to(exact))
+        if self.channels_last:
+            numbers = numbers.permute(0, 3, 1, 2)
+        return numbers.to(dtype)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Pixels:
+        """Constants move with the network and keep their digits."""
+        exact = (self.scale, self.shift)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.scale, self.shift = (
+            kept.to(moved.device) if moved.device.type != "mps" else kept.float().to(moved.device)
+            for kept, moved in zip(exact, (self.scale, self.shift), strict=True)
+        )
+        return self
+
+    def _floats(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        if pixels.device.type != "cpu" or dtype != torch.float32 or torch.compiler.is_compiling():
+            return pixels.to(dtype)
+        return self.blocks.take(pixels.shape).copy_(pixels)
+
+
+class _Blocks:
+    """Memory for a tensor, and for another while the last one is still held."""
+
+    def __init__(self) -> None:
+        self.arrays = [np.empty(0, dtype=np.float32) for _ in range(2)]
+        self.free = sys.getrefcount(self.arrays[0])
+
+    def take(self, shape: torch.Size) -> Tensor:
+        """A tensor of this shape, float32, in a free block if there is one, else in new memory.
+
+        A tensor made from an array holds it for as long as its memory is in use.
+        """
+        for place in range(len(self.arrays)):
+            if sys.getrefcount(self.arrays[place]) <= self.free:
+                if self.arrays[place].shape != shape:
+                    self.arrays[place] = np.empty(shape, dtype=np.float32)
+                return torch.from_numpy(self.arrays[place])
+        return torch.empty(shape)
+
+    def __reduce__(self) -> Any:
+        return _Blocks, ()  # a copy has blocks of its own
