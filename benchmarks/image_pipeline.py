@@ -104,7 +104,9 @@ def main():
             timed(lambda k=k: epoch_of_ours(loader, augment, pixels, k))
             for k in range(given.epochs)
         ]
-    table = Table("epoch", f"Pillow, {cores} workers", "ranksim", "ratio", title="images per second")
+    table = Table(
+        "epoch", f"Pillow, {cores} workers", "ranksim", "ratio", title="images per second"
+    )
     fast[0] += filling  # the first epoch is also the one that fills the cache
     for k, (theirs, ours) in enumerate(zip(slow, fast, strict=True), start=1):
         table.add_row(

@@ -6,8 +6,11 @@ import csv
 from functools import cache
 from importlib import resources
 
+_AGES = "published: as printed in the RankSim paper, for ResNet-50 from scratch at 224 pixels"
 # what a reader must know to set our figures beside the published ones
 NOTES = {
+    "agedb-dir": _AGES,
+    "imdb-wiki-dir": _AGES,
     "sts-b-dir": "published: as printed in the RankSim paper, for two layers of 1,500 over GloVe "
     "840B.300d",
 }

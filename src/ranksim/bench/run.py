@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ from ranksim.training.two_stage import retrain_head
 
 Record = dict[str, Any]
 STARTED, RECORD, PREDICTIONS = "started.json", "record.json", "predictions.parquet"
+_TURN = ".turn.json"  # there while the first of several nodes has a run trained
 _NEEDED = {"method", "seed", "status"}
-_PAUSE = 0.2  # seconds between two looks for the first node's record
+_PAUSE = 0.2  # seconds between two looks at what the first node does
 
 
 class BusyError(RankSimError):
@@ -132,6 +134,7 @@ def perform(
 
     Raises:
         BusyError: another process is at work on the run, or on its first stage.
+        UsageError: the folder holds the run made with other settings.
     """
     settings = {"progress_bar": progress_bar, "on_validation": on_validation}
     if run.hardware.follows:
@@ -145,7 +148,8 @@ def perform(
         _start_or_go_on(run)
         record = {**run.identity(), "status": "done"}
         try:
-            benchmark, outcome = _train(run, settings)
+            with _announced(run):
+                benchmark, outcome = _train(run, settings)
         except DivergedError as error:
             record |= {"status": "failed", "error": str(error)}
             benchmark = load_benchmark(run.source, run.recipe)
@@ -179,16 +183,59 @@ def perform(
         return record
 
 
+@contextmanager
+def _announced(run: Run) -> Iterator[None]:
+    """Tell the other nodes that it is this run's turn, and that its folder is in order."""
+    if run.hardware.num_nodes == 1:
+        yield
+        return
+    note = run.folder / _TURN
+    with written_whole(note) as aside:
+        turn = {"id": uuid.uuid4().hex, "settings": run.identity()}
+        aside.write_text(json.dumps(turn), encoding="utf-8")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
 def _follow(run: Run, settings: dict[str, Any]) -> Record:
-    """Take part in a training whose results the first node writes into the shared folder."""
-    record = read_record(run.folder)
-    if record is None:
-        with contextlib.suppress(FollowedError):
-            _train(run, settings)
+    """Take part in the training of a run whenever the first node says so, until it is finished.
+
+    The first node alone writes into the folder, which all share. Where it was killed and started
+    again, this one takes part again.
+    """
+    done = None
     while (record := read_record(run.folder)) is None:
-        time.sleep(_PAUSE)
+        turn = _turn(run)
+        if turn in (None, done):
+            time.sleep(_PAUSE)
+            continue
+        with contextlib.suppress(FollowedError, DivergedError):
+            _train(run, settings)
+        done = _turn(run) or turn  # a note that a killed one left was replaced meanwhile
     refuse_other_settings(run, record)
     return record
+
+
+def _turn(run: Run) -> str | None:
+    """What tells one turn of the run from another, or ``None`` where it is not its turn.
+
+    Raises:
+        UsageError: the first node was given another command.
+    """
+    try:
+        turn = json.loads((run.folder / _TURN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    there = flat(turn["settings"])
+    for name, value in flat(json.loads(json.dumps(run.identity()))).items():
+        if there.get(name) != value:
+            raise UsageError(
+                f"The first node trains {run.name} with {name} {there.get(name)!r}, this one with "
+                f"{value!r}: give each node the same command."
+            )
+    return str(turn["id"])
 
 
 @contextmanager

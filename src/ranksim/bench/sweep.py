@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import queue
 import time
 from collections import deque
@@ -12,8 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ranksim.bench.folder import Folder
-from ranksim.bench.run import BusyError, Record, Run, check_data, perform, read_record
+from ranksim.bench.folder import RESULTS, Folder
+from ranksim.bench.run import (
+    BusyError,
+    Record,
+    Run,
+    check_data,
+    perform,
+    read_record,
+    refuse_other_settings,
+)
 from ranksim.bench.workers import one_thread, tell, workers
 from ranksim.errors import StoppedError
 from ranksim.training.hardware import check_hardware
@@ -59,28 +69,54 @@ class Plan:
 def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
     """Perform all runs that are not finished yet, and write ``results.json``.
 
-    Killed at any moment, the same command goes on from the last validation of each run.
+    Killed at any moment, the same command goes on from the last validation of each run. On another
+    node than the first it takes part in what that one trains, and writes nothing.
 
     Raises:
         UsageError: the folder holds runs that were made with other settings.
         RankSimError: a run failed for a reason other than divergence.
     """
-    check_hardware(plan.runs[0].hardware)
-    folder = Folder(plan)
-    with folder.joined():
-        finished = {run.name: record for run in plan.runs if (record := read_record(run.folder))}
-        todo = [run for run in plan.runs if run.name not in finished]
-        for run in todo:
-            check_data(run)  # one process downloads and fills the caches
-        watcher.begin(len(finished), {run.name: _cost(run) for run in todo})
-        performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
-        try:
-            for run, record in performed(plan, todo, watcher):
+    hardware = plan.runs[0].hardware
+    check_hardware(hardware, plan.jobs)
+    try:
+        if hardware.follows:
+            for run, record in _to_do(plan, watcher):
+                watcher.finished(run.name, record)
+            return _written(plan)
+        folder = Folder(plan)
+        with folder.joined():
+            for run, record in _to_do(plan, watcher):
                 watcher.finished(run.name, record)
                 folder.write()
-        except KeyboardInterrupt as error:
-            raise StoppedError("Stopped; the same command goes on where it stopped.") from error
-        return folder.write()
+            return folder.write()
+    except KeyboardInterrupt as error:
+        raise StoppedError("Stopped; the same command goes on where it stopped.") from error
+
+
+def _to_do(plan: Plan, watcher: Watcher) -> Iterator[tuple[Run, Record]]:
+    """Perform all runs that are not finished yet."""
+    finished = [run.name for run in plan.runs if read_record(run.folder) is not None]
+    todo = [run for run in plan.runs if run.name not in finished]
+    for run in todo:
+        check_data(run)  # one process downloads and fills the caches
+    watcher.begin(len(finished), {run.name: _cost(run) for run in todo})
+    performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
+    yield from performed(plan, todo, watcher)
+
+
+def _written(plan: Plan) -> dict[str, Any]:
+    """What the first node writes once it has all runs."""
+    wanted = {(run.method.key, run.seed) for run in plan.runs}
+    for run in plan.runs:
+        record = read_record(run.folder)
+        if record is not None:
+            refuse_other_settings(run, record)
+    while True:
+        with contextlib.suppress(OSError, ValueError):
+            results: dict[str, Any] = json.loads((plan.out / RESULTS).read_text(encoding="utf-8"))
+            if {(record["method"], record["seed"]) for record in results["runs"]} >= wanted:
+                return results
+        time.sleep(_PAUSE)
 
 
 def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[tuple[Run, Record]]:
@@ -93,9 +129,10 @@ def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[t
             try:
                 record = perform(run, progress_bar=plan.progress_bar, on_validation=told)
             except BusyError:
-                later.append(run)
+                # other nodes know no other order than that of the plan
+                (later.appendleft if run.hardware.num_nodes > 1 else later.append)(run)
                 busy += 1
-                if busy >= len(later):
+                if busy >= len(later) or run.hardware.num_nodes > 1:
                     watcher.waiting(run.name)
                     time.sleep(_PAUSE)
             else:

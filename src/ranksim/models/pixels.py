@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,8 @@ class Pixels(nn.Module):
         bgr: bool = False,
     ) -> None:
         super().__init__()
+        if bgr:
+            mean, std = mean[::-1], std[::-1]
         # on the CPU, where the network around it may be made without memory
         scale = 1 / (255 * torch.tensor(std, dtype=torch.float64, device="cpu"))
         shift = 255 * torch.tensor(mean, dtype=torch.float64, device="cpu")
@@ -44,8 +47,9 @@ class Pixels(nn.Module):
         colours = () if alike else (3,) if channels_last else (3, 1, 1)
         scale, shift = (scale[0], shift[0]) if alike else (scale, shift)
         # constants of the architecture, not weights: in no checkpoint
-        self.register_buffer("scale", scale.view(colours), persistent=False)
-        self.register_buffer("shift", shift.view(colours), persistent=False)
+        self.exact = scale.view(colours), shift.view(colours)
+        self.register_buffer("scale", self.exact[0], persistent=False)
+        self.register_buffer("shift", self.exact[1], persistent=False)
         self.channels_last, self.bgr = channels_last, bgr
         self.blocks = _Blocks()
 
@@ -64,24 +68,30 @@ class Pixels(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Pixels:
         """Constants move with the network and keep their digits."""
-        exact = (self.scale, self.shift)
+        self.scale, self.shift = self.scale.float(), self.shift.float()  # no float64 for mps
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.scale, self.shift = (
-            kept.to(moved.device) if moved.device.type != "mps" else kept.float().to(moved.device)
-            for kept, moved in zip(exact, (self.scale, self.shift), strict=True)
-        )
+        device = self.scale.device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.scale, self.shift = (kept.to(device, dtype) for kept in self.exact)
         return self
 
     def _floats(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        if pixels.device.type != "cpu" or dtype != torch.float32 or torch.compiler.is_compiling():
+        if pixels.device.type != "cpu" or dtype != torch.float32 or _is_traced(pixels):
             return pixels.to(dtype)
         return self.blocks.take(pixels.shape).copy_(pixels)
+
+
+def _is_traced(pixels: Tensor) -> bool:
+    """Whether a program is being recorded, of which a block would become a constant."""
+    recording = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return recording or type(pixels) is not Tensor
 
 
 class _Blocks:
     """Memory for a tensor, and for another while the last one is still held."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()  # between threads that ask at the same time
         self.arrays = [np.empty(0, dtype=np.float32) for _ in range(2)]
         self.free = sys.getrefcount(self.arrays[0])
 
@@ -90,11 +100,12 @@ class _Blocks:
 
         A tensor made from an array holds it for as long as its memory is in use.
         """
-        for place in range(len(self.arrays)):
-            if sys.getrefcount(self.arrays[place]) <= self.free:
-                if self.arrays[place].shape != shape:
-                    self.arrays[place] = np.empty(shape, dtype=np.float32)
-                return torch.from_numpy(self.arrays[place])
+        with self.lock:
+            for place in range(len(self.arrays)):
+                if sys.getrefcount(self.arrays[place]) <= self.free:
+                    if self.arrays[place].shape != shape:
+                        self.arrays[place] = np.empty(shape, dtype=np.float32)
+                    return torch.from_numpy(self.arrays[place])
         return torch.empty(shape)
 
     def __reduce__(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,17 @@ from ranksim.models import Regressor
 from ranksim.training.hardware import (
     Hardware,
     ctrl_c,
-    devices_of,
-    environment,
     make_judge,
     quiet,
+    trainer_settings,
+    world_size,
 )
 from ranksim.training.loading import SeededOrder, make_loader
 from ranksim.training.module import Augment, RegressionModule
 from ranksim.training.pieces import make_fds, make_loss, make_ranksim, make_weights, settle
 from ranksim.training.recipe import Recipe
-from ranksim.training.state import BEST, LAST, Progress, RunState
+from ranksim.training.relay import Relay, raised_here
+from ranksim.training.state import BEST, LAST, Progress, RunState, WholeFiles
 from ranksim.training.technique import Technique
 
 _STATISTICS = 256  # samples in a batch of which FDS takes statistics alone
@@ -137,8 +139,6 @@ def fit(
     training, validation, test = task.train, task.val, task.test
     recipe = settle(recipe, training.labels.numpy())
     model, ahead = task.build(), hardware.on_gpu
-    if hardware.compile:
-        model.encoder.compile()
     fds = make_fds(recipe, technique, task.bins, model.width)
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)
@@ -155,6 +155,7 @@ def fit(
         else None,
         ranksim=make_ranksim(recipe, technique, seed, gather=hardware.gather),
         augment=task.augment,
+        compiled=hardware.compile,
         gm_guard=task.gm_guard,
     )
     monitor = f"val_{recipe.monitor}"
@@ -168,29 +169,33 @@ def fit(
     every, checks = recipe.validate_every, limits.epochs or recipe.max_validations
     resume = folder / LAST
     reached = _read_or_drop(resume)
-    order = SeededOrder(len(training), seed)
+    order = SeededOrder(len(training), seed, recipe.batch_size)
     loader = make_loader(training, recipe.batch_size, order, on_gpu=ahead)
+    world = world_size(hardware)
+    batches = math.ceil(order.share(world) / recipe.batch_size)
+    accumulate = min(recipe.accumulate, batches)
+    steps = batches // accumulate  # of an epoch: what does not fill one is left out
+    if limits.steps:  # as many epochs as asked for fit in
+        steps = min(steps, math.ceil(limits.steps / (limits.epochs or 1)))
     if reached is not None:
-        steps = math.ceil(len(loader) / recipe.accumulate)
-        order.start = reached["global_step"] % steps * recipe.accumulate * recipe.batch_size
+        done = reached["global_step"] % steps
+        order.start = done * accumulate * recipe.batch_size * world
+    relay = Relay(on_validation) if hardware.several and on_validation is not None else None
+    settings = trainer_settings(hardware)
+    settings["plugins"] = [*settings.get("plugins", []), WholeFiles()]
     trainer = L.Trainer(
-        accelerator=hardware.accelerator,
-        devices=devices_of(hardware),
-        num_nodes=hardware.num_nodes,
-        strategy="ddp_spawn" if hardware.several else "auto",
-        plugins=[environment()] if hardware.several else None,
-        precision=hardware.precision,  # type: ignore[arg-type]
+        **settings,
         max_epochs=-1 if every else checks,
         max_steps=limits.steps or (every * checks if every else -1),
-        # an epoch longer than the limit would never be validated
-        limit_train_batches=_batches_an_epoch(limits, len(loader), recipe.accumulate),
-        val_check_interval=min(every, limits.steps or every) * recipe.accumulate or None,
+        limit_train_batches=steps * accumulate,
+        val_check_interval=min(every, limits.steps or every) * accumulate or None,
         check_val_every_n_epoch=None if every else 1,
-        accumulate_grad_batches=recipe.accumulate,
+        accumulate_grad_batches=accumulate,
         gradient_clip_val=recipe.clip or None,
         # the last checkpoint comes last: it holds what the others know after the same validation
         callbacks=[
-            *(stopping, RunState(stopping, best, on_validation), best, last),
+            *(stopping, RunState(stopping, best, relay.tell if relay else on_validation)),
+            *(best, last),
             *callbacks,
         ],
         logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")],
@@ -200,7 +205,7 @@ def fit(
         deterministic="warn",
         log_every_n_steps=50,
     )
-    with ctrl_c():
+    with ctrl_c(), raised_here(), relay.listening(trainer) if relay else nullcontext():
         trainer.fit(
             module,
             loader,
@@ -236,13 +241,6 @@ def fit(
         steps=reached["global_step"],
         seconds=state["seconds"],
     )
-
-
-def _batches_an_epoch(limits: Limits, whole: int, accumulate: int) -> int | None:
-    """Batches of an epoch that a limit cuts short, so that as many epochs as asked for fit in."""
-    if not limits.steps:
-        return None
-    return min(math.ceil(limits.steps / (limits.epochs or 1)) * accumulate, whole)
 
 
 def _read_or_drop(checkpoint: Path) -> dict[str, Any] | None:

@@ -72,7 +72,7 @@ class RunState(Callback):
 
     def _agree(self, trainer: L.Trainer) -> None:
         """Nodes that went on from different checkpoints would train nonsense together."""
-        own = (Path(self.kept.dirpath or "").name, trainer.global_step)
+        own = ("/".join(Path(self.kept.dirpath or "").parts[-2:]), trainer.global_step)
         first = trainer.strategy.broadcast(own)
         if own != first:
             raise RankSimError(

@@ -61,7 +61,7 @@ def crop_flip(images: Tensor, down: Tensor, right: Tensor, mirrored: Tensor, pad
         pad: border on each side, in pixels.
     """
     count, height, width, channels = images.shape
-    if pad == 0:
+    if pad == 0 or count == 0:
         return _mirror(images.clone(memory_format=torch.contiguous_format), mirrored)
     padded = images.new_zeros(count, height + 2 * pad, width + 2 * pad, channels)
     padded[:, pad:-pad, pad:-pad] = images

@@ -93,12 +93,12 @@ def plan_ages(
     benchmark = BENCHMARKS[name]
     path = find_table(name, data_dir=data_dir, split_file=split_file, protocol=protocol)
     table = read_table(path, target="age", image="path", split="split", repeats=True)
-    root = next(data_folders(data_dir), path.parent)
-    if split_file is not None and benchmark is agedb_dir:
-        table = agedb_dir.as_on_disk(table, root)
-    comparable = table.counts == benchmark.COUNTS
+    folders, top = [*data_folders(data_dir), path.parent], table.paths[0].partition("/")[0]
+    root = next((folder for folder in folders if (folder / top).exists()), folders[0])
+    comparable = protocol is None and table.counts == benchmark.COUNTS
     if benchmark is agedb_dir:
-        comparable = agedb_dir.published_name(table) == agedb_dir.FILE
+        table = agedb_dir.as_on_disk(table, root)
+        comparable = agedb_dir.published_name(table) == benchmark.FILE and protocol is None
     return ImagePlan(name, root, table, benchmark.BINS, {"sha256": sha256(path)}, comparable)
 
 
@@ -136,7 +136,8 @@ def plan_own(
     try:
         bins = _bins(found.labels, bin_width)
     except ValueError as error:
-        raise DataError(f"--bin-width {bin_width:g} does not suit {target!r}: {error}.") from error
+        what = "No bins suit" if bin_width is None else f"--bin-width {bin_width:g} does not suit"
+        raise DataError(f"{what} column {target!r} of {table}: {error}.") from error
     facts: dict[str, Any] = {"sha256": sha256(table), "bins": len(bins)}
     if protocol is not None or found.parts is None:
         found = found.take(np.argsort(np.array(found.paths), kind="stable"))
@@ -178,7 +179,7 @@ def open_images(
     rows, broken = store.fill(plan.root, plan.table.paths, told=told)
     if broken and not skip_broken:
         raise DataError(
-            f"{describe_broken(broken, len(rows))}; mend them, or leave them out with "
+            f"{describe_broken(broken, len(set(plan.table.paths)))}; mend them, or leave them out with "
             "--skip-broken."
         )
     table, good = plan.table, np.flatnonzero(rows >= 0)
