@@ -14,8 +14,9 @@ from ranksim.bench.kinds import recipe_type
 from ranksim.bench.methods import parse_method, parse_methods
 from ranksim.bench.prepare import PrepareRequest, prepare_data
 from ranksim.bench.recipes import recipe_for
-from ranksim.bench.throughput import METHODS, ThroughputRequest, throughput
+from ranksim.bench.throughput import METHODS, ThroughputRequest, TimedRankSim, throughput
 from ranksim.errors import DataError, UsageError
+from ranksim.losses import RankSimLoss
 from ranksim.models import ImageEncoder, Regressor
 from ranksim.training.recipe import ImageRecipe
 from tests import faces
@@ -176,6 +177,20 @@ def test_throughput_tells_where_time_goes(tmp_path, capsys):
     assert "images/s" in capsys.readouterr().out
     with pytest.raises(UsageError, match=r"^throughput times one device: leave out --devices"):
         throughput(ThroughputRequest(changes, 1, 0, {"accelerator": "cpu", "devices": "2"}))
+
+
+def test_timing_changes_neither_value_nor_gradient():
+    torch.manual_seed(0)
+    features, labels = torch.randn(12, 5), torch.randint(0, 9, (12,))
+    results = []
+    for made in (lambda term: term, TimedRankSim):
+        term = made(RankSimLoss(100.0, 2.0, generator=torch.Generator().manual_seed(1)))
+        leaf = features.clone().requires_grad_()
+        value = term(leaf, labels)
+        (3.0 * value + leaf.square().sum()).backward()
+        results.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(results[1], results[0])
+    assert term.spent > 0
 
 
 def test_the_paper_presets_are_the_published_recipes():

@@ -1,12 +1,9 @@
 """Trainings in processes of their own, which start in a moment: a server has imported all."""
 
-import dataclasses
 import multiprocessing
 import os
 import signal
-import time
 import traceback
-from contextlib import contextmanager
 
 from ranksim.bench.command import BenchRequest, Settings, runs_of
 from ranksim.bench.methods import parse_method
@@ -19,9 +16,9 @@ CONTEXT.set_forkserver_preload(
 SMALL = ("encoder=resnet18", "image_size=16", "batch_size=8", "strength=0.01", "lr=1e-3")
 
 
-def images(root, counts, *, size=24):
-    """Drawn faces, of which none of the formats' rest is needed: years alone."""
-    return faces.own(root, counts, size=size)
+def images(root, counts):
+    """A table of drawn faces."""
+    return faces.own(root, counts, size=24)
 
 
 def request(table, out, *changes, **more):
@@ -44,13 +41,6 @@ def run_of(asked, method, seed=0):
     """The run that a request makes of a method."""
     settings = Settings.of(asked)
     return runs_of(asked, settings)(parse_method(method, settings.weighting), seed)
-
-
-def bench_quietly(asked):
-    """The results of a request."""
-    from ranksim.bench.command import bench
-
-    return bench(asked)
 
 
 def _called(pipe, environment, function, args):

@@ -136,7 +136,7 @@ class Stopwatch(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RegressionModule)
         if pl_module.ranksim is not None:
-            pl_module.ranksim = _TimedRankSim(pl_module.ranksim)  # type: ignore[assignment]
+            pl_module.ranksim = TimedRankSim(pl_module.ranksim)  # type: ignore[assignment]
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -163,7 +163,7 @@ class Stopwatch(L.Callback):
         self._ended, self._before = ended, spent
 
 
-class _TimedRankSim(nn.Module):
+class TimedRankSim(nn.Module):
     """The term with its gradient made at once, so that both can be timed; the same numbers."""
 
     def __init__(self, term: RankSimLoss) -> None:

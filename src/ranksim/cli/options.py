@@ -242,6 +242,28 @@ class Own(Group):
         return {"preset": preset, "files": files, "options": asked}
 
 
+# what each benchmark is, and its own options
+BENCHMARKS: dict[str, tuple[str, tuple[type[Group], ...]]] = {
+    "sts-b-dir": (
+        "Sentence pairs with a similarity of 0..5 (5,249 / 1,000 / 1,000 pairs).",
+        (StsB,),
+    ),
+    "sentiment-dir": (
+        "Sentences with human-rated sentiment in −4..4; strong feelings are rare.",
+        (Sentiment,),
+    ),
+    "agedb-dir": (
+        "Faces with an age (12,208 / 2,140 / 2,140); first: ranksim data prepare agedb-dir.",
+        (Ages, Pictures, Network),
+    ),
+    "imdb-wiki-dir": (
+        "Faces with an age (191,509 / 11,022 / 11,022); first: ranksim data prepare imdb-wiki-dir.",
+        (Ages, Pictures, Network),
+    ),
+    "images": ("Your own images, each with a number, in a table.", (Own, Pictures, Network)),
+}
+
+
 def request(benchmark: str, out: Path, methods: str, seeds: str, *groups: Group) -> BenchRequest:
     """A bench request from groups of options."""
     from ranksim.bench.command import BenchRequest

@@ -47,9 +47,9 @@ class Pixels(nn.Module):
         colours = () if alike else (3,) if channels_last else (3, 1, 1)
         scale, shift = (scale[0], shift[0]) if alike else (scale, shift)
         # constants of the architecture, not weights: in no checkpoint
-        self.exact = scale.view(colours), shift.view(colours)
-        self.register_buffer("scale", self.exact[0], persistent=False)
-        self.register_buffer("shift", self.exact[1], persistent=False)
+        self.constants = scale.view(colours), shift.view(colours)
+        self.register_buffer("scale", self.constants[0], persistent=False)
+        self.register_buffer("shift", self.constants[1], persistent=False)
         self.channels_last, self.bgr = channels_last, bgr
         self.blocks = _Blocks()
 
@@ -72,7 +72,7 @@ class Pixels(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = self.scale.device
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.scale, self.shift = (kept.to(device, dtype) for kept in self.exact)
+        self.scale, self.shift = (kept.to(device, dtype) for kept in self.constants)
         return self
 
     def _floats(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
@@ -83,8 +83,8 @@ class Pixels(nn.Module):
 
 def _is_traced(pixels: Tensor) -> bool:
     """Whether a program is being recorded, of which a block would become a constant."""
-    recording = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return recording or type(pixels) is not Tensor
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return bool(tracing) or torch.compiler.is_compiling() or type(pixels) is not Tensor
 
 
 class _Blocks:

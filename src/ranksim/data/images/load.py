@@ -178,10 +178,8 @@ def open_images(
     store = PixelStore(size)
     rows, broken = store.fill(plan.root, plan.table.paths, told=told)
     if broken and not skip_broken:
-        raise DataError(
-            f"{describe_broken(broken, len(set(plan.table.paths)))}; mend them, or leave them out with "
-            "--skip-broken."
-        )
+        found = describe_broken(broken, len(set(plan.table.paths)))
+        raise DataError(f"{found}; mend them, or leave them out with --skip-broken.")
     table, good = plan.table, np.flatnonzero(rows >= 0)
     parts: dict[str, ImageSamples] = {}
     datasets = []

@@ -1,0 +1,300 @@
+import io
+import re
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from ranksim.data.images.decode import (
+    BrokenImageError,
+    check_images,
+    decode,
+    in_threads,
+    read_file,
+    resized,
+)
+from tests.oracles import images as oracle
+
+TURNED = {  # what a viewer shows of pixels stored with this EXIF orientation
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+DEEP = {"I": np.int32, "I;16": np.uint16}
+EXACT = {"GIF": {}, "BMP": {}, "PNG": {}, "TIFF": {}, "WEBP": {"lossless": True, "exact": True}}
+
+
+def noise(height=5, width=7, channels=3, seed=0):
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pixels(content):
+    image = decode(content)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def picture(mode):
+    """An image of the mode, and what it shows in RGB."""
+    grey = noise(channels=1)[..., 0]
+    if mode in DEEP:
+        deep = np.random.default_rng(1).integers(0, 65_536, (5, 7)).astype(DEEP[mode])
+        deep[0, :3] = 0, 256, 65_535  # the last one is white
+        return Image.fromarray(deep), np.stack([deep // 257] * 3, -1)
+    if mode in {"LA", "RGBA"}:
+        image = Image.fromarray(noise(channels=4)).convert(mode)
+        return image, oracle.over_white(np.asarray(image.convert("RGBA")))
+    if mode == "L":
+        return Image.fromarray(grey), np.stack([grey] * 3, -1)
+    if mode == "1":
+        return Image.fromarray(grey > 127), np.stack([np.where(grey > 127, 255, 0)] * 3, -1)
+    if mode == "P":
+        image = Image.fromarray(noise()).quantize(6)
+    else:
+        image = Image.fromarray(noise()).convert(mode)
+    return image, np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [(mode, kind) for kind in ("PNG", "TIFF") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")]
+    + [("I;16", "PNG"), ("I;16", "TIFF"), ("I", "TIFF"), ("CMYK", "TIFF"), ("YCbCr", "TIFF")]
+    + [(mode, "BMP") for mode in ("1", "L", "P", "RGB")]
+    + [("1", "GIF"), ("L", "GIF"), ("P", "GIF"), ("RGB", "WEBP"), ("RGBA", "WEBP")],
+)
+def test_every_mode_becomes_rgb(mode, kind):
+    image, shown = picture(mode)
+    got = pixels(encoded(image, kind, **EXACT[kind]))
+    # Pillow mixes with white in integers
+    np.testing.assert_allclose(got, shown, rtol=0, atol=1 if "A" in mode else 0)
+
+
+@pytest.mark.parametrize(("mode", "quality"), [("L", 95), ("RGB", 95), ("CMYK", 100)])
+def test_jpeg(mode, quality):
+    across = np.linspace(0, 255, 24)
+    smooth = np.stack(np.broadcast_arrays(across, across[:, None], 128.0), -1).astype(np.uint8)
+    image = Image.fromarray(smooth).convert(mode)
+    got = pixels(encoded(image, "JPEG", quality=quality)).astype(int)
+    assert np.abs(got - np.asarray(image.convert("RGB"))).max() <= 12
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_transparent_colour_shows_white(mode, kind):
+    if (mode, kind) == ("RGB", "GIF"):
+        return
+    image, shown = picture(mode)
+    chosen = image.getpixel((2, 3))
+    shown = shown.copy()
+    shown[np.asarray(image).reshape(5, 7, -1).__eq__(chosen).all(-1)] = 255
+    content = encoded(image, kind, transparency=chosen)
+    assert (shown == 255).all(-1).any()
+    np.testing.assert_array_equal(pixels(content), shown)
+
+
+def test_a_transparent_depth_shows_white():
+    deep = np.array([[0, 257, 40_000], [257, 514, 65_535]], dtype=np.uint16)
+    grey = [[0, 255, 155], [255, 2, 255]]
+    content = encoded(Image.fromarray(deep), "PNG", transparency=257)
+    assert Image.open(io.BytesIO(content)).info["transparency"] == 257
+    np.testing.assert_array_equal(pixels(content), np.stack([grey] * 3, -1))
+
+
+def test_half_transparent_palette():
+    image = Image.fromarray(noise()).quantize(4)
+    alpha = np.array([0, 90, 180, 255], dtype=np.uint8)
+    palette = np.array(image.getpalette()[:12], dtype=np.uint8).reshape(4, 3)
+    index = np.asarray(image)
+    rgba = np.concatenate([palette[index], alpha[index][..., None]], -1)
+    got = pixels(encoded(image, "PNG", transparency=alpha.tobytes()))
+    np.testing.assert_allclose(got, oracle.over_white(rgba), rtol=0, atol=1)
+
+
+def test_numbers_beyond_16_bits_are_clipped():
+    wide = Image.fromarray(np.array([[-5, 70_000, 257]], dtype=np.int32))
+    assert pixels(encoded(wide, "TIFF"))[0, :, 0].tolist() == [0, 255, 1]
+
+
+def test_floating_point_is_refused():
+    content = encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
+    why = "^has floating-point pixels: save it with 8 or 16 bits$"
+    with pytest.raises(BrokenImageError, match=why):
+        decode(content)
+
+
+def test_of_several_frames_the_first():
+    frames = [Image.fromarray(noise(seed=k)).quantize(8) for k in range(3)]
+    for kind in ("GIF", "TIFF", "PNG"):
+        content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        np.testing.assert_array_equal(pixels(content), np.asarray(frames[0].convert("RGB")))
+
+
+@pytest.mark.parametrize("turn", TURNED)
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("PNG", "RGB"), ("PNG", "P"), ("PNG", "LA"), ("PNG", "I;16"), ("TIFF", "RGB"),
+     ("WEBP", "RGB"), ("JPEG", "RGB")],
+)  # fmt: skip
+def test_orientation(kind, mode, turn):
+    image, shown = picture(mode)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = encoded(image, kind, exif=exif, **EXACT.get(kind, {}))
+    got = pixels(content)
+    if mode == "RGB":
+        theirs = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+        np.testing.assert_array_equal(got, np.asarray(theirs))
+    if kind == "JPEG":
+        shown = np.asarray(Image.open(io.BytesIO(content)))  # with its losses
+    np.testing.assert_allclose(got, TURNED[turn](shown), rtol=0, atol=1 if mode == "LA" else 0)
+
+
+def damaged_exif(turn):
+    """An EXIF block with the orientation in front, whose other entries point nowhere."""
+    head = b"Exif\0\0II*\0\x08\0\0\0" + (40).to_bytes(2, "little")
+    entry = b"\x12\x01\x03\0\x01\0\0\0" + turn.to_bytes(4, "little")
+    return head + entry + b"\x87\x69\x04\0\x01\0\0\0\xff\xff\xff\xff" + b"\xee" * 17
+
+
+@pytest.mark.parametrize(
+    ("exif", "turn"),
+    [(b"Exif\0\0" + b"\xff" * 40, 1), (b"Exif\0\0II*\0\xff\xff\xff\xff", 1), (b"Exif\0\0", 1),
+     (b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x03\0\0\0ab\0\0", 1),  # a word
+     (damaged_exif(0), 1), (damaged_exif(9), 1), (damaged_exif(6), 6)],
+)  # fmt: skip
+def test_a_damaged_exif_block_does_not_spoil_the_image(tmp_path, exif, turn):
+    content = encoded(Image.fromarray(noise()), "JPEG", exif=exif)
+    plain = np.asarray(Image.open(io.BytesIO(content)))
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert check_images(tmp_path, ["a.jpg"]) == {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(pixels(content), TURNED[turn](plain))
+
+
+@pytest.mark.parametrize("percent", range(0, 100, 5))
+@pytest.mark.parametrize("how", ["JPEG", "progressive", "PNG"])
+def test_truncated(how, percent):
+    options = {"progressive": True} if how == "progressive" else {}
+    content = encoded(Image.fromarray(noise(40, 40)), how if not options else "JPEG", **options)
+    decode(content)
+    with pytest.raises(BrokenImageError, match=r"^is (not an image|damaged: [^.]{8,}[^.])$"):
+        decode(content[: len(content) * percent // 100])
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "WEBP", "TIFF"])
+def test_half_an_image_is_damaged(kind):
+    content = encoded(Image.fromarray(noise(40, 40)), kind)
+    with pytest.raises(BrokenImageError, match=r"^is (not an image|damaged: [^.]{8,}[^.])$"):
+        decode(content[: len(content) // 2])
+
+
+def test_a_changed_byte_of_a_png_is_seen():
+    content = bytearray(encoded(Image.fromarray(noise(20, 20)), "PNG"))
+    content[len(content) // 2] ^= 1
+    with pytest.raises(BrokenImageError, match=r"^is damaged: .*(checksum|PNG).*$"):
+        decode(bytes(content))
+
+
+def test_a_reason_is_never_empty(monkeypatch):
+    def fails(file):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fails)
+    with pytest.raises(BrokenImageError, match=r"^is damaged: MemoryError$"):
+        decode(b"x")
+
+
+def test_what_is_no_image_is_reported_in_order(tmp_path):
+    good = encoded(Image.fromarray(noise()), "PNG")
+    for name, content in {"b.png": good, "empty.jpg": b"", "text.jpg": b"a portrait\n" * 9,
+                          "half.png": good[: len(good) // 2], "a.png": good}.items():  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.jpg").mkdir()
+    names = ["b.png", "text.jpg", "gone.jpg", "folder.jpg", "empty.jpg", "a.png/x.jpg",
+             "nul\0.jpg", "half.png", "a.png", "n" * 300]  # fmt: skip
+    counted = []
+    found = check_images(tmp_path, names, told=counted.append)
+    assert counted == [len(names)]
+    half = found.pop("half.png")
+    assert re.fullmatch(r"is damaged: .+[^.]", half)
+    assert found == {
+        "text.jpg": "is not an image",
+        "gone.jpg": "is missing",
+        "folder.jpg": "cannot be read: Is a directory",
+        "empty.jpg": "is empty",
+        "a.png/x.jpg": "cannot be read: Not a directory",
+        "nul\0.jpg": "cannot be read: embedded null byte",
+        "n" * 300: "cannot be read: File name too long",
+    }
+    assert list(found) == [name for name in names if name in found]
+
+
+def test_unreadable(tmp_path, monkeypatch):
+    """What chmod does to users other than root."""
+
+    def fails(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(BrokenImageError, match=r"^cannot be read: Permission denied$"):
+        read_file(tmp_path / "a.jpg")
+
+
+def test_too_many_pixels(tmp_path, monkeypatch):
+    """Pillow warns of large photographs, which are whole, and refuses what would fill memory."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    for side in (31, 44, 45):
+        Image.fromarray(noise(side, side)).save(tmp_path / f"{side}.png")
+    assert check_images(tmp_path, ["31.png", "44.png", "45.png"]) == {
+        "45.png": "has more than 2,000 pixels: make it smaller"
+    }
+
+
+def test_resized_as_published():
+    for height, width, size in ((40, 30, 7), (5, 9, 16), (8, 8, 8), (1, 3, 4)):
+        image = Image.fromarray(noise(height, width))
+        got = resized(image, size)
+        assert (got.shape, got.dtype) == ((size, size, 3), np.uint8)
+        theirs = image.resize((size, size), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(got, np.asarray(theirs))
+        slow = oracle.bilinear(np.asarray(image), size)
+        np.testing.assert_allclose(got, slow, rtol=0, atol=1)
+        nearest = np.asarray(image.resize((size, size), Image.Resampling.NEAREST))
+        if height != size:  # the oracle tells filters apart
+            assert np.abs(nearest - slow).max() > 20
+
+
+def test_results_of_threads_keep_their_order():
+    counted, items = [], list(range(130))
+    late = threading.Event()
+
+    def work(item):
+        if item == 0:
+            late.wait(10)
+        if item == 5:
+            late.set()
+        return item * item
+
+    assert in_threads(work, items, counted.append) == [k * k for k in items]
+    assert counted == [64, 128, 130]
+    assert in_threads(work, [], counted.append) == []
+    before = list(warnings.filters)
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda item: 1 // item, [1, 0, 1], None)
+    assert warnings.filters == before
