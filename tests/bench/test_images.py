@@ -22,6 +22,7 @@ from ranksim.training.recipe import ImageRecipe
 from tests import faces
 
 EIGHT = "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"
+FEW = "vanilla,rrt+fds+ranksim"  # .ci/run trains all eight on all three
 SMALL = ("image_size=16", "batch_size=16")
 COUNTS = dict.fromkeys(range(1, 102), 3) | {25: 60, 26: 50, 30: 40, 40: 30}
 
@@ -49,12 +50,13 @@ def request(benchmark, root, out, **changes):
     return BenchRequest(**given | changes)
 
 
-@pytest.mark.parametrize("benchmark", ["agedb-dir", "imdb-wiki-dir"])
-def test_raw_layout_to_the_eight_techniques(benchmark, drawn, tmp_path, capsys):
+@pytest.mark.parametrize(("benchmark", "methods"), [("agedb-dir", EIGHT), ("imdb-wiki-dir", FEW)])
+def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
     prepared = prepare_data(PrepareRequest(benchmark, drawn))
     assert sum(prepared.counts) == sum(COUNTS.values())
-    content = bench(request(benchmark, drawn, tmp_path, methods=EIGHT))
-    assert [row["method"] for row in content["summary"]] == EIGHT.split(",")
+    content = bench(request(benchmark, drawn, tmp_path, methods=methods))
+    asked = methods.split(",")
+    assert [row["method"] for row in content["summary"]][: len(asked)] == asked
     assert all(run["status"] == "done" for run in content["runs"])
     assert content["headline"] == ["mae", "gm"]
     assert content["runs"][0]["data"]["counts"] == list(prepared.counts)
@@ -62,14 +64,14 @@ def test_raw_layout_to_the_eight_techniques(benchmark, drawn, tmp_path, capsys):
     assert all(row["published"] is None for row in content["summary"])
     assert content["published_note"] is None
     scores = {row["method"]: row["test"]["all"]["mae"]["mean"] for row in content["summary"]}
-    assert len(set(scores.values())) >= 6
+    assert len(set(scores.values())) >= len(asked) - 2
     told = capsys.readouterr().out
     assert "MAE, lower is better" in told
     assert "publ." not in told
 
 
-def test_own_images_to_the_eight_techniques(drawn, tmp_path):
-    content = bench(request("images", drawn, tmp_path, methods=EIGHT))
+def test_own_images_to_results(drawn, tmp_path):
+    content = bench(request("images", drawn, tmp_path, methods=FEW))
     assert all(run["status"] == "done" for run in content["runs"])
     assert content["target"] == "years"
     assert "labels.csv" in content["command"]
@@ -77,7 +79,7 @@ def test_own_images_to_the_eight_techniques(drawn, tmp_path):
 
 
 def test_a_network_learns_the_age(drawn, tmp_path):
-    long = {"max_steps": None, "max_epochs": 12, "changes": (*SMALL, "patience=0")}
+    long = {"max_steps": None, "max_epochs": 9, "changes": (*SMALL, "patience=0")}
     content = bench(request("images", drawn, tmp_path, **long))
     test = content["runs"][0]["metrics"]["test"]["all"]
     assert test["pearson"] > 60

@@ -5,6 +5,8 @@ import os
 import signal
 import traceback
 
+import pytest
+
 from ranksim.bench.command import BenchRequest, Settings, runs_of
 from ranksim.bench.methods import parse_method
 from tests import faces
@@ -67,7 +69,9 @@ class Process:
         pipe.close()
 
     def result(self, timeout=120):
-        assert self.pipe.poll(timeout), "a process hangs"
+        if not self.pipe.poll(timeout):
+            self.kill()
+            pytest.fail("a process hangs")
         done, result = self.pipe.recv()
         self.process.join()
         assert done, result

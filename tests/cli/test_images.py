@@ -103,6 +103,7 @@ def test_what_must_be_given_is_asked_for(monkeypatch, capsys, tmp_path):
         (("bench", "images", "--table", "R/t.csv", "--image-root", "R", "--target", "y"), 1,
          "is not a file: name one with --table."),
         (("evaluate", "R/x.pth", "--benchmark", "agedb-dir"), 1, "There is no checkpoint R/x.pth"),
+        (("bench", "images", "--table", "R", "--image-root", "R", "--target", "y"), 1, "--table."),
         (("throughput", "--devices", "2", "--accelerator", "cpu"), 2, "times one device"),
     ],
 )  # fmt: skip

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_CACHED = 8  # images that stay in a core's cache between two operations
+
 
 class Pixels(nn.Module):
     """(x / 255 − mean) / std of each colour, on the device of the images, channels first.
@@ -56,15 +58,29 @@ class Pixels(nn.Module):
     def forward(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """RGB ``(N, H, W, 3)`` uint8 to ``(N, 3, H, W)`` of ``dtype``; float32 at least between."""
         exact = torch.promote_types(dtype, torch.float32)
-        pixels = images.flip(-1) if self.bgr else images
-        if not self.channels_last:
-            pixels = pixels.permute(0, 3, 1, 2).contiguous()  # while still bytes
-        numbers = self._floats(pixels, exact)
-        # the difference first: of 127.5 it is exact
-        numbers = numbers.sub_(self.shift.to(exact)).mul_(self.scale.to(exact))
+        if images.device.type != "cpu" or exact != torch.float32 or _is_traced(images):
+            numbers = self._scaled(self._laid_out(images).to(exact))
+        else:
+            count, height, width, colours = images.shape
+            last = (height, width, colours) if self.channels_last else (colours, height, width)
+            numbers = self.blocks.take(torch.Size((count, *last)))
+            for some, target in zip(
+                torch.split(images, _CACHED), torch.split(numbers, _CACHED), strict=True
+            ):
+                self._scaled(target.copy_(self._laid_out(some)))
         if self.channels_last:
             numbers = numbers.permute(0, 3, 1, 2)
         return numbers.to(dtype)
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        """In the order of the result, while still bytes."""
+        pixels = images.flip(-1) if self.bgr else images
+        return pixels if self.channels_last else pixels.permute(0, 3, 1, 2).contiguous()
+
+    def _scaled(self, numbers: Tensor) -> Tensor:
+        """In place; the difference first: of 127.5 it is exact."""
+        shift, scale = self.shift.to(numbers.dtype), self.scale.to(numbers.dtype)
+        return numbers.sub_(shift).mul_(scale)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Pixels:
         """Constants move with the network and keep their digits."""
@@ -74,11 +90,6 @@ class Pixels(nn.Module):
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self.scale, self.shift = (kept.to(device, dtype) for kept in self.constants)
         return self
-
-    def _floats(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        if pixels.device.type != "cpu" or dtype != torch.float32 or _is_traced(pixels):
-            return pixels.to(dtype)
-        return self.blocks.take(pixels.shape).copy_(pixels)
 
 
 def _is_traced(pixels: Tensor) -> bool:

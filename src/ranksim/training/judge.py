@@ -25,6 +25,8 @@ def judge(
         task: data and regions.
         hardware: for Lightning's Trainer.
     """
+    if hardware.compile:
+        model.encoder.compile()
     module = RegressionModule(model, recipe, task.regions, loss=L1Loss(), gm_guard=task.gm_guard)
     loader = make_loader(task.test, JUDGED, on_gpu=hardware.on_gpu)
     with ctrl_c():

@@ -101,7 +101,7 @@ def test_a_transparent_colour_shows_white(mode, kind):
     image, shown = picture(mode)
     chosen = image.getpixel((2, 3))
     shown = shown.copy()
-    shown[np.asarray(image).reshape(5, 7, -1).__eq__(chosen).all(-1)] = 255
+    shown[(np.asarray(image).reshape(5, 7, -1) == chosen).all(-1)] = 255
     content = encoded(image, kind, transparency=chosen)
     assert (shown == 255).all(-1).any()
     np.testing.assert_array_equal(pixels(content), shown)
@@ -176,14 +176,15 @@ def damaged_exif(turn):
     [(b"Exif\0\0" + b"\xff" * 40, 1), (b"Exif\0\0II*\0\xff\xff\xff\xff", 1), (b"Exif\0\0", 1),
      (b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x03\0\0\0ab\0\0", 1),  # a word
      (damaged_exif(0), 1), (damaged_exif(9), 1), (damaged_exif(6), 6)],
+    ids=["noise", "nowhere", "nothing", "a word", "turn 0", "turn 9", "turn 6"],
 )  # fmt: skip
 def test_a_damaged_exif_block_does_not_spoil_the_image(tmp_path, exif, turn):
     content = encoded(Image.fromarray(noise()), "JPEG", exif=exif)
-    plain = np.asarray(Image.open(io.BytesIO(content)))
     (tmp_path / "a.jpg").write_bytes(content)
     assert check_images(tmp_path, ["a.jpg"]) == {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        plain = np.asarray(Image.open(io.BytesIO(content)))
         np.testing.assert_array_equal(pixels(content), TURNED[turn](plain))
 
 
@@ -207,7 +208,9 @@ def test_half_an_image_is_damaged(kind):
 def test_a_changed_byte_of_a_png_is_seen():
     content = bytearray(encoded(Image.fromarray(noise(20, 20)), "PNG"))
     content[len(content) // 2] ^= 1
-    with pytest.raises(BrokenImageError, match=r"^is damaged: .*(checksum|PNG).*$"):
+    with pytest.raises(
+        BrokenImageError, match=r"^is damaged: (broken data stream|broken PNG).*[^.]$"
+    ):
         decode(bytes(content))
 
 

@@ -61,28 +61,29 @@ def crop_flip(images: Tensor, down: Tensor, right: Tensor, mirrored: Tensor, pad
         pad: border on each side, in pixels.
     """
     count, height, width, channels = images.shape
-    if pad == 0 or count == 0:
-        return _mirror(images.clone(memory_format=torch.contiguous_format), mirrored)
     padded = images.new_zeros(count, height + 2 * pad, width + 2 * pad, channels)
-    padded[:, pad:-pad, pad:-pad] = images
+    place = _put(padded[:, pad : pad + height, pad : pad + width], images, mirrored)
     # to crop and then mirror is to mirror and then crop as far from the other side
-    padded = _mirror(padded, mirrored)
     right = torch.where(mirrored, 2 * pad - right, right)
-    sample = torch.arange(count, device=images.device) * (height + 2 * pad)
-    lines = (sample + down).unsqueeze(1) + torch.arange(height, device=images.device)
+    first = place * (height + 2 * pad) + down
+    lines = first.unsqueeze(1) + torch.arange(height, device=images.device)
     starts = lines * (width + 2 * pad) + right.unsqueeze(1)
     pixels = padded.numel() // channels
-    rows = padded.as_strided((pixels - width + 1, width * channels), (channels, 1))
+    rows = padded.as_strided((max(pixels - width + 1, 0), width * channels), (channels, 1))
     return rows.index_select(0, starts.flatten()).view(images.shape)
 
 
-def _mirror(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Images that are nobody else's, mirrored or not."""
-    if images.device.type == "cpu":  # only those that change
-        chosen = mirrored.nonzero().squeeze(1)
-        return images.index_copy_(0, chosen, images.index_select(0, chosen).flip(2))
-    # without a shape that depends on data, so without waiting for the device
-    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(2), images)
+def _put(target: Tensor, images: Tensor, mirrored: Tensor) -> Tensor:
+    """Copy images, mirrored or not, and return the place ``(N,)`` that each has got."""
+    places = torch.arange(len(images), device=images.device)
+    if images.device.type != "cpu":
+        # without a shape that depends on data, so without waiting for the device
+        target.copy_(torch.where(mirrored.view(-1, 1, 1, 1), images.flip(2), images))
+        return places
+    plain, turned = (~mirrored).nonzero().squeeze(1), mirrored.nonzero().squeeze(1)
+    target[: len(plain)] = images.index_select(0, plain)
+    target[len(plain) :] = images.index_select(0, turned).flip(2)
+    return torch.empty_like(places).scatter_(0, torch.cat([plain, turned]), places)
 
 
 def _mixed(bits: Tensor) -> Tensor:

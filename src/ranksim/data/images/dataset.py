@@ -56,7 +56,7 @@ class ImageDataset(Dataset[Batch]):
     def __getitems__(self, rows: list[int]) -> Batch:
         if self._images is None:
             self._images = self.store.images()
-        index = torch.as_tensor(rows)
+        index = torch.as_tensor(rows, dtype=torch.int64)
         return {
             "inputs": (self._images.index_select(0, self.rows[index]),),
             "label": self.labels[index],

@@ -1,0 +1,264 @@
+"""Several devices, and several machines, on this one: DDP over gloo in processes of their own."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from ranksim.bench import run as run_module
+from ranksim.bench.command import bench
+from ranksim.bench.run import read_record
+from ranksim.errors import RankSimError, UsageError
+from ranksim.training import hardware as hardware_module
+from ranksim.training.fit import fit
+from ranksim.training.hardware import Hardware, check_hardware
+from ranksim.training.loading import SeededOrder
+from ranksim.training.state import BEST, LAST
+from ranksim.training.technique import Technique
+from tests.bench.trained import Process, images, request
+from tests.training.pictures import changed, small_task
+
+RANKSIM, FULL = Technique(ranksim=True), Technique(fds=True, ranksim=True)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def node(rank, port):
+    return {"NODE_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
+def forking():
+    """Trainings that start in a moment; test_fit starts some as they are started in earnest."""
+    hardware_module._START = "fork"
+
+
+def train(folder, recipe, technique, hardware, **settings):
+    forking()
+    settings = {"task": small_task(**settings.pop("data", {})), "seed": 0} | settings
+    task = settings.pop("task")
+    fit(task, recipe, technique, folder, hardware=hardware, **settings)
+
+
+def weights(folder, name=LAST):
+    return torch.load(folder / name, weights_only=True)["state_dict"]
+
+
+def compare(folder, other, name=LAST, atol=0.0):
+    one, two = weights(folder, name), weights(other, name)
+    assert one.keys() == two.keys()
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], rtol=0, atol=atol)
+
+
+def alone(batch_size=8, **changes):
+    return changed(batch_size=batch_size, **changes), Hardware("cpu", precision="64-true")
+
+
+def together(batch_size=4, *, gather=True, **changes):
+    hardware = Hardware("cpu", "2", "64-true", gather=gather)
+    return changed(batch_size=batch_size, **changes), hardware
+
+
+class TestTwoDevices:
+    """Each with half of the batch of one."""
+
+    @pytest.mark.parametrize("count", [40, 44])
+    @pytest.mark.parametrize("unique", [True, False])
+    def test_they_train_as_one_with_the_whole_batch(self, tmp_path, unique, count):
+        """Augmentation, FDS and a last batch of four samples among it."""
+        data = {"count": count}
+        for name, (recipe, hardware) in {
+            "one": alone(unique_labels=unique),
+            "two": together(unique_labels=unique),
+        }.items():
+            Process(
+                functools.partial(train, data=data), tmp_path / name, recipe, FULL, hardware
+            ).result()
+        assert torch.load(tmp_path / "two" / LAST, weights_only=True)["global_step"] >= 15
+        compare(tmp_path / "one", tmp_path / "two", atol=1e-9)
+
+    def test_without_gather_they_do_not(self, tmp_path):
+        Process(train, tmp_path / "one", *alone()[:1], RANKSIM, alone()[1]).result()
+        recipe, hardware = together(gather=False)
+        Process(train, tmp_path / "two", recipe, RANKSIM, hardware).result()
+        with pytest.raises(AssertionError, match="not close"):
+            compare(tmp_path / "one", tmp_path / "two", atol=1e-9)
+
+    def test_without_gather_they_do_where_nothing_is_ranked(self, tmp_path):
+        """With two batches a step each."""
+        recipe, hardware = alone(lr_drops=[1])
+        Process(train, tmp_path / "one", recipe, Technique(), hardware).result()
+        recipe, hardware = together(2, gather=False, lr_drops=[1], accumulate=2)
+        Process(train, tmp_path / "two", recipe, Technique(), hardware).result()
+        compare(tmp_path / "one", tmp_path / "two", atol=1e-9)
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_and_resumed(folder, recipe, technique, hardware):
+    """Stopped by what is told of its second validation, then gone on with."""
+    seen = []
+
+    def told(epoch, score):
+        seen.append((os.getpid(), epoch))
+        if len(seen) == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(folder, recipe, technique, hardware, on_validation=told)
+    assert seen == [(os.getpid(), 1), (os.getpid(), 1)]
+    stopped = torch.load(folder / LAST, weights_only=True)["global_step"]
+    train(folder, recipe, technique, hardware)
+    return stopped
+
+
+@pytest.mark.parametrize("gather", [True, False])
+def test_two_devices_go_on_within_an_epoch_as_if_never_interrupted(tmp_path, gather):
+    """Without gather each draws unique labels of its own."""
+    recipe, hardware = together(gather=gather, validate_every=2, max_validations=5)
+    Process(train, tmp_path / "whole", recipe, FULL, hardware).result()
+    stopped = Process(killed_and_resumed, tmp_path / "killed", recipe, FULL, hardware).result()
+    assert stopped in (2, 4)  # of five steps an epoch, and ten in all
+    compare(tmp_path / "whole", tmp_path / "killed")
+    compare(tmp_path / "whole", tmp_path / "killed", BEST)
+
+
+class TestTheOrderOfSamples:
+    def dealt(self, monkeypatch, size, batch, processes, epoch=0, start=0):
+        shares = []
+        for rank in range(processes):
+            monkeypatch.setattr(
+                "ranksim.training.loading._processes", lambda rank=rank: (processes, rank)
+            )
+            order = SeededOrder(size, 3, batch)
+            order.set_epoch(epoch)
+            order.start = start
+            shares.append(list(order))
+            assert start or len(shares[-1]) == len(order) == order.share(processes)
+        return shares
+
+    @pytest.mark.parametrize("processes", [1, 2, 3])
+    @pytest.mark.parametrize("size", [1, 2, 5, 12, 24, 29, 31])
+    def test_it_is_that_of_one_process(self, monkeypatch, size, processes):
+        (whole,) = self.dealt(monkeypatch, size, 4 * processes, 1)
+        shares = self.dealt(monkeypatch, size, 4, processes)
+        full = size // (4 * processes) * 4
+        together = [shares[r][i : i + 4] for i in range(0, full, 4) for r in range(processes)]
+        assert sum(together, []) == whole[: full * processes]
+        rest = sum((share[full:] for share in shares), [])
+        assert rest[: size - full * processes] == whole[full * processes :]
+        assert set(rest) <= set(whole[full * processes :])
+        assert len(rest) < size - full * processes + processes
+
+    def test_a_resumed_epoch_goes_on_with_the_rest(self, monkeypatch):
+        whole = self.dealt(monkeypatch, 29, 4, 2, epoch=2)
+        rest = self.dealt(monkeypatch, 29, 4, 2, epoch=2, start=16)
+        assert rest == [share[8:] for share in whole]
+
+    def test_each_epoch_has_its_own(self, monkeypatch):
+        epochs = [self.dealt(monkeypatch, 29, 4, 2, epoch=epoch) for epoch in range(3)]
+        assert len({tuple(first) for first, _ in epochs}) == 3
+
+
+class Refusing:
+    def __call__(self, inputs, index, epoch):
+        raise UsageError("It takes images of another size.")
+
+
+class Compiled:
+    def __call__(self, inputs, index, epoch):
+        return inputs
+
+
+def refused(folder, hardware):
+    import dataclasses
+
+    task = dataclasses.replace(small_task(), augment=Refusing())
+    with pytest.raises(UsageError, match=r"^It takes images of another size\.$"):
+        train(folder, changed(), Technique(), hardware, task=task)
+
+
+def test_an_error_in_a_process_is_the_same_sentence_here(tmp_path):
+    Process(refused, tmp_path, Hardware("cpu", "2")).result()
+
+
+def compiled(folder, hardware):
+    from lightning.pytorch import Callback
+
+    class Look(Callback):
+        def on_train_start(self, trainer, pl_module):
+            found = pl_module.model.encoder._compiled_call_impl is not None
+            raise RankSimError(f"compiled: {found}")
+
+    with pytest.raises(RankSimError, match="^compiled: True$"):
+        train(folder, changed(), Technique(), hardware, callbacks=[Look()])
+
+
+def test_each_process_compiles(tmp_path):
+    Process(compiled, tmp_path, Hardware("cpu", "2", compile=True)).result()
+
+
+# several machines
+
+
+def swept(asked, log=None, train=True):
+    """The results of a command; what it writes into its folder is noted in a log."""
+    forking()
+    if log is not None:
+        _watch(str(asked.out), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    if not train:
+        run_module._train = None
+    return bench(asked)
+
+
+def _watch(folder, log):
+    """In the processes that it starts too."""
+    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+    def hook(event, args):
+        if event == "open":
+            touched = args[:1] if isinstance(args[2], int) and args[2] & writing else ()
+        elif event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate"):
+            touched = args
+        else:
+            return
+        for path in touched:
+            if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(folder):
+                os.write(log, f"{event} {path}\n".encode())
+
+    sys.addaudithook(hook)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return images(tmp_path_factory.mktemp("images"), {20: 8, 24: 8, 30: 9, 41: 6, 60: 5})
+
+
+METHODS = "vanilla+ranksim,rrt+ranksim"
+TRAINED = ("vanilla+ranksim", "rrt-inv+ranksim")
+
+
+def asked(table, out, **more):
+    usual = {"methods": METHODS, "max_epochs": 2, "gather": True}
+    return request(table, out, "batch_size=4", **usual | more)
+
+
+@pytest.fixture(scope="module")
+def one_node(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("one")
+    forked = Process(swept, asked(table, out, devices="2"))
+    return out, forked.result()
