@@ -92,18 +92,16 @@ def main():
             num_workers=cores,
             persistent_workers=True,
         )
-        slow = [timed(lambda: epoch_of_workers(usual)) for _ in range(given.epochs)]
-
         store = PixelStore(SIZE, root / "cache")
         filling = timed(lambda: store.fill(root, paths))
         rows, _ = store.fill(root, paths)
         data = ImageDataset(store, rows, labels)
         loader = make_loader(data, BATCH, SeededOrder(len(data), 0))
-        augment, pixels = CropFlip(0, PAD, True), Pixels((0.5,) * 3, (0.5,) * 3)
-        fast = [
-            timed(lambda k=k: epoch_of_ours(loader, augment, pixels, k))
-            for k in range(given.epochs)
-        ]
+        augment, pixels = CropFlip(0, PAD, True), Pixels((0.5,) * 3, (0.5,) * 3, channels_last=True)
+        slow, fast = [], []
+        for epoch in range(given.epochs):  # in turn, so that other work slows both
+            slow.append(timed(lambda: epoch_of_workers(usual)))
+            fast.append(timed(lambda k=epoch: epoch_of_ours(loader, augment, pixels, k)))
     table = Table(
         "epoch", f"Pillow, {cores} workers", "ranksim", "ratio", title="images per second"
     )

@@ -161,6 +161,7 @@ def test_threads_do_not_share_memory(monkeypatch):
 
     def slow(array):
         count = real(array)
+        del array  # it holds the memory too
         time.sleep(0.01)
         return count
 

@@ -118,7 +118,7 @@ def _image_task(
     benchmark, (train, val, test) = _images(source, recipe.image_size)
 
     def build() -> Regressor:
-        return Regressor(ImageEncoder(recipe.encoder, channels_last=hardware.channels_last))
+        return Regressor(ImageEncoder(recipe.encoder, channels_last=hardware.puts_channels_last))
 
     pad = round(recipe.pad * recipe.image_size / _PAD_OF)
     task = Task(

@@ -61,7 +61,7 @@ class BenchRequest:
     skip_broken: bool = False
     num_nodes: int = 1
     compile: bool = False
-    channels_last: bool = False
+    channels_last: bool | None = None
     gather: bool = False
 
     @property
@@ -102,7 +102,9 @@ class BenchRequest:
         words += [f"--max-epochs {self.max_epochs}"] if self.max_epochs else []
         usual = {item.name: item.default for item in fields(self)}
         for name, value in self.hardware.items():
-            if value != usual[name]:
+            if value is False and usual[name] is None:
+                words.append(f"--no{_option(name)[1:]}")
+            elif value != usual[name]:
                 words.append(
                     _option(name) + ("" if value is True else f" {shlex.quote(str(value))}")
                 )

@@ -57,7 +57,7 @@ def evaluate(request: EvaluateRequest) -> dict[str, Any]:
         raise UsageError("evaluate scores on one device: leave out --devices and --num-nodes.")
     recipe = dataclasses.replace(run.recipe, label_scale=scale)
     benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
-    encoder = ImageEncoder(name, channels_last=run.hardware.channels_last)
+    encoder = ImageEncoder(name, channels_last=run.hardware.puts_channels_last)
     model = Regressor(encoder)
     model.load_state_dict(state)
     scores, rows, prediction = judge(model, recipe, task, run.hardware)

@@ -203,7 +203,7 @@ def _time(
     hardware = request.hardware
     task = Task(
         *(training, validation, validation),
-        lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=hardware.channels_last)),
+        lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=hardware.puts_channels_last)),
         bins,
         Regions.by_rule(bins, labels),
         augment=CropFlip(0, round(recipe.pad * recipe.image_size / 224), recipe.flip),

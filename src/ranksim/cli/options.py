@@ -170,8 +170,12 @@ class Network(Group):
         int | None, typer.Option(min=1, help="Side in pixels. Default: the preset's.")
     ] = None
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Lay images out with channels last.")
-    ] = False
+        bool | None,
+        typer.Option(
+            "--channels-last/--no-channels-last",
+            help="Lay images out with channels last. Default: on a CPU.",
+        ),
+    ] = None
 
     def asked(self) -> dict[str, Any]:
         own = {"encoder": self.encoder, "image_size": self.image_size}

@@ -29,7 +29,8 @@ class Hardware:
         accelerator, devices, precision, num_nodes: Lightning's. With several nodes, each is given
             the same command, with ``NODE_RANK`` (or Slurm's), ``MASTER_ADDR`` and ``MASTER_PORT``.
         compile: the encoder by ``torch.compile``.
-        channels_last: images and convolutions with channels as the last, contiguous dimension.
+        channels_last: images and convolutions with channels as the last, contiguous dimension;
+            ``None``: where the CPU trains, which is faster so.
         gather: RankSim ranks the samples of all devices among each other.
     """
 
@@ -38,13 +39,21 @@ class Hardware:
     precision: str = "32-true"
     num_nodes: int = 1
     compile: bool = False
-    channels_last: bool = False
+    channels_last: bool | None = None
     gather: bool = False
 
     @property
     def several(self) -> bool:
         """Whether a training is spread over processes."""
         return self.devices != "1" or self.num_nodes > 1
+
+    @property
+    def puts_channels_last(self) -> bool:
+        """What ``channels_last`` comes to on this machine."""
+        if self.channels_last is not None:
+            return self.channels_last
+        usual = self.accelerator == "auto" and not torch.accelerator.is_available()
+        return self.accelerator == "cpu" or usual
 
     @property
     def follows(self) -> bool:

@@ -1,6 +1,8 @@
 import io
 import re
+import struct
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -188,6 +190,19 @@ def test_a_damaged_exif_block_does_not_spoil_the_image(tmp_path, exif, turn):
         np.testing.assert_array_equal(pixels(content), TURNED[turn](plain))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_exif_that_cannot_be_read_or_written_again(kind):
+    """One block is cut short; in the other a number is a word, which is seen after the turn."""
+    word = b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    word += b"\x2d\x01\x02\0\x05\0\0\0\x26\0\0\0" + bytes(4) + b"make\0"
+    for exif, turn in ((b"Exif\0\0MM\0", 1), (word, 6)):
+        content = encoded(Image.fromarray(noise()), kind, exif=exif)
+        plain = np.asarray(Image.open(io.BytesIO(content)))
+        with pytest.raises((SyntaxError, struct.error)):  # what Pillow says of it
+            ImageOps.exif_transpose(Image.open(io.BytesIO(content)), in_place=True)
+        np.testing.assert_array_equal(pixels(content), TURNED[turn](plain))
+
+
 @pytest.mark.parametrize("percent", range(0, 100, 5))
 @pytest.mark.parametrize("how", ["JPEG", "progressive", "PNG"])
 def test_truncated(how, percent):
@@ -298,6 +313,18 @@ def test_results_of_threads_keep_their_order():
     assert counted == [64, 128, 130]
     assert in_threads(work, [], counted.append) == []
     before = list(warnings.filters)
+    done = []
+
+    def slow(item):
+        time.sleep(0.001)
+        done.append(1 // item)
+
+    def stops(count):
+        raise KeyboardInterrupt
+
     with pytest.raises(ZeroDivisionError):
-        in_threads(lambda item: 1 // item, [1, 0, 1], None)
+        in_threads(slow, [1, 0, *[1] * 2_000], None)
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(slow, [1] * 2_000, stops)
+    assert len(done) < 1_000  # the rest was not begun
     assert warnings.filters == before

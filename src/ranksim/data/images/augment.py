@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)  # of SplitMix64
+
+
+_CACHED = 8  # images that stay in a core's cache between two operations
 
 
 class CropFlip:
@@ -61,7 +66,10 @@ def crop_flip(images: Tensor, down: Tensor, right: Tensor, mirrored: Tensor, pad
         pad: border on each side, in pixels.
     """
     count, height, width, channels = images.shape
-    padded = images.new_zeros(count, height + 2 * pad, width + 2 * pad, channels)
+    padded = images.new_empty(count, height + 2 * pad, width + 2 * pad, channels)
+    if pad:
+        for border in (padded[:, :pad], padded[:, -pad:], padded[:, :, :pad], padded[:, :, -pad:]):
+            border.zero_()
     place = _put(padded[:, pad : pad + height, pad : pad + width], images, mirrored)
     # to crop and then mirror is to mirror and then crop as far from the other side
     right = torch.where(mirrored, 2 * pad - right, right)
@@ -81,9 +89,15 @@ def _put(target: Tensor, images: Tensor, mirrored: Tensor) -> Tensor:
         target.copy_(torch.where(mirrored.view(-1, 1, 1, 1), images.flip(2), images))
         return places
     plain, turned = (~mirrored).nonzero().squeeze(1), mirrored.nonzero().squeeze(1)
-    target[: len(plain)] = images.index_select(0, plain)
-    target[len(plain) :] = images.index_select(0, turned).flip(2)
+    for some, put in _parts(plain, target[: len(plain)]):
+        put.copy_(images.index_select(0, some))
+    for some, put in _parts(turned, target[len(plain) :]):
+        put.copy_(images.index_select(0, some).flip(2))
     return torch.empty_like(places).scatter_(0, torch.cat([plain, turned]), places)
+
+
+def _parts(rows: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(rows, _CACHED), torch.split(target, _CACHED), strict=True)
 
 
 def _mixed(bits: Tensor) -> Tensor:
