@@ -147,6 +147,16 @@ class TestResumed:
             assert (outcome.test, outcome.val) == (expected.test, expected.val)
             assert (outcome.epochs, outcome.best_epoch) == (expected.epochs, expected.best_epoch)
 
+    @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+    def test_in_another_precision(self, tmp_path, precision):
+        recipe, hardware = changed(max_validations=3), Hardware("cpu", precision=precision)
+        run(tmp_path / "whole", recipe, FULL, hardware=hardware)
+        told = {"on_validation": killed_after(1), "hardware": hardware}
+        with pytest.raises(KilledError):
+            run(tmp_path / "killed", recipe, FULL, **told)
+        run(tmp_path / "killed", recipe, FULL, hardware=hardware)
+        compare(tmp_path / "whole", tmp_path / "killed")
+
     def test_the_comparison_sees_a_batch_that_is_seen_twice(self, tmp_path, monkeypatch):
         recipe = changed(batch_size=4, validate_every=2, max_validations=3)
         run(tmp_path / "whole", recipe)

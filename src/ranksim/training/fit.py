@@ -205,6 +205,8 @@ def fit(
         deterministic="warn",
         log_every_n_steps=50,
     )
+    # Lightning does so only after it has read a checkpoint into the module, rounding what is there
+    trainer.precision_plugin.convert_module(module)
     with ctrl_c(), raised_here(), relay.listening(trainer) if relay else nullcontext():
         trainer.fit(
             module,

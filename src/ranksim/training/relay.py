@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +68,9 @@ class Relay:
                 self.told(*self.heard.recv())
             except BaseException as error:
                 self.error = error
-                trainer.strategy.launcher.kill(signal.SIGTERM)  # type: ignore[union-attr]
+                # of a gentler signal Lightning would make a message, which nobody may wait for
+                for process in trainer.strategy.launcher.procs:  # type: ignore[union-attr]
+                    process.kill()
                 return
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -684,9 +685,11 @@ def test_a_dataset_travels_to_other_processes(root, paths, dataset):
     assert dataset._images is not None
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_workers_read_it(root, paths, dataset):
-    loader = DataLoader(dataset, batch_size=4, num_workers=1, collate_fn=lambda batch: batch)
-    images = torch.cat([batch["inputs"][0] for batch in loader])
+    dataset[0]  # has mapped the file
+    loader = DataLoader(dataset, batch_size=4, num_workers=1, collate_fn=itemgetter("inputs"))
+    images = torch.cat([images for (images,) in loader])
     np.testing.assert_array_equal(images, np.stack([shown(root, path) for path in paths]))
 
 
