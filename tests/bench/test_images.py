@@ -1,6 +1,7 @@
 """The benchmarks of images, from raw layouts to results, on drawn faces."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
         bench(request("agedb-dir", crowd, tmp_path / "other"))
 
 
-def test_broken_images_end_the_command_before_any_training(drawn, tmp_path):
+def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, capsys):
     root = tmp_path / "data"
     shutil.copytree(drawn / "photos", root / "photos")
     shutil.copy(drawn / "labels.csv", root)
@@ -127,6 +128,8 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path):
     assert not list((tmp_path / "out").rglob("*.ckpt"))
     content = bench(request("images", root, tmp_path / "out", skip_broken=True))
     assert content["runs"][0]["data"]["left_out"] == 2
+    told = capsys.readouterr().err
+    assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; left out\.", told)
     assert "--skip-broken" in content["command"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ranksim.data.text import TokenDataset, encode
 from ranksim.data.vectors import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
 from ranksim.errors import UsageError
 from ranksim.models import ImageEncoder, Regressor, TextEncoder
-from ranksim.report.progress import counting
+from ranksim.report.progress import counting, say
 from ranksim.training.fit import Task
 from ranksim.training.hardware import Hardware
 from ranksim.training.recipe import ImageRecipe, Recipe, TextRecipe
@@ -155,7 +156,10 @@ def _images(source: Source, size: int) -> tuple[Benchmark[ImageSamples], list[Im
         own = {name: files[name] for name in ("data_dir", "split_file")}
         plan = images.plan_ages(source.benchmark, **options, **own)
     with counting("decoding images") as told:
-        return images.open_images(plan, size, skip_broken=source.skip_broken, told=told)
+        opened = images.open_images(plan, size, skip_broken=source.skip_broken, told=told)
+    if (note := opened[0].facts.get("left_out_note")) and parent_process() is None:
+        say(f"{note}; left out.")
+    return opened
 
 
 def _vectors(name: str, glove: Path | None, data_dir: Path | None) -> WordVectors:

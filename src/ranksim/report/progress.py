@@ -132,3 +132,8 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
     ) as progress:
         task = progress.add_task(what, total=None, visible=False)
         yield lambda done: progress.update(task, completed=done, visible=True)
+
+
+def say(sentence: str) -> None:
+    """A line beside the results, for whoever reads along."""
+    Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)

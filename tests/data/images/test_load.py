@@ -432,7 +432,9 @@ def test_broken_images(agedb):
         images = data.__getitems__(list(range(len(data))))["inputs"][0]
         np.testing.assert_array_equal(images, expected)
     counts = [count - left for count, left in zip(plan.table.counts, (3, 2, 1), strict=True)]
-    assert benchmark.facts == plan.facts | {"counts": counts, "left_out": 6}
+    note = text.partition(";")[0]
+    left = {"left_out": 6, "left_out_note": note}
+    assert benchmark.facts == plan.facts | {"counts": counts} | left
     assert benchmark.regions("rule").counts.sum() == counts[0]
 
 

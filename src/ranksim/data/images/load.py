@@ -192,7 +192,8 @@ def open_images(
         datasets.append(ImageDataset(store, rows[own], table.labels[own]))
     facts = plan.facts | {"counts": [len(part) for part in parts.values()]}
     if broken:
-        facts |= {"left_out": len(broken)}
+        total = len(set(table.paths))
+        facts |= {"left_out": len(broken), "left_out_note": describe_broken(broken, total)}
     benchmark = Benchmark(
         plan.name,
         train=parts["train"],
