@@ -63,7 +63,7 @@ class Process:
 
     def __init__(self, function, *args, **environment):
         self.pipe, pipe = CONTEXT.Pipe()
-        environment = {"RANKSIM_CACHE": os.environ["RANKSIM_CACHE"]} | environment
+        environment = {"RANKSIM_CACHE": os.environ.get("RANKSIM_CACHE", "")} | environment
         self.process = CONTEXT.Process(target=_called, args=(pipe, environment, function, args))
         self.process.start()
         pipe.close()

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import re
 import shutil
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ranksim.errors import UsageError
 from ranksim.training import fit as fit_module
 from ranksim.training.fit import Limits, fit
 from ranksim.training.hardware import Hardware
@@ -249,6 +251,16 @@ class TestHardware:
             other = self.outcome(tmp_path, hardware=Hardware("cpu", compile=True))
         assert graphs
         assert other.test["all"]["mae"] == pytest.approx(plain.test["all"]["mae"], rel=0.02)
+
+
+def test_one_sample_left_of_an_epoch(tmp_path):
+    message = (
+        "The last batch of an epoch holds one sample, which BatchNorm cannot be trained on where "
+        "images have shrunk to a pixel: set another batch_size or image_size."
+    )
+    task = small_task(count=9, encoder="resnet18", size=16)
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        run(tmp_path, task=task)
 
 
 @contextmanager

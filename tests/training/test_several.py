@@ -1,21 +1,22 @@
 """Several devices, and several machines, on this one: DDP over gloo in processes of their own."""
 
+import dataclasses
 import functools
+import itertools
 import json
 import os
 import re
-import shutil
 import socket
 import sys
 import time
+from pathlib import Path
 
-import numpy as np
+import lightning.pytorch as L
 import pytest
 import torch
 
 from ranksim.bench import run as run_module
 from ranksim.bench.command import bench
-from ranksim.bench.run import read_record
 from ranksim.errors import RankSimError, UsageError
 from ranksim.training import hardware as hardware_module
 from ranksim.training.fit import fit
@@ -30,6 +31,7 @@ RANKSIM, FULL = Technique(ranksim=True), Technique(fds=True, ranksim=True)
 
 
 def free_port():
+    """Nobody listens there now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])
@@ -158,8 +160,8 @@ class TestTheOrderOfSamples:
         shares = self.dealt(monkeypatch, size, 4, processes)
         full = size // (4 * processes) * 4
         together = [shares[r][i : i + 4] for i in range(0, full, 4) for r in range(processes)]
-        assert sum(together, []) == whole[: full * processes]
-        rest = sum((share[full:] for share in shares), [])
+        assert list(itertools.chain(*together)) == whole[: full * processes]
+        rest = [row for share in shares for row in share[full:]]
         assert rest[: size - full * processes] == whole[full * processes :]
         assert set(rest) <= set(whole[full * processes :])
         assert len(rest) < size - full * processes + processes
@@ -179,14 +181,7 @@ class Refusing:
         raise UsageError("It takes images of another size.")
 
 
-class Compiled:
-    def __call__(self, inputs, index, epoch):
-        return inputs
-
-
 def refused(folder, hardware):
-    import dataclasses
-
     task = dataclasses.replace(small_task(), augment=Refusing())
     with pytest.raises(UsageError, match=r"^It takes images of another size\.$"):
         train(folder, changed(), Technique(), hardware, task=task)
@@ -197,9 +192,7 @@ def test_an_error_in_a_process_is_the_same_sentence_here(tmp_path):
 
 
 def compiled(folder, hardware):
-    from lightning.pytorch import Callback
-
-    class Look(Callback):
+    class Look(L.Callback):
         def on_train_start(self, trainer, pl_module):
             found = pl_module.model.encoder._compiled_call_impl is not None
             raise RankSimError(f"compiled: {found}")
@@ -237,7 +230,7 @@ def _watch(folder, log):
         else:
             return
         for path in touched:
-            if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(folder):
+            if not isinstance(path, int) and os.fsdecode(path).startswith(folder):
                 os.write(log, f"{event} {path}\n".encode())
 
     sys.addaudithook(hook)
@@ -245,20 +238,161 @@ def _watch(folder, log):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    return images(tmp_path_factory.mktemp("images"), {20: 8, 24: 8, 30: 9, 41: 6, 60: 5})
+    return images(tmp_path_factory.mktemp("images"), {20: 9, 24: 8, 30: 9, 41: 7, 60: 7})
 
 
 METHODS = "vanilla+ranksim,rrt+ranksim"
-TRAINED = ("vanilla+ranksim", "rrt-inv+ranksim")
 
 
 def asked(table, out, **more):
-    usual = {"methods": METHODS, "max_epochs": 2, "gather": True}
+    usual = {"methods": METHODS, "max_epochs": 2, "gather": True, "devices": "1"}
     return request(table, out, "batch_size=4", **usual | more)
 
 
+def two_nodes(wanted, tmp_path, *, late=0, **settings):
+    """What the first and the second come to; the second or, with ``late``, the first waits."""
+    port, log = free_port(), tmp_path / "log"
+    nodes = [None, None]
+    for rank in (0, 1) if late == 1 else (1, 0):
+        log_of_follower = log if rank == 1 else None
+        nodes[rank] = Process(swept, wanted, log_of_follower, **settings, **node(rank, port))
+        time.sleep(0.5)
+    return nodes, log
+
+
+def content(results):
+    """Results without what may differ: the clock, and how processes lie on machines."""
+    results = json.loads(json.dumps(results))
+    del results["command"]
+    for run in (
+        *results["runs"],
+        *(run["stage_one"] for run in results["runs"] if "stage_one" in run),
+    ):
+        for name in ("seconds", "devices", "num_nodes"):
+            run.pop(name, None)
+    for row in results["summary"]:
+        del row["seconds_median"]
+    return results
+
+
 @pytest.fixture(scope="module")
-def one_node(table, tmp_path_factory):
+def on_one(table, tmp_path_factory):
     out = tmp_path_factory.mktemp("one")
-    forked = Process(swept, asked(table, out, devices="2"))
-    return out, forked.result()
+    cache = str(tmp_path_factory.getbasetemp() / "cache")
+    wanted = asked(table, out, devices="2")
+    return out, Process(swept, wanted, RANKSIM_CACHE=cache).result()
+
+
+class TestTwoNodes:
+    """The first writes what two devices of one node would; the second writes nothing."""
+
+    @pytest.mark.parametrize("late", [0, 1])
+    def test_they_do_what_two_devices_do(self, table, tmp_path, on_one, late):
+        out = tmp_path / "out"
+        wanted = asked(table, out, num_nodes=2)
+        nodes, log = two_nodes(wanted, tmp_path, late=late)
+        first, second = (each.result() for each in nodes)
+        assert json.loads((out / "results.json").read_text()) == first == second
+        assert content(first) == content(on_one[1])
+        assert [run["method"] for run in first["runs"]] == ["vanilla+ranksim", "rrt+ranksim"]
+        for record in first["runs"]:
+            folder = Path("runs", record["method"], "seed-0")
+            compare(out / folder, on_one[0] / folder, BEST)
+            assert not list((out / folder).glob(".turn*"))
+        assert log.read_text() == ""
+
+        # a finished folder is read by both, without training
+        before = sorted((str(path), path.stat().st_mtime_ns) for path in (out / "runs").rglob("*"))
+        port = free_port()
+        again = [Process(swept, wanted, log, False, **node(1, port))]
+        assert again[0].result() == first
+        again = [Process(swept, wanted, None, False, **node(rank, port)) for rank in (0, 1)]
+        assert [each.result() for each in again] == [first, first]
+        after = sorted((str(path), path.stat().st_mtime_ns) for path in (out / "runs").rglob("*"))
+        assert after == before
+        assert log.read_text() == ""
+
+    def test_the_log_sees_what_is_written(self, table, tmp_path):
+        out, log = tmp_path / "out", tmp_path / "log"
+        Process(swept, asked(table, out, methods="vanilla", gather=False), log).result()
+        told = log.read_text()
+        for name in ("results.json", "record.json", "metrics.csv", "last.ckpt", "events.out"):
+            assert name in told
+
+    def test_killed_they_go_on(self, table, tmp_path, on_one):
+        """Both, in the middle of the first training: the second finds the note of a dead one."""
+        out = tmp_path / "out"
+        wanted = asked(table, out, num_nodes=2)
+        nodes, _ = two_nodes(wanted, tmp_path)
+        run = out / "runs" / "vanilla+ranksim" / "seed-0"
+        deadline = time.monotonic() + 60
+        while not (run / LAST).is_file() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert [each.kill() for each in nodes] == [True, True]
+        assert (run / ".turn.json").is_file()
+        nodes, log = two_nodes(wanted, tmp_path)
+        first, second = (each.result() for each in nodes)
+        assert first == second
+        assert content(first) == content(on_one[1])
+        assert log.read_text() == ""
+
+    def test_another_command_on_the_second_is_refused(self, table, tmp_path):
+        port, out = free_port(), tmp_path / "out"
+        first = Process(swept, asked(table, out, num_nodes=2), **node(0, port))
+        other = asked(table, out, num_nodes=2, max_epochs=3)
+        second = Process(swept, other, **node(1, port))
+        message = (
+            "UsageError: The first node trains vanilla+ranksim seed 0 with limits.epochs 2, this "
+            "one with 3: give each node the same command."
+        )
+        with pytest.raises(AssertionError, match=re.escape(message)):
+            second.result()
+        assert first.kill()
+
+
+class TestRefused:
+    def check(self, message, hardware, monkeypatch, jobs=1, **environment):
+        for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "GROUP_RANK", "SLURM_NODEID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+            check_hardware(hardware, jobs)
+
+    def test_gather_of_one_device(self, monkeypatch):
+        message = "--gather joins the samples of several devices: give --devices too."
+        self.check(message, Hardware("cpu", gather=True), monkeypatch)
+
+    @pytest.mark.parametrize("missing", ["MASTER_ADDR", "MASTER_PORT", "NODE_RANK"])
+    def test_nodes_that_would_not_find_each_other(self, monkeypatch, missing):
+        message = (
+            "--num-nodes 2 needs the environment variables MASTER_ADDR, MASTER_PORT and "
+            "NODE_RANK: set them on each node and give each the same command."
+        )
+        given = {k: v for k, v in node(0, "29500").items() if k != missing}
+        self.check(message, Hardware("cpu", num_nodes=2), monkeypatch, **given)
+
+    def test_a_node_too_many(self, monkeypatch):
+        message = "--num-nodes 2 needs a NODE_RANK from 0 to 1, got 2."
+        self.check(message, Hardware("cpu", num_nodes=2), monkeypatch, **node(2, "29500"))
+
+    def test_what_lightning_refuses(self, monkeypatch):
+        message = (
+            "Lightning cannot use --accelerator cpu --devices 0 --precision 32-true: "
+            "`Trainer(devices=0)` value is not a valid input using cpu accelerator."
+        )
+        self.check(message, Hardware("cpu", "0"), monkeypatch)
+
+    @pytest.mark.parametrize("hardware", [Hardware("cpu", "2"), Hardware("cpu", num_nodes=2)])
+    def test_jobs_of_several_devices(self, monkeypatch, hardware):
+        message = (
+            "--jobs 2 trains runs side by side, each on one device: leave it out with --devices "
+            "or --num-nodes."
+        )
+        self.check(message, hardware, monkeypatch, 2, **node(0, "29500"))
+
+    def test_a_command_says_so_before_it_writes(self, table, tmp_path):
+        out = tmp_path / "out"
+        with pytest.raises(UsageError, match=r"^--jobs 2 trains runs side by side, each on one d"):
+            bench(asked(table, out, devices="2", jobs=2))
+        assert not out.exists()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ranksim.balance import LabelBins
 from ranksim.data.batch import Samples
-from ranksim.errors import RankSimError
+from ranksim.errors import RankSimError, UsageError
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
@@ -207,7 +207,12 @@ def fit(
     )
     # Lightning does so only after it has read a checkpoint into the module, rounding what is there
     trainer.precision_plugin.convert_module(module)
-    with ctrl_c(), raised_here(), relay.listening(trainer) if relay else nullcontext():
+    with (
+        ctrl_c(),
+        _batch_norm(),
+        raised_here(),
+        relay.listening(trainer) if relay else nullcontext(),
+    ):
         trainer.fit(
             module,
             loader,
@@ -243,6 +248,20 @@ def fit(
         steps=reached["global_step"],
         seconds=state["seconds"],
     )
+
+
+@contextmanager
+def _batch_norm() -> Iterator[None]:
+    """Say what to do about the one sample that may be left at the end of an epoch."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "The last batch of an epoch holds one sample, which BatchNorm cannot be trained on "
+            "where images have shrunk to a pixel: set another batch_size or image_size."
+        ) from error
 
 
 def _read_or_drop(checkpoint: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ranksim.errors import RankSimError
 from ranksim.losses import RankSimLoss
+from ranksim.training.hardware import quiet
 
 Progress = Callable[[int, float], None]
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -50,6 +51,10 @@ class RunState(Callback):
         self.since = time.perf_counter()
         self.random: list[dict[str, Any]] | None = None  # of each process that trains
         self.threads = torch.get_num_threads()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        quiet()  # in the process that trains too
 
     @property
     def state_key(self) -> str:

@@ -44,7 +44,8 @@ class CropFlip:
 
     def draw(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Offsets down and right ``(N,)`` in 0..2 · pad, and who is mirrored ``(N,)``."""
-        key = _mixed(_mixed(torch.tensor(self.seed)) + epoch).to(index.device)
+        # as a number, so that no device waits for it
+        key = int(_mixed(_mixed(torch.tensor(self.seed)) + epoch))
         bits = _mixed(_mixed(key + index) ^ key)
         choices = 2 * self.pad + 1
         # 24 bits times the choices, divided by 2²⁴: even to one in 2²⁴ / choices
