@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from ranksim.bench import benchmarks
 from ranksim.bench.command import BenchRequest, bench
 from ranksim.bench.evaluate import EvaluateRequest, evaluate
 from ranksim.bench.kinds import recipe_type
@@ -237,3 +238,49 @@ def test_the_network_of_a_preset_fits_its_images():
     prediction, features = model(torch.zeros(2, side, side, 3, dtype=torch.uint8))
     assert prediction.shape == (2,)
     assert features.shape == (2, 512)
+
+
+def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(drawn / "photos", root / "photos")
+    shutil.copy(drawn / "labels.csv", root)
+    whole = (root / "photos" / "0.png").read_bytes()
+    (root / "photos" / "0.png").write_bytes(b"")
+    bench(request("images", root, tmp_path / "out", skip_broken=True))
+    (root / "photos" / "0.png").write_bytes(whole)
+    benchmarks._images.cache_clear()  # as a new command begins
+    with pytest.raises(UsageError, match=r"holds runs on data with counts \[\d+, \d+, \d+\], now"):
+        bench(request("images", root, tmp_path / "out", skip_broken=True, seeds="2"))
+
+
+def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
+    content = bench(request("images", drawn, tmp_path / "out"))
+    best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
+    asked = request("images", drawn, tmp_path / "again", changes=())  # the preset's is another
+    result = evaluate(EvaluateRequest(best, asked))
+    assert result["image_size"] == 16
+    assert result["test"]["all"] == pytest.approx(content["runs"][0]["metrics"]["test"]["all"])
+
+
+def test_settings_that_contradict_each_other_are_refused(drawn, tmp_path):
+    twice = {"changes": ("image_size=16", "image_size=20")}
+    with pytest.raises(UsageError, match=r"^image_size is set to 16 and to 20: set it once\.$"):
+        bench(request("images", drawn, tmp_path, **twice))
+
+
+def test_labels_of_one_bin_are_refused_before_any_training(drawn, tmp_path):
+    lines = (drawn / "labels.csv").read_text().splitlines()
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join([lines[0], *(line.split(",")[0] + ",5" for line in lines[1:])]))
+    asked = {"files": {"table": table, "image_root": drawn}, "methods": "vanilla,vanilla+fds"}
+    with pytest.raises(UsageError, match=r"^FDS smooths features over label bins, and these"):
+        bench(request("images", drawn, tmp_path / "out", **asked))
+    assert not list((tmp_path / "out").rglob("*.ckpt"))
+
+
+def test_a_wrong_encoder_is_refused_before_images_are_decoded(drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
+    wrong = {"changes": (*SMALL, f"encoder={tmp_path / 'nothing'}")}
+    with pytest.raises(UsageError, match=r"is no vision model that can be read; name resnet18"):
+        bench(request("images", drawn, tmp_path / "out", **wrong))
+    assert not (tmp_path / "cache" / "images").exists()

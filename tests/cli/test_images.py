@@ -89,7 +89,7 @@ def test_what_must_be_given_is_asked_for(monkeypatch, capsys, tmp_path):
     code, told = fails(monkeypatch, capsys, *words)
     assert (code, told) == (
         2,
-        "Error: --benchmark images needs --table: say where your images are.\n",
+        "Error: --benchmark images needs --table, --image-root, --target: give them.\n",
     )
 
 

@@ -21,6 +21,7 @@ from ranksim.data.text import TokenDataset, encode
 from ranksim.data.vectors import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
 from ranksim.errors import UsageError
 from ranksim.models import ImageEncoder, Regressor, TextEncoder
+from ranksim.models.vision import RESNETS
 from ranksim.report.progress import counting, say
 from ranksim.training.fit import Task
 from ranksim.training.hardware import Hardware
@@ -157,9 +158,34 @@ def _images(source: Source, size: int) -> tuple[Benchmark[ImageSamples], list[Im
         plan = images.plan_ages(source.benchmark, **options, **own)
     with counting("decoding images") as told:
         opened = images.open_images(plan, size, skip_broken=source.skip_broken, told=told)
-    if (note := opened[0].facts.get("left_out_note")) and parent_process() is None:
-        say(f"{note}; left out.")
+    if parent_process() is None:
+        _tell(opened[0].facts)
     return opened
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    """What is trained on, before it is."""
+    train, val, test = facts["counts"]
+    seed = facts.get("split_seed")
+    how = "as the table says" if seed is None else f"drawn here with seed {seed}"
+    say(f"{train:,} training, {val:,} validation and {test:,} test images, {how}.")
+    if note := facts.get("left_out_note"):
+        say(f"{note}; left out.")
+
+
+def check_network(recipe: Recipe) -> None:
+    """Make a pretrained encoder once, which says what is wrong before images are decoded.
+
+    Raises:
+        UsageError: there is no such encoder.
+    """
+    if isinstance(recipe, ImageRecipe) and recipe.encoder not in RESNETS:
+        _made(recipe.encoder)
+
+
+@lru_cache
+def _made(encoder: str) -> None:
+    ImageEncoder(encoder)
 
 
 def _vectors(name: str, glove: Path | None, data_dir: Path | None) -> WordVectors:

@@ -17,8 +17,7 @@ from ranksim.bench.methods import parse_method
 from ranksim.bench.provenance import provenance
 from ranksim.bench.run import PREDICTIONS, write_predictions
 from ranksim.data.cache import sha256, written_whole
-from ranksim.errors import UsageError
-from ranksim.models import ImageEncoder, Regressor, read_label_scale, read_published
+from ranksim.models import ImageEncoder, Regressor, read_published, read_recipe
 from ranksim.report.table import print_scores
 from ranksim.training.hardware import check_hardware, quiet
 from ranksim.training.judge import judge
@@ -43,19 +42,20 @@ def evaluate(request: EvaluateRequest) -> dict[str, Any]:
     """Score a checkpoint on the test set of a benchmark; print and write what comes out.
 
     Raises:
-        UsageError: several devices, or hardware that is not there.
+        UsageError: hardware that is not there.
         DataError: no ResNet can be read from the checkpoint, or the data cannot be used.
     """
     quiet()
     bench, console = request.bench, Console()
     name, state = read_published(request.checkpoint)
-    scale = read_label_scale(request.checkpoint)
+    trained = read_recipe(request.checkpoint)
+    if "image_size" in trained and not any(c.startswith("image_size=") for c in bench.changes):
+        size = f"image_size={trained['image_size']}"
+        bench = dataclasses.replace(bench, changes=(*bench.changes, size))
     settings = Settings.of(bench)
     run = runs_of(bench, settings)(parse_method("vanilla", settings.weighting), 0)
     check_hardware(run.hardware)
-    if run.hardware.several:
-        raise UsageError("evaluate scores on one device: leave out --devices and --num-nodes.")
-    recipe = dataclasses.replace(run.recipe, label_scale=scale)
+    recipe = dataclasses.replace(run.recipe, label_scale=trained.get("label_scale", 1.0))
     benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
     encoder = ImageEncoder(name, channels_last=run.hardware.puts_channels_last)
     model = Regressor(encoder)

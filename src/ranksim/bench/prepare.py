@@ -24,6 +24,7 @@ class PrepareRequest:
     protocol: str | None = None
     skip_broken: bool = False
     seed: int = 666
+    per_bin: int = 50
     archives: tuple[Path, ...] = ()
     password: str | None = None
     download: bool = False
@@ -50,6 +51,7 @@ def prepare_data(request: PrepareRequest) -> Prepared:
         protocol=request.protocol,
         skip_broken=request.skip_broken,
         seed=request.seed,
+        per_bin=request.per_bin,
         check=check,
     )
     for line in describe(prepared):

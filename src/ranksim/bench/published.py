@@ -10,7 +10,7 @@ _AGES = "published: as printed in the RankSim paper, for ResNet-50 from scratch 
 # what a reader must know to set our figures beside the published ones
 NOTES = {
     "agedb-dir": _AGES,
-    "imdb-wiki-dir": _AGES,
+    "imdb-wiki-dir": f"{_AGES}; whether this split is theirs cannot be verified",
     "sts-b-dir": "published: as printed in the RankSim paper, for two layers of 1,500 over GloVe "
     "840B.300d",
 }

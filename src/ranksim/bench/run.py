@@ -17,7 +17,7 @@ import filelock
 import numpy as np
 import torch
 
-from ranksim.bench.benchmarks import Source, load_benchmark, load_task
+from ranksim.bench.benchmarks import Source, check_network, load_benchmark, load_task
 from ranksim.bench.methods import Method
 from ranksim.bench.provenance import provenance
 from ranksim.data import Benchmark
@@ -25,7 +25,7 @@ from ranksim.data.cache import written_whole
 from ranksim.errors import RankSimError, UsageError, needs
 from ranksim.training.fit import DivergedError, FollowedError, Limits, Outcome, fit
 from ranksim.training.hardware import Hardware
-from ranksim.training.pieces import make_weights
+from ranksim.training.pieces import make_fds, make_weights
 from ranksim.training.recipe import Recipe
 from ranksim.training.state import BEST, LAST, Progress
 from ranksim.training.two_stage import retrain_head
@@ -289,10 +289,33 @@ def _start_or_go_on(run: Run) -> None:
             aside.write_text(identity, encoding="utf-8")
 
 
-def check_data(run: Run) -> None:
-    """Load a run's data and make its weights, which says what is wrong before any training."""
+def check_data(run: Run) -> Record:
+    """Load a run's data and make its weights, which says what is wrong before any training.
+
+    Returns:
+        What identifies the data, as records hold it.
+    """
+    check_network(run.recipe)
     benchmark = load_benchmark(run.source, run.recipe)
+    make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
     make_weights(run.recipe, run.method.technique, benchmark.bins, benchmark.train.labels)
+    facts: Record = json.loads(json.dumps(benchmark.facts))
+    return facts
+
+
+def refuse_other_data(run: Run, facts: Record, record: Record) -> None:
+    """Refuse to set a run on other data beside a finished one.
+
+    Raises:
+        UsageError: naming the first thing that differs, and both values.
+    """
+    there, here = flat(record.get("data", {})), flat(facts)
+    for name in dict.fromkeys((*here, *there)):
+        if there.get(name) != here.get(name):
+            raise UsageError(
+                f"{run.out} holds runs on data with {name} {there.get(name)!r}, now "
+                f"{here.get(name)!r}: give another folder with --out."
+            )
 
 
 def write_predictions(

@@ -22,6 +22,7 @@ from ranksim.bench.run import (
     check_data,
     perform,
     read_record,
+    refuse_other_data,
     refuse_other_settings,
 )
 from ranksim.bench.workers import one_thread, tell, workers
@@ -95,10 +96,13 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
 
 def _to_do(plan: Plan, watcher: Watcher) -> Iterator[tuple[Run, Record]]:
     """Perform all runs that are not finished yet."""
-    finished = [run.name for run in plan.runs if read_record(run.folder) is not None]
+    done = {run.name: record for run in plan.runs if (record := read_record(run.folder))}
+    finished = list(done)
     todo = [run for run in plan.runs if run.name not in finished]
     for run in todo:
-        check_data(run)  # one process downloads and fills the caches
+        facts = check_data(run)  # one process downloads and fills the caches
+        for name in finished:
+            refuse_other_data(run, facts, done[name])
     watcher.begin(len(finished), {run.name: _cost(run) for run in todo})
     performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
     yield from performed(plan, todo, watcher)

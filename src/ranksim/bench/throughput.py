@@ -270,7 +270,9 @@ def _whole_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]
 
 
 def _device(hardware: Hardware) -> str:
-    return torch.cuda.get_device_name() if hardware.on_gpu else hardware.accelerator
+    if hardware.on_gpu:
+        return torch.cuda.get_device_name()
+    return "cpu" if hardware.puts_channels_last else hardware.accelerator
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
@@ -292,6 +294,14 @@ def _print(result: dict[str, Any], console: Console) -> None:
             f"{row['ranksim']:.2%}" if "ranksim" in row["method"] else "–",
         )
     console.print(table)
+    published = recipe_for("agedb-dir", "paper", parse_method("vanilla", "sqrt_inverse"))
+    assert isinstance(published, ImageRecipe)
+    if (recipe["encoder"], recipe["image_size"]) != (published.encoder, published.image_size):
+        console.print(
+            f"The published network is {published.encoder} at {published.image_size} px, not this "
+            "one.",
+            highlight=False,
+        )
     for run in result["whole_runs"]:
         console.print(
             f"{run['benchmark']}, {run['method']}: {run['epochs']} epochs of {run['images']:,} "

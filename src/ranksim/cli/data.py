@@ -30,6 +30,9 @@ def prepare(
     protocol: Protocol = None,
     skip_broken: SkipBroken = False,
     seed: Annotated[int, typer.Option(min=0, help="Of a split that is drawn.")] = 666,
+    per_bin: Annotated[
+        int, typer.Option(min=1, help="Of a protocol that is drawn: test images of an age.")
+    ] = 50,
     archive: Annotated[
         list[Path] | None, typer.Option(help="Unpack this archive (tar, zip) there first.")
     ] = None,
@@ -58,6 +61,7 @@ def prepare(
             protocol=protocol,
             skip_broken=skip_broken,
             seed=seed,
+            per_bin=per_bin,
             archives=tuple(archive or ()),
             password=password,
             download=download,

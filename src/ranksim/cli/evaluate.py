@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,6 @@ from ranksim.cli.options import (
     Group,
     Machine,
     Network,
-    Out,
     Own,
     Pictures,
     Preset,
@@ -38,35 +38,60 @@ class OwnIfAny(Own):
     ] = None  # type: ignore[assignment]
 
 
-@taking(Ages, OwnIfAny, Pictures, Network, Machine)
+@taking(Ages, OwnIfAny, Pictures)
 def evaluate(
     ages: Ages,
     own: OwnIfAny,
     pictures: Pictures,
-    network: Network,
-    machine: Machine,
     *,
     checkpoint: Annotated[
-        Path, typer.Argument(help="A published checkpoint of a ResNet, or best.ckpt of a run.")
+        Path,
+        typer.Argument(help="A published checkpoint of a ResNet, or best.ckpt of a run of one."),
     ],
     benchmark: Annotated[
         Literal["agedb-dir", "imdb-wiki-dir", "images"], typer.Option(help="What it is tested on.")
     ],
-    out: Out = Path("runs/evaluate"),
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side in pixels. Default: the run's, or the preset's."),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="For Lightning: 32-true, bf16-mixed, 16-mixed, 64-true …")
+    ] = "32-true",
+    out: Annotated[Path, typer.Option(help="Folder for the result; an earlier one goes.")] = Path(
+        "runs/evaluate"
+    ),
 ) -> None:
     """Score a trained network on a test set, by region."""
     from ranksim.bench.evaluate import EvaluateRequest
     from ranksim.bench.evaluate import evaluate as score
 
-    data: Group = ages
+    data: Group = own if benchmark == "images" else ages
     if benchmark == "images":
-        for name in ("table", "image_root", "target"):
-            if getattr(own, name) is None:
-                option = "--" + name.replace("_", "-")
-                raise UsageError(f"--benchmark images needs {option}: say where your images are.")
-        data = own
-    bench = request(benchmark, out, "vanilla", "1", data, pictures, network, machine)
+        missing = [n for n in ("table", "image_root", "target") if getattr(own, n) is None]
+        if missing:
+            raise UsageError(
+                f"--benchmark images needs {', '.join(map(_option, missing))}: give them."
+            )
+    _refuse_idle(benchmark, ages if benchmark == "images" else own)
+    bench = request(benchmark, out, "vanilla", "1", data, pictures)
+    size = () if image_size is None else (f"image_size={image_size}",)
+    bench = dataclasses.replace(bench, changes=size, accelerator=accelerator, precision=precision)
     score(EvaluateRequest(checkpoint, bench))
+
+
+def _refuse_idle(benchmark: str, other: Group) -> None:
+    """Refuse options of the data sets that are not asked for."""
+    for item in dataclasses.fields(other):  # type: ignore[arg-type]
+        if item.name != "preset" and getattr(other, item.name) != item.default:
+            raise UsageError(
+                f"{_option(item.name)} does nothing with --benchmark {benchmark}: leave it out."
+            )
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 @taking(Network, Machine)

@@ -235,9 +235,15 @@ class Own(Group):
         typer.Option(help="Width of label bins. Default: whole labels have one each, or 50 bins."),
     ] = None
     cap: Annotated[
-        int, typer.Option(min=1, help="Of a drawn split: most images of a bin in val and in test.")
-    ] = 30
-    split_seed: Annotated[int, typer.Option(min=0, help="Of a drawn split.")] = 666
+        int | None,
+        typer.Option(min=1, help="Of a drawn split: most images of a bin in val and in test: 30."),
+    ] = None
+    split_seed: Annotated[
+        int | None, typer.Option(min=0, help="Of a drawn split. Default: 666.")
+    ] = None
+    per_bin: Annotated[
+        int | None, typer.Option(min=1, help="Of a protocol: test images of a bin. Default: 50.")
+    ] = None
     preset: Preset = "small"
 
     def asked(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ranksim.errors import DataError, RankSimError, needs
 _CHUNK = 1 << 20
 _ASIDE = ".unpacking"  # takes a file until it is whole; no member may have a name that begins so
 _LONGEST_HEADER = 1 << 20  # tarfile reads an extended header into memory
-_BY_HAND = "unpack it by hand with 7-Zip and give the folder with --data-dir"
+_BY_HAND = "unpack it by hand with 7-Zip and give the folder in its place"
 
 
 @dataclass(frozen=True)

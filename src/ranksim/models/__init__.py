@@ -2,7 +2,7 @@
 
 from ranksim.models.bilstm import BiLSTM, TextEncoder
 from ranksim.models.frozen import Frozen, Given
-from ranksim.models.published import load_published, read_label_scale, read_published
+from ranksim.models.published import load_published, read_published, read_recipe
 from ranksim.models.regressor import Regressor
 from ranksim.models.vision import ImageEncoder
 
@@ -14,6 +14,6 @@ __all__ = [
     "Regressor",
     "TextEncoder",
     "load_published",
-    "read_label_scale",
     "read_published",
+    "read_recipe",
 ]

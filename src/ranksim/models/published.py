@@ -77,11 +77,15 @@ def read_published(path: Path) -> tuple[str, dict[str, Tensor]]:
     return name, state
 
 
-def read_label_scale(path: Path) -> float:
-    """What a checkpoint's outputs are to be multiplied by: 1 where it does not say."""
+def read_recipe(path: Path) -> dict[str, Any]:
+    """What a checkpoint of this library says of how it was trained; of another one, nothing.
+
+    Raises:
+        DataError: see :func:`read_published`.
+    """
     content = _content(path)
-    scale = content.get("label_scale", 1.0) if isinstance(content, Mapping) else 1.0
-    return float(scale)
+    recipe = content.get("recipe") if isinstance(content, Mapping) else None
+    return dict(recipe) if isinstance(recipe, Mapping) else {}
 
 
 def _content(path: Path) -> Any:

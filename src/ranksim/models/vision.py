@@ -50,6 +50,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         transformers = needs("transformers", "images")
         self.name = name
+        self.may_have_unused = name not in RESNETS  # weights that its features do not come from
         self.size: tuple[int, int] | None = None  # that the model was made for, where it has one
         self.options: dict[str, Any] = {}
         self.pixels = Pixels(_HALF, _HALF, channels_last=channels_last)

@@ -161,7 +161,10 @@ def _add_method(
 
 
 def _where(results: dict[str, Any]) -> str:
-    named = [results[key] for key in ("benchmark", "split", "domains", "preset") if key in results]
+    keys = ["benchmark", "split", "domains", "protocol", "preset"]
+    if results["benchmark"] == "images":
+        keys[1] = "target"  # its split is a column
+    named = [results[key] for key in keys if key in results]
     return ", ".join("+".join(n) if isinstance(n, list) else n for n in named)
 
 

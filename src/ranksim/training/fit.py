@@ -181,7 +181,8 @@ def fit(
         done = reached["global_step"] % steps
         order.start = done * accumulate * recipe.batch_size * world
     relay = Relay(on_validation) if hardware.several and on_validation is not None else None
-    settings = trainer_settings(hardware)
+    unused = getattr(model.encoder, "may_have_unused", False)
+    settings = trainer_settings(hardware, unused=unused)
     settings["plugins"] = [*settings.get("plugins", []), WholeFiles()]
     trainer = L.Trainer(
         **settings,
@@ -252,15 +253,15 @@ def fit(
 
 @contextmanager
 def _batch_norm() -> Iterator[None]:
-    """Say what to do about the one sample that may be left at the end of an epoch."""
+    """Say what to do about a batch of one sample, as may be left at the end of an epoch."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UsageError(
-            "The last batch of an epoch holds one sample, which BatchNorm cannot be trained on "
-            "where images have shrunk to a pixel: set another batch_size or image_size."
+            "A batch of one sample, as the last of an epoch may be, cannot train BatchNorm where "
+            "images have shrunk to a pixel: set another batch_size or image_size."
         ) from error
 
 

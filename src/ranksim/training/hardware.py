@@ -116,8 +116,11 @@ def _check_node(nodes: int) -> None:
         )
 
 
-def trainer_settings(hardware: Hardware) -> dict[str, Any]:
-    """What tells Lightning's Trainer how to spread a training over devices and nodes."""
+def trainer_settings(hardware: Hardware, *, unused: bool = False) -> dict[str, Any]:
+    """What tells Lightning's Trainer how to spread a training over devices and nodes.
+
+    ``unused``: the network has weights that take no part, as pretrained ones may.
+    """
     devices = hardware.devices
     settings: dict[str, Any] = {
         "accelerator": hardware.accelerator,
@@ -130,7 +133,7 @@ def trainer_settings(hardware: Hardware) -> dict[str, Any]:
     os.environ.setdefault("NODE_RANK", str(node_rank()))
     return settings | {
         "num_nodes": hardware.num_nodes,
-        "strategy": f"ddp_{_START}",
+        "strategy": f"ddp_{_START}" + "_find_unused_parameters_true" * unused,
         "plugins": [LightningEnvironment()],
     }
 

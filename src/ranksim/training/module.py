@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -147,7 +148,7 @@ class RegressionModule(L.LightningModule):
         self.metrics.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["label_scale"] = self.recipe.label_scale
+        checkpoint["recipe"] = dataclasses.asdict(self.recipe)  # what a network alone is read with
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

@@ -82,9 +82,15 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
     """FDS over features of this width, or ``None``."""
     if not technique.fds:
         return None
+    covering = _covering(bins, recipe)
+    if len(covering) < 2:
+        raise UsageError(
+            "FDS smooths features over label bins, and these labels have one: choose narrower bins "
+            "or a method without FDS."
+        )
     return FDS(
         width,
-        _covering(bins, recipe),
+        covering,
         kernel=recipe.fds_kernel,  # type: ignore[arg-type]
         size=recipe.fds_size,
         sigma=recipe.fds_sigma,

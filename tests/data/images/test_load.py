@@ -152,10 +152,9 @@ def test_the_published_split_is_comparable(agedb, tmp_path, monkeypatch, how):
     assert [len(part) for part in benchmark.parts] == list(table.counts)
 
 
-@pytest.mark.parametrize("how", ["part", "label", "row", "broken", "protocol"])
+@pytest.mark.parametrize("how", ["part", "label", "row", "broken"])
 def test_what_differs_is_not_comparable(agedb, monkeypatch, how):
     table = published(monkeypatch, agedb)
-    protocol = None
     if how == "part":
         val, train = (np.flatnonzero(table.parts == name)[0] for name in ("val", "train"))
         table.parts[[val, train]] = table.parts[[train, val]]
@@ -163,16 +162,24 @@ def test_what_differs_is_not_comparable(agedb, monkeypatch, how):
         table.labels[0] += 1
     elif how == "row":
         table = table.take(np.arange(1, len(table)))
-    elif how == "broken":
-        (agedb / table.paths[-1]).write_bytes(b"")
     else:
-        protocol = "blindspot"
-        write_table(agedb / "agedb_blindspot.csv", table)
+        (agedb / table.paths[-1]).write_bytes(b"")
     write_table(agedb / "agedb.csv", table)
-    plan = plan_ages("agedb-dir", data_dir=agedb, protocol=protocol)
+    plan = plan_ages("agedb-dir", data_dir=agedb)
     assert plan.comparable == (how == "broken")
     benchmark, _ = open_images(plan, 4, skip_broken=True)
     assert not benchmark.comparable
+
+
+def test_a_published_split_stands_for_no_other(agedb, monkeypatch):
+    table = published(monkeypatch, agedb)
+    write_table(agedb / "agedb_blindspot.csv", table)
+    sentence(
+        DataError,
+        f"{agedb / 'agedb_blindspot.csv'} is the published agedb.csv, where the split of "
+        "agedb_blindspot.csv was expected: name that one, or ask for the protocol of this one.",
+        plan_ages, "agedb-dir", data_dir=agedb, protocol="blindspot",
+    )  # fmt: skip
 
 
 def test_the_real_split_is_comparable_and_its_draws_are_not(shared_data, tmp_path):
@@ -274,11 +281,11 @@ def test_a_drawn_split_does_not_depend_on_the_order_of_rows(own, protocol):
 @pytest.mark.parametrize("protocol", ["extrapolation", "interpolation", "blindspot"])
 @pytest.mark.parametrize("width", [None, 0.5])
 def test_a_protocol_on_data_of_ones_own(own, protocol, width):
-    """Labels of a quantity other than age, and a split column that the protocol replaces."""
+    """Labels of a quantity other than age, and a column named otherwise than split."""
     draw = np.random.default_rng(0)
     labels = np.repeat(np.arange(100, 116), 300) * (1 if width is None else 0.5)
     given = own(labels.tolist(), draw.choice(PARTS, len(labels)).tolist())
-    plan = plan_own(**given, protocol=protocol, bin_width=width, split="part")
+    plan = plan_own(**given, protocol=protocol, bin_width=width)
     train, val, test = (plan.table.part(name).labels for name in PARTS)
     assert np.unique(plan.bins.counts(test)).tolist() == [50]  # uniform over the labels
     assert len(plan.bins) == 16
@@ -295,6 +302,21 @@ def test_a_protocol_on_data_of_ones_own(own, protocol, width):
     assert "cap" not in plan.facts
     regions = open_regions(plan)
     assert (regions.counts == plan.bins.counts(train)).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "option", "what"),
+    [
+        ({"protocol": "blindspot", "split": "part"}, "--split", "the protocol blindspot"),
+        ({"protocol": "blindspot", "cap": 3}, "--cap", "the protocol blindspot"),
+        ({"split": "part", "split_seed": 0}, "--split-seed", "a column"),
+        ({"per_bin": 3}, "--per-bin", "the published rule"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(own, given, option, what):
+    where = own(list(range(9)), ["train", "val", "test"] * 3)
+    text = f"{option} does nothing where the split is that of {what}: leave one of the two out."
+    sentence(UsageError, text, plan_own, **where, **given)
 
 
 def open_regions(plan):

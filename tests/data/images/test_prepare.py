@@ -383,3 +383,22 @@ def test_images_are_really_checked_by_default(root):
     with pytest.raises(DataError, match="^600 of 600 images cannot be used, first AgeDB/0_Some "):
         prepare("agedb-dir", root)
     assert os.listdir(root) == ["AgeDB"]
+
+
+def test_a_published_split_is_not_overwritten(shared_data, tmp_path):
+    """The natural place for it is beside the images, where the table is written too."""
+    published = shared_data / "agedb-dir" / "agedb.csv"
+    if not published.is_file():
+        pytest.skip("the AgeDB-DIR splits are not here: put them into ../shared/data")
+    from tests import faces
+
+    faces.agedb(tmp_path, dict.fromkeys(range(20, 40), 6), size=8)
+    there = tmp_path / "agedb.csv"
+    there.write_bytes(published.read_bytes())
+    message = (
+        f"{there} is the published split and would be replaced by other rows: move it elsewhere "
+        "and give it with --split-file."
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        prepare("agedb-dir", tmp_path)
+    assert there.read_bytes() == published.read_bytes()

@@ -21,7 +21,7 @@ from ranksim.bench.tune.study import (
     values_of,
     write_recipes,
 )
-from ranksim.errors import RankSimError, StoppedError, needs
+from ranksim.errors import RankSimError, StoppedError, UsageError, needs
 from ranksim.training.hardware import check_hardware, quiet
 
 
@@ -65,7 +65,9 @@ def tune(request: TuneRequest) -> dict[str, Any]:
     recipe = dataclasses.asdict(plain.recipe)
     monitor = plain.recipe.monitor.upper()
     space = Space.of(method, recipe, fields=request.fields, given=settings.changes)
-    check_hardware(plain.hardware)
+    check_hardware(plain.hardware, jobs=bench.jobs)
+    if plain.hardware.num_nodes > 1:
+        raise UsageError("tune searches on one machine: leave out --num-nodes.")
     identity = plain.identity() | {"seeds": seeds, "fields": [*space.ranges, *space.choices]}
     del identity["seed"]
     with folder_of_searches(bench.out):

@@ -122,6 +122,12 @@ def _images(root: Path) -> list[str]:
                 if entry.name.lower().endswith((".jpg", ".jpeg")) and entry.name[0] != "."
             ]
     except OSError as error:
+        nested = sorted(root.glob(f"*/{FOLDER}"))
+        if nested:
+            raise DataError(
+                f"{root} has no readable folder {FOLDER}, but {nested[0].parent} has: give that as "
+                "the folder."
+            ) from error
         raise DataError(
             f"{root} has no readable folder {FOLDER}: AgeDB is given out by its authors with a "
             f"password; ask them, and then put the images there as {FOLDER}/"

@@ -15,12 +15,12 @@ from ranksim.data.cache import sha256
 from ranksim.data.images import agedb_dir
 from ranksim.data.images.dataset import ImageDataset, ImageSamples, describe_broken
 from ranksim.data.images.decode import Told
-from ranksim.data.images.prepare import BENCHMARKS, file_name
+from ranksim.data.images.prepare import BENCHMARKS, file_name, refuse_another
 from ranksim.data.images.store import PixelStore
 from ranksim.data.images.table import PARTS, ImageTable, read_table
-from ranksim.data.images.zero_shot import zero_shot_split
+from ranksim.data.images.zero_shot import PER_BIN, zero_shot_split
 from ranksim.data.split import balanced_split
-from ranksim.errors import DataError
+from ranksim.errors import DataError, UsageError
 
 IMAGES = "images"
 CAP, SEED = 30, 666  # of a split that is drawn here
@@ -91,14 +91,22 @@ def plan_ages(
         DataError: the folder or the file is missing, or the file cannot be used.
     """
     benchmark = BENCHMARKS[name]
+    wanted = file_name(name, protocol)
     path = find_table(name, data_dir=data_dir, split_file=split_file, protocol=protocol)
+    refuse_another(path, wanted)
     table = read_table(path, target="age", image="path", split="split", repeats=True)
     folders, top = [*data_folders(data_dir), path.parent], table.paths[0].partition("/")[0]
     root = next((folder for folder in folders if (folder / top).exists()), folders[0])
     comparable = protocol is None and table.counts == benchmark.COUNTS
     if benchmark is agedb_dir:
         table = agedb_dir.as_on_disk(table, root)
-        comparable = agedb_dir.published_name(table) == benchmark.FILE and protocol is None
+        known = agedb_dir.published_name(table)
+        if known not in (None, wanted):
+            raise DataError(
+                f"{path} is the published {known}, where the split of {wanted} was expected: name "
+                "that one, or ask for the protocol of this one."
+            )
+        comparable = known == benchmark.FILE
     return ImagePlan(name, root, table, benchmark.BINS, {"sha256": sha256(path)}, comparable)
 
 
@@ -110,9 +118,10 @@ def plan_own(
     image: str | None = None,
     split: str | None = None,
     bin_width: float | None = None,
-    cap: int = CAP,
-    split_seed: int = SEED,
+    cap: int | None = None,
+    split_seed: int | None = None,
     protocol: str | None = None,
+    per_bin: int | None = None,
 ) -> ImagePlan:
     """Anyone's images, split by a column or by the published rule.
 
@@ -123,11 +132,13 @@ def plan_own(
         image: column of the path (see :func:`read_table`).
         split: column of the part.
         bin_width: of the label bins; without it whole labels have one each, and others 50 in all.
-        cap: most images of a bin in validation, and in test, where the split is drawn.
-        split_seed: fixes that draw.
+        cap: most images of a bin in validation, and in test, where the split is drawn (30).
+        split_seed: fixes that draw (666).
         protocol: a zero-shot protocol, which is drawn in place of the split.
+        per_bin: test images of a bin under a protocol (50).
 
     Raises:
+        UsageError: of a split that is drawn, something is asked for that has no part in it.
         DataError: the table cannot be used, or there is no such folder.
     """
     found = read_table(existing(table, "--table"), target=target, image=image, split=split)
@@ -139,13 +150,17 @@ def plan_own(
         what = "No bins suit" if bin_width is None else f"--bin-width {bin_width:g} does not suit"
         raise DataError(f"{what} column {target!r} of {table}: {error}.") from error
     facts: dict[str, Any] = {"sha256": sha256(table), "bins": len(bins)}
+    drawn_by = "column" if protocol is None and found.parts is not None else protocol or "rule"
+    _refuse_idle(drawn_by, split=split, cap=cap, split_seed=split_seed, per_bin=per_bin)
+    cap, per_bin = cap or CAP, per_bin or PER_BIN
+    split_seed = SEED if split_seed is None else split_seed
     if protocol is not None or found.parts is None:
         found = found.take(np.argsort(np.array(found.paths), kind="stable"))
         groups = bins.index(found.labels)
         drawn = (
             balanced_split(groups, cap=cap, seed=split_seed)
             if protocol is None
-            else zero_shot_split(groups, protocol, seed=split_seed)
+            else zero_shot_split(groups, protocol, seed=split_seed, per_bin=per_bin)
         )
         parts = np.full(len(found), "", dtype="<U5")
         for name, rows in zip(PARTS, drawn, strict=True):
@@ -157,7 +172,8 @@ def plan_own(
             parts[rows] = name
         # a protocol leaves out what it neither trains on nor tests
         found = dataclasses.replace(found, parts=parts).take(np.flatnonzero(parts != ""))
-        facts |= {"split_seed": split_seed} | ({} if protocol else {"cap": cap})
+        facts |= {"split_seed": split_seed}
+        facts |= {"per_bin": per_bin} if protocol else {"cap": cap}
     return ImagePlan(IMAGES, image_root, found, bins, facts)
 
 
@@ -204,6 +220,23 @@ def open_images(
         comparable=plan.comparable and not broken,
     )
     return benchmark, datasets
+
+
+def _refuse_idle(drawn_by: str, **given: object) -> None:
+    """Refuse what would silently do nothing."""
+    idle = {
+        "column": ("cap", "split_seed", "per_bin"),
+        "rule": ("per_bin",),
+    }.get(drawn_by, ("split", "cap"))
+    for name in idle:
+        if given[name] is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} does nothing where the split is that of "
+                + {"column": "a column", "rule": "the published rule"}.get(
+                    drawn_by, f"the protocol {drawn_by}"
+                )
+                + ": leave one of the two out."
+            )
 
 
 def existing(path: Path, option: str) -> Path:

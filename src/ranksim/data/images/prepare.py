@@ -12,7 +12,7 @@ import numpy as np
 from ranksim.data.cache import sha256
 from ranksim.data.images import agedb_dir, imdb_wiki_dir
 from ranksim.data.images.table import PARTS, Found, ImageTable, read_table, write_table
-from ranksim.data.images.zero_shot import PROTOCOLS, zero_shot_split
+from ranksim.data.images.zero_shot import PER_BIN, PROTOCOLS, zero_shot_split
 from ranksim.data.split import balanced_split
 from ranksim.errors import DataError, UsageError
 
@@ -62,6 +62,7 @@ def prepare(
     protocol: str | None = None,
     skip_broken: bool = False,
     seed: int = agedb_dir.SEED,
+    per_bin: int = PER_BIN,
     check: Callable[[Path, Sequence[str]], dict[str, str]] | None = None,
 ) -> Prepared:
     """Take or draw a split, check every image, and write the table that training reads.
@@ -74,6 +75,7 @@ def prepare(
         protocol: one of the zero-shot protocols, in place of the balanced split.
         skip_broken: leave out images that cannot be used, instead of an error.
         seed: of the draw; the same images and seed give the same split.
+        per_bin: test images of an age, of a protocol that is drawn.
         check: which images below the root cannot be used, and why. Every image is checked by
             default.
 
@@ -85,7 +87,7 @@ def prepare(
     module = _module(benchmark, protocol)
     name = file_name(benchmark, protocol)
     if split_file is not None:
-        _refuse_another(split_file, name)
+        refuse_another(split_file, name)
         repeats = protocol is not None  # these draw with replacement
         table = read_table(split_file, target="age", image="path", split="split", repeats=repeats)
         if module is agedb_dir:
@@ -93,7 +95,7 @@ def prepare(
         found = Found(table)
     else:
         found = module.find(root)
-        table = _draw(found.table, module, protocol, seed)
+        table = _draw(found.table, module, protocol, seed, per_bin)
     _refuse_empty(table, root)
     broken = (check or _check)(root, list(dict.fromkeys(table.paths)))
     if broken:
@@ -105,6 +107,7 @@ def prepare(
             )
         table = table.take(np.flatnonzero([path not in broken for path in table.paths]))
         _refuse_empty(table, root)
+    _refuse_to_spoil(root / name, table, split_file)
     write_table(root / name, table)
     return Prepared(
         path=root / name,
@@ -188,7 +191,7 @@ def _expected(module: ModuleType, protocol: str | None) -> tuple[int, int, int] 
     return agedb_dir.PROTOCOL_COUNTS[protocol] if module is agedb_dir else None
 
 
-def _refuse_another(split_file: Path, name: str) -> None:
+def refuse_another(split_file: Path, name: str) -> None:
     """Refuse a published file other than the one of that name."""
     if not split_file.is_file():
         raise DataError(f"{split_file} is not a file: name the split file, or leave it out.")
@@ -201,18 +204,36 @@ def _refuse_another(split_file: Path, name: str) -> None:
             )
 
 
-def _draw(table: ImageTable, module: ModuleType, protocol: str | None, seed: int) -> ImageTable:
+def _draw(
+    table: ImageTable, module: ModuleType, protocol: str | None, seed: int, per_bin: int
+) -> ImageTable:
     ages = table.labels.astype(np.int64)
     if protocol is None:
         split = balanced_split(ages, cap=module.CAP, seed=seed)
     else:
-        split = zero_shot_split(module.BINS.index(ages), protocol, seed=seed)
+        split = zero_shot_split(module.BINS.index(ages), protocol, seed=seed, per_bin=per_bin)
     parts = np.empty(len(table), dtype="<U5")
     parts[:] = ""
     for part, rows in zip(PARTS, split, strict=True):
         parts[rows] = part
     rows = np.flatnonzero(parts != "")  # a protocol leaves samples unused
     return ImageTable(table.paths, table.labels, parts).take(rows)
+
+
+def _refuse_to_spoil(path: Path, table: ImageTable, split_file: Path | None) -> None:
+    """Refuse to put other rows in place of a published file, or of the file that was given."""
+    if not path.is_file():
+        return
+    given = split_file is not None and split_file.exists() and path.samefile(split_file)
+    if not given and sha256(path) not in agedb_dir.CHECKSUMS.values():
+        return
+    there = read_table(path, target="age", image="path", split="split", repeats=True)
+    if len(there) != len(table) or agedb_dir.fingerprint(there) != agedb_dir.fingerprint(table):
+        what = "the file given" if given else "the published split"
+        raise DataError(
+            f"{path} is {what} and would be replaced by other rows: move it elsewhere and give it "
+            "with --split-file."
+        )
 
 
 def _refuse_empty(table: ImageTable, root: Path) -> None:

@@ -32,7 +32,7 @@ from ranksim.data.images.decode import (
 from ranksim.errors import DataError, needs
 
 _VERSION = 1  # of decoding and resizing: another one never reads this one's pixels
-_CHUNK = 256  # images between two commits
+_CHUNK, _BYTES = 256, 32 << 20  # images, and bytes of them, between two commits
 _YOUNG = 2_000_000_000  # nanoseconds: the coarsest time of change that a file system keeps
 _TABLES = """
 CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, digest BLOB, mark BLOB);
@@ -224,8 +224,9 @@ class PixelStore:
         row = min(end, self.path.stat().st_size // self.row_bytes)
         items, damaged = list(new.items()), {}
         with self.path.open("r+b") as file:
-            for start in range(0, len(items), _CHUNK):
-                chunk = items[start : start + _CHUNK]
+            count = max(min(_CHUNK, _BYTES // self.row_bytes), 1)
+            for start in range(0, len(items), count):
+                chunk = items[start : start + count]
                 entries = []
                 file.seek(row * self.row_bytes)
                 for (digest, _), made in zip(chunk, in_threads(pixels, chunk, None), strict=True):

@@ -20,6 +20,7 @@ from ranksim.errors import DataError, needs
 PARTS = ("train", "val", "test")
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name")
 _PART_NAMES = {name: name for name in PARTS} | dict.fromkeys(("valid", "validation", "dev"), "val")
+_PART_NAMES |= {"training": "train", "testing": "test"}
 _PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 # what is absolute, on any system, or climbs
 OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
@@ -200,7 +201,9 @@ def _delimited(path: Path) -> _Source:
     rows: list[list[str]] = []
     lines: list[int] = []
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
     start = 1
     try:
         for row in reader:
@@ -272,7 +275,7 @@ def _parts(source: _Source, split: str | None) -> NDArray[np.str_] | None:
     if split is None and "split" not in source.names:
         return None
     values = source.column(split or "split")
-    parts = [_PART_NAMES.get(str(value)) for value in values]
+    parts = [_PART_NAMES.get(str(value).strip().lower()) for value in values]
     if split is None and not any(parts):
         return None  # a column of another meaning
     source.refuse(
