@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from ranksim.report.table import TITLES, count
+from ranksim.report.table import TITLES, count, digits_of
 
 
 class SweepProgress:
@@ -102,8 +102,8 @@ class SweepProgress:
             return
         scores = record["metrics"]["test"]["all"]
         figures = ", ".join(
-            f"{title.split(',')[0]} {scores[name]:.{digits}f}"
-            for name, (title, digits) in ((name, TITLES[name]) for name in self.headline)
+            f"{TITLES[name][0].split(',')[0]} {scores[name]:.{digits_of(name, [scores[name]])}f}"
+            for name in self.headline
             if scores[name] is not None
         )
         self.console.print(

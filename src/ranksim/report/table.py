@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ _NONE = {"n": 0}
 # the figures of published tables, and their digits; the rest is in results.json
 TITLES = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1), "mae": ("MAE", 2), "gm": ("GM", 2)}
 _ERRORS = ("mse", "mae", "gm")  # whose change is told in per cent
+_OF_ANY_UNIT = ("mae", "gm")
 
 
 def print_summary(results: dict[str, Any], console: Console) -> None:
@@ -25,7 +27,9 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
     """
     many = len(results["summary"]) > _FEW
     for metric in results.get("headline", ("mse", "pearson")):
-        title, digits = TITLES[metric]
+        title = TITLES[metric][0]
+        means = [row["test"]["all"][metric]["mean"] for row in results["summary"]]
+        digits = digits_of(metric, means)
         made = _line_each if many else _block_each
         console.print(made(results, metric, title, digits))
     if many:
@@ -48,17 +52,31 @@ def print_scores(
     table.add_column("samples", justify="right")
     for metric in metrics:
         table.add_column(TITLES[metric][0], justify="right")
+    digits = {metric: digits_of(metric, [scores["all"][metric]]) for metric in metrics}
     for region in shown:
         told = (scores[region][metric] for metric in metrics)
         table.add_row(
             region,
             f"{scores[region]['n']:,}",
             *(
-                "–" if value is None else f"{value:.{TITLES[metric][1]}f}"
+                "–" if value is None else f"{value:.{digits[metric]}f}"
                 for metric, value in zip(metrics, told, strict=True)
             ),
         )
     console.print(table)
+
+
+def digits_of(metric: str, values: Sequence[float | None]) -> int:
+    """Decimals of a score: as published, and where an error has another unit, three that count.
+
+    Example:
+        >>> digits_of("mae", [7.123, 6.5]), digits_of("mae", [0.0312]), digits_of("gm", [48_213.0])
+        (2, 4, 0)
+    """
+    usual, known = TITLES[metric][1], [abs(value) for value in values if value]
+    if metric not in _OF_ANY_UNIT or not known or 1 <= min(known) < 1_000:
+        return usual
+    return min(max(2 - math.floor(math.log10(min(known))), 0), 12)
 
 
 def _block_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
