@@ -262,12 +262,6 @@ def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
     assert result["test"]["all"] == pytest.approx(content["runs"][0]["metrics"]["test"]["all"])
 
 
-def test_settings_that_contradict_each_other_are_refused(drawn, tmp_path):
-    twice = {"changes": ("image_size=16", "image_size=20")}
-    with pytest.raises(UsageError, match=r"^image_size is set to 16 and to 20: set it once\.$"):
-        bench(request("images", drawn, tmp_path, **twice))
-
-
 def test_labels_of_one_bin_are_refused_before_any_training(drawn, tmp_path):
     lines = (drawn / "labels.csv").read_text().splitlines()
     table = tmp_path / "labels.csv"

@@ -104,6 +104,8 @@ def test_what_must_be_given_is_asked_for(monkeypatch, capsys, tmp_path):
          "is not a file: name one with --table."),
         (("evaluate", "R/x.pth", "--benchmark", "agedb-dir"), 1, "There is no checkpoint R/x.pth"),
         (("bench", "images", "--table", "R", "--image-root", "R", "--target", "y"), 1, "--table."),
+        (("bench", "agedb-dir", "--image-size", 16, "--set", "image_size=20"), 2,
+         "image_size is set to 16 and to 20: set it once."),
         (("throughput", "--devices", "2", "--accelerator", "cpu"), 2, "times one device"),
     ],
 )  # fmt: skip

@@ -255,7 +255,7 @@ class TestHardware:
 
 def test_one_sample_left_of_an_epoch(tmp_path):
     message = (
-        "The last batch of an epoch holds one sample, which BatchNorm cannot be trained on where "
+        "A batch of one sample, as the last of an epoch may be, cannot train BatchNorm where "
         "images have shrunk to a pixel: set another batch_size or image_size."
     )
     task = small_task(count=9, encoder="resnet18", size=16)
@@ -308,7 +308,7 @@ class TestLabelsOfAnyUnit:
         task = small_task()
         run(tmp_path, changed(label_scale=0, label_step=0), task=task)
         content = torch.load(tmp_path / name, weights_only=True)
-        assert content["label_scale"] == float(np.std(task.train.labels.numpy()))
+        assert content["recipe"]["label_scale"] == float(np.std(task.train.labels.numpy()))
 
 
 @pytest.mark.parametrize("published", [False, True])

@@ -91,7 +91,7 @@ def test_a_recipe_for_one_name_serves_its_other_name(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text('[methods."vanilla+lds"]\nlds_size = 9\n')
     common = common_table("sts-b-dir", "small")
-    tuned = read_tuned(path, common, "inverse")
+    tuned = read_tuned(path, common, "inverse", TextRecipe)
     for name in ("inv+lds", "vanilla+lds", "inv+lds+ranksim"):
         assert recipe_for(
             "sts-b-dir", "small", parse_method(name, "inverse"), tuned=tuned

@@ -207,13 +207,7 @@ class Settings:
     @classmethod
     def of(cls, request: BenchRequest) -> Settings:
         """Read them from a request."""
-        changes: dict[str, Any] = {}
-        for name, value in (parse_change(text) for text in request.changes):
-            if changes.get(name, value) != value:
-                raise UsageError(
-                    f"{name} is set to {changes[name]!r} and to {value!r}: set it once."
-                )
-            changes[name] = value
+        changes = dict(parse_change(text) for text in request.changes)
         common = common_table(request.benchmark, request.preset) | changes
         kind = recipe_type(request.benchmark)
         weighting: Scheme = kind.from_table(common).weighting  # type: ignore[assignment]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from ranksim.errors import UsageError
+
 if TYPE_CHECKING:
     from ranksim.bench.command import BenchRequest
 
@@ -285,6 +287,11 @@ def request(benchmark: str, out: Path, methods: str, seeds: str, *groups: Group)
         options = given.get("options", {}) | asked.pop("options", {})
         changes = given.get("changes", ()) + asked.pop("changes", ())
         given |= asked | {"options": options, "changes": changes}
+    settings: dict[str, str] = {}
+    for change in given["changes"]:
+        name, _, value = change.partition("=")
+        if settings.setdefault(name, value) != value:
+            raise UsageError(f"{name} is set to {settings[name]} and to {value}: set it once.")
     return BenchRequest(benchmark=benchmark, out=out, methods=methods, seeds=seeds, **given)
 
 
