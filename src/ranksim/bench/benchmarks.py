@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import parent_process
@@ -119,19 +120,27 @@ def _image_task(
 ) -> tuple[Benchmark[ImageSamples], Task]:
     benchmark, (train, val, test) = _images(source, recipe.image_size)
 
-    def build() -> Regressor:
-        return Regressor(ImageEncoder(recipe.encoder, channels_last=hardware.puts_channels_last))
-
-    pad = round(recipe.pad * recipe.image_size / _PAD_OF)
     task = Task(
         *(train, val, test),
-        build,
+        image_network(recipe, hardware),
         benchmark.bins,
         benchmark.regions(source.shots),
         benchmark.gm_guard,
-        augment=CropFlip(seed, pad, recipe.flip) if pad or recipe.flip else None,
+        augment=augmentation(recipe, seed),
     )
     return benchmark, task
+
+
+def image_network(recipe: ImageRecipe, hardware: Hardware) -> Callable[[], Regressor]:
+    """What makes the network of a recipe."""
+    last = hardware.puts_channels_last
+    return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=last))
+
+
+def augmentation(recipe: ImageRecipe, seed: int) -> CropFlip | None:
+    """What happens to training images, if anything."""
+    pad = round(recipe.pad * recipe.image_size / _PAD_OF)
+    return CropFlip(seed, pad, recipe.flip) if pad or recipe.flip else None
 
 
 @lru_cache(maxsize=2)

@@ -17,10 +17,11 @@ from ranksim.bench.methods import parse_method
 from ranksim.bench.provenance import provenance
 from ranksim.bench.run import PREDICTIONS, write_predictions
 from ranksim.data.cache import sha256, written_whole
-from ranksim.models import ImageEncoder, Regressor, read_published, read_recipe
+from ranksim.models import read_published, read_recipe
 from ranksim.report.table import print_scores
 from ranksim.training.hardware import check_hardware, quiet
 from ranksim.training.judge import judge
+from ranksim.training.recipe import ImageRecipe
 
 RESULT = "evaluation.json"
 
@@ -55,10 +56,11 @@ def evaluate(request: EvaluateRequest) -> dict[str, Any]:
     settings = Settings.of(bench)
     run = runs_of(bench, settings)(parse_method("vanilla", settings.weighting), 0)
     check_hardware(run.hardware)
-    recipe = dataclasses.replace(run.recipe, label_scale=trained.get("label_scale", 1.0))
+    assert isinstance(run.recipe, ImageRecipe)
+    scale = trained.get("label_scale", 1.0)
+    recipe = dataclasses.replace(run.recipe, encoder=name, label_scale=scale)
     benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
-    encoder = ImageEncoder(name, channels_last=run.hardware.puts_channels_last)
-    model = Regressor(encoder)
+    model = task.build()
     model.load_state_dict(state)
     scores, rows, prediction = judge(model, recipe, task, run.hardware)
     result = {
@@ -67,7 +69,7 @@ def evaluate(request: EvaluateRequest) -> dict[str, Any]:
         "encoder": name,
         "benchmark": bench.benchmark,
         **run.source.named_options(),
-        "image_size": getattr(recipe, "image_size", None),
+        "image_size": recipe.image_size,
         "precision": run.hardware.precision,
         "data": benchmark.facts,
         "test": scores,

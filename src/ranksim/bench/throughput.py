@@ -21,18 +21,17 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ranksim.balance import LabelBins
+from ranksim.bench.benchmarks import augmentation, image_network
 from ranksim.bench.methods import Method, parse_method
 from ranksim.bench.provenance import provenance
 from ranksim.bench.recipes import recipe_for
 from ranksim.data.cache import cache_dir, written_whole
-from ranksim.data.images.augment import CropFlip
 from ranksim.data.images.dataset import ImageDataset
 from ranksim.data.images.prepare import BENCHMARKS
 from ranksim.data.images.store import PixelStore
 from ranksim.errors import RankSimError, UsageError
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.regions import Regions
-from ranksim.models import ImageEncoder, Regressor
 from ranksim.training.fit import Limits, Task, fit
 from ranksim.training.hardware import Hardware, check_hardware, quiet
 from ranksim.training.module import RegressionModule
@@ -203,10 +202,10 @@ def _time(
     hardware = request.hardware
     task = Task(
         *(training, validation, validation),
-        lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=hardware.puts_channels_last)),
+        image_network(recipe, hardware),
         bins,
         Regions.by_rule(bins, labels),
-        augment=CropFlip(0, round(recipe.pad * recipe.image_size / 224), recipe.flip),
+        augment=augmentation(recipe, 0),
     )
     watch = Stopwatch(request.warm)
     steps = watch.warm + request.steps

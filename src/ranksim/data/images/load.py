@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,16 +161,12 @@ def plan_own(
             if protocol is None
             else zero_shot_split(groups, protocol, seed=split_seed, per_bin=per_bin)
         )
-        parts = np.full(len(found), "", dtype="<U5")
-        for name, rows in zip(PARTS, drawn, strict=True):
-            if not len(rows):
-                raise DataError(
-                    f"{table} has too few images for a split by the published rule, which needs "
-                    "three of one label: give more, or a column with train, val and test."
-                )
-            parts[rows] = name
-        # a protocol leaves out what it neither trains on nor tests
-        found = dataclasses.replace(found, parts=parts).take(np.flatnonzero(parts != ""))
+        if not all(map(len, drawn)):
+            raise DataError(
+                f"{table} has too few images for a split by the published rule, which needs "
+                "three of one label: give more, or a column with train, val and test."
+            )
+        found = found.dealt(drawn)
         facts |= {"split_seed": split_seed}
         facts |= {"per_bin": per_bin} if protocol else {"cap": cap}
     return ImagePlan(IMAGES, image_root, found, bins, facts)

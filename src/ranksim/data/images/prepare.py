@@ -212,12 +212,7 @@ def _draw(
         split = balanced_split(ages, cap=module.CAP, seed=seed)
     else:
         split = zero_shot_split(module.BINS.index(ages), protocol, seed=seed, per_bin=per_bin)
-    parts = np.empty(len(table), dtype="<U5")
-    parts[:] = ""
-    for part, rows in zip(PARTS, split, strict=True):
-        parts[rows] = part
-    rows = np.flatnonzero(parts != "")  # a protocol leaves samples unused
-    return ImageTable(table.paths, table.labels, parts).take(rows)
+    return table.dealt(split)
 
 
 def _refuse_to_spoil(path: Path, table: ImageTable, split_file: Path | None) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.cache import written_whole
+from ranksim.data.split import Split
 from ranksim.errors import DataError, needs
 
 PARTS = ("train", "val", "test")
@@ -63,6 +64,13 @@ class ImageTable:
         """The rows at these positions."""
         parts = None if self.parts is None else self.parts[rows]
         return ImageTable(tuple(self.paths[row] for row in rows), self.labels[rows], parts)
+
+    def dealt(self, split: Split) -> ImageTable:
+        """The rows of a split, each with its part; a protocol leaves rows unused."""
+        parts = np.full(len(self), "", dtype="<U5")
+        for name, rows in zip(PARTS, split, strict=True):
+            parts[rows] = name
+        return ImageTable(self.paths, self.labels, parts).take(np.flatnonzero(parts != ""))
 
     def part(self, name: str) -> ImageTable:
         """The rows of one part."""
