@@ -1,4 +1,4 @@
-"""The published rule for balanced validation and test sets."""
+"""The parts of a split, and the published rule for balanced validation and test sets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+PARTS = ("train", "val", "test")
+PART_NAMES = {name: name for name in PARTS} | dict.fromkeys(("valid", "validation", "dev"), "val")
+PART_NAMES |= {"training": "train", "testing": "test"}  # as columns of tables write them
+PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Split(NamedTuple):

@@ -16,9 +16,9 @@ from ranksim.data.images.dataset import ImageDataset, ImageSamples, describe_bro
 from ranksim.data.images.decode import Told
 from ranksim.data.images.prepare import BENCHMARKS, file_name, refuse_another
 from ranksim.data.images.store import PixelStore
-from ranksim.data.images.table import PARTS, ImageTable, read_table
+from ranksim.data.images.table import ImageTable, read_table
 from ranksim.data.images.zero_shot import PER_BIN, zero_shot_split
-from ranksim.data.split import balanced_split
+from ranksim.data.split import PARTS, balanced_split
 from ranksim.errors import DataError, UsageError
 
 IMAGES = "images"

@@ -11,9 +11,9 @@ import numpy as np
 
 from ranksim.data.cache import sha256
 from ranksim.data.images import agedb_dir, imdb_wiki_dir
-from ranksim.data.images.table import PARTS, Found, ImageTable, read_table, write_table
+from ranksim.data.images.table import Found, ImageTable, read_table, write_table
 from ranksim.data.images.zero_shot import PER_BIN, PROTOCOLS, zero_shot_split
-from ranksim.data.split import balanced_split
+from ranksim.data.split import PARTS, balanced_split
 from ranksim.errors import DataError, UsageError
 
 BENCHMARKS: dict[str, ModuleType] = {module.NAME: module for module in (agedb_dir, imdb_wiki_dir)}

@@ -15,14 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.cache import written_whole
-from ranksim.data.split import Split
+from ranksim.data.split import PART_NAMES, PART_TITLES, PARTS, Split
 from ranksim.errors import DataError, needs
 
-PARTS = ("train", "val", "test")
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name")
-_PART_NAMES = {name: name for name in PARTS} | dict.fromkeys(("valid", "validation", "dev"), "val")
-_PART_NAMES |= {"training": "train", "testing": "test"}
-_PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 # what is absolute, on any system, or climbs
 OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
 
@@ -283,7 +279,7 @@ def _parts(source: _Source, split: str | None) -> NDArray[np.str_] | None:
     if split is None and "split" not in source.names:
         return None
     values = source.column(split or "split")
-    parts = [_PART_NAMES.get(str(value).strip().lower()) for value in values]
+    parts = [PART_NAMES.get(str(value).strip().lower()) for value in values]
     if split is None and not any(parts):
         return None  # a column of another meaning
     source.refuse(
@@ -291,7 +287,7 @@ def _parts(source: _Source, split: str | None) -> NDArray[np.str_] | None:
         f"column {split or 'split'!r} holds none of train, val and test",
         "correct these values",
     )
-    for name, title in _PART_TITLES.items():
+    for name, title in PART_TITLES.items():
         if name not in parts:
             raise DataError(
                 f"{source.path} has no {title} row: give some rows {name!r} in column "

@@ -1,0 +1,1 @@
+"""Tables, folders, series and sentences of anyone's own."""
