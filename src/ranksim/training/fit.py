@@ -63,6 +63,7 @@ class Task:
         regions: regions to report.
         gm_guard: see :func:`ranksim.metrics.regression_scores`.
         augment: what happens to the inputs of training batches (see :class:`RegressionModule`).
+        factors: on the weight of each training sample ``(N,)``, float64, at least one above 0.
     """
 
     train: Samples
@@ -73,6 +74,7 @@ class Task:
     regions: Regions
     gm_guard: float = 0.0
     augment: Augment | None = None
+    factors: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def fit(
         recipe,
         task.regions,
         loss=make_loss(recipe, technique),
-        weights=make_weights(recipe, technique, task.bins, training.labels.numpy()),
+        weights=make_weights(recipe, technique, task.bins, training.labels.numpy(), task.factors),
         fds=fds,
         statistics=make_loader(training, _STATISTICS, training.by_size().tolist(), on_gpu=ahead)
         if fds is not None and fds_moves

@@ -54,11 +54,18 @@ def make_loss(recipe: Recipe, technique: Technique) -> nn.Module:
 
 
 def make_weights(
-    recipe: Recipe, technique: Technique, bins: LabelBins, labels: np.ndarray
+    recipe: Recipe,
+    technique: Technique,
+    bins: LabelBins,
+    labels: np.ndarray,
+    factors: np.ndarray | None = None,
 ) -> Tensor | None:
-    """A weight for each training sample ``(N,)``, float32, mean 1; ``None`` for equal ones."""
+    """A weight for each training sample ``(N,)``, float32, mean 1; ``None`` for equal ones.
+
+    ``factors`` (N,), float64, of the user's own multiply what the technique gives.
+    """
     if technique.weighting == "none":
-        return None
+        return None if factors is None else torch.from_numpy(factors / factors.mean()).float()
     lds = LDS(recipe.lds_kernel, recipe.lds_size, recipe.lds_sigma)  # type: ignore[arg-type]
     # as published: ages clip counts for 1/n and not for 1/√n
     clipped = technique.weighting == "inverse" and (recipe.count_low > 0 or recipe.count_high > 0)
@@ -75,7 +82,10 @@ def make_weights(
             f"Weights of scheme {technique.weighting} are the same for all training samples: "
             "choose other bins, count_low or count_high, or a method without weights."
         )
-    return found
+    if factors is None:
+        return found
+    product = weights(labels) * factors
+    return torch.from_numpy(product / product.mean()).float()
 
 
 def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) -> FDS | None:
