@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,7 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from ranksim.balance import LabelBins
-from ranksim.metrics.regions import Regions
+from ranksim.balance.ranges import LabelRange
+from ranksim.metrics.regions import FEW, MANY, Regions
 
 
 class Labelled(Protocol):
@@ -37,6 +38,9 @@ class Benchmark(Generic[S]):
         gm_guard: stands in for zero errors in the geometric mean.
         facts: what identifies the data in results (split, checksums, domains).
         comparable: whether it is the very data of the published table.
+        many, few: regions by the rule: bins of more and of fewer training samples.
+        named: regions of its own, ranges of labels by their names, reported beside the others.
+        quantity, unit: what the label is, for pictures.
     """
 
     name: str
@@ -48,6 +52,11 @@ class Benchmark(Generic[S]):
     gm_guard: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
     comparable: bool = True
+    many: int = MANY
+    few: int = FEW
+    named: Mapping[str, LabelRange] = field(default_factory=dict)
+    quantity: str = "label"
+    unit: str | None = None
 
     @property
     def parts(self) -> tuple[S, S, S]:
@@ -57,8 +66,8 @@ class Benchmark(Generic[S]):
         """Regions by ``"rule"`` (training counts) or by the ``"published"`` list."""
         training: np.ndarray = self.train.labels
         if shots == "published" and self.shot_lists is not None:
-            return Regions.by_list(self.bins, training, **self.shot_lists)
-        return Regions.by_rule(self.bins, training)
+            return Regions.by_list(self.bins, training, **self.shot_lists, named=self.named)
+        return Regions.by_rule(self.bins, training, many=self.many, few=self.few, named=self.named)
 
 
 def data_folders(data_dir: Path | None) -> Iterator[Path]:

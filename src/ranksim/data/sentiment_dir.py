@@ -84,6 +84,7 @@ def load(
         test=samples.take(split.test),
         bins=BINS,
         facts={"domains": chosen, "sha256": CHECKSUM, "split_seed": SEED, "cap": CAP},
+        quantity="sentiment",
     )
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim.balance.bins import LabelBins
+from ranksim.balance.ranges import LabelRange
+from ranksim.errors import UsageError
 
 REGIONS = ("all", "many", "medium", "few", "zero", "seen")
+MANY, FEW = 100, 20  # training samples of a bin, beyond which it is many- or few-shot
+Named = Mapping[str, LabelRange]
+_NONE: Named = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,10 @@ class Regions:
         bins: bins along the label axis, K of them.
         counts: training samples in each bin, shape ``(K,)``.
         names: ``"many"``, ``"medium"`` or ``"few"`` for each bin, K of them.
+        named: further regions, each a name and its range of labels; they may overlap the others.
+
+    Raises:
+        UsageError: a named region has the name of one of the six.
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 3.0, 3)
@@ -33,6 +43,9 @@ class Regions:
         ('many', 'medium', 'few')
         >>> {name: mask.tolist() for name, mask in regions.masks([0.1, 2.9]).items()}["zero"]
         [False, True]
+        >>> own = Regions.by_rule(bins, [0.5], named={"low": LabelRange(None, 1.0)})
+        >>> own.masks([0.1, 2.9])["low"].tolist()
+        [True, False]
 
     Source: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 4.1.
     """
@@ -40,15 +53,29 @@ class Regions:
     bins: LabelBins
     counts: NDArray[np.int64]
     names: tuple[str, ...]
+    named: tuple[tuple[str, LabelRange], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, _ in self.named:
+            if name in REGIONS:
+                raise UsageError(
+                    f"A region cannot be called {name}, as one of the six is: give it another name."
+                )
 
     @classmethod
     def by_rule(
-        cls, bins: LabelBins, training: ArrayLike, *, many: int = 100, few: int = 20
+        cls,
+        bins: LabelBins,
+        training: ArrayLike,
+        *,
+        many: int = MANY,
+        few: int = FEW,
+        named: Named = _NONE,
     ) -> Regions:
         """Regions by count: more than ``many``, fewer than ``few``, medium between."""
         counts = bins.counts(training)
         names = ["many" if n > many else "few" if n < few else "medium" for n in counts]
-        return cls(bins, counts, tuple(names))
+        return cls(bins, counts, tuple(names), tuple(named.items()))
 
     @classmethod
     def by_list(
@@ -58,12 +85,13 @@ class Regions:
         *,
         many: Collection[int],
         medium: Collection[int],
+        named: Named = _NONE,
     ) -> Regions:
         """Regions by a published list of bins; what it does not name is few-shot."""
         names = [
             "many" if k in many else "medium" if k in medium else "few" for k in range(len(bins))
         ]
-        return cls(bins, bins.counts(training), tuple(names))
+        return cls(bins, bins.counts(training), tuple(names), tuple(named.items()))
 
     def masks(self, labels: ArrayLike) -> dict[str, NDArray[np.bool_]]:
         """For each region, which of the labels ``(N,)`` lie in it."""
@@ -72,4 +100,5 @@ class Regions:
         masks = {"all": np.ones(len(index), dtype=bool)}
         masks |= {name: names == name for name in ("many", "medium", "few")}
         zero = self.counts[index] == 0
-        return masks | {"zero": zero, "seen": ~zero}
+        masks |= {"zero": zero, "seen": ~zero}
+        return masks | {name: own.contains(labels) for name, own in self.named}

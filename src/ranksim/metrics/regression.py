@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ranksim.errors import needs
 from ranksim.functional.similarity import working_dtype
-from ranksim.metrics.regions import REGIONS, Regions
+from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores, regression_scores
 
 torchmetrics = needs("torchmetrics", "bench")
@@ -27,7 +27,8 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
         gm_guard: see :func:`regression_scores`.
 
     Returns (compute):
-        ``{region: {metric: float or None}}`` for all, many, medium, few, zero and seen.
+        ``{region: {metric: float or None}}`` for all, many, medium, few, zero and seen,
+        then the named regions.
 
     Example:
         >>> import torch
@@ -83,14 +84,11 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
     def compute(self) -> dict[str, Scores]:
         """Scores of every region."""
         _, prediction, target = self.samples()
-        masks = self.regions.masks(target.numpy())
+        masks = self.regions.masks(target.numpy()).items()
+        own = ((name, torch.from_numpy(mask)) for name, mask in masks)
         return {
-            name: regression_scores(
-                prediction[torch.from_numpy(masks[name])],
-                target[torch.from_numpy(masks[name])],
-                gm_guard=self.gm_guard,
-            )
-            for name in REGIONS
+            name: regression_scores(prediction[mask], target[mask], gm_guard=self.gm_guard)
+            for name, mask in own
         }
 
 

@@ -38,6 +38,7 @@ class ImagePlan:
         bins: label bins.
         facts: what identifies the data in results.
         comparable: whether it is the data of the published table.
+        quantity, unit: what the label is.
     """
 
     name: str
@@ -46,6 +47,8 @@ class ImagePlan:
     bins: LabelBins
     facts: dict[str, Any] = field(default_factory=dict)
     comparable: bool = False
+    quantity: str = "age"
+    unit: str | None = "years"
 
 
 def find_table(
@@ -169,7 +172,7 @@ def plan_own(
         found = found.dealt(drawn)
         facts |= {"split_seed": split_seed}
         facts |= {"per_bin": per_bin} if protocol else {"cap": cap}
-    return ImagePlan(IMAGES, image_root, found, bins, facts)
+    return ImagePlan(IMAGES, image_root, found, bins, facts, quantity=target, unit=None)
 
 
 def open_images(
@@ -213,6 +216,8 @@ def open_images(
         bins=plan.bins,
         facts=facts,
         comparable=plan.comparable and not broken,
+        quantity=plan.quantity,
+        unit=plan.unit,
     )
     return benchmark, datasets
 
