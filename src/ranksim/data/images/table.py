@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import io
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from ranksim.data.cache import written_whole
 from ranksim.data.split import PART_NAMES, PART_TITLES, PARTS, Split
-from ranksim.errors import DataError, needs
+from ranksim.data.table import Columns, read_delimited, read_parquet
+from ranksim.errors import DataError
 
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name")
 # what is absolute, on any system, or climbs
@@ -123,8 +123,9 @@ def read_table(
     """
     if not path.is_file():
         raise DataError(f"{path} is not a file: name a CSV, TSV or Parquet table that exists.")
-    source = (_parquet if path.suffix.lower() == ".parquet" else _delimited)(path)
-    images = source.column(image or _image_column(path, source.names))
+    parquet = path.suffix.lower() == ".parquet"
+    source = read_parquet(path) if parquet else read_delimited(path, row="an image")
+    images = source.column(image or _image_column(source))
     labels = np.array([_number(value) for value in source.column(target)], dtype=np.float64)
     if not len(labels):
         raise DataError(f"{path} has no row below its header: put one row an image into it.")
@@ -165,89 +166,6 @@ def write_table(path: Path, table: ImageTable) -> None:
         writer.writerows(zip(*columns, strict=True))
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Columns of a table, and the line of the file that each row begins at."""
-
-    path: Path
-    names: Sequence[str]
-    read: Callable[[str], list[Any]]
-    lines: Sequence[int]
-    place: str = "line"
-
-    def column(self, name: str) -> list[Any]:
-        if name not in self.names:
-            raise DataError(
-                f"{self.path} has no column {name!r}: choose among {', '.join(self.names)}."
-            )
-        if self.names.count(name) > 1:
-            raise DataError(f"{self.path} has two columns {name!r}: rename one of them.")
-        return self.read(name)
-
-    def refuse(self, rows: Iterable[int], what: str, remedy: str) -> None:
-        """An error that names the first five of these rows, if there are any."""
-        lines = [self.lines[row] for row in rows]
-        if lines:
-            shown = ", ".join(map(str, lines[:5]))
-            more = f" and {len(lines) - 5:,} more" if len(lines) > 5 else ""
-            place = f"{self.path}, {self.place}{'s' * (len(lines) > 1)} {shown}{more}"
-            raise DataError(f"{place}: {what}; {remedy}.")
-
-
-def _delimited(path: Path) -> _Source:
-    """CSV or TSV in UTF-8, with or without a byte order mark."""
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not UTF-8; save the table as UTF-8.") from error
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
-    )
-    start = 1
-    try:
-        for row in reader:
-            if row:  # not a blank line
-                rows.append(row)
-                lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}, line {start}: {error}; correct its quoting.") from error
-    if not rows:
-        raise DataError(f"{path} is empty: put a header and one row an image into it.")
-    names = [name.strip() for name in rows.pop(0)]
-    source = _Source(path, names, lambda name: [row[names.index(name)] for row in rows], lines[1:])
-    source.refuse(
-        [row for row, values in enumerate(rows) if len(values) != len(names)],
-        f"another number of values than the header's {len(names)}",
-        "quote values that hold a separator, or correct these rows",
-    )
-    return source
-
-
-def _parquet(path: Path) -> _Source:
-    arrow = needs("pyarrow.parquet", "bench")
-    try:
-        names, count = arrow.read_schema(path).names, arrow.read_metadata(path).num_rows
-    except Exception as error:  # a damaged file fails in many ways
-        raise DataError(f"{path} is no readable Parquet file: save the table again.") from error
-
-    def read(name: str) -> list[Any]:
-        try:
-            table = arrow.read_table(path, columns=[name], partitioning=None)
-            return list(table.column(0).to_pylist())
-        except Exception as error:
-            raise DataError(
-                f"{path} is damaged in column {name!r}: save the table again."
-            ) from error
-
-    return _Source(path, names, read, range(1, count + 1), "row")
-
-
 def _number(value: Any) -> float:
     """NaN for what is no number."""
     try:
@@ -265,17 +183,18 @@ def _text(label: float) -> str:
     return str(int(label)) if label.is_integer() and abs(label) < 2**53 else repr(label)
 
 
-def _image_column(path: Path, names: Sequence[str]) -> str:
+def _image_column(source: Columns) -> str:
     for name in IMAGE_COLUMNS:
-        if name in names:
+        if name in source.names:
             return name
     raise DataError(
-        f"{path} has no column named {', '.join(IMAGE_COLUMNS[:-1])} or {IMAGE_COLUMNS[-1]}: say "
-        f"which one holds the image's path, among {', '.join(names)}."
+        f"{source.name} has no column named {', '.join(IMAGE_COLUMNS[:-1])} or "
+        f"{IMAGE_COLUMNS[-1]}: say which one holds the image's path, among "
+        f"{', '.join(source.names)}."
     )
 
 
-def _parts(source: _Source, split: str | None) -> NDArray[np.str_] | None:
+def _parts(source: Columns, split: str | None) -> NDArray[np.str_] | None:
     if split is None and "split" not in source.names:
         return None
     values = source.column(split or "split")
@@ -290,14 +209,14 @@ def _parts(source: _Source, split: str | None) -> NDArray[np.str_] | None:
     for name, title in PART_TITLES.items():
         if name not in parts:
             raise DataError(
-                f"{source.path} has no {title} row: give some rows {name!r} in column "
+                f"{source.name} has no {title} row: give some rows {name!r} in column "
                 f"{split or 'split'!r}."
             )
     return np.array(parts)
 
 
 def _refuse_repeats(
-    source: _Source,
+    source: Columns,
     paths: tuple[str, ...],
     labels: NDArray[np.float64],
     parts: NDArray[np.str_] | None,

@@ -1,0 +1,301 @@
+"""Columns of anyone's table: read strictly, every fault named by its line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from numbers import Real
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksim.data import cache
+from ranksim.errors import DataError, needs
+
+MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))
+"""What stands for a missing value, in any case."""
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Columns of a table, and the line of the file that each row begins at.
+
+    Args:
+        name: what messages call it: the path, or the name of a data set.
+        names: of the columns, in their order.
+        read: values of a column by its name: strings of a text file, where ``""`` is missing, and
+            Python values of any other source, where None is.
+        lines: of each row, counted from 1.
+        counted: what ``lines`` counts: ``"line"`` or ``"row"``.
+        file: the file whose bytes identify the table; None where its values do.
+        root: folder that paths in it are relative to.
+
+    Example:
+        >>> table = Columns.of("ages", {"age": ["31", "", "47.5"]})
+        >>> table.rows, table.column("age"), table.place([1, 2])
+        (3, ['31', '', '47.5'], 'ages, rows 2, 3')
+    """
+
+    name: str
+    names: Sequence[str]
+    read: Callable[[str], list[Any]]
+    lines: Sequence[int]
+    counted: str = "line"
+    file: Path | None = None
+    root: Path | None = None
+
+    @classmethod
+    def of(cls, name: str, columns: Mapping[str, list[Any]]) -> Columns:
+        """Columns at hand, equally long."""
+        lengths = {len(values) for values in columns.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"columns must be equally long, got {sorted(lengths)}")
+        count = lengths.pop()
+        return cls(name, list(columns), columns.__getitem__, range(1, count + 1), "row")
+
+    @property
+    def rows(self) -> int:
+        return len(self.lines)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file's bytes; without a file, of the columns' names and values."""
+        if self.file is not None:
+            return cache.sha256(self.file)
+        digest = hashlib.sha256()
+        for name in self.names:
+            digest.update(repr((name, self.read(name))).encode())
+        return digest.hexdigest()
+
+    def column(self, name: str) -> list[Any]:
+        """Values of a column, one a row."""
+        if name not in self.names:
+            more = f" and {len(self.names) - 20} more" if len(self.names) > 20 else ""
+            raise DataError(
+                f"{self.name} has no column {name!r}: choose among "
+                f"{', '.join(self.names[:20])}{more}."
+            )
+        if self.names.count(name) > 1:
+            raise DataError(f"{self.name} has two columns {name!r}: rename one of them.")
+        return self.read(name)
+
+    def place(self, rows: Iterable[int]) -> str:
+        """Where the first five of these rows stand, and how many more there are."""
+        lines = [self.lines[row] for row in rows]
+        shown = ", ".join(map(str, lines[:5]))
+        more = f" and {len(lines) - 5:,} more" if len(lines) > 5 else ""
+        return f"{self.name}, {self.counted}{'s' * (len(lines) > 1)} {shown}{more}"
+
+    def refuse(self, rows: Iterable[int], what: str, remedy: str) -> None:
+        """An error that names the first five of these rows, if there are any."""
+        rows = list(rows)
+        if rows:
+            raise DataError(f"{self.place(rows)}: {what}; {remedy}.")
+
+
+def read_delimited(path: Path, *, row: str = "a sample") -> Columns:
+    """Read CSV or TSV in UTF-8, with or without a byte order mark; ``.gz`` is unpacked.
+
+    Values of a CSV are parted by commas, or by semicolons or tabs where its header line holds more
+    of them.
+
+    Args:
+        path: the file.
+        row: what a row is, for messages.
+
+    Raises:
+        DataError: the file is empty, damaged, not UTF-8, or its rows differ in length.
+    """
+    text = _text(path)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=_delimiter(path, text),
+        strict=True,
+        skipinitialspace=True,
+    )
+    start = 1
+    try:
+        for values in reader:
+            if values:  # not a blank line
+                rows.append(values)
+                lines.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}, line {start}: {error}; correct its quoting.") from error
+    if not rows:
+        raise DataError(f"{path} is empty: put a header and one row {row} into it.")
+    names = [name.strip() for name in rows.pop(0)]
+    columns = Columns(
+        str(path),
+        names,
+        lambda name: [values[names.index(name)] for values in rows],
+        lines[1:],
+        file=path,
+        root=path.parent,
+    )
+    columns.refuse(
+        [k for k, values in enumerate(rows) if len(values) != len(names)],
+        f"another number of values than the header's {len(names)}",
+        "quote values that hold a separator, or correct these rows",
+    )
+    return columns
+
+
+def read_parquet(path: Path) -> Columns:
+    """Read the columns of a Parquet file, each when it is asked for.
+
+    Raises:
+        DataError: the file is damaged; of a column's values, when the column is read.
+    """
+    arrow = needs("pyarrow.parquet", "bench")
+    try:
+        names, count = arrow.read_schema(path).names, arrow.read_metadata(path).num_rows
+    except Exception as error:  # a damaged file fails in many ways
+        raise DataError(f"{path} is no readable Parquet file: save the table again.") from error
+
+    def read(name: str) -> list[Any]:
+        try:
+            table = arrow.read_table(path, columns=[name], partitioning=None)
+            return list(table.column(0).to_pylist())
+        except Exception as error:
+            raise DataError(
+                f"{path} is damaged in column {name!r}: save the table again."
+            ) from error
+
+    return Columns(str(path), names, read, range(1, count + 1), "row", path, path.parent)
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """A column as numbers, and which of its values are none.
+
+    Args:
+        values: float64 ``(N,)``, NaN where there is no finite number.
+        missing, text, infinite: bool ``(N,)``, at most one of them true for a value.
+    """
+
+    values: NDArray[np.float64]
+    missing: NDArray[np.bool_]
+    text: NDArray[np.bool_]
+    infinite: NDArray[np.bool_]
+
+
+def as_numbers(values: Sequence[Any]) -> Numbers:
+    """Read values as numbers, as people write them: ``1``, ``1e3``, `` 3.5 ``.
+
+    Missing are None, NaN and, in any case, an empty string, NA, N/A, nan, null, None, ``-`` and
+    ``?``. Booleans, dates and all other text are no numbers.
+
+    Example:
+        >>> read = as_numbers(["1e3", "NA", "three", "inf", True])
+        >>> read.values.tolist(), read.missing.sum(), read.text.sum(), read.infinite.sum()
+        ([1000.0, nan, nan, nan, nan], np.int64(1), np.int64(2), np.int64(1))
+    """
+    numbers = np.full(len(values), np.nan)
+    text = np.zeros(len(values), dtype=bool)
+    for k, value in enumerate(values):
+        if value is None:
+            continue
+        if isinstance(value, str):
+            value = value.strip()
+            if value.lower() in MISSING:
+                continue
+        number = _number(value)
+        if number is None:
+            text[k] = True
+        else:
+            numbers[k] = number
+    infinite = np.isinf(numbers)
+    numbers[infinite] = np.nan
+    return Numbers(numbers, np.isnan(numbers) & ~text & ~infinite, text, infinite)
+
+
+def numbers(
+    columns: Columns, name: str, *, missing: Literal["refuse", "nan"] = "refuse"
+) -> NDArray[np.float64]:
+    """A column of numbers, float64 ``(N,)``; :func:`as_numbers` says what is one.
+
+    Args:
+        columns: the table.
+        name: of the column.
+        missing: whether missing values are refused or NaN.
+
+    Raises:
+        DataError: the column is not there, or holds text, infinities or refused missing values.
+
+    Example:
+        >>> numbers(Columns.of("ages", {"age": ["31", "?"]}), "age", missing="nan").tolist()
+        [31.0, nan]
+    """
+    values = columns.column(name)
+    read = as_numbers(values)
+    faults = [
+        (read.text, "what is no number", "correct these values or remove these rows"),
+        (read.infinite, "an infinite number", "correct these values or remove these rows"),
+        (read.missing & (missing == "refuse"), "no value", "fill it in or remove these rows"),
+    ]
+    for rows, what, remedy in faults:
+        if rows.any():
+            first = values[int(np.argmax(rows))]
+            told = "" if what == "no value" else f", as {shown(first)}"
+            if _DECIMAL_COMMA.fullmatch(str(first)):
+                remedy = "write decimals with a point"
+            columns.refuse(np.flatnonzero(rows), f"column {name!r} holds {what}{told}", remedy)
+    return read.values
+
+
+def shown(value: Any) -> str:
+    """A value in a message: at most 40 characters of one line."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:36]} …{text[-1]}"
+
+
+def _text(path: Path) -> str:
+    try:
+        packed = path.suffix.lower() == ".gz"
+        content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is a damaged .gz file: get or pack it again.") from error
+    try:
+        text = content.decode("utf-8-sig")
+        at = content.find(0)  # as in UTF-16 without a mark
+    except UnicodeDecodeError as error:
+        at = error.start
+    if at >= 0:
+        line = content.count(b"\n", 0, at) + 1
+        raise DataError(f"{path}, line {line}: not UTF-8; save the table as UTF-8.")
+    return text
+
+
+def _delimiter(path: Path, text: str) -> str:
+    if ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]]:
+        return "\t"
+    header = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
+    return max(",;\t", key=header.count)
+
+
+def _number(value: Any) -> float | None:
+    """None for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
+        return None
+    if isinstance(value, str) and "_" in value:
+        return None  # Python alone reads 1_000
+    try:
+        return float(value)
+    except ValueError:
+        return None
+    except OverflowError:  # of an int
+        return float("inf")
