@@ -1,17 +1,18 @@
-"""What a cell of a table means: a number, a moment, nothing."""
+"""What a cell of a table means, and how a fault in one is told."""
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from typing import Any
 
-from ranksim.errors import DataError
+import numpy as np
+from numpy.typing import NDArray
 
-# raises an error that names these rows, what is wrong with them and what to do; none: does nothing
+from ranksim.data.table import MISSING, Columns, as_numbers, shown
+
+# raises an error that names these rows, what is wrong with them and what to do; without rows it
+# does nothing, as :meth:`ranksim.data.table.Columns.refuse`
 Refuse = Callable[[Iterable[int], str, str], None]
 
 
@@ -21,39 +22,46 @@ def refuse_rows(rows: Iterable[int], what: str, remedy: str) -> None:
     Example:
         >>> refuse_rows([4], "no number", "correct it")
         Traceback (most recent call last):
-        ranksim.errors.DataError: Row 5: no number; correct it.
+        ranksim.errors.DataError: The data, row 5: no number; correct it.
     """
-    at = [row + 1 for row in rows]
-    if at:
-        more = f" and {len(at) - 5:,} more" if len(at) > 5 else ""
-        shown = ", ".join(map(str, at[:5]))
-        raise DataError(f"Row{'s' * (len(at) > 1)} {shown}{more}: {what}; {remedy}.")
+    at = list(rows)
+    lines = range(1, max(at, default=0) + 2)
+    Columns("The data", (), lambda _: [], lines, "row").refuse(at, what, remedy)
 
 
-def as_number(value: Any) -> float | None:
-    """A number, or text that is one; None for what is none: text, booleans, dates.
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN, or a word for it.
 
     Example:
-        >>> as_number(" 3.5 "), as_number("1e3"), as_number("about 3"), as_number(True)
-        (3.5, 1000.0, None, None)
+        >>> is_missing(" n/a "), is_missing(float("nan")), is_missing("none of them")
+        (True, True, False)
     """
-    if isinstance(value, bool) or not isinstance(value, str | numbers.Real | Decimal):
-        return None
-    if isinstance(value, str) and "_" in value:
-        return None  # Python's own way to write 1_000
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING
+    return value is None or bool(value != value)
 
 
-def as_seconds(value: Any) -> float | None:
+def finite_numbers(values: Sequence[Any], name: str, refuse: Refuse) -> NDArray[np.float64]:
+    """Cells of a column as numbers, float64 ``(N,)``, NaN where missing.
+
+    Raises:
+        DataError: a cell that holds something else, or an infinity.
+    """
+    read = as_numbers(values)
+    wrong = np.flatnonzero(read.text | read.infinite)
+    if len(wrong):
+        what = f"column {name!r} holds {shown(values[wrong[0]])}, which is no finite number"
+        refuse(wrong.tolist(), what, "correct these values or leave them empty")
+    return read.values
+
+
+def seconds(value: Any) -> float | None:
     """An ISO date or date-time to seconds since 1970; None for what is none.
 
     A moment without a time zone is taken as it stands, so that no clock ever jumps.
 
     Example:
-        >>> as_seconds("1970-01-02"), as_seconds("1970-01-01 01:00:30"), as_seconds("soon")
+        >>> seconds("1970-01-02"), seconds("1970-01-01 01:00:30"), seconds("soon")
         (86400.0, 3630.0, None)
     """
     if isinstance(value, str):
@@ -68,6 +76,15 @@ def as_seconds(value: Any) -> float | None:
     return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
 
 
-def is_nan(value: Any) -> bool:
-    """Whether a value is a float that is no number."""
-    return isinstance(value, float) and math.isnan(value)
+def finite_seconds(values: Sequence[Any], name: str, refuse: Refuse) -> NDArray[np.float64]:
+    """Cells of a column as ISO moments in seconds, float64 ``(N,)``, NaN where missing.
+
+    Raises:
+        DataError: a cell that holds something else.
+    """
+    read = [float("nan") if is_missing(value) else seconds(value) for value in values]
+    wrong = [row for row, moment in enumerate(read) if moment is None]
+    if wrong:
+        what = f"column {name!r} holds {shown(values[wrong[0]])}, which is no ISO date"
+        refuse(wrong, what, "write it as 2010-03-24 or 2010-03-24 09:51:00, or leave it empty")
+    return np.array(read, dtype=np.float64)
