@@ -585,7 +585,10 @@ def test_wrong_settings_are_named(settings, message):
     [
         ((3, 4), (3,), "features must have shape (N, 5), got (3, 4)"),
         ((5,), (1,), "features must have shape (N, 5), got (5,)"),
-        ((3, 5, 1), (3,), "features must have shape (N, 5), got (3, 5, 1)"),
+        ((3, 5, 2), (3,), "features must have shape (N, 5), got (3, 5, 2)"),
+        ((3, 4, 2), (3, 1, 2), "features must have shape (N, 5), got (3, 4, 2)"),
+        ((3, 5, 2), (3, 2, 2), "dense labels must have shape (3, 1, 2), got (3, 2, 2)"),
+        ((3, 5, 2), (3, 1, 4), "dense labels must have shape (3, 1, 2), got (3, 1, 4)"),
         ((3, 5), (4,), "labels must have shape (3,) or (3, 1), got (4,)"),
         ((3, 5), (3, 2), "labels must have shape (3,) or (3, 1), got (3, 2)"),
         ((3, 5), (1, 3), "labels must have shape (3,) or (3, 1), got (1, 3)"),

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ranksim.balance.bins import LabelBins
 from ranksim.balance.kernels import Kernel, kernel_window, smooth
+from ranksim.balance.rows import rows_of
 
 Empty = Literal["neighbours", "zeros"]
 EMPTY: tuple[Empty, ...] = ("neighbours", "zeros")
@@ -31,6 +32,11 @@ class FDS(nn.Module):
     Statistics come from one pass over all training samples at the end of an epoch
     (:meth:`refresh`, or :meth:`collect` on each batch and :meth:`update` once), and serve the next
     epoch. Before the first update, and in evaluation mode, features pass unchanged.
+
+    Dense targets: features ``(N, D, ...)`` with labels ``(N, 1, ...)`` on the same positions are
+    calibrated, and counted, position by position, all of them: what a pass holds beside the
+    features is one more batch of them. A NaN is no label: its position passes unchanged and counts
+    for nothing.
 
     Args:
         width: D, the number of features.
@@ -144,20 +150,21 @@ class FDS(nn.Module):
         return self.smooth(features, labels) if self.training else features
 
     def smooth(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Calibrate features ``(N, D)`` by their labels ``(N,)`` into a new tensor.
+        """Calibrate features ``(N, D)`` by their labels ``(N,)``, or dense ones, into a new tensor.
 
         Before the first update they come back as they are.
 
         Raises:
             ValueError: shapes that do not fit.
         """
-        self._check(features, labels)
-        b = self.bin_of(labels)
+        rows, flat = rows_of(features, labels, self.width)
+        b = self.bin_of(flat)
         # z · √r + (μ̃ − μ √r), which is the equation with its constants gathered
-        calibrated = torch.addcmul(
-            F.embedding(b, self.offset), features, F.embedding(b, self.scale)
-        )
-        return calibrated.to(features.dtype)
+        calibrated = torch.addcmul(F.embedding(b, self.offset), rows, F.embedding(b, self.scale))
+        calibrated = calibrated.to(features.dtype)
+        if labels.ndim > 2:
+            calibrated = torch.where(flat.isnan().unsqueeze(1), rows, calibrated)
+        return calibrated.view(len(features), *features.shape[2:], self.width).movedim(-1, 1)
 
     @torch.no_grad()
     def collect(self, features: Tensor, labels: Tensor) -> None:
@@ -168,7 +175,11 @@ class FDS(nn.Module):
         Raises:
             ValueError: shapes that do not fit.
         """
-        self._check(features, labels)
+        dense = labels.ndim > 2
+        features, labels = rows_of(features, labels, self.width)
+        if dense:
+            known = labels.isnan().logical_not()
+            features, labels = features[known], labels[known]
         step = _ROWS if features.device.type == "cpu" else max(len(features), 1)
         block = self.new_sum.new_empty(min(step, len(features)), self.width)
         b = self.bin_of(labels)
@@ -297,17 +308,6 @@ class FDS(nn.Module):
             scale, offset = scale.masked_fill(unseen, 1.0), offset.masked_fill(unseen, 0.0)
         self.scale.copy_(scale)
         self.offset.copy_(offset)
-
-    def _check(self, features: Tensor, labels: Tensor) -> None:
-        if features.ndim != 2 or features.shape[1] != self.width:
-            raise ValueError(
-                f"features must have shape (N, {self.width}), got {tuple(features.shape)}"
-            )
-        if labels.shape not in ((len(features),), (len(features), 1)):
-            raise ValueError(
-                f"labels must have shape ({len(features)},) or ({len(features)}, 1), got "
-                f"{tuple(labels.shape)}"
-            )
 
     def extra_repr(self) -> str:
         return (

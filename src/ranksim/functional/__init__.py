@@ -1,5 +1,6 @@
 """The mathematics of RankSim and of the losses beside it, on plain tensors."""
 
+from ranksim.functional.dense import sample_positions
 from ranksim.functional.ranking import rank
 from ranksim.functional.ranksim import ranksim_loss
 from ranksim.functional.regression import focal_r_loss, huber_loss, l1_loss, mse_loss
@@ -15,4 +16,5 @@ __all__ = [
     "mse_loss",
     "rank",
     "ranksim_loss",
+    "sample_positions",
 ]

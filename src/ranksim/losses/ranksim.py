@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ranksim.functional import ranksim_loss
 from ranksim.functional.checks import Reduction, check_arguments
+from ranksim.functional.dense import check_count, sample_positions
 from ranksim.functional.gather import gather_batch
 from ranksim.functional.ranking import Ties
 from ranksim.functional.similarity import LabelSimilarity
@@ -25,10 +26,13 @@ class RankSimLoss(nn.Module):
             DistributedDataParallel takes the gradient of parameters is that of one process with
             all samples. The draw of the first process counts for ``unique_labels``; the
             ``generator`` of each moves on alike.
+        positions: dense targets, features ``(N, D, ...)`` and labels ``(N, K, ...)`` with a label
+            for each position: so many are drawn from the batch, and are its samples (see
+            :func:`ranksim.functional.sample_positions`). NaN is no label.
 
-    Raises (with ``gather``):
-        ValueError: features or labels that differ among processes in trailing shape or dtype, on
-            all processes.
+    Raises (beside those):
+        ValueError: dense labels without ``positions``, or others with; with ``gather``, features
+            or labels that differ among processes in trailing shape or dtype, on all processes.
 
     Example:
         >>> criterion = RankSimLoss(gamma=100.0, lambda_=2.0)
@@ -54,8 +58,11 @@ class RankSimLoss(nn.Module):
         label_similarity: LabelSimilarity = "neg_l1",
         generator: torch.Generator | None = None,
         gather: bool = False,
+        positions: int | None = None,
     ) -> None:
         super().__init__()
+        if positions is not None:
+            check_count(positions)
         check_arguments(gamma, lambda_, strength, ties, unique_labels, reduction, label_similarity)
         self.gamma = gamma
         self.lambda_ = lambda_
@@ -66,10 +73,20 @@ class RankSimLoss(nn.Module):
         self.label_similarity: LabelSimilarity = label_similarity
         self.generator = generator
         self.gather = gather
+        self.positions = positions
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Loss of features ``(N, ...)`` and labels ``(N,)``, ``(N, 1)`` or ``(N, K)``."""
+        """Loss of features ``(N, ...)`` and labels ``(N,)``, ``(N, 1)`` or ``(N, K)``, or dense."""
         unique_labels = self.unique_labels
+        if self.positions is not None:
+            features, labels = sample_positions(
+                features, labels, self.positions, generator=self.generator
+            )
+        elif isinstance(labels, Tensor) and labels.ndim > 2:
+            raise ValueError(
+                f"labels {tuple(labels.shape)} are dense: say how many positions RankSimLoss is to "
+                "draw from a batch, for example positions=256"
+            )
         if self.gather:
             features, labels = gather_batch(features, labels, unique_labels, self.generator)
             unique_labels = False  # they are by now
@@ -91,5 +108,5 @@ class RankSimLoss(nn.Module):
             f"gamma={self.gamma}, lambda_={self.lambda_}, strength={self.strength}, "
             f"ties={self.ties!r}, unique_labels={self.unique_labels}, "
             f"reduction={self.reduction!r}, label_similarity={self.label_similarity!r}, "
-            f"gather={self.gather}"
+            f"positions={self.positions}, gather={self.gather}"
         )

@@ -53,16 +53,25 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, prediction: Tensor, target: Tensor, index: Tensor | None = None) -> None:
-        """Add predictions ``(N,)`` and targets ``(N,)``.
+        """Add predictions ``(N,)`` and targets ``(N,)``, or dense ones, both ``(N, 1, ...)``.
 
         ``index`` (N,) holds each sample's position in its data set; a sample that comes twice,
         as distributed samplers pad uneven shards, then counts once. Give it always or never.
+        Of dense targets each position is a sample, and those that are NaN are left out.
         """
-        if prediction.shape != target.shape or prediction.ndim != 1:
+        dense = prediction.ndim > 2 and prediction.shape[1] == 1
+        if prediction.shape != target.shape or not (prediction.ndim == 1 or dense):
             raise ValueError(
                 "prediction and target must both have shape (N,), got "
-                f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+                f"{tuple(prediction.shape)} and {tuple(target.shape)}; dense ones (N, 1, ...)"
             )
+        if dense:
+            known = target.isnan().logical_not()
+            if index is not None:  # a number for each position, whatever the size of a sample
+                each = torch.arange(target[:1].numel(), device=index.device)
+                places = (index.long().unsqueeze(1) << 32) + each
+                index = places.view_as(target)[known.to(index.device)]
+            prediction, target = prediction[known], target[known]
         dtype = working_dtype(prediction.device)
         self.prediction.append(prediction.detach().to(dtype))
         self.target.append(target.detach().to(dtype))

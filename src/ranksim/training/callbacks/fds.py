@@ -36,7 +36,7 @@ class FDSCallback(LayerCallback):
     Args:
         fds: as many features wide as the layer's output; it moves to the module's device.
         layer: dotted name of the layer, which runs once in a training step.
-        labels: from a batch to its labels ``(N,)`` or ``(N, 1)``.
+        labels: from a batch to its labels ``(N,)`` or ``(N, 1)``, or dense ones ``(N, 1, ...)``.
         inputs: from a batch to what the module is called with in the pass: a tuple is several
             arguments, a dict keyword arguments. Where the module has no ``forward`` of its own,
             the layer itself is called.
@@ -123,8 +123,7 @@ class FDSCallback(LayerCallback):
         if self._now is None:
             return None
         self._runs += 1
-        features = features_of(output, self.layer)
-        return self.fds.smooth(features.flatten(1), self._now).view_as(features)
+        return self.fds.smooth(features_of(output, self.layer), self._now)
 
     def _samples(
         self, trainer: L.Trainer, module: L.LightningModule

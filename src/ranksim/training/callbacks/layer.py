@@ -58,7 +58,7 @@ class UpTo(nn.Module):
         finally:
             hook.remove()
         check_ran_once(self.name, len(outputs))
-        return features_of(outputs[0], self.name).flatten(1)
+        return features_of(outputs[0], self.name)
 
 
 def find_layer(module: nn.Module, name: str, argument: str) -> nn.Module:
