@@ -2,8 +2,8 @@
 
 A layer is given by its dotted name in the module, for example ``"encoder"`` or
 ``"model.avgpool"``; its output, of shape ``(N, D)`` or ``(N, D, 1, ...)``, is the feature, or of
-shape ``(N, D, ...)`` where labels are dense, ``(N, 1, ...)``. What the callbacks put into a module is
-taken out again when ``fit`` ends, however it ends.
+shape ``(N, D, ...)`` where labels are dense, ``(N, 1, ...)``. What the callbacks put into a module
+is taken out again when ``fit`` ends, however it ends.
 """
 
 from ranksim.errors import needs
