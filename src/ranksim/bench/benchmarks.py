@@ -1,35 +1,36 @@
-"""Which data sets are benchmarks, and how each becomes a task."""
+"""Which data sets are benchmarks, and how each, or anyone's own data, becomes a task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from torch import Tensor
-
-from ranksim.bench.kinds import IMAGES
-from ranksim.data import Benchmark, TextSamples, sentiment_dir, sts_b_dir
-from ranksim.data.benchmark import data_folders
-from ranksim.data.cache import cache_dir, sha256
+from ranksim.balance.ranges import parse_ranges
+from ranksim.bench.kinds import GLUCOSE, IMAGES, SERIES
+from ranksim.bench.networks import augmentation, image_network, text_network, word_vectors
+from ranksim.bench.readers import LabelSamples, Parts, Reader, reader_type
+from ranksim.data import Benchmark, sentiment_dir, sts_b_dir
+from ranksim.data.cache import sha256
+from ranksim.data.gaps import drop_labels
 from ranksim.data.images import load as images
-from ranksim.data.images.augment import CropFlip
-from ranksim.data.images.dataset import ImageDataset, ImageSamples
-from ranksim.data.text import TokenDataset, encode
-from ranksim.data.vectors import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
-from ranksim.errors import UsageError
-from ranksim.models import ImageEncoder, Regressor, TextEncoder
+from ranksim.data.own.plan import OwnOptions, OwnPlan, plan_own
+from ranksim.data.own.read import read_columns
+from ranksim.data.table import Columns
+from ranksim.data.text import encode
+from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
 from ranksim.report.progress import counting, say
 from ranksim.training.fit import Task
 from ranksim.training.hardware import Hardware
-from ranksim.training.recipe import ImageRecipe, Recipe, TextRecipe
+from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe, TextRecipe
 
 _TEXTS = {sts_b_dir.NAME: sts_b_dir.load, sentiment_dir.NAME: sentiment_dir.load}
-_PAD_OF = 224  # pixels of the image that a recipe's pad is meant for
+_DROPPED = "drop_labels"  # the option that all data sets have
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Source:
     """Which data a sweep trains on, in a form that travels to other processes.
 
     Args:
-        benchmark: its name.
+        benchmark: its name; of anyone's own data, what a network reads there.
         options: what else decides the data; recorded with results.
         shots: regions by the rule or by the published list.
         files: where things lie on this machine, by the names of :func:`load_task`'s loaders.
@@ -47,13 +48,36 @@ class Source:
     benchmark: str
     options: tuple[tuple[str, Any], ...]
     shots: str
-    files: tuple[tuple[str, Path | None], ...] = ()
+    files: tuple[tuple[str, Any], ...] = ()
     skip_broken: bool = False
 
     def named_options(self) -> dict[str, Any]:
         """The benchmark's own options, as results hold them."""
         named = {k: list(v) if isinstance(v, tuple) else v for k, v in self.options}
         return named | ({"skip_broken": True} if self.skip_broken else {})
+
+    @property
+    def own(self) -> bool:
+        """Whether it is anyone's own data, as ``ranksim compare`` takes it."""
+        return "data" in dict(self.files)
+
+    @property
+    def loaded_by(self) -> dict[str, Any]:
+        """The options that the loaders know."""
+        return {k: v for k, v in self.options if k not in (_DROPPED, "table_sha256")}
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Data, and what makes networks for it.
+
+    Args:
+        benchmark: the parts, as labels, bins and facts.
+        parts: the same, as a network reads them.
+    """
+
+    benchmark: Benchmark[Any]
+    parts: Parts
 
 
 def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +86,8 @@ def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) 
     Raises:
         DataError: the table or split file does not exist.
     """
+    if "data" in files:
+        return {"table_sha256": read_own(files["data"], files.get("image_root")).sha256[:16]}
     if benchmark == images.IMAGES:
         table = images.existing(files["table"], "--table")
     elif benchmark in IMAGES:
@@ -78,10 +104,7 @@ def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) 
 
 def load_benchmark(source: Source, recipe: Recipe) -> Benchmark[Any]:
     """The data of a run, ready to be trained on; read once a process."""
-    if isinstance(recipe, ImageRecipe):
-        return _images(source, recipe.image_size)[0]
-    assert isinstance(recipe, TextRecipe)
-    return _texts(source, recipe.vectors, recipe.max_tokens)[0]
+    return _loaded(source, recipe).benchmark
 
 
 def load_task(
@@ -95,81 +118,125 @@ def load_task(
         seed: of the augmentation.
         hardware: how the network is laid out.
     """
-    if isinstance(recipe, ImageRecipe):
-        return _image_task(source, recipe, seed, hardware or Hardware())
-    assert isinstance(recipe, TextRecipe)
-    benchmark, (train, val, test), vectors = _texts(source, recipe.vectors, recipe.max_tokens)
-    texts = len(train.tokens)
-
-    def build() -> Regressor:
-        encoder = TextEncoder(
-            vectors,
-            texts=texts,
-            hidden=recipe.hidden,
-            layers=recipe.layers,
-            dropout=recipe.dropout,
-        )
-        return Regressor(encoder)
-
-    regions = benchmark.regions(source.shots)
-    return benchmark, Task(train, val, test, build, benchmark.bins, regions, benchmark.gm_guard)
-
-
-def _image_task(
-    source: Source, recipe: ImageRecipe, seed: int, hardware: Hardware
-) -> tuple[Benchmark[ImageSamples], Task]:
-    benchmark, (train, val, test) = _images(source, recipe.image_size)
-
-    task = Task(
-        *(train, val, test),
-        image_network(recipe, hardware),
+    found = _loaded(source, recipe)
+    benchmark = found.benchmark
+    return benchmark, Task(
+        *found.parts.samples,
+        found.parts.network(recipe, hardware or Hardware()),
         benchmark.bins,
         benchmark.regions(source.shots),
         benchmark.gm_guard,
-        augment=augmentation(recipe, seed),
+        augment=augmentation(recipe, seed) if isinstance(recipe, ImageRecipe) else None,
     )
-    return benchmark, task
 
 
-def image_network(recipe: ImageRecipe, hardware: Hardware) -> Callable[[], Regressor]:
-    """What makes the network of a recipe."""
-    last = hardware.puts_channels_last
-    return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=last))
-
-
-def augmentation(recipe: ImageRecipe, seed: int) -> CropFlip | None:
-    """What happens to training images, if anything."""
-    pad = round(recipe.pad * recipe.image_size / _PAD_OF)
-    return CropFlip(seed, pad, recipe.flip) if pad or recipe.flip else None
+def load_reader(source: Source, recipe: Recipe) -> Reader:
+    """What reads anyone's data for the networks that were trained on it."""
+    return _own(source, _reading(recipe))[1]
 
 
 @lru_cache(maxsize=2)
-def _texts(
-    source: Source, vectors: str, max_tokens: int
-) -> tuple[Benchmark[TextSamples], list[TokenDataset], Tensor]:
+def load_plan(source: Source) -> OwnPlan:
+    """Which samples of anyone's data are trained on."""
+    files: dict[str, Any] = dict(source.files)
+    if source.benchmark == GLUCOSE:
+        from ranksim.data import glucose
+
+        return glucose.plan(**source.loaded_by, data_dir=files["data_dir"])
+    columns = read_own(files["data"], files.get("image_root"))
+    return plan_own(columns, OwnOptions(**source.loaded_by, skip_broken=source.skip_broken))
+
+
+@lru_cache(maxsize=2)
+def read_own(data: str | Path, image_root: Path | None = None) -> Columns:
+    """Anyone's data, read once a process.
+
+    Args:
+        data: a table, a folder, or a Hugging Face data set.
+        image_root: folder that paths in it are relative to, where the data does not say.
+    """
+    columns = read_columns(str(data))
+    return columns if image_root is None else dataclasses.replace(columns, root=image_root)
+
+
+def _loaded(source: Source, recipe: Recipe) -> Loaded:
+    """Data of any kind, without the labels that are to be dropped."""
+    if source.own or source.benchmark == GLUCOSE:
+        found = _own(source, _reading(recipe))[0]
+    elif isinstance(recipe, ImageRecipe):
+        found = _images(source, recipe.image_size)
+    else:
+        assert isinstance(recipe, TextRecipe)
+        found = _texts(source, recipe.vectors, recipe.max_tokens)
+    dropped = dict(source.options).get(_DROPPED, ())
+    if not dropped:
+        return found
+    ranges = [each for text in dropped for each in parse_ranges(text)]
+    benchmark, (train, val, test) = drop_labels(found.benchmark, found.parts.samples, ranges)
+    return Loaded(benchmark, dataclasses.replace(found.parts, samples=(train, val, test)))
+
+
+def _reading(recipe: Recipe) -> tuple[tuple[str, Any], ...]:
+    """What a recipe says of how data is read; what else it says makes no other data."""
+    kept: dict[type[Recipe], tuple[str, ...]] = {
+        SentenceRecipe: ("encoder", "max_tokens", "frozen"),
+        TextRecipe: ("vectors", "max_tokens"),
+        ImageRecipe: ("image_size",),
+    }
+    return tuple((name, getattr(recipe, name)) for name in kept.get(type(recipe), ()))
+
+
+@lru_cache(maxsize=2)
+def _own(source: Source, reading: tuple[tuple[str, Any], ...]) -> tuple[Loaded, Reader]:
+    plan, recipe = load_plan(source), SimpleNamespace(**dict(reading))
+    kind = SERIES if source.benchmark == GLUCOSE else source.benchmark
+    reader = reader_type(kind).fit(plan, recipe)
+    parts = reader.parts(plan, recipe)
+    train, val, test = (LabelSamples(samples.labels.numpy()) for samples in parts.samples)
+    benchmark = Benchmark(
+        source.benchmark,
+        *(train, val, test),
+        plan.bins,
+        facts=plan.facts | {"counts": [len(train), len(val), len(test)]} | parts.facts,
+        comparable=False,
+        many=plan.many,
+        few=plan.few,
+        named=plan.named,
+        quantity=plan.options.target,
+    )
+    return Loaded(benchmark, parts), reader
+
+
+@lru_cache(maxsize=2)
+def _texts(source: Source, vectors: str, max_tokens: int) -> Loaded:
     files = dict(source.files)
     data_dir = files.get("data_dir")
-    benchmark = _TEXTS[source.benchmark](**dict(source.options), data_dir=data_dir)
-    table = _vectors(vectors, files.get("glove"), data_dir)
-    datasets, rows = encode(benchmark.parts, table, max_tokens=max_tokens)
-    return benchmark, datasets, rows
+    benchmark = _TEXTS[source.benchmark](**source.loaded_by, data_dir=data_dir)
+    table = word_vectors(vectors, files.get("glove"), data_dir)
+    (train, val, test), rows = encode(benchmark.parts, table, max_tokens=max_tokens)
+    texts = len(train.tokens)
+    return Loaded(
+        benchmark,
+        Parts((train, val, test), lambda recipe, hardware: text_network(recipe, rows, texts)),
+    )
 
 
 @lru_cache(maxsize=2)
-def _images(source: Source, size: int) -> tuple[Benchmark[ImageSamples], list[ImageDataset]]:
-    options = {k: v for k, v in source.options if k != "table_sha256"}
+def _images(source: Source, size: int) -> Loaded:
     files: dict[str, Any] = dict(source.files)
     if source.benchmark == images.IMAGES:
         own = {name: files[name] for name in ("table", "image_root")}
-        plan = images.plan_own(**options, **own)
+        plan = images.plan_own(**source.loaded_by, **own)
     else:
         own = {name: files[name] for name in ("data_dir", "split_file")}
-        plan = images.plan_ages(source.benchmark, **options, **own)
+        plan = images.plan_ages(source.benchmark, **source.loaded_by, **own)
     with counting("decoding images") as told:
-        opened = images.open_images(plan, size, skip_broken=source.skip_broken, told=told)
+        benchmark, (train, val, test) = images.open_images(
+            plan, size, skip_broken=source.skip_broken, told=told
+        )
     if parent_process() is None:
-        _tell(opened[0].facts)
-    return opened
+        _tell(benchmark.facts)
+    return Loaded(benchmark, Parts((train, val, test), image_network))
 
 
 def _tell(facts: dict[str, Any]) -> None:
@@ -195,15 +262,3 @@ def check_network(recipe: Recipe) -> None:
 @lru_cache
 def _made(encoder: str) -> None:
     ImageEncoder(encoder)
-
-
-def _vectors(name: str, glove: Path | None, data_dir: Path | None) -> WordVectors:
-    """Word vectors by the name a recipe gives them; ``glove`` is the file of the large ones."""
-    if name == "glove-6b-50d":
-        return PackagedGlove()
-    if name == "glove-840b-300d":
-        folders = [*data_folders(data_dir), cache_dir()]
-        places = [folder / "glove" / GLOVE_840B for folder in folders]
-        found = [place for place in places if place.is_file()]
-        return GloveFile(glove or (found or places[-1:])[0], 300, lower=False)
-    raise UsageError(f"Recipe field vectors must be glove-6b-50d or glove-840b-300d, got {name!r}.")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ranksim.balance import Scheme
-from ranksim.bench.kinds import headline, recipe_type
+from ranksim.bench.kinds import ONE_PRESET, headline, recipe_type
 from ranksim.bench.methods import (
     ADDED,
     ALL,
@@ -56,13 +56,16 @@ class BenchRequest:
     precision: str = "32-true"
     glove: Path | None = None
     recipe: Path | None = None
-    files: Mapping[str, Path | None] = field(default_factory=dict)
+    files: Mapping[str, Path | str | None] = field(default_factory=dict)
     cache_dir: Path | None = None
     skip_broken: bool = False
     num_nodes: int = 1
     compile: bool = False
     channels_last: bool | None = None
     gather: bool = False
+    encoder: str | None = None
+    image_size: int | None = None
+    budget: float | None = None
 
     @property
     def hardware(self) -> dict[str, Any]:
@@ -79,17 +82,20 @@ class BenchRequest:
 
     def command(self, seeds: list[int]) -> str:
         """The command to type for the same results, without folders of this machine."""
+        data = self.files.get("data")
         words = ["ranksim bench", self.benchmark]
+        if data is not None:
+            words = ["ranksim compare", shlex.quote(data_name(data))]
         for name, path in self.files.items():
-            if path is not None:
-                words.append(f"{_option(name)} {shlex.quote(path.name)}")
+            if path is not None and name != "data":
+                words.append(f"{_option(name)} {shlex.quote(Path(path).name)}")
         for name, value in self.options.items():
-            if value is not None:
-                told = ",".join(value) if isinstance(value, tuple) else str(value)
-                words.append(f"{_option(name)} {shlex.quote(told)}")
+            words += _said(name, value)
+        words += [f"--encoder {shlex.quote(self.encoder)}"] if self.encoder else []
+        words += [f"--image-size {self.image_size}"] * (self.image_size is not None)
         words += ["--skip-broken"] * self.skip_broken
         words.append(f"--methods {self.methods}")
-        if self.benchmark != "sentiment-dir":
+        if data is None and self.benchmark not in ONE_PRESET:
             words.append(f"--preset {self.preset}")
         if self.benchmark == "sts-b-dir":
             words.append(f"--shots {self.shots}")
@@ -97,9 +103,11 @@ class BenchRequest:
         counted = str(len(seeds)) if seeds == list(range(len(seeds))) else listed
         words += [f"--seeds {counted}", f"--jobs {self.jobs}"]
         words += [f"--recipe {shlex.quote(self.recipe.name)}"] if self.recipe else []
-        words += [f"--set {shlex.quote(change)}" for change in self.changes]
+        named = {f"encoder={self.encoder}", f"image_size={self.image_size}"}
+        words += [f"--set {shlex.quote(c)}" for c in self.changes if data is None or c not in named]
         words += [f"--max-steps {self.max_steps}"] if self.max_steps else []
         words += [f"--max-epochs {self.max_epochs}"] if self.max_epochs else []
+        words += [f"--budget {self.budget:g}s"] if self.budget else []
         usual = {item.name: item.default for item in fields(self)}
         for name, value in self.hardware.items():
             if value is False and usual[name] is None:
@@ -113,6 +121,24 @@ class BenchRequest:
 
 def _option(field: str) -> str:
     return "--" + field.replace("_", "-")
+
+
+def _said(name: str, value: Any) -> list[str]:
+    """An option of the data as it is typed."""
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [_option(name) if value else f"--no{_option(name)[1:]}"]
+    if name == "region":
+        return [f"--region {shlex.quote(each)}" for each in value]
+    told = ",".join(value) if isinstance(value, tuple) else str(value)
+    return [f"{_option(name)} {shlex.quote(told)}"]
+
+
+def data_name(data: str | Path) -> str:
+    """How results call anyone's data: without folders of this machine; a hub's name stays whole."""
+    path = Path(data)
+    return path.resolve().name if path.exists() else str(data)
 
 
 def bench(request: BenchRequest) -> dict[str, Any]:

@@ -35,10 +35,16 @@ def common_table(benchmark: str, preset: str) -> dict[str, Any]:
     presets = _tables()[benchmark]
     if preset not in presets:
         raise UsageError(f"{benchmark} has no preset {preset!r}: choose from {', '.join(presets)}.")
-    own = {k: v for k, v in presets[preset].items() if not isinstance(v, dict)}
-    parent = own.pop("like", None)
-    common: dict[str, Any] = common_table(*parent.split(".")) if parent else _tables()["techniques"]
-    return common | own
+    return _with_parents(presets[preset])
+
+
+def _with_parents(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table over the one that it is like, over what is published for the techniques."""
+    own = {k: v for k, v in table.items() if not isinstance(v, dict)}
+    parent: Any = _tables()
+    for name in own.pop("like", "techniques").split("."):
+        parent = parent[name]
+    return own if parent is table else _with_parents(parent) | own
 
 
 def recipe_for(

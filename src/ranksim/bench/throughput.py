@@ -21,8 +21,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ranksim.balance import LabelBins
-from ranksim.bench.benchmarks import augmentation, image_network
 from ranksim.bench.methods import Method, parse_method
+from ranksim.bench.networks import augmentation, image_network
 from ranksim.bench.provenance import provenance
 from ranksim.bench.recipes import recipe_for
 from ranksim.data.cache import cache_dir, written_whole

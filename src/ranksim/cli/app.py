@@ -11,7 +11,9 @@ import ranksim
 from ranksim.cli.bench import bench_app
 from ranksim.cli.data import data_app
 from ranksim.cli.evaluate import evaluate, throughput
+from ranksim.cli.inspect import inspect
 from ranksim.cli.options import DataDir, Jobs, Out
+from ranksim.cli.own import compare
 from ranksim.cli.tune import tune_app
 
 app = typer.Typer(
@@ -23,6 +25,8 @@ app = typer.Typer(
 app.add_typer(bench_app, name="bench")
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
+app.command()(compare)
+app.command()(inspect)
 app.command()(evaluate)
 app.command()(throughput)
 

@@ -42,6 +42,17 @@ CacheDir = Annotated[
 ]
 
 
+DropLabels = Annotated[
+    str | None,
+    typer.Option(
+        help="Leave labels out of training and validation, as 30-40,>80, and test on them."
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Write one JSON document to stdout; all else to stderr.")
+]
+
+
 class Group:
     """Options whose names are those of fields of a ``BenchRequest``."""
 
@@ -100,6 +111,44 @@ class Compared:
     seeds: Annotated[str, typer.Option(help="A number K (seeds 0 to K − 1), or seeds: 3,5,8.")] = (
         "5"
     )
+
+
+@dataclass
+class ComparedOwn(Compared):
+    """What ``ranksim compare`` compares."""
+
+    methods: Annotated[
+        str, typer.Option(help="Names parted by commas (ranksim methods lists them), or all.")
+    ] = "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"
+
+
+@dataclass
+class Budgeted(Group):
+    """How long a comparison may take."""
+
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for all of it, as 10m, 90s or 2h: as many seeds as fit."),
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        from ranksim.bench.own import seconds_of
+
+        return {"budget": None if self.budget is None else seconds_of(self.budget)}
+
+
+@dataclass
+class Dropped(Group):
+    """Gaps in the training labels, of any benchmark."""
+
+    drop_labels: DropLabels = None
+
+    def asked(self) -> dict[str, Any]:
+        from ranksim.bench.own import ranges_of
+
+        if self.drop_labels is None:
+            return {}
+        return {"options": {"drop_labels": ranges_of(self.drop_labels)}}
 
 
 @dataclass
@@ -254,6 +303,113 @@ class Own(Group):
         return {"preset": preset, "files": files, "options": asked}
 
 
+@dataclass
+class OwnInputs(Group):
+    """Which columns of anyone's data are read, and by what."""
+
+    target: Annotated[str, typer.Option(help="Column of the number to predict.")]
+    features: Annotated[
+        str, typer.Option(help="Columns of inputs, parted by commas. Default: all others.")
+    ] = ""
+    categories: Annotated[
+        str, typer.Option(help="Columns of names that look like numbers, parted by commas.")
+    ] = ""
+    text: Annotated[str, typer.Option(help="One or two columns of texts: a, or a,b.")] = ""
+    image: Annotated[
+        str | None, typer.Option(help="Column of paths of images, relative to the folder DATA.")
+    ] = None
+    image_root: Annotated[
+        Path | None, typer.Option(help="Folder of the images, where DATA is a table elsewhere.")
+    ] = None
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Readings of a series that a forecast sees.")
+    ] = None
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Readings from the last of them to the target: 1.")
+    ] = None
+    time: Annotated[str | None, typer.Option(help="Column of the time.")] = None
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Tables: mlp. Texts: bilstm, or a sentence encoder of the hub. Images: resnet18, "
+            "resnet34, resnet50, or a vision model of the hub. Series: gru, conv."
+        ),
+    ] = None
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Side of images in pixels. Default: 64.")
+    ] = None
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out rows without a target.")
+    ] = False
+    skip_broken: SkipBroken = False
+    cache_dir: CacheDir = None
+
+    def asked(self) -> dict[str, Any]:
+        given = dict(vars(self))
+        kept = ("encoder", "image_size", "skip_broken", "cache_dir")
+        asked = {name: given.pop(name) for name in kept}
+        asked["files"] = {"image_root": given.pop("image_root")}
+        for name in ("features", "categories", "text"):
+            given[name] = parted(given[name])
+        return asked | {"options": given}
+
+
+@dataclass
+class OwnSplit(Group):
+    """How anyone's data is split, and its label axis cut."""
+
+    split: Annotated[
+        str | None, typer.Option(help="Column of train, val, test. Default: the split is drawn.")
+    ] = None
+    split_by: Annotated[
+        Literal["random", "group", "time", "day"] | None,
+        typer.Option(help="What a split is drawn by. Default: random; of a series, time."),
+    ] = None
+    group: Annotated[
+        str | None, typer.Option(help="Column whose equal values stay in one part.")
+    ] = None
+    balanced: Annotated[
+        bool,
+        typer.Option(help="Balance validation and test over label bins, as published."),
+    ] = True
+    cap: Annotated[
+        int | None, typer.Option(min=1, help="Most samples of a bin in validation, and in test.")
+    ] = None
+    split_seed: Annotated[
+        int | None, typer.Option(min=0, help="Of a drawn split. Default: 666.")
+    ] = None
+    bin_width: Annotated[
+        float | None, typer.Option(help="Width of label bins. Default: what inspect suggests.")
+    ] = None
+    many: Annotated[
+        int | None, typer.Option(min=1, help="Many-shot bins have more training samples.")
+    ] = None
+    few: Annotated[
+        int | None, typer.Option(min=1, help="Few-shot bins have fewer training samples.")
+    ] = None
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="A region of your own, as --region 'hypoglycaemia=<70'; repeatable."),
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked()
+        return {"options": asked | {"region": tuple(asked.pop("region") or ())}}
+
+
+@dataclass
+class Glucose(Group):
+    """The glucose data set's own."""
+
+    horizon: Annotated[
+        int, typer.Option(help="Minutes ahead that are forecast, a multiple of 5.")
+    ] = 30
+    data_dir: DataDir = None
+
+    def asked(self) -> dict[str, Any]:
+        return {"data_dir": self.data_dir, "options": {"horizon": self.horizon}}
+
+
 # what each benchmark is, and its own options
 BENCHMARKS: dict[str, tuple[str, tuple[type[Group], ...]]] = {
     "sts-b-dir": (
@@ -263,6 +419,10 @@ BENCHMARKS: dict[str, tuple[str, tuple[type[Group], ...]]] = {
     "sentiment-dir": (
         "Sentences with human-rated sentiment in −4..4; strong feelings are rare.",
         (Sentiment,),
+    ),
+    "glucose": (
+        "Blood glucose 30 minutes ahead (one person, 52,281 readings); lows are rare.",
+        (Glucose,),
     ),
     "agedb-dir": (
         "Faces with an age (12,208 / 2,140 / 2,140); first: ranksim data prepare agedb-dir.",
@@ -286,7 +446,8 @@ def request(benchmark: str, out: Path, methods: str, seeds: str, *groups: Group)
         # later groups add to what earlier ones say of these
         options = given.get("options", {}) | asked.pop("options", {})
         changes = given.get("changes", ()) + asked.pop("changes", ())
-        given |= asked | {"options": options, "changes": changes}
+        files = {**given.get("files", {}), **asked.pop("files", {})}
+        given |= asked | {"options": options, "changes": changes, "files": files}
     settings: dict[str, str] = {}
     for change in given["changes"]:
         name, _, value = change.partition("=")

@@ -17,6 +17,7 @@ from ranksim.training.fields import anything, check, number, one_of, require, ty
 LOSSES = ("mse", "l1", "huber")
 MONITORS = ("mse", "mae")
 ACTIVATIONS = ("sigmoid", "tanh")
+SERIES = ("gru", "conv")
 # beyond these nothing is gained, and memory or precision breaks
 _BINS, _FDS_BINS, _SIZE, _SIGMA = 100_000, 2_000, 9_999, 1_000
 
@@ -161,6 +162,50 @@ class ImageRecipe(Recipe):
     image_size: int = number(at_least=1, at_most=4_096)
     pad: float = number(at_least=0, at_most=224)
     flip: bool = anything()
+
+
+@dataclass(frozen=True)
+class TableRecipe(Recipe):
+    """A recipe for rows of numbers and categories.
+
+    Args:
+        hidden, layers, dropout: the MLP (see :class:`ranksim.models.MLPEncoder`).
+    """
+
+    hidden: int = number(at_least=1)
+    layers: int = number(at_least=1)
+    dropout: float = number(at_least=0, below=1)
+
+
+@dataclass(frozen=True)
+class SentenceRecipe(TableRecipe):
+    """A recipe for texts that a pretrained encoder reads.
+
+    Args:
+        encoder: a text model of the Hugging Face hub, by name or folder.
+        max_tokens: a text keeps its first so many tokens.
+        frozen: the encoder stays as it is, and an MLP learns from what it gives; else all of it is
+            trained, with the linear head alone on top.
+    """
+
+    encoder: str = anything()
+    max_tokens: int = number(at_least=1)
+    frozen: bool = anything()
+
+
+@dataclass(frozen=True)
+class SeriesRecipe(Recipe):
+    """A recipe for windows of a series.
+
+    Args:
+        encoder: ``gru`` or ``conv`` (see :mod:`ranksim.models.series`).
+        hidden, layers, dropout: of either.
+    """
+
+    encoder: str = one_of(SERIES)
+    hidden: int = number(at_least=1)
+    layers: int = number(at_least=1)
+    dropout: float = number(at_least=0, below=1)
 
 
 def parse_change(text: str) -> tuple[str, Any]:

@@ -125,7 +125,7 @@ def read_table(
         raise DataError(f"{path} is not a file: name a CSV, TSV or Parquet table that exists.")
     parquet = path.suffix.lower() == ".parquet"
     source = read_parquet(path) if parquet else read_delimited(path, row="an image")
-    images = source.column(image or _image_column(source))
+    source.column(image or _image_column(source))
     labels = np.array([_number(value) for value in source.column(target)], dtype=np.float64)
     if not len(labels):
         raise DataError(f"{path} has no row below its header: put one row an image into it.")
@@ -134,7 +134,21 @@ def read_table(
         f"column {target!r} holds no finite number",
         "correct these values or remove these rows",
     )
-    source.refuse(
+    paths = image_paths(source, image or _image_column(source))
+    parts = _parts(source, split)
+    if len(set(paths)) < len(paths):
+        _refuse_repeats(source, paths, labels, parts, repeats)
+    return ImageTable(paths, labels, parts)
+
+
+def image_paths(columns: Columns, name: str) -> tuple[str, ...]:
+    """A column of images' paths below a root folder, each one written in one way.
+
+    Raises:
+        DataError: the column is not there, or holds a path that is empty or leads outside.
+    """
+    images = columns.column(name)
+    columns.refuse(
         [
             row
             for row, value in enumerate(images)
@@ -143,16 +157,12 @@ def read_table(
         "the path of the image is empty",
         "fill it in or remove these rows",
     )
-    source.refuse(
+    columns.refuse(
         [row for row, value in enumerate(images) if OUTSIDE.match(value)],
         "the path of the image is absolute or holds '..'",
         "write it relative to the image folder, below which every image must lie",
     )
-    paths = tuple(map(_plain, images))
-    parts = _parts(source, split)
-    if len(set(paths)) < len(paths):
-        _refuse_repeats(source, paths, labels, parts, repeats)
-    return ImageTable(paths, labels, parts)
+    return tuple(map(_plain, images))
 
 
 def write_table(path: Path, table: ImageTable) -> None:

@@ -1,0 +1,90 @@
+"""Windows of a series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ranksim.bench.kinds import SERIES
+from ranksim.bench.readers.base import Opened, Parts
+from ranksim.data.own.plan import OwnOptions, OwnPlan, series_of
+from ranksim.data.own.series import windows
+from ranksim.data.own.series_dataset import SeriesDataset, SeriesScaling
+from ranksim.data.table import Columns
+from ranksim.models import ConvEncoder, GRUEncoder, Regressor
+from ranksim.training.hardware import Hardware
+from ranksim.training.recipe import SeriesRecipe
+
+
+@dataclass(frozen=True)
+class SeriesReader:
+    """A network over the last readings.
+
+    Args:
+        names: columns of the readings.
+        time, group: columns of the time, and of what each reading belongs to.
+        window, horizon: readings that a forecast sees, and from the last of them to its target.
+        scaling: of the readings.
+    """
+
+    kind: ClassVar[str] = SERIES
+    names: tuple[str, ...]
+    time: str | None
+    group: str | None
+    window: int
+    horizon: int
+    scaling: SeriesScaling
+
+    @classmethod
+    def fit(cls, plan: OwnPlan, recipe: SeriesRecipe) -> Self:
+        assert plan.readings is not None
+        assert plan.windows is not None
+        options, window = plan.options, plan.windows.window
+        scaling = SeriesScaling.fit(
+            plan.readings, plan.windows.ends[plan.split.train], window=window
+        )
+        return cls(plan.inputs, options.time, options.group, window, options.horizon or 1, scaling)
+
+    def parts(self, plan: OwnPlan, recipe: SeriesRecipe) -> Parts:
+        assert plan.readings is not None
+        assert plan.windows is not None
+        scaled, ends = self.scaling(plan.readings), plan.windows.ends
+        train, val, test = (
+            SeriesDataset(scaled, ends[part], plan.labels[part], window=self.window)
+            for part in plan.split
+        )
+        return Parts((train, val, test), self._network)
+
+    def read(self, columns: Columns, recipe: SeriesRecipe) -> Opened:
+        # the target's own column is among the readings; a forecast needs nothing after its window
+        options = OwnOptions(self.names[0], time=self.time, group=self.group, window=self.window)
+        order, readings, times, groups = series_of(columns, options, self.names)
+        found = windows(
+            readings, times, None, window=self.window, horizon=self.horizon, groups=groups
+        )
+        samples = SeriesDataset(
+            self.scaling(readings), found.ends, np.zeros(len(found)), window=self.window
+        )
+        return Opened(order[found.ends], samples, self._network)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **vars(self), "scaling": self.scaling.as_dict()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        names, scaling = tuple(content["names"]), SeriesScaling.from_dict(content["scaling"])
+        return cls(**content | {"names": names, "scaling": scaling})
+
+    def _network(self, recipe: SeriesRecipe, hardware: Hardware) -> Callable[[], Regressor]:
+        made = GRUEncoder if recipe.encoder == "gru" else ConvEncoder
+        return lambda: Regressor(
+            made(
+                len(self.names),
+                hidden=recipe.hidden,
+                layers=recipe.layers,
+                dropout=recipe.dropout,
+            )
+        )
