@@ -5,6 +5,7 @@ from ranksim.models.frozen import Frozen, Given
 from ranksim.models.mlp import MLPEncoder
 from ranksim.models.published import load_published, read_published, read_recipe
 from ranksim.models.regressor import Regressor
+from ranksim.models.sentence import SentenceEncoder, load_tokenizer
 from ranksim.models.series import ConvEncoder, GRUEncoder
 from ranksim.models.vision import ImageEncoder
 
@@ -17,8 +18,10 @@ __all__ = [
     "ImageEncoder",
     "MLPEncoder",
     "Regressor",
+    "SentenceEncoder",
     "TextEncoder",
     "load_published",
+    "load_tokenizer",
     "read_published",
     "read_recipe",
 ]

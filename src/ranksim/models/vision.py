@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ranksim.errors import UsageError, needs
+from ranksim.models.hub import HubModel
 from ranksim.models.pixels import Pixels
 
 # block, blocks in each stage, width of each stage: He et al. (CVPR 2016), table 1
@@ -48,17 +44,16 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, name: str, *, channels_last: bool = False) -> None:
         super().__init__()
-        transformers = needs("transformers", "images")
         self.name = name
         self.may_have_unused = name not in RESNETS  # weights that its features do not come from
         self.size: tuple[int, int] | None = None  # that the model was made for, where it has one
         self.options: dict[str, Any] = {}
         self.pixels = Pixels(_HALF, _HALF, channels_last=channels_last)
         if name in RESNETS:
-            self.backbone: nn.Module = _resnet(transformers, name)
+            self.backbone: nn.Module = _resnet(name)
             self.width: int = RESNETS[name][2][-1]
         else:
-            found = _pretrained(transformers, name)
+            found = _pretrained(name)
             self.backbone, self.size, self.options = found.model, found.size, found.options
             self.pixels = Pixels(
                 found.mean, found.std, channels_last=channels_last, bgr=found.reads_bgr
@@ -128,7 +123,8 @@ def _not_for_images(name: str) -> UsageError:
     )
 
 
-def _resnet(transformers: ModuleType, name: str) -> nn.Module:
+def _resnet(name: str) -> nn.Module:
+    transformers = needs("transformers", "images")
     block, depths, widths = RESNETS[name]
     config = transformers.ResNetConfig(
         layer_type=block,
@@ -140,38 +136,15 @@ def _resnet(transformers: ModuleType, name: str) -> nn.Module:
     return model
 
 
-def _pretrained(transformers: ModuleType, name: str) -> _Pretrained:
-    source, safetensors = str(Path(name).expanduser()), needs("safetensors", "images")
-    with _quiet(transformers):
-        try:
-            config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
-            processing = _processing(transformers, source)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{name} is no vision model that can be read; name {', '.join(RESNETS)}, a local "
-                "folder, or a model of the Hugging Face hub, and check the connection."
-            ) from error
-        kind = transformers.MODEL_MAPPING.get(type(config), None)
-        if getattr(kind, "main_input_name", None) != "pixel_values":
+def _pretrained(name: str) -> _Pretrained:
+    others = f"{', '.join(RESNETS)}, a local folder, or a model of the Hugging Face hub"
+    hub = HubModel(name, "vision model", others, "images")
+    with hub.quiet():
+        with hub.reading():
+            config, processing = hub.config(), _processing(hub)
+        if hub.takes(config) != "pixel_values":
             raise _not_for_images(name)  # before its weights are fetched
-        try:
-            model, missing = _load(transformers, source, config)
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-            ImportError,
-            safetensors.SafetensorError,
-        ) as error:
-            raise UsageError(
-                f"The weights of {name} cannot be loaded; name a model that has them whole and in "
-                "safetensors format, and check the connection."
-            ) from error
-    if missing:
-        raise UsageError(
-            f"{name} has no weights for {', '.join(missing[:3])} ({len(missing)} in all); name a "
-            "model that was saved whole."
-        )
+        model = hub.load(config)
     accepted = inspect.signature(model.forward).parameters
     option = "interpolate_pos_encoding"
     return _Pretrained(
@@ -184,28 +157,10 @@ def _pretrained(transformers: ModuleType, name: str) -> _Pretrained:
     )
 
 
-def _load(transformers: ModuleType, source: str, config: Any) -> tuple[nn.Module, list[str]]:
-    """A model in float32, and the names of weights that it lacks."""
-    model, told = transformers.AutoModel.from_pretrained(
-        source,
-        config=config,
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    missing = sorted(told["missing_keys"])
-    if any(name.startswith("pooler.") for name in missing):
-        model.pooler = None  # it would pool by weights that nobody trained
-    unneeded = ("mask_token", "num_batches_tracked")
-    needed = [n for n in missing if not (n.startswith("pooler.") or n.endswith(unneeded))]
-    return model, needed
-
-
-def _processing(transformers: ModuleType, source: str) -> dict[str, Any]:
+def _processing(hub: HubModel) -> dict[str, Any]:
     """How the model's images are prepared, read without the libraries that would prepare them."""
     try:
-        found, _ = transformers.ImageProcessingMixin.get_image_processor_dict(source)
+        found, _ = hub.transformers.ImageProcessingMixin.get_image_processor_dict(hub.source)
     except OSError as error:
         if "Can't load image processor" not in str(error):
             raise
@@ -224,26 +179,3 @@ def _size(size: Any) -> tuple[int, int]:
     if isinstance(size, int):
         return size, size
     return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (224, 224)
-
-
-@contextlib.contextmanager
-def _quiet(transformers: ModuleType) -> Iterator[None]:
-    """No progress bars, no log lines, and nobody asked to convert weights on the user's behalf."""
-    ours, hub = transformers.utils.logging, needs("huggingface_hub", "images").utils.logging
-    levels, bars = (ours.get_verbosity(), hub.get_verbosity()), ours.is_progress_bar_enabled()
-    converting = os.environ.get("DISABLE_SAFETENSORS_CONVERSION")
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    ours.set_verbosity(ours.CRITICAL)
-    hub.set_verbosity(hub.CRITICAL)
-    ours.disable_progress_bar()
-    try:
-        yield
-    finally:
-        ours.set_verbosity(levels[0])
-        hub.set_verbosity(levels[1])
-        if bars:
-            ours.enable_progress_bar()
-        if converting is None:
-            del os.environ["DISABLE_SAFETENSORS_CONVERSION"]
-        else:
-            os.environ["DISABLE_SAFETENSORS_CONVERSION"] = converting

@@ -1,0 +1,121 @@
+"""Texts for a pretrained encoder: its tokens, and features that are made once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ranksim.data.cache import cache_dir, written_whole
+from ranksim.data.own.features import VectorDataset
+from ranksim.data.text import TextSamples, TokenDataset
+
+_BATCH = 64  # samples that an encoder reads at once, where nothing is learned
+
+
+def tokenize(
+    parts: Sequence[TextSamples], tokenizer: Any, *, max_tokens: int
+) -> list[TokenDataset]:
+    """Texts to the token ids of a pretrained model, special ones included.
+
+    A text keeps its first tokens, ``max_tokens`` at most and as many as the model reads; an empty
+    one without special tokens is one token of padding. Not cached: a second reads 10,000 texts.
+
+    Args:
+        parts: texts and labels.
+        tokenizer: of the model (see :func:`ranksim.models.load_tokenizer`).
+        max_tokens: of a text.
+
+    Returns:
+        One data set a part, whose batches are padded to their longest text.
+    """
+    longest = min(max_tokens, int(tokenizer.model_max_length))
+    padding = tokenizer.pad_token_id or 0
+    return [_tokens(part, tokenizer, longest, padding) for part in parts]
+
+
+def embed(
+    parts: Sequence[TokenDataset], encoder: nn.Module, *, device: torch.device | str = "cpu"
+) -> list[VectorDataset]:
+    """Features of an encoder that stays as it is: made once, read from the cache ever after.
+
+    Args:
+        parts: token ids and labels.
+        encoder: maps their inputs to features ``(N, D)``; it is put into evaluation mode.
+        device: where it computes.
+
+    Returns:
+        One data set a part, whose input is float32 ``(N, D)``.
+    """
+    weights = _digest(*(value.numpy(force=True) for value in encoder.state_dict().values()))
+    made = []
+    for part in parts:
+        known = _digest(np.frombuffer(weights, np.uint8), part.tokens.numpy(), part.lengths.numpy())
+        path = cache_dir() / "sentences" / f"{known.hex()[:32]}.npy"
+        features = _read(path, len(part))
+        if features is None:
+            features = _features(part, encoder, device)
+            with written_whole(path) as aside, aside.open("wb") as file:
+                np.save(file, features)
+        made.append(VectorDataset(features, part.labels.numpy()))
+    return made
+
+
+def _tokens(part: TextSamples, tokenizer: Any, longest: int, padding: int) -> TokenDataset:
+    columns = [
+        [
+            ids or [padding]
+            for ids in tokenizer(
+                list(column),
+                truncation=True,
+                max_length=longest,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+        ]
+        for column in part.texts
+    ]
+    lengths = np.array([[len(ids) for ids in column] for column in columns])
+    tokens = np.full((*lengths.shape, lengths.max(initial=1)), padding, dtype=np.int32)
+    for column, rows in zip(columns, tokens, strict=True):
+        for ids, row in zip(column, rows, strict=True):
+            row[: len(ids)] = ids
+    return TokenDataset(tokens, lengths, part.labels)
+
+
+def _features(
+    part: TokenDataset, encoder: nn.Module, device: torch.device | str
+) -> NDArray[np.float32]:
+    encoder = encoder.to(device).eval()
+    batches = []
+    order = part.by_size()
+    with torch.no_grad():
+        for first in range(0, len(order), _BATCH):
+            inputs = part.__getitems__(order[first : first + _BATCH].tolist())["inputs"]
+            batches.append(encoder(*(value.to(device) for value in inputs)).float().cpu())
+    features = torch.cat(batches) if batches else torch.empty(0, int(encoder.width))  # type: ignore[arg-type]
+    made: NDArray[np.float32] = features[order.argsort()].numpy()
+    return made
+
+
+def _read(path: Path, count: int) -> NDArray[np.float32] | None:
+    """Cached features; ``None`` where there are none or they are damaged."""
+    try:
+        found: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.ndim == 2 and len(found) == count else None
+
+
+def _digest(*arrays: NDArray[Any]) -> bytes:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype)).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
