@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,30 @@ class SeriesScaling:
         return cls(tuple(stored["mean"]), tuple(stored["deviation"]))
 
 
+@dataclass(frozen=True, eq=False)
+class SeriesSamples:
+    """Windows of one series and a real label each.
+
+    Args:
+        values: the readings, float64 ``(T, C)``, shared between the parts of a split.
+        ends: the last reading of each window, int64 ``(N,)``.
+        labels: float64 ``(N,)``, in the unit of the data.
+        window: readings of a window.
+    """
+
+    values: NDArray[np.float64]
+    ends: NDArray[np.int64]
+    labels: NDArray[np.float64]
+    window: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def scaling(self) -> SeriesScaling:
+        """By these windows, which are those of training."""
+        return SeriesScaling.fit(self.values, self.ends, window=self.window)
+
+
 class SeriesDataset(Dataset[Batch]):
     """One series, held once; a batch's input is its windows, float32 ``(N, W, C)``.
 
@@ -109,3 +133,9 @@ class SeriesDataset(Dataset[Batch]):
     def by_size(self) -> Tensor:
         """All positions: windows cost alike."""
         return torch.arange(len(self))
+
+
+def open_series(parts: Sequence[SeriesSamples], scaling: SeriesScaling) -> list[SeriesDataset]:
+    """Data sets of the parts of one series, which share its readings."""
+    values = scaling(parts[0].values)
+    return [SeriesDataset(values, part.ends, part.labels, window=part.window) for part in parts]
