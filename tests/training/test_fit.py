@@ -1,5 +1,6 @@
 import dataclasses
 
+import lightning.pytorch as L
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from ranksim.metrics import Regions
 from ranksim.models import Regressor, TextEncoder
 from ranksim.training.fit import DivergedError, Limits, Task, fit
 from ranksim.training.hardware import Hardware
+from ranksim.training.insight import show
 from ranksim.training.recipe import TextRecipe
 from ranksim.training.state import BEST, LAST
 from ranksim.training.technique import Technique
@@ -119,6 +121,9 @@ def test_an_interrupted_training_goes_on_to_the_same_result(
     assert len(again) == 4 - stop
     assert same(resumed, whole)
     assert (resumed.epochs, resumed.best_epoch) == (whole.epochs, whole.best_epoch)
+    assert resumed.curves == whole.curves
+    assert len(whole.curves["train_ranksim"]) == 4
+    assert np.array_equal(resumed.features, whole.features)
     weights = [torch.load(tmp_path / name / BEST, weights_only=True)["state_dict"]
                for name in ("whole", "moved")]  # fmt: skip
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -153,6 +158,42 @@ def test_validation_every_so_many_steps(tmp_path):
     )
     assert len(seen) == 5
     assert outcome.steps == 15
+
+
+def test_curves_are_the_means_since_the_last_validation(tmp_path):
+    """Of epochs of 4 steps, validated after every 3: against what each step logged."""
+
+    class Watch(L.Callback):
+        def __init__(self):
+            self.losses, self.scores = [], []
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            self.losses.append(float(outputs["loss"]))
+
+        def on_validation_end(self, trainer, pl_module):
+            self.scores.append(float(trainer.callback_metrics["val_mse"]))
+
+    recipe = changed(RECIPE, {"validate_every": 3, "max_validations": 3, "patience": 9})
+    for technique in (Technique(), Technique(ranksim=True)):
+        watch = Watch()
+        folder = tmp_path / str(technique.ranksim)
+        settings = {"technique": technique, "limits": Limits(), "callbacks": [watch]}
+        curves = run(folder, recipe=recipe, **settings).curves
+        assert curves["epoch"] == [3 / 4, 6 / 4, 9 / 4]
+        assert curves["val"] == watch.scores
+        total = np.add(curves["train_loss"], curves.get("train_ranksim", 0))
+        assert total == pytest.approx(np.reshape(watch.losses, (3, 3)).mean(axis=1), rel=1e-6)
+        assert ("train_ranksim" in curves) == technique.ranksim
+
+
+def test_features_are_those_of_the_test_samples_that_are_shown(tmp_path):
+    outcome, task = run(tmp_path), small_task()
+    rows = show(task.bins, task.test.labels.numpy()).rows
+    model = task.build()
+    state = torch.load(tmp_path / BEST, weights_only=True)["state_dict"]
+    model.load_state_dict({k.removeprefix("model."): v for k, v in state.items()})
+    expected = model.eval().encoder(*task.test.__getitems__(rows.tolist())["inputs"])
+    assert outcome.features == pytest.approx(expected.detach().numpy(), abs=1e-6)
 
 
 @pytest.mark.parametrize("every", [0, 400])
@@ -340,6 +381,8 @@ def test_features_made_once_are_those_of_the_frozen_encoder(tmp_path, monkeypatc
 def test_two_devices_train_with_everything(tmp_path):
     outcome = run(tmp_path, technique=FULL, hardware=Hardware("cpu", "2"), limits=Limits(epochs=3))
     assert outcome.epochs == 3
+    assert outcome.curves["epoch"] == [1, 2, 3]
+    assert np.isfinite(list(outcome.curves.values())).all()
     fds = torch.load(tmp_path / LAST, weights_only=True)["state_dict"]
     assert fds["fds.updates"] == 2  # at the end of every epoch but the last
     assert fds["fds.seen"].sum() == len(

@@ -148,6 +148,7 @@ class TestResumed:
             assert np.array_equal(outcome.prediction, expected.prediction)
             assert (outcome.test, outcome.val) == (expected.test, expected.val)
             assert (outcome.epochs, outcome.best_epoch) == (expected.epochs, expected.best_epoch)
+            assert outcome.curves == expected.curves
 
     @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
     def test_in_another_precision(self, tmp_path, precision):

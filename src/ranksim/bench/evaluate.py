@@ -14,8 +14,8 @@ from ranksim.bench.benchmarks import load_task
 from ranksim.bench.command import BenchRequest, Settings, runs_of
 from ranksim.bench.kinds import headline
 from ranksim.bench.methods import parse_method
+from ranksim.bench.predictions import PREDICTIONS, write_predictions
 from ranksim.bench.provenance import provenance
-from ranksim.bench.run import PREDICTIONS, write_predictions
 from ranksim.data.cache import sha256, written_whole
 from ranksim.models import read_published, read_recipe
 from ranksim.report.table import print_scores

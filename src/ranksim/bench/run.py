@@ -14,24 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import numpy as np
 import torch
 
 from ranksim.bench.benchmarks import Source, check_network, load_benchmark, load_task
 from ranksim.bench.methods import Method
+from ranksim.bench.predictions import PREDICTIONS, write_predictions
 from ranksim.bench.provenance import provenance
 from ranksim.data import Benchmark
-from ranksim.data.cache import written_whole
-from ranksim.errors import RankSimError, UsageError, needs
+from ranksim.data.cache import write_json, written_whole
+from ranksim.errors import RankSimError, UsageError
 from ranksim.training.fit import DivergedError, FollowedError, Limits, Outcome, fit
 from ranksim.training.hardware import Hardware
+from ranksim.training.insight import insight, label_axis, rounded
+from ranksim.training.memory import forget_peak, peak_memory
 from ranksim.training.pieces import make_fds, make_weights
 from ranksim.training.recipe import Recipe
 from ranksim.training.state import BEST, LAST, Progress
 from ranksim.training.two_stage import retrain_head
 
 Record = dict[str, Any]
-STARTED, RECORD, PREDICTIONS = "started.json", "record.json", "predictions.parquet"
+STARTED, RECORD = "started.json", "record.json"
 _TURN = ".turn.json"  # there while the first of several nodes has a run trained
 _NEEDED = {"method", "seed", "status"}
 _PAUSE = 0.2  # seconds between two looks at what the first node does
@@ -147,6 +149,7 @@ def perform(
             return record
         _start_or_go_on(run)
         record = {**run.identity(), "status": "done"}
+        forget_peak(run.hardware)
         try:
             with _announced(run):
                 benchmark, outcome = _train(run, settings)
@@ -161,24 +164,22 @@ def perform(
                 "network with --set, or --jobs."
             ) from error
         else:
-            write_predictions(
-                run.folder / PREDICTIONS,
-                benchmark,
-                run.source.shots,
-                outcome.rows,
-                outcome.prediction,
-            )
+            made = (outcome.rows, outcome.prediction)
+            write_predictions(run.folder / PREDICTIONS, benchmark, run.source.shots, *made)
             record |= {
                 "metrics": {"val": outcome.val, "test": outcome.test},
                 "epochs": outcome.epochs,
                 "best_epoch": outcome.best_epoch,
                 "steps": outcome.steps,
                 "seconds": round(outcome.seconds, 2),
+                "peak_memory_mb": rounded(peak_memory(run.hardware)),
+                "curves": {**rounded(outcome.curves), "monitor": run.recipe.monitor},
+                **insight(benchmark, outcome.prediction, outcome.features),
             }
         record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
+        record |= {"labels": label_axis(benchmark, run.source.shots)}
         record |= {"threads": torch.get_num_threads(), **provenance()}
-        with written_whole(run.folder / RECORD) as aside:
-            aside.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_json(run.folder / RECORD, record)
         (run.folder / LAST).unlink(missing_ok=True)
         return record
 
@@ -316,23 +317,3 @@ def refuse_other_data(run: Run, facts: Record, record: Record) -> None:
                 f"{run.out} holds runs on data with {name} {there.get(name)!r}, now "
                 f"{here.get(name)!r}: give another folder with --out."
             )
-
-
-def write_predictions(
-    path: Path, benchmark: Benchmark[Any], shots: str, rows: np.ndarray, prediction: np.ndarray
-) -> None:
-    """One row a test sample: its position, label, prediction and region."""
-    pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
-    labels = benchmark.test.labels[rows]
-    regions = benchmark.regions(shots)
-    table = pyarrow.table(
-        {
-            "index": rows,
-            "label": labels,
-            "prediction": prediction,
-            "region": [regions.names[k] for k in regions.bins.index(labels)],
-            "zero_shot": regions.masks(labels)["zero"],
-        }
-    )
-    with written_whole(path) as aside:
-        parquet.write_table(table, aside)

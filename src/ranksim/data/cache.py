@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+_NUMBER = r"(?:-?\d[\d.eE+-]*|null)"
+# no string holds a line break, so that nothing in one looks like this
+_NUMBERS = re.compile(rf"\[\s+{_NUMBER}(?:,\s+{_NUMBER})*\s+\]")
 
 
 def cache_dir() -> Path:
@@ -41,3 +48,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole, for people too: indented, a list of numbers on one line."""
+    text = json.dumps(content, indent=1)
+    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
+    with written_whole(path) as aside:
+        aside.write_text(text, encoding="utf-8")

@@ -31,6 +31,7 @@ from ranksim.training.hardware import (
     trainer_settings,
     world_size,
 )
+from ranksim.training.insight import show
 from ranksim.training.loading import SeededOrder, make_loader
 from ranksim.training.module import Augment, RegressionModule
 from ranksim.training.pieces import make_fds, make_loss, make_ranksim, make_weights, settle
@@ -79,12 +80,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to: scores by region, test predictions, and what it took."""
+    """What a training came to: scores by region, test predictions, and what it took.
+
+    ``curves``: see :class:`ranksim.training.state.RunState`; ``features`` ``(P, D)``: those of the
+    test samples that :func:`ranksim.training.insight.show` chooses.
+    """
 
     val: dict[str, Scores]
     test: dict[str, Scores]
     rows: np.ndarray
     prediction: np.ndarray
+    features: np.ndarray
+    curves: dict[str, list[float]]
     epochs: int
     best_epoch: int
     steps: int
@@ -113,6 +120,7 @@ def fit(
     progress_bar: bool = False,
     on_validation: Progress | None = None,
     callbacks: Sequence[L.Callback] = (),
+    logs: bool = True,
 ) -> Outcome:
     """Train, keep the best validation score, and score that on validation and test.
 
@@ -130,6 +138,7 @@ def fit(
         progress_bar: show Lightning's.
         on_validation: called with the epoch and its validation score.
         callbacks: more of Lightning's.
+        logs: whether the folder takes logs.
 
     Raises:
         DivergedError: the validation score became NaN or infinite before any was finite.
@@ -201,7 +210,7 @@ def fit(
             *(best, last),
             *callbacks,
         ],
-        logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")],
+        logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")] if logs else False,
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -238,14 +247,18 @@ def fit(
     with ctrl_c():
         judge.validate(module, make_loader(validation, JUDGED, on_gpu=ahead), verbose=False)
         val_scores = module.scores
+        module.shown = torch.from_numpy(show(task.bins, test.labels.numpy()).rows)
         judge.test(module, make_loader(test, JUDGED, on_gpu=ahead), verbose=False)
     assert module.predictions is not None
+    assert module.features is not None
     rows, prediction, _ = module.predictions
     return Outcome(
         val=val_scores,
         test=module.scores,
         rows=rows,
         prediction=prediction.numpy(),
+        features=module.features.numpy(),
+        curves=state["curves"],
         epochs=state["epochs"],
         best_epoch=state["best_epoch"],
         steps=reached["global_step"],

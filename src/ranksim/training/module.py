@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ranksim.balance import FDS
 from ranksim.data.batch import Batch
+from ranksim.functional.similarity import working_dtype
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.regression import RegionMetrics
@@ -69,6 +70,10 @@ class RegressionModule(L.LightningModule):
         self.metrics = RegionMetrics(regions, gm_guard=gm_guard)
         self.scores: dict[str, Scores] = {}
         self.predictions: tuple[Any, Tensor, Tensor] | None = None
+        self.shown: Tensor | None = None  # test samples, ascending, whose features are kept
+        self.features: Tensor | None = None  # and these, (P, D), float64
+        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._sums: dict[str, Tensor] = {}  # of what training logs, and their counts
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.device.type == "mps":  # has no float64
@@ -118,23 +123,46 @@ class RegressionModule(L.LightningModule):
         target = (batch["label"] / self.recipe.label_scale).to(exact)
         weights = None if self.weights is None else self.weights[batch["index"]]
         loss: Tensor = self.loss(prediction.to(exact), target, weights)
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(target))
+        self._log("train_loss", loss, len(target))
         if self.ranksim is not None:
             steps = (batch["label"] / self.recipe.label_step).round()
             ranked = smoothed if self.fds is not None and self.fds.published else features
             term = self.ranksim(ranked, steps)
-            self.log("train_ranksim", term.detach(), on_step=False, on_epoch=True, batch_size=1)
+            self._log("train_ranksim", term, 1)
             loss = loss + term
         return loss
 
+    def _log(self, name: str, value: Tensor, count: int) -> None:
+        self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=count)
+        value = value.detach().to(working_dtype(value.device))
+        more = torch.stack([value * count, torch.full_like(value, count)])
+        self._sums[name] = self._sums[name] + more if name in self._sums else more
+
+    def means(self) -> dict[str, float]:
+        """Means of what training logged since they were last asked for, over all processes."""
+        reduce, sums = self.trainer.strategy.reduce, self._sums
+        self._sums = {}
+        totals = {name: reduce(each, reduce_op="sum") for name, each in sums.items()}
+        return {name: float(total[0] / total[1]) for name, total in totals.items()}
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        prediction, _ = self.model(*batch["inputs"])
+        self._judge(batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        features = self._judge(batch)
+        if self.shown is not None:
+            index = batch["index"].cpu()
+            kept = torch.isin(index, self.shown)
+            self._kept.append((index[kept], features.detach().cpu()[kept].double()))
+
+    def _judge(self, batch: Any) -> Tensor:
+        prediction, features = self.model(*batch["inputs"])
         exact = torch.promote_types(prediction.dtype, torch.float32)
         self.metrics.update(
             prediction.to(exact) * self.recipe.label_scale, batch["label"], batch["index"]
         )
-
-    test_step = validation_step
+        own: Tensor = features
+        return own
 
     def on_validation_epoch_end(self) -> None:
         self.scores = self.metrics.compute()
@@ -146,6 +174,9 @@ class RegressionModule(L.LightningModule):
         self.scores = self.metrics.compute()
         self.predictions = self.metrics.samples()
         self.metrics.reset()
+        if self._kept:
+            index, features = map(torch.cat, zip(*self._kept, strict=True))
+            self.features, self._kept = features[index.argsort()], []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["recipe"] = dataclasses.asdict(self.recipe)  # what a network alone is read with

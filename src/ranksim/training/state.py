@@ -1,4 +1,4 @@
-"""What a run knows beside its weights: random states, its best score, the clock."""
+"""What a run knows beside its weights: random states, its scores so far, the clock."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from ranksim.errors import RankSimError
 from ranksim.losses import RankSimLoss
 from ranksim.training.hardware import quiet
+from ranksim.training.module import RegressionModule
 
 Progress = Callable[[int, float], None]
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -39,7 +40,11 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class RunState(Callback):
-    """Random states and the clock, kept in checkpoints; tells of each validation."""
+    """Random states, curves and the clock, kept in checkpoints; tells of each validation.
+
+    ``curves`` holds for each validation the epochs trained (a fraction where one is under way),
+    its score, and the means of the loss and of RankSim's term over the steps since the last.
+    """
 
     def __init__(
         self, stopping: EarlyStopping, kept: ModelCheckpoint, on_validation: Progress | None
@@ -47,6 +52,7 @@ class RunState(Callback):
         self.stopping, self.kept, self.on_validation = stopping, kept, on_validation
         self.monitor = stopping.monitor
         self.epochs, self.best_epoch, self.best = 0, 0, float("inf")
+        self.curves: dict[str, list[float]] = {}
         self.before = 0.0  # seconds spent before the training was interrupted
         self.since = time.perf_counter()
         self.random: list[dict[str, Any]] | None = None  # of each process that trains
@@ -100,6 +106,11 @@ class RunState(Callback):
         self.epochs = trainer.current_epoch + 1
         if score < self.best:
             self.best, self.best_epoch = score, self.epochs
+        assert isinstance(pl_module, RegressionModule)
+        steps = trainer.num_training_batches / trainer.accumulate_grad_batches
+        point = {"epoch": trainer.global_step / steps, "val": score, **pl_module.means()}
+        for name, value in point.items():
+            self.curves.setdefault(name, []).append(value)
         if self.on_validation is not None and trainer.is_global_zero:
             self.on_validation(self.epochs, score)
 
@@ -108,12 +119,14 @@ class RunState(Callback):
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,
             "best": self.best,
+            "curves": self.curves,
             "seconds": self.before + time.perf_counter() - self.since,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.epochs, self.best_epoch = state_dict["epochs"], state_dict["best_epoch"]
         self.best, self.before = state_dict["best"], state_dict["seconds"]
+        self.curves = state_dict["curves"]
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

@@ -1,0 +1,72 @@
+"""Test predictions of a run on disk: with the label and the regions of each sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksim.data import Benchmark
+from ranksim.data.cache import written_whole
+from ranksim.errors import needs
+
+PREDICTIONS = "predictions.parquet"
+_OWN = "in_"  # a column of its own for each named region, which may be called like another column
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What is on disk.
+
+    Args:
+        index: positions in the test set, ``(N,)``.
+        label, prediction: in the unit of the label, ``(N,)``.
+        regions: for each region, which samples lie in it, ``(N,)``.
+    """
+
+    index: NDArray[np.int64]
+    label: NDArray[np.float64]
+    prediction: NDArray[np.float64]
+    regions: dict[str, NDArray[np.bool_]]
+
+
+def write_predictions(
+    path: Path, benchmark: Benchmark[Any], shots: str, rows: np.ndarray, prediction: np.ndarray
+) -> None:
+    """One row a test sample: its position, label, prediction and regions."""
+    pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
+    labels = benchmark.test.labels[rows]
+    regions = benchmark.regions(shots)
+    masks = regions.masks(labels)
+    table = pyarrow.table(
+        {
+            "index": rows,
+            "label": labels,
+            "prediction": prediction,
+            "region": [regions.names[k] for k in regions.bins.index(labels)],
+            "zero_shot": masks["zero"],
+            **{_OWN + name: masks[name] for name, _ in regions.named},
+        }
+    )
+    with written_whole(path) as aside:
+        parquet.write_table(table, aside)
+
+
+def read_predictions(path: Path) -> Predictions | None:
+    """Predictions as they were written; ``None`` where they are gone or damaged."""
+    pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
+    try:
+        table = parquet.read_table(path)
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        region, zero = columns["region"].astype(str), columns["zero_shot"]
+    except (OSError, pyarrow.ArrowException, KeyError):
+        return None
+    masks = {"all": np.ones(len(region), dtype=bool)}
+    masks |= {name: region == name for name in ("many", "medium", "few")}
+    masks |= {"zero": zero, "seen": ~zero}
+    own = [name for name in columns if name.startswith(_OWN)]
+    masks |= {name.removeprefix(_OWN): columns[name] for name in own}
+    return Predictions(columns["index"], columns["label"], columns["prediction"], masks)
