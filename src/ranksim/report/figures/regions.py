@@ -1,4 +1,4 @@
-"""Pictures from results. Needs the extra ``plot`` (matplotlib)."""
+"""What RankSim changes, by region and by pair of methods."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from ranksim.errors import needs
 from ranksim.metrics.regions import Regions
+from ranksim.report.figures.style import COLOURS
 
-COLOURS = {"many": "#4c78a8", "medium": "#f2a541", "few": "#d1495b"}
 _METHODS = {"vanilla": "#9aa5b1", "vanilla+ranksim": "#1b998b"}
 
 
