@@ -15,7 +15,6 @@ from ranksim.data.own.series import days, parse_times, split_windows
 from ranksim.data.own.series_dataset import SeriesSamples
 from ranksim.data.own.split import balance_held_out, split_rows
 from ranksim.data.package import Package
-
 from ranksim.data.table import as_numbers, numbers, read_delimited
 from ranksim.errors import DataError, UsageError
 
