@@ -42,12 +42,12 @@ class Inspection:
         counted: what the lines of faults count: ``"line"`` or ``"row"``.
         missing, not_numbers, infinite: rows without a usable target.
         duplicates: rows that equal an earlier one in all columns.
-        labels: usable ones, ``count``, ``distinct``, ``min``, ``max``, ``mean`` and quantiles in
-            per cent.
+        labels: usable ones, ``count``, ``distinct``, ``min``, ``max`` and ``quantiles``, which
+            are labels themselves, by per cent.
         dropped: ranges that are left out, as text, and how many labels lie in them.
         bins: edges ``(K + 1,)``; counts ``(K,)`` without what is dropped; regions ``(K,)``.
         regions: of many, medium and few: how many bins with samples, samples, and their share.
-        named: own regions: range, samples and share.
+        named: own regions: range, its ends, samples and share.
         rarest_bins: bins with the fewest samples, ``low``, ``high`` and ``count``.
         rarest_labels: labels that occur least often, the outermost first; empty where nearly all
             labels are distinct.
@@ -152,7 +152,12 @@ def inspect_labels(
         },
         regions=_shares(regions),
         named={
-            name: {"range": each.text, **_share(int(each.contains(kept).sum()), len(kept))}
+            name: {
+                "range": each.text,
+                "low": each.low,
+                "high": each.high,
+                **_share(int(each.contains(kept).sum()), len(kept)),
+            }
             for name, each in (named or {}).items()
         },
         rarest_bins=_rarest_bins(found.bins, regions.counts),
@@ -178,13 +183,12 @@ def _duplicates(columns: Columns) -> int:
 
 
 def _summary(labels: NDArray[np.float64]) -> dict[str, Any]:
-    quantiles = np.percentile(labels, _QUANTILES).tolist()
+    quantiles = np.percentile(labels, _QUANTILES, method="inverted_cdf").tolist()
     return {
         "count": len(labels),
         "distinct": len(np.unique(labels)),
         "min": float(labels.min()),
         "max": float(labels.max()),
-        "mean": float(labels.mean()),
         "quantiles": dict(zip(map(str, _QUANTILES), quantiles, strict=True)),
     }
 
@@ -213,7 +217,10 @@ def _rarest_labels(labels: NDArray[np.float64]) -> list[dict[str, float]]:
     values, counts = np.unique(labels, return_counts=True)
     if len(values) > len(labels) / 2:
         return []
-    order = np.lexsort((-np.abs(values - np.median(labels)), counts))[:_LISTED]
+    median = np.percentile(labels, 50, method="inverted_cdf")
+    with np.errstate(over="ignore"):  # farther than float64 reaches
+        outward = np.abs(values - median)
+    order = np.lexsort((-outward, counts))[:_LISTED]
     return [{"label": float(values[k]), "count": int(counts[k])} for k in order]
 
 

@@ -15,7 +15,7 @@ from ranksim.metrics.regions import FEW, MANY
 
 _FEWEST_BINS, _MOST_BINS = 20, 100
 _ALL_BINS = 1000  # with those of far outliers
-_A_VALUE = 10  # samples that a value must have on average to keep a bin
+_A_VALUE = 10  # samples that a value must have on average, at least, to keep a bin
 _FAR = 10  # interquartile ranges beyond the quartiles
 _LARGEST, _SMALLEST = 1e38, 1e-36  # that float32 holds
 _TOLD_APART = 2**23  # steps that float32 tells apart
@@ -50,11 +50,12 @@ def suggest(
     """Choose bin width and thresholds by rule: the same labels get the same answer.
 
     Width. Labels that lie on a grid (whole numbers, tenths, halves) of fewer than 1,000 values keep
-    a bin each where that leaves 10 samples a value on average. Else 2 · IQR · N^(−1/3), bounded to
-    20 to 100 bins, is made round: to the nearest of 1, 2 or 5 times a power of ten that is a
-    multiple of the grid's step. The bounds count bins over the labels without far outliers, those
-    more than 10 interquartile ranges of the distinct labels from the quartiles; where outliers
-    would ask for more than 1,000 bins, they get a wide one of their own on either side.
+    a bin each where a value has on average at least 10 samples, and at least as many as there are
+    values. Else 2 · IQR · N^(−1/3), bounded to 20 to 100 bins, is made round: to the nearest of 1,
+    2 or 5 times a power of ten that is a multiple of the grid's step. The bounds count bins over
+    the labels without far outliers, those more than 10 interquartile ranges of the distinct labels
+    from the quartiles; where outliers would ask for more than 1,000 bins, they get a wide one of
+    their own on either side.
 
     Thresholds. 100 and 20, as published, unless less than a third of the samples would be
     many-shot: then ``many`` is the largest number (a multiple of 5 from 10 on) that leaves them a
@@ -73,9 +74,9 @@ def suggest(
             is above ``many``.
 
     Example:
-        >>> ages = suggest(np.repeat(np.arange(20, 80), 50))
+        >>> ages = suggest(np.repeat(np.arange(20, 70), 60))
         >>> ages.width, ages.many, ages.few, len(ages.bins)
-        (1.0, 45, 9, 60)
+        (1.0, 55, 11, 50)
 
     Source: Freedman and Diaconis, "On the histogram as a density estimator" (1981); Yang et al.
     (ICML 2021), section 4.1, for 100 and 20.
@@ -116,7 +117,7 @@ def _width(values: NDArray[np.float64], distinct: NDArray[np.float64]) -> tuple[
     step = _step(near)
     if step is not None and step >= finest:
         grid = round((high - low) / step) + 1
-        if grid < _ALL_BINS and count >= _A_VALUE * grid:
+        if grid < _ALL_BINS and count >= max(_A_VALUE, grid) * grid:
             return step, f"each of {grid:,} values has a bin, {count / grid:,.0f} samples a value"
     first, third = np.percentile(values, (25, 75))
     rule = 2 * (third - first) * len(values) ** (-1 / 3)

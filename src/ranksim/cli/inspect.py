@@ -1,0 +1,56 @@
+"""``ranksim inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="CSV, TSV or Parquet file, folder with one, or Hugging Face data set (owner/name)."
+        ),
+    ],
+    target: Annotated[str, typer.Option(help="Column of the number to predict.")],
+    bin_width: Annotated[
+        float | None, typer.Option(help="Width of label bins. Default: chosen for the labels.")
+    ] = None,
+    many: Annotated[
+        int | None, typer.Option(min=1, help="Bins with more samples are many-shot.")
+    ] = None,
+    few: Annotated[
+        int | None, typer.Option(min=1, help="Bins with fewer samples are few-shot.")
+    ] = None,
+    drop_labels: Annotated[
+        str | None, typer.Option(help="Labels that training is to be kept from: 30-40,>80.")
+    ] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="A region of your own, NAME=RANGE: low=<70.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the picture and inspect.json.")] = Path(
+        "runs/inspect"
+    ),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False,
+) -> None:
+    """Show how labels are spread: what is rare, what is missing, which bins and regions suit."""
+    from ranksim.bench.inspect import InspectRequest, inspect_data
+
+    inspect_data(
+        InspectRequest(
+            data=data,
+            target=target,
+            bin_width=bin_width,
+            many=many,
+            few=few,
+            drop_labels=drop_labels,
+            region=tuple(region or ()),
+            out=out,
+            as_json=as_json,
+        )
+    )
