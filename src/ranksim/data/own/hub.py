@@ -76,8 +76,7 @@ def _columns(name: str, found: Any) -> Columns:
             found = datasets.concatenate_datasets(list(parts.values()))
         except ValueError as error:
             raise DataError(
-                f"The splits of {name} differ in their columns: name one of them, as in "
-                f"owner/name:{next(iter(parts))}."
+                f"The splits of {name} differ in their columns: use one of them alone."
             ) from error
     names = list(found.column_names)
     split = [part for part, rows in parts.items() for _ in range(len(rows))]
