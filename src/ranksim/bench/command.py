@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +141,13 @@ def data_name(data: str | Path) -> str:
     return path.resolve().name if path.exists() else str(data)
 
 
-def bench(request: BenchRequest) -> dict[str, Any]:
-    """Carry out a bench command: check it, sweep, print the tables."""
+def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
+    """Carry out a bench or compare command: check it, sweep, print the tables, write the page.
+
+    Args:
+        request: the command.
+        as_json: print to stderr, so that stdout is left for JSON.
+    """
     seeds = parse_seeds(request.seeds)
     settings = Settings.of(request)
     methods = parse_methods(request.methods, request.benchmark, settings.weighting)
@@ -151,6 +156,7 @@ def bench(request: BenchRequest) -> dict[str, Any]:
 
     # only now what takes seconds to import
     from ranksim.bench.folder import RESULTS
+    from ranksim.bench.report import PAGE, write_page
     from ranksim.bench.sweep import Plan, sweep
     from ranksim.training.hardware import quiet
 
@@ -158,23 +164,42 @@ def bench(request: BenchRequest) -> dict[str, Any]:
     run_of = runs_of(request, settings)
     asked = [run_of(method, seed) for seed in seeds for method in methods]
     each = [part for run in asked for part in (run.stage_one, run) if part is not None]
-    console = Console()
+    runs = list({run.name: run for run in each}.values())
+    if request.budget is not None:
+        share = request.budget * min(request.jobs, len(runs)) * len(seeds) / len(runs)
+        runs = [_timed(run, share) for run in runs]
+    console = Console(stderr=as_json)
     alone = request.jobs == 1
     plan = Plan(
-        list({run.name: run for run in each}.values()),
+        runs,
         {method.name: method.key for method in methods},
         lambda key, seed: run_of(parse_method(key, settings.weighting), seed),
         request.jobs,
         request.command(seeds),
         progress_bar=alone and console.is_terminal,
+        budget=request.budget,
     )
     live = console.is_terminal and not alone
     monitor, shown = each[0].recipe.monitor, headline(request.benchmark)
     with SweepProgress(console, live=live, monitor=monitor, headline=shown) as watcher:
         results = sweep(plan, watcher)
     print_summary(results, console)
-    console.print(f"Results: {request.out / RESULTS}", highlight=False)
+    console.print(f"Results: {request.out / RESULTS}", highlight=False, soft_wrap=True)
+    page = write_page(results, request.out / PAGE)
+    console.print(f"Page: {page}", highlight=False, soft_wrap=True)
     return results
+
+
+def brief(results: dict[str, Any], out: Path) -> dict[str, Any]:
+    """What ``--json`` prints: all that ``results.json`` holds but the runs, and where it lies."""
+    return {k: v for k, v in results.items() if k != "runs"} | {"out": str(out)}
+
+
+def _timed(run: Run, seconds: float) -> Run:
+    """The run, and its first stage, with so much time."""
+    first = None if run.stage_one is None else _timed(run.stage_one, seconds)
+    limits = replace(run.limits, seconds=seconds)
+    return replace(run, limits=limits, stage_one=first)
 
 
 def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int], Run]:

@@ -72,6 +72,7 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a finished run to stand for this one."""
         first, hardware = self.stage_one, dataclasses.asdict(self.hardware)
+        limits = dataclasses.asdict(self.limits)
         return {
             "method": self.method.key,
             "technique": dataclasses.asdict(self.method.technique),
@@ -81,7 +82,7 @@ class Run:
             "shots": self.source.shots,
             "preset": self.preset,
             **{k: v for k, v in hardware.items() if k != "accelerator"},
-            "limits": {k: v for k, v in dataclasses.asdict(self.limits).items() if v is not None},
+            "limits": {k: v for k, v in limits.items() if v is not None and k != "seconds"},
             "recipe": dataclasses.asdict(self.recipe),
             **({} if first is None else {"stage_one": first.identity()}),
         }
@@ -176,6 +177,8 @@ def perform(
                 "curves": {**rounded(outcome.curves), "monitor": run.recipe.monitor},
                 **insight(benchmark, outcome.prediction, outcome.features),
             }
+            if run.limits.seconds is not None and outcome.seconds >= run.limits.seconds:
+                record |= {"cut_short": True}  # by the time that was given, not by its recipe
         record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
         record |= {"labels": label_axis(benchmark, run.source.shots)}
         record |= {"threads": torch.get_num_threads(), **provenance()}

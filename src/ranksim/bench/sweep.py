@@ -39,6 +39,7 @@ class Watcher(Protocol):
     def validated(self, run: str, epoch: int, score: float) -> None: ...
     def finished(self, run: str, record: Record) -> None: ...
     def waiting(self, run: str) -> None: ...
+    def ended_early(self, seed: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Plan:
         jobs: processes side by side, one thread each.
         command: the command that asks for this, recorded with the results.
         progress_bar: Lightning's, for one job.
+        budget: seconds for all runs; seeds that would not end in time are not begun.
     """
 
     runs: Sequence[Run]
@@ -61,6 +63,7 @@ class Plan:
     jobs: int
     command: str
     progress_bar: bool = False
+    budget: float | None = None
 
     @property
     def out(self) -> Path:
@@ -104,8 +107,23 @@ def _to_do(plan: Plan, watcher: Watcher) -> Iterator[tuple[Run, Record]]:
         for name in finished:
             refuse_other_data(run, facts, done[name])
     watcher.begin(len(finished), {run.name: _cost(run) for run in todo})
-    performed = _side_by_side if plan.jobs > 1 and len(todo) > 1 else _one_by_one
-    yield from performed(plan, todo, watcher)
+    begun, longest = time.monotonic(), 0.0
+    for number, runs in enumerate(_rounds(plan, todo)):
+        now = time.monotonic()
+        if plan.budget is not None and number and now - begun + longest > plan.budget:
+            watcher.ended_early(runs[0].seed)
+            return
+        performed = _side_by_side if plan.jobs > 1 and len(runs) > 1 else _one_by_one
+        yield from performed(plan, runs, watcher)
+        longest = max(longest, time.monotonic() - now)
+
+
+def _rounds(plan: Plan, runs: Sequence[Run]) -> list[list[Run]]:
+    """All runs at once; with a budget seed by seed, so that it ends with whole seeds."""
+    if plan.budget is None:
+        return [list(runs)]
+    seeds = dict.fromkeys(run.seed for run in runs)
+    return [[run for run in runs if run.seed == seed] for seed in seeds]
 
 
 def _written(plan: Plan) -> dict[str, Any]:

@@ -6,7 +6,20 @@ from pathlib import Path
 
 import typer
 
-from ranksim.cli.options import BENCHMARKS, Compared, Group, Machine, Out, Trained, request, taking
+from ranksim.cli.options import (
+    BENCHMARKS,
+    AsJson,
+    Budgeted,
+    Compared,
+    Dropped,
+    Group,
+    Machine,
+    Out,
+    Trained,
+    request,
+    taking,
+    tell,
+)
 
 bench_app = typer.Typer(
     help="Train methods on a benchmark and set the result beside the published table.",
@@ -16,11 +29,17 @@ bench_app = typer.Typer(
 
 def _add(benchmark: str, told: str, own: tuple[type[Group], ...]) -> None:
     @bench_app.command(benchmark, help=told)
-    @taking(Compared, *own, Trained, Machine)
-    def command(what: Compared, *groups: Group, out: Out = Path("runs", benchmark)) -> None:
-        from ranksim.bench.command import bench
+    @taking(Compared, *own, Dropped, Budgeted, Trained, Machine)
+    def command(
+        what: Compared,
+        *groups: Group,
+        out: Out = Path("runs", benchmark),
+        as_json: AsJson = False,
+    ) -> None:
+        from ranksim.bench.command import bench, brief
 
-        bench(request(benchmark, out, what.methods, what.seeds, *groups))
+        asked = request(benchmark, out, what.methods, what.seeds, *groups)
+        tell(brief(bench(asked, as_json=as_json), out), as_json)
 
 
 for _name, (_told, _own) in BENCHMARKS.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,8 @@ DropLabels = Annotated[
         help="Leave labels out of training and validation, as 30-40,>80, and test on them."
     ),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="Write one JSON document to stdout; all else to stderr.")
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Write one JSON document to stdout, all else to stderr.")
 ]
 
 
@@ -454,6 +455,12 @@ def request(benchmark: str, out: Path, methods: str, seeds: str, *groups: Group)
         if settings.setdefault(name, value) != value:
             raise UsageError(f"{name} is set to {settings[name]} and to {value}: set it once.")
     return BenchRequest(benchmark=benchmark, out=out, methods=methods, seeds=seeds, **given)
+
+
+def tell(result: Any, as_json: bool) -> None:
+    """What a command came to, where it is asked for as JSON."""
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
 
 
 def taking(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

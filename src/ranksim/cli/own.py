@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ranksim.cli.options import (
+    AsJson,
     Budgeted,
     ComparedOwn,
     Dropped,
@@ -19,6 +20,7 @@ from ranksim.cli.options import (
     Trained,
     request,
     taking,
+    tell,
 )
 
 Data = Annotated[
@@ -32,9 +34,16 @@ Data = Annotated[
 
 
 @taking(ComparedOwn, OwnInputs, OwnSplit, Dropped, Budgeted, Trained, Machine)
-def compare(what: ComparedOwn, *groups: Group, data: Data, out: Out = Path("runs/compare")) -> None:
+def compare(
+    what: ComparedOwn,
+    *groups: Group,
+    data: Data,
+    out: Out = Path("runs/compare"),
+    as_json: AsJson = False,
+) -> None:
     """Train every method on the same splits and seeds of your data, and say which one helps."""
-    from ranksim.bench.command import bench
+    from ranksim.bench.command import bench, brief
     from ranksim.bench.own import own_request
 
-    bench(own_request(data, request("own", out, what.methods, what.seeds, *groups)))
+    asked = own_request(data, request("own", out, what.methods, what.seeds, *groups))
+    tell(brief(bench(asked, as_json=as_json), out), as_json)

@@ -84,6 +84,15 @@ class SweepProgress:
             self.console.print(f"Waiting for another sweep, which is at work on {run}.")
         self.told = True
 
+    def ended_early(self, seed: int) -> None:
+        """The budget leaves no time for this seed."""
+        self.console.print(
+            f"The budget leaves no time for seed {seed}: what is finished so far counts; the same "
+            "command with a larger --budget goes on.",
+            soft_wrap=True,
+            highlight=False,
+        )
+
     def finished(self, run: str, record: dict[str, Any]) -> None:
         self.done += 1
         self.told = False

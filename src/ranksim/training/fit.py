@@ -7,13 +7,14 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
@@ -47,10 +48,14 @@ _NEVER = 10**9  # validations
 
 @dataclass(frozen=True)
 class Limits:
-    """Cuts a training short, for tests and demonstrations; ``None`` is the recipe's own end."""
+    """Cuts a training short, to demonstrate or to save time; ``None`` is the recipe's own end.
+
+    ``seconds`` ends it after the epoch in which they are over, so that no two machines end alike.
+    """
 
     steps: int | None = None
     epochs: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,7 @@ def fit(
         callbacks=[
             *(stopping, RunState(stopping, best, relay.tell if relay else on_validation)),
             *(best, last),
+            *([] if limits.seconds is None else [_timer(limits.seconds)]),
             *callbacks,
         ],
         logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")] if logs else False,
@@ -264,6 +270,10 @@ def fit(
         steps=reached["global_step"],
         seconds=state["seconds"],
     )
+
+
+def _timer(seconds: float) -> Timer:
+    return Timer(timedelta(seconds=seconds), interval="epoch", verbose=False)
 
 
 @contextmanager

@@ -54,11 +54,15 @@ class Opened:
         rows: the row that each sample stands for, int64 ``(N,)``.
         samples: these N; their labels mean nothing.
         network: as of :class:`Parts`; untrained.
+        labels: of forecasts, what came true, float64 ``(N,)``, NaN where that is not known yet.
+        times: of forecasts, when that is, as the data writes times.
     """
 
     rows: NDArray[np.int64]
     samples: Samples
     network: Network
+    labels: NDArray[np.float64] | None = None
+    times: list[Any] | None = None
 
 
 class Reader(Protocol):

@@ -11,7 +11,7 @@ import numpy as np
 from ranksim.bench.kinds import SERIES
 from ranksim.bench.readers.base import Opened, Parts
 from ranksim.data.own.plan import OwnOptions, OwnPlan, series_of
-from ranksim.data.own.series import windows
+from ranksim.data.own.series import as_written, windows
 from ranksim.data.own.series_dataset import SeriesDataset, SeriesScaling
 from ranksim.data.table import Columns
 from ranksim.models import ConvEncoder, GRUEncoder, Regressor
@@ -27,6 +27,7 @@ class SeriesReader:
         names: columns of the readings.
         time, group: columns of the time, and of what each reading belongs to.
         window, horizon: readings that a forecast sees, and from the last of them to its target.
+        step: seconds from one reading to the next; None of a series without times.
         scaling: of the readings.
     """
 
@@ -36,6 +37,7 @@ class SeriesReader:
     group: str | None
     window: int
     horizon: int
+    step: float | None
     scaling: SeriesScaling
 
     @classmethod
@@ -46,7 +48,8 @@ class SeriesReader:
         scaling = SeriesScaling.fit(
             plan.readings, plan.windows.ends[plan.split.train], window=window
         )
-        return cls(plan.inputs, options.time, options.group, window, options.horizon or 1, scaling)
+        named, horizon = (plan.inputs, options.time, options.group), options.horizon or 1
+        return cls(*named, window, horizon, plan.windows.step, scaling)
 
     def parts(self, plan: OwnPlan, recipe: SeriesRecipe) -> Parts:
         assert plan.readings is not None
@@ -62,13 +65,16 @@ class SeriesReader:
         # the target's own column is among the readings; a forecast needs nothing after its window
         options = OwnOptions(self.names[0], time=self.time, group=self.group, window=self.window)
         order, readings, times, groups = series_of(columns, options, self.names)
-        found = windows(
-            readings, times, None, window=self.window, horizon=self.horizon, groups=groups
-        )
+        shape = {"window": self.window, "horizon": self.horizon}
+        found = windows(readings, times, None, **shape, step=self.step, groups=groups)
+        labels = np.where(found.rows < 0, np.nan, readings[found.rows, 0])
+        when = None
+        if self.time is not None and found.times is not None:
+            when = as_written(found.times, columns.column(self.time)[0])
         samples = SeriesDataset(
             self.scaling(readings), found.ends, np.zeros(len(found)), window=self.window
         )
-        return Opened(order[found.ends], samples, self._network)
+        return Opened(order[found.ends], samples, self._network, labels, when)
 
     def as_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, **vars(self), "scaling": self.scaling.as_dict()}
