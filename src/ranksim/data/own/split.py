@@ -179,8 +179,7 @@ def refuse_shared(
     ):
         refuse(
             part[np.isin(seen[part], seen[before])].tolist(),
-            f"{'this sample' if name else ''} of the {PART_TITLES[name]} part stands in another "
-            "part as well, with the very same inputs",
+            f"this {PART_TITLES[name]} sample also stands in another part, with equal inputs",
             "keep every sample in one part, so that none is tested that was trained on",
         )
 
@@ -210,7 +209,7 @@ def _by_rule(bins: NDArray[np.int64], units: NDArray[np.int64], cap: int, seed: 
 
 
 def _by_group(units: NDArray[np.int64], val: float, test: float, seed: int) -> Split:
-    """In a drawn order, a group joins the first held-out part that it brings nearer its share."""
+    """Held-out parts take groups in a drawn order while these fit; then one that brings nearer."""
     sizes = np.bincount(units)
     if len(sizes) < len(PARTS):
         raise DataError(
@@ -218,16 +217,17 @@ def _by_group(units: NDArray[np.int64], val: float, test: float, seed: int) -> S
             "and test: use data of at least three, or another split."
         )
     part = np.zeros(len(sizes), dtype=np.int64)  # of each group: 0 training, 1 or 2 held out
-    wanted, held = {2: test * len(units), 1: val * len(units)}, {2: 0, 1: 0}
+    left = {2: round(test * len(units)), 1: round(val * len(units))}
     for group in np.random.default_rng(seed).permutation(len(sizes)).tolist():
-        for place in wanted:
-            if held[place] + sizes[group] / 2 <= wanted[place]:
-                part[group], held[place] = place, held[place] + sizes[group]
+        for place in left:
+            if sizes[group] <= left[place]:
+                part[group], left[place] = place, left[place] - sizes[group]
                 break
-    for place in wanted:  # where every group is larger than twice a share
-        if place not in part:
-            training = np.flatnonzero(part == 0)
-            part[training[np.argmin(sizes[training])]] = place
+    for place in left:
+        training = np.flatnonzero(part == 0)
+        group = training[np.argmin(np.abs(sizes[training] - left[place]))]
+        if place not in part or abs(sizes[group] - left[place]) < left[place]:
+            part[group] = place
     return Split(*(np.flatnonzero(part[units] == place) for place in range(len(PARTS))))
 
 
