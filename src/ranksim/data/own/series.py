@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ class Windows:
 
     Args:
         ends: position of the last reading that each sees, int64 ``(N,)``.
-        rows: position of the reading that it forecasts, int64 ``(N,)``.
+        rows: position of the reading that it forecasts, int64 ``(N,)``; −1 where none is there yet.
         labels: the target there, float64 ``(N,)``; NaN where it is not known yet.
         times: when that is, in seconds, float64 ``(N,)``; None of a series without times.
         window: readings that a forecast sees.
+        step: seconds from one reading to the next; None of a series without times.
     """
 
     ends: NDArray[np.int64]
@@ -35,6 +37,7 @@ class Windows:
     labels: NDArray[np.float64]
     times: NDArray[np.float64] | None
     window: int
+    step: float | None = None
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -89,8 +92,8 @@ def windows(
     gap = series[1:] != series[:-1]
     if times is not None:
         apart = np.diff(times)
-        usual = _usual(apart[~gap]) if step is None else step
-        gap |= ~(np.abs(apart - usual) < usual / 2)
+        step = _usual(apart[~gap]) if step is None else step
+        gap |= ~(np.abs(apart - step) < step / 2)
     gaps = np.concatenate([[0], np.cumsum(gap)])[:count]  # before each reading
     holes = np.concatenate([[0], np.cumsum(~np.isfinite(values).all(axis=1))])
     ends = np.arange(window - 1, count - (horizon if target is not None else 0))
@@ -106,9 +109,12 @@ def windows(
         )
     rows = ends + horizon
     if target is None:
-        when = None if times is None else times[ends] + horizon * usual
-        return Windows(ends, rows, np.full(len(ends), np.nan), when, window)
-    return Windows(ends, rows, target[rows], None if times is None else times[rows], window)
+        when = None if times is None or step is None else times[ends] + horizon * step
+        there = (rows < count) & (gaps[np.minimum(rows, count - 1)] == gaps[ends])
+        rows = np.where(there, rows, -1)
+        return Windows(ends, rows, np.full(len(ends), np.nan), when, window, step)
+    when = None if times is None else times[rows]
+    return Windows(ends, rows, target[rows], when, window, step)
 
 
 def split_windows(
@@ -212,6 +218,28 @@ def in_order(
     """
     series = np.zeros(len(times), dtype=np.int64) if groups is None else codes(groups)
     return np.lexsort((times, series))
+
+
+def as_written(times: NDArray[np.float64], like: Any) -> list[Any]:
+    """Times in seconds in the form that a column holds them in: ISO text, or plain numbers.
+
+    Args:
+        times: float64 ``(N,)``.
+        like: a value of that column.
+
+    Example:
+        >>> as_written(np.array([1269424260.0]), "2010-03-24 09:51")
+        ['2010-03-24 09:51:00']
+        >>> as_written(np.array([7.5]), "3")
+        [7.5]
+    """
+    if as_numbers([like]).text[0]:
+        moment = datetime.fromisoformat(like.strip()) if isinstance(like, str) else like
+        known = bool(getattr(moment, "tzinfo", None))
+        moments = (datetime.fromtimestamp(time, UTC) for time in times.tolist())
+        return [str(each if known else each.replace(tzinfo=None)) for each in moments]
+    plain: list[Any] = times.tolist()
+    return plain
 
 
 def _usual(apart: NDArray[np.float64]) -> float:
