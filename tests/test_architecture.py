@@ -18,9 +18,10 @@ BELOW = {
     "models": {"errors"},
     "data": {"balance", "metrics", "errors"},
     "training": {"functional", "losses", "balance", "metrics", "models", "data", "errors"},
-    "report": {"metrics", "errors"},
+    "report": {"balance", "metrics", "errors"},
     "bench": {"balance", "losses", "metrics", "models", "data", "training", "report", "errors"},
     "cli": {"bench", "errors"},
+    "sklearn": {"balance", "metrics", "models", "data", "training", "bench", "errors"},
 }
 LIGHT = {"functional", "losses", "balance", "models", "errors"}  # torch and numpy alone
 
