@@ -16,7 +16,7 @@ from ranksim.report.figures.style import COLOURS, INK, SOFT, WIDTH, Picture, pic
 
 _LINES = 24  # of the histogram
 _BAR = 40  # characters
-_GAP = 0.75  # of the axis: a wider one parts far outliers from the rest
+_GAP = 4  # times all bins that hold samples: a wider one parts far outliers from the rest
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LOGARITHMIC = 100  # of the fullest bin to the rarest: from here on
 _FAULTS = {"missing": "missing", "not_numbers": "no number", "infinite": "infinite"}
@@ -63,7 +63,7 @@ def print_inspection(found: dict[str, Any], console: Console) -> None:
 def inspection_figure(found: dict[str, Any]) -> Picture:
     """Samples in each bin in the colour of its region; what is never seen is hatched.
 
-    What a gap of more than three quarters of the axis parts from the rest is told in words.
+    Far outliers, beyond a gap that would fill most of the axis, are told in words.
 
     Args:
         found: :meth:`Inspection.as_dict`.
@@ -219,7 +219,7 @@ def _plain(value: float) -> str:
 
 
 def _visible(edges: NDArray[Any], counts: NDArray[Any]) -> tuple[int, int]:
-    """First and last edge to show: an end beyond a gap of most of the axis is cut off."""
+    """First and last edge to show: what lies beyond a gap that would fill the axis is cut off."""
     first, last = 0, len(counts)
     while True:
         seen = np.flatnonzero(counts[first:last]) + first
@@ -227,7 +227,7 @@ def _visible(edges: NDArray[Any], counts: NDArray[Any]) -> tuple[int, int]:
         starts, ends = np.append(first, seen + 1), np.append(seen, last)
         widths = edges[ends] - edges[starts]
         k = int(np.argmax(widths))
-        if widths[k] <= _GAP * (edges[last] - edges[first]):
+        if widths[k] <= _GAP * (edges[seen + 1] - edges[seen]).sum():
             return first, last
         if counts[first : starts[k]].sum() > counts[ends[k] : last].sum():
             last = int(starts[k])
