@@ -6,12 +6,12 @@ import random
 import re
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from joblib import parallel_config
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
@@ -168,8 +168,13 @@ def test_jobs_change_no_number():
     x, y = data()
     alone = cross_val_score(made(), x, y, cv=2)
     np.testing.assert_array_equal(alone, cross_val_score(made(), x, y, cv=2, n_jobs=2))
-    with parallel_config("threading"):
-        np.testing.assert_array_equal(alone, cross_val_score(made(), x, y, cv=2, n_jobs=2))
+
+
+def test_threads_take_turns():
+    x, y = data()
+    alone = made().fit(x, y)
+    with ThreadPoolExecutor(3) as pool:
+        assert all(same(alone, each) for each in pool.map(lambda _: made().fit(x, y), range(3)))
 
 
 def test_metadata_routing():
