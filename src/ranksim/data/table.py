@@ -99,8 +99,7 @@ class Columns:
 
     def refuse(self, rows: Iterable[int], what: str, remedy: str) -> None:
         """An error that names the first five of these rows, if there are any."""
-        rows = list(rows)
-        if rows:
+        if rows := list(rows):
             raise DataError(f"{self.place(rows)}: {what}; {remedy}.")
 
 
@@ -214,9 +213,8 @@ def as_numbers(values: Sequence[Any]) -> Numbers:
             if value.lower() in MISSING:
                 continue
         number = _number(value)
-        if number is None:
-            text[k] = True
-        else:
+        text[k] = number is None
+        if number is not None:
             numbers[k] = number
     infinite = np.isinf(numbers)
     numbers[infinite] = np.nan
