@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ranksim import functional
     from ranksim.balance import FDS, LDS, DensityWeights, LabelBins, density_weights
+    from ranksim.bench.model import load_model
     from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "density_weights",
     "functional",
+    "load_model",
 ]
 
 __version__ = "0.1.0"
@@ -32,6 +34,9 @@ def __getattr__(name: str) -> Any:
     # torch and numpy are imported when a name is used, so that the command line answers at once
     if name == "functional":
         return importlib.import_module("ranksim.functional")
+    if name == "load_model":
+        importlib.import_module("ranksim.errors").needs("lightning", "bench")
+        return importlib.import_module("ranksim.bench.model").load_model
     if name in __all__:
         part = "ranksim.balance" if name in _BALANCE else "ranksim.losses"
         return getattr(importlib.import_module(part), name)

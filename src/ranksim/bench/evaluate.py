@@ -39,7 +39,7 @@ class EvaluateRequest:
     bench: BenchRequest
 
 
-def evaluate(request: EvaluateRequest) -> dict[str, Any]:
+def evaluate(request: EvaluateRequest, *, as_json: bool = False) -> dict[str, Any]:
     """Score a checkpoint on the test set of a benchmark; print and write what comes out.
 
     Raises:
@@ -47,7 +47,7 @@ def evaluate(request: EvaluateRequest) -> dict[str, Any]:
         DataError: no ResNet can be read from the checkpoint, or the data cannot be used.
     """
     quiet()
-    bench, console = request.bench, Console()
+    bench, console = request.bench, Console(stderr=as_json)
     name, state = read_published(request.checkpoint)
     trained = read_recipe(request.checkpoint)
     if "image_size" in trained and not any(c.startswith("image_size=") for c in bench.changes):

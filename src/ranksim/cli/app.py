@@ -13,7 +13,8 @@ from ranksim.cli.data import data_app
 from ranksim.cli.evaluate import evaluate, throughput
 from ranksim.cli.inspect import inspect
 from ranksim.cli.options import DataDir, Jobs, Out
-from ranksim.cli.own import compare
+from ranksim.cli.own import compare, fit, predict
+from ranksim.cli.report import report
 from ranksim.cli.tune import tune_app
 
 app = typer.Typer(
@@ -25,9 +26,12 @@ app = typer.Typer(
 app.add_typer(bench_app, name="bench")
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
-app.command()(compare)
 app.command()(inspect)
+app.command()(compare)
+app.command()(fit)
+app.command()(predict)
 app.command()(evaluate)
+app.command()(report)
 app.command()(throughput)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ranksim.cli.options import (
     Ages,
+    AsJson,
     Group,
     Machine,
     Network,
@@ -19,8 +20,12 @@ from ranksim.cli.options import (
     Preset,
     request,
     taking,
+    tell,
 )
 from ranksim.errors import UsageError
+
+if TYPE_CHECKING:
+    from ranksim.bench.command import BenchRequest
 
 
 @dataclass
@@ -34,60 +39,153 @@ class OwnIfAny(Own):
         Path | None, typer.Option(help="Of images: folder that its paths are relative to.")
     ] = None  # type: ignore[assignment]
     target: Annotated[
-        str | None, typer.Option(help="Of images: column of the number to predict.")
+        str | None, typer.Option(help="Of images, and of --train: column of the label.")
     ] = None  # type: ignore[assignment]
 
 
-@taking(Ages, OwnIfAny, Pictures)
+@dataclass
+class Predicted:
+    """What predictions take: whose label density their regions are by."""
+
+    train: Annotated[
+        str | None,
+        typer.Option(help="Of predictions: the data that was trained on, as compare takes it."),
+    ] = None
+    model: Annotated[
+        Path | None, typer.Option(help="In its place: the model, as ranksim fit writes it.")
+    ] = None
+    prediction: Annotated[
+        str | None,
+        typer.Option(help="Column of the prediction. Default: prediction, pred, y_pred."),
+    ] = None
+    label: Annotated[
+        str | None,
+        typer.Option(help="Column of the label. Default: label, target, y_true, the target's."),
+    ] = None
+    many: Annotated[
+        int | None, typer.Option(min=1, help="Many-shot bins have more training samples.")
+    ] = None
+    few: Annotated[
+        int | None, typer.Option(min=1, help="Few-shot bins have fewer training samples.")
+    ] = None
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="A region of your own, as --region 'hypoglycaemia=<70'; repeatable."),
+    ] = None
+
+
+@dataclass
+class Judged:
+    """What a checkpoint is judged with."""
+
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side in pixels. Default: the run's, or the preset's."),
+    ] = None
+    accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto"
+    precision: Annotated[
+        str, typer.Option(help="For Lightning: 32-true, bf16-mixed, 16-mixed, 64-true …")
+    ] = "32-true"
+
+
+_OF_TRAIN = ("target", "split", "bin_width")  # of anyone's images, and of training data too
+
+
+@taking(Ages, OwnIfAny, Pictures, Predicted, Judged)
 def evaluate(
     ages: Ages,
     own: OwnIfAny,
     pictures: Pictures,
+    predicted: Predicted,
+    judged: Judged,
     *,
-    checkpoint: Annotated[
+    what: Annotated[
         Path,
-        typer.Argument(help="A published checkpoint of a ResNet, or best.ckpt of a run of one."),
+        typer.Argument(
+            metavar="CHECKPOINT|PREDICTIONS",
+            help="With --benchmark a published checkpoint of a ResNet, or best.ckpt of a run of "
+            "one; with --train or --model a table of predictions, whatever made them.",
+            show_default=False,
+        ),
     ],
     benchmark: Annotated[
-        Literal["agedb-dir", "imdb-wiki-dir", "images"], typer.Option(help="What it is tested on.")
-    ],
-    image_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Side in pixels. Default: the run's, or the preset's."),
+        Literal["agedb-dir", "imdb-wiki-dir", "images"] | None,
+        typer.Option(help="What a checkpoint is tested on."),
     ] = None,
-    accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="For Lightning: 32-true, bf16-mixed, 16-mixed, 64-true …")
-    ] = "32-true",
     out: Annotated[Path, typer.Option(help="Folder for the result; an earlier one goes.")] = Path(
         "runs/evaluate"
     ),
+    as_json: AsJson = False,
 ) -> None:
-    """Score a trained network on a test set, by region."""
+    """Score a trained network on a test set, or anyone's predictions, by region."""
+    by = {"--benchmark": benchmark, "--train": predicted.train, "--model": predicted.model}
+    given = [name for name, value in by.items() if value is not None]
+    if len(given) != 1:
+        told = "none" if not given else " and ".join(given)
+        raise UsageError(
+            "Give --benchmark for a checkpoint, or one of --train and --model for predictions, "
+            f"got {told}."
+        )
+    mode = given[0]
+    if benchmark is None:
+        if mode == "--train" and own.target is None:
+            raise UsageError("--train needs the column of its label: give --target.")
+        usable = _OF_TRAIN if mode == "--train" else ()
+        _refuse_idle(mode, (ages, own, pictures, judged), usable)
+        if mode == "--model":
+            _refuse_idle(mode, (predicted,), ("model", "prediction", "label"))
+        result = _score(what, own, predicted, out, as_json)
+    else:
+        mode = f"--benchmark {benchmark}"
+        data: Group = own if benchmark == "images" else ages
+        if benchmark == "images":
+            missing = [n for n in ("table", "image_root", "target") if getattr(own, n) is None]
+            if missing:
+                raise UsageError(
+                    f"--benchmark images needs {', '.join(map(_option, missing))}: give them."
+                )
+        _refuse_idle(mode, (ages if benchmark == "images" else own, predicted))
+        bench = request(benchmark, out, "vanilla", "1", data, pictures)
+        result = _judge(what, bench, judged, as_json)
+    tell(result, as_json)
+
+
+def _score(
+    predictions: Path, own: OwnIfAny, predicted: Predicted, out: Path, as_json: bool
+) -> dict[str, Any]:
+    from ranksim.bench.scoring import ScoreRequest, score_predictions
+
+    given = vars(predicted)
+    columns = {name: given[name] for name in ("train", "model", "prediction", "label")}
+    options = {
+        "split": own.split,
+        "bin_width": own.bin_width,
+        "many": predicted.many,
+        "few": predicted.few,
+        "region": tuple(predicted.region or ()),
+    }
+    asked = ScoreRequest(predictions, target=own.target, options=options, out=out, **columns)
+    return score_predictions(asked, as_json=as_json)
+
+
+def _judge(checkpoint: Path, bench: BenchRequest, judged: Judged, as_json: bool) -> dict[str, Any]:
     from ranksim.bench.evaluate import EvaluateRequest
     from ranksim.bench.evaluate import evaluate as score
 
-    data: Group = own if benchmark == "images" else ages
-    if benchmark == "images":
-        missing = [n for n in ("table", "image_root", "target") if getattr(own, n) is None]
-        if missing:
-            raise UsageError(
-                f"--benchmark images needs {', '.join(map(_option, missing))}: give them."
-            )
-    _refuse_idle(benchmark, ages if benchmark == "images" else own)
-    bench = request(benchmark, out, "vanilla", "1", data, pictures)
-    size = () if image_size is None else (f"image_size={image_size}",)
-    bench = dataclasses.replace(bench, changes=size, accelerator=accelerator, precision=precision)
-    score(EvaluateRequest(checkpoint, bench))
+    told = vars(judged).copy()
+    size = told.pop("image_size")
+    told["changes"] = () if size is None else (f"image_size={size}",)
+    return score(EvaluateRequest(checkpoint, dataclasses.replace(bench, **told)), as_json=as_json)
 
 
-def _refuse_idle(benchmark: str, other: Group) -> None:
-    """Refuse options of the data sets that are not asked for."""
-    for item in dataclasses.fields(other):  # type: ignore[arg-type]
-        if item.name != "preset" and getattr(other, item.name) != item.default:
-            raise UsageError(
-                f"{_option(item.name)} does nothing with --benchmark {benchmark}: leave it out."
-            )
+def _refuse_idle(mode: str, groups: tuple[Any, ...], usable: tuple[str, ...] = ()) -> None:
+    """Refuse options of what is not asked for."""
+    for group in groups:
+        for item in dataclasses.fields(group):
+            # all data sets have a preset, each its own default
+            if item.name in (*usable, "preset") or getattr(group, item.name) == item.default:
+                continue
+            raise UsageError(f"{_option(item.name)} does nothing with {mode}: leave it out.")
 
 
 def _option(name: str) -> str:

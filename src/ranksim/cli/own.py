@@ -1,9 +1,10 @@
-"""``ranksim compare``: methods on anyone's data."""
+"""``ranksim compare``, ``fit`` and ``predict``: methods and models on anyone's data."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,3 +48,76 @@ def compare(
 
     asked = own_request(data, request("own", out, what.methods, what.seeds, *groups))
     tell(brief(bench(asked, as_json=as_json), out), as_json)
+
+
+@dataclass
+class Fitted:
+    """What ``ranksim fit`` trains."""
+
+    method: Annotated[str, typer.Option(help="One name; ranksim methods lists them.")] = (
+        "vanilla+ranksim"
+    )
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes all that is drawn.")] = 0
+
+
+@dataclass
+class Alone(Group):
+    """How one run is trained."""
+
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a recipe field: --set lr=5e-4.")
+    ] = None
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", help="Recipes by method, as ranksim tune writes them."),
+    ] = None
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="End the training after these steps.")
+    ] = None
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="End the training after these validations.")
+    ] = None
+
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked()
+        return asked | {"changes": tuple(asked.pop("change") or ())}
+
+
+@taking(Fitted, OwnInputs, OwnSplit, Dropped, Alone, Machine)
+def fit(
+    what: Fitted,
+    *groups: Group,
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the model; an earlier model there is replaced.")
+    ] = Path("runs/model"),
+    as_json: AsJson = False,
+) -> None:
+    """Train one model on your data and save it, with all that predictions need."""
+    from ranksim.bench.model.fit import FitRequest, fit_model
+    from ranksim.bench.own import own_request
+
+    asked = own_request(data, request("own", out, what.method, f"{what.seed},", *groups))
+    tell(fit_model(FitRequest(asked, what.method, what.seed), as_json=as_json), as_json)
+
+
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="Folder that ranksim fit wrote.", show_default=False),
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Table for the predictions, .csv or .parquet.")] = Path(
+        "runs/predictions.csv"
+    ),
+    image_root: Annotated[
+        Path | None, typer.Option(help="Folder of the images, where DATA is a table elsewhere.")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Predict new data with a saved model, and say where training had seen little."""
+    from ranksim.bench.model.predict import PredictRequest, predict_data
+
+    asked = PredictRequest(model, data, out, image_root, accelerator)
+    tell(predict_data(asked, as_json=as_json), as_json)

@@ -25,7 +25,7 @@ from ranksim.data.own.values import Refuse
 from ranksim.data.split import Split
 from ranksim.data.table import Columns, numbers
 from ranksim.errors import DataError, UsageError
-from ranksim.metrics.regions import FEW, MANY
+from ranksim.metrics.regions import FEW, MANY, Regions
 
 By = Literal["random", "group", "time", "day"]
 SEED = 666
@@ -182,6 +182,25 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
         readings=readings,
         windows=found,
     )
+
+
+def label_regions(
+    labels: NDArray[np.float64], train: NDArray[np.int64], options: OwnOptions
+) -> tuple[Regions, int, int]:
+    """The regions of anyone's labels, as a comparison of methods has them, and its thresholds.
+
+    Args:
+        labels: all of them, float64 ``(N,)``.
+        train: positions of those that are trained on.
+        options: what is said of bins and regions.
+
+    Raises:
+        UsageError: labels that are all equal, or bins or regions that make no sense.
+    """
+    bins, training = _bins(labels, options), _suggested(labels[train], options)
+    named = dict(_named(text) for text in options.region)
+    many, few = training.many, training.few
+    return Regions.by_rule(bins, labels[train], many=many, few=few, named=named), many, few
 
 
 def series_of(
@@ -355,11 +374,14 @@ def refuse_idle(options: OwnOptions) -> None:
             "Windows of a series overlap, so that a random split would test what was trained on: "
             "give --split-by time or day, or --group."
         )
-    for name, value in (("window", options.window), ("horizon", options.horizon)):
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} is a number of readings of at least 1, got {value}.")
+    for name, number in (("window", options.window), ("horizon", options.horizon)):
+        if number is not None and number < 1:
+            raise UsageError(f"--{name} is a number of readings of at least 1, got {number}.")
     by = options.split_by
-    drawn = {"--split-by": by, "--group": options.group if options.window is None else None}
+    drawn: dict[str, Any] = {
+        "--split-by": by,
+        "--group": options.group if options.window is None else None,
+    }
     drawn |= {"--cap": options.cap, "--split-seed": options.split_seed}
     for name, value in drawn.items():
         if options.split is not None and value is not None:

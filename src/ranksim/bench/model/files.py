@@ -1,0 +1,74 @@
+"""The folder that a model is: which files it has, and how it appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ranksim.errors import DataError, UsageError
+
+FORMAT = 1
+CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
+FILES = (CONFIG, WEIGHTS, METRICS, CARD)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of a model.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.") from None
+    except (ValueError, NotADirectoryError):
+        content = None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is damaged: get the model again, or fit it again.")
+    return content
+
+
+def refuse_other_folder(out: Path) -> None:
+    """Refuse to replace anything but a model.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file, and a model is a folder: give another --out.")
+    there = {path.name for path in out.iterdir()}
+    if there and not ({CONFIG, WEIGHTS} <= there <= set(FILES)):
+        other = ", ".join(sorted(there - set(FILES))[:3]) or "a part of a model"
+        raise UsageError(
+            f"{out} holds what is no model ({other}), which would be lost: give another --out."
+        )
+
+
+@contextmanager
+def written_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside ``out``, renamed onto it when the block ends without an error."""
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as place:
+        aside, before = Path(place) / "new", Path(place) / "old"
+        aside.mkdir()
+        yield aside
+        refuse_other_folder(out)
+        if out.exists():
+            out.rename(before)
+        aside.rename(out)
+
+
+def remove_training(folder: Path) -> None:
+    """Remove a training that a model was made of, and its parent where nothing else is in it."""
+    shutil.rmtree(folder)
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
