@@ -43,7 +43,8 @@ def results(
     counts = np.histogram(train, edges)[0]
     test = np.sort(draw.uniform(0, 5, samples))
     many, few = thresholds
-    regions = ["many" if n > many else "few" if n < few else "medium" for n in counts]
+    above, below = many or 100, few or 20
+    regions = ["many" if n > above else "few" if n < below else "medium" for n in counts]
     own = named or {}
     masks = _masks(test, edges, counts, regions, own)
     labels = {

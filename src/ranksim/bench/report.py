@@ -33,7 +33,7 @@ def write_page(results: dict[str, Any], out: Path, more: Sequence[dict[str, Any]
     page = build_page(_completed(results), [_completed(each) for each in more], folder.name)
     made = {}
     for picture in page.pictures:
-        made[f"{picture.name}.svg"] = picture.svg.encode()
+        made[f"{picture.name}.svg"] = picture.svg.encode("utf-8")
         made[f"{picture.name}.png"] = picture.png
     for name, content in made.items():
         with written_whole(folder / name) as aside:
@@ -42,7 +42,7 @@ def write_page(results: dict[str, Any], out: Path, more: Sequence[dict[str, Any]
         if left.name not in made:
             left.unlink()
     with written_whole(out) as aside:
-        aside.write_text(page.html, encoding="utf-8")
+        aside.write_text(page.html, encoding="utf-8", errors="replace")
     return out
 
 

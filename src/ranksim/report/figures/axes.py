@@ -69,7 +69,13 @@ def name_ends(axis: Any, curves: Sequence[Curve], *, size: float = 7.0) -> None:
             fontsize=size,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": curve.colour, "linewidth": 0.4, "shrinkB": 3},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": curve.colour,
+                "linewidth": 0.4,
+                "relpos": (0, 0.5),
+                "shrinkB": 3,
+            },
         )
 
 

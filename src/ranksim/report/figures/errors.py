@@ -51,7 +51,7 @@ def change_figure(
     def paint(figure: Any) -> None:
         panels = figure.subplots(1, len(changes), sharey=True, squeeze=False)[0]
         figure.subplots_adjust(
-            left=0.225, right=0.99, bottom=0.5 / height, top=1 - 0.26 / height, wspace=0.12
+            left=0.225, right=0.975, bottom=0.5 / height, top=1 - 0.26 / height, wspace=0.12
         )
         places = np.arange(len(methods))[::-1]
         for axis, (region, effects) in zip(panels, changes.items(), strict=True):
@@ -86,7 +86,7 @@ def along_figure(
         draw_curves(axis, curves)
         axis.set_xlim(edges[0], edges[-1])
         _finish(axis, curves, f"Test {error}, and training samples a bin behind it")
-        axis.set_xlabel(quantity)
+        axis.set_xlabel(short(quantity))
 
     told = (
         f"Test {error} of each method along the label axis; pale bars: training samples in each "

@@ -47,7 +47,9 @@ def labels_figure(
                 edgecolor="#ffffff",
                 linewidth=0.4 if len(train) <= 80 else 0,
             )
-        axis.stairs(test, edges, color=INK, linewidth=0.9, baseline=None)
+        axis.stairs(
+            test, edges, color=INK, linewidth=0.9 if len(test) <= 80 else 0.6, baseline=None
+        )
         if logarithmic:
             axis.set_yscale("log")
         axis.set_xlim(edges[0], edges[-1])

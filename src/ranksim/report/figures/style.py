@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ OTHERS = ("#5b5bd6", "#c2571a", "#b0368c", "#6b8e23", "#2b7bba", "#8d6e4b")
 BETTER, WORSE = RANKSIM, COLOURS["few"]
 WIDTH = 7.6  # inches of a picture as wide as the page
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_NO_XML = "[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 _LOOK = {
     "axes.axisbelow": True,
     "axes.edgecolor": SOFT,
@@ -88,11 +88,11 @@ def picture(
 
 
 def short(text: str, most: int = 36) -> str:
-    r"""A name that fits into a picture, without what XML cannot hold.
+    """A name that fits into a picture, on one line.
 
     Example:
-        >>> short("a\x00b"), short("similarity of sentences", 12)
-        ('a b', 'similarity …')
+        >>> short("a name"), short("similarity of sentences", 12)
+        ('a name', 'similarity …')
     """
     clean = "".join(c if c.isprintable() else " " for c in text)
     return clean if len(clean) <= most else clean[: most - 1] + "…"
@@ -101,24 +101,34 @@ def short(text: str, most: int = 36) -> str:
 def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Places as near to ``values`` as lets neighbours be ``gap`` apart, between low and high.
 
+    Neighbours that are too close share their mean place: isotonic regression of value − order·gap.
+
     Example:
-        >>> spread([1.0, 1.1, 5.0], 1.0, 0.0, 5.0)
-        [1.0, 2.0, 5.0]
+        >>> [round(place, 2) for place in spread([1.0, 1.5, 5.0], 1.0, 0.0, 4.5)]
+        [0.75, 1.75, 4.5]
     """
     order = sorted(range(len(values)), key=values.__getitem__)
-    places = [min(max(value, low), high) for value in values]
-    for before, after in itertools.pairwise(order):
-        places[after] = max(places[after], places[before] + gap)
-    limit = high
-    for i in reversed(order):
-        places[i] = min(places[i], limit)
-        limit = places[i] - gap
+    blocks: list[list[float]] = []
+    for k, i in enumerate(order):
+        blocks.append([values[i] - k * gap])
+        while len(blocks) > 1 and _mean(blocks[-2]) > _mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    most = high - gap * (len(order) - 1)
+    shared = [max(min(_mean(block), most), low) for block in blocks for _ in block]
+    places = [0.0] * len(order)
+    for k, i in enumerate(order):
+        places[i] = shared[k] + k * gap
     return places
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _plain(svg: str, name: str, told: str) -> str:
     """Without comments, metadata, style and long decimals: a strict page lets it in as it is."""
-    svg = svg[svg.index("<svg") :]
+    svg = re.sub(_NO_XML, " ", svg[svg.index("<svg") :])
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
     svg = re.sub(r"<[^>]+>", lambda tag: _plain_tag(tag[0], name), svg)
     head, body = svg.split(">", 1)

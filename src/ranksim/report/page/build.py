@@ -17,7 +17,7 @@ from ranksim.report.page.parts import Part, count, exact, pretty
 from ranksim.report.page.ranks import maps_part, ranks_part
 from ranksim.report.page.sweep import Sweep, score_name
 from ranksim.report.page.table import table_part
-from ranksim.report.page.training import commands, training_part
+from ranksim.report.page.training import training_part
 
 # what of a results.json is said elsewhere on the page
 _TOLD = {"format", "benchmark", "command", "commit", "published_note", "baseline", "name"}
@@ -70,7 +70,6 @@ def build_page(results: dict[str, Any], more: Sequence[dict[str, Any]], folder: 
         boards=boards,
         facts=list(_facts(sweep)),
         answer=_answer(sweep, methods),
-        commands=commands(sweep, others),
         folder=folder,
         style=markup(style),
         script=markup(script),

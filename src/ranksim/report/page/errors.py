@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ranksim.report.figures.axes import Curve
 from ranksim.report.figures.errors import along_figure, gaps_figure
 from ranksim.report.page.parts import Part, Sheet, count, listed, said
-from ranksim.report.page.sweep import Sweep, score_name, seed_mean
+from ranksim.report.page.sweep import Sweep, commands, score_name, seed_mean
 
 _GROUPS, _LEAST = 30, 5  # at most so many groups of bins, of at least so many test samples
 _ALONG, _GAPS = "Where the error is", "On labels that were never seen"
@@ -26,8 +26,7 @@ def along_part(sweep: Sweep) -> Part:
             "error",
             _ALONG,
             (),
-            missing="This results.json holds no error by label bin. A sweep of this version does:",
-            command=sweep.results.get("command", ""),
+            missing="This results.json holds no error by label bin: part 1 says how to have it.",
         )
     counts = np.asarray(next(iter(runs.values()))[0]["by_bin"]["n"])
     groups = group_bins(counts)
@@ -111,8 +110,6 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
             )
         )
         told += _gaps_told(other, errors, edges, counts, where)
-        if name:
-            told.append(f"Made by: {name}")
     if not panels:
         return Part(
             "gaps",
@@ -125,7 +122,7 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
             else (),
             missing="To see how each method does on labels it never saw, keep training from some "
             "(into a folder of its own):",
-            command=_dropping(sweep),
+            commands=(_dropping(sweep),),
         )
     return Part(
         "gaps",
@@ -133,6 +130,7 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
         told,
         (gaps_figure(panels, score_name(sweep.error)),),
         sheets=sheets,
+        commands=commands(more) if more else (),
         note="A mean over seeds and over the test samples at that distance"
         + _background(sweep)
         + "; groups of few samples move by chance.",

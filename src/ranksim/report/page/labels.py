@@ -9,7 +9,7 @@ import numpy as np
 from ranksim.balance.ranges import parse_ranges
 from ranksim.report.figures.labels import labels_figure
 from ranksim.report.page.parts import Part, Sheet, count, listed, per_cent, said
-from ranksim.report.page.sweep import Sweep
+from ranksim.report.page.sweep import Sweep, commands
 
 _TITLE = "What training sees"
 
@@ -23,8 +23,8 @@ def labels_part(sweep: Sweep) -> Part:
             _TITLE,
             (),
             missing="This results.json holds no label distribution: it is of an earlier version. "
-            "The same command in a new folder gives one that does:",
-            command=sweep.results.get("command", ""),
+            "The same command in a new folder makes one that holds all seven parts:",
+            commands=commands([sweep]),
         )
     edges, train, test = sweep.edges, np.asarray(labels["train"]), np.asarray(labels["test"])
     never = _runs_of(train == 0)
@@ -64,7 +64,7 @@ def _told(sweep: Sweep, labels: Any, train: Any, test: Any, never: Any) -> list[
     edges = sweep.edges
     top = int(train.argmax())
     told = [
-        f"{count(int(train.sum()), 'training label')}, most of them near "
+        f"{count(int(train.sum()), 'training label')}, densest near "
         f"{said(float(edges[top : top + 2].mean()))}: the fullest bin holds {seen.max():,} "
         f"samples, the median one {int(np.median(seen)):,}, the rarest {seen.min():,}."
     ]

@@ -41,8 +41,8 @@ class Part:
         folded: shown when asked for.
         sheets: numbers behind the pictures.
         note: what a reader must know to read it.
-        missing: what is not there, and what brings it.
-        command: what brings it, to be typed.
+        missing: what is not there.
+        commands: what brings it, or brought what is shown, to be typed.
     """
 
     slug: str
@@ -53,7 +53,7 @@ class Part:
     sheets: Sequence[Sheet] = ()
     note: str = ""
     missing: str = ""
-    command: str = ""
+    commands: Sequence[str] = ()
 
 
 def exact(cell: Cell) -> str:

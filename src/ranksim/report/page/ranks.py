@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ranksim.report.figures.maps import maps_figure
 from ranksim.report.figures.ranks import ranks_figure
-from ranksim.report.page.parts import Part, Sheet, count
+from ranksim.report.page.parts import Part, Sheet, count, listed
 from ranksim.report.page.sweep import Record, Sweep
 
 _PANELS, _MAPS, _NEAR = 9, 6, 10
@@ -22,8 +22,7 @@ def ranks_part(sweep: Sweep) -> Part:
             "ranks",
             _RANKS,
             (),
-            missing="This results.json holds no rank matrices. A sweep of this version does:",
-            command=sweep.results.get("command", ""),
+            missing="This results.json holds no rank matrices: part 1 says how to have them.",
         )
     order = [method for method in sweep.focus if method in runs]
     first = runs[order[0]][0]["ranks"]
@@ -77,8 +76,7 @@ def maps_part(sweep: Sweep) -> Part:
             "features",
             _FEATURES,
             (),
-            missing="This results.json holds no feature map. A sweep of this version does:",
-            command=sweep.results.get("command", ""),
+            missing="This results.json holds no feature map: part 1 says how to have it.",
         )
     shown = list(runs)[:_MAPS]
     labels = np.asarray(runs[shown[0]]["embedding"]["labels"], dtype=np.float64)
@@ -108,7 +106,7 @@ def maps_part(sweep: Sweep) -> Part:
         (maps_figure([(m, pca[m], tsne[m]) for m in shown], labels, sweep.quantity),),
         sheets=(sheet,),
         note=f"{count(len(labels), 'test sample')}, the same for all methods, of seed "
-        f"{' or '.join(map(str, seeds))} alone. A map shows the way, not a measure: t-SNE keeps "
+        f"{' or '.join(map(str, seeds))} alone. A map shows the way, not a measure: t‑SNE keeps "
         "neighbourhoods, not distances.",
     )
 
@@ -139,16 +137,16 @@ def _maps_told(
     pca: dict[str, NDArray[np.float64]],
     tsne: dict[str, NDArray[np.float64] | None],
 ) -> list[str]:
-    along = ", ".join(f"{_along(points, labels):.2f} for {m}" for m, points in pca.items())
+    along = listed((f"{_along(points, labels):.2f} for {m}" for m, points in pca.items()), _MAPS)
     told = [
         f"How far the first principal axis follows the label, as |Pearson| of the two: {along}."
     ]
     near = {m: _near(points, labels) for m, points in tsne.items() if points is not None}
     if near:
         chance = float(np.abs(labels[:, None] - labels).mean())
-        each = ", ".join(f"{value:.3g} for {method}" for method, value in near.items())
+        each = listed((f"{value:.3g} for {method}" for method, value in near.items()), _MAPS)
         told.append(
-            f"In the t-SNE maps, a sample and its {min(_NEAR, len(labels) - 1)} nearest neighbours "
+            f"In the t‑SNE maps, a sample and its {min(_NEAR, len(labels) - 1)} nearest neighbours "
             f"differ in label by {each} on average, against {chance:.3g} by chance."
         )
     return told

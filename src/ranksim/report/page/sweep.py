@@ -37,16 +37,17 @@ class Sweep:
     @cached_property
     def methods(self) -> list[str]:
         """What was trained and has results, in the order of the table, each once."""
-        keys = [row.get("same_as", row["method"]) for row in self.rows]
+        keys = [_key(row) for row in self.rows]
         there = {run["method"] for run in self.done}
         return [key for key in dict.fromkeys([*keys, *sorted(there)]) if key in there]
 
     @cached_property
     def baseline(self) -> str | None:
-        """What all others are compared with, if it has results."""
+        """What all others are compared with, whether or not it has results."""
         named = self.results.get("baseline") or "vanilla"
         named = self.results.get("rows", {}).get(named, named)
-        return named if named in self.methods else next(iter(self.methods), None)
+        there = any(_key(row) == named for row in self.rows)
+        return named if there else next(iter(self.methods), None)
 
     def runs(self, method: str) -> list[Record]:
         """Finished runs of a method, by seed."""
@@ -55,7 +56,7 @@ class Sweep:
 
     def row(self, method: str) -> Record:
         """The row that reports a method."""
-        return next(row for row in self.rows if row.get("same_as", row["method"]) == method)
+        return next(row for row in self.rows if _key(row) == method)
 
     def mean(self, method: str, region: str = "all", metric: str | None = None) -> float | None:
         """The mean test score over seeds."""
@@ -74,7 +75,7 @@ class Sweep:
 
         The baseline, it with FDS and with RankSim, the best three, the rest of those with RankSim.
         """
-        first = [] if self.baseline is None else [self.baseline]
+        first = [m for m in self.methods if m == self.baseline]
         for part in ("fds", "ranksim"):
             with_part = [m for m in self.methods if part in m.split("+")]
             plain = f"{self.baseline}+{part}"
@@ -132,6 +133,17 @@ class Sweep:
         wanted = self.methods if methods is None else methods
         found = {m: [run for run in self.runs(m) if run.get(field)] for m in wanted}
         return {method: runs for method, runs in found.items() if runs}
+
+
+def _key(row: Record) -> str:
+    """What a row reports."""
+    return str(row.get("same_as", row["method"]))
+
+
+def commands(sweeps: Sequence[Sweep]) -> list[str]:
+    """What to type for the same results, each once."""
+    told = (str(sweep.results.get("command") or "") for sweep in sweeps)
+    return [command for command in dict.fromkeys(told) if command]
 
 
 def score_name(metric: str) -> str:

@@ -61,7 +61,7 @@ def _known(row: Record, metric: str) -> bool:
 
 def _board(sweep: Sweep, metric: str) -> Board:
     regions = [r for r in sweep.regions if any(r in row["test"] for row in sweep.rows)]
-    means = [_mean(row, region, metric) for row in sweep.rows for region in regions]
+    means = [_mean(row, "all", metric) for row in sweep.rows]
     digits = digits_of(metric if metric != "spearman" else "pearson", means)
     reach = {region: _reach(sweep, region, metric) for region in regions}
     printed = [(row.get("published") or {}).get(metric, {}) for row in sweep.rows]
@@ -156,7 +156,7 @@ def _told(sweep: Sweep) -> list[str]:
     told = [
         f"Over all test samples the mean {name} is lowest for {lowest}, "
         f"{said(sweep.mean(lowest))}"
-        + (f"; {base} has {said(sweep.mean(base))}." if lowest != base else ", the baseline.")
+        + (", the baseline." if lowest == base else f"; {base} has {_or_no(sweep.mean(base))}.")
     ]
     effects = {row["method"]: _effect(row, "all", sweep.error) for row in _others(sweep)}
     known = {m: (e, *interval(e)) for m, e in effects.items() if e and interval(e)[0] is not None}
@@ -252,6 +252,10 @@ def _mean(row: Record, region: str, metric: str) -> float | None:
 
 def _key(row: Record) -> Any:
     return row.get("same_as", row["method"])
+
+
+def _or_no(value: float | None) -> str:
+    return "no result" if value is None else said(value)
 
 
 def _number(value: float | None, digits: int) -> str:

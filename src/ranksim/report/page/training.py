@@ -11,15 +11,21 @@ import numpy as np
 from ranksim.report.figures.axes import Curve
 from ranksim.report.figures.training import cost_figure, curves_figure
 from ranksim.report.page.parts import Cell, Part, Sheet, count, pretty
-from ranksim.report.page.sweep import Record, Sweep, score_name
+from ranksim.report.page.sweep import Record, Sweep, commands, score_name
 
 _TITLE = "Training, and what made this"
 
 
 def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
-    """Curves, time, memory, commands, versions and what differs between recipes."""
+    """Curves, time, memory, the commands, versions and what differs between recipes."""
     if not sweep.done:
-        return Part("training", _TITLE, ("No run ended well.",), sheets=_provenance(sweep, more))
+        return Part(
+            "training",
+            _TITLE,
+            ("No run ended well.",),
+            sheets=_provenance(sweep),
+            commands=commands([sweep, *more]),
+        )
     pictures, sheets, missing = [], [], ""
     runs = sweep.having("curves")
     if runs:
@@ -43,10 +49,7 @@ def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
             )
         )
     else:
-        missing = (
-            "This results.json holds no training curves. A sweep of this version does, with the "
-            "command below in a new folder."
-        )
+        missing = "This results.json holds no training curves: part 1 says how to have them."
     seconds = _bars(sweep, "seconds")
     memory = _bars(sweep, "peak_memory_mb")
     pictures.append(cost_figure(seconds, memory))
@@ -56,17 +59,12 @@ def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
         _TITLE,
         _told(sweep, seconds, memory),
         pictures,
-        sheets=(*sheets, *_provenance(sweep, more)),
+        sheets=(*sheets, *_provenance(sweep)),
         note="Time depends on the machine and on what ran beside; a second stage (RRT) does not "
         "count its first.",
         missing=missing,
+        commands=commands([sweep, *more]),
     )
-
-
-def commands(sweep: Sweep, more: Sequence[Sweep]) -> list[str]:
-    """What to type for the same results."""
-    told = (str(each.results.get("command", "")) for each in (sweep, *more))
-    return list(dict.fromkeys(command for command in told if command))
 
 
 def _mean_curve(sweep: Sweep, method: str, runs: Sequence[Record]) -> Curve:
@@ -143,13 +141,12 @@ def _cost_sheet(sweep: Sweep) -> Sheet:
     )
 
 
-def _provenance(sweep: Sweep, more: Sequence[Sweep]) -> list[Sheet]:
+def _provenance(sweep: Sweep) -> list[Sheet]:
     rows: list[tuple[Cell, Cell]] = []
     for key in ("versions", "commit", "machine"):
         found = [sweep.results.get(key), *(run.get(key) for run in sweep.results["runs"])]
         texts = dict.fromkeys(_text(value) for value in found if value)
         rows += [(key, text) for text in texts]
-    rows += [("further sweep", command) for command in commands(sweep, more)[1:]]
     return [
         Sheet("made", "Versions, commit and machine", ("what", "which"), rows),
         *_recipes(sweep),
