@@ -68,20 +68,13 @@ def embed(
 
 
 def _tokens(part: TextSamples, tokenizer: Any, longest: int, padding: int) -> TokenDataset:
+    options = {"truncation": True, "max_length": longest, "return_attention_mask": False}
     columns = [
-        [
-            ids or [padding]
-            for ids in tokenizer(
-                list(column),
-                truncation=True,
-                max_length=longest,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )["input_ids"]
-        ]
+        # a tokenizer cannot be given no text at all
+        [ids or [padding] for ids in tokenizer([*column, ""], **options)["input_ids"][:-1]]
         for column in part.texts
     ]
-    lengths = np.array([[len(ids) for ids in column] for column in columns])
+    lengths = np.array([[len(ids) for ids in column] for column in columns], dtype=np.int64)
     tokens = np.full((*lengths.shape, lengths.max(initial=1)), padding, dtype=np.int32)
     for column, rows in zip(columns, tokens, strict=True):
         for ids, row in zip(column, rows, strict=True):
