@@ -1,5 +1,7 @@
 """Fixtures that all tests share: a cache of their own, and small data with the real form."""
 
+import datetime
+import gzip
 import os
 from pathlib import Path
 
@@ -86,3 +88,32 @@ def small_sentiment(tmp_path, monkeypatch):
     path.write_bytes(tar_gz({sentiment_dir.INNER: inner}))
     monkeypatch.setattr(sentiment_dir, "CHECKSUM", sha256(path))
     return path
+
+
+@pytest.fixture
+def small_glucose(tmp_path, monkeypatch):
+    """Generated readings in the form of the packaged ones, their checksum the expected one."""
+    from ranksim.data import glucose
+    from ranksim.data.cache import sha256
+
+    path = tmp_path / "data" / glucose.FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write("\n".join(["isig,datetime,glucose", *glucose_rows(20)]) + "\n")
+    monkeypatch.setattr(glucose, "CHECKSUM", sha256(path))
+    return path
+
+
+def glucose_rows(days: int) -> list[str]:
+    """A reading every five minutes, with gaps, readings on the same minute and missing currents."""
+    draw = np.random.default_rng(0)
+    count = 288 * days
+    wave = np.cumsum(draw.normal(0, 5, count))
+    level = 170 + 110 * np.sin(np.arange(count) / 40) + (wave - wave.mean()) / 8
+    lines = []
+    moment = datetime.datetime(2010, 3, 24)
+    for value in np.clip(level.round(), 40, 400).astype(int):
+        moment += datetime.timedelta(minutes=int(draw.choice([5, 0, 90], p=[0.994, 0.002, 0.004])))
+        current = "nil" if draw.random() < 0.003 else f"{value / 10 + draw.normal() / 5:.2f}"
+        lines.append(f"{current},{moment},{value}")
+    return lines
