@@ -79,10 +79,10 @@ def finish(words):
 
 
 def results(out):
-    """results.json without what may differ: clocks."""
+    """results.json without what may differ: clocks and memory."""
     content = json.loads((out / "results.json").read_text())
     for run in content["runs"]:
-        del run["seconds"]
+        del run["seconds"], run["peak_memory_mb"]
     for row in content["summary"]:
         del row["seconds_median"]
     return content
@@ -131,6 +131,40 @@ def test_a_sweep_writes_what_it_promises(small_sts, tmp_path, capsys):
         np.mean(values[2:]) - np.mean(values[:2])
     )
     assert "tmp" not in json.dumps({k: v for k, v in content.items() if k != "runs"})
+    shows_what_it_left(content)
+
+
+def shows_what_it_left(content):
+    """The parts of a page, each true to the data."""
+    labels = content["labels"]
+    assert content["format"] == 3
+    assert (labels["name"], labels["many"], sum(labels["test"])) == ("similarity", None, 60)
+    assert len(labels["edges"]) == 51
+    for run in content["runs"]:
+        assert ("embedding" in run) == (run["seed"] == 0)
+        assert "labels" not in run
+        assert run["curves"]["epoch"] == [1, 2]
+        assert run["curves"]["monitor"] == "mse"
+        assert ("train_ranksim" in run["curves"]) == run["method"].endswith("+ranksim")
+        assert run["curves"]["val"][run["best_epoch"] - 1] == pytest.approx(
+            run["metrics"]["val"]["all"]["mse"], rel=1e-5
+        )
+        n, mse = (np.array(run["by_bin"][name], dtype=float) for name in ("n", "mse"))
+        assert n.tolist() == labels["test"]
+        assert np.nansum(n * mse) / 60 == pytest.approx(
+            run["metrics"]["test"]["all"]["mse"], rel=1e-4
+        )
+        assert sum(run["gaps"]["n"]) == run["metrics"]["test"]["zero"]["n"]
+        assert sum(run["ranks"]["anchors"]) == 60
+        assert run["peak_memory_mb"] is None or run["peak_memory_mb"] > 50
+    places = content["runs"][0]["embedding"]
+    assert np.shape(places["pca"]) == np.shape(places["tsne"]) == (60, 2)
+    assert places["labels"] == content["runs"][2]["embedding"]["labels"]
+    effect = content["summary"][1]["against"]["test"]["all"]["mse"]
+    assert effect["sure_low"] == effect["both_low"] < effect["mean"] < effect["both_high"]
+    assert effect["both_low"] <= effect["low"] + 1e-9
+    assert (content["baseline"], content["answer"]["error"]) == ("vanilla", "mse")
+    assert content["answer"]["sentence"]
 
 
 def test_finished_runs_are_skipped_and_more_can_follow(small_sts, tmp_path, capsys):

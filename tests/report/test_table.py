@@ -2,6 +2,8 @@ import io
 
 from rich.console import Console
 
+from ranksim.bench.against import add_against
+from ranksim.bench.answer import make_answer
 from ranksim.bench.demo import reading
 from ranksim.bench.summary import count_pairs, summarise
 from ranksim.report.table import print_summary
@@ -133,3 +135,72 @@ def test_the_reading_is_no_more_certain_than_its_seeds():
     content = results(seeds=2)
     content["summary"][1]["versus"]["test"]["all"]["mse"] |= {"low": -0.5, "high": 0.1}
     assert "includes zero: no effect is shown" in reading(content)
+
+
+def answered(methods, seeds=3):
+    """Results with an answer; each method's error is that of the baseline times a number."""
+    content = results(seeds=seeds)
+    runs = [
+        record(method, s, (1.0 + s / 10) * factor + s * s / 900 * (method != "vanilla"))
+        for method, factor in methods.items()
+        for s in range(seeds)
+    ]
+    summary = summarise(runs, "sentiment-dir")
+    add_against(summary, runs, "vanilla", None)
+    for row in summary[1:]:
+        for scores in row["against"]["test"].values():
+            for metric in ("mae", "mse"):
+                mean = scores[metric]["mean"]
+                if mean is not None:
+                    ends = {"low": mean - 0.01, "high": mean + 0.01}
+                    scores[metric] |= {
+                        f"{kind}_{end}": value
+                        for kind in ("both", "sure")
+                        for end, value in ends.items()
+                    }
+    own = {"baseline": "vanilla", "answer": make_answer(summary, "vanilla", "mse")}
+    return content | {"runs": runs, "summary": summary, "pairs": count_pairs(summary)} | own
+
+
+def test_the_answer_stands_under_the_tables():
+    text = printed(answered({"vanilla": 1.0, "inv": 0.8, "focal-r": 1.0}))
+    told = text[text.index("Change of MSE against vanilla") :]
+    lines = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line.strip()}
+    assert lines["method"] == ["all", "many", "medium", "few"]
+    assert lines["inv"][0] == "-19.8%*"
+    assert lines["focal-r"][0] == "+0.2%"
+    assert "from" in lines
+    assert "Against vanilla, inv lowers MSE by 19.8% in all" in " ".join(told.split())
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_one_pair_is_not_told_twice():
+    content = answered({"vanilla": 1.0, "vanilla+ranksim": 0.8})
+    text = printed(content)
+    assert "Change of MSE" not in text
+    assert "Against vanilla, vanilla+ranksim lowers MSE" in " ".join(text.split())
+    alone = printed(answered({"vanilla": 1.0}))
+    assert "There is nothing to compare with vanilla" in " ".join(alone.split())
+    content["answer"] = None  # the sweep is not finished
+    assert "Against" not in printed(content)
+
+
+def test_many_methods_have_a_line_each_in_the_answer():
+    methods = {"vanilla": 1.0, **{f"m{k}": 1 + k / 10 for k in range(7)}}
+    text = printed(answered(methods))
+    told = text[text.index("Change of MSE against vanilla") :]
+    assert not any(line.split()[:1] == ["from"] for line in told.splitlines())
+    assert "m6" in told
+
+
+def test_named_regions_have_columns_of_their_own():
+    content = results()
+    for row in content["summary"]:
+        row["test"]["severe hypo [b]"] = row["test"]["few"]
+        if "versus" in row:
+            row["versus"]["test"]["severe hypo [b]"] = row["versus"]["test"]["few"]
+    text = printed(content)
+    lines = [line.split() for line in text.splitlines()]
+    head = lines.index(["method", "all", "many", "medium", "few", "[b]"])
+    assert lines[head - 2 : head] == [["severe"], ["hypo"]]
+    assert max(len(line) for line in text.splitlines()) <= 80

@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from ranksim.bench.against import add_against, baseline_of
+from ranksim.bench.answer import make_answer
 from ranksim.bench.kinds import headline
+from ranksim.bench.predictions import PREDICTIONS, Predictions, read_predictions
 from ranksim.bench.provenance import provenance
 from ranksim.bench.published import NOTES
 from ranksim.bench.run import Record, Run, flat, read_record, refuse_other_settings
 from ranksim.bench.summary import count_pairs, summarise
-from ranksim.data.cache import written_whole
+from ranksim.data.cache import write_json, written_whole
 from ranksim.errors import UsageError
 
 if TYPE_CHECKING:
     from ranksim.bench.sweep import Plan
 
 RESULTS = "results.json"
-FORMAT = 2
+FORMAT = 3
 _SWEEPS, _LOCK = ".sweeps", ".lock"
 
 
@@ -68,10 +71,12 @@ class Folder:
             alive.release()
             own.with_suffix(".lock").unlink(missing_ok=True)
 
-    def write(self) -> dict[str, Any]:
+    def write(self, *, last: bool = False) -> dict[str, Any]:
         """All finished runs of the folder and their summary, as ``results.json``.
 
-        Rows that other sweeps reported stay.
+        Rows that other sweeps reported stay. Of each method the lowest seed alone keeps its
+        embedding. What takes test predictions, intervals over samples and the answer, is made
+        when the ``last`` run is finished.
         """
         plan = self.plan
         first = plan.runs[0]
@@ -84,6 +89,9 @@ class Folder:
             shown = headline(first.source.benchmark)
             comparable = all(record.get("comparable", True) for record in records)
             summary = summarise(records, first.source.benchmark, rows)
+            baseline = baseline_of(summary)
+            add_against(summary, records, baseline, self._predictions if last else None)
+            labels = _hoisted(records)
             results = {
                 "format": FORMAT,
                 "benchmark": first.source.benchmark,
@@ -93,14 +101,16 @@ class Folder:
                 "published_note": NOTES.get(first.source.benchmark) if comparable else None,
                 "command": plan.command,
                 **provenance(),
+                "labels": labels,
                 "rows": rows,
                 "runs": records,
                 "summary": summary,
                 "headline": list(shown),
                 "pairs": count_pairs(summary, shown[0]),
+                "baseline": baseline,
+                "answer": make_answer(summary, baseline, shown[0]) if last else None,
             }
-            with written_whole(self.out / RESULTS) as aside:
-                aside.write_text(json.dumps(results, indent=1), encoding="utf-8")
+            write_json(self.out / RESULTS, results)
         return results
 
     def _alone(self) -> filelock.BaseFileLock:
@@ -110,6 +120,9 @@ class Folder:
     def _records(self) -> list[Record]:
         found = (read_record(folder) for folder in sorted((self.out / "runs").glob("*/seed-*")))
         return [record for record in found if record]
+
+    def _predictions(self, method: str, seed: int) -> Predictions | None:
+        return read_predictions(self.out / "runs" / method / f"seed-{seed}" / PREDICTIONS)
 
     def _rows(self) -> dict[str, str]:
         """What other sweeps asked for here."""
@@ -136,6 +149,21 @@ class Folder:
                         f"Another sweep is at work in {self.out} on {key} with {name} {value!r}, "
                         f"now {wanted.get(name)!r}: give another folder with --out."
                     )
+
+
+def _hoisted(records: Sequence[Record]) -> dict[str, Any] | None:
+    """The label axis that all runs share; what it and others hold again is taken from them.
+
+    ``None`` where all were made before runs had one.
+    """
+    axes = [axis for record in records if (axis := record.pop("labels", None)) is not None]
+    shown: set[str] = set()
+    for record in records:  # seeds ascend
+        if record["status"] == "done" and record["method"] in shown:
+            record.pop("embedding", None)
+        elif record["status"] == "done":
+            shown.add(record["method"])
+    return axes[0] if axes else None
 
 
 def _settings(runs: Sequence[Run]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def summarise(
     asked = {name: key for name, key in (rows or {}).items() if key in trained}
     comparable = all(record.get("comparable", True) for record in done)
     published = published_table(benchmark) if comparable else {}
-    regions = [name for name in REGIONS if all(name in r["metrics"]["test"] for r in done)]
+    regions = _regions(done)
     named = asked | {key: key for key in trained if key not in asked.values()}
     entries = []
     for name, key in named.items():
@@ -56,22 +56,37 @@ def summarise(
             "published": published.get(name),
         }
         if key.endswith(SUFFIX):
-            base = _by_seed(done, key.removesuffix(SUFFIX))
-            paired = sorted(set(own) & set(base))
+            seeds, effects = paired_scores(records, key.removesuffix(SUFFIX), key)
             row["versus"] = {
                 "method": name.removesuffix(SUFFIX),
-                "seeds": paired,
-                "test": _each_score(
-                    regions,
-                    lambda m, r, own=own, base=base, paired=paired: paired_difference(
-                        _values([base[seed] for seed in paired], r, m),
-                        _values([own[seed] for seed in paired], r, m),
-                        larger_is_better=m in ("pearson", "spearman"),
-                    ),
-                ),
+                "seeds": seeds,
+                "test": effects,
             }
         entries.append(row)
     return entries
+
+
+def paired_scores(
+    records: Sequence[Record], before: str, after: str
+) -> tuple[list[int], dict[str, dict[str, Any]]]:
+    """Two methods seed by seed: the seeds that both have, and the change of each test score.
+
+    Args:
+        records: one a run.
+        before: the key of the method that is compared to.
+        after: that of the other.
+    """
+    done = [record for record in records if record["status"] == "done"]
+    base, own = _by_seed(done, before), _by_seed(done, after)
+    seeds = sorted(set(own) & set(base))
+    return seeds, _each_score(
+        _regions(done),
+        lambda m, r: paired_difference(
+            _values([base[seed] for seed in seeds], r, m),
+            _values([own[seed] for seed in seeds], r, m),
+            larger_is_better=m in ("pearson", "spearman"),
+        ),
+    )
 
 
 def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[str, int]:
@@ -143,6 +158,12 @@ def paired_difference(
         "better": int((change > 0).sum() if larger_is_better else (change < 0).sum()),
         "n": n,
     }
+
+
+def _regions(done: Sequence[Record]) -> list[str]:
+    """Those that all runs have: the six, then the named ones."""
+    known = dict.fromkeys((*REGIONS, *(done[0]["metrics"]["test"] if done else ())))
+    return [name for name in known if all(name in r["metrics"]["test"] for r in done)]
 
 
 def _by_seed(records: Iterable[Record], method: str) -> dict[int, Record]:

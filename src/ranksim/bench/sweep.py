@@ -92,7 +92,7 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
             for run, record in _to_do(plan, watcher):
                 watcher.finished(run.name, record)
                 folder.write()
-            return folder.write()
+            return folder.write(last=True)
     except KeyboardInterrupt as error:
         raise StoppedError("Stopped; the same command goes on where it stopped.") from error
 
@@ -136,7 +136,8 @@ def _written(plan: Plan) -> dict[str, Any]:
     while True:
         with contextlib.suppress(OSError, ValueError):
             results: dict[str, Any] = json.loads((plan.out / RESULTS).read_text(encoding="utf-8"))
-            if {(record["method"], record["seed"]) for record in results["runs"]} >= wanted:
+            made = {(record["method"], record["seed"]) for record in results["runs"]}
+            if made >= wanted and results.get("answer"):
                 return results
         time.sleep(_PAUSE)
 

@@ -8,15 +8,20 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
-
-from ranksim.metrics.regions import REGIONS
 
 _FEW = 6  # so many methods have a block of lines each
 _NONE = {"n": 0}
 # the figures of published tables, and their digits; the rest is in results.json
 TITLES = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1), "mae": ("MAE", 2), "gm": ("GM", 2)}
 _ERRORS = ("mse", "mae", "gm")  # whose change is told in per cent
+_LOOK: dict[str, Any] = {
+    "box": box.SIMPLE_HEAD,
+    "title_justify": "left",
+    "padding": (0, 0, 0, 1),
+    "caption_justify": "left",
+}
 _OF_ANY_UNIT = ("mae", "gm")
 
 
@@ -38,13 +43,30 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
     for run in results["runs"]:
         if run["status"] == "failed":
             console.print(f"[red]failed[/]: {run['method']} seed {run['seed']}: {run['error']}")
+    if results.get("answer"):
+        print_answer(results, console)
+
+
+def print_answer(results: dict[str, Any], console: Console) -> None:
+    """The answer in words; and by method and region the change of the error, with its interval.
+
+    With and without RankSim alone, the tables have said that already.
+    """
+    answer, rows = results["answer"], results["summary"]
+    compared = {
+        row.get("same_as", row["method"]): row for row in reversed(rows) if row.get("against")
+    }
+    told = [row for row in reversed(compared.values()) if row["against"]["seeds"]]
+    if [row["method"] for row in told] != [f"{results['baseline']}+ranksim"] and told:
+        console.print(_changes(answer, told, results["baseline"]))
+    console.print(answer["sentence"], highlight=False)
 
 
 def print_scores(
     scores: dict[str, dict[str, Any]], metrics: Sequence[str], title: str, console: Console
 ) -> None:
     """The scores of one network, a line a region."""
-    shown = [region for region in REGIONS if scores[region]["n"]]
+    shown = [region for region in scores if scores[region]["n"]]
     if "zero" not in shown:  # all is seen
         shown.remove("seen")
     table = Table(title=f"\n{title}", box=box.SIMPLE_HEAD, title_justify="left")
@@ -99,6 +121,46 @@ def _line_each(results: dict[str, Any], metric: str, title: str, digits: int) ->
     return table
 
 
+def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) -> Table:
+    """A line a method, a column a region; few methods have their intervals under them."""
+    regions, error = answer["regions"], answer["error"]
+    table = Table(
+        title=f"\nChange of {TITLES[error][0]} against {baseline}",
+        caption="* sure at 95 % for all methods together"
+        + ("; 95 % over seeds and test samples below" if len(rows) <= _FEW else ""),
+        **_LOOK,
+    )
+    table.add_column("method", no_wrap=True, min_width=17)
+    for region in regions:
+        table.add_column(_header(region), justify="right", no_wrap=True)
+    for row in rows:
+        effects = [row["against"]["test"][region][error] for region in regions]
+        table.add_row(f"[bold]{row['method']}[/]", *map(_change, effects))
+        if len(rows) <= _FEW:
+            for end in ("low", "high"):
+                told = (_per_cent(e, e[f"both_{end}"]) for e in effects)
+                table.add_row(f"  {'from' if end == 'low' else 'to'}", *told, style="dim")
+            table.add_section()
+    return table
+
+
+def _header(name: str) -> str:
+    """A word a line: named regions may have long names."""
+    return escape(name.replace(" ", "\n"))
+
+
+def _change(effect: dict[str, Any]) -> str:
+    sure = effect["sure_low"] is not None and effect["sure_low"] * effect["sure_high"] > 0
+    return _per_cent(effect, effect["mean"]) + ("*" if sure else " ")
+
+
+def _per_cent(effect: dict[str, Any], value: float | None) -> str:
+    """A difference as a part of the baseline's error."""
+    if value is None or not effect["relative"]:
+        return "–"
+    return f"{value * effect['relative'] / effect['mean']:+.1%}"
+
+
 def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
     """What RankSim does to the score over all, and in how many seeds it is better."""
     effect = row["versus"]["test"]["all"][metric] if row.get("versus") else None
@@ -124,22 +186,21 @@ def _begun(results: dict[str, Any], metric: str, title: str, *more: str) -> tupl
     """A table with its columns and the number of test samples; and the regions it shows."""
     summary = results["summary"]
     regions = [
-        r for r in REGIONS if any(row["test"].get(r, {}).get(metric, _NONE)["n"] for row in summary)
+        region
+        for region in summary[0]["test"]
+        if any(row["test"].get(region, {}).get(metric, _NONE)["n"] for row in summary)
     ]
     if "zero" not in regions:  # all is seen
         regions = [region for region in regions if region != "seen"]
     better = "higher" if metric == "pearson" else "lower"
     table = Table(
         title=f"\n{title}, {better} is better: {_where(results)}",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        padding=(0, 0, 0, 1),
         caption=results.get("published_note"),
-        caption_justify="left",
+        **_LOOK,
     )
     table.add_column("method", no_wrap=True, min_width=17)
     for name in (*regions, *more):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(_header(name), justify="right", no_wrap=True)
     counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
     table.add_row("  test samples", *("" if n is None else f"{n:.0f}" for n in counts), style="dim")
     table.add_section()

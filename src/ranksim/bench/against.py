@@ -1,0 +1,132 @@
+"""Every method against the baseline: differences with intervals over seeds and test samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksim.bench.intervals import Crossed, bootstrap
+from ranksim.bench.predictions import Predictions
+from ranksim.bench.summary import Record, paired_scores
+
+BASELINE = "vanilla"
+ERRORS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "mae": np.abs,
+    "mse": np.square,
+}
+_LEVEL = 0.95
+_KINDS = ("samples", "both", "sure")
+_UNKNOWN = {f"{kind}_{end}": None for kind in _KINDS for end in ("low", "high")} | {
+    "seeds_needed": None
+}
+
+Read = Callable[[str, int], Predictions | None]
+
+
+def baseline_of(summary: Sequence[Record]) -> str:
+    """``vanilla`` where it has a row, else the first row."""
+    rows = [row["method"] for row in summary]
+    return BASELINE if BASELINE in rows else rows[0]
+
+
+def key_of(row: Record) -> str:
+    """The method that a row reports."""
+    return str(row.get("same_as", row["method"]))
+
+
+def add_against(
+    summary: Sequence[Record], records: Sequence[Record], baseline: str, read: Read | None
+) -> None:
+    """Give each row of a summary but the baseline's its differences from the baseline.
+
+    ``against`` holds ``method``, the ``seeds`` that both have, and in ``test`` for each region and
+    score what :func:`paired_difference` says. Errors have besides
+
+    - ``samples_low``, ``samples_high``: 95 %, test samples drawn with replacement within the
+      region, of the difference averaged over seeds;
+    - ``both_low``, ``both_high``: 95 %, over seeds and samples (see :class:`Crossed`);
+    - ``sure_low``, ``sure_high``: the same at 1 − 0.05/m, for m methods compared;
+    - ``seeds_needed``: seeds for which ``sure`` would leave out zero if all else stayed,
+
+    the last four ``None`` with one seed, and ``samples`` too with one sample or predictions that
+    are gone.
+
+    Args:
+        summary: of :func:`ranksim.bench.summary.summarise`.
+        records: one a run.
+        baseline: its row.
+        read: predictions of a method and a seed; ``None`` leaves them out.
+    """
+    base = next(key_of(row) for row in summary if row["method"] == baseline)
+    compared = {key_of(row): row for row in summary if key_of(row) != base}
+    found: dict[str, Record] = {}
+    for key in compared:
+        seeds, scores = paired_scores(records, base, key)
+        for effects in scores.values():
+            for metric in ERRORS:
+                effects[metric] |= _UNKNOWN
+        found[key] = {"method": baseline, "seeds": seeds, "test": scores}
+    if read is not None:
+        differences, regions = _differences(found, base, read)
+        for region, mask in regions.items():
+            _add_intervals(found, region, {key: d[:, mask] for key, d in differences.items()})
+    for row in summary:
+        if key_of(row) in found:
+            row["against"] = found[key_of(row)]
+
+
+def _differences(
+    found: Mapping[str, Record], base: str, read: Read
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
+    """For each method errors before and after, ``(S, N, 2)``; and the samples of each region.
+
+    Methods whose predictions are gone, or of other samples, are left out.
+    """
+    every = {seed for each in found.values() for seed in each["seeds"]}
+    before = {seed: read(base, seed) for seed in every}
+    first = next((each for each in before.values() if each is not None), None)
+    if first is None:
+        return {}, {}
+    differences = {}
+    for key, each in found.items():
+        pairs = [(before[seed], read(key, seed)) for seed in each["seeds"]]
+        whole = [
+            np.stack([old.prediction - old.label, new.prediction - new.label], axis=1)
+            for old, new in pairs
+            if old is not None
+            and new is not None
+            and np.array_equal(old.index, first.index)
+            and np.array_equal(new.index, first.index)
+        ]
+        if whole and len(whole) == len(pairs):
+            differences[key] = np.stack(whole)
+    return differences, first.regions
+
+
+def _add_intervals(
+    found: Mapping[str, Record], region: str, errors: Mapping[str, NDArray[np.float64]]
+) -> None:
+    """Intervals of one region, from errors before and after ``(S, n, 2)`` by method."""
+    changes = {
+        (key, metric): size(each[..., 1]) - size(each[..., 0])
+        for key, each in errors.items()
+        for metric, size in ERRORS.items()
+        if region in found[key]["test"] and each.shape[1] > 1 and np.isfinite(each).all()
+    }
+    if not changes:
+        return
+    drawn = zip(
+        *bootstrap(np.stack([d.mean(axis=0) for d in changes.values()], axis=1)), strict=True
+    )
+    for ((key, metric), change), (low, high) in zip(changes.items(), drawn, strict=True):
+        effect = found[key]["test"][region][metric]
+        effect |= {"samples_low": float(low), "samples_high": float(high)}
+        if len(change) < 2:
+            continue
+        crossed, sure = Crossed.of(change), 1 - (1 - _LEVEL) / len(found)
+        for kind, level in (("both", _LEVEL), ("sure", sure)):
+            half = crossed.half(level)
+            effect |= {f"{kind}_low": crossed.mean - half, f"{kind}_high": crossed.mean + half}
+        effect["seeds_needed"] = crossed.seeds_needed(sure)
