@@ -168,12 +168,14 @@ def test_faults_name_the_line():
             DataError, match=f"^own.csv, line 22: column 'a' holds {what}, which is no finite numb"
         ):
             fitted({"a": [*values, wrong]}, refuse=slip.refuse)
-        with pytest.raises(DataError, match="^own.csv, line 3: column 'a'"):
+        with pytest.raises(DataError, match="line 3: column 'a' .* or leave them empty.$"):
             fitted({"a": values})({"a": ["1", wrong]}, refuse=slip.refuse)
     with pytest.raises(
         DataError, match="^The data, rows 1, 2, 3: column 'a' holds 'x', which is no"
     ):
         fitted({"a": ["x", "y", "y"]}, kinds={"a": "number"})
+    with pytest.raises(DataError, match="or leave them empty, or read the column as categories.$"):
+        fitted({"a": [*values, "A3"]})
     days = [f"2020-01-{k:02}" for k in range(1, 20)]
     with pytest.raises(
         DataError, match="^The data, row 20: column 'a' holds '5.5.', which is no IS"
