@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ from ranksim.errors import DataError
 
 Kind = Literal["number", "category"]
 _MOSTLY = 0.9  # of the values: what a column is taken for, or told apart as an id
-_OTHERWISE = "or read the column as categories"
 _FEW = 10  # values, with fewer of which no column is taken for an id
 
 
@@ -191,8 +190,11 @@ def _column(
     dates = kind is None and not numeric and _share_of_dates(there) >= _MOSTLY
     if numeric or dates:
         empty = NumberColumn(name, dates, 0.0, 0.0, 0.0, False)
-        known = empty.read(values, lambda *told: refuse(*told[:2], f"{told[2]}, {_OTHERWISE}"))
-        found = NumberColumn.fit(name, known[train], dates=dates)
+
+        def hint(rows: Iterable[int], what: str, remedy: str) -> None:
+            refuse(rows, what, f"{remedy}, or read the column as categories")
+
+        found = NumberColumn.fit(name, empty.read(values, hint)[train], dates=dates)
         return found if found.features else "all its values are equal"
     distinct = len({str(value).strip() for value in there})
     if distinct >= _MOSTLY * len(there) and len(there) >= _FEW and kind is None:
