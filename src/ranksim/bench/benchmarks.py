@@ -11,15 +11,22 @@ from types import SimpleNamespace
 from typing import Any
 
 from ranksim.balance.ranges import parse_ranges
-from ranksim.bench.kinds import GLUCOSE, IMAGES, SERIES
-from ranksim.bench.networks import augmentation, image_network, text_network, word_vectors
+from ranksim.bench.kinds import GLUCOSE, IMAGES
+from ranksim.bench.networks import (
+    augmentation,
+    image_network,
+    series_network,
+    text_network,
+    word_vectors,
+)
 from ranksim.bench.readers import LabelSamples, Parts, Reader, reader_type
-from ranksim.data import Benchmark, sentiment_dir, sts_b_dir
+from ranksim.data import Benchmark, glucose, sentiment_dir, sts_b_dir
 from ranksim.data.cache import sha256
 from ranksim.data.gaps import drop_labels
 from ranksim.data.images import load as images
 from ranksim.data.own.plan import OwnOptions, OwnPlan, plan_own
 from ranksim.data.own.read import read_columns
+from ranksim.data.own.series_dataset import open_series
 from ranksim.data.table import Columns
 from ranksim.data.text import encode
 from ranksim.models import ImageEncoder
@@ -139,10 +146,6 @@ def load_reader(source: Source, recipe: Recipe) -> Reader:
 def load_plan(source: Source) -> OwnPlan:
     """Which samples of anyone's data are trained on."""
     files: dict[str, Any] = dict(source.files)
-    if source.benchmark == GLUCOSE:
-        from ranksim.data import glucose
-
-        return glucose.plan(**source.loaded_by, data_dir=files["data_dir"])
     columns = read_own(files["data"], files.get("image_root"))
     return plan_own(columns, OwnOptions(**source.loaded_by, skip_broken=source.skip_broken))
 
@@ -161,8 +164,10 @@ def read_own(data: str | Path, image_root: Path | None = None) -> Columns:
 
 def _loaded(source: Source, recipe: Recipe) -> Loaded:
     """Data of any kind, without the labels that are to be dropped."""
-    if source.own or source.benchmark == GLUCOSE:
+    if source.own:
         found = _own(source, _reading(recipe))[0]
+    elif source.benchmark == GLUCOSE:
+        found = _glucose(source)
     elif isinstance(recipe, ImageRecipe):
         found = _images(source, recipe.image_size)
     else:
@@ -189,8 +194,7 @@ def _reading(recipe: Recipe) -> tuple[tuple[str, Any], ...]:
 @lru_cache(maxsize=2)
 def _own(source: Source, reading: tuple[tuple[str, Any], ...]) -> tuple[Loaded, Reader]:
     plan, recipe = load_plan(source), SimpleNamespace(**dict(reading))
-    kind = SERIES if source.benchmark == GLUCOSE else source.benchmark
-    reader = reader_type(kind).fit(plan, recipe)
+    reader = reader_type(source.benchmark).fit(plan, recipe)
     parts = reader.parts(plan, recipe)
     train, val, test = (LabelSamples(samples.labels.numpy()) for samples in parts.samples)
     benchmark = Benchmark(
@@ -218,6 +222,17 @@ def _texts(source: Source, vectors: str, max_tokens: int) -> Loaded:
     return Loaded(
         benchmark,
         Parts((train, val, test), lambda recipe, hardware: text_network(recipe, rows, texts)),
+    )
+
+
+@lru_cache(maxsize=2)
+def _glucose(source: Source) -> Loaded:
+    benchmark = glucose.load(**source.loaded_by, data_dir=dict(source.files).get("data_dir"))
+    train, val, test = open_series(benchmark.parts, benchmark.train.scaling())
+    channels = benchmark.train.values.shape[1]
+    return Loaded(
+        benchmark,
+        Parts((train, val, test), lambda recipe, hardware: series_network(recipe, channels)),
     )
 
 

@@ -12,9 +12,9 @@ from ranksim.data.cache import cache_dir
 from ranksim.data.images.augment import CropFlip
 from ranksim.data.vectors import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
 from ranksim.errors import UsageError
-from ranksim.models import ImageEncoder, Regressor, TextEncoder
+from ranksim.models import ConvEncoder, GRUEncoder, ImageEncoder, Regressor, TextEncoder
 from ranksim.training.hardware import Hardware
-from ranksim.training.recipe import ImageRecipe, TextRecipe
+from ranksim.training.recipe import ImageRecipe, SeriesRecipe, TextRecipe
 
 _PAD_OF = 224  # pixels of the image that a recipe's pad is meant for
 
@@ -35,6 +35,13 @@ def word_vectors(name: str, glove: Path | None = None, data_dir: Path | None = N
         found = [place for place in places if place.is_file()]
         return GloveFile(glove or (found or places[-1:])[0], 300, lower=False)
     raise UsageError(f"Recipe field vectors must be glove-6b-50d or glove-840b-300d, got {name!r}.")
+
+
+def series_network(recipe: SeriesRecipe, channels: int) -> Callable[[], Regressor]:
+    """What makes a network over windows of so many channels."""
+    made = GRUEncoder if recipe.encoder == "gru" else ConvEncoder
+    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
+    return lambda: Regressor(made(channels, dropout=recipe.dropout, **shape))
 
 
 def image_network(recipe: ImageRecipe, hardware: Hardware) -> Callable[[], Regressor]:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ranksim.bench.kinds import SERIES
+from ranksim.bench.networks import series_network
 from ranksim.bench.readers.base import Opened, Parts
 from ranksim.data.own.plan import OwnOptions, OwnPlan, series_of
 from ranksim.data.own.series import as_written, windows
 from ranksim.data.own.series_dataset import SeriesDataset, SeriesScaling
 from ranksim.data.table import Columns
-from ranksim.models import ConvEncoder, GRUEncoder, Regressor
+from ranksim.models import Regressor
 from ranksim.training.hardware import Hardware
 from ranksim.training.recipe import SeriesRecipe
 
@@ -85,12 +86,4 @@ class SeriesReader:
         return cls(**content | {"names": names, "scaling": scaling})
 
     def _network(self, recipe: SeriesRecipe, hardware: Hardware) -> Callable[[], Regressor]:
-        made = GRUEncoder if recipe.encoder == "gru" else ConvEncoder
-        return lambda: Regressor(
-            made(
-                len(self.names),
-                hidden=recipe.hidden,
-                layers=recipe.layers,
-                dropout=recipe.dropout,
-            )
-        )
+        return series_network(recipe, len(self.names))
