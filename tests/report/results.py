@@ -99,7 +99,7 @@ def results(
                 region: {"best": methods[-1], "relative": -0.1, "sentence": f"On {region}: none."}
                 for region in masks
             },
-            "sentence": "No method is better than vanilla here.",
+            "sentence": "No method is better than vanilla here. More seeds may show one.",
         },
     }  # fmt: skip
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ranksim.bench.summary import paired_difference
+from ranksim.bench.against import add_against, baseline_of
 from ranksim.data.cache import written_whole
 from ranksim.errors import DataError, UsageError
 from ranksim.report.page import build_page
 
 RESULTS, PAGE = "results.json", "report.html"
-_LARGER = ("pearson", "spearman")
+FORMAT = 3  # the latest that it reads
 
 
 def write_page(results: dict[str, Any], out: Path, more: Sequence[dict[str, Any]] = ()) -> Path:
@@ -84,7 +84,7 @@ def read_results(run: Path) -> dict[str, Any]:
     try:
         results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         there = all(isinstance(results[key], list) for key in ("runs", "summary"))
-        known = there and isinstance(results["benchmark"], str) and results["format"] <= 3
+        known = there and isinstance(results["benchmark"], str) and results["format"] <= FORMAT
     except FileNotFoundError:
         raise DataError(f"{path} is not there: give the folder of a sweep.") from None
     except (ValueError, KeyError, TypeError):
@@ -101,32 +101,9 @@ def _results_of(run: Path) -> Path:
 
 def _completed(results: dict[str, Any]) -> dict[str, Any]:
     """With the comparison against the baseline that formats before 3 lack, over seeds alone."""
-    if results["format"] >= 3 or not results["summary"]:
+    if results["format"] >= FORMAT or not results["summary"]:
         return results
-    runs: dict[str, dict[int, Any]] = {}
-    for run in results["runs"]:
-        if run["status"] == "done":
-            runs.setdefault(run["method"], {})[run["seed"]] = run["metrics"]["test"]
-    names = [row["method"] for row in results["summary"]]
-    baseline = "vanilla" if "vanilla" in names else names[0]
-    base = runs.get(baseline, {})
-    rows = []
-    for row in results["summary"]:
-        own = runs.get(row.get("same_as", row["method"]), {})
-        seeds = sorted(set(own) & set(base))
-        if row["method"] != baseline and seeds:
-            test = {
-                region: {
-                    metric: paired_difference(
-                        [base[seed][region][metric] for seed in seeds],
-                        [own[seed][region][metric] for seed in seeds],
-                        larger_is_better=metric in _LARGER,
-                    )
-                    for metric in scores
-                    if metric != "n"
-                }
-                for region, scores in row["test"].items()
-            }
-            row = row | {"against": {"method": baseline, "seeds": seeds, "test": test}}
-        rows.append(row)
-    return results | {"baseline": baseline, "summary": rows}
+    summary = [dict(row) for row in results["summary"]]
+    baseline = baseline_of(summary)
+    add_against(summary, results["runs"], baseline, None)
+    return results | {"baseline": baseline, "summary": summary}

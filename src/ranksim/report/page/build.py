@@ -20,7 +20,7 @@ from ranksim.report.page.table import table_part
 from ranksim.report.page.training import training_part
 
 # what of a results.json is said elsewhere on the page
-_TOLD = {"format", "benchmark", "command", "commit", "published_note", "baseline", "name"}
+_TOLD = {"format", "benchmark", "command", "commit", "published_note", "baseline", "headline"}
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,13 @@ def _digest(text: str) -> str:
 
 
 def _answer(sweep: Sweep, methods: Part) -> dict[str, Any]:
-    """What is said in large, and region by region beneath it."""
+    """What is said in large, what follows it, and what is said region by region."""
     answer = sweep.results.get("answer")
-    if answer:
-        each = {r: told["sentence"] for r, told in answer["regions"].items() if told["sentence"]}
-        return {"sentence": answer["sentence"], "regions": each, "more": ()}
-    return {"sentence": methods.told[0], "regions": {}, "more": methods.told[1:]}
+    if not answer:
+        return {"sentence": methods.told[0], "more": " ".join(methods.told[1:]), "regions": {}}
+    first, stop, more = answer["sentence"].partition(". ")
+    each = {r: told["sentence"] for r, told in answer["regions"].items() if told["sentence"]}
+    return {"sentence": f"{first}{stop.strip()}", "more": more, "regions": each}
 
 
 def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
@@ -100,7 +101,7 @@ def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
     results = sweep.results
     yield "data", results["benchmark"]
     for name, value in results.items():
-        if name in _TOLD or isinstance(value, bool) or name == "headline":
+        if name in _TOLD or isinstance(value, bool) or name.endswith("sha256"):
             continue
         if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
             yield name.replace("_", " "), ", ".join(value)

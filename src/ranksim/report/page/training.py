@@ -147,6 +147,8 @@ def _provenance(sweep: Sweep) -> list[Sheet]:
         found = [sweep.results.get(key), *(run.get(key) for run in sweep.results["runs"])]
         texts = dict.fromkeys(_text(value) for value in found if value)
         rows += [(key, text) for text in texts]
+    sums = [name for name in sweep.results if name.endswith("sha256")]
+    rows += [(name.replace("_", " "), _text(sweep.results[name])) for name in sums]
     return [
         Sheet("made", "Versions, commit and machine", ("what", "which"), rows),
         *_recipes(sweep),
