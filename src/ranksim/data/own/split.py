@@ -9,13 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.own.values import Refuse, refuse_rows
-from ranksim.data.split import (
-    PART_NAMES,
-    PART_TITLES,
-    PARTS,
-    Split,
-    balanced_split,
-)
+from ranksim.data.split import PART_NAMES, PART_TITLES, PARTS, Split, balanced_split
 from ranksim.errors import DataError
 
 By = Literal["random", "group", "time"]
