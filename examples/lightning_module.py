@@ -1,0 +1,65 @@
+"""Lightning: RankSim and FDS on a module that knows of neither.
+
+Run it with ``python examples/lightning_module.py``.
+"""
+
+from __future__ import annotations
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from ranksim import FDS, LabelBins, RankSimLoss
+from ranksim.training import FDSCallback, RankSimCallback
+
+
+class Users(L.LightningModule):
+    """Anyone's module, as it stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 32))
+        self.head = nn.Linear(32, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x)).squeeze(1)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        loss = F.l1_loss(self(x), y)
+        self.log("loss", loss, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=3e-3)
+
+
+def main(samples: int = 1000, epochs: int = 5) -> None:
+    """Train with two callbacks, and print what Lightning logged."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(samples, 8, generator=draw)
+    ages = (20 + 12 * x[:, :2].exp().sum(1)).floor().clamp(max=120)
+    ranksim = RankSimLoss(gamma=1.0, strength=0.3, generator=draw)
+    callbacks = [
+        RankSimCallback(ranksim, "backbone"),
+        FDSCallback(FDS(32, LabelBins.integers(0, 120)), "backbone"),
+    ]
+    torch.manual_seed(0)
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        callbacks=callbacks,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Users(), DataLoader(TensorDataset(x, ages), batch_size=64, shuffle=True))
+    logged = trainer.callback_metrics
+    print(f"loss {logged['loss_epoch']:.2f}, of RankSim {logged['train_ranksim']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
