@@ -227,6 +227,7 @@ def test_identical_values_make_no_picture_fail(tmp_path):
         run["by_bin"]["mse"] = [0.0 if n else None for n in run["by_bin"]["n"]]
         run["curves"]["val"] = [None] * len(run["curves"]["val"])
         run["seconds"], run["peak_memory_mb"] = 0.0, None
+        run["ranks"]["agreement"] = None
         if "embedding" in run:
             run["embedding"] |= {"pca": [[0.0, 0.0]] * 120, "tsne": None, "labels": [1.0] * 120}
     html = write_page(content, tmp_path / "report.html").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.report.figures.style import COLOURS, INK, LINE, REST, SOFT, short, spread
+from ranksim.report.figures.style import COLOURS, LINE, REST, SOFT, short, spread
 
 Floats = NDArray[np.float64]
 
@@ -137,11 +137,6 @@ def plain_numbers(value: float, _: int | None = 0, *, digits: int = 4) -> str:
     decimals = max(0, digits - 1 - math.floor(math.log10(size)))
     text = f"{value:,.{decimals}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
-
-
-def heading(figure: Any, text: str, *, x: float = 0.0, y: float = 1.0) -> None:
-    """A line above all panels."""
-    figure.text(x, y, text, fontsize=8, color=INK, va="top", ha="left")
 
 
 def remark(axis: Any, text: str) -> None:

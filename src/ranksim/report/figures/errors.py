@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,9 +61,11 @@ def change_figure(
                 if effect is not None:
                     _change(axis, float(place), effect)
             axis.set_title(short(region, 22), color=COLOURS.get(region, INK))
-            axis.set_xlim(*_window([e for e in effects if e is not None]))
+            half = _reach([e for e in effects if e is not None])
+            axis.set_xlim(-half, half)
+            tick = _round(0.75 * half)
+            axis.set_xticks([-tick, 0, tick])
             axis.xaxis.set_major_formatter(_signed_per_cent)
-            axis.locator_params(axis="x", nbins=4)
             axis.spines["left"].set_visible(False)
             axis.tick_params(axis="y", length=0)
             axis.grid(axis="y", color=LINE, linewidth=0.6)
@@ -139,16 +142,26 @@ def _change(axis: Any, place: float, effect: Effect) -> None:
     axis.plot(mean, place, "o", color=colour, markersize=3.6)
 
 
-def _window(effects: Sequence[Effect]) -> tuple[float, float]:
-    """Limits that show the means whole, and intervals as far as they are not far wider."""
+def _reach(effects: Sequence[Effect]) -> float:
+    """How far an axis goes: means whole, intervals as far as they are not far wider."""
     if not effects:
-        return -0.1, 0.1
+        return 0.1
     means = np.array([e[0] for e in effects])
     ends = np.array([v for e in effects for v in e[1:] if v is not None] or [0.0])
     reach = max(float(np.abs(means).max()), 0.01)
     wide = min(float(np.abs(ends).max()), 2 * float(np.quantile(np.abs(ends), 0.75)))
-    half = max(1.1 * reach, min(1.05 * wide, 5 * reach))
-    return -half, half
+    return max(1.1 * reach, min(1.05 * wide, 5 * reach))
+
+
+def _round(value: float) -> float:
+    """The largest number with one digit that counts that is not above a positive one.
+
+    Example:
+        >>> _round(0.43), _round(3.0), _round(0.019)
+        (0.4, 3.0, 0.01)
+    """
+    power = 10.0 ** math.floor(math.log10(value))
+    return float(f"{math.floor(value / power * (1 + 1e-9)) * power:.1g}")
 
 
 def _signed_per_cent(value: float, _: int) -> str:

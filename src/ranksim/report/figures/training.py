@@ -66,7 +66,15 @@ def cost_figure(seconds: Bars, memory: Bars) -> Picture:
             for name, colour, values in bars:
                 place = len(names) - 1 - names.index(name)
                 axis.barh(place, float(np.mean(values)), height=0.66, color=colour)
-                axis.plot(values, [place] * len(values), ".", color=INK, markersize=2)
+                axis.plot(
+                    values,
+                    [place] * len(values),
+                    "o",
+                    color=INK,
+                    markersize=2.4,
+                    markeredgecolor="#ffffff",
+                    markeredgewidth=0.4,
+                )
             axis.set_title(title)
             axis.set_xlim(0, None)
             axis.xaxis.set_major_formatter(plain_numbers)

@@ -11,6 +11,7 @@ from ranksim.report.page.parts import Part, Sheet, count, listed
 from ranksim.report.page.sweep import Record, Sweep
 
 _PANELS, _MAPS, _NEAR = 9, 6, 10
+_CLOSE = 0.01  # agreements nearer than this are told as equal
 _RANKS, _FEATURES = "Are features ordered as labels are?", "Features as a map"
 
 
@@ -28,14 +29,14 @@ def ranks_part(sweep: Sweep) -> Part:
     first = runs[order[0]][0]["ranks"]
     centres, label = np.asarray(first["centres"]), np.asarray(first["label"])
     matrices = {m: np.mean([run["ranks"]["feature"] for run in runs[m]], axis=0) for m in order}
-    agreement = {m: float(np.mean([run["ranks"]["agreement"] for run in runs[m]])) for m in order}
+    spreads = {m: [run["ranks"]["agreement"] for run in runs[m]] for m in order}
+    agreement = {m: _mean(spreads[m]) for m in order}
     panels = [(method, matrices[method], agreement[method]) for method in order]
     shown = [("labels themselves", label, None), *panels[:_PANELS]]
     pictures = [ranks_figure("05-ranks", shown, centres, sweep.quantity, 5)]
     folded = []
     if rest := panels[_PANELS:]:
         folded.append(ranks_figure("05-ranks-rest", rest, centres, sweep.quantity, 6))
-    spreads = {m: [run["ranks"]["agreement"] for run in runs[m]] for m in order}
     sheets = [
         Sheet(
             "agreement",
@@ -112,18 +113,20 @@ def maps_part(sweep: Sweep) -> Part:
 
 
 def _ranks_told(
-    sweep: Sweep, agreement: dict[str, float], spreads: dict[str, list[float]]
+    sweep: Sweep, means: dict[str, float | None], spreads: dict[str, list[float | None]]
 ) -> list[str]:
     base = sweep.baseline
+    agreement = {method: value for method, value in means.items() if value is not None}
     if base not in agreement or len(agreement) < 2:
         return [f"{m} agrees with label space at {v:.2f}." for m, v in agreement.items()]
     best = max(agreement, key=lambda method: agreement[method])
-    low, high = min(spreads[base]), max(spreads[base])
+    known = [value for value in spreads[base] if value is not None]
+    low, high = min(known), max(known)
     told = f"The features of {base} agree with the order of labels at {agreement[base]:.2f}" + (
-        f" ({low:.2f} to {high:.2f} over seeds)" if len(spreads[base]) > 1 else ""
+        f" ({low:.2f} to {high:.2f} over seeds)" if len(known) > 1 else ""
     )
-    if best == base:
-        return [f"{told}, and no method's mean is higher."]
+    if agreement[best] - agreement[base] < _CLOSE:
+        return [f"{told}, and no other method's mean is higher by {_CLOSE} or more."]
     above = sum(value > agreement[base] for value in agreement.values())
     return [
         f"{told}; highest is {best} at {agreement[best]:.2f}, and {above} of "
@@ -165,6 +168,11 @@ def _near(points: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
     np.fill_diagonal(apart, np.inf)
     nearest = np.argsort(apart, axis=1, kind="stable")[:, : min(_NEAR, len(points) - 1)]
     return float(np.abs(labels[nearest] - labels[:, None]).mean()) if len(points) > 1 else 0.0
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _points(run: Record) -> NDArray[np.float64] | None:

@@ -37,7 +37,7 @@ class Sweep:
     @cached_property
     def methods(self) -> list[str]:
         """What was trained and has results, in the order of the table, each once."""
-        keys = [_key(row) for row in self.rows]
+        keys = [key_of(row) for row in self.rows]
         there = {run["method"] for run in self.done}
         return [key for key in dict.fromkeys([*keys, *sorted(there)]) if key in there]
 
@@ -46,7 +46,7 @@ class Sweep:
         """What all others are compared with, whether or not it has results."""
         named = self.results.get("baseline") or "vanilla"
         named = self.results.get("rows", {}).get(named, named)
-        there = any(_key(row) == named for row in self.rows)
+        there = any(key_of(row) == named for row in self.rows)
         return named if there else next(iter(self.methods), None)
 
     def runs(self, method: str) -> list[Record]:
@@ -56,7 +56,7 @@ class Sweep:
 
     def row(self, method: str) -> Record:
         """The row that reports a method."""
-        return next(row for row in self.rows if _key(row) == method)
+        return next(row for row in self.rows if key_of(row) == method)
 
     def mean(self, method: str, region: str = "all", metric: str | None = None) -> float | None:
         """The mean test score over seeds."""
@@ -128,14 +128,13 @@ class Sweep:
         """Seeds that any method has."""
         return sorted({int(run["seed"]) for run in self.done})
 
-    def having(self, field: str, methods: Sequence[str] | None = None) -> dict[str, list[Record]]:
+    def having(self, field: str) -> dict[str, list[Record]]:
         """Methods whose runs hold a field, and these runs."""
-        wanted = self.methods if methods is None else methods
-        found = {m: [run for run in self.runs(m) if run.get(field)] for m in wanted}
+        found = {m: [run for run in self.runs(m) if run.get(field)] for m in self.methods}
         return {method: runs for method, runs in found.items() if runs}
 
 
-def _key(row: Record) -> str:
+def key_of(row: Record) -> str:
     """What a row reports."""
     return str(row.get("same_as", row["method"]))
 

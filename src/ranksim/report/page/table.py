@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ranksim.report.figures.errors import Effect, change_figure
 from ranksim.report.page.parts import Bar, Board, Line, Part, Score, count, listed, per_cent, said
-from ranksim.report.page.sweep import ERRORS, METRICS, Record, Sweep, score_name
+from ranksim.report.page.sweep import ERRORS, METRICS, Record, Sweep, key_of, score_name
 from ranksim.report.table import digits_of
 
 _TITLE = "Which method helps, and where"
@@ -70,7 +69,7 @@ def _board(sweep: Sweep, metric: str) -> Board:
         Line(
             row["method"],
             _row_told(sweep, row),
-            "baseline" if _key(row) == sweep.baseline else "",
+            "baseline" if key_of(row) == sweep.baseline else "",
             tuple(_score(row, r, metric, digits, reach[r]) for r in regions),
             tuple(Score(figures.get(r), _number(figures.get(r), digits)) for r in published),
             _fault(sweep, row),
@@ -232,7 +231,7 @@ def _row_told(sweep: Sweep, row: Record) -> str:
 
 
 def _fault(sweep: Sweep, row: Record) -> str:
-    own = [run for run in sweep.failed if run["method"] == _key(row)]
+    own = [run for run in sweep.failed if run["method"] == key_of(row)]
     if not own:
         return ""
     causes = listed(dict.fromkeys(str(run.get("error", "")) for run in own), 2)
@@ -248,10 +247,6 @@ def _samples(sweep: Sweep, region: str) -> str:
 def _mean(row: Record, region: str, metric: str) -> float | None:
     value: float | None = row["test"].get(region, {}).get(metric, {}).get("mean")
     return value
-
-
-def _key(row: Record) -> Any:
-    return row.get("same_as", row["method"])
 
 
 def _or_no(value: float | None) -> str:
