@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -76,7 +77,7 @@ class Crossed:
 
     def half(self, level: float) -> float:
         """Half the width of the interval at a confidence such as 0.95."""
-        seed, sample = _quantile(level, self.seeds - 1), _quantile(level, self.samples - 1)
+        seed, sample = quantile(level, self.seeds - 1), quantile(level, self.samples - 1)
         both = seed**2 * max(self.by_seed - self.rest, 0.0) + sample**2 * self.by_sample
         return math.sqrt(max(seed**2 * self.by_seed, both) / (self.seeds * self.samples))
 
@@ -87,14 +88,17 @@ class Crossed:
         """
         seed = max(self.by_seed - self.rest, 0.0)
         sample = max(self.by_sample - self.rest, 0.0) / self.seeds
-        for seeds in range(self.seeds, _MOST_SEEDS + 1):
+
+        def shows(seeds: int) -> bool:
             more = Crossed(
                 *(self.mean, seeds, self.samples),
                 *(self.rest + seed, self.rest + seeds * sample, self.rest),
             )
-            if more.half(level) < abs(self.mean):
-                return seeds
-        return None
+            return more.half(level) < abs(self.mean)
+
+        numbers = range(self.seeds, _MOST_SEEDS + 1)
+        place = bisect.bisect_left(numbers, True, key=shows)  # the interval narrows with each seed
+        return numbers[place] if place < len(numbers) else None
 
 
 def bootstrap(
@@ -122,6 +126,6 @@ def bootstrap(
 
 
 @cache
-def _quantile(level: float, freedom: int) -> float:
-    """Of Student's t, two-sided."""
+def quantile(level: float, freedom: int) -> float:
+    """Of Student's t with so many degrees of freedom, two-sided: 0.95 asks for that at 0.975."""
     return float(needs("scipy.stats", "bench").t.ppf((1 + level) / 2, freedom))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ranksim.bench.intervals import quantile
 from ranksim.bench.methods import SUFFIX
 from ranksim.bench.published import published_table
-from ranksim.errors import needs
 from ranksim.metrics import METRICS, REGIONS
 
 Record = dict[str, Any]
@@ -148,8 +148,7 @@ def paired_difference(
     mean = float(change.mean())
     half = None
     if n > 1:
-        t = float(needs("scipy.stats", "bench").t.ppf(0.975, n - 1))
-        half = t * float(change.std(ddof=1)) / math.sqrt(n)
+        half = quantile(0.95, n - 1) * float(change.std(ddof=1)) / math.sqrt(n)
     return {
         "mean": mean,
         "low": None if half is None else mean - half,
