@@ -14,7 +14,7 @@ def results(
     *,
     seeds=3,
     bins=50,
-    samples=600,
+    samples=300,
     named=None,
     dropped=(),
     failed=(),

@@ -28,7 +28,7 @@ SWEEPS = {
         PAIR, bins=100, dropped=[(1.5, 2.5)], named=NAMED, unit="mg/dL"
     ),
     "one seed, nothing published": lambda: results(
-        PAIR, seeds=1, published=False, thresholds=(None, 20)
+        PAIR, seeds=1, bins=20, published=False, thresholds=(None, 20)
     ),
     "failures": lambda: results(PAIR, seeds=2, failed=[(PAIR[0], 0), (PAIR[1], 1)], bins=9),
     "the baseline failed": lambda: results(
@@ -136,7 +136,7 @@ def test_committed_results_of_earlier_formats_have_a_page(name, tmp_path):
 
 
 def test_the_largest_sweep_is_small_enough(tmp_path):
-    content = results("all", bins=200, samples=1500, epochs=60, dropped=[(1.5, 2.5)])
+    content = results("all", bins=200, epochs=60, dropped=[(1.5, 2.5)])
     page = write_page(content, tmp_path / "report.html")
     assert page.stat().st_size < 5e6
     html = page.read_text(encoding="utf-8")
