@@ -21,7 +21,7 @@ from ranksim.bench.model.density import covering, density_of
 from ranksim.bench.model.saved import load_model
 from ranksim.bench.provenance import provenance
 from ranksim.data.cache import sha256, write_json
-from ranksim.data.own.plan import OwnOptions, label_regions
+from ranksim.data.own.plan import OwnOptions, label_bins, label_regions
 from ranksim.data.own.read import read_columns
 from ranksim.data.split import PART_NAMES
 from ranksim.data.table import Columns, numbers
@@ -171,7 +171,8 @@ def _density(request: ScoreRequest) -> tuple[tuple[Any, int, int], str, dict[str
         )
     name = Path(columns.name).name
     of = {"train": {"name": name, "sha256": columns.sha256, "samples": len(train)}}
-    return label_regions(labels, train, options), request.target, of
+    regions = label_regions(label_bins(labels, options), labels[train], options)
+    return regions, request.target, of
 
 
 def _column(columns: Columns, given: str | None, usual: Sequence[str], what: str) -> str:

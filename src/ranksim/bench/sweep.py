@@ -87,6 +87,9 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
             for run, record in _to_do(plan, watcher):
                 watcher.finished(run.name, record)
             return _written(plan)
+        if not plan.out.exists():  # nor will it where the data or a setting makes no sense
+            for run in plan.runs:
+                check_data(run)
         folder = Folder(plan)
         with folder.joined():
             for run, record in _to_do(plan, watcher):

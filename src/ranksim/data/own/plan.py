@@ -138,6 +138,8 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
     refuse_idle(options)
     inputs = options.inputs or _features(columns, options)
     each = [columns.column(name) for name in inputs]  # says which is missing
+    if idle := [name for name in options.categories if name not in inputs]:
+        raise UsageError(f"--categories names {idle[0]!r}, which is no input: leave it out.")
     readings = found = split = None
     if options.window is not None:
         readings, found, split, rows = _forecasts(columns, options, inputs)
@@ -153,16 +155,14 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
             f"{columns.name} has {what} in column {options.target!r}: a regression needs labels "
             "that differ."
         )
-    bins = _bins(labels, options)
+    bins = label_bins(labels, options)
     index, seed = bins.index(labels), _seed(options)
     if split is None:
         samples = [tuple(column[row] for column in each) for row in rows]
         split = _split(columns, options, samples, rows, index)
     elif options.balanced and options.split is None:
         split = balance_held_out(split, index, cap=options.cap, seed=seed)
-    # by the rule of inspect, over what is trained on
-    training = _suggested(labels[split.train], options)
-    many, few = training.many, training.few
+    regions, many, few = label_regions(bins, labels[split.train], options)
     by = _by(options)
     how = {"balanced": options.balanced, "split_seed": seed} if by != "column" else {}
     facts = {
@@ -176,7 +176,7 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
         "many": many,
         "few": few,
     }
-    named = dict(_named(text) for text in options.region)
+    named = dict(regions.named)
     return OwnPlan(
         *(columns, options, inputs, rows, labels, split, bins, many, few, named, facts),
         readings=readings,
@@ -184,23 +184,38 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
     )
 
 
-def label_regions(
-    labels: NDArray[np.float64], train: NDArray[np.int64], options: OwnOptions
-) -> tuple[Regions, int, int]:
-    """The regions of anyone's labels, as a comparison of methods has them, and its thresholds.
-
-    Args:
-        labels: all of them, float64 ``(N,)``.
-        train: positions of those that are trained on.
-        options: what is said of bins and regions.
+def label_bins(labels: NDArray[np.float64], options: OwnOptions) -> LabelBins:
+    """The label bins that are asked for, or those that suit the labels ``(N,)``.
 
     Raises:
-        UsageError: labels that are all equal, or bins or regions that make no sense.
+        UsageError: too many bins are asked for, or some that make no sense.
     """
-    bins, training = _bins(labels, options), _suggested(labels[train], options)
+    width = options.bin_width
+    if width is not None and width > 0 and np.ptp(labels) / width > _MOST_BINS:
+        raise UsageError(
+            f"--bin-width {width:g} makes {np.ptp(labels) / width:,.0f} bins over column "
+            f"{options.target!r}: give a width that makes at most {_MOST_BINS:,}."
+        )
+    return _suggested(labels, options).bins
+
+
+def label_regions(
+    bins: LabelBins, training: NDArray[np.float64], options: OwnOptions
+) -> tuple[Regions, int, int]:
+    """The regions of anyone's labels, and the thresholds that make them.
+
+    Args:
+        bins: of all labels.
+        training: labels that are trained on, float64 ``(N,)``.
+        options: what is said of regions; the rest is by the rule of inspect.
+
+    Raises:
+        UsageError: regions that make no sense.
+    """
+    found = _suggested(training, options)
     named = dict(_named(text) for text in options.region)
-    many, few = training.many, training.few
-    return Regions.by_rule(bins, labels[train], many=many, few=few, named=named), many, few
+    regions = Regions.by_rule(bins, training, many=found.many, few=found.few, named=named)
+    return regions, found.many, found.few
 
 
 def series_of(
@@ -305,17 +320,6 @@ def _split(
     )
 
 
-def _bins(labels: NDArray[np.float64], options: OwnOptions) -> LabelBins:
-    """The label bins that are asked for, or those that suit the labels."""
-    width = options.bin_width
-    if width is not None and width > 0 and np.ptp(labels) / width > _MOST_BINS:
-        raise UsageError(
-            f"--bin-width {width:g} makes {np.ptp(labels) / width:,.0f} bins over column "
-            f"{options.target!r}: give a width that makes at most {_MOST_BINS:,}."
-        )
-    return _suggested(labels, options).bins
-
-
 def _suggested(labels: NDArray[np.float64], options: OwnOptions) -> Suggestion:
     try:
         if len(np.unique(labels)) < 2:  # of few training samples
@@ -361,6 +365,8 @@ def refuse_idle(options: OwnOptions) -> None:
         raise UsageError(f"{given[0]} and {given[1]} say two things of the inputs: give one.")
     if options.features and given and given != ["--window"]:
         raise UsageError(f"--features does nothing beside {given[0]}: leave one of the two out.")
+    if options.categories and given:
+        raise UsageError(f"--categories does nothing beside {given[0]}: leave one of the two out.")
     if len(options.text) > 2:
         raise UsageError(f"--text takes one or two columns, got {len(options.text)}.")
     if options.target in options.inputs and options.window is None:
