@@ -181,7 +181,7 @@ def main(samples: int = 1500, epochs: int = 6) -> None:
             for rows in torch.arange(len(target)).split(500):
                 metrics.update(model(tokens[rows]).logits.squeeze(1), target[rows])
         scores = {region: each for region, each in metrics.compute().items() if each["n"]}
-        shown = (f"{region} {each['mae']:.2f}" for region, each in scores.items())
+        shown = (f"{region} {each['mae']:.3f}" for region, each in scores.items())
         print(f"{name}, MAE: {', '.join(shown)}")
 
 
