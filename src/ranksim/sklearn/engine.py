@@ -29,7 +29,6 @@ from ranksim.sklearn.samples import WeightedSamples
 from ranksim.sklearn.settings import Settings
 from ranksim.training.fit import Outcome, Task, fit, read_checkpoint
 from ranksim.training.hardware import Hardware
-from ranksim.training.loading import FeatureDataset
 from ranksim.training.pieces import settle
 from ranksim.training.recipe import Recipe
 from ranksim.training.state import BEST
@@ -67,10 +66,7 @@ def train(inputs: NDArray[np.float32], samples: WeightedSamples, settings: Setti
         rows = held = np.arange(len(labels))
     else:
         rows, held = samples.parted(settings.held_out, settings.seed)
-    train, val = (
-        FeatureDataset(torch.from_numpy(inputs[part]), torch.from_numpy(labels[part]))
-        for part in (rows, held)
-    )
+    train, val = (VectorDataset(inputs[part], labels[part]) for part in (rows, held))
     recipe = recipe_for(TABLE, _PRESET, method, changes)
     shape: dict[str, Any] = {
         name: getattr(recipe, name) for name in ("hidden", "layers", "dropout")

@@ -9,36 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from ranksim.data.batch import Batch, Samples
 
 _AHEAD = 2  # processes that read batches
-
-
-class FeatureDataset(Dataset[Batch]):
-    """Features that an encoder has made, ``(N, D)``, and their labels."""
-
-    def __init__(self, features: Tensor, labels: Tensor) -> None:
-        self.features, self.labels = features, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> Batch:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        index = torch.as_tensor(rows)
-        return {
-            "inputs": (self.features[index],),
-            "label": self.labels[index],
-            "index": index,
-        }
-
-    def by_size(self) -> Tensor:
-        return torch.arange(len(self))
 
 
 def make_loader(

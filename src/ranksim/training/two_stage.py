@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ranksim.data.batch import Samples
+from ranksim.data.own.features import VectorDataset
 from ranksim.models import Frozen, Given, Regressor
 from ranksim.training.fit import Outcome, Task, fit, read_checkpoint
 from ranksim.training.hardware import Hardware, ctrl_c, make_judge, quiet
-from ranksim.training.loading import FeatureDataset, make_loader
+from ranksim.training.loading import make_loader
 from ranksim.training.recipe import Recipe
 from ranksim.training.technique import Technique
 
@@ -105,7 +106,7 @@ class _Features(L.LightningModule):
         return features.float().cpu()
 
 
-def _features(judge: L.Trainer, model: Regressor, samples: Samples) -> FeatureDataset:
+def _features(judge: L.Trainer, model: Regressor, samples: Samples) -> VectorDataset:
     order = samples.by_size()
     loader = make_loader(samples, _FEATURES, order.tolist())
     with ctrl_c():
@@ -114,4 +115,4 @@ def _features(judge: L.Trainer, model: Regressor, samples: Samples) -> FeatureDa
     features = torch.cat(made)  # type: ignore[arg-type]
     ordered = torch.empty_like(features)
     ordered[order] = features
-    return FeatureDataset(ordered, samples.labels)
+    return VectorDataset(ordered, samples.labels)
