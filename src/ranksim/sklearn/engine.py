@@ -22,6 +22,7 @@ from ranksim.balance import LabelBins
 from ranksim.bench.kinds import TABLE
 from ranksim.bench.methods import Method, parse_method, stage_one
 from ranksim.bench.recipes import common_table, recipe_for
+from ranksim.data.own.features import VectorDataset
 from ranksim.data.own.suggest import suggest
 from ranksim.metrics import Regions
 from ranksim.models import MLPEncoder, Regressor
