@@ -193,6 +193,18 @@ def test_many_methods_have_a_line_each_in_the_answer():
     assert "m6" in told
 
 
+def test_without_intervals_changes_stand_alone():
+    content = answered({"vanilla": 1.0, "inv": 0.8}, seeds=1)
+    for scores in content["summary"][1]["against"]["test"].values():
+        ends = (f"{kind}_{end}" for kind in ("both", "sure") for end in ("low", "high"))
+        scores["mse"] |= dict.fromkeys(ends)
+    text = printed(content)
+    told = text[text.index("Change of MSE against vanilla") :]
+    assert "-20.0%" in told
+    assert "from" not in told.split("One seed")[0]
+    assert "sure" not in told.split("One seed")[0]
+
+
 def test_named_regions_have_columns_of_their_own():
     content = results()
     for row in content["summary"]:

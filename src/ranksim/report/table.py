@@ -124,21 +124,24 @@ def _line_each(results: dict[str, Any], metric: str, title: str, digits: int) ->
 def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) -> Table:
     """A line a method, a column a region; few methods have their intervals under them."""
     regions, error = answer["regions"], answer["error"]
+    effects = [[row["against"]["test"][region][error] for region in regions] for row in rows]
+    known = any(effect["both_low"] is not None for own in effects for effect in own)
     table = Table(
         title=f"\nChange of {TITLES[error][0]} against {baseline}",
         caption="* sure at 95 % for all methods together"
-        + ("; 95 % over seeds and test samples below" if len(rows) <= _FEW else ""),
+        + "; 95 % over seeds and test samples below" * (len(rows) <= _FEW)
+        if known
+        else None,
         **_LOOK,
     )
     table.add_column("method", no_wrap=True, min_width=17)
     for region in regions:
         table.add_column(_header(region), justify="right", no_wrap=True)
-    for row in rows:
-        effects = [row["against"]["test"][region][error] for region in regions]
-        table.add_row(f"[bold]{row['method']}[/]", *map(_change, effects))
-        if len(rows) <= _FEW:
+    for row, own in zip(rows, effects, strict=True):
+        table.add_row(f"[bold]{row['method']}[/]", *map(_change, own))
+        if known and len(rows) <= _FEW:
             for end in ("low", "high"):
-                told = (_per_cent(e, e[f"both_{end}"]) for e in effects)
+                told = (_per_cent(e, e[f"both_{end}"]) for e in own)
                 table.add_row(f"  {'from' if end == 'low' else 'to'}", *told, style="dim")
             table.add_section()
     return table
