@@ -185,8 +185,9 @@ def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
         results = sweep(plan, watcher)
     print_summary(results, console)
     console.print(f"Results: {request.out / RESULTS}", highlight=False, soft_wrap=True)
-    page = write_page(results, request.out / PAGE)
-    console.print(f"Page: {page}", highlight=False, soft_wrap=True)
+    if not plan.runs[0].hardware.follows:  # the first of several machines alone writes
+        page = write_page(results, request.out / PAGE)
+        console.print(f"Page: {page}", highlight=False, soft_wrap=True)
     return results
 
 
@@ -274,14 +275,10 @@ class Settings:
 
 def print_methods(benchmark: str) -> None:
     """The 32 names, what each is made of, and which are one method under two names."""
-    table = common_table(benchmark, "small")
-    methods = parse_methods(ALL, benchmark, table["weighting"])
-    keys = [method.key for method in methods]
     listing = Table("method", "what it trains", box=box.SIMPLE_HEAD)
-    for method in methods:
-        words = explain(method, table["loss"])
-        same = method.name != method.key and method.key in keys
-        listing.add_row(method.name, f"{words}: the same as {method.key}" if same else words)
+    for method in described_methods(benchmark):
+        same = f": the same as {method['same_as']}" if "same_as" in method else ""
+        listing.add_row(method["method"], method["trains"] + same)
     console = Console()
     console.print(listing)
     console.print(
@@ -289,6 +286,18 @@ def print_methods(benchmark: str) -> None:
         f"{', '.join(BASES)}, and any of {', '.join(ADDED)}, joined by +.",
         highlight=False,
     )
+
+
+def described_methods(benchmark: str) -> list[dict[str, str]]:
+    """The 32 names, what each trains, and the key that a second name stands for."""
+    table = common_table(benchmark, "small")
+    methods = parse_methods(ALL, benchmark, table["weighting"])
+    keys = {method.key for method in methods}
+    return [
+        {"method": method.name, "trains": explain(method, table["loss"])}
+        | ({"same_as": method.key} if method.name != method.key and method.key in keys else {})
+        for method in methods
+    ]
 
 
 def parse_seeds(text: str) -> list[int]:

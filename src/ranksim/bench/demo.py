@@ -17,9 +17,9 @@ SEEDS, EPOCHS = 2, 10
 _BAR = 40  # characters
 
 
-def demo(*, out: Path, jobs: int, data_dir: Path | None) -> dict[str, Any]:
+def demo(*, out: Path, jobs: int, data_dir: Path | None, as_json: bool = False) -> dict[str, Any]:
     """Show the imbalance, train with and without RankSim, and read the table."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=as_json)
     data = sentiment_dir.load(data_dir=data_dir)
     console.print(
         f"\n[bold]The data.[/] {len(data.train):,} sentences from tweets and product reviews, "
@@ -42,7 +42,8 @@ def demo(*, out: Path, jobs: int, data_dir: Path | None) -> dict[str, Any]:
             out=out,
             data_dir=data_dir,
             max_epochs=EPOCHS,
-        )
+        ),
+        as_json=as_json,
     )
     console.print("\n[bold]How to read it.[/] " + reading(results))
     console.print(

@@ -30,9 +30,9 @@ class PrepareRequest:
     download: bool = False
 
 
-def prepare_data(request: PrepareRequest) -> Prepared:
+def prepare_data(request: PrepareRequest, *, as_json: bool = False) -> Prepared:
     """Fetch, unpack, check all images, write the split, and say what was found."""
-    console, archives = Console(), list(request.archives)
+    console, archives = Console(stderr=as_json), list(request.archives)
     if request.download:
         archives += download(request.benchmark, request.root)
     if archives:

@@ -79,7 +79,7 @@ class Timed:
     steps: list[float] = field(default_factory=list)
 
 
-def throughput(request: ThroughputRequest) -> dict[str, Any]:
+def throughput(request: ThroughputRequest, *, as_json: bool = False) -> dict[str, Any]:
     """Train on generated images for some steps, with and without RankSim, and tell the times.
 
     It is the training of ``ranksim bench``: the image cache, augmentation on the device, the
@@ -93,7 +93,7 @@ def throughput(request: ThroughputRequest) -> dict[str, Any]:
     check_hardware(request.hardware)
     if request.hardware.several:
         raise UsageError("throughput times one device: leave out --devices and --num-nodes.")
-    console = Console()
+    console = Console(stderr=as_json)
     changes = dict(parse_change(text) for text in request.changes)
     methods = [parse_method(name, "sqrt_inverse") for name in METHODS]
     recipes = {}

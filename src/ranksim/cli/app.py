@@ -12,13 +12,15 @@ from ranksim.cli.bench import bench_app
 from ranksim.cli.data import data_app
 from ranksim.cli.evaluate import evaluate, throughput
 from ranksim.cli.inspect import inspect
-from ranksim.cli.options import DataDir, Jobs, Out
+from ranksim.cli.options import AsJson, DataDir, Jobs, Out, tell
 from ranksim.cli.own import compare, fit, predict
 from ranksim.cli.report import report
 from ranksim.cli.tune import tune_app
 
 app = typer.Typer(
     help="Deep regression where the labels that matter are rare.",
+    epilog="Exit codes: 0 done, 1 the data or a training failed, 2 a command that cannot be "
+    "carried out as asked, 130 Ctrl-C. Errors are one sentence on stderr.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,19 +55,32 @@ def root(
 @app.command("methods")
 def list_methods(
     benchmark: Annotated[
-        Literal["sts-b-dir", "sentiment-dir", "agedb-dir", "imdb-wiki-dir", "images"],
+        Literal[
+            *("sts-b-dir", "sentiment-dir", "glucose", "agedb-dir", "imdb-wiki-dir"),
+            *("table", "text", "sentences", "images", "series"),
+        ],
         typer.Argument(help="Whose weighting LDS and RRT use, and whose loss is the plain one."),
     ] = "sts-b-dir",
+    as_json: AsJson = False,
 ) -> None:
     """List the 32 methods of the published tables and what each means."""
-    from ranksim.bench.command import print_methods
+    from ranksim.bench.command import described_methods, print_methods
 
-    print_methods(benchmark)
+    if as_json:
+        tell(described_methods(benchmark), as_json)
+    else:
+        print_methods(benchmark)
 
 
 @app.command()
-def demo(out: Out = Path("runs/demo"), jobs: Jobs = 2, data_dir: DataDir = None) -> None:
+def demo(
+    out: Out = Path("runs/demo"),
+    jobs: Jobs = 2,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Train with and without RankSim on rare feelings, and explain what is seen (minutes)."""
+    from ranksim.bench.command import brief
     from ranksim.bench.demo import demo as run_demo
 
-    run_demo(out=out, jobs=jobs, data_dir=data_dir)
+    tell(brief(run_demo(out=out, jobs=jobs, data_dir=data_dir, as_json=as_json), out), as_json)

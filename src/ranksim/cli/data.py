@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ranksim.cli.options import Protocol, SkipBroken
+from ranksim.cli.options import AsJson, Protocol, SkipBroken, tell
 
 data_app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
 
@@ -49,11 +49,12 @@ def prepare(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch the archives of IMDB-WIKI first (8 GB).")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check every image and write the split that training reads."""
     from ranksim.bench.prepare import PrepareRequest, prepare_data
 
-    prepare_data(
+    prepared = prepare_data(
         PrepareRequest(
             benchmark,
             root,
@@ -65,5 +66,7 @@ def prepare(
             archives=tuple(archive or ()),
             password=password,
             download=download,
-        )
+        ),
+        as_json=as_json,
     )
+    tell(prepared.as_dict(), as_json)

@@ -204,6 +204,7 @@ def throughput(
     steps: Annotated[int, typer.Option(min=1, help="Steps to time for each method.")] = 50,
     warm: Annotated[int, typer.Option(min=0, help="Steps before these, untimed.")] = 10,
     out: Annotated[Path | None, typer.Option(help="File for the figures, as JSON.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Images per second here, the share of waiting for data, and that of RankSim."""
     from ranksim.bench.throughput import ThroughputRequest
@@ -214,4 +215,5 @@ def throughput(
     if batch_size is not None:
         changes += (f"batch_size={batch_size}",)
     hardware = machine.asked() | told
-    time_training(ThroughputRequest(changes, steps, warm, hardware, out, preset))
+    asked = ThroughputRequest(changes, steps, warm, hardware, out, preset)
+    tell(time_training(asked, as_json=as_json), as_json)

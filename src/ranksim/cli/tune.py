@@ -8,6 +8,8 @@ import typer
 
 from ranksim.cli.options import (
     BENCHMARKS,
+    AsJson,
+    Dropped,
     Group,
     Machine,
     Out,
@@ -16,6 +18,7 @@ from ranksim.cli.options import (
     parted,
     request,
     taking,
+    tell,
 )
 
 tune_app = typer.Typer(
@@ -26,12 +29,19 @@ tune_app = typer.Typer(
 
 def _add(benchmark: str, told: str, own: tuple[type[Group], ...]) -> None:
     @tune_app.command(benchmark, help=told)
-    @taking(Searched, *own, Trained, Machine)
-    def command(what: Searched, *groups: Group, out: Out = Path("runs", "tune", benchmark)) -> None:
+    @taking(Searched, *own, Dropped, Trained, Machine)
+    def command(
+        what: Searched,
+        *groups: Group,
+        out: Out = Path("runs", "tune", benchmark),
+        as_json: AsJson = False,
+    ) -> None:
         from ranksim.bench.tune import TuneRequest, tune
 
         bench = request(benchmark, out, what.method, what.seeds, *groups)
-        tune(TuneRequest(bench, what.trials, parted(what.fields)))
+        asked = TuneRequest(bench, what.trials, parted(what.fields))
+        found = tune(asked, as_json=as_json)
+        tell({"method": what.method, "best": found, "out": str(out)}, as_json)
 
 
 for _name, (_told, _own) in BENCHMARKS.items():

@@ -40,7 +40,7 @@ class TuneRequest:
     fields: tuple[str, ...] = ()
 
 
-def tune(request: TuneRequest) -> dict[str, Any]:
+def tune(request: TuneRequest, *, as_json: bool = False) -> dict[str, Any]:
     """Search, and write what was found as a recipe file that ``ranksim bench --recipe`` takes.
 
     A trial trains the method once a seed; its score is the mean over seeds of the best validation
@@ -58,7 +58,7 @@ def tune(request: TuneRequest) -> dict[str, Any]:
     optuna = needs("optuna", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     quiet()
-    bench, console = request.bench, Console()
+    bench, console = request.bench, Console(stderr=as_json)
     seeds, settings = parse_seeds(bench.seeds), Settings.of(bench)
     method = parse_method(bench.methods.strip().lower(), settings.weighting)
     plain = runs_of(bench, settings)(method, seeds[0])

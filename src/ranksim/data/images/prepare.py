@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,10 @@ class Prepared:
     def matches(self) -> bool:
         """Whether the counts are the published ones."""
         return self.counts == self.expected
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {**vars(self), "path": str(self.path), "matches": self.matches}
 
 
 def prepare(
