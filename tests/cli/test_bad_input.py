@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
 from ranksim.bench.benchmarks import read_own
@@ -187,7 +188,7 @@ CASES = {
     "the target as input": (None, f"{GOOD} --features x,y", 2, "is the target and an input"),
     "another network's encoder": (None, f"{GOOD} --encoder gru", 2, "does not read a table"),
     "no such encoder": (
-        None, f"{GOOD} --text when --encoder ./nothing", 2, "./nothing"),
+        None, f"{GOOD} --text when --encoder no/encoder", 2, "no/encoder is no text model"),
     "no such method": (None, f"{GOOD.replace('vanilla', 'magic')}", 2, "unknown part 'magic'"),
     "methods to fit": (None, f"fit good.csv {TARGET} --method vanilla,rrt --out out", 2, "rrt"),
     "no such field": (None, f"{GOOD} --set rate=3", 2, "A recipe has no field 'rate'"),
@@ -269,6 +270,7 @@ def test_one_sentence_and_nothing_half_written(case, model, tmp_path, monkeypatc
     before = content(tmp_path)
     read_own.cache_clear()  # which knows files by their names, and here all are called alike
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(sys, "argv", ["ranksim", *command.split()])
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
