@@ -56,9 +56,17 @@ def root(
 def list_methods(
     benchmark: Annotated[
         Literal[
-            *("sts-b-dir", "sentiment-dir", "glucose", "agedb-dir", "imdb-wiki-dir"),
-            *("table", "text", "sentences", "images", "series"),
-        ],
+            "sts-b-dir",
+            "sentiment-dir",
+            "glucose",
+            "agedb-dir",
+            "imdb-wiki-dir",
+            "table",
+            "text",
+            "sentences",
+            "images",
+            "series",
+        ],  # fmt: skip
         typer.Argument(help="Whose weighting LDS and RRT use, and whose loss is the plain one."),
     ] = "sts-b-dir",
     as_json: AsJson = False,
