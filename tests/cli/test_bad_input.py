@@ -11,7 +11,6 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from ranksim.bench.benchmarks import read_own
 from ranksim.cli import main
 from tests import own_data
 from tests.bench.test_model import fitted
@@ -268,7 +267,6 @@ def test_one_sentence_and_nothing_half_written(case, model, tmp_path, monkeypatc
     elif bad is not None:
         (tmp_path / "bad.csv").write_bytes(bad if isinstance(bad, bytes) else bad.encode())
     before = content(tmp_path)
-    read_own.cache_clear()  # which knows files by their names, and here all are called alike
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(sys, "argv", ["ranksim", *command.split()])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.test_examples import load
+from tests.test_examples import figures, load
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "own-code.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
@@ -37,6 +37,19 @@ class Users(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters())
+
+
+def test_scikit_learn(capsys):
+    """The figures are those shown, up to the last bits of another processor."""
+    text, given = SECTIONS["scikit-learn"], {}
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S):
+        exec(block, given)
+    shown = re.findall(r"^    (.*\d)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    printed = capsys.readouterr().out.splitlines()
+    assert [figures(line) for line in printed] == [
+        pytest.approx(figures(line), rel=0.05) for line in shown
+    ]
+    assert [line.split()[0] for line in printed] == [line.split()[0] for line in shown]
 
 
 def test_plain_pytorch():

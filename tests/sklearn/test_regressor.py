@@ -45,7 +45,7 @@ def same(a, b):
 
 def test_every_check_of_scikit_learn_passes():
     # short trainings, of which it makes ninety
-    settings = {"hidden": 32, "learning_rate": 0.01, "batch_size": 16, "max_epochs": 2}
+    settings = {"hidden": 32, "learning_rate": 0.01, "batch_size": 16, "max_epochs": 4}
     check_estimator(RankSimRegressor(**settings), on_skip=None)
 
 

@@ -134,6 +134,8 @@ def load_task(
         benchmark.regions(source.shots),
         benchmark.gm_guard,
         augment=augmentation(recipe, seed) if isinstance(recipe, ImageRecipe) else None,
+        # labels of the user's own may lie far from zero
+        start=float(benchmark.train.labels.mean()) if source.own else 0.0,
     )
 
 
@@ -150,16 +152,21 @@ def load_plan(source: Source) -> OwnPlan:
     return plan_own(columns, OwnOptions(**source.loaded_by, skip_broken=source.skip_broken))
 
 
-@lru_cache(maxsize=2)
-def read_own(data: str | Path, image_root: Path | None = None) -> Columns:
-    """Anyone's data, read once a process.
+def read_own(data: str | Path, image_root: str | Path | None = None) -> Columns:
+    """Anyone's data, read once a process, unless it was written anew.
 
     Args:
         data: a table, a folder, or a Hugging Face data set.
         image_root: folder that paths in it are relative to, where the data does not say.
     """
-    columns = read_columns(str(data))
-    return columns if image_root is None else dataclasses.replace(columns, root=image_root)
+    path = Path(data)
+    columns = _columns(str(data), path.stat().st_mtime_ns if path.exists() else 0)
+    return columns if image_root is None else dataclasses.replace(columns, root=Path(image_root))
+
+
+@lru_cache(maxsize=2)
+def _columns(data: str, written: int) -> Columns:
+    return read_columns(data)
 
 
 def _loaded(source: Source, recipe: Recipe) -> Loaded:

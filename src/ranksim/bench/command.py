@@ -82,26 +82,31 @@ class BenchRequest:
 
     def command(self, seeds: list[int]) -> str:
         """The command to type for the same results, without folders of this machine."""
+        listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+        counted = str(len(seeds)) if seeds == list(range(len(seeds))) else listed
+        compared = (f"--methods {self.methods}", f"--seeds {counted}", f"--jobs {self.jobs}")
+        return self.worded("compare", *compared)
+
+    def worded(self, verb: str, *asked: str) -> str:
+        """The same with other words for what is asked for; ``verb`` is that for own data."""
         data = self.files.get("data")
         words = ["ranksim bench", self.benchmark]
         if data is not None:
-            words = ["ranksim compare", shlex.quote(data_name(data))]
+            words = [f"ranksim {verb}", shlex.quote(data_name(data))]
         for name, path in self.files.items():
             if path is not None and name != "data":
                 words.append(f"{_option(name)} {shlex.quote(Path(path).name)}")
         for name, value in self.options.items():
             words += _said(name, value)
-        words += [f"--encoder {shlex.quote(self.encoder)}"] if self.encoder else []
-        words += [f"--image-size {self.image_size}"] * (self.image_size is not None)
-        words += ["--skip-broken"] * self.skip_broken
-        words.append(f"--methods {self.methods}")
-        if data is None and self.benchmark not in ONE_PRESET:
+        if data is not None:
+            words += [f"--encoder {shlex.quote(self.encoder)}"] if self.encoder else []
+            words += [f"--image-size {self.image_size}"] if self.image_size else []
+        elif self.benchmark not in ONE_PRESET:
             words.append(f"--preset {self.preset}")
+        words += ["--skip-broken"] * self.skip_broken
         if self.benchmark == "sts-b-dir":
             words.append(f"--shots {self.shots}")
-        listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
-        counted = str(len(seeds)) if seeds == list(range(len(seeds))) else listed
-        words += [f"--seeds {counted}", f"--jobs {self.jobs}"]
+        words += asked
         words += [f"--recipe {shlex.quote(self.recipe.name)}"] if self.recipe else []
         named = {f"encoder={self.encoder}", f"image_size={self.image_size}"}
         words += [f"--set {shlex.quote(c)}" for c in self.changes if data is None or c not in named]

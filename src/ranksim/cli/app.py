@@ -66,7 +66,7 @@ def list_methods(
             "sentences",
             "images",
             "series",
-        ],  # fmt: skip
+        ],
         typer.Argument(help="Whose weighting LDS and RRT use, and whose loss is the plain one."),
     ] = "sts-b-dir",
     as_json: AsJson = False,

@@ -63,10 +63,9 @@ class Group:
 
 
 @dataclass
-class Trained(Group):
-    """How runs are trained."""
+class Alone(Group):
+    """How a run is trained."""
 
-    jobs: Jobs = 1
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Override a recipe field: --set lr=5e-4.")
     ] = None
@@ -84,6 +83,13 @@ class Trained(Group):
     def asked(self) -> dict[str, Any]:
         asked = super().asked()
         return asked | {"changes": tuple(asked.pop("change") or ())}
+
+
+@dataclass
+class Trained(Alone):
+    """How runs are trained."""
+
+    jobs: Jobs = 1
 
 
 @dataclass

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ranksim.cli.options import (
+    Alone,
     AsJson,
     Budgeted,
     ComparedOwn,
@@ -58,29 +59,6 @@ class Fitted:
         "vanilla+ranksim"
     )
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes all that is drawn.")] = 0
-
-
-@dataclass
-class Alone(Group):
-    """How one run is trained."""
-
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a recipe field: --set lr=5e-4.")
-    ] = None
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", help="Recipes by method, as ranksim tune writes them."),
-    ] = None
-    max_steps: Annotated[
-        int | None, typer.Option(min=1, help="End the training after these steps.")
-    ] = None
-    max_epochs: Annotated[
-        int | None, typer.Option(min=1, help="End the training after these validations.")
-    ] = None
-
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked()
-        return asked | {"changes": tuple(asked.pop("change") or ())}
 
 
 @taking(Fitted, OwnInputs, OwnSplit, Dropped, Alone, Machine)

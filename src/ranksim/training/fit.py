@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, nn
 
 from ranksim.balance import LabelBins
 from ranksim.data.batch import Samples
@@ -69,6 +69,7 @@ class Task:
         regions: regions to report.
         gm_guard: see :func:`ranksim.metrics.regression_scores`.
         augment: what happens to the inputs of training batches (see :class:`RegressionModule`).
+        start: what the head predicts before it has learned anything, in the unit of the labels.
         factors: on the weight of each training sample ``(N,)``, float64, at least one above 0.
     """
 
@@ -80,6 +81,7 @@ class Task:
     regions: Regions
     gm_guard: float = 0.0
     augment: Augment | None = None
+    start: float = 0.0
     factors: np.ndarray | None = None
 
 
@@ -155,6 +157,8 @@ def fit(
     training, validation, test = task.train, task.val, task.test
     recipe = settle(recipe, training.labels.numpy())
     model, ahead = task.build(), hardware.on_gpu
+    if task.start:
+        nn.init.constant_(model.head.bias, task.start / recipe.label_scale)
     fds = make_fds(recipe, technique, task.bins, model.width)
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)

@@ -56,10 +56,7 @@ class FitRequest:
     @property
     def command(self) -> str:
         """The command to type for the same model, without folders of this machine."""
-        told = self.bench.command([self.seed]).replace("ranksim compare", "ranksim fit", 1)
-        head, tail = told.split(f" --methods {self.bench.methods}", 1)
-        words = tail.split()  # --seeds K --jobs 1, and what follows
-        return " ".join([head, f"--method {self.method} --seed {self.seed}", *words[4:]])
+        return self.bench.worded("fit", f"--method {self.method}", f"--seed {self.seed}")
 
 
 def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
