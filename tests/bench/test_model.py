@@ -133,7 +133,8 @@ def test_augmented_images_in_two_stages(made, tmp_path):
 
 def _test_scores(model, data):
     """MAE of a model over the test rows of its own split."""
-    from ranksim.data.own.plan import OwnOptions, plan_own
+    from ranksim.data.own.options import OwnOptions
+    from ranksim.data.own.plan import plan_own
     from ranksim.data.own.read import read_columns
 
     kind = {"images": "pictures"}.get(model.config["kind"], model.config["kind"])

@@ -24,7 +24,8 @@ from ranksim.data import Benchmark, glucose, sentiment_dir, sts_b_dir
 from ranksim.data.cache import sha256
 from ranksim.data.gaps import drop_labels
 from ranksim.data.images import load as images
-from ranksim.data.own.plan import OwnOptions, OwnPlan, plan_own
+from ranksim.data.own.options import OwnOptions
+from ranksim.data.own.plan import OwnPlan, plan_own
 from ranksim.data.own.read import read_columns
 from ranksim.data.own.series_dataset import open_series
 from ranksim.data.table import Columns

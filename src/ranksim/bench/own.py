@@ -12,7 +12,7 @@ from ranksim.bench.command import BenchRequest
 from ranksim.bench.kinds import BILSTM, IMAGE, MLP, SENTENCES, SERIES, TABLE, TEXT, recipe_type
 from ranksim.bench.readers import kind_of
 from ranksim.data.images.table import IMAGE_COLUMNS
-from ranksim.data.own.plan import OwnOptions, refuse_idle
+from ranksim.data.own.options import OwnOptions, refuse_idle
 from ranksim.data.table import Columns
 from ranksim.errors import UsageError
 from ranksim.training.recipe import SERIES as SERIES_ENCODERS

@@ -21,7 +21,8 @@ from ranksim.bench.model.density import covering, density_of
 from ranksim.bench.model.saved import load_model
 from ranksim.bench.provenance import provenance
 from ranksim.data.cache import sha256, write_json
-from ranksim.data.own.plan import OwnOptions, label_bins, label_regions
+from ranksim.data.own.axis import label_bins, label_regions
+from ranksim.data.own.options import OwnOptions
 from ranksim.data.own.read import read_columns
 from ranksim.data.split import PART_NAMES
 from ranksim.data.table import Columns, numbers

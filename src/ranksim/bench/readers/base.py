@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ranksim.bench.kinds import BILSTM, IMAGE, SENTENCES, SERIES, TABLE, TEXT
 from ranksim.data.batch import Samples
-from ranksim.data.own.plan import OwnOptions, OwnPlan
+from ranksim.data.own.options import OwnOptions
+from ranksim.data.own.plan import OwnPlan
 from ranksim.data.table import Columns
 from ranksim.models import Regressor
 from ranksim.training.hardware import Hardware

@@ -11,7 +11,8 @@ import numpy as np
 from ranksim.bench.kinds import SERIES
 from ranksim.bench.networks import series_network
 from ranksim.bench.readers.base import Opened, Parts
-from ranksim.data.own.plan import OwnOptions, OwnPlan, series_of
+from ranksim.data.own.options import OwnOptions
+from ranksim.data.own.plan import OwnPlan, series_of
 from ranksim.data.own.series import as_written, windows
 from ranksim.data.own.series_dataset import SeriesDataset, SeriesScaling
 from ranksim.data.table import Columns
