@@ -20,7 +20,13 @@ def asked(monkeypatch):
     from ranksim.bench import command
 
     requests = []
-    monkeypatch.setattr(command, "bench", requests.append)
+
+    def bench(request, *, as_json):
+        assert not as_json
+        requests.append(request)
+        return {}
+
+    monkeypatch.setattr(command, "bench", bench)
     return requests
 
 

@@ -84,11 +84,11 @@ class BenchRequest:
         """The command to type for the same results, without folders of this machine."""
         listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
         counted = str(len(seeds)) if seeds == list(range(len(seeds))) else listed
-        compared = (f"--methods {self.methods}", f"--seeds {counted}", f"--jobs {self.jobs}")
-        return self.worded("compare", *compared)
+        runs = f"--seeds {counted} --jobs {self.jobs}"
+        return self.worded("compare", f"--methods {self.methods}", runs)
 
-    def worded(self, verb: str, *asked: str) -> str:
-        """The same with other words for what is asked for; ``verb`` is that for own data."""
+    def worded(self, verb: str, methods: str, runs: str) -> str:
+        """The same with other words for methods and runs; ``verb`` is that for own data."""
         data = self.files.get("data")
         words = ["ranksim bench", self.benchmark]
         if data is not None:
@@ -101,12 +101,13 @@ class BenchRequest:
         if data is not None:
             words += [f"--encoder {shlex.quote(self.encoder)}"] if self.encoder else []
             words += [f"--image-size {self.image_size}"] if self.image_size else []
-        elif self.benchmark not in ONE_PRESET:
-            words.append(f"--preset {self.preset}")
         words += ["--skip-broken"] * self.skip_broken
+        words.append(methods)
+        if data is None and self.benchmark not in ONE_PRESET:
+            words.append(f"--preset {self.preset}")
         if self.benchmark == "sts-b-dir":
             words.append(f"--shots {self.shots}")
-        words += asked
+        words.append(runs)
         words += [f"--recipe {shlex.quote(self.recipe.name)}"] if self.recipe else []
         named = {f"encoder={self.encoder}", f"image_size={self.image_size}"}
         words += [f"--set {shlex.quote(c)}" for c in self.changes if data is None or c not in named]
