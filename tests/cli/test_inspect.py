@@ -45,8 +45,8 @@ def test_a_page_a_picture_and_a_file(inspect, ages, tmp_path):
     words = shlex.split(content["next"])
     assert words[:5] == ["ranksim", "compare", str(ages), "--target", "age"]
     chosen = content["suggestion"]
-    assert words[5:] == ["--bin-width", f"{chosen['width']:g}", "--many", str(chosen["many"]),
-                         "--few", str(chosen["few"])]  # fmt: skip
+    # thresholds of all rows would leave the training rows of compare without a many-shot bin
+    assert words[5:] == ["--bin-width", f"{chosen['width']:g}"]
     assert f"Next: {content['next']}" in out
 
 
@@ -74,6 +74,13 @@ def test_the_width_is_left_out_where_it_alone_would_not_make_these_bins(inspect,
     code, out, _ = inspect("t.csv", "--target", "y", "--json")
     assert code == 0
     assert "--bin-width" not in json.loads(out)["next"]
+
+
+def test_rows_without_a_target_are_left_out_by_the_next_command(inspect, tmp_path):
+    (tmp_path / "t.csv").write_text("y,x\n" + "".join(f"{k % 9},{k}\n" for k in range(99)) + ",1\n")
+    code, out, _ = inspect("t.csv", "--target", "y", "--json")
+    assert code == 0
+    assert "--skip-missing" in shlex.split(json.loads(out)["next"])
 
 
 def test_a_folder_and_a_data_set(inspect, ages, tmp_path):

@@ -86,7 +86,10 @@ def _next(request: InspectRequest, content: dict[str, Any]) -> str:
     widths = np.diff(content["bins"]["edges"])
     if np.allclose(widths, chosen["width"], rtol=0.1):  # else far outliers have bins of their own
         words += ["--bin-width", f"{chosen['width']:g}"]
-    words += ["--many", str(chosen["many"]), "--few", str(chosen["few"])]
+    # what is suggested counts all rows; compare goes by those that it trains on
+    for option, given in (("--many", request.many), ("--few", request.few)):
+        words += [option, str(given)] if given is not None else []
+    words += ["--skip-missing"] * bool(content["missing"]["count"])
     words += ["--drop-labels", request.drop_labels] if request.drop_labels else []
     words += [word for text in request.region for word in ("--region", text)]
     return shlex.join(words)

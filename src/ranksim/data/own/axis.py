@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from ranksim.balance import LabelBins
 from ranksim.balance.ranges import LabelRange, parse_named
 from ranksim.data.own.options import OwnOptions
-from ranksim.data.own.suggest import Suggestion, suggest
+from ranksim.data.own.suggest import suggest, thresholds
 from ranksim.errors import UsageError
-from ranksim.metrics.regions import FEW, MANY, Regions
+from ranksim.metrics.regions import Regions
 
 _MOST_BINS = 10_000
 
@@ -27,7 +27,10 @@ def label_bins(labels: NDArray[np.float64], options: OwnOptions) -> LabelBins:
             f"--bin-width {width:g} makes {np.ptp(labels) / width:,.0f} bins over column "
             f"{options.target!r}: give a width that makes at most {_MOST_BINS:,}."
         )
-    return _suggested(labels, options).bins
+    try:
+        return suggest(labels, width=width).bins
+    except ValueError as error:
+        raise _cannot(error) from error
 
 
 def label_regions(
@@ -43,19 +46,16 @@ def label_regions(
     Raises:
         UsageError: regions that make no sense.
     """
-    found = _suggested(training, options)
     named = dict(_named(text) for text in options.region)
-    regions = Regions.by_rule(bins, training, many=found.many, few=found.few, named=named)
-    return regions, found.many, found.few
-
-
-def _suggested(labels: NDArray[np.float64], options: OwnOptions) -> Suggestion:
     try:
-        if len(np.unique(labels)) < 2:  # of few training samples
-            return Suggestion(LabelBins.of_width(labels, 1.0), 1.0, MANY, FEW, "")
-        return suggest(labels, width=options.bin_width, many=options.many, few=options.few)
+        many, few, _ = thresholds(bins.counts(training), many=options.many, few=options.few)
     except ValueError as error:
-        raise UsageError(f"The label axis cannot be cut like this: {error}.") from error
+        raise _cannot(error) from error
+    return Regions.by_rule(bins, training, many=many, few=few, named=named), many, few
+
+
+def _cannot(error: ValueError) -> UsageError:
+    return UsageError(f"The label axis cannot be cut like this: {error}.")
 
 
 def _named(text: str) -> tuple[str, LabelRange]:

@@ -91,14 +91,35 @@ def suggest(
         bins = _bins(values, distinct, width)
     else:
         bins, why = LabelBins.of_width(values, width), "the width as given"
-    most, least, how = _thresholds(bins.counts(values))
+    most, least, how = thresholds(bins.counts(values), many=many, few=few)
+    return Suggestion(bins, width, most, least, f"{why}; {how}")
+
+
+def thresholds(
+    counts: NDArray[np.int64], *, many: int | None = None, few: int | None = None
+) -> tuple[int, int, str]:
+    """The thresholds of :func:`suggest` for bins that are chosen already, and why.
+
+    Args:
+        counts: samples of each bin, int64 ``(K,)``, at least one of them above 0.
+        many: kept where it is given.
+        few: kept where it is given.
+
+    Raises:
+        ValueError: ``few`` is above ``many``.
+
+    Example:
+        >>> thresholds(np.array([60, 30, 10, 1]))[:2], thresholds(np.array([60, 30]), few=70)[:2]
+        ((55, 11), (70, 70))
+    """
+    most, least, how = _third(counts)
     if many is not None or few is not None:
         how = "the thresholds as given"
         most = many if many is not None else max(most, few or 0)
         least = few if few is not None else min(least, most)
     if least > most:
         raise ValueError(f"few must be at most many, got {least} and {most}")
-    return Suggestion(bins, width, most, least, f"{why}; {how}")
+    return most, least, how
 
 
 def _near(distinct: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -166,7 +187,7 @@ def _bins(values: NDArray[np.float64], distinct: NDArray[np.float64], width: flo
     return LabelBins(np.unique(np.concatenate(edges)))
 
 
-def _thresholds(counts: NDArray[np.int64]) -> tuple[int, int, str]:
+def _third(counts: NDArray[np.int64]) -> tuple[int, int, str]:
     fullest = np.sort(counts)[::-1]
     third = int(np.searchsorted(np.cumsum(fullest), counts.sum() / 3))
     many = int(fullest[third]) - 1
