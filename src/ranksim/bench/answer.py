@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ranksim.bench.against import key_of
+from ranksim.report.words import per_cent
 
 Record = dict[str, Any]
 _NAMED = 3  # methods that a sentence names
@@ -26,8 +28,9 @@ class Finding:
 
     @property
     def change(self) -> float:
-        """Relative change of the error; below 0 is better."""
-        return float(self.effect["relative"] or 0.0)
+        """Relative change of the error; below 0 is better, infinite where there was none before."""
+        change, grown = self.effect["relative"], self.effect["mean"] > 0
+        return float(change) if change is not None else math.inf if grown else 0.0
 
     @property
     def verdict(self) -> int:
@@ -38,11 +41,11 @@ class Finding:
     @property
     def interval(self) -> str:
         """The 95 % interval over seeds and samples, in per cent."""
-        if self.effect["both_low"] is None or not self.change:
+        if self.effect["both_low"] is None or not self.effect["relative"]:
             return ""
         base = self.effect["mean"] / self.change
         low, high = self.effect["both_low"] / base, self.effect["both_high"] / base
-        return f" (95 % from {low:+.1%} to {high:+.1%})"
+        return f" (95\u202f% from {per_cent(low)} to {per_cent(high)})"
 
 
 def make_answer(summary: Sequence[Record], baseline: str, error: str) -> Record:
@@ -73,11 +76,15 @@ def make_answer(summary: Sequence[Record], baseline: str, error: str) -> Record:
         effects = [(row["method"], row["against"]["test"][region][error]) for row in methods]
         found[region] = [Finding(*each) for each in effects if each[1]["mean"] is not None]
         regions[region] = _region(region, found[region], baseline, shown)
-    pairs = max((len(row["against"]["seeds"]) for row in methods), default=0)
+    trained = next((row["seeds"] for row in summary if row["method"] == baseline), [])
+    if not any(found.values()):
+        whole = _nothing(baseline, bool(trained), any(row["seeds"] for row in methods))
+    else:
+        whole = _whole(found, baseline, shown, max(len(row["against"]["seeds"]) for row in methods))
     return {
         "error": error,
         "regions": regions,
-        "sentence": _whole(found, baseline, shown, pairs),
+        "sentence": " ".join([whole, *_limits(found, summary)]),
     }
 
 
@@ -94,7 +101,7 @@ def _region(region: str, found: Sequence[Finding], baseline: str, error: str) ->
         words.append(f"Worse: {_listed(worse)}.")
     return {
         "best": better[0].method if better else None,
-        "lowest": lowest.method if lowest else baseline,
+        "lowest": lowest.method if lowest else baseline if ordered else None,
         "relative": told.change if told else None,
         "better": [each.method for each in better],
         "worse": [each.method for each in worse],
@@ -105,12 +112,13 @@ def _region(region: str, found: Sequence[Finding], baseline: str, error: str) ->
 def _first(region: str, told: Finding | None, sure: bool, baseline: str, error: str) -> str:
     if told is None:
         return f"{baseline} has the lowest {error}."
+    less = per_cent(-told.change, "")
     if sure:
-        return f"{told.method} lowers {error} by {-told.change:.1%}{told.interval}."
+        return f"{told.method} lowers {error} by {less}{told.interval}."
     if told.effect["sure_low"] is None:
-        return f"{told.method} has the lowest {error}, by {-told.change:.1%}: chance is unknown."
+        return f"{told.method} has the lowest {error}, by {less}: chance is unknown."
     return (
-        f"{told.method} has the lowest {error}, by {-told.change:.1%}{told.interval}, which may be "
+        f"{told.method} has the lowest {error}, by {less}{told.interval}, which may be "
         f"chance: {_needed(told)}."
     )
 
@@ -122,10 +130,31 @@ def _needed(finding: Finding) -> str:
     return f"about {seeds} seeds would show it if it stayed so"
 
 
+def _nothing(baseline: str, trained: bool, others: bool) -> str:
+    if not trained:
+        return f"There is nothing to compare with: {baseline} has no finished run."
+    why = "has a seed in common with it" if others else "has a finished run"
+    return f"There is nothing to compare with {baseline}: no other method {why}."
+
+
+def _limits(found: Mapping[str, Sequence[Finding]], summary: Sequence[Record]) -> list[str]:
+    """What else must be known: methods that nothing can be said of, and runs that failed."""
+    said = []
+    effects = [each for own in found.values() for each in own]
+    judged = {each.method for each in effects if each.effect["sure_low"] is not None}
+    silent = [m for m in dict.fromkeys(each.method for each in effects) if m not in judged]
+    if judged and silent:
+        said.append(f"Seeds or predictions do not suffice to judge {_named(silent)}.")
+    runs = {key_of(row): row for row in reversed(summary)}
+    failed = [row for row in reversed(runs.values()) if row["failed"]]
+    if failed:
+        told = (f"{r['method']} {r['failed']} of {r['failed'] + len(r['seeds'])}" for r in failed)
+        said.append(f"Runs that failed are left out: {', '.join(told)}.")
+    return said
+
+
 def _whole(found: Mapping[str, Sequence[Finding]], baseline: str, error: str, pairs: int) -> str:
     effects = [each for own in found.values() for each in own]
-    if not effects:
-        return f"There is nothing to compare with {baseline}: no other method has a finished run."
     if pairs < 2:
         return (
             "One seed cannot tell a better method from chance: give at least 3, better 5, with "
@@ -187,8 +216,8 @@ def _none(found: Mapping[str, Sequence[Finding]], baseline: str, error: str) -> 
     if close:
         seeds, change, region, each = min(close, key=lambda item: item[:3])
         words.append(
-            f"{each.method} comes nearest, with {-change:.1%} less {error} in {region}: about "
-            f"{seeds} seeds would show it if it stayed so."
+            f"{each.method} comes nearest, with {per_cent(-change, '')} less {error} in {region}: "
+            f"about {seeds} seeds would show it if it stayed so."
         )
     if worse := [each for each in found.get("all", ()) if each.verdict > 0]:
         words.append(f"Worse in all: {_listed(sorted(worse, key=lambda each: -each.change))}.")
@@ -196,14 +225,14 @@ def _none(found: Mapping[str, Sequence[Finding]], baseline: str, error: str) -> 
 
 
 def _places(changes: Sequence[tuple[str, float]]) -> str:
-    """``by 3.1% in all and 12.0% in few``."""
-    told = [f"{abs(change):.1%} in {region}" for region, change in changes]
+    """``by 3.1 % in all and 12.0 % in few``."""
+    told = [f"{per_cent(abs(change), '')} in {region}" for region, change in changes]
     return "by " + (f"{', '.join(told[:-1])} and {told[-1]}" if told[1:] else told[0])
 
 
 def _listed(findings: Sequence[Finding]) -> str:
-    """``inv (-3.1%), focal-r (-2.0%)``."""
-    return _named([f"{each.method} ({each.change:+.1%})" for each in findings])
+    """``inv (−3.1 %), focal-r (−2.0 %)``."""
+    return _named([f"{each.method} ({per_cent(each.change)})" for each in findings])
 
 
 def _named(methods: Sequence[str]) -> str:

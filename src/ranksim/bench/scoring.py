@@ -197,7 +197,7 @@ def _table(
     table.add_column("samples", justify="right")
     for metric in _SHOWN:
         table.add_column(TITLES[metric][0], justify="right")
-        table.add_column("95 %", style="dim", no_wrap=True)
+        table.add_column("95\u202f%", style="dim", no_wrap=True)
     for region, found in scores.items():
         if not found["n"] or (region == "seen" and not scores["zero"]["n"]):
             continue

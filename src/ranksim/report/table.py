@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from ranksim.report.words import per_cent, signed
 
 _FEW = 6  # so many methods have a block of lines each
 _NONE = {"n": 0}
@@ -128,8 +131,8 @@ def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) 
     known = any(effect["both_low"] is not None for own in effects for effect in own)
     table = Table(
         title=f"\nChange of {TITLES[error][0]} against {baseline}",
-        caption="* sure at 95 % for all methods together"
-        + "; 95 % over seeds and test samples below" * (len(rows) <= _FEW)
+        caption="* sure at 95\u202f% for all methods together"
+        + "; 95\u202f% over seeds and test samples below" * (len(rows) <= _FEW)
         if known
         else None,
         **_LOOK,
@@ -161,7 +164,7 @@ def _per_cent(effect: dict[str, Any], value: float | None) -> str:
     """A difference as a part of the baseline's error."""
     if value is None or not effect["relative"]:
         return "–"
-    return f"{value * effect['relative'] / effect['mean']:+.1%}"
+    return per_cent(value * effect["relative"] / effect["mean"])
 
 
 def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
@@ -170,7 +173,8 @@ def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
     if effect is None or effect["mean"] is None:
         return "", ""
     star = "*" if effect["low"] is not None and effect["low"] * effect["high"] > 0 else " "
-    change = f"{effect['relative']:+.1%}" if metric in _ERRORS else f"{effect['mean']:+.{digits}f}"
+    in_per_cent = metric in _ERRORS
+    change = _per_cent(effect, effect["mean"]) if in_per_cent else signed(effect["mean"], digits)
     return change + star, f"{effect['better']}/{effect['n']}"
 
 
@@ -180,7 +184,7 @@ def _pairs(pairs: dict[str, int], error: str) -> str:
         f"RankSim lowers {error} all in {pairs['improved']} of {pairs['pairs']} pairs"
         + (f" ({pairs['improved_different']} of {pairs['different']}" if twice else "")
         + (" without those that are one method under two names)" if twice else "")
-        + f"; * marks a 95 % interval on one side of zero: {pairs['shown']} lower, "
+        + f"; * marks a 95\u202f% interval on one side of zero: {pairs['shown']} lower, "
         f"{pairs['worse']} higher."
     )
 
@@ -231,13 +235,14 @@ def _add_method(
         )
     if row.get("versus") and row["versus"]["seeds"]:
         effects = [row["versus"]["test"][region][metric] for region in regions]
-        for label, key, form in (
-            ("  by RankSim", "mean", f"+.{digits}f"),
-            *([("  in per cent", "relative", "+.1%")] if metric in _ERRORS else []),
-            ("  95 % from", "low", f"+.{digits}f"),
-            ("  95 % to", "high", f"+.{digits}f"),
+        for label, key in (
+            ("  by RankSim", "mean"),
+            *([("  in per cent", "relative")] if metric in _ERRORS else []),
+            ("  95\u202f% from", "low"),
+            ("  95\u202f% to", "high"),
         ):
-            table.add_row(label, *("" if e[key] is None else format(e[key], form) for e in effects))
+            written = per_cent if key == "relative" else partial(signed, digits=digits)
+            table.add_row(label, *("" if e[key] is None else written(e[key]) for e in effects))
         table.add_row("  seeds better", *(f"{e['better']} of {e['n']}" for e in effects))
     table.add_section()
 

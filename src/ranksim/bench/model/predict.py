@@ -15,6 +15,7 @@ from rich.table import Table
 from ranksim.bench.model.predictions import Predictions, refuse_other_suffix
 from ranksim.bench.model.saved import Model, load_model
 from ranksim.errors import UsageError
+from ranksim.report.words import per_cent
 from ranksim.training.hardware import Hardware, check_hardware, quiet
 
 _MANY = 0.1  # of the predictions, beyond which those where training had little are warned of
@@ -95,10 +96,10 @@ def _warning(made: Predictions, model: Model) -> str | None:
     if few <= _MANY:
         return None
     zero = np.count_nonzero(made.zero_shot) / len(made)
-    never = f", {zero:.0%} where it had none" if zero else ""
+    never = f", {per_cent(zero, '', 0)} where it had none" if zero else ""
     return (
-        f"{few:.0%} of the predictions lie where training had few samples{never}: they rest on "
-        f"little; {model.path / 'README.md'} says where that is."
+        f"{per_cent(few, '', 0)} of the predictions lie where training had few samples{never}: "
+        f"they rest on little; {model.path / 'README.md'} says where that is."
     )
 
 
@@ -115,5 +116,5 @@ def _table(made: Predictions, model: Model) -> Table:
     for name, count in made.counts().items():
         if count or name in training:
             seen = f"{training[name]:,}" if name in training else "0" if name == "zero" else ""
-            table.add_row(escape(name), f"{count:,}", f"{count / len(made):.1%}", seen)
+            table.add_row(escape(name), f"{count:,}", per_cent(count / len(made), ""), seen)
     return table

@@ -29,6 +29,7 @@ from ranksim.report.figures.style import (
     picture,
     short,
 )
+from ranksim.report.words import per_cent
 
 Effect = tuple[float, float | None, float | None]  # relative change, low, high
 
@@ -167,5 +168,4 @@ def _round(value: float) -> float:
 def _signed_per_cent(value: float, _: int) -> str:
     if abs(value) < 1e-9:
         return "0"
-    digits = 0 if abs(value) >= 0.00999 else 1
-    return f"{value:+.{digits}%}".replace("-", "−")
+    return per_cent(value, digits=0 if abs(value) >= 0.00999 else 1)

@@ -8,8 +8,9 @@ import numpy as np
 
 from ranksim.balance.ranges import parse_ranges
 from ranksim.report.figures.labels import labels_figure
-from ranksim.report.page.parts import Part, Sheet, count, listed, per_cent, said
+from ranksim.report.page.parts import Part, Sheet, count, listed, said
 from ranksim.report.page.sweep import Sweep, commands
+from ranksim.report.words import per_cent
 
 _TITLE = "What training sees"
 

@@ -94,16 +94,6 @@ def said(value: float | None) -> str:
     return "none" if value is None else plain_numbers(value, digits=3)
 
 
-def per_cent(value: float, sign: str = "+") -> str:
-    """A share with a true minus sign; ``sign``: ``"+"`` for a change.
-
-    Example:
-        >>> per_cent(-0.0612), per_cent(0.002), per_cent(0.5, "")
-        ('−6.1\u202f%', '+0.2\u202f%', '50.0\u202f%')
-    """
-    return f"{100 * value:{sign}.1f}\u202f%".replace("-", "−")
-
-
 def listed(names: Iterable[str], most: int = 4) -> str:
     """Names in a sentence, the rest counted.
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ranksim.report.figures.errors import Effect, change_figure
-from ranksim.report.page.parts import Bar, Board, Line, Part, Score, count, listed, per_cent, said
+from ranksim.report.page.parts import Bar, Board, Line, Part, Score, count, listed, said
 from ranksim.report.page.sweep import ERRORS, METRICS, Record, Sweep, key_of, score_name
 from ranksim.report.table import digits_of
+from ranksim.report.words import per_cent, signed
 
 _TITLE = "Which method helps, and where"
 _PANELS = 6  # regions beside each other in the picture
@@ -100,8 +101,8 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
         certain = effect.get("sure_low")
         sure = certain is not None and certain * effect["sure_high"] > 0
         told = (
-            f"{_signed(effect['mean'], digits)}{_relative(effect)}, 95\u202f% interval "
-            f"{_signed(low, digits)} to {_signed(high, digits)}"
+            f"{signed(effect['mean'], digits)}{_relative(effect)}, 95\u202f% interval "
+            f"{signed(low, digits)} to {signed(high, digits)}"
         )
         mid, start, end = (
             round(50 + 50 * min(max(v / reach, -1), 1), 1) for v in (effect["mean"], low, high)
@@ -191,8 +192,9 @@ def _told(sweep: Sweep) -> list[str]:
 def _note(sweep: Sweep) -> str:
     parts = [
         f"Mean ± standard deviation over seeds. Bars: change against {sweep.baseline}, the middle "
-        f"line is no change; 95\u202f% intervals over {_over(sweep)}; green is better, red is "
-        "worse, grey can be chance. Two bars in different columns have different scales."
+        f"line is no change; 95\u202f% intervals over {_over(sweep)}; green is better and red worse, "
+        "each by itself, so that of many a few are chance; grey may all be. Two bars in different "
+        "columns have different scales."
         if _others(sweep)
         else "Mean ± standard deviation over seeds."
     ]
@@ -257,10 +259,6 @@ def _number(value: float | None, digits: int) -> str:
     if value is None:
         return "–"
     return said(value) if abs(value) >= 1e6 else f"{value:,.{digits}f}".replace("-", "−")
-
-
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+,.{digits}f}".replace("-", "−")
 
 
 def _relative(effect: Record) -> str:

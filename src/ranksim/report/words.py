@@ -1,0 +1,23 @@
+"""Numbers as they are written in sentences, tables and pictures."""
+
+from __future__ import annotations
+
+
+def per_cent(value: float, sign: str = "+", digits: int = 1) -> str:
+    """A share with a true minus sign; ``sign``: ``"+"`` for a change.
+
+    Example:
+        >>> per_cent(-0.0612), per_cent(0.002), per_cent(0.5, ""), per_cent(0.25, "", 0)
+        ('−6.1\u202f%', '+0.2\u202f%', '50.0\u202f%', '25\u202f%')
+    """
+    return f"{signed(100 * value, digits, sign)}\u202f%"
+
+
+def signed(value: float, digits: int, sign: str = "+") -> str:
+    """A number with a true minus sign; one that is rounded to zero keeps its sign.
+
+    Example:
+        >>> signed(-0.25, 2), signed(1234.5, 1), signed(-0.001, 2), signed(3.0, 1, "")
+        ('−0.25', '+1,234.5', '−0.00', '3.0')
+    """
+    return f"{value:{sign},.{digits}f}".replace("-", "−")
