@@ -76,9 +76,9 @@ def make_answer(summary: Sequence[Record], baseline: str, error: str) -> Record:
         effects = [(row["method"], row["against"]["test"][region][error]) for row in methods]
         found[region] = [Finding(*each) for each in effects if each[1]["mean"] is not None]
         regions[region] = _region(region, found[region], baseline, shown)
-    trained = next((row["seeds"] for row in summary if row["method"] == baseline), [])
+    trained = any(row["seeds"] for row in summary if row["method"] == baseline)
     if not any(found.values()):
-        whole = _nothing(baseline, bool(trained), any(row["seeds"] for row in methods))
+        whole = _nothing(baseline, trained, any(row["seeds"] for row in methods))
     else:
         whole = _whole(found, baseline, shown, max(len(row["against"]["seeds"]) for row in methods))
     return {
