@@ -193,8 +193,8 @@ def _note(sweep: Sweep) -> str:
     parts = [
         f"Mean ± standard deviation over seeds. Bars: change against {sweep.baseline}, the middle "
         f"line is no change; 95\u202f% intervals over {_over(sweep)}; green is better, red "
-        "worse, each by itself, so that of many a few are chance; grey may all be. Two bars in different "
-        "columns have different scales."
+        "worse, each by itself, so that of many a few are chance; grey may all be. Two bars in "
+        "different columns have different scales."
         if _others(sweep)
         else "Mean ± standard deviation over seeds."
     ]
