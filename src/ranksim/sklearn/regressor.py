@@ -89,7 +89,7 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
         patience: int = 10,
         gamma: float = 1.0,
         lambda_: float = 2.0,
-        strength: float = 0.01,
+        strength: float = 0.001,
         bins: int | None = None,
         bin_width: float | None = None,
         settings: Mapping[str, Any] | None = None,
