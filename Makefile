@@ -8,7 +8,7 @@ demo: .venv/ready  ## create .venv, install, run the demo (about 4 minutes)
 	$(BIN)/ranksim demo
 
 test: .venv/ready  ## create .venv, install, run the test suite
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
 
 lint: .venv/ready  ## formatting, lint, types
 	$(BIN)/ruff format --check .
