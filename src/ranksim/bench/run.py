@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import time
 import uuid
@@ -98,6 +99,16 @@ def read_record(folder: Path) -> Record | None:
     return record if whole and (record["status"] != "done" or "metrics" in record) else None
 
 
+def finished(run: Run) -> Record | None:
+    """The record of a run, or ``None`` where it is to be trained, or trained on.
+
+    A run that a time budget cut short is finished for who gives no more time than that.
+    """
+    record, seconds = read_record(run.folder), run.limits.seconds
+    cut = None if record is None else record.get("cut_short")
+    return record if cut is None or (seconds is not None and seconds <= cut) else None
+
+
 def refuse_other_settings(run: Run, record: Record) -> None:
     """Refuse to let a finished run stand for one with other settings.
 
@@ -105,12 +116,13 @@ def refuse_other_settings(run: Run, record: Record) -> None:
         UsageError: naming the first setting that differs, and both values.
     """
     wanted = flat(json.loads(json.dumps(run.identity())))
-    there = flat(record)
-    for name, value in wanted.items():
-        if there.get(name) != value:
+    # its settings come first; an option that was given then and is not now differs too
+    there = flat(dict(itertools.takewhile(lambda item: item[0] != "status", record.items())))
+    for name in dict.fromkeys((*wanted, *there)):
+        if there.get(name) != wanted.get(name):
             raise UsageError(
-                f"{run.out} holds {run.name} made with {name} {there.get(name)!r}, now {value!r}: "
-                "give another folder with --out."
+                f"{run.out} holds {run.name} made with {name} {there.get(name)!r}, now "
+                f"{wanted.get(name)!r}: give another folder with --out."
             )
 
 
@@ -144,7 +156,7 @@ def perform(
         return _follow(run, settings)
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
-        record = read_record(run.folder)
+        record = finished(run)
         if record is not None:
             refuse_other_settings(run, record)
             return record
@@ -177,14 +189,23 @@ def perform(
                 "curves": {**rounded(outcome.curves), "monitor": run.recipe.monitor},
                 **insight(benchmark, outcome.prediction, outcome.features),
             }
-            if run.limits.seconds is not None and outcome.seconds >= run.limits.seconds:
-                record |= {"cut_short": True}  # by the time that was given, not by its recipe
+            record |= _cut_short(run, outcome)
         record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
         record |= {"labels": label_axis(benchmark, run.source.shots)}
         record |= {"threads": torch.get_num_threads(), **provenance()}
         write_json(run.folder / RECORD, record)
-        (run.folder / LAST).unlink(missing_ok=True)
+        if "cut_short" not in record or run.stage_one is not None:
+            (run.folder / LAST).unlink(missing_ok=True)  # else it goes on once it has more time
         return record
+
+
+def _cut_short(run: Run, outcome: Outcome) -> Record:
+    """The seconds that ended a run, or its first stage, before its recipe did."""
+    limits: list[Any] = [run.limits.seconds] if outcome.cut_short else []
+    if run.stage_one is not None:
+        first = read_record(run.stage_one.folder) or {}
+        limits += [first["cut_short"]] if "cut_short" in first else []
+    return {"cut_short": min(limits)} if limits else {}
 
 
 @contextmanager
@@ -210,7 +231,7 @@ def _follow(run: Run, settings: dict[str, Any]) -> Record:
     again, this one takes part again.
     """
     done = None
-    while (record := read_record(run.folder)) is None:
+    while (record := finished(run)) is None:
         turn = _turn(run)
         if turn in (None, done):
             time.sleep(_PAUSE)

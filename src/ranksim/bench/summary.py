@@ -22,7 +22,8 @@ def summarise(
     """One entry a row: test scores over seeds, published figures, the effect of RankSim.
 
     Per region and metric ``mean``, ``sd`` (over seeds, n − 1) and ``n`` (seeds that have the
-    score). ``versus`` compares a method with RankSim to the same method without it, seed by seed.
+    score). ``cut_short``: the seeds that a time budget ended early. ``versus`` compares a method
+    with RankSim to the same method without it, seed by seed.
 
     Args:
         records: one a run.
@@ -40,6 +41,7 @@ def summarise(
     entries = []
     for name, key in named.items():
         own = _by_seed(done, key)
+        cut = sorted(seed for seed, record in own.items() if "cut_short" in record)
         row: dict[str, Any] = {
             "method": name,
             **({"same_as": key} if name != key else {}),
@@ -51,6 +53,7 @@ def summarise(
             "val": _each_score(
                 regions, lambda m, r, own=own: _spread(_values(own.values(), r, m, "val"))
             ),
+            **({"cut_short": cut} if cut else {}),
             "seconds_median": _median([record["seconds"] for record in own.values()]),
             "epochs_median": _median([record["epochs"] for record in own.values()]),
             "published": published.get(name),

@@ -20,6 +20,7 @@ from ranksim.bench.run import (
     Record,
     Run,
     check_data,
+    finished,
     perform,
     read_record,
     refuse_other_data,
@@ -102,14 +103,13 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
 
 def _to_do(plan: Plan, watcher: Watcher) -> Iterator[tuple[Run, Record]]:
     """Perform all runs that are not finished yet."""
-    done = {run.name: record for run in plan.runs if (record := read_record(run.folder))}
-    finished = list(done)
-    todo = [run for run in plan.runs if run.name not in finished]
+    done = {run.name: record for run in plan.runs if (record := finished(run))}
+    todo = [run for run in plan.runs if run.name not in done]
     for run in todo:
         facts = check_data(run)  # one process downloads and fills the caches
-        for name in finished:
-            refuse_other_data(run, facts, done[name])
-    watcher.begin(len(finished), {run.name: _cost(run) for run in todo})
+        for record in done.values():
+            refuse_other_data(run, facts, record)
+    watcher.begin(len(done), {run.name: _cost(run) for run in todo})
     begun, longest = time.monotonic(), 0.0
     for number, runs in enumerate(_rounds(plan, todo)):
         now = time.monotonic()

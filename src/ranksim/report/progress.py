@@ -117,7 +117,8 @@ class SweepProgress:
         )
         self.console.print(
             f"{self.done}/{self.total} {run}: {figures}, {count(record['epochs'], 'epoch')}, "
-            f"{record['seconds']:.0f} s{note and ', ' + note}",
+            f"{record['seconds']:.0f} s{', cut short by the budget' * ('cut_short' in record)}"
+            f"{note and ', ' + note}",
             highlight=False,
             soft_wrap=True,
         )

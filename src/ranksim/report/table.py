@@ -46,6 +46,15 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
     for run in results["runs"]:
         if run["status"] == "failed":
             console.print(f"[red]failed[/]: {run['method']} seed {run['seed']}: {run['error']}")
+    cut = [f"{run['method']} seed {run['seed']}" for run in results["runs"] if "cut_short" in run]
+    if cut:
+        shown = ", ".join(cut[:5]) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")
+        console.print(
+            f"[yellow]The budget cut {count(len(cut), 'run')} short[/] ({shown}): the same command "
+            "with a larger --budget goes on with them.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if results.get("answer"):
         print_answer(results, console)
 

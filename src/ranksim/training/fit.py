@@ -90,7 +90,8 @@ class Outcome:
     """What a training came to: scores by region, test predictions, and what it took.
 
     ``curves``: see :class:`ranksim.training.state.RunState`; ``features`` ``(P, D)``: those of the
-    test samples that :func:`ranksim.training.insight.show` chooses.
+    test samples that :func:`ranksim.training.insight.show` chooses; ``cut_short``: whether its
+    seconds were over before its recipe was through.
     """
 
     val: dict[str, Scores]
@@ -103,6 +104,7 @@ class Outcome:
     best_epoch: int
     steps: int
     seconds: float
+    cut_short: bool = False
 
 
 class DivergedError(RankSimError):
@@ -200,6 +202,7 @@ def fit(
     if reached is not None:
         done = reached["global_step"] % steps
         order.start = done * accumulate * recipe.batch_size * world
+    timer = None if limits.seconds is None else _timer(limits.seconds)
     relay = Relay(on_validation) if hardware.several and on_validation is not None else None
     unused = getattr(model.encoder, "may_have_unused", False)
     settings = trainer_settings(hardware, unused=unused)
@@ -217,7 +220,7 @@ def fit(
         callbacks=[
             *(stopping, RunState(stopping, best, relay.tell if relay else on_validation)),
             *(best, last),
-            *([] if limits.seconds is None else [_timer(limits.seconds)]),
+            *([] if timer is None else [timer]),
             *callbacks,
         ],
         logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")] if logs else False,
@@ -273,6 +276,9 @@ def fit(
         best_epoch=state["best_epoch"],
         steps=reached["global_step"],
         seconds=state["seconds"],
+        # the checkpoint is a moment older than the clock, which stands still in other processes
+        cut_short=timer is not None
+        and max(timer.time_elapsed(), state["seconds"]) >= (limits.seconds or 0.0),
     )
 
 

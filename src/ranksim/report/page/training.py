@@ -101,6 +101,11 @@ def _told(sweep: Sweep, seconds: Any, memory: Any) -> list[str]:
     if memory:
         peaks = [max(own) for _, _, own in memory]
         told.append(f"The largest peak of memory was {pretty(round(max(peaks)))} MB.")
+    cut = sum("cut_short" in run for run in sweep.done)
+    if cut:
+        told.append(
+            f"The time budget cut {count(cut, 'run')} short, before the recipe was through."
+        )
     if sweep.failed:
         told.append(f"{count(len(sweep.failed), 'run')} failed; the table of part 2 says why.")
     return told
