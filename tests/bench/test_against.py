@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -150,6 +151,39 @@ def test_a_region_of_one_sample_has_no_interval():
     assert not nothing(test["few"]["mae"], "samples")
 
 
+def test_groups_count_as_samples_where_their_samples_err_alike():
+    """Each sample four times over says no more than once, and of one group nothing is known."""
+    records, read = sweep({"vanilla": 1.0, "inv": 0.8})
+    often = {name: np.tile(mask, 4) for name, mask in MASKS.items()}
+
+    def compare(of):
+        summary = summarise(records, "sentiment-dir")
+        add_against(summary, records, "vanilla", of)
+        return summary[1]["against"]["test"]
+
+    def tiled(groups):
+        def of(method, seed):
+            one = read(method, seed)
+            parts = (np.tile(values, 4) for values in (one.label, one.prediction))
+            return Predictions(np.arange(4 * N), *parts, often, groups)
+
+        return of
+
+    once, alike = compare(read), compare(tiled(np.tile(np.arange(N)[::-1], 4)))
+    for region, metric in itertools.product(("all", "many", "own"), SIZES):
+        ends = [f"{kind}_{end}" for kind in ("both", "sure") for end in ("low", "high")]
+        assert [alike[region][metric][end] for end in ends] == pytest.approx(
+            [once[region][metric][end] for end in ends]
+        )
+        told = (alike[region][metric], once[region][metric])
+        assert told[0]["seeds_needed"] == told[1]["seeds_needed"]
+    narrow = compare(tiled(None))["all"]["mse"]
+    assert narrow["samples_low"] > 1.1 * once["all"]["mse"]["samples_low"]
+    alone = compare(tiled(np.zeros(4 * N, dtype=int)))["all"]["mse"]
+    assert nothing(alone, "samples", "both", "sure")
+    assert alone["low"] is not None
+
+
 def test_predictions_come_back_with_their_regions(tmp_path):
     parts = [TextSamples(([""] * len(y),), y) for y in (LABELS[LABELS < 2], LABELS[:3], LABELS)]
     benchmark = Benchmark(
@@ -166,6 +200,10 @@ def test_predictions_come_back_with_their_regions(tmp_path):
     for name, mask in expected.items():
         assert np.array_equal(found.regions[name], mask)
     assert found.regions["zero"].any()
+    assert found.groups is None
+    grouped = dataclasses.replace(benchmark, groups=np.arange(N)[::-1] // 3)
+    write_predictions(tmp_path / "c.parquet", grouped, "rule", np.arange(N), guess)
+    assert np.array_equal(read_predictions(tmp_path / "c.parquet").groups, grouped.groups)
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:200])
     assert read_predictions(tmp_path / "a.parquet") is None
     assert read_predictions(tmp_path / "b.parquet") is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ranksim.bench.intervals import Crossed, bootstrap
+from ranksim.bench.intervals import Crossed, bootstrap, by_group
 
 
 @pytest.mark.parametrize(("seeds", "samples"), [(2, 2), (3, 7), (5, 40)])
@@ -62,6 +62,24 @@ def test_it_covers(seeds, samples, seed_effect):
     held, half = coverage(seeds, samples, seed_effect, 400)
     assert 0.925 <= held <= 0.985
     assert half < 0.9
+
+
+def test_it_covers_where_samples_come_in_groups():
+    """Of unequal sizes, with an effect of the group, of the seed, and of each sample."""
+    draw, held, apart = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        sizes = draw.integers(1, 20, 30)
+        groups = np.repeat(np.arange(30), sizes)
+        shared = draw.normal(0, 1, 30)[groups] + draw.normal(0, 1, len(groups))
+        change = draw.normal(0, 0.05, (3, 1)) + shared + draw.normal(0, 0.3, (3, len(groups)))
+        own, plain = by_group(change, groups), change
+        assert np.allclose(own.mean(axis=1), plain.mean(axis=1))
+        found = Crossed.of(own)
+        held += abs(found.mean) < found.half(0.95)
+        found = Crossed.of(plain)
+        apart += abs(found.mean) < found.half(0.95)
+    assert held > 0.92 * 400
+    assert apart < 0.75 * 400
 
 
 def test_a_bootstrap_against_its_draws():

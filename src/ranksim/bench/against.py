@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.bench.intervals import Crossed, bootstrap
+from ranksim.bench.intervals import Crossed, bootstrap, by_group
 from ranksim.bench.predictions import Predictions
 from ranksim.bench.summary import Record, paired_scores
 
@@ -51,7 +51,7 @@ def add_against(
     - ``seeds_needed``: seeds for which ``sure`` would leave out zero if all else stayed,
 
     the last four ``None`` with one seed, and ``samples`` too with one sample or predictions that
-    are gone.
+    are gone. Where samples belong to groups, those are what is drawn and counted.
 
     Args:
         summary: of :func:`ranksim.bench.summary.summarise`.
@@ -69,9 +69,12 @@ def add_against(
                 effects[metric] |= _UNKNOWN
         found[key] = {"method": baseline, "seeds": seeds, "test": scores}
     if read is not None:
-        differences, regions = _differences(found, base, read)
-        for region, mask in regions.items():
-            _add_intervals(found, region, {key: d[:, mask] for key, d in differences.items()})
+        differences, first = _differences(found, base, read)
+        if first is not None:
+            for region, mask in first.regions.items():
+                groups = None if first.groups is None else first.groups[mask]
+                own = {key: errors[:, mask] for key, errors in differences.items()}
+                _add_intervals(found, region, own, groups)
     for row in summary:
         if key_of(row) in found:
             row["against"] = found[key_of(row)]
@@ -79,8 +82,8 @@ def add_against(
 
 def _differences(
     found: Mapping[str, Record], base: str, read: Read
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
-    """For each method errors before and after, ``(S, N, 2)``; and the samples of each region.
+) -> tuple[dict[str, NDArray[np.float64]], Predictions | None]:
+    """For each method errors before and after, ``(S, N, 2)``; and predictions of these samples.
 
     Methods whose predictions are gone, or of other samples, are left out.
     """
@@ -88,7 +91,7 @@ def _differences(
     before = {seed: read(base, seed) for seed in every}
     first = next((each for each in before.values() if each is not None), None)
     if first is None:
-        return {}, {}
+        return {}, None
     differences = {}
     for key, each in found.items():
         pairs = [(before[seed], read(key, seed)) for seed in each["seeds"]]
@@ -102,19 +105,23 @@ def _differences(
         ]
         if whole and len(whole) == len(pairs):
             differences[key] = np.stack(whole)
-    return differences, first.regions
+    return differences, first
 
 
 def _add_intervals(
-    found: Mapping[str, Record], region: str, errors: Mapping[str, NDArray[np.float64]]
+    found: Mapping[str, Record],
+    region: str,
+    errors: Mapping[str, NDArray[np.float64]],
+    groups: NDArray[np.int64] | None,
 ) -> None:
     """Intervals of one region, from errors before and after ``(S, n, 2)`` by method."""
     changes = {
-        (key, metric): size(each[..., 1]) - size(each[..., 0])
+        (key, metric): by_group(size(each[..., 1]) - size(each[..., 0]), groups)
         for key, each in errors.items()
         for metric, size in ERRORS.items()
-        if region in found[key]["test"] and each.shape[1] > 1 and np.isfinite(each).all()
+        if region in found[key]["test"] and each.size and np.isfinite(each).all()
     }
+    changes = {which: change for which, change in changes.items() if change.shape[1] > 1}
     if not changes:
         return
     drawn = zip(

@@ -215,6 +215,7 @@ def _own(source: Source, reading: tuple[tuple[str, Any], ...]) -> tuple[Loaded, 
         few=plan.few,
         named=plan.named,
         quantity=plan.options.target,
+        groups=plan.groups,
     )
     return Loaded(benchmark, parts), reader
 

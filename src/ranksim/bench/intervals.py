@@ -101,6 +101,38 @@ class Crossed:
         return numbers[place] if place < len(numbers) else None
 
 
+def by_group(
+    difference: NDArray[np.float64], groups: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
+    r"""Differences of samples to those of their groups, of the same mean for each seed.
+
+    .. math::  z_{sg} = \bar d_s + \frac{G}{n} \sum_{i \in g} (d_{si} - \bar d_s)
+
+    Samples of one day or person err alike, so that groups are what is drawn independently; the
+    variance of the mean of z over groups is that of a mean over clusters of unequal sizes.
+
+    Args:
+        difference: ``(S, n)``.
+        groups: of each sample, ``(n,)``; ``None``: each stands for itself.
+
+    Returns:
+        ``(S, G)``.
+
+    Example:
+        >>> by_group(np.array([[1.0, 3.0, 5.0, 5.0]]), np.array([7, 7, 8, 8])).tolist()
+        [[2.0, 5.0]]
+
+    Source: Cochran, "Sampling Techniques" (1977), section 9A.
+    """
+    if groups is None:
+        return difference
+    names, place = np.unique(groups, return_inverse=True)
+    mean = difference.mean(axis=1, keepdims=True)
+    sums = [np.bincount(place, each, len(names)) for each in difference - mean]
+    made: NDArray[np.float64] = mean + np.stack(sums) * (len(names) / len(groups))
+    return made
+
+
 def bootstrap(
     values: NDArray[np.float64], level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -25,18 +25,20 @@ class Predictions:
         index: positions in the test set, ``(N,)``.
         label, prediction: in the unit of the label, ``(N,)``.
         regions: for each region, which samples lie in it, ``(N,)``.
+        groups: what each belongs to (see :class:`ranksim.data.Benchmark`), ``(N,)``.
     """
 
     index: NDArray[np.int64]
     label: NDArray[np.float64]
     prediction: NDArray[np.float64]
     regions: dict[str, NDArray[np.bool_]]
+    groups: NDArray[np.int64] | None = None
 
 
 def write_predictions(
     path: Path, benchmark: Benchmark[Any], shots: str, rows: np.ndarray, prediction: np.ndarray
 ) -> None:
-    """One row a test sample: its position, label, prediction and regions."""
+    """One row a test sample: its position, label, prediction, regions, and group if it has one."""
     pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
     labels = benchmark.test.labels[rows]
     regions = benchmark.regions(shots)
@@ -48,6 +50,7 @@ def write_predictions(
             "prediction": prediction,
             "region": [regions.names[k] for k in regions.bins.index(labels)],
             "zero_shot": masks["zero"],
+            **({} if benchmark.groups is None else {"group": benchmark.groups[rows]}),
             **{_OWN + name: masks[name] for name, _ in regions.named},
         }
     )
@@ -67,6 +70,7 @@ def read_predictions(path: Path) -> Predictions | None:
     masks = {"all": np.ones(len(region), dtype=bool)}
     masks |= {name: region == name for name in ("many", "medium", "few")}
     masks |= {"zero": zero, "seen": ~zero}
-    own = [name for name in columns if name.startswith(_OWN)]
-    masks |= {name.removeprefix(_OWN): columns[name] for name in own}
-    return Predictions(columns["index"], columns["label"], columns["prediction"], masks)
+    named = [name for name in columns if name.startswith(_OWN)]
+    masks |= {name.removeprefix(_OWN): columns[name] for name in named}
+    index, label, prediction = (columns[name] for name in ("index", "label", "prediction"))
+    return Predictions(index, label, prediction, masks, columns.get("group"))

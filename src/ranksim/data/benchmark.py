@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranksim.balance import LabelBins
 from ranksim.balance.ranges import LabelRange
@@ -41,6 +42,8 @@ class Benchmark(Generic[S]):
         many, few: regions by the rule: bins of more and of fewer training samples.
         named: regions of its own, ranges of labels by their names, reported beside the others.
         quantity, unit: what the label is, for pictures.
+        groups: what each test sample belongs to, such as a day or a person, where samples of one
+            are no independent evidence; ``None``: each stands for itself.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Benchmark(Generic[S]):
     named: Mapping[str, LabelRange] = field(default_factory=dict)
     quantity: str = "label"
     unit: str | None = None
+    groups: NDArray[np.int64] | None = None
 
     @property
     def parts(self) -> tuple[S, S, S]:

@@ -93,6 +93,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
         named=NAMED,
         quantity="glucose",
         unit="mg/dL",
+        groups=days(times[found.rows[split.test]]),
     )
 
 

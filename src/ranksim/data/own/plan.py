@@ -61,6 +61,24 @@ class OwnPlan:
     readings: NDArray[np.float64] | None = None
     windows: Windows | None = None
 
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Of each test sample: what is split whole, a group or a day; of windows the day."""
+        test, options = self.split.test, self.options
+        if options.by == "group" and options.group is not None:
+            values = self.columns.column(options.group)
+            names: dict[Hashable, int] = {}
+            own = (values[row] for row in self.rows[test])
+            return np.array([names.setdefault(name, len(names)) for name in own], dtype=np.int64)
+        if self.windows is not None:
+            return None if self.windows.times is None else days(self.windows.times[test])
+        if options.by == "day" and options.time is not None:
+            times = parse_times(
+                self.columns.column(options.time), self.columns.refuse, options.time
+            )
+            return days(times[self.rows[test]])
+        return None
+
 
 def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
     """Choose the samples of anyone's data, split them, and cut the label axis into bins.
