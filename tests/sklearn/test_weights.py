@@ -49,6 +49,9 @@ def test_a_number_of_bins_is_over_the_range():
         DensitySampleWeight(7).fit_transform(ages()).tolist()
         == density_weights(ages(), bins=bins).tolist()
     )
+    assert DensitySampleWeight(np.int64(5)).fit_transform(ages()).tolist() == (
+        DensitySampleWeight(5).fit_transform(ages()).tolist()
+    )
 
 
 def test_it_must_be_fitted_and_says_what_is_wrong():

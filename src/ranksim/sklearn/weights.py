@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -58,7 +60,9 @@ class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-define
 
     def fit(self, y: ArrayLike) -> DensitySampleWeight:
         """Learn from the training labels ``(N,)``."""
-        bins = LabelBins.of_count(y, self.bins) if isinstance(self.bins, int) else self.bins
+        bins = self.bins
+        if isinstance(bins, Integral):  # of NumPy too, as searches give it
+            bins = LabelBins.of_count(y, int(bins))
         self.weights_ = DensityWeights.fit(
             y,
             bins=bins,
