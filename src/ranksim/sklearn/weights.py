@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,7 +60,7 @@ class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-define
     def fit(self, y: ArrayLike) -> DensitySampleWeight:
         """Learn from the training labels ``(N,)``."""
         bins = self.bins
-        if isinstance(bins, Integral):  # of NumPy too, as searches give it
+        if isinstance(bins, int | np.integer):  # of NumPy too, as searches give it
             bins = LabelBins.of_count(y, int(bins))
         self.weights_ = DensityWeights.fit(
             y,
