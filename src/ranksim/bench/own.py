@@ -13,6 +13,7 @@ from ranksim.bench.kinds import BILSTM, IMAGE, MLP, SENTENCES, SERIES, TABLE, TE
 from ranksim.bench.readers import kind_of
 from ranksim.data.images.table import IMAGE_COLUMNS
 from ranksim.data.own.options import OwnOptions, refuse_idle
+from ranksim.data.own.plan import given_split
 from ranksim.data.table import Columns
 from ranksim.errors import UsageError
 from ranksim.training.recipe import SERIES as SERIES_ENCODERS
@@ -39,6 +40,8 @@ def own_request(data: str, asked: BenchRequest) -> BenchRequest:
     refuse_idle(options)
     if image := _image_of(columns, options):
         options, given = dataclasses.replace(options, image=image), given | {"image": image}
+    if split := given_split(columns, options):
+        given |= {"split": split}
     kind = kind_of(options, asked.encoder)
     _refuse_idle(kind, asked)
     return dataclasses.replace(

@@ -23,6 +23,7 @@ from ranksim.bench.provenance import provenance
 from ranksim.data.cache import sha256, write_json
 from ranksim.data.own.axis import label_bins, label_regions
 from ranksim.data.own.options import OwnOptions
+from ranksim.data.own.plan import given_split
 from ranksim.data.own.read import read_columns
 from ranksim.data.split import PART_NAMES
 from ranksim.data.table import Columns, numbers
@@ -162,8 +163,8 @@ def _density(request: ScoreRequest) -> tuple[tuple[Any, int, int], str, dict[str
     values = numbers(columns, request.target, missing="nan")
     known = np.isfinite(values)
     labels, train = values[known], np.arange(np.count_nonzero(known))
-    if options.split is not None:
-        parts = [PART_NAMES.get(str(v).strip().lower()) for v in columns.column(options.split)]
+    if (split := given_split(columns, options)) is not None:
+        parts = [PART_NAMES.get(str(v).strip().lower()) for v in columns.column(split)]
         train = np.flatnonzero(np.array(parts, dtype=object)[known] == "train")
     if not len(train):
         raise DataError(

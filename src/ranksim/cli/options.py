@@ -366,7 +366,11 @@ class OwnSplit(Group):
     """How anyone's data is split, and its label axis cut."""
 
     split: Annotated[
-        str | None, typer.Option(help="Column of train, val, test. Default: the split is drawn.")
+        str | None,
+        typer.Option(
+            help="Column of train, val, test. Default: split, where it says so of each row; else "
+            "the split is drawn."
+        ),
     ] = None
     split_by: Annotated[
         Literal["random", "group", "time", "day"] | None,

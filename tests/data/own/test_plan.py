@@ -1,53 +1,52 @@
-"""What test samples belong to, which intervals count as one."""
+"""Which samples of anyone's data are trained on."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from ranksim.bench.command import BenchRequest
+from ranksim.bench.own import own_request
 from ranksim.data.own.options import OwnOptions
 from ranksim.data.own.plan import plan_own
-from ranksim.data.table import Columns
-
-N = 240
+from ranksim.data.own.read import read_columns
 
 
-def made(**options):
-    draw = np.random.default_rng(0)
-    when = np.datetime64("2024-01-01T00:00") + np.arange(N) * np.timedelta64(6, "h")
-    columns = {
-        "y": [f"{value:.3f}" for value in draw.uniform(0, 5, N)],
-        "x": [f"{value:.3f}" for value in draw.normal(size=N)],
-        "who": [f"p{k}" for k in draw.integers(0, 12, N)],
-        "when": [str(each) for each in when],
-    }
-    columns = {
-        name: values
-        for name, values in columns.items()
-        if name in ("y", "x") or name in (options.get("group"), options.get("time"))
-    }
-    return plan_own(
-        Columns.of("data.csv", columns), OwnOptions("y", bin_width=1.0, **options)
-    ), columns
+@pytest.fixture
+def table(tmp_path):
+    """A table of 60 rows whose column ``split`` holds these words in turn."""
+
+    def written(*words):
+        lines = [f"{k % 7},{k},{words[k % len(words)]}" for k in range(60)]
+        path = tmp_path / "t.csv"
+        path.write_text("y,x,split\n" + "\n".join(lines))
+        return str(path)
+
+    return written
+
+
+def options(data, **said):
+    request = BenchRequest("own", {"target": "y", **said}, "vanilla", "1", 1, "out")
+    return own_request(data, request).options
+
+
+def test_a_column_split_of_all_three_parts_is_the_split(table):
+    data = table("train", "train", "Validation", "test")
+    said = options(data)
+    assert said == {"target": "y", "split": "split"}
+    plan = plan_own(read_columns(data), OwnOptions(**said))
+    assert plan.inputs == ("x",)
+    assert plan.rows[plan.split.test].tolist() == list(range(3, 60, 4))
+    assert options(data, split_by="random") == {"target": "y", "split_by": "random"}
+    assert options(data, balanced=False) == {"target": "y", "balanced": False}
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"group": "who"},
-        {"time": "when", "split_by": "day"},
-        {"time": "when", "window": 3, "split_by": "day"},
-        {"time": "when", "window": 3},
-    ],
+    ("words", "inputs"), [(("train", "test"), ("x",)), (("banana", "train"), ("x", "split"))]
 )
-def test_samples_of_one_person_or_day_are_told(options):
-    plan, columns = made(**options)
-    rows = plan.rows[plan.split.test]
-    names = [columns["who"][r] if "who" in columns else columns["when"][r][:10] for r in rows]
-    assert plan.labels[plan.split.test].tolist() == [float(columns["y"][r]) for r in rows]
-    assert len(set(names)) > 1
-    alike = [[a == b for b in names] for a in names]
-    assert (plan.groups[:, None] == plan.groups).tolist() == alike
-
-
-@pytest.mark.parametrize("options", [{}, {"time": "when", "split_by": "time"}, {"window": 3}])
-def test_others_stand_for_themselves(options):
-    assert made(**options)[0].groups is None
+def test_else_it_is_drawn_and_a_part_is_no_feature(table, words, inputs):
+    data = table(*words)
+    assert options(data) == {"target": "y"}
+    plan = plan_own(read_columns(data), OwnOptions("y"))
+    assert plan.inputs == inputs
+    assert sorted(np.concatenate(plan.split)) == list(range(60))

@@ -23,9 +23,11 @@ from ranksim.data.own.split import (
     split_rows,
 )
 from ranksim.data.own.values import Refuse
-from ranksim.data.split import Split
+from ranksim.data.split import PART_NAMES, PARTS, Split
 from ranksim.data.table import Columns, numbers
 from ranksim.errors import DataError, UsageError
+
+_SPLIT = "split"
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +142,29 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
     )
 
 
+def given_split(columns: Columns, options: OwnOptions) -> str | None:
+    """The column ``split``, where it gives all three parts and nothing is said of another split.
+
+    So the splits of a Hugging Face data set are kept. Where something is said, what is said.
+
+    Example:
+        >>> table = Columns.of("ages", {"age": [1, 2, 3], "split": ["train", "dev", "test"]})
+        >>> given_split(table, OwnOptions("age")), given_split(table, OwnOptions("age", cap=5))
+        ('split', None)
+    """
+    said = (options.split, options.split_by, options.group, options.cap, options.split_seed)
+    free = all(each is None for each in said) and options.balanced and _SPLIT not in options.inputs
+    return _SPLIT if free and _parts(columns) == set(PARTS) else options.split
+
+
+def _parts(columns: Columns) -> set[str]:
+    """The parts that a column ``split`` gives; none where it holds anything else."""
+    if _SPLIT not in columns.names:
+        return set()
+    parts = {PART_NAMES.get(str(v).strip().lower(), "") for v in columns.column(_SPLIT)}
+    return set() if "" in parts else parts
+
+
 def series_of(
     columns: Columns, options: OwnOptions, inputs: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64] | None, list[Any] | None]:
@@ -160,6 +185,7 @@ def series_of(
 def _features(columns: Columns, options: OwnOptions) -> tuple[str, ...]:
     """All columns of a table that have no other part."""
     other = {options.target, options.group, options.time, options.split}
+    other |= {_SPLIT} if _parts(columns) else set()  # which part a row is in tells no label
     names = tuple(name for name in columns.names if name not in other)
     if not names:
         raise DataError(
