@@ -137,8 +137,13 @@ def _said(name: str, value: Any) -> list[str]:
         return [_option(name) if value else f"--no{_option(name)[1:]}"]
     if name == "region":
         return [f"--region {shlex.quote(each)}" for each in value]
-    told = ",".join(value) if isinstance(value, tuple) else str(value)
+    told = ",".join(map(_quoted, value)) if isinstance(value, tuple) else str(value)
     return [f"{_option(name)} {shlex.quote(told)}"]
+
+
+def _quoted(word: str) -> str:
+    """A word of a list that is parted by commas, as CSV holds it."""
+    return '"' + word.replace('"', '""') + '"' if "," in word or word[:1] == '"' else word
 
 
 def data_name(data: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
 import inspect
@@ -520,5 +521,11 @@ def _parameter(item: dataclasses.Field[Any], annotation: Any) -> inspect.Paramet
 
 
 def parted(text: str) -> tuple[str, ...]:
-    """Words parted by commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    """Words parted by commas; one that holds a comma stands in double quotes.
+
+    Example:
+        >>> parted('size, "height, cm"')
+        ('size', 'height, cm')
+    """
+    words = (word for line in csv.reader([text], skipinitialspace=True) for word in line)
+    return tuple(word.strip() for word in words if word.strip())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from numbers import Real
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,7 +141,7 @@ def read_delimited(path: Path, *, row: str = "a sample") -> Columns:
     columns = Columns(
         str(path),
         names,
-        lambda name: [values[names.index(name)] for values in rows],
+        lambda name: list(map(itemgetter(names.index(name)), rows)),
         lines[1:],
         file=path,
         root=path.parent,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 
 from ranksim.bench.command import BenchRequest
 from ranksim.bench.own import own_request
+from ranksim.cli.options import parted
 from ranksim.data.own.options import OwnOptions
 from ranksim.data.own.plan import plan_own
 from ranksim.data.own.read import read_columns
@@ -50,3 +53,16 @@ def test_else_it_is_drawn_and_a_part_is_no_feature(table, words, inputs):
     plan = plan_own(read_columns(data), OwnOptions("y"))
     assert plan.inputs == inputs
     assert sorted(np.concatenate(plan.split)) == list(range(60))
+
+
+def test_a_name_with_a_comma_can_be_listed(tmp_path):
+    """And the command that is recorded can be typed again."""
+    (tmp_path / "t.csv").write_text(
+        '"size, cm",b,y\n' + "\n".join(f"{k},{k},{k}" for k in range(9))
+    )
+    listed = parted('"size, cm", b')
+    assert listed == ("size, cm", "b")
+    given = {"target": "y", "features": listed}
+    request = BenchRequest("own", given, "vanilla", "1", 1, "out")
+    words = shlex.split(own_request(str(tmp_path / "t.csv"), request).command([0]))
+    assert parted(words[words.index("--features") + 1]) == listed
