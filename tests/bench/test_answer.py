@@ -74,8 +74,9 @@ def test_a_gain_is_told_with_its_price():
 def test_no_method_is_better():
     told = answer({"inv": {"few": -0.01, "all": 0.1}, "rrt": {"all": 0.2}}, few=17)
     assert told["sentence"] == (
-        "No method is better than vanilla here. inv comes nearest, with 1.0 % less MSE in few: "
-        "about 17 seeds would show it if it stayed so. Worse in all: rrt (+20.0 %), inv (+10.0 %)."
+        "No method is better than vanilla here, as far as these runs can tell. "
+        "inv comes nearest, with 1.0 % less MSE in few: about 17 seeds "
+        "would show it if it stayed so. Worse in all: rrt (+20.0 %), inv (+10.0 %)."
     )
     assert told["regions"]["few"]["best"] is None
     assert told["regions"]["few"]["lowest"] == "inv"
@@ -84,9 +85,20 @@ def test_no_method_is_better():
         "about 17 seeds would show it if it stayed so."
     )
     none = answer({"inv": {"few": -0.01}}, few=None)
-    assert none["sentence"] == "No method is better than vanilla here."
+    assert none["sentence"] == (
+        "No method is better than vanilla here, as far as these runs can tell."
+    )
     assert none["regions"]["few"]["sentence"].endswith(
         "chance: no number of seeds would show it on so few test samples."
+    )
+
+
+def test_what_would_be_sure_of_one_method_alone_may_be_chance_among_many():
+    few = answer({"inv": {"few": -0.025}}, half=0.04)["regions"]["few"]
+    assert few["best"] is None
+    assert few["sentence"] == (
+        "inv has the lowest MSE, by 2.5 % (95 % from −4.5 % to −0.5 %), which may be chance with "
+        "several methods compared: about 9 seeds would show it if it stayed so."
     )
 
 
@@ -175,4 +187,4 @@ def test_many_methods_are_not_all_told():
 
 def test_the_baseline_is_named():
     told = answer({"inv+fds": {"all": 0.0}}, baseline="inv")
-    assert told["sentence"].startswith("No method is better than inv here.")
+    assert told["sentence"].startswith("No method is better than inv here, as far")

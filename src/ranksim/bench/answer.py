@@ -117,9 +117,10 @@ def _first(region: str, told: Finding | None, sure: bool, baseline: str, error: 
         return f"{told.method} lowers {error} by {less}{told.interval}."
     if told.effect["sure_low"] is None:
         return f"{told.method} has the lowest {error}, by {less}: chance is unknown."
+    several = " with several methods compared" if told.effect["both_high"] < 0 else ""
     return (
         f"{told.method} has the lowest {error}, by {less}{told.interval}, which may be "
-        f"chance: {_needed(told)}."
+        f"chance{several}: {_needed(told)}."
     )
 
 
@@ -206,7 +207,7 @@ def _gains(
 
 
 def _none(found: Mapping[str, Sequence[Finding]], baseline: str, error: str) -> str:
-    words = [f"No method is better than {baseline} here."]
+    words = [f"No method is better than {baseline} here, as far as these runs can tell."]
     close = [
         (each.effect["seeds_needed"], each.change, region, each)
         for region, own in found.items()
