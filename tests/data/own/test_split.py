@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -204,3 +206,17 @@ def test_misuse(given, match):
         split_rows(
             np.arange(4), **{"by": "random", "balanced": False, "cap": None, "seed": 0} | given
         )
+
+
+@pytest.mark.parametrize("sizes", [[480, *[1] * 20], [9, 1, 1], [1, 1, 1], [4, 4, 92], [50, 50, 1]])
+@pytest.mark.parametrize("seed", range(8))
+def test_no_part_of_few_groups_is_empty(sizes, seed):
+    """One large group among small ones is trained on, whatever the draw."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    split = split_rows(
+        np.zeros(len(groups), dtype=np.int64), by="group", balanced=False, cap=None, seed=seed,
+        groups=groups.tolist(),
+    )  # fmt: skip
+    assert all(len(part) for part in split)
+    assert sorted(np.concatenate(split)) == list(range(len(groups)))
+    assert not any(set(groups[a]) & set(groups[b]) for a, b in combinations(split, 2))

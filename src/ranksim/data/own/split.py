@@ -218,9 +218,13 @@ def _by_group(units: NDArray[np.int64], val: float, test: float, seed: int) -> S
                 part[group], left[place] = place, left[place] - sizes[group]
                 break
     for place in left:
-        training = np.flatnonzero(part == 0)
-        group = training[np.argmin(np.abs(sizes[training] - left[place]))]
-        if place not in part or abs(sizes[group] - left[place]) < left[place]:
+        free, empty = np.flatnonzero(part == 0), place not in part
+        if len(free) == 1:  # training keeps its last group
+            if not empty:
+                continue
+            free = np.flatnonzero(part == 3 - place)  # the other held-out part has all the others
+        group = free[np.argmin(np.abs(sizes[free] - left[place]))]
+        if empty or abs(sizes[group] - left[place]) < left[place]:
             part[group] = place
     return Split(*(np.flatnonzero(part[units] == place) for place in range(len(PARTS))))
 
