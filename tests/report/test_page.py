@@ -15,6 +15,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 from ranksim.bench.report import read_results, write_page
 from ranksim.report.page.errors import gaps_part
+from ranksim.report.page.ranks import chance_agreement
 from ranksim.report.page.sweep import Sweep
 from ranksim.report.page.table import table_part
 
@@ -256,3 +257,18 @@ def _check_files(html, folder):
         ElementTree.fromstring(path.read_text(encoding="utf-8"))
     for path in folder.glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("bins", [3, 8, 17])
+def test_agreement_by_chance(bins):
+    """Of features that know nothing: an anchor is most similar to itself, the rest is drawn."""
+    from scipy.stats import rankdata, spearmanr
+
+    draw = np.random.default_rng(0)
+    found = []
+    for _ in range(4000):
+        labels = draw.random(bins)
+        by_label = rankdata(np.abs(labels - labels[0]))
+        by_feature = np.concatenate([[1], 1 + rankdata(draw.random(bins - 1))])
+        found.append(spearmanr(by_label, by_feature).statistic)
+    assert np.mean(found) == pytest.approx(chance_agreement(bins), abs=0.02)

@@ -64,8 +64,23 @@ def ranks_part(sweep: Sweep) -> Part:
         sheets,
         note=f"For one test sample a bin as anchor, the {len(centres)} bins ranked by cosine "
         "similarity of features, 1 the most similar, averaged over draws and seeds. Agreement: "
-        "mean Spearman correlation with the ranks by label, 1 at most, 0 by chance.",
+        "mean Spearman correlation with the ranks by label, 1 at most, "
+        f"{chance_agreement(len(centres)):.2f} by chance, since an anchor is most similar to "
+        "itself in both.",
     )
+
+
+def chance_agreement(bins: int) -> float:
+    """The agreement of features that know nothing of labels: both rank the anchor first.
+
+    With the first of B ranks shared and the others in any order, Spearman's correlation is
+    3 / (B + 1) on average.
+
+    Example:
+        >>> chance_agreement(17)
+        0.16666666666666666
+    """
+    return 3 / (bins + 1)
 
 
 def maps_part(sweep: Sweep) -> Part:
