@@ -216,3 +216,20 @@ def test_named_regions_have_columns_of_their_own():
     head = lines.index(["method", "all", "many", "medium", "few", "[b]"])
     assert lines[head - 2 : head] == [["severe"], ["hypo"]]
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_long_names_of_regions_cut_no_figure():
+    """The regions of glucose, with a gap in its training labels, are eight."""
+    content = results()
+    for row in content["summary"]:
+        scores = [row["test"], *([row["versus"]["test"]] if "versus" in row else [])]
+        for test in scores:
+            for name in ("zero", "seen", "hypoglycaemia", "severe hyperglycaemia"):
+                test[name] = test["few"]
+    content["headline"] = ["pearson"]
+    text = printed(content).split("Change")[0]
+    assert "…" not in text
+    figures = next(line for line in text.splitlines() if line.split()[:1] == ["vanilla"]).split()
+    assert len(figures) == 9
+    assert figures[4:] == figures[4:5] * 5  # few, and the four that are like it here
+    assert max(len(line) for line in text.splitlines()) <= 80

@@ -195,9 +195,9 @@ def _table(
     """A line a region: each error with its interval."""
     table = Table(title=f"\n{escape(title)}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("region")
-    table.add_column("samples", justify="right")
+    table.add_column("samples", justify="right", no_wrap=True)
     for metric in _SHOWN:
-        table.add_column(TITLES[metric][0], justify="right")
+        table.add_column(TITLES[metric][0], justify="right", no_wrap=True)
         table.add_column("95\u202f%", style="dim", no_wrap=True)
     for region, found in scores.items():
         if not found["n"] or (region == "seen" and not scores["zero"]["n"]):

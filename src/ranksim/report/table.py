@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ranksim.report.words import per_cent, signed
 
+_LONG = 8  # characters of a word at the head of a column; hardly a figure has more
 _FEW = 6  # so many methods have a block of lines each
 _NONE = {"n": 0}
 # the figures of published tables, and their digits; the rest is in results.json
@@ -146,9 +147,9 @@ def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) 
         else None,
         **_LOOK,
     )
-    table.add_column("method", no_wrap=True, min_width=17)
+    table.add_column("method", no_wrap=True)
     for region in regions:
-        table.add_column(_header(region), justify="right", no_wrap=True)
+        _add_region(table, region)
     for row, own in zip(rows, effects, strict=True):
         table.add_row(f"[bold]{row['method']}[/]", *map(_change, own))
         if known and len(rows) <= _FEW:
@@ -159,9 +160,16 @@ def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) 
     return table
 
 
-def _header(name: str) -> str:
-    """A word a line: named regions may have long names."""
-    return escape(name.replace(" ", "\n"))
+def _add_region(table: Table, name: str) -> None:
+    """A column of figures, a word a line at its head; where it is tight, long words break first."""
+    words = name.split(" ")
+    long = max(map(len, words)) > _LONG
+    table.add_column(
+        escape("\n".join(words)),
+        justify="right",
+        no_wrap=not long,
+        overflow="fold",
+    )
 
 
 def _change(effect: dict[str, Any]) -> str:
@@ -216,7 +224,7 @@ def _begun(results: dict[str, Any], metric: str, title: str, *more: str) -> tupl
     )
     table.add_column("method", no_wrap=True, min_width=17)
     for name in (*regions, *more):
-        table.add_column(_header(name), justify="right", no_wrap=True)
+        _add_region(table, name)
     counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
     table.add_row("  test samples", *("" if n is None else f"{n:.0f}" for n in counts), style="dim")
     table.add_section()
