@@ -272,3 +272,14 @@ def test_agreement_by_chance(bins):
         by_feature = np.concatenate([[1], 1 + rankdata(draw.random(bins - 1))])
         found.append(spearmanr(by_label, by_feature).statistic)
     assert np.mean(found) == pytest.approx(chance_agreement(bins), abs=0.02)
+
+
+def test_the_note_of_gaps_speaks_of_the_methods_drawn_there(tmp_path):
+    """A sweep of many methods without a gap, beside one of two with."""
+    many = results("all", seeds=1)
+    few = results(("vanilla", "vanilla+ranksim"), seeds=2, dropped=((2, 3),))
+    html = write_page(many, tmp_path / "page.html", [few]).read_text(encoding="utf-8")
+    (note,) = re.findall(
+        r"A mean over seeds and over the test samples at that distance([^<]*)", html
+    )
+    assert "other method" not in note

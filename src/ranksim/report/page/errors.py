@@ -70,10 +70,12 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
     panels: list[Any] = []
     sheets: list[Sheet] = []
     told: list[str] = []
+    drawn: list[Sweep] = []
     for other in (sweep, *more):
         runs = other.having("gaps")
         if not runs:
             continue
+        drawn.append(other)
         name = "" if other is sweep else other.results.get("command", "")
         first = next(iter(runs.values()))[0]["gaps"]
         edges, counts = np.asarray(first["distance"]), np.asarray(first["n"])
@@ -132,7 +134,7 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
         sheets=sheets,
         commands=commands(more) if more else (),
         note="A mean over seeds and over the test samples at that distance"
-        + _background(sweep)
+        + _background(max(drawn, key=lambda each: len(each.methods)))
         + "; groups of few samples move by chance.",
     )
 
