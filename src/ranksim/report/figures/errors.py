@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from ranksim.report.figures.style import (
 )
 from ranksim.report.words import per_cent
 
+_ROOMY = 4  # panels beside each other whose titles have a line
 Effect = tuple[float, float | None, float | None]  # relative change, low, high
 
 
@@ -48,24 +50,28 @@ def change_figure(
         told: what it shows.
         note: under the axis: what is compared, and which intervals.
     """
-    height = 0.165 * len(methods) + 0.85
+    crowded = len(changes) > _ROOMY
+    titles = [textwrap.fill(short(r, 22), 14) if crowded else short(r, 22) for r in changes]
+    head = 0.26 + 0.13 * max(title.count("\n") for title in titles)
+    height = 0.165 * len(methods) + 0.59 + head
 
     def paint(figure: Any) -> None:
         panels = figure.subplots(1, len(changes), sharey=True, squeeze=False)[0]
         figure.subplots_adjust(
-            left=0.225, right=0.975, bottom=0.5 / height, top=1 - 0.26 / height, wspace=0.12
+            left=0.225, right=0.975, bottom=0.5 / height, top=1 - head / height, wspace=0.12
         )
         places = np.arange(len(methods))[::-1]
-        for axis, (region, effects) in zip(panels, changes.items(), strict=True):
+        named = zip(panels, titles, changes.items(), strict=True)
+        for axis, title, (region, effects) in named:
             axis.axvline(0, color=INK, linewidth=0.8)
             for place, effect in zip(places, effects, strict=True):
                 if effect is not None:
                     _change(axis, float(place), effect)
-            axis.set_title(short(region, 22), color=COLOURS.get(region, INK))
+            axis.set_title(title, color=COLOURS.get(region, INK))
             half = _reach([e for e in effects if e is not None])
             axis.set_xlim(-half, half)
-            tick = _round(0.75 * half)
-            axis.set_xticks([-tick, 0, tick])
+            tick = _round((0.6 if crowded else 0.75) * half)
+            axis.set_xticks([-tick, tick] if crowded else [-tick, 0, tick])  # the line is at zero
             axis.xaxis.set_major_formatter(_signed_per_cent)
             axis.spines["left"].set_visible(False)
             axis.tick_params(axis="y", length=0)
