@@ -12,8 +12,11 @@ import typer
 from ranksim.cli.options import (
     Ages,
     AsJson,
+    Few,
     Group,
     Machine,
+    Many,
+    Named,
     Network,
     Own,
     Pictures,
@@ -62,16 +65,9 @@ class Predicted:
         str | None,
         typer.Option(help="Column of the label. Default: label, target, y_true, the target's."),
     ] = None
-    many: Annotated[
-        int | None, typer.Option(min=1, help="Many-shot bins have more training samples.")
-    ] = None
-    few: Annotated[
-        int | None, typer.Option(min=1, help="Few-shot bins have fewer training samples.")
-    ] = None
-    region: Annotated[
-        list[str] | None,
-        typer.Option(help="A region of your own, as --region 'hypoglycaemia=<70'; repeatable."),
-    ] = None
+    many: Many = None
+    few: Few = None
+    region: Named = None
 
 
 @dataclass

@@ -50,6 +50,12 @@ DropLabels = Annotated[
         help="Leave labels out of training and validation, as 30-40,>80, and test on them."
     ),
 ]
+Many = Annotated[int | None, typer.Option(min=1, help="Many-shot bins have more training samples.")]
+Few = Annotated[int | None, typer.Option(min=1, help="Few-shot bins have fewer training samples.")]
+Named = Annotated[
+    list[str] | None,
+    typer.Option(help="A region of your own, as --region 'hypoglycaemia=<70'; repeatable."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Write one JSON document to stdout, all else to stderr.")
 ]
@@ -393,16 +399,9 @@ class OwnSplit(Group):
     bin_width: Annotated[
         float | None, typer.Option(help="Width of label bins. Default: what inspect suggests.")
     ] = None
-    many: Annotated[
-        int | None, typer.Option(min=1, help="Many-shot bins have more training samples.")
-    ] = None
-    few: Annotated[
-        int | None, typer.Option(min=1, help="Few-shot bins have fewer training samples.")
-    ] = None
-    region: Annotated[
-        list[str] | None,
-        typer.Option(help="A region of your own, as --region 'hypoglycaemia=<70'; repeatable."),
-    ] = None
+    many: Many = None
+    few: Few = None
+    region: Named = None
 
     def asked(self) -> dict[str, Any]:
         asked = super().asked()
