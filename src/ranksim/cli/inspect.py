@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ranksim.cli.options import AsJson, DropLabels, Named
+
 
 def inspect(
     data: Annotated[
@@ -25,18 +27,12 @@ def inspect(
     few: Annotated[
         int | None, typer.Option(min=1, help="Bins with fewer samples are few-shot.")
     ] = None,
-    drop_labels: Annotated[
-        str | None, typer.Option(help="Labels that training is to be kept from: 30-40,>80.")
-    ] = None,
-    region: Annotated[
-        list[str] | None, typer.Option(help="A region of your own, NAME=RANGE: low=<70.")
-    ] = None,
+    drop_labels: DropLabels = None,
+    region: Named = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture and inspect.json.")] = Path(
         "runs/inspect"
     ),
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show how labels are spread: what is rare, what is missing, which bins and regions suit."""
     from ranksim.bench.inspect import InspectRequest, inspect_data

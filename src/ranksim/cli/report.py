@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ranksim.cli.options import AsJson, tell
 
 
 def report(
@@ -21,12 +22,12 @@ def report(
         Path | None,
         typer.Option(help="HTML file. Default: report.html in the first sweep's folder."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was written as one JSON document.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the page of a sweep: one HTML file, and its pictures as SVG and PNG."""
     from ranksim.bench.report import report as write
 
     made = write(runs, out)
-    typer.echo(json.dumps(made, indent=1) if as_json else f"Page: {made['page']}")
+    tell(made, as_json)
+    if not as_json:
+        typer.echo(f"Page: {made['page']}")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from torch import Tensor
 
 from ranksim.bench.kinds import TEXT
 from ranksim.bench.networks import text_network, word_vectors
 from ranksim.bench.readers.base import Network, Opened, Parts, tabled
 from ranksim.data import TextSamples
+from ranksim.data.batch import Samples
 from ranksim.data.own.plan import OwnPlan
 from ranksim.data.table import Columns
 from ranksim.data.text import encode
-from ranksim.training.recipe import TextRecipe
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,19 @@ class TextReader:
     names: tuple[str, ...]
 
     @classmethod
-    def fit(cls, plan: OwnPlan, recipe: TextRecipe) -> Self:
+    def fit(cls, plan: OwnPlan, recipe: Any) -> Self:
         return cls(plan.inputs)
 
-    def parts(self, plan: OwnPlan, recipe: TextRecipe) -> Parts:
-        samples = self._samples(plan.columns, plan.rows, plan.labels)
-        parts = [samples.take(part) for part in plan.split]
-        (train, val, test), vectors = encode(
-            parts, word_vectors(recipe.vectors), max_tokens=recipe.max_tokens
-        )
-        return Parts((train, val, test), self._network(vectors))
+    def parts(self, plan: OwnPlan, recipe: Any) -> Parts:
+        samples = TextSamples(texts(plan.columns, self.names, plan.rows), plan.labels)
+        (train, val, test), network = self._made([samples.take(p) for p in plan.split], recipe)
+        return Parts((train, val, test), network)
 
-    def read(self, columns: Columns, recipe: TextRecipe) -> Opened:
+    def read(self, columns: Columns, recipe: Any) -> Opened:
         rows = np.arange(columns.rows)
-        samples = self._samples(columns, rows, np.zeros(len(rows)))
-        (found,), vectors = encode(
-            [samples], word_vectors(recipe.vectors), max_tokens=recipe.max_tokens
-        )
-        return Opened(rows, found, self._network(vectors))
+        samples = TextSamples(texts(columns, self.names, rows), np.zeros(len(rows)))
+        (found,), network = self._made([samples], recipe)
+        return Opened(rows, found, network)
 
     def as_dict(self) -> dict[str, Any]:
         return tabled(self)
@@ -56,11 +51,12 @@ class TextReader:
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(tuple(content["names"]))
 
-    def _samples(self, columns: Columns, rows: np.ndarray, labels: np.ndarray) -> TextSamples:
-        return TextSamples(texts(columns, self.names, rows), labels)
-
-    def _network(self, vectors: Tensor) -> Network:
-        return lambda recipe, hardware: text_network(recipe, vectors, len(self.names))
+    def _made(self, parts: Sequence[TextSamples], recipe: Any) -> tuple[Sequence[Samples], Network]:
+        """What a network reads of each part, and what makes it."""
+        datasets, vectors = encode(
+            parts, word_vectors(recipe.vectors), max_tokens=recipe.max_tokens
+        )
+        return datasets, lambda own, hardware: text_network(own, vectors, len(self.names))
 
 
 def texts(columns: Columns, names: tuple[str, ...], rows: np.ndarray) -> tuple[list[str], ...]:
