@@ -32,6 +32,7 @@ from ranksim.data.table import read_delimited
 from ranksim.errors import DataError, UsageError
 from ranksim.metrics import Regions
 from tests import own_data
+from tests.language import save_bert
 
 
 def fitted(data, kind, out, method="vanilla", *changes, **more):
@@ -131,13 +132,38 @@ def test_augmented_images_in_two_stages(made, tmp_path):
     assert _test_scores(model, data) == pytest.approx(model.metrics["test"]["all"]["mae"], rel=1e-5)
 
 
+@pytest.mark.parametrize("frozen", ["true", "false"])
+def test_a_pretrained_encoder_of_sentences(frozen, tmp_path):
+    """Frozen, its weights are not the model's; trained, they are."""
+    data = own_data.sentences(tmp_path)
+    asked = BenchRequest(
+        benchmark="own",
+        options=own_data.OPTIONS["sentences"],
+        methods="vanilla",
+        seeds="0,",
+        jobs=1,
+        out=tmp_path / "m",
+        encoder=save_bert(tmp_path / "bert"),
+        changes=("hidden=8", f"frozen={frozen}"),
+        max_steps=3,
+        accelerator="cpu",
+    )
+    fit_model(FitRequest(own_request(str(data), asked), "vanilla", 0), as_json=True)
+    model = load_model(tmp_path / "m")
+    assert model.config["kind"] == "sentences"
+    names = safetensors.torch.load_file(tmp_path / "m" / WEIGHTS)
+    assert any("embeddings" in name for name in names) == (frozen == "false")
+    assert _test_scores(model, data) == pytest.approx(model.metrics["test"]["all"]["mae"], rel=1e-5)
+
+
 def _test_scores(model, data):
     """MAE of a model over the test rows of its own split."""
     from ranksim.data.own.options import OwnOptions
     from ranksim.data.own.plan import plan_own
     from ranksim.data.own.read import read_columns
 
-    kind = {"images": "pictures"}.get(model.config["kind"], model.config["kind"])
+    called = {"images": "pictures", "text": "sentences"}
+    kind = called.get(model.config["kind"], model.config["kind"])
     plan = plan_own(read_columns(str(data)), OwnOptions(**own_data.OPTIONS[kind]))
     found = model.predict(str(data))
     test = plan.rows[plan.split.test]
