@@ -268,9 +268,9 @@ def test_workers_do_not_outlive_their_sweep(small_sts, tmp_path):
         _wait_until_all_left(process.pid)
 
 
-def _wait_until_it_trains(process, out):
+def _wait_until_it_trains(process, out, runs=1):
     deadline = time.monotonic() + 120
-    while not list(out.rglob("metrics.csv")) and time.monotonic() < deadline:
+    while len(list(out.rglob("metrics.csv"))) < runs and time.monotonic() < deadline:
         time.sleep(0.1)
     assert process.poll() is None
 
@@ -295,7 +295,7 @@ def test_ctrl_c_stops_at_once_and_says_so(small_sts, tmp_path, jobs):
     words = command(small_sts, tmp_path, *ENDLESS)
     words[words.index("--jobs") + 1] = jobs
     with started(words) as process:
-        _wait_until_it_trains(process, tmp_path)
+        _wait_until_it_trains(process, tmp_path, runs=int(jobs))
         os.killpg(process.pid, signal.SIGINT)
         told, _ = process.communicate(timeout=60)
         _wait_until_all_left(process.pid)
