@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 
 import lightning.pytorch as L
@@ -203,10 +204,13 @@ def test_step_limit(tmp_path, every):
 
 
 def test_logs_for_csv_and_tensorboard(tmp_path):
-    run(tmp_path)
-    metrics = next(tmp_path.rglob("metrics.csv")).read_text()
-    assert "val_mse" in metrics.splitlines()[0]
-    assert "train_ranksim" in metrics.splitlines()[0]
+    curves = run(tmp_path).curves
+    with next(tmp_path.rglob("metrics.csv")).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name, values in {**curves, "val_mse": curves["val"]}.items():
+        if name not in ("val", "epoch"):
+            assert [float(row[name]) for row in rows] == pytest.approx(values, rel=1e-6)
+    assert "train_ranksim" in rows[0]
     assert list(tmp_path.rglob("events.out.tfevents.*"))
     assert (tmp_path / LAST).is_file()
 

@@ -73,7 +73,8 @@ class RegressionModule(L.LightningModule):
         self.shown: Tensor | None = None  # test samples, ascending, whose features are kept
         self.features: Tensor | None = None  # and these, (P, D), float64
         self._kept: list[tuple[Tensor, Tensor]] = []
-        self._sums: dict[str, Tensor] = {}  # of what training logs, and their counts
+        self.means: dict[str, float] = {}  # of the loss and of RankSim's term between validations
+        self._sums: dict[str, Tensor] = {}  # theirs so far, and their counts
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.device.type == "mps":  # has no float64
@@ -123,23 +124,23 @@ class RegressionModule(L.LightningModule):
         target = (batch["label"] / self.recipe.label_scale).to(exact)
         weights = None if self.weights is None else self.weights[batch["index"]]
         loss: Tensor = self.loss(prediction.to(exact), target, weights)
-        self._log("train_loss", loss, len(target))
+        self._add("train_loss", loss, len(target))
         if self.ranksim is not None:
             steps = (batch["label"] / self.recipe.label_step).round()
             ranked = smoothed if self.fds is not None and self.fds.published else features
             term = self.ranksim(ranked, steps)
-            self._log("train_ranksim", term, 1)
+            self._add("train_ranksim", term, 1)
             loss = loss + term
         return loss
 
-    def _log(self, name: str, value: Tensor, count: int) -> None:
-        self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=count)
+    # Lightning's log() of each step would take longer than RankSim: what it gives is made here
+    def _add(self, name: str, value: Tensor, count: int) -> None:
         value = value.detach().to(working_dtype(value.device))
         more = torch.stack([value * count, torch.full_like(value, count)])
         self._sums[name] = self._sums[name] + more if name in self._sums else more
 
-    def means(self) -> dict[str, float]:
-        """Means of what training logged since they were last asked for, over all processes."""
+    def _mean(self) -> dict[str, float]:
+        """Means of what was added since they were last asked for, over all processes."""
         reduce, sums = self.trainer.strategy.reduce, self._sums
         self._sums = {}
         totals = {name: reduce(each, reduce_op="sum") for name, each in sums.items()}
@@ -167,6 +168,8 @@ class RegressionModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.scores = self.metrics.compute()
         logged = {f"val_{name}": value for name, value in self.scores["all"].items() if name != "n"}
+        self.means = self._mean()
+        logged |= self.means
         self.log_dict({k: torch.tensor(v) for k, v in logged.items() if v is not None})
         self.metrics.reset()
 
