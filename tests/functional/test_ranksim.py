@@ -52,13 +52,16 @@ def test_value_and_gradient_equal_the_oracle(size, kind, ties):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_float32_features_are_ranked_exactly(size):
-    """float32 features give what the oracle gives for the same numbers: ranks are not rounded."""
+    """float32 features give what the oracle gives for the same numbers: ranks are not rounded.
+
+    One pair of ranks exchanged is 1e-4 of the gradient at M = 300; a product of float32 is 1e-6.
+    """
     z, y = case("random", size, seed=2)
     z = z.astype(np.float32)
     value, gradient = oracle.ranksim(z, oracle.neg_l1(y), 100.0, 2.0)
     got_value, got_gradient = measured(z, y, dtype=torch.float32)
     assert relative_error(got_value, value.sum()) < 1e-6
-    assert relative_error(got_gradient, gradient.sum(0)) < 1e-6
+    assert relative_error(got_gradient, gradient.sum(0)) < 4e-6
 
 
 @pytest.mark.parametrize("ties", TIES)

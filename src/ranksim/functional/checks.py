@@ -7,6 +7,7 @@ import numbers
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ranksim.functional.ranking import check_ties
@@ -43,6 +44,15 @@ def as_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         features.reshape(features.shape[0], math.prod(features.shape[1:])),
         labels.reshape(labels.shape[0], -1 if labels.numel() else 1),
     )
+
+
+def refuse_vmap(*tensors: Tensor) -> None:
+    """Refuse tensors of ``torch.func.vmap``: a loss over a batch has no sample-wise meaning."""
+    if any(torch._C._functorch.is_batchedtensor(tensor) for tensor in tensors):
+        raise RuntimeError(
+            "ranksim_loss ranks the samples of a whole batch and does not work under "
+            "torch.func.vmap: call it once for each batch, in a Python loop"
+        )
 
 
 def check_arguments(

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from ranksim.functional.checks import Reduction, as_matrices, check_arguments
-from ranksim.functional.ranking import Ties, rank
-from ranksim.functional.similarity import (
-    LabelSimilarity,
-    cosine_similarity,
-    label_similarity,
-    on_grid,
-    unit_rows,
-    working_dtype,
-)
-from ranksim.functional.unique import draw_unique
+from ranksim.functional.checks import Reduction, as_matrices, check_arguments, refuse_vmap
+from ranksim.functional.kernels import ranksim_term
+from ranksim.functional.ranking import Ties
+from ranksim.functional.similarity import LabelSimilarity
+from ranksim.functional.similarity import label_similarity as similarity_by
+from ranksim.functional.unique import unique_mask
 
 
 def ranksim_loss(
@@ -34,6 +26,7 @@ def ranksim_loss(
     reduction: Reduction = "sum",
     label_similarity: LabelSimilarity = "neg_l1",
     generator: torch.Generator | None = None,
+    neighbours: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     r"""Ranking-similarity regularisation: neighbours rank alike in features and in labels.
 
@@ -66,6 +59,10 @@ def ranksim_loss(
         reduction: ``"sum"`` over anchors (published), ``"mean"`` or ``"none"`` (one value each).
         label_similarity: ``"neg_l1"``, ``"neg_l2"``, ``"cosine"`` or a callable (M, K) -> (M, M).
         generator: draws the samples of ``unique_labels``.
+        neighbours: features ``(K, ...)`` and labels of further samples, of earlier batches for
+            example: anchors rank them too, so that M counts them, but they are no anchors and get
+            no gradient. Where a label is in the batch too, the draw of ``unique_labels`` takes the
+            batch's.
 
     Returns:
         A scalar, or shape ``(M,)`` with ``reduction="none"``; float64 for float64 features, else
@@ -90,74 +87,37 @@ def ranksim_loss(
     """
     check_arguments(gamma, lambda_, strength, ties, unique_labels, reduction, label_similarity)
     features, labels = as_matrices(features, labels)
+    refuse_vmap(features, labels)
+    anchors, per_anchor = features.shape[0], reduction == "none"
+    if neighbours is not None:
+        features, labels = _with_neighbours(features, labels, neighbours)
+    keep = target = None
     if not (isinstance(unique_labels, bool | np.bool_) and not unique_labels):
         width = None if isinstance(unique_labels, bool | np.bool_) else float(unique_labels)
-        chosen = draw_unique(labels, width, generator=generator)
-        features, labels = features[chosen], labels[chosen]
-    loss: Tensor = _RankSim.apply(  # type: ignore[no-untyped-call]
-        features, labels, gamma, lambda_, ties, reduction == "none", label_similarity
+        keep = unique_mask(labels, width, generator=generator, first=anchors)
+    name = label_similarity
+    if callable(name):
+        target, name = similarity_by(labels, name)[:anchors], "neg_l1"
+    loss = ranksim_term(
+        features, labels, keep, target, anchors, gamma, lambda_, ties, name, per_anchor
     )
+    if keep is not None and per_anchor:
+        loss = loss[keep[:anchors]]
     if reduction == "mean":
-        loss = loss / max(features.shape[0], 1)
+        loss = loss / (max(anchors, 1) if keep is None else keep[:anchors].sum().clamp(min=1))
     return strength * loss
 
 
-class _RankSim(torch.autograd.Function):
-    """γ · L_RankSim over all anchors, its gradient made in the forward pass."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        features: Tensor,
-        labels: Tensor,
-        gamma: float,
-        lambda_: float,
-        ties: Ties,
-        per_anchor: bool,
-        similarity: LabelSimilarity,
-    ) -> Tensor:
-        size = features.shape[0]
-        out_dtype = torch.promote_types(features.dtype, torch.float32)
-        with torch.autocast(features.device.type, enabled=False):
-            work = features.to(working_dtype(features.device))
-            unit, norm = unit_rows(work, torch.finfo(features.dtype).tiny)
-            feature_similarity = cosine_similarity(unit)
-            feature_rank = rank(feature_similarity, ties=ties, normalize=True)
-            target_similarity = label_similarity(labels, similarity)
-            target_rank = rank(target_similarity, ties=ties, normalize=True).to(work.dtype)
-
-            # where no label differs from another there is no order to learn
-            ordered = (target_similarity != target_similarity[:1, :1]).any().to(work.dtype)
-            difference = (feature_rank - target_rank) * ordered
-            values = gamma * difference.square().sum(dim=1) / max(size, 1)
-
-            if ctx.needs_input_grad[0]:
-                perturbation = difference * (lambda_ * 2 * gamma / max(size, 1))
-                perturbed = on_grid(feature_similarity + perturbation)
-                moved = rank(perturbed, ties=ties, normalize=True)
-                slope = (moved - feature_rank) / lambda_
-                if per_anchor:
-                    ctx.save_for_backward(slope, unit, norm)
-                else:
-                    ctx.save_for_backward(_feature_gradient(slope, unit, norm).to(out_dtype))
-        ctx.per_anchor, ctx.dtype = per_anchor, features.dtype
-        return (values if per_anchor else values.sum()).to(out_dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        if ctx.per_anchor:
-            slope, unit, norm = ctx.saved_tensors
-            weighted = slope * upstream.to(slope.dtype).unsqueeze(1)
-            gradient = _feature_gradient(weighted, unit, norm)
-        else:
-            (gradient,) = ctx.saved_tensors
-            gradient = gradient * upstream
-        return gradient.to(ctx.dtype), None, None, None, None, None, None
-
-
-def _feature_gradient(slope: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
-    """Chain rule through S = ẐẐᵀ and ẑ = z/‖z‖: ``(M, M) -> (M, D)``; zero rows get zero."""
-    of_unit = (slope + slope.T) @ unit
-    along = (unit * of_unit).sum(dim=1, keepdim=True)
-    return ((of_unit - unit * along) / norm).masked_fill(norm == 0, 0.0)
+def _with_neighbours(
+    features: Tensor, labels: Tensor, neighbours: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Anchors first, then those that are neighbours alone and stand still."""
+    more, their_labels = as_matrices(*neighbours)
+    for name, own, other in (("features", features, more), ("labels", labels, their_labels)):
+        if other.shape[1] != own.shape[1] or other.device != own.device:
+            raise ValueError(
+                f"{name} of neighbours must be {own.shape[1]} wide and on {own.device} as those of "
+                f"the batch are, got {tuple(other.shape)} on {other.device}"
+            )
+    more = more.detach().to(features.dtype)
+    return torch.cat([features, more]), torch.cat([labels, their_labels])

@@ -35,11 +35,6 @@ def unit_rows(vectors: Tensor, smallest: float = 0.0) -> tuple[Tensor, Tensor]:
     return unit, norm.masked_fill(zero, 0.0)
 
 
-def cosine_similarity(unit: Tensor) -> Tensor:
-    """Cosine similarities ``(M, M)`` of unit rows ``(M, D)``, equal samples exactly equal."""
-    return on_grid(unit @ unit.T)
-
-
 def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor:
     r"""Pairwise label similarities; larger means closer.
 
@@ -77,11 +72,16 @@ def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor
         return similarity if similarity.device.type == "mps" else similarity.to(dtype)
     check_label_similarity(kind)
     labels = labels.detach().to(working_dtype(labels.device))
+    return pairwise_similarity(labels, labels, kind)
+
+
+def pairwise_similarity(rows: Tensor, columns: Tensor, kind: str) -> Tensor:
+    """Similarities ``(R, M)`` of labels ``(R, K)`` to labels ``(M, K)`` of the working dtype."""
     if kind == "cosine":
-        return cosine_similarity(unit_rows(labels)[0])
-    if labels.shape[1] == 1:
-        return -(labels - labels.T).abs()
-    difference = labels.unsqueeze(0) - labels.unsqueeze(1)
+        return on_grid(unit_rows(rows)[0] @ unit_rows(columns)[0].T)
+    if rows.shape[1] == 1:
+        return -(rows - columns.T).abs()
+    difference = rows.unsqueeze(1) - columns.unsqueeze(0)
     if kind == "neg_l1":
         return -difference.abs().sum(dim=-1)
     distance: Tensor = torch.linalg.vector_norm(difference, dim=-1)

@@ -32,16 +32,43 @@ def draw_unique(
     Source: RankSim (ICML 2022), section 3: the step removes ties and raises the share of rare
     labels.
     """
+    return unique_mask(labels, width, generator=generator).nonzero().squeeze(1)
+
+
+def unique_mask(
+    labels: Tensor,
+    width: float | None = None,
+    *,
+    generator: torch.Generator | None = None,
+    first: int | None = None,
+) -> Tensor:
+    """The draw of :func:`draw_unique` as a mask, of a shape that no value decides.
+
+    The host never waits for the device.
+
+    Args (beside those):
+        first: samples before this index come before all others of their label.
+
+    Returns:
+        bool, shape ``(N,)``: True for the one sample drawn of each distinct label.
+    """
     count, device = labels.shape[0], labels.device
-    if count == 0:
-        return torch.empty(0, dtype=torch.int64, device=device)
     if width is not None:
         labels = labels.to(working_dtype(device))
         labels = (labels / width).round(decimals=4).floor()
-    distinct, group = torch.unique(labels, dim=0, return_inverse=True)
+    columns = labels.unsqueeze(1) if labels.ndim == 1 else labels
     where = generator.device if generator is not None else device
-    shuffled = torch.randperm(count, generator=generator, device=where).to(device)
-    # the first of each group in a shuffled order is a uniform draw
-    first = torch.full((distinct.shape[0],), count, dtype=torch.int64, device=device)
-    first.scatter_reduce_(0, group[shuffled], torch.arange(count, device=device), reduce="amin")
-    return shuffled[first].sort().values
+    parts = [count] if first is None else [first, count - first]
+    order = torch.cat(
+        [
+            torch.randperm(part, generator=generator, device=where).to(device) + sum(parts[:before])
+            for before, part in enumerate(parts)
+        ]
+    )
+    # a stable sort by all columns: the first of each run of equal labels is a uniform draw
+    for column in reversed(range(columns.shape[1])):
+        order = order[columns[order, column].argsort(stable=True)]
+    ordered = columns[order]
+    differs = (ordered[1:] != ordered[:-1]).any(dim=1)
+    begins = torch.cat([torch.ones_like(differs[:1]), differs]) if count > 1 else order == order
+    return torch.zeros(count, dtype=torch.bool, device=device).scatter(0, order, begins)

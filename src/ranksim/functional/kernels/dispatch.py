@@ -1,0 +1,171 @@
+"""Which path makes the term, and how autograd, ``torch.compile`` and CUDA graphs see it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ranksim.functional.kernels import cpu, eager
+from ranksim.functional.similarity import unit_rows, working_dtype
+
+Path = Callable[..., tuple[Tensor, Tensor]]
+_log = logging.getLogger("ranksim")
+_told: set[str] = set()
+
+
+def ranksim_term(
+    features: Tensor,
+    labels: Tensor,
+    keep: Tensor | None,
+    target: Tensor | None,
+    anchors: int,
+    gamma: float,
+    lambda_: float,
+    ties: str,
+    similarity: str,
+    per_anchor: bool,
+) -> Tensor:
+    """γ · L_RankSim, differentiable by the features of the anchors.
+
+    Arguments are those of :func:`ranksim.functional.kernels.eager.term`; neighbours that are no
+    anchors get a gradient of zero.
+    """
+    gradient = features.requires_grad and torch.is_grad_enabled()
+    value: Tensor
+    value, _ = _RankSim.apply(  # type: ignore[no-untyped-call]
+        features,
+        labels,
+        keep,
+        target,
+        anchors,
+        gamma,
+        lambda_,
+        ties,
+        similarity,
+        per_anchor,
+        gradient,
+    )
+    return value
+
+
+class _RankSim(torch.autograd.Function):
+    """The term, its gradient made in the forward pass."""
+
+    @staticmethod
+    def forward(features: Tensor, *rest: Any) -> Any:
+        with torch.autocast(features.device.type, enabled=False):
+            if torch.compiler.is_compiling() or type(features) not in (Tensor, torch.nn.Parameter):
+                return _operator(features, *rest)
+            return path_for(features.device)(features, *rest)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        features, _, keep, *_ = inputs
+        ctx.per_anchor = inputs[9]
+        ctx.mark_non_differentiable(output[1])
+        if ctx.per_anchor:
+            ctx.save_for_backward(output[1], features, keep)
+        else:
+            ctx.save_for_backward(output[1])
+        ctx.dtype, ctx.samples = features.dtype, features.shape[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.per_anchor:
+            slope, features, keep = ctx.saved_tensors
+            work = features.to(working_dtype(features.device))
+            if keep is not None:
+                work = work.masked_fill(~keep.unsqueeze(1), 0.0)
+            unit, norm = unit_rows(work, torch.finfo(features.dtype).tiny)
+            weighted = slope * upstream.to(slope.dtype).unsqueeze(1)
+            gradient = eager.feature_gradient(weighted, unit, norm)
+        else:
+            (gradient,) = ctx.saved_tensors
+            gradient = gradient * upstream
+        gradient = gradient.to(ctx.dtype)
+        if gradient.shape[0] < ctx.samples:  # neighbours stand still
+            still = gradient.new_zeros(ctx.samples - gradient.shape[0], gradient.shape[1])
+            gradient = torch.cat([gradient, still])
+        return gradient, *[None] * 10
+
+
+@torch.library.custom_op("ranksim::term", mutates_args=())
+def _operator(
+    features: Tensor,
+    labels: Tensor,
+    keep: Tensor | None,
+    target: Tensor | None,
+    anchors: int,
+    gamma: float,
+    lambda_: float,
+    ties: str,
+    similarity: str,
+    per_anchor: bool,
+    gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    return path_for(features.device)(
+        features,
+        labels,
+        keep,
+        target,
+        anchors,
+        gamma,
+        lambda_,
+        ties,
+        similarity,
+        per_anchor,
+        gradient,
+    )
+
+
+@_operator.register_fake
+def _shapes(
+    features: Tensor,
+    labels: Tensor,
+    keep: Tensor | None,
+    target: Tensor | None,
+    anchors: int,
+    gamma: float,
+    lambda_: float,
+    ties: str,
+    similarity: str,
+    per_anchor: bool,
+    gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    value = features.new_empty(anchors if per_anchor else (), dtype=dtype)
+    if not gradient:
+        return value, features.new_empty(0, dtype=dtype)
+    if per_anchor:
+        wide = working_dtype(features.device)
+        return value, features.new_empty(anchors, features.shape[0], dtype=wide)
+    return value, features.new_empty(anchors, features.shape[1], dtype=dtype)
+
+
+def path_for(device: torch.device) -> Path:
+    """The path of a device; where a faster one is missing, the reference and one log line."""
+    if device.type == "cpu":
+        return cpu.term
+    missing, path = "it has no path of its own", eager.term
+    if device.type == "cuda":
+        missing, path = cuda_path(device)
+    if missing and str(device) not in _told:
+        _told.add(str(device))
+        _log.info("RankSim runs as plain PyTorch on %s: %s", device, missing)
+    return path
+
+
+def cuda_path(device: torch.device) -> tuple[str, Path]:
+    """Why there is no kernel for a GPU, or nothing, and the path to take."""
+    try:
+        from ranksim.functional.kernels import cuda
+    except ImportError:
+        return "Triton is not installed", eager.term
+    missing = cuda.missing(device)
+    return missing, eager.term if missing else cuda.term
