@@ -117,13 +117,22 @@ def refuse_other_settings(run: Run, record: Record) -> None:
     """
     wanted = flat(json.loads(json.dumps(run.identity())))
     # its settings come first; an option that was given then and is not now differs too
-    there = flat(dict(itertools.takewhile(lambda item: item[0] != "status", record.items())))
+    there = settings_of(dict(itertools.takewhile(lambda item: item[0] != "status", record.items())))
     for name in dict.fromkeys((*wanted, *there)):
         if there.get(name) != wanted.get(name):
             raise UsageError(
                 f"{run.out} holds {run.name} made with {name} {there.get(name)!r}, now "
                 f"{wanted.get(name)!r}: give another folder with --out."
             )
+
+
+def settings_of(saved: Mapping[str, Any]) -> Record:
+    """What an identity that was saved says, flat; a recipe older than a field had its default."""
+    found = flat(saved)
+    for prefix in ("recipe.", "stage_one.recipe."):
+        if any(name.startswith(prefix) for name in found):
+            found = {prefix + name: value for name, value in Recipe.later().items()} | found
+    return found
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> Record:
@@ -307,7 +316,8 @@ def _start_or_go_on(run: Run) -> None:
     """Keep the checkpoint of an interrupted run only if it was this very run."""
     note = run.folder / STARTED
     identity = json.dumps(run.identity(), indent=1)
-    if not note.is_file() or note.read_text(encoding="utf-8") != identity:
+    there = settings_of(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else None
+    if there != flat(json.loads(identity)):
         for name in (BEST, LAST):
             (run.folder / name).unlink(missing_ok=True)
         with written_whole(note) as aside:

@@ -42,7 +42,7 @@ def as_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     return (
         features.reshape(features.shape[0], math.prod(features.shape[1:])),
-        labels.reshape(labels.shape[0], -1 if labels.numel() else 1),
+        labels if labels.ndim == 2 else labels.unsqueeze(1),
     )
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ranksim.functional.checks import as_matrices
-from ranksim.functional.unique import draw_unique
+from ranksim.functional.unique import unique_mask
+
+Batch = tuple[Tensor, Tensor]
 
 _DTYPES = sorted({kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}, key=str)
 _LENGTH = 67  # of what a process says of its rows: torch works on at most 64 dimensions
@@ -67,29 +69,35 @@ def gather_rows(
     return gathered
 
 
-def gather_batch(
-    features: Tensor,
-    labels: Tensor,
+def gather_batch(features: Tensor, labels: Tensor) -> Batch:
+    """Features ``(N, D)`` and labels ``(N, K)`` of all processes.
+
+    Arguments and errors are those of :func:`ranksim.functional.ranksim_loss`.
+    """
+    features, labels = as_matrices(features, labels)
+    return gather_rows(features, name="features"), gather_rows(labels, name="labels")
+
+
+def draw_alike(
+    batch: Batch,
+    neighbours: Batch | None,
     unique_labels: bool | float,
     generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Features ``(M, D)`` and labels ``(M, K)`` of all processes, unique ones drawn alike.
+) -> tuple[Batch, Batch | None]:
+    """The draw of ``unique_labels`` from what all processes hold alike, the same on all of them.
 
-    Arguments and errors are those of :func:`ranksim.functional.ranksim_loss`. All processes draw,
-    so that equal generators stay equal, and the draw of the first one counts, because torch's
-    default generators differ.
+    All draw, so that equal generators stay equal, and the draw of the first process counts, because
+    torch's default generators differ.
     """
-    flat, columns = as_matrices(features, labels)
-    if labels.ndim == 2:
-        columns = labels  # (0, K) says what K is
-    features, labels = gather_rows(flat, name="features"), gather_rows(columns, name="labels")
-    if unique_labels:
-        width = None if isinstance(unique_labels, bool | np.bool_) else float(unique_labels)
-        chosen = draw_unique(labels, width, generator=generator)
-        if _several() and chosen.numel():
-            dist.broadcast(chosen, src=0)
-        features, labels = features[chosen], labels[chosen]
-    return features, labels
+    features, labels = batch
+    more = labels[:0] if neighbours is None else neighbours[1]
+    width = None if isinstance(unique_labels, bool | np.bool_) else float(unique_labels)
+    keep = unique_mask(torch.cat([labels, more]), width, generator=generator, first=len(labels))
+    if _several() and keep.numel():
+        dist.broadcast(keep, src=0)
+    own, other = keep.tensor_split([len(labels)])
+    past = neighbours and (neighbours[0][other], neighbours[1][other])
+    return (features[own], labels[own]), past
 
 
 class _Gather(torch.autograd.Function):

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from ranksim.functional import ranksim_loss
 from ranksim.functional.checks import Reduction, check_arguments
 from ranksim.functional.dense import check_count, sample_positions
-from ranksim.functional.gather import gather_batch
+from ranksim.functional.gather import draw_alike, gather_batch
 from ranksim.functional.ranking import Ties
 from ranksim.functional.similarity import LabelSimilarity
+from ranksim.losses.memory import FeatureMemory
 
 
 class RankSimLoss(nn.Module):
@@ -29,6 +30,11 @@ class RankSimLoss(nn.Module):
         positions: dense targets, features ``(N, D, ...)`` and labels ``(N, K, ...)`` with a label
             for each position: so many are drawn from the batch, and are its samples (see
             :func:`ranksim.functional.sample_positions`). NaN is no label.
+        memory: so many samples of earlier batches are neighbours beside the batch's own, as
+            ``neighbours`` of :func:`ranksim.functional.ranksim_loss`; 0: none. A batch, with
+            ``gather`` those of all processes, is remembered after its loss is made, in training
+            mode where gradients are made; otherwise the memory is neither read nor written. Empty
+            it with ``loss.memory.clear()`` (see :class:`ranksim.losses.FeatureMemory`).
 
     Raises (beside those):
         ValueError: dense labels without ``positions``, or others with; with ``gather``, features
@@ -59,6 +65,7 @@ class RankSimLoss(nn.Module):
         generator: torch.Generator | None = None,
         gather: bool = False,
         positions: int | None = None,
+        memory: int = 0,
     ) -> None:
         super().__init__()
         if positions is not None:
@@ -74,6 +81,7 @@ class RankSimLoss(nn.Module):
         self.generator = generator
         self.gather = gather
         self.positions = positions
+        self.memory = FeatureMemory(memory) if memory != 0 else None
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Loss of features ``(N, ...)`` and labels ``(N,)``, ``(N, 1)`` or ``(N, K)``, or dense."""
@@ -88,11 +96,15 @@ class RankSimLoss(nn.Module):
                 "draw from a batch, for example positions=256"
             )
         if self.gather:
-            features, labels = gather_batch(features, labels, unique_labels, self.generator)
+            features, labels = gather_batch(features, labels)
+        memory = self.memory if self.training and torch.is_grad_enabled() else None
+        own = features, labels
+        neighbours = None if memory is None else memory.recall(features.device)
+        if self.gather and unique_labels:
+            own, neighbours = draw_alike(own, neighbours, unique_labels, self.generator)
             unique_labels = False  # they are by now
-        return ranksim_loss(
-            features,
-            labels,
+        loss = ranksim_loss(
+            *own,
             self.gamma,
             self.lambda_,
             strength=self.strength,
@@ -101,7 +113,11 @@ class RankSimLoss(nn.Module):
             reduction=self.reduction,
             label_similarity=self.label_similarity,
             generator=self.generator,
+            neighbours=neighbours,
         )
+        if memory is not None:
+            memory.remember(features, labels)
+        return loss
 
     def extra_repr(self) -> str:
         return (

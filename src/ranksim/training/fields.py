@@ -17,12 +17,11 @@ def number(
     at_most: float | None = None,
     below: float | None = None,
     odd: bool = False,
+    default: Any = dataclasses.MISSING,
 ) -> Any:
-    """A dataclass field for a number within limits."""
-    return dataclasses.field(
-        metadata={"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-        | {"odd": odd}
-    )
+    """A dataclass field for a number within limits; with a default, for one that came later."""
+    limits = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    return dataclasses.field(default=default, metadata={**limits, "odd": odd})
 
 
 def anything() -> Any:

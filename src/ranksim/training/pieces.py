@@ -127,6 +127,7 @@ def make_ranksim(
         # its own generator: with and without RankSim, dropout draws the same numbers
         generator=torch.Generator().manual_seed(seed),
         gather=gather,
+        memory=recipe.memory,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
 from ranksim.balance import KERNELS, SCHEMES
@@ -19,10 +19,10 @@ MONITORS = ("mse", "mae")
 ACTIVATIONS = ("sigmoid", "tanh")
 SERIES = ("gru", "conv")
 # beyond these nothing is gained, and memory or precision breaks
-_BINS, _FDS_BINS, _SIZE, _SIGMA = 100_000, 2_000, 9_999, 1_000
+_BINS, _FDS_BINS, _SIZE, _SIGMA, _MEMORY = 100_000, 2_000, 9_999, 1_000, 65_536
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides what a training does, except data, network, method and seed.
 
@@ -44,6 +44,7 @@ class Recipe:
         gamma, lambda_, strength, ties: RankSim (see :func:`ranksim.functional.ranksim_loss`).
         unique_labels: one sample per distinct label: true, false, or a bin width in the label's
             unit.
+        memory: samples of earlier batches that RankSim ranks beside a batch's own; 0: none.
         loss: the plain loss, ``mse``, ``l1`` or ``huber``, of label / label_scale.
         huber_delta: where Huber turns linear, in that unit.
         focal_beta, focal_gamma, focal_activation: Focal-R, in that unit (see
@@ -78,6 +79,7 @@ class Recipe:
     strength: float = number(at_least=0)
     ties: str = one_of(TIES)
     unique_labels: bool | float = anything()
+    memory: int = number(at_least=0, at_most=_MEMORY, default=0)
     loss: str = one_of(LOSSES)
     huber_delta: float = number(above=0)
     focal_beta: float = number(above=0)
@@ -117,15 +119,23 @@ class Recipe:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
-        """A recipe from a table of its fields, each one there and of the right type."""
+        """A recipe from a table of its fields, each one there and of the right type.
+
+        Fields that have a default came later: what was saved before lacks them.
+        """
         known = {item.name: str(item.type) for item in fields(cls)}
         for name in table:
             if name not in known:
                 raise UsageError(f"A recipe has no field {name!r}: it has {', '.join(known)}.")
-        missing = [name for name in known if name not in table]
+        missing = [name for name in known if name not in {*table, *cls.later()}]
         if missing:
             raise UsageError(f"The recipe lacks {', '.join(missing)}: give each field a value.")
-        return cls(**{name: typed(name, table[name], known[name]) for name in known})
+        return cls(**{name: typed(name, value, known[name]) for name, value in table.items()})
+
+    @classmethod
+    def later(cls) -> dict[str, Any]:
+        """The fields that earlier recipes did not have, at what these did."""
+        return {item.name: item.default for item in fields(cls) if item.default is not MISSING}
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,11 @@ class RunState(Callback):
             self._know_the_best()
             random = self.random[trainer.global_rank]
             torch.set_rng_state(random["torch"])
-            if (generator := _generator(pl_module)) is not None:
-                generator.set_state(random["ranksim"])
+            ranksim = _ranksim(pl_module)
+            if ranksim is not None and ranksim.generator is not None:
+                ranksim.generator.set_state(random["ranksim"])
+            if ranksim is not None and ranksim.memory is not None and "memory" in random:
+                ranksim.memory.set_extra_state(random["memory"])
         if self.stopping.wait_count >= self.stopping.patience:
             trainer.should_stop = True  # it had ended before it was interrupted
 
@@ -133,13 +136,17 @@ class RunState(Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        generator = _generator(pl_module)
-        own = {
+        ranksim = _ranksim(pl_module)
+        generator = None if ranksim is None else ranksim.generator
+        own: dict[str, Any] = {
             "torch": torch.get_rng_state(),
             "ranksim": None if generator is None else generator.get_state(),
         }
-        every: list[Any] = [own] * trainer.world_size
+        every = [own] * trainer.world_size
         if trainer.world_size > 1:
+            # the module's own state is that of the first process, whose samples may be others
+            if ranksim is not None and ranksim.memory is not None and not ranksim.gather:
+                own["memory"] = ranksim.memory.get_extra_state()
             dist.all_gather_object(every, own)
         checkpoint["random"] = every
 
@@ -149,6 +156,5 @@ class RunState(Callback):
         self.random = checkpoint.get("random")
 
 
-def _generator(module: L.LightningModule) -> torch.Generator | None:
-    """The generator of the module's RankSim, where it has one."""
-    return module.ranksim.generator if isinstance(module.ranksim, RankSimLoss) else None
+def _ranksim(module: L.LightningModule) -> RankSimLoss | None:
+    return module.ranksim if isinstance(module.ranksim, RankSimLoss) else None

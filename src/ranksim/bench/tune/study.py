@@ -11,7 +11,7 @@ from typing import Any
 import filelock
 
 from ranksim.bench.methods import Method
-from ranksim.bench.run import flat
+from ranksim.bench.run import flat, settings_of
 from ranksim.data.cache import written_whole
 from ranksim.errors import UsageError, needs
 from ranksim.report.table import count
@@ -120,7 +120,7 @@ def _refuse_another(
     out: Path, name: str, there: dict[str, Any], method: Method, identity: dict[str, Any]
 ) -> None:
     """A folder holds searches on one data set; those for one method have the same settings."""
-    old, new = flat(there), flat(identity)
+    old, new = settings_of(there), flat(identity)
     for setting in dict.fromkeys((*new, *old)) if name == method.key else _DATA:
         if old.get(setting) != new.get(setting):
             raise UsageError(

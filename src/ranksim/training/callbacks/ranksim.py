@@ -25,8 +25,8 @@ class RankSimCallback(LayerCallback):
 
     With an :class:`FDSCallback` on the same layer RankSim sees the features before FDS, or after
     it where ``fds.published``; the order of the two callbacks does not matter. The state of the
-    loss's generator is saved with the callback. A loss without one draws from torch's generator,
-    and so moves the numbers that dropout and the order of samples draw.
+    loss's generator, and its memory, are saved with the callback. A loss without a generator draws
+    from torch's, and so moves the numbers that dropout and the order of samples draw.
 
     Args:
         loss: the term; its ``strength`` is its weight beside the module's own loss.
@@ -90,12 +90,18 @@ class RankSimCallback(LayerCallback):
         return {**output, "loss": loss + term} if isinstance(output, Mapping) else loss + term
 
     def state_dict(self) -> dict[str, Any]:
-        generator = self.loss.generator
-        return {} if generator is None else {"generator": generator.get_state()}
+        state: dict[str, Any] = {}
+        if self.loss.generator is not None:
+            state["generator"] = self.loss.generator.get_state()
+        if self.loss.memory is not None:
+            state["memory"] = self.loss.memory.get_extra_state()
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self.loss.generator is not None:
             self.loss.generator.set_state(state_dict["generator"].cpu())
+        if self.loss.memory is not None:
+            self.loss.memory.set_extra_state(state_dict["memory"])
 
     def _seen(self, layer: nn.Module, inputs: Any, output: Any) -> None:
         if self._outputs is not None:
