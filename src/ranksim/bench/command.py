@@ -65,6 +65,7 @@ class BenchRequest:
     gather: bool = False
     encoder: str | None = None
     image_size: int | None = None
+    engine: str = "processes"
     budget: float | None = None
 
     @property
@@ -85,6 +86,7 @@ class BenchRequest:
         listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
         counted = str(len(seeds)) if seeds == list(range(len(seeds))) else listed
         runs = f"--seeds {counted} --jobs {self.jobs}"
+        runs += f" --engine {self.engine}" * (self.engine != "processes")
         return self.worded("compare", f"--methods {self.methods}", runs)
 
     def worded(self, verb: str, methods: str, runs: str) -> str:
@@ -180,13 +182,14 @@ def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
         share = request.budget * min(request.jobs, len(runs)) * len(seeds) / len(runs)
         runs = [_timed(run, share) for run in runs]
     console = Console(stderr=as_json)
-    alone = request.jobs == 1
+    alone = request.jobs == 1 and request.engine == "processes"
     plan = Plan(
         runs,
         {method.name: method.key for method in methods},
         lambda key, seed: run_of(parse_method(key, settings.weighting), seed),
         request.jobs,
         request.command(seeds),
+        request.engine,
         progress_bar=alone and console.is_terminal,
         budget=request.budget,
     )

@@ -42,8 +42,10 @@ class Folder:
         self.plan, self.out = plan, plan.out
 
     @contextmanager
-    def joined(self) -> Iterator[None]:
+    def joined(self) -> Iterator[Path]:
         """Work in the folder, once it is sure that nothing in it has other settings.
+
+        Yields this sweep's note, a file that is there meanwhile and that no other folder has.
 
         Finished runs, and those that another sweep is at work on or will be, must be what this
         plan would make of the same method and seed.
@@ -65,7 +67,7 @@ class Folder:
             with written_whole(own) as aside:
                 aside.write_text(json.dumps(_settings(self.plan.runs)), encoding="utf-8")
         try:
-            yield
+            yield own
         finally:
             own.unlink(missing_ok=True)
             alive.release()

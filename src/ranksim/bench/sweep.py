@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,9 +26,9 @@ from ranksim.bench.run import (
     refuse_other_data,
     refuse_other_settings,
 )
-from ranksim.bench.workers import one_thread, tell, workers
+from ranksim.bench.workers import Workers, check_engine, one_thread, tell, workers
 from ranksim.errors import StoppedError
-from ranksim.training.hardware import check_hardware
+from ranksim.training.hardware import Hardware
 
 _PAUSE = 1.0  # seconds before a run is looked at again that another sweep is at work on
 
@@ -52,7 +52,8 @@ class Plan:
             it; they share data, preset and folder.
         rows: the method that each row of the table reports.
         run_of: the run that this command would make of any method and seed.
-        jobs: processes side by side, one thread each.
+        jobs: runs side by side, one thread each.
+        engine: ``processes`` of this machine, or ``ray``: tasks of a Ray cluster.
         command: the command that asks for this, recorded with the results.
         progress_bar: Lightning's, for one job.
         budget: seconds for all runs; seeds that would not end in time are not begun.
@@ -63,12 +64,20 @@ class Plan:
     run_of: Callable[[str, int], Run]
     jobs: int
     command: str
+    engine: str = "processes"
     progress_bar: bool = False
     budget: float | None = None
 
     @property
     def out(self) -> Path:
         return self.runs[0].out
+
+    @property
+    def hardware(self) -> Hardware:
+        return self.runs[0].hardware
+
+
+Performer = Callable[[Plan, Sequence[Run], Watcher], Iterator[tuple[Run, Record]]]
 
 
 def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
@@ -81,19 +90,18 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
         UsageError: the folder holds runs that were made with other settings.
         RankSimError: a run failed for a reason other than divergence.
     """
-    hardware = plan.runs[0].hardware
-    check_hardware(hardware, plan.jobs)
+    check_engine(plan.engine, plan.hardware, plan.jobs)
     try:
-        if hardware.follows:
-            for run, record in _to_do(plan, watcher):
+        if plan.hardware.follows:
+            for run, record in _to_do(plan, watcher, plan.out):
                 watcher.finished(run.name, record)
             return _written(plan)
         if not plan.out.exists():  # nor will it where the data or a setting makes no sense
             for run in plan.runs:
                 check_data(run)
         folder = Folder(plan)
-        with folder.joined():
-            for run, record in _to_do(plan, watcher):
+        with folder.joined() as note:
+            for run, record in _to_do(plan, watcher, note):
                 watcher.finished(run.name, record)
                 folder.write()
             return folder.write(last=True)
@@ -101,8 +109,8 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
         raise StoppedError("Stopped; the same command goes on where it stopped.") from error
 
 
-def _to_do(plan: Plan, watcher: Watcher) -> Iterator[tuple[Run, Record]]:
-    """Perform all runs that are not finished yet."""
+def _to_do(plan: Plan, watcher: Watcher, shared: Path) -> Iterator[tuple[Run, Record]]:
+    """Perform all runs that are not finished yet; each process must see the ``shared`` file."""
     done = {run.name: record for run in plan.runs if (record := finished(run))}
     todo = [run for run in plan.runs if run.name not in done]
     for run in todo:
@@ -110,15 +118,29 @@ def _to_do(plan: Plan, watcher: Watcher) -> Iterator[tuple[Run, Record]]:
         for record in done.values():
             refuse_other_data(run, facts, record)
     watcher.begin(len(done), {run.name: _cost(run) for run in todo})
+    if not todo:
+        return
     begun, longest = time.monotonic(), 0.0
-    for number, runs in enumerate(_rounds(plan, todo)):
-        now = time.monotonic()
-        if plan.budget is not None and number and now - begun + longest > plan.budget:
-            watcher.ended_early(runs[0].seed)
-            return
-        performed = _side_by_side if plan.jobs > 1 and len(runs) > 1 else _one_by_one
-        yield from performed(plan, runs, watcher)
-        longest = max(longest, time.monotonic() - now)
+    with _performing(plan, len(todo), shared) as performed:
+        for number, runs in enumerate(_rounds(plan, todo)):
+            now = time.monotonic()
+            if plan.budget is not None and number and now - begun + longest > plan.budget:
+                watcher.ended_early(runs[0].seed)
+                return
+            yield from performed(plan, runs, watcher)
+            longest = max(longest, time.monotonic() - now)
+
+
+@contextmanager
+def _performing(plan: Plan, runs: int, shared: Path) -> Iterator[Performer]:
+    """What performs so many runs: this process, or others."""
+    jobs = min(plan.jobs, runs)
+    if plan.engine == "processes" and jobs == 1:
+        with one_thread():
+            yield _one_by_one
+    else:
+        with workers(plan.engine, jobs, plan.hardware, shared) as pool:
+            yield functools.partial(_side_by_side, pool)
 
 
 def _rounds(plan: Plan, runs: Sequence[Run]) -> list[list[Run]]:
@@ -148,52 +170,51 @@ def _written(plan: Plan) -> dict[str, Any]:
 def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[tuple[Run, Record]]:
     later = deque(runs)
     busy = 0  # runs in a row that another sweep is at work on
-    with one_thread():
-        while later:
-            run = later.popleft()
-            told = functools.partial(watcher.validated, run.name)
-            try:
-                record = perform(run, progress_bar=plan.progress_bar, on_validation=told)
-            except BusyError:
-                # other nodes know no other order than that of the plan
-                (later.appendleft if run.hardware.num_nodes > 1 else later.append)(run)
-                busy += 1
-                if busy >= len(later) or run.hardware.num_nodes > 1:
-                    watcher.waiting(run.name)
-                    time.sleep(_PAUSE)
-            else:
-                busy = 0
-                yield run, record
+    while later:
+        run = later.popleft()
+        told = functools.partial(watcher.validated, run.name)
+        try:
+            record = perform(run, progress_bar=plan.progress_bar, on_validation=told)
+        except BusyError:
+            # other nodes know no other order than that of the plan
+            (later.appendleft if run.hardware.num_nodes > 1 else later.append)(run)
+            busy += 1
+            if busy >= len(later) or run.hardware.num_nodes > 1:
+                watcher.waiting(run.name)
+                time.sleep(_PAUSE)
+        else:
+            busy = 0
+            yield run, record
 
 
 def _side_by_side(
-    plan: Plan, runs: Sequence[Run], watcher: Watcher
+    pool: Workers, plan: Plan, runs: Sequence[Run], watcher: Watcher
 ) -> Iterator[tuple[Run, Record]]:
-    with workers(min(plan.jobs, len(runs))) as (pool, news):
-        waiting: dict[Future[Record], Run] = {}
-        later = list(runs)
-        busy: dict[str, float] = {}  # when to look again at what another sweep is at work on
-        while waiting or later:
-            now = time.monotonic()
-            under_way = {run.name for run in (*waiting.values(), *later)}
-            for run in [run for run in later if not _waits_for(run, under_way)]:
-                if len(waiting) < plan.jobs and busy.get(run.name, 0.0) <= now:
-                    later.remove(run)
-                    waiting[pool.submit(_perform_and_tell, run)] = run
-            if not waiting:
-                watcher.waiting(later[0].name)
-                time.sleep(_PAUSE)
-            ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            _pass_on(news, watcher)
-            for future in ended:
-                run = waiting.pop(future)
-                try:
-                    record = future.result()
-                except BusyError:
-                    busy[run.name] = time.monotonic() + _PAUSE
-                    later.append(run)
-                else:
-                    yield run, record
+    waiting: dict[Future[Record], Run] = {}
+    later = list(runs)
+    busy: dict[str, float] = {}  # when to look again at what another sweep is at work on
+    while waiting or later:
+        now = time.monotonic()
+        under_way = {run.name for run in (*waiting.values(), *later)}
+        for run in [run for run in later if not _waits_for(run, under_way)]:
+            if len(waiting) < plan.jobs and busy.get(run.name, 0.0) <= now:
+                later.remove(run)
+                waiting[pool.submit(_perform_and_tell, run)] = run
+        if not waiting:
+            watcher.waiting(later[0].name)
+            time.sleep(_PAUSE)
+        ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        for told in pool.news():
+            watcher.validated(*told)
+        for future in ended:
+            run = waiting.pop(future)
+            try:
+                record = future.result()
+            except BusyError:
+                busy[run.name] = time.monotonic() + _PAUSE
+                later.append(run)
+            else:
+                yield run, record
 
 
 def _waits_for(run: Run, others: set[str]) -> bool:
@@ -208,11 +229,3 @@ def _cost(run: Run) -> float:
 
 def _perform_and_tell(run: Run) -> Record:
     return perform(run, on_validation=functools.partial(tell, run.name))
-
-
-def _pass_on(news: Any, watcher: Watcher) -> None:
-    while True:
-        try:
-            watcher.validated(*news.get_nowait())
-        except queue.Empty:
-            return

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path, typer.Option(help="Folder for results; what is finished there is kept.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")]
+Engine = Annotated[
+    Literal["processes", "ray"],
+    typer.Option(help="What runs train in: this machine, or a Ray cluster (extra: ray)."),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -97,6 +101,7 @@ class Trained(Alone):
     """How runs are trained."""
 
     jobs: Jobs = 1
+    engine: Engine = "processes"
 
 
 @dataclass

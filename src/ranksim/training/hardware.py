@@ -61,9 +61,15 @@ class Hardware:
         return self.num_nodes > 1 and node_rank() > 0
 
     @property
+    def asks_for_gpu(self) -> bool:
+        """Whether nothing but an NVIDIA or AMD GPU will do."""
+        return self.accelerator in ("gpu", "cuda")
+
+    @property
     def on_gpu(self) -> bool:
         """Whether training happens on an NVIDIA or AMD GPU."""
-        return self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        may = self.accelerator == "auto" or self.asks_for_gpu
+        return may and torch.cuda.is_available()
 
 
 def node_rank() -> int:

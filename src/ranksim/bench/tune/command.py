@@ -21,8 +21,9 @@ from ranksim.bench.tune.study import (
     values_of,
     write_recipes,
 )
+from ranksim.bench.workers import check_engine
 from ranksim.errors import RankSimError, StoppedError, UsageError, needs
-from ranksim.training.hardware import check_hardware, quiet
+from ranksim.training.hardware import quiet
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def tune(request: TuneRequest, *, as_json: bool = False) -> dict[str, Any]:
     recipe = dataclasses.asdict(plain.recipe)
     monitor = plain.recipe.monitor.upper()
     space = Space.of(method, recipe, fields=request.fields, given=settings.changes)
-    check_hardware(plain.hardware, jobs=bench.jobs)
+    check_engine(bench.engine, plain.hardware, bench.jobs)
     if plain.hardware.num_nodes > 1:
         raise UsageError("tune searches on one machine: leave out --num-nodes.")
     identity = plain.identity() | {"seeds": seeds, "fields": [*space.ranges, *space.choices]}

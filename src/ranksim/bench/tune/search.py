@@ -6,9 +6,8 @@ import dataclasses
 import hashlib
 import json
 import math
-import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from ranksim.bench.command import BenchRequest, Settings, runs_of
 from ranksim.bench.methods import Method
 from ranksim.bench.run import BusyError, Run, perform
 from ranksim.bench.tune.space import Space
-from ranksim.bench.tune.study import values_of
+from ranksim.bench.tune.study import STORAGE, values_of
 from ranksim.bench.workers import one_thread, tell, workers
 from ranksim.errors import needs
+from ranksim.training.hardware import Hardware
 
 Report = Callable[[int, float], bool]  # a step and its score; whether to give the trial up
 _DIVERGED = "diverged"
@@ -58,7 +58,7 @@ class Search:
 
     def go(self) -> None:
         """Perform trials until there are as many as asked for."""
-        if self.bench.jobs > 1:
+        if self.bench.jobs > 1 or self.bench.engine != "processes":
             self._side_by_side()
             return
         with one_thread():
@@ -66,7 +66,8 @@ class Search:
                 self._end(trial, attempt(self._runs(trial), self._reporter(trial)))
 
     def _side_by_side(self) -> None:
-        with workers(self.bench.jobs) as (pool, news):
+        hardware, shared = Hardware(**self.bench.hardware), self.bench.out / STORAGE
+        with workers(self.bench.engine, self.bench.jobs, hardware, shared) as pool:
             waiting: dict[Future[float | None], Any] = {}
             stopped: set[int] = set()
             while True:
@@ -77,7 +78,7 @@ class Search:
                     return
                 ended, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 trials = {trial.number: trial for trial in waiting.values()}
-                for number, step, value in _read(news):
+                for number, step, value in pool.news():
                     if number in trials and number not in stopped:
                         trials[number].report(value, step)
                         if trials[number].should_prune():
@@ -198,12 +199,4 @@ def _perform_when_free(run: Run) -> None:
         except BusyError:
             time.sleep(1.0)
         else:
-            return
-
-
-def _read(news: Any) -> Iterator[tuple[int, int, float]]:
-    while True:
-        try:
-            yield news.get_nowait()
-        except queue.Empty:
             return
