@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from ranksim.functional import ranksim_loss
-from ranksim.functional.checks import Reduction, check_arguments
+from ranksim.functional.checks import Reduction, as_matrices, check_arguments
 from ranksim.functional.dense import check_count, sample_positions
 from ranksim.functional.gather import draw_alike, gather_batch
 from ranksim.functional.ranking import Ties
@@ -95,12 +96,13 @@ class RankSimLoss(nn.Module):
                 f"labels {tuple(labels.shape)} are dense: say how many positions RankSimLoss is to "
                 "draw from a batch, for example positions=256"
             )
-        if self.gather:
-            features, labels = gather_batch(features, labels)
+        features, labels = (gather_batch if self.gather else as_matrices)(features, labels)
         memory = self.memory if self.training and torch.is_grad_enabled() else None
         own = features, labels
         neighbours = None if memory is None else memory.recall(features.device)
-        if self.gather and unique_labels:
+        # where the host need not wait, the draw comes first: no copy of what is not drawn
+        ahead = neighbours is not None and features.device.type == "cpu" and not is_compiling()
+        if unique_labels and (self.gather or ahead):
             own, neighbours = draw_alike(own, neighbours, unique_labels, self.generator)
             unique_labels = False  # they are by now
         loss = ranksim_loss(
