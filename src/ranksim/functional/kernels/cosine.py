@@ -2,62 +2,85 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim.functional.kernels.product import product
-from ranksim.functional.kernels.ranks import Floats, Ints, Order, Ranks, bits_of, codes_of
+from ranksim.functional.kernels.ranks import GRID, Floats, Ints, Order
 
-GRID = 2.0**40  # similarities are compared as multiples of its inverse, so that what is equal ties
-_FEW = 2**10  # so few similarities cost more to settle than to make in float64
-_SAFE = 8.0  # how many times the error that the diagonal shows a float32 product may be off
-_PARTIAL = 0.125  # the least size of the partial sums that round, beside the similarity's own
+_SAFE = 8.0  # how many standard deviations an error is taken to be at most
+_FAR, _NEAR = 0.25, 0.0625  # what partial sums add to a similarity's size, unseen and seen
+_WORTH = 2**14  # similarities from which on a sample of their errors pays
+_SAMPLE = 16  # similarities off the diagonal whose error is measured
+_MANY = 100  # one in so many that is settled costs as much as the product in float64
+
+
+class TooCloseError(Exception):
+    """More similarities are closer than float32 tells than float64 throughout would cost."""
 
 
 class Cosine:
-    """Cosine similarities ``(M, M)`` of features ``(M, D)``, made in rows.
+    """Cosine similarities of some anchors to all M samples, from one product.
+
+    Those of float32 have an ``error``, in units of their own size + ``partial``, and blocks of
+    them settle in float64 what it leaves open; float64 features have none.
 
     Args:
-        features: float32 or float64, contiguous.
+        features: float32 or float64, shape ``(M, D)``, contiguous.
         inverse: 1 / ‖z‖ of each, 0 for a zero vector.
-        exact: float64 throughout, where float32 features are many.
+        rows: the anchors.
     """
 
-    def __init__(self, features: Tensor, inverse: Floats, exact: bool) -> None:
-        self.features, self.inverse = features, inverse
-        few = len(features) ** 2 <= _FEW
-        self.exact = exact or few or features.dtype == torch.float64
-        self.wide = features.double() if self.exact else None
+    def __init__(self, features: Tensor, inverse: Floats, rows: slice) -> None:
+        self.features, self.inverse, self.rows = features, inverse, rows
+        self.products = product(features[rows], features.T).numpy()
+        exact = features.dtype == torch.float64
+        self.error, self.partial = (0.0, 0.0) if exact else self._error()
 
-    def rows(self, part: slice) -> Block:
-        """Those of some anchors."""
-        if self.wide is not None:
-            return Block(self, part, self._scaled(self.wide[part] @ self.wide.T, part), None)
-        close = self._scaled(product(self.features[part], self.features.T), part)
-        diagonal = np.arange(part.start, part.stop)
-        own = close[diagonal - part.start, diagonal]
-        exists = self.inverse[part] > 0
-        off = np.where(exists, own - 1.0, 0.0)
-        error = _SAFE * max(float(np.sqrt(np.mean(off * off))), 2.0**-25)
-        close[diagonal - part.start, diagonal] = exists
-        return Block(self, part, close, error)
+    def block(self, part: slice) -> Block:
+        """Those of some of the anchors."""
+        at = slice(part.start - self.rows.start, part.stop - self.rows.start)
+        values = self.products[at] * self.inverse
+        values *= self.inverse[part, None]
+        if self.error:
+            diagonal = np.arange(len(values))
+            values[diagonal, part.start + diagonal] = self.inverse[part] > 0
+        return Block(self, part, values)
+
+    def _error(self) -> tuple[float, float]:
+        """Bound of the error of a float32 similarity s: so much, times |s| + so much.
+
+        Errors of a product grow with its partial sums: those of the diagonal, whose terms are all
+        positive, bound them where s is large; how far sums go up and down again before they come
+        to a small s, a few of many similarities show.
+        """
+        anchors, size = self.products.shape
+        inverse = self.inverse[self.rows]
+        own = self.products[:, self.rows].diagonal() * inverse * inverse - (inverse > 0)
+        error = max(math.sqrt(own.dot(own) / anchors), 2.0**-26)
+        if anchors * size < _WORTH:
+            return _SAFE * error, _FAR
+        sample = np.arange(_SAMPLE)
+        row = sample * anchors // _SAMPLE
+        column = (row + self.rows.start + 1 + sample * (size - 2) // _SAMPLE) % size
+        true = self.between(row + self.rows.start, column)
+        close = self.products[row, column] * (inverse[row] * self.inverse[column])
+        off = np.abs(close - true) / (np.abs(true) + _NEAR)
+        return _SAFE * max(error, float(off.max()) / 2), _NEAR  # the largest is two deviations
 
     def between(self, one: Ints, other: Ints) -> Floats:
         """Of pairs of samples, in float64."""
         features, made = self.features.numpy(), np.empty(len(one))
-        for at in range(0, len(one), 256):
-            part = slice(at, at + 256)
+        few = max(2**16 // max(features.shape[1], 1), 1)  # what stays in a core's cache
+        for at in range(0, len(one), few):
+            part = slice(at, at + few)
             left, right = features[one[part]].astype(float), features[other[part]].astype(float)
             np.einsum("kd,kd->k", left, right, out=made[part])
         return made * (self.inverse[one] * self.inverse[other])
-
-    def _scaled(self, products: Tensor, part: slice) -> Floats:
-        values = products.numpy().astype(np.float64, copy=False)
-        values *= self.inverse
-        values *= self.inverse[part, None]
-        return values
 
 
 class Block:
@@ -67,53 +90,50 @@ class Block:
     settled in float64 before the ranking counts: all others are in the right order as they are.
     """
 
-    def __init__(self, cosine: Cosine, part: slice, values: Floats, error: float | None) -> None:
-        self.cosine, self.part, self.values, self.error = cosine, part, values, error
+    def __init__(self, cosine: Cosine, part: slice, values: Floats) -> None:
+        self.cosine, self.part, self.values = cosine, part, values
         self.settled: NDArray[np.bool_] | None = None
 
-    def ranks(self, ties: str, shift: Floats | None = None) -> Ranks:
-        """Ranks of ``values``, or of ``values + shift``, the largest first (see ``Order``)."""
-        order = self._order(shift, slice(None))
-        if self.error is not None:
-            row, one, other = self._unsure(order, 0.0 if shift is None else float(np.ptp(shift)))
+    def ranks(
+        self, ties: str, shift: Floats | None = None, reach: float = 0.0
+    ) -> NDArray[np.int32]:
+        """Ranks of ``values + shift``, |shift| ≤ ``reach``, the largest first (see ``Order``)."""
+        reach += 1.01  # what a similarity may be, rounding included
+        order = Order.of_similarities(self._shifted(shift), reach)
+        if self.cosine.error:
+            row, one, other, tied = self._unsure(order)
             if len(row):
                 self._settle(row, one, other)
-                order = self._order(shift, slice(None))
+                values = self._shifted(shift)
+                wrong = tied | (values[row, one] - values[row, other] <= GRID)
+                again = np.unique(row[wrong])
+                order.sort_again(again, values[again], reach)
         return order.ranks(ties)
 
-    def _order(self, shift: Floats | None, rows: slice) -> Order:
-        values = self.values[rows] if shift is None else self.values[rows] + shift[rows]
-        values = values * -GRID
-        np.rint(values, out=values)
-        if shift is not None and values.size:
-            least, most = float(values.min()), float(values.max())
-            if max(most, -least) * 2.0 ** (bits_of(values.shape[1]) + 1) >= 2.0**63:
-                return Order(codes_of(values))
-        return Order(values.astype(np.int64))
+    def _shifted(self, shift: Floats | None) -> Floats:
+        return self.values if shift is None else self.values + shift
 
-    def _unsure(self, order: Order, spread: float) -> tuple[Ints, Ints, Ints]:
-        """Pairs that stand side by side and may stand wrongly: anchors, and both samples."""
-        assert self.error is not None
+    def _unsure(self, order: Order) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
+        """Pairs side by side that may stand wrongly: anchors, both samples, whether they tie."""
         words, size = order.words, self.values.shape[1]
-        most = int(2 * self.error * (1 + _PARTIAL) * GRID) + 2
-        near = np.flatnonzero((words[:, 1:] - words[:, :-1]) <= (most << order.bits))
-        row, place = np.divmod(near, max(size - 1, 1))
-        mask = (1 << order.bits) - 1
+        bound, partial = self.cosine.error / GRID, self.cosine.partial
+        most = (int(bound * (1 + partial)) + 2) << order.bits
+        row, place = np.divmod(np.flatnonzero(words[:, 1:] - words[:, :-1] <= most), size - 1)
+        if not len(row):
+            return row, row, row, row == 0
         first, second = words[row, place], words[row, place + 1]
-        one, other = first & mask, second & mask
+        mask, start = (1 << order.bits) - 1, row * size
+        one, other = (first & mask) - start, (second & mask) - start
+        apart = (second >> order.bits) - (first >> order.bits)
         larger = np.maximum(np.abs(self.values[row, one]), np.abs(self.values[row, other]))
-        bound = 2 * self.error * (larger + _PARTIAL) * GRID + 2
-        unsure = ((second >> order.bits) - (first >> order.bits)) <= bound
+        unsure = apart <= bound * (larger + partial) + 2
         if self.settled is not None:
             unsure &= ~(self.settled[row, one] & self.settled[row, other])
-        return row[unsure], one[unsure], other[unsure]
+        return row[unsure], one[unsure], other[unsure], apart[unsure] == 0
 
     def _settle(self, row: Ints, one: Ints, other: Ints) -> None:
-        if len(row) * 100 > self.values.size:  # the whole product is cheaper
-            wide = self.cosine.features.double()
-            self.values = self.cosine._scaled(wide[self.part] @ wide.T, self.part)
-            self.error = None
-            return
+        if len(row) * _MANY > self.values.size:
+            raise TooCloseError
         size = self.values.shape[1]
         if self.settled is None:
             self.settled = np.eye(len(self.values), size, self.part.start, dtype=bool)

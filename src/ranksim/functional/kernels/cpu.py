@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim.functional.kernels import eager
-from ranksim.functional.kernels.cosine import Cosine
+from ranksim.functional.kernels.cosine import Block, Cosine, TooCloseError
 from ranksim.functional.kernels.label_codes import LabelCodes
 from ranksim.functional.kernels.product import product
 from ranksim.functional.kernels.ranks import Floats, Order
 from ranksim.functional.ranking import Ties
 
-_BLOCK = 2**20  # similarities that are ranked at a time, 8 MiB a matrix
+AT_ONCE = 2**20  # similarities of one product, 8 MiB
+_FEW = 2**10  # so few similarities are made faster in float64 than settled
+_RANKED = 2**15  # similarities that are ranked at a time: what a core's cache holds
 _EVEN = 1e-9, 1e9  # lengths of features whose products float32 holds
 
 
@@ -52,19 +55,22 @@ def term(
         features = features.float()
     features = features.detach().contiguous()
     norms = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64).numpy()
-    norms = np.where(norms <= torch.finfo(given[0].dtype).tiny, 0.0, norms)
     codes = LabelCodes(labels, target, similarity, anchors)
-    if not (np.isfinite(norms).all() and codes.finite):
+    least, most = norms.min(initial=np.inf), norms.max(initial=0.0)
+    if not (math.isfinite(most) and codes.finite):
         return eager.term(*given, *rest)  # NaN, where the equations have it
-    lengths = norms[norms > 0]
     outer = None
-    if lengths.size and not (_EVEN[0] < lengths.min() and lengths.max() < _EVEN[1]):
-        # products of such features would leave float32; unit rows do not
-        outer = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
-        features = (features.double() * torch.from_numpy(outer).unsqueeze(1)).to(features.dtype)
-        norms = (norms > 0).astype(np.float64)
+    if least > _EVEN[0] and most < _EVEN[1]:
+        inverse = 1.0 / norms
+    else:
+        exists = norms > torch.finfo(given[0].dtype).tiny
+        inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=exists)
+        if most >= _EVEN[1] or norms[exists].min(initial=np.inf) <= _EVEN[0]:
+            outer = torch.from_numpy(inverse).unsqueeze(1)
+            features = (features.double() * outer).to(features.dtype)
+            inverse = exists.astype(np.float64)
 
-    loss = _Loss(features, norms, codes, anchors, gamma, lambda_, ties, gradient)
+    loss = _Loss(features, inverse, codes, anchors, gamma, lambda_, ties, gradient)
     found = loss.values if per_anchor else loss.values.sum(keepdims=True)
     value = torch.from_numpy(found).to(torch.promote_types(given[0].dtype, torch.float32))
     if not per_anchor:
@@ -82,7 +88,7 @@ def term(
         return value, whole
     spread = loss.gradient()
     if outer is not None:
-        spread = (spread.double() * torch.from_numpy(outer[:anchors]).unsqueeze(1)).to(spread.dtype)
+        spread = (spread.double() * outer[:anchors]).to(spread.dtype)
     if kept is not None:
         spread = spread.new_zeros(own, spread.shape[1]).index_copy_(0, kept[:anchors], spread)
     return value, spread
@@ -97,7 +103,7 @@ class _Loss:
     def __init__(
         self,
         features: Tensor,
-        norms: Floats,
+        inverse: Floats,
         codes: LabelCodes,
         anchors: int,
         gamma: float,
@@ -108,31 +114,51 @@ class _Loss:
         size = max(len(features), 1)
         steps = size * (2 if ties == "average" else 1)  # ranks are multiples of 1 / steps
         self.features, self.anchors = features, anchors
-        self.inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+        self.inverse = inverse
         self.values = np.zeros(anchors)
         self.unit = 1.0 / (lambda_ * steps)
         small = steps <= np.iinfo(np.int16).max + 1
         self.moves = np.zeros((anchors, len(features)), dtype=np.int16 if small else np.int32)
         self.along = np.zeros(len(features))
-        if not codes.ordered:
-            return
-        cosine = Cosine(features, self.inverse, exact=anchors * size > _BLOCK)
-        rows = max(_BLOCK // size, 1)
-        for begin in range(0, anchors, rows):
-            part = slice(begin, min(begin + rows, anchors))
-            block = cosine.rows(part)
-            before = block.ranks(ties)
-            difference = before - Order(codes.rows(part)).ranks(ties)
-            error = difference.astype(np.float64)
-            self.values[part] = np.einsum("ij,ij->i", error, error) * (gamma / size / steps**2)
-            if not gradient:
-                continue
-            error *= lambda_ * 2 * gamma / size / steps
-            moves = block.ranks(ties, shift=error) - before
-            self.moves[part] = moves
-            pull = moves * block.values
-            self.along[part] += pull.sum(axis=1)
-            self.along += pull.sum(axis=0)
+        self.steps, self.gamma, self.lambda_, self.ties = steps, gamma, lambda_, ties
+        self.codes, self.wanted = codes, gradient
+        if codes.ordered:
+            similarities = anchors * size
+            if features.dtype == torch.float64 or not _FEW < similarities <= AT_ONCE:
+                self._rank_all(features.double())
+            else:
+                try:
+                    self._rank_all(features)
+                except TooCloseError:
+                    self._rank_all(features.double())
+
+    def _rank_all(self, features: Tensor) -> None:
+        size = len(features)
+        self.along[:] = 0
+        for rows in parts(slice(0, self.anchors), AT_ONCE // size):
+            cosine = Cosine(features, self.inverse, rows)
+            for part in parts(rows, _RANKED // size):
+                self.along += self._rank(cosine.block(part))
+
+    def _rank(self, block: Block) -> Floats | float:
+        """Values and moves of some anchors, and what they give others to ``along``."""
+        part, size = block.part, len(self.features)
+        before = block.ranks(self.ties)
+        difference = before - Order(self.codes.rows(part)).ranks(self.ties)
+        shift = difference.astype(np.float64)
+        self.values[part] = np.einsum("ij,ij->i", shift, shift) * (
+            self.gamma / size / self.steps**2
+        )
+        if not self.wanted:
+            return 0.0
+        reach = 2 * self.gamma * self.lambda_ / size
+        shift *= reach / self.steps
+        moves = block.ranks(self.ties, shift, reach) - before
+        self.moves[part] = moves
+        pull = np.multiply(moves, block.values, out=shift)
+        self.along[part] += pull.sum(axis=1)
+        given: Floats = pull.sum(axis=0)
+        return given
 
     def slopes(self, dtype: Any) -> Tensor:
         """Gradient by the similarities, shape ``(A, M)``."""
@@ -146,15 +172,22 @@ class _Loss:
         dtype = np.float64 if self.features.dtype == torch.float64 else np.float32
         scale = (self.inverse * self.unit).astype(dtype)
         inverse = self.inverse[: self.anchors].astype(dtype)
-        parts = []
-        rows = max(_BLOCK // max(len(scale), 1), 1)
-        for begin in range(0, self.anchors, rows):
-            part = slice(begin, min(begin + rows, self.anchors))
+        products = []
+        for part in parts(slice(0, self.anchors), AT_ONCE // max(len(scale), 1)):
             both: NDArray[Any] = self.moves[part].astype(dtype)
             both[:, : self.anchors] += self.moves[:, part].T
             index = np.arange(len(both))
-            both[index, begin + index] -= self.along[part].astype(dtype)
+            both[index, part.start + index] -= self.along[part].astype(dtype)
             both *= scale
             both *= inverse[part, None]
-            parts.append(product(torch.from_numpy(both), self.features))
-        return parts[0] if len(parts) == 1 else torch.cat(parts or [self.features[:0]])
+            products.append(product(torch.from_numpy(both), self.features))
+        if len(products) == 1:
+            return products[0]
+        return torch.cat(products or [self.features[:0]])
+
+
+def parts(rows: slice, count: int) -> list[slice]:
+    """``rows`` by at most ``count`` at a time, one at least."""
+    count = max(count, 1)
+    starts = range(rows.start, rows.stop, count)
+    return [slice(start, min(start + count, rows.stop)) for start in starts]

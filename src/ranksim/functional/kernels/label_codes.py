@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksim.functional.kernels.ranks import Ints, bits_of, codes_of
+from ranksim.functional.kernels.ranks import bits_of, codes_of
 from ranksim.functional.similarity import pairwise_similarity
 
-_EXPONENTS = 0, 30  # whole labels; what float32 holds of labels that are not tiny
+_SCALES = 1.0, 2.0**30  # whole labels; what float32 holds of labels that are not tiny
 
 
 class LabelCodes:
@@ -31,17 +31,19 @@ class LabelCodes:
     def __init__(
         self, labels: Tensor, target: Tensor | None, similarity: str, anchors: int
     ) -> None:
-        self.labels = labels.detach().to(torch.float64)
+        self.labels = labels.detach().double()
         self.target, self.similarity, self.anchors = target, similarity, anchors
-        given = self.labels if target is None else target
-        self.finite = bool(given.isfinite().all())
-        self.scale = self._scale() if target is None and self.finite else None
+        given = (self.labels if target is None else target).numpy()
+        self.least = float(given.min(initial=np.inf))
+        self.most = float(given.max(initial=-np.inf))
+        self.finite = math.isfinite(self.most - self.least) or not given.size
+        self.whole = self._whole() if target is None and self.finite else None
 
     @property
     def ordered(self) -> bool:
         """Whether any two similarities differ: where none do there is no order to learn."""
-        if self.target is not None:
-            return bool((self.target != self.target[:1, :1]).any())
+        if self.target is not None or self.whole is not None:
+            return bool(self.least != self.most)
         if self.similarity != "cosine":
             return bool((self.labels != self.labels[:1]).any())
         rows = max(2**20 // max(len(self.labels), 1), 1)
@@ -51,31 +53,30 @@ class LabelCodes:
             for at in range(0, self.anchors, rows)
         )
 
-    def rows(self, part: slice) -> Ints:
-        """Codes of some anchors, shape ``(R, M)``."""
-        if self.scale is None:
+    def rows(self, part: slice) -> NDArray[Any]:
+        """Codes of some anchors, shape ``(R, M)``, whole and not negative; the caller's own."""
+        if self.whole is None:
             return codes_of(-self._similarity(part).numpy())
-        labels = self.labels.numpy()[:, 0]
+        labels = self.whole
         codes: NDArray[Any] = np.subtract(labels[part, None], labels)
         np.abs(codes, out=codes)
-        if self.scale != 1.0:
-            codes *= self.scale
-        return codes.astype(np.int64)
+        return codes
 
     def _similarity(self, part: slice) -> Tensor:
         if self.target is not None:
             return self.target[part].double()
         return pairwise_similarity(self.labels[part], self.labels, self.similarity)
 
-    def _scale(self) -> float | None:
-        """What makes all distances of one-dimensional labels whole, or None."""
+    def _whole(self) -> NDArray[Any] | None:
+        """One-dimensional labels as whole numbers with the same distances, in words, or None."""
         if self.labels.shape[1] != 1 or self.similarity == "cosine":
             return None
-        labels = self.labels.numpy()
-        room = 2.0 ** (62 - bits_of(max(len(labels), 1)))
-        reach = float(np.ptp(labels)) if labels.size else 0.0
-        for exponent in _EXPONENTS:
-            scaled = labels * 2.0**exponent
-            if reach * 2.0**exponent < room and np.array_equal(scaled, np.rint(scaled)):
-                return 2.0**exponent
+        labels: NDArray[Any] = self.labels.numpy()[:, 0] - self.least
+        room, reach = 2.0 ** (62 - bits_of(len(labels))), float(self.most - self.least)
+        for scale in _SCALES:
+            scaled = labels * scale
+            if reach * scale < room and np.array_equal(np.rint(scaled), scaled):
+                small = reach * scale < room / 2.0**31
+                whole: NDArray[Any] = scaled.astype(np.int32 if small else np.int64)
+                return whole
         return None

@@ -1,82 +1,99 @@
-"""Ranks of rows of integers on a CPU, by NumPy's vectorised sort of one word a number."""
+"""Ranks of rows of numbers on a CPU, by NumPy's vectorised sort of one word a number."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-Ranks = NDArray[Any]  # int32 or int64
 Floats = NDArray[np.float64]
+Ranks = NDArray[np.int32]
+
+GRID = 2.0**-40  # similarities are compared as multiples of it, so that what is equal ties
+_BASE = 2.0**12  # from here to twice this, float64 is spaced by GRID
 
 
 def bits_of(size: int) -> int:
-    """Bits that hold an index below ``size``."""
+    """Bits that hold a number below ``size``."""
     return max(size - 1, 1).bit_length()
 
 
 class Order:
-    """The ascending order of each row of codes, shape ``(R, M)``, the lower index first.
+    """The order of each row of words, shape ``(R, M)``: a code above, the place in R × M below.
 
-    A code and its index share one 64-bit word, so that one sort of words gives values, order and,
-    by a second sort, ranks; that is several times faster than an argsort. Codes need
-    ``64 - bits_of(M)`` bits.
+    One sort of words gives values and order; that is several times faster than an argsort. Equal
+    codes stand by their column.
     """
 
-    def __init__(self, codes: Ints) -> None:
-        size = codes.shape[1]
-        self.bits = bits_of(size)
-        self.places = np.arange(size)
-        words = codes << self.bits
-        words |= self.places
-        words.sort(axis=1)
-        self.words = words
+    def __init__(self, codes: NDArray[Any]) -> None:
+        """The smallest code first; codes are not negative, and are overwritten."""
+        self.bits = bits_of(codes.size)
+        self.words = self._sorted(codes, np.arange(codes.size, dtype=codes.dtype))
 
-    def index(self) -> Ints:
-        """The index of what stands at each place, shape ``(R, M)``."""
+    @classmethod
+    def of_similarities(cls, values: Floats, reach: float) -> Order:
+        """The largest first, by multiples of ``GRID``; |values| ≤ ``reach``."""
+        return cls(_descending(values, reach, bits_of(values.size)))
+
+    def sort_again(self, rows: Ints, values: Floats, reach: float) -> None:
+        """Some rows by other similarities."""
+        size = self.words.shape[1]
+        places = rows[:, None] * size + np.arange(size)
+        self.words[rows] = self._sorted(_descending(values, reach, self.bits), places)
+
+    def _sorted(self, codes: NDArray[Any], places: NDArray[Any]) -> NDArray[Any]:
+        codes <<= self.bits
+        codes |= places.reshape(codes.shape)
+        codes.sort(axis=1)
+        return codes
+
+    def places(self) -> Ints:
+        """Where in R × M each word comes from."""
         return self.words & ((1 << self.bits) - 1)
-
-    def codes(self) -> Ints:
-        """The codes in order, shape ``(R, M)``."""
-        return self.words >> self.bits
 
     def ranks(self, ties: str) -> Ranks:
         """Ranks from 1 by :func:`ranksim.functional.rank`'s rules; twice that for ``average``."""
-        at = self.places
+        size, twice = self.words.shape[1], 2 if ties == "average" else 1
+        at: NDArray[Any] = np.arange(twice, twice * size + 1, twice, dtype=np.int32)
         if ties != "ordinal":
-            codes = self.codes()
-            begins = codes[:, 1:] != codes[:, :-1]
-            if not begins.all():
-                at = _shared(begins, ties)
-        if ties == "average" and at is self.places:
-            at = at * 2
-        # to the order of the columns: by a sort of words too, of 32 bits where they do
-        bits = self.bits + (ties == "average")
-        small = self.bits + bits < 32
-        words: Ranks = self.index().astype(np.int32 if small else np.int64)
-        words <<= bits
-        words |= at.astype(words.dtype)
-        words.sort(axis=1)
-        words &= (1 << bits) - 1
-        words += 2 if ties == "average" else 1
-        return words
+            codes = self.words >> self.bits
+            same = codes[:, 1:] == codes[:, :-1]
+            if same.any():
+                at = _shared(same, ties)
+        ranks = np.empty(self.words.size, dtype=np.int32)
+        ranks[self.places()] = at
+        return ranks.reshape(self.words.shape)
 
 
-def _shared(begins: NDArray[np.bool_], ties: str) -> Ints:
-    """Places from 0 that equal values share, their first or twice their mean."""
-    rows, size = begins.shape[0], begins.shape[1] + 1
-    first = np.zeros((rows, size), dtype=np.int64)
-    np.multiply(begins, np.arange(1, size), out=first[:, 1:])
-    np.maximum.accumulate(first, axis=1, out=first)
-    if ties == "min":
-        return first
-    last = np.full((rows, size), size - 1, dtype=np.int64)
-    np.copyto(last[:, :-1], np.arange(size - 1), where=begins)
-    backwards = last[:, ::-1]
-    np.minimum.accumulate(backwards, axis=1, out=backwards)
-    return first + last
+def _descending(values: Floats, reach: float, bits: int) -> Ints:
+    """Codes of similarities, the smaller the larger they are, with room for ``bits`` below."""
+    room = 2.0 ** math.ceil(math.log2(reach))
+    if 2 * room > 2.0 ** min(12, 23 - bits):
+        return codes_of(-np.rint(values / GRID))
+    # the sum rounds to the grid, and its mantissa is the number
+    return np.subtract(_BASE + room, values).view(np.int64)
+
+
+def _shared(same: NDArray[np.bool_], ties: str) -> Ints:
+    """Places from 1 that runs of equal values share, their first or twice their mean.
+
+    ``same`` says of each value but a row's first whether it equals the one before.
+    """
+    rows, size = same.shape[0], same.shape[1] + 1
+    begins = np.ones((rows, size), dtype=bool)
+    np.logical_not(same, out=begins[:, 1:])
+    first = np.flatnonzero(begins)
+    lengths = np.empty_like(first)
+    np.subtract(first[1:], first[:-1], out=lengths[:-1])
+    lengths[-1] = begins.size - first[-1]
+    first %= size
+    first += 1
+    if ties == "average":
+        first += first + lengths - 1
+    return np.repeat(first, lengths).reshape(rows, size)
 
 
 def codes_of(values: Floats) -> Ints:
