@@ -163,25 +163,31 @@ def trained(batches, wrap=lambda net: net, **settings):
     return nn.utils.parameters_to_vector(net.parameters()).detach()
 
 
-def _trained(rank, shards, gather):
-    return trained(shards[rank], DistributedDataParallel, gather=gather)
+def _trained(rank, shards, settings):
+    return trained(shards[rank], DistributedDataParallel, **settings)
 
 
-def compare_training(pair, gather):
+def compare_training(pair, gather, **settings):
     whole = [batch("ages", seed=seed) for seed in range(3)]
     shards = [[(z[part], y[part]) for z, y in whole] for part in (slice(16), slice(16, 32))]
-    first, second = pair(_trained, shards, gather)
+    first, second = pair(_trained, shards, {"gather": gather, **settings})
     assert first.equal(second)
-    torch.testing.assert_close(first, trained(whole), rtol=0, atol=1e-10)
+    torch.testing.assert_close(first, trained(whole, **settings), rtol=0, atol=1e-10)
 
 
 def test_training_on_two_processes_is_training_on_one(pair):
     compare_training(pair, gather=True)
 
 
-def test_it_is_not_without_gather(pair):
+@pytest.mark.parametrize("unique", [True, 5.0, False])
+def test_with_a_memory_that_is_full_at_the_third_batch_too(pair, unique):
+    compare_training(pair, gather=True, memory=50, unique_labels=unique)
+
+
+@pytest.mark.parametrize("settings", [{}, {"memory": 50}], ids=str)
+def test_it_is_not_without_gather(pair, settings):
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):
-        compare_training(pair, gather=False)
+        compare_training(pair, gather=False, **settings)
 
 
 def _loss(rank, features, labels):

@@ -128,10 +128,13 @@ def killed_and_resumed(folder, recipe, technique, hardware):
     return stopped
 
 
-@pytest.mark.parametrize("gather", [True, False])
-def test_two_devices_go_on_within_an_epoch_as_if_never_interrupted(tmp_path, gather):
-    """Without gather each draws unique labels of its own."""
-    recipe, hardware = together(gather=gather, validate_every=2, max_validations=5)
+@pytest.mark.parametrize(
+    ("gather", "memory"), [(True, 0), (False, 0), (True, 30), (False, 30)], ids=str
+)
+def test_two_devices_go_on_within_an_epoch_as_if_never_interrupted(tmp_path, gather, memory):
+    """Without gather each draws unique labels of its own, and remembers its own samples."""
+    changes = {"memory": memory, "validate_every": 2, "max_validations": 5}
+    recipe, hardware = together(gather=gather, **changes)
     Process(train, tmp_path / "whole", recipe, FULL, hardware).result()
     stopped = Process(killed_and_resumed, tmp_path / "killed", recipe, FULL, hardware).result()
     assert stopped in (2, 4)  # of five steps an epoch, and ten in all

@@ -57,7 +57,10 @@ def test_a_resumed_training_repeats_the_uninterrupted_one(tmp_path, published, w
         order = SeededOrder(N, 0)
         order.start = start
         fds = make_fds(published=published)
-        callbacks = [FDSCallback(fds, "encoder"), RankSimCallback(make_ranksim(), "encoder")]
+        callbacks = [
+            FDSCallback(fds, "encoder"),
+            RankSimCallback(make_ranksim(memory=25), "encoder"),
+        ]
         settings = {"sampler": order}
         if workers:
             settings = {"num_workers": workers, "persistent_workers": True}
