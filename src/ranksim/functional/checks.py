@@ -104,4 +104,5 @@ def check_not_negative(name: str, value: float) -> None:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)
+    # the second is slow
+    return isinstance(value, float | int | numbers.Real) and math.isfinite(value)

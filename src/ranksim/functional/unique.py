@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,15 +57,15 @@ def unique_mask(
     if width is not None:
         labels = labels.to(working_dtype(device))
         labels = (labels / width).round(decimals=4).floor()
-    columns = labels.unsqueeze(1) if labels.ndim == 1 else labels
     where = generator.device if generator is not None else device
-    parts = [count] if first is None else [first, count - first]
-    order = torch.cat(
-        [
-            torch.randperm(part, generator=generator, device=where).to(device) + sum(parts[:before])
-            for before, part in enumerate(parts)
-        ]
-    )
+    order = torch.randperm(count if first is None else first, generator=generator, device=where)
+    if first is not None:
+        rest = torch.randperm(count - first, generator=generator, device=where)
+        order = torch.cat([order, rest + first])
+    order = order.to(device)
+    if device.type == "cpu" and type(labels) is Tensor and not torch.compiler.is_compiling():
+        return _by_numpy(labels, order)
+    columns = labels.unsqueeze(1) if labels.ndim == 1 else labels
     # a stable sort by all columns: the first of each run of equal labels is a uniform draw
     for column in reversed(range(columns.shape[1])):
         order = order[columns[order, column].argsort(stable=True)]
@@ -72,3 +73,16 @@ def unique_mask(
     differs = (ordered[1:] != ordered[:-1]).any(dim=1)
     begins = torch.cat([torch.ones_like(differs[:1]), differs]) if count > 1 else order == order
     return torch.zeros(count, dtype=torch.bool, device=device).scatter(0, order, begins)
+
+
+def _by_numpy(labels: Tensor, shuffled: Tensor) -> Tensor:
+    """The same on a CPU, where NumPy sorts a batch ten times faster."""
+    if labels.dtype in (torch.bfloat16, torch.bool):
+        labels = labels.float()
+    columns = labels.detach().numpy().reshape(len(labels), -1 if labels.numel() else 1)
+    order = shuffled.numpy()
+    order = order[np.lexsort(columns[order].T[::-1])]
+    ordered = columns[order]
+    keep = np.ones(len(order), dtype=bool)
+    keep[order[1:]] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    return torch.from_numpy(keep)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim.functional.kernels.product import product
-from ranksim.functional.kernels.ranks import GRID, Floats, Ints, Order
+from ranksim.functional.kernels.ranks import COUNTED, GRID, Floats, Ints, Order, counted
 
 _SAFE = 8.0  # how many standard deviations an error is taken to be at most
 _FAR, _NEAR = 0.25, 0.0625  # what partial sums add to a similarity's size, unseen and seen
@@ -98,6 +98,8 @@ class Block:
         self, ties: str, shift: Floats | None = None, reach: float = 0.0
     ) -> NDArray[np.int32]:
         """Ranks of ``values + shift``, |shift| ≤ ``reach``, the largest first (see ``Order``)."""
+        if self.values.shape[1] <= COUNTED:
+            return counted(np.rint(self._shifted(shift) / -GRID), ties)
         reach += 1.01  # what a similarity may be, rounding included
         order = Order.of_similarities(self._shifted(shift), reach)
         if self.cosine.error:

@@ -14,7 +14,7 @@ from ranksim.functional.kernels import eager
 from ranksim.functional.kernels.cosine import Block, Cosine, TooCloseError
 from ranksim.functional.kernels.label_codes import LabelCodes
 from ranksim.functional.kernels.product import product
-from ranksim.functional.kernels.ranks import Floats, Order
+from ranksim.functional.kernels.ranks import Floats, ranks_of
 from ranksim.functional.ranking import Ties
 
 AT_ONCE = 2**20  # similarities of one product, 8 MiB
@@ -45,9 +45,9 @@ def term(
     rest = (ties, similarity, per_anchor, gradient)
     samples, own = len(features), anchors
     kept = None
-    if keep is not None:
+    if keep is not None and not bool(keep.all()):
         kept = keep.nonzero().squeeze(1)
-        features, labels = features[kept], labels[kept]
+        features, labels = features.index_select(0, kept), labels.index_select(0, kept)
         anchors = int(keep[:anchors].sum())
         if target is not None:
             target = target[kept[:anchors]][:, kept]
@@ -122,7 +122,7 @@ class _Loss:
         self.along = np.zeros(len(features))
         self.steps, self.gamma, self.lambda_, self.ties = steps, gamma, lambda_, ties
         self.codes, self.wanted = codes, gradient
-        if codes.ordered:
+        if len(features) and codes.ordered:
             similarities = anchors * size
             if features.dtype == torch.float64 or not _FEW < similarities <= AT_ONCE:
                 self._rank_all(features.double())
@@ -144,7 +144,7 @@ class _Loss:
         """Values and moves of some anchors, and what they give others to ``along``."""
         part, size = block.part, len(self.features)
         before = block.ranks(self.ties)
-        difference = before - Order(self.codes.rows(part)).ranks(self.ties)
+        difference = before - ranks_of(self.codes.rows(part), self.ties)
         shift = difference.astype(np.float64)
         self.values[part] = np.einsum("ij,ij->i", shift, shift) * (
             self.gamma / size / self.steps**2

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_FEW = 24  # rows: so few take longer to hand over than to multiply
+
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """``left @ right``: by oneDNN for float32 where it is there, else as PyTorch does.
@@ -15,7 +17,8 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     oneDNN uses all vector units of every x86 processor; the BLAS behind ``@`` half of those of
     some.
     """
-    linear = _onednn() if left.dtype == torch.float32 else None
+    few = len(left) <= _FEW or left.dtype != torch.float32
+    linear = None if few else _onednn()
     if linear is None or not torch.backends.mkldnn.enabled:
         return left @ right
     out: Tensor = linear(left, right.T, None, "none", [], "")
@@ -26,7 +29,7 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 def _onednn() -> Any:
     """The operator that compiled models call for a linear layer, or None where it is missing."""
     try:
-        linear = torch.ops.mkldnn._linear_pointwise
+        linear = torch.ops.mkldnn._linear_pointwise.default
         probe = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
         right = linear(probe, probe, None, "none", [], "").equal(probe @ probe.T)
     except (AttributeError, NotImplementedError, RuntimeError):

@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 Ranks = NDArray[np.int32]
 
 GRID = 2.0**-40  # similarities are compared as multiples of it, so that what is equal ties
+COUNTED = 32  # so few columns are ranked faster by comparing all than by a sort
 _BASE = 2.0**12  # from here to twice this, float64 is spaced by GRID
 
 
@@ -66,6 +67,27 @@ class Order:
         ranks = np.empty(self.words.size, dtype=np.int32)
         ranks[self.places()] = at
         return ranks.reshape(self.words.shape)
+
+
+def ranks_of(codes: NDArray[Any], ties: str) -> Ranks:
+    """Ranks of rows of whole numbers, the smallest first; codes are overwritten."""
+    return counted(codes, ties) if codes.shape[1] <= COUNTED else Order(codes).ranks(ties)
+
+
+def counted(values: NDArray[Any], ties: str) -> Ranks:
+    """Ranks of rows, the smallest first, by the definition: for few columns the fastest."""
+    one, other = values[:, :, None], values[:, None, :]
+    smaller: Ranks = (other < one).sum(axis=2, dtype=np.int32)
+    if ties == "min":
+        smaller += 1
+    elif ties == "average":
+        smaller += (other <= one).sum(axis=2, dtype=np.int32)
+        smaller += 1
+    else:
+        column = np.arange(values.shape[1])
+        before = (other == one) & (column <= column[:, None])
+        smaller += before.sum(axis=2, dtype=np.int32)
+    return smaller
 
 
 def _descending(values: Floats, reach: float, bits: int) -> Ints:
