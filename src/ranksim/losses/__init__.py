@@ -1,7 +1,6 @@
 """Losses as modules."""
 
-from ranksim.losses.memory import FeatureMemory
 from ranksim.losses.ranksim import RankSimLoss
 from ranksim.losses.regression import FocalRLoss, HuberLoss, L1Loss, MSELoss
 
-__all__ = ["FeatureMemory", "FocalRLoss", "HuberLoss", "L1Loss", "MSELoss", "RankSimLoss"]
+__all__ = ["FocalRLoss", "HuberLoss", "L1Loss", "MSELoss", "RankSimLoss"]

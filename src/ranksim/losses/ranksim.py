@@ -35,7 +35,7 @@ class RankSimLoss(nn.Module):
             ``neighbours`` of :func:`ranksim.functional.ranksim_loss`; 0: none. A batch, with
             ``gather`` those of all processes, is remembered after its loss is made, in training
             mode where gradients are made; otherwise the memory is neither read nor written. Empty
-            it with ``loss.memory.clear()`` (see :class:`ranksim.losses.FeatureMemory`).
+            it with ``loss.memory.clear()`` (see :class:`ranksim.losses.memory.FeatureMemory`).
 
     Raises (beside those):
         ValueError: dense labels without ``positions``, or others with; with ``gather``, features
