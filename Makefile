@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check lint bench clean
 
 demo: .venv/ready  ## create .venv, install, run the demo (about 4 minutes)
 	$(BIN)/ranksim demo
@@ -14,6 +14,9 @@ lint: .venv/ready  ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: .venv/ready  ## the speed of RankSim's loss, to a table and bench.json (4 minutes)
+	$(BIN)/python -m benchmarks.loss_speed --json bench.json
 
 check: lint test  ## what CI runs
 

@@ -46,13 +46,18 @@ def as_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def refuse_vmap(*tensors: Tensor) -> None:
-    """Refuse tensors of ``torch.func.vmap``: a loss over a batch has no sample-wise meaning."""
-    if any(torch._C._functorch.is_batchedtensor(tensor) for tensor in tensors):
-        raise RuntimeError(
-            "ranksim_loss ranks the samples of a whole batch and does not work under "
-            "torch.func.vmap: call it once for each batch, in a Python loop"
-        )
+def refuse_transforms(*tensors: Tensor) -> None:
+    """Refuse tensors of ``torch.func``: a loss over a batch has no meaning sample by sample."""
+    if torch.compiler.is_compiling():
+        return
+    inside = torch._C._functorch
+    for tensor in tensors:
+        if inside.is_batchedtensor(tensor) or inside.is_gradtrackingtensor(tensor):
+            name = "vmap" if inside.is_batchedtensor(tensor) else "grad"
+            raise RuntimeError(
+                "ranksim_loss ranks the samples of a whole batch and does not work under "
+                f"torch.func.{name}: call it once for each batch, with torch.autograd for gradients"
+            )
 
 
 def check_arguments(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim.functional.checks import Reduction, as_matrices, check_arguments, refuse_vmap
+from ranksim.functional.checks import Reduction, as_matrices, check_arguments, refuse_transforms
 from ranksim.functional.kernels import ranksim_term
 from ranksim.functional.ranking import Ties
 from ranksim.functional.similarity import LabelSimilarity
@@ -87,7 +87,7 @@ def ranksim_loss(
     """
     check_arguments(gamma, lambda_, strength, ties, unique_labels, reduction, label_similarity)
     features, labels = as_matrices(features, labels)
-    refuse_vmap(features, labels)
+    refuse_transforms(features, labels)
     anchors, per_anchor = features.shape[0], reduction == "none"
     if neighbours is not None:
         features, labels = _with_neighbours(features, labels, neighbours)

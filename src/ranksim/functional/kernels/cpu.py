@@ -86,7 +86,7 @@ def term(
         whole = slope.new_zeros(own, samples)
         whole[kept[:anchors].unsqueeze(1), kept] = slope
         return value, whole
-    spread = loss.gradient()
+    spread = loss.gradient().to(value.dtype)
     if outer is not None:
         spread = (spread.double() * outer[:anchors]).to(spread.dtype)
     if kept is not None:
@@ -123,14 +123,15 @@ class _Loss:
         self.steps, self.gamma, self.lambda_, self.ties = steps, gamma, lambda_, ties
         self.codes, self.wanted = codes, gradient
         if len(features) and codes.ordered:
-            similarities = anchors * size
-            if features.dtype == torch.float64 or not _FEW < similarities <= AT_ONCE:
-                self._rank_all(features.double())
-            else:
-                try:
-                    self._rank_all(features)
-                except TooCloseError:
-                    self._rank_all(features.double())
+            if anchors * size <= _FEW:
+                self.features = features.double()
+            try:
+                self._rank_all(self.features if anchors * size <= AT_ONCE else features.double())
+            except TooCloseError:
+                # where float32 hardly tells samples apart, their gradient too is a difference of
+                # much larger numbers
+                self.features = features.double()
+                self._rank_all(self.features)
 
     def _rank_all(self, features: Tensor) -> None:
         size = len(features)
