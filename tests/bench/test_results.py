@@ -7,6 +7,7 @@ import pytest
 
 from ranksim.bench.published import published_table
 from ranksim.bench.summary import count_pairs, summarise
+from ranksim.metrics import REGIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "results").rglob("results.json"))
@@ -42,6 +43,26 @@ def test_the_main_result_of_sts_b_dir():
     assert effect["medium"]["mse"]["relative"] <= -0.15
     recipes = {json.dumps(run["recipe"], sort_keys=True) for run in content["runs"]}
     assert len(recipes) == 1
+
+
+def test_what_is_said_of_larger_neighbourhoods():
+    page = (ROOT / "docs/loss.md").read_text(encoding="utf-8")
+    page = page.split("### Whether it helps")[1].split("## ")[0]
+    found = {}
+    for path in sorted((ROOT / "results/sts-b-dir/memory").glob("*/results.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        (row,) = content["summary"]
+        recipe = content["runs"][0]["recipe"]
+        scores = [row["val"]["all"]["mse"], *(row["test"][r]["mse"] for r in REGIONS[:4])]
+        figures = [f"{score['mean']:.3f} ± {score['sd']:.3f}" for score in scores]
+        setting = [
+            f"{recipe['memory']:,}",
+            *(f"{recipe[name]:g}" for name in ("gamma", "strength")),
+        ]
+        line = " | ".join([*setting, str(len(row["seeds"])), *figures])
+        assert f"| {line} |" in page
+        found[path.parent.name] = scores[1]["mean"]
+    assert min(found, key=found.__getitem__) == "0"
 
 
 def test_the_whole_table_of_sts_b_dir():
