@@ -29,6 +29,7 @@ def test_figures_of_both_sides(small_sts, tmp_path, capsys):
     assert all(0 < each["least"] <= each["median"] <= each["most"] for each in figures)
     told = capsys.readouterr().out
     assert f"{row['steps_ratio']['median']:.3f} (" in told
+    assert f"{row['undisturbed_ratio']:.3f}" in told
 
 
 def test_another_training_is_not_compared(small_sts, monkeypatch):
@@ -37,7 +38,7 @@ def test_another_training_is_not_compared(small_sts, monkeypatch):
 
     def other(*training):
         found = by_hand(*training)
-        return step_speed.Timed(found.steps, found.epoch, [score + 1e-6 for score in found.scores])
+        return step_speed.Timed(found.each, found.epoch, [score + 1e-6 for score in found.scores])
 
     monkeypatch.setattr(step_speed, "by_hand", other)
     with pytest.raises(SystemExit, match="not the same training"):
@@ -52,4 +53,11 @@ def test_steps_count_from_the_end_of_one_to_the_end_of_the_next(monkeypatch):
     for _ in range(3):
         clock.on_train_batch_end()
     clock.on_train_end()
-    assert clock.timed([1.0]) == step_speed.Timed(2 / 2.5, 10.0, [1.0])
+    timed = clock.timed([1.0])
+    assert timed == step_speed.Timed([1.0, 1.5], 10.0, [1.0])
+    assert timed.steps == 2 / 2.5
+
+
+def test_of_each_step_the_shortest_time_counts():
+    one, other = (step_speed.Timed(each, 9.0, []) for each in ([1.0, 5.0], [4.0, 2.0]))
+    assert step_speed.shortest([one, other]) == 3.0
