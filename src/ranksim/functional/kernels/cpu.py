@@ -60,10 +60,11 @@ def term(
     if not (math.isfinite(most) and codes.finite):
         return eager.term(*given, *rest)  # NaN, where the equations have it
     outer = None
-    if least > _EVEN[0] and most < _EVEN[1]:
+    tiny = torch.finfo(given[0].dtype).tiny
+    if least > max(_EVEN[0], tiny) and most < _EVEN[1]:
         inverse = 1.0 / norms
     else:
-        exists = norms > torch.finfo(given[0].dtype).tiny
+        exists = norms > tiny
         inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=exists)
         if most >= _EVEN[1] or norms[exists].min(initial=np.inf) <= _EVEN[0]:
             outer = torch.from_numpy(inverse).unsqueeze(1)
