@@ -25,7 +25,7 @@ def in_turns(steps, least=0.5, rounds=5):
     for _ in range(rounds):
         for name, step in steps.items():
             spent, count = 0.0, 0
-            while spent < least / rounds or count * rounds < (5 if least else 2):
+            while spent < least / rounds or count * rounds < (5 if least else 1):
                 took = _timed(step, wait)
                 best[name] = min(best[name], took)
                 spent, count = spent + took, count + 1

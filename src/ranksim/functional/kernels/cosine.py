@@ -108,8 +108,9 @@ class Block:
                 self._settle(row, one, other)
                 values = self._shifted(shift)
                 wrong = tied | (values[row, one] - values[row, other] <= GRID)
-                again = np.unique(row[wrong])
-                order.sort_again(again, values[again], reach)
+                if wrong.any():
+                    again = np.unique(row[wrong])
+                    order.sort_again(again, values[again], reach)
         return order.ranks(ties)
 
     def _shifted(self, shift: Floats | None) -> Floats:
@@ -139,7 +140,7 @@ class Block:
         size = self.values.shape[1]
         if self.settled is None:
             self.settled = np.eye(len(self.values), size, self.part.start, dtype=bool)
-        flat = np.unique(np.concatenate([row * size + one, row * size + other]))
+        flat = np.concatenate([row * size + one, row * size + other])
         row, column = np.divmod(flat[~self.settled.ravel()[flat]], size)
         self.values[row, column] = self.cosine.between(row + self.part.start, column)
         self.settled[row, column] = True

@@ -82,8 +82,12 @@ class _RankSim(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-        with torch.autocast(features.device.type, enabled=False):
-            output = path_for(features.device)(features, *rest)
+        device, path = features.device, path_for(features.device)
+        if torch.is_autocast_enabled(device.type):
+            with torch.autocast(device.type, enabled=False):
+                output = path(features, *rest)
+        else:
+            output = path(features, *rest)
         _remember(ctx, (features, *rest), output)
         return output
 
