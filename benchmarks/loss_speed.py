@@ -10,6 +10,7 @@ beyond what it held with features and their gradient made.
 """
 
 import argparse
+import io
 import json
 import platform
 import subprocess
@@ -17,6 +18,7 @@ import sys
 
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -134,32 +136,52 @@ def gpu_row(size, least):
 
 def tables(results):
     """What the results say, for people."""
-    told = Table("M", "loop, ms", "eager, ms", "floor, ms", "ranksim, ms", title="CPU")
-    for name in ("× the loop", "floors", "reached"):
-        told.add_column(name, justify="right")
+    columns = (
+        "M",
+        "loop, ms",
+        "eager, ms",
+        "floor, ms",
+        "ranksim, ms",
+        "× the loop",
+        "× the floor",
+    )
+    told = table(*columns, "reached")
     for row in results["cpu"]:
         faster, floors = row["loop"] / row["ranksim"], row["ranksim"] / row["floor"]
-        missed = [f"{WANTED[row['M']]} × the loop"] * (faster < WANTED[row["M"]])
-        missed += [f"{FLOOR} floors"] * (row["M"] >= FROM and floors > FLOOR)
+        missed = [f"{WANTED[row['M']]} × loop"] * (faster < WANTED[row["M"]])
+        missed += [f"{FLOOR} × floor"] * (row["M"] >= FROM and floors > FLOOR)
         times = [f"{row[name]:.2f}" for name in ("loop", "eager", "floor", "ranksim")]
         verdict = "not " + ", ".join(missed) if missed else "yes"
         told.add_row(str(row["M"]), *times, f"{faster:.1f}", f"{floors:.2f}", verdict)
     yield told
     if results["large"]:
-        told = Table("M", "in blocks, s", "GiB", "in one, s", "GiB", title="CPU, large batches")
+        told = table("M", "in blocks, s", "GiB", "in one, s", "GiB")
         for row in results["large"]:
-            one = row["whole"]
-            told.add_row(
-                *(str(row["M"]), f"{row['seconds']:.2f}", f"{row['GiB']:.2f}"),
-                *(f"{one['seconds']:.2f}", f"{one['GiB']:.2f}"),
-            )
+            both = (row, row["whole"])
+            told.add_row(str(row["M"]), *(f"{r[n]:.2f}" for r in both for n in ("seconds", "GiB")))
         yield told
     if results["gpu"]:
-        told = Table("M", "loop, ms", "floor, ms", "ranksim, ms", "graph, ms", title="GPU")
+        told = table("M", "loop, ms", "floor, ms", "ranksim, ms", "graph, ms")
         for row in results["gpu"]:
             names = ("loop", "floor", "ranksim", "graph")
             told.add_row(str(row["M"]), *(f"{row[n]:.3f}" if n in row else "" for n in names))
         yield told
+
+
+def table(*columns):
+    """A table in Markdown."""
+    told = Table(box=box.MARKDOWN)
+    for column in columns:
+        told.add_column(column, justify="right")
+    return told
+
+
+def text(results):
+    """The tables, as they stand in docs/speed.md."""
+    console = Console(width=140, file=io.StringIO(), color_system=None)
+    for told in tables(results):
+        console.print(told)
+    return "\n".join(line.strip() for line in console.file.getvalue().splitlines())
 
 
 def main():
@@ -189,8 +211,7 @@ def main():
     if torch.cuda.is_available():
         results["device"] = torch.cuda.get_device_name()
         results["gpu"] = [gpu_row(size, given.least) for size in GPU_SIZES]
-    for table in tables(results):
-        Console(width=110).print(table)
+    print(text(results))
     if given.json:
         with open(given.json, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=2)

@@ -75,7 +75,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch, dtype, anchors):
     features = features.to(dtype)
     whole, expected = both(features, labels, anchors=anchors)
     monkeypatch.setattr(cpu, "AT_ONCE", 90 * 32)
-    monkeypatch.setattr(cpu, "_RANKED", 90 * 7)
+    monkeypatch.setattr(cpu, "RANKED", 90 * 7)
     found, _ = both(features, labels, anchors=anchors)
     torch.testing.assert_close(found[0], whole[0], rtol=1e-12, atol=0)
     assert_same(found, expected)
@@ -103,6 +103,86 @@ def test_labels_of_any_unit(scale):
     features, labels = batch(70)
     for given in (labels * scale, labels.float() * scale, labels.double() ** 3.3 * scale):
         assert_same(*both(features, given))
+
+
+@pytest.mark.parametrize("reach", [2**15, 2**16, 2**17, 10**6, 10**7, 2**31, 2**46, 2**50, 2**52])
+@pytest.mark.parametrize("size", [20, 33, 64, 128, 256])
+def test_whole_labels_of_any_reach(size, reach):
+    """A label's distance shares a word with a place, and must leave it room."""
+    features, _ = batch(size)
+    labels = torch.randint(-reach // 2, reach // 2, (size, 1), generator=torch.Generator())
+    for given in (labels, labels.float()):
+        assert_same(*both(features, given))
+
+
+def test_labels_off_whole_numbers_tie_as_their_differences_do():
+    features, _ = batch(20)
+    for seed in range(20):
+        draw = torch.Generator().manual_seed(seed)
+        labels = torch.randint(0, 30, (20, 1), generator=draw).double() + 0.1
+        assert_same(*both(features, labels))
+
+
+def test_labels_alike_in_direction_have_no_order():
+    """The anchor's one label decides; others' are neighbours' alone."""
+    features, labels = batch(8)[0], torch.tensor([0, 1, 1, 1, 1, 1, 1, 1])[:, None]
+    settings = (100.0, 2.0, "min", "cosine", False, True)
+    found, expected = both(features, labels, anchors=1, settings=settings)
+    assert found[0] == expected[0] == 0
+
+
+def test_multiples_of_a_vector_tie_beside_ones_of_extreme_length():
+    features, labels = batch(64, width=257)
+    features[1:8] = features[8] * torch.tensor([1, 3, 1 / 8, 5, 7, 9, 11])[:, None]
+    for scale in (1e-12, 1e12, 1e-30):
+        features[0] *= scale
+        assert_same(*both(features, labels))
+
+
+@pytest.mark.parametrize("apart", [1e-2, 1e-3])
+def test_large_batches_of_nearly_parallel_features(monkeypatch, apart):
+    monkeypatch.setattr(cpu, "AT_ONCE", 2000)
+    features = torch.randn(1, 64) + apart * torch.randn(150, 64)
+    assert_same(*both(features, batch(150)[1]))
+
+
+def test_many_zero_vectors_are_no_reason_for_float64():
+    features, _ = batch(200, width=257)
+    features[::10] = 0
+    inverse = features.double().norm(dim=1).reciprocal().nan_to_num(posinf=0.0).numpy()
+    block = Cosine(features, inverse, slice(0, 200)).block(slice(0, 200))
+    block.ranks("min")  # TooCloseError else
+    assert (block.values[10] == 0).all()
+
+
+def test_apart_losses_allow_features_to_be_changed_in_place():
+    features = torch.randn(12, 4, requires_grad=True)
+    changed = features * 2
+    loss = ranksim_loss(changed, torch.arange(12), reduction="none")
+    expected = torch.autograd.grad(loss.sum(), changed, retain_graph=True)[0]
+    changed.relu_()
+    loss.sum().backward()
+    torch.testing.assert_close(features.grad, 2 * expected)
+
+
+def test_neighbours_keep_whole_labels_whole():
+    features, labels, rest = torch.randn(40, 8), torch.arange(40) // 2, torch.randn(20, 8)
+    values = [
+        ranksim_loss(
+            features,
+            labels + offset,
+            unique_labels=False,
+            neighbours=(rest, (torch.arange(20.0, dtype=dtype) + 0.5 + offset)),
+        )
+        for offset, dtype in ((0, torch.float32), (0, torch.float64), (2**30, torch.float64))
+    ]
+    torch.testing.assert_close(values[0], values[1])
+    torch.testing.assert_close(values[2], values[1])
+
+
+def test_neighbours_are_a_pair():
+    with pytest.raises(TypeError, match="neighbours must be a pair of features and labels, got Te"):
+        ranksim_loss(torch.randn(4, 2), torch.arange(4), neighbours=torch.randn(4, 2))
 
 
 def test_without_onednn(monkeypatch):

@@ -9,7 +9,7 @@ from torch import Tensor
 from ranksim.functional.checks import Reduction, as_matrices, check_arguments, refuse_transforms
 from ranksim.functional.kernels import ranksim_term
 from ranksim.functional.ranking import Ties
-from ranksim.functional.similarity import LabelSimilarity
+from ranksim.functional.similarity import LabelSimilarity, working_dtype
 from ranksim.functional.similarity import label_similarity as similarity_by
 from ranksim.functional.unique import unique_mask
 
@@ -65,13 +65,14 @@ def ranksim_loss(
             batch's.
 
     Returns:
-        A scalar, or shape ``(M,)`` with ``reduction="none"``; float64 for float64 features, else
-        float32. An empty batch, one anchor or labels that are all equal give a differentiable
-        zero. NaN or infinite features or labels give NaN.
+        A scalar, or one value for each anchor kept with ``reduction="none"``; float64 for float64
+        features, else float32. An empty batch, one anchor or labels that are all equal give a
+        differentiable zero. NaN or infinite features or labels give NaN.
 
     Raises:
         ValueError: shapes that do not fit, or an argument outside its range.
-        TypeError: features that are not floating point, or arguments that are not tensors.
+        TypeError: features that are not floating point, arguments that are not tensors, or
+            ``neighbours`` that are no pair.
 
     Example:
         >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], requires_grad=True)
@@ -112,6 +113,10 @@ def _with_neighbours(
     features: Tensor, labels: Tensor, neighbours: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Anchors first, then those that are neighbours alone and stand still."""
+    if not isinstance(neighbours, tuple | list) or len(neighbours) != 2:
+        raise TypeError(
+            f"neighbours must be a pair of features and labels, got {type(neighbours).__name__}"
+        )
     more, their_labels = as_matrices(*neighbours)
     for name, own, other in (("features", features, more), ("labels", labels, their_labels)):
         if other.shape[1] != own.shape[1] or other.device != own.device:
@@ -120,4 +125,7 @@ def _with_neighbours(
                 f"the batch are, got {tuple(other.shape)} on {other.device}"
             )
     more = more.detach().to(features.dtype)
+    if their_labels.dtype != labels.dtype:  # float32 would round whole labels
+        wide = working_dtype(labels.device)
+        labels, their_labels = labels.to(wide), their_labels.to(wide)
     return torch.cat([features, more]), torch.cat([labels, their_labels])

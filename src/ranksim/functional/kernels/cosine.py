@@ -12,10 +12,8 @@ from torch import Tensor
 from ranksim.functional.kernels.product import product
 from ranksim.functional.kernels.ranks import COUNTED, GRID, Floats, Ints, Order, counted
 
-_SAFE = 8.0  # how many standard deviations an error is taken to be at most
-_FAR, _NEAR = 0.25, 0.0625  # what partial sums add to a similarity's size, unseen and seen
-_WORTH = 2**14  # similarities from which on a sample of their errors pays
-_SAMPLE = 16  # similarities off the diagonal whose error is measured
+_SAFE = 6.0  # how many standard deviations an error is taken to be at most
+_PARTIAL = 0.5  # what partial sums add to a similarity's size, by which its error grows
 _MANY = 100  # one in so many that is settled costs as much as the product in float64
 
 
@@ -26,7 +24,7 @@ class TooCloseError(Exception):
 class Cosine:
     """Cosine similarities of some anchors to all M samples, from one product.
 
-    Those of float32 have an ``error``, in units of their own size + ``partial``, and blocks of
+    Those of float32 have an ``error``, in units of their own size + ``_PARTIAL``, and blocks of
     them settle in float64 what it leaves open; float64 features have none.
 
     Args:
@@ -39,7 +37,7 @@ class Cosine:
         self.features, self.inverse, self.rows = features, inverse, rows
         self.products = product(features[rows], features.T).numpy()
         exact = features.dtype == torch.float64
-        self.error, self.partial = (0.0, 0.0) if exact else self._error()
+        self.error = 0.0 if exact else self._error()
 
     def block(self, part: slice) -> Block:
         """Those of some of the anchors."""
@@ -51,26 +49,17 @@ class Cosine:
             values[diagonal, part.start + diagonal] = self.inverse[part] > 0
         return Block(self, part, values)
 
-    def _error(self) -> tuple[float, float]:
-        """Bound of the error of a float32 similarity s: so much, times |s| + so much.
+    def _error(self) -> float:
+        """Bound of the error of a float32 similarity s, in units of |s| + _PARTIAL.
 
-        Errors of a product grow with its partial sums: those of the diagonal, whose terms are all
-        positive, bound them where s is large; how far sums go up and down again before they come
-        to a small s, a few of many similarities show.
+        Errors grow with the partial sums of a product. Those of the diagonal, whose terms are all
+        positive and whose value is known, show how much; sums that go up and down again before
+        they come to a small s reach half as far.
         """
-        anchors, size = self.products.shape
         inverse = self.inverse[self.rows]
         own = self.products[:, self.rows].diagonal() * inverse * inverse - (inverse > 0)
-        error = max(math.sqrt(own.dot(own) / anchors), 2.0**-26)
-        if anchors * size < _WORTH:
-            return _SAFE * error, _FAR
-        sample = np.arange(_SAMPLE)
-        row = sample * anchors // _SAMPLE
-        column = (row + self.rows.start + 1 + sample * (size - 2) // _SAMPLE) % size
-        true = self.between(row + self.rows.start, column)
-        close = self.products[row, column] * (inverse[row] * self.inverse[column])
-        off = np.abs(close - true) / (np.abs(true) + _NEAR)
-        return _SAFE * max(error, float(off.max()) / 2), _NEAR  # the largest is two deviations
+        deviation = math.sqrt(own.dot(own) / max(np.count_nonzero(inverse), 1))
+        return _SAFE * max(deviation, float(np.abs(own).max()) / 3, 2.0**-26)
 
     def between(self, one: Ints, other: Ints) -> Floats:
         """Of pairs of samples, in float64."""
@@ -93,6 +82,9 @@ class Block:
     def __init__(self, cosine: Cosine, part: slice, values: Floats) -> None:
         self.cosine, self.part, self.values = cosine, part, values
         self.settled: NDArray[np.bool_] | None = None
+        absent = cosine.inverse == 0
+        if cosine.error and absent.any():  # zero vectors are similar to nothing, exactly
+            self.settled = self._diagonal() | absent | absent[part, None]
 
     def ranks(
         self, ties: str, shift: Floats | None = None, reach: float = 0.0
@@ -119,8 +111,8 @@ class Block:
     def _unsure(self, order: Order) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
         """Pairs side by side that may stand wrongly: anchors, both samples, whether they tie."""
         words, size = order.words, self.values.shape[1]
-        bound, partial = self.cosine.error / GRID, self.cosine.partial
-        most = (int(bound * (1 + partial)) + 2) << order.bits
+        bound = self.cosine.error / GRID
+        most = (int(bound * (1 + _PARTIAL)) + 2) << order.bits
         row, place = np.divmod(np.flatnonzero(words[:, 1:] - words[:, :-1] <= most), size - 1)
         if not len(row):
             return row, row, row, row == 0
@@ -129,17 +121,21 @@ class Block:
         one, other = (first & mask) - start, (second & mask) - start
         apart = (second >> order.bits) - (first >> order.bits)
         larger = np.maximum(np.abs(self.values[row, one]), np.abs(self.values[row, other]))
-        unsure = apart <= bound * (larger + partial) + 2
+        unsure = apart <= bound * (larger + _PARTIAL) + 2
         if self.settled is not None:
             unsure &= ~(self.settled[row, one] & self.settled[row, other])
         return row[unsure], one[unsure], other[unsure], apart[unsure] == 0
+
+    def _diagonal(self) -> NDArray[np.bool_]:
+        rows, columns = self.values.shape
+        return np.eye(rows, columns, self.part.start, dtype=bool)
 
     def _settle(self, row: Ints, one: Ints, other: Ints) -> None:
         if len(row) * _MANY > self.values.size:
             raise TooCloseError
         size = self.values.shape[1]
         if self.settled is None:
-            self.settled = np.eye(len(self.values), size, self.part.start, dtype=bool)
+            self.settled = self._diagonal()
         flat = np.concatenate([row * size + one, row * size + other])
         row, column = np.divmod(flat[~self.settled.ravel()[flat]], size)
         self.values[row, column] = self.cosine.between(row + self.part.start, column)

@@ -14,12 +14,12 @@ from ranksim.functional.kernels import eager
 from ranksim.functional.kernels.cosine import Block, Cosine, TooCloseError
 from ranksim.functional.kernels.label_codes import LabelCodes
 from ranksim.functional.kernels.product import product
-from ranksim.functional.kernels.ranks import Floats, ranks_of
+from ranksim.functional.kernels.ranks import COUNTED, RANKED, Floats, ranks_of
 from ranksim.functional.ranking import Ties
 
 AT_ONCE = 2**20  # similarities of one product, 8 MiB
-_FEW = 2**10  # so few similarities are made faster in float64 than settled
-_RANKED = 2**15  # similarities that are ranked at a time: what a core's cache holds
+_FEW = COUNTED**2  # so few similarities are made faster in float64 than settled
+_ALIKE = 0.99  # from this similarity on a float32 gradient is a difference of much larger numbers
 _EVEN = 1e-9, 1e9  # lengths of features whose products float32 holds
 
 
@@ -38,8 +38,9 @@ def term(
 ) -> tuple[Tensor, Tensor]:
     """The same as :func:`ranksim.functional.kernels.eager.term`, in rows of anchors at a time.
 
-    Beside the features and their gradient it holds a slope of two bytes (four where M > 32,767;
-    16,384 with mean ranks) for each pair of samples, and a few blocks of 8 MiB.
+    Beside the features and their gradient it holds two bytes for each pair of samples (four where
+    M > 32,768; 16,384 with mean ranks) and a few blocks of 8 MiB, for more than 2²⁰ pairs the
+    features in float64, and with ``per_anchor`` eight bytes a pair.
     """
     given = (features, labels, keep, target, anchors, gamma, lambda_)
     rest = (ties, similarity, per_anchor, gradient)
@@ -65,11 +66,11 @@ def term(
         inverse = 1.0 / norms
     else:
         exists = norms > tiny
-        inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=exists)
         if most >= _EVEN[1] or norms[exists].min(initial=np.inf) <= _EVEN[0]:
-            outer = torch.from_numpy(inverse).unsqueeze(1)
+            powers = np.where(exists, np.ldexp(1.0, -np.frexp(norms)[1]), 0.0)  # exact factors
+            outer, norms = torch.from_numpy(powers).unsqueeze(1), norms * powers
             features = (features.double() * outer).to(features.dtype)
-            inverse = exists.astype(np.float64)
+        inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=exists)
 
     loss = _Loss(features, inverse, codes, anchors, gamma, lambda_, ties, gradient)
     found = loss.values if per_anchor else loss.values.sum(keepdims=True)
@@ -129,8 +130,6 @@ class _Loss:
             try:
                 self._rank_all(self.features if anchors * size <= AT_ONCE else features.double())
             except TooCloseError:
-                # where float32 hardly tells samples apart, their gradient too is a difference of
-                # much larger numbers
                 self.features = features.double()
                 self._rank_all(self.features)
 
@@ -139,8 +138,11 @@ class _Loss:
         self.along[:] = 0
         for rows in parts(slice(0, self.anchors), AT_ONCE // size):
             cosine = Cosine(features, self.inverse, rows)
-            for part in parts(rows, _RANKED // size):
-                self.along += self._rank(cosine.block(part))
+            for part in parts(rows, RANKED // size):
+                block = cosine.block(part)
+                if part.start == 0 and np.median(block.values) > _ALIKE:
+                    self.features = features
+                self.along += self._rank(block)
 
     def _rank(self, block: Block) -> Floats | float:
         """Values and moves of some anchors, and what they give others to ``along``."""

@@ -48,12 +48,12 @@ def ranksim_term(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    """What backward needs: the gradient is made by then."""
+    """Keep what backward needs: the gradient, which forward has made."""
     features, _, keep, *_ = inputs
     ctx.per_anchor, ctx.dtype, ctx.samples = inputs[9], features.dtype, features.shape[0]
     ctx.mark_non_differentiable(output[1])
     if ctx.per_anchor:
-        ctx.save_for_backward(output[1], features, keep)
+        ctx.save_for_backward(output[1], features.detach().clone(), keep)
     else:
         ctx.save_for_backward(output[1])
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksim.functional.kernels.ranks import bits_of, codes_of
+from ranksim.functional.kernels.ranks import RANKED, bits_of, codes_of
 from ranksim.functional.similarity import pairwise_similarity
 
 _SCALES = 1.0, 2.0**30  # whole labels; what float32 holds of labels that are not tiny
@@ -49,7 +49,7 @@ class LabelCodes:
         rows = max(2**20 // max(len(self.labels), 1), 1)
         first = pairwise_similarity(self.labels[:1], self.labels[:1], self.similarity)
         return any(
-            bool((self._similarity(slice(at, at + rows)) != first).any())
+            bool((self._similarity(slice(at, min(at + rows, self.anchors))) != first).any())
             for at in range(0, self.anchors, rows)
         )
 
@@ -71,12 +71,15 @@ class LabelCodes:
         """One-dimensional labels as whole numbers with the same distances, in words, or None."""
         if self.labels.shape[1] != 1 or self.similarity == "cosine":
             return None
-        labels: NDArray[Any] = self.labels.numpy()[:, 0] - self.least
-        room, reach = 2.0 ** (62 - bits_of(len(labels))), float(self.most - self.least)
+        labels: NDArray[Any] = self.labels.numpy()[:, 0]
+        bits = bits_of(max(RANKED, len(labels)))  # of the places in what is ranked at a time
+        largest, reach = max(self.most, -self.least), self.most - self.least
         for scale in _SCALES:
             scaled = labels * scale
-            if reach * scale < room and np.array_equal(np.rint(scaled), scaled):
-                small = reach * scale < room / 2.0**31
+            exact = largest * scale < 2.0**53 and np.array_equal(np.rint(scaled), scaled)
+            if exact and reach * scale < 2.0 ** (62 - bits):
+                scaled -= self.least * scale
+                small = reach * scale < 2.0 ** (31 - bits)
                 whole: NDArray[Any] = scaled.astype(np.int32 if small else np.int64)
                 return whole
         return None
