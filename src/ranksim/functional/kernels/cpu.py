@@ -139,10 +139,14 @@ class _Loss:
         for rows in parts(slice(0, self.anchors), AT_ONCE // size):
             cosine = Cosine(features, self.inverse, rows)
             for part in parts(rows, RANKED // size):
-                block = cosine.block(part)
-                if part.start == 0 and np.median(block.values) > _ALIKE:
-                    self.features = features
-                self.along += self._rank(block)
+                self.along += self._rank(cosine.block(part))
+        if features.dtype != self.features.dtype and self._alike(features):
+            self.features = features
+
+    def _alike(self, features: Tensor) -> bool:
+        """Whether the first anchor is much like most samples."""
+        cosine = Cosine(features, self.inverse, slice(0, 1))
+        return bool(np.median(cosine.block(slice(0, 1)).values) > _ALIKE)
 
     def _rank(self, block: Block) -> Floats | float:
         """Values and moves of some anchors, and what they give others to ``along``."""
@@ -160,8 +164,8 @@ class _Loss:
         moves = block.ranks(self.ties, shift, reach) - before
         self.moves[part] = moves
         pull = np.multiply(moves, block.values, out=shift)
-        self.along[part] += pull.sum(axis=1)
         given: Floats = pull.sum(axis=0)
+        given[part] += pull.sum(axis=1)
         return given
 
     def slopes(self, dtype: Any) -> Tensor:

@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Ranks = NDArray[np.int32]
 
 GRID = 2.0**-40  # similarities are compared as multiples of it, so that what is equal ties
-RANKED = 2**15  # similarities that are ranked at a time: what a core's cache holds
+RANKED = 2**17  # similarities that are ranked at a time, 1 MiB
 COUNTED = 32  # so few columns are ranked faster by comparing all than by a sort
 _BASE = 2.0**12  # from here to twice this, float64 is spaced by GRID
 
