@@ -99,7 +99,11 @@ class TestReadMember:
         with pytest.raises(DataError, match="^A holds no other; get the archive again"):
             read_member(archive, "other", limit=99, origin="A")
 
-    @pytest.mark.parametrize("damage", [b"", b"no archive", tar_gz({"f": b"x" * 9999})[:60]])
+    @pytest.mark.parametrize(
+        "damage",
+        [b"", b"no archive", tar_gz({"f": b"x" * 9999})[:60]],
+        ids=["empty", "other", "cut off"],  # an archive holds the second it was made in
+    )
     def test_a_damaged_archive_is_one_sentence(self, damage):
         with pytest.raises(DataError, match="^A (is damaged|holds no)"):
             read_member(damage, "f", limit=9999, origin="A")
