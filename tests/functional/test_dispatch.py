@@ -14,6 +14,11 @@ from ranksim.losses import RankSimLoss
 REFERENCE = (100.0, 2.0, "min", "neg_l1", False, True)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def batch(size, width=64, seed=0, kind="random"):
     draw = torch.Generator().manual_seed(seed)
     features = torch.randn(size, width, generator=draw)
