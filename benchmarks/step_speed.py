@@ -208,7 +208,7 @@ def main(argv=None):
             rows.append({"threads": threads, "method": name, **figures})
             table.add_row(str(threads), name, *(shown(figures[figure]) for figure in SHOWN))
     torch.set_num_threads(before)
-    Console(width=132).print(table)
+    Console(width=200).print(table)
     if given.json is not None:
         write_json(given.json, {"repeats": given.repeats, "rows": rows, **provenance()})
 
