@@ -242,7 +242,7 @@ def test_torch_func_is_refused_in_a_sentence():
 
 
 def test_a_device_without_a_path_takes_the_reference_and_says_so_once(caplog):
-    dispatch._told.clear()
+    dispatch.path_for.cache_clear()
     with caplog.at_level(logging.INFO, logger="ranksim"):
         for _ in range(3):
             assert dispatch.path_for(torch.device("meta")) is eager.term

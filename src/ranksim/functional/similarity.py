@@ -12,7 +12,7 @@ LabelSimilarityName = Literal["neg_l1", "neg_l2", "cosine"]
 LabelSimilarity = LabelSimilarityName | Callable[[Tensor], Tensor]
 LABEL_SIMILARITIES: tuple[str, ...] = get_args(LabelSimilarityName)
 
-_GRID = 2.0**40
+GRID = 2.0**-40  # similarities are compared as multiples of it, so that what is equal ties
 
 
 def on_grid(values: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def on_grid(values: Tensor) -> Tensor:
     In whatever order sums are made: the grid lies far above the noise of float64 (1e-16) and far
     below any difference that means something. Other types are coarser and stay as they are.
     """
-    return values.mul_(_GRID).round_().div_(_GRID) if values.dtype == torch.float64 else values
+    return values.div_(GRID).round_().mul_(GRID) if values.dtype == torch.float64 else values
 
 
 def unit_rows(vectors: Tensor, smallest: float = 0.0) -> tuple[Tensor, Tensor]:

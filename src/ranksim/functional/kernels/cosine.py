@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim.functional.kernels.product import product
-from ranksim.functional.kernels.ranks import COUNTED, GRID, Floats, Ints, Order, counted
+from ranksim.functional.kernels.ranks import COUNTED, Floats, Ints, Order, Ranks, counted
+from ranksim.functional.similarity import GRID
 
 _SAFE = 8.0  # how many standard deviations an error is taken to be at most
 _PARTIAL = 0.25  # what partial sums add to a similarity's size, by which its error grows
@@ -90,9 +91,7 @@ class Block:
         if cosine.error and absent.any():  # zero vectors are similar to nothing, exactly
             self.settled = self._diagonal() | absent | absent[part, None]
 
-    def ranks(
-        self, ties: str, shift: Floats | None = None, reach: float = 0.0
-    ) -> NDArray[np.int32]:
+    def ranks(self, ties: str, shift: Floats | None = None, reach: float = 0.0) -> Ranks:
         """Ranks of ``values + shift``, |shift| ≤ ``reach``, the largest first (see ``Order``)."""
         if self.values.shape[1] <= COUNTED:
             return counted(np.rint(self._shifted(shift) / -GRID), ties)

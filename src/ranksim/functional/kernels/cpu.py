@@ -82,7 +82,7 @@ def term(
     if not gradient:
         return value, value.new_empty(0)
     if per_anchor:
-        slope = loss.slopes(np.float64)
+        slope = loss.slopes()
         if kept is None:
             return value, slope
         whole = slope.new_zeros(own, samples)
@@ -168,9 +168,9 @@ class _Loss:
         given[part] += pull.sum(axis=1)
         return given
 
-    def slopes(self, dtype: Any) -> Tensor:
-        """Gradient by the similarities, shape ``(A, M)``."""
-        return torch.from_numpy(self.moves.astype(dtype) * self.unit)
+    def slopes(self) -> Tensor:
+        """Gradient by the similarities, float64, shape ``(A, M)``."""
+        return torch.from_numpy(self.moves * self.unit)
 
     def gradient(self) -> Tensor:
         """Gradient by the features, shape ``(A, D)``: one product, the rest is of M × M.

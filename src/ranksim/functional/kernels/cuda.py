@@ -68,7 +68,7 @@ def term(
     if target is None and similarity == "cosine":
         target = pairwise_similarity(labels[:anchors], labels, similarity)
     if target is not None:
-        ordered = eager._ordered(target, keep)
+        ordered = eager.ordered(target, keep)
         target = target.detach().double().contiguous()
     norms = torch.linalg.vector_norm(features, dim=1)
     # D in shares, so that a small batch fills a GPU too

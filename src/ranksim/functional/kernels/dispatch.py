@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,6 @@ from ranksim.functional.similarity import unit_rows, working_dtype
 
 Path = Callable[..., tuple[Tensor, Tensor]]
 _log = logging.getLogger("ranksim")
-_told: set[str] = set()
 
 
 def ranksim_term(
@@ -150,6 +150,7 @@ def _shapes(
 _operator.register_autograd(_backward, setup_context=_remember)
 
 
+@functools.cache  # a missing Triton is looked for once, and told once
 def path_for(device: torch.device) -> Path:
     """The path of a device; where a faster one is missing, the reference and one log line."""
     if device.type == "cpu":
@@ -157,8 +158,7 @@ def path_for(device: torch.device) -> Path:
     missing, path = "it has no path of its own", eager.term
     if device.type == "cuda":
         missing, path = cuda_path(device)
-    if missing and str(device) not in _told:
-        _told.add(str(device))
+    if missing:
         _log.info("RankSim runs as plain PyTorch on %s: %s", device, missing)
     return path
 

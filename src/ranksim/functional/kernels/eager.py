@@ -63,7 +63,7 @@ def term(
         return rank(values, ties=ties).to(work.dtype) / count
 
     feature_rank = ranks(on_grid(own.clone()))
-    difference = (feature_rank - ranks(target)) * _ordered(target, keep).to(work.dtype)
+    difference = (feature_rank - ranks(target)) * ordered(target, keep).to(work.dtype)
     if keep is not None:
         difference = difference.masked_fill(~(keep[:anchors].unsqueeze(1) & keep), 0.0)
     values = gamma * difference.square().sum(dim=1) / count
@@ -93,7 +93,7 @@ def feature_gradient(slope: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
     return ((of_unit - own * along) / length).masked_fill(length == 0, 0.0)
 
 
-def _ordered(target: Tensor, keep: Tensor | None) -> Tensor:
+def ordered(target: Tensor, keep: Tensor | None) -> Tensor:
     """Whether any label differs from another: where none does there is no order to learn."""
     if keep is None:
         return (target != target[:1, :1]).any()

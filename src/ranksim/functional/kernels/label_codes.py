@@ -46,7 +46,7 @@ class LabelCodes:
             return bool(self.least != self.most)
         if self.similarity != "cosine":
             return bool((self.labels != self.labels[:1]).any())
-        rows = max(2**20 // max(len(self.labels), 1), 1)
+        rows = max(RANKED // max(len(self.labels), 1), 1)
         first = pairwise_similarity(self.labels[:1], self.labels[:1], self.similarity)
         return any(
             bool((self._similarity(slice(at, min(at + rows, self.anchors))) != first).any())

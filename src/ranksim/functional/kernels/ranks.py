@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim.functional.similarity import GRID
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Ranks = NDArray[np.int32]
 
-GRID = 2.0**-40  # similarities are compared as multiples of it, so that what is equal ties
 RANKED = 2**17  # similarities that are ranked at a time, 1 MiB
 COUNTED = 32  # so few columns are ranked faster by comparing all than by a sort
 _BASE = 2.0**12  # from here to twice this, float64 is spaced by GRID
