@@ -97,8 +97,8 @@ def test_what_would_be_sure_of_one_method_alone_may_be_chance_among_many():
     few = answer({"inv": {"few": -0.025}}, half=0.04)["regions"]["few"]
     assert few["best"] is None
     assert few["sentence"] == (
-        "inv has the lowest MSE, by 2.5 % (95 % from −4.5 % to −0.5 %), which may be chance with "
-        "several methods compared: about 9 seeds would show it if it stayed so."
+        "inv has the lowest MSE, by 2.5 % (95 % from −4.5 % to −0.5 %), which may be chance "
+        "with several methods compared: about 9 seeds would show it if it stayed so."
     )
 
 
@@ -188,3 +188,19 @@ def test_many_methods_are_not_all_told():
 def test_the_baseline_is_named():
     told = answer({"inv+fds": {"all": 0.0}}, baseline="inv")
     assert told["sentence"].startswith("No method is better than inv here, as far")
+
+
+def test_two_seeds_are_not_enough():
+    rows = summary({"inv": {"all": -0.5}}, seeds=2)
+    for scores in rows[1]["against"]["test"].values():
+        scores["mse"] |= {"sure_low": None, "sure_high": None}
+    told = make_answer(rows, "vanilla", "mse")
+    assert told["sentence"] == (
+        "Two seeds cannot tell a better method from chance: give at least 3, better 5, with "
+        "--seeds."
+    )
+    assert told["regions"]["all"]["better"] == []
+    assert told["regions"]["all"]["sentence"] == (
+        "inv has the lowest MSE, by 50.0 % (95 % from −51.0 % to −49.0 %), which may be chance "
+        "with several methods compared: about 9 seeds would show it if it stayed so."
+    )

@@ -196,7 +196,14 @@ def test_no_more_certainty_than_the_intervals_allow():
     assert "inv still does" in told(content)
     effect |= {"both_low": -0.2, "both_high": 0.1}
     assert "lies below zero for none and above zero for none." in told(content)
-    assert "nothing can be said about differences" in told(results(("vanilla", "inv"), seeds=1))
+    effect |= {"sure_low": -0.3, "sure_high": 0.1, "seeds_needed": 12}
+    assert told(content).endswith("about so many seeds would be needed: 12 for inv.")
+    assert "at least 3 are needed" in told(results(("vanilla", "inv"), seeds=1))
+    two = results(("vanilla", "inv"), seeds=2)
+    assert "Two seeds are too few to call a method better or worse: at least 3" in told(two)
+    _, boards = table_part(Sweep(two))
+    bars = [score.bar for board in boards for line in board.lines for score in line.scores]
+    assert {bar.kind for bar in bars if bar} == {"unsure"}
 
 
 def test_what_comes_from_data_is_text(tmp_path):

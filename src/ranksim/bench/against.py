@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ranksim.bench.intervals import Crossed, bootstrap, by_group
 from ranksim.bench.predictions import Predictions
 from ranksim.bench.summary import Record, paired_scores
+from ranksim.report.words import ENOUGH_SEEDS
 
 BASELINE = "vanilla"
 ERRORS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -50,8 +51,9 @@ def add_against(
     - ``sure_low``, ``sure_high``: the same at 1 − 0.05/m, for m methods compared;
     - ``seeds_needed``: seeds for which ``sure`` would leave out zero if all else stayed,
 
-    the last four ``None`` with one seed, and ``samples`` too with one sample or predictions that
-    are gone. Where samples belong to groups, those are what is drawn and counted.
+    ``sure`` with three seeds or more, ``both`` and ``seeds_needed`` with two, else ``None``;
+    ``samples`` too with one sample or predictions that are gone. Where samples belong to groups,
+    those are what is drawn and counted.
 
     Args:
         summary: of :func:`ranksim.bench.summary.summarise`.
@@ -133,7 +135,8 @@ def _add_intervals(
         if len(change) < 2:
             continue
         crossed, sure = Crossed.of(change), 1 - (1 - _LEVEL) / len(found)
-        for kind, level in (("both", _LEVEL), ("sure", sure)):
+        levels = {"both": _LEVEL} | ({"sure": sure} if len(change) >= ENOUGH_SEEDS else {})
+        for kind, level in levels.items():
             half = crossed.half(level)
             effect |= {f"{kind}_low": crossed.mean - half, f"{kind}_high": crossed.mean + half}
         effect["seeds_needed"] = crossed.seeds_needed(sure)

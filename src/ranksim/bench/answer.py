@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ranksim.bench.against import key_of
-from ranksim.report.words import per_cent
+from ranksim.report.words import ENOUGH_SEEDS, per_cent
 
 Record = dict[str, Any]
 _NAMED = 3  # methods that a sentence names
@@ -52,7 +52,8 @@ def make_answer(summary: Sequence[Record], baseline: str, error: str) -> Record:
     """The answer of a sweep, whole and region by region.
 
     A method is better, or worse, in a region only where its ``sure`` interval lies on one side of
-    zero: 95 % over seeds and test samples, for all methods compared together.
+    zero: 95 % over seeds and test samples, for all methods compared together, and three seeds at
+    least.
 
     Args:
         summary: with ``against`` (see :func:`ranksim.bench.against.add_against`).
@@ -115,7 +116,7 @@ def _first(region: str, told: Finding | None, sure: bool, baseline: str, error: 
     less = per_cent(-told.change, "")
     if sure:
         return f"{told.method} lowers {error} by {less}{told.interval}."
-    if told.effect["sure_low"] is None:
+    if told.effect["both_low"] is None:
         return f"{told.method} has the lowest {error}, by {less}: chance is unknown."
     several = " with several methods compared" if told.effect["both_high"] < 0 else ""
     return (
@@ -156,10 +157,11 @@ def _limits(found: Mapping[str, Sequence[Finding]], summary: Sequence[Record]) -
 
 def _whole(found: Mapping[str, Sequence[Finding]], baseline: str, error: str, pairs: int) -> str:
     effects = [each for own in found.values() for each in own]
-    if pairs < 2:
+    if pairs < ENOUGH_SEEDS:
+        few = "One seed" if pairs == 1 else "Two seeds"
         return (
-            "One seed cannot tell a better method from chance: give at least 3, better 5, with "
-            "--seeds."
+            f"{few} cannot tell a better method from chance: give at least {ENOUGH_SEEDS}, better "
+            "5, with --seeds."
         )
     if all(each.effect["sure_low"] is None for each in effects):
         return (

@@ -12,7 +12,7 @@ from rich.table import Table
 from ranksim.balance import LabelBins
 from ranksim.bench.command import BenchRequest, bench
 from ranksim.data import Benchmark, TextSamples, sentiment_dir
-from ranksim.report.words import per_cent
+from ranksim.report.words import ENOUGH_SEEDS, per_cent
 
 SEEDS, EPOCHS = 2, 10
 _BAR = 40  # characters
@@ -73,11 +73,13 @@ def reading(results: dict[str, Any]) -> str:
         if effect["mean"] is None:
             continue
         change = "lowers" if effect["mean"] < 0 else "raises"
-        certain = effect["low"] is not None and effect["low"] * effect["high"] > 0
-        size = per_cent(abs(effect["relative"]), "")
+        told = f"RankSim {change} the MSE on {called} by {per_cent(abs(effect['relative']), '')}"
+        if effect["n"] < ENOUGH_SEEDS:
+            parts.append(f"{told}; to show an effect, at least {ENOUGH_SEEDS} seeds are needed.")
+            continue
+        certain = effect["low"] * effect["high"] > 0
         parts.append(
-            f"RankSim {change} the MSE on {called} by {size}, better in "
-            f"{effect['better']} of {effect['n']} seeds; the 95\u202f% interval "
+            f"{told}, better in {effect['better']} of {effect['n']} seeds; the 95\u202f% interval "
             + ("lies on one side of zero." if certain else "includes zero: no effect is shown.")
         )
     parts.append(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.errors import needs
+from ranksim.report.words import ENOUGH_SEEDS
 
 RESAMPLES = 2_000
 _CHUNK = 4_000_000  # draws held at a time
@@ -37,7 +38,8 @@ class Crossed:
     with t the quantile of Student's distribution at :math:`1 - \alpha/2`. The first is the paired
     interval over seeds, than which it is never narrower; the second adds the samples. Where one
     part is small the other decides, with its own degrees of freedom. It covers 95 % where seeds
-    differ, and more where they do not: two degrees of freedom cannot tell.
+    differ, and more where they do not: two degrees of freedom cannot tell (``docs/trust.md`` has
+    figures).
 
     Args:
         mean: of all differences.
@@ -84,7 +86,8 @@ class Crossed:
     def seeds_needed(self, level: float) -> int | None:
         """Seeds with which the interval would leave out zero if mean and variances stayed.
 
-        ``None`` where a thousand would not do: there are too few test samples.
+        Three at least, as nothing is called better with fewer; ``None`` where a thousand would not
+        do: there are too few test samples.
         """
         seed = max(self.by_seed - self.rest, 0.0)
         sample = max(self.by_sample - self.rest, 0.0) / self.seeds
@@ -96,7 +99,7 @@ class Crossed:
             )
             return more.half(level) < abs(self.mean)
 
-        numbers = range(self.seeds, _MOST_SEEDS + 1)
+        numbers = range(max(self.seeds, ENOUGH_SEEDS), _MOST_SEEDS + 1)
         place = bisect.bisect_left(numbers, True, key=shows)  # the interval narrows with each seed
         return numbers[place] if place < len(numbers) else None
 

@@ -12,6 +12,7 @@ from ranksim.bench.intervals import quantile
 from ranksim.bench.methods import SUFFIX
 from ranksim.bench.published import published_table
 from ranksim.metrics import METRICS, REGIONS
+from ranksim.report.words import ENOUGH_SEEDS
 
 Record = dict[str, Any]
 
@@ -100,9 +101,9 @@ def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[s
         error: which one, ``"mse"`` or ``"mae"``.
 
     Returns:
-        ``improved`` of ``pairs``; ``shown`` and ``worse``, pairs whose 95 % interval lies wholly
-        below or above zero; ``different``, the pairs without those that are one method under two
-        names; ``improved_different`` of these.
+        ``improved`` of ``pairs``; ``shown`` and ``worse``, pairs of three seeds or more whose 95 %
+        interval lies wholly below or above zero; ``different``, the pairs without those that are
+        one method under two names; ``improved_different`` of these.
     """
     effects = [
         (row.get("same_as", row["method"]), row["versus"]["test"]["all"][error])
@@ -110,7 +111,7 @@ def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[s
         if row.get("versus") and row["versus"]["test"]["all"][error]["mean"] is not None
     ]
     different = dict(effects).values()
-    certain = [effect for _, effect in effects if effect["low"] is not None]
+    certain = [effect for _, effect in effects if effect["n"] >= ENOUGH_SEEDS]
     return {
         "pairs": len(effects),
         "improved": sum(effect["mean"] < 0 for _, effect in effects),

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ranksim.report.words import per_cent, signed
+from ranksim.report.words import ENOUGH_SEEDS, per_cent, signed
 
 _LONG = 8  # characters of a word at the head of a column; hardly a figure has more
 _FEW = 6  # so many methods have a block of lines each
@@ -189,10 +189,11 @@ def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
     effect = row["versus"]["test"]["all"][metric] if row.get("versus") else None
     if effect is None or effect["mean"] is None:
         return "", ""
-    star = "*" if effect["low"] is not None and effect["low"] * effect["high"] > 0 else " "
+    enough = effect["n"] >= ENOUGH_SEEDS
+    star = "*" if enough and effect["low"] * effect["high"] > 0 else " "
     in_per_cent = metric in _ERRORS
     change = _per_cent(effect, effect["mean"]) if in_per_cent else signed(effect["mean"], digits)
-    return change + star, f"{effect['better']}/{effect['n']}"
+    return change + star, f"{effect['better']}/{effect['n']}" if enough else "–"
 
 
 def _pairs(pairs: dict[str, int], error: str) -> str:
@@ -260,7 +261,8 @@ def _add_method(
         ):
             written = per_cent if key == "relative" else partial(signed, digits=digits)
             table.add_row(label, *("" if e[key] is None else written(e[key]) for e in effects))
-        table.add_row("  seeds better", *(f"{e['better']} of {e['n']}" for e in effects))
+        if len(row["versus"]["seeds"]) >= ENOUGH_SEEDS:
+            table.add_row("  seeds better", *(f"{e['better']} of {e['n']}" for e in effects))
     table.add_section()
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+ENOUGH_SEEDS = 3
+"""Seeds that two methods must share before one may be called better than the other.
+
+With two the spread over seeds is known by one number, and intervals tell next to nothing.
+"""
+
 
 def per_cent(value: float, sign: str = "+", digits: int = 1) -> str:
     """A share with a true minus sign; ``sign``: ``"+"`` for a change.

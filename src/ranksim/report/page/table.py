@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from ranksim.report.figures.errors import Effect, change_figure
 from ranksim.report.page.parts import Bar, Board, Line, Part, Score, count, listed, said
 from ranksim.report.page.sweep import ERRORS, METRICS, Record, Sweep, key_of, score_name
 from ranksim.report.table import digits_of
-from ranksim.report.words import per_cent, signed
+from ranksim.report.words import ENOUGH_SEEDS, per_cent, signed
 
 _TITLE = "Which method helps, and where"
 _PANELS = 6  # regions beside each other in the picture
@@ -98,8 +98,8 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
         sign = 1 if metric in ERRORS else -1
         kind = "better" if sign * high < 0 and sign * low < 0 else "unsure"
         kind = "worse" if sign * low > 0 and sign * high > 0 else kind
-        certain = effect.get("sure_low")
-        sure = certain is not None and certain * effect["sure_high"] > 0
+        kind = kind if effect["n"] >= ENOUGH_SEEDS else "unsure"
+        sure = _shown(effect)
         told = (
             f"{signed(effect['mean'], digits)}{_relative(effect)}, 95\u202f% interval "
             f"{signed(low, digits)} to {signed(high, digits)}"
@@ -164,9 +164,16 @@ def _told(sweep: Sweep) -> list[str]:
         few = len(sweep.seeds) < 2
         return [
             *told,
-            "With one seed there is no interval: nothing can be said about differences."
+            "With one seed there is no interval, and nothing can be said about differences: at "
+            f"least {ENOUGH_SEEDS} are needed."
             if few and effects
             else "There is no interval to tell a difference from chance.",
+        ]
+    if all(effect["n"] < ENOUGH_SEEDS for effect, _, _ in known.values()):
+        return [
+            *told,
+            f"Two seeds are too few to call a method better or worse: at least {ENOUGH_SEEDS} are "
+            f"needed.{_more_seeds(known)}",
         ]
     below = [m for m, (_, _, high) in known.items() if high is not None and high < 0]
     above = [m for m, (_, low, _) in known.items() if low is not None and low > 0]
@@ -186,7 +193,22 @@ def _told(sweep: Sweep) -> list[str]:
                 else "none does."
             )
         )
-    return told
+    return [*told, *([more.strip()] if (more := _more_seeds(known)) else [])]
+
+
+def _more_seeds(known: Mapping[str, tuple[Record, float | None, float | None]]) -> str:
+    """How many seeds would show what may be chance, of the three methods that need the fewest."""
+    open_ = {m: e for m, (e, _, _) in known.items() if e.get("seeds_needed", 0) and not _shown(e)}
+    if not open_:
+        return ""
+    few = sorted(open_, key=lambda m: (open_[m]["seeds_needed"], m))[:3]
+    told = listed([f"{open_[m]['seeds_needed']:,} for {m}" for m in few])
+    return f" To be sure of changes like these, about so many seeds would be needed: {told}."
+
+
+def _shown(effect: Record) -> bool:
+    low = effect.get("sure_low")
+    return low is not None and low * effect["sure_high"] > 0
 
 
 def _note(sweep: Sweep) -> str:
