@@ -18,7 +18,8 @@ def differences(a: Record, b: Record, but: Collection[str] = ()) -> list[str]:
     written alike: NaN is NaN, and 0.0 is not -0.0.
 
     Args:
-        a: a record, as they were made PLACE
+        a: a record, as it was made or as it was read; or a row of a summary.
+        b: another.
         but: further fields to leave out, such as ``MADE_BY``.
 
     Returns:
