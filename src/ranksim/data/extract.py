@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import os
 import re
 import stat
 import tarfile
@@ -19,6 +20,7 @@ from ranksim.errors import DataError, RankSimError, needs
 
 _CHUNK = 1 << 20
 _ASIDE = ".unpacking"  # takes a file until it is whole; no member may have a name that begins so
+_LONGEST_PART, _LONGEST_NAME = 255, 1024  # bytes, as file systems take them
 _LONGEST_HEADER = 1 << 20  # tarfile reads an extended header into memory
 _BY_HAND = "unpack it by hand with 7-Zip and give the folder in its place"
 
@@ -120,6 +122,10 @@ def _target(archive: Path, root: Path, member: _Member) -> Path:
         why = "has no name"
     elif parts and parts[0].startswith(_ASIDE):
         why = "has a name that unpacking uses itself"
+    elif len(os.fsencode(name)) > _LONGEST_NAME or any(
+        len(os.fsencode(part)) > _LONGEST_PART for part in parts
+    ):
+        name, why = f"{name[:40]} …", "has too long a name"
     elif member.size < 0:
         why = "has a negative size"
     for part in () if why else parts:
@@ -193,6 +199,8 @@ def _reading(archive: Path, encrypted: bool = False) -> Iterator[None]:
                 "the right password, or get the archive again."
             ) from error
         reason = str(error) or type(error).__name__
+        if len(reason) > 100 or not reason.isprintable():
+            reason = ascii(reason[:100])
         raise DataError(
             f"{archive} is damaged, cut short or no .tar, .tar.gz or .zip archive ({reason}); "
             "get the archive again."
@@ -261,7 +269,7 @@ _EXTENDED = (
 )
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A header that must be whole: tarfile takes a damaged one for the end of the archive."""
 
     @classmethod
@@ -280,7 +288,7 @@ class _Header(tarfile.TarInfo):
 def _tar_members(archive: Path, *, gzipped: bool) -> Iterator[_Member]:
     with (
         gzip.open(archive) if gzipped else archive.open("rb") as source,
-        tarfile.open(fileobj=source, mode="r:", tarinfo=_Header) as tar,
+        tarfile.open(fileobj=source, mode="r:", tarinfo=Header) as tar,
     ):
         while (info := tar.next()) is not None:
             yield _Member(
