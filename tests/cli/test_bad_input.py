@@ -181,7 +181,7 @@ CASES = {
         f"fit photos {TARGET} --out out", 1, "7.png"),
     "an image outside": (
         lambda at: photos(at, also="../good.csv,3"), f"fit photos {TARGET} --out out", 1,
-        "line 38: the path of the image is absolute or holds '..'"),
+        "line 38: the path of the image is absolute or holds '..' or a NUL"),
     # the command
     "texts and images": (None, f"{GOOD} --text kind --image x", 2, "say two things of the inputs"),
     "the target as input": (None, f"{GOOD} --features x,y", 2, "is the target and an input"),

@@ -107,7 +107,10 @@ def test_a_glove_file_may_have_words_with_spaces(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("cat 1 2", "line 2: expected a word and 3 numbers"), ("cat 1 x 2", "line 2: a value is not")],
+    [
+        ("cat 1 2", "line 2: expected a word and 3 numbers"),
+        ("cat 1 x 2", "line 2: a value is no finite"),
+    ],
 )
 def test_a_wrong_line_is_named(tmp_path, line, message):
     path = glove(tmp_path / "g.txt", ["the 1 2 3", line])

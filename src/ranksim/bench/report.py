@@ -87,7 +87,7 @@ def read_results(run: Path) -> dict[str, Any]:
         known = there and isinstance(results["benchmark"], str) and results["format"] <= FORMAT
     except FileNotFoundError:
         raise DataError(f"{path} is not there: give the folder of a sweep.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         there, known = False, False
     if not known:
         why = "is of a later version of ranksim" if there else "is not the results.json of a sweep"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import tarfile
-import zlib
 from pathlib import Path
 from typing import IO
 
-from ranksim.errors import DataError
+from ranksim.data.extract import Header
+from ranksim.errors import DataError, RankSimError
 
 
 def read_member(archive: Path | bytes, member: str, *, limit: int, origin: str) -> bytes:
@@ -26,7 +25,7 @@ def read_member(archive: Path | bytes, member: str, *, limit: int, origin: str) 
     """
     source: IO[bytes] = io.BytesIO(archive) if isinstance(archive, bytes) else archive.open("rb")
     try:
-        with source, tarfile.open(fileobj=source, mode="r:gz") as tar:
+        with source, tarfile.open(fileobj=source, mode="r:gz", tarinfo=Header) as tar:
             found = tar.getmember(member)
             content = tar.extractfile(found) if found.isreg() else None
             if content is None:
@@ -34,8 +33,11 @@ def read_member(archive: Path | bytes, member: str, *, limit: int, origin: str) 
             data = content.read(limit + 1)
     except KeyError as error:
         raise DataError(f"{origin} holds no {member}; get the archive again.") from error
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{origin} is damaged ({error}); get the archive again.") from error
+    except RankSimError:
+        raise
+    except Exception as error:  # the parsers promise no list of what damage makes them raise
+        reason = str(error) if str(error).isprintable() else type(error).__name__
+        raise DataError(f"{origin} is damaged ({reason}); get the archive again.") from error
     if len(data) > limit:
         raise DataError(f"{origin}: {member} is larger than {limit} bytes; get the archive again.")
     return data

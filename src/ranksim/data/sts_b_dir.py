@@ -117,11 +117,27 @@ def _verify(path: Path, split: str, part: str) -> None:
 
 def _read(path: Path) -> TextSamples:
     """Tab-separated with a header and no quoting: quote characters are text."""
-    header, *lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    again = "put the published file there"
+    try:
+        header, *lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {again}.") from error
     names = header.split("\t")
-    first, second, score = (names.index(name) for name in _COLUMNS)
-    rows = [line.split("\t") for line in lines]
-    return TextSamples(
-        ([row[first] for row in rows], [row[second] for row in rows]),
-        np.array([float(row[score]) for row in rows]),
-    )
+    if not set(_COLUMNS) <= set(names):
+        raise DataError(f"{path} has no columns {', '.join(_COLUMNS)}: {again}.")
+    places = [names.index(name) for name in _COLUMNS]
+    pairs, scores = [], []
+    for number, line in enumerate(lines, start=2):
+        values = line.split("\t")
+        try:
+            *pair, score = (values[place] for place in places)
+            scores.append(float(score))
+        except (IndexError, ValueError) as error:
+            raise DataError(
+                f"{path}, line {number}: expected two sentences and a score; {again}."
+            ) from error
+        pairs.append(pair)
+    labels = np.array(scores)
+    if not len(labels) or not np.isfinite(labels).all():
+        raise DataError(f"{path} holds no score, or one that is not finite: {again}.")
+    return TextSamples(tuple(map(list, zip(*pairs, strict=True))), labels)

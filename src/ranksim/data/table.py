@@ -25,6 +25,7 @@ from ranksim.errors import DataError, needs
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))
 """What stands for a missing value, in any case."""
+LARGEST = 2**31  # bytes of an unpacked table; a few packed megabytes could fill the memory
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
@@ -82,10 +83,8 @@ class Columns:
     def column(self, name: str) -> list[Any]:
         """Values of a column, one a row."""
         if name not in self.names:
-            more = f" and {len(self.names) - 20} more" if len(self.names) > 20 else ""
             raise DataError(
-                f"{self.name} has no column {name!r}: choose among "
-                f"{', '.join(self.names[:20])}{more}."
+                f"{self.name} has no column {name!r}: choose among {listed(self.names)}."
             )
         if self.names.count(name) > 1:
             raise DataError(f"{self.name} has two columns {name!r}: rename one of them.")
@@ -134,7 +133,8 @@ def read_delimited(path: Path, *, row: str = "a sample") -> Columns:
                 lines.append(start)
             start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}, line {start}: {error}; correct its quoting.") from error
+        told = str(error).replace("\t", r"\t")
+        raise DataError(f"{path}, line {start}: {told}; correct its quoting.") from error
     if not rows:
         raise DataError(f"{path} is empty: put a header and one row {row} into it.")
     names = [name.strip() for name in rows.pop(0)]
@@ -169,11 +169,17 @@ def read_parquet(path: Path) -> Columns:
     def read(name: str) -> list[Any]:
         try:
             table = arrow.read_table(path, columns=[name], partitioning=None)
-            return list(table.column(0).to_pylist())
+            values = list(table.column(0).to_pylist())
         except Exception as error:
             raise DataError(
                 f"{path} is damaged in column {name!r}: save the table again."
             ) from error
+        if len(values) != count:
+            raise DataError(
+                f"{path} holds {len(values):,} values of {count:,} in column {name!r}: save the "
+                "table again."
+            )
+        return values
 
     return Columns(str(path), names, read, range(1, count + 1), "row", path, path.parent)
 
@@ -262,10 +268,22 @@ def shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]} …{text[-1]}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names in a message: the first twenty, each of them plain or as :func:`shown` has it.
+
+    Example:
+        >>> listed(["size", "two\\nlines"])
+        "size, 'two\\\\nlines'"
+    """
+    plain = (each if each.isprintable() and len(each) <= 40 else shown(each) for each in names[:20])
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(plain) + more
+
+
 def _text(path: Path) -> str:
     try:
         packed = path.suffix.lower() == ".gz"
-        content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+        content = _unpacked(path) if packed else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is a damaged .gz file: get or pack it again.") from error
     try:
@@ -277,6 +295,19 @@ def _text(path: Path) -> str:
         line = content.count(b"\n", 0, at) + 1
         raise DataError(f"{path}, line {line}: not UTF-8; save the table as UTF-8.")
     return text
+
+
+def _unpacked(path: Path) -> bytes:
+    content = bytearray()
+    with gzip.open(path) as file:
+        while chunk := file.read(1 << 20):
+            content += chunk
+            if len(content) > LARGEST:
+                raise DataError(
+                    f"{path} unpacks to more than {LARGEST:,} bytes: unpack it, if it should be "
+                    "that large."
+                )
+    return bytes(content)
 
 
 def _delimiter(path: Path, text: str) -> str:

@@ -69,12 +69,18 @@ class GloveFile:
                         "download the file again."
                     )
                 if word in wanted and word not in found:
-                    try:
-                        found[word] = np.array(values, dtype=np.float32)
-                    except ValueError as error:
-                        raise DataError(
-                            f"{self.path}, line {number}: a value is not a number; "
-                            "download the file again."
-                        ) from error
+                    found[word] = self._vector(values, number)
         rows = np.stack(list(found.values())) if found else np.empty((0, self.width), np.float32)
         return list(found), rows
+
+    def _vector(self, values: list[str], line: int) -> np.ndarray:
+        try:
+            with np.errstate(over="ignore"):
+                vector = np.array(values, dtype=np.float64).astype(np.float32)
+            if np.isfinite(vector).all():
+                return vector
+        except ValueError:
+            pass
+        raise DataError(
+            f"{self.path}, line {line}: a value is no finite number; download the file again."
+        )

@@ -14,6 +14,7 @@ from ranksim.balance.ranges import LabelRange
 from ranksim.errors import UsageError
 
 REGIONS = ("all", "many", "medium", "few", "zero", "seen")
+SHOTS = REGIONS[1:4]
 MANY, FEW = 100, 20  # training samples of a bin, beyond which it is many- or few-shot
 Named = Mapping[str, LabelRange]
 _NONE: Named = MappingProxyType({})
@@ -35,6 +36,7 @@ class Regions:
 
     Raises:
         UsageError: a named region has the name of one of the six.
+        ValueError: not one count and one name for each bin.
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 3.0, 3)
@@ -56,6 +58,14 @@ class Regions:
     named: tuple[tuple[str, LabelRange], ...] = ()
 
     def __post_init__(self) -> None:
+        shape = (len(self.bins),)
+        if self.counts.shape != shape or len(self.names) != len(self.bins):
+            raise ValueError(
+                f"counts and names must be one for each of {len(self.bins)} bins, got shape "
+                f"{self.counts.shape} and {len(self.names)}"
+            )
+        if unknown := set(self.names) - set(SHOTS):
+            raise ValueError(f"names must be among {', '.join(SHOTS)}, got {sorted(unknown)}")
         for name, _ in self.named:
             if name in REGIONS:
                 raise UsageError(
@@ -98,7 +108,7 @@ class Regions:
         index = self.bins.index(labels)
         names = np.asarray(self.names)[index]
         masks = {"all": np.ones(len(index), dtype=bool)}
-        masks |= {name: names == name for name in ("many", "medium", "few")}
+        masks |= {name: names == name for name in SHOTS}
         zero = self.counts[index] == 0
         masks |= {"zero": zero, "seen": ~zero}
         return masks | {name: own.contains(labels) for name, own in self.named}

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ranksim.data.table import shown
 from ranksim.errors import UsageError
 
 
@@ -61,8 +62,8 @@ def check(item: dataclasses.Field[Any], value: Any) -> None:
 def require(holds: bool, name: str, wanted: str, got: object) -> None:
     """Refuse a value in one sentence."""
     if not holds:
-        shown = list(got) if isinstance(got, tuple) else got
-        raise UsageError(f"Recipe field {name} must be {wanted}, got {shown!r}.")
+        told = shown(list(got) if isinstance(got, tuple) else got)
+        raise UsageError(f"Recipe field {name} must be {wanted}, got {told}.")
 
 
 def typed(name: str, value: Any, kind: str) -> Any:
@@ -73,10 +74,13 @@ def typed(name: str, value: Any, kind: str) -> Any:
     if kind == "int" and whole:
         return value
     if "float" in kind and (whole or isinstance(value, float)):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise UsageError(f"Recipe field {name} must be a finite number.") from None
     if "bool" in kind and isinstance(value, bool):
         return value
     if kind.startswith("tuple") and isinstance(value, list | tuple):
         return tuple(typed(name, each, "int") for each in value)
     wanted = "list of int" if kind.startswith("tuple") else kind
-    raise UsageError(f"Recipe field {name} must be of type {wanted}, got {value!r}.")
+    raise UsageError(f"Recipe field {name} must be of type {wanted}, got {shown(value)}.")

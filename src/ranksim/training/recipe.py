@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ranksim.balance import KERNELS, SCHEMES
 from ranksim.balance.fds import EMPTY
+from ranksim.data.table import shown
 from ranksim.errors import UsageError
 from ranksim.functional.ranking import TIES
 from ranksim.training.fields import anything, check, number, one_of, require, typed
@@ -126,7 +127,7 @@ class Recipe:
         known = {item.name: str(item.type) for item in fields(cls)}
         for name in table:
             if name not in known:
-                raise UsageError(f"A recipe has no field {name!r}: it has {', '.join(known)}.")
+                raise UsageError(f"A recipe has no field {shown(name)}: it has {', '.join(known)}.")
         missing = [name for name in known if name not in {*table, *cls.later()}]
         if missing:
             raise UsageError(f"The recipe lacks {', '.join(missing)}: give each field a value.")
@@ -222,7 +223,7 @@ def parse_change(text: str) -> tuple[str, Any]:
     """``"lr=5e-4"`` to a field and its value, written as in TOML; a bare word is a string."""
     name, sign, value = text.partition("=")
     if not sign or not name.strip() or not value.strip():
-        raise UsageError(f"--set takes FIELD=VALUE, for example --set lr=5e-4, got {text!r}.")
+        raise UsageError(f"--set takes FIELD=VALUE, for example --set lr=5e-4, got {shown(text)}.")
     try:
         return name.strip(), tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:

@@ -27,7 +27,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.") from None
-    except (ValueError, NotADirectoryError):
+    except (ValueError, RecursionError, NotADirectoryError):
         content = None
     if not isinstance(content, dict):
         raise DataError(f"{path} is damaged: get the model again, or fit it again.")

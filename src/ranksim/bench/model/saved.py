@@ -18,10 +18,11 @@ from ranksim.bench.kinds import recipe_type
 from ranksim.bench.model.density import regions_of
 from ranksim.bench.model.files import CONFIG, FORMAT, METRICS, WEIGHTS, read_json
 from ranksim.bench.model.predictions import Predictions
+from ranksim.bench.pretrained import given_again, refuse_missing
 from ranksim.bench.readers import Opened, Reader, reader_from_dict
 from ranksim.data.cache import sha256
 from ranksim.data.own.read import read_columns
-from ranksim.data.table import Columns, numbers
+from ranksim.data.table import Columns, listed, numbers, shown
 from ranksim.errors import DataError, RankSimError, needs
 from ranksim.metrics import Regions
 from ranksim.models import Regressor
@@ -78,7 +79,9 @@ class Model:
 
         Raises:
             DataError: the data cannot be read, or lacks what the network reads.
+            UsageError: the network reads through an encoder whose folder was not given.
         """
+        refuse_missing(self.recipe)
         columns = _columns(data)
         if image_root is not None:
             columns = dataclasses.replace(columns, root=image_root)
@@ -114,11 +117,16 @@ class Model:
         return found
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
     """Read a model that ``ranksim fit`` wrote; nothing in it is executed.
 
+    Args:
+        path: its folder.
+        encoder: the folder of the pretrained encoder, where it was trained with one in a folder.
+
     Raises:
-        DataError: it is missing, damaged, or of another format version.
+        DataError: it is missing, damaged, of another format version, or of another encoder.
+        UsageError: an encoder, and the model has none.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -127,9 +135,10 @@ def load_model(path: str | Path) -> Model:
     if not {"format", "ranksim", "kind"} <= config.keys():
         raise DataError(f"{folder / CONFIG} is not that of a model: give another folder.")
     if config["format"] != FORMAT:
+        wrote = listed([str(config["ranksim"])])
         raise DataError(
-            f"{folder} has model format {config['format']!r}, and this version of ranksim reads "
-            f"{FORMAT}: use ranksim {config['ranksim']}, which wrote it, or fit it again."
+            f"{folder} has model format {shown(config['format'])}, and this version of ranksim "
+            f"reads {FORMAT}: use ranksim {wrote}, which wrote it, or fit it again."
         )
     metrics = read_json(folder / METRICS)
     try:
@@ -137,11 +146,19 @@ def load_model(path: str | Path) -> Model:
         reader = reader_from_dict(config["reader"])
         regions = regions_of(config["density"])
         _ = config["target"], config["method"], config["precision"], config["weights_sha256"]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RankSimError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        RankSimError,
+    ) as error:
         raise DataError(
             f"{folder / CONFIG} describes what this version of ranksim cannot make "
             f"({_reason(error)}): get the model again, or fit it again."
         ) from error
+    recipe = given_again(recipe, None if encoder is None else Path(encoder))
     weights = _weights(folder / WEIGHTS, config["weights_sha256"])
     return Model(folder, config, metrics, recipe, reader, regions, weights)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.balance import LabelBins
+from ranksim.data.images.matlab import read_struct
 from ranksim.data.images.table import OUTSIDE, Found, ImageTable
-from ranksim.errors import DataError, MissingExtraError, needs
+from ranksim.data.table import shown
+from ranksim.errors import DataError
 
 NAME = "imdb-wiki-dir"
 FILE = "imdb_wiki.csv"
@@ -94,25 +98,21 @@ def _find(root: Path, part: str) -> Path:
 def _entries(path: Path, part: str) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
     """``full_path`` and the fields that the rules need, of equal lengths."""
     again = f"get {part}_crop.tar again"
+    wanted = (*_NUMBERS, "full_path")
     try:
-        content = needs("scipy.io", "bench").loadmat(path, variable_names=[part])
-    except MissingExtraError:
-        raise
-    except Exception as error:  # a damaged file fails in many ways
+        record = read_struct(path, part, wanted)
+    except (ValueError, struct.error, zlib.error) as error:
         raise DataError(f"{path} is damaged or no MATLAB file: {again}.") from error
-    struct = content.get(part)
-    if struct is None or struct.dtype.names is None or struct.size != 1:
+    if record is None:
         raise DataError(f"{path} holds no MATLAB struct {part!r}: {again}.")
-    for name in (*_NUMBERS, "full_path"):
-        if name not in struct.dtype.names:
+    for name in wanted:
+        if name not in record:
             raise DataError(f"{path} has no field {name!r} in {part!r}: {again}.")
-    record = struct.ravel()[0]
-    cells = record["full_path"].ravel()
-    names = [str(cell[0]) for cell in cells if _is_line(cell)]
-    numbers = {name: np.asarray(record[name]).ravel() for name in _NUMBERS}
-    if len(names) < len(cells) or any(
-        values.dtype.kind not in "iuf" for values in numbers.values()
-    ):
+    cells = record["full_path"]
+    names = [cell for cell in cells if isinstance(cell, str)] if isinstance(cells, list) else None
+    read = {name: record[name] for name in _NUMBERS}
+    numbers = {name: values for name, values in read.items() if isinstance(values, np.ndarray)}
+    if cells is None or names is None or len(names) < len(cells) or len(numbers) < len(read):
         raise DataError(f"{path} holds other kinds of values than the published list: {again}.")
     lengths = {name: len(values) for name, values in numbers.items()} | {"full_path": len(names)}
     if len(set(lengths.values())) > 1:
@@ -120,10 +120,5 @@ def _entries(path: Path, part: str) -> tuple[list[str], dict[str, NDArray[np.flo
         raise DataError(f"{path} has fields of unequal length ({counted}): {again}.")
     for name in names:
         if OUTSIDE.match(name):
-            raise DataError(f"{path} names {name!r}, which lies outside its folder: {again}.")
-    return names, {name: values.astype(np.float64) for name, values in numbers.items()}
-
-
-def _is_line(cell: object) -> bool:
-    """Whether this is a MATLAB string of one line, which is not empty."""
-    return isinstance(cell, np.ndarray) and cell.shape == (1,) and cell.dtype.kind == "U"
+            raise DataError(f"{path} names {shown(name)}, which lies outside its folder: {again}.")
+    return names, numbers

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from ranksim.data.cache import written_whole
 from ranksim.data.split import PART_NAMES, PART_TITLES, PARTS, Split
-from ranksim.data.table import Columns, read_delimited, read_parquet
+from ranksim.data.table import Columns, as_numbers, listed, read_delimited, read_parquet
 from ranksim.errors import DataError
 
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name")
-# what is absolute, on any system, or climbs
-OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
+# what is absolute, on any system, or climbs; and what no system opens
+OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)|.*\0", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def read_table(
     parquet = path.suffix.lower() == ".parquet"
     source = read_parquet(path) if parquet else read_delimited(path, row="an image")
     source.column(image or _image_column(source))
-    labels = np.array([_number(value) for value in source.column(target)], dtype=np.float64)
+    labels = as_numbers(source.column(target)).values
     if not len(labels):
         raise DataError(f"{path} has no row below its header: put one row an image into it.")
     source.refuse(
@@ -159,7 +159,7 @@ def image_paths(columns: Columns, name: str) -> tuple[str, ...]:
     )
     columns.refuse(
         [row for row, value in enumerate(images) if OUTSIDE.match(value)],
-        "the path of the image is absolute or holds '..'",
+        "the path of the image is absolute or holds '..' or a NUL",
         "write it relative to the image folder, below which every image must lie",
     )
     return tuple(map(_plain, images))
@@ -174,14 +174,6 @@ def write_table(path: Path, table: ImageTable) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("age", "path", "split")[: len(columns)])
         writer.writerows(zip(*columns, strict=True))
-
-
-def _number(value: Any) -> float:
-    """NaN for what is no number."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _plain(path: str) -> str:
@@ -199,8 +191,7 @@ def _image_column(source: Columns) -> str:
             return name
     raise DataError(
         f"{source.name} has no column named {', '.join(IMAGE_COLUMNS[:-1])} or "
-        f"{IMAGE_COLUMNS[-1]}: say which one holds the image's path, among "
-        f"{', '.join(source.names)}."
+        f"{IMAGE_COLUMNS[-1]}: say which one holds the image's path, among {listed(source.names)}."
     )
 
 
