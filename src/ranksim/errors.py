@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from types import ModuleType
 
@@ -24,6 +25,31 @@ class StoppedError(RankSimError):
 
 class MissingExtraError(RankSimError, ImportError):
     """An optional part is not installed."""
+
+
+def refused(error: OSError, path: object = None) -> DataError:
+    """What the disk refuses, as one sentence.
+
+    Args:
+        error: of writing.
+        path: what was to be written, where the error does not say.
+
+    Example:
+        >>> print(refused(OSError(errno.ENOSPC, "No space left on device"), "out/a.json"))
+        The disk is full: out/a.json could not be written; free some space and start the command...
+    """
+    named = path or error.filename
+    what = f"{named} could not be written"
+    # NumPy tells no number where less was written than it gave
+    if error.errno in (None, errno.ENOSPC, errno.EDQUOT):
+        full = f"The disk is full: {what}" if named else "The disk is full"
+        return DataError(
+            f"{full}; free some space and start the command again, it goes on where it stopped."
+        )
+    return DataError(
+        f"{what if named else 'A file could not be written'} ({error.strerror or error}); move "
+        "away what is in its place, or give another folder that can be written."
+    )
 
 
 def needs(module: str, extra: str) -> ModuleType:

@@ -1,8 +1,20 @@
+import errno
 import json
+import os
 
+import numpy as np
 import pytest
 
-from ranksim.data.cache import write_json
+from ranksim.data.cache import (
+    digest,
+    read_arrays,
+    read_sealed,
+    sealed,
+    write_arrays,
+    write_json,
+    written_whole,
+)
+from ranksim.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -26,3 +38,119 @@ def test_what_is_no_json_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"a": object()})
     assert list(tmp_path.iterdir()) == []
+
+
+def flips(path, draw, count):
+    """The file with one bit flipped, at each of so many places, one after another."""
+    whole = path.read_bytes()
+    for place in draw.choice(len(whole), min(count, len(whole)), replace=False):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(draw.integers(8))
+        path.write_bytes(flipped)
+        yield int(place)
+    path.write_bytes(whole)
+
+
+def test_a_flipped_bit_of_sealed_json_never_gives_other_content(tmp_path):
+    content = {
+        "format": 3,
+        "rows": {"a": "b", "\udc80": None},
+        "x": [0.1, float("nan"), 3],
+        "y": "t",
+    }
+    path = tmp_path / "a.json"
+    write_json(path, sealed(content))
+    assert json.dumps(read_sealed(path)) == json.dumps(content)
+    found = 0
+    for _ in flips(path, np.random.default_rng(0), 10_000):
+        try:
+            got = read_sealed(path)
+        except ValueError:
+            found += 1
+        else:  # white space, or an escape in the other case
+            assert json.dumps(got) == json.dumps(content)
+    assert found > 150
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"a": 1}, {"x": "text"}, {"runs": [], "machine": {"sha256": "0"}}]
+)
+def test_json_of_before_there_were_seals_is_read(tmp_path, content):
+    write_json(tmp_path / "a.json", content)
+    assert read_sealed(tmp_path / "a.json") == content
+
+
+def test_sealed_json_must_be_a_table(tmp_path):
+    (tmp_path / "a.json").write_text("[1]")
+    with pytest.raises(ValueError, match="holds no table"):
+        read_sealed(tmp_path / "a.json")
+
+
+def test_a_flipped_bit_of_arrays_never_gives_other_arrays(tmp_path):
+    draw = np.random.default_rng(1)
+    arrays = {"features": draw.normal(size=(5, 3)).astype(np.float32), "n": np.arange(4)}
+    path = tmp_path / "a.npz"
+    write_arrays(path, arrays)
+    assert digest(read_arrays(path)) == digest(arrays)
+    found = 0
+    for _ in flips(path, draw, 600):
+        got = read_arrays(path)
+        found += got is None
+        assert got is None or digest(got) == digest(arrays)
+    assert found > 300
+
+
+def test_arrays_under_other_names_are_not_those(tmp_path):
+    write_arrays(tmp_path / "a.npz", {"a": np.zeros(2)})
+    assert read_arrays(tmp_path / "b.npz") is None
+    np.savez(tmp_path / "b.npz", a=np.zeros(2))  # without a digest
+    assert read_arrays(tmp_path / "b.npz") is None
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    path = tmp_path / "a.json"
+    child = os.fork()
+    if child == 0:
+        with written_whole(path) as aside:
+            aside.write_text("half")
+            os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".a.json.else").touch()
+    with written_whole(path) as one, written_whole(path) as other:
+        assert not left.exists()
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one"
+    assert {each.name for each in tmp_path.iterdir()} == {"a.json", ".a.json.else"}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space"), "^The disk is full: .*a.json could not be written; fr"),
+        (OSError("8 requested and 2 written"), "^The disk is full: .*a.json could not be written"),
+        (
+            OSError(errno.EROFS, "Read-only file system"),
+            r"a.json could not be written \(Read-only ",
+        ),
+    ],
+)
+def test_what_the_disk_refuses_is_one_sentence_and_the_old_file_stays(tmp_path, error, message):
+    (tmp_path / "a.json").write_text("old")
+    with pytest.raises(DataError, match=message), written_whole(tmp_path / "a.json"):
+        raise error
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
+
+
+def test_an_error_of_another_file_is_told_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "a.json"):
+        (tmp_path / "else" / "where").read_text()
+
+
+def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "cache").touch()
+    with pytest.raises(
+        DataError, match=r"could not be written \(Not a directory\); move away what"
+    ):
+        write_arrays(tmp_path / "cache" / "tokens" / "a.npz", {"a": np.zeros(2)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import urllib.error
 import urllib.request
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ranksim.data.cache import sha256, written_whole
-from ranksim.errors import DataError, needs
+from ranksim.errors import DataError, needs, refused
 
 _CHUNK = 1 << 20
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def fetch(url: str, path: Path, checksum: str, *, timeout: float = 30.0) -> Path:
@@ -172,6 +174,8 @@ def _receive(url: str, part: Path, timeout: float, origin: Path | None = None) -
             f"{url} answered {error.code} {error.reason}; give the file with --data-dir."
         ) from error
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and (error.filename or error.errno in _OF_DISKS):
+            raise refused(error, part) from error
         raise DataError(
             f"{url} could not be read ({error}); try again, the download goes on where it stopped, "
             "or give the file with --data-dir."

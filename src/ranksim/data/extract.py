@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gzip
 import os
 import re
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from ranksim.errors import DataError, RankSimError, needs
+from ranksim.errors import DataError, RankSimError, needs, refused
 
 _CHUNK = 1 << 20
 _ASIDE = ".unpacking"  # takes a file until it is whole; no member may have a name that begins so
@@ -170,15 +169,7 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(
-                f"The disk is full: {target} could not be written; free some space and start the "
-                "command again, it goes on where it stopped."
-            ) from error
-        raise DataError(
-            f"{target} could not be written ({error.strerror or error}); move away what is in "
-            "its place, or give another folder."
-        ) from error
+        raise refused(error, target) from error
 
 
 @contextlib.contextmanager

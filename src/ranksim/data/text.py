@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ranksim.data.batch import Batch
-from ranksim.data.cache import cache_dir, written_whole
+from ranksim.data.cache import cache_dir, read_arrays, write_arrays
 from ranksim.data.vectors import WordVectors
 from ranksim.errors import needs
 
@@ -93,25 +91,15 @@ def encode(
         ).encode()
     ).hexdigest()
     path = cache_dir() / "tokens" / f"{content[:32]}.npz"
-    arrays = _read(path)
+    arrays = read_arrays(path)
     if arrays is None:
         arrays = _index(parts, vectors, max_tokens)
-        with written_whole(path) as aside, aside.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        write_arrays(path, arrays)
     datasets = [
         TokenDataset(arrays[f"tokens{i}"], arrays[f"lengths{i}"], part.labels)
         for i, part in enumerate(parts)
     ]
     return datasets, torch.from_numpy(arrays["vectors"])
-
-
-def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """Cached arrays; ``None`` where there are none or they are damaged (zip checks each one)."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError):
-        return None
 
 
 def _index(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ranksim.data.cache import cache_dir, written_whole
+from ranksim.data.cache import cache_dir, sha256, written_whole
 from ranksim.data.table import Columns
 from ranksim.errors import DataError, MissingExtraError, needs
 
@@ -113,7 +113,7 @@ def _kept(image: dict[str, Any], root: Path) -> str:
         content = Path(image["path"]).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     relative = f"{digest[:2]}/{digest}{Path(image['path'] or '').suffix}"
-    if not (root / relative).is_file():
+    if not (root / relative).is_file() or sha256(root / relative) != digest:
         with written_whole(root / relative) as aside:
             aside.write_bytes(content)
     return relative

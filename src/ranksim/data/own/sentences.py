@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ranksim.data.cache import cache_dir, written_whole
+from ranksim.data.cache import cache_dir, digest, read_arrays, write_arrays
 from ranksim.data.own.features import VectorDataset
 from ranksim.data.text import TextSamples, TokenDataset
 
@@ -53,16 +51,19 @@ def embed(
     Returns:
         One data set a part, whose input is float32 ``(N, D)``.
     """
-    weights = _digest(*(value.numpy(force=True) for value in encoder.state_dict().values()))
+    weights = digest(
+        {name: value.numpy(force=True) for name, value in encoder.state_dict().items()}
+    )
     made = []
     for part in parts:
-        known = _digest(np.frombuffer(weights, np.uint8), part.tokens.numpy(), part.lengths.numpy())
-        path = cache_dir() / "sentences" / f"{known.hex()[:32]}.npy"
-        features = _read(path, len(part))
-        if features is None:
-            features = _features(part, encoder, device)
-            with written_whole(path) as aside, aside.open("wb") as file:
-                np.save(file, features)
+        read = {"tokens": part.tokens.numpy(), "lengths": part.lengths.numpy()}
+        known = digest({weights: np.empty(0), **read})
+        path = cache_dir() / "sentences" / f"{known[:32]}.npz"
+        arrays = read_arrays(path)
+        if arrays is None:
+            arrays = {"features": _features(part, encoder, device)}
+            write_arrays(path, arrays)
+        features = arrays["features"]
         made.append(VectorDataset(features, part.labels.numpy()))
     return made
 
@@ -95,20 +96,3 @@ def _features(
     features = torch.cat(batches) if batches else torch.empty(0, int(encoder.width))  # type: ignore[arg-type]
     made: NDArray[np.float32] = features[order.argsort()].numpy()
     return made
-
-
-def _read(path: Path, count: int) -> NDArray[np.float32] | None:
-    """Cached features; ``None`` where there are none or they are damaged."""
-    try:
-        found: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.ndim == 2 and len(found) == count else None
-
-
-def _digest(*arrays: NDArray[Any]) -> bytes:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(repr((array.shape, array.dtype)).encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.digest()
