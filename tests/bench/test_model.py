@@ -28,7 +28,7 @@ from ranksim.bench.model.files import (
 from ranksim.bench.model.fit import FitRequest, fit_model
 from ranksim.bench.own import own_request
 from ranksim.bench.scoring import error_intervals
-from ranksim.data.table import read_delimited
+from ranksim.data.delimited import read_delimited
 from ranksim.errors import DataError, UsageError
 from ranksim.metrics import Regions
 from tests import own_data

@@ -8,10 +8,10 @@ import pyarrow.parquet as parquet
 import pytest
 
 from ranksim.cli import main
+from ranksim.data.delimited import read_delimited
 from ranksim.data.own.options import OwnOptions
 from ranksim.data.own.plan import plan_own
 from ranksim.data.own.read import read_columns
-from ranksim.data.table import read_delimited
 from tests import own_data
 
 METHOD = "vanilla+ranksim"

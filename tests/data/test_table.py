@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ranksim.data.cache import sha256
-from ranksim.data.table import Columns, as_numbers, numbers, read_delimited, read_parquet, shown
+from ranksim.data.delimited import read_delimited
+from ranksim.data.table import Columns, as_numbers, numbers, read_parquet, shown
 from ranksim.errors import DataError
 
 TEXT = "age,name\n31,a\n,b\n47.5,c\n"

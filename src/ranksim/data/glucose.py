@@ -11,11 +11,12 @@ from ranksim.balance import LabelBins
 from ranksim.balance.ranges import LabelRange
 from ranksim.data.benchmark import Benchmark, data_folders
 from ranksim.data.cache import cache_dir, sha256, written_whole
+from ranksim.data.delimited import read_delimited
 from ranksim.data.own.series import days, parse_times, split_windows
 from ranksim.data.own.series_dataset import SeriesSamples
 from ranksim.data.own.split import balance_held_out, split_rows
 from ranksim.data.package import Package
-from ranksim.data.table import as_numbers, numbers, read_delimited
+from ranksim.data.table import as_numbers, numbers
 from ranksim.errors import DataError, UsageError
 
 NAME = "glucose"

@@ -149,8 +149,8 @@ def test_faults_are_named_by_their_lines(csv_file, content, sentence):
 def test_an_image_lies_below_the_root(csv_file, outside):
     refused(
         csv_file(f"age,path\n3,a..b/..c/d...jpg\n4,{outside}\n"),
-        ", line 3: the path of the image is absolute or holds '..' or a NUL; write it relative to the "
-        "image folder, below which every image must lie.",
+        ", line 3: the path of the image is absolute or holds '..' or a NUL; write it relative "
+        "to the image folder, below which every image must lie.",
     )
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ranksim.balance.ranges import parse_ranges
+from ranksim.data.delimited import read_delimited
 from ranksim.data.own.inspect import inspect_labels
 from ranksim.data.own.suggest import suggest
-from ranksim.data.table import Columns, read_delimited
+from ranksim.data.table import Columns
 from ranksim.errors import DataError
 
 

@@ -56,7 +56,7 @@ def read_struct(path: Path, name: str, wanted: Collection[str]) -> dict[str, Fie
             ((kind, data),) = _elements(_unpacked(data), order)
         if kind != _MATRIX:
             raise ValueError(f"element of type {kind} where an array was expected")
-        array, flags, shape, called, parts = _array(data, order)
+        array, _, shape, called, parts = _array(data, order)
         if called == name:
             one = array == _STRUCT and math.prod(shape) == 1
             return _fields(parts, order, wanted) if one else None

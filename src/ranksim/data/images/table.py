@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.cache import written_whole
+from ranksim.data.delimited import read_delimited
 from ranksim.data.split import PART_NAMES, PART_TITLES, PARTS, Split
-from ranksim.data.table import Columns, as_numbers, listed, read_delimited, read_parquet
+from ranksim.data.table import Columns, as_numbers, listed, read_parquet
 from ranksim.errors import DataError
 
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name")

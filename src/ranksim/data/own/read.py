@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ranksim.data.delimited import read_delimited
 from ranksim.data.own.hub import is_saved, read_hub, read_saved
-from ranksim.data.table import Columns, read_delimited, read_parquet
+from ranksim.data.table import Columns, read_parquet
 from ranksim.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
