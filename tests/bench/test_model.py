@@ -15,6 +15,7 @@ import ranksim
 from ranksim.balance import LabelBins
 from ranksim.balance.ranges import LabelRange
 from ranksim.bench.command import BenchRequest
+from ranksim.bench.kinds import recipe_type
 from ranksim.bench.model import Predictions, load_model
 from ranksim.bench.model.density import covering, density_of, regions_of
 from ranksim.bench.model.files import (
@@ -27,6 +28,8 @@ from ranksim.bench.model.files import (
 )
 from ranksim.bench.model.fit import FitRequest, fit_model
 from ranksim.bench.own import own_request
+from ranksim.bench.pretrained import folder_name, given_again, portable
+from ranksim.bench.recipes import common_table
 from ranksim.bench.scoring import error_intervals
 from ranksim.data.delimited import read_delimited
 from ranksim.errors import DataError, UsageError
@@ -149,11 +152,33 @@ def test_a_pretrained_encoder_of_sentences(frozen, tmp_path):
         accelerator="cpu",
     )
     fit_model(FitRequest(own_request(str(data), asked), "vanilla", 0), as_json=True)
-    model = load_model(tmp_path / "m")
+    with pytest.raises(UsageError, match=r"reads through bert@[0-9a-f]{16}, which was in a folder"):
+        load_model(tmp_path / "m").predict(str(data))
+    model = load_model(tmp_path / "m", encoder=tmp_path / "bert")
     assert model.config["kind"] == "sentences"
     names = safetensors.torch.load_file(tmp_path / "m" / WEIGHTS)
     assert any("embeddings" in name for name in names) == (frozen == "false")
     assert _test_scores(model, data) == pytest.approx(model.metrics["test"]["all"]["mae"], rel=1e-5)
+
+
+def test_another_encoder_is_refused(made, tmp_path):
+    _, table = made("table")
+    bert = Path(save_bert(tmp_path / "bert"))
+    with pytest.raises(UsageError, match="has no pretrained encoder: leave --encoder out"):
+        load_model(table, encoder=bert)
+    recipe = recipe_type("sentences").from_table(
+        common_table("sentences", "small") | {"encoder": str(bert)}
+    )
+    kept, folder = portable(recipe)
+    assert folder == str(bert)
+    assert kept.encoder == folder_name(bert)
+    moved = bert.rename(tmp_path / "moved")
+    assert given_again(kept, moved).encoder == str(moved)  # its files count, and not its name
+    (moved / "config.json").write_text((moved / "config.json").read_text() + " ")
+    with pytest.raises(DataError, match="and the model was trained with bert@"):
+        given_again(kept, moved)
+    with pytest.raises(DataError, match="There is no folder"):
+        given_again(kept, bert)
 
 
 def _test_scores(model, data):

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from ranksim.balance.ranges import parse_ranges
 from ranksim.bench.kinds import GLUCOSE, IMAGES
 from ranksim.bench.networks import (
@@ -19,10 +21,12 @@ from ranksim.bench.networks import (
     text_network,
     word_vectors,
 )
+from ranksim.bench.pretrained import located
 from ranksim.bench.readers import LabelSamples, Parts, Reader, reader_type
 from ranksim.data import Benchmark, glucose, sentiment_dir, sts_b_dir
+from ranksim.data.batch import Samples
 from ranksim.data.cache import sha256
-from ranksim.data.gaps import drop_labels
+from ranksim.data.gaps import Subset, drop_labels
 from ranksim.data.images import load as images
 from ranksim.data.own.options import OwnOptions
 from ranksim.data.own.plan import OwnPlan, plan_own
@@ -33,6 +37,7 @@ from ranksim.data.text import encode
 from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
 from ranksim.report.progress import counting, say
+from ranksim.training.divergence import SampleIds
 from ranksim.training.fit import Task
 from ranksim.training.hardware import Hardware
 from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe, TextRecipe
@@ -68,6 +73,16 @@ class Source:
     def own(self) -> bool:
         """Whether it is anyone's own data, as ``ranksim compare`` takes it."""
         return "data" in dict(self.files)
+
+    def with_file(self, name: str, path: Any) -> Source:
+        """With one more of :attr:`files`."""
+        return dataclasses.replace(self, files=(*self.files, (name, path)))
+
+    @property
+    def encoder(self) -> str | None:
+        """The folder of a pretrained encoder, where it is in one."""
+        folder: str | None = dict(self.files).get("encoder")
+        return folder
 
     @property
     def loaded_by(self) -> dict[str, Any]:
@@ -112,7 +127,7 @@ def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) 
 
 def load_benchmark(source: Source, recipe: Recipe) -> Benchmark[Any]:
     """The data of a run, ready to be trained on; read once a process."""
-    return _loaded(source, recipe).benchmark
+    return _loaded(source, located(recipe, source.encoder)).benchmark
 
 
 def load_task(
@@ -126,6 +141,7 @@ def load_task(
         seed: of the augmentation.
         hardware: how the network is laid out.
     """
+    recipe = located(recipe, source.encoder)
     found = _loaded(source, recipe)
     benchmark = found.benchmark
     return benchmark, Task(
@@ -137,12 +153,27 @@ def load_task(
         augment=augmentation(recipe, seed) if isinstance(recipe, ImageRecipe) else None,
         # labels of the user's own may lie far from zero
         start=float(benchmark.train.labels.mean()) if source.own else 0.0,
+        ids=_sample_ids(source, found.parts.samples[0]) if source.own else None,
     )
+
+
+def _sample_ids(source: Source, train: Samples) -> SampleIds | None:
+    """The line of anyone's table that each training sample stands in, of a forecast its target.
+
+    ``None`` where broken images are left out, whose places are not known.
+    """
+    plan = load_plan(source)
+    rows, columns = plan.rows[plan.split.train], plan.columns
+    if isinstance(train, Subset):  # without labels that were dropped
+        rows = rows[train.rows.numpy()]
+    if len(rows) != len(train):
+        return None
+    return SampleIds(np.array(columns.lines)[rows], columns.counted, Path(columns.name).name)
 
 
 def load_reader(source: Source, recipe: Recipe) -> Reader:
     """What reads anyone's data for the networks that were trained on it."""
-    return _own(source, _reading(recipe))[1]
+    return _own(source, _reading(located(recipe, source.encoder)))[1]
 
 
 @lru_cache(maxsize=2)
@@ -273,12 +304,13 @@ def _tell(facts: dict[str, Any]) -> None:
         say(f"{note}; left out.")
 
 
-def check_network(recipe: Recipe) -> None:
+def check_network(source: Source, recipe: Recipe) -> None:
     """Make a pretrained encoder once, which says what is wrong before images are decoded.
 
     Raises:
         UsageError: there is no such encoder.
     """
+    recipe = located(recipe, source.encoder)
     if isinstance(recipe, ImageRecipe) and recipe.encoder not in RESNETS:
         _made(recipe.encoder)
 

@@ -101,7 +101,7 @@ class BenchRequest:
         for name, value in self.options.items():
             words += _said(name, value)
         if data is not None:
-            words += [f"--encoder {shlex.quote(self.encoder)}"] if self.encoder else []
+            words += [f"--encoder {shlex.quote(data_name(self.encoder))}"] if self.encoder else []
             words += [f"--image-size {self.image_size}"] if self.image_size else []
         words += ["--skip-broken"] * self.skip_broken
         words.append(methods)
@@ -112,7 +112,8 @@ class BenchRequest:
         words.append(runs)
         words += [f"--recipe {shlex.quote(self.recipe.name)}"] if self.recipe else []
         named = {f"encoder={self.encoder}", f"image_size={self.image_size}"}
-        words += [f"--set {shlex.quote(c)}" for c in self.changes if data is None or c not in named]
+        changes = [c for c in self.changes if data is None or c not in named]
+        words += [f"--set {shlex.quote(_without_folder(c))}" for c in changes]
         words += [f"--max-steps {self.max_steps}"] if self.max_steps else []
         words += [f"--max-epochs {self.max_epochs}"] if self.max_epochs else []
         words += [f"--budget {self.budget:g}s"] if self.budget else []
@@ -150,8 +151,15 @@ def _quoted(word: str) -> str:
 
 def data_name(data: str | Path) -> str:
     """How results call anyone's data: without folders of this machine; a hub's name stays whole."""
-    path = Path(data)
+    path = Path(data).expanduser()
     return path.resolve().name if path.exists() else str(data)
+
+
+def _without_folder(change: str) -> str:
+    """A change of a recipe, with the name alone of an encoder in a folder."""
+    name, value = parse_change(change)
+    folder = name == "encoder" and Path(str(value)).expanduser().is_dir()
+    return f"{name}={data_name(str(value))}" if folder else change
 
 
 def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
@@ -220,6 +228,7 @@ def _timed(run: Run, seconds: float) -> Run:
 def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int], Run]:
     """What makes the run of any method and seed under a request."""
     from ranksim.bench.benchmarks import Source, fingerprint
+    from ranksim.bench.pretrained import portable
     from ranksim.bench.run import Run
     from ranksim.training.fit import Limits
     from ranksim.training.hardware import Hardware
@@ -238,11 +247,13 @@ def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int]
 
     def run_of(method: Method, seed: int) -> Run:
         first = stage_one(method)
+        recipe, encoder = portable(settings.recipe(method))
+        own = source if encoder is None else source.with_file("encoder", encoder)
         return Run(
             method,
             seed,
-            settings.recipe(method),
-            source,
+            recipe,
+            own,
             request.preset,
             Hardware(**request.hardware),
             Limits(request.max_steps, request.max_epochs),

@@ -330,7 +330,7 @@ def check_data(run: Run) -> Record:
     Returns:
         What identifies the data, as records hold it.
     """
-    check_network(run.recipe)
+    check_network(run.source, run.recipe)
     benchmark = load_benchmark(run.source, run.recipe)
     make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
     make_weights(run.recipe, run.method.technique, benchmark.bins, benchmark.train.labels)

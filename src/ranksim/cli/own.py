@@ -91,11 +91,15 @@ def predict(
     image_root: Annotated[
         Path | None, typer.Option(help="Folder of the images, where DATA is a table elsewhere.")
     ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pretrained encoder, where it was fitted with a folder."),
+    ] = None,
     accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Predict new data with a saved model, and say where training had seen little."""
     from ranksim.bench.model.predict import PredictRequest, predict_data
 
-    asked = PredictRequest(model, data, out, image_root, accelerator)
+    asked = PredictRequest(model, data, out, image_root, accelerator, encoder)
     tell(predict_data(asked, as_json=as_json), as_json)

@@ -31,6 +31,7 @@ class PredictRequest:
         out: the table, CSV or Parquet.
         image_root: folder of the images, where the data is a table elsewhere.
         accelerator: for Lightning.
+        encoder: folder of the pretrained encoder that the model reads through, if any.
     """
 
     model: Path
@@ -38,6 +39,7 @@ class PredictRequest:
     out: Path
     image_root: Path | None = None
     accelerator: str = "auto"
+    encoder: Path | None = None
 
 
 def predict_data(request: PredictRequest, *, as_json: bool = False) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def predict_data(request: PredictRequest, *, as_json: bool = False) -> dict[str,
     refuse_other_suffix(request.out)
     if request.out.exists() and request.out.resolve() == Path(request.data).resolve():
         raise UsageError(f"--out {request.out} is the data, which would be lost: name another.")
-    model = load_model(request.model)
+    model = load_model(request.model, encoder=request.encoder)
     hardware = Hardware(request.accelerator, precision=model.config["precision"])
     check_hardware(hardware)
     made = model.predict(request.data, image_root=request.image_root, hardware=hardware)
