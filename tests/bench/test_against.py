@@ -8,9 +8,15 @@ import scipy.stats
 from ranksim.balance import LabelBins
 from ranksim.balance.ranges import LabelRange
 from ranksim.bench.against import add_against, baseline_of
-from ranksim.bench.predictions import Predictions, read_predictions, write_predictions
+from ranksim.bench.predictions import (
+    Predictions,
+    are_damaged,
+    read_predictions,
+    write_predictions,
+)
 from ranksim.bench.summary import summarise
 from ranksim.data import Benchmark, TextSamples
+from ranksim.errors import DataError
 from ranksim.metrics import REGIONS
 
 N = 40
@@ -205,5 +211,21 @@ def test_predictions_come_back_with_their_regions(tmp_path):
     write_predictions(tmp_path / "c.parquet", grouped, "rule", np.arange(N), guess)
     assert np.array_equal(read_predictions(tmp_path / "c.parquet").groups, grouped.groups)
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:200])
-    assert read_predictions(tmp_path / "a.parquet") is None
+    with pytest.raises(DataError, match="a.parquet is damaged: start the command that made it ag"):
+        read_predictions(tmp_path / "a.parquet")
+    assert are_damaged(tmp_path / "a.parquet")
     assert read_predictions(tmp_path / "b.parquet") is None
+    assert not are_damaged(tmp_path / "b.parquet")
+    whole = (tmp_path / "c.parquet").read_bytes()
+    draw = np.random.default_rng(0)
+    for place in draw.choice(len(whole), 150, replace=False):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(draw.integers(8))
+        (tmp_path / "c.parquet").write_bytes(flipped)
+        if not are_damaged(tmp_path / "c.parquet"):
+            again = read_predictions(tmp_path / "c.parquet")
+            assert np.array_equal(again.prediction, guess)
+            assert np.array_equal(again.label, found.label)
+            assert {name: list(mask) for name, mask in again.regions.items()} == {
+                name: list(mask) for name, mask in found.regions.items()
+            }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,17 @@ from ranksim.bench.kinds import headline
 from ranksim.bench.predictions import PREDICTIONS, Predictions, read_predictions
 from ranksim.bench.provenance import provenance
 from ranksim.bench.published import NOTES
-from ranksim.bench.run import Record, Run, flat, read_record, refuse_other_settings
+from ranksim.bench.run import (
+    RECORD,
+    Record,
+    Run,
+    flat,
+    read_record,
+    refuse_other_settings,
+)
 from ranksim.bench.summary import count_pairs, summarise
-from ranksim.data.cache import write_json, written_whole
-from ranksim.errors import UsageError
+from ranksim.data.cache import read_sealed, sealed, write_json
+from ranksim.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ranksim.bench.sweep import Plan
@@ -60,12 +66,11 @@ class Folder:
             for record in self._records():
                 run = self.plan.run_of(record["method"], record["seed"])
                 refuse_other_settings(run, record)
-            for note in notes.glob("*.json"):
-                self._refuse_or_remove(note)
+            for name in sorted({left.stem for left in notes.iterdir()}):
+                self._refuse_or_remove(notes / f"{name}.json")
             alive = filelock.FileLock(own.with_suffix(".lock"))
             alive.acquire()
-            with written_whole(own) as aside:
-                aside.write_text(json.dumps(_settings(self.plan.runs)), encoding="utf-8")
+            write_json(own, sealed(_settings(self.plan.runs)))
         try:
             yield own
         finally:
@@ -87,7 +92,8 @@ class Folder:
             order = list(dict.fromkeys(run.method.key for run in plan.runs))
             order += sorted({record["method"] for record in records} - set(order))
             records.sort(key=lambda record: (order.index(record["method"]), record["seed"]))
-            rows = {**plan.rows, **{k: v for k, v in self._rows().items() if k not in plan.rows}}
+            others = self._rows(set(order) - {run.method.key for run in plan.runs})
+            rows = {**plan.rows, **{k: v for k, v in others.items() if k not in plan.rows}}
             shown = headline(first.source.benchmark)
             comparable = all(record.get("comparable", True) for record in records)
             summary = summarise(records, first.source.benchmark, rows)
@@ -112,7 +118,7 @@ class Folder:
                 "baseline": baseline,
                 "answer": make_answer(summary, baseline, shown[0]) if last else None,
             }
-            write_json(self.out / RESULTS, results)
+            write_json(self.out / RESULTS, sealed(results))
         return results
 
     def _alone(self) -> filelock.BaseFileLock:
@@ -120,18 +126,45 @@ class Folder:
         return filelock.FileLock(self.out / _LOCK)
 
     def _records(self) -> list[Record]:
-        found = (read_record(folder) for folder in sorted((self.out / "runs").glob("*/seed-*")))
-        return [record for record in found if record]
+        """Of all finished runs.
+
+        Raises:
+            DataError: one that this plan would not train again is damaged.
+        """
+        own, found = {run.folder for run in self.plan.runs}, []
+        for folder in sorted((self.out / "runs").glob("*/seed-*")):
+            there = (folder / RECORD).is_file()
+            record = read_record(folder)
+            if record is not None:
+                found.append(record)
+            elif there and folder not in own and (folder / RECORD).is_file():
+                raise DataError(
+                    f"{folder / RECORD} is damaged: start the command that trained it again, or "
+                    "delete the file to leave it out."
+                )
+        return found
 
     def _predictions(self, method: str, seed: int) -> Predictions | None:
         return read_predictions(self.out / "runs" / method / f"seed-{seed}" / PREDICTIONS)
 
-    def _rows(self) -> dict[str, str]:
-        """What other sweeps asked for here."""
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            content = json.loads((self.out / RESULTS).read_text(encoding="utf-8"))
-            return dict(content.get("rows", {}))
-        return {}
+    def _rows(self, others: Collection[str]) -> dict[str, str]:
+        """What other sweeps asked for here.
+
+        Raises:
+            DataError: what they did is damaged, and they trained methods that this plan does not.
+        """
+        try:
+            rows: dict[str, str] = read_sealed(self.out / RESULTS).get("rows", {})
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            if not others:
+                return {}
+            raise DataError(
+                f"{self.out / RESULTS} is damaged, which also held {', '.join(sorted(others))}: "
+                "delete it, and start all commands of this folder again."
+            ) from error
+        return rows
 
     def _refuse_or_remove(self, note: Path) -> None:
         """Refuse a sweep at work with other settings; one that was killed left only its note."""
@@ -142,7 +175,15 @@ class Folder:
             note.with_suffix(".lock").unlink(missing_ok=True)
             return
         except filelock.Timeout:
-            there: Mapping[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+            try:
+                there: Mapping[str, Any] = read_sealed(note)
+            except FileNotFoundError:
+                return  # it has just ended
+            except ValueError as error:
+                raise UsageError(
+                    f"Another sweep is at work in {self.out}, and what it noted in {note} is "
+                    "damaged: wait for it to end."
+                ) from error
         for key, settings in there.items():
             wanted = flat(_settings([self.plan.run_of(key, 0)])[key])
             for name, value in flat(settings).items():

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data import Benchmark
-from ranksim.data.cache import written_whole
-from ranksim.errors import needs
+from ranksim.data.cache import digest, written_whole
+from ranksim.errors import DataError, needs
 
 PREDICTIONS = "predictions.parquet"
+_DIGEST = "digest"  # of the columns, in the file's own notes
+_DIGEST = "digest"  # of the columns, in the file's own notes
 _OWN = "in_"  # a column of its own for each named region, which may be called like another column
 
 
@@ -54,19 +56,48 @@ def write_predictions(
             **{_OWN + name: masks[name] for name, _ in regions.named},
         }
     )
+    table = table.replace_schema_metadata({_DIGEST: digest(_columns(table))})
+    table = table.replace_schema_metadata({_DIGEST: digest(_columns(table))})
     with written_whole(path) as aside:
         parquet.write_table(table, aside)
 
 
-def read_predictions(path: Path) -> Predictions | None:
-    """Predictions as they were written; ``None`` where they are gone or damaged."""
-    pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
+def _columns(table: Any) -> dict[str, NDArray[Any]]:
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    # text as NumPy's own, which a digest can be made of
+    return {k: v.astype(str) if v.dtype.hasobject else v for k, v in columns.items()}
+
+
+def are_damaged(path: Path) -> bool:
+    """Whether predictions are there and not what was written."""
     try:
-        table = parquet.read_table(path)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
-        region, zero = columns["region"].astype(str), columns["zero_shot"]
-    except (OSError, pyarrow.ArrowException, KeyError):
+        read_predictions(path)
+    except DataError:
+        return True
+    return False
+
+
+def read_predictions(path: Path) -> Predictions | None:
+    """Predictions as they were written; ``None`` where they are gone.
+
+    Raises:
+        DataError: they are damaged.
+    """
+    if not path.is_file():
         return None
+    try:
+        table = needs("pyarrow.parquet", "bench").read_table(path)
+        columns = _columns(table)
+        known = (table.schema.metadata or {}).get(_DIGEST.encode())
+        damaged = known is not None and known.decode() != digest(columns)
+        region, zero = columns["region"], columns["zero_shot"]
+    except Exception:  # Arrow promises no list of what damage makes it raise
+        damaged = True
+    if damaged:
+        raise DataError(
+            f"{path} is damaged: start the command that made it again, or delete the file to "
+            "leave out intervals over its samples."
+        )
     masks = {"all": np.ones(len(region), dtype=bool)}
     masks |= {name: region == name for name in ("many", "medium", "few")}
     masks |= {"zero": zero, "seen": ~zero}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ranksim.bench.against import add_against, baseline_of
-from ranksim.data.cache import written_whole
+from ranksim.data.cache import read_sealed, written_whole
 from ranksim.errors import DataError, UsageError
 from ranksim.report.page import build_page
 
@@ -82,7 +81,7 @@ def read_results(run: Path) -> dict[str, Any]:
     """
     path = _results_of(run)
     try:
-        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        results = read_sealed(path)
         there = all(isinstance(results[key], list) for key in ("runs", "summary"))
         known = there and isinstance(results["benchmark"], str) and results["format"] <= FORMAT
     except FileNotFoundError:
@@ -90,7 +89,9 @@ def read_results(run: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         there, known = False, False
     if not known:
-        why = "is of a later version of ranksim" if there else "is not the results.json of a sweep"
+        why = "is damaged or is not the results.json of a sweep"
+        if there:
+            why = "is of a later version of ranksim"
         raise DataError(f"{path} {why}: make it again, or give another folder.")
     return results
 

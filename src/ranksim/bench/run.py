@@ -19,10 +19,10 @@ import torch
 
 from ranksim.bench.benchmarks import Source, check_network, load_benchmark, load_task
 from ranksim.bench.methods import Method
-from ranksim.bench.predictions import PREDICTIONS, write_predictions
+from ranksim.bench.predictions import PREDICTIONS, are_damaged, write_predictions
 from ranksim.bench.provenance import provenance
 from ranksim.data import Benchmark
-from ranksim.data.cache import write_json, written_whole
+from ranksim.data.cache import read_sealed, sealed, write_json, written_whole
 from ranksim.errors import RankSimError, UsageError
 from ranksim.training.fit import DivergedError, FollowedError, Limits, Outcome, fit
 from ranksim.training.hardware import Hardware
@@ -92,10 +92,10 @@ class Run:
 def read_record(folder: Path) -> Record | None:
     """The record of a finished run, or ``None``."""
     try:
-        record: Record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record: Record = read_sealed(folder / RECORD)
     except (OSError, ValueError):
         return None
-    whole = isinstance(record, dict) and record.keys() >= _NEEDED
+    whole = record.keys() >= _NEEDED
     return record if whole and (record["status"] != "done" or "metrics" in record) else None
 
 
@@ -105,7 +105,9 @@ def finished(run: Run) -> Record | None:
     A run that a time budget cut short is finished for who gives no more time than that.
     """
     record, seconds = read_record(run.folder), run.limits.seconds
-    cut = None if record is None else record.get("cut_short")
+    if record is None or are_damaged(run.folder / PREDICTIONS):
+        return None
+    cut = record.get("cut_short")
     return record if cut is None or (seconds is not None and seconds <= cut) else None
 
 
@@ -169,6 +171,8 @@ def perform(
         if record is not None:
             refuse_other_settings(run, record)
             return record
+        if read_record(run.folder) is None:  # a damaged one; else what is there goes on
+            (run.folder / RECORD).unlink(missing_ok=True)
         _start_or_go_on(run)
         record = {**run.identity(), "status": "done"}
         forget_peak(run.hardware)
@@ -202,7 +206,7 @@ def perform(
         record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
         record |= {"labels": label_axis(benchmark, run.source.shots)}
         record |= {"threads": torch.get_num_threads(), **provenance()}
-        write_json(run.folder / RECORD, record)
+        write_json(run.folder / RECORD, sealed(record))
         if "cut_short" not in record or run.stage_one is not None:
             (run.folder / LAST).unlink(missing_ok=True)  # else it goes on once it has more time
         return record
@@ -226,7 +230,7 @@ def _announced(run: Run) -> Iterator[None]:
     note = run.folder / _TURN
     with written_whole(note) as aside:
         turn = {"id": uuid.uuid4().hex, "settings": run.identity()}
-        aside.write_text(json.dumps(turn), encoding="utf-8")
+        aside.write_text(json.dumps(sealed(turn)), encoding="utf-8")
     try:
         yield
     finally:
@@ -259,7 +263,7 @@ def _turn(run: Run) -> str | None:
         UsageError: the first node was given another command.
     """
     try:
-        turn = json.loads((run.folder / _TURN).read_text(encoding="utf-8"))
+        turn = read_sealed(run.folder / _TURN)
     except (OSError, ValueError):
         return None
     there = flat(turn["settings"])
@@ -316,7 +320,9 @@ def _start_or_go_on(run: Run) -> None:
     """Keep the checkpoint of an interrupted run only if it was this very run."""
     note = run.folder / STARTED
     identity = json.dumps(run.identity(), indent=1)
-    there = settings_of(json.loads(note.read_text(encoding="utf-8"))) if note.is_file() else None
+    there = None
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        there = settings_of(read_sealed(note))
     if there != flat(json.loads(identity)):
         for name in (BEST, LAST):
             (run.folder / name).unlink(missing_ok=True)

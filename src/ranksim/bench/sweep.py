@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from ranksim.bench.run import (
     refuse_other_settings,
 )
 from ranksim.bench.workers import Workers, check_engine, one_thread, tell, workers
+from ranksim.data.cache import read_sealed
 from ranksim.errors import StoppedError
 from ranksim.training.hardware import Hardware
 
@@ -160,7 +160,7 @@ def _written(plan: Plan) -> dict[str, Any]:
             refuse_other_settings(run, record)
     while True:
         with contextlib.suppress(OSError, ValueError):
-            results: dict[str, Any] = json.loads((plan.out / RESULTS).read_text(encoding="utf-8"))
+            results = read_sealed(plan.out / RESULTS)
             made = {(record["method"], record["seed"]) for record in results["runs"]}
             if made >= wanted and results.get("answer"):
                 return results

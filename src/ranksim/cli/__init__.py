@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
-from ranksim.errors import MissingExtraError, RankSimError, StoppedError, UsageError, needs
+from ranksim.errors import (
+    MissingExtraError,
+    RankSimError,
+    StoppedError,
+    UsageError,
+    needs,
+    refused,
+)
 
 
 def main() -> None:
@@ -24,6 +32,8 @@ def main() -> None:
     except (MissingExtraError, RankSimError) as error:
         _leave(str(error), 1)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            _leave(str(refused(error)), 1)
         if error.filename is None:
             raise
         _leave(f"{error.filename}: {error.strerror}.", 1)

@@ -28,7 +28,8 @@ from ranksim.metrics import Regions
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.sklearn.samples import WeightedSamples
 from ranksim.sklearn.settings import Settings
-from ranksim.training.fit import Outcome, Task, fit, read_checkpoint
+from ranksim.training.checkpoints import read_checkpoint
+from ranksim.training.fit import Outcome, Task, fit
 from ranksim.training.hardware import Hardware
 from ranksim.training.pieces import settle
 from ranksim.training.recipe import Recipe

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ranksim.errors import RankSimError, UsageError
 from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
+from ranksim.training.checkpoints import read_checkpoint, read_or_drop
 from ranksim.training.hardware import (
     Hardware,
     ctrl_c,
@@ -190,7 +190,7 @@ def fit(
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     every, checks = recipe.validate_every, limits.epochs or recipe.max_validations
     resume = folder / LAST
-    reached = _read_or_drop(resume)
+    reached = read_or_drop(folder)
     order = SeededOrder(len(training), seed, recipe.batch_size)
     loader = make_loader(training, recipe.batch_size, order, on_gpu=ahead)
     world = world_size(hardware)
@@ -298,20 +298,3 @@ def _batch_norm() -> Iterator[None]:
             "A batch of one sample, as the last of an epoch may be, cannot train BatchNorm where "
             "images have shrunk to a pixel: set another batch_size or image_size."
         ) from error
-
-
-def _read_or_drop(checkpoint: Path) -> dict[str, Any] | None:
-    """The checkpoint to go on from; a damaged one is removed, and training starts afresh."""
-    if not checkpoint.is_file():
-        return None
-    try:
-        return read_checkpoint(checkpoint)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError):
-        checkpoint.unlink()
-        return None
-
-
-def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint on the CPU; nothing in it is executed."""
-    content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return content

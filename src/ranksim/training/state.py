@@ -13,6 +13,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from ranksim.data.cache import written_whole
 from ranksim.errors import RankSimError
 from ranksim.losses import RankSimLoss
 from ranksim.training.hardware import quiet
@@ -32,11 +33,11 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.part")  # one name: a killed one's is written over
-        torch.save(checkpoint, aside)
-        aside.replace(path)
+        with written_whole(Path(path)) as aside, aside.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # of closing an archive that could not be written
+                raise error.__context__ or error from error
 
 
 class RunState(Callback):

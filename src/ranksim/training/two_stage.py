@@ -14,7 +14,8 @@ from torch import Tensor
 from ranksim.data.batch import Samples
 from ranksim.data.own.features import VectorDataset
 from ranksim.models import Frozen, Given, Regressor
-from ranksim.training.fit import Outcome, Task, fit, read_checkpoint
+from ranksim.training.checkpoints import read_checkpoint
+from ranksim.training.fit import Outcome, Task, fit
 from ranksim.training.hardware import Hardware, ctrl_c, make_judge, quiet
 from ranksim.training.loading import make_loader
 from ranksim.training.recipe import Recipe

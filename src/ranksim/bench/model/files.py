@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ranksim.data.cache import read_sealed
 from ranksim.errors import DataError, UsageError
 
 FORMAT = 1
@@ -24,14 +24,11 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: it is missing or damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_sealed(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.") from None
-    except (ValueError, RecursionError, NotADirectoryError):
-        content = None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is damaged: get the model again, or fit it again.")
-    return content
+    except (ValueError, NotADirectoryError) as error:
+        raise DataError(f"{path} is damaged: get the model again, or fit it again.") from error
 
 
 def refuse_other_folder(out: Path) -> None:

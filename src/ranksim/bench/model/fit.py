@@ -30,10 +30,10 @@ from ranksim.bench.model.files import (
 )
 from ranksim.bench.run import Record, Run, check_data, perform
 from ranksim.bench.workers import one_thread
-from ranksim.data.cache import sha256, write_json
+from ranksim.data.cache import sealed, sha256, write_json
 from ranksim.errors import RankSimError, StoppedError, needs
 from ranksim.report.table import print_scores
-from ranksim.training.fit import read_checkpoint
+from ranksim.training.checkpoints import read_checkpoint
 from ranksim.training.hardware import check_hardware, quiet
 from ranksim.training.state import BEST
 
@@ -138,8 +138,8 @@ def _write(request: FitRequest, run: Run, record: Record) -> None:
     with written_folder(out) as folder:
         safetensors.save_file(weights, folder / WEIGHTS)
         content["weights_sha256"] = sha256(folder / WEIGHTS)
-        write_json(folder / CONFIG, content)
-        write_json(folder / METRICS, metrics)
+        write_json(folder / CONFIG, sealed(content))
+        write_json(folder / METRICS, sealed(metrics))
         card = model_card(content, metrics, headline(run.source.benchmark), out.name)
         (folder / CARD).write_text(card, encoding="utf-8")
 
