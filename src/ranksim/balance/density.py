@@ -114,9 +114,11 @@ class KernelDensity:
         values = label_vector(labels)
         h = silverman_bandwidth(values) if bandwidth is None else bandwidth
         if not (isinstance(h, numbers.Real) and math.isfinite(h) and h > 0):
-            raise ValueError(f"bandwidth must be a finite number above 0, got {bandwidth!r}")
+            raise ValueError(f"bandwidth must be a finite number above 0, got {h!r}")
         h, origin = float(h), float(np.median(values))  # boxes are exact where samples are many
         extent = float(values.max()) - float(values.min())
+        if math.isinf(extent):
+            raise ValueError("labels must span a finite range, got one beyond 1.8e308")
         if not extent / h < 2**40:  # boxes must stay whole numbers
             raise ValueError(
                 f"bandwidth must be above {extent / 2**40:.3g} for labels that span {extent:.6g}, "
@@ -171,8 +173,11 @@ def silverman_bandwidth(labels: ArrayLike) -> float:
             f"labels must differ for a default bandwidth, all are {float(values[0])!r}: "
             "give bandwidth=, in the unit of the label"
         )
+    # of two, so that no other label changes by it; squares of huge ones would overflow
+    unit = 2.0 ** (math.frexp(float(np.abs(values).max()))[1] - 1)
+    values = values / unit
     lower, upper = np.quantile(values, [0.25, 0.75])
     spread = float(values.std(ddof=1))
     if upper > lower:
         spread = min(spread, float(upper - lower) / 1.34)
-    return 0.9 * spread / math.pow(len(values), 0.2)
+    return 0.9 * spread / math.pow(len(values), 0.2) * unit

@@ -26,7 +26,8 @@ from ranksim.data.own.options import OwnOptions
 from ranksim.data.own.plan import given_split
 from ranksim.data.own.read import read_columns
 from ranksim.data.split import PART_NAMES
-from ranksim.data.table import Columns, numbers
+from ranksim.data.table import Columns
+from ranksim.data.table import labels as labels_of
 from ranksim.errors import DataError, UsageError
 from ranksim.metrics import regression_scores
 from ranksim.report.table import TITLES, digits_of
@@ -83,11 +84,11 @@ def score_predictions(request: ScoreRequest, *, as_json: bool = False) -> dict[s
             f"Column {names['label']!r} cannot be prediction and label: give --prediction and "
             "--label."
         )
-    labels = numbers(columns, names["label"], missing="nan")
+    labels = labels_of(columns, names["label"], missing="nan")
     known = np.isfinite(labels)
     if not known.any():
         raise DataError(f"{columns.name} has no label in column {names['label']!r}: fill it in.")
-    prediction, label = numbers(columns, names["prediction"])[known], labels[known]
+    prediction, label = labels_of(columns, names["prediction"])[known], labels[known]
     masks = covering(density[0], label).masks(label)
     scores = {
         name: regression_scores(torch.from_numpy(prediction[mask]), torch.from_numpy(label[mask]))
@@ -124,6 +125,8 @@ def score_predictions(request: ScoreRequest, *, as_json: bool = False) -> dict[s
 def error_intervals(error: NDArray[np.float64]) -> dict[str, list[float] | None]:
     """95 % intervals of MAE, MSE and GM over samples that are drawn with replacement.
 
+    None reaches below zero, as no error does (see :func:`ranksim.bench.intervals.bootstrap`).
+
     Args:
         error: prediction - label, ``(n,)``.
 
@@ -144,7 +147,7 @@ def error_intervals(error: NDArray[np.float64]) -> dict[str, list[float] | None]
     parts = [size, size**2, *([np.log(size)] if whole else [])]
     low, high = bootstrap(np.stack(parts, axis=1))
     for name, ends in zip(_ERRORS, zip(low, high, strict=True), strict=False):
-        found[name] = [float(np.exp(end) if name == "gm" else end) for end in ends]
+        found[name] = [float(np.exp(end) if name == "gm" else max(end, 0.0)) for end in ends]
     return found
 
 
@@ -160,7 +163,7 @@ def _density(request: ScoreRequest) -> tuple[tuple[Any, int, int], str, dict[str
         raise UsageError("Regions need --train and its --target, or --model: give one of the two.")
     columns = read_columns(request.train)
     options = OwnOptions(request.target, **request.options)
-    values = numbers(columns, request.target, missing="nan")
+    values = labels_of(columns, request.target, missing="nan")
     known = np.isfinite(values)
     labels, train = values[known], np.arange(np.count_nonzero(known))
     if (split := given_split(columns, options)) is not None:

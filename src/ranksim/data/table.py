@@ -20,6 +20,7 @@ from ranksim.errors import DataError, needs
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))
 """What stands for a missing value, in any case."""
+_LARGEST_LABEL = 1e38
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
@@ -163,12 +164,29 @@ def as_numbers(values: Sequence[Any]) -> Numbers:
             if value.lower() in MISSING:
                 continue
         number = _number(value)
-        text[k] = number is None
+        text[k] = number is None and not is_missing(value)
         if number is not None:
             numbers[k] = number
     infinite = np.isinf(numbers)
     numbers[infinite] = np.nan
     return Numbers(numbers, np.isnan(numbers) & ~text & ~infinite, text, infinite)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN, or a word for it.
+
+    Example:
+        >>> is_missing(" n/a "), is_missing(float("nan")), is_missing("none of them")
+        (True, True, False)
+    """
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ArithmeticError):  # pandas' NA, a signalling NaN
+        return True
+    except ValueError:  # an array
+        return False
 
 
 def numbers(
@@ -203,6 +221,29 @@ def numbers(
                 remedy = "write decimals with a point"
             columns.refuse(np.flatnonzero(rows), f"column {name!r} holds {what}{told}", remedy)
     return read.values
+
+
+def labels(
+    columns: Columns, name: str, *, missing: Literal["refuse", "nan"] = "refuse"
+) -> NDArray[np.float64]:
+    """A column of labels or predictions: :func:`numbers` within ±1e38, where float32 ends.
+
+    Raises:
+        DataError: as :func:`numbers`, or a number beyond.
+
+    Example:
+        >>> labels(Columns.of("ages", {"age": ["31", "1e40"]}), "age")
+        Traceback (most recent call last):
+        ranksim.errors.DataError: ages, row 2: column 'age' holds a number beyond ±1e38, where
+        float32 ends; give the column in another unit.
+    """
+    values = numbers(columns, name, missing=missing)
+    columns.refuse(
+        np.flatnonzero(np.abs(values) > _LARGEST_LABEL),
+        f"column {name!r} holds a number beyond ±1e38, where float32 ends",
+        "give the column in another unit",
+    )
+    return values
 
 
 def shown(value: Any) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor
 from ranksim.functional import rank
 
 METRICS = ("mae", "mse", "gm", "pearson", "spearman")
+_SMALL = 1e-100
 Scores = dict[str, float | None]
 
 
@@ -56,5 +57,12 @@ def _correlation(a: Tensor, b: Tensor) -> float | None:
     """Pearson's correlation in per cent; ``None`` where a side is constant."""
     if (a == a[0]).all() or (b == b[0]).all():
         return None
+    a, b = _moderate(a), _moderate(b)
     a, b = a - a.mean(), b - b.mean()
     return 100 * float((a / a.norm() @ (b / b.norm())).clamp(-1, 1))
+
+
+def _moderate(values: Tensor) -> Tensor:
+    """Values in another unit where their squares would overflow or vanish."""
+    largest = values.abs().max()
+    return values if _SMALL < largest < 1 / _SMALL else values / largest

@@ -212,7 +212,7 @@ def test_parts_share_the_readings():
 def test_times_of_all_kinds():
     np.testing.assert_array_equal(parse_times(["1", " 2.5", "1e3"]), [1, 2.5, 1000])
     np.testing.assert_array_equal(
-        parse_times(["1970-01-01T01:00", "1970-01-02 00:00:01+00:00"]), [3600, 86401]
+        parse_times(["1970-01-01T01:00", "1970-01-02 00:00:01"]), [3600, 86401]
     )
     np.testing.assert_array_equal(parse_times([3, 4.5]), [3, 4.5])
     assert parse_times([]).shape == (0,)

@@ -3,7 +3,8 @@ import datetime
 import numpy as np
 import pytest
 
-from ranksim.data.own.values import is_missing, refuse_rows, seconds
+from ranksim.data.own.values import refuse_rows, seconds
+from ranksim.data.table import is_missing
 from ranksim.errors import DataError
 
 

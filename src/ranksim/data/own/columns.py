@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data.own.values import Refuse, finite_numbers, finite_seconds, is_missing
+from ranksim.data.own.values import Refuse, finite_numbers, finite_seconds
+from ranksim.data.table import is_missing
 
 CATEGORIES = 50  # values of a column that have a feature of their own
 _FAR = 1e6  # deviations; float32 and training gain nothing beyond

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from ranksim.data.batch import Batch
 from ranksim.data.own.columns import CategoryColumn, NumberColumn
-from ranksim.data.own.values import Refuse, is_missing, refuse_rows, seconds
-from ranksim.data.table import as_numbers
+from ranksim.data.own.values import Refuse, refuse_rows, seconds
+from ranksim.data.table import as_numbers, is_missing
 from ranksim.errors import DataError
 
 Kind = Literal["number", "category"]

@@ -25,6 +25,7 @@ from ranksim.data.own.split import (
 from ranksim.data.own.values import Refuse
 from ranksim.data.split import PART_NAMES, PARTS, Split
 from ranksim.data.table import Columns, numbers
+from ranksim.data.table import labels as labels_of
 from ranksim.errors import DataError, UsageError
 
 _SPLIT = "split"
@@ -104,7 +105,7 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
         labels = found.labels
     else:
         missing: Literal["nan", "refuse"] = "nan" if options.skip_missing else "refuse"
-        values = numbers(columns, options.target, missing=missing)
+        values = labels_of(columns, options.target, missing=missing)
         rows = np.flatnonzero(np.isfinite(values))
         labels = values[rows]
     if len(np.unique(labels)) < 2:
@@ -172,7 +173,8 @@ def series_of(
 
     Missing readings are NaN, and no window holds one.
     """
-    readings = np.stack([numbers(columns, name, missing="nan") for name in inputs], axis=1)
+    own = {name: labels_of if name == options.target else numbers for name in inputs}
+    readings = np.stack([own[name](columns, name, missing="nan") for name in inputs], axis=1)
     groups = None if options.group is None else columns.column(options.group)
     if options.time is None:
         return np.arange(len(readings)), readings, None, groups

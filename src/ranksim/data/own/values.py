@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data.table import MISSING, Columns, as_numbers, shown
+from ranksim.data.table import Columns, as_numbers, is_missing, shown
 
 # raises an error that names these rows, what is wrong with them and what to do; without rows it
 # does nothing, as :meth:`ranksim.data.table.Columns.refuse`
@@ -27,18 +27,6 @@ def refuse_rows(rows: Iterable[int], what: str, remedy: str) -> None:
     at = list(rows)
     lines = range(1, max(at, default=0) + 2)
     Columns("The data", (), lambda _: [], lines, "row").refuse(at, what, remedy)
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: None, NaN, or a word for it.
-
-    Example:
-        >>> is_missing(" n/a "), is_missing(float("nan")), is_missing("none of them")
-        (True, True, False)
-    """
-    if isinstance(value, str):
-        return value.strip().lower() in MISSING
-    return value is None or bool(value != value)
 
 
 def finite_numbers(values: Sequence[Any], name: str, refuse: Refuse) -> NDArray[np.float64]:
@@ -64,27 +52,46 @@ def seconds(value: Any) -> float | None:
         >>> seconds("1970-01-02"), seconds("1970-01-01 01:00:30"), seconds("soon")
         (86400.0, 3630.0, None)
     """
+    moment = _moment(value)
+    return None if moment is None else _seconds(moment)
+
+
+def _moment(value: Any) -> datetime | None:
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value.strip())
+            return datetime.fromisoformat(value.strip())
         except ValueError:
             return None
-    elif isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
-    if not isinstance(value, datetime):
-        return None
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day)
+    return value if isinstance(value, datetime) and not is_missing(value) else None
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def finite_seconds(values: Sequence[Any], name: str, refuse: Refuse) -> NDArray[np.float64]:
     """Cells of a column as ISO moments in seconds, float64 ``(N,)``, NaN where missing.
 
     Raises:
-        DataError: a cell that holds something else.
+        DataError: a cell that holds something else, or times with a time zone among times without.
     """
-    read = [float("nan") if is_missing(value) else seconds(value) for value in values]
-    wrong = [row for row, moment in enumerate(read) if moment is None]
-    if wrong:
+    there = [row for row, value in enumerate(values) if not is_missing(value)]
+    moments = {row: _moment(values[row]) for row in there}
+    if wrong := [row for row in there if moments[row] is None]:
         what = f"column {name!r} holds {shown(values[wrong[0]])}, which is no ISO date"
         refuse(wrong, what, "write it as 2010-03-24 or 2010-03-24 09:51:00, or leave it empty")
-    return np.array(read, dtype=np.float64)
+    found = np.full(len(values), np.nan)
+    zoned = []
+    for row, moment in moments.items():
+        assert moment is not None
+        zoned.append(moment.tzinfo is not None)
+        found[row] = _seconds(moment)
+    if any(zoned) and not all(zoned):
+        bare = [row for row, known in zip(there, zoned, strict=True) if not known]
+        what = (
+            f"column {name!r} holds {shown(values[bare[0]])} without a time zone, others have one"
+        )
+        refuse(bare, what, "write all of them with a time zone, as 2010-03-24T09:51:00Z, or none")
+    return found
