@@ -81,9 +81,11 @@ def test_differences_and_intervals_against_loops():
         assert (got["low"], got["high"]) == pytest.approx((alone.low, alone.high))
         each = [sum(own[k] for own in change) / 3 for k in range(len(rows))]
         chosen = np.random.default_rng(0).integers(0, len(rows), (2_000, len(rows)))
-        drawn = [sum(each[k] for k in draw) / len(rows) for draw in chosen]
+        own = np.array(each)
+        least = own.std() / len(own) ** 0.5
+        ratios = [(own[k].mean() - own.mean()) / max(own[k].std(), least) for k in chosen]
         assert (got["samples_low"], got["samples_high"]) == pytest.approx(
-            np.quantile(drawn, [0.025, 0.975])
+            own.mean() - own.std() * np.quantile(ratios, [0.975, 0.025])
         )
         grand, n = got["mean"], len(rows)
         a = n * sum((m - grand) ** 2 for m in means) / 2

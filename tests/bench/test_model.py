@@ -424,13 +424,13 @@ def test_predictions_as_a_table(tmp_path):
 def test_error_intervals_against_a_loop():
     error = np.random.default_rng(5).normal(0.3, 1, 40)
     found, draw = error_intervals(error), np.random.default_rng(9)
-    drawn = [draw.choice(np.abs(error), 40) for _ in range(4_000)]
-    for name, score in {
-        "mae": lambda e: e.mean(),
-        "mse": lambda e: (e**2).mean(),
-        "gm": lambda e: e.prod() ** (1 / 40),
-    }.items():
-        wanted = np.quantile([score(each) for each in drawn], [0.025, 0.975])
+    drawn = [draw.integers(0, 40, 40) for _ in range(4_000)]
+    size = abs(error)
+    for name, each in {"mae": size, "mse": size**2, "gm": np.log(size)}.items():
+        ratios = [(each[d].mean() - each.mean()) / each[d].std() for d in drawn]
+        ends = each.mean() - each.std() * np.quantile(ratios, [0.975, 0.025])
+        wanted = np.exp(ends) if name == "gm" else ends
         np.testing.assert_allclose(found[name], wanted, rtol=0.06)
+    assert error_intervals(np.array([0.0, 1.0]))["mae"][0] == 0.0
     assert error_intervals(np.array([0.0, 1.0]))["gm"] is None
     assert error_intervals(np.array([2.0])) == {"mae": None, "mse": None, "gm": None}

@@ -128,7 +128,7 @@ def measure(short, folder):
     worst = {
         "runs alone": World(200),  # samples share nothing, seeds have no luck
         "seeds alone": World(200, luck=0.3),
-        "samples alone": World(200, shared=1.0, alike=0.5),
+        "samples alone": World(200, shared=0.95, alike=0.5),
         "few, skewed": World(20, shared=0.5, alike=0.8, luck=0.05, difficulty=0.8),
     }
     beyond = {name: coverage(sweeps, 3, world) for name, world in worst.items()}

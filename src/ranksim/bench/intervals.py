@@ -139,7 +139,15 @@ def by_group(
 def bootstrap(
     values: NDArray[np.float64], level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile intervals of means over samples that are drawn with replacement.
+    r"""Studentised bootstrap intervals of means, samples drawn with replacement.
+
+    .. math::  \left[ m - s \, q_{(1 + \ell)/2}, \; m - s \, q_{(1 - \ell)/2} \right],
+               \quad q \text{ of } t^* = (m^* - m) / s^*
+
+    with m and s the mean and standard deviation (over n) of the samples, and m* and s* of a draw.
+    Squared errors are skewed, and the plain percentiles of m* cover too little there: 86 % of 20
+    squared normal errors, these 94 % (``docs/trust.md``). A draw counts with :math:`s^* \ge
+    s / \sqrt n`, as a handful of samples may be drawn all alike.
 
     Args:
         values: a column for each mean, ``(n, C)``; all are drawn alike.
@@ -147,17 +155,24 @@ def bootstrap(
 
     Returns:
         Lower and upper ends, ``(C,)``, of 2,000 draws with a fixed seed.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 12.5.
     """
     count = len(values)
     draw = np.random.default_rng(0)
-    means = []
+    mean, spread = values.mean(axis=0), values.std(axis=0)
+    apart = values - mean
+    both = np.concatenate([apart, np.square(apart)], axis=1)
+    ratios = []
     for start in range(0, RESAMPLES, each := max(_CHUNK // count, 1)):
         rows = min(each, RESAMPLES - start)
         chosen = draw.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
         times = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
-        means.append(times @ values / count)
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+        shift, square = np.split(times @ both / count, 2, axis=1)
+        own = np.sqrt(np.maximum(square - np.square(shift), np.square(spread) / count))
+        ratios.append(np.divide(shift, own, out=np.zeros_like(shift), where=own > 0))
+    low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return mean - spread * high, mean - spread * low
 
 
 @cache
