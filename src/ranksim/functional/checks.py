@@ -75,7 +75,7 @@ def check_arguments(
     check_not_negative("strength", strength)
     check_ties(ties)
     check_reduction(reduction)
-    if not isinstance(unique_labels, bool | np.bool_) and not (
+    if not isinstance(unique_labels, (bool, np.bool_)) and not (
         _is_finite(unique_labels) and unique_labels > 0
     ):
         raise ValueError(
@@ -109,5 +109,5 @@ def check_not_negative(name: str, value: float) -> None:
 
 
 def _is_finite(value: object) -> bool:
-    # the second is slow
-    return isinstance(value, float | int | numbers.Real) and math.isfinite(value)
+    # the last is slow; a tuple, because PyTorch 2.8 does not compile a union
+    return isinstance(value, (float, int, numbers.Real)) and math.isfinite(value)

@@ -91,7 +91,7 @@ def draw_alike(
     """
     features, labels = batch
     more = labels[:0] if neighbours is None else neighbours[1]
-    width = None if isinstance(unique_labels, bool | np.bool_) else float(unique_labels)
+    width = None if isinstance(unique_labels, (bool, np.bool_)) else float(unique_labels)
     keep = unique_mask(torch.cat([labels, more]), width, generator=generator, first=len(labels))
     if _several() and keep.numel():
         dist.broadcast(keep, src=0)

@@ -93,8 +93,8 @@ def ranksim_loss(
     if neighbours is not None:
         features, labels = _with_neighbours(features, labels, neighbours)
     keep = target = None
-    if not (isinstance(unique_labels, bool | np.bool_) and not unique_labels):
-        width = None if isinstance(unique_labels, bool | np.bool_) else float(unique_labels)
+    if not (isinstance(unique_labels, (bool, np.bool_)) and not unique_labels):
+        width = None if isinstance(unique_labels, (bool, np.bool_)) else float(unique_labels)
         keep = unique_mask(labels, width, generator=generator, first=anchors)
     name = label_similarity
     if callable(name):
@@ -113,7 +113,7 @@ def _with_neighbours(
     features: Tensor, labels: Tensor, neighbours: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Anchors first, then those that are neighbours alone and stand still."""
-    if not isinstance(neighbours, tuple | list) or len(neighbours) != 2:
+    if not isinstance(neighbours, (tuple, list)) or len(neighbours) != 2:
         raise TypeError(
             f"neighbours must be a pair of features and labels, got {type(neighbours).__name__}"
         )
