@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from ranksim.bench.against import add_against
@@ -116,6 +117,34 @@ def test_a_region_without_samples_is_left_out_or_no_data():
     mixed = results()
     mixed["summary"][0]["test"]["few"]["mse"] = {"mean": None, "sd": None, "n": 0}
     assert "no data" in printed(mixed)
+
+
+def diverged(method, seed, step=120, **more):
+    return {
+        "method": method, "seed": seed, "status": "failed", "error": f"Diverged on [b] of {seed}.",
+        "diverged": {"step": step, "lr": 0.1, **more},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_row_says_that_its_runs_failed_and_where(many):
+    """All of them, some of them, in stage one; few methods, and many."""
+    runs = results()["runs"] + [diverged("vanilla", 7), diverged("vanilla", 8, step=99)]
+    runs += [diverged("inv", 0), diverged("rrt", 0, stage_one="vanilla seed 0")]
+    runs += [record(name, 0, 1.0) for name in ("sqinv", "focal-r", "sqinv+lds") if many]
+    summary = summarise(runs, "sts-b-dir")
+    content = results() | {"runs": runs, "summary": summary, "pairs": count_pairs(summary)}
+    text = printed(content)
+    for method, told in {
+        "vanilla": "2 of 5 failed: diverged at step 120 (lr 0.1) and 1 more",
+        "inv": "failed: diverged at step 120 (lr 0.1)",
+        "rrt": "failed: diverged in stage one at step 120 (lr 0.1)",
+    }.items():
+        lines = text[text.index(f"\n  {method} ") :].splitlines()[2:9]
+        words = " ".join(line[:25].strip() for line in lines if "±" not in line)
+        assert words.startswith(told), words
+    assert "failed: inv seed 0: Diverged on [b] of 0." in text
+    assert "no data" not in text
 
 
 def test_failed_runs_are_told():

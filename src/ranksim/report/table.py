@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from textwrap import wrap
 from typing import Any
 
 from rich import box
@@ -12,9 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ranksim.report.words import ENOUGH_SEEDS, per_cent, signed
+from ranksim.report.words import ENOUGH_SEEDS, per_cent, signed, why_failed
 
 _LONG = 8  # characters of a word at the head of a column; hardly a figure has more
+_NARROW = 20  # characters of a line under a method's name
 _FEW = 6  # so many methods have a block of lines each
 _NONE = {"n": 0}
 # the figures of published tables, and their digits; the rest is in results.json
@@ -46,7 +48,8 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
         console.print(_pairs(results["pairs"], error), highlight=False)
     for run in results["runs"]:
         if run["status"] == "failed":
-            console.print(f"[red]failed[/]: {run['method']} seed {run['seed']}: {run['error']}")
+            told = escape(f"{run['method']} seed {run['seed']}: {run['error']}")
+            console.print(f"[red]failed[/]: {told}", highlight=False, soft_wrap=True)
     cut = [f"{run['method']} seed {run['seed']}" for run in results["runs"] if "cut_short" in run]
     if cut:
         shown = ", ".join(cut[:5]) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")
@@ -117,7 +120,7 @@ def digits_of(metric: str, values: Sequence[float | None]) -> int:
 def _block_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
     table, regions = _begun(results, metric, title)
     for row in results["summary"]:
-        _add_method(table, row, metric, digits, regions)
+        _add_method(table, row, metric, digits, regions, _failure(results, row))
     return table
 
 
@@ -129,9 +132,24 @@ def _line_each(results: dict[str, Any], metric: str, title: str, digits: int) ->
     for row, figure in zip(results["summary"], printed, strict=True):
         published = [f"[dim]{figure:.{digits}f}[/]" if figure is not None else ""] * known
         means = [row["test"][region][metric]["mean"] for region in regions]
-        told = ("–" if mean is None else f"{mean:.{digits}f}" for mean in means)
-        table.add_row(row["method"], *told, *published, *_effect(row, metric, digits))
+        failure = _failure(results, row)
+        nothing = "failed" if failure and not row["seeds"] else "–"
+        told = (nothing if mean is None else f"{mean:.{digits}f}" for mean in means)
+        name = "\n".join([row["method"], *failure])
+        table.add_row(name, *told, *published, *_effect(row, metric, digits))
     return table
+
+
+def _failure(results: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """Lines under the name of a row some or all of whose runs failed."""
+    key = row.get("same_as", row["method"])
+    own = [r for r in results["runs"] if r["method"] == key and r["status"] == "failed"]
+    if not own:
+        return []
+    which = f"{len(own)} of {len(own) + len(row['seeds'])} " if row["seeds"] else ""
+    why = list(dict.fromkeys(why_failed(r) if r.get("diverged") else "see below" for r in own))
+    told = [*wrap(why[0], _NARROW), *([f"and {len(why) - 1} more"] if why[1:] else [])]
+    return [f"[red]  {which}failed:[/]", *(f"[red]  {escape(line)}[/]" for line in told)]
 
 
 def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) -> Table:
@@ -233,17 +251,25 @@ def _begun(results: dict[str, Any], metric: str, title: str, *more: str) -> tupl
 
 
 def _add_method(
-    table: Table, row: dict[str, Any], metric: str, digits: int, regions: list[str]
+    table: Table,
+    row: dict[str, Any],
+    metric: str,
+    digits: int,
+    regions: list[str],
+    failure: Sequence[str],
 ) -> None:
     scores = [row["test"][region][metric] for region in regions]
+    nothing = "no data" if row["seeds"] else "failed" if failure else "–"
     table.add_row(
         f"[bold]{row['method']}[/]",
-        *("no data" if s["mean"] is None else f"[bold]{s['mean']:.{digits}f}[/]" for s in scores),
+        *(nothing if s["mean"] is None else f"[bold]{s['mean']:.{digits}f}[/]" for s in scores),
     )
     table.add_row(
         f"  ± over {count(len(row['seeds']), 'seed')}",
         *("" if s["sd"] is None else f"{s['sd']:.{digits}f}" for s in scores),
     )
+    for line in failure:
+        table.add_row(line)
     if row["published"]:
         figures = row["published"].get(metric, {})
         table.add_row(

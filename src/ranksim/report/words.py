@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 ENOUGH_SEEDS = 3
 """Seeds that two methods must share before one may be called better than the other.
 
@@ -27,3 +30,22 @@ def signed(value: float, digits: int, sign: str = "+") -> str:
         ('−0.25', '+1,234.5', '−0.00', '3.0')
     """
     return f"{value:{sign},.{digits}f}".replace("-", "−")
+
+
+def why_failed(run: Mapping[str, Any]) -> str:
+    """Why a run failed, in few words; of an older one, in its own.
+
+    Args:
+        run: its record.
+
+    Example:
+        >>> why_failed({"diverged": {"step": 120, "lr": 0.1}, "error": "Training diverged at …"})
+        'diverged at step 120 (lr 0.1)'
+        >>> why_failed({"error": "Training diverged."})
+        'Training diverged.'
+    """
+    found = run.get("diverged") or {}
+    if "step" not in found:
+        return str(run.get("error", ""))
+    stage = " in stage one" * ("stage_one" in found)
+    return f"diverged{stage} at step {found['step']} (lr {found['lr']:g})"

@@ -10,7 +10,7 @@ from ranksim.report.figures.errors import Effect, change_figure
 from ranksim.report.page.parts import Bar, Board, Line, Part, Score, count, listed, said
 from ranksim.report.page.sweep import ERRORS, METRICS, Record, Sweep, key_of, score_name
 from ranksim.report.table import digits_of
-from ranksim.report.words import ENOUGH_SEEDS, per_cent, signed
+from ranksim.report.words import ENOUGH_SEEDS, per_cent, signed, why_failed
 
 _TITLE = "Which method helps, and where"
 _PANELS = 6  # regions beside each other in the picture
@@ -24,7 +24,9 @@ def table_part(sweep: Sweep) -> tuple[Part, list[Board]]:
     changes = _changes(sweep)
     pictures = []
     if changes:
-        names = [row["method"] for row in _others(sweep)]
+        failed = {row["method"] for row in sweep.rows if row["failed"] and not row["seeds"]}
+        rows = [row["method"] for row in _others(sweep)]
+        names = [name + " (failed)" * (name in failed) for name in rows]
         told = (
             f"Change of test {score_name(sweep.error)} against {sweep.baseline} by method and "
             "region, with 95\u202f% intervals."
@@ -258,8 +260,9 @@ def _fault(sweep: Sweep, row: Record) -> str:
     own = [run for run in sweep.failed if run["method"] == key_of(row)]
     if not own:
         return ""
-    causes = listed(dict.fromkeys(str(run.get("error", "")) for run in own), 2)
-    return f"{len(own)} of {len(own) + len(row['seeds'])} runs failed: {causes}"
+    causes = listed(dict.fromkeys(map(why_failed, own)), 2)
+    some = f"{len(own)} of {len(own) + len(row['seeds'])} runs " if row["seeds"] else ""
+    return f"{some}failed: {causes}"
 
 
 def _samples(sweep: Sweep, region: str) -> str:

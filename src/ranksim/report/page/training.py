@@ -107,7 +107,7 @@ def _told(sweep: Sweep, seconds: Any, memory: Any) -> list[str]:
             f"The time budget cut {count(cut, 'run')} short, before the recipe was through."
         )
     if sweep.failed:
-        told.append(f"{count(len(sweep.failed), 'run')} failed; the table of part 2 says why.")
+        told.append(f"{count(len(sweep.failed), 'run')} failed; the table below says why.")
     return told
 
 
@@ -154,7 +154,13 @@ def _provenance(sweep: Sweep) -> list[Sheet]:
         rows += [(key, text) for text in texts]
     sums = [name for name in sweep.results if name.endswith("sha256")]
     rows += [(name.replace("_", " "), _text(sweep.results[name])) for name in sums]
+    failed = [(run["method"], str(run["seed"]), str(run.get("error", ""))) for run in sweep.failed]
     return [
+        *(
+            [Sheet("failed", "Runs that failed", ("method", "seed", "why"), failed)]
+            if failed
+            else []
+        ),
         Sheet("made", "Versions, commit and machine", ("what", "which"), rows),
         *_recipes(sweep),
     ]
