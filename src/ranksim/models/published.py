@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from ranksim.errors import DataError
+from ranksim.errors import DataError, needs
 from ranksim.models.regressor import Regressor
 from ranksim.models.vision import RESNETS, ImageEncoder
 
@@ -130,6 +130,7 @@ def _weights(content: Any, path: Path) -> dict[str, Tensor]:
 
 def _unmade(name: str) -> Regressor:
     """A network whose weights take no memory and no random numbers."""
+    _ = needs("transformers", "images").ResNetModel  # PyTorch 2.8 cannot import it for that device
     with torch.device("meta"):
         return Regressor(ImageEncoder(name))
 
