@@ -67,6 +67,11 @@ class TestAccumulation:
         outcome = run(tmp_path, changed(batch_size=4, accumulate=2), task=small_task(count=44))
         assert (outcome.epochs, outcome.steps) == (3, 15)
 
+    def test_a_smaller_batch_fills_no_step(self, tmp_path):
+        """46 samples: the mean of twelve batches, one of two samples, is not that of 46."""
+        outcome = run(tmp_path, changed(batch_size=4, accumulate=2), task=small_task(count=46))
+        assert (outcome.epochs, outcome.steps) == (3, 15)
+
     @pytest.mark.parametrize("every", [0, 1, 2])
     def test_more_than_an_epoch_has_is_the_whole_epoch(self, tmp_path, every):
         recipe = changed(batch_size=8, accumulate=99, validate_every=every)

@@ -21,6 +21,7 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
 
     Predictions and targets are kept in float64 until ``compute``, so that the result is that of the
     union of all batches and devices, whatever their sizes; Spearman needs them all in any case.
+    A device may have none.
 
     Args:
         regions: the regions of the label axis.
@@ -76,7 +77,15 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
         self.prediction.append(prediction.detach().to(dtype))
         self.target.append(target.detach().to(dtype))
         if index is not None:
-            self.index.append(index.detach())
+            self.index.append(index.detach().long())
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """As every metric's; a process without samples sends none, of the dtypes of the others."""
+        exact = working_dtype(self.device)
+        for name, dtype in (("prediction", exact), ("target", exact), ("index", torch.int64)):
+            if not len(getattr(self, name)):
+                setattr(self, name, [torch.empty(0, dtype=dtype, device=self.device)])
+        super().sync(*args, **kwargs)
 
     def samples(self) -> tuple[np.ndarray, Tensor, Tensor]:
         """Positions, predictions and targets so far, in the order of the data set."""

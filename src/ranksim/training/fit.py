@@ -194,7 +194,9 @@ def fit(
     order = SeededOrder(len(training), seed, recipe.batch_size)
     loader = make_loader(training, recipe.batch_size, order, on_gpu=ahead)
     world = world_size(hardware)
-    batches = math.ceil(order.share(world) / recipe.batch_size)
+    whole, left = divmod(order.share(world), recipe.batch_size)
+    # a mean over batches is one over samples where they are alike: a smaller one is not accumulated
+    batches = whole if recipe.accumulate > 1 and whole else whole + (left > 0)
     accumulate = min(recipe.accumulate, batches)
     steps = batches // accumulate  # of an epoch: what does not fill one is left out
     if limits.steps:  # as many epochs as asked for fit in

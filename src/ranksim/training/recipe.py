@@ -36,7 +36,7 @@ class Recipe:
         lr_drops, lr_factor: at the start of these epochs, counted from 0, lr is multiplied by this.
         batch_size: samples of a batch, on each device.
         accumulate: batches whose gradients are averaged for one step; those at the end of an epoch
-            that fill no step are left out of it.
+            that fill no step, and there a smaller batch, are left out of it.
         clip: largest norm of the gradient; 0: not clipped.
         monitor: the validation score that chooses the best weights, ``mse`` or ``mae``.
         validate_every: steps between two validations; 0: once an epoch.
