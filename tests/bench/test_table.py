@@ -116,7 +116,10 @@ def test_a_diverged_first_stage_fails_its_rows_and_no_other(small_sts, tmp_path)
     assert states["rrt"] == states["vanilla"] == "done"
     assert states["vanilla+ranksim"] == states["rrt+ranksim"] == "failed"
     failed = next(run for run in content["runs"] if run["method"] == "rrt+ranksim")
-    assert failed["error"] == "Stage one diverged: see vanilla+ranksim seed 0."
+    assert failed["error"].startswith(
+        "Stage one, vanilla+ranksim seed 0: Training diverged at step"
+    )
+    assert failed["diverged"]["stage_one"] == "vanilla+ranksim seed 0"
 
 
 TABLE = ("--methods", "rrt,rrt+lds,rrt+fds+ranksim,inv+lds,vanilla+lds", "--max-epochs", "4")

@@ -13,7 +13,8 @@ from ranksim.data.text import TokenDataset
 from ranksim.errors import UsageError
 from ranksim.metrics import Regions
 from ranksim.models import Regressor, TextEncoder
-from ranksim.training.fit import DivergedError, Limits, Task, fit
+from ranksim.training.divergence import DivergedError
+from ranksim.training.fit import Limits, Task, fit
 from ranksim.training.hardware import Hardware
 from ranksim.training.insight import show
 from ranksim.training.recipe import TextRecipe
@@ -236,7 +237,9 @@ def test_two_devices_train_and_score_every_sample_once(tmp_path):
 
 def test_divergence_is_an_error_that_says_what_to_do(tmp_path):
     recipe = changed(RECIPE, {"lr": 1e37, "clip": 1e30})
-    with pytest.raises(DivergedError, match=r"^Training diverged: .*; lower lr or strength\.$"):
+    with pytest.raises(
+        DivergedError, match=r"^Training diverged at step 2 .*; lower lr or strength\.$"
+    ):
         run(tmp_path, recipe=recipe)
 
 

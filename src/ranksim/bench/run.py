@@ -24,7 +24,8 @@ from ranksim.bench.provenance import provenance
 from ranksim.data import Benchmark
 from ranksim.data.cache import read_sealed, sealed, write_json, written_whole
 from ranksim.errors import RankSimError, UsageError
-from ranksim.training.fit import DivergedError, FollowedError, Limits, Outcome, fit
+from ranksim.training.divergence import DivergedError
+from ranksim.training.fit import FollowedError, Limits, Outcome, fit
 from ranksim.training.hardware import Hardware
 from ranksim.training.insight import insight, label_axis, rounded
 from ranksim.training.memory import forget_peak, peak_memory
@@ -42,6 +43,14 @@ _PAUSE = 0.2  # seconds between two looks at what the first node does
 
 class BusyError(RankSimError):
     """A run that another process is at work on."""
+
+
+class FirstStageError(RankSimError):
+    """The first stage of a two-stage run diverged; ``diverged`` says where, as its record does."""
+
+    def __init__(self, name: str, record: Record) -> None:
+        super().__init__(f"Stage one, {name}: {record['error']}")
+        self.diverged = {**record.get("diverged", {}), "stage_one": name}
 
 
 @dataclass(frozen=True)
@@ -173,6 +182,8 @@ def perform(
             return record
         if read_record(run.folder) is None:  # a damaged one; else what is there goes on
             (run.folder / RECORD).unlink(missing_ok=True)
+        if read_record(run.folder) is None:  # a damaged one; else what is there goes on
+            (run.folder / RECORD).unlink(missing_ok=True)
         _start_or_go_on(run)
         record = {**run.identity(), "status": "done"}
         forget_peak(run.hardware)
@@ -180,7 +191,10 @@ def perform(
             with _announced(run):
                 benchmark, outcome = _train(run, settings)
         except DivergedError as error:
-            record |= {"status": "failed", "error": str(error)}
+            record |= {"status": "failed", "error": str(error), "diverged": error.found.recorded()}
+            benchmark = load_benchmark(run.source, run.recipe)
+        except FirstStageError as error:
+            record |= {"status": "failed", "error": str(error), "diverged": error.diverged}
             benchmark = load_benchmark(run.source, run.recipe)
         except (MemoryError, RuntimeError) as error:
             if "alloc" not in str(error) and "memory" not in str(error):
@@ -207,8 +221,10 @@ def perform(
         record |= {"labels": label_axis(benchmark, run.source.shots)}
         record |= {"threads": torch.get_num_threads(), **provenance()}
         write_json(run.folder / RECORD, sealed(record))
-        if "cut_short" not in record or run.stage_one is not None:
-            (run.folder / LAST).unlink(missing_ok=True)  # else it goes on once it has more time
+        # one that was cut short goes on once it has more time; of a failed one the last good stays
+        kept = "cut_short" in record and run.stage_one is None
+        if not kept and record["status"] == "done":
+            (run.folder / LAST).unlink(missing_ok=True)
         return record
 
 
@@ -249,7 +265,7 @@ def _follow(run: Run, settings: dict[str, Any]) -> Record:
         if turn in (None, done):
             time.sleep(_PAUSE)
             continue
-        with contextlib.suppress(FollowedError, DivergedError):
+        with contextlib.suppress(FollowedError, DivergedError, FirstStageError):
             _train(run, settings)
         done = _turn(run) or turn  # a note that a killed one left was replaced meanwhile
     refuse_other_settings(run, record)
@@ -306,8 +322,9 @@ def _stage_one(run: Run, settings: dict[str, Any]) -> Path | None:
     first = run.stage_one
     if first is None:
         return None
-    if perform(first, **settings)["status"] == "failed":
-        raise DivergedError(f"Stage one diverged: see {first.name}.")
+    record = perform(first, **settings)
+    if record["status"] == "failed":
+        raise FirstStageError(first.name, record)
     if not (first.folder / BEST).is_file():
         raise RankSimError(
             f"{run.name} goes on from {first.name}, whose {BEST} is gone: delete "

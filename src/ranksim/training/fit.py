@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -24,6 +23,7 @@ from ranksim.metrics.regions import Regions
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
 from ranksim.training.checkpoints import read_checkpoint, read_or_drop
+from ranksim.training.divergence import DivergedError, SampleIds, Watch, exploding
 from ranksim.training.hardware import (
     Hardware,
     ctrl_c,
@@ -71,6 +71,7 @@ class Task:
         augment: what happens to the inputs of training batches (see :class:`RegressionModule`).
         start: what the head predicts before it has learned anything, in the unit of the labels.
         factors: on the weight of each training sample ``(N,)``, float64, at least one above 0.
+        ids: how the owner of the data counts the training samples; ``None``: by their positions.
     """
 
     train: Samples
@@ -83,6 +84,7 @@ class Task:
     augment: Augment | None = None
     start: float = 0.0
     factors: np.ndarray | None = None
+    ids: SampleIds | None = None
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,6 @@ class Outcome:
     steps: int
     seconds: float
     cut_short: bool = False
-
-
-class DivergedError(RankSimError):
-    """The validation score stopped being a number."""
 
 
 class FollowedError(RankSimError):
@@ -150,7 +148,8 @@ def fit(
         logs: whether the folder takes logs.
 
     Raises:
-        DivergedError: the validation score became NaN or infinite before any was finite.
+        DivergedError: a loss or a validation score stopped being a number, or a loss exploded;
+            the checkpoints of the last validation before stay.
         FollowedError: on a node other than the first.
     """
     hardware, limits = hardware or Hardware(), limits or Limits()
@@ -165,12 +164,15 @@ def fit(
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)
         fds.updates.zero_()  # of this training
+    loss = make_loss(recipe, technique)
+    weights = make_weights(recipe, technique, task.bins, training.labels.numpy(), task.factors)
+    targets = training.labels.double() / recipe.label_scale
     module = RegressionModule(
         model,
         recipe,
         task.regions,
-        loss=make_loss(recipe, technique),
-        weights=make_weights(recipe, technique, task.bins, training.labels.numpy(), task.factors),
+        loss=loss,
+        weights=weights,
         fds=fds,
         statistics=make_loader(training, _STATISTICS, training.by_size().tolist(), on_gpu=ahead)
         if fds is not None and fds_moves
@@ -179,6 +181,7 @@ def fit(
         augment=task.augment,
         compiled=hardware.compile,
         gm_guard=task.gm_guard,
+        watch=Watch(exploding(loss, targets, weights, task.start / recipe.label_scale)),
     )
     monitor = f"val_{recipe.monitor}"
     best = ModelCheckpoint(
@@ -237,6 +240,7 @@ def fit(
     with (
         ctrl_c(),
         _batch_norm(),
+        _counted_by(task.ids),
         raised_here(),
         relay.listening(trainer) if relay else nullcontext(),
     ):
@@ -252,11 +256,6 @@ def fit(
     # read back from disk: with several devices, training ran in other processes
     reached = read_checkpoint(resume)
     state = reached["callbacks"][RunState.__qualname__]
-    if state["best_epoch"] == 0:
-        raise DivergedError(
-            f"Training diverged: no validation {recipe.monitor.upper()} was a finite number; lower "
-            "lr or strength."
-        )
     module.load_state_dict(read_checkpoint(folder / BEST)["state_dict"])
     judge = make_judge(hardware)
     with ctrl_c():
@@ -300,3 +299,12 @@ def _batch_norm() -> Iterator[None]:
             "A batch of one sample, as the last of an epoch may be, cannot train BatchNorm where "
             "images have shrunk to a pixel: set another batch_size or image_size."
         ) from error
+
+
+@contextmanager
+def _counted_by(ids: SampleIds | None) -> Iterator[None]:
+    """Name the samples of a step that diverged as their owner counts them."""
+    try:
+        yield
+    except DivergedError as error:
+        raise DivergedError(error.found.counted_by(ids)) from error

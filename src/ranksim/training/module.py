@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from ranksim.metrics.regions import Regions
 from ranksim.metrics.regression import RegionMetrics
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
+from ranksim.training.divergence import DivergedError, Divergence, Watch, rate
 from ranksim.training.recipe import Recipe
 
 Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
@@ -40,6 +42,7 @@ class RegressionModule(L.LightningModule):
             with inputs, positions in the data set, and the epoch.
         compiled: whether the encoder is compiled, in the process that trains it.
         gm_guard: see :func:`ranksim.metrics.regression_scores`.
+        watch: looks at the loss of each step, or ``None``.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class RegressionModule(L.LightningModule):
         augment: Augment | None = None,
         compiled: bool = False,
         gm_guard: float = 0.0,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -67,6 +71,7 @@ class RegressionModule(L.LightningModule):
         self.ranksim = ranksim
         self.augment = augment
         self.compiled = compiled
+        self.watch = watch
         self.metrics = RegionMetrics(regions, gm_guard=gm_guard)
         self.scores: dict[str, Scores] = {}
         self.predictions: tuple[Any, Tensor, Tensor] | None = None
@@ -125,13 +130,15 @@ class RegressionModule(L.LightningModule):
         weights = None if self.weights is None else self.weights[batch["index"]]
         loss: Tensor = self.loss(prediction.to(exact), target, weights)
         self._add("train_loss", loss, len(target))
+        term: Tensor | None = None
         if self.ranksim is not None:
             steps = (batch["label"] / self.recipe.label_step).round()
             ranked = smoothed if self.fds is not None and self.fds.published else features
             term = self.ranksim(ranked, steps)
             self._add("train_ranksim", term, 1)
-            loss = loss + term
-        return loss
+        if self.watch is not None:
+            self.watch.look(self.trainer, batch["index"], loss, term)
+        return loss if term is None else loss + term
 
     # Lightning's log() of each step would take longer than RankSim: what it gives is made here
     def _add(self, name: str, value: Tensor, count: int) -> None:
@@ -145,6 +152,14 @@ class RegressionModule(L.LightningModule):
         self._sums = {}
         totals = {name: reduce(each, reduce_op="sum") for name, each in sums.items()}
         return {name: float(total[0] / total[1]) for name, total in totals.items()}
+
+    def on_validation_start(self) -> None:
+        if self.watch is not None:
+            self.watch.rest(self.trainer)
+
+    def on_train_end(self) -> None:
+        if self.watch is not None:
+            self.watch.rest(self.trainer)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._judge(batch)
@@ -172,6 +187,20 @@ class RegressionModule(L.LightningModule):
         logged |= self.means
         self.log_dict({k: torch.tensor(v) for k, v in logged.items() if v is not None})
         self.metrics.reset()
+        if self.watch is not None:
+            self._refuse_nonsense(self.scores["all"][self.recipe.monitor])
+
+    def _refuse_nonsense(self, score: float | None) -> None:
+        """A score that is no number would end the training as if it were done."""
+        trainer = self.trainer
+        if trainer.training and score is not None and not math.isfinite(score):
+            raise DivergedError(
+                Divergence(
+                    f"validation {self.recipe.monitor.upper()}",
+                    *(score, trainer.global_step, trainer.current_epoch + 1, rate(trainer)),
+                    ranksim=self.ranksim is not None,
+                )
+            )
 
     def on_test_epoch_end(self) -> None:
         self.scores = self.metrics.compute()

@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ranksim import errors
+from ranksim.training.divergence import DivergedError
 from ranksim.training.state import Progress
 
 _OFTEN = 0.1  # seconds between two looks
@@ -80,7 +81,10 @@ def raised_here() -> Iterator[None]:
     try:
         yield
     except ProcessRaisedException as error:
-        kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
+        lines = str(error).strip().splitlines()
+        if diverged := DivergedError.from_traceback(lines):
+            raise diverged from error
+        kind, _, message = lines[-1].partition(": ")
         module, _, name = kind.rpartition(".")
         if module == errors.__name__:
             raise getattr(errors, name)(message) from error
