@@ -47,14 +47,14 @@ def outcome(reader: str, case: int, folder: Path) -> str:
                 READERS[reader].read(content, folder)
                 ended = READ
             except RankSimError as error:
-                ended = _sentence(str(error))
+                ended = _sentence(str(error).replace(str(folder), "FOLDER"))
         return f"warned: {warned[0].category.__name__}" if warned else ended
     except SlowError:
         return f"took more than {SECONDS:g} s"
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        return _told(error)
+        return _told(error).replace(str(folder), "FOLDER")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

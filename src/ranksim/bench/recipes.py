@@ -13,6 +13,7 @@ from typing import Any
 from ranksim.balance import Scheme
 from ranksim.bench.kinds import recipe_type
 from ranksim.bench.methods import SUFFIX, Method, parse_method, stage_one
+from ranksim.data.table import one_line
 from ranksim.errors import UsageError
 from ranksim.training.recipe import Recipe
 
@@ -105,7 +106,7 @@ def read_tuned(
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--recipe {path} cannot be read: {error}.") from error
+        raise UsageError(f"--recipe {path} cannot be read: {one_line(str(error))}.") from error
     methods = content.pop("methods", None)
     tables = isinstance(methods, dict) and all(isinstance(v, dict) for v in methods.values())
     if not tables or content:
@@ -119,11 +120,11 @@ def read_tuned(
             key = parse_method(name, weighting).key
             kind.from_table({**common, **changes})
         except UsageError as error:
-            raise UsageError(f"--recipe {path}, {name}: {error}") from error
+            raise UsageError(f"--recipe {path}, {one_line(name)}: {error}") from error
         if "weighting" in changes:
             raise UsageError(
-                f"--recipe {path}, {name}: weighting decides what names mean and is the same for "
-                "all methods; give it with --set."
+                f"--recipe {path}, {one_line(name)}: weighting decides what names mean and is the "
+                "same for all methods; give it with --set."
             )
         if key in found:
             raise UsageError(f"--recipe {path} has two tables for {key}: keep one.")

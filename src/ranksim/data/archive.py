@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from ranksim.data.extract import Header
+from ranksim.data.table import one_line
 from ranksim.errors import DataError, RankSimError
 
 
@@ -36,7 +37,7 @@ def read_member(archive: Path | bytes, member: str, *, limit: int, origin: str) 
     except RankSimError:
         raise
     except Exception as error:  # the parsers promise no list of what damage makes them raise
-        reason = str(error) if str(error).isprintable() else type(error).__name__
+        reason = one_line(str(error) or type(error).__name__)
         raise DataError(f"{origin} is damaged ({reason}); get the archive again.") from error
     if len(data) > limit:
         raise DataError(f"{origin}: {member} is larger than {limit} bytes; get the archive again.")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
+from ranksim.data.table import one_line, shown
 from ranksim.errors import DataError, RankSimError, needs, refused
 
 _CHUNK = 1 << 20
@@ -124,7 +125,7 @@ def _target(archive: Path, root: Path, member: _Member) -> Path:
     elif len(os.fsencode(name)) > _LONGEST_NAME or any(
         len(os.fsencode(part)) > _LONGEST_PART for part in parts
     ):
-        name, why = f"{name[:40]} …", "has too long a name"
+        why = "has too long a name"
     elif member.size < 0:
         why = "has a negative size"
     for part in () if why else parts:
@@ -132,7 +133,7 @@ def _target(archive: Path, root: Path, member: _Member) -> Path:
         if target.is_symlink():
             why = f"would pass through the symbolic link {target}"
     if why:
-        raise DataError(f"{archive}: {name!r} {why}; get the archive again from its origin.")
+        raise DataError(f"{archive}: {shown(name)} {why}; get the archive again from its origin.")
     return target
 
 
@@ -169,7 +170,7 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refused(error, target) from error
+        raise refused(error, one_line(str(target))) from error
 
 
 @contextlib.contextmanager
@@ -190,11 +191,9 @@ def _reading(archive: Path, encrypted: bool = False) -> Iterator[None]:
                 "the right password, or get the archive again."
             ) from error
         reason = str(error) or type(error).__name__
-        if len(reason) > 100 or not reason.isprintable():
-            reason = ascii(reason[:100])
         raise DataError(
-            f"{archive} is damaged, cut short or no .tar, .tar.gz or .zip archive ({reason}); "
-            "get the archive again."
+            f"{archive} is damaged, cut short or no .tar, .tar.gz or .zip archive "
+            f"({one_line(reason)}); get the archive again."
         ) from error
 
 

@@ -252,6 +252,18 @@ def shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]} …{text[-1]}"
 
 
+def one_line(text: str) -> str:
+    r"""What a file or another library says, in a message: at most 100 characters of one line.
+
+    Example:
+        >>> one_line("two\nlines\x1b")
+        'two lines\\x1b'
+    """
+    text = " ".join(text.split())
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= 100 else f"{text[:96]} …"
+
+
 def listed(names: Sequence[str]) -> str:
     r"""Names in a message: the first twenty, each of them plain or as :func:`shown` has it.
 

@@ -22,7 +22,7 @@ from ranksim.bench.pretrained import given_again, refuse_missing
 from ranksim.bench.readers import Opened, Reader, reader_from_dict
 from ranksim.data.cache import sha256
 from ranksim.data.own.read import read_columns
-from ranksim.data.table import Columns, listed, numbers, shown
+from ranksim.data.table import Columns, numbers, one_line, shown
 from ranksim.errors import DataError, RankSimError, needs
 from ranksim.metrics import Regions
 from ranksim.models import Regressor
@@ -135,7 +135,7 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
     if not {"format", "ranksim", "kind"} <= config.keys():
         raise DataError(f"{folder / CONFIG} is not that of a model: give another folder.")
     if config["format"] != FORMAT:
-        wrote = listed([str(config["ranksim"])])
+        wrote = one_line(str(config["ranksim"]))
         raise DataError(
             f"{folder} has model format {shown(config['format'])}, and this version of ranksim "
             f"reads {FORMAT}: use ranksim {wrote}, which wrote it, or fit it again."
@@ -175,7 +175,7 @@ def _weights(path: Path, digest: str) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     told = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return told.rstrip(".") or type(error).__name__
+    return one_line(told).rstrip(".") or type(error).__name__
 
 
 def _columns(data: Columns | str | Path | Mapping[str, Any]) -> Columns:

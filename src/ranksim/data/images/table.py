@@ -18,6 +18,7 @@ from ranksim.data.split import PART_NAMES, PART_TITLES, PARTS, Split
 from ranksim.data.table import Columns, as_numbers, listed, read_parquet
 from ranksim.errors import DataError
 
+_LONGEST = 255  # bytes of a file's name, as file systems take them
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name")
 # what is absolute, on any system, or climbs; and what no system opens
 OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)|.*\0", re.DOTALL)
@@ -162,6 +163,11 @@ def image_paths(columns: Columns, name: str) -> tuple[str, ...]:
         "the path of the image is absolute or holds '..' or a NUL",
         "write it relative to the image folder, below which every image must lie",
     )
+    columns.refuse(
+        [row for row, value in enumerate(images) if max(map(len, _parts_of(value))) > _LONGEST],
+        f"the path of the image has a name of more than {_LONGEST} bytes",
+        "name the image as its file is named",
+    )
     return tuple(map(_plain, images))
 
 
@@ -174,6 +180,10 @@ def write_table(path: Path, table: ImageTable) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("age", "path", "split")[: len(columns)])
         writer.writerows(zip(*columns, strict=True))
+
+
+def _parts_of(path: str) -> list[bytes]:
+    return path.encode(errors="surrogatepass").split(b"/")
 
 
 def _plain(path: str) -> str:

@@ -90,8 +90,7 @@ def finite_seconds(values: Sequence[Any], name: str, refuse: Refuse) -> NDArray[
         found[row] = _seconds(moment)
     if any(zoned) and not all(zoned):
         bare = [row for row, known in zip(there, zoned, strict=True) if not known]
-        what = (
-            f"column {name!r} holds {shown(values[bare[0]])} without a time zone, others have one"
-        )
+        first = shown(values[bare[0]])
+        what = f"column {name!r} holds {first} without a time zone, and others with one"
         refuse(bare, what, "write all of them with a time zone, as 2010-03-24T09:51:00Z, or none")
     return found
