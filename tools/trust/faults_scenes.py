@@ -128,7 +128,7 @@ class Scene:
     def wrong(self, place: Path, other: Path | None = None) -> str:
         """What its results have that those of an undisturbed run have not, or files left over."""
         there, whole = (read_results(each / OUT) for each in (place, other or self.whole))
-        found = results_differences(whole, there, ("command",))
+        found = results_differences(whole, there, ("command", "commit"))
         found += sorted({path.name for path in place.rglob("*") if ".part" in path.name})
         return ", ".join(found[:5])
 
