@@ -89,13 +89,16 @@ def test_a_bootstrap_against_its_draws():
     for column in range(2):
         own = values[:, column]
         m, s = sum(own) / 30, (sum((v - sum(own) / 30) ** 2 for v in own) / 30) ** 0.5
-        ratios = []
+        means, ratios = [], []
         for rows in chosen:
-            mean = sum(own[i] for i in rows) / 30
-            spread = (sum((own[i] - mean) ** 2 for i in rows) / 30) ** 0.5
-            ratios.append((mean - m) / spread)
-        ends = np.quantile(ratios, [0.025, 0.975])
-        assert (low[column], high[column]) == pytest.approx((m - s * ends[1], m - s * ends[0]))
+            means.append(sum(own[i] for i in rows) / 30)
+            spread = (sum((own[i] - means[-1]) ** 2 for i in rows) / 30) ** 0.5
+            ratios.append((means[-1] - m) / spread)
+        plain = np.quantile(means, [0.025, 0.975])
+        left, right = m - s * np.quantile(ratios, [0.975, 0.025])
+        assert low[column] == pytest.approx(min(plain[0], left))
+        assert high[column] == pytest.approx(max(plain[1], right))
+        assert plain[0] < left < right > plain[1]  # each decides one end here
         assert high[column] - m > m - low[column]  # to the side of the tail
     wide = bootstrap(values, 0.99)
     assert (wide[0] < low).all()

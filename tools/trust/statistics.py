@@ -137,8 +137,8 @@ def measure(short, folder):
     slack = 3 * np.sqrt(0.05 * 0.95 / sweeps) if short else 0.0  # what chance makes of a few
     checks = [
         {
-            "what": f"95 % intervals over {over} cover in 93 to 97 % of {sweeps:,} sweeps, "
-            f"with {' and '.join(map(str, SEEDS))} seeds",
+            "what": f"95 % intervals over {over} cover in 93 to 97 % of {sweeps:,} sweeps, with 3, "
+            "with 5 and with 10 seeds",
             "tried": len(SEEDS) * sweeps,
             "failed": sum(
                 not LEAST - slack <= each[kind] <= MOST + slack for each in usual.values()
@@ -198,6 +198,10 @@ have anything in common, only each run its noise. The interval over seeds and sa
 wider than it need be, as three seeds cannot tell that from seeds that differ; rules that narrow
 it there (Satterthwaite's, or leaving seeds out where their mean square is small) covered 89 to
 93 % where seeds do differ, and were not taken. *Few, skewed*: 20 samples, of which a few have
-most of the error; means of so few are not normal, and intervals over samples are too narrow. So
-is every bootstrap there: of a region of 20 samples believe the direction more than the width.
+most of the error: intervals over samples of one model are too narrow there, as those of any
+method would be that sees 20 samples; believe the direction more than the width.
+
+Intervals over test samples take the farther of a percentile and a studentised bootstrap at each
+side. Percentiles alone covered 93 % of squared errors and 86 % with 20 samples, the studentised
+alone 93 % of differences.
 """
