@@ -43,11 +43,12 @@ def test_a_page_a_picture_and_a_file(inspect, ages, tmp_path):
     content = json.loads((folder / "inspect.json").read_text())
     assert sum(content["bins"]["counts"]) == 3000
     words = shlex.split(content["next"])
-    assert words[:5] == ["ranksim", "compare", str(ages), "--target", "age"]
+    assert words[:5] == ["ranksim", "compare", ages.name, "--target", "age"]
     chosen = content["suggestion"]
     # thresholds of all rows would leave the training rows of compare without a many-shot bin
     assert words[5:] == ["--bin-width", f"{chosen['width']:g}"]
-    assert f"Next: {content['next']}" in out
+    typed = shlex.join([*words[:2], str(ages), *words[3:]])  # what is kept names no folder
+    assert f"Next: {typed}" in out
 
 
 def test_json_alone(inspect, ages, tmp_path):
@@ -57,7 +58,10 @@ def test_json_alone(inspect, ages, tmp_path):
     )  # fmt: skip
     assert (code, err) == (0, "")
     content = json.loads(out)
-    assert out == (tmp_path / "else" / "inspect.json").read_text()
+    kept = json.loads((tmp_path / "else" / "inspect.json").read_text())
+    assert kept["next"] == content["next"].replace(str(ages), ages.name)
+    assert kept == content | {"data": ages.name, "next": kept["next"]}
+    assert content["data"] == str(ages)
     assert content["dropped"]["ranges"] == ["30-40", ">60"]
     assert list(content["named"]) == ["old", "young"]
     assert content["suggestion"]["many"] == 400
@@ -117,7 +121,9 @@ def test_a_folder_and_a_data_set(inspect, ages, tmp_path):
          "used: width must be a finite number above 0, got 0.0."),
         (["DATA", "--target", "age", "--many", "5", "--few", "6"], 2, "These bins or thresholds "
          "cannot be used: few must be at most many, got 6 and 5."),
-        (["DATA", "--target", "age", "--out", "equal.csv/x"], 1, "equal.csv/x: Not a directory."),
+        (["DATA", "--target", "age", "--out", "equal.csv/x"], 1, "equal.csv/x/inspect.json "
+         "could not be written (Not a directory); move away what is in its place, or give another "
+         "folder that can be written."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_sentence(inspect, ages, tmp_path, words, code, sentence):

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from ranksim.balance.ranges import LabelRange, parse_named, parse_ranges
+from ranksim.bench.command import data_name
 from ranksim.data.cache import written_whole
 from ranksim.data.own.inspect import inspect_labels
 from ranksim.data.own.read import read_columns
@@ -46,17 +47,20 @@ def inspect_data(request: InspectRequest) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
     content = found.as_dict()
-    content["next"] = _next(request, content)
-    drawn, text = inspection_figure(content), json.dumps(content, indent=1, ensure_ascii=False)
+    content["next"] = _next(request, content, request.data)
+    # what is kept names no folder of this machine
+    name = data_name(request.data)
+    kept = content | {"data": name, "next": _next(request, content, name)}
+    drawn = inspection_figure(content)
     for name, written in (
-        ("json", f"{text}\n".encode()),
+        ("json", f"{_json(kept)}\n".encode()),
         ("svg", drawn.svg.encode()),
         ("png", drawn.png),
     ):
         with written_whole(request.out / f"inspect.{name}") as aside:
             aside.write_bytes(written)
     if request.as_json:
-        print(text)
+        print(_json(content))
     else:
         console = Console(highlight=False)
         print_inspection(content, console)
@@ -66,6 +70,10 @@ def inspect_data(request: InspectRequest) -> dict[str, Any]:
             markup=False,
         )
     return content
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def _ranges(request: InspectRequest) -> tuple[tuple[LabelRange, ...], dict[str, LabelRange]]:
@@ -79,10 +87,10 @@ def _ranges(request: InspectRequest) -> tuple[tuple[LabelRange, ...], dict[str, 
         raise UsageError(f"--region: {error}.") from error
 
 
-def _next(request: InspectRequest, content: dict[str, Any]) -> str:
-    """The command that goes on with this data."""
+def _next(request: InspectRequest, content: dict[str, Any], data: str) -> str:
+    """The command that goes on with this data, by the name that it is given."""
     chosen = content["suggestion"]
-    words = ["ranksim", "compare", request.data, "--target", request.target]
+    words = ["ranksim", "compare", data, "--target", request.target]
     widths = np.diff(content["bins"]["edges"])
     if np.allclose(widths, chosen["width"], rtol=0.1):  # else far outliers have bins of their own
         words += ["--bin-width", f"{chosen['width']:g}"]

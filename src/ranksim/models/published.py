@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,8 @@ def _content(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"There is no checkpoint {path}; give the path of a file of torch.save.")
     try:
-        with safe_globals(_HARMLESS):
+        with safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
     except (*_DAMAGE, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         other = re.search(r"GLOBAL ([\w.]+)", str(error))

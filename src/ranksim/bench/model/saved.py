@@ -169,7 +169,12 @@ def _weights(path: Path, digest: str) -> dict[str, Tensor]:
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.")
     if sha256(path) != digest:
         raise DataError(f"{path} is damaged: get the model again, or fit it again.")
-    found: dict[str, Tensor] = safetensors.load_file(path)
+    try:
+        found: dict[str, Tensor] = safetensors.load_file(path)
+    except needs("safetensors", "bench").SafetensorError as error:
+        raise DataError(
+            f"{path} holds no weights in safetensors format: get the model again, or fit it again."
+        ) from error
     return found
 
 
