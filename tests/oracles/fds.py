@@ -75,6 +75,10 @@ class FDS:
                 self.mean[k] = kept * self.mean[k] + (1 - kept) * mean[k]
                 self.var[k] = kept * self.var[k] + (1 - kept) * var[k]
                 self.seen[k] = True
+        self.tabulate()
+
+    def tabulate(self):
+        """What calibrates, from the running statistics."""
         self.updates += 1
         mean, var = self.mean, self.var
         if self.empty == "neighbours":
