@@ -2,9 +2,11 @@ import dataclasses
 import math
 import os
 import signal
+import sqlite3
 import sys
 import time
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import filelock
@@ -16,6 +18,7 @@ from ranksim.bench.recipes import recipe_for
 from ranksim.bench.run import read_record
 from ranksim.bench.tune import RECIPE, STORAGE, Space, TuneRequest, tune
 from ranksim.bench.tune import search as search_module
+from ranksim.bench.tune.study import folder_of_searches, open_study, seal_trial
 from ranksim.errors import RankSimError, UsageError
 from tests.bench.test_sweep import request, started
 
@@ -136,7 +139,7 @@ def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(small_sts, tm
         sys.executable, str(Path(__file__).with_name("driver.py")), "tune", "sts-b-dir",
         "--method", "vanilla+ranksim", "--trials", "3", "--seeds", "7,8", "--jobs", "2",
         "--data-dir", str(small_sts), "--out", str(tmp_path), "--accelerator", "cpu",
-        "--set", "hidden=8", "--max-epochs", "30",
+        "--set", "hidden=8", "--max-epochs", "12",
     ]  # fmt: skip
     with started(words) as process:
         deadline = time.monotonic() + 120
@@ -236,3 +239,32 @@ def test_a_recipe_file_of_another_form_is_refused(small_sts, tmp_path, content, 
         path.write_text(content)
     with pytest.raises(UsageError, match=message):
         bench(request(small_sts, tmp_path / "out", recipe=path))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("UPDATE trial_values SET value = 0.25 WHERE trial_id = 2", r"trial 2 of vanilla\+ranksim"),
+        ("UPDATE trial_intermediate_values SET intermediate_value = 9.0", r"trial 2 of vanilla\+r"),
+        ("UPDATE trials SET state = 'COMPLEUE' WHERE trial_id = 1", "'COMPLEUE' is not among"),
+        ("DELETE FROM trials WHERE trial_id = 2", "list index out of range"),
+    ],
+)
+def test_a_study_that_is_not_as_it_was_written_is_refused(tmp_path, change, why):
+    method = parse_method("vanilla+ranksim", "inverse")
+    with folder_of_searches(tmp_path):
+        study = open_study(tmp_path, method, {"lr": 0.5})
+        for score in (1.0, 0.5):
+            trial = study.ask()
+            trial.set_user_attr("values", {"strength": trial.suggest_float("strength", 0, 9)})
+            trial.report(score + 1, 1)
+            study.tell(trial, score)
+            seal_trial(study, trial.number)
+        assert open_study(tmp_path, method, {"lr": 0.5}).best_value == 0.5
+    with closing(sqlite3.connect(tmp_path / "study.db")) as storage, storage:
+        storage.execute(change)
+    with (
+        pytest.raises(UsageError, match=rf"study.db cannot be used \(.*{why}.*\): give anot"),
+        folder_of_searches(tmp_path),
+    ):
+        open_study(tmp_path, method, {"lr": 0.5})

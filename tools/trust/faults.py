@@ -114,8 +114,13 @@ def _kills(known: dict[str, Scene], draw: np.random.Generator) -> dict[str, list
             *(_after(sentences, float(draw.uniform(0.2, 0.6))) for _ in range(2)),
         ],
         "kill -9 while caching": [
-            *drawn("sentences", ".npz", 3),
-            *(_after(pictures, float(draw.uniform(0.1, 0.35))) for _ in range(1)),
+            *(
+                _at(sentences, sentences.steps.index(step) + 1, when)
+                for step in sentences.steps
+                if step.endswith(".npz")
+                for when in ("before", "half", "after")
+            ),
+            *(_after(pictures, float(draw.uniform(0.1, 0.35))) for _ in range(2)),
         ],
     }
 

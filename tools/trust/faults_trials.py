@@ -77,7 +77,7 @@ def full(scene: Scene, place: Path, size: int) -> str:
         code = scene.run(place)
         if not scene.one_sentence(place, code):
             return f"ended with {code}: {last_line(scene, place)}"
-        mount("size=256m")
+        mount("size=1g")
         return finished(scene, place)
 
 
@@ -91,7 +91,7 @@ def too_large(scene: Scene, place: Path, size: int) -> str:
 
 def read_only(scene: Scene, place: Path, *, whole: bool) -> str:
     """The folder cannot be written, empty or with a finished sweep in it; then it can."""
-    with small_disk(place, 256 << 20) as mount:
+    with small_disk(place, 1 << 30) as mount:
         if whole:
             shutil.copytree(scene.whole, place, dirs_exist_ok=True)
         before = _content(place)

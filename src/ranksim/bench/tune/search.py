@@ -19,7 +19,7 @@ from ranksim.bench.command import BenchRequest, Settings, runs_of
 from ranksim.bench.methods import Method
 from ranksim.bench.run import BusyError, Run, perform
 from ranksim.bench.tune.space import Space
-from ranksim.bench.tune.study import STORAGE, values_of
+from ranksim.bench.tune.study import STORAGE, seal_trial, values_of
 from ranksim.bench.workers import one_thread, tell, workers
 from ranksim.errors import needs
 from ranksim.training.hardware import Hardware
@@ -112,6 +112,7 @@ class Search:
             told = "diverged"
             trial.set_user_attr(_DIVERGED, True)
             self.study.tell(trial, state=states.FAIL)
+        seal_trial(self.study, trial.number)
         values = ", ".join(f"{field} {value}" for field, value in values_of(trial).items())
         done = self.study.get_trials(deepcopy=False, states=(states.COMPLETE,))
         best = f", best {min(t.value for t in done):.4f}" if done else ""

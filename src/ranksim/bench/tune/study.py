@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +13,12 @@ import filelock
 
 from ranksim.bench.methods import Method
 from ranksim.bench.run import flat, settings_of
-from ranksim.data.cache import written_whole
-from ranksim.errors import UsageError, needs
+from ranksim.data.cache import sealed, written_whole
+from ranksim.errors import UsageError, needs, refused
 from ranksim.report.table import count
 
 STORAGE, RECIPE = "study.db", "recipe.toml"
+_DIGEST = "digest-"  # of a trial, by its number
 _SETTLED = 6  # validations that no trial is pruned before
 _DATA = ("benchmark", "split", "domains", "shots", "preset")
 
@@ -35,10 +37,16 @@ def folder_of_searches(out: Path) -> Iterator[None]:
         ) from error
     except (sqlalchemy.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UsageError(
-            f"{out / STORAGE} cannot be used ({reason}): give another folder with --out, or "
-            "delete the file to search anew."
-        ) from error
+        if "is full" in reason:
+            raise refused(OSError(errno.ENOSPC, reason), out / STORAGE) from error
+        raise _unusable(out, reason) from error
+
+
+def _unusable(out: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"{out / STORAGE} cannot be used ({reason}): give another folder with --out, or delete "
+        "the file to search anew."
+    )
 
 
 def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
@@ -54,6 +62,7 @@ def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
     """
     optuna = needs("optuna", "tune")
     storage = _storage(out)
+    _verify(out)
     identity = json.loads(json.dumps(identity))
     for other in optuna.get_all_study_summaries(storage):
         there = other.user_attrs.get("identity")
@@ -74,6 +83,44 @@ def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
         if trial.params:
             study.enqueue_trial(trial.params)
     return study
+
+
+def seal_trial(study: Any, number: int) -> None:
+    """Note the digest of a trial that has ended: SQLite has none."""
+    trial = study.get_trials(deepcopy=False)[number]
+    study.set_user_attr(f"{_DIGEST}{number}", _digest_of(trial))
+
+
+def _digest_of(trial: Any) -> str:
+    told = {"state": trial.state.name, "value": trial.value, "params": trial.params}
+    steps = sorted(trial.intermediate_values.items())
+    digest: str = sealed({**told, "values": values_of(trial), "steps": steps})["digest"]
+    return digest
+
+
+def _verify(out: Path) -> None:
+    """Read all of a storage.
+
+    Raises:
+        UsageError: something in it is not what was written.
+    """
+    optuna = needs("optuna", "tune")
+    damaged, storage = "", _storage(out)
+    try:
+        for name in optuna.get_all_study_names(storage):
+            study = optuna.load_study(study_name=name, storage=storage)
+            trials = study.get_trials(deepcopy=False)
+            for key, digest in study.user_attrs.items():
+                if key.startswith(_DIGEST):
+                    number = int(key.removeprefix(_DIGEST))
+                    if digest != _digest_of(trials[number]):
+                        damaged = f"trial {number + 1} of {name} is not as it was written"
+    except Exception as error:  # SQLAlchemy, Optuna and JSON, each in its own way
+        if "readonly" in str(error) or "full" in str(error):
+            raise
+        damaged = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    if damaged:
+        raise _unusable(out, damaged)
 
 
 def write_recipes(out: Path) -> None:
