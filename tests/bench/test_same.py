@@ -56,6 +56,12 @@ def test_each_difference_is_named_both_ways(path, value):
     assert differences(other, RECORD) == [name]
 
 
+def test_what_is_new_may_be_left_out():
+    other = changed(["recipe", "memory"], 1) | {"ranks": {}, "seed": 1}
+    assert differences(RECORD, other) == ["seed", "recipe.memory"]
+    assert differences(RECORD, other, new=False) == ["seed"]
+
+
 def test_what_made_it_may_be_left_out():
     other = changed(["versions", "torch"], "3") | {"threads": 2}
     assert differences(RECORD, other) == ["threads", "versions.torch"]

@@ -11,7 +11,7 @@ MEASURED = ("seconds", "peak_memory_mb", "seconds_median")  # of the machine, ea
 MADE_BY = ("versions", "commit", "machine", "threads")  # what made a result, which decides it
 
 
-def differences(a: Record, b: Record, but: Collection[str] = ()) -> list[str]:
+def differences(a: Record, b: Record, but: Collection[str] = (), *, new: bool = True) -> list[str]:
     """Names of what differs between two records of runs, to the last bit.
 
     Left out are clocks and memory (``MEASURED``). A number differs from another where they are not
@@ -21,6 +21,7 @@ def differences(a: Record, b: Record, but: Collection[str] = ()) -> list[str]:
         a: a record, as it was made or as it was read; or a row of a summary.
         b: another.
         but: further fields to leave out, such as ``MADE_BY``.
+        new: whether what ``a`` has not at all counts as well.
 
     Returns:
         Names joined by dots, in the order of ``a``; empty where the two are the same.
@@ -32,7 +33,8 @@ def differences(a: Record, b: Record, but: Collection[str] = ()) -> list[str]:
     """
     left, right = ({k: v for k, v in each.items() if k not in {*MEASURED, *but}} for each in (a, b))
     own, other = dict(_written(left)), dict(_written(right))
-    return [name for name in dict.fromkeys((*own, *other)) if own.get(name) != other.get(name)]
+    names = dict.fromkeys((*own, *other) if new else own)
+    return [name for name in names if own.get(name) != other.get(name)]
 
 
 def results_differences(a: Record, b: Record, but: Collection[str] = ()) -> list[str]:

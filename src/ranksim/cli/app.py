@@ -15,6 +15,7 @@ from ranksim.cli.inspect import inspect
 from ranksim.cli.options import AsJson, DataDir, Jobs, Out, tell
 from ranksim.cli.own import compare, fit, predict
 from ranksim.cli.report import report
+from ranksim.cli.rerun import rerun
 from ranksim.cli.tune import tune_app
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command()(fit)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(report)
+app.command()(rerun)
 app.command()(throughput)
 
 
