@@ -37,8 +37,10 @@ class LabelBins:
     edges: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        edges = np.array(self.edges, dtype=np.float32)
-        if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+        with np.errstate(over="ignore"):
+            edges = np.array(self.edges, dtype=np.float32)
+        finite = edges.ndim == 1 and len(edges) > 1 and np.isfinite(edges).all()
+        if not finite or not (edges[1:] > edges[:-1]).all():
             raise ValueError(f"edges must be at least two ascending numbers, got {self.edges!r}")
         edges.flags.writeable = False  # a hash must not change
         object.__setattr__(self, "edges", edges)

@@ -26,10 +26,13 @@ from ranksim.bench.methods import (
     stage_one,
 )
 from ranksim.bench.recipes import common_table, read_tuned, recipe_for
+from ranksim.data.table import shown
 from ranksim.errors import UsageError
 from ranksim.report.progress import SweepProgress
 from ranksim.report.table import print_summary
 from ranksim.training.recipe import Recipe, parse_change
+
+_MOST_SEEDS = 10_000
 
 if TYPE_CHECKING:
     from ranksim.bench.run import Run
@@ -331,11 +334,11 @@ def parse_seeds(text: str) -> list[int]:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         numbers = []
-    if "," not in text and len(numbers) == 1 and numbers[0] > 0:
+    if "," not in text and len(numbers) == 1 and 0 < numbers[0] <= _MOST_SEEDS:
         return list(range(numbers[0]))
     if "," in text and numbers and 0 <= min(numbers) <= max(numbers) < 2**32:
         return list(dict.fromkeys(numbers))
     raise UsageError(
-        "--seeds takes a number above 0, or a list of seeds below 2**32 such as 3,5,8, got "
-        f"{text!r}."
+        f"--seeds takes a number above 0 and at most {_MOST_SEEDS:,}, or a list of seeds below "
+        f"2**32 such as 3,5,8, got {shown(text)}."
     )

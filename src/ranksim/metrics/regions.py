@@ -36,7 +36,7 @@ class Regions:
 
     Raises:
         UsageError: a named region has the name of one of the six.
-        ValueError: not one count and one name for each bin.
+        ValueError: not one count of at least 0 and one name for each bin.
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 3.0, 3)
@@ -64,6 +64,8 @@ class Regions:
                 f"counts and names must be one for each of {len(self.bins)} bins, got shape "
                 f"{self.counts.shape} and {len(self.names)}"
             )
+        if (self.counts < 0).any():
+            raise ValueError(f"counts must be at least 0, got {self.counts.min()}")
         if unknown := set(self.names) - set(SHOTS):
             raise ValueError(f"names must be among {', '.join(SHOTS)}, got {sorted(unknown)}")
         for name, _ in self.named:

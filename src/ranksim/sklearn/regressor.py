@@ -19,6 +19,7 @@ preprocessing = needs("sklearn.preprocessing", "bench")
 utils = needs("sklearn.utils", "bench")
 validation = needs("sklearn.utils.validation", "bench")
 
+_LARGEST, _LARGEST_LABEL = 1e100, 1e38  # beyond, squares or float32 end
 _ROWS = 8192  # that go through the network at a time
 _FIELDS = {"learning_rate": "lr", "max_epochs": "max_validations"}  # other names of the recipe's
 _RECIPE = (
@@ -137,6 +138,8 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
         x, target = validation.validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
         )
+        _check_range("X", x, _LARGEST)
+        _check_range("y", target, _LARGEST_LABEL)
         samples = WeightedSamples.of(x, target.astype(np.float64), _weights(sample_weight, x))
         self._scaler = preprocessing.StandardScaler().fit(samples.x)
         trained = train(self._scaler.transform(samples.x).astype(np.float32), samples, settings)
@@ -162,6 +165,7 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
     def _forward(self, X: ArrayLike) -> tuple[NDArray[np.float64], ...]:
         validation.check_is_fitted(self)
         x = validation.validate_data(self, X, dtype=np.float64, reset=False)
+        _check_range("X", x, _LARGEST)
         rows = torch.split(torch.from_numpy(self._scaler.transform(x)), _ROWS)
         with torch.no_grad():
             parts = zip(*map(self.network_, rows), strict=True)
@@ -196,11 +200,20 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
         )
 
 
+def _check_range(name: str, values: NDArray[np.float64], largest: float) -> None:
+    """Refuse numbers whose squares, or which in float32, would be infinite."""
+    if (found := np.abs(values).max()) > largest:
+        raise ValueError(
+            f"{name} must lie within ±{largest:g}, got {found:g}: give it in another unit"
+        )
+
+
 def _weights(given: ArrayLike | None, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights of at least 0, one of them above."""
     weight: NDArray[np.float64] = validation._check_sample_weight(given, x, dtype=np.float64)
     if weight.min() < 0:
         raise ValueError(f"sample_weight must be at least 0, got {weight.min():g}")
+    _check_range("sample_weight", weight, _LARGEST)
     if np.count_nonzero(weight) < 2:
         raise ValueError(
             "sample_weight must not be zero for all samples, or for all but one sample"

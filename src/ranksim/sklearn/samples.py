@@ -48,9 +48,8 @@ class WeightedSamples:
         """
         kept = weight > 0
         x, y, weight = x[kept], y[kept], weight[kept]
-        copies = np.maximum(np.floor(weight), 1).astype(np.int64)
-        if copies.mean() > _MOST:
-            copies[:] = 1
+        whole = np.maximum(np.floor(weight), 1)
+        copies = (whole if whole.mean() <= _MOST else np.ones_like(whole)).astype(np.int64)
         rows = np.column_stack([x, y, weight / copies]) + 0.0  # 0.0 and -0.0 are one number
         order = _ascending(rows)
         rows = rows[np.repeat(order, copies[order])]

@@ -48,7 +48,7 @@ def regions_of(density: Mapping[str, Any]) -> Regions:
     """
     named = {name: parse_ranges(text)[0] for name, text in density["named"].items()}
     return Regions(
-        LabelBins(np.asarray(density["edges"], dtype=np.float32)),
+        LabelBins(np.asarray(density["edges"], dtype=np.float64)),
         np.asarray(density["train"], dtype=np.int64),
         tuple(density["regions"]),
         tuple(named.items()),

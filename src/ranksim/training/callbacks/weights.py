@@ -20,6 +20,8 @@ class WeightsCallback(Callback):
     device. Only training batches have it, so ``batch.get("weight")`` serves all steps. Labels on
     an accelerator are copied back for it; a data set that holds the weights saves that.
 
+    Positions of dense labels ``(N, 1, ...)`` that are NaN are no samples and get weight 0.
+
     Args:
         weights: fitted to the training labels.
         labels: from a batch to its labels.
@@ -27,7 +29,8 @@ class WeightsCallback(Callback):
 
     Raises (when training):
         TypeError: a batch that is no dict, or whose labels are not found.
-        ValueError: a batch that has something under the key already.
+        ValueError: a batch that has something under the key already, or a label that is not
+            finite.
 
     Example:
         >>> from ranksim.balance import DensityWeights, LabelBins
@@ -54,6 +57,9 @@ class WeightsCallback(Callback):
                 f"the batch has {self.key!r} already: give WeightsCallback another key="
             )
         labels = found_labels(self.labels, batch)
-        found = self.weights(labels.detach().cpu().double().flatten().numpy())
-        weight = torch.from_numpy(found).float()
+        values = labels.detach().cpu().double().flatten()
+        # of dense labels, positions that are NaN are none
+        known = values.isnan().logical_not() if labels.ndim > 2 else torch.ones_like(values).bool()
+        weight = torch.zeros(len(values))
+        weight[known] = torch.from_numpy(self.weights(values[known].numpy())).float()
         batch[self.key] = weight.reshape(labels.shape).to(labels.device)
