@@ -48,6 +48,7 @@ def judged(found: list[dict[str, Any]] | None) -> tuple[str, int]:
 
 
 def main() -> None:
+    """Carry out the command."""
     told, code = judged(audited())
     print(told)
     sys.exit(code)

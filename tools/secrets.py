@@ -49,6 +49,7 @@ def kept() -> list[Path]:
 
 
 def main() -> None:
+    """Carry out the command."""
     paths = kept()
     found = list(scanned(paths))
     for path, number, kind in found:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranksim.bench.model.density import regions_of
-from ranksim.metrics import Regions
+from ranksim.metrics import REGIONS, Regions
 from ranksim.report.table import TITLES, digits_of
 
 _ROWS, _BAR, _RANGES = 20, 24, 12  # most rows, width of the fullest one, most ranges that are named
@@ -45,7 +45,7 @@ Predicts {target} from {inputs}: {_READS[config["kind"]]}, trained with the meth
 
 ## How it was trained
 
-    {config["command"]}
+    {" ".join(config["command"].split())}
 
 The weights are those of epoch {metrics["best_epoch"]} of {metrics["epochs"]}, which had the lowest
 validation {config["recipe"]["monitor"].upper()}. Seed {config["seed"]}; ranksim
@@ -91,7 +91,9 @@ made.prediction, made.region, made.zero_shot
 
 
 def _code(text: str) -> str:
-    return f"`{text.replace('`', chr(39))}`"
+    """Any text as it is: on one line, in a code span that it cannot leave."""
+    plain = " ".join(text.replace("`", "'").split())
+    return f"`{plain}`"
 
 
 def _number(edge: float) -> str:
@@ -144,6 +146,6 @@ def _scores(scores: Mapping[str, Any], shown: Sequence[str]) -> str:
                 "–" if found[metric] is None else f"{found[metric]:.{digits[metric]}f}"
                 for metric in shown
             )
-            name = region.replace("|", "\\|")
+            name = region if region in REGIONS else _code(region).replace("|", "\\|")
             lines.append(f"| {name} | {found['n']:,} | {' | '.join(told)} |")
     return "\n".join(lines)
