@@ -194,7 +194,7 @@ class Watch:
         Raises:
             DivergedError: one of them is no finite number, or the loss has exploded.
         """
-        if loss.device.type != "cuda":
+        if not _waits(loss.device):
             values = [float(loss.detach())] + ([] if term is None else [float(term.detach())])
             bad = self._bad(values)
             if trainer.world_size > 1:
@@ -262,6 +262,11 @@ class _Moment:
     def of(cls, trainer: Any, index: Tensor, ranksim: bool) -> _Moment:
         step, epoch = trainer.global_step + 1, trainer.current_epoch + 1
         return cls(step, epoch, rate(trainer), index, ranksim)
+
+
+def _waits(device: torch.device) -> bool:
+    """Whether asking for a value would have the host wait for the device."""
+    return device.type == "cuda"
 
 
 def rate(trainer: Any) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from ranksim.balance import FDS
@@ -193,7 +194,8 @@ class RegressionModule(L.LightningModule):
     def _refuse_nonsense(self, score: float | None) -> None:
         """A score that is no number would end the training as if it were done."""
         trainer = self.trainer
-        if trainer.training and score is not None and not math.isfinite(score):
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if fitting and score is not None and not math.isfinite(score):
             raise DivergedError(
                 Divergence(
                     f"validation {self.recipe.monitor.upper()}",
