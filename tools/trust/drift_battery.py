@@ -70,6 +70,15 @@ class Watch(L.Callback):
             torch.save({"rows": every, "steps": self.descent.steps, "end": end}, self.path)
 
 
+@contextmanager
+def one_thread():
+    """Sums in one order, whatever the machine has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def _copied(state):
     return {name: value.clone() for name, value in state.items()}
 

@@ -1,5 +1,6 @@
 """Trainings that are wrong on purpose: the battery must notice each of them."""
 
+import math
 from contextlib import contextmanager
 from unittest import mock
 
@@ -62,6 +63,17 @@ def _published():
 
 
 @contextmanager
+def _all_accumulated():
+    """A smaller batch at the end of an epoch counts in a step as much as whole ones do."""
+
+    def batches(samples, size):
+        return math.ceil(samples / size), 0
+
+    with mock.patch.object(fit, "divmod", batches, create=True):
+        yield
+
+
+@contextmanager
 def _rounded_similarities():
     forward = RankSimLoss.forward
 
@@ -112,6 +124,7 @@ WRONG = {
         "vanilla, MSE", "float32",
         lambda: _loss(after=lambda value, prediction, *_: value * len(prediction) / 32),
     ),
+    "a smaller batch is accumulated": ("vanilla, MSE", "accumulate 4", _all_accumulated),
     "labels rounded to bfloat16": (
         "vanilla, MSE", "bf16-mixed", lambda: _loss(before=lambda p, t, w: (p, t.bfloat16(), w)),
     ),
