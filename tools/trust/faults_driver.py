@@ -119,12 +119,17 @@ def serve() -> None:
 
 if __name__ == "__main__":
     # what takes seconds to import, and starts no thread
+    import importlib
+    import pkgutil
+
+    import pyarrow.parquet
     import torch
 
-    import ranksim.bench.report
-    import ranksim.bench.sweep
-    import ranksim.cli.app  # noqa: F401
+    import ranksim
 
+    for module in pkgutil.walk_packages(ranksim.__path__, "ranksim."):
+        if module.name.startswith(("ranksim.bench", "ranksim.cli.app", "ranksim.training")):
+            importlib.import_module(module.name)
     torch.set_num_threads(1)
     serve()
 elif FAULT in os.environ:

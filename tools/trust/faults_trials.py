@@ -174,7 +174,8 @@ def unfinished(scene: Scene, place: Path) -> Path:
     """What a sweep leaves that is killed as its first record is renamed into its place."""
     step = scene.steps.index("record.json") + 1
     steps = str(scene.data / f"{place.name}-unfinished.txt")
-    scene.run(place, steps=steps, kill=step, when="before")
+    if scene.run(place, steps=steps, kill=step, when="before") != -signal.SIGKILL:
+        raise RuntimeError(last_line(scene, place))
     return place
 
 
