@@ -7,6 +7,7 @@ import pytest
 
 from ranksim.data.cache import (
     digest,
+    folder_aside,
     read_arrays,
     read_sealed,
     sealed,
@@ -154,3 +155,18 @@ def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
         DataError, match=r"could not be written \(Not a directory\); move away what"
     ):
         write_arrays(tmp_path / "cache" / "tokens" / "a.npz", {"a": np.zeros(2)})
+
+
+def test_a_folder_that_a_killed_process_left_is_removed(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with folder_aside(tmp_path / "model") as aside:
+            (aside / "weights").write_text("half")
+            os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    with folder_aside(tmp_path / "model") as one, folder_aside(tmp_path / "model") as other:
+        assert not left.exists()
+        assert one.is_dir()
+        assert other.is_dir()
+    assert list(tmp_path.iterdir()) == []

@@ -122,7 +122,7 @@ if __name__ == "__main__":
     import importlib
     import pkgutil
 
-    import pyarrow.parquet
+    import pyarrow.parquet  # noqa: F401
     import torch
 
     import ranksim

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -92,9 +93,33 @@ def _remove_left(path: Path) -> None:
     """Remove what processes that were killed left beside ``path``."""
     for left in path.parent.iterdir() if _LOCKS else ():
         if left.name.startswith(f".{path.name}.") and left.name.endswith(_ASIDE + path.suffix):
-            with contextlib.suppress(OSError), left.open("rb") as file:
-                if _locked(file.fileno()):
-                    left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError), _opened(left) as handle:
+                if _locked(handle):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path``; what a killed process left of an earlier one goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(path)
+    prefix, suffix = f".{path.name}.", f"{_ASIDE}{path.suffix}"
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=path.parent) as name,
+        _opened(Path(name)) if _LOCKS else contextlib.nullcontext(0) as handle,
+    ):
+        _locked(handle)
+        yield Path(name)
 
 
 def _locked(handle: int) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ranksim.data.cache import read_sealed
+from ranksim.data.cache import folder_aside, read_sealed
 from ranksim.errors import DataError, UsageError
 
 FORMAT = 1
@@ -53,9 +52,8 @@ def refuse_other_folder(out: Path) -> None:
 def written_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside ``out``, renamed onto it when the block ends without an error."""
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as place:
-        aside, before = Path(place) / "new", Path(place) / "old"
+    with folder_aside(out) as place:
+        aside, before = place / "new", place / "old"
         aside.mkdir()
         yield aside
         refuse_other_folder(out)
