@@ -134,6 +134,10 @@ def _updates(deviations):
     )
 
 
+def _shown(deviation):
+    return "other samples" if deviation is None else f"{deviation:.1e}" if deviation else "0"
+
+
 def text(found):
     """What holds, how it was tried, what is not promised, and the table of deviations."""
     conditions = list(found["deviations"])
@@ -143,8 +147,7 @@ def text(found):
         heads += [f"{name}{ends[i]} ≤ {most:.0e}" for i, most in enumerate(_limits(name))]
     for row in next(iter(found["deviations"].values())):
         cells = [each for name in conditions for each in found["deviations"][name][row]]
-        shown = ["other samples" if each is None else f"{each:.1e}" for each in cells]
-        lines.append(f"| {row} | {' | '.join(shown)} |")
+        lines.append(f"| {row} | {' | '.join(map(_shown, cells))} |")
     table = [
         f"| technique | {' | '.join(heads)} |",
         f"| --- |{' ---: |' * len(heads)}",
