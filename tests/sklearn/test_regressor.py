@@ -23,6 +23,7 @@ from ranksim.bench.recipes import common_table
 from ranksim.errors import UsageError
 from ranksim.sklearn import RankSimRegressor
 from ranksim.sklearn.regressor import _FIELDS, _RECIPE
+from ranksim.training.divergence import DivergedError
 
 FAST = {"hidden": 16, "learning_rate": 0.01, "random_state": 0}
 
@@ -168,6 +169,17 @@ def test_jobs_change_no_number():
     x, y = data()
     alone = cross_val_score(made(), x, y, cv=2)
     np.testing.assert_array_equal(alone, cross_val_score(made(), x, y, cv=2, n_jobs=2))
+
+
+def test_a_training_that_diverges_is_one_error_that_names_rows_of_x():
+    x, y = data()
+    with pytest.raises(
+        DivergedError, match=r"^Training diverged at step \d+ .* of X; lower"
+    ) as told:
+        made(learning_rate=1e37).fit(x, y)
+    named = told.value.found
+    assert set(named.numbers) <= set(range(len(x)))
+    assert str(list(named.numbers[:5]))[1:-1] in str(told.value)
 
 
 def test_threads_take_turns():

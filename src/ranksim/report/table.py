@@ -148,7 +148,9 @@ def _failure(results: dict[str, Any], row: dict[str, Any]) -> list[str]:
         return []
     which = f"{len(own)} of {len(own) + len(row['seeds'])} " if row["seeds"] else ""
     why = list(dict.fromkeys(why_failed(r) if r.get("diverged") else "see below" for r in own))
-    told = [*wrap(why[0], _NARROW), *([f"and {len(why) - 1} more"] if why[1:] else [])]
+    whole = why[0].replace("(lr ", "(lr\0")  # a number stays with its name
+    lines = [line.replace("\0", " ") for line in wrap(whole, _NARROW)]
+    told = [*lines, *([f"and {len(why) - 1} more"] if why[1:] else [])]
     return [f"[red]  {which}failed:[/]", *(f"[red]  {escape(line)}[/]" for line in told)]
 
 

@@ -29,6 +29,7 @@ from ranksim.models import MLPEncoder, Regressor
 from ranksim.sklearn.samples import WeightedSamples
 from ranksim.sklearn.settings import Settings
 from ranksim.training.checkpoints import read_checkpoint
+from ranksim.training.divergence import SampleIds
 from ranksim.training.fit import Outcome, Task, fit
 from ranksim.training.hardware import Hardware
 from ranksim.training.pieces import settle
@@ -55,7 +56,7 @@ def train(inputs: NDArray[np.float32], samples: WeightedSamples, settings: Setti
 
     Raises:
         UsageError: an unknown method, or a setting outside its range.
-        DivergedError: the validation error was never a finite number.
+        DivergedError: a loss stopped being a number, or exploded.
     """
     method = parse_method(settings.method, common_table(TABLE, _PRESET)["weighting"])
     recipe = settle(recipe_for(TABLE, _PRESET, method, settings.changes), samples.y)
@@ -80,6 +81,7 @@ def train(inputs: NDArray[np.float32], samples: WeightedSamples, settings: Setti
         bins,
         Regions.by_rule(bins, labels[rows]),
         factors=None if np.ptp(factor) == 0 else factor,
+        ids=SampleIds(samples.row[rows], "row", "X"),
     )
     network, outcome = _fitted(task, recipe, method, changes, settings)
     return Trained(network, recipe.label_scale, offset, outcome)

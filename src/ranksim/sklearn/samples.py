@@ -19,12 +19,14 @@ class WeightedSamples:
         y: float64 ``(N,)``.
         factor: what each counts ``(N,)``, float64, above 0.
         group: a number for each, equal where ``x`` is equal, ascending ``(N,)``.
+        row: where each stood in the table as it came, int64 ``(N,)``.
     """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     factor: NDArray[np.float64]
     group: NDArray[np.int64]
+    row: NDArray[np.int64]
 
     @classmethod
     def of(
@@ -45,6 +47,8 @@ class WeightedSamples:
             >>> samples = WeightedSamples.of(x, y, np.array([2.5, 0.0, 1.0]))
             >>> samples.y.tolist(), samples.factor.tolist(), samples.group.tolist()
             ([0.2, 0.3, 0.3], [1.0, 1.25, 1.25], [0, 1, 1])
+            >>> samples.row.tolist()
+            [2, 0, 0]
         """
         kept = weight > 0
         x, y, weight = x[kept], y[kept], weight[kept]
@@ -52,10 +56,12 @@ class WeightedSamples:
         copies = (whole if whole.mean() <= _MOST else np.ones_like(whole)).astype(np.int64)
         rows = np.column_stack([x, y, weight / copies]) + 0.0  # 0.0 and -0.0 are one number
         order = _ascending(rows)
-        rows = rows[np.repeat(order, copies[order])]
+        taken = np.repeat(order, copies[order])
+        rows = rows[taken]
         x, y, factor = rows[:, :-2], rows[:, -2], rows[:, -1]
         new = (x[1:] != x[:-1]).any(axis=1)
-        return cls(x, y, factor, np.concatenate([[0], np.cumsum(new)]))
+        group = np.concatenate([[0], np.cumsum(new)])
+        return cls(x, y, factor, group, np.flatnonzero(kept)[taken])
 
     def parted(self, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions to train on and to validate on; equal inputs stay on one side.
