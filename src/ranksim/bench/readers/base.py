@@ -14,6 +14,7 @@ from ranksim.bench.kinds import BILSTM, IMAGE, SENTENCES, SERIES, TABLE, TEXT
 from ranksim.data.batch import Samples
 from ranksim.data.own.options import OwnOptions
 from ranksim.data.own.plan import OwnPlan
+from ranksim.data.stored import checked
 from ranksim.data.table import Columns
 from ranksim.models import Regressor
 from ranksim.training.hardware import Hardware
@@ -133,7 +134,7 @@ def reader_type(kind: str) -> type[Reader]:
 def reader_from_dict(content: dict[str, Any]) -> Reader:
     """A reader of any kind from what its ``as_dict`` wrote."""
     content = dict(content)
-    return reader_type(content.pop("kind")).from_dict(content)
+    return checked(reader_type(content.pop("kind")).from_dict(content))
 
 
 def tabled(reader: Any) -> dict[str, Any]:

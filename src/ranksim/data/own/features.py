@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from ranksim.data.batch import Batch
 from ranksim.data.own.columns import CategoryColumn, NumberColumn
 from ranksim.data.own.values import Refuse, refuse_rows, seconds
+from ranksim.data.stored import checked
 from ranksim.data.table import as_numbers, is_missing
 from ranksim.errors import DataError
 
@@ -136,10 +137,10 @@ class TableFeatures:
         for column in stored["columns"]:
             told = {name: value for name, value in column.items() if name != "kind"}
             if column["kind"] == "number":
-                made.append(NumberColumn(**told))
+                made.append(checked(NumberColumn(**told)))
             else:
-                made.append(CategoryColumn(**told | {"values": tuple(told["values"])}))
-        return cls(tuple(made), dict(stored["dropped"]))
+                made.append(checked(CategoryColumn(**told | {"values": tuple(told["values"])})))
+        return checked(cls(tuple(made), dict(stored["dropped"])))
 
 
 class VectorDataset(Dataset[Batch]):

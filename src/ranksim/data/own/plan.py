@@ -24,7 +24,7 @@ from ranksim.data.own.split import (
 )
 from ranksim.data.own.values import Refuse
 from ranksim.data.split import PART_NAMES, PARTS, Split
-from ranksim.data.table import Columns, numbers
+from ranksim.data.table import Columns
 from ranksim.data.table import labels as labels_of
 from ranksim.errors import DataError, UsageError
 
@@ -173,8 +173,7 @@ def series_of(
 
     Missing readings are NaN, and no window holds one.
     """
-    own = {name: labels_of if name == options.target else numbers for name in inputs}
-    readings = np.stack([own[name](columns, name, missing="nan") for name in inputs], axis=1)
+    readings = np.stack([labels_of(columns, name, missing="nan") for name in inputs], axis=1)
     groups = None if options.group is None else columns.column(options.group)
     if options.time is None:
         return np.arange(len(readings)), readings, None, groups

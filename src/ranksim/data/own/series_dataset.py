@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ranksim.data.batch import Batch
+from ranksim.data.stored import checked
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class SeriesScaling:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SeriesScaling:
         """What :meth:`as_dict` made."""
-        return cls(tuple(stored["mean"]), tuple(stored["deviation"]))
+        return checked(cls(tuple(stored["mean"]), tuple(stored["deviation"])))
 
 
 @dataclass(frozen=True, eq=False)
