@@ -31,6 +31,7 @@ from ranksim.bench.own import own_request
 from ranksim.bench.pretrained import folder_name, given_again, portable
 from ranksim.bench.recipes import common_table
 from ranksim.bench.scoring import error_intervals
+from ranksim.data.cache import read_sealed
 from ranksim.data.delimited import read_delimited
 from ranksim.errors import DataError, UsageError
 from ranksim.metrics import Regions
@@ -339,7 +340,7 @@ def test_damaged_weights(cut, model):
     ],
 )
 def test_a_description_that_makes_no_sense(change, sentence, model):
-    config = json.loads((model / CONFIG).read_text()) | change
+    config = read_sealed(model / CONFIG) | change
     config = {name: value for name, value in config.items() if value is not ...}
     (model / CONFIG).write_text(json.dumps(config))
     with pytest.raises(DataError, match=sentence):
@@ -354,7 +355,7 @@ def test_a_damaged_description(content, model):
 
 
 def test_weights_of_another_network(model, made):
-    config = json.loads((model / CONFIG).read_text())
+    config = read_sealed(model / CONFIG)
     config["recipe"]["hidden"] = 9
     (model / CONFIG).write_text(json.dumps(config))
     with pytest.raises(DataError, match=r"are not the weights of the network that config\.json"):

@@ -15,6 +15,7 @@ import torch
 from ranksim.bench.command import BenchRequest, bench
 from ranksim.bench.run import read_record
 from ranksim.data import sts_b_dir
+from ranksim.data.cache import read_sealed
 from ranksim.errors import RankSimError, UsageError
 from ranksim.metrics import METRICS, REGIONS, regression_scores
 
@@ -80,8 +81,7 @@ def finish(words):
 
 def results(out):
     """results.json without what may differ: clocks and memory, and the digest of all."""
-    content = json.loads((out / "results.json").read_text())
-    del content["digest"]
+    content = read_sealed(out / "results.json")
     for run in content["runs"]:
         del run["seconds"], run["peak_memory_mb"]
     for row in content["summary"]:
@@ -92,7 +92,7 @@ def results(out):
 def test_a_sweep_writes_what_it_promises(small_sts, tmp_path, capsys):
     out = tmp_path / "out"
     content = bench(request(small_sts, out))
-    assert json.loads((out / "results.json").read_text()) == content
+    assert read_sealed(out / "results.json") == content
     told = capsys.readouterr().out
     assert "4/4 vanilla+ranksim seed 1: MSE" in told
     assert "published" in told

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from ranksim.cli import main
+from ranksim.data.cache import read_sealed
 from tests import own_data
 from tests.bench.test_model import fitted
 
@@ -57,7 +58,7 @@ def photos(folder, also=""):
 
 def changed_model(folder, change):
     path = folder / "model/config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(read_sealed(path) | change))
 
 
 def two_tables(folder):

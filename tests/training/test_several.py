@@ -17,6 +17,7 @@ import torch
 
 from ranksim.bench import run as run_module
 from ranksim.bench.command import bench
+from ranksim.data.cache import read_sealed
 from ranksim.errors import RankSimError, UsageError
 from ranksim.training import hardware as hardware_module
 from ranksim.training.fit import fit
@@ -295,7 +296,7 @@ class TestTwoNodes:
         wanted = asked(table, out, num_nodes=2)
         nodes, log = two_nodes(wanted, tmp_path, late=late)
         first, second = (each.result() for each in nodes)
-        assert json.loads((out / "results.json").read_text()) == first == second
+        assert read_sealed(out / "results.json") == first == second
         assert content(first) == content(on_one[1])
         assert [run["method"] for run in first["runs"]] == ["vanilla+ranksim", "rrt+ranksim"]
         for record in first["runs"]:
