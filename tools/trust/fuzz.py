@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tools.trust.fuzz_worker import PROGRESS, SECONDS
 
 TITLE = "Bad input"
 CASES, SHORT = 20_000, 140  # of each reader
+EXAMPLES = 300  # of each property; the tests draw 25
 _HUNG = 30.0  # seconds without a case that ended, after which the process is ended
 _TOLD = 20  # failures that are written down
 _ROOT = Path(__file__).parents[2]
@@ -53,8 +55,10 @@ def measure(short: bool, folder: Path) -> dict[str, Any]:
         folders = [Path(name) / str(k) for k in range(len(groups))]
         found = [each for group in two.map(_tried, groups, folders, [cases] * len(groups))
                  for each in group]  # fmt: skip
+    checks = [] if short else [_properties()]  # the short ones are tests
     return {
         "checks": [
+            *checks,
             {
                 "what": f"fuzzed {READERS[each['reader']].title}",
                 "tried": each["cases"],
@@ -77,6 +81,27 @@ def text(found: dict[str, Any]) -> str:
         for each in readers
     ]
     return "\n".join([_TEXT.format(total=total, seconds=SECONDS), *rows, _BESIDE])
+
+
+def _properties() -> dict[str, Any]:
+    """The tests by properties, with more examples."""
+    paths = sorted(map(str, (_ROOT / "tests/trust").glob("test_properties_*.py")))
+    told = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths],
+        cwd=_ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "RANKSIM_EXAMPLES": str(EXAMPLES)},
+        capture_output=True,
+        text=True,
+    )
+    passed, failed = (
+        sum(map(int, re.findall(rf"(\d+) {word}", told.stdout))) for word in ("passed", "failed")
+    )
+    return {
+        "what": "properties of tables, labels, losses and settings",
+        "tried": (passed + failed) * EXAMPLES,
+        "failed": failed if passed else max(failed, 1),
+        "note": f"{passed + failed} properties, {EXAMPLES} examples of each",
+    }
 
 
 def _tried(readers: list[str], folder: Path, cases: int) -> list[dict[str, Any]]:
