@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from ranksim.bench.again import RerunRequest
 from ranksim.bench.command import bench
 from ranksim.bench.own import own_request
-from ranksim.bench.rerun import RerunRequest, compare, rerun
+from ranksim.bench.rerun import compare, rerun
 from ranksim.cli import main
 from ranksim.cli.options import Machine, OwnInputs, OwnSplit, Trained
 from ranksim.cli.options import request as cli_request
