@@ -14,7 +14,7 @@ import torch
 from ranksim.balance import DensityWeights, LabelBins, density_weights
 from ranksim.bench.command import parse_seeds
 from ranksim.bench.model.files import read_json
-from ranksim.bench.report import read_results
+from ranksim.bench.report import read_results, report
 from ranksim.data import delimited, sts_b_dir
 from ranksim.data.archive import read_member
 from ranksim.data.delimited import read_delimited
@@ -151,3 +151,14 @@ def test_positions_without_a_label_weigh_nothing():
     assert batch["weight"].flatten().tolist() == pytest.approx([0.75, 0.0, 1.5])
     with pytest.raises(ValueError, match="labels must be finite, got 1 NaN"):
         callback.on_train_batch_start(None, None, {"label": labels.flatten()}, 0)
+
+
+@pytest.mark.parametrize(
+    ("runs", "summary"), [([1], [2]), ([{}], [{}]), ([], [{"method": "vanilla"}]), ([None], [])]
+)
+def test_a_page_of_results_that_hold_something_else(tmp_path, runs, summary):
+    results = {"format": 3, "benchmark": "x", "runs": runs, "summary": summary}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    with pytest.raises(DataError, match="does not hold what a page shows"):
+        report([tmp_path], None)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]

@@ -55,20 +55,18 @@ def measure(short: bool, folder: Path) -> dict[str, Any]:
         folders = [Path(name) / str(k) for k in range(len(groups))]
         found = [each for group in two.map(_tried, groups, folders, [cases] * len(groups))
                  for each in group]  # fmt: skip
-    checks = [] if short else [_properties()]  # the short ones are tests
-    return {
-        "checks": [
-            *checks,
-            {
-                "what": f"fuzzed {READERS[each['reader']].title}",
-                "tried": each["cases"],
-                "failed": sum(each["failed"].values()),
-                "note": "; ".join(f"case {case}: {how}" for case, how in each["told"][:3]),
-            }
-            for each in found
-        ],
-        "readers": found,
-    }
+    checks = [
+        {
+            "what": f"fuzzed {READERS[each['reader']].title}",
+            "tried": each["cases"],
+            "failed": sum(each["failed"].values()),
+            "note": "; ".join(f"case {case}: {how}" for case, how in each["told"][:3]),
+        }
+        for each in found
+    ]
+    if not short:  # CI runs them as tests
+        checks.append(_properties())
+    return {"checks": checks, "readers": found}
 
 
 def text(found: dict[str, Any]) -> str:

@@ -68,7 +68,13 @@ def report(runs: Sequence[Path], out: Path | None) -> dict[str, Any]:
                 f"{run} is a sweep of {other['benchmark']}, {runs[0]} one of "
                 f"{first['benchmark']}: give sweeps of one benchmark."
             )
-    page = write_page(first, out or _results_of(runs[0]).with_name(PAGE), more)
+    try:
+        page = write_page(first, out or _results_of(runs[0]).with_name(PAGE), more)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(
+            f"{_results_of(runs[0])} or one beside it does not hold what a page shows "
+            f"({type(error).__name__}): make it again, or give another folder."
+        ) from error
     pictures = sorted(page.with_suffix("").glob("0[1-7]-*.*"))
     return {"page": str(page), "pictures": [str(path) for path in pictures]}
 
