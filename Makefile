@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint audit bench trust clean
 
 demo: .venv/ready  ## create .venv, install, run the demo (about 4 minutes)
 	$(BIN)/ranksim demo
@@ -15,10 +15,17 @@ lint: .venv/ready  ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+audit: .venv/ready  ## known vulnerabilities of what is installed, secrets in what git keeps
+	$(BIN)/python -m tools.audit
+	$(BIN)/python -m tools.secrets
+
+trust: .venv/ready  ## what can be relied on, measured, to docs/trust.md (the better part of an hour)
+	$(BIN)/python -m tools.trust --write
+
 bench: .venv/ready  ## the speed of RankSim's loss, to a table and bench.json (4 minutes)
 	$(BIN)/python -m benchmarks.loss_speed --json bench.json
 
-check: lint test  ## what CI runs
+check: lint audit test  ## what CI runs first
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \

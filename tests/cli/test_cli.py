@@ -103,7 +103,7 @@ main()
          "vanilla has nothing to tune of its own"),
         (["tune", "sts-b-dir", "--method", "inv+lds", "--fields", "gamma"], 2,
          "inv+lds has no 'gamma' to tune"),
-        (["bench", "sts-b-dir", "--seeds", "none"], 2, "--seeds takes a number above 0 and at most"),
+        (["bench", "sts-b-dir", "--seeds", "none"], 2, "--seeds takes a number above 0 and"),
         (["bench", "sts-b-dir", "--seeds", "4294967296,"], 2, "or a list of seeds below 2**32"),
         (["bench", "sts-b-dir", "--devices", "x", "--data-dir", "DATA"], 2,
          "Lightning cannot use"),

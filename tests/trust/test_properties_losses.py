@@ -55,9 +55,7 @@ def test_ranksim_is_the_equation(batch, ties):
     torch.testing.assert_close(gradient, torch.from_numpy(parts.sum(0)), atol=1e-9, rtol=1e-9)
 
 
-@given(
-    batches(least=2), st.randoms(use_true_random=False), st.sampled_from([-300, -9, 5, 500])
-)
+@given(batches(least=2), st.randoms(use_true_random=False), st.sampled_from([-300, -9, 5, 500]))
 def test_ranksim_forgets_order_and_units(batch, draw, power):
     """Cosine similarities know no length, and of labels the order alone counts."""
     features, labels = batch
