@@ -32,7 +32,7 @@ def prepared(table, out, *, validations=12, seed=0):
 def kept(run):
     """All that a run leaves behind, clocks and memory excepted."""
     record = json.loads((run.folder / "record.json").read_text())
-    del record["seconds"], record["peak_memory_mb"]
+    del record["seconds"], record["peak_memory_mb"], record["digest"]
     best = torch.load(run.folder / "best.ckpt", weights_only=True)
     rows = pyarrow.parquet.read_table(run.folder / "predictions.parquet").to_pydict()
     return record, {name: value.numpy() for name, value in best["state_dict"].items()}, rows
