@@ -1,10 +1,11 @@
 """Build the package, install it into empty environments, and use it there.
 
-Usage: ``python -m tools.matrix [--all]``. It prints a line an environment and ends with 1 where one
-failed. Without ``--all``: the wheel with torch and numpy alone, in the versions of constraints.txt.
-With it also with the extra bench, the lowest versions that pyproject.toml allows on the
-lowest Python, and the newest on each later Python that is installed; their PyTorch may be a
-download of gigabytes.
+Usage: ``python -m tools.matrix [--ends | --all]``. It prints a line an environment and ends with 1
+where one failed. By default: the wheel with torch and numpy alone, in the versions of
+constraints.txt. With ``--ends``, as CI does, also the lowest versions that pyproject.toml allows on
+the lowest Python, and the newest on the newest Python; their PyTorch may be a download of
+gigabytes. With ``--all`` also the extra bench in the versions of constraints.txt, each later Python
+that is installed, and more of the suite.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import tempfile
 import time
 import tomllib
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,12 @@ TESTS = (
     "losses", "balance/test_weights.py", "balance/test_density.py", "metrics",
     "models/test_mlp.py", "models/test_published.py", "models/test_sentence.py",
 )  # fmt: skip
+FEW = (
+    "functional/test_ranksim.py",
+    "losses/test_regression.py",
+    "balance/test_weights.py",
+    "metrics",
+)
 _SECONDS = 400  # of a command
 _ALONE = """
 import torch, ranksim
@@ -95,13 +103,14 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def environments(everything: bool) -> list[tuple[str, str]]:
-    """Their names and Pythons."""
-    rest = [("pinned", THIS), ("lowest", LOWEST), *(("newest", python) for python in LATER)]
-    return [("alone", THIS), *(rest if everything else [])]
+def environments(which: str) -> list[tuple[str, str]]:
+    """Their names and Pythons, of ``alone``, the two ``ends`` or ``all``."""
+    rest = [("lowest", LOWEST), *(("newest", python) for python in LATER)]
+    more = {"alone": [], "ends": [rest[0], rest[-1]], "all": [("pinned", THIS), *rest]}
+    return [("alone", THIS), *more[which]]
 
 
-def make(name: str, python: str, wheel: Path, folder: Path) -> Made:
+def make(name: str, python: str, wheel: Path, folder: Path, tests: Sequence[str] = TESTS) -> Made:
     """An environment, made, used and removed."""
     made, begun = Made(f"{name}, Python {python}"), time.monotonic()
     found = interpreter(python)
@@ -124,7 +133,7 @@ def make(name: str, python: str, wheel: Path, folder: Path) -> Made:
     try:
         made.told = _run(home / "bin/python", "-W", "ignore", "-c", _VERSIONS, at=folder).strip()
         made.checks = _alone(home, folder) if name == "alone" else _used(home, folder)
-        made.tests = _tested(home, folder) if name in ("lowest", "newest") else ""
+        made.tests = _tested(home, folder, tests) if name in ("lowest", "newest") else ""
         made.ok = True
     except RuntimeError as error:
         made.checks, made.ok = [str(error)], False
@@ -186,15 +195,14 @@ def _used(home: Path, folder: Path) -> list[str]:
     return ["a comparison", "a model", "its predictions"]
 
 
-def _tested(home: Path, folder: Path) -> str:
+def _tested(home: Path, folder: Path, tests: Sequence[str]) -> str:
     """Tests that need no more than is installed, on the installed package."""
     for name in ("tests", "conftest.py", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
-    tests = [f"tests/{name}" for name in TESTS]
     told = _run(
         home / "bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o",
-        "filterwarnings=default", *tests, at=folder,
+        "filterwarnings=default", *(f"tests/{name}" for name in tests), at=folder,
     )  # fmt: skip
     return told.strip().splitlines()[-1].partition(" in ")[0]
 
@@ -225,11 +233,12 @@ def _run(*command: object, at: Path | None = None) -> str:
     return told.stdout
 
 
-def matrix(everything: bool, folder: Path) -> list[Made]:
-    """All environments, each printed as it is done."""
+def matrix(which: str, folder: Path) -> list[Made]:
+    """Environments, each printed as it is done."""
     wheel, found = build(folder / "dist"), []
-    for name, python in environments(everything):
-        made = make(name, python, wheel, folder / f"{name}-{python}")
+    tests = TESTS if which == "all" else FEW
+    for name, python in environments(which):
+        made = make(name, python, wheel, folder / f"{name}-{python}", tests)
         print(made.line, flush=True)
         found.append(made)
     return found
@@ -238,9 +247,10 @@ def matrix(everything: bool, folder: Path) -> list[Made]:
 def main() -> None:
     """Carry out the command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--all", action="store_true", help="every environment")
+    for name, told in (("ends", "the lowest and the newest too"), ("all", "every environment")):
+        parser.add_argument(f"--{name}", dest="which", action="store_const", const=name, help=told)
     with tempfile.TemporaryDirectory() as folder:
-        found = matrix(parser.parse_args().all, Path(folder))
+        found = matrix(parser.parse_args().which or "alone", Path(folder))
     sys.exit(any(made.ok is False for made in found))
 
 
