@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -170,3 +171,20 @@ def test_a_folder_that_a_killed_process_left_is_removed(tmp_path):
         assert one.is_dir()
         assert other.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
+def test_a_file_system_that_knows_no_locks_takes_files_and_folders(tmp_path, monkeypatch):
+    asked = []
+
+    def flock(handle, operation):
+        asked.append(handle)
+        assert len(asked) < 10, "tried again and again"
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("ranksim.data.cache.fcntl.flock", flock)
+    write_json(tmp_path / "a.json", [1])
+    with folder_aside(tmp_path / "b") as aside:
+        aside.rename(tmp_path / "b")
+        aside.mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b"]

@@ -15,7 +15,6 @@ from ranksim.errors import DataError, needs
 
 PREDICTIONS = "predictions.parquet"
 _DIGEST = "digest"  # of the columns, in the file's own notes
-_DIGEST = "digest"  # of the columns, in the file's own notes
 _OWN = "in_"  # a column of its own for each named region, which may be called like another column
 
 
@@ -56,7 +55,6 @@ def write_predictions(
             **{_OWN + name: masks[name] for name, _ in regions.named},
         }
     )
-    table = table.replace_schema_metadata({_DIGEST: digest(_columns(table))})
     table = table.replace_schema_metadata({_DIGEST: digest(_columns(table))})
     with written_whole(path) as aside:
         parquet.write_table(table, aside)

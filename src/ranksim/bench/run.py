@@ -182,8 +182,6 @@ def perform(
             return record
         if read_record(run.folder) is None:  # a damaged one; else what is there goes on
             (run.folder / RECORD).unlink(missing_ok=True)
-        if read_record(run.folder) is None:  # a damaged one; else what is there goes on
-            (run.folder / RECORD).unlink(missing_ok=True)
         _start_or_go_on(run)
         record = {**run.identity(), "status": "done"}
         forget_peak(run.hardware)

@@ -84,7 +84,8 @@ def _begun(path: Path) -> tuple[int, Path]:
     while True:
         prefix, suffix = f".{path.name}.", f"{_ASIDE}{path.suffix}"
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
-        if not _LOCKS or (_locked(handle) and os.fstat(handle).st_nlink):
+        held = _locked(handle)
+        if held is None or (held and os.fstat(handle).st_nlink):
             return handle, Path(name)
         os.close(handle)  # another process took it for one that was left
 
@@ -122,14 +123,16 @@ def folder_aside(path: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _locked(handle: int) -> bool:
-    """Lock an open file; whether no one else had."""
+def _locked(handle: int) -> bool | None:
+    """Lock an open file; whether no one else had, and ``None`` where there are no locks."""
     if sys.platform == "win32":
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # of some file systems of clusters
+        return None
     return True
 
 
