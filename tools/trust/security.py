@@ -64,12 +64,13 @@ tries more). Every string of the data is text on the page, in its pictures and i
 `tests/trust/test_html.py` puts scripts into labels, regions, units, methods, commands and errors,
 opens the page in Chromium and uses every control; the page also forbids by its
 Content-Security-Policy whatever it does not hold by hash. `tests/trust/test_security.py` searches
-all that the commands write for the folders and names of who ran them.
+what `bench images`, `compare`, `fit`, `predict` and `inspect` write for the folders of the machine
+and the names of its user and host.
 
 Downloads are pinned by SHA-256. The archives of IMDB-WIKI have no published checksum: their length
 is verified, their SHA-256 kept beside them and compared from then on.
 
 Out of scope: processes of one command send each other pickles, as Python's do, and Ray does so
 within its cluster: who can reach these can do what their user can. A data set of the hub is read by
-`datasets`, which runs no code of it since version 4.
+`datasets`, whose version here (5.2) runs no code of it.
 """
