@@ -248,3 +248,11 @@ def test_a_device_without_a_path_takes_the_reference_and_says_so_once(caplog):
             assert dispatch.path_for(torch.device("meta")) is eager.term
     (told,) = caplog.messages
     assert told == "RankSim runs as plain PyTorch on meta: it has no path of its own"
+
+
+def test_a_length_too_small_to_invert_is_none():
+    features = torch.tensor([[5e-324], [1e9], [2e9]], dtype=torch.float64, requires_grad=True)
+    value = ranksim_loss(features, torch.tensor([0.0, 1.0, 2.0]))
+    value.backward()
+    assert value.isfinite()
+    assert features.grad.isfinite().all()

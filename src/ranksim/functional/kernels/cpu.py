@@ -67,7 +67,8 @@ def term(
     else:
         exists = norms > tiny
         if most >= _EVEN[1] or norms[exists].min(initial=np.inf) <= _EVEN[0]:
-            powers = np.where(exists, np.ldexp(1.0, -np.frexp(norms)[1]), 0.0)  # exact factors
+            exponents = np.where(exists, -np.frexp(norms)[1], 0)
+            powers = np.where(exists, np.ldexp(1.0, exponents), 0.0)  # exact factors
             outer, norms = torch.from_numpy(powers).unsqueeze(1), norms * powers
             features = (features.double() * outer).to(features.dtype)
         inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=exists)
