@@ -14,6 +14,7 @@ from ranksim.bench.predictions import (
     read_predictions,
     write_predictions,
 )
+from ranksim.bench.run import read_record
 from ranksim.bench.summary import summarise
 from ranksim.data import Benchmark, TextSamples
 from ranksim.errors import DataError
@@ -232,3 +233,25 @@ def test_predictions_come_back_with_their_regions(tmp_path):
             assert {name: list(mask) for name, mask in again.regions.items()} == {
                 name: list(mask) for name, mask in found.regions.items()
             }
+
+
+def test_what_cannot_be_read_is_not_damaged(tmp_path, monkeypatch):
+    """A disk that fails for a moment costs no finished run."""
+    path = tmp_path / "a.parquet"
+    path.touch()
+
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pyarrow.parquet.read_table", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        are_damaged(path)
+
+
+def test_a_record_that_cannot_be_read_is_no_missing_one(tmp_path, monkeypatch):
+    def fail(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("ranksim.bench.run.read_sealed", fail)
+    with pytest.raises(PermissionError):
+        read_record(tmp_path)

@@ -163,3 +163,10 @@ def test_what_was_not_recorded_then_is_not_compared():
     assert found["data"] == {"data.sha256": ["a", "b"]}
     assert compare(then, now | {"steps": 8})["differ"] == ["steps"]
     assert compare(then, {k: v for k, v in now.items() if k != "steps"})["differ"] == ["steps"]
+
+
+@pytest.mark.parametrize("lost", ["status", "metrics"])
+def test_a_run_that_says_nothing_is_not_the_same(swept, saved, lost):
+    path = saved(lambda results: [run.pop(lost) for run in results["runs"]])
+    with pytest.raises(DataError, match=r"lacks what runs came to: make it again\.$"):
+        again(path, str(swept[0]), row="1")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ranksim.data import Benchmark
 from ranksim.data.cache import digest, written_whole
-from ranksim.errors import DataError, needs
+from ranksim.errors import DataError, MissingExtraError, needs
 
 PREDICTIONS = "predictions.parquet"
 _DIGEST = "digest"  # of the columns, in the file's own notes
@@ -80,6 +80,7 @@ def read_predictions(path: Path) -> Predictions | None:
 
     Raises:
         DataError: they are damaged.
+        OSError: they cannot be read, whatever they hold.
     """
     if not path.is_file():
         return None
@@ -89,7 +90,11 @@ def read_predictions(path: Path) -> Predictions | None:
         known = (table.schema.metadata or {}).get(_DIGEST.encode())
         damaged = known is not None and known.decode() != digest(columns)
         region, zero = columns["region"], columns["zero_shot"]
-    except Exception:  # Arrow promises no list of what damage makes it raise
+    except (MemoryError, MissingExtraError):
+        raise
+    except Exception as error:  # Arrow promises no list of what damage makes it raise
+        if getattr(error, "errno", None) is not None:
+            raise  # the system's, which says nothing of what is in the file
         damaged = True
     if damaged:
         raise DataError(

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ranksim.bench.again import RerunRequest, run_of
 from ranksim.bench.report import RESULTS, read_results
-from ranksim.bench.run import Record, check_data, flat, perform
+from ranksim.bench.run import Record, check_data, flat, is_whole, perform
 from ranksim.bench.same import MADE_BY, differences
 from ranksim.bench.workers import one_thread
 from ranksim.errors import DataError, StoppedError, UsageError
@@ -76,6 +76,8 @@ def _chosen(request: RerunRequest, results: Record) -> list[Record]:
             f"{request.results} has the rows {listed or 'none'}: choose one with --row."
         )
     own = [run for (method, _), run in runs.items() if method == named[row]]
+    if not all(is_whole(run) for run in own):
+        raise DataError(f"{request.results} lacks what runs came to: make it again.")
     seeds = [run["seed"] for run in own]
     if request.seed is not None:
         own = [run for run in own if run["seed"] == request.seed]

@@ -99,13 +99,17 @@ class Run:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a finished run, or ``None``."""
+    """The record of a finished run, or ``None``; one that cannot be read is no missing one."""
     try:
         record: Record = read_sealed(folder / RECORD)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
-    whole = record.keys() >= _NEEDED
-    return record if whole and (record["status"] != "done" or "metrics" in record) else None
+    return record if is_whole(record) else None
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a record says what it came to."""
+    return record.keys() >= _NEEDED and (record["status"] != "done" or "metrics" in record)
 
 
 def finished(run: Run) -> Record | None:
