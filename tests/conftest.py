@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.archives import sentiment_lines, tar_gz
+from tests.browser import browser  # noqa: F401  (a fixture, one for all: two would not start)
 
 WORDS = (
     "the", "a", "man", "woman", "dog", "cat", "plays", "guitar", "runs", "in", "park", "eats",

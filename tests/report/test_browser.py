@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from tests.browser import browser  # noqa: F401  (a fixture)
 from tests.report.results import results
 from tests.report.test_page import evil
 
@@ -25,7 +24,7 @@ def page_file(tmp_path_factory):
 
 
 @pytest.fixture
-def shown(browser):  # noqa: F811
+def shown(browser):
     """Opens a page, and says at the end whether the browser complained or asked for anything."""
     complaints, contexts = [], []
 

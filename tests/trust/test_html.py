@@ -11,7 +11,6 @@ from ranksim.data.own.inspect import inspect_labels
 from ranksim.data.table import Columns
 from ranksim.metrics import Regions
 from ranksim.report.inspect import inspection_figure
-from tests.browser import browser  # noqa: F401  (a fixture)
 from tests.report.results import results
 from tests.report.test_browser import shown  # noqa: F401  (a fixture)
 
@@ -106,7 +105,7 @@ def test_nothing_of_the_data_runs_on_the_page(shown, written):  # noqa: F811
     assert abs(page.evaluate(count) - plain.evaluate(count)) <= plain.evaluate(count) * 0.1
 
 
-def test_the_page_forbids_what_it_does_not_hold(browser, written):  # noqa: F811
+def test_the_page_forbids_what_it_does_not_hold(browser, written):
     page = browser.new_page()
     page.goto(written["plain"].as_uri())
     page.evaluate(
@@ -122,7 +121,7 @@ def test_the_page_forbids_what_it_does_not_hold(browser, written):  # noqa: F811
     page.close()
 
 
-def test_pictures_beside_the_page(browser, written):  # noqa: F811
+def test_pictures_beside_the_page(browser, written):
     pictures = sorted(written["evil"].with_suffix("").glob("*.svg"))
     assert len(pictures) >= 6
     page = browser.new_page()
@@ -133,7 +132,7 @@ def test_pictures_beside_the_page(browser, written):  # noqa: F811
     page.close()
 
 
-def test_the_picture_of_inspect(browser, tmp_path):  # noqa: F811
+def test_the_picture_of_inspect(browser, tmp_path):
     labels = np.random.default_rng(0).normal(0, 1, 300).round(2)
     columns = Columns.of(EVIL, {EVIL: labels.tolist()})
     found = inspect_labels(columns, EVIL, named={EVIL: LabelRange(1.0, None)})
