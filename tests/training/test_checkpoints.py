@@ -88,3 +88,15 @@ def test_a_full_disk_is_told_by_its_number(tmp_path, monkeypatch):
         WholeFiles().save_checkpoint({"w": torch.zeros(9)}, tmp_path / "a.ckpt")
     assert raised.value.__cause__.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fails_for_a_moment_costs_no_checkpoint(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    for name in ("last.ckpt", "best.ckpt"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr("zipfile.ZipFile", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_or_drop(tmp_path)
+    assert (tmp_path / "last.ckpt").exists()

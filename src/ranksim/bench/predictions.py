@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data import Benchmark
-from ranksim.data.cache import digest, written_whole
+from ranksim.data.cache import digest, says_nothing_of_a_file, written_whole
 from ranksim.errors import DataError, MissingExtraError, needs
 
 PREDICTIONS = "predictions.parquet"
@@ -90,11 +90,11 @@ def read_predictions(path: Path) -> Predictions | None:
         known = (table.schema.metadata or {}).get(_DIGEST.encode())
         damaged = known is not None and known.decode() != digest(columns)
         region, zero = columns["region"], columns["zero_shot"]
-    except (MemoryError, MissingExtraError):
+    except MissingExtraError:
         raise
     except Exception as error:  # Arrow promises no list of what damage makes it raise
-        if getattr(error, "errno", None) is not None:
-            raise  # the system's, which says nothing of what is in the file
+        if says_nothing_of_a_file(error):
+            raise
         damaged = True
     if damaged:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -134,6 +135,15 @@ def _locked(handle: int) -> bool | None:
     except OSError:  # of some file systems of clusters
         return None
     return True
+
+
+def says_nothing_of_a_file(error: Exception) -> bool:
+    """Whether reading failed for a reason of the disk's, whatever the file holds.
+
+    Damage has wrong offsets, invalid arguments to the system, and wrong sizes, too large for any
+    memory: those say what the file holds.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:

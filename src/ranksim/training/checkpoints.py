@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ranksim.data.cache import says_nothing_of_a_file
 from ranksim.errors import DataError
 from ranksim.training.state import BEST, LAST, RunState
 
@@ -25,7 +26,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
             raise zipfile.BadZipFile(damaged)
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch and zip promise no list of what damage makes them raise
-        if isinstance(error, OSError) and error.filename is not None:
+        if says_nothing_of_a_file(error):
             raise
         raise DataError(
             f"{checkpoint} is damaged: delete the folder {checkpoint.parent} and start the command "
