@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ranksim.report.words import ENOUGH_SEEDS, per_cent, signed, why_failed
+from ranksim.report.words import ENOUGH_SEEDS, is_sure, per_cent, signed, why_failed
 
 _LONG = 8  # characters of a word at the head of a column; hardly a figure has more
 _NARROW = 20  # characters of a line under a method's name
@@ -193,8 +193,7 @@ def _add_region(table: Table, name: str) -> None:
 
 
 def _change(effect: dict[str, Any]) -> str:
-    sure = effect["sure_low"] is not None and effect["sure_low"] * effect["sure_high"] > 0
-    return _per_cent(effect, effect["mean"]) + ("*" if sure else " ")
+    return _per_cent(effect, effect["mean"]) + ("*" if is_sure(effect) else " ")
 
 
 def _per_cent(effect: dict[str, Any], value: float | None) -> str:

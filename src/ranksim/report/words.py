@@ -12,6 +12,17 @@ With two the spread over seeds is known by one number, and intervals tell next t
 """
 
 
+def is_sure(effect: Mapping[str, Any]) -> bool:
+    """Whether a change is sure even when all methods are compared at once.
+
+    Example:
+        >>> is_sure({"sure_low": -0.3, "sure_high": -0.1}), is_sure({"sure_low": None})
+        (True, False)
+    """
+    low = effect.get("sure_low")
+    return low is not None and low * effect["sure_high"] > 0
+
+
 def per_cent(value: float, sign: str = "+", digits: int = 1) -> str:
     """A share with a true minus sign; ``sign``: ``"+"`` for a change.
 

@@ -10,7 +10,7 @@ from ranksim.report.figures.errors import Effect, change_figure
 from ranksim.report.page.parts import Bar, Board, Line, Part, Score, count, listed, said
 from ranksim.report.page.sweep import ERRORS, METRICS, Record, Sweep, key_of, score_name
 from ranksim.report.table import digits_of
-from ranksim.report.words import ENOUGH_SEEDS, per_cent, signed, why_failed
+from ranksim.report.words import ENOUGH_SEEDS, is_sure, per_cent, signed, why_failed
 
 _TITLE = "Which method helps, and where"
 _PANELS = 6  # regions beside each other in the picture
@@ -101,7 +101,7 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
         kind = "better" if sign * high < 0 and sign * low < 0 else "unsure"
         kind = "worse" if sign * low > 0 and sign * high > 0 else kind
         kind = kind if effect["n"] >= ENOUGH_SEEDS else "unsure"
-        sure = _shown(effect)
+        sure = is_sure(effect)
         told = (
             f"{signed(effect['mean'], digits)}{_relative(effect)}, 95\u202f% interval "
             f"{signed(low, digits)} to {signed(high, digits)}"
@@ -200,17 +200,12 @@ def _told(sweep: Sweep) -> list[str]:
 
 def _more_seeds(known: Mapping[str, tuple[Record, float | None, float | None]]) -> str:
     """How many seeds would show what may be chance, of the three methods that need the fewest."""
-    open_ = {m: e for m, (e, _, _) in known.items() if e.get("seeds_needed", 0) and not _shown(e)}
+    open_ = {m: e for m, (e, _, _) in known.items() if e.get("seeds_needed", 0) and not is_sure(e)}
     if not open_:
         return ""
     few = sorted(open_, key=lambda m: (open_[m]["seeds_needed"], m))[:3]
     told = listed([f"{open_[m]['seeds_needed']:,} for {m}" for m in few])
     return f" To be sure of changes like these, about so many seeds would be needed: {told}."
-
-
-def _shown(effect: Record) -> bool:
-    low = effect.get("sure_low")
-    return low is not None and low * effect["sure_high"] > 0
 
 
 def _note(sweep: Sweep) -> str:
