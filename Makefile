@@ -20,7 +20,7 @@ audit: .venv/ready  ## known vulnerabilities of what is installed, secrets in wh
 	$(BIN)/python -m tools.secrets
 
 trust: .venv/ready  ## what can be relied on, measured, to docs/trust.md (the better part of an hour)
-	$(BIN)/python -m tools.trust --write
+	$(BIN)/python -m tests.reliability --write
 
 bench: .venv/ready  ## the speed of RankSim's loss, to a table and bench.json (4 minutes)
 	$(BIN)/python -m benchmarks.loss_speed --json bench.json

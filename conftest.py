@@ -8,6 +8,6 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-kernels = "src/ranksim/functional/kernels"
+kernels = "src/ranksim/functional/_kernels"
 missing = importlib.util.find_spec("triton") is None
-collect_ignore_glob = [f"{kernels}/cuda.py", f"{kernels}/triton_*.py"] if missing else []
+collect_ignore_glob = [f"{kernels}/triton/*.py"] if missing else []

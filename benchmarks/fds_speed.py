@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import seconds
-from ranksim.balance import FDS, LabelBins
+from ranksim.imbalance import FDS, LabelBins
 from tests.oracles import fds as oracle
 
 BINS, WIDTH, SAMPLES, BATCH = LabelBins.integers(0, 49), 2048, 12_000, 64

@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from ranksim.data.images.augment import CropFlip
 from ranksim.data.images.dataset import ImageDataset
-from ranksim.data.images.store import PixelStore
+from ranksim.data.images.pixel_cache import PixelStore
 from ranksim.models.pixels import Pixels
-from ranksim.training.loading import SeededOrder, make_loader
-from tests.faces import face
+from ranksim.training.data_loader import SeededOrder, make_loader
+from tests.helpers.faces import face
 
 SOURCE, SIZE, PAD, BATCH = 200, 224, 16, 64
 

@@ -24,7 +24,8 @@ from rich.table import Table
 
 from benchmarks.timing import in_turns
 from ranksim.functional import ranksim_loss
-from ranksim.functional.kernels import cpu, dispatch, eager
+from ranksim.functional._kernels import dispatch, reference
+from ranksim.functional._kernels.cpu import cpu_term
 from tests.oracles.loop import ranksim_loop
 
 WIDTH, THREADS = 2048, 2
@@ -56,7 +57,7 @@ def by_loop(features, labels, **_):
 
 def by_eager(features, labels, **settings):
     """The reference path, whatever the device."""
-    known, dispatch.path_for = dispatch.path_for, lambda device: eager.term
+    known, dispatch.path_for = dispatch.path_for, lambda device: reference.term
     try:
         return ranksim_loss(features, labels, **settings)
     finally:
@@ -95,7 +96,7 @@ def large_row(size, block):
 
 def measure_large(size, block):
     """What ``large_row`` asks for: the fastest of a few passes, and the most memory of any."""
-    cpu.AT_ONCE = block
+    cpu_term.AT_ONCE = block
     features, labels = batch(size)
     features.grad = torch.zeros_like(features)
     step(*batch(64))()
@@ -203,7 +204,7 @@ def main():
         "machine": platform.processor() or platform.machine(),
         "cpu": [cpu_row(size, given.least) for size in given.sizes],
         "large": [
-            large_row(size, cpu.AT_ONCE) | {"whole": large_row(size, size * size)}
+            large_row(size, cpu_term.AT_ONCE) | {"whole": large_row(size, size * size)}
             for size in given.large_sizes
         ],
         "gpu": [],

@@ -24,15 +24,15 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.step_speed import EPOCHS, SEED, sts_b_dir
-from ranksim.bench.benchmarks import Source, load_task
-from ranksim.bench.methods import parse_method
-from ranksim.bench.prepare import PrepareRequest, prepare_data
-from ranksim.bench.provenance import provenance
-from ranksim.bench.recipes import recipe_for
-from ranksim.data.cache import written_whole
+from ranksim._utils.provenance import provenance
+from ranksim._utils.storage import written_whole
+from ranksim.cli._prepare import PrepareRequest, prepare_data
 from ranksim.training.fit import fit
-from ranksim.training.hardware import Hardware
-from tests import faces
+from ranksim.training.method_names import parse_method
+from ranksim.training.presets import recipe_for
+from ranksim.training.task_loading import Source, load_task
+from ranksim.training.trainer_config import Hardware
+from tests.helpers import faces
 
 TEXTS = ("vanilla", "vanilla+ranksim")
 IMAGES = ("vanilla", "vanilla+ranksim", "vanilla+fds")

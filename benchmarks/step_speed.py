@@ -24,15 +24,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ranksim.bench.benchmarks import Source, load_task
-from ranksim.bench.methods import parse_method
-from ranksim.bench.provenance import provenance
-from ranksim.bench.recipes import recipe_for
-from ranksim.data.cache import write_json
+from ranksim._utils.provenance import provenance
+from ranksim._utils.storage import write_json
+from ranksim.training.data_loader import SeededOrder, make_loader
+from ranksim.training.factory import make_fds, make_loss, make_ranksim, make_weights, settle
 from ranksim.training.fit import JUDGED, fit
-from ranksim.training.hardware import Hardware
-from ranksim.training.loading import SeededOrder, make_loader
-from ranksim.training.pieces import make_fds, make_loss, make_ranksim, make_weights, settle
+from ranksim.training.method_names import parse_method
+from ranksim.training.presets import recipe_for
+from ranksim.training.task_loading import Source, load_task
+from ranksim.training.trainer_config import Hardware
 
 METHODS = ("vanilla", "vanilla+ranksim", "inv+lds+fds+ranksim")
 EPOCHS, SEED = 2, 0

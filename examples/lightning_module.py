@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ranksim import FDS, LabelBins, RankSimLoss
-from ranksim.training import FDSCallback, RankSimCallback
+from ranksim.integrations.lightning import FDSCallback, RankSimCallback
 
 
 class Users(L.LightningModule):

@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
-from ranksim.sklearn import RankSimRegressor
+from ranksim.integrations.sklearn import RankSimRegressor
 
 RARE = 6.0
 

@@ -13,7 +13,7 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ranksim.sklearn import DensitySampleWeight
+from ranksim.integrations.sklearn import DensitySampleWeight
 
 
 def main(samples: int = 4000) -> None:

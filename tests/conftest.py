@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.archives import sentiment_lines, tar_gz
-from tests.browser import browser  # noqa: F401  (a fixture, one for all: two would not start)
+from tests.helpers.archives import sentiment_lines, tar_gz
+from tests.helpers.browser import browser  # noqa: F401  (a fixture, one for all: two would not start)
 
 WORDS = (
     "the", "a", "man", "woman", "dog", "cat", "plays", "guitar", "runs", "in", "park", "eats",
@@ -60,8 +60,8 @@ HEADER = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\t
 @pytest.fixture
 def small_sts(tmp_path, monkeypatch):
     """A generated data set in the form of STS-B-DIR, its checksums made the expected ones."""
-    from ranksim.data import sts_b_dir
-    from ranksim.data.cache import sha256
+    from ranksim._utils.storage import sha256
+    from ranksim.datasets import sts_b_dir
 
     folder, checksums = tmp_path / "data", {}
     for number, split in enumerate(sts_b_dir.CHECKSUMS):
@@ -79,8 +79,8 @@ def small_sts(tmp_path, monkeypatch):
 @pytest.fixture
 def small_sentiment(tmp_path, monkeypatch):
     """A generated source archive in the form of vaderSentiment's, its checksum the expected one."""
-    from ranksim.data import sentiment_dir
-    from ranksim.data.cache import sha256
+    from ranksim._utils.storage import sha256
+    from ranksim.datasets import sentiment_dir
 
     inner = tar_gz(
         {name: sentiment_lines(300, i) for i, name in enumerate(sentiment_dir.DOMAINS.values())}
@@ -94,8 +94,8 @@ def small_sentiment(tmp_path, monkeypatch):
 @pytest.fixture
 def small_glucose(tmp_path, monkeypatch):
     """Generated readings in the form of the packaged ones, their checksum the expected one."""
-    from ranksim.data import glucose
-    from ranksim.data.cache import sha256
+    from ranksim._utils.storage import sha256
+    from ranksim.datasets import glucose
 
     path = tmp_path / "data" / glucose.FILE
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,6 @@
 """docs/api.txt is what the code has, and no name goes unannounced."""
 
-import warnings
-
-import pytest
-
 import ranksim
-from ranksim.deprecation import deprecated
 from tools.api import DEPRECATED, EXITS, FILE, HEAD, listed, lost, names, text
 
 NOW = set(names())
@@ -21,8 +16,8 @@ def test_the_file_is_what_the_code_has():
 def test_it_names_what_users_use():
     assert {
         "ranksim.RankSimLoss", "ranksim.load_model", "ranksim.functional.ranksim_loss",
-        "ranksim.sklearn.RankSimRegressor", "ranksim.sklearn.RankSimRegressor.fit",
-        "ranksim.training.FDSCallback", "ranksim.errors.DataError", "ranksim:compare",
+        "ranksim.integrations.sklearn.RankSimRegressor", "ranksim.integrations.sklearn.RankSimRegressor.fit",
+        "ranksim.integrations.lightning.FDSCallback", "ranksim.exceptions.DataError", "ranksim:compare",
         "ranksim:compare:--out", "ranksim:bench:sts-b-dir", "file:model", "file:results.json",
     } <= NOW  # fmt: skip
     from ranksim.cli.app import app
@@ -41,17 +36,3 @@ def test_a_name_that_goes_must_have_been_deprecated():
     assert lost(told, without, "0.2.9") == ["ranksim.LDS"]
     assert lost(told, without, "0.3.0") == []
     assert lost(HEAD, NOW, "0.1") == []
-
-
-def test_a_deprecated_name_says_what_to_use():
-    def old():
-        deprecated("ranksim.old", "ranksim.new", "0.3")
-
-    with pytest.warns(
-        DeprecationWarning, match=r"^ranksim\.old goes with ranksim 0\.3: use"
-    ) as told:
-        old()
-    assert told[0].filename == __file__  # of who called it
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        old()

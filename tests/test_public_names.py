@@ -11,7 +11,7 @@ import pytest
 import ranksim
 from ranksim import losses
 
-LAZY = ["ranksim", "ranksim.balance", "ranksim.training"]
+LAZY = ["ranksim", "ranksim.imbalance", "ranksim.integrations.sklearn", "ranksim.sklearn"]
 
 
 @pytest.mark.parametrize("name", LAZY)
@@ -60,11 +60,11 @@ assert not {"lightning", "torchmetrics"} & set(sys.modules)
 assert "FDSCallback" in dir(ranksim.training)
 sys.modules["lightning"] = None
 try:
-    ranksim.training.FDSCallback
+    ranksim.integrations.lightning.FDSCallback
 except ImportError as error:
     print(type(error).__name__, error)
 try:
-    import ranksim.training.callbacks.weights
+    import ranksim.integrations.lightning.weights
 except ImportError as error:
     print(type(error).__name__, error)
 """

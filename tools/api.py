@@ -20,14 +20,14 @@ MODULES = (
     "ranksim",
     "ranksim.functional",
     "ranksim.losses",
-    "ranksim.balance",
+    "ranksim.imbalance",
     "ranksim.metrics",
     "ranksim.models",
     "ranksim.data",
     "ranksim.training",
-    "ranksim.sklearn",
-    "ranksim.bench.model",
-    "ranksim.errors",
+    "ranksim.integrations.sklearn",
+    "ranksim.inference",
+    "ranksim.exceptions",
 )
 HEAD = """\
 The public API of ranksim: what is listed here can be relied on, and nothing else.
@@ -120,9 +120,9 @@ def _of_command(name: str, command: Any) -> Iterator[tuple[str, str]]:
 
 def _formats() -> dict[str, str]:
     """Versions of the files that are written and read again."""
-    from ranksim.bench.model.files import FILES, FORMAT
-    from ranksim.bench.report import FORMAT as RESULTS
-    from ranksim.bench.tune.study import RECIPE, STORAGE
+    from ranksim.evaluation.report.results_page import FORMAT as RESULTS
+    from ranksim.experiments.tune.study import RECIPE, STORAGE
+    from ranksim.inference.files import FILES, FORMAT
 
     return {
         "file:results.json": f" format {RESULTS}",

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from ranksim.data.images.augment import CropFlip
-from tests.faces import face
+from tests.helpers.faces import face
 
 SIDE, GAP, LEFT = 72, 4, 90
 AGES = range(5, 96, 10)

@@ -48,12 +48,12 @@ FEW = (
 _SECONDS = 400  # of a command
 _ALONE = """
 import torch, ranksim
-from ranksim.errors import MissingExtraError
+from ranksim.exceptions import MissingExtraError
 loss = ranksim.RankSimLoss(gamma=2.0)
 features = torch.randn(8, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
 loss(features, torch.arange(8.0)).backward()
 assert features.grad.isfinite().all()
-for use in (lambda: ranksim.load_model("x"), lambda: __import__("ranksim.sklearn").sklearn
+for use in (lambda: ranksim.load_model("x"), lambda: __import__("ranksim.integrations.sklearn").sklearn
             .RankSimRegressor()):
     try:
         use()

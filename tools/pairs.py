@@ -11,7 +11,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from ranksim.report.figures import pairs_figure
+from ranksim.evaluation.report.figures import pairs_figure
 
 REGIONS = ("all", "many", "medium", "few")
 

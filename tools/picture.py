@@ -11,8 +11,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ranksim.bench.benchmarks import load_benchmark
-from ranksim.report.figures import region_figure
+from ranksim.evaluation.report.figures import region_figure
+from ranksim.training.task_loading import load_benchmark
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ranksim import functional
-    from ranksim.balance import FDS, LDS, DensityWeights, LabelBins, density_weights
-    from ranksim.bench.model import load_model
+    from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins, density_weights
+    from ranksim.inference import load_model
     from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
 
 __all__ = [
@@ -35,10 +35,10 @@ def __getattr__(name: str) -> Any:
     if name == "functional":
         return importlib.import_module("ranksim.functional")
     if name == "load_model":
-        importlib.import_module("ranksim.errors").needs("lightning", "bench")
-        return importlib.import_module("ranksim.bench.model").load_model
+        importlib.import_module("ranksim.exceptions").needs("lightning", "bench")
+        return importlib.import_module("ranksim.inference").load_model
     if name in __all__:
-        part = "ranksim.balance" if name in _BALANCE else "ranksim.losses"
+        part = "ranksim.imbalance" if name in _BALANCE else "ranksim.losses"
         return getattr(importlib.import_module(part), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -11,10 +11,10 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
+from ranksim._utils.storage import read_sealed
 from ranksim.cli import main
-from ranksim.data.cache import read_sealed
-from tests import own_data
-from tests.bench.test_model import fitted
+from tests.helpers import user_data
+from tests.inference.test_model import fitted
 
 HEADER = "x,kind,y,group,when,part"
 TARGET = "--target y"
@@ -254,7 +254,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
-    return fitted(own_data.table(folder), own_data.TABLE, folder / "model")
+    return fitted(user_data.table(folder), user_data.TABLE, folder / "model")
 
 
 @pytest.mark.parametrize("case", CASES)

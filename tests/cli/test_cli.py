@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ranksim.bench.command import parse_seeds
 from ranksim.cli import main
-from ranksim.errors import UsageError
+from ranksim.exceptions import UsageError
+from ranksim.experiments.sweep_request import parse_seeds
 
 RANKSIM = Path(sys.executable).with_name("ranksim")
 
@@ -68,7 +68,7 @@ features = torch.randn(8, 4, requires_grad=True)
 RankSimLoss()(features, torch.arange(8)).backward()
 functional.rank(torch.arange(3))
 from ranksim.metrics import Regions, regression_scores
-from ranksim.balance import LabelBins
+from ranksim.imbalance import LabelBins
 from ranksim.models import TextEncoder
 try:
     from ranksim.metrics import RegionMetrics
@@ -162,8 +162,8 @@ def test_seeds_that_make_no_sense(text):
 
 @pytest.mark.parametrize("benchmark", ["sts-b-dir", "sentiment-dir"])
 def test_methods_are_listed_with_what_they_mean(benchmark, capsys):
-    from ranksim.bench.command import print_methods
-    from ranksim.bench.published import published_table
+    from ranksim.datasets.published import published_table
+    from ranksim.experiments.sweep_request import print_methods
 
     print_methods(benchmark)
     told = " ".join(capsys.readouterr().out.split())

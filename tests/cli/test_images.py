@@ -17,7 +17,7 @@ from ranksim.cli.options import taking
 @pytest.fixture
 def asked(monkeypatch):
     """What ``bench`` would be asked to do."""
-    from ranksim.bench import command
+    from ranksim.experiments import sweep_request
 
     requests = []
 
@@ -26,7 +26,7 @@ def asked(monkeypatch):
         requests.append(request)
         return {}
 
-    monkeypatch.setattr(command, "bench", bench)
+    monkeypatch.setattr(sweep_request, "bench", bench)
     return requests
 
 
@@ -81,10 +81,10 @@ def test_own_images(asked, tmp_path):
     given = {"target": "years", "bin_width": 2.5, "cap": 7, "split_seed": 3}
     assert {k: v for k, v in request.options.items() if v is not None} == given
     assert request.preset == "small"
-    command = request.command([3])
-    assert command.startswith("ranksim bench images --table 'my labels.csv' --image-root ")
-    assert "--bin-width 2.5 --cap 7 --split-seed 3 --methods" in command
-    assert str(tmp_path) not in command
+    sweep_request = request.command([3])
+    assert sweep_request.startswith("ranksim bench images --table 'my labels.csv' --image-root ")
+    assert "--bin-width 2.5 --cap 7 --split-seed 3 --methods" in sweep_request
+    assert str(tmp_path) not in sweep_request
 
 
 def test_what_must_be_given_is_asked_for(monkeypatch, capsys, tmp_path):
@@ -134,11 +134,11 @@ def test_of_an_option_in_two_groups_the_first_one_counts():
     seen = []
 
     @taking(first, second)
-    def command(a, b, *, own: int = 3) -> None:
+    def sweep_request(a, b, *, own: int = 3) -> None:
         seen.append((a.size, b.size, b.name, own))
 
     here = typer.Typer()
-    here.command()(command)
+    here.command()(sweep_request)
     CliRunner().invoke(here, [])
     CliRunner().invoke(here, ["--size", "5", "--own", "7"])
     assert seen == [(1, 1, "x", 3), (5, 5, "x", 7)]

@@ -5,9 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ranksim.cli.app import app
-from ranksim.errors import DataError, UsageError
-from tests.report.results import old, results
-from tests.report.truth import check_page
+from ranksim.exceptions import DataError, UsageError
+from tests.helpers.page_truth import check_page
+from tests.helpers.results import old, results
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")

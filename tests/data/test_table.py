@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranksim.data.cache import sha256
+from ranksim._utils.formatting import shown
+from ranksim._utils.storage import sha256
 from ranksim.data.delimited import read_delimited
-from ranksim.data.table import Columns, as_numbers, numbers, read_parquet, shown
-from ranksim.errors import DataError
+from ranksim.data.table import Columns, as_numbers, numbers, read_parquet
+from ranksim.exceptions import DataError
 
 TEXT = "age,name\n31,a\n,b\n47.5,c\n"
 

@@ -5,8 +5,8 @@ import torch
 from ranksim.data import TextSamples
 from ranksim.data import text as text_module
 from ranksim.data.text import encode
-from ranksim.data.vectors import GloveFile, PackagedGlove
-from ranksim.errors import DataError
+from ranksim.data.word_vectors import GloveFile, PackagedGlove
+from ranksim.exceptions import DataError
 
 
 class Table:

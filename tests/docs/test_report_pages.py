@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.truth import check_page
+from tests.helpers.page_truth import check_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {  # each page, and the sweeps it was made from

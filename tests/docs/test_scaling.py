@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ranksim.bench import command, own
-from ranksim.bench import tune as tune_part
 from ranksim.cli import main
+from ranksim.experiments import sweep_request, user_data
+from ranksim.experiments import tune as tune_part
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
 SCRIPTS = re.findall(r"^```bash\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -41,8 +41,8 @@ def test_there_are_as_many_as_are_seen():
 @pytest.mark.parametrize("said", list(words("ranksim")), ids=" ".join)
 def test_ranksim_takes_it(said, monkeypatch):
     asked = []
-    monkeypatch.setattr(command, "bench", lambda given, **_: asked.append(given) or {})
-    monkeypatch.setattr(own, "own_request", lambda data, given: given)
+    monkeypatch.setattr(sweep_request, "bench", lambda given, **_: asked.append(given) or {})
+    monkeypatch.setattr(user_data, "own_request", lambda data, given: given)
     monkeypatch.setattr(tune_part, "tune", lambda given, **_: asked.append(given.bench) or {})
     monkeypatch.setattr(sys, "argv", ["ranksim", *said])
     with pytest.raises(SystemExit) as left:
@@ -51,9 +51,9 @@ def test_ranksim_takes_it(said, monkeypatch):
     (given,) = asked
     assert given.engine == ("ray" if "ray" in said else "processes")
     assert given.num_nodes == (2 if "--num-nodes" in said else 1)
-    assert command.parse_seeds(given.seeds)
+    assert sweep_request.parse_seeds(given.seeds)
     if "3," in said:
-        assert command.parse_seeds(given.seeds) == [3]
+        assert sweep_request.parse_seeds(given.seeds) == [3]
 
 
 @pytest.mark.parametrize("said", list(words("ray")), ids=" ".join)

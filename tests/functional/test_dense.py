@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from ranksim import FDS, LabelBins, RankSimLoss
 from ranksim.functional import ranksim_loss, sample_positions
+from ranksim.integrations.lightning import FDSCallback, RankSimCallback
 from ranksim.metrics import RegionMetrics, Regions, regression_scores
-from ranksim.training import FDSCallback, RankSimCallback
+from tests.helpers.trainings import trainer_for
 from tests.oracles import fds as oracle
-from tests.training.callbacks.trainings import trainer_for
 
 SHAPES = [(3, 4, 5, 6), (2, 4, 7), (1, 4, 2, 3, 2), (2, 1, 1, 1)]
 BINS = LabelBins.integers(0, 9)

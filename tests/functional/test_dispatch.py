@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ranksim.functional import ranksim_loss
-from ranksim.functional.kernels import cpu, dispatch, eager, product
-from ranksim.functional.kernels.cosine import Cosine, TooCloseError
+from ranksim.functional._kernels import dispatch, reference
+from ranksim.functional._kernels.cpu import cpu_term, matmul
+from ranksim.functional._kernels.cpu.cosine import Cosine, TooCloseError
 from ranksim.losses import RankSimLoss
 
 REFERENCE = (100.0, 2.0, "min", "neg_l1", False, True)
@@ -33,7 +34,7 @@ def both(features, labels, keep=None, anchors=None, settings=REFERENCE):
     gamma, lambda_, ties, similarity, per_anchor, gradient = settings
     given = (features, labels, keep, None, anchors or len(features), gamma, lambda_)
     rest = (ties, similarity, per_anchor, gradient)
-    return cpu.term(*given, *rest), eager.term(*given, *rest)
+    return cpu_term.term(*given, *rest), reference.term(*given, *rest)
 
 
 def assert_same(found, expected, tolerance=4e-6):
@@ -79,8 +80,8 @@ def test_blocks_of_rows_change_nothing(monkeypatch, dtype, anchors):
     features, labels = batch(90, seed=3)
     features = features.to(dtype)
     whole, expected = both(features, labels, anchors=anchors)
-    monkeypatch.setattr(cpu, "AT_ONCE", 90 * 32)
-    monkeypatch.setattr(cpu, "RANKED", 90 * 7)
+    monkeypatch.setattr(cpu_term, "AT_ONCE", 90 * 32)
+    monkeypatch.setattr(cpu_term, "RANKED", 90 * 7)
     found, _ = both(features, labels, anchors=anchors)
     torch.testing.assert_close(found[0], whole[0], rtol=1e-12, atol=0)
     assert_same(found, expected)
@@ -146,7 +147,7 @@ def test_multiples_of_a_vector_tie_beside_ones_of_extreme_length():
 
 @pytest.mark.parametrize("apart", [1e-2, 1e-3])
 def test_large_batches_of_nearly_parallel_features(monkeypatch, apart):
-    monkeypatch.setattr(cpu, "AT_ONCE", 2000)
+    monkeypatch.setattr(cpu_term, "AT_ONCE", 2000)
     features = torch.randn(1, 64) + apart * torch.randn(150, 64)
     assert_same(*both(features, batch(150)[1]))
 
@@ -192,9 +193,9 @@ def test_neighbours_are_a_pair():
 
 def test_without_onednn(monkeypatch):
     features, labels = batch(70)
-    expected = cpu.term(features, labels, None, None, 70, *REFERENCE)
-    monkeypatch.setattr(product, "_onednn", lambda: None)
-    found = cpu.term(features, labels, None, None, 70, *REFERENCE)
+    expected = cpu_term.term(features, labels, None, None, 70, *REFERENCE)
+    monkeypatch.setattr(matmul, "_onednn", lambda: None)
+    found = cpu_term.term(features, labels, None, None, 70, *REFERENCE)
     assert_same(found, expected)
 
 
@@ -245,7 +246,7 @@ def test_a_device_without_a_path_takes_the_reference_and_says_so_once(caplog):
     dispatch.path_for.cache_clear()
     with caplog.at_level(logging.INFO, logger="ranksim"):
         for _ in range(3):
-            assert dispatch.path_for(torch.device("meta")) is eager.term
+            assert dispatch.path_for(torch.device("meta")) is reference.term
     (told,) = caplog.messages
     assert told == "RankSim runs as plain PyTorch on meta: it has no path of its own"
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.functional.kernels import cpu, eager, sorted_rows
+from ranksim.functional._kernels import chunked, reference
+from ranksim.functional._kernels.cpu import cpu_term
 from tests.oracles import ranksim as oracle
 
 TIES = ["min", "average", "ordinal"]
@@ -23,15 +24,15 @@ TOLERANCES = {  # of the value and of the gradient
 def term(request, monkeypatch):
     """A path on NumPy arrays: value and gradient, or slopes, in float64."""
     device = "cpu"
-    monkeypatch.setattr(sorted_rows, "_BLOCK", 100)  # so that there is more than one block
+    monkeypatch.setattr(chunked, "_BLOCK", 100)  # so that there is more than one block
     if request.param == "triton":
         pytest.importorskip("triton", reason="Triton is not installed")
-        from ranksim.functional.kernels import cuda
+        from ranksim.functional._kernels.triton import triton_term
 
-        path = cuda.term
+        path = triton_term.term
         device = "cuda" if torch.cuda.is_available() else "cpu"
     else:
-        path = {"eager": eager, "cpu": cpu, "sorted_rows": sorted_rows}[request.param].term
+        path = {"eager": reference, "cpu": cpu_term, "sorted_rows": chunked}[request.param].term
 
     def run(
         z,
@@ -227,7 +228,7 @@ def test_anchors_apart(term, anchors):
     assert slopes.shape == (anchors, 33)
     weights = np.random.default_rng(0).normal(size=anchors)
     length = np.linalg.norm(z, axis=1, keepdims=True)
-    got = eager.feature_gradient(
+    got = reference.feature_gradient(
         torch.tensor(weights[:, None] * slopes), torch.tensor(z / length), torch.tensor(length)
     )
     wanted = np.einsum("i,ijd->jd", weights, gradient[:anchors, :anchors])
@@ -277,7 +278,7 @@ def test_what_is_not_finite_is_shown_where_the_equations_have_it(term, at, where
     value, more = term(z, y, keep=keep, anchors=6, per_anchor=per_anchor, **given)
     target = torch.tensor(matrix[:6]) if given else None
     rest = (torch.tensor(keep), target, 6, 100.0, 2.0, "min", "neg_l1", per_anchor, True)
-    wanted = eager.term(torch.tensor(z), torch.tensor(y).unsqueeze(1), *rest)
+    wanted = reference.term(torch.tensor(z), torch.tensor(y).unsqueeze(1), *rest)
     np.testing.assert_allclose(value, wanted[0], rtol=1e-9)
     np.testing.assert_allclose(more[rows], wanted[1][rows], rtol=1e-9, atol=1e-12)
     if where == "features":

@@ -5,7 +5,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ranksim.functional.kernels import eager, sorted_rows
+from ranksim.functional._kernels import chunked, reference
 from ranksim.functional.unique import unique_mask
 
 WAIT = ("item", "local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
@@ -48,19 +48,19 @@ def test_the_watch_sees_what_waits(wrong):
 
 @pytest.fixture(params=["eager", "sorted_rows", "triton"])
 def path(request, monkeypatch):
-    monkeypatch.setattr(sorted_rows, "_BLOCK", 100)
+    monkeypatch.setattr(chunked, "_BLOCK", 100)
     if request.param != "triton":
-        return {"eager": eager, "sorted_rows": sorted_rows}[request.param].term
+        return {"eager": reference, "sorted_rows": chunked}[request.param].term
     pytest.importorskip("triton", reason="Triton is not installed")
-    from ranksim.functional.kernels import cuda
+    from ranksim.functional._kernels.triton import triton_term
 
     class Launched:  # the interpreter copies memory, a GPU does not: what is around the kernels
         def __getitem__(self, grid):
             return lambda *args, **settings: None
 
-    monkeypatch.setattr(cuda, "anchor_rows", Launched())
-    monkeypatch.setattr(cuda, "anchor_weights", Launched())
-    return cuda.term
+    monkeypatch.setattr(triton_term, "anchor_rows", Launched())
+    monkeypatch.setattr(triton_term, "anchor_weights", Launched())
+    return triton_term.term
 
 
 @pytest.mark.parametrize("mode", [Watch, FakeTensorMode])
@@ -93,10 +93,8 @@ def test_unique_labels_are_drawn_without_waiting(width):
 
 def test_sorted_rows_hold_a_block_at_a_time(monkeypatch):
     """No matrix of all similarities: what is made stays below a block, or the features."""
-    monkeypatch.setattr(sorted_rows, "_BLOCK", 4000)
+    monkeypatch.setattr(chunked, "_BLOCK", 4000)
     features, labels = torch.randn(400, 10), torch.randn(400, 1)
     with Watch() as watch:
-        sorted_rows.term(
-            features, labels, None, None, 400, 100.0, 2.0, "min", "neg_l1", False, True
-        )
+        chunked.term(features, labels, None, None, 400, 100.0, 2.0, "min", "neg_l1", False, True)
     assert watch.largest <= 4000 * 8

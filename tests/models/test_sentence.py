@@ -5,9 +5,9 @@ import pytest
 import torch
 import transformers
 
-from ranksim.errors import MissingExtraError, UsageError
+from ranksim.exceptions import MissingExtraError, UsageError
 from ranksim.models import Frozen, Regressor, SentenceEncoder, load_tokenizer
-from tests.language import SHAPE, save_bert
+from tests.helpers.language import SHAPE, save_bert
 
 
 @pytest.fixture

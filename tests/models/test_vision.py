@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import nn
 
-from ranksim.errors import MissingExtraError, UsageError
+from ranksim.exceptions import MissingExtraError, UsageError
 from ranksim.models import ImageEncoder, Regressor
 
 VIT = {  # 16 numbers a token

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.data.cache import written_whole
-from ranksim.errors import DataError
-from ranksim.training import state
+from ranksim._utils.storage import written_whole
+from ranksim.exceptions import DataError
+from ranksim.training import resume
 from ranksim.training.checkpoints import read_checkpoint, read_or_drop
 from ranksim.training.fit import Limits
-from ranksim.training.state import BEST, LAST, WholeFiles
+from ranksim.training.resume import BEST, LAST, WholeFiles
 from tests.training.test_fit import run, same
 
 
@@ -83,7 +83,7 @@ def test_a_full_disk_is_told_by_its_number(tmp_path, monkeypatch):
         with written_whole(path):
             yield Path("/dev/full")
 
-    monkeypatch.setattr(state, "written_whole", written_to_a_full_disk)
+    monkeypatch.setattr(resume, "written_whole", written_to_a_full_disk)
     with pytest.raises(DataError, match=r"^The disk is full: .*a\.ckpt could not be") as raised:
         WholeFiles().save_checkpoint({"w": torch.zeros(9)}, tmp_path / "a.ckpt")
     assert raised.value.__cause__.errno == errno.ENOSPC

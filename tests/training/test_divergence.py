@@ -14,10 +14,11 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 
-from ranksim.data.own.features import VectorDataset
+from ranksim.data.features import VectorDataset
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss
 from ranksim.models import MLPEncoder, Regressor
-from ranksim.training import hardware as hardware_module
+from ranksim.training import trainer_config as hardware_module
+from ranksim.training.data_loader import SeededOrder
 from ranksim.training.divergence import (
     EXPLODED,
     DivergedError,
@@ -27,11 +28,10 @@ from ranksim.training.divergence import (
     exploding,
 )
 from ranksim.training.fit import Limits, fit
-from ranksim.training.hardware import Hardware
-from ranksim.training.loading import SeededOrder
-from ranksim.training.state import BEST, LAST
-from ranksim.training.technique import Technique
-from tests.bench.trained import Process
+from ranksim.training.method import Technique
+from ranksim.training.resume import BEST, LAST
+from ranksim.training.trainer_config import Hardware
+from tests.helpers.trained_models import Process
 from tests.training.test_fit import RECIPE, changed, run, same, small_task
 
 ONCE = changed(RECIPE, {"batch_size": 16, "accumulate": 1})  # 4 steps an epoch

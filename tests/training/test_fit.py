@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.bench.methods import parse_method
-from ranksim.bench.recipes import recipe_for
-from ranksim.data import sts_b_dir
 from ranksim.data.text import TokenDataset
-from ranksim.errors import UsageError
+from ranksim.datasets import sts_b_dir
+from ranksim.exceptions import UsageError
 from ranksim.metrics import Regions
 from ranksim.models import Regressor, TextEncoder
+from ranksim.training.display_samples import show
 from ranksim.training.divergence import DivergedError
 from ranksim.training.fit import Limits, Task, fit
-from ranksim.training.hardware import Hardware
-from ranksim.training.insight import show
+from ranksim.training.method import Technique
+from ranksim.training.method_names import parse_method
+from ranksim.training.presets import recipe_for
 from ranksim.training.recipe import TextRecipe
-from ranksim.training.state import BEST, LAST
-from ranksim.training.technique import Technique
+from ranksim.training.resume import BEST, LAST
+from ranksim.training.trainer_config import Hardware
 from ranksim.training.two_stage import retrain_head
 
 RECIPE = recipe_for(

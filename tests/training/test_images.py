@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.errors import UsageError
+from ranksim.exceptions import UsageError
 from ranksim.training import fit as fit_module
 from ranksim.training.fit import Limits, fit
-from ranksim.training.hardware import Hardware
-from ranksim.training.state import BEST, LAST
-from ranksim.training.technique import Technique
-from tests.training.pictures import changed, small_task
+from ranksim.training.method import Technique
+from ranksim.training.resume import BEST, LAST
+from ranksim.training.trainer_config import Hardware
+from tests.helpers.pictures import changed, small_task
 
 EXACT = Hardware("cpu", precision="64-true")
 FULL = Technique(fds=True, ranksim=True)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.balance import FDS, LDS, DensityWeights, LabelBins
-from ranksim.data.own.features import VectorDataset
-from ranksim.data.own.series_dataset import SeriesDataset
+from ranksim.data.features import VectorDataset
+from ranksim.data.series import SeriesDataset
 from ranksim.data.text import TokenDataset
+from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins
 from ranksim.metrics import RegionMetrics, Regions
 
 FEW, MANY = 40, 640  # samples, and at most as many labels as half of them

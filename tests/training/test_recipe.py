@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from ranksim.bench.methods import parse_method
-from ranksim.bench.recipes import common_table, read_tuned, recipe_for
-from ranksim.errors import UsageError
+from ranksim.exceptions import UsageError
+from ranksim.training.method_names import parse_method
+from ranksim.training.presets import common_table, read_tuned, recipe_for
 from ranksim.training.recipe import ImageRecipe, TextRecipe, parse_change
 
 VANILLA, WITH = (parse_method(name, "inverse") for name in ("vanilla", "vanilla+ranksim"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 
-from ranksim.errors import (
+from ranksim.exceptions import (
     MissingExtraError,
     RankSimError,
     StoppedError,

@@ -13,10 +13,10 @@ from ranksim.cli.data import data_app
 from ranksim.cli.evaluate import evaluate, throughput
 from ranksim.cli.inspect import inspect
 from ranksim.cli.options import AsJson, DataDir, Jobs, Out, tell
-from ranksim.cli.own import compare, fit, predict
 from ranksim.cli.report import report
 from ranksim.cli.rerun import rerun
 from ranksim.cli.tune import tune_app
+from ranksim.cli.user_data import compare, fit, predict
 
 app = typer.Typer(
     help="Deep regression where the labels that matter are rare.",
@@ -74,7 +74,7 @@ def list_methods(
     as_json: AsJson = False,
 ) -> None:
     """List the 32 methods of the published tables and what each means."""
-    from ranksim.bench.command import described_methods, print_methods
+    from ranksim.experiments.sweep_request import described_methods, print_methods
 
     if as_json:
         tell(described_methods(benchmark), as_json)
@@ -90,7 +90,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Train with and without RankSim on rare feelings, and explain what is seen (minutes)."""
-    from ranksim.bench.command import brief
-    from ranksim.bench.demo import demo as run_demo
+    from ranksim.cli._demo import demo as run_demo
+    from ranksim.experiments.sweep_request import brief
 
     tell(brief(run_demo(out=out, jobs=jobs, data_dir=data_dir, as_json=as_json), out), as_json)

@@ -36,7 +36,7 @@ def _add(benchmark: str, told: str, own: tuple[type[Group], ...]) -> None:
         out: Out = Path("runs", benchmark),
         as_json: AsJson = False,
     ) -> None:
-        from ranksim.bench.command import bench, brief
+        from ranksim.experiments.sweep_request import bench, brief
 
         asked = request(benchmark, out, what.methods, what.seeds, *groups)
         tell(brief(bench(asked, as_json=as_json), out), as_json)

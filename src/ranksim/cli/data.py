@@ -52,7 +52,7 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Check every image and write the split that training reads."""
-    from ranksim.bench.prepare import PrepareRequest, prepare_data
+    from ranksim.cli._prepare import PrepareRequest, prepare_data
 
     prepared = prepare_data(
         PrepareRequest(

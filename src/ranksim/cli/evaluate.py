@@ -25,10 +25,10 @@ from ranksim.cli.options import (
     taking,
     tell,
 )
-from ranksim.errors import UsageError
+from ranksim.exceptions import UsageError
 
 if TYPE_CHECKING:
-    from ranksim.bench.command import BenchRequest
+    from ranksim.experiments.sweep_request import BenchRequest
 
 
 @dataclass
@@ -149,7 +149,7 @@ def evaluate(
 def _score(
     predictions: Path, own: OwnIfAny, predicted: Predicted, out: Path, as_json: bool
 ) -> dict[str, Any]:
-    from ranksim.bench.scoring import ScoreRequest, score_predictions
+    from ranksim.inference.scoring import ScoreRequest, score_predictions
 
     given = vars(predicted)
     columns = {name: given[name] for name in ("train", "model", "prediction", "label")}
@@ -165,8 +165,8 @@ def _score(
 
 
 def _judge(checkpoint: Path, bench: BenchRequest, judged: Judged, as_json: bool) -> dict[str, Any]:
-    from ranksim.bench.evaluate import EvaluateRequest
-    from ranksim.bench.evaluate import evaluate as score
+    from ranksim.cli._evaluate import EvaluateRequest
+    from ranksim.cli._evaluate import evaluate as score
 
     told = vars(judged).copy()
     size = told.pop("image_size")
@@ -203,8 +203,8 @@ def throughput(
     as_json: AsJson = False,
 ) -> None:
     """Images per second here, the share of waiting for data, and that of RankSim."""
-    from ranksim.bench.throughput import ThroughputRequest
-    from ranksim.bench.throughput import throughput as time_training
+    from ranksim.experiments.throughput import ThroughputRequest
+    from ranksim.experiments.throughput import throughput as time_training
 
     told: dict[str, Any] = network.asked()
     changes = told.pop("changes")

@@ -35,7 +35,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show how labels are spread: what is rare, what is missing, which bins and regions suit."""
-    from ranksim.bench.inspect import InspectRequest, inspect_data
+    from ranksim.cli._inspect import InspectRequest, inspect_data
 
     inspect_data(
         InspectRequest(

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from ranksim.errors import UsageError
+from ranksim.exceptions import UsageError
 
 if TYPE_CHECKING:
-    from ranksim.bench.command import BenchRequest
+    from ranksim.experiments.sweep_request import BenchRequest
 
 Out = Annotated[Path, typer.Option(help="Folder for results; what is finished there is kept.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")]
@@ -151,7 +151,7 @@ class Budgeted(Group):
     ] = None
 
     def asked(self) -> dict[str, Any]:
-        from ranksim.bench.own import seconds_of
+        from ranksim.experiments.user_data import seconds_of
 
         return {"budget": None if self.budget is None else seconds_of(self.budget)}
 
@@ -163,7 +163,7 @@ class Dropped(Group):
     drop_labels: DropLabels = None
 
     def asked(self) -> dict[str, Any]:
-        from ranksim.bench.own import ranges_of
+        from ranksim.experiments.user_data import ranges_of
 
         if self.drop_labels is None:
             return {}
@@ -454,7 +454,7 @@ BENCHMARKS: dict[str, tuple[str, tuple[type[Group], ...]]] = {
 
 def request(benchmark: str, out: Path, methods: str, seeds: str, *groups: Group) -> BenchRequest:
     """A bench request from groups of options."""
-    from ranksim.bench.command import BenchRequest
+    from ranksim.experiments.sweep_request import BenchRequest
 
     given: dict[str, Any] = {"jobs": 1}
     for group in groups:

@@ -25,7 +25,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the page of a sweep: one HTML file, and its pictures as SVG and PNG."""
-    from ranksim.bench.report import report as write
+    from ranksim.evaluation.report.results_page import report as write
 
     made = write(runs, out)
     tell(made, as_json)

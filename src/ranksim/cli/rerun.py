@@ -39,8 +39,8 @@ def rerun(
     as_json: AsJson = False,
 ) -> None:
     """Train a row of a results.json again, and say whether it is the same (exit code 1: not)."""
-    from ranksim.bench.again import RerunRequest
-    from ranksim.bench.rerun import rerun as again
+    from ranksim.experiments.replay import RerunRequest
+    from ranksim.experiments.reproduce import rerun as again
 
     files: dict[str, Path | str | None] = {"data": data, "data_dir": data_dir, "glove": glove}
     files |= {"table": table, "image_root": image_root, "split_file": split_file}

@@ -36,7 +36,7 @@ def _add(benchmark: str, told: str, own: tuple[type[Group], ...]) -> None:
         out: Out = Path("runs", "tune", benchmark),
         as_json: AsJson = False,
     ) -> None:
-        from ranksim.bench.tune import TuneRequest, tune
+        from ranksim.experiments.tune import TuneRequest, tune
 
         bench = request(benchmark, out, what.method, what.seeds, *groups)
         asked = TuneRequest(bench, what.trials, parted(what.fields))

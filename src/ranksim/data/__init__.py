@@ -1,7 +1,6 @@
-"""Benchmarks and what they are made of: texts, word vectors, splits, verified downloads."""
+"""Input data: tables, texts, images, series, splits and label bins."""
 
-from ranksim.data.benchmark import Benchmark
-from ranksim.data.split import Split, balanced_split
+from ranksim.data.balanced_split import Split, balanced_split
 from ranksim.data.text import TextSamples
 
-__all__ = ["Benchmark", "Split", "TextSamples", "balanced_split"]
+__all__ = ["Split", "TextSamples", "balanced_split"]

@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from ranksim.data.table import Columns
-from ranksim.errors import DataError
+from ranksim.exceptions import DataError
 
 LARGEST = 2**31  # bytes of an unpacked table; a few packed megabytes could fill the memory
 

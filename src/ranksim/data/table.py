@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data import cache
-from ranksim.errors import DataError, needs
+from ranksim._utils import storage
+from ranksim._utils.formatting import listed, shown
+from ranksim.exceptions import DataError, needs
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))
 """What stands for a missing value, in any case."""
@@ -69,7 +70,7 @@ class Columns:
     def sha256(self) -> str:
         """SHA-256 of the file's bytes; without a file, of the columns' names and values."""
         if self.file is not None:
-            return cache.sha256(self.file)
+            return storage.sha256(self.file)
         digest = hashlib.sha256()
         for name in self.names:
             digest.update(repr((name, self.read(name))).encode())
@@ -234,7 +235,7 @@ def labels(
     Example:
         >>> labels(Columns.of("ages", {"age": ["31", "1e40"]}), "age")
         Traceback (most recent call last):
-        ranksim.errors.DataError: ages, row 2: column 'age' holds a number beyond ±1e38, where
+        ranksim.exceptions.DataError: ages, row 2: column 'age' holds a number beyond ±1e38, where
         float32 ends; give the column in another unit.
     """
     values = numbers(columns, name, missing=missing)
@@ -244,36 +245,6 @@ def labels(
         "give the column in another unit",
     )
     return values
-
-
-def shown(value: Any) -> str:
-    """A value in a message: at most 40 characters of one line."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:36]} …{text[-1]}"
-
-
-def one_line(text: str) -> str:
-    r"""What a file or another library says, in a message: at most 100 characters of one line.
-
-    Example:
-        >>> one_line("two\nlines\x1b")
-        'two lines\\x1b'
-    """
-    text = " ".join(text.split())
-    text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= 100 else f"{text[:96]} …"
-
-
-def listed(names: Sequence[str]) -> str:
-    r"""Names in a message: the first twenty, each of them plain or as :func:`shown` has it.
-
-    Example:
-        >>> listed(["size", "two\nlines"])
-        "size, 'two\\nlines'"
-    """
-    plain = (each if each.isprintable() and len(each) <= 40 else shown(each) for each in names[:20])
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(plain) + more
 
 
 def _number(value: Any) -> float | None:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ranksim._utils.storage import cache_dir, read_arrays, write_arrays
 from ranksim.data.batch import Batch
-from ranksim.data.cache import cache_dir, read_arrays, write_arrays
-from ranksim.data.vectors import WordVectors
-from ranksim.errors import needs
+from ranksim.data.word_vectors import WordVectors
+from ranksim.exceptions import needs
 
 TOKENIZER = "nltk.NLTKWordTokenizer"
 

@@ -6,8 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim.functional.checks import Reduction, as_matrices, check_arguments, refuse_transforms
-from ranksim.functional.kernels import ranksim_term
+from ranksim.functional._kernels import ranksim_term
+from ranksim.functional._validation import (
+    Reduction,
+    as_matrices,
+    check_arguments,
+    refuse_transforms,
+)
 from ranksim.functional.ranking import Ties
 from ranksim.functional.similarity import LabelSimilarity, working_dtype
 from ranksim.functional.similarity import label_similarity as similarity_by

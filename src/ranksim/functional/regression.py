@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ranksim.functional.checks import Reduction, check_positive
-from ranksim.functional.regression_checks import Activation, Base, as_floats, check_focal_r
+from ranksim.functional._regression_validation import Activation, Base, as_floats, check_focal_r
+from ranksim.functional._validation import Reduction, check_positive
 
 
 def l1_loss(

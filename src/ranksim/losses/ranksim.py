@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 
 from ranksim.functional import ranksim_loss
-from ranksim.functional.checks import Reduction, as_matrices, check_arguments
-from ranksim.functional.dense import check_count, sample_positions
-from ranksim.functional.gather import draw_alike, gather_batch
+from ranksim.functional._validation import Reduction, as_matrices, check_arguments
+from ranksim.functional.distributed import draw_alike, gather_batch
 from ranksim.functional.ranking import Ties
+from ranksim.functional.sampling import check_count, sample_positions
 from ranksim.functional.similarity import LabelSimilarity
-from ranksim.losses.memory import FeatureMemory
+from ranksim.losses.feature_bank import FeatureMemory
 
 
 class RankSimLoss(nn.Module):
@@ -35,7 +35,7 @@ class RankSimLoss(nn.Module):
             ``neighbours`` of :func:`ranksim.functional.ranksim_loss`; 0: none. A batch, with
             ``gather`` those of all processes, is remembered after its loss is made, in training
             mode where gradients are made; otherwise the memory is neither read nor written. Empty
-            it with ``loss.memory.clear()`` (see :class:`ranksim.losses.memory.FeatureMemory`).
+            it with ``loss.memory.clear()`` (see :class:`ranksim.losses.feature_bank.FeatureMemory`).
 
     Raises (beside those):
         ValueError: dense labels without ``positions``, or others with; with ``gather``, features

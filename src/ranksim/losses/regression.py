@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ranksim.functional import focal_r_loss, huber_loss, l1_loss, mse_loss
-from ranksim.functional.checks import Reduction, check_positive, check_reduction
-from ranksim.functional.regression_checks import Activation, Base, check_focal_r
+from ranksim.functional._regression_validation import Activation, Base, check_focal_r
+from ranksim.functional._validation import Reduction, check_positive, check_reduction
 
 
 class _Loss(nn.Module):

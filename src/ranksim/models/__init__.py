@@ -1,9 +1,9 @@
 """Encoders and the regressor that puts one linear output on top."""
 
 from ranksim.models.bilstm import BiLSTM, TextEncoder
+from ranksim.models.checkpoints import load_published, read_published, read_recipe
 from ranksim.models.frozen import Frozen, Given
 from ranksim.models.mlp import MLPEncoder
-from ranksim.models.published import load_published, read_published, read_recipe
 from ranksim.models.regressor import Regressor
 from ranksim.models.sentence import SentenceEncoder, load_tokenizer
 from ranksim.models.series import ConvEncoder, GRUEncoder

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ranksim.errors import UsageError, needs
+from ranksim.exceptions import UsageError, needs
 
 
 @dataclass(frozen=True)

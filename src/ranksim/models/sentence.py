@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ranksim.errors import UsageError
+from ranksim.exceptions import UsageError
 from ranksim.models.hub import HubModel
 
 
@@ -74,7 +74,7 @@ class SentenceEncoder(nn.Module):
 
 
 def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a pretrained text model, for :func:`ranksim.data.own.sentences.tokenize`.
+    """The tokenizer of a pretrained text model, for :func:`ranksim.data.sentences.tokenize`.
 
     Args:
         source: as :class:`SentenceEncoder` takes it.

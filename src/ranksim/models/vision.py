@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ranksim.errors import UsageError, needs
+from ranksim.exceptions import UsageError, needs
 from ranksim.models.hub import HubModel
 from ranksim.models.pixels import Pixels
 

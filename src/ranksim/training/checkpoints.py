@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ranksim.data.cache import says_nothing_of_a_file
-from ranksim.errors import DataError
-from ranksim.training.state import BEST, LAST, RunState
+from ranksim._utils.storage import says_nothing_of_a_file
+from ranksim.exceptions import DataError
+from ranksim.training.resume import BEST, LAST, RunState
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ranksim.errors import RankSimError
+from ranksim.exceptions import RankSimError
 
 EXPLODED = 1e4
 """The mean loss of a batch that is so many times the largest of :func:`exploding` has exploded."""

@@ -16,15 +16,22 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
-from ranksim.balance import LabelBins
 from ranksim.data.batch import Samples
-from ranksim.errors import RankSimError, UsageError
-from ranksim.metrics.regions import Regions
+from ranksim.exceptions import RankSimError, UsageError
+from ranksim.imbalance import LabelBins
 from ranksim.metrics.scores import Scores
+from ranksim.metrics.shot_regions import Regions
 from ranksim.models import Regressor
 from ranksim.training.checkpoints import read_checkpoint, read_or_drop
+from ranksim.training.data_loader import SeededOrder, make_loader
+from ranksim.training.display_samples import show
 from ranksim.training.divergence import DivergedError, SampleIds, Watch, exploding
-from ranksim.training.hardware import (
+from ranksim.training.factory import make_fds, make_loss, make_ranksim, make_weights, settle
+from ranksim.training.method import Technique
+from ranksim.training.module import Augment, RegressionModule
+from ranksim.training.recipe import Recipe
+from ranksim.training.resume import BEST, LAST, Progress, RunState, WholeFiles
+from ranksim.training.trainer_config import (
     Hardware,
     ctrl_c,
     make_judge,
@@ -32,14 +39,7 @@ from ranksim.training.hardware import (
     trainer_settings,
     world_size,
 )
-from ranksim.training.insight import show
-from ranksim.training.loading import SeededOrder, make_loader
-from ranksim.training.module import Augment, RegressionModule
-from ranksim.training.pieces import make_fds, make_loss, make_ranksim, make_weights, settle
-from ranksim.training.recipe import Recipe
-from ranksim.training.relay import Relay, raised_here
-from ranksim.training.state import BEST, LAST, Progress, RunState, WholeFiles
-from ranksim.training.technique import Technique
+from ranksim.training.validation_forwarder import Relay, raised_here
 
 _STATISTICS = 256  # samples in a batch of which FDS takes statistics alone
 JUDGED = 100  # samples in a batch that is scored
@@ -91,8 +91,8 @@ class Task:
 class Outcome:
     """What a training came to: scores by region, test predictions, and what it took.
 
-    ``curves``: see :class:`ranksim.training.state.RunState`; ``features`` ``(P, D)``: those of the
-    test samples that :func:`ranksim.training.insight.show` chooses; ``cut_short``: whether its
+    ``curves``: see :class:`ranksim.training.resume.RunState`; ``features`` ``(P, D)``: those of the
+    test samples that :func:`ranksim.training.display_samples.show` chooses; ``cut_short``: whether its
     seconds were over before its recipe was through.
     """
 

@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from ranksim.balance import FDS
 from ranksim.data.batch import Batch
 from ranksim.functional.similarity import working_dtype
+from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
-from ranksim.metrics.regions import Regions
-from ranksim.metrics.regression import RegionMetrics
+from ranksim.metrics.region_metrics import RegionMetrics
 from ranksim.metrics.scores import Scores
+from ranksim.metrics.shot_regions import Regions
 from ranksim.models import Regressor
 from ranksim.training.divergence import DivergedError, Divergence, Watch, rate
 from ranksim.training.recipe import Recipe

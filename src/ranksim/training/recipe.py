@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
-from ranksim.balance import KERNELS, SCHEMES
-from ranksim.balance.fds import EMPTY
-from ranksim.data.table import shown
-from ranksim.errors import UsageError
+from ranksim._utils.formatting import shown
+from ranksim.exceptions import UsageError
 from ranksim.functional.ranking import TIES
-from ranksim.training.fields import anything, check, number, one_of, require, typed
+from ranksim.imbalance import KERNELS, SCHEMES
+from ranksim.imbalance.fds import EMPTY
+from ranksim.training.config_fields import anything, check, number, one_of, require, typed
 
 LOSSES = ("mse", "l1", "huber")
 MONITORS = ("mse", "mae")
@@ -53,12 +53,12 @@ class Recipe:
         bins: equal bins over the range of labels, for weights and LDS; 0: those of the data set.
         weighting: what LDS and RRT weigh by where a method's name does not say.
         count_low, count_high: with weights 1/n, counts are clipped to these; 0: not.
-        lds_kernel, lds_size, lds_sigma: LDS (see :class:`ranksim.balance.LDS`).
+        lds_kernel, lds_size, lds_sigma: LDS (see :class:`ranksim.imbalance.LDS`).
         fds_bins: the same for FDS.
         fds_start, fds_end: the labels that the bins of FDS cover, labels beyond belonging to the
             first or last; 0 and 0: all.
         fds_kernel, fds_size, fds_sigma, fds_momentum, fds_low, fds_high, fds_empty, fds_published:
-            FDS (see :class:`ranksim.balance.FDS`).
+            FDS (see :class:`ranksim.imbalance.FDS`).
         rrt_published: the encoder's BatchNorm and dropout stay in training mode in stage two.
     """
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ranksim.data.batch import Samples
-from ranksim.data.own.features import VectorDataset
+from ranksim.data.features import VectorDataset
 from ranksim.models import Frozen, Given, Regressor
 from ranksim.training.checkpoints import read_checkpoint
+from ranksim.training.data_loader import make_loader
 from ranksim.training.fit import Outcome, Task, fit
-from ranksim.training.hardware import Hardware, ctrl_c, make_judge, quiet
-from ranksim.training.loading import make_loader
+from ranksim.training.method import Technique
 from ranksim.training.recipe import Recipe
-from ranksim.training.technique import Technique
+from ranksim.training.trainer_config import Hardware, ctrl_c, make_judge, quiet
 
 _ENCODER, _FDS = "model.encoder.", "fds."
 _FEATURES = 256  # samples in a batch of which features alone are made

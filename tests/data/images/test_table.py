@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ranksim.data.images.table import ImageTable, read_table, write_table
-from ranksim.errors import DataError
+from ranksim.exceptions import DataError
 
 HEADER = "age,path,split\n"
 ROWS = "31,a/1.jpg,train\n47.5,a/2.jpg,val\n8,b/3.jpg,test\n"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ranksim.data.batch import Batch
-from ranksim.data.images.store import PixelStore
+from ranksim.data.images.pixel_cache import PixelStore
 
 _NAMED = 5  # broken images that a message names
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.errors import RankSimError, needs
+from ranksim.exceptions import RankSimError, needs
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data.cache import written_whole
+from ranksim._utils.formatting import listed
+from ranksim._utils.storage import written_whole
+from ranksim.data.balanced_split import PART_NAMES, PART_TITLES, PARTS, Split
 from ranksim.data.delimited import read_delimited
-from ranksim.data.split import PART_NAMES, PART_TITLES, PARTS, Split
-from ranksim.data.table import Columns, as_numbers, listed, read_parquet
-from ranksim.errors import DataError
+from ranksim.data.table import Columns, as_numbers, read_parquet
+from ranksim.exceptions import DataError
 
 _LONGEST = 255  # bytes of a file's name, as file systems take them
 IMAGE_COLUMNS = ("path", "image", "file", "filename", "file_name")

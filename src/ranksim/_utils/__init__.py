@@ -1,0 +1,1 @@
+"""Formatting, storage, downloads and provenance that all packages share."""

@@ -1,0 +1,84 @@
+"""What ``ranksim evaluate`` does: a trained network's errors by region."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ranksim._utils.provenance import provenance
+from ranksim._utils.storage import sha256, written_whole
+from ranksim.evaluation.predictions import PREDICTIONS, write_predictions
+from ranksim.evaluation.report.terminal import print_scores
+from ranksim.experiments.sweep_request import BenchRequest, Settings, runs_of
+from ranksim.models import read_published, read_recipe
+from ranksim.training.evaluate import judge
+from ranksim.training.method_names import parse_method
+from ranksim.training.modality import headline
+from ranksim.training.recipe import ImageRecipe
+from ranksim.training.task_loading import load_task
+from ranksim.training.trainer_config import check_hardware, quiet
+
+RESULT = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """An evaluate command as it was given.
+
+    Args:
+        checkpoint: a published one, or ``best.ckpt`` of a run.
+        bench: the data, as for ``ranksim bench``; its ``out`` takes the result.
+    """
+
+    checkpoint: Path
+    bench: BenchRequest
+
+
+def evaluate(request: EvaluateRequest, *, as_json: bool = False) -> dict[str, Any]:
+    """Score a checkpoint on the test set of a benchmark; print and write what comes out.
+
+    Raises:
+        UsageError: hardware that is not there.
+        DataError: no ResNet can be read from the checkpoint, or the data cannot be used.
+    """
+    quiet()
+    bench, console = request.bench, Console(stderr=as_json)
+    name, state = read_published(request.checkpoint)
+    trained = read_recipe(request.checkpoint)
+    if "image_size" in trained and not any(c.startswith("image_size=") for c in bench.changes):
+        size = f"image_size={trained['image_size']}"
+        bench = dataclasses.replace(bench, changes=(*bench.changes, size))
+    settings = Settings.of(bench)
+    run = runs_of(bench, settings)(parse_method("vanilla", settings.weighting), 0)
+    check_hardware(run.hardware)
+    assert isinstance(run.recipe, ImageRecipe)
+    scale = trained.get("label_scale", 1.0)
+    recipe = dataclasses.replace(run.recipe, encoder=name, label_scale=scale)
+    benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
+    model = task.build()
+    model.load_state_dict(state)
+    scores, rows, prediction = judge(model, recipe, task, run.hardware)
+    result = {
+        "format": 1,
+        "checkpoint_sha256": sha256(request.checkpoint),
+        "encoder": name,
+        "benchmark": bench.benchmark,
+        **run.source.named_options(),
+        "image_size": recipe.image_size,
+        "precision": run.hardware.precision,
+        "data": benchmark.facts,
+        "test": scores,
+        **provenance(),
+    }
+    bench.out.mkdir(parents=True, exist_ok=True)
+    write_predictions(bench.out / PREDICTIONS, benchmark, bench.shots, rows, prediction)
+    with written_whole(bench.out / RESULT) as aside:
+        aside.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print_scores(scores, headline(bench.benchmark), f"{name} on {bench.benchmark}, test", console)
+    console.print(f"Result: {bench.out / RESULT}", highlight=False)
+    return result

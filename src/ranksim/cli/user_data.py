@@ -1,0 +1,105 @@
+"""``ranksim compare``, ``fit`` and ``predict``: methods and models on anyone's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ranksim.cli.options import (
+    Alone,
+    AsJson,
+    Budgeted,
+    ComparedOwn,
+    Dropped,
+    Group,
+    Machine,
+    Out,
+    OwnInputs,
+    OwnSplit,
+    Trained,
+    request,
+    taking,
+    tell,
+)
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="CSV, TSV, Parquet, a folder of images with a table, or a Hugging Face data set.",
+        show_default=False,
+    ),
+]
+
+
+@taking(ComparedOwn, OwnInputs, OwnSplit, Dropped, Budgeted, Trained, Machine)
+def compare(
+    what: ComparedOwn,
+    *groups: Group,
+    data: Data,
+    out: Out = Path("runs/compare"),
+    as_json: AsJson = False,
+) -> None:
+    """Train every method on the same splits and seeds of your data, and say which one helps."""
+    from ranksim.experiments.sweep_request import bench, brief
+    from ranksim.experiments.user_data import own_request
+
+    asked = own_request(data, request("own", out, what.methods, what.seeds, *groups))
+    tell(brief(bench(asked, as_json=as_json), out), as_json)
+
+
+@dataclass
+class Fitted:
+    """What ``ranksim fit`` trains."""
+
+    method: Annotated[str, typer.Option(help="One name; ranksim methods lists them.")] = (
+        "vanilla+ranksim"
+    )
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes all that is drawn.")] = 0
+
+
+@taking(Fitted, OwnInputs, OwnSplit, Dropped, Alone, Machine)
+def fit(
+    what: Fitted,
+    *groups: Group,
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the model; an earlier model there is replaced.")
+    ] = Path("runs/model"),
+    as_json: AsJson = False,
+) -> None:
+    """Train one model on your data and save it, with all that predictions need."""
+    from ranksim.experiments.user_data import own_request
+    from ranksim.inference.fit import FitRequest, fit_model
+
+    asked = own_request(data, request("own", out, what.method, f"{what.seed},", *groups))
+    tell(fit_model(FitRequest(asked, what.method, what.seed), as_json=as_json), as_json)
+
+
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="Folder that ranksim fit wrote.", show_default=False),
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Table for the predictions, .csv or .parquet.")] = Path(
+        "runs/predictions.csv"
+    ),
+    image_root: Annotated[
+        Path | None, typer.Option(help="Folder of the images, where DATA is a table elsewhere.")
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pretrained encoder, where it was fitted with a folder."),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Predict new data with a saved model, and say where training had seen little."""
+    from ranksim.inference.predict import PredictRequest, predict_data
+
+    asked = PredictRequest(model, data, out, image_root, accelerator, encoder)
+    tell(predict_data(asked, as_json=as_json), as_json)

@@ -1,1 +1,0 @@
-"""Tables, folders, series and sentences of anyone's own."""

@@ -1,0 +1,1 @@
+"""Benchmark data sets: fetching, preparation, published splits and tables."""

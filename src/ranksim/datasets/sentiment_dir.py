@@ -1,0 +1,86 @@
+"""Sentiment-DIR: sentences with human-rated sentiment intensity in −4..4, from a package index."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ranksim.data.balanced_split import balanced_split
+from ranksim.data.text import TextSamples
+from ranksim.datasets.archive_member import read_member
+from ranksim.datasets.base import Benchmark
+from ranksim.datasets.package import Package
+from ranksim.exceptions import DataError
+from ranksim.imbalance import LabelBins
+
+NAME = "sentiment-dir"
+PACKAGE = "vaderSentiment==3.3.2"
+ARCHIVE = "vaderSentiment-3.3.2.tar.gz"
+CHECKSUM = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+DOMAINS = {
+    "tweets": "hutto_ICWSM_2014/tweets_GroundTruth.txt",
+    "amazon": "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt",
+    "movies": "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
+    "nyt": "hutto_ICWSM_2014/nytEditorialSnippets_GroundTruth.txt",
+}
+BINS = LabelBins.uniform(-4.0, 4.0, 80)  # regions are counted over bins of 0.1
+BALANCE = LabelBins.uniform(-4.0, 4.0, 32)  # validation and test are balanced over bins of 0.25
+CAP = 40  # samples of one such bin in validation, and in test
+SEED = 666
+_LIMIT = 32 << 20
+
+
+def load(
+    domains: Sequence[str] = ("tweets", "amazon"), data_dir: Path | None = None
+) -> Benchmark[TextSamples]:
+    """Load sentences of the given domains, split by the published rule with a fixed seed.
+
+    Args:
+        domains: any of tweets, amazon, movies, nyt.
+        data_dir: folder with the source archive of vaderSentiment 3.3.2. Without it:
+            ``RANKSIM_DATA``, then the user's cache, filled by ``pip download``.
+
+    Raises:
+        DataError: an unknown domain, or an archive that is missing, damaged or another one.
+
+    Source: Hutto and Gilbert, "VADER" (ICWSM 2014); licence MIT.
+    """
+    unknown = [domain for domain in domains if domain not in DOMAINS]
+    if unknown or not domains:
+        raise DataError(
+            f"Domain {unknown[0]!r} does not exist: choose from {', '.join(DOMAINS)}."
+            if unknown
+            else f"No domain was given: choose from {', '.join(DOMAINS)}."
+        )
+    chosen = [domain for domain in DOMAINS if domain in domains]
+    archive = Package(PACKAGE, ARCHIVE, CHECKSUM).find(NAME, data_dir)
+    inner = read_member(archive, INNER, limit=_LIMIT, origin=ARCHIVE)
+    texts: list[str] = []
+    labels: list[float] = []
+    for domain in chosen:
+        content = read_member(inner, DOMAINS[domain], limit=_LIMIT, origin=Path(INNER).name)
+        for number, line in enumerate(content.decode("utf-8-sig").splitlines(), start=1):
+            try:
+                _, score, text = line.split("\t", 2)
+                labels.append(float(score))
+            except ValueError as error:
+                raise DataError(
+                    f"{DOMAINS[domain]}, line {number}: expected an id, a number and a text; "
+                    "get the archive again."
+                ) from error
+            texts.append(html.unescape(text))
+    samples = TextSamples((texts,), np.array(labels))
+    split = balanced_split(BALANCE.index(samples.labels), cap=CAP, seed=SEED)
+    return Benchmark(
+        NAME,
+        train=samples.take(split.train),
+        val=samples.take(split.val),
+        test=samples.take(split.test),
+        bins=BINS,
+        facts={"domains": chosen, "sha256": CHECKSUM, "split_seed": SEED, "cap": CAP},
+        quantity="sentiment",
+    )

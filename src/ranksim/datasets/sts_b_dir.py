@@ -1,0 +1,143 @@
+"""STS-B-DIR: sentence pairs with a similarity of 0..5, in two published splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ranksim._utils.download import fetch
+from ranksim._utils.storage import cache_dir, sha256
+from ranksim.data.text import TextSamples
+from ranksim.datasets.base import Benchmark, data_folders
+from ranksim.exceptions import DataError
+from ranksim.imbalance import LabelBins
+
+NAME = "sts-b-dir"
+PARTS = ("train", "dev", "test")
+CHECKSUMS = {
+    "borealis": {
+        "train": "cc71336eb2061891c3f165fa9f812c780f1e86eca0f81e62b4da49ecb9dfb3d1",
+        "dev": "e5b56cd14e68a5d02ec2a05bfe11d1a45d74582170e61e679c1288f05aa82535",
+        "test": "8fd7e51459a3deb30adedde0d6a777fea60d2f8a4c65ac86c76d25ca560f3bc8",
+    },
+    "yang": {
+        "train": "4da3322ae29f7ad1b7d03cdeafcb2480c276e5df1d08737678a7856697218a9a",
+        "dev": "9ec12d785aa817ffe4b0f88fde442d3bf57161d8cbeaa84aaa1fdf764cca6dd6",
+        "test": "55f90b3c5a0b2947d5ff64c41536191e9e1ba3bb5ffe64aca5465ab25fa8e94c",
+    },
+}
+ORIGINS = {
+    "borealis": "https://raw.githubusercontent.com/BorealisAI/ranksim-imbalanced-regression/"
+    "b08052da550d61837b1218106f688a732d06bcca/sts-b-dir/glue_data/STS-B",
+    "yang": "https://raw.githubusercontent.com/YyzHarry/imbalanced-regression/"
+    "c37d6f46d35e5a0b37277d8d925ad112ed8ef487/sts-b-dir/glue_data/STS-B",
+}
+BINS = LabelBins.uniform(0.0, 5.0, 50)
+# the published regions, which differ from the rule of counts
+SHOT_LISTS = {
+    "many": frozenset(
+        [0, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 44, 46, 48, 49]
+    ),
+    "medium": frozenset([2, 4, 6, 8, 27, 35, 37]),
+}
+_COLUMNS = ("sentence1", "sentence2", "score")
+
+
+def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[TextSamples]:
+    """Load one of the two published splits, its files verified by checksum.
+
+    Args:
+        split: ``"borealis"`` (RankSim's) or ``"yang"``. Test pairs of one stand among the training
+            pairs of the other, so a mixture is refused.
+        data_dir: folder with ``sts-b-dir/<split>/{train,dev,test}_new.tsv``. Without it:
+            ``RANKSIM_DATA``, then the user's cache, filled from the data's public origin.
+
+    Raises:
+        DataError: a file is missing, damaged, or belongs to the other split.
+    """
+    if split not in CHECKSUMS:
+        raise DataError(f"Split {split!r} does not exist: choose {' or '.join(CHECKSUMS)}.")
+    paths = _find(split, data_dir)
+    for part in PARTS:
+        _verify(paths[part], split, part)
+    train, val, test = (_read(paths[part]) for part in PARTS)
+    return Benchmark(
+        NAME,
+        train,
+        val,
+        test,
+        BINS,
+        shot_lists=SHOT_LISTS,
+        gm_guard=1e-10,
+        facts={"split": split, "sha256": CHECKSUMS[split]},
+        quantity="similarity",
+    )
+
+
+def _find(split: str, data_dir: Path | None) -> dict[str, Path]:
+    for root in data_folders(data_dir):
+        for folder in (root / NAME / split, root / split, root):
+            paths = {part: folder / f"{part}_new.tsv" for part in PARTS}
+            if any(path.exists() for path in paths.values()):
+                return paths
+    if data_dir is not None:
+        raise DataError(
+            f"{data_dir} holds no {NAME}/{split}/train_new.tsv: name the folder that does with "
+            "--data-dir, or leave it out to download the files."
+        )
+    folder = cache_dir() / NAME / split
+    return {
+        part: fetch(
+            f"{ORIGINS[split]}/{part}_new.tsv",
+            folder / f"{part}_new.tsv",
+            CHECKSUMS[split][part],
+        )
+        for part in PARTS
+    }
+
+
+def _verify(path: Path, split: str, part: str) -> None:
+    if not path.is_file():
+        raise DataError(f"{path} is missing: put the {split} file there.")
+    got = sha256(path)
+    if got == CHECKSUMS[split][part]:
+        return
+    for other, checksums in CHECKSUMS.items():
+        if got in checksums.values():
+            raise DataError(
+                f"{path} is the {other} split's, where the {split} split's {part} file was "
+                "expected: the two splits share sentence pairs and must not be mixed."
+            )
+    raise DataError(
+        f"{path} has SHA-256 {got[:16]}… where the {split} {part} file has "
+        f"{CHECKSUMS[split][part][:16]}…: it was changed or damaged; put the published file there."
+    )
+
+
+def _read(path: Path) -> TextSamples:
+    """Tab-separated with a header and no quoting: quote characters are text."""
+    again = "put the published file there"
+    try:
+        header, *lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {again}.") from error
+    names = header.split("\t")
+    if not set(_COLUMNS) <= set(names):
+        raise DataError(f"{path} has no columns {', '.join(_COLUMNS)}: {again}.")
+    places = [names.index(name) for name in _COLUMNS]
+    pairs, scores = [], []
+    for number, line in enumerate(lines, start=2):
+        values = line.split("\t")
+        try:
+            *pair, score = (values[place] for place in places)
+            scores.append(float(score))
+        except (IndexError, ValueError) as error:
+            raise DataError(
+                f"{path}, line {number}: expected two sentences and a score; {again}."
+            ) from error
+        pairs.append(pair)
+    labels = np.array(scores)
+    if not len(labels) or not np.isfinite(labels).all():
+        raise DataError(f"{path} holds no score, or one that is not finite: {again}.")
+    return TextSamples(tuple(map(list, zip(*pairs, strict=True))), labels)

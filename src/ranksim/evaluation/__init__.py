@@ -1,0 +1,1 @@
+"""Statistics of results: intervals, comparisons, conclusions, diagnostics and reports."""

@@ -1,0 +1,142 @@
+"""Every method against the baseline: differences with intervals over seeds and test samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksim._utils.formatting import ENOUGH_SEEDS
+from ranksim.evaluation.intervals import Crossed, bootstrap, by_group
+from ranksim.evaluation.predictions import Predictions
+from ranksim.evaluation.summary import Record, paired_scores
+
+BASELINE = "vanilla"
+ERRORS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "mae": np.abs,
+    "mse": np.square,
+}
+_LEVEL = 0.95
+_KINDS = ("samples", "both", "sure")
+_UNKNOWN = {f"{kind}_{end}": None for kind in _KINDS for end in ("low", "high")} | {
+    "seeds_needed": None
+}
+
+Read = Callable[[str, int], Predictions | None]
+
+
+def baseline_of(summary: Sequence[Record]) -> str:
+    """``vanilla`` where it has a row, else the first row."""
+    rows = [row["method"] for row in summary]
+    return BASELINE if BASELINE in rows else rows[0]
+
+
+def key_of(row: Record) -> str:
+    """The method that a row reports."""
+    return str(row.get("same_as", row["method"]))
+
+
+def add_against(
+    summary: Sequence[Record], records: Sequence[Record], baseline: str, read: Read | None
+) -> None:
+    """Give each row of a summary but the baseline's its differences from the baseline.
+
+    ``against`` holds ``method``, the ``seeds`` that both have, and in ``test`` for each region and
+    score what :func:`paired_difference` says. Errors have besides
+
+    - ``samples_low``, ``samples_high``: 95 %, test samples drawn with replacement within the
+      region, of the difference averaged over seeds;
+    - ``both_low``, ``both_high``: 95 %, over seeds and samples (see :class:`Crossed`);
+    - ``sure_low``, ``sure_high``: the same at 1 − 0.05/m, for m methods compared;
+    - ``seeds_needed``: seeds for which ``sure`` would leave out zero if all else stayed,
+
+    ``sure`` with three seeds or more, ``both`` and ``seeds_needed`` with two, else ``None``;
+    ``samples`` too with one sample or predictions that are gone. Where samples belong to groups,
+    those are what is drawn and counted.
+
+    Args:
+        summary: of :func:`ranksim.evaluation.summary.summarise`.
+        records: one a run.
+        baseline: its row.
+        read: predictions of a method and a seed; ``None`` leaves them out.
+    """
+    base = next(key_of(row) for row in summary if row["method"] == baseline)
+    compared = {key_of(row): row for row in summary if key_of(row) != base}
+    found: dict[str, Record] = {}
+    for key in compared:
+        seeds, scores = paired_scores(records, base, key)
+        for effects in scores.values():
+            for metric in ERRORS:
+                effects[metric] |= _UNKNOWN
+        found[key] = {"method": baseline, "seeds": seeds, "test": scores}
+    if read is not None:
+        differences, first = _differences(found, base, read)
+        if first is not None:
+            for region, mask in first.regions.items():
+                groups = None if first.groups is None else first.groups[mask]
+                own = {key: errors[:, mask] for key, errors in differences.items()}
+                _add_intervals(found, region, own, groups)
+    for row in summary:
+        if key_of(row) in found:
+            row["against"] = found[key_of(row)]
+
+
+def _differences(
+    found: Mapping[str, Record], base: str, read: Read
+) -> tuple[dict[str, NDArray[np.float64]], Predictions | None]:
+    """For each method errors before and after, ``(S, N, 2)``; and predictions of these samples.
+
+    Methods whose predictions are gone, or of other samples, are left out.
+    """
+    every = {seed for each in found.values() for seed in each["seeds"]}
+    before = {seed: read(base, seed) for seed in every}
+    first = next((each for each in before.values() if each is not None), None)
+    if first is None:
+        return {}, None
+    differences = {}
+    for key, each in found.items():
+        pairs = [(before[seed], read(key, seed)) for seed in each["seeds"]]
+        whole = [
+            np.stack([old.prediction - old.label, new.prediction - new.label], axis=1)
+            for old, new in pairs
+            if old is not None
+            and new is not None
+            and np.array_equal(old.index, first.index)
+            and np.array_equal(new.index, first.index)
+        ]
+        if whole and len(whole) == len(pairs):
+            differences[key] = np.stack(whole)
+    return differences, first
+
+
+def _add_intervals(
+    found: Mapping[str, Record],
+    region: str,
+    errors: Mapping[str, NDArray[np.float64]],
+    groups: NDArray[np.int64] | None,
+) -> None:
+    """Intervals of one region, from errors before and after ``(S, n, 2)`` by method."""
+    changes = {
+        (key, metric): by_group(size(each[..., 1]) - size(each[..., 0]), groups)
+        for key, each in errors.items()
+        for metric, size in ERRORS.items()
+        if region in found[key]["test"] and each.size and np.isfinite(each).all()
+    }
+    changes = {which: change for which, change in changes.items() if change.shape[1] > 1}
+    if not changes:
+        return
+    drawn = zip(
+        *bootstrap(np.stack([d.mean(axis=0) for d in changes.values()], axis=1)), strict=True
+    )
+    for ((key, metric), change), (low, high) in zip(changes.items(), drawn, strict=True):
+        effect = found[key]["test"][region][metric]
+        effect |= {"samples_low": float(low), "samples_high": float(high)}
+        if len(change) < 2:
+            continue
+        crossed, sure = Crossed.of(change), 1 - (1 - _LEVEL) / len(found)
+        levels = {"both": _LEVEL} | ({"sure": sure} if len(change) >= ENOUGH_SEEDS else {})
+        for kind, level in levels.items():
+            half = crossed.half(level)
+            effect |= {f"{kind}_low": crossed.mean - half, f"{kind}_high": crossed.mean + half}
+        effect["seeds_needed"] = crossed.seeds_needed(sure)

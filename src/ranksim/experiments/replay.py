@@ -1,0 +1,173 @@
+"""From what a ``results.json`` holds of a run to the run itself, to be trained again."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ranksim.exceptions import DataError, UsageError
+from ranksim.experiments.run import Record, Run
+from ranksim.training.fit import Limits
+from ranksim.training.method import Technique
+from ranksim.training.method_names import Method, parse_method, stage_one
+from ranksim.training.modality import IMAGES, SENTENCES, SERIES, TABLE, TEXT, recipe_type
+from ranksim.training.presets import recipe_for
+from ranksim.training.pretrained import given_again, refuse_missing
+from ranksim.training.recipe import Recipe
+from ranksim.training.task_loading import Source, fingerprint
+from ranksim.training.trainer_config import Hardware
+
+_OWN = (TABLE, TEXT, SENTENCES, SERIES)
+
+
+@dataclass(frozen=True)
+class RerunRequest:
+    """A rerun command as it was given.
+
+    Args:
+        results: a sweep's ``results.json``, or its folder.
+        row: of its table, counted from 1, or a method's name; ``None`` for the only one.
+        seed: one of the row's; ``None`` for all.
+        files: where the data lies on this machine, by the names of the options.
+        out: where it trains; ``None``: a temporary folder.
+        accelerator: for Lightning's Trainer.
+    """
+
+    results: Path
+    row: str | None = None
+    seed: int | None = None
+    files: Mapping[str, Path | str | None] = dataclasses.field(default_factory=dict)
+    out: Path | None = None
+    accelerator: str = "auto"
+
+
+def run_of(
+    request: RerunRequest, results: Record, record: Record, out: Path
+) -> tuple[Run, list[str]]:
+    """The run that a record is of; and fields of its recipe that it lacks, as today's preset has.
+
+    Raises:
+        DataError: the record does not say enough.
+        UsageError: the data is not named.
+    """
+    name = f"{request.results}, {record['method']} seed {record['seed']}"
+    try:
+        source = _source(request, results, record)
+        return _run(request, results, record, source, out)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{name} does not say how it was trained: {error!r} is missing.") from error
+    except UsageError as error:
+        if isinstance(error, _AskError):
+            raise
+        raise DataError(f"{name} cannot be trained again: {error}") from error
+
+
+class _AskError(UsageError):
+    """The command must say more."""
+
+
+def _run(
+    request: RerunRequest, results: Record, record: Record, source: Source, out: Path
+) -> tuple[Run, list[str]]:
+    method = _method(record)
+    recipe, assumed = _recipe(record, method)
+    if source.encoder is None:
+        refuse_missing(recipe)
+    else:
+        given_again(recipe, Path(source.encoder))  # refuses another one
+    hardware = {f.name: record[f.name] for f in fields(Hardware) if f.name in record}
+    first, one = stage_one(method), None
+    if first is not None:
+        saved = record.get("stage_one") or next(
+            (
+                each
+                for each in results["runs"]
+                if (each["method"], each["seed"]) == (first.key, record["seed"])
+            ),
+            None,
+        )
+        if saved is None:
+            raise ValueError(f"stage one, {first.key}")
+        one, more = _run(request, results, saved, source, out)
+        assumed = list(dict.fromkeys([*assumed, *more]))
+    return (
+        Run(
+            method,
+            int(record["seed"]),
+            recipe,
+            source,
+            record["preset"],
+            Hardware(**{**hardware, "accelerator": request.accelerator}),
+            Limits(**record["limits"]),
+            out,
+            one,
+        ),
+        assumed,
+    )
+
+
+def _method(record: Record) -> Method:
+    key = record["method"]
+    if "technique" in record:
+        return Method(key, key, Technique(**record["technique"]))
+    return parse_method(key, record["recipe"].get("weighting", "none"))
+
+
+def _recipe(record: Record, method: Method) -> tuple[Recipe, list[str]]:
+    """A recipe; results older than some fields were made with what the preset has for them."""
+    own, kind = record["recipe"], recipe_type(record["benchmark"])
+    usual = dataclasses.asdict(recipe_for(record["benchmark"], record["preset"], method))
+    missing = [name for name in usual if name not in own and name not in kind.later()]
+    return kind.from_table({**{name: usual[name] for name in missing}, **own}), missing
+
+
+def _source(request: RerunRequest, results: Record, record: Record) -> Source:
+    """The data, which must be the same."""
+    benchmark = record["benchmark"]
+    between = itertools.dropwhile(lambda item: item[0] != "benchmark", record.items())
+    named = dict(itertools.takewhile(lambda item: item[0] != "shots", between))
+    del named["benchmark"]
+    skip = named.pop("skip_broken", False)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in named.items()}
+    files = _files(request, benchmark, record)
+    print_then = options.pop("table_sha256", None)
+    now = fingerprint(benchmark, options, files) if print_then is not None else {}
+    if print_then is not None and now.get("table_sha256") != print_then:
+        raise _OtherDataError(
+            f"{request.results} was made on data whose table has SHA-256 {print_then}…, and that "
+            f"of this one begins with {now.get('table_sha256')}: give the table of then."
+        )
+    order = tuple({**options, **now}.items())
+    return Source(benchmark, order, record["shots"], tuple(files.items()), skip)
+
+
+class _OtherDataError(DataError):
+    """The data is another one."""
+
+
+def _files(request: RerunRequest, benchmark: str, record: Record) -> dict[str, Any]:
+    """Where the data lies, by the names that loaders know."""
+    given = {name: path for name, path in request.files.items() if path is not None}
+    name = record.get("data", {}).get("name", "the table")
+    own = "data" in given
+    if benchmark in _OWN and not own:
+        raise _AskError(f"{request.results} was made of {name}: say with --data where it lies.")
+    if benchmark == IMAGES[-1] and not own and not {"table", "image_root"} <= given.keys():
+        raise _AskError(
+            f"{request.results} was made of images: say with --data where {name} lies, or with "
+            "--table and --image-root, as its command has it."
+        )
+    files: dict[str, Any] = {"data_dir": None, "glove": None}
+    if benchmark in IMAGES[:-1]:
+        files["split_file"] = None
+    if own or benchmark == IMAGES[-1]:
+        files["image_root"] = None
+    known = {*files, *(("data",) if own else ()), *(("table",) if benchmark in IMAGES else ())}
+    known |= {"encoder"}
+    if idle := [each for each in given if each not in known]:
+        raise _AskError(f"--{idle[0].replace('_', '-')} says nothing of {benchmark}: leave it out.")
+    return {**files, **given}

@@ -1,0 +1,1 @@
+"""RankSim on CUDA with Triton kernels."""

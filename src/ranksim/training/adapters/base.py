@@ -1,0 +1,147 @@
+"""What all readers have in common, and which one reads what."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksim._utils.schema import checked
+from ranksim.data.batch import Samples
+from ranksim.data.options import OwnOptions
+from ranksim.data.split_plan import OwnPlan
+from ranksim.data.table import Columns
+from ranksim.models import Regressor
+from ranksim.training.modality import BILSTM, IMAGE, SENTENCES, SERIES, TABLE, TEXT
+from ranksim.training.trainer_config import Hardware
+
+
+@dataclass(frozen=True)
+class LabelSamples:
+    """Samples of which labels alone are known here, float64 ``(N,)``."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+Network = Callable[[Any, Hardware], Callable[[], Regressor]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a plan, as a network reads them.
+
+    Args:
+        samples: training, validation and test.
+        network: from a recipe and hardware to what makes a new network for them.
+        facts: what the reader adds to what identifies the data.
+    """
+
+    samples: tuple[Samples, Samples, Samples]
+    network: Network
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """New data, as a trained network reads it.
+
+    Args:
+        rows: the row that each sample stands for, int64 ``(N,)``.
+        samples: these N; their labels mean nothing.
+        network: as of :class:`Parts`; untrained.
+        labels: of forecasts, what came true, float64 ``(N,)``, NaN where that is not known yet.
+        times: of forecasts, when that is, as the data writes times.
+    """
+
+    rows: NDArray[np.int64]
+    samples: Samples
+    network: Network
+    labels: NDArray[np.float64] | None = None
+    times: list[Any] | None = None
+
+
+class Reader(Protocol):
+    """From columns to what a network reads; made by :meth:`fit` from training samples."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def fit(cls, plan: OwnPlan, recipe: Any) -> Self:
+        """A reader for data like this plan's, by its training samples alone."""
+        ...
+
+    def parts(self, plan: OwnPlan, recipe: Any) -> Parts:
+        """The parts of that plan."""
+        ...
+
+    def read(self, columns: Columns, recipe: Any) -> Opened:
+        """New data, whose columns have the same names."""
+        ...
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        ...
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """What :meth:`as_dict` wrote."""
+        ...
+
+
+def kind_of(options: OwnOptions, encoder: str | None) -> str:
+    """Which kind of input options speak of; ``encoder`` tells two kinds of texts apart."""
+    if options.window is not None:
+        return SERIES
+    if options.image is not None:
+        return IMAGE
+    if options.text:
+        return TEXT if encoder in (None, BILSTM) else SENTENCES
+    return TABLE
+
+
+def reader_type(kind: str) -> type[Reader]:
+    """The reader of a kind; what it needs is imported here."""
+    if kind == TABLE:
+        from ranksim.training.adapters.table import TableReader
+
+        return TableReader
+    if kind == TEXT:
+        from ranksim.training.adapters.text import TextReader
+
+        return TextReader
+    if kind == SENTENCES:
+        from ranksim.training.adapters.sentences import SentenceReader
+
+        return SentenceReader
+    if kind == IMAGE:
+        from ranksim.training.adapters.image import ImageReader
+
+        return ImageReader
+    if kind == SERIES:
+        from ranksim.training.adapters.series import SeriesReader
+
+        return SeriesReader
+    raise ValueError(f"kind must be one of the readers', got {kind!r}")
+
+
+def reader_from_dict(content: dict[str, Any]) -> Reader:
+    """A reader of any kind from what its ``as_dict`` wrote."""
+    content = dict(content)
+    return checked(reader_type(content.pop("kind")).from_dict(content))
+
+
+def tabled(reader: Any) -> dict[str, Any]:
+    """A reader whose fields are plain, as JSON holds it."""
+    return {"kind": reader.kind, **dataclasses.asdict(reader)}
+
+
+def columns_of(columns: Columns, names: Sequence[str]) -> dict[str, list[Any]]:
+    """These columns by their names."""
+    return {name: columns.column(name) for name in names}

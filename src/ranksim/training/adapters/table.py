@@ -1,0 +1,66 @@
+"""Rows of numbers and categories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ranksim.data.features import TableFeatures, VectorDataset
+from ranksim.data.split_plan import OwnPlan
+from ranksim.data.table import Columns
+from ranksim.models import MLPEncoder, Regressor
+from ranksim.training.adapters.base import Opened, Parts, columns_of
+from ranksim.training.modality import TABLE
+from ranksim.training.recipe import TableRecipe
+from ranksim.training.trainer_config import Hardware
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """An MLP over the columns of a table.
+
+    Args:
+        names: of the columns.
+        features: from them to numbers, by the training rows.
+    """
+
+    kind: ClassVar[str] = TABLE
+    names: tuple[str, ...]
+    features: TableFeatures
+
+    @classmethod
+    def fit(cls, plan: OwnPlan, recipe: TableRecipe) -> Self:
+        columns, train = plan.columns, plan.rows[plan.split.train]
+        kinds = dict.fromkeys(plan.options.categories, "category")
+        found = TableFeatures.fit(columns_of(columns, plan.inputs), train, kinds=kinds)  # type: ignore[arg-type]
+        return cls(plan.inputs, found)
+
+    def parts(self, plan: OwnPlan, recipe: TableRecipe) -> Parts:
+        vectors = self._vectors(plan.columns)[plan.rows]
+        train, val, test = (VectorDataset(vectors[part], plan.labels[part]) for part in plan.split)
+        dropped = self.features.dropped
+        facts = {"left_out_columns": dict(dropped)} if dropped else {}
+        return Parts((train, val, test), self._network, facts)
+
+    def read(self, columns: Columns, recipe: TableRecipe) -> Opened:
+        vectors = self._vectors(columns)
+        samples = VectorDataset(vectors, np.zeros(len(vectors)))
+        return Opened(np.arange(len(vectors)), samples, self._network)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "names": self.names, "features": self.features.as_dict()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        return cls(tuple(content["names"]), TableFeatures.from_dict(content["features"]))
+
+    def _vectors(self, columns: Columns) -> np.ndarray:
+        return self.features(columns_of(columns, self.names), refuse=columns.refuse)
+
+    def _network(self, recipe: TableRecipe, hardware: Hardware) -> Callable[[], Regressor]:
+        shape: dict[str, Any] = {"hidden": recipe.hidden, "layers": recipe.layers}
+        width = self.features.width
+        return lambda: Regressor(MLPEncoder(width, dropout=recipe.dropout, **shape))

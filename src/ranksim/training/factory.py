@@ -1,0 +1,145 @@
+"""A recipe and a technique to the pieces that a training is put together from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ranksim.exceptions import UsageError
+from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins
+from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
+from ranksim.training.method import Technique
+from ranksim.training.recipe import Recipe
+
+_DIGITS = 6  # most decimals that a label has
+
+
+def settle(recipe: Recipe, labels: np.ndarray) -> Recipe:
+    """The recipe with what it leaves to the training labels ``(N,)``.
+
+    Example:
+        >>> from ranksim.training.method_names import parse_method
+        >>> from ranksim.training.presets import recipe_for
+        >>> recipe = recipe_for("images", "small", parse_method("vanilla", "inverse"))
+        >>> settled = settle(recipe, np.array([1.25, 3.25, 2.5]))
+        >>> round(settled.label_scale, 4), settled.label_step
+        (0.825, 0.01)
+    """
+    found: dict[str, float] = {}
+    if recipe.label_scale == 0:
+        found["label_scale"] = float(np.std(labels)) or 1.0
+    if recipe.label_step == 0:
+        steps = (10.0**-digits for digits in range(_DIGITS + 1))
+        whole = (step for step in steps if np.allclose(labels / step, np.rint(labels / step), 0))
+        # without a last digit, differences below this are equal
+        found["label_step"] = next(whole, float(np.ptp(labels)) * 10.0**-_DIGITS)
+    return dataclasses.replace(recipe, **found)  # type: ignore[arg-type]
+
+
+def make_loss(recipe: Recipe, technique: Technique) -> nn.Module:
+    """The plain loss, or Focal-R over it; called with prediction, target and weights."""
+    if technique.focal_r:
+        return FocalRLoss(
+            recipe.loss,  # type: ignore[arg-type]
+            activation=recipe.focal_activation,  # type: ignore[arg-type]
+            beta=recipe.focal_beta,
+            gamma=recipe.focal_gamma,
+        )
+    if recipe.loss == "huber":
+        return HuberLoss(recipe.huber_delta)
+    return MSELoss() if recipe.loss == "mse" else L1Loss()
+
+
+def make_weights(
+    recipe: Recipe,
+    technique: Technique,
+    bins: LabelBins,
+    labels: np.ndarray,
+    factors: np.ndarray | None = None,
+) -> Tensor | None:
+    """A weight for each training sample ``(N,)``, float32, mean 1; ``None`` for equal ones.
+
+    ``factors`` (N,), float64, of the user's own multiply what the technique gives.
+    """
+    if technique.weighting == "none":
+        return None if factors is None else torch.from_numpy(factors / factors.mean()).float()
+    lds = LDS(recipe.lds_kernel, recipe.lds_size, recipe.lds_sigma)  # type: ignore[arg-type]
+    # as published: ages clip counts for 1/n and not for 1/√n
+    clipped = technique.weighting == "inverse" and (recipe.count_low > 0 or recipe.count_high > 0)
+    weights = DensityWeights.fit(
+        labels,
+        bins=_divided(bins, recipe.bins),
+        scheme=technique.weighting,
+        clip=(recipe.count_low, recipe.count_high or np.inf) if clipped else None,
+        lds=lds if technique.lds else None,
+    )
+    found = torch.from_numpy(weights(labels)).float()
+    if len(found) > 1 and found.min() == found.max():
+        raise UsageError(
+            f"Weights of scheme {technique.weighting} are the same for all training samples: "
+            "choose other bins, count_low or count_high, or a method without weights."
+        )
+    if factors is None:
+        return found
+    product = weights(labels) * factors
+    return torch.from_numpy(product / product.mean()).float()
+
+
+def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) -> FDS | None:
+    """FDS over features of this width, or ``None``."""
+    if not technique.fds:
+        return None
+    covering = _covering(bins, recipe)
+    if len(covering) < 2:
+        raise UsageError(
+            "FDS smooths features over label bins, and these labels have one: choose narrower bins "
+            "or a method without FDS."
+        )
+    return FDS(
+        width,
+        covering,
+        kernel=recipe.fds_kernel,  # type: ignore[arg-type]
+        size=recipe.fds_size,
+        sigma=recipe.fds_sigma,
+        momentum=recipe.fds_momentum,
+        clip=(recipe.fds_low, recipe.fds_high),
+        empty=recipe.fds_empty,  # type: ignore[arg-type]
+        published=recipe.fds_published,
+    )
+
+
+def make_ranksim(
+    recipe: Recipe, technique: Technique, seed: int, *, gather: bool = False
+) -> RankSimLoss | None:
+    """RankSim over labels in whole steps, or ``None``; ``gather``: over all devices' samples."""
+    if not technique.ranksim:
+        return None
+    unique = recipe.unique_labels
+    return RankSimLoss(
+        recipe.gamma,
+        recipe.lambda_,
+        strength=recipe.strength,
+        ties=recipe.ties,  # type: ignore[arg-type]
+        unique_labels=unique if isinstance(unique, bool) else unique / recipe.label_step,
+        # its own generator: with and without RankSim, dropout draws the same numbers
+        generator=torch.Generator().manual_seed(seed),
+        gather=gather,
+        memory=recipe.memory,
+    )
+
+
+def _divided(bins: LabelBins, count: int) -> LabelBins:
+    """The data set's own bins, or another number of them over the same range."""
+    if count in (0, len(bins)):
+        return bins
+    return LabelBins.uniform(float(bins.edges[0]), float(bins.edges[-1]), count)
+
+
+def _covering(bins: LabelBins, recipe: Recipe) -> LabelBins:
+    """The bins of FDS."""
+    if recipe.fds_start == recipe.fds_end:
+        return _divided(bins, recipe.fds_bins)
+    return LabelBins.uniform(recipe.fds_start, recipe.fds_end, recipe.fds_bins)

@@ -1,0 +1,321 @@
+"""Which data sets are benchmarks, and how each, or anyone's own data, becomes a task."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import parent_process
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ranksim._utils.progress import counting, say
+from ranksim._utils.storage import sha256
+from ranksim.data.batch import Samples
+from ranksim.data.options import OwnOptions
+from ranksim.data.reading import read_columns
+from ranksim.data.series import open_series
+from ranksim.data.split_plan import OwnPlan, plan_own
+from ranksim.data.table import Columns
+from ranksim.data.text import encode
+from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
+from ranksim.datasets import image_benchmarks as images
+from ranksim.datasets.base import Benchmark
+from ranksim.datasets.label_gaps import Subset, drop_labels
+from ranksim.imbalance.label_range import parse_ranges
+from ranksim.models import ImageEncoder
+from ranksim.models.vision import RESNETS
+from ranksim.training.adapters import LabelSamples, Parts, Reader, reader_type
+from ranksim.training.divergence import SampleIds
+from ranksim.training.fit import Task
+from ranksim.training.modality import GLUCOSE, IMAGES
+from ranksim.training.networks import (
+    augmentation,
+    image_network,
+    series_network,
+    text_network,
+    word_vectors,
+)
+from ranksim.training.pretrained import located
+from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe, TextRecipe
+from ranksim.training.trainer_config import Hardware
+
+_TEXTS = {sts_b_dir.NAME: sts_b_dir.load, sentiment_dir.NAME: sentiment_dir.load}
+_DROPPED = "drop_labels"  # the option that all data sets have
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which data a sweep trains on, in a form that travels to other processes.
+
+    Args:
+        benchmark: its name; of anyone's own data, what a network reads there.
+        options: what else decides the data; recorded with results.
+        shots: regions by the rule or by the published list.
+        files: where things lie on this machine, by the names of :func:`load_task`'s loaders.
+        skip_broken: leave broken images out.
+    """
+
+    benchmark: str
+    options: tuple[tuple[str, Any], ...]
+    shots: str
+    files: tuple[tuple[str, Any], ...] = ()
+    skip_broken: bool = False
+
+    def named_options(self) -> dict[str, Any]:
+        """The benchmark's own options, as results hold them."""
+        named = {k: list(v) if isinstance(v, tuple) else v for k, v in self.options}
+        return named | ({"skip_broken": True} if self.skip_broken else {})
+
+    @property
+    def own(self) -> bool:
+        """Whether it is anyone's own data, as ``ranksim compare`` takes it."""
+        return "data" in dict(self.files)
+
+    def with_file(self, name: str, path: Any) -> Source:
+        """With one more of :attr:`files`."""
+        return dataclasses.replace(self, files=(*self.files, (name, path)))
+
+    @property
+    def encoder(self) -> str | None:
+        """The folder of a pretrained encoder, where it is in one."""
+        folder: str | None = dict(self.files).get("encoder")
+        return folder
+
+    @property
+    def loaded_by(self) -> dict[str, Any]:
+        """The options that the loaders know."""
+        return {k: v for k, v in self.options if k not in (_DROPPED, "table_sha256")}
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Data, and what makes networks for it.
+
+    Args:
+        benchmark: the parts, as labels, bins and facts.
+        parts: the same, as a network reads them.
+    """
+
+    benchmark: Benchmark[Any]
+    parts: Parts
+
+
+def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
+    """What tells the user's own data from other data under the same options.
+
+    Raises:
+        DataError: the table or split file does not exist.
+    """
+    if "data" in files:
+        return {"table_sha256": read_own(files["data"], files.get("image_root")).sha256[:16]}
+    if benchmark == images.IMAGES:
+        table = images.existing(files["table"], "--table")
+    elif benchmark in IMAGES:
+        table = images.find_table(
+            benchmark,
+            data_dir=files["data_dir"],
+            split_file=files["split_file"],
+            protocol=options.get("protocol"),
+        )
+    else:
+        return {}
+    return {"table_sha256": sha256(table)[:16]}
+
+
+def load_benchmark(source: Source, recipe: Recipe) -> Benchmark[Any]:
+    """The data of a run, ready to be trained on; read once a process."""
+    return _loaded(source, located(recipe, source.encoder)).benchmark
+
+
+def load_task(
+    source: Source, recipe: Recipe, *, seed: int = 0, hardware: Hardware | None = None
+) -> tuple[Benchmark[Any], Task]:
+    """The data of a run and what is to be learned from it.
+
+    Args:
+        source: which data.
+        recipe: the network and what it reads.
+        seed: of the augmentation.
+        hardware: how the network is laid out.
+    """
+    recipe = located(recipe, source.encoder)
+    found = _loaded(source, recipe)
+    benchmark = found.benchmark
+    return benchmark, Task(
+        *found.parts.samples,
+        found.parts.network(recipe, hardware or Hardware()),
+        benchmark.bins,
+        benchmark.regions(source.shots),
+        benchmark.gm_guard,
+        augment=augmentation(recipe, seed) if isinstance(recipe, ImageRecipe) else None,
+        # labels of the user's own may lie far from zero
+        start=float(benchmark.train.labels.mean()) if source.own else 0.0,
+        ids=_sample_ids(source, found.parts.samples[0]) if source.own else None,
+    )
+
+
+def _sample_ids(source: Source, train: Samples) -> SampleIds | None:
+    """The line of anyone's table that each training sample stands in, of a forecast its target.
+
+    ``None`` where broken images are left out, whose places are not known.
+    """
+    plan = load_plan(source)
+    rows, columns = plan.rows[plan.split.train], plan.columns
+    if isinstance(train, Subset):  # without labels that were dropped
+        rows = rows[train.rows.numpy()]
+    if len(rows) != len(train):
+        return None
+    return SampleIds(np.array(columns.lines)[rows], columns.counted, Path(columns.name).name)
+
+
+def load_reader(source: Source, recipe: Recipe) -> Reader:
+    """What reads anyone's data for the networks that were trained on it."""
+    return _own(source, _reading(located(recipe, source.encoder)))[1]
+
+
+@lru_cache(maxsize=2)
+def load_plan(source: Source) -> OwnPlan:
+    """Which samples of anyone's data are trained on."""
+    files: dict[str, Any] = dict(source.files)
+    columns = read_own(files["data"], files.get("image_root"))
+    return plan_own(columns, OwnOptions(**source.loaded_by, skip_broken=source.skip_broken))
+
+
+def read_own(data: str | Path, image_root: str | Path | None = None) -> Columns:
+    """Anyone's data, read once a process, unless it was written anew.
+
+    Args:
+        data: a table, a folder, or a Hugging Face data set.
+        image_root: folder that paths in it are relative to, where the data does not say.
+    """
+    path = Path(data)
+    columns = _columns(str(data), path.stat().st_mtime_ns if path.exists() else 0)
+    return columns if image_root is None else dataclasses.replace(columns, root=Path(image_root))
+
+
+@lru_cache(maxsize=2)
+def _columns(data: str, written: int) -> Columns:
+    return read_columns(data)
+
+
+def _loaded(source: Source, recipe: Recipe) -> Loaded:
+    """Data of any kind, without the labels that are to be dropped."""
+    if source.own:
+        found = _own(source, _reading(recipe))[0]
+    elif source.benchmark == GLUCOSE:
+        found = _glucose(source)
+    elif isinstance(recipe, ImageRecipe):
+        found = _images(source, recipe.image_size)
+    else:
+        assert isinstance(recipe, TextRecipe)
+        found = _texts(source, recipe.vectors, recipe.max_tokens)
+    dropped = dict(source.options).get(_DROPPED, ())
+    if not dropped:
+        return found
+    ranges = [each for text in dropped for each in parse_ranges(text)]
+    benchmark, (train, val, test) = drop_labels(found.benchmark, found.parts.samples, ranges)
+    return Loaded(benchmark, dataclasses.replace(found.parts, samples=(train, val, test)))
+
+
+def _reading(recipe: Recipe) -> tuple[tuple[str, Any], ...]:
+    """What a recipe says of how data is read; what else it says makes no other data."""
+    kept: dict[type[Recipe], tuple[str, ...]] = {
+        SentenceRecipe: ("encoder", "max_tokens", "frozen"),
+        TextRecipe: ("vectors", "max_tokens"),
+        ImageRecipe: ("image_size",),
+    }
+    return tuple((name, getattr(recipe, name)) for name in kept.get(type(recipe), ()))
+
+
+@lru_cache(maxsize=2)
+def _own(source: Source, reading: tuple[tuple[str, Any], ...]) -> tuple[Loaded, Reader]:
+    plan, recipe = load_plan(source), SimpleNamespace(**dict(reading))
+    reader = reader_type(source.benchmark).fit(plan, recipe)
+    parts = reader.parts(plan, recipe)
+    train, val, test = (LabelSamples(samples.labels.numpy()) for samples in parts.samples)
+    benchmark = Benchmark(
+        source.benchmark,
+        *(train, val, test),
+        plan.bins,
+        facts=plan.facts | {"counts": [len(train), len(val), len(test)]} | parts.facts,
+        comparable=False,
+        many=plan.many,
+        few=plan.few,
+        named=plan.named,
+        quantity=plan.options.target,
+        groups=plan.groups,
+    )
+    return Loaded(benchmark, parts), reader
+
+
+@lru_cache(maxsize=2)
+def _texts(source: Source, vectors: str, max_tokens: int) -> Loaded:
+    files = dict(source.files)
+    data_dir = files.get("data_dir")
+    benchmark = _TEXTS[source.benchmark](**source.loaded_by, data_dir=data_dir)
+    table = word_vectors(vectors, files.get("glove"), data_dir)
+    (train, val, test), rows = encode(benchmark.parts, table, max_tokens=max_tokens)
+    texts = len(train.tokens)
+    return Loaded(
+        benchmark,
+        Parts((train, val, test), lambda recipe, hardware: text_network(recipe, rows, texts)),
+    )
+
+
+@lru_cache(maxsize=2)
+def _glucose(source: Source) -> Loaded:
+    benchmark = glucose.load(**source.loaded_by, data_dir=dict(source.files).get("data_dir"))
+    train, val, test = open_series(benchmark.parts, benchmark.train.scaling())
+    channels = benchmark.train.values.shape[1]
+    return Loaded(
+        benchmark,
+        Parts((train, val, test), lambda recipe, hardware: series_network(recipe, channels)),
+    )
+
+
+@lru_cache(maxsize=2)
+def _images(source: Source, size: int) -> Loaded:
+    files: dict[str, Any] = dict(source.files)
+    if source.benchmark == images.IMAGES:
+        own = {name: files[name] for name in ("table", "image_root")}
+        plan = images.plan_own(**source.loaded_by, **own)
+    else:
+        own = {name: files[name] for name in ("data_dir", "split_file")}
+        plan = images.plan_ages(source.benchmark, **source.loaded_by, **own)
+    with counting("decoding images") as told:
+        benchmark, (train, val, test) = images.open_images(
+            plan, size, skip_broken=source.skip_broken, told=told
+        )
+    if parent_process() is None:
+        _tell(benchmark.facts)
+    return Loaded(benchmark, Parts((train, val, test), image_network))
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    """What is trained on, before it is."""
+    train, val, test = facts["counts"]
+    seed = facts.get("split_seed")
+    how = "as the table says" if seed is None else f"drawn here with seed {seed}"
+    say(f"{train:,} training, {val:,} validation and {test:,} test images, {how}.")
+    if note := facts.get("left_out_note"):
+        say(f"{note}; left out.")
+
+
+def check_network(source: Source, recipe: Recipe) -> None:
+    """Make a pretrained encoder once, which says what is wrong before images are decoded.
+
+    Raises:
+        UsageError: there is no such encoder.
+    """
+    recipe = located(recipe, source.encoder)
+    if isinstance(recipe, ImageRecipe) and recipe.encoder not in RESNETS:
+        _made(recipe.encoder)
+
+
+@lru_cache
+def _made(encoder: str) -> None:
+    ImageEncoder(encoder)

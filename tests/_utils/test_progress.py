@@ -1,0 +1,48 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from ranksim._utils import progress as progress_module
+from ranksim._utils.progress import SweepProgress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def record(status="done"):
+    scores = {"mse": 0.5, "pearson": 80.0}
+    return {
+        "status": status, "error": "Training diverged.", "metrics": {"test": {"all": scores}},
+        "epochs": 3, "seconds": 60.0,
+    }  # fmt: skip
+
+
+def told(console):
+    return console.file.getvalue().splitlines()
+
+
+def test_the_forecast_counts_heads_for_what_they_cost_and_runs_under_way_by_half(clock):
+    console = Console(file=io.StringIO(), width=200)
+    costs = {"a": 1.0, "b": 1.0, "c": 1.0, "head": 0.1}
+    with SweepProgress(console, live=False) as watcher:
+        watcher.begin(2, costs)
+        watcher.validated("a", 1, 0.9)
+        watcher.validated("b", 1, 0.9)
+        clock[0] = 600.0
+        watcher.finished("a", record())  # 1.5 trainings in 10 minutes, 1.6 left
+        clock[0] = 800.0
+        watcher.finished("b", record("failed"))  # 2 in 13.3 minutes, 1.1 left
+        clock[0] = 1200.0
+        watcher.finished("c", record())
+        watcher.finished("head", record())
+    lines = told(console)
+    assert lines[0] == "2 of 6 runs were finished before."
+    assert lines[1] == "3/6 a: MSE 0.500, Pearson 80.0, 3 epochs, 60 s, 11 min left"
+    assert lines[2] == "4/6 b: Training diverged."
+    assert lines[3].endswith("60 s, 1 min left")
+    assert lines[4] == "6/6 head: MSE 0.500, Pearson 80.0, 3 epochs, 60 s"

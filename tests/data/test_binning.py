@@ -1,0 +1,219 @@
+import math
+
+import numpy as np
+import pytest
+
+from ranksim.data.binning import suggest
+from ranksim.imbalance import LabelBins
+
+
+def labels_of(name):
+    draw = np.random.default_rng(0)
+    return np.asarray(
+        {
+            "exponential": lambda: draw.exponential(1, 5000),
+            "few rows": lambda: draw.exponential(1, 500),
+            "normal": lambda: draw.normal(50, 15, 20_000),
+            "lognormal": lambda: draw.lognormal(0, 1, 5000),
+            "pareto": lambda: draw.pareto(1.2, 5000),
+            "prices": lambda: draw.lognormal(12, 0.5, 5000).round(-2),
+            "three decimals": lambda: np.round(draw.beta(2, 2, 5249) * 5, 3),
+            "whole, few rows": lambda: np.rint(draw.normal(42, 15, 500)),
+            "threes": lambda: 3.0 * draw.integers(0, 100, 300),
+            "quarters": lambda: draw.integers(0, 41, 50) / 4,
+            "mostly zero": lambda: np.where(draw.random(5000) < 0.9, 0, draw.exponential(10, 5000)),
+            "times": lambda: 1.7e9 + 60.0 * np.arange(500),
+            "outlier": lambda: np.append(draw.normal(0, 1, 500), 1e6),
+            "outliers": lambda: np.r_[draw.normal(0, 1, 500), 1e9, 2e9, -1e7],
+        }[name]()
+    )
+
+
+CONTINUOUS = [
+    "exponential", "few rows", "normal", "lognormal", "pareto", "prices", "three decimals",
+    "whole, few rows", "mostly zero", "outlier", "outliers",
+]  # fmt: skip
+GRIDS = {
+    "ages": (np.repeat(np.arange(0, 101), 121), 1, 101),
+    "IMDB-WIKI's": (np.repeat(np.arange(0, 187), 1000), 1, 187),
+    "stars": (np.repeat(np.arange(1, 6), 10), 1, 5),
+    "halves": (np.repeat(np.arange(0, 11) / 2, 20), 0.5, 11),
+    "tenths in float32": (np.repeat(np.arange(0, 20) / 10, 20).astype(np.float32), 0.1, 20),
+    "threes": (np.repeat(np.arange(0, 40) * 3.0, 50), 3, 40),
+    "years": (np.repeat(np.arange(1990, 2020), 30), 1, 30),
+    "below zero": (np.repeat(np.arange(-10, 11), 30), 1, 21),
+    "with a code for missing": (np.append(np.repeat(np.arange(0, 50), 60), 999), 1, 1000),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_values_keep_a_bin_each_where_there_are_enough_samples(name):
+    labels, width, count = GRIDS[name]
+    found = suggest(labels)
+    assert found.width == width
+    assert found.bins == LabelBins.of_width(labels, width)
+    assert len(found.bins) == count
+    assert len(np.unique(found.bins.index(labels))) == len(np.unique(labels))
+    assert "values has a bin, " in found.reason
+
+
+def test_not_where_there_are_too_few():
+    full = np.repeat(np.arange(0, 101), 101)
+    assert suggest(full).width == 1
+    assert suggest(full[: 101 * 100]).width == 1  # 100 values
+    assert suggest(np.repeat(np.arange(0, 101), 90)).width > 1
+    assert suggest(np.repeat(np.arange(0, 5), 10)).width == 1
+    # below 10 a value it is the rule that says 1
+    assert "Freedman" in suggest(np.repeat(np.arange(0, 5), 9)).reason
+
+
+def nearest_round(labels):
+    """1, 2 or 5 times a power of ten, nearest to the bounded rule on a logarithmic axis."""
+    values = sorted(map(float, labels))
+    distinct = sorted(set(values))
+    first, third = np.percentile(distinct, 25), np.percentile(distinct, 75)
+    near = [v for v in distinct if abs(v - (first + third) / 2) <= 10.5 * (third - first)]
+    reach = near[-1] - near[0]
+    rule = 2 * (np.percentile(values, 75) - np.percentile(values, 25)) / len(values) ** (1 / 3)
+    rule = min(max(rule, reach / 100), reach / 20)
+    rounds = [m * 10.0**e for e in range(-12, 12) for m in (1, 2, 5)]
+    return min(rounds, key=lambda width: abs(math.log(width / rule))), near
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_else_the_rule_made_round(name):
+    labels = labels_of(name)
+    found = suggest(labels)
+    width, near = nearest_round(labels)
+    assert found.width == pytest.approx(width, rel=1e-12)
+    assert 12 <= (near[-1] - near[0]) / found.width <= 160
+
+
+def test_widths_are_multiples_of_the_step():
+    assert suggest(labels_of("threes")).width == 15
+    assert suggest(labels_of("quarters")).width == 0.5
+    assert suggest(labels_of("prices")).width == 10_000
+    assert suggest([0, 7, 14]).width == 7
+
+
+def test_far_outliers_have_bins_of_their_own():
+    labels = labels_of("outliers")
+    found = suggest(labels)
+    plain = suggest(labels[:500])
+    assert found.width == pytest.approx(plain.width, rel=1.6)
+    assert len(found.bins) < 60
+    index, counts = found.bins.index(labels), found.bins.counts(labels)
+    assert index[-1] == 0
+    assert counts[0] == 1
+    assert index[-2] == index[-3] == len(found.bins) - 1
+    assert counts[-1] == 2
+    assert counts[-2] == counts[1] == 0  # the gaps are bins too
+    assert found.bins.edges[0] == np.float32(-1e7)
+
+
+def test_outliers_that_are_near_enough_share_the_grid():
+    labels = np.append(np.random.default_rng(0).normal(0, 1, 500), 90)
+    found = suggest(labels)
+    assert found.bins == LabelBins.of_width(labels, found.width)
+
+
+def slow_thresholds(counts):
+    best = max(many for many in range(-1, 101)
+               if many < 0 or sum(n for n in counts if n > many) >= sum(counts) / 3)  # fmt: skip
+    if best >= 99.5:
+        return 100, 20
+    if best >= 10:
+        best = 5 * (best // 5)
+    few = max(2, best // 5)
+    return max(best, few), few
+
+
+@pytest.mark.parametrize("name", [*CONTINUOUS, *GRIDS, "times", "quarters"])
+def test_thresholds(name):
+    labels = GRIDS[name][0] if name in GRIDS else labels_of(name)
+    found = suggest(labels)
+    assert (found.many, found.few) == slow_thresholds(found.bins.counts(labels).tolist())
+    assert found.few >= 2
+
+
+@pytest.mark.parametrize(
+    ("counts", "many", "few"),
+    [
+        ([300, 101, 2], 100, 20),
+        ([300, 100, 100, 100, 100, 100, 100, 100], 95, 19),  # 300 are less than a third
+        ([50, 40, 30, 5], 45, 9),
+        ([12, 11, 10, 10], 10, 2),
+        ([8, 8, 8], 7, 2),
+        ([1, 1, 1], 2, 2),
+    ],
+)
+def test_thresholds_by_hand(counts, many, few):
+    found = suggest(np.repeat(np.arange(len(counts)), counts), width=1)
+    assert (found.many, found.few) == (many, few)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 1], [0, 1e30], [1e300, 2e300], [-1e300, 0, 1e300], [1e-320, 2e-320], [1e-40, 1e-30],
+        [1, 1 + 1e-12], [5] * 1000 + [5.3], [0] * 9999 + [1], [1e15, 1e15 + 1], [-1e-3, 1e10],
+        [0.1, 0.2, 0.3], [True, False], np.float16([1, 2, 3]), np.uint8([0, 255]),
+        [-(2.0**53), 2.0**53], [1e38, 1.1e38], [3e38, 3.1e38, 0],
+    ],
+)  # fmt: skip
+def test_any_two_labels_get_an_answer(labels):
+    found = suggest(labels)
+    assert found.width > 0
+    assert found.many >= found.few >= 2
+    assert found.bins.counts(labels).sum() == len(labels)
+    assert len(found.bins) <= 1003
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_labels_get_one_answer(seed):
+    draw = np.random.default_rng(seed)
+    size = int(draw.integers(2, 400))
+    labels = [draw.normal, draw.standard_cauchy, draw.exponential][seed % 3](size=size)
+    labels = labels ** draw.integers(1, 4) * 10.0 ** draw.integers(-20, 20)
+    if seed % 2:
+        labels = np.round(labels, int(draw.integers(-3, 4)))
+    if len(np.unique(labels)) < 2:
+        labels = np.append(labels, labels[0] + 1)
+    found, again = suggest(labels), suggest(draw.permutation(labels).tolist())
+    assert found == again
+    assert found.bins.counts(labels).sum() == len(labels)
+    assert found.many >= found.few >= 2
+    assert len(found.bins) <= 1003
+    if seed % 2 == 0:
+        assert f"{found.width:e}"[0] in "125"
+
+
+def test_what_is_given_is_kept():
+    labels = labels_of("exponential")
+    assert suggest(labels, width=0.5).bins == LabelBins.of_width(labels, 0.5)
+    assert suggest(labels, width=0.5).width == 0.5
+    found = suggest(labels, many=300)
+    assert (found.many, found.few) == (300, 20)
+    found = suggest(labels, many=10)
+    assert (found.many, found.few) == (10, 10)
+    found = suggest(labels, few=150)
+    assert (found.many, found.few) == (150, 150)
+    found = suggest(labels, few=5, many=7)
+    assert (found.many, found.few) == (7, 5)
+    assert "as given" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "sentence"),
+    [
+        ([], {}, "^labels must hold at least one label, got none$"),
+        ([3, 3], {}, "^labels must differ, all 2 are 3$"),
+        ([3, np.nan], {}, "^labels must be finite, got 1 NaN and 0 infinite$"),
+        ([1, 2], {"width": 0}, "^width must be a finite number above 0, got 0$"),
+        ([1, 2e9], {"width": 1}, "^need at most 10,000,000 bins"),
+        ([1, 2], {"many": 5, "few": 6}, "^few must be at most many, got 6 and 5$"),
+    ],
+)
+def test_what_has_no_answer(labels, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        suggest(labels, **options)

@@ -1,0 +1,212 @@
+import datetime
+import json
+import math
+from decimal import Decimal
+
+import numpy as np
+import pytest
+import torch
+
+from ranksim.data.features import TableFeatures, VectorDataset
+from ranksim.data.table import Columns
+from ranksim.exceptions import DataError
+
+EVERY = np.arange(10**6)
+
+
+def fitted(columns, train=None, **options):
+    count = len(next(iter(columns.values())))
+    return TableFeatures.fit(columns, EVERY[:count] if train is None else train, **options)
+
+
+def standardised(values, train):
+    """Slow and obvious: median for missing, then by mean and deviation of the training rows."""
+    known = sorted(values[row] for row in train if values[row] is not None)
+    middle = len(known) // 2
+    median = known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2
+    filled = [median if value is None else value for value in values]
+    mean = sum(filled[row] for row in train) / len(train)
+    deviation = math.sqrt(sum((filled[row] - mean) ** 2 for row in train) / len(train))
+    return [(value - mean) / deviation for value in filled]
+
+
+def test_numbers_by_the_training_rows_alone():
+    draw = np.random.default_rng(0)
+    values = [None if draw.random() < 0.2 else float(draw.normal(40, 7)) for _ in range(60)]
+    values[50] = 1e6  # not a training row
+    train = draw.permutation(50)[:35]
+    written = ["" if value is None else f" {value!r} " for value in values]
+    features = fitted({"age": written}, train)
+    made = features({"age": written})
+    assert features.names == ["age", "age missing"]
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made[:, 0], standardised(values, train), rtol=1e-5)
+    np.testing.assert_array_equal(made[:, 1], [value is None for value in values])
+    same = fitted({"age": values}, train)({"age": values})  # as Parquet gives them
+    np.testing.assert_array_equal(same, made)
+
+
+def test_what_training_never_missed_has_no_indicator():
+    features = fitted({"a": ["1", "2", "9", ""]}, np.arange(3))
+    assert features.names == ["a"]
+    np.testing.assert_allclose(features({"a": ["", "2"]})[0], features({"a": ["2"]})[0])
+
+
+def test_a_constant_number_that_is_sometimes_missing_keeps_its_indicator():
+    features = fitted({"a": ["3", "", "3"], "b": ["1", "1.0", "1e0"]})
+    assert features.names == ["a missing"]
+    assert features({"a": ["", "4"]}).tolist() == [[1.0], [0.0]]
+    assert features.dropped == {"b": "all its values are equal"}
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e300, 1e-300, 1e308])
+def test_huge_and_tiny_values_stay_finite(unit):
+    features = fitted({"a": [-unit, 0.0, unit, unit]})
+    made = features({"a": [-unit, 0.0, unit, unit, 1.7e308, -1.7e308, None]})
+    assert np.abs(made).max() <= 1e6
+    expected = standardised([-1.0, 0.0, 1.0, 1.0], range(4))
+    np.testing.assert_allclose(made[:4, 0], expected, rtol=1e-6)
+
+
+def test_a_value_far_away_from_zero_loses_no_digits():
+    values = [1e9 + k for k in range(10)]
+    made = fitted({"a": values})({"a": values})
+    np.testing.assert_allclose(made[:, 0], standardised(list(range(10)), range(10)), rtol=1e-6)
+
+
+def test_names_have_a_feature_each_up_to_fifty():
+    draw = np.random.default_rng(0)
+    names = [f"n{k:02}" for k in np.minimum(draw.geometric(0.05, 3000), 70)]
+    features = fitted({"name": names})
+    counts = sorted(set(names), key=lambda name: (-names.count(name), name))
+    assert features.names == [f"name = {name}" for name in sorted(counts[:50])] + ["name other"]
+    made = features({"name": [*names[:40], "never seen", ""]})
+    for row, name in enumerate(names[:40]):
+        feature = f"name = {name}" if name in counts[:50] else "name other"
+        assert made[row].sum() == made[row, features.names.index(feature)] == 1
+    assert made[-2].tolist() == [0.0] * 50 + [1.0]
+    assert made[-1].tolist() == [0.0] * 51
+
+
+def test_missing_names_booleans_and_spaces():
+    table = {"a": ["x", "N/A", " x", "y"], "b": [True, False, True, True]}
+    features = fitted(table)
+    assert features.names == ["a = x", "a = y", "a missing", "b = False", "b = True"]
+    assert features(table).tolist() == [
+        [1, 0, 0, 0, 1],
+        [0, 0, 1, 1, 0],
+        [1, 0, 0, 0, 1],
+        [0, 1, 0, 0, 1],
+    ]
+
+
+def test_dates_are_days():
+    written = ["2020-01-01", "2020-01-02 12:00", "", "2020-01-05T00:00:00"]
+    features = fitted({"day": written})
+    expected = standardised([0.0, 1.5, None, 4.0], range(4))
+    made = features({"day": written})
+    np.testing.assert_allclose(made[:, 0], expected, rtol=1e-5)
+    assert made[:, 1].tolist() == [0, 0, 1, 0]
+    python = [
+        datetime.date(2020, 1, 1),
+        datetime.datetime(2020, 1, 2, 12),
+        None,
+        datetime.datetime(2020, 1, 5),
+    ]
+    np.testing.assert_array_equal(fitted({"day": python})({"day": python}), made)
+    zoned = [
+        datetime.datetime(2020, 1, 5, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
+    ]
+    np.testing.assert_array_equal(features({"day": zoned}), made[3:])
+
+
+def test_what_a_column_is_taken_for():
+    table = {
+        "id": [f"row {k}" for k in range(20)],
+        "code": [str(k % 2) for k in range(20)],
+        "money": [Decimal(k) / 4 for k in range(20)],
+        "gone": ["?"] * 20,
+        "one": ["same"] * 20,
+        "most": ["7", "nine"] * 10,
+    }
+    features = fitted(table, kinds={"code": "category"})
+    assert features.dropped == {
+        "id": "its texts nearly never repeat",
+        "gone": "all its training values are missing",
+        "one": "all its values are equal",
+    }
+    assert features.names == ["code = 0", "code = 1", "money", "most = 7", "most = nine"]
+    assert "id" in {name.split(" = ")[0] for name in fitted(table, kinds={"id": "category"}).names}
+
+
+def test_training_rows_alone_decide():
+    table = {"a": ["1", "2", "3", "4"], "b": ["x", "y", "x", "z"]}
+    features = fitted(table, np.array([0, 2]))
+    assert features.names == ["a"]
+    assert features.dropped == {"b": "all its values are equal"}
+    np.testing.assert_allclose(features(table)[:, 0], [-1, 0, 1, 2])
+
+
+def test_a_round_trip_through_json():
+    table = {
+        "a": ["1", "", "7"],
+        "b": ["x", "y", ""],
+        "c": ["2020-01-01", "2020-03-01", "2020-02-01"],
+        "d": ["1", "1", "1"],
+    }
+    features = fitted(table)
+    again = TableFeatures.from_dict(json.loads(json.dumps(features.as_dict(), allow_nan=False)))
+    assert again == features
+    np.testing.assert_array_equal(again(table), features(table))
+
+
+def test_faults_name_the_line():
+    values = [str(k) for k in range(20)]
+    slip = Columns("own.csv", ["a"], lambda _: [], range(2, 40))
+    for wrong, what in (("three", "'three'"), ("inf", "'inf'"), (True, "True")):
+        with pytest.raises(
+            DataError, match=f"^own.csv, line 22: column 'a' holds {what}, which is no finite numb"
+        ):
+            fitted({"a": [*values, wrong]}, refuse=slip.refuse)
+        with pytest.raises(DataError, match="line 3: column 'a' .* or leave them empty.$"):
+            fitted({"a": values})({"a": ["1", wrong]}, refuse=slip.refuse)
+    with pytest.raises(
+        DataError, match="^The data, rows 1, 2, 3: column 'a' holds 'x', which is no"
+    ):
+        fitted({"a": ["x", "y", "y"]}, kinds={"a": "number"})
+    with pytest.raises(DataError, match="or leave them empty, or read the column as categories.$"):
+        fitted({"a": [*values, "A3"]})
+    days = [f"2020-01-{k:02}" for k in range(1, 20)]
+    with pytest.raises(
+        DataError, match="^The data, row 20: column 'a' holds '5.5.', which is no IS"
+    ):
+        fitted({"a": [*days, "5.5."]})
+
+
+def test_columns_that_are_not_there():
+    features = fitted({"a": ["1", "2"], "b": ["3", "4"]})
+    with pytest.raises(DataError, match="^The data has no column 'b', which the model reads: give"):
+        features({"a": ["1"], "c": ["2"]})
+    with pytest.raises(
+        DataError, match=r"^No column is left to learn from .'a': all its values ar"
+    ):
+        fitted({"a": ["1", "1"]})
+    with pytest.raises(DataError, match="none was given"):
+        TableFeatures.fit({}, np.arange(3))
+
+
+def test_no_row():
+    features = fitted({"a": ["1", "2"], "b": ["x", "y"], "c": ["2020-01-01", "2020-01-02"]})
+    assert features({"a": [], "b": [], "c": []}).shape == (0, features.width) == (0, 4)
+
+
+def test_vectors_in_batches():
+    vectors, labels = np.arange(8.0).reshape(4, 2), np.array([1.0, 2.0, 3.0, 4.0])
+    data = VectorDataset(vectors, labels)
+    batch = data.__getitems__([2, 0])
+    assert torch.equal(batch["inputs"][0], torch.tensor([[4.0, 5.0], [0.0, 1.0]]))
+    assert batch["label"].tolist() == [3.0, 1.0]
+    assert batch["index"].tolist() == [2, 0]
+    assert (data.labels.dtype, data[1]["inputs"][0].dtype) == (torch.float64, torch.float32)
+    assert data[1]["inputs"][0].tolist() == [[2.0, 3.0]]
+    assert data.by_size().tolist() == [0, 1, 2, 3]

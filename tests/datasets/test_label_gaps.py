@@ -1,0 +1,111 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from ranksim.data import TextSamples
+from ranksim.data.text import TokenDataset
+from ranksim.datasets.base import Benchmark
+from ranksim.datasets.label_gaps import Subset, drop_labels, kept_rows
+from ranksim.exceptions import UsageError
+from ranksim.imbalance import LabelBins
+from ranksim.imbalance.label_range import parse_ranges
+from ranksim.training.data_loader import SeededOrder, make_loader
+
+LABELS = np.array([10.0, 30.0, 35.5, 40.0, 41.0, 80.0, 81.0, 99.0])
+
+
+def dataset(labels=LABELS, seed=0):
+    draw = np.random.default_rng(seed)
+    tokens = draw.integers(1, 30, (2, len(labels), 9), dtype=np.int32)
+    return TokenDataset(tokens, draw.integers(1, 10, (2, len(labels))), labels)
+
+
+def benchmark(train=LABELS, val=LABELS, **more):
+    parts = [TextSamples(([""] * len(labels),), labels) for labels in (train, val, LABELS)]
+    lists = {"many": frozenset({1}), "medium": frozenset({2})}
+    return Benchmark(
+        "made", *parts, LabelBins.uniform(0.0, 100.0, 10),
+        shot_lists=lists, facts={"sha256": "0"}, **more,
+    )  # fmt: skip
+
+
+def dropped(text, train=LABELS, val=LABELS):
+    made = benchmark(train, val)
+    return drop_labels(made, [dataset(part.labels) for part in made.parts], parse_ranges(text))
+
+
+@pytest.mark.parametrize("text", ["30-40,>80", ">=80", "<30,35-36", "41-41"])
+def test_what_is_kept_is_what_a_loop_keeps(text):
+    low, high = -np.inf, np.inf
+    inside = {
+        "30-40,>80": lambda y: 30 <= y <= 40 or 80 < y <= high,
+        ">=80": lambda y: y >= 80,
+        "<30,35-36": lambda y: low <= y < 30 or 35 <= y <= 36,
+        "41-41": lambda y: y == 41,
+    }[text]
+    expected = [row for row, label in enumerate(LABELS) if not inside(label)]
+    kept = kept_rows(LABELS, parse_ranges(text))
+    assert kept.tolist() == expected
+    assert kept.dtype == np.int64
+
+
+def test_training_and_validation_lose_the_labels_and_the_test_set_stays():
+    made, (train, val, test) = dropped("30-40,>80")
+    for part, samples in ((made.train, train), (made.val, val)):
+        assert part.labels.tolist() == samples.labels.tolist() == [10.0, 41.0, 80.0]
+        assert len(part) == len(samples) == 3
+    assert made.test.labels.tolist() == test.labels.tolist() == LABELS.tolist()
+    assert made.facts == {"sha256": "0", "dropped": ["30-40", ">80"], "counts": [3, 3, 8]}
+    assert not made.comparable
+    zero = made.regions("published").masks(LABELS)["zero"]
+    assert LABELS[zero].tolist() == [30.0, 35.5, 99.0]  # 40 to 50 and 80 to 90 are still seen
+    assert set(made.regions("published").names) == {"few"}  # the list is of the whole data
+
+
+def test_no_range_changes_nothing():
+    made = benchmark()
+    parts = [dataset(part.labels) for part in made.parts]
+    again, same = drop_labels(made, parts, ())
+    assert again is made
+    assert all(one is other for one, other in zip(same, parts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "val", "message"),
+    [
+        ("50-60", LABELS, "--drop-labels 50-60 drops nothing: no training label of made lies "
+         "there; give a range that holds some."),
+        (">80,50-60", LABELS, "--drop-labels 50-60 drops nothing: no training label of made lies "
+         "there; give a range that holds some."),
+        ("0-100", LABELS, "--drop-labels 0-100 leaves no training sample of made: give narrower "
+         "ranges."),
+        ("30-40,>80", LABELS[1:3], "--drop-labels 30-40,>80 leaves no validation sample of made: "
+         "give narrower ranges."),
+    ],
+)  # fmt: skip
+def test_ranges_that_make_no_sense_are_one_sentence(text, val, message):
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        dropped(text, val=val)
+
+
+def test_a_subset_gives_the_batches_of_a_data_set_of_those_samples_alone():
+    whole, rows = dataset(np.arange(50.0)), np.array([3, 7, 8, 20, 33, 49])
+    subset = Subset(whole, rows)
+    alone = TokenDataset(
+        whole.tokens[:, rows].numpy(), whole.lengths[:, rows].numpy(), whole.labels[rows].numpy()
+    )
+    for order in ([0], [5, 1, 1, 3], list(range(6))):
+        one, two = subset.__getitems__(order), alone.__getitems__(order)
+        assert torch.equal(one["label"], two["label"])
+        assert torch.equal(one["index"], two["index"])
+        assert all(map(torch.equal, one["inputs"], two["inputs"]))
+    assert torch.equal(subset[2]["label"], whole.labels[8:9])
+    assert torch.equal(subset.by_size(), alone.by_size())
+    order = SeededOrder(len(subset), 0, 2)
+    seen = torch.cat([batch["index"] for batch in make_loader(subset, 2, order)])
+    assert sorted(seen.tolist()) == list(range(6))
+    assert not subset.on_disk
+    whole.on_disk = True
+    assert Subset(whole, rows).on_disk

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from ranksim.datasets import sts_b_dir
+from ranksim.exceptions import DataError
+
+SPLITS = list(sts_b_dir.CHECKSUMS)
+
+
+@pytest.mark.parametrize(
+    ("split", "shots", "few"),
+    [("yang", "published", 74), ("yang", "rule", 37), ("borealis", "published", 50),
+     ("borealis", "rule", 23)],
+)  # fmt: skip
+def test_published_splits_and_their_few_shot_regions(shared_data, split, shots, few):
+    benchmark = sts_b_dir.load(split, shared_data)
+    assert [len(part) for part in benchmark.parts] == [5249, 1000, 1000]
+    assert all(len(part.texts) == 2 for part in benchmark.parts)
+    masks = benchmark.regions(shots).masks(benchmark.test.labels)
+    assert masks["few"].sum() == few
+    assert sum(masks[name].sum() for name in ("many", "medium", "few")) == 1000
+
+
+def test_float32_edges_matter(shared_data):
+    """With float64 edges, 1,587 of the first split's 6,249 training and test labels move."""
+    benchmark = sts_b_dir.load("yang", shared_data)
+    labels = np.concatenate([benchmark.train.labels, benchmark.test.labels]).astype(np.float32)
+    edges = np.linspace(0, 5, 51)
+    moved = np.clip(np.searchsorted(edges, labels, side="right") - 1, 0, 49)
+    assert len(labels) == 6249
+    assert (moved != benchmark.bins.index(labels)).sum() == 1587
+
+
+def test_reads_every_row_and_keeps_quotes(small_sts):
+    benchmark = sts_b_dir.load("borealis", small_sts)
+    assert [len(part) for part in benchmark.parts] == [120, 60, 60]
+    assert benchmark.train.labels.dtype == np.float64
+    assert benchmark.facts["split"] == "borealis"
+
+
+@pytest.mark.parametrize("layout", ["root", "split", "files"])
+def test_finds_the_files_in_any_of_three_places(small_sts, layout):
+    folder = {
+        "root": small_sts,
+        "split": small_sts / "sts-b-dir",
+        "files": small_sts / "sts-b-dir" / "yang",
+    }[layout]
+    assert len(sts_b_dir.load("yang", folder).train) == 120
+
+
+def test_ranksim_data_names_the_folder(small_sts, monkeypatch):
+    monkeypatch.setenv("RANKSIM_DATA", str(small_sts))
+    assert len(sts_b_dir.load("yang").train) == 120
+
+
+def test_a_mixture_of_splits_is_refused(small_sts):
+    folder = small_sts / "sts-b-dir"
+    (folder / "borealis" / "test_new.tsv").write_bytes(
+        (folder / "yang" / "test_new.tsv").read_bytes()
+    )
+    with pytest.raises(
+        DataError, match="is the yang split's, where the borealis split's test file"
+    ):
+        sts_b_dir.load("borealis", small_sts)
+
+
+def test_a_swapped_file_of_the_same_split_is_refused(small_sts):
+    folder = small_sts / "sts-b-dir" / "borealis"
+    (folder / "test_new.tsv").write_bytes((folder / "train_new.tsv").read_bytes())
+    with pytest.raises(DataError, match="test_new.tsv"):
+        sts_b_dir.load("borealis", small_sts)
+
+
+def test_a_changed_file_is_refused(small_sts):
+    path = small_sts / "sts-b-dir" / "borealis" / "dev_new.tsv"
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    with pytest.raises(DataError, match=r"dev_new.tsv has SHA-256 .* it was changed or damaged"):
+        sts_b_dir.load("borealis", small_sts)
+
+
+def test_a_missing_file_or_folder_is_named(small_sts, tmp_path):
+    (small_sts / "sts-b-dir" / "borealis" / "dev_new.tsv").unlink()
+    with pytest.raises(DataError, match=r"dev_new.tsv is missing: put the borealis file there\."):
+        sts_b_dir.load("borealis", small_sts)
+    with pytest.raises(DataError, match=r"holds no sts-b-dir/yang/train_new.tsv: name the folder"):
+        sts_b_dir.load("yang", tmp_path / "nowhere")
+
+
+def test_an_unknown_split_is_named():
+    with pytest.raises(DataError, match=r"Split 'glue' does not exist: choose borealis or yang\."):
+        sts_b_dir.load("glue")

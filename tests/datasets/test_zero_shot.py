@@ -1,0 +1,155 @@
+import re
+
+import numpy as np
+import pytest
+
+from ranksim.data.images.table import read_table
+from ranksim.datasets.zero_shot import PROTOCOLS, zero_shot_split
+from ranksim.exceptions import UsageError
+
+
+def bell(seed=0, count=20_000):
+    """Ages with many in the middle and few at the ends, bins 0..120."""
+    return np.clip(np.random.default_rng(seed).normal(45, 15, count), 0, 120).astype(np.int64)
+
+
+@pytest.fixture
+def agedb(shared_data):
+    """Ages of AgeDB sorted by path, and the published protocols."""
+    folder = shared_data / "agedb-dir"
+    if not (folder / "agedb.csv").is_file():
+        pytest.skip("the AgeDB-DIR splits are not here: put them into ../shared/data")
+    table = read_table(folder / "agedb.csv", target="age")
+    ages = table.take(np.argsort(table.paths)).labels.astype(np.int64)
+    return ages, lambda protocol: read_table(
+        folder / f"agedb_{protocol}.csv", target="age", repeats=True
+    )
+
+
+def by_age(ages):
+    return np.bincount(ages.astype(np.int64), minlength=121)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "training_rows", "published_rows"),
+    [("extrapolation", 8_954, 9_794), ("interpolation", 7_489, 8_326),
+     ("blindspot", 10_284, 11_510)],
+)  # fmt: skip
+def test_agedb_by_the_rule_and_as_published(agedb, protocol, training_rows, published_rows):
+    """Test ages and counts, and the ages seen, are the same; rows are fewer: no image repeats."""
+    ages, published = agedb
+    theirs, ours = published(protocol), zero_shot_split(ages, protocol, seed=666)
+    np.testing.assert_array_equal(by_age(ages[ours.test]), by_age(theirs.part("test").labels))
+    seen = by_age(ages[np.concatenate([ours.train, ours.val])])
+    their_seen = by_age(theirs.labels[theirs.parts != "test"])
+    np.testing.assert_array_equal(np.flatnonzero(seen), np.flatnonzero(their_seen))
+    assert (seen.sum(), their_seen.sum()) == (training_rows, published_rows)
+    # the shares of the ages: 0 for the same, 1 for none in common
+    assert np.abs(seen / seen.sum() - their_seen / their_seen.sum()).sum() / 2 < 0.04
+    assert len(ours.val) == round(0.109 * training_rows)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_published_protocols_repeat_images_inside_a_part_alone(agedb, protocol):
+    """Why the rule's rows are fewer than the published ones."""
+    table = agedb[1](protocol)
+    parts = [table.part(name).paths for name in ("train", "val", "test")]
+    assert len(parts[0]) > 1.4 * len(set(parts[0]))
+    assert len(parts[2]) > 1.15 * len(set(parts[2]))
+    assert sum(len(set(part)) for part in parts) == len(set(table.paths))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_parts_share_no_sample_and_the_test_is_uniform(protocol, seed):
+    groups = bell(seed)
+    split = zero_shot_split(groups, protocol, seed=seed, per_bin=20)
+    together = np.concatenate(split)
+    assert len(np.unique(together)) == len(together)
+    assert set(np.unique(by_age(groups[split.test]))) == {0, 20}
+    for part in split:
+        np.testing.assert_array_equal(part, np.sort(part))
+        assert part.dtype == np.int64
+
+
+def test_extrapolation_never_sees_the_ends():
+    groups = bell()
+    split = zero_shot_split(groups, "extrapolation", seed=0)
+    seen, tested = groups[np.concatenate(split[:2])], groups[split.test]
+    assert tested.min() + 3 < seen.min()
+    assert seen.max() < tested.max() - 3
+    counts = by_age(groups)
+    np.testing.assert_array_equal(np.unique(tested), np.flatnonzero(counts >= 50))
+
+
+def test_interpolation_thins_the_middle():
+    groups = bell()
+    split = zero_shot_split(groups, "interpolation", seed=0)
+    low, high = groups[split.test].min(), groups[split.test].max()
+    seen = by_age(groups[np.concatenate(split[:2])])
+    middle = round(low + 0.59 * (high - low))
+    assert seen[middle] < 10
+    assert by_age(groups)[middle] > 300
+    assert min(seen[low + 2], seen[high]) > 10 * seen[middle]
+
+
+def test_the_blind_spot_is_empty_and_all_else_is_used():
+    groups = bell()
+    split = zero_shot_split(groups, "blindspot", seed=0)
+    counts, seen = by_age(groups), by_age(groups[np.concatenate(split[:2])])
+    low, high = groups[split.test].min(), groups[split.test].max()
+    blind = [b for b in range(low, high + 1) if abs((b - low) / (high - low) - 0.566) <= 0.066]
+    assert len(blind) >= 5
+    for b in range(low, high + 1):
+        assert seen[b] == (0 if b in blind else counts[b] - 50)
+
+
+def test_a_gap_is_left_out_of_the_test():
+    """A bin of too few samples splits the run, and only extrapolation steps over it."""
+    groups = np.concatenate([np.repeat(np.arange(40), 200), np.repeat(np.arange(41, 60), 200),
+                             np.full(30, 40)])  # fmt: skip
+    over = zero_shot_split(groups, "extrapolation", seed=0).test
+    np.testing.assert_array_equal(np.unique(groups[over]), np.delete(np.arange(60), 40))
+    for protocol in ("interpolation", "blindspot"):
+        test = zero_shot_split(groups, protocol, seed=0).test
+        np.testing.assert_array_equal(np.unique(groups[test]), np.arange(40))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_seed_fixes_the_draw(protocol):
+    groups = bell()
+    first, same, other = (zero_shot_split(groups, protocol, seed=seed) for seed in (1, 1, 2))
+    for a, b, c in zip(first, same, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(a, c)
+    assert by_age(groups[first.test]).tolist() == by_age(groups[other.test]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind", "least"),
+    [("extrapolation", "label bins", 50), ("interpolation", "neighbouring label bins", 125),
+     ("blindspot", "neighbouring label bins", 140)],
+)  # fmt: skip
+def test_too_few_samples_are_refused(protocol, kind, least):
+    groups = np.concatenate(
+        [np.repeat(np.arange(9), least), np.repeat(np.arange(9, 20), least - 1)]
+    )
+    sentence = (
+        f"Protocol {protocol} needs 10 {kind} of at least {least} samples each, and 9 are there: "
+        "use more data, or the split without a protocol."
+    )
+    with pytest.raises(UsageError, match=f"^{re.escape(sentence)}$"):
+        zero_shot_split(groups, protocol, seed=0)
+    with pytest.raises(UsageError, match="and 0 are there"):
+        zero_shot_split(np.array([], dtype=np.int64), protocol, seed=0)
+    zero_shot_split(np.append(groups, 9), protocol, seed=0)
+
+
+def test_an_unknown_protocol_is_named():
+    with pytest.raises(
+        UsageError,
+        match=r"^Protocol 'gap' does not exist: choose extrapolation, interpolation, blindspot\.$",
+    ):
+        zero_shot_split(bell(), "gap", seed=0)
+    with pytest.raises(ValueError, match="^per_bin must be at least 1, got 0$"):
+        zero_shot_split(bell(), "blindspot", seed=0, per_bin=0)

@@ -1,0 +1,84 @@
+"""A diverged run in a sweep: its record, its checkpoints, the other runs, and a second call."""
+
+import csv
+import json
+import math
+
+import pytest
+import torch
+
+from ranksim.cli.options import Dropped, Machine, OwnInputs, OwnSplit, Trained
+from ranksim.cli.options import request as cli_request
+from ranksim.experiments.sweep_request import bench
+from ranksim.experiments.user_data import own_request
+from ranksim.training.module import RegressionModule
+from ranksim.training.resume import BEST, LAST
+from tests.helpers import user_data
+
+STEP = 5  # the first of the second epoch or a later one
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Methods with FDS give NaN at one step; the labels of that batch are kept."""
+    plain, seen = RegressionModule.training_step, []
+
+    def step(self, batch, batch_idx):
+        if self.fds is not None and self.trainer.global_step + 1 == STEP:
+            torch.nn.init.constant_(self.model.head.bias, math.nan)
+            seen.append(batch["label"].tolist())
+        return plain(self, batch, batch_idx)
+
+    monkeypatch.setattr(RegressionModule, "training_step", step)
+    return seen
+
+
+def swept(data, out, methods, dropped=None):
+    groups = (
+        OwnInputs("price"),
+        OwnSplit(),
+        Dropped(dropped),
+        Trained(["hidden=8", "batch_size=32"], max_epochs=4),
+        Machine("cpu"),
+    )
+    return bench(own_request(str(data), cli_request("own", out, methods, "1", *groups)))
+
+
+@pytest.mark.parametrize("dropped", [None, "15-25"])
+def test_the_sweep_goes_on_and_lines_of_the_table_are_named(tmp_path, capsys, spoilt, dropped):
+    data, out = user_data.table(tmp_path), tmp_path / "out"
+    found = swept(data, out, "vanilla,vanilla+fds,rrt+fds", dropped)
+    runs = {run["method"]: run for run in found["runs"]}
+    assert [runs[m]["status"] for m in ("vanilla", "vanilla+fds", "rrt+fds")] == [
+        "done", "failed", "failed",
+    ]  # fmt: skip
+
+    record = json.loads((out / "runs/vanilla+fds/seed-0/record.json").read_text())
+    bad = record["diverged"]
+    assert (bad["step"], bad["part"], bad["value"]) == (STEP, "loss", "nan")
+    assert bad["lr"] == record["recipe"]["lr"]
+    table = list(csv.DictReader(data.read_text().splitlines()))
+    prices = [float(table[line - 2]["price"]) for line in bad["lines"]]  # the header is line 1
+    assert prices == spoilt[0]
+    assert len(bad["samples"]) == len(bad["lines"])
+    first = ", ".join(map(str, bad["lines"][:5]))
+    assert f"the loss is nan on lines {first} and {len(prices) - 5} more of" in record["error"]
+
+    later = runs["rrt+fds"]
+    assert later["error"].startswith("Stage one, vanilla+fds seed 0: Training diverged at step 5 ")
+    assert later["diverged"] == {**bad, "stage_one": "vanilla+fds seed 0"}
+
+    kept = out / "runs/vanilla+fds/seed-0"
+    assert {path.name for path in kept.glob("*.ckpt")} == {BEST, LAST}
+    assert torch.load(kept / LAST, weights_only=True)["global_step"] < STEP
+
+    page = (out / "report.html").read_text()
+    assert f"failed: diverged at step 5 (lr {bad['lr']:g})" in page
+    assert f"failed: diverged in stage one at step 5 (lr {bad['lr']:g})" in page
+    told = capsys.readouterr().out
+    assert "diverged at step 5" in told
+    assert "Runs that failed are left out" in told
+
+    again = swept(data, out, "vanilla,vanilla+fds,rrt+fds", dropped)
+    assert len(spoilt) == 1  # nothing is trained again
+    assert [run["status"] for run in again["runs"]] == [run["status"] for run in found["runs"]]

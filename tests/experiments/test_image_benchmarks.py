@@ -1,0 +1,280 @@
+"""The benchmarks of images, from raw layouts to results, on drawn faces."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+
+from ranksim.cli._evaluate import EvaluateRequest, evaluate
+from ranksim.cli._prepare import PrepareRequest, prepare_data
+from ranksim.exceptions import DataError, UsageError
+from ranksim.experiments.sweep_request import BenchRequest, bench
+from ranksim.experiments.throughput import METHODS, ThroughputRequest, TimedRankSim, throughput
+from ranksim.losses import RankSimLoss
+from ranksim.models import ImageEncoder, Regressor
+from ranksim.training import task_loading
+from ranksim.training.method_names import parse_method, parse_methods
+from ranksim.training.modality import recipe_type
+from ranksim.training.presets import recipe_for
+from ranksim.training.recipe import ImageRecipe
+from tests.helpers import faces
+
+EIGHT = "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"
+FEW = "vanilla,rrt+fds+ranksim"  # .ci/run trains all eight on all three
+SMALL = ("image_size=16", "batch_size=16")
+COUNTS = dict.fromkeys(range(1, 102), 3) | {25: 60, 26: 50, 30: 40, 40: 30}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Faces in all three layouts; every age of 1..101, some of them common."""
+    root = tmp_path_factory.mktemp("faces")
+    for layout in (faces.agedb, faces.imdb_wiki, faces.own):
+        layout(root, COUNTS, size=24)
+    return root
+
+
+def request(benchmark, root, out, **changes):
+    given = {
+        "benchmark": benchmark, "options": {}, "methods": "vanilla", "seeds": "1", "jobs": 1,
+        "out": out, "preset": "small", "changes": SMALL, "max_steps": 4, "max_epochs": 2,
+        "accelerator": "cpu",
+    }  # fmt: skip
+    if benchmark == "images":
+        given["files"] = {"table": root / "labels.csv", "image_root": root}
+        given["options"] = {"target": "years"}
+    else:
+        given |= {"data_dir": root, "files": {"split_file": None}}
+    return BenchRequest(**given | changes)
+
+
+@pytest.mark.parametrize(("benchmark", "methods"), [("agedb-dir", EIGHT), ("imdb-wiki-dir", FEW)])
+def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
+    prepared = prepare_data(PrepareRequest(benchmark, drawn))
+    assert sum(prepared.counts) == sum(COUNTS.values())
+    content = bench(request(benchmark, drawn, tmp_path, methods=methods))
+    asked = methods.split(",")
+    assert [row["method"] for row in content["summary"]][: len(asked)] == asked
+    assert all(run["status"] == "done" for run in content["runs"])
+    assert content["headline"] == ["mae", "gm"]
+    assert content["runs"][0]["data"]["counts"] == list(prepared.counts)
+    # drawn faces stand beside no published figure
+    assert all(row["published"] is None for row in content["summary"])
+    assert content["published_note"] is None
+    scores = {row["method"]: row["test"]["all"]["mae"]["mean"] for row in content["summary"]}
+    assert len(set(scores.values())) >= len(asked) - 2
+    told = capsys.readouterr().out
+    assert "MAE, lower is better" in told
+    assert "publ." not in told
+
+
+def test_own_images_to_results(drawn, tmp_path):
+    content = bench(request("images", drawn, tmp_path, methods=FEW))
+    assert all(run["status"] == "done" for run in content["runs"])
+    assert content["target"] == "years"
+    assert "labels.csv" in content["command"]
+    assert str(drawn) not in json.dumps(content)
+
+
+def test_a_network_learns_the_age(drawn, tmp_path):
+    long = {"max_steps": None, "max_epochs": 9, "changes": (*SMALL, "patience=0")}
+    content = bench(request("images", drawn, tmp_path, **long))
+    test = content["runs"][0]["metrics"]["test"]["all"]
+    assert test["pearson"] > 60
+    assert test["mae"] < 15
+
+
+def test_other_data_under_the_same_name_is_refused(drawn, tmp_path):
+    bench(request("images", drawn, tmp_path / "out"))
+    changed = tmp_path / "labels.csv"
+    lines = (drawn / "labels.csv").read_text().splitlines()
+    changed.write_text("\n".join(lines[:-1]) + "\n")
+    other = {"files": {"table": changed, "image_root": drawn}}
+    with pytest.raises(UsageError, match=r"made with table_sha256 '\w+', now '\w+': give another"):
+        bench(request("images", drawn, tmp_path / "out", **other))
+
+
+def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
+    crowd = tmp_path / "crowd"
+    faces.agedb(crowd, dict.fromkeys(range(20, 33), 60), size=16)
+    prepare_data(PrepareRequest("agedb-dir", crowd, protocol="extrapolation"))
+    content = bench(
+        request("agedb-dir", crowd, tmp_path / "out", options={"protocol": "extrapolation"})
+    )
+    test = content["runs"][0]["metrics"]["test"]
+    assert test["zero"]["n"] > 0
+    assert test["seen"]["n"] > 0
+    assert test["zero"]["n"] + test["seen"]["n"] == test["all"]["n"] == 13 * 50
+    assert content["protocol"] == "extrapolation"
+    told = capsys.readouterr().out
+    assert "seen" in told
+    assert "zero" in told
+    with pytest.raises(DataError, match=r"no agedb\.csv: ranksim data prepare agedb-dir --root"):
+        bench(request("agedb-dir", crowd, tmp_path / "other"))
+
+
+def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(drawn / "photos", root / "photos")
+    shutil.copy(drawn / "labels.csv", root)
+    (root / "photos" / "0.png").write_bytes(b"")
+    whole = (root / "photos" / "1.png").read_bytes()
+    (root / "photos" / "1.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"2 of \d+ images cannot be used: photos/0\.png is empty"):
+        bench(request("images", root, tmp_path / "out"))
+    assert not list((tmp_path / "out").rglob("*.ckpt"))
+    content = bench(request("images", root, tmp_path / "out", skip_broken=True))
+    assert content["runs"][0]["data"]["left_out"] == 2
+    told = capsys.readouterr().err
+    assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; left out\.", told)
+    assert "--skip-broken" in content["command"]
+
+
+def test_evaluate_repeats_a_run(drawn, tmp_path):
+    content = bench(request("images", drawn, tmp_path / "out"))
+    best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
+    asked = request("images", drawn, tmp_path / "again")
+    result = evaluate(EvaluateRequest(best, asked))
+    assert result["encoder"] == "resnet18"
+    assert result["test"]["all"] == pytest.approx(content["runs"][0]["metrics"]["test"]["all"])
+    before, after = (
+        pyarrow.parquet.read_table(folder / "predictions.parquet")
+        for folder in (best.parent, tmp_path / "again")
+    )
+    np.testing.assert_allclose(after["prediction"], before["prediction"], rtol=1e-5)
+    assert after.drop(["prediction"]) == before.drop(["prediction"])
+    assert json.loads((tmp_path / "again" / "evaluation.json").read_text()) == result
+
+
+def test_evaluate_takes_published_names(drawn, tmp_path):
+    prepare_data(PrepareRequest("agedb-dir", drawn))
+    torch.manual_seed(0)
+    from tests.oracles.resnet import ResNet
+
+    network = ResNet(18)
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    state["module.FDS.running_mean"] = torch.zeros(100, 512)
+    torch.save({"epoch": 3, "best_loss": np.float64(7.5), "state_dict": state}, tmp_path / "a.pth")
+    result = evaluate(
+        EvaluateRequest(tmp_path / "a.pth", request("agedb-dir", drawn, tmp_path / "out"))
+    )
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "predictions.parquet")
+    error = np.abs(np.array(table["prediction"]) - np.array(table["label"]))
+    assert result["test"]["all"]["mae"] == pytest.approx(error.mean())
+
+
+def test_throughput_tells_where_time_goes(tmp_path, capsys):
+    changes = ("encoder=resnet18", "image_size=16", "batch_size=8")
+    asked = ThroughputRequest(changes, 4, 2, {"accelerator": "cpu"}, tmp_path / "figures.json")
+    result = throughput(asked)
+    assert json.loads((tmp_path / "figures.json").read_text())["rows"] == result["rows"]
+    assert [row["method"] for row in result["rows"]] == list(METHODS)
+    for row in result["rows"]:
+        assert row["images_per_second"] > 0
+        assert row["steps"] == 4
+        assert 0 < row["waiting_for_data"] < 1
+    assert result["rows"][0]["ranksim"] == 0
+    assert 0 < result["rows"][1]["ranksim"] < 1
+    assert {run["images"] for run in result["whole_runs"]} == {12_208, 191_509}
+    assert "images/s" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"^throughput times one device: leave out --devices"):
+        throughput(ThroughputRequest(changes, 1, 0, {"accelerator": "cpu", "devices": "2"}))
+
+
+def test_timing_changes_neither_value_nor_gradient():
+    torch.manual_seed(0)
+    features, labels = torch.randn(12, 5), torch.randint(0, 9, (12,))
+    results = []
+    for made in (lambda term: term, TimedRankSim):
+        term = made(RankSimLoss(100.0, 2.0, generator=torch.Generator().manual_seed(1)))
+        leaf = features.clone().requires_grad_()
+        value = term(leaf, labels)
+        (3.0 * value + leaf.square().sum()).backward()
+        results.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(results[1], results[0])
+    assert term.spent > 0
+
+
+def test_the_paper_presets_are_the_published_recipes():
+    for benchmark, epochs, batch, lr in (
+        ("agedb-dir", 120, 64, 2.5e-4),
+        ("imdb-wiki-dir", 90, 256, 1e-3),
+    ):
+        vanilla, ranksim = (
+            recipe_for(benchmark, "paper", parse_method(name, "sqrt_inverse"))
+            for name in ("vanilla", "vanilla+ranksim")
+        )
+        assert isinstance(vanilla, ImageRecipe)
+        assert (vanilla.encoder, vanilla.image_size, vanilla.pad) == ("resnet50", 224, 16)
+        assert (vanilla.lr, vanilla.batch_size, vanilla.max_validations) == (1e-3, 256, 90)
+        assert (ranksim.lr, ranksim.batch_size, ranksim.max_validations) == (lr, batch, epochs)
+        for recipe in (vanilla, ranksim):
+            assert (recipe.lr_drops, recipe.lr_factor, recipe.monitor) == ((60, 80), 0.1, "mae")
+            assert (recipe.loss, recipe.focal_beta, recipe.label_scale) == ("l1", 0.2, 1.0)
+            assert (recipe.gamma, recipe.lambda_, recipe.weighting) == (100, 2, "sqrt_inverse")
+            assert (recipe.count_low, recipe.count_high) == (5, 1000)
+            assert (recipe.fds_low, recipe.fds_high, recipe.patience) == (0.1, 10, 0)
+            covered = (3, 100, 97) if benchmark == "agedb-dir" else (0, 100, 100)
+            assert (recipe.fds_start, recipe.fds_end, recipe.fds_bins) == covered
+    assert recipe_type("images") is ImageRecipe
+
+
+@pytest.mark.parametrize("benchmark", ["agedb-dir", "imdb-wiki-dir"])
+def test_the_published_names_of_ages_are_methods(benchmark):
+    methods = parse_methods("all", benchmark, "sqrt_inverse")
+    assert len(methods) == 32
+    for method in methods:
+        recipe_for(benchmark, "paper", method)
+
+
+def test_the_network_of_a_preset_fits_its_images():
+    recipe = recipe_for("agedb-dir", "small", parse_method("vanilla", "sqrt_inverse"))
+    model = Regressor(ImageEncoder(recipe.encoder))
+    side = recipe.image_size
+    prediction, features = model(torch.zeros(2, side, side, 3, dtype=torch.uint8))
+    assert prediction.shape == (2,)
+    assert features.shape == (2, 512)
+
+
+def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(drawn / "photos", root / "photos")
+    shutil.copy(drawn / "labels.csv", root)
+    whole = (root / "photos" / "0.png").read_bytes()
+    (root / "photos" / "0.png").write_bytes(b"")
+    bench(request("images", root, tmp_path / "out", skip_broken=True))
+    (root / "photos" / "0.png").write_bytes(whole)
+    task_loading._images.cache_clear()  # as a new command begins
+    with pytest.raises(UsageError, match=r"holds runs on data with counts \[\d+, \d+, \d+\], now"):
+        bench(request("images", root, tmp_path / "out", skip_broken=True, seeds="2"))
+
+
+def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
+    content = bench(request("images", drawn, tmp_path / "out"))
+    best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
+    asked = request("images", drawn, tmp_path / "again", changes=())  # the preset's is another
+    result = evaluate(EvaluateRequest(best, asked))
+    assert result["image_size"] == 16
+    assert result["test"]["all"] == pytest.approx(content["runs"][0]["metrics"]["test"]["all"])
+
+
+def test_labels_of_one_bin_are_refused_before_any_training(drawn, tmp_path):
+    lines = (drawn / "labels.csv").read_text().splitlines()
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join([lines[0], *(line.split(",")[0] + ",5" for line in lines[1:])]))
+    asked = {"files": {"table": table, "image_root": drawn}, "methods": "vanilla,vanilla+fds"}
+    with pytest.raises(UsageError, match=r"^FDS smooths features over label bins, and these"):
+        bench(request("images", drawn, tmp_path / "out", **asked))
+    assert not list((tmp_path / "out").rglob("*.ckpt"))
+
+
+def test_a_wrong_encoder_is_refused_before_images_are_decoded(drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
+    wrong = {"changes": (*SMALL, f"encoder={tmp_path / 'nothing'}")}
+    with pytest.raises(UsageError, match=r"is no vision model that can be read; name resnet18"):
+        bench(request("images", drawn, tmp_path / "out", **wrong))
+    assert not (tmp_path / "cache" / "images").exists()

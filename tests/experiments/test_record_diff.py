@@ -1,0 +1,92 @@
+import copy
+import json
+
+import pytest
+
+from ranksim.experiments.record_diff import MADE_BY, differences, results_differences
+
+RECORD = {
+    "method": "vanilla",
+    "seed": 0,
+    "recipe": {"lr": 0.1, "lr_drops": [60, 80]},
+    "metrics": {"test": {"all": {"mse": 0.1 + 0.2, "pearson": None}, "seconds": {"mse": 1.0}}},
+    "curves": {"val": [1.0, float("nan"), 3.0]},
+    "against": [{"low": 1}, {"low": 2}],
+    "seconds": 1.5,
+    "peak_memory_mb": 100.0,
+    "threads": 1,
+    "versions": {"torch": "2"},
+}
+
+
+def changed(path, value):
+    record = copy.deepcopy(RECORD)
+    *way, last = path
+    place = record
+    for key in way:
+        place = place[key]
+    place[last] = value
+    return record
+
+
+def test_a_record_is_the_same_as_what_is_read_back_of_it():
+    written = json.loads(json.dumps(RECORD))
+    assert differences(RECORD, written | {"seconds": 9.0, "peak_memory_mb": None}) == []
+    tuples = changed(["recipe", "lr_drops"], (60, 80))
+    assert differences(tuples, written) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["metrics", "test", "all", "mse"], 0.3),  # one bit
+        (["metrics", "test", "all", "pearson"], 0.0),
+        (["metrics", "test", "seconds", "mse"], 2.0),  # a region of this name is no clock
+        (["curves", "val"], [1.0, 2.0, 3.0]),
+        (["curves", "val"], [1.0, float("nan")]),
+        (["against", 1, "low"], -2),
+        (["versions", "torch"], "3"),
+        (["seed"], -0.0),
+        (["new"], 1),
+    ],
+)
+def test_each_difference_is_named_both_ways(path, value):
+    name, other = ".".join(map(str, path)), changed(path, value)
+    assert differences(RECORD, other) == [name]
+    assert differences(other, RECORD) == [name]
+
+
+def test_what_is_new_may_be_left_out():
+    other = changed(["recipe", "memory"], 1) | {"ranks": {}, "seed": 1}
+    assert differences(RECORD, other) == ["seed", "recipe.memory"]
+    assert differences(RECORD, other, new=False) == ["seed"]
+
+
+def test_what_made_it_may_be_left_out():
+    other = changed(["versions", "torch"], "3") | {"threads": 2}
+    assert differences(RECORD, other) == ["threads", "versions.torch"]
+    assert differences(RECORD, other, MADE_BY) == []
+
+
+def test_results_are_compared_run_by_run_and_row_by_row():
+    row = {"method": "vanilla", "seeds": [0, 1], "seconds_median": 2.0}
+    results = {
+        "format": 3,
+        "command": "--jobs 1",
+        "runs": [RECORD, copy.deepcopy(RECORD) | {"seed": 1}],
+        "summary": [row],
+    }
+    other = copy.deepcopy(results)
+    other["runs"][1]["seconds"] = other["summary"][0]["seconds_median"] = 7
+    assert results_differences(results, other) == []
+    other["runs"][1]["curves"]["val"][0] = 2.0
+    other["summary"][0]["seeds"] = [0]
+    other["command"] = "--jobs 2"
+    assert results_differences(results, other) == [
+        "runs: vanilla seed 1: curves.val",
+        "summary: vanilla: seeds",
+        "command",
+    ]
+    assert "command" not in results_differences(results, other, ("command",))
+    del other["runs"][0]
+    assert "runs: which there are" in results_differences(results, other)

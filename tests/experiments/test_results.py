@@ -1,0 +1,86 @@
+"""What is committed under results/ is whole, and the docs quote it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ranksim.datasets.published import published_table
+from ranksim.evaluation.summary import count_pairs, summarise
+from ranksim.metrics import REGIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "results").rglob("results.json"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
+def test_committed_summaries_follow_from_their_runs(path):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["runs"]
+    for run in content["runs"]:
+        assert not str(run["commit"]).endswith("-dirty")
+        assert run["versions"]["ranksim"]
+    again = summarise(content["runs"], content["benchmark"], content.get("rows"))
+    for row in content["summary"]:
+        row.pop("against", None)  # follows from predictions too, which are not committed
+    assert _close(json.loads(json.dumps(again)), content["summary"])
+
+
+def _close(a, b):
+    if isinstance(a, dict):
+        return set(a) == set(b) and all(_close(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(_close, a, b))
+    return a == pytest.approx(b, rel=1e-9) if isinstance(a, float) else a == b
+
+
+def test_the_main_result_of_sts_b_dir():
+    """Done when: MSE all at least 4 % lower, medium 15 %, better in at least 4 of 5 seeds."""
+    content = json.loads((ROOT / "results/sts-b-dir/borealis/results.json").read_text())
+    effect = content["summary"][1]["versus"]["test"]
+    assert effect["all"]["mse"]["relative"] <= -0.04
+    assert effect["all"]["mse"]["better"] >= 4
+    assert effect["medium"]["mse"]["relative"] <= -0.15
+    recipes = {json.dumps(run["recipe"], sort_keys=True) for run in content["runs"]}
+    assert len(recipes) == 1
+
+
+def test_what_is_said_of_larger_neighbourhoods():
+    page = (ROOT / "docs/loss.md").read_text(encoding="utf-8")
+    page = page.split("### Whether it helps")[1].split("## ")[0]
+    found = {}
+    for path in sorted((ROOT / "results/sts-b-dir/memory").glob("*/results.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        (row,) = content["summary"]
+        recipe = content["runs"][0]["recipe"]
+        scores = [row["val"]["all"]["mse"], *(row["test"][r]["mse"] for r in REGIONS[:4])]
+        figures = [f"{score['mean']:.3f} ± {score['sd']:.3f}" for score in scores]
+        setting = [
+            f"{recipe['memory']:,}",
+            *(f"{recipe[name]:g}" for name in ("gamma", "strength")),
+        ]
+        line = " | ".join([*setting, str(len(row["seeds"])), *figures])
+        assert f"| {line} |" in page
+        found[path.parent.name] = scores[1]["mean"]
+    assert min(found, key=found.__getitem__) == "0"
+
+
+def test_the_whole_table_of_sts_b_dir():
+    """Done when: all 32 rows, three seeds, at least 12 of 16 pairs improved; a page reads them."""
+    content = json.loads((ROOT / "results/sts-b-dir/all/results.json").read_text())
+    assert [row["method"] for row in content["summary"]] == list(published_table("sts-b-dir"))
+    assert all(row["seeds"] == [0, 1, 2] for row in content["summary"])
+    pairs = count_pairs(content["summary"])
+    assert pairs == content["pairs"]
+    assert (pairs["pairs"], pairs["different"]) == (16, 14)
+    assert pairs["improved"] >= 12
+    # with and without RankSim all else is the same
+    recipes = {run["method"]: run["recipe"] for run in content["runs"]}
+    for method, recipe in recipes.items():
+        if method.endswith("+ranksim"):
+            base = recipes[method.removesuffix("+ranksim")]
+            assert {k for k in recipe if recipe[k] != base[k]} <= {"strength"}
+    page = (ROOT / "docs/sts-b-dir-methods.md").read_text(encoding="utf-8")
+    for row in content["summary"]:
+        scores = [f"{row['test'][region]['mse']['mean']:.3f}" for region in ("all", "many", "few")]
+        assert all(score in page for score in scores)

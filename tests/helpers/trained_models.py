@@ -1,0 +1,92 @@
+"""Trainings in processes of their own, which start in a moment: a server has imported all."""
+
+import multiprocessing
+import os
+import signal
+import traceback
+
+import pytest
+
+from ranksim.experiments.sweep_request import BenchRequest, Settings, runs_of
+from ranksim.training.method_names import parse_method
+from tests.helpers import faces
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "ranksim.experiments.sweep",
+        "transformers.models.resnet.modeling_resnet",
+        "tests.helpers.trained_models",
+    ]
+)
+SMALL = ("encoder=resnet18", "image_size=16", "batch_size=8", "strength=0.01", "lr=1e-3")
+
+
+def images(root, counts):
+    """A table of drawn faces."""
+    return faces.own(root, counts, size=24)
+
+
+def request(table, out, *changes, **more):
+    """A bench request on a table of images, with small settings."""
+    asked = {
+        "benchmark": "images",
+        "options": {"target": "years", "cap": 2},
+        "methods": "vanilla",
+        "seeds": "1",
+        "jobs": 1,
+        "out": out,
+        "files": {"table": table, "image_root": table.parent},
+        "changes": (*SMALL, *changes),
+        "accelerator": "cpu",
+    }
+    return BenchRequest(**asked | more)
+
+
+def run_of(asked, method, seed=0):
+    """The run that a request makes of a method."""
+    settings = Settings.of(asked)
+    return runs_of(asked, settings)(parse_method(method, settings.weighting), seed)
+
+
+def _called(pipe, environment, function, args):
+    import torch
+
+    os.setpgid(0, 0)
+    torch.set_num_threads(1)
+    os.environ.update(environment)
+    try:
+        result = True, function(*args)
+    except BaseException as error:
+        result = False, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+    pipe.send(result)
+
+
+class Process:
+    """A function at work in another process, with some variables of the environment set."""
+
+    def __init__(self, function, *args, **environment):
+        self.pipe, pipe = CONTEXT.Pipe()
+        environment = {"RANKSIM_CACHE": os.environ.get("RANKSIM_CACHE", "")} | environment
+        self.process = CONTEXT.Process(target=_called, args=(pipe, environment, function, args))
+        self.process.start()
+        pipe.close()
+
+    def result(self, timeout=120):
+        if not self.pipe.poll(timeout):
+            self.kill()
+            pytest.fail("a process hangs")
+        done, result = self.pipe.recv()
+        self.process.join()
+        assert done, result
+        return result
+
+    def kill(self):
+        """As kill -9 does, with all that it started; whether it was still at work."""
+        alive = not self.pipe.poll()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            alive = False
+        self.process.join()
+        return alive

@@ -1,0 +1,125 @@
+import re
+
+import numpy as np
+import pytest
+
+from ranksim.imbalance.label_range import LabelRange, parse_named, parse_ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high", "strict"),
+    [
+        ("30-40", 30, 40, False), ("30..40", 30, 40, False), ("-4--3", -4, -3, False),
+        ("-4..-3", -4, -3, False), ("-.5-.5", -0.5, 0.5, False), ("2.5..3.5", 2.5, 3.5, False),
+        ("3.-4.", 3, 4, False), ("1e-3-5", 0.001, 5, False), ("+1-+2", 1, 2, False),
+        (" 1 - 2 ", 1, 2, False), ("7-7", 7, 7, False), (">80", 80, None, True),
+        (">= 80", 80, None, False), ("<-2", None, -2, True), ("<=-2.50", None, -2.5, False),
+    ],
+)  # fmt: skip
+def test_reads_what_people_write(text, low, high, strict):
+    (read,) = parse_ranges(text)
+    assert (read.low, read.high, read.strict) == (low, high, strict)
+    assert parse_ranges(read.text) == (read,)
+
+
+@pytest.mark.parametrize(
+    "text", ["30-40", "-4--3", "0.1-0.30000000000000004", ">80", ">=5", "<-2", "<=1e-07", "0-1e+20"]
+)
+def test_a_plain_text_comes_back_as_it_was(text):
+    assert parse_ranges(text)[0].text == text
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_range_comes_back_from_its_text(seed):
+    draw = np.random.default_rng(seed)
+    for power in range(-20, 21):
+        low, high = sorted((draw.normal(size=2) * 10.0**power).tolist())
+        for each in (
+            LabelRange(low, high),
+            LabelRange(low, None),
+            LabelRange(None, high, strict=True),
+        ):
+            assert parse_ranges(each.text) == (each,)
+
+
+def test_several():
+    assert [each.text for each in parse_ranges("30-40,>80, <-2")] == ["30-40", ">80", "<-2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        *((text, f"{text!r} is no range of labels: write ranges as 30-40, >80, >=80, <-2 or <=-2, "
+                 "parted by commas")
+          for text in ("", "5", "-5", "5-", "a-b", "1-2-3", ">", "<nan", ">inf", "=5", "5>",
+                       "1_0-20", "30–40")),
+        ("40-30", "range '40-30' ends before it begins: write its lower end first"),
+        (">1e999", "range '>1e999' has an end that is too large: leave it open, as in >80"),
+        ("0-1e999", "range '0-1e999' has an end that is too large: leave it open, as in >80"),
+    ],
+)  # fmt: skip
+def test_nonsense_is_one_sentence(text, sentence):
+    for given in (text, f"1-2,{text}"):
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+            parse_ranges(given)
+
+
+def slow(each, label):
+    """In float32, as bins are."""
+    label = np.float32(label)
+    above = each.low is None or label > np.float32(each.low)
+    below = each.high is None or label < np.float32(each.high)
+    at_end = any(end is not None and label == np.float32(end) for end in (each.low, each.high))
+    return bool((above and below) or (at_end and not each.strict))
+
+
+@pytest.mark.parametrize("text", ["30-40", "0.1-0.3", ">80", ">=80", "<0.1", "<=0.1", "7-7"])
+def test_what_a_range_holds(text):
+    (each,) = parse_ranges(text)
+    labels = np.array(
+        [-1e300, -1, 0, 0.1, 0.2, 0.3, 0.30000001, 7, 29.99, 30, 35, 40, 40.01, 80, 1e300]
+    )
+    for given in (labels, labels.reshape(3, 5), labels.clip(-1e30, 1e30).astype(np.float32)):
+        mask = each.contains(given)
+        assert mask.shape == given.shape
+        assert mask.dtype == bool
+        assert mask.ravel().tolist() == [
+            slow(each, label) for label in given.ravel().clip(-1e38, 1e38)
+        ]
+    assert each.contains([1, 7, 35, 90]).tolist() == [slow(each, label) for label in (1, 7, 35, 90)]
+    assert not each.contains([np.nan]).any()
+    assert each.contains([]).shape == (0,)
+
+
+def test_labels_must_be_numbers():
+    with pytest.raises(TypeError, match="^labels must be real numbers, got <U1$"):
+        LabelRange(1, 2).contains(["a"])
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        ((None, None), "a range needs a finite end, got None and None"),
+        ((float("nan"), 1), "a range needs a finite end, got nan and 1"),
+        ((2, 1), "a range of two ends needs low <= high and holds both, got 2 and 1"),
+        ((1, 2, True), "a range of two ends needs low <= high and holds both, got 1 and 2, strict"),
+    ],
+)
+def test_ends_are_checked(ends, sentence):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        LabelRange(*ends)
+
+
+def test_names():
+    assert parse_named("severe hyperglycaemia = >250") == (
+        "severe hyperglycaemia",
+        LabelRange(250, None, strict=True),
+    )
+    assert parse_named("old=>=80") == ("old", LabelRange(80, None))
+    for text in ("<70", "=<70", "low=", "low"):
+        with pytest.raises(
+            ValueError, match="is no named range: write NAME=RANGE, as in rare=>80$"
+        ):
+            parse_named(text)
+    with pytest.raises(ValueError, match="^'1-2,3-4' is no range of labels"):
+        parse_named("low=1-2,3-4")

@@ -1,0 +1,230 @@
+"""What a callback refuses, in a sentence that says what to do."""
+
+import pytest
+import torch
+from torch import nn
+
+from ranksim.exceptions import DataError
+from ranksim.imbalance import FDS, DensityWeights
+from ranksim.integrations.lightning import (
+    FDSCallback,
+    RankSimCallback,
+    RetrainHeadCallback,
+    WeightsCallback,
+)
+from tests.helpers.trainings import (
+    BINS,
+    LIGHTNING_SAYS,
+    Manual,
+    Net,
+    as_dict,
+    batches,
+    data,
+    fitted,
+    make_fds,
+    make_ranksim,
+    network,
+)
+
+pytestmark = LIGHTNING_SAYS
+
+
+def saved(path, content):
+    torch.save(content, path / "best.pt")
+    return path / "best.pt"
+
+
+class Image(Net):
+    def training_step(self, batch, batch_idx):
+        return super().training_step((batch["image"], batch["y"]), batch_idx)
+
+
+class Age(Net):
+    def training_step(self, batch, batch_idx):
+        return super().training_step((batch["x"], batch["age"]), batch_idx)
+
+
+class Unused(Net):
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Linear(1, 1)
+
+
+class Twice(Net):
+    def training_step(self, batch, batch_idx):
+        self(batch[0])
+        return super().training_step(batch, batch_idx)
+
+
+class Both(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class Pair(Net):
+    def __init__(self):
+        super().__init__()
+        self.pair = Both()
+
+    def forward(self, x):
+        self.pair(x)
+        return super().forward(x)
+
+
+class Offset(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(1))
+
+
+class Own(Net):
+    def __init__(self):
+        super().__init__()
+        self.own = Offset()
+
+
+KINDS = {
+    "image": Image, "age": Age, "unused": Unused, "twice": Twice, "pair": Pair,
+    "manual": Manual, "own": Own,
+}  # fmt: skip
+
+
+ERRORS = {
+    "labels of a tuple of three": (
+        lambda path: [FDSCallback(make_fds(), "encoder")],
+        {"loader": lambda: batches(lambda x, y: (x, x, y))},
+        TypeError,
+        r"^the labels of a batch are found in \(x, y\) or in a dict under label, labels, y, got a "
+        r"tuple of 3: pass labels=, a function from the batch to its labels$",
+    ),
+    "labels of a dict": (
+        lambda path: [RankSimCallback(make_ranksim(), "encoder")],
+        {"loader": lambda: batches(lambda x, y: {"x": x, "age": y}), "kind": "age"},
+        TypeError,
+        r"^the labels of a batch are found in .* y, got a dict with x, age: pass labels=, .*$",
+    ),
+    "inputs of a dict": (
+        lambda path: [FDSCallback(make_fds(), "encoder")],
+        {"loader": lambda: batches(lambda x, y: {"image": x, "y": y}), "kind": "image"},
+        TypeError,
+        r"^the inputs of a batch are found in \(x, y\) or in a dict under inputs, input, x, got a "
+        r"dict with image, y: pass inputs=, a function from the batch to its inputs$",
+    ),
+    "labels that are no tensor": (
+        lambda path: [FDSCallback(make_fds(), "encoder", labels=lambda batch: [1, 2])],
+        {},
+        TypeError,
+        r"^the labels of a batch must be a tensor, got a list of 2$",
+    ),
+    "no such layer": (
+        lambda path: [FDSCallback(make_fds(), "encodr")],
+        {},
+        ValueError,
+        r"^layer must be the dotted name of a layer of Net, got 'encodr': it has encoder, "
+        r"encoder\.0, encoder\.1, encoder\.2, head$",
+    ),
+    "no layer": (
+        lambda path: [RankSimCallback(make_ranksim(), "")],
+        {},
+        ValueError,
+        r"^layer must be the dotted name of a layer of Net, got '': it has encoder, .*head$",
+    ),
+    "a width that does not fit": (
+        lambda path: [FDSCallback(FDS(3, BINS), "encoder")],
+        {},
+        ValueError,
+        r"^features must have shape \(N, 3\), got \(16, 8\)$",
+    ),
+    "FDS where the layer does not run": (
+        lambda path: [FDSCallback(make_fds(), "unused")],
+        {"kind": "unused"},
+        ValueError,
+        r"^layer 'unused' must run once for a batch, it ran 0 times: name one that is called "
+        r"once, as a module and not by its forward\(\)$",
+    ),
+    "RankSim where the layer runs twice": (
+        lambda path: [RankSimCallback(make_ranksim(), "encoder")],
+        {"kind": "twice"},
+        ValueError,
+        r"^layer 'encoder' must run once for a batch, it ran 2 times: name one that is called "
+        r"once, as a module and not by its forward\(\)$",
+    ),
+    "an output that is a tuple": (
+        lambda path: [RankSimCallback(make_ranksim(), "pair")],
+        {"kind": "pair"},
+        TypeError,
+        r"^layer 'pair' must give a tensor of features \(N, D\), got a tuple of 2$",
+    ),
+    "manual optimisation": (
+        lambda path: [RankSimCallback(make_ranksim(), "encoder")],
+        {"kind": "manual"},
+        ValueError,
+        r"^RankSimCallback adds to the loss that training_step returns, but Manual optimises "
+        r"manually: add RankSimLoss to its own loss before manual_backward\(\) instead$",
+    ),
+    "weights into a tuple": (
+        lambda path: [WeightsCallback(DensityWeights.fit([1, 2], bins=BINS))],
+        {},
+        TypeError,
+        r"^WeightsCallback needs a dict batch to put 'weight' into, got a tuple of 2: have the "
+        r"data set return a dict, or call the DensityWeights in training_step$",
+    ),
+    "weights over what is there": (
+        lambda path: [WeightsCallback(DensityWeights.fit([1, 2], bins=BINS), key="x")],
+        {"loader": lambda: batches(as_dict)},
+        ValueError,
+        r"^the batch has 'x' already: give WeightsCallback another key=$",
+    ),
+    "no checkpoint": (
+        lambda path: [RetrainHeadCallback("encoder", "head", path / "none.ckpt")],
+        {},
+        DataError,
+        r"^There is no checkpoint .*none\.ckpt: give the best one of stage one\.$",
+    ),
+    "a checkpoint of something else": (
+        lambda path: [RetrainHeadCallback("encoder", "head", saved(path, {"m.w": torch.ones(1)}))],
+        {},
+        DataError,
+        r"^.*best\.pt holds no weights of 'encoder', its first is 'm\.w': name the encoder as "
+        r"stage one did\.$",
+    ),
+    "a checkpoint of other shapes": (
+        lambda path: [
+            RetrainHeadCallback("encoder", "head", saved(path, {"encoder.0.weight": data()[0]}))
+        ],
+        {},
+        DataError,
+        r"^.*best\.pt does not fit the encoder 'encoder': Error\(s\) in loading state_dict .*$",
+    ),
+    "a pickle": (
+        lambda path: [RetrainHeadCallback("encoder", "head", saved(path, {"a": print}))],
+        {},
+        DataError,
+        r"^.*best\.pt cannot be read as weights alone: give a Lightning checkpoint without objects "
+        r"of your own, or what torch\.save\(module\.state_dict\(\), path\) writes\.$",
+    ),
+    "no such head": (
+        lambda path: [RetrainHeadCallback("encoder", "fc", path / "none.ckpt")],
+        {},
+        ValueError,
+        r"^head must be the dotted name of a layer of Net, got 'fc': it has encoder, .*head$",
+    ),
+    "a head that cannot be drawn anew": (
+        lambda path: [
+            RetrainHeadCallback("encoder", "own", saved(path, network().state_dict()))
+        ],
+        {"kind": "own"},
+        ValueError,
+        r"^head 'own' must have parameters that can be drawn anew, but its Offset has no "
+        r"reset_parameters\(\)$",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_say_what_to_do(name, tmp_path):
+    make, given, error, message = ERRORS[name]
+    loader = given.get("loader", batches)()
+    net = network(KINDS.get(given.get("kind"), Net))
+    with pytest.raises(error, match=message):
+        fitted(*make(tmp_path), net=net, loader=loader)

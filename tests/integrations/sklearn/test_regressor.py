@@ -1,0 +1,301 @@
+"""The regressor keeps scikit-learn's promises, and its own: one engine, no trace, every bit."""
+
+import os
+import pickle
+import random
+import re
+import tempfile
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
+from sklearn.utils.estimator_checks import check_estimator
+
+from ranksim.exceptions import UsageError
+from ranksim.integrations.sklearn import RankSimRegressor
+from ranksim.integrations.sklearn.regressor import _FIELDS, _RECIPE
+from ranksim.training.divergence import DivergedError
+from ranksim.training.presets import common_table
+
+FAST = {"hidden": 16, "learning_rate": 0.01, "random_state": 0}
+
+
+def data(count=120, width=4, seed=0):
+    """Whole labels from 20 on, few of them high."""
+    draw = np.random.default_rng(seed)
+    x = draw.normal(size=(count, width)) * [1, 10, 0.1, 1e3] + [0, 5, 0, -1e4]
+    return x, np.floor(20 + 10 * np.exp(0.8 * x[:, 0]))
+
+
+def made(method="vanilla+ranksim", **settings):
+    return RankSimRegressor(method, **(FAST | {"max_epochs": 3} | settings))
+
+
+def same(a, b):
+    left, right = a.network_.state_dict(), b.network_.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_every_check_of_scikit_learn_passes():
+    # short trainings, of which it makes ninety
+    settings = {"hidden": 32, "learning_rate": 0.01, "batch_size": 16, "max_epochs": 4}
+    check_estimator(RankSimRegressor(**settings), on_skip=None)
+
+
+def test_defaults_are_the_recipes():
+    recipe, own = common_table("table", "small"), RankSimRegressor().get_params()
+    assert {n: own[n] for n in _RECIPE} == {n: recipe[_FIELDS.get(n, n)] for n in _RECIPE}
+
+
+METHODS = ["vanilla", "sqinv+lds", "inv+fds+ranksim", "focal-r+ranksim", "rrt+lds+fds+ranksim"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_learns_and_is_the_same_twice_whatever_the_order(method):
+    x, y = data()
+    settings = {"max_epochs": 15, "settings": {"lds_size": 3}}
+    model = made(method, **settings).fit(x, y)
+    assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
+    shuffled = np.random.default_rng(1).permutation(len(y))
+    assert same(model, made(method, **settings).fit(x[shuffled], y[shuffled]))
+    assert not same(model, made(method, **settings | {"random_state": 1}).fit(x, y))
+    if method != "vanilla":
+        assert not same(model, made("vanilla", **settings).fit(x, y))
+
+
+def test_rrt_keeps_the_encoder_of_its_first_stage():
+    x, y = data()
+    one, two = made("vanilla").fit(x, y), made("rrt").fit(x, y)
+    np.testing.assert_array_equal(one.features(x), two.features(x))
+    assert not torch.equal(one.network_.head.weight, two.network_.head.weight)
+
+
+def test_a_prediction_by_hand():
+    x, y = data()
+    model = made().fit(x, y)
+    weights = [p.detach().numpy() for p in model.network_.parameters()]
+    z = (x - x.mean(0)) / x.std(0)  # of rows that come once, and none left out
+    for k in (0, 2):
+        z = np.maximum(z @ weights[k].T + weights[k + 1], 0)
+    np.testing.assert_allclose(model.features(x), z, rtol=1e-9, atol=1e-12)
+    # labels are whole, so the offset is; the scale is their deviation
+    wanted = (z @ weights[4].T + weights[5]).ravel() * y.std() + np.rint(y.mean())
+    np.testing.assert_allclose(model.predict(x), wanted, rtol=1e-9)
+    assert model.predict(x).dtype == np.float64
+
+
+@pytest.mark.parametrize("method", ["vanilla", "inv+lds+fds+ranksim"])
+def test_units_do_not_matter(method):
+    x, y = data()
+    model = made(method, bin_width=5).fit(x, y)
+    # the same in thousandths, and a million off: 5 of 1 are 5,000 of 0.001
+    moved = made(method, bin_width=5_000).fit(x * 3 + 7, y * 1_000 + 1e6)
+    np.testing.assert_allclose(moved.predict(x * 3 + 7), model.predict(x) * 1_000 + 1e6, rtol=1e-4)
+
+
+def test_curves_and_counts_and_early_stopping():
+    x, y = data()
+    model = made(max_epochs=60, patience=3, learning_rate=0.05).fit(x, y)
+    assert model.n_iter_ == model.best_iter_ + 3 < 60
+    assert len(model.loss_curve_) == len(model.validation_curve_) == model.n_iter_
+    assert np.argmin(model.validation_curve_) + 1 == model.best_iter_
+    free = made("vanilla", max_epochs=8, early_stopping=False).fit(x, y)
+    assert free.n_iter_ == 8
+    # validated on what it is trained on: the error of the kept weights is the one of the data
+    error = np.abs(free.predict(x) - y).mean()
+    assert min(free.validation_curve_) == pytest.approx(error, rel=1e-5)
+
+
+def test_weights_are_rows_to_the_bit():
+    x, y = data(40)
+    weight = np.random.default_rng(0).integers(0, 4, 40)
+    kept = np.repeat(np.arange(40), weight)
+    for method in ("vanilla+ranksim", "inv+lds"):
+        model = made(method).fit(x, y, sample_weight=weight)
+        assert same(model, made(method).fit(x[kept], y[kept]))
+        assert not same(model, made(method).fit(x, y))
+
+
+def test_real_weights_matter_and_their_unit_does_not():
+    x, y = data(60)
+    weight = np.random.default_rng(0).uniform(0.1, 0.9, 60)
+    model = made("sqinv").fit(x, y, sample_weight=weight)
+    assert same(model, made("sqinv").fit(x, y, sample_weight=weight / 2))
+    # beyond 10 on average they are no copies
+    large = made("sqinv").fit(x, y, sample_weight=weight * 1024)
+    assert same(model, large)
+    assert not same(model, made("sqinv").fit(x, y))
+
+
+def test_heavy_samples_are_learned():
+    x, y = np.linspace(-1, 1, 60)[:, None], np.repeat([0.0, 1.0], [54, 6])
+    both = [np.r_[x, x], np.r_[y, 1 - y]]  # each input has two labels
+    weight = np.r_[np.full(60, 9.5), np.full(60, 0.5)]
+    settings = {"max_epochs": 25, "early_stopping": False, "settings": {"loss": "mse"}}
+    model = made("vanilla", **settings).fit(*both, sample_weight=weight)
+    other = made("vanilla", **settings).fit(*both, sample_weight=weight[::-1])
+    assert np.abs(model.predict(x) - y).mean() < 0.2
+    assert np.abs(other.predict(x) - (1 - y)).mean() < 0.2
+
+
+def test_pipelines_searches_clones_and_pickles():
+    x, y = data()
+    pipe = make_pipeline(PolynomialFeatures(2), made())
+    search = GridSearchCV(
+        pipe, {"ranksimregressor__method": ["vanilla", "inv"]}, cv=2, error_score="raise"
+    ).fit(x, y)
+    assert set(search.cv_results_["param_ranksimregressor__method"]) == {"vanilla", "inv"}
+    weight = np.ones(len(y))
+    weight[:60] = 0
+    half = pipe.fit(x, y, ranksimregressor__sample_weight=weight)
+    assert same(half[-1], clone(pipe).fit(x[60:], y[60:])[-1])
+    model = made().fit(x, y)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+    assert clone(model).get_params() == model.get_params()
+    assert "network_" not in vars(clone(model))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_jobs_change_no_number():
+    x, y = data()
+    alone = cross_val_score(made(), x, y, cv=2)
+    np.testing.assert_array_equal(alone, cross_val_score(made(), x, y, cv=2, n_jobs=2))
+
+
+def test_a_training_that_diverges_is_one_error_that_names_rows_of_x():
+    x, y = data()
+    with pytest.raises(
+        DivergedError, match=r"^Training diverged at step \d+ .* of X; lower"
+    ) as told:
+        made(learning_rate=1e37).fit(x, y)
+    named = told.value.found
+    assert set(named.numbers) <= set(range(len(x)))
+    assert str(list(named.numbers[:5]))[1:-1] in str(told.value)
+
+
+def test_threads_take_turns():
+    x, y = data()
+    alone = made().fit(x, y)
+    with ThreadPoolExecutor(3) as pool:
+        assert all(same(alone, each) for each in pool.map(lambda _: made().fit(x, y), range(3)))
+
+
+def test_metadata_routing():
+    x, y = data()
+    weight = np.random.default_rng(0).integers(0, 3, len(y))
+    with config_context(enable_metadata_routing=True):
+        model = made().set_fit_request(sample_weight=True).set_score_request(sample_weight=False)
+        found = cross_validate(
+            model, x, y, cv=2, params={"sample_weight": weight}, return_estimator=True
+        )
+    fold = found["estimator"][0]
+    assert same(fold, made().fit(x[60:], y[60:], sample_weight=weight[60:]))
+
+
+def test_pandas():
+    x, y = data()
+    table = pd.DataFrame(x, columns=list("abcd"))
+    model = made().fit(table, pd.Series(y))
+    assert model.feature_names_in_.tolist() == list("abcd")
+    assert same(model, made().fit(x, y))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(table.rename(columns={"a": "z"}))
+
+
+def test_nothing_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    x, y = data()
+    states = [random.getstate(), torch.get_rng_state(), np.random.get_state()[1].tolist()]
+    settings = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())
+    environment, filters = dict(os.environ), list(warnings.filters)
+    made("rrt+ranksim").fit(x, y)
+    assert not list(tmp_path.iterdir())
+    assert states[0] == random.getstate()
+    assert torch.equal(states[1], torch.get_rng_state())
+    assert states[2] == np.random.get_state()[1].tolist()
+    assert settings == (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())
+    assert environment == dict(os.environ)
+    assert filters == warnings.filters
+
+
+def test_a_random_state_of_its_own():
+    x, y = data()
+    state = np.random.RandomState(5)
+    first, second = (made(random_state=state).fit(x, y) for _ in range(2))
+    assert not same(first, second)
+    assert same(first, made(random_state=np.random.RandomState(5)).fit(x, y))
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_the_smallest_data(early_stopping):
+    settings = {"early_stopping": early_stopping, "max_epochs": 30}
+    two = made(**settings).fit([[0.0], [1.0]], [1.0, 3.0])
+    assert np.isfinite(two.predict([[0.5]])).all()
+    constant = made(**settings).fit([[0.0], [1.0], [2.0]], [1 / 3] * 3)
+    np.testing.assert_allclose(constant.predict([[0.5]]), [1 / 3], atol=0.5)
+    equal = made(**settings).fit([[1.0], [1.0], [1.0]], [1.0, 2.0, 4.0])
+    assert np.isfinite(equal.predict([[1.0]])).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        (
+            {"method": "vanila"},
+            UsageError,
+            "Method 'vanila' has an unknown part 'vanila': a name is one of vanilla, sqinv, inv, "
+            "focal-r, rrt and any of lds, fds, ranksim, joined by +.",
+        ),
+        (
+            {"bins": 5, "bin_width": 1.0},
+            ValueError,
+            "bins and bin_width contradict each other, got 5 and 1.0: give one of them",
+        ),
+        (
+            {"validation_fraction": 1.0},
+            ValueError,
+            "validation_fraction must be in (0, 1), got 1.0",
+        ),
+        (
+            {"settings": {"lr": 0.1}},
+            ValueError,
+            "settings must not hold lr: give the argument",
+        ),
+        ({"learning_rate": 0.0}, UsageError, "Recipe field lr must be above 0, got 0.0."),
+        ({"settings": {"decay": 1}}, UsageError, "A recipe has no field 'decay': it has "),
+        (
+            {"settings": {"strength": 0.0}},
+            ValueError,
+            "settings must not hold strength: give the argument",
+        ),
+        ({"bins": 0}, ValueError, "need low < high and count >= 1, got "),
+    ],
+)
+def test_what_makes_no_sense_is_refused(settings, kind, message):
+    with pytest.raises(kind, match=f"^{re.escape(message)}"):
+        made(**settings).fit(*data())
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([-1.0, 1.0, 1.0], "sample_weight must be at least 0, got -1"),
+        (
+            [0.0, 0.0, 1.0],
+            "sample_weight must not be zero for all samples, or for all but one sample",
+        ),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(weight, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        made().fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0], sample_weight=weight)

@@ -1,0 +1,89 @@
+import copy
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from ranksim.imbalance import LabelBins
+from ranksim.metrics import RegionMetrics, Regions, regression_scores
+
+BINS = LabelBins.uniform(0.0, 4.0, 4)
+REGIONS = Regions.by_rule(BINS, np.repeat([0.5, 1.5, 2.5], [200, 50, 5]))
+
+
+def samples():
+    draw = torch.Generator().manual_seed(0)
+    target = torch.rand(101, generator=draw, dtype=torch.float64) * 4
+    return target + torch.randn(101, generator=draw, dtype=torch.float64), target
+
+
+def whole(prediction, target):
+    masks = REGIONS.masks(target.numpy())
+    return {
+        name: regression_scores(prediction[torch.from_numpy(m)], target[torch.from_numpy(m)])
+        for name, m in masks.items()
+    }
+
+
+def test_batches_merge_exactly():
+    prediction, target = samples()
+    metrics = RegionMetrics(REGIONS)
+    for rows in torch.arange(101).split([1, 40, 7, 53]):
+        metrics.update(prediction[rows], target[rows])
+    assert metrics.compute() == whole(prediction, target)
+    metrics.reset()
+    metrics.update(torch.empty(0), torch.empty(0))
+    assert metrics.compute()["all"]["n"] == 0
+
+
+def test_a_region_without_samples_is_no_data():
+    metrics = RegionMetrics(REGIONS)
+    metrics.update(torch.tensor([0.3]), torch.tensor([0.5]))
+    scores = metrics.compute()
+    assert scores["many"]["n"] == 1
+    assert scores["zero"] == {"n": 0, **dict.fromkeys(["mae", "mse", "gm", "pearson", "spearman"])}
+
+
+def test_float32_predictions_are_summed_in_float64():
+    metrics = RegionMetrics(REGIONS)
+    target = torch.full((10_000,), 0.1, dtype=torch.float32)
+    metrics.update(torch.zeros(10_000), target)
+    assert metrics.compute()["all"]["mae"] == pytest.approx(target[0].item(), rel=1e-14)
+
+
+def test_samples_that_come_twice_count_once():
+    prediction, target = samples()
+    rows = torch.cat([torch.arange(101), torch.tensor([0, 5])])
+    metrics = RegionMetrics(REGIONS)
+    metrics.update(prediction[rows], target[rows], rows)
+    assert metrics.compute() == whole(prediction, target)
+
+
+def test_shapes_must_fit():
+    with pytest.raises(ValueError, match=r"shape \(N,\), got \(2,\) and \(2, 1\)"):
+        RegionMetrics(REGIONS).update(torch.zeros(2), torch.zeros(2, 1))
+
+
+def _worker(rank, folder, told):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    prediction, target = samples()
+    rows = torch.arange(70) if rank == 0 else torch.arange(70, 101)  # uneven shards
+    metrics = copy.deepcopy(RegionMetrics(REGIONS))
+    for part in rows.split(16):
+        metrics.update(prediction[part], target[part], part)
+    told.put(metrics.compute())
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_what_one_gives(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    workers = [context.Process(target=_worker, args=(rank, tmp_path, told)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    results = [told.get(timeout=120) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert results == [whole(*samples())] * 2

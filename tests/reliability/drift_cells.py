@@ -1,0 +1,206 @@
+"""What the battery is made of: techniques, conditions, samples and networks."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import nn
+
+from ranksim.data.features import VectorDataset
+from ranksim.data.images.dataset import ImageDataset
+from ranksim.imbalance import LabelBins
+from ranksim.metrics import Regions
+from ranksim.models import ImageEncoder, Regressor, vision
+from ranksim.training.fit import Task
+from ranksim.training.method import Technique
+from ranksim.training.method_names import parse_method
+from ranksim.training.presets import recipe_for
+from ranksim.training.trainer_config import Hardware
+
+SAMPLES, BATCH, EPOCHS, RATE, SEED = 91, 32, 3, 0.01, 3
+SCALE = 1024.0  # of the loss, under 16-mixed: nothing overflows
+BINS = LabelBins.uniform(0.0, 30.0, 10)
+RECIPE = {
+    "batch_size": BATCH, "max_validations": EPOCHS, "label_scale": 10.0, "label_step": 1.0,
+    "loss": "mse", "clip": 0.0, "lr": RATE, "lr_drops": [], "patience": 0, "validate_every": 0,
+    "gamma": 100.0, "lambda_": 2.0, "strength": 0.01, "ties": "min", "unique_labels": True,
+    "bins": 10, "fds_bins": 10, "focal_beta": 2.0, "count_low": 0, "count_high": 0,
+    "fds_low": 0.5, "fds_high": 2.0, "weight_decay": 0.0,
+}  # fmt: skip
+INV, SQINV = "inverse", "sqrt_inverse"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A technique, and what it changes in the recipe."""
+
+    technique: Technique
+    changes: dict = field(default_factory=dict)
+
+
+def _all(**more):
+    return Technique(weighting=INV, lds=True, fds=True, ranksim=True, **more)
+
+
+TECHNIQUES = {
+    "vanilla, L1": Row(Technique(), {"loss": "l1"}),
+    "vanilla, MSE": Row(Technique()),
+    "vanilla, MSE, gradient clipped": Row(Technique(), {"clip": 0.1}),
+    "vanilla, Huber": Row(Technique(), {"loss": "huber"}),
+    "inv": Row(Technique(weighting=INV)),
+    "inv, counts clipped": Row(Technique(weighting=INV), {"count_low": 3, "count_high": 9}),
+    "sqinv": Row(Technique(weighting=SQINV), {"loss": "l1"}),
+    "inv+lds": Row(Technique(weighting=INV, lds=True)),
+    "sqinv+lds, laplace": Row(Technique(weighting=SQINV, lds=True), {"lds_kernel": "laplace"}),
+    "focal-r": Row(Technique(focal_r=True)),
+    "focal-r+inv, L1, tanh": Row(
+        Technique(focal_r=True, weighting=INV), {"loss": "l1", "focal_activation": "tanh"}
+    ),
+    "fds": Row(Technique(fds=True)),
+    "fds, published": Row(Technique(fds=True), {"fds_published": True}),
+    "ranksim": Row(Technique(ranksim=True)),
+    "ranksim, all samples, mean ranks": Row(
+        Technique(ranksim=True), {"unique_labels": False, "ties": "average"}
+    ),
+    "inv+lds+fds+ranksim": Row(_all()),
+    "inv+lds+fds+ranksim, published": Row(_all(), {"fds_published": True, "lambda_": 1.0}),
+    "rrt": Row(Technique(weighting=INV, two_stage=True)),
+    "rrt+lds+fds+ranksim": Row(_all(two_stage=True)),
+    "rrt+fds, published": Row(
+        Technique(weighting=SQINV, two_stage=True, fds=True),
+        {"rrt_published": True, "fds_published": True},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a training is done under.
+
+    Args:
+        tolerance: the largest deviation of an update from the oracle's in float64.
+        rounded: under autocast, the largest deviation from the oracle on a network that rounds
+            alike, where only what the library adds is left; ``None``: not looked at.
+        precision: Lightning's.
+        scale: of the loss at first, with 16-mixed; ``overflows``: whether it is too large.
+        accumulate: batches of a step.
+        processes: that train together, with a batch each.
+        gather: whether RankSim ranks the samples of all processes among each other.
+        compiled: whether the encoder is.
+        images: a convolutional network with BatchNorm and channels last, in the place of vectors.
+    """
+
+    tolerance: float
+    rounded: float | None = None
+    precision: str = "32-true"
+    scale: float = SCALE
+    overflows: bool = False
+    accumulate: int = 1
+    processes: int = 1
+    gather: bool = False
+    compiled: bool = False
+    images: bool = False
+
+    @property
+    def dtype(self):
+        return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+
+    @property
+    def hardware(self):
+        return Hardware(
+            "cpu",
+            str(self.processes),
+            self.precision,
+            compile=self.compiled,
+            gather=self.gather,
+        )
+
+
+# three times what was measured, or one value that is rounded the other way
+CONDITIONS = {
+    "float32": Condition(1e-6),
+    "accumulate 4": Condition(1e-6, accumulate=4),
+    "two processes": Condition(1e-6, processes=2),
+    "two processes, gather": Condition(1e-6, processes=2, gather=True),
+    "two processes, accumulate 2": Condition(1e-6, processes=2, accumulate=2),
+    "compiled": Condition(1e-6, compiled=True),
+    # in float64: similarities of such features are near enough to change places by rounding
+    "channels last": Condition(1e-6, precision="64-true", images=True),
+    "bf16-mixed": Condition(3e-2, 5e-4, "bf16-mixed"),
+    "16-mixed, scaler": Condition(2e-2, 1e-4, "16-mixed"),
+    "16-mixed, overflow at first": Condition(
+        2e-2, precision="16-mixed", scale=2.0**20, overflows=True
+    ),
+    "16-mixed, two processes, gather": Condition(
+        2e-2, precision="16-mixed", processes=2, gather=True
+    ),
+    "16-mixed, accumulate 4": Condition(3e-3, precision="16-mixed", accumulate=4),
+}
+
+
+class Pixels(NamedTuple):
+    """Images as a store has them."""
+
+    pixels: torch.Tensor
+
+    def images(self):
+        return self.pixels
+
+
+def data(count, seed, images, alike):
+    """Samples of imbalanced labels; those of equal labels are equal where they are to be ``alike``.
+
+    Where no label is drawn they differ: float32 does not round each row of a batch as the others,
+    so that features of equal samples are close and do not tie.
+    """
+    draw = np.random.default_rng(8)
+    labels = np.random.default_rng(seed).exponential(8.0, count).astype(int) % 30
+    own = labels if alike else np.arange(count)
+    if not images:
+        values = draw.normal(size=(max(count, 30), 5))[own] + labels[:, None] / 15
+        return VectorDataset(values, labels)
+    noise = draw.integers(0, 100, (max(count, 30), 16, 16, 3))[own]
+    found = torch.from_numpy((noise + 5 * labels[:, None, None, None]).astype(np.uint8))
+    return ImageDataset(Pixels(found), np.arange(count), labels.astype(float))
+
+
+class Layers(nn.Module):
+    """Smooth, so that rounding moves features and not which units are at work."""
+
+    width = 6
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 6), nn.Tanh())
+
+    def forward(self, vectors):
+        return self.layers(vectors.to(self.layers[0].weight.dtype))
+
+
+def network(images, *, channels_last):
+    """A small network; of images, the library's ResNet with two blocks."""
+    if not images:
+        return Regressor(Layers())
+    with mock.patch.dict(vision.RESNETS, tiny=("basic", (1, 1), (8, 12))):
+        return Regressor(ImageEncoder("tiny", channels_last=channels_last))
+
+
+def task(recipe, images):
+    """Its training samples are in no order; validation and test are there because they must be."""
+    alike = recipe.unique_labels
+    count = SAMPLES if alike else SAMPLES - 1  # two processes share these without a sample twice
+    train, *rest = (data(*size, images, alike) for size in ((count, 0), (4, 1), (4, 2)))
+    regions = Regions.by_rule(BINS, train.labels.numpy())
+    return Task(
+        train, *rest, lambda: network(images, channels_last=images), bins=BINS, regions=regions
+    )
+
+
+def recipe_of(row, condition):
+    """The settings of a cell."""
+    kind = "images" if condition.images else "table"
+    batch = BATCH // (condition.accumulate * condition.processes)
+    changes = {"batch_size": batch, "accumulate": condition.accumulate}
+    return recipe_for(kind, "small", parse_method("vanilla", INV), RECIPE | row.changes | changes)

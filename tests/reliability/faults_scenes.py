@@ -1,0 +1,215 @@
+"""Small real sweeps over generated data, run by the command line as often as one likes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ranksim._utils.storage import sha256
+from ranksim.evaluation.report.results_page import read_results
+from ranksim.experiments.record_diff import results_differences
+from tests.conftest import HEADER, sts_rows
+from tests.helpers import user_data
+
+OUT, CACHE, TOLD = "out", "cache", "told.txt"
+
+
+class Driver:
+    """The process that starts commands (see :mod:`tests.reliability.faults_driver`)."""
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.reliability.faults_driver"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()  # it ends with its input
+
+    def ask(self, **request: Any) -> int:
+        """The number that it answers."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A sweep that can be run anywhere.
+
+    Args:
+        driver: starts it.
+        name: what it is about.
+        words: of the command, but for its folder.
+        data: folder that the command is given in.
+        fault: what is always put into it.
+    """
+
+    driver: Driver
+    name: str
+    words: tuple[str, ...]
+    data: Path
+    fault: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, place: Path, *more: str, told: str = TOLD, **fault: Any) -> int:
+        """Start it with ``out`` and the cache in a folder; the number of its process."""
+        place.mkdir(parents=True, exist_ok=True)
+        return self.driver.ask(
+            words=[*self.words, *more, "--out", str(place / OUT)],
+            folder=str(self.data),
+            told=str(self.data / f"{place.name}-{told}"),  # where no disk is full
+            environment={"RANKSIM_CACHE": str(place / CACHE)},
+            fault={"page": False, **self.fault, **fault},
+        )
+
+    def wait(self, number: int) -> int:
+        """Its exit code once it has ended, the number of the signal below zero."""
+        return self.driver.ask(wait=number)
+
+    def run(self, place: Path, *more: str, **fault: Any) -> int:
+        """Start it and wait."""
+        return self.wait(self.start(place, *more, **fault))
+
+    def told(self, place: Path, told: str = TOLD) -> str:
+        """What it printed."""
+        return (self.data / f"{place.name}-{told}").read_text(encoding="utf-8", errors="replace")
+
+    def killed_after(self, place: Path, seconds: float, *more: str) -> bool:
+        """Kill all its processes so many seconds after the start; whether it was at work."""
+        number = self.start(place, *more)
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(number, signal.SIGKILL)
+        return self.wait(number) == -signal.SIGKILL
+
+    def one_sentence(self, place: Path, code: int) -> bool:
+        """Whether it ended in an error of one sentence."""
+        told = self.told(place).strip()
+        last = told.splitlines()[-1] if told else ""
+        return code in (1, 2) and last.startswith("Error: ") and "Traceback" not in told
+
+    @functools.cached_property
+    def whole(self) -> Path:
+        """Where it was run undisturbed."""
+        place = self.data.parent / f"{self.name}-whole"
+        steps = self.data / f"{self.name}-steps.txt"
+        code = self.run(place, steps=str(steps))
+        if code != 0:
+            raise RuntimeError(self.told(place))
+        return place
+
+    @property
+    def steps(self) -> list[str]:
+        """The files that it renames into their places, one after another."""
+        assert self.whole
+        return (self.data / f"{self.name}-steps.txt").read_text(encoding="utf-8").splitlines()
+
+    def wrong(self, place: Path, other: Path | None = None) -> str:
+        """What its results have that those of an undisturbed run have not, or files left over."""
+        there, whole = (read_results(each / OUT) for each in (place, other or self.whole))
+        found = results_differences(whole, there, ("command", "commit"))
+        found += sorted({path.name for path in place.rglob("*") if ".part" in path.name})
+        return ", ".join(found[:5])
+
+
+@contextlib.contextmanager
+def scenes(folder: Path) -> Iterator[dict[str, Scene]]:
+    """The sweeps over a table, over sentences that are downloaded, and over pictures."""
+    folder = folder.resolve()
+    data = folder / "data"
+    user_data.table(data, 80)
+    user_data.pictures(data)
+    draw = np.random.default_rng(0)
+    checksums = {}
+    for part, count in (("train", 120), ("dev", 60), ("test", 60)):
+        path = data / "origin" / f"{part}_new.tsv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join([HEADER, *sts_rows(draw, count)]) + "\n", encoding="utf-8")
+        checksums[part] = sha256(path)
+    small = ("--max-epochs", "3", "--jobs")
+    table = ("compare", "homes.csv", "--target", "price", "--set", "hidden=8")
+    methods = ("--methods", "vanilla,vanilla+fds,rrt+ranksim", "--seeds", "2")
+    text = ("bench", "sts-b-dir", "--split", "borealis", "--methods", "vanilla,rrt+lds")
+    pictures = ("compare", "faces", "--target", "years", "--image", "file", "--image-size", "16")
+    with Driver() as driver, _server(data / "origin") as url:
+        origin = {"origin": url, "checksums": checksums}
+        made = (
+            Scene(driver, "table", (*table, *methods, *small, "1"), data),
+            Scene(driver, "jobs", (*table, *methods, *small, "2"), data),
+            Scene(
+                driver,
+                "short",
+                (*table, "--methods", "vanilla,rrt", "--seeds", "1", *small, "1"),
+                data,
+            ),
+            Scene(
+                driver,
+                "sentences",
+                (*text, "--set", "hidden=4", "--seeds", "1", *small, "1"),
+                data,
+                origin,
+            ),
+            Scene(
+                driver,
+                "pictures",
+                (*pictures, "--methods", "vanilla", "--seeds", "1", *small, "1"),
+                data,
+            ),
+        )
+        yield {scene.name: scene for scene in made}
+
+
+def copied(scene: Scene, place: Path) -> Path:
+    """What an undisturbed run left, at another place."""
+    shutil.copytree(scene.whole, place)
+    return place
+
+
+class _Slow(http.server.SimpleHTTPRequestHandler):
+    """Files in pieces, a moment apart; it goes on where a client stopped."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        content = Path(self.translate_path(self.path)).read_bytes()
+        first = int(self.headers.get("Range", "bytes=0-")[6:].rstrip("-"))
+        self.send_response(206 if first else 200)
+        self.send_header("Content-Length", str(len(content) - first))
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for start in range(first, len(content), 1024):
+                self.wfile.write(content[start : start + 1024])
+                time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def _server(folder: Path) -> Iterator[str]:
+    handler = functools.partial(_Slow, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

@@ -1,0 +1,377 @@
+"""What is fuzzed: how the files of each reader are made, how they are read, and what must hold."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import math
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow
+from pyarrow import parquet
+
+from ranksim.data.balanced_split import PARTS
+from ranksim.data.images.table import OUTSIDE, read_table
+from ranksim.data.options import OwnOptions
+from ranksim.data.reading import read_columns
+from ranksim.data.split_plan import plan_own
+from ranksim.data.word_vectors import GloveFile
+from ranksim.datasets import archive_member, extract, image_benchmarks, imdb_wiki_dir, sts_b_dir
+from ranksim.evaluation.report import results_page
+from ranksim.inference import files, saved_model
+from ranksim.training.presets import common_table, read_tuned
+from ranksim.training.recipe import TableRecipe
+from tests.reliability import fuzz_archives, fuzz_matlab
+from tests.reliability.fuzz_bytes import json_text, mutated, odd_value, text_table
+
+LIMIT = 1 << 20  # bytes that an archive may unpack to, and a packed table
+MEMBERS = 40
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader of files that come from elsewhere.
+
+    Args:
+        title: on the page.
+        make: the content of a case.
+        read: reads it in a folder of its own; it raises AssertionError where what was read is
+            wrong, and the error that is documented where it is refused.
+    """
+
+    title: str
+    make: Callable[[Random], bytes]
+    read: Callable[[bytes, Path], None]
+
+
+def holds(what: bool, told: str) -> None:
+    """Raise where something does not hold."""
+    if not what:
+        raise AssertionError(told)
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    """A file of the case."""
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+# split files of images ---------------------------------------------------------------------------
+
+
+def _split_file(draw: Random, repeats: bool) -> bytes:
+    people = [f"AgeDB/{k}_Person_{k % 90}_{'mf'[k % 2]}.jpg" for k in range(12)]
+    if draw.random() < 0.3:
+        people = [f"wiki_crop/{k:02}/{k}_19{k}.jpg" for k in range(12)]
+    rows = [("age", "path", "split")]
+    rows += [(str(k % 90), path, PARTS[k % 3]) for k, path in enumerate(people)]
+    rows += draw.choices(rows[1:], k=draw.randrange(4)) if repeats else []
+    return text_table(draw, rows, ",")
+
+
+def _read_split_file(protocol: str | None) -> Callable[[bytes, Path], None]:
+    def read(content: bytes, folder: Path) -> None:
+        written(folder, "AgeDB/3_Other_3_f.jpg", b"")
+        path = written(folder, "any.csv", content)
+        for name in ("agedb-dir", "imdb-wiki-dir"):
+            if protocol is None or name == "agedb-dir":
+                _check_images(
+                    image_benchmarks.plan_ages(
+                        name, data_dir=folder, split_file=path, protocol=protocol
+                    ).table
+                )
+
+    return read
+
+
+def _check_images(found: Any) -> None:
+    holds(bool(np.isfinite(found.labels).all()), "labels are finite")
+    holds(set(found.parts.tolist()) == set(PARTS), "all three parts are there")
+    for path in found.paths:
+        holds(bool(path.strip()) and not OUTSIDE.match(path), f"{path!r} lies inside")
+    seen: dict[str, set[Any]] = {}
+    for row in zip(found.paths, found.labels.tolist(), found.parts.tolist(), strict=True):
+        seen.setdefault(row[0], set()).add(row[1:])
+    holds(max(map(len, seen.values())) == 1, "an image has one label and one part")
+
+
+def _image_table(draw: Random) -> bytes:
+    rows = [("path", "age", "note"), *((f"{k}.jpg", str(k + 0.5), "x") for k in range(6))]
+    return text_table(draw, rows, draw.choice(",;\t"))
+
+
+def _read_image_table(content: bytes, folder: Path) -> None:
+    found = read_table(written(folder, "own.csv", content), target="age")
+    holds(bool(np.isfinite(found.labels).all()) and len(found) > 0, "labels are finite")
+    holds(len(set(found.paths)) == len(found), "each image stands once")
+
+
+# texts and word vectors --------------------------------------------------------------------------
+
+_STS = ("index", "genre", "old_index", "sentence1", "sentence2", "score")
+
+
+def _sts(draw: Random) -> bytes:
+    rows = [_STS, *((str(k), "main", "0", 'a "quoted" b', "c d", f"{k}.5") for k in range(5))]
+    return text_table(draw, rows, "\t", quoted=False)
+
+
+def _read_sts(content: bytes, folder: Path) -> None:
+    found = sts_b_dir._read(written(folder, "train_new.tsv", content))
+    holds(bool(np.isfinite(found.labels).all()), "scores are finite")
+    holds({len(column) for column in found.texts} == {len(found)}, "a score for each pair")
+
+
+_WIDTH = 5
+
+
+def _glove(draw: Random) -> bytes:
+    words = ("the", ",", ". . .", "dog", "dog", "\xa0", "x@y", "été")
+    rows = [(w, *(f"{draw.gauss(0, 1):.5f}" for _ in range(_WIDTH))) for w in words]
+    return text_table(draw, rows, " ", quoted=False)
+
+
+def _read_glove(content: bytes, folder: Path) -> None:
+    file = GloveFile(written(folder, "glove.txt", content), _WIDTH, lower=False)
+    wanted = ["the", "dog", ". . .", "été", "never"]
+    found, rows = file.look_up(wanted)
+    holds(rows.shape == (len(found), _WIDTH) and rows.dtype == np.float32, "a vector a word")
+    holds(set(found) <= set(wanted) and len(set(found)) == len(found), "words that were asked for")
+    holds(bool(np.isfinite(rows).all()), "vectors are finite")
+
+
+# lists of MATLAB ---------------------------------------------------------------------------------
+
+
+def _read_matlab(content: bytes, folder: Path) -> None:
+    written(folder, "imdb.mat", content)
+    written(folder, "wiki.mat", fuzz_matlab.valid("wiki"))
+    found = imdb_wiki_dir.find(folder).table
+    holds(bool(((found.labels >= 0) & (found.labels <= 200)).all()), "ages are 0 to 200")
+    for path in found.paths:
+        holds(not OUTSIDE.match(path) and "/.." not in path, f"{path!r} lies inside")
+
+
+# archives ----------------------------------------------------------------------------------------
+
+
+def _read_archive(content: bytes, folder: Path) -> None:
+    path, root = written(folder, "archive", content), folder / "in" / "root"
+    root.parent.mkdir()
+    beside = written(folder, "in/beside", b"here")
+    try:
+        count = extract.extract(path, root, limit_bytes=LIMIT, limit_files=MEMBERS)
+    finally:
+        holds({each.name for each in folder.iterdir()} == {"archive", "in"}, "nothing above")
+        there = {each.name for each in (folder / "in").iterdir()}
+        holds(there <= {"root", "beside"} and beside.read_bytes() == b"here", "nothing beside")
+        holds(not Path(fuzz_archives.OUTSIDE).exists(), "nothing at an absolute path")
+        inside = list(root.rglob("*"))
+        holds(not any(each.is_symlink() for each in inside), "no link")
+        made = [each for each in inside if each.is_file() and each.parent != root]
+        made += [each for each in root.glob("*") if each.is_file() and each.suffix != ".lock"]
+        holds(sum(each.stat().st_size for each in made) <= LIMIT, "no more bytes than allowed")
+        holds(len(made) <= MEMBERS, "no more files than allowed")
+        holds(not (root / ".unpacking").exists(), "no half file")
+    holds(len(made) <= count <= MEMBERS, "as many files as members")
+
+
+def _read_member(content: bytes, folder: Path) -> None:
+    found = archive_member.read_member(content, "b/c.txt", limit=LIMIT, origin="an archive")
+    holds(len(found) <= LIMIT, "no more bytes than allowed")
+    holds(not any(folder.iterdir()), "nothing on the disk")
+
+
+# tables ------------------------------------------------------------------------------------------
+
+_COLUMNS = ("size", "kind", "built", "group", "y")
+
+
+def _own_rows(draw: Random) -> list[tuple[str, ...]]:
+    return [_COLUMNS] + [
+        (f"{k * 1.5}", "ab"[k % 2], f"20{k:02}-03-01", f"g{k % 4}", str(k % 5)) for k in range(14)
+    ]
+
+
+def _own_table(draw: Random) -> bytes:
+    made = text_table(draw, _own_rows(draw), draw.choice(",,;\t"))
+    if draw.random() < 0.15:
+        made = gzip.compress(made if draw.random() < 0.95 else bytes(2 * LIMIT), 1, mtime=0)
+        made = mutated(draw, made) if draw.random() < 0.4 else made
+    return made
+
+
+_ASKED = (
+    OwnOptions("y"),
+    OwnOptions("y", features=("size", "kind"), split_by="time", time="built"),
+    OwnOptions("y", group="group", balanced=False),
+    OwnOptions("y", window=2, time="built", features=("size",)),
+    OwnOptions("y", skip_missing=True, split_by="day", time="built", cap=2),
+)
+
+
+def _read_own(suffix: str) -> Callable[[bytes, Path], None]:
+    def read(content: bytes, folder: Path) -> None:
+        packed = ".gz" if content[:2] == b"\x1f\x8b" else ""
+        path = written(folder, f"own{suffix}{packed}", content)
+        columns = read_columns(str(path))
+        for name in dict.fromkeys(columns.names):
+            if columns.names.count(name) == 1:
+                values = columns.column(name)
+                holds(len(values) == columns.rows, "a value for each row")
+        plan = plan_own(columns, _ASKED[len(content) % len(_ASKED)])
+        holds(bool(np.isfinite(plan.labels).all()), "labels are finite")
+        dealt = np.concatenate(plan.split)
+        holds(len(np.unique(dealt)) == len(dealt) <= len(plan.labels), "each sample in one part")
+        holds(all(map(len, plan.split)), "no part is empty")
+        holds(int(plan.bins.counts(plan.labels).sum()) == len(plan.labels), "each in one bin")
+
+    return read
+
+
+@cache
+def _parquets() -> tuple[bytes, ...]:
+    columns: dict[str, Any] = {
+        name: [row[k] for row in _own_rows(Random(0))[1:]] for k, name in enumerate(_COLUMNS)
+    }
+    numbers = {"size": list(map(float, columns["size"])), "y": list(map(int, columns["y"]))}
+    made = []
+    for compression in ("none", "snappy", "zstd"):
+        for values in (columns, columns | numbers, numbers | {"kind": [None, "a"] * 7}):
+            file = io.BytesIO()
+            parquet.write_table(pyarrow.table(values), file, compression=compression)
+            made.append(file.getvalue())
+    return tuple(made)
+
+
+def _parquet(draw: Random) -> bytes:
+    return mutated(draw, draw.choice(_parquets()), _parquets())
+
+
+# results, models and recipes ---------------------------------------------------------------------
+
+
+def _results() -> dict[str, Any]:
+    scores = {"all": {"mae": 1.0, "n": 3}, "few": {"mae": None, "n": 0}}
+    run = {"method": "vanilla", "seed": 0, "scores": scores, "seconds": 1.5}
+    row = {"method": "vanilla", "runs": [0], "test": scores}
+    return {"format": 3, "benchmark": "sts-b-dir", "runs": [run], "summary": [row]}
+
+
+def _read_results(content: bytes, folder: Path) -> None:
+    found = results_page.read_results(written(folder, "results.json", content))
+    holds(
+        isinstance(found["benchmark"], str) and found["format"] <= results_page.FORMAT, "as it says"
+    )
+    holds(all(isinstance(found[key], list) for key in ("runs", "summary")), "lists are lists")
+
+
+@cache
+def _config() -> dict[str, Any]:
+    number = {"kind": "number", "name": "size", "dates": False, "median": 3.0, "mean": 2.5}
+    number |= {"deviation": 1.5, "indicator": True}
+    named = {"kind": "category", "name": "kind", "values": ["a", "b"], "other": True}
+    named["missing"] = False
+    regions = ["many", "few", "few"]
+    density = {"edges": [0.0, 1.0, 2.0, 3.0], "train": [30, 4, 0], "regions": regions}
+    density |= {"many": 20, "few": 5, "named": {"low": "<1", "mid": "1-2"}}
+    return {
+        "format": files.FORMAT,
+        "ranksim": "0.1.0",
+        "kind": "table",
+        "target": "y",
+        "method": "vanilla",
+        "precision": "32-true",
+        "recipe": common_table("table", "small") | {"label_scale": 1.0, "label_step": 1.0},
+        "reader": {
+            "kind": "table",
+            "names": ["size", "kind"],
+            "features": {"columns": [number, named], "dropped": {"unit": "equal"}},
+        },
+        "density": density,
+        "weights_sha256": "0" * 64,
+    }
+
+
+def _read_model(content: bytes, folder: Path) -> None:
+    """All but the weights, which are a file of another library behind a checksum."""
+    written(folder, files.CONFIG, content)
+    written(folder, files.METRICS, b"{}")
+    with contextlib.ExitStack() as stack:
+        stack.callback(setattr, saved_model, "_weights", saved_model._weights)
+        saved_model._weights = lambda path, digest: {}  # type: ignore[assignment]
+        model = saved_model.load_model(folder)
+    edges = model.regions.bins.edges
+    holds(bool(np.isfinite(edges).all() and (np.diff(edges) > 0).all()), "edges ascend")
+    sizes = {len(model.regions.bins), len(model.regions.counts), len(model.regions.names)}
+    holds(len(sizes) == 1, "a count and a region for each bin")
+    model.regions.masks([-1.0, 0.5, 9.0])
+    holds(math.isfinite(model.recipe.lr), "the recipe is one")
+
+
+_METHODS = ("vanilla", "inv+ranksim", "rrt", "focal-r+lds+fds", "sqinv", "inv+fds", "vanilla+fds")
+_CHANGES = {"lr": 0.01, "gamma": 3, "bins": 20, "lr_drops": [2], "ties": "min", "lambda_": 0.5}
+
+
+def _tuned(draw: Random) -> bytes:
+    lines = []
+    for method in draw.sample(_METHODS, 3):
+        odd = draw.random() < 0.1
+        name = draw.choice(("magic", "inv+inv", "", "vanilla+inv", "lds", "é")) if odd else method
+        lines.append(f"[methods.{json.dumps(name)}]")
+        for field in draw.sample(list(_CHANGES), k=2):
+            value = odd_value(draw) if draw.random() < 0.15 else _CHANGES[field]
+            lines.append(f"{field} = {_toml(value)}")
+    made = "\n".join(lines).encode(errors="replace")
+    return mutated(draw, made) if draw.random() < 0.4 else made
+
+
+def _toml(value: Any) -> str:
+    plain = isinstance(value, float) and not math.isfinite(value)
+    return str(value) if plain else json.dumps(value).replace("null", '"null"')
+
+
+def _read_tuned(content: bytes, folder: Path) -> None:
+    path = written(folder, "recipe.toml", content)
+    found = read_tuned(path, common_table("table", "small"), "inverse", TableRecipe)
+    tomllib.loads(content.decode())
+    for changes in found.values():
+        TableRecipe.from_table(common_table("table", "small") | changes)
+
+
+READERS: dict[str, Reader] = {
+    "split": Reader(
+        "split files of AgeDB and IMDB-WIKI",
+        lambda draw: _split_file(draw, False),
+        _read_split_file(None),
+    ),
+    "protocol": Reader(
+        "zero-shot protocols of AgeDB",
+        lambda draw: _split_file(draw, True),
+        _read_split_file("blindspot"),
+    ),
+    "sts": Reader("splits of STS-B", _sts, _read_sts),
+    "glove": Reader("word vectors of GloVe", _glove, _read_glove),
+    "matlab": Reader("MATLAB lists of IMDB-WIKI", fuzz_matlab.make, _read_matlab),
+    "tar": Reader("archives: .tar", fuzz_archives.tar, _read_archive),
+    "targz": Reader("archives: .tar.gz", fuzz_archives.tar_gz, _read_archive),
+    "zip": Reader("archives: .zip", fuzz_archives.zip_, _read_archive),
+    "member": Reader("one file of an archive", fuzz_archives.any_archive, _read_member),
+    "csv": Reader("own tables: CSV, packed too", _own_table, _read_own(".csv")),
+    "images": Reader("own tables of images", _image_table, _read_image_table),
+    "parquet": Reader("own tables: Parquet", _parquet, _read_own(".parquet")),
+    "results": Reader("results.json", lambda d: json_text(d, _results()), _read_results),
+    "model": Reader("config.json of a model", lambda d: json_text(d, _config()), _read_model),
+    "recipe": Reader("recipes by method, TOML", _tuned, _read_tuned),
+}

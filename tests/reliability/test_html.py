@@ -1,0 +1,170 @@
+"""Whatever stands in the data is text: on the page, in its pictures and in a model's card."""
+
+import numpy as np
+import pytest
+
+from ranksim.data.label_report import inspect_labels
+from ranksim.data.table import Columns
+from ranksim.evaluation.report.label_report import inspection_figure
+from ranksim.evaluation.report.results_page import write_page
+from ranksim.imbalance.label_range import LabelRange
+from ranksim.inference.card import model_card
+from ranksim.inference.density import density_of
+from ranksim.metrics import Regions
+from tests.evaluation.report.test_browser import shown  # noqa: F401  (a fixture)
+from tests.helpers.results import results
+
+PAYLOADS = {
+    "script": "</script><script>window.ran=1</script>",
+    "comment": "<!--<script>window.ran=1</script>-->",
+    "handler": "<img src=x onerror=window.ran=1>",
+    "attribute": "\" onmouseover=\"window.ran=1\" x='",
+    "svg": "]]></text></svg><svg onload=window.ran=1><title>",
+    "link": "<a href=\"javascript:window.ran=1\">x</a>javascript:window.ran=1",
+    "template": "{{7*7}}{% raw %}${window.ran=1}",
+    "style": "</style><style>*{display:none}</style>",
+    "page": "</title></head><body onload=window.ran=1>",
+}  # fmt: skip
+EVIL = "".join(PAYLOADS.values())
+
+
+def sweep(evil):
+    """Results in which every string that may come from data is this one."""
+    content = results(
+        ("vanilla", "vanilla+ranksim", "inv", "rrt"), named={evil: (None, 1.0)}, name=evil,
+        unit=evil, failed=[("rrt", 1)], seeds=2,
+    )  # fmt: skip
+    for run in content["runs"]:
+        run["recipe"] = {evil: evil}
+        run["data"] = {"name": evil, evil: evil}
+        if run["status"] == "failed":
+            run |= {"error": evil, "diverged": {"step": 1, "lr": 0.1, "ids": [evil], "loss": evil}}
+        if run["method"] == "inv":
+            run["method"] = evil
+    for row in content["summary"]:
+        if row["method"] == "inv":
+            row["method"] = evil
+    told = ("benchmark", "split", "command", "target", "commit", "published_note", "data_name")
+    content |= dict.fromkeys(told, evil)
+    content["answer"] = content["answer"] | {
+        "sentence": evil,
+        "regions": {evil: {"sentence": evil}},
+    }
+    return content
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The pages of evil and of plain data."""
+    folder = tmp_path_factory.mktemp("pages")
+    names = {"evil": EVIL, "plain": "plain"}
+    return {k: write_page(sweep(text), folder / f"{k}.html") for k, text in names.items()}
+
+
+def harmless(page, expected):
+    """No script ran, nothing was added to the document, and the text is there as it is."""
+    assert page.evaluate("window.ran") is None
+    made = page.evaluate(
+        """() => [...document.querySelectorAll('*')].flatMap(element => [
+            ...(['IMG', 'IFRAME', 'OBJECT', 'EMBED', 'FORM', 'BASE'].includes(element.tagName)
+                ? [element.tagName] : []),
+            ...[...element.attributes].filter(each => /^on/i.test(each.name)
+                || /^javascript:/i.test(each.value)).map(each => each.name)])"""
+    )
+    assert made == []
+    assert expected in page.evaluate("document.documentElement.textContent")
+
+
+def use_every_control(page):
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    picks = page.locator("input.pick")
+    for k in range(picks.count()):
+        picks.nth(k).focus()
+        page.keyboard.press("Space")
+        for button in page.locator("table.sortable:visible button").all():
+            button.click()
+    for link in page.locator("nav a").all():
+        link.click()
+    page.locator("h1").hover()
+    page.mouse.wheel(0, 5_000)
+
+
+def test_nothing_of_the_data_runs_on_the_page(shown, written):  # noqa: F811
+    page = shown(written["evil"])
+    dialogs = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.dismiss()))
+    harmless(page, EVIL)
+    scripts, styles = page.locator("script").count(), page.locator("style").count()
+    use_every_control(page)
+    harmless(page, EVIL)
+    assert dialogs == []
+    assert (scripts, page.locator("script").count()) == (1, 1)
+    plain = shown(written["plain"])
+    assert styles == plain.locator("style").count()  # those of the page and of its pictures
+    count = "document.querySelectorAll('*').length"
+    assert abs(page.evaluate(count) - plain.evaluate(count)) <= plain.evaluate(count) * 0.1
+
+
+def test_the_page_forbids_what_it_does_not_hold(browser, written):
+    page = browser.new_page()
+    page.goto(written["plain"].as_uri())
+    page.evaluate(
+        """() => {
+            const script = document.createElement('script');
+            script.textContent = 'window.ran = 1';
+            document.body.append(script);
+            document.body.setAttribute('onclick', 'window.ran = 1');
+            document.body.click();
+        }"""
+    )
+    assert page.evaluate("window.ran") is None
+    page.close()
+
+
+def test_pictures_beside_the_page(browser, written):
+    pictures = sorted(written["evil"].with_suffix("").glob("*.svg"))
+    assert len(pictures) >= 6
+    page = browser.new_page()
+    for path in pictures:
+        page.goto(path.as_uri())
+        assert page.evaluate("window.ran") is None
+        assert page.locator("script").count() == 0
+    page.close()
+
+
+def test_the_picture_of_inspect(browser, tmp_path):
+    labels = np.random.default_rng(0).normal(0, 1, 300).round(2)
+    columns = Columns.of(EVIL, {EVIL: labels.tolist()})
+    found = inspect_labels(columns, EVIL, named={EVIL: LabelRange(1.0, None)})
+    drawn = inspection_figure(found.as_dict() | {"next": EVIL})
+    (tmp_path / "inspect.svg").write_text(drawn.svg, encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "inspect.svg").as_uri())
+    assert page.evaluate("window.ran") is None
+    assert page.locator("script").count() == 0
+    page.close()
+
+
+@pytest.mark.parametrize("evil", [EVIL, "a\n\n# b\n<script>window.ran=1</script>", "`<b>`|x"])
+def test_a_model_s_card(shown, tmp_path, evil):  # noqa: F811
+    from markdown_it import MarkdownIt
+
+    from ranksim.imbalance import LabelBins
+
+    regions = Regions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
+    scores = {"n": 5, "mae": 1.0, "mse": 1.0}
+    config = {
+        "target": evil, "kind": "table", "method": "vanilla", "seed": 0, "ranksim": "0",
+        "versions": {"torch": "0"}, "command": f"ranksim fit {evil}", "recipe": {"monitor": "mae"},
+        "data": {"name": evil, "inputs": [evil], "counts": [1, 1, 1], "sha256": "0" * 64},
+        "density": density_of(regions, many=100, few=20),
+    }  # fmt: skip
+    metrics = {"best_epoch": 1, "epochs": 1, "test": {"all": scores, evil: scores}}
+    card = model_card(config, metrics, ["mae", "mse"], "model")
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(card)
+    (tmp_path / "card.html").write_text(f'<meta charset="utf-8">{html}', encoding="utf-8")
+    page = shown(tmp_path / "card.html")
+    harmless(page, " ".join(evil.replace("`", "'").split())[:40])
+    assert page.locator("script, b, style, svg").count() == 0
+    assert page.locator("h1").count() == 1
+    assert page.locator("h2").count() == 5

@@ -1,0 +1,175 @@
+"""Method names, recipes, options and JSON of any kind: meant as accepted, or refused."""
+
+import json
+import math
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranksim.cli.options import parted
+from ranksim.evaluation.report.results_page import read_results
+from ranksim.exceptions import RankSimError
+from ranksim.experiments.sweep_request import parse_seeds
+from ranksim.inference.density import density_of, regions_of
+from ranksim.metrics import Regions
+from ranksim.training.method_names import (
+    ADDED,
+    BASES,
+    explain,
+    parse_method,
+    parse_methods,
+    stage_one,
+)
+from ranksim.training.presets import common_table, read_tuned, recipe_for
+from ranksim.training.recipe import TableRecipe, parse_change
+from tests.reliability.properties import FINITE, NOT_FINITE, TEXT, outcome
+
+PARTS = st.sampled_from([*BASES, *ADDED])
+WEIGHTINGS = st.sampled_from(["none", "inverse", "sqrt_inverse"])
+PLAIN = st.none() | st.booleans() | st.integers() | FINITE | NOT_FINITE | TEXT
+TREES = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("settings")
+
+
+@given(st.lists(PARTS, min_size=1, max_size=6, unique=True), WEIGHTINGS)
+def test_a_name_a_method_and_its_name_are_one(parts, weighting):
+    method = outcome(lambda: parse_method("+".join(parts), weighting))
+    if method is None:
+        return
+    for name in (method.name, method.key):
+        again = parse_method(name, weighting)
+        assert (again.key, again.technique) == (method.key, method.technique)
+    assert set(method.name.split("+")) - {"vanilla"} >= set(parts) - {"vanilla"}
+    technique = method.technique
+    for part in ADDED:
+        assert getattr(technique, part) == (part in parts)
+    assert (technique.two_stage, technique.focal_r) == ("rrt" in parts, "focal-r" in parts)
+    assert explain(method, "mse")
+    first = stage_one(method)
+    assert (first is not None) == technique.two_stage
+    assert first is None or parse_method(first.name, "none").technique == technique.stage_one
+    recipe = outcome(lambda: recipe_for("table", "small", method))
+    assert recipe is None or math.isfinite(recipe.lr)
+
+
+@given(TEXT | st.lists(PARTS | TEXT, max_size=4).map("+".join) | st.text(alphabet="+,invflds r"))
+def test_any_other_name_is_refused(text):
+    """Capitals and spaces are forgiven; every part must be known, and once."""
+    methods = outcome(lambda: parse_methods(text, "sts-b-dir", "inverse"))
+    for name in text.lower().split(",") if methods is not None else ():
+        for part in name.strip().split("+") if name.strip() not in ("", "all") else ():
+            assert part in (*BASES, *ADDED), text
+
+
+@given(TEXT | st.lists(st.integers(-2, 2**33), max_size=3).map(lambda n: ",".join(map(str, n))))
+def test_seeds_are_numbers_or_refused(text):
+    seeds = outcome(lambda: parse_seeds(text))
+    if seeds is not None:
+        assert seeds
+        assert len(set(seeds)) == len(seeds)
+        assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@given(st.lists(TEXT.map(str.strip).filter(bool), max_size=4))
+def test_words_parted_by_commas(words):
+    quoted = ",".join('"' + word.replace('"', '""') + '"' for word in words)
+    if not any(character in quoted for character in "\r\n"):
+        assert parted(quoted) == tuple(words)
+
+
+FIELDS = st.sampled_from([*vars(TableRecipe.from_table(common_table("table", "small"))), "rate"])
+
+
+@given(TEXT | st.builds(lambda name, value: f"{name}={value}", FIELDS, TEXT | FINITE.map(repr)))
+def test_a_change_is_a_field_and_a_value(text):
+    change = outcome(lambda: parse_change(text))
+    if change is not None:
+        check_recipe(dict([change]))
+
+
+@given(st.dictionaries(FIELDS, TREES, max_size=3))
+def test_any_values_of_a_recipe(changes):
+    check_recipe(changes)
+
+
+def check_recipe(changes):
+    """Accepted: of its type and within its limits, and the same once it was written down."""
+    table = common_table("table", "small") | changes
+    recipe = outcome(lambda: TableRecipe.from_table(table))
+    if recipe is None:
+        return
+    for name, value in vars(recipe).items():
+        for each in value if isinstance(value, tuple) else (value,):
+            assert not isinstance(each, float) or math.isfinite(each), name
+    assert TableRecipe.from_table(json.loads(json.dumps(vars(recipe)))) == recipe
+    assert 0 <= recipe.dropout < 1 <= recipe.batch_size
+    assert recipe.fds_low <= 1 <= recipe.fds_high
+
+
+CHANGES = st.dictionaries(FIELDS, PLAIN, max_size=2)
+
+
+@given(st.text(max_size=60) | st.dictionaries(PARTS | TEXT, CHANGES, max_size=2))
+def test_recipes_by_method(folder, content):
+    if isinstance(content, dict):
+        lines = []
+        for method, changes in content.items():
+            lines.append(f"[methods.{json.dumps(method)}]")
+            for name, value in changes.items():
+                plain = isinstance(value, float) and not math.isfinite(value)
+                lines.append(f"{name} = {value if plain else json.dumps(value)}")
+        content = "\n".join(lines)
+    path = folder / "recipe.toml"
+    path.write_text(content, encoding="utf-8")
+    common = common_table("table", "small")
+    found = outcome(lambda: read_tuned(path, common, "inverse", TableRecipe))
+    if found is not None:
+        assert set(tomllib.loads(path.read_text(encoding="utf-8"))) == {"methods"}
+        for key, changes in found.items():
+            assert parse_method(key, "inverse").key == key
+            TableRecipe.from_table(common | changes)
+
+
+@given(TREES | st.fixed_dictionaries(
+    {"format": st.integers(0, 4) | TREES, "benchmark": TEXT | TREES, "runs": st.lists(TREES),
+     "summary": st.lists(TREES, max_size=2)}))  # fmt: skip
+def test_results_of_any_form(folder, tree):
+    path = folder / "results.json"
+    path.write_text(json.dumps(tree), encoding="utf-8")
+    found = outcome(lambda: read_results(path))
+    if found is not None:
+        assert isinstance(found["benchmark"], str)
+        assert isinstance(found["runs"], list)
+        assert isinstance(found["summary"], list)
+
+
+DENSITY = {
+    "edges": st.lists(FINITE, max_size=4),
+    "train": st.lists(st.integers(-1, 9) | PLAIN, max_size=3),
+    "regions": st.lists(st.sampled_from(["many", "medium", "few", "all"]), max_size=3),
+    "named": st.dictionaries(TEXT, st.sampled_from(["<3", "1-2", "x", ">=1e99"]), max_size=2),
+}  # fmt: skip
+
+
+@given(st.fixed_dictionaries(DENSITY))
+def test_a_stored_density_is_the_regions_or_refused(density):
+    errors = (ValueError, TypeError, KeyError, OverflowError, RankSimError)
+    try:
+        regions = regions_of(density)
+    except errors:
+        return
+    assert isinstance(regions, Regions)
+    masks = regions.masks([-1.0, 0.5, 1e9])
+    assert (masks["many"] | masks["medium"] | masks["few"]).all()
+    written = density_of(regions, many=20, few=5)
+    assert regions_of(json.loads(json.dumps(written))).names == regions.names
