@@ -29,11 +29,9 @@ PACKAGES = {name for layer in LAYERS for name in layer}
 
 def lower(package):
     """Packages that a package may import."""
-    below = set()
-    for layer in LAYERS:
-        if package in layer:
-            return below | {package} | WITHIN.get(package, set())
-        below |= set(layer)
+    place = next(k for k, layer in enumerate(LAYERS) if package in layer)
+    below = {name for layer in LAYERS[:place] for name in layer}
+    return below | {package} | WITHIN.get(package, set())
 
 
 LIGHT = {"functional", "losses", "imbalance", "models"}  # torch and numpy alone

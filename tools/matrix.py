@@ -58,7 +58,7 @@ for use in (lambda: ranksim.load_model("x"), lambda: __import__("ranksim.integra
     try:
         use()
     except MissingExtraError as error:
-        assert str(error).endswith("is not installed: run pip install 'ranksim[bench]'."), error
+        assert str(error).endswith("is not installed: run pip install 'ranksim[train]'."), error
     else:
         raise SystemExit("nothing was missing")
 """

@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
     if name == "functional":
         return importlib.import_module("ranksim.functional")
     if name == "load_model":
-        importlib.import_module("ranksim.exceptions").needs("lightning", "bench")
+        importlib.import_module("ranksim.exceptions").needs("lightning", "train")
         return importlib.import_module("ranksim.inference").load_model
     if name in __all__:
         part = "ranksim.imbalance" if name in _BALANCE else "ranksim.losses"

@@ -79,11 +79,11 @@ from ranksim.cli import main
 main()
 """
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert told.stdout == ("torchmetrics is not installed: run pip install 'ranksim[bench]'.\n"), (
+    assert told.stdout == ("torchmetrics is not installed: run pip install 'ranksim[train]'.\n"), (
         told.stderr
     )
     assert told.stderr.splitlines()[-1] == (
-        "Error: typer is not installed: run pip install 'ranksim[bench]'."
+        "Error: typer is not installed: run pip install 'ranksim[train]'."
     )
     assert told.returncode == 1
 

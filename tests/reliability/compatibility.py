@@ -38,7 +38,7 @@ def text(found: dict[str, Any]) -> str:
     return f"""\
 The wheel is made of the source distribution, installed into an empty environment outside the
 checkout, and used there. *Alone*: with torch and numpy, where the loss works and each missing extra
-is one sentence. *Pinned*: the extra `bench` in the versions of `constraints.txt`. *Lowest*: the
+is one sentence. *Pinned*: the extra `train` in the versions of `constraints.txt`. *Lowest*: the
 lowest versions that `pyproject.toml` allows; *newest*: the newest that can be had. But for the
 first, each compares two methods on a generated table, fits a model and predicts; lowest and
 newest also run {len(TESTS)} files and folders of the suite, with the extras {", ".join(EXTRAS)}.

@@ -83,7 +83,7 @@ def _is(path: Path, checksum: str) -> bool:
 def _alone(path: Path) -> Iterator[Path]:
     """The place for the parts of ``path``, for one process at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with needs("filelock", "bench").FileLock(path.with_name(f".{path.name}.lock")):
+    with needs("filelock", "train").FileLock(path.with_name(f".{path.name}.lock")):
         yield path.with_name(path.name + ".part")
 
 

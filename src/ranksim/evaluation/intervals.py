@@ -185,4 +185,4 @@ def bootstrap(
 @cache
 def quantile(level: float, freedom: int) -> float:
     """Of Student's t with so many degrees of freedom, two-sided: 0.95 asks for that at 0.975."""
-    return float(needs("scipy.stats", "bench").t.ppf((1 + level) / 2, freedom))
+    return float(needs("scipy.stats", "train").t.ppf((1 + level) / 2, freedom))

@@ -40,7 +40,7 @@ def write_predictions(
     path: Path, benchmark: Benchmark[Any], shots: str, rows: np.ndarray, prediction: np.ndarray
 ) -> None:
     """One row a test sample: its position, label, prediction, regions, and group if it has one."""
-    pyarrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
+    pyarrow, parquet = needs("pyarrow", "train"), needs("pyarrow.parquet", "train")
     labels = benchmark.test.labels[rows]
     regions = benchmark.regions(shots)
     masks = regions.masks(labels)
@@ -85,7 +85,7 @@ def read_predictions(path: Path) -> Predictions | None:
     if not path.is_file():
         return None
     try:
-        table = needs("pyarrow.parquet", "bench").read_table(path)
+        table = needs("pyarrow.parquet", "train").read_table(path)
         columns = _columns(table)
         known = (table.schema.metadata or {}).get(_DIGEST.encode())
         damaged = known is not None and known.decode() != digest(columns)

@@ -52,7 +52,7 @@ def _tsne(features: np.ndarray, places: NDArray[np.float64]) -> NDArray[np.float
     spread = places[:, 0].std()
     if len(features) < _FEWEST or spread == 0:
         return None
-    manifold, threads = needs("sklearn.manifold", "bench"), needs("threadpoolctl", "bench")
+    manifold, threads = needs("sklearn.manifold", "train"), needs("threadpoolctl", "train")
     with threads.threadpool_limits(1):  # sums of several threads would change with their number
         made: NDArray[np.float64] = manifold.TSNE(
             perplexity=min(_PERPLEXITY, (len(features) - 1) / 3),

@@ -1,1 +1,1 @@
-"""Method names, recipes, published figures, sweeps. Needs the extra ``bench`` to train."""
+"""Method names, recipes, published figures, sweeps. Needs the extra ``train`` to train."""

@@ -111,7 +111,7 @@ def _training(run: Run) -> Path:
 
 
 def _write(request: FitRequest, run: Run, record: Record) -> None:
-    safetensors = needs("safetensors.torch", "bench")
+    safetensors = needs("safetensors.torch", "train")
     recipe, weights = _trained(run)
     benchmark = load_benchmark(run.source, run.recipe)
     regions = benchmark.regions(run.source.shots)

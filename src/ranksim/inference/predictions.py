@@ -101,7 +101,7 @@ class Predictions:
         refuse_other_suffix(path)
         table = self.columns()
         if path.suffix.lower() == ".parquet":
-            arrow, parquet = needs("pyarrow", "bench"), needs("pyarrow.parquet", "bench")
+            arrow, parquet = needs("pyarrow", "train"), needs("pyarrow.parquet", "train")
             with written_whole(path) as aside:
                 parquet.write_table(arrow.table(table), aside)
             return

@@ -165,14 +165,14 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
 
 
 def _weights(path: Path, digest: str) -> dict[str, Tensor]:
-    safetensors = needs("safetensors.torch", "bench")
+    safetensors = needs("safetensors.torch", "train")
     if not path.is_file():
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.")
     if sha256(path) != digest:
         raise DataError(f"{path} is damaged: get the model again, or fit it again.")
     try:
         found: dict[str, Tensor] = safetensors.load_file(path)
-    except needs("safetensors", "bench").SafetensorError as error:
+    except needs("safetensors", "train").SafetensorError as error:
         raise DataError(
             f"{path} holds no weights in safetensors format: get the model again, or fit it again."
         ) from error

@@ -18,7 +18,6 @@ from rich.table import Table
 from ranksim._utils.provenance import provenance
 from ranksim._utils.storage import sha256, write_json
 
-RESULT = "evaluation.json"
 from ranksim._utils.formatting import TITLES, digits_of
 from ranksim.data.balanced_split import PART_NAMES
 from ranksim.data.label_axis import label_bins, label_regions
@@ -33,6 +32,7 @@ from ranksim.inference.density import covering, density_of
 from ranksim.inference.saved_model import load_model
 from ranksim.metrics import regression_scores
 
+RESULT = "evaluation.json"
 _PREDICTION = ("prediction", "pred", "y_pred")
 _LABEL = ("label", "target", "y_true")
 _ERRORS = ("mae", "mse", "gm")  # which are means, and have an interval

@@ -1,4 +1,4 @@
-"""Regression metrics by region. ``RegionMetrics`` needs the extra ``bench`` (torchmetrics)."""
+"""Regression metrics by region. ``RegionMetrics`` needs the extra ``train`` (torchmetrics)."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from ranksim.functional.similarity import working_dtype
 from ranksim.metrics.scores import Scores, regression_scores
 from ranksim.metrics.shot_regions import Regions
 
-torchmetrics = needs("torchmetrics", "bench")
+torchmetrics = needs("torchmetrics", "train")
 
 
 class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]

@@ -99,5 +99,5 @@ except ImportError as error:
     print(type(error).__name__, error)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    sentence = "MissingExtraError sklearn is not installed: run pip install 'ranksim[bench]'."
+    sentence = "MissingExtraError sklearn is not installed: run pip install 'ranksim[train]'."
     assert out.stdout.strip() == sentence

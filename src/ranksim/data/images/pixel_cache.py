@@ -89,7 +89,7 @@ class PixelStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with needs("filelock", "bench").FileLock(self.folder / ".lock"):
+            with needs("filelock", "train").FileLock(self.folder / ".lock"):
                 return self._filled(root.resolve(), list(paths), told)
         except (OSError, sqlite3.DatabaseError) as error:
             if _is_full(error):

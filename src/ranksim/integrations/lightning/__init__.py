@@ -15,7 +15,7 @@ try:
     from ranksim.integrations.lightning.rrt import RetrainHeadCallback
     from ranksim.integrations.lightning.weights import WeightsCallback
 except ModuleNotFoundError:
-    needs("lightning.pytorch", "bench")  # says which extra brings it
+    needs("lightning.pytorch", "train")  # says which extra brings it
     raise
 
 __all__ = [

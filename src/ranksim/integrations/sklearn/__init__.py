@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn. Needs the extra ``bench``."""
+"""Estimators for scikit-learn. Needs the extra ``train``."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

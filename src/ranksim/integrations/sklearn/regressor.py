@@ -14,10 +14,10 @@ from ranksim.exceptions import needs
 from ranksim.integrations.sklearn.samples import WeightedSamples
 from ranksim.integrations.sklearn.settings import Settings
 
-base = needs("sklearn.base", "bench")
-preprocessing = needs("sklearn.preprocessing", "bench")
-utils = needs("sklearn.utils", "bench")
-validation = needs("sklearn.utils.validation", "bench")
+base = needs("sklearn.base", "train")
+preprocessing = needs("sklearn.preprocessing", "train")
+utils = needs("sklearn.utils", "train")
+validation = needs("sklearn.utils.validation", "train")
 
 _LARGEST, _LARGEST_LABEL = 1e100, 1e38  # beyond, squares or float32 end
 _ROWS = 8192  # that go through the network at a time

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from ranksim.exceptions import needs
 from ranksim.imbalance import LDS, DensityWeights, LabelBins, Scheme
 
-base = needs("sklearn.base", "bench")
-validation = needs("sklearn.utils.validation", "bench")
+base = needs("sklearn.base", "train")
+validation = needs("sklearn.utils.validation", "train")
 
 
 class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-defined]

@@ -55,7 +55,7 @@ def build_page(results: dict[str, Any], more: Sequence[dict[str, Any]], folder: 
         maps_part(sweep),
         training_part(sweep, others),
     ]
-    jinja2, markup = needs("jinja2", "bench"), needs("markupsafe", "bench").Markup
+    jinja2, markup = needs("jinja2", "train"), needs("markupsafe", "train").Markup
     style, script = (
         (resources.files(__package__) / name).read_text(encoding="utf-8")
         for name in ("style.css", "script.js")
