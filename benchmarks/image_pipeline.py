@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ranksim.data.images.augment import CropFlip
 from ranksim.data.images.dataset import ImageDataset
-from ranksim.data.images.pixel_cache import PixelStore
+from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.models.pixels import Pixels
 from ranksim.training.data_loader import SeededOrder, make_loader
 from tests.helpers.faces import face
@@ -92,7 +92,7 @@ def main():
             num_workers=cores,
             persistent_workers=True,
         )
-        store = PixelStore(SIZE, root / "cache")
+        store = PixelCache(SIZE, root / "cache")
         filling = timed(lambda: store.fill(root, paths))
         rows, _ = store.fill(root, paths)
         data = ImageDataset(store, rows, labels)

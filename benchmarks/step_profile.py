@@ -25,13 +25,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.step_speed import EPOCHS, SEED, sts_b_dir
 from ranksim._utils.provenance import provenance
-from ranksim._utils.storage import written_whole
+from ranksim._utils.storage import atomic_write
 from ranksim.cli._prepare import PrepareRequest, prepare_data
 from ranksim.training.fit import fit
 from ranksim.training.method_names import parse_method
-from ranksim.training.presets import recipe_for
-from ranksim.training.task_loading import Source, load_task
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.presets import load_recipe
+from ranksim.training.task_loading import DataSource, load_task
+from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
 
 TEXTS = ("vanilla", "vanilla+ranksim")
@@ -142,7 +142,7 @@ class Operators(L.Callback):
 def train(task, recipe, technique, callback):
     """The training of ``ranksim bench``, in a folder that is not kept."""
     recipe = dataclasses.replace(recipe, max_validations=EPOCHS)
-    settings = {"seed": SEED, "hardware": Hardware("cpu"), "callbacks": [callback]}
+    settings = {"seed": SEED, "hardware": TrainerConfig("cpu"), "callbacks": [callback]}
     with tempfile.TemporaryDirectory() as folder:
         fit(task, recipe, technique, Path(folder), **settings)
     return callback
@@ -151,8 +151,8 @@ def train(task, recipe, technique, callback):
 def agedb_dir(name, root):
     """Task, recipe and technique of a method of AgeDB-DIR, preset small, on the images there."""
     method = parse_method(name, "sqrt_inverse")
-    recipe = recipe_for("agedb-dir", "small", method, {})
-    source = Source("agedb-dir", (), "rule", (("data_dir", root), ("split_file", None)))
+    recipe = load_recipe("agedb-dir", "small", method, {})
+    source = DataSource("agedb-dir", (), "rule", (("data_dir", root), ("split_file", None)))
     return load_task(source, recipe, seed=SEED)[1], recipe, method.technique
 
 
@@ -225,7 +225,7 @@ def put(path, lines):
     before, _, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
     block = "\n".join([MARKS[0], *lines, MARKS[1]])
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(before + block + after, encoding="utf-8")
 
 

@@ -27,12 +27,18 @@ from rich.table import Table
 from ranksim._utils.provenance import provenance
 from ranksim._utils.storage import write_json
 from ranksim.training.data_loader import SeededOrder, make_loader
-from ranksim.training.factory import make_fds, make_loss, make_ranksim, make_weights, settle
+from ranksim.training.factory import (
+    make_fds,
+    make_loss,
+    make_ranksim,
+    make_weights,
+    resolve_defaults,
+)
 from ranksim.training.fit import JUDGED, fit
 from ranksim.training.method_names import parse_method
-from ranksim.training.presets import recipe_for
-from ranksim.training.task_loading import Source, load_task
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.presets import load_recipe
+from ranksim.training.task_loading import DataSource, load_task
+from ranksim.training.trainer_config import TrainerConfig
 
 METHODS = ("vanilla", "vanilla+ranksim", "inv+lds+fds+ranksim")
 EPOCHS, SEED = 2, 0
@@ -81,7 +87,7 @@ def by_sweep(task, recipe, technique):
     """The training of ``ranksim bench``."""
     clock = Clock()
     recipe = dataclasses.replace(recipe, max_validations=EPOCHS)
-    settings = {"seed": SEED, "hardware": Hardware("cpu"), "callbacks": [clock]}
+    settings = {"seed": SEED, "hardware": TrainerConfig("cpu"), "callbacks": [clock]}
     with tempfile.TemporaryDirectory() as folder:
         outcome = fit(task, recipe, technique, Path(folder), **settings)
     return clock.timed(outcome.curves["val"])
@@ -92,7 +98,7 @@ def by_hand(task, recipe, technique):
     torch.use_deterministic_algorithms(False)  # Lightning has set it
     torch.manual_seed(SEED)
     model, labels = task.build(), task.train.labels.numpy()
-    recipe = settle(recipe, labels)
+    recipe = resolve_defaults(recipe, labels)
     criterion = make_loss(recipe, technique)
     weights = make_weights(recipe, technique, task.bins, labels)
     fds = make_fds(recipe, technique, task.bins, model.width)
@@ -185,9 +191,9 @@ def shown(figure):
 def sts_b_dir(name, data_dir=None, split="borealis"):
     """Task, recipe and technique of a method of STS-B-DIR, preset small."""
     method = parse_method(name, "inverse")
-    recipe = recipe_for("sts-b-dir", "small", method, {})
+    recipe = load_recipe("sts-b-dir", "small", method, {})
     files = (("data_dir", data_dir),)
-    source = Source("sts-b-dir", (("split", split),), "published", files)
+    source = DataSource("sts-b-dir", (("split", split),), "published", files)
     return load_task(source, recipe, seed=SEED)[1], recipe, method.technique
 
 

@@ -24,7 +24,7 @@ from transformers import (
 
 from ranksim import FDS, DensityWeights, LabelBins, RankSimLoss
 from ranksim.functional import mse_loss
-from ranksim.metrics import RegionMetrics, Regions
+from ranksim.metrics import RegionMetrics, ShotRegions
 
 WORDS = {"awful": -2, "bad": -1, "fine": 1, "superb": 2} | dict.fromkeys(
     ("the", "a", "it", "was", "food", "room", "staff", "view", "we", "and"), 0
@@ -160,7 +160,7 @@ def main(samples: int = 1500, epochs: int = 6) -> None:
     torch.set_num_threads(1)  # so small a network is faster so
     train_set, test_set = sentences(samples, seed=0), sentences(4 * samples, seed=1)
     labels = np.array(train_set["labels"])
-    regions = Regions.by_rule(BINS, labels)
+    regions = ShotRegions.by_rule(BINS, labels)
     tokens, target = torch.tensor(test_set["input_ids"]), torch.tensor(test_set["labels"])
 
     def ranksim() -> RankSimLoss:

@@ -68,5 +68,7 @@ except ImportError as error:
     print(type(error).__name__, error)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    sentence = "MissingDependencyError lightning is not installed: run pip install 'ranksim[train]'."
+    sentence = (
+        "MissingDependencyError lightning is not installed: run pip install 'ranksim[train]'."
+    )
     assert out.stdout.splitlines() == [sentence, sentence]

@@ -23,11 +23,11 @@ class StoppedError(RankSimError):
     """The user stopped a command."""
 
 
-class MissingExtraError(RankSimError, ImportError):
+class MissingDependencyError(RankSimError, ImportError):
     """An optional part is not installed."""
 
 
-def refused(error: OSError, path: object = None) -> DataError:
+def disk_error(error: OSError, path: object = None) -> DataError:
     """What the disk refuses, as one sentence.
 
     Args:
@@ -35,7 +35,7 @@ def refused(error: OSError, path: object = None) -> DataError:
         path: what was to be written, where the error does not say.
 
     Example:
-        >>> print(refused(OSError(errno.ENOSPC, "No space left on device"), "out/a.json"))
+        >>> print(disk_error(OSError(errno.ENOSPC, "No space left on device"), "out/a.json"))
         The disk is full: out/a.json could not be written; free some space and start the command...
     """
     named = path or error.filename
@@ -52,13 +52,13 @@ def refused(error: OSError, path: object = None) -> DataError:
     )
 
 
-def needs(module: str, extra: str) -> ModuleType:
+def require_optional(module: str, extra: str) -> ModuleType:
     """Import an optional module, or say which extra brings it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and not module.startswith(error.name):
             raise
-        raise MissingExtraError(
+        raise MissingDependencyError(
             f"{module.split('.')[0]} is not installed: run pip install 'ranksim[{extra}]'."
         ) from error

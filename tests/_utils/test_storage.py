@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from ranksim._utils.storage import (
-    digest,
-    folder_aside,
+    atomic_write,
+    digest_arrays,
     read_arrays,
-    read_sealed,
-    sealed,
+    read_verified_json,
+    temporary_sibling,
+    with_digest,
     write_arrays,
     write_json,
-    written_whole,
 )
 from ranksim.exceptions import DataError
 
@@ -61,12 +61,12 @@ def test_a_flipped_bit_of_sealed_json_never_gives_other_content(tmp_path):
         "y": "t",
     }
     path = tmp_path / "a.json"
-    write_json(path, sealed(content))
-    assert json.dumps(read_sealed(path)) == json.dumps(content)
+    write_json(path, with_digest(content))
+    assert json.dumps(read_verified_json(path)) == json.dumps(content)
     found = 0
     for _ in flips(path, np.random.default_rng(0), 10_000):
         try:
-            got = read_sealed(path)
+            got = read_verified_json(path)
         except ValueError:
             found += 1
         else:  # white space, or an escape in the other case
@@ -79,13 +79,13 @@ def test_a_flipped_bit_of_sealed_json_never_gives_other_content(tmp_path):
 )
 def test_json_of_before_there_were_seals_is_read(tmp_path, content):
     write_json(tmp_path / "a.json", content)
-    assert read_sealed(tmp_path / "a.json") == content
+    assert read_verified_json(tmp_path / "a.json") == content
 
 
 def test_sealed_json_must_be_a_table(tmp_path):
     (tmp_path / "a.json").write_text("[1]")
     with pytest.raises(ValueError, match="holds no table"):
-        read_sealed(tmp_path / "a.json")
+        read_verified_json(tmp_path / "a.json")
 
 
 def test_a_flipped_bit_of_arrays_never_gives_other_arrays(tmp_path):
@@ -93,12 +93,12 @@ def test_a_flipped_bit_of_arrays_never_gives_other_arrays(tmp_path):
     arrays = {"features": draw.normal(size=(5, 3)).astype(np.float32), "n": np.arange(4)}
     path = tmp_path / "a.npz"
     write_arrays(path, arrays)
-    assert digest(read_arrays(path)) == digest(arrays)
+    assert digest_arrays(read_arrays(path)) == digest_arrays(arrays)
     found = 0
     for _ in flips(path, draw, 600):
         got = read_arrays(path)
         found += got is None
-        assert got is None or digest(got) == digest(arrays)
+        assert got is None or digest_arrays(got) == digest_arrays(arrays)
     assert found > 300
 
 
@@ -113,13 +113,13 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     path = tmp_path / "a.json"
     child = os.fork()
     if child == 0:
-        with written_whole(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text("half")
             os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     (left,) = tmp_path.iterdir()
     (tmp_path / ".a.json.else").touch()
-    with written_whole(path) as one, written_whole(path) as other:
+    with atomic_write(path) as one, atomic_write(path) as other:
         assert not left.exists()
         one.write_text("one")
         other.write_text("other")
@@ -140,13 +140,13 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
 )
 def test_what_the_disk_refuses_is_one_sentence_and_the_old_file_stays(tmp_path, error, message):
     (tmp_path / "a.json").write_text("old")
-    with pytest.raises(DataError, match=message), written_whole(tmp_path / "a.json"):
+    with pytest.raises(DataError, match=message), atomic_write(tmp_path / "a.json"):
         raise error
     assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
 
 
 def test_an_error_of_another_file_is_told_as_it_is(tmp_path):
-    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "a.json"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a.json"):
         (tmp_path / "else" / "where").read_text()
 
 
@@ -161,12 +161,15 @@ def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
 def test_a_folder_that_a_killed_process_left_is_removed(tmp_path):
     child = os.fork()
     if child == 0:
-        with folder_aside(tmp_path / "model") as aside:
+        with temporary_sibling(tmp_path / "model") as aside:
             (aside / "weights").write_text("half")
             os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     (left,) = tmp_path.iterdir()
-    with folder_aside(tmp_path / "model") as one, folder_aside(tmp_path / "model") as other:
+    with (
+        temporary_sibling(tmp_path / "model") as one,
+        temporary_sibling(tmp_path / "model") as other,
+    ):
         assert not left.exists()
         assert one.is_dir()
         assert other.is_dir()
@@ -184,7 +187,7 @@ def test_a_file_system_that_knows_no_locks_takes_files_and_folders(tmp_path, mon
 
     monkeypatch.setattr("ranksim._utils.storage.fcntl.flock", flock)
     write_json(tmp_path / "a.json", [1])
-    with folder_aside(tmp_path / "b") as aside:
+    with temporary_sibling(tmp_path / "b") as aside:
         aside.rename(tmp_path / "b")
         aside.mkdir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b"]

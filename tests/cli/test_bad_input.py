@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from ranksim._utils.storage import read_sealed
+from ranksim._utils.storage import read_verified_json
 from ranksim.cli import main
 from tests.helpers import user_data
 from tests.inference.test_model import fitted
@@ -58,7 +58,7 @@ def photos(folder, also=""):
 
 def changed_model(folder, change):
     path = folder / "model/config.json"
-    path.write_text(json.dumps(read_sealed(path) | change))
+    path.write_text(json.dumps(read_verified_json(path) | change))
 
 
 def two_tables(folder):

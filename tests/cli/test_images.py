@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ranksim.cli import main
 from ranksim.cli.app import app
-from ranksim.cli.options import taking
+from ranksim.cli.options import with_options
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def asked(monkeypatch):
         requests.append(request)
         return {}
 
-    monkeypatch.setattr(sweep_request, "bench", bench)
+    monkeypatch.setattr(sweep_request, "run_benchmark", bench)
     return requests
 
 
@@ -133,7 +133,7 @@ def test_of_an_option_in_two_groups_the_first_one_counts():
     )
     seen = []
 
-    @taking(first, second)
+    @with_options(first, second)
     def sweep_request(a, b, *, own: int = 3) -> None:
         seen.append((a.size, b.size, b.name, own))
 

@@ -9,9 +9,9 @@ import pytest
 
 from ranksim.cli import main
 from ranksim.data.delimited import read_delimited
-from ranksim.data.options import OwnOptions
+from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import read_columns
-from ranksim.data.split_plan import plan_own
+from ranksim.data.split_plan import make_split_plan
 from tests.helpers import user_data
 
 METHOD = "vanilla+ranksim"
@@ -34,7 +34,7 @@ def told(monkeypatch, capsys, *words):
 
 def predicted(data, kind, folder):
     """Rows of the data that a run of a sweep was tested on, and its predictions of them."""
-    plan = plan_own(read_columns(str(data)), OwnOptions(**user_data.OPTIONS[kind]))
+    plan = make_split_plan(read_columns(str(data)), UserDataSpec(**user_data.OPTIONS[kind]))
     table = parquet.read_table(folder / "predictions.parquet").to_pydict()
     # a forecast is named by the last reading that it sees
     rows = plan.rows if plan.windows is None else plan.windows.ends

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from ranksim.data.binning import suggest
+from ranksim.data.binning import suggest_bins
 from ranksim.imbalance import LabelBins
 
 
@@ -49,7 +49,7 @@ GRIDS = {
 @pytest.mark.parametrize("name", GRIDS)
 def test_values_keep_a_bin_each_where_there_are_enough_samples(name):
     labels, width, count = GRIDS[name]
-    found = suggest(labels)
+    found = suggest_bins(labels)
     assert found.width == width
     assert found.bins == LabelBins.of_width(labels, width)
     assert len(found.bins) == count
@@ -59,12 +59,12 @@ def test_values_keep_a_bin_each_where_there_are_enough_samples(name):
 
 def test_not_where_there_are_too_few():
     full = np.repeat(np.arange(0, 101), 101)
-    assert suggest(full).width == 1
-    assert suggest(full[: 101 * 100]).width == 1  # 100 values
-    assert suggest(np.repeat(np.arange(0, 101), 90)).width > 1
-    assert suggest(np.repeat(np.arange(0, 5), 10)).width == 1
+    assert suggest_bins(full).width == 1
+    assert suggest_bins(full[: 101 * 100]).width == 1  # 100 values
+    assert suggest_bins(np.repeat(np.arange(0, 101), 90)).width > 1
+    assert suggest_bins(np.repeat(np.arange(0, 5), 10)).width == 1
     # below 10 a value it is the rule that says 1
-    assert "Freedman" in suggest(np.repeat(np.arange(0, 5), 9)).reason
+    assert "Freedman" in suggest_bins(np.repeat(np.arange(0, 5), 9)).reason
 
 
 def nearest_round(labels):
@@ -83,23 +83,23 @@ def nearest_round(labels):
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_else_the_rule_made_round(name):
     labels = labels_of(name)
-    found = suggest(labels)
+    found = suggest_bins(labels)
     width, near = nearest_round(labels)
     assert found.width == pytest.approx(width, rel=1e-12)
     assert 12 <= (near[-1] - near[0]) / found.width <= 160
 
 
 def test_widths_are_multiples_of_the_step():
-    assert suggest(labels_of("threes")).width == 15
-    assert suggest(labels_of("quarters")).width == 0.5
-    assert suggest(labels_of("prices")).width == 10_000
-    assert suggest([0, 7, 14]).width == 7
+    assert suggest_bins(labels_of("threes")).width == 15
+    assert suggest_bins(labels_of("quarters")).width == 0.5
+    assert suggest_bins(labels_of("prices")).width == 10_000
+    assert suggest_bins([0, 7, 14]).width == 7
 
 
 def test_far_outliers_have_bins_of_their_own():
     labels = labels_of("outliers")
-    found = suggest(labels)
-    plain = suggest(labels[:500])
+    found = suggest_bins(labels)
+    plain = suggest_bins(labels[:500])
     assert found.width == pytest.approx(plain.width, rel=1.6)
     assert len(found.bins) < 60
     index, counts = found.bins.index(labels), found.bins.counts(labels)
@@ -113,7 +113,7 @@ def test_far_outliers_have_bins_of_their_own():
 
 def test_outliers_that_are_near_enough_share_the_grid():
     labels = np.append(np.random.default_rng(0).normal(0, 1, 500), 90)
-    found = suggest(labels)
+    found = suggest_bins(labels)
     assert found.bins == LabelBins.of_width(labels, found.width)
 
 
@@ -131,7 +131,7 @@ def slow_thresholds(counts):
 @pytest.mark.parametrize("name", [*CONTINUOUS, *GRIDS, "times", "quarters"])
 def test_thresholds(name):
     labels = GRIDS[name][0] if name in GRIDS else labels_of(name)
-    found = suggest(labels)
+    found = suggest_bins(labels)
     assert (found.many, found.few) == slow_thresholds(found.bins.counts(labels).tolist())
     assert found.few >= 2
 
@@ -148,7 +148,7 @@ def test_thresholds(name):
     ],
 )
 def test_thresholds_by_hand(counts, many, few):
-    found = suggest(np.repeat(np.arange(len(counts)), counts), width=1)
+    found = suggest_bins(np.repeat(np.arange(len(counts)), counts), width=1)
     assert (found.many, found.few) == (many, few)
 
 
@@ -162,7 +162,7 @@ def test_thresholds_by_hand(counts, many, few):
     ],
 )  # fmt: skip
 def test_any_two_labels_get_an_answer(labels):
-    found = suggest(labels)
+    found = suggest_bins(labels)
     assert found.width > 0
     assert found.many >= found.few >= 2
     assert found.bins.counts(labels).sum() == len(labels)
@@ -179,7 +179,7 @@ def test_any_labels_get_one_answer(seed):
         labels = np.round(labels, int(draw.integers(-3, 4)))
     if len(np.unique(labels)) < 2:
         labels = np.append(labels, labels[0] + 1)
-    found, again = suggest(labels), suggest(draw.permutation(labels).tolist())
+    found, again = suggest_bins(labels), suggest_bins(draw.permutation(labels).tolist())
     assert found == again
     assert found.bins.counts(labels).sum() == len(labels)
     assert found.many >= found.few >= 2
@@ -190,15 +190,15 @@ def test_any_labels_get_one_answer(seed):
 
 def test_what_is_given_is_kept():
     labels = labels_of("exponential")
-    assert suggest(labels, width=0.5).bins == LabelBins.of_width(labels, 0.5)
-    assert suggest(labels, width=0.5).width == 0.5
-    found = suggest(labels, many=300)
+    assert suggest_bins(labels, width=0.5).bins == LabelBins.of_width(labels, 0.5)
+    assert suggest_bins(labels, width=0.5).width == 0.5
+    found = suggest_bins(labels, many=300)
     assert (found.many, found.few) == (300, 20)
-    found = suggest(labels, many=10)
+    found = suggest_bins(labels, many=10)
     assert (found.many, found.few) == (10, 10)
-    found = suggest(labels, few=150)
+    found = suggest_bins(labels, few=150)
     assert (found.many, found.few) == (150, 150)
-    found = suggest(labels, few=5, many=7)
+    found = suggest_bins(labels, few=5, many=7)
     assert (found.many, found.few) == (7, 5)
     assert "as given" in found.reason
 
@@ -216,4 +216,4 @@ def test_what_is_given_is_kept():
 )
 def test_what_has_no_answer(labels, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        suggest(labels, **options)
+        suggest_bins(labels, **options)

@@ -3,7 +3,7 @@ import datetime
 import numpy as np
 import pytest
 
-from ranksim.data.cells import refuse_rows, seconds
+from ranksim.data.cells import make_row_error, parse_seconds
 from ranksim.data.table import is_missing
 from ranksim.exceptions import DataError
 
@@ -36,7 +36,7 @@ def test_there(value):
     ],
 )
 def test_moments(value, expected):
-    assert seconds(value) == expected
+    assert parse_seconds(value) == expected
 
 
 def test_a_clock_that_is_put_forward_does_not_jump(monkeypatch):
@@ -45,13 +45,13 @@ def test_a_clock_that_is_put_forward_does_not_jump(monkeypatch):
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        assert seconds("2021-03-28 04:00") - seconds("2021-03-28 01:00") == 3 * 3_600
+        assert parse_seconds("2021-03-28 04:00") - parse_seconds("2021-03-28 01:00") == 3 * 3_600
     finally:
         monkeypatch.undo()
         time.tzset()
 
 
 def test_rows_without_lines():
-    refuse_rows([], "nothing", "to do")
+    make_row_error([], "nothing", "to do")
     with pytest.raises(DataError, match="^The data, rows 1, 3, 4, 5, 6 and 2 more: odd; mend it.$"):
-        refuse_rows(iter([0, 2, 3, 4, 5, 6, 7]), "odd", "mend it")
+        make_row_error(iter([0, 2, 3, 4, 5, 6, 7]), "odd", "mend it")

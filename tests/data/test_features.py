@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ranksim.data.features import TableFeatures, VectorDataset
-from ranksim.data.table import Columns
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 
 EVERY = np.arange(10**6)
@@ -162,7 +162,7 @@ def test_a_round_trip_through_json():
 
 def test_faults_name_the_line():
     values = [str(k) for k in range(20)]
-    slip = Columns("own.csv", ["a"], lambda _: [], range(2, 40))
+    slip = Table("own.csv", ["a"], lambda _: [], range(2, 40))
     for wrong, what in (("three", "'three'"), ("inf", "'inf'"), (True, "True")):
         with pytest.raises(
             DataError, match=f"^own.csv, line 22: column 'a' holds {what}, which is no finite numb"

@@ -5,16 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from ranksim.data.binning import suggest
+from ranksim.data.binning import suggest_bins
 from ranksim.data.delimited import read_delimited
-from ranksim.data.label_report import inspect_labels
-from ranksim.data.table import Columns
+from ranksim.data.label_report import make_label_report
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance.label_range import parse_ranges
 
 
 def table(**columns):
-    return Columns.of("data", columns)
+    return Table.of("data", columns)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def messy(tmp_path):
 
 
 def test_what_cannot_be_used_is_counted_by_its_lines(messy):
-    found = inspect_labels(messy, "y")
+    found = make_label_report(messy, "y")
     assert found.rows == 15
     assert found.counted == "line"
     assert found.labels["count"] == 6
@@ -66,7 +66,7 @@ def test_every_figure_against_plain_counting(seed, drop):
     draw = np.random.default_rng(seed)
     labels = np.round(draw.exponential(2, 400), seed).tolist()
     ranges = parse_ranges(drop) if drop else ()
-    found = inspect_labels(
+    found = make_label_report(
         table(y=labels), "y", width=0.5, many=20, few=5, drop=ranges,
         named=dict(zip(("low", "high"), parse_ranges("<1,>=3"), strict=True)),
     )  # fmt: skip
@@ -117,7 +117,7 @@ def test_every_figure_against_plain_counting(seed, drop):
 
 def test_it_says_what_suggest_says():
     labels = np.random.default_rng(0).normal(size=300)
-    found, said = inspect_labels(table(y=labels.tolist()), "y"), suggest(labels)
+    found, said = make_label_report(table(y=labels.tolist()), "y"), suggest_bins(labels)
     assert found.suggestion == {
         "width": said.width, "many": said.many, "few": said.few, "reason": said.reason,
     }  # fmt: skip
@@ -126,7 +126,7 @@ def test_it_says_what_suggest_says():
 
 
 def test_a_far_outlier_and_the_gap_to_it():
-    found = inspect_labels(table(y=[*(k / 7 for k in range(300)), 1e6]), "y")
+    found = make_label_report(table(y=[*(k / 7 for k in range(300)), 1e6]), "y")
     assert found.gaps[0]["above"] == 1e6
     assert found.gaps[0]["below"] == pytest.approx(299 / 7)
     assert found.bins["counts"][-1] == 1
@@ -134,12 +134,12 @@ def test_a_far_outlier_and_the_gap_to_it():
 
 def test_duplicates_are_equal_in_all_columns():
     rows = {"a": [[1], [1], [1], None, None], "y": [1, 1, 2, 3, 3]}
-    assert inspect_labels(table(**rows), "y").duplicates == 2
-    assert inspect_labels(table(y=[1, 2, 3], z=["a", "a", "a"]), "y").duplicates == 0
+    assert make_label_report(table(**rows), "y").duplicates == 2
+    assert make_label_report(table(y=[1, 2, 3], z=["a", "a", "a"]), "y").duplicates == 0
 
 
 def test_all_of_it_is_json():
-    found = inspect_labels(table(y=[1, 2, None, "x", float("inf"), 1e308, -1e308, 1e-320]), "y")
+    found = make_label_report(table(y=[1, 2, None, "x", float("inf"), 1e308, -1e308, 1e-320]), "y")
     again = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert again == found.as_dict()
     assert again["missing"] == {"count": 1, "lines": [3], "values": ["None"]}
@@ -160,11 +160,11 @@ def test_all_of_it_is_json():
 )  # fmt: skip
 def test_columns_that_say_nothing(values, options, sentence):
     with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
-        inspect_labels(table(y=values), "y", **options)
+        make_label_report(table(y=values), "y", **options)
 
 
 def test_many_rows_are_quick():
     labels = np.random.default_rng(0).normal(size=200_000).tolist()
     start = time.process_time()
-    inspect_labels(table(y=labels), "y")
+    make_label_report(table(y=labels), "y")
     assert time.process_time() - start < 10  # measured: 0.9 s

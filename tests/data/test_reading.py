@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ranksim.data.reading import read_columns
-from ranksim.exceptions import DataError, MissingExtraError
+from ranksim.exceptions import DataError, MissingDependencyError
 
 TEXT = "age,path\n31,a.png\n47,b.png\n"
 READ = "give a .csv, .tsv, .csv.gz or .parquet file"
@@ -121,11 +121,11 @@ def test_names_of_the_hub(monkeypatch):
 def test_without_the_library(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(
-        MissingExtraError, match=r"^no/where is no file or folder here, and to look"
+        MissingDependencyError, match=r"^no/where is no file or folder here, and to look"
     ):
         read_columns("no/where")
     (tmp_path / "state.json").write_text("{}")
-    with pytest.raises(MissingExtraError, match=r"run pip install 'ranksim\[hub\]'\.$"):
+    with pytest.raises(MissingDependencyError, match=r"run pip install 'ranksim\[hub\]'\.$"):
         read_columns(str(tmp_path))
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ranksim._utils.storage import cache_dir
 from ranksim.data import TextSamples
-from ranksim.data.sentences import embed, tokenize
+from ranksim.data.sentences import embed_texts, tokenize
 from ranksim.models import SentenceEncoder, load_tokenizer
 from tests.helpers.language import WORDS, save_bert, tokenizer
 
@@ -68,7 +68,7 @@ def test_features_are_made_once(tmp_path, monkeypatch, texts):
     parts = tokenize(
         [samples(*columns), samples(*(c[:5] for c in columns))], load_tokenizer(name), max_tokens=20
     )
-    made = embed(parts, encoder)
+    made = embed_texts(parts, encoder)
     with torch.no_grad():  # one after the other
         expected = torch.cat([encoder.eval()(*parts[0][row]["inputs"]) for row in range(70)])
     torch.testing.assert_close(made[0].features, expected, atol=1e-5, rtol=1e-4)
@@ -78,7 +78,7 @@ def test_features_are_made_once(tmp_path, monkeypatch, texts):
 
     calls = []
     encoder.register_forward_hook(lambda *_: calls.append(1))
-    again = embed(parts, encoder)
+    again = embed_texts(parts, encoder)
     assert not calls
     assert torch.equal(again[0].features, made[0].features)
 
@@ -86,20 +86,22 @@ def test_features_are_made_once(tmp_path, monkeypatch, texts):
     assert len(kept) == 2
     for path in kept:  # damaged
         path.write_bytes(path.read_bytes()[:-9])
-    assert torch.equal(embed(parts, encoder)[0].features, made[0].features)
+    assert torch.equal(embed_texts(parts, encoder)[0].features, made[0].features)
     assert calls
 
     calls.clear()
     with torch.no_grad():
         next(encoder.parameters()).add_(1)
-    assert not torch.equal(embed(parts, encoder)[0].features, made[0].features)  # another model
+    assert not torch.equal(
+        embed_texts(parts, encoder)[0].features, made[0].features
+    )  # another model
     assert calls
 
 
 def test_no_sample(tmp_path):
     name = save_bert(tmp_path)
     parts = tokenize([samples([])], load_tokenizer(name), max_tokens=20)
-    assert embed(parts, SentenceEncoder(name, texts=1))[0].features.shape == (0, 16)
+    assert embed_texts(parts, SentenceEncoder(name, texts=1))[0].features.shape == (0, 16)
 
 
 def test_a_sentence_transformer(tmp_path, monkeypatch):
@@ -114,7 +116,7 @@ def test_a_sentence_transformer(tmp_path, monkeypatch):
         "Shares dropped on Wall Street.",
     ]
     parts = tokenize([samples(texts)], load_tokenizer(name), max_tokens=64)
-    features = embed(parts, SentenceEncoder(name, texts=1))[0].features
+    features = embed_texts(parts, SentenceEncoder(name, texts=1))[0].features
     alike = torch.nn.functional.cosine_similarity(features[:, None], features[None], dim=2)
     assert features.shape == (4, 384)
     assert alike[0, 1] > 0.7

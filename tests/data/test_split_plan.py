@@ -7,10 +7,10 @@ import shlex
 import numpy as np
 import pytest
 
-from ranksim.cli.options import parted
-from ranksim.data.options import OwnOptions
+from ranksim.cli.options import split_csv
+from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import read_columns
-from ranksim.data.split_plan import plan_own
+from ranksim.data.split_plan import make_split_plan
 from ranksim.experiments.sweep_request import BenchRequest
 from ranksim.experiments.user_data import own_request
 
@@ -37,7 +37,7 @@ def test_a_column_split_of_all_three_parts_is_the_split(table):
     data = table("train", "train", "Validation", "test")
     said = options(data)
     assert said == {"target": "y", "split": "split"}
-    plan = plan_own(read_columns(data), OwnOptions(**said))
+    plan = make_split_plan(read_columns(data), UserDataSpec(**said))
     assert plan.inputs == ("x",)
     assert plan.rows[plan.split.test].tolist() == list(range(3, 60, 4))
     assert options(data, split_by="random") == {"target": "y", "split_by": "random"}
@@ -50,7 +50,7 @@ def test_a_column_split_of_all_three_parts_is_the_split(table):
 def test_else_it_is_drawn_and_a_part_is_no_feature(table, words, inputs):
     data = table(*words)
     assert options(data) == {"target": "y"}
-    plan = plan_own(read_columns(data), OwnOptions("y"))
+    plan = make_split_plan(read_columns(data), UserDataSpec("y"))
     assert plan.inputs == inputs
     assert sorted(np.concatenate(plan.split)) == list(range(60))
 
@@ -60,9 +60,9 @@ def test_a_name_with_a_comma_can_be_listed(tmp_path):
     (tmp_path / "t.csv").write_text(
         '"size, cm",b,y\n' + "\n".join(f"{k},{k},{k}" for k in range(9))
     )
-    listed = parted('"size, cm", b')
+    listed = split_csv('"size, cm", b')
     assert listed == ("size, cm", "b")
     given = {"target": "y", "features": listed}
     request = BenchRequest("own", given, "vanilla", "1", 1, "out")
     words = shlex.split(own_request(str(tmp_path / "t.csv"), request).command([0]))
-    assert parted(words[words.index("--features") + 1]) == listed
+    assert split_csv(words[words.index("--features") + 1]) == listed

@@ -6,12 +6,12 @@ import pytest
 from ranksim.data import Split, balanced_split
 from ranksim.data.splitting import (
     balance_held_out,
-    groups_of_equal,
-    refuse_shared,
+    group_equal_rows,
+    reject_shared_samples,
     split_by_column,
     split_rows,
 )
-from ranksim.data.table import Columns
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 
 
@@ -61,12 +61,12 @@ def test_a_plain_shuffle_has_the_shares_exactly():
 def test_equal_rows_stay_together(balanced):
     draw = np.random.default_rng(0)
     inputs = [(int(k), "x") for k in draw.integers(0, 150, 400)]
-    groups = groups_of_equal(inputs)
+    groups = group_equal_rows(inputs)
     bins = np.array([value % 3 for value, _ in inputs])
     split = split_rows(bins, by="random", balanced=balanced, cap=None, seed=0, groups=groups)
     check_partition(split, 400)
     assert not crossing(split, groups)
-    refuse_shared(inputs, split)
+    reject_shared_samples(inputs, split)
     if balanced:  # the rule, over inputs that differ
         for part in (split.val, split.test):
             for label in range(3):
@@ -155,7 +155,7 @@ def test_a_column_of_parts():
 def test_the_faults_of_a_column_of_parts():
     with pytest.raises(DataError, match="^The test part holds no sample .*: use more data, or"):
         split_by_column(["train", "val"])
-    table = Columns("own.csv", ["split"], lambda _: [], range(2, 9))
+    table = Table("own.csv", ["split"], lambda _: [], range(2, 9))
     names = ["train", "", None, "vla", "test", "val"]
     with pytest.raises(DataError, match="^own.csv, lines 3, 4, 5: the column of the split holds n"):
         split_by_column(names, refuse=table.refuse)
@@ -164,15 +164,15 @@ def test_the_faults_of_a_column_of_parts():
 def test_a_given_split_must_not_share_samples():
     rows = [("a", "1"), ("b", "1"), ("a", "1"), ("c", "2"), ("b", "1"), ("c", "2")]
     whole = Split(np.array([0, 2]), np.array([1, 4]), np.array([3, 5]))
-    refuse_shared(rows, whole)
-    table = Columns("own.csv", [], lambda _: [], range(2, 8))
+    reject_shared_samples(rows, whole)
+    table = Table("own.csv", [], lambda _: [], range(2, 8))
     for test, lines in ((np.array([2, 3]), "line 4"), (np.array([3, 4]), "line 6")):
         with pytest.raises(DataError, match=f"^own.csv, {lines}: this test sample also stands in"):
-            refuse_shared(
+            reject_shared_samples(
                 rows, Split(np.array([0]), np.array([1, 5])[:1], test), refuse=table.refuse
             )
     with pytest.raises(DataError, match="^The data, row 3: this validation sample also stands"):
-        refuse_shared(rows, Split(np.array([0]), np.array([2]), np.array([1])))
+        reject_shared_samples(rows, Split(np.array([0]), np.array([2]), np.array([1])))
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranksim._utils.formatting import shown
+from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import sha256
 from ranksim.data.delimited import read_delimited
-from ranksim.data.table import Columns, as_numbers, numbers, read_parquet
+from ranksim.data.table import Table, parse_numbers, read_numbers, read_parquet
 from ranksim.exceptions import DataError
 
 TEXT = "age,name\n31,a\n,b\n47.5,c\n"
@@ -61,7 +61,7 @@ def test_the_header_says_what_parts_values(file):
     assert table.names == ["a,b,c", "d"]
     assert table.column("a,b,c") == ["1,5"]
     refused(
-        lambda: numbers(table, "a,b,c"),
+        lambda: read_numbers(table, "a,b,c"),
         f"{table.name}, line 2: column 'a,b,c' holds what is no number, as '1,5'; write decimals "
         "with a point.",
     )
@@ -78,19 +78,19 @@ def test_parquet(tmp_path):
     parquet.write_table(arrow.table(values), path)
     table = read_parquet(path)
     assert table.column("y") == [1, None, 3]
-    np.testing.assert_array_equal(numbers(table, "y", missing="nan"), [1, np.nan, 3])
-    np.testing.assert_array_equal(numbers(table, "m", missing="nan"), [1.5, np.nan, 2])
+    np.testing.assert_array_equal(read_numbers(table, "y", missing="nan"), [1, np.nan, 3])
+    np.testing.assert_array_equal(read_numbers(table, "m", missing="nan"), [1.5, np.nan, 2])
     place = f"{path}, row"
-    refused(lambda: numbers(table, "y"),
+    refused(lambda: read_numbers(table, "y"),
             f"{place} 2: column 'y' holds no value; fill it in or remove these rows.")  # fmt: skip
     remedy = "correct these values or remove these rows."
-    refused(lambda: numbers(table, "d"), f"{place}s 1, 2, 3: column 'd' holds what is no number, "
+    refused(lambda: read_numbers(table, "d"), f"{place}s 1, 2, 3: column 'd' holds what is no number, "
             f"as datetime.date(2020, 1, 1); {remedy}")  # fmt: skip
-    refused(lambda: numbers(table, "b"),
+    refused(lambda: read_numbers(table, "b"),
             f"{place}s 1, 2, 3: column 'b' holds what is no number, as True; {remedy}")  # fmt: skip
-    refused(lambda: numbers(table, "s"),
+    refused(lambda: read_numbers(table, "s"),
             f"{place} 2: column 's' holds what is no number, as 'x'; {remedy}")  # fmt: skip
-    refused(lambda: numbers(table, "f"),
+    refused(lambda: read_numbers(table, "f"),
             f"{place} 3: column 'f' holds an infinite number, as -inf; {remedy}")  # fmt: skip
     path.write_bytes(b"PAR1")
     refused(lambda: read_parquet(path),
@@ -103,7 +103,7 @@ def test_parquet(tmp_path):
      (np.float32(0.5), 0.5), (np.int64(3), 3), (Decimal("0.1"), 0.1)],
 )  # fmt: skip
 def test_numbers_as_people_write_them(text, number):
-    read = as_numbers([text])
+    read = parse_numbers([text])
     assert read.values.tolist() == [number]
     assert not (read.missing | read.text | read.infinite).any()
 
@@ -119,26 +119,26 @@ def test_numbers_as_people_write_them(text, number):
     ],
 )  # fmt: skip
 def test_what_is_none(kind, values):
-    read = as_numbers(["1", *values])
+    read = parse_numbers(["1", *values])
     for name in ("missing", "text", "infinite"):
         assert getattr(read, name).tolist() == [False] + [name == kind] * len(values), name
     assert np.isnan(read.values[1:]).all()
-    assert len(as_numbers([]).values) == 0
+    assert len(parse_numbers([]).values) == 0
 
 
 def test_faults_are_named_by_their_lines(file):
     table = read_delimited(file('y\n1\n"a\nb"\ninf\n?\nx\nx\nx\nx\nx\n'))
     place, remedy = table.name, "correct these values or remove these rows."
-    refused(lambda: numbers(table, "y"), f"{place}, lines 3, 7, 8, 9, 10 and 1 more: column 'y' "
+    refused(lambda: read_numbers(table, "y"), f"{place}, lines 3, 7, 8, 9, 10 and 1 more: column 'y' "
             f"holds what is no number, as 'a\\nb'; {remedy}")  # fmt: skip
     table = read_delimited(file("y\n1\ninf\n?\n"))
     sentence = f"{place}, line 3: column 'y' holds an infinite number, as 'inf'; {remedy}"
-    refused(lambda: numbers(table, "y", missing="nan"), sentence)
+    refused(lambda: read_numbers(table, "y", missing="nan"), sentence)
     table = read_delimited(file("y\n1\n?\n"))
-    assert np.isnan(numbers(table, "y", missing="nan")).tolist() == [False, True]
+    assert np.isnan(read_numbers(table, "y", missing="nan")).tolist() == [False, True]
     refused(lambda: table.column("x"), f"{place} has no column 'x': choose among y.")
     names = [f"c{k}" for k in range(30)]
-    wide = Columns.of("wide", {name: [] for name in names})
+    wide = Table.of("wide", {name: [] for name in names})
     sentence = f"wide has no column 'x': choose among {', '.join(names[:20])} and 10 more."
     refused(lambda: wide.column("x"), sentence)
 
@@ -164,15 +164,15 @@ def test_damaged_files(file, name, content, sentence):
 
 
 def test_columns_at_hand():
-    table = Columns.of("mine", {"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    table = Table.of("mine", {"a": [1, 2, 3], "b": ["x", "y", "z"]})
     assert table.place(range(3)) == "mine, rows 1, 2, 3"
     assert table.root is None
-    again = Columns.of("other", {"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    again = Table.of("other", {"a": [1, 2, 3], "b": ["x", "y", "z"]})
     assert table.sha256 == again.sha256
-    assert table.sha256 != Columns.of("mine", {"a": [1, 2, 4], "b": ["x", "y", "z"]}).sha256
-    assert table.sha256 != Columns.of("mine", {"a": [1, 2, 3], "c": ["x", "y", "z"]}).sha256
+    assert table.sha256 != Table.of("mine", {"a": [1, 2, 4], "b": ["x", "y", "z"]}).sha256
+    assert table.sha256 != Table.of("mine", {"a": [1, 2, 3], "c": ["x", "y", "z"]}).sha256
     with pytest.raises(ValueError, match=r"^columns must be equally long, got \[1, 2\]$"):
-        Columns.of("mine", {"a": [1], "b": [1, 2]})
+        Table.of("mine", {"a": [1], "b": [1, 2]})
     table.refuse([], "nothing", "nothing")
     refused(lambda: table.refuse(iter([0]), "wrong", "mend it"), "mine, row 1: wrong; mend it.")
 
@@ -186,6 +186,6 @@ def test_two_columns_of_one_name(tmp_path):
 
 
 def test_long_values_are_shortened():
-    assert shown("x" * 38) == repr("x" * 38)
-    assert shown("x" * 100) == "'" + "x" * 35 + " …'"
-    assert len(shown(list(range(1000)))) == 39
+    assert format_value("x" * 38) == repr("x" * 38)
+    assert format_value("x" * 100) == "'" + "x" * 35 + " …'"
+    assert len(format_value(list(range(1000)))) == 39

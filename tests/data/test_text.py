@@ -4,7 +4,7 @@ import torch
 
 from ranksim.data import TextSamples
 from ranksim.data import text as text_module
-from ranksim.data.text import encode
+from ranksim.data.text import encode_texts
 from ranksim.data.word_vectors import GloveFile, PackagedGlove
 from ranksim.exceptions import DataError
 
@@ -29,7 +29,7 @@ def parts():
 
 
 def test_words_become_rows_of_the_vectors(parts):
-    (train, other), vectors = encode(parts, Table(), max_tokens=3)
+    (train, other), vectors = encode_texts(parts, Table(), max_tokens=3)
     assert len(vectors) == 7  # padding, unknown, and a, cat, do, n't, sings; "!" was cut off
     assert (vectors[0] == 0).all()
     torch.testing.assert_close(vectors[1], vectors[2:].mean(0))
@@ -40,7 +40,7 @@ def test_words_become_rows_of_the_vectors(parts):
 
 
 def test_a_batch_is_cut_to_its_longest_text(parts):
-    (train, _), _ = encode(parts, Table(), max_tokens=40)
+    (train, _), _ = encode_texts(parts, Table(), max_tokens=40)
     batch = train.__getitems__([1])
     assert batch["inputs"][0].shape == (2, 1, 2)
     assert batch["inputs"][1].tolist() == [[2], [1]]
@@ -52,14 +52,14 @@ def test_a_batch_is_cut_to_its_longest_text(parts):
 def test_texts_are_indexed_once(parts, monkeypatch, tmp_path):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
     monkeypatch.setattr(Table, "asked", 0)
-    first = encode(parts, Table(), max_tokens=40)
-    again = encode(parts, Table(), max_tokens=40)
+    first = encode_texts(parts, Table(), max_tokens=40)
+    again = encode_texts(parts, Table(), max_tokens=40)
     assert Table.asked == 1
     for a, b in zip(first[0], again[0], strict=True):
         assert torch.equal(a.tokens, b.tokens)
         assert torch.equal(a.lengths, b.lengths)
     assert torch.equal(first[1], again[1])
-    encode(parts, Table(), max_tokens=2)
+    encode_texts(parts, Table(), max_tokens=2)
     assert Table.asked == 2  # other settings, another entry
 
 
@@ -67,12 +67,12 @@ def test_texts_are_indexed_once(parts, monkeypatch, tmp_path):
 def test_a_damaged_cache_entry_is_made_again(parts, monkeypatch, tmp_path, damage):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
     monkeypatch.setattr(Table, "asked", 0)
-    expected = encode(parts, Table(), max_tokens=40)
+    expected = encode_texts(parts, Table(), max_tokens=40)
     (path,) = tmp_path.rglob("*.npz")
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0xFF
     path.write_bytes(content if damage == "flip" else damage)
-    got = encode(parts, Table(), max_tokens=40)
+    got = encode_texts(parts, Table(), max_tokens=40)
     assert Table.asked == 2
     assert torch.equal(got[0][0].tokens, expected[0][0].tokens)
 
@@ -81,7 +81,7 @@ def test_a_missing_tokeniser_names_the_extra(parts, monkeypatch, tmp_path):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
     monkeypatch.setitem(__import__("sys").modules, "nltk", None)
     with pytest.raises(ImportError, match=r"nltk is not installed: run pip install 'ranksim\[ben"):
-        encode(parts, Table(), max_tokens=40)
+        encode_texts(parts, Table(), max_tokens=40)
 
 
 def test_packaged_glove_gives_the_known_vector():

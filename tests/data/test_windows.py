@@ -10,11 +10,11 @@ from ranksim.data.series import (
     SeriesDataset,
     SeriesSamples,
     SeriesScaling,
-    open_series,
+    make_series_datasets,
 )
 from ranksim.data.splitting import split_rows
-from ranksim.data.table import Columns
-from ranksim.data.windows import days, in_order, parse_times, split_windows, windows
+from ranksim.data.table import Table
+from ranksim.data.windows import day_index, make_windows, parse_times, sort_by_time, split_windows
 from ranksim.exceptions import DataError
 
 
@@ -56,7 +56,7 @@ def slow(values, times, target, groups, window, horizon, step):
 def test_windows_by_every_condition(seed, window, horizon, clock):
     values, times, target, groups = recorded(400, seed)
     times = times if clock else None
-    found = windows(values, times, target, window=window, horizon=horizon, groups=groups)
+    found = make_windows(values, times, target, window=window, horizon=horizon, groups=groups)
     expected = slow(values, times, target, groups, window, horizon, 300.0)
     assert expected
     assert found.ends.tolist() == expected
@@ -74,19 +74,19 @@ def test_the_step_is_the_median_unless_it_is_given():
     times = np.array([0.0, 60, 120, 180, 300, 420])
     values = np.arange(6.0)[:, None]
     known = {"window": 2, "horizon": 1}
-    assert windows(values, times, values[:, 0], **known).ends.tolist() == [1, 2]
-    assert windows(values, times, values[:, 0], step=120, **known).ends.tolist() == [4]
+    assert make_windows(values, times, values[:, 0], **known).ends.tolist() == [1, 2]
+    assert make_windows(values, times, values[:, 0], step=120, **known).ends.tolist() == [4]
 
 
 def test_forecasts_of_what_is_not_known_yet():
     values, times, target, groups = recorded(200, 1)
-    found = windows(values, times, None, window=3, horizon=4, groups=groups)
+    found = make_windows(values, times, None, window=3, horizon=4, groups=groups)
     whole = np.where(np.isnan(values).any(axis=1), np.nan, 0.0)  # a target of the last reading
     expected = slow(values, times, whole, groups, 3, 0, 300.0)
     assert found.ends.tolist() == expected
     assert np.isnan(found.labels).all()
     np.testing.assert_array_equal(found.times, times[found.ends] + 4 * 300.0)
-    known = windows(values, times, target, window=3, horizon=4, groups=groups)
+    known = make_windows(values, times, target, window=3, horizon=4, groups=groups)
     place = np.searchsorted(found.ends, known.ends)
     np.testing.assert_array_equal(found.ends[place], known.ends)
     np.testing.assert_array_equal(found.rows[place], known.rows)
@@ -98,21 +98,21 @@ def test_no_window_is_left():
     with pytest.raises(
         DataError, match="^No 4 readings in a row and a target 2 readings later sta"
     ):
-        windows(values, None, values[:, 0], window=4, horizon=2)
+        make_windows(values, None, values[:, 0], window=4, horizon=2)
     with pytest.raises(DataError, match="^No 9 readings in a row"):
-        windows(values, np.arange(5.0), values[:, 0], window=9, horizon=1)
+        make_windows(values, np.arange(5.0), values[:, 0], window=9, horizon=1)
     with pytest.raises(DataError, match="^The times of the series never go on"):
-        windows(values, np.zeros(5), values[:, 0], window=2, horizon=1)
+        make_windows(values, np.zeros(5), values[:, 0], window=2, horizon=1)
 
 
 def test_misuse():
     values = np.arange(5.0)[:, None]
     with pytest.raises(ValueError, match="^need window >= 1 and horizon >= 0, got 0 and 1"):
-        windows(values, None, values[:, 0], window=0, horizon=1)
+        make_windows(values, None, values[:, 0], window=0, horizon=1)
     with pytest.raises(ValueError, match=r"^values must be \(T, C\)"):
-        windows(values, np.zeros(4), values[:, 0], window=1, horizon=1)
+        make_windows(values, np.zeros(4), values[:, 0], window=1, horizon=1)
     with pytest.raises(ValueError, match=r"^values must be \(T, C\)"):
-        windows(values[:, 0], None, values[:, 0], window=1, horizon=1)
+        make_windows(values[:, 0], None, values[:, 0], window=1, horizon=1)
 
 
 @pytest.mark.parametrize("by", ["group", "time"])
@@ -125,7 +125,7 @@ def test_no_reading_is_in_two_parts(by, seed):
         balanced=False,
         cap=None,
         seed=seed,
-        groups=days(times * 30).tolist(),
+        groups=day_index(times * 30).tolist(),
         times=times,
     )
     found, split = split_windows(
@@ -201,7 +201,7 @@ def test_parts_share_the_readings():
     )
     scaling = train.scaling()
     assert scaling == SeriesScaling.fit(values, train.ends, window=3)
-    ours, theirs = open_series([train, test], scaling)
+    ours, theirs = make_series_datasets([train, test], scaling)
     assert ours.values.data_ptr() == theirs.values.data_ptr()
     assert (len(train), len(theirs)) == (6, 8)
     np.testing.assert_allclose(
@@ -229,16 +229,16 @@ def test_times_of_all_kinds():
     ],
 )
 def test_times_that_are_none(values, match):
-    table = Columns("own.csv", ["when"], lambda _: [], range(2, 9))
+    table = Table("own.csv", ["when"], lambda _: [], range(2, 9))
     with pytest.raises(DataError, match=f"^own.csv, {match}"):
         parse_times(values, table.refuse, "when")
 
 
 def test_days_before_1970_too():
-    assert days(np.array([-1.0, 0.0, 86_399.9, 86_400.0])).tolist() == [-1, 0, 0, 1]
+    assert day_index(np.array([-1.0, 0.0, 86_399.9, 86_400.0])).tolist() == [-1, 0, 0, 1]
 
 
 def test_the_order_of_time_within_each_group():
     times, groups = np.array([5.0, 1, 5, 0, 2]), ["b", "a", "b", "a", "b"]
-    assert in_order(times, groups).tolist() == [4, 0, 2, 3, 1]
-    assert in_order(times).tolist() == [3, 1, 4, 0, 2]
+    assert sort_by_time(times, groups).tolist() == [4, 0, 2, 3, 1]
+    assert sort_by_time(times).tolist() == [3, 1, 4, 0, 2]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ranksim._utils.storage import cache_dir, sha256
-from ranksim.data.series import open_series
+from ranksim.data.series import make_series_datasets
 from ranksim.datasets import glucose
 from ranksim.exceptions import DataError, UsageError
 
@@ -59,7 +59,7 @@ def test_regions_are_named(small_glucose):
 
 def test_batches(small_glucose):
     benchmark = glucose.load(data_dir=small_glucose.parent)
-    train, _, test = open_series(benchmark.parts, benchmark.train.scaling())
+    train, _, test = make_series_datasets(benchmark.parts, benchmark.train.scaling())
     (inputs,) = train.__getitems__(list(range(len(train))))["inputs"]
     assert inputs.shape == (len(train), 24, 2)
     assert inputs.mean(dim=(0, 1)).abs().max() < 0.2

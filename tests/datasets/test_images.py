@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from ranksim._utils.storage import sha256
 from ranksim.data.images.table import PARTS, read_table, write_table
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
-from ranksim.datasets.image_benchmarks import find_table, open_images, plan_ages, plan_own
+from ranksim.datasets.image_benchmarks import find_split_file, load_images, plan_ages, plan_own
 from ranksim.datasets.prepare import prepare
 from ranksim.exceptions import DataError, UsageError
 from tests.helpers import faces
@@ -112,7 +112,7 @@ def test_a_table_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("RANKSIM_DATA", str(tmp_path / "gone"))
     sentence(DataError, f"{tmp_path / 'gone'} holds no imdb_wiki.csv: "
              + made.format("imdb-wiki-dir", ""),
-             find_table, "imdb-wiki-dir", data_dir=None, **place)  # fmt: skip
+             find_split_file, "imdb-wiki-dir", data_dir=None, **place)  # fmt: skip
     sentence(DataError, f"{tmp_path} is not a file: name one with --split-file.",
              plan_ages, "agedb-dir", split_file=tmp_path)  # fmt: skip
 
@@ -147,7 +147,7 @@ def test_the_published_split_is_comparable(agedb, tmp_path, monkeypatch, how):
         given |= {"split_file": file} if how == "split file" else {}
     plan = plan_ages("agedb-dir", **given)
     assert plan.comparable
-    benchmark, _ = open_images(plan, 4)  # every image is found
+    benchmark, _ = load_images(plan, 4)  # every image is found
     assert benchmark.comparable
     assert [len(part) for part in benchmark.parts] == list(table.counts)
 
@@ -167,7 +167,7 @@ def test_what_differs_is_not_comparable(agedb, monkeypatch, how):
     write_table(agedb / "agedb.csv", table)
     plan = plan_ages("agedb-dir", data_dir=agedb)
     assert plan.comparable == (how == "broken")
-    benchmark, _ = open_images(plan, 4, skip_broken=True)
+    benchmark, _ = load_images(plan, 4, skip_broken=True)
     assert not benchmark.comparable
 
 
@@ -218,7 +218,7 @@ def test_a_published_protocol_repeats_images(tmp_path, protocol):
     name = f"agedb_{protocol}.csv"
     write_table(tmp_path / name, type(table)(table.paths, table.labels, parts).take(rows))
     plan = plan_ages("agedb-dir", data_dir=tmp_path, protocol=protocol)
-    benchmark, datasets = open_images(plan, 4)
+    benchmark, datasets = load_images(plan, 4)
     train, _, test = datasets
     assert benchmark.facts["counts"] == [8, 6, 7]
     assert train.rows[[0, -2, -1]].unique().numel() == 1
@@ -227,8 +227,8 @@ def test_a_published_protocol_repeats_images(tmp_path, protocol):
     (tmp_path / table.paths[0]).write_bytes(b"")
     text = f"1 of 18 images cannot be used: {table.paths[0]} is empty; mend them, or leave them " \
            "out with --skip-broken."  # fmt: skip
-    sentence(DataError, text, open_images, plan, 4)
-    benchmark, _ = open_images(plan, 4, skip_broken=True)
+    sentence(DataError, text, load_images, plan, 4)
+    benchmark, _ = load_images(plan, 4, skip_broken=True)
     assert benchmark.facts["counts"] == [5, 6, 7]  # each of its rows
     assert benchmark.facts["left_out"] == 1
 
@@ -323,7 +323,7 @@ def open_regions(plan):
     """Regions of the benchmark, whose images are all one."""
     for path in plan.table.paths:
         (plan.root / path).write_bytes(b"P5 1 1 255\n\x80")
-    return open_images(plan, 2)[0].regions("rule")
+    return load_images(plan, 2)[0].regions("rule")
 
 
 def test_too_few_for_a_protocol_or_a_split(own):
@@ -406,7 +406,7 @@ def shown(path, size):
 def test_images_of_ones_own_to_batches(drawn):
     given = {"table": drawn / "labels.csv", "image_root": drawn, "target": "years"}
     plan, told = plan_own(**given), []
-    benchmark, datasets = open_images(plan, 5, told=told.append)
+    benchmark, datasets = load_images(plan, 5, told=told.append)
     assert told[-1] == TOTAL
     assert benchmark.name == "images"
     assert not benchmark.comparable
@@ -423,7 +423,7 @@ def test_images_of_ones_own_to_batches(drawn):
 
 def test_regions_count_the_training_labels(drawn):
     given = {"table": drawn / "labels.csv", "image_root": drawn, "target": "years"}
-    benchmark, _ = open_images(plan_own(**given, cap=2), 5)
+    benchmark, _ = load_images(plan_own(**given, cap=2), 5)
     training = plan_own(**given, cap=2).table.part("train").labels
     for shots in ("rule", "published"):  # there is no list of such data
         regions = benchmark.regions(shots)
@@ -443,8 +443,8 @@ def test_broken_images(agedb):
     first = ", ".join(f"{path} is not an image" for path in order[:5])
     text = f"6 of {TOTAL} images cannot be used: {first}, …; mend them, or leave them out with " \
            "--skip-broken."  # fmt: skip
-    sentence(DataError, text, open_images, plan, 4)
-    benchmark, datasets = open_images(plan, 4, skip_broken=True)
+    sentence(DataError, text, load_images, plan, 4)
+    benchmark, datasets = load_images(plan, 4, skip_broken=True)
     for name, count, samples, data in zip(PARTS, (3, 2, 1), benchmark.parts, datasets, strict=True):
         table = plan.table.part(name)
         assert samples.paths == table.paths[count:]
@@ -466,4 +466,4 @@ def test_nothing_left_of_a_part(agedb, part):
     for path in plan.table.part(part).paths:
         (agedb / path).unlink()
     text = f"No usable image is left for {part}: mend the broken ones."
-    sentence(DataError, text, open_images, plan, 4, skip_broken=True)
+    sentence(DataError, text, load_images, plan, 4, skip_broken=True)

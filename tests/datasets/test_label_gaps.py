@@ -7,7 +7,7 @@ import torch
 from ranksim.data import TextSamples
 from ranksim.data.text import TokenDataset
 from ranksim.datasets.base import Benchmark
-from ranksim.datasets.label_gaps import Subset, drop_labels, kept_rows
+from ranksim.datasets.label_gaps import Subset, drop_labels, rows_outside
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import parse_ranges
@@ -46,7 +46,7 @@ def test_what_is_kept_is_what_a_loop_keeps(text):
         "41-41": lambda y: y == 41,
     }[text]
     expected = [row for row, label in enumerate(LABELS) if not inside(label)]
-    kept = kept_rows(LABELS, parse_ranges(text))
+    kept = rows_outside(LABELS, parse_ranges(text))
     assert kept.tolist() == expected
     assert kept.dtype == np.int64
 

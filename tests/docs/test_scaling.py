@@ -41,7 +41,9 @@ def test_there_are_as_many_as_are_seen():
 @pytest.mark.parametrize("said", list(words("ranksim")), ids=" ".join)
 def test_ranksim_takes_it(said, monkeypatch):
     asked = []
-    monkeypatch.setattr(sweep_request, "bench", lambda given, **_: asked.append(given) or {})
+    monkeypatch.setattr(
+        sweep_request, "run_benchmark", lambda given, **_: asked.append(given) or {}
+    )
     monkeypatch.setattr(user_data, "own_request", lambda data, given: given)
     monkeypatch.setattr(tune_part, "tune", lambda given, **_: asked.append(given.bench) or {})
     monkeypatch.setattr(sys, "argv", ["ranksim", *said])

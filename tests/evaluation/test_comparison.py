@@ -7,7 +7,7 @@ import scipy.stats
 
 from ranksim.data import TextSamples
 from ranksim.datasets.base import Benchmark
-from ranksim.evaluation.comparison import add_against, baseline_of
+from ranksim.evaluation.comparison import add_comparison, choose_baseline
 from ranksim.evaluation.predictions import (
     Predictions,
     are_damaged,
@@ -19,7 +19,7 @@ from ranksim.exceptions import DataError
 from ranksim.experiments.run import read_record
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
-from ranksim.metrics import REGIONS
+from ranksim.metrics import REGION_NAMES
 
 N = 40
 LABELS = np.random.default_rng(0).uniform(0, 3, N)
@@ -27,7 +27,7 @@ MASKS = dict.fromkeys(("all", "seen"), np.ones(N, dtype=bool)) | {
     "many": LABELS < 1, "medium": (LABELS >= 1) & (LABELS < 2.9), "few": LABELS >= 2.9,
     "zero": np.zeros(N, dtype=bool), "own": LABELS < 0.5,
 }  # fmt: skip
-ORDER = (*REGIONS, "own")
+ORDER = (*REGION_NAMES, "own")
 SIZES = {"mae": np.abs, "mse": np.square}
 
 
@@ -56,7 +56,7 @@ def sweep(methods, seeds=(0, 1, 2), missing=()):
 def compared(methods, read=True, rows=None, **more):
     records, reader = sweep(methods, **more)
     summary = summarise(records, "sentiment-dir", rows)
-    add_against(summary, records, baseline_of(summary), reader if read else None)
+    add_comparison(summary, records, choose_baseline(summary), reader if read else None)
     return {row["method"]: row.get("against") for row in summary}, reader
 
 
@@ -124,7 +124,7 @@ def test_only_seeds_of_both_are_compared():
     assert effect["samples_low"] < effect["mean"] < effect["samples_high"]
     assert nothing(effect, "both", "sure")
     assert effect["seeds_needed"] is None
-    assert baseline_of([{"method": "rrt"}, {"method": "inv"}]) == "rrt"
+    assert choose_baseline([{"method": "rrt"}, {"method": "inv"}]) == "rrt"
 
 
 def test_predictions_that_are_gone_or_of_others_leave_the_seeds_alone():
@@ -138,7 +138,7 @@ def test_predictions_that_are_gone_or_of_others_leave_the_seeds_alone():
 
     for reader in (without, None, lambda *_: None):
         summary = summarise(records, "sentiment-dir")
-        add_against(summary, records, "vanilla", reader)
+        add_comparison(summary, records, "vanilla", reader)
         for row in summary[1:]:
             effect = row["against"]["test"]["all"]["mse"]
             assert effect["low"] < effect["high"]
@@ -154,7 +154,7 @@ def test_a_region_of_one_sample_has_no_interval():
         for record in records:
             record["metrics"]["test"]["one"] = record["metrics"]["test"]["all"]
         summary = summarise(records, "sentiment-dir")
-        add_against(summary, records, "vanilla", read)
+        add_comparison(summary, records, "vanilla", read)
     finally:
         del MASKS["one"]
     test = summary[1]["against"]["test"]
@@ -169,7 +169,7 @@ def test_groups_count_as_samples_where_their_samples_err_alike():
 
     def compare(of):
         summary = summarise(records, "sentiment-dir")
-        add_against(summary, records, "vanilla", of)
+        add_comparison(summary, records, "vanilla", of)
         return summary[1]["against"]["test"]
 
     def tiled(groups):

@@ -21,7 +21,7 @@ def effect(change, half, needed=9):
 
 def make_answer(*given):
     """With plain spaces before the sign of per cent."""
-    told = json.dumps(answers.make_answer(*given), ensure_ascii=False)
+    told = json.dumps(answers.draw_conclusion(*given), ensure_ascii=False)
     assert " %" not in told
     return json.loads(told.replace("\u202f%", " %"))
 

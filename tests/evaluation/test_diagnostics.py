@@ -25,9 +25,9 @@ from ranksim.evaluation.diagnostics import (
 from ranksim.evaluation.projection import embed, pca
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import parse_ranges
-from ranksim.training.display_samples import show
+from ranksim.training.display_samples import select_display_samples
 from ranksim.training.peak_memory import forget_peak, peak_memory
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 from tests.datasets.test_label_gaps import dataset
 
 BINS = {
@@ -155,7 +155,7 @@ def test_no_gap_is_none():
 def test_the_samples_shown_are_few_and_spread(name, count):
     benchmark, _ = made(name, count=count)
     labels, bins = benchmark.test.labels, benchmark.bins
-    shown = show(bins, labels)
+    shown = select_display_samples(bins, labels)
     assert len(shown.rows) == len(set(shown.rows.tolist())) <= 500
     assert sorted(shown.rows) == shown.rows.tolist()
     groups = len(shown.edges) - 1
@@ -170,14 +170,14 @@ def test_the_samples_shown_are_few_and_spread(name, count):
     least = min((t for t, size in zip(taken, sizes, strict=True) if t < size), default=500)
     assert all(t == min(size, least) for t, size in zip(taken, sizes, strict=True))
     assert len(shown.rows) == count or len(shown.rows) + groups > 500
-    again = show(bins, labels.copy())
+    again = select_display_samples(bins, labels.copy())
     assert np.array_equal(again.rows, shown.rows)
 
 
 def test_rankings_against_single_anchors():
     benchmark, _ = made("ages", count=60)
     labels = benchmark.test.labels.round()
-    shown = show(benchmark.bins, labels)
+    shown = select_display_samples(benchmark.bins, labels)
     labels = labels[shown.rows]
     draw = np.random.default_rng(1)
     features = np.cos(labels[:, None] / draw.uniform(20, 90, 5)) + draw.normal(0, 0.2, (60, 5))
@@ -209,7 +209,7 @@ def test_rankings_against_single_anchors():
 
 def test_features_in_the_order_of_the_labels_agree_and_reversed_ones_do_not():
     benchmark, _ = made("tenths")
-    shown = show(benchmark.bins, benchmark.test.labels)
+    shown = select_display_samples(benchmark.bins, benchmark.test.labels)
     labels = benchmark.test.labels[shown.rows]
     turned = np.stack([np.cos(labels / 4), np.sin(labels / 4)], axis=1)
     assert rankings(shown, labels, turned)["agreement"] == pytest.approx(1)
@@ -267,7 +267,7 @@ def test_all_of_it_is_json_of_six_digits(monkeypatch):
     monkeypatch.setattr(projection, "_FEWEST", 10**9)
     benchmark, prediction = made("tenths")
     prediction[7] = np.nan
-    rows = show(benchmark.bins, benchmark.test.labels).rows
+    rows = select_display_samples(benchmark.bins, benchmark.test.labels).rows
     features = np.random.default_rng(0).normal(size=(len(rows), 5))
     got = insight(benchmark, prediction, features)
     text = json.dumps(got, allow_nan=False)
@@ -282,19 +282,19 @@ def test_all_of_it_is_json_of_six_digits(monkeypatch):
 
 
 def test_memory_is_counted_from_when_it_was_forgotten():
-    hardware = Hardware("cpu")
+    hardware = TrainerConfig("cpu")
     forget_peak(hardware)
     before = peak_memory(hardware)
     assert before is None or 10 < before < 1e5
     held = np.ones(50 << 17)  # 50 MB
     if before is not None:
         assert peak_memory(hardware) >= before + 40
-    assert peak_memory(Hardware("cpu", "2")) is None
+    assert peak_memory(TrainerConfig("cpu", "2")) is None
     assert held.sum() == 50 << 17
 
 
 def test_memory_of_a_gpu(monkeypatch):
-    hardware = Hardware("cuda")
+    hardware = TrainerConfig("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 << 20)
     assert peak_memory(hardware) == 3.0

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ranksim.evaluation.intervals import Crossed, bootstrap, by_group
+from ranksim.evaluation.intervals import TwoWayInterval, aggregate_by_cluster, bootstrap
 
 
 @pytest.mark.parametrize(("seeds", "samples"), [(2, 2), (3, 7), (5, 40)])
 def test_mean_squares_against_loops(seeds, samples):
     d = np.random.default_rng(0).normal(size=(seeds, samples)) + np.arange(samples)
-    got = Crossed.of(d)
+    got = TwoWayInterval.of(d)
     mean = sum(d[s, i] for s in range(seeds) for i in range(samples)) / d.size
     by_seed = by_sample = rest = 0.0
     for s, i in itertools.product(range(seeds), range(samples)):
@@ -32,7 +32,7 @@ def test_it_is_never_narrower_than_either_alone():
     for _ in range(50):
         d = draw.normal(size=(3, 1)) * draw.exponential() + draw.normal(size=(3, 30))
         d += draw.normal(size=30) * draw.exponential()
-        half = Crossed.of(d).half(0.95)
+        half = TwoWayInterval.of(d).half(0.95)
         for means in (d.mean(axis=1), d.mean(axis=0)):
             alone = scipy.stats.ttest_1samp(means, 0).confidence_interval(0.95)
             width = (alone.high - alone.low) / 2
@@ -48,7 +48,7 @@ def coverage(seeds, samples, seed_effect, sweeps):
     held = np.zeros(2)
     for _ in range(sweeps):
         d = draw.normal(0, seed_effect, (seeds, 1)) + draw.normal(0, 1, samples)
-        found = Crossed.of(d + draw.normal(0, 1, (seeds, samples)))
+        found = TwoWayInterval.of(d + draw.normal(0, 1, (seeds, samples)))
         held += abs(found.mean) <= found.half(0.95) * np.array([1, 0.5])
     return held / sweeps
 
@@ -72,11 +72,11 @@ def test_it_covers_where_samples_come_in_groups():
         groups = np.repeat(np.arange(30), sizes)
         shared = draw.normal(0, 1, 30)[groups] + draw.normal(0, 1, len(groups))
         change = draw.normal(0, 0.05, (3, 1)) + shared + draw.normal(0, 0.3, (3, len(groups)))
-        own, plain = by_group(change, groups), change
+        own, plain = aggregate_by_cluster(change, groups), change
         assert np.allclose(own.mean(axis=1), plain.mean(axis=1))
-        found = Crossed.of(own)
+        found = TwoWayInterval.of(own)
         held += abs(found.mean) < found.half(0.95)
-        found = Crossed.of(plain)
+        found = TwoWayInterval.of(plain)
         apart += abs(found.mean) < found.half(0.95)
     assert held > 0.92 * 400
     assert apart < 0.75 * 400
@@ -115,13 +115,13 @@ def test_a_bootstrap_of_many_samples_goes_in_parts():
 
 def test_seeds_that_would_be_needed():
     # of seeds alone: 2 t_{S-1} / sqrt(S) < 1 from 18 on
-    found = Crossed(1.0, 3, 10_000, 40_000.0, 1e-9, 1e-9)
+    found = TwoWayInterval(1.0, 3, 10_000, 40_000.0, 1e-9, 1e-9)
     expected = next(s for s in range(3, 99) if 2 * scipy.stats.t.ppf(0.975, s - 1) / s**0.5 < 1)
     assert found.seeds_needed(0.95) == expected
     assert found.seeds_needed(0.99) > expected
     # samples alone: no seed helps
-    assert Crossed(1.0, 3, 10, 1e-9, 3 * 40.0, 1e-9).seeds_needed(0.95) is None
-    assert Crossed(1.0, 3, 10, 1e-9, 1e-3, 1e-9).seeds_needed(0.95) == 3
+    assert TwoWayInterval(1.0, 3, 10, 1e-9, 3 * 40.0, 1e-9).seeds_needed(0.95) is None
+    assert TwoWayInterval(1.0, 3, 10, 1e-9, 1e-3, 1e-9).seeds_needed(0.95) == 3
 
 
 @pytest.mark.parametrize("samples", [20, 100])

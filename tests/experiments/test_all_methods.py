@@ -10,7 +10,7 @@ import filelock
 import pytest
 
 from ranksim.datasets.published import published_table
-from ranksim.experiments.sweep_request import BenchRequest, bench
+from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
 from tests.experiments.test_sweep import ENDLESS, command, finish, request, results, started
 
 NAMES = list(published_table("sts-b-dir"))
@@ -18,7 +18,7 @@ TRAINED = 28
 
 
 def test_all_32_names_train_on_sts_b_dir(small_sts, tmp_path):
-    content = bench(
+    content = run_benchmark(
         request(small_sts, tmp_path, methods="all", seeds="1", max_steps=4, max_epochs=2)
     )
     assert [row["method"] for row in content["summary"]] == NAMES
@@ -37,7 +37,7 @@ def test_all_32_names_train_on_sts_b_dir(small_sts, tmp_path):
 
 
 def test_all_32_names_train_on_sentiment_dir(small_sentiment, tmp_path):
-    content = bench(
+    content = run_benchmark(
         BenchRequest(
             benchmark="sentiment-dir",
             options={"domains": ("tweets", "amazon")},
@@ -67,7 +67,7 @@ def trainings(out):
 
 def test_a_stage_is_trained_once_for_all_rows_that_share_it(small_sts, tmp_path):
     methods = "rrt+ranksim,rrt+lds+ranksim,rrt+ranksim+fds,vanilla+ranksim"
-    content = bench(request(small_sts, tmp_path, methods=methods, seeds="1", max_steps=2))
+    content = run_benchmark(request(small_sts, tmp_path, methods=methods, seeds="1", max_steps=2))
     assert trainings(tmp_path) == {
         f"{name}/seed-0": 1
         for name in ("vanilla+ranksim", "rrt+ranksim", "rrt+lds+ranksim", "vanilla+fds+ranksim",
@@ -86,12 +86,12 @@ def test_a_stage_is_trained_once_for_all_rows_that_share_it(small_sts, tmp_path)
 def test_a_first_stage_with_other_settings_is_refused(small_sts, tmp_path):
     from ranksim.exceptions import UsageError
 
-    bench(request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2))
+    run_benchmark(request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2))
     shutil.rmtree(tmp_path / "runs" / "vanilla")
     with pytest.raises(
         UsageError, match=r"rrt seed 0 made with .*lr 0\.001, now 0\.01: give anoth"
     ):
-        bench(
+        run_benchmark(
             request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2,
                     changes=("hidden=8", "strength=0.1", "lr=0.01"))
         )  # fmt: skip
@@ -100,16 +100,16 @@ def test_a_first_stage_with_other_settings_is_refused(small_sts, tmp_path):
 def test_a_first_stage_without_its_weights_is_one_sentence(small_sts, tmp_path):
     from ranksim.exceptions import RankSimError
 
-    bench(request(small_sts, tmp_path, methods="vanilla", seeds="1", max_steps=2))
+    run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1", max_steps=2))
     (tmp_path / "runs/vanilla/seed-0/best.ckpt").unlink()
     with pytest.raises(RankSimError, match=r"^rrt seed 0 goes on from vanilla seed 0, whose best"):
-        bench(request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2))
+        run_benchmark(request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2))
 
 
 def test_a_diverged_first_stage_fails_its_rows_and_no_other(small_sts, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[methods."vanilla+ranksim"]\nlr = 1e37\nclip = 1e30\n')
-    content = bench(
+    content = run_benchmark(
         request(small_sts, tmp_path / "out", methods="rrt,rrt+ranksim", seeds="1", recipe=recipe)
     )
     states = {run["method"]: run["status"] for run in content["runs"]}
@@ -183,7 +183,7 @@ def test_two_sweeps_of_other_methods_lose_no_row_of_each_other(small_sts, tmp_pa
     assert {row["method"] for row in content["summary"]} == {"vanilla+lds", "vanilla", "rrt+lds"}
     assert {row["method"]: len(row["seeds"]) for row in content["summary"]}["vanilla+lds"] == 2
     assert set(trainings(tmp_path).values()) == {1}
-    bench(request(small_sts, tmp_path, methods="vanilla", max_epochs=4))
+    run_benchmark(request(small_sts, tmp_path, methods="vanilla", max_epochs=4))
     again = json.loads((tmp_path / "results.json").read_text())
     assert {row["method"] for row in again["summary"]} == {"vanilla+lds", "vanilla", "rrt+lds"}
 
@@ -200,10 +200,12 @@ def test_a_sweep_with_other_settings_is_refused_while_one_is_at_work(small_sts, 
         with pytest.raises(
             UsageError, match=r"^Another sweep is at work in .* on vanilla with rec"
         ):
-            bench(dataclasses.replace(other, changes=(*other.changes, "patience=5000")))
+            run_benchmark(dataclasses.replace(other, changes=(*other.changes, "patience=5000")))
         assert process.poll() is None
     # killed, it leaves a note that binds nobody: no run was finished
-    content = bench(request(small_sts, tmp_path, changes=("hidden=9",), seeds="1", max_epochs=1))
+    content = run_benchmark(
+        request(small_sts, tmp_path, changes=("hidden=9",), seeds="1", max_epochs=1)
+    )
     assert [run["recipe"]["hidden"] for run in content["runs"]] == [9, 9]
     assert not list((tmp_path / ".sweeps").iterdir())
 
@@ -215,7 +217,7 @@ def test_what_another_sweep_is_at_work_on_is_waited_for_and_said(small_sts, tmp_
     held = filelock.FileLock(folder / ".lock", thread_local=False)
     held.acquire()
     threading.Timer(8.0, held.release).start()
-    content = bench(request(small_sts, tmp_path, seeds="1", max_epochs=1))
+    content = run_benchmark(request(small_sts, tmp_path, seeds="1", max_epochs=1))
     assert [run["method"] for run in content["runs"]] == ["vanilla", "vanilla+ranksim"]
     told = capsys.readouterr().out
     assert told.count("Waiting for another sweep, which is at work on vanilla seed 0.") == 1

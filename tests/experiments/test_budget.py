@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ranksim.exceptions import UsageError
-from ranksim.experiments.sweep_request import BenchRequest, bench
+from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
 from ranksim.experiments.user_data import own_request
 from tests.helpers import user_data
 
@@ -22,7 +22,7 @@ def sweep(tmp_path):
             "own", {"target": "price", **options}, methods, "1", 1, tmp_path / out,
             changes=("hidden=8",), max_epochs=epochs, accelerator="cpu", budget=budget,
         )  # fmt: skip
-        results = bench(own_request(str(data), asked))
+        results = run_benchmark(own_request(str(data), asked))
         for run in results["runs"]:
             del run["seconds"], run["peak_memory_mb"]
         return {run["method"]: run for run in results["runs"]}, results

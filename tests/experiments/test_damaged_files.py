@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from ranksim._utils.storage import read_sealed
+from ranksim._utils.storage import read_verified_json
 from ranksim.exceptions import DataError
 from ranksim.experiments.run import read_record
-from ranksim.experiments.sweep_request import bench
+from ranksim.experiments.sweep_request import run_benchmark
 from tests.experiments.test_sweep import request
 
 
@@ -25,12 +25,12 @@ def test_what_is_damaged_is_made_again_or_named(small_sts, tmp_path, monkeypatch
     out = tmp_path / "out"
 
     def swept(methods):
-        return bench(request(small_sts, out, methods=methods, seeds="1", max_epochs=1))
+        return run_benchmark(request(small_sts, out, methods=methods, seeds="1", max_epochs=1))
 
     swept("sqinv")
     expected = swept("vanilla")
     vanilla, other = (out / "runs" / name / "seed-0" for name in ("vanilla", "sqinv"))
-    rows = dict(read_sealed(out / "results.json")["rows"])
+    rows = dict(read_verified_json(out / "results.json")["rows"])
     assert set(rows) == {"vanilla", "sqinv"}
 
     # of the command's own run: predictions, record and settings are made again

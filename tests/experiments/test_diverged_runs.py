@@ -7,9 +7,15 @@ import math
 import pytest
 import torch
 
-from ranksim.cli.options import Dropped, Machine, OwnInputs, OwnSplit, Trained
+from ranksim.cli.options import (
+    HardwareOptions,
+    LabelGapOptions,
+    SweepOptions,
+    UserInputOptions,
+    UserSplitOptions,
+)
 from ranksim.cli.options import request as cli_request
-from ranksim.experiments.sweep_request import bench
+from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.user_data import own_request
 from ranksim.training.module import RegressionModule
 from ranksim.training.resume import BEST, LAST
@@ -35,13 +41,13 @@ def spoilt(monkeypatch):
 
 def swept(data, out, methods, dropped=None):
     groups = (
-        OwnInputs("price"),
-        OwnSplit(),
-        Dropped(dropped),
-        Trained(["hidden=8", "batch_size=32"], max_epochs=4),
-        Machine("cpu"),
+        UserInputOptions("price"),
+        UserSplitOptions(),
+        LabelGapOptions(dropped),
+        SweepOptions(["hidden=8", "batch_size=32"], max_epochs=4),
+        HardwareOptions("cpu"),
     )
-    return bench(own_request(str(data), cli_request("own", out, methods, "1", *groups)))
+    return run_benchmark(own_request(str(data), cli_request("own", out, methods, "1", *groups)))
 
 
 @pytest.mark.parametrize("dropped", [None, "15-25"])

@@ -12,14 +12,14 @@ import torch
 from ranksim.cli._evaluate import EvaluateRequest, evaluate
 from ranksim.cli._prepare import PrepareRequest, prepare_data
 from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.sweep_request import BenchRequest, bench
+from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
 from ranksim.experiments.throughput import METHODS, ThroughputRequest, TimedRankSim, throughput
 from ranksim.losses import RankSimLoss
 from ranksim.models import ImageEncoder, Regressor
 from ranksim.training import task_loading
 from ranksim.training.method_names import parse_method, parse_methods
 from ranksim.training.modality import recipe_type
-from ranksim.training.presets import recipe_for
+from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe
 from tests.helpers import faces
 
@@ -56,7 +56,7 @@ def request(benchmark, root, out, **changes):
 def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
     prepared = prepare_data(PrepareRequest(benchmark, drawn))
     assert sum(prepared.counts) == sum(COUNTS.values())
-    content = bench(request(benchmark, drawn, tmp_path, methods=methods))
+    content = run_benchmark(request(benchmark, drawn, tmp_path, methods=methods))
     asked = methods.split(",")
     assert [row["method"] for row in content["summary"]][: len(asked)] == asked
     assert all(run["status"] == "done" for run in content["runs"])
@@ -73,7 +73,7 @@ def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
 
 
 def test_own_images_to_results(drawn, tmp_path):
-    content = bench(request("images", drawn, tmp_path, methods=FEW))
+    content = run_benchmark(request("images", drawn, tmp_path, methods=FEW))
     assert all(run["status"] == "done" for run in content["runs"])
     assert content["target"] == "years"
     assert "labels.csv" in content["command"]
@@ -82,27 +82,27 @@ def test_own_images_to_results(drawn, tmp_path):
 
 def test_a_network_learns_the_age(drawn, tmp_path):
     long = {"max_steps": None, "max_epochs": 9, "changes": (*SMALL, "patience=0")}
-    content = bench(request("images", drawn, tmp_path, **long))
+    content = run_benchmark(request("images", drawn, tmp_path, **long))
     test = content["runs"][0]["metrics"]["test"]["all"]
     assert test["pearson"] > 60
     assert test["mae"] < 15
 
 
 def test_other_data_under_the_same_name_is_refused(drawn, tmp_path):
-    bench(request("images", drawn, tmp_path / "out"))
+    run_benchmark(request("images", drawn, tmp_path / "out"))
     changed = tmp_path / "labels.csv"
     lines = (drawn / "labels.csv").read_text().splitlines()
     changed.write_text("\n".join(lines[:-1]) + "\n")
     other = {"files": {"table": changed, "image_root": drawn}}
     with pytest.raises(UsageError, match=r"made with table_sha256 '\w+', now '\w+': give another"):
-        bench(request("images", drawn, tmp_path / "out", **other))
+        run_benchmark(request("images", drawn, tmp_path / "out", **other))
 
 
 def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     crowd = tmp_path / "crowd"
     faces.agedb(crowd, dict.fromkeys(range(20, 33), 60), size=16)
     prepare_data(PrepareRequest("agedb-dir", crowd, protocol="extrapolation"))
-    content = bench(
+    content = run_benchmark(
         request("agedb-dir", crowd, tmp_path / "out", options={"protocol": "extrapolation"})
     )
     test = content["runs"][0]["metrics"]["test"]
@@ -114,7 +114,7 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     assert "seen" in told
     assert "zero" in told
     with pytest.raises(DataError, match=r"no agedb\.csv: ranksim data prepare agedb-dir --root"):
-        bench(request("agedb-dir", crowd, tmp_path / "other"))
+        run_benchmark(request("agedb-dir", crowd, tmp_path / "other"))
 
 
 def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, capsys):
@@ -125,9 +125,9 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
     whole = (root / "photos" / "1.png").read_bytes()
     (root / "photos" / "1.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"2 of \d+ images cannot be used: photos/0\.png is empty"):
-        bench(request("images", root, tmp_path / "out"))
+        run_benchmark(request("images", root, tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.ckpt"))
-    content = bench(request("images", root, tmp_path / "out", skip_broken=True))
+    content = run_benchmark(request("images", root, tmp_path / "out", skip_broken=True))
     assert content["runs"][0]["data"]["left_out"] == 2
     told = capsys.readouterr().err
     assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; left out\.", told)
@@ -135,7 +135,7 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
 
 
 def test_evaluate_repeats_a_run(drawn, tmp_path):
-    content = bench(request("images", drawn, tmp_path / "out"))
+    content = run_benchmark(request("images", drawn, tmp_path / "out"))
     best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
     asked = request("images", drawn, tmp_path / "again")
     result = evaluate(EvaluateRequest(best, asked))
@@ -205,7 +205,7 @@ def test_the_paper_presets_are_the_published_recipes():
         ("imdb-wiki-dir", 90, 256, 1e-3),
     ):
         vanilla, ranksim = (
-            recipe_for(benchmark, "paper", parse_method(name, "sqrt_inverse"))
+            load_recipe(benchmark, "paper", parse_method(name, "sqrt_inverse"))
             for name in ("vanilla", "vanilla+ranksim")
         )
         assert isinstance(vanilla, ImageRecipe)
@@ -228,11 +228,11 @@ def test_the_published_names_of_ages_are_methods(benchmark):
     methods = parse_methods("all", benchmark, "sqrt_inverse")
     assert len(methods) == 32
     for method in methods:
-        recipe_for(benchmark, "paper", method)
+        load_recipe(benchmark, "paper", method)
 
 
 def test_the_network_of_a_preset_fits_its_images():
-    recipe = recipe_for("agedb-dir", "small", parse_method("vanilla", "sqrt_inverse"))
+    recipe = load_recipe("agedb-dir", "small", parse_method("vanilla", "sqrt_inverse"))
     model = Regressor(ImageEncoder(recipe.encoder))
     side = recipe.image_size
     prediction, features = model(torch.zeros(2, side, side, 3, dtype=torch.uint8))
@@ -246,15 +246,15 @@ def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
     shutil.copy(drawn / "labels.csv", root)
     whole = (root / "photos" / "0.png").read_bytes()
     (root / "photos" / "0.png").write_bytes(b"")
-    bench(request("images", root, tmp_path / "out", skip_broken=True))
+    run_benchmark(request("images", root, tmp_path / "out", skip_broken=True))
     (root / "photos" / "0.png").write_bytes(whole)
     task_loading._images.cache_clear()  # as a new command begins
     with pytest.raises(UsageError, match=r"holds runs on data with counts \[\d+, \d+, \d+\], now"):
-        bench(request("images", root, tmp_path / "out", skip_broken=True, seeds="2"))
+        run_benchmark(request("images", root, tmp_path / "out", skip_broken=True, seeds="2"))
 
 
 def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
-    content = bench(request("images", drawn, tmp_path / "out"))
+    content = run_benchmark(request("images", drawn, tmp_path / "out"))
     best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
     asked = request("images", drawn, tmp_path / "again", changes=())  # the preset's is another
     result = evaluate(EvaluateRequest(best, asked))
@@ -268,7 +268,7 @@ def test_labels_of_one_bin_are_refused_before_any_training(drawn, tmp_path):
     table.write_text("\n".join([lines[0], *(line.split(",")[0] + ",5" for line in lines[1:])]))
     asked = {"files": {"table": table, "image_root": drawn}, "methods": "vanilla,vanilla+fds"}
     with pytest.raises(UsageError, match=r"^FDS smooths features over label bins, and these"):
-        bench(request("images", drawn, tmp_path / "out", **asked))
+        run_benchmark(request("images", drawn, tmp_path / "out", **asked))
     assert not list((tmp_path / "out").rglob("*.ckpt"))
 
 
@@ -276,5 +276,5 @@ def test_a_wrong_encoder_is_refused_before_images_are_decoded(drawn, tmp_path, m
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
     wrong = {"changes": (*SMALL, f"encoder={tmp_path / 'nothing'}")}
     with pytest.raises(UsageError, match=r"is no vision model that can be read; name resnet18"):
-        bench(request("images", drawn, tmp_path / "out", **wrong))
+        run_benchmark(request("images", drawn, tmp_path / "out", **wrong))
     assert not (tmp_path / "cache" / "images").exists()

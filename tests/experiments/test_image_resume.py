@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ranksim.data.images.augment import CropFlip
-from ranksim.experiments.run import perform
+from ranksim.experiments.run import execute_run
 from tests.helpers.trained_models import Process, images, request, run_of
 
 # three steps an epoch and a validation every two: half of all checkpoints lie within an epoch
@@ -69,16 +69,16 @@ def killed(function, run, new, delay):
 
 def test_killed_ten_times_it_ends_as_if_it_never_was(table, tmp_path):
     whole, run = (prepared(table, tmp_path / name) for name in ("whole", "killed"))
-    record = Process(perform, whole).result()
+    record = Process(execute_run, whole).result()
     assert record["epochs"] == 8
     assert record["steps"] == 24
     draw, between = random.Random(0), record["seconds"] / 12
-    kills = [killed(perform, run, new, draw.uniform(0, 0.9) * between) for new in NEW]
+    kills = [killed(execute_run, run, new, draw.uniform(0, 0.9) * between) for new in NEW]
     assert kills == [True] * 10
     last = torch.load(run.folder / "last.ckpt", weights_only=True)
     assert last["global_step"] >= 2 * sum(NEW)
     assert not (run.folder / "record.json").exists()
-    Process(perform, run).result()
+    Process(execute_run, run).result()
     compare(run, whole)
     assert not list(run.folder.glob(".*.part"))
 
@@ -91,7 +91,7 @@ def _drawn_elsewhere(run):
         return down, right, torch.zeros_like(down).bool()
 
     CropFlip.draw = draw
-    return perform(run)
+    return execute_run(run)
 
 
 def test_the_comparison_sees_crops_that_a_resumed_run_draws_anew(table, tmp_path):

@@ -9,9 +9,9 @@ from ranksim.exceptions import UsageError
 from ranksim.experiments.run import (
     STARTED,
     _start_or_go_on,
-    flat,
-    refuse_other_settings,
-    settings_of,
+    flatten_dict,
+    flatten_settings,
+    reject_other_settings,
 )
 from ranksim.training.recipe import Recipe
 from ranksim.training.resume import BEST, LAST
@@ -47,16 +47,16 @@ def test_recipes_have_these_fields_now(run):
 
 def test_a_finished_run_stands_for_one_with_the_defaults_alone(run):
     record = older(run()) | {"status": "done", "metrics": {}}
-    refuse_other_settings(run(), record)
+    reject_other_settings(run(), record)
     with pytest.raises(UsageError, match=r"rrt\+ranksim seed 0 made with recipe.memory 0, now 9: "):
-        refuse_other_settings(run("memory=9"), record)
+        reject_other_settings(run("memory=9"), record)
 
 
 def test_settings_are_completed_stage_by_stage(run):
-    assert settings_of(older(run())) == flat(json.loads(json.dumps(run().identity())))
+    assert flatten_settings(older(run())) == flatten_dict(json.loads(json.dumps(run().identity())))
     alone = {"seed": 0, "recipe": {"lr": 1.0}}
-    assert settings_of(alone) == {"seed": 0, "recipe.lr": 1.0, "recipe.memory": 0}
-    assert settings_of({"seed": 0}) == {"seed": 0}
+    assert flatten_settings(alone) == {"seed": 0, "recipe.lr": 1.0, "recipe.memory": 0}
+    assert flatten_settings({"seed": 0}) == {"seed": 0}
 
 
 @pytest.mark.parametrize(("changes", "kept"), [((), True), (("memory=9",), False)])

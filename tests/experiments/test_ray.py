@@ -20,12 +20,12 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from ranksim.datasets import sts_b_dir
-from ranksim.exceptions import MissingExtraError, RankSimError, UsageError
+from ranksim.exceptions import MissingDependencyError, RankSimError, UsageError
 from ranksim.experiments import ray_executor, sweep
-from ranksim.experiments.executor import check_engine, tell_by
-from ranksim.experiments.sweep_request import bench, parse_seeds
+from ranksim.experiments.executor import check_engine, set_progress_queue
+from ranksim.experiments.sweep_request import parse_seeds, run_benchmark
 from ranksim.experiments.tune import TuneRequest, tune
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 from tests.experiments.test_sweep import (
     ENDLESS,
     _wait_until_it_trains,
@@ -37,7 +37,7 @@ from tests.experiments.test_sweep import (
 from tests.helpers import sweep_driver
 
 ray = pytest.importorskip("ray")
-CPU = Hardware("cpu")
+CPU = TrainerConfig("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_killed_it_goes_on_and_ends_as_processes_do(
     assert len(list((tmp_path / "nodes").iterdir())) == 2
     assert not list((tmp_path / "out").rglob("record.json"))
 
-    bench(request(small_sts, tmp_path / "whole", **asked))
+    run_benchmark(request(small_sts, tmp_path / "whole", **asked))
     capfd.readouterr()
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal: a bar for each run
     monkeypatch.setenv("RANKSIM_TEST_CHECKSUMS", json.dumps(sts_b_dir.CHECKSUMS))
@@ -136,7 +136,9 @@ def test_killed_it_goes_on_and_ends_as_processes_do(
         "_perform_and_tell",
         functools.partial(sweep_driver.in_a_task, sweep._perform_and_tell),
     )
-    bench(request(small_sts.relative_to(tmp_path), Path("out"), engine="ray", jobs=2, **asked))
+    run_benchmark(
+        request(small_sts.relative_to(tmp_path), Path("out"), engine="ray", jobs=2, **asked)
+    )
     told, errors = capfd.readouterr()
     assert re.search(r"vanilla seed 1.*epoch \d+, validation MSE", told)
     assert "4/4" in told
@@ -177,7 +179,7 @@ class Here:
 
     def __init__(self):
         self.told = deque()
-        tell_by(SimpleNamespace(put=self.told.append))
+        set_progress_queue(SimpleNamespace(put=self.told.append))
 
     def submit(self, work, *given):
         future = Future()
@@ -200,8 +202,8 @@ def test_a_search_submits_its_trials_too(small_sts, tmp_path, monkeypatch, jobs)
         yield Here()
 
     monkeypatch.setattr(ray_executor, "tasks", tasks)
-    bench = request(small_sts, tmp_path, methods="vanilla+ranksim", seeds="1", jobs=jobs)
-    found = tune(TuneRequest(dataclasses.replace(bench, engine="ray"), 2))
+    run_benchmark = request(small_sts, tmp_path, methods="vanilla+ranksim", seeds="1", jobs=jobs)
+    found = tune(TuneRequest(dataclasses.replace(run_benchmark, engine="ray"), 2))
     assert found["gamma"] > 0
     assert asked == [(jobs, CPU, tmp_path / "study.db")]
 
@@ -231,9 +233,9 @@ def test_a_node_that_does_not_see_the_folder_is_named(tmp_path, monkeypatch):
     ("hardware", "there", "gpus"),
     [
         (CPU, {"CPU": 4.0, "GPU": 1.0}, 0),
-        (Hardware(), {"CPU": 4.0}, 0),
-        (Hardware(), {"CPU": 4.0, "GPU": 1.0}, 1),
-        (Hardware("gpu"), {"CPU": 4.0, "GPU": 1.0}, 1),
+        (TrainerConfig(), {"CPU": 4.0}, 0),
+        (TrainerConfig(), {"CPU": 4.0, "GPU": 1.0}, 1),
+        (TrainerConfig("gpu"), {"CPU": 4.0, "GPU": 1.0}, 1),
     ],
 )
 def test_a_task_has_a_gpu_where_it_trains_on_one(hardware, there, gpus):
@@ -241,7 +243,7 @@ def test_a_task_has_a_gpu_where_it_trains_on_one(hardware, there, gpus):
 
 
 @pytest.mark.parametrize(
-    ("hardware", "there", "kind"), [(CPU, {}, "CPU"), (Hardware("cuda"), {"CPU": 1.0}, "GPU")]
+    ("hardware", "there", "kind"), [(CPU, {}, "CPU"), (TrainerConfig("cuda"), {"CPU": 1.0}, "GPU")]
 )
 def test_what_no_node_has_is_not_waited_for(hardware, there, kind):
     with pytest.raises(RankSimError, match=f"^No node of the Ray cluster has a {kind}: add one"):
@@ -258,12 +260,14 @@ def test_a_cluster_that_is_not_there_is_one_sentence(address, tmp_path, monkeypa
 
 def test_without_ray_the_extra_is_named(small_sts, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"^ray is not installed: run pip install 'ranksim"):
-        bench(request(small_sts, tmp_path / "out", engine="ray"))
+    with pytest.raises(
+        MissingDependencyError, match=r"^ray is not installed: run pip install 'ranksim"
+    ):
+        run_benchmark(request(small_sts, tmp_path / "out", engine="ray"))
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("hardware", [Hardware("cpu", "2"), Hardware("cpu", num_nodes=2)])
+@pytest.mark.parametrize("hardware", [TrainerConfig("cpu", "2"), TrainerConfig("cpu", num_nodes=2)])
 def test_a_task_is_one_device(hardware):
     message = "--engine ray trains each run on one device: leave it out with --devices or --num-nod"
     with pytest.raises(UsageError, match=f"^{message}"):
@@ -271,19 +275,21 @@ def test_a_task_is_one_device(hardware):
 
 
 def test_the_machine_that_submits_needs_no_gpu():
-    check_engine("ray", Hardware("gpu"), 2)
+    check_engine("ray", TrainerConfig("gpu"), 2)
     with pytest.raises(UsageError, match="Lightning cannot use --accelerator abacus"):
-        check_engine("ray", Hardware("abacus"), 2)
+        check_engine("ray", TrainerConfig("abacus"), 2)
 
 
 def test_other_settings_are_refused_before_ray_starts(small_sts, tmp_path):
-    bench(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
+    run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     with pytest.raises(UsageError, match=r"vanilla seed 0 made with recipe.hidden 8, now 9: give"):
-        bench(request(small_sts, tmp_path, engine="ray", changes=("hidden=9", "strength=0.1")))
+        run_benchmark(
+            request(small_sts, tmp_path, engine="ray", changes=("hidden=9", "strength=0.1"))
+        )
 
 
 def test_what_is_finished_needs_no_ray(small_sts, tmp_path, monkeypatch):
-    first = bench(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
+    first = run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    again = bench(request(small_sts, tmp_path, methods="vanilla", seeds="1", engine="ray"))
+    again = run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1", engine="ray"))
     assert again["runs"] == json.loads(json.dumps(first["runs"]))

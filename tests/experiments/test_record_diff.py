@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from ranksim.experiments.record_diff import MADE_BY, differences, results_differences
+from ranksim.experiments.record_diff import MADE_BY, diff_records, diff_results
 
 RECORD = {
     "method": "vanilla",
@@ -31,9 +31,9 @@ def changed(path, value):
 
 def test_a_record_is_the_same_as_what_is_read_back_of_it():
     written = json.loads(json.dumps(RECORD))
-    assert differences(RECORD, written | {"seconds": 9.0, "peak_memory_mb": None}) == []
+    assert diff_records(RECORD, written | {"seconds": 9.0, "peak_memory_mb": None}) == []
     tuples = changed(["recipe", "lr_drops"], (60, 80))
-    assert differences(tuples, written) == []
+    assert diff_records(tuples, written) == []
 
 
 @pytest.mark.parametrize(
@@ -52,20 +52,20 @@ def test_a_record_is_the_same_as_what_is_read_back_of_it():
 )
 def test_each_difference_is_named_both_ways(path, value):
     name, other = ".".join(map(str, path)), changed(path, value)
-    assert differences(RECORD, other) == [name]
-    assert differences(other, RECORD) == [name]
+    assert diff_records(RECORD, other) == [name]
+    assert diff_records(other, RECORD) == [name]
 
 
 def test_what_is_new_may_be_left_out():
     other = changed(["recipe", "memory"], 1) | {"ranks": {}, "seed": 1}
-    assert differences(RECORD, other) == ["seed", "recipe.memory"]
-    assert differences(RECORD, other, new=False) == ["seed"]
+    assert diff_records(RECORD, other) == ["seed", "recipe.memory"]
+    assert diff_records(RECORD, other, new=False) == ["seed"]
 
 
 def test_what_made_it_may_be_left_out():
     other = changed(["versions", "torch"], "3") | {"threads": 2}
-    assert differences(RECORD, other) == ["threads", "versions.torch"]
-    assert differences(RECORD, other, MADE_BY) == []
+    assert diff_records(RECORD, other) == ["threads", "versions.torch"]
+    assert diff_records(RECORD, other, MADE_BY) == []
 
 
 def test_results_are_compared_run_by_run_and_row_by_row():
@@ -78,15 +78,15 @@ def test_results_are_compared_run_by_run_and_row_by_row():
     }
     other = copy.deepcopy(results)
     other["runs"][1]["seconds"] = other["summary"][0]["seconds_median"] = 7
-    assert results_differences(results, other) == []
+    assert diff_results(results, other) == []
     other["runs"][1]["curves"]["val"][0] = 2.0
     other["summary"][0]["seeds"] = [0]
     other["command"] = "--jobs 2"
-    assert results_differences(results, other) == [
+    assert diff_results(results, other) == [
         "runs: vanilla seed 1: curves.val",
         "summary: vanilla: seeds",
         "command",
     ]
-    assert "command" not in results_differences(results, other, ("command",))
+    assert "command" not in diff_results(results, other, ("command",))
     del other["runs"][0]
-    assert "runs: which there are" in results_differences(results, other)
+    assert "runs: which there are" in diff_results(results, other)

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from ranksim.cli import main
-from ranksim.cli.options import Machine, OwnInputs, OwnSplit, Trained
+from ranksim.cli.options import HardwareOptions, SweepOptions, UserInputOptions, UserSplitOptions
 from ranksim.cli.options import request as cli_request
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.replay import RerunRequest
-from ranksim.experiments.reproduce import compare, rerun
-from ranksim.experiments.sweep_request import bench
+from ranksim.experiments.reproduce import compare, reproduce
+from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.user_data import own_request
 from tests.experiments.test_sweep import request
 from tests.helpers import user_data
@@ -24,13 +24,13 @@ def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rerun")
     data = user_data.table(folder)
     groups = (
-        OwnInputs("price"),
-        OwnSplit(),
-        Trained(["hidden=8"], max_epochs=2),
-        Machine("cpu"),
+        UserInputOptions("price"),
+        UserSplitOptions(),
+        SweepOptions(["hidden=8"], max_epochs=2),
+        HardwareOptions("cpu"),
     )
     asked = cli_request("own", folder / "out", METHODS, "1", *groups)
-    bench(own_request(str(data), asked))
+    run_benchmark(own_request(str(data), asked))
     return data, folder / "out"
 
 
@@ -51,7 +51,7 @@ def saved(swept, tmp_path):
 
 
 def again(path, data=None, **asked):
-    return rerun(RerunRequest(path, files={"data": data}, accelerator="cpu", **asked))
+    return reproduce(RerunRequest(path, files={"data": data}, accelerator="cpu", **asked))
 
 
 @pytest.mark.parametrize("row", ["2", "vanilla+lds"])
@@ -112,15 +112,17 @@ def test_a_run_that_was_cut_short_cannot_be_compared(swept, saved, capsys):
 
 
 def test_a_failed_run_fails_again_at_the_same_step(small_sts, tmp_path, capsys):
-    bench(request(small_sts, tmp_path, methods="vanilla", seeds="1",
+    run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1",
                   changes=("hidden=8", "lr=1e37", "clip=1e30")))  # fmt: skip
     files = {"data_dir": small_sts}
-    found = rerun(RerunRequest(tmp_path, files=files, accelerator="cpu", out=tmp_path / "again"))
+    found = reproduce(
+        RerunRequest(tmp_path, files=files, accelerator="cpu", out=tmp_path / "again")
+    )
     assert found["matches"]
     assert found["runs"][0]["note"] == "diverged at step 2 (lr 1e+37)"
     assert (tmp_path / "again/runs/vanilla/seed-0/record.json").is_file()
     with pytest.raises(UsageError, match="holds a sweep: give another folder with --out"):
-        rerun(RerunRequest(tmp_path, files=files, out=tmp_path))
+        reproduce(RerunRequest(tmp_path, files=files, out=tmp_path))
 
 
 def broken(name, value):

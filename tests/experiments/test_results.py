@@ -7,7 +7,7 @@ import pytest
 
 from ranksim.datasets.published import published_table
 from ranksim.evaluation.summary import count_pairs, summarise
-from ranksim.metrics import REGIONS
+from ranksim.metrics import REGION_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "results").rglob("results.json"))
@@ -53,7 +53,7 @@ def test_what_is_said_of_larger_neighbourhoods():
         content = json.loads(path.read_text(encoding="utf-8"))
         (row,) = content["summary"]
         recipe = content["runs"][0]["recipe"]
-        scores = [row["val"]["all"]["mse"], *(row["test"][r]["mse"] for r in REGIONS[:4])]
+        scores = [row["val"]["all"]["mse"], *(row["test"][r]["mse"] for r in REGION_NAMES[:4])]
         figures = [f"{score['mean']:.3f} ± {score['sd']:.3f}" for score in scores]
         setting = [
             f"{recipe['memory']:,}",

@@ -12,12 +12,12 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from ranksim._utils.storage import read_sealed
+from ranksim._utils.storage import read_verified_json
 from ranksim.datasets import sts_b_dir
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments.run import read_record
-from ranksim.experiments.sweep_request import BenchRequest, bench
-from ranksim.metrics import METRICS, REGIONS, regression_scores
+from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
+from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
 
 SMALL = ("hidden=8", "strength=0.1")
 ENDLESS = ("--max-epochs", "5000", "--set", "patience=5000")
@@ -81,7 +81,7 @@ def finish(words):
 
 def results(out):
     """results.json without what may differ: clocks and memory, and the digest of all."""
-    content = read_sealed(out / "results.json")
+    content = read_verified_json(out / "results.json")
     for run in content["runs"]:
         del run["seconds"], run["peak_memory_mb"]
     for row in content["summary"]:
@@ -91,8 +91,8 @@ def results(out):
 
 def test_a_sweep_writes_what_it_promises(small_sts, tmp_path, capsys):
     out = tmp_path / "out"
-    content = bench(request(small_sts, out))
-    assert read_sealed(out / "results.json") == content
+    content = run_benchmark(request(small_sts, out))
+    assert read_verified_json(out / "results.json") == content
     told = capsys.readouterr().out
     assert "4/4 vanilla+ranksim seed 1: MSE" in told
     assert "published" in told
@@ -102,7 +102,7 @@ def test_a_sweep_writes_what_it_promises(small_sts, tmp_path, capsys):
         ("vanilla", 0), ("vanilla", 1), ("vanilla+ranksim", 0), ("vanilla+ranksim", 1),
     ]  # fmt: skip
     for run in content["runs"]:
-        assert set(run["metrics"]["test"]) == set(REGIONS)
+        assert set(run["metrics"]["test"]) == set(REGION_NAMES)
         assert set(run["metrics"]["test"]["all"]) == {"n", *METRICS}
         assert run["epochs"] == 2
         assert run["seconds"] > 0
@@ -171,25 +171,25 @@ def shows_what_it_left(content):
 
 def test_finished_runs_are_skipped_and_more_can_follow(small_sts, tmp_path, capsys):
     out = tmp_path / "out"
-    bench(request(small_sts, out, methods="vanilla", seeds="1"))
+    run_benchmark(request(small_sts, out, methods="vanilla", seeds="1"))
     stamp = (out / "runs/vanilla/seed-0/record.json").stat().st_mtime_ns
-    content = bench(request(small_sts, out))
+    content = run_benchmark(request(small_sts, out))
     assert (out / "runs/vanilla/seed-0/record.json").stat().st_mtime_ns == stamp
     assert len(content["runs"]) == 4
     assert "1 of 4 runs were finished before." in capsys.readouterr().out
 
 
 def test_other_settings_need_another_folder(small_sts, tmp_path):
-    bench(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
+    run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     with pytest.raises(UsageError, match=r"vanilla seed 0 made with recipe.hidden 8, now 9: give"):
-        bench(request(small_sts, tmp_path, seeds="1", changes=("hidden=9", "strength=0.1")))
+        run_benchmark(request(small_sts, tmp_path, seeds="1", changes=("hidden=9", "strength=0.1")))
     with pytest.raises(UsageError, match="made with split 'borealis', now 'yang'"):
-        bench(request(small_sts, tmp_path, seeds="1", options={"split": "yang"}))
+        run_benchmark(request(small_sts, tmp_path, seeds="1", options={"split": "yang"}))
 
 
 def test_a_folder_never_mixes_what_must_not_be_compared(small_sts, tmp_path):
     """Other methods and seeds of the folder count too, not only those this command asks for."""
-    bench(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
+    run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     for changes in (
         {"options": {"split": "yang"}},
         {"changes": ("hidden=9", "strength=0.1")},
@@ -198,11 +198,11 @@ def test_a_folder_never_mixes_what_must_not_be_compared(small_sts, tmp_path):
     ):
         for others in ({"methods": "vanilla+ranksim"}, {"methods": "vanilla", "seeds": "7,"}):
             with pytest.raises(UsageError, match="holds vanilla seed 0 made with"):
-                bench(request(small_sts, tmp_path, **changes, **others))
+                run_benchmark(request(small_sts, tmp_path, **changes, **others))
 
 
 def test_the_recorded_command_gives_the_same_runs(small_sts, tmp_path):
-    content = bench(
+    content = run_benchmark(
         request(small_sts, tmp_path, methods="vanilla", seeds="7,", changes=(*SMALL, "ties=min"))
     )
     assert content["command"] == (
@@ -213,28 +213,28 @@ def test_the_recorded_command_gives_the_same_runs(small_sts, tmp_path):
 
 
 def test_an_interrupted_run_of_other_settings_is_not_gone_on_with(small_sts, tmp_path):
-    plain = bench(request(small_sts, tmp_path / "plain", methods="vanilla", seeds="1"))
+    plain = run_benchmark(request(small_sts, tmp_path / "plain", methods="vanilla", seeds="1"))
     out = tmp_path / "out"
-    bench(request(small_sts, out, methods="vanilla", seeds="1", max_epochs=1))
+    run_benchmark(request(small_sts, out, methods="vanilla", seeds="1", max_epochs=1))
     folder = out / "runs/vanilla/seed-0"
     (folder / "best.ckpt").rename(folder / "last.ckpt")  # as if it had been killed here
     (folder / "record.json").unlink()
-    again = bench(request(small_sts, out, methods="vanilla", seeds="1"))
+    again = run_benchmark(request(small_sts, out, methods="vanilla", seeds="1"))
     assert again["runs"][0]["metrics"] == plain["runs"][0]["metrics"]
 
 
 def test_a_damaged_record_is_made_again(small_sts, tmp_path):
-    first = bench(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
+    first = run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     record = tmp_path / "runs/vanilla/seed-0/record.json"
     record.write_text(record.read_text()[:100])
     assert read_record(record.parent) is None
-    again = bench(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
+    again = run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     assert again["runs"][0]["metrics"] == first["runs"][0]["metrics"]
 
 
 def test_a_run_that_diverges_is_told_and_the_sweep_goes_on(small_sts, tmp_path, capsys):
     changes = ("hidden=8", "lr=1e37", "clip=1e30")
-    content = bench(request(small_sts, tmp_path, seeds="1", changes=changes))
+    content = run_benchmark(request(small_sts, tmp_path, seeds="1", changes=changes))
     assert [run["status"] for run in content["runs"]] == ["failed", "failed"]
     assert content["summary"][0]["failed"] == 1
     assert content["summary"][0]["test"]["all"]["mse"]["mean"] is None
@@ -243,7 +243,7 @@ def test_a_run_that_diverges_is_told_and_the_sweep_goes_on(small_sts, tmp_path, 
 
 def test_killed_twice_it_ends_as_if_it_never_was(small_sts, tmp_path):
     """kill -9 of the whole sweep while it trains; two jobs give what one gives."""
-    bench(request(small_sts, tmp_path / "whole", jobs=1, max_epochs=16))
+    run_benchmark(request(small_sts, tmp_path / "whole", jobs=1, max_epochs=16))
     words = command(small_sts, tmp_path / "killed", "--max-epochs", "16")
     kills = 0
     for moment in (2, 8):
@@ -312,7 +312,7 @@ def test_a_worker_that_dies_is_one_sentence(small_sts, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sweep_module, "_perform_and_tell", _die)
     with pytest.raises(RankSimError, match="A run's process was killed, perhaps for lack of mem"):
-        bench(request(small_sts, tmp_path, jobs=2))
+        run_benchmark(request(small_sts, tmp_path, jobs=2))
 
 
 def _die(run):

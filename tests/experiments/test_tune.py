@@ -14,17 +14,17 @@ import pytest
 
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments.run import read_record
-from ranksim.experiments.sweep_request import bench
+from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.tune import RECIPE, STORAGE, Space, TuneRequest, tune
 from ranksim.experiments.tune import search as search_module
 from ranksim.experiments.tune.study import folder_of_searches, open_study, seal_trial
 from ranksim.training.method_names import parse_method
-from ranksim.training.presets import recipe_for
+from ranksim.training.presets import load_recipe
 from tests.experiments.test_sweep import request, started
 
 optuna = pytest.importorskip("optuna")
 RECIPE_OF_ALL = dataclasses.asdict(
-    recipe_for("sts-b-dir", "small", parse_method("vanilla+ranksim", "inverse"))
+    load_recipe("sts-b-dir", "small", parse_method("vanilla+ranksim", "inverse"))
 )
 
 
@@ -90,7 +90,7 @@ def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, c
 
     found = tomllib.loads((out / RECIPE).read_text())
     assert found == {"methods": {"vanilla+ranksim": best}}
-    content = bench(
+    content = run_benchmark(
         request(small_sts, tmp_path / "bench", seeds="7,8", recipe=out / RECIPE,
                 changes=("hidden=8",))
     )  # fmt: skip
@@ -238,7 +238,7 @@ def test_a_recipe_file_of_another_form_is_refused(small_sts, tmp_path, content, 
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match=message):
-        bench(request(small_sts, tmp_path / "out", recipe=path))
+        run_benchmark(request(small_sts, tmp_path / "out", recipe=path))
 
 
 @pytest.mark.parametrize(

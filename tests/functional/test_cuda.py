@@ -29,31 +29,37 @@ def arguments(size=9, width=130, anchors=None):
 def test_one_anchor_a_program_as_on_a_gpu(monkeypatch, anchors):
     monkeypatch.setattr(triton_term, "_INTERPRETED", 1)
     given = arguments(16, 7, anchors)
-    for got, wanted in zip(triton_term.term(*given), reference.term(*given), strict=True):
+    for got, wanted in zip(
+        triton_term.compute_term(*given), reference.compute_term(*given), strict=True
+    ):
         torch.testing.assert_close(got, wanted)
 
 
 @pytest.mark.parametrize("width", [63, 64, 129, 256, 300])
 def test_shares_of_the_width_add_up(width):
     given = arguments(9, width)
-    for got, wanted in zip(triton_term.term(*given), reference.term(*given), strict=True):
+    for got, wanted in zip(
+        triton_term.compute_term(*given), reference.compute_term(*given), strict=True
+    ):
         torch.testing.assert_close(got, wanted)
 
 
 def test_more_samples_than_fit_are_sorted(monkeypatch):
-    handed_on, term = [], chunked.term
+    handed_on, term = [], chunked.compute_term
 
     def sort(*given):
         handed_on.append(given)
         return term(*given)
 
-    monkeypatch.setattr(chunked, "term", sort)
+    monkeypatch.setattr(chunked, "compute_term", sort)
     monkeypatch.setattr(triton_term, "LARGEST", 8)
     given = arguments(8)
-    triton_term.term(*given)
+    triton_term.compute_term(*given)
     assert not handed_on
     given = arguments(9)
-    for got, wanted in zip(triton_term.term(*given), reference.term(*given), strict=True):
+    for got, wanted in zip(
+        triton_term.compute_term(*given), reference.compute_term(*given), strict=True
+    ):
         torch.testing.assert_close(got, wanted)
     assert len(handed_on) == 1
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from ranksim import FDS, LabelBins, RankSimLoss
 from ranksim.functional import ranksim_loss, sample_positions
 from ranksim.integrations.lightning import FDSCallback, RankSimCallback
-from ranksim.metrics import RegionMetrics, Regions, regression_scores
+from ranksim.metrics import RegionMetrics, ShotRegions, regression_scores
 from tests.helpers.trainings import trainer_for
 from tests.oracles import fds as oracle
 
@@ -228,7 +228,7 @@ def test_pooled_features_keep_their_shape():
     assert torch.equal(pooled.flatten(1), fds(features, ages))
 
 
-REGIONS = Regions.by_rule(BINS, np.repeat([0.0, 1.0, 2.0], [200, 50, 5]))
+REGIONS = ShotRegions.by_rule(BINS, np.repeat([0.0, 1.0, 2.0], [200, 50, 5]))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

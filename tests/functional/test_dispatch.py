@@ -34,7 +34,7 @@ def both(features, labels, keep=None, anchors=None, settings=REFERENCE):
     gamma, lambda_, ties, similarity, per_anchor, gradient = settings
     given = (features, labels, keep, None, anchors or len(features), gamma, lambda_)
     rest = (ties, similarity, per_anchor, gradient)
-    return cpu_term.term(*given, *rest), reference.term(*given, *rest)
+    return cpu_term.compute_term(*given, *rest), reference.compute_term(*given, *rest)
 
 
 def assert_same(found, expected, tolerance=4e-6):
@@ -193,9 +193,9 @@ def test_neighbours_are_a_pair():
 
 def test_without_onednn(monkeypatch):
     features, labels = batch(70)
-    expected = cpu_term.term(features, labels, None, None, 70, *REFERENCE)
+    expected = cpu_term.compute_term(features, labels, None, None, 70, *REFERENCE)
     monkeypatch.setattr(matmul, "_onednn", lambda: None)
-    found = cpu_term.term(features, labels, None, None, 70, *REFERENCE)
+    found = cpu_term.compute_term(features, labels, None, None, 70, *REFERENCE)
     assert_same(found, expected)
 
 
@@ -246,7 +246,7 @@ def test_a_device_without_a_path_takes_the_reference_and_says_so_once(caplog):
     dispatch.path_for.cache_clear()
     with caplog.at_level(logging.INFO, logger="ranksim"):
         for _ in range(3):
-            assert dispatch.path_for(torch.device("meta")) is reference.term
+            assert dispatch.path_for(torch.device("meta")) is reference.compute_term
     (told,) = caplog.messages
     assert told == "RankSim runs as plain PyTorch on meta: it has no path of its own"
 

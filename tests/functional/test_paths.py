@@ -29,7 +29,7 @@ def term(request, monkeypatch):
         pytest.importorskip("triton", reason="Triton is not installed")
         from ranksim.functional._kernels.triton import triton_term
 
-        path = triton_term.term
+        path = triton_term.compute_term
         device = "cuda" if torch.cuda.is_available() else "cpu"
     else:
         path = {"eager": reference, "cpu": cpu_term, "sorted_rows": chunked}[request.param].term
@@ -278,7 +278,7 @@ def test_what_is_not_finite_is_shown_where_the_equations_have_it(term, at, where
     value, more = term(z, y, keep=keep, anchors=6, per_anchor=per_anchor, **given)
     target = torch.tensor(matrix[:6]) if given else None
     rest = (torch.tensor(keep), target, 6, 100.0, 2.0, "min", "neg_l1", per_anchor, True)
-    wanted = reference.term(torch.tensor(z), torch.tensor(y).unsqueeze(1), *rest)
+    wanted = reference.compute_term(torch.tensor(z), torch.tensor(y).unsqueeze(1), *rest)
     np.testing.assert_allclose(value, wanted[0], rtol=1e-9)
     np.testing.assert_allclose(more[rows], wanted[1][rows], rtol=1e-9, atol=1e-12)
     if where == "features":

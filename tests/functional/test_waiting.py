@@ -60,7 +60,7 @@ def path(request, monkeypatch):
 
     monkeypatch.setattr(triton_term, "anchor_rows", Launched())
     monkeypatch.setattr(triton_term, "anchor_weights", Launched())
-    return triton_term.term
+    return triton_term.compute_term
 
 
 @pytest.mark.parametrize("mode", [Watch, FakeTensorMode])
@@ -96,5 +96,7 @@ def test_sorted_rows_hold_a_block_at_a_time(monkeypatch):
     monkeypatch.setattr(chunked, "_BLOCK", 4000)
     features, labels = torch.randn(400, 10), torch.randn(400, 1)
     with Watch() as watch:
-        chunked.term(features, labels, None, None, 400, 100.0, 2.0, "min", "neg_l1", False, True)
+        chunked.compute_term(
+            features, labels, None, None, 400, 100.0, 2.0, "min", "neg_l1", False, True
+        )
     assert watch.largest <= 4000 * 8

@@ -65,7 +65,7 @@ def main():
         features, labels = torch.randn(size, 128), torch.randn(size, width)
         keep = torch.ones(size, dtype=torch.bool) if drawn else None
         settings = (100.0, 2.0, ties, similarity, False, gradient)
-        triton_term.term(features, labels, keep, None, size, *settings)
+        triton_term.compute_term(features, labels, keep, None, size, *settings)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,15 @@ from torch import nn
 from ranksim.data.images.augment import CropFlip
 from ranksim.data.images.dataset import ImageDataset
 from ranksim.imbalance import LabelBins
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from ranksim.models import ImageEncoder, Regressor
-from ranksim.training.fit import Task
+from ranksim.training.fit import TrainingTask
 from ranksim.training.method_names import parse_method
-from ranksim.training.presets import recipe_for
+from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe
 
 BINS = LabelBins.integers(0, 9)
-RECIPE = recipe_for("images", "small", parse_method("vanilla", "inverse"), {
+RECIPE = load_recipe("images", "small", parse_method("vanilla", "inverse"), {
     "batch_size": 8, "lr": 0.01, "strength": 0.1, "label_scale": 1.0, "label_step": 1.0,
     "patience": 0, "max_validations": 3,
 })  # fmt: skip
@@ -63,10 +63,10 @@ def small_task(*, count=40, encoder=None, size=4, augment=True, seed=0, **layout
     def build():
         return Regressor(Tiny(size) if encoder is None else ImageEncoder(encoder, **layout))
 
-    return Task(
+    return TrainingTask(
         *parts,
         build=build,
         bins=BINS,
-        regions=Regions.by_rule(BINS, parts[0].labels.numpy()),
+        regions=ShotRegions.by_rule(BINS, parts[0].labels.numpy()),
         augment=CropFlip(seed, 1, True) if augment else None,
     )

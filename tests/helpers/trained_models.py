@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from ranksim.experiments.sweep_request import BenchRequest, Settings, runs_of
+from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
 from ranksim.training.method_names import parse_method
 from tests.helpers import faces
 
@@ -45,8 +45,8 @@ def request(table, out, *changes, **more):
 
 def run_of(asked, method, seed=0):
     """The run that a request makes of a method."""
-    settings = Settings.of(asked)
-    return runs_of(asked, settings)(parse_method(method, settings.weighting), seed)
+    settings = SweepSettings.of(asked)
+    return make_runs(asked, settings)(parse_method(method, settings.weighting), seed)
 
 
 def _called(pipe, environment, function, args):

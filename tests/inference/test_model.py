@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 
 import ranksim
-from ranksim._utils.storage import read_sealed
+from ranksim._utils.storage import read_verified_json
 from ranksim.data.delimited import read_delimited
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import BenchRequest
@@ -31,10 +31,10 @@ from ranksim.inference.files import (
 )
 from ranksim.inference.fit import FitRequest, fit_model
 from ranksim.inference.scoring import error_intervals
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from ranksim.training.modality import recipe_type
-from ranksim.training.presets import common_table
-from ranksim.training.pretrained import folder_name, given_again, portable
+from ranksim.training.presets import preset_table
+from ranksim.training.pretrained import folder_name, relocate_encoder, to_portable_recipe
 from tests.helpers import user_data
 from tests.helpers.language import save_bert
 
@@ -168,29 +168,29 @@ def test_another_encoder_is_refused(made, tmp_path):
     with pytest.raises(UsageError, match="has no pretrained encoder: leave --encoder out"):
         load_model(table, encoder=bert)
     recipe = recipe_type("sentences").from_table(
-        common_table("sentences", "small") | {"encoder": str(bert)}
+        preset_table("sentences", "small") | {"encoder": str(bert)}
     )
-    kept, folder = portable(recipe)
+    kept, folder = to_portable_recipe(recipe)
     assert folder == str(bert)
     assert kept.encoder == folder_name(bert)
     moved = bert.rename(tmp_path / "moved")
-    assert given_again(kept, moved).encoder == str(moved)  # its files count, and not its name
+    assert relocate_encoder(kept, moved).encoder == str(moved)  # its files count, and not its name
     (moved / "config.json").write_text((moved / "config.json").read_text() + " ")
     with pytest.raises(DataError, match="and the model was trained with bert@"):
-        given_again(kept, moved)
+        relocate_encoder(kept, moved)
     with pytest.raises(DataError, match="There is no folder"):
-        given_again(kept, bert)
+        relocate_encoder(kept, bert)
 
 
 def _test_scores(model, data):
     """MAE of a model over the test rows of its own split."""
-    from ranksim.data.options import OwnOptions
+    from ranksim.data.options import UserDataSpec
     from ranksim.data.reading import read_columns
-    from ranksim.data.split_plan import plan_own
+    from ranksim.data.split_plan import make_split_plan
 
     called = {"images": "pictures", "text": "sentences"}
     kind = called.get(model.config["kind"], model.config["kind"])
-    plan = plan_own(read_columns(str(data)), OwnOptions(**user_data.OPTIONS[kind]))
+    plan = make_split_plan(read_columns(str(data)), UserDataSpec(**user_data.OPTIONS[kind]))
     found = model.predict(str(data))
     test = plan.rows[plan.split.test]
     assert np.array_equal(found.rows[test], test)
@@ -340,7 +340,7 @@ def test_damaged_weights(cut, model):
     ],
 )
 def test_a_description_that_makes_no_sense(change, sentence, model):
-    config = read_sealed(model / CONFIG) | change
+    config = read_verified_json(model / CONFIG) | change
     config = {name: value for name, value in config.items() if value is not ...}
     (model / CONFIG).write_text(json.dumps(config))
     with pytest.raises(DataError, match=sentence):
@@ -355,7 +355,7 @@ def test_a_damaged_description(content, model):
 
 
 def test_weights_of_another_network(model, made):
-    config = read_sealed(model / CONFIG)
+    config = read_verified_json(model / CONFIG)
     config["recipe"]["hidden"] = 9
     (model / CONFIG).write_text(json.dumps(config))
     with pytest.raises(DataError, match=r"are not the weights of the network that config\.json"):
@@ -382,7 +382,7 @@ def test_a_folder_appears_whole_and_replaces_models_alone(tmp_path):
 def test_density_and_back():
     bins = LabelBins(np.array([0.1, 0.7, 2.3, 9.9]))
     named = {"low": LabelRange(None, 0.5, strict=True), "mid": LabelRange(-1, 2)}
-    regions = Regions.by_rule(bins, [0.2] * 7 + [0.8] * 3, many=6, few=2, named=named)
+    regions = ShotRegions.by_rule(bins, [0.2] * 7 + [0.8] * 3, many=6, few=2, named=named)
     again = regions_of(json.loads(json.dumps(density_of(regions, many=6, few=2))))
     assert again.bins == bins
     assert (again.names, again.named) == (regions.names, regions.named)
@@ -392,7 +392,7 @@ def test_density_and_back():
 @pytest.mark.parametrize("labels", [[0.1, 9.9], [-3.0, 5.0], [11.0], [-1e30, 1e30], [9.9000015]])
 def test_labels_beyond_the_bins_were_never_seen(labels):
     bins = LabelBins(np.array([0.1, 0.7, 2.3, 9.9]))
-    regions = Regions.by_rule(bins, [0.2] * 7 + [0.8] * 3 + [3.0] * 9, many=6, few=2)
+    regions = ShotRegions.by_rule(bins, [0.2] * 7 + [0.8] * 3 + [3.0] * 9, many=6, few=2)
     every = [*labels, 0.1, 0.5, 0.7, 5.0, 9.9]
     masks = covering(regions, every).masks(every)
     for k, label in enumerate(np.array(every, dtype=np.float32)):
@@ -403,7 +403,7 @@ def test_labels_beyond_the_bins_were_never_seen(labels):
 
 
 def test_predictions_as_a_table(tmp_path):
-    seen = Regions.by_rule(
+    seen = ShotRegions.by_rule(
         LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30, named={"high": LabelRange(1.5, None)}
     )
     made = Predictions.of(

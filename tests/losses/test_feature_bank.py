@@ -8,7 +8,7 @@ import torch
 
 from ranksim import RankSimLoss
 from ranksim.functional import ranksim_loss
-from ranksim.losses.feature_bank import FeatureMemory
+from ranksim.losses.feature_bank import FeatureBank
 from tests.functional.test_ranksim import relative_error
 from tests.oracles import ranksim as oracle
 
@@ -102,7 +102,7 @@ def test_the_oracle_sees_a_wrong_order_a_lost_row_and_none():
 
 
 def test_the_order_is_that_of_a_ring():
-    memory, ring = FeatureMemory(10), Ring(10)
+    memory, ring = FeatureBank(10), Ring(10)
     assert memory.recall(CPU) is None
     for z, y in batches("ages", (4, 4, 4, 1, 0, 9, 10, 23, 3)):
         memory.remember(torch.tensor(z), torch.tensor(y))
@@ -114,7 +114,7 @@ def test_the_order_is_that_of_a_ring():
 
 
 def test_once_full_it_is_written_in_place():
-    memory = FeatureMemory(10)
+    memory = FeatureBank(10)
     places = []
     for z, y in batches("ages", [4] * 6):
         memory.remember(torch.tensor(z), torch.tensor(y))
@@ -170,7 +170,7 @@ class TestUniqueLabels:
         settings = {"unique_labels": unique, "reduction": reduction}
         generators = [torch.Generator().manual_seed(3) for _ in range(2)]
         criterion = RankSimLoss(generator=generators[0], memory=12, **settings)
-        memory = FeatureMemory(12)
+        memory = FeatureBank(12)
 
         def direct(features, labels):
             loss = ranksim_loss(
@@ -230,7 +230,7 @@ def test_what_fails_is_not_remembered():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_it_has_the_dtype_of_its_first_batch(dtype):
-    memory = FeatureMemory(6)
+    memory = FeatureBank(6)
     torch.manual_seed(0)
     z = torch.randn(8, 3, dtype=torch.float64)
     memory.remember(z[:4].to(dtype), torch.arange(4, dtype=torch.int16))

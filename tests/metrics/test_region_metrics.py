@@ -7,10 +7,10 @@ import torch
 import torch.distributed as dist
 
 from ranksim.imbalance import LabelBins
-from ranksim.metrics import RegionMetrics, Regions, regression_scores
+from ranksim.metrics import RegionMetrics, ShotRegions, regression_scores
 
 BINS = LabelBins.uniform(0.0, 4.0, 4)
-REGIONS = Regions.by_rule(BINS, np.repeat([0.5, 1.5, 2.5], [200, 50, 5]))
+REGIONS = ShotRegions.by_rule(BINS, np.repeat([0.5, 1.5, 2.5], [200, 50, 5]))
 
 
 def samples():

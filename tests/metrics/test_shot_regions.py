@@ -5,14 +5,14 @@ import torch
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
-from ranksim.metrics import REGIONS, RegionMetrics, Regions
+from ranksim.metrics import REGION_NAMES, RegionMetrics, ShotRegions
 
 BINS = LabelBins.uniform(0.0, 5.0, 5)
 TRAINING = np.repeat([0.5, 1.5, 2.5, 3.5], [101, 100, 20, 19])
 
 
 def test_by_rule_at_its_very_borders():
-    regions = Regions.by_rule(BINS, TRAINING)
+    regions = ShotRegions.by_rule(BINS, TRAINING)
     assert regions.names == ("many", "medium", "medium", "few", "few")
     masks = regions.masks([0.1, 1.1, 2.1, 3.1, 4.1])
     assert {name: mask.astype(int).tolist() for name, mask in masks.items()} == {
@@ -26,7 +26,7 @@ def test_by_rule_at_its_very_borders():
 
 
 def test_by_list_counts_zero_shot_all_the_same():
-    regions = Regions.by_list(BINS, TRAINING, many=[4], medium=[3])
+    regions = ShotRegions.by_list(BINS, TRAINING, many=[4], medium=[3])
     assert regions.names == ("few", "few", "few", "medium", "many")
     masks = regions.masks([4.5])
     assert masks["many"].all()
@@ -39,13 +39,13 @@ OWN = {"low": LabelRange(None, 1.0, strict=True), "high end": LabelRange(3.0, 4.
 @pytest.mark.parametrize("shots", ["rule", "list"])
 def test_named_regions_follow_the_six_and_are_scored(shots):
     regions = (
-        Regions.by_rule(BINS, TRAINING, named=OWN)
+        ShotRegions.by_rule(BINS, TRAINING, named=OWN)
         if shots == "rule"
-        else Regions.by_list(BINS, TRAINING, many=[4], medium=[3], named=OWN)
+        else ShotRegions.by_list(BINS, TRAINING, many=[4], medium=[3], named=OWN)
     )
     labels = np.array([0.5, 1.0, 3.0, 4.0, 4.5])
     masks = regions.masks(labels)
-    assert list(masks) == [*REGIONS, "low", "high end"]
+    assert list(masks) == [*REGION_NAMES, "low", "high end"]
     assert masks["low"].tolist() == [True, False, False, False, False]
     assert masks["high end"].tolist() == [False, False, True, True, False]
     metrics = RegionMetrics(regions)
@@ -56,14 +56,14 @@ def test_named_regions_follow_the_six_and_are_scored(shots):
     assert (scores["high end"]["n"], scores["high end"]["mae"]) == (2, 3.5)
 
 
-@pytest.mark.parametrize("name", REGIONS)
+@pytest.mark.parametrize("name", REGION_NAMES)
 def test_a_region_is_not_named_like_one_of_the_six(name):
     message = f"^A region cannot be called {name}, as one of the six is: give it another name\\.$"
     with pytest.raises(UsageError, match=message):
-        Regions.by_rule(BINS, TRAINING, named={name: OWN["low"]})
+        ShotRegions.by_rule(BINS, TRAINING, named={name: OWN["low"]})
 
 
 def test_thresholds_of_the_rule():
-    assert Regions.by_rule(BINS, TRAINING, many=50, few=20).names == (
+    assert ShotRegions.by_rule(BINS, TRAINING, many=50, few=20).names == (
         "many", "many", "medium", "few", "few",
     )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ranksim.exceptions import DataError
-from ranksim.models import ImageEncoder, Regressor, load_published, read_published
+from ranksim.models import ImageEncoder, Regressor, load_checkpoint, read_checkpoint
 from tests.oracles.resnet import ResNet
 
 
@@ -54,7 +54,7 @@ def images(count, side):
 @pytest.mark.parametrize(("depth", "side"), [(18, 64), (34, 95), (50, 224)])
 def test_equals_a_plain_resnet(save, depth, side):
     plain = oracle(depth)
-    model = load_published(save(published(plain)))
+    model = load_checkpoint(save(published(plain)))
     assert not model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
     batch = images(2, side)
@@ -69,7 +69,7 @@ def test_equals_a_plain_resnet(save, depth, side):
 def test_trains_like_a_plain_resnet(save):
     """With the statistics of the batch, and to the same gradients."""
     plain = oracle(18).double().train()
-    model = load_published(save(published(plain.float()))).double().train()
+    model = load_checkpoint(save(published(plain.float()))).double().train()
     plain.double()
     batch = images(3, 64)
     model(batch)[0].pow(2).sum().backward()
@@ -100,7 +100,7 @@ def uncounted(model):
 )
 def test_other_forms(save, form):
     plain = oracle(18)
-    name, state = read_published(save(form(plain)))
+    name, state = read_checkpoint(save(form(plain)))
     assert name == "resnet18"
     torch.testing.assert_close(state["head.weight"], plain.linear.weight.data)
     Regressor(ImageEncoder(name)).load_state_dict(state)
@@ -109,7 +109,7 @@ def test_other_forms(save, form):
 def test_reading_draws_no_random_numbers(save):
     path = save(published(oracle(18)))
     before = torch.get_rng_state()
-    load_published(path)
+    load_checkpoint(path)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -120,13 +120,13 @@ def test_our_own_checkpoints(save, name):
     state = {f"model.{key}": value for key, value in model.state_dict().items()}
     extra = {"fds.mean": torch.rand(3, 4), "metrics.sums": torch.rand(3)}
     path = save({"epoch": 3, "state_dict": state | extra, "callbacks": {"best": 1.0}})
-    found, loaded = read_published(path)
+    found, loaded = read_checkpoint(path)
     assert found == name
     assert loaded.keys() == model.state_dict().keys()
     assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())
     del state["model.head.bias"]
     with pytest.raises(DataError, match=f"read as {name}, lacks head.bias .1 in all.; give a"):
-        read_published(save({"state_dict": state}))
+        read_checkpoint(save({"state_dict": state}))
 
 
 def changed(**values):
@@ -162,7 +162,7 @@ BAD = {
 def test_other_weights_are_refused(save, match):
     path = save(changed(**BAD[match]))
     with pytest.raises(DataError, match=f"{path.name}, read as resnet34, {match}.*; g") as caught:
-        read_published(path)
+        read_checkpoint(path)
     assert "\n" not in str(caught.value)
 
 
@@ -178,7 +178,7 @@ def test_other_weights_are_refused(save, match):
 )
 def test_other_contents_are_refused(save, content, match):
     with pytest.raises(DataError, match=f"ckpt.pth.tar {match}.*; give another checkpoint.$"):
-        read_published(save(content))
+        read_checkpoint(save(content))
 
 
 class Evil:
@@ -197,12 +197,12 @@ def test_nothing_in_a_file_is_run(save, tmp_path):
     trace = tmp_path / "trace"
     path = save(published(oracle(18)) | {"best_loss": Evil(f"touch {trace}")})
     with pytest.raises(DataError, match=r"holds an object \(\w+.system\) beside tensors and plain"):
-        read_published(path)
+        read_checkpoint(path)
     path.write_bytes(pickle.dumps(Evil(f"touch {trace}"), protocol=2))
     with pytest.raises(DataError, match="nothing else is loaded"):
-        read_published(path)
+        read_checkpoint(path)
     with pytest.raises(DataError, match=r"holds an object \(.*Odd\) beside tensors"):
-        read_published(save({"args": Odd()}))
+        read_checkpoint(save({"args": Odd()}))
     assert not trace.exists()
 
 
@@ -212,9 +212,9 @@ def test_damaged_files(save, tmp_path):
         path = tmp_path / "damaged"
         path.write_bytes(content)
         with pytest.raises(DataError, match="damaged is damaged or no checkpoint of PyTorch; get"):
-            read_published(path)
+            read_checkpoint(path)
     with pytest.raises(DataError, match="There is no checkpoint .*/nothing; give the path"):
-        read_published(tmp_path / "nothing")
+        read_checkpoint(tmp_path / "nothing")
 
 
 def test_numbers_that_other_versions_of_numpy_pickled(save, tmp_path):
@@ -230,4 +230,4 @@ def test_numbers_that_other_versions_of_numpy_pickled(save, tmp_path):
                 assert here in content
                 content = content.replace(here, there)
             target.writestr(info, content)
-    assert read_published(path)[0] == read_published(other)[0] == "resnet18"
+    assert read_checkpoint(path)[0] == read_checkpoint(other)[0] == "resnet18"

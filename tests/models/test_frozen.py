@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ranksim.models import Frozen, Given, Regressor
+from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 
 
 def encoder():
@@ -22,7 +22,7 @@ def same_state(module, before):
 
 @pytest.mark.parametrize("published", [False, True])
 def test_statistics_and_dropout_move_as_published_alone(published):
-    frozen = Frozen(encoder(), published=published)
+    frozen = FrozenEncoder(encoder(), published=published)
     before = copy.deepcopy(frozen.state_dict())
     first, second = frozen(inputs()), frozen(inputs())
     assert first.equal(second) is not published
@@ -35,13 +35,13 @@ def test_its_features_are_those_of_the_encoder_in_evaluation_mode():
     plain = encoder().eval()
     expected = plain(inputs())
     assert expected.requires_grad
-    assert Frozen(encoder())(inputs()).equal(expected)
-    assert Frozen(encoder(), published=True).eval()(inputs()).equal(expected)
+    assert FrozenEncoder(encoder())(inputs()).equal(expected)
+    assert FrozenEncoder(encoder(), published=True).eval()(inputs()).equal(expected)
 
 
 @pytest.mark.parametrize("published", [False, True])
 def test_a_parent_that_trains_and_evaluates_leaves_the_mode_as_it_was_meant(published):
-    frozen = Frozen(encoder(), published=published)
+    frozen = FrozenEncoder(encoder(), published=published)
     parent = nn.ModuleList([nn.ModuleList([frozen])])
     for mode in (True, False, True):
         parent.train(mode)
@@ -53,7 +53,7 @@ def test_a_parent_that_trains_and_evaluates_leaves_the_mode_as_it_was_meant(publ
 
 @pytest.mark.parametrize("published", [False, True])
 def test_no_gradient_reaches_the_encoder(published):
-    frozen = Frozen(encoder(), published=published)
+    frozen = FrozenEncoder(encoder(), published=published)
     features = frozen(inputs().requires_grad_())
     assert not features.requires_grad
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
@@ -63,7 +63,7 @@ def test_no_gradient_reaches_the_encoder(published):
 def test_only_the_head_learns(published):
     network = encoder()
     network.width = 4
-    model = Regressor(Frozen(network, published=published)).train()
+    model = Regressor(FrozenEncoder(network, published=published)).train()
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
     prediction, _ = model(inputs())
@@ -79,10 +79,10 @@ def test_only_the_head_learns(published):
 
 def test_width_is_that_of_the_encoder():
     network = encoder()
-    assert not hasattr(Frozen(network), "width")
+    assert not hasattr(FrozenEncoder(network), "width")
     network.width = 4
-    assert Frozen(network).width == 4
-    assert Regressor(Frozen(network)).width == 4
+    assert FrozenEncoder(network).width == 4
+    assert Regressor(FrozenEncoder(network)).width == 4
 
 
 def test_several_inputs_are_handed_on():
@@ -90,12 +90,12 @@ def test_several_inputs_are_handed_on():
         def forward(self, first, second):
             return first - 2 * second
 
-    assert Frozen(Pair())(torch.ones(2, 3), torch.ones(2, 3)).equal(-torch.ones(2, 3))
+    assert FrozenEncoder(Pair())(torch.ones(2, 3), torch.ones(2, 3)).equal(-torch.ones(2, 3))
 
 
 def test_given_features_are_handed_through():
     features = torch.randn(5, 7, requires_grad=True)
-    given = Given(7)
+    given = PrecomputedFeatures(7)
     assert given(features) is features
     assert given.width == 7
     assert list(given.parameters()) == []

@@ -5,8 +5,8 @@ import pytest
 import torch
 import transformers
 
-from ranksim.exceptions import MissingExtraError, UsageError
-from ranksim.models import Frozen, Regressor, SentenceEncoder, load_tokenizer
+from ranksim.exceptions import MissingDependencyError, UsageError
+from ranksim.models import FrozenEncoder, Regressor, SentenceEncoder, load_tokenizer
 from tests.helpers.language import SHAPE, save_bert
 
 
@@ -55,7 +55,7 @@ def test_a_regressor_trains_on_it(bert):
     learns = {name for name, p in encoder.named_parameters() if p.grad is not None}
     assert learns == {name for name, _ in encoder.named_parameters() if "pooler" not in name}
     assert encoder.may_have_unused
-    assert not Frozen(encoder)(*batch(2)).requires_grad
+    assert not FrozenEncoder(encoder)(*batch(2)).requires_grad
 
 
 def test_a_causal_model_without_padding(tmp_path):
@@ -147,6 +147,6 @@ def test_loading_is_quiet(bert, capfd):
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        MissingExtraError, match=r"^transformers is not .* 'ranksim\[sentences\]'.$"
+        MissingDependencyError, match=r"^transformers is not .* 'ranksim\[sentences\]'.$"
     ):
         SentenceEncoder("any", texts=1)

@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import nn
 
-from ranksim.exceptions import MissingExtraError, UsageError
+from ranksim.exceptions import MissingDependencyError, UsageError
 from ranksim.models import ImageEncoder, Regressor
 
 VIT = {  # 16 numbers a token
@@ -356,5 +356,7 @@ print(encoder.width, sorted({{"torchvision", "timm"}} & set(sys.modules)))
 
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingExtraError, match=r"^transformers is not .* 'ranksim\[images\]'.$"):
+    with pytest.raises(
+        MissingDependencyError, match=r"^transformers is not .* 'ranksim\[images\]'.$"
+    ):
         ImageEncoder("resnet18")

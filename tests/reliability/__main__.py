@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ranksim._utils.provenance import provenance
-from ranksim._utils.storage import write_json, written_whole
+from ranksim._utils.storage import atomic_write, write_json
 
 SECTIONS = (
     "drift",
@@ -110,7 +110,7 @@ def main():
         if given.write:
             write_json(RESULTS / f"{name}.json", found)
     if given.write:
-        with written_whole(PAGE) as aside:
+        with atomic_write(PAGE) as aside:
             aside.write_text(page(committed()), encoding="utf-8")
     if failed:
         sys.exit(f"{failed} of what was tried failed.")

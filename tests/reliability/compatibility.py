@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import ranksim
 from tools.api import FILE, listed, lost, names
 from tools.api import text as api_text
+
+import ranksim
 from tools.matrix import EXTRAS, TESTS, Made, build, environments, make
 
 TITLE = "Compatibility"

@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from ranksim.cli.options import Machine, OwnInputs, OwnSplit, Trained, request
-from ranksim.experiments.sweep_request import bench
+from ranksim.cli.options import (
+    HardwareOptions,
+    SweepOptions,
+    UserInputOptions,
+    UserSplitOptions,
+    request,
+)
+from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.user_data import own_request
-from ranksim.training.divergence import EXPLODED, Watch
+from ranksim.training.divergence import EXPLODED, DivergenceMonitor
 from ranksim.training.module import RegressionModule
 from ranksim.training.resume import BEST, LAST
 from tests.helpers import user_data
@@ -71,14 +77,14 @@ def text(found: dict[str, Any]) -> str:
 
 def _sweep(data: Path, out: Path) -> dict[str, Any]:
     groups = (
-        OwnInputs("price"),
-        OwnSplit(),
-        Trained(["hidden=8", "batch_size=32"], max_steps=_STEPS),
-        Machine("cpu"),
+        UserInputOptions("price"),
+        UserSplitOptions(),
+        SweepOptions(["hidden=8", "batch_size=32"], max_steps=_STEPS),
+        HardwareOptions("cpu"),
     )
     asked = request("own", out, _METHODS, "1", *groups)
     with contextlib.redirect_stderr(io.StringIO()):
-        return bench(own_request(str(data), asked), as_json=True)
+        return run_benchmark(own_request(str(data), asked), as_json=True)
 
 
 @contextlib.contextmanager
@@ -131,7 +137,7 @@ def _per_epoch(record: dict[str, Any]) -> int:
 
 def _cost(folder: Path, data: Path) -> tuple[float, float]:
     """Seconds of a look at the loss, and of a whole step of a small MLP, at their medians."""
-    watch, loss, term = Watch(1e9), torch.tensor(0.5), torch.tensor(0.1)
+    watch, loss, term = DivergenceMonitor(1e9), torch.tensor(0.5), torch.tensor(0.1)
     trainer, index = SimpleNamespace(world_size=1), torch.arange(32)
     looks = []
     for _ in range(10):

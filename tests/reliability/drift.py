@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ranksim.training import trainer_config
-from ranksim.training.trainer_config import quiet
+from ranksim.training.trainer_config import silence_lightning
 from tests.reliability.drift_battery import cell, one_thread
 from tests.reliability.drift_cells import BATCH, CONDITIONS, EPOCHS, SAMPLES, TECHNIQUES
 from tests.reliability.drift_merging import KINDS, over_gloo, simulated, together
@@ -77,7 +77,7 @@ def _far(each, most):
 
 
 def _in_a_folder(row, condition):
-    quiet()
+    silence_lightning()
     with tempfile.TemporaryDirectory() as folder, one_thread():
         found = cell(TECHNIQUES[row], CONDITIONS[condition], Path(folder))
     return [float(f"{each:.1e}") if math.isfinite(each) else None for each in found]

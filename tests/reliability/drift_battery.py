@@ -15,13 +15,13 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from ranksim.models import Frozen, Given, Regressor
+from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.training import fit as fit_module
 from ranksim.training import two_stage
-from ranksim.training.factory import settle
+from ranksim.training.factory import resolve_defaults
 from ranksim.training.fit import fit
 from ranksim.training.resume import LAST
-from ranksim.training.trainer_config import Hardware, make_judge, trainer_settings
+from ranksim.training.trainer_config import TrainerConfig, make_eval_trainer, trainer_settings
 from tests.oracles import training as oracle
 from tests.reliability.drift_cells import BATCH, BINS, EPOCHS, RATE, SEED, network, recipe_of, task
 
@@ -97,8 +97,8 @@ def scaled(scale):
 
     def judge(hardware):
         if hardware.precision != "16-mixed":
-            return make_judge(hardware)
-        exact = make_judge(dataclasses.replace(hardware, precision="32-true"))
+            return make_eval_trainer(hardware)
+        exact = make_eval_trainer(dataclasses.replace(hardware, precision="32-true"))
         exact.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu")
         return exact
 
@@ -120,7 +120,14 @@ def trained(row, condition, folder):
         if row.technique.two_stage:
             first = folder / "first"
             plain = dataclasses.replace(recipe, batch_size=BATCH, accumulate=1)
-            fit(made, plain, row.technique.stage_one, first, hardware=Hardware("cpu"), **settings)
+            fit(
+                made,
+                plain,
+                row.technique.stage_one,
+                first,
+                hardware=TrainerConfig("cpu"),
+                **settings,
+            )
             stage = two_stage.retrain_head, row.technique, folder / "second", first / LAST
         else:
             stage = fit, row.technique, folder / "run"
@@ -149,14 +156,17 @@ def reference(row, condition, folder, rounded):
         state = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
         model.load_state_dict(state)
         if recipe.rrt_published:
-            model = Regressor(Frozen(model.encoder, published=True))
+            model = Regressor(FrozenEncoder(model.encoder, published=True))
         else:
-            inputs, model = _features(model, inputs, rounded), Regressor(Given(model.width))
+            inputs, model = (
+                _features(model, inputs, rounded),
+                Regressor(PrecomputedFeatures(model.width)),
+            )
     return oracle.Training(
         model,
         inputs,
         made.train.labels.numpy(),
-        settle(recipe, made.train.labels.numpy()),
+        resolve_defaults(recipe, made.train.labels.numpy()),
         technique,
         BINS.edges,
         BINS.edges,

@@ -11,13 +11,13 @@ from torch import nn
 from ranksim.data.features import VectorDataset
 from ranksim.data.images.dataset import ImageDataset
 from ranksim.imbalance import LabelBins
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from ranksim.models import ImageEncoder, Regressor, vision
-from ranksim.training.fit import Task
+from ranksim.training.fit import TrainingTask
 from ranksim.training.method import Technique
 from ranksim.training.method_names import parse_method
-from ranksim.training.presets import recipe_for
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.presets import load_recipe
+from ranksim.training.trainer_config import TrainerConfig
 
 SAMPLES, BATCH, EPOCHS, RATE, SEED = 91, 32, 3, 0.01, 3
 SCALE = 1024.0  # of the loss, under 16-mixed: nothing overflows
@@ -109,7 +109,7 @@ class Condition:
 
     @property
     def hardware(self):
-        return Hardware(
+        return TrainerConfig(
             "cpu",
             str(self.processes),
             self.precision,
@@ -192,8 +192,8 @@ def task(recipe, images):
     alike = recipe.unique_labels
     count = SAMPLES if alike else SAMPLES - 1  # two processes share these without a sample twice
     train, *rest = (data(*size, images, alike) for size in ((count, 0), (4, 1), (4, 2)))
-    regions = Regions.by_rule(BINS, train.labels.numpy())
-    return Task(
+    regions = ShotRegions.by_rule(BINS, train.labels.numpy())
+    return TrainingTask(
         train, *rest, lambda: network(images, channels_last=images), bins=BINS, regions=regions
     )
 
@@ -203,4 +203,4 @@ def recipe_of(row, condition):
     kind = "images" if condition.images else "table"
     batch = BATCH // (condition.accumulate * condition.processes)
     changes = {"batch_size": batch, "accumulate": condition.accumulate}
-    return recipe_for(kind, "small", parse_method("vanilla", INV), RECIPE | row.changes | changes)
+    return load_recipe(kind, "small", parse_method("vanilla", INV), RECIPE | row.changes | changes)

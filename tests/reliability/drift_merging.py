@@ -10,10 +10,10 @@ import torch.distributed as dist
 
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
-from ranksim.metrics import RegionMetrics, Regions, regression_scores
+from ranksim.metrics import RegionMetrics, ShotRegions, regression_scores
 
 SAMPLES, BINS = 101, LabelBins.uniform(0.0, 5.0, 10)
-REGIONS = Regions.by_rule(
+REGIONS = ShotRegions.by_rule(
     BINS,
     np.repeat([0.2, 1.2, 2.2, 3.2], [150, 60, 10, 5]),
     named={"low": LabelRange(None, 1.0), "none": LabelRange(9.0, None)},

@@ -22,7 +22,7 @@ import numpy as np
 
 from ranksim._utils.storage import sha256
 from ranksim.evaluation.report.results_page import read_results
-from ranksim.experiments.record_diff import results_differences
+from ranksim.experiments.record_diff import diff_results
 from tests.conftest import HEADER, sts_rows
 from tests.helpers import user_data
 
@@ -128,7 +128,7 @@ class Scene:
     def wrong(self, place: Path, other: Path | None = None) -> str:
         """What its results have that those of an undisturbed run have not, or files left over."""
         there, whole = (read_results(each / OUT) for each in (place, other or self.whole))
-        found = results_differences(whole, there, ("command", "commit"))
+        found = diff_results(whole, there, ("command", "commit"))
         found += sorted({path.name for path in place.rglob("*") if ".part" in path.name})
         return ", ".join(found[:5])
 

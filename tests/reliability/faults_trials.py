@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.storage import read_sealed
+from ranksim._utils.storage import read_verified_json
 from tests.reliability.faults_scenes import CACHE, OUT, Scene
 
 _DAY = 86_400
@@ -132,7 +132,7 @@ def jumping_clock(scene: Scene, place: Path, days: int) -> str:
     code = scene.run(place, clock=days * _DAY)
     if code != 0:
         return f"ended with {code}: {last_line(scene, place)}"
-    times = [read_sealed(path)["seconds"] for path in place.rglob("record.json")]
+    times = [read_verified_json(path)["seconds"] for path in place.rglob("record.json")]
     if not all(0 <= seconds < 600 for seconds in times):
         return f"trainings took {times} s"
     for path in place.rglob("*"):
@@ -159,7 +159,7 @@ def two_at_once(scene: Scene, place: Path, lists: Sequence[str], folder: Path) -
     codes = [scene.wait(number) for number in started]
     if any(codes):
         return f"ended with {codes}: {[scene.told(place, name)[-300:] for name in told]}"
-    last = read_sealed(place / OUT / "results.json")["command"]
+    last = read_verified_json(place / OUT / "results.json")["command"]
     if f"--methods {lists[0]} " in last:
         chosen.reverse()  # the last of the two wrote last
     for words in chosen:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from ranksim._utils.storage import (
-    digest,
+    digest_arrays,
     read_arrays,
-    read_sealed,
-    sealed,
+    read_verified_json,
+    with_digest,
     write_arrays,
     write_json,
 )
@@ -24,7 +24,7 @@ from ranksim.evaluation.predictions import read_predictions, write_predictions
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.training.checkpoints import read_checkpoint
-from ranksim.training.resume import WholeFiles
+from ranksim.training.resume import AtomicCheckpointIO
 
 
 def measure(draw: np.random.Generator, folder: Path, flips: int) -> list[dict[str, Any]]:
@@ -47,13 +47,13 @@ def measure(draw: np.random.Generator, folder: Path, flips: int) -> list[dict[st
     parts = [TextSamples(([""] * 60,), labels)] * 3
     benchmark = Benchmark("own", *parts, LabelBins.uniform(0.0, 50.0, 50))
     write_arrays(folder / "a.npz", arrays)
-    write_json(folder / "a.json", sealed(content))
-    WholeFiles().save_checkpoint(state, folder / "a.ckpt")
+    write_json(folder / "a.json", with_digest(content))
+    AtomicCheckpointIO().save_checkpoint(state, folder / "a.ckpt")
     guess = labels + draw.normal(size=60)
     write_predictions(folder / "a.parquet", benchmark, "rule", np.arange(60), guess)
     kinds: dict[str, tuple[str, Callable[[Path], Any]]] = {
-        "arrays of a cache": ("a.npz", lambda path: digest(_there(read_arrays(path)))),
-        "records, results and notes": ("a.json", lambda path: json.dumps(read_sealed(path))),
+        "arrays of a cache": ("a.npz", lambda path: digest_arrays(_there(read_arrays(path)))),
+        "records, results and notes": ("a.json", lambda path: json.dumps(read_verified_json(path))),
         "checkpoints": ("a.ckpt", lambda path: _plain(read_checkpoint(path))),
         "test predictions": (
             "a.parquet",

@@ -21,14 +21,14 @@ from pyarrow import parquet
 
 from ranksim.data.balanced_split import PARTS
 from ranksim.data.images.table import OUTSIDE, read_table
-from ranksim.data.options import OwnOptions
+from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import read_columns
-from ranksim.data.split_plan import plan_own
+from ranksim.data.split_plan import make_split_plan
 from ranksim.data.word_vectors import GloveFile
 from ranksim.datasets import archive_member, extract, image_benchmarks, imdb_wiki_dir, sts_b_dir
 from ranksim.evaluation.report import results_page
 from ranksim.inference import files, saved_model
-from ranksim.training.presets import common_table, read_tuned
+from ranksim.training.presets import preset_table, read_tuned
 from ranksim.training.recipe import TableRecipe
 from tests.reliability import fuzz_archives, fuzz_matlab
 from tests.reliability.fuzz_bytes import json_text, mutated, odd_value, text_table
@@ -213,11 +213,11 @@ def _own_table(draw: Random) -> bytes:
 
 
 _ASKED = (
-    OwnOptions("y"),
-    OwnOptions("y", features=("size", "kind"), split_by="time", time="built"),
-    OwnOptions("y", group="group", balanced=False),
-    OwnOptions("y", window=2, time="built", features=("size",)),
-    OwnOptions("y", skip_missing=True, split_by="day", time="built", cap=2),
+    UserDataSpec("y"),
+    UserDataSpec("y", features=("size", "kind"), split_by="time", time="built"),
+    UserDataSpec("y", group="group", balanced=False),
+    UserDataSpec("y", window=2, time="built", features=("size",)),
+    UserDataSpec("y", skip_missing=True, split_by="day", time="built", cap=2),
 )
 
 
@@ -230,7 +230,7 @@ def _read_own(suffix: str) -> Callable[[bytes, Path], None]:
             if columns.names.count(name) == 1:
                 values = columns.column(name)
                 holds(len(values) == columns.rows, "a value for each row")
-        plan = plan_own(columns, _ASKED[len(content) % len(_ASKED)])
+        plan = make_split_plan(columns, _ASKED[len(content) % len(_ASKED)])
         holds(bool(np.isfinite(plan.labels).all()), "labels are finite")
         dealt = np.concatenate(plan.split)
         holds(len(np.unique(dealt)) == len(dealt) <= len(plan.labels), "each sample in one part")
@@ -293,7 +293,7 @@ def _config() -> dict[str, Any]:
         "target": "y",
         "method": "vanilla",
         "precision": "32-true",
-        "recipe": common_table("table", "small") | {"label_scale": 1.0, "label_step": 1.0},
+        "recipe": preset_table("table", "small") | {"label_scale": 1.0, "label_step": 1.0},
         "reader": {
             "kind": "table",
             "names": ["size", "kind"],
@@ -344,10 +344,10 @@ def _toml(value: Any) -> str:
 
 def _read_tuned(content: bytes, folder: Path) -> None:
     path = written(folder, "recipe.toml", content)
-    found = read_tuned(path, common_table("table", "small"), "inverse", TableRecipe)
+    found = read_tuned(path, preset_table("table", "small"), "inverse", TableRecipe)
     tomllib.loads(content.decode())
     for changes in found.values():
-        TableRecipe.from_table(common_table("table", "small") | changes)
+        TableRecipe.from_table(preset_table("table", "small") | changes)
 
 
 READERS: dict[str, Reader] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
-from ranksim.experiments.record_diff import differences
+from ranksim.experiments.record_diff import diff_records
 from tests.helpers import faces, user_data
 
 TITLE = "Reproducibility"
@@ -90,7 +90,7 @@ def _tried(case: Case, folder: Path, short: bool) -> dict[str, Any]:
             if (
                 a is None
                 or b is None
-                or differences(a, b, ("commit",))
+                or diff_records(a, b, ("commit",))
                 or not _predicted(outs["one"], out, key)
             ):
                 wrong.append(f"{key} {name}")

@@ -83,17 +83,17 @@ def _pickled(trace: Path) -> bytes:
 def _published(folder: Path, trace: Path) -> str:
     import torch
 
-    from ranksim.models import read_published
+    from ranksim.models import read_checkpoint
 
     torch.save({"state_dict": {}, "args": Bomb(trace)}, folder / "resnet50.pth.tar")
-    return _sentence(lambda: read_published(folder / "resnet50.pth.tar"))
+    return _sentence(lambda: read_checkpoint(folder / "resnet50.pth.tar"))
 
 
 def _published_of_old(folder: Path, trace: Path) -> str:
-    from ranksim.models import read_published
+    from ranksim.models import read_checkpoint
 
     (folder / "old.pth").write_bytes(_pickled(trace))
-    return _sentence(lambda: read_published(folder / "old.pth"))
+    return _sentence(lambda: read_checkpoint(folder / "old.pth"))
 
 
 def _callback(folder: Path, trace: Path) -> str:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ranksim.evaluation.comparison import add_against
-from ranksim.evaluation.conclusion import make_answer
+from ranksim.evaluation.comparison import add_comparison
+from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.summary import summarise
 from ranksim.inference.scoring import error_intervals
@@ -82,8 +82,8 @@ def compared(error):
             records.append(record | {"seconds": 1.0, "epochs": 1, "comparable": False})
             predictions[name, seed] = Predictions(index, label, error[k, seed], masks)
     summary = summarise(records, "table")
-    add_against(summary, records, "vanilla", lambda *run: predictions[run])
-    return summary, make_answer(summary, "vanilla", "mse")
+    add_comparison(summary, records, "vanilla", lambda *run: predictions[run])
+    return summary, draw_conclusion(summary, "vanilla", "mse")
 
 
 def coverage(sweeps, seeds, world=None):

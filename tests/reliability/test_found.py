@@ -15,7 +15,7 @@ from ranksim.data import delimited
 from ranksim.data.delimited import read_delimited
 from ranksim.data.features import TableFeatures
 from ranksim.data.images.table import read_table
-from ranksim.data.table import as_numbers
+from ranksim.data.table import parse_numbers
 from ranksim.data.word_vectors import GloveFile
 from ranksim.datasets import sts_b_dir
 from ranksim.datasets.archive_member import read_member
@@ -28,7 +28,7 @@ from ranksim.inference.files import read_json
 from ranksim.integrations.lightning import WeightsCallback
 from ranksim.integrations.sklearn import RankSimRegressor
 from ranksim.metrics.scores import regression_scores
-from ranksim.training.config_fields import typed
+from ranksim.training.config_fields import coerce
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -97,7 +97,7 @@ def test_json_nested_too_deep(tmp_path, read):
 
 def test_a_number_no_float_can_hold():
     with pytest.raises(UsageError, match="lr must be a finite number"):
-        typed("lr", 10**400, "float")
+        coerce("lr", 10**400, "float")
 
 
 @pytest.mark.parametrize("text", ["10001", "4000000000", "9" * 5000])
@@ -107,7 +107,7 @@ def test_more_seeds_than_anyone_has_time_for(text):
 
 
 def test_missing_values_of_pandas():
-    read = as_numbers(list(pd.array([1, None], dtype="Int64")))
+    read = parse_numbers(list(pd.array([1, None], dtype="Int64")))
     assert read.missing.tolist() == [False, True]
     assert read.values[0] == 1
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from ranksim.data.label_report import inspect_labels
-from ranksim.data.table import Columns
+from ranksim.data.label_report import make_label_report
+from ranksim.data.table import Table
 from ranksim.evaluation.report.label_report import inspection_figure
 from ranksim.evaluation.report.results_page import write_page
 from ranksim.imbalance.label_range import LabelRange
 from ranksim.inference.card import model_card
 from ranksim.inference.density import density_of
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from tests.evaluation.report.test_browser import shown  # noqa: F401  (a fixture)
 from tests.helpers.results import results
 
@@ -134,8 +134,8 @@ def test_pictures_beside_the_page(browser, written):
 
 def test_the_picture_of_inspect(browser, tmp_path):
     labels = np.random.default_rng(0).normal(0, 1, 300).round(2)
-    columns = Columns.of(EVIL, {EVIL: labels.tolist()})
-    found = inspect_labels(columns, EVIL, named={EVIL: LabelRange(1.0, None)})
+    columns = Table.of(EVIL, {EVIL: labels.tolist()})
+    found = make_label_report(columns, EVIL, named={EVIL: LabelRange(1.0, None)})
     drawn = inspection_figure(found.as_dict() | {"next": EVIL})
     (tmp_path / "inspect.svg").write_text(drawn.svg, encoding="utf-8")
     page = browser.new_page()
@@ -151,7 +151,7 @@ def test_a_model_s_card(shown, tmp_path, evil):  # noqa: F811
 
     from ranksim.imbalance import LabelBins
 
-    regions = Regions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
+    regions = ShotRegions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
     scores = {"n": 5, "mae": 1.0, "mse": 1.0}
     config = {
         "target": evil, "kind": "table", "method": "vanilla", "seed": 0, "ranksim": "0",

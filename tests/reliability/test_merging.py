@@ -6,7 +6,7 @@ Here threads stand for processes; tests/metrics and tests/reliability have proce
 import numpy as np
 import pytest
 
-from ranksim.metrics import METRICS, REGIONS, RegionMetrics
+from ranksim.metrics import METRICS, REGION_NAMES, RegionMetrics
 from tests.reliability.drift_merging import KINDS, SAMPLES, shares, simulated, together
 
 
@@ -29,7 +29,7 @@ def test_the_shares_are_what_they_are_called():
 
 def test_every_metric_and_region_is_among_them():
     found = together(0)
-    assert list(found) == [*REGIONS, "low", "none"]
+    assert list(found) == [*REGION_NAMES, "low", "none"]
     assert [name for name, scores in found.items() if scores["n"] == 0] == ["none"]
     for name in set(found) - {"none"}:
         assert set(found[name]) == {"n", *METRICS}

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ranksim.data.binning import suggest
+from ranksim.data.binning import suggest_bins
 from ranksim.imbalance import LDS, DensityWeights, KernelDensity, LabelBins, density_weights
 from ranksim.imbalance.label_range import LabelRange, parse_named, parse_ranges
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from ranksim.metrics.scores import METRICS, regression_scores
 from tests.reliability.properties import FINITE, MODERATE, NOT_FINITE, TEXT, float32_index, outcome
 
@@ -34,7 +34,7 @@ def binned(labels, kind, size):
     """Bins that are asked for in one of the ways that there are."""
     if kind == "width":
         return LabelBins.of_width(labels, size)
-    return LabelBins.of_count(labels, 7) if kind == "count" else suggest(labels).bins
+    return LabelBins.of_count(labels, 7) if kind == "count" else suggest_bins(labels).bins
 
 
 @given(
@@ -98,7 +98,7 @@ def test_odd_labels_are_refused_by_one_sentence(labels):
         lambda: density_weights(labels),
         lambda: density_weights(labels, bins=LabelBins.uniform(0, 5, 5)),
         lambda: LabelBins.of_width(labels, 1.0),
-        lambda: suggest(labels),
+        lambda: suggest_bins(labels),
         lambda: LabelBins.uniform(0, 5, 5).counts(labels),
     ):
         found = outcome(act, *REFUSED)
@@ -149,7 +149,7 @@ def test_scores_are_those_of_the_definition(training, pairs):
     mirrored = regression_scores(torch.tensor(prediction), -torch.tensor(target))
     if scores["pearson"] is not None:
         assert mirrored["pearson"] == pytest.approx(-scores["pearson"], abs=1e-6)
-    regions = Regions.by_rule(LabelBins.uniform(-10, 10, 4), training)
+    regions = ShotRegions.by_rule(LabelBins.uniform(-10, 10, 4), training)
     masks = regions.masks(target)
     parts = sum(masks[name].astype(int) for name in ("many", "medium", "few"))
     assert (parts == 1).all()

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranksim.cli.options import parted
+from ranksim.cli.options import split_csv
 from ranksim.evaluation.report.results_page import read_results
 from ranksim.exceptions import RankSimError
 from ranksim.experiments.sweep_request import parse_seeds
 from ranksim.inference.density import density_of, regions_of
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from ranksim.training.method_names import (
     ADDED,
     BASES,
@@ -22,7 +22,7 @@ from ranksim.training.method_names import (
     parse_methods,
     stage_one,
 )
-from ranksim.training.presets import common_table, read_tuned, recipe_for
+from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.recipe import TableRecipe, parse_change
 from tests.reliability.properties import FINITE, NOT_FINITE, TEXT, outcome
 
@@ -58,7 +58,7 @@ def test_a_name_a_method_and_its_name_are_one(parts, weighting):
     first = stage_one(method)
     assert (first is not None) == technique.two_stage
     assert first is None or parse_method(first.name, "none").technique == technique.stage_one
-    recipe = outcome(lambda: recipe_for("table", "small", method))
+    recipe = outcome(lambda: load_recipe("table", "small", method))
     assert recipe is None or math.isfinite(recipe.lr)
 
 
@@ -84,10 +84,10 @@ def test_seeds_are_numbers_or_refused(text):
 def test_words_parted_by_commas(words):
     quoted = ",".join('"' + word.replace('"', '""') + '"' for word in words)
     if not any(character in quoted for character in "\r\n"):
-        assert parted(quoted) == tuple(words)
+        assert split_csv(quoted) == tuple(words)
 
 
-FIELDS = st.sampled_from([*vars(TableRecipe.from_table(common_table("table", "small"))), "rate"])
+FIELDS = st.sampled_from([*vars(TableRecipe.from_table(preset_table("table", "small"))), "rate"])
 
 
 @given(TEXT | st.builds(lambda name, value: f"{name}={value}", FIELDS, TEXT | FINITE.map(repr)))
@@ -104,7 +104,7 @@ def test_any_values_of_a_recipe(changes):
 
 def check_recipe(changes):
     """Accepted: of its type and within its limits, and the same once it was written down."""
-    table = common_table("table", "small") | changes
+    table = preset_table("table", "small") | changes
     recipe = outcome(lambda: TableRecipe.from_table(table))
     if recipe is None:
         return
@@ -131,7 +131,7 @@ def test_recipes_by_method(folder, content):
         content = "\n".join(lines)
     path = folder / "recipe.toml"
     path.write_text(content, encoding="utf-8")
-    common = common_table("table", "small")
+    common = preset_table("table", "small")
     found = outcome(lambda: read_tuned(path, common, "inverse", TableRecipe))
     if found is not None:
         assert set(tomllib.loads(path.read_text(encoding="utf-8"))) == {"methods"}
@@ -168,7 +168,7 @@ def test_a_stored_density_is_the_regions_or_refused(density):
         regions = regions_of(density)
     except errors:
         return
-    assert isinstance(regions, Regions)
+    assert isinstance(regions, ShotRegions)
     masks = regions.masks([-1.0, 0.5, 1e9])
     assert (masks["many"] | masks["medium"] | masks["few"]).all()
     written = density_of(regions, many=20, few=5)

@@ -14,9 +14,9 @@ from pyarrow import parquet
 
 from ranksim.data.delimited import read_delimited
 from ranksim.data.features import TableFeatures
-from ranksim.data.options import OwnOptions
-from ranksim.data.split_plan import plan_own
-from ranksim.data.table import MISSING, Columns, as_numbers, read_parquet
+from ranksim.data.options import UserDataSpec
+from ranksim.data.split_plan import make_split_plan
+from ranksim.data.table import MISSING, Table, parse_numbers, read_parquet
 from ranksim.data.windows import parse_times
 from ranksim.exceptions import DataError
 from tests.reliability.properties import FINITE, TEXT, outcome
@@ -94,7 +94,7 @@ def test_parquet_of_any_names(folder, names, data):
     st.lists(TEXT | FINITE.map(repr) | st.sampled_from(["1_0", "nan", " NA", "inf", "٣", "1e999"]))
 )
 def test_a_cell_is_a_number_missing_infinite_or_text(values):
-    read = as_numbers(values)
+    read = parse_numbers(values)
     for k, value in enumerate(values):
         plain = value.strip()
         try:
@@ -180,17 +180,17 @@ def test_a_plan_is_whole_or_refused(data, rows):
     options = data.draw(
         st.sampled_from(
             [
-                OwnOptions("y"),
-                OwnOptions("y", group="g"),
-                OwnOptions("y", split_by="time", time="when", balanced=False),
-                OwnOptions("y", skip_missing=True, bin_width=0.5, region=("low=..70",)),
-                OwnOptions("y", window=1, horizon=1, time="when", features=("x",), few=3),
-                OwnOptions("y", split_by="day", time="when", cap=1, region=("low=0..70",)),
+                UserDataSpec("y"),
+                UserDataSpec("y", group="g"),
+                UserDataSpec("y", split_by="time", time="when", balanced=False),
+                UserDataSpec("y", skip_missing=True, bin_width=0.5, region=("low=..70",)),
+                UserDataSpec("y", window=1, horizon=1, time="when", features=("x",), few=3),
+                UserDataSpec("y", split_by="day", time="when", cap=1, region=("low=0..70",)),
             ]
         )
     )
-    columns = Columns.of("data", table)
-    plan = outcome(lambda: plan_own(columns, options))
+    columns = Table.of("data", table)
+    plan = outcome(lambda: make_split_plan(columns, options))
     if plan is None:
         return
     assert np.isfinite(plan.labels).all()
@@ -201,5 +201,5 @@ def test_a_plan_is_whole_or_refused(data, rows):
     np.testing.assert_array_equal(
         plan.labels, [float(table["y"][row]) for row in plan.rows.tolist()]
     )
-    for part, again in zip(plan.split, plan_own(columns, options).split, strict=True):
+    for part, again in zip(plan.split, make_split_plan(columns, options).split, strict=True):
         np.testing.assert_array_equal(part, again)

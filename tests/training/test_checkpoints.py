@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim._utils.storage import written_whole
+from ranksim._utils.storage import atomic_write
 from ranksim.exceptions import DataError
 from ranksim.training import resume
 from ranksim.training.checkpoints import read_checkpoint, read_or_drop
-from ranksim.training.fit import Limits
-from ranksim.training.resume import BEST, LAST, WholeFiles
+from ranksim.training.fit import TrainingLimits
+from ranksim.training.resume import BEST, LAST, AtomicCheckpointIO
 from tests.training.test_fit import run, same
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
     drawn = torch.randn(20, 20, generator=torch.Generator().manual_seed(0))
-    WholeFiles().save_checkpoint({"w": drawn, "step": 3}, tmp_path / "a.ckpt")
+    AtomicCheckpointIO().save_checkpoint({"w": drawn, "step": 3}, tmp_path / "a.ckpt")
     return tmp_path / "a.ckpt"
 
 
@@ -59,7 +59,7 @@ def test_a_missing_one_is_missing(tmp_path):
 
 def test_where_one_of_two_is_damaged_training_starts_afresh(tmp_path):
     whole = run(tmp_path / "whole")
-    run(tmp_path / "begun", limits=Limits(epochs=2))
+    run(tmp_path / "begun", limits=TrainingLimits(epochs=2))
     assert read_or_drop(tmp_path / "begun")["callbacks"]
     for name, damage in ((LAST, b"\xff"), (BEST, b"\xff"), (BEST, None)):
         folder = tmp_path / "damaged"
@@ -80,12 +80,12 @@ def test_a_full_disk_is_told_by_its_number(tmp_path, monkeypatch):
 
     @contextmanager
     def written_to_a_full_disk(path):
-        with written_whole(path):
+        with atomic_write(path):
             yield Path("/dev/full")
 
     monkeypatch.setattr(resume, "written_whole", written_to_a_full_disk)
     with pytest.raises(DataError, match=r"^The disk is full: .*a\.ckpt could not be") as raised:
-        WholeFiles().save_checkpoint({"w": torch.zeros(9)}, tmp_path / "a.ckpt")
+        AtomicCheckpointIO().save_checkpoint({"w": torch.zeros(9)}, tmp_path / "a.ckpt")
     assert raised.value.__cause__.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
 

@@ -23,14 +23,14 @@ from ranksim.training.divergence import (
     EXPLODED,
     DivergedError,
     Divergence,
+    DivergenceMonitor,
     SampleIds,
-    Watch,
-    exploding,
+    explosion_threshold,
 )
-from ranksim.training.fit import Limits, fit
+from ranksim.training.fit import TrainingLimits, fit
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.trained_models import Process
 from tests.training.test_fit import RECIPE, changed, run, same, small_task
 
@@ -140,7 +140,7 @@ def test_infinite_gradients_under_a_scaler_are_no_divergence(tmp_path, monkeypat
         build=lambda: Regressor(MLPEncoder(3, hidden=4, layers=1, dropout=0.0)),
     )
     recipe = changed(ONCE, {"clip": 0.0})
-    limits, hardware = Limits(epochs=2), Hardware("cpu")
+    limits, hardware = TrainingLimits(epochs=2), TrainerConfig("cpu")
     outcome = fit(
         *(task, recipe, Technique(), tmp_path),
         seed=0,
@@ -154,7 +154,7 @@ def test_infinite_gradients_under_a_scaler_are_no_divergence(tmp_path, monkeypat
 
 def test_what_is_watched_trains_as_what_is_not(tmp_path, monkeypatch):
     watched = run(tmp_path / "watched", recipe=ONCE)
-    monkeypatch.setattr(Watch, "look", lambda *_: None)
+    monkeypatch.setattr(DivergenceMonitor, "look", lambda *_: None)
     assert same(watched, run(tmp_path / "not", recipe=ONCE))
 
 
@@ -179,8 +179,8 @@ def train_two(folder):
             Technique(),
             folder,
             seed=0,
-            hardware=Hardware("cpu", "2"),
-            limits=Limits(epochs=2),
+            hardware=TrainerConfig("cpu", "2"),
+            limits=TrainingLimits(epochs=2),
             callbacks=[SpoilTheSecond(2, math.nan)],
         )
     except DivergedError as error:
@@ -215,14 +215,14 @@ def test_the_limit_is_that_of_guessing_the_mean(loss, weighed):
     labels = draw.pareto(1.0, 200)  # of heavy tail
     weights = draw.uniform(0.1, 2, 200).astype(np.float32) if weighed else np.ones(200)
     given = torch.from_numpy(weights) if weighed else None
-    found = exploding(loss, torch.from_numpy(labels), given, 30.0)
+    found = explosion_threshold(loss, torch.from_numpy(labels), given, 30.0)
     expected = max(oracle(loss, labels, weights, guess) for guess in (labels.mean(), 30.0))
     assert found == pytest.approx(EXPLODED * expected, rel=1e-6)
     assert loss.reduction == "mean"
 
 
 def test_equal_labels_set_no_limit():
-    assert exploding(MSELoss(), torch.ones(3).double(), None, 1.0) == math.inf
+    assert explosion_threshold(MSELoss(), torch.ones(3).double(), None, 1.0) == math.inf
 
 
 @pytest.mark.parametrize(("count", "told"), [(1, "sample 0;"), (5, "samples 0, 1, 2, 3, 4;")])
@@ -290,7 +290,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 @needs_cuda
 @pytest.mark.parametrize("step", [1, 6, 8])
 def test_a_gpu_ends_one_step_later_and_names_the_right_one(tmp_path, step):
-    error = spoilt(tmp_path, step, math.nan, hardware=Hardware("gpu"))
+    error = spoilt(tmp_path, step, math.nan, hardware=TrainerConfig("gpu"))
     assert error.found.step == step
     if step > 4:
         assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 4

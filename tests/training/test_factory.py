@@ -6,7 +6,7 @@ import pytest
 from ranksim.imbalance import LabelBins
 from ranksim.training.factory import make_weights
 from ranksim.training.method_names import parse_method
-from ranksim.training.presets import recipe_for
+from ranksim.training.presets import load_recipe
 
 BINS = LabelBins.integers(0, 4)
 LABELS = np.array([0, 0, 0, 1, 1, 4.0])
@@ -20,7 +20,7 @@ FACTORS = np.array([1.0, 2.0, 0.5, 3.0, 0.0, 1.25])
 def test_factors_multiply_and_the_mean_is_one(name, power, factors):
     method = parse_method(name, "inverse")
     technique = method.technique.stage_one if name == "rrt" else method.technique
-    recipe = recipe_for("table", "small", method)
+    recipe = load_recipe("table", "small", method)
     found = make_weights(recipe, technique, BINS, LABELS, factors)
     if power == 0 and factors is None:
         assert found is None

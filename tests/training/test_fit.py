@@ -9,20 +9,20 @@ import torch
 from ranksim.data.text import TokenDataset
 from ranksim.datasets import sts_b_dir
 from ranksim.exceptions import UsageError
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor, TextEncoder
-from ranksim.training.display_samples import show
+from ranksim.training.display_samples import select_display_samples
 from ranksim.training.divergence import DivergedError
-from ranksim.training.fit import Limits, Task, fit
+from ranksim.training.fit import TrainingLimits, TrainingTask, fit
 from ranksim.training.method import Technique
 from ranksim.training.method_names import parse_method
-from ranksim.training.presets import recipe_for
+from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import TextRecipe
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
 
-RECIPE = recipe_for(
+RECIPE = load_recipe(
     "sts-b-dir",
     "small",
     parse_method("vanilla", "inverse"),
@@ -52,12 +52,12 @@ def small_task(recipe=RECIPE, count=64):
             TextEncoder(vectors, texts=2, hidden=recipe.hidden, dropout=recipe.dropout)
         )
 
-    regions = Regions.by_rule(sts_b_dir.BINS, parts[0].labels.numpy())
-    return Task(*parts, build=build, bins=sts_b_dir.BINS, regions=regions)
+    regions = ShotRegions.by_rule(sts_b_dir.BINS, parts[0].labels.numpy())
+    return TrainingTask(*parts, build=build, bins=sts_b_dir.BINS, regions=regions)
 
 
 def run(folder, *, ranksim=True, recipe=RECIPE, seed=0, technique=None, **settings):
-    settings = {"limits": Limits(epochs=4), "hardware": Hardware("cpu")} | settings
+    settings = {"limits": TrainingLimits(epochs=4), "hardware": TrainerConfig("cpu")} | settings
     technique = technique or Technique(ranksim=ranksim)
     return fit(small_task(recipe), recipe, technique, folder, seed=seed, **settings)
 
@@ -135,7 +135,7 @@ def test_an_interrupted_training_goes_on_to_the_same_result(
 def test_a_training_that_had_ended_is_not_trained_on(tmp_path):
     """Killed between its end and its record, with patience used up."""
     recipe = changed(RECIPE, {"lr": 1e-9, "patience": 1})
-    settings = {"recipe": recipe, "limits": Limits(epochs=50)}
+    settings = {"recipe": recipe, "limits": TrainingLimits(epochs=50)}
     ended = run(tmp_path / "a", **settings)
     assert ended.epochs < 50
     seen = []
@@ -147,7 +147,7 @@ def test_a_training_that_had_ended_is_not_trained_on(tmp_path):
 
 def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path):
     whole = run(tmp_path / "whole")
-    run(tmp_path / "damaged", limits=Limits(epochs=2))
+    run(tmp_path / "damaged", limits=TrainingLimits(epochs=2))
     last = tmp_path / "damaged" / LAST
     last.write_bytes(last.read_bytes()[:1000])
     assert same(run(tmp_path / "damaged"), whole)
@@ -157,7 +157,10 @@ def test_validation_every_so_many_steps(tmp_path):
     recipe = changed(RECIPE, {"validate_every": 3, "max_validations": 5, "patience": 9})
     seen = []
     outcome = run(
-        tmp_path, recipe=recipe, limits=Limits(), on_validation=lambda *told: seen.append(told)
+        tmp_path,
+        recipe=recipe,
+        limits=TrainingLimits(),
+        on_validation=lambda *told: seen.append(told),
     )
     assert len(seen) == 5
     assert outcome.steps == 15
@@ -180,7 +183,7 @@ def test_curves_are_the_means_since_the_last_validation(tmp_path):
     for technique in (Technique(), Technique(ranksim=True)):
         watch = Watch()
         folder = tmp_path / str(technique.ranksim)
-        settings = {"technique": technique, "limits": Limits(), "callbacks": [watch]}
+        settings = {"technique": technique, "limits": TrainingLimits(), "callbacks": [watch]}
         curves = run(folder, recipe=recipe, **settings).curves
         assert curves["epoch"] == [3 / 4, 6 / 4, 9 / 4]
         assert curves["val"] == watch.scores
@@ -191,7 +194,7 @@ def test_curves_are_the_means_since_the_last_validation(tmp_path):
 
 def test_features_are_those_of_the_test_samples_that_are_shown(tmp_path):
     outcome, task = run(tmp_path), small_task()
-    rows = show(task.bins, task.test.labels.numpy()).rows
+    rows = select_display_samples(task.bins, task.test.labels.numpy()).rows
     model = task.build()
     state = torch.load(tmp_path / BEST, weights_only=True)["state_dict"]
     model.load_state_dict({k.removeprefix("model."): v for k, v in state.items()})
@@ -202,7 +205,7 @@ def test_features_are_those_of_the_test_samples_that_are_shown(tmp_path):
 @pytest.mark.parametrize("every", [0, 400])
 def test_step_limit(tmp_path, every):
     recipe = changed(RECIPE, {"validate_every": every})
-    assert run(tmp_path, recipe=recipe, limits=Limits(steps=3)).steps == 3
+    assert run(tmp_path, recipe=recipe, limits=TrainingLimits(steps=3)).steps == 3
 
 
 def test_logs_for_csv_and_tensorboard(tmp_path):
@@ -220,16 +223,18 @@ def test_logs_for_csv_and_tensorboard(tmp_path):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "64-true"])
 def test_other_precisions_train_as_float32_does(tmp_path, precision):
     """Ranking stays exact and the term linear, so that precision costs rounding, nothing else."""
-    plain = run(tmp_path / "plain", limits=Limits(epochs=2))
+    plain = run(tmp_path / "plain", limits=TrainingLimits(epochs=2))
     other = run(
-        tmp_path / "other", limits=Limits(epochs=2), hardware=Hardware("cpu", "1", precision)
+        tmp_path / "other",
+        limits=TrainingLimits(epochs=2),
+        hardware=TrainerConfig("cpu", "1", precision),
     )
     assert other.test["all"]["mse"] == pytest.approx(plain.test["all"]["mse"], rel=0.05)
     assert not np.array_equal(other.prediction, plain.prediction)
 
 
 def test_two_devices_train_and_score_every_sample_once(tmp_path):
-    outcome = run(tmp_path, hardware=Hardware("cpu", "2"), limits=Limits(epochs=2))
+    outcome = run(tmp_path, hardware=TrainerConfig("cpu", "2"), limits=TrainingLimits(epochs=2))
     assert outcome.test["all"]["n"] == 64
     assert outcome.epochs == 2
     assert outcome.steps == 4  # two devices share an epoch's 64 samples, 16 each a step
@@ -244,7 +249,7 @@ def test_divergence_is_an_error_that_says_what_to_do(tmp_path):
 
 
 def test_no_checkpoint_is_read_as_a_pickle(tmp_path, monkeypatch):
-    run(tmp_path, limits=Limits(epochs=1))
+    run(tmp_path, limits=TrainingLimits(epochs=1))
     asked = []
     load = torch.load
 
@@ -253,7 +258,7 @@ def test_no_checkpoint_is_read_as_a_pickle(tmp_path, monkeypatch):
         return load(*args, **kwargs)
 
     monkeypatch.setattr(torch, "load", watch)
-    run(tmp_path, limits=Limits(epochs=2))
+    run(tmp_path, limits=TrainingLimits(epochs=2))
     assert asked
     assert set(asked) == {True}
 
@@ -275,8 +280,10 @@ def test_every_technique_changes_the_training_and_repeats_itself(tmp_path):
     """A published code lost the weights of Focal-R: here no two techniques train alike."""
     predictions = {}
     for name, technique in TECHNIQUES.items():
-        first = run(tmp_path / name, technique=technique, limits=Limits(epochs=3))
-        again = run(tmp_path / f"{name} again", technique=technique, limits=Limits(epochs=3))
+        first = run(tmp_path / name, technique=technique, limits=TrainingLimits(epochs=3))
+        again = run(
+            tmp_path / f"{name} again", technique=technique, limits=TrainingLimits(epochs=3)
+        )
         assert same(first, again)
         predictions[name] = first.prediction.tobytes()
     assert len(set(predictions.values())) == len(TECHNIQUES)
@@ -290,7 +297,7 @@ def test_a_step_is_the_weighted_loss_by_hand(tmp_path, loss):
         tmp_path,
         recipe=recipe,
         technique=Technique(weighting="inverse", lds=True),
-        limits=Limits(epochs=1),
+        limits=TrainingLimits(epochs=1),
     )
     trained = torch.load(tmp_path / BEST, weights_only=True)["state_dict"]
     torch.manual_seed(0)
@@ -316,7 +323,11 @@ def test_a_step_is_the_weighted_loss_by_hand(tmp_path, loss):
 
 
 def stage_two(folder, first, recipe=RECIPE, **settings):
-    settings = {"limits": Limits(epochs=3), "hardware": Hardware("cpu"), "seed": 0} | settings
+    settings = {
+        "limits": TrainingLimits(epochs=3),
+        "hardware": TrainerConfig("cpu"),
+        "seed": 0,
+    } | settings
     technique = Technique(weighting="inverse", lds=True, fds=True, ranksim=True, two_stage=True)
     return retrain_head(small_task(recipe), recipe, technique, folder, first / BEST, **settings)
 
@@ -351,7 +362,7 @@ def test_statistics_that_move_in_the_second_stage_begin_with_those_of_the_first(
     states = {}
     for epochs in (1, 2):
         folder = tmp_path / str(epochs)
-        stage_two(folder, tmp_path / "one", recipe, limits=Limits(epochs=epochs))
+        stage_two(folder, tmp_path / "one", recipe, limits=TrainingLimits(epochs=epochs))
         states[epochs] = torch.load(folder / LAST, weights_only=True)["state_dict"]
     assert one["fds.mean"].abs().sum() > 0
     assert torch.equal(states[1]["fds.mean"], one["fds.mean"])
@@ -387,7 +398,12 @@ def test_features_made_once_are_those_of_the_frozen_encoder(tmp_path, monkeypatc
 
 
 def test_two_devices_train_with_everything(tmp_path):
-    outcome = run(tmp_path, technique=FULL, hardware=Hardware("cpu", "2"), limits=Limits(epochs=3))
+    outcome = run(
+        tmp_path,
+        technique=FULL,
+        hardware=TrainerConfig("cpu", "2"),
+        limits=TrainingLimits(epochs=3),
+    )
     assert outcome.epochs == 3
     assert outcome.curves["epoch"] == [1, 2, 3]
     assert np.isfinite(list(outcome.curves.values())).all()
@@ -421,14 +437,14 @@ def test_ctrl_c_outside_of_training_is_ctrl_c_too(tmp_path, monkeypatch, stage):
 
         monkeypatch.setattr(RegressionModule, "validation_step", later)
     with pytest.raises(KeyboardInterrupt):
-        stage_two(tmp_path / "two", tmp_path / "one", limits=Limits(epochs=2))
+        stage_two(tmp_path / "two", tmp_path / "one", limits=TrainingLimits(epochs=2))
 
 
 def test_a_limit_of_steps_holds_as_many_epochs_as_asked_for(tmp_path):
     seen = []
     outcome = run(
         tmp_path,
-        limits=Limits(steps=4, epochs=2),
+        limits=TrainingLimits(steps=4, epochs=2),
         on_validation=lambda epoch, _: seen.append(epoch),
     )
     assert (outcome.steps, seen) == (4, [1, 2])

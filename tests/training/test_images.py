@@ -14,13 +14,13 @@ import torch
 
 from ranksim.exceptions import UsageError
 from ranksim.training import fit as fit_module
-from ranksim.training.fit import Limits, fit
+from ranksim.training.fit import TrainingLimits, fit
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.pictures import changed, small_task
 
-EXACT = Hardware("cpu", precision="64-true")
+EXACT = TrainerConfig("cpu", precision="64-true")
 FULL = Technique(fds=True, ranksim=True)
 
 
@@ -33,7 +33,7 @@ def one_thread():
 
 
 def run(folder, recipe=None, technique=None, *, task=None, **settings):
-    settings = {"seed": 0, "hardware": Hardware("cpu")} | settings
+    settings = {"seed": 0, "hardware": TrainerConfig("cpu")} | settings
     return fit(
         task or small_task(), recipe or changed(), technique or Technique(), folder, **settings
     )
@@ -157,7 +157,7 @@ class TestResumed:
 
     @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
     def test_in_another_precision(self, tmp_path, precision):
-        recipe, hardware = changed(max_validations=3), Hardware("cpu", precision=precision)
+        recipe, hardware = changed(max_validations=3), TrainerConfig("cpu", precision=precision)
         run(tmp_path / "whole", recipe, FULL, hardware=hardware)
         told = {"on_validation": killed_after(1), "hardware": hardware}
         with pytest.raises(KilledError):
@@ -234,11 +234,14 @@ class TestHardware:
     @classmethod
     def outcome(cls, folder, *, hardware=None, **layout):
         task = small_task(count=24, encoder="resnet18", size=16, **layout)
-        settings = {"hardware": hardware or Hardware("cpu"), "limits": Limits(epochs=2)}
+        settings = {
+            "hardware": hardware or TrainerConfig("cpu"),
+            "limits": TrainingLimits(epochs=2),
+        }
         return run(folder, changed(lr=1e-3), FULL, task=task, **settings)
 
     def test_bf16(self, tmp_path, plain):
-        other = self.outcome(tmp_path, hardware=Hardware("cpu", precision="bf16-mixed"))
+        other = self.outcome(tmp_path, hardware=TrainerConfig("cpu", precision="bf16-mixed"))
         for part in ("val", "test"):
             ours, theirs = getattr(other, part)["all"], getattr(plain, part)["all"]
             assert math.isfinite(ours["mae"])
@@ -247,14 +250,14 @@ class TestHardware:
 
     def test_channels_last(self, tmp_path, plain):
         other = self.outcome(
-            tmp_path, hardware=Hardware("cpu", channels_last=True), channels_last=True
+            tmp_path, hardware=TrainerConfig("cpu", channels_last=True), channels_last=True
         )
         assert other.test["all"]["mae"] == pytest.approx(plain.test["all"]["mae"], rel=0.02)
 
     def test_compiled(self, tmp_path, plain, monkeypatch):
         """Whole graphs as they are: Inductor takes a minute for a ResNet."""
         with compiling_by("eager", monkeypatch) as graphs:
-            other = self.outcome(tmp_path, hardware=Hardware("cpu", compile=True))
+            other = self.outcome(tmp_path, hardware=TrainerConfig("cpu", compile=True))
         assert graphs
         assert other.test["all"]["mae"] == pytest.approx(plain.test["all"]["mae"], rel=0.02)
 
@@ -292,7 +295,7 @@ def compiling_by(backend, monkeypatch):
 def test_compiled_by_the_default_backend(tmp_path):
     recipe = changed(batch_size=40)  # one size of batches: each costs seconds
     plain = run(tmp_path / "plain", recipe)
-    other = run(tmp_path / "other", recipe, hardware=Hardware("cpu", compile=True))
+    other = run(tmp_path / "other", recipe, hardware=TrainerConfig("cpu", compile=True))
     assert other.prediction == pytest.approx(plain.prediction, rel=1e-4, abs=1e-4)
     assert weights(tmp_path / "other").keys() == weights(tmp_path / "plain").keys()
     torch._dynamo.reset()

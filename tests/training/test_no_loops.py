@@ -10,7 +10,7 @@ from ranksim.data.features import VectorDataset
 from ranksim.data.series import SeriesDataset
 from ranksim.data.text import TokenDataset
 from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins
-from ranksim.metrics import RegionMetrics, Regions
+from ranksim.metrics import RegionMetrics, ShotRegions
 
 FEW, MANY = 40, 640  # samples, and at most as many labels as half of them
 
@@ -87,7 +87,7 @@ def weights_of_a_kernel(count):
 
 def metrics(count):
     features, labels = data(count)
-    made = RegionMetrics(Regions.by_rule(bins(count), labels))
+    made = RegionMetrics(ShotRegions.by_rule(bins(count), labels))
     prediction, target = features[:, 0].double(), torch.from_numpy(labels)
 
     def epoch():

@@ -4,7 +4,7 @@ import pytest
 
 from ranksim.exceptions import UsageError
 from ranksim.training.method_names import parse_method
-from ranksim.training.presets import common_table, read_tuned, recipe_for
+from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.recipe import ImageRecipe, TextRecipe, parse_change
 
 VANILLA, WITH = (parse_method(name, "inverse") for name in ("vanilla", "vanilla+ranksim"))
@@ -12,11 +12,11 @@ VANILLA, WITH = (parse_method(name, "inverse") for name in ("vanilla", "vanilla+
 
 @pytest.mark.parametrize("benchmark", ["sts-b-dir", "sentiment-dir"])
 def test_small_recipes_differ_in_nothing_but_ranksim(benchmark):
-    assert recipe_for(benchmark, "small", VANILLA) == recipe_for(benchmark, "small", WITH)
+    assert load_recipe(benchmark, "small", VANILLA) == load_recipe(benchmark, "small", WITH)
 
 
 def test_the_paper_preset_is_the_published_recipe():
-    vanilla, ranksim = (recipe_for("sts-b-dir", "paper", m) for m in (VANILLA, WITH))
+    vanilla, ranksim = (load_recipe("sts-b-dir", "paper", m) for m in (VANILLA, WITH))
     assert (vanilla.lr, vanilla.batch_size, vanilla.patience) == (1e-4, 128, 10)
     assert (ranksim.lr, ranksim.batch_size, ranksim.patience) == (2.5e-4, 16, 30)
     assert (vanilla.max_validations, ranksim.max_validations) == (100, 300)
@@ -51,7 +51,7 @@ def test_every_field_can_be_changed(benchmark, field):
         "lr_drops": [3, 7], "fds_start": -5.0, "fds_end": 90.0, "flip": False,
     }  # fmt: skip
     value = values.get(field, 7)
-    changed = recipe_for(benchmark, "small", VANILLA, {field: value})
+    changed = load_recipe(benchmark, "small", VANILLA, {field: value})
     assert getattr(changed, field) == (tuple(value) if isinstance(value, list) else value)
 
 
@@ -77,23 +77,23 @@ def test_every_field_can_be_changed(benchmark, field):
 )
 def test_nonsense_is_refused_by_name(change, message):
     with pytest.raises(UsageError, match=message):
-        recipe_for("sts-b-dir", "small", VANILLA, change)
+        load_recipe("sts-b-dir", "small", VANILLA, change)
 
 
 def test_other_mistakes():
     with pytest.raises(UsageError, match=r"^--set takes FIELD=VALUE, .*got 'lr'\.$"):
         parse_change("lr")
     with pytest.raises(UsageError, match=r"sentiment-dir has no preset 'paper': choose from small"):
-        recipe_for("sentiment-dir", "paper", VANILLA)
+        load_recipe("sentiment-dir", "paper", VANILLA)
 
 
 def test_a_recipe_for_one_name_serves_its_other_name(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text('[methods."vanilla+lds"]\nlds_size = 9\n')
-    common = common_table("sts-b-dir", "small")
+    common = preset_table("sts-b-dir", "small")
     tuned = read_tuned(path, common, "inverse", TextRecipe)
     for name in ("inv+lds", "vanilla+lds", "inv+lds+ranksim"):
-        assert recipe_for(
+        assert load_recipe(
             "sts-b-dir", "small", parse_method(name, "inverse"), tuned=tuned
         ).lds_size == 9  # fmt: skip
 
@@ -101,12 +101,12 @@ def test_a_recipe_for_one_name_serves_its_other_name(tmp_path):
 def test_a_second_stage_has_what_its_first_has():
     rrt = parse_method("rrt+fds+ranksim", "inverse")
     tuned = {"vanilla+fds": {"fds_bins": 10}, "vanilla+fds+ranksim": {"strength": 0.7}}
-    recipe = recipe_for("sts-b-dir", "small", rrt, tuned=tuned)
+    recipe = load_recipe("sts-b-dir", "small", rrt, tuned=tuned)
     assert (recipe.fds_bins, recipe.strength) == (10, 0.7)
     with pytest.raises(
         UsageError, match="goes on from vanilla.fds.ranksim, which has fds_bins 20, "
     ):
-        recipe_for("sts-b-dir", "small", rrt, tuned={"rrt+fds+ranksim": {"fds_bins": 10}})
+        load_recipe("sts-b-dir", "small", rrt, tuned={"rrt+fds+ranksim": {"fds_bins": 10}})
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_a_second_stage_has_what_its_first_has():
 )
 def test_what_would_do_nothing_or_break_is_refused(name, change, message):
     with pytest.raises(UsageError, match=message):
-        recipe_for("sts-b-dir", "small", parse_method(name, "inverse"), change)
+        load_recipe("sts-b-dir", "small", parse_method(name, "inverse"), change)

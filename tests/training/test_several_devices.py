@@ -15,16 +15,16 @@ import lightning.pytorch as L
 import pytest
 import torch
 
-from ranksim._utils.storage import read_sealed
+from ranksim._utils.storage import read_verified_json
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments import run as run_module
-from ranksim.experiments.sweep_request import bench
+from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.training import trainer_config as hardware_module
 from ranksim.training.data_loader import SeededOrder
 from ranksim.training.fit import fit
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.trainer_config import Hardware, check_hardware
+from ranksim.training.trainer_config import TrainerConfig, check_hardware
 from tests.helpers.pictures import changed, small_task
 from tests.helpers.trained_models import Process, images, request
 
@@ -66,11 +66,11 @@ def compare(folder, other, name=LAST, atol=0.0):
 
 
 def alone(batch_size=8, **changes):
-    return changed(batch_size=batch_size, **changes), Hardware("cpu", precision="64-true")
+    return changed(batch_size=batch_size, **changes), TrainerConfig("cpu", precision="64-true")
 
 
 def together(batch_size=4, *, gather=True, **changes):
-    hardware = Hardware("cpu", "2", "64-true", gather=gather)
+    hardware = TrainerConfig("cpu", "2", "64-true", gather=gather)
     return changed(batch_size=batch_size, **changes), hardware
 
 
@@ -192,7 +192,7 @@ def refused(folder, hardware):
 
 
 def test_an_error_in_a_process_is_the_same_sentence_here(tmp_path):
-    Process(refused, tmp_path, Hardware("cpu", "2")).result()
+    Process(refused, tmp_path, TrainerConfig("cpu", "2")).result()
 
 
 def compiled(folder, hardware):
@@ -206,7 +206,7 @@ def compiled(folder, hardware):
 
 
 def test_each_process_compiles(tmp_path):
-    Process(compiled, tmp_path, Hardware("cpu", "2", compile=True)).result()
+    Process(compiled, tmp_path, TrainerConfig("cpu", "2", compile=True)).result()
 
 
 # several machines
@@ -219,7 +219,7 @@ def swept(asked, log=None, train=True):
         _watch(str(asked.out), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     if not train:
         run_module._train = None
-    return bench(asked)
+    return run_benchmark(asked)
 
 
 def _watch(folder, log):
@@ -296,7 +296,7 @@ class TestTwoNodes:
         wanted = asked(table, out, num_nodes=2)
         nodes, log = two_nodes(wanted, tmp_path, late=late)
         first, second = (each.result() for each in nodes)
-        assert read_sealed(out / "results.json") == first == second
+        assert read_verified_json(out / "results.json") == first == second
         assert content(first) == content(on_one[1])
         assert [run["method"] for run in first["runs"]] == ["vanilla+ranksim", "rrt+ranksim"]
         for record in first["runs"]:
@@ -365,7 +365,7 @@ class TestRefused:
 
     def test_gather_of_one_device(self, monkeypatch):
         message = "--gather joins the samples of several devices: give --devices too."
-        self.check(message, Hardware("cpu", gather=True), monkeypatch)
+        self.check(message, TrainerConfig("cpu", gather=True), monkeypatch)
 
     @pytest.mark.parametrize("missing", ["MASTER_ADDR", "MASTER_PORT", "NODE_RANK"])
     def test_nodes_that_would_not_find_each_other(self, monkeypatch, missing):
@@ -374,20 +374,22 @@ class TestRefused:
             "NODE_RANK: set them on each node and give each the same command."
         )
         given = {k: v for k, v in node(0, "29500").items() if k != missing}
-        self.check(message, Hardware("cpu", num_nodes=2), monkeypatch, **given)
+        self.check(message, TrainerConfig("cpu", num_nodes=2), monkeypatch, **given)
 
     def test_a_node_too_many(self, monkeypatch):
         message = "--num-nodes 2 needs a NODE_RANK from 0 to 1, got 2."
-        self.check(message, Hardware("cpu", num_nodes=2), monkeypatch, **node(2, "29500"))
+        self.check(message, TrainerConfig("cpu", num_nodes=2), monkeypatch, **node(2, "29500"))
 
     def test_what_lightning_refuses(self, monkeypatch):
         message = (
             "Lightning cannot use --accelerator cpu --devices 0 --precision 32-true: "
             "`Trainer(devices=0)` value is not a valid input using cpu accelerator."
         )
-        self.check(message, Hardware("cpu", "0"), monkeypatch)
+        self.check(message, TrainerConfig("cpu", "0"), monkeypatch)
 
-    @pytest.mark.parametrize("hardware", [Hardware("cpu", "2"), Hardware("cpu", num_nodes=2)])
+    @pytest.mark.parametrize(
+        "hardware", [TrainerConfig("cpu", "2"), TrainerConfig("cpu", num_nodes=2)]
+    )
     def test_jobs_of_several_devices(self, monkeypatch, hardware):
         message = (
             "--jobs 2 trains runs side by side, each on one device: leave it out with --devices "
@@ -398,5 +400,5 @@ class TestRefused:
     def test_a_command_says_so_before_it_writes(self, table, tmp_path):
         out = tmp_path / "out"
         with pytest.raises(UsageError, match=r"^--jobs 2 trains runs side by side, each on one d"):
-            bench(asked(table, out, devices="2", jobs=2))
+            run_benchmark(asked(table, out, devices="2", jobs=2))
         assert not out.exists()

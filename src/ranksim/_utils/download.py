@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ranksim._utils.storage import sha256, written_whole
-from ranksim.exceptions import DataError, needs, refused
+from ranksim._utils.storage import atomic_write, sha256
+from ranksim.exceptions import DataError, disk_error, require_optional
 
 _CHUNK = 1 << 20
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -83,13 +83,13 @@ def _is(path: Path, checksum: str) -> bool:
 def _alone(path: Path) -> Iterator[Path]:
     """The place for the parts of ``path``, for one process at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with needs("filelock", "train").FileLock(path.with_name(f".{path.name}.lock")):
+    with require_optional("filelock", "train").FileLock(path.with_name(f".{path.name}.lock")):
         yield path.with_name(path.name + ".part")
 
 
 def _note(path: Path, text: str) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        with written_whole(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text(text, encoding="utf-8", newline="")
 
 
@@ -175,7 +175,7 @@ def _receive(url: str, part: Path, timeout: float, origin: Path | None = None) -
         ) from error
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and (error.filename or error.errno in _OF_DISKS):
-            raise refused(error, part) from error
+            raise disk_error(error, part) from error
         raise DataError(
             f"{url} could not be read ({error}); try again, the download goes on where it stopped, "
             "or give the file with --data-dir."

@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from ranksim._utils.formatting import TITLES, count, digits_of
+from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_count
 
 
 class SweepProgress:
-    """A :class:`ranksim.experiments.sweep.Watcher` that draws; plain lines where there is no terminal.
+    """A :class:`ranksim.experiments.sweep.SweepListener` that draws; plain lines where there is no terminal.
 
     Args:
         console: where to draw.
@@ -111,12 +111,12 @@ class SweepProgress:
             return
         scores = record["metrics"]["test"]["all"]
         figures = ", ".join(
-            f"{TITLES[name][0].split(',')[0]} {scores[name]:.{digits_of(name, [scores[name]])}f}"
+            f"{METRIC_TITLES[name][0].split(',')[0]} {scores[name]:.{choose_digits(name, [scores[name]])}f}"
             for name in self.headline
             if scores[name] is not None
         )
         self.console.print(
-            f"{self.done}/{self.total} {run}: {figures}, {count(record['epochs'], 'epoch')}, "
+            f"{self.done}/{self.total} {run}: {figures}, {format_count(record['epochs'], 'epoch')}, "
             f"{record['seconds']:.0f} s{', cut short by the budget' * ('cut_short' in record)}"
             f"{note and ', ' + note}",
             highlight=False,

@@ -7,12 +7,12 @@ import math
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ranksim._utils.formatting import shown
+from ranksim._utils.formatting import format_value
 
 T = TypeVar("T")
 
 
-def checked(made: T) -> T:
+def validate_types(made: T) -> T:
     """The dataclass, if each of its fields is of its type, and each number finite.
 
     Raises:
@@ -23,9 +23,9 @@ def checked(made: T) -> T:
         ... class Column:
         ...     name: str
         ...     mean: float
-        >>> checked(Column("size", 3)).mean
+        >>> validate_types(Column("size", 3)).mean
         3
-        >>> checked(Column("size", float("nan")))
+        >>> validate_types(Column("size", float("nan")))
         Traceback (most recent call last):
         TypeError: mean of Column must be float, got nan
     """
@@ -35,7 +35,7 @@ def checked(made: T) -> T:
         value = getattr(made, item.name)
         if not _fits(value, hints[item.name]):
             raise TypeError(
-                f"{item.name} of {kind.__name__} must be {item.type}, got {shown(value)}"
+                f"{item.name} of {kind.__name__} must be {item.type}, got {format_value(value)}"
             )
     return made
 

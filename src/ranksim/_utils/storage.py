@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.exceptions import refused
+from ranksim.exceptions import disk_error
 
 if sys.platform != "win32":
     import fcntl
@@ -49,7 +49,7 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, renamed onto it when the block ends without an error.
 
     What a killed process left of an earlier one is removed.
@@ -76,7 +76,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         named = Path(error.filename or path)
         if named.parent == path.parent or path.is_relative_to(named):
-            raise refused(error, path) from error
+            raise disk_error(error, path) from error
         raise  # of a file that was read meanwhile
 
 
@@ -111,7 +111,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def folder_aside(path: Path) -> Iterator[Path]:
+def temporary_sibling(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path``; what a killed process left of an earlier one goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left(path)
@@ -137,7 +137,7 @@ def _locked(handle: int) -> bool | None:
     return True
 
 
-def says_nothing_of_a_file(error: Exception) -> bool:
+def is_transient_io_error(error: Exception) -> bool:
     """Whether reading failed for a reason of the disk's, whatever the file holds.
 
     Damage has wrong offsets, invalid arguments to the system, and wrong sizes, too large for any
@@ -146,11 +146,11 @@ def says_nothing_of_a_file(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
-def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 of arrays with their names, shapes and dtypes, in hexadecimal.
 
     Example:
-        >>> digest({"a": np.zeros(2)}) == digest({"a": np.zeros(3)})
+        >>> digest_arrays({"a": np.zeros(2)}) == digest_arrays({"a": np.zeros(3)})
         False
     """
     known = hashlib.sha256()
@@ -161,9 +161,9 @@ def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays to a ``.npz`` file with their :func:`digest`, whole."""
-    with written_whole(path) as aside, aside.open("wb") as file:
-        np.savez(file, **{**arrays, _DIGEST: np.array(digest(arrays))})  # type: ignore[arg-type]
+    """Write arrays to a ``.npz`` file with their :func:`digest_arrays`, whole."""
+    with atomic_write(path) as aside, aside.open("wb") as file:
+        np.savez(file, **{**arrays, _DIGEST: np.array(digest_arrays(arrays))})  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
@@ -171,24 +171,24 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
-        whole = arrays.pop(_DIGEST) == digest(arrays)
+        whole = arrays.pop(_DIGEST) == digest_arrays(arrays)
     except Exception:  # NumPy and zip promise no list of what damage makes them raise
         return None
     return arrays if whole else None
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
     """Content for JSON with a digest of itself as the last entry.
 
     Example:
-        >>> sealed({"a": 1})["digest"][:14]
+        >>> with_digest({"a": 1})["digest"][:14]
         'sha256:f9d8602'
     """
     return {**content, _DIGEST: _SHA256 + _digest_of(content)}
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """JSON that was written :func:`sealed`, without its digest; or older JSON, that has none.
+def read_verified_json(path: Path) -> dict[str, Any]:
+    """JSON that was written :func:`with_digest`, without its digest; or older JSON, that has none.
 
     Raises:
         OSError: it cannot be read.
@@ -218,5 +218,5 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON, whole, for people too: indented, a list of numbers on one line."""
     text = json.dumps(content, indent=1)
     text = _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
-    with written_whole(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(text, encoding="utf-8")

@@ -6,12 +6,12 @@ import errno
 import sys
 
 from ranksim.exceptions import (
-    MissingExtraError,
+    MissingDependencyError,
     RankSimError,
     StoppedError,
     UsageError,
-    needs,
-    refused,
+    disk_error,
+    require_optional,
 )
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     130 after Ctrl-C.
     """
     try:
-        needs("typer", "train")
+        require_optional("typer", "train")
         from ranksim.cli.app import app
 
         app()
@@ -29,11 +29,11 @@ def main() -> None:
         _leave(str(error), 130)
     except UsageError as error:
         _leave(str(error), 2)
-    except (MissingExtraError, RankSimError) as error:
+    except (MissingDependencyError, RankSimError) as error:
         _leave(str(error), 1)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            _leave(str(refused(error)), 1)
+            _leave(str(disk_error(error)), 1)
         if error.filename is None:
             raise
         _leave(f"{error.filename}: {error.strerror}.", 1)

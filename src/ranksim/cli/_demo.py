@@ -9,11 +9,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ranksim._utils.formatting import ENOUGH_SEEDS, per_cent
+from ranksim._utils.formatting import MIN_SEEDS, format_percent
 from ranksim.data import TextSamples
 from ranksim.datasets import sentiment_dir
 from ranksim.datasets.base import Benchmark
-from ranksim.experiments.sweep_request import BenchRequest, bench
+from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
 from ranksim.imbalance import LabelBins
 
 SEEDS, EPOCHS = 2, 10
@@ -35,7 +35,7 @@ def demo(*, out: Path, jobs: int, data_dir: Path | None, as_json: bool = False) 
         "plain MSE (vanilla), and MSE + RankSim, which asks that sentences with similar ratings "
         "have similar features.\n"
     )
-    results = bench(
+    results = run_benchmark(
         BenchRequest(
             benchmark=sentiment_dir.NAME,
             options={"domains": ("tweets", "amazon")},
@@ -75,9 +75,11 @@ def reading(results: dict[str, Any]) -> str:
         if effect["mean"] is None:
             continue
         change = "lowers" if effect["mean"] < 0 else "raises"
-        told = f"RankSim {change} the MSE on {called} by {per_cent(abs(effect['relative']), '')}"
-        if effect["n"] < ENOUGH_SEEDS:
-            parts.append(f"{told}; to show an effect, at least {ENOUGH_SEEDS} seeds are needed.")
+        told = (
+            f"RankSim {change} the MSE on {called} by {format_percent(abs(effect['relative']), '')}"
+        )
+        if effect["n"] < MIN_SEEDS:
+            parts.append(f"{told}; to show an effect, at least {MIN_SEEDS} seeds are needed.")
             continue
         certain = effect["low"] * effect["high"] > 0
         parts.append(

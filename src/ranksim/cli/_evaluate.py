@@ -11,17 +11,17 @@ from typing import Any
 from rich.console import Console
 
 from ranksim._utils.provenance import provenance
-from ranksim._utils.storage import sha256, written_whole
+from ranksim._utils.storage import atomic_write, sha256
 from ranksim.evaluation.predictions import PREDICTIONS, write_predictions
 from ranksim.evaluation.report.terminal import print_scores
-from ranksim.experiments.sweep_request import BenchRequest, Settings, runs_of
-from ranksim.models import read_published, read_recipe
-from ranksim.training.evaluate import judge
+from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
+from ranksim.models import read_checkpoint, read_checkpoint_recipe
+from ranksim.training.evaluate import evaluate
 from ranksim.training.method_names import parse_method
 from ranksim.training.modality import headline
 from ranksim.training.recipe import ImageRecipe
 from ranksim.training.task_loading import load_task
-from ranksim.training.trainer_config import check_hardware, quiet
+from ranksim.training.trainer_config import check_hardware, silence_lightning
 
 RESULT = "evaluation.json"
 
@@ -39,22 +39,22 @@ class EvaluateRequest:
     bench: BenchRequest
 
 
-def evaluate(request: EvaluateRequest, *, as_json: bool = False) -> dict[str, Any]:
+def score_checkpoint(request: EvaluateRequest, *, as_json: bool = False) -> dict[str, Any]:
     """Score a checkpoint on the test set of a benchmark; print and write what comes out.
 
     Raises:
         UsageError: hardware that is not there.
         DataError: no ResNet can be read from the checkpoint, or the data cannot be used.
     """
-    quiet()
+    silence_lightning()
     bench, console = request.bench, Console(stderr=as_json)
-    name, state = read_published(request.checkpoint)
-    trained = read_recipe(request.checkpoint)
+    name, state = read_checkpoint(request.checkpoint)
+    trained = read_checkpoint_recipe(request.checkpoint)
     if "image_size" in trained and not any(c.startswith("image_size=") for c in bench.changes):
         size = f"image_size={trained['image_size']}"
         bench = dataclasses.replace(bench, changes=(*bench.changes, size))
-    settings = Settings.of(bench)
-    run = runs_of(bench, settings)(parse_method("vanilla", settings.weighting), 0)
+    settings = SweepSettings.of(bench)
+    run = make_runs(bench, settings)(parse_method("vanilla", settings.weighting), 0)
     check_hardware(run.hardware)
     assert isinstance(run.recipe, ImageRecipe)
     scale = trained.get("label_scale", 1.0)
@@ -62,7 +62,7 @@ def evaluate(request: EvaluateRequest, *, as_json: bool = False) -> dict[str, An
     benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
     model = task.build()
     model.load_state_dict(state)
-    scores, rows, prediction = judge(model, recipe, task, run.hardware)
+    scores, rows, prediction = evaluate(model, recipe, task, run.hardware)
     result = {
         "format": 1,
         "checkpoint_sha256": sha256(request.checkpoint),
@@ -77,7 +77,7 @@ def evaluate(request: EvaluateRequest, *, as_json: bool = False) -> dict[str, An
     }
     bench.out.mkdir(parents=True, exist_ok=True)
     write_predictions(bench.out / PREDICTIONS, benchmark, bench.shots, rows, prediction)
-    with written_whole(bench.out / RESULT) as aside:
+    with atomic_write(bench.out / RESULT) as aside:
         aside.write_text(json.dumps(result, indent=1), encoding="utf-8")
     print_scores(scores, headline(bench.benchmark), f"{name} on {bench.benchmark}, test", console)
     console.print(f"Result: {bench.out / RESULT}", highlight=False)

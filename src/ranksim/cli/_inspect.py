@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ranksim._utils.storage import written_whole
-from ranksim.data.label_report import inspect_labels
+from ranksim._utils.storage import atomic_write
+from ranksim.data.label_report import make_label_report
 from ranksim.data.reading import read_columns
 from ranksim.evaluation.report.label_report import inspection_figure, print_inspection
 from ranksim.exceptions import UsageError
@@ -22,7 +22,7 @@ from ranksim.imbalance.label_range import LabelRange, parse_named, parse_ranges
 
 @dataclass(frozen=True)
 class InspectRequest:
-    """An inspect command as it was given; :func:`inspect_labels` says what the settings are."""
+    """An inspect command as it was given; :func:`make_label_report` says what the settings are."""
 
     data: str
     target: str
@@ -40,7 +40,7 @@ def inspect_data(request: InspectRequest) -> dict[str, Any]:
     drop, named = _ranges(request)
     columns = read_columns(request.data)
     try:
-        found = inspect_labels(
+        found = make_label_report(
             columns, request.target, width=request.bin_width, many=request.many, few=request.few,
             drop=drop, named=named,
         )  # fmt: skip
@@ -57,7 +57,7 @@ def inspect_data(request: InspectRequest) -> dict[str, Any]:
         ("svg", drawn.svg.encode()),
         ("png", drawn.png),
     ):
-        with written_whole(request.out / f"inspect.{name}") as aside:
+        with atomic_write(request.out / f"inspect.{name}") as aside:
             aside.write_bytes(written)
     if request.as_json:
         print(_json(content))

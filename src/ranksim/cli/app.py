@@ -12,7 +12,7 @@ from ranksim.cli.bench import bench_app
 from ranksim.cli.data import data_app
 from ranksim.cli.evaluate import evaluate, throughput
 from ranksim.cli.inspect import inspect
-from ranksim.cli.options import AsJson, DataDir, Jobs, Out, tell
+from ranksim.cli.options import AsJson, DataDir, Jobs, Out, print_json
 from ranksim.cli.report import report
 from ranksim.cli.rerun import rerun
 from ranksim.cli.tune import tune_app
@@ -77,7 +77,7 @@ def list_methods(
     from ranksim.experiments.sweep_request import described_methods, print_methods
 
     if as_json:
-        tell(described_methods(benchmark), as_json)
+        print_json(described_methods(benchmark), as_json)
     else:
         print_methods(benchmark)
 
@@ -91,6 +91,8 @@ def demo(
 ) -> None:
     """Train with and without RankSim on rare feelings, and explain what is seen (minutes)."""
     from ranksim.cli._demo import demo as run_demo
-    from ranksim.experiments.sweep_request import brief
+    from ranksim.experiments.sweep_request import summary_json
 
-    tell(brief(run_demo(out=out, jobs=jobs, data_dir=data_dir, as_json=as_json), out), as_json)
+    print_json(
+        summary_json(run_demo(out=out, jobs=jobs, data_dir=data_dir, as_json=as_json), out), as_json
+    )

@@ -9,16 +9,16 @@ import typer
 from ranksim.cli.options import (
     BENCHMARKS,
     AsJson,
-    Budgeted,
-    Compared,
-    Dropped,
+    BudgetOptions,
     Group,
-    Machine,
+    HardwareOptions,
+    LabelGapOptions,
+    MethodOptions,
     Out,
-    Trained,
+    SweepOptions,
+    print_json,
     request,
-    taking,
-    tell,
+    with_options,
 )
 
 bench_app = typer.Typer(
@@ -29,17 +29,19 @@ bench_app = typer.Typer(
 
 def _add(benchmark: str, told: str, own: tuple[type[Group], ...]) -> None:
     @bench_app.command(benchmark, help=told)
-    @taking(Compared, *own, Dropped, Budgeted, Trained, Machine)
+    @with_options(
+        MethodOptions, *own, LabelGapOptions, BudgetOptions, SweepOptions, HardwareOptions
+    )
     def command(
-        what: Compared,
+        what: MethodOptions,
         *groups: Group,
         out: Out = Path("runs", benchmark),
         as_json: AsJson = False,
     ) -> None:
-        from ranksim.experiments.sweep_request import bench, brief
+        from ranksim.experiments.sweep_request import run_benchmark, summary_json
 
         asked = request(benchmark, out, what.methods, what.seeds, *groups)
-        tell(brief(bench(asked, as_json=as_json), out), as_json)
+        print_json(summary_json(run_benchmark(asked, as_json=as_json), out), as_json)
 
 
 for _name, (_told, _own) in BENCHMARKS.items():

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ranksim.cli.options import AsJson, Protocol, SkipBroken, tell
+from ranksim.cli.options import AsJson, Protocol, SkipBroken, print_json
 
 data_app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
 
@@ -69,4 +69,4 @@ def prepare(
         ),
         as_json=as_json,
     )
-    tell(prepared.as_dict(), as_json)
+    print_json(prepared.as_dict(), as_json)

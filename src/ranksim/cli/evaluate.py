@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ranksim.cli.options import (
-    Ages,
+    AgeOptions,
     AsJson,
     Few,
     Group,
-    Machine,
+    HardwareOptions,
+    ImageOptions,
+    ImageTableOptions,
     Many,
     Named,
-    Network,
-    Own,
-    Pictures,
+    NetworkOptions,
     Preset,
+    print_json,
     request,
-    taking,
-    tell,
+    with_options,
 )
 from ranksim.exceptions import UsageError
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class OwnIfAny(Own):
+class OwnIfAny(ImageTableOptions):
     """What anyone's images take, where they are what is evaluated on."""
 
     table: Annotated[
@@ -87,11 +87,11 @@ class Judged:
 _OF_TRAIN = ("target", "split", "bin_width")  # of anyone's images, and of training data too
 
 
-@taking(Ages, OwnIfAny, Pictures, Predicted, Judged)
+@with_options(AgeOptions, OwnIfAny, ImageOptions, Predicted, Judged)
 def evaluate(
-    ages: Ages,
+    ages: AgeOptions,
     own: OwnIfAny,
-    pictures: Pictures,
+    pictures: ImageOptions,
     predicted: Predicted,
     judged: Judged,
     *,
@@ -143,7 +143,7 @@ def evaluate(
         _refuse_idle(mode, (ages if benchmark == "images" else own, predicted))
         bench = request(benchmark, out, "vanilla", "1", data, pictures)
         result = _judge(what, bench, judged, as_json)
-    tell(result, as_json)
+    print_json(result, as_json)
 
 
 def _score(
@@ -165,13 +165,14 @@ def _score(
 
 
 def _judge(checkpoint: Path, bench: BenchRequest, judged: Judged, as_json: bool) -> dict[str, Any]:
-    from ranksim.cli._evaluate import EvaluateRequest
-    from ranksim.cli._evaluate import evaluate as score
+    from ranksim.cli._evaluate import EvaluateRequest, score_checkpoint
 
     told = vars(judged).copy()
     size = told.pop("image_size")
     told["changes"] = () if size is None else (f"image_size={size}",)
-    return score(EvaluateRequest(checkpoint, dataclasses.replace(bench, **told)), as_json=as_json)
+    return score_checkpoint(
+        EvaluateRequest(checkpoint, dataclasses.replace(bench, **told)), as_json=as_json
+    )
 
 
 def _refuse_idle(mode: str, groups: tuple[Any, ...], usable: tuple[str, ...] = ()) -> None:
@@ -188,10 +189,10 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-@taking(Network, Machine)
+@with_options(NetworkOptions, HardwareOptions)
 def throughput(
-    network: Network,
-    machine: Machine,
+    network: NetworkOptions,
+    machine: HardwareOptions,
     *,
     preset: Preset = "paper",
     batch_size: Annotated[
@@ -212,4 +213,4 @@ def throughput(
         changes += (f"batch_size={batch_size}",)
     hardware = machine.asked() | told
     asked = ThroughputRequest(changes, steps, warm, hardware, out, preset)
-    tell(time_training(asked, as_json=as_json), as_json)
+    print_json(time_training(asked, as_json=as_json), as_json)

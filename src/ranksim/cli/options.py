@@ -74,7 +74,7 @@ class Group:
 
 
 @dataclass
-class Alone(Group):
+class RunOptions(Group):
     """How a run is trained."""
 
     change: Annotated[
@@ -97,7 +97,7 @@ class Alone(Group):
 
 
 @dataclass
-class Trained(Alone):
+class SweepOptions(RunOptions):
     """How runs are trained."""
 
     jobs: Jobs = 1
@@ -105,7 +105,7 @@ class Trained(Alone):
 
 
 @dataclass
-class Machine(Group):
+class HardwareOptions(Group):
     """What trains."""
 
     accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto"
@@ -121,7 +121,7 @@ class Machine(Group):
 
 
 @dataclass
-class Compared:
+class MethodOptions:
     """What ``ranksim bench`` compares."""
 
     methods: Annotated[
@@ -133,7 +133,7 @@ class Compared:
 
 
 @dataclass
-class ComparedOwn(Compared):
+class CompareOptions(MethodOptions):
     """What ``ranksim compare`` compares."""
 
     methods: Annotated[
@@ -142,7 +142,7 @@ class ComparedOwn(Compared):
 
 
 @dataclass
-class Budgeted(Group):
+class BudgetOptions(Group):
     """How long a comparison may take."""
 
     budget: Annotated[
@@ -157,7 +157,7 @@ class Budgeted(Group):
 
 
 @dataclass
-class Dropped(Group):
+class LabelGapOptions(Group):
     """Gaps in the training labels, of any benchmark."""
 
     drop_labels: DropLabels = None
@@ -171,7 +171,7 @@ class Dropped(Group):
 
 
 @dataclass
-class Searched:
+class TuneOptions:
     """What ``ranksim tune`` searches."""
 
     method: Annotated[str, typer.Option(help="One name; ranksim methods lists them.")]
@@ -190,7 +190,7 @@ class Searched:
 
 
 @dataclass
-class StsB(Group):
+class StsBOptions(Group):
     """STS-B-DIR's own."""
 
     split: Annotated[
@@ -213,7 +213,7 @@ class StsB(Group):
 
 
 @dataclass
-class Sentiment(Group):
+class SentimentOptions(Group):
     """Sentiment-DIR's own."""
 
     domains: Annotated[
@@ -222,11 +222,11 @@ class Sentiment(Group):
     data_dir: DataDir = None
 
     def asked(self) -> dict[str, Any]:
-        return {"data_dir": self.data_dir, "options": {"domains": parted(self.domains)}}
+        return {"data_dir": self.data_dir, "options": {"domains": split_csv(self.domains)}}
 
 
 @dataclass
-class Network(Group):
+class NetworkOptions(Group):
     """Which network reads images."""
 
     encoder: Annotated[
@@ -254,7 +254,7 @@ class Network(Group):
 
 
 @dataclass
-class Pictures(Group):
+class ImageOptions(Group):
     """What all data sets of images take."""
 
     protocol: Protocol = None
@@ -267,7 +267,7 @@ class Pictures(Group):
 
 
 @dataclass
-class Ages(Group):
+class AgeOptions(Group):
     """What AgeDB-DIR and IMDB-WIKI-DIR take."""
 
     preset: Preset = "paper"
@@ -287,7 +287,7 @@ class Ages(Group):
 
 
 @dataclass
-class Own(Group):
+class ImageTableOptions(Group):
     """What anyone's images take."""
 
     table: Annotated[Path, typer.Option(help="CSV, TSV or Parquet with a row an image.")]
@@ -323,7 +323,7 @@ class Own(Group):
 
 
 @dataclass
-class OwnInputs(Group):
+class UserInputOptions(Group):
     """Which columns of anyone's data are read, and by what."""
 
     target: Annotated[str, typer.Option(help="Column of the number to predict.")]
@@ -369,12 +369,12 @@ class OwnInputs(Group):
         asked = {name: given.pop(name) for name in kept}
         asked["files"] = {"image_root": given.pop("image_root")}
         for name in ("features", "categories", "text"):
-            given[name] = parted(given[name])
+            given[name] = split_csv(given[name])
         return asked | {"options": given}
 
 
 @dataclass
-class OwnSplit(Group):
+class UserSplitOptions(Group):
     """How anyone's data is split, and its label axis cut."""
 
     split: Annotated[
@@ -414,7 +414,7 @@ class OwnSplit(Group):
 
 
 @dataclass
-class Glucose(Group):
+class GlucoseOptions(Group):
     """The glucose data set's own."""
 
     horizon: Annotated[
@@ -430,25 +430,28 @@ class Glucose(Group):
 BENCHMARKS: dict[str, tuple[str, tuple[type[Group], ...]]] = {
     "sts-b-dir": (
         "Sentence pairs with a similarity of 0..5 (5,249 / 1,000 / 1,000 pairs).",
-        (StsB,),
+        (StsBOptions,),
     ),
     "sentiment-dir": (
         "Sentences with human-rated sentiment in −4..4; strong feelings are rare.",
-        (Sentiment,),
+        (SentimentOptions,),
     ),
     "glucose": (
         "Blood glucose 30 minutes ahead (one person, 52,281 readings); lows are rare.",
-        (Glucose,),
+        (GlucoseOptions,),
     ),
     "agedb-dir": (
         "Faces with an age (12,208 / 2,140 / 2,140); first: ranksim data prepare agedb-dir.",
-        (Ages, Pictures, Network),
+        (AgeOptions, ImageOptions, NetworkOptions),
     ),
     "imdb-wiki-dir": (
         "Faces with an age (191,509 / 11,022 / 11,022); first: ranksim data prepare imdb-wiki-dir.",
-        (Ages, Pictures, Network),
+        (AgeOptions, ImageOptions, NetworkOptions),
     ),
-    "images": ("Your own images, each with a number, in a table.", (Own, Pictures, Network)),
+    "images": (
+        "Your own images, each with a number, in a table.",
+        (ImageTableOptions, ImageOptions, NetworkOptions),
+    ),
 }
 
 
@@ -472,13 +475,13 @@ def request(benchmark: str, out: Path, methods: str, seeds: str, *groups: Group)
     return BenchRequest(benchmark=benchmark, out=out, methods=methods, seeds=seeds, **given)
 
 
-def tell(result: Any, as_json: bool) -> None:
+def print_json(result: Any, as_json: bool) -> None:
     """What a command came to, where it is asked for as JSON."""
     if as_json:
         typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
 
 
-def taking(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that these dataclasses list; it is called with them filled in.
 
     The command takes the groups in this order, and options of its own by keyword alone. Of an
@@ -524,11 +527,11 @@ def _parameter(item: dataclasses.Field[Any], annotation: Any) -> inspect.Paramet
     )
 
 
-def parted(text: str) -> tuple[str, ...]:
+def split_csv(text: str) -> tuple[str, ...]:
     """Words parted by commas; one that holds a comma stands in double quotes.
 
     Example:
-        >>> parted('size, "height, cm"')
+        >>> split_csv('size, "height, cm"')
         ('size', 'height, cm')
     """
     words = (word for line in csv.reader([text], skipinitialspace=True) for word in line)

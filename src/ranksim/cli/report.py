@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ranksim.cli.options import AsJson, tell
+from ranksim.cli.options import AsJson, print_json
 
 
 def report(
@@ -28,6 +28,6 @@ def report(
     from ranksim.evaluation.report.results_page import report as write
 
     made = write(runs, out)
-    tell(made, as_json)
+    print_json(made, as_json)
     if not as_json:
         typer.echo(f"Page: {made['page']}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ranksim.cli.options import AsJson, tell
+from ranksim.cli.options import AsJson, print_json
 
 
 def rerun(
@@ -40,12 +40,12 @@ def rerun(
 ) -> None:
     """Train a row of a results.json again, and say whether it is the same (exit code 1: not)."""
     from ranksim.experiments.replay import RerunRequest
-    from ranksim.experiments.reproduce import rerun as again
+    from ranksim.experiments.reproduce import reproduce as again
 
     files: dict[str, Path | str | None] = {"data": data, "data_dir": data_dir, "glove": glove}
     files |= {"table": table, "image_root": image_root, "split_file": split_file}
     asked = RerunRequest(results, row, seed, files | {"encoder": encoder}, out, accelerator)
     found = again(asked, as_json=as_json)
-    tell(found, as_json)
+    print_json(found, as_json)
     if not found["matches"]:
         raise typer.Exit(1)

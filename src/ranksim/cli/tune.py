@@ -9,16 +9,16 @@ import typer
 from ranksim.cli.options import (
     BENCHMARKS,
     AsJson,
-    Dropped,
     Group,
-    Machine,
+    HardwareOptions,
+    LabelGapOptions,
     Out,
-    Searched,
-    Trained,
-    parted,
+    SweepOptions,
+    TuneOptions,
+    print_json,
     request,
-    taking,
-    tell,
+    split_csv,
+    with_options,
 )
 
 tune_app = typer.Typer(
@@ -29,9 +29,9 @@ tune_app = typer.Typer(
 
 def _add(benchmark: str, told: str, own: tuple[type[Group], ...]) -> None:
     @tune_app.command(benchmark, help=told)
-    @taking(Searched, *own, Dropped, Trained, Machine)
+    @with_options(TuneOptions, *own, LabelGapOptions, SweepOptions, HardwareOptions)
     def command(
-        what: Searched,
+        what: TuneOptions,
         *groups: Group,
         out: Out = Path("runs", "tune", benchmark),
         as_json: AsJson = False,
@@ -39,9 +39,9 @@ def _add(benchmark: str, told: str, own: tuple[type[Group], ...]) -> None:
         from ranksim.experiments.tune import TuneRequest, tune
 
         bench = request(benchmark, out, what.method, what.seeds, *groups)
-        asked = TuneRequest(bench, what.trials, parted(what.fields))
+        asked = TuneRequest(bench, what.trials, split_csv(what.fields))
         found = tune(asked, as_json=as_json)
-        tell({"method": what.method, "best": found, "out": str(out)}, as_json)
+        print_json({"method": what.method, "best": found, "out": str(out)}, as_json)
 
 
 for _name, (_told, _own) in BENCHMARKS.items():

@@ -9,20 +9,20 @@ from typing import Annotated
 import typer
 
 from ranksim.cli.options import (
-    Alone,
     AsJson,
-    Budgeted,
-    ComparedOwn,
-    Dropped,
+    BudgetOptions,
+    CompareOptions,
     Group,
-    Machine,
+    HardwareOptions,
+    LabelGapOptions,
     Out,
-    OwnInputs,
-    OwnSplit,
-    Trained,
+    RunOptions,
+    SweepOptions,
+    UserInputOptions,
+    UserSplitOptions,
+    print_json,
     request,
-    taking,
-    tell,
+    with_options,
 )
 
 Data = Annotated[
@@ -35,20 +35,28 @@ Data = Annotated[
 ]
 
 
-@taking(ComparedOwn, OwnInputs, OwnSplit, Dropped, Budgeted, Trained, Machine)
+@with_options(
+    CompareOptions,
+    UserInputOptions,
+    UserSplitOptions,
+    LabelGapOptions,
+    BudgetOptions,
+    SweepOptions,
+    HardwareOptions,
+)
 def compare(
-    what: ComparedOwn,
+    what: CompareOptions,
     *groups: Group,
     data: Data,
     out: Out = Path("runs/compare"),
     as_json: AsJson = False,
 ) -> None:
     """Train every method on the same splits and seeds of your data, and say which one helps."""
-    from ranksim.experiments.sweep_request import bench, brief
+    from ranksim.experiments.sweep_request import run_benchmark, summary_json
     from ranksim.experiments.user_data import own_request
 
     asked = own_request(data, request("own", out, what.methods, what.seeds, *groups))
-    tell(brief(bench(asked, as_json=as_json), out), as_json)
+    print_json(summary_json(run_benchmark(asked, as_json=as_json), out), as_json)
 
 
 @dataclass
@@ -61,7 +69,9 @@ class Fitted:
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Fixes all that is drawn.")] = 0
 
 
-@taking(Fitted, OwnInputs, OwnSplit, Dropped, Alone, Machine)
+@with_options(
+    Fitted, UserInputOptions, UserSplitOptions, LabelGapOptions, RunOptions, HardwareOptions
+)
 def fit(
     what: Fitted,
     *groups: Group,
@@ -76,7 +86,7 @@ def fit(
     from ranksim.inference.fit import FitRequest, fit_model
 
     asked = own_request(data, request("own", out, what.method, f"{what.seed},", *groups))
-    tell(fit_model(FitRequest(asked, what.method, what.seed), as_json=as_json), as_json)
+    print_json(fit_model(FitRequest(asked, what.method, what.seed), as_json=as_json), as_json)
 
 
 def predict(
@@ -102,4 +112,4 @@ def predict(
     from ranksim.inference.predict import PredictRequest, predict_data
 
     asked = PredictRequest(model, data, out, image_root, accelerator, encoder)
-    tell(predict_data(asked, as_json=as_json), as_json)
+    print_json(predict_data(asked, as_json=as_json), as_json)

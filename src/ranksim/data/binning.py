@@ -22,7 +22,7 @@ _TOLD_APART = 2**23  # steps that float32 tells apart
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class BinSuggestion:
     """Bins and thresholds that suit some labels.
 
     Args:
@@ -40,13 +40,13 @@ class Suggestion:
     reason: str
 
 
-def suggest(
+def suggest_bins(
     labels: ArrayLike,
     *,
     width: float | None = None,
     many: int | None = None,
     few: int | None = None,
-) -> Suggestion:
+) -> BinSuggestion:
     """Choose bin width and thresholds by rule: the same labels get the same answer.
 
     Width. Labels that lie on a grid (whole numbers, tenths, halves) of fewer than 1,000 values keep
@@ -74,7 +74,7 @@ def suggest(
             is above ``many``.
 
     Example:
-        >>> ages = suggest(np.repeat(np.arange(20, 70), 60))
+        >>> ages = suggest_bins(np.repeat(np.arange(20, 70), 60))
         >>> ages.width, ages.many, ages.few, len(ages.bins)
         (1.0, 55, 11, 50)
 
@@ -91,14 +91,14 @@ def suggest(
         bins = _bins(values, distinct, width)
     else:
         bins, why = LabelBins.of_width(values, width), "the width as given"
-    most, least, how = thresholds(bins.counts(values), many=many, few=few)
-    return Suggestion(bins, width, most, least, f"{why}; {how}")
+    most, least, how = suggest_thresholds(bins.counts(values), many=many, few=few)
+    return BinSuggestion(bins, width, most, least, f"{why}; {how}")
 
 
-def thresholds(
+def suggest_thresholds(
     counts: NDArray[np.int64], *, many: int | None = None, few: int | None = None
 ) -> tuple[int, int, str]:
-    """The thresholds of :func:`suggest` for bins that are chosen already, and why.
+    """The thresholds of :func:`suggest_bins` for bins that are chosen already, and why.
 
     Args:
         counts: samples of each bin, int64 ``(K,)``, at least one of them above 0.
@@ -109,7 +109,7 @@ def thresholds(
         ValueError: ``few`` is above ``many``.
 
     Example:
-        >>> thresholds(np.array([60, 30, 10, 1]))[:2], thresholds(np.array([60, 30]), few=70)[:2]
+        >>> suggest_thresholds(np.array([60, 30, 10, 1]))[:2], suggest_thresholds(np.array([60, 30]), few=70)[:2]
         ((55, 11), (70, 70))
     """
     most, least, how = _third(counts)

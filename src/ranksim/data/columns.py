@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data.cells import Refuse, finite_numbers, finite_seconds
+from ranksim.data.cells import RowErrorFactory, parse_finite_numbers, parse_finite_seconds
 from ranksim.data.table import is_missing
 
 CATEGORIES = 50  # values of a column that have a feature of their own
@@ -54,7 +54,7 @@ class NumberColumn:
     def features(self) -> list[str]:
         return [self.name] * (self.deviation > 0) + [f"{self.name} missing"] * self.indicator
 
-    def __call__(self, values: list[Any], refuse: Refuse) -> NDArray[np.float64]:
+    def __call__(self, values: list[Any], refuse: RowErrorFactory) -> NDArray[np.float64]:
         """``(N, features)``."""
         read = self.read(values, refuse)
         missing = np.isnan(read)
@@ -68,11 +68,11 @@ class NumberColumn:
             columns.append(missing.astype(np.float64))
         return np.stack(columns, axis=1)
 
-    def read(self, values: list[Any], refuse: Refuse) -> NDArray[np.float64]:
+    def read(self, values: list[Any], refuse: RowErrorFactory) -> NDArray[np.float64]:
         """Values as numbers, NaN where missing."""
         if self.dates:
-            return finite_seconds(values, self.name, refuse) / _DAY
-        return finite_numbers(values, self.name, refuse)
+            return parse_finite_seconds(values, self.name, refuse) / _DAY
+        return parse_finite_numbers(values, self.name, refuse)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class CategoryColumn:
         named = [f"{self.name} = {value}" for value in self.values]
         return named + [f"{self.name} other"] * self.other + [f"{self.name} missing"] * self.missing
 
-    def __call__(self, values: list[Any], refuse: Refuse) -> NDArray[np.float64]:
+    def __call__(self, values: list[Any], refuse: RowErrorFactory) -> NDArray[np.float64]:
         """``(N, features)``; what training never saw is all zeros."""
         place = {value: i for i, value in enumerate(self.values)}
         made = np.zeros((len(values), len(self.features)))

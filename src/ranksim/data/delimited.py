@@ -10,13 +10,13 @@ import zlib
 from operator import itemgetter
 from pathlib import Path
 
-from ranksim.data.table import Columns
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 
 LARGEST = 2**31  # bytes of an unpacked table; a few packed megabytes could fill the memory
 
 
-def read_delimited(path: Path, *, row: str = "a sample") -> Columns:
+def read_delimited(path: Path, *, row: str = "a sample") -> Table:
     """Read CSV or TSV in UTF-8, with or without a byte order mark; ``.gz`` is unpacked.
 
     Values of a CSV are parted by commas, or by semicolons or tabs where its header line holds more
@@ -51,7 +51,7 @@ def read_delimited(path: Path, *, row: str = "a sample") -> Columns:
     if not rows:
         raise DataError(f"{path} is empty: put a header and one row {row} into it.")
     names = [name.strip() for name in rows.pop(0)]
-    columns = Columns(
+    columns = Table(
         str(path),
         names,
         lambda name: list(map(itemgetter(names.index(name)), rows)),

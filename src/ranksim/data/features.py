@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ranksim._utils.schema import checked
+from ranksim._utils.schema import validate_types
 from ranksim.data.batch import Batch
-from ranksim.data.cells import Refuse, refuse_rows, seconds
+from ranksim.data.cells import RowErrorFactory, make_row_error, parse_seconds
 from ranksim.data.columns import CategoryColumn, NumberColumn
-from ranksim.data.table import as_numbers, is_missing
+from ranksim.data.table import is_missing, parse_numbers
 from ranksim.exceptions import DataError
 
 Kind = Literal["number", "category"]
@@ -65,7 +65,7 @@ class TableFeatures:
         train: NDArray[np.int64],
         *,
         kinds: Mapping[str, Kind] | None = None,
-        refuse: Refuse = refuse_rows,
+        refuse: RowErrorFactory = make_row_error,
     ) -> TableFeatures:
         """Decide by training rows alone.
 
@@ -105,7 +105,7 @@ class TableFeatures:
         return len(self.names)
 
     def __call__(
-        self, columns: Mapping[str, list[Any]], *, refuse: Refuse = refuse_rows
+        self, columns: Mapping[str, list[Any]], *, refuse: RowErrorFactory = make_row_error
     ) -> NDArray[np.float32]:
         """Features of any rows, float32 ``(N, F)``.
 
@@ -137,10 +137,12 @@ class TableFeatures:
         for column in stored["columns"]:
             told = {name: value for name, value in column.items() if name != "kind"}
             if column["kind"] == "number":
-                made.append(checked(NumberColumn(**told)))
+                made.append(validate_types(NumberColumn(**told)))
             else:
-                made.append(checked(CategoryColumn(**told | {"values": tuple(told["values"])})))
-        return checked(cls(tuple(made), dict(stored["dropped"])))
+                made.append(
+                    validate_types(CategoryColumn(**told | {"values": tuple(told["values"])}))
+                )
+        return validate_types(cls(tuple(made), dict(stored["dropped"])))
 
 
 class VectorDataset(Dataset[Batch]):
@@ -179,14 +181,14 @@ def _column(
     values: list[Any],
     train: NDArray[np.int64],
     kind: Kind | None,
-    refuse: Refuse,
+    refuse: RowErrorFactory,
 ) -> NumberColumn | CategoryColumn | str:
     """What a column is by its training rows, or why it is left out."""
     own = [values[row] for row in train]
     there = [value for value in own if not is_missing(value)]
     if not there:
         return "all its training values are missing"
-    read = as_numbers(there)
+    read = parse_numbers(there)
     numeric = kind == "number" or (kind is None and 1 - read.text.mean() >= _MOSTLY)
     dates = kind is None and not numeric and _share_of_dates(there) >= _MOSTLY
     if numeric or dates:
@@ -205,4 +207,4 @@ def _column(
 
 
 def _share_of_dates(values: list[Any]) -> float:
-    return sum(seconds(value) is not None for value in values) / len(values)
+    return sum(parse_seconds(value) is not None for value in values) / len(values)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ranksim._utils.storage import cache_dir, sha256, written_whole
-from ranksim.data.table import Columns
-from ranksim.exceptions import DataError, MissingExtraError, needs
+from ranksim._utils.storage import atomic_write, cache_dir, sha256
+from ranksim.data.table import Table
+from ranksim.exceptions import DataError, MissingDependencyError, require_optional
 
 _NAME = re.compile(
     r"(?P<hub>hf://(?:datasets/)?)?(?P<name>(?:\w[\w.-]*/)?\w[\w.-]*)(?::(?P<split>\S+))?"
@@ -23,13 +23,13 @@ def is_saved(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
-def read_saved(folder: Path) -> Columns:
+def read_saved(folder: Path) -> Table:
     """Read a data set, or its splits, as ``save_to_disk`` wrote it.
 
     Raises:
         DataError: it is damaged, or its splits differ in their columns.
     """
-    datasets = needs("datasets", "hub")
+    datasets = require_optional("datasets", "hub")
     try:
         found = datasets.load_from_disk(str(folder))
     except Exception as error:  # a damaged folder fails in many ways
@@ -39,7 +39,7 @@ def read_saved(folder: Path) -> Columns:
     return _columns(str(folder), found)
 
 
-def read_hub(data: str) -> Columns:
+def read_hub(data: str) -> Table:
     """Read ``owner/name``, ``owner/name:split`` or ``hf://name`` from the hub, or from its cache.
 
     Raises:
@@ -52,9 +52,9 @@ def read_hub(data: str) -> Columns:
             "Hugging Face hub (owner/name)."
         )
     try:
-        datasets = needs("datasets", "hub")
-    except MissingExtraError as error:
-        raise MissingExtraError(
+        datasets = require_optional("datasets", "hub")
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
             f"{data} is no file or folder here, and to look for it on the Hugging Face hub "
             "datasets must be installed: run pip install 'ranksim[hub]'."
         ) from error
@@ -68,8 +68,8 @@ def read_hub(data: str) -> Columns:
     return _columns(data, found)
 
 
-def _columns(name: str, found: Any) -> Columns:
-    datasets = needs("datasets", "hub")
+def _columns(name: str, found: Any) -> Table:
+    datasets = require_optional("datasets", "hub")
     parts = {} if isinstance(found, datasets.Dataset) else dict(found)
     if parts:
         try:
@@ -96,7 +96,7 @@ def _columns(name: str, found: Any) -> Columns:
             return [None if value is None else kind.int2str(value) for value in values]
         return list(values)
 
-    return Columns(name, names, read, range(1, len(found) + 1), "row", root=root)
+    return Table(name, names, read, range(1, len(found) + 1), "row", root=root)
 
 
 def _values(found: Any, column: str) -> Iterator[Any]:
@@ -114,7 +114,7 @@ def _kept(image: dict[str, Any], root: Path) -> str:
     digest = hashlib.sha256(content).hexdigest()
     relative = f"{digest[:2]}/{digest}{Path(image['path'] or '').suffix}"
     if not (root / relative).is_file() or sha256(root / relative) != digest:
-        with written_whole(root / relative) as aside:
+        with atomic_write(root / relative) as aside:
             aside.write_bytes(content)
     return relative
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data.binning import suggest, thresholds
-from ranksim.data.options import OwnOptions
+from ranksim.data.binning import suggest_bins, suggest_thresholds
+from ranksim.data.options import UserDataSpec
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange, parse_named
-from ranksim.metrics.shot_regions import Regions
+from ranksim.metrics.shot_regions import ShotRegions
 
 _MOST_BINS = 10_000
 
 
-def label_bins(labels: NDArray[np.float64], options: OwnOptions) -> LabelBins:
+def choose_label_bins(labels: NDArray[np.float64], options: UserDataSpec) -> LabelBins:
     """The label bins that are asked for, or those that suit the labels ``(N,)``.
 
     Raises:
@@ -28,14 +28,14 @@ def label_bins(labels: NDArray[np.float64], options: OwnOptions) -> LabelBins:
             f"{options.target!r}: give a width that makes at most {_MOST_BINS:,}."
         )
     try:
-        return suggest(labels, width=width).bins
+        return suggest_bins(labels, width=width).bins
     except ValueError as error:
         raise _cannot(error) from error
 
 
-def label_regions(
-    bins: LabelBins, training: NDArray[np.float64], options: OwnOptions
-) -> tuple[Regions, int, int]:
+def choose_shot_regions(
+    bins: LabelBins, training: NDArray[np.float64], options: UserDataSpec
+) -> tuple[ShotRegions, int, int]:
     """The regions of anyone's labels, and the thresholds that make them.
 
     Args:
@@ -48,10 +48,10 @@ def label_regions(
     """
     named = dict(_named(text) for text in options.region)
     try:
-        many, few, _ = thresholds(bins.counts(training), many=options.many, few=options.few)
+        many, few, _ = suggest_thresholds(bins.counts(training), many=options.many, few=options.few)
     except ValueError as error:
         raise _cannot(error) from error
-    return Regions.by_rule(bins, training, many=many, few=few, named=named), many, few
+    return ShotRegions.by_rule(bins, training, many=many, few=few, named=named), many, few
 
 
 def _cannot(error: ValueError) -> UsageError:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import shown
-from ranksim.data.binning import Suggestion, suggest
-from ranksim.data.table import Columns, as_numbers
+from ranksim._utils.formatting import format_value
+from ranksim.data.binning import BinSuggestion, suggest_bins
+from ranksim.data.table import Table, parse_numbers
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
-from ranksim.metrics.shot_regions import Regions
+from ranksim.metrics.shot_regions import ShotRegions
 
-__all__ = ["Fault", "Inspection", "Suggestion", "inspect_labels", "suggest"]
+__all__ = ["Fault", "LabelReport", "BinSuggestion", "make_label_report", "suggest_bins"]
 _LISTED = 5  # lines, values, rarest bins and labels
 _QUANTILES = (1, 5, 25, 50, 75, 95, 99)
 
@@ -33,7 +33,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class LabelReport:
     """What stands in a table's target column; in the unit of the label where not said otherwise.
 
     Args:
@@ -84,8 +84,8 @@ class Inspection:
         return dataclasses.asdict(self)
 
 
-def inspect_labels(
-    columns: Columns,
+def make_label_report(
+    columns: Table,
     target: str,
     *,
     width: float | None = None,
@@ -93,13 +93,13 @@ def inspect_labels(
     few: int | None = None,
     drop: Sequence[LabelRange] = (),
     named: Mapping[str, LabelRange] | None = None,
-) -> Inspection:
+) -> LabelReport:
     """Look at a table's target column; what is missing or no number is told and left out.
 
     Args:
         columns: the table.
         target: name of the column.
-        width: of label bins; without it, as for the next two, what :func:`suggest` says.
+        width: of label bins; without it, as for the next two, what :func:`suggest_bins` says.
         many: bins with more samples are many-shot.
         few: bins with fewer samples are few-shot.
         drop: ranges of labels that are to be left out of training.
@@ -110,12 +110,12 @@ def inspect_labels(
         ValueError: width or thresholds that cannot be used.
 
     Example:
-        >>> found = inspect_labels(Columns.of("ages", {"age": ["1", "2", "2", "?", "x"]}), "age")
+        >>> found = make_label_report(Table.of("ages", {"age": ["1", "2", "2", "?", "x"]}), "age")
         >>> found.labels["count"], found.missing.lines, found.not_numbers.values
         (3, [4], ["'x'"])
     """
     values = columns.column(target)
-    read = as_numbers(values)
+    read = parse_numbers(values)
     labels = read.values[~np.isnan(read.values)]
     if not len(np.unique(labels)) > 1:
         what = f"one value alone, {labels[0]:g}" if len(labels) else "no number"
@@ -123,7 +123,7 @@ def inspect_labels(
             f"{columns.name} holds {what} in column {target!r}: choose a column of labels that "
             "differ."
         )
-    found = suggest(labels, width=width, many=many, few=few)
+    found = suggest_bins(labels, width=width, many=many, few=few)
     dropped = np.zeros(len(labels), dtype=bool)
     for each in drop:
         dropped |= each.contains(labels)
@@ -133,9 +133,9 @@ def inspect_labels(
             f"All labels of column {target!r} of {columns.name} lie in "
             f"{','.join(each.text for each in drop)}: drop fewer of them."
         )
-    regions = Regions.by_rule(found.bins, kept, many=found.many, few=found.few)
+    regions = ShotRegions.by_rule(found.bins, kept, many=found.many, few=found.few)
     seen = np.sort(regions.counts[regions.counts > 0])
-    return Inspection(
+    return LabelReport(
         data=columns.name,
         target=target,
         rows=columns.rows,
@@ -170,13 +170,15 @@ def inspect_labels(
     )
 
 
-def _fault(columns: Columns, values: list[Any], where: NDArray[np.bool_]) -> Fault:
+def _fault(columns: Table, values: list[Any], where: NDArray[np.bool_]) -> Fault:
     rows = np.flatnonzero(where)
     first = rows[:_LISTED].tolist()
-    return Fault(len(rows), [columns.lines[k] for k in first], [shown(values[k]) for k in first])
+    return Fault(
+        len(rows), [columns.lines[k] for k in first], [format_value(values[k]) for k in first]
+    )
 
 
-def _duplicates(columns: Columns) -> int:
+def _duplicates(columns: Table) -> int:
     names = [name for name in columns.names if columns.names.count(name) == 1]
     # as text: values of a data set may be lists
     rows = map(repr, zip(*map(columns.read, names), strict=True))
@@ -198,7 +200,7 @@ def _share(count: int, of: int) -> dict[str, float]:
     return {"count": count, "share": count / of}
 
 
-def _shares(regions: Regions) -> dict[str, dict[str, Any]]:
+def _shares(regions: ShotRegions) -> dict[str, dict[str, Any]]:
     names, counts = np.asarray(regions.names), regions.counts
     return {
         name: {

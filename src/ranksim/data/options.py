@@ -12,7 +12,7 @@ SEED = 666
 
 
 @dataclass(frozen=True)
-class OwnOptions:
+class UserDataSpec:
     """What is said of anyone's data, by the names of the command line's options.
 
     Args:
@@ -82,7 +82,7 @@ class OwnOptions:
         return SEED if self.split_seed is None else self.split_seed
 
 
-def refuse_idle(options: OwnOptions) -> None:
+def reject_idle_options(options: UserDataSpec) -> None:
     """Refuse what contradicts, and what would silently do nothing."""
     kinds = {"--text": options.text, "--image": options.image, "--window": options.window}
     given = [name for name, value in kinds.items() if value]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ranksim.data.delimited import read_delimited
 from ranksim.data.hub import is_saved, read_hub, read_saved
-from ranksim.data.table import Columns, read_parquet
+from ranksim.data.table import Table, read_parquet
 from ranksim.exceptions import DataError
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
@@ -15,7 +15,7 @@ NAMES = ("labels.csv", "metadata.csv")
 _READ = "give a .csv, .tsv, .csv.gz or .parquet file"
 
 
-def read_columns(data: str) -> Columns:
+def read_columns(data: str) -> Table:
     """Read anyone's data.
 
     Args:
@@ -43,7 +43,7 @@ def read_columns(data: str) -> Columns:
     return columns
 
 
-def _read_file(path: Path) -> Columns:
+def _read_file(path: Path) -> Table:
     name = path.name.lower()
     if name.endswith(SHEETS):
         raise DataError(f"{path} is a spreadsheet: save its sheet as CSV in UTF-8.")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ranksim._utils.storage import cache_dir, digest, read_arrays, write_arrays
+from ranksim._utils.storage import cache_dir, digest_arrays, read_arrays, write_arrays
 from ranksim.data.features import VectorDataset
 from ranksim.data.text import TextSamples, TokenDataset
 
@@ -38,7 +38,7 @@ def tokenize(
     return [_tokens(part, tokenizer, longest, padding) for part in parts]
 
 
-def embed(
+def embed_texts(
     parts: Sequence[TokenDataset], encoder: nn.Module, *, device: torch.device | str = "cpu"
 ) -> list[VectorDataset]:
     """Features of an encoder that stays as it is: made once, read from the cache ever after.
@@ -51,13 +51,13 @@ def embed(
     Returns:
         One data set a part, whose input is float32 ``(N, D)``.
     """
-    weights = digest(
+    weights = digest_arrays(
         {name: value.numpy(force=True) for name, value in encoder.state_dict().items()}
     )
     made = []
     for part in parts:
         read = {"tokens": part.tokens.numpy(), "lengths": part.lengths.numpy()}
-        known = digest({weights: np.empty(0), **read})
+        known = digest_arrays({weights: np.empty(0), **read})
         path = cache_dir() / "sentences" / f"{known[:32]}.npz"
         arrays = read_arrays(path)
         if arrays is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ranksim._utils.schema import checked
+from ranksim._utils.schema import validate_types
 from ranksim.data.batch import Batch
 
 
@@ -62,7 +62,7 @@ class SeriesScaling:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SeriesScaling:
         """What :meth:`as_dict` made."""
-        return checked(cls(tuple(stored["mean"]), tuple(stored["deviation"])))
+        return validate_types(cls(tuple(stored["mean"]), tuple(stored["deviation"])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,9 @@ class SeriesDataset(Dataset[Batch]):
         return torch.arange(len(self))
 
 
-def open_series(parts: Sequence[SeriesSamples], scaling: SeriesScaling) -> list[SeriesDataset]:
+def make_series_datasets(
+    parts: Sequence[SeriesSamples], scaling: SeriesScaling
+) -> list[SeriesDataset]:
     """Data sets of the parts of one series, which share its readings."""
     values = scaling(parts[0].values)
     return [SeriesDataset(values, part.ends, part.labels, window=part.window) for part in parts]

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.balanced_split import PART_NAMES, PARTS, Split
-from ranksim.data.cells import Refuse
-from ranksim.data.label_axis import label_bins, label_regions
-from ranksim.data.options import OwnOptions, refuse_idle
+from ranksim.data.cells import RowErrorFactory
+from ranksim.data.label_axis import choose_label_bins, choose_shot_regions
+from ranksim.data.options import UserDataSpec, reject_idle_options
 from ranksim.data.splitting import (
     balance_held_out,
-    groups_of_equal,
-    refuse_shared,
+    group_equal_rows,
+    reject_shared_samples,
     split_by_column,
     split_rows,
 )
-from ranksim.data.table import Columns
-from ranksim.data.table import labels as labels_of
-from ranksim.data.windows import Windows, days, in_order, parse_times, split_windows
+from ranksim.data.table import Table
+from ranksim.data.table import read_labels as labels_of
+from ranksim.data.windows import Windows, day_index, parse_times, sort_by_time, split_windows
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
@@ -32,7 +32,7 @@ _SPLIT = "split"
 
 
 @dataclass(frozen=True, eq=False)
-class OwnPlan:
+class SplitPlan:
     """Samples of anyone's data, before any network reads them.
 
     Args:
@@ -50,8 +50,8 @@ class OwnPlan:
         facts: what identifies the data in results.
     """
 
-    columns: Columns
-    options: OwnOptions
+    columns: Table
+    options: UserDataSpec
     inputs: tuple[str, ...]
     rows: NDArray[np.int64]
     labels: NDArray[np.float64]
@@ -74,16 +74,16 @@ class OwnPlan:
             own = (values[row] for row in self.rows[test])
             return np.array([names.setdefault(name, len(names)) for name in own], dtype=np.int64)
         if self.windows is not None:
-            return None if self.windows.times is None else days(self.windows.times[test])
+            return None if self.windows.times is None else day_index(self.windows.times[test])
         if options.by == "day" and options.time is not None:
             times = parse_times(
                 self.columns.column(options.time), self.columns.refuse, options.time
             )
-            return days(times[self.rows[test]])
+            return day_index(times[self.rows[test]])
         return None
 
 
-def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
+def make_split_plan(columns: Table, options: UserDataSpec) -> SplitPlan:
     """Choose the samples of anyone's data, split them, and cut the label axis into bins.
 
     Args:
@@ -94,7 +94,7 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
         DataError: the data cannot be used.
         UsageError: options that contradict each other, or would do nothing.
     """
-    refuse_idle(options)
+    reject_idle_options(options)
     inputs = options.inputs or _features(columns, options)
     each = [columns.column(name) for name in inputs]  # says which is missing
     if idle := [name for name in options.categories if name not in inputs]:
@@ -114,14 +114,14 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
             f"{columns.name} has {what} in column {options.target!r}: a regression needs labels "
             "that differ."
         )
-    bins = label_bins(labels, options)
+    bins = choose_label_bins(labels, options)
     index, seed = bins.index(labels), options.seed
     if split is None:
         samples = [tuple(column[row] for column in each) for row in rows]
         split = _split(columns, options, samples, rows, index)
     elif options.balanced and options.split is None:
         split = balance_held_out(split, index, cap=options.cap, seed=seed)
-    regions, many, few = label_regions(bins, labels[split.train], options)
+    regions, many, few = choose_shot_regions(bins, labels[split.train], options)
     by = options.by
     how = {"balanced": options.balanced, "split_seed": seed} if by != "column" else {}
     facts = {
@@ -136,21 +136,21 @@ def plan_own(columns: Columns, options: OwnOptions) -> OwnPlan:
         "few": few,
     }
     named = dict(regions.named)
-    return OwnPlan(
+    return SplitPlan(
         *(columns, options, inputs, rows, labels, split, bins, many, few, named, facts),
         readings=readings,
         windows=found,
     )
 
 
-def given_split(columns: Columns, options: OwnOptions) -> str | None:
+def read_split_column(columns: Table, options: UserDataSpec) -> str | None:
     """The column ``split``, where it gives all three parts and nothing is said of another split.
 
     So the splits of a Hugging Face data set are kept. Where something is said, what is said.
 
     Example:
-        >>> table = Columns.of("ages", {"age": [1, 2, 3], "split": ["train", "dev", "test"]})
-        >>> given_split(table, OwnOptions("age")), given_split(table, OwnOptions("age", cap=5))
+        >>> table = Table.of("ages", {"age": [1, 2, 3], "split": ["train", "dev", "test"]})
+        >>> read_split_column(table, UserDataSpec("age")), read_split_column(table, UserDataSpec("age", cap=5))
         ('split', None)
     """
     said = (options.split, options.split_by, options.group, options.cap, options.split_seed)
@@ -158,7 +158,7 @@ def given_split(columns: Columns, options: OwnOptions) -> str | None:
     return _SPLIT if free and _parts(columns) == set(PARTS) else options.split
 
 
-def _parts(columns: Columns) -> set[str]:
+def _parts(columns: Table) -> set[str]:
     """The parts that a column ``split`` gives; none where it holds anything else."""
     if _SPLIT not in columns.names:
         return set()
@@ -166,8 +166,8 @@ def _parts(columns: Columns) -> set[str]:
     return set() if "" in parts else parts
 
 
-def series_of(
-    columns: Columns, options: OwnOptions, inputs: Sequence[str]
+def read_series(
+    columns: Table, options: UserDataSpec, inputs: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64] | None, list[Any] | None]:
     """A series in the order of time: rows ``(T,)``, readings ``(T, C)``, times, groups.
 
@@ -178,12 +178,12 @@ def series_of(
     if options.time is None:
         return np.arange(len(readings)), readings, None, groups
     times = parse_times(columns.column(options.time), columns.refuse, options.time)
-    order = in_order(times, groups)
+    order = sort_by_time(times, groups)
     groups = None if groups is None else [groups[row] for row in order]
     return order, readings[order], times[order], groups
 
 
-def _features(columns: Columns, options: OwnOptions) -> tuple[str, ...]:
+def _features(columns: Table, options: UserDataSpec) -> tuple[str, ...]:
     """All columns of a table that have no other part."""
     other = {options.target, options.group, options.time, options.split}
     other |= {_SPLIT} if _parts(columns) else set()  # which part a row is in tells no label
@@ -196,10 +196,10 @@ def _features(columns: Columns, options: OwnOptions) -> tuple[str, ...]:
 
 
 def _forecasts(
-    columns: Columns, options: OwnOptions, inputs: Sequence[str]
+    columns: Table, options: UserDataSpec, inputs: Sequence[str]
 ) -> tuple[NDArray[np.float64], Windows, Split, NDArray[np.int64]]:
     """Readings, the windows over them, their split, and the row of each one's target."""
-    order, readings, times, groups = series_of(columns, options, inputs)
+    order, readings, times, groups = read_series(columns, options, inputs)
     by, seed = options.by, options.seed
     if by == "column":
         assert options.split is not None
@@ -209,7 +209,7 @@ def _forecasts(
         together: Sequence[Hashable] | None = groups
         if by == "day":
             assert times is not None
-            together = days(times).tolist()
+            together = day_index(times).tolist()
         dealt = split_rows(
             np.zeros(len(order), dtype=np.int64),
             by="time" if by == "time" else "group",
@@ -232,8 +232,8 @@ def _forecasts(
 
 
 def _split(
-    columns: Columns,
-    options: OwnOptions,
+    columns: Table,
+    options: UserDataSpec,
     samples: Sequence[tuple[Hashable, ...]],
     rows: NDArray[np.int64],
     index: NDArray[np.int64],
@@ -244,12 +244,12 @@ def _split(
         assert options.split is not None
         refuse, values = _refuse(columns, rows), columns.column(options.split)
         split = split_by_column([values[row] for row in rows], refuse=refuse)
-        refuse_shared(samples, split, refuse=refuse)
+        reject_shared_samples(samples, split, refuse=refuse)
         return split
     groups: Sequence[Hashable] | None = None
     times = None
     if by == "random":
-        groups = groups_of_equal(samples).tolist()
+        groups = group_equal_rows(samples).tolist()
     elif by == "group":
         assert options.group is not None
         values = columns.column(options.group)
@@ -257,7 +257,7 @@ def _split(
     else:
         assert options.time is not None
         times = parse_times(columns.column(options.time), columns.refuse, options.time)[rows]
-        groups = days(times).tolist() if by == "day" else None
+        groups = day_index(times).tolist() if by == "day" else None
     return split_rows(
         index,
         by="group" if by == "day" else by,
@@ -269,7 +269,7 @@ def _split(
     )
 
 
-def _refuse(columns: Columns, rows: NDArray[np.int64]) -> Refuse:
+def _refuse(columns: Table, rows: NDArray[np.int64]) -> RowErrorFactory:
     """Refuse samples by the lines of their rows."""
 
     def refuse(samples: Iterable[int], what: str, remedy: str) -> None:

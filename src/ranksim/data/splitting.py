@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.balanced_split import PART_NAMES, PART_TITLES, PARTS, Split, balanced_split
-from ranksim.data.cells import Refuse, refuse_rows
+from ranksim.data.cells import RowErrorFactory, make_row_error
 from ranksim.exceptions import DataError
 
 By = Literal["random", "group", "time"]
@@ -33,7 +33,7 @@ def split_rows(
     - ``random``, balanced: the published rule (:func:`ranksim.data.balanced_split`), which gives
       k = min(n // 3, cap) samples of each label bin to validation and as many to test.
     - ``random``, not balanced: by their shares. With ``groups``, which are then rows of equal
-      inputs (:func:`groups_of_equal`), equal rows stay together in both; the rule counts each once,
+      inputs (:func:`group_equal_rows`), equal rows stay together in both; the rule counts each once,
       in the bin of its first row.
     - ``group``: whole groups, drawn so that the parts come near to their shares of the rows.
     - ``time``: the last rows are test, those before them validation; equal times stay together.
@@ -81,10 +81,12 @@ def split_rows(
     elif by == "group" and groups is None:
         raise ValueError("groups must be given to split by group")
     elif by == "random" and balanced:
-        units = np.arange(len(bins)) if groups is None else codes(groups)
-        return filled(_by_rule(bins, units, cap or CAP, seed), "label bins are too small")
+        units = np.arange(len(bins)) if groups is None else factorize(groups)
+        return require_nonempty_parts(
+            _by_rule(bins, units, cap or CAP, seed), "label bins are too small"
+        )
     else:
-        units = np.arange(len(bins)) if groups is None else codes(groups)
+        units = np.arange(len(bins)) if groups is None else factorize(groups)
         split = _by_group(units, val, test, seed)
     return balance_held_out(split, bins, cap=cap, seed=seed) if balanced else split
 
@@ -118,7 +120,7 @@ def balance_held_out(split: Split, bins: NDArray[np.int64], *, cap: int | None, 
     return Split(split.train, *kept)
 
 
-def split_by_column(values: Sequence[Any], *, refuse: Refuse = refuse_rows) -> Split:
+def split_by_column(values: Sequence[Any], *, refuse: RowErrorFactory = make_row_error) -> Split:
     """The split that a column gives: train, val (or valid, validation, dev) and test.
 
     Args:
@@ -140,21 +142,21 @@ def split_by_column(values: Sequence[Any], *, refuse: Refuse = refuse_rows) -> S
     )
     of = np.array(parts, dtype=object)
     split = Split(*(np.flatnonzero(of == name) for name in PARTS))
-    return filled(split, "the column of the split gives it none")
+    return require_nonempty_parts(split, "the column of the split gives it none")
 
 
-def groups_of_equal(rows: Sequence[tuple[Hashable, ...]]) -> NDArray[np.int64]:
+def group_equal_rows(rows: Sequence[tuple[Hashable, ...]]) -> NDArray[np.int64]:
     """A number for each row, the same for rows that are equal.
 
     Example:
-        >>> groups_of_equal([("a", 1), ("b", 1), ("a", 1)]).tolist()
+        >>> group_equal_rows([("a", 1), ("b", 1), ("a", 1)]).tolist()
         [0, 1, 0]
     """
-    return codes(rows)
+    return factorize(rows)
 
 
-def refuse_shared(
-    rows: Sequence[tuple[Hashable, ...]], split: Split, *, refuse: Refuse = refuse_rows
+def reject_shared_samples(
+    rows: Sequence[tuple[Hashable, ...]], split: Split, *, refuse: RowErrorFactory = make_row_error
 ) -> None:
     """Refuse a given split that has the very same sample in two parts.
 
@@ -166,7 +168,7 @@ def refuse_shared(
     Raises:
         DataError: rows of validation or test whose inputs also stand in a part before it.
     """
-    seen = codes(rows)
+    seen = factorize(rows)
     for name, part, before in (
         ("val", split.val, split.train),
         ("test", split.test, np.concatenate([split.train, split.val])),
@@ -178,13 +180,13 @@ def refuse_shared(
         )
 
 
-def codes(values: Sequence[Hashable]) -> NDArray[np.int64]:
+def factorize(values: Sequence[Hashable]) -> NDArray[np.int64]:
     """Values to whole numbers from 0, in the order of their first occurrence."""
     first: dict[Hashable, int] = {}
     return np.array([first.setdefault(value, len(first)) for value in values], dtype=np.int64)
 
 
-def filled(split: Split, why: str) -> Split:
+def require_nonempty_parts(split: Split, why: str) -> Split:
     """The split, if no part of it is empty."""
     for name, part in zip(PARTS, split, strict=True):
         if not len(part):

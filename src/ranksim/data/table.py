@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from numbers import Real
 
 from ranksim._utils import storage
-from ranksim._utils.formatting import listed, shown
-from ranksim.exceptions import DataError, needs
+from ranksim._utils.formatting import format_list, format_value
+from ranksim.exceptions import DataError, require_optional
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))
 """What stands for a missing value, in any case."""
@@ -26,7 +26,7 @@ _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class Table:
     """Columns of a table, and the line of the file that each row begins at.
 
     Args:
@@ -40,7 +40,7 @@ class Columns:
         root: folder that paths in it are relative to.
 
     Example:
-        >>> table = Columns.of("ages", {"age": ["31", "", "47.5"]})
+        >>> table = Table.of("ages", {"age": ["31", "", "47.5"]})
         >>> table.rows, table.column("age"), table.place([1, 2])
         (3, ['31', '', '47.5'], 'ages, rows 2, 3')
     """
@@ -54,7 +54,7 @@ class Columns:
     root: Path | None = None
 
     @classmethod
-    def of(cls, name: str, columns: Mapping[str, list[Any]]) -> Columns:
+    def of(cls, name: str, columns: Mapping[str, list[Any]]) -> Table:
         """Columns at hand, equally long."""
         lengths = {len(values) for values in columns.values()}
         if len(lengths) != 1:
@@ -80,7 +80,7 @@ class Columns:
         """Values of a column, one a row."""
         if name not in self.names:
             raise DataError(
-                f"{self.name} has no column {name!r}: choose among {listed(self.names)}."
+                f"{self.name} has no column {name!r}: choose among {format_list(self.names)}."
             )
         if self.names.count(name) > 1:
             raise DataError(f"{self.name} has two columns {name!r}: rename one of them.")
@@ -89,9 +89,9 @@ class Columns:
     def place(self, rows: Iterable[int]) -> str:
         """Where the first five of these rows stand, and how many more there are."""
         lines = [self.lines[row] for row in rows]
-        shown = ", ".join(map(str, lines[:5]))
+        format_value = ", ".join(map(str, lines[:5]))
         more = f" and {len(lines) - 5:,} more" if len(lines) > 5 else ""
-        return f"{self.name}, {self.counted}{'s' * (len(lines) > 1)} {shown}{more}"
+        return f"{self.name}, {self.counted}{'s' * (len(lines) > 1)} {format_value}{more}"
 
     def refuse(self, rows: Iterable[int], what: str, remedy: str) -> None:
         """An error that names the first five of these rows, if there are any."""
@@ -99,13 +99,13 @@ class Columns:
             raise DataError(f"{self.place(rows)}: {what}; {remedy}.")
 
 
-def read_parquet(path: Path) -> Columns:
+def read_parquet(path: Path) -> Table:
     """Read the columns of a Parquet file, each when it is asked for.
 
     Raises:
         DataError: the file is damaged; of a column's values, when the column is read.
     """
-    arrow = needs("pyarrow.parquet", "train")
+    arrow = require_optional("pyarrow.parquet", "train")
     try:
         names, count = arrow.read_schema(path).names, arrow.read_metadata(path).num_rows
     except Exception as error:  # a damaged file fails in many ways
@@ -126,11 +126,11 @@ def read_parquet(path: Path) -> Columns:
             )
         return values
 
-    return Columns(str(path), names, read, range(1, count + 1), "row", path, path.parent)
+    return Table(str(path), names, read, range(1, count + 1), "row", path, path.parent)
 
 
 @dataclass(frozen=True, eq=False)
-class Numbers:
+class ParsedNumbers:
     """A column as numbers, and which of its values are none.
 
     Args:
@@ -144,18 +144,18 @@ class Numbers:
     infinite: NDArray[np.bool_]
 
 
-def as_numbers(values: Sequence[Any]) -> Numbers:
+def parse_numbers(values: Sequence[Any]) -> ParsedNumbers:
     """Read values as numbers, as people write them: ``1``, ``1e3``, `` 3.5 ``.
 
     Missing are None, NaN and, in any case, an empty string, NA, N/A, nan, null, None, ``-`` and
     ``?``. Booleans, dates and all other text are no numbers.
 
     Example:
-        >>> read = as_numbers(["1e3", "NA", "three", "inf", True])
+        >>> read = parse_numbers(["1e3", "NA", "three", "inf", True])
         >>> read.values.tolist(), read.missing.sum(), read.text.sum(), read.infinite.sum()
         ([1000.0, nan, nan, nan, nan], np.int64(1), np.int64(2), np.int64(1))
     """
-    numbers = np.full(len(values), np.nan)
+    read_numbers = np.full(len(values), np.nan)
     text = np.zeros(len(values), dtype=bool)
     for k, value in enumerate(values):
         if value is None:
@@ -167,10 +167,10 @@ def as_numbers(values: Sequence[Any]) -> Numbers:
         number = _number(value)
         text[k] = number is None and not is_missing(value)
         if number is not None:
-            numbers[k] = number
-    infinite = np.isinf(numbers)
-    numbers[infinite] = np.nan
-    return Numbers(numbers, np.isnan(numbers) & ~text & ~infinite, text, infinite)
+            read_numbers[k] = number
+    infinite = np.isinf(read_numbers)
+    read_numbers[infinite] = np.nan
+    return ParsedNumbers(read_numbers, np.isnan(read_numbers) & ~text & ~infinite, text, infinite)
 
 
 def is_missing(value: Any) -> bool:
@@ -190,10 +190,10 @@ def is_missing(value: Any) -> bool:
         return False
 
 
-def numbers(
-    columns: Columns, name: str, *, missing: Literal["refuse", "nan"] = "refuse"
+def read_numbers(
+    columns: Table, name: str, *, missing: Literal["refuse", "nan"] = "refuse"
 ) -> NDArray[np.float64]:
-    """A column of numbers, float64 ``(N,)``; :func:`as_numbers` says what is one.
+    """A column of numbers, float64 ``(N,)``; :func:`parse_numbers` says what is one.
 
     Args:
         columns: the table.
@@ -204,11 +204,11 @@ def numbers(
         DataError: the column is not there, or holds text, infinities or refused missing values.
 
     Example:
-        >>> numbers(Columns.of("ages", {"age": ["31", "?"]}), "age", missing="nan").tolist()
+        >>> read_numbers(Table.of("ages", {"age": ["31", "?"]}), "age", missing="nan").tolist()
         [31.0, nan]
     """
     values = columns.column(name)
-    read = as_numbers(values)
+    read = parse_numbers(values)
     faults = [
         (read.text, "what is no number", "correct these values or remove these rows"),
         (read.infinite, "an infinite number", "correct these values or remove these rows"),
@@ -217,28 +217,28 @@ def numbers(
     for rows, what, remedy in faults:
         if rows.any():
             first = values[int(np.argmax(rows))]
-            told = "" if what == "no value" else f", as {shown(first)}"
+            told = "" if what == "no value" else f", as {format_value(first)}"
             if _DECIMAL_COMMA.fullmatch(str(first)):
                 remedy = "write decimals with a point"
             columns.refuse(np.flatnonzero(rows), f"column {name!r} holds {what}{told}", remedy)
     return read.values
 
 
-def labels(
-    columns: Columns, name: str, *, missing: Literal["refuse", "nan"] = "refuse"
+def read_labels(
+    columns: Table, name: str, *, missing: Literal["refuse", "nan"] = "refuse"
 ) -> NDArray[np.float64]:
-    """A column of labels or predictions: :func:`numbers` within ±1e38, where float32 ends.
+    """A column of labels or predictions: :func:`read_numbers` within ±1e38, where float32 ends.
 
     Raises:
-        DataError: as :func:`numbers`, or a number beyond.
+        DataError: as :func:`read_numbers`, or a number beyond.
 
     Example:
-        >>> labels(Columns.of("ages", {"age": ["31", "1e40"]}), "age")
+        >>> read_labels(Table.of("ages", {"age": ["31", "1e40"]}), "age")
         Traceback (most recent call last):
         ranksim.exceptions.DataError: ages, row 2: column 'age' holds a number beyond ±1e38, where
         float32 ends; give the column in another unit.
     """
-    values = numbers(columns, name, missing=missing)
+    values = read_numbers(columns, name, missing=missing)
     columns.refuse(
         np.flatnonzero(np.abs(values) > _LARGEST_LABEL),
         f"column {name!r} holds a number beyond ±1e38, where float32 ends",

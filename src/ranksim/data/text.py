@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from ranksim._utils.storage import cache_dir, read_arrays, write_arrays
 from ranksim.data.batch import Batch
 from ranksim.data.word_vectors import WordVectors
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 
 TOKENIZER = "nltk.NLTKWordTokenizer"
 
@@ -71,7 +71,7 @@ class TokenDataset(Dataset[Batch]):
         return self.lengths.amax(dim=0).argsort(stable=True)
 
 
-def encode(
+def encode_texts(
     parts: Sequence[TextSamples], vectors: WordVectors, *, max_tokens: int
 ) -> tuple[list[TokenDataset], Tensor]:
     """Tokenise and index all parts of a data set once; later calls read the cache.
@@ -105,7 +105,7 @@ def encode(
 def _index(
     parts: Sequence[TextSamples], vectors: WordVectors, max_tokens: int
 ) -> dict[str, np.ndarray]:
-    tokenize = needs("nltk.tokenize", "train").NLTKWordTokenizer().tokenize
+    tokenize = require_optional("nltk.tokenize", "train").NLTKWordTokenizer().tokenize
     prepare = str.lower if vectors.lower else str
     tokenized = [
         [[tokenize(prepare(text))[:max_tokens] for text in column] for column in part.texts]
@@ -127,4 +127,4 @@ def _index(
 
 
 def _tokenizer_version() -> str:
-    return str(needs("nltk", "train").__version__)
+    return str(require_optional("nltk", "train").__version__)

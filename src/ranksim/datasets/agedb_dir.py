@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ranksim.data.images.table import Found, ImageTable
+from ranksim.data.images.table import ImageTable, ListedImages
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 
@@ -41,7 +41,7 @@ SEED = 666
 _FORM = re.compile(r"(\d+)_[^/]+_(\d{1,3})_([mf])\.jpg")
 
 
-def find(root: Path) -> Found:
+def find(root: Path) -> ListedImages:
     """The images of ``root/AgeDB/<index>_<Name>_<age>_<gender>.jpg``, sorted by path.
 
     Args:
@@ -67,7 +67,7 @@ def find(root: Path) -> Found:
         )
     paths = tuple(sorted(ages))
     labels = np.array([ages[path] for path in paths], dtype=np.float64)
-    return Found(ImageTable(paths, labels), tuple(sorted(odd)))
+    return ListedImages(ImageTable(paths, labels), tuple(sorted(odd)))
 
 
 def as_on_disk(table: ImageTable, root: Path) -> ImageTable:

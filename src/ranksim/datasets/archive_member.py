@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import IO
 
-from ranksim._utils.formatting import one_line
+from ranksim._utils.formatting import single_line
 from ranksim.datasets.extract import Header
 from ranksim.exceptions import DataError, RankSimError
 
@@ -37,7 +37,7 @@ def read_member(archive: Path | bytes, member: str, *, limit: int, origin: str) 
     except RankSimError:
         raise
     except Exception as error:  # the parsers promise no list of what damage makes them raise
-        reason = one_line(str(error) or type(error).__name__)
+        reason = single_line(str(error) or type(error).__name__)
         raise DataError(f"{origin} is damaged ({reason}); get the archive again.") from error
     if len(data) > limit:
         raise DataError(f"{origin}: {member} is larger than {limit} bytes; get the archive again.")

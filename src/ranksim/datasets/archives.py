@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ranksim._utils.download import fetch_unpinned
-from ranksim.data.images.decode import Told
+from ranksim.data.images.decode import ProgressCallback
 from ranksim.datasets import imdb_wiki_dir
 from ranksim.datasets.extract import extract
 from ranksim.exceptions import UsageError
@@ -15,7 +15,11 @@ LIMIT = 64 << 30  # bytes that an archive may unpack to; IMDB-WIKI's larger one 
 
 
 def unpack(
-    archives: Sequence[Path], root: Path, *, password: str | None = None, told: Told | None = None
+    archives: Sequence[Path],
+    root: Path,
+    *,
+    password: str | None = None,
+    told: ProgressCallback | None = None,
 ) -> int:
     """Unpack archives below ``root``; return how many files they hold (see :func:`extract`)."""
     return sum(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
-from ranksim.metrics.shot_regions import FEW, MANY, Regions
+from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
 
 
 class Labelled(Protocol):
@@ -66,12 +66,14 @@ class Benchmark(Generic[S]):
     def parts(self) -> tuple[S, S, S]:
         return self.train, self.val, self.test
 
-    def regions(self, shots: str) -> Regions:
+    def regions(self, shots: str) -> ShotRegions:
         """Regions by ``"rule"`` (training counts) or by the ``"published"`` list."""
         training: np.ndarray = self.train.labels
         if shots == "published" and self.shot_lists is not None:
-            return Regions.by_list(self.bins, training, **self.shot_lists, named=self.named)
-        return Regions.by_rule(self.bins, training, many=self.many, few=self.few, named=self.named)
+            return ShotRegions.by_list(self.bins, training, **self.shot_lists, named=self.named)
+        return ShotRegions.by_rule(
+            self.bins, training, many=self.many, few=self.few, named=self.named
+        )
 
 
 def data_folders(data_dir: Path | None) -> Iterator[Path]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from ranksim._utils.formatting import one_line, shown
-from ranksim.exceptions import DataError, RankSimError, needs, refused
+from ranksim._utils.formatting import format_value, single_line
+from ranksim.exceptions import DataError, RankSimError, disk_error, require_optional
 
 _CHUNK = 1 << 20
 _ASIDE = ".unpacking"  # takes a file until it is whole; no member may have a name that begins so
@@ -81,7 +81,7 @@ def extract(
             told(total)
 
     with (
-        needs("filelock", "train").FileLock(root / f"{_ASIDE}.lock"),
+        require_optional("filelock", "train").FileLock(root / f"{_ASIDE}.lock"),
         contextlib.closing(_members(archive, password)) as found,
     ):
         for member in found:
@@ -133,7 +133,9 @@ def _target(archive: Path, root: Path, member: _Member) -> Path:
         if target.is_symlink():
             why = f"would pass through the symbolic link {target}"
     if why:
-        raise DataError(f"{archive}: {shown(name)} {why}; get the archive again from its origin.")
+        raise DataError(
+            f"{archive}: {format_value(name)} {why}; get the archive again from its origin."
+        )
     return target
 
 
@@ -170,7 +172,7 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refused(error, one_line(str(target))) from error
+        raise disk_error(error, single_line(str(target))) from error
 
 
 @contextlib.contextmanager
@@ -193,7 +195,7 @@ def _reading(archive: Path, encrypted: bool = False) -> Iterator[None]:
         reason = str(error) or type(error).__name__
         raise DataError(
             f"{archive} is damaged, cut short or no .tar, .tar.gz or .zip archive "
-            f"({one_line(reason)}); get the archive again."
+            f"({single_line(reason)}); get the archive again."
         ) from error
 
 

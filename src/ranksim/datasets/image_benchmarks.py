@@ -11,8 +11,8 @@ import numpy as np
 from ranksim._utils.storage import sha256
 from ranksim.data.balanced_split import PARTS, balanced_split
 from ranksim.data.images.dataset import ImageDataset, ImageSamples, describe_broken
-from ranksim.data.images.decode import Told
-from ranksim.data.images.pixel_cache import PixelStore
+from ranksim.data.images.decode import ProgressCallback
+from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import ImageTable, read_table
 from ranksim.datasets import agedb_dir
 from ranksim.datasets.base import Benchmark, data_folders
@@ -51,7 +51,7 @@ class ImagePlan:
     unit: str | None = "years"
 
 
-def find_table(
+def find_split_file(
     name: str, *, data_dir: Path | None, split_file: Path | None, protocol: str | None
 ) -> Path:
     """The split file of a benchmark of ages.
@@ -61,7 +61,7 @@ def find_table(
     """
     wanted = file_name(name, protocol)
     if split_file is not None:
-        return existing(split_file, "--split-file")
+        return require_file(split_file, "--split-file")
     folders = list(data_folders(data_dir))
     for folder in folders:
         for place in (folder / wanted, folder / name / wanted):
@@ -94,7 +94,7 @@ def plan_ages(
     """
     benchmark = BENCHMARKS[name]
     wanted = file_name(name, protocol)
-    path = find_table(name, data_dir=data_dir, split_file=split_file, protocol=protocol)
+    path = find_split_file(name, data_dir=data_dir, split_file=split_file, protocol=protocol)
     refuse_another(path, wanted)
     table = read_table(path, target="age", image="path", split="split", repeats=True)
     folders, top = [*data_folders(data_dir), path.parent], table.paths[0].partition("/")[0]
@@ -143,7 +143,7 @@ def plan_own(
         UsageError: of a split that is drawn, something is asked for that has no part in it.
         DataError: the table cannot be used, or there is no such folder.
     """
-    found = read_table(existing(table, "--table"), target=target, image=image, split=split)
+    found = read_table(require_file(table, "--table"), target=target, image=image, split=split)
     if not image_root.is_dir():
         raise DataError(f"{image_root} is not a folder: name that of the images with --image-root.")
     try:
@@ -175,8 +175,8 @@ def plan_own(
     return ImagePlan(IMAGES, image_root, found, bins, facts, quantity=target, unit=None)
 
 
-def open_images(
-    plan: ImagePlan, size: int, *, skip_broken: bool = False, told: Told | None = None
+def load_images(
+    plan: ImagePlan, size: int, *, skip_broken: bool = False, told: ProgressCallback | None = None
 ) -> tuple[Benchmark[ImageSamples], list[ImageDataset]]:
     """Decode all images into the cache, unless they are there, and make data sets of them.
 
@@ -189,7 +189,7 @@ def open_images(
     Raises:
         DataError: images are broken, no part of the split is left, or the disk is full.
     """
-    store = PixelStore(size)
+    store = PixelCache(size)
     rows, broken = store.fill(plan.root, plan.table.paths, told=told)
     if broken and not skip_broken:
         found = describe_broken(broken, len(set(plan.table.paths)))
@@ -239,7 +239,7 @@ def _refuse_idle(drawn_by: str, **given: object) -> None:
             )
 
 
-def existing(path: Path, option: str) -> Path:
+def require_file(path: Path, option: str) -> Path:
     """The path, if it is a file."""
     if not path.is_file():
         raise DataError(f"{path} is not a file: name one with {option}.")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import shown
-from ranksim.data.images.table import OUTSIDE, Found, ImageTable
+from ranksim._utils.formatting import format_value
+from ranksim.data.images.table import OUTSIDE, ImageTable, ListedImages
 from ranksim.datasets.matlab import read_struct
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
@@ -31,7 +31,7 @@ _NUMBERS = ("dob", "photo_taken", "face_score", "second_face_score")
 _LAST_DAY = 3_652_059  # 31 December 9999, as a proleptic ordinal
 
 
-def find(root: Path) -> Found:
+def find(root: Path) -> ListedImages:
     """The usable images that ``imdb.mat`` and ``wiki.mat`` list, sorted by path.
 
     Usable: a face was found (``face_score`` at least 1), no second one (``second_face_score`` NaN
@@ -71,7 +71,9 @@ def find(root: Path) -> Found:
         raise DataError(f"The lists in {root} hold no usable image: get both archives again.")
     paths = tuple(sorted(ages))
     table = ImageTable(paths, np.array([ages[path] for path in paths]))
-    return Found(table, left_out={reason: count for reason, count in left_out.items() if count})
+    return ListedImages(
+        table, left_out={reason: count for reason, count in left_out.items() if count}
+    )
 
 
 def _ages(born: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,5 +122,7 @@ def _entries(path: Path, part: str) -> tuple[list[str], dict[str, NDArray[np.flo
         raise DataError(f"{path} has fields of unequal length ({counted}): {again}.")
     for name in names:
         if OUTSIDE.match(name):
-            raise DataError(f"{path} names {shown(name)}, which lies outside its folder: {again}.")
+            raise DataError(
+                f"{path} names {format_value(name)}, which lies outside its folder: {again}."
+            )
     return names, numbers

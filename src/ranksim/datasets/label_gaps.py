@@ -64,12 +64,12 @@ class Subset(Dataset[Batch]):
         return own[own >= 0]
 
 
-def kept_rows(labels: ArrayLike, ranges: Sequence[LabelRange]) -> NDArray[np.int64]:
+def rows_outside(labels: ArrayLike, ranges: Sequence[LabelRange]) -> NDArray[np.int64]:
     """Positions of the labels ``(N,)`` that lie in none of the ranges.
 
     Example:
         >>> from ranksim.imbalance.label_range import parse_ranges
-        >>> kept_rows([20, 30, 40, 50, 90], parse_ranges("30-40,>80")).tolist()
+        >>> rows_outside([20, 30, 40, 50, 90], parse_ranges("30-40,>80")).tolist()
         [0, 3]
     """
     values = np.asarray(labels)
@@ -108,7 +108,7 @@ def drop_labels(
                 f"--drop-labels {each.text} drops nothing: no training label of {benchmark.name} "
                 "lies there; give a range that holds some."
             )
-    rows = [kept_rows(part.labels, ranges) for part in (benchmark.train, benchmark.val)]
+    rows = [rows_outside(part.labels, ranges) for part in (benchmark.train, benchmark.val)]
     for kept, called in zip(rows, ("training", "validation"), strict=True):
         if not len(kept):
             given = ",".join(each.text for each in ranges)

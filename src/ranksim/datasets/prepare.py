@@ -12,7 +12,7 @@ import numpy as np
 
 from ranksim._utils.storage import sha256
 from ranksim.data.balanced_split import PARTS, balanced_split
-from ranksim.data.images.table import Found, ImageTable, read_table, write_table
+from ranksim.data.images.table import ImageTable, ListedImages, read_table, write_table
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
 from ranksim.datasets.zero_shot import PER_BIN, PROTOCOLS, zero_shot_split
 from ranksim.exceptions import DataError, UsageError
@@ -97,7 +97,7 @@ def prepare(
         table = read_table(split_file, target="age", image="path", split="split", repeats=repeats)
         if module is agedb_dir:
             table = agedb_dir.as_on_disk(table, root)
-        found = Found(table)
+        found = ListedImages(table)
     else:
         found = module.find(root)
         table = _draw(found.table, module, protocol, seed, per_bin)

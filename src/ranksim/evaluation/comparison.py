@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import ENOUGH_SEEDS
-from ranksim.evaluation.intervals import Crossed, bootstrap, by_group
+from ranksim._utils.formatting import MIN_SEEDS
+from ranksim.evaluation.intervals import TwoWayInterval, aggregate_by_cluster, bootstrap
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.summary import Record, paired_scores
 
@@ -26,18 +26,18 @@ _UNKNOWN = {f"{kind}_{end}": None for kind in _KINDS for end in ("low", "high")}
 Read = Callable[[str, int], Predictions | None]
 
 
-def baseline_of(summary: Sequence[Record]) -> str:
+def choose_baseline(summary: Sequence[Record]) -> str:
     """``vanilla`` where it has a row, else the first row."""
     rows = [row["method"] for row in summary]
     return BASELINE if BASELINE in rows else rows[0]
 
 
-def key_of(row: Record) -> str:
+def method_key(row: Record) -> str:
     """The method that a row reports."""
     return str(row.get("same_as", row["method"]))
 
 
-def add_against(
+def add_comparison(
     summary: Sequence[Record], records: Sequence[Record], baseline: str, read: Read | None
 ) -> None:
     """Give each row of a summary but the baseline's its differences from the baseline.
@@ -47,7 +47,7 @@ def add_against(
 
     - ``samples_low``, ``samples_high``: 95 %, test samples drawn with replacement within the
       region, of the difference averaged over seeds;
-    - ``both_low``, ``both_high``: 95 %, over seeds and samples (see :class:`Crossed`);
+    - ``both_low``, ``both_high``: 95 %, over seeds and samples (see :class:`TwoWayInterval`);
     - ``sure_low``, ``sure_high``: the same at 1 − 0.05/m, for m methods compared;
     - ``seeds_needed``: seeds for which ``sure`` would leave out zero if all else stayed,
 
@@ -61,8 +61,8 @@ def add_against(
         baseline: its row.
         read: predictions of a method and a seed; ``None`` leaves them out.
     """
-    base = next(key_of(row) for row in summary if row["method"] == baseline)
-    compared = {key_of(row): row for row in summary if key_of(row) != base}
+    base = next(method_key(row) for row in summary if row["method"] == baseline)
+    compared = {method_key(row): row for row in summary if method_key(row) != base}
     found: dict[str, Record] = {}
     for key in compared:
         seeds, scores = paired_scores(records, base, key)
@@ -78,8 +78,8 @@ def add_against(
                 own = {key: errors[:, mask] for key, errors in differences.items()}
                 _add_intervals(found, region, own, groups)
     for row in summary:
-        if key_of(row) in found:
-            row["against"] = found[key_of(row)]
+        if method_key(row) in found:
+            row["against"] = found[method_key(row)]
 
 
 def _differences(
@@ -118,7 +118,7 @@ def _add_intervals(
 ) -> None:
     """Intervals of one region, from errors before and after ``(S, n, 2)`` by method."""
     changes = {
-        (key, metric): by_group(size(each[..., 1]) - size(each[..., 0]), groups)
+        (key, metric): aggregate_by_cluster(size(each[..., 1]) - size(each[..., 0]), groups)
         for key, each in errors.items()
         for metric, size in ERRORS.items()
         if region in found[key]["test"] and each.size and np.isfinite(each).all()
@@ -134,8 +134,8 @@ def _add_intervals(
         effect |= {"samples_low": float(low), "samples_high": float(high)}
         if len(change) < 2:
             continue
-        crossed, sure = Crossed.of(change), 1 - (1 - _LEVEL) / len(found)
-        levels = {"both": _LEVEL} | ({"sure": sure} if len(change) >= ENOUGH_SEEDS else {})
+        crossed, sure = TwoWayInterval.of(change), 1 - (1 - _LEVEL) / len(found)
+        levels = {"both": _LEVEL} | ({"sure": sure} if len(change) >= MIN_SEEDS else {})
         for kind, level in levels.items():
             half = crossed.half(level)
             effect |= {f"{kind}_low": crossed.mean - half, f"{kind}_high": crossed.mean + half}

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ranksim._utils.formatting import ENOUGH_SEEDS, per_cent
-from ranksim.evaluation.comparison import key_of
+from ranksim._utils.formatting import MIN_SEEDS, format_percent
+from ranksim.evaluation.comparison import method_key
 
 Record = dict[str, Any]
 _NAMED = 3  # methods that a sentence names
@@ -45,10 +45,10 @@ class Finding:
             return ""
         base = self.effect["mean"] / self.change
         low, high = self.effect["both_low"] / base, self.effect["both_high"] / base
-        return f" (95\u202f% from {per_cent(low)} to {per_cent(high)})"
+        return f" (95\u202f% from {format_percent(low)} to {format_percent(high)})"
 
 
-def make_answer(summary: Sequence[Record], baseline: str, error: str) -> Record:
+def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Record:
     """The answer of a sweep, whole and region by region.
 
     A method is better, or worse, in a region only where its ``sure`` interval lies on one side of
@@ -56,7 +56,7 @@ def make_answer(summary: Sequence[Record], baseline: str, error: str) -> Record:
     least.
 
     Args:
-        summary: with ``against`` (see :func:`ranksim.evaluation.comparison.add_against`).
+        summary: with ``against`` (see :func:`ranksim.evaluation.comparison.add_comparison`).
         baseline: the row that all are compared to.
         error: which one, ``"mae"`` or ``"mse"``.
 
@@ -66,7 +66,7 @@ def make_answer(summary: Sequence[Record], baseline: str, error: str) -> Record:
         ``None``), ``lowest`` (that with the lowest error, sure or not), ``relative`` (the change of
         the best, else of the lowest), ``better`` and ``worse`` (all that are sure), ``sentence``.
     """
-    rows = {key_of(row): row for row in reversed(summary) if row.get("against")}
+    rows = {method_key(row): row for row in reversed(summary) if row.get("against")}
     methods = list(reversed(rows.values()))  # one of those that are one method under two names
     shown = error.upper()
     regions = {}
@@ -113,7 +113,7 @@ def _region(region: str, found: Sequence[Finding], baseline: str, error: str) ->
 def _first(region: str, told: Finding | None, sure: bool, baseline: str, error: str) -> str:
     if told is None:
         return f"{baseline} has the lowest {error}."
-    less = per_cent(-told.change, "")
+    less = format_percent(-told.change, "")
     if sure:
         return f"{told.method} lowers {error} by {less}{told.interval}."
     if told.effect["both_low"] is None:
@@ -147,7 +147,7 @@ def _limits(found: Mapping[str, Sequence[Finding]], summary: Sequence[Record]) -
     silent = [m for m in dict.fromkeys(each.method for each in effects) if m not in judged]
     if judged and silent:
         said.append(f"Seeds or predictions do not suffice to judge {_named(silent)}.")
-    runs = {key_of(row): row for row in reversed(summary)}
+    runs = {method_key(row): row for row in reversed(summary)}
     failed = [row for row in reversed(runs.values()) if row["failed"]]
     if failed:
         told = (f"{r['method']} {r['failed']} of {r['failed'] + len(r['seeds'])}" for r in failed)
@@ -157,10 +157,10 @@ def _limits(found: Mapping[str, Sequence[Finding]], summary: Sequence[Record]) -
 
 def _whole(found: Mapping[str, Sequence[Finding]], baseline: str, error: str, pairs: int) -> str:
     effects = [each for own in found.values() for each in own]
-    if pairs < ENOUGH_SEEDS:
+    if pairs < MIN_SEEDS:
         few = "One seed" if pairs == 1 else "Two seeds"
         return (
-            f"{few} cannot tell a better method from chance: give at least {ENOUGH_SEEDS}, better "
+            f"{few} cannot tell a better method from chance: give at least {MIN_SEEDS}, better "
             "5, with --seeds."
         )
     if all(each.effect["sure_low"] is None for each in effects):
@@ -219,7 +219,7 @@ def _none(found: Mapping[str, Sequence[Finding]], baseline: str, error: str) -> 
     if close:
         seeds, change, region, each = min(close, key=lambda item: item[:3])
         words.append(
-            f"{each.method} comes nearest, with {per_cent(-change, '')} less {error} in {region}: "
+            f"{each.method} comes nearest, with {format_percent(-change, '')} less {error} in {region}: "
             f"about {seeds} seeds would show it if it stayed so."
         )
     if worse := [each for each in found.get("all", ()) if each.verdict > 0]:
@@ -229,13 +229,13 @@ def _none(found: Mapping[str, Sequence[Finding]], baseline: str, error: str) -> 
 
 def _places(changes: Sequence[tuple[str, float]]) -> str:
     """``by 3.1 % in all and 12.0 % in few``."""
-    told = [f"{per_cent(abs(change), '')} in {region}" for region, change in changes]
+    told = [f"{format_percent(abs(change), '')} in {region}" for region, change in changes]
     return "by " + (f"{', '.join(told[:-1])} and {told[-1]}" if told[1:] else told[0])
 
 
 def _listed(findings: Sequence[Finding]) -> str:
     """``inv (−3.1 %), focal-r (−2.0 %)``."""
-    return _named([f"{each.method} ({per_cent(each.change)})" for each in findings])
+    return _named([f"{each.method} ({format_percent(each.change)})" for each in findings])
 
 
 def _named(methods: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from ranksim.evaluation.projection import embed
 from ranksim.functional.ranking import rank
 from ranksim.functional.similarity import on_grid, unit_rows
 from ranksim.imbalance import LabelBins
-from ranksim.training.display_samples import Shown, show
+from ranksim.training.display_samples import DisplaySamples, select_display_samples
 
 Insight = dict[str, Any]
 AXIS = 200  # most bins of the axis
@@ -63,10 +63,10 @@ def insight(
     Args:
         benchmark: what it was trained on.
         prediction: of all test samples, in their order, ``(N,)``.
-        features: of those that :func:`show` chooses, ``(P, D)``.
+        features: of those that :func:`select_display_samples` chooses, ``(P, D)``.
     """
     labels = benchmark.test.labels
-    shown = show(benchmark.bins, labels)
+    shown = select_display_samples(benchmark.bins, labels)
     found: dict[str, Insight | None] = rounded(
         {
             "by_bin": by_bin(benchmark.bins, labels, prediction),
@@ -117,7 +117,7 @@ def gaps(
     return {"distance": edges, **_errors(group, count, error)}
 
 
-def rankings(shown: Shown, labels: np.ndarray, features: np.ndarray) -> Insight | None:
+def rankings(shown: DisplaySamples, labels: np.ndarray, features: np.ndarray) -> Insight | None:
     r"""How an anchor of each bin ranks all bins, by features and by labels.
 
     A draw takes one sample of each of the B bins; each is the anchor once and ranks all of them,

@@ -10,8 +10,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import ENOUGH_SEEDS
-from ranksim.exceptions import needs
+from ranksim._utils.formatting import MIN_SEEDS
+from ranksim.exceptions import require_optional
 
 RESAMPLES = 2_000
 _CHUNK = 4_000_000  # draws held at a time
@@ -19,7 +19,7 @@ _MOST_SEEDS = 1_000
 
 
 @dataclass(frozen=True)
-class Crossed:
+class TwoWayInterval:
     r"""A difference over S seeds and n test samples, each seed with every sample.
 
     With :math:`d_{si} = \mu + a_s + b_i + e_{si}` (seeds, samples and rest at random), the mean
@@ -58,11 +58,11 @@ class Crossed:
     rest: float
 
     @classmethod
-    def of(cls, difference: NDArray[np.float64]) -> Crossed:
+    def of(cls, difference: NDArray[np.float64]) -> TwoWayInterval:
         """From differences ``(S, n)``.
 
         Example:
-            >>> found = Crossed.of(np.array([[1.0, 3.0], [2.0, 6.0]]))
+            >>> found = TwoWayInterval.of(np.array([[1.0, 3.0], [2.0, 6.0]]))
             >>> found.mean, found.by_seed, found.by_sample, found.rest
             (3.0, 4.0, 9.0, 1.0)
         """
@@ -93,18 +93,18 @@ class Crossed:
         sample = max(self.by_sample - self.rest, 0.0) / self.seeds
 
         def shows(seeds: int) -> bool:
-            more = Crossed(
+            more = TwoWayInterval(
                 *(self.mean, seeds, self.samples),
                 *(self.rest + seed, self.rest + seeds * sample, self.rest),
             )
             return more.half(level) < abs(self.mean)
 
-        numbers = range(max(self.seeds, ENOUGH_SEEDS), _MOST_SEEDS + 1)
+        numbers = range(max(self.seeds, MIN_SEEDS), _MOST_SEEDS + 1)
         place = bisect.bisect_left(numbers, True, key=shows)  # the interval narrows with each seed
         return numbers[place] if place < len(numbers) else None
 
 
-def by_group(
+def aggregate_by_cluster(
     difference: NDArray[np.float64], groups: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
     r"""Differences of samples to those of their groups, of the same mean for each seed.
@@ -122,7 +122,7 @@ def by_group(
         ``(S, G)``.
 
     Example:
-        >>> by_group(np.array([[1.0, 3.0, 5.0, 5.0]]), np.array([7, 7, 8, 8])).tolist()
+        >>> aggregate_by_cluster(np.array([[1.0, 3.0, 5.0, 5.0]]), np.array([7, 7, 8, 8])).tolist()
         [[2.0, 5.0]]
 
     Source: Cochran, "Sampling Techniques" (1977), section 9A.
@@ -185,4 +185,4 @@ def bootstrap(
 @cache
 def quantile(level: float, freedom: int) -> float:
     """Of Student's t with so many degrees of freedom, two-sided: 0.95 asks for that at 0.975."""
-    return float(needs("scipy.stats", "train").t.ppf((1 + level) / 2, freedom))
+    return float(require_optional("scipy.stats", "train").t.ppf((1 + level) / 2, freedom))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.storage import digest, says_nothing_of_a_file, written_whole
+from ranksim._utils.storage import atomic_write, digest_arrays, is_transient_io_error
 from ranksim.datasets.base import Benchmark
-from ranksim.exceptions import DataError, MissingExtraError, needs
+from ranksim.exceptions import DataError, MissingDependencyError, require_optional
 
 PREDICTIONS = "predictions.parquet"
 _DIGEST = "digest"  # of the columns, in the file's own notes
@@ -40,7 +40,10 @@ def write_predictions(
     path: Path, benchmark: Benchmark[Any], shots: str, rows: np.ndarray, prediction: np.ndarray
 ) -> None:
     """One row a test sample: its position, label, prediction, regions, and group if it has one."""
-    pyarrow, parquet = needs("pyarrow", "train"), needs("pyarrow.parquet", "train")
+    pyarrow, parquet = (
+        require_optional("pyarrow", "train"),
+        require_optional("pyarrow.parquet", "train"),
+    )
     labels = benchmark.test.labels[rows]
     regions = benchmark.regions(shots)
     masks = regions.masks(labels)
@@ -55,8 +58,8 @@ def write_predictions(
             **{_OWN + name: masks[name] for name, _ in regions.named},
         }
     )
-    table = table.replace_schema_metadata({_DIGEST: digest(_columns(table))})
-    with written_whole(path) as aside:
+    table = table.replace_schema_metadata({_DIGEST: digest_arrays(_columns(table))})
+    with atomic_write(path) as aside:
         parquet.write_table(table, aside)
 
 
@@ -85,15 +88,15 @@ def read_predictions(path: Path) -> Predictions | None:
     if not path.is_file():
         return None
     try:
-        table = needs("pyarrow.parquet", "train").read_table(path)
+        table = require_optional("pyarrow.parquet", "train").read_table(path)
         columns = _columns(table)
         known = (table.schema.metadata or {}).get(_DIGEST.encode())
-        damaged = known is not None and known.decode() != digest(columns)
+        damaged = known is not None and known.decode() != digest_arrays(columns)
         region, zero = columns["region"], columns["zero_shot"]
-    except MissingExtraError:
+    except MissingDependencyError:
         raise
     except Exception as error:  # Arrow promises no list of what damage makes it raise
-        if says_nothing_of_a_file(error):
+        if is_transient_io_error(error):
             raise
         damaged = True
     if damaged:

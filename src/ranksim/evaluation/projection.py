@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 
 _FEWEST = 10  # samples, below which t-SNE says nothing
 _PERPLEXITY = 30.0
@@ -52,7 +52,10 @@ def _tsne(features: np.ndarray, places: NDArray[np.float64]) -> NDArray[np.float
     spread = places[:, 0].std()
     if len(features) < _FEWEST or spread == 0:
         return None
-    manifold, threads = needs("sklearn.manifold", "train"), needs("threadpoolctl", "train")
+    manifold, threads = (
+        require_optional("sklearn.manifold", "train"),
+        require_optional("threadpoolctl", "train"),
+    )
     with threads.threadpool_limits(1):  # sums of several threads would change with their number
         made: NDArray[np.float64] = manifold.TSNE(
             perplexity=min(_PERPLEXITY, (len(features) - 1) / 3),

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.formatting import ENOUGH_SEEDS
+from ranksim._utils.formatting import MIN_SEEDS
 from ranksim.datasets.published import published_table
 from ranksim.evaluation.intervals import quantile
-from ranksim.metrics import METRICS, REGIONS
+from ranksim.metrics import METRICS, REGION_NAMES
 from ranksim.training.method_names import SUFFIX
 
 Record = dict[str, Any]
@@ -111,7 +111,7 @@ def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[s
         if row.get("versus") and row["versus"]["test"]["all"][error]["mean"] is not None
     ]
     different = dict(effects).values()
-    certain = [effect for _, effect in effects if effect["n"] >= ENOUGH_SEEDS]
+    certain = [effect for _, effect in effects if effect["n"] >= MIN_SEEDS]
     return {
         "pairs": len(effects),
         "improved": sum(effect["mean"] < 0 for _, effect in effects),
@@ -165,7 +165,7 @@ def paired_difference(
 
 def _regions(done: Sequence[Record]) -> list[str]:
     """Those that all runs have: the six, then the named ones."""
-    known = dict.fromkeys((*REGIONS, *(done[0]["metrics"]["test"] if done else ())))
+    known = dict.fromkeys((*REGION_NAMES, *(done[0]["metrics"]["test"] if done else ())))
     return [name for name in known if all(name in r["metrics"]["test"] for r in done)]
 
 

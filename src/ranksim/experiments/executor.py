@@ -21,8 +21,8 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from ranksim.exceptions import RankSimError, UsageError, needs
-from ranksim.training.trainer_config import Hardware, check_hardware
+from ranksim.exceptions import RankSimError, UsageError, require_optional
+from ranksim.training.trainer_config import TrainerConfig, check_hardware
 
 T = TypeVar("T")
 KILLED = (
@@ -32,17 +32,17 @@ KILLED = (
 _news: Any = None  # a worker's way to tell the process that started it
 
 
-class Workers(Protocol):
+class TaskExecutor(Protocol):
     """Processes that are given work, each one piece at a time."""
 
     def submit(self, work: Callable[..., T], /, *given: Any) -> Future[T]:
         """Have a function called in one of them."""
 
     def news(self) -> Iterator[tuple[Any, ...]]:
-        """What :func:`tell` was told in them since the last call."""
+        """What :func:`report_progress` was told in them since the last call."""
 
 
-def check_engine(engine: str, hardware: Hardware, jobs: int) -> None:
+def check_engine(engine: str, hardware: TrainerConfig, jobs: int) -> None:
     """Refuse what an engine cannot do, before anything is read or written.
 
     Raises:
@@ -50,7 +50,7 @@ def check_engine(engine: str, hardware: Hardware, jobs: int) -> None:
         MissingExtraError: Ray is not installed.
     """
     if engine == "ray":
-        needs("ray", "ray")
+        require_optional("ray", "ray")
         if hardware.several:
             raise UsageError(
                 "--engine ray trains each run on one device: leave it out with --devices or "
@@ -61,9 +61,9 @@ def check_engine(engine: str, hardware: Hardware, jobs: int) -> None:
     check_hardware(hardware, jobs)
 
 
-def workers(
-    engine: str, count: int, hardware: Hardware, shared: Path
-) -> AbstractContextManager[Workers]:
+def open_executor(
+    engine: str, count: int, hardware: TrainerConfig, shared: Path
+) -> AbstractContextManager[TaskExecutor]:
     """So many processes. When the block is left, by an error or Ctrl-C too, they are ended.
 
     Args:
@@ -99,7 +99,7 @@ class _Pool:
 
 
 @contextmanager
-def _processes(count: int) -> Iterator[Workers]:
+def _processes(count: int) -> Iterator[TaskExecutor]:
     context = multiprocessing.get_context("spawn")
     news = context.Queue()
     pool = ProcessPoolExecutor(count, context, initializer=_settle, initargs=(news,))
@@ -125,20 +125,20 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def tell(*what: Any) -> None:
+def report_progress(*what: Any) -> None:
     """From a worker to the process that started it."""
     _news.put(what)
 
 
-def tell_by(news: Any) -> None:
-    """In a worker: what :func:`tell` puts its words into."""
+def set_progress_queue(news: Any) -> None:
+    """In a worker: what :func:`report_progress` puts its words into."""
     global _news
     _news = news
 
 
 def _settle(news: Any) -> None:
     """In a worker: one thread, and no life beyond that of its parent."""
-    tell_by(news)
+    set_progress_queue(news)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     parent = multiprocessing.parent_process()

@@ -20,15 +20,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ranksim.exceptions import RankSimError, UsageError, needs
-from ranksim.experiments.executor import KILLED, Workers, one_thread, tell_by
-from ranksim.training.trainer_config import Hardware, check_hardware
+from ranksim.exceptions import RankSimError, UsageError, require_optional
+from ranksim.experiments.executor import KILLED, TaskExecutor, one_thread, set_progress_queue
+from ranksim.training.trainer_config import TrainerConfig, check_hardware
 
 _OBJECTS = 100 * 2**20  # bytes for what tasks give back, which is little
 
 
 @contextmanager
-def tasks(count: int, hardware: Hardware, shared: Path) -> Iterator[Workers]:
+def tasks(count: int, hardware: TrainerConfig, shared: Path) -> Iterator[TaskExecutor]:
     """Tasks of the cluster that ``RAY_ADDRESS`` or ``ray start`` names, or of one of so many CPUs.
 
     When the block is left, all tasks are ended, and Ray where it was started here.
@@ -42,7 +42,7 @@ def tasks(count: int, hardware: Hardware, shared: Path) -> Iterator[Workers]:
         RankSimError: there is no such cluster, it has no such hardware, or a process was killed.
         UsageError: a node of the cluster does not see the file.
     """
-    ray = needs("ray", "ray")
+    ray = require_optional("ray", "ray")
     found = ray.is_initialized()
     if not found:
         _connect(ray, count)
@@ -92,7 +92,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-def _gpus(ray: ModuleType, hardware: Hardware) -> int:
+def _gpus(ray: ModuleType, hardware: TrainerConfig) -> int:
     """GPUs of a task.
 
     Raises:
@@ -109,7 +109,7 @@ def _gpus(ray: ModuleType, hardware: Hardware) -> int:
 class _Tasks:
     """What is submitted to a cluster, and what it tells."""
 
-    def __init__(self, ray: ModuleType, gpus: int, hardware: Hardware, shared: Path) -> None:
+    def __init__(self, ray: ModuleType, gpus: int, hardware: TrainerConfig, shared: Path) -> None:
         class News:  # in here, it is sent to a process that need not import us
             def __init__(self) -> None:
                 self.told: list[tuple[Any, ...]] = []
@@ -152,7 +152,7 @@ class _Place:
     folder: Path
     environment: dict[str, str]
     shared: Path
-    hardware: Hardware
+    hardware: TrainerConfig
     box: Any
 
 
@@ -183,8 +183,8 @@ def _do(place: _Place, work: Callable[..., Any], given: tuple[Any, ...]) -> Any:
         )
     check_hardware(place.hardware)
     line = _Line(place.box)
-    tell_by(line)
+    set_progress_queue(line)
     with one_thread():
         made = work(*given)
-    needs("ray", "ray").get(line.sent)  # what was told is heard before the result
+    require_optional("ray", "ray").get(line.sent)  # what was told is heard before the result
     return made

@@ -11,7 +11,7 @@ MEASURED = ("seconds", "peak_memory_mb", "seconds_median")  # of the machine, ea
 MADE_BY = ("versions", "commit", "machine", "threads")  # what made a result, which decides it
 
 
-def differences(a: Record, b: Record, but: Collection[str] = (), *, new: bool = True) -> list[str]:
+def diff_records(a: Record, b: Record, but: Collection[str] = (), *, new: bool = True) -> list[str]:
     """Names of what differs between two records of runs, to the last bit.
 
     Left out are clocks and memory (``MEASURED``). A number differs from another where they are not
@@ -28,7 +28,7 @@ def differences(a: Record, b: Record, but: Collection[str] = (), *, new: bool = 
 
     Example:
         >>> one = {"seed": 0, "metrics": {"mse": 0.5, "n": 60}, "seconds": 3.1}
-        >>> differences(one, {"seed": 0, "metrics": {"mse": 0.25, "n": 60}, "seconds": 4.2})
+        >>> diff_records(one, {"seed": 0, "metrics": {"mse": 0.25, "n": 60}, "seconds": 4.2})
         ['metrics.mse']
     """
     left, right = ({k: v for k, v in each.items() if k not in {*MEASURED, *but}} for each in (a, b))
@@ -37,7 +37,7 @@ def differences(a: Record, b: Record, but: Collection[str] = (), *, new: bool = 
     return [name for name in names if own.get(name) != other.get(name)]
 
 
-def results_differences(a: Record, b: Record, but: Collection[str] = ()) -> list[str]:
+def diff_results(a: Record, b: Record, but: Collection[str] = ()) -> list[str]:
     """The same of two ``results.json``: of the whole, each run and each row of the summary.
 
     Args:
@@ -47,7 +47,7 @@ def results_differences(a: Record, b: Record, but: Collection[str] = ()) -> list
 
     Example:
         >>> run = {"method": "vanilla", "seed": 0, "steps": 7}
-        >>> results_differences({"runs": [run]}, {"runs": [run | {"steps": 8}]})
+        >>> diff_results({"runs": [run]}, {"runs": [run | {"steps": 8}]})
         ['runs: vanilla seed 0: steps']
     """
     found = []
@@ -60,8 +60,8 @@ def results_differences(a: Record, b: Record, but: Collection[str] = ()) -> list
         if list(own) != list(other):
             found.append(f"{part}: which there are")
         for name in own.keys() & other.keys():
-            found += [f"{part}: {name}: {d}" for d in differences(own[name], other[name], but)]
-    return sorted(found) + differences(a, b, (*parts, *but))
+            found += [f"{part}: {name}: {d}" for d in diff_records(own[name], other[name], but)]
+    return sorted(found) + diff_records(a, b, (*parts, *but))
 
 
 def _written(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -11,15 +11,15 @@ from typing import Any
 
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Record, Run
-from ranksim.training.fit import Limits
+from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Technique
 from ranksim.training.method_names import Method, parse_method, stage_one
 from ranksim.training.modality import IMAGES, SENTENCES, SERIES, TABLE, TEXT, recipe_type
-from ranksim.training.presets import recipe_for
-from ranksim.training.pretrained import given_again, refuse_missing
+from ranksim.training.presets import load_recipe
+from ranksim.training.pretrained import refuse_missing, relocate_encoder
 from ranksim.training.recipe import Recipe
-from ranksim.training.task_loading import Source, fingerprint
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.task_loading import DataSource, fingerprint
+from ranksim.training.trainer_config import TrainerConfig
 
 _OWN = (TABLE, TEXT, SENTENCES, SERIES)
 
@@ -45,7 +45,7 @@ class RerunRequest:
     accelerator: str = "auto"
 
 
-def run_of(
+def rebuild_run(
     request: RerunRequest, results: Record, record: Record, out: Path
 ) -> tuple[Run, list[str]]:
     """The run that a record is of; and fields of its recipe that it lacks, as today's preset has.
@@ -71,15 +71,15 @@ class _AskError(UsageError):
 
 
 def _run(
-    request: RerunRequest, results: Record, record: Record, source: Source, out: Path
+    request: RerunRequest, results: Record, record: Record, source: DataSource, out: Path
 ) -> tuple[Run, list[str]]:
     method = _method(record)
     recipe, assumed = _recipe(record, method)
     if source.encoder is None:
         refuse_missing(recipe)
     else:
-        given_again(recipe, Path(source.encoder))  # refuses another one
-    hardware = {f.name: record[f.name] for f in fields(Hardware) if f.name in record}
+        relocate_encoder(recipe, Path(source.encoder))  # refuses another one
+    hardware = {f.name: record[f.name] for f in fields(TrainerConfig) if f.name in record}
     first, one = stage_one(method), None
     if first is not None:
         saved = record.get("stage_one") or next(
@@ -101,8 +101,8 @@ def _run(
             recipe,
             source,
             record["preset"],
-            Hardware(**{**hardware, "accelerator": request.accelerator}),
-            Limits(**record["limits"]),
+            TrainerConfig(**{**hardware, "accelerator": request.accelerator}),
+            TrainingLimits(**record["limits"]),
             out,
             one,
         ),
@@ -120,12 +120,12 @@ def _method(record: Record) -> Method:
 def _recipe(record: Record, method: Method) -> tuple[Recipe, list[str]]:
     """A recipe; results older than some fields were made with what the preset has for them."""
     own, kind = record["recipe"], recipe_type(record["benchmark"])
-    usual = dataclasses.asdict(recipe_for(record["benchmark"], record["preset"], method))
+    usual = dataclasses.asdict(load_recipe(record["benchmark"], record["preset"], method))
     missing = [name for name in usual if name not in own and name not in kind.later()]
     return kind.from_table({**{name: usual[name] for name in missing}, **own}), missing
 
 
-def _source(request: RerunRequest, results: Record, record: Record) -> Source:
+def _source(request: RerunRequest, results: Record, record: Record) -> DataSource:
     """The data, which must be the same."""
     benchmark = record["benchmark"]
     between = itertools.dropwhile(lambda item: item[0] != "benchmark", record.items())
@@ -142,7 +142,7 @@ def _source(request: RerunRequest, results: Record, record: Record) -> Source:
             f"of this one begins with {now.get('table_sha256')}: give the table of then."
         )
     order = tuple({**options, **now}.items())
-    return Source(benchmark, order, record["shots"], tuple(files.items()), skip)
+    return DataSource(benchmark, order, record["shots"], tuple(files.items()), skip)
 
 
 class _OtherDataError(DataError):

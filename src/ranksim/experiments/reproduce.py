@@ -12,20 +12,20 @@ from typing import Any
 
 from rich.console import Console
 
-from ranksim._utils.formatting import why_failed
+from ranksim._utils.formatting import describe_failure
 from ranksim.evaluation.report.results_page import RESULTS, read_results
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.executor import one_thread
-from ranksim.experiments.record_diff import MADE_BY, differences
-from ranksim.experiments.replay import RerunRequest, run_of
-from ranksim.experiments.run import Record, check_data, flat, is_whole, perform
+from ranksim.experiments.record_diff import MADE_BY, diff_records
+from ranksim.experiments.replay import RerunRequest, rebuild_run
+from ranksim.experiments.run import Record, check_data, execute_run, flatten_dict, is_complete
 from ranksim.metrics import METRICS
-from ranksim.training.trainer_config import check_hardware, quiet
+from ranksim.training.trainer_config import check_hardware, silence_lightning
 
 _FACTS = ("data", "comparable")  # of the data, told apart from what a training came to
 
 
-def rerun(request: RerunRequest, *, as_json: bool = False) -> dict[str, Any]:
+def reproduce(request: RerunRequest, *, as_json: bool = False) -> dict[str, Any]:
     """Train a row again from what its ``results.json`` holds, and compare what it comes to.
 
     Args:
@@ -43,7 +43,7 @@ def rerun(request: RerunRequest, *, as_json: bool = False) -> dict[str, Any]:
         DataError: the results are damaged or do not say enough, or the data is another one.
         UsageError: there is no such row or seed, or the data is not named.
     """
-    quiet()
+    silence_lightning()
     results, console = read_results(request.results), Console(stderr=as_json)
     if request.out is not None and (request.out / RESULTS).exists():
         raise UsageError(f"{request.out} holds a sweep: give another folder with --out.")
@@ -76,7 +76,7 @@ def _chosen(request: RerunRequest, results: Record) -> list[Record]:
             f"{request.results} has the rows {listed or 'none'}: choose one with --row."
         )
     own = [run for (method, _), run in runs.items() if method == named[row]]
-    if not all(is_whole(run) for run in own):
+    if not all(is_complete(run) for run in own):
         raise DataError(f"{request.results} lacks what runs came to: make it again.")
     seeds = [run["seed"] for run in own]
     if request.seed is not None:
@@ -104,28 +104,28 @@ def _repeated(request: RerunRequest, results: Record, record: Record, out: Path)
     if "cut_short" in record:
         note = f"was cut short after {record['cut_short']:g} s, where no two machines end alike"
         return told | {"note": f"{note}: it cannot be compared"}
-    run, assumed = run_of(request, results, record, out)
+    run, assumed = rebuild_run(request, results, record, out)
     check_hardware(run.hardware)
     check_data(run)
     try:
         with one_thread():
-            now: Record = json.loads(json.dumps(perform(run)))
+            now: Record = json.loads(json.dumps(execute_run(run)))
     except KeyboardInterrupt as error:
         raise StoppedError("Stopped.") from error
     return told | compare(record, now) | {"assumed": assumed}
 
 
 def compare(then: Record, now: Record) -> dict[str, Any]:
-    """How two records of one run compare (see :func:`rerun`); what the first lacks is left out."""
+    """How two records of one run compare (see :func:`reproduce`); what the first lacks is left out."""
     came_to = dict(itertools.dropwhile(lambda item: item[0] != "status", then.items()))
-    differ = differences(came_to, now, (*MADE_BY, *_FACTS), new=False)
+    differ = diff_records(came_to, now, (*MADE_BY, *_FACTS), new=False)
     return {
         "matches": not differ,
         "differ": differ,
         "largest": _largest(then, now),
         "made_by": _changes(then, now, MADE_BY),
         "data": _changes(then, now, _FACTS[:1]),
-        "note": why_failed(now) if now["status"] == "failed" else "",
+        "note": describe_failure(now) if now["status"] == "failed" else "",
     }
 
 
@@ -142,7 +142,9 @@ def _largest(then: Record, now: Record) -> dict[str, float]:
 
 def _changes(then: Record, now: Record, parts: Sequence[str]) -> dict[str, list[Any]]:
     """What was otherwise then: ``[then, now]`` by name, of what was recorded then."""
-    before, after = (flat({k: each.get(k) for k in parts if k in then}) for each in (then, now))
+    before, after = (
+        flatten_dict({k: each.get(k) for k in parts if k in then}) for each in (then, now)
+    )
     return {k: [v, after.get(k)] for k, v in before.items() if after.get(k) != v}
 
 

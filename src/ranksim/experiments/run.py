@@ -18,20 +18,20 @@ import filelock
 import torch
 
 from ranksim._utils.provenance import provenance
-from ranksim._utils.storage import read_sealed, sealed, write_json, written_whole
+from ranksim._utils.storage import atomic_write, read_verified_json, with_digest, write_json
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.diagnostics import insight, label_axis, rounded
 from ranksim.evaluation.predictions import PREDICTIONS, are_damaged, write_predictions
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
-from ranksim.training.fit import FollowedError, Limits, Outcome, fit
+from ranksim.training.fit import FollowedError, TrainingLimits, TrainingResult, fit
 from ranksim.training.method_names import Method
 from ranksim.training.peak_memory import forget_peak, peak_memory
 from ranksim.training.recipe import Recipe
 from ranksim.training.resume import BEST, LAST, Progress
-from ranksim.training.task_loading import Source, check_network, load_benchmark, load_task
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.task_loading import DataSource, check_network, load_benchmark, load_task
+from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
 
 Record = dict[str, Any]
@@ -64,10 +64,10 @@ class Run:
     method: Method
     seed: int
     recipe: Recipe
-    source: Source
+    source: DataSource
     preset: str
-    hardware: Hardware
-    limits: Limits
+    hardware: TrainerConfig
+    limits: TrainingLimits
     out: Path
     stage_one: Run | None = None
 
@@ -101,18 +101,18 @@ class Run:
 def read_record(folder: Path) -> Record | None:
     """The record of a finished run, or ``None``; one that cannot be read is no missing one."""
     try:
-        record: Record = read_sealed(folder / RECORD)
+        record: Record = read_verified_json(folder / RECORD)
     except (FileNotFoundError, ValueError):
         return None
-    return record if is_whole(record) else None
+    return record if is_complete(record) else None
 
 
-def is_whole(record: Mapping[str, Any]) -> bool:
+def is_complete(record: Mapping[str, Any]) -> bool:
     """Whether a record says what it came to."""
     return record.keys() >= _NEEDED and (record["status"] != "done" or "metrics" in record)
 
 
-def finished(run: Run) -> Record | None:
+def load_finished_record(run: Run) -> Record | None:
     """The record of a run, or ``None`` where it is to be trained, or trained on.
 
     A run that a time budget cut short is finished for who gives no more time than that.
@@ -124,15 +124,17 @@ def finished(run: Run) -> Record | None:
     return record if cut is None or (seconds is not None and seconds <= cut) else None
 
 
-def refuse_other_settings(run: Run, record: Record) -> None:
+def reject_other_settings(run: Run, record: Record) -> None:
     """Refuse to let a finished run stand for one with other settings.
 
     Raises:
         UsageError: naming the first setting that differs, and both values.
     """
-    wanted = flat(json.loads(json.dumps(run.identity())))
+    wanted = flatten_dict(json.loads(json.dumps(run.identity())))
     # its settings come first; an option that was given then and is not now differs too
-    there = settings_of(dict(itertools.takewhile(lambda item: item[0] != "status", record.items())))
+    there = flatten_settings(
+        dict(itertools.takewhile(lambda item: item[0] != "status", record.items()))
+    )
     for name in dict.fromkeys((*wanted, *there)):
         if there.get(name) != wanted.get(name):
             raise UsageError(
@@ -141,27 +143,27 @@ def refuse_other_settings(run: Run, record: Record) -> None:
             )
 
 
-def settings_of(saved: Mapping[str, Any]) -> Record:
+def flatten_settings(saved: Mapping[str, Any]) -> Record:
     """What an identity that was saved says, flat; a recipe older than a field had its default."""
-    found = flat(saved)
+    found = flatten_dict(saved)
     for prefix in ("recipe.", "stage_one.recipe."):
         if any(name.startswith(prefix) for name in found):
             found = {prefix + name: value for name, value in Recipe.later().items()} | found
     return found
 
 
-def flat(table: Mapping[str, Any], prefix: str = "") -> Record:
+def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Record:
     """Nested tables as one, their keys joined by dots."""
     found: Record = {}
     for key, value in table.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+            found |= flatten_dict(value, f"{prefix}{key}.")
         else:
             found[prefix + key] = value
     return found
 
 
-def perform(
+def execute_run(
     run: Run,
     *,
     progress_bar: bool = False,
@@ -180,9 +182,9 @@ def perform(
         return _follow(run, settings)
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
-        record = finished(run)
+        record = load_finished_record(run)
         if record is not None:
-            refuse_other_settings(run, record)
+            reject_other_settings(run, record)
             return record
         if read_record(run.folder) is None:  # a damaged one; else what is there goes on
             (run.folder / RECORD).unlink(missing_ok=True)
@@ -222,7 +224,7 @@ def perform(
         record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
         record |= {"labels": label_axis(benchmark, run.source.shots)}
         record |= {"threads": torch.get_num_threads(), **provenance()}
-        write_json(run.folder / RECORD, sealed(record))
+        write_json(run.folder / RECORD, with_digest(record))
         # one that was cut short goes on once it has more time; of a failed one the last good stays
         kept = "cut_short" in record and run.stage_one is None
         if not kept and record["status"] == "done":
@@ -230,7 +232,7 @@ def perform(
         return record
 
 
-def _cut_short(run: Run, outcome: Outcome) -> Record:
+def _cut_short(run: Run, outcome: TrainingResult) -> Record:
     """The seconds that ended a run, or its first stage, before its recipe did."""
     limits: list[Any] = [run.limits.seconds] if outcome.cut_short else []
     if run.stage_one is not None:
@@ -246,9 +248,9 @@ def _announced(run: Run) -> Iterator[None]:
         yield
         return
     note = run.folder / _TURN
-    with written_whole(note) as aside:
+    with atomic_write(note) as aside:
         turn = {"id": uuid.uuid4().hex, "settings": run.identity()}
-        aside.write_text(json.dumps(sealed(turn)), encoding="utf-8")
+        aside.write_text(json.dumps(with_digest(turn)), encoding="utf-8")
     try:
         yield
     finally:
@@ -262,7 +264,7 @@ def _follow(run: Run, settings: dict[str, Any]) -> Record:
     again, this one takes part again.
     """
     done = None
-    while (record := finished(run)) is None:
+    while (record := load_finished_record(run)) is None:
         turn = _turn(run)
         if turn in (None, done):
             time.sleep(_PAUSE)
@@ -270,7 +272,7 @@ def _follow(run: Run, settings: dict[str, Any]) -> Record:
         with contextlib.suppress(FollowedError, DivergedError, FirstStageError):
             _train(run, settings)
         done = _turn(run) or turn  # a note that a killed one left was replaced meanwhile
-    refuse_other_settings(run, record)
+    reject_other_settings(run, record)
     return record
 
 
@@ -281,11 +283,11 @@ def _turn(run: Run) -> str | None:
         UsageError: the first node was given another command.
     """
     try:
-        turn = read_sealed(run.folder / _TURN)
+        turn = read_verified_json(run.folder / _TURN)
     except (OSError, ValueError):
         return None
-    there = flat(turn["settings"])
-    for name, value in flat(json.loads(json.dumps(run.identity()))).items():
+    there = flatten_dict(turn["settings"])
+    for name, value in flatten_dict(json.loads(json.dumps(run.identity()))).items():
         if there.get(name) != value:
             raise UsageError(
                 f"The first node trains {run.name} with {name} {there.get(name)!r}, this one with "
@@ -308,7 +310,7 @@ def _lock(run: Run) -> Iterator[None]:
         lock.release()
 
 
-def _train(run: Run, settings: dict[str, Any]) -> tuple[Benchmark[Any], Outcome]:
+def _train(run: Run, settings: dict[str, Any]) -> tuple[Benchmark[Any], TrainingResult]:
     """The training of a run; of a two-stage one, the second, the first being read or done."""
     best = _stage_one(run, settings)
     benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.hardware)
@@ -324,7 +326,7 @@ def _stage_one(run: Run, settings: dict[str, Any]) -> Path | None:
     first = run.stage_one
     if first is None:
         return None
-    record = perform(first, **settings)
+    record = execute_run(first, **settings)
     if record["status"] == "failed":
         raise FirstStageError(first.name, record)
     if not (first.folder / BEST).is_file():
@@ -341,11 +343,11 @@ def _start_or_go_on(run: Run) -> None:
     identity = json.dumps(run.identity(), indent=1)
     there = None
     with contextlib.suppress(FileNotFoundError, ValueError):
-        there = settings_of(read_sealed(note))
-    if there != flat(json.loads(identity)):
+        there = flatten_settings(read_verified_json(note))
+    if there != flatten_dict(json.loads(identity)):
         for name in (BEST, LAST):
             (run.folder / name).unlink(missing_ok=True)
-        with written_whole(note) as aside:
+        with atomic_write(note) as aside:
             aside.write_text(identity, encoding="utf-8")
 
 
@@ -363,13 +365,13 @@ def check_data(run: Run) -> Record:
     return facts
 
 
-def refuse_other_data(run: Run, facts: Record, record: Record) -> None:
+def reject_other_data(run: Run, facts: Record, record: Record) -> None:
     """Refuse to set a run on other data beside a finished one.
 
     Raises:
         UsageError: naming the first thing that differs, and both values.
     """
-    there, here = flat(record.get("data", {})), flat(facts)
+    there, here = flatten_dict(record.get("data", {})), flatten_dict(facts)
     for name in dict.fromkeys((*here, *there)):
         if there.get(name) != here.get(name):
             raise UsageError(

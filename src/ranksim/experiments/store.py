@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from ranksim._utils.provenance import provenance
-from ranksim._utils.storage import read_sealed, sealed, write_json
+from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.datasets.published import NOTES
-from ranksim.evaluation.comparison import add_against, baseline_of
-from ranksim.evaluation.conclusion import make_answer
+from ranksim.evaluation.comparison import add_comparison, choose_baseline
+from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
 from ranksim.evaluation.summary import count_pairs, summarise
 from ranksim.exceptions import DataError, UsageError
@@ -23,28 +23,28 @@ from ranksim.experiments.run import (
     RECORD,
     Record,
     Run,
-    flat,
+    flatten_dict,
     read_record,
-    refuse_other_settings,
+    reject_other_settings,
 )
 from ranksim.training.modality import headline
 
 if TYPE_CHECKING:
-    from ranksim.experiments.sweep import Plan
+    from ranksim.experiments.sweep import SweepPlan
 
 RESULTS = "results.json"
 FORMAT = 3
 _SWEEPS, _LOCK = ".sweeps", ".lock"
 
 
-class Folder:
+class ResultStore:
     """The folder of a plan's runs: who is at work in it, and its ``results.json``.
 
     Args:
         plan: runs, the rows that report them, and what makes the run of any method and seed.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SweepPlan) -> None:
         self.plan, self.out = plan, plan.out
 
     @contextmanager
@@ -65,12 +65,12 @@ class Folder:
         with self._alone():
             for record in self._records():
                 run = self.plan.run_of(record["method"], record["seed"])
-                refuse_other_settings(run, record)
+                reject_other_settings(run, record)
             for name in sorted({left.stem for left in notes.iterdir()}):
                 self._refuse_or_remove(notes / f"{name}.json")
             alive = filelock.FileLock(own.with_suffix(".lock"))
             alive.acquire()
-            write_json(own, sealed(_settings(self.plan.runs)))
+            write_json(own, with_digest(_settings(self.plan.runs)))
         try:
             yield own
         finally:
@@ -97,8 +97,8 @@ class Folder:
             shown = headline(first.source.benchmark)
             comparable = all(record.get("comparable", True) for record in records)
             summary = summarise(records, first.source.benchmark, rows)
-            baseline = baseline_of(summary)
-            add_against(summary, records, baseline, self._predictions if last else None)
+            baseline = choose_baseline(summary)
+            add_comparison(summary, records, baseline, self._predictions if last else None)
             labels = _hoisted(records)
             results = {
                 "format": FORMAT,
@@ -116,9 +116,9 @@ class Folder:
                 "headline": list(shown),
                 "pairs": count_pairs(summary, shown[0]),
                 "baseline": baseline,
-                "answer": make_answer(summary, baseline, shown[0]) if last else None,
+                "answer": draw_conclusion(summary, baseline, shown[0]) if last else None,
             }
-            write_json(self.out / RESULTS, sealed(results))
+            write_json(self.out / RESULTS, with_digest(results))
         return results
 
     def _alone(self) -> filelock.BaseFileLock:
@@ -154,7 +154,7 @@ class Folder:
             DataError: what they did is damaged, and they trained methods that this plan does not.
         """
         try:
-            rows: dict[str, str] = read_sealed(self.out / RESULTS).get("rows", {})
+            rows: dict[str, str] = read_verified_json(self.out / RESULTS).get("rows", {})
         except FileNotFoundError:
             return {}
         except ValueError as error:
@@ -176,7 +176,7 @@ class Folder:
             return
         except filelock.Timeout:
             try:
-                there: Mapping[str, Any] = read_sealed(note)
+                there: Mapping[str, Any] = read_verified_json(note)
             except FileNotFoundError:
                 return  # it has just ended
             except ValueError as error:
@@ -185,8 +185,8 @@ class Folder:
                     "damaged: wait for it to end."
                 ) from error
         for key, settings in there.items():
-            wanted = flat(_settings([self.plan.run_of(key, 0)])[key])
-            for name, value in flat(settings).items():
+            wanted = flatten_dict(_settings([self.plan.run_of(key, 0)])[key])
+            for name, value in flatten_dict(settings).items():
                 if wanted.get(name) != value:
                     raise UsageError(
                         f"Another sweep is at work in {self.out} on {key} with {name} {value!r}, "

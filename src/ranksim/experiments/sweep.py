@@ -13,30 +13,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ranksim._utils.storage import read_sealed
+from ranksim._utils.storage import read_verified_json
 from ranksim.exceptions import StoppedError
-from ranksim.experiments.executor import Workers, check_engine, one_thread, tell, workers
+from ranksim.experiments.executor import (
+    TaskExecutor,
+    check_engine,
+    one_thread,
+    open_executor,
+    report_progress,
+)
 from ranksim.experiments.run import (
     BusyError,
     Record,
     Run,
     check_data,
-    finished,
-    perform,
+    execute_run,
+    load_finished_record,
     read_record,
-    refuse_other_data,
-    refuse_other_settings,
+    reject_other_data,
+    reject_other_settings,
 )
-from ranksim.experiments.store import RESULTS, Folder
-from ranksim.training.trainer_config import Hardware
+from ranksim.experiments.store import RESULTS, ResultStore
+from ranksim.training.trainer_config import TrainerConfig
 
 _PAUSE = 1.0  # seconds before a run is looked at again that another sweep is at work on
 
 
-class Watcher(Protocol):
+class SweepListener(Protocol):
     """What a sweep tells while it runs."""
 
-    def begin(self, finished: int, costs: Mapping[str, float]) -> None: ...
+    def begin(self, n_finished: int, costs: Mapping[str, float]) -> None: ...
     def validated(self, run: str, epoch: int, score: float) -> None: ...
     def finished(self, run: str, record: Record) -> None: ...
     def waiting(self, run: str) -> None: ...
@@ -44,7 +50,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """The runs of a command, and how to perform them.
 
     Args:
@@ -73,14 +79,14 @@ class Plan:
         return self.runs[0].out
 
     @property
-    def hardware(self) -> Hardware:
+    def hardware(self) -> TrainerConfig:
         return self.runs[0].hardware
 
 
-Performer = Callable[[Plan, Sequence[Run], Watcher], Iterator[tuple[Run, Record]]]
+Performer = Callable[[SweepPlan, Sequence[Run], SweepListener], Iterator[tuple[Run, Record]]]
 
 
-def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
+def run_sweep(plan: SweepPlan, watcher: SweepListener) -> dict[str, Any]:
     """Perform all runs that are not finished yet, and write ``results.json``.
 
     Killed at any moment, the same command goes on from the last validation of each run. On another
@@ -99,7 +105,7 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
         if not plan.out.exists():  # nor will it where the data or a setting makes no sense
             for run in plan.runs:
                 check_data(run)
-        folder = Folder(plan)
+        folder = ResultStore(plan)
         with folder.joined() as note:
             for run, record in _to_do(plan, watcher, note):
                 watcher.finished(run.name, record)
@@ -109,14 +115,14 @@ def sweep(plan: Plan, watcher: Watcher) -> dict[str, Any]:
         raise StoppedError("Stopped; the same command goes on where it stopped.") from error
 
 
-def _to_do(plan: Plan, watcher: Watcher, shared: Path) -> Iterator[tuple[Run, Record]]:
+def _to_do(plan: SweepPlan, watcher: SweepListener, shared: Path) -> Iterator[tuple[Run, Record]]:
     """Perform all runs that are not finished yet; each process must see the ``shared`` file."""
-    done = {run.name: record for run in plan.runs if (record := finished(run))}
+    done = {run.name: record for run in plan.runs if (record := load_finished_record(run))}
     todo = [run for run in plan.runs if run.name not in done]
     for run in todo:
         facts = check_data(run)  # one process downloads and fills the caches
         for record in done.values():
-            refuse_other_data(run, facts, record)
+            reject_other_data(run, facts, record)
     watcher.begin(len(done), {run.name: _cost(run) for run in todo})
     if not todo:
         return
@@ -132,18 +138,18 @@ def _to_do(plan: Plan, watcher: Watcher, shared: Path) -> Iterator[tuple[Run, Re
 
 
 @contextmanager
-def _performing(plan: Plan, runs: int, shared: Path) -> Iterator[Performer]:
+def _performing(plan: SweepPlan, runs: int, shared: Path) -> Iterator[Performer]:
     """What performs so many runs: this process, or others."""
     jobs = min(plan.jobs, runs)
     if plan.engine == "processes" and jobs == 1:
         with one_thread():
             yield _one_by_one
     else:
-        with workers(plan.engine, jobs, plan.hardware, shared) as pool:
+        with open_executor(plan.engine, jobs, plan.hardware, shared) as pool:
             yield functools.partial(_side_by_side, pool)
 
 
-def _rounds(plan: Plan, runs: Sequence[Run]) -> list[list[Run]]:
+def _rounds(plan: SweepPlan, runs: Sequence[Run]) -> list[list[Run]]:
     """All runs at once; with a budget seed by seed, so that it ends with whole seeds."""
     if plan.budget is None:
         return [list(runs)]
@@ -151,30 +157,32 @@ def _rounds(plan: Plan, runs: Sequence[Run]) -> list[list[Run]]:
     return [[run for run in runs if run.seed == seed] for seed in seeds]
 
 
-def _written(plan: Plan) -> dict[str, Any]:
+def _written(plan: SweepPlan) -> dict[str, Any]:
     """What the first node writes once it has all runs."""
     wanted = {(run.method.key, run.seed) for run in plan.runs}
     for run in plan.runs:
         record = read_record(run.folder)
         if record is not None:
-            refuse_other_settings(run, record)
+            reject_other_settings(run, record)
     while True:
         with contextlib.suppress(OSError, ValueError):
-            results = read_sealed(plan.out / RESULTS)
+            results = read_verified_json(plan.out / RESULTS)
             made = {(record["method"], record["seed"]) for record in results["runs"]}
             if made >= wanted and results.get("answer"):
                 return results
         time.sleep(_PAUSE)
 
 
-def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[tuple[Run, Record]]:
+def _one_by_one(
+    plan: SweepPlan, runs: Sequence[Run], watcher: SweepListener
+) -> Iterator[tuple[Run, Record]]:
     later = deque(runs)
     busy = 0  # runs in a row that another sweep is at work on
     while later:
         run = later.popleft()
         told = functools.partial(watcher.validated, run.name)
         try:
-            record = perform(run, progress_bar=plan.progress_bar, on_validation=told)
+            record = execute_run(run, progress_bar=plan.progress_bar, on_validation=told)
         except BusyError:
             # other nodes know no other order than that of the plan
             (later.appendleft if run.hardware.num_nodes > 1 else later.append)(run)
@@ -188,7 +196,7 @@ def _one_by_one(plan: Plan, runs: Sequence[Run], watcher: Watcher) -> Iterator[t
 
 
 def _side_by_side(
-    pool: Workers, plan: Plan, runs: Sequence[Run], watcher: Watcher
+    pool: TaskExecutor, plan: SweepPlan, runs: Sequence[Run], watcher: SweepListener
 ) -> Iterator[tuple[Run, Record]]:
     waiting: dict[Future[Record], Run] = {}
     later = list(runs)
@@ -228,4 +236,4 @@ def _cost(run: Run) -> float:
 
 
 def _perform_and_tell(run: Run) -> Record:
-    return perform(run, on_validation=functools.partial(tell, run.name))
+    return execute_run(run, on_validation=functools.partial(report_progress, run.name))

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ranksim._utils.formatting import shown
+from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import SweepProgress
 from ranksim.evaluation.report.terminal import print_summary
 from ranksim.exceptions import UsageError
@@ -29,7 +29,7 @@ from ranksim.training.method_names import (
     stage_one,
 )
 from ranksim.training.modality import ONE_PRESET, headline, recipe_type
-from ranksim.training.presets import common_table, read_tuned, recipe_for
+from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.recipe import Recipe, parse_change
 
 _MOST_SEEDS = 10_000
@@ -165,7 +165,7 @@ def _without_folder(change: str) -> str:
     return f"{name}={data_name(str(value))}" if folder else change
 
 
-def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
+def run_benchmark(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
     """Carry out a bench or compare command: check it, sweep, print the tables, write the page.
 
     Args:
@@ -173,7 +173,7 @@ def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
         as_json: print to stderr, so that stdout is left for JSON.
     """
     seeds = parse_seeds(request.seeds)
-    settings = Settings.of(request)
+    settings = SweepSettings.of(request)
     methods = parse_methods(request.methods, request.benchmark, settings.weighting)
     for method in methods:
         settings.recipe(method)  # nonsense ends here
@@ -181,11 +181,11 @@ def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
     # only now what takes seconds to import
     from ranksim.evaluation.report.results_page import PAGE, write_page
     from ranksim.experiments.store import RESULTS
-    from ranksim.experiments.sweep import Plan, sweep
-    from ranksim.training.trainer_config import quiet
+    from ranksim.experiments.sweep import SweepPlan, run_sweep
+    from ranksim.training.trainer_config import silence_lightning
 
-    quiet()
-    run_of = runs_of(request, settings)
+    silence_lightning()
+    run_of = make_runs(request, settings)
     asked = [run_of(method, seed) for seed in seeds for method in methods]
     each = [part for run in asked for part in (run.stage_one, run) if part is not None]
     runs = list({run.name: run for run in each}.values())
@@ -194,7 +194,7 @@ def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
         runs = [_timed(run, share) for run in runs]
     console = Console(stderr=as_json)
     alone = request.jobs == 1 and request.engine == "processes"
-    plan = Plan(
+    plan = SweepPlan(
         runs,
         {method.name: method.key for method in methods},
         lambda key, seed: run_of(parse_method(key, settings.weighting), seed),
@@ -205,9 +205,9 @@ def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
         budget=request.budget,
     )
     live = console.is_terminal and not alone
-    monitor, shown = each[0].recipe.monitor, headline(request.benchmark)
-    with SweepProgress(console, live=live, monitor=monitor, headline=shown) as watcher:
-        results = sweep(plan, watcher)
+    monitor, format_value = each[0].recipe.monitor, headline(request.benchmark)
+    with SweepProgress(console, live=live, monitor=monitor, headline=format_value) as watcher:
+        results = run_sweep(plan, watcher)
     print_summary(results, console)
     console.print(f"Results: {request.out / RESULTS}", highlight=False, soft_wrap=True)
     if not plan.runs[0].hardware.follows:  # the first of several machines alone writes
@@ -216,7 +216,7 @@ def bench(request: BenchRequest, *, as_json: bool = False) -> dict[str, Any]:
     return results
 
 
-def brief(results: dict[str, Any], out: Path) -> dict[str, Any]:
+def summary_json(results: dict[str, Any], out: Path) -> dict[str, Any]:
     """What ``--json`` prints: all that ``results.json`` holds but the runs, and where it lies."""
     return {k: v for k, v in results.items() if k != "runs"} | {"out": str(out)}
 
@@ -228,19 +228,19 @@ def _timed(run: Run, seconds: float) -> Run:
     return replace(run, limits=limits, stage_one=first)
 
 
-def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int], Run]:
+def make_runs(request: BenchRequest, settings: SweepSettings) -> Callable[[Method, int], Run]:
     """What makes the run of any method and seed under a request."""
     from ranksim.experiments.run import Run
-    from ranksim.training.fit import Limits
-    from ranksim.training.pretrained import portable
-    from ranksim.training.task_loading import Source, fingerprint
-    from ranksim.training.trainer_config import Hardware
+    from ranksim.training.fit import TrainingLimits
+    from ranksim.training.pretrained import to_portable_recipe
+    from ranksim.training.task_loading import DataSource, fingerprint
+    from ranksim.training.trainer_config import TrainerConfig
 
     if request.cache_dir is not None:
         os.environ["RANKSIM_CACHE"] = str(request.cache_dir)  # for workers too
     files = {"data_dir": request.data_dir, "glove": request.glove, **request.files}
     options = {k: v for k, v in request.options.items() if v is not None}
-    source = Source(
+    source = DataSource(
         request.benchmark,
         tuple({**options, **fingerprint(request.benchmark, options, files)}.items()),
         request.shots,
@@ -250,7 +250,7 @@ def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int]
 
     def run_of(method: Method, seed: int) -> Run:
         first = stage_one(method)
-        recipe, encoder = portable(settings.recipe(method))
+        recipe, encoder = to_portable_recipe(settings.recipe(method))
         own = source if encoder is None else source.with_file("encoder", encoder)
         return Run(
             method,
@@ -258,8 +258,8 @@ def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int]
             recipe,
             own,
             request.preset,
-            Hardware(**request.hardware),
-            Limits(request.max_steps, request.max_epochs),
+            TrainerConfig(**request.hardware),
+            TrainingLimits(request.max_steps, request.max_epochs),
             request.out,
             None if first is None else run_of(first, seed),
         )
@@ -268,7 +268,7 @@ def runs_of(request: BenchRequest, settings: Settings) -> Callable[[Method, int]
 
 
 @dataclass(frozen=True)
-class Settings:
+class SweepSettings:
     """What a request says of recipes, read and checked.
 
     Args:
@@ -285,10 +285,10 @@ class Settings:
     tuned: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def of(cls, request: BenchRequest) -> Settings:
+    def of(cls, request: BenchRequest) -> SweepSettings:
         """Read them from a request."""
         changes = dict(parse_change(text) for text in request.changes)
-        common = common_table(request.benchmark, request.preset) | changes
+        common = preset_table(request.benchmark, request.preset) | changes
         kind = recipe_type(request.benchmark)
         weighting: Scheme = kind.from_table(common).weighting  # type: ignore[assignment]
         tuned: Mapping[str, Mapping[str, Any]] = {}
@@ -298,7 +298,7 @@ class Settings:
 
     def recipe(self, method: Method) -> Recipe:
         """The recipe of a method under these settings."""
-        return recipe_for(self.benchmark, self.preset, method, self.changes, self.tuned)
+        return load_recipe(self.benchmark, self.preset, method, self.changes, self.tuned)
 
 
 def print_methods(benchmark: str) -> None:
@@ -318,7 +318,7 @@ def print_methods(benchmark: str) -> None:
 
 def described_methods(benchmark: str) -> list[dict[str, str]]:
     """The 32 names, what each trains, and the key that a second name stands for."""
-    table = common_table(benchmark, "small")
+    table = preset_table(benchmark, "small")
     methods = parse_methods(ALL, benchmark, table["weighting"])
     keys = {method.key for method in methods}
     return [
@@ -340,5 +340,5 @@ def parse_seeds(text: str) -> list[int]:
         return list(dict.fromkeys(numbers))
     raise UsageError(
         f"--seeds takes a number above 0 and at most {_MOST_SEEDS:,}, or a list of seeds below "
-        f"2**32 such as 3,5,8, got {shown(text)}."
+        f"2**32 such as 3,5,8, got {format_value(text)}."
     )

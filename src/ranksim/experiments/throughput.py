@@ -21,21 +21,21 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ranksim._utils.provenance import provenance
-from ranksim._utils.storage import cache_dir, written_whole
+from ranksim._utils.storage import atomic_write, cache_dir
 from ranksim.data.images.dataset import ImageDataset
-from ranksim.data.images.pixel_cache import PixelStore
+from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.datasets.prepare import BENCHMARKS
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.losses import RankSimLoss
-from ranksim.metrics.shot_regions import Regions
-from ranksim.training.fit import Limits, Task, fit
+from ranksim.metrics.shot_regions import ShotRegions
+from ranksim.training.fit import TrainingLimits, TrainingTask, fit
 from ranksim.training.method_names import Method, parse_method
 from ranksim.training.module import RegressionModule
 from ranksim.training.networks import augmentation, image_network
-from ranksim.training.presets import recipe_for
+from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe, parse_change
-from ranksim.training.trainer_config import Hardware, check_hardware, quiet
+from ranksim.training.trainer_config import TrainerConfig, check_hardware, silence_lightning
 
 METHODS = ("vanilla", "vanilla+ranksim")
 _IMAGES, _VALIDATED = 2_048, 64  # generated images in training and in validation
@@ -63,9 +63,9 @@ class ThroughputRequest:
     preset: str = "paper"
 
     @property
-    def hardware(self) -> Hardware:
+    def hardware(self) -> TrainerConfig:
         """What trains."""
-        return Hardware(**self.machine)
+        return TrainerConfig(**self.machine)
 
 
 @dataclass
@@ -89,7 +89,7 @@ def throughput(request: ThroughputRequest, *, as_json: bool = False) -> dict[str
     Raises:
         UsageError: hardware that is not there, or a recipe that makes no sense.
     """
-    quiet()
+    silence_lightning()
     check_hardware(request.hardware)
     if request.hardware.several:
         raise UsageError("throughput times one device: leave out --devices and --num-nodes.")
@@ -98,7 +98,7 @@ def throughput(request: ThroughputRequest, *, as_json: bool = False) -> dict[str
     methods = [parse_method(name, "sqrt_inverse") for name in METHODS]
     recipes = {}
     for method in methods:
-        recipe = recipe_for("agedb-dir", request.preset, method, changes)
+        recipe = load_recipe("agedb-dir", request.preset, method, changes)
         assert isinstance(recipe, ImageRecipe)
         recipes[method.name] = recipe
     # both with one batch size, so that images per second compare
@@ -119,7 +119,7 @@ def throughput(request: ThroughputRequest, *, as_json: bool = False) -> dict[str
     }
     _print(result, console)
     if request.out is not None:
-        with written_whole(request.out) as aside:
+        with atomic_write(request.out) as aside:
             aside.write_text(json.dumps(result, indent=1), encoding="utf-8")
         console.print(f"Figures: {request.out}", highlight=False)
     return result
@@ -191,7 +191,7 @@ def _now(device: torch.device) -> float:
 
 
 def _time(
-    method: Method, recipe: ImageRecipe, store: PixelStore, request: ThroughputRequest
+    method: Method, recipe: ImageRecipe, store: PixelCache, request: ThroughputRequest
 ) -> dict[str, Any]:
     draw = np.random.default_rng(0)
     labels = draw.integers(_AGES[0], _AGES[1] + 1, _IMAGES).astype(np.float64)
@@ -200,11 +200,11 @@ def _time(
     validation = ImageDataset(store, rows[:_VALIDATED], labels[:_VALIDATED])
     bins = LabelBins.integers(0, 120)
     hardware = request.hardware
-    task = Task(
+    task = TrainingTask(
         *(training, validation, validation),
         image_network(recipe, hardware),
         bins,
-        Regions.by_rule(bins, labels),
+        ShotRegions.by_rule(bins, labels),
         augment=augmentation(recipe, 0),
     )
     watch = Stopwatch(request.warm)
@@ -219,7 +219,7 @@ def _time(
             Path(folder),
             seed=0,
             hardware=hardware,
-            limits=Limits(steps=steps, epochs=recipe.max_validations),
+            limits=TrainingLimits(steps=steps, epochs=recipe.max_validations),
             callbacks=[watch],
         )
     timed = watch.timed
@@ -237,11 +237,11 @@ def _time(
 
 
 @contextmanager
-def _generated(size: int) -> Iterator[PixelStore]:
+def _generated(size: int) -> Iterator[PixelCache]:
     """Images of noise, in a store of their own."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
-        store = PixelStore(size, Path(folder))
+        store = PixelCache(size, Path(folder))
         draw = np.random.default_rng(0)
         with store.path.open("wb") as file:
             for _ in range(_IMAGES):
@@ -254,7 +254,7 @@ def _whole_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]
     found = []
     for benchmark, module in BENCHMARKS.items():
         for row in rows:
-            recipe = recipe_for(benchmark, preset, parse_method(row["method"], "sqrt_inverse"))
+            recipe = load_recipe(benchmark, preset, parse_method(row["method"], "sqrt_inverse"))
             seconds = module.COUNTS[0] * recipe.max_validations / row["images_per_second"]
             found.append(
                 {
@@ -268,7 +268,7 @@ def _whole_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]
     return found
 
 
-def _device(hardware: Hardware) -> str:
+def _device(hardware: TrainerConfig) -> str:
     if hardware.on_gpu:
         return torch.cuda.get_device_name()
     return "cpu" if hardware.puts_channels_last else hardware.accelerator
@@ -293,7 +293,7 @@ def _print(result: dict[str, Any], console: Console) -> None:
             f"{row['ranksim']:.2%}" if "ranksim" in row["method"] else "–",
         )
     console.print(table)
-    published = recipe_for("agedb-dir", "paper", parse_method("vanilla", "sqrt_inverse"))
+    published = load_recipe("agedb-dir", "paper", parse_method("vanilla", "sqrt_inverse"))
     assert isinstance(published, ImageRecipe)
     if (recipe["encoder"], recipe["image_size"]) != (published.encoder, published.image_size):
         console.print(

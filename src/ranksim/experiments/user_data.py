@@ -7,13 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 from ranksim.data.images.table import IMAGE_COLUMNS
-from ranksim.data.options import OwnOptions, refuse_idle
-from ranksim.data.split_plan import given_split
-from ranksim.data.table import Columns
+from ranksim.data.options import UserDataSpec, reject_idle_options
+from ranksim.data.split_plan import read_split_column
+from ranksim.data.table import Table
 from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_request import BenchRequest
 from ranksim.imbalance.label_range import parse_ranges
-from ranksim.training.adapters import kind_of
+from ranksim.training.adapters import infer_modality
 from ranksim.training.modality import (
     BILSTM,
     IMAGE,
@@ -25,7 +25,7 @@ from ranksim.training.modality import (
     recipe_type,
 )
 from ranksim.training.recipe import SERIES as SERIES_ENCODERS
-from ranksim.training.task_loading import read_own
+from ranksim.training.task_loading import read_user_data
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -35,23 +35,23 @@ def own_request(data: str, asked: BenchRequest) -> BenchRequest:
 
     Args:
         data: a table, a folder, or a Hugging Face data set.
-        asked: the rest of the command, its ``options`` those of :class:`OwnOptions`.
+        asked: the rest of the command, its ``options`` those of :class:`UserDataSpec`.
 
     Raises:
         DataError: the data cannot be read.
         UsageError: options that contradict each other, or would do nothing.
     """
-    columns = read_own(data, asked.files.get("image_root"))
-    usual = {item.name: item.default for item in fields(OwnOptions)}
+    columns = read_user_data(data, asked.files.get("image_root"))
+    usual = {item.name: item.default for item in fields(UserDataSpec)}
     given = {k: v for k, v in asked.options.items() if v != usual.get(k, ...) and v is not None}
     dropped = {k: given.pop(k) for k in ("drop_labels",) if k in given}
-    options = OwnOptions(**given)
-    refuse_idle(options)
+    options = UserDataSpec(**given)
+    reject_idle_options(options)
     if image := _image_of(columns, options):
         options, given = dataclasses.replace(options, image=image), given | {"image": image}
-    if split := given_split(columns, options):
+    if split := read_split_column(columns, options):
         given |= {"split": split}
-    kind = kind_of(options, asked.encoder)
+    kind = infer_modality(options, asked.encoder)
     _refuse_idle(kind, asked)
     return dataclasses.replace(
         asked,
@@ -98,7 +98,7 @@ def ranges_of(text: str) -> tuple[str, ...]:
         raise UsageError(f"--drop-labels {text!r}: {error}.") from error
 
 
-def _image_of(columns: Columns, options: OwnOptions) -> str | None:
+def _image_of(columns: Table, options: UserDataSpec) -> str | None:
     """The column of images' paths in a folder of images, where nothing else is asked for."""
     if columns.root is None or options.inputs:
         return None

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ranksim.functional._validation import (
-    check_not_negative,
-    check_one_of,
+    check_choice,
+    check_nonnegative,
     check_positive,
     check_reduction,
 )
@@ -18,7 +18,7 @@ Base = Literal["mse", "l1"]
 Activation = Literal["sigmoid", "tanh"]
 
 
-def as_floats(
+def prepare_tensors(
     prediction: Tensor, target: Tensor, weights: Tensor | None, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The tensors in the dtype of the result, or an error; nothing is ever broadcast."""
@@ -52,7 +52,7 @@ def as_floats(
 
 def check_focal_r(base: str, activation: str, beta: float, gamma: float) -> None:
     """Refuse settings of Focal-R outside their range."""
-    check_one_of("base", base, get_args(Base))
-    check_one_of("activation", activation, get_args(Activation))
+    check_choice("base", base, get_args(Base))
+    check_choice("activation", activation, get_args(Activation))
     check_positive("beta", beta)
-    check_not_negative("gamma", gamma)
+    check_nonnegative("gamma", gamma)

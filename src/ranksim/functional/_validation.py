@@ -46,7 +46,7 @@ def as_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def refuse_transforms(*tensors: Tensor) -> None:
+def reject_functorch(*tensors: Tensor) -> None:
     """Refuse tensors of ``torch.func``: a loss over a batch has no meaning sample by sample."""
     if torch.compiler.is_compiling():
         return
@@ -70,9 +70,9 @@ def check_arguments(
     label_similarity: object,
 ) -> None:
     """Refuse settings outside their range, each with its name and value."""
-    check_not_negative("gamma", gamma)
+    check_nonnegative("gamma", gamma)
     check_positive("lambda_", lambda_)
-    check_not_negative("strength", strength)
+    check_nonnegative("strength", strength)
     check_ties(ties)
     check_reduction(reduction)
     if not isinstance(unique_labels, (bool, np.bool_)) and not (
@@ -87,10 +87,10 @@ def check_arguments(
 
 def check_reduction(reduction: str) -> None:
     """Refuse an unknown reduction."""
-    check_one_of("reduction", reduction, REDUCTIONS)
+    check_choice("reduction", reduction, REDUCTIONS)
 
 
-def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse a name that is not known."""
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
@@ -102,7 +102,7 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
 
 
-def check_not_negative(name: str, value: float) -> None:
+def check_nonnegative(name: str, value: float) -> None:
     """Refuse what is no finite number of at least 0."""
     if not (_is_finite(value) and value >= 0):
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")

@@ -78,7 +78,7 @@ def gather_batch(features: Tensor, labels: Tensor) -> Batch:
     return gather_rows(features, name="features"), gather_rows(labels, name="labels")
 
 
-def draw_alike(
+def draw_shared_sample(
     batch: Batch,
     neighbours: Batch | None,
     unique_labels: bool | float,

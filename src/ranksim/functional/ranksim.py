@@ -11,7 +11,7 @@ from ranksim.functional._validation import (
     Reduction,
     as_matrices,
     check_arguments,
-    refuse_transforms,
+    reject_functorch,
 )
 from ranksim.functional.ranking import Ties
 from ranksim.functional.similarity import LabelSimilarity, working_dtype
@@ -93,7 +93,7 @@ def ranksim_loss(
     """
     check_arguments(gamma, lambda_, strength, ties, unique_labels, reduction, label_similarity)
     features, labels = as_matrices(features, labels)
-    refuse_transforms(features, labels)
+    reject_functorch(features, labels)
     anchors, per_anchor = features.shape[0], reduction == "none"
     if neighbours is not None:
         features, labels = _with_neighbours(features, labels, neighbours)

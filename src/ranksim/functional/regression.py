@@ -6,7 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ranksim.functional._regression_validation import Activation, Base, as_floats, check_focal_r
+from ranksim.functional._regression_validation import (
+    Activation,
+    Base,
+    check_focal_r,
+    prepare_tensors,
+)
 from ranksim.functional._validation import Reduction, check_positive
 
 
@@ -45,7 +50,7 @@ def l1_loss(
 
     Source: weights of Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
-    prediction, target, weights = as_floats(prediction, target, weights, reduction)
+    prediction, target, weights = prepare_tensors(prediction, target, weights, reduction)
     return _reduced(F.l1_loss(prediction, target, reduction="none"), weights, reduction)
 
 
@@ -62,7 +67,7 @@ def mse_loss(
         >>> mse_loss(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]))
         tensor(2.5000)
     """
-    prediction, target, weights = as_floats(prediction, target, weights, reduction)
+    prediction, target, weights = prepare_tensors(prediction, target, weights, reduction)
     return _reduced(F.mse_loss(prediction, target, reduction="none"), weights, reduction)
 
 
@@ -85,7 +90,7 @@ def huber_loss(
     Source: Huber, "Robust Estimation of a Location Parameter" (1964).
     """
     check_positive("delta", delta)
-    prediction, target, weights = as_floats(prediction, target, weights, reduction)
+    prediction, target, weights = prepare_tensors(prediction, target, weights, reduction)
     values = F.huber_loss(prediction, target, reduction="none", delta=delta)
     return _reduced(values, weights, reduction)
 
@@ -126,7 +131,7 @@ def focal_r_loss(
     Source: Focal-R of Yang et al. (ICML 2021), with the factor 2σ − 1, which vanishes at e = 0.
     """
     check_focal_r(base, activation, beta, gamma)
-    prediction, target, weights = as_floats(prediction, target, weights, reduction)
+    prediction, target, weights = prepare_tensors(prediction, target, weights, reduction)
     # 2σ(x) − 1 = tanh(x/2), without the cancellation that makes it zero for small x
     slope = beta / 2 if activation == "sigmoid" else beta
     factor = torch.tanh(slope * (prediction - target).abs())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def rows_of(features: Tensor, labels: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def flatten_positions(features: Tensor, labels: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Features ``(P, width)`` and labels ``(P,)`` of a batch.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ranksim.imbalance._flatten import rows_of
+from ranksim.imbalance._flatten import flatten_positions
 from ranksim.imbalance.bins import LabelBins
 from ranksim.imbalance.smoothing import Kernel, kernel_window, smooth
 
@@ -157,7 +157,7 @@ class FDS(nn.Module):
         Raises:
             ValueError: shapes that do not fit.
         """
-        rows, flat = rows_of(features, labels, self.width)
+        rows, flat = flatten_positions(features, labels, self.width)
         b = self.bin_of(flat)
         # z · √r + (μ̃ − μ √r), which is the equation with its constants gathered
         calibrated = torch.addcmul(F.embedding(b, self.offset), rows, F.embedding(b, self.scale))
@@ -176,7 +176,7 @@ class FDS(nn.Module):
             ValueError: shapes that do not fit.
         """
         dense = labels.ndim > 2
-        features, labels = rows_of(features, labels, self.width)
+        features, labels = flatten_positions(features, labels, self.width)
         if dense:
             known = labels.isnan().logical_not()
             features, labels = features[known], labels[known]

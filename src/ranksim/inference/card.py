@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.formatting import TITLES, digits_of
+from ranksim._utils.formatting import METRIC_TITLES, choose_digits
 from ranksim.inference.density import regions_of
-from ranksim.metrics import REGIONS, Regions
+from ranksim.metrics import REGION_NAMES, ShotRegions
 
 _ROWS, _BAR, _RANGES = 20, 24, 12  # most rows, width of the fullest one, most ranges that are named
 _READS = {
@@ -100,7 +100,7 @@ def _number(edge: float) -> str:
     return f"{float(str(np.float32(edge))):.6g}"
 
 
-def _distribution(regions: Regions) -> str:
+def _distribution(regions: ShotRegions) -> str:
     """Label bins, merged to at most twenty rows, their training samples, and a bar."""
     edges, counts = regions.bins.edges, regions.counts
     width = math.ceil(len(counts) / _ROWS)
@@ -117,7 +117,7 @@ def _distribution(regions: Regions) -> str:
     return "\n".join(["| label | samples | region | |", "| ---: | ---: | --- | --- |", *rows])
 
 
-def _little(regions: Regions) -> str:
+def _little(regions: ShotRegions) -> str:
     """Where predictions are extrapolation."""
     counts, few = regions.counts, np.array([name == "few" for name in regions.names])
     never, rare = _ranges(regions, counts == 0), _ranges(regions, few & (counts > 0))
@@ -127,7 +127,7 @@ def _little(regions: Regions) -> str:
     return "\n".join([*told, f"Below {ends} it has seen nothing."])
 
 
-def _ranges(regions: Regions, where: np.ndarray) -> str:
+def _ranges(regions: ShotRegions, where: np.ndarray) -> str:
     """Runs of bins as ranges of labels."""
     bins, edges = np.flatnonzero(where), regions.bins.edges
     runs = np.split(bins, np.flatnonzero(np.diff(bins) > 1) + 1) if len(bins) else []
@@ -137,8 +137,8 @@ def _ranges(regions: Regions, where: np.ndarray) -> str:
 
 
 def _scores(scores: Mapping[str, Any], shown: Sequence[str]) -> str:
-    digits = {metric: digits_of(metric, [scores["all"][metric]]) for metric in shown}
-    lines = [f"| region | samples | {' | '.join(TITLES[metric][0] for metric in shown)} |"]
+    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in shown}
+    lines = [f"| region | samples | {' | '.join(METRIC_TITLES[metric][0] for metric in shown)} |"]
     lines.append("| --- | ---: |" + " ---: |" * len(shown))
     for region, found in scores.items():
         if found["n"] and (region != "seen" or scores["zero"]["n"]):
@@ -146,6 +146,6 @@ def _scores(scores: Mapping[str, Any], shown: Sequence[str]) -> str:
                 "–" if found[metric] is None else f"{found[metric]:.{digits[metric]}f}"
                 for metric in shown
             )
-            name = region if region in REGIONS else _code(region).replace("|", "\\|")
+            name = region if region in REGION_NAMES else _code(region).replace("|", "\\|")
             lines.append(f"| {name} | {found['n']:,} | {' | '.join(told)} |")
     return "\n".join(lines)

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike
 
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import parse_ranges
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 
 
-def density_of(regions: Regions, *, many: int, few: int) -> dict[str, Any]:
+def density_of(regions: ShotRegions, *, many: int, few: int) -> dict[str, Any]:
     """Regions as JSON holds them: label bins, training samples and region of each, own regions.
 
     Args:
@@ -23,7 +23,7 @@ def density_of(regions: Regions, *, many: int, few: int) -> dict[str, Any]:
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 2.0, 2)
-        >>> density_of(Regions.by_rule(bins, [0.5] * 30, many=20, few=5), many=20, few=5)
+        >>> density_of(ShotRegions.by_rule(bins, [0.5] * 30, many=20, few=5), many=20, few=5)
         {'edges': [0.0, 1.0, 2.0], 'train': [30, 0], 'regions': ['many', 'few'],
          'many': 20, 'few': 5, 'named': {}}
     """
@@ -37,17 +37,17 @@ def density_of(regions: Regions, *, many: int, few: int) -> dict[str, Any]:
     }
 
 
-def regions_of(density: Mapping[str, Any]) -> Regions:
+def regions_of(density: Mapping[str, Any]) -> ShotRegions:
     """What :func:`density_of` wrote.
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 2.0, 2)
-        >>> written = density_of(Regions.by_rule(bins, [0.5] * 30), many=100, few=20)
+        >>> written = density_of(ShotRegions.by_rule(bins, [0.5] * 30), many=100, few=20)
         >>> regions_of(written).names
         ('medium', 'few')
     """
     named = {name: parse_ranges(text)[0] for name, text in density["named"].items()}
-    return Regions(
+    return ShotRegions(
         LabelBins(np.asarray(density["edges"], dtype=np.float64)),
         np.asarray(density["train"], dtype=np.int64),
         tuple(density["regions"]),
@@ -55,7 +55,7 @@ def regions_of(density: Mapping[str, Any]) -> Regions:
     )
 
 
-def covering(regions: Regions, labels: ArrayLike) -> Regions:
+def covering(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
     """The same regions, and a bin without training samples on either side for labels beyond them.
 
     Args:
@@ -63,7 +63,7 @@ def covering(regions: Regions, labels: ArrayLike) -> Regions:
         labels: finite, ``(N,)``.
 
     Example:
-        >>> seen = Regions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5, 1.5], many=0, few=0)
+        >>> seen = ShotRegions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5, 1.5], many=0, few=0)
         >>> seen.masks([9.0])["zero"], covering(seen, [9.0]).masks([2.0, 9.0])["zero"]
         (array([False]), array([False,  True]))
     """
@@ -79,4 +79,4 @@ def covering(regions: Regions, labels: ArrayLike) -> Regions:
         end = max(values.max(), np.nextafter(beyond, np.float32(np.inf)))
         edges = np.concatenate([edges[:-1], [beyond, end]])
         counts, names = np.append(counts, 0), (*names, "few")
-    return Regions(LabelBins(edges), counts.astype(np.int64), names, regions.named)
+    return ShotRegions(LabelBins(edges), counts.astype(np.int64), names, regions.named)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ranksim._utils.storage import folder_aside, read_sealed
+from ranksim._utils.storage import read_verified_json, temporary_sibling
 from ranksim.exceptions import DataError, UsageError
 
 FORMAT = 1
@@ -23,7 +23,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: it is missing or damaged.
     """
     try:
-        return read_sealed(path)
+        return read_verified_json(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.") from None
     except (ValueError, NotADirectoryError) as error:
@@ -52,7 +52,7 @@ def refuse_other_folder(out: Path) -> None:
 def written_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside ``out``, renamed onto it when the block ends without an error."""
     out = out.absolute()
-    with folder_aside(out) as place:
+    with temporary_sibling(out) as place:
         aside, before = place / "new", place / "old"
         aside.mkdir()
         yield aside

@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from ranksim._utils.storage import sealed, sha256, write_json
+from ranksim._utils.storage import sha256, with_digest, write_json
 from ranksim.evaluation.report.terminal import print_scores
-from ranksim.exceptions import RankSimError, StoppedError, needs
+from ranksim.exceptions import RankSimError, StoppedError, require_optional
 from ranksim.experiments.executor import one_thread
-from ranksim.experiments.run import Record, Run, check_data, perform
-from ranksim.experiments.sweep_request import BenchRequest, Settings, runs_of
+from ranksim.experiments.run import Record, Run, check_data, execute_run
+from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
 from ranksim.inference.card import model_card
 from ranksim.inference.density import density_of
 from ranksim.inference.files import (
@@ -34,8 +34,8 @@ from ranksim.training.checkpoints import read_checkpoint
 from ranksim.training.method_names import parse_method
 from ranksim.training.modality import headline
 from ranksim.training.resume import BEST
-from ranksim.training.task_loading import load_benchmark, load_reader
-from ranksim.training.trainer_config import check_hardware, quiet
+from ranksim.training.task_loading import load_adapter, load_benchmark
+from ranksim.training.trainer_config import check_hardware, silence_lightning
 
 _FIRST = "encoder."
 
@@ -73,20 +73,20 @@ def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
         DataError: the data cannot be used.
         RankSimError: the training diverged.
     """
-    quiet()
+    silence_lightning()
     bench, console = request.bench, Console(stderr=as_json)
     refuse_other_folder(bench.out)
-    settings = Settings.of(bench)
+    settings = SweepSettings.of(bench)
     method = parse_method(request.method, settings.weighting)
     settings.recipe(method)  # nonsense ends here
-    run = runs_of(bench, settings)(method, request.seed)
+    run = make_runs(bench, settings)(method, request.seed)
     place = _training(run)
-    run = runs_of(dataclasses.replace(bench, out=place), settings)(method, request.seed)
+    run = make_runs(dataclasses.replace(bench, out=place), settings)(method, request.seed)
     check_hardware(run.hardware)
     check_data(run)
     try:
         with one_thread():
-            record = perform(run, progress_bar=console.is_terminal and not as_json)
+            record = execute_run(run, progress_bar=console.is_terminal and not as_json)
     except KeyboardInterrupt as error:
         raise StoppedError("Stopped; the same command goes on where it stopped.") from error
     if record["status"] == "failed":
@@ -111,7 +111,7 @@ def _training(run: Run) -> Path:
 
 
 def _write(request: FitRequest, run: Run, record: Record) -> None:
-    safetensors = needs("safetensors.torch", "train")
+    safetensors = require_optional("safetensors.torch", "train")
     recipe, weights = _trained(run)
     benchmark = load_benchmark(run.source, run.recipe)
     regions = benchmark.regions(run.source.shots)
@@ -125,7 +125,7 @@ def _write(request: FitRequest, run: Run, record: Record) -> None:
         "seed": run.seed,
         "precision": run.hardware.precision,
         "recipe": recipe,
-        "reader": load_reader(run.source, run.recipe).as_dict(),
+        "reader": load_adapter(run.source, run.recipe).as_dict(),
         "density": density_of(regions, many=benchmark.many, few=benchmark.few),
         "data": record["data"],
         "options": run.source.named_options(),
@@ -138,8 +138,8 @@ def _write(request: FitRequest, run: Run, record: Record) -> None:
     with written_folder(out) as folder:
         safetensors.save_file(weights, folder / WEIGHTS)
         content["weights_sha256"] = sha256(folder / WEIGHTS)
-        write_json(folder / CONFIG, sealed(content))
-        write_json(folder / METRICS, sealed(metrics))
+        write_json(folder / CONFIG, with_digest(content))
+        write_json(folder / METRICS, with_digest(metrics))
         card = model_card(content, metrics, headline(run.source.benchmark), out.name)
         (folder / CARD).write_text(card, encoding="utf-8")
 

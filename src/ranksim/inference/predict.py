@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ranksim._utils.formatting import per_cent
+from ranksim._utils.formatting import format_percent
 from ranksim.exceptions import UsageError
 from ranksim.inference.predictions import Predictions, refuse_other_suffix
 from ranksim.inference.saved_model import Model, load_model
-from ranksim.training.trainer_config import Hardware, check_hardware, quiet
+from ranksim.training.trainer_config import TrainerConfig, check_hardware, silence_lightning
 
 _MANY = 0.1  # of the predictions, beyond which those where training had little are warned of
 
@@ -49,12 +49,12 @@ def predict_data(request: PredictRequest, *, as_json: bool = False) -> dict[str,
         DataError: the model or the data cannot be used.
         UsageError: ``out`` names no table, or the data itself.
     """
-    quiet()
+    silence_lightning()
     refuse_other_suffix(request.out)
     if request.out.exists() and request.out.resolve() == Path(request.data).resolve():
         raise UsageError(f"--out {request.out} is the data, which would be lost: name another.")
     model = load_model(request.model, encoder=request.encoder)
-    hardware = Hardware(request.accelerator, precision=model.config["precision"])
+    hardware = TrainerConfig(request.accelerator, precision=model.config["precision"])
     check_hardware(hardware)
     made = model.predict(request.data, image_root=request.image_root, hardware=hardware)
     made.write(request.out)
@@ -98,9 +98,9 @@ def _warning(made: Predictions, model: Model) -> str | None:
     if few <= _MANY:
         return None
     zero = np.count_nonzero(made.zero_shot) / len(made)
-    never = f", {per_cent(zero, '', 0)} where it had none" if zero else ""
+    never = f", {format_percent(zero, '', 0)} where it had none" if zero else ""
     return (
-        f"{per_cent(few, '', 0)} of the predictions lie where training had few samples{never}: "
+        f"{format_percent(few, '', 0)} of the predictions lie where training had few samples{never}: "
         f"they rest on little; {model.path / 'README.md'} says where that is."
     )
 
@@ -118,5 +118,5 @@ def _table(made: Predictions, model: Model) -> Table:
     for name, count in made.counts().items():
         if count or name in training:
             seen = f"{training[name]:,}" if name in training else "0" if name == "zero" else ""
-            table.add_row(escape(name), f"{count:,}", per_cent(count / len(made), ""), seen)
+            table.add_row(escape(name), f"{count:,}", format_percent(count / len(made), ""), seen)
     return table

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.storage import written_whole
-from ranksim.exceptions import UsageError, needs
+from ranksim._utils.storage import atomic_write
+from ranksim.exceptions import UsageError, require_optional
 from ranksim.inference.density import covering
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 
 _SHOTS = ("many", "medium", "few")
 _OWN = "in_"  # before the name of a region of one's own, which may be called like another column
@@ -49,7 +49,7 @@ class Predictions:
         cls,
         rows: NDArray[np.int64],
         prediction: NDArray[np.float64],
-        regions: Regions,
+        regions: ShotRegions,
         label: NDArray[np.float64] | None = None,
         time: list[Any] | None = None,
     ) -> Predictions:
@@ -57,7 +57,7 @@ class Predictions:
 
         Example:
             >>> from ranksim.imbalance import LabelBins
-            >>> seen = Regions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
+            >>> seen = ShotRegions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
             >>> made = Predictions.of(np.arange(3), np.array([0.2, 1.2, 7.0]), seen)
             >>> made.region.tolist(), made.zero_shot.tolist()
             (['medium', 'few', 'few'], [False, True, True])
@@ -101,11 +101,14 @@ class Predictions:
         refuse_other_suffix(path)
         table = self.columns()
         if path.suffix.lower() == ".parquet":
-            arrow, parquet = needs("pyarrow", "train"), needs("pyarrow.parquet", "train")
-            with written_whole(path) as aside:
+            arrow, parquet = (
+                require_optional("pyarrow", "train"),
+                require_optional("pyarrow.parquet", "train"),
+            )
+            with atomic_write(path) as aside:
                 parquet.write_table(arrow.table(table), aside)
             return
-        with written_whole(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        with atomic_write(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(table)
             columns = [list(map(_cell, values)) for values in table.values()]

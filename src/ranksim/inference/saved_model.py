@@ -14,23 +14,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksim._utils.formatting import one_line, shown
+from ranksim._utils.formatting import format_value, single_line
 from ranksim._utils.storage import sha256
 from ranksim.data.reading import read_columns
-from ranksim.data.table import Columns, numbers
-from ranksim.exceptions import DataError, RankSimError, needs
+from ranksim.data.table import Table, read_numbers
+from ranksim.exceptions import DataError, RankSimError, require_optional
 from ranksim.inference.density import regions_of
 from ranksim.inference.files import CONFIG, FORMAT, METRICS, WEIGHTS, read_json
 from ranksim.inference.predictions import Predictions
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
-from ranksim.training.adapters import Opened, Reader, reader_from_dict
+from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
 from ranksim.training.data_loader import make_loader
 from ranksim.training.fit import JUDGED
 from ranksim.training.modality import recipe_type
-from ranksim.training.pretrained import given_again, refuse_missing
+from ranksim.training.pretrained import refuse_missing, relocate_encoder
 from ranksim.training.recipe import Recipe
-from ranksim.training.trainer_config import Hardware, ctrl_c, make_judge, quiet
+from ranksim.training.trainer_config import (
+    TrainerConfig,
+    make_eval_trainer,
+    silence_lightning,
+    translate_keyboard_interrupt,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +56,8 @@ class Model:
     config: Mapping[str, Any] = field(repr=False)
     metrics: Mapping[str, Any] = field(repr=False)
     recipe: Recipe = field(repr=False)
-    reader: Reader = field(repr=False)
-    regions: Regions = field(repr=False)
+    reader: DataAdapter = field(repr=False)
+    regions: ShotRegions = field(repr=False)
     weights: Mapping[str, Tensor] = field(repr=False)
 
     @property
@@ -62,10 +67,10 @@ class Model:
 
     def predict(
         self,
-        data: Columns | str | Path | Mapping[str, Any],
+        data: Table | str | Path | Mapping[str, Any],
         *,
         image_root: Path | None = None,
-        hardware: Hardware | None = None,
+        hardware: TrainerConfig | None = None,
     ) -> Predictions:
         """Predict new data.
 
@@ -89,15 +94,15 @@ class Model:
         opened = self.reader.read(columns, self.recipe)
         label = opened.labels
         if label is None and self.target in columns.names:
-            label = numbers(columns, self.target, missing="nan")[opened.rows]
-        quiet()
-        hardware = hardware or Hardware(precision=self.config["precision"])
+            label = read_numbers(columns, self.target, missing="nan")[opened.rows]
+        silence_lightning()
+        hardware = hardware or TrainerConfig(precision=self.config["precision"])
         prediction = self._predicted(opened, hardware)
         wrong = opened.rows[~np.isfinite(prediction)].tolist()
         columns.refuse(wrong, "the prediction is no finite number", "correct these inputs")
         return Predictions.of(opened.rows, prediction, self.regions, label, opened.times)
 
-    def _predicted(self, opened: Opened, hardware: Hardware) -> NDArray[np.float64]:
+    def _predicted(self, opened: AdaptedTable, hardware: TrainerConfig) -> NDArray[np.float64]:
         with torch.random.fork_rng(devices=[]):  # a new network draws weights, and no one sees it
             network = opened.network(self.recipe, hardware)()
         try:
@@ -109,8 +114,8 @@ class Model:
             ) from error
         order = opened.samples.by_size()
         loader = make_loader(opened.samples, JUDGED, order.tolist())
-        with ctrl_c():
-            made = make_judge(hardware).predict(_Predicts(network, self.recipe), loader)
+        with translate_keyboard_interrupt():
+            made = make_eval_trainer(hardware).predict(_Predicts(network, self.recipe), loader)
         assert made is not None
         prediction = torch.empty(len(order), dtype=torch.float64)
         prediction[order] = torch.cat(made)  # type: ignore[arg-type]
@@ -136,15 +141,15 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
     if not {"format", "ranksim", "kind"} <= config.keys():
         raise DataError(f"{folder / CONFIG} is not that of a model: give another folder.")
     if config["format"] != FORMAT:
-        wrote = one_line(str(config["ranksim"]))
+        wrote = single_line(str(config["ranksim"]))
         raise DataError(
-            f"{folder} has model format {shown(config['format'])}, and this version of ranksim "
+            f"{folder} has model format {format_value(config['format'])}, and this version of ranksim "
             f"reads {FORMAT}: use ranksim {wrote}, which wrote it, or fit it again."
         )
     metrics = read_json(folder / METRICS)
     try:
         recipe = recipe_type(config["kind"]).from_table(config["recipe"])
-        reader = reader_from_dict(config["reader"])
+        reader = adapter_from_dict(config["reader"])
         regions = regions_of(config["density"])
         _ = config["target"], config["method"], config["precision"], config["weights_sha256"]
     except (
@@ -159,20 +164,20 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
             f"{folder / CONFIG} describes what this version of ranksim cannot make "
             f"({_reason(error)}): get the model again, or fit it again."
         ) from error
-    recipe = given_again(recipe, None if encoder is None else Path(encoder))
+    recipe = relocate_encoder(recipe, None if encoder is None else Path(encoder))
     weights = _weights(folder / WEIGHTS, config["weights_sha256"])
     return Model(folder, config, metrics, recipe, reader, regions, weights)
 
 
 def _weights(path: Path, digest: str) -> dict[str, Tensor]:
-    safetensors = needs("safetensors.torch", "train")
+    safetensors = require_optional("safetensors.torch", "train")
     if not path.is_file():
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.")
     if sha256(path) != digest:
         raise DataError(f"{path} is damaged: get the model again, or fit it again.")
     try:
         found: dict[str, Tensor] = safetensors.load_file(path)
-    except needs("safetensors", "train").SafetensorError as error:
+    except require_optional("safetensors", "train").SafetensorError as error:
         raise DataError(
             f"{path} holds no weights in safetensors format: get the model again, or fit it again."
         ) from error
@@ -181,16 +186,16 @@ def _weights(path: Path, digest: str) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     told = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return one_line(told).rstrip(".") or type(error).__name__
+    return single_line(told).rstrip(".") or type(error).__name__
 
 
-def _columns(data: Columns | str | Path | Mapping[str, Any]) -> Columns:
+def _columns(data: Table | str | Path | Mapping[str, Any]) -> Table:
     if isinstance(data, str | Path):
         return read_columns(str(data))
-    if isinstance(data, Columns):
+    if isinstance(data, Table):
         columns = data
     else:
-        columns = Columns.of("The data", {name: list(values) for name, values in data.items()})
+        columns = Table.of("The data", {name: list(values) for name, values in data.items()})
     if not columns.rows:
         raise DataError(f"{columns.name} has no row of values: put one row a sample into it.")
     return columns

@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as RichTable
 
+from ranksim._utils.formatting import METRIC_TITLES, choose_digits
 from ranksim._utils.provenance import provenance
 from ranksim._utils.storage import sha256, write_json
-
-from ranksim._utils.formatting import TITLES, digits_of
 from ranksim.data.balanced_split import PART_NAMES
-from ranksim.data.label_axis import label_bins, label_regions
-from ranksim.data.options import OwnOptions
+from ranksim.data.label_axis import choose_label_bins, choose_shot_regions
+from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import read_columns
-from ranksim.data.split_plan import given_split
-from ranksim.data.table import Columns
-from ranksim.data.table import labels as labels_of
+from ranksim.data.split_plan import read_split_column
+from ranksim.data.table import Table
+from ranksim.data.table import read_labels as labels_of
 from ranksim.evaluation.intervals import bootstrap
 from ranksim.exceptions import DataError, UsageError
 from ranksim.inference.density import covering, density_of
@@ -51,7 +50,7 @@ class ScoreRequest:
         prediction: column of the predictions; by default the first that is there of
             ``prediction``, ``pred`` and ``y_pred``.
         label: that of the labels; by default of ``label``, ``target``, ``y_true`` and the target.
-        options: of bins, regions and the split, by the names of :class:`OwnOptions`.
+        options: of bins, regions and the split, by the names of :class:`UserDataSpec`.
         out: folder for the result.
     """
 
@@ -163,11 +162,11 @@ def _density(request: ScoreRequest) -> tuple[tuple[Any, int, int], str, dict[str
     if request.train is None or request.target is None:
         raise UsageError("Regions need --train and its --target, or --model: give one of the two.")
     columns = read_columns(request.train)
-    options = OwnOptions(request.target, **request.options)
+    options = UserDataSpec(request.target, **request.options)
     values = labels_of(columns, request.target, missing="nan")
     known = np.isfinite(values)
     labels, train = values[known], np.arange(np.count_nonzero(known))
-    if (split := given_split(columns, options)) is not None:
+    if (split := read_split_column(columns, options)) is not None:
         parts = [PART_NAMES.get(str(v).strip().lower()) for v in columns.column(split)]
         train = np.flatnonzero(np.array(parts, dtype=object)[known] == "train")
     if not len(train):
@@ -177,11 +176,11 @@ def _density(request: ScoreRequest) -> tuple[tuple[Any, int, int], str, dict[str
         )
     name = Path(columns.name).name
     of = {"train": {"name": name, "sha256": columns.sha256, "samples": len(train)}}
-    regions = label_regions(label_bins(labels, options), labels[train], options)
+    regions = choose_shot_regions(choose_label_bins(labels, options), labels[train], options)
     return regions, request.target, of
 
 
-def _column(columns: Columns, given: str | None, usual: Sequence[str], what: str) -> str:
+def _column(columns: Table, given: str | None, usual: Sequence[str], what: str) -> str:
     if given is not None:
         return given  # what reads it says if it is missing
     for name in usual:
@@ -195,20 +194,20 @@ def _column(columns: Columns, given: str | None, usual: Sequence[str], what: str
 
 def _table(
     scores: Mapping[str, Any], intervals: Mapping[str, Mapping[str, Any]], title: str
-) -> Table:
+) -> RichTable:
     """A line a region: each error with its interval."""
-    table = Table(title=f"\n{escape(title)}", box=box.SIMPLE_HEAD, title_justify="left")
+    table = RichTable(title=f"\n{escape(title)}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("region")
     table.add_column("samples", justify="right", no_wrap=True)
     for metric in _SHOWN:
-        table.add_column(TITLES[metric][0], justify="right", no_wrap=True)
+        table.add_column(METRIC_TITLES[metric][0], justify="right", no_wrap=True)
         table.add_column("95\u202f%", style="dim", no_wrap=True)
     for region, found in scores.items():
         if not found["n"] or (region == "seen" and not scores["zero"]["n"]):
             continue
         cells = []
         for metric in _SHOWN:
-            digits, ends = digits_of(metric, [scores["all"][metric]]), intervals[region][metric]
+            digits, ends = choose_digits(metric, [scores["all"][metric]]), intervals[region][metric]
             cells.append(f"{found[metric]:.{digits}f}")
             cells.append("" if ends is None else " to ".join(f"{end:.{digits}f}" for end in ends))
         table.add_row(escape(region), f"{found['n']:,}", *cells)

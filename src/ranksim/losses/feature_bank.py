@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ranksim.functional._validation import as_matrices
 
 
-class FeatureMemory(nn.Module):
+class FeatureBank(nn.Module):
     """The features and labels of the latest samples, a ring buffer: new ones replace the oldest.
 
     They are copies without gradients, of the dtype of the first batch that was remembered; labels
@@ -31,7 +31,7 @@ class FeatureMemory(nn.Module):
         ValueError: a capacity below 1; when loaded, a state of another capacity.
 
     Example:
-        >>> memory = FeatureMemory(3)
+        >>> memory = FeatureBank(3)
         >>> memory.remember(torch.zeros(2, 4), torch.tensor([20, 21]))
         >>> memory.remember(torch.ones(2, 4), torch.tensor([30, 31]))  # 31 in the place of 20
         >>> features, labels = memory.recall(torch.device("cpu"))

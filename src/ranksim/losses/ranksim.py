@@ -8,11 +8,11 @@ from torch.compiler import is_compiling
 
 from ranksim.functional import ranksim_loss
 from ranksim.functional._validation import Reduction, as_matrices, check_arguments
-from ranksim.functional.distributed import draw_alike, gather_batch
+from ranksim.functional.distributed import draw_shared_sample, gather_batch
 from ranksim.functional.ranking import Ties
 from ranksim.functional.sampling import check_count, sample_positions
 from ranksim.functional.similarity import LabelSimilarity
-from ranksim.losses.feature_bank import FeatureMemory
+from ranksim.losses.feature_bank import FeatureBank
 
 
 class RankSimLoss(nn.Module):
@@ -35,7 +35,7 @@ class RankSimLoss(nn.Module):
             ``neighbours`` of :func:`ranksim.functional.ranksim_loss`; 0: none. A batch, with
             ``gather`` those of all processes, is remembered after its loss is made, in training
             mode where gradients are made; otherwise the memory is neither read nor written. Empty
-            it with ``loss.memory.clear()`` (see :class:`ranksim.losses.feature_bank.FeatureMemory`).
+            it with ``loss.memory.clear()`` (see :class:`ranksim.losses.feature_bank.FeatureBank`).
 
     Raises (beside those):
         ValueError: dense labels without ``positions``, or others with; with ``gather``, features
@@ -82,7 +82,7 @@ class RankSimLoss(nn.Module):
         self.generator = generator
         self.gather = gather
         self.positions = positions
-        self.memory = FeatureMemory(memory) if memory != 0 else None
+        self.memory = FeatureBank(memory) if memory != 0 else None
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Loss of features ``(N, ...)`` and labels ``(N,)``, ``(N, 1)`` or ``(N, K)``, or dense."""
@@ -103,7 +103,7 @@ class RankSimLoss(nn.Module):
         # where the host need not wait, the draw comes first: no copy of what is not drawn
         ahead = neighbours is not None and features.device.type == "cpu" and not is_compiling()
         if unique_labels and (self.gather or ahead):
-            own, neighbours = draw_alike(own, neighbours, unique_labels, self.generator)
+            own, neighbours = draw_shared_sample(own, neighbours, unique_labels, self.generator)
             unique_labels = False  # they are by now
         loss = ranksim_loss(
             *own,

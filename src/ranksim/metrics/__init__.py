@@ -3,9 +3,9 @@
 from typing import Any
 
 from ranksim.metrics.scores import METRICS, regression_scores
-from ranksim.metrics.shot_regions import REGIONS, Regions
+from ranksim.metrics.shot_regions import REGION_NAMES, ShotRegions
 
-__all__ = ["METRICS", "REGIONS", "RegionMetrics", "Regions", "regression_scores"]
+__all__ = ["METRICS", "REGION_NAMES", "RegionMetrics", "ShotRegions", "regression_scores"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 from ranksim.functional.similarity import working_dtype
 from ranksim.metrics.scores import Scores, regression_scores
-from ranksim.metrics.shot_regions import Regions
+from ranksim.metrics.shot_regions import ShotRegions
 
-torchmetrics = needs("torchmetrics", "train")
+torchmetrics = require_optional("torchmetrics", "train")
 
 
 class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
@@ -34,7 +34,7 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
     Example:
         >>> import torch
         >>> from ranksim.imbalance import LabelBins
-        >>> regions = Regions.by_rule(LabelBins.uniform(0, 2, 2), [0.5] * 200)
+        >>> regions = ShotRegions.by_rule(LabelBins.uniform(0, 2, 2), [0.5] * 200)
         >>> metrics = RegionMetrics(regions)
         >>> metrics.update(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.5]))
         >>> scores = metrics.compute()
@@ -46,7 +46,7 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
     higher_is_better = None
     is_differentiable = False
 
-    def __init__(self, regions: Regions, *, gm_guard: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, regions: ShotRegions, *, gm_guard: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.regions = regions
         self.gm_guard = gm_guard

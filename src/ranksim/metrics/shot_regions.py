@@ -13,15 +13,15 @@ from ranksim.exceptions import UsageError
 from ranksim.imbalance.bins import LabelBins
 from ranksim.imbalance.label_range import LabelRange
 
-REGIONS = ("all", "many", "medium", "few", "zero", "seen")
-SHOTS = REGIONS[1:4]
+REGION_NAMES = ("all", "many", "medium", "few", "zero", "seen")
+SHOTS = REGION_NAMES[1:4]
 MANY, FEW = 100, 20  # training samples of a bin, beyond which it is many- or few-shot
 Named = Mapping[str, LabelRange]
 _NONE: Named = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Regions:
+class ShotRegions:
     """Which region each label bin belongs to.
 
     By the training count n of the label's bin: many n > 100, medium 20..100, few < 20; zero-shot
@@ -40,12 +40,12 @@ class Regions:
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 3.0, 3)
-        >>> regions = Regions.by_rule(bins, [0.5] * 101 + [1.5] * 100)
+        >>> regions = ShotRegions.by_rule(bins, [0.5] * 101 + [1.5] * 100)
         >>> regions.names
         ('many', 'medium', 'few')
         >>> {name: mask.tolist() for name, mask in regions.masks([0.1, 2.9]).items()}["zero"]
         [False, True]
-        >>> own = Regions.by_rule(bins, [0.5], named={"low": LabelRange(None, 1.0)})
+        >>> own = ShotRegions.by_rule(bins, [0.5], named={"low": LabelRange(None, 1.0)})
         >>> own.masks([0.1, 2.9])["low"].tolist()
         [True, False]
 
@@ -69,7 +69,7 @@ class Regions:
         if unknown := set(self.names) - set(SHOTS):
             raise ValueError(f"names must be among {', '.join(SHOTS)}, got {sorted(unknown)}")
         for name, _ in self.named:
-            if name in REGIONS:
+            if name in REGION_NAMES:
                 raise UsageError(
                     f"A region cannot be called {name}, as one of the six is: give it another name."
                 )
@@ -83,7 +83,7 @@ class Regions:
         many: int = MANY,
         few: int = FEW,
         named: Named = _NONE,
-    ) -> Regions:
+    ) -> ShotRegions:
         """Regions by count: more than ``many``, fewer than ``few``, medium between."""
         counts = bins.counts(training)
         names = ["many" if n > many else "few" if n < few else "medium" for n in counts]
@@ -98,7 +98,7 @@ class Regions:
         many: Collection[int],
         medium: Collection[int],
         named: Named = _NONE,
-    ) -> Regions:
+    ) -> ShotRegions:
         """Regions by a published list of bins; what it does not name is few-shot."""
         names = [
             "many" if k in many else "medium" if k in medium else "few" for k in range(len(bins))

@@ -1,8 +1,8 @@
 """Encoders and the regressor that puts one linear output on top."""
 
 from ranksim.models.bilstm import BiLSTM, TextEncoder
-from ranksim.models.checkpoints import load_published, read_published, read_recipe
-from ranksim.models.frozen import Frozen, Given
+from ranksim.models.checkpoints import load_checkpoint, read_checkpoint, read_checkpoint_recipe
+from ranksim.models.frozen import FrozenEncoder, PrecomputedFeatures
 from ranksim.models.mlp import MLPEncoder
 from ranksim.models.regressor import Regressor
 from ranksim.models.sentence import SentenceEncoder, load_tokenizer
@@ -12,16 +12,16 @@ from ranksim.models.vision import ImageEncoder
 __all__ = [
     "BiLSTM",
     "ConvEncoder",
-    "Frozen",
+    "FrozenEncoder",
     "GRUEncoder",
-    "Given",
+    "PrecomputedFeatures",
     "ImageEncoder",
     "MLPEncoder",
     "Regressor",
     "SentenceEncoder",
     "TextEncoder",
-    "load_published",
+    "load_checkpoint",
     "load_tokenizer",
-    "read_published",
-    "read_recipe",
+    "read_checkpoint",
+    "read_checkpoint_recipe",
 ]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from ranksim.exceptions import DataError, needs
+from ranksim.exceptions import DataError, require_optional
 from ranksim.models.regressor import Regressor
 from ranksim.models.vision import RESNETS, ImageEncoder
 
@@ -30,15 +30,15 @@ _SHORT = {"convolution": "conv", "normalization": "bn"}
 _DAMAGE = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError)
 
 
-def load_published(path: Path) -> Regressor:
-    """The network of a published checkpoint, in evaluation mode; see :func:`read_published`."""
-    name, state = read_published(path)
+def load_checkpoint(path: Path) -> Regressor:
+    """The network of a published checkpoint, in evaluation mode; see :func:`read_checkpoint`."""
+    name, state = read_checkpoint(path)
     model = _unmade(name)
     model.load_state_dict(state, assign=True)
     return model.eval()
 
 
-def read_published(path: Path) -> tuple[str, dict[str, Tensor]]:
+def read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
     """The encoder's name and the weights of a ResNet for ages, under the names of this library.
 
     Reads two forms: the published one (``conv1.weight``, ``layer1.0.bn1.bias``, ``linear.weight``,
@@ -78,11 +78,11 @@ def read_published(path: Path) -> tuple[str, dict[str, Tensor]]:
     return name, state
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_checkpoint_recipe(path: Path) -> dict[str, Any]:
     """What a checkpoint of this library says of how it was trained; of another one, nothing.
 
     Raises:
-        DataError: see :func:`read_published`.
+        DataError: see :func:`read_checkpoint`.
     """
     content = _content(path)
     recipe = content.get("recipe") if isinstance(content, Mapping) else None
@@ -132,7 +132,9 @@ def _weights(content: Any, path: Path) -> dict[str, Tensor]:
 
 def _unmade(name: str) -> Regressor:
     """A network whose weights take no memory and no random numbers."""
-    _ = needs("transformers", "images").ResNetModel  # PyTorch 2.8 cannot import it for that device
+    _ = require_optional(
+        "transformers", "images"
+    ).ResNetModel  # PyTorch 2.8 cannot import it for that device
     with torch.device("meta"):
         return Regressor(ImageEncoder(name))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Frozen(nn.Module):
+class FrozenEncoder(nn.Module):
     """An encoder in evaluation mode for good, without gradients: the second stage of RRT.
 
     Args:
@@ -17,7 +17,7 @@ class Frozen(nn.Module):
             network is, as in the published code. The encoder's weights are frozen either way.
 
     Example:
-        >>> frozen = Frozen(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))).train()
+        >>> frozen = FrozenEncoder(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))).train()
         >>> frozen.encoder.training, frozen(torch.randn(2, 3)).requires_grad
         (False, False)
 
@@ -32,7 +32,7 @@ class Frozen(nn.Module):
             self.width = encoder.width
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Frozen:
+    def train(self, mode: bool = True) -> FrozenEncoder:
         super().train(mode)
         if not self.published:
             self.encoder.eval()
@@ -44,7 +44,7 @@ class Frozen(nn.Module):
         return features
 
 
-class Given(nn.Module):
+class PrecomputedFeatures(nn.Module):
     """Features that were made before, handed through: the encoder of a head trained alone."""
 
     def __init__(self, width: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ranksim.exceptions import UsageError, needs
+from ranksim.exceptions import UsageError, require_optional
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class HubModel:
 
     @property
     def transformers(self) -> ModuleType:
-        return needs("transformers", self.extra)
+        return require_optional("transformers", self.extra)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -69,7 +69,7 @@ class HubModel:
         Raises:
             UsageError: weights cannot be loaded, or some are missing.
         """
-        safetensors = needs("safetensors", self.extra)
+        safetensors = require_optional("safetensors", self.extra)
         try:
             model, told = self.transformers.AutoModel.from_pretrained(
                 self.source,
@@ -107,7 +107,7 @@ class HubModel:
     def quiet(self) -> Iterator[None]:
         """No progress bars or log lines, and nobody asked to convert weights on a user's behalf."""
         ours = self.transformers.utils.logging
-        hub = needs("huggingface_hub", self.extra).utils.logging
+        hub = require_optional("huggingface_hub", self.extra).utils.logging
         levels, bars = (ours.get_verbosity(), hub.get_verbosity()), ours.is_progress_bar_enabled()
         converting = os.environ.get("DISABLE_SAFETENSORS_CONVERSION")
         os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"

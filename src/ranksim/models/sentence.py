@@ -15,7 +15,7 @@ class SentenceEncoder(nn.Module):
     """A pretrained text encoder, mean over a text's tokens; pair feature for two texts.
 
     Two texts u, v share the encoder and give [u, v, |u − v|, u · v], as in
-    :class:`ranksim.models.TextEncoder`. :class:`ranksim.models.Frozen` keeps it as it is.
+    :class:`ranksim.models.TextEncoder`. :class:`ranksim.models.FrozenEncoder` keeps it as it is.
 
     Args:
         source: a local folder, or a model of the Hugging Face hub. Its weights must be in

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ranksim.exceptions import UsageError, needs
+from ranksim.exceptions import UsageError, require_optional
 from ranksim.models.hub import HubModel
 from ranksim.models.pixels import Pixels
 
@@ -124,7 +124,7 @@ def _not_for_images(name: str) -> UsageError:
 
 
 def _resnet(name: str) -> nn.Module:
-    transformers = needs("transformers", "images")
+    transformers = require_optional("transformers", "images")
     block, depths, widths = RESNETS[name]
     config = transformers.ResNetConfig(
         layer_type=block,

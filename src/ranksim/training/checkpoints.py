@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ranksim._utils.storage import says_nothing_of_a_file
+from ranksim._utils.storage import is_transient_io_error
 from ranksim.exceptions import DataError
-from ranksim.training.resume import BEST, LAST, RunState
+from ranksim.training.resume import BEST, LAST, ResumeCallback
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
             raise zipfile.BadZipFile(damaged)
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch and zip promise no list of what damage makes them raise
-        if says_nothing_of_a_file(error):
+        if is_transient_io_error(error):
             raise
         raise DataError(
             f"{checkpoint} is damaged: delete the folder {checkpoint.parent} and start the command "
@@ -42,7 +42,7 @@ def read_or_drop(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         reached = read_checkpoint(last)
-        if reached["callbacks"][RunState.__qualname__]["best_epoch"]:
+        if reached["callbacks"][ResumeCallback.__qualname__]["best_epoch"]:
             read_checkpoint(best)
     except (DataError, KeyError, FileNotFoundError):
         last.unlink()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ranksim._utils.formatting import shown
+from ranksim._utils.formatting import format_value
 from ranksim.exceptions import UsageError
 
 
@@ -25,12 +25,12 @@ def number(
     return dataclasses.field(default=default, metadata={**limits, "odd": odd})
 
 
-def anything() -> Any:
+def field_any() -> Any:
     """A dataclass field for any value of its type."""
     return dataclasses.field()
 
 
-def one_of(choices: Sequence[str]) -> Any:
+def field_choice(choices: Sequence[str]) -> Any:
     """A dataclass field for one of these words."""
     return dataclasses.field(metadata={"choices": tuple(choices)})
 
@@ -62,11 +62,11 @@ def check(item: dataclasses.Field[Any], value: Any) -> None:
 def require(holds: bool, name: str, wanted: str, got: object) -> None:
     """Refuse a value in one sentence."""
     if not holds:
-        told = shown(list(got) if isinstance(got, tuple) else got)
+        told = format_value(list(got) if isinstance(got, tuple) else got)
         raise UsageError(f"Recipe field {name} must be {wanted}, got {told}.")
 
 
-def typed(name: str, value: Any, kind: str) -> Any:
+def coerce(name: str, value: Any, kind: str) -> Any:
     """The value as its field's type; whole numbers may stand for real ones."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind == "str" and isinstance(value, str):
@@ -81,6 +81,6 @@ def typed(name: str, value: Any, kind: str) -> Any:
     if "bool" in kind and isinstance(value, bool):
         return value
     if kind.startswith("tuple") and isinstance(value, list | tuple):
-        return tuple(typed(name, each, "int") for each in value)
+        return tuple(coerce(name, each, "int") for each in value)
     wanted = "list of int" if kind.startswith("tuple") else kind
-    raise UsageError(f"Recipe field {name} must be of type {wanted}, got {shown(value)}.")
+    raise UsageError(f"Recipe field {name} must be of type {wanted}, got {format_value(value)}.")

@@ -14,7 +14,7 @@ GROUPS, SHOWN = 24, 500  # most groups of label bins, most samples shown
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class DisplaySamples:
     """Test samples whose features are looked at, the same for all methods and seeds.
 
     Args:
@@ -28,7 +28,7 @@ class Shown:
     edges: NDArray[np.float64]
 
 
-def show(bins: LabelBins, labels: np.ndarray) -> Shown:
+def select_display_samples(bins: LabelBins, labels: np.ndarray) -> DisplaySamples:
     """Choose at most 500 test samples, spread evenly over at most 24 groups of label bins.
 
     Each group gives as many as the others, or all that it has; within one they are spread evenly
@@ -39,7 +39,7 @@ def show(bins: LabelBins, labels: np.ndarray) -> Shown:
         labels: of the test set, ``(N,)``, at least one.
 
     Example:
-        >>> shown = show(LabelBins.uniform(0.0, 3.0, 3), np.array([0.1, 2.5, 0.2, 2.7]))
+        >>> shown = select_display_samples(LabelBins.uniform(0.0, 3.0, 3), np.array([0.1, 2.5, 0.2, 2.7]))
         >>> shown.rows.tolist(), shown.group.tolist(), shown.edges.tolist()
         ([0, 1, 2, 3], [0, 1, 0, 1], [0.0, 2.0, 3.0])
     """
@@ -57,4 +57,4 @@ def show(bins: LabelBins, labels: np.ndarray) -> Shown:
     quota = sizes.clip(max=share)
     taken = [rows[np.arange(n) * len(rows) // n] for rows, n in zip(own, quota, strict=True)]
     rows = np.sort(np.concatenate(taken))
-    return Shown(rows, group[rows], np.append(lower, upper).astype(np.float64))
+    return DisplaySamples(rows, group[rows], np.append(lower, upper).astype(np.float64))

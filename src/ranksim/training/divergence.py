@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ranksim.exceptions import RankSimError
 
 EXPLODED = 1e4
-"""The mean loss of a batch that is so many times the largest of :func:`exploding` has exploded."""
+"""The mean loss of a batch that is so many times the largest of :func:`explosion_threshold` has exploded."""
 _SHOWN = 5  # samples that a sentence names
 
 
@@ -130,7 +130,7 @@ class DivergedError(RankSimError):
         return cls(Divergence(**json.loads(lines[-1])))
 
 
-def exploding(
+def explosion_threshold(
     loss: nn.Module, targets: Tensor, weights: Tensor | None, start: float = 0.0
 ) -> float:
     r"""The mean loss of a batch from which on a training has exploded.
@@ -152,7 +152,7 @@ def exploding(
 
     Example:
         >>> from ranksim.losses import L1Loss
-        >>> exploding(L1Loss(), torch.tensor([0.0, 1.0, 5.0]).double(), None)
+        >>> explosion_threshold(L1Loss(), torch.tensor([0.0, 1.0, 5.0]).double(), None)
         50000.0
     """
     each = copy.copy(loss)
@@ -166,7 +166,7 @@ def exploding(
     return EXPLODED * largest or math.inf
 
 
-class Watch:
+class DivergenceMonitor:
     """Looks at the loss of each step before the optimiser uses it.
 
     On a CUDA device the host does not wait for it: the values are copied as they are made, and
@@ -175,7 +175,7 @@ class Watch:
     same step, with the same error.
 
     Args:
-        limit: of the loss (see :func:`exploding`).
+        limit: of the loss (see :func:`explosion_threshold`).
     """
 
     def __init__(self, limit: float) -> None:

@@ -8,14 +8,18 @@ from ranksim.losses import L1Loss
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
 from ranksim.training.data_loader import make_loader
-from ranksim.training.fit import JUDGED, Task
+from ranksim.training.fit import JUDGED, TrainingTask
 from ranksim.training.module import RegressionModule
 from ranksim.training.recipe import Recipe
-from ranksim.training.trainer_config import Hardware, ctrl_c, make_judge
+from ranksim.training.trainer_config import (
+    TrainerConfig,
+    make_eval_trainer,
+    translate_keyboard_interrupt,
+)
 
 
-def judge(
-    model: Regressor, recipe: Recipe, task: Task, hardware: Hardware
+def evaluate(
+    model: Regressor, recipe: Recipe, task: TrainingTask, hardware: TrainerConfig
 ) -> tuple[dict[str, Scores], np.ndarray, np.ndarray]:
     """Scores by region on the test set; positions and predictions of its samples.
 
@@ -29,8 +33,8 @@ def judge(
         model.encoder.compile()
     module = RegressionModule(model, recipe, task.regions, loss=L1Loss(), gm_guard=task.gm_guard)
     loader = make_loader(task.test, JUDGED, on_gpu=hardware.on_gpu)
-    with ctrl_c():
-        make_judge(hardware).test(module, loader, verbose=False)
+    with translate_keyboard_interrupt():
+        make_eval_trainer(hardware).test(module, loader, verbose=False)
     assert module.predictions is not None
     rows, prediction, _ = module.predictions
     return module.scores, rows, prediction.numpy()

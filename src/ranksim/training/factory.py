@@ -17,14 +17,14 @@ from ranksim.training.recipe import Recipe
 _DIGITS = 6  # most decimals that a label has
 
 
-def settle(recipe: Recipe, labels: np.ndarray) -> Recipe:
+def resolve_defaults(recipe: Recipe, labels: np.ndarray) -> Recipe:
     """The recipe with what it leaves to the training labels ``(N,)``.
 
     Example:
         >>> from ranksim.training.method_names import parse_method
         >>> from ranksim.training.presets import recipe_for
         >>> recipe = recipe_for("images", "small", parse_method("vanilla", "inverse"))
-        >>> settled = settle(recipe, np.array([1.25, 3.25, 2.5]))
+        >>> settled = resolve_defaults(recipe, np.array([1.25, 3.25, 2.5]))
         >>> round(settled.label_scale, 4), settled.label_step
         (0.825, 0.01)
     """

@@ -20,26 +20,37 @@ from ranksim.data.batch import Samples
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.metrics.scores import Scores
-from ranksim.metrics.shot_regions import Regions
+from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.checkpoints import read_checkpoint, read_or_drop
 from ranksim.training.data_loader import SeededOrder, make_loader
-from ranksim.training.display_samples import show
-from ranksim.training.divergence import DivergedError, SampleIds, Watch, exploding
-from ranksim.training.factory import make_fds, make_loss, make_ranksim, make_weights, settle
+from ranksim.training.display_samples import select_display_samples
+from ranksim.training.divergence import (
+    DivergedError,
+    DivergenceMonitor,
+    SampleIds,
+    explosion_threshold,
+)
+from ranksim.training.factory import (
+    make_fds,
+    make_loss,
+    make_ranksim,
+    make_weights,
+    resolve_defaults,
+)
 from ranksim.training.method import Technique
 from ranksim.training.module import Augment, RegressionModule
 from ranksim.training.recipe import Recipe
-from ranksim.training.resume import BEST, LAST, Progress, RunState, WholeFiles
+from ranksim.training.resume import BEST, LAST, AtomicCheckpointIO, Progress, ResumeCallback
 from ranksim.training.trainer_config import (
-    Hardware,
-    ctrl_c,
-    make_judge,
-    quiet,
+    TrainerConfig,
+    make_eval_trainer,
+    silence_lightning,
     trainer_settings,
+    translate_keyboard_interrupt,
     world_size,
 )
-from ranksim.training.validation_forwarder import Relay, raised_here
+from ranksim.training.validation_forwarder import ValidationForwarder, raised_here
 
 _STATISTICS = 256  # samples in a batch of which FDS takes statistics alone
 JUDGED = 100  # samples in a batch that is scored
@@ -47,7 +58,7 @@ _NEVER = 10**9  # validations
 
 
 @dataclass(frozen=True)
-class Limits:
+class TrainingLimits:
     """Cuts a training short, to demonstrate or to save time; ``None`` is the recipe's own end.
 
     ``seconds`` ends it after the epoch in which they are over, so that no two machines end alike.
@@ -59,7 +70,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What is to be learned, the same for every method and seed.
 
     Args:
@@ -79,7 +90,7 @@ class Task:
     test: Samples
     build: Callable[[], Regressor]
     bins: LabelBins
-    regions: Regions
+    regions: ShotRegions
     gm_guard: float = 0.0
     augment: Augment | None = None
     start: float = 0.0
@@ -88,11 +99,11 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What a training came to: scores by region, test predictions, and what it took.
 
-    ``curves``: see :class:`ranksim.training.resume.RunState`; ``features`` ``(P, D)``: those of the
-    test samples that :func:`ranksim.training.display_samples.show` chooses; ``cut_short``: whether its
+    ``curves``: see :class:`ranksim.training.resume.ResumeCallback`; ``features`` ``(P, D)``: those of the
+    test samples that :func:`ranksim.training.display_samples.select_display_samples` chooses; ``cut_short``: whether its
     seconds were over before its recipe was through.
     """
 
@@ -114,21 +125,21 @@ class FollowedError(RankSimError):
 
 
 def fit(
-    task: Task,
+    task: TrainingTask,
     recipe: Recipe,
     technique: Technique,
     folder: Path,
     *,
     seed: int,
-    hardware: Hardware | None = None,
-    limits: Limits | None = None,
+    hardware: TrainerConfig | None = None,
+    limits: TrainingLimits | None = None,
     fds_state: Mapping[str, Tensor] | None = None,
     fds_moves: bool = True,
     progress_bar: bool = False,
     on_validation: Progress | None = None,
     callbacks: Sequence[L.Callback] = (),
     logs: bool = True,
-) -> Outcome:
+) -> TrainingResult:
     """Train, keep the best validation score, and score that on validation and test.
 
     Args:
@@ -152,11 +163,11 @@ def fit(
             the checkpoints of the last validation before stay.
         FollowedError: on a node other than the first.
     """
-    hardware, limits = hardware or Hardware(), limits or Limits()
-    quiet()
+    hardware, limits = hardware or TrainerConfig(), limits or TrainingLimits()
+    silence_lightning()
     L.seed_everything(seed, verbose=False)
     training, validation, test = task.train, task.val, task.test
-    recipe = settle(recipe, training.labels.numpy())
+    recipe = resolve_defaults(recipe, training.labels.numpy())
     model, ahead = task.build(), hardware.on_gpu
     if task.start:
         nn.init.constant_(model.head.bias, task.start / recipe.label_scale)
@@ -181,7 +192,9 @@ def fit(
         augment=task.augment,
         compiled=hardware.compile,
         gm_guard=task.gm_guard,
-        watch=Watch(exploding(loss, targets, weights, task.start / recipe.label_scale)),
+        watch=DivergenceMonitor(
+            explosion_threshold(loss, targets, weights, task.start / recipe.label_scale)
+        ),
     )
     monitor = f"val_{recipe.monitor}"
     best = ModelCheckpoint(
@@ -208,10 +221,14 @@ def fit(
         done = reached["global_step"] % steps
         order.start = done * accumulate * recipe.batch_size * world
     timer = None if limits.seconds is None else _timer(limits.seconds)
-    relay = Relay(on_validation) if hardware.several and on_validation is not None else None
+    relay = (
+        ValidationForwarder(on_validation)
+        if hardware.several and on_validation is not None
+        else None
+    )
     unused = getattr(model.encoder, "may_have_unused", False)
     settings = trainer_settings(hardware, unused=unused)
-    settings["plugins"] = [*settings.get("plugins", []), WholeFiles()]
+    settings["plugins"] = [*settings.get("plugins", []), AtomicCheckpointIO()]
     trainer = L.Trainer(
         **settings,
         max_epochs=-1 if every else checks,
@@ -223,7 +240,7 @@ def fit(
         gradient_clip_val=recipe.clip or None,
         # the last checkpoint comes last: it holds what the others know after the same validation
         callbacks=[
-            *(stopping, RunState(stopping, best, relay.tell if relay else on_validation)),
+            *(stopping, ResumeCallback(stopping, best, relay.tell if relay else on_validation)),
             *(best, last),
             *([] if timer is None else [timer]),
             *callbacks,
@@ -238,7 +255,7 @@ def fit(
     # Lightning does so only after it has read a checkpoint into the module, rounding what is there
     trainer.precision_plugin.convert_module(module)
     with (
-        ctrl_c(),
+        translate_keyboard_interrupt(),
         _batch_norm(),
         _counted_by(task.ids),
         raised_here(),
@@ -255,18 +272,18 @@ def fit(
         raise FollowedError("The first node writes the results.")
     # read back from disk: with several devices, training ran in other processes
     reached = read_checkpoint(resume)
-    state = reached["callbacks"][RunState.__qualname__]
+    state = reached["callbacks"][ResumeCallback.__qualname__]
     module.load_state_dict(read_checkpoint(folder / BEST)["state_dict"])
-    judge = make_judge(hardware)
-    with ctrl_c():
+    judge = make_eval_trainer(hardware)
+    with translate_keyboard_interrupt():
         judge.validate(module, make_loader(validation, JUDGED, on_gpu=ahead), verbose=False)
         val_scores = module.scores
-        module.shown = torch.from_numpy(show(task.bins, test.labels.numpy()).rows)
+        module.shown = torch.from_numpy(select_display_samples(task.bins, test.labels.numpy()).rows)
         judge.test(module, make_loader(test, JUDGED, on_gpu=ahead), verbose=False)
     assert module.predictions is not None
     assert module.features is not None
     rows, prediction, _ = module.predictions
-    return Outcome(
+    return TrainingResult(
         val=val_scores,
         test=module.scores,
         rows=rows,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ranksim._utils.formatting import shown
+from ranksim._utils.formatting import format_value
 from ranksim.datasets.published import published_table
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
@@ -61,21 +61,21 @@ def parse_method(name: str, weighting: Scheme) -> Method:
     for part in parts:
         if part not in BASES + ADDED:
             raise UsageError(
-                f"Method {shown(name)} has an unknown part {shown(part)}: a name is one of "
+                f"Method {format_value(name)} has an unknown part {format_value(part)}: a name is one of "
                 f"{', '.join(BASES)} and any of {', '.join(ADDED)}, joined by +."
             )
         if parts.count(part) > 1:
-            raise UsageError(f"Method {shown(name)} names {part!r} twice: name it once.")
+            raise UsageError(f"Method {format_value(name)} names {part!r} twice: name it once.")
     bases = [part for part in parts if part in BASES and part not in _SCHEMES]
     schemes = [part for part in parts if part in _SCHEMES]
     for several in (bases, schemes):
         if len(several) > 1:
             raise UsageError(
-                f"Method {shown(name)} asks for both {several[0]} and {several[1]}: choose one."
+                f"Method {format_value(name)} asks for both {several[0]} and {several[1]}: choose one."
             )
     if "vanilla" in bases and schemes:
         raise UsageError(
-            f"Method {shown(name)} asks for the plain loss and for weights: leave out vanilla."
+            f"Method {format_value(name)} asks for the plain loss and for weights: leave out vanilla."
         )
     lds, two_stage = "lds" in parts, "rrt" in bases
     scheme: Scheme = _SCHEMES[schemes[0]] if schemes else "none"
@@ -83,7 +83,7 @@ def parse_method(name: str, weighting: Scheme) -> Method:
         scheme = weighting
         if scheme == "none":
             raise UsageError(
-                f"Method {shown(name)} weighs samples, but the recipe's weighting is none: set it "
+                f"Method {format_value(name)} weighs samples, but the recipe's weighting is none: set it "
                 "to inverse or sqrt_inverse."
             )
     technique = Technique(

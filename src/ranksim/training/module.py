@@ -18,9 +18,9 @@ from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.region_metrics import RegionMetrics
 from ranksim.metrics.scores import Scores
-from ranksim.metrics.shot_regions import Regions
+from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
-from ranksim.training.divergence import DivergedError, Divergence, Watch, rate
+from ranksim.training.divergence import DivergedError, Divergence, DivergenceMonitor, rate
 from ranksim.training.recipe import Recipe
 
 Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
@@ -50,7 +50,7 @@ class RegressionModule(L.LightningModule):
         self,
         model: Regressor,
         recipe: Recipe,
-        regions: Regions,
+        regions: ShotRegions,
         *,
         loss: nn.Module,
         weights: Tensor | None = None,
@@ -60,7 +60,7 @@ class RegressionModule(L.LightningModule):
         augment: Augment | None = None,
         compiled: bool = False,
         gm_guard: float = 0.0,
-        watch: Watch | None = None,
+        watch: DivergenceMonitor | None = None,
     ) -> None:
         super().__init__()
         self.model = model

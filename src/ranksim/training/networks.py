@@ -14,7 +14,7 @@ from ranksim.datasets.base import data_folders
 from ranksim.exceptions import UsageError
 from ranksim.models import ConvEncoder, GRUEncoder, ImageEncoder, Regressor, TextEncoder
 from ranksim.training.recipe import ImageRecipe, SeriesRecipe, TextRecipe
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 
 _PAD_OF = 224  # pixels of the image that a recipe's pad is meant for
 
@@ -44,7 +44,7 @@ def series_network(recipe: SeriesRecipe, channels: int) -> Callable[[], Regresso
     return lambda: Regressor(made(channels, dropout=recipe.dropout, **shape))
 
 
-def image_network(recipe: ImageRecipe, hardware: Hardware) -> Callable[[], Regressor]:
+def image_network(recipe: ImageRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
     """What makes the network of a recipe."""
     last = hardware.puts_channels_last
     return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=last))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 
 _MB = 2**20
 
 
-def forget_peak(hardware: Hardware) -> None:
+def forget_peak(hardware: TrainerConfig) -> None:
     """Count from here on, where the system allows that."""
     if hardware.on_gpu:
         torch.cuda.reset_peak_memory_stats()
@@ -21,7 +21,7 @@ def forget_peak(hardware: Hardware) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def peak_memory(hardware: Hardware) -> float | None:
+def peak_memory(hardware: TrainerConfig) -> float | None:
     """Most memory since :func:`forget_peak`, in MB of 2²⁰ bytes: the GPU's, else the process's.
 
     ``None`` where trainings are spread over processes of their own, and where the system does not

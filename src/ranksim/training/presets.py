@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ranksim._utils.formatting import one_line
+from ranksim._utils.formatting import single_line
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
 from ranksim.training.method_names import SUFFIX, Method, parse_method, stage_one
@@ -27,7 +27,7 @@ def _tables() -> dict[str, Any]:
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def common_table(benchmark: str, preset: str) -> dict[str, Any]:
+def preset_table(benchmark: str, preset: str) -> dict[str, Any]:
     """A preset before anything that differs by method.
 
     Raises:
@@ -48,7 +48,7 @@ def _with_parents(table: Mapping[str, Any]) -> dict[str, Any]:
     return own if parent is table else _with_parents(parent) | own
 
 
-def recipe_for(
+def load_recipe(
     benchmark: str,
     preset: str,
     method: Method,
@@ -66,11 +66,11 @@ def recipe_for(
 
     Example:
         >>> from ranksim.training.method_names import parse_method
-        >>> recipe_for("sts-b-dir", "paper", parse_method("vanilla+ranksim", "inverse")).batch_size
+        >>> load_recipe("sts-b-dir", "paper", parse_method("vanilla+ranksim", "inverse")).batch_size
         16
     """
     first = stage_one(method)
-    table = common_table(benchmark, preset)
+    table = preset_table(benchmark, preset)
     own = _tables()[benchmark][preset]
     for part in ("fds", "ranksim"):
         if getattr(method.technique, part):
@@ -83,7 +83,7 @@ def recipe_for(
     recipe = recipe_type(benchmark).from_table(table | dict(changes or {}))
     _refuse_nonsense(method, recipe)
     if first is not None:
-        earlier = recipe_for(benchmark, preset, first, changes, tuned)
+        earlier = load_recipe(benchmark, preset, first, changes, tuned)
         _refuse_another_network(method, recipe, first, earlier)
     return recipe
 
@@ -106,7 +106,7 @@ def read_tuned(
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--recipe {path} cannot be read: {one_line(str(error))}.") from error
+        raise UsageError(f"--recipe {path} cannot be read: {single_line(str(error))}.") from error
     methods = content.pop("methods", None)
     tables = isinstance(methods, dict) and all(isinstance(v, dict) for v in methods.values())
     if not tables or content:
@@ -120,10 +120,10 @@ def read_tuned(
             key = parse_method(name, weighting).key
             kind.from_table({**common, **changes})
         except UsageError as error:
-            raise UsageError(f"--recipe {path}, {one_line(name)}: {error}") from error
+            raise UsageError(f"--recipe {path}, {single_line(name)}: {error}") from error
         if "weighting" in changes:
             raise UsageError(
-                f"--recipe {path}, {one_line(name)}: weighting decides what names mean and is the "
+                f"--recipe {path}, {single_line(name)}: weighting decides what names mean and is the "
                 "same for all methods; give it with --set."
             )
         if key in found:

@@ -34,7 +34,7 @@ def folder_name(folder: Path) -> str:
     return f"{folder.name}@{_digest(folder, written)}"
 
 
-def portable(recipe: Recipe) -> tuple[Recipe, str | None]:
+def to_portable_recipe(recipe: Recipe) -> tuple[Recipe, str | None]:
     """A recipe as results hold it, and the folder of its encoder where it names one."""
     encoder = _encoder(recipe)
     if encoder is None or not Path(encoder).expanduser().is_dir():
@@ -42,12 +42,12 @@ def portable(recipe: Recipe) -> tuple[Recipe, str | None]:
     return _reading(recipe, folder_name(Path(encoder))), encoder
 
 
-def located(recipe: Recipe, folder: str | None) -> Recipe:
+def with_encoder_folder(recipe: Recipe, folder: str | None) -> Recipe:
     """The recipe that reads the encoder from its folder."""
     return recipe if folder is None else _reading(recipe, folder)
 
 
-def given_again(recipe: Recipe, folder: Path | None) -> Recipe:
+def relocate_encoder(recipe: Recipe, folder: Path | None) -> Recipe:
     """The recipe of a saved model, with the folder of its encoder given again.
 
     Raises:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
-from ranksim._utils.formatting import shown
+from ranksim._utils.formatting import format_value
 from ranksim.exceptions import UsageError
 from ranksim.functional.ranking import TIES
 from ranksim.imbalance import KERNELS, SCHEMES
 from ranksim.imbalance.fds import EMPTY
-from ranksim.training.config_fields import anything, check, number, one_of, require, typed
+from ranksim.training.config_fields import check, coerce, field_any, field_choice, number, require
 
 LOSSES = ("mse", "l1", "huber")
 MONITORS = ("mse", "mae")
@@ -71,40 +71,40 @@ class Recipe:
     batch_size: int = number(at_least=1)
     accumulate: int = number(at_least=1)
     clip: float = number(at_least=0)
-    monitor: str = one_of(MONITORS)
+    monitor: str = field_choice(MONITORS)
     validate_every: int = number(at_least=0)
     max_validations: int = number(at_least=1)
     patience: int = number(at_least=0)
     gamma: float = number(at_least=0)
     lambda_: float = number(above=0)
     strength: float = number(at_least=0)
-    ties: str = one_of(TIES)
-    unique_labels: bool | float = anything()
+    ties: str = field_choice(TIES)
+    unique_labels: bool | float = field_any()
     memory: int = number(at_least=0, at_most=_MEMORY, default=0)
-    loss: str = one_of(LOSSES)
+    loss: str = field_choice(LOSSES)
     huber_delta: float = number(above=0)
     focal_beta: float = number(above=0)
     focal_gamma: float = number(at_least=0)
-    focal_activation: str = one_of(ACTIVATIONS)
+    focal_activation: str = field_choice(ACTIVATIONS)
     bins: int = number(at_least=0, at_most=_BINS)
-    weighting: str = one_of(SCHEMES)
+    weighting: str = field_choice(SCHEMES)
     count_low: float = number(at_least=0)
     count_high: float = number(at_least=0)
-    lds_kernel: str = one_of(KERNELS)
+    lds_kernel: str = field_choice(KERNELS)
     lds_size: int = number(at_least=1, at_most=_SIZE, odd=True)
     lds_sigma: float = number(above=0, at_most=_SIGMA)
     fds_bins: int = number(at_least=0, at_most=_FDS_BINS)
-    fds_start: float = anything()
-    fds_end: float = anything()
-    fds_kernel: str = one_of(KERNELS)
+    fds_start: float = field_any()
+    fds_end: float = field_any()
+    fds_kernel: str = field_choice(KERNELS)
     fds_size: int = number(at_least=1, at_most=_SIZE, odd=True)
     fds_sigma: float = number(above=0, at_most=_SIGMA)
     fds_momentum: float = number(at_least=0, below=1)
     fds_low: float = number(above=0, at_most=1)
     fds_high: float = number(at_least=1)
-    fds_empty: str = one_of(EMPTY)
-    fds_published: bool = anything()
-    rrt_published: bool = anything()
+    fds_empty: str = field_choice(EMPTY)
+    fds_published: bool = field_any()
+    rrt_published: bool = field_any()
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -127,11 +127,13 @@ class Recipe:
         known = {item.name: str(item.type) for item in fields(cls)}
         for name in table:
             if name not in known:
-                raise UsageError(f"A recipe has no field {shown(name)}: it has {', '.join(known)}.")
+                raise UsageError(
+                    f"A recipe has no field {format_value(name)}: it has {', '.join(known)}."
+                )
         missing = [name for name in known if name not in {*table, *cls.later()}]
         if missing:
             raise UsageError(f"The recipe lacks {', '.join(missing)}: give each field a value.")
-        return cls(**{name: typed(name, value, known[name]) for name, value in table.items()})
+        return cls(**{name: coerce(name, value, known[name]) for name, value in table.items()})
 
     @classmethod
     def later(cls) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class TextRecipe(Recipe):
         hidden, layers, dropout: the BiLSTM (see :class:`ranksim.models.TextEncoder`).
     """
 
-    vectors: str = anything()
+    vectors: str = field_any()
     max_tokens: int = number(at_least=1)
     hidden: int = number(at_least=1)
     layers: int = number(at_least=1)
@@ -169,10 +171,10 @@ class ImageRecipe(Recipe):
         flip: mirror half of the training images.
     """
 
-    encoder: str = anything()
+    encoder: str = field_any()
     image_size: int = number(at_least=1, at_most=4_096)
     pad: float = number(at_least=0, at_most=224)
-    flip: bool = anything()
+    flip: bool = field_any()
 
 
 @dataclass(frozen=True)
@@ -199,9 +201,9 @@ class SentenceRecipe(TableRecipe):
             trained, with the linear head alone on top.
     """
 
-    encoder: str = anything()
+    encoder: str = field_any()
     max_tokens: int = number(at_least=1)
-    frozen: bool = anything()
+    frozen: bool = field_any()
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class SeriesRecipe(Recipe):
         hidden, layers, dropout: of either.
     """
 
-    encoder: str = one_of(SERIES)
+    encoder: str = field_choice(SERIES)
     hidden: int = number(at_least=1)
     layers: int = number(at_least=1)
     dropout: float = number(at_least=0, below=1)
@@ -223,7 +225,9 @@ def parse_change(text: str) -> tuple[str, Any]:
     """``"lr=5e-4"`` to a field and its value, written as in TOML; a bare word is a string."""
     name, sign, value = text.partition("=")
     if not sign or not name.strip() or not value.strip():
-        raise UsageError(f"--set takes FIELD=VALUE, for example --set lr=5e-4, got {shown(text)}.")
+        raise UsageError(
+            f"--set takes FIELD=VALUE, for example --set lr=5e-4, got {format_value(text)}."
+        )
     try:
         return name.strip(), tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:

@@ -13,17 +13,17 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from ranksim._utils.storage import written_whole
+from ranksim._utils.storage import atomic_write
 from ranksim.exceptions import RankSimError
 from ranksim.losses import RankSimLoss
 from ranksim.training.module import RegressionModule
-from ranksim.training.trainer_config import quiet
+from ranksim.training.trainer_config import silence_lightning
 
 Progress = Callable[[int, float], None]
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints that replace their predecessors at once: a kill leaves the old one or the new.
 
     Lightning writes to the folder for temporary files, which may be another file system: what
@@ -33,14 +33,14 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        with written_whole(Path(path)) as aside, aside.open("wb") as file:
+        with atomic_write(Path(path)) as aside, aside.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # of closing an archive that could not be written
                 raise error.__context__ or error from error
 
 
-class RunState(Callback):
+class ResumeCallback(Callback):
     """Random states, curves and the clock, kept in checkpoints; tells of each validation.
 
     ``curves`` holds for each validation the epochs trained (a fraction where one is under way),
@@ -61,7 +61,7 @@ class RunState(Callback):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        quiet()  # in the process that trains too
+        silence_lightning()  # in the process that trains too
 
     @property
     def state_key(self) -> str:

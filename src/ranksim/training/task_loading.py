@@ -15,12 +15,12 @@ import numpy as np
 from ranksim._utils.progress import counting, say
 from ranksim._utils.storage import sha256
 from ranksim.data.batch import Samples
-from ranksim.data.options import OwnOptions
+from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import read_columns
-from ranksim.data.series import open_series
-from ranksim.data.split_plan import OwnPlan, plan_own
-from ranksim.data.table import Columns
-from ranksim.data.text import encode
+from ranksim.data.series import make_series_datasets
+from ranksim.data.split_plan import SplitPlan, make_split_plan
+from ranksim.data.table import Table
+from ranksim.data.text import encode_texts
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
 from ranksim.datasets import image_benchmarks as images
 from ranksim.datasets.base import Benchmark
@@ -28,9 +28,9 @@ from ranksim.datasets.label_gaps import Subset, drop_labels
 from ranksim.imbalance.label_range import parse_ranges
 from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
-from ranksim.training.adapters import LabelSamples, Parts, Reader, reader_type
+from ranksim.training.adapters import AdaptedParts, DataAdapter, LabelSamples, adapter_type
 from ranksim.training.divergence import SampleIds
-from ranksim.training.fit import Task
+from ranksim.training.fit import TrainingTask
 from ranksim.training.modality import GLUCOSE, IMAGES
 from ranksim.training.networks import (
     augmentation,
@@ -39,16 +39,16 @@ from ranksim.training.networks import (
     text_network,
     word_vectors,
 )
-from ranksim.training.pretrained import located
+from ranksim.training.pretrained import with_encoder_folder
 from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe, TextRecipe
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 
 _TEXTS = {sts_b_dir.NAME: sts_b_dir.load, sentiment_dir.NAME: sentiment_dir.load}
 _DROPPED = "drop_labels"  # the option that all data sets have
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Which data a sweep trains on, in a form that travels to other processes.
 
     Args:
@@ -75,7 +75,7 @@ class Source:
         """Whether it is anyone's own data, as ``ranksim compare`` takes it."""
         return "data" in dict(self.files)
 
-    def with_file(self, name: str, path: Any) -> Source:
+    def with_file(self, name: str, path: Any) -> DataSource:
         """With one more of :attr:`files`."""
         return dataclasses.replace(self, files=(*self.files, (name, path)))
 
@@ -92,7 +92,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class LoadedData:
     """Data, and what makes networks for it.
 
     Args:
@@ -101,7 +101,7 @@ class Loaded:
     """
 
     benchmark: Benchmark[Any]
-    parts: Parts
+    parts: AdaptedParts
 
 
 def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
@@ -111,11 +111,11 @@ def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) 
         DataError: the table or split file does not exist.
     """
     if "data" in files:
-        return {"table_sha256": read_own(files["data"], files.get("image_root")).sha256[:16]}
+        return {"table_sha256": read_user_data(files["data"], files.get("image_root")).sha256[:16]}
     if benchmark == images.IMAGES:
-        table = images.existing(files["table"], "--table")
+        table = images.require_file(files["table"], "--table")
     elif benchmark in IMAGES:
-        table = images.find_table(
+        table = images.find_split_file(
             benchmark,
             data_dir=files["data_dir"],
             split_file=files["split_file"],
@@ -126,14 +126,14 @@ def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) 
     return {"table_sha256": sha256(table)[:16]}
 
 
-def load_benchmark(source: Source, recipe: Recipe) -> Benchmark[Any]:
+def load_benchmark(source: DataSource, recipe: Recipe) -> Benchmark[Any]:
     """The data of a run, ready to be trained on; read once a process."""
-    return _loaded(source, located(recipe, source.encoder)).benchmark
+    return _loaded(source, with_encoder_folder(recipe, source.encoder)).benchmark
 
 
 def load_task(
-    source: Source, recipe: Recipe, *, seed: int = 0, hardware: Hardware | None = None
-) -> tuple[Benchmark[Any], Task]:
+    source: DataSource, recipe: Recipe, *, seed: int = 0, hardware: TrainerConfig | None = None
+) -> tuple[Benchmark[Any], TrainingTask]:
     """The data of a run and what is to be learned from it.
 
     Args:
@@ -142,12 +142,12 @@ def load_task(
         seed: of the augmentation.
         hardware: how the network is laid out.
     """
-    recipe = located(recipe, source.encoder)
+    recipe = with_encoder_folder(recipe, source.encoder)
     found = _loaded(source, recipe)
     benchmark = found.benchmark
-    return benchmark, Task(
+    return benchmark, TrainingTask(
         *found.parts.samples,
-        found.parts.network(recipe, hardware or Hardware()),
+        found.parts.network(recipe, hardware or TrainerConfig()),
         benchmark.bins,
         benchmark.regions(source.shots),
         benchmark.gm_guard,
@@ -158,7 +158,7 @@ def load_task(
     )
 
 
-def _sample_ids(source: Source, train: Samples) -> SampleIds | None:
+def _sample_ids(source: DataSource, train: Samples) -> SampleIds | None:
     """The line of anyone's table that each training sample stands in, of a forecast its target.
 
     ``None`` where broken images are left out, whose places are not known.
@@ -172,20 +172,22 @@ def _sample_ids(source: Source, train: Samples) -> SampleIds | None:
     return SampleIds(np.array(columns.lines)[rows], columns.counted, Path(columns.name).name)
 
 
-def load_reader(source: Source, recipe: Recipe) -> Reader:
+def load_adapter(source: DataSource, recipe: Recipe) -> DataAdapter:
     """What reads anyone's data for the networks that were trained on it."""
-    return _own(source, _reading(located(recipe, source.encoder)))[1]
+    return _own(source, _reading(with_encoder_folder(recipe, source.encoder)))[1]
 
 
 @lru_cache(maxsize=2)
-def load_plan(source: Source) -> OwnPlan:
+def load_plan(source: DataSource) -> SplitPlan:
     """Which samples of anyone's data are trained on."""
     files: dict[str, Any] = dict(source.files)
-    columns = read_own(files["data"], files.get("image_root"))
-    return plan_own(columns, OwnOptions(**source.loaded_by, skip_broken=source.skip_broken))
+    columns = read_user_data(files["data"], files.get("image_root"))
+    return make_split_plan(
+        columns, UserDataSpec(**source.loaded_by, skip_broken=source.skip_broken)
+    )
 
 
-def read_own(data: str | Path, image_root: str | Path | None = None) -> Columns:
+def read_user_data(data: str | Path, image_root: str | Path | None = None) -> Table:
     """Anyone's data, read once a process, unless it was written anew.
 
     Args:
@@ -198,11 +200,11 @@ def read_own(data: str | Path, image_root: str | Path | None = None) -> Columns:
 
 
 @lru_cache(maxsize=2)
-def _columns(data: str, written: int) -> Columns:
+def _columns(data: str, written: int) -> Table:
     return read_columns(data)
 
 
-def _loaded(source: Source, recipe: Recipe) -> Loaded:
+def _loaded(source: DataSource, recipe: Recipe) -> LoadedData:
     """Data of any kind, without the labels that are to be dropped."""
     if source.own:
         found = _own(source, _reading(recipe))[0]
@@ -218,7 +220,7 @@ def _loaded(source: Source, recipe: Recipe) -> Loaded:
         return found
     ranges = [each for text in dropped for each in parse_ranges(text)]
     benchmark, (train, val, test) = drop_labels(found.benchmark, found.parts.samples, ranges)
-    return Loaded(benchmark, dataclasses.replace(found.parts, samples=(train, val, test)))
+    return LoadedData(benchmark, dataclasses.replace(found.parts, samples=(train, val, test)))
 
 
 def _reading(recipe: Recipe) -> tuple[tuple[str, Any], ...]:
@@ -232,9 +234,11 @@ def _reading(recipe: Recipe) -> tuple[tuple[str, Any], ...]:
 
 
 @lru_cache(maxsize=2)
-def _own(source: Source, reading: tuple[tuple[str, Any], ...]) -> tuple[Loaded, Reader]:
+def _own(
+    source: DataSource, reading: tuple[tuple[str, Any], ...]
+) -> tuple[LoadedData, DataAdapter]:
     plan, recipe = load_plan(source), SimpleNamespace(**dict(reading))
-    reader = reader_type(source.benchmark).fit(plan, recipe)
+    reader = adapter_type(source.benchmark).fit(plan, recipe)
     parts = reader.parts(plan, recipe)
     train, val, test = (LabelSamples(samples.labels.numpy()) for samples in parts.samples)
     benchmark = Benchmark(
@@ -249,36 +253,38 @@ def _own(source: Source, reading: tuple[tuple[str, Any], ...]) -> tuple[Loaded, 
         quantity=plan.options.target,
         groups=plan.groups,
     )
-    return Loaded(benchmark, parts), reader
+    return LoadedData(benchmark, parts), reader
 
 
 @lru_cache(maxsize=2)
-def _texts(source: Source, vectors: str, max_tokens: int) -> Loaded:
+def _texts(source: DataSource, vectors: str, max_tokens: int) -> LoadedData:
     files = dict(source.files)
     data_dir = files.get("data_dir")
     benchmark = _TEXTS[source.benchmark](**source.loaded_by, data_dir=data_dir)
     table = word_vectors(vectors, files.get("glove"), data_dir)
-    (train, val, test), rows = encode(benchmark.parts, table, max_tokens=max_tokens)
+    (train, val, test), rows = encode_texts(benchmark.parts, table, max_tokens=max_tokens)
     texts = len(train.tokens)
-    return Loaded(
+    return LoadedData(
         benchmark,
-        Parts((train, val, test), lambda recipe, hardware: text_network(recipe, rows, texts)),
+        AdaptedParts(
+            (train, val, test), lambda recipe, hardware: text_network(recipe, rows, texts)
+        ),
     )
 
 
 @lru_cache(maxsize=2)
-def _glucose(source: Source) -> Loaded:
+def _glucose(source: DataSource) -> LoadedData:
     benchmark = glucose.load(**source.loaded_by, data_dir=dict(source.files).get("data_dir"))
-    train, val, test = open_series(benchmark.parts, benchmark.train.scaling())
+    train, val, test = make_series_datasets(benchmark.parts, benchmark.train.scaling())
     channels = benchmark.train.values.shape[1]
-    return Loaded(
+    return LoadedData(
         benchmark,
-        Parts((train, val, test), lambda recipe, hardware: series_network(recipe, channels)),
+        AdaptedParts((train, val, test), lambda recipe, hardware: series_network(recipe, channels)),
     )
 
 
 @lru_cache(maxsize=2)
-def _images(source: Source, size: int) -> Loaded:
+def _images(source: DataSource, size: int) -> LoadedData:
     files: dict[str, Any] = dict(source.files)
     if source.benchmark == images.IMAGES:
         own = {name: files[name] for name in ("table", "image_root")}
@@ -287,12 +293,12 @@ def _images(source: Source, size: int) -> Loaded:
         own = {name: files[name] for name in ("data_dir", "split_file")}
         plan = images.plan_ages(source.benchmark, **source.loaded_by, **own)
     with counting("decoding images") as told:
-        benchmark, (train, val, test) = images.open_images(
+        benchmark, (train, val, test) = images.load_images(
             plan, size, skip_broken=source.skip_broken, told=told
         )
     if parent_process() is None:
         _tell(benchmark.facts)
-    return Loaded(benchmark, Parts((train, val, test), image_network))
+    return LoadedData(benchmark, AdaptedParts((train, val, test), image_network))
 
 
 def _tell(facts: dict[str, Any]) -> None:
@@ -305,13 +311,13 @@ def _tell(facts: dict[str, Any]) -> None:
         say(f"{note}; left out.")
 
 
-def check_network(source: Source, recipe: Recipe) -> None:
+def check_network(source: DataSource, recipe: Recipe) -> None:
     """Make a pretrained encoder once, which says what is wrong before images are decoded.
 
     Raises:
         UsageError: there is no such encoder.
     """
-    recipe = located(recipe, source.encoder)
+    recipe = with_encoder_folder(recipe, source.encoder)
     if isinstance(recipe, ImageRecipe) and recipe.encoder not in RESNETS:
         _made(recipe.encoder)
 

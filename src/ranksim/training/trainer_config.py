@@ -22,7 +22,7 @@ _NODE_RANK = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
 
 
 @dataclass(frozen=True)
-class Hardware:
+class TrainerConfig:
     """What Lightning's Trainer and the network are told about the machine.
 
     Args:
@@ -80,7 +80,7 @@ def node_rank() -> int:
     return 0
 
 
-def check_hardware(hardware: Hardware, jobs: int = 1) -> None:
+def check_hardware(hardware: TrainerConfig, jobs: int = 1) -> None:
     """Refuse what Lightning would refuse, before anything is read or written.
 
     Raises:
@@ -122,7 +122,7 @@ def _check_node(nodes: int) -> None:
         )
 
 
-def trainer_settings(hardware: Hardware, *, unused: bool = False) -> dict[str, Any]:
+def trainer_settings(hardware: TrainerConfig, *, unused: bool = False) -> dict[str, Any]:
     """What tells Lightning's Trainer how to spread a training over devices and nodes.
 
     ``unused``: the network has weights that take no part, as pretrained ones may.
@@ -144,14 +144,14 @@ def trainer_settings(hardware: Hardware, *, unused: bool = False) -> dict[str, A
     }
 
 
-def world_size(hardware: Hardware) -> int:
+def world_size(hardware: TrainerConfig) -> int:
     """How many processes train together, on all nodes."""
     if not hardware.several:
         return 1
     return _without_training(hardware, **trainer_settings(hardware)).world_size
 
 
-def quiet() -> None:
+def silence_lightning() -> None:
     """Lightning's advice on loaders, loggers and hardware is noise in a sweep."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -159,12 +159,12 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
-def make_judge(hardware: Hardware) -> L.Trainer:
+def make_eval_trainer(hardware: TrainerConfig) -> L.Trainer:
     """A Trainer that trains nothing: scores and features, on one device."""
     return _without_training(hardware, devices=1, plugins=[LightningEnvironment()])
 
 
-def _without_training(hardware: Hardware, **settings: Any) -> L.Trainer:
+def _without_training(hardware: TrainerConfig, **settings: Any) -> L.Trainer:
     usual = {"accelerator": hardware.accelerator, "precision": hardware.precision}
     return L.Trainer(
         **usual | settings,
@@ -176,7 +176,7 @@ def _without_training(hardware: Hardware, **settings: Any) -> L.Trainer:
 
 
 @contextlib.contextmanager
-def ctrl_c() -> Iterator[None]:
+def translate_keyboard_interrupt() -> Iterator[None]:
     """Make Ctrl-C again of what Lightning makes of it."""
     try:
         yield

@@ -13,28 +13,33 @@ from torch import Tensor
 
 from ranksim.data.batch import Samples
 from ranksim.data.features import VectorDataset
-from ranksim.models import Frozen, Given, Regressor
+from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.training.checkpoints import read_checkpoint
 from ranksim.training.data_loader import make_loader
-from ranksim.training.fit import Outcome, Task, fit
+from ranksim.training.fit import TrainingResult, TrainingTask, fit
 from ranksim.training.method import Technique
 from ranksim.training.recipe import Recipe
-from ranksim.training.trainer_config import Hardware, ctrl_c, make_judge, quiet
+from ranksim.training.trainer_config import (
+    TrainerConfig,
+    make_eval_trainer,
+    silence_lightning,
+    translate_keyboard_interrupt,
+)
 
 _ENCODER, _FDS = "model.encoder.", "fds."
 _FEATURES = 256  # samples in a batch of which features alone are made
 
 
 def retrain_head(
-    task: Task,
+    task: TrainingTask,
     recipe: Recipe,
     technique: Technique,
     folder: Path,
     first: Path,
     *,
-    hardware: Hardware | None = None,
+    hardware: TrainerConfig | None = None,
     **settings: Any,
-) -> Outcome:
+) -> TrainingResult:
     """The second stage of RRT: a new head over the frozen encoder of the first.
 
     The encoder is in evaluation mode, so without augmentation the features of a sample never
@@ -50,26 +55,26 @@ def retrain_head(
         hardware: for Lightning's Trainer.
         settings: the rest of what ``fit`` takes.
     """
-    hardware = hardware or Hardware()
+    hardware = hardware or TrainerConfig()
     state = read_checkpoint(first)["state_dict"]
     fds_state = _part(state, _FDS)
     if recipe.rrt_published or task.augment is not None:
 
         def frozen() -> Regressor:
-            return Regressor(Frozen(_encoder(task, state), published=recipe.rrt_published))
+            return Regressor(FrozenEncoder(_encoder(task, state), published=recipe.rrt_published))
 
         kept = dataclasses.replace(task, build=frozen)
         settings |= {"fds_state": fds_state or None, "fds_moves": recipe.rrt_published}
         return fit(kept, recipe, technique.stage_two, folder, hardware=hardware, **settings)
-    quiet()
+    silence_lightning()
     model = Regressor(_encoder(task, state))
-    judge = make_judge(hardware)
+    judge = make_eval_trainer(hardware)
     task = dataclasses.replace(
         task,
         train=_features(judge, model, task.train),
         val=_features(judge, model, task.val),
         test=_features(judge, model, task.test),
-        build=lambda: Regressor(Given(model.width)),
+        build=lambda: Regressor(PrecomputedFeatures(model.width)),
     )
     return fit(
         task,
@@ -83,7 +88,7 @@ def retrain_head(
     )
 
 
-def _encoder(task: Task, state: Mapping[str, Tensor]) -> torch.nn.Module:
+def _encoder(task: TrainingTask, state: Mapping[str, Tensor]) -> torch.nn.Module:
     encoder = task.build().encoder
     encoder.load_state_dict(_part(state, _ENCODER))
     return encoder
@@ -110,7 +115,7 @@ class _Features(L.LightningModule):
 def _features(judge: L.Trainer, model: Regressor, samples: Samples) -> VectorDataset:
     order = samples.by_size()
     loader = make_loader(samples, _FEATURES, order.tolist())
-    with ctrl_c():
+    with translate_keyboard_interrupt():
         made = judge.predict(_Features(model), loader)
     assert made is not None
     features = torch.cat(made)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ class _Tell:
         self.pipe.send((epoch, score))
 
 
-class Relay:
+class ValidationForwarder:
     """Calls a function of this process with what the processes of a Trainer tell of validations.
 
     What the function raises ends the training, and is raised where that was started.

@@ -14,9 +14,9 @@ from ranksim.data.images.decode import (
     BrokenImageError,
     check_images,
     decode,
-    in_threads,
+    map_in_threads,
     read_file,
-    resized,
+    resize,
 )
 from tests.oracles import images as oracle
 
@@ -287,7 +287,7 @@ def test_too_many_pixels(tmp_path, monkeypatch):
 def test_resized_as_published():
     for height, width, size in ((40, 30, 7), (5, 9, 16), (8, 8, 8), (1, 3, 4)):
         image = Image.fromarray(noise(height, width))
-        got = resized(image, size)
+        got = resize(image, size)
         assert (got.shape, got.dtype) == ((size, size, 3), np.uint8)
         theirs = image.resize((size, size), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(got, np.asarray(theirs))
@@ -309,9 +309,9 @@ def test_results_of_threads_keep_their_order():
             late.set()
         return item * item
 
-    assert in_threads(work, items, counted.append) == [k * k for k in items]
+    assert map_in_threads(work, items, counted.append) == [k * k for k in items]
     assert counted == [64, 128, 130]
-    assert in_threads(work, [], counted.append) == []
+    assert map_in_threads(work, [], counted.append) == []
     before = list(warnings.filters)
     done = []
 
@@ -323,8 +323,8 @@ def test_results_of_threads_keep_their_order():
         raise KeyboardInterrupt
 
     with pytest.raises(ZeroDivisionError):
-        in_threads(slow, [1, 0, *[1] * 2_000], None)
+        map_in_threads(slow, [1, 0, *[1] * 2_000], None)
     with pytest.raises(KeyboardInterrupt):
-        in_threads(slow, [1] * 2_000, stops)
+        map_in_threads(slow, [1] * 2_000, stops)
     assert len(done) < 1_000  # the rest was not begun
     assert warnings.filters == before

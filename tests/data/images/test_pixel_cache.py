@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from ranksim.data.images import pixel_cache as module
 from ranksim.data.images.dataset import ImageDataset, describe_broken
-from ranksim.data.images.pixel_cache import PixelStore
+from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.exceptions import DataError
 
 SIZE = 6
@@ -66,7 +66,7 @@ def paths(root):
 
 @pytest.fixture
 def store(tmp_path):
-    return PixelStore(SIZE, tmp_path / "store")
+    return PixelCache(SIZE, tmp_path / "store")
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_a_change_between_reading_and_decoding_is_found(root, paths, store, monk
 
 
 def test_other_sizes_are_apart(root, paths):
-    stores = [PixelStore(5), PixelStore(6)]
+    stores = [PixelCache(5), PixelCache(6)]
     for store in stores * 2:
         right(store, root, paths)
     assert stores[0].folder.name == "5px-v1"
@@ -336,7 +336,7 @@ def test_a_killed_filling_and_two_at_once(root, paths, tmp_path, counted, monkey
     decoded = {}
     for moment in [*moments, "two"]:
         counted.clear()
-        right(PixelStore(SIZE, tmp_path / moment), root, paths)
+        right(PixelCache(SIZE, tmp_path / moment), root, paths)
         decoded[moment] = counted["decode"]
     # what was committed is not done again
     assert decoded["told:4"] == 2
@@ -527,13 +527,13 @@ def left(monkeypatch, free):
 def test_too_little_space_is_said_before_anything_is_decoded(
     root, paths, tmp_path, counted, monkeypatch
 ):
-    store = PixelStore(2_000, tmp_path / "large")
+    store = PixelCache(2_000, tmp_path / "large")
     left(monkeypatch, 119_999_999)
     refused(store, root, paths, 10, "0.1 GB", "0.1 GB")
     left(monkeypatch, 3_500_000)
     refused(store, root, paths, 10, "0.1 GB", "3.5 MB")
     assert counted["decode"] == 0
-    small = PixelStore(SIZE, tmp_path / "small")
+    small = PixelCache(SIZE, tmp_path / "small")
     left(monkeypatch, 5 * 108)
     right(small, root, paths[:5])
     right(small, root, paths[:5])
@@ -615,13 +615,13 @@ def test_a_folder_that_cannot_be_made(root, paths, tmp_path):
         "folder with --cache-dir."
     )
     with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
-        PixelStore(SIZE, folder).fill(root, paths)
+        PixelCache(SIZE, folder).fill(root, paths)
 
 
 def test_files_of_any_length_are_mapped(store):
     """Offsets beyond 2³¹ and 2³², and more bytes than there is memory; the file has holes."""
     store.folder.mkdir(parents=True)
-    store = PixelStore(224, store.folder)
+    store = PixelCache(224, store.folder)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     places = np.array([0, 2**31 // store.row_bytes + 1, 2**32 // store.row_bytes + 1,
                        4 * memory // store.row_bytes])  # fmt: skip

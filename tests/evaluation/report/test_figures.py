@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ranksim.datasets import sts_b_dir
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from tests.evaluation.report.test_terminal import many_results, results
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 def test_the_picture_shows_the_numbers_of_the_results(tmp_path):
     from ranksim.evaluation.report.figures import region_figure
 
-    regions = Regions.by_rule(sts_b_dir.BINS, np.linspace(0, 5, 2000) ** 2 / 5)
+    regions = ShotRegions.by_rule(sts_b_dir.BINS, np.linspace(0, 5, 2000) ** 2 / 5)
     content = results()
     figure = region_figure(content, regions)
     left, right = figure.axes

@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from ranksim.cli._demo import reading
-from ranksim.evaluation.comparison import add_against
-from ranksim.evaluation.conclusion import make_answer
+from ranksim.evaluation.comparison import add_comparison
+from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.report.terminal import print_summary
 from ranksim.evaluation.summary import count_pairs, summarise
 
@@ -180,7 +180,7 @@ def answered(methods, seeds=3):
         for s in range(seeds)
     ]
     summary = summarise(runs, "sentiment-dir")
-    add_against(summary, runs, "vanilla", None)
+    add_comparison(summary, runs, "vanilla", None)
     for row in summary[1:]:
         for scores in row["against"]["test"].values():
             for metric in ("mae", "mse"):
@@ -192,7 +192,7 @@ def answered(methods, seeds=3):
                         for kind in ("both", "sure")
                         for end, value in ends.items()
                     }
-    own = {"baseline": "vanilla", "answer": make_answer(summary, "vanilla", "mse")}
+    own = {"baseline": "vanilla", "answer": draw_conclusion(summary, "vanilla", "mse")}
     return content | {"runs": runs, "summary": summary, "pairs": count_pairs(summary)} | own
 
 

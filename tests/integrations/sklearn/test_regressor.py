@@ -23,7 +23,7 @@ from ranksim.exceptions import UsageError
 from ranksim.integrations.sklearn import RankSimRegressor
 from ranksim.integrations.sklearn.regressor import _FIELDS, _RECIPE
 from ranksim.training.divergence import DivergedError
-from ranksim.training.presets import common_table
+from ranksim.training.presets import preset_table
 
 FAST = {"hidden": 16, "learning_rate": 0.01, "random_state": 0}
 
@@ -51,7 +51,7 @@ def test_every_check_of_scikit_learn_passes():
 
 
 def test_defaults_are_the_recipes():
-    recipe, own = common_table("table", "small"), RankSimRegressor().get_params()
+    recipe, own = preset_table("table", "small"), RankSimRegressor().get_params()
     assert {n: own[n] for n in _RECIPE} == {n: recipe[_FIELDS.get(n, n)] for n in _RECIPE}
 
 

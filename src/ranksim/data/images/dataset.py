@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ranksim.data.batch import Batch
-from ranksim.data.images.pixel_cache import PixelStore
+from ranksim.data.images.pixel_cache import PixelCache
 
 _NAMED = 5  # broken images that a message names
 
@@ -41,7 +41,7 @@ class ImageDataset(Dataset[Batch]):
 
     on_disk = True
 
-    def __init__(self, store: PixelStore, rows: NDArray[np.int64], labels: np.ndarray) -> None:
+    def __init__(self, store: PixelCache, rows: NDArray[np.int64], labels: np.ndarray) -> None:
         self.store = store
         self.rows = torch.from_numpy(rows)  # (N,), where in the store
         self.labels = torch.from_numpy(labels)  # (N,), float64

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.exceptions import RankSimError, needs
+from ranksim.exceptions import RankSimError, require_optional
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Told = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 _DEEP = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # grey of 16 bits a pixel
 
 
@@ -37,13 +37,13 @@ def read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise BrokenImageError("is missing") from None
     except (OSError, ValueError) as error:  # a name may hold what no name of a file can
-        raise BrokenImageError(unreadable(error)) from None
+        raise BrokenImageError(describe_read_error(error)) from None
     if not content:
         raise BrokenImageError("is empty")
     return content
 
 
-def unreadable(error: OSError | ValueError) -> str:
+def describe_read_error(error: OSError | ValueError) -> str:
     """The reason, as the system gives it."""
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
@@ -57,12 +57,12 @@ def decode(content: bytes) -> Image:
     Raises:
         BrokenImageError: the content is no image, or not all of one.
     """
-    pil = needs("PIL.Image", "images")
+    pil = require_optional("PIL.Image", "images")
     try:
         with pil.open(io.BytesIO(content)) as image:
             image.load()
             with contextlib.suppress(Exception):  # a damaged EXIF block does not spoil the image
-                needs("PIL.ImageOps", "images").exif_transpose(image, in_place=True)
+                require_optional("PIL.ImageOps", "images").exif_transpose(image, in_place=True)
             return _rgb(pil, image)
     except BrokenImageError:
         raise
@@ -76,13 +76,15 @@ def decode(content: bytes) -> Image:
         raise BrokenImageError(f"is damaged: {why}") from None
 
 
-def resized(image: Image, size: int) -> NDArray[np.uint8]:
+def resize(image: Image, size: int) -> NDArray[np.uint8]:
     """Pixels ``(size, size, 3)``: bilinear with antialiasing, as published; sides are not kept."""
-    bilinear = needs("PIL.Image", "images").Resampling.BILINEAR
+    bilinear = require_optional("PIL.Image", "images").Resampling.BILINEAR
     return np.asarray(image.resize((size, size), bilinear))
 
 
-def check_images(root: Path, paths: Sequence[str], *, told: Told | None = None) -> dict[str, str]:
+def check_images(
+    root: Path, paths: Sequence[str], *, told: ProgressCallback | None = None
+) -> dict[str, str]:
     """Decode every image: those that cannot be used, and why.
 
     Args:
@@ -101,12 +103,14 @@ def check_images(root: Path, paths: Sequence[str], *, told: Told | None = None) 
             return str(error)
         return None
 
-    needs("PIL.Image", "images")
-    reasons = in_threads(reason, paths, told)
+    require_optional("PIL.Image", "images")
+    reasons = map_in_threads(reason, paths, told)
     return {path: why for path, why in zip(paths, reasons, strict=True) if why}
 
 
-def in_threads(work: Callable[[Any], Any], items: Sequence[Any], told: Told | None) -> list[Any]:
+def map_in_threads(
+    work: Callable[[Any], Any], items: Sequence[Any], told: ProgressCallback | None
+) -> list[Any]:
     """The results of ``work`` in order; decoders and checksums leave Python free meanwhile.
 
     Warnings are not shown: an image is whole or it is not.

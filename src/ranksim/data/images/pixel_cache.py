@@ -22,14 +22,14 @@ from torch import Tensor
 from ranksim._utils.storage import cache_dir
 from ranksim.data.images.decode import (
     BrokenImageError,
-    Told,
+    ProgressCallback,
     decode,
-    in_threads,
+    describe_read_error,
+    map_in_threads,
     read_file,
-    resized,
-    unreadable,
+    resize,
 )
-from ranksim.exceptions import DataError, needs
+from ranksim.exceptions import DataError, require_optional
 
 _VERSION = 1  # of decoding and resizing: another one never reads this one's pixels
 _CHUNK, _BYTES = 256, 32 << 20  # images, and bytes of them, between two commits
@@ -42,7 +42,7 @@ _Filled = tuple[NDArray[np.int64], dict[str, str]]
 
 
 @dataclass(frozen=True)
-class PixelStore:
+class PixelCache:
     """The images of one size that were ever asked for, a row each, found again by their content.
 
     Rows are written before the index knows of them, so that a store whose filling was killed is
@@ -73,7 +73,9 @@ class PixelStore:
     def row_bytes(self) -> int:
         return self.size * self.size * 3
 
-    def fill(self, root: Path, paths: Sequence[str], *, told: Told | None = None) -> _Filled:
+    def fill(
+        self, root: Path, paths: Sequence[str], *, told: ProgressCallback | None = None
+    ) -> _Filled:
         """See to it that all images are in the store, decoding those that are new.
 
         Args:
@@ -89,7 +91,7 @@ class PixelStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with needs("filelock", "train").FileLock(self.folder / ".lock"):
+            with require_optional("filelock", "train").FileLock(self.folder / ".lock"):
                 return self._filled(root.resolve(), list(paths), told)
         except (OSError, sqlite3.DatabaseError) as error:
             if _is_full(error):
@@ -111,7 +113,7 @@ class PixelStore:
         )
         return flat.view(rows, self.size, self.size, 3)
 
-    def _filled(self, root: Path, paths: list[str], told: Told | None) -> _Filled:
+    def _filled(self, root: Path, paths: list[str], told: ProgressCallback | None) -> _Filled:
         """By the index that is there, or else by a new one."""
         try:
             return self._by_index(root, paths, told)
@@ -122,7 +124,7 @@ class PixelStore:
             path.unlink(missing_ok=True)
         return self._by_index(root, paths, told)
 
-    def _by_index(self, root: Path, paths: list[str], told: Told | None) -> _Filled:
+    def _by_index(self, root: Path, paths: list[str], told: ProgressCallback | None) -> _Filled:
         with closing(sqlite3.connect(self.folder / "index.sqlite")) as index:
             index.executescript(_TABLES)
             digests, broken = self._digests(index, root, paths)
@@ -165,14 +167,14 @@ class PixelStore:
             except BrokenImageError as error:
                 broken[path] = str(error)
             except (OSError, ValueError) as error:
-                broken[path] = unreadable(error)
+                broken[path] = describe_read_error(error)
             else:
                 if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > _YOUNG:
                     fresh[name] = digest, _mark(state, digest)
                 return digest
             return b""
 
-        digests = in_threads(look, paths, None)
+        digests = map_in_threads(look, paths, None)
         with index:
             index.executemany(
                 "INSERT OR REPLACE INTO file VALUES (?, ?, ?)",
@@ -193,7 +195,7 @@ class PixelStore:
                 isinstance(row, int) and 0 <= row < len(images) and zlib.crc32(images[row]) == crc
             )
 
-        good = in_threads(is_whole, entries, None)
+        good = map_in_threads(is_whole, entries, None)
         return {digest: row for (digest, row, _), whole in zip(entries, good, strict=True) if whole}
 
     def _add(
@@ -202,7 +204,7 @@ class PixelStore:
         root: Path,
         new: dict[bytes, str],
         known: dict[bytes, int],
-        told: Told | None,
+        told: ProgressCallback | None,
     ) -> dict[bytes, str]:
         """Decode and write new images, enter them in ``known``; why others cannot be."""
 
@@ -212,7 +214,7 @@ class PixelStore:
                 content = read_file(root / path)
                 if hashlib.sha256(content).digest() != digest:
                     return "was changed while it was read"
-                return resized(decode(content), self.size)
+                return resize(decode(content), self.size)
             except BrokenImageError as error:
                 return str(error)
 
@@ -229,7 +231,9 @@ class PixelStore:
                 chunk = items[start : start + count]
                 entries = []
                 file.seek(row * self.row_bytes)
-                for (digest, _), made in zip(chunk, in_threads(pixels, chunk, None), strict=True):
+                for (digest, _), made in zip(
+                    chunk, map_in_threads(pixels, chunk, None), strict=True
+                ):
                     if isinstance(made, str):
                         damaged[digest] = made
                         continue

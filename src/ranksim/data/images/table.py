@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import listed
-from ranksim._utils.storage import written_whole
+from ranksim._utils.formatting import format_list
+from ranksim._utils.storage import atomic_write
 from ranksim.data.balanced_split import PART_NAMES, PART_TITLES, PARTS, Split
 from ranksim.data.delimited import read_delimited
-from ranksim.data.table import Columns, as_numbers, read_parquet
+from ranksim.data.table import Table, parse_numbers, read_parquet
 from ranksim.exceptions import DataError
 
 _LONGEST = 255  # bytes of a file's name, as file systems take them
@@ -86,7 +86,7 @@ class ImageTable:
 
 
 @dataclass(frozen=True)
-class Found:
+class ListedImages:
     """What a folder holds.
 
     Args:
@@ -128,7 +128,7 @@ def read_table(
     parquet = path.suffix.lower() == ".parquet"
     source = read_parquet(path) if parquet else read_delimited(path, row="an image")
     source.column(image or _image_column(source))
-    labels = as_numbers(source.column(target)).values
+    labels = parse_numbers(source.column(target)).values
     if not len(labels):
         raise DataError(f"{path} has no row below its header: put one row an image into it.")
     source.refuse(
@@ -143,7 +143,7 @@ def read_table(
     return ImageTable(paths, labels, parts)
 
 
-def image_paths(columns: Columns, name: str) -> tuple[str, ...]:
+def image_paths(columns: Table, name: str) -> tuple[str, ...]:
     """A column of images' paths below a root folder, each one written in one way.
 
     Raises:
@@ -177,7 +177,7 @@ def write_table(path: Path, table: ImageTable) -> None:
     columns: list[Iterable[str]] = [map(_text, table.labels.tolist()), table.paths]
     if table.parts is not None:
         columns.append(table.parts.tolist())
-    with written_whole(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("age", "path", "split")[: len(columns)])
         writer.writerows(zip(*columns, strict=True))
@@ -196,17 +196,17 @@ def _text(label: float) -> str:
     return str(int(label)) if label.is_integer() and abs(label) < 2**53 else repr(label)
 
 
-def _image_column(source: Columns) -> str:
+def _image_column(source: Table) -> str:
     for name in IMAGE_COLUMNS:
         if name in source.names:
             return name
     raise DataError(
         f"{source.name} has no column named {', '.join(IMAGE_COLUMNS[:-1])} or "
-        f"{IMAGE_COLUMNS[-1]}: say which one holds the image's path, among {listed(source.names)}."
+        f"{IMAGE_COLUMNS[-1]}: say which one holds the image's path, among {format_list(source.names)}."
     )
 
 
-def _parts(source: Columns, split: str | None) -> NDArray[np.str_] | None:
+def _parts(source: Table, split: str | None) -> NDArray[np.str_] | None:
     if split is None and "split" not in source.names:
         return None
     values = source.column(split or "split")
@@ -228,7 +228,7 @@ def _parts(source: Columns, split: str | None) -> NDArray[np.str_] | None:
 
 
 def _refuse_repeats(
-    source: Columns,
+    source: Table,
     paths: tuple[str, ...],
     labels: NDArray[np.float64],
     parts: NDArray[np.str_] | None,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ranksim._utils.storage import read_sealed, written_whole
-from ranksim.evaluation.comparison import add_against, baseline_of
+from ranksim._utils.storage import atomic_write, read_verified_json
+from ranksim.evaluation.comparison import add_comparison, choose_baseline
 from ranksim.evaluation.report.page import build_page
 from ranksim.exceptions import DataError, UsageError
 
@@ -35,12 +35,12 @@ def write_page(results: dict[str, Any], out: Path, more: Sequence[dict[str, Any]
         made[f"{picture.name}.svg"] = picture.svg.encode("utf-8")
         made[f"{picture.name}.png"] = picture.png
     for name, content in made.items():
-        with written_whole(folder / name) as aside:
+        with atomic_write(folder / name) as aside:
             aside.write_bytes(content)
     for left in folder.glob("0[1-7]-*.*"):  # of an earlier page
         if left.name not in made:
             left.unlink()
-    with written_whole(out) as aside:
+    with atomic_write(out) as aside:
         aside.write_text(page.html, encoding="utf-8", errors="replace")
     return out
 
@@ -87,7 +87,7 @@ def read_results(run: Path) -> dict[str, Any]:
     """
     path = _results_of(run)
     try:
-        results = read_sealed(path)
+        results = read_verified_json(path)
         there = all(isinstance(results[key], list) for key in ("runs", "summary"))
         known = there and isinstance(results["benchmark"], str) and results["format"] <= FORMAT
     except FileNotFoundError:
@@ -111,6 +111,6 @@ def _completed(results: dict[str, Any]) -> dict[str, Any]:
     if results["format"] >= FORMAT or not results["summary"]:
         return results
     summary = [dict(row) for row in results["summary"]]
-    baseline = baseline_of(summary)
-    add_against(summary, results["runs"], baseline, None)
+    baseline = choose_baseline(summary)
+    add_comparison(summary, results["runs"], baseline, None)
     return results | {"baseline": baseline, "summary": summary}

@@ -13,14 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from ranksim._utils.formatting import (
-    ENOUGH_SEEDS,
-    TITLES,
-    count,
-    digits_of,
-    is_sure,
-    per_cent,
-    signed,
-    why_failed,
+    METRIC_TITLES,
+    MIN_SEEDS,
+    choose_digits,
+    describe_failure,
+    format_count,
+    format_percent,
+    format_signed,
+    is_significant,
 )
 
 _LONG = 8  # characters of a word at the head of a column; hardly a figure has more
@@ -44,13 +44,13 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
     """
     many = len(results["summary"]) > _FEW
     for metric in results.get("headline", ("mse", "pearson")):
-        title = TITLES[metric][0]
+        title = METRIC_TITLES[metric][0]
         means = [row["test"]["all"][metric]["mean"] for row in results["summary"]]
-        digits = digits_of(metric, means)
+        digits = choose_digits(metric, means)
         made = _line_each if many else _block_each
         console.print(made(results, metric, title, digits))
     if many:
-        error = TITLES[results.get("headline", ["mse"])[0]][0]
+        error = METRIC_TITLES[results.get("headline", ["mse"])[0]][0]
         console.print(_pairs(results["pairs"], error), highlight=False)
     for run in results["runs"]:
         if run["status"] == "failed":
@@ -60,7 +60,7 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
     if cut:
         shown = ", ".join(cut[:5]) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")
         console.print(
-            f"[yellow]The budget cut {count(len(cut), 'run')} short[/] ({shown}): the same command "
+            f"[yellow]The budget cut {format_count(len(cut), 'run')} short[/] ({shown}): the same command "
             "with a larger --budget goes on with them.",
             highlight=False,
             soft_wrap=True,
@@ -95,8 +95,8 @@ def print_scores(
     table.add_column("region")
     table.add_column("samples", justify="right")
     for metric in metrics:
-        table.add_column(TITLES[metric][0], justify="right")
-    digits = {metric: digits_of(metric, [scores["all"][metric]]) for metric in metrics}
+        table.add_column(METRIC_TITLES[metric][0], justify="right")
+    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
     for region in shown:
         told = (scores[region][metric] for metric in metrics)
         table.add_row(
@@ -140,7 +140,9 @@ def _failure(results: dict[str, Any], row: dict[str, Any]) -> list[str]:
     if not own:
         return []
     which = f"{len(own)} of {len(own) + len(row['seeds'])} " if row["seeds"] else ""
-    why = list(dict.fromkeys(why_failed(r) if r.get("diverged") else "see below" for r in own))
+    why = list(
+        dict.fromkeys(describe_failure(r) if r.get("diverged") else "see below" for r in own)
+    )
     whole = why[0].replace("(lr ", "(lr\0")  # a number stays with its name
     lines = [line.replace("\0", " ") for line in wrap(whole, _NARROW)]
     told = [*lines, *([f"and {len(why) - 1} more"] if why[1:] else [])]
@@ -153,7 +155,7 @@ def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) 
     effects = [[row["against"]["test"][region][error] for region in regions] for row in rows]
     known = any(effect["both_low"] is not None for own in effects for effect in own)
     table = Table(
-        title=f"\nChange of {TITLES[error][0]} against {baseline}",
+        title=f"\nChange of {METRIC_TITLES[error][0]} against {baseline}",
         caption="* sure at 95\u202f% for all methods together"
         + "; 95\u202f% over seeds and test samples below" * (len(rows) <= _FEW)
         if known
@@ -186,14 +188,14 @@ def _add_region(table: Table, name: str) -> None:
 
 
 def _change(effect: dict[str, Any]) -> str:
-    return _per_cent(effect, effect["mean"]) + ("*" if is_sure(effect) else " ")
+    return _per_cent(effect, effect["mean"]) + ("*" if is_significant(effect) else " ")
 
 
 def _per_cent(effect: dict[str, Any], value: float | None) -> str:
     """A difference as a part of the baseline's error."""
     if value is None or not effect["relative"]:
         return "–"
-    return per_cent(value * effect["relative"] / effect["mean"])
+    return format_percent(value * effect["relative"] / effect["mean"])
 
 
 def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
@@ -201,10 +203,12 @@ def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
     effect = row["versus"]["test"]["all"][metric] if row.get("versus") else None
     if effect is None or effect["mean"] is None:
         return "", ""
-    enough = effect["n"] >= ENOUGH_SEEDS
+    enough = effect["n"] >= MIN_SEEDS
     star = "*" if enough and effect["low"] * effect["high"] > 0 else " "
     in_per_cent = metric in _ERRORS
-    change = _per_cent(effect, effect["mean"]) if in_per_cent else signed(effect["mean"], digits)
+    change = (
+        _per_cent(effect, effect["mean"]) if in_per_cent else format_signed(effect["mean"], digits)
+    )
     return change + star, f"{effect['better']}/{effect['n']}" if enough else "–"
 
 
@@ -259,7 +263,7 @@ def _add_method(
         *(nothing if s["mean"] is None else f"[bold]{s['mean']:.{digits}f}[/]" for s in scores),
     )
     table.add_row(
-        f"  ± over {count(len(row['seeds']), 'seed')}",
+        f"  ± over {format_count(len(row['seeds']), 'seed')}",
         *("" if s["sd"] is None else f"{s['sd']:.{digits}f}" for s in scores),
     )
     for line in failure:
@@ -279,9 +283,9 @@ def _add_method(
             ("  95\u202f% from", "low"),
             ("  95\u202f% to", "high"),
         ):
-            written = per_cent if key == "relative" else partial(signed, digits=digits)
+            written = format_percent if key == "relative" else partial(format_signed, digits=digits)
             table.add_row(label, *("" if e[key] is None else written(e[key]) for e in effects))
-        if len(row["versus"]["seeds"]) >= ENOUGH_SEEDS:
+        if len(row["versus"]["seeds"]) >= MIN_SEEDS:
             table.add_row("  seeds better", *(f"{e['better']} of {e['n']}" for e in effects))
     table.add_section()
 

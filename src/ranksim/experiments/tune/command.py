@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from ranksim.exceptions import RankSimError, StoppedError, UsageError, needs
+from ranksim.exceptions import RankSimError, StoppedError, UsageError, require_optional
 from ranksim.experiments.executor import check_engine
 from ranksim.experiments.run import check_data
-from ranksim.experiments.sweep_request import BenchRequest, Settings, parse_seeds, runs_of
+from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs, parse_seeds
 from ranksim.experiments.tune.search import Search
 from ranksim.experiments.tune.space import Space
 from ranksim.experiments.tune.study import (
@@ -23,7 +23,7 @@ from ranksim.experiments.tune.study import (
     write_recipes,
 )
 from ranksim.training.method_names import parse_method
-from ranksim.training.trainer_config import quiet
+from ranksim.training.trainer_config import silence_lightning
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ def tune(request: TuneRequest, *, as_json: bool = False) -> dict[str, Any]:
         UsageError: a method with nothing to tune, or a folder that holds another search.
         RankSimError: no trial ended well.
     """
-    optuna = needs("optuna", "tune")
+    optuna = require_optional("optuna", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    quiet()
+    silence_lightning()
     bench, console = request.bench, Console(stderr=as_json)
-    seeds, settings = parse_seeds(bench.seeds), Settings.of(bench)
+    seeds, settings = parse_seeds(bench.seeds), SweepSettings.of(bench)
     method = parse_method(bench.methods.strip().lower(), settings.weighting)
-    plain = runs_of(bench, settings)(method, seeds[0])
+    plain = make_runs(bench, settings)(method, seeds[0])
     recipe = dataclasses.asdict(plain.recipe)
     monitor = plain.recipe.monitor.upper()
     space = Space.of(method, recipe, fields=request.fields, given=settings.changes)

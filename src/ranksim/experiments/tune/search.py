@@ -15,14 +15,14 @@ from typing import Any
 
 from rich.console import Console
 
-from ranksim.exceptions import needs
-from ranksim.experiments.executor import one_thread, tell, workers
-from ranksim.experiments.run import BusyError, Run, perform
-from ranksim.experiments.sweep_request import BenchRequest, Settings, runs_of
+from ranksim.exceptions import require_optional
+from ranksim.experiments.executor import one_thread, open_executor, report_progress
+from ranksim.experiments.run import BusyError, Run, execute_run
+from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
 from ranksim.experiments.tune.space import Space
 from ranksim.experiments.tune.study import STORAGE, seal_trial, values_of
 from ranksim.training.method_names import Method
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 
 Report = Callable[[int, float], bool]  # a step and its score; whether to give the trial up
 _DIVERGED = "diverged"
@@ -43,7 +43,7 @@ class Search:
     """
 
     bench: BenchRequest
-    settings: Settings
+    settings: SweepSettings
     method: Method
     seeds: Sequence[int]
     trials: int
@@ -63,11 +63,11 @@ class Search:
             return
         with one_thread():
             while (trial := self._ask()) is not None:
-                self._end(trial, attempt(self._runs(trial), self._reporter(trial)))
+                self._end(trial, run_trial(self._runs(trial), self._reporter(trial)))
 
     def _side_by_side(self) -> None:
-        hardware, shared = Hardware(**self.bench.hardware), self.bench.out / STORAGE
-        with workers(self.bench.engine, self.bench.jobs, hardware, shared) as pool:
+        hardware, shared = TrainerConfig(**self.bench.hardware), self.bench.out / STORAGE
+        with open_executor(self.bench.engine, self.bench.jobs, hardware, shared) as pool:
             waiting: dict[Future[float | None], Any] = {}
             stopped: set[int] = set()
             while True:
@@ -91,7 +91,7 @@ class Search:
 
     def _ask(self) -> Any:
         """The next trial, or ``None`` when there are enough."""
-        states = needs("optuna", "tune").trial.TrialState
+        states = require_optional("optuna", "tune").trial.TrialState
         live = (states.COMPLETE, states.PRUNED, states.RUNNING)
         there = self.study.get_trials(deepcopy=False)
         if sum(t.state in live or _DIVERGED in t.user_attrs for t in there) >= self.trials:
@@ -101,7 +101,7 @@ class Search:
         return trial
 
     def _end(self, trial: Any, score: float | None) -> None:
-        states = needs("optuna", "tune").trial.TrialState
+        states = require_optional("optuna", "tune").trial.TrialState
         if score is None:
             told = "pruned"
             self.study.tell(trial, state=states.PRUNED)
@@ -128,7 +128,7 @@ class Search:
         name = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
         bench = dataclasses.replace(self.bench, out=self.bench.out / "trials" / name)
         settings = dataclasses.replace(self.settings, changes={**self.settings.changes, **values})
-        tried, base = runs_of(bench, settings), runs_of(self.bench, self.settings)
+        tried, base = make_runs(bench, settings), make_runs(self.bench, self.settings)
         # what a trial searches changes nothing in a first stage: one serves all trials
         return [
             dataclasses.replace(
@@ -153,7 +153,7 @@ class _PrunedError(Exception):
     """Raised in a training to leave it."""
 
 
-def attempt(runs: Sequence[Run], report: Report) -> float | None:
+def run_trial(runs: Sequence[Run], report: Report) -> float | None:
     """Train a run a seed: the mean of their best validation scores.
 
     Returns:
@@ -173,7 +173,7 @@ def attempt(runs: Sequence[Run], report: Report) -> float | None:
         if run.stage_one is not None:
             _perform_when_free(run.stage_one)
         try:
-            record = perform(run, on_validation=validated)
+            record = execute_run(run, on_validation=validated)
         except _PrunedError:
             return None
         if record["status"] == "failed":
@@ -186,17 +186,17 @@ def _attempt_and_tell(number: int, runs: Sequence[Run], flag: Path) -> float | N
     """In a worker."""
 
     def report(step: int, value: float) -> bool:
-        tell(number, step, value)
+        report_progress(number, step, value)
         return flag.exists()
 
-    return attempt(runs, report)
+    return run_trial(runs, report)
 
 
 def _perform_when_free(run: Run) -> None:
     """A first stage, which another trial may be at work on."""
     while True:
         try:
-            perform(run)
+            execute_run(run)
         except BusyError:
             time.sleep(1.0)
         else:

@@ -11,10 +11,10 @@ from typing import Any
 
 import filelock
 
-from ranksim._utils.formatting import count
-from ranksim._utils.storage import sealed, written_whole
-from ranksim.exceptions import UsageError, needs, refused
-from ranksim.experiments.run import flat, settings_of
+from ranksim._utils.formatting import format_count
+from ranksim._utils.storage import atomic_write, with_digest
+from ranksim.exceptions import UsageError, disk_error, require_optional
+from ranksim.experiments.run import flatten_dict, flatten_settings
 from ranksim.training.method_names import Method
 
 STORAGE, RECIPE = "study.db", "recipe.toml"
@@ -26,7 +26,10 @@ _DATA = ("benchmark", "split", "domains", "shots", "preset")
 @contextmanager
 def folder_of_searches(out: Path) -> Iterator[None]:
     """One search in a folder at a time; one sentence for a storage that cannot be used."""
-    optuna, sqlalchemy = needs("optuna", "tune"), needs("sqlalchemy.exc", "tune")
+    optuna, sqlalchemy = (
+        require_optional("optuna", "tune"),
+        require_optional("sqlalchemy.exc", "tune"),
+    )
     out.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(out / ".lock", timeout=0):
@@ -38,7 +41,7 @@ def folder_of_searches(out: Path) -> Iterator[None]:
     except (sqlalchemy.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         if "is full" in reason:
-            raise refused(OSError(errno.ENOSPC, reason), out / STORAGE) from error
+            raise disk_error(OSError(errno.ENOSPC, reason), out / STORAGE) from error
         raise _unusable(out, reason) from error
 
 
@@ -60,7 +63,7 @@ def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
     Raises:
         UsageError: the folder holds searches on other data, or for this method with other settings.
     """
-    optuna = needs("optuna", "tune")
+    optuna = require_optional("optuna", "tune")
     storage = _storage(out)
     _verify(out)
     identity = json.loads(json.dumps(identity))
@@ -94,7 +97,7 @@ def seal_trial(study: Any, number: int) -> None:
 def _digest_of(trial: Any) -> str:
     told = {"state": trial.state.name, "value": trial.value, "params": trial.params}
     steps = sorted(trial.intermediate_values.items())
-    digest: str = sealed({**told, "values": values_of(trial), "steps": steps})["digest"]
+    digest: str = with_digest({**told, "values": values_of(trial), "steps": steps})["digest"]
     return digest
 
 
@@ -104,7 +107,7 @@ def _verify(out: Path) -> None:
     Raises:
         UsageError: something in it is not what was written.
     """
-    optuna = needs("optuna", "tune")
+    optuna = require_optional("optuna", "tune")
     damaged, storage = "", _storage(out)
     try:
         for name in optuna.get_all_study_names(storage):
@@ -125,7 +128,7 @@ def _verify(out: Path) -> None:
 
 def write_recipes(out: Path) -> None:
     """The best of each search of the folder, as tables of one recipe file."""
-    optuna = needs("optuna", "tune")
+    optuna = require_optional("optuna", "tune")
     lines = [
         "# Written by ranksim tune: by validation scores alone, seeds and data as in the folder."
     ]
@@ -142,7 +145,7 @@ def write_recipes(out: Path) -> None:
             f'[methods."{name}"]',
             *(f"{field} = {json.dumps(value)}" for field, value in values_of(best).items()),
         ]
-    with written_whole(out / RECIPE) as aside:
+    with atomic_write(out / RECIPE) as aside:
         aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -156,7 +159,7 @@ def count_trials(study: Any) -> str:
     """``5 trials, 2 pruned``."""
     states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
     pruned = states.count("PRUNED")
-    return f"{count(states.count('COMPLETE') + pruned, 'trial')}, {pruned} pruned"
+    return f"{format_count(states.count('COMPLETE') + pruned, 'trial')}, {pruned} pruned"
 
 
 def _storage(out: Path) -> str:
@@ -167,7 +170,7 @@ def _refuse_another(
     out: Path, name: str, there: dict[str, Any], method: Method, identity: dict[str, Any]
 ) -> None:
     """A folder holds searches on one data set; those for one method have the same settings."""
-    old, new = settings_of(there), flat(identity)
+    old, new = flatten_settings(there), flatten_dict(identity)
     for setting in dict.fromkeys((*new, *old)) if name == method.key else _DATA:
         if old.get(setting) != new.get(setting):
             raise UsageError(

@@ -11,7 +11,7 @@ from ranksim.functional.similarity import on_grid, pairwise_similarity, unit_row
 _BLOCK = 2**22  # similarities that are ranked at a time, 32 MiB a matrix of float64
 
 
-def term(
+def compute_term(
     features: Tensor,
     labels: Tensor,
     keep: Tensor | None,
@@ -24,7 +24,7 @@ def term(
     per_anchor: bool,
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The same as :func:`ranksim.functional._kernels.reference.term`, without a wait for the device.
+    """The same as :func:`ranksim.functional._kernels.reference.compute_term`, without a wait for the device.
 
     Beside features and gradient in float64 it holds some ten blocks of 32 MiB, and the slopes
     where ``per_anchor`` returns them: else each block of slopes goes into the gradient at once, by

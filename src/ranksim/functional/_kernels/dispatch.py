@@ -33,7 +33,7 @@ def ranksim_term(
 ) -> Tensor:
     """γ · L_RankSim, differentiable by the features of the anchors.
 
-    Arguments are those of :func:`ranksim.functional._kernels.reference.term`; neighbours that are no
+    Arguments are those of :func:`ranksim.functional._kernels.reference.compute_term`; neighbours that are no
     anchors get a gradient of zero.
     """
     gradient = features.requires_grad and torch.is_grad_enabled()
@@ -155,8 +155,8 @@ _operator.register_autograd(_backward, setup_context=_remember)
 def path_for(device: torch.device) -> Path:
     """The path of a device; where a faster one is missing, the reference and one log line."""
     if device.type == "cpu":
-        return cpu_term.term
-    missing, path = "it has no path of its own", reference.term
+        return cpu_term.compute_term
+    missing, path = "it has no path of its own", reference.compute_term
     if device.type == "cuda":
         missing, path = cuda_path(device)
     if missing:
@@ -169,6 +169,6 @@ def cuda_path(device: torch.device) -> tuple[str, Path]:
     try:
         from ranksim.functional._kernels.triton import triton_term
     except ImportError:
-        return "Triton is not installed", reference.term
+        return "Triton is not installed", reference.compute_term
     missing = triton_term.missing(device)
-    return missing, reference.term if missing else triton_term.term
+    return missing, reference.compute_term if missing else triton_term.compute_term

@@ -9,7 +9,7 @@ from ranksim.functional.ranking import Ties, rank
 from ranksim.functional.similarity import on_grid, pairwise_similarity, unit_rows, working_dtype
 
 
-def term(
+def compute_term(
     features: Tensor,
     labels: Tensor,
     keep: Tensor | None,

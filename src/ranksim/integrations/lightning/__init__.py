@@ -6,7 +6,7 @@ shape ``(N, D, ...)`` where labels are dense, ``(N, 1, ...)``. What the callback
 is taken out again when ``fit`` ends, however it ends.
 """
 
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 
 try:
     from ranksim.integrations.lightning.batches import inputs_of, labels_of
@@ -15,7 +15,7 @@ try:
     from ranksim.integrations.lightning.rrt import RetrainHeadCallback
     from ranksim.integrations.lightning.weights import WeightsCallback
 except ModuleNotFoundError:
-    needs("lightning.pytorch", "train")  # says which extra brings it
+    require_optional("lightning.pytorch", "train")  # says which extra brings it
     raise
 
 __all__ = [

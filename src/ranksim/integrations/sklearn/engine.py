@@ -18,23 +18,23 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksim.data.binning import suggest
+from ranksim.data.binning import suggest_bins
 from ranksim.data.features import VectorDataset
 from ranksim.imbalance import LabelBins
 from ranksim.integrations.sklearn.samples import WeightedSamples
 from ranksim.integrations.sklearn.settings import Settings
-from ranksim.metrics import Regions
+from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.training.checkpoints import read_checkpoint
 from ranksim.training.divergence import SampleIds
-from ranksim.training.factory import settle
-from ranksim.training.fit import Outcome, Task, fit
+from ranksim.training.factory import resolve_defaults
+from ranksim.training.fit import TrainingResult, TrainingTask, fit
 from ranksim.training.method_names import Method, parse_method, stage_one
 from ranksim.training.modality import TABLE
-from ranksim.training.presets import common_table, recipe_for
+from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import Recipe
 from ranksim.training.resume import BEST
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
 
 _PRESET, _MODEL, _HEAD = "small", "model.", "head."
@@ -48,7 +48,7 @@ class Trained:
     network: Regressor
     scale: float
     offset: float
-    outcome: Outcome
+    outcome: TrainingResult
 
 
 def train(inputs: NDArray[np.float32], samples: WeightedSamples, settings: Settings) -> Trained:
@@ -58,8 +58,8 @@ def train(inputs: NDArray[np.float32], samples: WeightedSamples, settings: Setti
         UsageError: an unknown method, or a setting outside its range.
         DivergedError: a loss stopped being a number, or exploded.
     """
-    method = parse_method(settings.method, common_table(TABLE, _PRESET)["weighting"])
-    recipe = settle(recipe_for(TABLE, _PRESET, method, settings.changes), samples.y)
+    method = parse_method(settings.method, preset_table(TABLE, _PRESET)["weighting"])
+    recipe = resolve_defaults(load_recipe(TABLE, _PRESET, method, settings.changes), samples.y)
     step = recipe.label_step or 1.0  # labels that are all equal have none
     changes = {**settings.changes, "label_scale": recipe.label_scale, "label_step": step}
     offset = _centre(samples.y, step, settings.bin_width)
@@ -70,16 +70,16 @@ def train(inputs: NDArray[np.float32], samples: WeightedSamples, settings: Setti
     else:
         rows, held = samples.parted(settings.held_out, settings.seed)
     train, val = (VectorDataset(inputs[part], labels[part]) for part in (rows, held))
-    recipe = recipe_for(TABLE, _PRESET, method, changes)
+    recipe = load_recipe(TABLE, _PRESET, method, changes)
     shape: dict[str, Any] = {
         name: getattr(recipe, name) for name in ("hidden", "layers", "dropout")
     }
     factor = samples.factor[rows]
-    task = Task(
+    task = TrainingTask(
         *(train, val, val),
         lambda: Regressor(MLPEncoder(inputs.shape[1], **shape)),
         bins,
-        Regions.by_rule(bins, labels[rows]),
+        ShotRegions.by_rule(bins, labels[rows]),
         factors=None if np.ptp(factor) == 0 else factor,
         ids=SampleIds(samples.row[rows], "row", "X"),
     )
@@ -101,15 +101,19 @@ def _bins(labels: NDArray[np.float64], settings: Settings) -> LabelBins:
         return LabelBins.of_count(labels, settings.bins)
     if settings.bin_width is not None:
         return LabelBins.of_width(labels, settings.bin_width)
-    return suggest(labels).bins
+    return suggest_bins(labels).bins
 
 
 def _fitted(
-    task: Task, recipe: Recipe, method: Method, changes: Mapping[str, Any], settings: Settings
-) -> tuple[Regressor, Outcome]:
+    task: TrainingTask,
+    recipe: Recipe,
+    method: Method,
+    changes: Mapping[str, Any],
+    settings: Settings,
+) -> tuple[Regressor, TrainingResult]:
     """A network by a method of one stage or two, and how its last stage went."""
     known: dict[str, Any] = {"seed": settings.seed, "progress_bar": settings.progress_bar}
-    known |= {"hardware": Hardware(accelerator=settings.device), "logs": False}
+    known |= {"hardware": TrainerConfig(accelerator=settings.device), "logs": False}
     first = stage_one(method)
     with _ONE, _left_alone(), tempfile.TemporaryDirectory() as name:
         one, two = Path(name) / "one", Path(name) / "two"
@@ -117,7 +121,7 @@ def _fitted(
             outcome = fit(task, recipe, method.technique, one, **known)
             state = _weights(one)
         else:
-            fit(task, recipe_for(TABLE, _PRESET, first, changes), first.technique, one, **known)
+            fit(task, load_recipe(TABLE, _PRESET, first, changes), first.technique, one, **known)
             outcome = retrain_head(task, recipe, method.technique, two, one / BEST, **known)
             head = {k: v for k, v in _weights(two).items() if k.startswith(_HEAD)}
             state = _weights(one) | head

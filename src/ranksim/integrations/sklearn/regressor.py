@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 from ranksim.integrations.sklearn.samples import WeightedSamples
 from ranksim.integrations.sklearn.settings import Settings
 
-base = needs("sklearn.base", "train")
-preprocessing = needs("sklearn.preprocessing", "train")
-utils = needs("sklearn.utils", "train")
-validation = needs("sklearn.utils.validation", "train")
+base = require_optional("sklearn.base", "train")
+preprocessing = require_optional("sklearn.preprocessing", "train")
+utils = require_optional("sklearn.utils", "train")
+validation = require_optional("sklearn.utils.validation", "train")
 
 _LARGEST, _LARGEST_LABEL = 1e100, 1e38  # beyond, squares or float32 end
 _ROWS = 8192  # that go through the network at a time

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 from ranksim.imbalance import LDS, DensityWeights, LabelBins, Scheme
 
-base = needs("sklearn.base", "train")
-validation = needs("sklearn.utils.validation", "train")
+base = require_optional("sklearn.base", "train")
+validation = require_optional("sklearn.utils.validation", "train")
 
 
 class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-defined]

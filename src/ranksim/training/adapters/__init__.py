@@ -5,21 +5,21 @@ way, and is written down as JSON beside a model's weights.
 """
 
 from ranksim.training.adapters.base import (
+    AdaptedParts,
+    AdaptedTable,
+    DataAdapter,
     LabelSamples,
-    Opened,
-    Parts,
-    Reader,
-    kind_of,
-    reader_from_dict,
-    reader_type,
+    adapter_from_dict,
+    adapter_type,
+    infer_modality,
 )
 
 __all__ = [
     "LabelSamples",
-    "Opened",
-    "Parts",
-    "Reader",
-    "kind_of",
-    "reader_from_dict",
-    "reader_type",
+    "AdaptedTable",
+    "AdaptedParts",
+    "DataAdapter",
+    "infer_modality",
+    "adapter_from_dict",
+    "adapter_type",
 ]

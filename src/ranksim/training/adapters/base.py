@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.schema import checked
+from ranksim._utils.schema import validate_types
 from ranksim.data.batch import Samples
-from ranksim.data.options import OwnOptions
-from ranksim.data.split_plan import OwnPlan
-from ranksim.data.table import Columns
+from ranksim.data.options import UserDataSpec
+from ranksim.data.split_plan import SplitPlan
+from ranksim.data.table import Table
 from ranksim.models import Regressor
 from ranksim.training.modality import BILSTM, IMAGE, SENTENCES, SERIES, TABLE, TEXT
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class LabelSamples:
         return len(self.labels)
 
 
-Network = Callable[[Any, Hardware], Callable[[], Regressor]]
+Network = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
 
 
 @dataclass(frozen=True)
-class Parts:
+class AdaptedParts:
     """The parts of a plan, as a network reads them.
 
     Args:
@@ -49,13 +49,13 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Opened:
+class AdaptedTable:
     """New data, as a trained network reads it.
 
     Args:
         rows: the row that each sample stands for, int64 ``(N,)``.
         samples: these N; their labels mean nothing.
-        network: as of :class:`Parts`; untrained.
+        network: as of :class:`AdaptedParts`; untrained.
         labels: of forecasts, what came true, float64 ``(N,)``, NaN where that is not known yet.
         times: of forecasts, when that is, as the data writes times.
     """
@@ -67,21 +67,21 @@ class Opened:
     times: list[Any] | None = None
 
 
-class Reader(Protocol):
+class DataAdapter(Protocol):
     """From columns to what a network reads; made by :meth:`fit` from training samples."""
 
     kind: ClassVar[str]
 
     @classmethod
-    def fit(cls, plan: OwnPlan, recipe: Any) -> Self:
+    def fit(cls, plan: SplitPlan, recipe: Any) -> Self:
         """A reader for data like this plan's, by its training samples alone."""
         ...
 
-    def parts(self, plan: OwnPlan, recipe: Any) -> Parts:
+    def parts(self, plan: SplitPlan, recipe: Any) -> AdaptedParts:
         """The parts of that plan."""
         ...
 
-    def read(self, columns: Columns, recipe: Any) -> Opened:
+    def read(self, columns: Table, recipe: Any) -> AdaptedTable:
         """New data, whose columns have the same names."""
         ...
 
@@ -95,7 +95,7 @@ class Reader(Protocol):
         ...
 
 
-def kind_of(options: OwnOptions, encoder: str | None) -> str:
+def infer_modality(options: UserDataSpec, encoder: str | None) -> str:
     """Which kind of input options speak of; ``encoder`` tells two kinds of texts apart."""
     if options.window is not None:
         return SERIES
@@ -106,42 +106,42 @@ def kind_of(options: OwnOptions, encoder: str | None) -> str:
     return TABLE
 
 
-def reader_type(kind: str) -> type[Reader]:
+def adapter_type(kind: str) -> type[DataAdapter]:
     """The reader of a kind; what it needs is imported here."""
     if kind == TABLE:
-        from ranksim.training.adapters.table import TableReader
+        from ranksim.training.adapters.table import TableAdapter
 
-        return TableReader
+        return TableAdapter
     if kind == TEXT:
-        from ranksim.training.adapters.text import TextReader
+        from ranksim.training.adapters.text import TextAdapter
 
-        return TextReader
+        return TextAdapter
     if kind == SENTENCES:
-        from ranksim.training.adapters.sentences import SentenceReader
+        from ranksim.training.adapters.sentences import SentenceAdapter
 
-        return SentenceReader
+        return SentenceAdapter
     if kind == IMAGE:
-        from ranksim.training.adapters.image import ImageReader
+        from ranksim.training.adapters.image import ImageAdapter
 
-        return ImageReader
+        return ImageAdapter
     if kind == SERIES:
-        from ranksim.training.adapters.series import SeriesReader
+        from ranksim.training.adapters.series import SeriesAdapter
 
-        return SeriesReader
+        return SeriesAdapter
     raise ValueError(f"kind must be one of the readers', got {kind!r}")
 
 
-def reader_from_dict(content: dict[str, Any]) -> Reader:
+def adapter_from_dict(content: dict[str, Any]) -> DataAdapter:
     """A reader of any kind from what its ``as_dict`` wrote."""
     content = dict(content)
-    return checked(reader_type(content.pop("kind")).from_dict(content))
+    return validate_types(adapter_type(content.pop("kind")).from_dict(content))
 
 
-def tabled(reader: Any) -> dict[str, Any]:
+def to_plain_dict(reader: Any) -> dict[str, Any]:
     """A reader whose fields are plain, as JSON holds it."""
     return {"kind": reader.kind, **dataclasses.asdict(reader)}
 
 
-def columns_of(columns: Columns, names: Sequence[str]) -> dict[str, list[Any]]:
+def select_columns(columns: Table, names: Sequence[str]) -> dict[str, list[Any]]:
     """These columns by their names."""
     return {name: columns.column(name) for name in names}

@@ -10,20 +10,20 @@ import numpy as np
 
 from ranksim._utils.progress import counting
 from ranksim.data.images.dataset import ImageDataset, describe_broken
-from ranksim.data.images.pixel_cache import PixelStore
+from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import ImageTable, image_paths
-from ranksim.data.split_plan import OwnPlan
-from ranksim.data.table import Columns
-from ranksim.datasets.image_benchmarks import ImagePlan, open_images
+from ranksim.data.split_plan import SplitPlan
+from ranksim.data.table import Table
+from ranksim.datasets.image_benchmarks import ImagePlan, load_images
 from ranksim.exceptions import DataError
-from ranksim.training.adapters.base import Opened, Parts, tabled
+from ranksim.training.adapters.base import AdaptedParts, AdaptedTable, to_plain_dict
 from ranksim.training.modality import IMAGE
 from ranksim.training.networks import image_network
 from ranksim.training.recipe import ImageRecipe
 
 
 @dataclass(frozen=True)
-class ImageReader:
+class ImageAdapter:
     """A vision model over images.
 
     Args:
@@ -34,21 +34,21 @@ class ImageReader:
     name: str
 
     @classmethod
-    def fit(cls, plan: OwnPlan, recipe: ImageRecipe) -> Self:
+    def fit(cls, plan: SplitPlan, recipe: ImageRecipe) -> Self:
         return cls(*plan.inputs)
 
-    def parts(self, plan: OwnPlan, recipe: ImageRecipe) -> Parts:
+    def parts(self, plan: SplitPlan, recipe: ImageRecipe) -> AdaptedParts:
         paths = image_paths(plan.columns, self.name)
         table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels).dealt(plan.split)
         images = ImagePlan(IMAGE, _root(plan.columns), table, plan.bins)
         with counting("decoding images") as told:
-            benchmark, (train, val, test) = open_images(
+            benchmark, (train, val, test) = load_images(
                 images, recipe.image_size, skip_broken=plan.options.skip_broken, told=told
             )
-        return Parts((train, val, test), image_network, benchmark.facts)
+        return AdaptedParts((train, val, test), image_network, benchmark.facts)
 
-    def read(self, columns: Columns, recipe: ImageRecipe) -> Opened:
-        paths, store = image_paths(columns, self.name), PixelStore(recipe.image_size)
+    def read(self, columns: Table, recipe: ImageRecipe) -> AdaptedTable:
+        paths, store = image_paths(columns, self.name), PixelCache(recipe.image_size)
         with counting("decoding images") as told:
             rows, broken = store.fill(_root(columns), paths, told=told)
         if broken:
@@ -56,17 +56,17 @@ class ImageReader:
                 f"{describe_broken(broken, len(set(paths)))}; mend them or remove their rows."
             )
         samples = ImageDataset(store, rows, np.zeros(len(rows)))
-        return Opened(np.arange(len(rows)), samples, image_network)
+        return AdaptedTable(np.arange(len(rows)), samples, image_network)
 
     def as_dict(self) -> dict[str, Any]:
-        return tabled(self)
+        return to_plain_dict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(**content)
 
 
-def _root(columns: Columns) -> Path:
+def _root(columns: Table) -> Path:
     """The folder that paths are relative to."""
     if columns.root is None:
         raise DataError(

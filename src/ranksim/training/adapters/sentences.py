@@ -8,17 +8,17 @@ from typing import Any, ClassVar
 
 from ranksim.data import TextSamples
 from ranksim.data.batch import Samples
-from ranksim.data.sentences import embed, tokenize
+from ranksim.data.sentences import embed_texts, tokenize
 from ranksim.models import MLPEncoder, Regressor, SentenceEncoder, load_tokenizer
 from ranksim.training.adapters.base import Network
-from ranksim.training.adapters.text import TextReader
+from ranksim.training.adapters.text import TextAdapter
 from ranksim.training.modality import SENTENCES
 from ranksim.training.recipe import SentenceRecipe
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True)
-class SentenceReader(TextReader):
+class SentenceAdapter(TextAdapter):
     """A pretrained encoder over one or two columns of texts.
 
     Frozen, its features are made once and an MLP reads them; else it is trained on.
@@ -40,8 +40,8 @@ class SentenceReader(TextReader):
         encoder = SentenceEncoder(source, texts=texts)
         width = encoder.width
 
-        def network(own: SentenceRecipe, hardware: Hardware) -> Callable[[], Regressor]:
+        def network(own: SentenceRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
             shape: dict[str, Any] = {"hidden": own.hidden, "layers": own.layers}
             return lambda: Regressor(MLPEncoder(width, dropout=own.dropout, **shape))
 
-        return embed(tokens, encoder), network
+        return embed_texts(tokens, encoder), network

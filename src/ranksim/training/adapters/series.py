@@ -8,21 +8,21 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ranksim.data.options import OwnOptions
+from ranksim.data.options import UserDataSpec
 from ranksim.data.series import SeriesDataset, SeriesScaling
-from ranksim.data.split_plan import OwnPlan, series_of
-from ranksim.data.table import Columns
-from ranksim.data.windows import as_written, windows
+from ranksim.data.split_plan import SplitPlan, read_series
+from ranksim.data.table import Table
+from ranksim.data.windows import format_times, make_windows
 from ranksim.models import Regressor
-from ranksim.training.adapters.base import Opened, Parts
+from ranksim.training.adapters.base import AdaptedParts, AdaptedTable
 from ranksim.training.modality import SERIES
 from ranksim.training.networks import series_network
 from ranksim.training.recipe import SeriesRecipe
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True)
-class SeriesReader:
+class SeriesAdapter:
     """A network over the last readings.
 
     Args:
@@ -43,7 +43,7 @@ class SeriesReader:
     scaling: SeriesScaling
 
     @classmethod
-    def fit(cls, plan: OwnPlan, recipe: SeriesRecipe) -> Self:
+    def fit(cls, plan: SplitPlan, recipe: SeriesRecipe) -> Self:
         assert plan.readings is not None
         assert plan.windows is not None
         options, window = plan.options, plan.windows.window
@@ -53,7 +53,7 @@ class SeriesReader:
         named, horizon = (plan.inputs, options.time, options.group), options.horizon or 1
         return cls(*named, window, horizon, plan.windows.step, scaling)
 
-    def parts(self, plan: OwnPlan, recipe: SeriesRecipe) -> Parts:
+    def parts(self, plan: SplitPlan, recipe: SeriesRecipe) -> AdaptedParts:
         assert plan.readings is not None
         assert plan.windows is not None
         scaled, ends = self.scaling(plan.readings), plan.windows.ends
@@ -61,22 +61,22 @@ class SeriesReader:
             SeriesDataset(scaled, ends[part], plan.labels[part], window=self.window)
             for part in plan.split
         )
-        return Parts((train, val, test), self._network)
+        return AdaptedParts((train, val, test), self._network)
 
-    def read(self, columns: Columns, recipe: SeriesRecipe) -> Opened:
+    def read(self, columns: Table, recipe: SeriesRecipe) -> AdaptedTable:
         # the target's own column is among the readings; a forecast needs nothing after its window
-        options = OwnOptions(self.names[0], time=self.time, group=self.group, window=self.window)
-        order, readings, times, groups = series_of(columns, options, self.names)
+        options = UserDataSpec(self.names[0], time=self.time, group=self.group, window=self.window)
+        order, readings, times, groups = read_series(columns, options, self.names)
         shape = {"window": self.window, "horizon": self.horizon}
-        found = windows(readings, times, None, **shape, step=self.step, groups=groups)
+        found = make_windows(readings, times, None, **shape, step=self.step, groups=groups)
         labels = np.where(found.rows < 0, np.nan, readings[found.rows, 0])
         when = None
         if self.time is not None and found.times is not None:
-            when = as_written(found.times, columns.column(self.time)[0])
+            when = format_times(found.times, columns.column(self.time)[0])
         samples = SeriesDataset(
             self.scaling(readings), found.ends, np.zeros(len(found)), window=self.window
         )
-        return Opened(order[found.ends], samples, self._network, labels, when)
+        return AdaptedTable(order[found.ends], samples, self._network, labels, when)
 
     def as_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, **vars(self), "scaling": self.scaling.as_dict()}
@@ -86,5 +86,5 @@ class SeriesReader:
         names, scaling = tuple(content["names"]), SeriesScaling.from_dict(content["scaling"])
         return cls(**content | {"names": names, "scaling": scaling})
 
-    def _network(self, recipe: SeriesRecipe, hardware: Hardware) -> Callable[[], Regressor]:
+    def _network(self, recipe: SeriesRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
         return series_network(recipe, len(self.names))

@@ -9,17 +9,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ranksim.data.features import TableFeatures, VectorDataset
-from ranksim.data.split_plan import OwnPlan
-from ranksim.data.table import Columns
+from ranksim.data.split_plan import SplitPlan
+from ranksim.data.table import Table
 from ranksim.models import MLPEncoder, Regressor
-from ranksim.training.adapters.base import Opened, Parts, columns_of
+from ranksim.training.adapters.base import AdaptedParts, AdaptedTable, select_columns
 from ranksim.training.modality import TABLE
 from ranksim.training.recipe import TableRecipe
-from ranksim.training.trainer_config import Hardware
+from ranksim.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True)
-class TableReader:
+class TableAdapter:
     """An MLP over the columns of a table.
 
     Args:
@@ -32,23 +32,23 @@ class TableReader:
     features: TableFeatures
 
     @classmethod
-    def fit(cls, plan: OwnPlan, recipe: TableRecipe) -> Self:
+    def fit(cls, plan: SplitPlan, recipe: TableRecipe) -> Self:
         columns, train = plan.columns, plan.rows[plan.split.train]
         kinds = dict.fromkeys(plan.options.categories, "category")
-        found = TableFeatures.fit(columns_of(columns, plan.inputs), train, kinds=kinds)  # type: ignore[arg-type]
+        found = TableFeatures.fit(select_columns(columns, plan.inputs), train, kinds=kinds)  # type: ignore[arg-type]
         return cls(plan.inputs, found)
 
-    def parts(self, plan: OwnPlan, recipe: TableRecipe) -> Parts:
+    def parts(self, plan: SplitPlan, recipe: TableRecipe) -> AdaptedParts:
         vectors = self._vectors(plan.columns)[plan.rows]
         train, val, test = (VectorDataset(vectors[part], plan.labels[part]) for part in plan.split)
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
-        return Parts((train, val, test), self._network, facts)
+        return AdaptedParts((train, val, test), self._network, facts)
 
-    def read(self, columns: Columns, recipe: TableRecipe) -> Opened:
+    def read(self, columns: Table, recipe: TableRecipe) -> AdaptedTable:
         vectors = self._vectors(columns)
         samples = VectorDataset(vectors, np.zeros(len(vectors)))
-        return Opened(np.arange(len(vectors)), samples, self._network)
+        return AdaptedTable(np.arange(len(vectors)), samples, self._network)
 
     def as_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "names": self.names, "features": self.features.as_dict()}
@@ -57,10 +57,10 @@ class TableReader:
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(tuple(content["names"]), TableFeatures.from_dict(content["features"]))
 
-    def _vectors(self, columns: Columns) -> np.ndarray:
-        return self.features(columns_of(columns, self.names), refuse=columns.refuse)
+    def _vectors(self, columns: Table) -> np.ndarray:
+        return self.features(select_columns(columns, self.names), refuse=columns.refuse)
 
-    def _network(self, recipe: TableRecipe, hardware: Hardware) -> Callable[[], Regressor]:
+    def _network(self, recipe: TableRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
         shape: dict[str, Any] = {"hidden": recipe.hidden, "layers": recipe.layers}
         width = self.features.width
         return lambda: Regressor(MLPEncoder(width, dropout=recipe.dropout, **shape))

@@ -10,16 +10,16 @@ import numpy as np
 
 from ranksim.data import TextSamples
 from ranksim.data.batch import Samples
-from ranksim.data.split_plan import OwnPlan
-from ranksim.data.table import Columns
-from ranksim.data.text import encode
-from ranksim.training.adapters.base import Network, Opened, Parts, tabled
+from ranksim.data.split_plan import SplitPlan
+from ranksim.data.table import Table
+from ranksim.data.text import encode_texts
+from ranksim.training.adapters.base import AdaptedParts, AdaptedTable, Network, to_plain_dict
 from ranksim.training.modality import TEXT
 from ranksim.training.networks import text_network, word_vectors
 
 
 @dataclass(frozen=True)
-class TextReader:
+class TextAdapter:
     """A BiLSTM over one or two columns of texts.
 
     Args:
@@ -30,22 +30,22 @@ class TextReader:
     names: tuple[str, ...]
 
     @classmethod
-    def fit(cls, plan: OwnPlan, recipe: Any) -> Self:
+    def fit(cls, plan: SplitPlan, recipe: Any) -> Self:
         return cls(plan.inputs)
 
-    def parts(self, plan: OwnPlan, recipe: Any) -> Parts:
+    def parts(self, plan: SplitPlan, recipe: Any) -> AdaptedParts:
         samples = TextSamples(texts(plan.columns, self.names, plan.rows), plan.labels)
         (train, val, test), network = self._made([samples.take(p) for p in plan.split], recipe)
-        return Parts((train, val, test), network)
+        return AdaptedParts((train, val, test), network)
 
-    def read(self, columns: Columns, recipe: Any) -> Opened:
+    def read(self, columns: Table, recipe: Any) -> AdaptedTable:
         rows = np.arange(columns.rows)
         samples = TextSamples(texts(columns, self.names, rows), np.zeros(len(rows)))
         (found,), network = self._made([samples], recipe)
-        return Opened(rows, found, network)
+        return AdaptedTable(rows, found, network)
 
     def as_dict(self) -> dict[str, Any]:
-        return tabled(self)
+        return to_plain_dict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
@@ -53,13 +53,13 @@ class TextReader:
 
     def _made(self, parts: Sequence[TextSamples], recipe: Any) -> tuple[Sequence[Samples], Network]:
         """What a network reads of each part, and what makes it."""
-        datasets, vectors = encode(
+        datasets, vectors = encode_texts(
             parts, word_vectors(recipe.vectors), max_tokens=recipe.max_tokens
         )
         return datasets, lambda own, hardware: text_network(own, vectors, len(self.names))
 
 
-def texts(columns: Columns, names: tuple[str, ...], rows: np.ndarray) -> tuple[list[str], ...]:
+def texts(columns: Table, names: tuple[str, ...], rows: np.ndarray) -> tuple[list[str], ...]:
     """Columns of texts at these rows.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.formatting import per_cent
+from ranksim._utils.formatting import format_percent
 from ranksim.evaluation.report.figures.axes import (
     Curve,
     draw_curves,
@@ -174,4 +174,4 @@ def _round(value: float) -> float:
 def _signed_per_cent(value: float, _: int) -> str:
     if abs(value) < 1e-9:
         return "0"
-    return per_cent(value, digits=0 if abs(value) >= 0.00999 else 1)
+    return format_percent(value, digits=0 if abs(value) >= 0.00999 else 1)

@@ -17,7 +17,7 @@ from ranksim.evaluation.report.figures.style import (
     picture,
     short,
 )
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 
 _RATIO = 60  # of the fullest bin to the median one: from here on bars need a logarithmic axis
 Range = tuple[str, float | None, float | None]  # name, low, high
@@ -157,4 +157,6 @@ def _legend(figure: Any, regions: Sequence[str], logarithmic: bool, never: bool)
 
 
 def _handles() -> tuple[Any, Any]:
-    return needs("matplotlib.patches", "plot").Patch, needs("matplotlib.lines", "plot").Line2D
+    return require_optional("matplotlib.patches", "plot").Patch, require_optional(
+        "matplotlib.lines", "plot"
+    ).Line2D

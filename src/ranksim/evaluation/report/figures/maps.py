@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ranksim.evaluation.report.figures.axes import plain_numbers, remark
 from ranksim.evaluation.report.figures.style import SOFT, WIDTH, Picture, picture, short
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 
 Points = NDArray[np.float64]
 _COLUMNS = 4
@@ -34,8 +34,8 @@ def maps_figure(
 
     def paint(figure: Any) -> None:
         dots = None
-        viridis = needs("matplotlib", "plot").colormaps["viridis"]
-        shades = needs("matplotlib.colors", "plot").ListedColormap(
+        viridis = require_optional("matplotlib", "plot").colormaps["viridis"]
+        shades = require_optional("matplotlib.colors", "plot").ListedColormap(
             viridis(np.linspace(0, _LIGHT, 256))
         )
         for i, (name, pca, tsne) in enumerate(panels):

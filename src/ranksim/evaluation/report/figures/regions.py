@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from ranksim.evaluation.report.figures.style import COLOURS
-from ranksim.exceptions import needs
-from ranksim.metrics.shot_regions import Regions
+from ranksim.exceptions import require_optional
+from ranksim.metrics.shot_regions import ShotRegions
 
 _METHODS = {"vanilla": "#9aa5b1", "vanilla+ranksim": "#1b998b"}
 
 
-def region_figure(results: dict[str, Any], regions: Regions) -> Any:
+def region_figure(results: dict[str, Any], regions: ShotRegions) -> Any:
     """Training samples along the label axis, and test MSE by region with and without RankSim.
 
     Args:
@@ -24,7 +24,7 @@ def region_figure(results: dict[str, Any], regions: Regions) -> Any:
         A matplotlib figure. Dots are single seeds, bars their means; under each pair the paired
         difference and its 95 % interval.
     """
-    plt = needs("matplotlib.pyplot", "plot")
+    plt = require_optional("matplotlib.pyplot", "plot")
     with plt.rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "ranksim"}):
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(9, 3.4), width_ratios=(1, 1.25), layout="constrained"
@@ -47,7 +47,7 @@ def pairs_figure(results: dict[str, Any]) -> Any:
         A matplotlib figure: one line a pair, one panel a region; a dot is the relative change of
         the mean test MSE, its bar the 95 % interval over paired seeds, a ring the published change.
     """
-    plt = needs("matplotlib.pyplot", "plot")
+    plt = require_optional("matplotlib.pyplot", "plot")
     published = {row["method"]: row["published"] for row in results["summary"]}
     pairs = [row for row in results["summary"] if row.get("versus")]
     own = {row["method"] for row in pairs}
@@ -98,7 +98,7 @@ def _change(
         axis.plot(change, place, "o", markersize=5, markerfacecolor="none", color="#888888")
 
 
-def _density(axis: Any, regions: Regions) -> None:
+def _density(axis: Any, regions: ShotRegions) -> None:
     edges = regions.bins.edges
     widths = np.diff(edges)
     for name, colour in COLOURS.items():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 
 COLOURS = {"many": "#4c78a8", "medium": "#f2a541", "few": "#d1495b"}
 # the page turns these four over where the reader's screen is dark
@@ -73,7 +73,10 @@ def picture(
         size: width and height in inches.
         paint: draws on the matplotlib figure that it is given.
     """
-    matplotlib, figures = needs("matplotlib", "plot"), needs("matplotlib.figure", "plot")
+    matplotlib, figures = (
+        require_optional("matplotlib", "plot"),
+        require_optional("matplotlib.figure", "plot"),
+    )
     svg, png = io.StringIO(), io.BytesIO()
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks

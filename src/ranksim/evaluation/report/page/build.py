@@ -12,12 +12,12 @@ from typing import Any
 from ranksim.evaluation.report.figures.style import Picture
 from ranksim.evaluation.report.page.errors import along_part, gaps_part
 from ranksim.evaluation.report.page.labels import labels_part
-from ranksim.evaluation.report.page.parts import Part, count, exact, pretty
+from ranksim.evaluation.report.page.parts import Section, count, format_exact, format_rounded
 from ranksim.evaluation.report.page.ranks import maps_part, ranks_part
 from ranksim.evaluation.report.page.sweep import Sweep, score_name
 from ranksim.evaluation.report.page.table import table_part
 from ranksim.evaluation.report.page.training import training_part
-from ranksim.exceptions import needs
+from ranksim.exceptions import require_optional
 
 # what of a results.json is said elsewhere on the page
 _TOLD = {"format", "benchmark", "command", "commit", "published_note", "baseline", "headline"}
@@ -55,7 +55,10 @@ def build_page(results: dict[str, Any], more: Sequence[dict[str, Any]], folder: 
         maps_part(sweep),
         training_part(sweep, others),
     ]
-    jinja2, markup = needs("jinja2", "train"), needs("markupsafe", "train").Markup
+    jinja2, markup = (
+        require_optional("jinja2", "train"),
+        require_optional("markupsafe", "train").Markup,
+    )
     style, script = (
         (resources.files(__package__) / name).read_text(encoding="utf-8")
         for name in ("style.css", "script.js")
@@ -74,8 +77,8 @@ def build_page(results: dict[str, Any], more: Sequence[dict[str, Any]], folder: 
         style=markup(style),
         script=markup(script),
         digests={"style": _digest(style), "script": _digest(script)},
-        exact=exact,
-        pretty=pretty,
+        exact=format_exact,
+        pretty=format_rounded,
         drawn=lambda picture: markup(picture.svg),
     )
     pictures = [each for part in parts for each in (*part.pictures, *part.folded)]
@@ -86,7 +89,7 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _answer(sweep: Sweep, methods: Part) -> dict[str, Any]:
+def _answer(sweep: Sweep, methods: Section) -> dict[str, Any]:
     """What is said in large, what follows it, and what is said region by region."""
     answer = sweep.results.get("answer")
     if not answer:

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from ranksim.evaluation.report.figures.axes import Curve
 from ranksim.evaluation.report.figures.errors import along_figure, gaps_figure
-from ranksim.evaluation.report.page.parts import Part, Sheet, count, listed, said
+from ranksim.evaluation.report.page.parts import DataTable, Section, count, format_number, listed
 from ranksim.evaluation.report.page.sweep import Sweep, commands, score_name, seed_mean
 
 _GROUPS, _LEAST = 30, 5  # at most so many groups of bins, of at least so many test samples
 _ALONG, _GAPS = "Where the error is", "On labels that were never seen"
 
 
-def along_part(sweep: Sweep) -> Part:
+def along_part(sweep: Sweep) -> Section:
     """Error of each method in groups of label bins."""
     runs = sweep.having("by_bin")
     if sweep.labels is None or not runs:
-        return Part(
+        return Section(
             "error",
             _ALONG,
             (),
@@ -37,7 +37,7 @@ def along_part(sweep: Sweep) -> Part:
         for method, own in runs.items()
     }
     train = np.asarray(sweep.labels["train"])
-    sheet = Sheet(
+    sheet = DataTable(
         "error",
         f"{score_name(sweep.error)} of each method in groups of label bins",
         ("from", "to", "test samples", "training samples", *errors),
@@ -53,7 +53,7 @@ def along_part(sweep: Sweep) -> Part:
         ],
     )
     curves = [_curve(sweep, method, x, errors[method]) for method in sweep.focus if method in runs]
-    return Part(
+    return Section(
         "error",
         _ALONG,
         _along_told(sweep, errors, groups, counts, train),
@@ -65,10 +65,10 @@ def along_part(sweep: Sweep) -> Part:
     )
 
 
-def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
+def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Section:
     """Error inside gaps by distance, of this sweep and of others on the same benchmark."""
     panels: list[Any] = []
-    sheets: list[Sheet] = []
+    sheets: list[DataTable] = []
     told: list[str] = []
     drawn: list[Sweep] = []
     for other in (sweep, *more):
@@ -96,7 +96,7 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
         title = f"Test {score_name(other.error)} on labels never seen in training{where}"
         panels.append((title, curves, edges, counts))
         sheets.append(
-            Sheet(
+            DataTable(
                 "gaps" if other is sweep else f"gaps-{len(sheets)}",
                 title + (f" ({name})" if name else ""),
                 ("distance from", "to", "test samples", *errors),
@@ -113,7 +113,7 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
         )
         told += _gaps_told(other, errors, edges, counts, where)
     if not panels:
-        return Part(
+        return Section(
             "gaps",
             _GAPS,
             (
@@ -126,7 +126,7 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
             "(into a folder of its own):",
             commands=(_dropping(sweep),),
         )
-    return Part(
+    return Section(
         "gaps",
         _GAPS,
         told,
@@ -190,13 +190,16 @@ def _along_told(sweep: Sweep, errors: Any, groups: Any, counts: Any, train: Any)
         return []
     name = score_name(sweep.error)
     densities = np.array([train[a:b].sum() / (b - a) for a, b in groups])
-    spans = [f"{said(float(sweep.edges[a]))} to {said(float(sweep.edges[b]))}" for a, b in groups]
+    spans = [
+        f"{format_number(float(sweep.edges[a]))} to {format_number(float(sweep.edges[b]))}"
+        for a, b in groups
+    ]
     worst, best = int(np.nanargmax(base)), int(np.nanargmin(base))
     told = [
-        f"{sweep.baseline} errs most from {spans[worst]} ({name} {said(float(base[worst]))}; "
-        f"{said(round(float(densities[worst]), 1))} training samples a bin) and least from "
-        f"{spans[best]} ({said(float(base[best]))}; "
-        f"{said(round(float(densities[best]), 1))} a bin)."
+        f"{sweep.baseline} errs most from {spans[worst]} ({name} {format_number(float(base[worst]))}; "
+        f"{format_number(round(float(densities[worst]), 1))} training samples a bin) and least from "
+        f"{spans[best]} ({format_number(float(base[best]))}; "
+        f"{format_number(round(float(densities[best]), 1))} a bin)."
     ]
     lower = [
         f"{method} in {int((values < base).sum())}"
@@ -214,7 +217,7 @@ def _along_told(sweep: Sweep, errors: Any, groups: Any, counts: Any, train: Any)
 def _gaps_told(sweep: Sweep, errors: Any, edges: Any, counts: Any, where: str) -> list[str]:
     told = [
         f"{count(int(counts.sum()), 'test sample')} lie in bins without a training sample, up to "
-        f"{said(float(edges[-1]))} from the nearest label that training saw{where}."
+        f"{format_number(float(edges[-1]))} from the nearest label that training saw{where}."
     ]
     known = [g for g in range(len(counts)) if counts[g]]
     base = errors.get(sweep.baseline)
@@ -222,12 +225,12 @@ def _gaps_told(sweep: Sweep, errors: Any, edges: Any, counts: Any, where: str) -
         near, far = known[0], known[-1]
         told.append(
             f"The {score_name(sweep.error)} of {sweep.baseline} goes from "
-            f"{said(float(base[near]))} nearest to {said(float(base[far]))} farthest away."
+            f"{format_number(float(base[near]))} nearest to {format_number(float(base[far]))} farthest away."
         )
         lowest = min(errors, key=lambda m: _or_inf(errors[m][far]))
         told.append(
             f"Farthest away ({count(int(counts[far]), 'sample')}) the mean of {lowest} is lowest, "
-            f"{said(float(errors[lowest][far]))}."
+            f"{format_number(float(errors[lowest][far]))}."
         )
     return told
 

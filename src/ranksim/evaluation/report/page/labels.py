@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.formatting import per_cent
+from ranksim._utils.formatting import format_percent
 from ranksim.evaluation.report.figures.labels import labels_figure
-from ranksim.evaluation.report.page.parts import Part, Sheet, count, listed, said
+from ranksim.evaluation.report.page.parts import DataTable, Section, count, format_number, listed
 from ranksim.evaluation.report.page.sweep import Sweep, commands
 from ranksim.imbalance.label_range import parse_ranges
 
 _TITLE = "What training sees"
 
 
-def labels_part(sweep: Sweep) -> Part:
+def labels_part(sweep: Sweep) -> Section:
     """The picture, the shares of the regions, the runs of bins without a training sample."""
     labels = sweep.labels
     if labels is None:
-        return Part(
+        return Section(
             "labels",
             _TITLE,
             (),
@@ -32,7 +32,7 @@ def labels_part(sweep: Sweep) -> Part:
     dropped = [
         (text, each.low, each.high) for text in labels["dropped"] for each in parse_ranges(text)
     ]
-    sheet = Sheet(
+    sheet = DataTable(
         "labels",
         "Samples in each bin",
         ("from", "to", "training samples", "test samples", "region"),
@@ -48,7 +48,7 @@ def labels_part(sweep: Sweep) -> Part:
         ],
     )
     spans = [(float(edges[a]), float(edges[b])) for a, b in never]
-    return Part(
+    return Section(
         "labels",
         _TITLE,
         _told(sweep, labels, train, test, spans),
@@ -66,20 +66,20 @@ def _told(sweep: Sweep, labels: Any, train: Any, test: Any, never: Any) -> list[
     top = int(train.argmax())
     told = [
         f"{count(int(train.sum()), 'training label')}, densest near "
-        f"{said(float(edges[top : top + 2].mean()))}: the fullest bin holds {seen.max():,} "
+        f"{format_number(float(edges[top : top + 2].mean()))}: the fullest bin holds {seen.max():,} "
         f"samples, the median one {int(np.median(seen)):,}, the rarest {seen.min():,}."
     ]
     few = np.array([region == "few" for region in labels["regions"]])
     if few.any() and test.sum():
         told.append(
-            f"Few-shot bins hold {per_cent(train[few].sum() / train.sum(), '')} of the training "
-            f"samples and {per_cent(test[few].sum() / test.sum(), '')} of the test samples."
+            f"Few-shot bins hold {format_percent(train[few].sum() / train.sum(), '')} of the training "
+            f"samples and {format_percent(test[few].sum() / test.sum(), '')} of the test samples."
         )
     blind = int(test[train == 0].sum())
     if labels["dropped"]:
         told.append(f"Training was kept from {listed(labels['dropped'])}.")
     if blind:
-        places = listed((f"{said(a)} to {said(b)}" for a, b in never), 3)
+        places = listed((f"{format_number(a)} to {format_number(b)}" for a, b in never), 3)
         told.append(
             f"{count(blind, 'test sample')} of {int(test.sum()):,} "
             f"{'lies' if blind == 1 else 'lie'} in bins that training never saw ({places})."

@@ -13,7 +13,7 @@ Cell = str | float | int | Sequence[float | None] | None
 
 
 @dataclass(frozen=True)
-class Sheet:
+class DataTable:
     """The numbers behind a picture, folded away.
 
     Args:
@@ -30,7 +30,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A part of the page.
 
     Args:
@@ -50,17 +50,17 @@ class Part:
     told: Sequence[str]
     pictures: Sequence[Picture] = ()
     folded: Sequence[Picture] = ()
-    sheets: Sequence[Sheet] = ()
+    sheets: Sequence[DataTable] = ()
     note: str = ""
     missing: str = ""
     commands: Sequence[str] = ()
 
 
-def exact(cell: Cell) -> str:
+def format_exact(cell: Cell) -> str:
     """A cell as a machine reads it: six digits that count.
 
     Example:
-        >>> exact(1 / 3), exact([1.0, None]), exact(None)
+        >>> format_exact(1 / 3), format_exact([1.0, None]), format_exact(None)
         ('0.333333', '1 –', '')
     """
     if cell is None or isinstance(cell, str):
@@ -70,25 +70,25 @@ def exact(cell: Cell) -> str:
     return " ".join("–" if value is None else f"{value:.5g}" for value in cell)
 
 
-def pretty(cell: Cell) -> str:
+def format_rounded(cell: Cell) -> str:
     """A cell as people read it.
 
     Example:
-        >>> pretty(1234.5678), pretty(0.05), pretty("few"), pretty(None), pretty(12)
+        >>> format_rounded(1234.5678), format_rounded(0.05), format_rounded("few"), format_rounded(None), format_rounded(12)
         ('1,235', '0.05', 'few', '–', '12')
     """
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "–"
     if isinstance(cell, int):
         return f"{cell:,}"
-    return plain_numbers(cell) if isinstance(cell, float) else exact(cell)
+    return plain_numbers(cell) if isinstance(cell, float) else format_exact(cell)
 
 
-def said(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """A number in a sentence.
 
     Example:
-        >>> said(0.61783), said(1234.5), said(None)
+        >>> format_number(0.61783), format_number(1234.5), format_number(None)
         ('0.618', '1,234', 'none')
     """
     return "none" if value is None else plain_numbers(value, digits=3)
@@ -141,7 +141,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Line:
+class ScoreRow:
     """A row of the table of scores."""
 
     method: str
@@ -153,7 +153,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Board:
+class ScoreTable:
     """The table of one score.
 
     Args:
@@ -170,4 +170,4 @@ class Board:
     better: str
     regions: Sequence[tuple[str, str]]
     published: Sequence[str]
-    lines: Sequence[Line]
+    lines: Sequence[ScoreRow]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ranksim.evaluation.report.figures.maps import maps_figure
 from ranksim.evaluation.report.figures.ranks import ranks_figure
-from ranksim.evaluation.report.page.parts import Part, Sheet, count, listed
+from ranksim.evaluation.report.page.parts import DataTable, Section, count, listed
 from ranksim.evaluation.report.page.sweep import Record, Sweep
 
 _PANELS, _MAPS, _NEAR = 9, 6, 10
@@ -15,11 +15,11 @@ _CLOSE = 0.01  # agreements nearer than this are told as equal
 _RANKS, _FEATURES = "Are features ordered as labels are?", "Features as a map"
 
 
-def ranks_part(sweep: Sweep) -> Part:
+def ranks_part(sweep: Sweep) -> Section:
     """Label-space ranks beside feature-space ranks of each method."""
     runs = sweep.having("ranks")
     if not runs:
-        return Part(
+        return Section(
             "ranks",
             _RANKS,
             (),
@@ -38,13 +38,13 @@ def ranks_part(sweep: Sweep) -> Part:
     if rest := panels[_PANELS:]:
         folded.append(ranks_figure("05-ranks-rest", rest, centres, sweep.quantity, 6))
     sheets = [
-        Sheet(
+        DataTable(
             "agreement",
             "Agreement with label space",
             ("method", "agreement", "each seed"),
             [(method, agreement[method], spreads[method]) for method in order],
         ),
-        Sheet(
+        DataTable(
             "ranks",
             "The matrices, a row an anchor",
             ("space", "anchor bin at", "ranks of all bins"),
@@ -55,7 +55,7 @@ def ranks_part(sweep: Sweep) -> Part:
             ],
         ),
     ]
-    return Part(
+    return Section(
         "ranks",
         _RANKS,
         _ranks_told(sweep, agreement, spreads),
@@ -83,12 +83,12 @@ def chance_agreement(bins: int) -> float:
     return 3 / (bins + 1)
 
 
-def maps_part(sweep: Sweep) -> Part:
+def maps_part(sweep: Sweep) -> Section:
     """PCA and t-SNE of the same test samples."""
     found = sweep.having("embedding")
     runs = {m: found[m][0] for m in sweep.focus if m in found}
     if not runs:
-        return Part(
+        return Section(
             "features",
             _FEATURES,
             (),
@@ -98,7 +98,7 @@ def maps_part(sweep: Sweep) -> Part:
     labels = np.asarray(runs[shown[0]]["embedding"]["labels"], dtype=np.float64)
     pca = {m: np.asarray(runs[m]["embedding"]["pca"], dtype=np.float64) for m in shown}
     tsne = {m: _points(runs[m]) for m in shown}
-    sheet = Sheet(
+    sheet = DataTable(
         "features",
         "Places of the samples",
         (sweep.quantity, *(f"{m}, {kind}" for m in shown for kind in ("PCA", "t-SNE"))),
@@ -115,7 +115,7 @@ def maps_part(sweep: Sweep) -> Part:
         ],
     )
     seeds = sorted({int(run["seed"]) for run in runs.values()})
-    return Part(
+    return Section(
         "features",
         _FEATURES,
         _maps_told(labels, pca, tsne),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import TITLES
+from ranksim._utils.formatting import METRIC_TITLES
 from ranksim.evaluation.report.figures.style import BASELINE, OTHERS, RANKSIM, RANKSIM_PALE, REST
 
 Record = dict[str, Any]
@@ -152,7 +152,7 @@ def score_name(metric: str) -> str:
         >>> score_name("mse"), score_name("spearman")
         ('MSE', 'Spearman, %')
     """
-    return "Spearman, %" if metric == "spearman" else TITLES[metric][0]
+    return "Spearman, %" if metric == "spearman" else METRIC_TITLES[metric][0]
 
 
 def seed_mean(values: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:

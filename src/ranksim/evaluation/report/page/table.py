@@ -6,9 +6,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ranksim._utils.formatting import ENOUGH_SEEDS, digits_of, is_sure, per_cent, signed, why_failed
+from ranksim._utils.formatting import (
+    MIN_SEEDS,
+    choose_digits,
+    describe_failure,
+    format_percent,
+    format_signed,
+    is_significant,
+)
 from ranksim.evaluation.report.figures.errors import Effect, change_figure
-from ranksim.evaluation.report.page.parts import Bar, Board, Line, Part, Score, count, listed, said
+from ranksim.evaluation.report.page.parts import (
+    Bar,
+    Score,
+    ScoreRow,
+    ScoreTable,
+    Section,
+    count,
+    format_number,
+    listed,
+)
 from ranksim.evaluation.report.page.sweep import ERRORS, METRICS, Record, Sweep, key_of, score_name
 
 _TITLE = "Which method helps, and where"
@@ -16,7 +32,7 @@ _PANELS = 6  # regions beside each other in the picture
 _WIDE = 3.0  # times the usual: intervals beyond end at the edge of their cell
 
 
-def table_part(sweep: Sweep) -> tuple[Part, list[Board]]:
+def table_part(sweep: Sweep) -> tuple[Section, list[ScoreTable]]:
     """The boards, one a score, and the picture of all changes of the error that counts."""
     order = list(dict.fromkeys((*sweep.headline, *METRICS)))
     boards = [_board(sweep, m) for m in order if any(_known(row, m) for row in sweep.rows)]
@@ -35,7 +51,7 @@ def table_part(sweep: Sweep) -> tuple[Part, list[Board]]:
             f"95\u202f% intervals over {_over(sweep)}"
         )
         pictures.append(change_figure(names, changes, told, note))
-    part = Part("methods", _TITLE, _told(sweep), pictures, note=_note(sweep))
+    part = Section("methods", _TITLE, _told(sweep), pictures, note=_note(sweep))
     return part, boards
 
 
@@ -60,15 +76,15 @@ def _known(row: Record, metric: str) -> bool:
     return any(cell.get(metric, {}).get("n") for cell in row["test"].values())
 
 
-def _board(sweep: Sweep, metric: str) -> Board:
+def _board(sweep: Sweep, metric: str) -> ScoreTable:
     regions = [r for r in sweep.regions if any(r in row["test"] for row in sweep.rows)]
     means = [_mean(row, "all", metric) for row in sweep.rows]
-    digits = digits_of(metric if metric != "spearman" else "pearson", means)
+    digits = choose_digits(metric if metric != "spearman" else "pearson", means)
     reach = {region: _reach(sweep, region, metric) for region in regions}
     printed = [(row.get("published") or {}).get(metric, {}) for row in sweep.rows]
     published = [r for r in regions if any(r in figures for figures in printed)]
     lines = [
-        Line(
+        ScoreRow(
             row["method"],
             _row_told(sweep, row),
             "baseline" if key_of(row) == sweep.baseline else "",
@@ -80,7 +96,7 @@ def _board(sweep: Sweep, metric: str) -> Board:
     ]
     counts = [_samples(sweep, region) for region in regions]
     better = "lower" if metric in ERRORS else "higher"
-    return Board(
+    return ScoreTable(
         metric,
         score_name(metric),
         better,
@@ -99,11 +115,11 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
         sign = 1 if metric in ERRORS else -1
         kind = "better" if sign * high < 0 and sign * low < 0 else "unsure"
         kind = "worse" if sign * low > 0 and sign * high > 0 else kind
-        kind = kind if effect["n"] >= ENOUGH_SEEDS else "unsure"
-        sure = is_sure(effect)
+        kind = kind if effect["n"] >= MIN_SEEDS else "unsure"
+        sure = is_significant(effect)
         told = (
-            f"{signed(effect['mean'], digits)}{_relative(effect)}, 95\u202f% interval "
-            f"{signed(low, digits)} to {signed(high, digits)}"
+            f"{format_signed(effect['mean'], digits)}{_relative(effect)}, 95\u202f% interval "
+            f"{format_signed(low, digits)} to {format_signed(high, digits)}"
         )
         mid, start, end = (
             round(50 + 50 * min(max(v / reach, -1), 1), 1) for v in (effect["mean"], low, high)
@@ -156,7 +172,7 @@ def _told(sweep: Sweep) -> list[str]:
         return ["No run ended well."]
     told = [
         f"Over all test samples the mean {name} is lowest for {lowest}, "
-        f"{said(sweep.mean(lowest))}"
+        f"{format_number(sweep.mean(lowest))}"
         + (", the baseline." if lowest == base else f"; {base} has {_or_no(sweep.mean(base))}.")
     ]
     effects = {row["method"]: _effect(row, "all", sweep.error) for row in _others(sweep)}
@@ -166,14 +182,14 @@ def _told(sweep: Sweep) -> list[str]:
         return [
             *told,
             "With one seed there is no interval, and nothing can be said about differences: at "
-            f"least {ENOUGH_SEEDS} are needed."
+            f"least {MIN_SEEDS} are needed."
             if few and effects
             else "There is no interval to tell a difference from chance.",
         ]
-    if all(effect["n"] < ENOUGH_SEEDS for effect, _, _ in known.values()):
+    if all(effect["n"] < MIN_SEEDS for effect, _, _ in known.values()):
         return [
             *told,
-            f"Two seeds are too few to call a method better or worse: at least {ENOUGH_SEEDS} are "
+            f"Two seeds are too few to call a method better or worse: at least {MIN_SEEDS} are "
             f"needed.{_more_seeds(known)}",
         ]
     below = [m for m, (_, _, high) in known.items() if high is not None and high < 0]
@@ -199,7 +215,9 @@ def _told(sweep: Sweep) -> list[str]:
 
 def _more_seeds(known: Mapping[str, tuple[Record, float | None, float | None]]) -> str:
     """How many seeds would show what may be chance, of the three methods that need the fewest."""
-    open_ = {m: e for m, (e, _, _) in known.items() if e.get("seeds_needed", 0) and not is_sure(e)}
+    open_ = {
+        m: e for m, (e, _, _) in known.items() if e.get("seeds_needed", 0) and not is_significant(e)
+    }
     if not open_:
         return ""
     few = sorted(open_, key=lambda m: (open_[m]["seeds_needed"], m))[:3]
@@ -254,7 +272,7 @@ def _fault(sweep: Sweep, row: Record) -> str:
     own = [run for run in sweep.failed if run["method"] == key_of(row)]
     if not own:
         return ""
-    causes = listed(dict.fromkeys(map(why_failed, own)), 2)
+    causes = listed(dict.fromkeys(map(describe_failure, own)), 2)
     some = f"{len(own)} of {len(own) + len(row['seeds'])} runs " if row["seeds"] else ""
     return f"{some}failed: {causes}"
 
@@ -271,14 +289,14 @@ def _mean(row: Record, region: str, metric: str) -> float | None:
 
 
 def _or_no(value: float | None) -> str:
-    return "no result" if value is None else said(value)
+    return "no result" if value is None else format_number(value)
 
 
 def _number(value: float | None, digits: int) -> str:
     if value is None:
         return "–"
-    return said(value) if abs(value) >= 1e6 else f"{value:,.{digits}f}".replace("-", "−")
+    return format_number(value) if abs(value) >= 1e6 else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def _relative(effect: Record) -> str:
-    return "" if not effect["relative"] else f" ({per_cent(effect['relative'])})"
+    return "" if not effect["relative"] else f" ({format_percent(effect['relative'])})"

@@ -10,16 +10,16 @@ import numpy as np
 
 from ranksim.evaluation.report.figures.axes import Curve
 from ranksim.evaluation.report.figures.training import cost_figure, curves_figure
-from ranksim.evaluation.report.page.parts import Cell, Part, Sheet, count, pretty
+from ranksim.evaluation.report.page.parts import Cell, DataTable, Section, count, format_rounded
 from ranksim.evaluation.report.page.sweep import Record, Sweep, commands, score_name
 
 _TITLE = "Training, and what made this"
 
 
-def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
+def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Section:
     """Curves, time, memory, the commands, versions and what differs between recipes."""
     if not sweep.done:
-        return Part(
+        return Section(
             "training",
             _TITLE,
             ("No run ended well.",),
@@ -37,7 +37,7 @@ def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
         means = [_mean_curve(sweep, m, runs[m]) for m in order if m in sweep.coloured]
         pictures.append(curves_figure(lines, means, score_name(monitor)))
         sheets.append(
-            Sheet(
+            DataTable(
                 "curves",
                 f"Validation {score_name(monitor)} of each run",
                 ("method", "seed", "validations", "each"),
@@ -54,7 +54,7 @@ def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Part:
     memory = _bars(sweep, "peak_memory_mb")
     pictures.append(cost_figure(seconds, memory))
     sheets.append(_cost_sheet(sweep))
-    return Part(
+    return Section(
         "training",
         _TITLE,
         _told(sweep, seconds, memory),
@@ -100,7 +100,7 @@ def _told(sweep: Sweep, seconds: Any, memory: Any) -> list[str]:
         )
     if memory:
         peaks = [max(own) for _, _, own in memory]
-        told.append(f"The largest peak of memory was {pretty(round(max(peaks)))} MB.")
+        told.append(f"The largest peak of memory was {format_rounded(round(max(peaks)))} MB.")
     cut = sum("cut_short" in run for run in sweep.done)
     if cut:
         told.append(
@@ -126,8 +126,8 @@ def _duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
-def _cost_sheet(sweep: Sweep) -> Sheet:
-    return Sheet(
+def _cost_sheet(sweep: Sweep) -> DataTable:
+    return DataTable(
         "cost",
         "Time, memory and length of each run",
         ("method", "seed", "seconds", "peak memory, MB", "validations", "best"),
@@ -146,7 +146,7 @@ def _cost_sheet(sweep: Sweep) -> Sheet:
     )
 
 
-def _provenance(sweep: Sweep) -> list[Sheet]:
+def _provenance(sweep: Sweep) -> list[DataTable]:
     rows: list[tuple[Cell, Cell]] = []
     for key in ("versions", "commit", "machine"):
         found = [sweep.results.get(key), *(run.get(key) for run in sweep.results["runs"])]
@@ -157,16 +157,16 @@ def _provenance(sweep: Sweep) -> list[Sheet]:
     failed = [(run["method"], str(run["seed"]), str(run.get("error", ""))) for run in sweep.failed]
     return [
         *(
-            [Sheet("failed", "Runs that failed", ("method", "seed", "why"), failed)]
+            [DataTable("failed", "Runs that failed", ("method", "seed", "why"), failed)]
             if failed
             else []
         ),
-        Sheet("made", "Versions, commit and machine", ("what", "which"), rows),
+        DataTable("made", "Versions, commit and machine", ("what", "which"), rows),
         *_recipes(sweep),
     ]
 
 
-def _recipes(sweep: Sweep) -> list[Sheet]:
+def _recipes(sweep: Sweep) -> list[DataTable]:
     """Fields in which recipes differ, and what is common to all."""
     recipes = {m: sweep.runs(m)[0].get("recipe", {}) for m in sweep.methods}
     fields = list(dict.fromkeys(name for recipe in recipes.values() for name in recipe))
@@ -176,7 +176,7 @@ def _recipes(sweep: Sweep) -> list[Sheet]:
     sheets = []
     if differ:
         sheets.append(
-            Sheet(
+            DataTable(
                 "recipes",
                 "What differs between recipes",
                 ("method", *differ),
@@ -185,7 +185,7 @@ def _recipes(sweep: Sweep) -> list[Sheet]:
         )
     if common:
         same = "The recipe of all methods" if not differ else "What is common to all recipes"
-        sheets.append(Sheet("recipe", same, ("field", "value"), common))
+        sheets.append(DataTable("recipe", same, ("field", "value"), common))
     return sheets
 
 

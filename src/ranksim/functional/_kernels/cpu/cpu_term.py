@@ -23,7 +23,7 @@ _ALIKE = 0.99  # from this similarity on a float32 gradient is a difference of m
 _EVEN = 1e-9, 1e9  # lengths of features whose products float32 holds
 
 
-def term(
+def compute_term(
     features: Tensor,
     labels: Tensor,
     keep: Tensor | None,
@@ -36,7 +36,7 @@ def term(
     per_anchor: bool,
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The same as :func:`ranksim.functional._kernels.reference.term`, in rows of anchors at a time.
+    """The same as :func:`ranksim.functional._kernels.reference.compute_term`, in rows of anchors at a time.
 
     Beside the features and their gradient it holds two bytes for each pair of samples (four where
     M > 32,768; 16,384 with mean ranks) and a few blocks of 8 MiB, for more than 2²⁰ pairs the
@@ -59,7 +59,7 @@ def term(
     codes = LabelCodes(labels, target, similarity, anchors)
     least, most = norms.min(initial=np.inf), norms.max(initial=0.0)
     if not (math.isfinite(most) and codes.finite):
-        return reference.term(*given, *rest)  # NaN, where the equations have it
+        return reference.compute_term(*given, *rest)  # NaN, where the equations have it
     outer = None
     tiny = torch.finfo(given[0].dtype).tiny
     if least > max(_EVEN[0], tiny) and most < _EVEN[1]:

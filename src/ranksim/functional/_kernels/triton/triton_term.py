@@ -38,7 +38,7 @@ def missing(device: torch.device) -> str:
     return ""
 
 
-def term(
+def compute_term(
     features: Tensor,
     labels: Tensor,
     keep: Tensor | None,
@@ -51,14 +51,14 @@ def term(
     per_anchor: bool,
     gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The same as :func:`ranksim.functional._kernels.reference.term`, by two products and two kernels.
+    """The same as :func:`ranksim.functional._kernels.reference.compute_term`, by two products and two kernels.
 
     But that a feature that is not finite makes the gradient of all anchors NaN, dropped ones too.
     """
     samples, width = features.shape
     if samples > LARGEST or not (anchors and width):
         settings = gamma, lambda_, ties, similarity, per_anchor, gradient
-        return chunked.term(features, labels, keep, target, anchors, *settings)
+        return chunked.compute_term(features, labels, keep, target, anchors, *settings)
     out_dtype = torch.promote_types(features.dtype, torch.float32)
     tiny = torch.finfo(features.dtype).tiny
     features, labels = features.detach().double(), labels.detach().double().contiguous()
