@@ -28,7 +28,7 @@ from ranksim._utils.provenance import provenance
 from ranksim._utils.storage import atomic_write
 from ranksim.cli._prepare import PrepareRequest, prepare_data
 from ranksim.training.fit import fit
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.task_loading import DataSource, load_task
 from ranksim.training.trainer_config import TrainerConfig

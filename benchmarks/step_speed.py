@@ -35,7 +35,7 @@ from ranksim.training.factory import (
     resolve_defaults,
 )
 from ranksim.training.fit import JUDGED, fit
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.task_loading import DataSource, load_task
 from ranksim.training.trainer_config import TrainerConfig

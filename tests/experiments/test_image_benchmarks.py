@@ -17,7 +17,7 @@ from ranksim.experiments.throughput import METHODS, ThroughputRequest, TimedRank
 from ranksim.losses import RankSimLoss
 from ranksim.models import ImageEncoder, Regressor
 from ranksim.training import task_loading
-from ranksim.training.method_names import parse_method, parse_methods
+from ranksim.training.method import parse_method, parse_methods
 from ranksim.training.modality import recipe_type
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe

@@ -18,7 +18,7 @@ from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.tune import RECIPE, STORAGE, Space, TuneRequest, tune
 from ranksim.experiments.tune import search as search_module
 from ranksim.experiments.tune.study import folder_of_searches, open_study, seal_trial
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 from tests.experiments.test_sweep import request, started
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ranksim.evaluation.summary import paired_difference, summarise
-from ranksim.training.method_names import all_names
+from ranksim.training.method import published_method_names
 
 METRICS = ("mae", "mse", "gm", "pearson", "spearman")
 _RECIPE = {"lr": 1e-3, "batch_size": 16, "strength": 0.3, "fds_bins": 50, "loss": "mse"}
@@ -34,7 +34,7 @@ def results(
         dropped: pairs of low and high.
         named: own regions, name to (low, high).
     """
-    methods = all_names("sts-b-dir") if methods == "all" else list(methods)
+    methods = published_method_names("sts-b-dir") if methods == "all" else list(methods)
     draw = np.random.default_rng(0)
     edges = np.linspace(0.0, 5.0, bins + 1)
     train = 5 - draw.beta(2.2, 1.1, 4000) * 5

@@ -8,7 +8,7 @@ import traceback
 import pytest
 
 from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from tests.helpers import faces
 
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -14,8 +14,7 @@ from ranksim.imbalance import LabelBins
 from ranksim.metrics import ShotRegions
 from ranksim.models import ImageEncoder, Regressor, vision
 from ranksim.training.fit import TrainingTask
-from ranksim.training.method import Technique
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.trainer_config import TrainerConfig
 

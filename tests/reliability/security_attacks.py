@@ -186,7 +186,7 @@ def _cached(folder: Path, trace: Path) -> str | None:
 
 def _study(folder: Path, trace: Path) -> str | None:
     from ranksim.experiments.tune.study import folder_of_searches, open_study
-    from ranksim.training.method_names import parse_method
+    from ranksim.training.method import parse_method
 
     (folder / "searches").mkdir()
     (folder / "searches/study.db").write_bytes(_pickled(trace))

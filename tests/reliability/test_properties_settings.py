@@ -14,19 +14,19 @@ from ranksim.exceptions import RankSimError
 from ranksim.experiments.sweep_request import parse_seeds
 from ranksim.inference.density import density_of, regions_of
 from ranksim.metrics import ShotRegions
-from ranksim.training.method_names import (
-    ADDED,
+from ranksim.training.method import (
     BASES,
-    explain,
+    MODIFIERS,
+    describe_method,
+    first_stage,
     parse_method,
     parse_methods,
-    stage_one,
 )
 from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.recipe import TableRecipe, parse_change
 from tests.reliability.properties import FINITE, NOT_FINITE, TEXT, outcome
 
-PARTS = st.sampled_from([*BASES, *ADDED])
+PARTS = st.sampled_from([*BASES, *MODIFIERS])
 WEIGHTINGS = st.sampled_from(["none", "inverse", "sqrt_inverse"])
 PLAIN = st.none() | st.booleans() | st.integers() | FINITE | NOT_FINITE | TEXT
 TREES = st.recursive(
@@ -51,11 +51,11 @@ def test_a_name_a_method_and_its_name_are_one(parts, weighting):
         assert (again.key, again.technique) == (method.key, method.technique)
     assert set(method.name.split("+")) - {"vanilla"} >= set(parts) - {"vanilla"}
     technique = method.technique
-    for part in ADDED:
+    for part in MODIFIERS:
         assert getattr(technique, part) == (part in parts)
     assert (technique.two_stage, technique.focal_r) == ("rrt" in parts, "focal-r" in parts)
-    assert explain(method, "mse")
-    first = stage_one(method)
+    assert describe_method(method, "mse")
+    first = first_stage(method)
     assert (first is not None) == technique.two_stage
     assert first is None or parse_method(first.name, "none").technique == technique.stage_one
     recipe = outcome(lambda: load_recipe("table", "small", method))
@@ -68,7 +68,7 @@ def test_any_other_name_is_refused(text):
     methods = outcome(lambda: parse_methods(text, "sts-b-dir", "inverse"))
     for name in text.lower().split(",") if methods is not None else ():
         for part in name.strip().split("+") if name.strip() not in ("", "all") else ():
-            assert part in (*BASES, *ADDED), text
+            assert part in (*BASES, *MODIFIERS), text
 
 
 @given(TEXT | st.lists(st.integers(-2, 2**33), max_size=3).map(lambda n: ",".join(map(str, n))))

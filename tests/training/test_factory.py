@@ -5,7 +5,7 @@ import pytest
 
 from ranksim.imbalance import LabelBins
 from ranksim.training.factory import make_weights
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 
 BINS = LabelBins.integers(0, 4)

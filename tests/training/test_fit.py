@@ -14,8 +14,7 @@ from ranksim.models import Regressor, TextEncoder
 from ranksim.training.display_samples import select_display_samples
 from ranksim.training.divergence import DivergedError
 from ranksim.training.fit import TrainingLimits, TrainingTask, fit
-from ranksim.training.method import Technique
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import TextRecipe
 from ranksim.training.resume import BEST, LAST

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from ranksim.exceptions import UsageError
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.recipe import ImageRecipe, TextRecipe, parse_change
 

@@ -17,7 +17,7 @@ from ranksim.evaluation.report.terminal import print_scores
 from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
 from ranksim.models import read_checkpoint, read_checkpoint_recipe
 from ranksim.training.evaluate import evaluate
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from ranksim.training.modality import headline
 from ranksim.training.recipe import ImageRecipe
 from ranksim.training.task_loading import load_task

@@ -18,7 +18,7 @@ from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
 from ranksim.metrics.shot_regions import ShotRegions
 
-__all__ = ["Fault", "LabelReport", "BinSuggestion", "make_label_report", "suggest_bins"]
+__all__ = ["BinSuggestion", "Fault", "LabelReport", "make_label_report", "suggest_bins"]
 _LISTED = 5  # lines, values, rarest bins and labels
 _QUANTILES = (1, 5, 25, 50, 75, 95, 99)
 

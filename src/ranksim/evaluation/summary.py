@@ -12,7 +12,7 @@ from ranksim._utils.formatting import MIN_SEEDS
 from ranksim.datasets.published import published_table
 from ranksim.evaluation.intervals import quantile
 from ranksim.metrics import METRICS, REGION_NAMES
-from ranksim.training.method_names import SUFFIX
+from ranksim.training.method import RANKSIM_SUFFIX
 
 Record = dict[str, Any]
 
@@ -59,10 +59,10 @@ def summarise(
             "epochs_median": _median([record["epochs"] for record in own.values()]),
             "published": published.get(name),
         }
-        if key.endswith(SUFFIX):
-            seeds, effects = paired_scores(records, key.removesuffix(SUFFIX), key)
+        if key.endswith(RANKSIM_SUFFIX):
+            seeds, effects = paired_scores(records, key.removesuffix(RANKSIM_SUFFIX), key)
             row["versus"] = {
-                "method": name.removesuffix(SUFFIX),
+                "method": name.removesuffix(RANKSIM_SUFFIX),
                 "seeds": seeds,
                 "test": effects,
             }

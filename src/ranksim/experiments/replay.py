@@ -12,8 +12,7 @@ from typing import Any
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Record, Run
 from ranksim.training.fit import TrainingLimits
-from ranksim.training.method import Technique
-from ranksim.training.method_names import Method, parse_method, stage_one
+from ranksim.training.method import Method, Technique, first_stage, parse_method
 from ranksim.training.modality import IMAGES, SENTENCES, SERIES, TABLE, TEXT, recipe_type
 from ranksim.training.presets import load_recipe
 from ranksim.training.pretrained import refuse_missing, relocate_encoder
@@ -80,7 +79,7 @@ def _run(
     else:
         relocate_encoder(recipe, Path(source.encoder))  # refuses another one
     hardware = {f.name: record[f.name] for f in fields(TrainerConfig) if f.name in record}
-    first, one = stage_one(method), None
+    first, one = first_stage(method), None
     if first is not None:
         saved = record.get("stage_one") or next(
             (

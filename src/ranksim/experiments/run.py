@@ -26,7 +26,7 @@ from ranksim.exceptions import RankSimError, UsageError
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
 from ranksim.training.fit import FollowedError, TrainingLimits, TrainingResult, fit
-from ranksim.training.method_names import Method
+from ranksim.training.method import Method
 from ranksim.training.peak_memory import forget_peak, peak_memory
 from ranksim.training.recipe import Recipe
 from ranksim.training.resume import BEST, LAST, Progress

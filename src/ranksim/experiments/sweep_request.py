@@ -18,15 +18,15 @@ from ranksim._utils.progress import SweepProgress
 from ranksim.evaluation.report.terminal import print_summary
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
-from ranksim.training.method_names import (
-    ADDED,
-    ALL,
+from ranksim.training.method import (
+    ALL_METHODS,
     BASES,
+    MODIFIERS,
     Method,
-    explain,
+    describe_method,
+    first_stage,
     parse_method,
     parse_methods,
-    stage_one,
 )
 from ranksim.training.modality import ONE_PRESET, headline, recipe_type
 from ranksim.training.presets import load_recipe, preset_table, read_tuned
@@ -249,7 +249,7 @@ def make_runs(request: BenchRequest, settings: SweepSettings) -> Callable[[Metho
     )
 
     def run_of(method: Method, seed: int) -> Run:
-        first = stage_one(method)
+        first = first_stage(method)
         recipe, encoder = to_portable_recipe(settings.recipe(method))
         own = source if encoder is None else source.with_file("encoder", encoder)
         return Run(
@@ -311,7 +311,7 @@ def print_methods(benchmark: str) -> None:
     console.print(listing)
     console.print(
         f"Other names by the same grammar, such as sqinv+fds+ranksim: one of "
-        f"{', '.join(BASES)}, and any of {', '.join(ADDED)}, joined by +.",
+        f"{', '.join(BASES)}, and any of {', '.join(MODIFIERS)}, joined by +.",
         highlight=False,
     )
 
@@ -319,10 +319,10 @@ def print_methods(benchmark: str) -> None:
 def described_methods(benchmark: str) -> list[dict[str, str]]:
     """The 32 names, what each trains, and the key that a second name stands for."""
     table = preset_table(benchmark, "small")
-    methods = parse_methods(ALL, benchmark, table["weighting"])
+    methods = parse_methods(ALL_METHODS, benchmark, table["weighting"])
     keys = {method.key for method in methods}
     return [
-        {"method": method.name, "trains": explain(method, table["loss"])}
+        {"method": method.name, "trains": describe_method(method, table["loss"])}
         | ({"same_as": method.key} if method.name != method.key and method.key in keys else {})
         for method in methods
     ]

@@ -29,10 +29,10 @@ from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.shot_regions import ShotRegions
+from ranksim.training.factory import augmentation, image_network
 from ranksim.training.fit import TrainingLimits, TrainingTask, fit
-from ranksim.training.method_names import Method, parse_method
+from ranksim.training.method import Method, parse_method
 from ranksim.training.module import RegressionModule
-from ranksim.training.networks import augmentation, image_network
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe, parse_change
 from ranksim.training.trainer_config import TrainerConfig, check_hardware, silence_lightning

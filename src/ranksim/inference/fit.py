@@ -31,7 +31,7 @@ from ranksim.inference.files import (
     written_folder,
 )
 from ranksim.training.checkpoints import read_checkpoint
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from ranksim.training.modality import headline
 from ranksim.training.resume import BEST
 from ranksim.training.task_loading import load_adapter, load_benchmark

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ranksim._utils.storage import cache_dir
+from ranksim.data.images.augment import CropFlip
+from ranksim.data.word_vectors import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
+from ranksim.datasets.base import data_folders
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
+from ranksim.models import ConvEncoder, GRUEncoder, ImageEncoder, Regressor, TextEncoder
 from ranksim.training.method import Technique
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import ImageRecipe, Recipe, SeriesRecipe, TextRecipe
+from ranksim.training.trainer_config import TrainerConfig
 
 _DIGITS = 6  # most decimals that a label has
 
@@ -21,9 +29,9 @@ def resolve_defaults(recipe: Recipe, labels: np.ndarray) -> Recipe:
     """The recipe with what it leaves to the training labels ``(N,)``.
 
     Example:
-        >>> from ranksim.training.method_names import parse_method
-        >>> from ranksim.training.presets import recipe_for
-        >>> recipe = recipe_for("images", "small", parse_method("vanilla", "inverse"))
+        >>> from ranksim.training.method import parse_method
+        >>> from ranksim.training.presets import load_recipe
+        >>> recipe = load_recipe("images", "small", parse_method("vanilla", "inverse"))
         >>> settled = resolve_defaults(recipe, np.array([1.25, 3.25, 2.5]))
         >>> round(settled.label_scale, 4), settled.label_step
         (0.825, 0.01)
@@ -143,3 +151,43 @@ def _covering(bins: LabelBins, recipe: Recipe) -> LabelBins:
     if recipe.fds_start == recipe.fds_end:
         return _divided(bins, recipe.fds_bins)
     return LabelBins.uniform(recipe.fds_start, recipe.fds_end, recipe.fds_bins)
+
+
+_PAD_OF = 224  # pixels of the image that a recipe's pad is meant for
+
+
+def text_network(recipe: TextRecipe, vectors: Tensor, texts: int) -> Callable[[], Regressor]:
+    """What makes a BiLSTM over these word vectors ``(V, E)``, for one or two texts."""
+    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
+    return lambda: Regressor(TextEncoder(vectors, texts=texts, dropout=recipe.dropout, **shape))
+
+
+def word_vectors(name: str, glove: Path | None = None, data_dir: Path | None = None) -> WordVectors:
+    """Word vectors by the name a recipe gives them; ``glove`` is the file of the large ones."""
+    if name == "glove-6b-50d":
+        return PackagedGlove()
+    if name == "glove-840b-300d":
+        folders = [*data_folders(data_dir), cache_dir()]
+        places = [folder / "glove" / GLOVE_840B for folder in folders]
+        found = [place for place in places if place.is_file()]
+        return GloveFile(glove or (found or places[-1:])[0], 300, lower=False)
+    raise UsageError(f"Recipe field vectors must be glove-6b-50d or glove-840b-300d, got {name!r}.")
+
+
+def series_network(recipe: SeriesRecipe, channels: int) -> Callable[[], Regressor]:
+    """What makes a network over windows of so many channels."""
+    made = GRUEncoder if recipe.encoder == "gru" else ConvEncoder
+    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
+    return lambda: Regressor(made(channels, dropout=recipe.dropout, **shape))
+
+
+def image_network(recipe: ImageRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
+    """What makes the network of a recipe."""
+    last = hardware.puts_channels_last
+    return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=last))
+
+
+def augmentation(recipe: ImageRecipe, seed: int) -> CropFlip | None:
+    """What happens to training images, if anything."""
+    pad = round(recipe.pad * recipe.image_size / _PAD_OF)
+    return CropFlip(seed, pad, recipe.flip) if pad or recipe.flip else None

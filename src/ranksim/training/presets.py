@@ -13,7 +13,7 @@ from typing import Any
 from ranksim._utils.formatting import single_line
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
-from ranksim.training.method_names import SUFFIX, Method, parse_method, stage_one
+from ranksim.training.method import RANKSIM_SUFFIX, Method, first_stage, parse_method
 from ranksim.training.modality import recipe_type
 from ranksim.training.recipe import Recipe
 
@@ -65,18 +65,18 @@ def load_recipe(
         UsageError: a preset the benchmark does not have, or a change that makes no sense.
 
     Example:
-        >>> from ranksim.training.method_names import parse_method
+        >>> from ranksim.training.method import parse_method
         >>> load_recipe("sts-b-dir", "paper", parse_method("vanilla+ranksim", "inverse")).batch_size
         16
     """
-    first = stage_one(method)
+    first = first_stage(method)
     table = preset_table(benchmark, preset)
     own = _tables()[benchmark][preset]
     for part in ("fds", "ranksim"):
         if getattr(method.technique, part):
             table |= own.get(part, {})
     stages = [method] if first is None else [first, method]
-    keys = [key for stage in stages for key in (stage.key.removesuffix(SUFFIX), stage.key)]
+    keys = [key for stage in stages for key in (stage.key.removesuffix(RANKSIM_SUFFIX), stage.key)]
     for methods in (own.get("methods", {}), tuned or {}):
         for key in dict.fromkeys(keys):
             table |= methods.get(key, {})
@@ -96,7 +96,7 @@ def read_tuned(
     Args:
         path: the file.
         common: the recipe that the fields change.
-        weighting: what names mean (see :func:`ranksim.training.method_names.parse_method`).
+        weighting: what names mean (see :func:`ranksim.training.method.parse_method`).
         kind: of the recipes.
 
     Raises:

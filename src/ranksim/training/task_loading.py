@@ -30,15 +30,15 @@ from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
 from ranksim.training.adapters import AdaptedParts, DataAdapter, LabelSamples, adapter_type
 from ranksim.training.divergence import SampleIds
-from ranksim.training.fit import TrainingTask
-from ranksim.training.modality import GLUCOSE, IMAGES
-from ranksim.training.networks import (
+from ranksim.training.factory import (
     augmentation,
     image_network,
     series_network,
     text_network,
     word_vectors,
 )
+from ranksim.training.fit import TrainingTask
+from ranksim.training.modality import GLUCOSE, IMAGES
 from ranksim.training.pretrained import with_encoder_folder
 from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe, TextRecipe
 from ranksim.training.trainer_config import TrainerConfig

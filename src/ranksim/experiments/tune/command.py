@@ -22,7 +22,7 @@ from ranksim.experiments.tune.study import (
     values_of,
     write_recipes,
 )
-from ranksim.training.method_names import parse_method
+from ranksim.training.method import parse_method
 from ranksim.training.trainer_config import silence_lightning
 
 

@@ -21,7 +21,7 @@ from ranksim.experiments.run import BusyError, Run, execute_run
 from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
 from ranksim.experiments.tune.space import Space
 from ranksim.experiments.tune.study import STORAGE, seal_trial, values_of
-from ranksim.training.method_names import Method
+from ranksim.training.method import Method
 from ranksim.training.trainer_config import TrainerConfig
 
 Report = Callable[[int, float], bool]  # a step and its score; whether to give the trial up

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ranksim.exceptions import UsageError
-from ranksim.training.method_names import Method
+from ranksim.training.method import Method
 
 _RANKSIM: dict[str, tuple[float, float]] = {
     "strength": (0.01, 3.0),

@@ -15,7 +15,7 @@ from ranksim._utils.formatting import format_count
 from ranksim._utils.storage import atomic_write, with_digest
 from ranksim.exceptions import UsageError, disk_error, require_optional
 from ranksim.experiments.run import flatten_dict, flatten_settings
-from ranksim.training.method_names import Method
+from ranksim.training.method import Method
 
 STORAGE, RECIPE = "study.db", "recipe.toml"
 _DIGEST = "digest-"  # of a trial, by its number

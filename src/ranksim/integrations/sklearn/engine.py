@@ -29,7 +29,7 @@ from ranksim.training.checkpoints import read_checkpoint
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import resolve_defaults
 from ranksim.training.fit import TrainingResult, TrainingTask, fit
-from ranksim.training.method_names import Method, parse_method, stage_one
+from ranksim.training.method import Method, first_stage, parse_method
 from ranksim.training.modality import TABLE
 from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import Recipe
@@ -114,7 +114,7 @@ def _fitted(
     """A network by a method of one stage or two, and how its last stage went."""
     known: dict[str, Any] = {"seed": settings.seed, "progress_bar": settings.progress_bar}
     known |= {"hardware": TrainerConfig(accelerator=settings.device), "logs": False}
-    first = stage_one(method)
+    first = first_stage(method)
     with _ONE, _left_alone(), tempfile.TemporaryDirectory() as name:
         one, two = Path(name) / "one", Path(name) / "two"
         if first is None:

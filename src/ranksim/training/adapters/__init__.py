@@ -15,11 +15,11 @@ from ranksim.training.adapters.base import (
 )
 
 __all__ = [
-    "LabelSamples",
-    "AdaptedTable",
     "AdaptedParts",
+    "AdaptedTable",
     "DataAdapter",
-    "infer_modality",
+    "LabelSamples",
     "adapter_from_dict",
     "adapter_type",
+    "infer_modality",
 ]

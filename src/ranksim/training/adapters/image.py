@@ -17,8 +17,8 @@ from ranksim.data.table import Table
 from ranksim.datasets.image_benchmarks import ImagePlan, load_images
 from ranksim.exceptions import DataError
 from ranksim.training.adapters.base import AdaptedParts, AdaptedTable, to_plain_dict
+from ranksim.training.factory import image_network
 from ranksim.training.modality import IMAGE
-from ranksim.training.networks import image_network
 from ranksim.training.recipe import ImageRecipe
 
 

@@ -15,8 +15,8 @@ from ranksim.data.table import Table
 from ranksim.data.windows import format_times, make_windows
 from ranksim.models import Regressor
 from ranksim.training.adapters.base import AdaptedParts, AdaptedTable
+from ranksim.training.factory import series_network
 from ranksim.training.modality import SERIES
-from ranksim.training.networks import series_network
 from ranksim.training.recipe import SeriesRecipe
 from ranksim.training.trainer_config import TrainerConfig
 

@@ -14,8 +14,8 @@ from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
 from ranksim.data.text import encode_texts
 from ranksim.training.adapters.base import AdaptedParts, AdaptedTable, Network, to_plain_dict
+from ranksim.training.factory import text_network, word_vectors
 from ranksim.training.modality import TEXT
-from ranksim.training.networks import text_network, word_vectors
 
 
 @dataclass(frozen=True)

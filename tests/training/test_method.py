@@ -4,8 +4,14 @@ import pytest
 
 from ranksim.datasets.published import published_table
 from ranksim.exceptions import UsageError
-from ranksim.training.method import Technique
-from ranksim.training.method_names import all_names, explain, parse_method, parse_methods, stage_one
+from ranksim.training.method import (
+    Technique,
+    describe_method,
+    first_stage,
+    parse_method,
+    parse_methods,
+    published_method_names,
+)
 
 AGES, STS = "agedb-dir", "sts-b-dir"
 
@@ -83,7 +89,7 @@ def test_order_and_base_are_free_and_rows_are_named_in_one_order():
 def test_stage_one_is_shared_by_all_rows_that_have_the_same_one():
     firsts = {}
     for method in parse_methods("all", STS, "inverse"):
-        first = stage_one(method)
+        first = first_stage(method)
         assert (first is None) == (not method.name.startswith("rrt"))
         if first is not None:
             firsts.setdefault(first.key, []).append(method.name)
@@ -99,7 +105,7 @@ def test_lists_are_read_in_their_order_and_once():
     methods = parse_methods(" vanilla+ranksim, Vanilla,vanilla", STS, "inverse")
     assert [method.name for method in methods] == ["vanilla+ranksim", "vanilla"]
     assert len(parse_methods("sqinv+fds,all,vanilla", STS, "inverse")) == 33
-    assert all_names("sentiment-dir") == list(published_table(STS))
+    assert published_method_names("sentiment-dir") == list(published_table(STS))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +136,8 @@ def test_weights_that_are_switched_off_are_refused(name):
 
 def test_explanations_tell_all_methods_apart():
     methods = parse_methods("all", STS, "inverse")
-    words = {method.key: explain(method, "mse") for method in methods}
+    words = {method.key: describe_method(method, "mse") for method in methods}
     assert len(set(words.values())) == 28
     assert words["rrt+lds"] == "MSE; then the head again, weights 1/n, n smoothed over labels " \
         "(LDS) (RRT)"  # fmt: skip
-    assert explain(parse_method("focal-r+sqinv", "inverse"), "l1") == "Focal-R (L1), weights 1/√n"
+    assert describe_method(parse_method("focal-r+sqinv", "inverse"), "l1") == "Focal-R (L1), weights 1/√n"
