@@ -1,31 +1,35 @@
-# make demo and make test are all a newcomer needs; each works on a fresh clone.
+# A newcomer needs `make demo` and `make test`; each works on a fresh clone.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 
-.PHONY: demo test check lint audit bench trust clean
+.PHONY: demo test test-all check lint audit bench reliability clean
 
 demo: .venv/ready  ## create .venv, install, run the demo (about 4 minutes)
 	$(BIN)/ranksim demo
 
-test: .venv/ready  ## create .venv, install, run the test suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
+test: .venv/ready  ## create .venv, install, run the fast tests (about 3 minutes)
+	$(PYTEST) -m "not slow and not reliability"
 
-lint: .venv/ready  ## formatting, lint, types
+test-all: .venv/ready  ## all tests
+	$(PYTEST)
+
+lint: .venv/ready  ## formatting, lint, spelling, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
-audit: .venv/ready  ## known vulnerabilities of what is installed, secrets in what git keeps
-	$(BIN)/python -m tools.audit
-	$(BIN)/python -m tools.secrets
+audit: .venv/ready  ## known vulnerabilities of installed packages, secrets in tracked files
+	$(BIN)/nox -s audit
 
-trust: .venv/ready  ## what can be relied on, measured, to docs/trust.md (the better part of an hour)
+reliability: .venv/ready  ## measure everything in docs/reliability.md (about an hour)
 	$(BIN)/python -m tests.reliability --write
 
-bench: .venv/ready  ## the speed of RankSim's loss, to a table and bench.json (4 minutes)
+bench: .venv/ready  ## time RankSim's loss, into a table and bench.json (4 minutes)
 	$(BIN)/python -m benchmarks.loss_speed --json bench.json
 
-check: lint audit test  ## what CI runs first
+check: lint audit test-all  ## lint, audit and all tests
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -35,4 +39,4 @@ check: lint audit test  ## what CI runs first
 	touch $@
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv dist .nox .pytest_cache .mypy_cache .ruff_cache

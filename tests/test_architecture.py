@@ -1,7 +1,8 @@
-"""Imports run downward only, and what is imported at the top is what ARCHITECTURE promises."""
+"""The structure of src: layers, no import circles, light imports, sizes."""
 
 import ast
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import ranksim
 
 ROOT = Path(ranksim.__file__).parent
-# the layers, lowest first; a package may import those of lower layers alone
+# lowest layer first; a package imports from lower layers alone
 LAYERS = (
     ("exceptions",),
     ("_utils",),
@@ -23,46 +24,117 @@ LAYERS = (
     ("integrations",),
     ("sklearn", "cli"),
 )
-WITHIN = {"losses": {"functional"}, "metrics": {"functional", "imbalance"}}  # of one layer
-PACKAGES = {name for layer in LAYERS for name in layer}
+WITHIN_LAYER = {"losses": {"functional"}, "metrics": {"functional", "imbalance"}}
+PACKAGES = sorted(name for layer in LAYERS for name in layer)
+CORE = ("functional", "imbalance", "losses", "models")  # need torch and numpy only
 
 
-def lower(package):
-    """Packages that a package may import."""
-    place = next(k for k, layer in enumerate(LAYERS) if package in layer)
-    below = {name for layer in LAYERS[:place] for name in layer}
-    return below | {package} | WITHIN.get(package, set())
+def find_modules(root):
+    """Map dotted module names to paths of all Python files below a package's folder."""
+    modules = {}
+    for path in root.rglob("*.py"):
+        parts = (root.name, *path.relative_to(root).with_suffix("").parts)
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
 
 
-LIGHT = {"functional", "losses", "imbalance", "models"}  # torch and numpy alone
-
-
-def imports(path):
-    """Modules imported anywhere in a file."""
+def imported_names(path):
+    """Yield the dotted names that a file imports, in functions and under TYPE_CHECKING too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("package", sorted(PACKAGES))
-def test_imports_run_downward(package):
-    files = list((ROOT / package).rglob("*.py")) or [ROOT / f"{package}.py"]
-    for path in files:
-        used = {name.split(".")[1] for name in imports(path) if name.startswith("ranksim.")}
-        assert used <= lower(package), path
+def import_graph(root):
+    """Map each module of a package to the modules of the package that it imports.
+
+    A package counts as importing what its ``__init__`` names; ``from package import module``
+    imports the module alone.
+    """
+    modules = find_modules(root)
+    graph = {}
+    for name, path in modules.items():
+        targets = set()
+        for imported in imported_names(path):
+            while imported and imported not in modules:
+                imported = imported.rpartition(".")[0]
+            if imported and imported != name:
+                targets.add(imported)
+        graph[name] = targets
+    return graph
 
 
-@pytest.mark.parametrize("package", sorted(LIGHT))
-def test_the_library_imports_torch_and_numpy_alone(package):
-    for path in (ROOT / package).rglob("*.py"):
-        outside = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names)
-        if path.parent.name == "triton":
-            outside -= {"triton"}
-        assert outside <= {"torch", "numpy", "ranksim"}, path
+def find_circle(graph):
+    """Return the modules of an import circle, or None."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return None
 
 
-def test_every_package_has_a_layer():
+def allowed_packages(package):
+    """Return the packages that a package may import."""
+    place = next(k for k, layer in enumerate(LAYERS) if package in layer)
+    lower = {name for layer in LAYERS[:place] for name in layer}
+    return lower | {package} | WITHIN_LAYER.get(package, set())
+
+
+def package_files(package):
+    return list((ROOT / package).rglob("*.py")) or [ROOT / f"{package}.py"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_lower_layers_only(package):
+    for path in package_files(package):
+        names = [name.split(".") for name in imported_names(path) if name.startswith("ranksim.")]
+        imported = {parts[1] for parts in names} & set(PACKAGES)
+        assert imported <= allowed_packages(package), path
+
+
+def test_each_package_has_a_layer():
     names = {path.stem for path in ROOT.iterdir() if not path.stem.startswith("__")}
-    assert names - {"py"} == PACKAGES
+    assert sorted(names - {"py"}) == PACKAGES
+
+
+def test_no_import_circles():
+    assert find_circle(import_graph(ROOT)) is None
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "import made_up.a",
+        "def f():\n    from made_up import a",
+        "if TYPE_CHECKING:\n    import made_up.a",
+    ],
+)
+def test_circles_are_found(tmp_path, hidden):
+    root = tmp_path / "made_up"
+    root.mkdir()
+    (root / "__init__.py").write_text("")
+    (root / "a.py").write_text("from made_up.b import value\n")
+    (root / "b.py").write_text(f"from typing import TYPE_CHECKING\nvalue = 1\n{hidden}\n")
+    assert set(find_circle(import_graph(root))) == {"made_up.a", "made_up.b"}
+    (root / "b.py").write_text("value = 1\n")
+    assert find_circle(import_graph(root)) is None
+
+
+@pytest.mark.parametrize("package", CORE)
+def test_core_packages_need_torch_and_numpy_only(package):
+    for path in package_files(package):
+        names = {name.split(".")[0] for name in imported_names(path)}
+        names -= set(sys.stdlib_module_names)
+        if path.parent.name == "triton":
+            names -= {"triton"}
+        assert names <= {"torch", "numpy", "ranksim"}, path
+
+
+def test_no_package_holds_more_than_a_fifth():
+    lines = {
+        package: sum(len(path.read_text().splitlines()) for path in package_files(package))
+        for package in PACKAGES
+    }
+    assert max(lines.values()) <= sum(lines.values()) / 5, lines
