@@ -129,7 +129,7 @@ def by_hand(task, recipe, technique):
                     loss = loss + ranksim(features, (label / recipe.label_step).round())
                 adam.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
                 adam.step()
                 clock.on_train_batch_end()
             model.eval()

@@ -96,7 +96,7 @@ main()
          "Method 'vanilla+lds' weighs samples, but the recipe's weighting is none"),
         (["bench", "sts-b-dir", "--methods", "all", "--set", "fds_bins=1"], 2,
          "vanilla+fds smooths features over label bins"),
-        (["bench", "sts-b-dir", "--methods", "inv", "--set", "count_low=9999", "--data-dir",
+        (["bench", "sts-b-dir", "--methods", "inv", "--set", "min_count=9999", "--data-dir",
           "DATA"], 2, "Weights of scheme inverse are the same for all training samples"),
         (["bench", "sts-b-dir", "--recipe", "nowhere.toml"], 2, "--recipe nowhere.toml cannot be"),
         (["tune", "sts-b-dir", "--method", "vanilla", "--data-dir", "DATA"], 2,

@@ -93,7 +93,7 @@ def test_a_first_stage_with_other_settings_is_refused(small_sts, tmp_path):
     ):
         run_benchmark(
             request(small_sts, tmp_path, methods="rrt", seeds="1", max_steps=2,
-                    changes=("hidden=8", "strength=0.1", "lr=0.01"))
+                    changes=("hidden=8", "ranksim_weight=0.1", "lr=0.01"))
         )  # fmt: skip
 
 
@@ -196,7 +196,9 @@ def test_a_sweep_with_other_settings_is_refused_while_one_is_at_work(small_sts, 
         while not list(tmp_path.rglob("metrics.csv")) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert process.poll() is None
-        other = request(small_sts, tmp_path, changes=("hidden=9", "strength=0.1"), max_epochs=5000)
+        other = request(
+            small_sts, tmp_path, changes=("hidden=9", "ranksim_weight=0.1"), max_epochs=5000
+        )
         with pytest.raises(
             UsageError, match=r"^Another sweep is at work in .* on vanilla with rec"
         ):

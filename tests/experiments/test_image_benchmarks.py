@@ -213,13 +213,17 @@ def test_the_paper_presets_are_the_published_recipes():
         assert (vanilla.lr, vanilla.batch_size, vanilla.max_validations) == (1e-3, 256, 90)
         assert (ranksim.lr, ranksim.batch_size, ranksim.max_validations) == (lr, batch, epochs)
         for recipe in (vanilla, ranksim):
-            assert (recipe.lr_drops, recipe.lr_factor, recipe.monitor) == ((60, 80), 0.1, "mae")
+            assert (recipe.lr_milestones, recipe.lr_factor, recipe.monitor) == (
+                (60, 80),
+                0.1,
+                "mae",
+            )
             assert (recipe.loss, recipe.focal_beta, recipe.label_scale) == ("l1", 0.2, 1.0)
             assert (recipe.gamma, recipe.lambda_, recipe.weighting) == (100, 2, "sqrt_inverse")
-            assert (recipe.count_low, recipe.count_high) == (5, 1000)
-            assert (recipe.fds_low, recipe.fds_high, recipe.patience) == (0.1, 10, 0)
+            assert (recipe.min_count, recipe.max_count) == (5, 1000)
+            assert (recipe.fds_min_ratio, recipe.fds_max_ratio, recipe.patience) == (0.1, 10, 0)
             covered = (3, 100, 97) if benchmark == "agedb-dir" else (0, 100, 100)
-            assert (recipe.fds_start, recipe.fds_end, recipe.fds_bins) == covered
+            assert (recipe.fds_min_label, recipe.fds_max_label, recipe.fds_bins) == covered
     assert recipe_type("images") is ImageRecipe
 
 

@@ -14,7 +14,7 @@ from ranksim.experiments.run import execute_run
 from tests.helpers.trained_models import Process, images, request, run_of
 
 # three steps an epoch and a validation every two: half of all checkpoints lie within an epoch
-CHANGES = ("lr_drops=[2, 5]", "validate_every=2", "patience=0")
+CHANGES = ("lr_milestones=[2, 5]", "validate_every=2", "patience=0")
 NEW = (1, 0, 1, 1, 0, 1, 1, 0, 1, 1)  # validations that each start lives to see at least
 
 

@@ -18,7 +18,7 @@ from ranksim.training.resume import BEST, LAST
 from tests.experiments.test_sweep import SMALL, request
 from tests.helpers.trained_models import run_of
 
-LATER = {"memory": 0}
+LATER = {"label_width": 0.0, "memory_size": 0}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def older(run):
 
 def test_recipes_have_these_fields_now(run):
     recipe = run().recipe
-    assert recipe.later() == LATER
+    assert recipe.optional_fields() == LATER
     assert type(recipe).from_table(older(run())["recipe"]) == recipe
     assert {item.name for item in dataclasses.fields(Recipe)} > LATER.keys()
 
@@ -48,18 +48,25 @@ def test_recipes_have_these_fields_now(run):
 def test_a_finished_run_stands_for_one_with_the_defaults_alone(run):
     record = older(run()) | {"status": "done", "metrics": {}}
     reject_other_settings(run(), record)
-    with pytest.raises(UsageError, match=r"rrt\+ranksim seed 0 made with recipe.memory 0, now 9: "):
-        reject_other_settings(run("memory=9"), record)
+    with pytest.raises(
+        UsageError, match=r"rrt\+ranksim seed 0 made with recipe.memory_size 0, now 9: "
+    ):
+        reject_other_settings(run("memory_size=9"), record)
 
 
 def test_settings_are_completed_stage_by_stage(run):
     assert flatten_settings(older(run())) == flatten_dict(json.loads(json.dumps(run().identity())))
     alone = {"seed": 0, "recipe": {"lr": 1.0}}
-    assert flatten_settings(alone) == {"seed": 0, "recipe.lr": 1.0, "recipe.memory": 0}
+    assert flatten_settings(alone) == {
+        "seed": 0,
+        "recipe.lr": 1.0,
+        "recipe.label_width": 0.0,
+        "recipe.memory_size": 0,
+    }
     assert flatten_settings({"seed": 0}) == {"seed": 0}
 
 
-@pytest.mark.parametrize(("changes", "kept"), [((), True), (("memory=9",), False)])
+@pytest.mark.parametrize(("changes", "kept"), [((), True), (("memory_size=9",), False)])
 def test_an_interrupted_run_goes_on_with_the_defaults_alone(run, changes, kept):
     folder = run().folder
     folder.mkdir(parents=True)

@@ -284,7 +284,7 @@ def test_other_settings_are_refused_before_ray_starts(small_sts, tmp_path):
     run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     with pytest.raises(UsageError, match=r"vanilla seed 0 made with recipe.hidden 8, now 9: give"):
         run_benchmark(
-            request(small_sts, tmp_path, engine="ray", changes=("hidden=9", "strength=0.1"))
+            request(small_sts, tmp_path, engine="ray", changes=("hidden=9", "ranksim_weight=0.1"))
         )
 
 

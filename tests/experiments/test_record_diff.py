@@ -8,7 +8,7 @@ from ranksim.experiments.record_diff import MADE_BY, diff_records, diff_results
 RECORD = {
     "method": "vanilla",
     "seed": 0,
-    "recipe": {"lr": 0.1, "lr_drops": [60, 80]},
+    "recipe": {"lr": 0.1, "lr_milestones": [60, 80]},
     "metrics": {"test": {"all": {"mse": 0.1 + 0.2, "pearson": None}, "seconds": {"mse": 1.0}}},
     "curves": {"val": [1.0, float("nan"), 3.0]},
     "against": [{"low": 1}, {"low": 2}],
@@ -32,7 +32,7 @@ def changed(path, value):
 def test_a_record_is_the_same_as_what_is_read_back_of_it():
     written = json.loads(json.dumps(RECORD))
     assert diff_records(RECORD, written | {"seconds": 9.0, "peak_memory_mb": None}) == []
-    tuples = changed(["recipe", "lr_drops"], (60, 80))
+    tuples = changed(["recipe", "lr_milestones"], (60, 80))
     assert diff_records(tuples, written) == []
 
 
@@ -57,8 +57,8 @@ def test_each_difference_is_named_both_ways(path, value):
 
 
 def test_what_is_new_may_be_left_out():
-    other = changed(["recipe", "memory"], 1) | {"ranks": {}, "seed": 1}
-    assert diff_records(RECORD, other) == ["seed", "recipe.memory"]
+    other = changed(["recipe", "memory_size"], 1) | {"ranks": {}, "seed": 1}
+    assert diff_records(RECORD, other) == ["seed", "recipe.memory_size"]
     assert diff_records(RECORD, other, new=False) == ["seed"]
 
 

@@ -96,12 +96,12 @@ def test_older_results_are_completed_by_the_preset_and_it_is_said(swept, saved):
         for run in results["runs"]:
             for name in lost:
                 del run[name]
-            for name in ("fds_bins", "lr_drops", "memory"):
+            for name in ("fds_bins", "lr_milestones", "memory_size"):
                 del run["recipe"][name]
 
     found = again(saved(change), str(swept[0]), row="vanilla")
     assert found["matches"]
-    assert found["runs"][0]["assumed"] == ["lr_drops", "fds_bins"]
+    assert found["runs"][0]["assumed"] == ["lr_milestones", "fds_bins"]
 
 
 def test_a_run_that_was_cut_short_cannot_be_compared(swept, saved, capsys):
@@ -113,7 +113,7 @@ def test_a_run_that_was_cut_short_cannot_be_compared(swept, saved, capsys):
 
 def test_a_failed_run_fails_again_at_the_same_step(small_sts, tmp_path, capsys):
     run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1",
-                  changes=("hidden=8", "lr=1e37", "clip=1e30")))  # fmt: skip
+                  changes=("hidden=8", "lr=1e37", "max_grad_norm=1e30")))  # fmt: skip
     files = {"data_dir": small_sts}
     found = reproduce(
         RerunRequest(tmp_path, files=files, accelerator="cpu", out=tmp_path / "again")

@@ -19,7 +19,7 @@ from ranksim.experiments.run import read_record
 from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
 
-SMALL = ("hidden=8", "strength=0.1")
+SMALL = ("hidden=8", "ranksim_weight=0.1")
 ENDLESS = ("--max-epochs", "5000", "--set", "patience=5000")
 
 
@@ -182,7 +182,9 @@ def test_finished_runs_are_skipped_and_more_can_follow(small_sts, tmp_path, caps
 def test_other_settings_need_another_folder(small_sts, tmp_path):
     run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     with pytest.raises(UsageError, match=r"vanilla seed 0 made with recipe.hidden 8, now 9: give"):
-        run_benchmark(request(small_sts, tmp_path, seeds="1", changes=("hidden=9", "strength=0.1")))
+        run_benchmark(
+            request(small_sts, tmp_path, seeds="1", changes=("hidden=9", "ranksim_weight=0.1"))
+        )
     with pytest.raises(UsageError, match="made with split 'borealis', now 'yang'"):
         run_benchmark(request(small_sts, tmp_path, seeds="1", options={"split": "yang"}))
 
@@ -192,7 +194,7 @@ def test_a_folder_never_mixes_what_must_not_be_compared(small_sts, tmp_path):
     run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
     for changes in (
         {"options": {"split": "yang"}},
-        {"changes": ("hidden=9", "strength=0.1")},
+        {"changes": ("hidden=9", "ranksim_weight=0.1")},
         {"devices": "2"},
         {"max_epochs": 3},
     ):
@@ -207,7 +209,7 @@ def test_the_recorded_command_gives_the_same_runs(small_sts, tmp_path):
     )
     assert content["command"] == (
         "ranksim bench sts-b-dir --split borealis --methods vanilla --preset small "
-        "--shots published --seeds 7, --jobs 1 --set hidden=8 --set strength=0.1 --set ties=min "
+        "--shots published --seeds 7, --jobs 1 --set hidden=8 --set ranksim_weight=0.1 --set ties=min "
         "--max-epochs 2 --accelerator cpu"
     )
 
@@ -233,7 +235,7 @@ def test_a_damaged_record_is_made_again(small_sts, tmp_path):
 
 
 def test_a_run_that_diverges_is_told_and_the_sweep_goes_on(small_sts, tmp_path, capsys):
-    changes = ("hidden=8", "lr=1e37", "clip=1e30")
+    changes = ("hidden=8", "lr=1e37", "max_grad_norm=1e30")
     content = run_benchmark(request(small_sts, tmp_path, seeds="1", changes=changes))
     assert [run["status"] for run in content["runs"]] == ["failed", "failed"]
     assert content["summary"][0]["failed"] == 1

@@ -39,26 +39,26 @@ def study(out, name="vanilla+ranksim"):
 
 def test_what_is_searched_is_what_the_method_uses():
     names = {
-        "inv+ranksim": {"strength", "gamma", "lambda_"},
-        "inv+lds": {"lds_kernel", "lds_size", "lds_sigma"},
-        "vanilla+fds": {"fds_kernel", "fds_size", "fds_sigma", "fds_bins"},
-        "rrt+lds+fds+ranksim": {"lds_kernel", "lds_size", "lds_sigma"},
+        "inv+ranksim": {"ranksim_weight", "gamma", "lambda_"},
+        "inv+lds": {"lds_kernel", "lds_kernel_size", "lds_sigma"},
+        "vanilla+fds": {"fds_kernel", "fds_kernel_size", "fds_sigma", "fds_bins"},
+        "rrt+lds+fds+ranksim": {"lds_kernel", "lds_kernel_size", "lds_sigma"},
     }
     for name, fields in names.items():
         space = Space.of(parse_method(name, "inverse"), RECIPE_OF_ALL)
         assert {*space.ranges, *space.choices} == fields
     method = parse_method("vanilla+ranksim", "inverse")
-    only = Space.of(method, RECIPE_OF_ALL, fields=("strength",))
-    assert (list(only.ranges), only.choices) == (["strength"], {})
+    only = Space.of(method, RECIPE_OF_ALL, fields=("ranksim_weight",))
+    assert (list(only.ranges), only.choices) == (["ranksim_weight"], {})
     fixed = Space.of(method, RECIPE_OF_ALL, given=("gamma", "lr"))
-    assert list(fixed.ranges) == ["strength", "lambda_"]
+    assert list(fixed.ranges) == ["ranksim_weight", "lambda_"]
 
 
 def test_a_search_begins_with_the_recipe_even_far_outside():
     recipe = RECIPE_OF_ALL | {"gamma": 3e-4, "fds_bins": 80}
     space = Space.of(parse_method("vanilla+fds+ranksim", "inverse"), recipe)
     first = next(space.first(recipe))
-    assert (first["gamma"], first["fds_bins"], first["strength"]) == (3e-4, 80, 0.3)
+    assert (first["gamma"], first["fds_bins"], first["ranksim_weight"]) == (3e-4, 80, 0.3)
     assert space.ranges["gamma"][0] == 3e-4
     assert space.choices["fds_bins"] == (5, 10, 20, 50, 80)
 
@@ -83,9 +83,12 @@ def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, c
     best = tune(tune_request(small_sts, out))
     trials = study(out).trials
     assert len(trials) == 3
-    strengths = sorted(trial.params["strength"] for trial in trials)
+    strengths = sorted(trial.params["ranksim_weight"] for trial in trials)
     assert strengths == pytest.approx([0.1, 0.3, 0.9])  # the recipe, and a factor each way
-    assert best["strength"] == min(trials, key=lambda t: t.value).user_attrs["values"]["strength"]
+    assert (
+        best["ranksim_weight"]
+        == min(trials, key=lambda t: t.value).user_attrs["values"]["ranksim_weight"]
+    )
     assert "Best of 3 trials, 0 pruned: validation MSE" in capsys.readouterr().out
 
     found = tomllib.loads((out / RECIPE).read_text())
@@ -98,7 +101,7 @@ def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, c
     assert row["val"]["all"]["mse"]["mean"] == pytest.approx(min(t.value for t in trials))
     for run in content["runs"]:
         tuned = run["method"] == "vanilla+ranksim"
-        assert run["recipe"]["strength"] == (best["strength"] if tuned else 0.3)
+        assert run["recipe"]["ranksim_weight"] == (best["ranksim_weight"] if tuned else 0.3)
 
 
 def test_a_search_goes_on_and_repeats_nothing(small_sts, tmp_path):
@@ -109,13 +112,17 @@ def test_a_search_goes_on_and_repeats_nothing(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=4))
     assert len(study(tmp_path).trials) == 4
     assert all(path.stat().st_mtime_ns == moment for path, moment in before.items())
-    values = [trial.user_attrs["values"]["strength"] for trial in study(tmp_path).trials]
+    values = [trial.user_attrs["values"]["ranksim_weight"] for trial in study(tmp_path).trials]
     assert len(set(values)) == 4
 
 
 def test_a_search_for_another_method_shares_the_recipe_file(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=1))
-    tune(tune_request(small_sts, tmp_path, trials=1, method="vanilla+fds", fields=("fds_size",)))
+    tune(
+        tune_request(
+            small_sts, tmp_path, trials=1, method="vanilla+fds", fields=("fds_kernel_size",)
+        )
+    )
     assert set(tomllib.loads((tmp_path / RECIPE).read_text())["methods"]) == {
         "vanilla+ranksim", "vanilla+fds",
     }  # fmt: skip
@@ -149,14 +156,14 @@ def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(small_sts, tm
                 break
         assert process.poll() is None
         os.killpg(process.pid, signal.SIGKILL)
-    begun = {trial.params["strength"] for trial in study(tmp_path).trials if trial.params}
+    begun = {trial.params["ranksim_weight"] for trial in study(tmp_path).trials if trial.params}
     assert begun
     with started(words) as process:
         told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
     complete = [t for t in study(tmp_path).trials if t.state.name == "COMPLETE"]
     assert len(complete) == 3
-    assert begun <= {trial.params["strength"] for trial in complete}
+    assert begun <= {trial.params["ranksim_weight"] for trial in complete}
     assert len(list(tmp_path.glob("trials/*"))) == 3  # the same values found their work again
 
 
@@ -165,13 +172,13 @@ def test_a_hopeless_trial_is_pruned(small_sts, tmp_path, monkeypatch):
     perform, taught = search_module.perform, []
 
     def worsen(run, on_validation):
-        taught.append(run.recipe.strength)
+        taught.append(run.recipe.ranksim_weight)
         bad = len(set(taught)) > 4
         return perform(run, on_validation=lambda e, s: on_validation(e, s + 100 * bad))
 
     monkeypatch.setattr(search_module, "perform", worsen)
     tune(tune_request(small_sts, tmp_path, trials=6, max_epochs=9, seeds="7,",
-                      fields=("strength",)))  # fmt: skip
+                      fields=("ranksim_weight",)))  # fmt: skip
     states = [trial.state.name for trial in study(tmp_path).trials]
     assert states == ["COMPLETE"] * 4 + ["PRUNED"] * 2
     text = (tmp_path / RECIPE).read_text()
@@ -182,17 +189,17 @@ def test_a_hopeless_trial_is_pruned(small_sts, tmp_path, monkeypatch):
 
 def test_a_diverged_trial_is_no_result(small_sts, tmp_path, monkeypatch):
     def diverge(run, on_validation):
-        return {"status": "failed" if run.recipe.strength == pytest.approx(0.3) else "done",
-                "metrics": {"val": {"all": {"mse": run.recipe.strength}}}}  # fmt: skip
+        return {"status": "failed" if run.recipe.ranksim_weight == pytest.approx(0.3) else "done",
+                "metrics": {"val": {"all": {"mse": run.recipe.ranksim_weight}}}}  # fmt: skip
 
     monkeypatch.setattr(search_module, "perform", diverge)
-    best = tune(tune_request(small_sts, tmp_path, trials=2, fields=("strength",)))
-    assert best["strength"] == pytest.approx(0.1, rel=1e-3)
+    best = tune(tune_request(small_sts, tmp_path, trials=2, fields=("ranksim_weight",)))
+    assert best["ranksim_weight"] == pytest.approx(0.1, rel=1e-3)
     assert math.isfinite(study(tmp_path).best_value)
 
 
 def test_a_search_in_which_all_diverge_ends_and_says_so(small_sts, tmp_path, capsys):
-    changes = ("hidden=8", "lr=1e37", "clip=1e30")
+    changes = ("hidden=8", "lr=1e37", "max_grad_norm=1e30")
     with pytest.raises(RankSimError, match=r"^No trial of vanilla\+ranksim ended with a finite"):
         tune(tune_request(small_sts, tmp_path, trials=2, seeds="7,", changes=changes))
     assert capsys.readouterr().out.count("diverged") == 2
@@ -208,7 +215,7 @@ def test_a_storage_that_is_something_else_is_one_sentence(small_sts, tmp_path, c
 
 def test_the_first_stage_is_trained_once_for_all_trials(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, method="rrt+lds", trials=2, seeds="7,",
-                      fields=("lds_size",)))  # fmt: skip
+                      fields=("lds_kernel_size",)))  # fmt: skip
     assert len(list(tmp_path.rglob("vanilla/seed-7/record.json"))) == 1
     assert len(list(tmp_path.rglob("rrt+lds/seed-7/record.json"))) >= 1
 
@@ -256,7 +263,9 @@ def test_a_study_that_is_not_as_it_was_written_is_refused(tmp_path, change, why)
         study = open_study(tmp_path, method, {"lr": 0.5})
         for score in (1.0, 0.5):
             trial = study.ask()
-            trial.set_user_attr("values", {"strength": trial.suggest_float("strength", 0, 9)})
+            trial.set_user_attr(
+                "values", {"ranksim_weight": trial.suggest_float("ranksim_weight", 0, 9)}
+            )
             trial.report(score + 1, 1)
             study.tell(trial, score)
             seal_trial(study, trial.number)

@@ -19,7 +19,7 @@ from ranksim.training.recipe import ImageRecipe
 
 BINS = LabelBins.integers(0, 9)
 RECIPE = load_recipe("images", "small", parse_method("vanilla", "inverse"), {
-    "batch_size": 8, "lr": 0.01, "strength": 0.1, "label_scale": 1.0, "label_step": 1.0,
+    "batch_size": 8, "lr": 0.01, "ranksim_weight": 0.1, "label_scale": 1.0, "label_step": 1.0,
     "patience": 0, "max_validations": 3,
 })  # fmt: skip
 

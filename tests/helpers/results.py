@@ -6,7 +6,7 @@ from ranksim.evaluation.summary import paired_difference, summarise
 from ranksim.training.method import published_method_names
 
 METRICS = ("mae", "mse", "gm", "pearson", "spearman")
-_RECIPE = {"lr": 1e-3, "batch_size": 16, "strength": 0.3, "fds_bins": 50, "loss": "mse"}
+_RECIPE = {"lr": 1e-3, "batch_size": 16, "ranksim_weight": 0.3, "fds_bins": 50, "loss": "mse"}
 
 
 def results(
@@ -150,7 +150,7 @@ def compare(summary, runs, baseline, methods):
 
 
 def _record(method, seed):
-    recipe = _RECIPE | ({"strength": 1.0} if "ranksim" in method else {})
+    recipe = _RECIPE | ({"ranksim_weight": 1.0} if "ranksim" in method else {})
     parts = method.split("+")
     technique = {part: part in parts for part in ("lds", "fds", "ranksim")}
     return {

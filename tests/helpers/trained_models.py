@@ -19,7 +19,7 @@ CONTEXT.set_forkserver_preload(
         "tests.helpers.trained_models",
     ]
 )
-SMALL = ("encoder=resnet18", "image_size=16", "batch_size=8", "strength=0.01", "lr=1e-3")
+SMALL = ("encoder=resnet18", "image_size=16", "batch_size=8", "ranksim_weight=0.01", "lr=1e-3")
 
 
 def images(root, counts):

@@ -116,7 +116,7 @@ def test_a_card_says_what_was_never_seen(made, tmp_path):
         ("vanilla+fds", ()),
         ("rrt", ()),
         ("rrt+fds+ranksim", ()),
-        ("rrt", ("rrt_published=true", "dropout=0.2")),
+        ("rrt", ("rrt_paper_compat=true", "dropout=0.2")),
     ],
 )
 def test_techniques_of_training_are_no_part_of_a_model(method, changes, made, tmp_path):

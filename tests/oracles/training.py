@@ -62,7 +62,7 @@ class Training:
     def __post_init__(self):
         recipe, technique = self.recipe, self.technique
         self.model = self.model.double() if self.rounded is None else self.model.float()
-        low, high = recipe.count_low, recipe.count_high or np.inf
+        low, high = recipe.min_count, recipe.max_count or np.inf
         self.weights = np.array(
             balance.weights(
                 self.labels.tolist(),
@@ -71,7 +71,7 @@ class Training:
                 technique.weighting,
                 (low, high) if technique.weighting == "inverse" else None,
                 recipe.lds_kernel if technique.lds else None,
-                recipe.lds_size,
+                recipe.lds_kernel_size,
                 recipe.lds_sigma,
             )
         )
@@ -80,7 +80,7 @@ class Training:
 
     def refresh(self, state):
         """What ends an epoch: statistics of all samples' features, by the weights of then."""
-        published = self.recipe.fds_published
+        published = self.recipe.fds_paper_compat
         self._set(state).train(published)
         with torch.no_grad(), self._autocast():
             z = self.model.encoder(self.inputs).double().numpy()
@@ -108,7 +108,7 @@ class Training:
             prediction = self.model.head(leaf).squeeze(-1)
         _, error = self._loss(prediction.detach().double().numpy(), labels, self.weights[rows])
         prediction.backward(torch.from_numpy(error * self.scale).to(prediction.dtype))
-        after_fds = technique.fds and recipe.fds_published
+        after_fds = technique.fds and recipe.fds_paper_compat
         seen = leaf.detach().double().numpy() if after_fds else raw
         gradient = leaf.grad if after_fds else self._sloped(leaf.grad, slope)
         if technique.ranksim:
@@ -124,7 +124,7 @@ class Training:
             if weight.grad is not None
         }
         self.model.zero_grad()
-        return clipped(found, recipe.clip) if recipe.clip else found
+        return clipped(found, recipe.max_grad_norm) if recipe.max_grad_norm else found
 
     def _loss(self, prediction, labels, weights):
         recipe = self.recipe
@@ -156,7 +156,7 @@ class Training:
                 z[own], targets, recipe.gamma, recipe.lambda_, recipe.ties
             )
             if len(np.unique(labels[own])) > 1:
-                found[own] += recipe.strength * gradient.sum(0) / len(sizes)
+                found[own] += recipe.ranksim_weight * gradient.sum(0) / len(sizes)
             start += size
         return found
 
@@ -183,11 +183,11 @@ def make_fds(recipe, edges, width):
         width,
         edges,
         recipe.fds_kernel,
-        recipe.fds_size,
+        recipe.fds_kernel_size,
         recipe.fds_sigma,
         recipe.fds_momentum,
-        (recipe.fds_low, recipe.fds_high),
-        recipe.fds_empty,
+        (recipe.fds_min_ratio, recipe.fds_max_ratio),
+        recipe.fds_empty_bins,
     )
 
 

@@ -155,7 +155,7 @@ def reference(row, condition, folder, rounded):
             calibrates = _running(state, recipe, model.width)
         state = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
         model.load_state_dict(state)
-        if recipe.rrt_published:
+        if recipe.rrt_paper_compat:
             model = Regressor(FrozenEncoder(model.encoder, published=True))
         else:
             inputs, model = (
@@ -216,7 +216,7 @@ def cell(row, condition, folder):
 
 def _compared(row, condition, folder, watched, rounded):
     made = reference(row, condition, folder, rounded)
-    layout = {"accumulate": condition.accumulate, "processes": condition.processes}
+    layout = {"accumulate_grad_batches": condition.accumulate, "processes": condition.processes}
     batch = BATCH // (condition.accumulate * condition.processes)
     dealt = [
         (epoch, number, parts)
@@ -228,7 +228,7 @@ def _compared(row, condition, folder, watched, rounded):
     # where the loss overflows, a step is passed over: the next one begins with the same weights
     if rows != _seen(watched["rows"], condition) or (len(steps) < len(rows)) != condition.overflows:
         return float("inf")
-    moves = row.technique.fds and (not row.technique.two_stage or made.recipe.rrt_published)
+    moves = row.technique.fds and (not row.technique.two_stage or made.recipe.rrt_paper_compat)
     largest, states = 0.0, [watched["end"]]
     for place in reversed(range(len(rows))):
         states.append(steps[place]["state"] if place in steps else states[-1])

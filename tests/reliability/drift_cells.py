@@ -23,10 +23,10 @@ SCALE = 1024.0  # of the loss, under 16-mixed: nothing overflows
 BINS = LabelBins.uniform(0.0, 30.0, 10)
 RECIPE = {
     "batch_size": BATCH, "max_validations": EPOCHS, "label_scale": 10.0, "label_step": 1.0,
-    "loss": "mse", "clip": 0.0, "lr": RATE, "lr_drops": [], "patience": 0, "validate_every": 0,
-    "gamma": 100.0, "lambda_": 2.0, "strength": 0.01, "ties": "min", "unique_labels": True,
-    "bins": 10, "fds_bins": 10, "focal_beta": 2.0, "count_low": 0, "count_high": 0,
-    "fds_low": 0.5, "fds_high": 2.0, "weight_decay": 0.0,
+    "loss": "mse", "max_grad_norm": 0.0, "lr": RATE, "lr_milestones": [], "patience": 0, "validate_every": 0,
+    "gamma": 100.0, "lambda_": 2.0, "ranksim_weight": 0.01, "ties": "min", "unique_labels": True,
+    "bins": 10, "fds_bins": 10, "focal_beta": 2.0, "min_count": 0, "max_count": 0,
+    "fds_min_ratio": 0.5, "fds_max_ratio": 2.0, "weight_decay": 0.0,
 }  # fmt: skip
 INV, SQINV = "inverse", "sqrt_inverse"
 
@@ -46,10 +46,10 @@ def _all(**more):
 TECHNIQUES = {
     "vanilla, L1": Row(Technique(), {"loss": "l1"}),
     "vanilla, MSE": Row(Technique()),
-    "vanilla, MSE, gradient clipped": Row(Technique(), {"clip": 0.1}),
+    "vanilla, MSE, gradient clipped": Row(Technique(), {"max_grad_norm": 0.1}),
     "vanilla, Huber": Row(Technique(), {"loss": "huber"}),
     "inv": Row(Technique(weighting=INV)),
-    "inv, counts clipped": Row(Technique(weighting=INV), {"count_low": 3, "count_high": 9}),
+    "inv, counts clipped": Row(Technique(weighting=INV), {"min_count": 3, "max_count": 9}),
     "sqinv": Row(Technique(weighting=SQINV), {"loss": "l1"}),
     "inv+lds": Row(Technique(weighting=INV, lds=True)),
     "sqinv+lds, laplace": Row(Technique(weighting=SQINV, lds=True), {"lds_kernel": "laplace"}),
@@ -58,18 +58,18 @@ TECHNIQUES = {
         Technique(focal_r=True, weighting=INV), {"loss": "l1", "focal_activation": "tanh"}
     ),
     "fds": Row(Technique(fds=True)),
-    "fds, published": Row(Technique(fds=True), {"fds_published": True}),
+    "fds, published": Row(Technique(fds=True), {"fds_paper_compat": True}),
     "ranksim": Row(Technique(ranksim=True)),
     "ranksim, all samples, mean ranks": Row(
         Technique(ranksim=True), {"unique_labels": False, "ties": "average"}
     ),
     "inv+lds+fds+ranksim": Row(_all()),
-    "inv+lds+fds+ranksim, published": Row(_all(), {"fds_published": True, "lambda_": 1.0}),
+    "inv+lds+fds+ranksim, published": Row(_all(), {"fds_paper_compat": True, "lambda_": 1.0}),
     "rrt": Row(Technique(weighting=INV, two_stage=True)),
     "rrt+lds+fds+ranksim": Row(_all(two_stage=True)),
     "rrt+fds, published": Row(
         Technique(weighting=SQINV, two_stage=True, fds=True),
-        {"rrt_published": True, "fds_published": True},
+        {"rrt_paper_compat": True, "fds_paper_compat": True},
     ),
 }
 
@@ -201,5 +201,5 @@ def recipe_of(row, condition):
     """The settings of a cell."""
     kind = "images" if condition.images else "table"
     batch = BATCH // (condition.accumulate * condition.processes)
-    changes = {"batch_size": batch, "accumulate": condition.accumulate}
+    changes = {"batch_size": batch, "accumulate_grad_batches": condition.accumulate}
     return load_recipe(kind, "small", parse_method("vanilla", INV), RECIPE | row.changes | changes)

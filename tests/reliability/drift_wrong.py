@@ -56,7 +56,7 @@ def _weights(change):
 @contextmanager
 def _published():
     def made(recipe, technique, seed, **settings):
-        return Published(recipe.gamma, recipe.lambda_, strength=recipe.strength)
+        return Published(recipe.gamma, recipe.lambda_, strength=recipe.ranksim_weight)
 
     with mock.patch.object(fit, "make_ranksim", made):
         yield

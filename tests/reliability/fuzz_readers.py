@@ -321,7 +321,7 @@ def _read_model(content: bytes, folder: Path) -> None:
 
 
 _METHODS = ("vanilla", "inv+ranksim", "rrt", "focal-r+lds+fds", "sqinv", "inv+fds", "vanilla+fds")
-_CHANGES = {"lr": 0.01, "gamma": 3, "bins": 20, "lr_drops": [2], "ties": "min", "lambda_": 0.5}
+_CHANGES = {"lr": 0.01, "gamma": 3, "bins": 20, "lr_milestones": [2], "ties": "min", "lambda_": 0.5}
 
 
 def _tuned(draw: Random) -> bytes:

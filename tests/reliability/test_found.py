@@ -28,7 +28,8 @@ from ranksim.inference.files import read_json
 from ranksim.integrations.lightning import WeightsCallback
 from ranksim.integrations.sklearn import RankSimRegressor
 from ranksim.metrics.scores import regression_scores
-from ranksim.training.config_fields import coerce
+from ranksim.training.presets import preset_table
+from ranksim.training.recipe import TableRecipe
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -97,7 +98,7 @@ def test_json_nested_too_deep(tmp_path, read):
 
 def test_a_number_no_float_can_hold():
     with pytest.raises(UsageError, match="lr must be a finite number"):
-        coerce("lr", 10**400, "float")
+        TableRecipe.from_table(preset_table("table", "small") | {"lr": 10**400})
 
 
 @pytest.mark.parametrize("text", ["10001", "4000000000", "9" * 5000])

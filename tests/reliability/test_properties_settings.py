@@ -113,7 +113,7 @@ def check_recipe(changes):
             assert not isinstance(each, float) or math.isfinite(each), name
     assert TableRecipe.from_table(json.loads(json.dumps(vars(recipe)))) == recipe
     assert 0 <= recipe.dropout < 1 <= recipe.batch_size
-    assert recipe.fds_low <= 1 <= recipe.fds_high
+    assert recipe.fds_min_ratio <= 1 <= recipe.fds_max_ratio
 
 
 CHANGES = st.dictionaries(FIELDS, PLAIN, max_size=2)

@@ -34,7 +34,7 @@ from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.trained_models import Process
 from tests.training.test_fit import RECIPE, changed, run, same, small_task
 
-ONCE = changed(RECIPE, {"batch_size": 16, "accumulate": 1})  # 4 steps an epoch
+ONCE = changed(RECIPE, {"batch_size": 16, "accumulate_grad_batches": 1})  # 4 steps an epoch
 
 
 class Spoil(L.Callback):
@@ -60,7 +60,7 @@ def spoilt(folder, step, value, recipe=ONCE, **settings):
 )
 @pytest.mark.parametrize("step", [1, 6])
 def test_it_ends_at_its_step_with_the_samples_of_its_batch(tmp_path, value, told, step):
-    recipe = changed(ONCE, {"lr_drops": [1], "lr_factor": 0.5})
+    recipe = changed(ONCE, {"lr_milestones": [1], "lr_factor": 0.5})
     error = spoilt(tmp_path, step, value, recipe)
     order = SeededOrder(64, 0, 16)
     order.set_epoch((step - 1) // 4)
@@ -72,7 +72,7 @@ def test_it_ends_at_its_step_with_the_samples_of_its_batch(tmp_path, value, told
     assert math.isnan(found.value) if math.isnan(value) else found.value > 1e15
     first = ", ".join(map(str, batch[:5]))
     pattern = rf"^Training diverged at step {step} \(epoch \d, lr {lr:g}\): the loss "
-    pattern += told + rf" training samples {first} and 11 more; lower lr or strength\.$"
+    pattern += told + rf" training samples {first} and 11 more; lower lr or ranksim_weight\.$"
     assert re.match(pattern, str(error))
     kept = {path.name for path in tmp_path.iterdir()} & {BEST, LAST}
     assert kept == (set() if step < 5 else {BEST, LAST})
@@ -139,7 +139,7 @@ def test_infinite_gradients_under_a_scaler_are_no_divergence(tmp_path, monkeypat
         **dict(zip(("train", "val", "test"), parts, strict=True)),
         build=lambda: Regressor(MLPEncoder(3, hidden=4, layers=1, dropout=0.0)),
     )
-    recipe = changed(ONCE, {"clip": 0.0})
+    recipe = changed(ONCE, {"max_grad_norm": 0.0})
     limits, hardware = TrainingLimits(epochs=2), TrainerConfig("cpu")
     outcome = fit(
         *(task, recipe, Technique(), tmp_path),

@@ -25,7 +25,7 @@ RECIPE = load_recipe(
     "sts-b-dir",
     "small",
     parse_method("vanilla", "inverse"),
-    {"hidden": 8, "patience": 2, "strength": 0.1},
+    {"hidden": 8, "patience": 2, "ranksim_weight": 0.1},
 )
 
 
@@ -77,7 +77,7 @@ def test_a_seed_fixes_a_run_and_ranksim_changes_it(tmp_path):
 
 def test_strength_zero_is_the_method_without_ranksim(tmp_path):
     """RankSim draws from a generator of its own: dropout and order stay as they were."""
-    off = run(tmp_path / "off", recipe=changed(RECIPE, {"strength": 0.0}))
+    off = run(tmp_path / "off", recipe=changed(RECIPE, {"ranksim_weight": 0.0}))
     assert same(off, run(tmp_path / "without", ranksim=False))
 
 
@@ -86,9 +86,9 @@ def test_strength_zero_is_the_method_without_ranksim(tmp_path):
     [
         *((stop, 0, {}) for stop in (1, 2, 3)),
         *((stop, every, {}) for stop, every in ((1, 3), (2, 3), (1, 6))),
-        (2, 0, {"dropout": 0.3, "fds_published": True}),
-        (2, 3, {"dropout": 0.3, "fds_published": True}),
-        (2, 3, {"memory": 100}),
+        (2, 0, {"dropout": 0.3, "fds_paper_compat": True}),
+        (2, 3, {"dropout": 0.3, "fds_paper_compat": True}),
+        (2, 3, {"memory_size": 100}),
     ],
 )
 @pytest.mark.parametrize("technique", [Technique(ranksim=True), FULL], ids=["ranksim", "full"])
@@ -240,9 +240,9 @@ def test_two_devices_train_and_score_every_sample_once(tmp_path):
 
 
 def test_divergence_is_an_error_that_says_what_to_do(tmp_path):
-    recipe = changed(RECIPE, {"lr": 1e37, "clip": 1e30})
+    recipe = changed(RECIPE, {"lr": 1e37, "max_grad_norm": 1e30})
     with pytest.raises(
-        DivergedError, match=r"^Training diverged at step 2 .*; lower lr or strength\.$"
+        DivergedError, match=r"^Training diverged at step 2 .*; lower lr or ranksim_weight\.$"
     ):
         run(tmp_path, recipe=recipe)
 
@@ -291,7 +291,9 @@ def test_every_technique_changes_the_training_and_repeats_itself(tmp_path):
 @pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
 def test_a_step_is_the_weighted_loss_by_hand(tmp_path, loss):
     """One epoch of one batch, against Adam on the sum of w · ℓ / N written out."""
-    recipe = changed(RECIPE, {"loss": loss, "batch_size": 64, "huber_delta": 0.1, "clip": 1e6})
+    recipe = changed(
+        RECIPE, {"loss": loss, "batch_size": 64, "huber_delta": 0.1, "max_grad_norm": 1e6}
+    )
     run(
         tmp_path,
         recipe=recipe,
@@ -333,7 +335,7 @@ def stage_two(folder, first, recipe=RECIPE, **settings):
 
 @pytest.mark.parametrize("published", [False, True])
 def test_the_second_stage_trains_a_new_head_alone(tmp_path, published):
-    recipe = changed(RECIPE, {"rrt_published": published, "fds_published": published})
+    recipe = changed(RECIPE, {"rrt_paper_compat": published, "fds_paper_compat": published})
     technique = Technique(weighting="inverse", lds=True, fds=True, ranksim=True, two_stage=True)
     one = run(tmp_path / "one", recipe=recipe, technique=technique.stage_one)
     two = stage_two(tmp_path / "two", tmp_path / "one", recipe)
@@ -354,7 +356,7 @@ def test_the_second_stage_trains_a_new_head_alone(tmp_path, published):
 
 
 def test_statistics_that_move_in_the_second_stage_begin_with_those_of_the_first(tmp_path):
-    recipe = changed(RECIPE, {"rrt_published": True})
+    recipe = changed(RECIPE, {"rrt_paper_compat": True})
     technique = Technique(weighting="inverse", lds=True, fds=True, ranksim=True, two_stage=True)
     run(tmp_path / "one", recipe=recipe, technique=technique.stage_one)
     one = torch.load(tmp_path / "one" / BEST, weights_only=True)["state_dict"]
@@ -450,6 +452,6 @@ def test_a_limit_of_steps_holds_as_many_epochs_as_asked_for(tmp_path):
 
 
 def test_weights_that_are_all_the_same_are_refused(tmp_path):
-    recipe = changed(RECIPE, {"count_low": 1000.0})
+    recipe = changed(RECIPE, {"min_count": 1000.0})
     with pytest.raises(UsageError, match=r"^Weights of scheme inverse are the same for all train"):
         run(tmp_path, recipe=recipe, technique=Technique(weighting="inverse"))

@@ -136,7 +136,7 @@ class TestResumed:
             accumulate=accumulate,
             validate_every=every,
             max_validations=checks,
-            lr_drops=[1, 2],
+            lr_milestones=[1, 2],
             lr_factor=0.5,
         )
         whole = Rates()
@@ -178,7 +178,7 @@ class TestResumed:
 
 def test_the_learning_rate_drops_as_its_epochs_start(tmp_path):
     watch = Rates()
-    recipe = changed(lr=0.01, lr_drops=[1, 3], lr_factor=0.1, max_validations=5)
+    recipe = changed(lr=0.01, lr_milestones=[1, 3], lr_factor=0.1, max_validations=5)
     run(tmp_path, recipe, callbacks=[watch])
     rates = {epoch: rate for epoch, _, rate in watch.seen}
     assert rates == pytest.approx({0: 1e-2, 1: 1e-3, 2: 1e-3, 3: 1e-4, 4: 1e-4})
@@ -330,7 +330,7 @@ def test_statistics_of_augmented_samples_are_the_published_ones(tmp_path, publis
         return inputs
 
     task = dataclasses.replace(small_task(), augment=augment)
-    run(tmp_path, changed(fds_published=published), Technique(fds=True), task=task)
+    run(tmp_path, changed(fds_paper_compat=published), Technique(fds=True), task=task)
     every = list(range(40))
     assert seen == ([(1, every), (2, every)] if published else [])
 

@@ -101,9 +101,9 @@ class TestTwoDevices:
 
     def test_without_gather_they_do_where_nothing_is_ranked(self, tmp_path):
         """With two batches a step each."""
-        recipe, hardware = alone(lr_drops=[1])
+        recipe, hardware = alone(lr_milestones=[1])
         Process(train, tmp_path / "one", recipe, Technique(), hardware).result()
-        recipe, hardware = together(2, gather=False, lr_drops=[1], accumulate=2)
+        recipe, hardware = together(2, gather=False, lr_milestones=[1], accumulate=2)
         Process(train, tmp_path / "two", recipe, Technique(), hardware).result()
         compare(tmp_path / "one", tmp_path / "two", atol=1e-9)
 
@@ -134,7 +134,7 @@ def killed_and_resumed(folder, recipe, technique, hardware):
 )
 def test_two_devices_go_on_within_an_epoch_as_if_never_interrupted(tmp_path, gather, memory):
     """Without gather each draws unique labels of its own, and remembers its own samples."""
-    changes = {"memory": memory, "validate_every": 2, "max_validations": 5}
+    changes = {"memory_size": memory, "validate_every": 2, "max_validations": 5}
     recipe, hardware = together(gather=gather, **changes)
     Process(train, tmp_path / "whole", recipe, FULL, hardware).result()
     stopped = Process(killed_and_resumed, tmp_path / "killed", recipe, FULL, hardware).result()

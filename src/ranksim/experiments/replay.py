@@ -16,7 +16,7 @@ from ranksim.training.method import Method, Technique, first_stage, parse_method
 from ranksim.training.modality import IMAGES, SENTENCES, SERIES, TABLE, TEXT, recipe_type
 from ranksim.training.presets import load_recipe
 from ranksim.training.pretrained import refuse_missing, relocate_encoder
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import Recipe, update_old_fields
 from ranksim.training.task_loading import DataSource, fingerprint
 from ranksim.training.trainer_config import TrainerConfig
 
@@ -118,9 +118,9 @@ def _method(record: Record) -> Method:
 
 def _recipe(record: Record, method: Method) -> tuple[Recipe, list[str]]:
     """A recipe; results older than some fields were made with what the preset has for them."""
-    own, kind = record["recipe"], recipe_type(record["benchmark"])
+    own, kind = update_old_fields(record["recipe"]), recipe_type(record["benchmark"])
     usual = dataclasses.asdict(load_recipe(record["benchmark"], record["preset"], method))
-    missing = [name for name in usual if name not in own and name not in kind.later()]
+    missing = [name for name in usual if name not in own and name not in kind.optional_fields()]
     return kind.from_table({**{name: usual[name] for name in missing}, **own}), missing
 
 

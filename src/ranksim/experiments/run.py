@@ -28,7 +28,7 @@ from ranksim.training.factory import make_fds, make_weights
 from ranksim.training.fit import FollowedError, TrainingLimits, TrainingResult, fit
 from ranksim.training.method import Method
 from ranksim.training.peak_memory import forget_peak, peak_memory
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import Recipe, update_old_fields
 from ranksim.training.resume import BEST, LAST, Progress
 from ranksim.training.task_loading import DataSource, check_network, load_benchmark, load_task
 from ranksim.training.trainer_config import TrainerConfig
@@ -145,11 +145,12 @@ def reject_other_settings(run: Run, record: Record) -> None:
 
 def flatten_settings(saved: Mapping[str, Any]) -> Record:
     """What an identity that was saved says, flat; a recipe older than a field had its default."""
-    found = flatten_dict(saved)
-    for prefix in ("recipe.", "stage_one.recipe."):
-        if any(name.startswith(prefix) for name in found):
-            found = {prefix + name: value for name, value in Recipe.later().items()} | found
-    return found
+    saved = dict(saved)
+    if "recipe" in saved:
+        saved["recipe"] = Recipe.optional_fields() | update_old_fields(saved["recipe"])
+    if "stage_one" in saved:
+        saved["stage_one"] = flatten_settings(saved["stage_one"])
+    return flatten_dict(saved)
 
 
 def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Record:

@@ -24,7 +24,7 @@ from ranksim.training.modality import (
     TEXT,
     recipe_type,
 )
-from ranksim.training.recipe import SERIES as SERIES_ENCODERS
+from ranksim.training.recipe import SERIES_ENCODERS
 from ranksim.training.task_loading import read_user_data
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}

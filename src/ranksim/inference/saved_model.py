@@ -29,7 +29,7 @@ from ranksim.training.data_loader import make_loader
 from ranksim.training.fit import JUDGED
 from ranksim.training.modality import recipe_type
 from ranksim.training.pretrained import refuse_missing, relocate_encoder
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import Recipe, update_old_fields
 from ranksim.training.trainer_config import (
     TrainerConfig,
     make_eval_trainer,
@@ -148,7 +148,7 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
         )
     metrics = read_json(folder / METRICS)
     try:
-        recipe = recipe_type(config["kind"]).from_table(config["recipe"])
+        recipe = recipe_type(config["kind"]).from_table(update_old_fields(config["recipe"]))
         reader = adapter_from_dict(config["reader"])
         regions = regions_of(config["density"])
         _ = config["target"], config["method"], config["precision"], config["weights_sha256"]

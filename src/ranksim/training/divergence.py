@@ -90,7 +90,7 @@ class Divergence:
             where = f" on {kind} {', '.join(map(str, shown[:_SHOWN]))}{more}{of}"
         return (
             f"Training diverged at step {self.step} (epoch {self.epoch}, lr {self.lr:g}): the "
-            f"{self.part} is {value}{beyond}{where}; lower lr{' or strength' * self.ranksim}."
+            f"{self.part} is {value}{beyond}{where}; lower lr{' or ranksim_weight' * self.ranksim}."
         )
 
     def recorded(self) -> dict[str, Any]:

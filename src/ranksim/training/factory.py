@@ -74,21 +74,21 @@ def make_weights(
     """
     if technique.weighting == "none":
         return None if factors is None else torch.from_numpy(factors / factors.mean()).float()
-    lds = LDS(recipe.lds_kernel, recipe.lds_size, recipe.lds_sigma)  # type: ignore[arg-type]
+    lds = LDS(recipe.lds_kernel, recipe.lds_kernel_size, recipe.lds_sigma)  # type: ignore[arg-type]
     # as published: ages clip counts for 1/n and not for 1/√n
-    clipped = technique.weighting == "inverse" and (recipe.count_low > 0 or recipe.count_high > 0)
+    clipped = technique.weighting == "inverse" and (recipe.min_count > 0 or recipe.max_count > 0)
     weights = DensityWeights.fit(
         labels,
         bins=_divided(bins, recipe.bins),
         scheme=technique.weighting,
-        clip=(recipe.count_low, recipe.count_high or np.inf) if clipped else None,
+        clip=(recipe.min_count, recipe.max_count or np.inf) if clipped else None,
         lds=lds if technique.lds else None,
     )
     found = torch.from_numpy(weights(labels)).float()
     if len(found) > 1 and found.min() == found.max():
         raise UsageError(
             f"Weights of scheme {technique.weighting} are the same for all training samples: "
-            "choose other bins, count_low or count_high, or a method without weights."
+            "choose other bins, min_count or max_count, or a method without weights."
         )
     if factors is None:
         return found
@@ -110,12 +110,12 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
         width,
         covering,
         kernel=recipe.fds_kernel,  # type: ignore[arg-type]
-        size=recipe.fds_size,
+        size=recipe.fds_kernel_size,
         sigma=recipe.fds_sigma,
         momentum=recipe.fds_momentum,
-        clip=(recipe.fds_low, recipe.fds_high),
-        empty=recipe.fds_empty,  # type: ignore[arg-type]
-        published=recipe.fds_published,
+        clip=(recipe.fds_min_ratio, recipe.fds_max_ratio),
+        empty=recipe.fds_empty_bins,  # type: ignore[arg-type]
+        published=recipe.fds_paper_compat,
     )
 
 
@@ -125,17 +125,16 @@ def make_ranksim(
     """RankSim over labels in whole steps, or ``None``; ``gather``: over all devices' samples."""
     if not technique.ranksim:
         return None
-    unique = recipe.unique_labels
     return RankSimLoss(
         recipe.gamma,
         recipe.lambda_,
-        strength=recipe.strength,
+        strength=recipe.ranksim_weight,
         ties=recipe.ties,  # type: ignore[arg-type]
-        unique_labels=unique if isinstance(unique, bool) else unique / recipe.label_step,
+        unique_labels=recipe.label_width / recipe.label_step or recipe.unique_labels,
         # its own generator: with and without RankSim, dropout draws the same numbers
         generator=torch.Generator().manual_seed(seed),
         gather=gather,
-        memory=recipe.memory,
+        memory=recipe.memory_size,
     )
 
 
@@ -148,9 +147,9 @@ def _divided(bins: LabelBins, count: int) -> LabelBins:
 
 def _covering(bins: LabelBins, recipe: Recipe) -> LabelBins:
     """The bins of FDS."""
-    if recipe.fds_start == recipe.fds_end:
+    if recipe.fds_min_label == recipe.fds_max_label:
         return _divided(bins, recipe.fds_bins)
-    return LabelBins.uniform(recipe.fds_start, recipe.fds_end, recipe.fds_bins)
+    return LabelBins.uniform(recipe.fds_min_label, recipe.fds_max_label, recipe.fds_bins)
 
 
 _PAD_OF = 224  # pixels of the image that a recipe's pad is meant for

@@ -212,8 +212,8 @@ def fit(
     world = world_size(hardware)
     whole, left = divmod(order.share(world), recipe.batch_size)
     # a mean over batches is one over samples where they are alike: a smaller one is not accumulated
-    batches = whole if recipe.accumulate > 1 and whole else whole + (left > 0)
-    accumulate = min(recipe.accumulate, batches)
+    batches = whole if recipe.accumulate_grad_batches > 1 and whole else whole + (left > 0)
+    accumulate = min(recipe.accumulate_grad_batches, batches)
     steps = batches // accumulate  # of an epoch: what does not fill one is left out
     if limits.steps:  # as many epochs as asked for fit in
         steps = min(steps, math.ceil(limits.steps / (limits.epochs or 1)))
@@ -237,7 +237,7 @@ def fit(
         val_check_interval=min(every, limits.steps or every) * accumulate or None,
         check_val_every_n_epoch=None if every else 1,
         accumulate_grad_batches=accumulate,
-        gradient_clip_val=recipe.clip or None,
+        gradient_clip_val=recipe.max_grad_norm or None,
         # the last checkpoint comes last: it holds what the others know after the same validation
         callbacks=[
             *(stopping, ResumeCallback(stopping, best, relay.tell if relay else on_validation)),

@@ -219,7 +219,7 @@ class RegressionModule(L.LightningModule):
         recipe = self.recipe
         trained = [p for p in self.parameters() if p.requires_grad]
         adam = torch.optim.Adam(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
-        if not recipe.lr_drops:
+        if not recipe.lr_milestones:
             return adam
-        drops = torch.optim.lr_scheduler.MultiStepLR(adam, recipe.lr_drops, recipe.lr_factor)
+        drops = torch.optim.lr_scheduler.MultiStepLR(adam, recipe.lr_milestones, recipe.lr_factor)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": drops, "interval": "epoch"}}

@@ -15,7 +15,7 @@ from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
 from ranksim.training.method import RANKSIM_SUFFIX, Method, first_stage, parse_method
 from ranksim.training.modality import recipe_type
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import Recipe, update_old_fields
 
 Changes = Mapping[str, Any]
 Methods = Mapping[str, Changes]  # what differs for single methods, by their keys
@@ -43,7 +43,7 @@ def _with_parents(table: Mapping[str, Any]) -> dict[str, Any]:
     """A table over the one that it is like, over what is published for the techniques."""
     own = {k: v for k, v in table.items() if not isinstance(v, dict)}
     parent: Any = _tables()
-    for name in own.pop("like", "techniques").split("."):
+    for name in own.pop("extends", "techniques").split("."):
         parent = parent[name]
     return own if parent is table else _with_parents(parent) | own
 
@@ -117,7 +117,7 @@ def read_tuned(
     found: dict[str, dict[str, Any]] = {}
     for name, changes in methods.items():
         try:
-            key = parse_method(name, weighting).key
+            changes, key = update_old_fields(changes), parse_method(name, weighting).key
             kind.from_table({**common, **changes})
         except UsageError as error:
             raise UsageError(f"--recipe {path}, {single_line(name)}: {error}") from error
@@ -150,9 +150,9 @@ def _refuse_nonsense(method: Method, recipe: Recipe) -> None:
     technique = method.technique
     if technique.focal_r and recipe.loss == "huber":
         raise UsageError(f"{method.name} is defined over mse and l1: set loss to one of them.")
-    if technique.ranksim and not technique.two_stage and not recipe.strength * recipe.gamma:
+    if technique.ranksim and not technique.two_stage and not recipe.ranksim_weight * recipe.gamma:
         raise UsageError(
-            f"{method.name} adds RankSim with strength or gamma 0, which changes nothing: leave "
+            f"{method.name} adds RankSim with ranksim_weight or gamma 0, which changes nothing: leave "
             "+ranksim out, or set them above 0."
         )
     if technique.fds and recipe.fds_bins == 1:
@@ -165,13 +165,13 @@ def _refuse_nonsense(method: Method, recipe: Recipe) -> None:
             f"{method.name} weighs samples by the count of their label bin, which is the same for "
             "all in one bin: set bins to 2 or more."
         )
-    if technique.lds and recipe.lds_size == 1:
+    if technique.lds and recipe.lds_kernel_size == 1:
         raise UsageError(
             f"{method.name} smooths counts with a kernel of size 1, which changes nothing: set "
-            "lds_size to 3 or more."
+            "lds_kernel_size to 3 or more."
         )
-    if technique.fds and recipe.fds_size == 1:
+    if technique.fds and recipe.fds_kernel_size == 1:
         raise UsageError(
             f"{method.name} smooths features with a kernel of size 1, which changes nothing: set "
-            "fds_size to 3 or more."
+            "fds_kernel_size to 3 or more."
         )

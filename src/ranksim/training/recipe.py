@@ -1,10 +1,11 @@
-"""The settings of one training, as data."""
+"""Training hyperparameters as validated dataclasses, one per kind of network input."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
@@ -13,216 +14,287 @@ from ranksim.exceptions import UsageError
 from ranksim.functional.ranking import TIES
 from ranksim.imbalance import KERNELS, SCHEMES
 from ranksim.imbalance.fds import EMPTY
-from ranksim.training.config_fields import check, coerce, field_any, field_choice, number, require
 
 LOSSES = ("mse", "l1", "huber")
 MONITORS = ("mse", "mae")
 ACTIVATIONS = ("sigmoid", "tanh")
-SERIES = ("gru", "conv")
-# beyond these nothing is gained, and memory or precision breaks
-_BINS, _FDS_BINS, _SIZE, _SIGMA, _MEMORY = 100_000, 2_000, 9_999, 1_000, 65_536
+SERIES_ENCODERS = ("gru", "conv")
+
+OLD_FIELDS = {
+    "strength": "ranksim_weight",
+    "memory": "memory_size",
+    "clip": "max_grad_norm",
+    "accumulate": "accumulate_grad_batches",
+    "lr_drops": "lr_milestones",
+    "count_low": "min_count",
+    "count_high": "max_count",
+    "lds_size": "lds_kernel_size",
+    "fds_size": "fds_kernel_size",
+    "fds_start": "fds_min_label",
+    "fds_end": "fds_max_label",
+    "fds_low": "fds_min_ratio",
+    "fds_high": "fds_max_ratio",
+    "fds_empty": "fds_empty_bins",
+    "fds_published": "fds_paper_compat",
+    "rrt_published": "rrt_paper_compat",
+}
+"""Field names of recipes saved by earlier versions, and their names now."""
+
+Rules = dict[str, Callable[[Any], bool]]  # what a value must be, in words and as a test
+_POSITIVE: Rules = {"above 0": lambda value: value > 0}
+_NONNEGATIVE: Rules = {"at least 0": lambda value: value >= 0}
+_COUNT: Rules = {"at least 1": lambda value: value >= 1}
+_FRACTION: Rules = {"in [0, 1)": lambda value: 0 <= value < 1}
+_ODD: Rules = {"odd": lambda value: value % 2 == 1}
+
+
+def _at_most(limit: int) -> Rules:
+    return {f"at most {limit:,}": lambda value: value <= limit}
+
+
+def _one_of(choices: Sequence[str]) -> Rules:
+    return {f"one of {', '.join(choices)}": lambda value: value in choices}
+
+
+def _field(*rules: Rules, default: Any = MISSING) -> Any:
+    """Return a dataclass field with validation rules; only fields added later have a default."""
+    return dataclasses.field(
+        default=default, metadata={name: rule for each in rules for name, rule in each.items()}
+    )
+
+
+# larger values gain nothing, and exhaust memory or floating-point precision
+_MAX_BINS, _MAX_FDS_BINS = _at_most(100_000), _at_most(2_000)
+_KERNEL_SIZE, _SIGMA = _COUNT | _at_most(9_999) | _ODD, _POSITIVE | _at_most(1_000)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides what a training does, except data, network, method and seed.
+    """All hyperparameters of a training; data, network input, method and seed are separate.
 
     Args:
-        label_scale: the network predicts label / label_scale; 0: the standard deviation of the
+        label_scale: the network predicts label / label_scale. 0: the standard deviation of the
             training labels.
-        label_step: last digit of the labels, in their unit; RankSim compares whole steps, so that
-            equidistant neighbours tie exactly. 0: found in the training labels.
-        lr, weight_decay: of Adam.
-        lr_drops, lr_factor: at the start of these epochs, counted from 0, lr is multiplied by this.
-        batch_size: samples of a batch, on each device.
-        accumulate: batches whose gradients are averaged for one step; those at the end of an epoch
-            that fill no step, and there a smaller batch, are left out of it.
-        clip: largest norm of the gradient; 0: not clipped.
-        monitor: the validation score that chooses the best weights, ``mse`` or ``mae``.
-        validate_every: steps between two validations; 0: once an epoch.
-        max_validations: the end, if early stopping has not come before.
-        patience: validations without a better score before training stops; 0: it does not stop.
-        gamma, lambda_, strength, ties: RankSim (see :func:`ranksim.functional.ranksim_loss`).
-        unique_labels: one sample per distinct label: true, false, or a bin width in the label's
-            unit.
-        memory: samples of earlier batches that RankSim ranks beside a batch's own; 0: none.
-        loss: the plain loss, ``mse``, ``l1`` or ``huber``, of label / label_scale.
-        huber_delta: where Huber turns linear, in that unit.
-        focal_beta, focal_gamma, focal_activation: Focal-R, in that unit (see
+        label_step: resolution of the labels, in their unit. RankSim ranks label / label_step
+            rounded to integers, so that equal distances tie exactly. 0: inferred from the training
+            labels.
+        lr, weight_decay: learning rate and weight decay of Adam.
+        lr_milestones, lr_factor: lr is multiplied by lr_factor at the start of these epochs,
+            counted from 0.
+        batch_size: samples per batch on each device.
+        accumulate_grad_batches: batches whose gradients are averaged for one optimizer step.
+            Batches at the end of an epoch that do not complete a step are skipped, and so is a
+            smaller last batch.
+        max_grad_norm: gradient norm above which gradients are clipped; 0: no clipping.
+        monitor: validation score that selects the best weights, ``mse`` or ``mae``.
+        validate_every: optimizer steps between validations; 0: one validation per epoch.
+        max_validations: upper limit if early stopping does not end the training before.
+        patience: validations without a better score before training stops; 0: no early stopping.
+        gamma, lambda_, ranksim_weight, ties, unique_labels: ``gamma``, ``lambda_``, ``weight``,
+            ``ties`` and ``unique_labels`` of :class:`ranksim.RankSimLoss`.
+        label_width: labels whose difference is smaller, in the label's unit, count as equal for
+            unique_labels; 0: equal labels only.
+        memory_size: samples of earlier batches that RankSim ranks with those of a batch.
+        loss: base loss, ``mse``, ``l1`` or ``huber``, computed on label / label_scale.
+        huber_delta: error at which the Huber loss becomes linear, in units of label_scale.
+        focal_beta, focal_gamma, focal_activation: Focal-R, in units of label_scale (see
             :func:`ranksim.functional.focal_r_loss`).
-        bins: equal bins over the range of labels, for weights and LDS; 0: those of the data set.
-        weighting: what LDS and RRT weigh by where a method's name does not say.
-        count_low, count_high: with weights 1/n, counts are clipped to these; 0: not.
-        lds_kernel, lds_size, lds_sigma: LDS (see :class:`ranksim.imbalance.LDS`).
-        fds_bins: the same for FDS.
-        fds_start, fds_end: the labels that the bins of FDS cover, labels beyond belonging to the
-            first or last; 0 and 0: all.
-        fds_kernel, fds_size, fds_sigma, fds_momentum, fds_low, fds_high, fds_empty, fds_published:
-            FDS (see :class:`ranksim.imbalance.FDS`).
-        rrt_published: the encoder's BatchNorm and dropout stay in training mode in stage two.
+        bins: number of equal-width label bins for weights and LDS; 0: the bins of the data set.
+        weighting: scheme of LDS and RRT if the method's name does not contain one.
+        min_count, max_count: bin counts are clipped to this range for inverse weights; 0: no limit.
+        lds_kernel, lds_kernel_size, lds_sigma: see :class:`ranksim.imbalance.LDS`.
+        fds_bins: number of equal-width label bins for FDS; 0: the bins of the data set.
+        fds_min_label, fds_max_label: label range of the FDS bins; labels outside fall into the first
+            or last bin. 0 and 0: the range of the data set.
+        fds_kernel, fds_kernel_size, fds_sigma, fds_momentum, fds_empty_bins, fds_paper_compat: see
+            :class:`ranksim.imbalance.FDS`.
+        fds_min_ratio, fds_max_ratio: limits of the variance ratio, ``clip`` of FDS.
+        rrt_paper_compat: keep BatchNorm and dropout of the encoder in training mode in stage two.
     """
 
-    label_scale: float = number(at_least=0)
-    label_step: float = number(at_least=0)
-    lr: float = number(above=0)
-    weight_decay: float = number(at_least=0)
-    lr_drops: tuple[int, ...] = number(at_least=1)
-    lr_factor: float = number(above=0)
-    batch_size: int = number(at_least=1)
-    accumulate: int = number(at_least=1)
-    clip: float = number(at_least=0)
-    monitor: str = field_choice(MONITORS)
-    validate_every: int = number(at_least=0)
-    max_validations: int = number(at_least=1)
-    patience: int = number(at_least=0)
-    gamma: float = number(at_least=0)
-    lambda_: float = number(above=0)
-    strength: float = number(at_least=0)
-    ties: str = field_choice(TIES)
-    unique_labels: bool | float = field_any()
-    memory: int = number(at_least=0, at_most=_MEMORY, default=0)
-    loss: str = field_choice(LOSSES)
-    huber_delta: float = number(above=0)
-    focal_beta: float = number(above=0)
-    focal_gamma: float = number(at_least=0)
-    focal_activation: str = field_choice(ACTIVATIONS)
-    bins: int = number(at_least=0, at_most=_BINS)
-    weighting: str = field_choice(SCHEMES)
-    count_low: float = number(at_least=0)
-    count_high: float = number(at_least=0)
-    lds_kernel: str = field_choice(KERNELS)
-    lds_size: int = number(at_least=1, at_most=_SIZE, odd=True)
-    lds_sigma: float = number(above=0, at_most=_SIGMA)
-    fds_bins: int = number(at_least=0, at_most=_FDS_BINS)
-    fds_start: float = field_any()
-    fds_end: float = field_any()
-    fds_kernel: str = field_choice(KERNELS)
-    fds_size: int = number(at_least=1, at_most=_SIZE, odd=True)
-    fds_sigma: float = number(above=0, at_most=_SIGMA)
-    fds_momentum: float = number(at_least=0, below=1)
-    fds_low: float = number(above=0, at_most=1)
-    fds_high: float = number(at_least=1)
-    fds_empty: str = field_choice(EMPTY)
-    fds_published: bool = field_any()
-    rrt_published: bool = field_any()
+    label_scale: float = _field(_NONNEGATIVE)
+    label_step: float = _field(_NONNEGATIVE)
+    lr: float = _field(_POSITIVE)
+    weight_decay: float = _field(_NONNEGATIVE)
+    lr_milestones: tuple[int, ...] = _field(_COUNT)
+    lr_factor: float = _field(_POSITIVE)
+    batch_size: int = _field(_COUNT)
+    accumulate_grad_batches: int = _field(_COUNT)
+    max_grad_norm: float = _field(_NONNEGATIVE)
+    monitor: str = _field(_one_of(MONITORS))
+    validate_every: int = _field(_NONNEGATIVE)
+    max_validations: int = _field(_COUNT)
+    patience: int = _field(_NONNEGATIVE)
+    gamma: float = _field(_NONNEGATIVE)
+    lambda_: float = _field(_POSITIVE)
+    ranksim_weight: float = _field(_NONNEGATIVE)
+    ties: str = _field(_one_of(TIES))
+    unique_labels: bool = _field()
+    label_width: float = _field(_NONNEGATIVE, default=0.0)
+    memory_size: int = _field(_NONNEGATIVE, _at_most(65_536), default=0)
+    loss: str = _field(_one_of(LOSSES))
+    huber_delta: float = _field(_POSITIVE)
+    focal_beta: float = _field(_POSITIVE)
+    focal_gamma: float = _field(_NONNEGATIVE)
+    focal_activation: str = _field(_one_of(ACTIVATIONS))
+    bins: int = _field(_NONNEGATIVE, _MAX_BINS)
+    weighting: str = _field(_one_of(SCHEMES))
+    min_count: float = _field(_NONNEGATIVE)
+    max_count: float = _field(_NONNEGATIVE)
+    lds_kernel: str = _field(_one_of(KERNELS))
+    lds_kernel_size: int = _field(_KERNEL_SIZE)
+    lds_sigma: float = _field(_SIGMA)
+    fds_bins: int = _field(_NONNEGATIVE, _MAX_FDS_BINS)
+    fds_min_label: float = _field()
+    fds_max_label: float = _field()
+    fds_kernel: str = _field(_one_of(KERNELS))
+    fds_kernel_size: int = _field(_KERNEL_SIZE)
+    fds_sigma: float = _field(_SIGMA)
+    fds_momentum: float = _field(_FRACTION)
+    fds_min_ratio: float = _field(_POSITIVE, _at_most(1))
+    fds_max_ratio: float = _field(_COUNT)
+    fds_empty_bins: str = _field(_one_of(EMPTY))
+    fds_paper_compat: bool = _field()
+    rrt_paper_compat: bool = _field()
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            check(item, getattr(self, item.name))
-        high = self.count_high or math.inf
-        require(self.count_low <= high, "count_low", f"at most {high}", self.count_low)
-        if self.unique_labels is not False:
-            require(self.unique_labels > 0, "unique_labels", "above 0", self.unique_labels)
-        if self.fds_start or self.fds_end:
-            above = f"above fds_start {self.fds_start:g}"
-            require(self.fds_end > self.fds_start, "fds_end", above, self.fds_end)
-            require(self.fds_bins > 0, "fds_bins", "above 0 with fds_start", self.fds_bins)
+            value = getattr(self, item.name)
+            if isinstance(value, float):
+                _require(math.isfinite(value), item.name, "a finite number", value)
+            for rule, holds in item.metadata.items():
+                values = value if isinstance(value, tuple) else (value,)
+                _require(all(map(holds, values)), item.name, rule, value)
+        if self.max_count:
+            rule = f"at most max_count {self.max_count:g}"
+            _require(self.min_count <= self.max_count, "min_count", rule, self.min_count)
+        if self.label_width:
+            rule = "0 if unique_labels is false"
+            _require(self.unique_labels, "label_width", rule, self.label_width)
+        if self.fds_min_label or self.fds_max_label:
+            rule = f"above fds_min_label {self.fds_min_label:g}"
+            above = self.fds_max_label > self.fds_min_label
+            _require(above, "fds_max_label", rule, self.fds_max_label)
+            _require(self.fds_bins > 0, "fds_bins", "above 0 with fds_min_label", self.fds_bins)
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
-        """A recipe from a table of its fields, each one there and of the right type.
+        """Validate a table of field values, for example from TOML or JSON.
 
-        Fields that have a default came later: what was saved before lacks them.
+        Args:
+            table: a value for each field; fields with a default may be missing.
+
+        Raises:
+            UsageError: a field is unknown, missing, of the wrong type or out of range.
         """
-        known = {item.name: str(item.type) for item in fields(cls)}
+        kinds = {item.name: str(item.type) for item in fields(cls)}
         for name in table:
-            if name not in known:
+            if name in OLD_FIELDS:
+                raise UsageError(f"Recipe field {name} is now called {OLD_FIELDS[name]}: use that.")
+            if name not in kinds:
                 raise UsageError(
-                    f"A recipe has no field {format_value(name)}: it has {', '.join(known)}."
+                    f"A recipe has no field {format_value(name)}: it has {', '.join(kinds)}."
                 )
-        missing = [name for name in known if name not in {*table, *cls.later()}]
+        missing = [name for name in kinds if name not in {*table, *cls.optional_fields()}]
         if missing:
             raise UsageError(f"The recipe lacks {', '.join(missing)}: give each field a value.")
-        return cls(**{name: coerce(name, value, known[name]) for name, value in table.items()})
+        return cls(**{name: _coerce(name, value, kinds[name]) for name, value in table.items()})
 
     @classmethod
-    def later(cls) -> dict[str, Any]:
-        """The fields that earlier recipes did not have, at what these did."""
+    def optional_fields(cls) -> dict[str, Any]:
+        """Return the fields added after the first recipes were saved, with their defaults."""
         return {item.name: item.default for item in fields(cls) if item.default is not MISSING}
 
 
-@dataclass(frozen=True)
-class TextRecipe(Recipe):
-    """A recipe for texts.
+@dataclass(frozen=True, kw_only=True)
+class TableRecipe(Recipe):
+    """A recipe for table rows of numbers and categories, and for other encoders of this shape.
+
+    Args:
+        hidden, layers, dropout: width, depth and dropout rate of the MLP (see
+            :class:`ranksim.models.MLPEncoder`) or of the encoder of a subclass.
+    """
+
+    hidden: int = _field(_COUNT)
+    layers: int = _field(_COUNT)
+    dropout: float = _field(_FRACTION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRecipe(TableRecipe):
+    """A recipe for texts read by a BiLSTM (see :class:`ranksim.models.TextEncoder`).
 
     Args:
         vectors: word vectors, ``glove-6b-50d`` or ``glove-840b-300d``.
-        max_tokens: a text keeps its first so many tokens.
-        hidden, layers, dropout: the BiLSTM (see :class:`ranksim.models.TextEncoder`).
+        max_tokens: number of tokens to which a text is truncated.
     """
 
-    vectors: str = field_any()
-    max_tokens: int = number(at_least=1)
-    hidden: int = number(at_least=1)
-    layers: int = number(at_least=1)
-    dropout: float = number(at_least=0, below=1)
+    vectors: str = _field()
+    max_tokens: int = _field(_COUNT)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class SentenceRecipe(TableRecipe):
+    """A recipe for texts read by a pretrained encoder.
+
+    Args:
+        encoder: text model of the Hugging Face hub, by name or folder.
+        max_tokens: number of tokens to which a text is truncated.
+        frozen: train an MLP on the features of the frozen encoder; otherwise the encoder is
+            fine-tuned with a linear head.
+    """
+
+    encoder: str = _field()
+    max_tokens: int = _field(_COUNT)
+    frozen: bool = _field()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesRecipe(TableRecipe):
+    """A recipe for windows of a time series.
+
+    Args:
+        encoder: ``gru`` or ``conv`` (see :mod:`ranksim.models.series`).
+    """
+
+    encoder: str = _field(_one_of(SERIES_ENCODERS))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageRecipe(Recipe):
     """A recipe for images.
 
     Args:
-        encoder: ``resnet18``, ``resnet34`` or ``resnet50`` from scratch, or a pretrained vision
-            model of the Hugging Face hub, by name or folder.
-        image_size: side of the square that images are resized to, in pixels.
-        pad: black border before the random crop of training, in pixels of a 224-pixel image and in
-            proportion for others; 0: no crop.
+        encoder: ``resnet18``, ``resnet34`` or ``resnet50`` trained from scratch, or a pretrained
+            vision model of the Hugging Face hub, by name or folder.
+        image_size: side length in pixels to which images are resized.
+        pad: black border before the random crop of training images, in pixels of a 224-pixel image,
+            scaled for other sizes; 0: no crop.
         flip: mirror half of the training images.
     """
 
-    encoder: str = field_any()
-    image_size: int = number(at_least=1, at_most=4_096)
-    pad: float = number(at_least=0, at_most=224)
-    flip: bool = field_any()
+    encoder: str = _field()
+    image_size: int = _field(_COUNT, _at_most(4_096))
+    pad: float = _field(_NONNEGATIVE, _at_most(224))
+    flip: bool = _field()
 
 
-@dataclass(frozen=True)
-class TableRecipe(Recipe):
-    """A recipe for rows of numbers and categories.
+def update_old_fields(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe saved by an earlier version under the field names of this version.
 
-    Args:
-        hidden, layers, dropout: the MLP (see :class:`ranksim.models.MLPEncoder`).
+    Example:
+        >>> update_old_fields({"strength": 0.3, "unique_labels": 0.5, "lr": 0.01})
+        {'ranksim_weight': 0.3, 'unique_labels': True, 'lr': 0.01, 'label_width': 0.5}
     """
-
-    hidden: int = number(at_least=1)
-    layers: int = number(at_least=1)
-    dropout: float = number(at_least=0, below=1)
-
-
-@dataclass(frozen=True)
-class SentenceRecipe(TableRecipe):
-    """A recipe for texts that a pretrained encoder reads.
-
-    Args:
-        encoder: a text model of the Hugging Face hub, by name or folder.
-        max_tokens: a text keeps its first so many tokens.
-        frozen: the encoder stays as it is, and an MLP learns from what it gives; else all of it is
-            trained, with the linear head alone on top.
-    """
-
-    encoder: str = field_any()
-    max_tokens: int = number(at_least=1)
-    frozen: bool = field_any()
-
-
-@dataclass(frozen=True)
-class SeriesRecipe(Recipe):
-    """A recipe for windows of a series.
-
-    Args:
-        encoder: ``gru`` or ``conv`` (see :mod:`ranksim.models.series`).
-        hidden, layers, dropout: of either.
-    """
-
-    encoder: str = field_choice(SERIES)
-    hidden: int = number(at_least=1)
-    layers: int = number(at_least=1)
-    dropout: float = number(at_least=0, below=1)
+    updated = {OLD_FIELDS.get(name, name): value for name, value in table.items()}
+    unique = updated.get("unique_labels", False)
+    if not isinstance(unique, bool):  # was a flag or a width
+        updated |= {"unique_labels": True, "label_width": unique}
+    return updated
 
 
 def parse_change(text: str) -> tuple[str, Any]:
-    """``"lr=5e-4"`` to a field and its value, written as in TOML; a bare word is a string."""
+    """Split ``"lr=5e-4"`` into field and value, read as TOML; a bare word is a string."""
     name, sign, value = text.partition("=")
     if not sign or not name.strip() or not value.strip():
         raise UsageError(
@@ -232,3 +304,31 @@ def parse_change(text: str) -> tuple[str, Any]:
         return name.strip(), tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         return name.strip(), value.strip()
+
+
+def _require(condition: bool, name: str, rule: str, value: object) -> None:
+    if not condition:
+        value = format_value(list(value) if isinstance(value, tuple) else value)
+        raise UsageError(f"Recipe field {name} must be {rule}, got {value}.")
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "tuple[int, ...]": (list, tuple),
+}
+
+
+def _coerce(name: str, value: Any, kind: str) -> Any:
+    """Convert a value from TOML or JSON to the type of its field."""
+    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
+        label = "list of int" if kind.startswith("tuple") else kind
+        raise UsageError(f"Recipe field {name} must be of type {label}, got {format_value(value)}.")
+    if kind.startswith("tuple"):
+        return tuple(_coerce(name, each, "int") for each in value)
+    try:
+        return float(value) if kind == "float" else value
+    except OverflowError:
+        raise UsageError(f"Recipe field {name} must be a finite number.") from None

@@ -44,7 +44,7 @@ def retrain_head(
 
     The encoder is in evaluation mode, so without augmentation the features of a sample never
     change: they are made once, and the head is trained on them. FDS keeps the statistics of the
-    first stage. With ``rrt_published``, BatchNorm, dropout and the statistics of FDS go on moving.
+    first stage. With ``rrt_paper_compat``, BatchNorm, dropout and the statistics of FDS go on moving.
 
     Args:
         task: data and network, as stage one had them.
@@ -58,13 +58,15 @@ def retrain_head(
     hardware = hardware or TrainerConfig()
     state = read_checkpoint(first)["state_dict"]
     fds_state = _part(state, _FDS)
-    if recipe.rrt_published or task.augment is not None:
+    if recipe.rrt_paper_compat or task.augment is not None:
 
         def frozen() -> Regressor:
-            return Regressor(FrozenEncoder(_encoder(task, state), published=recipe.rrt_published))
+            return Regressor(
+                FrozenEncoder(_encoder(task, state), published=recipe.rrt_paper_compat)
+            )
 
         kept = dataclasses.replace(task, build=frozen)
-        settings |= {"fds_state": fds_state or None, "fds_moves": recipe.rrt_published}
+        settings |= {"fds_state": fds_state or None, "fds_moves": recipe.rrt_paper_compat}
         return fit(kept, recipe, technique.stage_two, folder, hardware=hardware, **settings)
     silence_lightning()
     model = Regressor(_encoder(task, state))

@@ -61,7 +61,7 @@ METHODS = ["vanilla", "sqinv+lds", "inv+fds+ranksim", "focal-r+ranksim", "rrt+ld
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_learns_and_is_the_same_twice_whatever_the_order(method):
     x, y = data()
-    settings = {"max_epochs": 15, "settings": {"lds_size": 3}}
+    settings = {"max_epochs": 15, "settings": {"lds_kernel_size": 3}}
     model = made(method, **settings).fit(x, y)
     assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
     shuffled = np.random.default_rng(1).permutation(len(y))
@@ -274,9 +274,9 @@ def test_the_smallest_data(early_stopping):
         ({"learning_rate": 0.0}, UsageError, "Recipe field lr must be above 0, got 0.0."),
         ({"settings": {"decay": 1}}, UsageError, "A recipe has no field 'decay': it has "),
         (
-            {"settings": {"strength": 0.0}},
+            {"settings": {"ranksim_weight": 0.0}},
             ValueError,
-            "settings must not hold strength: give the argument",
+            "settings must not hold ranksim_weight: give the argument",
         ),
         ({"bins": 0}, ValueError, "need low < high and count >= 1, got "),
     ],

@@ -10,7 +10,7 @@ from ranksim.exceptions import UsageError
 from ranksim.training.method import Method
 
 _RANKSIM: dict[str, tuple[float, float]] = {
-    "strength": (0.01, 3.0),
+    "ranksim_weight": (0.01, 3.0),
     "gamma": (0.1, 100.0),
     "lambda_": (0.5, 8.0),
 }
@@ -98,9 +98,9 @@ class Space:
     def first(self, recipe: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Where a search begins: the recipe as it is, then other strengths."""
         now = {name: recipe[name] for name in (*self.ranges, *self.choices)}
-        if "strength" not in self.ranges:
+        if "ranksim_weight" not in self.ranges:
             yield now
             return
-        low, high = self.ranges["strength"]
+        low, high = self.ranges["ranksim_weight"]
         for factor in _FIRST:
-            yield now | {"strength": min(max(now["strength"] * factor, low), high)}
+            yield now | {"ranksim_weight": min(max(now["ranksim_weight"] * factor, low), high)}

@@ -24,7 +24,7 @@ _ROWS = 8192  # that go through the network at a time
 _FIELDS = {"learning_rate": "lr", "max_epochs": "max_validations"}  # other names of the recipe's
 _RECIPE = (
     *("hidden", "layers", "dropout", "learning_rate", "batch_size", "max_epochs", "patience"),
-    *("gamma", "lambda_", "strength"),
+    *("gamma", "lambda_", "ranksim_weight"),
 )
 
 
@@ -47,7 +47,7 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
             the error that counts is the one on the training samples.
         validation_fraction: that share, of the distinct inputs.
         patience: epochs.
-        gamma, lambda_, strength: of RankSim (see :class:`ranksim.RankSimLoss`).
+        gamma, lambda_, ranksim_weight: ``gamma``, ``lambda_``, ``weight`` of RankSim (see :class:`ranksim.RankSimLoss`).
         bins, bin_width: label bins for weights, LDS and FDS, by their number or their width in the
             unit of the target; None: what ``ranksim inspect`` suggests.
         settings: any other field of :class:`ranksim.training.recipe.TableRecipe`, for example
@@ -90,7 +90,7 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
         patience: int = 10,
         gamma: float = 1.0,
         lambda_: float = 2.0,
-        strength: float = 0.001,
+        ranksim_weight: float = 0.001,
         bins: int | None = None,
         bin_width: float | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -110,7 +110,7 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
         self.patience = patience
         self.gamma = gamma
         self.lambda_ = lambda_
-        self.strength = strength
+        self.ranksim_weight = ranksim_weight
         self.bins = bins
         self.bin_width = bin_width
         self.settings = settings
