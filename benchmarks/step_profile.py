@@ -24,7 +24,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.step_speed import EPOCHS, SEED, sts_b_dir
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write
 from ranksim.cli._prepare import PrepareRequest, prepare_data
 from ranksim.training.fit import fit
@@ -211,7 +211,7 @@ def percent(share):
 
 def markdown(data_dir, threads, scale, repeats):
     """All that goes between the two marks."""
-    made = provenance()
+    made = collect_provenance()
     versions = (f"{name} {made['versions'][name]}" for name in ("torch", "lightning"))
     yield f"{made['machine']['processor']}, threads: {threads}; {', '.join(versions)}."
     yield from section("STS-B-DIR, BiLSTM", TEXTS, lambda name: sts_b_dir(name, data_dir), repeats)

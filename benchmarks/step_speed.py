@@ -24,7 +24,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import write_json
 from ranksim.training.data_loader import SeededOrder, make_loader
 from ranksim.training.factory import (
@@ -106,7 +106,7 @@ def by_hand(task, recipe, technique):
     adam = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     order = SeededOrder(len(task.train), SEED)
     training = make_loader(task.train, recipe.batch_size, order)
-    everything = make_loader(task.train, 256, task.train.by_size().tolist())
+    everything = make_loader(task.train, 256, task.train.length_order().tolist())
     validation = make_loader(task.val, JUDGED)
     clock, scores = Clock(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +216,7 @@ def main(argv=None):
     torch.set_num_threads(before)
     Console(width=200).print(table)
     if given.json is not None:
-        write_json(given.json, {"repeats": given.repeats, "rows": rows, **provenance()})
+        write_json(given.json, {"repeats": given.repeats, "rows": rows, **collect_provenance()})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ranksim._utils.download import fetch, fetch_unpinned
+from ranksim._utils.download import download, download_unpinned
 from ranksim.datasets import sts_b_dir
 from ranksim.exceptions import DataError
 
@@ -77,7 +77,7 @@ CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
 def test_fetches_once(server, tmp_path):
     path = tmp_path / "deep" / "file"
     for _ in range(2):
-        assert fetch(server.url, path, CHECKSUM).read_bytes() == CONTENT
+        assert download(server.url, path, CHECKSUM).read_bytes() == CONTENT
     assert server.seen == [None]
     assert list(path.parent.glob("[!.]*")) == [path]
 
@@ -87,40 +87,40 @@ def test_goes_on_where_the_connection_broke(server, tmp_path, ranges):
     server.break_after, server.ranges = 300_000, ranges
     path = tmp_path / "file"
     with pytest.raises(DataError, match="the download goes on where it stopped"):
-        fetch(server.url, path, CHECKSUM)
+        download(server.url, path, CHECKSUM)
     assert not path.exists()
     have = (tmp_path / "file.part").stat().st_size
     assert 0 < have <= 300_000
-    assert fetch(server.url, path, CHECKSUM).read_bytes() == CONTENT
+    assert download(server.url, path, CHECKSUM).read_bytes() == CONTENT
     assert server.seen == [None, f"bytes={have}-"]
 
 
 def test_a_complete_part_needs_no_connection(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT)
-    assert fetch(server.url, tmp_path / "file", CHECKSUM).read_bytes() == CONTENT
+    assert download(server.url, tmp_path / "file", CHECKSUM).read_bytes() == CONTENT
     assert server.seen == []
 
 
 def test_a_part_that_is_too_long_is_thrown_away(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT + b"more")
-    assert fetch(server.url, tmp_path / "file", CHECKSUM).read_bytes() == CONTENT
+    assert download(server.url, tmp_path / "file", CHECKSUM).read_bytes() == CONTENT
 
 
 def test_other_content_is_refused_and_not_kept(server, tmp_path):
     server.content = CONTENT[:-1] + b"!"
     with pytest.raises(DataError, match=r"has SHA-256 .* was expected: it was damaged on the way"):
-        fetch(server.url, tmp_path / "file", CHECKSUM)
+        download(server.url, tmp_path / "file", CHECKSUM)
     assert list(tmp_path.glob("[!.]*")) == []
 
 
 def test_an_error_of_the_server_is_one_sentence(server, tmp_path):
     with pytest.raises(DataError, match=r"/missing answered 404 .*; give the file with --data-dir"):
-        fetch(server.url.replace("/file", "/missing"), tmp_path / "file", CHECKSUM)
+        download(server.url.replace("/file", "/missing"), tmp_path / "file", CHECKSUM)
 
 
 def test_no_connection_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match="could not be read"):
-        fetch("http://127.0.0.1:9/file", tmp_path / "file", CHECKSUM)
+        download("http://127.0.0.1:9/file", tmp_path / "file", CHECKSUM)
 
 
 def test_the_cache_is_filled_from_the_origin(server, small_sts, monkeypatch, tmp_path):
@@ -153,7 +153,7 @@ def versioned(server):
 def test_unpinned_returns_its_checksum_and_notes_it(versioned, tmp_path):
     path = tmp_path / "deep" / "file"
     for _ in range(2):
-        assert fetch_unpinned(versioned.url, path) == CHECKSUM
+        assert download_unpinned(versioned.url, path) == CHECKSUM
     assert versioned.seen == [None]
     assert path.read_bytes() == CONTENT
     note = path.with_name("file.sha256")
@@ -163,9 +163,9 @@ def test_unpinned_returns_its_checksum_and_notes_it(versioned, tmp_path):
 
 def test_unpinned_fetches_a_damaged_file_again(versioned, tmp_path):
     path = tmp_path / "file"
-    fetch_unpinned(versioned.url, path)
+    download_unpinned(versioned.url, path)
     path.write_bytes(CONTENT[:-1] + b"!")
-    assert fetch_unpinned(versioned.url, path) == CHECKSUM
+    assert download_unpinned(versioned.url, path) == CHECKSUM
     assert path.read_bytes() == CONTENT
     assert len(versioned.seen) == 2
 
@@ -173,7 +173,7 @@ def test_unpinned_fetches_a_damaged_file_again(versioned, tmp_path):
 def test_unpinned_takes_a_file_that_its_user_put_there(versioned, tmp_path):
     (tmp_path / "file").write_bytes(b"by hand")
     assert (
-        fetch_unpinned(versioned.url, tmp_path / "file") == hashlib.sha256(b"by hand").hexdigest()
+        download_unpinned(versioned.url, tmp_path / "file") == hashlib.sha256(b"by hand").hexdigest()
     )
     assert versioned.seen == []
     assert (tmp_path / "file.sha256").is_file()
@@ -182,7 +182,7 @@ def test_unpinned_takes_a_file_that_its_user_put_there(versioned, tmp_path):
 def broken_off(server, path, after=300_000):
     server.break_after = after
     with pytest.raises(DataError, match="bytes are missing.*the download goes on where it stopped"):
-        fetch_unpinned(server.url, path)
+        download_unpinned(server.url, path)
     assert not path.exists()
     return path.with_name("file.part").stat().st_size
 
@@ -200,7 +200,7 @@ def test_unpinned_goes_on_with_the_same_version(server, tmp_path, validator, ask
         setattr(server, name, value)
     have = broken_off(server, tmp_path / "file")
     assert 0 < have <= 300_000
-    assert fetch_unpinned(server.url, tmp_path / "file") == CHECKSUM
+    assert download_unpinned(server.url, tmp_path / "file") == CHECKSUM
     assert server.seen == [None, f"bytes={have}-"]
     assert server.conditions == [None, asked or server.changed]
     assert (tmp_path / "file").read_bytes() == CONTENT
@@ -213,39 +213,39 @@ def test_unpinned_starts_over_with_another_version(versioned, tmp_path, honours,
     versioned.version, versioned.content = '"second"', CONTENT[::-1] + more
     versioned.honours = honours
     expected = hashlib.sha256(versioned.content).hexdigest()
-    assert fetch_unpinned(versioned.url, tmp_path / "file") == expected
+    assert download_unpinned(versioned.url, tmp_path / "file") == expected
     assert (tmp_path / "file").read_bytes() == versioned.content
 
 
 def test_unpinned_starts_over_where_nothing_tells_the_version(server, tmp_path):
     broken_off(server, tmp_path / "file")
-    assert fetch_unpinned(server.url, tmp_path / "file") == CHECKSUM
+    assert download_unpinned(server.url, tmp_path / "file") == CHECKSUM
     assert server.seen == [None, None]
 
 
 def test_unpinned_starts_over_from_a_part_of_unknown_origin(versioned, tmp_path):
     (tmp_path / "file.part").write_bytes(b"something else")
-    assert fetch_unpinned(versioned.url, tmp_path / "file") == CHECKSUM
+    assert download_unpinned(versioned.url, tmp_path / "file") == CHECKSUM
     assert versioned.seen == [None]
 
 
 def test_unpinned_stopped_after_the_last_byte_needs_no_connection(versioned, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT)
     (tmp_path / "file.part.tag").write_text(f'"first"\n{len(CONTENT)}\n')
-    assert fetch_unpinned(versioned.url, tmp_path / "file") == CHECKSUM
+    assert download_unpinned(versioned.url, tmp_path / "file") == CHECKSUM
     assert versioned.seen == []
 
 
 def test_unpinned_wants_a_length(versioned, tmp_path):
     versioned.tells_length = False
     with pytest.raises(DataError, match="could not be read .it tells no length"):
-        fetch_unpinned(versioned.url, tmp_path / "file")
+        download_unpinned(versioned.url, tmp_path / "file")
     assert list(tmp_path.glob("[!.]*")) == []
 
 
-@pytest.mark.parametrize("begin", [fetch, fetch_unpinned])
+@pytest.mark.parametrize("begin", [download, download_unpinned])
 def test_a_rest_that_begins_elsewhere_is_not_glued_on(versioned, tmp_path, begin):
-    rest = (CHECKSUM,) if begin is fetch else ()
+    rest = (CHECKSUM,) if begin is download else ()
     versioned.break_after = 300_000
     with pytest.raises(DataError, match="bytes are missing"):
         begin(versioned.url, tmp_path / "file", *rest)

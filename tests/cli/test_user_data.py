@@ -8,9 +8,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from ranksim.cli import main
-from ranksim.data.delimited import read_delimited
+from ranksim.data.reading import read_delimited
 from ranksim.data.options import UserDataSpec
-from ranksim.data.reading import read_columns
+from ranksim.data.reading import load_table
 from ranksim.data.split_plan import make_split_plan
 from tests.helpers import user_data
 
@@ -34,7 +34,7 @@ def told(monkeypatch, capsys, *words):
 
 def predicted(data, kind, folder):
     """Rows of the data that a run of a sweep was tested on, and its predictions of them."""
-    plan = make_split_plan(read_columns(str(data)), UserDataSpec(**user_data.OPTIONS[kind]))
+    plan = make_split_plan(load_table(str(data)), UserDataSpec(**user_data.OPTIONS[kind]))
     table = parquet.read_table(folder / "predictions.parquet").to_pydict()
     # a forecast is named by the last reading that it sees
     rows = plan.rows if plan.windows is None else plan.windows.ends

@@ -8,7 +8,7 @@ from ranksim.data import balanced_split
 def test_every_group_gives_a_third_but_no_more_than_the_cap(seed):
     groups = np.random.default_rng(seed).integers(0, 12, 500)
     groups[groups > 8] = 3
-    split = balanced_split(groups, cap=15, seed=seed)
+    split = balanced_split(groups, max_per_bin=15, seed=seed)
     assert sorted(np.concatenate(split).tolist()) == list(range(500))
     counts = np.bincount(groups, minlength=12)
     for part in (split.val, split.test):
@@ -19,11 +19,17 @@ def test_every_group_gives_a_third_but_no_more_than_the_cap(seed):
 
 def test_the_seed_fixes_the_draw():
     groups = np.arange(300) // 30
-    first, same, other = (balanced_split(groups, cap=5, seed=seed) for seed in (1, 1, 2))
+    first, same, other = (balanced_split(groups, max_per_bin=5, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.test, same.test)
     assert not np.array_equal(first.test, other.test)
 
 
 def test_no_samples_and_tiny_groups():
-    assert [len(part) for part in balanced_split(np.array([], dtype=int), cap=3, seed=0)] == [0] * 3
-    assert [len(part) for part in balanced_split(np.array([1, 1]), cap=3, seed=0)] == [2, 0, 0]
+    assert [
+        len(part) for part in balanced_split(np.array([], dtype=int), max_per_bin=3, seed=0)
+    ] == [0] * 3
+    assert [len(part) for part in balanced_split(np.array([1, 1]), max_per_bin=3, seed=0)] == [
+        2,
+        0,
+        0,
+    ]

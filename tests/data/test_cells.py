@@ -3,8 +3,7 @@ import datetime
 import numpy as np
 import pytest
 
-from ranksim.data.cells import make_row_error, parse_seconds
-from ranksim.data.table import is_missing
+from ranksim.data.cells import is_missing, parse_seconds, raise_for_rows
 from ranksim.exceptions import DataError
 
 
@@ -52,6 +51,6 @@ def test_a_clock_that_is_put_forward_does_not_jump(monkeypatch):
 
 
 def test_rows_without_lines():
-    make_row_error([], "nothing", "to do")
+    raise_for_rows([], "nothing", "to do")
     with pytest.raises(DataError, match="^The data, rows 1, 3, 4, 5, 6 and 2 more: odd; mend it.$"):
-        make_row_error(iter([0, 2, 3, 4, 5, 6, 7]), "odd", "mend it")
+        raise_for_rows(iter([0, 2, 3, 4, 5, 6, 7]), "odd", "mend it")

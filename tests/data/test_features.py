@@ -155,7 +155,7 @@ def test_a_round_trip_through_json():
         "d": ["1", "1", "1"],
     }
     features = fitted(table)
-    again = TableFeatures.from_dict(json.loads(json.dumps(features.as_dict(), allow_nan=False)))
+    again = TableFeatures.from_dict(json.loads(json.dumps(features.to_dict(), allow_nan=False)))
     assert again == features
     np.testing.assert_array_equal(again(table), features(table))
 
@@ -167,9 +167,9 @@ def test_faults_name_the_line():
         with pytest.raises(
             DataError, match=f"^own.csv, line 22: column 'a' holds {what}, which is no finite numb"
         ):
-            fitted({"a": [*values, wrong]}, refuse=slip.refuse)
+            fitted({"a": [*values, wrong]}, raise_for_rows=slip.raise_for_rows)
         with pytest.raises(DataError, match="line 3: column 'a' .* or leave them empty.$"):
-            fitted({"a": values})({"a": ["1", wrong]}, refuse=slip.refuse)
+            fitted({"a": values})({"a": ["1", wrong]}, raise_for_rows=slip.raise_for_rows)
     with pytest.raises(
         DataError, match="^The data, rows 1, 2, 3: column 'a' holds 'x', which is no"
     ):
@@ -209,4 +209,4 @@ def test_vectors_in_batches():
     assert batch["index"].tolist() == [2, 0]
     assert (data.labels.dtype, data[1]["inputs"][0].dtype) == (torch.float64, torch.float32)
     assert data[1]["inputs"][0].tolist() == [[2.0, 3.0]]
-    assert data.by_size().tolist() == [0, 1, 2, 3]
+    assert data.length_order().tolist() == [0, 1, 2, 3]

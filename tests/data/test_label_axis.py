@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ranksim.data.binning import suggest_bins, suggest_thresholds
-from ranksim.data.label_axis import choose_label_bins, choose_shot_regions
+from ranksim.data.binning import (
+    choose_label_bins,
+    choose_shot_regions,
+    suggest_bins,
+    suggest_thresholds,
+)
 from ranksim.data.options import UserDataSpec
 from ranksim.exceptions import UsageError
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from ranksim.data.binning import suggest_bins
-from ranksim.data.delimited import read_delimited
 from ranksim.data.label_report import make_label_report
+from ranksim.data.reading import read_delimited
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance.label_range import parse_ranges
 
 
 def table(**columns):
-    return Table.of("data", columns)
+    return Table.from_columns("data", columns)
 
 
 @pytest.fixture
@@ -140,8 +140,8 @@ def test_duplicates_are_equal_in_all_columns():
 
 def test_all_of_it_is_json():
     found = make_label_report(table(y=[1, 2, None, "x", float("inf"), 1e308, -1e308, 1e-320]), "y")
-    again = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert again == found.as_dict()
+    again = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert again == found.to_dict()
     assert again["missing"] == {"count": 1, "lines": [3], "values": ["None"]}
     assert again["labels"]["min"] == -1e308
 

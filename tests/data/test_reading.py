@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ranksim.data.reading import read_columns
+from ranksim.data.reading import load_table
 from ranksim.exceptions import DataError, MissingDependencyError
 
 TEXT = "age,path\n31,a.png\n47,b.png\n"
@@ -19,14 +19,14 @@ def cache_of_its_own(monkeypatch, tmp_path):
 
 def refused(data, sentence):
     with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
-        read_columns(str(data))
+        load_table(str(data))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "T.CSV", "t.tsv"])
 def test_a_file(tmp_path, name):
     path = tmp_path / name
     path.write_text(TEXT.replace(",", "\t") if name.endswith("tsv") else TEXT)
-    table = read_columns(str(path))
+    table = load_table(str(path))
     assert (table.name, table.rows, table.root) == (str(path), 2, tmp_path)
     assert table.column("age") == ["31", "47"]
 
@@ -44,7 +44,7 @@ def test_a_folder_with_one_table(tmp_path, names, chosen):
     for name in names:
         (tmp_path / name).write_text("age\tpath\n1\tx\n" if name.endswith("tsv") else TEXT)
     (tmp_path / "more.csv").mkdir()
-    table = read_columns(str(tmp_path))
+    table = load_table(str(tmp_path))
     assert (table.name, table.root) == (str(tmp_path / chosen), tmp_path)
 
 
@@ -103,10 +103,10 @@ def test_names_of_the_hub(monkeypatch):
         return whole if split else datasets.DatasetDict(train=whole, test=whole)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    assert read_columns("own-er/na.me").column("split") == ["train", "train", "test", "test"]
-    assert read_columns("owner/name:train[:50%]").names == ["y"]
-    assert read_columns("hf://squad").rows == 4
-    assert read_columns("hf://datasets/owner/name:test").name == "hf://datasets/owner/name:test"
+    assert load_table("own-er/na.me").column("split") == ["train", "train", "test", "test"]
+    assert load_table("owner/name:train[:50%]").names == ["y"]
+    assert load_table("hf://squad").rows == 4
+    assert load_table("hf://datasets/owner/name:test").name == "hf://datasets/owner/name:test"
     refused(
         "no/where",
         f"no/where {HUB} (Couldn't reach 'no/where' on the Hub): check the name and the "
@@ -123,10 +123,10 @@ def test_without_the_library(monkeypatch, tmp_path):
     with pytest.raises(
         MissingDependencyError, match=r"^no/where is no file or folder here, and to look"
     ):
-        read_columns("no/where")
+        load_table("no/where")
     (tmp_path / "state.json").write_text("{}")
     with pytest.raises(MissingDependencyError, match=r"run pip install 'ranksim\[hub\]'\.$"):
-        read_columns(str(tmp_path))
+        load_table(str(tmp_path))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_saved_data_set(tmp_path, pictures):
     values = {"y": [1.5, None, 2], "image": images, "kind": [1, 0, None], "list": [[1], [], [2]]}
     whole = datasets.Dataset.from_dict(values, features=kinds)
     whole.save_to_disk(str(tmp_path / "one"))
-    table = read_columns(str(tmp_path / "one"))
+    table = load_table(str(tmp_path / "one"))
     assert table.names == ["y", "image", "kind", "list"]
     assert table.column("y") == [1.5, None, 2]
     assert table.column("kind") == ["dog", "cat", None]
@@ -166,24 +166,24 @@ def test_a_saved_data_set(tmp_path, pictures):
     digest = hashlib.sha256(pictures[0]).hexdigest()
     assert names[0] == f"{digest[:2]}/{digest}.png"
     assert table.column("image") == names
-    assert table.place([2]) == f"{tmp_path / 'one'}, row 3"
+    assert table.describe_rows([2]) == f"{tmp_path / 'one'}, row 3"
 
     order = whole.select([2, 0, 1])
     order.save_to_disk(str(tmp_path / "other"))
-    other = read_columns(str(tmp_path / "other"))
+    other = load_table(str(tmp_path / "other"))
     assert other.column("y") == [2, 1.5, None]
     assert other.sha256 != table.sha256
     whole.save_to_disk(str(tmp_path / "again"))
-    assert read_columns(str(tmp_path / "again")).sha256 == table.sha256
+    assert load_table(str(tmp_path / "again")).sha256 == table.sha256
 
     datasets.DatasetDict(train=whole, validation=order.select([0])).save_to_disk(
         str(tmp_path / "parts")
     )
-    parts = read_columns(str(tmp_path / "parts"))
+    parts = load_table(str(tmp_path / "parts"))
     assert parts.column("split") == ["train"] * 3 + ["validation"]
     assert parts.column("y") == [1.5, None, 2, 2]
     datasets.DatasetDict(train=whole).save_to_disk(str(tmp_path / "part"))
-    assert "split" not in read_columns(str(tmp_path / "part")).names
+    assert "split" not in load_table(str(tmp_path / "part")).names
 
 
 def test_saved_data_sets_that_cannot_be_read(tmp_path):
@@ -203,4 +203,4 @@ def test_saved_data_sets_that_cannot_be_read(tmp_path):
     with pytest.raises(
         DataError, match=f"^{re.escape(str(folder))} is no readable Hugging Face data set .*again.$"
     ):
-        read_columns(str(folder))
+        load_table(str(folder))

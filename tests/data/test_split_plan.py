@@ -9,7 +9,7 @@ import pytest
 
 from ranksim.cli.options import split_csv
 from ranksim.data.options import UserDataSpec
-from ranksim.data.reading import read_columns
+from ranksim.data.reading import load_table
 from ranksim.data.split_plan import make_split_plan
 from ranksim.experiments.sweep_request import BenchRequest
 from ranksim.experiments.user_data import own_request
@@ -37,7 +37,7 @@ def test_a_column_split_of_all_three_parts_is_the_split(table):
     data = table("train", "train", "Validation", "test")
     said = options(data)
     assert said == {"target": "y", "split": "split"}
-    plan = make_split_plan(read_columns(data), UserDataSpec(**said))
+    plan = make_split_plan(load_table(data), UserDataSpec(**said))
     assert plan.inputs == ("x",)
     assert plan.rows[plan.split.test].tolist() == list(range(3, 60, 4))
     assert options(data, split_by="random") == {"target": "y", "split_by": "random"}
@@ -50,7 +50,7 @@ def test_a_column_split_of_all_three_parts_is_the_split(table):
 def test_else_it_is_drawn_and_a_part_is_no_feature(table, words, inputs):
     data = table(*words)
     assert options(data) == {"target": "y"}
-    plan = make_split_plan(read_columns(data), UserDataSpec("y"))
+    plan = make_split_plan(load_table(data), UserDataSpec("y"))
     assert plan.inputs == inputs
     assert sorted(np.concatenate(plan.split)) == list(range(60))
 

@@ -6,7 +6,7 @@ import pytest
 from ranksim.data import Split, balanced_split
 from ranksim.data.splitting import (
     balance_held_out,
-    group_equal_rows,
+    factorize,
     reject_shared_samples,
     split_by_column,
     split_rows,
@@ -39,18 +39,22 @@ def crossing(split, groups):
 @pytest.mark.parametrize(("cap", "used"), [(None, 30), (7, 7)])
 def test_random_and_balanced_is_the_published_rule(cap, used):
     bins, _, _ = rows_of(900, 0)
-    split = split_rows(bins, by="random", balanced=True, cap=cap, seed=3)
-    for ours, published in zip(split, balanced_split(bins, cap=used, seed=3), strict=True):
+    split = split_rows(bins, by="random", balanced=True, max_per_bin=cap, seed=3)
+    for ours, published in zip(split, balanced_split(bins, max_per_bin=used, seed=3), strict=True):
         np.testing.assert_array_equal(ours, published)
 
 
 def test_a_plain_shuffle_has_the_shares_exactly():
     bins, _, _ = rows_of(1000, 0)
-    split = split_rows(bins, by="random", balanced=False, cap=None, seed=0, val=0.1, test=0.25)
+    split = split_rows(
+        bins, by="random", balanced=False, max_per_bin=None, seed=0, shares=(0.1, 0.25)
+    )
     check_partition(split, 1000)
     assert [len(part) for part in split] == [650, 100, 250]
     again, other = (
-        split_rows(bins, by="random", balanced=False, cap=None, seed=seed, val=0.1, test=0.25)
+        split_rows(
+            bins, by="random", balanced=False, max_per_bin=None, seed=seed, shares=(0.1, 0.25)
+        )
         for seed in (0, 1)
     )
     np.testing.assert_array_equal(split.test, again.test)
@@ -61,9 +65,11 @@ def test_a_plain_shuffle_has_the_shares_exactly():
 def test_equal_rows_stay_together(balanced):
     draw = np.random.default_rng(0)
     inputs = [(int(k), "x") for k in draw.integers(0, 150, 400)]
-    groups = group_equal_rows(inputs)
+    groups = factorize(inputs)
     bins = np.array([value % 3 for value, _ in inputs])
-    split = split_rows(bins, by="random", balanced=balanced, cap=None, seed=0, groups=groups)
+    split = split_rows(
+        bins, by="random", balanced=balanced, max_per_bin=None, seed=0, groups=groups
+    )
     check_partition(split, 400)
     assert not crossing(split, groups)
     reject_shared_samples(inputs, split)
@@ -78,20 +84,24 @@ def test_equal_rows_stay_together(balanced):
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_stay_whole_and_parts_come_near_their_shares(seed):
     bins, groups, _ = rows_of(800, seed)
-    split = split_rows(bins, by="group", balanced=False, cap=None, seed=seed, groups=groups)
+    split = split_rows(bins, by="group", balanced=False, max_per_bin=None, seed=seed, groups=groups)
     check_partition(split, 800)
     assert not crossing(split, groups)
     left = {groups.count(groups[row]) for row in split.train}
     for part in (split.val, split.test):  # no group of training would have brought it nearer
         assert all(abs(len(part) + size - 120) >= abs(len(part) - 120) for size in left)
         assert abs(len(part) - 120) <= 5
-    other = split_rows(bins, by="group", balanced=False, cap=None, seed=seed + 9, groups=groups)
+    other = split_rows(
+        bins, by="group", balanced=False, max_per_bin=None, seed=seed + 9, groups=groups
+    )
     assert not np.array_equal(split.test, other.test)
 
 
 def test_three_large_groups_give_a_part_each():
     groups = ["a"] * 9 + ["b"] * 10 + ["c"] * 8
-    split = split_rows(np.zeros(27, int), by="group", balanced=False, cap=1, seed=0, groups=groups)
+    split = split_rows(
+        np.zeros(27, int), by="group", balanced=False, max_per_bin=1, seed=0, groups=groups
+    )
     assert [len(part) for part in split] == [10, 9, 8]
 
 
@@ -99,7 +109,7 @@ def test_three_large_groups_give_a_part_each():
 def test_time_stays_in_order_and_equal_times_together(seed):
     bins, _, times = rows_of(300, seed)
     split = split_rows(
-        bins, by="time", balanced=False, cap=None, seed=0, times=times, val=0.2, test=0.3
+        bins, by="time", balanced=False, cap=None, seed=0, times=times, shares=(0.2, 0.3)
     )
     check_partition(split, 300)
     train, val, test = (times[part] for part in split)
@@ -118,8 +128,8 @@ def test_time_stays_in_order_and_equal_times_together(seed):
 def test_balanced_by_group_or_time_leaves_rows_unused(by, cap):
     bins, groups, times = rows_of(900, 1)
     known = {"by": by, "seed": 4, "groups": groups, "times": times}
-    plain = split_rows(bins, balanced=False, cap=cap, **known)
-    split = split_rows(bins, balanced=True, cap=cap, **known)
+    plain = split_rows(bins, balanced=False, max_per_bin=cap, **known)
+    split = split_rows(bins, balanced=True, max_per_bin=cap, **known)
     np.testing.assert_array_equal(split.train, plain.train)
     counts = {
         name: {b: list(bins[getattr(plain, name)]).count(b) for b in set(bins)}
@@ -134,16 +144,20 @@ def test_balanced_by_group_or_time_leaves_rows_unused(by, cap):
         for label, count in counts[name].items():
             assert list(bins[part]).count(label) == min(count, wanted)
     if cap == 3:  # drawn, and not the first ones
-        other = split_rows(bins, balanced=True, cap=3, **known | {"seed": 4, "by": by})
+        other = split_rows(bins, balanced=True, max_per_bin=3, **known | {"seed": 4, "by": by})
         np.testing.assert_array_equal(split.test, other.test)
-        shuffled = balance_held_out(plain, bins, cap=3, seed=5)
+        shuffled = balance_held_out(plain, bins, max_per_bin=3, seed=5)
         assert not np.array_equal(split.test, shuffled.test)
 
 
 def test_the_cap_that_is_chosen_is_never_above_thirty():
     split = Split(np.arange(0), np.arange(100), np.arange(100, 200))
     bins = np.zeros(200, dtype=np.int64)
-    assert [len(part) for part in balance_held_out(split, bins, cap=None, seed=0)] == [0, 30, 30]
+    assert [len(part) for part in balance_held_out(split, bins, max_per_bin=None, seed=0)] == [
+        0,
+        30,
+        30,
+    ]
 
 
 def test_a_column_of_parts():
@@ -158,7 +172,7 @@ def test_the_faults_of_a_column_of_parts():
     table = Table("own.csv", ["split"], lambda _: [], range(2, 9))
     names = ["train", "", None, "vla", "test", "val"]
     with pytest.raises(DataError, match="^own.csv, lines 3, 4, 5: the column of the split holds n"):
-        split_by_column(names, refuse=table.refuse)
+        split_by_column(names, raise_for_rows=table.raise_for_rows)
 
 
 def test_a_given_split_must_not_share_samples():
@@ -169,7 +183,9 @@ def test_a_given_split_must_not_share_samples():
     for test, lines in ((np.array([2, 3]), "line 4"), (np.array([3, 4]), "line 6")):
         with pytest.raises(DataError, match=f"^own.csv, {lines}: this test sample also stands in"):
             reject_shared_samples(
-                rows, Split(np.array([0]), np.array([1, 5])[:1], test), refuse=table.refuse
+                rows,
+                Split(np.array([0]), np.array([1, 5])[:1], test),
+                raise_for_rows=table.raise_for_rows,
             )
     with pytest.raises(DataError, match="^The data, row 3: this validation sample also stands"):
         reject_shared_samples(rows, Split(np.array([0]), np.array([2]), np.array([1])))

@@ -9,8 +9,9 @@ import pytest
 
 from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import sha256
-from ranksim.data.delimited import read_delimited
-from ranksim.data.table import Table, parse_numbers, read_numbers, read_parquet
+from ranksim.data.cells import parse_numbers
+from ranksim.data.reading import read_delimited, read_parquet
+from ranksim.data.table import Table, read_numbers
 from ranksim.exceptions import DataError
 
 TEXT = "age,name\n31,a\n,b\n47.5,c\n"
@@ -53,7 +54,7 @@ def test_text_files(file, name, content):
     assert table.column("name") == ["a", "b", "c"]
     assert table.sha256 == sha256(path)
     assert table.root == path.parent
-    assert table.place([1]) == f"{path}, line 3"
+    assert table.describe_rows([1]) == f"{path}, line 3"
 
 
 def test_the_header_says_what_parts_values(file):
@@ -138,7 +139,7 @@ def test_faults_are_named_by_their_lines(file):
     assert np.isnan(read_numbers(table, "y", missing="nan")).tolist() == [False, True]
     refused(lambda: table.column("x"), f"{place} has no column 'x': choose among y.")
     names = [f"c{k}" for k in range(30)]
-    wide = Table.of("wide", {name: [] for name in names})
+    wide = Table.from_columns("wide", {name: [] for name in names})
     sentence = f"wide has no column 'x': choose among {', '.join(names[:20])} and 10 more."
     refused(lambda: wide.column("x"), sentence)
 
@@ -164,17 +165,19 @@ def test_damaged_files(file, name, content, sentence):
 
 
 def test_columns_at_hand():
-    table = Table.of("mine", {"a": [1, 2, 3], "b": ["x", "y", "z"]})
-    assert table.place(range(3)) == "mine, rows 1, 2, 3"
+    table = Table.from_columns("mine", {"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    assert table.describe_rows(range(3)) == "mine, rows 1, 2, 3"
     assert table.root is None
-    again = Table.of("other", {"a": [1, 2, 3], "b": ["x", "y", "z"]})
+    again = Table.from_columns("other", {"a": [1, 2, 3], "b": ["x", "y", "z"]})
     assert table.sha256 == again.sha256
-    assert table.sha256 != Table.of("mine", {"a": [1, 2, 4], "b": ["x", "y", "z"]}).sha256
-    assert table.sha256 != Table.of("mine", {"a": [1, 2, 3], "c": ["x", "y", "z"]}).sha256
+    assert table.sha256 != Table.from_columns("mine", {"a": [1, 2, 4], "b": ["x", "y", "z"]}).sha256
+    assert table.sha256 != Table.from_columns("mine", {"a": [1, 2, 3], "c": ["x", "y", "z"]}).sha256
     with pytest.raises(ValueError, match=r"^columns must be equally long, got \[1, 2\]$"):
-        Table.of("mine", {"a": [1], "b": [1, 2]})
-    table.refuse([], "nothing", "nothing")
-    refused(lambda: table.refuse(iter([0]), "wrong", "mend it"), "mine, row 1: wrong; mend it.")
+        Table.from_columns("mine", {"a": [1], "b": [1, 2]})
+    table.raise_for_rows([], "nothing", "nothing")
+    refused(
+        lambda: table.raise_for_rows(iter([0]), "wrong", "mend it"), "mine, row 1: wrong; mend it."
+    )
 
 
 def test_two_columns_of_one_name(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ranksim.data import Split
+from ranksim.data.cells import day_index, parse_times
 from ranksim.data.series import (
     SeriesDataset,
     SeriesSamples,
@@ -14,7 +15,7 @@ from ranksim.data.series import (
 )
 from ranksim.data.splitting import split_rows
 from ranksim.data.table import Table
-from ranksim.data.windows import day_index, make_windows, parse_times, sort_by_time, split_windows
+from ranksim.data.windows import make_windows, sort_by_time, split_windows
 from ranksim.exceptions import DataError
 
 
@@ -60,12 +61,12 @@ def test_windows_by_every_condition(seed, window, horizon, clock):
     expected = slow(values, times, target, groups, window, horizon, 300.0)
     assert expected
     assert found.ends.tolist() == expected
-    assert found.rows.tolist() == [end + horizon for end in expected]
-    np.testing.assert_array_equal(found.labels, target[found.rows])
+    assert found.target_rows.tolist() == [end + horizon for end in expected]
+    np.testing.assert_array_equal(found.labels, target[found.target_rows])
     assert found.window == window
     assert len(found) == len(expected)
     if clock:
-        np.testing.assert_array_equal(found.times, times[found.rows])
+        np.testing.assert_array_equal(found.times, times[found.target_rows])
     else:
         assert found.times is None
 
@@ -89,8 +90,8 @@ def test_forecasts_of_what_is_not_known_yet():
     known = make_windows(values, times, target, window=3, horizon=4, groups=groups)
     place = np.searchsorted(found.ends, known.ends)
     np.testing.assert_array_equal(found.ends[place], known.ends)
-    np.testing.assert_array_equal(found.rows[place], known.rows)
-    assert found.rows.max() < 200
+    np.testing.assert_array_equal(found.target_rows[place], known.target_rows)
+    assert found.target_rows.max() < 200
 
 
 def test_no_window_is_left():
@@ -123,7 +124,7 @@ def test_no_reading_is_in_two_parts(by, seed):
         np.zeros(900, dtype=np.int64),
         by=by,
         balanced=False,
-        cap=None,
+        max_per_bin=None,
         seed=seed,
         groups=day_index(times * 30).tolist(),
         times=times,
@@ -136,7 +137,7 @@ def test_no_reading_is_in_two_parts(by, seed):
     used = [set(), set(), set()]
     for number, part in enumerate(split):
         for k in part:
-            readings = range(found.ends[k] - 2, found.rows[k] + 1)
+            readings = range(found.ends[k] - 2, found.target_rows[k] + 1)
             assert {parts[row] for row in readings} == {number}
             used[number].update(readings)
     assert not used[0] & used[1] | used[0] & used[2] | used[1] & used[2]
@@ -171,7 +172,7 @@ def test_scaling_by_the_readings_of_training(seed):
     made = scaling(values)
     assert made.dtype == np.float32
     np.testing.assert_allclose(made[seen], (values[seen] - mean) / deviation, atol=1e-5)
-    assert SeriesScaling.from_dict(scaling.as_dict()) == scaling
+    assert SeriesScaling.from_dict(scaling.to_dict()) == scaling
 
 
 def test_windows_are_gathered_as_they_stand():
@@ -188,7 +189,7 @@ def test_windows_are_gathered_as_they_stand():
     assert batch["label"].tolist() == [3.0, 2.0, 2.0, 1.0]
     assert batch["index"].tolist() == rows
     assert data[3]["inputs"][0].shape == (1, 5, 3)
-    assert (len(data), data.by_size().tolist()) == (4, [0, 1, 2, 3])
+    assert (len(data), data.length_order().tolist()) == (4, [0, 1, 2, 3])
     again = pickle.loads(pickle.dumps(data))  # to a process that reads ahead
     np.testing.assert_array_equal(again.__getitems__(rows)["inputs"][0].numpy(), expected)
 
@@ -231,7 +232,7 @@ def test_times_of_all_kinds():
 def test_times_that_are_none(values, match):
     table = Table("own.csv", ["when"], lambda _: [], range(2, 9))
     with pytest.raises(DataError, match=f"^own.csv, {match}"):
-        parse_times(values, table.refuse, "when")
+        parse_times(values, table.raise_for_rows, "when")
 
 
 def test_days_before_1970_too():

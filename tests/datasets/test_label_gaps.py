@@ -102,7 +102,7 @@ def test_a_subset_gives_the_batches_of_a_data_set_of_those_samples_alone():
         assert torch.equal(one["index"], two["index"])
         assert all(map(torch.equal, one["inputs"], two["inputs"]))
     assert torch.equal(subset[2]["label"], whole.labels[8:9])
-    assert torch.equal(subset.by_size(), alone.by_size())
+    assert torch.equal(subset.length_order(), alone.length_order())
     order = SeededOrder(len(subset), 0, 2)
     seen = torch.cat([batch["index"] for batch in make_loader(subset, 2, order)])
     assert sorted(seen.tolist()) == list(range(6))

@@ -75,7 +75,7 @@ def as_tuple(x, y):
     return x, y
 
 
-def as_dict(x, y):
+def to_dict(x, y):
     return {"x": x, "y": y}
 
 

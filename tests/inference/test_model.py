@@ -13,7 +13,7 @@ import safetensors.torch
 
 import ranksim
 from ranksim._utils.storage import read_verified_json
-from ranksim.data.delimited import read_delimited
+from ranksim.data.reading import read_delimited
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import BenchRequest
 from ranksim.experiments.user_data import own_request
@@ -185,12 +185,12 @@ def test_another_encoder_is_refused(made, tmp_path):
 def _test_scores(model, data):
     """MAE of a model over the test rows of its own split."""
     from ranksim.data.options import UserDataSpec
-    from ranksim.data.reading import read_columns
+    from ranksim.data.reading import load_table
     from ranksim.data.split_plan import make_split_plan
 
     called = {"images": "pictures", "text": "sentences"}
     kind = called.get(model.config["kind"], model.config["kind"])
-    plan = make_split_plan(read_columns(str(data)), UserDataSpec(**user_data.OPTIONS[kind]))
+    plan = make_split_plan(load_table(str(data)), UserDataSpec(**user_data.OPTIONS[kind]))
     found = model.predict(str(data))
     test = plan.rows[plan.split.test]
     assert np.array_equal(found.rows[test], test)

@@ -17,7 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, write_json
 
 SECTIONS = (
@@ -51,7 +51,7 @@ def measured(name, short):
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         found = section(name).measure(short, Path(folder))
-    made = {"short": short, "seconds": round(time.monotonic() - begun), **provenance()}
+    made = {"short": short, "seconds": round(time.monotonic() - begun), **collect_provenance()}
     return {**found, "made": made}
 
 

@@ -19,11 +19,11 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from ranksim.data.balanced_split import PARTS
 from ranksim.data.images.table import OUTSIDE, read_table
 from ranksim.data.options import UserDataSpec
-from ranksim.data.reading import read_columns
+from ranksim.data.reading import load_table
 from ranksim.data.split_plan import make_split_plan
+from ranksim.data.splitting import PARTS
 from ranksim.data.word_vectors import GloveFile
 from ranksim.datasets import archive_member, extract, image_benchmarks, imdb_wiki_dir, sts_b_dir
 from ranksim.evaluation.report import results_page
@@ -225,7 +225,7 @@ def _read_own(suffix: str) -> Callable[[bytes, Path], None]:
     def read(content: bytes, folder: Path) -> None:
         packed = ".gz" if content[:2] == b"\x1f\x8b" else ""
         path = written(folder, f"own{suffix}{packed}", content)
-        columns = read_columns(str(path))
+        columns = load_table(str(path))
         for name in dict.fromkeys(columns.names):
             if columns.names.count(name) == 1:
                 values = columns.column(name)

@@ -217,7 +217,7 @@ def _parquet(folder: Path, trace: Path) -> str | None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    from ranksim.data.reading import read_columns
+    from ranksim.data.reading import load_table
 
     marks = {
         b"ARROW:extension:name": b"arrow.py_extension_type",
@@ -227,7 +227,7 @@ def _parquet(folder: Path, trace: Path) -> str | None:
     told = {b"pandas": b'{"columns": [{"name": "price", "numpy_type": "object"}]}'}
     table = pa.table([[1.0, 2.0], [3.0, 4.0]], schema=pa.schema(fields, metadata=told))
     parquet.write_table(table, folder / "data.parquet")
-    read_columns(str(folder / "data.parquet"))
+    load_table(str(folder / "data.parquet"))
     return None
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ranksim.data import delimited
-from ranksim.data.delimited import read_delimited
+from ranksim.data import reading
+from ranksim.data.cells import parse_numbers
 from ranksim.data.features import TableFeatures
 from ranksim.data.images.table import read_table
-from ranksim.data.table import parse_numbers
+from ranksim.data.reading import read_delimited
 from ranksim.data.word_vectors import GloveFile
 from ranksim.datasets import sts_b_dir
 from ranksim.datasets.archive_member import read_member
@@ -69,15 +69,15 @@ def test_a_member_beyond_any_file():
 
 
 def test_a_packed_table_that_would_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(delimited, "LARGEST", 1000)
+    monkeypatch.setattr(reading, "MAX_UNPACKED", 1000)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a\n" + b"1\n" * 10_000))
-    with pytest.raises(DataError, match="unpacks to more than 1,000 bytes"):
+    with pytest.raises(DataError, match="decompresses to more than 1,000 bytes"):
         read_delimited(tmp_path / "t.csv.gz")
 
 
 def test_names_of_columns_stand_on_one_line(tmp_path):
     (tmp_path / "t.csv").write_text('"two\nlines",\x1b[31m\n1,2\n')
-    with pytest.raises(DataError, match=re.escape(r"choose among 'two\nlines', '\x1b[31m'.")):
+    with pytest.raises(DataError, match=re.escape(r"choose one of 'two\nlines', '\x1b[31m'.")):
         read_delimited(tmp_path / "t.csv").column("age")
 
 
@@ -116,7 +116,7 @@ def test_missing_values_of_pandas():
 @pytest.mark.parametrize("changed", [{"median": "x"}, {"mean": float("inf")}, {"dates": 1}])
 def test_a_stored_column_has_the_types_of_its_fields(changed):
     features = TableFeatures.fit({"x": ["1", "2", ""]}, np.arange(3))
-    stored = json.loads(json.dumps(features.as_dict()))
+    stored = json.loads(json.dumps(features.to_dict()))
     assert TableFeatures.from_dict(stored) == features
     stored["columns"][0] |= changed
     with pytest.raises(TypeError, match=next(iter(changed))):

@@ -12,12 +12,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ranksim.data.delimited import read_delimited
+from ranksim.data.cells import MISSING_WORDS, parse_numbers, parse_times
 from ranksim.data.features import TableFeatures
 from ranksim.data.options import UserDataSpec
+from ranksim.data.reading import read_delimited, read_parquet
 from ranksim.data.split_plan import make_split_plan
-from ranksim.data.table import MISSING, Table, parse_numbers, read_parquet
-from ranksim.data.windows import parse_times
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from tests.reliability.properties import FINITE, TEXT, outcome
 
@@ -56,7 +56,7 @@ def test_what_is_written_is_read(folder, table, separator, end, packed):
     path.write_bytes(gzip.compress(content, 1) if packed else content)
     read = read_delimited(path)
     assert list(read.names) == names
-    assert read.rows == len(rows)
+    assert read.n_rows == len(rows)
     for k, name in enumerate(names):
         assert read.column(name) == [row[k] for row in rows]
 
@@ -68,7 +68,7 @@ def test_anything_else_is_a_table_or_one_sentence(folder, content, name):
     read = outcome(lambda: read_delimited(path))
     for column in set(read.names) if read else ():
         if list(read.names).count(column) == 1:
-            assert len(read.column(column)) == read.rows
+            assert len(read.column(column)) == read.n_rows
         else:
             assert outcome(lambda name=column: read.column(name)) is None
 
@@ -101,7 +101,7 @@ def test_a_cell_is_a_number_missing_infinite_or_text(values):
             number = None if "_" in plain else float(plain)
         except ValueError:
             number = None
-        if plain.lower() in MISSING or (number is not None and np.isnan(number)):
+        if plain.lower() in MISSING_WORDS or (number is not None and np.isnan(number)):
             kind, number = "missing", np.nan
         elif number is None:
             kind, number = "text", np.nan
@@ -136,7 +136,7 @@ def test_features_are_finite_and_forget_the_order_of_rows(data, rows):
     assert made.shape == (rows, features.width)
     assert np.isfinite(made).all()
     assert np.abs(made).max(initial=0) <= 1e6
-    again = TableFeatures.from_dict(features.as_dict())
+    again = TableFeatures.from_dict(features.to_dict())
     np.testing.assert_array_equal(again(table), made)
     order = np.random.default_rng(rows).permutation(rows)
     turned = {name: [values[k] for k in order] for name, values in table.items()}
@@ -189,7 +189,7 @@ def test_a_plan_is_whole_or_refused(data, rows):
             ]
         )
     )
-    columns = Table.of("data", table)
+    columns = Table.from_columns("data", table)
     plan = outcome(lambda: make_split_plan(columns, options))
     if plan is None:
         return

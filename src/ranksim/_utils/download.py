@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
-def fetch(url: str, path: Path, checksum: str, *, timeout: float = 30.0) -> Path:
+def download(url: str, path: Path, checksum: str, *, timeout: float = 30.0) -> Path:
     """Download ``url`` to ``path`` unless the right file is there already.
 
     What arrives is kept in ``path`` + ``.part``; a later call asks the server for the rest. The
@@ -47,10 +47,10 @@ def fetch(url: str, path: Path, checksum: str, *, timeout: float = 30.0) -> Path
     return path
 
 
-def fetch_unpinned(url: str, path: Path, *, timeout: float = 30.0) -> str:
+def download_unpinned(url: str, path: Path, *, timeout: float = 30.0) -> str:
     """Download a file whose origin publishes no checksum; return its SHA-256.
 
-    Goes on where it stopped like :func:`fetch`, but only with the version of the file that it began
+    Goes on where it stopped like :func:`download`, but only with the version of the file that it began
     with; of another one it starts over. The length is verified, and the SHA-256 is kept in ``path``
     + ``.sha256``, in the form that ``sha256sum --check`` reads: a file that is there is verified
     against it and, where damaged, fetched again. A file without that note was put there by its user

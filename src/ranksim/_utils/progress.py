@@ -125,11 +125,11 @@ class SweepProgress:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int], None]]:
+def progress_counter(what: str) -> Iterator[Callable[[int], None]]:
     """A count that moves on in the terminal; it appears when it is first told a number.
 
     Example:
-        >>> with counting("decoding images") as told:
+        >>> with progress_counter("decoding images") as told:
         ...     told(64)
     """
     console = Console(stderr=True)
@@ -144,6 +144,6 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.update(task, completed=done, visible=True)
 
 
-def say(sentence: str) -> None:
+def print_notice(sentence: str) -> None:
     """A line beside the results, for whoever reads along."""
     Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ _RECORDED = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
 
 
 @cache
-def provenance() -> dict[str, Any]:
+def collect_provenance() -> dict[str, Any]:
     """Versions, commit and machine, without anything that names a user."""
     return {
         "versions": {

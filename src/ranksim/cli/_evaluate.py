@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, sha256
 from ranksim.evaluation.predictions import PREDICTIONS, write_predictions
 from ranksim.evaluation.report.terminal import print_scores
@@ -73,7 +73,7 @@ def score_checkpoint(request: EvaluateRequest, *, as_json: bool = False) -> dict
         "precision": run.hardware.precision,
         "data": benchmark.facts,
         "test": scores,
-        **provenance(),
+        **collect_provenance(),
     }
     bench.out.mkdir(parents=True, exist_ok=True)
     write_predictions(bench.out / PREDICTIONS, benchmark, bench.shots, rows, prediction)

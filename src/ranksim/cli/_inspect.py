@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ranksim._utils.storage import atomic_write
 from ranksim.data.label_report import make_label_report
-from ranksim.data.reading import read_columns
+from ranksim.data.reading import load_table
 from ranksim.evaluation.report.label_report import inspection_figure, print_inspection
 from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_request import data_name
@@ -38,7 +38,7 @@ class InspectRequest:
 def inspect_data(request: InspectRequest) -> dict[str, Any]:
     """Look at the labels, print what is seen, and write it and a picture of it."""
     drop, named = _ranges(request)
-    columns = read_columns(request.data)
+    columns = load_table(request.data)
     try:
         found = make_label_report(
             columns, request.target, width=request.bin_width, many=request.many, few=request.few,
@@ -46,7 +46,7 @@ def inspect_data(request: InspectRequest) -> dict[str, Any]:
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
-    content = found.as_dict()
+    content = found.to_dict()
     content["next"] = _next(request, content, request.data)
     # what is kept names no folder of this machine
     name = data_name(request.data)

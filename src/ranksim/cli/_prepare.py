@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ranksim._utils.progress import counting
+from ranksim._utils.progress import progress_counter
 from ranksim.data.images.decode import check_images
 from ranksim.datasets.archives import download, unpack
 from ranksim.datasets.prepare import Prepared, describe, prepare
@@ -36,12 +36,12 @@ def prepare_data(request: PrepareRequest, *, as_json: bool = False) -> Prepared:
     if request.download:
         archives += download(request.benchmark, request.root)
     if archives:
-        with counting("unpacking, bytes") as told:
+        with progress_counter("unpacking, bytes") as told:
             count = unpack(archives, request.root, password=request.password, told=told)
         console.print(f"Unpacked {count:,} files below {request.root}.", highlight=False)
 
     def check(root: Path, paths: Sequence[str]) -> dict[str, str]:
-        with counting("checking images") as told:
+        with progress_counter("checking images") as told:
             return check_images(root, paths, told=told)
 
     prepared = prepare(

@@ -69,4 +69,4 @@ def prepare(
         ),
         as_json=as_json,
     )
-    print_json(prepared.as_dict(), as_json)
+    print_json(prepared.to_dict(), as_json)

@@ -1,6 +1,6 @@
 """Input data: tables, texts, images, series, splits and label bins."""
 
-from ranksim.data.balanced_split import Split, balanced_split
+from ranksim.data.splitting import Split, balanced_split
 from ranksim.data.text import TextSamples
 
 __all__ = ["Split", "TextSamples", "balanced_split"]

@@ -1,4 +1,4 @@
-"""What a data set hands to a training."""
+"""Types of the batches and data sets that a training reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Batch(TypedDict):
-    """A batch: what the encoder takes, labels ``(N,)``, and positions in the data set ``(N,)``."""
+    """A batch: encoder inputs, labels ``(N,)``, and positions in the data set ``(N,)``."""
 
     inputs: tuple[Tensor, ...]
     label: Tensor
@@ -16,7 +16,7 @@ class Batch(TypedDict):
 
 
 class Samples(Protocol):
-    """A data set that makes whole batches."""
+    """A data set that returns whole batches."""
 
     labels: Tensor  # (N,), float64
 
@@ -24,6 +24,6 @@ class Samples(Protocol):
     def __getitem__(self, row: int, /) -> Batch: ...
     def __getitems__(self, rows: list[int], /) -> Batch: ...
 
-    def by_size(self) -> Tensor:
-        """All positions, in an order in which neighbours cost alike."""
+    def length_order(self) -> Tensor:
+        """Return all positions, sorted so that neighboring samples have similar lengths."""
         ...

@@ -1,4 +1,4 @@
-"""Bin width and region thresholds for labels that no one has published any for."""
+"""Choose label bins and shot thresholds for user data, by rule or from options."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ranksim.data.options import UserDataSpec
+from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance._labels import label_vector
-from ranksim.metrics.shot_regions import FEW, MANY
+from ranksim.imbalance.label_range import LabelRange, parse_named
+from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
 
-_FEWEST_BINS, _MOST_BINS = 20, 100
-_ALL_BINS = 1000  # with those of far outliers
-_A_VALUE = 10  # samples that a value must have on average, at least, to keep a bin
-_FAR = 10  # interquartile ranges beyond the quartiles
-_LARGEST, _SMALLEST = 1e38, 1e-36  # that float32 holds
-_TOLD_APART = 2**23  # steps that float32 tells apart
+_MIN_BINS, _MAX_BINS = 20, 100  # of the rule, without the bins of far outliers
+_MAX_ALL_BINS = 1000  # of the rule, with them
+_MAX_REQUESTED_BINS = 10_000
+_SAMPLES_PER_VALUE = 10  # needed on average for one bin per distinct value
+_OUTLIER_IQRS = 10  # interquartile ranges between the quartiles and a far outlier
+_MAX_LABEL, _MIN_WIDTH = 1e38, 1e-36  # range of float32
+_FLOAT32_STEPS = 2**23  # steps between 0 and a number that float32 can distinguish
 
 
 @dataclass(frozen=True)
 class BinSuggestion:
-    """Bins and thresholds that suit some labels.
+    """Label bins and shot thresholds that suit given labels.
 
     Args:
-        bins: over all labels.
-        width: of a bin, in the unit of the label; those of far outliers are wider.
-        many, few: a bin with more samples than ``many`` is many-shot, one with fewer than ``few``
-            few-shot.
-        reason: why, in words.
+        bins: bins that cover all labels.
+        width: bin width in the unit of the label; the bins of far outliers are wider.
+        many, few: a bin with more than ``many`` samples is many-shot, one with fewer than ``few``
+            is few-shot.
+        reason: explanation in words.
     """
 
     bins: LabelBins
@@ -47,30 +51,29 @@ def suggest_bins(
     many: int | None = None,
     few: int | None = None,
 ) -> BinSuggestion:
-    """Choose bin width and thresholds by rule: the same labels get the same answer.
+    """Choose the bin width and shot thresholds by a deterministic rule.
 
-    Width. Labels that lie on a grid (whole numbers, tenths, halves) of fewer than 1,000 values keep
-    a bin each where a value has on average at least 10 samples, and at least as many as there are
-    values. Else 2 · IQR · N^(−1/3), bounded to 20 to 100 bins, is made round: to the nearest of 1,
-    2 or 5 times a power of ten that is a multiple of the grid's step. The bounds count bins over
-    the labels without far outliers, those more than 10 interquartile ranges of the distinct labels
-    from the quartiles; where outliers would ask for more than 1,000 bins, they get a wide one of
-    their own on either side.
+    Width: labels on a grid (integers, tenths, halves) of fewer than 1,000 values get one bin per
+    value if there are on average at least 10 samples per value, and at least as many as values.
+    Otherwise the width 2 · IQR · N^(−1/3), limited to 20 to 100 bins, is rounded to the nearest of
+    1, 2 or 5 times a power of ten that is a multiple of the grid step. These limits ignore far
+    outliers: labels more than 10 interquartile ranges of the distinct labels beyond the quartiles.
+    If outliers would need more than 1,000 bins, they get one wide bin on either side.
 
-    Thresholds. 100 and 20, as published, unless less than a third of the samples would be
-    many-shot: then ``many`` is the largest number (a multiple of 5 from 10 on) that leaves them a
-    third, and ``few`` a fifth of it, at least 2.
+    Thresholds: 100 and 20, as published, unless less than a third of the samples would be
+    many-shot. Then ``many`` is the largest number (a multiple of 5 from 10 on) for which at least a
+    third is, and ``few`` is a fifth of it, at least 2.
 
     Args:
-        labels: finite, with at least two distinct values, shape ``(N,)``. Those beyond ±1e38, where
-            float32 ends, count as its ends.
-        width: kept where it is given; bins are then :meth:`LabelBins.of_width`.
-        many: kept where it is given.
-        few: kept where it is given.
+        labels: finite labels with at least two distinct values, shape ``(N,)``. Values beyond
+            ±1e38, the range of float32, are clipped.
+        width: bin width to use instead; the bins are then :meth:`LabelBins.of_width`.
+        many: threshold to use instead.
+        few: threshold to use instead.
 
     Raises:
         TypeError: labels are not numbers.
-        ValueError: labels are empty, all equal or not finite, the width is not usable, or ``few``
+        ValueError: labels are empty, all equal or not finite, the width cannot be used, or ``few``
             is above ``many``.
 
     Example:
@@ -78,121 +81,179 @@ def suggest_bins(
         >>> ages.width, ages.many, ages.few, len(ages.bins)
         (1.0, 55, 11, 50)
 
-    Source: Freedman and Diaconis, "On the histogram as a density estimator" (1981); Yang et al.
-    (ICML 2021), section 4.1, for 100 and 20.
+    References:
+        Freedman and Diaconis, "On the histogram as a density estimator", 1981, for the width.
+        Yang et al., "Delving into Deep Imbalanced Regression", ICML 2021, section 4.1, for the
+        thresholds.
     """
     values = label_vector(labels)
     if values.min() == values.max():
-        raise ValueError(f"labels must differ, all {len(values)} are {values[0]:g}")
-    values = np.clip(values, -_LARGEST, _LARGEST)
+        raise ValueError(f"labels must differ, but all {len(values)} are {values[0]:g}")
+    values = np.clip(values, -_MAX_LABEL, _MAX_LABEL)
     distinct = np.unique(values)
     if width is None:
-        width, why = _width(values, distinct)
-        bins = _bins(values, distinct, width)
+        width, reason = _choose_width(values, distinct)
+        bins = _make_bins(values, distinct, width)
     else:
-        bins, why = LabelBins.of_width(values, width), "the width as given"
-    most, least, how = suggest_thresholds(bins.counts(values), many=many, few=few)
-    return BinSuggestion(bins, width, most, least, f"{why}; {how}")
+        bins, reason = LabelBins.of_width(values, width), "the requested width"
+    many, few, threshold_reason = suggest_thresholds(bins.counts(values), many=many, few=few)
+    return BinSuggestion(bins, width, many, few, f"{reason}; {threshold_reason}")
 
 
 def suggest_thresholds(
     counts: NDArray[np.int64], *, many: int | None = None, few: int | None = None
 ) -> tuple[int, int, str]:
-    """The thresholds of :func:`suggest_bins` for bins that are chosen already, and why.
+    """Choose the thresholds of :func:`suggest_bins` for existing bins; also return the reason.
 
     Args:
-        counts: samples of each bin, int64 ``(K,)``, at least one of them above 0.
-        many: kept where it is given.
-        few: kept where it is given.
+        counts: samples per bin, int64 ``(K,)``, at least one above 0.
+        many: threshold to use instead.
+        few: threshold to use instead.
 
     Raises:
         ValueError: ``few`` is above ``many``.
 
     Example:
-        >>> suggest_thresholds(np.array([60, 30, 10, 1]))[:2], suggest_thresholds(np.array([60, 30]), few=70)[:2]
-        ((55, 11), (70, 70))
+        >>> suggest_thresholds(np.array([60, 30, 10, 1]))[:2]
+        (55, 11)
+        >>> suggest_thresholds(np.array([60, 30]), few=70)[:2]
+        (70, 70)
     """
-    most, least, how = _third(counts)
-    if many is not None or few is not None:
-        how = "the thresholds as given"
-        most = many if many is not None else max(most, few or 0)
-        least = few if few is not None else min(least, most)
-    if least > most:
-        raise ValueError(f"few must be at most many, got {least} and {most}")
-    return most, least, how
+    many_by_rule, few_by_rule, reason = _choose_thresholds(counts)
+    if many is None and few is None:
+        return many_by_rule, few_by_rule, reason
+    if many is None:
+        many = max(many_by_rule, few or 0)
+    if few is None:
+        few = min(few_by_rule, many)
+    if few > many:
+        raise ValueError(f"few must be at most many, got {few} and {many}")
+    return many, few, "the requested thresholds"
 
 
-def _near(distinct: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Without far outliers; of distinct values, as most labels may be the same one."""
+def choose_label_bins(labels: NDArray[np.float64], options: UserDataSpec) -> LabelBins:
+    """Return the bins that the options request, or suitable bins for the labels ``(N,)``.
+
+    Raises:
+        UsageError: the requested width cannot be used or makes more than 10,000 bins.
+    """
+    width = options.bin_width
+    if width is not None and width > 0 and np.ptp(labels) / width > _MAX_REQUESTED_BINS:
+        raise UsageError(
+            f"--bin-width {width:g} makes {np.ptp(labels) / width:,.0f} bins over column "
+            f"{options.target!r}: use a width that makes at most {_MAX_REQUESTED_BINS:,}."
+        )
+    try:
+        return suggest_bins(labels, width=width).bins
+    except ValueError as error:
+        raise UsageError(f"Label bins could not be chosen: {error}.") from error
+
+
+def choose_shot_regions(
+    bins: LabelBins, training: NDArray[np.float64], options: UserDataSpec
+) -> tuple[ShotRegions, int, int]:
+    """Return the shot regions that the options request or the rule suggests, and ``many, few``.
+
+    Args:
+        bins: bins of all labels.
+        training: training labels, float64 ``(N,)``.
+        options: thresholds and named regions.
+
+    Raises:
+        UsageError: a region cannot be parsed, or ``few`` is above ``many``.
+    """
+    named = dict(_parse_region(text) for text in options.region)
+    try:
+        many, few, _ = suggest_thresholds(bins.counts(training), many=options.many, few=options.few)
+    except ValueError as error:
+        raise UsageError(f"Shot regions could not be chosen: {error}.") from error
+    return ShotRegions.by_rule(bins, training, many=many, few=few, named=named), many, few
+
+
+def _parse_region(text: str) -> tuple[str, LabelRange]:
+    try:
+        return parse_named(text)
+    except ValueError as error:
+        raise UsageError(f"--region {text!r}: {error}.") from error
+
+
+def _drop_outliers(distinct: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return distinct labels without far outliers; distinct, as most labels may be equal."""
     first, third = np.percentile(distinct, (25, 75))
-    reach = _FAR * (third - first)
+    reach = _OUTLIER_IQRS * (third - first)
     near: NDArray[np.float64] = distinct[(distinct >= first - reach) & (distinct <= third + reach)]
     return near
 
 
-def _width(values: NDArray[np.float64], distinct: NDArray[np.float64]) -> tuple[float, str]:
-    near = _near(distinct)
+def _choose_width(values: NDArray[np.float64], distinct: NDArray[np.float64]) -> tuple[float, str]:
+    near = _drop_outliers(distinct)
     low, high = float(near[0]), float(near[-1])
     count = int(np.count_nonzero((values >= low) & (values <= high)))
-    finest = max(_SMALLEST, max(-low, high) / _TOLD_APART)
-    step = _step(near)
-    if step is not None and step >= finest:
+    min_width = max(_MIN_WIDTH, max(-low, high) / _FLOAT32_STEPS)
+    step = _grid_step(near)
+    if step is not None and step >= min_width:
         grid = round((high - low) / step) + 1
-        if grid < _ALL_BINS and count >= max(_A_VALUE, grid) * grid:
-            return step, f"each of {grid:,} values has a bin, {count / grid:,.0f} samples a value"
+        if grid < _MAX_ALL_BINS and count >= max(_SAMPLES_PER_VALUE, grid) * grid:
+            return (
+                step,
+                f"one bin for each of {grid:,} values, {count / grid:,.0f} samples per value",
+            )
     first, third = np.percentile(values, (25, 75))
-    rule = 2 * (third - first) * len(values) ** (-1 / 3)
-    bounded = min(max(rule, (high - low) / _MOST_BINS), (high - low) / _FEWEST_BINS)
-    wanted = max(finest, bounded)
-    widths = (w for w in _round_widths(wanted, step) if w >= finest)
-    width = min(widths, key=lambda w: abs(math.log(w / wanted)))
-    return width, f"{wanted:.3g} by the bounded rule of Freedman and Diaconis, made round"
+    by_rule = 2 * (third - first) * len(values) ** (-1 / 3)
+    limited = min(max(by_rule, (high - low) / _MAX_BINS), (high - low) / _MIN_BINS)
+    target = max(min_width, limited)
+    widths = (w for w in _round_widths(target, step) if w >= min_width)
+    width = min(widths, key=lambda w: abs(math.log(w / target)))
+    return width, f"{target:.3g} by the limited rule of Freedman and Diaconis, rounded"
 
 
-def _step(distinct: NDArray[np.float64]) -> float | None:
-    """The largest step whose multiples labels of at most six decimals are apart."""
+def _grid_step(distinct: NDArray[np.float64]) -> float | None:
+    """Return the largest step that divides all differences of labels with up to six decimals."""
     for decimals in range(7):
         scaled = distinct * 10.0**decimals
         if np.abs(scaled).max() > 2**53:
             break
-        whole = np.rint(scaled)
-        if (np.abs(scaled - whole) <= 1e-9 + 1e-7 * np.abs(scaled)).all():  # float32 is no nearer
-            steps = int(np.gcd.reduce(np.diff(np.unique(whole.astype(np.int64)))))
+        integers = np.rint(scaled)
+        tolerance = 1e-9 + 1e-7 * np.abs(scaled)  # the precision of float32
+        if (np.abs(scaled - integers) <= tolerance).all():
+            steps = int(np.gcd.reduce(np.diff(np.unique(integers.astype(np.int64)))))
             return float(f"{steps}e-{decimals}") if steps else None
     return None
 
 
-def _round_widths(wanted: float, step: float | None) -> list[float]:
-    """1, 2 and 5 times powers of ten around ``wanted``, as multiples of ``step``."""
-    power = math.floor(math.log10(wanted))
+def _round_widths(target: float, step: float | None) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten around ``target`` that are multiples of ``step``."""
+    power = math.floor(math.log10(target))
     widths = [float(f"{m}e{power + k}") for k in range(-1, 4) for m in (1, 2, 5)]
     if step is None:
         return widths
-    fitting = [w for w in widths if w >= step and math.isclose(w / step, round(w / step))]
-    # no power of ten is a multiple of a step of 3
-    power = max(0, math.floor(math.log10(wanted / step)))
-    return fitting or [step * m * 10**k for k in range(power, power + 3) for m in (1, 2, 5)]
+    multiples = [w for w in widths if w >= step and math.isclose(w / step, round(w / step))]
+    # a step such as 3 has none among them
+    power = max(0, math.floor(math.log10(target / step)))
+    return multiples or [step * m * 10**k for k in range(power, power + 3) for m in (1, 2, 5)]
 
 
-def _bins(values: NDArray[np.float64], distinct: NDArray[np.float64], width: float) -> LabelBins:
-    if np.ptp(values) <= _ALL_BINS * width and np.abs(values).max() <= _TOLD_APART * width:
+def _make_bins(
+    values: NDArray[np.float64], distinct: NDArray[np.float64], width: float
+) -> LabelBins:
+    if np.ptp(values) <= _MAX_ALL_BINS * width and np.abs(values).max() <= _FLOAT32_STEPS * width:
         return LabelBins.of_width(values, width)
-    near = _near(distinct)
+    near = _drop_outliers(distinct)
     edges: list[NDArray[Any]] = [LabelBins.of_width(near, width).edges]
-    for far in (distinct[distinct < near[0]], distinct[distinct > near[-1]]):
-        if len(far):
-            last = np.float32(far[-1])
-            end = max(np.float32(far[-1] + width), np.nextafter(last, np.float32(np.inf)))
-            edges.append(np.array([far[0], end], dtype=np.float32))
+    for outliers in (distinct[distinct < near[0]], distinct[distinct > near[-1]]):
+        if len(outliers):
+            last = np.float32(outliers[-1])
+            end = max(np.float32(outliers[-1] + width), np.nextafter(last, np.float32(np.inf)))
+            edges.append(np.array([outliers[0], end], dtype=np.float32))
     return LabelBins(np.unique(np.concatenate(edges)))
 
 
-def _third(counts: NDArray[np.int64]) -> tuple[int, int, str]:
-    fullest = np.sort(counts)[::-1]
-    third = int(np.searchsorted(np.cumsum(fullest), counts.sum() / 3))
-    many = int(fullest[third]) - 1
+def _choose_thresholds(counts: NDArray[np.int64]) -> tuple[int, int, str]:
+    descending = np.sort(counts)[::-1]
+    third = int(np.searchsorted(np.cumsum(descending), counts.sum() / 3))
+    many = int(descending[third]) - 1
     if many >= MANY:
         return MANY, FEW, f"{MANY} and {FEW} samples as published"
     many -= many % 5 if many >= 10 else 0
     few = max(2, many // 5)
-    return max(many, few), few, "thresholds that leave a third of the samples many-shot"
+    return max(many, few), few, "thresholds for which a third of the samples are many-shot"

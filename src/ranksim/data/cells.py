@@ -1,65 +1,236 @@
-"""What a cell of a table means, and how a fault in one is told."""
+"""Parse table cells: missing values, numbers, dates and times."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
-from ranksim.data.table import Table, is_missing, parse_numbers
+from ranksim.exceptions import DataError
 
-# raises an error that names these rows, what is wrong with them and what to do; without rows it
-# does nothing, as :meth:`ranksim.data.table.Table.refuse`
-RowErrorFactory = Callable[[Iterable[int], str, str], None]
+MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))
+"""Lower-case texts that stand for a missing value."""
+_DAY = 86_400.0  # seconds
+_MAX_LISTED = 5  # line numbers in a message
+
+RaiseForRows = Callable[[Iterable[int], str, str], None]
+"""Raises a DataError from row positions, the problem and a remedy; does nothing without rows."""
 
 
-def make_row_error(rows: Iterable[int], what: str, remedy: str) -> None:
-    """An error that names rows by their number, counted from 1, where no file's lines are known.
+def describe_lines(name: str, unit: str, lines: Sequence[int]) -> str:
+    """Return the first five line numbers as ``name, rows 2, 3``, and the number of the others."""
+    listed = ", ".join(map(str, lines[:_MAX_LISTED]))
+    more = f" and {len(lines) - _MAX_LISTED:,} more" if len(lines) > _MAX_LISTED else ""
+    return f"{name}, {unit}{'s' * (len(lines) > 1)} {listed}{more}"
+
+
+def raise_for_rows(rows: Iterable[int], problem: str, remedy: str) -> None:
+    """Raise a DataError that numbers rows from 1, for data without a file.
 
     Example:
-        >>> make_row_error([4], "no number", "correct it")
+        >>> raise_for_rows([4], "not a number", "correct it")
         Traceback (most recent call last):
-        ranksim.exceptions.DataError: The data, row 5: no number; correct it.
+        ranksim.exceptions.DataError: The data, row 5: not a number; correct it.
     """
-    at = list(rows)
-    lines = range(1, max(at, default=0) + 2)
-    Table("The data", (), lambda _: [], lines, "row").refuse(at, what, remedy)
+    if numbers := [row + 1 for row in rows]:
+        raise DataError(f"{describe_lines('The data', 'row', numbers)}: {problem}; {remedy}.")
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedNumbers:
+    """A column parsed as numbers, with masks of the cells that are not finite numbers.
+
+    Args:
+        values: float64 ``(N,)``, NaN for a cell that is not a finite number.
+        missing, text, infinite: bool ``(N,)``; at most one of them is true for a cell.
+    """
+
+    values: NDArray[np.float64]
+    missing: NDArray[np.bool_]
+    text: NDArray[np.bool_]
+    infinite: NDArray[np.bool_]
+
+
+def parse_numbers(values: Sequence[Any]) -> ParsedNumbers:
+    """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``.
+
+    None, NaN and, in any case, an empty string, NA, N/A, nan, null, None, ``-`` and ``?`` are
+    missing. Booleans, dates and all other texts are not numbers.
+
+    Example:
+        >>> parsed = parse_numbers(["1e3", "NA", "three", "inf", True])
+        >>> parsed.values.tolist(), parsed.missing.sum(), parsed.text.sum(), parsed.infinite.sum()
+        ([1000.0, nan, nan, nan, nan], np.int64(1), np.int64(2), np.int64(1))
+    """
+    numbers = np.full(len(values), np.nan)
+    text = np.zeros(len(values), dtype=bool)
+    for row, value in enumerate(values):
+        number = _parse_number(value)
+        if number is not None:
+            numbers[row] = number
+        else:
+            text[row] = not is_missing(value)
+    infinite = np.isinf(numbers)
+    numbers[infinite] = np.nan
+    return ParsedNumbers(numbers, np.isnan(numbers) & ~text & ~infinite, text, infinite)
+
+
+def is_missing(value: Any) -> bool:
+    """Return True for a cell without a value: None, NaN, or a word such as ``n/a``.
+
+    Example:
+        >>> is_missing(" n/a "), is_missing(float("nan")), is_missing("none of them")
+        (True, True, False)
+    """
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING_WORDS
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ArithmeticError):  # pandas' NA, a signaling NaN
+        return True
+    except ValueError:  # an array
+        return False
 
 
 def parse_finite_numbers(
-    values: Sequence[Any], name: str, refuse: RowErrorFactory
+    values: Sequence[Any], name: str, raise_for_rows: RaiseForRows
 ) -> NDArray[np.float64]:
-    """Cells of a column as numbers, float64 ``(N,)``, NaN where missing.
+    """Parse a column of finite numbers as float64 ``(N,)``, NaN for missing cells.
 
     Raises:
-        DataError: a cell that holds something else, or an infinity.
+        DataError: a cell contains text or an infinite number.
     """
-    read = parse_numbers(values)
-    wrong = np.flatnonzero(read.text | read.infinite)
+    parsed = parse_numbers(values)
+    wrong = np.flatnonzero(parsed.text | parsed.infinite)
     if len(wrong):
-        what = f"column {name!r} holds {format_value(values[wrong[0]])}, which is no finite number"
-        refuse(wrong.tolist(), what, "correct these values or leave them empty")
-    return read.values
+        first = format_value(values[wrong[0]])
+        problem = f"column {name!r} contains {first}, which is not a finite number"
+        raise_for_rows(wrong.tolist(), problem, "correct these values or leave them empty")
+    return parsed.values
 
 
 def parse_seconds(value: Any) -> float | None:
-    """An ISO date or date-time to seconds since 1970; None for what is none.
+    """Parse an ISO date or date-time as seconds since 1970; return None for anything else.
 
-    A moment without a time zone is taken as it stands, so that no clock ever jumps.
+    A time without a time zone is read as UTC, so there are no daylight saving jumps.
 
     Example:
         >>> parse_seconds("1970-01-02"), parse_seconds("1970-01-01 01:00:30"), parse_seconds("soon")
         (86400.0, 3630.0, None)
     """
-    moment = _moment(value)
-    return None if moment is None else _seconds(moment)
+    moment = _parse_datetime(value)
+    return None if moment is None else _to_seconds(moment)
 
 
-def _moment(value: Any) -> datetime | None:
+def parse_finite_seconds(
+    values: Sequence[Any], name: str, raise_for_rows: RaiseForRows
+) -> NDArray[np.float64]:
+    """Parse a column of ISO dates as seconds, float64 ``(N,)``, NaN for missing cells.
+
+    Raises:
+        DataError: a cell is not a date, or only some of the times have a time zone.
+    """
+    moments = {
+        row: _parse_datetime(value) for row, value in enumerate(values) if not is_missing(value)
+    }
+    if wrong := [row for row, moment in moments.items() if moment is None]:
+        first = format_value(values[wrong[0]])
+        problem = f"column {name!r} contains {first}, which is not an ISO date"
+        raise_for_rows(
+            wrong, problem, "write it as 2010-03-24 or 2010-03-24 09:51:00, or leave it empty"
+        )
+    dates = {row: moment for row, moment in moments.items() if moment is not None}
+    naive = [row for row, moment in dates.items() if moment.tzinfo is None]
+    if 0 < len(naive) < len(dates):
+        first = format_value(values[naive[0]])
+        raise_for_rows(
+            naive,
+            f"column {name!r} contains {first} without a time zone, but other times with one",
+            "write all times with a time zone, as in 2010-03-24T09:51:00Z, or none of them",
+        )
+    seconds = np.full(len(values), np.nan)
+    for row, moment in dates.items():
+        seconds[row] = _to_seconds(moment)
+    return seconds
+
+
+def parse_times(
+    values: Sequence[Any], raise_for_rows: RaiseForRows = raise_for_rows, name: str = "time"
+) -> NDArray[np.float64]:
+    """Parse a column of times as seconds: either all ISO dates, or all numbers of seconds.
+
+    Args:
+        values: T cells: text, dates or numbers.
+        raise_for_rows: raises the error for wrong rows.
+        name: column name for the error message.
+
+    Raises:
+        DataError: a cell is missing, is neither a date nor a number, or both kinds are mixed.
+
+    Example:
+        >>> parse_times(["2010-03-24 09:51:00", "2010-03-24 09:56:00"]).tolist()
+        [1269424260.0, 1269424560.0]
+    """
+    are_dates = len(values) > 0 and parse_numbers(values).text.mean() > 0.5
+    parse = parse_finite_seconds if are_dates else parse_finite_numbers
+    seconds = parse(values, name, raise_for_rows)
+    missing = np.flatnonzero(np.isnan(seconds)).tolist()
+    raise_for_rows(missing, f"column {name!r} has no time", "fill it in or remove these rows")
+    return seconds
+
+
+def format_times(times: NDArray[np.float64], example: Any) -> list[Any]:
+    """Format times in seconds like the cells of a column: as ISO text or plain numbers.
+
+    Args:
+        times: seconds, float64 ``(N,)``.
+        example: a cell of the column.
+
+    Example:
+        >>> format_times(np.array([1269424260.0]), "2010-03-24 09:51")
+        ['2010-03-24 09:51:00']
+        >>> format_times(np.array([7.5]), "3")
+        [7.5]
+    """
+    seconds: list[float] = times.tolist()
+    if not parse_numbers([example]).text[0]:
+        return seconds
+    parsed = _parse_datetime(example)
+    zone = UTC if parsed is not None and parsed.tzinfo else None
+    return [str(datetime.fromtimestamp(time, UTC).replace(tzinfo=zone)) for time in seconds]
+
+
+def day_index(times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the day of each time in seconds, counted from 1970.
+
+    Example:
+        >>> day_index(parse_times(["1970-01-01 23:59", "1970-01-02 00:01"])).tolist()
+        [0, 1]
+    """
+    return np.floor(times / _DAY).astype(np.int64)
+
+
+def _parse_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
+        return None
+    if isinstance(value, str) and (is_missing(value) or "_" in value):
+        return None  # only Python reads 1_000 as a number
+    try:
+        return float(value)
+    except ValueError:
+        return None
+    except OverflowError:  # a huge int
+        return float("inf")
+
+
+def _parse_datetime(value: Any) -> datetime | None:
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value.strip())
@@ -70,32 +241,5 @@ def _moment(value: Any) -> datetime | None:
     return value if isinstance(value, datetime) and not is_missing(value) else None
 
 
-def _seconds(moment: datetime) -> float:
+def _to_seconds(moment: datetime) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def parse_finite_seconds(
-    values: Sequence[Any], name: str, refuse: RowErrorFactory
-) -> NDArray[np.float64]:
-    """Cells of a column as ISO moments in seconds, float64 ``(N,)``, NaN where missing.
-
-    Raises:
-        DataError: a cell that holds something else, or times with a time zone among times without.
-    """
-    there = [row for row, value in enumerate(values) if not is_missing(value)]
-    moments = {row: _moment(values[row]) for row in there}
-    if wrong := [row for row in there if moments[row] is None]:
-        what = f"column {name!r} holds {format_value(values[wrong[0]])}, which is no ISO date"
-        refuse(wrong, what, "write it as 2010-03-24 or 2010-03-24 09:51:00, or leave it empty")
-    found = np.full(len(values), np.nan)
-    zoned = []
-    for row, moment in moments.items():
-        assert moment is not None
-        zoned.append(moment.tzinfo is not None)
-        found[row] = _seconds(moment)
-    if any(zoned) and not all(zoned):
-        bare = [row for row, known in zip(there, zoned, strict=True) if not known]
-        first = format_value(values[bare[0]])
-        what = f"column {name!r} holds {first} without a time zone, and others with one"
-        refuse(bare, what, "write all of them with a time zone, as 2010-03-24T09:51:00Z, or none")
-    return found

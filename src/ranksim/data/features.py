@@ -1,7 +1,8 @@
-"""Columns of anyone's table to the numbers that a network reads."""
+"""Convert table columns to the feature vectors that a network reads."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,35 +15,149 @@ from torch.utils.data import Dataset
 
 from ranksim._utils.schema import validate_types
 from ranksim.data.batch import Batch
-from ranksim.data.cells import RowErrorFactory, make_row_error, parse_seconds
-from ranksim.data.columns import CategoryColumn, NumberColumn
-from ranksim.data.table import is_missing, parse_numbers
+from ranksim.data.cells import (
+    RaiseForRows,
+    is_missing,
+    parse_finite_numbers,
+    parse_finite_seconds,
+    parse_numbers,
+    parse_seconds,
+    raise_for_rows,
+)
 from ranksim.exceptions import DataError
 
 Kind = Literal["number", "category"]
-_MOSTLY = 0.9  # of the values: what a column is taken for, or told apart as an id
-_FEW = 10  # values, with fewer of which no column is taken for an id
+MAX_CATEGORIES = 50  # values of a column with a feature each
+_MAJORITY = 0.9  # share of the values that decides the kind of a column
+_MIN_IDS = 10  # values that a column needs to be recognized as an identifier
+_MAX_DEVIATIONS = 1e6  # clip: keeps features finite in float32
+_DAY = 86_400.0  # seconds
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """Encoding of a column of numbers, or of ISO dates, which become days.
+
+    Args:
+        name: column name.
+        dates: whether the column contains dates.
+        median: replacement of missing values.
+        mean: mean of the training rows.
+        deviation: standard deviation of the training rows; 0 if all values are equal.
+        indicator: whether training rows have missing values, so that there is a feature for them.
+    """
+
+    name: str
+    dates: bool
+    median: float
+    mean: float
+    deviation: float
+    indicator: bool
+
+    @classmethod
+    def fit(cls, name: str, values: NDArray[np.float64], *, dates: bool) -> NumberColumn:
+        """Compute the encoding from training values, NaN if missing; at least one is not."""
+        missing = np.isnan(values)
+        k = np.count_nonzero(~missing)
+        low, high = np.sort(values[~missing])[[(k - 1) // 2, k // 2]] / 2
+        median = float(low + high)  # halved first, as sums of huge values would overflow
+        filled = np.where(missing, median, values)
+        unit = float(np.abs(filled).max()) or 1.0  # squares of huge values would overflow, too
+        deviation = 0.0 if filled.min() == filled.max() else unit * float((filled / unit).std())
+        mean = unit * float((filled / unit).mean())
+        return cls(name, dates, median, mean, deviation, bool(missing.any()))
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features."""
+        return [self.name] * (self.deviation > 0) + [f"{self.name} missing"] * self.indicator
+
+    def __call__(self, values: list[Any], raise_for_rows: RaiseForRows) -> NDArray[np.float64]:
+        """Encode cells as ``(N, features)``."""
+        numbers = self.parse(values, raise_for_rows)
+        missing = np.isnan(numbers)
+        columns = []
+        if self.deviation > 0:
+            filled = np.where(missing, self.median, numbers)
+            with np.errstate(over="ignore"):
+                scaled = (filled / 2 - self.mean / 2) / self.deviation * 2
+            columns.append(scaled.clip(-_MAX_DEVIATIONS, _MAX_DEVIATIONS))
+        if self.indicator:
+            columns.append(missing.astype(np.float64))
+        return np.stack(columns, axis=1)
+
+    def parse(self, values: list[Any], raise_for_rows: RaiseForRows) -> NDArray[np.float64]:
+        """Parse cells as numbers, or days since 1970; NaN if missing."""
+        if self.dates:
+            return parse_finite_seconds(values, self.name, raise_for_rows) / _DAY
+        return parse_finite_numbers(values, self.name, raise_for_rows)
+
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """One-hot encoding of a column of names.
+
+    Args:
+        name: column name.
+        values: the most frequent names, which have a feature each.
+        other: whether training rows contain further names; these and unknown ones share a feature.
+        missing: whether training rows have missing values, so that there is a feature for them.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    other: bool
+    missing: bool
+
+    @classmethod
+    def fit(cls, name: str, values: list[Any]) -> CategoryColumn:
+        """Select the most frequent training values; equal counts are sorted by name."""
+        counts = Counter(str(value).strip() for value in values if not is_missing(value))
+        ranked = sorted(counts, key=lambda value: (-counts[value], value))
+        missing = any(is_missing(value) for value in values)
+        frequent = tuple(sorted(ranked[:MAX_CATEGORIES]))
+        return cls(name, frequent, len(ranked) > MAX_CATEGORIES, missing)
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features."""
+        names = [f"{self.name} = {value}" for value in self.values]
+        return names + [f"{self.name} other"] * self.other + [f"{self.name} missing"] * self.missing
+
+    def __call__(self, values: list[Any], raise_for_rows: RaiseForRows) -> NDArray[np.float64]:
+        """Encode cells as ``(N, features)``; a value without a feature becomes all zeros."""
+        position = {value: k for k, value in enumerate(self.values)}
+        encoded = np.zeros((len(values), len(self.features)))
+        for row, value in enumerate(values):
+            if is_missing(value):
+                column = len(position) + self.other if self.missing else None
+            else:
+                column = position.get(str(value).strip(), len(position) if self.other else None)
+            if column is not None:
+                encoded[row, column] = 1.0
+        return encoded
 
 
 @dataclass(frozen=True)
 class TableFeatures:
-    """What the training rows of a table say of its columns, applied to any rows.
+    """Encoding of table columns as features, fitted on training rows.
 
-    - Numbers: the median stands in for missing ones, a feature says so where training rows miss
-      any, and they are standardised by mean and deviation.
-    - ISO dates: the same, in days.
-    - Text and booleans: a feature for each of the 50 most frequent values; the rest share one,
-      which unknown values belong to as well; missing has its own. A feature is there only where
-      training rows need it: otherwise an unknown or missing value is all zeros.
-    - A column all whose values are equal is left out, and so is a text that nearly never repeats,
-      such as an id.
+    - Numbers are standardized. The median replaces missing values; if training rows have missing
+      values, an indicator is added.
+    - ISO dates are encoded like numbers, in days.
+    - Text and booleans are one-hot encoded: a feature for each of the 50 most frequent values, one
+      for all others and for unknown values, and one for missing values. The last two exist only
+      if training rows need them; otherwise such a value is encoded as zeros.
+    - Columns with a single value, and texts that almost never repeat, such as identifiers, are
+      dropped.
 
-    A column is taken for numbers, or dates, where at least 90 % of its training values are, so that
-    a slip in one row is refused by its line and not taken for a category. Computed in float64.
+    A column is numeric, or a date, if at least 90 % of its training values are, so that a typo in
+    one row is reported with its line and does not turn the column into categories. Computed in
+    float64.
 
     Args:
-        columns: those that are read, in their order.
-        dropped: why each other one is left out.
+        columns: encoded columns in order.
+        dropped: reason for each dropped column.
 
     Example:
         >>> table = {"size": ["1", "3", ""], "kind": ["a", "b", "a"], "unit": ["m", "m", "m"]}
@@ -65,34 +180,35 @@ class TableFeatures:
         train: NDArray[np.int64],
         *,
         kinds: Mapping[str, Kind] | None = None,
-        refuse: RowErrorFactory = make_row_error,
+        raise_for_rows: RaiseForRows = raise_for_rows,
     ) -> TableFeatures:
-        """Decide by training rows alone.
+        """Fit the encoding on training rows only.
 
         Args:
-            columns: the inputs, by name: text, numbers, booleans, dates; missing where ``""``,
-                ``None``, NaN or one of the words for it.
+            columns: input columns by name: text, numbers, booleans or dates.
             train: positions of the training rows.
-            kinds: what a column is, where its values do not decide.
-            refuse: raises an error that names rows.
+            kinds: kinds of columns that should not be inferred from their values.
+            raise_for_rows: raises the error for wrong rows.
 
         Raises:
-            DataError: text or an infinity among numbers, or no column is left.
+            DataError: a numeric column contains text or an infinite number, or all columns were
+                dropped.
         """
-        made: list[NumberColumn | CategoryColumn] = []
+        encodings: list[NumberColumn | CategoryColumn] = []
         dropped: dict[str, str] = {}
         for name, values in columns.items():
-            found = _column(name, values, train, (kinds or {}).get(name), refuse)
-            if isinstance(found, str):
-                dropped[name] = found
+            encoding = _fit_column(name, values, train, (kinds or {}).get(name), raise_for_rows)
+            if isinstance(encoding, str):
+                dropped[name] = encoding
             else:
-                made.append(found)
-        if not made:
-            why = "; ".join(f"{name!r}: {reason}" for name, reason in dropped.items())
+                encodings.append(encoding)
+        if not encodings:
+            reasons = "; ".join(f"{name!r}: {reason}" for name, reason in dropped.items())
             raise DataError(
-                f"No column is left to learn from ({why or 'none was given'}): give other features."
+                f"No input column can be used ({reasons or 'there are none'}): choose other "
+                "features."
             )
-        return cls(tuple(made), dropped)
+        return cls(tuple(encodings), dropped)
 
     @property
     def names(self) -> list[str]:
@@ -101,52 +217,53 @@ class TableFeatures:
 
     @property
     def width(self) -> int:
-        """Their number F."""
+        """Number of features, F."""
         return len(self.names)
 
     def __call__(
-        self, columns: Mapping[str, list[Any]], *, refuse: RowErrorFactory = make_row_error
+        self,
+        columns: Mapping[str, list[Any]],
+        *,
+        raise_for_rows: RaiseForRows = raise_for_rows,
     ) -> NDArray[np.float32]:
-        """Features of any rows, float32 ``(N, F)``.
+        """Encode rows as features, float32 ``(N, F)``.
 
         Raises:
-            DataError: a column is missing, or holds text or an infinity where numbers were.
+            DataError: a column does not exist, or a numeric one contains text or an infinity.
         """
         absent = [column.name for column in self.columns if column.name not in columns]
         if absent:
             raise DataError(
-                f"The data has no column {', '.join(map(repr, absent))}, which the model reads: "
-                "give data with the columns that it was trained on."
+                f"The data has no column {', '.join(map(repr, absent))}, which the model needs: "
+                "use data with the columns that it was trained on."
             )
-        parts = [column(columns[column.name], refuse) for column in self.columns]
+        parts = [column(columns[column.name], raise_for_rows) for column in self.columns]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         columns = [
-            {"kind": kind, **vars(column)}
+            {"kind": "number" if isinstance(column, NumberColumn) else "category", **vars(column)}
             for column in self.columns
-            for kind in ("number" if isinstance(column, NumberColumn) else "category",)
         ]
         return {"columns": columns, "dropped": dict(self.dropped)}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> TableFeatures:
-        """What :meth:`as_dict` made."""
-        made: list[NumberColumn | CategoryColumn] = []
-        for column in stored["columns"]:
-            told = {name: value for name, value in column.items() if name != "kind"}
+    def from_dict(cls, content: Mapping[str, Any]) -> TableFeatures:
+        """Create an encoding from the result of :meth:`to_dict`."""
+        encodings: list[NumberColumn | CategoryColumn] = []
+        for column in content["columns"]:
+            values = {name: value for name, value in column.items() if name != "kind"}
             if column["kind"] == "number":
-                made.append(validate_types(NumberColumn(**told)))
+                encodings.append(validate_types(NumberColumn(**values)))
             else:
-                made.append(
-                    validate_types(CategoryColumn(**told | {"values": tuple(told["values"])}))
-                )
-        return validate_types(cls(tuple(made), dict(stored["dropped"])))
+                values["values"] = tuple(values["values"])
+                encodings.append(validate_types(CategoryColumn(**values)))
+        return validate_types(cls(tuple(encodings), dict(content["dropped"])))
 
 
 class VectorDataset(Dataset[Batch]):
-    """Vectors and their labels; a batch's input is float32 ``(N, F)``.
+    """Feature vectors and labels; the input of a batch is float32 ``(N, F)``.
 
     Args:
         features: float32 ``(N, F)``.
@@ -171,40 +288,42 @@ class VectorDataset(Dataset[Batch]):
             "index": index,
         }
 
-    def by_size(self) -> Tensor:
-        """All positions: vectors cost alike."""
+    def length_order(self) -> Tensor:
+        """Return all positions in order: vectors have equal lengths."""
         return torch.arange(len(self))
 
 
-def _column(
+def _fit_column(
     name: str,
     values: list[Any],
     train: NDArray[np.int64],
     kind: Kind | None,
-    refuse: RowErrorFactory,
+    raise_for_rows: RaiseForRows,
 ) -> NumberColumn | CategoryColumn | str:
-    """What a column is by its training rows, or why it is left out."""
-    own = [values[row] for row in train]
-    there = [value for value in own if not is_missing(value)]
-    if not there:
+    """Return the encoding of a column, or the reason why it is dropped."""
+    training = [values[row] for row in train]
+    present = [value for value in training if not is_missing(value)]
+    if not present:
         return "all its training values are missing"
-    read = parse_numbers(there)
-    numeric = kind == "number" or (kind is None and 1 - read.text.mean() >= _MOSTLY)
-    dates = kind is None and not numeric and _share_of_dates(there) >= _MOSTLY
-    if numeric or dates:
-        empty = NumberColumn(name, dates, 0.0, 0.0, 0.0, False)
+    is_number = 1 - parse_numbers(present).text.mean() >= _MAJORITY
+    is_number = kind == "number" or (kind is None and bool(is_number))
+    is_date = kind is None and not is_number and _date_share(present) >= _MAJORITY
+    if is_number or is_date:
 
-        def hint(rows: Iterable[int], what: str, remedy: str) -> None:
-            refuse(rows, what, f"{remedy}, or read the column as categories")
+        def raise_with_hint(rows: Iterable[int], problem: str, remedy: str) -> None:
+            raise_for_rows(rows, problem, f"{remedy}, or pass the column as a category")
 
-        found = NumberColumn.fit(name, empty.read(values, hint)[train], dates=dates)
-        return found if found.features else "all its values are equal"
-    distinct = len({str(value).strip() for value in there})
-    if distinct >= _MOSTLY * len(there) and len(there) >= _FEW and kind is None:
-        return "its texts nearly never repeat"
-    category = CategoryColumn.fit(name, own)
+        parser = NumberColumn(name, is_date, 0.0, 0.0, 0.0, False)
+        numbers = NumberColumn.fit(
+            name, parser.parse(values, raise_with_hint)[train], dates=is_date
+        )
+        return numbers if numbers.features else "all its values are equal"
+    distinct = len({str(value).strip() for value in present})
+    if distinct >= _MAJORITY * len(present) and len(present) >= _MIN_IDS and kind is None:
+        return "its texts almost never repeat"
+    category = CategoryColumn.fit(name, training)
     return category if len(category.features) > 1 else "all its values are equal"
 
 
-def _share_of_dates(values: list[Any]) -> float:
+def _date_share(values: list[Any]) -> float:
     return sum(parse_seconds(value) is not None for value in values) / len(values)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
 from ranksim.data.binning import BinSuggestion, suggest_bins
-from ranksim.data.table import Table, parse_numbers
+from ranksim.data.cells import parse_numbers
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
@@ -79,7 +80,7 @@ class LabelReport:
     to_median: float
     suggestion: dict[str, Any]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         return dataclasses.asdict(self)
 
@@ -110,7 +111,7 @@ def make_label_report(
         ValueError: width or thresholds that cannot be used.
 
     Example:
-        >>> found = make_label_report(Table.of("ages", {"age": ["1", "2", "2", "?", "x"]}), "age")
+        >>> found = make_label_report(Table.from_columns("ages", {"age": ["1", "2", "2", "?", "x"]}), "age")
         >>> found.labels["count"], found.missing.lines, found.not_numbers.values
         (3, [4], ["'x'"])
     """
@@ -138,8 +139,8 @@ def make_label_report(
     return LabelReport(
         data=columns.name,
         target=target,
-        rows=columns.rows,
-        counted=columns.counted,
+        rows=columns.n_rows,
+        counted=columns.line_unit,
         missing=_fault(columns, values, read.missing),
         not_numbers=_fault(columns, values, read.text),
         infinite=_fault(columns, values, read.infinite),
@@ -182,7 +183,7 @@ def _duplicates(columns: Table) -> int:
     names = [name for name in columns.names if columns.names.count(name) == 1]
     # as text: values of a data set may be lists
     rows = map(repr, zip(*map(columns.read, names), strict=True))
-    return columns.rows - len(set(rows))
+    return columns.n_rows - len(set(rows))
 
 
 def _summary(labels: NDArray[np.float64]) -> dict[str, Any]:

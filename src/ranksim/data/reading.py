@@ -1,67 +1,193 @@
-"""Anyone's data to columns: a table, a folder with one, or a Hugging Face data set."""
+"""Read a table of user data: CSV, TSV, Parquet, a folder, or a Hugging Face data set."""
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
+import re
+import zlib
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
-from ranksim.data.delimited import read_delimited
-from ranksim.data.hub import is_saved, read_hub, read_saved
-from ranksim.data.table import Table, read_parquet
-from ranksim.exceptions import DataError
+from ranksim.data.hub import is_saved_dataset, read_hub, read_saved
+from ranksim.data.table import Table
+from ranksim.exceptions import DataError, require_optional
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
-SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-NAMES = ("labels.csv", "metadata.csv")
-_READ = "give a .csv, .tsv, .csv.gz or .parquet file"
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_TABLE_NAMES = ("labels.csv", "metadata.csv")
+_SUPPORTED = "use a .csv, .tsv, .csv.gz or .parquet file"
+MAX_UNPACKED = 2**31  # bytes; a few compressed megabytes could fill the memory
 
 
-def read_columns(data: str) -> Table:
-    """Read anyone's data.
+def load_table(source: str) -> Table:
+    """Load user data as a table.
 
     Args:
-        data: a CSV (also packed: ``.csv.gz``), TSV or Parquet file; a folder with one table beside
-            its images (``labels.csv``, ``metadata.csv``, or the only one); a folder that
-            ``save_to_disk`` of Hugging Face's datasets wrote; or the name of a data set of its hub:
-            ``owner/name``, ``owner/name:split``, ``hf://name``. Several splits become one table
-            with a column ``split``.
+        source: a CSV (also compressed: ``.csv.gz``), TSV or Parquet file; a folder with one table
+            beside its images (``labels.csv``, ``metadata.csv``, or the only table); a folder
+            written by ``save_to_disk`` of Hugging Face datasets; or the name of a data set on the
+            hub: ``owner/name``, ``owner/name:split``, ``hf://name``. Several splits become one
+            table with a column ``split``.
 
     Raises:
-        DataError: nothing is there, it is no table, it is damaged, or it holds no row.
-        MissingExtraError: a data set of Hugging Face, without ``datasets``.
+        DataError: the source does not exist, is not a table, is damaged, or has no rows.
+        MissingDependencyError: a Hugging Face data set, if ``datasets`` is not installed.
     """
-    path = Path(data).expanduser()
+    path = Path(source).expanduser()
     if path.is_file():
-        columns = _read_file(path)
-    elif not path.is_dir():
-        if data.lower().endswith((*SUFFIXES, *SHEETS)):
-            raise DataError(f"{data} does not exist: {_READ} that does.")
-        columns = read_hub(data)
+        table = _read_file(path)
+    elif path.is_dir():
+        table = read_saved(path) if is_saved_dataset(path) else _read_file(_find_table(path))
+    elif source.lower().endswith((*SUFFIXES, *_SPREADSHEETS)):
+        raise DataError(f"{source} does not exist: check the path.")
     else:
-        columns = read_saved(path) if is_saved(path) else _read_file(_table_of(path))
-    if not columns.rows:
-        raise DataError(f"{columns.name} has no row of values: put one row a sample into it.")
-    return columns
+        table = read_hub(source)
+    if not table.n_rows:
+        raise DataError(f"{table.name} has a header but no rows: add one row per sample.")
+    return table
+
+
+def read_parquet(path: Path) -> Table:
+    """Open a Parquet file; each column is read when it is used.
+
+    Raises:
+        DataError: the file is damaged; for the values of a column, raised when it is read.
+    """
+    parquet = require_optional("pyarrow.parquet", "train")
+    try:
+        names, count = parquet.read_schema(path).names, parquet.read_metadata(path).num_rows
+    except Exception as error:  # pyarrow raises many types for damaged files
+        raise DataError(f"{path} is not a readable Parquet file: save the table again.") from error
+
+    def read(name: str) -> list[Any]:
+        try:
+            column = parquet.read_table(path, columns=[name], partitioning=None).column(0)
+            values = list(column.to_pylist())
+        except Exception as error:
+            raise DataError(
+                f"{path} is damaged in column {name!r}: save the table again."
+            ) from error
+        if len(values) != count:
+            raise DataError(
+                f"{path} has {len(values):,} values in column {name!r} instead of {count:,}: save "
+                "the table again."
+            )
+        return values
+
+    return Table(str(path), names, read, range(1, count + 1), "row", path, path.parent)
+
+
+# The csv module and not pyarrow.csv, which cannot report the line at which a quoted row begins.
+def read_delimited(path: Path, *, row: str = "sample") -> Table:
+    """Read CSV or TSV in UTF-8, with or without a byte order mark; ``.gz`` is decompressed.
+
+    The separator of a CSV is the comma, or a semicolon or tab if its header has more of them.
+
+    Args:
+        path: the file.
+        row: noun for a row in messages.
+
+    Raises:
+        DataError: the file is empty, damaged, not UTF-8, or its rows differ in length.
+    """
+    text = _read_text(path)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=_detect_delimiter(path, text),
+        strict=True,
+        skipinitialspace=True,
+    )
+    start = 1
+    try:
+        for values in reader:
+            if values:  # not a blank line
+                rows.append(values)
+                lines.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        reason = str(error).replace("\t", r"\t")
+        raise DataError(f"{path}, line {start}: {reason}; correct the quoting.") from error
+    if not rows:
+        raise DataError(f"{path} is empty: write a header and one row per {row}.")
+    names = [name.strip() for name in rows.pop(0)]
+    table = Table(
+        str(path),
+        names,
+        lambda name: list(map(itemgetter(names.index(name)), rows)),
+        lines[1:],
+        file=path,
+        root=path.parent,
+    )
+    table.raise_for_rows(
+        [k for k, values in enumerate(rows) if len(values) != len(names)],
+        f"the number of values differs from the {len(names)} columns of the header",
+        "quote values that contain a separator, or correct these rows",
+    )
+    return table
 
 
 def _read_file(path: Path) -> Table:
     name = path.name.lower()
-    if name.endswith(SHEETS):
-        raise DataError(f"{path} is a spreadsheet: save its sheet as CSV in UTF-8.")
+    if name.endswith(_SPREADSHEETS):
+        raise DataError(f"{path} is a spreadsheet: export the sheet as CSV in UTF-8.")
     if not name.endswith(SUFFIXES):
-        raise DataError(f"{path} is no table that can be read: {_READ}.")
+        raise DataError(f"{path} is not a supported table: {_SUPPORTED}.")
     return read_parquet(path) if name.endswith(".parquet") else read_delimited(path)
 
 
-def _table_of(folder: Path) -> Path:
+def _find_table(folder: Path) -> Path:
     tables = sorted(
         path
         for path in folder.iterdir()
         if path.name.lower().endswith(SUFFIXES) and path.is_file() and path.name[0] != "."
     )
-    chosen = [path for path in tables if path.name in NAMES] or tables
-    if not chosen:
-        raise DataError(f"{folder} holds no table: put labels.csv beside its files.")
-    if len(chosen) > 1:
-        found = ", ".join(path.name for path in chosen[:5]) + (", …" if len(chosen) > 5 else "")
-        raise DataError(f"{folder} holds several tables ({found}): name one of them.")
-    return chosen[0]
+    tables = [path for path in tables if path.name in _TABLE_NAMES] or tables
+    if not tables:
+        raise DataError(f"{folder} contains no table: add labels.csv.")
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables[:5]) + (", …" if len(tables) > 5 else "")
+        raise DataError(
+            f"{folder} contains several tables ({names}): pass the path of one of them."
+        )
+    return tables[0]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        content = _decompress(path) if path.suffix.lower() == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is a damaged .gz file: download or compress it again.") from error
+    try:
+        text = content.decode("utf-8-sig")
+        position = content.find(0)  # as in UTF-16 without a byte order mark
+    except UnicodeDecodeError as error:
+        position = error.start
+    if position >= 0:
+        line = content.count(b"\n", 0, position) + 1
+        raise DataError(f"{path}, line {line}: the text is not UTF-8; save the table as UTF-8.")
+    return text
+
+
+def _decompress(path: Path) -> bytes:
+    content = bytearray()
+    with gzip.open(path) as file:
+        while chunk := file.read(1 << 20):
+            content += chunk
+            if len(content) > MAX_UNPACKED:
+                raise DataError(
+                    f"{path} decompresses to more than {MAX_UNPACKED:,} bytes: decompress it "
+                    "yourself if that is its expected size."
+                )
+    return bytes(content)
+
+
+def _detect_delimiter(path: Path, text: str) -> str:
+    if ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]]:
+        return "\t"
+    header = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
+    return max(",;\t", key=header.count)

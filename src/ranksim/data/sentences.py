@@ -88,7 +88,7 @@ def _features(
 ) -> NDArray[np.float32]:
     encoder = encoder.to(device).eval()
     batches = []
-    order = part.by_size()
+    order = part.length_order()
     with torch.no_grad():
         for first in range(0, len(order), _BATCH):
             inputs = part.__getitems__(order[first : first + _BATCH].tolist())["inputs"]

@@ -1,4 +1,4 @@
-"""A series in memory once, and batches of its windows."""
+"""Time series as data sets: one array of readings, and batches of its windows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ranksim.data.batch import Batch
 
 @dataclass(frozen=True)
 class SeriesScaling:
-    """Mean and deviation of each channel, by the readings that training windows see.
+    """Mean and standard deviation of each channel over the readings of training windows.
 
     Example:
         >>> values = np.array([[1.0], [3.0], [99.0]])
@@ -34,46 +34,43 @@ class SeriesScaling:
     def fit(
         cls, values: NDArray[np.float64], ends: NDArray[np.int64], *, window: int
     ) -> SeriesScaling:
-        """By the readings of training windows alone, each counted once.
+        """Compute the statistics from the readings of training windows, each counted once.
 
         Args:
-            values: the readings, float64 ``(T, C)``.
-            ends: the last reading of each training window, int64 ``(N,)``.
-            window: readings of a window.
+            values: readings, float64 ``(T, C)``.
+            ends: position of the last reading of each training window, int64 ``(N,)``.
+            window: readings per window.
         """
         edges = np.zeros(len(values) + 1, dtype=np.int64)
         np.add.at(edges, ends - window + 1, 1)
         np.add.at(edges, ends + 1, -1)
-        seen = values[np.cumsum(edges[:-1]) > 0]
-        deviation = seen.std(axis=0)
-        return cls(
-            tuple(seen.mean(axis=0).tolist()),
-            tuple(np.where(np.ptp(seen, axis=0) > 0, deviation, 1.0).tolist()),
-        )
+        covered = values[np.cumsum(edges[:-1]) > 0]
+        deviation = np.where(np.ptp(covered, axis=0) > 0, covered.std(axis=0), 1.0)
+        return cls(tuple(covered.mean(axis=0).tolist()), tuple(deviation.tolist()))
 
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The readings ``(T, C)`` in units of their deviation, float32."""
+        """Standardize readings ``(T, C)``, float32."""
         return ((values - self.mean) / self.deviation).astype(np.float32)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return {"mean": list(self.mean), "deviation": list(self.deviation)}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> SeriesScaling:
-        """What :meth:`as_dict` made."""
-        return validate_types(cls(tuple(stored["mean"]), tuple(stored["deviation"])))
+    def from_dict(cls, content: Mapping[str, Any]) -> SeriesScaling:
+        """Create a scaling from the result of :meth:`to_dict`."""
+        return validate_types(cls(tuple(content["mean"]), tuple(content["deviation"])))
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesSamples:
-    """Windows of one series and a real label each.
+    """Windows of one series, each with a real label.
 
     Args:
-        values: the readings, float64 ``(T, C)``, shared between the parts of a split.
-        ends: the last reading of each window, int64 ``(N,)``.
+        values: readings, float64 ``(T, C)``, shared by the parts of a split.
+        ends: position of the last reading of each window, int64 ``(N,)``.
         labels: float64 ``(N,)``, in the unit of the data.
-        window: readings of a window.
+        window: readings per window.
     """
 
     values: NDArray[np.float64]
@@ -85,16 +82,16 @@ class SeriesSamples:
         return len(self.labels)
 
     def scaling(self) -> SeriesScaling:
-        """By these windows, which are those of training."""
+        """Compute the scaling of these windows, which must be the training windows."""
         return SeriesScaling.fit(self.values, self.ends, window=self.window)
 
 
 class SeriesDataset(Dataset[Batch]):
-    """One series, held once; a batch's input is its windows, float32 ``(N, W, C)``.
+    """Windows of one series in memory; the input of a batch is float32 ``(N, W, C)``.
 
     Args:
-        values: scaled readings, float32 ``(T, C)``, shared between the parts of a split.
-        ends: the last reading of each window, int64 ``(N,)``.
+        values: scaled readings, float32 ``(T, C)``, shared by the parts of a split.
+        ends: position of the last reading of each window, int64 ``(N,)``.
         labels: float64 ``(N,)``.
         window: W.
     """
@@ -121,24 +118,24 @@ class SeriesDataset(Dataset[Batch]):
     def __getitems__(self, rows: list[int]) -> Batch:
         index = torch.as_tensor(rows, dtype=torch.int64)
         count, channels = self.values.shape
-        # every window of the series, without a copy
-        every = self.values.as_strided(
+        # a view of all windows, without a copy
+        windows = self.values.as_strided(
             (count - self.window + 1, self.window, channels), (channels, channels, 1)
         )
         return {
-            "inputs": (every.index_select(0, self.first[index]),),
+            "inputs": (windows.index_select(0, self.first[index]),),
             "label": self.labels[index],
             "index": index,
         }
 
-    def by_size(self) -> Tensor:
-        """All positions: windows cost alike."""
+    def length_order(self) -> Tensor:
+        """Return all positions in order: windows have equal lengths."""
         return torch.arange(len(self))
 
 
 def make_series_datasets(
     parts: Sequence[SeriesSamples], scaling: SeriesScaling
 ) -> list[SeriesDataset]:
-    """Data sets of the parts of one series, which share its readings."""
+    """Create one data set per part of a series; they share its readings."""
     values = scaling(parts[0].values)
     return [SeriesDataset(values, part.ends, part.labels, window=part.window) for part in parts]

@@ -1,56 +1,57 @@
-"""Anyone's data: which samples there are, which are trained on, and how the label axis is cut."""
+"""Plan the use of user data: its samples, their split, label bins and shot regions."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data.balanced_split import PART_NAMES, PARTS, Split
-from ranksim.data.cells import RowErrorFactory
-from ranksim.data.label_axis import choose_label_bins, choose_shot_regions
+from ranksim.data.binning import choose_label_bins, choose_shot_regions
+from ranksim.data.cells import RaiseForRows, day_index, parse_times
 from ranksim.data.options import UserDataSpec, reject_idle_options
 from ranksim.data.splitting import (
+    PART_NAMES,
+    PARTS,
+    Split,
     balance_held_out,
-    group_equal_rows,
+    factorize,
     reject_shared_samples,
     split_by_column,
     split_rows,
 )
-from ranksim.data.table import Table
-from ranksim.data.table import read_labels as labels_of
-from ranksim.data.windows import Windows, day_index, parse_times, sort_by_time, split_windows
+from ranksim.data.table import Table, read_labels
+from ranksim.data.windows import Windows, sort_by_time, split_windows
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
 
-_SPLIT = "split"
+_SPLIT = "split"  # name of the column of Hugging Face splits
 
 
 @dataclass(frozen=True, eq=False)
 class SplitPlan:
-    """Samples of anyone's data, before any network reads them.
+    """Samples of user data, their split, label bins and regions, before a network reads them.
 
     Args:
-        columns: the data.
-        options: what was said of it.
-        inputs: names of the columns that a network reads.
-        rows: the row that each sample's label stands in, int64 ``(N,)``.
+        table: the data.
+        options: the user's options.
+        inputs: names of the input columns.
+        rows: table row of each sample's label, int64 ``(N,)``.
         labels: float64 ``(N,)``, in the unit of the data.
-        split: positions among these N.
+        split: positions among the N samples.
         bins: label bins.
-        many, few: training samples of a bin that begin the many-, and end the few-shot region.
-        named: regions of the user's own.
-        readings: of a series, float64 ``(T, C)`` in the order of time, else ``None``.
-        windows: over these readings, one a sample.
-        facts: what identifies the data in results.
+        many, few: thresholds of training samples per bin for the many-shot and few-shot regions.
+        named: the user's named regions.
+        facts: identity of the data in results.
+        readings: readings of a series in time order, float64 ``(T, C)``; None for other data.
+        windows: windows over the readings, one per sample; None for other data.
     """
 
-    columns: Table
+    table: Table
     options: UserDataSpec
     inputs: tuple[str, ...]
     rows: NDArray[np.int64]
@@ -66,161 +67,161 @@ class SplitPlan:
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
-        """Of each test sample: what is split whole, a group or a day; of windows the day."""
+        """Group or day of each test sample, which were not split; the day for any windows."""
         test, options = self.split.test, self.options
         if options.by == "group" and options.group is not None:
-            values = self.columns.column(options.group)
-            names: dict[Hashable, int] = {}
-            own = (values[row] for row in self.rows[test])
-            return np.array([names.setdefault(name, len(names)) for name in own], dtype=np.int64)
+            values = self.table.column(options.group)
+            return factorize([values[row] for row in self.rows[test]])
         if self.windows is not None:
             return None if self.windows.times is None else day_index(self.windows.times[test])
         if options.by == "day" and options.time is not None:
-            times = parse_times(
-                self.columns.column(options.time), self.columns.refuse, options.time
-            )
-            return day_index(times[self.rows[test]])
+            return day_index(_read_times(self.table, options.time)[self.rows[test]])
         return None
 
 
-def make_split_plan(columns: Table, options: UserDataSpec) -> SplitPlan:
-    """Choose the samples of anyone's data, split them, and cut the label axis into bins.
+def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
+    """Select the samples of user data, split them, and choose label bins and regions.
 
     Args:
-        columns: the data (see :func:`ranksim.data.reading.read_columns`).
-        options: what is said of it.
+        table: the data (see :func:`ranksim.data.reading.load_table`).
+        options: the user's options.
 
     Raises:
         DataError: the data cannot be used.
-        UsageError: options that contradict each other, or would do nothing.
+        UsageError: options contradict each other or would have no effect.
     """
     reject_idle_options(options)
-    inputs = options.inputs or _features(columns, options)
-    each = [columns.column(name) for name in inputs]  # says which is missing
-    if idle := [name for name in options.categories if name not in inputs]:
-        raise UsageError(f"--categories names {idle[0]!r}, which is no input: leave it out.")
-    readings = found = split = None
+    inputs = options.inputs or _infer_inputs(table, options)
+    columns = [table.column(name) for name in inputs]  # raises for unknown names
+    if unused := [name for name in options.categories if name not in inputs]:
+        raise UsageError(f"--categories names {unused[0]!r}, which is not an input: remove it.")
+    readings = windows = split = None
     if options.window is not None:
-        readings, found, split, rows = _forecasts(columns, options, inputs)
-        labels = found.labels
+        readings, windows, split, rows = _make_forecasts(table, options, inputs)
+        labels = windows.labels
     else:
-        missing: Literal["nan", "refuse"] = "nan" if options.skip_missing else "refuse"
-        values = labels_of(columns, options.target, missing=missing)
+        values = read_labels(
+            table, options.target, missing="nan" if options.skip_missing else "raise"
+        )
         rows = np.flatnonzero(np.isfinite(values))
         labels = values[rows]
     if len(np.unique(labels)) < 2:
-        what = f"one label alone, {labels[0]:g}," if len(labels) else "no label"
+        problem = f"only the label {labels[0]:g}" if len(labels) else "no labels"
         raise DataError(
-            f"{columns.name} has {what} in column {options.target!r}: a regression needs labels "
-            "that differ."
+            f"{table.name} has {problem} in column {options.target!r}: choose a target with at "
+            "least two different values."
         )
     bins = choose_label_bins(labels, options)
-    index, seed = bins.index(labels), options.seed
+    label_index, by, seed = bins.index(labels), options.by, options.seed
     if split is None:
-        samples = [tuple(column[row] for column in each) for row in rows]
-        split = _split(columns, options, samples, rows, index)
-    elif options.balanced and options.split is None:
-        split = balance_held_out(split, index, cap=options.cap, seed=seed)
+        samples = [tuple(column[row] for column in columns) for row in rows]
+        split = _split_samples(table, options, samples, rows, label_index)
+    elif options.balanced and by != "column":
+        split = balance_held_out(split, label_index, max_per_bin=options.cap, seed=seed)
     regions, many, few = choose_shot_regions(bins, labels[split.train], options)
-    by = options.by
-    how = {"balanced": options.balanced, "split_seed": seed} if by != "column" else {}
     facts = {
-        "name": Path(columns.name).name,
-        "sha256": columns.sha256,
+        "name": Path(table.name).name,
+        "sha256": table.sha256,
         "inputs": list(inputs),
         "counts": [len(part) for part in split],
         "split_by": by,
-        **how,
+        **({"balanced": options.balanced, "split_seed": seed} if by != "column" else {}),
         "bins": len(bins),
         "many": many,
         "few": few,
     }
     named = dict(regions.named)
     return SplitPlan(
-        *(columns, options, inputs, rows, labels, split, bins, many, few, named, facts),
+        *(table, options, inputs, rows, labels, split, bins, many, few, named, facts),
         readings=readings,
-        windows=found,
+        windows=windows,
     )
 
 
-def read_split_column(columns: Table, options: UserDataSpec) -> str | None:
-    """The column ``split``, where it gives all three parts and nothing is said of another split.
+def read_split_column(table: Table, options: UserDataSpec) -> str | None:
+    """Return the split column: the user's, or ``split`` if it contains exactly all three parts.
 
-    So the splits of a Hugging Face data set are kept. Where something is said, what is said.
+    So the splits of a Hugging Face data set are used unless an option requests another split.
 
     Example:
-        >>> table = Table.of("ages", {"age": [1, 2, 3], "split": ["train", "dev", "test"]})
-        >>> read_split_column(table, UserDataSpec("age")), read_split_column(table, UserDataSpec("age", cap=5))
-        ('split', None)
+        >>> ages = Table.from_columns("ages", {"age": [1, 2, 3], "split": ["train", "dev", "test"]})
+        >>> read_split_column(ages, UserDataSpec("age"))
+        'split'
+        >>> read_split_column(ages, UserDataSpec("age", cap=5)) is None
+        True
     """
-    said = (options.split, options.split_by, options.group, options.cap, options.split_seed)
-    free = all(each is None for each in said) and options.balanced and _SPLIT not in options.inputs
-    return _SPLIT if free and _parts(columns) == set(PARTS) else options.split
-
-
-def _parts(columns: Table) -> set[str]:
-    """The parts that a column ``split`` gives; none where it holds anything else."""
-    if _SPLIT not in columns.names:
-        return set()
-    parts = {PART_NAMES.get(str(v).strip().lower(), "") for v in columns.column(_SPLIT)}
-    return set() if "" in parts else parts
+    requests = (options.split, options.split_by, options.group, options.cap, options.split_seed)
+    if any(value is not None for value in requests) or not options.balanced:
+        return options.split
+    is_usable = _SPLIT not in options.inputs and _find_parts(table) == set(PARTS)
+    return _SPLIT if is_usable else None
 
 
 def read_series(
-    columns: Table, options: UserDataSpec, inputs: Sequence[str]
+    table: Table, options: UserDataSpec, inputs: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64] | None, list[Any] | None]:
-    """A series in the order of time: rows ``(T,)``, readings ``(T, C)``, times, groups.
+    """Read a series in time order: table rows ``(T,)``, readings ``(T, C)``, times and groups.
 
-    Missing readings are NaN, and no window holds one.
+    Missing readings are NaN.
     """
-    readings = np.stack([labels_of(columns, name, missing="nan") for name in inputs], axis=1)
-    groups = None if options.group is None else columns.column(options.group)
+    readings = np.stack([read_labels(table, name, missing="nan") for name in inputs], axis=1)
+    groups = None if options.group is None else table.column(options.group)
     if options.time is None:
         return np.arange(len(readings)), readings, None, groups
-    times = parse_times(columns.column(options.time), columns.refuse, options.time)
+    times = _read_times(table, options.time)
     order = sort_by_time(times, groups)
     groups = None if groups is None else [groups[row] for row in order]
     return order, readings[order], times[order], groups
 
 
-def _features(columns: Table, options: UserDataSpec) -> tuple[str, ...]:
-    """All columns of a table that have no other part."""
-    other = {options.target, options.group, options.time, options.split}
-    other |= {_SPLIT} if _parts(columns) else set()  # which part a row is in tells no label
-    names = tuple(name for name in columns.names if name not in other)
+def _read_times(table: Table, name: str) -> NDArray[np.float64]:
+    return parse_times(table.column(name), table.raise_for_rows, name)
+
+
+def _find_parts(table: Table) -> set[str]:
+    """Return the parts in a column ``split``, or none if it contains other values."""
+    if _SPLIT not in table.names:
+        return set()
+    parts = {PART_NAMES.get(str(value).strip().lower(), "") for value in table.column(_SPLIT)}
+    return set() if "" in parts else parts
+
+
+def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
+    """Return all columns that no option uses."""
+    used = {options.target, options.group, options.time, options.split}
+    used |= {_SPLIT} if _find_parts(table) else set()  # the part is not an input
+    names = tuple(name for name in table.names if name not in used)
     if not names:
         raise DataError(
-            f"{columns.name} has no column beside {options.target!r} to learn from: add some."
+            f"{table.name} has no input column beside {options.target!r}: add input columns."
         )
     return names
 
 
-def _forecasts(
-    columns: Table, options: UserDataSpec, inputs: Sequence[str]
+def _make_forecasts(
+    table: Table, options: UserDataSpec, inputs: Sequence[str]
 ) -> tuple[NDArray[np.float64], Windows, Split, NDArray[np.int64]]:
-    """Readings, the windows over them, their split, and the row of each one's target."""
-    order, readings, times, groups = read_series(columns, options, inputs)
-    by, seed = options.by, options.seed
+    """Return readings, the windows over them, their split, and the table row of each target."""
+    order, readings, times, groups = read_series(table, options, inputs)
+    by = options.by
     if by == "column":
-        assert options.split is not None
-        values = columns.column(options.split)
-        dealt = split_by_column([values[row] for row in order], refuse=_refuse(columns, order))
+        split = _read_split(table, options, order)
     else:
-        together: Sequence[Hashable] | None = groups
+        units: Sequence[Hashable] | None = groups
         if by == "day":
             assert times is not None
-            together = day_index(times).tolist()
-        dealt = split_rows(
+            units = day_index(times).tolist()
+        split = split_rows(
             np.zeros(len(order), dtype=np.int64),
             by="time" if by == "time" else "group",
             balanced=False,
-            cap=None,
-            seed=seed,
-            groups=together,
+            max_per_bin=None,
+            seed=options.seed,
+            groups=units,
             times=np.arange(len(order), dtype=np.float64) if times is None else times,
         )
-    found, split = split_windows(
-        dealt,
+    windows, split = split_windows(
+        split,
         readings,
         times,
         readings[:, inputs.index(options.target)],
@@ -228,51 +229,57 @@ def _forecasts(
         horizon=options.horizon or 1,
         groups=groups,
     )
-    return readings, found, split, order[found.rows]
+    return readings, windows, split, order[windows.target_rows]
 
 
-def _split(
-    columns: Table,
+def _split_samples(
+    table: Table,
     options: UserDataSpec,
     samples: Sequence[tuple[Hashable, ...]],
     rows: NDArray[np.int64],
-    index: NDArray[np.int64],
+    label_index: NDArray[np.int64],
 ) -> Split:
-    """The parts of samples that are rows; equal ones are never in two."""
+    """Split samples that are table rows; equal samples never belong to two parts."""
     by = options.by
     if by == "column":
-        assert options.split is not None
-        refuse, values = _refuse(columns, rows), columns.column(options.split)
-        split = split_by_column([values[row] for row in rows], refuse=refuse)
-        reject_shared_samples(samples, split, refuse=refuse)
+        split = _read_split(table, options, rows)
+        reject_shared_samples(samples, split, raise_for_rows=_raise_for_samples(table, rows))
         return split
     groups: Sequence[Hashable] | None = None
     times = None
     if by == "random":
-        groups = group_equal_rows(samples).tolist()
+        groups = factorize(samples).tolist()
     elif by == "group":
         assert options.group is not None
-        values = columns.column(options.group)
+        values = table.column(options.group)
         groups = [values[row] for row in rows]
     else:
         assert options.time is not None
-        times = parse_times(columns.column(options.time), columns.refuse, options.time)[rows]
+        times = _read_times(table, options.time)[rows]
         groups = day_index(times).tolist() if by == "day" else None
     return split_rows(
-        index,
+        label_index,
         by="group" if by == "day" else by,
         balanced=options.balanced,
-        cap=options.cap,
+        max_per_bin=options.cap,
         seed=options.seed,
         groups=groups,
         times=times,
     )
 
 
-def _refuse(columns: Table, rows: NDArray[np.int64]) -> RowErrorFactory:
-    """Refuse samples by the lines of their rows."""
+def _read_split(table: Table, options: UserDataSpec, rows: NDArray[np.int64]) -> Split:
+    assert options.split is not None
+    values = table.column(options.split)
+    return split_by_column(
+        [values[row] for row in rows], raise_for_rows=_raise_for_samples(table, rows)
+    )
 
-    def refuse(samples: Iterable[int], what: str, remedy: str) -> None:
-        columns.refuse(rows[list(samples)].tolist(), what, remedy)
 
-    return refuse
+def _raise_for_samples(table: Table, rows: NDArray[np.int64]) -> RaiseForRows:
+    """Return a function that raises errors for samples by the lines of their rows."""
+
+    def raise_for_rows(samples: Iterable[int], problem: str, remedy: str) -> None:
+        table.raise_for_rows(rows[list(samples)].tolist(), problem, remedy)
+
+    return raise_for_rows

@@ -1,19 +1,63 @@
-"""Splits of anyone's rows: at random, by group, by time, or as a column says."""
+"""Split rows into training, validation and test: at random, by group, by time or by a column."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data.balanced_split import PART_NAMES, PART_TITLES, PARTS, Split, balanced_split
-from ranksim.data.cells import RowErrorFactory, make_row_error
+from ranksim.data.cells import RaiseForRows, raise_for_rows
 from ranksim.exceptions import DataError
 
+PARTS = ("train", "val", "test")
+PART_NAMES = {name: name for name in PARTS} | dict.fromkeys(("valid", "validation", "dev"), "val")
+PART_NAMES |= {"training": "train", "testing": "test"}  # common spellings in tables
+PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
+MAX_PER_BIN = 30  # default of the held-out samples per label bin, as published
+
 By = Literal["random", "group", "time"]
-CAP = 30  # held-out samples of a label bin, where nothing else is said: the published figure
+
+
+class Split(NamedTuple):
+    """Positions of the samples in each part, ascending."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def balanced_split(groups: NDArray[np.int64], *, max_per_bin: int, seed: int) -> Split:
+    """Draw validation and test sets that are balanced over the label.
+
+    The samples of each label bin are shuffled; the first k = min(n // 3, max_per_bin) are used for
+    validation, the next k for test, and the rest for training.
+
+    Args:
+        groups: label bin of each sample, int64 ``(N,)``.
+        max_per_bin: largest number of samples of one bin in validation, and in test.
+        seed: seed of the shuffle.
+
+    Example:
+        >>> split = balanced_split(np.array([0] * 9 + [1] * 4 + [2]), max_per_bin=2, seed=0)
+        >>> [len(part) for part in split]
+        [8, 3, 3]
+
+    References:
+        Yang et al., "Delving into Deep Imbalanced Regression", ICML 2021, appendix on the DIR data
+        sets.
+    """
+    rng = np.random.default_rng(seed)
+    val, test = [], []
+    for group in np.unique(groups):
+        rows = rng.permutation(np.flatnonzero(groups == group))
+        k = min(len(rows) // 3, max_per_bin)
+        val.append(rows[:k])
+        test.append(rows[k : 2 * k])
+    held_out = np.concatenate(val + test) if val else np.empty(0, dtype=np.int64)
+    train = np.setdiff1d(np.arange(len(groups)), held_out)
+    return Split(train, *(np.sort(np.concatenate(part)) if part else train for part in (val, test)))
 
 
 def split_rows(
@@ -21,228 +65,226 @@ def split_rows(
     *,
     by: By,
     balanced: bool,
-    cap: int | None,
+    max_per_bin: int | None,
     seed: int,
     groups: Sequence[Hashable] | None = None,
     times: NDArray[np.float64] | None = None,
-    val: float = 0.15,
-    test: float = 0.15,
+    shares: tuple[float, float] = (0.15, 0.15),
 ) -> Split:
-    """Deal rows to training, validation and test.
+    """Split rows into training, validation and test.
 
-    - ``random``, balanced: the published rule (:func:`ranksim.data.balanced_split`), which gives
-      k = min(n // 3, cap) samples of each label bin to validation and as many to test.
-    - ``random``, not balanced: by their shares. With ``groups``, which are then rows of equal
-      inputs (:func:`group_equal_rows`), equal rows stay together in both; the rule counts each once,
-      in the bin of its first row.
-    - ``group``: whole groups, drawn so that the parts come near to their shares of the rows.
-    - ``time``: the last rows are test, those before them validation; equal times stay together.
+    - ``random``, balanced: the published rule of :func:`balanced_split`. With ``groups``, which
+      here number rows of equal inputs (:func:`factorize`), equal rows stay together; the rule
+      counts each group once, in the bin of its first row.
+    - ``random``, not balanced: by ``shares``; rows of one group stay together.
+    - ``group``: whole groups in random order, so that the parts come close to their shares.
+    - ``time``: the last rows are test, the rows before them validation; equal times stay together.
 
-    Balanced by group or time, a held-out part keeps at most ``cap`` samples of each label bin. The
-    others go to no part, so that groups stay whole and time stays in order.
+    If balanced by group or time, a held-out part keeps at most ``max_per_bin`` samples of each
+    label bin. The other samples are not used, so that groups stay whole and time stays in order.
 
     Args:
-        bins: the label bin of each row, int64 ``(N,)``.
-        by: what decides.
+        bins: label bin of each row, int64 ``(N,)``.
+        by: the rule.
         balanced: whether validation and test are balanced over the label.
-        cap: most held-out samples of a label bin in each part. None: 30, and by group or time the
-            median count of the bins that a held-out part has samples of, if that is less.
-        seed: fixes the draw.
-        groups: which rows stay together, N of them.
-        times: when each row is from, float64 ``(N,)``.
-        val: share of validation among the rows.
-        test: that of test.
+        max_per_bin: largest number of samples of a label bin in each held-out part. None: 30; by
+            group or time, the median count of the non-empty bins of the held-out parts if that is
+            less.
+        seed: seed of the random order.
+        groups: group of each row, N values.
+        times: time of each row, float64 ``(N,)``.
+        shares: fractions of the rows for validation and test.
 
     Returns:
         Ascending positions of each part.
 
     Raises:
-        DataError: a part stays empty.
-        ValueError: shares that leave nothing to train on, or groups or times are not as many as
-            rows, or missing where they decide.
+        DataError: a part would be empty.
+        ValueError: the shares leave nothing for training, or groups or times are missing or have
+            the wrong length.
 
     Example:
-        >>> split = split_rows(np.zeros(8, dtype=np.int64), by="time", balanced=False, cap=None,
-        ...                    seed=0, times=np.arange(8.0), val=0.25, test=0.25)
+        >>> split = split_rows(np.zeros(8, dtype=np.int64), by="time", balanced=False,
+        ...                    max_per_bin=None, seed=0, times=np.arange(8.0), shares=(0.25, 0.25))
         >>> [part.tolist() for part in split]
         [[0, 1, 2, 3], [4, 5], [6, 7]]
     """
+    val, test = shares
     if not (val > 0 and test > 0 and val + test < 1):
-        raise ValueError(f"need val > 0, test > 0 and val + test < 1, got {val!r} and {test!r}")
-    if cap is not None and cap < 1:
-        raise ValueError(f"cap must be at least 1, got {cap!r}")
-    for name, given in (("groups", groups), ("times", times)):
-        if given is not None and len(given) != len(bins):
-            raise ValueError(f"{name} must be as many as rows, {len(bins)}, got {len(given)}")
-    if by == "time":
-        if times is None:
-            raise ValueError("times must be given to split by time")
-        split = _by_time(np.asarray(times, dtype=np.float64), val, test)
-    elif by == "group" and groups is None:
-        raise ValueError("groups must be given to split by group")
-    elif by == "random" and balanced:
-        units = np.arange(len(bins)) if groups is None else factorize(groups)
-        return require_nonempty_parts(
-            _by_rule(bins, units, cap or CAP, seed), "label bins are too small"
+        raise ValueError(
+            f"shares must be positive and sum to less than 1, got {val!r} and {test!r}"
         )
+    if max_per_bin is not None and max_per_bin < 1:
+        raise ValueError(f"max_per_bin must be at least 1, got {max_per_bin!r}")
+    for name, values in (("groups", groups), ("times", times)):
+        if values is not None and len(values) != len(bins):
+            raise ValueError(f"{name} must have one value per row, {len(bins)}, got {len(values)}")
+        if values is None and name == f"{by}s":
+            raise ValueError(f"{name} are required to split by {by}")
+    if times is not None and by == "time":
+        split = _split_by_time(np.asarray(times, dtype=np.float64), shares)
     else:
         units = np.arange(len(bins)) if groups is None else factorize(groups)
-        split = _by_group(units, val, test, seed)
-    return balance_held_out(split, bins, cap=cap, seed=seed) if balanced else split
+        if by == "random" and balanced:
+            _, first = np.unique(units, return_index=True)
+            unit_split = balanced_split(
+                bins[first], max_per_bin=max_per_bin or MAX_PER_BIN, seed=seed
+            )
+            split = Split(*(np.flatnonzero(np.isin(units, part)) for part in unit_split))
+            return require_nonempty_parts(split, "the label bins have too few samples")
+        split = _split_by_group(units, shares, seed)
+    return balance_held_out(split, bins, max_per_bin=max_per_bin, seed=seed) if balanced else split
 
 
-def balance_held_out(split: Split, bins: NDArray[np.int64], *, cap: int | None, seed: int) -> Split:
-    """Keep at most ``cap`` drawn samples of each label bin in validation, and in test.
+def balance_held_out(
+    split: Split, bins: NDArray[np.int64], *, max_per_bin: int | None, seed: int
+) -> Split:
+    """Keep at most ``max_per_bin`` random samples of each label bin in validation, and in test.
 
     Args:
         split: positions of the samples.
-        bins: the label bin of each sample, int64 ``(N,)``.
-        cap: None: the median count of the bins that a held-out part has samples of, at most 30.
-        seed: fixes the draw.
+        bins: label bin of each sample, int64 ``(N,)``.
+        max_per_bin: None: the median count of the non-empty bins of the held-out parts, at most 30.
+        seed: seed of the random choice.
 
     Example:
         >>> split = Split(np.arange(4), np.arange(4, 9), np.arange(9, 12))
         >>> bins = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1])
-        >>> [len(part) for part in balance_held_out(split, bins, cap=2, seed=0)]
+        >>> [len(part) for part in balance_held_out(split, bins, max_per_bin=2, seed=0)]
         [4, 3, 3]
     """
-    if cap is None:
+    if max_per_bin is None:
         counts = np.concatenate([np.bincount(bins[part]) for part in (split.val, split.test)])
-        cap = min(CAP, max(1, int(np.median(counts[counts > 0]))))
-    draw = np.random.default_rng(seed)
-    kept = []
+        max_per_bin = min(MAX_PER_BIN, max(1, int(np.median(counts[counts > 0]))))
+    rng = np.random.default_rng(seed)
+    parts = []
     for part in (split.val, split.test):
-        rows = draw.permutation(part)
+        rows = rng.permutation(part)
         order = np.argsort(bins[rows], kind="stable")
         _, first, count = np.unique(bins[rows][order], return_index=True, return_counts=True)
-        place = np.arange(len(rows)) - np.repeat(first, count)  # of a row among those of its bin
-        kept.append(np.sort(rows[order][place < cap]))
-    return Split(split.train, *kept)
+        rank_in_bin = np.arange(len(rows)) - np.repeat(first, count)
+        parts.append(np.sort(rows[order][rank_in_bin < max_per_bin]))
+    return Split(split.train, *parts)
 
 
-def split_by_column(values: Sequence[Any], *, refuse: RowErrorFactory = make_row_error) -> Split:
-    """The split that a column gives: train, val (or valid, validation, dev) and test.
+def split_by_column(
+    values: Sequence[Any], *, raise_for_rows: RaiseForRows = raise_for_rows
+) -> Split:
+    """Return the split that a column specifies: train, val (or valid, validation, dev) and test.
 
     Args:
-        values: the part of each row, in any case.
-        refuse: raises an error that names rows.
+        values: name of the part of each row, in any case.
+        raise_for_rows: raises the error for wrong rows.
 
     Raises:
-        DataError: a value that is no part, or a part without a row.
+        DataError: a value is not the name of a part, or a part has no rows.
 
     Example:
         >>> split_by_column(["train", "Test", "dev", "train"]).train.tolist()
         [0, 3]
     """
     parts = [PART_NAMES.get(str(value).strip().lower()) for value in values]
-    refuse(
+    raise_for_rows(
         [row for row, part in enumerate(parts) if part is None],
-        "the column of the split holds none of train, val and test",
+        "the value of the split column is not train, val or test",
         "correct these values",
     )
-    of = np.array(parts, dtype=object)
-    split = Split(*(np.flatnonzero(of == name) for name in PARTS))
-    return require_nonempty_parts(split, "the column of the split gives it none")
-
-
-def group_equal_rows(rows: Sequence[tuple[Hashable, ...]]) -> NDArray[np.int64]:
-    """A number for each row, the same for rows that are equal.
-
-    Example:
-        >>> group_equal_rows([("a", 1), ("b", 1), ("a", 1)]).tolist()
-        [0, 1, 0]
-    """
-    return factorize(rows)
+    names = np.array(parts, dtype=object)
+    split = Split(*(np.flatnonzero(names == name) for name in PARTS))
+    return require_nonempty_parts(split, "the split column assigns no rows to it")
 
 
 def reject_shared_samples(
-    rows: Sequence[tuple[Hashable, ...]], split: Split, *, refuse: RowErrorFactory = make_row_error
+    inputs: Sequence[Hashable],
+    split: Split,
+    *,
+    raise_for_rows: RaiseForRows = raise_for_rows,
 ) -> None:
-    """Refuse a given split that has the very same sample in two parts.
+    """Raise an error if samples with equal inputs are in two parts of the user's split.
 
     Args:
-        rows: all inputs of each sample.
+        inputs: all inputs of each sample as one hashable value.
         split: positions of each part.
-        refuse: raises an error that names rows.
+        raise_for_rows: raises the error for the rows of validation or test.
 
     Raises:
-        DataError: rows of validation or test whose inputs also stand in a part before it.
+        DataError: a validation or test sample also occurs in an earlier part.
     """
-    seen = factorize(rows)
-    for name, part, before in (
+    ids = factorize(inputs)
+    for name, part, earlier in (
         ("val", split.val, split.train),
         ("test", split.test, np.concatenate([split.train, split.val])),
     ):
-        refuse(
-            part[np.isin(seen[part], seen[before])].tolist(),
-            f"this {PART_TITLES[name]} sample also stands in another part, with equal inputs",
-            "keep every sample in one part, so that none is tested that was trained on",
+        raise_for_rows(
+            part[np.isin(ids[part], ids[earlier])].tolist(),
+            f"this {PART_TITLES[name]} sample also occurs in another part, with equal inputs",
+            "keep every sample in one part, so that no training sample is evaluated",
         )
 
 
 def factorize(values: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Values to whole numbers from 0, in the order of their first occurrence."""
-    first: dict[Hashable, int] = {}
-    return np.array([first.setdefault(value, len(first)) for value in values], dtype=np.int64)
+    """Number values from 0 in order of first occurrence; equal values get the same number.
+
+    Example:
+        >>> factorize([("a", 1), ("b", 1), ("a", 1)]).tolist()
+        [0, 1, 0]
+    """
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
-def require_nonempty_parts(split: Split, why: str) -> Split:
-    """The split, if no part of it is empty."""
+def require_nonempty_parts(split: Split, reason: str) -> Split:
+    """Return the split, or raise a DataError that names the first empty part."""
     for name, part in zip(PARTS, split, strict=True):
         if not len(part):
             raise DataError(
-                f"The {PART_TITLES[name]} part holds no sample ({why}): use more data, or another "
+                f"The {PART_TITLES[name]} part has no samples ({reason}): use more data or another "
                 "split."
             )
     return split
 
 
-def _by_rule(bins: NDArray[np.int64], units: NDArray[np.int64], cap: int, seed: int) -> Split:
-    """The published rule over units of rows."""
-    _, first = np.unique(units, return_index=True)
-    dealt = balanced_split(bins[first], cap=cap, seed=seed)
-    return Split(*(np.flatnonzero(np.isin(units, part)) for part in dealt))
-
-
-def _by_group(units: NDArray[np.int64], val: float, test: float, seed: int) -> Split:
-    """Held-out parts take groups in a drawn order while these fit; then one that brings nearer."""
-    sizes = np.bincount(units)
-    if len(sizes) < len(PARTS):
+def _require_three(count: int, noun: str) -> None:
+    if count < len(PARTS):
         raise DataError(
-            f"{len(sizes)} group{'s' * (len(sizes) != 1)} cannot be dealt to training, validation "
-            "and test: use data of at least three, or another split."
+            f"{count} {noun}{'s' * (count != 1)} cannot be split into training, validation and "
+            f"test: use data with at least three {noun}s, or another split."
         )
-    part = np.zeros(len(sizes), dtype=np.int64)  # of each group: 0 training, 1 or 2 held out
-    left = {2: round(test * len(units)), 1: round(val * len(units))}
+
+
+def _split_by_group(units: NDArray[np.int64], shares: tuple[float, float], seed: int) -> Split:
+    """Assign groups in random order while they fit, then one group each that improves the share."""
+    sizes = np.bincount(units)
+    _require_three(len(sizes), "group")
+    val, test = shares
+    part_of = np.zeros(len(sizes), dtype=np.int64)  # of each group: index into PARTS
+    remaining = {2: round(test * len(units)), 1: round(val * len(units))}
     for group in np.random.default_rng(seed).permutation(len(sizes)).tolist():
-        for place in left:
-            if sizes[group] <= left[place]:
-                part[group], left[place] = place, left[place] - sizes[group]
+        for part in remaining:
+            if sizes[group] <= remaining[part]:
+                part_of[group], remaining[part] = part, remaining[part] - sizes[group]
                 break
-    for place in left:
-        free, empty = np.flatnonzero(part == 0), place not in part
-        if len(free) == 1:  # training keeps its last group
-            if not empty:
+    for part in remaining:
+        candidates, is_empty = np.flatnonzero(part_of == 0), part not in part_of
+        if len(candidates) == 1:  # training keeps its last group
+            if not is_empty:
                 continue
-            free = np.flatnonzero(part == 3 - place)  # the other held-out part has all the others
-        group = free[np.argmin(np.abs(sizes[free] - left[place]))]
-        if empty or abs(sizes[group] - left[place]) < left[place]:
-            part[group] = place
-    return Split(*(np.flatnonzero(part[units] == place) for place in range(len(PARTS))))
+            candidates = np.flatnonzero(part_of == 3 - part)  # take from the other held-out part
+        group = candidates[np.argmin(np.abs(sizes[candidates] - remaining[part]))]
+        if is_empty or abs(sizes[group] - remaining[part]) < remaining[part]:
+            part_of[group] = part
+    return Split(*(np.flatnonzero(part_of[units] == part) for part in range(len(PARTS))))
 
 
-def _by_time(times: NDArray[np.float64], val: float, test: float) -> Split:
+def _split_by_time(times: NDArray[np.float64], shares: tuple[float, float]) -> Split:
     if not np.isfinite(times).all():
         raise ValueError("times must be finite")
-    moments, place, counts = np.unique(times, return_inverse=True, return_counts=True)
-    if len(moments) < len(PARTS):
-        raise DataError(
-            f"{len(moments)} different time{'s' * (len(moments) != 1)} cannot be dealt to "
-            "training, validation and test: use data of at least three, or another split."
-        )
+    moments, position, counts = np.unique(times, return_inverse=True, return_counts=True)
+    _require_three(len(moments), "different time")
+    val, test = shares
     ends = np.cumsum(counts)  # rows up to each moment
     last = len(moments) - 1
-    testing = 2 + int(np.argmin(np.abs(ends[1:last] - (1 - test) * len(times))))
-    validating = 1 + int(np.argmin(np.abs(ends[: testing - 1] - (1 - test - val) * len(times))))
-    part = (place >= validating).astype(np.int64) + (place >= testing)
-    return Split(*(np.flatnonzero(part == name) for name in range(len(PARTS))))
+    first_test = 2 + int(np.argmin(np.abs(ends[1:last] - (1 - test) * len(times))))
+    first_val = 1 + int(np.argmin(np.abs(ends[: first_test - 1] - (1 - test - val) * len(times))))
+    part_of = (position >= first_val).astype(np.int64) + (position >= first_test)
+    return Split(*(np.flatnonzero(part_of == part) for part in range(len(PARTS))))

@@ -66,7 +66,7 @@ class TokenDataset(Dataset[Batch]):
         tokens = self.tokens[:, index, : int(lengths.max())].long()
         return {"inputs": (tokens, lengths), "label": self.labels[index], "index": index}
 
-    def by_size(self) -> Tensor:
+    def length_order(self) -> Tensor:
         """All positions, short samples first: batches in this order hold little padding."""
         return self.lengths.amax(dim=0).argsort(stable=True)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
-from ranksim.data.delimited import read_delimited
+from ranksim.data.cells import day_index, parse_numbers, parse_times
+from ranksim.data.reading import read_delimited
 from ranksim.data.series import SeriesSamples
 from ranksim.data.splitting import balance_held_out, split_rows
-from ranksim.data.table import parse_numbers, read_numbers
-from ranksim.data.windows import day_index, parse_times, split_windows
+from ranksim.data.table import read_numbers
+from ranksim.data.windows import split_windows
 from ranksim.datasets.base import Benchmark, data_folders
 from ranksim.datasets.package import Package
 from ranksim.exceptions import DataError, UsageError
@@ -59,21 +60,21 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     if horizon < STEP or horizon % STEP:
         raise UsageError(f"--horizon is a multiple of {STEP} minutes above 0, got {horizon}.")
     table = read_delimited(_find(data_dir))
-    times = parse_times(table.column("datetime"), table.refuse, "datetime")
+    times = parse_times(table.column("datetime"), table.raise_for_rows, "datetime")
     glucose = read_numbers(table, "glucose")
     readings = np.stack([glucose, parse_numbers(table.column("isig")).values], axis=1)
     dealt = split_rows(
         BINS.index(glucose),
         by="group",
         balanced=False,
-        cap=None,
+        max_per_bin=None,
         seed=SEED,
         groups=day_index(times).tolist(),
     )
     found, parts = split_windows(
         dealt, readings, times, glucose, window=WINDOW, horizon=horizon // STEP, step=60.0 * STEP
     )
-    split = balance_held_out(parts, BINS.index(found.labels), cap=CAP, seed=SEED)
+    split = balance_held_out(parts, BINS.index(found.labels), max_per_bin=CAP, seed=SEED)
     train, val, test = (
         SeriesSamples(readings, found.ends[part], found.labels[part], WINDOW) for part in split
     )
@@ -94,7 +95,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
         named=NAMED,
         quantity="glucose",
         unit="mg/dL",
-        groups=day_index(times[found.rows[split.test]]),
+        groups=day_index(times[found.target_rows[split.test]]),
     )
 
 

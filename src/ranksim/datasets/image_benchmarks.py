@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.storage import sha256
-from ranksim.data.balanced_split import PARTS, balanced_split
 from ranksim.data.images.dataset import ImageDataset, ImageSamples, describe_broken
 from ranksim.data.images.decode import ProgressCallback
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import ImageTable, read_table
+from ranksim.data.splitting import PARTS, balanced_split
 from ranksim.datasets import agedb_dir
 from ranksim.datasets.base import Benchmark, data_folders
 from ranksim.datasets.prepare import BENCHMARKS, file_name, refuse_another
@@ -160,7 +160,7 @@ def plan_own(
         found = found.take(np.argsort(np.array(found.paths), kind="stable"))
         groups = bins.index(found.labels)
         drawn = (
-            balanced_split(groups, cap=cap, seed=split_seed)
+            balanced_split(groups, max_per_bin=cap, seed=split_seed)
             if protocol is None
             else zero_shot_split(groups, protocol, seed=split_seed, per_bin=per_bin)
         )

@@ -55,9 +55,9 @@ class Subset(Dataset[Batch]):
         batch = self.samples.__getitems__(self.rows[index].tolist())
         return {**batch, "index": index}
 
-    def by_size(self) -> Tensor:
+    def length_order(self) -> Tensor:
         """All positions, in the order of the whole data set."""
-        order = self.samples.by_size()
+        order = self.samples.length_order()
         place = torch.full((len(order),), -1)
         place[self.rows] = torch.arange(len(self))
         own = place[order]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.storage import sha256
-from ranksim.data.balanced_split import PARTS, balanced_split
 from ranksim.data.images.table import ImageTable, ListedImages, read_table, write_table
+from ranksim.data.splitting import PARTS, balanced_split
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
 from ranksim.datasets.zero_shot import PER_BIN, PROTOCOLS, zero_shot_split
 from ranksim.exceptions import DataError, UsageError
@@ -54,7 +54,7 @@ class Prepared:
         """Whether the counts are the published ones."""
         return self.counts == self.expected
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return {**vars(self), "path": str(self.path), "matches": self.matches}
 
@@ -214,7 +214,7 @@ def _draw(
 ) -> ImageTable:
     ages = table.labels.astype(np.int64)
     if protocol is None:
-        split = balanced_split(ages, cap=module.CAP, seed=seed)
+        split = balanced_split(ages, max_per_bin=module.CAP, seed=seed)
     else:
         split = zero_shot_split(module.BINS.index(ages), protocol, seed=seed, per_bin=per_bin)
     return table.dealt(split)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ranksim.data.balanced_split import balanced_split
+from ranksim.data.splitting import balanced_split
 from ranksim.data.text import TextSamples
 from ranksim.datasets.archive_member import read_member
 from ranksim.datasets.base import Benchmark
@@ -74,7 +74,7 @@ def load(
                 ) from error
             texts.append(html.unescape(text))
     samples = TextSamples((texts,), np.array(labels))
-    split = balanced_split(BALANCE.index(samples.labels), cap=CAP, seed=SEED)
+    split = balanced_split(BALANCE.index(samples.labels), max_per_bin=CAP, seed=SEED)
     return Benchmark(
         NAME,
         train=samples.take(split.train),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ranksim._utils.download import fetch
+from ranksim._utils.download import download
 from ranksim._utils.storage import cache_dir, sha256
 from ranksim.data.text import TextSamples
 from ranksim.datasets.base import Benchmark, data_folders
@@ -88,7 +88,7 @@ def _find(split: str, data_dir: Path | None) -> dict[str, Path]:
         )
     folder = cache_dir() / NAME / split
     return {
-        part: fetch(
+        part: download(
             f"{ORIGINS[split]}/{part}_new.tsv",
             folder / f"{part}_new.tsv",
             CHECKSUMS[split][part],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.data.balanced_split import Split
+from ranksim.data.splitting import Split
 from ranksim.exceptions import UsageError
 
 PROTOCOLS = ("extrapolation", "interpolation", "blindspot")

@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 import torch
 
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, read_verified_json, with_digest, write_json
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.diagnostics import insight, label_axis, rounded
@@ -224,7 +224,7 @@ def execute_run(
             record |= _cut_short(run, outcome)
         record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
         record |= {"labels": label_axis(benchmark, run.source.shots)}
-        record |= {"threads": torch.get_num_threads(), **provenance()}
+        record |= {"threads": torch.get_num_threads(), **collect_provenance()}
         write_json(run.folder / RECORD, with_digest(record))
         # one that was cut short goes on once it has more time; of a failed one the last good stays
         kept = "cut_short" in record and run.stage_one is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.datasets.published import NOTES
 from ranksim.evaluation.comparison import add_comparison, choose_baseline
@@ -108,7 +108,7 @@ class ResultStore:
                 "shots": first.source.shots,
                 "published_note": NOTES.get(first.source.benchmark) if comparable else None,
                 "command": plan.command,
-                **provenance(),
+                **collect_provenance(),
                 "labels": labels,
                 "rows": rows,
                 "runs": records,

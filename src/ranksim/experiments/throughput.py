@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, cache_dir
 from ranksim.data.images.dataset import ImageDataset
 from ranksim.data.images.pixel_cache import PixelCache
@@ -115,7 +115,7 @@ def throughput(request: ThroughputRequest, *, as_json: bool = False) -> dict[str
         "threads": torch.get_num_threads(),
         "rows": rows,
         "whole_runs": _whole_runs(rows, request.preset),
-        **provenance(),
+        **collect_provenance(),
     }
     _print(result, console)
     if request.out is not None:

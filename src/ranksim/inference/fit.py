@@ -125,7 +125,7 @@ def _write(request: FitRequest, run: Run, record: Record) -> None:
         "seed": run.seed,
         "precision": run.hardware.precision,
         "recipe": recipe,
-        "reader": load_adapter(run.source, run.recipe).as_dict(),
+        "reader": load_adapter(run.source, run.recipe).to_dict(),
         "density": density_of(regions, many=benchmark.many, few=benchmark.few),
         "data": record["data"],
         "options": run.source.named_options(),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ranksim._utils.formatting import format_value, single_line
 from ranksim._utils.storage import sha256
-from ranksim.data.reading import read_columns
+from ranksim.data.reading import load_table
 from ranksim.data.table import Table, read_numbers
 from ranksim.exceptions import DataError, RankSimError, require_optional
 from ranksim.inference.density import regions_of
@@ -99,7 +99,7 @@ class Model:
         hardware = hardware or TrainerConfig(precision=self.config["precision"])
         prediction = self._predicted(opened, hardware)
         wrong = opened.rows[~np.isfinite(prediction)].tolist()
-        columns.refuse(wrong, "the prediction is no finite number", "correct these inputs")
+        columns.raise_for_rows(wrong, "the prediction is no finite number", "correct these inputs")
         return Predictions.of(opened.rows, prediction, self.regions, label, opened.times)
 
     def _predicted(self, opened: AdaptedTable, hardware: TrainerConfig) -> NDArray[np.float64]:
@@ -112,7 +112,7 @@ class Model:
                 f"{self.path / WEIGHTS} are not the weights of the network that {CONFIG} "
                 "describes: get the model again, or fit it again."
             ) from error
-        order = opened.samples.by_size()
+        order = opened.samples.length_order()
         loader = make_loader(opened.samples, JUDGED, order.tolist())
         with translate_keyboard_interrupt():
             made = make_eval_trainer(hardware).predict(_Predicts(network, self.recipe), loader)
@@ -191,12 +191,12 @@ def _reason(error: Exception) -> str:
 
 def _columns(data: Table | str | Path | Mapping[str, Any]) -> Table:
     if isinstance(data, str | Path):
-        return read_columns(str(data))
+        return load_table(str(data))
     if isinstance(data, Table):
         columns = data
     else:
-        columns = Table.of("The data", {name: list(values) for name, values in data.items()})
-    if not columns.rows:
+        columns = Table.from_columns("The data", {name: list(values) for name, values in data.items()})
+    if not columns.n_rows:
         raise DataError(f"{columns.name} has no row of values: put one row a sample into it.")
     return columns
 

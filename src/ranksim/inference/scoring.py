@@ -16,13 +16,13 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import sha256, write_json
-from ranksim.data.balanced_split import PART_NAMES
-from ranksim.data.label_axis import choose_label_bins, choose_shot_regions
+from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.options import UserDataSpec
-from ranksim.data.reading import read_columns
+from ranksim.data.reading import load_table
 from ranksim.data.split_plan import read_split_column
+from ranksim.data.splitting import PART_NAMES
 from ranksim.data.table import Table
 from ranksim.data.table import read_labels as labels_of
 from ranksim.evaluation.intervals import bootstrap
@@ -74,7 +74,7 @@ def score_predictions(request: ScoreRequest, *, as_json: bool = False) -> dict[s
         UsageError: regions that make no sense.
     """
     density, target, of = _density(request)
-    columns = read_columns(str(request.predictions))
+    columns = load_table(str(request.predictions))
     names = {
         "prediction": _column(columns, request.prediction, _PREDICTION, "prediction"),
         "label": _column(columns, request.label, tuple(dict.fromkeys((*_LABEL, target))), "label"),
@@ -110,7 +110,7 @@ def score_predictions(request: ScoreRequest, *, as_json: bool = False) -> dict[s
         "density": density_of(density[0], many=density[1], few=density[2]),
         "test": scores,
         "intervals": intervals,
-        **provenance(),
+        **collect_provenance(),
     }
     write_json(request.out / RESULT, result)
     console = Console(stderr=as_json)
@@ -161,7 +161,7 @@ def _density(request: ScoreRequest) -> tuple[tuple[Any, int, int], str, dict[str
         return (model.regions, told["many"], told["few"]), model.target, of
     if request.train is None or request.target is None:
         raise UsageError("Regions need --train and its --target, or --model: give one of the two.")
-    columns = read_columns(request.train)
+    columns = load_table(request.train)
     options = UserDataSpec(request.target, **request.options)
     values = labels_of(columns, request.target, missing="nan")
     known = np.isfinite(values)

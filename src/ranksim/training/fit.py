@@ -185,7 +185,7 @@ def fit(
         loss=loss,
         weights=weights,
         fds=fds,
-        statistics=make_loader(training, _STATISTICS, training.by_size().tolist(), on_gpu=ahead)
+        statistics=make_loader(training, _STATISTICS, training.length_order().tolist(), on_gpu=ahead)
         if fds is not None and fds_moves
         else None,
         ranksim=make_ranksim(recipe, technique, seed, gather=hardware.gather),

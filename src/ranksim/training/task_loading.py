@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.progress import counting, say
+from ranksim._utils.progress import print_notice, progress_counter
 from ranksim._utils.storage import sha256
 from ranksim.data.batch import Samples
 from ranksim.data.options import UserDataSpec
-from ranksim.data.reading import read_columns
+from ranksim.data.reading import load_table
 from ranksim.data.series import make_series_datasets
 from ranksim.data.split_plan import SplitPlan, make_split_plan
 from ranksim.data.table import Table
@@ -164,12 +164,12 @@ def _sample_ids(source: DataSource, train: Samples) -> SampleIds | None:
     ``None`` where broken images are left out, whose places are not known.
     """
     plan = load_plan(source)
-    rows, columns = plan.rows[plan.split.train], plan.columns
+    rows, columns = plan.rows[plan.split.train], plan.table
     if isinstance(train, Subset):  # without labels that were dropped
         rows = rows[train.rows.numpy()]
     if len(rows) != len(train):
         return None
-    return SampleIds(np.array(columns.lines)[rows], columns.counted, Path(columns.name).name)
+    return SampleIds(np.array(columns.lines)[rows], columns.line_unit, Path(columns.name).name)
 
 
 def load_adapter(source: DataSource, recipe: Recipe) -> DataAdapter:
@@ -201,7 +201,7 @@ def read_user_data(data: str | Path, image_root: str | Path | None = None) -> Ta
 
 @lru_cache(maxsize=2)
 def _columns(data: str, written: int) -> Table:
-    return read_columns(data)
+    return load_table(data)
 
 
 def _loaded(source: DataSource, recipe: Recipe) -> LoadedData:
@@ -292,7 +292,7 @@ def _images(source: DataSource, size: int) -> LoadedData:
     else:
         own = {name: files[name] for name in ("data_dir", "split_file")}
         plan = images.plan_ages(source.benchmark, **source.loaded_by, **own)
-    with counting("decoding images") as told:
+    with progress_counter("decoding images") as told:
         benchmark, (train, val, test) = images.load_images(
             plan, size, skip_broken=source.skip_broken, told=told
         )
@@ -306,9 +306,9 @@ def _tell(facts: dict[str, Any]) -> None:
     train, val, test = facts["counts"]
     seed = facts.get("split_seed")
     how = "as the table says" if seed is None else f"drawn here with seed {seed}"
-    say(f"{train:,} training, {val:,} validation and {test:,} test images, {how}.")
+    print_notice(f"{train:,} training, {val:,} validation and {test:,} test images, {how}.")
     if note := facts.get("left_out_note"):
-        say(f"{note}; left out.")
+        print_notice(f"{note}; left out.")
 
 
 def check_network(source: DataSource, recipe: Recipe) -> None:

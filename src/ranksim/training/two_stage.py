@@ -115,7 +115,7 @@ class _Features(L.LightningModule):
 
 
 def _features(judge: L.Trainer, model: Regressor, samples: Samples) -> VectorDataset:
-    order = samples.by_size()
+    order = samples.length_order()
     loader = make_loader(samples, _FEATURES, order.tolist())
     with translate_keyboard_interrupt():
         made = judge.predict(_Features(model), loader)

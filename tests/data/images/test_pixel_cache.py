@@ -666,7 +666,7 @@ def test_batches(root, paths, dataset):
 def test_the_order_of_the_disk(root, paths, store):
     rows = store.fill(root, paths[::-1])[0][::-1].copy()
     data = ImageDataset(store, rows, np.zeros(10))
-    assert data.rows[data.by_size()].tolist() == list(range(10))
+    assert data.rows[data.length_order()].tolist() == list(range(10))
 
 
 def test_a_dataset_travels_to_other_processes(root, paths, dataset):

@@ -26,8 +26,8 @@ LABELS = {
 
 
 def found(labels, target="y", **options):
-    table = Table.of("data.csv", {target: np.asarray(labels, dtype=float).tolist()})
-    return make_label_report(table, target, **options).as_dict() | {"next": "ranksim compare"}
+    table = Table.from_columns("data.csv", {target: np.asarray(labels, dtype=float).tolist()})
+    return make_label_report(table, target, **options).to_dict() | {"next": "ranksim compare"}
 
 
 def printed(content, width=100):
@@ -58,10 +58,10 @@ def test_the_bars_are_as_long_as_they_should_be():
 
 
 def test_what_is_said():
-    table = Table.of(
+    table = Table.from_columns(
         "data.csv", {"y": ["0"] * 99 + ["1"] * 9 + ["4", "", "NA", "x", "inf"], "k": ["1"] * 113}
     )
-    content = make_label_report(table, "y", width=1, many=60, few=10).as_dict() | {"next": "go on"}
+    content = make_label_report(table, "y", width=1, many=60, few=10).to_dict() | {"next": "go on"}
     text = "\n".join(printed(content, 300))
     for sentence in (
         "data.csv, column y: 113 rows, 109 labels, 3 distinct",

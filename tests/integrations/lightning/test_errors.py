@@ -17,7 +17,7 @@ from tests.helpers.trainings import (
     LIGHTNING_SAYS,
     Manual,
     Net,
-    as_dict,
+    to_dict,
     batches,
     data,
     fitted,
@@ -171,7 +171,7 @@ ERRORS = {
     ),
     "weights over what is there": (
         lambda path: [WeightsCallback(DensityWeights.fit([1, 2], bins=BINS), key="x")],
-        {"loader": lambda: batches(as_dict)},
+        {"loader": lambda: batches(to_dict)},
         ValueError,
         r"^the batch has 'x' already: give WeightsCallback another key=$",
     ),

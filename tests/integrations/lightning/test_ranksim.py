@@ -8,7 +8,7 @@ from ranksim.integrations.lightning import RankSimCallback
 from tests.helpers.trainings import (
     LIGHTNING_SAYS,
     Net,
-    as_dict,
+    to_dict,
     as_tuple,
     batches,
     fitted,
@@ -22,7 +22,7 @@ from tests.helpers.trainings import (
 pytestmark = LIGHTNING_SAYS
 
 
-@pytest.mark.parametrize("form", [as_tuple, as_dict])
+@pytest.mark.parametrize("form", [as_tuple, to_dict])
 def test_ranksim_is_the_plain_one(form):
     callback = RankSimCallback(make_ranksim(), "encoder")
     ranksim = make_ranksim()

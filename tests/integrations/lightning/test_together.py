@@ -15,7 +15,7 @@ from tests.helpers.trainings import (
     LIGHTNING_SAYS,
     N,
     Net,
-    as_dict,
+    to_dict,
     batches,
     data,
     fitted,
@@ -123,7 +123,7 @@ def test_other_precisions_train(precision):
             FDSCallback(fds, "encoder"),
             RankSimCallback(make_ranksim(), "encoder"),
             WeightsCallback(DensityWeights.fit(data()[1], bins=BINS)),
-            loader=batches(as_dict),
+            loader=batches(to_dict),
             **settings,
         )
         x, y = data()

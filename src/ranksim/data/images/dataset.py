@@ -66,7 +66,7 @@ class ImageDataset(Dataset[Batch]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_images": None}  # another process maps the file itself
 
-    def by_size(self) -> Tensor:
+    def length_order(self) -> Tensor:
         """All positions, in the order of the disk."""
         return self.rows.argsort(stable=True)
 

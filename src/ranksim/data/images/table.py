@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_list
 from ranksim._utils.storage import atomic_write
-from ranksim.data.balanced_split import PART_NAMES, PART_TITLES, PARTS, Split
-from ranksim.data.delimited import read_delimited
-from ranksim.data.table import Table, parse_numbers, read_parquet
+from ranksim.data.cells import parse_numbers
+from ranksim.data.reading import read_delimited, read_parquet
+from ranksim.data.splitting import PART_NAMES, PART_TITLES, PARTS, Split
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 
 _LONGEST = 255  # bytes of a file's name, as file systems take them
@@ -126,12 +127,12 @@ def read_table(
     if not path.is_file():
         raise DataError(f"{path} is not a file: name a CSV, TSV or Parquet table that exists.")
     parquet = path.suffix.lower() == ".parquet"
-    source = read_parquet(path) if parquet else read_delimited(path, row="an image")
+    source = read_parquet(path) if parquet else read_delimited(path, row="image")
     source.column(image or _image_column(source))
     labels = parse_numbers(source.column(target)).values
     if not len(labels):
         raise DataError(f"{path} has no row below its header: put one row an image into it.")
-    source.refuse(
+    source.raise_for_rows(
         np.flatnonzero(~np.isfinite(labels)),
         f"column {target!r} holds no finite number",
         "correct these values or remove these rows",
@@ -150,7 +151,7 @@ def image_paths(columns: Table, name: str) -> tuple[str, ...]:
         DataError: the column is not there, or holds a path that is empty or leads outside.
     """
     images = columns.column(name)
-    columns.refuse(
+    columns.raise_for_rows(
         [
             row
             for row, value in enumerate(images)
@@ -159,12 +160,12 @@ def image_paths(columns: Table, name: str) -> tuple[str, ...]:
         "the path of the image is empty",
         "fill it in or remove these rows",
     )
-    columns.refuse(
+    columns.raise_for_rows(
         [row for row, value in enumerate(images) if OUTSIDE.match(value)],
         "the path of the image is absolute or holds '..' or a NUL",
         "write it relative to the image folder, below which every image must lie",
     )
-    columns.refuse(
+    columns.raise_for_rows(
         [row for row, value in enumerate(images) if max(map(len, _parts_of(value))) > _LONGEST],
         f"the path of the image has a name of more than {_LONGEST} bytes",
         "name the image as its file is named",
@@ -213,7 +214,7 @@ def _parts(source: Table, split: str | None) -> NDArray[np.str_] | None:
     parts = [PART_NAMES.get(str(value).strip().lower()) for value in values]
     if split is None and not any(parts):
         return None  # a column of another meaning
-    source.refuse(
+    source.raise_for_rows(
         [row for row, part in enumerate(parts) if part is None],
         f"column {split or 'split'!r} holds none of train, val and test",
         "correct these values",
@@ -237,14 +238,14 @@ def _refuse_repeats(
     first: dict[str, int] = {}
     again = [row for row, name in enumerate(paths) if first.setdefault(name, row) != row]
     if not allowed:
-        source.refuse(again, "an image stands a second time", "keep one row an image")
-    source.refuse(
+        source.raise_for_rows(again, "an image stands a second time", "keep one row an image")
+    source.raise_for_rows(
         [row for row in again if labels[row] != labels[first[paths[row]]]],
         "an image stands a second time with another label",
         "keep one label an image",
     )
     if parts is not None:
-        source.refuse(
+        source.raise_for_rows(
             [row for row in again if parts[row] != parts[first[paths[row]]]],
             "an image stands a second time in another part",
             "keep every image in one part, so that no test image is trained on",

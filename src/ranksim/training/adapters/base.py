@@ -85,7 +85,7 @@ class DataAdapter(Protocol):
         """New data, whose columns have the same names."""
         ...
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         ...
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ranksim._utils.progress import counting
+from ranksim._utils.progress import progress_counter
 from ranksim.data.images.dataset import ImageDataset, describe_broken
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import ImageTable, image_paths
@@ -38,10 +38,10 @@ class ImageAdapter:
         return cls(*plan.inputs)
 
     def parts(self, plan: SplitPlan, recipe: ImageRecipe) -> AdaptedParts:
-        paths = image_paths(plan.columns, self.name)
+        paths = image_paths(plan.table, self.name)
         table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels).dealt(plan.split)
-        images = ImagePlan(IMAGE, _root(plan.columns), table, plan.bins)
-        with counting("decoding images") as told:
+        images = ImagePlan(IMAGE, _root(plan.table), table, plan.bins)
+        with progress_counter("decoding images") as told:
             benchmark, (train, val, test) = load_images(
                 images, recipe.image_size, skip_broken=plan.options.skip_broken, told=told
             )
@@ -49,7 +49,7 @@ class ImageAdapter:
 
     def read(self, columns: Table, recipe: ImageRecipe) -> AdaptedTable:
         paths, store = image_paths(columns, self.name), PixelCache(recipe.image_size)
-        with counting("decoding images") as told:
+        with progress_counter("decoding images") as told:
             rows, broken = store.fill(_root(columns), paths, told=told)
         if broken:
             raise DataError(
@@ -58,7 +58,7 @@ class ImageAdapter:
         samples = ImageDataset(store, rows, np.zeros(len(rows)))
         return AdaptedTable(np.arange(len(rows)), samples, image_network)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return to_plain_dict(self)
 
     @classmethod

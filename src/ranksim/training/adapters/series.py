@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from ranksim.data.cells import format_times
 from ranksim.data.options import UserDataSpec
 from ranksim.data.series import SeriesDataset, SeriesScaling
 from ranksim.data.split_plan import SplitPlan, read_series
 from ranksim.data.table import Table
-from ranksim.data.windows import format_times, make_windows
+from ranksim.data.windows import make_windows
 from ranksim.models import Regressor
 from ranksim.training.adapters.base import AdaptedParts, AdaptedTable
 from ranksim.training.factory import series_network
@@ -69,7 +70,7 @@ class SeriesAdapter:
         order, readings, times, groups = read_series(columns, options, self.names)
         shape = {"window": self.window, "horizon": self.horizon}
         found = make_windows(readings, times, None, **shape, step=self.step, groups=groups)
-        labels = np.where(found.rows < 0, np.nan, readings[found.rows, 0])
+        labels = np.where(found.target_rows < 0, np.nan, readings[found.target_rows, 0])
         when = None
         if self.time is not None and found.times is not None:
             when = format_times(found.times, columns.column(self.time)[0])
@@ -78,8 +79,8 @@ class SeriesAdapter:
         )
         return AdaptedTable(order[found.ends], samples, self._network, labels, when)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, **vars(self), "scaling": self.scaling.as_dict()}
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **vars(self), "scaling": self.scaling.to_dict()}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:

@@ -33,13 +33,13 @@ class TableAdapter:
 
     @classmethod
     def fit(cls, plan: SplitPlan, recipe: TableRecipe) -> Self:
-        columns, train = plan.columns, plan.rows[plan.split.train]
+        columns, train = plan.table, plan.rows[plan.split.train]
         kinds = dict.fromkeys(plan.options.categories, "category")
         found = TableFeatures.fit(select_columns(columns, plan.inputs), train, kinds=kinds)  # type: ignore[arg-type]
         return cls(plan.inputs, found)
 
     def parts(self, plan: SplitPlan, recipe: TableRecipe) -> AdaptedParts:
-        vectors = self._vectors(plan.columns)[plan.rows]
+        vectors = self._vectors(plan.table)[plan.rows]
         train, val, test = (VectorDataset(vectors[part], plan.labels[part]) for part in plan.split)
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
@@ -50,15 +50,17 @@ class TableAdapter:
         samples = VectorDataset(vectors, np.zeros(len(vectors)))
         return AdaptedTable(np.arange(len(vectors)), samples, self._network)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "names": self.names, "features": self.features.as_dict()}
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "names": self.names, "features": self.features.to_dict()}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(tuple(content["names"]), TableFeatures.from_dict(content["features"]))
 
     def _vectors(self, columns: Table) -> np.ndarray:
-        return self.features(select_columns(columns, self.names), refuse=columns.refuse)
+        return self.features(
+            select_columns(columns, self.names), raise_for_rows=columns.raise_for_rows
+        )
 
     def _network(self, recipe: TableRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
         shape: dict[str, Any] = {"hidden": recipe.hidden, "layers": recipe.layers}

@@ -34,17 +34,17 @@ class TextAdapter:
         return cls(plan.inputs)
 
     def parts(self, plan: SplitPlan, recipe: Any) -> AdaptedParts:
-        samples = TextSamples(texts(plan.columns, self.names, plan.rows), plan.labels)
+        samples = TextSamples(texts(plan.table, self.names, plan.rows), plan.labels)
         (train, val, test), network = self._made([samples.take(p) for p in plan.split], recipe)
         return AdaptedParts((train, val, test), network)
 
     def read(self, columns: Table, recipe: Any) -> AdaptedTable:
-        rows = np.arange(columns.rows)
+        rows = np.arange(columns.n_rows)
         samples = TextSamples(texts(columns, self.names, rows), np.zeros(len(rows)))
         (found,), network = self._made([samples], recipe)
         return AdaptedTable(rows, found, network)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return to_plain_dict(self)
 
     @classmethod
@@ -68,7 +68,7 @@ def texts(columns: Table, names: tuple[str, ...], rows: np.ndarray) -> tuple[lis
     found = []
     for name in names:
         values = columns.column(name)
-        columns.refuse(
+        columns.raise_for_rows(
             [row for row in rows if not (isinstance(values[row], str) and values[row].strip())],
             f"column {name!r} holds no text",
             "fill it in or remove these rows",
