@@ -16,7 +16,7 @@ _RANKSIM: dict[str, tuple[float, float]] = {
 }
 _KERNELS: dict[str, tuple[Any, ...]] = {
     "kernel": ("gaussian", "gaussian-textbook", "triangular", "laplace"),
-    "size": (3, 5, 9, 15),
+    "kernel_size": (3, 5, 9, 15),
     "sigma": (1.0, 2.0, 4.0),
 }
 _BINS = (5, 10, 20, 50)
