@@ -1,8 +1,9 @@
-"""Measure what can be relied on, section by section, and write the page of it.
+"""Measure reliability section by section, and write the report.
 
-Usage: ``make trust``, or ``python -m tests.reliability [SECTION …] [--short] [--write]``. Without
-``--short`` it takes the better part of an hour. ``--write`` keeps the figures in ``results/trust``
-and makes ``docs/trust.md`` of all that are there. It ends with 1 where anything failed.
+Usage: ``make reliability``, or ``python -m tests.reliability [SECTION …] [--short] [--write]``.
+Without ``--short`` it takes about an hour. ``--write`` stores the figures in
+``results/reliability`` and rebuilds ``docs/reliability.md`` from all stored figures. The exit code
+is 1 if any check fails.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ranksim._utils.provenance import collect_provenance
+from ranksim._utils.provenance import provenance
 from ranksim._utils.storage import atomic_write, write_json
 
 SECTIONS = (
@@ -31,93 +32,93 @@ SECTIONS = (
     "statistics",
 )
 ROOT = Path(__file__).parents[2]
-RESULTS, PAGE = ROOT / "results/trust", ROOT / "docs/trust.md"
-HEAD = """\
-# What can be relied on
+RESULTS, PAGE = ROOT / "results/reliability", ROOT / "docs/reliability.md"
+HEADER = """\
+# Reliability report
 
-Everything on this page was measured by `make trust`, which takes the better part of an hour; a
-short part of it runs with each change. `results/trust/` holds the figures, and a test holds the
-page against them. *Tried* counts cases, *failed* those of them that did not end as promised.
+`make reliability` measures everything on this page in about an hour; CI runs a short version. The
+figures are stored in `results/reliability/`, and a test compares the page with them. *Failures* are
+cases that did not end as promised.
 """
 
 
-def section(name):
-    """The module of a section."""
+def load_section(name):
+    """Import the module of a section."""
     return importlib.import_module(f"tests.reliability.{name}")
 
 
-def measured(name, short):
-    """The figures of a section, and what they were measured with."""
-    begun = time.monotonic()
+def measure_section(name, short):
+    """Return the figures of a section with their provenance."""
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = section(name).measure(short, Path(folder))
-    made = {"short": short, "seconds": round(time.monotonic() - begun), **collect_provenance()}
-    return {**found, "made": made}
+        figures = load_section(name).measure(short, Path(folder))
+    seconds = round(time.monotonic() - start)
+    return {**figures, "provenance": {"short": short, "seconds": seconds, **provenance()}}
 
 
-def page(results):
-    """The page, from the figures of all sections by their names."""
-    parts = [HEAD]
+def render_page(results):
+    """Render the report from the figures of all sections, by name."""
+    parts = [HEADER]
     for name in SECTIONS:
         if name not in results:
             continue
-        found = results[name]
-        made = found["made"]
+        figures, section = results[name], load_section(name)
+        origin = figures["provenance"]
         rows = [
-            f"| {each['what']} | {each['tried']:,} | {each['failed']:,} | {each.get('note', '')} |"
-            for each in found["checks"]
+            f"| {row['check']} | {row['cases']:,} | {row['failures']:,} | {row.get('note', '')} |"
+            for row in figures["checks"]
         ]
-        title = section(name).TITLE
-        head = f"| {title.lower()} | tried | failed | |"
+        table = ["| check | cases | failures | note |", "| --- | ---: | ---: | --- |", *rows]
         command = f"`python -m tests.reliability {name} --write`"
+        commit = (origin["commit"] or "no commit")[:7]
         parts += [
-            f"## {title}\n",
-            "\n".join([head, "| --- | ---: | ---: | --- |", *rows]) + "\n",
-            section(name).text(found).strip() + "\n",
-            f"*{command}, {made['seconds']:,} s at {(made['commit'] or 'no commit')[:7]}*\n",
+            f"## {section.TITLE}\n",
+            "\n".join(table) + "\n",
+            section.describe(figures).strip() + "\n",
+            f"*{command}, {origin['seconds']:,} s at {commit}*\n",
         ]
     return "\n".join(parts)
 
 
-def show(console, name, found):
-    """The checks of a section, on the terminal."""
+def print_section(console, name, figures):
+    """Print the checks of a section as a table."""
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(section(name).TITLE)
-    table.add_column("tried", justify="right")
-    table.add_column("failed", justify="right")
+    table.add_column(load_section(name).TITLE)
+    table.add_column("cases", justify="right")
+    table.add_column("failures", justify="right")
     table.add_column("")
-    for each in found["checks"]:
-        style = "bold red" if each["failed"] else "" if each["tried"] else "dim"
-        figures = f"{each['tried']:,}", f"{each['failed']:,}"
-        table.add_row(each["what"], *figures, each.get("note", ""), style=style)
+    for row in figures["checks"]:
+        style = "bold red" if row["failures"] else "" if row["cases"] else "dim"
+        counts = f"{row['cases']:,}", f"{row['failures']:,}"
+        table.add_row(row["check"], *counts, row.get("note", ""), style=style)
     console.print(table)
 
 
 def main():
-    """Measure, show, and write where that is asked for."""
+    """Parse arguments, measure, print, and write if requested."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="default: all")
-    parser.add_argument("--short", action="store_true", help="a part that takes two minutes")
-    parser.add_argument("--write", action="store_true", help="keep the figures, make the page")
-    given = parser.parse_args()
-    if given.short and given.write:
-        parser.error("--write keeps figures of whole sections alone: leave --short out")
-    console, failed = Console(width=120), 0
-    for name in given.sections or SECTIONS:
-        found = measured(name, given.short)
-        show(console, name, found)
-        failed += sum(each["failed"] for each in found["checks"])
-        if given.write:
-            write_json(RESULTS / f"{name}.json", found)
-    if given.write:
-        with atomic_write(PAGE) as aside:
-            aside.write_text(page(committed()), encoding="utf-8")
-    if failed:
-        sys.exit(f"{failed} of what was tried failed.")
+    parser.add_argument("--short", action="store_true", help="a version of two minutes")
+    parser.add_argument("--write", action="store_true", help="store figures, rebuild the page")
+    arguments = parser.parse_args()
+    if arguments.short and arguments.write:
+        parser.error("--write stores full measurements only: leave out --short")
+    console, failures = Console(width=120), 0
+    for name in arguments.sections or SECTIONS:
+        figures = measure_section(name, arguments.short)
+        print_section(console, name, figures)
+        failures += sum(row["failures"] for row in figures["checks"])
+        if arguments.write:
+            write_json(RESULTS / f"{name}.json", figures)
+    if arguments.write:
+        with atomic_write(PAGE) as temporary:
+            temporary.write_text(render_page(load_committed()), encoding="utf-8")
+    if failures:
+        sys.exit(f"{failures} checks failed.")
 
 
-def committed():
-    """The figures that are in the repository, by section."""
+def load_committed():
+    """Return the committed figures by section."""
     paths = {name: RESULTS / f"{name}.json" for name in SECTIONS}
     return {
         name: json.loads(path.read_text(encoding="utf-8"))

@@ -1,55 +1,41 @@
-"""The package in empty environments, and the public API."""
+"""The wheel and the tests in fresh environments, created by nox."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-from tools.api import FILE, listed, lost, names
-from tools.api import text as api_text
-
-import ranksim
-from tools.matrix import EXTRAS, TESTS, Made, build, environments, make
-
 TITLE = "Compatibility"
+ROOT = Path(__file__).parents[2]
+SESSIONS = ("wheel", "lowest", "tests-3.11", "tests-3.12", "tests-3.13")
 
 
 def measure(short: bool, folder: Path) -> dict[str, Any]:
-    """The API file; whole, every environment that can be made here too."""
-    content, now = FILE.read_text(encoding="utf-8"), set(names())
-    wrong = int(content != api_text(listed(content)[1]))
-    gone = len(lost(content, now, ranksim.__version__))
-    checks = [
-        {"what": "public names and options", "tried": len(now), "failed": wrong + gone, "note": ""}
-    ]
-    rows: list[Made] = []
-    wheel = build(folder / "dist")  # it lacks nothing and holds nothing else, or this fails
-    checks.append({"what": "the wheel", "tried": 1, "failed": 0, "note": ""})
-    if not short:
-        rows = [make(*each, wheel, folder / "-".join(each)) for each in environments("all")]
-    for made in rows:
-        tried, failed = int(made.ok is not None), int(made.ok is False)
-        note = made.told if made.ok is None else ", ".join((*made.checks, made.tests)).strip(", ")
-        checks.append({"what": made.name, "tried": tried, "failed": failed, "note": note})
-    environment = {made.name: made.told for made in rows if made.ok is not None}
-    return {"checks": checks, "environments": environment}
+    """Run the nox sessions and return their outcome; the short version builds the wheel only."""
+    rows, versions = [], {}
+    for name in SESSIONS[:1] if short else SESSIONS:
+        command = [sys.executable, "-m", "nox", "--session", name, "--envdir", str(folder / "nox")]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        output = result.stdout + result.stderr
+        skipped = "not found" in output or "was skipped" in output
+        summary = re.findall(r"\d+ passed.*? in", output)
+        note = "this Python is not installed" if skipped else ", ".join(summary).removesuffix(" in")
+        failed = int(result.returncode != 0 and not skipped)
+        rows.append({"check": name, "cases": int(not skipped), "failures": failed, "note": note})
+    return {"checks": rows, "environments": versions}
 
 
-def text(found: dict[str, Any]) -> str:
-    """What was installed where, and what was done there."""
-    rows = "\n".join(f"| {name} | {told} |" for name, told in found["environments"].items())
+def describe(figures: dict[str, Any]) -> str:
+    """Describe the environments."""
+    rows = "\n".join(f"| {name} | {text} |" for name, text in figures["environments"].items())
+    table = f"\n| environment | versions |\n| --- | --- |\n{rows}\n" if rows else ""
     return f"""\
-The wheel is made of the source distribution, installed into an empty environment outside the
-checkout, and used there. *Alone*: with torch and numpy, where the loss works and each missing extra
-is one sentence. *Pinned*: the extra `train` in the versions of `constraints.txt`. *Lowest*: the
-lowest versions that `pyproject.toml` allows; *newest*: the newest that can be had. But for the
-first, each compares two methods on a generated table, fits a model and predicts; lowest and
-newest also run {len(TESTS)} files and folders of the suite, with the extras {", ".join(EXTRAS)}.
-Ray was not tried at its lowest version.
-
-| environment | versions |
-| --- | --- |
-{rows}
-
-`docs/api.txt` lists the public names with their arguments, the commands with their options, the
-exit codes and the formats of files; a test holds it against the code. What goes is kept for two
-minor versions with a DeprecationWarning.
+`noxfile.py` builds the wheel from the source distribution and installs it into fresh environments
+outside the checkout. *wheel*: torch and numpy only; the loss works, and each missing extra is reported
+in one sentence. *lowest*: the lowest versions that `pyproject.toml` allows; portable tests, then a
+comparison of two methods on a generated table, a fitted model and its predictions. *tests*: the fast
+tests with the newest versions. Ray was not tried at its lowest version.
+{table}
+`nox -s api` lists changes of the public API since the latest release.
 """

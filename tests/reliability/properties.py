@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ranksim.exceptions import RankSimError
 
-# the same examples each time; `make trust` draws more
+# the same examples each time; `make reliability` draws more
 settings.register_profile(
     "trust",
     max_examples=int(os.environ.get("RANKSIM_EXAMPLES", "25")),

@@ -17,7 +17,7 @@ from tests.reliability.security_source import FOLDERS, faults, of_source, source
 
 ROOT = Path(__file__).parents[2]
 PINNED = {"sts_b_dir": sts_b_dir.CHECKSUMS, "agedb_dir": agedb_dir.CHECKSUMS}
-# addresses whose files have no checksum of their origin; docs/trust.md says so
+# addresses whose files have no checksum of their origin; docs/reliability.md says so
 UNPINNED = {
     "https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/static/imdb_crop.tar",
     "https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/static/wiki_crop.tar",

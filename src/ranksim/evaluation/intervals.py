@@ -38,7 +38,7 @@ class TwoWayInterval:
     with t the quantile of Student's distribution at :math:`1 - \alpha/2`. The first is the paired
     interval over seeds, than which it is never narrower; the second adds the samples. Where one
     part is small the other decides, with its own degrees of freedom. It covers 95 % where seeds
-    differ, and more where they do not: two degrees of freedom cannot tell (``docs/trust.md`` has
+    differ, and more where they do not: two degrees of freedom cannot tell (``docs/reliability.md`` has
     figures).
 
     Args:
@@ -150,7 +150,7 @@ def bootstrap(
     with m and s the mean and standard deviation (over n) of the samples, and m* and s* of a draw.
     Alone, percentiles cover too little where values are skewed, as squared errors are (82 to 93 %),
     and the studentised where they are heavy-tailed on both sides, as differences of them are
-    (93 %); together 95 % of both (``docs/trust.md``). A draw counts with
+    (93 %); together 95 % of both (``docs/reliability.md``). A draw counts with
     :math:`s^* \ge s / \sqrt n`, as a handful of samples may be drawn all alike.
 
     Args:
