@@ -1,4 +1,4 @@
-"""Options of images, from words to requests, and what their errors say."""
+"""Command-line options for images: parsed requests and error messages."""
 
 import dataclasses
 import sys
@@ -15,46 +15,46 @@ from ranksim.cli.options import with_options
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What ``bench`` would be asked to do."""
+def requests(monkeypatch):
+    """Requests that the command hands to ``run_benchmark``."""
     from ranksim.experiments import sweep_request
 
-    requests = []
+    received = []
 
     def bench(request, *, as_json):
         assert not as_json
-        requests.append(request)
+        received.append(request)
         return {}
 
     monkeypatch.setattr(sweep_request, "run_benchmark", bench)
-    return requests
+    return received
 
 
 def run(*words):
-    told = CliRunner().invoke(app, list(map(str, words)))
-    if told.exception is not None and not isinstance(told.exception, SystemExit):
-        raise told.exception
-    return told
+    output = CliRunner().invoke(app, list(map(str, words)))
+    if output.exception is not None and not isinstance(output.exception, SystemExit):
+        raise output.exception
+    return output
 
 
 def fails(monkeypatch, capsys, *words):
-    """The exit code and the sentence of a command."""
+    """Return exit code and error message of a command."""
     monkeypatch.setattr(sys, "argv", ["ranksim", *map(str, words)])
     with pytest.raises(SystemExit) as end:
         main()
-    told = capsys.readouterr().err
-    assert "Traceback" not in told
-    return end.value.code, told
+    output = capsys.readouterr().err
+    assert "Traceback" not in output
+    return end.value.code, output
 
 
-def test_ages(asked, tmp_path):
+def test_bench_ages_passes_all_options(requests, tmp_path):
     run(
         *("bench", "agedb-dir", "--data-dir", tmp_path, "--protocol", "blindspot", "--gather"),
         *("--devices", 2, "--num-nodes", 3, "--encoder", "resnet34", "--image-size", 96),
         *("--channels-last", "--compile", "--precision", "bf16-mixed", "--set", "lr=1e-4"),
         *("--skip-broken", "--cache-dir", tmp_path / "c"),
     )
-    (request,) = asked
+    (request,) = requests
     assert request.options == {"protocol": "blindspot"}
     assert request.files == {"split_file": None}
     assert (request.preset, request.data_dir) == ("paper", tmp_path)
@@ -72,31 +72,45 @@ def test_ages(asked, tmp_path):
     )
 
 
-def test_own_images(asked, tmp_path):
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "my labels.csv"
+    path.write_text("file,years\n" + "".join(f"{k}.png,{k % 9}\n" for k in range(90)))
+    return path
+
+
+def test_compare_reads_images(requests, table, tmp_path):
     run(
-        *("bench", "images", "--table", tmp_path / "my labels.csv", "--image-root", tmp_path),
-        *("--target", "years", "--bin-width", 2.5, "--cap", 7, "--split-seed", 3),
+        *("compare", table, "--image", "file", "--image-root", tmp_path, "--target", "years"),
+        *("--bin-width", 2.5, "--cap", 7, "--split-seed", 3, "--skip-broken", "--image-size", 16),
+        *("--encoder", "resnet34", "--cache-dir", tmp_path / "c", "--no-channels-last"),
     )
-    (request,) = asked
-    given = {"target": "years", "bin_width": 2.5, "cap": 7, "split_seed": 3}
-    assert {k: v for k, v in request.options.items() if v is not None} == given
-    assert request.preset == "small"
-    sweep_request = request.command([3])
-    assert sweep_request.startswith("ranksim bench images --table 'my labels.csv' --image-root ")
-    assert "--bin-width 2.5 --cap 7 --split-seed 3 --methods" in sweep_request
-    assert str(tmp_path) not in sweep_request
+    (request,) = requests
+    assert request.benchmark == "images"
+    expected = {"target": "years", "image": "file", "bin_width": 2.5, "cap": 7, "split_seed": 3}
+    assert request.options == expected
+    assert request.changes == ("encoder=resnet34", "image_size=16")
+    assert (request.skip_broken, request.cache_dir) == (True, tmp_path / "c")
+    assert request.channels_last is False
+    command = request.command([3])
+    assert command.startswith("ranksim compare 'my labels.csv' --image-root ")
+    assert "--bin-width 2.5 --encoder resnet34 --image-size 16 --skip-broken" in command
+    assert str(tmp_path) not in command
 
 
-def test_what_must_be_given_is_asked_for(monkeypatch, capsys, tmp_path):
-    code, told = fails(monkeypatch, capsys, "bench", "images", "--target", "years")
-    assert code == 2
-    assert "Missing option '--table'" in told
-    words = ("evaluate", tmp_path / "x.ckpt", "--benchmark", "images")
-    code, told = fails(monkeypatch, capsys, *words)
-    assert (code, told) == (
-        2,
-        "Error: --benchmark images needs --table, --image-root, --target: give them.\n",
-    )
+def test_compare_finds_the_image_column(requests, table, tmp_path):
+    run("compare", table, "--image-root", tmp_path, "--target", "years", "--protocol", "blindspot")
+    (request,) = requests
+    assert request.options == {"target": "years", "image": "file", "protocol": "blindspot"}
+
+
+def test_evaluate_needs_one_kind_of_data(monkeypatch, capsys, table, tmp_path):
+    checkpoint = tmp_path / "x.ckpt"
+    code, message = fails(monkeypatch, capsys, "evaluate", checkpoint, "--data", table)
+    assert (code, "give --target" in message) == (2, True)
+    words = ("evaluate", checkpoint, "--data", table, "--benchmark", "agedb-dir")
+    code, message = fails(monkeypatch, capsys, *words)
+    assert (code, "got --benchmark and --data" in message) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -106,10 +120,8 @@ def test_what_must_be_given_is_asked_for(monkeypatch, capsys, tmp_path):
         (("data", "prepare", "imdb-wiki-dir", "--root", "R"), 1, "holds no imdb_crop/imdb.mat"),
         (("data", "prepare", "agedb-dir", "--root", "R", "--download"), 2, "with --archive AgeDB"),
         (("bench", "agedb-dir", "--data-dir", "R"), 1, "ranksim data prepare agedb-dir --root"),
-        (("bench", "images", "--table", "R/t.csv", "--image-root", "R", "--target", "y"), 1,
-         "is not a file: name one with --table."),
         (("evaluate", "R/x.pth", "--benchmark", "agedb-dir"), 1, "There is no checkpoint R/x.pth"),
-        (("bench", "images", "--table", "R", "--image-root", "R", "--target", "y"), 1, "--table."),
+        (("tune", "data", "R/t.csv", "--method", "vanilla", "--target", "y"), 1, "R/t.csv"),
         (("bench", "agedb-dir", "--image-size", 16, "--set", "image_size=20"), 2,
          "image_size is set to 16 and to 20: set it once."),
         (("throughput", "--devices", "2", "--accelerator", "cpu"), 2, "times one device"),
@@ -118,11 +130,11 @@ def test_what_must_be_given_is_asked_for(monkeypatch, capsys, tmp_path):
 def test_errors_are_one_sentence(words, code, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("R").mkdir()
-    got, told = fails(monkeypatch, capsys, *words)
+    got, output = fails(monkeypatch, capsys, *words)
     assert got == code
-    assert message in told
-    assert told.count("\n") == 1
-    assert told.startswith("Error: ")
+    assert message in output
+    assert output.count("\n") == 1
+    assert output.startswith("Error: ")
     assert not list(Path("R").iterdir())
 
 

@@ -8,9 +8,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from ranksim.cli import main
-from ranksim.data.reading import read_delimited
 from ranksim.data.options import UserDataSpec
-from ranksim.data.reading import load_table
+from ranksim.data.reading import load_table, read_delimited
 from ranksim.data.split_plan import make_split_plan
 from tests.helpers import user_data
 

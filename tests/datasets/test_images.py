@@ -1,16 +1,17 @@
-import csv
 import re
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from ranksim.data.splitting import PARTS, balanced_split
 
 from ranksim._utils.storage import sha256
-from ranksim.data.images.table import PARTS, read_table, write_table
+from ranksim.data.images.table import read_table, write_table
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
-from ranksim.datasets.image_benchmarks import find_split_file, load_images, plan_ages, plan_own
+from ranksim.datasets.image_benchmarks import ImagePlan, find_split_file, load_images, plan_ages
 from ranksim.datasets.prepare import prepare
-from ranksim.exceptions import DataError, UsageError
+from ranksim.exceptions import DataError
+from ranksim.imbalance import LabelBins
 from tests.helpers import faces
 
 COUNTS = dict.fromkeys(range(20, 32), 4) | {25: 60, 26: 30}
@@ -40,27 +41,12 @@ def agedb(tmp_path):
     return root
 
 
-@pytest.fixture
-def own(tmp_path):
-    """Writes a table of the user's own, without images."""
-    (tmp_path / "photos").mkdir()
-
-    def write(labels, parts=None, order=None, name="labels.csv", images=None):
-        rows = [
-            [(images or "photos/{}.png").format(k), label, *([] if parts is None else [parts[k]])]
-            for k, label in enumerate(labels)
-        ]
-        rows = rows if order is None else [rows[k] for k in order]
-        with (tmp_path / name).open("w", newline="") as file:
-            header = ["file", "years", "part"][: 2 + (parts is not None)]
-            csv.writer(file).writerows([header, *rows])
-        return {"table": tmp_path / name, "image_root": tmp_path, "target": "years"}
-
-    return write
-
-
-def parts_of(plan):
-    return dict(zip(plan.table.paths, plan.table.parts.tolist(), strict=True))
+def user_images(root):
+    """A plan over the user's images, as ``compare --image`` makes it."""
+    table = read_table(root / "labels.csv", target="years")
+    split = balanced_split(table.labels.astype(np.int64), max_per_bin=2, seed=666)
+    bins = LabelBins.integers(20, 31)
+    return ImagePlan("images", root, table.dealt(split), bins, quantity="years", unit=None)
 
 
 def test_ages_by_the_table_that_prepare_made(agedb):
@@ -233,170 +219,6 @@ def test_a_published_protocol_repeats_images(tmp_path, protocol):
     assert benchmark.facts["left_out"] == 1
 
 
-def test_a_split_column(own):
-    parts = ["train", "valid", "test", "train", "dev", "test", "validation", "val"]
-    given = own([3, 1, 2, 9, 4, 4, 5, 6], parts)
-    plan = plan_own(**given, split="part")
-    assert plan.table.parts.tolist() == [
-        "train", "val", "test", "train", "val", "test", "val", "val",
-    ]  # fmt: skip
-    assert plan.table.paths == tuple(f"photos/{k}.png" for k in range(8))
-    assert (plan.name, plan.root, plan.comparable) == ("images", given["image_root"], False)
-    assert plan.facts == {"sha256": sha256(given["table"]), "bins": 9}
-    assert plan.bins.edges.tolist() == list(range(1, 11))
-    text = f"{given['table']} has no column 'fold': choose among file, years, part."
-    sentence(DataError, text, plan_own, **given, split="fold")
-
-
-def test_a_drawn_split_is_that_of_the_rule(own):
-    labels = [age for age, count in COUNTS.items() for _ in range(count)]
-    given = own(labels)
-    plan = plan_own(**given, cap=7)
-    drawn = parts_of(plan)
-    assert len(drawn) == TOTAL
-    for age, count in COUNTS.items():
-        held = [drawn[f"photos/{k}.png"] for k, label in enumerate(labels) if label == age]
-        assert held.count("val") == held.count("test") == min(count // 3, 7)
-    assert plan.facts == {
-        "sha256": sha256(given["table"]), "bins": 12, "split_seed": 666, "cap": 7,
-    }  # fmt: skip
-    assert parts_of(plan_own(**given, cap=7)) == drawn
-    assert parts_of(plan_own(**given, cap=7, split_seed=1)) != drawn
-    assert plan_own(**given, split_seed=1).facts["split_seed"] == 1
-    assert plan_own(**given).table.counts == (TOTAL - 80, 40, 40)
-
-
-@pytest.mark.parametrize("protocol", [None, "extrapolation", "interpolation", "blindspot"])
-def test_a_drawn_split_does_not_depend_on_the_order_of_rows(own, protocol):
-    labels = [age for age, count in MANY.items() for _ in range(count * 3)]
-    shuffled = np.random.default_rng(0).permutation(len(labels))
-    first = plan_own(**own(labels), protocol=protocol)
-    second = plan_own(**own(labels, order=shuffled, name="other.csv"), protocol=protocol)
-    assert parts_of(first) == parts_of(second)
-    assert first.facts.pop("sha256") != second.facts.pop("sha256")
-    assert first.facts == second.facts
-    np.testing.assert_array_equal(first.table.labels, second.table.labels)
-
-
-@pytest.mark.parametrize("protocol", ["extrapolation", "interpolation", "blindspot"])
-@pytest.mark.parametrize("width", [None, 0.5])
-def test_a_protocol_on_data_of_ones_own(own, protocol, width):
-    """Labels of a quantity other than age, and a column named otherwise than split."""
-    draw = np.random.default_rng(0)
-    labels = np.repeat(np.arange(100, 116), 300) * (1 if width is None else 0.5)
-    given = own(labels.tolist(), draw.choice(PARTS, len(labels)).tolist())
-    plan = plan_own(**given, protocol=protocol, bin_width=width)
-    train, val, test = (plan.table.part(name).labels for name in PARTS)
-    assert np.unique(plan.bins.counts(test)).tolist() == [50]  # uniform over the labels
-    assert len(plan.bins) == 16
-    assert len(val) == round(0.109 * (len(train) + len(val)))
-    assert len(set(plan.table.paths)) == len(plan.table) < len(labels) + 1
-    counts = plan.bins.counts(np.concatenate([train, val]))
-    if protocol == "extrapolation":
-        assert counts[[0, -1]].max() <= 1 < counts[8]
-    elif protocol == "interpolation":
-        assert counts[8] < counts[0]
-    else:
-        assert 0 < np.count_nonzero(counts == 0) < 4
-    assert plan.facts["split_seed"] == 666
-    assert "cap" not in plan.facts
-    regions = open_regions(plan)
-    assert (regions.counts == plan.bins.counts(train)).all()
-
-
-@pytest.mark.parametrize(
-    ("given", "option", "what"),
-    [
-        ({"protocol": "blindspot", "split": "part"}, "--split", "the protocol blindspot"),
-        ({"protocol": "blindspot", "cap": 3}, "--cap", "the protocol blindspot"),
-        ({"split": "part", "split_seed": 0}, "--split-seed", "a column"),
-        ({"per_bin": 3}, "--per-bin", "the published rule"),
-    ],
-)
-def test_what_would_do_nothing_is_refused(own, given, option, what):
-    where = own(list(range(9)), ["train", "val", "test"] * 3)
-    text = f"{option} does nothing where the split is that of {what}: leave one of the two out."
-    sentence(UsageError, text, plan_own, **where, **given)
-
-
-def open_regions(plan):
-    """Regions of the benchmark, whose images are all one."""
-    for path in plan.table.paths:
-        (plan.root / path).write_bytes(b"P5 1 1 255\n\x80")
-    return load_images(plan, 2)[0].regions("rule")
-
-
-def test_too_few_for_a_protocol_or_a_split(own):
-    given = own([1, 2, 3, 4, 5])
-    text = f"{given['table']} has too few images for a split by the published rule, which needs " \
-           "three of one label: give more, or a column with train, val and test."  # fmt: skip
-    sentence(DataError, text, plan_own, **given)
-    text = "Protocol blindspot needs 10 neighbouring label bins of at least 140 samples each, " \
-           "and 0 are there: use more data, or the split without a protocol."  # fmt: skip
-    sentence(UsageError, text, plan_own, **given, protocol="blindspot")
-    text = "Protocol 'none' does not exist: choose extrapolation, interpolation, blindspot."
-    sentence(UsageError, text, plan_own, **given, protocol="none")
-
-
-@pytest.mark.parametrize(
-    ("labels", "width", "edges"),
-    [([3, 5, 4], None, [3, 4, 5, 6]),
-     ([-1, 1, 0], None, [-1, 0, 1, 2]),
-     ([7, 7, 7], None, [7, 8]),
-     ([0, 999, 5], None, list(range(1_001))),
-     ([0, 1_000, 5], None, np.linspace(0, 1_000, 51).tolist()),
-     ([0.5, 5.5, 2], None, np.linspace(0.5, 5.5, 51).tolist()),
-     ([3, 5, 4], 2, [2, 4, 6]),
-     ([0.0, 0.7, 0.2], 0.25, [0.0, 0.25, 0.5, 0.75]),
-     ([3, 5, 4], 1e9, [0, 1e9])],
-)  # fmt: skip
-def test_bins(own, labels, width, edges):
-    plan = plan_own(**own(labels, ["train", "val", "test"]), split="part", bin_width=width)
-    np.testing.assert_allclose(plan.bins.edges, edges, rtol=1e-6, atol=1e-7)
-    assert plan.facts["bins"] == len(edges) - 1
-    assert plan.bins.counts(labels).sum() == 3
-
-
-@pytest.mark.parametrize(
-    ("labels", "width", "what", "why"),
-    [([3, 5, 4], 0.0, "--bin-width 0 does not suit",
-      "width must be a finite number above 0, got 0.0"),
-     ([3, 5, 4], -1.0, "--bin-width -1 does not suit",
-      "width must be a finite number above 0, got -1.0"),
-     ([3, 5, 4], float("nan"), "--bin-width nan does not suit",
-      "width must be a finite number above 0, got nan"),
-     ([3, 5, 4], float("inf"), "--bin-width inf does not suit",
-      "width must be a finite number above 0, got inf"),
-     ([3, 5, 4], 1e-9, "--bin-width 1e-09 does not suit",
-      "need at most 10,000,000 bins, got 2,000,000,000"),
-     ([3e6, 3e6 + 1, 3e6], 0.1, "--bin-width 0.1 does not suit",
-      "width must be wide enough for float32 to tell labels of 3000000.0 to 3000001.0 apart, "
-      "got 0.1"),
-     ([0.5, 0.5, 0.5], None, "No bins suit", "labels must differ to span 50 bins, all are 0.5"),
-     ([1e300, 5, 4], None, "No bins suit", "labels must be finite in float32, got 4.0 to 1e+300"),
-     ([1e300, 5, 4], 1.0, "--bin-width 1 does not suit",
-      "labels must be finite in float32, got 4.0 to 1e+300"),
-     ([3e7, 3e7 + 1, 3e7 + 2], None, "No bins suit",
-      "bins must be wide enough for float32, got 3 bins from 30000000.0 to 30000003.0, some of "
-      "whose edges are equal")],
-)  # fmt: skip
-def test_bins_that_make_no_sense(own, labels, width, what, why):
-    given = own(labels, ["train", "val", "test"])
-    text = f"{what} column 'years' of {given['table']}: {why}."
-    sentence(DataError, text, plan_own, **given, split="part", bin_width=width)
-
-
-def test_what_is_not_there(own, tmp_path):
-    given = own([1, 2, 3], ["train", "val", "test"])
-    gone = tmp_path / "gone"
-    text = f"{gone} is not a file: name one with --table."
-    sentence(DataError, text, plan_own, **given | {"table": gone})
-    text = f"{gone} is not a folder: name that of the images with --image-root."
-    sentence(DataError, text, plan_own, **given | {"image_root": gone})
-    text = f"{given['table']} has no column 'age': choose among file, years, part."
-    sentence(DataError, text, plan_own, **given | {"target": "age"})
-
-
 def shown(path, size):
     """An image by Pillow alone: these are whole, and some are grey, turned, or have alpha."""
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
@@ -404,8 +226,7 @@ def shown(path, size):
 
 
 def test_images_of_ones_own_to_batches(drawn):
-    given = {"table": drawn / "labels.csv", "image_root": drawn, "target": "years"}
-    plan, told = plan_own(**given), []
+    plan, told = user_images(drawn), []
     benchmark, datasets = load_images(plan, 5, told=told.append)
     assert told[-1] == TOTAL
     assert benchmark.name == "images"
@@ -422,9 +243,9 @@ def test_images_of_ones_own_to_batches(drawn):
 
 
 def test_regions_count_the_training_labels(drawn):
-    given = {"table": drawn / "labels.csv", "image_root": drawn, "target": "years"}
-    benchmark, _ = load_images(plan_own(**given, cap=2), 5)
-    training = plan_own(**given, cap=2).table.part("train").labels
+    plan = user_images(drawn)
+    benchmark, _ = load_images(plan, 5)
+    training = plan.table.part("train").labels
     for shots in ("rule", "published"):  # there is no list of such data
         regions = benchmark.regions(shots)
         assert regions.bins == benchmark.bins

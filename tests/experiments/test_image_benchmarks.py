@@ -9,11 +9,12 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from ranksim.cli._evaluate import EvaluateRequest, evaluate
+from ranksim.cli._evaluate import EvaluateRequest, score_checkpoint
 from ranksim.cli._prepare import PrepareRequest, prepare_data
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
 from ranksim.experiments.throughput import METHODS, ThroughputRequest, TimedRankSim, throughput
+from ranksim.experiments.user_data import own_request
 from ranksim.losses import RankSimLoss
 from ranksim.models import ImageEncoder, Regressor
 from ranksim.training import task_loading
@@ -38,17 +39,16 @@ def drawn(tmp_path_factory):
     return root
 
 
-def request(benchmark, root, out, **changes):
+def request(benchmark, root, out, *, data=None, **changes):
     given = {
         "benchmark": benchmark, "options": {}, "methods": "vanilla", "seeds": "1", "jobs": 1,
         "out": out, "preset": "small", "changes": SMALL, "max_steps": 4, "max_epochs": 2,
         "accelerator": "cpu",
     }  # fmt: skip
     if benchmark == "images":
-        given["files"] = {"table": root / "labels.csv", "image_root": root}
-        given["options"] = {"target": "years"}
-    else:
-        given |= {"data_dir": root, "files": {"split_file": None}}
+        given |= {"files": {"image_root": root}, "options": {"target": "years", "image": "file"}}
+        return own_request(str(data or root / "labels.csv"), BenchRequest(**given | changes))
+    given |= {"data_dir": root, "files": {"split_file": None}}
     return BenchRequest(**given | changes)
 
 
@@ -81,7 +81,7 @@ def test_own_images_to_results(drawn, tmp_path):
 
 
 def test_a_network_learns_the_age(drawn, tmp_path):
-    long = {"max_steps": None, "max_epochs": 9, "changes": (*SMALL, "patience=0")}
+    long = {"max_steps": None, "max_epochs": 9, "changes": ("image_size=16", "batch_size=20", "patience=0")}
     content = run_benchmark(request("images", drawn, tmp_path, **long))
     test = content["runs"][0]["metrics"]["test"]["all"]
     assert test["pearson"] > 60
@@ -93,9 +93,8 @@ def test_other_data_under_the_same_name_is_refused(drawn, tmp_path):
     changed = tmp_path / "labels.csv"
     lines = (drawn / "labels.csv").read_text().splitlines()
     changed.write_text("\n".join(lines[:-1]) + "\n")
-    other = {"files": {"table": changed, "image_root": drawn}}
     with pytest.raises(UsageError, match=r"made with table_sha256 '\w+', now '\w+': give another"):
-        run_benchmark(request("images", drawn, tmp_path / "out", **other))
+        run_benchmark(request("images", drawn, tmp_path / "out", data=changed))
 
 
 def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
@@ -138,7 +137,7 @@ def test_evaluate_repeats_a_run(drawn, tmp_path):
     content = run_benchmark(request("images", drawn, tmp_path / "out"))
     best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
     asked = request("images", drawn, tmp_path / "again")
-    result = evaluate(EvaluateRequest(best, asked))
+    result = score_checkpoint(EvaluateRequest(best, asked))
     assert result["encoder"] == "resnet18"
     assert result["test"]["all"] == pytest.approx(content["runs"][0]["metrics"]["test"]["all"])
     before, after = (
@@ -159,7 +158,7 @@ def test_evaluate_takes_published_names(drawn, tmp_path):
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     state["module.FDS.running_mean"] = torch.zeros(100, 512)
     torch.save({"epoch": 3, "best_loss": np.float64(7.5), "state_dict": state}, tmp_path / "a.pth")
-    result = evaluate(
+    result = score_checkpoint(
         EvaluateRequest(tmp_path / "a.pth", request("agedb-dir", drawn, tmp_path / "out"))
     )
     table = pyarrow.parquet.read_table(tmp_path / "out" / "predictions.parquet")
@@ -252,7 +251,7 @@ def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
     (root / "photos" / "0.png").write_bytes(b"")
     run_benchmark(request("images", root, tmp_path / "out", skip_broken=True))
     (root / "photos" / "0.png").write_bytes(whole)
-    task_loading._images.cache_clear()  # as a new command begins
+    task_loading._own.cache_clear()  # as a new command begins
     with pytest.raises(UsageError, match=r"holds runs on data with counts \[\d+, \d+, \d+\], now"):
         run_benchmark(request("images", root, tmp_path / "out", skip_broken=True, seeds="2"))
 
@@ -261,7 +260,7 @@ def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
     content = run_benchmark(request("images", drawn, tmp_path / "out"))
     best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
     asked = request("images", drawn, tmp_path / "again", changes=())  # the preset's is another
-    result = evaluate(EvaluateRequest(best, asked))
+    result = score_checkpoint(EvaluateRequest(best, asked))
     assert result["image_size"] == 16
     assert result["test"]["all"] == pytest.approx(content["runs"][0]["metrics"]["test"]["all"])
 
@@ -270,9 +269,8 @@ def test_labels_of_one_bin_are_refused_before_any_training(drawn, tmp_path):
     lines = (drawn / "labels.csv").read_text().splitlines()
     table = tmp_path / "labels.csv"
     table.write_text("\n".join([lines[0], *(line.split(",")[0] + ",5" for line in lines[1:])]))
-    asked = {"files": {"table": table, "image_root": drawn}, "methods": "vanilla,vanilla+fds"}
-    with pytest.raises(UsageError, match=r"^FDS smooths features over label bins, and these"):
-        run_benchmark(request("images", drawn, tmp_path / "out", **asked))
+    with pytest.raises(DataError, match=r"one label alone, 5,"):
+        run_benchmark(request("images", drawn, tmp_path / "out", data=table))
     assert not list((tmp_path / "out").rglob("*.ckpt"))
 
 

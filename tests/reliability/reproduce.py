@@ -164,10 +164,10 @@ def _ages(name: str, root: Path) -> Case:
 
 
 def _images(root: Path) -> Case:
-    table = faces.own(root, _AGES, size=24)
-    data = ("--table", str(table), "--image-root", str(root))
-    words = ("bench", "images", *data, "--target", "years", "--cap", "2", *_NETWORK)
-    return Case("images", words, data, "drawn faces")
+    table = str(faces.own(root, _AGES, size=24))
+    folder = ("--image-root", str(root))
+    words = ("compare", table, "--image", "file", *folder, "--target", "years", "--cap", "2")
+    return Case("images", (*words, *_NETWORK), ("--data", table, *folder), "drawn faces")
 
 
 def _own(kind: str, folder: Path, more: Sequence[str] = (), name: str = "") -> Case:

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.reliability.security_source import FOLDERS, faults, of_source, sources
 
 from ranksim.datasets import agedb_dir, glucose, sentiment_dir, sts_b_dir
 from ranksim.experiments.sweep_request import BenchRequest
 from tests.helpers import user_data
 from tests.helpers.language import save_bert
 from tests.reliability.security_attacks import attacks, carried_out
-from tests.reliability.security_source import FOLDERS, faults, of_source, sources
 
 ROOT = Path(__file__).parents[2]
 PINNED = {"sts_b_dir": sts_b_dir.CHECKSUMS, "agedb_dir": agedb_dir.CHECKSUMS}
@@ -111,7 +111,7 @@ def test_nothing_written_tells_who_and_where(tmp_path, monkeypatch):
     )
     pictures = user_data.pictures(here)
     ranksim(
-        monkeypatch, "bench", "images", "--table", pictures / "labels.csv", "--image-root",
+        monkeypatch, "compare", pictures / "labels.csv", "--image", "file", "--image-root",
         pictures, "--target", "years", "--encoder", "resnet18", "--image-size", 16, "--methods",
         "vanilla", "--seeds", 1, *few, "--out", out / "images",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, sha256
 from ranksim.evaluation.predictions import PREDICTIONS, write_predictions
 from ranksim.evaluation.report.terminal import print_scores
+from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
 from ranksim.models import read_checkpoint, read_checkpoint_recipe
 from ranksim.training.evaluate import evaluate
@@ -56,7 +57,10 @@ def score_checkpoint(request: EvaluateRequest, *, as_json: bool = False) -> dict
     settings = SweepSettings.of(bench)
     run = make_runs(bench, settings)(parse_method("vanilla", settings.weighting), 0)
     check_hardware(run.hardware)
-    assert isinstance(run.recipe, ImageRecipe)
+    if not isinstance(run.recipe, ImageRecipe):
+        raise UsageError(
+            "evaluate reads checkpoints of image networks: name the image column with --image."
+        )
     scale = trained.get("label_scale", 1.0)
     recipe = dataclasses.replace(run.recipe, encoder=name, label_scale=scale)
     benchmark, task = load_task(run.source, recipe, hardware=run.hardware)

@@ -16,11 +16,11 @@ from ranksim.cli.options import (
     Group,
     HardwareOptions,
     ImageOptions,
-    ImageTableOptions,
     Many,
     Named,
     NetworkOptions,
     Preset,
+    TestPerBin,
     print_json,
     request,
     with_options,
@@ -32,18 +32,31 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class OwnIfAny(ImageTableOptions):
-    """What anyone's images take, where they are what is evaluated on."""
+class UserImageOptions(Group):
+    """The user's images that a checkpoint is tested on, split as in ``ranksim compare``."""
 
-    table: Annotated[
-        Path | None, typer.Option(help="Of images: CSV, TSV or Parquet with a row an image.")
-    ] = None  # type: ignore[assignment]
-    image_root: Annotated[
-        Path | None, typer.Option(help="Of images: folder that its paths are relative to.")
-    ] = None  # type: ignore[assignment]
+    data: Annotated[
+        str | None, typer.Option(help="Test a checkpoint on the test part of this data of images.")
+    ] = None
     target: Annotated[
-        str | None, typer.Option(help="Of images, and of --train: column of the label.")
-    ] = None  # type: ignore[assignment]
+        str | None, typer.Option(help="Column of the label, for --data and --train.")
+    ] = None
+    image: Annotated[str | None, typer.Option(help="Column of image paths.")] = None
+    image_root: Annotated[
+        Path | None, typer.Option(help="Folder of the images, if DATA is a table elsewhere.")
+    ] = None
+    split: Annotated[str | None, typer.Option(help="Column of train, val, test.")] = None
+    bin_width: Annotated[float | None, typer.Option(help="Width of label bins.")] = None
+    cap: Annotated[
+        int | None, typer.Option(min=1, help="Most samples of a bin in validation, and in test.")
+    ] = None
+    split_seed: Annotated[int | None, typer.Option(min=0, help="Seed of a drawn split.")] = None
+    test_per_bin: TestPerBin = None
+
+    def asked(self) -> dict[str, Any]:
+        options = super().asked()
+        del options["data"]
+        return {"files": {"image_root": options.pop("image_root")}, "options": options}
 
 
 @dataclass
@@ -84,13 +97,13 @@ class Judged:
     ] = "32-true"
 
 
-_OF_TRAIN = ("target", "split", "bin_width")  # of anyone's images, and of training data too
+_OF_TRAIN = ("target", "split", "bin_width")  # shared by --data and --train
 
 
-@with_options(AgeOptions, OwnIfAny, ImageOptions, Predicted, Judged)
+@with_options(AgeOptions, UserImageOptions, ImageOptions, Predicted, Judged)
 def evaluate(
     ages: AgeOptions,
-    own: OwnIfAny,
+    own: UserImageOptions,
     pictures: ImageOptions,
     predicted: Predicted,
     judged: Judged,
@@ -99,13 +112,13 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="CHECKPOINT|PREDICTIONS",
-            help="With --benchmark a published checkpoint of a ResNet, or best.ckpt of a run of "
-            "one; with --train or --model a table of predictions, whatever made them.",
+            help="With --benchmark or --data a published checkpoint of a ResNet, or best.ckpt of a "
+            "run of one; with --train or --model a table of predictions, whatever made them.",
             show_default=False,
         ),
     ],
     benchmark: Annotated[
-        Literal["agedb-dir", "imdb-wiki-dir", "images"] | None,
+        Literal["agedb-dir", "imdb-wiki-dir"] | None,
         typer.Option(help="What a checkpoint is tested on."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the result; an earlier one goes.")] = Path(
@@ -114,40 +127,39 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a trained network on a test set, or anyone's predictions, by region."""
-    by = {"--benchmark": benchmark, "--train": predicted.train, "--model": predicted.model}
+    by: dict[str, object] = {"--benchmark": benchmark, "--data": own.data}
+    by |= {"--train": predicted.train, "--model": predicted.model}
     given = [name for name, value in by.items() if value is not None]
     if len(given) != 1:
         told = "none" if not given else " and ".join(given)
         raise UsageError(
-            "Give --benchmark for a checkpoint, or one of --train and --model for predictions, "
-            f"got {told}."
+            "Give --benchmark or --data for a checkpoint, or one of --train and --model for "
+            f"predictions, got {told}."
         )
     mode = given[0]
-    if benchmark is None:
-        if mode == "--train" and own.target is None:
-            raise UsageError("--train needs the column of its label: give --target.")
+    if mode in ("--train", "--data") and own.target is None:
+        raise UsageError(f"{mode} needs the column of its label: give --target.")
+    if mode in ("--train", "--model"):
         usable = _OF_TRAIN if mode == "--train" else ()
         _refuse_idle(mode, (ages, own, pictures, judged), usable)
         if mode == "--model":
             _refuse_idle(mode, (predicted,), ("model", "prediction", "label"))
         result = _score(what, own, predicted, out, as_json)
     else:
-        mode = f"--benchmark {benchmark}"
-        data: Group = own if benchmark == "images" else ages
-        if benchmark == "images":
-            missing = [n for n in ("table", "image_root", "target") if getattr(own, n) is None]
-            if missing:
-                raise UsageError(
-                    f"--benchmark images needs {', '.join(map(_option, missing))}: give them."
-                )
-        _refuse_idle(mode, (ages if benchmark == "images" else own, predicted))
-        bench = request(benchmark, out, "vanilla", "1", data, pictures)
+        _refuse_idle(mode, (own if benchmark else ages, predicted))
+        if benchmark is not None:
+            bench = request(benchmark, out, "vanilla", "1", ages, pictures)
+        else:
+            from ranksim.experiments.user_data import own_request
+
+            assert own.data is not None
+            bench = own_request(own.data, request("own", out, "vanilla", "1", own, pictures))
         result = _judge(what, bench, judged, as_json)
     print_json(result, as_json)
 
 
 def _score(
-    predictions: Path, own: OwnIfAny, predicted: Predicted, out: Path, as_json: bool
+    predictions: Path, own: UserImageOptions, predicted: Predicted, out: Path, as_json: bool
 ) -> dict[str, Any]:
     from ranksim.inference.scoring import ScoreRequest, score_predictions
 

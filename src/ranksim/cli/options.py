@@ -19,6 +19,14 @@ from ranksim.exceptions import UsageError
 if TYPE_CHECKING:
     from ranksim.experiments.sweep_request import BenchRequest
 
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="CSV, TSV, Parquet, a folder of images with a table, or a Hugging Face data set.",
+        show_default=False,
+    ),
+]
 Out = Annotated[Path, typer.Option(help="Folder for results; what is finished there is kept.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")]
 Engine = Annotated[
@@ -39,6 +47,9 @@ Protocol = Annotated[
     Literal["extrapolation", "interpolation", "blindspot"] | None,
     typer.Option(help="Train on a part of the labels, test on all: a zero-shot protocol."),
 ]
+TestPerBin = Annotated[
+    int | None, typer.Option(min=1, help="With --protocol: test samples per label bin (50).")
+]
 SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out images that cannot be read, and say so.")
 ]
@@ -46,8 +57,13 @@ CacheDir = Annotated[
     Path | None,
     typer.Option(help="Folder for decoded images. Default: RANKSIM_CACHE, then the user's cache."),
 ]
-
-
+ChannelsLast = Annotated[
+    bool | None,
+    typer.Option(
+        "--channels-last/--no-channels-last",
+        help="Lay images out with channels last. Default: on a CPU.",
+    ),
+]
 DropLabels = Annotated[
     str | None,
     typer.Option(
@@ -239,13 +255,7 @@ class NetworkOptions(Group):
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Side in pixels. Default: the preset's.")
     ] = None
-    channels_last: Annotated[
-        bool | None,
-        typer.Option(
-            "--channels-last/--no-channels-last",
-            help="Lay images out with channels last. Default: on a CPU.",
-        ),
-    ] = None
+    channels_last: ChannelsLast = None
 
     def asked(self) -> dict[str, Any]:
         own = {"encoder": self.encoder, "image_size": self.image_size}
@@ -284,42 +294,6 @@ class AgeOptions(Group):
     def asked(self) -> dict[str, Any]:
         asked = super().asked()
         return asked | {"files": {"split_file": asked.pop("split_file")}}
-
-
-@dataclass
-class ImageTableOptions(Group):
-    """What anyone's images take."""
-
-    table: Annotated[Path, typer.Option(help="CSV, TSV or Parquet with a row an image.")]
-    image_root: Annotated[Path, typer.Option(help="Folder that its paths are relative to.")]
-    target: Annotated[str, typer.Option(help="Column of the number to predict.")]
-    image: Annotated[
-        str | None, typer.Option(help="Column of the path. Default: path, image, file, filename.")
-    ] = None
-    split: Annotated[
-        str | None,
-        typer.Option(help="Column of train, val, test. Default: split; else the split is drawn."),
-    ] = None
-    bin_width: Annotated[
-        float | None,
-        typer.Option(help="Width of label bins. Default: whole labels have one each, or 50 bins."),
-    ] = None
-    cap: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of a drawn split: most images of a bin in val and in test: 30."),
-    ] = None
-    split_seed: Annotated[
-        int | None, typer.Option(min=0, help="Of a drawn split. Default: 666.")
-    ] = None
-    per_bin: Annotated[
-        int | None, typer.Option(min=1, help="Of a protocol: test images of a bin. Default: 50.")
-    ] = None
-    preset: Preset = "small"
-
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked()
-        preset, files = asked.pop("preset"), {n: asked.pop(n) for n in ("table", "image_root")}
-        return {"preset": preset, "files": files, "options": asked}
 
 
 @dataclass
@@ -362,10 +336,11 @@ class UserInputOptions(Group):
     ] = False
     skip_broken: SkipBroken = False
     cache_dir: CacheDir = None
+    channels_last: ChannelsLast = None
 
     def asked(self) -> dict[str, Any]:
         given = dict(vars(self))
-        kept = ("encoder", "image_size", "skip_broken", "cache_dir")
+        kept = ("encoder", "image_size", "skip_broken", "cache_dir", "channels_last")
         asked = {name: given.pop(name) for name in kept}
         asked["files"] = {"image_root": given.pop("image_root")}
         for name in ("features", "categories", "text"):
@@ -398,6 +373,8 @@ class UserSplitOptions(Group):
     cap: Annotated[
         int | None, typer.Option(min=1, help="Most samples of a bin in validation, and in test.")
     ] = None
+    protocol: Protocol = None
+    test_per_bin: TestPerBin = None
     split_seed: Annotated[
         int | None, typer.Option(min=0, help="Of a drawn split. Default: 666.")
     ] = None
@@ -447,10 +424,6 @@ BENCHMARKS: dict[str, tuple[str, tuple[type[Group], ...]]] = {
     "imdb-wiki-dir": (
         "Faces with an age (191,509 / 11,022 / 11,022); first: ranksim data prepare imdb-wiki-dir.",
         (AgeOptions, ImageOptions, NetworkOptions),
-    ),
-    "images": (
-        "Your own images, each with a number, in a table.",
-        (ImageTableOptions, ImageOptions, NetworkOptions),
     ),
 }
 

@@ -26,7 +26,6 @@ def rerun(
         Path | None, typer.Option(help="Folder that holds a benchmark's data. Default: as bench.")
     ] = None,
     glove: Annotated[Path | None, typer.Option(help="As bench takes it.")] = None,
-    table: Annotated[Path | None, typer.Option(help="As bench images takes it.")] = None,
     image_root: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
     split_file: Annotated[Path | None, typer.Option(help="As bench takes it.")] = None,
     encoder: Annotated[
@@ -43,7 +42,7 @@ def rerun(
     from ranksim.experiments.reproduce import reproduce as again
 
     files: dict[str, Path | str | None] = {"data": data, "data_dir": data_dir, "glove": glove}
-    files |= {"table": table, "image_root": image_root, "split_file": split_file}
+    files |= {"image_root": image_root, "split_file": split_file}
     asked = RerunRequest(results, row, seed, files | {"encoder": encoder}, out, accelerator)
     found = again(asked, as_json=as_json)
     print_json(found, as_json)

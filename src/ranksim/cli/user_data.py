@@ -12,6 +12,7 @@ from ranksim.cli.options import (
     AsJson,
     BudgetOptions,
     CompareOptions,
+    Data,
     Group,
     HardwareOptions,
     LabelGapOptions,
@@ -24,15 +25,6 @@ from ranksim.cli.options import (
     request,
     with_options,
 )
-
-Data = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        help="CSV, TSV, Parquet, a folder of images with a table, or a Hugging Face data set.",
-        show_default=False,
-    ),
-]
 
 
 @with_options(

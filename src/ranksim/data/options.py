@@ -31,6 +31,8 @@ class UserDataSpec:
             else ``random``).
         balanced: whether validation and test are balanced over label bins.
         cap: most samples of a bin in validation, and in test.
+        protocol: a zero-shot protocol that draws the split (:mod:`ranksim.data.zero_shot`).
+        test_per_bin: test samples of a label bin under a protocol (50).
         split_seed: fixes the draw.
         bin_width, many, few: of the regions; without them what :func:`suggest` says.
         region: own regions, ``name=range``.
@@ -51,6 +53,8 @@ class UserDataSpec:
     split_by: By | None = None
     balanced: bool = True
     cap: int | None = None
+    protocol: str | None = None
+    test_per_bin: int | None = None
     split_seed: int | None = None
     bin_width: float | None = None
     many: int | None = None
@@ -73,6 +77,8 @@ class UserDataSpec:
         """What deals the samples to parts."""
         if self.split is not None:
             return "column"
+        if self.protocol is not None:
+            return "protocol"
         usual = "group" if self.group else "time" if self.window else "random"
         return self.split_by or usual
 
@@ -121,5 +127,15 @@ def reject_idle_options(options: UserDataSpec) -> None:
         raise UsageError("--split-by group needs the column that names the groups: give --group.")
     if by in ("time", "day") and options.time is None and not (by == "time" and options.window):
         raise UsageError(f"--split-by {by} needs the column of the time: give --time.")
+    if options.test_per_bin is not None and options.protocol is None:
+        raise UsageError("--test-per-bin needs a zero-shot protocol: give --protocol.")
+    if options.protocol is not None:
+        drawn |= {"--split": options.split, "--window": options.window}
+        drawn |= {"--no-balanced": None if options.balanced else True, "--split-seed": None}
+        for name, value in drawn.items():
+            if value is not None:
+                raise UsageError(
+                    f"{name} does nothing beside --protocol: leave one of the two out."
+                )
     if options.cap is not None and not options.balanced:
         raise UsageError("--cap balances, which --no-balanced forbids: leave one of the two out.")

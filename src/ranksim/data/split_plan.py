@@ -25,6 +25,7 @@ from ranksim.data.splitting import (
 )
 from ranksim.data.table import Table, read_labels
 from ranksim.data.windows import Windows, sort_by_time, split_windows
+from ranksim.data.zero_shot import TEST_PER_BIN, zero_shot_split
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
@@ -125,7 +126,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         "inputs": list(inputs),
         "counts": [len(part) for part in split],
         "split_by": by,
-        **({"balanced": options.balanced, "split_seed": seed} if by != "column" else {}),
+        **_split_facts(options),
         "bins": len(bins),
         "many": many,
         "few": few,
@@ -136,6 +137,18 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         readings=readings,
         windows=windows,
     )
+
+
+def _split_facts(options: UserDataSpec) -> dict[str, Any]:
+    """Describe how the split was drawn; empty for a split column."""
+    if options.by == "column":
+        return {}
+    if options.by == "protocol":
+        per_bin = options.test_per_bin or TEST_PER_BIN
+        how: dict[str, Any] = {"protocol": options.protocol, "test_per_bin": per_bin}
+    else:
+        how = {"balanced": options.balanced}
+    return how | {"split_seed": options.seed}
 
 
 def read_split_column(table: Table, options: UserDataSpec) -> str | None:
@@ -151,6 +164,7 @@ def read_split_column(table: Table, options: UserDataSpec) -> str | None:
         True
     """
     requests = (options.split, options.split_by, options.group, options.cap, options.split_seed)
+    requests += (options.protocol,)
     if any(value is not None for value in requests) or not options.balanced:
         return options.split
     is_usable = _SPLIT not in options.inputs and _find_parts(table) == set(PARTS)
@@ -243,6 +257,11 @@ def _split_samples(
     by = options.by
     if by == "column":
         split = _read_split(table, options, rows)
+        reject_shared_samples(samples, split, raise_for_rows=_raise_for_samples(table, rows))
+        return split
+    if options.protocol is not None:
+        per_bin = options.test_per_bin or TEST_PER_BIN
+        split = zero_shot_split(label_index, options.protocol, seed=options.seed, per_bin=per_bin)
         reject_shared_samples(samples, split, raise_for_rows=_raise_for_samples(table, rows))
         return split
     groups: Sequence[Hashable] | None = None

@@ -1,4 +1,4 @@
-"""Images ready to be trained on: the two benchmarks of ages, and anyone's own."""
+"""Plan and load the image benchmarks AgeDB-DIR and IMDB-WIKI-DIR."""
 
 from __future__ import annotations
 
@@ -13,18 +13,12 @@ from ranksim.data.images.dataset import ImageDataset, ImageSamples, describe_bro
 from ranksim.data.images.decode import ProgressCallback
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import ImageTable, read_table
-from ranksim.data.splitting import PARTS, balanced_split
+from ranksim.data.splitting import PARTS
 from ranksim.datasets import agedb_dir
 from ranksim.datasets.base import Benchmark, data_folders
 from ranksim.datasets.prepare import BENCHMARKS, file_name, refuse_another
-from ranksim.datasets.zero_shot import PER_BIN, zero_shot_split
-from ranksim.exceptions import DataError, UsageError
+from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
-
-IMAGES = "images"
-CAP, SEED = 30, 666  # of a split that is drawn here
-_OWN_BINS = 50  # of real labels
-_WHOLE = 1_000  # so many whole labels have a bin each
 
 
 @dataclass(frozen=True)
@@ -112,69 +106,6 @@ def plan_ages(
     return ImagePlan(name, root, table, benchmark.BINS, {"sha256": sha256(path)}, comparable)
 
 
-def plan_own(
-    *,
-    table: Path,
-    image_root: Path,
-    target: str,
-    image: str | None = None,
-    split: str | None = None,
-    bin_width: float | None = None,
-    cap: int | None = None,
-    split_seed: int | None = None,
-    protocol: str | None = None,
-    per_bin: int | None = None,
-) -> ImagePlan:
-    """Anyone's images, split by a column or by the published rule.
-
-    Args:
-        table: CSV, TSV or Parquet with a row an image.
-        image_root: folder that the paths in it are relative to.
-        target: column of the label.
-        image: column of the path (see :func:`read_table`).
-        split: column of the part.
-        bin_width: of the label bins; without it whole labels have one each, and others 50 in all.
-        cap: most images of a bin in validation, and in test, where the split is drawn (30).
-        split_seed: fixes that draw (666).
-        protocol: a zero-shot protocol, which is drawn in place of the split.
-        per_bin: test images of a bin under a protocol (50).
-
-    Raises:
-        UsageError: of a split that is drawn, something is asked for that has no part in it.
-        DataError: the table cannot be used, or there is no such folder.
-    """
-    found = read_table(require_file(table, "--table"), target=target, image=image, split=split)
-    if not image_root.is_dir():
-        raise DataError(f"{image_root} is not a folder: name that of the images with --image-root.")
-    try:
-        bins = _bins(found.labels, bin_width)
-    except ValueError as error:
-        what = "No bins suit" if bin_width is None else f"--bin-width {bin_width:g} does not suit"
-        raise DataError(f"{what} column {target!r} of {table}: {error}.") from error
-    facts: dict[str, Any] = {"sha256": sha256(table), "bins": len(bins)}
-    drawn_by = "column" if protocol is None and found.parts is not None else protocol or "rule"
-    _refuse_idle(drawn_by, split=split, cap=cap, split_seed=split_seed, per_bin=per_bin)
-    cap, per_bin = cap or CAP, per_bin or PER_BIN
-    split_seed = SEED if split_seed is None else split_seed
-    if protocol is not None or found.parts is None:
-        found = found.take(np.argsort(np.array(found.paths), kind="stable"))
-        groups = bins.index(found.labels)
-        drawn = (
-            balanced_split(groups, max_per_bin=cap, seed=split_seed)
-            if protocol is None
-            else zero_shot_split(groups, protocol, seed=split_seed, per_bin=per_bin)
-        )
-        if not all(map(len, drawn)):
-            raise DataError(
-                f"{table} has too few images for a split by the published rule, which needs "
-                "three of one label: give more, or a column with train, val and test."
-            )
-        found = found.dealt(drawn)
-        facts |= {"split_seed": split_seed}
-        facts |= {"per_bin": per_bin} if protocol else {"cap": cap}
-    return ImagePlan(IMAGES, image_root, found, bins, facts, quantity=target, unit=None)
-
-
 def load_images(
     plan: ImagePlan, size: int, *, skip_broken: bool = False, told: ProgressCallback | None = None
 ) -> tuple[Benchmark[ImageSamples], list[ImageDataset]]:
@@ -222,34 +153,8 @@ def load_images(
     return benchmark, datasets
 
 
-def _refuse_idle(drawn_by: str, **given: object) -> None:
-    """Refuse what would silently do nothing."""
-    idle = {
-        "column": ("cap", "split_seed", "per_bin"),
-        "rule": ("per_bin",),
-    }.get(drawn_by, ("split", "cap"))
-    for name in idle:
-        if given[name] is not None:
-            raise UsageError(
-                f"--{name.replace('_', '-')} does nothing where the split is that of "
-                + {"column": "a column", "rule": "the published rule"}.get(
-                    drawn_by, f"the protocol {drawn_by}"
-                )
-                + ": leave one of the two out."
-            )
-
-
 def require_file(path: Path, option: str) -> Path:
     """The path, if it is a file."""
     if not path.is_file():
         raise DataError(f"{path} is not a file: name one with {option}.")
     return path
-
-
-def _bins(labels: np.ndarray, width: float | None) -> LabelBins:
-    if width is not None:
-        return LabelBins.of_width(labels, width)
-    low, high = float(labels.min()), float(labels.max())
-    if high - low < _WHOLE and (labels == np.rint(labels)).all():
-        return LabelBins.integers(int(low), int(high))
-    return LabelBins.of_count(labels, _OWN_BINS)

@@ -13,8 +13,8 @@ import numpy as np
 from ranksim._utils.storage import sha256
 from ranksim.data.images.table import ImageTable, ListedImages, read_table, write_table
 from ranksim.data.splitting import PARTS, balanced_split
+from ranksim.data.zero_shot import PROTOCOLS, TEST_PER_BIN, zero_shot_split
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
-from ranksim.datasets.zero_shot import PER_BIN, PROTOCOLS, zero_shot_split
 from ranksim.exceptions import DataError, UsageError
 
 BENCHMARKS: dict[str, ModuleType] = {module.NAME: module for module in (agedb_dir, imdb_wiki_dir)}
@@ -67,7 +67,7 @@ def prepare(
     protocol: str | None = None,
     skip_broken: bool = False,
     seed: int = agedb_dir.SEED,
-    per_bin: int = PER_BIN,
+    per_bin: int = TEST_PER_BIN,
     check: Callable[[Path, Sequence[str]], dict[str, str]] | None = None,
 ) -> Prepared:
     """Take or draw a split, check every image, and write the table that training reads.

@@ -13,14 +13,14 @@ from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Record, Run
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Method, Technique, first_stage, parse_method
-from ranksim.training.modality import IMAGES, SENTENCES, SERIES, TABLE, TEXT, recipe_type
+from ranksim.training.modality import IMAGE, IMAGES, SENTENCES, SERIES, TABLE, TEXT, recipe_type
 from ranksim.training.presets import load_recipe
 from ranksim.training.pretrained import refuse_missing, relocate_encoder
 from ranksim.training.recipe import Recipe, update_old_fields
 from ranksim.training.task_loading import DataSource, fingerprint
 from ranksim.training.trainer_config import TrainerConfig
 
-_OWN = (TABLE, TEXT, SENTENCES, SERIES)
+_OWN = (TABLE, TEXT, SENTENCES, SERIES, IMAGE)
 
 
 @dataclass(frozen=True)
@@ -155,18 +155,17 @@ def _files(request: RerunRequest, benchmark: str, record: Record) -> dict[str, A
     own = "data" in given
     if benchmark in _OWN and not own:
         raise _AskError(f"{request.results} was made of {name}: say with --data where it lies.")
-    if benchmark == IMAGES[-1] and not own and not {"table", "image_root"} <= given.keys():
+    if benchmark == IMAGE and "image" not in record:
         raise _AskError(
-            f"{request.results} was made of images: say with --data where {name} lies, or with "
-            "--table and --image-root, as its command has it."
+            f"{request.results} was made by `ranksim bench images`, which is gone: run "
+            "`ranksim compare` on the table with --image and --image-root."
         )
     files: dict[str, Any] = {"data_dir": None, "glove": None}
-    if benchmark in IMAGES[:-1]:
+    if benchmark in IMAGES and not own:
         files["split_file"] = None
-    if own or benchmark == IMAGES[-1]:
+    if own:
         files["image_root"] = None
-    known = {*files, *(("data",) if own else ()), *(("table",) if benchmark in IMAGES else ())}
-    known |= {"encoder"}
+    known = {*files, *(("data",) if own else ()), "encoder"}
     if idle := [each for each in given if each not in known]:
         raise _AskError(f"--{idle[0].replace('_', '-')} says nothing of {benchmark}: leave it out.")
     return {**files, **given}

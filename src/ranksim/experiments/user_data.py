@@ -126,8 +126,8 @@ def _refuse_idle(kind: str, asked: BenchRequest) -> None:
         what = "texts" if kind == SENTENCES else "images"
         raise UsageError(f"--encoder {asked.encoder} does not read {what}: choose another one.")
     if kind != IMAGE:
-        for name in ("image_size", "skip_broken"):
-            if getattr(asked, name):
+        for name in ("image_size", "skip_broken", "channels_last"):
+            if getattr(asked, name) not in (None, False):
                 raise UsageError(
                     f"--{name.replace('_', '-')} is for images: leave it out, or name their column "
                     "with --image."

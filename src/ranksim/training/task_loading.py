@@ -38,7 +38,7 @@ from ranksim.training.factory import (
     word_vectors,
 )
 from ranksim.training.fit import TrainingTask
-from ranksim.training.modality import GLUCOSE, IMAGES
+from ranksim.training.modality import GLUCOSE, IMAGE, IMAGES
 from ranksim.training.pretrained import with_encoder_folder
 from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe, TextRecipe
 from ranksim.training.trainer_config import TrainerConfig
@@ -112,9 +112,7 @@ def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) 
     """
     if "data" in files:
         return {"table_sha256": read_user_data(files["data"], files.get("image_root")).sha256[:16]}
-    if benchmark == images.IMAGES:
-        table = images.require_file(files["table"], "--table")
-    elif benchmark in IMAGES:
+    if benchmark in IMAGES:
         table = images.find_split_file(
             benchmark,
             data_dir=files["data_dir"],
@@ -253,6 +251,8 @@ def _own(
         quantity=plan.options.target,
         groups=plan.groups,
     )
+    if source.benchmark == IMAGE:
+        _report_images(benchmark.facts)
     return LoadedData(benchmark, parts), reader
 
 
@@ -286,23 +286,24 @@ def _glucose(source: DataSource) -> LoadedData:
 @lru_cache(maxsize=2)
 def _images(source: DataSource, size: int) -> LoadedData:
     files: dict[str, Any] = dict(source.files)
-    if source.benchmark == images.IMAGES:
-        own = {name: files[name] for name in ("table", "image_root")}
-        plan = images.plan_own(**source.loaded_by, **own)
-    else:
-        own = {name: files[name] for name in ("data_dir", "split_file")}
-        plan = images.plan_ages(source.benchmark, **source.loaded_by, **own)
+    plan = images.plan_ages(
+        source.benchmark,
+        **source.loaded_by,
+        data_dir=files["data_dir"],
+        split_file=files["split_file"],
+    )
     with progress_counter("decoding images") as told:
         benchmark, (train, val, test) = images.load_images(
             plan, size, skip_broken=source.skip_broken, told=told
         )
-    if parent_process() is None:
-        _tell(benchmark.facts)
+    _report_images(benchmark.facts)
     return LoadedData(benchmark, AdaptedParts((train, val, test), image_network))
 
 
-def _tell(facts: dict[str, Any]) -> None:
-    """What is trained on, before it is."""
+def _report_images(facts: dict[str, Any]) -> None:
+    """Print how many images are used and how they were split, once per sweep."""
+    if parent_process() is not None:
+        return
     train, val, test = facts["counts"]
     seed = facts.get("split_seed")
     how = "as the table says" if seed is None else f"drawn here with seed {seed}"

@@ -17,13 +17,13 @@ from tests.helpers.trainings import (
     LIGHTNING_SAYS,
     Manual,
     Net,
-    to_dict,
     batches,
     data,
     fitted,
     make_fds,
     make_ranksim,
     network,
+    to_dict,
 )
 
 pytestmark = LIGHTNING_SAYS

@@ -8,7 +8,6 @@ from ranksim.integrations.lightning import RankSimCallback
 from tests.helpers.trainings import (
     LIGHTNING_SAYS,
     Net,
-    to_dict,
     as_tuple,
     batches,
     fitted,
@@ -16,6 +15,7 @@ from tests.helpers.trainings import (
     network,
     plain,
     same,
+    to_dict,
     trainer_for,
 )
 

@@ -15,7 +15,6 @@ from tests.helpers.trainings import (
     LIGHTNING_SAYS,
     N,
     Net,
-    to_dict,
     batches,
     data,
     fitted,
@@ -25,6 +24,7 @@ from tests.helpers.trainings import (
     plain,
     plain_fds,
     same,
+    to_dict,
     trainer_for,
 )
 

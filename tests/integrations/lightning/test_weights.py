@@ -10,13 +10,13 @@ from tests.helpers.trainings import (
     BINS,
     LIGHTNING_SAYS,
     Net,
-    to_dict,
     batches,
     data,
     fitted,
     network,
     plain,
     same,
+    to_dict,
 )
 
 pytestmark = LIGHTNING_SAYS

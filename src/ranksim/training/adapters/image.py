@@ -73,4 +73,6 @@ def _root(columns: Table) -> Path:
             f"{columns.name} names no folder of images: name the folder that holds both, or give "
             "--image-root."
         )
+    if not columns.root.is_dir():
+        raise DataError(f"{columns.root} is not a folder: name the image folder with --image-root.")
     return columns.root

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from ranksim.data.images.table import read_table
-from ranksim.datasets.zero_shot import PROTOCOLS, zero_shot_split
-from ranksim.exceptions import UsageError
+from ranksim.data.options import UserDataSpec
+from ranksim.data.split_plan import make_split_plan
+from ranksim.data.table import Table
+from ranksim.data.zero_shot import PROTOCOLS, zero_shot_split
+from ranksim.exceptions import DataError, UsageError
 
 
 def bell(seed=0, count=20_000):
@@ -153,3 +156,54 @@ def test_an_unknown_protocol_is_named():
         zero_shot_split(bell(), "gap", seed=0)
     with pytest.raises(ValueError, match="^per_bin must be at least 1, got 0$"):
         zero_shot_split(bell(), "blindspot", seed=0, per_bin=0)
+
+
+LABELS = np.repeat(np.arange(100, 116), 300)
+
+
+def user_plan(labels=LABELS, **options):
+    table = Table.from_columns("t", {"x": list(range(len(labels))), "y": labels.tolist()})
+    return make_split_plan(table, UserDataSpec("y", **options))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_protocol_splits_user_data(protocol, scale):
+    plan = user_plan(LABELS * scale, protocol=protocol, bin_width=scale)
+    train, val, test = (plan.labels[part] for part in plan.split)
+    assert np.unique(plan.bins.counts(test)).tolist() == [50]
+    assert len(plan.bins) == 16
+    assert len(val) == round(0.109 * (len(train) + len(val)))
+    assert len(np.unique(np.concatenate(plan.split))) == sum(map(len, plan.split))
+    counts = plan.bins.counts(np.concatenate([train, val]))
+    if protocol == "extrapolation":
+        assert counts[[0, -1]].max() <= 1 < counts[8]
+    elif protocol == "interpolation":
+        assert counts[8] < counts[0]
+    else:
+        assert 0 < np.count_nonzero(counts == 0) < 4
+    assert plan.facts["protocol"] == protocol
+    assert (plan.facts["test_per_bin"], plan.facts["split_seed"]) == (50, 666)
+    assert "balanced" not in plan.facts
+
+
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [
+        ({"split": "x"}, "--split"),
+        ({"cap": 3}, "--cap"),
+        ({"split_by": "random"}, "--split-by"),
+        ({"balanced": False}, "--no-balanced"),
+        ({"window": 3}, "--window"),
+        ({"protocol": None, "test_per_bin": 3}, "--test-per-bin"),
+    ],
+)
+def test_protocol_rejects_options_without_effect(options, option):
+    with pytest.raises(UsageError, match=rf"^{option} "):
+        user_plan(**{"protocol": "blindspot", **options})
+
+
+def test_protocol_rejects_equal_rows_in_two_parts():
+    table = Table.from_columns("t", {"x": [1] * len(LABELS), "y": LABELS.tolist()})
+    with pytest.raises(DataError, match="also stands in another part"):
+        make_split_plan(table, UserDataSpec("y", protocol="blindspot"))

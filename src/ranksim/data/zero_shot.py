@@ -9,7 +9,7 @@ from ranksim.data.splitting import Split
 from ranksim.exceptions import UsageError
 
 PROTOCOLS = ("extrapolation", "interpolation", "blindspot")
-PER_BIN = 50  # test samples of a bin
+TEST_PER_BIN = 50  # test samples of a bin
 _ENOUGH = {"extrapolation": 1.0, "interpolation": 2.5, "blindspot": 2.8}  # times per_bin
 _FEWEST = 10  # test bins, below which the shapes are not resolved
 _HEIGHT = 3137 / 50  # times per_bin: the top of the bell, far above what any bin of AgeDB holds
@@ -23,7 +23,7 @@ _BLIND_CENTRE, _BLIND_HALF = 0.566, 0.066
 
 
 def zero_shot_split(
-    groups: NDArray[np.int64], protocol: str, *, seed: int, per_bin: int = PER_BIN
+    groups: NDArray[np.int64], protocol: str, *, seed: int, per_bin: int = TEST_PER_BIN
 ) -> Split:
     """Draw a test set uniform over the label, and a training set that leaves a part of it out.
 
