@@ -163,8 +163,8 @@ def read_split_column(table: Table, options: UserDataSpec) -> str | None:
         >>> read_split_column(ages, UserDataSpec("age", cap=5)) is None
         True
     """
-    requests = (options.split, options.split_by, options.group, options.cap, options.split_seed)
-    requests += (options.protocol,)
+    requests: list[Any] = [options.split, options.split_by, options.group]
+    requests += [options.cap, options.split_seed, options.protocol]
     if any(value is not None for value in requests) or not options.balanced:
         return options.split
     is_usable = _SPLIT not in options.inputs and _find_parts(table) == set(PARTS)
