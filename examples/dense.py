@@ -77,7 +77,7 @@ def main(count: int = 400, epochs: int = 12) -> None:
     weights = DensityWeights.fit(labels, bins=BINS, scheme="sqrt_inverse")
     draw = torch.Generator().manual_seed(0)
     # depths within half a metre are the same
-    ranksim = RankSimLoss(1.0, strength=0.3, positions=256, unique_labels=0.5, generator=draw)
+    ranksim = RankSimLoss(1.0, weight=0.3, num_positions=256, label_width=0.5, generator=draw)
     for name, techniques in {
         "vanilla": {},
         "sqinv": {"weights": weights},

@@ -41,7 +41,7 @@ def main(samples: int = 1000, epochs: int = 5) -> None:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(samples, 8, generator=draw)
     ages = (20 + 12 * x[:, :2].exp().sum(1)).floor().clamp(max=120)
-    ranksim = RankSimLoss(gamma=1.0, strength=0.3, generator=draw)
+    ranksim = RankSimLoss(gamma=1.0, weight=0.3, generator=draw)
     callbacks = [
         RankSimCallback(ranksim, "backbone"),
         FDSCallback(FDS(32, LabelBins.integers(0, 120)), "backbone"),

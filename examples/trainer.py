@@ -164,7 +164,7 @@ def main(samples: int = 1500, epochs: int = 6) -> None:
     tokens, target = torch.tensor(test_set["input_ids"]), torch.tensor(test_set["labels"])
 
     def ranksim() -> RankSimLoss:
-        return RankSimLoss(1.0, strength=0.1, generator=torch.Generator().manual_seed(0))
+        return RankSimLoss(1.0, weight=0.1, generator=torch.Generator().manual_seed(0))
 
     weights = DensityWeights.fit(labels, bins=BINS, scheme="sqrt_inverse")
     for name, techniques in {

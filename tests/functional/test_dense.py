@@ -117,23 +117,23 @@ def test_the_loss_is_that_of_the_positions():
     features, labels = batch((2, 4, 6, 6), missing=0.5)
     features.requires_grad_()
     criterion = RankSimLoss(
-        5.0, positions=12, strength=0.3, generator=torch.Generator().manual_seed(4)
+        5.0, num_positions=12, weight=0.3, generator=torch.Generator().manual_seed(4)
     )
     ours = criterion(features, labels)
     (gradient,) = torch.autograd.grad(ours, features)
     draw = torch.Generator().manual_seed(4)
     rows, y = sample_positions(features, labels, 12, generator=draw)
-    theirs = ranksim_loss(rows, y, 5.0, strength=0.3, generator=draw)
+    theirs = ranksim_loss(rows, y, 5.0, weight=0.3, generator=draw)
     assert torch.equal(ours, theirs)
     assert ours > 0
     assert torch.equal(gradient, torch.autograd.grad(theirs, features)[0])
-    assert "positions=12" in repr(criterion)
+    assert "num_positions=12" in repr(criterion)
 
 
 @pytest.mark.parametrize("labels", [torch.full((2, 1, 3), torch.nan), torch.empty(0, 1, 3)])
 def test_no_label_at_all_is_a_differentiable_zero(labels):
     features = torch.randn(len(labels), 4, 3, requires_grad=True)
-    loss = RankSimLoss(positions=8)(features, labels)
+    loss = RankSimLoss(num_positions=8)(features, labels)
     loss.backward()
     assert loss == 0
     assert not features.grad.any()
@@ -145,17 +145,17 @@ def test_no_label_at_all_is_a_differentiable_zero(labels):
         (
             lambda: RankSimLoss()(torch.zeros(2, 4, 3, 3), torch.zeros(2, 1, 3, 3)),
             ValueError,
-            "labels (2, 1, 3, 3) are dense: say how many positions RankSimLoss is to draw from a "
-            "batch, for example positions=256",
+            "labels (2, 1, 3, 3) are dense: give RankSimLoss the number of positions to draw "
+            "from a batch, for example num_positions=256",
         ),
         (
-            lambda: RankSimLoss(positions=8)(torch.zeros(2, 4), torch.zeros(2)),
+            lambda: RankSimLoss(num_positions=8)(torch.zeros(2, 4), torch.zeros(2)),
             ValueError,
             "dense features must have shape (N, D, ...) and labels (N, K, ...) on the same "
             "positions, got features (2, 4) and labels (2,)",
         ),
         (
-            lambda: RankSimLoss(positions=8)(torch.zeros(2, 4, 3, 3), torch.zeros(2, 3, 3)),
+            lambda: RankSimLoss(num_positions=8)(torch.zeros(2, 4, 3, 3), torch.zeros(2, 3, 3)),
             ValueError,
             "dense features must have shape (N, D, ...) and labels (N, K, ...) on the same "
             "positions, got features (2, 4, 3, 3) and labels (2, 3, 3)",
@@ -176,11 +176,15 @@ def test_no_label_at_all_is_a_differentiable_zero(labels):
             ValueError,
             "features and labels must be on one device, got features on cpu and labels on meta",
         ),
-        (lambda: RankSimLoss(positions=0), ValueError, "positions must be at least 1, got 0"),
         (
-            lambda: RankSimLoss(positions=2.5),
+            lambda: RankSimLoss(num_positions=0),
+            ValueError,
+            "num_positions must be at least 1, got 0",
+        ),
+        (
+            lambda: RankSimLoss(num_positions=2.5),
             TypeError,
-            "positions must be a whole number, got 2.5",
+            "num_positions must be a whole number of positions, got 2.5",
         ),
     ],
 )
@@ -286,7 +290,7 @@ def test_the_callbacks_take_dense_targets():
     def made():
         draw = torch.Generator().manual_seed(0)
         torch.manual_seed(0)
-        return Pixels(), FDS(6, BINS), RankSimLoss(strength=0.1, positions=9, generator=draw)
+        return Pixels(), FDS(6, BINS), RankSimLoss(weight=0.1, num_positions=9, generator=draw)
 
     net, fds, ranksim = made()
     callbacks = [FDSCallback(fds, "encoder"), RankSimCallback(ranksim, "encoder")]

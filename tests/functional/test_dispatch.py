@@ -178,7 +178,8 @@ def test_neighbours_keep_whole_labels_whole():
             features,
             labels + offset,
             unique_labels=False,
-            neighbours=(rest, (torch.arange(20.0, dtype=dtype) + 0.5 + offset)),
+            ref_features=rest,
+            ref_labels=torch.arange(20.0, dtype=dtype) + 0.5 + offset,
         )
         for offset, dtype in ((0, torch.float32), (0, torch.float64), (2**30, torch.float64))
     ]
@@ -186,9 +187,9 @@ def test_neighbours_keep_whole_labels_whole():
     torch.testing.assert_close(values[2], values[1])
 
 
-def test_neighbours_are_a_pair():
-    with pytest.raises(TypeError, match="neighbours must be a pair of features and labels, got Te"):
-        ranksim_loss(torch.randn(4, 2), torch.arange(4), neighbours=torch.randn(4, 2))
+def test_ref_features_need_ref_labels():
+    with pytest.raises(ValueError, match="must be given together, ref_labels is None"):
+        ranksim_loss(torch.randn(4, 2), torch.arange(4), ref_features=torch.randn(4, 2))
 
 
 def test_without_onednn(monkeypatch):
@@ -205,7 +206,7 @@ def test_compiles_to_one_graph(unique, reduction):
     """Labels that all differ leave nothing to chance."""
     features, _ = batch(20)
     labels = torch.randperm(20)
-    loss = RankSimLoss(unique_labels=unique, reduction=reduction, strength=0.5)
+    loss = RankSimLoss(unique_labels=unique, reduction=reduction, weight=0.5)
     torch._dynamo.reset()
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     found, expected = (features.clone().requires_grad_() for _ in range(2))

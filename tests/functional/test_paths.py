@@ -32,7 +32,9 @@ def term(request, monkeypatch):
         path = triton_term.compute_term
         device = "cuda" if torch.cuda.is_available() else "cpu"
     else:
-        path = {"eager": reference, "cpu": cpu_term, "sorted_rows": chunked}[request.param].term
+        path = {"eager": reference, "cpu": cpu_term, "sorted_rows": chunked}[
+            request.param
+        ].compute_term
 
     def run(
         z,

@@ -98,7 +98,7 @@ def test_the_comparison_fails_on_wrong_implementations():
     """A tolerance that lets a wrong rank, sign or factor pass would be no test."""
     z, y = case("ages", 33, seed=1)
     value, gradient = oracle.ranksim(z, oracle.neg_l1(y), 100.0, 2.0, "min")
-    for wrong in ({"ties": "average"}, {"gamma": 99.99}, {"lambda_": 2.1}, {"strength": 1.001}):
+    for wrong in ({"ties": "average"}, {"gamma": 99.99}, {"lambda_": 2.1}, {"weight": 1.001}):
         settings = {"gamma": 100.0, "lambda_": 2.0, "ties": "min"} | wrong
         got_value, got_gradient = measured(z, y, **settings)
         off = relative_error(got_gradient, gradient.sum(0))
@@ -146,7 +146,7 @@ def test_exactly_linear_in_any_outer_factor(factor, dtype, reduction):
     plain = gradient(1.0)
     assert plain.abs().max() > 0
     assert relative_error(gradient(factor) / factor, plain.double().numpy()) < 1e-6
-    assert relative_error(gradient(1.0, strength=factor) / factor, plain.double().numpy()) < 1e-6
+    assert relative_error(gradient(1.0, weight=factor) / factor, plain.double().numpy()) < 1e-6
 
 
 def test_gamma_saturates_and_strength_does_not():
@@ -154,7 +154,7 @@ def test_gamma_saturates_and_strength_does_not():
     base = measured(z, y, gamma=100.0)[1]
     doubled = measured(z, y, gamma=200.0)[1]
     assert relative_error(doubled, base.numpy()) < 0.1
-    assert relative_error(measured(z, y, strength=2.0)[1], 2 * base.numpy()) < 1e-12
+    assert relative_error(measured(z, y, weight=2.0)[1], 2 * base.numpy()) < 1e-12
 
 
 @pytest.mark.parametrize("ties", ["min", "average"])
@@ -324,12 +324,13 @@ def test_wrong_shapes_are_named(features, labels, message):
     [
         ({"gamma": -1.0}, "gamma must be a finite number of at least 0, got -1.0"),
         ({"lambda_": 0.0}, "lambda_ must be a finite number above 0, got 0.0"),
-        ({"strength": float("nan")}, "strength must be a finite number of at least 0, got nan"),
+        ({"weight": float("nan")}, "weight must be a finite number of at least 0, got nan"),
         ({"gamma": "1"}, "gamma must be a finite number of at least 0, got '1'"),
-        ({"unique_labels": None}, "unique_labels must be True, False or a bin width above 0"),
+        ({"unique_labels": 0.5}, "unique_labels must be True or False, got 0.5; give the width of"),
         ({"ties": "first"}, "ties must be one of min, average, ordinal, got 'first'"),
         ({"reduction": "max"}, "reduction must be one of sum, mean, none, got 'max'"),
-        ({"unique_labels": 0.0}, "unique_labels must be True, False or a bin width above 0"),
+        ({"label_width": 0.0}, "label_width must be a finite number above 0, got 0.0"),
+        ({"label_width": 1.0, "unique_labels": False}, "label_width 1.0 has no effect with"),
         ({"label_similarity": "l1"}, "label_similarity must be one of neg_l1, neg_l2, cosine or a"),
         ({"label_similarity": lambda y: y}, r"must return a tensor of shape \(3, 3\) for labels"),
     ],

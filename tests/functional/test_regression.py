@@ -42,7 +42,7 @@ over_losses = pytest.mark.parametrize(("loss", "settings"), LOSSES, ids=NAMES)
 
 
 def case(shape, weighted=True, seed=0):
-    """Predictions, targets and weights; every fifth error is zero, some pass any δ."""
+    """Predictions, targets and sample_weight; every fifth error is zero, some pass any δ."""
     draw = np.random.default_rng(seed)
     target = draw.integers(-30, 30, shape) / 4
     error = np.asarray(draw.normal(size=shape) * 4)
@@ -51,26 +51,26 @@ def case(shape, weighted=True, seed=0):
 
 
 def check(
-    loss, expected, prediction, target, weights, dtype=torch.float64, *, reduction, **settings
+    loss, expected, preds, target, sample_weight, dtype=torch.float64, *, reduction, **settings
 ):
     """Hold value, gradient, dtype and shape against the oracle, the upstream gradient not one."""
-    prediction = torch.as_tensor(prediction).to(dtype).requires_grad_()
+    preds = torch.as_tensor(preds).to(dtype).requires_grad_()
     target = torch.as_tensor(target).to(dtype)
-    weights = None if weights is None else torch.as_tensor(weights).to(dtype)
-    value = loss(prediction, target, weights, reduction=reduction, **settings)
+    sample_weight = None if sample_weight is None else torch.as_tensor(sample_weight).to(dtype)
+    value = loss(preds, target, sample_weight, reduction=reduction, **settings)
     upstream = torch.linspace(-3, 5, value.numel(), dtype=value.dtype).reshape(value.shape)
     value.backward(upstream)
 
-    exact = [None if t is None else t.detach().double() for t in (prediction, target, weights)]
+    exact = [None if t is None else t.detach().double() for t in (preds, target, sample_weight)]
     want, gradient = oracle.weighted(expected, *exact, reduction, **settings)
     of_value, of_gradient = TOLERANCE[dtype]
     assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     torch.testing.assert_close(
         value.detach().double(), torch.as_tensor(want).double(), rtol=of_value, atol=of_value / 10
     )
-    assert prediction.grad.dtype == dtype
+    assert preds.grad.dtype == dtype
     torch.testing.assert_close(
-        prediction.grad.double(),
+        preds.grad.double(),
         torch.as_tensor(gradient) * upstream.double(),
         rtol=of_gradient,
         atol=of_gradient / 100,
@@ -92,24 +92,24 @@ def test_every_dtype(loss, expected, settings, dtype):
         check(loss, expected, *case((129,)), dtype, reduction=reduction, **settings)
 
 
-def unweighted(prediction, target, weights, **settings):
-    return focal_r_loss(prediction, target, **settings)
+def unweighted(preds, target, sample_weight, **settings):
+    return focal_r_loss(preds, target, **settings)
 
 
-def constant_factor(prediction, target, weights, *, reduction):
+def constant_factor(preds, target, sample_weight, *, reduction):
     """No gradient through the factor."""
-    factor = torch.tanh(0.1 * (prediction - target).abs()).detach()
-    return mse_loss(prediction, target, weights * factor, reduction=reduction)
+    factor = torch.tanh(0.1 * (preds - target).abs()).detach()
+    return mse_loss(preds, target, sample_weight * factor, reduction=reduction)
 
 
-def over_sum_of_weights(prediction, target, weights, *, reduction):
-    return focal_r_loss(prediction, target, weights, reduction="sum") / weights.sum()
+def over_sum_of_weights(preds, target, sample_weight, *, reduction):
+    return focal_r_loss(preds, target, sample_weight, reduction="sum") / sample_weight.sum()
 
 
-def textbook(prediction, target, weights, *, reduction):
+def textbook(preds, target, sample_weight, *, reduction):
     """A NaN at e = 0: f^(γ−1) is infinite there."""
-    error = (prediction - target).abs()
-    values = weights * error**2 * torch.tanh(0.1 * error) ** 0.5
+    error = (preds - target).abs()
+    values = sample_weight * error**2 * torch.tanh(0.1 * error) ** 0.5
     return values.mean()
 
 
@@ -138,34 +138,37 @@ def test_the_oracles_slopes_are_those_of_its_values(loss, expected, settings):
 def test_gradcheck(loss, expected, settings, reduction):
     draw = np.random.default_rng(1)
     error = draw.choice([-1, 1], 12) * draw.uniform(1.2, 2.2, 12)  # away from kinks at 0, 1, 2.5
-    target, weights = torch.randn(12, dtype=torch.float64), torch.rand(12, dtype=torch.float64)
-    prediction = (target + torch.as_tensor(error)).requires_grad_()
+    target, sample_weight = (
+        torch.randn(12, dtype=torch.float64),
+        torch.rand(12, dtype=torch.float64),
+    )
+    preds = (target + torch.as_tensor(error)).requires_grad_()
 
-    def run(prediction):
-        return loss(prediction, target, weights, reduction=reduction, **settings)
+    def run(preds):
+        return loss(preds, target, sample_weight, reduction=reduction, **settings)
 
-    assert torch.autograd.gradcheck(run, prediction)
-    assert torch.autograd.gradgradcheck(run, prediction)
+    assert torch.autograd.gradcheck(run, preds)
+    assert torch.autograd.gradgradcheck(run, preds)
 
 
 @over_losses
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_weights_reach_every_loss(loss, settings, reduction):
     """Doubling one weight adds that sample's share, no more: the published Focal-R lost it."""
-    prediction, target, weights = map(torch.as_tensor, case((9,), seed=2))
-    prediction.requires_grad_()
-    share = loss(prediction, target, reduction="none", **settings) * weights
-    (alone,) = torch.autograd.grad(share.sum(), prediction)
+    preds, target, sample_weight = map(torch.as_tensor, case((9,), seed=2))
+    preds.requires_grad_()
+    share = loss(preds, target, reduction="none", **settings) * sample_weight
+    (alone,) = torch.autograd.grad(share.sum(), preds)
     size = 9 if reduction == "mean" else 1
 
-    def measured(weights):
-        value = loss(prediction, target, weights, reduction=reduction, **settings).sum()
-        return value, torch.autograd.grad(value, prediction)[0]
+    def measured(sample_weight):
+        value = loss(preds, target, sample_weight, reduction=reduction, **settings).sum()
+        return value, torch.autograd.grad(value, preds)[0]
 
-    before, gradient = measured(weights)
+    before, gradient = measured(sample_weight)
     for i in (1, 3, 8):
         assert share[i] > 0
-        doubled = weights.clone()
+        doubled = sample_weight.clone()
         doubled[i] *= 2
         after, moved = measured(doubled)
         torch.testing.assert_close(after - before, share[i] / size)
@@ -175,19 +178,19 @@ def test_weights_reach_every_loss(loss, settings, reduction):
 
 @over_losses
 def test_the_mean_is_not_divided_by_the_sum_of_weights(loss, settings):
-    prediction, target, _ = map(torch.as_tensor, case((8,), weighted=True))
+    preds, target, _ = map(torch.as_tensor, case((8,), weighted=True))
     twos = torch.full((8,), 2.0)
     torch.testing.assert_close(
-        loss(prediction, target, twos, **settings), 2 * loss(prediction, target, **settings)
+        loss(preds, target, twos, **settings), 2 * loss(preds, target, **settings)
     )
 
 
 @over_losses
 def test_weights_get_no_gradient(loss, settings):
-    prediction, target, weights = map(torch.as_tensor, case((8,)))
-    loss(prediction.requires_grad_(), target, weights, **settings).backward()
-    assert weights.grad is None
-    assert not weights.requires_grad
+    preds, target, sample_weight = map(torch.as_tensor, case((8,)))
+    loss(preds.requires_grad_(), target, sample_weight, **settings).backward()
+    assert sample_weight.grad is None
+    assert not sample_weight.requires_grad
 
 
 @pytest.mark.parametrize("base", ["mse", "l1"])
@@ -196,12 +199,12 @@ def test_weights_get_no_gradient(loss, settings):
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_a_zero_error_has_zero_loss_and_gradient(base, activation, gamma, dtype):
     target = torch.tensor([0.0, 21.0, -3.5], dtype=dtype)
-    prediction = target.clone().requires_grad_()
+    preds = target.clone().requires_grad_()
     settings = {"base": base, "activation": activation, "beta": 20.0, "gamma": gamma}
-    loss = focal_r_loss(prediction, target, torch.full_like(target, 3.0), **settings)
+    loss = focal_r_loss(preds, target, torch.full_like(target, 3.0), **settings)
     (7.0 * loss).backward()
     assert loss == 0
-    assert (prediction.grad == 0).all()
+    assert (preds.grad == 0).all()
 
 
 @pytest.mark.parametrize("error", [1e-7, 1e-12, 1e-30, 1e-37, 1e-44])
@@ -209,41 +212,41 @@ def test_a_zero_error_has_zero_loss_and_gradient(base, activation, gamma, dtype)
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_small_errors_keep_their_precision(error, gamma, activation):
     """For x → 0 the factor is x/2 or x; 2σ(x) − 1 in float32 would be zero below 6e-8."""
-    prediction = torch.tensor([error], requires_grad=True)
+    preds = torch.tensor([error], requires_grad=True)
     settings = {"base": "l1", "activation": activation, "beta": 0.2, "gamma": gamma}
-    loss = focal_r_loss(prediction, torch.zeros(1), **settings)
+    loss = focal_r_loss(preds, torch.zeros(1), **settings)
     loss.backward()
-    exact = prediction.item()
+    exact = preds.item()
     factor = (exact * (0.1 if activation == "sigmoid" else 0.2)) ** gamma
     assert loss.isfinite()
-    assert prediction.grad.isfinite().all()
+    assert preds.grad.isfinite().all()
     if error >= 1e-30:  # below, float32 itself has no digits left
         assert loss.item() == pytest.approx(exact * factor, rel=1e-5, abs=1e-44)
-        assert prediction.grad.item() == pytest.approx((1 + gamma) * factor, rel=1e-5)
+        assert preds.grad.item() == pytest.approx((1 + gamma) * factor, rel=1e-5)
 
 
 @over_losses
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("shape", [(0,), (0, 1), (0, 1, 4, 4)])
 def test_no_samples_give_a_differentiable_zero(loss, settings, reduction, shape):
-    prediction = torch.zeros(shape, requires_grad=True)
-    for weights in (None, torch.ones(shape)):
-        value = loss(prediction, torch.zeros(shape), weights, reduction=reduction, **settings)
+    preds = torch.zeros(shape, requires_grad=True)
+    for sample_weight in (None, torch.ones(shape)):
+        value = loss(preds, torch.zeros(shape), sample_weight, reduction=reduction, **settings)
         assert value.shape == (shape if reduction == "none" else ())
         assert value.sum() == 0
         value.sum().backward()
-        assert prediction.grad.shape == shape
+        assert preds.grad.shape == shape
 
 
 @over_losses
 def test_strides_do_not_matter(loss, settings):
-    prediction, target, weights = map(torch.as_tensor, case((6, 1, 4, 5)))
-    moved = prediction.permute(3, 1, 2, 0)[::2].requires_grad_()
+    preds, target, sample_weight = map(torch.as_tensor, case((6, 1, 4, 5)))
+    moved = preds.permute(3, 1, 2, 0)[::2].requires_grad_()
     assert not moved.is_contiguous()
     plain = moved.detach().contiguous().requires_grad_()
-    target, weights = target.permute(3, 1, 2, 0)[::2], weights.permute(3, 1, 2, 0)[::2]
-    value = loss(moved, target, weights, **settings)
-    expected = loss(plain, target.contiguous(), weights.contiguous(), **settings)
+    target, sample_weight = target.permute(3, 1, 2, 0)[::2], sample_weight.permute(3, 1, 2, 0)[::2]
+    value = loss(moved, target, sample_weight, **settings)
+    expected = loss(plain, target.contiguous(), sample_weight.contiguous(), **settings)
     torch.testing.assert_close(value, expected)
     (gradient,) = torch.autograd.grad(value, moved)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, plain)[0])
@@ -252,26 +255,26 @@ def test_strides_do_not_matter(loss, settings):
 @over_losses
 @pytest.mark.parametrize("target_dtype", [torch.int64, torch.uint8, torch.float64])
 def test_the_result_has_the_dtype_of_the_prediction(loss, settings, target_dtype):
-    prediction = torch.tensor([20.5, 250.0])
+    preds = torch.tensor([20.5, 250.0])
     target = torch.tensor([30, 255], dtype=target_dtype)
-    weights = torch.tensor([0.5, 1.5], dtype=torch.float64)
-    value = loss(prediction, target, weights, reduction="none", **settings)
-    expected = loss(prediction, target.float(), weights.float(), reduction="none", **settings)
+    sample_weight = torch.tensor([0.5, 1.5], dtype=torch.float64)
+    value = loss(preds, target, sample_weight, reduction="none", **settings)
+    expected = loss(preds, target.float(), sample_weight.float(), reduction="none", **settings)
     assert value.dtype == torch.float32
     torch.testing.assert_close(value, expected)
 
 
 @over_losses
 def test_autocast_changes_nothing(loss, settings):
-    prediction, target, weights = (torch.as_tensor(x).float() for x in case((33,)))
-    plain = loss(prediction, target, weights, **settings)
+    preds, target, sample_weight = (torch.as_tensor(x).float() for x in case((33,)))
+    plain = loss(preds, target, sample_weight, **settings)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(loss(prediction, target, weights, **settings), plain)
+        assert torch.equal(loss(preds, target, sample_weight, **settings), plain)
 
 
 @over_losses
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("where", [0, 1, 2], ids=["prediction", "target", "weights"])
+@pytest.mark.parametrize("where", [0, 1, 2], ids=["preds", "target", "sample_weight"])
 def test_what_is_not_finite_is_never_hidden(loss, settings, value, where):
     tensors = [torch.full((4,), 2.0), torch.ones(4), torch.ones(4)]
     tensors[where][1] = value
@@ -281,10 +284,10 @@ def test_what_is_not_finite_is_never_hidden(loss, settings, value, where):
 @over_losses
 def test_permuting_the_batch_permutes_the_values(loss, settings):
     """No sample meets the target or the weight of another."""
-    prediction, target, weights = map(torch.as_tensor, case((41,)))
+    preds, target, sample_weight = map(torch.as_tensor, case((41,)))
     order = torch.randperm(41, generator=torch.Generator().manual_seed(0))
-    values = loss(prediction, target, weights, reduction="none", **settings)
-    moved = loss(prediction[order], target[order], weights[order], reduction="none", **settings)
+    values = loss(preds, target, sample_weight, reduction="none", **settings)
+    moved = loss(preds[order], target[order], sample_weight[order], reduction="none", **settings)
     torch.testing.assert_close(moved, values[order])
 
 
@@ -294,69 +297,69 @@ def whole(message):
 
 @over_losses
 @pytest.mark.parametrize(
-    ("prediction", "target", "weights", "message"),
+    ("preds", "target", "sample_weight", "message"),
     [
         (
             (4, 1),
             (4,),
             None,
-            "prediction and target must have the same shape, got prediction (4, 1) and target (4,)",
+            "preds and target must have the same shape, got preds (4, 1) and target (4,)",
         ),
         (
             (3,),
             (4,),
             None,
-            "prediction and target must have the same shape, got prediction (3,) and target (4,)",
+            "preds and target must have the same shape, got preds (3,) and target (4,)",
         ),
         (
             (4,),
             (4,),
             (4, 1),
-            "weights and target must have the same shape, got weights (4, 1) and target (4,)",
+            "sample_weight and target must have the same shape, got sample_weight (4, 1) and target (4,)",
         ),
         (
             (4, 1),
             (4, 1),
             (4,),
-            "weights and target must have the same shape, got weights (4,) and target (4, 1)",
+            "sample_weight and target must have the same shape, got sample_weight (4,) and target (4, 1)",
         ),
         (
             (4,),
             (4,),
             (),
-            "weights and target must have the same shape, got weights () and target (4,)",
+            "sample_weight and target must have the same shape, got sample_weight () and target (4,)",
         ),
     ],
 )
-def test_nothing_is_broadcast(loss, settings, prediction, target, weights, message):
-    weights = None if weights is None else torch.ones(weights)
+def test_nothing_is_broadcast(loss, settings, preds, target, sample_weight, message):
+    sample_weight = None if sample_weight is None else torch.ones(sample_weight)
     with pytest.raises(ValueError, match=whole(message)):
-        loss(torch.zeros(prediction), torch.zeros(target), weights, **settings)
+        loss(torch.zeros(preds), torch.zeros(target), sample_weight, **settings)
 
 
 @over_losses
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prediction": [1.0]}, "prediction must be a torch.Tensor, got list"),
+        ({"preds": [1.0]}, "preds must be a torch.Tensor, got list"),
         ({"target": 1.0}, "target must be a torch.Tensor, got float"),
-        ({"weights": np.ones(4)}, "weights must be a torch.Tensor, got ndarray"),
+        ({"sample_weight": np.ones(4)}, "sample_weight must be a torch.Tensor, got ndarray"),
         (
-            {"prediction": torch.zeros(4, dtype=torch.int64)},
-            "prediction must be floating point, got torch.int64",
+            {"preds": torch.zeros(4, dtype=torch.int64)},
+            "preds must be floating point, got torch.int64",
         ),
         (
             {"target": torch.zeros(4, dtype=torch.complex64)},
             "target must be real, got torch.complex64",
         ),
         (
-            {"weights": torch.ones(4, dtype=torch.int32)},
-            "weights must be floating point, got torch.int32",
+            {"sample_weight": torch.ones(4, dtype=torch.int32)},
+            "sample_weight must be floating point, got torch.int32",
         ),
     ],
 )
 def test_wrong_types_are_named(loss, settings, change, message):
-    tensors = {name: torch.zeros(4) for name in ("prediction", "target", "weights")} | change
+    tensors = {name: torch.zeros(4) for name in ("preds", "target", "sample_weight")} | change
     with pytest.raises(TypeError, match=whole(message)):
         loss(**tensors, **settings)
 
@@ -366,22 +369,22 @@ def test_wrong_types_are_named(loss, settings, change, message):
     ("change", "message"),
     [
         (
-            {"prediction": torch.zeros(4, device="meta")},
-            "prediction and target must be on one device, got prediction on meta and target on cpu",
+            {"preds": torch.zeros(4, device="meta")},
+            "preds and target must be on one device, got preds on meta and target on cpu",
         ),
         (
-            {"weights": torch.zeros(4, device="meta")},
-            "weights and target must be on one device, got weights on meta and target on cpu",
+            {"sample_weight": torch.zeros(4, device="meta")},
+            "sample_weight and target must be on one device, got sample_weight on meta and target on cpu",
         ),
         (
-            {"weights": torch.ones(4, requires_grad=True)},
-            "weights must not require gradients, got requires_grad=True",
+            {"sample_weight": torch.ones(4, requires_grad=True)},
+            "sample_weight must not require gradients, got requires_grad=True",
         ),
         ({"reduction": "max"}, "reduction must be one of sum, mean, none, got 'max'"),
     ],
 )
 def test_wrong_arguments_are_named(loss, settings, change, message):
-    arguments = {name: torch.zeros(4) for name in ("prediction", "target", "weights")} | change
+    arguments = {name: torch.zeros(4) for name in ("preds", "target", "sample_weight")} | change
     with pytest.raises(ValueError, match=whole(message)):
         loss(**arguments, **settings)
 

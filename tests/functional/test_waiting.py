@@ -6,7 +6,7 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ranksim.functional._kernels import chunked, reference
-from ranksim.functional.unique import unique_mask
+from ranksim.functional.sampling import unique_mask
 
 WAIT = ("item", "local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
 
@@ -50,7 +50,7 @@ def test_the_watch_sees_what_waits(wrong):
 def path(request, monkeypatch):
     monkeypatch.setattr(chunked, "_BLOCK", 100)
     if request.param != "triton":
-        return {"eager": reference, "sorted_rows": chunked}[request.param].term
+        return {"eager": reference, "sorted_rows": chunked}[request.param].compute_term
     pytest.importorskip("triton", reason="Triton is not installed")
     from ranksim.functional._kernels.triton import triton_term
 
@@ -73,7 +73,7 @@ def path(request, monkeypatch):
 def test_no_path_waits(path, per_anchor, drawn, similarity, ties, mode):
     with mode():
         features, labels = torch.randn(40, 6), torch.randint(0, 9, (40, 2))
-        keep = unique_mask(labels, first=30) if drawn else None
+        keep = unique_mask(labels, num_preferred=30) if drawn else None
         target = torch.randn(30, 40) if similarity == "target" else None
         name = "neg_l1" if similarity == "target" else similarity
         value, more = path(

@@ -136,7 +136,7 @@ def make_fds(**settings):
 
 def make_ranksim(**settings):
     generator = torch.Generator().manual_seed(3)
-    return RankSimLoss(strength=0.05, generator=generator, **settings)
+    return RankSimLoss(weight=0.05, generator=generator, **settings)
 
 
 def plain_fds(fds, ranksim=None, smoothed=False):

@@ -20,6 +20,14 @@ def pair(tmp_path_factory):
     processes.close()
 
 
+def unique_settings(unique):
+    """Arguments of a draw by value (True), by bins of a width, or of none (False)."""
+    return {
+        "unique_labels": bool(unique),
+        "label_width": None if unique in (True, False) else unique,
+    }
+
+
 def batch(kind, size=32, seed=1):
     """Features (N, D) and labels (N,), (N, 1) or (N, K): random ones, or full of exact ties."""
     draw = np.random.default_rng((seed, size))
@@ -53,7 +61,7 @@ def compare(pair, z, y, counts, factor=1.0, seeds=(0, 0), alone=0, gather=True, 
     DistributedDataParallel halves what backward gives each process.
     """
     shards = z.split(counts), y.split(counts)
-    results = pair(_measured, *shards, settings | {"gather": gather}, factor, seeds)
+    results = pair(_measured, *shards, settings | {"gather_across_devices": gather}, factor, seeds)
     (value, first, after), (other, second, other_after) = results
     expected, gradient, expected_after = measured(z, y, settings, factor, alone)
     assert value.equal(other)
@@ -72,14 +80,14 @@ def compare(pair, z, y, counts, factor=1.0, seeds=(0, 0), alone=0, gather=True, 
 @pytest.mark.parametrize("kind", ["ages", "real", "positions", "ties"])
 def test_two_processes_are_one_with_the_whole_batch(pair, kind, counts, unique, dtype):
     z, y = batch(kind)
-    compare(pair, z.to(dtype), y, counts, unique_labels=unique)
+    compare(pair, z.to(dtype), y, counts, **unique_settings(unique))
 
 
 @pytest.mark.parametrize("ties", ["min", "average", "ordinal"])
 @pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
 @pytest.mark.parametrize("kind", ["ages", "ties"])
 def test_every_rule_and_reduction(pair, kind, reduction, ties):
-    settings = {"reduction": reduction, "ties": ties, "gamma": 10.0, "strength": 0.3}
+    settings = {"reduction": reduction, "ties": ties, "gamma": 10.0, "weight": 0.3}
     compare(pair, *batch(kind, 33), (20, 13), label_similarity="neg_l2", **settings)
 
 
@@ -89,8 +97,8 @@ def test_linear_in_any_outer_factor(pair, dtype, factor):
     z, y = batch("ages")
     counts = (21, 11)
     shards = z.to(dtype).split(counts), y.split(counts)
-    plain = pair(_measured, *shards, {"gather": True}, 1.0, (0, 0))
-    scaled = pair(_measured, *shards, {"gather": True}, factor, (0, 0))
+    plain = pair(_measured, *shards, {"gather_across_devices": True}, 1.0, (0, 0))
+    scaled = pair(_measured, *shards, {"gather_across_devices": True}, factor, (0, 0))
     for (_, gradient, _), (_, other, _) in zip(plain, scaled, strict=True):
         assert gradient.any()
         assert other.equal(factor * gradient)  # a power of two: not a bit is lost
@@ -113,7 +121,7 @@ class TestTheDraw:
 
 def _nothing(rank, features, labels):
     features = features[rank].clone().requires_grad_()
-    loss = RankSimLoss(gather=True)(features, labels[rank])
+    loss = RankSimLoss(gather_across_devices=True)(features, labels[rank])
     loss.backward()
     return loss.item(), features.grad
 
@@ -129,7 +137,14 @@ def test_nothing_to_rank_is_a_differentiable_zero(pair, counts):
 def test_half_precision(pair):
     z, y = batch("ages")
     z = z.bfloat16()
-    results = pair(_measured, z.split((20, 12)), y.split((20, 12)), {"gather": True}, 1.0, (0, 0))
+    results = pair(
+        _measured,
+        z.split((20, 12)),
+        y.split((20, 12)),
+        {"gather_across_devices": True},
+        1.0,
+        (0, 0),
+    )
     value, gradient, _ = measured(z, y, {})
     assert all(got.equal(value) for got, _, _ in results)
     got = torch.cat([part for _, part, _ in results])
@@ -153,7 +168,7 @@ def trained(batches, wrap=lambda net: net, **settings):
     torch.manual_seed(5)
     net = Net().double()
     model, optimiser = wrap(net), torch.optim.SGD(net.parameters(), lr=0.05)
-    criterion = RankSimLoss(strength=0.1, generator=torch.Generator().manual_seed(0), **settings)
+    criterion = RankSimLoss(weight=0.1, generator=torch.Generator().manual_seed(0), **settings)
     for inputs, labels in batches:
         features, predicted = model(inputs)
         loss = nn.functional.l1_loss(predicted, labels.double()) + criterion(features, labels)
@@ -167,31 +182,33 @@ def _trained(rank, shards, settings):
     return trained(shards[rank], DistributedDataParallel, **settings)
 
 
-def compare_training(pair, gather, **settings):
+def compare_training(pair, gather_across_devices, **settings):
     whole = [batch("ages", seed=seed) for seed in range(3)]
     shards = [[(z[part], y[part]) for z, y in whole] for part in (slice(16), slice(16, 32))]
-    first, second = pair(_trained, shards, {"gather": gather, **settings})
+    first, second = pair(
+        _trained, shards, {"gather_across_devices": gather_across_devices, **settings}
+    )
     assert first.equal(second)
     torch.testing.assert_close(first, trained(whole, **settings), rtol=0, atol=1e-10)
 
 
 def test_training_on_two_processes_is_training_on_one(pair):
-    compare_training(pair, gather=True)
+    compare_training(pair, gather_across_devices=True)
 
 
 @pytest.mark.parametrize("unique", [True, 5.0, False])
 def test_with_a_memory_that_is_full_at_the_third_batch_too(pair, unique):
-    compare_training(pair, gather=True, memory=50, unique_labels=unique)
+    compare_training(pair, gather_across_devices=True, memory_size=50, **unique_settings(unique))
 
 
-@pytest.mark.parametrize("settings", [{}, {"memory": 50}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"memory_size": 50}], ids=str)
 def test_it_is_not_without_gather(pair, settings):
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):
-        compare_training(pair, gather=False, **settings)
+        compare_training(pair, gather_across_devices=False, **settings)
 
 
 def _loss(rank, features, labels):
-    RankSimLoss(gather=True)(features[rank], labels[rank])
+    RankSimLoss(gather_across_devices=True)(features[rank], labels[rank])
 
 
 @pytest.mark.parametrize(
@@ -220,16 +237,16 @@ def test_all_processes_refuse_what_does_not_fit(pair, features, labels, message)
 @pytest.mark.parametrize("unique", [True, False, 5.0])
 @pytest.mark.parametrize("kind", ["ages", "real", "positions"])
 def test_one_process_alone_is_as_without(kind, unique):
-    gathered = measured(*batch(kind), {"unique_labels": unique, "gather": True})
-    plain = measured(*batch(kind), {"unique_labels": unique})
+    gathered = measured(*batch(kind), {**unique_settings(unique), "gather_across_devices": True})
+    plain = measured(*batch(kind), unique_settings(unique))
     assert all(got.equal(expected) for got, expected in zip(gathered, plain, strict=True))
 
 
 def test_one_process_alone_refuses_what_does_not_fit():
     message = "features and labels must have the same length N, got features (3, 2) and labels (4,)"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        RankSimLoss(gather=True)(torch.zeros(3, 2), torch.zeros(4))
+        RankSimLoss(gather_across_devices=True)(torch.zeros(3, 2), torch.zeros(4))
 
 
 def test_it_is_printed():
-    assert repr(RankSimLoss(gather=True)).endswith("gather=True)")
+    assert repr(RankSimLoss(gather_across_devices=True)).endswith("gather_across_devices=True)")

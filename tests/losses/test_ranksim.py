@@ -10,9 +10,9 @@ from ranksim import RankSimLoss, functional
 def test_hands_every_argument_on():
     features, labels = torch.randn(20, 4), torch.randn(20)
     settings = {
-        "strength": 0.5,
+        "weight": 0.5,
         "ties": "average",
-        "unique_labels": 0.25,
+        "label_width": 0.25,
         "reduction": "mean",
         "label_similarity": "neg_l2",
     }
@@ -35,7 +35,7 @@ def test_amp_does_not_change_the_method(dtype):
     """Under autocast and a loss scaler, the term's gradient is the one of float32 features."""
     torch.manual_seed(0)
     layer, x, y = nn.Linear(8, 16), torch.randn(64, 8), torch.randint(18, 80, (64,))
-    criterion = RankSimLoss(strength=0.1)
+    criterion = RankSimLoss(weight=0.1)
 
     def gradient(scale, enabled):
         model = copy.deepcopy(layer)

@@ -28,18 +28,18 @@ over_modules = pytest.mark.parametrize(
 
 def batch(shape=(20,)):
     draw = torch.Generator().manual_seed(0)
-    prediction, target = (torch.randn(shape, generator=draw) * 4 for _ in range(2))
-    return prediction, target, torch.rand(shape, generator=draw) * 2
+    preds, target = (torch.randn(shape, generator=draw) * 4 for _ in range(2))
+    return preds, target, torch.rand(shape, generator=draw) * 2
 
 
 @over_modules
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weighted", [True, False])
 def test_hands_every_argument_on(module, direct, settings, text, reduction, weighted):
-    prediction, target, weights = batch()
-    weights = weights if weighted else None
-    got = module(**settings, reduction=reduction)(prediction, target, weights)
-    expected = direct(prediction, target, weights, **settings, reduction=reduction)
+    preds, target, sample_weight = batch()
+    sample_weight = sample_weight if weighted else None
+    got = module(**settings, reduction=reduction)(preds, target, sample_weight)
+    expected = direct(preds, target, sample_weight, **settings, reduction=reduction)
     assert torch.equal(got, expected)
 
 
@@ -58,12 +58,12 @@ def test_every_setting_changes_the_loss(module, direct, settings, text):
 
 @over_modules
 def test_weights_reach_every_loss(module, direct, settings, text):
-    prediction, target, weights = batch()
+    preds, target, sample_weight = batch()
     criterion = module(**settings)
-    share = criterion(prediction[3:4], target[3:4], weights[3:4]) / 20
-    doubled = weights.clone()
+    share = criterion(preds[3:4], target[3:4], sample_weight[3:4]) / 20
+    doubled = sample_weight.clone()
     doubled[3] *= 2
-    before, after = (criterion(prediction, target, w) for w in (weights, doubled))
+    before, after = (criterion(preds, target, w) for w in (sample_weight, doubled))
     assert share > 0
     torch.testing.assert_close(after - before, share, rtol=1e-4, atol=1e-6)
 
@@ -83,11 +83,11 @@ def test_says_what_it_is_and_survives_copying(module, direct, settings, text):
 def test_trains_under_autocast(module, direct, settings, text, dtype):
     torch.manual_seed(0)
     layer, x = nn.Linear(6, 1), torch.randn(20, 6)
-    _, target, weights = batch((20, 1))
+    _, target, sample_weight = batch((20, 1))
     with torch.autocast("cpu", dtype=dtype):
-        prediction = layer(x)
-        loss = module(**settings)(prediction, target, weights)
-    assert prediction.dtype == dtype
+        preds = layer(x)
+        loss = module(**settings)(preds, target, sample_weight)
+    assert preds.dtype == dtype
     assert loss.dtype == torch.float32
     loss.backward()
     assert layer.weight.grad.isfinite().all()
@@ -98,8 +98,8 @@ def test_trains_under_autocast(module, direct, settings, text, dtype):
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("shape", [(0,), (0, 1), (0, 1, 4, 4)])
 def test_no_samples_give_a_differentiable_zero(module, direct, settings, text, reduction, shape):
-    prediction = torch.zeros(shape, requires_grad=True)
-    loss = module(**settings, reduction=reduction)(prediction, torch.zeros(shape))
+    preds = torch.zeros(shape, requires_grad=True)
+    loss = module(**settings, reduction=reduction)(preds, torch.zeros(shape))
     loss.backward()
     assert loss == 0
 

@@ -43,14 +43,16 @@ def focal_r(e, base="mse", activation="sigmoid", beta=0.2, gamma=1.0):
     )
 
 
-def weighted(loss, prediction, target, weights=None, reduction="mean", **settings):
-    """The reduced loss, and its gradient by the prediction; of the sum where nothing is reduced."""
-    prediction, target = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
-    weights = np.ones(target.shape) if weights is None else np.asarray(weights, np.float64)
+def weighted(loss, preds, target, sample_weight=None, reduction="mean", **settings):
+    """The reduced loss, and its gradient by the preds; of the sum where nothing is reduced."""
+    preds, target = np.asarray(preds, np.float64), np.asarray(target, np.float64)
+    sample_weight = (
+        np.ones(target.shape) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    )
     values, gradient = np.zeros(target.shape), np.zeros(target.shape)
     for i in np.ndindex(target.shape):
-        value, slope = loss(float(prediction[i] - target[i]), **settings)
-        values[i], gradient[i] = weights[i] * value, weights[i] * slope
+        value, slope = loss(float(preds[i] - target[i]), **settings)
+        values[i], gradient[i] = sample_weight[i] * value, sample_weight[i] * slope
     if reduction == "none":
         return values, gradient
     share = target.size if reduction == "mean" and target.size else 1

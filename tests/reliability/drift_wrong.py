@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ranksim.functional import distributed
-from ranksim.functional.unique import draw_unique
+from ranksim.functional.sampling import draw_unique
 from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
 from ranksim.training import fit
@@ -36,7 +36,7 @@ class Published(RankSimLoss):
     def forward(self, features, labels):
         kept = draw_unique(labels, generator=self.generator)
         term = ranksim_loop(features[kept].double(), labels[kept], self.gamma, self.lambda_)
-        return self.strength * term
+        return self.weight * term
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def _weights(change):
 @contextmanager
 def _published():
     def made(recipe, technique, seed, **settings):
-        return Published(recipe.gamma, recipe.lambda_, strength=recipe.ranksim_weight)
+        return Published(recipe.gamma, recipe.lambda_, weight=recipe.ranksim_weight)
 
     with mock.patch.object(fit, "make_ranksim", made):
         yield

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.projection import embed
 from ranksim.functional.ranking import rank
-from ranksim.functional.similarity import on_grid, unit_rows
+from ranksim.functional.similarity import round_to_grid, normalize_rows
 from ranksim.imbalance import LabelBins
 from ranksim.training.display_samples import DisplaySamples, select_display_samples
 
@@ -141,12 +141,12 @@ def rankings(shown: DisplaySamples, labels: np.ndarray, features: np.ndarray) ->
     own = [np.flatnonzero(shown.group == k) for k in range(count)]
     chosen = torch.from_numpy(np.stack([draw.choice(rows, DRAWS) for rows in own], axis=1))
     unit, values = (
-        unit_rows(torch.from_numpy(features))[0][chosen],
+        normalize_rows(torch.from_numpy(features))[0][chosen],
         torch.from_numpy(labels)[chosen],
     )
     far = (values.unsqueeze(2) - values.unsqueeze(1)).abs()
-    by_feature = rank(on_grid(unit @ unit.transpose(1, 2)), ties="average")
-    by_label = rank(on_grid(-far), ties="average")
+    by_feature = rank(round_to_grid(unit @ unit.transpose(1, 2)), ties="average")
+    by_label = rank(round_to_grid(-far), ties="average")
     one, two = (ranks - (count + 1) / 2 for ranks in (by_feature, by_label))
     spearman = (one * two).sum(2) / ((one**2).sum(2) * (two**2).sum(2)).sqrt()
     known = spearman[~spearman.isnan()]

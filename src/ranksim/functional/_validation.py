@@ -1,27 +1,20 @@
-"""Refusals: each names the argument, what was expected and what came."""
+"""Argument checks shared by the losses; each message names the argument and its value."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim.functional.ranking import check_ties
-from ranksim.functional.similarity import check_label_similarity
-
 Reduction = Literal["sum", "mean", "none"]
-REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 
 
-def as_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Features as (N, D), labels as (N, K), or an error that names both shapes."""
-    for name, value in (("features", features), ("labels", labels)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Reshape features to (N, D) and labels to (N, K), or raise an error naming both shapes."""
+    check_tensors(features=features, labels=labels)
     shapes = f"got features {tuple(features.shape)} and labels {tuple(labels.shape)}"
     if features.ndim == 0 or labels.ndim not in (1, 2):
         raise ValueError(
@@ -35,79 +28,99 @@ def as_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         raise TypeError(f"features must be floating point, got {features.dtype}")
     if labels.is_complex():
         raise TypeError(f"labels must be real, got {labels.dtype}")
-    if features.device != labels.device:
-        raise ValueError(
-            f"features and labels must be on one device, got features on {features.device} and "
-            f"labels on {labels.device}"
-        )
-    return (
-        features.reshape(features.shape[0], math.prod(features.shape[1:])),
-        labels if labels.ndim == 2 else labels.unsqueeze(1),
-    )
+    check_same_device(features=features, labels=labels)
+    features = features.reshape(features.shape[0], math.prod(features.shape[1:]))
+    return features, labels if labels.ndim == 2 else labels.unsqueeze(1)
+
+
+def prepare_regression(
+    preds: Tensor, target: Tensor, sample_weight: Tensor | None, reduction: str
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Check the tensors of a regression loss and cast them to the dtype of its result."""
+    check_reduction(reduction)
+    tensors = {"preds": preds, "target": target}
+    if sample_weight is not None:
+        tensors["sample_weight"] = sample_weight
+    check_tensors(**tensors)
+    for name, value in tensors.items():
+        if name != "target" and not value.is_floating_point():
+            raise TypeError(f"{name} must be floating point, got {value.dtype}")
+        if value.is_complex():
+            raise TypeError(f"{name} must be real, got {value.dtype}")
+        if value.shape != target.shape:  # broadcasting (N, 1) with (N,) would be a silent bug
+            raise ValueError(
+                f"{name} and target must have the same shape, got {name} {tuple(value.shape)} and "
+                f"target {tuple(target.shape)}"
+            )
+        check_same_device(**{name: value, "target": target})
+    dtype = torch.promote_types(preds.dtype, torch.float32)
+    if sample_weight is not None:
+        if sample_weight.requires_grad:
+            raise ValueError("sample_weight must not require gradients, got requires_grad=True")
+        sample_weight = sample_weight.to(dtype)
+    return preds.to(dtype), target.to(dtype), sample_weight
 
 
 def reject_functorch(*tensors: Tensor) -> None:
-    """Refuse tensors of ``torch.func``: a loss over a batch has no meaning sample by sample."""
+    """Raise an error for tensors inside ``torch.func``: the loss is not defined per sample."""
     if torch.compiler.is_compiling():
         return
-    inside = torch._C._functorch
+    functorch = torch._C._functorch
     for tensor in tensors:
-        if inside.is_batchedtensor(tensor) or inside.is_gradtrackingtensor(tensor):
-            name = "vmap" if inside.is_batchedtensor(tensor) else "grad"
+        if functorch.is_batchedtensor(tensor) or functorch.is_gradtrackingtensor(tensor):
+            name = "vmap" if functorch.is_batchedtensor(tensor) else "grad"
             raise RuntimeError(
                 "ranksim_loss ranks the samples of a whole batch and does not work under "
                 f"torch.func.{name}: call it once for each batch, with torch.autograd for gradients"
             )
 
 
-def check_arguments(
-    gamma: float,
-    lambda_: float,
-    strength: float,
-    ties: str,
-    unique_labels: bool | float,
-    reduction: str,
-    label_similarity: object,
-) -> None:
-    """Refuse settings outside their range, each with its name and value."""
-    check_nonnegative("gamma", gamma)
-    check_positive("lambda_", lambda_)
-    check_nonnegative("strength", strength)
-    check_ties(ties)
-    check_reduction(reduction)
-    if not isinstance(unique_labels, (bool, np.bool_)) and not (
-        _is_finite(unique_labels) and unique_labels > 0
-    ):
-        raise ValueError(
-            "unique_labels must be True, False or a bin width above 0 in units of the label, "
-            f"got {unique_labels!r}"
-        )
-    check_label_similarity(label_similarity)
+def check_tensors(**tensors: object) -> None:
+    """Raise a TypeError if an argument is not a tensor."""
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+
+
+def check_same_device(**tensors: Tensor) -> None:
+    """Raise a ValueError if two named tensors are on different devices."""
+    if len({tensor.device for tensor in tensors.values()}) > 1:
+        places = " and ".join(f"{name} on {tensor.device}" for name, tensor in tensors.items())
+        raise ValueError(f"{' and '.join(tensors)} must be on one device, got {places}")
 
 
 def check_reduction(reduction: str) -> None:
-    """Refuse an unknown reduction."""
-    check_choice("reduction", reduction, REDUCTIONS)
+    """Raise a ValueError if the reduction is unknown."""
+    check_choice("reduction", reduction, get_args(Reduction))
 
 
-def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a name that is not known."""
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise a ValueError if the value is not one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def check_positive(name: str, value: float) -> None:
-    """Refuse what is no finite number above 0."""
+def check_size(name: str, value: object, unit: str) -> None:
+    """Raise an error if the value is not a whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number of {unit}, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+
+
+def check_positive(name: str, value: object) -> None:
+    """Raise a ValueError if the value is not a finite number above 0."""
     if not (_is_finite(value) and value > 0):
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
 
 
-def check_nonnegative(name: str, value: float) -> None:
-    """Refuse what is no finite number of at least 0."""
+def check_nonnegative(name: str, value: object) -> None:
+    """Raise a ValueError if the value is not a finite number of at least 0."""
     if not (_is_finite(value) and value >= 0):
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
 
 
-def _is_finite(value: object) -> bool:
-    # the last is slow; a tuple, because PyTorch 2.8 does not compile a union
+def _is_finite(value: object) -> TypeGuard[float]:
+    """Return True for a finite number."""
+    # Real last: its check is slow; a tuple, because PyTorch 2.8 does not compile a union
     return isinstance(value, (float, int, numbers.Real)) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""The RankSim regulariser: value and gradient in closed form."""
+"""The RankSim regularizer: value and gradient in closed form."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from torch import Tensor
 from ranksim.functional._kernels import ranksim_term
 from ranksim.functional._validation import (
     Reduction,
-    as_matrices,
-    check_arguments,
+    check_nonnegative,
+    check_positive,
+    check_reduction,
     reject_functorch,
+    to_matrices,
 )
-from ranksim.functional.ranking import Ties
-from ranksim.functional.similarity import LabelSimilarity, working_dtype
-from ranksim.functional.similarity import label_similarity as similarity_by
-from ranksim.functional.unique import unique_mask
+from ranksim.functional.ranking import Ties, check_ties
+from ranksim.functional.sampling import unique_mask
+from ranksim.functional.similarity import (
+    LabelSimilarity,
+    check_label_similarity,
+    working_dtype,
+)
+from ranksim.functional.similarity import label_similarity as compute_label_similarity
 
 
 def ranksim_loss(
@@ -25,85 +31,81 @@ def ranksim_loss(
     gamma: float = 100.0,
     lambda_: float = 2.0,
     *,
-    strength: float = 1.0,
+    weight: float = 1.0,
     ties: Ties = "min",
-    unique_labels: bool | float = True,
+    unique_labels: bool = True,
+    label_width: float | None = None,
     reduction: Reduction = "sum",
     label_similarity: LabelSimilarity = "neg_l1",
     generator: torch.Generator | None = None,
-    neighbours: tuple[Tensor, Tensor] | None = None,
+    ref_features: Tensor | None = None,
+    ref_labels: Tensor | None = None,
 ) -> Tensor:
-    r"""Ranking-similarity regularisation: neighbours rank alike in features and in labels.
+    r"""Compute the RankSim loss: samples should rank alike by features and by labels.
 
     .. math::
-        \text{strength} \cdot \gamma \sum_i \frac{1}{M} \sum_j
+        \text{weight} \cdot \gamma \sum_i \frac{1}{M} \sum_j
         \bigl( r(S^z_{i:})_j - r(S^y_{i:})_j \bigr)^2
 
-    with :math:`S^z` the cosine similarities of the features, :math:`S^y` the label similarities and
-    :math:`r` the ranks divided by M (:func:`rank`). The ranks of the features are differentiated
-    by blackbox differentiation: with :math:`g = (2\gamma/M)(r(S^z) - r(S^y))`,
+    :math:`S^z`: cosine similarities of features; :math:`S^y`: label similarities; :math:`r`: ranks
+    divided by M (:func:`rank`). Blackbox differentiation gives the gradient of the ranks, with
+    :math:`g = (2\gamma/M)(r(S^z) - r(S^y))`:
 
     .. math::
         \partial S^z := -\bigl( r(S^z) - r(S^z + \lambda g) \bigr) / \lambda
 
-    The gradient is computed in the forward pass; backward multiplies it by what arrives, so the
-    loss is exactly linear in any outer factor (``strength``, a loss scaler, 1/accumulation). γ·λ
-    alone sets the size of the perturbation and saturates; ``strength`` scales the term.
+    It is computed in the forward pass and multiplied by the upstream gradient, so the loss is
+    linear in any outer factor. The perturbation depends on γ·λ alone and saturates.
 
     Args:
-        features: shape ``(N, ...)``, flattened to (N, D); float64, float32, bfloat16 or float16.
-        labels: shape ``(N,)``, ``(N, 1)`` or ``(N, K)``, real or integer, in any unit: only their
-            order counts. Ties are exact, so give decimals as float64 integers of their last digit
-            (2.6 as 26) where equidistant neighbours are to tie.
-        gamma: γ ≥ 0, the weight of the term inside the perturbation.
-        lambda_: λ > 0, the interpolation strength of the perturbation.
-        strength: factor on value and gradient; 1 is the published algorithm.
-        ties: rule for equal similarities, in label and feature space (see :func:`rank`).
-        unique_labels: reduce the batch to one uniformly drawn sample per distinct label first;
-            a number is the bin width within which real labels are the same.
-        reduction: ``"sum"`` over anchors (published), ``"mean"`` or ``"none"`` (one value each).
+        features: shape ``(N, ...)``, flattened to (N, D); any floating-point dtype.
+        labels: shape ``(N,)``, ``(N, 1)`` or ``(N, K)``, real or integer, in any unit. Ties are
+            exact: pass decimals as whole numbers of their last digit (2.6 as 26).
+        gamma: γ ≥ 0, weight of the term inside the perturbation.
+        lambda_: λ > 0, interpolation strength of the perturbation.
+        weight: factor on value and gradient; 1 is the published algorithm.
+        ties: rule for equal similarities of features and of labels, see :func:`rank`.
+        unique_labels: first reduce the batch to one random sample per distinct label.
+        label_width: bin width in which ``unique_labels`` counts labels as equal.
+        reduction: ``"sum"`` over anchors (published), ``"mean"``, or ``"none"`` (one value each).
         label_similarity: ``"neg_l1"``, ``"neg_l2"``, ``"cosine"`` or a callable (M, K) -> (M, M).
-        generator: draws the samples of ``unique_labels``.
-        neighbours: features ``(K, ...)`` and labels of further samples, of earlier batches for
-            example: anchors rank them too, so that M counts them, but they are no anchors and get
-            no gradient. Where a label is in the batch too, the draw of ``unique_labels`` takes the
-            batch's.
+        generator: random generator of ``unique_labels``.
+        ref_features: shape ``(R, ...)``, further samples to rank, for example of earlier batches.
+            They count in M, but are not anchors and get no gradient; ``unique_labels`` prefers
+            the batch's sample of a label.
+        ref_labels: labels of ``ref_features``, shape ``(R,)``, ``(R, 1)`` or ``(R, K)``.
 
     Returns:
-        A scalar, or one value for each anchor kept with ``reduction="none"``; float64 for float64
-        features, else float32. An empty batch, one anchor or labels that are all equal give a
-        differentiable zero. NaN or infinite features or labels give NaN.
+        A scalar, or one value per remaining anchor for ``"none"``; float64 for float64 features,
+        else float32. Zero, with a gradient, if all labels are equal; NaN if an input is not finite.
 
     Raises:
-        ValueError: shapes that do not fit, or an argument outside its range.
-        TypeError: features that are not floating point, arguments that are not tensors, or
-            ``neighbours`` that are no pair.
+        ValueError: if shapes do not match, or an argument is outside its range.
+        TypeError: if features are not floating point, or an argument is not a tensor.
 
     Example:
         >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], requires_grad=True)
-        >>> ranksim_loss(features, torch.tensor([20, 21, 60]))
-        tensor(0., grad_fn=<MulBackward0>)
         >>> ranksim_loss(features, torch.tensor([20, 60, 21])).item()  # every order is wrong
         22.22222...
 
-    Source: Gong, Mori, Tung, "RankSim: Ranking Similarity Regularization for Deep Imbalanced
-    Regression" (ICML 2022), equations 2 to 7; Vlastelica et al. (ICLR 2020) for the gradient.
-    Deviations: linear in outer factors; ties by rule, not by sort order; a zero feature vector is
-    similar to nothing and gets no gradient.
+    References:
+        Gong, Mori, Tung, "RankSim" (ICML 2022), equations 2 to 7; gradient: Vlastelica et al.,
+        "Differentiation of Blackbox Combinatorial Solvers" (ICLR 2020). Deviations: docs/loss.md.
     """
-    check_arguments(gamma, lambda_, strength, ties, unique_labels, reduction, label_similarity)
-    features, labels = as_matrices(features, labels)
+    check_arguments(gamma, lambda_, weight, ties, unique_labels, label_width)
+    check_reduction(reduction)
+    check_label_similarity(label_similarity)
+    features, labels = to_matrices(features, labels)
     reject_functorch(features, labels)
     anchors, per_anchor = features.shape[0], reduction == "none"
-    if neighbours is not None:
-        features, labels = _with_neighbours(features, labels, neighbours)
+    if ref_features is not None or ref_labels is not None:
+        features, labels = _append_references(features, labels, ref_features, ref_labels)
     keep = target = None
-    if not (isinstance(unique_labels, (bool, np.bool_)) and not unique_labels):
-        width = None if isinstance(unique_labels, (bool, np.bool_)) else float(unique_labels)
-        keep = unique_mask(labels, width, generator=generator, first=anchors)
+    if unique_labels:
+        keep = unique_mask(labels, label_width, generator=generator, num_preferred=anchors)
     name = label_similarity
     if callable(name):
-        target, name = similarity_by(labels, name)[:anchors], "neg_l1"
+        target, name = compute_label_similarity(labels, name)[:anchors], "neg_l1"
     loss = ranksim_term(
         features, labels, keep, target, anchors, gamma, lambda_, ties, name, per_anchor
     )
@@ -111,26 +113,51 @@ def ranksim_loss(
         loss = loss[keep[:anchors]]
     if reduction == "mean":
         loss = loss / (max(anchors, 1) if keep is None else keep[:anchors].sum().clamp(min=1))
-    return strength * loss
+    return weight * loss
 
 
-def _with_neighbours(
-    features: Tensor, labels: Tensor, neighbours: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Anchors first, then those that are neighbours alone and stand still."""
-    if not isinstance(neighbours, (tuple, list)) or len(neighbours) != 2:
-        raise TypeError(
-            f"neighbours must be a pair of features and labels, got {type(neighbours).__name__}"
+def check_arguments(
+    gamma: float,
+    lambda_: float,
+    weight: float,
+    ties: str,
+    unique_labels: bool,
+    label_width: float | None,
+) -> None:
+    """Raise a ValueError if a setting of the loss is outside its range."""
+    check_nonnegative("gamma", gamma)
+    check_positive("lambda_", lambda_)
+    check_nonnegative("weight", weight)
+    check_ties(ties)
+    if not isinstance(unique_labels, (bool, np.bool_)):
+        raise ValueError(
+            f"unique_labels must be True or False, got {unique_labels!r}; give the width of label "
+            "bins as label_width"
         )
-    more, their_labels = as_matrices(*neighbours)
-    for name, own, other in (("features", features, more), ("labels", labels, their_labels)):
-        if other.shape[1] != own.shape[1] or other.device != own.device:
+    if label_width is not None:
+        check_positive("label_width", label_width)
+        if not unique_labels:
             raise ValueError(
-                f"{name} of neighbours must be {own.shape[1]} wide and on {own.device} as those of "
-                f"the batch are, got {tuple(other.shape)} on {other.device}"
+                f"label_width {label_width!r} has no effect with unique_labels=False: leave it out"
             )
-    more = more.detach().to(features.dtype)
-    if their_labels.dtype != labels.dtype:  # float32 would round whole labels
-        wide = working_dtype(labels.device)
-        labels, their_labels = labels.to(wide), their_labels.to(wide)
-    return torch.cat([features, more]), torch.cat([labels, their_labels])
+
+
+def _append_references(
+    features: Tensor, labels: Tensor, ref_features: Tensor | None, ref_labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Append the reference samples, without gradient, to the batch."""
+    if ref_features is None or ref_labels is None:
+        missing = "ref_features" if ref_features is None else "ref_labels"
+        raise ValueError(f"ref_features and ref_labels must be given together, {missing} is None")
+    ref_features, ref_labels = to_matrices(ref_features, ref_labels)
+    for name, tensor, ref in (("features", features, ref_features), ("labels", labels, ref_labels)):
+        if ref.shape[1] != tensor.shape[1] or ref.device != tensor.device:
+            raise ValueError(
+                f"ref_{name} must have {tensor.shape[1]} columns and be on {tensor.device} like "
+                f"the batch's {name}, got shape {tuple(ref.shape)} on {ref.device}"
+            )
+    ref_features = ref_features.detach().to(features.dtype)
+    if ref_labels.dtype != labels.dtype:  # float32 would round large integers
+        dtype = working_dtype(labels.device)
+        labels, ref_labels = labels.to(dtype), ref_labels.to(dtype)
+    return torch.cat([features, ref_features]), torch.cat([labels, ref_labels])

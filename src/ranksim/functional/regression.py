@@ -1,149 +1,189 @@
-"""Regression losses that take a weight for each sample: L1, MSE, Huber and Focal-R."""
+"""Regression losses with sample weights: L1, MSE, Huber and Focal-R."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ranksim.functional._regression_validation import (
-    Activation,
-    Base,
-    check_focal_r,
-    prepare_tensors,
+from ranksim.functional._validation import (
+    Reduction,
+    check_choice,
+    check_nonnegative,
+    check_positive,
+    prepare_regression,
 )
-from ranksim.functional._validation import Reduction, check_positive
+
+FocalBase = Literal["mse", "l1"]
+FocalActivation = Literal["sigmoid", "tanh"]
 
 
 def l1_loss(
-    prediction: Tensor,
+    preds: Tensor,
     target: Tensor,
-    weights: Tensor | None = None,
+    sample_weight: Tensor | None = None,
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""Weighted absolute error, :math:`w_i |e_i|` with e = prediction − target.
+    r"""Compute the weighted absolute error :math:`w_i |e_i|`, with e = preds − target.
 
     Args:
-        prediction: shape ``(N, ...)``, floating point, in the unit of the target.
-        target: the same shape, real or integer.
-        weights: the same shape, floating point, and constants: they get no gradient. Weights have
-            mean 1 over the training samples; values are not checked, which would stall a GPU.
-        reduction: ``"mean"`` over all entries of weight × value, not divided by the sum of the
-            weights; ``"sum"``; or ``"none"``, the shape of the target.
+        preds: predictions of shape ``(N, ...)``, floating point, in the unit of the target.
+        target: true labels of the same shape, real or integer.
+        sample_weight: weights of the same shape, floating point, with mean 1 over the training
+            samples. They get no gradient, and their values are not checked.
+        reduction: ``"mean"`` over all entries (not divided by the sum of weights), ``"sum"``, or
+            ``"none"``.
 
     Returns:
-        A scalar, or the shape of the target; float64 for a float64 prediction, else float32. No
-        samples give a differentiable zero. NaN and infinity are passed on.
+        A scalar, or the shape of the target for ``"none"``; float64 for float64 predictions, else
+        float32. An empty batch gives a zero with a gradient. NaN and infinity propagate.
 
     Raises:
-        ValueError: shapes or devices that differ, weights that require gradients, or an argument
+        ValueError: if shapes or devices differ, weights require gradients, or an argument is
             outside its range.
-        TypeError: arguments that are not tensors, or of the wrong dtype.
+        TypeError: if an argument is not a tensor, or has a wrong dtype.
 
     Example:
-        >>> prediction, ages = torch.tensor([30.0, 42.0]), torch.tensor([31, 40])
-        >>> l1_loss(prediction, ages)
+        >>> preds, ages = torch.tensor([30.0, 42.0]), torch.tensor([31, 40])
+        >>> l1_loss(preds, ages)
         tensor(1.5000)
-        >>> l1_loss(prediction, ages, torch.tensor([0.5, 1.5]), reduction="none")
+        >>> l1_loss(preds, ages, torch.tensor([0.5, 1.5]), reduction="none")
         tensor([0.5000, 3.0000])
 
-    Source: weights of Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021).
+    References:
+        Sample weights: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
-    prediction, target, weights = prepare_tensors(prediction, target, weights, reduction)
-    return _reduced(F.l1_loss(prediction, target, reduction="none"), weights, reduction)
+    preds, target, sample_weight = prepare_regression(preds, target, sample_weight, reduction)
+    return _reduce(F.l1_loss(preds, target, reduction="none"), sample_weight, reduction)
 
 
 def mse_loss(
-    prediction: Tensor,
+    preds: Tensor,
     target: Tensor,
-    weights: Tensor | None = None,
+    sample_weight: Tensor | None = None,
     *,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Weighted squared error, :math:`w_i e_i^2`; all else as in :func:`l1_loss`.
+    """Compute the weighted squared error :math:`w_i e_i^2`, with e = preds − target.
+
+    Args:
+        preds: predictions of shape ``(N, ...)``, floating point.
+        target: true labels of the same shape, real or integer.
+        sample_weight: weights of the same shape, floating point, with mean 1.
+        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
+
+    Returns:
+        A scalar, or the shape of the target for ``"none"``; dtypes and errors as :func:`l1_loss`.
 
     Example:
         >>> mse_loss(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]))
         tensor(2.5000)
     """
-    prediction, target, weights = prepare_tensors(prediction, target, weights, reduction)
-    return _reduced(F.mse_loss(prediction, target, reduction="none"), weights, reduction)
+    preds, target, sample_weight = prepare_regression(preds, target, sample_weight, reduction)
+    return _reduce(F.mse_loss(preds, target, reduction="none"), sample_weight, reduction)
 
 
 def huber_loss(
-    prediction: Tensor,
+    preds: Tensor,
     target: Tensor,
-    weights: Tensor | None = None,
+    sample_weight: Tensor | None = None,
     *,
     delta: float = 1.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""Weighted Huber loss: :math:`e^2/2` where :math:`|e| \le \delta`, else δ(\|e\| − δ/2).
+    r"""Compute the weighted Huber loss :math:`w_i h(e_i)`, with e = preds − target.
 
-    ``delta`` > 0 is in the unit of the label; all else as in :func:`l1_loss`.
+    .. math::
+        h(e) = e^2/2 \text{ if } |e| \le \delta, \text{ else } \delta (|e| - \delta/2)
+
+    Args:
+        preds: predictions of shape ``(N, ...)``, floating point.
+        target: true labels of the same shape, real or integer.
+        sample_weight: weights of the same shape, floating point, with mean 1.
+        delta: δ > 0, in the unit of the target.
+        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
+
+    Returns:
+        A scalar, or the shape of the target for ``"none"``; dtypes and errors as :func:`l1_loss`.
 
     Example:
         >>> huber_loss(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]), reduction="none")
         tensor([0.5000, 1.5000])
 
-    Source: Huber, "Robust Estimation of a Location Parameter" (1964).
+    References:
+        Huber, "Robust Estimation of a Location Parameter" (1964).
     """
     check_positive("delta", delta)
-    prediction, target, weights = prepare_tensors(prediction, target, weights, reduction)
-    values = F.huber_loss(prediction, target, reduction="none", delta=delta)
-    return _reduced(values, weights, reduction)
+    preds, target, sample_weight = prepare_regression(preds, target, sample_weight, reduction)
+    values = F.huber_loss(preds, target, reduction="none", delta=delta)
+    return _reduce(values, sample_weight, reduction)
 
 
 def focal_r_loss(
-    prediction: Tensor,
+    preds: Tensor,
     target: Tensor,
-    weights: Tensor | None = None,
+    sample_weight: Tensor | None = None,
     *,
-    base: Base = "mse",
-    activation: Activation = "sigmoid",
+    base: FocalBase = "mse",
+    activation: FocalActivation = "sigmoid",
     beta: float = 0.2,
     gamma: float = 1.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""Weighted Focal-R: a regression loss that counts small errors for less.
+    r"""Compute the weighted Focal-R loss, which down-weights samples with small errors.
 
     .. math::
         w_i \, v_i \, f_i^\gamma, \qquad v_i = e_i^2 \text{ or } |e_i|, \qquad
         f_i = 2\sigma(\beta |e_i|) - 1 \text{ or } \tanh(\beta |e_i|)
 
-    The gradient flows through the factor too; at e = 0 it is zero for every γ.
+    with e = preds − target. The gradient flows through f too; at e = 0 it is zero for every γ.
 
     Args:
-        prediction: as target and weights, see :func:`l1_loss`; so are returns and errors.
-        target: the same shape, real or integer.
-        weights: the same shape, floating point, constants of mean 1 over the training samples.
-        base: the loss v: ``"mse"`` or ``"l1"``.
-        activation: the factor f: ``"sigmoid"`` or ``"tanh"``.
-        beta: β > 0, in 1/unit of the label: 0.2 per year for ages, 20 for STS-B scaled to [0, 1].
-        gamma: γ ≥ 0, the exponent of the factor; 0 leaves the base loss.
-        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        preds: predictions of shape ``(N, ...)``, floating point.
+        target: true labels of the same shape, real or integer.
+        sample_weight: weights of the same shape, floating point, with mean 1.
+        base: base loss v, ``"mse"`` or ``"l1"``.
+        activation: function of the factor f, ``"sigmoid"`` or ``"tanh"``.
+        beta: β > 0, in 1/unit of the target: 0.2 per year for ages, 20 for STS-B scaled to [0, 1].
+        gamma: γ ≥ 0, exponent of the factor; 0 gives the base loss.
+        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
+
+    Returns:
+        A scalar, or the shape of the target for ``"none"``; dtypes and errors as :func:`l1_loss`.
 
     Example:
         >>> focal_r_loss(torch.tensor([30.0, 60.0]), torch.tensor([31, 40]), reduction="none")
         tensor([9.9668e-02, 3.8561e+02])
 
-    Source: Focal-R of Yang et al. (ICML 2021), with the factor 2σ − 1, which vanishes at e = 0.
+    References:
+        Focal-R of Yang et al. (ICML 2021), with the factor 2σ − 1, which vanishes at e = 0.
     """
     check_focal_r(base, activation, beta, gamma)
-    prediction, target, weights = prepare_tensors(prediction, target, weights, reduction)
+    preds, target, sample_weight = prepare_regression(preds, target, sample_weight, reduction)
     # 2σ(x) − 1 = tanh(x/2), without the cancellation that makes it zero for small x
     slope = beta / 2 if activation == "sigmoid" else beta
-    factor = torch.tanh(slope * (prediction - target).abs())
+    factor = torch.tanh(slope * (preds - target).abs())
     # f^(γ−1), in the gradient for γ < 1, is infinite at f = 0 but not at the smallest normal number
     factor = factor.clamp_min(torch.finfo(factor.dtype).tiny) ** gamma
     loss = F.mse_loss if base == "mse" else F.l1_loss
-    return _reduced(loss(prediction, target, reduction="none") * factor, weights, reduction)
+    return _reduce(loss(preds, target, reduction="none") * factor, sample_weight, reduction)
 
 
-def _reduced(values: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
-    if weights is not None:
-        values = values * weights
+def check_focal_r(base: str, activation: str, beta: float, gamma: float) -> None:
+    """Raise a ValueError if a setting of Focal-R is outside its range."""
+    check_choice("base", base, get_args(FocalBase))
+    check_choice("activation", activation, get_args(FocalActivation))
+    check_positive("beta", beta)
+    check_nonnegative("gamma", gamma)
+
+
+def _reduce(values: Tensor, sample_weight: Tensor | None, reduction: str) -> Tensor:
+    """Weight the values and reduce them."""
+    if sample_weight is not None:
+        values = values * sample_weight
     if reduction == "none":
         return values
     total = values.sum()

@@ -1,4 +1,4 @@
-"""Similarities: cosine between features, and several between labels."""
+"""Similarities: cosine between features, and several kinds between labels."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from torch import Tensor
 
 LabelSimilarityName = Literal["neg_l1", "neg_l2", "cosine"]
 LabelSimilarity = LabelSimilarityName | Callable[[Tensor], Tensor]
-LABEL_SIMILARITIES: tuple[str, ...] = get_args(LabelSimilarityName)
 
-GRID = 2.0**-40  # similarities are compared as multiples of it, so that what is equal ties
+GRID = 2.0**-40  # far above the rounding of float64 (1e-16), far below any meaningful difference
 
 
-def on_grid(values: Tensor) -> Tensor:
-    """Round float64 values, in place, to multiples of 2⁻⁴⁰, so that what is equal ties.
+def round_to_grid(values: Tensor) -> Tensor:
+    """Round float64 values, in place, to multiples of 2⁻⁴⁰, so that equal similarities tie.
 
-    In whatever order sums are made: the grid lies far above the noise of float64 (1e-16) and far
-    below any difference that means something. Other types are coarser and stay as they are.
+    Other dtypes are returned unchanged: they are coarser than the grid.
     """
     return values.div_(GRID).round_().mul_(GRID) if values.dtype == torch.float64 else values
 
 
-def unit_rows(vectors: Tensor, smallest: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Rows divided by their length: ``(M, D) -> (M, D), (M, 1)``.
+def normalize_rows(vectors: Tensor, smallest: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return rows ``(M, D)`` divided by their norms, and the norms ``(M, 1)``.
 
-    A row not longer than ``smallest`` counts as zero: it and its length become zero.
+    Rows not longer than ``smallest`` count as zero, and so do their norms.
     """
     norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     zero = norm <= smallest
@@ -36,10 +34,10 @@ def unit_rows(vectors: Tensor, smallest: float = 0.0) -> tuple[Tensor, Tensor]:
 
 
 def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor:
-    r"""Pairwise label similarities; larger means closer.
+    r"""Compute pairwise label similarities; larger means more similar.
 
     ``neg_l1``: :math:`-\sum_k |y_{ik} - y_{jk}|`; ``neg_l2``: :math:`-\lVert y_i - y_j \rVert_2`;
-    ``cosine``: :math:`\langle y_i, y_j \rangle / (\lVert y_i \rVert \lVert y_j \rVert)`; or any
+    ``cosine``: :math:`\langle y_i, y_j \rangle / (\lVert y_i \rVert \lVert y_j \rVert)`; or a
     callable from labels ``(M, K)`` to similarities ``(M, M)``.
 
     Args:
@@ -47,10 +45,10 @@ def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor
         kind: one of the names above, or a callable.
 
     Returns:
-        Similarities of shape ``(M, M)``.
+        Similarities of shape ``(M, M)``, float64 (float32 on MPS).
 
     Raises:
-        ValueError: unknown name, or a callable whose result is not ``(M, M)``.
+        ValueError: if the name is unknown, or the callable's result does not have shape ``(M, M)``.
 
     Example:
         >>> label_similarity(torch.tensor([[19], [20], [23]]))
@@ -58,27 +56,27 @@ def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor
                 [-1., -0., -3.],
                 [-4., -3., -0.]], dtype=torch.float64)
     """
-    if callable(kind):
-        similarity = kind(labels)
-        size = labels.shape[0]
-        if not isinstance(similarity, Tensor) or similarity.shape != (size, size):
-            got = tuple(similarity.shape) if isinstance(similarity, Tensor) else type(similarity)
-            raise ValueError(
-                f"label_similarity must return a tensor of shape {(size, size)} for labels of "
-                f"shape {tuple(labels.shape)}, got {got}"
-            )
-        similarity = similarity.detach()
-        dtype = torch.promote_types(similarity.dtype, working_dtype(similarity.device))
-        return similarity if similarity.device.type == "mps" else similarity.to(dtype)
     check_label_similarity(kind)
-    labels = labels.detach().to(working_dtype(labels.device))
-    return pairwise_similarity(labels, labels, kind)
+    if not callable(kind):
+        labels = labels.detach().to(working_dtype(labels.device))
+        return pairwise_similarity(labels, labels, kind)
+    similarity = kind(labels)
+    shape = (labels.shape[0],) * 2
+    if not isinstance(similarity, Tensor) or similarity.shape != shape:
+        result = tuple(similarity.shape) if isinstance(similarity, Tensor) else type(similarity)
+        raise ValueError(
+            f"label_similarity must return a tensor of shape {shape} for labels of shape "
+            f"{tuple(labels.shape)}, got {result}"
+        )
+    similarity = similarity.detach()
+    dtype = torch.promote_types(similarity.dtype, working_dtype(similarity.device))
+    return similarity if similarity.device.type == "mps" else similarity.to(dtype)
 
 
 def pairwise_similarity(rows: Tensor, columns: Tensor, kind: str) -> Tensor:
-    """Similarities ``(R, M)`` of labels ``(R, K)`` to labels ``(M, K)`` of the working dtype."""
+    """Compute similarities ``(R, M)`` of labels ``(R, K)`` to labels ``(M, K)``."""
     if kind == "cosine":
-        return on_grid(unit_rows(rows)[0] @ unit_rows(columns)[0].T)
+        return round_to_grid(normalize_rows(rows)[0] @ normalize_rows(columns)[0].T)
     if rows.shape[1] == 1:
         return -(rows - columns.T).abs()
     difference = rows.unsqueeze(1) - columns.unsqueeze(0)
@@ -89,14 +87,14 @@ def pairwise_similarity(rows: Tensor, columns: Tensor, kind: str) -> Tensor:
 
 
 def check_label_similarity(kind: object) -> None:
-    """Refuse a label similarity that is neither a known name nor a callable."""
-    if not callable(kind) and kind not in LABEL_SIMILARITIES:
+    """Raise a ValueError if a label similarity is neither a known name nor a callable."""
+    names = get_args(LabelSimilarityName)
+    if not callable(kind) and kind not in names:
         raise ValueError(
-            f"label_similarity must be one of {', '.join(LABEL_SIMILARITIES)} or a callable, "
-            f"got {kind!r}"
+            f"label_similarity must be one of {', '.join(names)} or a callable, got {kind!r}"
         )
 
 
 def working_dtype(device: torch.device) -> torch.dtype:
-    """float64 wherever the device has it: a rank jumps where two similarities cross."""
+    """Return float64 if the device has it: a rank jumps where two similarities cross."""
     return torch.float32 if device.type == "mps" else torch.float64

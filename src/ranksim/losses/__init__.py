@@ -1,4 +1,4 @@
-"""Losses as modules."""
+"""Losses as ``torch.nn.Module`` classes."""
 
 from ranksim.losses.ranksim import RankSimLoss
 from ranksim.losses.regression import FocalRLoss, HuberLoss, L1Loss, MSELoss

@@ -1,4 +1,4 @@
-"""A memory of recent batches, whose samples are neighbours of the next one's."""
+"""A bank of features and labels of recent batches."""
 
 from __future__ import annotations
 
@@ -7,104 +7,95 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ranksim.functional._validation import as_matrices
+from ranksim.functional._validation import check_size, to_matrices
 
 
 class FeatureBank(nn.Module):
-    """The features and labels of the latest samples, a ring buffer: new ones replace the oldest.
+    """A ring buffer of the features and labels of the latest samples.
 
-    They are copies without gradients, of the dtype of the first batch that was remembered; labels
-    widen where later ones need it. Until it is full the memory grows with each batch, and with it
-    the shapes of what reads it. From then on it is written in place, no shape changes and the host
-    never waits: a CUDA graph is captured once it is full.
-
-    A row of features that is not finite, as an overflow of float16 leaves one, is remembered as
-    zero, which is similar to nothing: else every loss would be NaN until the row is replaced.
-
-    It is part of ``state_dict()``, which is saved and loaded without pickle.
+    Samples are stored without gradients, in the dtype of the first batch; the dtype of labels is
+    promoted when later labels need it. The bank grows with each batch until it is full; after that
+    it is written in place, shapes stay constant and the host never waits for the device, so a CUDA
+    graph can be captured. Rows of features that are not finite (an overflow of float16) are stored
+    as zeros, which are similar to nothing; otherwise every loss would be NaN until they are
+    replaced. The content is part of ``state_dict()`` and loads without pickle.
 
     Args:
-        capacity: samples that it holds, at least 1.
+        memory_size: maximum number of samples, at least 1.
 
     Raises:
-        TypeError: a capacity that is not a whole number.
-        ValueError: a capacity below 1; when loaded, a state of another capacity.
+        TypeError: if ``memory_size`` is not a whole number.
+        ValueError: if ``memory_size`` is below 1, or a loaded state has another ``memory_size``.
 
     Example:
-        >>> memory = FeatureBank(3)
-        >>> memory.remember(torch.zeros(2, 4), torch.tensor([20, 21]))
-        >>> memory.remember(torch.ones(2, 4), torch.tensor([30, 31]))  # 31 in the place of 20
-        >>> features, labels = memory.recall(torch.device("cpu"))
+        >>> bank = FeatureBank(3)
+        >>> bank.enqueue(torch.zeros(2, 4), torch.tensor([20, 21]))
+        >>> bank.enqueue(torch.ones(2, 4), torch.tensor([30, 31]))  # 31 replaces 20
+        >>> features, labels = bank.get_samples(torch.device("cpu"))
         >>> labels.flatten().tolist()
         [31, 21, 30]
 
-    Source: Wang et al., "Cross-Batch Memory for Embedding Learning" (CVPR 2020).
+    References:
+        Wang et al., "Cross-Batch Memory for Embedding Learning" (CVPR 2020).
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, memory_size: int) -> None:
         super().__init__()
-        if not isinstance(capacity, int) or isinstance(capacity, bool):
-            raise TypeError(f"memory must be a whole number of samples, got {capacity!r}")
-        if capacity < 1:
-            raise ValueError(f"memory must hold at least 1 sample, got {capacity!r}")
-        self.capacity = capacity
+        check_size("memory_size", memory_size, "samples")
+        self.memory_size = memory_size
         self.clear()
 
     def clear(self) -> None:
-        """Forget all samples."""
-        # features (F, D), labels (F, K), and the row to replace next, on the device for CUDA graphs
-        self._held: tuple[Tensor, Tensor, Tensor] | None = None
+        """Remove all samples."""
+        # features (R, D), labels (R, K), and the next row to replace, on the device for CUDA graphs
+        self._buffers_and_row: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def recall(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
-        """Features ``(F, D)`` and labels ``(F, K)`` of all F samples, ``None`` where none are.
+    def get_samples(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """Return features ``(R, D)`` and labels ``(R, K)``, or ``None`` if the bank is empty.
 
-        They are the memory itself, which :meth:`remember` writes over, not copies.
+        The tensors are the buffer itself, not copies: :meth:`enqueue` overwrites them.
         """
-        if self._held is None:
+        if self._buffers_and_row is None:
             return None
-        features, labels, row = self._held
-        self._held = features.to(device), labels.to(device), row.to(device)
-        return self._held[:2]
+        features, labels, row = self._buffers_and_row
+        self._buffers_and_row = features.to(device), labels.to(device), row.to(device)
+        return self._buffers_and_row[:2]
 
     @torch.no_grad()
-    def remember(self, features: Tensor, labels: Tensor) -> None:
-        """Take features ``(N, ...)`` and labels ``(N,)`` or ``(N, K)``, the last that fit in."""
-        features, labels = as_matrices(features, labels)
-        features, labels = features[-self.capacity :], labels[-self.capacity :]
+    def enqueue(self, features: Tensor, labels: Tensor) -> None:
+        """Store features ``(N, ...)`` and labels ``(N,)`` or ``(N, K)``, replacing the oldest."""
+        features, labels = to_matrices(features, labels)
+        features, labels = features[-self.memory_size :], labels[-self.memory_size :]
         features = features.where(features.isfinite().all(dim=1, keepdim=True), 0.0)
-        if self.recall(features.device) is None:
-            first = torch.zeros((), dtype=torch.int64, device=features.device)
-            self._held = features[:0], labels[:0], first
-        assert self._held is not None
-        past, known, row = self._held
-        features, known = features.to(past.dtype), known.to(_wider(known, labels))
-        labels = labels.to(known.dtype)
-        if room := self.capacity - len(past):
-            past = torch.cat([past, features[:room]])
-            known = torch.cat([known, labels[:room]])
+        if self.get_samples(features.device) is None:
+            row = torch.zeros((), dtype=torch.int64, device=features.device)
+            self._buffers_and_row = features[:0], labels[:0], row
+        assert self._buffers_and_row is not None
+        bank, bank_labels, row = self._buffers_and_row
+        bank_labels = bank_labels.to(torch.promote_types(bank_labels.dtype, labels.dtype))
+        features, labels = features.to(bank.dtype), labels.to(bank_labels.dtype)
+        if room := self.memory_size - len(bank):
+            bank = torch.cat([bank, features[:room]])
+            bank_labels = torch.cat([bank_labels, labels[:room]])
         features, labels = features[room:], labels[room:]
-        rows = (row + torch.arange(len(features), device=row.device)) % self.capacity
-        past[rows], known[rows] = features, labels
-        row.add_(len(features)).remainder_(self.capacity)
-        self._held = past, known, row
+        rows = (row + torch.arange(len(features), device=row.device)) % self.memory_size
+        bank[rows], bank_labels[rows] = features, labels
+        row.add_(len(features)).remainder_(self.memory_size)
+        self._buffers_and_row = bank, bank_labels, row
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What ``state_dict()`` holds: the capacity and tensors."""
-        return {"capacity": self.capacity, "held": self._held}
+        """Return the content of the bank for ``state_dict()``."""
+        return {"memory_size": self.memory_size, "samples": self._buffers_and_row}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from what was saved, with a copy of it."""
-        if state["capacity"] != self.capacity:
+        """Restore a copy of a saved content."""
+        if state["memory_size"] != self.memory_size:
             raise ValueError(
-                f"memory is {self.capacity}, and the saved one was {state['capacity']}: make the "
-                "loss with the same"
+                f"memory_size is {self.memory_size}, but the saved state has "
+                f"{state['memory_size']}: create the loss with the same memory_size"
             )
-        held = state["held"]
-        self._held = held and tuple(each.clone() for each in held)
+        samples = state["samples"]
+        self._buffers_and_row = samples and tuple(tensor.clone() for tensor in samples)
 
     def extra_repr(self) -> str:
-        return str(self.capacity)
-
-
-def _wider(first: Tensor, second: Tensor) -> torch.dtype:
-    return torch.promote_types(first.dtype, second.dtype)
+        return str(self.memory_size)

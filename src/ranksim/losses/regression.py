@@ -1,20 +1,16 @@
-"""Weighted regression losses as modules.
-
-Arguments, value, gradient, shapes and errors are those of the functions of
-:mod:`ranksim.functional` to which they hand on.
-"""
+"""Weighted regression losses as modules."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from ranksim.functional import focal_r_loss, huber_loss, l1_loss, mse_loss
-from ranksim.functional._regression_validation import Activation, Base, check_focal_r
 from ranksim.functional._validation import Reduction, check_positive, check_reduction
+from ranksim.functional.regression import FocalActivation, FocalBase, check_focal_r
 
 
-class _Loss(nn.Module):
-    """What the four share: a checked reduction."""
+class _RegressionLoss(nn.Module):
+    """Base class of the weighted regression losses."""
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
@@ -25,39 +21,71 @@ class _Loss(nn.Module):
         return f"reduction={self.reduction!r}"
 
 
-class L1Loss(_Loss):
-    """Weighted absolute error: see :func:`ranksim.functional.l1_loss`.
+class L1Loss(_RegressionLoss):
+    """Weighted absolute error :math:`w_i |e_i|` of e = preds − target.
+
+    ``forward(preds, target, sample_weight=None)`` takes tensors of one shape ``(N, ...)``; weights
+    should have mean 1 over the training samples (see :func:`ranksim.functional.l1_loss`).
+
+    Args:
+        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
 
     Example:
         >>> import torch
         >>> L1Loss()(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]), torch.tensor([0.5, 1.5]))
         tensor(1.7500)
+
+    References:
+        Sample weights: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
 
-    def forward(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        return l1_loss(prediction, target, weights, reduction=self.reduction)
+    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        return l1_loss(preds, target, sample_weight, reduction=self.reduction)
 
 
-class MSELoss(_Loss):
-    """Weighted squared error: see :func:`ranksim.functional.mse_loss`.
+class MSELoss(_RegressionLoss):
+    """Weighted squared error :math:`w_i e_i^2` of e = preds − target.
+
+    ``forward(preds, target, sample_weight=None)`` takes tensors of one shape ``(N, ...)``; weights
+    should have mean 1 over the training samples (see :func:`ranksim.functional.mse_loss`).
+
+    Args:
+        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
 
     Example:
         >>> import torch
         >>> MSELoss()(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]))
         tensor(2.5000)
+
+    References:
+        Sample weights: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
 
-    def forward(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        return mse_loss(prediction, target, weights, reduction=self.reduction)
+    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        return mse_loss(preds, target, sample_weight, reduction=self.reduction)
 
 
-class HuberLoss(_Loss):
-    """Weighted Huber loss: see :func:`ranksim.functional.huber_loss`.
+class HuberLoss(_RegressionLoss):
+    r"""Weighted Huber loss of e = preds − target: quadratic for small errors, then linear.
+
+    .. math::
+        w_i h(e_i), \qquad h(e) = e^2/2 \text{ if } |e| \le \delta, \text{ else }
+        \delta (|e| - \delta/2)
+
+    ``forward(preds, target, sample_weight=None)`` takes tensors of one shape ``(N, ...)``; weights
+    should have mean 1 over the training samples (see :func:`ranksim.functional.huber_loss`).
+
+    Args:
+        delta: δ > 0, in the unit of the target.
+        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
 
     Example:
         >>> import torch
         >>> HuberLoss(delta=2.0)(torch.tensor([30.0, 45.0]), torch.tensor([31, 40]))
         tensor(4.2500)
+
+    References:
+        Huber, "Robust Estimation of a Location Parameter" (1964).
     """
 
     def __init__(self, delta: float = 1.0, *, reduction: Reduction = "mean") -> None:
@@ -65,27 +93,44 @@ class HuberLoss(_Loss):
         check_positive("delta", delta)
         self.delta = delta
 
-    def forward(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-        return huber_loss(prediction, target, weights, delta=self.delta, reduction=self.reduction)
+    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        return huber_loss(preds, target, sample_weight, delta=self.delta, reduction=self.reduction)
 
     def extra_repr(self) -> str:
         return f"delta={self.delta}, {super().extra_repr()}"
 
 
-class FocalRLoss(_Loss):
-    """Weighted Focal-R: see :func:`ranksim.functional.focal_r_loss`.
+class FocalRLoss(_RegressionLoss):
+    r"""Weighted Focal-R loss of e = preds − target: down-weights samples with small errors.
+
+    .. math::
+        w_i \, v_i \, f_i^\gamma, \qquad v_i = e_i^2 \text{ or } |e_i|, \qquad
+        f_i = 2\sigma(\beta |e_i|) - 1 \text{ or } \tanh(\beta |e_i|)
+
+    ``forward(preds, target, sample_weight=None)`` takes tensors of one shape ``(N, ...)``; weights
+    should have mean 1 over the training samples (see :func:`ranksim.functional.focal_r_loss`).
+
+    Args:
+        base: base loss v, ``"mse"`` or ``"l1"``.
+        activation: function of the factor f, ``"sigmoid"`` or ``"tanh"``.
+        beta: β > 0, in 1/unit of the target: 0.2 per year for ages.
+        gamma: γ ≥ 0, exponent of the factor; 0 gives the base loss.
+        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
 
     Example:
         >>> import torch
-        >>> criterion = FocalRLoss("l1", beta=0.2)  # ages, in years
+        >>> criterion = FocalRLoss("l1", beta=0.2)  # ages in years
         >>> criterion(torch.tensor([30.0, 60.0]), torch.tensor([31, 40]), torch.tensor([0.5, 1.5]))
         tensor(14.4853)
+
+    References:
+        Focal-R of Yang et al. (ICML 2021), with the factor 2σ − 1, which vanishes at e = 0.
     """
 
     def __init__(
         self,
-        base: Base = "mse",
-        activation: Activation = "sigmoid",
+        base: FocalBase = "mse",
+        activation: FocalActivation = "sigmoid",
         beta: float = 0.2,
         gamma: float = 1.0,
         *,
@@ -93,16 +138,16 @@ class FocalRLoss(_Loss):
     ) -> None:
         super().__init__(reduction=reduction)
         check_focal_r(base, activation, beta, gamma)
-        self.base: Base = base
-        self.activation: Activation = activation
+        self.base: FocalBase = base
+        self.activation: FocalActivation = activation
         self.beta = beta
         self.gamma = gamma
 
-    def forward(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         return focal_r_loss(
-            prediction,
+            preds,
             target,
-            weights,
+            sample_weight,
             base=self.base,
             activation=self.activation,
             beta=self.beta,

@@ -128,13 +128,14 @@ def make_ranksim(
     return RankSimLoss(
         recipe.gamma,
         recipe.lambda_,
-        strength=recipe.ranksim_weight,
+        weight=recipe.ranksim_weight,
         ties=recipe.ties,  # type: ignore[arg-type]
-        unique_labels=recipe.label_width / recipe.label_step or recipe.unique_labels,
+        unique_labels=recipe.unique_labels,
+        label_width=recipe.label_width / recipe.label_step or None,
         # its own generator: with and without RankSim, dropout draws the same numbers
         generator=torch.Generator().manual_seed(seed),
-        gather=gather,
-        memory=recipe.memory_size,
+        gather_across_devices=gather,
+        memory_size=recipe.memory_size,
     )
 
 

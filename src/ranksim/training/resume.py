@@ -82,8 +82,8 @@ class ResumeCallback(Callback):
             ranksim = _ranksim(pl_module)
             if ranksim is not None and ranksim.generator is not None:
                 ranksim.generator.set_state(random["ranksim"])
-            if ranksim is not None and ranksim.memory is not None and "memory" in random:
-                ranksim.memory.set_extra_state(random["memory"])
+            if ranksim is not None and ranksim.feature_bank is not None and "memory" in random:
+                ranksim.feature_bank.set_extra_state(random["memory"])
         if self.stopping.wait_count >= self.stopping.patience:
             trainer.should_stop = True  # it had ended before it was interrupted
 
@@ -146,8 +146,8 @@ class ResumeCallback(Callback):
         every = [own] * trainer.world_size
         if trainer.world_size > 1:
             # the module's own state is that of the first process, whose samples may be others
-            if ranksim is not None and ranksim.memory is not None and not ranksim.gather:
-                own["memory"] = ranksim.memory.get_extra_state()
+            if ranksim is not None and ranksim.feature_bank is not None and not ranksim.gather_across_devices:
+                own["memory"] = ranksim.feature_bank.get_extra_state()
             dist.all_gather_object(every, own)
         checkpoint["random"] = every
 

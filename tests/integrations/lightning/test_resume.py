@@ -59,7 +59,7 @@ def test_a_resumed_training_repeats_the_uninterrupted_one(tmp_path, published, w
         fds = make_fds(published=published)
         callbacks = [
             FDSCallback(fds, "encoder"),
-            RankSimCallback(make_ranksim(memory=25), "encoder"),
+            RankSimCallback(make_ranksim(memory_size=25), "encoder"),
         ]
         settings = {"sampler": order}
         if workers:

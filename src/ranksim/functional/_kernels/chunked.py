@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from ranksim.functional.ranking import Ties, rank
-from ranksim.functional.similarity import on_grid, pairwise_similarity, unit_rows, working_dtype
+from ranksim.functional.similarity import (
+    normalize_rows,
+    pairwise_similarity,
+    round_to_grid,
+    working_dtype,
+)
 
 _BLOCK = 2**22  # similarities that are ranked at a time, 32 MiB a matrix of float64
 
@@ -38,7 +43,7 @@ def compute_term(
     work = features.detach().to(dtype).masked_fill(dropped, 0.0)
     labels = labels.detach().to(dtype).masked_fill(dropped, 0.0)
     count = keep.sum().clamp(min=1).to(dtype)
-    unit, norm = unit_rows(work, torch.finfo(features.dtype).tiny)
+    unit, norm = normalize_rows(work, torch.finfo(features.dtype).tiny)
     own, length = unit[:anchors], norm[:anchors]
 
     def ranks(similar: Tensor) -> Tensor:
@@ -58,12 +63,12 @@ def compute_term(
         least = torch.minimum(least, wanted.masked_fill(outside, torch.inf).amin())
         most = torch.maximum(most, wanted.masked_fill(outside, -torch.inf).amax())
         similar = unit[part] @ unit.T
-        before = ranks(on_grid(similar.clone()))
+        before = ranks(round_to_grid(similar.clone()))
         difference = (before - ranks(wanted)).masked_fill_(outside, 0.0)
         values[part] = gamma * difference.square().sum(dim=1) / count
         if not gradient:
             continue
-        moved = ranks(on_grid(similar.add_(difference * (lambda_ * 2 * gamma / count))))
+        moved = ranks(round_to_grid(similar.add_(difference * (lambda_ * 2 * gamma / count))))
         slope = ((moved - before) / lambda_).masked_fill_(outside, 0.0)
         if per_anchor:
             slopes[part] = slope

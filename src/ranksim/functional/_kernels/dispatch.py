@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from ranksim.functional._kernels import reference
 from ranksim.functional._kernels.cpu import cpu_term
-from ranksim.functional.similarity import unit_rows, working_dtype
+from ranksim.functional.similarity import normalize_rows, working_dtype
 
 Path = Callable[..., tuple[Tensor, Tensor]]
 _log = logging.getLogger("ranksim")
@@ -65,7 +65,7 @@ def _backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...
         work = features.to(working_dtype(features.device))
         if keep is not None:
             work = work.masked_fill(~keep.unsqueeze(1), 0.0)
-        unit, norm = unit_rows(work, torch.finfo(features.dtype).tiny)
+        unit, norm = normalize_rows(work, torch.finfo(features.dtype).tiny)
         weighted = slope * upstream.to(slope.dtype).unsqueeze(1)
         gradient = reference.feature_gradient(weighted, unit, norm)
     else:

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from ranksim.functional.ranking import Ties, rank
-from ranksim.functional.similarity import on_grid, pairwise_similarity, unit_rows, working_dtype
+from ranksim.functional.similarity import (
+    normalize_rows,
+    pairwise_similarity,
+    round_to_grid,
+    working_dtype,
+)
 
 
 def compute_term(
@@ -51,7 +56,7 @@ def compute_term(
         work = work.masked_fill(~keep.unsqueeze(1), 0.0)
         labels = labels.masked_fill(~keep.unsqueeze(1), 0)
         count = keep.sum().clamp(min=1).to(work.dtype)
-    unit, norm = unit_rows(work, torch.finfo(features.dtype).tiny)
+    unit, norm = normalize_rows(work, torch.finfo(features.dtype).tiny)
     own = unit[:anchors] @ unit.T
     if target is None:
         labels = labels.to(work.dtype)
@@ -62,7 +67,7 @@ def compute_term(
             values = values.masked_fill(~keep, -torch.inf)  # after all others
         return rank(values, ties=ties).to(work.dtype) / count
 
-    feature_rank = ranks(on_grid(own.clone()))
+    feature_rank = ranks(round_to_grid(own.clone()))
     difference = (feature_rank - ranks(target)) * ordered(target, keep).to(work.dtype)
     if keep is not None:
         difference = difference.masked_fill(~(keep[:anchors].unsqueeze(1) & keep), 0.0)
@@ -71,7 +76,7 @@ def compute_term(
     if not gradient:
         return value, features.new_empty(0, dtype=out_dtype)
 
-    moved = ranks(on_grid(own + difference * (lambda_ * 2 * gamma / count)))
+    moved = ranks(round_to_grid(own + difference * (lambda_ * 2 * gamma / count)))
     slope = (moved - feature_rank) / lambda_
     if keep is not None:
         slope = slope.masked_fill(~(keep[:anchors].unsqueeze(1) & keep), 0.0)

@@ -29,7 +29,7 @@ class RankSimCallback(LayerCallback):
     from torch's, and so moves the numbers that dropout and the order of samples draw.
 
     Args:
-        loss: the term; its ``strength`` is its weight beside the module's own loss.
+        loss: the term; its ``weight`` is its weight beside the module's own loss.
         layer: dotted name of the layer, which runs once in a training step.
         labels: from a batch to its labels. Labels with decimals should become whole steps of their
             last digit, for example ``lambda batch: (batch["label"] * 10).round()``.
@@ -41,7 +41,7 @@ class RankSimCallback(LayerCallback):
 
     Example:
         >>> import torch
-        >>> ranksim = RankSimLoss(strength=0.1, generator=torch.Generator().manual_seed(0))
+        >>> ranksim = RankSimLoss(weight=0.1, generator=torch.Generator().manual_seed(0))
         >>> trainer = L.Trainer(callbacks=[RankSimCallback(ranksim, "encoder")], logger=False)
 
     Source: Gong, Mori, Tung (ICML 2022), section 3.
@@ -93,15 +93,15 @@ class RankSimCallback(LayerCallback):
         state: dict[str, Any] = {}
         if self.loss.generator is not None:
             state["generator"] = self.loss.generator.get_state()
-        if self.loss.memory is not None:
-            state["memory"] = self.loss.memory.get_extra_state()
+        if self.loss.feature_bank is not None:
+            state["memory"] = self.loss.feature_bank.get_extra_state()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self.loss.generator is not None:
             self.loss.generator.set_state(state_dict["generator"].cpu())
-        if self.loss.memory is not None:
-            self.loss.memory.set_extra_state(state_dict["memory"])
+        if self.loss.feature_bank is not None:
+            self.loss.feature_bank.set_extra_state(state_dict["memory"])
 
     def _seen(self, layer: nn.Module, inputs: Any, output: Any) -> None:
         if self._outputs is not None:
