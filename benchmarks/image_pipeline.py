@@ -26,7 +26,7 @@ from ranksim.data.images.augment import CropFlip
 from ranksim.data.images.dataset import ImageDataset
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.models.pixels import Pixels
-from ranksim.training.data_loader import SeededOrder, make_loader
+from ranksim.training.data_loader import SeededSampler, make_loader
 from tests.helpers.faces import face
 
 SOURCE, SIZE, PAD, BATCH = 200, 224, 16, 64
@@ -96,7 +96,7 @@ def main():
         filling = timed(lambda: store.fill(root, paths))
         rows, _ = store.fill(root, paths)
         data = ImageDataset(store, rows, labels)
-        loader = make_loader(data, BATCH, SeededOrder(len(data), 0))
+        loader = make_loader(data, BATCH, SeededSampler(len(data), 0))
         augment, pixels = CropFlip(0, PAD, True), Pixels((0.5,) * 3, (0.5,) * 3, channels_last=True)
         slow, fast = [], []
         for epoch in range(given.epochs):  # in turn, so that other work slows both

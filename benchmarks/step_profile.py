@@ -27,7 +27,7 @@ from benchmarks.step_speed import EPOCHS, SEED, sts_b_dir
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write
 from ranksim.cli._prepare import PrepareRequest, prepare_data
-from ranksim.training.fit import fit
+from ranksim.training.fit import TrainingOptions, fit
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.task_loading import DataSource, load_task
@@ -142,9 +142,9 @@ class Operators(L.Callback):
 def train(task, recipe, technique, callback):
     """The training of ``ranksim bench``, in a folder that is not kept."""
     recipe = dataclasses.replace(recipe, max_validations=EPOCHS)
-    settings = {"seed": SEED, "hardware": TrainerConfig("cpu"), "callbacks": [callback]}
+    options = TrainingOptions(seed=SEED, trainer_config=TrainerConfig("cpu"), callbacks=[callback])
     with tempfile.TemporaryDirectory() as folder:
-        fit(task, recipe, technique, Path(folder), **settings)
+        fit(task, recipe, technique, Path(folder), options)
     return callback
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import write_json
-from ranksim.training.data_loader import SeededOrder, make_loader
+from ranksim.training.data_loader import EVAL_BATCH_SIZE, SeededSampler, make_loader
 from ranksim.training.factory import (
     make_fds,
     make_loss,
@@ -34,7 +34,7 @@ from ranksim.training.factory import (
     make_weights,
     resolve_defaults,
 )
-from ranksim.training.fit import JUDGED, fit
+from ranksim.training.fit import TrainingOptions, fit
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.task_loading import DataSource, load_task
@@ -87,9 +87,9 @@ def by_sweep(task, recipe, technique):
     """The training of ``ranksim bench``."""
     clock = Clock()
     recipe = dataclasses.replace(recipe, max_validations=EPOCHS)
-    settings = {"seed": SEED, "hardware": TrainerConfig("cpu"), "callbacks": [clock]}
+    options = TrainingOptions(seed=SEED, trainer_config=TrainerConfig("cpu"), callbacks=[clock])
     with tempfile.TemporaryDirectory() as folder:
-        outcome = fit(task, recipe, technique, Path(folder), **settings)
+        outcome = fit(task, recipe, technique, Path(folder), options)
     return clock.timed(outcome.curves["val"])
 
 
@@ -97,17 +97,17 @@ def by_hand(task, recipe, technique):
     """The same training as a plain loop."""
     torch.use_deterministic_algorithms(False)  # Lightning has set it
     torch.manual_seed(SEED)
-    model, labels = task.build(), task.train.labels.numpy()
+    model, labels = task.build_model(), task.train.labels.numpy()
     recipe = resolve_defaults(recipe, labels)
     criterion = make_loss(recipe, technique)
     weights = make_weights(recipe, technique, task.bins, labels)
     fds = make_fds(recipe, technique, task.bins, model.width)
     ranksim = make_ranksim(recipe, technique, SEED)
     adam = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    order = SeededOrder(len(task.train), SEED)
+    order = SeededSampler(len(task.train), SEED)
     training = make_loader(task.train, recipe.batch_size, order)
     everything = make_loader(task.train, 256, task.train.length_order().tolist())
-    validation = make_loader(task.val, JUDGED)
+    validation = make_loader(task.val, EVAL_BATCH_SIZE)
     clock, scores = Clock(), []
     with tempfile.TemporaryDirectory() as folder:
         for epoch in range(EPOCHS):

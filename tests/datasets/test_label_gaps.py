@@ -11,7 +11,7 @@ from ranksim.datasets.label_gaps import Subset, drop_labels, rows_outside
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import parse_ranges
-from ranksim.training.data_loader import SeededOrder, make_loader
+from ranksim.training.data_loader import SeededSampler, make_loader
 
 LABELS = np.array([10.0, 30.0, 35.5, 40.0, 41.0, 80.0, 81.0, 99.0])
 
@@ -103,7 +103,7 @@ def test_a_subset_gives_the_batches_of_a_data_set_of_those_samples_alone():
         assert all(map(torch.equal, one["inputs"], two["inputs"]))
     assert torch.equal(subset[2]["label"], whole.labels[8:9])
     assert torch.equal(subset.length_order(), alone.length_order())
-    order = SeededOrder(len(subset), 0, 2)
+    order = SeededSampler(len(subset), 0, 2)
     seen = torch.cat([batch["index"] for batch in make_loader(subset, 2, order)])
     assert sorted(seen.tolist()) == list(range(6))
     assert not subset.on_disk

@@ -26,7 +26,7 @@ from ranksim.evaluation.projection import embed, pca
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import parse_ranges
 from ranksim.training.display_samples import select_display_samples
-from ranksim.training.peak_memory import forget_peak, peak_memory
+from ranksim.training.peak_memory import peak_memory_mb, reset_peak_memory
 from ranksim.training.trainer_config import TrainerConfig
 from tests.datasets.test_label_gaps import dataset
 
@@ -283,13 +283,13 @@ def test_all_of_it_is_json_of_six_digits(monkeypatch):
 
 def test_memory_is_counted_from_when_it_was_forgotten():
     hardware = TrainerConfig("cpu")
-    forget_peak(hardware)
-    before = peak_memory(hardware)
+    reset_peak_memory(hardware)
+    before = peak_memory_mb(hardware)
     assert before is None or 10 < before < 1e5
     held = np.ones(50 << 17)  # 50 MB
     if before is not None:
-        assert peak_memory(hardware) >= before + 40
-    assert peak_memory(TrainerConfig("cpu", "2")) is None
+        assert peak_memory_mb(hardware) >= before + 40
+    assert peak_memory_mb(TrainerConfig("cpu", "2")) is None
     assert held.sum() == 50 << 17
 
 
@@ -297,4 +297,4 @@ def test_memory_of_a_gpu(monkeypatch):
     hardware = TrainerConfig("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 << 20)
-    assert peak_memory(hardware) == 3.0
+    assert peak_memory_mb(hardware) == 3.0

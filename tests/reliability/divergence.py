@@ -23,7 +23,7 @@ from ranksim.cli.options import (
 )
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.user_data import own_request
-from ranksim.training.divergence import EXPLODED, DivergenceMonitor
+from ranksim.training.divergence import EXPLOSION_FACTOR, DivergenceMonitor
 from ranksim.training.module import RegressionModule
 from ranksim.training.resume import BEST, LAST
 from tests.helpers import user_data
@@ -54,7 +54,12 @@ def measure(short: bool, folder: Path) -> dict[str, Any]:
     look, step = _cost(folder, data)
     cheap = {"what": "a look at the loss under 1 % of a step", "tried": 1, "note": ""}
     checks.append({**cheap, "failed": int(look > 0.01 * step)})
-    return {"checks": checks, "look_us": 1e6 * look, "step_us": 1e6 * step, "limit": EXPLODED}
+    return {
+        "checks": checks,
+        "look_us": 1e6 * look,
+        "step_us": 1e6 * step,
+        "limit": EXPLOSION_FACTOR,
+    }
 
 
 def text(found: dict[str, Any]) -> str:
@@ -143,7 +148,7 @@ def _cost(folder: Path, data: Path) -> tuple[float, float]:
     for _ in range(10):
         begun = time.perf_counter()
         for _ in range(_LOOKS // 10):
-            watch.look(trainer, index, loss, term)
+            watch.check(trainer, index, loss, term)
         looks.append((time.perf_counter() - begun) / (_LOOKS // 10))
     plain, began = RegressionModule.training_step, []
 

@@ -19,9 +19,9 @@ from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.training import fit as fit_module
 from ranksim.training import two_stage
 from ranksim.training.factory import resolve_defaults
-from ranksim.training.fit import fit
+from ranksim.training.fit import TrainingOptions, fit
 from ranksim.training.resume import LAST
-from ranksim.training.trainer_config import TrainerConfig, make_eval_trainer, trainer_settings
+from ranksim.training.trainer_config import TrainerConfig, make_eval_trainer, trainer_arguments
 from tests.oracles import training as oracle
 from tests.reliability.drift_cells import BATCH, BINS, EPOCHS, RATE, SEED, network, recipe_of, task
 
@@ -88,7 +88,7 @@ def scaled(scale):
     """16-mixed on the CPU, with a scaler, which Lightning gives on CUDA alone."""
 
     def settings(hardware, **more):
-        found = trainer_settings(hardware, **more)
+        found = trainer_arguments(hardware, **more)
         if found["precision"] != "16-mixed":
             return found
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
@@ -103,9 +103,9 @@ def scaled(scale):
         return exact
 
     with (
-        mock.patch.object(fit_module, "trainer_settings", settings),
-        mock.patch.object(fit_module, "make_judge", judge),
-        mock.patch.object(two_stage, "make_judge", judge),
+        mock.patch.object(fit_module, "trainer_arguments", settings),
+        mock.patch.object(fit_module, "make_eval_trainer", judge),
+        mock.patch.object(two_stage, "make_eval_trainer", judge),
     ):
         yield
 
@@ -114,7 +114,7 @@ def trained(row, condition, folder):
     """What the real code did: a training, or the second stage of one."""
     recipe = recipe_of(row, condition)
     made = task(recipe, condition.images)
-    watch, settings = Watch(folder / "watched.pt"), {"seed": SEED, "logs": False}
+    watch, settings = Watch(folder / "watched.pt"), {"seed": SEED, "write_logs": False}
     with ExitStack() as stack:
         stack.enter_context(scaled(condition.scale))
         if row.technique.two_stage:
@@ -125,15 +125,14 @@ def trained(row, condition, folder):
                 plain,
                 row.technique.stage_one,
                 first,
-                hardware=TrainerConfig("cpu"),
-                **settings,
+                TrainingOptions(trainer_config=TrainerConfig("cpu"), **settings),
             )
             stage = two_stage.retrain_head, row.technique, folder / "second", first / LAST
         else:
             stage = fit, row.technique, folder / "run"
         train, *rest = stage
-        settings |= {"hardware": condition.hardware, "callbacks": [watch]}
-        train(made, recipe, *rest, **settings)
+        settings |= {"trainer_config": condition.hardware, "callbacks": [watch]}
+        train(made, recipe, *rest, TrainingOptions(**settings))
     return _saved(watch.path)
 
 

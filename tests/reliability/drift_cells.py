@@ -113,7 +113,7 @@ class Condition:
             str(self.processes),
             self.precision,
             compile=self.compiled,
-            gather=self.gather,
+            gather_across_devices=self.gather,
         )
 
 

@@ -23,8 +23,7 @@ from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.predictions import read_predictions, write_predictions
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
-from ranksim.training.checkpoints import read_checkpoint
-from ranksim.training.resume import AtomicCheckpointIO
+from ranksim.training.resume import AtomicCheckpointIO, read_training_checkpoint
 
 
 def measure(draw: np.random.Generator, folder: Path, flips: int) -> list[dict[str, Any]]:
@@ -54,7 +53,7 @@ def measure(draw: np.random.Generator, folder: Path, flips: int) -> list[dict[st
     kinds: dict[str, tuple[str, Callable[[Path], Any]]] = {
         "arrays of a cache": ("a.npz", lambda path: digest_arrays(_there(read_arrays(path)))),
         "records, results and notes": ("a.json", lambda path: json.dumps(read_verified_json(path))),
-        "checkpoints": ("a.ckpt", lambda path: _plain(read_checkpoint(path))),
+        "checkpoints": ("a.ckpt", lambda path: _plain(read_training_checkpoint(path))),
         "test predictions": (
             "a.parquet",
             lambda path: _plain(vars(_there(read_predictions(path)))),

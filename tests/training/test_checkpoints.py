@@ -10,9 +10,14 @@ import torch
 from ranksim._utils.storage import atomic_write
 from ranksim.exceptions import DataError
 from ranksim.training import resume
-from ranksim.training.checkpoints import read_checkpoint, read_or_drop
 from ranksim.training.fit import TrainingLimits
-from ranksim.training.resume import BEST, LAST, AtomicCheckpointIO
+from ranksim.training.resume import (
+    BEST,
+    LAST,
+    AtomicCheckpointIO,
+    read_resumable_checkpoint,
+    read_training_checkpoint,
+)
 from tests.training.test_fit import run, same
 
 
@@ -24,14 +29,14 @@ def checkpoint(tmp_path):
 
 
 def test_a_flipped_bit_never_gives_other_weights(checkpoint):
-    whole, expected = checkpoint.read_bytes(), read_checkpoint(checkpoint)
+    whole, expected = checkpoint.read_bytes(), read_training_checkpoint(checkpoint)
     draw, refused = np.random.default_rng(0), 0
     for place in draw.choice(len(whole), 300, replace=False):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << int(draw.integers(8))
         checkpoint.write_bytes(flipped)
         try:
-            got = read_checkpoint(checkpoint)
+            got = read_training_checkpoint(checkpoint)
         except DataError:
             refused += 1
         else:
@@ -43,31 +48,31 @@ def test_a_flipped_bit_never_gives_other_weights(checkpoint):
 def test_pytorch_alone_would_read_it(checkpoint):
     """Why checksums are looked at: without, the flipped weight is taken."""
     whole = checkpoint.read_bytes()
-    weights = read_checkpoint(checkpoint)["w"]
+    weights = read_training_checkpoint(checkpoint)["w"]
     place = whole.index(weights.numpy().tobytes())
     checkpoint.write_bytes(whole[: place + 3] + bytes([whole[place + 3] ^ 1]) + whole[place + 4 :])
     assert not torch.equal(torch.load(checkpoint, weights_only=True)["w"], weights)
     with pytest.raises(DataError, match="a.ckpt is damaged: delete the folder .*, to have it tr"):
-        read_checkpoint(checkpoint)
+        read_training_checkpoint(checkpoint)
 
 
 def test_a_missing_one_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
-        read_checkpoint(tmp_path / "a.ckpt")
-    assert read_or_drop(tmp_path) is None
+        read_training_checkpoint(tmp_path / "a.ckpt")
+    assert read_resumable_checkpoint(tmp_path) is None
 
 
 def test_where_one_of_two_is_damaged_training_starts_afresh(tmp_path):
     whole = run(tmp_path / "whole")
     run(tmp_path / "begun", limits=TrainingLimits(epochs=2))
-    assert read_or_drop(tmp_path / "begun")["callbacks"]
+    assert read_resumable_checkpoint(tmp_path / "begun")["callbacks"]
     for name, damage in ((LAST, b"\xff"), (BEST, b"\xff"), (BEST, None)):
         folder = tmp_path / "damaged"
         shutil.copytree(tmp_path / "begun", folder)
         content = bytearray((folder / name).read_bytes())
         content[len(content) // 2] ^= 1
         (folder / name).unlink() if damage is None else (folder / name).write_bytes(content)
-        assert read_or_drop(folder) is None
+        assert read_resumable_checkpoint(folder) is None
         assert not (folder / LAST).exists()
         assert not (folder / BEST).exists()
         if name == BEST and damage is not None:
@@ -98,5 +103,5 @@ def test_a_disk_that_fails_for_a_moment_costs_no_checkpoint(tmp_path, monkeypatc
         (tmp_path / name).touch()
     monkeypatch.setattr("zipfile.ZipFile", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        read_or_drop(tmp_path)
+        read_resumable_checkpoint(tmp_path)
     assert (tmp_path / "last.ckpt").exists()

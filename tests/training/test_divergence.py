@@ -18,9 +18,9 @@ from ranksim.data.features import VectorDataset
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.training import trainer_config as hardware_module
-from ranksim.training.data_loader import SeededOrder
+from ranksim.training.data_loader import SeededSampler
 from ranksim.training.divergence import (
-    EXPLODED,
+    EXPLOSION_FACTOR,
     DivergedError,
     Divergence,
     DivergenceMonitor,
@@ -62,7 +62,7 @@ def spoilt(folder, step, value, recipe=ONCE, **settings):
 def test_it_ends_at_its_step_with_the_samples_of_its_batch(tmp_path, value, told, step):
     recipe = changed(ONCE, {"lr_milestones": [1], "lr_factor": 0.5})
     error = spoilt(tmp_path, step, value, recipe)
-    order = SeededOrder(64, 0, 16)
+    order = SeededSampler(64, 0, 16)
     order.set_epoch((step - 1) // 4)
     batch = list(order)[(step - 1) % 4 * 16 :][:16]
     found, lr = error.found, RECIPE.lr * (1 if step < 5 else 0.5)
@@ -116,7 +116,7 @@ def test_a_validation_that_is_no_number_is_no_end_as_if_it_were_done(tmp_path):
 def test_infinite_gradients_under_a_scaler_are_no_divergence(tmp_path, monkeypatch):
     """A scaler begins too high on purpose, skips these steps and halves."""
     scaler = torch.amp.GradScaler("cpu")
-    made = hardware_module.trainer_settings
+    made = hardware_module.trainer_arguments
 
     def scaled(hardware, **more):
         settings = made(hardware, **more)
@@ -190,7 +190,7 @@ def train_two(folder):
 
 def test_several_processes_stop_together_and_say_whose_batch_it_was(tmp_path):
     found, told = Process(train_two, tmp_path).result(timeout=60)
-    batch = list(SeededOrder(64, 0, 16))[24:32]  # of step 2, the second process has the last 8
+    batch = list(SeededSampler(64, 0, 16))[24:32]  # of step 2, the second process has the last 8
     assert (found["step"], found["samples"]) == (2, batch)
     assert found["numbers"] == [row + 2 for row in batch]
     first = ", ".join(str(row + 2) for row in batch[:5])
@@ -217,7 +217,7 @@ def test_the_limit_is_that_of_guessing_the_mean(loss, weighed):
     given = torch.from_numpy(weights) if weighed else None
     found = explosion_threshold(loss, torch.from_numpy(labels), given, 30.0)
     expected = max(oracle(loss, labels, weights, guess) for guess in (labels.mean(), 30.0))
-    assert found == pytest.approx(EXPLODED * expected, rel=1e-6)
+    assert found == pytest.approx(EXPLOSION_FACTOR * expected, rel=1e-6)
     assert loss.reduction == "mean"
 
 

@@ -20,11 +20,11 @@ from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments import run as run_module
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.training import trainer_config as hardware_module
-from ranksim.training.data_loader import SeededOrder
+from ranksim.training.data_loader import SeededSampler
 from ranksim.training.fit import fit
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.trainer_config import TrainerConfig, check_hardware
+from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
 from tests.helpers.pictures import changed, small_task
 from tests.helpers.trained_models import Process, images, request
 
@@ -150,7 +150,7 @@ class TestTheOrderOfSamples:
             monkeypatch.setattr(
                 "ranksim.training.data_loader._processes", lambda rank=rank: (processes, rank)
             )
-            order = SeededOrder(size, 3, batch)
+            order = SeededSampler(size, 3, batch)
             order.set_epoch(epoch)
             order.start = start
             shares.append(list(order))
@@ -361,7 +361,7 @@ class TestRefused:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-            check_hardware(hardware, jobs)
+            check_trainer_config(hardware, jobs)
 
     def test_gather_of_one_device(self, monkeypatch):
         message = "--gather joins the samples of several devices: give --devices too."

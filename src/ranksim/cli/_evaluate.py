@@ -22,7 +22,7 @@ from ranksim.training.method import parse_method
 from ranksim.training.modality import headline
 from ranksim.training.recipe import ImageRecipe
 from ranksim.training.task_loading import load_task
-from ranksim.training.trainer_config import check_hardware, silence_lightning
+from ranksim.training.trainer_config import check_trainer_config, silence_lightning
 
 RESULT = "evaluation.json"
 
@@ -56,7 +56,7 @@ def score_checkpoint(request: EvaluateRequest, *, as_json: bool = False) -> dict
         bench = dataclasses.replace(bench, changes=(*bench.changes, size))
     settings = SweepSettings.of(bench)
     run = make_runs(bench, settings)(parse_method("vanilla", settings.weighting), 0)
-    check_hardware(run.hardware)
+    check_trainer_config(run.hardware)
     if not isinstance(run.recipe, ImageRecipe):
         raise UsageError(
             "evaluate reads checkpoints of image networks: name the image column with --image."
@@ -64,7 +64,7 @@ def score_checkpoint(request: EvaluateRequest, *, as_json: bool = False) -> dict
     scale = trained.get("label_scale", 1.0)
     recipe = dataclasses.replace(run.recipe, encoder=name, label_scale=scale)
     benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
-    model = task.build()
+    model = task.build_model()
     model.load_state_dict(state)
     scores, rows, prediction = evaluate(model, recipe, task, run.hardware)
     result = {

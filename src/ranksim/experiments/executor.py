@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from ranksim.exceptions import RankSimError, UsageError, require_optional
-from ranksim.training.trainer_config import TrainerConfig, check_hardware
+from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
 
 T = TypeVar("T")
 KILLED = (
@@ -51,14 +51,14 @@ def check_engine(engine: str, hardware: TrainerConfig, jobs: int) -> None:
     """
     if engine == "ray":
         require_optional("ray", "ray")
-        if hardware.several:
+        if hardware.is_distributed:
             raise UsageError(
                 "--engine ray trains each run on one device: leave it out with --devices or "
                 "--num-nodes."
             )
-        if hardware.asks_for_gpu:
+        if hardware.requires_gpu:
             return  # the cluster has it, and this machine need not: each worker looks
-    check_hardware(hardware, jobs)
+    check_trainer_config(hardware, jobs)
 
 
 def open_executor(

@@ -22,7 +22,7 @@ from typing import Any
 
 from ranksim.exceptions import RankSimError, UsageError, require_optional
 from ranksim.experiments.executor import KILLED, TaskExecutor, one_thread, set_progress_queue
-from ranksim.training.trainer_config import TrainerConfig, check_hardware
+from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
 
 _OBJECTS = 100 * 2**20  # bytes for what tasks give back, which is little
 
@@ -99,7 +99,7 @@ def _gpus(ray: ModuleType, hardware: TrainerConfig) -> int:
         RankSimError: tasks would wait for ever.
     """
     there = ray.cluster_resources()
-    wanted = hardware.asks_for_gpu or (hardware.accelerator == "auto" and there.get("GPU", 0) > 0)
+    wanted = hardware.requires_gpu or (hardware.accelerator == "auto" and there.get("GPU", 0) > 0)
     for kind in ["CPU"] + ["GPU"] * wanted:
         if there.get(kind, 0) < 1:
             raise RankSimError(f"No node of the Ray cluster has a {kind}: add one that has.")
@@ -181,7 +181,7 @@ def _do(place: _Place, work: Callable[..., Any], given: tuple[Any, ...]) -> Any:
             f"Ray's node {platform.node()} does not see the folder of results: give --out a path "
             "that all nodes share."
         )
-    check_hardware(place.hardware)
+    check_trainer_config(place.hardware)
     line = _Line(place.box)
     set_progress_queue(line)
     with one_thread():

@@ -79,6 +79,8 @@ def _run(
     else:
         relocate_encoder(recipe, Path(source.encoder))  # refuses another one
     hardware = {f.name: record[f.name] for f in fields(TrainerConfig) if f.name in record}
+    if "gather" in record:  # the name in earlier versions
+        hardware["gather_across_devices"] = record["gather"]
     first, one = first_stage(method), None
     if first is not None:
         saved = record.get("stage_one") or next(

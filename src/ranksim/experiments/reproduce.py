@@ -20,7 +20,7 @@ from ranksim.experiments.record_diff import MADE_BY, diff_records
 from ranksim.experiments.replay import RerunRequest, rebuild_run
 from ranksim.experiments.run import Record, check_data, execute_run, flatten_dict, is_complete
 from ranksim.metrics import METRICS
-from ranksim.training.trainer_config import check_hardware, silence_lightning
+from ranksim.training.trainer_config import check_trainer_config, silence_lightning
 
 _FACTS = ("data", "comparable")  # of the data, told apart from what a training came to
 
@@ -105,7 +105,7 @@ def _repeated(request: RerunRequest, results: Record, record: Record, out: Path)
         note = f"was cut short after {record['cut_short']:g} s, where no two machines end alike"
         return told | {"note": f"{note}: it cannot be compared"}
     run, assumed = rebuild_run(request, results, record, out)
-    check_hardware(run.hardware)
+    check_trainer_config(run.hardware)
     check_data(run)
     try:
         with one_thread():

@@ -25,11 +25,11 @@ from ranksim.evaluation.predictions import PREDICTIONS, are_damaged, write_predi
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
-from ranksim.training.fit import FollowedError, TrainingLimits, TrainingResult, fit
+from ranksim.training.fit import FollowedError, TrainingLimits, TrainingOptions, TrainingResult, fit
 from ranksim.training.method import Method
-from ranksim.training.peak_memory import forget_peak, peak_memory
+from ranksim.training.peak_memory import peak_memory_mb, reset_peak_memory
 from ranksim.training.recipe import Recipe, update_old_fields
-from ranksim.training.resume import BEST, LAST, Progress
+from ranksim.training.resume import BEST, LAST, ValidationCallback
 from ranksim.training.task_loading import DataSource, check_network, load_benchmark, load_task
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
@@ -150,6 +150,8 @@ def flatten_settings(saved: Mapping[str, Any]) -> Record:
         saved["recipe"] = Recipe.optional_fields() | update_old_fields(saved["recipe"])
     if "stage_one" in saved:
         saved["stage_one"] = flatten_settings(saved["stage_one"])
+    if "gather" in saved:  # the name in earlier versions
+        saved["gather_across_devices"] = saved.pop("gather")
     return flatten_dict(saved)
 
 
@@ -168,7 +170,7 @@ def execute_run(
     run: Run,
     *,
     progress_bar: bool = False,
-    on_validation: Progress | None = None,
+    on_validation: ValidationCallback | None = None,
 ) -> Record:
     """Train a run and write its predictions, then its record; what is finished is read.
 
@@ -179,7 +181,7 @@ def execute_run(
         UsageError: the folder holds the run made with other settings.
     """
     settings = {"progress_bar": progress_bar, "on_validation": on_validation}
-    if run.hardware.follows:
+    if run.hardware.is_follower_node:
         return _follow(run, settings)
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
@@ -191,12 +193,16 @@ def execute_run(
             (run.folder / RECORD).unlink(missing_ok=True)
         _start_or_go_on(run)
         record = {**run.identity(), "status": "done"}
-        forget_peak(run.hardware)
+        reset_peak_memory(run.hardware)
         try:
             with _announced(run):
                 benchmark, outcome = _train(run, settings)
         except DivergedError as error:
-            record |= {"status": "failed", "error": str(error), "diverged": error.found.recorded()}
+            record |= {
+                "status": "failed",
+                "error": str(error),
+                "diverged": error.divergence.to_dict(),
+            }
             benchmark = load_benchmark(run.source, run.recipe)
         except FirstStageError as error:
             record |= {"status": "failed", "error": str(error), "diverged": error.diverged}
@@ -209,7 +215,7 @@ def execute_run(
                 "network with --set, or --jobs."
             ) from error
         else:
-            made = (outcome.rows, outcome.prediction)
+            made = (outcome.sample_index, outcome.preds)
             write_predictions(run.folder / PREDICTIONS, benchmark, run.source.shots, *made)
             record |= {
                 "metrics": {"val": outcome.val, "test": outcome.test},
@@ -217,9 +223,9 @@ def execute_run(
                 "best_epoch": outcome.best_epoch,
                 "steps": outcome.steps,
                 "seconds": round(outcome.seconds, 2),
-                "peak_memory_mb": rounded(peak_memory(run.hardware)),
+                "peak_memory_mb": rounded(peak_memory_mb(run.hardware)),
                 "curves": {**rounded(outcome.curves), "monitor": run.recipe.monitor},
-                **insight(benchmark, outcome.prediction, outcome.features),
+                **insight(benchmark, outcome.preds, outcome.features),
             }
             record |= _cut_short(run, outcome)
         record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
@@ -235,7 +241,7 @@ def execute_run(
 
 def _cut_short(run: Run, outcome: TrainingResult) -> Record:
     """The seconds that ended a run, or its first stage, before its recipe did."""
-    limits: list[Any] = [run.limits.seconds] if outcome.cut_short else []
+    limits: list[Any] = [run.limits.seconds] if outcome.truncated else []
     if run.stage_one is not None:
         first = read_record(run.stage_one.folder) or {}
         limits += [first["cut_short"]] if "cut_short" in first else []
@@ -315,11 +321,13 @@ def _train(run: Run, settings: dict[str, Any]) -> tuple[Benchmark[Any], Training
     """The training of a run; of a two-stage one, the second, the first being read or done."""
     best = _stage_one(run, settings)
     benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.hardware)
-    settings |= {"seed": run.seed, "hardware": run.hardware, "limits": run.limits}
+    options = TrainingOptions(
+        seed=run.seed, trainer_config=run.hardware, limits=run.limits, **settings
+    )
     technique = run.method.technique
     if best is None:
-        return benchmark, fit(task, run.recipe, technique, run.folder, **settings)
-    return benchmark, retrain_head(task, run.recipe, technique, run.folder, best, **settings)
+        return benchmark, fit(task, run.recipe, technique, run.folder, options)
+    return benchmark, retrain_head(task, run.recipe, technique, run.folder, best, options)
 
 
 def _stage_one(run: Run, settings: dict[str, Any]) -> Path | None:

@@ -98,7 +98,7 @@ def run_sweep(plan: SweepPlan, watcher: SweepListener) -> dict[str, Any]:
     """
     check_engine(plan.engine, plan.hardware, plan.jobs)
     try:
-        if plan.hardware.follows:
+        if plan.hardware.is_follower_node:
             for run, record in _to_do(plan, watcher, plan.out):
                 watcher.finished(run.name, record)
             return _written(plan)

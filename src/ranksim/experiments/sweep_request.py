@@ -81,7 +81,7 @@ class BenchRequest:
             "num_nodes": self.num_nodes,
             "compile": self.compile,
             "channels_last": self.channels_last,
-            "gather": self.gather,
+            "gather_across_devices": self.gather,
         }
 
     def command(self, seeds: list[int]) -> str:
@@ -210,7 +210,7 @@ def run_benchmark(request: BenchRequest, *, as_json: bool = False) -> dict[str, 
         results = run_sweep(plan, watcher)
     print_summary(results, console)
     console.print(f"Results: {request.out / RESULTS}", highlight=False, soft_wrap=True)
-    if not plan.runs[0].hardware.follows:  # the first of several machines alone writes
+    if not plan.runs[0].hardware.is_follower_node:  # the first of several machines alone writes
         page = write_page(results, request.out / PAGE)
         console.print(f"Page: {page}", highlight=False, soft_wrap=True)
     return results

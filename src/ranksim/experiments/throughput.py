@@ -30,12 +30,12 @@ from ranksim.imbalance import LabelBins
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.training.factory import augmentation, image_network
-from ranksim.training.fit import TrainingLimits, TrainingTask, fit
+from ranksim.training.fit import TrainingLimits, TrainingOptions, TrainingTask, fit
 from ranksim.training.method import Method, parse_method
 from ranksim.training.module import RegressionModule
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe, parse_change
-from ranksim.training.trainer_config import TrainerConfig, check_hardware, silence_lightning
+from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
 
 METHODS = ("vanilla", "vanilla+ranksim")
 _IMAGES, _VALIDATED = 2_048, 64  # generated images in training and in validation
@@ -90,8 +90,8 @@ def throughput(request: ThroughputRequest, *, as_json: bool = False) -> dict[str
         UsageError: hardware that is not there, or a recipe that makes no sense.
     """
     silence_lightning()
-    check_hardware(request.hardware)
-    if request.hardware.several:
+    check_trainer_config(request.hardware)
+    if request.hardware.is_distributed:
         raise UsageError("throughput times one device: leave out --devices and --num-nodes.")
     console = Console(stderr=as_json)
     changes = dict(parse_change(text) for text in request.changes)
@@ -217,10 +217,12 @@ def _time(
             recipe,
             method.technique,
             Path(folder),
-            seed=0,
-            hardware=hardware,
-            limits=TrainingLimits(steps=steps, epochs=recipe.max_validations),
-            callbacks=[watch],
+            TrainingOptions(
+                seed=0,
+                trainer_config=hardware,
+                limits=TrainingLimits(steps=steps, epochs=recipe.max_validations),
+                callbacks=[watch],
+            ),
         )
     timed = watch.timed
     if not timed.images:
@@ -271,7 +273,7 @@ def _whole_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]
 def _device(hardware: TrainerConfig) -> str:
     if hardware.on_gpu:
         return torch.cuda.get_device_name()
-    return "cpu" if hardware.puts_channels_last else hardware.accelerator
+    return "cpu" if hardware.uses_channels_last else hardware.accelerator
 
 
 def _print(result: dict[str, Any], console: Console) -> None:

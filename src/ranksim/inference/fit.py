@@ -30,12 +30,11 @@ from ranksim.inference.files import (
     remove_training,
     written_folder,
 )
-from ranksim.training.checkpoints import read_checkpoint
 from ranksim.training.method import parse_method
 from ranksim.training.modality import headline
-from ranksim.training.resume import BEST
+from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.task_loading import load_adapter, load_benchmark
-from ranksim.training.trainer_config import check_hardware, silence_lightning
+from ranksim.training.trainer_config import check_trainer_config, silence_lightning
 
 _FIRST = "encoder."
 
@@ -82,7 +81,7 @@ def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
     run = make_runs(bench, settings)(method, request.seed)
     place = _training(run)
     run = make_runs(dataclasses.replace(bench, out=place), settings)(method, request.seed)
-    check_hardware(run.hardware)
+    check_trainer_config(run.hardware)
     check_data(run)
     try:
         with one_thread():
@@ -92,7 +91,7 @@ def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
     if record["status"] == "failed":
         remove_training(place)  # it would diverge again
         raise RankSimError(record["error"])
-    if not run.hardware.follows:
+    if not run.hardware.is_follower_node:
         _write(request, run, record)
         if run.hardware.num_nodes == 1:  # else other nodes still look there
             remove_training(place)
@@ -146,12 +145,12 @@ def _write(request: FitRequest, run: Run, record: Record) -> None:
 
 def _trained(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The settled recipe of a finished run, and the weights of its network."""
-    found = read_checkpoint(run.folder / BEST)
+    found = read_training_checkpoint(run.folder / BEST)
     weights = _part(found["state_dict"], "model.")
     if run.stage_one is not None:  # what it trained is a head over the encoder of its first stage
         moved = _part(weights, 2 * _FIRST)
         encoder = moved or _part(
-            read_checkpoint(run.stage_one.folder / BEST)["state_dict"], f"model.{_FIRST}"
+            read_training_checkpoint(run.stage_one.folder / BEST)["state_dict"], f"model.{_FIRST}"
         )
         head = {name: value for name, value in weights.items() if not name.startswith(_FIRST)}
         weights = head | {_FIRST + name: value for name, value in encoder.items()}

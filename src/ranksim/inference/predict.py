@@ -16,7 +16,7 @@ from ranksim._utils.formatting import format_percent
 from ranksim.exceptions import UsageError
 from ranksim.inference.predictions import Predictions, refuse_other_suffix
 from ranksim.inference.saved_model import Model, load_model
-from ranksim.training.trainer_config import TrainerConfig, check_hardware, silence_lightning
+from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
 
 _MANY = 0.1  # of the predictions, beyond which those where training had little are warned of
 
@@ -55,7 +55,7 @@ def predict_data(request: PredictRequest, *, as_json: bool = False) -> dict[str,
         raise UsageError(f"--out {request.out} is the data, which would be lost: name another.")
     model = load_model(request.model, encoder=request.encoder)
     hardware = TrainerConfig(request.accelerator, precision=model.config["precision"])
-    check_hardware(hardware)
+    check_trainer_config(hardware)
     made = model.predict(request.data, image_root=request.image_root, hardware=hardware)
     made.write(request.out)
     counts, console = made.counts(), Console(stderr=as_json)

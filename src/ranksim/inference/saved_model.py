@@ -25,8 +25,7 @@ from ranksim.inference.predictions import Predictions
 from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
-from ranksim.training.data_loader import make_loader
-from ranksim.training.fit import JUDGED
+from ranksim.training.data_loader import EVAL_BATCH_SIZE, make_loader
 from ranksim.training.modality import recipe_type
 from ranksim.training.pretrained import refuse_missing, relocate_encoder
 from ranksim.training.recipe import Recipe, update_old_fields
@@ -113,7 +112,7 @@ class Model:
                 "describes: get the model again, or fit it again."
             ) from error
         order = opened.samples.length_order()
-        loader = make_loader(opened.samples, JUDGED, order.tolist())
+        loader = make_loader(opened.samples, EVAL_BATCH_SIZE, order.tolist())
         with translate_keyboard_interrupt():
             made = make_eval_trainer(hardware).predict(_Predicts(network, self.recipe), loader)
         assert made is not None
@@ -195,7 +194,9 @@ def _columns(data: Table | str | Path | Mapping[str, Any]) -> Table:
     if isinstance(data, Table):
         columns = data
     else:
-        columns = Table.from_columns("The data", {name: list(values) for name, values in data.items()})
+        columns = Table.from_columns(
+            "The data", {name: list(values) for name, values in data.items()}
+        )
     if not columns.n_rows:
         raise DataError(f"{columns.name} has no row of values: put one row a sample into it.")
     return columns

@@ -1,4 +1,4 @@
-"""Batches of a data set, in an order that a resumed run repeats."""
+"""Data loaders with a reproducible order of samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from ranksim.data.batch import Batch, Samples
 
-_AHEAD = 2  # processes that read batches
+EVAL_BATCH_SIZE = 100
+_WORKERS = 2
 
 
 def make_loader(
@@ -23,69 +24,72 @@ def make_loader(
     *,
     on_gpu: bool = False,
 ) -> DataLoader[Batch]:
-    """A loader that has the data set make whole batches, in the given order or as they stand.
+    """Return a loader of batches that the data set assembles itself.
 
-    While a GPU trains, data that lies on disk is read ahead in processes of their own.
+    Args:
+        data: the samples.
+        batch_size: samples per batch.
+        order: sample indices or a sampler; ``None``: in the order of the data set.
+        on_gpu: training runs on a GPU; worker processes then prefetch data that is on disk.
     """
-    ahead = on_gpu and getattr(data, "on_disk", False)
-    # a generator of its own: each new iterator draws a seed, which must not move dropout's numbers
+    prefetch = on_gpu and getattr(data, "on_disk", False)
     return DataLoader(
         data,  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=order,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
+        # each iterator draws a seed; a separate generator leaves the random numbers of dropout alone
         generator=torch.Generator(),
-        num_workers=_AHEAD if ahead else 0,
-        persistent_workers=ahead,
-        pin_memory=ahead,
+        num_workers=_WORKERS if prefetch else 0,
+        persistent_workers=prefetch,
+        pin_memory=prefetch,
     )
 
 
-def _as_it_is(batch: Any) -> Any:
-    """The data set has made the batch already."""
+def _identity(batch: Any) -> Any:
     return batch
 
 
-class SeededOrder(DistributedSampler[int]):
-    """A permutation that depends on seed and epoch alone, so that a resumed run repeats it.
+class SeededSampler(DistributedSampler[int]):
+    """A permutation determined by seed and epoch, so that a resumed run repeats it.
 
-    Of W processes that train together each is dealt its own consecutive share of every W ·
-    ``batch_size`` samples, so that they see what one process sees in one batch of that size. What
-    is left at the end of an epoch is filled up with some of its samples until it can be shared.
-    Lightning leaves the sampler as it is because of its class.
+    Every W · ``batch_size`` consecutive samples are split evenly over W training processes, so that
+    together they see the batch of a single process with that batch size. The incomplete rest of an
+    epoch is padded with some of its own samples until it can be split evenly. Lightning does not
+    replace the sampler because it is a ``DistributedSampler``.
 
     Args:
-        size: of the data set.
-        seed: of the run.
-        batch_size: samples of a batch, on each device.
+        size: number of samples in the data set.
+        seed: random seed of the run.
+        batch_size: samples per batch on each device.
     """
 
     def __init__(self, size: int, seed: int, batch_size: int = 1) -> None:
         super().__init__(range(size), num_replicas=1, rank=0)  # type: ignore[arg-type]
         self.size, self.seed, self.batch_size = size, seed, batch_size
-        self.start = 0  # samples of the first epoch that an interrupted run has seen already
+        self.start_index = 0  # samples of the first epoch that an interrupted run has used
 
     def __len__(self) -> int:
-        return self.share(_processes()[0])
+        return self.samples_per_process(_world()[0])
 
-    def share(self, processes: int) -> int:
-        """Samples of an epoch that each of so many processes sees."""
-        whole, left = divmod(self.size, processes * self.batch_size)
-        return whole * self.batch_size + math.ceil(left / processes)
+    def samples_per_process(self, world_size: int) -> int:
+        """Return the number of samples that each process sees per epoch."""
+        batches, rest = divmod(self.size, world_size * self.batch_size)
+        return batches * self.batch_size + math.ceil(rest / world_size)
 
     def __iter__(self) -> Iterator[int]:
-        processes, rank = _processes()
-        start, self.start = self.start, 0
+        world_size, rank = _world()
+        start, self.start_index = self.start_index, 0
         permutation = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
-        together = processes * self.batch_size
-        for first in range(start, self.size, together):
-            batch = permutation[first : first + together]
-            share = math.ceil(len(batch) / processes)
-            yield from np.resize(batch, (processes, share))[rank].tolist()
+        total = world_size * self.batch_size
+        for first in range(start, self.size, total):
+            batch = permutation[first : first + total]
+            count = math.ceil(len(batch) / world_size)
+            yield from np.resize(batch, (world_size, count))[rank].tolist()
 
 
-def _processes() -> tuple[int, int]:
-    """How many train together, and the number of this one."""
+def _world() -> tuple[int, int]:
+    """Return the number of training processes and the rank of this one."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_world_size(), dist.get_rank()
     return 1, 0

@@ -1,4 +1,4 @@
-"""Test samples whose features are shown in figures."""
+"""Selection of the test samples whose features are plotted."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from ranksim.imbalance import LabelBins
 
-GROUPS, SHOWN = 24, 500  # most groups of label bins, most samples shown
+MAX_GROUPS, MAX_SAMPLES = 24, 500
 
 
 @dataclass(frozen=True, eq=False)
 class DisplaySamples:
-    """Test samples whose features are looked at, the same for all methods and seeds.
+    """Test samples whose features are plotted, the same for all methods and seeds.
 
     Args:
-        rows: their positions, ascending, ``(P,)``.
-        group: the group of label bins that each is in, from 0 to B − 1, ``(P,)``.
-        edges: ``(B + 1,)``; a group that holds no test sample belongs to the one below it.
+        rows: their indices in the test split, sorted, ``(P,)``.
+        group: index of each sample's group of label bins, from 0 to B − 1, ``(P,)``.
+        edges: group boundaries ``(B + 1,)``; a group without test samples is merged into the one
+            below.
     """
 
     rows: NDArray[np.int64]
@@ -29,32 +30,34 @@ class DisplaySamples:
 
 
 def select_display_samples(bins: LabelBins, labels: np.ndarray) -> DisplaySamples:
-    """Choose at most 500 test samples, spread evenly over at most 24 groups of label bins.
+    """Select at most 500 test samples, evenly over at most 24 groups of label bins.
 
-    Each group gives as many as the others, or all that it has; within one they are spread evenly
-    over its labels.
+    All groups have the same quota; smaller groups are taken completely. Within a group, the samples
+    are spread evenly over its sorted labels.
 
     Args:
-        bins: those of the label axis.
-        labels: of the test set, ``(N,)``, at least one.
+        bins: label bins of the data set.
+        labels: test labels ``(N,)``, N ≥ 1.
 
     Example:
-        >>> shown = select_display_samples(LabelBins.uniform(0.0, 3.0, 3), np.array([0.1, 2.5, 0.2, 2.7]))
-        >>> shown.rows.tolist(), shown.group.tolist(), shown.edges.tolist()
+        >>> bins = LabelBins.uniform(0.0, 3.0, 3)
+        >>> selected = select_display_samples(bins, np.array([0.1, 2.5, 0.2, 2.7]))
+        >>> selected.rows.tolist(), selected.group.tolist(), selected.edges.tolist()
         ([0, 1, 2, 3], [0, 1, 0, 1], [0.0, 2.0, 3.0])
     """
     index = bins.index(labels)
     first, last = int(index.min()), int(index.max())
-    width = math.ceil((last - first + 1) / GROUPS)
-    there, group = np.unique((index - first) // width, return_inverse=True)
-    lower = bins.edges[first + width * there]
-    upper = bins.edges[min(first + width * (int(there[-1]) + 1), len(bins))]
-    by_label = np.lexsort((labels, group))
-    own = np.split(by_label, np.cumsum(np.bincount(group))[:-1])
-    sizes = np.array([len(rows) for rows in own])
-    # the largest share that fits
-    share = max(n for n in range(1, SHOWN + 1) if np.minimum(sizes, n).sum() <= SHOWN)
-    quota = sizes.clip(max=share)
-    taken = [rows[np.arange(n) * len(rows) // n] for rows, n in zip(own, quota, strict=True)]
-    rows = np.sort(np.concatenate(taken))
+    width = math.ceil((last - first + 1) / MAX_GROUPS)
+    nonempty, group = np.unique((index - first) // width, return_inverse=True)
+    lower = bins.edges[first + width * nonempty]
+    upper = bins.edges[min(first + width * (int(nonempty[-1]) + 1), len(bins))]
+    members = np.split(np.lexsort((labels, group)), np.cumsum(np.bincount(group))[:-1])
+    sizes = np.array([len(rows) for rows in members])
+    quota = max(n for n in range(1, MAX_SAMPLES + 1) if np.minimum(sizes, n).sum() <= MAX_SAMPLES)
+    counts = sizes.clip(max=quota)
+    rows = np.sort(
+        np.concatenate(
+            [r[np.arange(n) * len(r) // n] for r, n in zip(members, counts, strict=True)]
+        )
+    )
     return DisplaySamples(rows, group[rows], np.append(lower, upper).astype(np.float64))

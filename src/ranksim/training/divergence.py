@@ -1,4 +1,4 @@
-"""A training whose loss stops being a number, or explodes, ends at that step and says where."""
+"""Detection of diverging trainings: non-finite or exploding losses and scores."""
 
 from __future__ import annotations
 
@@ -18,42 +18,40 @@ from torch import Tensor, nn
 
 from ranksim.exceptions import RankSimError
 
-EXPLODED = 1e4
-"""The mean loss of a batch that is so many times the largest of :func:`explosion_threshold` has exploded."""
-_SHOWN = 5  # samples that a sentence names
+EXPLOSION_FACTOR = 1e4
+"""Ratio of a batch loss to the largest initial loss from which on it counts as exploded."""
+_LISTED = 5  # samples named in a message
 
 
 @dataclass(frozen=True)
 class SampleIds:
-    """How whoever owns the data counts the training samples.
+    """Numbers by which the user knows the training samples.
 
     Args:
-        numbers: of each, int64 ``(N,)``.
-        counted: what they count, ``"line"`` or ``"row"``.
-        name: of the table.
+        numbers: number of each sample, int64 ``(N,)``.
+        unit: what is numbered, ``"line"`` or ``"row"``.
+        table: name of the user's table.
     """
 
     numbers: NDArray[np.int64]
-    counted: str
-    name: str
+    unit: str
+    table: str
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where a training diverged.
+    """Where and how a training diverged.
 
     Args:
-        part: what did: ``"loss"``, ``"RankSim term"``, or a validation score.
-        value: it: NaN, infinite, or beyond ``limit``.
-        step: of the optimiser, counted from 1: that under way, or the last before a validation.
+        part: the value that diverged: ``"loss"``, ``"RankSim term"``, or a validation score.
+        value: NaN, infinite, or above ``limit``.
+        step: optimizer step, counted from 1; of a validation score, the last step before it.
         epoch: counted from 1.
         lr: learning rate of that step.
-        samples: positions of the batch's samples in the training part, counted from 0; none of a
-            validation score.
-        limit: beyond which a loss has exploded.
-        ranksim: whether RankSim takes part.
-        numbers, counted, table: the same samples in the user's own table (see
-            :class:`SampleIds`).
+        samples: indices of the batch in the training split; empty for a validation score.
+        limit: explosion threshold of the loss.
+        ranksim: whether RankSim is part of the loss.
+        numbers, unit, table: ``samples`` in the user's table (see :class:`SampleIds`).
     """
 
     part: str
@@ -65,192 +63,110 @@ class Divergence:
     limit: float = math.inf
     ranksim: bool = False
     numbers: Sequence[int] = ()
-    counted: str = ""
+    unit: str = ""
     table: str = ""
 
-    def told(self) -> str:
-        """The one sentence.
+    def message(self) -> str:
+        """Describe the divergence in one sentence with a remedy.
 
         Example:
-            >>> found = Divergence("loss", float("nan"), 120, 3, 0.1, [7, 3, 9, 12, 4, 0, 1])
-            >>> found.told()[:68]
-            'Training diverged at step 120 (epoch 3, lr 0.1): the loss is nan on '
-            >>> found.told()[68:]
-            'training samples 7, 3, 9, 12, 4 and 2 more; lower lr.'
+            >>> Divergence("loss", float("nan"), 120, 3, 0.1, [7, 3, 9, 12, 4, 0, 1]).message()
+            'Training diverged at step 120 (epoch 3, lr 0.1): the loss is nan on \
+training samples 7, 3, 9, 12, 4 and 2 more; lower lr.'
         """
-        value, beyond = f"{self.value:.3g}", ""
-        if math.isfinite(self.value):
-            beyond = f", beyond {self.limit:.3g},"
-        where = ""
+        limit = f", above {self.limit:.3g}," if math.isfinite(self.value) else ""
+        batch = ""
         if self.samples:
-            shown = self.numbers or self.samples
-            kind = f"{self.counted or 'training sample'}{'s' * (len(shown) > 1)}"
-            more = f" and {len(shown) - _SHOWN:,} more" if len(shown) > _SHOWN else ""
-            of = f" of {self.table}" if self.table else ""
-            where = f" on {kind} {', '.join(map(str, shown[:_SHOWN]))}{more}{of}"
+            numbers = self.numbers or self.samples
+            unit = f"{self.unit or 'training sample'}{'s' * (len(numbers) > 1)}"
+            rest = f" and {len(numbers) - _LISTED:,} more" if len(numbers) > _LISTED else ""
+            table = f" of {self.table}" if self.table else ""
+            batch = f" on {unit} {', '.join(map(str, numbers[:_LISTED]))}{rest}{table}"
         return (
             f"Training diverged at step {self.step} (epoch {self.epoch}, lr {self.lr:g}): the "
-            f"{self.part} is {value}{beyond}{where}; lower lr{' or ranksim_weight' * self.ranksim}."
+            f"{self.part} is {self.value:.3g}{limit}{batch}; "
+            f"lower lr{' or ranksim_weight' * self.ranksim}."
         )
 
-    def recorded(self) -> dict[str, Any]:
-        """What a record holds of it; JSON has no NaN."""
-        found = {"value": self.value, "limit": self.limit}
-        plain = {k: v if math.isfinite(v) else str(v) for k, v in found.items()}
-        where = {"step": self.step, "epoch": self.epoch, "lr": self.lr}
-        own = {self.counted + "s": list(self.numbers)} if self.numbers else {}
-        return {**where, "part": self.part, **plain, "samples": list(self.samples), **own}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of a run record; non-finite numbers become strings, as JSON has none."""
+        numbers = {"value": self.value, "limit": self.limit}
+        return {
+            **{"step": self.step, "epoch": self.epoch, "lr": self.lr, "part": self.part},
+            **{name: v if math.isfinite(v) else str(v) for name, v in numbers.items()},
+            "samples": list(self.samples),
+            **({f"{self.unit}s": list(self.numbers)} if self.numbers else {}),
+        }
 
-    def counted_by(self, ids: SampleIds | None) -> Divergence:
-        """The same with samples as their owner counts them."""
+    def with_sample_ids(self, ids: SampleIds | None) -> Divergence:
+        """Return a copy that also names the samples by the user's numbers."""
         if ids is None or not self.samples:
             return self
         numbers = ids.numbers[list(self.samples)].tolist()
-        return dataclasses.replace(self, numbers=numbers, counted=ids.counted, table=ids.name)
+        return dataclasses.replace(self, numbers=numbers, unit=ids.unit, table=ids.table)
 
 
 class DivergedError(RankSimError):
-    """A training diverged; ``found`` says where."""
+    """A training diverged; ``divergence`` has the details."""
 
-    def __init__(self, found: Divergence) -> None:
-        super().__init__(found.told())
-        self.found = found
+    def __init__(self, divergence: Divergence) -> None:
+        super().__init__(divergence.message())
+        self.divergence = divergence
         if dist.is_available() and dist.is_initialized():
-            # what leaves such a process is a traceback, which ends with this
-            self.add_note(json.dumps(dataclasses.asdict(found)))
+            # a training process passes on errors as a traceback, which ends with this note
+            self.add_note(json.dumps(dataclasses.asdict(divergence)))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Divergence]]:
-        return type(self), (self.found,)
+        return type(self), (self.divergence,)
 
     @classmethod
     def from_traceback(cls, lines: Sequence[str]) -> Self | None:
-        """The error again from the lines of its traceback; ``None`` for any other one."""
+        """Restore the error from the lines of its traceback; ``None`` for another error."""
         if len(lines) < 2 or not lines[-2].startswith(f"{cls.__module__}.{cls.__qualname__}: "):
             return None
         return cls(Divergence(**json.loads(lines[-1])))
 
 
 def explosion_threshold(
-    loss: nn.Module, targets: Tensor, weights: Tensor | None, start: float = 0.0
+    loss: nn.Module, targets: Tensor, weights: Tensor | None, initial_pred: float = 0.0
 ) -> float:
-    r"""The mean loss of a batch from which on a training has exploded.
+    r"""Compute the batch loss from which on a training counts as exploded.
 
     .. math::  10^4 \cdot \max_i \max(\ell_i(\bar y), \ell_i(y_0))
 
-    with the loss :math:`\ell_i` of training sample i, its weight included, where the mean
-    :math:`\bar y` of the training labels is predicted for all, or the start :math:`y_0`. So labels
-    of heavy tails, whose batches differ by orders of magnitude, do not look like an explosion.
+    with the weighted loss :math:`\ell_i` of training sample i if the mean training label
+    :math:`\bar y` or the initial prediction :math:`y_0` is predicted for all samples. The maximum
+    over samples keeps heavy-tailed labels, whose batch losses differ by orders of magnitude, from
+    counting as an explosion.
 
     Args:
-        loss: of :mod:`ranksim.losses`.
-        targets: training labels as the network predicts them ``(N,)``, float64.
-        weights: of the samples ``(N,)``, or ``None``.
-        start: what the network predicts before it has learned anything, in that unit.
+        loss: one of :mod:`ranksim.losses`.
+        targets: training labels in units of the network's output ``(N,)``, float64.
+        weights: sample weights ``(N,)``, or ``None``.
+        initial_pred: prediction of the untrained network.
 
     Returns:
-        The limit; infinite where all of these losses are zero, since nothing tells the scale.
+        The threshold; infinite if all these losses are zero.
 
     Example:
         >>> from ranksim.losses import L1Loss
         >>> explosion_threshold(L1Loss(), torch.tensor([0.0, 1.0, 5.0]).double(), None)
         50000.0
     """
-    each = copy.copy(loss)
-    each.reduction = "none"  # type: ignore[assignment]
-    weighed = None if weights is None else weights.double().cpu()
+    per_sample = copy.copy(loss)
+    per_sample.reduction = "none"  # type: ignore[assignment]
+    weights = None if weights is None else weights.double().cpu()
     with torch.no_grad():
         largest = max(
-            float(each(torch.full_like(targets, value), targets, weighed).max())
-            for value in (float(targets.mean()), start)
+            float(per_sample(torch.full_like(targets, pred), targets, weights).max())
+            for pred in (float(targets.mean()), initial_pred)
         )
-    return EXPLODED * largest or math.inf
-
-
-class DivergenceMonitor:
-    """Looks at the loss of each step before the optimiser uses it.
-
-    On a CUDA device the host does not wait for it: the values are copied as they are made, and
-    looked at one step late, when the device has long begun the next; nothing of a step that
-    nobody has looked at is ever validated or saved. All processes that train together stop at the
-    same step, with the same error.
-
-    Args:
-        limit: of the loss (see :func:`explosion_threshold`).
-    """
-
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-        self._late: tuple[torch.cuda.Event, Tensor, _Moment] | None = None
-
-    def look(self, trainer: Any, index: Tensor, loss: Tensor, term: Tensor | None) -> None:
-        """Look at the mean loss of a batch, and at RankSim's term.
-
-        Args:
-            trainer: Lightning's, in the middle of a step.
-            index: positions of the batch's samples ``(N,)``.
-            loss: a scalar.
-            term: a scalar, or ``None``.
-
-        Raises:
-            DivergedError: one of them is no finite number, or the loss has exploded.
-        """
-        if not _waits(loss.device):
-            values = [float(loss.detach())] + ([] if term is None else [float(term.detach())])
-            bad = self._bad(values)
-            if trainer.world_size > 1:
-                bad = bool(trainer.strategy.reduce(torch.tensor(float(bad)), reduce_op="max"))
-            if bad:
-                self._stop(trainer, values, _Moment.of(trainer, index, term is not None))
-            return
-        self.rest(trainer)
-        values_there = torch.stack([loss.detach().double(), *_doubles(term)])
-        if trainer.world_size > 1:
-            good = (values_there[0] <= self.limit) & values_there.isfinite().all()
-            flag = trainer.strategy.reduce((~good).double(), reduce_op="max")
-            values_there = torch.cat([values_there, flag.reshape(1)])
-        here, event = values_there.to("cpu", non_blocking=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
-        self._late = event, here, _Moment.of(trainer, index, term is not None)
-
-    def rest(self, trainer: Any) -> None:
-        """Look at what was not looked at yet.
-
-        Raises:
-            DivergedError: see :meth:`look`.
-        """
-        if self._late is None:
-            return
-        (event, here, moment), self._late = self._late, None
-        event.synchronize()
-        values = here.tolist()
-        flag = bool(values.pop()) if trainer.world_size > 1 else self._bad(values)
-        if flag:
-            self._stop(trainer, values, moment)
-
-    def _bad(self, values: Sequence[float]) -> bool:
-        return not (values[0] <= self.limit and all(map(math.isfinite, values)))
-
-    def _stop(self, trainer: Any, values: Sequence[float], moment: _Moment) -> None:
-        """Raise what the first process found whose batch diverged."""
-        found = None
-        if self._bad(values):
-            fine = values[0] <= self.limit and math.isfinite(values[0])
-            part, value = ("RankSim term", values[1]) if fine else ("loss", values[0])
-            samples = moment.index.tolist()
-            found = Divergence(
-                *(part, value, moment.step, moment.epoch, moment.lr, samples),
-                limit=self.limit,
-                ranksim=moment.ranksim,
-            )
-        every: list[Divergence | None] = [found] * trainer.world_size
-        if trainer.world_size > 1:
-            dist.all_gather_object(every, found)
-        raise DivergedError(next(each for each in every if each is not None))
+    return EXPLOSION_FACTOR * largest or math.inf
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """A step under way."""
+class _Step:
+    """Position of a training step and indices of its batch ``(N,)``."""
 
     step: int
     epoch: int
@@ -258,21 +174,101 @@ class _Moment:
     index: Tensor
     ranksim: bool
 
-    @classmethod
-    def of(cls, trainer: Any, index: Tensor, ranksim: bool) -> _Moment:
-        step, epoch = trainer.global_step + 1, trainer.current_epoch + 1
-        return cls(step, epoch, rate(trainer), index, ranksim)
+
+class DivergenceMonitor:
+    """Checks the loss of each step before the optimizer uses it.
+
+    On a CUDA device the values are copied asynchronously and checked one step later, so that the
+    host does not wait for the device; :meth:`flush` checks the last step before weights are
+    validated or saved. All training processes stop at the same step with the same error.
+
+    Args:
+        limit: explosion threshold of the loss (see :func:`explosion_threshold`).
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self._pending: tuple[torch.cuda.Event, Tensor, _Step] | None = None
+
+    def check(self, trainer: Any, index: Tensor, loss: Tensor, term: Tensor | None) -> None:
+        """Check the mean loss of a batch and RankSim's term.
+
+        Args:
+            trainer: Lightning's Trainer, within a step.
+            index: indices of the batch in the training split ``(N,)``.
+            loss: scalar.
+            term: scalar, or ``None``.
+
+        Raises:
+            DivergedError: a value is not finite, or the loss exceeds the limit.
+        """
+        values = [loss.detach()] + ([] if term is None else [term.detach()])
+        if not _is_asynchronous(loss.device):
+            numbers = [float(value) for value in values]
+            failed = self._is_diverged(numbers)
+            if trainer.world_size > 1:
+                failed = bool(trainer.strategy.reduce(torch.tensor(float(failed)), reduce_op="max"))
+            if failed:
+                self._stop(trainer, numbers, _current_step(trainer, index, term))
+            return
+        self.flush(trainer)
+        stacked = torch.stack([value.double() for value in values])
+        if trainer.world_size > 1:
+            fine = (stacked[0] <= self.limit) & stacked.isfinite().all()
+            flag = trainer.strategy.reduce((~fine).double(), reduce_op="max")
+            stacked = torch.cat([stacked, flag.reshape(1)])
+        on_host, event = stacked.to("cpu", non_blocking=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        self._pending = event, on_host, _current_step(trainer, index, term)
+
+    def flush(self, trainer: Any) -> None:
+        """Check the values that are still being copied.
+
+        Raises:
+            DivergedError: see :meth:`check`.
+        """
+        if self._pending is None:
+            return
+        (event, on_host, step), self._pending = self._pending, None
+        event.synchronize()
+        numbers = on_host.tolist()
+        if bool(numbers.pop()) if trainer.world_size > 1 else self._is_diverged(numbers):
+            self._stop(trainer, numbers, step)
+
+    def _is_diverged(self, numbers: Sequence[float]) -> bool:
+        return not (numbers[0] <= self.limit and all(map(math.isfinite, numbers)))
+
+    def _stop(self, trainer: Any, numbers: Sequence[float], step: _Step) -> None:
+        """Raise the divergence of the first process whose batch diverged."""
+        local = None
+        if self._is_diverged(numbers):
+            part = "RankSim term" if not self._is_diverged(numbers[:1]) else "loss"
+            local = Divergence(
+                part,
+                numbers[1] if part == "RankSim term" else numbers[0],
+                step.step,
+                step.epoch,
+                step.lr,
+                step.index.tolist(),
+                limit=self.limit,
+                ranksim=step.ranksim,
+            )
+        divergences: list[Divergence | None] = [local] * trainer.world_size
+        if trainer.world_size > 1:
+            dist.all_gather_object(divergences, local)
+        raise DivergedError(next(each for each in divergences if each is not None))
 
 
-def _waits(device: torch.device) -> bool:
-    """Whether asking for a value would have the host wait for the device."""
-    return device.type == "cuda"
+def _current_step(trainer: Any, index: Tensor, term: Tensor | None) -> _Step:
+    step, epoch = trainer.global_step + 1, trainer.current_epoch + 1
+    return _Step(step, epoch, current_lr(trainer), index, term is not None)
 
 
-def rate(trainer: Any) -> float:
-    """The learning rate of a Trainer's only optimiser."""
+def current_lr(trainer: Any) -> float:
+    """Return the learning rate of a Trainer's only optimizer."""
     return float(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def _doubles(term: Tensor | None) -> list[Tensor]:
-    return [] if term is None else [term.detach().double()]
+def _is_asynchronous(device: torch.device) -> bool:
+    """Return True if reading a value makes the host wait for the device."""
+    return device.type == "cuda"

@@ -1,4 +1,4 @@
-"""A trained network's scores, without training."""
+"""Evaluation of a trained network on the test split."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 from ranksim.losses import L1Loss
 from ranksim.metrics.scores import Scores
 from ranksim.models import Regressor
-from ranksim.training.data_loader import make_loader
-from ranksim.training.fit import JUDGED, TrainingTask
-from ranksim.training.module import RegressionModule
+from ranksim.training.data_loader import EVAL_BATCH_SIZE, make_loader
+from ranksim.training.fit import TrainingTask
+from ranksim.training.module import Objective, RegressionModule
 from ranksim.training.recipe import Recipe
 from ranksim.training.trainer_config import (
     TrainerConfig,
@@ -19,22 +19,27 @@ from ranksim.training.trainer_config import (
 
 
 def evaluate(
-    model: Regressor, recipe: Recipe, task: TrainingTask, hardware: TrainerConfig
+    model: Regressor, recipe: Recipe, task: TrainingTask, trainer_config: TrainerConfig
 ) -> tuple[dict[str, Scores], np.ndarray, np.ndarray]:
-    """Scores by region on the test set; positions and predictions of its samples.
+    """Score a network on the test split.
 
     Args:
         model: predicts label / ``recipe.label_scale``.
-        recipe: its ``label_scale`` counts.
-        task: data and regions.
-        hardware: for Lightning's Trainer.
+        recipe: only its ``label_scale`` is used.
+        task: test split and regions.
+        trainer_config: hardware settings.
+
+    Returns:
+        Scores by region, sample indices ``(N,)`` and predictions ``(N,)``.
     """
-    if hardware.compile:
+    if trainer_config.compile:
         model.encoder.compile()
-    module = RegressionModule(model, recipe, task.regions, loss=L1Loss(), gm_guard=task.gm_guard)
-    loader = make_loader(task.test, JUDGED, on_gpu=hardware.on_gpu)
+    module = RegressionModule(
+        model, recipe, task.regions, Objective(L1Loss()), gm_guard=task.gm_guard
+    )
+    loader = make_loader(task.test, EVAL_BATCH_SIZE, on_gpu=trainer_config.on_gpu)
     with translate_keyboard_interrupt():
-        make_eval_trainer(hardware).test(module, loader, verbose=False)
+        make_eval_trainer(trainer_config).test(module, loader, verbose=False)
     assert module.predictions is not None
-    rows, prediction, _ = module.predictions
-    return module.scores, rows, prediction.numpy()
+    index, preds, _ = module.predictions
+    return module.scores, index, preds.numpy()

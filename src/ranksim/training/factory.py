@@ -1,10 +1,11 @@
-"""A recipe and a technique to the pieces that a training is put together from."""
+"""Construction of networks, losses, sample weights and FDS from a recipe."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,38 +18,50 @@ from ranksim.datasets.base import data_folders
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
-from ranksim.models import ConvEncoder, GRUEncoder, ImageEncoder, Regressor, TextEncoder
+from ranksim.models import (
+    ConvEncoder,
+    GRUEncoder,
+    ImageEncoder,
+    MLPEncoder,
+    Regressor,
+    TextEncoder,
+)
 from ranksim.training.method import Technique
-from ranksim.training.recipe import ImageRecipe, Recipe, SeriesRecipe, TextRecipe
+from ranksim.training.recipe import ImageRecipe, Recipe, SeriesRecipe, TableRecipe, TextRecipe
 from ranksim.training.trainer_config import TrainerConfig
 
-_DIGITS = 6  # most decimals that a label has
+_MAX_DECIMALS = 6
+_PAD_IMAGE_SIZE = 224  # the image size to which a recipe's pad refers
 
 
 def resolve_defaults(recipe: Recipe, labels: np.ndarray) -> Recipe:
-    """The recipe with what it leaves to the training labels ``(N,)``.
+    """Return the recipe with the label scale and step of the training labels where they are 0.
+
+    Args:
+        recipe: the hyperparameters.
+        labels: training labels ``(N,)``.
 
     Example:
         >>> from ranksim.training.method import parse_method
         >>> from ranksim.training.presets import load_recipe
         >>> recipe = load_recipe("images", "small", parse_method("vanilla", "inverse"))
-        >>> settled = resolve_defaults(recipe, np.array([1.25, 3.25, 2.5]))
-        >>> round(settled.label_scale, 4), settled.label_step
+        >>> resolved = resolve_defaults(recipe, np.array([1.25, 3.25, 2.5]))
+        >>> round(resolved.label_scale, 4), resolved.label_step
         (0.825, 0.01)
     """
-    found: dict[str, float] = {}
+    changes: dict[str, Any] = {}
     if recipe.label_scale == 0:
-        found["label_scale"] = float(np.std(labels)) or 1.0
+        changes["label_scale"] = float(np.std(labels)) or 1.0
     if recipe.label_step == 0:
-        steps = (10.0**-digits for digits in range(_DIGITS + 1))
-        whole = (step for step in steps if np.allclose(labels / step, np.rint(labels / step), 0))
-        # without a last digit, differences below this are equal
-        found["label_step"] = next(whole, float(np.ptp(labels)) * 10.0**-_DIGITS)
-    return dataclasses.replace(recipe, **found)  # type: ignore[arg-type]
+        steps = (10.0**-decimals for decimals in range(_MAX_DECIMALS + 1))
+        exact = (step for step in steps if np.allclose(labels / step, np.rint(labels / step), 0))
+        # continuous labels: smaller differences count as equal
+        changes["label_step"] = next(exact, float(np.ptp(labels)) * 10.0**-_MAX_DECIMALS)
+    return dataclasses.replace(recipe, **changes)
 
 
 def make_loss(recipe: Recipe, technique: Technique) -> nn.Module:
-    """The plain loss, or Focal-R over it; called with prediction, target and weights."""
+    """Return the base loss or Focal-R, called with predictions, targets and weights."""
     if technique.focal_r:
         return FocalRLoss(
             recipe.loss,  # type: ignore[arg-type]
@@ -66,49 +79,63 @@ def make_weights(
     technique: Technique,
     bins: LabelBins,
     labels: np.ndarray,
-    factors: np.ndarray | None = None,
+    sample_weight: np.ndarray | None = None,
 ) -> Tensor | None:
-    """A weight for each training sample ``(N,)``, float32, mean 1; ``None`` for equal ones.
+    """Compute the weight of each training sample.
 
-    ``factors`` (N,), float64, of the user's own multiply what the technique gives.
+    Args:
+        recipe: number of bins, count limits and the kernel of LDS.
+        technique: weighting scheme, and whether LDS is used.
+        bins: label bins of the data set.
+        labels: training labels ``(N,)``.
+        sample_weight: the user's factor on each weight ``(N,)``, float64, or ``None``.
+
+    Returns:
+        Weights ``(N,)``, float32, mean 1; ``None`` if all are equal.
     """
     if technique.weighting == "none":
-        return None if factors is None else torch.from_numpy(factors / factors.mean()).float()
+        if sample_weight is None:
+            return None
+        return torch.from_numpy(sample_weight / sample_weight.mean()).float()
     lds = LDS(recipe.lds_kernel, recipe.lds_kernel_size, recipe.lds_sigma)  # type: ignore[arg-type]
-    # as published: ages clip counts for 1/n and not for 1/√n
-    clipped = technique.weighting == "inverse" and (recipe.min_count > 0 or recipe.max_count > 0)
-    weights = DensityWeights.fit(
+    # the published recipes for ages limit the counts for 1/n only
+    limited = technique.weighting == "inverse" and (recipe.min_count > 0 or recipe.max_count > 0)
+    density = DensityWeights.fit(
         labels,
-        bins=_divided(bins, recipe.bins),
+        bins=_divide_bins(bins, recipe.bins),
         scheme=technique.weighting,
-        clip=(recipe.min_count, recipe.max_count or np.inf) if clipped else None,
+        clip=(recipe.min_count, recipe.max_count or np.inf) if limited else None,
         lds=lds if technique.lds else None,
     )
-    found = torch.from_numpy(weights(labels)).float()
-    if len(found) > 1 and found.min() == found.max():
+    exact = density(labels)
+    weights = torch.from_numpy(exact).float()
+    if len(weights) > 1 and weights.min() == weights.max():
         raise UsageError(
-            f"Weights of scheme {technique.weighting} are the same for all training samples: "
-            "choose other bins, min_count or max_count, or a method without weights."
+            f"Weights of scheme {technique.weighting} are equal for all training samples: choose "
+            "other bins, min_count or max_count, or a method without weights."
         )
-    if factors is None:
-        return found
-    product = weights(labels) * factors
+    if sample_weight is None:
+        return weights
+    product = exact * sample_weight
     return torch.from_numpy(product / product.mean()).float()
 
 
 def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) -> FDS | None:
-    """FDS over features of this width, or ``None``."""
+    """Return FDS for features of this width, or ``None`` if the technique does not use it."""
     if not technique.fds:
         return None
-    covering = _covering(bins, recipe)
-    if len(covering) < 2:
+    if recipe.fds_min_label == recipe.fds_max_label:
+        fds_bins = _divide_bins(bins, recipe.fds_bins)
+    else:
+        fds_bins = LabelBins.uniform(recipe.fds_min_label, recipe.fds_max_label, recipe.fds_bins)
+    if len(fds_bins) < 2:
         raise UsageError(
-            "FDS smooths features over label bins, and these labels have one: choose narrower bins "
+            "FDS smooths features over label bins, and there is only one bin: choose narrower bins "
             "or a method without FDS."
         )
     return FDS(
         width,
-        covering,
+        fds_bins,
         kernel=recipe.fds_kernel,  # type: ignore[arg-type]
         size=recipe.fds_kernel_size,
         sigma=recipe.fds_sigma,
@@ -120,9 +147,9 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
 
 
 def make_ranksim(
-    recipe: Recipe, technique: Technique, seed: int, *, gather: bool = False
+    recipe: Recipe, technique: Technique, seed: int, *, gather_across_devices: bool = False
 ) -> RankSimLoss | None:
-    """RankSim over labels in whole steps, or ``None``; ``gather``: over all devices' samples."""
+    """Return RankSim for labels divided by ``label_step``, or ``None`` if it is not used."""
     if not technique.ranksim:
         return None
     return RankSimLoss(
@@ -132,62 +159,64 @@ def make_ranksim(
         ties=recipe.ties,  # type: ignore[arg-type]
         unique_labels=recipe.unique_labels,
         label_width=recipe.label_width / recipe.label_step or None,
-        # its own generator: with and without RankSim, dropout draws the same numbers
+        # a separate generator: dropout draws the same numbers with and without RankSim
         generator=torch.Generator().manual_seed(seed),
-        gather_across_devices=gather,
+        gather_across_devices=gather_across_devices,
         memory_size=recipe.memory_size,
     )
 
 
-def _divided(bins: LabelBins, count: int) -> LabelBins:
-    """The data set's own bins, or another number of them over the same range."""
+def _divide_bins(bins: LabelBins, count: int) -> LabelBins:
+    """Divide the range of the bins into another number of bins; 0: keep them."""
     if count in (0, len(bins)):
         return bins
     return LabelBins.uniform(float(bins.edges[0]), float(bins.edges[-1]), count)
 
 
-def _covering(bins: LabelBins, recipe: Recipe) -> LabelBins:
-    """The bins of FDS."""
-    if recipe.fds_min_label == recipe.fds_max_label:
-        return _divided(bins, recipe.fds_bins)
-    return LabelBins.uniform(recipe.fds_min_label, recipe.fds_max_label, recipe.fds_bins)
-
-
-_PAD_OF = 224  # pixels of the image that a recipe's pad is meant for
+def table_network(recipe: TableRecipe, width: int) -> Callable[[], Regressor]:
+    """Return a factory of MLPs over vectors of this width."""
+    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
+    return lambda: Regressor(MLPEncoder(width, dropout=recipe.dropout, **shape))
 
 
 def text_network(recipe: TextRecipe, vectors: Tensor, texts: int) -> Callable[[], Regressor]:
-    """What makes a BiLSTM over these word vectors ``(V, E)``, for one or two texts."""
+    """Return a factory of BiLSTMs over word vectors ``(V, E)``, for one or two texts."""
     shape = {"hidden": recipe.hidden, "layers": recipe.layers}
     return lambda: Regressor(TextEncoder(vectors, texts=texts, dropout=recipe.dropout, **shape))
 
 
+def series_network(recipe: SeriesRecipe, channels: int) -> Callable[[], Regressor]:
+    """Return a factory of networks over windows with this number of channels."""
+    encoder = GRUEncoder if recipe.encoder == "gru" else ConvEncoder
+    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
+    return lambda: Regressor(encoder(channels, dropout=recipe.dropout, **shape))
+
+
+def image_network(recipe: ImageRecipe, config: TrainerConfig) -> Callable[[], Regressor]:
+    """Return a factory of vision networks."""
+    channels_last = config.uses_channels_last
+    return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=channels_last))
+
+
 def word_vectors(name: str, glove: Path | None = None, data_dir: Path | None = None) -> WordVectors:
-    """Word vectors by the name a recipe gives them; ``glove`` is the file of the large ones."""
+    """Open word vectors.
+
+    Args:
+        name: ``glove-6b-50d``, a Python package, or ``glove-840b-300d``, a file.
+        glove: the file; ``None``: the folder ``glove`` in the data folders or the cache.
+        data_dir: first data folder.
+    """
     if name == "glove-6b-50d":
         return PackagedGlove()
     if name == "glove-840b-300d":
         folders = [*data_folders(data_dir), cache_dir()]
-        places = [folder / "glove" / GLOVE_840B for folder in folders]
-        found = [place for place in places if place.is_file()]
-        return GloveFile(glove or (found or places[-1:])[0], 300, lower=False)
+        paths = [folder / "glove" / GLOVE_840B for folder in folders]
+        existing = [path for path in paths if path.is_file()]
+        return GloveFile(glove or (existing or paths[-1:])[0], 300, lower=False)
     raise UsageError(f"Recipe field vectors must be glove-6b-50d or glove-840b-300d, got {name!r}.")
 
 
-def series_network(recipe: SeriesRecipe, channels: int) -> Callable[[], Regressor]:
-    """What makes a network over windows of so many channels."""
-    made = GRUEncoder if recipe.encoder == "gru" else ConvEncoder
-    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
-    return lambda: Regressor(made(channels, dropout=recipe.dropout, **shape))
-
-
-def image_network(recipe: ImageRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
-    """What makes the network of a recipe."""
-    last = hardware.puts_channels_last
-    return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=last))
-
-
 def augmentation(recipe: ImageRecipe, seed: int) -> CropFlip | None:
-    """What happens to training images, if anything."""
-    pad = round(recipe.pad * recipe.image_size / _PAD_OF)
+    """Return the augmentation of training images, or ``None``."""
+    pad = round(recipe.pad * recipe.image_size / _PAD_IMAGE_SIZE)
     return CropFlip(seed, pad, recipe.flip) if pad or recipe.flip else None

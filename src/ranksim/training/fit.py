@@ -1,4 +1,4 @@
-"""One training from a seed to its test scores, resumable after each validation."""
+"""Training of one network from a seed to its test scores, resumable after each validation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
@@ -22,8 +23,7 @@ from ranksim.imbalance import LabelBins
 from ranksim.metrics.scores import Scores
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
-from ranksim.training.checkpoints import read_checkpoint, read_or_drop
-from ranksim.training.data_loader import SeededOrder, make_loader
+from ranksim.training.data_loader import EVAL_BATCH_SIZE, SeededSampler, make_loader
 from ranksim.training.display_samples import select_display_samples
 from ranksim.training.divergence import (
     DivergedError,
@@ -39,29 +39,39 @@ from ranksim.training.factory import (
     resolve_defaults,
 )
 from ranksim.training.method import Technique
-from ranksim.training.module import Augment, RegressionModule
+from ranksim.training.module import Augment, Objective, RegressionModule
 from ranksim.training.recipe import Recipe
-from ranksim.training.resume import BEST, LAST, AtomicCheckpointIO, Progress, ResumeCallback
+from ranksim.training.resume import (
+    BEST,
+    LAST,
+    AtomicCheckpointIO,
+    ResumeCallback,
+    ValidationCallback,
+    read_resumable_checkpoint,
+    read_training_checkpoint,
+)
 from ranksim.training.trainer_config import (
     TrainerConfig,
     make_eval_trainer,
     silence_lightning,
-    trainer_settings,
+    trainer_arguments,
     translate_keyboard_interrupt,
     world_size,
 )
-from ranksim.training.validation_forwarder import ValidationForwarder, raised_here
+from ranksim.training.validation_forwarder import ValidationForwarder, restore_process_errors
 
-_STATISTICS = 256  # samples in a batch of which FDS takes statistics alone
-JUDGED = 100  # samples in a batch that is scored
+_FDS_BATCH_SIZE = 256
 _NEVER = 10**9  # validations
 
 
 @dataclass(frozen=True)
 class TrainingLimits:
-    """Cuts a training short, to demonstrate or to save time; ``None`` is the recipe's own end.
+    """Upper limits of a training; ``None``: only the recipe ends it.
 
-    ``seconds`` ends it after the epoch in which they are over, so that no two machines end alike.
+    Args:
+        steps: optimizer steps.
+        epochs: epochs, or validations if the recipe validates every so many steps.
+        seconds: elapsed time, checked at the end of each epoch; results then depend on the machine.
     """
 
     steps: int | None = None
@@ -71,57 +81,89 @@ class TrainingLimits:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What is to be learned, the same for every method and seed.
+    """Data and network of a training, the same for every method and seed.
 
     Args:
-        train, val, test: the samples.
-        build: makes a new network; its initial weights come from torch's global generator.
-        bins: label bins, over whose range weights, LDS and FDS work.
-        regions: regions to report.
+        train, val, test: the splits.
+        build_model: returns a new network, initialized from torch's global generator.
+        bins: label bins of sample weights, LDS and FDS.
+        regions: shot regions of the scores.
         gm_guard: see :func:`ranksim.metrics.regression_scores`.
-        augment: what happens to the inputs of training batches (see :class:`RegressionModule`).
-        start: what the head predicts before it has learned anything, in the unit of the labels.
-        factors: on the weight of each training sample ``(N,)``, float64, at least one above 0.
-        ids: how the owner of the data counts the training samples; ``None``: by their positions.
+        augment: transforms the inputs of training batches (see
+            :class:`ranksim.training.module.RegressionModule`).
+        initial_bias: initial prediction of the head, in the unit of the labels.
+        sample_weight: factor on the weight of each training sample ``(N,)``, float64, at least one
+            above 0; ``None``: all equal.
+        sample_ids: the user's numbers of the training samples; ``None``: their indices.
     """
 
     train: Samples
     val: Samples
     test: Samples
-    build: Callable[[], Regressor]
+    build_model: Callable[[], Regressor]
     bins: LabelBins
     regions: ShotRegions
     gm_guard: float = 0.0
     augment: Augment | None = None
-    start: float = 0.0
-    factors: np.ndarray | None = None
-    ids: SampleIds | None = None
+    initial_bias: float = 0.0
+    sample_weight: np.ndarray | None = None
+    sample_ids: SampleIds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a training runs.
+
+    Args:
+        seed: determines initial weights, sample order, dropout and RankSim's sampling.
+        trainer_config: hardware settings.
+        limits: upper limits of the training.
+        progress_bar: show Lightning's progress bar.
+        on_validation: called with epoch and validation score.
+        callbacks: additional Lightning callbacks.
+        write_logs: write CSV and TensorBoard logs.
+    """
+
+    seed: int
+    trainer_config: TrainerConfig = TrainerConfig()
+    limits: TrainingLimits = TrainingLimits()
+    progress_bar: bool = False
+    on_validation: ValidationCallback | None = None
+    callbacks: Sequence[L.Callback] = ()
+    write_logs: bool = True
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training came to: scores by region, test predictions, and what it took.
+    """Scores, predictions and cost of a training.
 
-    ``curves``: see :class:`ranksim.training.resume.ResumeCallback`; ``features`` ``(P, D)``: those of the
-    test samples that :func:`ranksim.training.display_samples.select_display_samples` chooses; ``cut_short``: whether its
-    seconds were over before its recipe was through.
+    Args:
+        val, test: scores by region.
+        sample_index: index of each prediction in the test split, int64 ``(N,)``.
+        preds: predictions on the test split, in the unit of the labels, ``(N,)``.
+        features: features ``(P, D)`` of the samples of
+            :func:`ranksim.training.display_samples.select_display_samples`.
+        curves: see :class:`ranksim.training.resume.ResumeCallback`.
+        epochs, best_epoch, steps: length of the training, and epoch of the best validation score.
+        seconds: training time, including earlier parts of a resumed training.
+        truncated: whether the time limit ended the training.
     """
 
     val: dict[str, Scores]
     test: dict[str, Scores]
-    rows: np.ndarray
-    prediction: np.ndarray
+    sample_index: np.ndarray
+    preds: np.ndarray
     features: np.ndarray
     curves: dict[str, list[float]]
     epochs: int
     best_epoch: int
     steps: int
     seconds: float
-    cut_short: bool = False
+    truncated: bool = False
 
 
 class FollowedError(RankSimError):
-    """A node other than the first has done its part; results are the first one's."""
+    """Raised when a follower node has finished its part; the first node has the results."""
 
 
 def fit(
@@ -129,199 +171,241 @@ def fit(
     recipe: Recipe,
     technique: Technique,
     folder: Path,
+    options: TrainingOptions,
     *,
-    seed: int,
-    hardware: TrainerConfig | None = None,
-    limits: TrainingLimits | None = None,
     fds_state: Mapping[str, Tensor] | None = None,
-    fds_moves: bool = True,
-    progress_bar: bool = False,
-    on_validation: Progress | None = None,
-    callbacks: Sequence[L.Callback] = (),
-    logs: bool = True,
+    update_fds: bool = True,
 ) -> TrainingResult:
-    """Train, keep the best validation score, and score that on validation and test.
+    """Train a network and score the weights with the best validation score.
 
     Args:
         task: data and network.
-        recipe: the settings.
-        technique: what is added to the plain loss; one stage.
-        folder: takes ``best.ckpt``, ``last.ckpt`` and logs. With a ``last.ckpt`` there, training
-            goes on from it, to the same result as if it had never stopped.
-        seed: fixes initial weights, order of samples, dropout and RankSim's draws.
-        hardware: for Lightning's Trainer.
-        limits: an earlier end.
-        fds_state: statistics of FDS that were made before.
-        fds_moves: whether they go on moving, or stay as they are.
-        progress_bar: show Lightning's.
-        on_validation: called with the epoch and its validation score.
-        callbacks: more of Lightning's.
-        logs: whether the folder takes logs.
+        recipe: hyperparameters.
+        technique: techniques of a single stage.
+        folder: receives ``best.ckpt``, ``last.ckpt`` and logs. If ``last.ckpt`` exists, training
+            resumes from it, to the same result as without the interruption.
+        options: seed, hardware, limits and callbacks.
+        fds_state: initial state of FDS.
+        update_fds: update the statistics of FDS after each epoch.
 
     Raises:
-        DivergedError: a loss or a validation score stopped being a number, or a loss exploded;
-            the checkpoints of the last validation before stay.
-        FollowedError: on a node other than the first.
+        DivergedError: a loss or validation score was not finite, or a loss exploded; the
+            checkpoints of the last validation remain.
+        FollowedError: this is not the first node.
     """
-    hardware, limits = hardware or TrainerConfig(), limits or TrainingLimits()
+    config = options.trainer_config
     silence_lightning()
-    L.seed_everything(seed, verbose=False)
-    training, validation, test = task.train, task.val, task.test
-    recipe = resolve_defaults(recipe, training.labels.numpy())
-    model, ahead = task.build(), hardware.on_gpu
-    if task.start:
-        nn.init.constant_(model.head.bias, task.start / recipe.label_scale)
+    L.seed_everything(options.seed, verbose=False)
+    recipe = resolve_defaults(recipe, task.train.labels.numpy())
+    module = _make_module(task, recipe, technique, options, fds_state, update_fds)
+    if config.is_distributed:  # the data is sent to the training processes
+        torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
+    elapsed = _train(module, task, folder, options)
+    if config.is_follower_node:
+        raise FollowedError("The first node writes the results.")
+    # training may have happened in other processes: continue from its checkpoints
+    last = read_training_checkpoint(folder / LAST)
+    state = last["callbacks"][ResumeCallback.__qualname__]
+    module.load_state_dict(read_training_checkpoint(folder / BEST)["state_dict"])
+    val = _score(module, task, config)
+    assert module.predictions is not None
+    assert module.features is not None
+    index, preds, _ = module.predictions
+    return TrainingResult(
+        val=val,
+        test=module.scores,
+        sample_index=index,
+        preds=preds.numpy(),
+        features=module.features.numpy(),
+        curves=state["curves"],
+        epochs=state["epochs"],
+        best_epoch=state["best_epoch"],
+        steps=last["global_step"],
+        seconds=state["seconds"],
+        # the checkpoint is slightly older than the timer, which does not run in other processes
+        truncated=max(elapsed, state["seconds"]) >= (options.limits.seconds or math.inf),
+    )
+
+
+def _make_module(
+    task: TrainingTask,
+    recipe: Recipe,
+    technique: Technique,
+    options: TrainingOptions,
+    fds_state: Mapping[str, Tensor] | None,
+    update_fds: bool,
+) -> RegressionModule:
+    """Build the network and its training loss."""
+    config, labels = options.trainer_config, task.train.labels
+    model = task.build_model()
+    initial_pred = task.initial_bias / recipe.label_scale
+    if task.initial_bias:
+        nn.init.constant_(model.head.bias, initial_pred)
     fds = make_fds(recipe, technique, task.bins, model.width)
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)
-        fds.updates.zero_()  # of this training
+        fds.updates.zero_()  # counts the updates of this training
+    fds_batches = None
+    if fds is not None and update_fds:
+        order = task.train.length_order().tolist()
+        fds_batches = make_loader(task.train, _FDS_BATCH_SIZE, order, on_gpu=config.on_gpu)
     loss = make_loss(recipe, technique)
-    weights = make_weights(recipe, technique, task.bins, training.labels.numpy(), task.factors)
-    targets = training.labels.double() / recipe.label_scale
-    module = RegressionModule(
+    weights = make_weights(recipe, technique, task.bins, labels.numpy(), task.sample_weight)
+    targets = labels.double() / recipe.label_scale
+    objective = Objective(
+        loss,
+        weights,
+        fds,
+        fds_batches,
+        make_ranksim(
+            recipe, technique, options.seed, gather_across_devices=config.gather_across_devices
+        ),
+        DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred)),
+    )
+    return RegressionModule(
         model,
         recipe,
         task.regions,
-        loss=loss,
-        weights=weights,
-        fds=fds,
-        statistics=make_loader(training, _STATISTICS, training.length_order().tolist(), on_gpu=ahead)
-        if fds is not None and fds_moves
-        else None,
-        ranksim=make_ranksim(recipe, technique, seed, gather=hardware.gather),
+        objective,
         augment=task.augment,
-        compiled=hardware.compile,
+        compile_encoder=config.compile,
         gm_guard=task.gm_guard,
-        watch=DivergenceMonitor(
-            explosion_threshold(loss, targets, weights, task.start / recipe.label_scale)
-        ),
     )
-    monitor = f"val_{recipe.monitor}"
-    best = ModelCheckpoint(
-        folder, "best", monitor=monitor, save_weights_only=True, enable_version_counter=False
-    )
-    last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
-    stopping = EarlyStopping(monitor, patience=recipe.patience or _NEVER, min_delta=0.0)
-    if hardware.several:  # training runs in processes of its own, which are handed the data
-        torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
-    every, checks = recipe.validate_every, limits.epochs or recipe.max_validations
-    resume = folder / LAST
-    reached = read_or_drop(folder)
-    order = SeededOrder(len(training), seed, recipe.batch_size)
-    loader = make_loader(training, recipe.batch_size, order, on_gpu=ahead)
-    world = world_size(hardware)
-    whole, left = divmod(order.share(world), recipe.batch_size)
-    # a mean over batches is one over samples where they are alike: a smaller one is not accumulated
-    batches = whole if recipe.accumulate_grad_batches > 1 and whole else whole + (left > 0)
-    accumulate = min(recipe.accumulate_grad_batches, batches)
-    steps = batches // accumulate  # of an epoch: what does not fill one is left out
-    if limits.steps:  # as many epochs as asked for fit in
-        steps = min(steps, math.ceil(limits.steps / (limits.epochs or 1)))
-    if reached is not None:
-        done = reached["global_step"] % steps
-        order.start = done * accumulate * recipe.batch_size * world
-    timer = None if limits.seconds is None else _timer(limits.seconds)
-    relay = (
-        ValidationForwarder(on_validation)
-        if hardware.several and on_validation is not None
-        else None
-    )
-    unused = getattr(model.encoder, "may_have_unused", False)
-    settings = trainer_settings(hardware, unused=unused)
-    settings["plugins"] = [*settings.get("plugins", []), AtomicCheckpointIO()]
+
+
+def _train(
+    module: RegressionModule, task: TrainingTask, folder: Path, options: TrainingOptions
+) -> float:
+    """Train or resume; return the elapsed seconds if there is a time limit, else 0."""
+    config, recipe, limits = options.trainer_config, module.recipe, options.limits
+    sampler = SeededSampler(len(task.train), options.seed, recipe.batch_size)
+    processes = world_size(config)
+    steps, accumulate = _steps_per_epoch(recipe, limits, sampler.samples_per_process(processes))
+    checkpoint = read_resumable_checkpoint(folder)
+    if checkpoint is not None:
+        completed = checkpoint["global_step"] % steps
+        sampler.start_index = completed * accumulate * recipe.batch_size * processes
+    forwarder, on_validation = None, options.on_validation
+    if config.is_distributed and on_validation is not None:
+        forwarder = ValidationForwarder(on_validation)
+        on_validation = forwarder.send
+    timer = None
+    if limits.seconds is not None:
+        timer = Timer(timedelta(seconds=limits.seconds), interval="epoch", verbose=False)
+    unused_weights = getattr(module.model.encoder, "may_have_unused", False)
+    arguments = trainer_arguments(config, unused_weights=unused_weights)
+    arguments["plugins"] = [*arguments.get("plugins", []), AtomicCheckpointIO()]
     trainer = L.Trainer(
-        **settings,
-        max_epochs=-1 if every else checks,
-        max_steps=limits.steps or (every * checks if every else -1),
-        limit_train_batches=steps * accumulate,
-        val_check_interval=min(every, limits.steps or every) * accumulate or None,
-        check_val_every_n_epoch=None if every else 1,
-        accumulate_grad_batches=accumulate,
-        gradient_clip_val=recipe.max_grad_norm or None,
-        # the last checkpoint comes last: it holds what the others know after the same validation
+        **arguments,
+        **_schedule(recipe, limits, steps, accumulate),
         callbacks=[
-            *(stopping, ResumeCallback(stopping, best, relay.tell if relay else on_validation)),
-            *(best, last),
+            *_checkpoint_callbacks(folder, recipe, on_validation),
             *([] if timer is None else [timer]),
-            *callbacks,
+            *options.callbacks,
         ],
-        logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")] if logs else False,
-        enable_progress_bar=progress_bar,
+        logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")]
+        if options.write_logs
+        else False,
+        enable_progress_bar=options.progress_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         deterministic="warn",
         log_every_n_steps=50,
     )
-    # Lightning does so only after it has read a checkpoint into the module, rounding what is there
+    # Lightning converts only after it has loaded a checkpoint, which would round the loaded values
     trainer.precision_plugin.convert_module(module)
     with (
         translate_keyboard_interrupt(),
-        _batch_norm(),
-        _counted_by(task.ids),
-        raised_here(),
-        relay.listening(trainer) if relay else nullcontext(),
+        _explain_batch_norm_error(),
+        _name_diverged_samples(task.sample_ids),
+        restore_process_errors(),
+        forwarder.listening(trainer) if forwarder else nullcontext(),
     ):
         trainer.fit(
             module,
-            loader,
-            make_loader(validation, JUDGED, on_gpu=ahead),
-            ckpt_path=None if reached is None else resume,
+            make_loader(task.train, recipe.batch_size, sampler, on_gpu=config.on_gpu),
+            make_loader(task.val, EVAL_BATCH_SIZE, on_gpu=config.on_gpu),
+            ckpt_path=None if checkpoint is None else folder / LAST,
             weights_only=True,
         )
-    if hardware.follows:
-        raise FollowedError("The first node writes the results.")
-    # read back from disk: with several devices, training ran in other processes
-    reached = read_checkpoint(resume)
-    state = reached["callbacks"][ResumeCallback.__qualname__]
-    module.load_state_dict(read_checkpoint(folder / BEST)["state_dict"])
-    judge = make_eval_trainer(hardware)
-    with translate_keyboard_interrupt():
-        judge.validate(module, make_loader(validation, JUDGED, on_gpu=ahead), verbose=False)
-        val_scores = module.scores
-        module.shown = torch.from_numpy(select_display_samples(task.bins, test.labels.numpy()).rows)
-        judge.test(module, make_loader(test, JUDGED, on_gpu=ahead), verbose=False)
-    assert module.predictions is not None
-    assert module.features is not None
-    rows, prediction, _ = module.predictions
-    return TrainingResult(
-        val=val_scores,
-        test=module.scores,
-        rows=rows,
-        prediction=prediction.numpy(),
-        features=module.features.numpy(),
-        curves=state["curves"],
-        epochs=state["epochs"],
-        best_epoch=state["best_epoch"],
-        steps=reached["global_step"],
-        seconds=state["seconds"],
-        # the checkpoint is a moment older than the clock, which stands still in other processes
-        cut_short=timer is not None
-        and max(timer.time_elapsed(), state["seconds"]) >= (limits.seconds or 0.0),
+    return 0.0 if timer is None else timer.time_elapsed()
+
+
+def _steps_per_epoch(recipe: Recipe, limits: TrainingLimits, samples: int) -> tuple[int, int]:
+    """Return the optimizer steps per epoch and the batches per step, for samples per process."""
+    full, rest = divmod(samples, recipe.batch_size)
+    # a mean over batches equals one over samples only if the batches have equal sizes
+    batches = full if recipe.accumulate_grad_batches > 1 and full else full + (rest > 0)
+    accumulate = min(recipe.accumulate_grad_batches, batches)
+    steps = batches // accumulate
+    if limits.steps:  # fit the requested number of epochs into the steps
+        steps = min(steps, math.ceil(limits.steps / (limits.epochs or 1)))
+    return steps, accumulate
+
+
+def _schedule(
+    recipe: Recipe, limits: TrainingLimits, steps_per_epoch: int, accumulate: int
+) -> dict[str, Any]:
+    """Return the arguments of Lightning's Trainer for its length, validation and gradients."""
+    every, validations = recipe.validate_every, limits.epochs or recipe.max_validations
+    return {
+        "max_epochs": -1 if every else validations,
+        "max_steps": limits.steps or (every * validations if every else -1),
+        "limit_train_batches": steps_per_epoch * accumulate,
+        "val_check_interval": min(every, limits.steps or every) * accumulate or None,
+        "check_val_every_n_epoch": None if every else 1,
+        "accumulate_grad_batches": accumulate,
+        "gradient_clip_val": recipe.max_grad_norm or None,
+    }
+
+
+def _checkpoint_callbacks(
+    folder: Path, recipe: Recipe, on_validation: ValidationCallback | None
+) -> list[L.Callback]:
+    """Return early stopping and checkpoints; the last checkpoint includes the others' states."""
+    monitor = f"val_{recipe.monitor}"
+    stopping = EarlyStopping(monitor, patience=recipe.patience or _NEVER, min_delta=0.0)
+    best = ModelCheckpoint(
+        folder, "best", monitor=monitor, save_weights_only=True, enable_version_counter=False
     )
+    last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
+    return [stopping, ResumeCallback(stopping, best, on_validation), best, last]
 
 
-def _timer(seconds: float) -> Timer:
-    return Timer(timedelta(seconds=seconds), interval="epoch", verbose=False)
+def _score(
+    module: RegressionModule, task: TrainingTask, config: TrainerConfig
+) -> dict[str, Scores]:
+    """Score a network on validation and test; return the validation scores."""
+    trainer = make_eval_trainer(config)
+    with translate_keyboard_interrupt():
+        loader = make_loader(task.val, EVAL_BATCH_SIZE, on_gpu=config.on_gpu)
+        trainer.validate(module, loader, verbose=False)
+        scores = module.scores
+        rows = select_display_samples(task.bins, task.test.labels.numpy()).rows
+        module.display_index = torch.from_numpy(rows)
+        loader = make_loader(task.test, EVAL_BATCH_SIZE, on_gpu=config.on_gpu)
+        trainer.test(module, loader, verbose=False)
+    return scores
 
 
 @contextmanager
-def _batch_norm() -> Iterator[None]:
-    """Say what to do about a batch of one sample, as may be left at the end of an epoch."""
+def _explain_batch_norm_error() -> Iterator[None]:
+    """Add a remedy to the error of BatchNorm for a batch of one sample."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise UsageError(
-            "A batch of one sample, as the last of an epoch may be, cannot train BatchNorm where "
-            "images have shrunk to a pixel: set another batch_size or image_size."
+            "BatchNorm cannot train on the last batch of an epoch, which has one sample of one "
+            "pixel: choose another batch_size or image_size."
         ) from error
 
 
 @contextmanager
-def _counted_by(ids: SampleIds | None) -> Iterator[None]:
-    """Name the samples of a step that diverged as their owner counts them."""
+def _name_diverged_samples(ids: SampleIds | None) -> Iterator[None]:
+    """Name the samples of a diverged step by the user's numbers."""
     try:
         yield
     except DivergedError as error:
-        raise DivergedError(error.found.counted_by(ids)) from error
+        raise DivergedError(error.divergence.with_sample_ids(ids)) from error

@@ -1,10 +1,11 @@
-"""The Lightning module: a regressor, its loss and weights, FDS and RankSim, metrics by region."""
+"""Lightning module of a regression training with sample weights, FDS and RankSim."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as L
@@ -20,30 +21,51 @@ from ranksim.metrics.region_metrics import RegionMetrics
 from ranksim.metrics.scores import Scores
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
-from ranksim.training.divergence import DivergedError, Divergence, DivergenceMonitor, rate
+from ranksim.training.divergence import (
+    DivergedError,
+    Divergence,
+    DivergenceMonitor,
+    current_lr,
+)
 from ranksim.training.recipe import Recipe
 
 Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
 
 
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Everything that makes up the training loss.
+
+    Args:
+        loss: base loss, called with predictions, targets and weights.
+        sample_weight: weight of each training sample ``(N,)``, or ``None``.
+        fds: calibrates the features before the head, or ``None``.
+        fds_batches: all training samples in batches, from which FDS updates its statistics after
+            each epoch; ``None``: the statistics stay fixed.
+        ranksim: regularizer, or ``None``.
+        monitor: checks the loss of each step, or ``None``.
+    """
+
+    loss: nn.Module
+    sample_weight: Tensor | None = None
+    fds: FDS | None = None
+    fds_batches: Iterable[Batch] | None = None
+    ranksim: RankSimLoss | None = None
+    monitor: DivergenceMonitor | None = None
+
+
 class RegressionModule(L.LightningModule):
-    """Trains a :class:`ranksim.models.Regressor` by a recipe.
+    """Trains and evaluates a :class:`ranksim.models.Regressor`.
 
     Args:
         model: an encoder and a head.
-        recipe: the settings.
-        regions: regions that validation and test scores are reported for.
-        loss: called with prediction, target and weights.
-        weights: a weight for each training sample ``(N,)``, or ``None``.
-        fds: calibrates the features that the head sees, or ``None``.
-        statistics: all training samples in batches, for FDS at the end of each epoch; ``None``
-            where its statistics stay as they are.
-        ranksim: the regulariser, or ``None``.
-        augment: what happens to the inputs of a training batch, on the training device: called
-            with inputs, positions in the data set, and the epoch.
-        compiled: whether the encoder is compiled, in the process that trains it.
+        recipe: hyperparameters.
+        regions: shot regions of the validation and test scores.
+        objective: the training loss.
+        augment: transforms the inputs of a training batch on the training device; called with
+            inputs, sample indices and epoch.
+        compile_encoder: compile the encoder in the training process.
         gm_guard: see :func:`ranksim.metrics.regression_scores`.
-        watch: looks at the loss of each step, or ``None``.
     """
 
     def __init__(
@@ -51,36 +73,31 @@ class RegressionModule(L.LightningModule):
         model: Regressor,
         recipe: Recipe,
         regions: ShotRegions,
+        objective: Objective,
         *,
-        loss: nn.Module,
-        weights: Tensor | None = None,
-        fds: FDS | None = None,
-        statistics: Iterable[Batch] | None = None,
-        ranksim: RankSimLoss | None = None,
         augment: Augment | None = None,
-        compiled: bool = False,
+        compile_encoder: bool = False,
         gm_guard: float = 0.0,
-        watch: DivergenceMonitor | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
-        self.loss = loss
-        self.weights = weights  # no buffer: neither saved nor rounded with the network
-        self.fds = fds
-        self.statistics = statistics
-        self.ranksim = ranksim
+        self.loss = objective.loss
+        self.sample_weight = objective.sample_weight  # not a buffer: neither saved nor rounded
+        self.fds = objective.fds
+        self.fds_batches = objective.fds_batches
+        self.ranksim = objective.ranksim
+        self.monitor = objective.monitor
         self.augment = augment
-        self.compiled = compiled
-        self.watch = watch
+        self.compile_encoder = compile_encoder
         self.metrics = RegionMetrics(regions, gm_guard=gm_guard)
         self.scores: dict[str, Scores] = {}
-        self.predictions: tuple[Any, Tensor, Tensor] | None = None
-        self.shown: Tensor | None = None  # test samples, ascending, whose features are kept
-        self.features: Tensor | None = None  # and these, (P, D), float64
-        self._kept: list[tuple[Tensor, Tensor]] = []
-        self.means: dict[str, float] = {}  # of the loss and of RankSim's term between validations
-        self._sums: dict[str, Tensor] = {}  # theirs so far, and their counts
+        self.predictions: tuple[Any, Tensor, Tensor] | None = None  # indices, preds, targets
+        self.display_index: Tensor | None = None  # test samples whose features are stored, sorted
+        self.features: Tensor | None = None  # their features (P, D), float64
+        self._feature_batches: list[tuple[Tensor, Tensor]] = []
+        self.loss_means: dict[str, float] = {}  # loss and RankSim term since the last validation
+        self._loss_sums: dict[str, Tensor] = {}  # sum and count so far
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if self.device.type == "mps":  # has no float64
@@ -88,34 +105,34 @@ class RegressionModule(L.LightningModule):
         return batch
 
     def on_fit_start(self) -> None:
-        if self.weights is not None:
-            self.weights = self.weights.to(self.device)
-        if self.compiled:  # what was compiled does not travel to another process
+        if self.sample_weight is not None:
+            self.sample_weight = self.sample_weight.to(self.device)
+        if self.compile_encoder:  # compiled code cannot be sent to another process
             self.model.encoder.compile()
 
     def on_train_epoch_start(self) -> None:
-        # what ends an epoch for FDS is done as the next one starts: the weights are the same, the
-        # last epoch needs it not, and a run resumed from the checkpoint between the two does it
+        # FDS statistics are updated here and not at the end of the last epoch: the weights are the
+        # same, the final update is never needed, and a run resumed in between makes up for it
         fds = self.fds
-        if fds is None or self.statistics is None or int(fds.updates) >= self.current_epoch:
+        if fds is None or self.fds_batches is None or int(fds.updates) >= self.current_epoch:
             return
         if not fds.published:
             self.model.eval()
         with self.trainer.precision_plugin.forward_context():
             fds.refresh(
-                # as published, statistics are those of augmented samples
+                # the published code takes statistics of augmented samples
                 lambda batch: self.model.encoder(*self._inputs(batch, fds.published)),
-                self._own_samples(),
+                self._local_fds_batches(),
             )
         self.model.train()
 
-    def _own_samples(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Each training sample once over all processes, on this one's device."""
+    def _local_fds_batches(self) -> Iterator[tuple[Batch, Tensor]]:
+        """Yield this process's share of the training batches, on its device, with their labels."""
         trainer = self.trainer
-        for i, batch in enumerate(self.statistics or ()):
+        for i, batch in enumerate(self.fds_batches or ()):
             if i % trainer.world_size == trainer.global_rank:
-                here = trainer.strategy.batch_to_device(batch)
-                yield here, here["label"]
+                local = trainer.strategy.batch_to_device(batch)
+                yield local, local["label"]
 
     def _inputs(self, batch: Batch, augmented: bool) -> tuple[Tensor, ...]:
         if self.augment is None or not augmented:
@@ -123,83 +140,90 @@ class RegressionModule(L.LightningModule):
         return self.augment(batch["inputs"], batch["index"], self.current_epoch)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        features = self.model.encoder(*self._inputs(batch, True))
-        smoothed = features if self.fds is None else self.fds(features, batch["label"])
-        prediction = self.model.head(smoothed).squeeze(-1)
-        exact = torch.promote_types(prediction.dtype, torch.float32)  # no label in bf16
-        target = (batch["label"] / self.recipe.label_scale).to(exact)
-        weights = None if self.weights is None else self.weights[batch["index"]]
-        loss: Tensor = self.loss(prediction.to(exact), target, weights)
-        self._add("train_loss", loss, len(target))
+        features = self.model.encoder(*self._inputs(batch, augmented=True))
+        calibrated = features if self.fds is None else self.fds(features, batch["label"])
+        preds = self.model.head(calibrated).squeeze(-1)
+        dtype = torch.promote_types(preds.dtype, torch.float32)  # bf16 would round the labels
+        target = (batch["label"] / self.recipe.label_scale).to(dtype)
+        weight = None if self.sample_weight is None else self.sample_weight[batch["index"]]
+        loss: Tensor = self.loss(preds.to(dtype), target, weight)
+        self._add_loss("train_loss", loss, len(target))
         term: Tensor | None = None
         if self.ranksim is not None:
-            steps = (batch["label"] / self.recipe.label_step).round()
-            ranked = smoothed if self.fds is not None and self.fds.published else features
-            term = self.ranksim(ranked, steps)
-            self._add("train_ranksim", term, 1)
-        if self.watch is not None:
-            self.watch.look(self.trainer, batch["index"], loss, term)
+            label_steps = (batch["label"] / self.recipe.label_step).round()
+            uses_calibrated = self.fds is not None and self.fds.published
+            term = self.ranksim(calibrated if uses_calibrated else features, label_steps)
+            self._add_loss("train_ranksim", term, 1)
+        if self.monitor is not None:
+            self.monitor.check(self.trainer, batch["index"], loss, term)
         return loss if term is None else loss + term
 
-    # Lightning's log() of each step would take longer than RankSim: what it gives is made here
-    def _add(self, name: str, value: Tensor, count: int) -> None:
+    # Lightning's log() in each step would take longer than RankSim itself
+    def _add_loss(self, name: str, value: Tensor, count: int) -> None:
         value = value.detach().to(working_dtype(value.device))
-        more = torch.stack([value * count, torch.full_like(value, count)])
-        self._sums[name] = self._sums[name] + more if name in self._sums else more
+        update = torch.stack([value * count, torch.full_like(value, count)])
+        self._loss_sums[name] = (
+            self._loss_sums[name] + update if name in self._loss_sums else update
+        )
 
-    def _mean(self) -> dict[str, float]:
-        """Means of what was added since they were last asked for, over all processes."""
-        reduce, sums = self.trainer.strategy.reduce, self._sums
-        self._sums = {}
-        totals = {name: reduce(each, reduce_op="sum") for name, each in sums.items()}
+    def _reduce_losses(self) -> dict[str, float]:
+        """Return the mean losses since the last call, over all processes."""
+        sums, self._loss_sums = self._loss_sums, {}
+        reduce = self.trainer.strategy.reduce
+        totals = {name: reduce(value, reduce_op="sum") for name, value in sums.items()}
         return {name: float(total[0] / total[1]) for name, total in totals.items()}
 
     def on_validation_start(self) -> None:
-        if self.watch is not None:
-            self.watch.rest(self.trainer)
+        if self.monitor is not None:
+            self.monitor.flush(self.trainer)
 
     def on_train_end(self) -> None:
-        if self.watch is not None:
-            self.watch.rest(self.trainer)
+        if self.monitor is not None:
+            self.monitor.flush(self.trainer)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._judge(batch)
+        self._update_metrics(batch)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        features = self._judge(batch)
-        if self.shown is not None:
+        features = self._update_metrics(batch)
+        if self.display_index is not None:
             index = batch["index"].cpu()
-            kept = torch.isin(index, self.shown)
-            self._kept.append((index[kept], features.detach().cpu()[kept].double()))
+            selected = torch.isin(index, self.display_index)
+            self._feature_batches.append(
+                (index[selected], features.detach().cpu()[selected].double())
+            )
 
-    def _judge(self, batch: Any) -> Tensor:
-        prediction, features = self.model(*batch["inputs"])
-        exact = torch.promote_types(prediction.dtype, torch.float32)
+    def _update_metrics(self, batch: Any) -> Tensor:
+        """Score a batch and return its features."""
+        preds, features = self.model(*batch["inputs"])
+        dtype = torch.promote_types(preds.dtype, torch.float32)
         self.metrics.update(
-            prediction.to(exact) * self.recipe.label_scale, batch["label"], batch["index"]
+            preds.to(dtype) * self.recipe.label_scale, batch["label"], batch["index"]
         )
-        own: Tensor = features
-        return own
+        return features  # type: ignore[no-any-return]
 
     def on_validation_epoch_end(self) -> None:
         self.scores = self.metrics.compute()
-        logged = {f"val_{name}": value for name, value in self.scores["all"].items() if name != "n"}
-        self.means = self._mean()
-        logged |= self.means
+        scores = {f"val_{name}": value for name, value in self.scores["all"].items() if name != "n"}
+        self.loss_means = self._reduce_losses()
+        logged = scores | self.loss_means
         self.log_dict({k: torch.tensor(v) for k, v in logged.items() if v is not None})
         self.metrics.reset()
-        if self.watch is not None:
-            self._refuse_nonsense(self.scores["all"][self.recipe.monitor])
+        if self.monitor is not None:
+            self._check_score(self.scores["all"][self.recipe.monitor])
 
-    def _refuse_nonsense(self, score: float | None) -> None:
-        """A score that is no number would end the training as if it were done."""
+    def _check_score(self, score: float | None) -> None:
+        """Raise if the score is not finite: Lightning would end the training as if complete."""
         trainer = self.trainer
         fitting = trainer.state.fn == TrainerFn.FITTING
         if fitting and score is not None and not math.isfinite(score):
             raise DivergedError(
                 Divergence(
                     f"validation {self.recipe.monitor.upper()}",
-                    *(score, trainer.global_step, trainer.current_epoch + 1, rate(trainer)),
+                    score,
+                    trainer.global_step,
+                    trainer.current_epoch + 1,
+                    current_lr(trainer),
                     ranksim=self.ranksim is not None,
                 )
             )
@@ -208,12 +232,12 @@ class RegressionModule(L.LightningModule):
         self.scores = self.metrics.compute()
         self.predictions = self.metrics.samples()
         self.metrics.reset()
-        if self._kept:
-            index, features = map(torch.cat, zip(*self._kept, strict=True))
-            self.features, self._kept = features[index.argsort()], []
+        if self._feature_batches:
+            index, features = map(torch.cat, zip(*self._feature_batches, strict=True))
+            self.features, self._feature_batches = features[index.argsort()], []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["recipe"] = dataclasses.asdict(self.recipe)  # what a network alone is read with
+        checkpoint["recipe"] = dataclasses.asdict(self.recipe)  # to use the network without a run
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
@@ -221,5 +245,7 @@ class RegressionModule(L.LightningModule):
         adam = torch.optim.Adam(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
         if not recipe.lr_milestones:
             return adam
-        drops = torch.optim.lr_scheduler.MultiStepLR(adam, recipe.lr_milestones, recipe.lr_factor)
-        return {"optimizer": adam, "lr_scheduler": {"scheduler": drops, "interval": "epoch"}}
+        schedule = torch.optim.lr_scheduler.MultiStepLR(
+            adam, recipe.lr_milestones, recipe.lr_factor
+        )
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

@@ -1,4 +1,4 @@
-"""How much memory a training took at its height."""
+"""Peak memory of a training run."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from ranksim.training.trainer_config import TrainerConfig
 _MB = 2**20
 
 
-def forget_peak(hardware: TrainerConfig) -> None:
-    """Count from here on, where the system allows that."""
-    if hardware.on_gpu:
+def reset_peak_memory(config: TrainerConfig) -> None:
+    """Restart the measurement, if the system supports it."""
+    if config.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def peak_memory(hardware: TrainerConfig) -> float | None:
-    """Most memory since :func:`forget_peak`, in MB of 2²⁰ bytes: the GPU's, else the process's.
+def peak_memory_mb(config: TrainerConfig) -> float | None:
+    """Return the peak memory since :func:`reset_peak_memory`, of the GPU or else of the process.
 
-    ``None`` where trainings are spread over processes of their own, and where the system does not
-    say. Where it does not forget, the most since the process began.
+    Returns:
+        Units of 2²⁰ bytes. Since the start of the process on systems that cannot restart the
+        measurement; ``None`` for distributed training or if the system does not report it.
     """
-    if hardware.several:
+    if config.is_distributed:
         return None
-    if hardware.on_gpu:
+    if config.on_gpu:
         return torch.cuda.max_memory_allocated() / _MB
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
@@ -37,6 +38,6 @@ def peak_memory(hardware: TrainerConfig) -> float | None:
     with contextlib.suppress(ImportError):
         import resource
 
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most / (_MB if sys.platform == "darwin" else 1024)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (_MB if sys.platform == "darwin" else 1024)
     return None

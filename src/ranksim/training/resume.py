@@ -1,8 +1,9 @@
-"""What a run knows beside its weights: random states, its scores so far, the clock."""
+"""Checkpoints from which an interrupted training resumes to the same result."""
 
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,55 +14,101 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from ranksim._utils.storage import atomic_write
-from ranksim.exceptions import RankSimError
+from ranksim._utils.storage import atomic_write, is_transient_io_error
+from ranksim.exceptions import DataError, RankSimError
 from ranksim.losses import RankSimLoss
 from ranksim.training.module import RegressionModule
 from ranksim.training.trainer_config import silence_lightning
 
-Progress = Callable[[int, float], None]
+ValidationCallback = Callable[[int, float], None]
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that replace their predecessors at once: a kill leaves the old one or the new.
+    """Checkpoint plugin that replaces a file atomically; a killed process leaves the old or new one.
 
-    Lightning writes to the folder for temporary files, which may be another file system: what
-    comes from there arrives in pieces.
+    Lightning writes through the folder for temporary files, which may be on another file system and
+    then is not atomic.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        with atomic_write(Path(path)) as aside, aside.open("wb") as file:
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
-            except RuntimeError as error:  # of closing an archive that could not be written
+            except RuntimeError as error:  # raised when torch closes a file it could not write
                 raise error.__context__ or error from error
 
 
-class ResumeCallback(Callback):
-    """Random states, curves and the clock, kept in checkpoints; tells of each validation.
+def read_training_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint to the CPU without executing anything in it.
 
-    ``curves`` holds for each validation the epochs trained (a fraction where one is under way),
-    its score, and the means of the loss and of RankSim's term over the steps since the last.
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not verify checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and zipfile do not document what damaged files raise
+        if is_transient_io_error(error):
+            raise
+        raise DataError(
+            f"Checkpoint {path} is damaged: delete the folder {path.parent} and run the command "
+            "again to train it anew."
+        ) from error
+    return content
+
+
+def read_resumable_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Load the last checkpoint of a run; delete the checkpoints and return None if one is damaged."""
+    last, best = folder / LAST, folder / BEST
+    if not last.is_file():
+        return None
+    try:
+        checkpoint = read_training_checkpoint(last)
+        if checkpoint["callbacks"][ResumeCallback.__qualname__]["best_epoch"]:
+            read_training_checkpoint(best)
+    except (DataError, KeyError, FileNotFoundError):
+        last.unlink()
+        best.unlink(missing_ok=True)
+        return None
+    return checkpoint
+
+
+class ResumeCallback(Callback):
+    """Saves random states, learning curves and elapsed time, and reports each validation.
+
+    Args:
+        stopping: the early stopping of the training.
+        best: the checkpoint of the best weights.
+        on_validation: called with epoch and validation score, or ``None``.
+
+    Attributes:
+        curves: at each validation: epochs trained (fractional within an epoch), validation score,
+            and the mean loss and RankSim term since the validation before.
     """
 
     def __init__(
-        self, stopping: EarlyStopping, kept: ModelCheckpoint, on_validation: Progress | None
+        self,
+        stopping: EarlyStopping,
+        best: ModelCheckpoint,
+        on_validation: ValidationCallback | None,
     ) -> None:
-        self.stopping, self.kept, self.on_validation = stopping, kept, on_validation
-        self.monitor = stopping.monitor
-        self.epochs, self.best_epoch, self.best = 0, 0, float("inf")
+        self.stopping, self.best, self.on_validation = stopping, best, on_validation
+        self.epochs, self.best_epoch, self.best_score = 0, 0, float("inf")
         self.curves: dict[str, list[float]] = {}
-        self.before = 0.0  # seconds spent before the training was interrupted
-        self.since = time.perf_counter()
-        self.random: list[dict[str, Any]] | None = None  # of each process that trains
+        self.earlier_seconds = 0.0  # before the training was interrupted
+        self.start_time = time.perf_counter()
+        self.random_states: list[dict[str, Any]] | None = None  # one per training process
         self.threads = torch.get_num_threads()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        silence_lightning()  # in the process that trains too
+        silence_lightning()  # in the training process too
 
     @property
     def state_key(self) -> str:
@@ -69,52 +116,52 @@ class ResumeCallback(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         torch.set_num_threads(self.threads)  # in another process too
-        # nothing here reads memory before it is written: filling it would take a tenth of a step
+        # no memory is read before it is written, and filling it would take a tenth of a step
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.since = time.perf_counter()
-        self._agree(trainer)
-        if self.random is not None:
-            self._know_the_best()
-            random = self.random[trainer.global_rank]
-            torch.set_rng_state(random["torch"])
-            ranksim = _ranksim(pl_module)
+        self.start_time = time.perf_counter()
+        self._check_nodes_agree(trainer)
+        if self.random_states is not None:
+            self._restore_best_checkpoint()
+            state = self.random_states[trainer.global_rank]
+            torch.set_rng_state(state["torch"])
+            ranksim = _ranksim_loss(pl_module)
             if ranksim is not None and ranksim.generator is not None:
-                ranksim.generator.set_state(random["ranksim"])
-            if ranksim is not None and ranksim.feature_bank is not None and "memory" in random:
-                ranksim.feature_bank.set_extra_state(random["memory"])
+                ranksim.generator.set_state(state["ranksim"])
+            if ranksim is not None and ranksim.feature_bank is not None and "memory" in state:
+                ranksim.feature_bank.set_extra_state(state["memory"])
         if self.stopping.wait_count >= self.stopping.patience:
-            trainer.should_stop = True  # it had ended before it was interrupted
+            trainer.should_stop = True  # the training was complete before it was interrupted
 
-    def _agree(self, trainer: L.Trainer) -> None:
-        """Nodes that went on from different checkpoints would train nonsense together."""
-        own = ("/".join(Path(self.kept.dirpath or "").parts[-2:]), trainer.global_step)
-        first = trainer.strategy.broadcast(own)
-        if own != first:
+    def _check_nodes_agree(self, trainer: L.Trainer) -> None:
+        """Raise if the nodes resume from different checkpoints."""
+        local = ("/".join(Path(self.best.dirpath or "").parts[-2:]), trainer.global_step)
+        first = trainer.strategy.broadcast(local)
+        if local != first:
             raise RankSimError(
-                f"The nodes would not train the same: {first[0]} stands at step {first[1]} on the "
-                f"first one, and {own[0]} at step {own[1]} on this one; start the command again "
-                "on each."
+                f"The nodes resume from different checkpoints: {first[0]} is at step {first[1]} on "
+                f"the first node, {local[0]} at step {local[1]} on this one; start the command "
+                "again on each node."
             )
 
-    def _know_the_best(self) -> None:
-        """Lightning forgets the best score where the folder was moved since."""
-        path = str(Path(self.kept.dirpath or "") / BEST)
+    def _restore_best_checkpoint(self) -> None:
+        """Point to the best checkpoint, whose score Lightning forgets if the folder was moved."""
+        path = str(Path(self.best.dirpath or "") / BEST)
         if self.best_epoch and Path(path).is_file():
-            score = torch.tensor(self.best)
-            self.kept.best_model_path = self.kept.kth_best_model_path = path
-            self.kept.best_model_score = self.kept.kth_value = score
-            self.kept.best_k_models = {path: score}
+            score = torch.tensor(self.best_score)
+            self.best.best_model_path = self.best.kth_best_model_path = path
+            self.best.best_model_score = self.best.kth_value = score
+            self.best.best_k_models = {path: score}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        score = float(trainer.callback_metrics[self.monitor])
+        score = float(trainer.callback_metrics[self.stopping.monitor])
         self.epochs = trainer.current_epoch + 1
-        if score < self.best:
-            self.best, self.best_epoch = score, self.epochs
+        if score < self.best_score:
+            self.best_score, self.best_epoch = score, self.epochs
         assert isinstance(pl_module, RegressionModule)
         steps = trainer.num_training_batches / trainer.accumulate_grad_batches
-        point = {"epoch": trainer.global_step / steps, "val": score, **pl_module.means}
+        point = {"epoch": trainer.global_step / steps, "val": score, **pl_module.loss_means}
         for name, value in point.items():
             self.curves.setdefault(name, []).append(value)
         if self.on_validation is not None and trainer.is_global_zero:
@@ -124,38 +171,42 @@ class ResumeCallback(Callback):
         return {
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,
-            "best": self.best,
+            "best": self.best_score,
             "curves": self.curves,
-            "seconds": self.before + time.perf_counter() - self.since,
+            "seconds": self.earlier_seconds + time.perf_counter() - self.start_time,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.epochs, self.best_epoch = state_dict["epochs"], state_dict["best_epoch"]
-        self.best, self.before = state_dict["best"], state_dict["seconds"]
+        self.best_score, self.earlier_seconds = state_dict["best"], state_dict["seconds"]
         self.curves = state_dict["curves"]
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        ranksim = _ranksim(pl_module)
+        ranksim = _ranksim_loss(pl_module)
         generator = None if ranksim is None else ranksim.generator
-        own: dict[str, Any] = {
+        state: dict[str, Any] = {
             "torch": torch.get_rng_state(),
             "ranksim": None if generator is None else generator.get_state(),
         }
-        every = [own] * trainer.world_size
+        states = [state] * trainer.world_size
         if trainer.world_size > 1:
-            # the module's own state is that of the first process, whose samples may be others
-            if ranksim is not None and ranksim.feature_bank is not None and not ranksim.gather_across_devices:
-                own["memory"] = ranksim.feature_bank.get_extra_state()
-            dist.all_gather_object(every, own)
-        checkpoint["random"] = every
+            # the module's state dict holds the feature bank of the first process only
+            if (
+                ranksim is not None
+                and ranksim.feature_bank is not None
+                and not ranksim.gather_across_devices
+            ):
+                state["memory"] = ranksim.feature_bank.get_extra_state()
+            dist.all_gather_object(states, state)
+        checkpoint["random"] = states
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.random = checkpoint.get("random")
+        self.random_states = checkpoint.get("random")
 
 
-def _ranksim(module: L.LightningModule) -> RankSimLoss | None:
+def _ranksim_loss(module: L.LightningModule) -> RankSimLoss | None:
     return module.ranksim if isinstance(module.ranksim, RankSimLoss) else None

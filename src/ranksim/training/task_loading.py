@@ -151,8 +151,8 @@ def load_task(
         benchmark.gm_guard,
         augment=augmentation(recipe, seed) if isinstance(recipe, ImageRecipe) else None,
         # labels of the user's own may lie far from zero
-        start=float(benchmark.train.labels.mean()) if source.own else 0.0,
-        ids=_sample_ids(source, found.parts.samples[0]) if source.own else None,
+        initial_bias=float(benchmark.train.labels.mean()) if source.own else 0.0,
+        sample_ids=_sample_ids(source, found.parts.samples[0]) if source.own else None,
     )
 
 

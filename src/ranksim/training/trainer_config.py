@@ -1,4 +1,4 @@
-"""What Lightning is told about the machine, and how it is kept quiet."""
+"""Configuration of Lightning's Trainer: devices, precision and log output."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ranksim.exceptions import UsageError
 
-_START = "spawn"  # how the processes of a training are started: no other way allows GPUs
+_START_METHOD = "spawn"  # no other way to start processes allows GPUs
 _NODE_RANK = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """What Lightning's Trainer and the network are told about the machine.
+    """Hardware settings of Lightning's Trainer and of the network.
 
     Args:
-        accelerator, devices, precision, num_nodes: Lightning's. With several nodes, each is given
-            the same command, with ``NODE_RANK`` (or Slurm's), ``MASTER_ADDR`` and ``MASTER_PORT``.
-        compile: the encoder by ``torch.compile``.
-        channels_last: images and convolutions with channels as the last, contiguous dimension;
-            ``None``: where the CPU trains, which is faster so.
-        gather: RankSim ranks the samples of all devices among each other.
+        accelerator, devices, precision, num_nodes: arguments of :class:`lightning.Trainer`. With
+            several nodes, run the same command on each, with the environment variables
+            ``NODE_RANK`` (or Slurm's), ``MASTER_ADDR`` and ``MASTER_PORT``.
+        compile: compile the encoder with ``torch.compile``.
+        channels_last: memory format of images and convolutions; ``None``: channels last on the CPU,
+            where it is faster.
+        gather_across_devices: RankSim ranks the samples of all devices together.
     """
 
     accelerator: str = "auto"
@@ -40,134 +41,141 @@ class TrainerConfig:
     num_nodes: int = 1
     compile: bool = False
     channels_last: bool | None = None
-    gather: bool = False
+    gather_across_devices: bool = False
 
     @property
-    def several(self) -> bool:
-        """Whether a training is spread over processes."""
+    def is_distributed(self) -> bool:
+        """Return True if training runs in several processes."""
         return self.devices != "1" or self.num_nodes > 1
 
     @property
-    def puts_channels_last(self) -> bool:
-        """What ``channels_last`` comes to on this machine."""
+    def uses_channels_last(self) -> bool:
+        """Return ``channels_last`` with its default for this machine."""
         if self.channels_last is not None:
             return self.channels_last
-        usual = self.accelerator == "auto" and not torch.accelerator.is_available()
-        return self.accelerator == "cpu" or usual
+        on_cpu = self.accelerator == "auto" and not torch.accelerator.is_available()
+        return self.accelerator == "cpu" or on_cpu
 
     @property
-    def follows(self) -> bool:
-        """Whether this is another node than the first, which alone writes results."""
+    def is_follower_node(self) -> bool:
+        """Return True on every node but the first, which writes the results."""
         return self.num_nodes > 1 and node_rank() > 0
 
     @property
-    def asks_for_gpu(self) -> bool:
-        """Whether nothing but an NVIDIA or AMD GPU will do."""
+    def requires_gpu(self) -> bool:
+        """Return True if the accelerator must be an NVIDIA or AMD GPU."""
         return self.accelerator in ("gpu", "cuda")
 
     @property
     def on_gpu(self) -> bool:
-        """Whether training happens on an NVIDIA or AMD GPU."""
-        may = self.accelerator == "auto" or self.asks_for_gpu
-        return may and torch.cuda.is_available()
+        """Return True if training runs on an NVIDIA or AMD GPU."""
+        return (self.accelerator == "auto" or self.requires_gpu) and torch.cuda.is_available()
 
 
 def node_rank() -> int:
-    """This node's number, from 0."""
+    """Return the index of this node, from 0."""
     for name in _NODE_RANK:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 0
 
 
-def check_hardware(hardware: TrainerConfig, jobs: int = 1) -> None:
-    """Refuse what Lightning would refuse, before anything is read or written.
+def check_trainer_config(config: TrainerConfig, jobs: int = 1) -> None:
+    """Check that Lightning accepts the configuration, before any data is read.
+
+    Args:
+        config: the hardware settings.
+        jobs: number of runs trained at the same time.
 
     Raises:
-        UsageError: saying what to give instead.
+        UsageError: the settings contradict each other or do not fit this machine.
     """
-    if hardware.num_nodes > 1:
-        _check_node(hardware.num_nodes)
-    if hardware.gather and not hardware.several:
-        raise UsageError("--gather joins the samples of several devices: give --devices too.")
-    if jobs > 1 and hardware.several:
+    if config.num_nodes > 1:
+        _check_node_environment(config.num_nodes)
+    if config.gather_across_devices and not config.is_distributed:
         raise UsageError(
-            f"--jobs {jobs} trains runs side by side, each on one device: leave it out with "
-            "--devices or --num-nodes."
+            "--gather-across-devices needs several devices: give --devices or --num-nodes too."
+        )
+    if jobs > 1 and config.is_distributed:
+        raise UsageError(
+            f"--jobs {jobs} trains several runs at once on one device each and cannot be combined "
+            "with --devices or --num-nodes: leave one of them out."
         )
     try:
-        _without_training(hardware, **trainer_settings(hardware))
+        _make_bare_trainer(config, **trainer_arguments(config))
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise UsageError(
-            f"Lightning cannot use --accelerator {hardware.accelerator} --devices "
-            f"{hardware.devices} --precision {hardware.precision}: {reason}."
+            f"Lightning cannot use --accelerator {config.accelerator} --devices "
+            f"{config.devices} --precision {config.precision}: {reason}."
         ) from error
 
 
-def _check_node(nodes: int) -> None:
-    """Without these, nodes would wait for each other in vain."""
+def _check_node_environment(num_nodes: int) -> None:
+    """Check the environment variables without which nodes would wait for each other forever."""
     if not (
         os.environ.get("MASTER_ADDR")
         and os.environ.get("MASTER_PORT", "").isdigit()
         and any(os.environ.get(name, "").isdigit() for name in _NODE_RANK)
     ):
         raise UsageError(
-            f"--num-nodes {nodes} needs the environment variables MASTER_ADDR, MASTER_PORT and "
-            "NODE_RANK: set them on each node and give each the same command."
+            f"--num-nodes {num_nodes} needs the environment variables MASTER_ADDR, MASTER_PORT and "
+            "NODE_RANK: set them on each node and run the same command there."
         )
-    if node_rank() >= nodes:
+    if node_rank() >= num_nodes:
         raise UsageError(
-            f"--num-nodes {nodes} needs a NODE_RANK from 0 to {nodes - 1}, got {node_rank()}."
+            f"--num-nodes {num_nodes} needs a NODE_RANK from 0 to {num_nodes - 1}, got "
+            f"{node_rank()}."
         )
 
 
-def trainer_settings(hardware: TrainerConfig, *, unused: bool = False) -> dict[str, Any]:
-    """What tells Lightning's Trainer how to spread a training over devices and nodes.
+def trainer_arguments(config: TrainerConfig, *, unused_weights: bool = False) -> dict[str, Any]:
+    """Return the arguments of Lightning's Trainer that describe devices and processes.
 
-    ``unused``: the network has weights that take no part, as pretrained ones may.
+    Args:
+        config: the hardware settings.
+        unused_weights: some weights get no gradient, as may happen in pretrained networks.
     """
-    devices = hardware.devices
-    settings: dict[str, Any] = {
-        "accelerator": hardware.accelerator,
+    devices = config.devices
+    arguments: dict[str, Any] = {
+        "accelerator": config.accelerator,
         "devices": int(devices) if devices.isdigit() else devices,
-        "precision": hardware.precision,
+        "precision": config.precision,
     }
-    if not hardware.several:
-        return settings
-    # one process a node starts the others, on a Slurm node too
+    if not config.is_distributed:
+        return arguments
+    # one process per node starts the others, under Slurm too
     os.environ.setdefault("NODE_RANK", str(node_rank()))
-    return settings | {
-        "num_nodes": hardware.num_nodes,
-        "strategy": f"ddp_{_START}" + "_find_unused_parameters_true" * unused,
+    return arguments | {
+        "num_nodes": config.num_nodes,
+        "strategy": f"ddp_{_START_METHOD}" + "_find_unused_parameters_true" * unused_weights,
         "plugins": [LightningEnvironment()],
     }
 
 
-def world_size(hardware: TrainerConfig) -> int:
-    """How many processes train together, on all nodes."""
-    if not hardware.several:
+def world_size(config: TrainerConfig) -> int:
+    """Return the number of training processes on all nodes."""
+    if not config.is_distributed:
         return 1
-    return _without_training(hardware, **trainer_settings(hardware)).world_size
+    return _make_bare_trainer(config, **trainer_arguments(config)).world_size
 
 
 def silence_lightning() -> None:
-    """Lightning's advice on loaders, loggers and hardware is noise in a sweep."""
+    """Hide Lightning's hints on loaders, loggers and hardware."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
-def make_eval_trainer(hardware: TrainerConfig) -> L.Trainer:
-    """A Trainer that trains nothing: scores and features, on one device."""
-    return _without_training(hardware, devices=1, plugins=[LightningEnvironment()])
+def make_eval_trainer(config: TrainerConfig) -> L.Trainer:
+    """Return a Trainer for evaluation and prediction on one device."""
+    return _make_bare_trainer(config, devices=1, plugins=[LightningEnvironment()])
 
 
-def _without_training(hardware: TrainerConfig, **settings: Any) -> L.Trainer:
-    usual = {"accelerator": hardware.accelerator, "precision": hardware.precision}
+def _make_bare_trainer(config: TrainerConfig, **arguments: Any) -> L.Trainer:
     return L.Trainer(
-        **usual | settings,
+        **{"accelerator": config.accelerator, "precision": config.precision} | arguments,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -177,7 +185,7 @@ def _without_training(hardware: TrainerConfig, **settings: Any) -> L.Trainer:
 
 @contextlib.contextmanager
 def translate_keyboard_interrupt() -> Iterator[None]:
-    """Make Ctrl-C again of what Lightning makes of it."""
+    """Raise KeyboardInterrupt for the SystemExit that Lightning makes of Ctrl-C."""
     try:
         yield
     except SystemExit as error:

@@ -1,4 +1,4 @@
-"""RRT: a trained encoder stays as it is, and the head is trained again with weights."""
+"""Second stage of RRT: retrain the head on the frozen encoder with sample weights."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from torch import Tensor
 from ranksim.data.batch import Samples
 from ranksim.data.features import VectorDataset
 from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
-from ranksim.training.checkpoints import read_checkpoint
 from ranksim.training.data_loader import make_loader
-from ranksim.training.fit import TrainingResult, TrainingTask, fit
+from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit
 from ranksim.training.method import Technique
 from ranksim.training.recipe import Recipe
+from ranksim.training.resume import read_training_checkpoint
 from ranksim.training.trainer_config import (
-    TrainerConfig,
     make_eval_trainer,
     silence_lightning,
     translate_keyboard_interrupt,
 )
 
 _ENCODER, _FDS = "model.encoder.", "fds."
-_FEATURES = 256  # samples in a batch of which features alone are made
+_FEATURE_BATCH_SIZE = 256
 
 
 def retrain_head(
@@ -35,75 +34,71 @@ def retrain_head(
     recipe: Recipe,
     technique: Technique,
     folder: Path,
-    first: Path,
-    *,
-    hardware: TrainerConfig | None = None,
-    **settings: Any,
+    checkpoint: Path,
+    options: TrainingOptions,
 ) -> TrainingResult:
-    """The second stage of RRT: a new head over the frozen encoder of the first.
+    """Train a new head over the frozen encoder of the first stage.
 
-    The encoder is in evaluation mode, so without augmentation the features of a sample never
-    change: they are made once, and the head is trained on them. FDS keeps the statistics of the
-    first stage. With ``rrt_paper_compat``, BatchNorm, dropout and the statistics of FDS go on moving.
+    The encoder is in evaluation mode. Without augmentation the features of a sample are constant, so
+    they are computed once and the head is trained on them. FDS keeps the statistics of the first
+    stage. With ``rrt_paper_compat``, BatchNorm and dropout are in training mode and FDS is updated.
 
     Args:
-        task: data and network, as stage one had them.
-        recipe: the settings of this stage.
-        technique: of the whole method.
-        folder: takes the checkpoints of this stage, of the head alone where features are made once.
-        first: the best checkpoint of stage one.
-        hardware: for Lightning's Trainer.
-        settings: the rest of what ``fit`` takes.
+        task: data and network of the first stage.
+        recipe: hyperparameters of this stage.
+        technique: techniques of both stages.
+        folder: receives the checkpoints of this stage; of the head alone if features are
+            precomputed.
+        checkpoint: best checkpoint of the first stage.
+        options: seed, hardware, limits and callbacks.
+
+    Raises:
+        DivergedError, FollowedError: see :func:`ranksim.training.fit.fit`.
     """
-    hardware = hardware or TrainerConfig()
-    state = read_checkpoint(first)["state_dict"]
-    fds_state = _part(state, _FDS)
-    if recipe.rrt_paper_compat or task.augment is not None:
+    state = read_training_checkpoint(checkpoint)["state_dict"]
+    paper_compat = recipe.rrt_paper_compat
+    if paper_compat or task.augment is not None:
 
-        def frozen() -> Regressor:
-            return Regressor(
-                FrozenEncoder(_encoder(task, state), published=recipe.rrt_paper_compat)
-            )
+        def build_model() -> Regressor:
+            return Regressor(FrozenEncoder(_load_encoder(task, state), published=paper_compat))
 
-        kept = dataclasses.replace(task, build=frozen)
-        settings |= {"fds_state": fds_state or None, "fds_moves": recipe.rrt_paper_compat}
-        return fit(kept, recipe, technique.stage_two, folder, hardware=hardware, **settings)
-    silence_lightning()
-    model = Regressor(_encoder(task, state))
-    judge = make_eval_trainer(hardware)
-    task = dataclasses.replace(
-        task,
-        train=_features(judge, model, task.train),
-        val=_features(judge, model, task.val),
-        test=_features(judge, model, task.test),
-        build=lambda: Regressor(PrecomputedFeatures(model.width)),
-    )
+        stage_two = dataclasses.replace(task, build_model=build_model)
+    else:
+        silence_lightning()
+        model = Regressor(_load_encoder(task, state))
+        trainer = make_eval_trainer(options.trainer_config)
+        stage_two = dataclasses.replace(
+            task,
+            train=_compute_features(trainer, model, task.train),
+            val=_compute_features(trainer, model, task.val),
+            test=_compute_features(trainer, model, task.test),
+            build_model=lambda: Regressor(PrecomputedFeatures(model.width)),
+        )
     return fit(
-        task,
+        stage_two,
         recipe,
         technique.stage_two,
         folder,
-        hardware=hardware,
-        fds_state=fds_state or None,
-        fds_moves=False,
-        **settings,
+        options,
+        fds_state=_select_prefix(state, _FDS) or None,
+        update_fds=paper_compat,
     )
 
 
-def _encoder(task: TrainingTask, state: Mapping[str, Tensor]) -> torch.nn.Module:
-    encoder = task.build().encoder
-    encoder.load_state_dict(_part(state, _ENCODER))
+def _load_encoder(task: TrainingTask, state: Mapping[str, Tensor]) -> torch.nn.Module:
+    encoder = task.build_model().encoder
+    encoder.load_state_dict(_select_prefix(state, _ENCODER))
     return encoder
 
 
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _select_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
 
 
-class _Features(L.LightningModule):
-    """The encoder alone, as Lightning's ``predict`` wants it."""
+class FeatureExtractor(L.LightningModule):
+    """The encoder of a model, for Lightning's ``Trainer.predict``."""
 
     def __init__(self, model: Regressor) -> None:
         super().__init__()
@@ -114,13 +109,14 @@ class _Features(L.LightningModule):
         return features.float().cpu()
 
 
-def _features(judge: L.Trainer, model: Regressor, samples: Samples) -> VectorDataset:
+def _compute_features(trainer: L.Trainer, model: Regressor, samples: Samples) -> VectorDataset:
+    """Replace the inputs of samples by the features of the encoder."""
     order = samples.length_order()
-    loader = make_loader(samples, _FEATURES, order.tolist())
+    loader = make_loader(samples, _FEATURE_BATCH_SIZE, order.tolist())
     with translate_keyboard_interrupt():
-        made = judge.predict(_Features(model), loader)
-    assert made is not None
-    features = torch.cat(made)  # type: ignore[arg-type]
-    ordered = torch.empty_like(features)
-    ordered[order] = features
-    return VectorDataset(ordered, samples.labels)
+        batches = trainer.predict(FeatureExtractor(model), loader)
+    assert batches is not None
+    sorted_features = torch.cat(batches)  # type: ignore[arg-type]
+    features = torch.empty_like(sorted_features)
+    features[order] = sorted_features
+    return VectorDataset(features, samples.labels)

@@ -1,8 +1,7 @@
-"""What a training in processes of its own says, heard in the one that started it."""
+"""Communication with training processes: validation scores and errors."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,13 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ranksim import exceptions
 from ranksim.training.divergence import DivergedError
-from ranksim.training.resume import Progress
+from ranksim.training.resume import ValidationCallback
 
-_OFTEN = 0.1  # seconds between two looks
+_POLL_SECONDS = 0.1
 
 
-class _Tell:
-    """Stands for a function of another process."""
+class _PipeSender:
+    """Picklable callback that sends its arguments through a pipe."""
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -30,25 +29,26 @@ class _Tell:
 
 
 class ValidationForwarder:
-    """Calls a function of this process with what the processes of a Trainer tell of validations.
+    """Calls a function in this process with the validation scores of the training processes.
 
-    What the function raises ends the training, and is raised where that was started.
+    An exception of the function ends the training and is raised in this process.
 
     Args:
-        told: the function, which need not travel.
+        callback: called with epoch and validation score; it need not be picklable.
     """
 
-    def __init__(self, told: Progress) -> None:
-        self.told = told
-        self.heard, pipe = mp.Pipe(duplex=False)  # a queue's lock would outlive a killed process
-        self.tell: Progress = _Tell(pipe)
-        self.ended = threading.Event()
+    def __init__(self, callback: ValidationCallback) -> None:
+        self.callback = callback
+        # not a queue, whose lock would stay taken if a process is killed
+        self.receiver, pipe = mp.Pipe(duplex=False)
+        self.send: ValidationCallback = _PipeSender(pipe)
+        self.finished = threading.Event()
         self.error: BaseException | None = None
 
     @contextmanager
     def listening(self, trainer: L.Trainer) -> Iterator[None]:
-        """Listen while the Trainer trains."""
-        thread = threading.Thread(target=self._listen, args=(trainer,), daemon=True)
+        """Forward scores while the Trainer trains."""
+        thread = threading.Thread(target=self._forward, args=(trainer,), daemon=True)
         thread.start()
         try:
             yield
@@ -56,28 +56,28 @@ class ValidationForwarder:
             if self.error is None:
                 raise
         finally:
-            self.ended.set()
+            self.finished.set()
             thread.join()
         if self.error is not None:
             raise self.error
 
-    def _listen(self, trainer: L.Trainer) -> None:
-        while self.heard.poll(_OFTEN) or not self.ended.is_set():
-            if not self.heard.poll():
+    def _forward(self, trainer: L.Trainer) -> None:
+        while self.receiver.poll(_POLL_SECONDS) or not self.finished.is_set():
+            if not self.receiver.poll():
                 continue
             try:
-                self.told(*self.heard.recv())
+                self.callback(*self.receiver.recv())
             except BaseException as error:
                 self.error = error
-                # of a gentler signal Lightning would make a message, which nobody may wait for
+                # a softer signal would make Lightning send a message that may never be received
                 for process in trainer.strategy.launcher.procs:  # type: ignore[union-attr]
                     process.kill()
                 return
 
 
-@contextlib.contextmanager
-def raised_here() -> Iterator[None]:
-    """Make again of a process's error what it was there: torch makes a traceback of it."""
+@contextmanager
+def restore_process_errors() -> Iterator[None]:
+    """Raise the original error of a training process, of which torch passes on the traceback."""
     try:
         yield
     except ProcessRaisedException as error:

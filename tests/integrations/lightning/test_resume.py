@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from ranksim.integrations.lightning import FDSCallback, RankSimCallback
-from ranksim.training.data_loader import SeededOrder
+from ranksim.training.data_loader import SeededSampler
 from tests.helpers.trainings import (
     BATCH,
     LIGHTNING_SAYS,
@@ -54,7 +54,7 @@ def test_a_resumed_training_repeats_the_uninterrupted_one(tmp_path, published, w
     made = []
 
     def run(path=None, start=0, keep=()):
-        order = SeededOrder(N, 0)
+        order = SeededSampler(N, 0)
         order.start = start
         fds = make_fds(published=published)
         callbacks = [

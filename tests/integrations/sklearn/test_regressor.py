@@ -177,7 +177,7 @@ def test_a_training_that_diverges_is_one_error_that_names_rows_of_x():
         DivergedError, match=r"^Training diverged at step \d+ .* of X; lower"
     ) as told:
         made(learning_rate=1e37).fit(x, y)
-    named = told.value.found
+    named = told.value.divergence
     assert set(named.numbers) <= set(range(len(x)))
     assert str(list(named.numbers[:5]))[1:-1] in str(told.value)
 

@@ -25,15 +25,14 @@ from ranksim.integrations.sklearn.samples import WeightedSamples
 from ranksim.integrations.sklearn.settings import Settings
 from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
-from ranksim.training.checkpoints import read_checkpoint
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import resolve_defaults
-from ranksim.training.fit import TrainingResult, TrainingTask, fit
+from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit
 from ranksim.training.method import Method, first_stage, parse_method
 from ranksim.training.modality import TABLE
 from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import Recipe
-from ranksim.training.resume import BEST
+from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
 
@@ -80,8 +79,8 @@ def train(inputs: NDArray[np.float32], samples: WeightedSamples, settings: Setti
         lambda: Regressor(MLPEncoder(inputs.shape[1], **shape)),
         bins,
         ShotRegions.by_rule(bins, labels[rows]),
-        factors=None if np.ptp(factor) == 0 else factor,
-        ids=SampleIds(samples.row[rows], "row", "X"),
+        sample_weight=None if np.ptp(factor) == 0 else factor,
+        sample_ids=SampleIds(samples.row[rows], "row", "X"),
     )
     network, outcome = _fitted(task, recipe, method, changes, settings)
     return Trained(network, recipe.label_scale, offset, outcome)
@@ -112,27 +111,31 @@ def _fitted(
     settings: Settings,
 ) -> tuple[Regressor, TrainingResult]:
     """A network by a method of one stage or two, and how its last stage went."""
-    known: dict[str, Any] = {"seed": settings.seed, "progress_bar": settings.progress_bar}
-    known |= {"hardware": TrainerConfig(accelerator=settings.device), "logs": False}
+    options = TrainingOptions(
+        seed=settings.seed,
+        trainer_config=TrainerConfig(accelerator=settings.device),
+        progress_bar=settings.progress_bar,
+        write_logs=False,
+    )
     first = first_stage(method)
     with _ONE, _left_alone(), tempfile.TemporaryDirectory() as name:
         one, two = Path(name) / "one", Path(name) / "two"
         if first is None:
-            outcome = fit(task, recipe, method.technique, one, **known)
+            outcome = fit(task, recipe, method.technique, one, options)
             state = _weights(one)
         else:
-            fit(task, load_recipe(TABLE, _PRESET, first, changes), first.technique, one, **known)
-            outcome = retrain_head(task, recipe, method.technique, two, one / BEST, **known)
+            fit(task, load_recipe(TABLE, _PRESET, first, changes), first.technique, one, options)
+            outcome = retrain_head(task, recipe, method.technique, two, one / BEST, options)
             head = {k: v for k, v in _weights(two).items() if k.startswith(_HEAD)}
             state = _weights(one) | head
-        network = task.build()
+        network = task.build_model()
     network.load_state_dict(state)
     return network.double().eval(), outcome
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
     """Those of the network in a training's best checkpoint."""
-    state = read_checkpoint(folder / BEST)["state_dict"]
+    state = read_training_checkpoint(folder / BEST)["state_dict"]
     return {k.removeprefix(_MODEL): v for k, v in state.items() if k.startswith(_MODEL)}
 
 
