@@ -27,7 +27,7 @@ def main() -> None:
     print("| pair | without | with | change, 95 % interval | seeds | many | medium | few | publ. |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows.values():
-        if row.get("versus") and row["versus"]["test"]["all"]["mse"]["n"]:
+        if row.get("vs_without_ranksim") and row["vs_without_ranksim"]["test"]["all"]["mse"]["n"]:
             print(f"| {' | '.join(_cells(row, rows[row['versus']['method']]))} |")
     figure = pairs_figure(results)
     for suffix in (".svg", ".png"):
@@ -36,8 +36,8 @@ def main() -> None:
 
 
 def _cells(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
-    effect = row["versus"]["test"]["all"]["mse"]
-    same = f" (= {base['same_as']})" if base.get("same_as") else ""
+    effect = row["vs_without_ranksim"]["test"]["all"]["mse"]
+    same = f" (= {base['alias_of']})" if base.get("alias_of") else ""
     before = effect["mean"] / effect["relative"]
     interval = "one seed"
     if effect["low"] is not None:
@@ -48,7 +48,7 @@ def _cells(row: dict[str, Any], base: dict[str, Any]) -> list[str]:
     if row["published"] and base["published"]:
         change = row["published"]["mse"]["all"] / base["published"]["mse"]["all"] - 1
         published = f"{change:+.1%}"
-    changes = [row["versus"]["test"][region]["mse"]["relative"] for region in REGIONS]
+    changes = [row["vs_without_ranksim"]["test"][region]["mse"]["relative"] for region in REGIONS]
     return [
         f"`{base['method']}`{same}",
         *(f"{r['test']['all']['mse']['mean']:.3f}" for r in (base, row)),

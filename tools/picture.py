@@ -29,7 +29,7 @@ def main() -> None:
         if (value := results.get(key)) is not None
     }
     benchmark = load_benchmark(results["benchmark"], options, given.data_dir)
-    figure = region_figure(results, benchmark.regions(results["shots"]))
+    figure = region_figure(results, benchmark.regions(results["regions_from"]))
     for suffix in (".svg", ".png"):
         figure.savefig(given.out.with_suffix(suffix), dpi=160)
     plt.close(figure)

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from ranksim._utils import progress as progress_module
 from ranksim._utils.progress import SweepProgress
+from tests.helpers.records import run_record
 
 
 @pytest.fixture
@@ -16,10 +17,8 @@ def clock(monkeypatch):
 
 def record(status="done"):
     scores = {"mse": 0.5, "pearson": 80.0}
-    return {
-        "status": status, "error": "Training diverged.", "metrics": {"test": {"all": scores}},
-        "epochs": 3, "seconds": 60.0,
-    }  # fmt: skip
+    result = {"epochs": 3, "seconds": 60.0, "metrics": {"test": {"all": scores}}}
+    return run_record("inv", 0, status=status, error="Training diverged.", **result)
 
 
 def told(console):

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from ranksim.cli.app import app
 from ranksim.exceptions import DataError, UsageError
 from tests.helpers.page_truth import check_page
-from tests.helpers.results import old, results
+from tests.helpers.results import results
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -16,7 +16,7 @@ pytest.importorskip("jinja2")
 @pytest.fixture
 def run(tmp_path):
     """A sweep's folder."""
-    content = old(results(("vanilla", "vanilla+ranksim"), seeds=2, bins=9))
+    content = results(("vanilla", "vanilla+ranksim"), seeds=2, bins=9)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "results.json").write_text(json.dumps(content))
     return tmp_path / "sweep"
@@ -55,7 +55,7 @@ def test_a_further_sweep_adds_its_gaps(run, tmp_path):
 @pytest.mark.parametrize(
     ("content", "error", "sentence"),
     [
-        (None, DataError, "is not there: give the folder of a sweep"),
+        (None, DataError, "does not exist: give the folder of a sweep"),
         ("{", DataError, "is not the results.json of a sweep"),
         ("[]", DataError, "is not the results.json of a sweep"),
         ('{"format": 2}', DataError, "is not the results.json of a sweep"),
@@ -63,7 +63,7 @@ def test_a_further_sweep_adds_its_gaps(run, tmp_path):
         (
             '{"format": 9, "runs": [], "summary": [], "benchmark": "a"}',
             DataError,
-            "is of a later version of ranksim",
+            "written by a later version of ranksim",
         ),
         (
             '{"format": 2, "runs": [], "summary": [], "benchmark": "agedb-dir"}',

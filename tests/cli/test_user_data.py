@@ -58,7 +58,7 @@ def test_from_a_file_to_a_decision(kind, tmp_path, monkeypatch, capsys):
 
     fitted = told(monkeypatch, capsys, "fit", data, *trained, "--method", METHOD, "--out", "model")
     of_sweep = next(r for r in results["runs"] if r["method"] == METHOD and r["seed"] == 0)
-    assert fitted["metrics"] == of_sweep["metrics"]  # one engine, two faces
+    assert fitted["metrics"] == of_sweep["result"]["metrics"]  # one engine, two faces
     assert {path.name for path in tmp_path.iterdir()} == {
         *("swept", "runs", "model"),
         data.parts[0],
@@ -80,7 +80,7 @@ def test_from_a_file_to_a_decision(kind, tmp_path, monkeypatch, capsys):
     assert low < by_model["test"]["all"]["mae"] < high
     own = tmp_path / f"swept/runs/{METHOD}/seed-0/predictions.parquet"
     of_run = told(monkeypatch, capsys, "evaluate", own, "--model", "model")
-    for region, scores in of_sweep["metrics"]["test"].items():
+    for region, scores in of_sweep["result"]["metrics"]["test"].items():
         assert of_run["test"][region] == pytest.approx(scores), region
 
     ranksim(monkeypatch, "report", "swept")

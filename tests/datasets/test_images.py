@@ -3,10 +3,10 @@ import re
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from ranksim.data.splitting import PARTS, balanced_split
 
 from ranksim._utils.storage import sha256
 from ranksim.data.images.table import read_table, write_table
+from ranksim.data.splitting import PARTS, balanced_split
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
 from ranksim.datasets.image_benchmarks import ImagePlan, find_split_file, load_images, plan_ages
 from ranksim.datasets.prepare import prepare

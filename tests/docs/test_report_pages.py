@@ -23,7 +23,7 @@ def test_seven_parts_true_to_the_data(page):
     )
     assert len(html.encode()) < 5_000_000
     assert results["format"] == 3
-    assert "-dirty" not in json.dumps([run["commit"] for run in results["runs"]])
+    assert "-dirty" not in json.dumps([run["provenance"]["commit"] for run in results["runs"]])
     check_page(html, results, more)
 
 
@@ -33,6 +33,6 @@ def test_the_page_of_sts_b_dir_has_all_seven():
         for folder in PAGES["sts-b-dir-report"]
     )
     assert any(row["published"] for row in results["summary"])
-    assert all(run["ranks"] and run["curves"] for run in results["runs"])
+    assert all(run["result"]["ranks"] and run["result"]["curves"] for run in results["runs"])
     assert any("embedding" in run for run in results["runs"])
-    assert all(run["gaps"] for run in gaps["runs"])
+    assert all(run["result"]["gaps"] for run in gaps["runs"])

@@ -14,12 +14,13 @@ from ranksim.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
+from ranksim.evaluation.record import read_record
 from ranksim.evaluation.summary import summarise
 from ranksim.exceptions import DataError
-from ranksim.experiments.run import read_record
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
 from ranksim.metrics import REGION_NAMES
+from tests.helpers.records import run_record
 
 N = 40
 LABELS = np.random.default_rng(0).uniform(0, 3, N)
@@ -46,10 +47,8 @@ def sweep(methods, seeds=(0, 1, 2), missing=()):
             scores = dict.fromkeys(("gm", "pearson", "spearman"), 1.0)
             scores |= {m: f(error).mean() if len(error) else None for m, f in SIZES.items()}
             test[region] = {"n": len(error), **scores}
-        records.append({
-            "method": method, "seed": seed, "status": "done", "seconds": 1.0, "epochs": 1,
-            "metrics": {"test": test, "val": test},
-        })  # fmt: skip
+        metrics = {"test": test, "val": test}
+        records.append(run_record(method, seed, seconds=1.0, epochs=1, metrics=metrics))
     return records, lambda *which: predictions.get(which)
 
 
@@ -57,7 +56,7 @@ def compared(methods, read=True, rows=None, **more):
     records, reader = sweep(methods, **more)
     summary = summarise(records, "sentiment-dir", rows)
     add_comparison(summary, records, choose_baseline(summary), reader if read else None)
-    return {row["method"]: row.get("against") for row in summary}, reader
+    return {row["method"]: row.get("vs_baseline") for row in summary}, reader
 
 
 def test_differences_and_intervals_against_loops():
@@ -80,7 +79,7 @@ def test_differences_and_intervals_against_loops():
         means = [sum(own) / len(own) for own in change]
         assert got["mean"] == pytest.approx(sum(means) / 3)
         alone = scipy.stats.ttest_1samp(means, 0).confidence_interval(0.95)
-        assert (got["low"], got["high"]) == pytest.approx((alone.low, alone.high))
+        assert got["ci_seeds"] == pytest.approx([alone.low, alone.high])
         each = [sum(own[k] for own in change) / 3 for k in range(len(rows))]
         chosen = np.random.default_rng(0).integers(0, len(rows), (2_000, len(rows)))
         own = np.array(each)
@@ -88,22 +87,22 @@ def test_differences_and_intervals_against_loops():
         ratios = [(own[k].mean() - own.mean()) / max(own[k].std(), least) for k in chosen]
         ends = own.mean() - own.std() * np.quantile(ratios, [0.975, 0.025])
         plain = np.quantile([own[k].mean() for k in chosen], [0.025, 0.975])
-        assert got["samples_low"] == pytest.approx(min(ends[0], plain[0]))
-        assert got["samples_high"] == pytest.approx(max(ends[1], plain[1]))
+        assert got["ci_samples"][0] == pytest.approx(min(ends[0], plain[0]))
+        assert got["ci_samples"][1] == pytest.approx(max(ends[1], plain[1]))
         grand, n = got["mean"], len(rows)
         a = n * sum((m - grand) ** 2 for m in means) / 2
         b = 3 * sum((m - grand) ** 2 for m in each) / (n - 1)
         r = sum(
             (change[s][k] - means[s] - each[k] + grand) ** 2 for s in range(3) for k in range(n)
         ) / (2 * (n - 1))
-        for kind, level in (("both", 0.975), ("sure", 0.9875)):  # two methods are compared
+        for kind, level in (("ci_total", 0.975), ("ci_adjusted", 0.9875)):  # two methods are compared
             t = scipy.stats.t.ppf(level, [2, n - 1])
             half = max(t[0] ** 2 * a, t[0] ** 2 * max(a - r, 0) + t[1] ** 2 * b) / (3 * n)
-            assert got[f"{kind}_high"] - grand == pytest.approx(half**0.5)
-            assert grand - got[f"{kind}_low"] == pytest.approx(half**0.5)
-    assert "both_low" not in against["test"]["all"]["pearson"]
+            assert got[kind][1] - grand == pytest.approx(half**0.5)
+            assert grand - got[kind][0] == pytest.approx(half**0.5)
+    assert "ci_total" not in against["test"]["all"]["pearson"]
     assert against["test"]["zero"]["mae"]["mean"] is None
-    assert against["test"]["zero"]["mae"]["sure_low"] is None
+    assert against["test"]["zero"]["mae"]["ci_adjusted"] is None
 
 
 def test_a_method_under_two_names_is_compared_once_and_told_twice():
@@ -114,15 +113,15 @@ def test_a_method_under_two_names_is_compared_once_and_told_twice():
 
 
 def nothing(effect, *kinds):
-    return all(effect[f"{kind}_{end}"] is None for kind in kinds for end in ("low", "high"))
+    return all(effect[kind] is None for kind in kinds)
 
 
 def test_only_seeds_of_both_are_compared():
     found, _ = compared({"vanilla": 1.0, "inv": 0.8}, missing=[("vanilla", 0), ("inv", 2)])
     effect = found["inv"]["test"]["all"]["mae"]
     assert found["inv"]["seeds"] == [1]
-    assert effect["samples_low"] < effect["mean"] < effect["samples_high"]
-    assert nothing(effect, "both", "sure")
+    assert effect["ci_samples"][0] < effect["mean"] < effect["ci_samples"][1]
+    assert nothing(effect, "ci_total", "ci_adjusted")
     assert effect["seeds_needed"] is None
     assert choose_baseline([{"method": "rrt"}, {"method": "inv"}]) == "rrt"
 
@@ -140,9 +139,9 @@ def test_predictions_that_are_gone_or_of_others_leave_the_seeds_alone():
         summary = summarise(records, "sentiment-dir")
         add_comparison(summary, records, "vanilla", reader)
         for row in summary[1:]:
-            effect = row["against"]["test"]["all"]["mse"]
-            assert effect["low"] < effect["high"]
-            assert nothing(effect, "samples", "both", "sure")
+            effect = row["vs_baseline"]["test"]["all"]["mse"]
+            assert effect["ci_seeds"][0] < effect["ci_seeds"][1]
+            assert nothing(effect, "ci_samples", "ci_total", "ci_adjusted")
 
 
 def test_a_region_of_one_sample_has_no_interval():
@@ -152,14 +151,14 @@ def test_a_region_of_one_sample_has_no_interval():
     try:
         records, read = sweep({"vanilla": 1.0, "inv": 0.8})
         for record in records:
-            record["metrics"]["test"]["one"] = record["metrics"]["test"]["all"]
+            record["result"]["metrics"]["test"]["one"] = record["result"]["metrics"]["test"]["all"]
         summary = summarise(records, "sentiment-dir")
         add_comparison(summary, records, "vanilla", read)
     finally:
         del MASKS["one"]
-    test = summary[1]["against"]["test"]
-    assert nothing(test["one"]["mae"], "samples", "both", "sure")
-    assert not nothing(test["few"]["mae"], "samples")
+    test = summary[1]["vs_baseline"]["test"]
+    assert nothing(test["one"]["mae"], "ci_samples", "ci_total", "ci_adjusted")
+    assert not nothing(test["few"]["mae"], "ci_samples")
 
 
 def test_groups_count_as_samples_where_their_samples_err_alike():
@@ -170,7 +169,7 @@ def test_groups_count_as_samples_where_their_samples_err_alike():
     def compare(of):
         summary = summarise(records, "sentiment-dir")
         add_comparison(summary, records, "vanilla", of)
-        return summary[1]["against"]["test"]
+        return summary[1]["vs_baseline"]["test"]
 
     def tiled(groups):
         def of(method, seed):
@@ -182,17 +181,15 @@ def test_groups_count_as_samples_where_their_samples_err_alike():
 
     once, alike = compare(read), compare(tiled(np.tile(np.arange(N)[::-1], 4)))
     for region, metric in itertools.product(("all", "many", "own"), SIZES):
-        ends = [f"{kind}_{end}" for kind in ("both", "sure") for end in ("low", "high")]
-        assert [alike[region][metric][end] for end in ends] == pytest.approx(
-            [once[region][metric][end] for end in ends]
-        )
+        for kind in ("ci_total", "ci_adjusted"):
+            assert alike[region][metric][kind] == pytest.approx(once[region][metric][kind])
         told = (alike[region][metric], once[region][metric])
         assert told[0]["seeds_needed"] == told[1]["seeds_needed"]
     narrow = compare(tiled(None))["all"]["mse"]
-    assert narrow["samples_low"] > 1.1 * once["all"]["mse"]["samples_low"]
+    assert narrow["ci_samples"][0] > 1.1 * once["all"]["mse"]["ci_samples"][0]
     alone = compare(tiled(np.zeros(4 * N, dtype=int)))["all"]["mse"]
-    assert nothing(alone, "samples", "both", "sure")
-    assert alone["low"] is not None
+    assert nothing(alone, "ci_samples", "ci_total", "ci_adjusted")
+    assert alone["ci_seeds"] is not None
 
 
 def test_predictions_come_back_with_their_regions(tmp_path):
@@ -253,6 +250,6 @@ def test_a_record_that_cannot_be_read_is_no_missing_one(tmp_path, monkeypatch):
     def fail(_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("ranksim.experiments.run.read_sealed", fail)
+    monkeypatch.setattr("ranksim.evaluation.record.read_verified_json", fail)
     with pytest.raises(PermissionError):
         read_record(tmp_path)

@@ -13,9 +13,8 @@ def effect(change, half, needed=9):
     known = half is not None
     return {
         "mean": mean, "relative": change, "seeds_needed": needed if known else None,
-        "both_low": mean - half if known else None, "both_high": mean + half if known else None,
-        "sure_low": mean - 1.5 * half if known else None,
-        "sure_high": mean + 1.5 * half if known else None,
+        "ci_total": [mean - half, mean + half] if known else None,
+        "ci_adjusted": [mean - 1.5 * half, mean + 1.5 * half] if known else None,
     }  # fmt: skip
 
 
@@ -37,7 +36,7 @@ def summary(changes, half=0.02, seeds=3, baseline="vanilla", **needed):
         }
         test["zero"] = {"mse": dict.fromkeys(test["all"]["mse"])}
         against = {"method": baseline, "seeds": list(range(seeds)), "test": test}
-        own = {"method": method, "seeds": against["seeds"], "against": against}
+        own = {"method": method, "seeds": against["seeds"], "vs_baseline": against}
         rows.append(rows[0] | own)
     return rows
 
@@ -121,7 +120,7 @@ def test_without_predictions_nothing_is_sure():
 @pytest.mark.parametrize("rows", [summary({}), summary({"inv": {}}, seeds=0)])
 def test_nothing_to_compare(rows):
     for row in rows[1:]:
-        for scores in row["against"]["test"].values():
+        for scores in row["vs_baseline"]["test"].values():
             scores["mse"] = dict.fromkeys(scores["mse"])
     told = make_answer(rows, "vanilla", "mse")
     assert told["sentence"] == (
@@ -135,7 +134,7 @@ def test_nothing_to_compare(rows):
 def test_a_baseline_that_failed_is_told_so():
     rows = summary({"inv": {}})
     rows[0] |= {"seeds": [], "failed": 3}
-    for scores in rows[1]["against"]["test"].values():
+    for scores in rows[1]["vs_baseline"]["test"].values():
         scores["mse"] = dict.fromkeys(scores["mse"])
     told = make_answer(rows, "vanilla", "mse")
     assert told["sentence"] == (
@@ -151,9 +150,9 @@ def test_a_baseline_that_failed_is_told_so():
 def test_what_was_left_out_is_told():
     rows = summary({"inv": {"all": -0.2}, "rrt": {"all": -0.5}, "focal-r": {}})
     rows[3] |= {"failed": 2}
-    for scores in rows[2]["against"]["test"].values():
+    for scores in rows[2]["vs_baseline"]["test"].values():
         if scores["mse"]["mean"] is not None:
-            scores["mse"] |= {"sure_low": None, "sure_high": None}
+            scores["mse"] |= {"ci_adjusted": None}
     assert make_answer(rows, "vanilla", "mse")["sentence"] == (
         "Against vanilla, inv lowers MSE by 20.0 % in all. Seeds or predictions do not suffice "
         "to judge rrt. Runs that failed are left out: focal-r 2 of 5."
@@ -164,7 +163,7 @@ def test_a_baseline_without_any_error():
     """No share can be taken of nothing, yet what adds an error is worse."""
     rows = summary({"inv": {"few": 0.1}, "rrt": {}})
     for row in rows[1:]:
-        row["against"]["test"]["few"]["mse"]["relative"] = None
+        row["vs_baseline"]["test"]["few"]["mse"]["relative"] = None
     few = make_answer(rows, "vanilla", "mse")["regions"]["few"]
     assert few["sentence"].startswith("vanilla has the lowest MSE. Worse: inv (+inf")
     assert (few["best"], few["worse"], few["relative"]) == (None, ["inv"], None)
@@ -173,7 +172,7 @@ def test_a_baseline_without_any_error():
 def test_many_methods_are_not_all_told():
     changes = {f"m{k}": {"all": -0.1 - k / 100} for k in range(6)}
     rows = summary(changes)
-    rows.append(rows[1] | {"method": "twin", "same_as": "m0"})
+    rows.append(rows[1] | {"method": "twin", "alias_of": "m0"})
     told = make_answer(rows, "vanilla", "mse")
     assert told["sentence"] == (
         "Against vanilla, m5 lowers MSE by 15.0 % in all. m4 lowers MSE by 14.0 % in all. m3 "
@@ -192,8 +191,8 @@ def test_the_baseline_is_named():
 
 def test_two_seeds_are_not_enough():
     rows = summary({"inv": {"all": -0.5}}, seeds=2)
-    for scores in rows[1]["against"]["test"].values():
-        scores["mse"] |= {"sure_low": None, "sure_high": None}
+    for scores in rows[1]["vs_baseline"]["test"].values():
+        scores["mse"] |= {"ci_adjusted": None}
     told = make_answer(rows, "vanilla", "mse")
     assert told["sentence"] == (
         "Two seeds cannot tell a better method from chance: give at least 3, better 5, with "

@@ -272,13 +272,13 @@ def test_all_of_it_is_json_of_six_digits(monkeypatch):
     got = insight(benchmark, prediction, features)
     text = json.dumps(got, allow_nan=False)
     assert json.loads(text) == got
-    assert set(got) == {"by_bin", "gaps", "ranks", "embedding"}
-    assert None in got["by_bin"]["mae"]
+    assert set(got) == {"error_by_bin", "gaps", "ranks", "projection"}
+    assert None in got["error_by_bin"]["mae"]
     digits = [word.strip("-0.").replace(".", "") for word in text.split() if "e" not in word]
     assert max(len(word.rstrip("]},")) for word in digits if word[:1].isdigit()) <= 6
     features[0, 0] = np.inf
     broken = insight(benchmark, prediction, features)
-    assert (broken["ranks"], broken["embedding"]) == (None, None)
+    assert (broken["ranks"], broken["projection"]) == (None, None)
 
 
 def test_memory_is_counted_from_when_it_was_forgotten():

@@ -3,6 +3,7 @@ import pytest
 import scipy.stats
 
 from ranksim.evaluation.summary import paired_difference, summarise
+from tests.helpers.records import run_record
 
 
 def test_interval_equals_the_paired_t_test():
@@ -10,7 +11,7 @@ def test_interval_equals_the_paired_t_test():
     before, after = draw.normal(1.0, 0.1, 7), draw.normal(0.9, 0.1, 7)
     got = paired_difference(before.tolist(), after.tolist(), larger_is_better=False)
     expected = scipy.stats.ttest_rel(after, before).confidence_interval(0.95)
-    assert (got["low"], got["high"]) == pytest.approx((expected.low, expected.high))
+    assert got["ci_seeds"] == pytest.approx([expected.low, expected.high])
     assert got["mean"] == pytest.approx((after - before).mean())
     assert got["relative"] == pytest.approx((after - before).mean() / before.mean())
     assert got["better"] == (after < before).sum()
@@ -18,13 +19,7 @@ def test_interval_equals_the_paired_t_test():
 
 def test_one_pair_has_no_interval_and_none_has_nothing():
     one = paired_difference([1.0, None], [0.5, 0.7], larger_is_better=False)
-    assert (one["mean"], one["low"], one["high"], one["better"], one["n"]) == (
-        -0.5,
-        None,
-        None,
-        1,
-        1,
-    )
+    assert (one["mean"], one["ci_seeds"], one["better"], one["n"]) == (-0.5, None, 1, 1)
     assert paired_difference([], [], larger_is_better=True)["mean"] is None
 
 
@@ -36,10 +31,8 @@ def test_better_counts_the_right_direction():
 def record(method, seed, mse, status="done"):
     scores = {"n": 5, "mae": mse, "mse": mse, "gm": mse, "pearson": mse, "spearman": None}
     regions = dict.fromkeys(("all", "many", "medium", "few", "zero"), scores)
-    return {
-        "method": method, "seed": seed, "status": status, "seconds": 1.0, "epochs": 2,
-        "metrics": {"test": regions, "val": regions},
-    }  # fmt: skip
+    metrics = {"test": regions, "val": regions}
+    return run_record(method, seed, status=status, seconds=1.0, epochs=2, metrics=metrics)
 
 
 def test_only_seeds_that_both_have_are_paired():
@@ -53,7 +46,7 @@ def test_only_seeds_that_both_have_are_paired():
         ],
         "sentiment-dir",
     )
-    versus = rows[1]["versus"]
+    versus = rows[1]["vs_without_ranksim"]
     assert versus["seeds"] == [1]
     assert versus["test"]["all"]["mse"]["mean"] == -0.5
     assert rows[1]["failed"] == 1

@@ -28,9 +28,9 @@ def test_all_32_names_train_on_sts_b_dir(small_sts, tmp_path):
         assert row["seeds"] == [0], name
         assert row["published"] == published_table("sts-b-dir")[name]
         if name.endswith("+ranksim"):
-            assert row["versus"]["method"] == name.removesuffix("+ranksim")
-            assert row["versus"]["seeds"] == [0]
-    assert rows["vanilla+lds"]["same_as"] == "inv+lds"
+            assert row["vs_without_ranksim"]["method"] == name.removesuffix("+ranksim")
+            assert row["vs_without_ranksim"]["seeds"] == [0]
+    assert rows["vanilla+lds"]["alias_of"] == "inv+lds"
     assert rows["vanilla+lds"]["test"] == rows["inv+lds"]["test"]
     scores = {name: row["test"]["all"]["mse"]["mean"] for name, row in rows.items()}
     assert len({scores[name] for name in NAMES if "fds" not in name}) == 14
@@ -73,9 +73,11 @@ def test_a_stage_is_trained_once_for_all_rows_that_share_it(small_sts, tmp_path)
         for name in ("vanilla+ranksim", "rrt+ranksim", "rrt+lds+ranksim", "vanilla+fds+ranksim",
                      "rrt+fds+ranksim")
     }  # fmt: skip
-    runs = {run["method"]: run for run in content["runs"]}
-    assert runs["rrt+ranksim"]["stage_one"]["method"] == "vanilla+ranksim"
-    assert runs["rrt+fds+ranksim"]["stage_one"]["recipe"] == runs["vanilla+fds+ranksim"]["recipe"]
+    runs = {run["identity"]["method"]: run for run in content["runs"]}
+    assert runs["rrt+ranksim"]["identity"]["stage_one"]["method"] == "vanilla+ranksim"
+    assert (
+        runs["rrt+fds+ranksim"]["identity"]["stage_one"] == runs["vanilla+fds+ranksim"]["identity"]
+    )
     # what was asked for comes first and under the name it was asked by, what it needed follows
     assert [row["method"] for row in content["summary"]] == [
         "rrt+ranksim", "rrt+lds+ranksim", "rrt+fds+ranksim", "vanilla+ranksim",
@@ -112,14 +114,14 @@ def test_a_diverged_first_stage_fails_its_rows_and_no_other(small_sts, tmp_path)
     content = run_benchmark(
         request(small_sts, tmp_path / "out", methods="rrt,rrt+ranksim", seeds="1", recipe=recipe)
     )
-    states = {run["method"]: run["status"] for run in content["runs"]}
+    states = {run["identity"]["method"]: run["status"] for run in content["runs"]}
     assert states["rrt"] == states["vanilla"] == "done"
     assert states["vanilla+ranksim"] == states["rrt+ranksim"] == "failed"
-    failed = next(run for run in content["runs"] if run["method"] == "rrt+ranksim")
-    assert failed["error"].startswith(
+    failed = next(run for run in content["runs"] if run["identity"]["method"] == "rrt+ranksim")
+    assert failed["result"]["error"].startswith(
         "Stage one, vanilla+ranksim seed 0: Training diverged at step"
     )
-    assert failed["diverged"]["stage_one"] == "vanilla+ranksim seed 0"
+    assert failed["result"]["diverged"]["stage_one"] == "vanilla+ranksim seed 0"
 
 
 TABLE = ("--methods", "rrt,rrt+lds,rrt+fds+ranksim,inv+lds,vanilla+lds", "--max-epochs", "4")
@@ -208,7 +210,7 @@ def test_a_sweep_with_other_settings_is_refused_while_one_is_at_work(small_sts, 
     content = run_benchmark(
         request(small_sts, tmp_path, changes=("hidden=9",), seeds="1", max_epochs=1)
     )
-    assert [run["recipe"]["hidden"] for run in content["runs"]] == [9, 9]
+    assert [run["identity"]["recipe"]["hidden"] for run in content["runs"]] == [9, 9]
     assert not list((tmp_path / ".sweeps").iterdir())
 
 
@@ -220,7 +222,7 @@ def test_what_another_sweep_is_at_work_on_is_waited_for_and_said(small_sts, tmp_
     held.acquire()
     threading.Timer(8.0, held.release).start()
     content = run_benchmark(request(small_sts, tmp_path, seeds="1", max_epochs=1))
-    assert [run["method"] for run in content["runs"]] == ["vanilla", "vanilla+ranksim"]
+    assert [run["identity"]["method"] for run in content["runs"]] == ["vanilla", "vanilla+ranksim"]
     told = capsys.readouterr().out
     assert told.count("Waiting for another sweep, which is at work on vanilla seed 0.") == 1
     assert told.index("1/2 vanilla+ranksim seed 0") < told.index("2/2 vanilla seed 0")

@@ -24,7 +24,7 @@ def sweep(tmp_path):
         )  # fmt: skip
         results = run_benchmark(own_request(str(data), asked))
         for run in results["runs"]:
-            del run["seconds"], run["peak_memory_mb"]
+            del run["result"]["seconds"], run["result"]["peak_memory_mb"]
         return {run["method"]: run for run in results["runs"]}, results
 
     return performed
@@ -32,9 +32,9 @@ def sweep(tmp_path):
 
 def test_a_run_that_was_cut_short_is_told_and_goes_on_with_more_time(sweep, tmp_path, capsys):
     cut, results = sweep(budget=MOMENT)
-    assert cut["vanilla"]["epochs"] == 1
-    assert cut["vanilla"]["cut_short"] == MOMENT
-    assert results["summary"][0]["cut_short"] == [0]
+    assert cut["vanilla"]["result"]["epochs"] == 1
+    assert cut["vanilla"]["result"]["truncated"] == MOMENT
+    assert results["summary"][0]["truncated"] == [0]
     told = capsys.readouterr().out
     assert "cut short by the budget" in told
     assert "The budget cut 1 run short (vanilla seed 0)" in told
@@ -51,7 +51,7 @@ def test_a_run_that_was_cut_short_is_told_and_goes_on_with_more_time(sweep, tmp_
 
 def test_what_goes_on_from_a_first_stage_that_was_cut_short_does_so_again(sweep):
     cut, _ = sweep(methods="rrt", budget=MOMENT)
-    assert {run["cut_short"] for run in cut.values()} == {MOMENT / 2}  # each run's share
+    assert {run["result"]["truncated"] for run in cut.values()} == {MOMENT / 2}  # each run's share
     whole, _ = sweep(methods="rrt")
     assert whole == sweep("never-cut", methods="rrt")[0]
     assert not any("cut_short" in run for run in whole.values())

@@ -30,18 +30,20 @@ def test_what_is_damaged_is_made_again_or_named(small_sts, tmp_path, monkeypatch
     swept("sqinv")
     expected = swept("vanilla")
     vanilla, other = (out / "runs" / name / "seed-0" for name in ("vanilla", "sqinv"))
-    rows = dict(read_verified_json(out / "results.json")["rows"])
+    rows = dict(read_verified_json(out / "results.json")["reported_methods"])
     assert set(rows) == {"vanilla", "sqinv"}
 
     # of the command's own run: predictions, record and settings are made again
     for name in ("predictions.parquet", "record.json"):
         flip(vanilla / name)
         again = swept("vanilla")
-        assert again["runs"][0]["metrics"] == expected["runs"][0]["metrics"]
-        assert json.dumps(again["answer"]) == json.dumps(expected["answer"])
+        assert again["runs"][0]["result"]["metrics"] == expected["runs"][0]["result"]["metrics"]
+        assert json.dumps(again["conclusion"]) == json.dumps(expected["conclusion"])
     flip(vanilla / "started.json", 0.0)
     (vanilla / "record.json").unlink()
-    assert swept("vanilla")["runs"][0]["metrics"] == expected["runs"][0]["metrics"]
+    assert (
+        swept("vanilla")["runs"][0]["result"]["metrics"] == expected["runs"][0]["result"]["metrics"]
+    )
 
     # of another command's, it is named
     shutil.copytree(out, tmp_path / "kept")
@@ -60,5 +62,7 @@ def test_what_is_damaged_is_made_again_or_named(small_sts, tmp_path, monkeypatch
     shutil.rmtree(other)
     swept("vanilla")
     flip(out / "results.json")
-    assert swept("vanilla")["runs"][0]["metrics"] == expected["runs"][0]["metrics"]
+    assert (
+        swept("vanilla")["runs"][0]["result"]["metrics"] == expected["runs"][0]["result"]["metrics"]
+    )
     assert read_record(vanilla)

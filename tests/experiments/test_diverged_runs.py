@@ -54,25 +54,30 @@ def swept(data, out, methods, dropped=None):
 def test_the_sweep_goes_on_and_lines_of_the_table_are_named(tmp_path, capsys, spoilt, dropped):
     data, out = user_data.table(tmp_path), tmp_path / "out"
     found = swept(data, out, "vanilla,vanilla+fds,rrt+fds", dropped)
-    runs = {run["method"]: run for run in found["runs"]}
+    runs = {run["identity"]["method"]: run for run in found["runs"]}
     assert [runs[m]["status"] for m in ("vanilla", "vanilla+fds", "rrt+fds")] == [
         "done", "failed", "failed",
     ]  # fmt: skip
 
     record = json.loads((out / "runs/vanilla+fds/seed-0/record.json").read_text())
-    bad = record["diverged"]
+    bad = record["result"]["diverged"]
     assert (bad["step"], bad["part"], bad["value"]) == (STEP, "loss", "nan")
-    assert bad["lr"] == record["recipe"]["lr"]
+    assert bad["lr"] == record["identity"]["recipe"]["lr"]
     table = list(csv.DictReader(data.read_text().splitlines()))
     prices = [float(table[line - 2]["price"]) for line in bad["lines"]]  # the header is line 1
     assert prices == spoilt[0]
     assert len(bad["samples"]) == len(bad["lines"])
     first = ", ".join(map(str, bad["lines"][:5]))
-    assert f"the loss is nan on lines {first} and {len(prices) - 5} more of" in record["error"]
+    assert (
+        f"the loss is nan on lines {first} and {len(prices) - 5} more of"
+        in record["result"]["error"]
+    )
 
     later = runs["rrt+fds"]
-    assert later["error"].startswith("Stage one, vanilla+fds seed 0: Training diverged at step 5 ")
-    assert later["diverged"] == {**bad, "stage_one": "vanilla+fds seed 0"}
+    assert later["result"]["error"].startswith(
+        "Stage one, vanilla+fds seed 0: Training diverged at step 5 "
+    )
+    assert later["result"]["diverged"] == {**bad, "stage_one": "vanilla+fds seed 0"}
 
     kept = out / "runs/vanilla+fds/seed-0"
     assert {path.name for path in kept.glob("*.ckpt")} == {BEST, LAST}

@@ -61,7 +61,7 @@ def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
     assert [row["method"] for row in content["summary"]][: len(asked)] == asked
     assert all(run["status"] == "done" for run in content["runs"])
     assert content["headline"] == ["mae", "gm"]
-    assert content["runs"][0]["data"]["counts"] == list(prepared.counts)
+    assert content["runs"][0]["provenance"]["data"]["counts"] == list(prepared.counts)
     # drawn faces stand beside no published figure
     assert all(row["published"] is None for row in content["summary"])
     assert content["published_note"] is None
@@ -81,9 +81,13 @@ def test_own_images_to_results(drawn, tmp_path):
 
 
 def test_a_network_learns_the_age(drawn, tmp_path):
-    long = {"max_steps": None, "max_epochs": 9, "changes": ("image_size=16", "batch_size=20", "patience=0")}
+    long = {
+        "max_steps": None,
+        "max_epochs": 9,
+        "changes": ("image_size=16", "batch_size=20", "patience=0"),
+    }
     content = run_benchmark(request("images", drawn, tmp_path, **long))
-    test = content["runs"][0]["metrics"]["test"]["all"]
+    test = content["runs"][0]["result"]["metrics"]["test"]["all"]
     assert test["pearson"] > 60
     assert test["mae"] < 15
 
@@ -104,7 +108,7 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     content = run_benchmark(
         request("agedb-dir", crowd, tmp_path / "out", options={"protocol": "extrapolation"})
     )
-    test = content["runs"][0]["metrics"]["test"]
+    test = content["runs"][0]["result"]["metrics"]["test"]
     assert test["zero"]["n"] > 0
     assert test["seen"]["n"] > 0
     assert test["zero"]["n"] + test["seen"]["n"] == test["all"]["n"] == 13 * 50
@@ -127,7 +131,7 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
         run_benchmark(request("images", root, tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.ckpt"))
     content = run_benchmark(request("images", root, tmp_path / "out", skip_broken=True))
-    assert content["runs"][0]["data"]["left_out"] == 2
+    assert content["runs"][0]["provenance"]["data"]["left_out"] == 2
     told = capsys.readouterr().err
     assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; left out\.", told)
     assert "--skip-broken" in content["command"]
@@ -139,7 +143,9 @@ def test_evaluate_repeats_a_run(drawn, tmp_path):
     asked = request("images", drawn, tmp_path / "again")
     result = score_checkpoint(EvaluateRequest(best, asked))
     assert result["encoder"] == "resnet18"
-    assert result["test"]["all"] == pytest.approx(content["runs"][0]["metrics"]["test"]["all"])
+    assert result["test"]["all"] == pytest.approx(
+        content["runs"][0]["result"]["metrics"]["test"]["all"]
+    )
     before, after = (
         pyarrow.parquet.read_table(folder / "predictions.parquet")
         for folder in (best.parent, tmp_path / "again")
@@ -262,7 +268,9 @@ def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
     asked = request("images", drawn, tmp_path / "again", changes=())  # the preset's is another
     result = score_checkpoint(EvaluateRequest(best, asked))
     assert result["image_size"] == 16
-    assert result["test"]["all"] == pytest.approx(content["runs"][0]["metrics"]["test"]["all"])
+    assert result["test"]["all"] == pytest.approx(
+        content["runs"][0]["result"]["metrics"]["test"]["all"]
+    )
 
 
 def test_labels_of_one_bin_are_refused_before_any_training(drawn, tmp_path):

@@ -32,7 +32,7 @@ def prepared(table, out, *, validations=12, seed=0):
 def kept(run):
     """All that a run leaves behind, clocks and memory excepted."""
     record = json.loads((run.folder / "record.json").read_text())
-    del record["seconds"], record["peak_memory_mb"], record["digest"]
+    del record["result"]["seconds"], record["result"]["peak_memory_mb"], record["digest"]
     best = torch.load(run.folder / "best.ckpt", weights_only=True)
     rows = pyarrow.parquet.read_table(run.folder / "predictions.parquet").to_pydict()
     return record, {name: value.numpy() for name, value in best["state_dict"].items()}, rows
@@ -70,9 +70,9 @@ def killed(function, run, new, delay):
 def test_killed_ten_times_it_ends_as_if_it_never_was(table, tmp_path):
     whole, run = (prepared(table, tmp_path / name) for name in ("whole", "killed"))
     record = Process(execute_run, whole).result()
-    assert record["epochs"] == 8
-    assert record["steps"] == 24
-    draw, between = random.Random(0), record["seconds"] / 12
+    assert record["result"]["epochs"] == 8
+    assert record["result"]["steps"] == 24
+    draw, between = random.Random(0), record["result"]["seconds"] / 12
     kills = [killed(execute_run, run, new, draw.uniform(0, 0.9) * between) for new in NEW]
     assert kills == [True] * 10
     last = torch.load(run.folder / "last.ckpt", weights_only=True)
@@ -98,6 +98,6 @@ def test_the_comparison_sees_crops_that_a_resumed_run_draws_anew(table, tmp_path
     whole, run = (prepared(table, tmp_path / name, validations=3) for name in ("whole", "killed"))
     record = Process(_drawn_elsewhere, whole).result()
     assert killed(_drawn_elsewhere, run, 1, 0)
-    assert Process(_drawn_elsewhere, run).result()["steps"] == record["steps"]
+    assert Process(_drawn_elsewhere, run).result()["steps"] == record["result"]["steps"]
     with pytest.raises(AssertionError, match="weights differ"):
         compare(run, whole)

@@ -18,11 +18,11 @@ def test_committed_summaries_follow_from_their_runs(path):
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["runs"]
     for run in content["runs"]:
-        assert not str(run["commit"]).endswith("-dirty")
-        assert run["versions"]["ranksim"]
-    again = summarise(content["runs"], content["benchmark"], content.get("rows"))
+        assert not str(run["provenance"]["commit"]).endswith("-dirty")
+        assert run["provenance"]["versions"]["ranksim"]
+    again = summarise(content["runs"], content["benchmark"], content["reported_methods"])
     for row in content["summary"]:
-        row.pop("against", None)  # follows from predictions too, which are not committed
+        row.pop("vs_baseline", None)  # follows from predictions too, which are not committed
     assert _close(json.loads(json.dumps(again)), content["summary"])
 
 
@@ -37,11 +37,11 @@ def _close(a, b):
 def test_the_main_result_of_sts_b_dir():
     """Done when: MSE all at least 4 % lower, medium 15 %, better in at least 4 of 5 seeds."""
     content = json.loads((ROOT / "results/sts-b-dir/borealis/results.json").read_text())
-    effect = content["summary"][1]["versus"]["test"]
+    effect = content["summary"][1]["vs_without_ranksim"]["test"]
     assert effect["all"]["mse"]["relative"] <= -0.04
     assert effect["all"]["mse"]["better"] >= 4
     assert effect["medium"]["mse"]["relative"] <= -0.15
-    recipes = {json.dumps(run["recipe"], sort_keys=True) for run in content["runs"]}
+    recipes = {json.dumps(run["identity"]["recipe"], sort_keys=True) for run in content["runs"]}
     assert len(recipes) == 1
 
 
@@ -52,7 +52,7 @@ def test_what_is_said_of_larger_neighbourhoods():
     for path in sorted((ROOT / "results/sts-b-dir/memory").glob("*/results.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         (row,) = content["summary"]
-        recipe = content["runs"][0]["recipe"]
+        recipe = content["runs"][0]["identity"]["recipe"]
         scores = [row["val"]["all"]["mse"], *(row["test"][r]["mse"] for r in REGION_NAMES[:4])]
         figures = [f"{score['mean']:.3f} ± {score['sd']:.3f}" for score in scores]
         setting = [
@@ -75,7 +75,7 @@ def test_the_whole_table_of_sts_b_dir():
     assert (pairs["pairs"], pairs["different"]) == (16, 14)
     assert pairs["improved"] >= 12
     # with and without RankSim all else is the same
-    recipes = {run["method"]: run["recipe"] for run in content["runs"]}
+    recipes = {run["identity"]["method"]: run["identity"]["recipe"] for run in content["runs"]}
     for method, recipe in recipes.items():
         if method.endswith("+ranksim"):
             base = recipes[method.removesuffix("+ranksim")]

@@ -83,7 +83,7 @@ def results(out):
     """results.json without what may differ: clocks and memory, and the digest of all."""
     content = read_verified_json(out / "results.json")
     for run in content["runs"]:
-        del run["seconds"], run["peak_memory_mb"]
+        del run["result"]["seconds"], run["result"]["peak_memory_mb"]
     for row in content["summary"]:
         del row["seconds_median"]
     return content
@@ -98,37 +98,37 @@ def test_a_sweep_writes_what_it_promises(small_sts, tmp_path, capsys):
     assert "published" in told
     assert "0.873" in told
 
-    assert [(run["method"], run["seed"]) for run in content["runs"]] == [
+    assert [(run["identity"]["method"], run["seed"]) for run in content["runs"]] == [
         ("vanilla", 0), ("vanilla", 1), ("vanilla+ranksim", 0), ("vanilla+ranksim", 1),
     ]  # fmt: skip
     for run in content["runs"]:
-        assert set(run["metrics"]["test"]) == set(REGION_NAMES)
-        assert set(run["metrics"]["test"]["all"]) == {"n", *METRICS}
-        assert run["epochs"] == 2
-        assert run["seconds"] > 0
-        assert run["recipe"]["hidden"] == 8
-        assert run["versions"]["torch"] == torch.__version__
-        assert run["data"]["sha256"] == sts_b_dir.CHECKSUMS["borealis"]
-        assert run["threads"] == 1
+        assert set(run["result"]["metrics"]["test"]) == set(REGION_NAMES)
+        assert set(run["result"]["metrics"]["test"]["all"]) == {"n", *METRICS}
+        assert run["result"]["epochs"] == 2
+        assert run["result"]["seconds"] > 0
+        assert run["identity"]["recipe"]["hidden"] == 8
+        assert run["provenance"]["versions"]["torch"] == torch.__version__
+        assert run["provenance"]["data"]["sha256"] == sts_b_dir.CHECKSUMS["borealis"]
+        assert run["provenance"]["threads"] == 1
         table = pyarrow.parquet.read_table(
-            out / "runs" / run["method"] / f"seed-{run['seed']}" / "predictions.parquet"
+            out / "runs" / run["identity"]["method"] / f"seed-{run['seed']}" / "predictions.parquet"
         )
         again = regression_scores(
             torch.tensor(table["prediction"].to_numpy()),
             torch.tensor(table["label"].to_numpy()),
             gm_guard=1e-10,
         )
-        assert again == pytest.approx(run["metrics"]["test"]["all"])
+        assert again == pytest.approx(run["result"]["metrics"]["test"]["all"])
         regions = np.array(table["region"].to_pylist())
-        assert (regions == "many").sum() == run["metrics"]["test"]["many"]["n"]
+        assert (regions == "many").sum() == run["result"]["metrics"]["test"]["many"]["n"]
 
     row = content["summary"][1]
-    values = [run["metrics"]["test"]["all"]["mse"] for run in content["runs"]]
+    values = [run["result"]["metrics"]["test"]["all"]["mse"] for run in content["runs"]]
     assert row["test"]["all"]["mse"]["mean"] == pytest.approx(np.mean(values[2:]))
     assert row["test"]["all"]["mse"]["sd"] == pytest.approx(np.std(values[2:], ddof=1))
     assert row["published"]["mse"]["all"] == 0.873
-    assert row["versus"]["method"] == "vanilla"
-    assert row["versus"]["test"]["all"]["mse"]["mean"] == pytest.approx(
+    assert row["vs_without_ranksim"]["method"] == "vanilla"
+    assert row["vs_without_ranksim"]["test"]["all"]["mse"]["mean"] == pytest.approx(
         np.mean(values[2:]) - np.mean(values[:2])
     )
     assert "tmp" not in json.dumps({k: v for k, v in content.items() if k != "runs"})
@@ -144,29 +144,33 @@ def shows_what_it_left(content):
     for run in content["runs"]:
         assert ("embedding" in run) == (run["seed"] == 0)
         assert "labels" not in run
-        assert run["curves"]["epoch"] == [1, 2]
-        assert run["curves"]["monitor"] == "mse"
-        assert ("train_ranksim" in run["curves"]) == run["method"].endswith("+ranksim")
-        assert run["curves"]["val"][run["best_epoch"] - 1] == pytest.approx(
-            run["metrics"]["val"]["all"]["mse"], rel=1e-5
+        assert run["result"]["curves"]["epoch"] == [1, 2]
+        assert run["result"]["curves"]["monitor"] == "mse"
+        assert ("train_ranksim" in run["result"]["curves"]) == run["identity"]["method"].endswith(
+            "+ranksim"
         )
-        n, mse = (np.array(run["by_bin"][name], dtype=float) for name in ("n", "mse"))
+        assert run["result"]["curves"]["val"][run["result"]["best_epoch"] - 1] == pytest.approx(
+            run["result"]["metrics"]["val"]["all"]["mse"], rel=1e-5
+        )
+        n, mse = (
+            np.array(run["result"]["error_by_bin"][name], dtype=float) for name in ("n", "mse")
+        )
         assert n.tolist() == labels["test"]
         assert np.nansum(n * mse) / 60 == pytest.approx(
-            run["metrics"]["test"]["all"]["mse"], rel=1e-4
+            run["result"]["metrics"]["test"]["all"]["mse"], rel=1e-4
         )
-        assert sum(run["gaps"]["n"]) == run["metrics"]["test"]["zero"]["n"]
-        assert sum(run["ranks"]["anchors"]) == 60
-        assert run["peak_memory_mb"] is None or run["peak_memory_mb"] > 50
-    places = content["runs"][0]["embedding"]
+        assert sum(run["result"]["gaps"]["n"]) == run["result"]["metrics"]["test"]["zero"]["n"]
+        assert sum(run["result"]["ranks"]["anchors"]) == 60
+        assert run["result"]["peak_memory_mb"] is None or run["result"]["peak_memory_mb"] > 50
+    places = content["runs"][0]["result"]["projection"]
     assert np.shape(places["pca"]) == np.shape(places["tsne"]) == (60, 2)
-    assert places["labels"] == content["runs"][2]["embedding"]["labels"]
-    effect = content["summary"][1]["against"]["test"]["all"]["mse"]
-    assert effect["both_low"] < effect["mean"] < effect["both_high"]
-    assert effect["sure_low"] is None  # of two seeds
-    assert effect["both_low"] <= effect["low"] + 1e-9
-    assert (content["baseline"], content["answer"]["error"]) == ("vanilla", "mse")
-    assert content["answer"]["sentence"]
+    assert places["labels"] == content["runs"][2]["result"]["projection"]["labels"]
+    effect = content["summary"][1]["vs_baseline"]["test"]["all"]["mse"]
+    assert effect["ci_total"][0] < effect["mean"] < effect["ci_total"][1]
+    assert effect["ci_adjusted"] is None  # of two seeds
+    assert effect["ci_total"][0] <= effect["ci_seeds"][0] + 1e-9
+    assert (content["baseline"], content["conclusion"]["error"]) == ("vanilla", "mse")
+    assert content["conclusion"]["sentence"]
 
 
 def test_finished_runs_are_skipped_and_more_can_follow(small_sts, tmp_path, capsys):
@@ -222,7 +226,7 @@ def test_an_interrupted_run_of_other_settings_is_not_gone_on_with(small_sts, tmp
     (folder / "best.ckpt").rename(folder / "last.ckpt")  # as if it had been killed here
     (folder / "record.json").unlink()
     again = run_benchmark(request(small_sts, out, methods="vanilla", seeds="1"))
-    assert again["runs"][0]["metrics"] == plain["runs"][0]["metrics"]
+    assert again["runs"][0]["result"]["metrics"] == plain["runs"][0]["result"]["metrics"]
 
 
 def test_a_damaged_record_is_made_again(small_sts, tmp_path):
@@ -231,7 +235,7 @@ def test_a_damaged_record_is_made_again(small_sts, tmp_path):
     record.write_text(record.read_text()[:100])
     assert read_record(record.parent) is None
     again = run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
-    assert again["runs"][0]["metrics"] == first["runs"][0]["metrics"]
+    assert again["runs"][0]["result"]["metrics"] == first["runs"][0]["result"]["metrics"]
 
 
 def test_a_run_that_diverges_is_told_and_the_sweep_goes_on(small_sts, tmp_path, capsys):

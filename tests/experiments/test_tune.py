@@ -101,7 +101,9 @@ def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, c
     assert row["val"]["all"]["mse"]["mean"] == pytest.approx(min(t.value for t in trials))
     for run in content["runs"]:
         tuned = run["method"] == "vanilla+ranksim"
-        assert run["recipe"]["ranksim_weight"] == (best["ranksim_weight"] if tuned else 0.3)
+        assert run["identity"]["recipe"]["ranksim_weight"] == (
+            best["ranksim_weight"] if tuned else 0.3
+        )
 
 
 def test_a_search_goes_on_and_repeats_nothing(small_sts, tmp_path):

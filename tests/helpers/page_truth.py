@@ -83,12 +83,12 @@ def check_page(html, results, more=()):
     page = read(html)
     done = [run for run in results["runs"] if run["status"] == "done"]
     _check_head(page, results)
-    _check_labels(page, results.get("labels"))
+    _check_labels(page, results["labels"])
     _check_boards(page, results, done)
-    error = next((m for m in results.get("headline", ("mse",)) if m in ERRORS), "mse")
+    error = next((m for m in results["headline"] if m in ERRORS), "mse")
     _check_along(page, results, done, error)
     for i, each in enumerate(
-        each for each in (results, *more) if any(run.get("gaps") for run in each["runs"])
+        each for each in (results, *more) if any(run["result"].get("gaps") for run in each["runs"])
     ):
         own = each is results
         _check_gaps(page, "gaps" if own else f"gaps-{i}", each, error)
@@ -101,18 +101,20 @@ def check_page(html, results, more=()):
 
 
 def _wanted(name, results, more, done):
-    field = {"03": "by_bin", "05": "ranks", "06": "embedding", "07": "curves"}.get(name[:2])
+    field = {"03": "error_by_bin", "05": "ranks", "06": "projection", "07": "curves"}.get(name[:2])
     if name == "01-labels":
-        return bool(results.get("labels"))
+        return bool(results["labels"])
     if name == "02-change":
-        base = results.get("baseline", "vanilla")
-        seeds = {run["seed"] for run in done if run["method"] == base}
-        return any(run["seed"] in seeds and run["method"] != base for run in done)
+        base = results["baseline"] or "vanilla"
+        seeds = {run["identity"]["seed"] for run in done if run["identity"]["method"] == base}
+        return any(
+            run["identity"]["seed"] in seeds and run["identity"]["method"] != base for run in done
+        )
     if name == "04-gaps":
-        return any(run.get("gaps") for each in (results, *more) for run in each["runs"])
+        return any(run["result"].get("gaps") for each in (results, *more) for run in each["runs"])
     if name == "07-cost":
         return bool(done)
-    return any(run.get(field) for run in done)
+    return any(run["result"].get(field) for run in done)
 
 
 def _close(found, expected, tolerance=1e-5):
@@ -127,8 +129,8 @@ def _mean(values):
 def _by_method(done, field):
     found = defaultdict(list)
     for run in done:
-        if run.get(field):
-            found[run["method"]].append(run)
+        if run["result"].get(field):
+            found[run["identity"]["method"]].append(run)
     return found
 
 
@@ -164,9 +166,9 @@ def _check_labels(page, labels):
 def _check_boards(page, results, done):
     scores = defaultdict(lambda: defaultdict(list))
     for run in done:
-        for region, metrics in run["metrics"]["test"].items():
+        for region, metrics in run["result"]["metrics"]["test"].items():
             for metric, value in metrics.items():
-                scores[run["method"]][region, metric].append(value)
+                scores[run["identity"]["method"]][region, metric].append(value)
     seen = 0
     for metric in ("mse", "mae", "gm", "pearson", "spearman"):
         if metric not in page.tables:
@@ -174,7 +176,7 @@ def _check_boards(page, results, done):
         titles = page.tables[metric][0]
         for row, cells in zip(results["summary"], page.tables[metric][1:], strict=True):
             assert cells[0]["data-v"] == row["method"]
-            own = scores[row.get("same_as", row["method"])]
+            own = scores[row.get("alias_of", row["method"])]
             for title, cell in zip(titles[1:], cells[1:], strict=True):
                 if "data-published" in title:
                     figures = (row["published"] or {}).get(metric, {})
@@ -193,18 +195,17 @@ def _check_boards(page, results, done):
         for run in results["runs"]:
             if run["status"] != "done":
                 names = [r["method"] for r in results["summary"]]
-                keys = [r.get("same_as", r["method"]) for r in results["summary"]]
-                cells = page.tables[metric][1 + keys.index(run["method"])]
+                keys = [r.get("alias_of", r["method"]) for r in results["summary"]]
+                cells = page.tables[metric][1 + keys.index(run["identity"]["method"])]
                 assert "failed" in cells[0]["text"], names
     assert seen or not done
 
 
 def _check_bar(cell, row, region, metric):
-    effect = ((row.get("against") or {}).get("test", {}).get(region) or {}).get(metric)
-    if not effect or effect["low"] is None:
+    effect = ((row.get("vs_baseline") or {}).get("test", {}).get(region) or {}).get(metric)
+    if not effect or effect["ci_seeds"] is None:
         return
-    both = effect.get("both_low") is not None
-    ends = [effect["both_low"], effect["both_high"]] if both else [effect["low"], effect["high"]]
+    ends = effect.get("ci_total") or effect["ci_seeds"]
     if not any(ends) or not cell["title"]:
         assert not any(ends)
         return
@@ -215,8 +216,8 @@ def _check_bar(cell, row, region, metric):
 
 
 def _check_along(page, results, done, error):
-    runs = _by_method(done, "by_bin")
-    if not runs or not results.get("labels"):
+    runs = _by_method(done, "error_by_bin")
+    if not runs or not results["labels"]:
         assert any("no error by label bin" in text for text in page.texts["p"])
         return
     edges, train = results["labels"]["edges"], results["labels"]["train"]
@@ -237,7 +238,7 @@ def _check_along(page, results, done, error):
         for method, value in zip(methods, values, strict=True):
             means = []
             for run in runs[method]:
-                n, errors = run["by_bin"]["n"], run["by_bin"][error]
+                n, errors = run["result"]["error_by_bin"]["n"], run["result"]["error_by_bin"][error]
                 assert samples == sum(n[k] for k in inside) > 0
                 means.append(sum(n[k] * errors[k] for k in inside if n[k]) / samples)
             _close(value, _mean(means))
@@ -249,7 +250,7 @@ def _check_gaps(page, name, results, error):
     assert sorted(methods) == sorted(runs)
     for g, (low, high, samples, *values) in enumerate(rows(page, name)):
         for method, value in zip(methods, values, strict=True):
-            gaps = [run["gaps"] for run in runs[method]]
+            gaps = [run["result"]["gaps"] for run in runs[method]]
             _close([low, high], gaps[0]["distance"][g : g + 2])
             assert {each["n"][g] for each in gaps} == {samples}
             _close(value, _mean([each[error][g] for each in gaps]))
@@ -270,16 +271,20 @@ def _check_ranks(page, done):
         matrices[space].append(_numbers(ranks))
     assert set(agreement) == set(runs) == set(matrices) - {"labels"}
     for method, own in runs.items():
-        known = [v for run in own if (v := run["ranks"]["agreement"]) is not None]
+        known = [v for run in own if (v := run["result"]["ranks"]["agreement"]) is not None]
         _close(agreement[method], _mean(known or [None]))
         for a, row in enumerate(matrices[method]):
             for b, value in enumerate(row):
-                _close(value, _mean([run["ranks"]["feature"][a][b] for run in own]), 1e-4)
-    _close(np.ravel(matrices["labels"]), np.ravel(own[0]["ranks"]["label"]), 1e-4)
+                _close(value, _mean([run["result"]["ranks"]["feature"][a][b] for run in own]), 1e-4)
+    _close(np.ravel(matrices["labels"]), np.ravel(own[0]["result"]["ranks"]["label"]), 1e-4)
 
 
 def _check_features(page, done):
-    found = {run["method"]: run["embedding"] for run in reversed(done) if run.get("embedding")}
+    found = {
+        run["identity"]["method"]: run["result"]["projection"]
+        for run in reversed(done)
+        if run["result"].get("projection")
+    }
     if not found:
         assert any("no feature map" in text for text in page.texts["p"])
         return
@@ -301,31 +306,31 @@ def _check_training(page, results, done):
         for method, seed, _, values in (rows(page, "curves") if "curves" in page.tables else ())
     }
     for run in done:
-        if run.get("curves"):
-            val = [math.nan if v is None else v for v in run["curves"]["val"]]
-            _close(curves.pop((run["method"], str(run["seed"]))), val, 1e-4)
+        if run["result"].get("curves"):
+            val = [math.nan if v is None else v for v in run["result"]["curves"]["val"]]
+            _close(curves.pop((run["identity"]["method"], str(run["identity"]["seed"]))), val, 1e-4)
     assert not curves
     if done:
         costs = {(row[0], row[1]): row[2:] for row in rows(page, "cost")}
         assert len(costs) == len(done)
         for run in done:
-            seconds, memory, *_ = costs[run["method"], str(run["seed"])]
-            _close(seconds, run["seconds"])
-            peak = run.get("peak_memory_mb")
+            seconds, memory, *_ = costs[run["identity"]["method"], str(run["identity"]["seed"])]
+            _close(seconds, run["result"]["seconds"])
+            peak = run["result"].get("peak_memory_mb")
             _close(memory, math.nan if peak is None else peak)
     assert results["command"] in page.texts["pre"]
     made = " ".join(" ".join(row) for row in rows(page, "made"))
-    for name, version in results["versions"].items():
+    for name, version in results["provenance"]["versions"].items():
         assert f"{name} {version}" in made
-    assert results["commit"] is None or results["commit"] in made
+    assert results["provenance"]["commit"] is None or results["provenance"]["commit"] in made
 
 
 def _check_lines(html, page, results, done, error):
     """The baseline's line in the picture is its row of numbers, scaled."""
     if "error" not in page.tables:
         return
-    base = results.get("baseline", "vanilla")
-    base = results["rows"].get(base, base)
+    base = results["baseline"] or "vanilla"
+    base = results["reported_methods"].get(base, base)
     methods = head(page, "error")[4:]
     if base not in methods:
         return

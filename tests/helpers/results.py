@@ -4,6 +4,7 @@ import numpy as np
 
 from ranksim.evaluation.summary import paired_difference, summarise
 from ranksim.training.method import published_method_names
+from tests.helpers.records import run_record
 
 METRICS = ("mae", "mse", "gm", "pearson", "spearman")
 _RECIPE = {"lr": 1e-3, "batch_size": 16, "ranksim_weight": 0.3, "fds_bins": 50, "loss": "mse"}
@@ -26,7 +27,7 @@ def results(
     thresholds=(100, 20),
     epochs=12,
 ):
-    """What a sweep leaves, in format 3.
+    """Return the content of a results.json, in format 4.
 
     Args:
         methods: names; ``"all"``: the 32 of the published table.
@@ -58,27 +59,26 @@ def results(
     for k, method in enumerate(methods):
         for seed in range(seeds):
             if (method, seed) in failed:
-                runs.append(_record(method, seed) | {"status": "failed", "error": "Diverged."})
+                runs.append(_record(method, seed, status="failed", error="Diverged."))
                 continue
             noise = np.random.default_rng([k, seed])
             density = counts[np.clip(np.digitize(test, edges) - 1, 0, bins - 1)]
             size = 0.5 + 0.5 / np.sqrt(1 + density / 20) - 0.08 * ("ranksim" in method)
             guess = test + noise.normal(0.05 * k / len(methods), size)
             runs.append(
-                _record(method, seed)
-                | {
-                    "status": "done",
+                _record(
+                    method, seed, **{
                     "metrics": dict.fromkeys(("test", "val"), _scores(test, guess, masks)),
                     "epochs": epochs + seed, "best_epoch": epochs - 3, "steps": 99,
                     "seconds": float(30 + 5 * k + seed), "peak_memory_mb": 400.0 + 11 * k + seed,
                     "curves": _curves(noise, epochs + seed, "ranksim" in method),
-                    "by_bin": _by_bin(test, guess, edges),
+                    "error_by_bin": _by_bin(test, guess, edges),
                     "gaps": _gaps(test, guess, train, edges, counts),
                     "ranks": _ranks(noise, edges, 0.6 + 0.2 * ("ranksim" in method)),
-                }
+                })
             )  # fmt: skip
             if seed == min(s for s in range(seeds) if (method, s) not in failed):
-                runs[-1]["embedding"] = _embedding(noise, test[picked], tsne)
+                runs[-1]["result"]["projection"] = _embedding(noise, test[picked], tsne)
     summary = summarise(runs, benchmark)
     if not published:
         for row in summary:
@@ -86,14 +86,17 @@ def results(
     baseline = "vanilla" if "vanilla" in methods else methods[0]
     compare(summary, runs, baseline, len(methods) - 1)
     return {
-        "format": 3, "benchmark": benchmark, "split": "yang", "preset": "small", "shots": "rule",
+        "format": 4, "benchmark": benchmark, "options": {"split": "yang"}, "preset": "small",
+        "regions_from": "rule",
         "published_note": "published: as printed" if published else None,
         "command": f"ranksim bench {benchmark} --methods all --seeds {seeds}",
-        "versions": {"ranksim": "0.1.0", "python": "3.11.7"}, "commit": "abc",
-        "machine": {"system": "Linux", "processor": "CPU"},
-        "rows": {method: method for method in methods}, "runs": runs, "summary": summary,
+        "provenance": {
+            "versions": {"ranksim": "0.1.0", "python": "3.11.7"}, "commit": "abc",
+            "machine": {"system": "Linux", "processor": "CPU"},
+        },
+        "reported_methods": {method: method for method in methods}, "runs": runs, "summary": summary,
         "headline": ["mse", "pearson"], "pairs": {}, "labels": labels, "baseline": baseline,
-        "answer": {
+        "conclusion": {
             "error": "mse",
             "regions": {
                 region: {"best": methods[-1], "relative": -0.1, "sentence": f"On {region}: none."}
@@ -104,23 +107,13 @@ def results(
     }  # fmt: skip
 
 
-def old(content):
-    """The same as format 2 wrote it."""
-    runs = [
-        {k: v for k, v in run.items()
-         if k not in ("curves", "by_bin", "gaps", "ranks", "embedding", "peak_memory_mb")}
-        for run in content["runs"]
-    ]  # fmt: skip
-    rows = [{k: v for k, v in row.items() if k != "against"} for row in content["summary"]]
-    kept = {
-        k: v for k, v in content.items() if k not in ("labels", "baseline", "answer", "headline")
-    }
-    return kept | {"format": 2, "runs": runs, "summary": rows}
-
-
 def compare(summary, runs, baseline, methods):
-    """What format 3 holds of each row beside the baseline."""
-    by = {(run["method"], run["seed"]): run for run in runs if run["status"] == "done"}
+    """Add the comparison with the baseline to each row."""
+    by = {
+        (run["identity"]["method"], run["identity"]["seed"]): run
+        for run in runs
+        if run["status"] == "done"
+    }
     for row in summary:
         own = row["method"]
         seeds = [s for s in row["seeds"] if (baseline, s) in by]
@@ -131,32 +124,30 @@ def compare(summary, runs, baseline, methods):
             test[region] = {}
             for metric in METRICS:
                 values = [
-                    [by[m, s]["metrics"]["test"].get(region, scores)[metric] for s in seeds]
+                    [
+                        by[m, s]["result"]["metrics"]["test"].get(region, scores)[metric]
+                        for s in seeds
+                    ]
                     for m in (baseline, own)
                 ]
                 effect = paired_difference(*values, larger_is_better=metric in METRICS[3:])
                 if metric in ("mae", "mse"):
-                    known = effect["low"] is not None
+                    interval = effect["ci_seeds"]
                     for key, wide in (
-                        ("samples", 0.6),
-                        ("both", 1.2),
-                        ("sure", 2.0 + methods / 20),
+                        ("ci_samples", 0.6),
+                        ("ci_total", 1.2),
+                        ("ci_adjusted", 2.0 + methods / 20),
                     ):
-                        half = wide * (effect["high"] - effect["mean"]) if known else None
-                        effect[f"{key}_low"] = effect["mean"] - half if known else None
-                        effect[f"{key}_high"] = effect["mean"] + half if known else None
+                        half = wide * (interval[1] - effect["mean"]) if interval else None
+                        ends = [effect["mean"] - half, effect["mean"] + half] if interval else None
+                        effect[key] = ends
                 test[region][metric] = effect
-        row["against"] = {"method": baseline, "seeds": seeds, "test": test}
+        row["vs_baseline"] = {"method": baseline, "seeds": seeds, "test": test}
 
 
-def _record(method, seed):
+def _record(method, seed, **fields):
     recipe = _RECIPE | ({"ranksim_weight": 1.0} if "ranksim" in method else {})
-    parts = method.split("+")
-    technique = {part: part in parts for part in ("lds", "fds", "ranksim")}
-    return {
-        "method": method, "technique": technique, "seed": seed, "recipe": recipe, "commit": "abc",
-        "versions": {"ranksim": "0.1.0"}, "machine": {"system": "Linux"},
-    }  # fmt: skip
+    return run_record(method, seed, recipe=recipe, **fields)
 
 
 def _masks(test, edges, counts, regions, named):

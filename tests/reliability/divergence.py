@@ -112,9 +112,9 @@ def _spoilt(step: int, value: float) -> Iterator[None]:
 
 def _wrong(found: dict[str, Any], whole: dict[str, Any], out: Path, step: int) -> list[str]:
     """What is not as promised."""
-    runs, before = ({r["method"]: r for r in each["runs"]} for each in (found, whole))
+    runs, before = ({r["identity"]["method"]: r for r in each["runs"]} for each in (found, whole))
     bad = runs[_SPOILT]
-    told = bad.get("diverged", {})
+    told = bad["result"].get("diverged", {})
     row = next(row for row in found["summary"] if row["method"] == _SPOILT)
     kept = {path.name for path in (out / "runs" / _SPOILT / "seed-0").glob("*.ckpt")}
     validated = (step - 1) // _per_epoch(before[_SPOILT]) > 0
@@ -127,7 +127,7 @@ def _wrong(found: dict[str, Any], whole: dict[str, Any], out: Path, step: int) -
         "the page": f"failed: diverged at step {step} (lr " in lines,
         "checkpoints": kept == ({BEST, LAST} if validated else set()),
         "others": all(
-            runs[method]["metrics"] == record["metrics"]
+            runs[method]["result"]["metrics"] == record["result"]["metrics"]
             for method, record in before.items()
             if method != _SPOILT
         ),
@@ -137,7 +137,7 @@ def _wrong(found: dict[str, Any], whole: dict[str, Any], out: Path, step: int) -
 
 def _per_epoch(record: dict[str, Any]) -> int:
     """Steps of an epoch."""
-    return round(record["steps"] / record["curves"]["epoch"][-1])
+    return round(record["result"]["steps"] / record["result"]["curves"]["epoch"][-1])
 
 
 def _cost(folder: Path, data: Path) -> tuple[float, float]:

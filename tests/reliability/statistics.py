@@ -94,7 +94,7 @@ def coverage(sweeps, seeds, world=None):
         here = world or World.drawn(draw)
         factors = [1.0, draw.choice([0.9, 0.95, 1.0, 1.05])]
         error, truth = here.errors(draw, factors, seeds)
-        effect = compared(error)[0][1]["against"]["test"]["all"]["mse"]
+        effect = compared(error)[0][1]["vs_baseline"]["test"]["all"]["mse"]
         for kind, change in truth.items():
             held[kind] += effect[f"{kind}low"] <= change[1] <= effect[f"{kind}high"]
         alone, _ = replace(here, luck=0.0).errors(draw, [1.0], 1)

@@ -35,18 +35,20 @@ def sweep(evil):
         unit=evil, failed=[("rrt", 1)], seeds=2,
     )  # fmt: skip
     for run in content["runs"]:
-        run["recipe"] = {evil: evil}
-        run["data"] = {"name": evil, evil: evil}
+        run["identity"]["recipe"] = {evil: evil}
+        run["provenance"]["data"] = {"name": evil, evil: evil}
         if run["status"] == "failed":
-            run |= {"error": evil, "diverged": {"step": 1, "lr": 0.1, "ids": [evil], "loss": evil}}
-        if run["method"] == "inv":
-            run["method"] = evil
+            run["result"] |= {"error": evil, "diverged": {"step": 1, "lr": 0.1, "ids": [evil], "loss": evil}}
+        if run["identity"]["method"] == "inv":
+            run["identity"]["method"] = evil
     for row in content["summary"]:
         if row["method"] == "inv":
             row["method"] = evil
-    told = ("benchmark", "split", "command", "target", "commit", "published_note", "data_name")
+    told = ("benchmark", "command", "published_note", "preset")
     content |= dict.fromkeys(told, evil)
-    content["answer"] = content["answer"] | {
+    content["options"] = dict.fromkeys(("split", "target", "data_name"), evil)
+    content["provenance"]["commit"] = evil
+    content["conclusion"] = content["conclusion"] | {
         "sentence": evil,
         "regions": {evil: {"sentence": evil}},
     }

@@ -270,7 +270,11 @@ def content(results):
     del results["command"]
     for run in (
         *results["runs"],
-        *(run["stage_one"] for run in results["runs"] if "stage_one" in run),
+        *(
+            run["identity"]["stage_one"]
+            for run in results["runs"]
+            if "stage_one" in run["identity"]
+        ),
     ):
         for name in ("seconds", "devices", "num_nodes"):
             run.pop(name, None)
@@ -298,9 +302,9 @@ class TestTwoNodes:
         first, second = (each.result() for each in nodes)
         assert read_verified_json(out / "results.json") == first == second
         assert content(first) == content(on_one[1])
-        assert [run["method"] for run in first["runs"]] == ["vanilla+ranksim", "rrt+ranksim"]
+        assert [run["identity"]["method"] for run in first["runs"]] == ["vanilla+ranksim", "rrt+ranksim"]
         for record in first["runs"]:
-            folder = Path("runs", record["method"], "seed-0")
+            folder = Path("runs", record["identity"]["method"], "seed-0")
             compare(out / folder, on_one[0] / folder, BEST)
             assert not list((out / folder).glob(".turn*"))
         assert log.read_text() == ""

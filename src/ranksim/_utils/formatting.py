@@ -19,11 +19,11 @@ def is_significant(effect: Mapping[str, Any]) -> bool:
     """Whether a change is sure even when all methods are compared at once.
 
     Example:
-        >>> is_significant({"sure_low": -0.3, "sure_high": -0.1}), is_significant({"sure_low": None})
+        >>> is_significant({"ci_adjusted": [-0.3, -0.1]}), is_significant({"ci_adjusted": None})
         (True, False)
     """
-    low = effect.get("sure_low")
-    return low is not None and low * effect["sure_high"] > 0
+    interval = effect.get("ci_adjusted")
+    return interval is not None and bool(interval[0] * interval[1] > 0)
 
 
 def format_percent(value: float, sign: str = "+", digits: int = 1) -> str:
@@ -53,14 +53,15 @@ def describe_failure(run: Mapping[str, Any]) -> str:
         run: its record.
 
     Example:
-        >>> describe_failure({"diverged": {"step": 120, "lr": 0.1}, "error": "Training diverged at …"})
+        >>> describe_failure({"result": {"diverged": {"step": 120, "lr": 0.1}, "error": "…"}})
         'diverged at step 120 (lr 0.1)'
-        >>> describe_failure({"error": "Training diverged."})
+        >>> describe_failure({"result": {"error": "Training diverged."}})
         'Training diverged.'
     """
-    found = run.get("diverged") or {}
+    result = run["result"]
+    found = result.get("diverged") or {}
     if "step" not in found:
-        return str(run.get("error", ""))
+        return str(result.get("error", ""))
     stage = " in stage one" * ("stage_one" in found)
     return f"diverged{stage} at step {found['step']} (lr {found['lr']:g})"
 

@@ -93,7 +93,7 @@ class SweepProgress:
             highlight=False,
         )
 
-    def finished(self, run: str, record: dict[str, Any]) -> None:
+    def finished(self, run: str, record: Mapping[str, Any]) -> None:
         self.done += 1
         self.told = False
         if run in self.rows:
@@ -107,17 +107,20 @@ class SweepProgress:
         if self.whole is not None:
             self.progress.update(self.whole, completed=self.done, note=note)
         if record["status"] == "failed":
-            self.console.print(f"{self.done}/{self.total} {run}: [red]{record['error']}[/]")
+            self.console.print(
+                f"{self.done}/{self.total} {run}: [red]{record['result']['error']}[/]"
+            )
             return
-        scores = record["metrics"]["test"]["all"]
+        result = record["result"]
+        scores = result["metrics"]["test"]["all"]
         figures = ", ".join(
             f"{METRIC_TITLES[name][0].split(',')[0]} {scores[name]:.{choose_digits(name, [scores[name]])}f}"
             for name in self.headline
             if scores[name] is not None
         )
         self.console.print(
-            f"{self.done}/{self.total} {run}: {figures}, {format_count(record['epochs'], 'epoch')}, "
-            f"{record['seconds']:.0f} s{', cut short by the budget' * ('cut_short' in record)}"
+            f"{self.done}/{self.total} {run}: {figures}, {format_count(result['epochs'], 'epoch')}, "
+            f"{result['seconds']:.0f} s{', cut short by the budget' * ('truncated' in result)}"
             f"{note and ', ' + note}",
             highlight=False,
             soft_wrap=True,

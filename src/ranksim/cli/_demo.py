@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def reading(results: dict[str, Any]) -> str:
             f"Without RankSim, the error on rare feelings (few-shot) is {ratio:.1f} times that on "
             "common ones (many-shot): that is what imbalance does."
         )
-    effects = rows["vanilla+ranksim"]["versus"]["test"]
+    effects = rows["vanilla+ranksim"]["vs_without_ranksim"]["test"]
     for region, called in (("all", "all sentences"), ("few", "rare feelings")):
         effect = effects[region]["mse"]
         if effect["mean"] is None:
@@ -81,7 +82,7 @@ def reading(results: dict[str, Any]) -> str:
         if effect["n"] < MIN_SEEDS:
             parts.append(f"{told}; to show an effect, at least {MIN_SEEDS} seeds are needed.")
             continue
-        certain = effect["low"] * effect["high"] > 0
+        certain = math.prod(effect["ci_seeds"]) > 0
         parts.append(
             f"{told}, better in {effect['better']} of {effect['n']} seeds; the 95\u202f% interval "
             + ("lies on one side of zero." if certain else "includes zero: no effect is shown.")

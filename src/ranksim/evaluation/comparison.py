@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ranksim._utils.formatting import MIN_SEEDS
 from ranksim.evaluation.intervals import TwoWayInterval, aggregate_by_cluster, bootstrap
 from ranksim.evaluation.predictions import Predictions
+from ranksim.evaluation.record import RunRecord
 from ranksim.evaluation.summary import Record, paired_scores
 
 BASELINE = "vanilla"
@@ -18,10 +19,8 @@ ERRORS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "mse": np.square,
 }
 _LEVEL = 0.95
-_KINDS = ("samples", "both", "sure")
-_UNKNOWN = {f"{kind}_{end}": None for kind in _KINDS for end in ("low", "high")} | {
-    "seeds_needed": None
-}
+_KINDS = ("ci_samples", "ci_total", "ci_adjusted")
+_UNKNOWN = dict.fromkeys((*_KINDS, "seeds_needed"))
 
 Read = Callable[[str, int], Predictions | None]
 
@@ -34,25 +33,25 @@ def choose_baseline(summary: Sequence[Record]) -> str:
 
 def method_key(row: Record) -> str:
     """The method that a row reports."""
-    return str(row.get("same_as", row["method"]))
+    return str(row.get("alias_of", row["method"]))
 
 
 def add_comparison(
-    summary: Sequence[Record], records: Sequence[Record], baseline: str, read: Read | None
+    summary: Sequence[Record], records: Sequence[RunRecord], baseline: str, read: Read | None
 ) -> None:
     """Give each row of a summary but the baseline's its differences from the baseline.
 
-    ``against`` holds ``method``, the ``seeds`` that both have, and in ``test`` for each region and
+    ``vs_baseline`` holds ``method``, the ``seeds`` that both have, and in ``test`` for each region and
     score what :func:`paired_difference` says. Errors have besides
 
-    - ``samples_low``, ``samples_high``: 95 %, test samples drawn with replacement within the
+    - ``ci_samples``: 95 %, test samples drawn with replacement within the
       region, of the difference averaged over seeds;
-    - ``both_low``, ``both_high``: 95 %, over seeds and samples (see :class:`TwoWayInterval`);
-    - ``sure_low``, ``sure_high``: the same at 1 − 0.05/m, for m methods compared;
-    - ``seeds_needed``: seeds for which ``sure`` would leave out zero if all else stayed,
+    - ``ci_total``: 95 %, over seeds and samples (see :class:`TwoWayInterval`);
+    - ``ci_adjusted``: the same at 1 − 0.05/m, for m methods compared;
+    - ``seeds_needed``: seeds for which ``ci_adjusted`` would leave out zero if all else stayed,
 
-    ``sure`` with three seeds or more, ``both`` and ``seeds_needed`` with two, else ``None``;
-    ``samples`` too with one sample or predictions that are gone. Where samples belong to groups,
+    ``ci_adjusted`` with three seeds or more, ``ci_total`` and ``seeds_needed`` with two, else ``None``;
+    ``ci_samples`` too with one sample or predictions that are gone. Where samples belong to groups,
     those are what is drawn and counted.
 
     Args:
@@ -79,7 +78,7 @@ def add_comparison(
                 _add_intervals(found, region, own, groups)
     for row in summary:
         if method_key(row) in found:
-            row["against"] = found[method_key(row)]
+            row["vs_baseline"] = found[method_key(row)]
 
 
 def _differences(
@@ -131,12 +130,12 @@ def _add_intervals(
     )
     for ((key, metric), change), (low, high) in zip(changes.items(), drawn, strict=True):
         effect = found[key]["test"][region][metric]
-        effect |= {"samples_low": float(low), "samples_high": float(high)}
+        effect["ci_samples"] = [float(low), float(high)]
         if len(change) < 2:
             continue
         crossed, sure = TwoWayInterval.of(change), 1 - (1 - _LEVEL) / len(found)
-        levels = {"both": _LEVEL} | ({"sure": sure} if len(change) >= MIN_SEEDS else {})
+        levels = {"ci_total": _LEVEL} | ({"ci_adjusted": sure} if len(change) >= MIN_SEEDS else {})
         for kind, level in levels.items():
             half = crossed.half(level)
-            effect |= {f"{kind}_low": crossed.mean - half, f"{kind}_high": crossed.mean + half}
+            effect[kind] = [crossed.mean - half, crossed.mean + half]
         effect["seeds_needed"] = crossed.seeds_needed(sure)

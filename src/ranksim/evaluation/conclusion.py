@@ -20,7 +20,7 @@ class Finding:
 
     Args:
         method: its row.
-        effect: of its ``against``.
+        effect: of its ``vs_baseline``.
     """
 
     method: str
@@ -35,16 +35,16 @@ class Finding:
     @property
     def verdict(self) -> int:
         """-1 where it is sure to be better, 1 where worse, 0 where neither."""
-        low, high = self.effect["sure_low"], self.effect["sure_high"]
-        return 0 if low is None else int(low > 0) - int(high < 0)
+        interval = self.effect["ci_adjusted"]
+        return 0 if interval is None else int(interval[0] > 0) - int(interval[1] < 0)
 
     @property
     def interval(self) -> str:
         """The 95 % interval over seeds and samples, in per cent."""
-        if self.effect["both_low"] is None or not self.effect["relative"]:
+        if self.effect["ci_total"] is None or not self.effect["relative"]:
             return ""
         base = self.effect["mean"] / self.change
-        low, high = self.effect["both_low"] / base, self.effect["both_high"] / base
+        low, high = (end / base for end in self.effect["ci_total"])
         return f" (95\u202f% from {format_percent(low)} to {format_percent(high)})"
 
 
@@ -56,7 +56,7 @@ def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Rec
     least.
 
     Args:
-        summary: with ``against`` (see :func:`ranksim.evaluation.comparison.add_comparison`).
+        summary: with ``vs_baseline`` (see :func:`ranksim.evaluation.comparison.add_comparison`).
         baseline: the row that all are compared to.
         error: which one, ``"mae"`` or ``"mse"``.
 
@@ -66,7 +66,7 @@ def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Rec
         ``None``), ``lowest`` (that with the lowest error, sure or not), ``relative`` (the change of
         the best, else of the lowest), ``better`` and ``worse`` (all that are sure), ``sentence``.
     """
-    rows = {method_key(row): row for row in reversed(summary) if row.get("against")}
+    rows = {method_key(row): row for row in reversed(summary) if row.get("vs_baseline")}
     methods = list(reversed(rows.values()))  # one of those that are one method under two names
     shown = error.upper()
     regions = {}
@@ -74,14 +74,16 @@ def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Rec
     for region in summary[0]["test"] if summary else ():
         if region == "seen" or not any(row["test"][region]["n"]["mean"] for row in summary):
             continue
-        effects = [(row["method"], row["against"]["test"][region][error]) for row in methods]
+        effects = [(row["method"], row["vs_baseline"]["test"][region][error]) for row in methods]
         found[region] = [Finding(*each) for each in effects if each[1]["mean"] is not None]
         regions[region] = _region(region, found[region], baseline, shown)
     trained = any(row["seeds"] for row in summary if row["method"] == baseline)
     if not any(found.values()):
         whole = _nothing(baseline, trained, any(row["seeds"] for row in methods))
     else:
-        whole = _whole(found, baseline, shown, max(len(row["against"]["seeds"]) for row in methods))
+        whole = _whole(
+            found, baseline, shown, max(len(row["vs_baseline"]["seeds"]) for row in methods)
+        )
     return {
         "error": error,
         "regions": regions,
@@ -116,9 +118,9 @@ def _first(region: str, told: Finding | None, sure: bool, baseline: str, error: 
     less = format_percent(-told.change, "")
     if sure:
         return f"{told.method} lowers {error} by {less}{told.interval}."
-    if told.effect["both_low"] is None:
+    if told.effect["ci_total"] is None:
         return f"{told.method} has the lowest {error}, by {less}: chance is unknown."
-    several = " with several methods compared" if told.effect["both_high"] < 0 else ""
+    several = " with several methods compared" if told.effect["ci_total"][1] < 0 else ""
     return (
         f"{told.method} has the lowest {error}, by {less}{told.interval}, which may be "
         f"chance{several}: {_needed(told)}."
@@ -143,7 +145,7 @@ def _limits(found: Mapping[str, Sequence[Finding]], summary: Sequence[Record]) -
     """What else must be known: methods that nothing can be said of, and runs that failed."""
     said = []
     effects = [each for own in found.values() for each in own]
-    judged = {each.method for each in effects if each.effect["sure_low"] is not None}
+    judged = {each.method for each in effects if each.effect["ci_adjusted"] is not None}
     silent = [m for m in dict.fromkeys(each.method for each in effects) if m not in judged]
     if judged and silent:
         said.append(f"Seeds or predictions do not suffice to judge {_named(silent)}.")
@@ -163,7 +165,7 @@ def _whole(found: Mapping[str, Sequence[Finding]], baseline: str, error: str, pa
             f"{few} cannot tell a better method from chance: give at least {MIN_SEEDS}, better "
             "5, with --seeds."
         )
-    if all(each.effect["sure_low"] is None for each in effects):
+    if all(each.effect["ci_adjusted"] is None for each in effects):
         return (
             "Nothing can be said for sure: predictions of some runs are gone, or samples are too "
             "few."

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.projection import embed
 from ranksim.functional.ranking import rank
-from ranksim.functional.similarity import round_to_grid, normalize_rows
+from ranksim.functional.similarity import normalize_rows, round_to_grid
 from ranksim.imbalance import LabelBins
 from ranksim.training.display_samples import DisplaySamples, select_display_samples
 
@@ -69,10 +69,10 @@ def insight(
     shown = select_display_samples(benchmark.bins, labels)
     found: dict[str, Insight | None] = rounded(
         {
-            "by_bin": by_bin(benchmark.bins, labels, prediction),
+            "error_by_bin": by_bin(benchmark.bins, labels, prediction),
             "gaps": gaps(benchmark.bins, benchmark.train.labels, labels, prediction),
             "ranks": rankings(shown, labels[shown.rows], features),
-            "embedding": embed(labels[shown.rows], features),
+            "projection": embed(labels[shown.rows], features),
         }
     )
     return found

@@ -1,76 +1,92 @@
-"""What two results have in common: whether they are the same, but for what measures the machine."""
+"""Exact comparison of two run records or two ``results.json``, apart from timing and memory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-Record = dict[str, Any]
-MEASURED = ("seconds", "peak_memory_mb", "seconds_median")  # of the machine, each time anew
-MADE_BY = ("versions", "commit", "machine", "threads")  # what made a result, which decides it
+_MEASUREMENTS = ("seconds", "peak_memory_mb", "seconds_median")
+# fields that differ between equal runs
+MEASURED = (*_MEASUREMENTS, *(f"result.{name}" for name in _MEASUREMENTS))
+# the software and hardware that produced a record
+MADE_BY = tuple(f"provenance.{name}" for name in ("versions", "commit", "machine", "threads"))
 
 
-def diff_records(a: Record, b: Record, but: Collection[str] = (), *, new: bool = True) -> list[str]:
-    """Names of what differs between two records of runs, to the last bit.
+def diff_records(
+    a: Mapping[str, Any], b: Mapping[str, Any], ignore: Collection[str] = (), *, new: bool = True
+) -> list[str]:
+    """Return the names of the fields in which two records differ, to the last bit.
 
-    Left out are clocks and memory (``MEASURED``). A number differs from another where they are not
-    written alike: NaN is NaN, and 0.0 is not -0.0.
+    Timing and memory (``MEASURED``) are ignored. Numbers are compared as JSON writes them: NaN
+    equals NaN, and 0.0 differs from -0.0.
 
     Args:
-        a: a record, as it was made or as it was read; or a row of a summary.
-        b: another.
-        but: further fields to leave out, such as ``MADE_BY``.
-        new: whether what ``a`` has not at all counts as well.
+        a: a run record or a summary row, in memory or read from a file.
+        b: the other one.
+        ignore: further fields to ignore, with all that they contain, such as ``MADE_BY``.
+        new: also report fields that only ``b`` has.
 
     Returns:
-        Names joined by dots, in the order of ``a``; empty where the two are the same.
+        Names joined by dots, in the order of ``a``; empty if the records are equal.
 
     Example:
-        >>> one = {"seed": 0, "metrics": {"mse": 0.5, "n": 60}, "seconds": 3.1}
-        >>> diff_records(one, {"seed": 0, "metrics": {"mse": 0.25, "n": 60}, "seconds": 4.2})
-        ['metrics.mse']
+        >>> one = {"status": "done", "result": {"mse": 0.5, "n": 60, "seconds": 3.1}}
+        >>> diff_records(one, {"status": "done", "result": {"mse": 0.25, "n": 60}})
+        ['result.mse']
     """
-    left, right = ({k: v for k, v in each.items() if k not in {*MEASURED, *but}} for each in (a, b))
-    own, other = dict(_written(left)), dict(_written(right))
-    names = dict.fromkeys((*own, *other) if new else own)
-    return [name for name in names if own.get(name) != other.get(name)]
+    ignored = (*MEASURED, *ignore)
+    left, right = (
+        {
+            name: text
+            for name, text in _json_values(record)
+            if not any(f"{name}.".startswith(f"{prefix}.") for prefix in ignored)
+        }
+        for record in (a, b)
+    )
+    names = dict.fromkeys((*left, *right) if new else left)
+    return [name for name in names if left.get(name) != right.get(name)]
 
 
-def diff_results(a: Record, b: Record, but: Collection[str] = ()) -> list[str]:
-    """The same of two ``results.json``: of the whole, each run and each row of the summary.
+def diff_results(
+    a: Mapping[str, Any], b: Mapping[str, Any], ignore: Collection[str] = ()
+) -> list[str]:
+    """Return the names of the fields in which two ``results.json`` differ, to the last bit.
 
     Args:
         a: the content of one.
-        b: of the other.
-        but: fields of the whole and of runs to leave out, such as ``command`` and ``MADE_BY``.
+        b: the content of the other.
+        ignore: fields to ignore at the top level, in runs and in rows, such as ``command``.
 
     Example:
-        >>> run = {"method": "vanilla", "seed": 0, "steps": 7}
-        >>> diff_results({"runs": [run]}, {"runs": [run | {"steps": 8}]})
-        ['runs: vanilla seed 0: steps']
+        >>> run = {"identity": {"method": "inv", "seed": 0}, "result": {"steps": 7}}
+        >>> diff_results({"runs": [run]}, {"runs": [run | {"result": {"steps": 8}}]})
+        ['runs: inv seed 0: result.steps']
     """
-    found = []
-    parts = {"runs": ("method", "seed"), "summary": ("method",)}
-    for part, keys in parts.items():
-        own, other = (
-            {" seed ".join(str(row.get(key)) for key in keys): row for row in each.get(part, [])}
-            for each in (a, b)
-        )
-        if list(own) != list(other):
-            found.append(f"{part}: which there are")
-        for name in own.keys() & other.keys():
-            found += [f"{part}: {name}: {d}" for d in diff_records(own[name], other[name], but)]
-    return sorted(found) + diff_records(a, b, (*parts, *but))
+    differences = []
+    for part in ("runs", "summary"):
+        left, right = ({_row_name(row): row for row in each.get(part, [])} for each in (a, b))
+        if list(left) != list(right):
+            differences.append(f"{part}: {sorted(left.keys() ^ right.keys()) or 'order'}")
+        for name in left.keys() & right.keys():
+            names = diff_records(left[name], right[name], ignore)
+            differences += [f"{part}: {name}: {field}" for field in names]
+    return sorted(differences) + diff_records(a, b, ("runs", "summary", *ignore))
 
 
-def _written(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Each value as JSON writes it, by its name; a list of single values is one value."""
+def _row_name(row: Mapping[str, Any]) -> str:
+    """Return ``method seed n`` of a run, or the method of a summary row."""
+    identity = row.get("identity")
+    return f"{identity['method']} seed {identity['seed']}" if identity else str(row["method"])
+
+
+def _json_values(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted name and JSON text of each value; a list of plain values is one value."""
     if isinstance(value, dict):
-        for key, each in value.items():
-            yield from _written(each, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list | tuple) and any(isinstance(each, dict) for each in value):
-        for k, each in enumerate(value):
-            yield from _written(each, f"{name}.{k}")
+        for key, item in value.items():
+            yield from _json_values(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        for k, item in enumerate(value):
+            yield from _json_values(item, f"{name}.{k}")
     else:
         yield name, json.dumps(value)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ranksim.evaluation.record import RunIdentity, RunRecord, run_name
 from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.run import Record, Run
+from ranksim.experiments.run import Run
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Method, Technique, first_stage, parse_method
 from ranksim.training.modality import IMAGE, IMAGES, SENTENCES, SERIES, TABLE, TEXT, recipe_type
 from ranksim.training.presets import load_recipe
 from ranksim.training.pretrained import refuse_missing, relocate_encoder
-from ranksim.training.recipe import Recipe, update_old_fields
+from ranksim.training.recipe import Recipe
 from ranksim.training.task_loading import DataSource, fingerprint
 from ranksim.training.trainer_config import TrainerConfig
 
@@ -45,7 +45,7 @@ class RerunRequest:
 
 
 def rebuild_run(
-    request: RerunRequest, results: Record, record: Record, out: Path
+    request: RerunRequest, results: dict[str, Any], record: RunRecord, out: Path
 ) -> tuple[Run, list[str]]:
     """The run that a record is of; and fields of its recipe that it lacks, as today's preset has.
 
@@ -53,10 +53,10 @@ def rebuild_run(
         DataError: the record does not say enough.
         UsageError: the data is not named.
     """
-    name = f"{request.results}, {record['method']} seed {record['seed']}"
+    name = f"{request.results}, {run_name(record)}"
     try:
-        source = _source(request, results, record)
-        return _run(request, results, record, source, out)
+        source = _source(request, record)
+        return _run(request, results, record["identity"], source, out)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{name} does not say how it was trained: {error!r} is missing.") from error
     except UsageError as error:
@@ -70,24 +70,27 @@ class _AskError(UsageError):
 
 
 def _run(
-    request: RerunRequest, results: Record, record: Record, source: DataSource, out: Path
+    request: RerunRequest,
+    results: dict[str, Any],
+    identity: RunIdentity,
+    source: DataSource,
+    out: Path,
 ) -> tuple[Run, list[str]]:
-    method = _method(record)
-    recipe, assumed = _recipe(record, method)
+    method = _method(identity)
+    recipe, assumed = _recipe(identity, method)
     if source.encoder is None:
         refuse_missing(recipe)
     else:
         relocate_encoder(recipe, Path(source.encoder))  # refuses another one
-    hardware = {f.name: record[f.name] for f in fields(TrainerConfig) if f.name in record}
-    if "gather" in record:  # the name in earlier versions
-        hardware["gather_across_devices"] = record["gather"]
+    known = {item.name for item in fields(TrainerConfig)}
+    trainer = {name: v for name, v in identity["trainer"].items() if name in known}
     first, one = first_stage(method), None
     if first is not None:
-        saved = record.get("stage_one") or next(
+        saved = identity.get("stage_one") or next(
             (
-                each
+                each["identity"]
                 for each in results["runs"]
-                if (each["method"], each["seed"]) == (first.key, record["seed"])
+                if run_name(each) == f"{first.key} seed {identity['seed']}"
             ),
             None,
         )
@@ -98,12 +101,12 @@ def _run(
     return (
         Run(
             method,
-            int(record["seed"]),
+            int(identity["seed"]),
             recipe,
             source,
-            record["preset"],
-            TrainerConfig(**{**hardware, "accelerator": request.accelerator}),
-            TrainingLimits(**record["limits"]),
+            identity["preset"],
+            TrainerConfig(**{**trainer, "accelerator": request.accelerator}),
+            TrainingLimits(**identity["limits"]),
             out,
             one,
         ),
@@ -111,27 +114,26 @@ def _run(
     )
 
 
-def _method(record: Record) -> Method:
-    key = record["method"]
-    if "technique" in record:
-        return Method(key, key, Technique(**record["technique"]))
-    return parse_method(key, record["recipe"].get("weighting", "none"))
+def _method(identity: RunIdentity) -> Method:
+    key = identity["method"]
+    if "technique" in identity:
+        return Method(key, key, Technique(**identity["technique"]))
+    return parse_method(key, identity["recipe"].get("weighting", "none"))
 
 
-def _recipe(record: Record, method: Method) -> tuple[Recipe, list[str]]:
+def _recipe(identity: RunIdentity, method: Method) -> tuple[Recipe, list[str]]:
     """A recipe; results older than some fields were made with what the preset has for them."""
-    own, kind = update_old_fields(record["recipe"]), recipe_type(record["benchmark"])
-    usual = dataclasses.asdict(load_recipe(record["benchmark"], record["preset"], method))
+    own, benchmark = identity["recipe"], identity["data"]["benchmark"]
+    kind = recipe_type(benchmark)
+    usual = dataclasses.asdict(load_recipe(benchmark, identity["preset"], method))
     missing = [name for name in usual if name not in own and name not in kind.optional_fields()]
     return kind.from_table({**{name: usual[name] for name in missing}, **own}), missing
 
 
-def _source(request: RerunRequest, results: Record, record: Record) -> DataSource:
+def _source(request: RerunRequest, record: RunRecord) -> DataSource:
     """The data, which must be the same."""
-    benchmark = record["benchmark"]
-    between = itertools.dropwhile(lambda item: item[0] != "benchmark", record.items())
-    named = dict(itertools.takewhile(lambda item: item[0] != "shots", between))
-    del named["benchmark"]
+    data = record["identity"]["data"]
+    benchmark, named = data["benchmark"], dict(data["options"])
     skip = named.pop("skip_broken", False)
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in named.items()}
     files = _files(request, benchmark, record)
@@ -143,17 +145,17 @@ def _source(request: RerunRequest, results: Record, record: Record) -> DataSourc
             f"of this one begins with {now.get('table_sha256')}: give the table of then."
         )
     order = tuple({**options, **now}.items())
-    return DataSource(benchmark, order, record["shots"], tuple(files.items()), skip)
+    return DataSource(benchmark, order, data["regions_from"], tuple(files.items()), skip)
 
 
 class _OtherDataError(DataError):
     """The data is another one."""
 
 
-def _files(request: RerunRequest, benchmark: str, record: Record) -> dict[str, Any]:
+def _files(request: RerunRequest, benchmark: str, record: RunRecord) -> dict[str, Any]:
     """Where the data lies, by the names that loaders know."""
     given = {name: path for name, path in request.files.items() if path is not None}
-    name = record.get("data", {}).get("name", "the table")
+    name = record["provenance"].get("data", {}).get("name", "the table")
     own = "data" in given
     if benchmark in _OWN and not own:
         raise _AskError(f"{request.results} was made of {name}: say with --data where it lies.")

@@ -13,16 +13,14 @@ from typing import Any
 from rich.console import Console
 
 from ranksim._utils.formatting import describe_failure
-from ranksim.evaluation.report.results_page import RESULTS, read_results
+from ranksim.evaluation.record import RESULTS, RunRecord, flatten_dict, is_complete, read_results
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.executor import one_thread
-from ranksim.experiments.record_diff import MADE_BY, diff_records
+from ranksim.experiments.record_diff import diff_records
 from ranksim.experiments.replay import RerunRequest, rebuild_run
-from ranksim.experiments.run import Record, check_data, execute_run, flatten_dict, is_complete
+from ranksim.experiments.run import check_data, execute_run
 from ranksim.metrics import METRICS
 from ranksim.training.trainer_config import check_trainer_config, silence_lightning
-
-_FACTS = ("data", "comparable")  # of the data, told apart from what a training came to
 
 
 def reproduce(request: RerunRequest, *, as_json: bool = False) -> dict[str, Any]:
@@ -55,17 +53,19 @@ def reproduce(request: RerunRequest, *, as_json: bool = False) -> dict[str, Any]
             told.append(found)
             _tell(found, console)
     return {
-        "method": chosen[0]["method"],
+        "method": chosen[0]["identity"]["method"],
         "matches": all(found["matches"] for found in told),
         "runs": told,
     }
 
 
-def _chosen(request: RerunRequest, results: Record) -> list[Record]:
+def _chosen(request: RerunRequest, results: dict[str, Any]) -> list[RunRecord]:
     """Records of the row that is asked for."""
     try:
-        rows = [(row["method"], row.get("same_as", row["method"])) for row in results["summary"]]
-        runs = {(run["method"], run["seed"]): run for run in results["runs"]}
+        rows = [(row["method"], row.get("alias_of", row["method"])) for row in results["summary"]]
+        runs = {
+            (run["identity"]["method"], run["identity"]["seed"]): run for run in results["runs"]
+        }
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{request.results} is damaged: make it again.") from error
     named = {str(k): key for k, (_, key) in enumerate(rows, start=1)} | dict(rows)
@@ -78,9 +78,9 @@ def _chosen(request: RerunRequest, results: Record) -> list[Record]:
     own = [run for (method, _), run in runs.items() if method == named[row]]
     if not all(is_complete(run) for run in own):
         raise DataError(f"{request.results} lacks what runs came to: make it again.")
-    seeds = [run["seed"] for run in own]
+    seeds = [run["identity"]["seed"] for run in own]
     if request.seed is not None:
-        own = [run for run in own if run["seed"] == request.seed]
+        own = [run for run in own if run["identity"]["seed"] == request.seed]
     if not own:
         raise UsageError(
             f"{named[row]} has the seeds {', '.join(map(str, seeds))}, not {request.seed}: choose "
@@ -98,40 +98,45 @@ def _folder(out: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def _repeated(request: RerunRequest, results: Record, record: Record, out: Path) -> dict[str, Any]:
+def _repeated(
+    request: RerunRequest, results: dict[str, Any], record: RunRecord, out: Path
+) -> dict[str, Any]:
     """One run again, and how it compares."""
-    told: dict[str, Any] = {"method": record["method"], "seed": record["seed"], "matches": None}
-    if "cut_short" in record:
-        note = f"was cut short after {record['cut_short']:g} s, where no two machines end alike"
+    identity, result = record["identity"], record["result"]
+    told: dict[str, Any] = {"method": identity["method"], "seed": identity["seed"], "matches": None}
+    if "truncated" in result:
+        note = f"was cut short after {result['truncated']:g} s, where no two machines end alike"
         return told | {"note": f"{note}: it cannot be compared"}
     run, assumed = rebuild_run(request, results, record, out)
     check_trainer_config(run.hardware)
     check_data(run)
     try:
         with one_thread():
-            now: Record = json.loads(json.dumps(execute_run(run)))
+            now: RunRecord = json.loads(json.dumps(execute_run(run)))
     except KeyboardInterrupt as error:
         raise StoppedError("Stopped.") from error
     return told | compare(record, now) | {"assumed": assumed}
 
 
-def compare(then: Record, now: Record) -> dict[str, Any]:
+def compare(then: RunRecord, now: RunRecord) -> dict[str, Any]:
     """How two records of one run compare (see :func:`reproduce`); what the first lacks is left out."""
-    came_to = dict(itertools.dropwhile(lambda item: item[0] != "status", then.items()))
-    differ = diff_records(came_to, now, (*MADE_BY, *_FACTS), new=False)
+    parts = ({"status": each["status"], **each["result"]} for each in (then, now))
+    differ = diff_records(*parts, new=False)
     return {
         "matches": not differ,
         "differ": differ,
         "largest": _largest(then, now),
-        "made_by": _changes(then, now, MADE_BY),
-        "data": _changes(then, now, _FACTS[:1]),
+        "made_by": _changes(
+            then, now, [k for k in then["provenance"] if k not in ("data", "comparable")]
+        ),
+        "data": _changes(then, now, ("data",)),
         "note": describe_failure(now) if now["status"] == "failed" else "",
     }
 
 
-def _largest(then: Record, now: Record) -> dict[str, float]:
+def _largest(then: RunRecord, now: RunRecord) -> dict[str, float]:
     """Of each test score the largest relative difference of a region, where there is any."""
-    parts = [each.get("metrics", {}).get("test", {}) for each in (then, now)]
+    parts = [each["result"].get("metrics", {}).get("test", {}) for each in (then, now)]
     found: dict[str, float] = {}
     for region, metric in itertools.product(parts[0], METRICS):
         a, b = (part.get(region, {}).get(metric) for part in parts)
@@ -140,10 +145,11 @@ def _largest(then: Record, now: Record) -> dict[str, float]:
     return found
 
 
-def _changes(then: Record, now: Record, parts: Sequence[str]) -> dict[str, list[Any]]:
+def _changes(then: RunRecord, now: RunRecord, parts: Sequence[str]) -> dict[str, list[Any]]:
     """What was otherwise then: ``[then, now]`` by name, of what was recorded then."""
     before, after = (
-        flatten_dict({k: each.get(k) for k in parts if k in then}) for each in (then, now)
+        flatten_dict({k: each["provenance"].get(k) for k in parts if k in then["provenance"]})
+        for each in (then, now)
     )
     return {k: [v, after.get(k)] for k, v in before.items() if after.get(k) != v}
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 import torch
@@ -22,22 +21,28 @@ from ranksim._utils.storage import atomic_write, read_verified_json, with_digest
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.diagnostics import insight, label_axis, rounded
 from ranksim.evaluation.predictions import PREDICTIONS, are_damaged, write_predictions
+from ranksim.evaluation.record import (
+    RECORD,
+    RunIdentity,
+    RunRecord,
+    flatten_dict,
+    read_record,
+    upgrade_identity,
+)
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
 from ranksim.training.fit import FollowedError, TrainingLimits, TrainingOptions, TrainingResult, fit
 from ranksim.training.method import Method
 from ranksim.training.peak_memory import peak_memory_mb, reset_peak_memory
-from ranksim.training.recipe import Recipe, update_old_fields
+from ranksim.training.recipe import Recipe
 from ranksim.training.resume import BEST, LAST, ValidationCallback
 from ranksim.training.task_loading import DataSource, check_network, load_benchmark, load_task
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
 
-Record = dict[str, Any]
-STARTED, RECORD = "started.json", "record.json"
+STARTED = "started.json"
 _TURN = ".turn.json"  # there while the first of several nodes has a run trained
-_NEEDED = {"method", "seed", "status"}
 _PAUSE = 0.2  # seconds between two looks at what the first node does
 
 
@@ -48,9 +53,9 @@ class BusyError(RankSimError):
 class FirstStageError(RankSimError):
     """The first stage of a two-stage run diverged; ``diverged`` says where, as its record does."""
 
-    def __init__(self, name: str, record: Record) -> None:
-        super().__init__(f"Stage one, {name}: {record['error']}")
-        self.diverged = {**record.get("diverged", {}), "stage_one": name}
+    def __init__(self, name: str, record: RunRecord) -> None:
+        super().__init__(f"Stage one, {name}: {record['result']['error']}")
+        self.diverged = {**record["result"].get("diverged", {}), "stage_one": name}
 
 
 @dataclass(frozen=True)
@@ -79,40 +84,25 @@ class Run:
     def name(self) -> str:
         return f"{self.method.key} seed {self.seed}"
 
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for a finished run to stand for this one."""
-        first, hardware = self.stage_one, dataclasses.asdict(self.hardware)
-        limits = dataclasses.asdict(self.limits)
-        return {
+    def identity(self) -> RunIdentity:
+        """Return what must be equal for a finished run to be reused as this one."""
+        trainer, limits = dataclasses.asdict(self.hardware), dataclasses.asdict(self.limits)
+        identity: RunIdentity = {
             "method": self.method.key,
             "technique": dataclasses.asdict(self.method.technique),
             "seed": self.seed,
-            "benchmark": self.source.benchmark,
-            **self.source.named_options(),
-            "shots": self.source.shots,
+            "data": self.source.to_dict(),
             "preset": self.preset,
-            **{k: v for k, v in hardware.items() if k != "accelerator"},
+            "trainer": {k: v for k, v in trainer.items() if k != "accelerator"},
             "limits": {k: v for k, v in limits.items() if v is not None and k != "seconds"},
             "recipe": dataclasses.asdict(self.recipe),
-            **({} if first is None else {"stage_one": first.identity()}),
         }
+        if self.stage_one is not None:
+            identity["stage_one"] = self.stage_one.identity()
+        return identity
 
 
-def read_record(folder: Path) -> Record | None:
-    """The record of a finished run, or ``None``; one that cannot be read is no missing one."""
-    try:
-        record: Record = read_verified_json(folder / RECORD)
-    except (FileNotFoundError, ValueError):
-        return None
-    return record if is_complete(record) else None
-
-
-def is_complete(record: Mapping[str, Any]) -> bool:
-    """Whether a record says what it came to."""
-    return record.keys() >= _NEEDED and (record["status"] != "done" or "metrics" in record)
-
-
-def load_finished_record(run: Run) -> Record | None:
+def load_finished_record(run: Run) -> RunRecord | None:
     """The record of a run, or ``None`` where it is to be trained, or trained on.
 
     A run that a time budget cut short is finished for who gives no more time than that.
@@ -120,21 +110,18 @@ def load_finished_record(run: Run) -> Record | None:
     record, seconds = read_record(run.folder), run.limits.seconds
     if record is None or are_damaged(run.folder / PREDICTIONS):
         return None
-    cut = record.get("cut_short")
+    cut = record["result"].get("truncated")
     return record if cut is None or (seconds is not None and seconds <= cut) else None
 
 
-def reject_other_settings(run: Run, record: Record) -> None:
+def reject_other_settings(run: Run, record: RunRecord) -> None:
     """Refuse to let a finished run stand for one with other settings.
 
     Raises:
         UsageError: naming the first setting that differs, and both values.
     """
     wanted = flatten_dict(json.loads(json.dumps(run.identity())))
-    # its settings come first; an option that was given then and is not now differs too
-    there = flatten_settings(
-        dict(itertools.takewhile(lambda item: item[0] != "status", record.items()))
-    )
+    there = flatten_dict(record["identity"])  # an option that is no longer given differs too
     for name in dict.fromkeys((*wanted, *there)):
         if there.get(name) != wanted.get(name):
             raise UsageError(
@@ -143,35 +130,12 @@ def reject_other_settings(run: Run, record: Record) -> None:
             )
 
 
-def flatten_settings(saved: Mapping[str, Any]) -> Record:
-    """What an identity that was saved says, flat; a recipe older than a field had its default."""
-    saved = dict(saved)
-    if "recipe" in saved:
-        saved["recipe"] = Recipe.optional_fields() | update_old_fields(saved["recipe"])
-    if "stage_one" in saved:
-        saved["stage_one"] = flatten_settings(saved["stage_one"])
-    if "gather" in saved:  # the name in earlier versions
-        saved["gather_across_devices"] = saved.pop("gather")
-    return flatten_dict(saved)
-
-
-def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Record:
-    """Nested tables as one, their keys joined by dots."""
-    found: Record = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            found |= flatten_dict(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
-
-
 def execute_run(
     run: Run,
     *,
     progress_bar: bool = False,
     on_validation: ValidationCallback | None = None,
-) -> Record:
+) -> RunRecord:
     """Train a run and write its predictions, then its record; what is finished is read.
 
     A training that diverges is recorded as failed, with the reason.
@@ -192,20 +156,17 @@ def execute_run(
         if read_record(run.folder) is None:  # a damaged one; else what is there goes on
             (run.folder / RECORD).unlink(missing_ok=True)
         _start_or_go_on(run)
-        record = {**run.identity(), "status": "done"}
+        status: Literal["done", "failed"] = "failed"
+        result: dict[str, Any]
         reset_peak_memory(run.hardware)
         try:
             with _announced(run):
                 benchmark, outcome = _train(run, settings)
         except DivergedError as error:
-            record |= {
-                "status": "failed",
-                "error": str(error),
-                "diverged": error.divergence.to_dict(),
-            }
+            result = {"error": str(error), "diverged": error.divergence.to_dict()}
             benchmark = load_benchmark(run.source, run.recipe)
         except FirstStageError as error:
-            record |= {"status": "failed", "error": str(error), "diverged": error.diverged}
+            result = {"error": str(error), "diverged": error.diverged}
             benchmark = load_benchmark(run.source, run.recipe)
         except (MemoryError, RuntimeError) as error:
             if "alloc" not in str(error) and "memory" not in str(error):
@@ -217,7 +178,8 @@ def execute_run(
         else:
             made = (outcome.sample_index, outcome.preds)
             write_predictions(run.folder / PREDICTIONS, benchmark, run.source.shots, *made)
-            record |= {
+            status = "done"
+            result = {
                 "metrics": {"val": outcome.val, "test": outcome.test},
                 "epochs": outcome.epochs,
                 "best_epoch": outcome.best_epoch,
@@ -227,25 +189,31 @@ def execute_run(
                 "curves": {**rounded(outcome.curves), "monitor": run.recipe.monitor},
                 **insight(benchmark, outcome.preds, outcome.features),
             }
-            record |= _cut_short(run, outcome)
-        record |= {"data": benchmark.facts, "comparable": benchmark.comparable}
-        record |= {"labels": label_axis(benchmark, run.source.shots)}
-        record |= {"threads": torch.get_num_threads(), **collect_provenance()}
+            result |= _cut_short(run, outcome)
+        result["labels"] = label_axis(benchmark, run.source.shots)
+        origin = {"data": benchmark.facts, "comparable": benchmark.comparable}
+        origin |= {"threads": torch.get_num_threads(), **collect_provenance()}
+        record = {
+            "identity": run.identity(),
+            "status": status,
+            "result": result,
+            "provenance": origin,
+        }
         write_json(run.folder / RECORD, with_digest(record))
         # one that was cut short goes on once it has more time; of a failed one the last good stays
-        kept = "cut_short" in record and run.stage_one is None
+        kept = "truncated" in result and run.stage_one is None
         if not kept and record["status"] == "done":
             (run.folder / LAST).unlink(missing_ok=True)
         return record
 
 
-def _cut_short(run: Run, outcome: TrainingResult) -> Record:
+def _cut_short(run: Run, outcome: TrainingResult) -> dict[str, Any]:
     """The seconds that ended a run, or its first stage, before its recipe did."""
     limits: list[Any] = [run.limits.seconds] if outcome.truncated else []
     if run.stage_one is not None:
-        first = read_record(run.stage_one.folder) or {}
-        limits += [first["cut_short"]] if "cut_short" in first else []
-    return {"cut_short": min(limits)} if limits else {}
+        first = read_record(run.stage_one.folder)
+        limits += [first["result"]["truncated"]] if first and "truncated" in first["result"] else []
+    return {"truncated": min(limits)} if limits else {}
 
 
 @contextmanager
@@ -264,7 +232,7 @@ def _announced(run: Run) -> Iterator[None]:
         note.unlink(missing_ok=True)
 
 
-def _follow(run: Run, settings: dict[str, Any]) -> Record:
+def _follow(run: Run, settings: dict[str, Any]) -> RunRecord:
     """Take part in the training of a run whenever the first node says so, until it is finished.
 
     The first node alone writes into the folder, which all share. Where it was killed and started
@@ -351,8 +319,8 @@ def _start_or_go_on(run: Run) -> None:
     note = run.folder / STARTED
     identity = json.dumps(run.identity(), indent=1)
     there = None
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        there = flatten_settings(read_verified_json(note))
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
+        there = flatten_dict(upgrade_identity(read_verified_json(note)))
     if there != flatten_dict(json.loads(identity)):
         for name in (BEST, LAST):
             (run.folder / name).unlink(missing_ok=True)
@@ -360,7 +328,7 @@ def _start_or_go_on(run: Run) -> None:
             aside.write_text(identity, encoding="utf-8")
 
 
-def check_data(run: Run) -> Record:
+def check_data(run: Run) -> dict[str, Any]:
     """Load a run's data and make its weights, which says what is wrong before any training.
 
     Returns:
@@ -370,17 +338,17 @@ def check_data(run: Run) -> Record:
     benchmark = load_benchmark(run.source, run.recipe)
     make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
     make_weights(run.recipe, run.method.technique, benchmark.bins, benchmark.train.labels)
-    facts: Record = json.loads(json.dumps(benchmark.facts))
+    facts: dict[str, Any] = json.loads(json.dumps(benchmark.facts))
     return facts
 
 
-def reject_other_data(run: Run, facts: Record, record: Record) -> None:
+def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> None:
     """Refuse to set a run on other data beside a finished one.
 
     Raises:
         UsageError: naming the first thing that differs, and both values.
     """
-    there, here = flatten_dict(record.get("data", {})), flatten_dict(facts)
+    there, here = flatten_dict(record["provenance"].get("data", {})), flatten_dict(facts)
     for name in dict.fromkeys((*here, *there)):
         if there.get(name) != here.get(name):
             raise UsageError(

@@ -17,23 +17,23 @@ from ranksim.datasets.published import NOTES
 from ranksim.evaluation.comparison import add_comparison, choose_baseline
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
-from ranksim.evaluation.summary import count_pairs, summarise
-from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.run import (
+from ranksim.evaluation.record import (
+    FORMAT,
     RECORD,
-    Record,
-    Run,
+    RESULTS,
+    RunRecord,
     flatten_dict,
     read_record,
-    reject_other_settings,
+    upgrade_results,
 )
+from ranksim.evaluation.summary import count_pairs, summarise
+from ranksim.exceptions import DataError, UsageError
+from ranksim.experiments.run import Run, reject_other_settings
 from ranksim.training.modality import headline
 
 if TYPE_CHECKING:
     from ranksim.experiments.sweep import SweepPlan
 
-RESULTS = "results.json"
-FORMAT = 3
 _SWEEPS, _LOCK = ".sweeps", ".lock"
 
 
@@ -64,7 +64,7 @@ class ResultStore:
         own = notes / f"{uuid.uuid4().hex}.json"
         with self._alone():
             for record in self._records():
-                run = self.plan.run_of(record["method"], record["seed"])
+                run = self.plan.run_of(record["identity"]["method"], record["identity"]["seed"])
                 reject_other_settings(run, record)
             for name in sorted({left.stem for left in notes.iterdir()}):
                 self._refuse_or_remove(notes / f"{name}.json")
@@ -90,33 +90,36 @@ class ResultStore:
         with self._alone():
             records = self._records()
             order = list(dict.fromkeys(run.method.key for run in plan.runs))
-            order += sorted({record["method"] for record in records} - set(order))
-            records.sort(key=lambda record: (order.index(record["method"]), record["seed"]))
+            order += sorted({record["identity"]["method"] for record in records} - set(order))
+            records.sort(
+                key=lambda record: (
+                    order.index(record["identity"]["method"]),
+                    record["identity"]["seed"],
+                )
+            )
             others = self._rows(set(order) - {run.method.key for run in plan.runs})
             rows = {**plan.rows, **{k: v for k, v in others.items() if k not in plan.rows}}
             shown = headline(first.source.benchmark)
-            comparable = all(record.get("comparable", True) for record in records)
+            comparable = all(record["provenance"].get("comparable", True) for record in records)
             summary = summarise(records, first.source.benchmark, rows)
             baseline = choose_baseline(summary)
             add_comparison(summary, records, baseline, self._predictions if last else None)
             labels = _hoisted(records)
             results = {
                 "format": FORMAT,
-                "benchmark": first.source.benchmark,
-                **first.source.named_options(),
+                **first.source.to_dict(),
                 "preset": first.preset,
-                "shots": first.source.shots,
                 "published_note": NOTES.get(first.source.benchmark) if comparable else None,
                 "command": plan.command,
-                **collect_provenance(),
+                "provenance": collect_provenance(),
                 "labels": labels,
-                "rows": rows,
+                "reported_methods": rows,
                 "runs": records,
                 "summary": summary,
                 "headline": list(shown),
                 "pairs": count_pairs(summary, shown[0]),
                 "baseline": baseline,
-                "answer": draw_conclusion(summary, baseline, shown[0]) if last else None,
+                "conclusion": draw_conclusion(summary, baseline, shown[0]) if last else None,
             }
             write_json(self.out / RESULTS, with_digest(results))
         return results
@@ -125,7 +128,7 @@ class ResultStore:
         """No other sweep reads or writes notes and results meanwhile."""
         return filelock.FileLock(self.out / _LOCK)
 
-    def _records(self) -> list[Record]:
+    def _records(self) -> list[RunRecord]:
         """Of all finished runs.
 
         Raises:
@@ -154,10 +157,12 @@ class ResultStore:
             DataError: what they did is damaged, and they trained methods that this plan does not.
         """
         try:
-            rows: dict[str, str] = read_verified_json(self.out / RESULTS).get("rows", {})
+            rows: dict[str, str] = upgrade_results(read_verified_json(self.out / RESULTS))[
+                "reported_methods"
+            ]
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             if not others:
                 return {}
             raise DataError(
@@ -194,18 +199,20 @@ class ResultStore:
                     )
 
 
-def _hoisted(records: Sequence[Record]) -> dict[str, Any] | None:
+def _hoisted(records: Sequence[RunRecord]) -> dict[str, Any] | None:
     """The label axis that all runs share; what it and others hold again is taken from them.
 
     ``None`` where all were made before runs had one.
     """
-    axes = [axis for record in records if (axis := record.pop("labels", None)) is not None]
+    axes = [
+        axis for record in records if (axis := record["result"].pop("labels", None)) is not None
+    ]
     shown: set[str] = set()
     for record in records:  # seeds ascend
-        if record["status"] == "done" and record["method"] in shown:
-            record.pop("embedding", None)
+        if record["status"] == "done" and record["identity"]["method"] in shown:
+            record["result"].pop("projection", None)
         elif record["status"] == "done":
-            shown.add(record["method"])
+            shown.add(record["identity"]["method"])
     return axes[0] if axes else None
 
 
@@ -213,9 +220,10 @@ def _settings(runs: Sequence[Run]) -> dict[str, Any]:
     """What a method is trained with, whatever the seed, by its key."""
     settings = {}
     for run in runs:
-        identity = run.identity()
+        identity: dict[str, Any] = {**run.identity()}
         del identity["seed"]
-        identity.get("stage_one", {}).pop("seed", None)
+        if "stage_one" in identity:
+            identity["stage_one"] = {k: v for k, v in identity["stage_one"].items() if k != "seed"}
         settings[run.method.key] = identity
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return plain

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ranksim._utils.storage import read_verified_json
+from ranksim.evaluation.record import RESULTS, RunRecord, read_record
 from ranksim.exceptions import StoppedError
 from ranksim.experiments.executor import (
     TaskExecutor,
@@ -24,16 +25,14 @@ from ranksim.experiments.executor import (
 )
 from ranksim.experiments.run import (
     BusyError,
-    Record,
     Run,
     check_data,
     execute_run,
     load_finished_record,
-    read_record,
     reject_other_data,
     reject_other_settings,
 )
-from ranksim.experiments.store import RESULTS, ResultStore
+from ranksim.experiments.store import ResultStore
 from ranksim.training.trainer_config import TrainerConfig
 
 _PAUSE = 1.0  # seconds before a run is looked at again that another sweep is at work on
@@ -44,7 +43,7 @@ class SweepListener(Protocol):
 
     def begin(self, n_finished: int, costs: Mapping[str, float]) -> None: ...
     def validated(self, run: str, epoch: int, score: float) -> None: ...
-    def finished(self, run: str, record: Record) -> None: ...
+    def finished(self, run: str, record: RunRecord) -> None: ...
     def waiting(self, run: str) -> None: ...
     def ended_early(self, seed: int) -> None: ...
 
@@ -83,7 +82,7 @@ class SweepPlan:
         return self.runs[0].hardware
 
 
-Performer = Callable[[SweepPlan, Sequence[Run], SweepListener], Iterator[tuple[Run, Record]]]
+Performer = Callable[[SweepPlan, Sequence[Run], SweepListener], Iterator[tuple[Run, RunRecord]]]
 
 
 def run_sweep(plan: SweepPlan, watcher: SweepListener) -> dict[str, Any]:
@@ -115,7 +114,9 @@ def run_sweep(plan: SweepPlan, watcher: SweepListener) -> dict[str, Any]:
         raise StoppedError("Stopped; the same command goes on where it stopped.") from error
 
 
-def _to_do(plan: SweepPlan, watcher: SweepListener, shared: Path) -> Iterator[tuple[Run, Record]]:
+def _to_do(
+    plan: SweepPlan, watcher: SweepListener, shared: Path
+) -> Iterator[tuple[Run, RunRecord]]:
     """Perform all runs that are not finished yet; each process must see the ``shared`` file."""
     done = {run.name: record for run in plan.runs if (record := load_finished_record(run))}
     todo = [run for run in plan.runs if run.name not in done]
@@ -167,15 +168,18 @@ def _written(plan: SweepPlan) -> dict[str, Any]:
     while True:
         with contextlib.suppress(OSError, ValueError):
             results = read_verified_json(plan.out / RESULTS)
-            made = {(record["method"], record["seed"]) for record in results["runs"]}
-            if made >= wanted and results.get("answer"):
+            made = {
+                (record["identity"]["method"], record["identity"]["seed"])
+                for record in results["runs"]
+            }
+            if made >= wanted and results.get("conclusion"):
                 return results
         time.sleep(_PAUSE)
 
 
 def _one_by_one(
     plan: SweepPlan, runs: Sequence[Run], watcher: SweepListener
-) -> Iterator[tuple[Run, Record]]:
+) -> Iterator[tuple[Run, RunRecord]]:
     later = deque(runs)
     busy = 0  # runs in a row that another sweep is at work on
     while later:
@@ -197,8 +201,8 @@ def _one_by_one(
 
 def _side_by_side(
     pool: TaskExecutor, plan: SweepPlan, runs: Sequence[Run], watcher: SweepListener
-) -> Iterator[tuple[Run, Record]]:
-    waiting: dict[Future[Record], Run] = {}
+) -> Iterator[tuple[Run, RunRecord]]:
+    waiting: dict[Future[RunRecord], Run] = {}
     later = list(runs)
     busy: dict[str, float] = {}  # when to look again at what another sweep is at work on
     while waiting or later:
@@ -235,5 +239,5 @@ def _cost(run: Run) -> float:
     return 0.1 if run.stage_one is not None else 1.0
 
 
-def _perform_and_tell(run: Run) -> Record:
+def _perform_and_tell(run: Run) -> RunRecord:
     return execute_run(run, on_validation=functools.partial(report_progress, run.name))

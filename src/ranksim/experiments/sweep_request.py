@@ -179,8 +179,8 @@ def run_benchmark(request: BenchRequest, *, as_json: bool = False) -> dict[str, 
         settings.recipe(method)  # nonsense ends here
 
     # only now what takes seconds to import
+    from ranksim.evaluation.record import RESULTS
     from ranksim.evaluation.report.results_page import PAGE, write_page
-    from ranksim.experiments.store import RESULTS
     from ranksim.experiments.sweep import SweepPlan, run_sweep
     from ranksim.training.trainer_config import silence_lightning
 

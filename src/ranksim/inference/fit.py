@@ -13,10 +13,11 @@ from rich.console import Console
 from torch import Tensor
 
 from ranksim._utils.storage import sha256, with_digest, write_json
+from ranksim.evaluation.record import RunRecord
 from ranksim.evaluation.report.terminal import print_scores
 from ranksim.exceptions import RankSimError, StoppedError, require_optional
 from ranksim.experiments.executor import one_thread
-from ranksim.experiments.run import Record, Run, check_data, execute_run
+from ranksim.experiments.run import Run, check_data, execute_run
 from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
 from ranksim.inference.card import model_card
 from ranksim.inference.density import density_of
@@ -90,16 +91,16 @@ def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
         raise StoppedError("Stopped; the same command goes on where it stopped.") from error
     if record["status"] == "failed":
         remove_training(place)  # it would diverge again
-        raise RankSimError(record["error"])
+        raise RankSimError(record["result"]["error"])
     if not run.hardware.is_follower_node:
         _write(request, run, record)
         if run.hardware.num_nodes == 1:  # else other nodes still look there
             remove_training(place)
     title = f"{run.method.name}, seed {run.seed}, test"
-    print_scores(record["metrics"]["test"], headline(bench.benchmark), title, console)
+    print_scores(record["result"]["metrics"]["test"], headline(bench.benchmark), title, console)
     console.print(f"Model: {bench.out}", markup=False, highlight=False, soft_wrap=True)
     named = {"model": str(bench.out), "method": run.method.key, "seed": run.seed}
-    return named | {"metrics": record["metrics"]}
+    return named | {"metrics": record["result"]["metrics"]}
 
 
 def _training(run: Run) -> Path:
@@ -109,30 +110,31 @@ def _training(run: Run) -> Path:
     return out.with_name(f"{out.name}.training") / hashlib.sha256(told).hexdigest()[:12]
 
 
-def _write(request: FitRequest, run: Run, record: Record) -> None:
+def _write(request: FitRequest, run: Run, record: RunRecord) -> None:
     safetensors = require_optional("safetensors.torch", "train")
+    identity, result, origin = record["identity"], record["result"], record["provenance"]
     recipe, weights = _trained(run)
     benchmark = load_benchmark(run.source, run.recipe)
     regions = benchmark.regions(run.source.shots)
     content = {
         "format": FORMAT,
-        "ranksim": record["versions"]["ranksim"],
+        "ranksim": origin["versions"]["ranksim"],
         "kind": run.source.benchmark,
         "target": benchmark.quantity,
         "method": run.method.key,
-        "technique": record["technique"],
+        "technique": identity["technique"],
         "seed": run.seed,
         "precision": run.hardware.precision,
         "recipe": recipe,
         "reader": load_adapter(run.source, run.recipe).to_dict(),
         "density": density_of(regions, many=benchmark.many, few=benchmark.few),
-        "data": record["data"],
+        "data": origin["data"],
         "options": run.source.named_options(),
         "command": request.command,
-        **{name: record[name] for name in ("versions", "commit", "machine")},
+        **{name: origin[name] for name in ("versions", "commit", "machine")},
     }
     told = ("epochs", "best_epoch", "steps", "seconds")
-    metrics = record["metrics"] | {name: record[name] for name in told}
+    metrics = result["metrics"] | {name: result[name] for name in told}
     out = request.bench.out
     with written_folder(out) as folder:
         safetensors.save_file(weights, folder / WEIGHTS)

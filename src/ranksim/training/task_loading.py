@@ -70,6 +70,11 @@ class DataSource:
         named = {k: list(v) if isinstance(v, tuple) else v for k, v in self.options}
         return named | ({"skip_broken": True} if self.skip_broken else {})
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the identity of a run records about its data."""
+        options, regions = self.named_options(), self.shots
+        return {"benchmark": self.benchmark, "options": options, "regions_from": regions}
+
     @property
     def own(self) -> bool:
         """Whether it is anyone's own data, as ``ranksim compare`` takes it."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.page_truth import PICTURES, check_page, read, rows
-from tests.helpers.results import old, results
+from tests.helpers.results import results
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -24,6 +24,7 @@ EVIL = "</script><script>window.ran = 1</script><img src=x onerror=window.ran=1>
 NAMED = {"hypoglycaemia": (None, 0.7), "severe": (4.2, None)}
 PAIR = ("vanilla", "vanilla+ranksim")
 SWEEPS = {
+    "first version": lambda: bare(results()),
     "four": lambda: results(bins=20),
     "gaps and own regions": lambda: results(
         PAIR, bins=100, dropped=[(1.5, 2.5)], named=NAMED, unit="mg/dL"
@@ -37,8 +38,19 @@ SWEEPS = {
     ),
     "all failed": lambda: results(("vanilla",), seeds=1, failed=[("vanilla", 0)]),
     "one method, few samples": lambda: results(("inv",), bins=2, samples=7, tsne=False, epochs=1),
-    "format 2": lambda: old(results()),
 }
+
+
+def bare(content):
+    """The same without what the first versions of results.json did not hold."""
+    kept = ("metrics", "epochs", "best_epoch", "steps", "seconds")
+    runs = [
+        run | {"result": {name: value for name, value in run["result"].items() if name in kept}}
+        for run in content["runs"]
+    ]
+    rows = [{k: v for k, v in row.items() if k != "vs_baseline"} for row in content["summary"]]
+    missing = dict.fromkeys(("labels", "baseline", "conclusion"))
+    return content | missing | {"runs": runs, "summary": rows}
 
 
 def evil():
@@ -53,9 +65,12 @@ def evil():
     )
     content = json.loads(json.dumps(content).replace('"inv"', json.dumps("inv" + EVIL)))
     for run in content["runs"]:
-        run |= {"error": EVIL} if run["status"] == "failed" else {"recipe": {EVIL: EVIL}}
-    content |= {"benchmark": EVIL, "split": EVIL, "command": EVIL, "target": EVIL, "commit": EVIL}
-    content["answer"]["sentence"] = content["published_note"] = EVIL
+        run["identity"]["recipe"] = {EVIL: EVIL}
+        if run["status"] == "failed":
+            run["result"]["error"] = EVIL
+    content |= {"benchmark": EVIL, "options": {"split": EVIL, "target": EVIL}, "command": EVIL}
+    content["provenance"]["commit"] = EVIL
+    content["conclusion"]["sentence"] = content["published_note"] = EVIL
     return content
 
 
@@ -99,19 +114,19 @@ def _wrong(content, *places):
     [
         ("labels", "train", 3),
         ("labels", "edges", 3),
-        ("runs", 1, "metrics", "test", "all", "mae"),
+        ("runs", 1, "result", "metrics", "test", "all", "mae"),
         ("summary", 1, "published", "mse", "few"),
-        ("summary", 1, "against", "test", "few", "mse", "both_low"),
-        ("runs", 2, "by_bin", "mse", 40),
-        ("runs", 2, "gaps", "mse", 2),
-        ("runs", 2, "gaps", "n", 2),
-        ("runs", 1, "ranks", "feature", 3, 4),
-        ("runs", 1, "ranks", "agreement"),
-        ("runs", 0, "embedding", "pca", 3, 1),
-        ("runs", 3, "embedding", "tsne", 3, 1),
-        ("runs", 4, "curves", "val", 3),
-        ("runs", 5, "seconds"),
-        ("runs", 5, "peak_memory_mb"),
+        ("summary", 1, "vs_baseline", "test", "few", "mse", "ci_total", 0),
+        ("runs", 2, "result", "error_by_bin", "mse", 40),
+        ("runs", 2, "result", "gaps", "mse", 2),
+        ("runs", 2, "result", "gaps", "n", 2),
+        ("runs", 1, "result", "ranks", "feature", 3, 4),
+        ("runs", 1, "result", "ranks", "agreement"),
+        ("runs", 0, "result", "projection", "pca", 3, 1),
+        ("runs", 3, "result", "projection", "tsne", 3, 1),
+        ("runs", 4, "result", "curves", "val", 3),
+        ("runs", 5, "result", "seconds"),
+        ("runs", 5, "result", "peak_memory_mb"),
     ],
     ids=lambda places: ".".join(map(str, places)),
 )
@@ -133,7 +148,7 @@ def test_committed_results_of_earlier_formats_have_a_page(name, tmp_path):
         (row for row in content["summary"]), key=lambda row: row["test"]["all"]["mse"]["mean"]
     )
     if "mse" in content.get("headline", ["mse"]):
-        assert f"lowest for {lowest.get('same_as', lowest['method'])}" in page.texts["h1"][0]
+        assert f"lowest for {lowest.get('alias_of', lowest['method'])}" in page.texts["h1"][0]
 
 
 def test_the_largest_sweep_is_small_enough(tmp_path):
@@ -160,14 +175,14 @@ def test_pictures_of_an_earlier_page_go_and_nothing_else(tmp_path):
     folder.mkdir()
     (folder / "04-gaps.svg").write_text("of an earlier page")
     (folder / "mine.svg").write_text("mine")
-    write_page(old(results(PAIR)), tmp_path / "page.html")
+    write_page(bare(results(PAIR)), tmp_path / "page.html")
     assert not (folder / "04-gaps.svg").exists()
     assert (folder / "mine.svg").is_file()
     assert not list(tmp_path.rglob(".*"))
 
 
 def test_gaps_of_further_sweeps_are_shown_with_their_commands(tmp_path):
-    first, other = old(results(PAIR)), results(PAIR, bins=100, dropped=[(1, 2)])
+    first, other = bare(results(PAIR)), results(PAIR, bins=100, dropped=[(1, 2)])
     other["command"] += " --drop-labels 1-2"
     html = write_page(first, tmp_path / "report.html", [other]).read_text(encoding="utf-8")
     check_page(html, first, [other])
@@ -188,15 +203,15 @@ def test_no_more_certainty_than_the_intervals_allow():
         return " ".join(table_part(Sweep(content))[0].told)
 
     content = results(("vanilla", "inv"))
-    effect = content["summary"][1]["against"]["test"]["all"]["mse"]
-    effect |= {"both_low": -0.2, "both_high": -0.1, "sure_low": -0.3, "sure_high": 0.1}
+    effect = content["summary"][1]["vs_baseline"]["test"]["all"]["mse"]
+    effect |= {"ci_total": [-0.2, -0.1], "ci_adjusted": [-0.3, 0.1]}
     assert "lies below zero for 1 (inv) and above zero for none." in told(content)
     assert "none does" in told(content)
-    effect |= {"sure_high": -0.05}
+    effect |= {"ci_adjusted": [-0.3, -0.05]}
     assert "inv still does" in told(content)
-    effect |= {"both_low": -0.2, "both_high": 0.1}
+    effect |= {"ci_total": [-0.2, 0.1]}
     assert "lies below zero for none and above zero for none." in told(content)
-    effect |= {"sure_low": -0.3, "sure_high": 0.1, "seeds_needed": 12}
+    effect |= {"ci_adjusted": [-0.3, 0.1], "seeds_needed": 12}
     assert told(content).endswith("about so many seeds would be needed: 12 for inv.")
     assert "at least 3 are needed" in told(results(("vanilla", "inv"), seeds=1))
     two = results(("vanilla", "inv"), seeds=2)
@@ -232,12 +247,12 @@ def test_the_policy_lets_in_the_style_and_the_script_alone(made):
 def test_identical_values_make_no_picture_fail(tmp_path):
     content = results(PAIR, seeds=2, bins=9)
     for run in content["runs"]:
-        run["by_bin"]["mse"] = [0.0 if n else None for n in run["by_bin"]["n"]]
-        run["curves"]["val"] = [None] * len(run["curves"]["val"])
-        run["seconds"], run["peak_memory_mb"] = 0.0, None
-        run["ranks"]["agreement"] = None
-        if "embedding" in run:
-            run["embedding"] |= {"pca": [[0.0, 0.0]] * 120, "tsne": None, "labels": [1.0] * 120}
+        run["result"]["error_by_bin"]["mse"] = [0.0 if n else None for n in run["result"]["error_by_bin"]["n"]]
+        run["result"]["curves"]["val"] = [None] * len(run["result"]["curves"]["val"])
+        run["result"]["seconds"], run["result"]["peak_memory_mb"] = 0.0, None
+        run["result"]["ranks"]["agreement"] = None
+        if "projection" in run["result"]:
+            run["result"]["projection"] |= {"pca": [[0.0, 0.0]] * 120, "tsne": None, "labels": [1.0] * 120}
     html = write_page(content, tmp_path / "report.html").read_text(encoding="utf-8")
     assert set(np.ravel([row[4:] for row in rows(read(html), "error")])) == {0.0}
 

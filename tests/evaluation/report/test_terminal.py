@@ -8,6 +8,7 @@ from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.report.terminal import print_summary
 from ranksim.evaluation.summary import count_pairs, summarise
+from tests.helpers.records import run_record
 
 REGIONS = ("all", "many", "medium", "few", "zero")
 
@@ -19,17 +20,16 @@ def record(method, seed, mse, few_samples=5):
 
     regions = {r: scores(20, mse) for r in REGIONS}
     regions["few"], regions["zero"] = scores(few_samples, 3 * mse), scores(0, mse)
-    return {
-        "method": method, "seed": seed, "status": "done", "seconds": 60.0, "epochs": 9,
-        "metrics": {"test": regions, "val": regions},
-    }  # fmt: skip
+    metrics = {"test": regions, "val": regions}
+    return run_record(method, seed, seconds=60.0, epochs=9, metrics=metrics)
 
 
 def results(few_samples=5, seeds=3):
     runs = [record("vanilla", s, 1.0 + s / 10, few_samples) for s in range(seeds)]
     runs += [record("vanilla+ranksim", s, 0.8 + s / 9, few_samples) for s in range(seeds)]
     return {
-        "benchmark": "sts-b-dir", "split": "yang", "preset": "small",
+        "benchmark": "sts-b-dir", "options": {"split": "yang"}, "preset": "small",
+        "headline": ["mse", "pearson"], "conclusion": None,
         "runs": runs, "summary": summarise(runs, "sts-b-dir"),
     }  # fmt: skip
 
@@ -65,11 +65,12 @@ def many_results():
         for seed in range(3)
     ]
     runs[-1] = record("inv+lds+ranksim", 2, 1.5)
-    rows = {name: name for name in dict.fromkeys(run["method"] for run in runs)}
+    rows = {name: name for name in dict.fromkeys(run["identity"]["method"] for run in runs)}
     rows |= {f"vanilla+lds{w}": f"inv+lds{w}" for w in ("", "+ranksim")}
     summary = summarise(runs, "sts-b-dir", rows)
     return {
-        "benchmark": "sts-b-dir", "split": "yang", "preset": "small",
+        "benchmark": "sts-b-dir", "options": {"split": "yang"}, "preset": "small",
+        "headline": ["mse", "pearson"], "conclusion": None,
         "runs": runs, "summary": summary, "pairs": count_pairs(summary),
     }  # fmt: skip
 
@@ -107,7 +108,7 @@ def test_pairs_are_counted():
     assert many_results()["pairs"] == {
         "pairs": 4, "improved": 1, "different": 3, "improved_different": 1, "shown": 1, "worse": 1,
     }  # fmt: skip
-    assert results()["summary"][1]["versus"]["test"]["all"]["mse"]["mean"] < 0
+    assert results()["summary"][1]["vs_without_ranksim"]["test"]["all"]["mse"]["mean"] < 0
     assert count_pairs([]) == dict.fromkeys(many_results()["pairs"], 0)
 
 
@@ -120,10 +121,8 @@ def test_a_region_without_samples_is_left_out_or_no_data():
 
 
 def diverged(method, seed, step=120, **more):
-    return {
-        "method": method, "seed": seed, "status": "failed", "error": f"Diverged on [b] of {seed}.",
-        "diverged": {"step": step, "lr": 0.1, **more},
-    }  # fmt: skip
+    error, detail = f"Diverged on [b] of {seed}.", {"step": step, "lr": 0.1, **more}
+    return run_record(method, seed, status="failed", error=error, diverged=detail)
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -150,7 +149,7 @@ def test_a_row_says_that_its_runs_failed_and_where(many):
 def test_failed_runs_are_told():
     content = results()
     content["runs"].append(
-        {"method": "vanilla", "seed": 9, "status": "failed", "error": "Training diverged: no."}
+        run_record("vanilla", 9, status="failed", error="Training diverged: no.")
     )
     assert "failed: vanilla seed 9: Training diverged: no." in printed(content)
 
@@ -167,7 +166,7 @@ def test_the_reading_is_no_more_certain_than_its_seeds():
         assert "seeds better" not in text
     assert "seeds better" in printed(results())
     content = results(seeds=3)
-    content["summary"][1]["versus"]["test"]["all"]["mse"] |= {"low": -0.5, "high": 0.1}
+    content["summary"][1]["vs_without_ranksim"]["test"]["all"]["mse"] |= {"ci_seeds": [-0.5, 0.1]}
     assert "includes zero: no effect is shown" in reading(content)
 
 
@@ -182,17 +181,13 @@ def answered(methods, seeds=3):
     summary = summarise(runs, "sentiment-dir")
     add_comparison(summary, runs, "vanilla", None)
     for row in summary[1:]:
-        for scores in row["against"]["test"].values():
+        for scores in row["vs_baseline"]["test"].values():
             for metric in ("mae", "mse"):
                 mean = scores[metric]["mean"]
                 if mean is not None:
-                    ends = {"low": mean - 0.01, "high": mean + 0.01}
-                    scores[metric] |= {
-                        f"{kind}_{end}": value
-                        for kind in ("both", "sure")
-                        for end, value in ends.items()
-                    }
-    own = {"baseline": "vanilla", "answer": draw_conclusion(summary, "vanilla", "mse")}
+                    ends = [mean - 0.01, mean + 0.01]
+                    scores[metric] |= {"ci_total": ends, "ci_adjusted": ends}
+    own = {"baseline": "vanilla", "conclusion": draw_conclusion(summary, "vanilla", "mse")}
     return content | {"runs": runs, "summary": summary, "pairs": count_pairs(summary)} | own
 
 
@@ -215,7 +210,7 @@ def test_one_pair_is_not_told_twice():
     assert "Against vanilla, vanilla+ranksim lowers MSE" in " ".join(text.split())
     alone = printed(answered({"vanilla": 1.0}))
     assert "There is nothing to compare with vanilla" in " ".join(alone.split())
-    content["answer"] = None  # the sweep is not finished
+    content["conclusion"] = None  # the sweep is not finished
     assert "Against" not in printed(content)
 
 
@@ -229,9 +224,8 @@ def test_many_methods_have_a_line_each_in_the_answer():
 
 def test_without_intervals_changes_stand_alone():
     content = answered({"vanilla": 1.0, "inv": 0.8}, seeds=1)
-    for scores in content["summary"][1]["against"]["test"].values():
-        ends = (f"{kind}_{end}" for kind in ("both", "sure") for end in ("low", "high"))
-        scores["mse"] |= dict.fromkeys(ends)
+    for scores in content["summary"][1]["vs_baseline"]["test"].values():
+        scores["mse"] |= dict.fromkeys(("ci_total", "ci_adjusted"))
     text = printed(content)
     told = text[text.index("Change of MSE against vanilla") :]
     assert "−20.0%" in told
@@ -243,8 +237,8 @@ def test_named_regions_have_columns_of_their_own():
     content = results()
     for row in content["summary"]:
         row["test"]["severe hypo [b]"] = row["test"]["few"]
-        if "versus" in row:
-            row["versus"]["test"]["severe hypo [b]"] = row["versus"]["test"]["few"]
+        if "vs_without_ranksim" in row:
+            row["vs_without_ranksim"]["test"]["severe hypo [b]"] = row["vs_without_ranksim"]["test"]["few"]
     text = printed(content)
     lines = [line.split() for line in text.splitlines()]
     head = lines.index(["method", "all", "many", "medium", "few", "[b]"])
@@ -256,7 +250,7 @@ def test_long_names_of_regions_cut_no_figure():
     """The regions of glucose, with a gap in its training labels, are eight."""
     content = results()
     for row in content["summary"]:
-        scores = [row["test"], *([row["versus"]["test"]] if "versus" in row else [])]
+        scores = [row["test"], *([row["vs_without_ranksim"]["test"]] if "vs_without_ranksim" in row else [])]
         for test in scores:
             for name in ("zero", "seen", "hypoglycaemia", "severe hyperglycaemia"):
                 test[name] = test["few"]

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ranksim._utils.storage import atomic_write, read_verified_json
+from ranksim._utils.storage import atomic_write
 from ranksim.evaluation.comparison import add_comparison, choose_baseline
+from ranksim.evaluation.record import read_results, results_path
 from ranksim.evaluation.report.page import build_page
 from ranksim.exceptions import DataError, UsageError
 
-RESULTS, PAGE = "results.json", "report.html"
-FORMAT = 3  # the latest that it reads
+PAGE = "report.html"
 
 
 def write_page(results: dict[str, Any], out: Path, more: Sequence[dict[str, Any]] = ()) -> Path:
@@ -69,46 +69,19 @@ def report(runs: Sequence[Path], out: Path | None) -> dict[str, Any]:
                 f"{first['benchmark']}: give sweeps of one benchmark."
             )
     try:
-        page = write_page(first, out or _results_of(runs[0]).with_name(PAGE), more)
+        page = write_page(first, out or results_path(runs[0]).with_name(PAGE), more)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DataError(
-            f"{_results_of(runs[0])} or one beside it does not hold what a page shows "
+            f"{results_path(runs[0])} or one beside it does not hold what a page shows "
             f"({type(error).__name__}): make it again, or give another folder."
         ) from error
     pictures = sorted(page.with_suffix("").glob("0[1-7]-*.*"))
     return {"page": str(page), "pictures": [str(path) for path in pictures]}
 
 
-def read_results(run: Path) -> dict[str, Any]:
-    """The content of a sweep's ``results.json``.
-
-    Raises:
-        DataError: it is missing, damaged, or of a later version.
-    """
-    path = _results_of(run)
-    try:
-        results = read_verified_json(path)
-        there = all(isinstance(results[key], list) for key in ("runs", "summary"))
-        known = there and isinstance(results["benchmark"], str) and results["format"] <= FORMAT
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there: give the folder of a sweep.") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        there, known = False, False
-    if not known:
-        why = "is damaged or is not the results.json of a sweep"
-        if there:
-            why = "is of a later version of ranksim"
-        raise DataError(f"{path} {why}: make it again, or give another folder.")
-    return results
-
-
-def _results_of(run: Path) -> Path:
-    return run / RESULTS if run.is_dir() or run.suffix != ".json" else run
-
-
 def _completed(results: dict[str, Any]) -> dict[str, Any]:
     """With the comparison against the baseline that formats before 3 lack, over seeds alone."""
-    if results["format"] >= FORMAT or not results["summary"]:
+    if results["baseline"] is not None or not results["summary"]:
         return results
     summary = [dict(row) for row in results["summary"]]
     baseline = choose_baseline(summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from textwrap import wrap
@@ -22,6 +23,7 @@ from ranksim._utils.formatting import (
     format_signed,
     is_significant,
 )
+from ranksim.evaluation.record import run_name
 
 _LONG = 8  # characters of a word at the head of a column; hardly a figure has more
 _NARROW = 20  # characters of a line under a method's name
@@ -43,20 +45,20 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
     Many methods have a line each; the rest is in ``results.json``.
     """
     many = len(results["summary"]) > _FEW
-    for metric in results.get("headline", ("mse", "pearson")):
+    for metric in results["headline"]:
         title = METRIC_TITLES[metric][0]
         means = [row["test"]["all"][metric]["mean"] for row in results["summary"]]
         digits = choose_digits(metric, means)
         made = _line_each if many else _block_each
         console.print(made(results, metric, title, digits))
     if many:
-        error = METRIC_TITLES[results.get("headline", ["mse"])[0]][0]
+        error = METRIC_TITLES[results["headline"][0]][0]
         console.print(_pairs(results["pairs"], error), highlight=False)
     for run in results["runs"]:
         if run["status"] == "failed":
-            told = escape(f"{run['method']} seed {run['seed']}: {run['error']}")
+            told = escape(f"{run_name(run)}: {run['result']['error']}")
             console.print(f"[red]failed[/]: {told}", highlight=False, soft_wrap=True)
-    cut = [f"{run['method']} seed {run['seed']}" for run in results["runs"] if "cut_short" in run]
+    cut = [run_name(run) for run in results["runs"] if "truncated" in run["result"]]
     if cut:
         shown = ", ".join(cut[:5]) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")
         console.print(
@@ -65,7 +67,7 @@ def print_summary(results: dict[str, Any], console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    if results.get("answer"):
+    if results["conclusion"]:
         print_answer(results, console)
 
 
@@ -74,11 +76,11 @@ def print_answer(results: dict[str, Any], console: Console) -> None:
 
     With and without RankSim alone, the tables have said that already.
     """
-    answer, rows = results["answer"], results["summary"]
+    answer, rows = results["conclusion"], results["summary"]
     compared = {
-        row.get("same_as", row["method"]): row for row in reversed(rows) if row.get("against")
+        row.get("alias_of", row["method"]): row for row in reversed(rows) if row.get("vs_baseline")
     }
-    told = [row for row in reversed(compared.values()) if row["against"]["seeds"]]
+    told = [row for row in reversed(compared.values()) if row["vs_baseline"]["seeds"]]
     if [row["method"] for row in told] != [f"{results['baseline']}+ranksim"] and told:
         console.print(_changes(answer, told, results["baseline"]))
     console.print(answer["sentence"], highlight=False)
@@ -135,13 +137,15 @@ def _line_each(results: dict[str, Any], metric: str, title: str, digits: int) ->
 
 def _failure(results: dict[str, Any], row: dict[str, Any]) -> list[str]:
     """Lines under the name of a row some or all of whose runs failed."""
-    key = row.get("same_as", row["method"])
-    own = [r for r in results["runs"] if r["method"] == key and r["status"] == "failed"]
+    key = row.get("alias_of", row["method"])
+    own = [r for r in results["runs"] if r["identity"]["method"] == key and r["status"] == "failed"]
     if not own:
         return []
     which = f"{len(own)} of {len(own) + len(row['seeds'])} " if row["seeds"] else ""
     why = list(
-        dict.fromkeys(describe_failure(r) if r.get("diverged") else "see below" for r in own)
+        dict.fromkeys(
+            describe_failure(r) if r["result"].get("diverged") else "see below" for r in own
+        )
     )
     whole = why[0].replace("(lr ", "(lr\0")  # a number stays with its name
     lines = [line.replace("\0", " ") for line in wrap(whole, _NARROW)]
@@ -152,8 +156,8 @@ def _failure(results: dict[str, Any], row: dict[str, Any]) -> list[str]:
 def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) -> Table:
     """A line a method, a column a region; few methods have their intervals under them."""
     regions, error = answer["regions"], answer["error"]
-    effects = [[row["against"]["test"][region][error] for region in regions] for row in rows]
-    known = any(effect["both_low"] is not None for own in effects for effect in own)
+    effects = [[row["vs_baseline"]["test"][region][error] for region in regions] for row in rows]
+    known = any(effect["ci_total"] is not None for own in effects for effect in own)
     table = Table(
         title=f"\nChange of {METRIC_TITLES[error][0]} against {baseline}",
         caption="* sure at 95\u202f% for all methods together"
@@ -168,9 +172,9 @@ def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) 
     for row, own in zip(rows, effects, strict=True):
         table.add_row(f"[bold]{row['method']}[/]", *map(_change, own))
         if known and len(rows) <= _FEW:
-            for end in ("low", "high"):
-                told = (_per_cent(e, e[f"both_{end}"]) for e in own)
-                table.add_row(f"  {'from' if end == 'low' else 'to'}", *told, style="dim")
+            for end, label in enumerate(("  from", "  to")):
+                ends = (None if e["ci_total"] is None else e["ci_total"][end] for e in own)
+                table.add_row(label, *map(_per_cent, own, ends), style="dim")
             table.add_section()
     return table
 
@@ -200,11 +204,13 @@ def _per_cent(effect: dict[str, Any], value: float | None) -> str:
 
 def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
     """What RankSim does to the score over all, and in how many seeds it is better."""
-    effect = row["versus"]["test"]["all"][metric] if row.get("versus") else None
+    effect = (
+        row["vs_without_ranksim"]["test"]["all"][metric] if row.get("vs_without_ranksim") else None
+    )
     if effect is None or effect["mean"] is None:
         return "", ""
     enough = effect["n"] >= MIN_SEEDS
-    star = "*" if enough and effect["low"] * effect["high"] > 0 else " "
+    star = "*" if enough and math.prod(effect["ci_seeds"]) > 0 else " "
     in_per_cent = metric in _ERRORS
     change = (
         _per_cent(effect, effect["mean"]) if in_per_cent else format_signed(effect["mean"], digits)
@@ -275,24 +281,28 @@ def _add_method(
             *(f"{figures[r]:.{digits}f}" if r in figures else "" for r in regions),
             style="dim",
         )
-    if row.get("versus") and row["versus"]["seeds"]:
-        effects = [row["versus"]["test"][region][metric] for region in regions]
-        for label, key in (
-            ("  by RankSim", "mean"),
-            *([("  in per cent", "relative")] if metric in _ERRORS else []),
-            ("  95\u202f% from", "low"),
-            ("  95\u202f% to", "high"),
+    if row.get("vs_without_ranksim") and row["vs_without_ranksim"]["seeds"]:
+        effects = [row["vs_without_ranksim"]["test"][region][metric] for region in regions]
+        ends = [e["ci_seeds"] or (None, None) for e in effects]
+        for label, values in (
+            ("  by RankSim", [e["mean"] for e in effects]),
+            *([("  in per cent", [e["relative"] for e in effects])] if metric in _ERRORS else []),
+            ("  95\u202f% from", [low for low, _ in ends]),
+            ("  95\u202f% to", [high for _, high in ends]),
         ):
-            written = format_percent if key == "relative" else partial(format_signed, digits=digits)
-            table.add_row(label, *("" if e[key] is None else written(e[key]) for e in effects))
-        if len(row["versus"]["seeds"]) >= MIN_SEEDS:
+            written = partial(format_signed, digits=digits)
+            if label == "  in per cent":
+                written = format_percent  # type: ignore[assignment]
+            table.add_row(label, *("" if v is None else written(v) for v in values))
+        if len(row["vs_without_ranksim"]["seeds"]) >= MIN_SEEDS:
             table.add_row("  seeds better", *(f"{e['better']} of {e['n']}" for e in effects))
     table.add_section()
 
 
 def _where(results: dict[str, Any]) -> str:
-    keys = ["benchmark", "split", "domains", "protocol", "preset"]
+    keys = ["split", "domains", "protocol"]
     if results["benchmark"] == "images":
-        keys[1] = "target"  # its split is a column
-    named = [results[key] for key in keys if key in results]
+        keys[0] = "target"  # its split is a column
+    options = [results["options"][key] for key in keys if key in results["options"]]
+    named = [results["benchmark"], *options, results["preset"]]
     return ", ".join("+".join(n) if isinstance(n, list) else n for n in named)

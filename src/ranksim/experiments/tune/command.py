@@ -69,7 +69,8 @@ def tune(request: TuneRequest, *, as_json: bool = False) -> dict[str, Any]:
     check_engine(bench.engine, plain.hardware, bench.jobs)
     if plain.hardware.num_nodes > 1:
         raise UsageError("tune searches on one machine: leave out --num-nodes.")
-    identity = plain.identity() | {"seeds": seeds, "fields": [*space.ranges, *space.choices]}
+    fields = [*space.ranges, *space.choices]
+    identity = {**plain.identity(), "seeds": seeds, "fields": fields}
     del identity["seed"]
     with folder_of_searches(bench.out):
         study = open_study(bench.out, method, identity)

@@ -178,7 +178,7 @@ def run_trial(runs: Sequence[Run], report: Report) -> float | None:
             return None
         if record["status"] == "failed":
             return math.nan
-        scores.append(record["metrics"]["val"]["all"][run.recipe.monitor])
+        scores.append(record["result"]["metrics"]["val"]["all"][run.recipe.monitor])
     return sum(scores) / len(scores)
 
 

@@ -13,14 +13,20 @@ import filelock
 
 from ranksim._utils.formatting import format_count
 from ranksim._utils.storage import atomic_write, with_digest
+from ranksim.evaluation.record import flatten_dict, upgrade_identity
 from ranksim.exceptions import UsageError, disk_error, require_optional
-from ranksim.experiments.run import flatten_dict, flatten_settings
 from ranksim.training.method import Method
 
 STORAGE, RECIPE = "study.db", "recipe.toml"
 _DIGEST = "digest-"  # of a trial, by its number
 _SETTLED = 6  # validations that no trial is pruned before
-_DATA = ("benchmark", "split", "domains", "shots", "preset")
+_DATA = (
+    "data.benchmark",
+    "data.options.split",
+    "data.options.domains",
+    "data.regions_from",
+    "preset",
+)
 
 
 @contextmanager
@@ -170,7 +176,7 @@ def _refuse_another(
     out: Path, name: str, there: dict[str, Any], method: Method, identity: dict[str, Any]
 ) -> None:
     """A folder holds searches on one data set; those for one method have the same settings."""
-    old, new = flatten_settings(there), flatten_dict(identity)
+    old, new = flatten_dict(upgrade_identity(there)), flatten_dict(identity)
     for setting in dict.fromkeys((*new, *old)) if name == method.key else _DATA:
         if old.get(setting) != new.get(setting):
             raise UsageError(

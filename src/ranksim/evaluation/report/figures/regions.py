@@ -49,9 +49,9 @@ def pairs_figure(results: dict[str, Any]) -> Any:
     """
     plt = require_optional("matplotlib.pyplot", "plot")
     published = {row["method"]: row["published"] for row in results["summary"]}
-    pairs = [row for row in results["summary"] if row.get("versus")]
+    pairs = [row for row in results["summary"] if row.get("vs_without_ranksim")]
     own = {row["method"] for row in pairs}
-    rows = [row for row in pairs if row.get("same_as") not in own]
+    rows = [row for row in pairs if row.get("alias_of") not in own]
     with plt.rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "ranksim"}):
         figure, panels = plt.subplots(
             1, 4, figsize=(9.5, 0.27 * len(rows) + 1.1), sharey=True, layout="constrained"
@@ -67,8 +67,8 @@ def pairs_figure(results: dict[str, Any]) -> Any:
             axis.tick_params(axis="y", length=0)
             axis.grid(axis="y", color="#eeeeee")
             axis.set_axisbelow(True)
-        panels[0].set_yticks(places, [row["versus"]["method"] for row in rows])
-        seeds = max(row["versus"]["test"]["all"]["mse"]["n"] for row in rows)
+        panels[0].set_yticks(places, [row["vs_without_ranksim"]["method"] for row in rows])
+        seeds = max(row["vs_without_ranksim"]["test"]["all"]["mse"]["n"] for row in rows)
         figure.supxlabel(
             f"change of test MSE by RankSim ({seeds} seeds, 95 % intervals; left is better; "
             "rings: as published)",
@@ -84,15 +84,18 @@ def _signed_per_cent(value: float, _: int) -> str:
 def _change(
     axis: Any, place: float, row: dict[str, Any], region: str, published: dict[str, Any]
 ) -> None:
-    effect = row["versus"]["test"][region]["mse"]
+    effect = row["vs_without_ranksim"]["test"][region]["mse"]
     if effect["mean"] is not None:
         base = effect["mean"] / effect["relative"]
         colour = "#1b998b" if effect["mean"] < 0 else "#d1495b"
-        if effect["low"] is not None:
-            ends = [effect["low"] / base, effect["high"] / base]
+        if effect["ci_seeds"] is not None:
+            ends = [end / base for end in effect["ci_seeds"]]
             axis.plot(ends, [place, place], color=colour, alpha=0.45, linewidth=2)
         axis.plot(effect["relative"], place, "o", color=colour, markersize=4.5)
-    with_, without = published.get(row["method"]), published.get(row["versus"]["method"])
+    with_, without = (
+        published.get(row["method"]),
+        published.get(row["vs_without_ranksim"]["method"]),
+    )
     if with_ and without:
         change = with_["mse"][region] / without["mse"][region] - 1
         axis.plot(change, place, "o", markersize=5, markerfacecolor="none", color="#888888")
@@ -120,22 +123,26 @@ def _density(axis: Any, regions: ShotRegions) -> None:
 def _errors(axis: Any, results: dict[str, Any]) -> None:
     rows = {row["method"]: row for row in results["summary"]}
     shown = [region for region in ("all", "many", "medium", "few") if _mean(rows, region)]
-    effects = rows["vanilla+ranksim"]["versus"]["test"]
+    effects = rows["vanilla+ranksim"]["vs_without_ranksim"]["test"]
     width = 0.36
     for side, (method, colour) in zip((-0.5, 0.5), _METHODS.items(), strict=True):
-        runs = [r for r in results["runs"] if r["method"] == method and r["status"] == "done"]
+        runs = [
+            r
+            for r in results["runs"]
+            if r["identity"]["method"] == method and r["status"] == "done"
+        ]
         places = np.arange(len(shown)) + side * width
         means = [rows[method]["test"][region]["mse"]["mean"] for region in shown]
         axis.bar(places, means, width=width * 0.94, color=colour, label=method)
         for place, region in zip(places, shown, strict=True):
-            values = [run["metrics"]["test"][region]["mse"] for run in runs]
+            values = [run["result"]["metrics"]["test"][region]["mse"] for run in runs]
             axis.plot(np.full(len(values), place), values, ".", color="#222222", markersize=3)
     axis.set_ylim(0, 1.3 * axis.dataLim.y1)  # room for the legend
     labels = []
     for region in shown:
         effect = effects[region]["mse"]
         interval = (
-            "" if effect["low"] is None else f"\n[{effect['low']:+.2f}, {effect['high']:+.2f}]"
+            "" if effect["ci_seeds"] is None else "\n[{:+.2f}, {:+.2f}]".format(*effect["ci_seeds"])
         )
         labels.append(f"{region}\n{effect['relative']:+.1%}{interval}")
     axis.set_xticks(np.arange(len(shown)), labels)

@@ -19,9 +19,6 @@ from ranksim.evaluation.report.page.table import table_part
 from ranksim.evaluation.report.page.training import training_part
 from ranksim.exceptions import require_optional
 
-# what of a results.json is said elsewhere on the page
-_TOLD = {"format", "benchmark", "command", "commit", "published_note", "baseline", "headline"}
-
 
 @dataclass(frozen=True)
 class Page:
@@ -91,7 +88,7 @@ def _digest(text: str) -> str:
 
 def _answer(sweep: Sweep, methods: Section) -> dict[str, Any]:
     """What is said in large, what follows it, and what is said region by region."""
-    answer = sweep.results.get("answer")
+    answer = sweep.results["conclusion"]
     if not answer:
         return {"sentence": methods.told[0], "more": " ".join(methods.told[1:]), "regions": {}}
     first, stop, more = answer["sentence"].partition(". ")
@@ -103,8 +100,9 @@ def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
     """What was compared on what: names and values."""
     results = sweep.results
     yield "data", results["benchmark"]
-    for name, value in results.items():
-        if name in _TOLD or isinstance(value, bool) or name.endswith("sha256"):
+    shared = {name: results[name] for name in ("preset", "regions_from")}
+    for name, value in (results["options"] | shared).items():
+        if isinstance(value, bool) or name.endswith("sha256"):
             continue
         if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
             yield name.replace("_", " "), ", ".join(value)

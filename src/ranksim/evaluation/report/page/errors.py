@@ -20,7 +20,7 @@ _ALONG, _GAPS = "Where the error is", "On labels that were never seen"
 
 def along_part(sweep: Sweep) -> Section:
     """Error of each method in groups of label bins."""
-    runs = sweep.having("by_bin")
+    runs = sweep.having("error_by_bin")
     if sweep.labels is None or not runs:
         return Section(
             "error",
@@ -28,12 +28,14 @@ def along_part(sweep: Sweep) -> Section:
             (),
             missing="This results.json holds no error by label bin: part 1 says how to have it.",
         )
-    counts = np.asarray(next(iter(runs.values()))[0]["by_bin"]["n"])
+    counts = np.asarray(next(iter(runs.values()))[0]["result"]["error_by_bin"]["n"])
     groups = group_bins(counts)
     centres = (sweep.edges[:-1] + sweep.edges[1:]) / 2
     x = np.array([np.average(centres[a:b], weights=counts[a:b]) for a, b in groups])
     errors = {
-        method: seed_mean([_grouped(run["by_bin"][sweep.error], counts, groups) for run in own])
+        method: seed_mean(
+            [_grouped(run["result"]["error_by_bin"][sweep.error], counts, groups) for run in own]
+        )
         for method, own in runs.items()
     }
     train = np.asarray(sweep.labels["train"])
@@ -77,11 +79,12 @@ def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Section:
             continue
         drawn.append(other)
         name = "" if other is sweep else other.results.get("command", "")
-        first = next(iter(runs.values()))[0]["gaps"]
+        first = next(iter(runs.values()))[0]["result"]["gaps"]
         edges, counts = np.asarray(first["distance"]), np.asarray(first["n"])
         x = (edges[:-1] + edges[1:]) / 2
         errors = {
-            m: seed_mean([run["gaps"][other.error] for run in own]) for m, own in runs.items()
+            m: seed_mean([run["result"]["gaps"][other.error] for run in own])
+            for m, own in runs.items()
         }
         curves = []
         for method in other.focus:

@@ -26,10 +26,12 @@ def ranks_part(sweep: Sweep) -> Section:
             missing="This results.json holds no rank matrices: part 1 says how to have them.",
         )
     order = [method for method in sweep.focus if method in runs]
-    first = runs[order[0]][0]["ranks"]
+    first = runs[order[0]][0]["result"]["ranks"]
     centres, label = np.asarray(first["centres"]), np.asarray(first["label"])
-    matrices = {m: np.mean([run["ranks"]["feature"] for run in runs[m]], axis=0) for m in order}
-    spreads = {m: [run["ranks"]["agreement"] for run in runs[m]] for m in order}
+    matrices = {
+        m: np.mean([run["result"]["ranks"]["feature"] for run in runs[m]], axis=0) for m in order
+    }
+    spreads = {m: [run["result"]["ranks"]["agreement"] for run in runs[m]] for m in order}
     agreement = {m: _mean(spreads[m]) for m in order}
     panels = [(method, matrices[method], agreement[method]) for method in order]
     shown = [("labels themselves", label, None), *panels[:_PANELS]]
@@ -85,7 +87,7 @@ def chance_agreement(bins: int) -> float:
 
 def maps_part(sweep: Sweep) -> Section:
     """PCA and t-SNE of the same test samples."""
-    found = sweep.having("embedding")
+    found = sweep.having("projection")
     runs = {m: found[m][0] for m in sweep.focus if m in found}
     if not runs:
         return Section(
@@ -95,8 +97,8 @@ def maps_part(sweep: Sweep) -> Section:
             missing="This results.json holds no feature map: part 1 says how to have it.",
         )
     shown = list(runs)[:_MAPS]
-    labels = np.asarray(runs[shown[0]]["embedding"]["labels"], dtype=np.float64)
-    pca = {m: np.asarray(runs[m]["embedding"]["pca"], dtype=np.float64) for m in shown}
+    labels = np.asarray(runs[shown[0]]["result"]["projection"]["labels"], dtype=np.float64)
+    pca = {m: np.asarray(runs[m]["result"]["projection"]["pca"], dtype=np.float64) for m in shown}
     tsne = {m: _points(runs[m]) for m in shown}
     sheet = DataTable(
         "features",
@@ -114,7 +116,7 @@ def maps_part(sweep: Sweep) -> Section:
             for p in range(len(labels))
         ],
     )
-    seeds = sorted({int(run["seed"]) for run in runs.values()})
+    seeds = sorted({int(run["identity"]["seed"]) for run in runs.values()})
     return Section(
         "features",
         _FEATURES,
@@ -191,5 +193,5 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _points(run: Record) -> NDArray[np.float64] | None:
-    places = run["embedding"]["tsne"]
+    places = run["result"]["projection"]["tsne"]
     return None if places is None else np.asarray(places, dtype=np.float64)

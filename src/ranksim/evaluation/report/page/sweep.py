@@ -30,29 +30,29 @@ class Sweep:
         self.rows: list[Record] = results["summary"]
         self.done = [run for run in results["runs"] if run["status"] == "done"]
         self.failed = [run for run in results["runs"] if run["status"] != "done"]
-        self.labels: Record | None = results.get("labels")
-        self.headline: list[str] = list(results.get("headline") or ("mse", "pearson"))
+        self.labels: Record | None = results["labels"]
+        self.headline: list[str] = list(results["headline"])
         self.error = next((m for m in self.headline if m in ("mse", "mae")), "mse")
 
     @cached_property
     def methods(self) -> list[str]:
         """What was trained and has results, in the order of the table, each once."""
         keys = [key_of(row) for row in self.rows]
-        there = {run["method"] for run in self.done}
+        there = {run["identity"]["method"] for run in self.done}
         return [key for key in dict.fromkeys([*keys, *sorted(there)]) if key in there]
 
     @cached_property
     def baseline(self) -> str | None:
         """What all others are compared with, whether or not it has results."""
         named = self.results.get("baseline") or "vanilla"
-        named = self.results.get("rows", {}).get(named, named)
+        named = self.results["reported_methods"].get(named, named)
         there = any(key_of(row) == named for row in self.rows)
         return named if there else next(iter(self.methods), None)
 
     def runs(self, method: str) -> list[Record]:
         """Finished runs of a method, by seed."""
-        own = (run for run in self.done if run["method"] == method)
-        return sorted(own, key=lambda run: int(run["seed"]))
+        own = (run for run in self.done if run["identity"]["method"] == method)
+        return sorted(own, key=lambda run: int(run["identity"]["seed"]))
 
     def row(self, method: str) -> Record:
         """The row that reports a method."""
@@ -126,17 +126,17 @@ class Sweep:
     @property
     def seeds(self) -> list[int]:
         """Seeds that any method has."""
-        return sorted({int(run["seed"]) for run in self.done})
+        return sorted({int(run["identity"]["seed"]) for run in self.done})
 
     def having(self, field: str) -> dict[str, list[Record]]:
         """Methods whose runs hold a field, and these runs."""
-        found = {m: [run for run in self.runs(m) if run.get(field)] for m in self.methods}
+        found = {m: [run for run in self.runs(m) if run["result"].get(field)] for m in self.methods}
         return {method: runs for method, runs in found.items() if runs}
 
 
 def key_of(row: Record) -> str:
     """What a row reports."""
-    return str(row.get("same_as", row["method"]))
+    return str(row.get("alias_of", row["method"]))
 
 
 def commands(sweeps: Sequence[Sweep]) -> list[str]:

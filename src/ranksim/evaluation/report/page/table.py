@@ -57,19 +57,20 @@ def table_part(sweep: Sweep) -> tuple[Section, list[ScoreTable]]:
 
 def interval(effect: Record) -> tuple[float | None, float | None]:
     """The widest honest interval there is: over seeds and test samples, else over seeds."""
-    for low, high in (("both_low", "both_high"), ("low", "high")):
-        if effect.get(low) is not None:
-            return effect[low], effect[high]
+    for name in ("ci_total", "ci_seeds"):
+        if effect.get(name) is not None:
+            low, high = effect[name]
+            return low, high
     return None, None
 
 
 def _effect(row: Record, region: str, metric: str) -> Record | None:
-    against = (row.get("against") or {}).get("test", {}).get(region, {}).get(metric)
+    against = (row.get("vs_baseline") or {}).get("test", {}).get(region, {}).get(metric)
     return against if against and against["mean"] is not None else None
 
 
 def _others(sweep: Sweep) -> list[Record]:
-    return [row for row in sweep.rows if row.get("against")]
+    return [row for row in sweep.rows if row.get("vs_baseline")]
 
 
 def _known(row: Record, metric: str) -> bool:
@@ -199,9 +200,9 @@ def _told(sweep: Sweep) -> list[str]:
         f"lies below zero for {len(below) or 'none'}{_those(below)} and above zero for "
         f"{len(above) or 'none'}{_those(above)}."
     )
-    sure = [m for m, (e, _, _) in known.items() if e.get("sure_low") is not None]
+    sure = [m for m, (e, _, _) in known.items() if e.get("ci_adjusted") is not None]
     if sure and below:
-        held = [m for m in sure if effects[m]["sure_high"] < 0]  # type: ignore[index]
+        held = [m for m in sure if effects[m]["ci_adjusted"][1] < 0]  # type: ignore[index]
         told.append(
             f"Allowing for {count(len(known), 'comparison')} at once, "
             + (
@@ -243,9 +244,9 @@ def _note(sweep: Sweep) -> str:
 
 
 def _sure(row: Record) -> bool:
-    cells = (row.get("against") or {}).get("test", {}).values()
+    cells = (row.get("vs_baseline") or {}).get("test", {}).values()
     return any(
-        effect.get("sure_low") is not None
+        effect.get("ci_adjusted") is not None
         for cell in cells
         for effect in cell.values()
         if isinstance(effect, dict)
@@ -254,7 +255,7 @@ def _sure(row: Record) -> bool:
 
 def _over(sweep: Sweep) -> str:
     effects = [_effect(row, "all", sweep.error) for row in _others(sweep)]
-    both = any(effect and effect.get("both_low") is not None for effect in effects)
+    both = any(effect and effect.get("ci_total") is not None for effect in effects)
     return "seeds and test samples" if both else "paired seeds alone"
 
 
@@ -263,13 +264,13 @@ def _those(names: Sequence[str]) -> str:
 
 
 def _row_told(sweep: Sweep, row: Record) -> str:
-    same = [f"the same as {row['same_as']}"] if row.get("same_as") else []
+    same = [f"the same as {row['alias_of']}"] if row.get("alias_of") else []
     fewer = len(row["seeds"]) < len(sweep.seeds)
     return ", ".join([*same, *([count(len(row["seeds"]), "seed")] if fewer else [])])
 
 
 def _fault(sweep: Sweep, row: Record) -> str:
-    own = [run for run in sweep.failed if run["method"] == key_of(row)]
+    own = [run for run in sweep.failed if run["identity"]["method"] == key_of(row)]
     if not own:
         return ""
     causes = listed(dict.fromkeys(map(describe_failure, own)), 2)

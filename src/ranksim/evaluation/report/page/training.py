@@ -30,9 +30,11 @@ def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Section:
     runs = sweep.having("curves")
     if runs:
         order = [method for method in sweep.focus if method in runs]
-        monitor = runs[order[0]][0]["curves"]["monitor"]
+        monitor = runs[order[0]][0]["result"]["curves"]["monitor"]
         lines = [
-            (sweep.colours[m], _floats(run["curves"]["val"])) for m in order for run in runs[m]
+            (sweep.colours[m], _floats(run["result"]["curves"]["val"]))
+            for m in order
+            for run in runs[m]
         ]
         means = [_mean_curve(sweep, m, runs[m]) for m in order if m in sweep.coloured]
         pictures.append(curves_figure(lines, means, score_name(monitor)))
@@ -42,7 +44,12 @@ def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Section:
                 f"Validation {score_name(monitor)} of each run",
                 ("method", "seed", "validations", "each"),
                 [
-                    (m, str(run["seed"]), len(run["curves"]["val"]), run["curves"]["val"])
+                    (
+                        m,
+                        str(run["identity"]["seed"]),
+                        len(run["result"]["curves"]["val"]),
+                        run["result"]["curves"]["val"],
+                    )
                     for m in order
                     for run in runs[m]
                 ],
@@ -69,8 +76,8 @@ def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Section:
 
 def _mean_curve(sweep: Sweep, method: str, runs: Sequence[Record]) -> Curve:
     """The mean over seeds, as far as all of them were trained."""
-    length = min(len(run["curves"]["val"]) for run in runs)
-    y = np.mean([_floats(run["curves"]["val"])[:length] for run in runs], axis=0)
+    length = min(len(run["result"]["curves"]["val"]) for run in runs)
+    y = np.mean([_floats(run["result"]["curves"]["val"])[:length] for run in runs], axis=0)
     width = 2.2 if method == sweep.baseline else 1.8
     return Curve(method, sweep.colours[method], np.arange(1.0, length + 1), y, width)
 
@@ -81,7 +88,11 @@ def _floats(values: Sequence[float | None]) -> Any:
 
 def _bars(sweep: Sweep, field: str) -> list[tuple[str, str, list[float]]]:
     values = {
-        m: [float(run[field]) for run in sweep.runs(m) if run.get(field) is not None]
+        m: [
+            float(run["result"][field])
+            for run in sweep.runs(m)
+            if run["result"].get(field) is not None
+        ]
         for m in sweep.methods
     }
     return [(m, sweep.colours[m], own) for m, own in values.items() if own]
@@ -101,7 +112,7 @@ def _told(sweep: Sweep, seconds: Any, memory: Any) -> list[str]:
     if memory:
         peaks = [max(own) for _, _, own in memory]
         told.append(f"The largest peak of memory was {format_rounded(round(max(peaks)))} MB.")
-    cut = sum("cut_short" in run for run in sweep.done)
+    cut = sum("truncated" in run["result"] for run in sweep.done)
     if cut:
         told.append(
             f"The time budget cut {count(cut, 'run')} short, before the recipe was through."
@@ -134,11 +145,11 @@ def _cost_sheet(sweep: Sweep) -> DataTable:
         [
             (
                 m,
-                str(run["seed"]),
-                float(run["seconds"]),
-                None if run.get("peak_memory_mb") is None else float(run["peak_memory_mb"]),
-                run.get("epochs"),
-                run.get("best_epoch"),
+                str(run["identity"]["seed"]),
+                float(run["result"]["seconds"]),
+                None if (peak := run["result"].get("peak_memory_mb")) is None else float(peak),
+                run["result"].get("epochs"),
+                run["result"].get("best_epoch"),
             )
             for m in sweep.methods
             for run in sweep.runs(m)
@@ -149,12 +160,19 @@ def _cost_sheet(sweep: Sweep) -> DataTable:
 def _provenance(sweep: Sweep) -> list[DataTable]:
     rows: list[tuple[Cell, Cell]] = []
     for key in ("versions", "commit", "machine"):
-        found = [sweep.results.get(key), *(run.get(key) for run in sweep.results["runs"])]
+        found = [each["provenance"].get(key) for each in (sweep.results, *sweep.results["runs"])]
         texts = dict.fromkeys(_text(value) for value in found if value)
         rows += [(key, text) for text in texts]
-    sums = [name for name in sweep.results if name.endswith("sha256")]
-    rows += [(name.replace("_", " "), _text(sweep.results[name])) for name in sums]
-    failed = [(run["method"], str(run["seed"]), str(run.get("error", ""))) for run in sweep.failed]
+    sums = [name for name in sweep.results["options"] if name.endswith("sha256")]
+    rows += [(name.replace("_", " "), _text(sweep.results["options"][name])) for name in sums]
+    failed = [
+        (
+            run["identity"]["method"],
+            str(run["identity"]["seed"]),
+            str(run["result"].get("error", "")),
+        )
+        for run in sweep.failed
+    ]
     return [
         *(
             [DataTable("failed", "Runs that failed", ("method", "seed", "why"), failed)]
@@ -168,7 +186,7 @@ def _provenance(sweep: Sweep) -> list[DataTable]:
 
 def _recipes(sweep: Sweep) -> list[DataTable]:
     """Fields in which recipes differ, and what is common to all."""
-    recipes = {m: sweep.runs(m)[0].get("recipe", {}) for m in sweep.methods}
+    recipes = {m: sweep.runs(m)[0]["identity"].get("recipe", {}) for m in sweep.methods}
     fields = list(dict.fromkeys(name for recipe in recipes.values() for name in recipe))
     values = {name: [_text(recipe.get(name)) for recipe in recipes.values()] for name in fields}
     differ = [name for name in fields if len(set(values[name])) > 1]

@@ -1,0 +1,266 @@
+"""The format of run records and of ``results.json``: types, readers, and upgrades of older files.
+
+A run's ``record.json`` has four parts: ``identity`` (all that decides the result), ``status``,
+``result`` (scores, curves and errors) and ``provenance`` (data, versions and machine). A sweep's
+``results.json`` holds the records of its runs and their summary. Formats 1 to 3 were flat; they are
+converted when they are read, so that the rest of the package knows one format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
+
+from ranksim._utils.storage import read_verified_json
+from ranksim.exceptions import DataError
+from ranksim.training.recipe import Recipe, update_old_fields
+
+FORMAT = 4
+RECORD, RESULTS = "record.json", "results.json"
+
+Table = dict[str, Any]
+
+
+class RunIdentity(TypedDict):
+    """All that decides the result of a run: equal identities give equal results."""
+
+    method: str
+    technique: NotRequired[Table]
+    seed: int
+    data: Table
+    preset: str
+    trainer: Table
+    limits: Table
+    recipe: Table
+    stage_one: NotRequired[RunIdentity]
+
+
+class RunRecord(TypedDict):
+    """The content of a run's ``record.json``.
+
+    ``result`` of a finished run holds ``metrics``, ``epochs``, ``best_epoch``, ``steps``,
+    ``seconds``, ``peak_memory_mb``, ``curves``, ``error_by_bin``, ``gaps``, ``ranks``,
+    ``projection`` and, if a time budget ended it, ``truncated``; of a failed one ``error`` and
+    ``diverged``; of both, until the sweep collects them, ``labels``.
+    """
+
+    identity: RunIdentity
+    status: Literal["done", "failed"]
+    result: Table
+    provenance: Table
+
+
+# where formats 1 to 3 held the parts of a record, old name to new
+_IDENTITY: tuple[str, ...] = (
+    "method",
+    "technique",
+    "seed",
+    "preset",
+    "limits",
+    "recipe",
+    "stage_one",
+)
+_IDENTITY += ("seeds", "fields")  # of a tuning study
+_TRAINER = {
+    **{name: name for name in ("devices", "precision", "num_nodes", "compile", "channels_last")},
+    **dict.fromkeys(("gather", "gather_across_devices"), "gather_across_devices"),
+}
+_RESULT = {
+    **{name: name for name in ("metrics", "epochs", "best_epoch", "steps", "seconds")},
+    **{name: name for name in ("peak_memory_mb", "curves", "gaps", "ranks", "labels")},
+    "error": "error",
+    "diverged": "diverged",
+    "by_bin": "error_by_bin",
+    "embedding": "projection",
+    "cut_short": "truncated",
+}
+_PROVENANCE = ("data", "comparable", "threads", "versions", "commit", "machine")
+_TOP: tuple[str, ...] = (
+    "format",
+    "benchmark",
+    "preset",
+    "shots",
+    "published_note",
+    "command",
+    "versions",
+)
+_TOP += ("commit", "machine", "labels", "rows", "runs", "summary", "headline", "pairs")
+_TOP += ("baseline", "answer")
+_ROW = {"same_as": "alias_of", "cut_short": "truncated"}
+_ROW |= {"against": "vs_baseline", "versus": "vs_without_ranksim"}
+_INTERVALS = {"": "ci_seeds", "samples_": "ci_samples", "both_": "ci_total", "sure_": "ci_adjusted"}
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """Read the record of a finished run; ``None`` if it is missing or damaged.
+
+    Raises:
+        OSError: the file exists and could not be read.
+    """
+    try:
+        record = upgrade_record(read_verified_json(folder / RECORD))
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return None
+    return record if is_complete(record) else None
+
+
+def read_results(run: Path) -> Table:
+    """Read the ``results.json`` of a sweep, converted to the current format.
+
+    Args:
+        run: the file, or the folder of the sweep.
+
+    Raises:
+        DataError: the file is missing, damaged, or was written by a later version.
+    """
+    path = results_path(run)
+    later = False
+    try:
+        content = read_verified_json(path)
+        later = content["format"] > FORMAT
+        if not later and isinstance(content["benchmark"], str):
+            return upgrade_results(content)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist: give the folder of a sweep.") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    reason = "is damaged or is not the results.json of a sweep"
+    if later:
+        reason = "was written by a later version of ranksim"
+    raise DataError(f"{path} {reason}: make it again, or give another folder.")
+
+
+def results_path(run: Path) -> Path:
+    """Return the path of the ``results.json`` in a folder; a JSON file is returned as it is."""
+    return run / RESULTS if run.is_dir() or run.suffix != ".json" else run
+
+
+def run_name(record: Mapping[str, Any]) -> str:
+    """Return how messages call a run, such as ``"vanilla seed 0"``."""
+    return f"{record['identity']['method']} seed {record['identity']['seed']}"
+
+
+def is_complete(record: Mapping[str, Any]) -> bool:
+    """Return True if the record has an identity, a final status and, if done, metrics."""
+    parts = record.get("identity"), record.get("result"), record.get("provenance")
+    if not all(isinstance(part, dict) for part in parts) or "status" not in record:
+        return False
+    identity, result, _ = parts
+    return identity.keys() >= {"method", "seed"} and (  # type: ignore[union-attr]
+        record["status"] != "done" or "metrics" in result  # type: ignore[operator]
+    )
+
+
+def upgrade_results(content: Mapping[str, Any]) -> Table:
+    """Return the content of a ``results.json`` of any format in the current one."""
+    runs = [upgrade_record(record) for record in content["runs"]]
+    if content["format"] == FORMAT:
+        return {**content, "runs": runs}
+    summary = [_upgrade_row(row) for row in content["summary"]]
+    methods = {row["method"]: row.get("alias_of", row["method"]) for row in summary}
+    return {
+        "format": FORMAT,
+        "benchmark": content["benchmark"],
+        "options": {name: value for name, value in content.items() if name not in _TOP},
+        "regions_from": content.get("shots"),
+        "preset": content.get("preset"),
+        "published_note": content.get("published_note"),
+        "command": content.get("command", ""),
+        "provenance": {name: content[name] for name in _PROVENANCE if name in content},
+        "labels": content.get("labels"),
+        "reported_methods": content.get("rows", methods),
+        "runs": runs,
+        "summary": summary,
+        "headline": content.get("headline", ["mse", "pearson"]),
+        "pairs": content.get("pairs", {}),
+        "baseline": content.get("baseline"),
+        "conclusion": content.get("answer"),
+    }
+
+
+def upgrade_record(content: Mapping[str, Any]) -> RunRecord:
+    """Return a run record of any format in the current one."""
+    record: Any = dict(content)
+    if "identity" not in content:
+        flat = {name: value for name, value in content.items() if name != "status"}
+        record = {name: content[name] for name in ("status",) if name in content}
+        record["result"] = {new: flat.pop(old) for old, new in _RESULT.items() if old in flat}
+        record["provenance"] = {name: flat.pop(name) for name in _PROVENANCE if name in flat}
+        record["identity"] = flat
+    record["identity"] = upgrade_identity(record["identity"])
+    order = ("identity", "status", "result", "provenance")
+    upgraded: RunRecord = {name: record[name] for name in order if name in record}  # type: ignore[assignment]
+    return upgraded
+
+
+def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
+    """Return the identity of a run in the current format; missing recipe fields have defaults.
+
+    Example:
+        >>> old = {"method": "inv", "seed": 0, "benchmark": "glucose", "horizon": 6,
+        ...        "shots": "rule", "precision": "32-true"}
+        >>> upgrade_identity(old)["data"]
+        {'benchmark': 'glucose', 'options': {'horizon': 6}, 'regions_from': 'rule'}
+    """
+    identity: Any = dict(content)
+    if "data" not in content:
+        data, trainer = {"benchmark", "shots"}, set(_TRAINER)
+        rest = content.keys() - {*_IDENTITY, *trainer, *data}
+        identity = {name: content[name] for name in _IDENTITY[:3] if name in content}
+        identity["data"] = {
+            "benchmark": content.get("benchmark"),
+            "options": {name: value for name, value in content.items() if name in rest},
+            "regions_from": content.get("shots"),
+        }
+        identity["preset"] = content.get("preset")
+        identity["trainer"] = {new: content[old] for old, new in _TRAINER.items() if old in content}
+        identity |= {name: content[name] for name in _IDENTITY[4:] if name in content}
+    if "recipe" in identity:
+        identity["recipe"] = Recipe.optional_fields() | update_old_fields(identity["recipe"])
+    if "stage_one" in identity:
+        identity["stage_one"] = upgrade_identity(identity["stage_one"])
+    upgraded: RunIdentity = identity
+    return upgraded
+
+
+def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Table:
+    """Flatten nested tables into one whose keys are joined by dots.
+
+    Example:
+        >>> flatten_dict({"seed": 0, "recipe": {"lr": 0.1}})
+        {'seed': 0, 'recipe.lr': 0.1}
+    """
+    flat: Table = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= flatten_dict(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _upgrade_row(row: Mapping[str, Any]) -> Table:
+    """Return a row of a flat summary with the current names."""
+    upgraded = {_ROW.get(name, name): value for name, value in row.items()}
+    for name in ("vs_baseline", "vs_without_ranksim"):
+        if upgraded.get(name):
+            test = {
+                region: {metric: _upgrade_effect(effect) for metric, effect in scores.items()}
+                for region, scores in upgraded[name]["test"].items()
+            }
+            upgraded[name] = {**upgraded[name], "test": test}
+    return upgraded
+
+
+def _upgrade_effect(effect: Mapping[str, Any]) -> Table:
+    """Return a difference between two methods with its intervals as pairs."""
+    upgraded: Table = {}
+    for name, value in effect.items():
+        prefix, end = name[: name.rfind("_") + 1], name[name.rfind("_") + 1 :]
+        if end == "low":
+            pair = [value, effect[f"{prefix}high"]]
+            upgraded[_INTERVALS[prefix]] = None if value is None else pair
+        elif end != "high":
+            upgraded[name] = value
+    return upgraded
