@@ -6,16 +6,16 @@ import pytest
 from ranksim.experiments.record_diff import MADE_BY, diff_records, diff_results
 
 RECORD = {
-    "method": "vanilla",
-    "seed": 0,
-    "recipe": {"lr": 0.1, "lr_milestones": [60, 80]},
-    "metrics": {"test": {"all": {"mse": 0.1 + 0.2, "pearson": None}, "seconds": {"mse": 1.0}}},
-    "curves": {"val": [1.0, float("nan"), 3.0]},
+    "identity": {"method": "vanilla", "seed": 0, "recipe": {"lr": 0.1, "lr_milestones": [60, 80]}},
+    "result": {
+        "metrics": {"test": {"all": {"mse": 0.1 + 0.2, "pearson": None}, "seconds": {"mse": 1.0}}},
+        "curves": {"val": [1.0, float("nan"), 3.0]},
+        "seconds": 1.5,
+        "peak_memory_mb": 100.0,
+    },
     "against": [{"low": 1}, {"low": 2}],
-    "seconds": 1.5,
-    "peak_memory_mb": 100.0,
-    "threads": 1,
-    "versions": {"torch": "2"},
+    "seconds_median": 1.5,
+    "provenance": {"threads": 1, "versions": {"torch": "2"}},
 }
 
 
@@ -31,21 +31,21 @@ def changed(path, value):
 
 def test_a_record_is_the_same_as_what_is_read_back_of_it():
     written = json.loads(json.dumps(RECORD))
-    assert diff_records(RECORD, written | {"seconds": 9.0, "peak_memory_mb": None}) == []
-    tuples = changed(["recipe", "lr_milestones"], (60, 80))
+    assert diff_records(RECORD, written | {"seconds_median": 9.0}) == []
+    tuples = changed(["identity", "recipe", "lr_milestones"], (60, 80))
     assert diff_records(tuples, written) == []
 
 
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["metrics", "test", "all", "mse"], 0.3),  # one bit
-        (["metrics", "test", "all", "pearson"], 0.0),
-        (["metrics", "test", "seconds", "mse"], 2.0),  # a region of this name is no clock
-        (["curves", "val"], [1.0, 2.0, 3.0]),
-        (["curves", "val"], [1.0, float("nan")]),
+        (["result", "metrics", "test", "all", "mse"], 0.3),  # one bit
+        (["result", "metrics", "test", "all", "pearson"], 0.0),
+        (["result", "metrics", "test", "seconds", "mse"], 2.0),  # a region of this name is no clock
+        (["result", "curves", "val"], [1.0, 2.0, 3.0]),
+        (["result", "curves", "val"], [1.0, float("nan")]),
         (["against", 1, "low"], -2),
-        (["versions", "torch"], "3"),
+        (["provenance", "versions", "torch"], "3"),
         (["seed"], -0.0),
         (["new"], 1),
     ],
@@ -57,36 +57,38 @@ def test_each_difference_is_named_both_ways(path, value):
 
 
 def test_what_is_new_may_be_left_out():
-    other = changed(["recipe", "memory_size"], 1) | {"ranks": {}, "seed": 1}
-    assert diff_records(RECORD, other) == ["seed", "recipe.memory_size"]
-    assert diff_records(RECORD, other, new=False) == ["seed"]
+    other = changed(["identity", "recipe", "memory_size"], 1) | {"ranks": {}, "status": "done"}
+    assert diff_records(RECORD, other) == ["identity.recipe.memory_size", "status"]
+    assert diff_records(RECORD, other, new=False) == []
 
 
 def test_what_made_it_may_be_left_out():
-    other = changed(["versions", "torch"], "3") | {"threads": 2}
-    assert diff_records(RECORD, other) == ["threads", "versions.torch"]
+    other = changed(["provenance", "versions", "torch"], "3")
+    other["provenance"]["threads"] = 2
+    names = ["provenance.threads", "provenance.versions.torch"]
+    assert diff_records(RECORD, other) == names
     assert diff_records(RECORD, other, MADE_BY) == []
 
 
 def test_results_are_compared_run_by_run_and_row_by_row():
     row = {"method": "vanilla", "seeds": [0, 1], "seconds_median": 2.0}
     results = {
-        "format": 3,
+        "format": 4,
         "command": "--jobs 1",
-        "runs": [RECORD, copy.deepcopy(RECORD) | {"seed": 1}],
+        "runs": [RECORD, changed(["identity", "seed"], 1)],
         "summary": [row],
     }
     other = copy.deepcopy(results)
-    other["runs"][1]["seconds"] = other["summary"][0]["seconds_median"] = 7
+    other["runs"][1]["result"]["seconds"] = other["summary"][0]["seconds_median"] = 7
     assert diff_results(results, other) == []
-    other["runs"][1]["curves"]["val"][0] = 2.0
+    other["runs"][1]["result"]["curves"]["val"][0] = 2.0
     other["summary"][0]["seeds"] = [0]
     other["command"] = "--jobs 2"
     assert diff_results(results, other) == [
-        "runs: vanilla seed 1: curves.val",
+        "runs: vanilla seed 1: result.curves.val",
         "summary: vanilla: seeds",
         "command",
     ]
     assert "command" not in diff_results(results, other, ("command",))
     del other["runs"][0]
-    assert "runs: which there are" in diff_results(results, other)
+    assert "runs: ['vanilla seed 0']" in diff_results(results, other)

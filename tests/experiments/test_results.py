@@ -56,8 +56,8 @@ def test_what_is_said_of_larger_neighbourhoods():
         scores = [row["val"]["all"]["mse"], *(row["test"][r]["mse"] for r in REGION_NAMES[:4])]
         figures = [f"{score['mean']:.3f} ± {score['sd']:.3f}" for score in scores]
         setting = [
-            f"{recipe['memory']:,}",
-            *(f"{recipe[name]:g}" for name in ("gamma", "strength")),
+            f"{recipe['memory_size']:,}",
+            *(f"{recipe[name]:g}" for name in ("gamma", "ranksim_weight")),
         ]
         line = " | ".join([*setting, str(len(row["seeds"])), *figures])
         assert f"| {line} |" in page
@@ -79,7 +79,7 @@ def test_the_whole_table_of_sts_b_dir():
     for method, recipe in recipes.items():
         if method.endswith("+ranksim"):
             base = recipes[method.removesuffix("+ranksim")]
-            assert {k for k in recipe if recipe[k] != base[k]} <= {"strength"}
+            assert {k for k in recipe if recipe[k] != base[k]} <= {"ranksim_weight"}
     page = (ROOT / "docs/sts-b-dir-methods.md").read_text(encoding="utf-8")
     for row in content["summary"]:
         scores = [f"{row['test'][region]['mse']['mean']:.3f}" for region in ("all", "many", "few")]

@@ -205,8 +205,7 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
     """
     identity: Any = dict(content)
     if "data" not in content:
-        data, trainer = {"benchmark", "shots"}, set(_TRAINER)
-        rest = content.keys() - {*_IDENTITY, *trainer, *data}
+        rest = content.keys() - {*_IDENTITY, *_TRAINER, "benchmark", "shots"}
         identity = {name: content[name] for name in _IDENTITY[:3] if name in content}
         identity["data"] = {
             "benchmark": content.get("benchmark"),
@@ -214,8 +213,11 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
             "regions_from": content.get("shots"),
         }
         identity["preset"] = content.get("preset")
-        identity["trainer"] = {new: content[old] for old, new in _TRAINER.items() if old in content}
+        identity["trainer"] = {name: content[name] for name in _TRAINER if name in content}
         identity |= {name: content[name] for name in _IDENTITY[4:] if name in content}
+    if "trainer" in identity:
+        trainer = {_TRAINER.get(name, name): v for name, v in identity["trainer"].items()}
+        identity["trainer"] = trainer
     if "recipe" in identity:
         identity["recipe"] = Recipe.optional_fields() | update_old_fields(identity["recipe"])
     if "stage_one" in identity:
