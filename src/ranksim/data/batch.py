@@ -1,10 +1,12 @@
-"""Types of the batches and data sets that a training reads."""
+"""Batches, and the data sets that return whole batches."""
 
 from __future__ import annotations
 
 from typing import Protocol, TypedDict
 
+import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 
 class Batch(TypedDict):
@@ -27,3 +29,27 @@ class Samples(Protocol):
     def length_order(self) -> Tensor:
         """Return all positions, sorted so that neighboring samples have similar lengths."""
         ...
+
+
+class BatchDataset(Dataset[Batch]):
+    """Base class of data sets in memory; subclasses set ``labels`` and return the inputs."""
+
+    labels: Tensor  # (N,), float64
+
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Return the encoder inputs of the samples at ``index``, int64 ``(N,)``."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> Batch:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: list[int]) -> Batch:
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        return {"inputs": self.get_inputs(index), "label": self.labels[index], "index": index}
+
+    def length_order(self) -> Tensor:
+        """Return all positions in order, for samples of equal length."""
+        return torch.arange(len(self))

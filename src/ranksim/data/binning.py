@@ -27,20 +27,12 @@ _FLOAT32_STEPS = 2**23  # steps between 0 and a number that float32 can distingu
 
 @dataclass(frozen=True)
 class BinSuggestion:
-    """Label bins and shot thresholds that suit given labels.
-
-    Args:
-        bins: bins that cover all labels.
-        width: bin width in the unit of the label; the bins of far outliers are wider.
-        many, few: a bin with more than ``many`` samples is many-shot, one with fewer than ``few``
-            is few-shot.
-        reason: explanation in words.
-    """
+    """Label bins and shot thresholds that suit given labels, and the reason in words."""
 
     bins: LabelBins
-    width: float
-    many: int
-    few: int
+    width: float  # in the unit of the label; the bins of far outliers are wider
+    many: int  # a bin with more samples is many-shot
+    few: int  # a bin with fewer samples is few-shot
     reason: str
 
 
@@ -67,14 +59,12 @@ def suggest_bins(
     Args:
         labels: finite labels with at least two distinct values, shape ``(N,)``. Values beyond
             ±1e38, the range of float32, are clipped.
-        width: bin width to use instead; the bins are then :meth:`LabelBins.of_width`.
+        width: bin width to use instead.
         many: threshold to use instead.
         few: threshold to use instead.
 
     Raises:
-        TypeError: labels are not numbers.
-        ValueError: labels are empty, all equal or not finite, the width cannot be used, or ``few``
-            is above ``many``.
+        ValueError: the labels are all equal or not finite, or width or thresholds are not valid.
 
     Example:
         >>> ages = suggest_bins(np.repeat(np.arange(20, 70), 60))
@@ -103,22 +93,7 @@ def suggest_bins(
 def suggest_thresholds(
     counts: NDArray[np.int64], *, many: int | None = None, few: int | None = None
 ) -> tuple[int, int, str]:
-    """Choose the thresholds of :func:`suggest_bins` for existing bins; also return the reason.
-
-    Args:
-        counts: samples per bin, int64 ``(K,)``, at least one above 0.
-        many: threshold to use instead.
-        few: threshold to use instead.
-
-    Raises:
-        ValueError: ``few`` is above ``many``.
-
-    Example:
-        >>> suggest_thresholds(np.array([60, 30, 10, 1]))[:2]
-        (55, 11)
-        >>> suggest_thresholds(np.array([60, 30]), few=70)[:2]
-        (70, 70)
-    """
+    """Choose the thresholds of :func:`suggest_bins` for samples per bin; also return the reason."""
     many_by_rule, few_by_rule, reason = _choose_thresholds(counts)
     if many is None and few is None:
         return many_by_rule, few_by_rule, reason
@@ -132,11 +107,7 @@ def suggest_thresholds(
 
 
 def choose_label_bins(labels: NDArray[np.float64], options: UserDataSpec) -> LabelBins:
-    """Return the bins that the options request, or suitable bins for the labels ``(N,)``.
-
-    Raises:
-        UsageError: the requested width cannot be used or makes more than 10,000 bins.
-    """
+    """Return the bins that the options request, or suitable bins for the labels ``(N,)``."""
     width = options.bin_width
     if width is not None and width > 0 and np.ptp(labels) / width > _MAX_REQUESTED_BINS:
         raise UsageError(
@@ -152,16 +123,7 @@ def choose_label_bins(labels: NDArray[np.float64], options: UserDataSpec) -> Lab
 def choose_shot_regions(
     bins: LabelBins, training: NDArray[np.float64], options: UserDataSpec
 ) -> tuple[ShotRegions, int, int]:
-    """Return the shot regions that the options request or the rule suggests, and ``many, few``.
-
-    Args:
-        bins: bins of all labels.
-        training: training labels, float64 ``(N,)``.
-        options: thresholds and named regions.
-
-    Raises:
-        UsageError: a region cannot be parsed, or ``few`` is above ``many``.
-    """
+    """Return the shot regions of training labels ``(N,)``, and the thresholds ``many, few``."""
     named = dict(_parse_region(text) for text in options.region)
     try:
         many, few, _ = suggest_thresholds(bins.counts(training), many=options.many, few=options.few)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from ranksim._utils.formatting import format_value
 from ranksim.exceptions import DataError
 
-MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))
-"""Lower-case texts that stand for a missing value."""
+MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))  # in lower case
 _DAY = 86_400.0  # seconds
 _MAX_LISTED = 5  # line numbers in a message
 
@@ -32,25 +31,14 @@ def describe_lines(name: str, unit: str, lines: Sequence[int]) -> str:
 
 
 def raise_for_rows(rows: Iterable[int], problem: str, remedy: str) -> None:
-    """Raise a DataError that numbers rows from 1, for data without a file.
-
-    Example:
-        >>> raise_for_rows([4], "not a number", "correct it")
-        Traceback (most recent call last):
-        ranksim.exceptions.DataError: The data, row 5: not a number; correct it.
-    """
+    """Raise a DataError that numbers rows from 1, for data without a file."""
     if numbers := [row + 1 for row in rows]:
         raise DataError(f"{describe_lines('The data', 'row', numbers)}: {problem}; {remedy}.")
 
 
 @dataclass(frozen=True, eq=False)
 class ParsedNumbers:
-    """A column parsed as numbers, with masks of the cells that are not finite numbers.
-
-    Args:
-        values: float64 ``(N,)``, NaN for a cell that is not a finite number.
-        missing, text, infinite: bool ``(N,)``; at most one of them is true for a cell.
-    """
+    """Cells parsed as numbers ``(N,)``, NaN unless finite, and masks of the other cells."""
 
     values: NDArray[np.float64]
     missing: NDArray[np.bool_]
@@ -59,10 +47,7 @@ class ParsedNumbers:
 
 
 def parse_numbers(values: Sequence[Any]) -> ParsedNumbers:
-    """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``.
-
-    None, NaN and, in any case, an empty string, NA, N/A, nan, null, None, ``-`` and ``?`` are
-    missing. Booleans, dates and all other texts are not numbers.
+    """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``; booleans and dates are text.
 
     Example:
         >>> parsed = parse_numbers(["1e3", "NA", "three", "inf", True])
@@ -83,12 +68,7 @@ def parse_numbers(values: Sequence[Any]) -> ParsedNumbers:
 
 
 def is_missing(value: Any) -> bool:
-    """Return True for a cell without a value: None, NaN, or a word such as ``n/a``.
-
-    Example:
-        >>> is_missing(" n/a "), is_missing(float("nan")), is_missing("none of them")
-        (True, True, False)
-    """
+    """Return True for a cell without a value: None, NaN, or a word such as ``n/a``."""
     if isinstance(value, str):
         return value.strip().lower() in MISSING_WORDS
     try:
@@ -102,11 +82,7 @@ def is_missing(value: Any) -> bool:
 def parse_finite_numbers(
     values: Sequence[Any], name: str, raise_for_rows: RaiseForRows
 ) -> NDArray[np.float64]:
-    """Parse a column of finite numbers as float64 ``(N,)``, NaN for missing cells.
-
-    Raises:
-        DataError: a cell contains text or an infinite number.
-    """
+    """Parse a column of finite numbers as float64 ``(N,)``, NaN for missing cells."""
     parsed = parse_numbers(values)
     wrong = np.flatnonzero(parsed.text | parsed.infinite)
     if len(wrong):
@@ -120,10 +96,6 @@ def parse_seconds(value: Any) -> float | None:
     """Parse an ISO date or date-time as seconds since 1970; return None for anything else.
 
     A time without a time zone is read as UTC, so there are no daylight saving jumps.
-
-    Example:
-        >>> parse_seconds("1970-01-02"), parse_seconds("1970-01-01 01:00:30"), parse_seconds("soon")
-        (86400.0, 3630.0, None)
     """
     moment = _parse_datetime(value)
     return None if moment is None else _to_seconds(moment)
@@ -132,29 +104,21 @@ def parse_seconds(value: Any) -> float | None:
 def parse_finite_seconds(
     values: Sequence[Any], name: str, raise_for_rows: RaiseForRows
 ) -> NDArray[np.float64]:
-    """Parse a column of ISO dates as seconds, float64 ``(N,)``, NaN for missing cells.
-
-    Raises:
-        DataError: a cell is not a date, or only some of the times have a time zone.
-    """
+    """Parse a column of ISO dates as seconds, float64 ``(N,)``, NaN for missing cells."""
     moments = {
         row: _parse_datetime(value) for row, value in enumerate(values) if not is_missing(value)
     }
     if wrong := [row for row, moment in moments.items() if moment is None]:
-        first = format_value(values[wrong[0]])
-        problem = f"column {name!r} contains {first}, which is not an ISO date"
-        raise_for_rows(
-            wrong, problem, "write it as 2010-03-24 or 2010-03-24 09:51:00, or leave it empty"
-        )
+        problem = f"column {name!r} contains {format_value(values[wrong[0]])}, which is not a date"
+        remedy = "write it as 2010-03-24 or 2010-03-24 09:51:00, or leave it empty"
+        raise_for_rows(wrong, problem, remedy)
     dates = {row: moment for row, moment in moments.items() if moment is not None}
     naive = [row for row, moment in dates.items() if moment.tzinfo is None]
     if 0 < len(naive) < len(dates):
         first = format_value(values[naive[0]])
-        raise_for_rows(
-            naive,
-            f"column {name!r} contains {first} without a time zone, but other times with one",
-            "write all times with a time zone, as in 2010-03-24T09:51:00Z, or none of them",
-        )
+        problem = f"column {name!r} contains {first} without a time zone, but other times with one"
+        remedy = "write all times with a time zone, as in 2010-03-24T09:51:00Z, or none of them"
+        raise_for_rows(naive, problem, remedy)
     seconds = np.full(len(values), np.nan)
     for row, moment in dates.items():
         seconds[row] = _to_seconds(moment)
@@ -165,14 +129,6 @@ def parse_times(
     values: Sequence[Any], raise_for_rows: RaiseForRows = raise_for_rows, name: str = "time"
 ) -> NDArray[np.float64]:
     """Parse a column of times as seconds: either all ISO dates, or all numbers of seconds.
-
-    Args:
-        values: T cells: text, dates or numbers.
-        raise_for_rows: raises the error for wrong rows.
-        name: column name for the error message.
-
-    Raises:
-        DataError: a cell is missing, is neither a date nor a number, or both kinds are mixed.
 
     Example:
         >>> parse_times(["2010-03-24 09:51:00", "2010-03-24 09:56:00"]).tolist()
@@ -187,17 +143,11 @@ def parse_times(
 
 
 def format_times(times: NDArray[np.float64], example: Any) -> list[Any]:
-    """Format times in seconds like the cells of a column: as ISO text or plain numbers.
-
-    Args:
-        times: seconds, float64 ``(N,)``.
-        example: a cell of the column.
+    """Format times in seconds like ``example``, a cell of the column: as ISO text or numbers.
 
     Example:
         >>> format_times(np.array([1269424260.0]), "2010-03-24 09:51")
         ['2010-03-24 09:51:00']
-        >>> format_times(np.array([7.5]), "3")
-        [7.5]
     """
     seconds: list[float] = times.tolist()
     if not parse_numbers([example]).text[0]:
@@ -208,12 +158,7 @@ def format_times(times: NDArray[np.float64], example: Any) -> list[Any]:
 
 
 def day_index(times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the day of each time in seconds, counted from 1970.
-
-    Example:
-        >>> day_index(parse_times(["1970-01-01 23:59", "1970-01-02 00:01"])).tolist()
-        [0, 1]
-    """
+    """Return the day of each time in seconds, counted from 1970."""
     return np.floor(times / _DAY).astype(np.int64)
 
 

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ranksim._utils.schema import validate_types
-from ranksim.data.batch import Batch
+from ranksim.data.batch import BatchDataset
 from ranksim.data.cells import (
     RaiseForRows,
     is_missing,
@@ -36,23 +35,14 @@ _DAY = 86_400.0  # seconds
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """Encoding of a column of numbers, or of ISO dates, which become days.
-
-    Args:
-        name: column name.
-        dates: whether the column contains dates.
-        median: replacement of missing values.
-        mean: mean of the training rows.
-        deviation: standard deviation of the training rows; 0 if all values are equal.
-        indicator: whether training rows have missing values, so that there is a feature for them.
-    """
+    """Encoding of a column of numbers, or of ISO dates, which become days."""
 
     name: str
     dates: bool
-    median: float
+    median: float  # replaces missing values
     mean: float
-    deviation: float
-    indicator: bool
+    deviation: float  # 0 if all training values are equal
+    indicator: bool  # a feature for missing values, if training rows have some
 
     @classmethod
     def fit(cls, name: str, values: NDArray[np.float64], *, dates: bool) -> NumberColumn:
@@ -95,19 +85,12 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class CategoryColumn:
-    """One-hot encoding of a column of names.
-
-    Args:
-        name: column name.
-        values: the most frequent names, which have a feature each.
-        other: whether training rows contain further names; these and unknown ones share a feature.
-        missing: whether training rows have missing values, so that there is a feature for them.
-    """
+    """One-hot encoding of a column of names."""
 
     name: str
-    values: tuple[str, ...]
-    other: bool
-    missing: bool
+    values: tuple[str, ...]  # the most frequent names, with a feature each
+    other: bool  # a feature for all others, if training rows contain some
+    missing: bool  # a feature for missing values, if training rows have some
 
     @classmethod
     def fit(cls, name: str, values: list[Any]) -> CategoryColumn:
@@ -155,10 +138,6 @@ class TableFeatures:
     one row is reported with its line and does not turn the column into categories. Computed in
     float64.
 
-    Args:
-        columns: encoded columns in order.
-        dropped: reason for each dropped column.
-
     Example:
         >>> table = {"size": ["1", "3", ""], "kind": ["a", "b", "a"], "unit": ["m", "m", "m"]}
         >>> features = TableFeatures.fit(table, np.array([0, 1, 2]))
@@ -171,7 +150,7 @@ class TableFeatures:
     """
 
     columns: tuple[NumberColumn | CategoryColumn, ...]
-    dropped: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)  # the reason for each dropped column
 
     @classmethod
     def fit(
@@ -185,14 +164,10 @@ class TableFeatures:
         """Fit the encoding on training rows only.
 
         Args:
-            columns: input columns by name: text, numbers, booleans or dates.
+            columns: cells by column name: text, numbers, booleans or dates.
             train: positions of the training rows.
             kinds: kinds of columns that should not be inferred from their values.
-            raise_for_rows: raises the error for wrong rows.
-
-        Raises:
-            DataError: a numeric column contains text or an infinite number, or all columns were
-                dropped.
+            raise_for_rows: raises the error for text or infinite numbers in a numeric column.
         """
         encodings: list[NumberColumn | CategoryColumn] = []
         dropped: dict[str, str] = {}
@@ -226,11 +201,7 @@ class TableFeatures:
         *,
         raise_for_rows: RaiseForRows = raise_for_rows,
     ) -> NDArray[np.float32]:
-        """Encode rows as features, float32 ``(N, F)``.
-
-        Raises:
-            DataError: a column does not exist, or a numeric one contains text or an infinity.
-        """
+        """Encode rows as features, float32 ``(N, F)``."""
         absent = [column.name for column in self.columns if column.name not in columns]
         if absent:
             raise DataError(
@@ -262,35 +233,15 @@ class TableFeatures:
         return validate_types(cls(tuple(encodings), dict(content["dropped"])))
 
 
-class VectorDataset(Dataset[Batch]):
-    """Feature vectors and labels; the input of a batch is float32 ``(N, F)``.
-
-    Args:
-        features: float32 ``(N, F)``.
-        labels: float64 ``(N,)``.
-    """
+class VectorDataset(BatchDataset):
+    """Feature vectors, float32 ``(N, F)``, and labels, float64 ``(N,)``."""
 
     def __init__(self, features: ArrayLike, labels: ArrayLike) -> None:
         self.features = torch.from_numpy(np.asarray(features, dtype=np.float32))
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.float64))
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> Batch:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        index = torch.as_tensor(rows, dtype=torch.int64)
-        return {
-            "inputs": (self.features.index_select(0, index),),
-            "label": self.labels[index],
-            "index": index,
-        }
-
-    def length_order(self) -> Tensor:
-        """Return all positions in order: vectors have equal lengths."""
-        return torch.arange(len(self))
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        return (self.features.index_select(0, index),)
 
 
 def _fit_column(

@@ -24,11 +24,7 @@ def is_saved_dataset(folder: Path) -> bool:
 
 
 def read_saved(folder: Path) -> Table:
-    """Read a data set, or its splits, written by ``save_to_disk``.
-
-    Raises:
-        DataError: the folder is damaged, or the splits have different columns.
-    """
+    """Read a data set, or its splits, written by ``save_to_disk``."""
     datasets = require_optional("datasets", "hub")
     try:
         dataset = datasets.load_from_disk(str(folder))
@@ -41,12 +37,7 @@ def read_saved(folder: Path) -> Table:
 
 
 def read_hub(source: str) -> Table:
-    """Read ``owner/name``, ``owner/name:split`` or ``hf://name`` from the hub or its cache.
-
-    Raises:
-        DataError: the name is invalid or unknown, or the hub cannot be reached.
-        MissingDependencyError: ``datasets`` is not installed.
-    """
+    """Read ``owner/name``, ``owner/name:split`` or ``hf://name`` from the hub or its cache."""
     match = _NAME.fullmatch(source)
     if not match or not (match["hub"] or "/" in match["name"]):
         raise DataError(

@@ -1,4 +1,4 @@
-"""What anyone's labels look like: how they are spread, what is rare, what is not there."""
+"""Summarize the labels of a table: distribution, rare labels, gaps and unusable values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
-from ranksim.data.binning import BinSuggestion, suggest_bins
+from ranksim.data.binning import suggest_bins
 from ranksim.data.cells import parse_numbers
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
@@ -19,14 +19,13 @@ from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
 from ranksim.metrics.shot_regions import ShotRegions
 
-__all__ = ["BinSuggestion", "Fault", "LabelReport", "make_label_report", "suggest_bins"]
-_LISTED = 5  # lines, values, rarest bins and labels
+_MAX_LISTED = 5  # lines, values, rarest bins and labels
 _QUANTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Rows whose target cannot be used: how many, the lines and values of the first five."""
+class UnusableRows:
+    """Rows whose target cannot be used: their number, and lines and values of the first five."""
 
     count: int
     lines: list[int]
@@ -35,58 +34,35 @@ class Fault:
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What stands in a table's target column; in the unit of the label where not said otherwise.
+    """Summary of the target column of a table, in the unit of the label."""
 
-    Args:
-        data: name of the table.
-        target: name of the column.
-        rows: of the table.
-        counted: what the lines of faults count: ``"line"`` or ``"row"``.
-        missing, not_numbers, infinite: rows without a usable target.
-        duplicates: rows that equal an earlier one in all columns.
-        labels: usable ones, ``count``, ``distinct``, ``min``, ``max`` and ``quantiles``, which
-            are labels themselves, by per cent.
-        dropped: ranges that are left out, as text, and how many labels lie in them.
-        bins: edges ``(K + 1,)``; counts ``(K,)`` without what is dropped; regions ``(K,)``.
-        regions: of many, medium and few: how many bins with samples, samples, and their share.
-        named: own regions: range, its ends, samples and share.
-        rarest_bins: bins with the fewest samples, ``low``, ``high`` and ``count``.
-        rarest_labels: labels that occur least often, the outermost first; empty where nearly all
-            labels are distinct.
-        gaps: stretches without a sample between the smallest and the largest label, widest first:
-            ``low`` and ``high`` of the empty bins, and the next labels ``below`` and ``above``.
-        to_rarest, to_median: samples of the fullest bin over those of the rarest and of the median
-            bin that is not empty.
-        suggestion: width, many, few and the reason.
-    """
-
-    data: str
+    data: str  # name of the table
     target: str
     rows: int
-    counted: str
-    missing: Fault
-    not_numbers: Fault
-    infinite: Fault
-    duplicates: int
-    labels: dict[str, Any]
-    dropped: dict[str, Any]
-    bins: dict[str, Any]
-    regions: dict[str, dict[str, Any]]
-    named: dict[str, dict[str, Any]]
+    line_unit: str  # of the lines of unusable rows: "line" or "row"
+    missing: UnusableRows
+    not_numbers: UnusableRows
+    infinite: UnusableRows
+    duplicates: int  # rows that equal an earlier one in all columns
+    labels: dict[str, Any]  # count, distinct, min, max and quantiles by percentage
+    dropped: dict[str, Any]  # ranges as text, and the number of labels in them
+    bins: dict[str, Any]  # edges (K + 1,), counts and regions (K,) of the remaining labels
+    regions: dict[str, dict[str, Any]]  # non-empty bins, samples and share of many, medium, few
+    named: dict[str, dict[str, Any]]  # range, ends, samples and share of each named region
     rarest_bins: list[dict[str, float]]
-    rarest_labels: list[dict[str, float]]
-    gaps: list[dict[str, float | None]]
-    to_rarest: float
-    to_median: float
-    suggestion: dict[str, Any]
+    rarest_labels: list[dict[str, float]]  # outermost first; empty if most labels occur once
+    gaps: list[dict[str, float | None]]  # runs of empty bins and the nearest labels, widest first
+    imbalance_ratio: float  # largest count of a bin / smallest count above 0
+    max_to_median: float  # largest count of a bin / median of the counts above 0
+    suggestion: dict[str, Any]  # width, many, few and reason
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON."""
+        """Return plain values for JSON."""
         return dataclasses.asdict(self)
 
 
 def make_label_report(
-    columns: Table,
+    table: Table,
     target: str,
     *,
     width: float | None = None,
@@ -95,98 +71,85 @@ def make_label_report(
     drop: Sequence[LabelRange] = (),
     named: Mapping[str, LabelRange] | None = None,
 ) -> LabelReport:
-    """Look at a table's target column; what is missing or no number is told and left out.
-
-    Args:
-        columns: the table.
-        target: name of the column.
-        width: of label bins; without it, as for the next two, what :func:`suggest_bins` says.
-        many: bins with more samples are many-shot.
-        few: bins with fewer samples are few-shot.
-        drop: ranges of labels that are to be left out of training.
-        named: own regions.
+    """Summarize the labels in the target column; unusable values are counted and left out.
 
     Raises:
-        DataError: the column is not there, holds no two labels that differ, or nothing is left.
-        ValueError: width or thresholds that cannot be used.
+        DataError: the column does not exist or has fewer than two different labels, or all labels
+            are dropped.
+        ValueError: the width or thresholds cannot be used (see :func:`suggest_bins`).
 
     Example:
-        >>> found = make_label_report(Table.from_columns("ages", {"age": ["1", "2", "2", "?", "x"]}), "age")
-        >>> found.labels["count"], found.missing.lines, found.not_numbers.values
+        >>> ages = Table.from_columns("ages", {"age": ["1", "2", "2", "?", "x"]})
+        >>> report = make_label_report(ages, "age")
+        >>> report.labels["count"], report.missing.lines, report.not_numbers.values
         (3, [4], ["'x'"])
     """
-    values = columns.column(target)
-    read = parse_numbers(values)
-    labels = read.values[~np.isnan(read.values)]
-    if not len(np.unique(labels)) > 1:
-        what = f"one value alone, {labels[0]:g}" if len(labels) else "no number"
+    values = table.column(target)
+    parsed = parse_numbers(values)
+    labels = parsed.values[~np.isnan(parsed.values)]
+    if len(np.unique(labels)) < 2:
+        problem = f"only the value {labels[0]:g}" if len(labels) else "no numbers"
         raise DataError(
-            f"{columns.name} holds {what} in column {target!r}: choose a column of labels that "
-            "differ."
+            f"{table.name} has {problem} in column {target!r}: choose a column with at least two "
+            "different labels."
         )
-    found = suggest_bins(labels, width=width, many=many, few=few)
-    dropped = np.zeros(len(labels), dtype=bool)
-    for each in drop:
-        dropped |= each.contains(labels)
-    kept = labels[~dropped]
-    if not len(kept):
+    suggestion = suggest_bins(labels, width=width, many=many, few=few)
+    is_dropped = np.zeros(len(labels), dtype=bool)
+    for label_range in drop:
+        is_dropped |= label_range.contains(labels)
+    remaining = labels[~is_dropped]
+    ranges = [label_range.text for label_range in drop]
+    if not len(remaining):
         raise DataError(
-            f"All labels of column {target!r} of {columns.name} lie in "
-            f"{','.join(each.text for each in drop)}: drop fewer of them."
+            f"All labels of column {target!r} of {table.name} lie in {','.join(ranges)}: drop "
+            "fewer of them."
         )
-    regions = ShotRegions.by_rule(found.bins, kept, many=found.many, few=found.few)
-    seen = np.sort(regions.counts[regions.counts > 0])
+    bins = suggestion.bins
+    regions = ShotRegions.by_rule(bins, remaining, many=suggestion.many, few=suggestion.few)
+    positive = np.sort(regions.counts[regions.counts > 0])
     return LabelReport(
-        data=columns.name,
+        data=table.name,
         target=target,
-        rows=columns.n_rows,
-        counted=columns.line_unit,
-        missing=_fault(columns, values, read.missing),
-        not_numbers=_fault(columns, values, read.text),
-        infinite=_fault(columns, values, read.infinite),
-        duplicates=_duplicates(columns),
-        labels=_summary(labels),
-        dropped={"ranges": [each.text for each in drop], "count": int(dropped.sum())},
+        rows=table.n_rows,
+        line_unit=table.line_unit,
+        missing=_find_unusable(table, values, parsed.missing),
+        not_numbers=_find_unusable(table, values, parsed.text),
+        infinite=_find_unusable(table, values, parsed.infinite),
+        duplicates=_count_duplicates(table),
+        labels=_summarize(labels),
+        dropped={"ranges": ranges, "count": int(is_dropped.sum())},
         bins={
-            "edges": [_shortest(edge) for edge in found.bins.edges],
+            "edges": [_round_edge(edge) for edge in bins.edges],
             "counts": regions.counts.tolist(),
             "regions": list(regions.names),
         },
-        regions=_shares(regions),
-        named={
-            name: {
-                "range": each.text,
-                "low": each.low,
-                "high": each.high,
-                **_share(int(each.contains(kept).sum()), len(kept)),
-            }
-            for name, each in (named or {}).items()
-        },
-        rarest_bins=_rarest_bins(found.bins, regions.counts),
-        rarest_labels=_rarest_labels(kept),
-        gaps=_gaps(found.bins, labels, kept, regions.counts),
-        to_rarest=float(seen[-1] / seen[0]),
-        to_median=float(seen[-1] / np.median(seen)),
-        suggestion={name: getattr(found, name) for name in ("width", "many", "few", "reason")},
+        regions=_summarize_regions(regions),
+        named={name: _summarize_named(r, remaining) for name, r in (named or {}).items()},
+        rarest_bins=_find_rarest_bins(bins, regions.counts),
+        rarest_labels=_find_rarest_labels(remaining),
+        gaps=_find_gaps(bins, labels, remaining, regions.counts),
+        imbalance_ratio=float(positive[-1] / positive[0]),
+        max_to_median=float(positive[-1] / np.median(positive)),
+        suggestion={name: getattr(suggestion, name) for name in ("width", "many", "few", "reason")},
     )
 
 
-def _fault(columns: Table, values: list[Any], where: NDArray[np.bool_]) -> Fault:
-    rows = np.flatnonzero(where)
-    first = rows[:_LISTED].tolist()
-    return Fault(
-        len(rows), [columns.lines[k] for k in first], [format_value(values[k]) for k in first]
+def _find_unusable(table: Table, values: list[Any], mask: NDArray[np.bool_]) -> UnusableRows:
+    rows = np.flatnonzero(mask)
+    first = rows[:_MAX_LISTED].tolist()
+    return UnusableRows(
+        len(rows), [table.lines[k] for k in first], [format_value(values[k]) for k in first]
     )
 
 
-def _duplicates(columns: Table) -> int:
-    names = [name for name in columns.names if columns.names.count(name) == 1]
-    # as text: values of a data set may be lists
-    rows = map(repr, zip(*map(columns.read, names), strict=True))
-    return columns.n_rows - len(set(rows))
+def _count_duplicates(table: Table) -> int:
+    names = [name for name in table.names if table.names.count(name) == 1]
+    # compared as text, because values of a Hugging Face data set may be lists
+    rows = map(repr, zip(*map(table.read, names), strict=True))
+    return table.n_rows - len(set(rows))
 
 
-def _summary(labels: NDArray[np.float64]) -> dict[str, Any]:
+def _summarize(labels: NDArray[np.float64]) -> dict[str, Any]:
     quantiles = np.percentile(labels, _QUANTILES, method="inverted_cdf").tolist()
     return {
         "count": len(labels),
@@ -197,62 +160,72 @@ def _summary(labels: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def _share(count: int, of: int) -> dict[str, float]:
-    return {"count": count, "share": count / of}
-
-
-def _shares(regions: ShotRegions) -> dict[str, dict[str, Any]]:
-    names, counts = np.asarray(regions.names), regions.counts
-    return {
-        name: {
-            "bins": int(np.count_nonzero((names == name) & (counts > 0))),
-            **_share(int(counts[names == name].sum()), int(counts.sum())),
+def _summarize_regions(regions: ShotRegions) -> dict[str, dict[str, Any]]:
+    names, counts, total = np.asarray(regions.names), regions.counts, int(regions.counts.sum())
+    summary = {}
+    for name in ("many", "medium", "few"):
+        region = counts[names == name]
+        count = int(region.sum())
+        summary[name] = {
+            "bins": int(np.count_nonzero(region)),
+            "count": count,
+            "share": count / total,
         }
-        for name in ("many", "medium", "few")
+    return summary
+
+
+def _summarize_named(region: LabelRange, labels: NDArray[np.float64]) -> dict[str, Any]:
+    count = int(region.contains(labels).sum())
+    return {
+        "range": region.text,
+        "low": region.low,
+        "high": region.high,
+        "count": count,
+        "share": count / len(labels),
     }
 
 
-def _rarest_bins(bins: LabelBins, counts: NDArray[np.int64]) -> list[dict[str, float]]:
+def _find_rarest_bins(bins: LabelBins, counts: NDArray[np.int64]) -> list[dict[str, float]]:
     order = [k for k in np.argsort(counts, kind="stable").tolist() if counts[k]]
-    return [{**_ends(bins, k, k), "count": int(counts[k])} for k in order[:_LISTED]]
+    return [{**_edges(bins, k, k), "count": int(counts[k])} for k in order[:_MAX_LISTED]]
 
 
-def _rarest_labels(labels: NDArray[np.float64]) -> list[dict[str, float]]:
+def _find_rarest_labels(labels: NDArray[np.float64]) -> list[dict[str, float]]:
     values, counts = np.unique(labels, return_counts=True)
     if len(values) > len(labels) / 2:
         return []
     median = np.percentile(labels, 50, method="inverted_cdf")
-    with np.errstate(over="ignore"):  # farther than float64 reaches
-        outward = np.abs(values - median)
-    order = np.lexsort((-outward, counts))[:_LISTED]
+    with np.errstate(over="ignore"):  # differences may exceed float64
+        distances = np.abs(values - median)
+    order = np.lexsort((-distances, counts))[:_MAX_LISTED]
     return [{"label": float(values[k]), "count": int(counts[k])} for k in order]
 
 
-def _gaps(
+def _find_gaps(
     bins: LabelBins,
     labels: NDArray[np.float64],
-    kept: NDArray[np.float64],
+    remaining: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> list[dict[str, float | None]]:
-    """Runs of empty bins, and the nearest labels that are seen; one at an end has none beyond."""
+    """Return runs of empty bins within the range of all labels; None beyond the last label."""
     first, last = bins.index([labels.min(), labels.max()])
     empty = np.flatnonzero(counts[first : last + 1] == 0) + first
     runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1) if len(empty) else []
-    index, gaps = bins.index(kept), []
+    index, gaps = bins.index(remaining), []
     for run in sorted(runs, key=lambda run: bins.edges[run[0]] - bins.edges[run[-1] + 1]):
-        below, above = kept[index < run[0]], kept[index > run[-1]]
-        beside = {
+        below, above = remaining[index < run[0]], remaining[index > run[-1]]
+        neighbors = {
             "below": float(below.max()) if len(below) else None,
             "above": float(above.min()) if len(above) else None,
         }
-        gaps.append({**_ends(bins, run[0], run[-1]), **beside})
+        gaps.append({**_edges(bins, run[0], run[-1]), **neighbors})
     return gaps
 
 
-def _ends(bins: LabelBins, first: int, last: int) -> dict[str, float]:
-    return {"low": _shortest(bins.edges[first]), "high": _shortest(bins.edges[last + 1])}
+def _edges(bins: LabelBins, first: int, last: int) -> dict[str, float]:
+    return {"low": _round_edge(bins.edges[first]), "high": _round_edge(bins.edges[last + 1])}
 
 
-def _shortest(edge: np.float32) -> float:
-    """0.2 and not 0.20000000298, which is the same number in float32."""
+def _round_edge(edge: np.float32) -> float:
+    """Return the shortest number equal to the edge in float32: 0.2, not 0.20000000298."""
     return float(str(edge))

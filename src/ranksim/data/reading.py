@@ -23,18 +23,12 @@ MAX_UNPACKED = 2**31  # bytes; a few compressed megabytes could fill the memory
 
 
 def load_table(source: str) -> Table:
-    """Load user data as a table.
+    """Load a file, a folder or a Hugging Face data set as a table.
 
     Args:
-        source: a CSV (also compressed: ``.csv.gz``), TSV or Parquet file; a folder with one table
-            beside its images (``labels.csv``, ``metadata.csv``, or the only table); a folder
-            written by ``save_to_disk`` of Hugging Face datasets; or the name of a data set on the
-            hub: ``owner/name``, ``owner/name:split``, ``hf://name``. Several splits become one
-            table with a column ``split``.
-
-    Raises:
-        DataError: the source does not exist, is not a table, is damaged, or has no rows.
-        MissingDependencyError: a Hugging Face data set, if ``datasets`` is not installed.
+        source: a CSV, TSV (both also ``.gz``) or Parquet file; a folder with one table beside its
+            images; a folder written by ``save_to_disk``; or ``owner/name``, ``owner/name:split`` or
+            ``hf://name`` on the hub. Several splits become one table with a column ``split``.
     """
     path = Path(source).expanduser()
     if path.is_file():
@@ -51,11 +45,7 @@ def load_table(source: str) -> Table:
 
 
 def read_parquet(path: Path) -> Table:
-    """Open a Parquet file; each column is read when it is used.
-
-    Raises:
-        DataError: the file is damaged; for the values of a column, raised when it is read.
-    """
+    """Open a Parquet file; each column is read when it is used."""
     parquet = require_optional("pyarrow.parquet", "train")
     try:
         names, count = parquet.read_schema(path).names, parquet.read_metadata(path).num_rows
@@ -85,13 +75,7 @@ def read_delimited(path: Path, *, row: str = "sample") -> Table:
     """Read CSV or TSV in UTF-8, with or without a byte order mark; ``.gz`` is decompressed.
 
     The separator of a CSV is the comma, or a semicolon or tab if its header has more of them.
-
-    Args:
-        path: the file.
-        row: noun for a row in messages.
-
-    Raises:
-        DataError: the file is empty, damaged, not UTF-8, or its rows differ in length.
+    ``row`` is the noun for a row in messages.
     """
     text = _read_text(path)
     rows: list[list[str]] = []

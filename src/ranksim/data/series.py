@@ -10,22 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ranksim._utils.schema import validate_types
-from ranksim.data.batch import Batch
+from ranksim.data.batch import BatchDataset
 
 
 @dataclass(frozen=True)
 class SeriesScaling:
-    """Mean and standard deviation of each channel over the readings of training windows.
-
-    Example:
-        >>> values = np.array([[1.0], [3.0], [99.0]])
-        >>> scaling = SeriesScaling.fit(values, np.array([1]), window=2)
-        >>> scaling(values).ravel().tolist()
-        [-1.0, 1.0, 97.0]
-    """
+    """Mean and standard deviation of each channel over the readings of training windows."""
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -34,12 +26,9 @@ class SeriesScaling:
     def fit(
         cls, values: NDArray[np.float64], ends: NDArray[np.int64], *, window: int
     ) -> SeriesScaling:
-        """Compute the statistics from the readings of training windows, each counted once.
+        """Compute the statistics of readings ``(T, C)`` in windows that end at ``ends`` ``(N,)``.
 
-        Args:
-            values: readings, float64 ``(T, C)``.
-            ends: position of the last reading of each training window, int64 ``(N,)``.
-            window: readings per window.
+        Readings outside the windows are not used; those in several windows are counted once.
         """
         edges = np.zeros(len(values) + 1, dtype=np.int64)
         np.add.at(edges, ends - window + 1, 1)
@@ -64,19 +53,12 @@ class SeriesScaling:
 
 @dataclass(frozen=True, eq=False)
 class SeriesSamples:
-    """Windows of one series, each with a real label.
+    """Windows of one series, each with a real label; the parts of a split share the readings."""
 
-    Args:
-        values: readings, float64 ``(T, C)``, shared by the parts of a split.
-        ends: position of the last reading of each window, int64 ``(N,)``.
-        labels: float64 ``(N,)``, in the unit of the data.
-        window: readings per window.
-    """
-
-    values: NDArray[np.float64]
-    ends: NDArray[np.int64]
-    labels: NDArray[np.float64]
-    window: int
+    values: NDArray[np.float64]  # (T, C), readings
+    ends: NDArray[np.int64]  # (N,), position of the last reading of each window
+    labels: NDArray[np.float64]  # (N,), in the unit of the data
+    window: int  # readings per window
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,15 +68,8 @@ class SeriesSamples:
         return SeriesScaling.fit(self.values, self.ends, window=self.window)
 
 
-class SeriesDataset(Dataset[Batch]):
-    """Windows of one series in memory; the input of a batch is float32 ``(N, W, C)``.
-
-    Args:
-        values: scaled readings, float32 ``(T, C)``, shared by the parts of a split.
-        ends: position of the last reading of each window, int64 ``(N,)``.
-        labels: float64 ``(N,)``.
-        window: W.
-    """
+class SeriesDataset(BatchDataset):
+    """Windows of scaled readings, float32 ``(T, C)``; the input of a batch is ``(N, W, C)``."""
 
     def __init__(
         self,
@@ -109,28 +84,13 @@ class SeriesDataset(Dataset[Batch]):
         self.labels = torch.from_numpy(labels)
         self.window = window
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> Batch:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        index = torch.as_tensor(rows, dtype=torch.int64)
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         count, channels = self.values.shape
         # a view of all windows, without a copy
         windows = self.values.as_strided(
             (count - self.window + 1, self.window, channels), (channels, channels, 1)
         )
-        return {
-            "inputs": (windows.index_select(0, self.first[index]),),
-            "label": self.labels[index],
-            "index": index,
-        }
-
-    def length_order(self) -> Tensor:
-        """Return all positions in order: windows have equal lengths."""
-        return torch.arange(len(self))
+        return (windows.index_select(0, self.first[index]),)
 
 
 def make_series_datasets(

@@ -35,36 +35,21 @@ _SPLIT = "split"  # name of the column of Hugging Face splits
 
 @dataclass(frozen=True, eq=False)
 class SplitPlan:
-    """Samples of user data, their split, label bins and regions, before a network reads them.
-
-    Args:
-        table: the data.
-        options: the user's options.
-        inputs: names of the input columns.
-        rows: table row of each sample's label, int64 ``(N,)``.
-        labels: float64 ``(N,)``, in the unit of the data.
-        split: positions among the N samples.
-        bins: label bins.
-        many, few: thresholds of training samples per bin for the many-shot and few-shot regions.
-        named: the user's named regions.
-        facts: identity of the data in results.
-        readings: readings of a series in time order, float64 ``(T, C)``; None for other data.
-        windows: windows over the readings, one per sample; None for other data.
-    """
+    """Samples of user data, their split, label bins and regions, before a network reads them."""
 
     table: Table
     options: UserDataSpec
-    inputs: tuple[str, ...]
-    rows: NDArray[np.int64]
-    labels: NDArray[np.float64]
-    split: Split
+    inputs: tuple[str, ...]  # names of the input columns
+    rows: NDArray[np.int64]  # (N,), table row of each sample's label
+    labels: NDArray[np.float64]  # (N,), in the unit of the data
+    split: Split  # positions among the N samples
     bins: LabelBins
-    many: int
+    many: int  # threshold of training samples per bin, like few
     few: int
-    named: dict[str, LabelRange]
-    facts: dict[str, Any]
-    readings: NDArray[np.float64] | None = None
-    windows: Windows | None = None
+    named: dict[str, LabelRange]  # regions
+    facts: dict[str, Any]  # identity of the data in results
+    readings: NDArray[np.float64] | None = None  # (T, C), of a series in time order
+    windows: Windows | None = None  # over the readings, one per sample
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
@@ -81,16 +66,7 @@ class SplitPlan:
 
 
 def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
-    """Select the samples of user data, split them, and choose label bins and regions.
-
-    Args:
-        table: the data (see :func:`ranksim.data.reading.load_table`).
-        options: the user's options.
-
-    Raises:
-        DataError: the data cannot be used.
-        UsageError: options contradict each other or would have no effect.
-    """
+    """Select the samples of user data, split them, and choose label bins and regions."""
     reject_idle_options(options)
     inputs = options.inputs or _infer_inputs(table, options)
     columns = [table.column(name) for name in inputs]  # raises for unknown names
@@ -155,13 +131,6 @@ def read_split_column(table: Table, options: UserDataSpec) -> str | None:
     """Return the split column: the user's, or ``split`` if it contains exactly all three parts.
 
     So the splits of a Hugging Face data set are used unless an option requests another split.
-
-    Example:
-        >>> ages = Table.from_columns("ages", {"age": [1, 2, 3], "split": ["train", "dev", "test"]})
-        >>> read_split_column(ages, UserDataSpec("age"))
-        'split'
-        >>> read_split_column(ages, UserDataSpec("age", cap=5)) is None
-        True
     """
     requests: list[Any] = [options.split, options.split_by, options.group]
     requests += [options.cap, options.split_seed, options.protocol]

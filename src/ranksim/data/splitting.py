@@ -73,41 +73,28 @@ def split_rows(
 ) -> Split:
     """Split rows into training, validation and test.
 
-    - ``random``, balanced: the published rule of :func:`balanced_split`. With ``groups``, which
-      here number rows of equal inputs (:func:`factorize`), equal rows stay together; the rule
-      counts each group once, in the bin of its first row.
+    - ``random``, balanced: :func:`balanced_split`; rows of one of the ``groups`` stay together and
+      count once, in the bin of the first row.
     - ``random``, not balanced: by ``shares``; rows of one group stay together.
     - ``group``: whole groups in random order, so that the parts come close to their shares.
     - ``time``: the last rows are test, the rows before them validation; equal times stay together.
 
-    If balanced by group or time, a held-out part keeps at most ``max_per_bin`` samples of each
-    label bin. The other samples are not used, so that groups stay whole and time stays in order.
+    If balanced by group or time, see :func:`balance_held_out`: the other samples are not used, so
+    that groups stay whole and time stays in order.
 
     Args:
         bins: label bin of each row, int64 ``(N,)``.
         by: the rule.
         balanced: whether validation and test are balanced over the label.
-        max_per_bin: largest number of samples of a label bin in each held-out part. None: 30; by
-            group or time, the median count of the non-empty bins of the held-out parts if that is
-            less.
+        max_per_bin: largest number of samples of a label bin in each held-out part (default 30).
         seed: seed of the random order.
-        groups: group of each row, N values.
+        groups: group of each row.
         times: time of each row, float64 ``(N,)``.
         shares: fractions of the rows for validation and test.
 
-    Returns:
-        Ascending positions of each part.
-
     Raises:
         DataError: a part would be empty.
-        ValueError: the shares leave nothing for training, or groups or times are missing or have
-            the wrong length.
-
-    Example:
-        >>> split = split_rows(np.zeros(8, dtype=np.int64), by="time", balanced=False,
-        ...                    max_per_bin=None, seed=0, times=np.arange(8.0), shares=(0.25, 0.25))
-        >>> [part.tolist() for part in split]
-        [[0, 1, 2, 3], [4, 5], [6, 7]]
+        ValueError: the arguments do not fit together.
     """
     val, test = shares
     if not (val > 0 and test > 0 and val + test < 1):
@@ -141,11 +128,7 @@ def balance_held_out(
 ) -> Split:
     """Keep at most ``max_per_bin`` random samples of each label bin in validation, and in test.
 
-    Args:
-        split: positions of the samples.
-        bins: label bin of each sample, int64 ``(N,)``.
-        max_per_bin: None: the median count of the non-empty bins of the held-out parts, at most 30.
-        seed: seed of the random choice.
+    The default is the median count of the non-empty bins of the held-out parts, at most 30.
 
     Example:
         >>> split = Split(np.arange(4), np.arange(4, 9), np.arange(9, 12))
@@ -172,13 +155,6 @@ def split_by_column(
 ) -> Split:
     """Return the split that a column specifies: train, val (or valid, validation, dev) and test.
 
-    Args:
-        values: name of the part of each row, in any case.
-        raise_for_rows: raises the error for wrong rows.
-
-    Raises:
-        DataError: a value is not the name of a part, or a part has no rows.
-
     Example:
         >>> split_by_column(["train", "Test", "dev", "train"]).train.tolist()
         [0, 3]
@@ -195,21 +171,9 @@ def split_by_column(
 
 
 def reject_shared_samples(
-    inputs: Sequence[Hashable],
-    split: Split,
-    *,
-    raise_for_rows: RaiseForRows = raise_for_rows,
+    inputs: Sequence[Hashable], split: Split, *, raise_for_rows: RaiseForRows = raise_for_rows
 ) -> None:
-    """Raise an error if samples with equal inputs are in two parts of the user's split.
-
-    Args:
-        inputs: all inputs of each sample as one hashable value.
-        split: positions of each part.
-        raise_for_rows: raises the error for the rows of validation or test.
-
-    Raises:
-        DataError: a validation or test sample also occurs in an earlier part.
-    """
+    """Raise a DataError if samples with equal inputs are in two parts of the user's split."""
     ids = factorize(inputs)
     for name, part, earlier in (
         ("val", split.val, split.train),

@@ -24,17 +24,7 @@ _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table whose columns are read on demand, and the line of the file of each row.
-
-    Args:
-        name: name in messages: the path, or the name of a data set.
-        names: column names in order.
-        read: returns the cells of a column by name: strings for a text file, ``""`` if missing;
-            Python values for any other source, None if missing.
-        lines: line of each row, counted from 1.
-        line_unit: unit of ``lines``: ``"line"`` or ``"row"``.
-        file: file whose bytes identify the table; None to identify it by its values.
-        root: folder that relative paths in the table start from.
+    """A table whose columns are read on demand, with the line of each row.
 
     Example:
         >>> table = Table.from_columns("ages", {"age": ["31", "", "47.5"]})
@@ -42,13 +32,13 @@ class Table:
         (3, ['31', '', '47.5'], 'ages, rows 2, 3')
     """
 
-    name: str
-    names: Sequence[str]
-    read: Callable[[str], list[Any]]
-    lines: Sequence[int]
-    line_unit: str = "line"
-    file: Path | None = None
-    root: Path | None = None
+    name: str  # path or data set, for messages
+    names: Sequence[str]  # of the columns
+    read: Callable[[str], list[Any]]  # returns the cells of a column; "" or None if missing
+    lines: Sequence[int]  # of the rows, counted from 1
+    line_unit: str = "line"  # or "row"
+    file: Path | None = None  # whose bytes identify the table; None: the values do
+    root: Path | None = None  # of relative paths in the table
 
     @classmethod
     def from_columns(cls, name: str, columns: Mapping[str, list[Any]]) -> Table:
@@ -75,11 +65,7 @@ class Table:
         return digest.hexdigest()
 
     def column(self, name: str) -> list[Any]:
-        """Return the cells of a column, one per row.
-
-        Raises:
-            DataError: no column, or more than one, has this name.
-        """
+        """Return the cells of a column; raise a DataError unless exactly one has this name."""
         if name not in self.names:
             raise DataError(
                 f"{self.name} has no column {name!r}: choose one of {format_list(self.names)}."
@@ -101,16 +87,7 @@ class Table:
 def read_numbers(
     table: Table, name: str, *, missing: Literal["raise", "nan"] = "raise"
 ) -> NDArray[np.float64]:
-    """Return a column of numbers, float64 ``(N,)``, parsed by :func:`parse_numbers`.
-
-    Args:
-        table: the table.
-        name: column name.
-        missing: raise an error for missing values, or return NaN for them.
-
-    Raises:
-        DataError: the column does not exist, or contains text, infinite numbers or, with
-            ``missing="raise"``, missing values.
+    """Return a column of numbers, float64 ``(N,)``; raise a DataError for other cells.
 
     Example:
         >>> ages = Table.from_columns("ages", {"age": ["31", "?"]})
@@ -122,36 +99,24 @@ def read_numbers(
     for mask, kind in ((parsed.text, "not a number"), (parsed.infinite, "infinite")):
         if mask.any():
             first = values[int(np.argmax(mask))]
+            has_comma = _DECIMAL_COMMA.fullmatch(str(first))
             table.raise_for_rows(
                 np.flatnonzero(mask),
                 f"column {name!r} contains {format_value(first)}, which is {kind}",
                 "write decimals with a point"
-                if _DECIMAL_COMMA.fullmatch(str(first))
+                if has_comma
                 else "correct these values or remove these rows",
             )
     if missing == "raise":
-        table.raise_for_rows(
-            np.flatnonzero(parsed.missing),
-            f"column {name!r} has no value",
-            "fill it in or remove these rows",
-        )
+        problem, remedy = f"column {name!r} has no value", "fill it in or remove these rows"
+        table.raise_for_rows(np.flatnonzero(parsed.missing), problem, remedy)
     return parsed.values
 
 
 def read_labels(
     table: Table, name: str, *, missing: Literal["raise", "nan"] = "raise"
 ) -> NDArray[np.float64]:
-    """Return a column of labels or predictions: :func:`read_numbers` limited to ±1e38.
-
-    Raises:
-        DataError: as for :func:`read_numbers`, or a number is outside the range of float32.
-
-    Example:
-        >>> read_labels(Table.from_columns("ages", {"age": ["31", "1e40"]}), "age")
-        Traceback (most recent call last):
-        ranksim.exceptions.DataError: ages, row 2: column 'age' contains a number beyond ±1e38, the
-        range of float32; convert the column to another unit.
-    """
+    """Return a column of labels or predictions: numbers within ±1e38, the range of float32."""
     values = read_numbers(table, name, missing=missing)
     table.raise_for_rows(
         np.flatnonzero(np.abs(values) > _MAX_LABEL),

@@ -1,4 +1,4 @@
-"""Texts to word indices, once, and batches cut to their longest text."""
+"""Texts as word indices, computed once, and batches cut to their longest text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ranksim._utils.storage import cache_dir, read_arrays, write_arrays
-from ranksim.data.batch import Batch
+from ranksim.data.batch import BatchDataset
 from ranksim.data.word_vectors import WordVectors
 from ranksim.exceptions import require_optional
 
@@ -23,10 +22,10 @@ TOKENIZER = "nltk.NLTKWordTokenizer"
 
 @dataclass(frozen=True)
 class TextSamples:
-    """Samples of one or two texts each and a real label.
+    """Samples of one or two texts each, with a real label.
 
     Args:
-        texts: one or two equally long columns of texts.
+        texts: one or two columns of N texts.
         labels: float64 ``(N,)``, in the unit of the data.
     """
 
@@ -37,52 +36,40 @@ class TextSamples:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> TextSamples:
-        """The samples at these positions."""
+        """Return the samples at these positions."""
         return TextSamples(
             tuple([column[row] for row in rows] for column in self.texts), self.labels[rows]
         )
 
 
-class TokenDataset(Dataset[Batch]):
-    """Word indices in one array; a batch is gathered at once and cut to its longest text.
-
-    A batch's inputs are indices ``(texts, N, T)`` and lengths ``(texts, N)``.
-    """
+class TokenDataset(BatchDataset):
+    """Token indices ``(texts, N, T)`` and lengths ``(texts, N)``; a batch is cut to its longest text."""
 
     def __init__(self, tokens: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> None:
-        self.tokens = torch.from_numpy(tokens)  # (texts, N, T), int32
-        self.lengths = torch.from_numpy(lengths).long()  # (texts, N)
-        self.labels = torch.from_numpy(labels)  # (N,), float64
+        self.tokens = torch.from_numpy(tokens)  # int32
+        self.lengths = torch.from_numpy(lengths).long()
+        self.labels = torch.from_numpy(labels)  # float64
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> Batch:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        index = torch.as_tensor(rows)
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         lengths = self.lengths[:, index]
-        tokens = self.tokens[:, index, : int(lengths.max())].long()
-        return {"inputs": (tokens, lengths), "label": self.labels[index], "index": index}
+        return self.tokens[:, index, : int(lengths.max())].long(), lengths
 
     def length_order(self) -> Tensor:
-        """All positions, short samples first: batches in this order hold little padding."""
+        """Return all positions, shortest text first, which minimizes padding within batches."""
         return self.lengths.amax(dim=0).argsort(stable=True)
 
 
 def encode_texts(
     parts: Sequence[TextSamples], vectors: WordVectors, *, max_tokens: int
 ) -> tuple[list[TokenDataset], Tensor]:
-    """Tokenise and index all parts of a data set once; later calls read the cache.
+    """Tokenize and index the parts of a data set, or read the result from the cache.
 
-    Tokens are those of NLTK's ``NLTKWordTokenizer``: the Penn Treebank convention, in which GloVe
-    was trained (``do n't``), kept up by others and free of model files. A text keeps its first
-    ``max_tokens`` tokens, an empty one is one unknown word. Word 0 is padding, word 1 stands for
-    all words without a vector.
+    Texts are tokenized by NLTK's ``NLTKWordTokenizer``, which follows the Penn Treebank convention
+    used for GloVe (``do n't``) and needs no model files. Index 0 is padding; index 1 stands for
+    all words without a vector. An empty text is one unknown word.
 
     Returns:
-        One data set a part, and the vectors of the words that occur, ``(V, E)`` float32.
+        One data set per part, and the vectors of the words that occur, float32 ``(V, E)``.
     """
     content = hashlib.sha256(
         json.dumps(
@@ -93,7 +80,7 @@ def encode_texts(
     path = cache_dir() / "tokens" / f"{content[:32]}.npz"
     arrays = read_arrays(path)
     if arrays is None:
-        arrays = _index(parts, vectors, max_tokens)
+        arrays = _index_words(parts, vectors, max_tokens)
         write_arrays(path, arrays)
     datasets = [
         TokenDataset(arrays[f"tokens{i}"], arrays[f"lengths{i}"], part.labels)
@@ -102,7 +89,7 @@ def encode_texts(
     return datasets, torch.from_numpy(arrays["vectors"])
 
 
-def _index(
+def _index_words(
     parts: Sequence[TextSamples], vectors: WordVectors, max_tokens: int
 ) -> dict[str, np.ndarray]:
     tokenize = require_optional("nltk.tokenize", "train").NLTKWordTokenizer().tokenize
@@ -113,7 +100,7 @@ def _index(
     ]
     words = {word for part in tokenized for column in part for text in column for word in text}
     known, rows = vectors.look_up(sorted(words))
-    number = {word: i + 2 for i, word in enumerate(known)}
+    index = {word: i + 2 for i, word in enumerate(known)}
     padding = np.zeros((1, rows.shape[1]), dtype=np.float32)
     unknown = rows.mean(axis=0, keepdims=True) if len(rows) else padding
     arrays = {"vectors": np.concatenate([padding, unknown, rows]).astype(np.float32)}
@@ -121,7 +108,7 @@ def _index(
         lengths = np.array([[max(len(text), 1) for text in column] for column in part])
         tokens = np.zeros((*lengths.shape, lengths.max(initial=1)), dtype=np.int32)
         for (c, column), r in itertools.product(enumerate(part), range(lengths.shape[1])):
-            tokens[c, r, : lengths[c, r]] = [number.get(word, 1) for word in column[r]] or 1
+            tokens[c, r, : lengths[c, r]] = [index.get(word, 1) for word in column[r]] or 1
         arrays[f"tokens{i}"], arrays[f"lengths{i}"] = tokens, lengths
     return arrays
 

@@ -14,23 +14,14 @@ from ranksim.exceptions import DataError
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows of a series and their forecast targets.
+    """Windows of a series and their forecast targets."""
 
-    Args:
-        ends: position of the last reading of each window, int64 ``(N,)``.
-        target_rows: position of the target reading, int64 ``(N,)``; −1 if it is in the future.
-        labels: target value, float64 ``(N,)``; NaN if it is not known.
-        times: time of the target in seconds, float64 ``(N,)``; None for a series without times.
-        window: readings per window.
-        step: seconds from one reading to the next; None for a series without times.
-    """
-
-    ends: NDArray[np.int64]
-    target_rows: NDArray[np.int64]
-    labels: NDArray[np.float64]
-    times: NDArray[np.float64] | None
-    window: int
-    step: float | None = None
+    ends: NDArray[np.int64]  # (N,), position of the last reading of each window
+    target_rows: NDArray[np.int64]  # (N,), position of the target; −1 if it is in the future
+    labels: NDArray[np.float64]  # (N,), target value; NaN if it is not known
+    times: NDArray[np.float64] | None  # (N,), time of the target in seconds
+    window: int  # readings per window
+    step: float | None = None  # seconds from one reading to the next
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -61,10 +52,6 @@ def make_windows(
         horizon: readings from the end of a window to its target; 0: the target at the same time.
         step: seconds between readings. None: the median difference of the times.
         groups: group of each reading, T values.
-
-    Raises:
-        DataError: there is no such window.
-        ValueError: ``window`` is below 1, ``horizon`` below 0, or lengths differ.
 
     Example:
         >>> clock = np.array([0.0, 60, 120, 180, 600, 660, 720])
@@ -124,32 +111,10 @@ def split_windows(
     step: float | None = None,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Windows, Split]:
-    """Return the windows that lie within one part of a split of the readings, and their split.
+    """Return the windows within one part of a split of the readings, and the windows' split.
 
-    No reading is therefore used in two parts. Except for ``readings``, the arguments are described
-    at :func:`make_windows`.
-
-    Args:
-        readings: split of the readings by time, day, group or column.
-        values: readings, float64 ``(T, C)``.
-        times: time of each reading, float64 ``(T,)``.
-        target: values to forecast, float64 ``(T,)``.
-        window: readings per window.
-        horizon: readings from the end of a window to its target.
-        step: seconds between readings.
-        groups: group of each reading.
-
-    Raises:
-        DataError: a part has no window.
-
-    Example:
-        >>> clock = np.arange(9.0)
-        >>> readings = Split(np.arange(4), np.arange(4, 6), np.arange(6, 9))
-        >>> windows, split = split_windows(
-        ...     readings, clock[:, None], clock, clock, window=1, horizon=1
-        ... )
-        >>> [windows.labels[part].tolist() for part in split]
-        [[1.0, 2.0, 3.0], [5.0], [7.0, 8.0]]
+    No reading is therefore used in two parts. The other arguments are those of
+    :func:`make_windows`.
     """
     part_of = np.full(len(values), len(PARTS))
     for part, rows in enumerate(readings):
@@ -172,12 +137,7 @@ def split_windows(
 def sort_by_time(
     times: NDArray[np.float64], groups: Sequence[Hashable] | None = None
 ) -> NDArray[np.int64]:
-    """Return positions that sort readings by time within each group; the sort is stable.
-
-    Example:
-        >>> sort_by_time(np.array([2.0, 1.0, 3.0, 0.0]), ["a", "b", "a", "b"]).tolist()
-        [0, 2, 3, 1]
-    """
+    """Return positions that sort readings by time within each group; the sort is stable."""
     series = np.zeros(len(times), dtype=np.int64) if groups is None else factorize(groups)
     return np.lexsort((times, series))
 

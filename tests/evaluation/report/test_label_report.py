@@ -97,7 +97,7 @@ def test_a_picture_of_any_labels(name):
     drawn = inspection_figure(content)
     assert drawn.png.startswith(b"\x89PNG")
     assert f"{len(LABELS[name]):,} samples in bins of" in drawn.svg
-    assert ("logarithmic" in drawn.svg) == (content["to_rarest"] > 100)
+    assert ("logarithmic" in drawn.svg) == (content["imbalance_ratio"] > 100)
     assert (">never seen<" in drawn.svg) == bool(content["gaps"])
 
 

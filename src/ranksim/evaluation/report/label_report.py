@@ -81,7 +81,7 @@ def inspection_figure(found: dict[str, Any]) -> Picture:
     regions = np.asarray(found["bins"]["regions"])
     first, last = _visible(edges, counts)
     shown = np.arange(first, last)
-    logarithmic = found["to_rarest"] > _LOGARITHMIC
+    logarithmic = found["imbalance_ratio"] > _LOGARITHMIC
     named = list(found["named"].items())
     height = 3.2 + 0.18 * len(named)
 
@@ -133,7 +133,7 @@ def _faults(found: dict[str, Any]) -> Iterator[str]:
         fault = found[key]
         count, lines = fault["count"], fault["lines"]
         if count:
-            place = f"{found['counted']}{'s' * (count > 1)} {', '.join(map(str, lines))}"
+            place = f"{found['line_unit']}{'s' * (count > 1)} {', '.join(map(str, lines))}"
             more = f" and {count - len(lines):,} more" if count > len(lines) else ""
             values = f" ({', '.join(fault['values'])})" if key != "missing" else ""
             yield f"{count:,} {title}: {place}{more}{values}"
@@ -196,8 +196,8 @@ def _samples(region: dict[str, Any]) -> str:
 def _rare(found: dict[str, Any]) -> Iterator[Text]:
     yield Text.assemble(
         ("Imbalance: ", "bold"),
-        f"the fullest bin holds {_plain(found['to_rarest'])} times the samples of the rarest and "
-        f"{found['to_median']:.3g} times those of the median one.",
+        f"the fullest bin holds {_plain(found['imbalance_ratio'])} times the samples of the rarest and "
+        f"{found['max_to_median']:.3g} times those of the median one.",
     )
     bins = (
         f"{_plain(b['low'])} … {_plain(b['high'])} ({b['count']:,})" for b in found["rarest_bins"]
