@@ -1,4 +1,4 @@
-"""Errors that a user can cause: one sentence that says what, where, and what to do."""
+"""Errors that a user can cause: one sentence with the problem, its place and a remedy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from types import ModuleType
 
 
 class RankSimError(Exception):
-    """Shown by the command line as its one sentence, without a traceback."""
+    """Base class; the command line prints the message without a traceback."""
 
 
 class DataError(RankSimError):
-    """A file or data set is missing, damaged or not what it should be."""
+    """A file or data set is missing, damaged or invalid."""
 
 
 class UsageError(RankSimError):
-    """A command or setting that cannot be carried out as asked."""
+    """A command or setting is invalid."""
 
 
 class StoppedError(RankSimError):
@@ -24,36 +24,30 @@ class StoppedError(RankSimError):
 
 
 class MissingDependencyError(RankSimError, ImportError):
-    """An optional part is not installed."""
+    """An optional dependency is not installed."""
 
 
 def disk_error(error: OSError, path: object = None) -> DataError:
-    """What the disk refuses, as one sentence.
-
-    Args:
-        error: of writing.
-        path: what was to be written, where the error does not say.
+    """Convert an OSError from writing ``path`` to a DataError with a remedy.
 
     Example:
         >>> print(disk_error(OSError(errno.ENOSPC, "No space left on device"), "out/a.json"))
-        The disk is full: out/a.json could not be written; free some space and start the command...
+        The disk is full: out/a.json could not be written; free some space and run the command...
     """
-    named = path or error.filename
-    what = f"{named} could not be written"
-    # NumPy tells no number where less was written than it gave
+    problem = f"{path or error.filename or 'A file'} could not be written"
+    # NumPy raises an OSError without a number for an incomplete write
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT):
-        full = f"The disk is full: {what}" if named else "The disk is full"
         return DataError(
-            f"{full}; free some space and start the command again, it goes on where it stopped."
+            f"The disk is full: {problem}; free some space and run the command again to resume."
         )
     return DataError(
-        f"{what if named else 'A file could not be written'} ({error.strerror or error}); move "
-        "away what is in its place, or give another folder that can be written."
+        f"{problem} ({error.strerror or error}); move away what is in its place, or choose a "
+        "writable folder."
     )
 
 
 def require_optional(module: str, extra: str) -> ModuleType:
-    """Import an optional module, or say which extra brings it."""
+    """Import an optional module, or raise an error that names the extra to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -122,8 +122,8 @@ def test_a_folder_and_a_data_set(inspect, ages, tmp_path):
         (["DATA", "--target", "age", "--many", "5", "--few", "6"], 2, "These bins or thresholds "
          "cannot be used: few must be at most many, got 6 and 5."),
         (["DATA", "--target", "age", "--out", "equal.csv/x"], 1, "equal.csv/x/inspect.json "
-         "could not be written (Not a directory); move away what is in its place, or give another "
-         "folder that can be written."),
+         "could not be written (Not a directory); move away what is in its place, or choose a "
+         "writable folder."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_sentence(inspect, ages, tmp_path, words, code, sentence):

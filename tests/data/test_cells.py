@@ -1,21 +1,50 @@
 import datetime
+import time
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
-from ranksim.data.cells import is_missing, parse_seconds, raise_for_rows
+from ranksim.data.cells import (
+    day_index,
+    format_times,
+    is_missing,
+    parse_numbers,
+    parse_seconds,
+    parse_times,
+    raise_for_rows,
+)
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError
+from tests.helpers.errors import assert_raises
+
+MISSING = ["", "  ", "NA", "n/a", "NaN", "NULL", "None", "-", " ? ", None, float("nan")]
+TEXT = ["three", "1_000", "1,5", "12 mg", "0x10", "--", "none of these", True, np.True_,
+        datetime.date(2020, 1, 1), [1], {"a": 1}, 1j, b"1"]  # fmt: skip
+INFINITE = ["inf", "-Infinity", "1e999", float("inf"), Decimal("1e999"), 10**400, -(10**400)]
 
 
-@pytest.mark.parametrize("value", [None, "", "  ", "NA", "n/a", "NaN", "-", "?", float("nan")])
-def test_missing(value):
-    assert is_missing(value)
-    assert is_missing(np.float32("nan"))
+def test_is_missing():
+    assert all(map(is_missing, [*MISSING, np.float32("nan")]))
+    assert not any(map(is_missing, [*TEXT, *INFINITE, 0, "0", False]))
 
 
-@pytest.mark.parametrize("value", [0, "0", False, "no", "none of these", "--"])
-def test_there(value):
-    assert not is_missing(value)
+def test_parse_numbers_reads_usual_notations():
+    cells = ["1", "1e3", " 3.5 ", "-0.25", "+7", ".5", 5, np.float32(0.5), Decimal("0.1")]
+    parsed = parse_numbers(cells)
+    assert parsed.values.tolist() == [1, 1000, 3.5, -0.25, 7, 0.5, 5, 0.5, 0.1]
+    assert not (parsed.missing | parsed.text | parsed.infinite).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [("missing", MISSING), ("text", TEXT), ("infinite", INFINITE)]
+)
+def test_parse_numbers_classifies_other_cells(kind, values):
+    parsed = parse_numbers(["1", *values])
+    for name in ("missing", "text", "infinite"):
+        assert getattr(parsed, name).tolist() == [False] + [name == kind] * len(values), name
+    assert np.isnan(parsed.values[1:]).all()
+    assert len(parse_numbers([]).values) == 0
 
 
 @pytest.mark.parametrize(
@@ -34,13 +63,11 @@ def test_there(value):
         (None, None),
     ],
 )
-def test_moments(value, expected):
+def test_parse_seconds(value, expected):
     assert parse_seconds(value) == expected
 
 
-def test_a_clock_that_is_put_forward_does_not_jump(monkeypatch):
-    import time
-
+def test_parse_seconds_ignores_daylight_saving(monkeypatch):
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
@@ -50,7 +77,43 @@ def test_a_clock_that_is_put_forward_does_not_jump(monkeypatch):
         time.tzset()
 
 
-def test_rows_without_lines():
+def test_parse_times_reads_numbers_and_dates():
+    assert parse_times(["1", " 2.5", 1e3]).tolist() == [1, 2.5, 1000]
+    assert parse_times(["1970-01-01T01:00", "1970-01-02 00:00:01"]).tolist() == [3600, 86401]
+    assert parse_times([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("values", "facts"),
+    [
+        (["1", "2", "noon"], ("line 4", "'noon'", "not a finite number")),
+        (["1", "inf"], ("line 3", "'inf'", "not a finite number")),
+        (["2020-01-01", "noon"], ("line 3", "'noon'", "not a date", "2010-03-24")),
+        (["2020-01-01", "2020-01-02", "7"], ("line 4", "'7'", "not a date")),
+        (["1", "", "2"], ("line 3", "no time")),
+        (["2020-01-01Z", "2020-01-02T00:00", "2020-01-03T00:00Z"], ("2020",)),
+        (["2020-01-02T00:00", "2020-01-03T00:00Z"], ("line 2", "without a time zone")),
+    ],
+)
+def test_parse_times_reports_wrong_cells(values, facts):
+    table = Table("own.csv", ["when"], lambda _: [], range(2, 9))
+    act = lambda: parse_times(values, table.raise_for_rows, "when")  # noqa: E731
+    assert_raises(DataError, act, "own.csv", "column 'when'", *facts)
+
+
+def test_format_times_follows_the_example():
+    seconds = np.array([3_600.0])
+    assert format_times(seconds, "5") == [3600.0]
+    assert format_times(seconds, "2020-01-01") == ["1970-01-01 01:00:00"]
+    assert format_times(seconds, "2020-01-01T00:00Z") == ["1970-01-01 01:00:00+00:00"]
+    assert format_times(seconds, datetime.date(2020, 1, 1)) == ["1970-01-01 01:00:00"]
+
+
+def test_day_index_before_1970():
+    assert day_index(np.array([-1.0, 0.0, 86_399.9, 86_400.0])).tolist() == [-1, 0, 0, 1]
+
+
+def test_raise_for_rows_numbers_rows():
     raise_for_rows([], "nothing", "to do")
-    with pytest.raises(DataError, match="^The data, rows 1, 3, 4, 5, 6 and 2 more: odd; mend it.$"):
-        raise_for_rows(iter([0, 2, 3, 4, 5, 6, 7]), "odd", "mend it")
+    act = lambda: raise_for_rows(iter([0, 2, 3, 4, 5, 6, 7]), "odd", "correct it")  # noqa: E731
+    assert_raises(DataError, act, "The data, rows 1, 3, 4, 5, 6 and 2 more: odd; correct it.")

@@ -1,38 +1,125 @@
+import gzip
 import hashlib
-import re
 import sys
 
 import pytest
 
-from ranksim.data.reading import load_table
+from ranksim._utils.storage import sha256
+from ranksim.data import reading
+from ranksim.data.reading import load_table, read_delimited, read_parquet
+from ranksim.data.table import read_numbers
 from ranksim.exceptions import DataError, MissingDependencyError
+from tests.helpers.errors import assert_raises
 
-TEXT = "age,path\n31,a.png\n47,b.png\n"
-READ = "give a .csv, .tsv, .csv.gz or .parquet file"
-HUB = "is no file or folder here and cannot be read from the Hugging Face hub"
+TEXT = "age,path\n31,a.png\n,b.png\n"
 
 
 @pytest.fixture(autouse=True)
-def cache_of_its_own(monkeypatch, tmp_path):
+def separate_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
 
 
-def refused(data, sentence):
-    with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
-        load_table(str(data))
+@pytest.fixture
+def write(tmp_path):
+    def write(name, content):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
 
-
-@pytest.mark.parametrize("name", ["t.csv", "T.CSV", "t.tsv"])
-def test_a_file(tmp_path, name):
-    path = tmp_path / name
-    path.write_text(TEXT.replace(",", "\t") if name.endswith("tsv") else TEXT)
-    table = load_table(str(path))
-    assert (table.name, table.rows, table.root) == (str(path), 2, tmp_path)
-    assert table.column("age") == ["31", "47"]
+    return write
 
 
 @pytest.mark.parametrize(
-    ("names", "chosen"),
+    ("name", "content"),
+    [
+        ("t.csv", TEXT),
+        ("bom.CSV", "\ufeff" + TEXT),
+        ("crlf.csv", TEXT.replace("\n", "\r\n")),
+        ("t.tsv", TEXT.replace(",", "\t")),
+        ("semicolon.csv", TEXT.replace(",", ";")),
+        ("tab.csv", TEXT.replace(",", "\t")),
+        ("t.csv.gz", gzip.compress(TEXT.encode(), mtime=0)),
+        ("t.TSV.GZ", gzip.compress(TEXT.replace(",", "\t").encode(), mtime=0)),
+    ],
+)
+def test_reads_delimited_text(write, name, content):
+    path = write(name, content)
+    table = load_table(str(path))
+    assert table.names == ["age", "path"]
+    assert (table.n_rows, table.sha256, table.root) == (2, sha256(path), path.parent)
+    assert (table.column("age"), table.column("path")) == (["31", ""], ["a.png", "b.png"])
+    assert table.describe_rows([1]) == f"{path}, line 3"
+
+
+def test_detects_the_delimiter_outside_quotes(write):
+    table = read_delimited(write("t.csv", '"a,b,c";d\n1,5;2\n'))
+    assert table.names == ["a,b,c", "d"]
+    assert table.column("a,b,c") == ["1,5"]
+
+
+def test_lines_of_rows_with_line_breaks(write):
+    table = read_delimited(write("t.csv", 'y\n1\n"a\nb"\n\ninf\nx\n'))
+    assert list(table.lines) == [2, 3, 6, 7]
+    assert_raises(DataError, lambda: read_numbers(table, "y"), "lines 3, 7", r"'a\nb'")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "facts"),
+    [
+        ("t.csv", "", ("empty",)),
+        ("t.csv", "a,b\n1\n", ("line 2", "2 columns")),
+        ("t.csv", 'a,b\n1,"2\n', ("line 2", "unexpected end of data", "quoting")),
+        ("t.csv", b"a\n1\n\xe9\n", ("line 3", "UTF-8")),
+        ("t.csv", "a\n1\n".encode("utf-16"), ("line 1", "UTF-8")),
+        ("t.csv", "a\n1\n".encode("utf-16-le"), ("line 1", "UTF-8")),
+        ("t.csv.gz", "a\n1\n", ("damaged .gz",)),
+        ("t.csv.gz", gzip.compress(b"a\n1\n" * 99, mtime=0)[:-9], ("damaged .gz",)),
+        ("t.xlsx", "PK", ("spreadsheet", "CSV")),
+        ("t.ODS", "PK", ("spreadsheet", "CSV")),
+        ("t.json", "[]", ("not a supported table", ".parquet")),
+        ("t.csv", "age,path\n", ("no rows",)),
+        ("t.parquet", "PAR1", ("not a readable Parquet file", "save")),
+    ],
+)
+def test_reports_unreadable_files(write, name, content, facts):
+    path = write(name, content)
+    assert_raises(DataError, lambda: load_table(str(path)), str(path), *facts)
+
+
+def test_limits_the_size_of_decompressed_tables(write, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_UNPACKED", 1000)
+    path = write("t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 10_000))
+    assert_raises(DataError, lambda: load_table(str(path)), "more than 1,000 bytes")
+
+
+@pytest.mark.parametrize(
+    ("source", "facts"),
+    [
+        ("none.csv", ("does not exist", "path")),
+        ("none.xls", ("does not exist", "path")),
+        ("a b", ("does not exist", "owner/name")),
+        ("nowhere", ("does not exist", "owner/name")),
+        ("a/b/c", ("does not exist", "owner/name")),
+        ("owner/name:", ("does not exist", "owner/name")),
+        ("hf://a b", ("does not exist", "owner/name")),
+    ],
+)
+def test_reports_sources_that_do_not_exist(source, facts):
+    assert_raises(DataError, lambda: load_table(source), source, *facts)
+
+
+def test_reads_parquet(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    parquet.write_table(arrow.table({"y": [1, None, 3], "s": ["1", "x", None]}), path)
+    table = read_parquet(path)
+    assert (table.column("y"), table.column("s")) == ([1, None, 3], ["1", "x", None])
+    assert table.describe_rows([1]) == f"{path}, row 2"
+    assert load_table(str(path)).n_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
     [
         (["ages.csv"], "ages.csv"),
         (["other.csv", "labels.csv", "z.parquet"], "labels.csv"),
@@ -40,167 +127,123 @@ def test_a_file(tmp_path, name):
         (["ages.tsv", ".ages.csv", "readme.txt"], "ages.tsv"),
     ],
 )
-def test_a_folder_with_one_table(tmp_path, names, chosen):
+def test_reads_the_table_of_a_folder(tmp_path, names, expected):
     for name in names:
-        (tmp_path / name).write_text("age\tpath\n1\tx\n" if name.endswith("tsv") else TEXT)
+        (tmp_path / name).write_text(TEXT.replace(",", "\t") if name.endswith("tsv") else TEXT)
     (tmp_path / "more.csv").mkdir()
-    table = load_table(str(tmp_path))
-    assert (table.name, table.root) == (str(tmp_path / chosen), tmp_path)
+    assert load_table(str(tmp_path)).name == str(tmp_path / expected)
 
 
-def test_folders_that_say_too_little(tmp_path):
-    refused(tmp_path, f"{tmp_path} holds no table: put labels.csv beside its files.")
+def test_reports_folders_without_a_single_table(tmp_path):
+    load = lambda: load_table(str(tmp_path))  # noqa: E731
+    assert_raises(DataError, load, str(tmp_path), "no table", "labels.csv")
     for name in "fedcba":
         (tmp_path / f"{name}.csv").write_text(TEXT)
-    refused(
-        tmp_path,
-        f"{tmp_path} holds several tables (a.csv, b.csv, c.csv, d.csv, e.csv, …): name one of "
-        "them.",
-    )
+    assert_raises(DataError, load, "several tables (a.csv, b.csv, c.csv, d.csv, e.csv, …)")
     for name in ("labels.csv", "metadata.csv"):
         (tmp_path / name).write_text(TEXT)
-    refused(
-        tmp_path, f"{tmp_path} holds several tables (labels.csv, metadata.csv): name one of them."
-    )
+    assert_raises(DataError, load, "several tables (labels.csv, metadata.csv)")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("t.xlsx", b"PK", "{} is a spreadsheet: save its sheet as CSV in UTF-8."),
-        ("t.ODS", b"PK", "{} is a spreadsheet: save its sheet as CSV in UTF-8."),
-        ("t.json", b"[]", "{} is no table that can be read: " + READ + "."),
-        ("t", b"a", "{} is no table that can be read: " + READ + "."),
-        ("t.csv", b"age,path\n", "{} has no row of values: put one row a sample into it."),
-        ("t.csv", None, "{} does not exist: " + READ + " that does."),
-        ("t.xls", None, "{} does not exist: " + READ + " that does."),
-        ("a b", None, "{} is no file or folder: name a table, a folder with one, or a data set of "
-         "the Hugging Face hub (owner/name)."),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_read(tmp_path, name, content, sentence):
-    path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
-    refused(path, sentence.format(path))
-
-
-@pytest.mark.parametrize("data", ["nowhere", "../nowhere/x", "a/b/c", "owner/name:", "hf://a b"])
-def test_what_is_no_name_of_a_data_set(data):
-    refused(data, f"{data} is no file or folder: name a table, a folder with one, or a data set of "
-                  "the Hugging Face hub (owner/name).")  # fmt: skip
-
-
-def test_names_of_the_hub(monkeypatch):
+def test_loads_names_of_the_hub(monkeypatch):
     datasets = pytest.importorskip("datasets")
-    asked = []
+    requests = []
 
     def load(name, *, split):
-        asked.append((name, split))
+        requests.append((name, split))
         if name == "no/where":
             raise ConnectionError("Couldn't reach 'no/where' on the Hub.\nmore")
-        whole = datasets.Dataset.from_dict({"y": [1, 2]})
-        return whole if split else datasets.DatasetDict(train=whole, test=whole)
+        dataset = datasets.Dataset.from_dict({"y": [1, 2]})
+        return dataset if split else datasets.DatasetDict(train=dataset, test=dataset)
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert load_table("own-er/na.me").column("split") == ["train", "train", "test", "test"]
     assert load_table("owner/name:train[:50%]").names == ["y"]
-    assert load_table("hf://squad").rows == 4
+    assert load_table("hf://squad").n_rows == 4
     assert load_table("hf://datasets/owner/name:test").name == "hf://datasets/owner/name:test"
-    refused(
-        "no/where",
-        f"no/where {HUB} (Couldn't reach 'no/where' on the Hub): check the name and the "
-        "connection.",
-    )
-    assert asked == [
+    assert_raises(
+        DataError, lambda: load_table("no/where"), "(Couldn't reach 'no/where' on the Hub)",
+        "check the name and the connection",
+    )  # fmt: skip
+    assert requests == [
         ("own-er/na.me", None), ("owner/name", "train[:50%]"), ("squad", None),
         ("owner/name", "test"), ("no/where", None),
     ]  # fmt: skip
 
 
-def test_without_the_library(monkeypatch, tmp_path):
+def test_names_the_extra_for_hub_data_sets(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(
-        MissingDependencyError, match=r"^no/where is no file or folder here, and to look"
-    ):
-        load_table("no/where")
     (tmp_path / "state.json").write_text("{}")
-    with pytest.raises(MissingDependencyError, match=r"run pip install 'ranksim\[hub\]'\.$"):
-        load_table(str(tmp_path))
+    for source in ("no/where", str(tmp_path)):
+        act = lambda source=source: load_table(source)
+        assert_raises(MissingDependencyError, act, "pip install 'ranksim[hub]'")
 
 
 @pytest.fixture
-def pictures():
-    return [bytes([137, 80, k]) for k in range(3)]  # never decoded here
+def datasets():
+    module = pytest.importorskip("datasets")
+    module.disable_progress_bars()
+    return module
 
 
-def test_a_saved_data_set(tmp_path, pictures):
-    datasets = pytest.importorskip("datasets")
-    datasets.disable_progress_bars()
-    (tmp_path / "local.png").write_bytes(pictures[2])
+def test_reads_a_saved_data_set_with_images(tmp_path, datasets):
+    pictures = [bytes([137, 80, k]) for k in range(2)]  # never decoded here
+    (tmp_path / "local.png").write_bytes(pictures[1])
     images = [
         {"bytes": pictures[0], "path": "a.png"},
         None,
         {"bytes": None, "path": str(tmp_path / "local.png")},
     ]
-    kinds = datasets.Features(
-        {
-            "y": datasets.Value("float32"),
-            "image": datasets.Image(),
-            "kind": datasets.ClassLabel(names=["cat", "dog"]),
-            "list": datasets.Sequence(datasets.Value("int32")),
-        }
-    )
+    kinds = {
+        "y": datasets.Value("float32"),
+        "image": datasets.Image(),
+        "kind": datasets.ClassLabel(names=["cat", "dog"]),
+        "list": datasets.Sequence(datasets.Value("int32")),
+    }
     values = {"y": [1.5, None, 2], "image": images, "kind": [1, 0, None], "list": [[1], [], [2]]}
-    whole = datasets.Dataset.from_dict(values, features=kinds)
-    whole.save_to_disk(str(tmp_path / "one"))
+    dataset = datasets.Dataset.from_dict(values, features=datasets.Features(kinds))
+    dataset.save_to_disk(str(tmp_path / "one"))
     table = load_table(str(tmp_path / "one"))
     assert table.names == ["y", "image", "kind", "list"]
-    assert table.column("y") == [1.5, None, 2]
-    assert table.column("kind") == ["dog", "cat", None]
+    for name, expected in (("y", [1.5, None, 2]), ("kind", ["dog", "cat", None])):
+        assert table.column(name) == expected
     assert table.column("list") == [[1], [], [2]]
-    names = table.column("image")
-    assert names[1] is None
-    assert (table.root / names[0]).read_bytes() == pictures[0]
-    assert (table.root / names[2]).read_bytes() == pictures[2]
+    first, missing, last = table.column("image")
     digest = hashlib.sha256(pictures[0]).hexdigest()
-    assert names[0] == f"{digest[:2]}/{digest}.png"
-    assert table.column("image") == names
+    assert (first, missing) == (f"{digest[:2]}/{digest}.png", None)
+    assert [(table.root / name).read_bytes() for name in (first, last)] == pictures
+    assert table.column("image") == [first, None, last]  # from the cache
     assert table.describe_rows([2]) == f"{tmp_path / 'one'}, row 3"
 
-    order = whole.select([2, 0, 1])
-    order.save_to_disk(str(tmp_path / "other"))
-    other = load_table(str(tmp_path / "other"))
-    assert other.column("y") == [2, 1.5, None]
-    assert other.sha256 != table.sha256
-    whole.save_to_disk(str(tmp_path / "again"))
-    assert load_table(str(tmp_path / "again")).sha256 == table.sha256
 
-    datasets.DatasetDict(train=whole, validation=order.select([0])).save_to_disk(
-        str(tmp_path / "parts")
-    )
-    parts = load_table(str(tmp_path / "parts"))
-    assert parts.column("split") == ["train"] * 3 + ["validation"]
-    assert parts.column("y") == [1.5, None, 2, 2]
-    datasets.DatasetDict(train=whole).save_to_disk(str(tmp_path / "part"))
-    assert "split" not in load_table(str(tmp_path / "part")).names
+def test_saved_splits_become_a_column(tmp_path, datasets):
+    first = datasets.Dataset.from_dict({"y": [1, 2, 3]})
+    second = datasets.Dataset.from_dict({"y": [3]})
+    datasets.DatasetDict(train=first, validation=second).save_to_disk(str(tmp_path / "two"))
+    table = load_table(str(tmp_path / "two"))
+    assert table.column("split") == ["train"] * 3 + ["validation"]
+    assert table.column("y") == [1, 2, 3, 3]
+    datasets.DatasetDict(train=first).save_to_disk(str(tmp_path / "one"))
+    assert load_table(str(tmp_path / "one")).names == ["y"]
+    first.save_to_disk(str(tmp_path / "plain"))
+    first.select([2, 0, 1]).save_to_disk(str(tmp_path / "shuffled"))
+    digests = {load_table(str(tmp_path / name)).sha256 for name in ("one", "plain", "shuffled")}
+    assert len(digests) == 2  # equal values are the same data
 
 
-def test_saved_data_sets_that_cannot_be_read(tmp_path):
-    datasets = pytest.importorskip("datasets")
-    datasets.disable_progress_bars()
-    whole = datasets.Dataset.from_dict({"y": [1, 2], "split": ["a", "b"]})
-    folder = tmp_path / "named"
-    datasets.DatasetDict(train=whole, test=whole).save_to_disk(str(folder))
-    refused(folder, f"{folder} has splits and a column 'split': rename the column.")
-    folder = tmp_path / "differ"
+def test_reports_unreadable_saved_data_sets(tmp_path, datasets):
+    dataset = datasets.Dataset.from_dict({"y": [1, 2], "split": ["a", "b"]})
     text = datasets.Dataset.from_dict({"y": ["a"]})
-    datasets.DatasetDict(train=whole.remove_columns("split"), test=text).save_to_disk(str(folder))
-    refused(folder, f"The splits of {folder} differ in their columns: use one of them alone.")
-    folder = tmp_path / "broken"
-    folder.mkdir()
-    (folder / "state.json").write_text("{")
-    with pytest.raises(
-        DataError, match=f"^{re.escape(str(folder))} is no readable Hugging Face data set .*again.$"
+    named, differing, broken = (tmp_path / name for name in ("named", "differing", "broken"))
+    datasets.DatasetDict(train=dataset, test=dataset).save_to_disk(str(named))
+    parts = {"train": dataset.remove_columns("split"), "test": text}
+    datasets.DatasetDict(parts).save_to_disk(str(differing))
+    broken.mkdir()
+    (broken / "state.json").write_text("{")
+    for folder, fact in (
+        (named, "a column 'split'"),
+        (differing, "different columns"),
+        (broken, "not a readable Hugging Face data set"),
     ):
-        load_table(str(folder))
+        act = lambda folder=folder: load_table(str(folder))
+        assert_raises(DataError, act, str(folder), fact)

@@ -13,226 +13,203 @@ from ranksim.data.splitting import (
 )
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
+from tests.helpers.errors import assert_raises
+
+DEFAULTS = {"by": "random", "balanced": False, "max_per_bin": None, "seed": 0}
 
 
-def rows_of(count, seed):
-    """Bins with a long tail, groups of very different sizes, times that repeat."""
-    draw = np.random.default_rng(seed)
-    bins = np.minimum(draw.geometric(0.2, count), 20)
-    groups = [f"patient {k}" for k in (40 * draw.random(count) ** 2).astype(int)]
-    return bins, groups, draw.integers(0, count // 4, count) * 0.5
+def draw_rows(count, seed):
+    """Draw long-tailed bins, groups of very different sizes, and repeated times."""
+    rng = np.random.default_rng(seed)
+    bins = np.minimum(rng.geometric(0.2, count), 20)
+    groups = [f"patient {k}" for k in (40 * rng.random(count) ** 2).astype(int)]
+    return bins, groups, rng.integers(0, count // 4, count) * 0.5
 
 
-def check_partition(split, count):
+def assert_partition(split, count):
     assert sorted(np.concatenate(split).tolist()) == list(range(count))
     for part in split:
         assert part.dtype == np.int64
         assert (np.diff(part) > 0).all()
 
 
-def crossing(split, groups):
-    """Groups that stand in more than one part."""
+def assert_groups_stay_whole(split, groups):
     parts = [{groups[row] for row in part} for part in split]
-    return (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
+    assert not any(a & b for a, b in combinations(parts, 2))
 
 
-@pytest.mark.parametrize(("cap", "used"), [(None, 30), (7, 7)])
-def test_random_and_balanced_is_the_published_rule(cap, used):
-    bins, _, _ = rows_of(900, 0)
-    split = split_rows(bins, by="random", balanced=True, max_per_bin=cap, seed=3)
-    for ours, published in zip(split, balanced_split(bins, max_per_bin=used, seed=3), strict=True):
-        np.testing.assert_array_equal(ours, published)
+def test_balanced_split_holds_out_a_third_of_each_bin_up_to_the_maximum():
+    bins = np.random.default_rng(0).integers(0, 12, 500)
+    bins[bins > 8] = 3
+    split = balanced_split(bins, max_per_bin=15, seed=0)
+    assert_partition(split, 500)
+    expected = np.minimum(np.bincount(bins, minlength=12) // 3, 15)
+    for part in (split.val, split.test):
+        np.testing.assert_array_equal(np.bincount(bins[part], minlength=12), expected)
+    again, other = (balanced_split(bins, max_per_bin=15, seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(split.test, again.test)
+    assert not np.array_equal(split.test, other.test)
 
 
-def test_a_plain_shuffle_has_the_shares_exactly():
-    bins, _, _ = rows_of(1000, 0)
-    split = split_rows(
-        bins, by="random", balanced=False, max_per_bin=None, seed=0, shares=(0.1, 0.25)
+@pytest.mark.parametrize(("bins", "sizes"), [([], [0, 0, 0]), ([1, 1], [2, 0, 0])])
+def test_balanced_split_of_few_samples(bins, sizes):
+    split = balanced_split(np.array(bins, dtype=int), max_per_bin=3, seed=0)
+    assert [len(part) for part in split] == sizes
+
+
+@pytest.mark.parametrize(("max_per_bin", "used"), [(None, 30), (7, 7)])
+def test_random_balanced_split_follows_the_published_rule(max_per_bin, used):
+    bins, _, _ = draw_rows(900, 0)
+    split = split_rows(bins, by="random", balanced=True, max_per_bin=max_per_bin, seed=3)
+    expected = balanced_split(bins, max_per_bin=used, seed=3)
+    for part, expected_part in zip(split, expected, strict=True):
+        np.testing.assert_array_equal(part, expected_part)
+
+
+def test_random_split_has_the_exact_shares():
+    bins, _, _ = draw_rows(1000, 0)
+    split, again, other = (
+        split_rows(bins, **DEFAULTS | {"seed": seed}, shares=(0.1, 0.25)) for seed in (0, 0, 1)
     )
-    check_partition(split, 1000)
+    assert_partition(split, 1000)
     assert [len(part) for part in split] == [650, 100, 250]
-    again, other = (
-        split_rows(
-            bins, by="random", balanced=False, max_per_bin=None, seed=seed, shares=(0.1, 0.25)
-        )
-        for seed in (0, 1)
-    )
     np.testing.assert_array_equal(split.test, again.test)
     assert not np.array_equal(split.test, other.test)
 
 
 @pytest.mark.parametrize("balanced", [True, False])
 def test_equal_rows_stay_together(balanced):
-    draw = np.random.default_rng(0)
-    inputs = [(int(k), "x") for k in draw.integers(0, 150, 400)]
+    rng = np.random.default_rng(0)
+    inputs = [(int(k), "x") for k in rng.integers(0, 150, 400)]
     groups = factorize(inputs)
     bins = np.array([value % 3 for value, _ in inputs])
-    split = split_rows(
-        bins, by="random", balanced=balanced, max_per_bin=None, seed=0, groups=groups
-    )
-    check_partition(split, 400)
-    assert not crossing(split, groups)
+    split = split_rows(bins, **DEFAULTS | {"balanced": balanced}, groups=groups)
+    assert_partition(split, 400)
+    assert_groups_stay_whole(split, groups)
     reject_shared_samples(inputs, split)
-    if balanced:  # the rule, over inputs that differ
+    if balanced:  # the rule counts each distinct input once
         for part in (split.val, split.test):
             for label in range(3):
-                kinds = {inputs[row] for row in range(400) if bins[row] == label}
-                held = {inputs[row] for row in part if bins[row] == label}
-                assert len(held) == min(len(kinds) // 3, 30)
+                distinct = {inputs[row] for row in range(400) if bins[row] == label}
+                held_out = {inputs[row] for row in part if bins[row] == label}
+                assert len(held_out) == min(len(distinct) // 3, 30)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_groups_stay_whole_and_parts_come_near_their_shares(seed):
-    bins, groups, _ = rows_of(800, seed)
-    split = split_rows(bins, by="group", balanced=False, max_per_bin=None, seed=seed, groups=groups)
-    check_partition(split, 800)
-    assert not crossing(split, groups)
-    left = {groups.count(groups[row]) for row in split.train}
-    for part in (split.val, split.test):  # no group of training would have brought it nearer
-        assert all(abs(len(part) + size - 120) >= abs(len(part) - 120) for size in left)
+@pytest.mark.parametrize("seed", range(3))
+def test_group_split_keeps_groups_whole_and_shares_close(seed):
+    bins, groups, _ = draw_rows(800, seed)
+    options = DEFAULTS | {"by": "group", "groups": groups}
+    split = split_rows(bins, **options | {"seed": seed})
+    assert_partition(split, 800)
+    assert_groups_stay_whole(split, groups)
+    train_sizes = {groups.count(groups[row]) for row in split.train}
+    for part in (split.val, split.test):  # no training group would bring it closer to its share
+        assert all(abs(len(part) + size - 120) >= abs(len(part) - 120) for size in train_sizes)
         assert abs(len(part) - 120) <= 5
-    other = split_rows(
-        bins, by="group", balanced=False, max_per_bin=None, seed=seed + 9, groups=groups
-    )
+    other = split_rows(bins, **options | {"seed": seed + 9})
     assert not np.array_equal(split.test, other.test)
 
 
-def test_three_large_groups_give_a_part_each():
-    groups = ["a"] * 9 + ["b"] * 10 + ["c"] * 8
-    split = split_rows(
-        np.zeros(27, int), by="group", balanced=False, max_per_bin=1, seed=0, groups=groups
-    )
-    assert [len(part) for part in split] == [10, 9, 8]
+@pytest.mark.parametrize(
+    "sizes", [[480, *[1] * 20], [9, 1, 1], [1, 1, 1], [4, 4, 92], [50, 50, 1], [9, 10, 8]]
+)
+def test_group_split_of_few_groups_has_no_empty_part(sizes):
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    bins = np.zeros(len(groups), dtype=np.int64)
+    for seed in range(8):
+        options = DEFAULTS | {"by": "group", "seed": seed, "groups": groups.tolist()}
+        split = split_rows(bins, **options)
+        assert all(len(part) for part in split)
+        assert_partition(split, len(groups))
+        assert_groups_stay_whole(split, groups)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_time_stays_in_order_and_equal_times_together(seed):
-    bins, _, times = rows_of(300, seed)
-    split = split_rows(
-        bins, by="time", balanced=False, cap=None, seed=0, times=times, shares=(0.2, 0.3)
-    )
-    check_partition(split, 300)
+@pytest.mark.parametrize("seed", range(3))
+def test_time_split_keeps_order_and_equal_times_together(seed):
+    bins, _, times = draw_rows(300, seed)
+    split = split_rows(bins, **DEFAULTS | {"by": "time"}, times=times, shares=(0.2, 0.3))
+    assert_partition(split, 300)
     train, val, test = (times[part] for part in split)
     assert train.max() < val.min()
     assert val.max() < test.min()
     moments = sorted(set(times))
-    # where to begin, by trying every moment
-    began = min(moments[2:], key=lambda m: abs(int((times >= m).sum()) - 90))
-    assert test.min() == began
-    before = [m for m in moments[1:] if m < began]
-    assert val.min() == min(before, key=lambda m: abs(int((times >= m).sum()) - 150))
+    # the best starts, found by trying every moment
+    first_test = min(moments[2:], key=lambda m: abs(int((times >= m).sum()) - 90))
+    assert test.min() == first_test
+    earlier = [m for m in moments[1:] if m < first_test]
+    assert val.min() == min(earlier, key=lambda m: abs(int((times >= m).sum()) - 150))
 
 
-@pytest.mark.parametrize("cap", [None, 3, 10**6])
-@pytest.mark.parametrize("by", ["group", "time"])
-def test_balanced_by_group_or_time_leaves_rows_unused(by, cap):
-    bins, groups, times = rows_of(900, 1)
-    known = {"by": by, "seed": 4, "groups": groups, "times": times}
-    plain = split_rows(bins, balanced=False, max_per_bin=cap, **known)
-    split = split_rows(bins, balanced=True, max_per_bin=cap, **known)
+@pytest.mark.parametrize(
+    ("by", "max_per_bin"), [("group", None), ("time", None), ("group", 3), ("time", 10**6)]
+)
+def test_balancing_by_group_or_time_leaves_samples_unused(by, max_per_bin):
+    bins, groups, times = draw_rows(900, 1)
+    options = {"by": by, "seed": 4, "groups": groups, "times": times, "max_per_bin": max_per_bin}
+    plain = split_rows(bins, balanced=False, **options)
+    split = split_rows(bins, balanced=True, **options)
     np.testing.assert_array_equal(split.train, plain.train)
-    counts = {
-        name: {b: list(bins[getattr(plain, name)]).count(b) for b in set(bins)}
-        for name in ("val", "test")
-    }
-    there = sorted(count for part in counts.values() for count in part.values() if count)
-    wanted = cap or min(30, int(np.median(there)))
-    for name in ("val", "test"):
-        part = getattr(split, name)
-        assert set(part) <= set(getattr(plain, name))
+    held_out = [plain.val, plain.test]
+    counts = [np.bincount(bins[part], minlength=21) for part in held_out]
+    positive = np.concatenate(counts)[np.concatenate(counts) > 0]
+    largest = max_per_bin or min(30, int(np.median(positive)))
+    for part, before, count in zip((split.val, split.test), held_out, counts, strict=True):
+        assert set(part) <= set(before)
         assert (np.diff(part) > 0).all()
-        for label, count in counts[name].items():
-            assert list(bins[part]).count(label) == min(count, wanted)
-    if cap == 3:  # drawn, and not the first ones
-        other = split_rows(bins, balanced=True, max_per_bin=3, **known | {"seed": 4, "by": by})
-        np.testing.assert_array_equal(split.test, other.test)
-        shuffled = balance_held_out(plain, bins, max_per_bin=3, seed=5)
-        assert not np.array_equal(split.test, shuffled.test)
+        np.testing.assert_array_equal(
+            np.bincount(bins[part], minlength=21), np.minimum(count, largest)
+        )
+    shuffled = balance_held_out(plain, bins, max_per_bin=3, seed=5)  # drawn, not the first ones
+    assert max_per_bin != 3 or not np.array_equal(split.test, shuffled.test)
 
 
-def test_the_cap_that_is_chosen_is_never_above_thirty():
+def test_default_maximum_is_at_most_thirty():
     split = Split(np.arange(0), np.arange(100), np.arange(100, 200))
-    bins = np.zeros(200, dtype=np.int64)
-    assert [len(part) for part in balance_held_out(split, bins, max_per_bin=None, seed=0)] == [
-        0,
-        30,
-        30,
-    ]
+    balanced = balance_held_out(split, np.zeros(200, dtype=np.int64), max_per_bin=None, seed=0)
+    assert [len(part) for part in balanced] == [0, 30, 30]
 
 
-def test_a_column_of_parts():
+def test_split_by_column_accepts_common_names():
     names = ["Train", " val", "test", "valid", "DEV", "training", "validation", "testing"]
-    split = split_by_column(names)
-    assert [part.tolist() for part in split] == [[0, 5], [1, 3, 4, 6], [2, 7]]
+    assert [part.tolist() for part in split_by_column(names)] == [[0, 5], [1, 3, 4, 6], [2, 7]]
 
 
-def test_the_faults_of_a_column_of_parts():
-    with pytest.raises(DataError, match="^The test part holds no sample .*: use more data, or"):
-        split_by_column(["train", "val"])
+def test_split_by_column_reports_lines():
     table = Table("own.csv", ["split"], lambda _: [], range(2, 9))
     names = ["train", "", None, "vla", "test", "val"]
-    with pytest.raises(DataError, match="^own.csv, lines 3, 4, 5: the column of the split holds n"):
-        split_by_column(names, raise_for_rows=table.raise_for_rows)
+    act = lambda: split_by_column(names, raise_for_rows=table.raise_for_rows)  # noqa: E731
+    assert_raises(DataError, act, "own.csv, lines 3, 4, 5", "split column")
+    act = lambda: split_by_column(["train", "val"])  # noqa: E731
+    assert_raises(DataError, act, "The test part has no samples")
 
 
-def test_a_given_split_must_not_share_samples():
+def test_shared_samples_are_rejected():
     rows = [("a", "1"), ("b", "1"), ("a", "1"), ("c", "2"), ("b", "1"), ("c", "2")]
-    whole = Split(np.array([0, 2]), np.array([1, 4]), np.array([3, 5]))
-    reject_shared_samples(rows, whole)
-    table = Table("own.csv", [], lambda _: [], range(2, 8))
-    for test, lines in ((np.array([2, 3]), "line 4"), (np.array([3, 4]), "line 6")):
-        with pytest.raises(DataError, match=f"^own.csv, {lines}: this test sample also stands in"):
-            reject_shared_samples(
-                rows,
-                Split(np.array([0]), np.array([1, 5])[:1], test),
-                raise_for_rows=table.raise_for_rows,
-            )
-    with pytest.raises(DataError, match="^The data, row 3: this validation sample also stands"):
-        reject_shared_samples(rows, Split(np.array([0]), np.array([2]), np.array([1])))
+    reject_shared_samples(rows, Split(np.array([0, 2]), np.array([1, 4]), np.array([3, 5])))
+    for split, facts in (
+        (Split(np.array([0]), np.array([1]), np.array([2, 3])), ("row 3", "test sample")),
+        (Split(np.array([0]), np.array([1]), np.array([3, 4])), ("row 5", "test sample")),
+        (Split(np.array([0]), np.array([2]), np.array([1])), ("row 3", "validation sample")),
+    ):
+        act = lambda split=split: reject_shared_samples(rows, split)
+        assert_raises(DataError, act, *facts, "another part")
 
 
 @pytest.mark.parametrize(
-    ("given", "match"),
+    ("options", "error", "facts"),
     [
-        ({"by": "group", "groups": ["a", "b", "a", "b"]}, "^2 groups cannot be dealt to training"),
-        ({"by": "group", "groups": ["a"] * 4}, "^1 group cannot be dealt"),
-        ({"by": "time", "times": np.zeros(4)}, "^1 different time cannot be dealt"),
-        ({"by": "random", "balanced": True}, "^The validation part holds no sample .label bins"),
+        ({"by": "group", "groups": ["a", "b", "a", "b"]}, DataError, ("2 groups cannot be split",)),
+        ({"by": "group", "groups": ["a"] * 4}, DataError, ("1 group cannot be split",)),
+        ({"by": "time", "times": np.zeros(4)}, DataError, ("1 different time cannot be split",)),
+        ({"balanced": True}, DataError, ("validation part has no samples", "label bins")),
+        ({"by": "group"}, ValueError, ("groups are required",)),
+        ({"by": "time"}, ValueError, ("times are required",)),
+        ({"by": "time", "times": np.array([0, 1, 2, np.nan])}, ValueError, ("finite",)),
+        ({"by": "group", "groups": [1]}, ValueError, ("one value per row, 4, got 1",)),
+        ({"shares": (0.0, 0.1)}, ValueError, ("shares", "0.0")),
+        ({"shares": (0.5, 0.5)}, ValueError, ("shares", "0.5")),
+        ({"max_per_bin": 0}, ValueError, ("max_per_bin", "got 0")),
     ],
 )
-def test_data_that_cannot_be_split(given, match):
-    with pytest.raises(DataError, match=match):
-        split_rows(np.arange(4), **{"balanced": False, "cap": None, "seed": 0} | given)
-
-
-@pytest.mark.parametrize(
-    ("given", "match"),
-    [
-        ({"by": "group"}, "^groups must be given"),
-        ({"by": "time"}, "^times must be given"),
-        ({"by": "time", "times": np.array([0, 1, 2, np.nan])}, "^times must be finite"),
-        ({"by": "group", "groups": [1]}, "^groups must be as many as rows, 4, got 1"),
-        ({"val": 0.0}, "^need val > 0"),
-        ({"val": 0.5, "test": 0.5}, "^need val > 0"),
-        ({"cap": 0}, "^cap must be at least 1, got 0"),
-    ],
-)
-def test_misuse(given, match):
-    with pytest.raises(ValueError, match=match):
-        split_rows(
-            np.arange(4), **{"by": "random", "balanced": False, "cap": None, "seed": 0} | given
-        )
-
-
-@pytest.mark.parametrize("sizes", [[480, *[1] * 20], [9, 1, 1], [1, 1, 1], [4, 4, 92], [50, 50, 1]])
-@pytest.mark.parametrize("seed", range(8))
-def test_no_part_of_few_groups_is_empty(sizes, seed):
-    """One large group among small ones is trained on, whatever the draw."""
-    groups = np.repeat(np.arange(len(sizes)), sizes)
-    split = split_rows(
-        np.zeros(len(groups), dtype=np.int64), by="group", balanced=False, cap=None, seed=seed,
-        groups=groups.tolist(),
-    )  # fmt: skip
-    assert all(len(part) for part in split)
-    assert sorted(np.concatenate(split)) == list(range(len(groups)))
-    assert not any(set(groups[a]) & set(groups[b]) for a, b in combinations(split, 2))
+def test_reports_impossible_splits(options, error, facts):
+    assert_raises(error, lambda: split_rows(np.arange(4), **DEFAULTS | options), *facts)

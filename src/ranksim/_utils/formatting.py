@@ -1,4 +1,4 @@
-"""Numbers as they are written in sentences, tables and pictures."""
+"""Format numbers, values and lists for messages, tables and figures."""
 
 from __future__ import annotations
 
@@ -6,74 +6,90 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_ANY_UNIT = ("mae", "gm")
+# title and published decimals of the scores
+METRIC_TITLES = {
+    "mse": ("MSE", 3),
+    "pearson": ("Pearson, %", 1),
+    "mae": ("MAE", 2),
+    "gm": ("GM", 2),
+}
+_ANY_UNIT = ("mae", "gm")  # scores in the unit of the label
+_MAX_VALUE, _MAX_LINE, _MAX_NAMES = 40, 100, 20  # characters, characters, names
 
 MIN_SEEDS = 3
-"""Seeds that two methods must share before one may be called better than the other.
+"""Number of shared seeds from which on one method may be called better than another.
 
-With two the spread over seeds is known by one number, and intervals tell next to nothing.
+With two seeds, the variance over seeds is estimated from one number.
 """
 
 
 def is_significant(effect: Mapping[str, Any]) -> bool:
-    """Whether a change is sure even when all methods are compared at once.
-
-    Example:
-        >>> is_significant({"ci_adjusted": [-0.3, -0.1]}), is_significant({"ci_adjusted": None})
-        (True, False)
-    """
+    """Return True if the adjusted confidence interval of a change excludes zero."""
     interval = effect.get("ci_adjusted")
     return interval is not None and bool(interval[0] * interval[1] > 0)
 
 
-def format_percent(value: float, sign: str = "+", digits: int = 1) -> str:
-    """A share with a true minus sign; ``sign``: ``"+"`` for a change.
+def describe_failure(run: Mapping[str, Any]) -> str:
+    """Return why a run failed, from its record.
 
     Example:
-        >>> format_percent(-0.0612), format_percent(0.002), format_percent(0.5, ""), format_percent(0.25, "", 0)
-        ('−6.1\u202f%', '+0.2\u202f%', '50.0\u202f%', '25\u202f%')
+        >>> describe_failure({"result": {"diverged": {"step": 120, "lr": 0.1}, "error": "…"}})
+        'diverged at step 120 (lr 0.1)'
+    """
+    result = run["result"]
+    divergence = result.get("diverged") or {}
+    if "step" not in divergence:
+        return str(result.get("error", ""))
+    stage = " in stage one" * ("stage_one" in divergence)
+    return f"diverged{stage} at step {divergence['step']} (lr {divergence['lr']:g})"
+
+
+def format_percent(value: float, sign: str = "+", digits: int = 1) -> str:
+    """Format a fraction as a percentage with a minus sign; ``sign="+"`` for changes.
+
+    Example:
+        >>> format_percent(-0.0612), format_percent(0.5, ""), format_percent(0.25, "", 0)
+        ('−6.1\u202f%', '50.0\u202f%', '25\u202f%')
     """
     return f"{format_signed(100 * value, digits, sign)}\u202f%"
 
 
 def format_signed(value: float, digits: int, sign: str = "+") -> str:
-    """A number with a true minus sign; one that is rounded to zero keeps its sign.
+    """Format a number with a minus sign, which is kept if the number rounds to zero.
 
     Example:
-        >>> format_signed(-0.25, 2), format_signed(1234.5, 1), format_signed(-0.001, 2), format_signed(3.0, 1, "")
-        ('−0.25', '+1,234.5', '−0.00', '3.0')
+        >>> format_signed(-0.25, 2), format_signed(1234.5, 1), format_signed(-0.001, 2)
+        ('−0.25', '+1,234.5', '−0.00')
     """
     return f"{value:{sign},.{digits}f}".replace("-", "−")
 
 
-def describe_failure(run: Mapping[str, Any]) -> str:
-    """Why a run failed, in few words; of an older one, in its own.
-
-    Args:
-        run: its record.
+def choose_digits(metric: str, values: Sequence[float | None]) -> int:
+    """Return the decimals of a score: as published, or three significant digits in other units.
 
     Example:
-        >>> describe_failure({"result": {"diverged": {"step": 120, "lr": 0.1}, "error": "…"}})
-        'diverged at step 120 (lr 0.1)'
-        >>> describe_failure({"result": {"error": "Training diverged."}})
-        'Training diverged.'
+        >>> choose_digits("mae", [7.1, 6.5]), choose_digits("mae", [0.0312]), choose_digits("gm", [4e4])
+        (2, 4, 0)
     """
-    result = run["result"]
-    found = result.get("diverged") or {}
-    if "step" not in found:
-        return str(result.get("error", ""))
-    stage = " in stage one" * ("stage_one" in found)
-    return f"diverged{stage} at step {found['step']} (lr {found['lr']:g})"
+    published, sizes = METRIC_TITLES[metric][1], [abs(value) for value in values if value]
+    if metric not in _ANY_UNIT or not sizes or 1 <= min(sizes) < 1_000:
+        return published
+    return min(max(2 - math.floor(math.log10(min(sizes))), 0), 12)
+
+
+def format_count(number: int, noun: str) -> str:
+    """Format a count with its noun: ``1 seed``, ``2 seeds``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def format_value(value: Any) -> str:
-    """A value in a message: at most 40 characters of one line."""
+    """Format a value for a message, on one line of at most 40 characters."""
     text = repr(value)
-    return text if len(text) <= 40 else f"{text[:36]} …{text[-1]}"
+    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 4]} …{text[-1]}"
 
 
 def single_line(text: str) -> str:
-    r"""What a file or another library says, in a message: at most 100 characters of one line.
+    r"""Format text from a file or another library on one line of at most 100 characters.
 
     Example:
         >>> single_line("two\nlines\x1b")
@@ -81,46 +97,19 @@ def single_line(text: str) -> str:
     """
     text = " ".join(text.split())
     text = text if text.isprintable() else ascii(text)[1:-1]
-    return text if len(text) <= 100 else f"{text[:96]} …"
+    return text if len(text) <= _MAX_LINE else f"{text[: _MAX_LINE - 4]} …"
 
 
 def format_list(names: Sequence[str]) -> str:
-    r"""Names in a message: the first twenty, each of them plain or as :func:`format_value` has it.
+    r"""Format the first twenty names for a message, with the number of the others.
 
     Example:
         >>> format_list(["size", "two\nlines"])
         "size, 'two\\nlines'"
     """
-    plain = (
-        each if each.isprintable() and len(each) <= 40 else format_value(each)
-        for each in names[:20]
+    listed = (
+        name if name.isprintable() and len(name) <= _MAX_VALUE else format_value(name)
+        for name in names[:_MAX_NAMES]
     )
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(plain) + more
-
-
-# the figures of published tables, and their digits; the rest is in results.json
-METRIC_TITLES = {
-    "mse": ("MSE", 3),
-    "pearson": ("Pearson, %", 1),
-    "mae": ("MAE", 2),
-    "gm": ("GM", 2),
-}
-
-
-def choose_digits(metric: str, values: Sequence[float | None]) -> int:
-    """Decimals of a score: as published, and where an error has another unit, three that count.
-
-    Example:
-        >>> choose_digits("mae", [7.123, 6.5]), choose_digits("mae", [0.0312]), choose_digits("gm", [48_213.0])
-        (2, 4, 0)
-    """
-    usual, known = METRIC_TITLES[metric][1], [abs(value) for value in values if value]
-    if metric not in _ANY_UNIT or not known or 1 <= min(known) < 1_000:
-        return usual
-    return min(max(2 - math.floor(math.log10(min(known))), 0), 12)
-
-
-def format_count(number: int, thing: str) -> str:
-    """``1 seed``, ``2 seeds``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(listed) + more

@@ -1,11 +1,10 @@
-"""Progress of a sweep in the terminal: the whole, and each run that is under way."""
+"""Progress of a sweep or a count in the terminal."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -15,13 +14,13 @@ from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_count
 
 
 class SweepProgress:
-    """A :class:`ranksim.experiments.sweep.SweepListener` that draws; plain lines where there is no terminal.
+    """A :class:`ranksim.experiments.sweep.SweepListener` that prints to the terminal.
 
     Args:
-        console: where to draw.
-        live: redraw in place; off where another bar is drawn or output goes to a file.
-        monitor: the validation score that is told.
-        headline: the test scores that are told.
+        console: where to print.
+        live: draw progress bars; set it to False if the output is not a terminal.
+        monitor: name of the validation score.
+        headline: names of the test scores to print.
     """
 
     def __init__(
@@ -42,99 +41,89 @@ class SweepProgress:
             console=console,
             disable=not live,
         )
-        self.whole: TaskID | None = None
-        self.rows: dict[str, TaskID] = {}
+        self.sweep_task: TaskID | None = None
+        self.run_tasks: dict[str, TaskID] = {}
         self.best: dict[str, float] = {}
-        self.since, self.spent = time.monotonic(), 0.0
         self.costs: dict[str, float] = {}
-        self.told = False
+        self.start, self.finished_cost = time.monotonic(), 0.0
+        self.is_waiting = False
 
     def __enter__(self) -> SweepProgress:
         self.progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def begin(self, finished: int, costs: Mapping[str, float]) -> None:
-        """Start the clock: so many runs are finished, the others cost this much each."""
-        total = finished + len(costs)
-        self.since, self.costs = time.monotonic(), dict(costs)
-        self.spent = 0.0
-        self.total, self.done = total, finished
-        self.whole = self.progress.add_task("runs", total=total, completed=finished, note="")
-        if finished:
-            self.console.print(f"{finished} of {total} runs were finished before.", style="dim")
+    def begin(self, n_finished: int, costs: Mapping[str, float]) -> None:
+        """Start the clock; ``costs`` contains the relative cost of each run that remains."""
+        self.total, self.n_finished = n_finished + len(costs), n_finished
+        self.start, self.costs, self.finished_cost = time.monotonic(), dict(costs), 0.0
+        self.sweep_task = self.progress.add_task(
+            "runs", total=self.total, completed=n_finished, note=""
+        )
+        if n_finished:
+            self.console.print(
+                f"{n_finished} of {self.total} runs were already finished.", style="dim"
+            )
 
     def validated(self, run: str, epoch: int, score: float) -> None:
+        """Show the validation score of an epoch."""
         self.best[run] = min(score, self.best.get(run, score))
         note = f"epoch {epoch}, validation {self.monitor} {score:.3f}, best {self.best[run]:.3f}"
-        if run not in self.rows:
-            self.rows[run] = self.progress.add_task(f"  {run}", total=None, note="")
-        self.progress.update(self.rows[run], note=note, completed=epoch)
+        if run not in self.run_tasks:
+            self.run_tasks[run] = self.progress.add_task(f"  {run}", total=None, note="")
+        self.progress.update(self.run_tasks[run], note=note, completed=epoch)
 
     def waiting(self, run: str) -> None:
-        """Another sweep is at work on what is left; said once."""
-        if not self.told:
-            self.console.print(f"Waiting for another sweep, which is at work on {run}.")
-        self.told = True
+        """Report once that another sweep trains the remaining runs."""
+        if not self.is_waiting:
+            self.console.print(f"Waiting for another sweep that is training {run}.")
+        self.is_waiting = True
 
     def ended_early(self, seed: int) -> None:
-        """The budget leaves no time for this seed."""
-        self.console.print(
-            f"The budget leaves no time for seed {seed}: what is finished so far counts; the same "
-            "command with a larger --budget goes on.",
-            soft_wrap=True,
-            highlight=False,
+        """Report that the time budget does not allow this seed."""
+        self._print(
+            f"The budget is too small for seed {seed}: only the finished runs are reported; run "
+            "the command again with a larger --budget to continue."
         )
 
     def finished(self, run: str, record: Mapping[str, Any]) -> None:
-        self.done += 1
-        self.told = False
-        if run in self.rows:
-            self.progress.remove_task(self.rows.pop(run))
-        self.spent += self.costs.pop(run, 0.0)
-        # runs under way are taken to be half done
-        half = sum(self.costs.get(name, 0.0) for name in self.rows) / 2
-        rate = (self.spent + half) / (time.monotonic() - self.since)
-        left = (sum(self.costs.values()) - half) / rate
-        note = f"{left / 60:.0f} min left" if self.costs else ""
-        if self.whole is not None:
-            self.progress.update(self.whole, completed=self.done, note=note)
-        if record["status"] == "failed":
-            self.console.print(
-                f"{self.done}/{self.total} {run}: [red]{record['result']['error']}[/]"
-            )
-            return
+        """Print the result of a run and the estimated remaining time."""
+        self.n_finished += 1
+        self.is_waiting = False
+        if run in self.run_tasks:
+            self.progress.remove_task(self.run_tasks.pop(run))
+        self.finished_cost += self.costs.pop(run, 0.0)
+        half = sum(self.costs.get(name, 0.0) for name in self.run_tasks) / 2  # of active runs
+        rate = (self.finished_cost + half) / (time.monotonic() - self.start)
+        minutes = (sum(self.costs.values()) - half) / rate / 60
+        note = f"{minutes:.0f} min left" if self.costs else ""
+        if self.sweep_task is not None:
+            self.progress.update(self.sweep_task, completed=self.n_finished, note=note)
+        position = f"{self.n_finished}/{self.total} {run}"
         result = record["result"]
+        if record["status"] == "failed":
+            self.console.print(f"{position}: [red]{result['error']}[/]")
+            return
         scores = result["metrics"]["test"]["all"]
-        figures = ", ".join(
-            f"{METRIC_TITLES[name][0].split(',')[0]} {scores[name]:.{choose_digits(name, [scores[name]])}f}"
-            for name in self.headline
-            if scores[name] is not None
-        )
-        self.console.print(
-            f"{self.done}/{self.total} {run}: {figures}, {format_count(result['epochs'], 'epoch')}, "
-            f"{result['seconds']:.0f} s{', cut short by the budget' * ('truncated' in result)}"
-            f"{note and ', ' + note}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        parts = [_format_score(n, scores[n]) for n in self.headline if scores[n] is not None]
+        parts += [format_count(result["epochs"], "epoch"), f"{result['seconds']:.0f} s"]
+        parts += ["stopped by the budget"] * ("truncated" in result) + [note] * bool(note)
+        self._print(f"{position}: {', '.join(parts)}")
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, highlight=False)
+
+
+def _format_score(name: str, score: float) -> str:
+    title = METRIC_TITLES[name][0].split(",")[0]
+    return f"{title} {score:.{choose_digits(name, [score])}f}"
 
 
 @contextmanager
-def progress_counter(what: str) -> Iterator[Callable[[int], None]]:
-    """A count that moves on in the terminal; it appears when it is first told a number.
-
-    Example:
-        >>> with progress_counter("decoding images") as told:
-        ...     told(64)
-    """
+def progress_counter(description: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function that shows a number in the terminal while the block runs."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -143,10 +132,10 @@ def progress_counter(what: str) -> Iterator[Callable[[int], None]]:
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        task = progress.add_task(what, total=None, visible=False)
-        yield lambda done: progress.update(task, completed=done, visible=True)
+        task = progress.add_task(description, total=None, visible=False)
+        yield lambda count: progress.update(task, completed=count, visible=True)
 
 
 def print_notice(sentence: str) -> None:
-    """A line beside the results, for whoever reads along."""
+    """Print a sentence to stderr."""
     Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)

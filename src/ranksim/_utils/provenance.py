@@ -1,4 +1,4 @@
-"""What made a result: versions, commit and machine."""
+"""Provenance of a result: versions, commit and machine."""
 
 from __future__ import annotations
 
@@ -12,39 +12,41 @@ from typing import Any
 
 import ranksim
 
-_RECORDED = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
+_PACKAGES = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
 
 
 @cache
 def collect_provenance() -> dict[str, Any]:
-    """Versions, commit and machine, without anything that names a user."""
+    """Return versions, commit and machine, without anything that identifies a user."""
     return {
         "versions": {
             "ranksim": ranksim.__version__,
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _RECORDED},
+            **{name: metadata.version(name) for name in _PACKAGES},
         },
-        "commit": _commit(),
-        "machine": {"system": platform.system(), "processor": _processor()},
+        "commit": _find_commit(),
+        "machine": {"system": platform.system(), "processor": _find_processor()},
     }
 
 
-def _commit() -> str | None:
-    """The commit of a checkout that ranksim runs from, ``-dirty`` with changes in ``src``."""
+def _find_commit() -> str | None:
+    """Return the commit of the checkout, with ``-dirty`` if ``src`` has changes."""
     root = Path(__file__).resolve().parents[3]
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return None
 
-    def ask(*words: str) -> str:
-        told = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True)
-        return told.stdout.strip()
+    def run_git(*args: str) -> str:
+        command = [git, "-C", str(root), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    commit = ask("rev-parse", "HEAD")
-    return f"{commit}-dirty" if commit and ask("status", "--porcelain", "src") else commit or None
+    commit = run_git("rev-parse", "HEAD")
+    return (
+        f"{commit}-dirty" if commit and run_git("status", "--porcelain", "src") else commit or None
+    )
 
 
-def _processor() -> str:
+def _find_processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""Where things that can be made again are kept; files written whole, and known to be so."""
+"""Cache folder, atomic writes, and JSON and arrays with checksums."""
 
 from __future__ import annotations
 
@@ -24,199 +24,187 @@ if sys.platform != "win32":
     import fcntl
 
 _NUMBER = r"(?:-?\d[\d.eE+-]*|null)"
-# no string holds a line break, so that nothing in one looks like this
+# matches no part of a string, as JSON strings contain no line breaks
 _NUMBERS = re.compile(rf"\[\s+{_NUMBER}(?:,\s+{_NUMBER})*\s+\]")
-
-_ASIDE = ".part"
+_TEMPORARY = ".part"
 _DIGEST, _SHA256 = "digest", "sha256:"
-_LOCKS = sys.platform != "win32"
+_HAS_LOCKS = sys.platform != "win32"
 
 
 def cache_dir() -> Path:
-    """``RANKSIM_CACHE``, or the user's cache folder."""
-    named = os.environ.get("RANKSIM_CACHE")
-    if named:
-        return Path(named).expanduser()
+    """Return ``RANKSIM_CACHE`` or the user's cache folder."""
+    if folder := os.environ.get("RANKSIM_CACHE"):
+        return Path(folder).expanduser()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("ranksim"))
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, renamed onto it when the block ends without an error.
+    """Yield a temporary path that is renamed to ``path`` if the block raises no error.
 
-    What a killed process left of an earlier one is removed.
-
-    Raises:
-        DataError: the disk refuses it.
+    Temporary files of killed processes are removed. Errors of the disk become a DataError.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left(path)
-        handle, aside = _begun(path)
+        _remove_stale(path)
+        descriptor, temporary = _create_temporary(path)
         try:
-            yield aside
+            yield temporary
             umask = os.umask(0)
             os.umask(umask)
-            aside.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner reads
-            if not _LOCKS:
-                os.close(handle)  # before it is renamed, as Windows wants it
-            aside.replace(path)
+            temporary.chmod(0o666 & ~umask)  # mkstemp restricts access to the owner
+            if not _HAS_LOCKS:
+                os.close(descriptor)  # Windows cannot rename open files
+            temporary.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
-            if _LOCKS:
-                os.close(handle)
+            temporary.unlink(missing_ok=True)
+            if _HAS_LOCKS:
+                os.close(descriptor)
     except OSError as error:
-        named = Path(error.filename or path)
-        if named.parent == path.parent or path.is_relative_to(named):
+        cause = Path(error.filename or path)
+        if cause.parent == path.parent or path.is_relative_to(cause):
             raise disk_error(error, path) from error
-        raise  # of a file that was read meanwhile
-
-
-def _begun(path: Path) -> tuple[int, Path]:
-    """A new file beside ``path``, locked for as long as its process lives."""
-    while True:
-        prefix, suffix = f".{path.name}.", f"{_ASIDE}{path.suffix}"
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
-        held = _locked(handle)
-        if held is None or (held and os.fstat(handle).st_nlink):
-            return handle, Path(name)
-        os.close(handle)  # another process took it for one that was left
-
-
-def _remove_left(path: Path) -> None:
-    """Remove what processes that were killed left beside ``path``."""
-    for left in path.parent.iterdir() if _LOCKS else ():
-        if left.name.startswith(f".{path.name}.") and left.name.endswith(_ASIDE + path.suffix):
-            with contextlib.suppress(OSError), _opened(left) as handle:
-                if _locked(handle):
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """A file or a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
+        raise  # from another file that the block read
 
 
 @contextlib.contextmanager
 def temporary_sibling(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path``; what a killed process left of an earlier one goes."""
+    """Yield a temporary folder beside ``path``; folders of killed processes are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left(path)
-    prefix, suffix = f".{path.name}.", f"{_ASIDE}{path.suffix}"
+    _remove_stale(path)
+    prefix, suffix = f".{path.name}.", f"{_TEMPORARY}{path.suffix}"
     with (
         tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=path.parent) as name,
-        _opened(Path(name)) if _LOCKS else contextlib.nullcontext(0) as handle,
+        _open_descriptor(Path(name)) if _HAS_LOCKS else contextlib.nullcontext(0) as descriptor,
     ):
-        _locked(handle)
+        _try_lock(descriptor)
         yield Path(name)
 
 
-def _locked(handle: int) -> bool | None:
-    """Lock an open file; whether no one else had, and ``None`` where there are no locks."""
+def _create_temporary(path: Path) -> tuple[int, Path]:
+    """Create a file beside ``path`` that stays locked while its process lives."""
+    while True:
+        prefix, suffix = f".{path.name}.", f"{_TEMPORARY}{path.suffix}"
+        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
+        is_locked = _try_lock(descriptor)
+        if is_locked is None or (is_locked and os.fstat(descriptor).st_nlink):
+            return descriptor, Path(name)
+        os.close(descriptor)  # another process removed it as stale before it was locked
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the temporary files and folders that killed processes left beside ``path``."""
+    for file in path.parent.iterdir() if _HAS_LOCKS else ():
+        if file.name.startswith(f".{path.name}.") and file.name.endswith(_TEMPORARY + path.suffix):
+            with contextlib.suppress(OSError), _open_descriptor(file) as descriptor:
+                if _try_lock(descriptor):
+                    shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+@contextlib.contextmanager
+def _open_descriptor(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    """Lock an open file; return False if another process has the lock, None without locks."""
     if sys.platform == "win32":
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # of some file systems of clusters
+    except OSError:  # some file systems of clusters
         return None
     return True
 
 
 def is_transient_io_error(error: Exception) -> bool:
-    """Whether reading failed for a reason of the disk's, whatever the file holds.
+    """Return True if reading failed because of the disk and not because of damaged content.
 
-    Damage has wrong offsets, invalid arguments to the system, and wrong sizes, too large for any
-    memory: those say what the file holds.
+    Damaged content leads to invalid offsets (EINVAL) or to errors without a number.
     """
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 of arrays with their names, shapes and dtypes, in hexadecimal.
-
-    Example:
-        >>> digest_arrays({"a": np.zeros(2)}) == digest_arrays({"a": np.zeros(3)})
-        False
-    """
-    known = hashlib.sha256()
+    """Return the SHA-256 of arrays with their names, shapes and dtypes, in hexadecimal."""
+    digest = hashlib.sha256()
     for name, array in arrays.items():
-        known.update(repr((name, array.shape, array.dtype.str)).encode())
-        known.update(array.tobytes())
-    return known.hexdigest()
+        digest.update(repr((name, array.shape, array.dtype.str)).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays to a ``.npz`` file with their :func:`digest_arrays`, whole."""
-    with atomic_write(path) as aside, aside.open("wb") as file:
+    """Write arrays with their digest to a ``.npz`` file, atomically."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **{**arrays, _DIGEST: np.array(digest_arrays(arrays))})  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """What :func:`write_arrays` wrote; ``None`` where it is not there, or not as it was written."""
+    """Return the arrays of :func:`write_arrays`, or None if the file is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
-        whole = arrays.pop(_DIGEST) == digest_arrays(arrays)
-    except Exception:  # NumPy and zip promise no list of what damage makes them raise
+        is_intact = arrays.pop(_DIGEST) == digest_arrays(arrays)
+    except Exception:  # NumPy and zipfile raise many types for damaged files
         return None
-    return arrays if whole else None
+    return arrays if is_intact else None
 
 
 def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Content for JSON with a digest of itself as the last entry.
+    """Return content for JSON with its SHA-256 as the last entry.
 
     Example:
         >>> with_digest({"a": 1})["digest"][:14]
         'sha256:f9d8602'
     """
-    return {**content, _DIGEST: _SHA256 + _digest_of(content)}
+    return {**content, _DIGEST: _SHA256 + _digest_json(content)}
 
 
 def read_verified_json(path: Path) -> dict[str, Any]:
-    """JSON that was written :func:`with_digest`, without its digest; or older JSON, that has none.
+    """Read JSON of :func:`with_digest`, or of older versions without a digest.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged.
+        OSError: the file cannot be read.
+        ValueError: the file is damaged.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no table")
+        raise ValueError(f"{path} is not a JSON object")  # noqa: TRY004  damaged, not misused
     if content:
         key, value = content.popitem()
-        # one flipped byte spoils only one of the two by which a seal is known
+        # one flipped byte cannot change both the key and the prefix of the digest
         if key != _DIGEST and not str(value).startswith(_SHA256):
             content[key] = value
-        elif (key, value) != (_DIGEST, _SHA256 + _digest_of(content)):
-            raise ValueError(f"{path} is not as it was written")
+        elif (key, value) != (_DIGEST, _SHA256 + _digest_json(content)):
+            raise ValueError(f"{path} does not match its checksum")
     return content
 
 
-def _digest_of(content: Mapping[str, Any]) -> str:
+def _digest_json(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole, for people too: indented, a list of numbers on one line."""
+    """Write indented JSON atomically, with each list of numbers on one line."""
     text = json.dumps(content, indent=1)
-    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
-    with atomic_write(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    text = _NUMBERS.sub(lambda match: f"[{' '.join(match[0][1:-1].split())}]", text)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
