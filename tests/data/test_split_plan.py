@@ -1,5 +1,3 @@
-"""Which samples of anyone's data are trained on."""
-
 from __future__ import annotations
 
 import shlex
@@ -17,27 +15,27 @@ from ranksim.experiments.user_data import own_request
 
 @pytest.fixture
 def table(tmp_path):
-    """A table of 60 rows whose column ``split`` holds these words in turn."""
+    """Return a function that writes 60 rows with a repeating column ``split``."""
 
-    def written(*words):
+    def write(*words):
         lines = [f"{k % 7},{k},{words[k % len(words)]}" for k in range(60)]
         path = tmp_path / "t.csv"
         path.write_text("y,x,split\n" + "\n".join(lines))
         return str(path)
 
-    return written
+    return write
 
 
-def options(data, **said):
-    request = BenchRequest("own", {"target": "y", **said}, "vanilla", "1", 1, "out")
+def options(data, **given):
+    request = BenchRequest("own", {"target": "y", **given}, "vanilla", "1", 1, "out")
     return own_request(data, request).options
 
 
-def test_a_column_split_of_all_three_parts_is_the_split(table):
+def test_column_with_all_three_parts_is_the_split(table):
     data = table("train", "train", "Validation", "test")
-    said = options(data)
-    assert said == {"target": "y", "split": "split"}
-    plan = make_split_plan(load_table(data), UserDataSpec(**said))
+    chosen = options(data)
+    assert chosen == {"target": "y", "split": "split"}
+    plan = make_split_plan(load_table(data), UserDataSpec(**chosen))
     assert plan.inputs == ("x",)
     assert plan.rows[plan.split.test].tolist() == list(range(3, 60, 4))
     assert options(data, split_by="random") == {"target": "y", "split_by": "random"}
@@ -47,7 +45,7 @@ def test_a_column_split_of_all_three_parts_is_the_split(table):
 @pytest.mark.parametrize(
     ("words", "inputs"), [(("train", "test"), ("x",)), (("banana", "train"), ("x", "split"))]
 )
-def test_else_it_is_drawn_and_a_part_is_no_feature(table, words, inputs):
+def test_other_split_columns_are_not_used_as_the_split(table, words, inputs):
     data = table(*words)
     assert options(data) == {"target": "y"}
     plan = make_split_plan(load_table(data), UserDataSpec("y"))
@@ -55,8 +53,7 @@ def test_else_it_is_drawn_and_a_part_is_no_feature(table, words, inputs):
     assert sorted(np.concatenate(plan.split)) == list(range(60))
 
 
-def test_a_name_with_a_comma_can_be_listed(tmp_path):
-    """And the command that is recorded can be typed again."""
+def test_column_names_with_commas_can_be_listed_and_recorded(tmp_path):
     (tmp_path / "t.csv").write_text(
         '"size, cm",b,y\n' + "\n".join(f"{k},{k},{k}" for k in range(9))
     )

@@ -15,7 +15,11 @@ def make_table(**columns):
 
 def test_from_columns_identifies_a_table_by_its_values():
     table = make_table(a=[1, 2, 3], b=["x", "y", "z"])
-    assert (table.n_rows, table.root, table.describe_rows(range(3))) == (3, None, "mine, rows 1, 2, 3")
+    assert (table.n_rows, table.root, table.describe_rows(range(3))) == (
+        3,
+        None,
+        "mine, rows 1, 2, 3",
+    )
     assert table.sha256 == Table.from_columns("other", {"a": [1, 2, 3], "b": list("xyz")}).sha256
     assert table.sha256 != make_table(a=[1, 2, 4], b=list("xyz")).sha256
     assert table.sha256 != make_table(a=[1, 2, 3], c=list("xyz")).sha256

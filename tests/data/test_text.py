@@ -3,19 +3,18 @@ import pytest
 import torch
 
 from ranksim.data import TextSamples
-from ranksim.data import text as text_module
 from ranksim.data.text import encode_texts
 from ranksim.data.word_vectors import GloveFile, PackagedGlove
 from ranksim.exceptions import DataError
 
 
 class Table:
-    """Word vectors of a few words, counting how often they are asked for."""
+    """Vectors of a few words that count the look-ups."""
 
-    identity, lower, asked = "table", True, 0
+    identity, lower, lookups = "table", True, 0
 
     def look_up(self, words):
-        type(self).asked += 1
+        type(self).lookups += 1
         known = [word for word in words if word in ("a", "cat", "sings", "n't", "do", "!")]
         return known, np.arange(3 * len(known), dtype=np.float32).reshape(-1, 3)
 
@@ -28,7 +27,7 @@ def parts():
     ]
 
 
-def test_words_become_rows_of_the_vectors(parts):
+def test_encode_texts_indexes_the_vectors(parts):
     (train, other), vectors = encode_texts(parts, Table(), max_tokens=3)
     assert len(vectors) == 7  # padding, unknown, and a, cat, do, n't, sings; "!" was cut off
     assert (vectors[0] == 0).all()
@@ -39,7 +38,7 @@ def test_words_become_rows_of_the_vectors(parts):
     assert other.lengths.tolist() == [[3], [1]]
 
 
-def test_a_batch_is_cut_to_its_longest_text(parts):
+def test_batches_are_cut_to_the_longest_text(parts):
     (train, _), _ = encode_texts(parts, Table(), max_tokens=40)
     batch = train.__getitems__([1])
     assert batch["inputs"][0].shape == (2, 1, 2)
@@ -49,42 +48,44 @@ def test_a_batch_is_cut_to_its_longest_text(parts):
     assert train[0]["inputs"][0].shape == (2, 1, 4)
 
 
-def test_texts_are_indexed_once(parts, monkeypatch, tmp_path):
+def test_encoded_texts_are_cached(parts, monkeypatch, tmp_path):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
-    monkeypatch.setattr(Table, "asked", 0)
+    monkeypatch.setattr(Table, "lookups", 0)
     first = encode_texts(parts, Table(), max_tokens=40)
     again = encode_texts(parts, Table(), max_tokens=40)
-    assert Table.asked == 1
+    assert Table.lookups == 1
     for a, b in zip(first[0], again[0], strict=True):
         assert torch.equal(a.tokens, b.tokens)
         assert torch.equal(a.lengths, b.lengths)
     assert torch.equal(first[1], again[1])
     encode_texts(parts, Table(), max_tokens=2)
-    assert Table.asked == 2  # other settings, another entry
+    assert Table.lookups == 2  # other settings, another entry
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK no zip", "flip"])
-def test_a_damaged_cache_entry_is_made_again(parts, monkeypatch, tmp_path, damage):
+def test_damaged_cache_entries_are_replaced(parts, monkeypatch, tmp_path, damage):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
-    monkeypatch.setattr(Table, "asked", 0)
+    monkeypatch.setattr(Table, "lookups", 0)
     expected = encode_texts(parts, Table(), max_tokens=40)
     (path,) = tmp_path.rglob("*.npz")
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0xFF
     path.write_bytes(content if damage == "flip" else damage)
     got = encode_texts(parts, Table(), max_tokens=40)
-    assert Table.asked == 2
+    assert Table.lookups == 2
     assert torch.equal(got[0][0].tokens, expected[0][0].tokens)
 
 
-def test_a_missing_tokeniser_names_the_extra(parts, monkeypatch, tmp_path):
+def test_missing_tokenizer_names_the_extra(parts, monkeypatch, tmp_path):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path))
     monkeypatch.setitem(__import__("sys").modules, "nltk", None)
-    with pytest.raises(ImportError, match=r"nltk is not installed: run pip install 'ranksim\[ben"):
+    with pytest.raises(
+        ImportError, match=r"nltk is not installed: run pip install 'ranksim\[train"
+    ):
         encode_texts(parts, Table(), max_tokens=40)
 
 
-def test_packaged_glove_gives_the_known_vector():
+def test_packaged_glove_vectors():
     known, rows = PackagedGlove().look_up(["the", "zzzzunknown", "of"])
     assert known == ["the", "of"]
     assert rows.shape == (2, 50)
@@ -96,7 +97,7 @@ def glove(path, lines):
     return path
 
 
-def test_a_glove_file_may_have_words_with_spaces(tmp_path):
+def test_glove_file_with_spaces_in_words(tmp_path):
     path = glove(tmp_path / "g.txt", ["The 1 2 3", ". . . 4 5 6", "cat 7 8 9", "cat 0 0 0"])
     vectors = GloveFile(path, 3, lower=False)
     known, rows = vectors.look_up(["cat", ". . .", "the"])
@@ -109,19 +110,17 @@ def test_a_glove_file_may_have_words_with_spaces(tmp_path):
     ("line", "message"),
     [
         ("cat 1 2", "line 2: expected a word and 3 numbers"),
-        ("cat 1 x 2", "line 2: a value is no finite"),
+        ("cat 1 x 2", "line 2: a value is not a finite"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path, line, message):
+def test_glove_file_reports_the_wrong_line(tmp_path, line, message):
     path = glove(tmp_path / "g.txt", ["the 1 2 3", line])
     with pytest.raises(DataError, match=message):
         GloveFile(path, 3, lower=False).look_up(["cat"])
 
 
-def test_a_missing_glove_file_says_where_to_get_it(tmp_path):
-    with pytest.raises(DataError, match=r"are missing: unpack https://nlp.stanford.edu/data/glove"):
+def test_missing_glove_file_names_its_origin(tmp_path):
+    with pytest.raises(
+        DataError, match=r"do not exist: unpack https://nlp.stanford.edu/data/glove"
+    ):
         GloveFile(tmp_path / "none.txt", 300, lower=False)
-
-
-def test_the_tokeniser_is_the_one_it_says():
-    assert text_module.TOKENIZER == "nltk.NLTKWordTokenizer"

@@ -68,8 +68,8 @@ def choose_digits(metric: str, values: Sequence[float | None]) -> int:
     """Return the decimals of a score: as published, or three significant digits in other units.
 
     Example:
-        >>> choose_digits("mae", [7.1, 6.5]), choose_digits("mae", [0.0312]), choose_digits("gm", [4e4])
-        (2, 4, 0)
+        >>> [choose_digits(*args) for args in (("mae", [7.1]), ("mae", [0.0312]), ("gm", [4e4]))]
+        [2, 4, 0]
     """
     published, sizes = METRIC_TITLES[metric][1], [abs(value) for value in values if value]
     if metric not in _ANY_UNIT or not sizes or 1 <= min(sizes) < 1_000:

@@ -43,7 +43,7 @@ class TextSamples:
 
 
 class TokenDataset(BatchDataset):
-    """Token indices ``(texts, N, T)`` and lengths ``(texts, N)``; a batch is cut to its longest text."""
+    """Token indices ``(texts, N, T)`` and lengths; batches are cut to their longest text."""
 
     def __init__(self, tokens: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> None:
         self.tokens = torch.from_numpy(tokens)  # int32
