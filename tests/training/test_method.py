@@ -140,4 +140,7 @@ def test_explanations_tell_all_methods_apart():
     assert len(set(words.values())) == 28
     assert words["rrt+lds"] == "MSE; then the head again, weights 1/n, n smoothed over labels " \
         "(LDS) (RRT)"  # fmt: skip
-    assert describe_method(parse_method("focal-r+sqinv", "inverse"), "l1") == "Focal-R (L1), weights 1/√n"
+    assert (
+        describe_method(parse_method("focal-r+sqinv", "inverse"), "l1")
+        == "Focal-R (L1), weights 1/√n"
+    )
