@@ -302,7 +302,10 @@ class TestTwoNodes:
         first, second = (each.result() for each in nodes)
         assert read_verified_json(out / "results.json") == first == second
         assert content(first) == content(on_one[1])
-        assert [run["identity"]["method"] for run in first["runs"]] == ["vanilla+ranksim", "rrt+ranksim"]
+        assert [run["identity"]["method"] for run in first["runs"]] == [
+            "vanilla+ranksim",
+            "rrt+ranksim",
+        ]
         for record in first["runs"]:
             folder = Path("runs", record["identity"]["method"], "seed-0")
             compare(out / folder, on_one[0] / folder, BEST)
