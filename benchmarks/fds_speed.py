@@ -56,7 +56,7 @@ def main():
     fds = FDS(WIDTH, BINS).to(device)
 
     def update():
-        fds.collect(features, labels)
+        fds.accumulate(features, labels)
         fds.update()
 
     z, ages = features.double().cpu().numpy(), labels.cpu().numpy()
@@ -75,11 +75,11 @@ def main():
     batch, own = features[:BATCH].clone().requires_grad_(), labels[:BATCH]
     upstream = torch.randn_like(batch)
     np.testing.assert_allclose(
-        fds.smooth(batch, own).detach().cpu(),
+        fds.calibrate(batch, own).detach().cpu(),
         loop_smooth(batch, own, tables).detach().cpu(),
         atol=1e-4,
     )
-    ways = lambda: fds.smooth(batch, own), lambda: loop_smooth(batch, own, tables)
+    ways = lambda: fds.calibrate(batch, own), lambda: loop_smooth(batch, own, tables)
     with torch.no_grad():
         fast, slow = map(seconds, ways)
     add("smooth", "torch, forward", slow, fast)

@@ -115,7 +115,7 @@ def by_hand(task, recipe, technique):
             if fds is not None and epoch:
                 model.eval()
                 pairs = ((batch["inputs"], batch["label"]) for batch in everything)
-                fds.refresh(lambda inputs: model.encoder(*inputs), pairs)
+                fds.fit_epoch(lambda inputs: model.encoder(*inputs), pairs)
             model.train()
             order.set_epoch(epoch)
             for batch in training:

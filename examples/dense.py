@@ -72,7 +72,7 @@ def main(count: int = 400, epochs: int = 12) -> None:
     torch.set_num_threads(1)  # so small a network is faster so
     pictures, depths = scenes(count, seed=0)
     labels = depths[~depths.isnan()]
-    regions = ShotRegions.by_rule(BINS, labels, many=len(labels) // 50, few=len(labels) // 200)
+    regions = ShotRegions.from_counts(BINS, labels, many=len(labels) // 50, few=len(labels) // 200)
     unseen, targets = scenes(200, seed=1)
     weights = DensityWeights.fit(labels, bins=BINS, scheme="sqrt_inverse")
     draw = torch.Generator().manual_seed(0)

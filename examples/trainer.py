@@ -66,7 +66,7 @@ class ImbalancedTrainer(Trainer):
         self.features = features
         if self.fds is None or not layer.training:
             return None
-        self.fds.collect(features.detach(), self.labels)
+        self.fds.accumulate(features.detach(), self.labels)
         return self.fds(features, self.labels)
 
     def compute_loss(
@@ -160,7 +160,7 @@ def main(samples: int = 1500, epochs: int = 6) -> None:
     torch.set_num_threads(1)  # so small a network is faster so
     train_set, test_set = sentences(samples, seed=0), sentences(4 * samples, seed=1)
     labels = np.array(train_set["labels"])
-    regions = ShotRegions.by_rule(BINS, labels)
+    regions = ShotRegions.from_counts(BINS, labels)
     tokens, target = torch.tensor(test_set["input_ids"]), torch.tensor(test_set["labels"])
 
     def ranksim() -> RankSimLoss:

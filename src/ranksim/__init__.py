@@ -1,7 +1,8 @@
-"""RankSim: deep regression where the labels that matter are rare."""
+"""RankSim and the methods of deep imbalanced regression, for PyTorch."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ranksim._utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ranksim import functional
@@ -27,21 +28,15 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_BALANCE = {"FDS", "LDS", "DensityWeights", "LabelBins", "density_weights"}
-
-
-def __getattr__(name: str) -> Any:
-    # torch and numpy are imported when a name is used, so that the command line answers at once
-    if name == "functional":
-        return importlib.import_module("ranksim.functional")
-    if name == "load_model":
-        importlib.import_module("ranksim.exceptions").needs("lightning", "train")
-        return importlib.import_module("ranksim.inference").load_model
-    if name in __all__:
-        part = "ranksim.imbalance" if name in _BALANCE else "ranksim.losses"
-        return getattr(importlib.import_module(part), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+_LOSSES = ("FocalRLoss", "HuberLoss", "L1Loss", "MSELoss", "RankSimLoss")
+_IMBALANCE = ("FDS", "LDS", "DensityWeights", "LabelBins", "density_weights")
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        **dict.fromkeys(_LOSSES, "ranksim.losses"),
+        **dict.fromkeys(_IMBALANCE, "ranksim.imbalance"),
+        "functional": "ranksim.functional",
+        "load_model": "ranksim.inference",
+    },
+    requires={"load_model": ("lightning", "train")},
+)

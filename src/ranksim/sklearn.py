@@ -4,20 +4,15 @@ Example:
     >>> from ranksim.sklearn import DensitySampleWeight
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ranksim._utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ranksim.integrations.sklearn import DensitySampleWeight, RankSimRegressor
 
 __all__ = ["DensitySampleWeight", "RankSimRegressor"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module("ranksim.integrations.sklearn"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_attributes(
+    __name__, dict.fromkeys(__all__, "ranksim.integrations.sklearn")
+)

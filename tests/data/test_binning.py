@@ -59,9 +59,9 @@ def test_one_bin_per_grid_value(name):
     labels, width, count = GRIDS[name]
     found = suggest_bins(labels)
     assert found.width == width
-    assert found.bins == LabelBins.of_width(labels, width)
+    assert found.bins == LabelBins.from_width(labels, width)
     assert len(found.bins) == count
-    assert len(np.unique(found.bins.index(labels))) == len(np.unique(labels))
+    assert len(np.unique(found.bins.digitize(labels))) == len(np.unique(labels))
     assert "one bin for each" in found.reason
 
 
@@ -110,7 +110,7 @@ def test_far_outliers_get_separate_bins():
     plain = suggest_bins(labels[:500])
     assert found.width == pytest.approx(plain.width, rel=1.6)
     assert len(found.bins) < 60
-    index, counts = found.bins.index(labels), found.bins.counts(labels)
+    index, counts = found.bins.digitize(labels), found.bins.histogram(labels)
     assert index[-1] == 0
     assert counts[0] == 1
     assert index[-2] == index[-3] == len(found.bins) - 1
@@ -122,7 +122,7 @@ def test_far_outliers_get_separate_bins():
 def test_near_outliers_share_the_regular_bins():
     labels = np.append(np.random.default_rng(0).normal(0, 1, 500), 90)
     found = suggest_bins(labels)
-    assert found.bins == LabelBins.of_width(labels, found.width)
+    assert found.bins == LabelBins.from_width(labels, found.width)
 
 
 def slow_thresholds(counts):
@@ -140,7 +140,7 @@ def slow_thresholds(counts):
 def test_thresholds_match_a_slow_search(name):
     labels = GRIDS[name][0] if name in GRIDS else labels_of(name)
     found = suggest_bins(labels)
-    assert (found.many, found.few) == slow_thresholds(found.bins.counts(labels).tolist())
+    assert (found.many, found.few) == slow_thresholds(found.bins.histogram(labels).tolist())
     assert found.few >= 2
 
 
@@ -173,7 +173,7 @@ def test_extreme_labels(labels):
     found = suggest_bins(labels)
     assert found.width > 0
     assert found.many >= found.few >= 2
-    assert found.bins.counts(labels).sum() == len(labels)
+    assert found.bins.histogram(labels).sum() == len(labels)
     assert len(found.bins) <= 1003
 
 
@@ -189,7 +189,7 @@ def test_random_labels_in_any_order_give_the_same_bins(seed):
         labels = np.append(labels, labels[0] + 1)
     found, again = suggest_bins(labels), suggest_bins(draw.permutation(labels).tolist())
     assert found == again
-    assert found.bins.counts(labels).sum() == len(labels)
+    assert found.bins.histogram(labels).sum() == len(labels)
     assert found.many >= found.few >= 2
     assert len(found.bins) <= 1003
     if seed % 2 == 0:
@@ -198,7 +198,7 @@ def test_random_labels_in_any_order_give_the_same_bins(seed):
 
 def test_requested_width_and_thresholds_are_used():
     labels = labels_of("exponential")
-    assert suggest_bins(labels, width=0.5).bins == LabelBins.of_width(labels, 0.5)
+    assert suggest_bins(labels, width=0.5).bins == LabelBins.from_width(labels, 0.5)
     assert suggest_bins(labels, width=0.5).width == 0.5
     found = suggest_bins(labels, many=300)
     assert (found.many, found.few) == (300, 20)
@@ -232,8 +232,8 @@ def test_shot_regions_count_training_labels_in_the_bins_of_all_labels():
     bins, training = choose_label_bins(labels, UserDataSpec("y")), labels[labels < 1.0][:150]
     assert len(suggest_bins(training).bins) != len(bins)
     regions, many, few = choose_shot_regions(bins, training, UserDataSpec("y"))
-    assert (many, few) == suggest_thresholds(bins.counts(training))[:2]
-    assert regions.counts.tolist() == bins.counts(training).tolist()
+    assert (many, few) == suggest_thresholds(bins.histogram(training))[:2]
+    assert regions.counts.tolist() == bins.histogram(training).tolist()
     assert regions.counts[np.array(regions.names) == "many"].sum() >= len(training) / 3
 
 

@@ -171,11 +171,11 @@ def user_plan(labels=LABELS, **options):
 def test_protocol_splits_user_data(protocol, scale):
     plan = user_plan(LABELS * scale, protocol=protocol, bin_width=scale)
     train, val, test = (plan.labels[part] for part in plan.split)
-    assert np.unique(plan.bins.counts(test)).tolist() == [50]
+    assert np.unique(plan.bins.histogram(test)).tolist() == [50]
     assert len(plan.bins) == 16
     assert len(val) == round(0.109 * (len(train) + len(val)))
     assert len(np.unique(np.concatenate(plan.split))) == sum(map(len, plan.split))
-    counts = plan.bins.counts(np.concatenate([train, val]))
+    counts = plan.bins.histogram(np.concatenate([train, val]))
     if protocol == "extrapolation":
         assert counts[[0, -1]].max() <= 1 < counts[8]
     elif protocol == "interpolation":

@@ -38,7 +38,7 @@ def test_forecasts_by_their_definition(small_glucose, monkeypatch, horizon):
             days[number].update(moment.date() for moment in times[first : last + 1])
     assert not days[0] & days[1] | days[0] & days[2] | days[1] & days[2]
     for part in (benchmark.val, benchmark.test):
-        counts = glucose.BINS.counts(part.labels)
+        counts = glucose.BINS.histogram(part.labels)
         assert counts.max() <= glucose.CAP
         assert np.count_nonzero(counts == glucose.CAP) > 3
     assert benchmark.facts["counts"] == [len(part) for part in benchmark.parts]

@@ -19,9 +19,9 @@ def test_reads_the_chosen_domains_and_splits_by_the_rule(small_sentiment):
     assert len(train) + len(val) + len(test) == 600
     assert len(val) == len(test)
     groups = sentiment_dir.BALANCE
-    per_bin = groups.counts(np.concatenate([part.labels for part in benchmark.parts]))
+    per_bin = groups.histogram(np.concatenate([part.labels for part in benchmark.parts]))
     np.testing.assert_array_equal(
-        groups.counts(test.labels), np.minimum(per_bin // 3, sentiment_dir.CAP)
+        groups.histogram(test.labels), np.minimum(per_bin // 3, sentiment_dir.CAP)
     )
     assert train.texts[0][0].startswith("sentence & number")
     again = sentiment_dir.load(("nyt", "tweets"), small_sentiment.parent)

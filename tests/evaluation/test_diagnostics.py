@@ -44,7 +44,7 @@ def made(name, *, count=300, seed=0, **more):
     bins, draw = BINS[name], np.random.default_rng(seed)
     low, high = float(bins.edges[0]), float(bins.edges[-1])
     train = (low + draw.exponential((high - low) / 6, 2 * count)).clip(low, high)
-    train = train[bins.index(train) % 7 != 3] if len(bins) > 7 else train
+    train = train[bins.digitize(train) % 7 != 3] if len(bins) > 7 else train
     test = draw.uniform(low - 0.05 * (high - low), high, count)
     parts = [TextSamples(([""] * len(labels),), labels) for labels in (train, test[:9], test)]
     return Benchmark("made", *parts, bins, **more), test + draw.normal(0, 0.3, count)
@@ -68,7 +68,7 @@ def test_errors_by_bin(name):
         errors = [
             float(prediction[i] - label)
             for i, label in enumerate(labels)
-            if bins.index([label])[0] in group
+            if bins.digitize([label])[0] in group
         ]
         assert got["n"][k] == len(errors)
         if not errors:
@@ -88,7 +88,7 @@ def test_the_label_axis(name):
         assert axis["edges"][k] == pytest.approx(bins.edges[group[0]], rel=1e-5)
         own = [int(regions.counts[b]) for b in group]
         assert axis["train"][k] == sum(own)
-        inside = [b for b in bins.index(benchmark.test.labels) if b in group]
+        inside = [b for b in bins.digitize(benchmark.test.labels) if b in group]
         assert axis["test"][k] == len(inside)
         votes = dict.fromkeys(("many", "medium", "few"), 0)
         for b, count in zip(group, own, strict=True):
@@ -126,8 +126,8 @@ def test_errors_inside_gaps(name, seen):
     benchmark, prediction = made(name)
     labels, train, bins = benchmark.test.labels, benchmark.train.labels[:seen], benchmark.bins
     got = rounded(gaps(bins, train, labels, prediction))
-    trained = {int(b) for b in bins.index(train)}
-    unseen = [i for i, label in enumerate(labels) if int(bins.index([label])[0]) not in trained]
+    trained = {int(b) for b in bins.digitize(train)}
+    unseen = [i for i, label in enumerate(labels) if int(bins.digitize([label])[0]) not in trained]
     if not unseen:
         assert got is None
         return

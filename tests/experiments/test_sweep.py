@@ -116,7 +116,7 @@ def test_a_sweep_writes_what_it_promises(small_sts, tmp_path, capsys):
         again = regression_scores(
             torch.tensor(table["prediction"].to_numpy()),
             torch.tensor(table["label"].to_numpy()),
-            gm_guard=1e-10,
+            gmean_epsilon=1e-10,
         )
         assert again == pytest.approx(run["result"]["metrics"]["test"]["all"])
         regions = np.array(table["region"].to_pylist())

@@ -201,7 +201,7 @@ def test_fds_counts_and_calibrates_each_position(shape):
         both = [batch(shape, seed=2 * seed + k) for k in (0, 1)]
         rows = [positions(*pair) for pair in both]
         theirs.update(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
-        ours.refresh(nn.Identity(), both)
+        ours.fit_epoch(nn.Identity(), both)
     features, labels = batch(shape, seed=9)
     features.requires_grad_()
     upstream = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
@@ -225,14 +225,14 @@ def test_fds_counts_and_calibrates_each_position(shape):
 def test_pooled_features_keep_their_shape():
     fds = FDS(4, BINS)
     features, ages = torch.randn(20, 4), torch.arange(20) % 10
-    fds.collect(features.view(20, 4, 1, 1), ages)
+    fds.accumulate(features.view(20, 4, 1, 1), ages)
     fds.update()
     pooled = fds(features.view(20, 4, 1, 1), ages)
     assert pooled.shape == (20, 4, 1, 1)
     assert torch.equal(pooled.flatten(1), fds(features, ages))
 
 
-REGIONS = ShotRegions.by_rule(BINS, np.repeat([0.0, 1.0, 2.0], [200, 50, 5]))
+REGIONS = ShotRegions.from_counts(BINS, np.repeat([0.0, 1.0, 2.0], [200, 50, 5]))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -299,7 +299,7 @@ def test_the_callbacks_take_dense_targets():
     optimizer = plain.configure_optimizers()
     for epoch in range(2):
         if epoch:
-            fds.refresh(plain.encoder, pixels())
+            fds.fit_epoch(plain.encoder, pixels())
         for x, y in pixels():
             features, known = plain.encoder(x), ~y.isnan()
             prediction = plain.head(fds(features, y))

@@ -67,6 +67,6 @@ def small_task(*, count=40, encoder=None, size=4, augment=True, seed=0, **layout
         *parts,
         build=build,
         bins=BINS,
-        regions=ShotRegions.by_rule(BINS, parts[0].labels.numpy()),
+        regions=ShotRegions.from_counts(BINS, parts[0].labels.numpy()),
         augment=CropFlip(seed, 1, True) if augment else None,
     )

@@ -145,11 +145,11 @@ def plain_fds(fds, ranksim=None, smoothed=False):
     def refresh(epoch):
         if epoch > 0:
             with torch.random.fork_rng():
-                fds.refresh(net.encoder, batches())
+                fds.fit_epoch(net.encoder, batches())
 
     def step(net, x, y):
         raw = net.encoder(x)
-        calibrated = fds.smooth(raw, y)
+        calibrated = fds.calibrate(raw, y)
         loss = F.l1_loss(net.head(calibrated).squeeze(1), y)
         return loss if ranksim is None else loss + ranksim(calibrated if smoothed else raw, y)
 

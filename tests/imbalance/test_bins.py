@@ -7,19 +7,19 @@ from ranksim.imbalance import LabelBins
 def test_each_label_falls_between_its_edges():
     bins = LabelBins.uniform(-4.0, 4.0, 80)
     labels = np.random.default_rng(0).uniform(-4, 4, 1000).astype(np.float32)
-    index = bins.index(labels)
+    index = bins.digitize(labels)
     assert (bins.edges[index] <= labels).all()
     assert (labels < bins.edges[index + 1]).all()
-    assert bins.counts(labels).sum() == 1000
+    assert bins.histogram(labels).sum() == 1000
 
 
 def test_decimals_on_an_edge_belong_to_the_upper_bin():
     labels = np.arange(50) / 10
-    assert LabelBins.uniform(0.0, 5.0, 50).index(labels).tolist() == list(range(50))
+    assert LabelBins.uniform(0.0, 5.0, 50).digitize(labels).tolist() == list(range(50))
 
 
 def test_outside_belongs_to_the_ends():
-    assert LabelBins.uniform(0.0, 5.0, 50).index([-3.0, 5.0, 99.0]).tolist() == [0, 49, 49]
+    assert LabelBins.uniform(0.0, 5.0, 50).digitize([-3.0, 5.0, 99.0]).tolist() == [0, 49, 49]
 
 
 @pytest.mark.parametrize("edges", [[0.0], [1.0, 0.0], [0.0, 0.0, 1.0], [[0.0, 1.0]]])
@@ -34,17 +34,17 @@ def test_uniform_needs_a_range():
 
 
 def test_whole_labels_and_width_one_give_one_bin_each():
-    bins = LabelBins.of_width([20, 22, 21], 1)
+    bins = LabelBins.from_width([20, 22, 21], 1)
     assert bins.edges.tolist() == [20, 21, 22, 23]
-    assert bins.counts([20, 22, 21]).tolist() == [1, 1, 1]
-    assert LabelBins.of_width([7], 1).edges.tolist() == [7, 8]
+    assert bins.histogram([20, 22, 21]).tolist() == [1, 1, 1]
+    assert LabelBins.from_width([7], 1).edges.tolist() == [7, 8]
 
 
 @pytest.mark.parametrize("width", [0.1, 0.25, 0.3, 1, 5, 1 / 3])
 @pytest.mark.parametrize("low", [-40, 0, 13])
 def test_edges_of_a_width_are_its_multiples_around_the_labels(width, low):
     labels = np.random.default_rng(0).uniform(low, low + 20, 200)
-    bins = LabelBins.of_width(labels, width)
+    bins = LabelBins.from_width(labels, width)
     multiples = bins.edges / width
     np.testing.assert_allclose(multiples, np.round(multiples), atol=1e-4)
     np.testing.assert_allclose(np.diff(bins.edges), width, rtol=1e-4)
@@ -55,7 +55,7 @@ def test_edges_of_a_width_are_its_multiples_around_the_labels(width, low):
 
 def test_a_label_on_a_multiple_starts_a_bin():
     for tenths in range(-60, 60):
-        bins = LabelBins.of_width([tenths / 10], 0.1)
+        bins = LabelBins.from_width([tenths / 10], 0.1)
         assert len(bins) == 1
         assert bins.edges[0] == np.float32(tenths / 10)
 
@@ -63,71 +63,74 @@ def test_a_label_on_a_multiple_starts_a_bin():
 def test_integers_give_one_bin_each():
     bins = LabelBins.integers(0, 120)
     assert len(bins) == 121
-    assert bins.index(np.arange(121)).tolist() == list(range(121))
-    assert bins.index([-3, 20.9, 121, 500]).tolist() == [0, 20, 120, 120]
+    assert bins.digitize(np.arange(121)).tolist() == list(range(121))
+    assert bins.digitize([-3, 20.9, 121, 500]).tolist() == [0, 20, 120, 120]
     assert LabelBins.integers(np.int8(-128), np.int8(127)).edges[[0, -1]].tolist() == [-128, 128]
 
 
 def test_a_count_spans_the_labels():
     labels = [3.0, -1.0, 0.5]
-    bins = LabelBins.of_count(labels, 8)
+    bins = LabelBins.from_count(labels, 8)
     np.testing.assert_array_equal(bins.edges, np.arange(-1, 3.5, 0.5, dtype=np.float32))
-    assert bins.index(labels).tolist() == [7, 0, 3]
+    assert bins.digitize(labels).tolist() == [7, 0, 3]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LabelBins.of_width([], 1), "labels must hold at least one label, got none"),
+        (lambda: LabelBins.from_width([], 1), "labels must contain at least one label, got none"),
         (
-            lambda: LabelBins.of_width([1, np.nan, np.inf], 1),
+            lambda: LabelBins.from_width([1, np.nan, np.inf], 1),
             "labels must be finite, got 1 NaN and 1 infinite",
         ),
-        (lambda: LabelBins.of_width([[1.0]], 1), r"labels must have shape \(N,\), got \(1, 1\)"),
-        (lambda: LabelBins.of_width([1], 0), "width must be a finite number above 0, got 0"),
+        (lambda: LabelBins.from_width([[1.0]], 1), r"labels must have shape \(N,\), got \(1, 1\)"),
+        (lambda: LabelBins.from_width([1], 0), "width must be a finite number above 0, got 0"),
         (
-            lambda: LabelBins.of_width([1], -0.5),
+            lambda: LabelBins.from_width([1], -0.5),
             r"width must be a finite number above 0, got -0\.5",
         ),
-        (lambda: LabelBins.of_width([1], np.nan), "width must be a finite number above 0, got nan"),
-        (lambda: LabelBins.of_width([1], "1"), "width must be a finite number above 0, got '1'"),
         (
-            lambda: LabelBins.of_width([0, 1e9], 1),
+            lambda: LabelBins.from_width([1], np.nan),
+            "width must be a finite number above 0, got nan",
+        ),
+        (lambda: LabelBins.from_width([1], "1"), "width must be a finite number above 0, got '1'"),
+        (
+            lambda: LabelBins.from_width([0, 1e9], 1),
             "need at most 10,000,000 bins, got 1,000,000,000",
         ),
         (
-            lambda: LabelBins.of_width([1.7e9, 1.7e9 + 9], 1),
-            "width must be wide enough for float32 to tell labels of 1700000000.0 to "
-            "1700000009.0 apart, got 1",
+            lambda: LabelBins.from_width([1.7e9, 1.7e9 + 9], 1),
+            "width must be large enough for float32 to distinguish labels of 1700000000.0 to "
+            "1700000009.0, got 1",
         ),
         (
-            lambda: LabelBins.of_width([5.0], 5e-324),
-            r"width must be wide enough for float32 to tell labels of 5\.0 to 5\.0 "
-            "apart, got 5e-324",
+            lambda: LabelBins.from_width([5.0], 5e-324),
+            r"width must be large enough for float32 to distinguish labels of 5\.0 to 5\.0, "
+            "got 5e-324",
         ),
         (
-            lambda: LabelBins.of_width([0, 1e300], 1e299),
+            lambda: LabelBins.from_width([0, 1e300], 1e299),
             r"labels must be finite in float32, got 0\.0 to 1e\+300",
         ),
-        (lambda: LabelBins.of_count([], 3), "labels must hold at least one label, got none"),
+        (lambda: LabelBins.from_count([], 3), "labels must contain at least one label, got none"),
         (
-            lambda: LabelBins.of_count([3, 3], 4),
+            lambda: LabelBins.from_count([3, 3], 4),
             r"labels must differ to span 4 bins, all are 3\.0",
         ),
         (
-            lambda: LabelBins.of_count([1, 3], 0),
+            lambda: LabelBins.from_count([1, 3], 0),
             r"need low < high and count >= 1, got 1\.0, 3\.0, 0",
         ),
         (
-            lambda: LabelBins.of_count([1, 3], 2.5),
+            lambda: LabelBins.from_count([1, 3], 2.5),
             r"need low < high and count >= 1, got 1\.0, 3\.0, 2\.5",
         ),
         (
-            lambda: LabelBins.of_count([1, 3], 10**12),
+            lambda: LabelBins.from_count([1, 3], 10**12),
             "need at most 10,000,000 bins, got 1,000,000,000,000",
         ),
         (
-            lambda: LabelBins.of_count([1e6, 1e6 + 1], 100),
+            lambda: LabelBins.from_count([1e6, 1e6 + 1], 100),
             r"bins must be wide enough for float32, got 100 bins from 1000000\.0 to 1000001\.0, "
             "some of whose edges are equal",
         ),
@@ -135,8 +138,8 @@ def test_a_count_spans_the_labels():
             lambda: LabelBins.uniform(0.0, np.inf, 3),
             r"labels must be finite in float32, got 0\.0 to inf",
         ),
-        (lambda: LabelBins.integers(3, 2), "need whole numbers low <= high, got 3 and 2"),
-        (lambda: LabelBins.integers(0, 2.5), r"need whole numbers low <= high, got 0 and 2\.5"),
+        (lambda: LabelBins.integers(3, 2), "need integers low <= high, got 3 and 2"),
+        (lambda: LabelBins.integers(0, 2.5), r"need integers low <= high, got 0 and 2\.5"),
         (
             lambda: LabelBins.integers(0, 10**9),
             "need at most 10,000,000 bins, got 1,000,000,001",
@@ -146,8 +149,11 @@ def test_a_count_spans_the_labels():
             r"bins must be wide enough for float32, got 10 bins from 67108864\.0 to 67108874\.0, "
             "some of whose edges are equal",
         ),
-        (lambda: LabelBins.integers(0, 2).index([1, np.nan]), "labels must not be NaN, got 1 NaN"),
-        (lambda: LabelBins.integers(0, 2).counts([np.nan]), "labels must not be NaN, got 1 NaN"),
+        (
+            lambda: LabelBins.integers(0, 2).digitize([1, np.nan]),
+            "labels must not be NaN, got 1 NaN",
+        ),
+        (lambda: LabelBins.integers(0, 2).histogram([np.nan]), "labels must not be NaN, got 1 NaN"),
     ],
 )
 def test_bins_refuse(make, message):
@@ -158,9 +164,9 @@ def test_bins_refuse(make, message):
 @pytest.mark.parametrize("labels", [["1", "2"], [None, 1.0], [1j]])
 def test_labels_must_be_numbers(labels):
     for use in (
-        LabelBins.integers(0, 2).index,
-        lambda given: LabelBins.of_width(given, 1),
-        lambda given: LabelBins.of_count(given, 2),
+        LabelBins.integers(0, 2).digitize,
+        lambda given: LabelBins.from_width(given, 1),
+        lambda given: LabelBins.from_count(given, 2),
     ):
         with pytest.raises(
             TypeError, match="^labels must be real numbers, got (<U1|object|comp.+)$"
@@ -188,6 +194,6 @@ def test_edges_are_a_copy_that_nobody_changes():
 
 def test_infinite_and_huge_labels_are_outside():
     bins = LabelBins.integers(0, 2)
-    assert bins.index([-np.inf, -1e300, 1e300, np.inf]).tolist() == [0, 0, 2, 2]
-    assert bins.index([]).shape == (0,)
-    assert bins.counts([]).tolist() == [0, 0, 0]
+    assert bins.digitize([-np.inf, -1e300, 1e300, np.inf]).tolist() == [0, 0, 2, 2]
+    assert bins.digitize([]).shape == (0,)
+    assert bins.histogram([]).tolist() == [0, 0, 0]

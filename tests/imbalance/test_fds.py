@@ -10,7 +10,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ranksim.imbalance import KERNELS, LabelBins
-from ranksim.imbalance.fds import EMPTY, FDS
+from ranksim.imbalance.fds import EMPTY_BINS, FDS
+from tests.helpers.pairwise import pairwise
 from tests.oracles import fds as oracle
 
 AGES = LabelBins.integers(20, 31)  # 12 bins
@@ -54,7 +55,7 @@ def make(bins=AGES, **settings):
 
 
 def both(bins=AGES, **settings):
-    plain = {name: value for name, value in settings.items() if name != "published"}
+    plain = {name: value for name, value in settings.items() if name != "paper_compat"}
     return make(bins, **settings), oracle.FDS(WIDTH, bins.edges, **plain)
 
 
@@ -65,7 +66,7 @@ def tensors(z, labels, dtype=torch.float32):
 def learned(seeds=(0,), bins=AGES, **settings):
     fds = make(bins, **settings)
     for seed in seeds:
-        fds.collect(*tensors(*epoch(seed, bins)))
+        fds.accumulate(*tensors(*epoch(seed, bins)))
         fds.update()
     return fds
 
@@ -78,48 +79,40 @@ def follow(fds, expected, bins=AGES, epochs=4):
     """Several epochs of both, every bin compared after each."""
     for seed in range(epochs):
         z, labels = epoch(seed, bins)
-        fds.collect(*tensors(z, labels))
+        fds.accumulate(*tensors(z, labels))
         fds.update()
         expected.update(z.astype(np.float64), labels)
         z, labels = every_bin(bins)
-        close(fds.smooth(*tensors(z, labels)), expected.smooth(z, labels)[0])
+        close(fds.calibrate(*tensors(z, labels)), expected.smooth(z, labels)[0])
 
 
-@pytest.mark.parametrize("empty", EMPTY)
-@pytest.mark.parametrize("bins", [AGES, SCORES], ids=["whole", "real"])
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("size", [1, 5, 9, 41])
-def test_values_are_those_of_the_oracle(size, kernel, bins, empty):
-    follow(*both(bins, kernel=kernel, size=size, empty=empty), bins)
-
-
-@pytest.mark.parametrize("empty", EMPTY)
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"momentum": 0.0},
-        {"momentum": 0.5},
-        {"momentum": 0.99},
-        {"clip": (0.5, 2.0)},
-        {"clip": (1.0, 1.0)},
-        {"clip": (1e-6, 1e6)},
-        {"sigma": 0.5},
-        {"sigma": 30.0},
-    ],
+CASES = pairwise(
+    bins=[AGES, SCORES],
+    kernel=KERNELS,
+    kernel_size=[1, 5, 9, 41],
+    empty_bins=EMPTY_BINS,
+    momentum=[0.9, 0.0, 0.99],
+    clip=[(0.1, 10.0), (0.5, 2.0), (1.0, 1.0), (1e-6, 1e6)],
+    sigma=[2.0, 0.5, 30.0],
 )
-def test_settings_are_those_of_the_oracle(settings, empty):
-    follow(*both(**settings, empty=empty))
+
+
+@pytest.mark.parametrize(
+    "settings", CASES, ids=lambda case: "-".join(map(str, [*case.values()][1:]))
+)
+def test_values_match_oracle(settings):
+    follow(*both(**settings), settings["bins"])
 
 
 def test_two_bins():
     bins = LabelBins.uniform(-1.0, 1.0, 2)
-    fds, expected = both(bins, size=41)
+    fds, expected = both(bins, kernel_size=41)
     z = np.random.default_rng(0).normal(size=(9, WIDTH)).astype(np.float32)
     labels = np.linspace(-1.5, 1.5, 9)
-    fds.collect(*tensors(z, labels))
+    fds.accumulate(*tensors(z, labels))
     fds.update()
     expected.update(z.astype(np.float64), labels)
-    close(fds.smooth(*tensors(z, labels)), expected.smooth(z, labels)[0])
+    close(fds.calibrate(*tensors(z, labels)), expected.smooth(z, labels)[0])
 
 
 @pytest.mark.parametrize(
@@ -127,20 +120,20 @@ def test_two_bins():
     [
         {"momentum": 0.899},
         {"sigma": 1.99},
-        {"size": 7},
+        {"kernel_size": 7},
         {"kernel": "gaussian-textbook"},
         {"clip": (0.501, 2.0)},
         {"clip": (0.5, 1.999)},
-        {"empty": "zeros"},
+        {"empty_bins": "zeros"},
     ],
     ids=str,
 )
-def test_the_comparison_fails_on_wrong_implementations(wrong):
+def test_comparison_detects_wrong_settings(wrong):
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):
         follow(make(**({"clip": (0.5, 2.0)} | wrong)), both(clip=(0.5, 2.0))[1])
 
 
-def test_the_comparison_sees_n_in_place_of_n_minus_1(monkeypatch):
+def test_comparison_detects_biased_variance(monkeypatch):
     monkeypatch.setattr(oracle, "statistics", lambda z, bins, count: (
         np.bincount(bins, minlength=count),
         np.array([z[bins == k].mean(0) if (bins == k).any() else z[0] for k in range(count)]),
@@ -150,31 +143,31 @@ def test_the_comparison_sees_n_in_place_of_n_minus_1(monkeypatch):
         follow(*both())
 
 
-def test_labels_outside_belong_to_the_end_bins():
+def test_labels_outside_belong_to_first_or_last_bin():
     fds = learned()
     z = torch.randn(6, WIDTH)
     far = torch.tensor([-1e30, 19.0, 19.999, 32.0, 33.0, float("inf")])
     near = torch.tensor([20.0, 20.5, 20.999, 31.0, 31.5, 31.999])
-    torch.testing.assert_close(fds.smooth(z, far), fds.smooth(z, near), rtol=0, atol=0)
+    torch.testing.assert_close(fds.calibrate(z, far), fds.calibrate(z, near), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int32, torch.bfloat16])
-def test_a_label_lies_in_the_bin_that_label_bins_say(dtype):
+def test_bin_index_matches_label_bins(dtype):
     labels = torch.tensor(np.arange(-5, 60) / 10.0).to(dtype)
     labels = torch.cat([labels, torch.tensor(SCORES.edges).to(dtype)])
-    expected = torch.from_numpy(SCORES.index(labels.double().numpy()))
+    expected = torch.from_numpy(SCORES.digitize(labels.double().numpy()))
     for fds in (make(SCORES), make(SCORES).double(), make(SCORES).bfloat16()):
-        assert fds.bin_of(labels).equal(expected)
-        assert fds.bin_of(labels.unsqueeze(1)).equal(expected)
+        assert fds.bin_index(labels).equal(expected)
+        assert fds.bin_index(labels.unsqueeze(1)).equal(expected)
 
 
-def test_label_shapes_are_equal():
+def test_column_labels_equal_flat_labels():
     z, labels = tensors(*epoch(0))
     fds = make()
-    fds.collect(z, labels.unsqueeze(1))
+    fds.accumulate(z, labels.unsqueeze(1))
     fds.update()
     assert same_state(fds, learned())
-    assert fds.smooth(z, labels.unsqueeze(1)).equal(fds.smooth(z, labels))
+    assert fds.calibrate(z, labels.unsqueeze(1)).equal(fds.calibrate(z, labels))
 
 
 def same_state(a, b):
@@ -183,14 +176,14 @@ def same_state(a, b):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1e4 / 3])
-def test_a_ratio_of_zero_by_zero_is_one_and_by_zero_the_largest(value):
+def test_variance_ratio_with_zero_variance(value):
     """A dead feature, and one that varies in bin 6 alone: no rounding makes up a variance."""
     labels = torch.arange(20, 32).repeat(77)
     z = torch.full((len(labels), WIDTH), value)
     z[labels == 26, 1] = torch.randn(77)
     fds = make()
     for rows in torch.arange(len(labels)).split(100):
-        fds.collect(z[rows], labels[rows])
+        fds.accumulate(z[rows], labels[rows])
     fds.update()
     assert (fds.var[:, 0] == 0).all()
     assert (fds.scale[:, 0] == 1).all()
@@ -199,19 +192,19 @@ def test_a_ratio_of_zero_by_zero_is_one_and_by_zero_the_largest(value):
     assert 0.1 < fds.scale[6, 1] < 1
 
 
-def test_features_in_a_bin_never_seen_pass_unchanged_where_it_is_zeros():
-    fds = learned((0, 1, 2), empty="zeros")
+def test_features_in_empty_bins_pass_unchanged_with_zeros():
+    fds = learned((0, 1, 2), empty_bins="zeros")
     z, labels = torch.randn(12, WIDTH), torch.arange(20, 32)
-    same = fds.smooth(z, labels) == z
-    assert same.all(1).equal(~fds.seen)
+    same = fds.calibrate(z, labels) == z
+    assert same.all(1).equal(~fds.observed)
     assert same.all(1).nonzero().flatten().tolist() == [2, 3, 11]
-    assert not (learned((0, 1, 2)).smooth(z, labels) == z).all(1).any()
+    assert not (learned((0, 1, 2)).calibrate(z, labels) == z).all(1).any()
 
 
 class TestGradient:
-    @pytest.mark.parametrize("empty", EMPTY)
-    def test_it_is_the_upstream_one_times_the_slope(self, empty):
-        fds, expected = both(empty=empty)
+    @pytest.mark.parametrize("empty", EMPTY_BINS)
+    def test_gradient_matches_oracle(self, empty):
+        fds, expected = both(empty_bins=empty)
         follow(fds, expected, epochs=2)
         z, labels = every_bin()
         features = torch.tensor(z, requires_grad=True)
@@ -223,58 +216,58 @@ class TestGradient:
         close(features.grad, slope * upstream.double().numpy())
         assert all(not buffer.requires_grad for buffer in fds.buffers())
 
-    def test_it_passes_gradcheck_in_float64(self):
+    def test_gradcheck_in_float64(self):
         fds = make().double()
-        fds.collect(*tensors(*epoch(0), torch.float64))
+        fds.accumulate(*tensors(*epoch(0), torch.float64))
         fds.update()
         z, labels = tensors(*every_bin(), torch.float64)
         assert torch.autograd.gradcheck(lambda f: fds(f, labels), z.requires_grad_())
 
-    def test_none_reaches_what_statistics_are_made_of(self):
+    def test_statistics_have_no_gradient(self):
         fds = make()
         z, labels = tensors(*epoch(0))
-        fds.collect(z.requires_grad_(), labels)
+        fds.accumulate(z.requires_grad_(), labels)
         fds.update()
-        assert not fds.smooth(z.detach(), labels).requires_grad
+        assert not fds.calibrate(z.detach(), labels).requires_grad
 
 
-def test_a_new_tensor_comes_back_and_the_input_is_untouched():
+def test_calibrate_returns_new_tensor():
     z, labels = tensors(*every_bin())
     before = z.clone()
     for fds in (make(), learned()):
-        out = fds.smooth(z, labels)
+        out = fds.calibrate(z, labels)
         assert out.data_ptr() != z.data_ptr()
         out.zero_()
         assert z.equal(before)
-    fds.collect(z, labels)
+    fds.accumulate(z, labels)
     assert z.equal(before)
 
 
-def test_features_pass_unchanged_before_the_first_update_and_in_evaluation():
+def test_identity_before_first_update_and_in_evaluation():
     z, labels = tensors(*every_bin())
     fds = make()
     assert fds(z, labels).equal(z)
-    fds.collect(z, labels)
+    fds.accumulate(z, labels)
     assert fds(z, labels).equal(z)
     fds.update()
     assert not fds(z, labels).isclose(z).all()
     assert fds.eval()(z, labels).equal(z)
-    assert fds.smooth(z, labels).equal(fds.train()(z, labels))
+    assert fds.calibrate(z, labels).equal(fds.train()(z, labels))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_features_of_another_precision(dtype):
+def test_features_of_other_dtypes(dtype):
     """They come back as they came; the rest is done in float32, or in theirs if it is finer."""
     fds, expected = both()
     z, labels = epoch(0)
     rounded = torch.tensor(z).to(dtype)
-    fds.collect(rounded, torch.tensor(labels))
+    fds.accumulate(rounded, torch.tensor(labels))
     fds.update()
     expected.update(rounded.double().numpy(), labels)
     z, labels = every_bin()
     features = torch.tensor(z).to(dtype)
-    assert make().smooth(features, torch.tensor(labels)).equal(features)
-    out = fds.smooth(features, torch.tensor(labels))
+    assert make().calibrate(features, torch.tensor(labels)).equal(features)
+    out = fds.calibrate(features, torch.tensor(labels))
     assert out.dtype == dtype
     exact, _ = expected.smooth(features.double().numpy(), labels)
     close(out, exact, torch.float32 if dtype == torch.float64 else torch.bfloat16)
@@ -282,27 +275,28 @@ def test_features_of_another_precision(dtype):
 
 def test_float64_features_are_not_rounded():
     features = torch.randn(3, WIDTH, dtype=torch.float64)
-    assert make().smooth(features, torch.arange(20, 23)).equal(features)
+    assert make().calibrate(features, torch.arange(20, 23)).equal(features)
 
 
-def test_autocast_rounds_nothing():
+def test_autocast_does_not_round_statistics():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         fds = learned((0, 1))
-        out = fds.smooth(*tensors(*every_bin()))
+        out = fds.calibrate(*tensors(*every_bin()))
     assert same_state(fds, learned((0, 1)))
-    assert out.equal(fds.smooth(*tensors(*every_bin())))
+    assert out.equal(fds.calibrate(*tensors(*every_bin())))
 
 
-class TestCollect:
-    @pytest.mark.parametrize("offset", [0.0, 1e4])
-    @pytest.mark.parametrize("count", [300, 3000])
-    @pytest.mark.parametrize("cut", [1, 7, 64, 299, 2500])
-    def test_batches_cut_in_any_way_give_the_statistics_of_all(self, cut, count, offset):
+class TestAccumulate:
+    @pytest.mark.parametrize(
+        ("cut", "count", "offset"),
+        [(1, 300, 0.0), (7, 300, 1e4), (299, 300, 0.0), (64, 3000, 1e4), (2500, 3000, 0.0)],
+    )
+    def test_statistics_do_not_depend_on_batch_size(self, cut, count, offset):
         z, labels = epoch(0, count=count, offset=offset)
         fds = make()
         for batch in zip(*(t.split(cut) for t in tensors(z, labels)), strict=True):
-            fds.collect(*batch)
-        n, mean, var = oracle.statistics(z.astype(np.float64), AGES.index(labels), len(AGES))
+            fds.accumulate(*batch)
+        n, mean, var = oracle.statistics(z.astype(np.float64), AGES.digitize(labels), len(AGES))
         assert fds.new_count.tolist() == n.tolist()
         fds.update()
         # a mean near 1e4 has an error of half a unit in its last place, 5e-4
@@ -310,24 +304,24 @@ class TestCollect:
         torch.testing.assert_close(fds.var.double(), torch.tensor(var), rtol=1e-5, atol=0)
 
     @pytest.mark.parametrize("offset", [0.0, 1e4 / 3])
-    def test_merging_is_collecting(self, offset):
+    def test_merged_statistics_equal_accumulated_ones(self, offset):
         z, labels = tensors(*epoch(0, offset=offset))
         fds, expected, others = make(), make(), [make(), make(), make(), make()]
         for other, rows in zip(others, torch.arange(300).split([200, 30, 70, 0]), strict=True):
-            other.collect(z[rows], labels[rows])
+            other.accumulate(z[rows], labels[rows])
         for other in others:
             before = copy.deepcopy(other)
-            fds.merge(other)
+            fds.merge_statistics(other)
             assert same_state(other, before)
-        expected.collect(z, labels)
+        expected.accumulate(z, labels)
         fds.update()
         expected.update()
         torch.testing.assert_close(fds.mean, expected.mean, rtol=2e-7, atol=1e-5)
         torch.testing.assert_close(fds.var, expected.var, rtol=1e-5, atol=0)
         assert (fds.var[:, 2] == 0).all()
-        assert fds.seen.equal(expected.seen)
+        assert fds.observed.equal(expected.observed)
 
-    def test_an_update_forgets_what_it_used(self):
+    def test_update_resets_accumulated_statistics(self):
         fds = learned((0, 1))
         new = [buffer for name, buffer in fds.named_buffers() if name.startswith("new_")]
         assert len(new) == 4
@@ -335,40 +329,40 @@ class TestCollect:
         assert fds.updates == 2
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-    def test_no_samples_change_nothing(self, dtype):
+    def test_empty_batch_changes_nothing(self, dtype):
         fds = make()
-        fds.collect(*tensors(*epoch(0)))
+        fds.accumulate(*tensors(*epoch(0)))
         before = copy.deepcopy(fds)
-        fds.collect(torch.empty(0, WIDTH, dtype=dtype), torch.empty(0))
+        fds.accumulate(torch.empty(0, WIDTH, dtype=dtype), torch.empty(0))
         assert same_state(fds, before)
-        assert fds.smooth(torch.empty(0, WIDTH), torch.empty(0, 1)).shape == (0, WIDTH)
+        assert fds.calibrate(torch.empty(0, WIDTH), torch.empty(0, 1)).shape == (0, WIDTH)
 
-    def test_other_layouts(self):
+    def test_noncontiguous_features(self):
         z, labels = tensors(*epoch(0))
         wide = torch.randn(2 * len(z), 2 * WIDTH)
         wide[::2, 1::2] = z
         for features in (wide[::2, 1::2], z.T.contiguous().T):
             assert not features.is_contiguous()
             fds = make()
-            fds.collect(features, labels.repeat_interleave(2)[::2])
+            fds.accumulate(features, labels.repeat_interleave(2)[::2])
             fds.update()
             torch.testing.assert_close(fds.scale, learned().scale)
-            assert fds.smooth(features, labels).equal(fds.smooth(z, labels))
+            assert fds.calibrate(features, labels).equal(fds.calibrate(z, labels))
 
     def test_the_same_samples_give_the_same_bits(self):
         assert same_state(learned((0, 1, 2)), learned((0, 1, 2)))
         assert not same_state(learned((0, 1, 2)), learned((0, 2, 1)))
 
-    def test_what_is_not_finite_is_not_hidden(self):
+    def test_nan_features_propagate(self):
         z, labels = tensors(*epoch(0))
         z[7, 1] = float("nan")
         fds = make()
-        fds.collect(z, labels)
+        fds.accumulate(z, labels)
         fds.update()
-        assert fds.smooth(z, labels)[:, 1].isnan().any()
-        assert fds.smooth(z, labels)[:, 0].isfinite().all()
+        assert fds.calibrate(z, labels)[:, 1].isnan().any()
+        assert fds.calibrate(z, labels)[:, 0].isfinite().all()
 
-    def test_work_does_not_grow_with_the_number_of_bins(self):
+    def test_number_of_operations_is_independent_of_bins(self):
         class Calls(TorchDispatchMode):
             count = 0
 
@@ -380,9 +374,9 @@ class TestCollect:
             fds = make(LabelBins.uniform(0, 1, bins))
             z, labels = torch.randn(64, WIDTH), 0.9 * torch.rand(64)  # the last bins are empty
             with Calls() as seen:
-                fds.collect(z, labels)
+                fds.accumulate(z, labels)
                 fds.update()
-                fds.smooth(z, labels)
+                fds.calibrate(z, labels)
             return seen.count
 
         assert calls(300) == calls(30) > 10
@@ -395,7 +389,7 @@ def _worker(rank, folder, told):
         z, labels = tensors(*epoch(seed))
         rows = torch.arange(300)[:cut] if rank == 0 else torch.arange(300)[cut:]
         for part in rows.split(50):
-            fds.collect(z[part], labels[part])
+            fds.accumulate(z[part], labels[part])
         fds.update()
         states.append({name: tensor.tolist() for name, tensor in fds.state_dict().items()})
     try:
@@ -405,7 +399,8 @@ def _worker(rank, folder, told):
     dist.destroy_process_group()
 
 
-def test_two_processes_have_the_statistics_of_all_samples(tmp_path):
+@pytest.mark.distributed
+def test_two_processes_share_statistics(tmp_path):
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     workers = [context.Process(target=_worker, args=(rank, tmp_path, told)) for rank in range(2)]
@@ -414,7 +409,7 @@ def test_two_processes_have_the_statistics_of_all_samples(tmp_path):
     (_, states, error), (_, others, _) = sorted(told.get(timeout=120) for _ in workers)
     for worker in workers:
         worker.join()
-    assert error.startswith("FDS.update() found no features")
+    assert error.startswith("FDS.update() needs features")
     assert states == others
     for state, seeds in zip(states, ((0,), (0, 1)), strict=True):
         for name, expected in learned(seeds).state_dict().items():
@@ -423,9 +418,16 @@ def test_two_processes_have_the_statistics_of_all_samples(tmp_path):
 
 
 class TestState:
-    def test_it_is_saved_and_loaded(self, tmp_path):
+    def test_loads_checkpoints_with_old_buffer_name(self):
+        state = learned((0, 1)).state_dict()
+        state["seen"] = state.pop("observed")
+        fds = make()
+        fds.load_state_dict(state)
+        assert same_state(fds, learned((0, 1)))
+
+    def test_save_and_load(self, tmp_path):
         fds = learned((0, 1))
-        fds.collect(*tensors(*epoch(2)))
+        fds.accumulate(*tensors(*epoch(2)))
         torch.save(fds.state_dict(), tmp_path / "state.pt")
         other = make()
         other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
@@ -450,16 +452,16 @@ class TestState:
                 type(getattr(moved, name)) is torch.Tensor for name, _ in fds.named_buffers()
             )
 
-    def test_float64_and_devices_are_moved_to(self):
+    def test_moves_to_float64_and_devices(self):
         fds = make().double()
         assert (fds.mean.dtype, fds.edges.dtype) == (torch.float64, torch.float64)
         assert fds.new_count.dtype == torch.int64
         assert {buffer.device.type for buffer in make().to("meta").buffers()} == {"meta"}
 
-    def test_what_is_printed(self):
-        assert str(make(published=True)) == (
-            "FDS(5, bins=12, momentum=0.9, clip=(0.1, 10.0), empty='neighbours', published=True)"
-        )
+    def test_repr(self):
+        text = str(make(paper_compat=True))
+        assert text.startswith("FDS(5, bins=12, momentum=0.9, clip=(0.1, 10.0)")
+        assert text.endswith("empty_bins='neighbours', paper_compat=True)")
 
 
 class Encoder(nn.Module):
@@ -470,10 +472,10 @@ class Encoder(nn.Module):
         self.norm = nn.BatchNorm1d(WIDTH)
         self.dropout = nn.Dropout(0.5)
         self.still = nn.Dropout(0.5).eval()
-        self.seen = []
+        self.observed = []
 
     def forward(self, inputs):
-        self.seen.append((self.modes(), torch.is_grad_enabled()))
+        self.observed.append((self.modes(), torch.is_grad_enabled()))
         return self.still(self.dropout(self.norm(inputs)))
 
     def modes(self):
@@ -485,50 +487,50 @@ def batches(seed=0):
     return [(z[rows], labels[rows]) for rows in torch.arange(300).split(128)]
 
 
-class TestRefresh:
-    def test_statistics_are_those_of_raw_features_in_evaluation_mode(self):
+class TestFitEpoch:
+    def test_statistics_of_raw_features_in_evaluation_mode(self):
         encoder, fds, expected = Encoder(), *both()
         with torch.no_grad():
             encoder.norm.running_mean.fill_(0.5)
             encoder.norm.running_var.fill_(4.0)
         before = copy.deepcopy(encoder.state_dict())
         for seed in range(2):
-            fds.refresh(encoder, iter(batches(seed)))
+            fds.fit_epoch(encoder, iter(batches(seed)))
             z, labels = epoch(seed)
             expected.update((z.astype(np.float64) - 0.5) / np.sqrt(4 + 1e-5), labels)
             z, labels = every_bin()
-            close(fds.smooth(*tensors(z, labels)), expected.smooth(z, labels)[0])
-        assert encoder.seen == [([False] * 4, False)] * 6
+            close(fds.calibrate(*tensors(z, labels)), expected.smooth(z, labels)[0])
+        assert encoder.observed == [([False] * 4, False)] * 6
         assert encoder.modes() == [True, True, True, False]
         assert all(tensor.equal(before[name]) for name, tensor in encoder.state_dict().items())
 
-    def test_published_keeps_the_mode_and_gathers_smoothed_features(self):
+    def test_paper_compat_uses_training_mode_and_smoothed_features(self):
         """The second epoch's features are calibrated by the statistics of the first."""
-        encoder, (fds, expected) = nn.BatchNorm1d(WIDTH, affine=False), both(published=True)
+        encoder, (fds, expected) = nn.BatchNorm1d(WIDTH, affine=False), both(paper_compat=True)
         for seed in range(3):
-            fds.refresh(encoder, batches(seed))
+            fds.fit_epoch(encoder, batches(seed))
             z, labels = epoch(seed)
             parts = np.split(z.astype(np.float64), [128, 256])
             normed = [(p - p.mean(0)) / np.sqrt(p.var(0) + 1e-5) for p in parts]
             expected.update(expected.smooth(np.concatenate(normed), labels)[0], labels)
             z, labels = every_bin()
-            close(fds.smooth(*tensors(z, labels)), expected.smooth(z, labels)[0])
+            close(fds.calibrate(*tensors(z, labels)), expected.smooth(z, labels)[0])
         assert encoder.num_batches_tracked == 9
         encoder = Encoder()
-        fds.refresh(encoder, batches())
-        assert encoder.seen == [([True, True, True, False], False)] * 3
+        fds.fit_epoch(encoder, batches())
+        assert encoder.observed == [([True, True, True, False], False)] * 3
 
-    def test_the_two_ways_differ(self):
-        raw, published = make(), make(published=True)
+    def test_paper_compat_changes_statistics(self):
+        raw, published = make(), make(paper_compat=True)
         for seed in range(2):
-            raw.refresh(nn.Identity(), batches(seed))
-            published.refresh(nn.Identity(), batches(seed))
+            raw.fit_epoch(nn.Identity(), batches(seed))
+            published.fit_epoch(nn.Identity(), batches(seed))
             assert raw.scale.equal(published.scale) is (seed == 0)
 
     @pytest.mark.parametrize("published", [True, False])
-    def test_any_callable_is_an_encoder(self, published):
-        fds = make(published=published)
-        fds.refresh(lambda inputs: inputs["z"], [({"z": z}, labels) for z, labels in batches()])
+    def test_encoder_may_be_a_function(self, published):
+        fds = make(paper_compat=published)
+        fds.fit_epoch(lambda inputs: inputs["z"], [({"z": z}, labels) for z, labels in batches()])
         torch.testing.assert_close(fds.scale, learned().scale)
 
     def test_an_error_restores_modes_and_leaves_nothing_behind(self):
@@ -538,35 +540,44 @@ class TestRefresh:
 
         encoder, fds = Encoder(), make()
         with pytest.raises(OSError, match="^disk$"):
-            fds.refresh(encoder, broken())
+            fds.fit_epoch(encoder, broken())
         assert encoder.modes() == [True, True, True, False]
         assert fds.updates == 0
-        fds.refresh(nn.Identity(), batches())
+        fds.fit_epoch(nn.Identity(), batches())
         again = make()
-        again.refresh(nn.Identity(), batches())
+        again.fit_epoch(nn.Identity(), batches())
         assert same_state(fds, again)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 0}, "width must be at least 1, got 0"),
+        ({"num_features": 0}, "num_features must be at least 1, got 0"),
         (
             {"bins": LabelBins.integers(3, 3)},
-            "FDS smooths over bins: it needs at least 2, got 1",
+            "bins must be at least 2, as FDS smooths over them, got 1",
         ),
         ({"momentum": 1.0}, "momentum must be in [0, 1), got 1.0"),
         ({"momentum": -0.1}, "momentum must be in [0, 1), got -0.1"),
         ({"momentum": float("nan")}, "momentum must be in [0, 1), got nan"),
-        ({"clip": (0.0, 2.0)}, "clip must be two numbers around 1, above 0, got (0.0, 2.0)"),
-        ({"clip": (1.1, 2.0)}, "clip must be two numbers around 1, above 0, got (1.1, 2.0)"),
-        ({"clip": (0.5, 0.9)}, "clip must be two numbers around 1, above 0, got (0.5, 0.9)"),
+        (
+            {"clip": (0.0, 2.0)},
+            "clip must be (low, high) with 0 < low <= 1 <= high, got (0.0, 2.0)",
+        ),
+        (
+            {"clip": (1.1, 2.0)},
+            "clip must be (low, high) with 0 < low <= 1 <= high, got (1.1, 2.0)",
+        ),
+        (
+            {"clip": (0.5, 0.9)},
+            "clip must be (low, high) with 0 < low <= 1 <= high, got (0.5, 0.9)",
+        ),
         (
             {"clip": (0.5, float("inf"))},
-            "clip must be two numbers around 1, above 0, got (0.5, inf)",
+            "clip must be (low, high) with 0 < low <= 1 <= high, got (0.5, inf)",
         ),
-        ({"empty": "mean"}, "empty must be one of neighbours, zeros, got 'mean'"),
-        ({"size": 4}, "size must be an odd whole number of at least 1, got 4"),
+        ({"empty_bins": "mean"}, "empty_bins must be one of neighbours, zeros, got 'mean'"),
+        ({"kernel_size": 4}, "kernel_size must be an odd integer of at least 1, got 4"),
         (
             {"kernel": "box"},
             "kernel must be one of gaussian, gaussian-textbook, triangular, laplace, got 'box'",
@@ -577,7 +588,7 @@ class TestRefresh:
 )
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        FDS(**({"width": WIDTH, "bins": AGES} | settings))
+        FDS(**({"num_features": WIDTH, "bins": AGES} | settings))
 
 
 @pytest.mark.parametrize(
@@ -595,19 +606,19 @@ def test_wrong_settings_are_named(settings, message):
         ((1, 5), (), "labels must have shape (1,) or (1, 1), got ()"),
     ],
 )
-@pytest.mark.parametrize("method", ["forward", "smooth", "collect"])
-def test_wrong_shapes_are_named(method, features, labels, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        getattr(make(), method)(torch.zeros(features), torch.zeros(labels))
+def test_wrong_shapes_are_named(features, labels, message):
+    for method in ("forward", "calibrate", "accumulate"):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            getattr(make(), method)(torch.zeros(features), torch.zeros(labels))
 
 
-def test_an_update_of_nothing_is_an_error_and_changes_nothing():
-    message = "^" + re.escape("FDS.update() found no features: collect() those of an epoch first")
+def test_update_without_features_raises():
+    message = "^" + re.escape("FDS.update() needs features: call accumulate() on an epoch first")
     fds = learned()
     with pytest.raises(RuntimeError, match=f"{message}$"):
         fds.update()
     with pytest.raises(RuntimeError, match=f"{message}$"):
-        make().refresh(nn.Identity(), [])
+        make().fit_epoch(nn.Identity(), [])
     assert same_state(fds, learned())
 
 
@@ -620,8 +631,8 @@ def test_an_update_of_nothing_is_an_error_and_changes_nothing():
     ],
     ids=["width", "count", "edges"],
 )
-def test_only_the_same_bins_and_width_merge(other):
+def test_merging_needs_same_bins_and_num_features(other):
     with pytest.raises(
-        ValueError, match="^an FDS merges only with one of the same bins and width$"
+        ValueError, match="^statistics merge only for the same bins and num_features$"
     ):
-        make().merge(other)
+        make().merge_statistics(other)

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from ranksim.imbalance.label_range import LabelRange, parse_named, parse_ranges
+from ranksim.imbalance.label_range import LabelRange, parse_named_range, parse_ranges
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_several():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        *((text, f"{text!r} is no range of labels: write ranges as 30-40, >80, >=80, <-2 or <=-2, "
-                 "parted by commas")
+        *((text, f"{text!r} is not a label range: write ranges as 30-40, >80, >=80, <-2 or <=-2, "
+                 "separated by commas")
           for text in ("", "5", "-5", "5-", "a-b", "1-2-3", ">", "<nan", ">inf", "=5", "5>",
                        "1_0-20", "30–40")),
         ("40-30", "range '40-30' ends before it begins: write its lower end first"),
@@ -101,8 +101,11 @@ def test_labels_must_be_numbers():
     [
         ((None, None), "a range needs a finite end, got None and None"),
         ((float("nan"), 1), "a range needs a finite end, got nan and 1"),
-        ((2, 1), "a range of two ends needs low <= high and holds both, got 2 and 1"),
-        ((1, 2, True), "a range of two ends needs low <= high and holds both, got 1 and 2, strict"),
+        ((2, 1), "a range with two ends needs low <= high and includes both, got 2 and 1"),
+        (
+            (1, 2, True),
+            "a range with two ends needs low <= high and includes both, got 1 and 2, strict",
+        ),
     ],
 )
 def test_ends_are_checked(ends, sentence):
@@ -110,16 +113,16 @@ def test_ends_are_checked(ends, sentence):
         LabelRange(*ends)
 
 
-def test_names():
-    assert parse_named("severe hyperglycaemia = >250") == (
+def test_parses_named_ranges():
+    assert parse_named_range("severe hyperglycaemia = >250") == (
         "severe hyperglycaemia",
         LabelRange(250, None, strict=True),
     )
-    assert parse_named("old=>=80") == ("old", LabelRange(80, None))
+    assert parse_named_range("old=>=80") == ("old", LabelRange(80, None))
     for text in ("<70", "=<70", "low=", "low"):
         with pytest.raises(
-            ValueError, match="is no named range: write NAME=RANGE, as in rare=>80$"
+            ValueError, match="is not a named range: write NAME=RANGE, as in rare=>80$"
         ):
-            parse_named(text)
-    with pytest.raises(ValueError, match="^'1-2,3-4' is no range of labels"):
-        parse_named("low=1-2,3-4")
+            parse_named_range(text)
+    with pytest.raises(ValueError, match="^'1-2,3-4' is not a label range"):
+        parse_named_range("low=1-2,3-4")

@@ -3,6 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from ranksim.imbalance import KERNELS, kernel_window, smooth
+from tests.helpers.pairwise import pairwise
 from tests.oracles import balance as oracle
 
 
@@ -21,10 +22,12 @@ def test_windows_of_size_5_and_sigma_2(kernel, expected):
     np.testing.assert_allclose(window, expected, atol=5e-4)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("size", [1, 3, 5, 9, 41])
-@pytest.mark.parametrize("sigma", [0.1, 1, 2.0, 7.3])
-def test_windows_are_those_of_the_oracle(kernel, size, sigma):
+WINDOWS = pairwise(kernel=KERNELS, size=[1, 3, 5, 9, 41], sigma=[0.1, 1, 2.0, 7.3])
+
+
+@pytest.mark.parametrize("case", WINDOWS, ids=lambda case: "-".join(map(str, case.values())))
+def test_windows_match_oracle(case):
+    kernel, size, sigma = case.values()
     window = kernel_window(kernel, size, sigma)
     np.testing.assert_allclose(window, oracle.window(kernel, size, sigma), rtol=1e-12, atol=1e-300)
     assert window.shape == (size,)
@@ -34,8 +37,7 @@ def test_windows_are_those_of_the_oracle(kernel, size, sigma):
     np.testing.assert_allclose(window, window[::-1], rtol=1e-14)
 
 
-@pytest.mark.parametrize("size", [1, 3, 5, 9, 41])
-@pytest.mark.parametrize("sigma", [0.1, 1, 2.0, 7.3])
+@pytest.mark.parametrize(("size", "sigma"), [(1, 2.0), (3, 7.3), (5, 2.0), (9, 1), (41, 0.1)])
 def test_the_published_window_is_a_filtered_impulse(size, sigma):
     impulse = np.zeros(size)
     impulse[size // 2] = 1
@@ -56,9 +58,9 @@ def test_a_tiny_sigma_leaves_the_middle_alone(kernel):
             ("boxcar",),
             "kernel must be one of gaussian, gaussian-textbook, triangular, laplace, got 'boxcar'",
         ),
-        (("gaussian", 4), "size must be an odd whole number of at least 1, got 4"),
-        (("gaussian", -1), "size must be an odd whole number of at least 1, got -1"),
-        (("gaussian", 5.0), r"size must be an odd whole number of at least 1, got 5\.0"),
+        (("gaussian", 4), "kernel_size must be an odd integer of at least 1, got 4"),
+        (("gaussian", -1), "kernel_size must be an odd integer of at least 1, got -1"),
+        (("gaussian", 5.0), r"kernel_size must be an odd integer of at least 1, got 5\.0"),
         (("laplace", 5, 0), r"sigma must be above 0 and at most 1e\+06 bins, got 0"),
         (("gaussian", 5, -2.0), r"sigma must be above 0 and at most 1e\+06 bins, got -2\.0"),
         (("gaussian", 5, np.nan), r"sigma must be above 0 and at most 1e\+06 bins, got nan"),
@@ -71,10 +73,12 @@ def test_windows_refuse(arguments, message):
         kernel_window(*arguments)
 
 
-@pytest.mark.parametrize("boundary", ["zero", "reflect"])
-@pytest.mark.parametrize("bins", [1, 2, 5, 121])
-@pytest.mark.parametrize("size", [1, 3, 5, 41])
-def test_smoothing_is_that_of_the_oracle(boundary, bins, size):
+SMOOTHINGS = pairwise(boundary=["zero", "reflect"], bins=[1, 2, 5, 121], size=[1, 3, 5, 41])
+
+
+@pytest.mark.parametrize("case", SMOOTHINGS, ids=lambda case: "-".join(map(str, case.values())))
+def test_smoothing_matches_oracle(case):
+    boundary, bins, size = case.values()
     draw = np.random.default_rng(bins * size)
     values, window = draw.normal(size=(bins, 3)), draw.uniform(size=size)  # not symmetric
     out = smooth(values, window, boundary)
@@ -90,7 +94,7 @@ def test_reflection_mirrors_the_edge_itself():
     assert smooth([1, 2, 3, 4], far, "zero").tolist() == [0, 0, 0, 1]
 
 
-def test_a_sum_normalised_window_keeps_a_constant_inside_reflection():
+def test_a_normalized_window_keeps_a_constant_inside_reflection():
     window = kernel_window() / kernel_window().sum()
     np.testing.assert_allclose(smooth(np.full(4, 7.0), window, "reflect"), 7, rtol=1e-14)
     assert smooth(np.full(4, 7.0), window, "zero")[0] < 7

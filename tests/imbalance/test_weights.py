@@ -13,6 +13,7 @@ from ranksim.imbalance import (
     density_weights,
     silverman_bandwidth,
 )
+from tests.helpers.pairwise import pairwise
 from tests.oracles import balance as oracle
 
 AGES = LabelBins.integers(0, 120)
@@ -59,7 +60,8 @@ def check(training, bins, scheme, clip, lds):
     edges = bins.edges.tolist()
     outside = [edges[0] - 30, edges[-1] + 30]
     query = [*training, *((bins.edges[:-1] + bins.edges[1:]) / 2).tolist(), *outside]
-    kernel = {} if lds is None else {"kernel": lds.kernel, "size": lds.size, "sigma": lds.sigma}
+    kernel = {} if lds is None else {"kernel": lds.kernel, "size": lds.kernel_size}
+    kernel |= {} if lds is None else {"sigma": lds.sigma}
     expected = oracle.weights(training, query, edges, scheme, clip, **kernel)
     fitted = DensityWeights.fit(training, bins=bins, scheme=scheme, clip=clip, lds=lds)
     np.testing.assert_allclose(fitted(query), expected, rtol=1e-6, atol=0)
@@ -68,39 +70,34 @@ def check(training, bins, scheme, clip, lds):
     assert own.mean() == pytest.approx(1, abs=1e-12)
 
 
-combinations = pytest.mark.parametrize(
-    ("scheme", "clip", "lds"),
-    [
-        (scheme, clip, lds)
-        for scheme, clip in SCHEMES
-        for lds in SMOOTHINGS
-        if scheme != "none" or lds is None
-    ],
-    ids=str,
-)
+PUBLISHED = [("inverse", (5, 1000), LDS()), ("sqrt_inverse", None, LDS())]
 
 
-@combinations
-def test_agedb_ages(shared_data, scheme, clip, lds):
+@pytest.mark.parametrize(("scheme", "clip", "lds"), PUBLISHED, ids=str)
+def test_agedb_ages_match_oracle(shared_data, scheme, clip, lds):
     training = agedb_ages(shared_data)
     assert len(training) == 12_208
     check(training, AGES, scheme, clip, lds)
 
 
-@combinations
+@pytest.mark.parametrize(("scheme", "clip", "lds"), PUBLISHED, ids=str)
 @pytest.mark.parametrize("split", ["borealis", "yang"])
-def test_sts_b_scores(shared_data, split, scheme, clip, lds):
+def test_sts_b_scores_match_oracle(shared_data, split, scheme, clip, lds):
     training = sts_scores(shared_data, split)
     assert len(training) == 5_249
     check(training, SCORES, scheme, clip, lds)
 
 
-@combinations
-@pytest.mark.parametrize(
-    ("labels", "bins"), [(like_agedb, AGES), (like_sts_b, SCORES)], ids=["ages", "scores"]
-)
-def test_generated_labels(labels, bins, scheme, clip, lds):
-    check(labels(), bins, scheme, clip, lds)
+CASES = [
+    *pairwise(labels=[like_agedb, like_sts_b], scheme=SCHEMES[1:], lds=SMOOTHINGS),
+    {"labels": like_agedb, "scheme": ("none", (5, 1000)), "lds": None},
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, [*case.values()][1:])))
+def test_generated_labels_match_oracle(case):
+    bins = AGES if case["labels"] is like_agedb else SCORES
+    check(case["labels"](), bins, *case["scheme"], case["lds"])
 
 
 def test_inverse_by_hand():
@@ -184,10 +181,14 @@ def test_one_sample_weighs_one():
         assert density_weights([31], **options).tolist() == [1.0]
 
 
-@pytest.mark.parametrize("bandwidth", [None, 0.7])
-@pytest.mark.parametrize("clip", [None, (5, 100)])
-@pytest.mark.parametrize("scheme", ["inverse", "sqrt_inverse"])
-def test_weights_without_bins_are_of_the_plain_sum(scheme, clip, bandwidth):
+@pytest.mark.parametrize(
+    ("scheme", "clip", "bandwidth"),
+    [
+        ("inverse", None, None), ("inverse", (5, 100), 0.7),
+        ("sqrt_inverse", (5, 100), None), ("sqrt_inverse", None, 0.7),
+    ],
+)  # fmt: skip
+def test_kernel_density_weights_match_oracle(scheme, clip, bandwidth):
     training = like_agedb()[:400]
     h = silverman_bandwidth(training) if bandwidth is None else bandwidth
     x = np.array(oracle.kernel_density(training, h, training))
@@ -231,15 +232,15 @@ def test_no_labels_no_weights():
         ),
         (
             {"scheme": "none", "bins": AGES, "lds": LDS()},
-            "LDS re-weights: scheme must be inverse or sqrt_inverse, got 'none'",
+            "LDS needs scheme inverse or sqrt_inverse, got 'none'",
         ),
         (
             {"lds": LDS()},
-            "LDS smooths the counts of bins: give bins; a kernel density is smooth",
+            "LDS smooths counts of bins: pass bins=, or drop lds= for kernel density",
         ),
         (
             {"bins": AGES, "bandwidth": 2.0},
-            r"bandwidth is for weights without bins, got 2\.0 and bins",
+            r"bandwidth applies without bins only, got 2\.0 and bins",
         ),
         *(
             (
@@ -276,7 +277,7 @@ def test_a_clip_may_be_open_above():
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [
-        ([], ValueError, "labels must hold at least one label, got none"),
+        ([], ValueError, "labels must contain at least one label, got none"),
         ([1.0, np.nan], ValueError, "labels must be finite, got 1 NaN and 0 infinite"),
         ([[20], [21]], ValueError, r"labels must have shape \(N,\), got \(2, 1\)"),
         (["20", "21"], TypeError, "labels must be real numbers, got <U2"),
@@ -302,8 +303,10 @@ def test_types_that_are_refused():
 
 
 def test_smoothing_is_checked_when_made():
-    with pytest.raises(ValueError, match="^size must be an odd whole number of at least 1, got 4$"):
-        LDS(size=4)
+    with pytest.raises(
+        ValueError, match="^kernel_size must be an odd integer of at least 1, got 4$"
+    ):
+        LDS(kernel_size=4)
     assert LDS().window.round(3).tolist() == [0.858, 0.946, 1, 0.946, 0.858]
 
 

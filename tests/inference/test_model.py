@@ -382,7 +382,7 @@ def test_a_folder_appears_whole_and_replaces_models_alone(tmp_path):
 def test_density_and_back():
     bins = LabelBins(np.array([0.1, 0.7, 2.3, 9.9]))
     named = {"low": LabelRange(None, 0.5, strict=True), "mid": LabelRange(-1, 2)}
-    regions = ShotRegions.by_rule(bins, [0.2] * 7 + [0.8] * 3, many=6, few=2, named=named)
+    regions = ShotRegions.from_counts(bins, [0.2] * 7 + [0.8] * 3, many=6, few=2, named=named)
     again = regions_of(json.loads(json.dumps(density_of(regions, many=6, few=2))))
     assert again.bins == bins
     assert (again.names, again.named) == (regions.names, regions.named)
@@ -392,7 +392,7 @@ def test_density_and_back():
 @pytest.mark.parametrize("labels", [[0.1, 9.9], [-3.0, 5.0], [11.0], [-1e30, 1e30], [9.9000015]])
 def test_labels_beyond_the_bins_were_never_seen(labels):
     bins = LabelBins(np.array([0.1, 0.7, 2.3, 9.9]))
-    regions = ShotRegions.by_rule(bins, [0.2] * 7 + [0.8] * 3 + [3.0] * 9, many=6, few=2)
+    regions = ShotRegions.from_counts(bins, [0.2] * 7 + [0.8] * 3 + [3.0] * 9, many=6, few=2)
     every = [*labels, 0.1, 0.5, 0.7, 5.0, 9.9]
     masks = covering(regions, every).masks(every)
     for k, label in enumerate(np.array(every, dtype=np.float32)):
@@ -403,7 +403,7 @@ def test_labels_beyond_the_bins_were_never_seen(labels):
 
 
 def test_predictions_as_a_table(tmp_path):
-    seen = ShotRegions.by_rule(
+    seen = ShotRegions.from_counts(
         LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30, named={"high": LabelRange(1.5, None)}
     )
     made = Predictions.of(

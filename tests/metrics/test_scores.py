@@ -13,7 +13,7 @@ def test_equal_scipy_and_torchmetrics(kind):
     target = draw.normal(size=101) if kind == "real" else draw.integers(0, 5, 101).astype(float)
     prediction = target + draw.normal(size=101)
     prediction = prediction if kind == "real" else prediction.round()
-    scores = regression_scores(torch.tensor(prediction), torch.tensor(target), gm_guard=1e-10)
+    scores = regression_scores(torch.tensor(prediction), torch.tensor(target), gmean_epsilon=1e-10)
     error = np.abs(prediction - target)
     expected = {
         "mae": error.mean(),

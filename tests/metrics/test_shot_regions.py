@@ -12,7 +12,7 @@ TRAINING = np.repeat([0.5, 1.5, 2.5, 3.5], [101, 100, 20, 19])
 
 
 def test_by_rule_at_its_very_borders():
-    regions = ShotRegions.by_rule(BINS, TRAINING)
+    regions = ShotRegions.from_counts(BINS, TRAINING)
     assert regions.names == ("many", "medium", "medium", "few", "few")
     masks = regions.masks([0.1, 1.1, 2.1, 3.1, 4.1])
     assert {name: mask.astype(int).tolist() for name, mask in masks.items()} == {
@@ -26,7 +26,7 @@ def test_by_rule_at_its_very_borders():
 
 
 def test_by_list_counts_zero_shot_all_the_same():
-    regions = ShotRegions.by_list(BINS, TRAINING, many=[4], medium=[3])
+    regions = ShotRegions.from_bin_ids(BINS, TRAINING, many=[4], medium=[3])
     assert regions.names == ("few", "few", "few", "medium", "many")
     masks = regions.masks([4.5])
     assert masks["many"].all()
@@ -39,9 +39,9 @@ OWN = {"low": LabelRange(None, 1.0, strict=True), "high end": LabelRange(3.0, 4.
 @pytest.mark.parametrize("shots", ["rule", "list"])
 def test_named_regions_follow_the_six_and_are_scored(shots):
     regions = (
-        ShotRegions.by_rule(BINS, TRAINING, named=OWN)
+        ShotRegions.from_counts(BINS, TRAINING, named=OWN)
         if shots == "rule"
-        else ShotRegions.by_list(BINS, TRAINING, many=[4], medium=[3], named=OWN)
+        else ShotRegions.from_bin_ids(BINS, TRAINING, many=[4], medium=[3], named=OWN)
     )
     labels = np.array([0.5, 1.0, 3.0, 4.0, 4.5])
     masks = regions.masks(labels)
@@ -58,12 +58,12 @@ def test_named_regions_follow_the_six_and_are_scored(shots):
 
 @pytest.mark.parametrize("name", REGION_NAMES)
 def test_a_region_is_not_named_like_one_of_the_six(name):
-    message = f"^A region cannot be called {name}, as one of the six is: give it another name\\.$"
+    message = f"^A region cannot be called {name}, which is a built-in region: "
     with pytest.raises(UsageError, match=message):
-        ShotRegions.by_rule(BINS, TRAINING, named={name: OWN["low"]})
+        ShotRegions.from_counts(BINS, TRAINING, named={name: OWN["low"]})
 
 
 def test_thresholds_of_the_rule():
-    assert ShotRegions.by_rule(BINS, TRAINING, many=50, few=20).names == (
+    assert ShotRegions.from_counts(BINS, TRAINING, many=50, few=20).names == (
         "many", "many", "medium", "few", "few",
     )  # fmt: skip

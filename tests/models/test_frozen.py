@@ -22,7 +22,7 @@ def same_state(module, before):
 
 @pytest.mark.parametrize("published", [False, True])
 def test_statistics_and_dropout_move_as_published_alone(published):
-    frozen = FrozenEncoder(encoder(), published=published)
+    frozen = FrozenEncoder(encoder(), paper_compat=published)
     before = copy.deepcopy(frozen.state_dict())
     first, second = frozen(inputs()), frozen(inputs())
     assert first.equal(second) is not published
@@ -36,12 +36,12 @@ def test_its_features_are_those_of_the_encoder_in_evaluation_mode():
     expected = plain(inputs())
     assert expected.requires_grad
     assert FrozenEncoder(encoder())(inputs()).equal(expected)
-    assert FrozenEncoder(encoder(), published=True).eval()(inputs()).equal(expected)
+    assert FrozenEncoder(encoder(), paper_compat=True).eval()(inputs()).equal(expected)
 
 
 @pytest.mark.parametrize("published", [False, True])
 def test_a_parent_that_trains_and_evaluates_leaves_the_mode_as_it_was_meant(published):
-    frozen = FrozenEncoder(encoder(), published=published)
+    frozen = FrozenEncoder(encoder(), paper_compat=published)
     parent = nn.ModuleList([nn.ModuleList([frozen])])
     for mode in (True, False, True):
         parent.train(mode)
@@ -53,7 +53,7 @@ def test_a_parent_that_trains_and_evaluates_leaves_the_mode_as_it_was_meant(publ
 
 @pytest.mark.parametrize("published", [False, True])
 def test_no_gradient_reaches_the_encoder(published):
-    frozen = FrozenEncoder(encoder(), published=published)
+    frozen = FrozenEncoder(encoder(), paper_compat=published)
     features = frozen(inputs().requires_grad_())
     assert not features.requires_grad
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
@@ -63,7 +63,7 @@ def test_no_gradient_reaches_the_encoder(published):
 def test_only_the_head_learns(published):
     network = encoder()
     network.width = 4
-    model = Regressor(FrozenEncoder(network, published=published)).train()
+    model = Regressor(FrozenEncoder(network, paper_compat=published)).train()
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
     prediction, _ = model(inputs())

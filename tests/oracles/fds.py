@@ -49,14 +49,14 @@ class FDS:
         width,
         edges,
         kernel="gaussian",
-        size=5,
+        kernel_size=5,
         sigma=2.0,
         momentum=0.9,
         clip=(0.1, 10.0),
-        empty="neighbours",
+        empty_bins="neighbours",
     ):
-        self.edges, self.momentum, self.clip, self.empty = edges, momentum, clip, empty
-        window = balance.window(kernel, size, sigma)
+        self.edges, self.momentum, self.clip, self.empty_bins = edges, momentum, clip, empty_bins
+        window = balance.window(kernel, kernel_size, sigma)
         self.window = [w / sum(window) for w in window]
         self.count = len(edges) - 1
         self.seen = [False] * self.count
@@ -81,7 +81,7 @@ class FDS:
         """What calibrates, from the running statistics."""
         self.updates += 1
         mean, var = self.mean, self.var
-        if self.empty == "neighbours":
+        if self.empty_bins == "neighbours":
             mean, var = filled(mean, self.seen), filled(var, self.seen)
         self.tables = (
             mean,
@@ -94,7 +94,7 @@ class FDS:
         """(z − μ_b) · √clip(σ̃²_b / σ²_b) + μ̃_b, and its derivative by z, both (N, D)."""
         out, slope = np.array(z, np.float64), np.ones(np.shape(z))
         for i, b in enumerate(self.bins(labels)):
-            if self.updates == 0 or (self.empty == "zeros" and not self.seen[b]):
+            if self.updates == 0 or (self.empty_bins == "zeros" and not self.seen[b]):
                 continue
             mean, var, smooth_mean, smooth_var = (table[b] for table in self.tables)
             for d in range(out.shape[1]):

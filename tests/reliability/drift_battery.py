@@ -187,7 +187,7 @@ def _running(state, recipe, width):
     """FDS with the statistics of the first stage."""
     found = oracle.make_fds(recipe, BINS.edges, width)
     found.mean, found.var = (state[f"fds.{name}"].double().numpy() for name in ("mean", "var"))
-    found.seen = state["fds.seen"].tolist()
+    found.seen = state["fds.observed"].tolist()
     found.tabulate()
     return found
 

@@ -191,7 +191,7 @@ def task(recipe, images):
     alike = recipe.unique_labels
     count = SAMPLES if alike else SAMPLES - 1  # two processes share these without a sample twice
     train, *rest = (data(*size, images, alike) for size in ((count, 0), (4, 1), (4, 2)))
-    regions = ShotRegions.by_rule(BINS, train.labels.numpy())
+    regions = ShotRegions.from_counts(BINS, train.labels.numpy())
     return TrainingTask(
         train, *rest, lambda: network(images, channels_last=images), bins=BINS, regions=regions
     )

@@ -13,7 +13,7 @@ from ranksim.imbalance.label_range import LabelRange
 from ranksim.metrics import RegionMetrics, ShotRegions, regression_scores
 
 SAMPLES, BINS = 101, LabelBins.uniform(0.0, 5.0, 10)
-REGIONS = ShotRegions.by_rule(
+REGIONS = ShotRegions.from_counts(
     BINS,
     np.repeat([0.2, 1.2, 2.2, 3.2], [150, 60, 10, 5]),
     named={"low": LabelRange(None, 1.0), "none": LabelRange(9.0, None)},
@@ -48,7 +48,7 @@ def shares(kind, processes, seed):
 def merged(kind, processes, rank, seed, **settings):
     """What one of the processes comes to, batch by batch."""
     prediction, target, index = samples(seed)
-    metrics = RegionMetrics(REGIONS, gm_guard=1e-10, **settings)
+    metrics = RegionMetrics(REGIONS, gmean_epsilon=1e-10, **settings)
     own = torch.from_numpy(np.array(shares(kind, processes, seed)[rank]))
     for rows in own.split(16) if len(own) else ():
         metrics.update(prediction[rows], target[rows], index[rows])
@@ -62,7 +62,7 @@ def together(seed):
     prediction, target, _ = samples(seed)
     return {
         name: regression_scores(
-            prediction[torch.from_numpy(mask)], target[torch.from_numpy(mask)], gm_guard=1e-10
+            prediction[torch.from_numpy(mask)], target[torch.from_numpy(mask)], gmean_epsilon=1e-10
         )
         for name, mask in REGIONS.masks(target.numpy()).items()
     }

@@ -235,7 +235,7 @@ def _read_own(suffix: str) -> Callable[[bytes, Path], None]:
         dealt = np.concatenate(plan.split)
         holds(len(np.unique(dealt)) == len(dealt) <= len(plan.labels), "each sample in one part")
         holds(all(map(len, plan.split)), "no part is empty")
-        holds(int(plan.bins.counts(plan.labels).sum()) == len(plan.labels), "each in one bin")
+        holds(int(plan.bins.histogram(plan.labels).sum()) == len(plan.labels), "each in one bin")
 
     return read
 

@@ -148,7 +148,7 @@ def test_positions_without_a_label_weigh_nothing():
     weights = DensityWeights.fit([1, 1, 2], bins=LabelBins.integers(1, 2))
     labels = torch.tensor([1.0, float("nan"), 2.0]).reshape(1, 1, 3)
     batch = {"label": labels}
-    callback = WeightsCallback(weights, labels=lambda given: given["label"])
+    callback = WeightsCallback(weights, labels_fn=lambda given: given["label"])
     callback.on_train_batch_start(None, None, batch, 0)
     assert batch["weight"].flatten().tolist() == pytest.approx([0.75, 0.0, 1.5])
     with pytest.raises(ValueError, match="labels must be finite, got 1 NaN"):

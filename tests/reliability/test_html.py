@@ -153,7 +153,7 @@ def test_a_model_s_card(shown, tmp_path, evil):  # noqa: F811
 
     from ranksim.imbalance import LabelBins
 
-    regions = ShotRegions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
+    regions = ShotRegions.from_counts(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
     scores = {"n": 5, "mae": 1.0, "mse": 1.0}
     config = {
         "target": evil, "kind": "table", "method": "vanilla", "seed": 0, "ranksim": "0",

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from ranksim.data.binning import suggest_bins
 from ranksim.imbalance import LDS, DensityWeights, KernelDensity, LabelBins, density_weights
-from ranksim.imbalance.label_range import LabelRange, parse_named, parse_ranges
+from ranksim.imbalance.label_range import LabelRange, parse_named_range, parse_ranges
 from ranksim.metrics import ShotRegions
 from ranksim.metrics.scores import METRICS, regression_scores
 from tests.reliability.properties import FINITE, MODERATE, NOT_FINITE, TEXT, float32_index, outcome
@@ -33,8 +33,8 @@ REFUSED = (ValueError, TypeError)
 def binned(labels, kind, size):
     """Bins that are asked for in one of the ways that there are."""
     if kind == "width":
-        return LabelBins.of_width(labels, size)
-    return LabelBins.of_count(labels, 7) if kind == "count" else suggest_bins(labels).bins
+        return LabelBins.from_width(labels, size)
+    return LabelBins.from_count(labels, 7) if kind == "count" else suggest_bins(labels).bins
 
 
 @given(
@@ -45,7 +45,7 @@ def test_every_label_lies_in_its_bin(labels, kind, size):
     if bins is None or len(bins) > 20_000:
         return
     assert np.isfinite(bins.edges).all()
-    index = bins.index(labels)
+    index = bins.digitize(labels)
     with np.errstate(over="ignore"):
         exact = np.asarray(labels).astype(np.float32)
     for label, k in zip(exact, index, strict=True):
@@ -53,15 +53,15 @@ def test_every_label_lies_in_its_bin(labels, kind, size):
             assert k == float32_index(bins.edges, label)
         if np.abs(label) < 1e38:  # beyond, labels belong to the last bins
             assert bins.edges[k] <= label <= bins.edges[k + 1]
-    assert bins.counts(labels).sum() == len(labels)
-    np.testing.assert_array_equal(bins.counts(labels[::-1]), bins.counts(labels))
+    assert bins.histogram(labels).sum() == len(labels)
+    np.testing.assert_array_equal(bins.histogram(labels[::-1]), bins.histogram(labels))
 
 
 @given(SOME | NEAR, st.sampled_from([None, 3]), st.sampled_from(["inverse", "sqrt_inverse"]),
        st.sampled_from([None, (2, 5)]), st.booleans())  # fmt: skip
 def test_weights_are_finite_with_mean_one_and_forget_order(labels, count, scheme, clip, smoothed):
     def made(values):
-        bins = None if count is None else LabelBins.of_count(values, count)
+        bins = None if count is None else LabelBins.from_count(values, count)
         lds = LDS() if smoothed and bins is not None else None
         return density_weights(values, bins=bins, scheme=scheme, clip=clip, lds=lds)
 
@@ -87,7 +87,7 @@ def test_weights_do_not_depend_on_the_unit(labels, power):
 @given(NEAR, st.sampled_from([0.01, 1.0, 1e4]))
 def test_the_fast_density_is_the_plain_sum(labels, bandwidth):
     values = np.asarray(labels)
-    found = KernelDensity.of(values, bandwidth).at(values)
+    found = KernelDensity.from_labels(values, bandwidth).at(values)
     plain = np.exp(-(((values[:, None] - values[None]) / bandwidth) ** 2) / 2).sum(axis=1)
     np.testing.assert_allclose(found, plain, rtol=1e-9)
 
@@ -97,9 +97,9 @@ def test_odd_labels_are_refused_by_one_sentence(labels):
     for act in (
         lambda: density_weights(labels),
         lambda: density_weights(labels, bins=LabelBins.uniform(0, 5, 5)),
-        lambda: LabelBins.of_width(labels, 1.0),
+        lambda: LabelBins.from_width(labels, 1.0),
         lambda: suggest_bins(labels),
-        lambda: LabelBins.uniform(0, 5, 5).counts(labels),
+        lambda: LabelBins.uniform(0, 5, 5).histogram(labels),
     ):
         found = outcome(act, *REFUSED)
         if isinstance(found, np.ndarray):
@@ -126,7 +126,7 @@ def test_ranges_are_read_as_written_or_refused(text, labels):
                 at < np.float32(high) if each.strict else at <= np.float32(high)
             )
             assert inside == (above and below)
-    named = outcome(lambda: parse_named(text), ValueError)
+    named = outcome(lambda: parse_named_range(text), ValueError)
     assert named is None or (named[0] and isinstance(named[1], LabelRange))
 
 
@@ -149,7 +149,7 @@ def test_scores_are_those_of_the_definition(training, pairs):
     mirrored = regression_scores(torch.tensor(prediction), -torch.tensor(target))
     if scores["pearson"] is not None:
         assert mirrored["pearson"] == pytest.approx(-scores["pearson"], abs=1e-6)
-    regions = ShotRegions.by_rule(LabelBins.uniform(-10, 10, 4), training)
+    regions = ShotRegions.from_counts(LabelBins.uniform(-10, 10, 4), training)
     masks = regions.masks(target)
     parts = sum(masks[name].astype(int) for name in ("many", "medium", "few"))
     assert (parts == 1).all()

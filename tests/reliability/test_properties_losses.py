@@ -132,9 +132,9 @@ def test_shapes_and_types_that_do_not_fit_are_refused(one, other, kind, labels, 
 def test_fds_is_finite_and_exact_however_batches_are_cut(batch, size):
     features, labels = batch[0].float(), batch[1]
     whole, parts = (FDS(features.shape[1], LabelBins.integers(0, 9)) for _ in range(2))
-    whole.collect(features, labels)
+    whole.accumulate(features, labels)
     for first in range(0, len(labels), size):
-        parts.collect(features[first : first + size], labels[first : first + size])
+        parts.accumulate(features[first : first + size], labels[first : first + size])
     whole.update()
     parts.update()
     made = whole(features, labels)
@@ -160,6 +160,6 @@ def test_weights_of_samples_keep_their_sums(weights):
     if not given_weights.any():
         return
     x, y = np.arange(len(weights), dtype=float)[:, None], np.arange(len(weights), dtype=float)
-    samples = outcome(lambda: WeightedSamples.of(x, y, given_weights))
+    samples = outcome(lambda: WeightedSamples.from_arrays(x, y, given_weights))
     for value, weight in zip(y, given_weights, strict=True):
         assert samples.factor[samples.y == value].sum() == pytest.approx(weight, rel=1e-12)

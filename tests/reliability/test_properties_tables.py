@@ -197,7 +197,7 @@ def test_a_plan_is_whole_or_refused(data, rows):
     dealt = np.concatenate(plan.split)
     assert len(np.unique(dealt)) == len(dealt) <= len(plan.labels)
     assert all(len(part) for part in plan.split)
-    assert plan.bins.counts(plan.labels).sum() == len(plan.labels)
+    assert plan.bins.histogram(plan.labels).sum() == len(plan.labels)
     np.testing.assert_array_equal(
         plan.labels, [float(table["y"][row]) for row in plan.rows.tolist()]
     )

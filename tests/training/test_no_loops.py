@@ -56,9 +56,9 @@ def fds(count):
     own = torch.from_numpy(labels)
 
     def epoch():
-        made.collect(features, own)
+        made.accumulate(features, own)
         made.update()
-        made.smooth(features, own)
+        made.calibrate(features, own)
 
     return epoch
 
@@ -69,7 +69,7 @@ def fds_of_gaps(count):
     some = torch.from_numpy(labels % 4 == 0)
 
     def epoch():
-        made.collect(features[some], torch.from_numpy(labels)[some])
+        made.accumulate(features[some], torch.from_numpy(labels)[some])
         made.update()
 
     return epoch
@@ -87,7 +87,7 @@ def weights_of_a_kernel(count):
 
 def metrics(count):
     features, labels = data(count)
-    made = RegionMetrics(ShotRegions.by_rule(bins(count), labels))
+    made = RegionMetrics(ShotRegions.from_counts(bins(count), labels))
     prediction, target = features[:, 0].double(), torch.from_numpy(labels)
 
     def epoch():

@@ -97,7 +97,7 @@ def reading(results: dict[str, Any]) -> str:
 def _distribution(data: Benchmark[TextSamples]) -> Table:
     """Training samples in bins of half a point, as bars."""
     bins = LabelBins.uniform(-4.0, 4.0, 16)
-    train, test = bins.counts(data.train.labels), bins.counts(data.test.labels)
+    train, test = bins.histogram(data.train.labels), bins.histogram(data.test.labels)
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for title in ("rating", "train", "", "test, balanced"):
         table.add_column(title, justify="left" if title == "" else "right", no_wrap=True)

@@ -17,7 +17,7 @@ from ranksim.data.reading import load_table
 from ranksim.evaluation.report.label_report import inspection_figure, print_inspection
 from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_request import data_name
-from ranksim.imbalance.label_range import LabelRange, parse_named, parse_ranges
+from ranksim.imbalance.label_range import LabelRange, parse_named_range, parse_ranges
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _ranges(request: InspectRequest) -> tuple[tuple[LabelRange, ...], dict[str, 
     except ValueError as error:
         raise UsageError(f"--drop-labels: {error}.") from error
     try:
-        return drop, dict(map(parse_named, request.region))
+        return drop, dict(map(parse_named_range, request.region))
     except ValueError as error:
         raise UsageError(f"--region: {error}.") from error
 

@@ -13,7 +13,7 @@ from ranksim.data.options import UserDataSpec
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance._labels import label_vector
-from ranksim.imbalance.label_range import LabelRange, parse_named
+from ranksim.imbalance.label_range import LabelRange, parse_named_range
 from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
 
 _MIN_BINS, _MAX_BINS = 20, 100  # of the rule, without the bins of far outliers
@@ -85,8 +85,8 @@ def suggest_bins(
         width, reason = _choose_width(values, distinct)
         bins = _make_bins(values, distinct, width)
     else:
-        bins, reason = LabelBins.of_width(values, width), "the requested width"
-    many, few, threshold_reason = suggest_thresholds(bins.counts(values), many=many, few=few)
+        bins, reason = LabelBins.from_width(values, width), "the requested width"
+    many, few, threshold_reason = suggest_thresholds(bins.histogram(values), many=many, few=few)
     return BinSuggestion(bins, width, many, few, f"{reason}; {threshold_reason}")
 
 
@@ -126,15 +126,15 @@ def choose_shot_regions(
     """Return the shot regions of training labels ``(N,)``, and the thresholds ``many, few``."""
     named = dict(_parse_region(text) for text in options.region)
     try:
-        many, few, _ = suggest_thresholds(bins.counts(training), many=options.many, few=options.few)
+        many, few, _ = suggest_thresholds(bins.histogram(training), many=options.many, few=options.few)
     except ValueError as error:
         raise UsageError(f"Shot regions could not be chosen: {error}.") from error
-    return ShotRegions.by_rule(bins, training, many=many, few=few, named=named), many, few
+    return ShotRegions.from_counts(bins, training, many=many, few=few, named=named), many, few
 
 
 def _parse_region(text: str) -> tuple[str, LabelRange]:
     try:
-        return parse_named(text)
+        return parse_named_range(text)
     except ValueError as error:
         raise UsageError(f"--region {text!r}: {error}.") from error
 
@@ -199,9 +199,9 @@ def _make_bins(
     values: NDArray[np.float64], distinct: NDArray[np.float64], width: float
 ) -> LabelBins:
     if np.ptp(values) <= _MAX_ALL_BINS * width and np.abs(values).max() <= _FLOAT32_STEPS * width:
-        return LabelBins.of_width(values, width)
+        return LabelBins.from_width(values, width)
     near = _drop_outliers(distinct)
-    edges: list[NDArray[Any]] = [LabelBins.of_width(near, width).edges]
+    edges: list[NDArray[Any]] = [LabelBins.from_width(near, width).edges]
     for outliers in (distinct[distinct < near[0]], distinct[distinct > near[-1]]):
         if len(outliers):
             last = np.float32(outliers[-1])

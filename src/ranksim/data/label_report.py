@@ -105,7 +105,7 @@ def make_label_report(
             "fewer of them."
         )
     bins = suggestion.bins
-    regions = ShotRegions.by_rule(bins, remaining, many=suggestion.many, few=suggestion.few)
+    regions = ShotRegions.from_counts(bins, remaining, many=suggestion.many, few=suggestion.few)
     positive = np.sort(regions.counts[regions.counts > 0])
     return LabelReport(
         data=table.name,
@@ -208,10 +208,10 @@ def _find_gaps(
     counts: NDArray[np.int64],
 ) -> list[dict[str, float | None]]:
     """Return runs of empty bins within the range of all labels; None beyond the last label."""
-    first, last = bins.index([labels.min(), labels.max()])
+    first, last = bins.digitize([labels.min(), labels.max()])
     empty = np.flatnonzero(counts[first : last + 1] == 0) + first
     runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1) if len(empty) else []
-    index, gaps = bins.index(remaining), []
+    index, gaps = bins.digitize(remaining), []
     for run in sorted(runs, key=lambda run: bins.edges[run[0]] - bins.edges[run[-1] + 1]):
         below, above = remaining[index < run[0]], remaining[index > run[-1]]
         neighbors = {

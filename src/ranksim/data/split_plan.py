@@ -89,7 +89,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
             "least two different values."
         )
     bins = choose_label_bins(labels, options)
-    label_index, by, seed = bins.index(labels), options.by, options.seed
+    label_index, by, seed = bins.digitize(labels), options.by, options.seed
     if split is None:
         samples = [tuple(column[row] for column in columns) for row in rows]
         split = _split_samples(table, options, samples, rows, label_index)

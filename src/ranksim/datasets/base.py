@@ -36,7 +36,7 @@ class Benchmark(Generic[S]):
         train, val, test: the parts.
         bins: label bins that regions are counted over.
         shot_lists: published bins of the many- and medium-shot region, if there are any.
-        gm_guard: stands in for zero errors in the geometric mean.
+        gmean_epsilon: stands in for zero errors in the geometric mean.
         facts: what identifies the data in results (split, checksums, domains).
         comparable: whether it is the very data of the published table.
         many, few: regions by the rule: bins of more and of fewer training samples.
@@ -52,7 +52,7 @@ class Benchmark(Generic[S]):
     test: S
     bins: LabelBins
     shot_lists: dict[str, frozenset[int]] | None = None
-    gm_guard: float = 0.0
+    gmean_epsilon: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
     comparable: bool = True
     many: int = MANY
@@ -70,8 +70,8 @@ class Benchmark(Generic[S]):
         """Regions by ``"rule"`` (training counts) or by the ``"published"`` list."""
         training: np.ndarray = self.train.labels
         if shots == "published" and self.shot_lists is not None:
-            return ShotRegions.by_list(self.bins, training, **self.shot_lists, named=self.named)
-        return ShotRegions.by_rule(
+            return ShotRegions.from_bin_ids(self.bins, training, **self.shot_lists, named=self.named)
+        return ShotRegions.from_counts(
             self.bins, training, many=self.many, few=self.few, named=self.named
         )
 

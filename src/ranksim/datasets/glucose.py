@@ -64,7 +64,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     glucose = read_numbers(table, "glucose")
     readings = np.stack([glucose, parse_numbers(table.column("isig")).values], axis=1)
     dealt = split_rows(
-        BINS.index(glucose),
+        BINS.digitize(glucose),
         by="group",
         balanced=False,
         max_per_bin=None,
@@ -74,7 +74,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     found, parts = split_windows(
         dealt, readings, times, glucose, window=WINDOW, horizon=horizon // STEP, step=60.0 * STEP
     )
-    split = balance_held_out(parts, BINS.index(found.labels), max_per_bin=CAP, seed=SEED)
+    split = balance_held_out(parts, BINS.digitize(found.labels), max_per_bin=CAP, seed=SEED)
     train, val, test = (
         SeriesSamples(readings, found.ends[part], found.labels[part], WINDOW) for part in split
     )

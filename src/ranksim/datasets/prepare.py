@@ -216,7 +216,7 @@ def _draw(
     if protocol is None:
         split = balanced_split(ages, max_per_bin=module.CAP, seed=seed)
     else:
-        split = zero_shot_split(module.BINS.index(ages), protocol, seed=seed, per_bin=per_bin)
+        split = zero_shot_split(module.BINS.digitize(ages), protocol, seed=seed, per_bin=per_bin)
     return table.dealt(split)
 
 

@@ -74,7 +74,7 @@ def load(
                 ) from error
             texts.append(html.unescape(text))
     samples = TextSamples((texts,), np.array(labels))
-    split = balanced_split(BALANCE.index(samples.labels), max_per_bin=CAP, seed=SEED)
+    split = balanced_split(BALANCE.digitize(samples.labels), max_per_bin=CAP, seed=SEED)
     return Benchmark(
         NAME,
         train=samples.take(split.train),

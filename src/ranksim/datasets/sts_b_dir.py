@@ -69,7 +69,7 @@ def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[Tex
         test,
         BINS,
         shot_lists=SHOT_LISTS,
-        gm_guard=1e-10,
+        gmean_epsilon=1e-10,
         facts={"split": split, "sha256": CHECKSUMS[split]},
         quantity="similarity",
     )

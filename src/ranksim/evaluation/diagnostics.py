@@ -14,12 +14,12 @@ from ranksim.evaluation.projection import embed
 from ranksim.functional.ranking import rank
 from ranksim.functional.similarity import normalize_rows, round_to_grid
 from ranksim.imbalance import LabelBins
+from ranksim.metrics import SHOT_NAMES
 from ranksim.training.display_samples import DisplaySamples, select_display_samples
 
 Insight = dict[str, Any]
 AXIS = 200  # most bins of the axis
 DISTANCES, DRAWS = 10, 100
-_SHOTS = ("many", "medium", "few")
 
 
 def label_axis(benchmark: Benchmark[Any], shots: str) -> Insight:
@@ -36,7 +36,8 @@ def label_axis(benchmark: Benchmark[Any], shots: str) -> Insight:
     starts = _starts(bins)
     # a sample counts more than all bins without any
     weight = regions.counts + 1 / (len(bins) + 1)
-    own = [np.add.reduceat(weight * (np.array(regions.names) == shot), starts) for shot in _SHOTS]
+    names = np.array(regions.names)
+    own = [np.add.reduceat(weight * (names == shot), starts) for shot in SHOT_NAMES]
     by_rule = shots != "published" or benchmark.shot_lists is None
     axis: Insight = rounded(
         {
@@ -44,8 +45,8 @@ def label_axis(benchmark: Benchmark[Any], shots: str) -> Insight:
             "unit": benchmark.unit,
             "edges": np.append(bins.edges[starts], bins.edges[-1]),
             "train": np.add.reduceat(regions.counts, starts),
-            "test": np.add.reduceat(bins.counts(benchmark.test.labels), starts),
-            "regions": [_SHOTS[k] for k in np.argmax(own, axis=0)],
+            "test": np.add.reduceat(bins.histogram(benchmark.test.labels), starts),
+            "regions": [SHOT_NAMES[k] for k in np.argmax(own, axis=0)],
             "many": benchmark.many if by_rule else None,
             "few": benchmark.few if by_rule else None,
             "named": {name: [own.low, own.high] for name, own in benchmark.named.items()},
@@ -81,7 +82,7 @@ def insight(
 def by_bin(bins: LabelBins, labels: np.ndarray, prediction: np.ndarray) -> Insight:
     """Test errors in each bin of :func:`label_axis`; labels and predictions ``(N,)``."""
     starts = _starts(bins)
-    return _errors(bins.index(labels) // _width(bins), len(starts), prediction - labels)
+    return _errors(bins.digitize(labels) // _width(bins), len(starts), prediction - labels)
 
 
 def gaps(
@@ -101,7 +102,7 @@ def gaps(
     Returns:
         Edges, counts and errors; ``None`` where every test sample's bin was seen in training.
     """
-    unseen = bins.counts(train)[bins.index(labels)] == 0
+    unseen = bins.histogram(train)[bins.digitize(labels)] == 0
     if not unseen.any():
         return None
     seen = np.sort(train)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ranksim._utils.storage import atomic_write, digest_arrays, is_transient_io_error
 from ranksim.datasets.base import Benchmark
 from ranksim.exceptions import DataError, MissingDependencyError, require_optional
+from ranksim.metrics import REGION_NAMES, SHOT_NAMES
 
 PREDICTIONS = "predictions.parquet"
 _DIGEST = "digest"  # of the columns, in the file's own notes
@@ -52,7 +53,7 @@ def write_predictions(
             "index": rows,
             "label": labels,
             "prediction": prediction,
-            "region": [regions.names[k] for k in regions.bins.index(labels)],
+            "region": [regions.names[k] for k in regions.bins.digitize(labels)],
             "zero_shot": masks["zero"],
             **({} if benchmark.groups is None else {"group": benchmark.groups[rows]}),
             **{_OWN + name: masks[name] for name, _ in regions.named},
@@ -104,9 +105,9 @@ def read_predictions(path: Path) -> Predictions | None:
             f"{path} is damaged: start the command that made it again, or delete the file to "
             "leave out intervals over its samples."
         )
-    masks = {"all": np.ones(len(region), dtype=bool)}
-    masks |= {name: region == name for name in ("many", "medium", "few")}
-    masks |= {"zero": zero, "seen": ~zero}
+    shots = [region == name for name in SHOT_NAMES]
+    everything = np.ones(len(region), dtype=bool)
+    masks = dict(zip(REGION_NAMES, [everything, *shots, zero, ~zero], strict=True))
     named = [name for name in columns if name.startswith(_OWN)]
     masks |= {name.removeprefix(_OWN): columns[name] for name in named}
     index, label, prediction = (columns[name] for name in ("index", "label", "prediction"))

@@ -204,7 +204,7 @@ def _time(
         *(training, validation, validation),
         image_network(recipe, hardware),
         bins,
-        ShotRegions.by_rule(bins, labels),
+        ShotRegions.from_counts(bins, labels),
         augment=augmentation(recipe, 0),
     )
     watch = Stopwatch(request.warm)

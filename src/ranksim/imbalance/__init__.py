@@ -1,8 +1,8 @@
-"""Label bins and, built on them, all that balances labels: numpy alone; FDS, which needs torch."""
+"""Label bins, density weights, LDS (NumPy only) and FDS (PyTorch)."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ranksim._utils.lazy import lazy_attributes
 from ranksim.imbalance.bins import LabelBins
 from ranksim.imbalance.density import (
     BinnedDensity,
@@ -44,13 +44,4 @@ __all__ = [
     "smooth",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # torch is imported when FDS is used: weights need numpy alone
-    if name == "FDS":
-        return importlib.import_module("ranksim.imbalance.fds").FDS
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_attributes(__name__, {"FDS": "ranksim.imbalance.fds"})

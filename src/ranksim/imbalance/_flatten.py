@@ -1,31 +1,31 @@
-"""Features as rows with a label each, whether a sample has one label or one for each position."""
+"""Batches of features and labels as one row per label, for vector and dense targets."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 
-def flatten_positions(features: Tensor, labels: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Features ``(P, width)`` and labels ``(P,)`` of a batch.
+def flatten_positions(features: Tensor, labels: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
+    """Return features ``(P, D)`` and labels ``(P,)`` of a batch.
 
     Args:
-        features: ``(N, width)`` or ``(N, width, 1, ...)``; dense: ``(N, width, ...)``.
-        labels: ``(N,)`` or ``(N, 1)``; dense, with three axes or more: ``(N, 1, ...)`` on the
-            positions of the features, P = N · positions.
-        width: number of features.
+        features: ``(N, D)`` or ``(N, D, 1, ...)``; with dense labels ``(N, D, ...)``.
+        labels: ``(N,)`` or ``(N, 1)``, P = N; dense labels, with at least three axes, have shape
+            ``(N, 1, ...)`` on the positions of the features, P = N · positions.
+        num_features: D.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not fit.
     """
-    dense, got = labels.ndim > 2, tuple(features.shape)
-    fits = features.ndim > 1 and features.shape[1] == width
-    if not fits or not (dense or features[:1].numel() in (0, width)):
-        raise ValueError(f"features must have shape (N, {width}), got {got}")
+    dense, shape = labels.ndim > 2, tuple(features.shape)
+    matches = features.ndim > 1 and features.shape[1] == num_features
+    if not matches or not (dense or features[:1].numel() in (0, num_features)):
+        raise ValueError(f"features must have shape (N, {num_features}), got {shape}")
     if dense:
-        wanted = (len(features), 1, *features.shape[2:])
-        if labels.shape != wanted:
-            raise ValueError(f"dense labels must have shape {wanted}, got {tuple(labels.shape)}")
-        return features.movedim(1, -1).reshape(-1, width), labels.flatten()
+        expected = (len(features), 1, *features.shape[2:])
+        if labels.shape != expected:
+            raise ValueError(f"dense labels must have shape {expected}, got {tuple(labels.shape)}")
+        return features.movedim(1, -1).reshape(-1, num_features), labels.flatten()
     if labels.shape not in ((len(features),), (len(features), 1)):
         raise ValueError(
             f"labels must have shape ({len(features)},) or ({len(features)}, 1), got "

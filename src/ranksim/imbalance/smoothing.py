@@ -1,4 +1,4 @@
-"""Kernels over label bins, and smoothing with them."""
+"""Kernels over label bins, and convolution with them."""
 
 from __future__ import annotations
 
@@ -17,26 +17,23 @@ MAX_SIGMA = 1e6
 
 
 def kernel_window(
-    kernel: Kernel = "gaussian", size: int = 5, sigma: float = 2.0
+    kernel: Kernel = "gaussian", kernel_size: int = 5, sigma: float = 2.0
 ) -> NDArray[np.float64]:
-    """A symmetric window over bins, its largest value 1.
+    """Return a symmetric kernel over bins with maximum 1, shape ``(kernel_size,)``.
 
-    With x the distance from the middle in bins::
+    With x the distance from the center in bins::
 
-        gaussian            a unit impulse of length ``size`` through a Gaussian filter (radius
-                            int(4σ + 0.5), sum one, reflecting boundary), over its maximum
+        gaussian            a unit impulse of length kernel_size through a Gaussian filter (radius
+                            int(4σ + 0.5), sum one, reflecting boundary), divided by its maximum
         gaussian-textbook   exp(−x² / 2σ²)
-        triangular          1 − |x| / ((size + 1) / 2)
+        triangular          1 − |x| / ((kernel_size + 1) / 2)
         laplace             exp(−|x| / σ)
 
     Args:
-        kernel: ``"gaussian"`` is the published window, whose reflection makes it flatter than the
+        kernel: ``"gaussian"`` is the published kernel; reflection makes it flatter than the
             textbook's.
-        size: number of bins, odd.
-        sigma: width in bins, above 0 and at most 1e6; the triangular window does not use it.
-
-    Returns:
-        Shape ``(size,)``.
+        kernel_size: number of bins, odd.
+        sigma: σ in bins, in (0, 1e6]; the triangular kernel ignores it.
 
     Raises:
         ValueError: an argument is outside its range.
@@ -47,25 +44,26 @@ def kernel_window(
         >>> kernel_window("gaussian-textbook", 5, 2.0).round(3).tolist()
         [0.607, 0.882, 1.0, 0.882, 0.607]
 
-    Source: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 3.1; the
-    form of the published gaussian is that of its code, which the paper does not give.
+    References:
+        Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 3.1. The paper
+        does not define ``"gaussian"``; it is the kernel of its code.
     """
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
-    if not (isinstance(size, numbers.Integral) and size >= 1 and size % 2 == 1):
-        raise ValueError(f"size must be an odd whole number of at least 1, got {size!r}")
+    if not (isinstance(kernel_size, numbers.Integral) and kernel_size > 0 and kernel_size % 2):
+        raise ValueError(f"kernel_size must be an odd integer of at least 1, got {kernel_size!r}")
     if not (isinstance(sigma, numbers.Real) and 0 < sigma <= MAX_SIGMA):
         raise ValueError(f"sigma must be above 0 and at most {MAX_SIGMA:g} bins, got {sigma!r}")
-    half = int(size) // 2
-    distance = np.abs(np.arange(-half, half + 1, dtype=np.float64))
+    radius = int(kernel_size) // 2
+    distance = np.abs(np.arange(-radius, radius + 1, dtype=np.float64))
     if kernel == "triangular":
-        return 1 - distance / (half + 1)
+        return 1 - distance / (radius + 1)
     if kernel == "laplace":
         with np.errstate(over="ignore", under="ignore"):
             return np.exp(-distance / sigma)
     if kernel == "gaussian-textbook":
-        return _bell(half, sigma)
-    taps = _bell(math.floor(4 * sigma + 0.5), sigma)
+        return _gaussian(radius, sigma)
+    taps = _gaussian(math.floor(4 * sigma + 0.5), sigma)
     impulse = (distance == 0).astype(np.float64)
     window = smooth(impulse, taps / taps.sum(), "reflect")
     return window / window.max()
@@ -74,25 +72,23 @@ def kernel_window(
 def smooth(
     values: ArrayLike, window: ArrayLike, boundary: Boundary = "zero"
 ) -> NDArray[np.float64]:
-    """Values over bins, convolved with a window along the first axis.
+    """Convolve values over bins with a window along the first axis, in float64.
 
-    Equation, with r = (S − 1) / 2::
+    With r = (S − 1) / 2; the window is not normalized::
 
         out_k = Σ_j window_j · values_{k + r − j}
-
-    The window is taken as it is: divide it by its sum for a mean.
 
     Args:
         values: shape ``(K,)`` or ``(K, D)``, K at least 1.
         window: shape ``(S,)``, S odd; it may be longer than K.
-        boundary: what lies outside: ``"zero"`` (0 0 | a b c | 0 0), or ``"reflect"``
-            (b a | a b c | c b), as often as needed.
+        boundary: values outside: ``"zero"`` (0 0 | a b c | 0 0), or ``"reflect"``
+            (b a | a b c | c b), repeated as needed.
 
     Returns:
         float64 of the shape of ``values``.
 
     Raises:
-        ValueError: a shape or the boundary is none of these.
+        ValueError: an argument has another shape or an unknown name.
 
     Example:
         >>> smooth([4, 0, 0, 2], [0.5, 1.0, 0.5]).tolist()
@@ -108,19 +104,20 @@ def smooth(
         raise ValueError(f"window must have shape (S,) with S odd, got {taps.shape}")
     if boundary not in BOUNDARIES:
         raise ValueError(f"boundary must be one of {', '.join(BOUNDARIES)}, got {boundary!r}")
-    bins, reach = len(table), len(taps) // 2
+    bins, radius = len(table), len(taps) // 2
     if boundary == "zero":
-        padded = np.pad(table, [(reach, reach)] + [(0, 0)] * (table.ndim - 1))
+        padded = np.pad(table, [(radius, radius)] + [(0, 0)] * (table.ndim - 1))
     else:
-        place = np.arange(-reach, bins + reach) % (2 * bins)  # the mirrored table has period 2K
-        padded = table[np.minimum(place, 2 * bins - 1 - place)]
+        index = np.arange(-radius, bins + radius) % (2 * bins)  # reflection has period 2K
+        padded = table[np.minimum(index, 2 * bins - 1 - index)]
     out = np.zeros_like(table)
-    for j, weight in enumerate(taps[::-1]):
-        out += weight * padded[j : j + bins]
+    for j, tap in enumerate(taps[::-1]):
+        out += tap * padded[j : j + bins]
     return out
 
 
-def _bell(radius: int, sigma: float) -> NDArray[np.float64]:
+def _gaussian(radius: int, sigma: float) -> NDArray[np.float64]:
+    """Return exp(−x² / 2σ²) for x from −radius to radius."""
     x = np.arange(-radius, radius + 1, dtype=np.float64)
-    with np.errstate(over="ignore", under="ignore"):  # a tiny sigma leaves the middle alone
+    with np.errstate(over="ignore", under="ignore"):  # a tiny sigma gives an impulse
         return np.exp(-0.5 * (x / sigma) ** 2)

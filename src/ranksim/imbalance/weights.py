@@ -1,4 +1,4 @@
-"""Sample weights from the density of labels: INV, SQINV, and both with LDS."""
+"""Sample weights from the label density: INV, SQINV, and both with LDS."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 @dataclass(frozen=True, eq=False)
 class DensityWeights:
-    """Weights of labels, the larger the fewer training samples are near.
+    """Weights that are larger for labels with fewer training samples nearby.
 
-    Made by :meth:`fit` on the training labels, then callable on any labels::
+    Built by :meth:`fit` from the training labels, then called with any labels::
 
         weight(y) = c / x(y),   c such that the mean over the training samples is 1
 
@@ -30,16 +30,16 @@ class DensityWeights:
         sqrt_inverse (SQINV)    x = √clip(n)
         with LDS                x convolved over the bins with the kernel, zero boundary
 
-    n(y) is the training count of the label's bin, or without bins the effective count of a
+    n(y) is the training count of the label's bin or, without bins, the effective count of a
     :class:`KernelDensity`. The clip comes before the root and before LDS, so with a clip of
-    (5, 1000) an empty bin inside the table counts 5.
+    (5, 1000) an empty bin counts 5.
 
-    No weight is infinite: where x = 0, far from every training sample, the weight is the largest
-    of a training sample. Without bins that is the bound everywhere, for x fades and never ends.
+    Weights are finite: where x is 0, far from all training samples, the weight is the largest one
+    of a training sample. Without bins this bound applies everywhere.
 
     Args:
-        scheme: as given to :meth:`fit`.
-        density: x, None where all weights are 1.
+        scheme: as passed to :meth:`fit`.
+        density: x; None if all weights are 1.
         scale: c.
 
     Example:
@@ -47,8 +47,8 @@ class DensityWeights:
         >>> weights([20, 21, 70]).tolist()
         [0.6666666666666666, 2.0, 2.0]
 
-    Source: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), sections 3.1
-    and 4.
+    References:
+        Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), sections 3.1 and 4.
     """
 
     scheme: Scheme
@@ -69,42 +69,43 @@ class DensityWeights:
         """Fit to the training labels.
 
         Args:
-            labels: shape ``(N,)``, at least one, whole or real.
-            bins: what is counted; None for a kernel density.
+            labels: real numbers, shape ``(N,)``, at least one.
+            bins: bins to count in; None for a kernel density.
             scheme: ``"inverse"``, ``"sqrt_inverse"``, or ``"none"`` for weights of 1.
-            clip: smallest and largest count, ages (5, 1000) with ``"inverse"``; the largest may be
-                infinite.
-            lds: smooths the counts; it needs bins and a scheme that weights.
+            clip: smallest and largest count, published for ages: (5, 1000) with ``"inverse"``; the
+                largest may be infinite.
+            lds: smooths the counts; needs bins and a scheme other than ``"none"``.
             bandwidth: of the kernel density, in the unit of the label; None for Silverman's rule.
 
         Raises:
-            TypeError: labels are not numbers, or bins or lds are of another type.
-            ValueError: labels are empty or not finite, an argument is outside its range, or two
-                do not go together.
+            TypeError: the labels are not numbers, or ``bins`` or ``lds`` has another type.
+            ValueError: the labels are empty or not finite, an argument is outside its range, or
+                arguments contradict each other.
         """
-        _check(bins, scheme, clip, lds, bandwidth)
+        _check_arguments(bins, scheme, clip, lds, bandwidth)
         values = label_vector(labels)
         if scheme == "none":
             return cls(scheme)
         density: LabelDensity
         if bins is None:
-            near = KernelDensity.of(values, bandwidth)
-            least = float(_tempered(near.at(values), scheme, clip).min())
-            density = _Tempered(near, scheme, clip, least)
+            kernel = KernelDensity.from_labels(values, bandwidth)
+            minimum = float(_transform_counts(kernel.evaluate(values), scheme, clip).min())
+            density = _BoundedDensity(kernel, scheme, clip, minimum)
         else:
-            table = _tempered(BinnedDensity.of(values, bins).counts, scheme, clip)
+            counts = BinnedDensity.from_labels(values, bins).counts
+            table = _transform_counts(counts, scheme, clip)
             if lds is not None:
                 table = smooth(table, lds.window, "zero")
-            least = float(table[bins.index(values)].min())
-            density = BinnedDensity(bins, np.where(table > 0, table, least))
-        return cls(scheme, density, float(1 / np.mean(1 / density.at(values))))
+            minimum = float(table[bins.digitize(values)].min())
+            density = BinnedDensity(bins, np.where(table > 0, table, minimum))
+        return cls(scheme, density, float(1 / np.mean(1 / density.evaluate(values))))
 
     def __call__(self, labels: ArrayLike) -> NDArray[np.float64]:
-        """Weight of each label, shape ``(N,)``; the labels need not be training labels."""
+        """Return the weight of each label ``(N,)``; they need not be training labels."""
         values = label_vector(labels, allow_empty=True)
         if self.density is None:
             return np.ones(len(values))
-        return self.scale / self.density.at(values)
+        return self.scale / self.density.evaluate(values)
 
 
 def density_weights(
@@ -116,10 +117,21 @@ def density_weights(
     lds: LDS | None = None,
     bandwidth: float | None = None,
 ) -> NDArray[np.float64]:
-    """Weights of the training labels themselves, shape ``(N,)``, their mean 1.
+    """Return weights of the training labels themselves, shape ``(N,)``, with mean 1.
 
-    Arguments and errors are those of :meth:`DensityWeights.fit`. The result is what scikit-learn,
-    XGBoost and others take as ``sample_weight``.
+    They can be passed as ``sample_weight`` to scikit-learn, XGBoost and others.
+
+    Args:
+        labels: real numbers, shape ``(N,)``, at least one.
+        bins: bins to count in; None for a kernel density.
+        scheme: ``"inverse"``, ``"sqrt_inverse"``, or ``"none"`` for weights of 1.
+        clip: smallest and largest count.
+        lds: smooths the counts; needs bins.
+        bandwidth: of the kernel density, in the unit of the label; None for Silverman's rule.
+
+    Raises:
+        TypeError: see :meth:`DensityWeights.fit`.
+        ValueError: see :meth:`DensityWeights.fit`.
 
     Example:
         >>> density_weights([0, 0, 0, 0, 1], bins=LabelBins.integers(0, 1)).tolist()
@@ -131,27 +143,29 @@ def density_weights(
 
 
 @dataclass(frozen=True, eq=False)
-class _Tempered:
-    """A density after clip and root, and at least ``least``."""
+class _BoundedDensity:
+    """A density after clip and root, with a lower bound."""
 
     density: LabelDensity
     scheme: Scheme
     clip: tuple[float, float] | None
-    least: float
+    minimum: float
 
-    def at(self, labels: ArrayLike) -> NDArray[np.float64]:
-        return np.maximum(_tempered(self.density.at(labels), self.scheme, self.clip), self.least)
+    def evaluate(self, labels: ArrayLike) -> NDArray[np.float64]:
+        counts = _transform_counts(self.density.evaluate(labels), self.scheme, self.clip)
+        return np.maximum(counts, self.minimum)
 
 
-def _tempered(
+def _transform_counts(
     counts: NDArray[np.float64], scheme: Scheme, clip: tuple[float, float] | None
 ) -> NDArray[np.float64]:
+    """Clip counts, and take their root for SQINV."""
     if clip is not None:
         counts = np.clip(counts, *clip)
     return np.sqrt(counts) if scheme == "sqrt_inverse" else counts
 
 
-def _check(
+def _check_arguments(
     bins: object, scheme: object, clip: object, lds: object, bandwidth: float | None
 ) -> None:
     if bins is not None and not isinstance(bins, LabelBins):
@@ -165,11 +179,11 @@ def _check(
             f"clip must be (low, high) with 0 <= low <= high and high above 0, got {clip!r}"
         )
     if lds is not None and scheme == "none":
-        raise ValueError("LDS re-weights: scheme must be inverse or sqrt_inverse, got 'none'")
+        raise ValueError("LDS needs scheme inverse or sqrt_inverse, got 'none'")
     if lds is not None and bins is None:
-        raise ValueError("LDS smooths the counts of bins: give bins; a kernel density is smooth")
+        raise ValueError("LDS smooths counts of bins: pass bins=, or drop lds= for kernel density")
     if bins is not None and bandwidth is not None:
-        raise ValueError(f"bandwidth is for weights without bins, got {bandwidth!r} and bins")
+        raise ValueError(f"bandwidth applies without bins only, got {bandwidth!r} and bins")
 
 
 def _is_clip(clip: object) -> bool:

@@ -23,7 +23,7 @@ def density_of(regions: ShotRegions, *, many: int, few: int) -> dict[str, Any]:
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 2.0, 2)
-        >>> density_of(ShotRegions.by_rule(bins, [0.5] * 30, many=20, few=5), many=20, few=5)
+        >>> density_of(ShotRegions.from_counts(bins, [0.5] * 30, many=20, few=5), many=20, few=5)
         {'edges': [0.0, 1.0, 2.0], 'train': [30, 0], 'regions': ['many', 'few'],
          'many': 20, 'few': 5, 'named': {}}
     """
@@ -42,7 +42,7 @@ def regions_of(density: Mapping[str, Any]) -> ShotRegions:
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 2.0, 2)
-        >>> written = density_of(ShotRegions.by_rule(bins, [0.5] * 30), many=100, few=20)
+        >>> written = density_of(ShotRegions.from_counts(bins, [0.5] * 30), many=100, few=20)
         >>> regions_of(written).names
         ('medium', 'few')
     """
@@ -63,7 +63,7 @@ def covering(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
         labels: finite, ``(N,)``.
 
     Example:
-        >>> seen = ShotRegions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5, 1.5], many=0, few=0)
+        >>> seen = ShotRegions.from_counts(LabelBins.uniform(0.0, 2.0, 2), [0.5, 1.5], many=0, few=0)
         >>> seen.masks([9.0])["zero"], covering(seen, [9.0]).masks([2.0, 9.0])["zero"]
         (array([False]), array([False,  True]))
     """

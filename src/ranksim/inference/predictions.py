@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from ranksim._utils.storage import atomic_write
 from ranksim.exceptions import UsageError, require_optional
 from ranksim.inference.density import covering
-from ranksim.metrics import ShotRegions
+from ranksim.metrics import SHOT_NAMES, ShotRegions
 
-_SHOTS = ("many", "medium", "few")
 _OWN = "in_"  # before the name of a region of one's own, which may be called like another column
 _SUFFIXES = (".csv", ".parquet")
 
@@ -57,13 +56,13 @@ class Predictions:
 
         Example:
             >>> from ranksim.imbalance import LabelBins
-            >>> seen = ShotRegions.by_rule(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
+            >>> seen = ShotRegions.from_counts(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
             >>> made = Predictions.of(np.arange(3), np.array([0.2, 1.2, 7.0]), seen)
             >>> made.region.tolist(), made.zero_shot.tolist()
             (['medium', 'few', 'few'], [False, True, True])
         """
         masks = covering(regions, prediction).masks(prediction)
-        region = np.select([masks[name] for name in _SHOTS], _SHOTS, "")
+        region = np.select([masks[name] for name in SHOT_NAMES], SHOT_NAMES, "")
         named = {name: masks[name] for name, _ in regions.named}
         return cls(rows, prediction, region, masks["zero"], named, label, time)
 
@@ -88,7 +87,7 @@ class Predictions:
 
     def counts(self) -> dict[str, int]:
         """How many predictions lie in each region; of zero-shot and own ones where they exist."""
-        found = {name: int(np.count_nonzero(self.region == name)) for name in _SHOTS}
+        found = {name: int(np.count_nonzero(self.region == name)) for name in SHOT_NAMES}
         found["zero"] = int(self.zero_shot.sum())
         return found | {name: int(mask.sum()) for name, mask in self.named.items()}
 

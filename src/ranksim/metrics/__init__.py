@@ -1,16 +1,23 @@
-"""Regression metrics by region. ``RegionMetrics`` needs the extra ``train`` (torchmetrics)."""
+"""Regression metrics by shot region. ``RegionMetrics`` needs the extra ``train``."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from ranksim._utils.lazy import lazy_attributes
 from ranksim.metrics.scores import METRICS, regression_scores
-from ranksim.metrics.shot_regions import REGION_NAMES, ShotRegions
+from ranksim.metrics.shot_regions import REGION_NAMES, SHOT_NAMES, ShotRegions
 
-__all__ = ["METRICS", "REGION_NAMES", "RegionMetrics", "ShotRegions", "regression_scores"]
+if TYPE_CHECKING:
+    from ranksim.metrics.region_metrics import RegionMetrics
 
+__all__ = [
+    "METRICS",
+    "REGION_NAMES",
+    "SHOT_NAMES",
+    "RegionMetrics",
+    "ShotRegions",
+    "regression_scores",
+]
 
-def __getattr__(name: str) -> Any:
-    if name == "RegionMetrics":
-        from ranksim.metrics.region_metrics import RegionMetrics
-
-        return RegionMetrics
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy_attributes(
+    __name__, {"RegionMetrics": "ranksim.metrics.region_metrics"}
+)

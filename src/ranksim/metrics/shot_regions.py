@@ -14,42 +14,42 @@ from ranksim.imbalance.bins import LabelBins
 from ranksim.imbalance.label_range import LabelRange
 
 REGION_NAMES = ("all", "many", "medium", "few", "zero", "seen")
-SHOTS = REGION_NAMES[1:4]
-MANY, FEW = 100, 20  # training samples of a bin, beyond which it is many- or few-shot
-Named = Mapping[str, LabelRange]
-_NONE: Named = MappingProxyType({})
+SHOT_NAMES = REGION_NAMES[1:4]
+MANY, FEW = 100, 20  # training samples of a bin above or below which it is many- or few-shot
+NamedRanges = Mapping[str, LabelRange]
+_NO_RANGES: NamedRanges = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class ShotRegions:
-    """Which region each label bin belongs to.
+    """Regions of the label axis by the number n of training samples in a label's bin.
 
-    By the training count n of the label's bin: many n > 100, medium 20..100, few < 20; zero-shot
-    is n = 0, a part of few that is reported on its own too, and what is left without it is seen. A
-    published list may say otherwise for the first three.
+    Many-shot is n > 100, medium-shot 20 to 100, few-shot n < 20, unless a published list differs.
+    Zero-shot (n = 0) is a part of few-shot; seen is the rest of the label axis.
 
     Args:
-        bins: bins along the label axis, K of them.
+        bins: K bins along the label axis.
         counts: training samples in each bin, shape ``(K,)``.
-        names: ``"many"``, ``"medium"`` or ``"few"`` for each bin, K of them.
-        named: further regions, each a name and its range of labels; they may overlap the others.
+        names: ``"many"``, ``"medium"`` or ``"few"`` for each bin, length K.
+        named: names and label ranges of further regions, which may overlap the others.
 
     Raises:
         UsageError: a named region has the name of one of the six.
-        ValueError: not one count of at least 0 and one name for each bin.
+        ValueError: there is not one nonnegative count and one name per bin.
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 3.0, 3)
-        >>> regions = ShotRegions.by_rule(bins, [0.5] * 101 + [1.5] * 100)
+        >>> regions = ShotRegions.from_counts(bins, [0.5] * 101 + [1.5] * 100)
         >>> regions.names
         ('many', 'medium', 'few')
-        >>> {name: mask.tolist() for name, mask in regions.masks([0.1, 2.9]).items()}["zero"]
+        >>> regions.masks([0.1, 2.9])["zero"].tolist()
         [False, True]
-        >>> own = ShotRegions.by_rule(bins, [0.5], named={"low": LabelRange(None, 1.0)})
-        >>> own.masks([0.1, 2.9])["low"].tolist()
+        >>> low = {"low": LabelRange(None, 1.0)}
+        >>> ShotRegions.from_counts(bins, [0.5], named=low).masks([0.1, 2.9])["low"].tolist()
         [True, False]
 
-    Source: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 4.1.
+    References:
+        Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 4.1.
     """
 
     bins: LabelBins
@@ -58,59 +58,57 @@ class ShotRegions:
     named: tuple[tuple[str, LabelRange], ...] = ()
 
     def __post_init__(self) -> None:
-        shape = (len(self.bins),)
-        if self.counts.shape != shape or len(self.names) != len(self.bins):
+        if self.counts.shape != (len(self.bins),) or len(self.names) != len(self.bins):
             raise ValueError(
-                f"counts and names must be one for each of {len(self.bins)} bins, got shape "
-                f"{self.counts.shape} and {len(self.names)}"
+                f"counts and names must have one entry for each of {len(self.bins)} bins, got "
+                f"counts of shape {self.counts.shape} and {len(self.names)} names"
             )
         if (self.counts < 0).any():
             raise ValueError(f"counts must be at least 0, got {self.counts.min()}")
-        if unknown := set(self.names) - set(SHOTS):
-            raise ValueError(f"names must be among {', '.join(SHOTS)}, got {sorted(unknown)}")
+        if unknown := set(self.names) - set(SHOT_NAMES):
+            raise ValueError(f"names must be among {', '.join(SHOT_NAMES)}, got {sorted(unknown)}")
         for name, _ in self.named:
             if name in REGION_NAMES:
                 raise UsageError(
-                    f"A region cannot be called {name}, as one of the six is: give it another name."
+                    f"A region cannot be called {name}, which is a built-in region: rename it."
                 )
 
     @classmethod
-    def by_rule(
+    def from_counts(
         cls,
         bins: LabelBins,
         training: ArrayLike,
         *,
         many: int = MANY,
         few: int = FEW,
-        named: Named = _NONE,
+        named: NamedRanges = _NO_RANGES,
     ) -> ShotRegions:
-        """Regions by count: more than ``many``, fewer than ``few``, medium between."""
-        counts = bins.counts(training)
-        names = ["many" if n > many else "few" if n < few else "medium" for n in counts]
-        return cls(bins, counts, tuple(names), tuple(named.items()))
+        """Return regions by the training labels in each bin: above ``many``, below ``few``."""
+        counts = bins.histogram(training)
+        index = np.where(counts > many, 0, np.where(counts < few, 2, 1))
+        return cls(bins, counts, tuple(SHOT_NAMES[k] for k in index), tuple(named.items()))
 
     @classmethod
-    def by_list(
+    def from_bin_ids(
         cls,
         bins: LabelBins,
         training: ArrayLike,
         *,
         many: Collection[int],
         medium: Collection[int],
-        named: Named = _NONE,
+        named: NamedRanges = _NO_RANGES,
     ) -> ShotRegions:
-        """Regions by a published list of bins; what it does not name is few-shot."""
-        names = [
-            "many" if k in many else "medium" if k in medium else "few" for k in range(len(bins))
-        ]
-        return cls(bins, bins.counts(training), tuple(names), tuple(named.items()))
+        """Return regions by published lists of bins; bins in neither list are few-shot."""
+        index = (0 if k in many else 1 if k in medium else 2 for k in range(len(bins)))
+        names = tuple(SHOT_NAMES[k] for k in index)
+        return cls(bins, bins.histogram(training), names, tuple(named.items()))
 
     def masks(self, labels: ArrayLike) -> dict[str, NDArray[np.bool_]]:
-        """For each region, which of the labels ``(N,)`` lie in it."""
-        index = self.bins.index(labels)
-        names = np.asarray(self.names)[index]
-        masks = {"all": np.ones(len(index), dtype=bool)}
-        masks |= {name: names == name for name in SHOTS}
-        zero = self.counts[index] == 0
-        masks |= {"zero": zero, "seen": ~zero}
-        return masks | {name: own.contains(labels) for name, own in self.named}
+        """Return a mask of the labels ``(N,)`` for each region, the named ones last."""
+        index = self.bins.digitize(labels)
+        shots, zero = np.asarray(self.names)[index], self.counts[index] == 0
+        masks = [np.ones(len(index), dtype=bool), *(shots == name for name in SHOT_NAMES)]
+        return {
+            **dict(zip(REGION_NAMES, [*masks, zero, ~zero], strict=True)),
+            **{name: label_range.contains(labels) for name, label_range in self.named},
+        }

@@ -1,4 +1,4 @@
-"""An encoder that is done learning."""
+"""Frozen encoders and precomputed features."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from torch import Tensor, nn
 
 
 class FrozenEncoder(nn.Module):
-    """An encoder in evaluation mode for good, without gradients: the second stage of RRT.
+    """Encoder that stays in evaluation mode, without gradients: the second stage of RRT.
 
     Args:
-        encoder: maps a batch to features ``(N, D)``; it may have an attribute ``width``, its D.
-        published: BatchNorm statistics and dropout stay in training mode when the rest of the
-            network is, as in the published code. The encoder's weights are frozen either way.
+        encoder: maps a batch to features ``(N, D)``; its attribute ``width``, D, is copied.
+        paper_compat: BatchNorm and dropout follow the mode of the rest of the network, as in the
+            published code. The weights are frozen either way.
 
     Example:
         >>> frozen = FrozenEncoder(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))).train()
         >>> frozen.encoder.training, frozen(torch.randn(2, 3)).requires_grad
         (False, False)
 
-    Source: Kang et al. (ICLR 2020), decoupled training; Yang et al. (ICML 2021) for regression.
+    References:
+        Kang et al., "Decoupling Representation and Classifier" (ICLR 2020); for regression, Yang et
+        al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
 
-    def __init__(self, encoder: nn.Module, *, published: bool = False) -> None:
+    def __init__(self, encoder: nn.Module, *, paper_compat: bool = False) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False)
-        self.published = published
+        self.paper_compat = paper_compat
         if hasattr(encoder, "width"):
             self.width = encoder.width
         self.train(self.training)
 
     def train(self, mode: bool = True) -> FrozenEncoder:
         super().train(mode)
-        if not self.published:
+        if not self.paper_compat:
             self.encoder.eval()
         return self
 
@@ -44,12 +46,9 @@ class FrozenEncoder(nn.Module):
         return features
 
 
-class PrecomputedFeatures(nn.Module):
-    """Features that were made before, handed through: the encoder of a head trained alone."""
+class PrecomputedFeatures(nn.Identity):
+    """Encoder whose inputs already are features ``(N, width)``."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features

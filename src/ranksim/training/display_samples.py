@@ -45,7 +45,7 @@ def select_display_samples(bins: LabelBins, labels: np.ndarray) -> DisplaySample
         >>> selected.rows.tolist(), selected.group.tolist(), selected.edges.tolist()
         ([0, 1, 2, 3], [0, 1, 0, 1], [0.0, 2.0, 3.0])
     """
-    index = bins.index(labels)
+    index = bins.digitize(labels)
     first, last = int(index.min()), int(index.max())
     width = math.ceil((last - first + 1) / MAX_GROUPS)
     nonempty, group = np.unique((index - first) // width, return_inverse=True)

@@ -35,7 +35,7 @@ def evaluate(
     if trainer_config.compile:
         model.encoder.compile()
     module = RegressionModule(
-        model, recipe, task.regions, Objective(L1Loss()), gm_guard=task.gm_guard
+        model, recipe, task.regions, Objective(L1Loss()), gmean_epsilon=task.gmean_epsilon
     )
     loader = make_loader(task.test, EVAL_BATCH_SIZE, on_gpu=trainer_config.on_gpu)
     with translate_keyboard_interrupt():

@@ -137,12 +137,12 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
         width,
         fds_bins,
         kernel=recipe.fds_kernel,  # type: ignore[arg-type]
-        size=recipe.fds_kernel_size,
+        kernel_size=recipe.fds_kernel_size,
         sigma=recipe.fds_sigma,
         momentum=recipe.fds_momentum,
         clip=(recipe.fds_min_ratio, recipe.fds_max_ratio),
-        empty=recipe.fds_empty_bins,  # type: ignore[arg-type]
-        published=recipe.fds_paper_compat,
+        empty_bins=recipe.fds_empty_bins,  # type: ignore[arg-type]
+        paper_compat=recipe.fds_paper_compat,
     )
 
 

@@ -88,7 +88,7 @@ class TrainingTask:
         build_model: returns a new network, initialized from torch's global generator.
         bins: label bins of sample weights, LDS and FDS.
         regions: shot regions of the scores.
-        gm_guard: see :func:`ranksim.metrics.regression_scores`.
+        gmean_epsilon: see :func:`ranksim.metrics.regression_scores`.
         augment: transforms the inputs of training batches (see
             :class:`ranksim.training.module.RegressionModule`).
         initial_bias: initial prediction of the head, in the unit of the labels.
@@ -103,7 +103,7 @@ class TrainingTask:
     build_model: Callable[[], Regressor]
     bins: LabelBins
     regions: ShotRegions
-    gm_guard: float = 0.0
+    gmean_epsilon: float = 0.0
     augment: Augment | None = None
     initial_bias: float = 0.0
     sample_weight: np.ndarray | None = None
@@ -269,7 +269,7 @@ def _make_module(
         objective,
         augment=task.augment,
         compile_encoder=config.compile,
-        gm_guard=task.gm_guard,
+        gmean_epsilon=task.gmean_epsilon,
     )
 
 

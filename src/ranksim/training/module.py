@@ -65,7 +65,7 @@ class RegressionModule(L.LightningModule):
         augment: transforms the inputs of a training batch on the training device; called with
             inputs, sample indices and epoch.
         compile_encoder: compile the encoder in the training process.
-        gm_guard: see :func:`ranksim.metrics.regression_scores`.
+        gmean_epsilon: see :func:`ranksim.metrics.regression_scores`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class RegressionModule(L.LightningModule):
         *,
         augment: Augment | None = None,
         compile_encoder: bool = False,
-        gm_guard: float = 0.0,
+        gmean_epsilon: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
@@ -90,7 +90,7 @@ class RegressionModule(L.LightningModule):
         self.monitor = objective.monitor
         self.augment = augment
         self.compile_encoder = compile_encoder
-        self.metrics = RegionMetrics(regions, gm_guard=gm_guard)
+        self.metrics = RegionMetrics(regions, gmean_epsilon=gmean_epsilon)
         self.scores: dict[str, Scores] = {}
         self.predictions: tuple[Any, Tensor, Tensor] | None = None  # indices, preds, targets
         self.display_index: Tensor | None = None  # test samples whose features are stored, sorted
@@ -116,12 +116,12 @@ class RegressionModule(L.LightningModule):
         fds = self.fds
         if fds is None or self.fds_batches is None or int(fds.updates) >= self.current_epoch:
             return
-        if not fds.published:
+        if not fds.paper_compat:
             self.model.eval()
         with self.trainer.precision_plugin.forward_context():
-            fds.refresh(
+            fds.fit_epoch(
                 # the published code takes statistics of augmented samples
-                lambda batch: self.model.encoder(*self._inputs(batch, fds.published)),
+                lambda batch: self.model.encoder(*self._inputs(batch, fds.paper_compat)),
                 self._local_fds_batches(),
             )
         self.model.train()
@@ -151,7 +151,7 @@ class RegressionModule(L.LightningModule):
         term: Tensor | None = None
         if self.ranksim is not None:
             label_steps = (batch["label"] / self.recipe.label_step).round()
-            uses_calibrated = self.fds is not None and self.fds.published
+            uses_calibrated = self.fds is not None and self.fds.paper_compat
             term = self.ranksim(calibrated if uses_calibrated else features, label_steps)
             self._add_loss("train_ranksim", term, 1)
         if self.monitor is not None:

@@ -13,7 +13,7 @@ from ranksim._utils.formatting import format_value
 from ranksim.exceptions import UsageError
 from ranksim.functional.ranking import TIES
 from ranksim.imbalance import KERNELS, SCHEMES
-from ranksim.imbalance.fds import EMPTY
+from ranksim.imbalance.fds import EMPTY_BINS
 
 LOSSES = ("mse", "l1", "huber")
 MONITORS = ("mse", "mae")
@@ -153,7 +153,7 @@ class Recipe:
     fds_momentum: float = _field(_FRACTION)
     fds_min_ratio: float = _field(_POSITIVE, _at_most(1))
     fds_max_ratio: float = _field(_COUNT)
-    fds_empty_bins: str = _field(_one_of(EMPTY))
+    fds_empty_bins: str = _field(_one_of(EMPTY_BINS))
     fds_paper_compat: bool = _field()
     rrt_paper_compat: bool = _field()
 

@@ -153,7 +153,7 @@ def load_task(
         found.parts.network(recipe, hardware or TrainerConfig()),
         benchmark.bins,
         benchmark.regions(source.shots),
-        benchmark.gm_guard,
+        benchmark.gmean_epsilon,
         augment=augmentation(recipe, seed) if isinstance(recipe, ImageRecipe) else None,
         # labels of the user's own may lie far from zero
         initial_bias=float(benchmark.train.labels.mean()) if source.own else 0.0,

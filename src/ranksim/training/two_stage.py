@@ -60,7 +60,7 @@ def retrain_head(
     if paper_compat or task.augment is not None:
 
         def build_model() -> Regressor:
-            return Regressor(FrozenEncoder(_load_encoder(task, state), published=paper_compat))
+            return Regressor(FrozenEncoder(_load_encoder(task, state), paper_compat=paper_compat))
 
         stage_two = dataclasses.replace(task, build_model=build_model)
     else:

@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 def test_the_picture_shows_the_numbers_of_the_results(tmp_path):
     from ranksim.evaluation.report.figures import region_figure
 
-    regions = ShotRegions.by_rule(sts_b_dir.BINS, np.linspace(0, 5, 2000) ** 2 / 5)
+    regions = ShotRegions.from_counts(sts_b_dir.BINS, np.linspace(0, 5, 2000) ** 2 / 5)
     content = results()
     figure = region_figure(content, regions)
     left, right = figure.axes

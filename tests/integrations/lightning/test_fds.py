@@ -29,7 +29,7 @@ pytestmark = LIGHTNING_SAYS
 
 @pytest.mark.parametrize("published", [False, True])
 def test_fds_is_the_plain_one(published):
-    ours, theirs = make_fds(published=published), make_fds(published=published)
+    ours, theirs = make_fds(paper_compat=published), make_fds(paper_compat=published)
     trained = fitted(FDSCallback(ours, "encoder"), val=batches(), num_sanity_val_steps=1)
     assert same(trained, plain_fds(theirs))
     assert same(ours, theirs)
@@ -79,7 +79,7 @@ def test_statistics_where_the_module_has_no_forward_or_wants_keywords():
         (Keywords, lambda batch: {"x": batch[0], "scale": 1}),
         (Two, lambda batch: (batch[0], 1)),
     ):
-        callback = FDSCallback(make_fds(), "encoder", inputs=inputs)
+        callback = FDSCallback(make_fds(), "encoder", inputs_fn=inputs)
         assert same(plainly, fitted(callback, net=network(kind)))
 
 
@@ -90,7 +90,7 @@ def test_statistics_of_several_loaders_and_of_part_of_one():
 
     callback = FDSCallback(
         make_fds(), "encoder",
-        labels=lambda batch: batch["a"][1], inputs=lambda batch: batch["a"][0],
+        labels_fn=lambda batch: batch["a"][1], inputs_fn=lambda batch: batch["a"][0],
     )  # fmt: skip
     trained = fitted(callback, net=network(Both), loader={"a": batches(), "b": batches()})
     assert same(trained, plain_fds(make_fds()))
@@ -105,9 +105,9 @@ def test_statistics_of_several_loaders_and_of_part_of_one():
     assert int(fds.updates) == 1
     with torch.no_grad():
         for x, y in list(batches())[:2]:
-            expected.collect(net.eval().encoder(x), y)
+            expected.accumulate(net.eval().encoder(x), y)
     expected.update()
-    assert torch.equal(fds.seen, expected.seen)
+    assert torch.equal(fds.observed, expected.observed)
 
 
 class SetRate(Callback):

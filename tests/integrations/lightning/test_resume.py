@@ -55,8 +55,8 @@ def test_a_resumed_training_repeats_the_uninterrupted_one(tmp_path, published, w
 
     def run(path=None, start=0, keep=()):
         order = SeededSampler(N, 0)
-        order.start = start
-        fds = make_fds(published=published)
+        order.start_index = start
+        fds = make_fds(paper_compat=published)
         callbacks = [
             FDSCallback(fds, "encoder"),
             RankSimCallback(make_ranksim(memory_size=25), "encoder"),

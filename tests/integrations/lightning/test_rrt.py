@@ -47,7 +47,7 @@ def test_retraining_the_head_is_the_plain_one(stage_one, published):
     trained = network(Restless, seed=9)
     torch.manual_seed(5)
     trainer = trainer_for(
-        RetrainHeadCallback("encoder", "head", path, published=published), SeedAfterSetup()
+        RetrainHeadCallback("encoder", "head", path, paper_compat=published), SeedAfterSetup()
     )
     trainer.fit(trained, batches(), batches())
     assert same(trained, second)
@@ -88,10 +88,10 @@ def test_a_head_inside_the_encoder(tmp_path):
 
 def test_stage_two_keeps_statistics_where_asked(stage_one):
     fds = make_fds()
-    fds.refresh(stage_one[0].encoder, batches())
+    fds.fit_epoch(stage_one[0].encoder, batches())
     before = {name: value.clone() for name, value in fds.state_dict().items()}
     fitted(
-        FDSCallback(fds, "encoder", refresh=False),
+        FDSCallback(fds, "encoder", update_statistics=False),
         RetrainHeadCallback("encoder", "head", stage_one[1]),
     )
     assert all(torch.equal(value, before[name]) for name, value in fds.state_dict().items())

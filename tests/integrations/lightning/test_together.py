@@ -41,7 +41,7 @@ def test_the_comparison_tells_trainings_apart():
 @pytest.mark.parametrize("ranksim_first", [False, True])
 def test_fds_and_ranksim_whatever_their_order(published, ranksim_first):
     """RankSim sees features before FDS, or with ``published`` after it."""
-    ours, theirs = make_fds(published=published), make_fds(published=published)
+    ours, theirs = make_fds(paper_compat=published), make_fds(paper_compat=published)
     callbacks = [FDSCallback(ours, "encoder"), RankSimCallback(make_ranksim(), "encoder")]
     trained = fitted(*callbacks[:: -1 if ranksim_first else 1])
     assert same(trained, plain_fds(theirs, make_ranksim(), smoothed=published))
@@ -54,7 +54,7 @@ def test_ranksim_on_another_layer_than_fds():
 
     def refresh(epoch):
         if epoch > 0:
-            fds.refresh(net.encoder, batches())
+            fds.fit_epoch(net.encoder, batches())
 
     def step(net, x, y):
         first = net.encoder[0](x)

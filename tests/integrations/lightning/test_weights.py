@@ -57,7 +57,7 @@ def test_weights_under_another_key_and_never_in_validation():
 
     weights = DensityWeights.fit(data()[1], bins=BINS)
     fitted(
-        WeightsCallback(weights, key="w", labels=lambda batch: batch["y"]),
+        WeightsCallback(weights, key="w", labels_fn=lambda batch: batch["y"]),
         net=network(Own), loader=batches(to_dict), val=batches(to_dict), num_sanity_val_steps=1,
     )  # fmt: skip
     assert seen == {"training": [True] * 9, "validation": [False] * 10}

@@ -22,12 +22,12 @@ def counted(x, y, factor):
 
 def test_weights_are_kept_and_order_is_not():
     x, y, weight = samples()
-    found = WeightedSamples.of(x, y, weight)
-    assert counted(found.x, found.y, found.factor) == pytest.approx(counted(x, y, weight))
+    found = WeightedSamples.from_arrays(x, y, weight)
+    assert counted(found.x, found.y, found.weight) == pytest.approx(counted(x, y, weight))
     assert len(found.y) == sum(max(int(w), 1) for w in weight if w > 0)
     order = np.random.default_rng(1).permutation(len(y))
-    other = WeightedSamples.of(x[order], y[order], weight[order])
-    for name in ("x", "y", "factor", "group"):
+    other = WeightedSamples.from_arrays(x[order], y[order], weight[order])
+    for name in ("x", "y", "weight", "group"):
         np.testing.assert_array_equal(getattr(found, name), getattr(other, name))
 
 
@@ -36,26 +36,26 @@ def test_the_order_is_that_of_the_numbers(width):
     draw = np.random.default_rng(0)
     x = draw.choice([-np.pi, -1.0, -1e-300, 0.0, 5e-324, 1.0, 2.0, 1e300], (200, width))
     y = draw.normal(size=200)
-    found = WeightedSamples.of(x, y, np.ones(200))
+    found = WeightedSamples.from_arrays(x, y, np.ones(200))
     rows = np.c_[x, y]
     np.testing.assert_array_equal(np.c_[found.x, found.y], rows[np.lexsort(rows.T[::-1])])
 
 
 def test_signs_of_zero_are_no_difference():
     x, y = np.array([[0.0], [-0.0], [1.0]]), np.array([0.0, -0.0, 1.0])
-    assert WeightedSamples.of(x, y, np.ones(3)).group.tolist() == [0, 0, 1]
+    assert WeightedSamples.from_arrays(x, y, np.ones(3)).group.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.99])
 def test_equal_inputs_stay_on_one_side(share):
     x, y, weight = samples()
-    found = WeightedSamples.of(x, y, weight)
+    found = WeightedSamples.from_arrays(x, y, weight)
     distinct = len(np.unique(x[weight > 0], axis=0))
-    rows, held = found.parted(share, seed=0)
+    rows, held = found.split(share, seed=0)
     assert sorted([*rows, *held]) == list(range(len(found.y)))
     inside, outside = ({tuple(row) for row in found.x[part]} for part in (held, rows))
     assert not inside & outside
     assert len(inside) == min(max(round(share * distinct), 1), distinct - 1)
-    again = found.parted(share, seed=0)
+    again = found.split(share, seed=0)
     assert all(np.array_equal(a, b) for a, b in zip((rows, held), again, strict=True))
-    assert any(not np.array_equal(held, found.parted(share, seed)[1]) for seed in (1, 2, 3))
+    assert any(not np.array_equal(held, found.split(share, seed)[1]) for seed in (1, 2, 3))

@@ -44,7 +44,7 @@ def test_weights_are_those_of_the_library(settings):
 
 
 def test_a_number_of_bins_is_over_the_range():
-    bins = LabelBins.of_count(ages(), 7)
+    bins = LabelBins.from_count(ages(), 7)
     assert (
         DensitySampleWeight(7).fit_transform(ages()).tolist()
         == density_weights(ages(), bins=bins).tolist()
@@ -99,5 +99,5 @@ except ImportError as error:
     print(type(error).__name__, error)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    sentence = "MissingExtraError sklearn is not installed: run pip install 'ranksim[train]'."
+    sentence = "MissingDependencyError sklearn is not installed: run pip install 'ranksim[train]'."
     assert out.stdout.strip() == sentence

@@ -1,21 +1,20 @@
-"""The techniques as Lightning callbacks, for any LightningModule as it stands.
+"""Lightning callbacks for FDS, RankSim, weights and RRT, for an unchanged LightningModule.
 
 A layer is given by its dotted name in the module, for example ``"encoder"`` or
-``"model.avgpool"``; its output, of shape ``(N, D)`` or ``(N, D, 1, ...)``, is the feature, or of
-shape ``(N, D, ...)`` where labels are dense, ``(N, 1, ...)``. What the callbacks put into a module
-is taken out again when ``fit`` ends, however it ends.
+``"model.avgpool"``. Its output, the feature, has shape ``(N, D)`` or ``(N, D, 1, ...)``, or
+``(N, D, ...)`` for dense labels ``(N, 1, ...)``. Hooks are removed when ``fit`` ends or fails.
 """
 
 from ranksim.exceptions import require_optional
 
 try:
-    from ranksim.integrations.lightning.batches import inputs_of, labels_of
+    from ranksim.integrations.lightning.batches import get_inputs, get_labels
     from ranksim.integrations.lightning.fds import FDSCallback
     from ranksim.integrations.lightning.ranksim import RankSimCallback
     from ranksim.integrations.lightning.rrt import RetrainHeadCallback
     from ranksim.integrations.lightning.weights import WeightsCallback
 except ModuleNotFoundError:
-    require_optional("lightning.pytorch", "train")  # says which extra brings it
+    require_optional("lightning.pytorch", "train")  # names the extra that installs it
     raise
 
 __all__ = [
@@ -23,6 +22,6 @@ __all__ = [
     "RankSimCallback",
     "RetrainHeadCallback",
     "WeightsCallback",
-    "inputs_of",
-    "labels_of",
+    "get_inputs",
+    "get_labels",
 ]

@@ -1,4 +1,4 @@
-"""What a batch holds: its labels and its inputs, found where most loaders put them."""
+"""Labels and inputs of batches in common formats."""
 
 from __future__ import annotations
 
@@ -7,52 +7,52 @@ from typing import Any
 
 from torch import Tensor
 
-Labels = Callable[[Any], Tensor]
-Inputs = Callable[[Any], Any]
+LabelsFn = Callable[[Any], Tensor]
+InputsFn = Callable[[Any], Any]
 
 
-def labels_of(batch: Any) -> Tensor:
-    """Labels of a batch ``(x, y)``, or of a dict with ``label``, ``labels`` or ``y``.
+def get_labels(batch: Any) -> Tensor:
+    """Return the labels of a batch ``(x, y)``, or of a dict with ``label``, ``labels`` or ``y``.
 
     Example:
         >>> import torch
-        >>> labels_of({"image": torch.zeros(2, 3), "label": torch.tensor([20, 31])})
+        >>> get_labels({"image": torch.zeros(2, 3), "label": torch.tensor([20, 31])})
         tensor([20, 31])
     """
-    found: Tensor = _part(batch, 1, ("label", "labels", "y"), "labels")
-    return found
+    labels: Tensor = _get_part(batch, 1, ("label", "labels", "y"), "labels")
+    return labels
 
 
-def inputs_of(batch: Any) -> Any:
-    """Inputs of a batch ``(x, y)``, or of a dict with ``inputs``, ``input`` or ``x``."""
-    return _part(batch, 0, ("inputs", "input", "x"), "inputs")
+def get_inputs(batch: Any) -> Any:
+    """Return the inputs of a batch ``(x, y)``, or of a dict with ``inputs``, ``input`` or ``x``."""
+    return _get_part(batch, 0, ("inputs", "input", "x"), "inputs")
 
 
-def found_labels(find: Labels, batch: Any) -> Tensor:
-    """Labels that a user's function finds, or an error where they are no tensor."""
-    found = find(batch)
-    if not isinstance(found, Tensor):
-        raise TypeError(f"the labels of a batch must be a tensor, got {described(found)}")
-    return found
+def extract_labels(labels_fn: LabelsFn, batch: Any) -> Tensor:
+    """Return the labels that a user's function extracts; raise an error unless it is a tensor."""
+    labels = labels_fn(batch)
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"the labels of a batch must be a tensor, got {describe_type(labels)}")
+    return labels
 
 
-def described(batch: Any) -> str:
-    """What came instead of what was asked for, in a few words."""
-    if isinstance(batch, Mapping):
-        return f"a dict with {', '.join(map(str, batch)) or 'nothing'}"
-    if isinstance(batch, tuple | list):
-        return f"a {type(batch).__name__} of {len(batch)}"
-    return f"a {type(batch).__name__}"
+def describe_type(value: Any) -> str:
+    """Describe the type of a batch or an output for an error message."""
+    if isinstance(value, Mapping):
+        return f"a dict with {', '.join(map(str, value)) or 'no keys'}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
 
 
-def _part(batch: Any, place: int, keys: tuple[str, ...], what: str) -> Any:
+def _get_part(batch: Any, index: int, keys: tuple[str, ...], name: str) -> Any:
     if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[place]
+        return batch[index]
     if isinstance(batch, Mapping):
         for key in keys:
             if key in batch:
                 return batch[key]
     raise TypeError(
-        f"the {what} of a batch are found in (x, y) or in a dict under {', '.join(keys)}, got "
-        f"{described(batch)}: pass {what}=, a function from the batch to its {what}"
+        f"a batch must be (x, y) or a dict with {name} under {', '.join(keys)}, got "
+        f"{describe_type(batch)}: pass {name}_fn=, a function from the batch to its {name}"
     )

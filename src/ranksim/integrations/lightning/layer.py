@@ -1,4 +1,4 @@
-"""A layer of any module by its name: its output, and a hook on it that is taken out again."""
+"""Forward hooks on a layer that is given by its name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ranksim.integrations.lightning.batches import Labels, described
+from ranksim.integrations.lightning.batches import LabelsFn, describe_type
+
+_MAX_NAMES = 12  # layer names in an error message
 
 
 class LayerCallback(Callback):
-    """What a forward hook on a layer needs, and its removal."""
+    """Base of callbacks with a forward hook on a layer, which is removed when training ends."""
 
-    def __init__(self, layer: str, labels: Labels) -> None:
-        self.layer, self.labels = layer, labels
+    def __init__(self, layer: str, labels_fn: LabelsFn) -> None:
+        self.layer, self.labels_fn = layer, labels_fn
         self._hook: RemovableHandle | None = None
 
     @property
@@ -25,21 +27,24 @@ class LayerCallback(Callback):
         return self._generate_state_key(layer=self.layer)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._take_out(pl_module)
+        self._remove_hook(pl_module)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        self._take_out(pl_module)
+        self._remove_hook(pl_module)
 
-    def _take_out(self, module: L.LightningModule) -> None:
+    def _remove_hook(self, module: L.LightningModule) -> None:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
 
 
-class UpTo(nn.Module):
-    """A module as the encoder that gives what one of its layers gives."""
+class LayerEncoder(nn.Module):
+    """Runs a module, and returns the output of one of its layers.
+
+    If the module does not define ``forward``, the layer itself is called.
+    """
 
     def __init__(self, module: L.LightningModule, name: str) -> None:
         super().__init__()
@@ -58,36 +63,34 @@ class UpTo(nn.Module):
         finally:
             hook.remove()
         check_ran_once(self.name, len(outputs))
-        return features_of(outputs[0], self.name)
+        return check_features(outputs[0], self.name)
 
 
 def find_layer(module: nn.Module, name: str, argument: str) -> nn.Module:
-    """The layer of this dotted name, or an error that lists those there are."""
-    try:
-        if name:
-            return module.get_submodule(name)
-    except AttributeError:
-        pass
-    names = [known for known, _ in module.named_modules() if known]
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    """Return the layer with this dotted name; raise an error that lists the layers otherwise."""
+    layers = dict(module.named_modules())
+    layers.pop("", None)
+    if name in layers:
+        return layers[name]
+    names = ", ".join([*list(layers)[:_MAX_NAMES], *(["..."] if len(layers) > _MAX_NAMES else [])])
     raise ValueError(
         f"{argument} must be the dotted name of a layer of {type(module).__name__}, got {name!r}: "
-        f"it has {shown or 'none'}"
+        f"its layers are {names or 'none'}"
     )
 
 
-def features_of(output: Any, layer: str) -> Tensor:
-    """What a layer gave, or an error where that is no tensor of features."""
+def check_features(output: Any, layer: str) -> Tensor:
+    """Return the output of a layer; raise an error unless it is a tensor of features."""
     if not isinstance(output, Tensor) or output.ndim < 2:
-        got = tuple(output.shape) if isinstance(output, Tensor) else described(output)
-        raise TypeError(f"layer {layer!r} must give a tensor of features (N, D), got {got}")
+        actual = tuple(output.shape) if isinstance(output, Tensor) else describe_type(output)
+        raise TypeError(f"layer {layer!r} must return features (N, D), got {actual}")
     return output
 
 
 def check_ran_once(layer: str, runs: int) -> None:
-    """Refuse a layer that ran more or less than once: which output is the feature?"""
+    """Raise an error unless a layer ran exactly once, so that its features are unambiguous."""
     if runs != 1:
         raise ValueError(
-            f"layer {layer!r} must run once for a batch, it ran {runs} times: name one that is "
-            "called once, as a module and not by its forward()"
+            f"layer {layer!r} must run once per batch, but ran {runs} times: name a layer that is "
+            "called once, as a module and not through forward()"
         )

@@ -9,12 +9,12 @@ from typing import Any
 import lightning.pytorch as L
 from torch import Tensor, nn
 
-from ranksim.integrations.lightning.batches import Labels, found_labels, labels_of
+from ranksim.integrations.lightning.batches import LabelsFn, extract_labels, get_labels
 from ranksim.integrations.lightning.fds import FDSCallback
 from ranksim.integrations.lightning.layer import (
     LayerCallback,
+    check_features,
     check_ran_once,
-    features_of,
     find_layer,
 )
 from ranksim.losses import RankSimLoss
@@ -23,69 +23,67 @@ from ranksim.losses import RankSimLoss
 class RankSimCallback(LayerCallback):
     """Adds RankSim to the loss that ``training_step`` returns, and logs it as ``train_ranksim``.
 
-    With an :class:`FDSCallback` on the same layer RankSim sees the features before FDS, or after
-    it where ``fds.published``; the order of the two callbacks does not matter. The state of the
-    loss's generator, and its memory, are saved with the callback. A loss without a generator draws
-    from torch's, and so moves the numbers that dropout and the order of samples draw.
+    With an :class:`FDSCallback` on the same layer, in either order, RankSim uses the features
+    before FDS, or after it if ``fds.paper_compat``. The loss's generator and feature bank are saved
+    with the callback. A loss without a generator draws from torch's, which changes later draws of
+    dropout and shuffling.
 
     Args:
-        loss: the term; its ``weight`` is its weight beside the module's own loss.
-        layer: dotted name of the layer, which runs once in a training step.
-        labels: from a batch to its labels. Labels with decimals should become whole steps of their
-            last digit, for example ``lambda batch: (batch["label"] * 10).round()``.
-
-    Raises (when training):
-        ValueError: no such layer, a layer that does not run exactly once, or a module with manual
-            optimisation.
-        TypeError: a batch or an output that is not understood.
+        loss: the RankSim loss; its ``weight`` is relative to the module's loss.
+        layer: dotted name of the layer, which must run once per training step.
+        labels_fn: returns the labels of a batch. Labels with decimals should become integers, for
+            example by ``lambda batch: (batch["label"] * 10).round()``.
 
     Example:
         >>> import torch
         >>> ranksim = RankSimLoss(weight=0.1, generator=torch.Generator().manual_seed(0))
         >>> trainer = L.Trainer(callbacks=[RankSimCallback(ranksim, "encoder")], logger=False)
 
-    Source: Gong, Mori, Tung (ICML 2022), section 3.
+    References:
+        Gong, Mori, Tung, "RankSim" (ICML 2022), section 3; see :class:`ranksim.RankSimLoss` for the
+        equations.
     """
 
-    def __init__(self, loss: RankSimLoss, layer: str, *, labels: Labels = labels_of) -> None:
-        super().__init__(layer, labels)
+    def __init__(self, loss: RankSimLoss, layer: str, *, labels_fn: LabelsFn = get_labels) -> None:
+        super().__init__(layer, labels_fn)
         self.loss = loss
-        self._outputs: list[Any] | None = None  # of the layer, while training_step runs
+        self._outputs: list[Any] | None = None  # of the layer, during a training step
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         find_layer(pl_module, self.layer, "layer")
         if not pl_module.automatic_optimization:
             raise ValueError(
-                "RankSimCallback adds to the loss that training_step returns, but "
-                f"{type(pl_module).__name__} optimises manually: add RankSimLoss to its own loss "
-                "before manual_backward() instead"
+                "RankSimCallback needs automatic optimization, but "
+                f"{type(pl_module).__name__} optimizes manually: add RankSimLoss to its loss "
+                "before manual_backward()"
             )
 
-    # FDS has its hook since on_fit_start: this one comes after it, or in front of all
+    # FDS registers its hook in on_fit_start, so this hook runs after it, or is prepended
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         layer = find_layer(pl_module, self.layer, "layer")
         raw = any(
-            not other.fds.published and find_layer(pl_module, other.layer, "layer") is layer
+            not other.fds.paper_compat and find_layer(pl_module, other.layer, "layer") is layer
             for other in trainer.callbacks  # type: ignore[attr-defined]
             if isinstance(other, FDSCallback)
         )
-        self._hook = layer.register_forward_hook(self._seen, prepend=raw)
-        if not isinstance(pl_module.training_step, _Step):
-            pl_module.training_step = _Step(pl_module)  # type: ignore[method-assign]
-        pl_module.training_step.terms.append(self)
+        self._hook = layer.register_forward_hook(self._store_output, prepend=raw)
+        if not isinstance(pl_module.training_step, _TrainingStep):
+            pl_module.training_step = _TrainingStep(pl_module)  # type: ignore[method-assign]
+        pl_module.training_step.callbacks.append(self)
 
-    def begin(self) -> None:
-        """A training step is about to run."""
+    def begin_step(self) -> None:
+        """Start storing outputs of the layer."""
         self._outputs = []
 
-    def added(self, module: L.LightningModule, output: Any, batch: Any) -> Any:
-        """What ``training_step`` returned, with the term in its loss."""
+    def add_loss(self, module: L.LightningModule, output: Any, batch: Any) -> Any:
+        """Return the output of ``training_step`` with RankSim added to its loss."""
         outputs, self._outputs = self._outputs or [], None
         loss = output.get("loss") if isinstance(output, Mapping) else output
         if not isinstance(loss, Tensor):
-            return output  # a skipped batch, or what Lightning has its own words for
+            return output  # a skipped batch, or an output that Lightning will reject
         check_ran_once(self.layer, len(outputs))
-        term = self.loss(features_of(outputs[0], self.layer), found_labels(self.labels, batch))
+        labels = extract_labels(self.labels_fn, batch)
+        term = self.loss(check_features(outputs[0], self.layer), labels)
         module.log("train_ranksim", term.detach(), on_step=False, on_epoch=True, batch_size=1)
         return {**output, "loss": loss + term} if isinstance(output, Mapping) else loss + term
 
@@ -103,40 +101,41 @@ class RankSimCallback(LayerCallback):
         if self.loss.feature_bank is not None:
             self.loss.feature_bank.set_extra_state(state_dict["memory"])
 
-    def _seen(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+    def _store_output(self, layer: nn.Module, inputs: Any, output: Any) -> None:
         if self._outputs is not None:
             self._outputs.append(output)
 
-    def _take_out(self, module: L.LightningModule) -> None:
-        super()._take_out(module)
+    def _remove_hook(self, module: L.LightningModule) -> None:
+        super()._remove_hook(module)
         self._outputs = None
         step = module.training_step
-        if isinstance(step, _Step) and self in step.terms:
-            step.terms.remove(self)
-            if not step.terms:
-                step.give_back()
+        if isinstance(step, _TrainingStep) and self in step.callbacks:
+            step.callbacks.remove(self)
+            if not step.callbacks:
+                step.restore()
 
 
-class _Step:
-    """A module's ``training_step`` with terms added to its loss."""
+class _TrainingStep:
+    """Replacement of a module's ``training_step`` that adds RankSim to its loss."""
 
     def __init__(self, module: L.LightningModule) -> None:
-        self.module, self.own = module, vars(module).get("training_step")
-        self.inner = module.training_step
-        self.terms: list[RankSimCallback] = []
-        functools.update_wrapper(self, self.inner)  # Lightning asks for its signature
+        self.module, self.instance_step = module, vars(module).get("training_step")
+        self.original = module.training_step
+        self.callbacks: list[RankSimCallback] = []
+        functools.update_wrapper(self, self.original)  # Lightning inspects the signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        for term in self.terms:
-            term.begin()
-        output = self.inner(*args, **kwargs)
+        for callback in self.callbacks:
+            callback.begin_step()
+        output = self.original(*args, **kwargs)
         batch = args[0] if args else next(iter(kwargs.values()))
-        for term in self.terms:
-            output = term.added(self.module, output, batch)
+        for callback in self.callbacks:
+            output = callback.add_loss(self.module, output, batch)
         return output
 
-    def give_back(self) -> None:
-        if self.own is None:
+    def restore(self) -> None:
+        """Undo the replacement."""
+        if self.instance_step is None:
             del self.module.training_step
         else:
-            self.module.training_step = self.own  # type: ignore[method-assign]
+            self.module.training_step = self.instance_step  # type: ignore[method-assign]

@@ -16,72 +16,71 @@ from ranksim.integrations.lightning.layer import find_layer
 
 
 class RetrainHeadCallback(Callback):
-    """The second stage of RRT: a new head over the frozen encoder of the first stage.
+    """Trains a new head over the frozen encoder of a first stage: the second stage of RRT.
 
-    As ``fit`` sets up, the encoder gets its weights from the checkpoint and is frozen, and the
-    head's parameters are drawn anew; weights are up to the loss, see :class:`WeightsCallback`. The
-    head may be a part of the encoder, as ``"model.fc"`` is of ``"model"``.
+    When ``fit`` starts, the encoder is loaded from the checkpoint and frozen, and the parameters of
+    the head are reinitialized. The head may be a part of the encoder, as ``"model.fc"`` is of
+    ``"model"``. Weights are up to the loss, see :class:`WeightsCallback`.
 
     Args:
-        encoder: dotted name of the layer that stays.
-        head: dotted name of the layer that is trained again.
-        checkpoint: the best of stage one, by Lightning or ``torch.save(module.state_dict())``;
-            nothing in it is executed.
-        published: BatchNorm and dropout in the encoder go on as in training, as in the published
-            code; by default the encoder is in evaluation mode.
-
-    Raises (when training):
-        ValueError: no such layer, or a head whose parameters cannot be drawn anew.
-        DataError: the checkpoint is missing, cannot be read, or does not fit.
+        encoder: dotted name of the layer to freeze.
+        head: dotted name of the layer to retrain.
+        checkpoint: best checkpoint of the first stage, saved by Lightning or by
+            ``torch.save(module.state_dict(), path)``; no code in it is run.
+        paper_compat: keep BatchNorm and dropout of the encoder in training mode, as the published
+            code does, instead of evaluation mode.
 
     Example:
         >>> stage_two = RetrainHeadCallback("encoder", "head", "stage-one/best.ckpt")
         >>> trainer = L.Trainer(callbacks=[stage_two], logger=False)
 
-    Source: Kang et al. (ICLR 2020), decoupled training; Yang et al. (ICML 2021) for regression.
+    References:
+        Kang et al., "Decoupling Representation and Classifier" (ICLR 2020); for regression, Yang et
+        al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
 
     def __init__(
-        self, encoder: str, head: str, checkpoint: str | Path, *, published: bool = False
+        self, encoder: str, head: str, checkpoint: str | Path, *, paper_compat: bool = False
     ) -> None:
         self.encoder, self.head = encoder, head
-        self.checkpoint, self.published = Path(checkpoint), published
+        self.checkpoint, self.paper_compat = Path(checkpoint), paper_compat
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         encoder = find_layer(pl_module, self.encoder, "encoder")
         head = find_layer(pl_module, self.head, "head")
-        _load(encoder, self.encoder, self.checkpoint)
+        _load_encoder(encoder, self.encoder, self.checkpoint)
         encoder.requires_grad_(False)
         head.requires_grad_(True)
-        _draw_anew(head, self.head)
+        _reset_parameters(head, self.head)
 
-    # at each batch, so that no hook at the start of an epoch can undo it
+    # in each batch, so that no hook at the start of an epoch can undo it
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if not self.published:
+        if not self.paper_compat:
             pl_module.get_submodule(self.encoder).eval()
             pl_module.get_submodule(self.head).train()
 
 
-def _load(encoder: nn.Module, name: str, checkpoint: Path) -> None:
+def _load_encoder(encoder: nn.Module, name: str, checkpoint: Path) -> None:
+    """Load the encoder's weights from a checkpoint of the whole module."""
     if not checkpoint.is_file():
-        raise DataError(f"There is no checkpoint {checkpoint}: give the best one of stage one.")
+        raise DataError(f"Checkpoint {checkpoint} does not exist: pass the best one of stage one.")
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         state = content.get("state_dict", content)
         part = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
     except (RuntimeError, OSError, EOFError, AttributeError, pickle.UnpicklingError) as error:
         raise DataError(
-            f"{checkpoint} cannot be read as weights alone: give a Lightning checkpoint without "
-            "objects of your own, or what torch.save(module.state_dict(), path) writes."
+            f"{checkpoint} could not be read as weights only: pass a Lightning checkpoint without "
+            "custom objects, or a file written by torch.save(module.state_dict(), path)."
         ) from error
     if not part:
         raise DataError(
-            f"{checkpoint} holds no weights of {name!r}, its first is "
-            f"{next(iter(state), None)!r}: name the encoder as stage one did."
+            f"{checkpoint} has no weights of {name!r}, its first key is "
+            f"{next(iter(state), None)!r}: use the encoder's name of stage one."
         )
     try:
         encoder.load_state_dict(part)
@@ -90,13 +89,14 @@ def _load(encoder: nn.Module, name: str, checkpoint: Path) -> None:
         raise DataError(f"{checkpoint} does not fit the encoder {name!r}: {reason}") from error
 
 
-def _draw_anew(head: nn.Module, name: str) -> None:
+def _reset_parameters(head: nn.Module, name: str) -> None:
+    """Reinitialize all parameters of the head."""
     for part in head.modules():
         reset = getattr(part, "reset_parameters", None)
         if callable(reset):
             reset()
         elif next(part.parameters(recurse=False), None) is not None:
             raise ValueError(
-                f"head {name!r} must have parameters that can be drawn anew, but its "
-                f"{type(part).__name__} has no reset_parameters()"
+                f"head {name!r} cannot be reinitialized: its {type(part).__name__} has parameters "
+                "but no reset_parameters()"
             )

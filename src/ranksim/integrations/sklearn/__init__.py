@@ -1,7 +1,8 @@
-"""Estimators for scikit-learn. Needs the extra ``train``."""
+"""scikit-learn estimators. Needs the extra ``train``; the weights need no torch."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ranksim._utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ranksim.integrations.sklearn.regressor import RankSimRegressor
@@ -9,14 +10,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DensitySampleWeight", "RankSimRegressor"]
 
-
-def __getattr__(name: str) -> Any:
-    # weights need no torch, and what is not used is not imported
-    if name in __all__:
-        part = "regressor" if name == "RankSimRegressor" else "weights"
-        return getattr(importlib.import_module(f"ranksim.integrations.sklearn.{part}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "DensitySampleWeight": "ranksim.integrations.sklearn.weights",
+        "RankSimRegressor": "ranksim.integrations.sklearn.regressor",
+    },
+)

@@ -1,4 +1,4 @@
-"""A table to a trained network, by the project's own engine, which leaves nothing else behind."""
+"""Training of :class:`RankSimRegressor` by the project's engine, without side effects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from ranksim.data.binning import suggest_bins
 from ranksim.data.features import VectorDataset
 from ranksim.imbalance import LabelBins
 from ranksim.integrations.sklearn.samples import WeightedSamples
-from ranksim.integrations.sklearn.settings import Settings
 from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.training.divergence import SampleIds
@@ -37,80 +36,109 @@ from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
 
 _PRESET, _MODEL, _HEAD = "small", "model.", "head."
-_ONE = threading.Lock()  # training at a time: random states and settings belong to the process
+_LOCK = threading.Lock()  # random states and settings belong to the process
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A network on the CPU, float64, whose output times ``scale`` plus ``offset`` is the target."""
+class FitSettings:
+    """Settings of one training.
+
+    Args:
+        method: name of the method.
+        changes: recipe fields that differ from the preset.
+        n_bins: number of label bins, or None.
+        bin_width: width of label bins, or None.
+        validation_fraction: share of the distinct inputs to validate on; None: the training samples
+            are validated on.
+        seed: seed of all random draws.
+        device: Lightning's accelerator.
+        progress_bar: whether to show Lightning's progress bar.
+    """
+
+    method: str
+    changes: Mapping[str, Any]
+    n_bins: int | None
+    bin_width: float | None
+    validation_fraction: float | None
+    seed: int
+    device: str
+    progress_bar: bool
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNetwork:
+    """A float64 network on the CPU; ``output · scale + offset`` predicts the target."""
 
     network: Regressor
     scale: float
     offset: float
-    outcome: TrainingResult
+    result: TrainingResult
 
 
-def train(inputs: NDArray[np.float32], samples: WeightedSamples, settings: Settings) -> Trained:
-    """Train on standardised inputs ``(N, F)`` of these samples.
+def train(
+    inputs: NDArray[np.float32], samples: WeightedSamples, settings: FitSettings
+) -> FittedNetwork:
+    """Train on standardized inputs ``(N, F)`` of the samples.
 
     Raises:
-        UsageError: an unknown method, or a setting outside its range.
-        DivergedError: a loss stopped being a number, or exploded.
+        UsageError: the method is unknown, or a setting is outside its range.
+        DivergedError: the loss became NaN, or exploded.
     """
     method = parse_method(settings.method, preset_table(TABLE, _PRESET)["weighting"])
     recipe = resolve_defaults(load_recipe(TABLE, _PRESET, method, settings.changes), samples.y)
-    step = recipe.label_step or 1.0  # labels that are all equal have none
+    step = recipe.label_step or 1.0  # equal labels have no step
     changes = {**settings.changes, "label_scale": recipe.label_scale, "label_step": step}
-    offset = _centre(samples.y, step, settings.bin_width)
+    offset = _round_center(samples.y, step, settings.bin_width)
     labels = samples.y - offset
-    bins = _bins(labels, settings)
-    if settings.held_out is None or samples.group[-1] == 0:
-        rows = held = np.arange(len(labels))
+    bins = _make_bins(labels, settings)
+    if settings.validation_fraction is None or samples.group[-1] == 0:
+        train_rows = val_rows = np.arange(len(labels))
     else:
-        rows, held = samples.parted(settings.held_out, settings.seed)
-    train, val = (VectorDataset(inputs[part], labels[part]) for part in (rows, held))
+        train_rows, val_rows = samples.split(settings.validation_fraction, settings.seed)
+    train_set, val_set = (VectorDataset(inputs[r], labels[r]) for r in (train_rows, val_rows))
     recipe = load_recipe(TABLE, _PRESET, method, changes)
-    shape: dict[str, Any] = {
-        name: getattr(recipe, name) for name in ("hidden", "layers", "dropout")
-    }
-    factor = samples.factor[rows]
+    layers: dict[str, Any] = {k: getattr(recipe, k) for k in ("hidden", "layers", "dropout")}
+    weight = samples.weight[train_rows]
     task = TrainingTask(
-        *(train, val, val),
-        lambda: Regressor(MLPEncoder(inputs.shape[1], **shape)),
+        *(train_set, val_set, val_set),
+        lambda: Regressor(MLPEncoder(inputs.shape[1], **layers)),
         bins,
-        ShotRegions.by_rule(bins, labels[rows]),
-        sample_weight=None if np.ptp(factor) == 0 else factor,
-        sample_ids=SampleIds(samples.row[rows], "row", "X"),
+        ShotRegions.from_counts(bins, labels[train_rows]),
+        sample_weight=None if np.ptp(weight) == 0 else weight,
+        sample_ids=SampleIds(samples.row[train_rows], "row", "X"),
     )
-    network, outcome = _fitted(task, recipe, method, changes, settings)
-    return Trained(network, recipe.label_scale, offset, outcome)
+    network, result = _fit_stages(task, recipe, method, changes, settings)
+    return FittedNetwork(network, recipe.label_scale, offset, result)
 
 
-def _centre(labels: NDArray[np.float64], step: float, width: float | None) -> float:
-    """Near the mean, so many whole steps that labels less it still tie, and bins keep edges."""
-    whole = width is not None and np.isclose(width / step, np.rint(width / step), rtol=0)
-    unit = width if whole and width else step
+def _round_center(labels: NDArray[np.float64], step: float, width: float | None) -> float:
+    """Round the mean to a multiple of the label step, so that centered labels still tie.
+
+    A bin width that is a multiple of the step is used instead, so that bins keep their edges.
+    """
+    multiple = width is not None and np.isclose(width / step, np.rint(width / step), rtol=0)
+    unit = width if multiple and width else step
     return float(np.rint(labels.mean() / unit) * unit)
 
 
-def _bins(labels: NDArray[np.float64], settings: Settings) -> LabelBins:
+def _make_bins(labels: NDArray[np.float64], settings: FitSettings) -> LabelBins:
     if np.ptp(labels) == 0:
-        return LabelBins.of_width(labels, 1.0)
-    if settings.bins is not None:
-        return LabelBins.of_count(labels, settings.bins)
+        return LabelBins.from_width(labels, 1.0)
+    if settings.n_bins is not None:
+        return LabelBins.from_count(labels, settings.n_bins)
     if settings.bin_width is not None:
-        return LabelBins.of_width(labels, settings.bin_width)
+        return LabelBins.from_width(labels, settings.bin_width)
     return suggest_bins(labels).bins
 
 
-def _fitted(
+def _fit_stages(
     task: TrainingTask,
     recipe: Recipe,
     method: Method,
     changes: Mapping[str, Any],
-    settings: Settings,
+    settings: FitSettings,
 ) -> tuple[Regressor, TrainingResult]:
-    """A network by a method of one stage or two, and how its last stage went."""
+    """Train in one or two stages; return the network and the result of the last stage."""
     options = TrainingOptions(
         seed=settings.seed,
         trainer_config=TrainerConfig(accelerator=settings.device),
@@ -118,30 +146,30 @@ def _fitted(
         write_logs=False,
     )
     first = first_stage(method)
-    with _ONE, _left_alone(), tempfile.TemporaryDirectory() as name:
+    with _LOCK, _restore_process_state(), tempfile.TemporaryDirectory() as name:
         one, two = Path(name) / "one", Path(name) / "two"
         if first is None:
-            outcome = fit(task, recipe, method.technique, one, options)
-            state = _weights(one)
+            result = fit(task, recipe, method.technique, one, options)
+            state = _read_weights(one)
         else:
             fit(task, load_recipe(TABLE, _PRESET, first, changes), first.technique, one, options)
-            outcome = retrain_head(task, recipe, method.technique, two, one / BEST, options)
-            head = {k: v for k, v in _weights(two).items() if k.startswith(_HEAD)}
-            state = _weights(one) | head
+            result = retrain_head(task, recipe, method.technique, two, one / BEST, options)
+            head = {k: v for k, v in _read_weights(two).items() if k.startswith(_HEAD)}
+            state = _read_weights(one) | head
         network = task.build_model()
     network.load_state_dict(state)
-    return network.double().eval(), outcome
+    return network.double().eval(), result
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
-    """Those of the network in a training's best checkpoint."""
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of the network in a training's best checkpoint."""
     state = read_training_checkpoint(folder / BEST)["state_dict"]
     return {k.removeprefix(_MODEL): v for k, v in state.items() if k.startswith(_MODEL)}
 
 
 @contextlib.contextmanager
-def _left_alone() -> Iterator[None]:
-    """Give the process back as it was; one thread, so that n_jobs changes no number."""
+def _restore_process_state() -> Iterator[None]:
+    """Train on one thread, so that ``n_jobs`` changes no number, and restore global settings."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     environment = set(os.environ)
@@ -152,5 +180,5 @@ def _left_alone() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict, warn_only=only_warns)
-        for name in os.environ.keys() - environment:
-            del os.environ[name]  # Lightning leaves its seed there
+        for name in os.environ.keys() - environment:  # Lightning stores its seed there
+            del os.environ[name]

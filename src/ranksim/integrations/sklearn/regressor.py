@@ -1,6 +1,6 @@
 """Deep imbalanced regression on tables, as a scikit-learn regressor."""
 
-# ruff: noqa: N803 -- X is what scikit-learn calls it
+# ruff: noqa: N803 -- scikit-learn's name for the inputs is X
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,67 +12,83 @@ from numpy.typing import ArrayLike, NDArray
 
 from ranksim.exceptions import require_optional
 from ranksim.integrations.sklearn.samples import WeightedSamples
-from ranksim.integrations.sklearn.settings import Settings
 
 base = require_optional("sklearn.base", "train")
 preprocessing = require_optional("sklearn.preprocessing", "train")
 utils = require_optional("sklearn.utils", "train")
 validation = require_optional("sklearn.utils.validation", "train")
 
-_LARGEST, _LARGEST_LABEL = 1e100, 1e38  # beyond, squares or float32 end
-_ROWS = 8192  # that go through the network at a time
-_FIELDS = {"learning_rate": "lr", "max_epochs": "max_validations"}  # other names of the recipe's
-_RECIPE = (
-    *("hidden", "layers", "dropout", "learning_rate", "batch_size", "max_epochs", "patience"),
-    *("gamma", "lambda_", "ranksim_weight"),
-)
+_MAX_INPUT, _MAX_LABEL = 1e100, 1e38  # limits of squares in float64, and of float32
+_CHUNK = 8192  # rows per forward pass
+_RECIPE_FIELDS = {  # argument: field of the recipe
+    "hidden": "hidden",
+    "layers": "layers",
+    "dropout": "dropout",
+    "learning_rate": "lr",
+    "batch_size": "batch_size",
+    "max_epochs": "max_validations",
+    "patience": "patience",
+    "gamma": "gamma",
+    "lambda_": "lambda_",
+    "ranksim_weight": "ranksim_weight",
+}
 
 
-class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore[misc, name-defined]
-    """A multilayer perceptron for targets that are rare where they matter, by any method.
+class RankSimRegressor(  # type: ignore[misc]
+    base.RegressorMixin,  # type: ignore[name-defined]
+    base.TransformerMixin,  # type: ignore[name-defined]
+    base.BaseEstimator,  # type: ignore[name-defined]
+):
+    """Multilayer perceptron for imbalanced targets, trained by any method of the library.
 
-    Inputs are standardised, and the target is brought to mean about 0 and deviation 1, inside. The
-    weights of the epoch with the least validation error are kept. The same data and
-    ``random_state`` give the same network to the bit, in whatever order the rows come and however
-    many jobs run.
+    Inputs and target are standardized internally, and the weights of the epoch with the smallest
+    validation error are kept. The same data and ``random_state`` give a bit-identical network,
+    whatever the order of the rows and the number of jobs.
 
     Args:
-        method: a base, ``vanilla``, ``sqinv``, ``inv``, ``focal-r`` or ``rrt``, and what is added
-            to it by ``+``: ``lds``, ``fds``, ``ranksim``.
-        hidden, layers, dropout: of the perceptron.
-        learning_rate, batch_size: of Adam.
-        max_epochs: the end, if early stopping has not come before.
-        early_stopping: hold out a share of the training samples, equal inputs together, and stop
-            after ``patience`` epochs without a better error on it; else train ``max_epochs``, and
-            the error that counts is the one on the training samples.
-        validation_fraction: that share, of the distinct inputs.
-        patience: epochs.
-        gamma, lambda_, ranksim_weight: ``gamma``, ``lambda_``, ``weight`` of RankSim (see :class:`ranksim.RankSimLoss`).
-        bins, bin_width: label bins for weights, LDS and FDS, by their number or their width in the
-            unit of the target; None: what ``ranksim inspect`` suggests.
-        settings: any other field of :class:`ranksim.training.recipe.TableRecipe`, for example
+        method: a base ``vanilla``, ``sqinv``, ``inv``, ``focal-r`` or ``rrt``, and additions
+            joined by ``+``: ``lds``, ``fds``, ``ranksim``.
+        hidden: width of each layer.
+        layers: number of layers.
+        dropout: dropout probability.
+        learning_rate: learning rate of Adam.
+        batch_size: samples per batch.
+        max_epochs: largest number of epochs.
+        early_stopping: whether to validate on a share of the training samples, equal inputs
+            together, and stop after ``patience`` epochs without a smaller error; otherwise
+            ``max_epochs`` are trained and the error on the training samples is used.
+        validation_fraction: share of the distinct inputs to validate on.
+        patience: epochs without improvement before training stops.
+        gamma: weight of the RankSim term for each sample, see :class:`ranksim.RankSimLoss`.
+        lambda_: interpolation strength λ of RankSim's gradient.
+        ranksim_weight: weight of the RankSim loss relative to the regression loss.
+        n_bins: number of label bins for weights, LDS and FDS.
+        bin_width: width of label bins in the unit of the target. Without it and ``n_bins``, bins
+            are those that ``ranksim inspect`` suggests.
+        config: any other fields of :class:`ranksim.training.recipe.TableRecipe`, for example
             ``{"weight_decay": 1e-4, "fds_sigma": 1.0}``.
-        random_state: fixes all that is drawn.
-        device: ``"cpu"``, or ``"auto"`` for an accelerator where there is one; the fitted network
-            is on the CPU.
+        random_state: seed or generator of all random draws.
+        device: ``"cpu"``, or ``"auto"`` for an accelerator if there is one; the fitted network is
+            moved to the CPU.
         verbose: whether to show a progress bar.
 
     Attributes:
         network_: encoder and head, float64.
-        n_iter_: epochs trained; ``best_iter_`` is the one whose weights are kept.
-        loss_curve_, validation_curve_: training loss and validation error of each epoch.
-        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
-
-    Raises (when fitted):
-        ValueError: data that scikit-learn would refuse, or arguments that contradict each other.
-        UsageError: an unknown method, or a setting outside its range.
+        n_iter_: number of epochs trained.
+        best_iter_: epoch whose weights were kept.
+        loss_curve_: training loss of each epoch.
+        validation_curve_: validation error of each epoch.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 3))
         >>> y = np.exp(x[:, 0])
         >>> model = RankSimRegressor("inv+ranksim", max_epochs=5, random_state=0).fit(x, y)
-        >>> model.predict(x).shape, model.features(x).shape, model.n_iter_
+        >>> model.predict(x).shape, model.transform(x).shape, model.n_iter_
         ((200,), (200, 128), 5)
+
+    References:
+        Gong, Mori, Tung, "RankSim" (ICML 2022); Yang et al., "Delving into Deep Imbalanced
+        Regression" (ICML 2021).
     """
 
     def __init__(
@@ -91,9 +107,9 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
         gamma: float = 1.0,
         lambda_: float = 2.0,
         ranksim_weight: float = 0.001,
-        bins: int | None = None,
+        n_bins: int | None = None,
         bin_width: float | None = None,
-        settings: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         random_state: Any = None,
         device: str = "cpu",
         verbose: bool = False,
@@ -111,111 +127,118 @@ class RankSimRegressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore
         self.gamma = gamma
         self.lambda_ = lambda_
         self.ranksim_weight = ranksim_weight
-        self.bins = bins
+        self.n_bins = n_bins
         self.bin_width = bin_width
-        self.settings = settings
+        self.config = config
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
 
     def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> RankSimRegressor:
-        """Train.
+        """Train the network.
 
         Args:
-            X: ``(N, F)``, finite numbers.
-            y: ``(N,)``, finite numbers in any unit.
-            sample_weight: ``(N,)``, at least 0, multiplied with the weights of the method. Weight 0
-                is no sample, and a whole weight w is, to the bit, w equal rows.
-        """
-        from ranksim.integrations.sklearn.engine import (
-            train,  # which imports Lightning, for seconds
-        )
+            X: finite numbers ``(N, F)``.
+            y: finite numbers ``(N,)`` in any unit.
+            sample_weight: ``(N,)``, at least 0, multiplied with the weights of the method. A sample
+                of weight 0 is ignored; an integer weight w equals w equal rows exactly.
 
-        settings = self._settings()
+        Raises:
+            ValueError: the data are invalid for scikit-learn, or arguments contradict each other.
+            UsageError: the method is unknown, or an argument is outside its range.
+            DivergedError: the loss became NaN, or exploded.
+        """
+        # the engine imports Lightning, which takes seconds
+        from ranksim.integrations.sklearn.engine import FitSettings, train
+
+        settings = FitSettings(**self._settings())
         x, target = validation.validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
         )
-        _check_range("X", x, _LARGEST)
-        _check_range("y", target, _LARGEST_LABEL)
-        samples = WeightedSamples.of(x, target.astype(np.float64), _weights(sample_weight, x))
+        _check_range("X", x, _MAX_INPUT)
+        _check_range("y", target, _MAX_LABEL)
+        weight = _check_sample_weight(sample_weight, x)
+        samples = WeightedSamples.from_arrays(x, target.astype(np.float64), weight)
         self._scaler = preprocessing.StandardScaler().fit(samples.x)
-        trained = train(self._scaler.transform(samples.x).astype(np.float32), samples, settings)
-        self.network_ = trained.network
-        self._scale, self._offset = trained.scale, trained.offset
-        curves = trained.outcome.curves
+        fitted = train(self._scaler.transform(samples.x).astype(np.float32), samples, settings)
+        self.network_ = fitted.network
+        self._scale, self._offset = fitted.scale, fitted.offset
+        curves = fitted.result.curves
         self.loss_curve_, self.validation_curve_ = curves["train_loss"], curves["val"]
-        self.n_iter_, self.best_iter_ = trained.outcome.epochs, trained.outcome.best_epoch
+        self.n_iter_, self.best_iter_ = fitted.result.epochs, fitted.result.best_epoch
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The target of each row of ``X`` ``(N, F)``, in its unit, ``(N,)``."""
-        prediction = self._forward(X)[0]
-        return prediction * self._scale + self._offset
+        """Predict the target of each row of ``X`` ``(N, F)``, in its unit, shape ``(N,)``."""
+        return self._forward(X)[0] * self._scale + self._offset
 
-    def features(self, X: ArrayLike) -> NDArray[np.float64]:
-        """What the head sees of each row of ``X``, ``(N, hidden)``: the layer RankSim works on."""
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the features of each row, shape ``(N, hidden)``: the layer RankSim works on."""
         return self._forward(X)[1]
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "network_")  # lambda_ looks like an attribute that fit has set
+        return hasattr(self, "network_")  # lambda_ looks like an attribute set by fit
 
     def _forward(self, X: ArrayLike) -> tuple[NDArray[np.float64], ...]:
+        """Return standardized predictions and features."""
         validation.check_is_fitted(self)
         x = validation.validate_data(self, X, dtype=np.float64, reset=False)
-        _check_range("X", x, _LARGEST)
-        rows = torch.split(torch.from_numpy(self._scaler.transform(x)), _ROWS)
+        _check_range("X", x, _MAX_INPUT)
+        rows = torch.split(torch.from_numpy(self._scaler.transform(x)), _CHUNK)
         with torch.no_grad():
             parts = zip(*map(self.network_, rows), strict=True)
             return tuple(torch.cat(part).numpy() for part in parts)
 
-    def _settings(self) -> Settings:
-        if self.bins is not None and self.bin_width is not None:
+    def _settings(self) -> dict[str, Any]:
+        """Check the arguments and return the fields of ``FitSettings``."""
+        if self.n_bins is not None and self.bin_width is not None:
             raise ValueError(
-                f"bins and bin_width contradict each other, got {self.bins!r} and "
-                f"{self.bin_width!r}: give one of them"
+                f"n_bins and bin_width contradict each other, got {self.n_bins!r} and "
+                f"{self.bin_width!r}: pass one of them"
             )
         if not 0 < self.validation_fraction < 1:
             raise ValueError(
                 f"validation_fraction must be in (0, 1), got {self.validation_fraction!r}"
             )
-        own = {_FIELDS.get(name, name): getattr(self, name) for name in _RECIPE}
+        fields = {field: getattr(self, name) for name, field in _RECIPE_FIELDS.items()}
         if not self.early_stopping:
-            own["patience"] = 0
-        more = dict(self.settings or {})
-        if twice := sorted(own.keys() & more.keys()):
-            raise ValueError(f"settings must not hold {', '.join(twice)}: give the argument")
+            fields["patience"] = 0
+        config = dict(self.config or {})
+        if duplicates := sorted(fields.keys() & config.keys()):
+            raise ValueError(f"config must not set {', '.join(duplicates)}: pass the argument")
         seed = utils.check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        return Settings(
-            method=self.method,
-            changes=own | more,
-            bins=self.bins,
-            bin_width=self.bin_width,
-            held_out=self.validation_fraction if self.early_stopping else None,
-            seed=int(seed),
-            device=self.device,
-            progress_bar=bool(self.verbose),
-        )
+        return {
+            "method": self.method,
+            "changes": fields | config,
+            "n_bins": self.n_bins,
+            "bin_width": self.bin_width,
+            "validation_fraction": self.validation_fraction if self.early_stopping else None,
+            "seed": int(seed),
+            "device": self.device,
+            "progress_bar": bool(self.verbose),
+        }
 
 
-def _check_range(name: str, values: NDArray[np.float64], largest: float) -> None:
-    """Refuse numbers whose squares, or which in float32, would be infinite."""
-    if (found := np.abs(values).max()) > largest:
+def _check_range(name: str, values: NDArray[np.float64], limit: float) -> None:
+    """Raise an error for values whose squares, or float32 versions, would overflow."""
+    if (largest := np.abs(values).max()) > limit:
         raise ValueError(
-            f"{name} must lie within ±{largest:g}, got {found:g}: give it in another unit"
+            f"{name} must lie within ±{limit:g}, got {largest:g}: use another unit for it"
         )
 
 
-def _weights(given: ArrayLike | None, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of at least 0, one of them above."""
-    weight: NDArray[np.float64] = validation._check_sample_weight(given, x, dtype=np.float64)
+def _check_sample_weight(
+    sample_weight: ArrayLike | None, x: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return weights of at least 0, two of them above 0; ones by default."""
+    weight: NDArray[np.float64] = validation._check_sample_weight(
+        sample_weight, x, dtype=np.float64
+    )
     if weight.min() < 0:
         raise ValueError(f"sample_weight must be at least 0, got {weight.min():g}")
-    _check_range("sample_weight", weight, _LARGEST)
+    _check_range("sample_weight", weight, _MAX_INPUT)
     if np.count_nonzero(weight) < 2:
         raise ValueError(
             "sample_weight must not be zero for all samples, or for all but one sample"

@@ -1,4 +1,4 @@
-"""A table with weights as samples that stand in one order, whatever order they came in."""
+"""Weighted samples in an order that does not depend on the order of the table's rows."""
 
 from __future__ import annotations
 
@@ -7,81 +7,68 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST = 10  # copies of a sample on average; beyond, weights are in a unit of their own
+_MAX_COPIES = 10  # of a sample on average; above, weights are not expanded into copies
 
 
 @dataclass(frozen=True, eq=False)
 class WeightedSamples:
-    """Samples in the order of their values.
+    """Samples sorted by their values.
 
     Args:
-        x: float64 ``(N, F)``.
-        y: float64 ``(N,)``.
-        factor: what each counts ``(N,)``, float64, above 0.
-        group: a number for each, equal where ``x`` is equal, ascending ``(N,)``.
-        row: where each stood in the table as it came, int64 ``(N,)``.
+        x: inputs, float64 ``(N, F)``.
+        y: labels, float64 ``(N,)``.
+        weight: weight of each sample, float64 ``(N,)``, above 0.
+        group: ascending number, equal for samples with equal ``x``, int64 ``(N,)``.
+        row: row of each sample in the original table, int64 ``(N,)``.
     """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    factor: NDArray[np.float64]
+    weight: NDArray[np.float64]
     group: NDArray[np.int64]
     row: NDArray[np.int64]
 
     @classmethod
-    def of(
+    def from_arrays(
         cls, x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64]
     ) -> WeightedSamples:
-        """Samples of weights of at least 0.
+        """Sort samples, drop those of weight 0, and expand weights into copies.
 
-        Weight 0 is no sample. Weight w is ⌊w⌋ copies, at least one, that share it, so that a whole
-        weight is, to the bit, so many rows; weights of more than 10 on average stay as they are.
+        A sample of weight w becomes max(⌊w⌋, 1) copies that share w, so that an integer weight
+        equals repeated rows exactly; weights above 10 on average are not expanded.
 
         Args:
             x: ``(N, F)``.
             y: ``(N,)``.
-            weight: ``(N,)``, one above 0 at least.
+            weight: ``(N,)``, at least 0, and one above 0.
 
         Example:
             >>> x, y = np.array([[3.0], [1.0], [2.0]]), np.array([0.3, 0.1, 0.2])
-            >>> samples = WeightedSamples.of(x, y, np.array([2.5, 0.0, 1.0]))
-            >>> samples.y.tolist(), samples.factor.tolist(), samples.group.tolist()
+            >>> samples = WeightedSamples.from_arrays(x, y, np.array([2.5, 0.0, 1.0]))
+            >>> samples.y.tolist(), samples.weight.tolist(), samples.group.tolist()
             ([0.2, 0.3, 0.3], [1.0, 1.25, 1.25], [0, 1, 1])
             >>> samples.row.tolist()
             [2, 0, 0]
         """
-        kept = weight > 0
-        x, y, weight = x[kept], y[kept], weight[kept]
-        whole = np.maximum(np.floor(weight), 1)
-        copies = (whole if whole.mean() <= _MOST else np.ones_like(whole)).astype(np.int64)
-        rows = np.column_stack([x, y, weight / copies]) + 0.0  # 0.0 and -0.0 are one number
-        order = _ascending(rows)
-        taken = np.repeat(order, copies[order])
-        rows = rows[taken]
-        x, y, factor = rows[:, :-2], rows[:, -2], rows[:, -1]
-        new = (x[1:] != x[:-1]).any(axis=1)
-        group = np.concatenate([[0], np.cumsum(new)])
-        return cls(x, y, factor, group, np.flatnonzero(kept)[taken])
+        positive = np.flatnonzero(weight > 0)
+        x, y, weight = x[positive], y[positive], weight[positive]
+        copies = np.maximum(np.floor(weight), 1)
+        copies = (copies if copies.mean() <= _MAX_COPIES else np.ones_like(copies)).astype(np.int64)
+        rows = np.column_stack([x, y, weight / copies]) + 0.0  # makes -0.0 equal to 0.0
+        order = np.lexsort(rows.T[::-1])  # the first column is the primary key
+        order = np.repeat(order, copies[order])
+        rows = rows[order]
+        x = rows[:, :-2]
+        group = np.concatenate([[0], np.cumsum((x[1:] != x[:-1]).any(axis=1))])
+        return cls(x, rows[:, -2], rows[:, -1], group, positive[order])
 
-    def parted(self, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positions to train on and to validate on; equal inputs stay on one side.
+    def split(self, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return training and validation positions; equal inputs stay on one side.
 
-        ``share`` of the distinct inputs, and at least one, are drawn for validation.
+        A ``share`` of the distinct inputs, at least one, is drawn for validation.
         """
         distinct = int(self.group[-1]) + 1
         count = min(max(round(share * distinct), 1), distinct - 1)
-        held = np.random.default_rng(seed).permutation(distinct)[:count]
-        inside = np.isin(self.group, held)
-        return np.flatnonzero(~inside), np.flatnonzero(inside)
-
-
-def _ascending(rows: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Positions of rows ``(N, K)`` in their order, the first column counting most.
-
-    One sort of bytes, which stand in the order of the numbers, and not one sort a column.
-    """
-    bits = rows.view(np.int64)
-    # of numbers below zero all bits turn, of others the sign alone
-    turned = bits ^ ((bits >> 63) | np.iinfo(np.int64).min)
-    whole = np.ascontiguousarray(turned.view(np.uint64).astype(">u8"))
-    return np.argsort(whole.view(np.dtype((np.void, 8 * rows.shape[1]))).ravel())
+        drawn = np.random.default_rng(seed).permutation(distinct)[:count]
+        validation = np.isin(self.group, drawn)
+        return np.flatnonzero(~validation), np.flatnonzero(validation)

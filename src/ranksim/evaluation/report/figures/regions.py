@@ -8,7 +8,7 @@ import numpy as np
 
 from ranksim.evaluation.report.figures.style import COLOURS
 from ranksim.exceptions import require_optional
-from ranksim.metrics.shot_regions import ShotRegions
+from ranksim.metrics.shot_regions import REGION_NAMES, ShotRegions
 
 _METHODS = {"vanilla": "#9aa5b1", "vanilla+ranksim": "#1b998b"}
 
@@ -57,7 +57,7 @@ def pairs_figure(results: dict[str, Any]) -> Any:
             1, 4, figsize=(9.5, 0.27 * len(rows) + 1.1), sharey=True, layout="constrained"
         )
         places = np.arange(len(rows))[::-1]
-        for axis, region in zip(panels, ("all", "many", "medium", "few"), strict=True):
+        for axis, region in zip(panels, REGION_NAMES[:4], strict=True):
             axis.axvline(0, color="#222222", linewidth=0.8)
             for place, row in zip(places, rows, strict=True):
                 _change(axis, place, row, region, published)
@@ -122,7 +122,7 @@ def _density(axis: Any, regions: ShotRegions) -> None:
 
 def _errors(axis: Any, results: dict[str, Any]) -> None:
     rows = {row["method"]: row for row in results["summary"]}
-    shown = [region for region in ("all", "many", "medium", "few") if _mean(rows, region)]
+    shown = [region for region in REGION_NAMES[:4] if _mean(rows, region)]
     effects = rows["vanilla+ranksim"]["vs_without_ranksim"]["test"]
     width = 0.36
     for side, (method, colour) in zip((-0.5, 0.5), _METHODS.items(), strict=True):

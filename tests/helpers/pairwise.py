@@ -1,0 +1,24 @@
+"""Pairwise combinations of parameters."""
+
+import itertools
+
+
+def pairwise(**values):
+    """Cases (dicts) so that every pair of values of two parameters occurs in one of them."""
+    names = list(values)
+    options = [list(values[name]) for name in names]
+
+    def pairs(case):
+        return set(itertools.combinations(enumerate(case), 2))
+
+    cases = [tuple(case) for case in itertools.product(*(range(len(o)) for o in options))]
+    missing = set().union(*map(pairs, cases))
+    chosen = []
+    while missing:
+        best = max(cases, key=lambda case: len(pairs(case) & missing))
+        missing -= pairs(best)
+        chosen.append(best)
+    return [
+        {name: option[k] for name, option, k in zip(names, options, case, strict=True)}
+        for case in chosen
+    ]
