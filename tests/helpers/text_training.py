@@ -56,7 +56,7 @@ def make_task(recipe=RECIPE) -> TrainingTask:
             TextEncoder(vectors, texts=2, hidden=recipe.hidden, dropout=recipe.dropout)
         )
 
-    regions = ShotRegions.by_rule(sts_b_dir.BINS, splits[0].labels.numpy())
+    regions = ShotRegions.from_counts(sts_b_dir.BINS, splits[0].labels.numpy())
     return TrainingTask(*splits, build_model, sts_b_dir.BINS, regions)
 
 

@@ -360,5 +360,5 @@ def test_two_devices_train_all_techniques(tmp_path):
     state = load_weights(tmp_path, LAST)
     assert state["fds.updates"] == 2  # after each epoch but the last
     labels = make_task().train.labels.numpy()
-    assert state["fds.seen"].sum() == len(np.unique(make_task().bins.index(labels)))
+    assert state["fds.observed"].sum() == len(np.unique(make_task().bins.digitize(labels)))
     assert (tmp_path / BEST).is_file()
