@@ -27,6 +27,7 @@ from benchmarks.step_speed import EPOCHS, SEED, sts_b_dir
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write
 from ranksim.cli._prepare import PrepareRequest, prepare_data
+from ranksim.data.spec import AgeDbSpec, DataLocation
 from ranksim.training.fit import TrainingOptions, fit
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
@@ -152,7 +153,7 @@ def agedb_dir(name, root):
     """Task, recipe and technique of a method of AgeDB-DIR, preset small, on the images there."""
     method = parse_method(name, "sqrt_inverse")
     recipe = load_recipe("agedb-dir", "small", method, {})
-    source = DataSource("agedb-dir", (), "rule", (("data_dir", root), ("split_file", None)))
+    source = DataSource(AgeDbSpec(), DataLocation(data_dir=root))
     return load_task(source, recipe, seed=SEED)[1], recipe, method.technique
 
 

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import write_json
+from ranksim.data.spec import DataLocation, StsBSpec
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, SeededSampler, make_loader
 from ranksim.training.factory import (
     make_fds,
@@ -192,8 +193,8 @@ def sts_b_dir(name, data_dir=None, split="borealis"):
     """Task, recipe and technique of a method of STS-B-DIR, preset small."""
     method = parse_method(name, "inverse")
     recipe = load_recipe("sts-b-dir", "small", method, {})
-    files = (("data_dir", data_dir),)
-    source = DataSource("sts-b-dir", (("split", split),), "published", files)
+    spec = StsBSpec(split=split, regions_from="published")
+    source = DataSource(spec, DataLocation(data_dir=data_dir))
     return load_task(source, recipe, seed=SEED)[1], recipe, method.technique
 
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from ranksim.cli import main
-from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import load_table, read_delimited
+from ranksim.data.spec import make_user_spec
 from ranksim.data.split_plan import make_split_plan
 from tests.helpers import user_data
 
@@ -33,7 +33,7 @@ def told(monkeypatch, capsys, *words):
 
 def predicted(data, kind, folder):
     """Rows of the data that a run of a sweep was tested on, and its predictions of them."""
-    plan = make_split_plan(load_table(str(data)), UserDataSpec(**user_data.OPTIONS[kind]))
+    plan = make_split_plan(load_table(str(data)), make_user_spec(user_data.OPTIONS[kind]))
     table = parquet.read_table(folder / "predictions.parquet").to_pydict()
     # a forecast is named by the last reading that it sees
     rows = plan.rows if plan.windows is None else plan.windows.ends
@@ -70,8 +70,8 @@ def test_from_a_file_to_a_decision(kind, tmp_path, monkeypatch, capsys):
     found = dict(zip(map(int, table.column("row")), table.column("prediction"), strict=True))
     again = np.array([float(found[row + 1]) for row in rows])
     np.testing.assert_allclose(again, there["prediction"], rtol=1e-6, atol=1e-6)
-    assert made["predictions"] == table.rows
-    assert sum(made["regions"][name] for name in ("many", "medium", "few")) == table.rows
+    assert made["predictions"] == table.n_rows
+    assert sum(made["regions"][name] for name in ("many", "medium", "few")) == table.n_rows
 
     by_model = told(monkeypatch, capsys, "evaluate", "made.csv", "--model", "model")
     error = np.array([float(e) for e in table.column("error") if e])

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from ranksim.data.options import UserDataSpec
 
 from ranksim.data.binning import (
     choose_label_bins,
@@ -9,7 +10,6 @@ from ranksim.data.binning import (
     suggest_bins,
     suggest_thresholds,
 )
-from ranksim.data.options import UserDataSpec
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from tests.helpers.errors import assert_raises

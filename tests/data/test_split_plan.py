@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import shlex
-
 import numpy as np
 import pytest
 
-from ranksim.cli.options import split_csv
-from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import load_table
+from ranksim.data.spec import DataLocation, TableSpec, make_user_spec
 from ranksim.data.split_plan import make_split_plan
-from ranksim.experiments.sweep_request import BenchRequest
-from ranksim.experiments.user_data import own_request
+from ranksim.experiments.user_data import resolve_user_data
 
 
 @pytest.fixture
@@ -26,16 +22,17 @@ def table(tmp_path):
     return write
 
 
-def options(data, **given):
-    request = BenchRequest("own", {"target": "y", **given}, "vanilla", "1", 1, "out")
-    return own_request(data, request).options
+def options(data, **chosen):
+    """Return the options that are recorded."""
+    source = resolve_user_data(DataLocation(data), {"target": "y", **chosen})
+    return source.spec.to_dict()["options"]
 
 
 def test_column_with_all_three_parts_is_the_split(table):
     data = table("train", "train", "Validation", "test")
     chosen = options(data)
     assert chosen == {"target": "y", "split": "split"}
-    plan = make_split_plan(load_table(data), UserDataSpec(**chosen))
+    plan = make_split_plan(load_table(data), make_user_spec(chosen))
     assert plan.inputs == ("x",)
     assert plan.rows[plan.split.test].tolist() == list(range(3, 60, 4))
     assert options(data, split_by="random") == {"target": "y", "split_by": "random"}
@@ -48,18 +45,6 @@ def test_column_with_all_three_parts_is_the_split(table):
 def test_other_split_columns_are_not_used_as_the_split(table, words, inputs):
     data = table(*words)
     assert options(data) == {"target": "y"}
-    plan = make_split_plan(load_table(data), UserDataSpec("y"))
+    plan = make_split_plan(load_table(data), TableSpec(target="y"))
     assert plan.inputs == inputs
     assert sorted(np.concatenate(plan.split)) == list(range(60))
-
-
-def test_column_names_with_commas_can_be_listed_and_recorded(tmp_path):
-    (tmp_path / "t.csv").write_text(
-        '"size, cm",b,y\n' + "\n".join(f"{k},{k},{k}" for k in range(9))
-    )
-    listed = split_csv('"size, cm", b')
-    assert listed == ("size, cm", "b")
-    given = {"target": "y", "features": listed}
-    request = BenchRequest("own", given, "vanilla", "1", 1, "out")
-    words = shlex.split(own_request(str(tmp_path / "t.csv"), request).command([0]))
-    assert split_csv(words[words.index("--features") + 1]) == listed

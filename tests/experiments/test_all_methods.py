@@ -10,8 +10,9 @@ import filelock
 import pytest
 
 from ranksim.datasets.published import published_table
-from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
+from ranksim.experiments.sweep_request import run_benchmark
 from tests.experiments.test_sweep import ENDLESS, command, finish, request, results, started
+from tests.helpers.requests import make_request
 
 NAMES = list(published_table("sts-b-dir"))
 TRAINED = 28
@@ -38,18 +39,15 @@ def test_all_32_names_train_on_sts_b_dir(small_sts, tmp_path):
 
 def test_all_32_names_train_on_sentiment_dir(small_sentiment, tmp_path):
     content = run_benchmark(
-        BenchRequest(
-            benchmark="sentiment-dir",
+        make_request(
+            "sentiment-dir",
+            tmp_path / "out",
             options={"domains": ("tweets", "amazon")},
             methods="all",
-            seeds="1",
-            jobs=1,
-            out=tmp_path / "out",
             data_dir=small_sentiment.parent,
             changes=("hidden=8",),
             max_steps=4,
             max_epochs=2,
-            accelerator="cpu",
         )
     )
     assert [row["method"] for row in content["summary"]] == NAMES
@@ -112,7 +110,7 @@ def test_a_diverged_first_stage_fails_its_rows_and_no_other(small_sts, tmp_path)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[methods."vanilla+ranksim"]\nlr = 1e37\nclip = 1e30\n')
     content = run_benchmark(
-        request(small_sts, tmp_path / "out", methods="rrt,rrt+ranksim", seeds="1", recipe=recipe)
+        request(small_sts, tmp_path / "out", methods="rrt,rrt+ranksim", seeds="1", recipe_file=recipe)
     )
     states = {run["identity"]["method"]: run["status"] for run in content["runs"]}
     assert states["rrt"] == states["vanilla"] == "done"

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from ranksim.cli.train import run_sweep_request
 from ranksim.exceptions import UsageError
-from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
-from ranksim.experiments.user_data import own_request
 from tests.helpers import user_data
+from tests.helpers.requests import make_request
 
 MOMENT = 1e-3  # over after the first epoch
 
@@ -18,11 +18,11 @@ def sweep(tmp_path):
     data = user_data.table(tmp_path)
 
     def performed(out="out", methods="vanilla", budget=None, epochs=4, **options):
-        asked = BenchRequest(
-            "own", {"target": "price", **options}, methods, "1", 1, tmp_path / out,
-            changes=("hidden=8",), max_epochs=epochs, accelerator="cpu", budget=budget,
+        request = make_request(
+            data, tmp_path / out, options={"target": "price", **options}, methods=methods,
+            changes=("hidden=8",), max_epochs=epochs, budget=budget,
         )  # fmt: skip
-        results = run_benchmark(own_request(str(data), asked))
+        results = run_sweep_request(request, as_json=False)
         for run in results["runs"]:
             del run["result"]["seconds"], run["result"]["peak_memory_mb"]
         return {run["method"]: run for run in results["runs"]}, results

@@ -7,19 +7,12 @@ import math
 import pytest
 import torch
 
-from ranksim.cli.options import (
-    HardwareOptions,
-    LabelGapOptions,
-    SweepOptions,
-    UserInputOptions,
-    UserSplitOptions,
-)
-from ranksim.cli.options import request as cli_request
-from ranksim.experiments.sweep_request import run_benchmark
-from ranksim.experiments.user_data import own_request
+from ranksim.cli.options import parse_drop_labels
+from ranksim.cli.train import run_sweep_request
 from ranksim.training.module import RegressionModule
 from ranksim.training.resume import BEST, LAST
 from tests.helpers import user_data
+from tests.helpers.requests import make_request
 
 STEP = 5  # the first of the second epoch or a later one
 
@@ -40,14 +33,12 @@ def spoilt(monkeypatch):
 
 
 def swept(data, out, methods, dropped=None):
-    groups = (
-        UserInputOptions("price"),
-        UserSplitOptions(),
-        LabelGapOptions(dropped),
-        SweepOptions(["hidden=8", "batch_size=32"], max_epochs=4),
-        HardwareOptions("cpu"),
+    options = {"target": "price", "drop_labels": parse_drop_labels(dropped)}
+    changes = ("hidden=8", "batch_size=32")
+    request = make_request(
+        data, out, options=options, methods=methods, changes=changes, max_epochs=4
     )
-    return run_benchmark(own_request(str(data), cli_request("own", out, methods, "1", *groups)))
+    return run_sweep_request(request, as_json=False)
 
 
 @pytest.mark.parametrize("dropped", [None, "15-25"])

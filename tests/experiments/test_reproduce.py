@@ -5,15 +5,14 @@ import re
 import pytest
 
 from ranksim.cli import main
-from ranksim.cli.options import HardwareOptions, SweepOptions, UserInputOptions, UserSplitOptions
-from ranksim.cli.options import request as cli_request
+from ranksim.data.spec import DataLocation
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.replay import RerunRequest
 from ranksim.experiments.reproduce import compare, reproduce
 from ranksim.experiments.sweep_request import run_benchmark
-from ranksim.experiments.user_data import own_request
 from tests.experiments.test_sweep import request
 from tests.helpers import user_data
+from tests.helpers.requests import make_request
 
 METHODS = "vanilla,rrt+fds+ranksim,vanilla+lds"
 
@@ -23,14 +22,12 @@ def swept(tmp_path_factory):
     """A sweep over a table of one's own: a second stage, and a row that is another by its key."""
     folder = tmp_path_factory.mktemp("rerun")
     data = user_data.table(folder)
-    groups = (
-        UserInputOptions("price"),
-        UserSplitOptions(),
-        SweepOptions(["hidden=8"], max_epochs=2),
-        HardwareOptions("cpu"),
-    )
-    asked = cli_request("own", folder / "out", METHODS, "1", *groups)
-    run_benchmark(own_request(str(data), asked))
+    run_benchmark(
+        make_request(
+            data, folder / "out", options={"target": "price"}, methods=METHODS,
+            changes=("hidden=8",), max_epochs=2,
+        )
+    )  # fmt: skip
     return data, folder / "out"
 
 
@@ -51,7 +48,7 @@ def saved(swept, tmp_path):
 
 
 def again(path, data=None, **asked):
-    return reproduce(RerunRequest(path, files={"data": data}, accelerator="cpu", **asked))
+    return reproduce(RerunRequest(path, location=DataLocation(data), accelerator="cpu", **asked))
 
 
 @pytest.mark.parametrize("row", ["2", "vanilla+lds"])
@@ -71,7 +68,7 @@ def test_one_bit_is_seen_and_its_size_told(swept, saved, monkeypatch, capsys):
         results["runs"][0]["versions"]["torch"] = "1.0"
 
     path = saved(change)
-    words = ["ranksim", "rerun", str(path), "--row", "1", "--data", str(swept[0])]
+    words = ["ranksim", "reproduce", str(path), "--row", "1", "--data", str(swept[0])]
     monkeypatch.setattr("sys.argv", [*words, "--accelerator", "cpu", "--json"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -114,15 +111,15 @@ def test_a_run_that_was_cut_short_cannot_be_compared(swept, saved, capsys):
 def test_a_failed_run_fails_again_at_the_same_step(small_sts, tmp_path, capsys):
     run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1",
                   changes=("hidden=8", "lr=1e37", "max_grad_norm=1e30")))  # fmt: skip
-    files = {"data_dir": small_sts}
+    location = DataLocation(data_dir=small_sts)
     found = reproduce(
-        RerunRequest(tmp_path, files=files, accelerator="cpu", out=tmp_path / "again")
+        RerunRequest(tmp_path, location=location, accelerator="cpu", out=tmp_path / "again")
     )
     assert found["matches"]
     assert found["runs"][0]["note"] == "diverged at step 2 (lr 1e+37)"
     assert (tmp_path / "again/runs/vanilla/seed-0/record.json").is_file()
     with pytest.raises(UsageError, match="holds a sweep: give another folder with --out"):
-        reproduce(RerunRequest(tmp_path, files=files, out=tmp_path))
+        reproduce(RerunRequest(tmp_path, location=location, out=tmp_path))
 
 
 def broken(name, value):
@@ -138,7 +135,7 @@ def broken(name, value):
         (None, {}, UsageError, "has the rows 1 vanilla, 2 rrt+fds+ranksim, 3 vanilla+lds"),
         (None, {"row": "9"}, UsageError, "choose one with --row"),
         (None, {"row": "1", "seed": 5}, UsageError, "has the seeds 0, not 5: choose one"),
-        (None, {"row": "1", "data": None}, UsageError, "made of homes.csv: say with --data"),
+        (None, {"row": "1", "data": None}, UsageError, "made from homes.csv: give its path with --data"),
         (broken("recipe", {"lr": "fast"}), {"row": "1"}, DataError, "cannot be trained again"),
         (broken("limits", 3), {"row": "1"}, DataError, "does not say how it was trained"),
         (broken("table_sha256", "0" * 16), {"row": "1"}, DataError, "SHA-256 0000000000000000"),

@@ -16,30 +16,24 @@ from ranksim._utils.storage import read_verified_json
 from ranksim.datasets import sts_b_dir
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments.run import read_record
-from ranksim.experiments.sweep_request import BenchRequest, run_benchmark
+from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
+from tests.helpers.requests import make_request
 
 SMALL = ("hidden=8", "ranksim_weight=0.1")
 ENDLESS = ("--max-epochs", "5000", "--set", "patience=5000")
 
 
 def request(data, out, **changes):
-    return BenchRequest(
-        **{
-            "benchmark": "sts-b-dir",
-            "options": {"split": "borealis"},
-            "methods": "vanilla,vanilla+ranksim",
-            "seeds": "2",
-            "jobs": 1,
-            "out": out,
-            "data_dir": data,
-            "shots": "published",
-            "changes": SMALL,
-            "max_epochs": 2,
-            "accelerator": "cpu",
-        }
-        | changes
-    )
+    usual = {
+        "options": {"split": "borealis", "regions_from": "published"},
+        "methods": "vanilla,vanilla+ranksim",
+        "seeds": "2",
+        "data_dir": data,
+        "changes": SMALL,
+        "max_epochs": 2,
+    }
+    return make_request("sts-b-dir", out, **usual | changes)
 
 
 def command(data, out, *more):

@@ -94,7 +94,7 @@ def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, c
     found = tomllib.loads((out / RECIPE).read_text())
     assert found == {"methods": {"vanilla+ranksim": best}}
     content = run_benchmark(
-        request(small_sts, tmp_path / "bench", seeds="7,8", recipe=out / RECIPE,
+        request(small_sts, tmp_path / "bench", seeds="7,8", recipe_file=out / RECIPE,
                 changes=("hidden=8",))
     )  # fmt: skip
     row = content["summary"][1]
@@ -247,7 +247,7 @@ def test_a_recipe_file_of_another_form_is_refused(small_sts, tmp_path, content, 
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match=message):
-        run_benchmark(request(small_sts, tmp_path / "out", recipe=path))
+        run_benchmark(request(small_sts, tmp_path / "out", recipe_file=path))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import traceback
 
 import pytest
 
-from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
+from ranksim.experiments.sweep_request import SweepSettings, make_runs
 from ranksim.training.method import parse_method
 from tests.helpers import faces
+from tests.helpers.requests import make_request
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -29,23 +30,17 @@ def images(root, counts):
 
 def request(table, out, *changes, **more):
     """A bench request on a table of images, with small settings."""
-    asked = {
-        "benchmark": "images",
-        "options": {"target": "years", "cap": 2},
-        "methods": "vanilla",
-        "seeds": "1",
-        "jobs": 1,
-        "out": out,
-        "files": {"table": table, "image_root": table.parent},
+    usual = {
+        "options": {"target": "years", "image": "file", "max_per_bin": 2},
+        "image_root": table.parent,
         "changes": (*SMALL, *changes),
-        "accelerator": "cpu",
     }
-    return BenchRequest(**asked | more)
+    return make_request(table, out, **usual | more)
 
 
 def run_of(asked, method, seed=0):
     """The run that a request makes of a method."""
-    settings = SweepSettings.of(asked)
+    settings = SweepSettings.from_request(asked)
     return make_runs(asked, settings)(parse_method(method, settings.weighting), seed)
 
 

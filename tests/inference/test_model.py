@@ -15,8 +15,6 @@ import ranksim
 from ranksim._utils.storage import read_verified_json
 from ranksim.data.reading import read_delimited
 from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.sweep_request import BenchRequest
-from ranksim.experiments.user_data import own_request
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
 from ranksim.inference import Predictions, load_model
@@ -37,25 +35,25 @@ from ranksim.training.presets import preset_table
 from ranksim.training.pretrained import folder_name, relocate_encoder, to_portable_recipe
 from tests.helpers import user_data
 from tests.helpers.language import save_bert
+from tests.helpers.requests import make_request
 
 
 def fitted(data, kind, out, method="vanilla", *changes, **more):
     """A model of a kind, trained for a moment."""
     small = dict(zip(user_data.SMALL[kind][::2], user_data.SMALL[kind][1::2], strict=True))
     size = small.pop("--image-size", None)
-    asked = BenchRequest(
-        benchmark="own",
+    request = make_request(
+        data,
+        out,
         options=user_data.OPTIONS[kind] | more,
         methods=method,
         seeds="0,",
-        jobs=1,
-        out=out,
         changes=(*small.values(), *changes),
         max_steps=3,
-        accelerator="cpu",
         image_size=size and int(size),
+        command=" ".join(["ranksim fit", *(f"--drop-labels {r}" for r in more.get("drop_labels", ()))]),
     )
-    fit_model(FitRequest(own_request(str(data), asked), method, 0), as_json=True)
+    fit_model(FitRequest(request, method, 0), as_json=True)
     return out
 
 
@@ -140,19 +138,16 @@ def test_augmented_images_in_two_stages(made, tmp_path):
 def test_a_pretrained_encoder_of_sentences(frozen, tmp_path):
     """Frozen, its weights are not the model's; trained, they are."""
     data = user_data.sentences(tmp_path)
-    asked = BenchRequest(
-        benchmark="own",
+    request = make_request(
+        data,
+        tmp_path / "m",
         options=user_data.OPTIONS["sentences"],
-        methods="vanilla",
         seeds="0,",
-        jobs=1,
-        out=tmp_path / "m",
         encoder=save_bert(tmp_path / "bert"),
         changes=("hidden=8", f"frozen={frozen}"),
         max_steps=3,
-        accelerator="cpu",
     )
-    fit_model(FitRequest(own_request(str(data), asked), "vanilla", 0), as_json=True)
+    fit_model(FitRequest(request, "vanilla", 0), as_json=True)
     with pytest.raises(UsageError, match=r"reads through bert@[0-9a-f]{16}, which was in a folder"):
         load_model(tmp_path / "m").predict(str(data))
     model = load_model(tmp_path / "m", encoder=tmp_path / "bert")
@@ -184,13 +179,13 @@ def test_another_encoder_is_refused(made, tmp_path):
 
 def _test_scores(model, data):
     """MAE of a model over the test rows of its own split."""
-    from ranksim.data.options import UserDataSpec
     from ranksim.data.reading import load_table
+    from ranksim.data.spec import make_user_spec
     from ranksim.data.split_plan import make_split_plan
 
     called = {"images": "pictures", "text": "sentences"}
     kind = called.get(model.config["kind"], model.config["kind"])
-    plan = make_split_plan(load_table(str(data)), UserDataSpec(**user_data.OPTIONS[kind]))
+    plan = make_split_plan(load_table(str(data)), make_user_spec(user_data.OPTIONS[kind]))
     found = model.predict(str(data))
     test = plan.rows[plan.split.test]
     assert np.array_equal(found.rows[test], test)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import time
 from collections.abc import Iterator
@@ -14,19 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ranksim.cli.options import (
-    HardwareOptions,
-    SweepOptions,
-    UserInputOptions,
-    UserSplitOptions,
-    request,
-)
 from ranksim.experiments.sweep_request import run_benchmark
-from ranksim.experiments.user_data import own_request
 from ranksim.training.divergence import EXPLOSION_FACTOR, DivergenceMonitor
 from ranksim.training.module import RegressionModule
 from ranksim.training.resume import BEST, LAST
 from tests.helpers import user_data
+from tests.helpers.requests import make_request
 
 TITLE = "Divergence"
 _METHODS = "vanilla,inv+fds+ranksim,rrt+ranksim"
@@ -81,15 +73,15 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _sweep(data: Path, out: Path) -> dict[str, Any]:
-    groups = (
-        UserInputOptions("price"),
-        UserSplitOptions(),
-        SweepOptions(["hidden=8", "batch_size=32"], max_steps=_STEPS),
-        HardwareOptions("cpu"),
+    request = make_request(
+        data,
+        out,
+        options={"target": "price"},
+        methods=_METHODS,
+        changes=("hidden=8", "batch_size=32"),
+        max_steps=_STEPS,
     )
-    asked = request("own", out, _METHODS, "1", *groups)
-    with contextlib.redirect_stderr(io.StringIO()):
-        return run_benchmark(own_request(str(data), asked), as_json=True)
+    return run_benchmark(request)
 
 
 @contextlib.contextmanager

@@ -20,8 +20,8 @@ import pyarrow
 from pyarrow import parquet
 
 from ranksim.data.images.table import OUTSIDE, read_table
-from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import load_table
+from ranksim.data.spec import SeriesSpec, TableSpec
 from ranksim.data.split_plan import make_split_plan
 from ranksim.data.splitting import PARTS
 from ranksim.data.word_vectors import GloveFile
@@ -213,11 +213,11 @@ def _own_table(draw: Random) -> bytes:
 
 
 _ASKED = (
-    UserDataSpec("y"),
-    UserDataSpec("y", features=("size", "kind"), split_by="time", time="built"),
-    UserDataSpec("y", group="group", balanced=False),
-    UserDataSpec("y", window=2, time="built", features=("size",)),
-    UserDataSpec("y", skip_missing=True, split_by="day", time="built", cap=2),
+    TableSpec(target="y"),
+    TableSpec(target="y", features=("size", "kind"), split_by="time", time="built"),
+    TableSpec(target="y", group="group", balanced=False),
+    SeriesSpec(target="y", window=2, time="built", features=("size",)),
+    TableSpec(target="y", skip_missing=True, split_by="day", time="built", max_per_bin=2),
 )
 
 

@@ -14,8 +14,8 @@ from pyarrow import parquet
 
 from ranksim.data.cells import MISSING_WORDS, parse_numbers, parse_times
 from ranksim.data.features import TableFeatures
-from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import read_delimited, read_parquet
+from ranksim.data.spec import SeriesSpec, TableSpec
 from ranksim.data.split_plan import make_split_plan
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
@@ -180,12 +180,12 @@ def test_a_plan_is_whole_or_refused(data, rows):
     options = data.draw(
         st.sampled_from(
             [
-                UserDataSpec("y"),
-                UserDataSpec("y", group="g"),
-                UserDataSpec("y", split_by="time", time="when", balanced=False),
-                UserDataSpec("y", skip_missing=True, bin_width=0.5, region=("low=..70",)),
-                UserDataSpec("y", window=1, horizon=1, time="when", features=("x",), few=3),
-                UserDataSpec("y", split_by="day", time="when", cap=1, region=("low=0..70",)),
+                TableSpec(target="y"),
+                TableSpec(target="y", group="g"),
+                TableSpec(target="y", split_by="time", time="when", balanced=False),
+                TableSpec(target="y", skip_missing=True, bin_width=0.5, region=("low=..70",)),
+                SeriesSpec(target="y", window=1, horizon=1, time="when", features=("x",), few=3),
+                TableSpec(target="y", split_by="day", time="when", max_per_bin=1, region=("low=0..70",)),
             ]
         )
     )

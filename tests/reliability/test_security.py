@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.reliability.security_source import FOLDERS, faults, of_source, sources
 
+from ranksim.cli.requests import portable_command
 from ranksim.datasets import agedb_dir, glucose, sentiment_dir, sts_b_dir
-from ranksim.experiments.sweep_request import BenchRequest
 from tests.helpers import user_data
 from tests.helpers.language import save_bert
 from tests.reliability.security_attacks import attacks, carried_out
@@ -130,11 +130,10 @@ def test_nothing_written_tells_who_and_where(tmp_path, monkeypatch):
             assert name.encode() not in content, f"{path.relative_to(out)} tells {name}"
 
 
-def test_a_command_says_no_folder_of_an_encoder(tmp_path):
+def test_recorded_command_names_no_folder(tmp_path):
     (tmp_path / "bert").mkdir()
-    asked = BenchRequest(
-        "sentences", {"target": "y"}, "vanilla", "1", 1, tmp_path, encoder=f"{tmp_path}/bert",
-        changes=(f"encoder={tmp_path}/bert",), files={"data": "owner/name"},
-    )  # fmt: skip
-    assert str(tmp_path) not in asked.command([0])
-    assert "--encoder bert" in asked.command([0])
+    words = ["compare", "owner/name", "--encoder", f"{tmp_path}/bert", f"--out={tmp_path}/x"]
+    words += ["--set", f"encoder={tmp_path}/bert"]
+    assert portable_command(words) == (
+        "ranksim compare owner/name --encoder bert --set encoder=bert"
+    )

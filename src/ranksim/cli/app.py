@@ -1,46 +1,37 @@
-"""Commands and their options. What is heavy is imported inside a command."""
+"""The commands of ``ranksim``; each imports heavy packages when it runs."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 import ranksim
-from ranksim.cli.bench import bench_app
 from ranksim.cli.data import data_app
+from ranksim.cli.demo import demo
 from ranksim.cli.evaluate import evaluate, throughput
 from ranksim.cli.inspect import inspect
-from ranksim.cli.options import AsJson, DataDir, Jobs, Out, print_json
-from ranksim.cli.report import report
-from ranksim.cli.rerun import rerun
-from ranksim.cli.tune import tune_app
-from ranksim.cli.user_data import compare, fit, predict
+from ranksim.cli.options import AsJson, print_json
+from ranksim.cli.results import report, reproduce
+from ranksim.cli.train import bench_app, compare, fit, predict, tune_app
 
 app = typer.Typer(
-    help="Deep regression where the labels that matter are rare.",
-    epilog="Exit codes: 0 done, 1 the data or a training failed, 2 a command that cannot be "
-    "carried out as asked, 130 Ctrl-C. Errors are one sentence on stderr.",
+    help="Deep imbalanced regression: methods for scarce labels, and comparisons of them.",
+    epilog="Exit codes: 0 success, 1 the data or a training failed, 2 invalid usage, 130 Ctrl-C. "
+    "An error is one sentence on stderr.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for _command in (inspect, compare, fit, predict, evaluate, report, reproduce, throughput, demo):
+    app.command()(_command)
 app.add_typer(bench_app, name="bench")
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
-app.command()(inspect)
-app.command()(compare)
-app.command()(fit)
-app.command()(predict)
-app.command()(evaluate)
-app.command()(report)
-app.command()(rerun)
-app.command()(throughput)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"ranksim {ranksim.__version__}")
         raise typer.Exit
 
@@ -48,10 +39,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
     ] = False,
 ) -> None:
-    """Deep regression where the labels that matter are rare."""
+    """Deep imbalanced regression: methods for scarce labels, and comparisons of them."""
 
 
 @app.command("methods")
@@ -69,30 +60,47 @@ def list_methods(
             "images",
             "series",
         ],
-        typer.Argument(help="Whose weighting LDS and RRT use, and whose loss is the plain one."),
+        typer.Argument(
+            metavar="BENCHMARK",
+            help="Benchmark, or table, text, sentences, images or series for your own data: it "
+            "decides the plain loss, and the weighting of LDS and RRT.",
+        ),
     ] = "sts-b-dir",
     as_json: AsJson = False,
 ) -> None:
-    """List the 32 methods of the published tables and what each means."""
-    from ranksim.experiments.sweep_request import described_methods, print_methods
+    """List the 32 methods of the published tables and what each trains."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
 
+    from ranksim.training.method import (
+        ALL_METHODS,
+        BASES,
+        MODIFIERS,
+        describe_method,
+        parse_methods,
+    )
+    from ranksim.training.presets import preset_table
+
+    preset = preset_table(benchmark, "small")
+    parsed = parse_methods(ALL_METHODS, benchmark, preset["weighting"])
+    keys = {method.key for method in parsed}
+    methods: list[dict[str, str]] = []
+    for method in parsed:
+        row = {"method": method.name, "trains": describe_method(method, preset["loss"])}
+        alias = method.name != method.key and method.key in keys
+        methods.append(row | ({"alias_of": method.key} if alias else {}))
     if as_json:
-        print_json(described_methods(benchmark), as_json)
-    else:
-        print_methods(benchmark)
-
-
-@app.command()
-def demo(
-    out: Out = Path("runs/demo"),
-    jobs: Jobs = 2,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train with and without RankSim on rare feelings, and explain what is seen (minutes)."""
-    from ranksim.cli._demo import demo as run_demo
-    from ranksim.experiments.sweep_request import summary_json
-
-    print_json(
-        summary_json(run_demo(out=out, jobs=jobs, data_dir=data_dir, as_json=as_json), out), as_json
+        print_json(methods, as_json)
+        return
+    table = Table("method", "what it trains", box=box.SIMPLE_HEAD)
+    for row in methods:
+        alias_of = f": the same as {row['alias_of']}" if "alias_of" in row else ""
+        table.add_row(row["method"], row["trains"] + alias_of)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"Other names follow the same grammar, such as sqinv+fds+ranksim: one of "
+        f"{', '.join(BASES)}, and any of {', '.join(MODIFIERS)}, joined by +.",
+        highlight=False,
     )

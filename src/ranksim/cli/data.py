@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ranksim.cli.options import AsJson, Protocol, SkipBroken, print_json
+from ranksim.cli.options import PROTOCOL, SKIP_BROKEN, AsJson, ProtocolName, print_json
 
 data_app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
 
@@ -27,8 +27,8 @@ def prepare(
         Path | None,
         typer.Option(help="The published split (age,path,split). Default: drawn by its rule."),
     ] = None,
-    protocol: Protocol = None,
-    skip_broken: SkipBroken = False,
+    protocol: Annotated[ProtocolName | None, typer.Option(help=PROTOCOL)] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help=SKIP_BROKEN)] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of a split that is drawn.")] = 666,
     per_bin: Annotated[
         int, typer.Option(min=1, help="Of a protocol that is drawn: test images of an age.")

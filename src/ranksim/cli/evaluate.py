@@ -2,227 +2,219 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from ranksim.cli import options as texts
 from ranksim.cli.options import (
     AgeOptions,
     AsJson,
-    Few,
     Group,
-    HardwareOptions,
     ImageOptions,
-    Many,
-    Named,
     NetworkOptions,
-    Preset,
-    TestPerBin,
+    TrainerOptions,
+    option,
     print_json,
-    request,
+    set_options,
     with_options,
 )
+from ranksim.cli.requests import sweep_request, trainer_config
 from ranksim.exceptions import UsageError
-
-if TYPE_CHECKING:
-    from ranksim.experiments.sweep_request import BenchRequest
 
 
 @dataclass
 class UserImageOptions(Group):
     """The user's images that a checkpoint is tested on, split as in ``ranksim compare``."""
 
-    data: Annotated[
-        str | None, typer.Option(help="Test a checkpoint on the test part of this data of images.")
-    ] = None
-    target: Annotated[
-        str | None, typer.Option(help="Column of the label, for --data and --train.")
-    ] = None
-    image: Annotated[str | None, typer.Option(help="Column of image paths.")] = None
-    image_root: Annotated[
-        Path | None, typer.Option(help="Folder of the images, if DATA is a table elsewhere.")
-    ] = None
-    split: Annotated[str | None, typer.Option(help="Column of train, val, test.")] = None
-    bin_width: Annotated[float | None, typer.Option(help="Width of label bins.")] = None
-    cap: Annotated[
-        int | None, typer.Option(min=1, help="Most samples of a bin in validation, and in test.")
-    ] = None
-    split_seed: Annotated[int | None, typer.Option(min=0, help="Seed of a drawn split.")] = None
-    test_per_bin: TestPerBin = None
-
-    def asked(self) -> dict[str, Any]:
-        options = super().asked()
-        del options["data"]
-        return {"files": {"image_root": options.pop("image_root")}, "options": options}
+    panel = "Data"
+    data: str | None = option("Test a checkpoint on the test part of these images.")
+    target: str | None = option("Column of the label, for --data and --train.", metavar="COLUMN")
+    image: str | None = option("Column of image paths.", metavar="COLUMN")
+    image_root: Path | None = option(texts.IMAGE_ROOT)
+    split: str | None = option("Column of train, val and test.", metavar="COLUMN")
+    bin_width: float | None = option("Width of label bins. Default: as inspect suggests.")
+    max_per_bin: int | None = option(texts.MAX_PER_BIN, minimum=1)
+    split_seed: int | None = option("Seed of a drawn split (666).", minimum=0)
+    test_per_bin: int | None = option(texts.TEST_PER_BIN, minimum=1)
 
 
 @dataclass
-class Predicted:
-    """What predictions take: whose label density their regions are by."""
+class PredictionOptions(Group):
+    """Columns of predictions, and the label density that their regions follow."""
 
-    train: Annotated[
-        str | None,
-        typer.Option(help="Of predictions: the data that was trained on, as compare takes it."),
-    ] = None
-    model: Annotated[
-        Path | None, typer.Option(help="In its place: the model, as ranksim fit writes it.")
-    ] = None
-    prediction: Annotated[
-        str | None,
-        typer.Option(help="Column of the prediction. Default: prediction, pred, y_pred."),
-    ] = None
-    label: Annotated[
-        str | None,
-        typer.Option(help="Column of the label. Default: label, target, y_true, the target's."),
-    ] = None
-    many: Many = None
-    few: Few = None
-    region: Named = None
+    panel = "Predictions"
+    train: str | None = option("The training data of the predictions, as for compare.")
+    model: Path | None = option("Instead of --train: the model, a folder of ranksim fit.")
+    prediction: str | None = option("Default: prediction, pred or y_pred.", metavar="COLUMN")
+    label: str | None = option("Default: label, target, y_true or the target.", metavar="COLUMN")
+    many: int | None = option(texts.MANY, minimum=1)
+    few: int | None = option(texts.FEW, minimum=1)
+    region: list[str] | None = option(texts.REGION, metavar="NAME=RANGE")
 
 
 @dataclass
-class Judged:
-    """What a checkpoint is judged with."""
+class CheckpointOptions(Group):
+    """How a checkpoint is run."""
 
-    image_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Side in pixels. Default: the run's, or the preset's."),
-    ] = None
-    accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto"
-    precision: Annotated[
-        str, typer.Option(help="For Lightning: 32-true, bf16-mixed, 16-mixed, 64-true …")
-    ] = "32-true"
+    panel = "Checkpoint"
+    image_size: int | None = option("Side in pixels. Default: the run's, or the preset's.", minimum=1)
+    accelerator: str = option(texts.ACCELERATOR, "auto")
+    precision: str = option(texts.PRECISION, "32-true")
 
 
-_OF_TRAIN = ("target", "split", "bin_width")  # shared by --data and --train
+@dataclass
+class StepOptions(Group):
+    """The steps that ``ranksim throughput`` times."""
+
+    preset: Literal["small", "paper"] = option(texts.PRESET, "paper")
+    batch_size: int | None = option("Images per step. Default: the preset's.", minimum=1)
+    steps: int = option("Steps to time for each method.", 50, minimum=1)
+    warmup_steps: int = option("Untimed steps before them.", 10, minimum=0)
 
 
-@with_options(AgeOptions, UserImageOptions, ImageOptions, Predicted, Judged)
+_TRAIN_OPTIONS = ("train", "target", "split", "bin_width", "many", "few", "region")
+
+
+@with_options(
+    AgeOptions,
+    UserImageOptions,
+    ImageOptions,
+    PredictionOptions,
+    CheckpointOptions,
+    first=("what", "benchmark", "data", "train", "model", "target", "out"),
+)
 def evaluate(
     ages: AgeOptions,
-    own: UserImageOptions,
-    pictures: ImageOptions,
-    predicted: Predicted,
-    judged: Judged,
+    user: UserImageOptions,
+    images: ImageOptions,
+    predictions: PredictionOptions,
+    checkpoint: CheckpointOptions,
     *,
     what: Annotated[
         Path,
         typer.Argument(
             metavar="CHECKPOINT|PREDICTIONS",
-            help="With --benchmark or --data a published checkpoint of a ResNet, or best.ckpt of a "
-            "run of one; with --train or --model a table of predictions, whatever made them.",
+            help="With --benchmark or --data: a published ResNet checkpoint, or best.ckpt of an "
+            "image run. With --train or --model: a table of predictions of any model.",
             show_default=False,
         ),
     ],
     benchmark: Annotated[
         Literal["agedb-dir", "imdb-wiki-dir"] | None,
-        typer.Option(help="What a checkpoint is tested on."),
+        typer.Option(help="Test a checkpoint on agedb-dir or imdb-wiki-dir."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the result; an earlier one goes.")] = Path(
-        "runs/evaluate"
+    out: Annotated[Path, typer.Option(help="Folder for the result; an old result is replaced.")] = (
+        Path("runs/evaluate")
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Score a trained network on a test set, or anyone's predictions, by region."""
-    by: dict[str, object] = {"--benchmark": benchmark, "--data": own.data}
-    by |= {"--train": predicted.train, "--model": predicted.model}
-    given = [name for name, value in by.items() if value is not None]
-    if len(given) != 1:
-        told = "none" if not given else " and ".join(given)
-        raise UsageError(
-            "Give --benchmark or --data for a checkpoint, or one of --train and --model for "
-            f"predictions, got {told}."
-        )
-    mode = given[0]
-    if mode in ("--train", "--data") and own.target is None:
-        raise UsageError(f"{mode} needs the column of its label: give --target.")
-    if mode in ("--train", "--model"):
-        usable = _OF_TRAIN if mode == "--train" else ()
-        _refuse_idle(mode, (ages, own, pictures, judged), usable)
-        if mode == "--model":
-            _refuse_idle(mode, (predicted,), ("model", "prediction", "label"))
-        result = _score(what, own, predicted, out, as_json)
-    else:
-        _refuse_idle(mode, (own if benchmark else ages, predicted))
-        if benchmark is not None:
-            bench = request(benchmark, out, "vanilla", "1", ages, pictures)
-        else:
-            from ranksim.experiments.user_data import own_request
+    """Score an image checkpoint on a test set, or predictions of any model, by region."""
+    from ranksim.data.spec import reject_unused
 
-            assert own.data is not None
-            bench = own_request(own.data, request("own", out, "vanilla", "1", own, pictures))
-        result = _judge(what, bench, judged, as_json)
+    modes = {"--benchmark": benchmark, "--data": user.data}
+    modes |= {"--train": predictions.train, "--model": predictions.model}
+    chosen = [name for name, value in modes.items() if value is not None]
+    if len(chosen) != 1:
+        raise UsageError(
+            "Give --benchmark or --data for a checkpoint, or --train or --model for predictions, "
+            f"got {' and '.join(chosen) or 'none of them'}."
+        )
+    (mode,) = chosen
+    used: dict[str, Sequence[str]] = {
+        "--benchmark": [*vars(ages), *vars(images), *vars(checkpoint)],
+        "--data": [*vars(user), *vars(images), *vars(checkpoint)],
+        "--train": [*_TRAIN_OPTIONS, "prediction", "label"],
+        "--model": ["model", "prediction", "label"],
+    }
+    groups = (ages, user, images, predictions, checkpoint)
+    reject_unused(set_options(*groups), (*used[mode], "preset"), mode)
+    if mode in ("--train", "--data") and user.target is None:
+        raise UsageError(f"{mode} needs the column of the label: give --target.")
+    if mode in ("--train", "--model"):
+        result = _score_predictions(what, user, predictions, out, as_json)
+    elif benchmark is not None:
+        result = _score_checkpoint(what, benchmark, (ages, images, checkpoint), out, as_json)
+    else:
+        result = _score_checkpoint(what, None, (user, images, checkpoint), out, as_json)
     print_json(result, as_json)
 
 
-def _score(
-    predictions: Path, own: UserImageOptions, predicted: Predicted, out: Path, as_json: bool
+def _score_predictions(
+    path: Path, user: UserImageOptions, predictions: PredictionOptions, out: Path, as_json: bool
 ) -> dict[str, Any]:
     from ranksim.inference.scoring import ScoreRequest, score_predictions
 
-    given = vars(predicted)
-    columns = {name: given[name] for name in ("train", "model", "prediction", "label")}
     options = {
-        "split": own.split,
-        "bin_width": own.bin_width,
-        "many": predicted.many,
-        "few": predicted.few,
-        "region": tuple(predicted.region or ()),
+        "split": user.split,
+        "bin_width": user.bin_width,
+        "many": predictions.many,
+        "few": predictions.few,
+        "region": tuple(predictions.region or ()),
     }
-    asked = ScoreRequest(predictions, target=own.target, options=options, out=out, **columns)
-    return score_predictions(asked, as_json=as_json)
-
-
-def _judge(checkpoint: Path, bench: BenchRequest, judged: Judged, as_json: bool) -> dict[str, Any]:
-    from ranksim.cli._evaluate import EvaluateRequest, score_checkpoint
-
-    told = vars(judged).copy()
-    size = told.pop("image_size")
-    told["changes"] = () if size is None else (f"image_size={size}",)
-    return score_checkpoint(
-        EvaluateRequest(checkpoint, dataclasses.replace(bench, **told)), as_json=as_json
+    request = ScoreRequest(
+        path,
+        target=user.target,
+        options=options,
+        out=out,
+        train=predictions.train,
+        model=predictions.model,
+        prediction=predictions.prediction,
+        label=predictions.label,
     )
+    return score_predictions(request, as_json=as_json)
 
 
-def _refuse_idle(mode: str, groups: tuple[Any, ...], usable: tuple[str, ...] = ()) -> None:
-    """Refuse options of what is not asked for."""
-    for group in groups:
-        for item in dataclasses.fields(group):
-            # all data sets have a preset, each its own default
-            if item.name in (*usable, "preset") or getattr(group, item.name) == item.default:
-                continue
-            raise UsageError(f"{_option(item.name)} does nothing with {mode}: leave it out.")
+def _score_checkpoint(
+    path: Path, benchmark: str | None, groups: tuple[Group, ...], out: Path, as_json: bool
+) -> dict[str, Any]:
+    from rich.console import Console
+
+    from ranksim.evaluation.report.terminal import print_scores
+    from ranksim.experiments.checkpoint_scores import RESULT, score_checkpoint
+    from ranksim.training.modality import headline
+
+    if benchmark is not None:
+        request = sweep_request(benchmark, out, groups, user_data=False)
+    else:
+        (data,) = (group.data for group in groups if isinstance(group, UserImageOptions))
+        request = sweep_request(str(data), out, groups)
+    result = score_checkpoint(path, request)
+    console, name = Console(stderr=as_json), result["benchmark"]
+    print_scores(result["test"], headline(name), f"{result['encoder']} on {name}, test", console)
+    console.print(f"Result: {out / RESULT}", highlight=False, markup=False, soft_wrap=True)
+    return result
 
 
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-@with_options(NetworkOptions, HardwareOptions)
+@with_options(StepOptions, NetworkOptions, TrainerOptions)
 def throughput(
+    chosen: StepOptions,
     network: NetworkOptions,
-    machine: HardwareOptions,
+    trainer: TrainerOptions,
     *,
-    preset: Preset = "paper",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images of a step. Default: the preset's.")
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps to time for each method.")] = 50,
-    warm: Annotated[int, typer.Option(min=0, help="Steps before these, untimed.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="File for the figures, as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Images per second here, the share of waiting for data, and that of RankSim."""
-    from ranksim.experiments.throughput import ThroughputRequest
-    from ranksim.experiments.throughput import throughput as time_training
+    """Measure images per second, the time waiting for data, and RankSim's share of a step."""
+    from rich.console import Console
 
-    told: dict[str, Any] = network.asked()
-    changes = told.pop("changes")
-    if batch_size is not None:
-        changes += (f"batch_size={batch_size}",)
-    hardware = machine.asked() | told
-    asked = ThroughputRequest(changes, steps, warm, hardware, out, preset)
-    print_json(time_training(asked, as_json=as_json), as_json)
+    from ranksim.experiments import throughput as engine
+
+    changes = {"encoder": network.encoder, "image_size": network.image_size}
+    changes |= {"batch_size": chosen.batch_size}
+    request = engine.ThroughputRequest(
+        tuple(f"{name}={value}" for name, value in changes.items() if value is not None),
+        chosen.steps,
+        chosen.warmup_steps,
+        trainer_config(trainer.values() | network.values()),
+        out,
+        chosen.preset,
+    )
+    result = engine.measure_throughput(request)
+    engine.print_throughput(result, Console(stderr=as_json))
+    if out is not None and not as_json:
+        typer.echo(f"Figures: {out}")
+    print_json(result, as_json)

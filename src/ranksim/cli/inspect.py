@@ -1,52 +1,107 @@
-"""``ranksim inspect``."""
+"""``ranksim inspect``: the labels of user data."""
 
 from __future__ import annotations
 
+import json
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ranksim.cli.options import AsJson, DropLabels, Named
+from ranksim.cli import options as texts
+from ranksim.cli.options import AsJson, Data, Group, option, with_options
+from ranksim.exceptions import UsageError
 
 
+@dataclass
+class InspectOptions(Group):
+    """The target, and how its labels are divided."""
+
+    target: str = option("Column of the number to predict.", ..., metavar="COLUMN")
+    bin_width: float | None = option("Width of label bins. Default: chosen for the labels.")
+    many: int | None = option(texts.MANY, minimum=1)
+    few: int | None = option(texts.FEW, minimum=1)
+    drop_labels: str | None = option(texts.DROP_LABELS, metavar="RANGES")
+    region: list[str] | None = option(texts.REGION, metavar="NAME=RANGE")
+
+
+@with_options(InspectOptions, first=("data",))
 def inspect(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="CSV, TSV or Parquet file, folder with one, or Hugging Face data set (owner/name)."
-        ),
-    ],
-    target: Annotated[str, typer.Option(help="Column of the number to predict.")],
-    bin_width: Annotated[
-        float | None, typer.Option(help="Width of label bins. Default: chosen for the labels.")
-    ] = None,
-    many: Annotated[
-        int | None, typer.Option(min=1, help="Bins with more samples are many-shot.")
-    ] = None,
-    few: Annotated[
-        int | None, typer.Option(min=1, help="Bins with fewer samples are few-shot.")
-    ] = None,
-    drop_labels: DropLabels = None,
-    region: Named = None,
-    out: Annotated[Path, typer.Option(help="Folder for the picture and inspect.json.")] = Path(
+    chosen: InspectOptions,
+    *,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the figure and inspect.json.")] = Path(
         "runs/inspect"
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Show how labels are spread: what is rare, what is missing, which bins and regions suit."""
-    from ranksim.cli._inspect import InspectRequest, inspect_data
+    """Show how labels are distributed: rare and missing values, suitable bins and regions."""
+    from rich.console import Console
 
-    inspect_data(
-        InspectRequest(
-            data=data,
-            target=target,
-            bin_width=bin_width,
-            many=many,
-            few=few,
-            drop_labels=drop_labels,
-            region=tuple(region or ()),
-            out=out,
-            as_json=as_json,
-        )
-    )
+    from ranksim._utils.storage import atomic_write
+    from ranksim.data.label_report import make_label_report
+    from ranksim.data.reading import load_table
+    from ranksim.evaluation.report.label_report import inspection_figure, print_inspection
+    from ranksim.imbalance.label_range import parse_named, parse_ranges
+
+    try:
+        dropped = parse_ranges(chosen.drop_labels) if chosen.drop_labels else ()
+    except ValueError as error:
+        raise UsageError(f"--drop-labels: {error}.") from error
+    try:
+        named = dict(map(parse_named, chosen.region or ()))
+    except ValueError as error:
+        raise UsageError(f"--region: {error}.") from error
+    try:
+        report = make_label_report(
+            load_table(data), chosen.target, width=chosen.bin_width, many=chosen.many,
+            few=chosen.few, drop=dropped, named=named,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
+    content = report.to_dict()
+    command = _next_command(content, chosen)
+    content["next"] = shlex.join(["ranksim", "compare", data, *command])
+    path = Path(data).expanduser()
+    name = path.resolve().name if path.exists() else data  # results name no folders
+    recorded = {"data": name, "next": shlex.join(["ranksim", "compare", name, *command])}
+    figure = inspection_figure(content)
+    for suffix, written in (
+        ("json", f"{_to_json(content | recorded)}\n".encode()),
+        ("svg", figure.svg.encode()),
+        ("png", figure.png),
+    ):
+        with atomic_write(out / f"inspect.{suffix}") as temporary:
+            temporary.write_bytes(written)
+    if as_json:
+        print(_to_json(content))
+        return
+    console = Console(highlight=False)
+    print_inspection(content, console)
+    written_to = f"Figure: {out / 'inspect.png'} (and .svg, .json)"
+    console.print(written_to, soft_wrap=True, markup=False)
+
+
+def _to_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def _next_command(content: dict[str, Any], chosen: InspectOptions) -> list[str]:
+    """Return the words that ``ranksim compare`` needs after the data.
+
+    Suggested thresholds count all rows, and compare counts the training rows, so that only
+    thresholds given by the user are repeated.
+    """
+    import numpy as np
+
+    width, edges = content["suggestion"]["width"], content["bins"]["edges"]
+    words = ["--target", content["target"]]
+    if np.allclose(np.diff(edges), width, rtol=0.1):  # otherwise outliers have their own bins
+        words += ["--bin-width", f"{width:g}"]
+    for name in ("many", "few", "drop_labels"):
+        if (value := getattr(chosen, name)) not in (None, ""):
+            words += ["--" + name.replace("_", "-"), str(value)]
+    words += [word for text in chosen.region or () for word in ("--region", text)]
+    return words + ["--skip-missing"] * bool(content["missing"]["count"])

@@ -1,4 +1,4 @@
-"""Options that commands share, in groups: a command that takes a group has all its options."""
+"""Options that several commands share, in groups: a command with a group has all its options."""
 
 from __future__ import annotations
 
@@ -10,498 +10,437 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from ranksim.exceptions import UsageError
 
-if TYPE_CHECKING:
-    from ranksim.experiments.sweep_request import BenchRequest
+ProtocolName = Literal["extrapolation", "interpolation", "blindspot"]
+Layout = Literal["auto", "yes", "no"]
+_METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT", bool: ""}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 Data = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="CSV, TSV, Parquet, a folder of images with a table, or a Hugging Face data set.",
+        help="CSV, TSV or Parquet file, folder with such a table, or Hugging Face data set "
+        "(owner/name).",
         show_default=False,
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder for results; what is finished there is kept.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Runs side by side, one thread each.")]
-Engine = Annotated[
-    Literal["processes", "ray"],
-    typer.Option(help="What runs train in: this machine, or a Ray cluster (extra: ray)."),
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder that holds the data. Default: RANKSIM_DATA, then a verified download."
-    ),
-]
-Preset = Annotated[
-    Literal["small", "paper"],
-    typer.Option(help="small: a CPU in minutes; paper: as published, a GPU's work."),
-]
-Protocol = Annotated[
-    Literal["extrapolation", "interpolation", "blindspot"] | None,
-    typer.Option(help="Train on a part of the labels, test on all: a zero-shot protocol."),
-]
-TestPerBin = Annotated[
-    int | None, typer.Option(min=1, help="With --protocol: test samples per label bin (50).")
-]
-SkipBroken = Annotated[
-    bool, typer.Option("--skip-broken", help="Leave out images that cannot be read, and say so.")
-]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder for decoded images. Default: RANKSIM_CACHE, then the user's cache."),
-]
-ChannelsLast = Annotated[
-    bool | None,
-    typer.Option(
-        "--channels-last/--no-channels-last",
-        help="Lay images out with channels last. Default: on a CPU.",
-    ),
-]
-DropLabels = Annotated[
-    str | None,
-    typer.Option(
-        help="Leave labels out of training and validation, as 30-40,>80, and test on them."
-    ),
-]
-Many = Annotated[int | None, typer.Option(min=1, help="Many-shot bins have more training samples.")]
-Few = Annotated[int | None, typer.Option(min=1, help="Few-shot bins have fewer training samples.")]
-Named = Annotated[
-    list[str] | None,
-    typer.Option(help="A region of your own, as --region 'hypoglycaemia=<70'; repeatable."),
+Out = Annotated[
+    Path, typer.Option(help="Folder for results; finished runs in it are kept.", metavar="PATH")
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Write one JSON document to stdout, all else to stderr.")
+    bool,
+    typer.Option("--json", help="Write one JSON document to stdout, all else to stderr."),
 ]
 
 
-class Group:
-    """Options whose names are those of fields of a ``BenchRequest``."""
+def option(
+    text: str,
+    default: Any = None,
+    *,
+    metavar: str | None = None,
+    minimum: int | None = None,
+    maximum: int | None = None,
+    name: str | None = None,
+) -> Any:
+    """Declare an option as a field of a group.
 
-    def asked(self) -> dict[str, Any]:
-        """Arguments of a ``BenchRequest``."""
+    Args:
+        text: its help.
+        default: its value if it is not given; ``...`` if it must be given.
+        metavar: its type in the help; by default that of the field.
+        minimum: smallest number.
+        maximum: largest number.
+        name: its name, such as ``--set``; by default that of the field.
+    """
+    metadata = {"name": name, "help": text, "metavar": metavar}
+    metadata |= {"min": minimum, "max": maximum}
+    if default is ...:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+PRESET = "small: minutes on a CPU. paper: the published settings, for a GPU."
+PROTOCOL = (
+    "Zero-shot protocol (extrapolation, interpolation, blindspot): train on a part of the labels."
+)
+TEST_PER_BIN = "Test samples per label bin under --protocol (50)."
+MAX_PER_BIN = "Most samples of a bin in validation, and in test."
+DATA_DIR = "Folder with the data. Default: RANKSIM_DATA, then a verified download."
+IMAGE_ROOT = "Folder of the images, if DATA is a table elsewhere."
+SKIP_BROKEN = "Leave out images that cannot be read."
+CACHE_DIR = "Folder for decoded images. Default: RANKSIM_CACHE, then the user cache."
+LAYOUT = "Channels-last memory layout of images: yes, no, or auto (yes on a CPU)."
+DROP_LABELS = "Leave these labels out of training and validation, such as 30-40,>80."
+MANY = "Many-shot bins have more training samples than this."
+FEW = "Few-shot bins have fewer training samples than this."
+REGION = "A further region of labels, such as low=<70; repeatable."
+SEEDS = "A number K (seeds 0 to K - 1), or a list of seeds such as 3,5,8."
+METHOD = "One name; see ranksim methods."
+METHODS = "Names separated by commas (see ranksim methods), or all."
+ACCELERATOR = "Lightning's accelerator: auto, cpu, gpu, mps."
+PRECISION = "Lightning's precision: 32-true, bf16-mixed, 16-mixed, 64-true."
+
+
+@dataclass
+class Group:
+    """Options of a command, under one heading of its help."""
+
+    panel: ClassVar[str] = "Options"
+
+    def values(self) -> dict[str, Any]:
+        """Return the values by option name, parsed."""
         return dict(vars(self))
+
+
+@dataclass
+class MethodOptions(Group):
+    """Methods and seeds of ``ranksim bench``."""
+
+    panel = "Methods"
+    methods: str = option(METHODS, "vanilla,vanilla+ranksim")
+    seeds: str = option(SEEDS, "5")
+
+
+@dataclass
+class CompareOptions(MethodOptions):
+    """Methods and seeds of ``ranksim compare``."""
+
+    methods: str = option(
+        METHODS, "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"
+    )
+
+
+@dataclass
+class FitOptions(Group):
+    """Method and seed of ``ranksim fit``."""
+
+    panel = "Methods"
+    method: str = option(METHOD, "vanilla+ranksim")
+    seed: int = option("Random seed.", 0, minimum=0, maximum=2**32 - 1)
+
+
+@dataclass
+class TuneOptions(Group):
+    """Method and search of ``ranksim tune``."""
+
+    panel = "Methods"
+    method: str = option(METHOD, ...)
+    trials: int = option("Settings to try, including those of earlier commands.", 20, minimum=1)
+    fields: str = option("Recipe fields to search, such as lr,gamma. Default: all in use.", "")
+    seeds: str = option(SEEDS, "2")
 
 
 @dataclass
 class RunOptions(Group):
     """How a run is trained."""
 
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a recipe field: --set lr=5e-4.")
-    ] = None
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", help="Recipes by method, as ranksim tune writes them."),
-    ] = None
-    max_steps: Annotated[
-        int | None, typer.Option(min=1, help="End each training after these steps.")
-    ] = None
-    max_epochs: Annotated[
-        int | None, typer.Option(min=1, help="End each training after these validations.")
-    ] = None
+    panel = "Training"
+    changes: list[str] | None = option(
+        "Change a recipe field, such as lr=5e-4.", name="--set", metavar="FIELD=VALUE"
+    )
+    recipe_file: Path | None = option(
+        "Recipes by method, as ranksim tune writes them.", name="--recipe"
+    )
+    max_steps: int | None = option("End each training after this many steps.", minimum=1)
+    max_epochs: int | None = option("End each training after this many validations.", minimum=1)
 
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked()
-        return asked | {"changes": tuple(asked.pop("change") or ())}
+    def values(self) -> dict[str, Any]:
+        return super().values() | {"changes": tuple(self.changes or ())}
 
 
 @dataclass
 class SweepOptions(RunOptions):
-    """How runs are trained."""
+    """How several runs are trained."""
 
-    jobs: Jobs = 1
-    engine: Engine = "processes"
-
-
-@dataclass
-class HardwareOptions(Group):
-    """What trains."""
-
-    accelerator: Annotated[str, typer.Option(help="For Lightning: auto, cpu, gpu, mps …")] = "auto"
-    devices: Annotated[str, typer.Option(help="For Lightning: how many devices, or which.")] = "1"
-    num_nodes: Annotated[int, typer.Option(min=1, help="Machines that train together.")] = 1
-    precision: Annotated[
-        str, typer.Option(help="For Lightning: 32-true, bf16-mixed, 16-mixed, 64-true …")
-    ] = "32-true"
-    gather: Annotated[
-        bool, typer.Option("--gather", help="RankSim ranks the samples of all devices together.")
-    ] = False
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the network.")] = False
-
-
-@dataclass
-class MethodOptions:
-    """What ``ranksim bench`` compares."""
-
-    methods: Annotated[
-        str, typer.Option(help="Names parted by commas (ranksim methods lists them), or all.")
-    ] = "vanilla,vanilla+ranksim"
-    seeds: Annotated[str, typer.Option(help="A number K (seeds 0 to K − 1), or seeds: 3,5,8.")] = (
-        "5"
+    jobs: int = option("Runs side by side, one thread each.", 1, minimum=1)
+    engine: Literal["processes", "ray"] = option(
+        "Where runs train: processes of this machine, or a ray cluster.", "processes"
     )
-
-
-@dataclass
-class CompareOptions(MethodOptions):
-    """What ``ranksim compare`` compares."""
-
-    methods: Annotated[
-        str, typer.Option(help="Names parted by commas (ranksim methods lists them), or all.")
-    ] = "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"
 
 
 @dataclass
 class BudgetOptions(Group):
-    """How long a comparison may take."""
+    """Time limit of a comparison."""
 
-    budget: Annotated[
-        str | None,
-        typer.Option(help="Time for all of it, as 10m, 90s or 2h: as many seeds as fit."),
-    ] = None
+    panel = "Training"
+    budget: str | None = option(
+        "Time for everything, such as 90s, 10m or 2h: as many seeds as fit.", metavar="TIME"
+    )
 
-    def asked(self) -> dict[str, Any]:
-        from ranksim.experiments.user_data import seconds_of
+    def values(self) -> dict[str, Any]:
+        return {"budget": None if self.budget is None else parse_seconds(self.budget)}
 
-        return {"budget": None if self.budget is None else seconds_of(self.budget)}
+
+@dataclass
+class TrainerOptions(Group):
+    """Hardware and precision; the names are fields of ``TrainerConfig``."""
+
+    panel = "Hardware"
+    accelerator: str = option(ACCELERATOR, "auto")
+    devices: str = option("Number of devices, or a list of them.", "1")
+    num_nodes: int = option("Number of machines that train together.", 1, minimum=1)
+    precision: str = option(PRECISION, "32-true")
+    gather_across_devices: bool = option("Rank samples of all devices together.", False)
+    compile: bool = option("Compile the network.", False)
 
 
 @dataclass
 class LabelGapOptions(Group):
-    """Gaps in the training labels, of any benchmark."""
+    """Gaps in the training labels."""
 
-    drop_labels: DropLabels = None
+    panel = "Data"
+    drop_labels: str | None = option(DROP_LABELS, metavar="RANGES")
 
-    def asked(self) -> dict[str, Any]:
-        from ranksim.experiments.user_data import ranges_of
-
-        if self.drop_labels is None:
-            return {}
-        return {"options": {"drop_labels": ranges_of(self.drop_labels)}}
-
-
-@dataclass
-class TuneOptions:
-    """What ``ranksim tune`` searches."""
-
-    method: Annotated[str, typer.Option(help="One name; ranksim methods lists them.")]
-    trials: Annotated[
-        int, typer.Option(min=1, help="Settings to try, earlier commands' included.")
-    ] = 20
-    fields: Annotated[
-        str,
-        typer.Option(
-            help="Recipe fields to search, parted by commas. Default: all the method uses."
-        ),
-    ] = ""
-    seeds: Annotated[str, typer.Option(help="A number K (seeds 0 to K − 1), or seeds: 3,5,8.")] = (
-        "2"
-    )
+    def values(self) -> dict[str, Any]:
+        return {"drop_labels": parse_drop_labels(self.drop_labels)}
 
 
 @dataclass
 class StsBOptions(Group):
-    """STS-B-DIR's own."""
+    """Options of STS-B-DIR."""
 
-    split: Annotated[
-        Literal["borealis", "yang"],
-        typer.Option(help="Which of the two published splits: RankSim's, or the first one."),
-    ] = "borealis"
-    preset: Preset = "small"
-    data_dir: DataDir = None
-    shots: Annotated[
-        Literal["published", "rule"],
-        typer.Option(help="Regions by the published list, or by counts (100 and 20)."),
-    ] = "published"
-    glove: Annotated[
-        Path | None, typer.Option(help="GloVe 840B.300d text file, for the preset paper.")
-    ] = None
-
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked()
-        return asked | {"options": {"split": asked.pop("split")}}
+    panel = "Data"
+    split: Literal["borealis", "yang"] = option(
+        "Published split: borealis (RankSim's) or yang (the first one).", "borealis"
+    )
+    preset: Literal["small", "paper"] = option(PRESET, "small")
+    data_dir: Path | None = option(DATA_DIR)
+    regions_from: Literal["published", "rule"] = option(
+        "Shot regions: the published list, or the rule of counts (100 and 20).", "published"
+    )
+    glove: Path | None = option("GloVe 840B.300d text file, for the preset paper.")
 
 
 @dataclass
 class SentimentOptions(Group):
-    """Sentiment-DIR's own."""
+    """Options of Sentiment-DIR."""
 
-    domains: Annotated[
-        str, typer.Option(help="Any of tweets,amazon,movies,nyt, parted by commas.")
-    ] = "tweets,amazon"
-    data_dir: DataDir = None
+    panel = "Data"
+    domains: str = option("Any of tweets, amazon, movies and nyt.", "tweets,amazon")
+    data_dir: Path | None = option(DATA_DIR)
 
-    def asked(self) -> dict[str, Any]:
-        return {"data_dir": self.data_dir, "options": {"domains": split_csv(self.domains)}}
-
-
-@dataclass
-class NetworkOptions(Group):
-    """Which network reads images."""
-
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="resnet18, resnet34, resnet50, or a pretrained vision model of the hub. "
-            "Default: the preset's."
-        ),
-    ] = None
-    image_size: Annotated[
-        int | None, typer.Option(min=1, help="Side in pixels. Default: the preset's.")
-    ] = None
-    channels_last: ChannelsLast = None
-
-    def asked(self) -> dict[str, Any]:
-        own = {"encoder": self.encoder, "image_size": self.image_size}
-        changes = tuple(f"{name}={value}" for name, value in own.items() if value is not None)
-        return {"channels_last": self.channels_last, "changes": changes}
-
-
-@dataclass
-class ImageOptions(Group):
-    """What all data sets of images take."""
-
-    protocol: Protocol = None
-    skip_broken: SkipBroken = False
-    cache_dir: CacheDir = None
-
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked()
-        return asked | {"options": {"protocol": asked.pop("protocol")}}
-
-
-@dataclass
-class AgeOptions(Group):
-    """What AgeDB-DIR and IMDB-WIKI-DIR take."""
-
-    preset: Preset = "paper"
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that ranksim data prepare was given as --root. Default: RANKSIM_DATA."
-        ),
-    ] = None
-    split_file: Annotated[
-        Path | None, typer.Option(help="The split file, where it is not in that folder.")
-    ] = None
-
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked()
-        return asked | {"files": {"split_file": asked.pop("split_file")}}
-
-
-@dataclass
-class UserInputOptions(Group):
-    """Which columns of anyone's data are read, and by what."""
-
-    target: Annotated[str, typer.Option(help="Column of the number to predict.")]
-    features: Annotated[
-        str, typer.Option(help="Columns of inputs, parted by commas. Default: all others.")
-    ] = ""
-    categories: Annotated[
-        str, typer.Option(help="Columns of names that look like numbers, parted by commas.")
-    ] = ""
-    text: Annotated[str, typer.Option(help="One or two columns of texts: a, or a,b.")] = ""
-    image: Annotated[
-        str | None, typer.Option(help="Column of paths of images, relative to the folder DATA.")
-    ] = None
-    image_root: Annotated[
-        Path | None, typer.Option(help="Folder of the images, where DATA is a table elsewhere.")
-    ] = None
-    window: Annotated[
-        int | None, typer.Option(min=1, help="Readings of a series that a forecast sees.")
-    ] = None
-    horizon: Annotated[
-        int | None, typer.Option(min=1, help="Readings from the last of them to the target: 1.")
-    ] = None
-    time: Annotated[str | None, typer.Option(help="Column of the time.")] = None
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Tables: mlp. Texts: bilstm, or a sentence encoder of the hub. Images: resnet18, "
-            "resnet34, resnet50, or a vision model of the hub. Series: gru, conv."
-        ),
-    ] = None
-    image_size: Annotated[
-        int | None, typer.Option(min=1, help="Side of images in pixels. Default: 64.")
-    ] = None
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out rows without a target.")
-    ] = False
-    skip_broken: SkipBroken = False
-    cache_dir: CacheDir = None
-    channels_last: ChannelsLast = None
-
-    def asked(self) -> dict[str, Any]:
-        given = dict(vars(self))
-        kept = ("encoder", "image_size", "skip_broken", "cache_dir", "channels_last")
-        asked = {name: given.pop(name) for name in kept}
-        asked["files"] = {"image_root": given.pop("image_root")}
-        for name in ("features", "categories", "text"):
-            given[name] = split_csv(given[name])
-        return asked | {"options": given}
-
-
-@dataclass
-class UserSplitOptions(Group):
-    """How anyone's data is split, and its label axis cut."""
-
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of train, val, test. Default: split, where it says so of each row; else "
-            "the split is drawn."
-        ),
-    ] = None
-    split_by: Annotated[
-        Literal["random", "group", "time", "day"] | None,
-        typer.Option(help="What a split is drawn by. Default: random; of a series, time."),
-    ] = None
-    group: Annotated[
-        str | None, typer.Option(help="Column whose equal values stay in one part.")
-    ] = None
-    balanced: Annotated[
-        bool,
-        typer.Option(help="Balance validation and test over label bins, as published."),
-    ] = True
-    cap: Annotated[
-        int | None, typer.Option(min=1, help="Most samples of a bin in validation, and in test.")
-    ] = None
-    protocol: Protocol = None
-    test_per_bin: TestPerBin = None
-    split_seed: Annotated[
-        int | None, typer.Option(min=0, help="Of a drawn split. Default: 666.")
-    ] = None
-    bin_width: Annotated[
-        float | None, typer.Option(help="Width of label bins. Default: what inspect suggests.")
-    ] = None
-    many: Many = None
-    few: Few = None
-    region: Named = None
-
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked()
-        return {"options": asked | {"region": tuple(asked.pop("region") or ())}}
+    def values(self) -> dict[str, Any]:
+        return super().values() | {"domains": split_csv(self.domains)}
 
 
 @dataclass
 class GlucoseOptions(Group):
-    """The glucose data set's own."""
+    """Options of the glucose benchmark."""
 
-    horizon: Annotated[
-        int, typer.Option(help="Minutes ahead that are forecast, a multiple of 5.")
-    ] = 30
-    data_dir: DataDir = None
-
-    def asked(self) -> dict[str, Any]:
-        return {"data_dir": self.data_dir, "options": {"horizon": self.horizon}}
+    panel = "Data"
+    horizon: int = option("Minutes to forecast ahead, a multiple of 5.", 30)
+    data_dir: Path | None = option(DATA_DIR)
 
 
-# what each benchmark is, and its own options
+@dataclass
+class AgeOptions(Group):
+    """Options of AgeDB-DIR and IMDB-WIKI-DIR."""
+
+    panel = "Data"
+    preset: Literal["small", "paper"] = option(PRESET, "paper")
+    data_dir: Path | None = option("The --root of ranksim data prepare. Default: RANKSIM_DATA.")
+    split_file: Path | None = option("Split file, if it is not in that folder.")
+
+
+@dataclass
+class ImageOptions(Group):
+    """Options of all image data."""
+
+    panel = "Data"
+    protocol: ProtocolName | None = option(PROTOCOL)
+    skip_broken: bool = option(SKIP_BROKEN, False)
+    cache_dir: Path | None = option(CACHE_DIR)
+
+
+@dataclass
+class NetworkOptions(Group):
+    """The network that reads images."""
+
+    panel = "Network"
+    encoder: str | None = option(
+        "resnet18, resnet34, resnet50, or a vision model of the hub. Default: the preset's."
+    )
+    image_size: int | None = option("Side in pixels. Default: the preset's.", minimum=1)
+    channels_last: Layout = option(LAYOUT, "auto")
+
+
+@dataclass
+class UserInputOptions(Group):
+    """Columns of user data, and the network that reads them."""
+
+    panel = "Data"
+    target: str = option("Column of the number to predict.", ..., metavar="COLUMN")
+    features: str = option(
+        "Input columns, separated by commas. Default: all others.", "", metavar="COLUMNS"
+    )
+    categories: str = option(
+        "Input columns of names that look like numbers.", "", metavar="COLUMNS"
+    )
+    text: str = option("One or two columns of texts: a, or a,b.", "", metavar="COLUMNS")
+    image: str | None = option(
+        "Column of image paths, relative to the folder DATA.", metavar="COLUMN"
+    )
+    image_root: Path | None = option(IMAGE_ROOT)
+    window: int | None = option("Forecast a series from this many readings.", minimum=1)
+    horizon: int | None = option("Readings from the window's last to the target (1).", minimum=1)
+    time: str | None = option("Column of the time.", metavar="COLUMN")
+    skip_missing: bool = option("Leave out rows without a target.", False)
+    skip_broken: bool = option(SKIP_BROKEN, False)
+    cache_dir: Path | None = option(CACHE_DIR)
+    encoder: str | None = option(
+        "Table: mlp. Texts: bilstm, or a sentence encoder of the hub. Images: resnet18, "
+        "resnet34, resnet50, or a vision model of the hub. Series: gru, conv."
+    )
+    image_size: int | None = option("Side of images in pixels (64).", minimum=1)
+    channels_last: Layout = option(LAYOUT, "auto")
+
+    def values(self) -> dict[str, Any]:
+        columns = ("features", "categories", "text")
+        return super().values() | {name: split_csv(getattr(self, name)) for name in columns}
+
+
+@dataclass
+class UserSplitOptions(Group):
+    """The split of user data, and its label bins."""
+
+    panel = "Split and regions"
+    split: str | None = option(
+        "Column of train, val and test. Default: split, if it names all three; otherwise a "
+        "split is drawn.",
+        metavar="COLUMN",
+    )
+    split_by: Literal["random", "group", "time", "day"] | None = option(
+        "Draw the split by: random (default), group, day or time (default of a series)."
+    )
+    group: str | None = option("Column whose equal values stay in one part.", metavar="COLUMN")
+    no_balanced: bool = option("Do not balance validation and test over label bins.", False)
+    max_per_bin: int | None = option(MAX_PER_BIN, minimum=1)
+    protocol: ProtocolName | None = option(PROTOCOL)
+    test_per_bin: int | None = option(TEST_PER_BIN, minimum=1)
+    split_seed: int | None = option("Seed of a drawn split (666).", minimum=0)
+    bin_width: float | None = option("Width of label bins. Default: as inspect suggests.")
+    many: int | None = option(MANY, minimum=1)
+    few: int | None = option(FEW, minimum=1)
+    region: list[str] | None = option(REGION, metavar="NAME=RANGE")
+
+    def values(self) -> dict[str, Any]:
+        values = super().values() | {"region": tuple(self.region or ())}
+        return values | {"balanced": not values.pop("no_balanced")}
+
+
+# one command of bench and tune per benchmark: its help and its options
 BENCHMARKS: dict[str, tuple[str, tuple[type[Group], ...]]] = {
     "sts-b-dir": (
         "Sentence pairs with a similarity of 0..5 (5,249 / 1,000 / 1,000 pairs).",
         (StsBOptions,),
     ),
     "sentiment-dir": (
-        "Sentences with human-rated sentiment in −4..4; strong feelings are rare.",
+        "Sentences with a human-rated sentiment in -4..4; strong sentiments are rare.",
         (SentimentOptions,),
     ),
     "glucose": (
-        "Blood glucose 30 minutes ahead (one person, 52,281 readings); lows are rare.",
+        "Blood glucose 30 minutes ahead (one person, 52,281 readings); low values are rare.",
         (GlucoseOptions,),
     ),
     "agedb-dir": (
-        "Faces with an age (12,208 / 2,140 / 2,140); first: ranksim data prepare agedb-dir.",
+        "Faces with ages (12,208 / 2,140 / 2,140); needs ranksim data prepare agedb-dir.",
         (AgeOptions, ImageOptions, NetworkOptions),
     ),
     "imdb-wiki-dir": (
-        "Faces with an age (191,509 / 11,022 / 11,022); first: ranksim data prepare imdb-wiki-dir.",
+        "Faces with ages (191,509 / 11,022 / 11,022); needs ranksim data prepare imdb-wiki-dir.",
         (AgeOptions, ImageOptions, NetworkOptions),
     ),
 }
 
 
-def request(benchmark: str, out: Path, methods: str, seeds: str, *groups: Group) -> BenchRequest:
-    """A bench request from groups of options."""
-    from ranksim.experiments.sweep_request import BenchRequest
+def with_options(
+    *groups: type[Group], first: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of these groups; it is called with the groups filled in.
 
-    given: dict[str, Any] = {"jobs": 1}
-    for group in groups:
-        asked = group.asked()
-        # later groups add to what earlier ones say of these
-        options = given.get("options", {}) | asked.pop("options", {})
-        changes = given.get("changes", ()) + asked.pop("changes", ())
-        files = {**given.get("files", {}), **asked.pop("files", {})}
-        given |= asked | {"options": options, "changes": changes, "files": files}
-    settings: dict[str, str] = {}
-    for change in given["changes"]:
-        name, _, value = change.partition("=")
-        if settings.setdefault(name, value) != value:
-            raise UsageError(f"{name} is set to {settings[name]} and to {value}: set it once.")
-    return BenchRequest(benchmark=benchmark, out=out, methods=methods, seeds=seeds, **given)
+    The command takes the groups in this order, and its own options by keyword. If two groups have
+    an option, help and default of the first one count.
 
-
-def print_json(result: Any, as_json: bool) -> None:
-    """What a command came to, where it is asked for as JSON."""
-    if as_json:
-        typer.echo(json.dumps(result, indent=1, ensure_ascii=False))
-
-
-def with_options(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that these dataclasses list; it is called with them filled in.
-
-    The command takes the groups in this order, and options of its own by keyword alone. Of an
-    option that two groups list, the first one's help and default count.
+    Args:
+        groups: the groups.
+        first: names of the options that the help lists first, under no heading.
     """
-    hints = {group: get_type_hints(group, include_extras=True) for group in groups}
-    listed = {
-        group: [_parameter(item, hints[group][item.name]) for item in dataclasses.fields(group)]
-        for group in groups
-    }
+    names = {group: [item.name for item in dataclasses.fields(group)] for group in groups}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        parameters = inspect.signature(command, eval_str=True).parameters.values()
-        own = [each for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
-        named: dict[str, inspect.Parameter] = {}
-        for each in (*(each for group in groups for each in listed[group]), *own):
-            named.setdefault(each.name, each)
-        # what must be given comes first
-        every = sorted(named.values(), key=lambda p: p.default is not inspect.Parameter.empty)
+        signature = inspect.signature(command, eval_str=True).parameters.values()
+        direct = [param for param in signature if param.kind is inspect.Parameter.KEYWORD_ONLY]
+        params = {param.name: param for param in direct}
+        for group in groups:
+            for param in _parameters(group, first):
+                params.setdefault(param.name, param)
+        order = [params.pop(name) for name in first] + list(params.values())
+        order.sort(key=lambda param: param.default is not inspect.Parameter.empty)
 
         @functools.wraps(command)
-        def filled(**given: Any) -> None:
-            values = [
-                group(**{each.name: given[each.name] for each in listed[group]}) for group in groups
-            ]
-            command(*values, **{each.name: given[each.name] for each in own})
+        def filled(**values: Any) -> None:
+            built = [group(**{name: values[name] for name in names[group]}) for group in groups]
+            command(*built, **{param.name: values[param.name] for param in direct})
 
-        filled.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
-        filled.__annotations__ = {each.name: each.annotation for each in every}
+        filled.__signature__ = inspect.Signature(order)  # type: ignore[attr-defined]
+        filled.__annotations__ = {param.name: param.annotation for param in order}
         del filled.__wrapped__
         return filled
 
     return decorate
 
 
-def _parameter(item: dataclasses.Field[Any], annotation: Any) -> inspect.Parameter:
-    missing = item.default is dataclasses.MISSING
-    return inspect.Parameter(
-        item.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if missing else item.default,
-        annotation=annotation,
-    )
+def _parameters(group: type[Group], first: tuple[str, ...]) -> list[inspect.Parameter]:
+    """Return the parameters of a command that fill a group.
+
+    Types are shortened to one word, as typer would list all choices in a column of the help.
+    """
+    hints, params = get_type_hints(group), []
+    for item in dataclasses.fields(group):
+        hint, metadata = hints[item.name], dict(item.metadata)
+        types = [t for t in (hint, *get_args(hint)) if t is not type(None)]
+        choice = any(get_origin(t) is Literal for t in types)
+        short = "WORD" if choice else next((_METAVARS[t] for t in types if t in _METAVARS), "")
+        name = metadata.pop("name") or "--" + item.name.replace("_", "-")
+        if metadata["metavar"] is None:
+            metadata["metavar"] = short
+        panel = None if item.name in first else group.panel
+        missing = item.default is dataclasses.MISSING
+        params.append(
+            inspect.Parameter(
+                item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if missing else item.default,
+                annotation=Annotated[hint, typer.Option(name, rich_help_panel=panel, **metadata)],
+            )
+        )
+    return params
+
+
+def set_options(*groups: Group) -> dict[str, Any]:
+    """Return the options of these groups whose value is not their default."""
+    return {
+        item.name: getattr(group, item.name)
+        for group in groups
+        for item in dataclasses.fields(group)
+        if getattr(group, item.name) != item.default
+    }
+
+
+def print_json(content: Any, as_json: bool) -> None:
+    """Print the result of a command as JSON, if ``--json`` is given."""
+    if as_json:
+        typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def split_csv(text: str) -> tuple[str, ...]:
-    """Words parted by commas; one that holds a comma stands in double quotes.
+    """Split words at commas; a word with a comma is put in double quotes.
 
     Example:
         >>> split_csv('size, "height, cm"')
@@ -509,3 +448,41 @@ def split_csv(text: str) -> tuple[str, ...]:
     """
     words = (word for line in csv.reader([text], skipinitialspace=True) for word in line)
     return tuple(word.strip() for word in words if word.strip())
+
+
+def parse_seconds(text: str) -> float:
+    """Parse a time such as ``10m`` to seconds.
+
+    Raises:
+        UsageError: not a time.
+
+    Example:
+        >>> parse_seconds("10m"), parse_seconds("90s"), parse_seconds("1.5h")
+        (600.0, 90.0, 5400.0)
+    """
+    number, unit = text.strip()[:-1], text.strip()[-1:].lower()
+    try:
+        seconds = float(number) * _SECONDS[unit]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--budget takes a time such as 10m, 90s or 2h, got {text!r}.")
+    return seconds
+
+
+def parse_drop_labels(text: str | None) -> tuple[str, ...]:
+    """Parse ranges of labels, each in its shortest form.
+
+    Raises:
+        UsageError: not ranges.
+
+    Example:
+        >>> parse_drop_labels("30..40, > 80")
+        ('30-40', '>80')
+    """
+    from ranksim.imbalance.label_range import parse_ranges
+
+    try:
+        return tuple(part.text for part in parse_ranges(text)) if text is not None else ()
+    except ValueError as error:
+        raise UsageError(f"--drop-labels {text!r}: {error}.") from error

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.data.options import UserDataSpec
+from ranksim.data.spec import UserDataSpec
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance._labels import label_vector

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.cells import RaiseForRows, day_index, parse_times
-from ranksim.data.options import UserDataSpec, reject_idle_options
+from ranksim.data.spec import SeriesSpec, TableSpec, UserDataSpec
 from ranksim.data.splitting import (
     PART_NAMES,
     PARTS,
@@ -55,25 +55,25 @@ class SplitPlan:
     def groups(self) -> NDArray[np.int64] | None:
         """Group or day of each test sample, which were not split; the day for any windows."""
         test, options = self.split.test, self.options
-        if options.by == "group" and options.group is not None:
+        if options.split_method == "group" and options.group is not None:
             values = self.table.column(options.group)
             return factorize([values[row] for row in self.rows[test]])
         if self.windows is not None:
             return None if self.windows.times is None else day_index(self.windows.times[test])
-        if options.by == "day" and options.time is not None:
+        if options.split_method == "day" and options.time is not None:
             return day_index(_read_times(self.table, options.time)[self.rows[test]])
         return None
 
 
 def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     """Select the samples of user data, split them, and choose label bins and regions."""
-    reject_idle_options(options)
     inputs = options.inputs or _infer_inputs(table, options)
     columns = [table.column(name) for name in inputs]  # raises for unknown names
-    if unused := [name for name in options.categories if name not in inputs]:
+    categories = options.categories if isinstance(options, TableSpec) else ()
+    if unused := [name for name in categories if name not in inputs]:
         raise UsageError(f"--categories names {unused[0]!r}, which is not an input: remove it.")
     readings = windows = split = None
-    if options.window is not None:
+    if isinstance(options, SeriesSpec):
         readings, windows, split, rows = _make_forecasts(table, options, inputs)
         labels = windows.labels
     else:
@@ -89,12 +89,12 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
             "least two different values."
         )
     bins = choose_label_bins(labels, options)
-    label_index, by, seed = bins.digitize(labels), options.by, options.seed
+    label_index, by, seed = bins.digitize(labels), options.split_method, options.seed
     if split is None:
         samples = [tuple(column[row] for column in columns) for row in rows]
         split = _split_samples(table, options, samples, rows, label_index)
     elif options.balanced and by != "column":
-        split = balance_held_out(split, label_index, max_per_bin=options.cap, seed=seed)
+        split = balance_held_out(split, label_index, max_per_bin=options.max_per_bin, seed=seed)
     regions, many, few = choose_shot_regions(bins, labels[split.train], options)
     facts = {
         "name": Path(table.name).name,
@@ -117,9 +117,9 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
 
 def _split_facts(options: UserDataSpec) -> dict[str, Any]:
     """Describe how the split was drawn; empty for a split column."""
-    if options.by == "column":
+    if options.split_method == "column":
         return {}
-    if options.by == "protocol":
+    if options.split_method == "protocol":
         per_bin = options.test_per_bin or TEST_PER_BIN
         how: dict[str, Any] = {"protocol": options.protocol, "test_per_bin": per_bin}
     else:
@@ -133,7 +133,7 @@ def read_split_column(table: Table, options: UserDataSpec) -> str | None:
     So the splits of a Hugging Face data set are used unless an option requests another split.
     """
     requests: list[Any] = [options.split, options.split_by, options.group]
-    requests += [options.cap, options.split_seed, options.protocol]
+    requests += [options.max_per_bin, options.split_seed, options.protocol]
     if any(value is not None for value in requests) or not options.balanced:
         return options.split
     is_usable = _SPLIT not in options.inputs and _find_parts(table) == set(PARTS)
@@ -182,11 +182,11 @@ def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
 
 
 def _make_forecasts(
-    table: Table, options: UserDataSpec, inputs: Sequence[str]
+    table: Table, options: SeriesSpec, inputs: Sequence[str]
 ) -> tuple[NDArray[np.float64], Windows, Split, NDArray[np.int64]]:
     """Return readings, the windows over them, their split, and the table row of each target."""
     order, readings, times, groups = read_series(table, options, inputs)
-    by = options.by
+    by = options.split_method
     if by == "column":
         split = _read_split(table, options, order)
     else:
@@ -208,7 +208,7 @@ def _make_forecasts(
         readings,
         times,
         readings[:, inputs.index(options.target)],
-        window=options.window or 1,
+        window=options.window,
         horizon=options.horizon or 1,
         groups=groups,
     )
@@ -223,7 +223,7 @@ def _split_samples(
     label_index: NDArray[np.int64],
 ) -> Split:
     """Split samples that are table rows; equal samples never belong to two parts."""
-    by = options.by
+    by = options.split_method
     if by == "column":
         split = _read_split(table, options, rows)
         reject_shared_samples(samples, split, raise_for_rows=_raise_for_samples(table, rows))
@@ -249,7 +249,7 @@ def _split_samples(
         label_index,
         by="group" if by == "day" else by,
         balanced=options.balanced,
-        max_per_bin=options.cap,
+        max_per_bin=options.max_per_bin,
         seed=options.seed,
         groups=groups,
         times=times,

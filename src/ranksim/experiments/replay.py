@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ranksim.data.spec import (
+    DataLocation,
+    DataSpec,
+    ImageSpec,
+    UserDataSpec,
+    reject_unused,
+)
 from ranksim.evaluation.record import RunIdentity, RunRecord, run_name
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Run
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Method, Technique, first_stage, parse_method
-from ranksim.training.modality import IMAGE, IMAGES, SENTENCES, SERIES, TABLE, TEXT, recipe_type
+from ranksim.training.modality import recipe_type
 from ranksim.training.presets import load_recipe
 from ranksim.training.pretrained import refuse_missing, relocate_encoder
 from ranksim.training.recipe import Recipe
-from ranksim.training.task_loading import DataSource, fingerprint
+from ranksim.training.task_loading import DataSource, identify_data
 from ranksim.training.trainer_config import TrainerConfig
-
-_OWN = (TABLE, TEXT, SENTENCES, SERIES, IMAGE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class RerunRequest:
         results: a sweep's ``results.json``, or its folder.
         row: of its table, counted from 1, or a method's name; ``None`` for the only one.
         seed: one of the row's; ``None`` for all.
-        files: where the data lies on this machine, by the names of the options.
+        location: where the data lies on this machine.
         out: where it trains; ``None``: a temporary folder.
         accelerator: for Lightning's Trainer.
     """
@@ -39,7 +43,7 @@ class RerunRequest:
     results: Path
     row: str | None = None
     seed: int | None = None
-    files: Mapping[str, Path | str | None] = dataclasses.field(default_factory=dict)
+    location: DataLocation = DataLocation()
     out: Path | None = None
     accelerator: str = "auto"
 
@@ -78,10 +82,10 @@ def _run(
 ) -> tuple[Run, list[str]]:
     method = _method(identity)
     recipe, assumed = _recipe(identity, method)
-    if source.encoder is None:
+    if source.location.encoder is None:
         refuse_missing(recipe)
     else:
-        relocate_encoder(recipe, Path(source.encoder))  # refuses another one
+        relocate_encoder(recipe, Path(source.location.encoder))  # refuses another one
     known = {item.name for item in fields(TrainerConfig)}
     trainer = {name: v for name, v in identity["trainer"].items() if name in known}
     first, one = first_stage(method), None
@@ -131,45 +135,34 @@ def _recipe(identity: RunIdentity, method: Method) -> tuple[Recipe, list[str]]:
 
 
 def _source(request: RerunRequest, record: RunRecord) -> DataSource:
-    """The data, which must be the same."""
-    data = record["identity"]["data"]
-    benchmark, named = data["benchmark"], dict(data["options"])
-    skip = named.pop("skip_broken", False)
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in named.items()}
-    files = _files(request, benchmark, record)
-    print_then = options.pop("table_sha256", None)
-    now = fingerprint(benchmark, options, files) if print_then is not None else {}
-    if print_then is not None and now.get("table_sha256") != print_then:
-        raise _OtherDataError(
-            f"{request.results} was made on data whose table has SHA-256 {print_then}…, and that "
-            f"of this one begins with {now.get('table_sha256')}: give the table of then."
-        )
-    order = tuple({**options, **now}.items())
-    return DataSource(benchmark, order, data["regions_from"], tuple(files.items()), skip)
+    """Rebuild the source of a record and check that the data is the same.
 
-
-class _OtherDataError(DataError):
-    """The data is another one."""
-
-
-def _files(request: RerunRequest, benchmark: str, record: RunRecord) -> dict[str, Any]:
-    """Where the data lies, by the names that loaders know."""
-    given = {name: path for name, path in request.files.items() if path is not None}
-    name = record["provenance"].get("data", {}).get("name", "the table")
-    own = "data" in given
-    if benchmark in _OWN and not own:
-        raise _AskError(f"{request.results} was made of {name}: say with --data where it lies.")
-    if benchmark == IMAGE and "image" not in record:
+    Raises:
+        DataError: the table differs.
+        UsageError: the location of the data is missing, or an option does nothing.
+    """
+    data, location = record["identity"]["data"], request.location
+    if data["benchmark"] == ImageSpec.benchmark and "image" not in data["options"]:
         raise _AskError(
-            f"{request.results} was made by `ranksim bench images`, which is gone: run "
+            f"{request.results} was made by `ranksim bench images`, which no longer exists: run "
             "`ranksim compare` on the table with --image and --image-root."
         )
-    files: dict[str, Any] = {"data_dir": None, "glove": None}
-    if benchmark in IMAGES and not own:
-        files["split_file"] = None
-    if own:
-        files["image_root"] = None
-    known = {*files, *(("data",) if own else ()), "encoder"}
-    if idle := [each for each in given if each not in known]:
-        raise _AskError(f"--{idle[0].replace('_', '-')} says nothing of {benchmark}: leave it out.")
-    return {**files, **given}
+    spec = DataSpec.from_dict(data)
+    if isinstance(spec, UserDataSpec) and location.data is None:
+        name = record["provenance"].get("data", {}).get("name", "a table")
+        raise _AskError(f"{request.results} was made from {name}: give its path with --data.")
+    set_options = [item.name for item in fields(location) if getattr(location, item.name)]
+    try:
+        reject_unused(set_options, (*spec.location_options, "encoder"), spec.benchmark)
+    except UsageError as error:
+        raise _AskError(str(error)) from None
+    source = DataSource(spec, location)
+    if spec.table_sha256 is None:
+        return source
+    digest = identify_data(source).spec.table_sha256
+    if digest != spec.table_sha256:
+        raise DataError(
+            f"{request.results} was made on a table with SHA-256 {spec.table_sha256}…, and this "
+            f"one has {digest}…: give the original table."
+        )
+    return source

@@ -91,7 +91,7 @@ class Run:
             "method": self.method.key,
             "technique": dataclasses.asdict(self.method.technique),
             "seed": self.seed,
-            "data": self.source.to_dict(),
+            "data": self.source.spec.to_dict(),
             "preset": self.preset,
             "trainer": {k: v for k, v in trainer.items() if k != "accelerator"},
             "limits": {k: v for k, v in limits.items() if v is not None and k != "seconds"},
@@ -177,7 +177,7 @@ def execute_run(
             ) from error
         else:
             made = (outcome.sample_index, outcome.preds)
-            write_predictions(run.folder / PREDICTIONS, benchmark, run.source.shots, *made)
+            write_predictions(run.folder / PREDICTIONS, benchmark, run.source.spec.regions_from, *made)
             status = "done"
             result = {
                 "metrics": {"val": outcome.val, "test": outcome.test},
@@ -190,7 +190,7 @@ def execute_run(
                 **insight(benchmark, outcome.preds, outcome.features),
             }
             result |= _cut_short(run, outcome)
-        result["labels"] = label_axis(benchmark, run.source.shots)
+        result["labels"] = label_axis(benchmark, run.source.spec.regions_from)
         origin = {"data": benchmark.facts, "comparable": benchmark.comparable}
         origin |= {"threads": torch.get_num_threads(), **collect_provenance()}
         record = {

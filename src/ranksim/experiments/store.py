@@ -99,17 +99,17 @@ class ResultStore:
             )
             others = self._rows(set(order) - {run.method.key for run in plan.runs})
             rows = {**plan.rows, **{k: v for k, v in others.items() if k not in plan.rows}}
-            shown = headline(first.source.benchmark)
+            shown = headline(first.source.spec.benchmark)
             comparable = all(record["provenance"].get("comparable", True) for record in records)
-            summary = summarise(records, first.source.benchmark, rows)
+            summary = summarise(records, first.source.spec.benchmark, rows)
             baseline = choose_baseline(summary)
             add_comparison(summary, records, baseline, self._predictions if last else None)
             labels = _hoisted(records)
             results = {
                 "format": FORMAT,
-                **first.source.to_dict(),
+                **first.source.spec.to_dict(),
                 "preset": first.preset,
-                "published_note": NOTES.get(first.source.benchmark) if comparable else None,
+                "published_note": NOTES.get(first.source.spec.benchmark) if comparable else None,
                 "command": plan.command,
                 "provenance": collect_provenance(),
                 "labels": labels,

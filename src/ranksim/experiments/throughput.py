@@ -1,12 +1,11 @@
-"""What ``ranksim throughput`` does: how fast this machine trains a recipe, and where time goes."""
+"""Measure how fast this machine trains images, and where the time of a step goes."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ranksim._utils.provenance import collect_provenance
-from ranksim._utils.storage import atomic_write, cache_dir
+from ranksim._utils.storage import cache_dir, write_json
 from ranksim.data.images.dataset import ImageDataset
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.datasets.prepare import BENCHMARKS
@@ -44,33 +43,28 @@ _AGES = (0, 100)
 
 @dataclass(frozen=True)
 class ThroughputRequest:
-    """A throughput command as it was given.
+    """What ``ranksim throughput`` measures.
 
     Args:
-        changes: of the recipe; ``encoder``, ``image_size`` and ``batch_size`` among them.
+        changes: recipe fields to override, such as ``batch_size=32``.
         steps: steps to time for each method.
-        warm: steps before these, in which things are compiled, tuned and filled.
-        machine: fields of ``Hardware``.
-        out: a file for the figures, or ``None``.
-        preset: of AgeDB-DIR's recipe, from which the changes start.
+        warmup_steps: untimed steps before them.
+        trainer: hardware and precision.
+        out: JSON file for the result, or ``None``.
+        preset: preset of AgeDB-DIR that the changes are applied to.
     """
 
     changes: tuple[str, ...]
     steps: int
-    warm: int
-    machine: Mapping[str, Any]
+    warmup_steps: int
+    trainer: TrainerConfig = TrainerConfig()
     out: Path | None = None
     preset: str = "paper"
 
-    @property
-    def hardware(self) -> TrainerConfig:
-        """What trains."""
-        return TrainerConfig(**self.machine)
-
 
 @dataclass
-class Timed:
-    """Where the time of the timed steps went, in seconds."""
+class StepTimes:
+    """Seconds of the timed steps, by what they were spent on."""
 
     step: float = 0.0
     data: float = 0.0
@@ -79,58 +73,59 @@ class Timed:
     steps: list[float] = field(default_factory=list)
 
 
-def throughput(request: ThroughputRequest, *, as_json: bool = False) -> dict[str, Any]:
-    """Train on generated images for some steps, with and without RankSim, and tell the times.
+def measure_throughput(request: ThroughputRequest) -> dict[str, Any]:
+    """Train on generated images for some steps, with and without RankSim, and time the steps.
 
-    It is the training of ``ranksim bench``: the image cache, augmentation on the device, the
-    network, the step of the optimiser. RankSim's share is its forward and backward pass, timed
-    alone within the step, the device being waited for.
+    The training is the one of ``ranksim bench``, with pixel cache, augmentation on the device,
+    network and optimizer. RankSim's share is its forward and backward pass, timed within the step
+    with the device synchronized.
 
     Raises:
-        UsageError: hardware that is not there, or a recipe that makes no sense.
+        UsageError: hardware that is not available, or an invalid recipe.
     """
     silence_lightning()
-    check_trainer_config(request.hardware)
-    if request.hardware.is_distributed:
+    check_trainer_config(request.trainer)
+    if request.trainer.is_distributed:
         raise UsageError("throughput times one device: leave out --devices and --num-nodes.")
-    console = Console(stderr=as_json)
     changes = dict(parse_change(text) for text in request.changes)
-    methods = [parse_method(name, "sqrt_inverse") for name in METHODS]
-    recipes = {}
-    for method in methods:
-        recipe = load_recipe("agedb-dir", request.preset, method, changes)
+    recipes: dict[str, ImageRecipe] = {}
+    for name in METHODS:
+        recipe = load_recipe("agedb-dir", request.preset, _parse(name), changes)
         assert isinstance(recipe, ImageRecipe)
-        recipes[method.name] = recipe
-    # both with one batch size, so that images per second compare
-    shared = changes.get("batch_size", recipes["vanilla"].batch_size)
-    rows = []
-    with _generated(recipes["vanilla"].image_size) as store:
-        for method in methods:
-            recipe = dataclasses.replace(recipes[method.name], batch_size=shared)
-            rows.append(_time(method, recipe, store, request))
+        recipes[name] = recipe
+    # one batch size for both, so that images per second are comparable
+    batch_size = changes.get("batch_size", recipes["vanilla"].batch_size)
+    with _generate_images(recipes["vanilla"].image_size) as cache:
+        rows = [
+            _time_method(name, dataclasses.replace(recipe, batch_size=batch_size), cache, request)
+            for name, recipe in recipes.items()
+        ]
+    device = {"device": _device_name(request.trainer)}
     result = {
         "format": 1,
-        "recipe": dataclasses.asdict(recipes["vanilla"]) | {"batch_size": shared},
-        "hardware": dataclasses.asdict(request.hardware) | {"device": _device(request.hardware)},
+        "recipe": dataclasses.asdict(recipes["vanilla"]) | {"batch_size": batch_size},
+        "hardware": dataclasses.asdict(request.trainer) | device,
         "threads": torch.get_num_threads(),
         "rows": rows,
-        "whole_runs": _whole_runs(rows, request.preset),
+        "whole_runs": _estimate_runs(rows, request.preset),
         **collect_provenance(),
     }
-    _print(result, console)
     if request.out is not None:
-        with atomic_write(request.out) as aside:
-            aside.write_text(json.dumps(result, indent=1), encoding="utf-8")
-        console.print(f"Figures: {request.out}", highlight=False)
+        write_json(request.out, result)
     return result
 
 
-class Stopwatch(L.Callback):
-    """Times the steps of a training, what they wait for, and RankSim within them."""
+def _parse(name: str) -> Method:
+    return parse_method(name, "sqrt_inverse")
 
-    def __init__(self, warm: int) -> None:
-        self.warm, self.timed = max(warm, 1), Timed()  # a step is timed from the end of another
-        self._began = self._ended = self._before = 0.0
+
+class StepTimer(L.Callback):
+    """Times the steps of a training, the wait for data before them, and RankSim within them."""
+
+    def __init__(self, warmup_steps: int) -> None:
+        self.warmup_steps = max(warmup_steps, 1)  # a step is timed from the end of the last one
+        self.times = StepTimes()
+        self._step_start = self._last_end = self._last_ranksim = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, RegressionModule)
@@ -140,7 +135,7 @@ class Stopwatch(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._began = _now(pl_module.device)
+        self._step_start = _synchronized_time(pl_module.device)
 
     def on_train_batch_end(
         self,
@@ -150,39 +145,39 @@ class Stopwatch(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        ended = _now(pl_module.device)
-        spent = getattr(pl_module.ranksim, "spent", 0.0)
-        if trainer.global_step > self.warm:
-            timed = self.timed
-            timed.step += ended - self._ended
-            timed.steps.append(ended - self._ended)
-            timed.data += self._began - self._ended
-            timed.ranksim += spent - self._before
-            timed.images += len(batch["label"])
-        self._ended, self._before = ended, spent
+        end = _synchronized_time(pl_module.device)
+        ranksim = getattr(pl_module.ranksim, "seconds", 0.0)
+        if trainer.global_step > self.warmup_steps:
+            times = self.times
+            times.step += end - self._last_end
+            times.steps.append(end - self._last_end)
+            times.data += self._step_start - self._last_end
+            times.ranksim += ranksim - self._last_ranksim
+            times.images += len(batch["label"])
+        self._last_end, self._last_ranksim = end, ranksim
 
 
 class TimedRankSim(nn.Module):
-    """The term with its gradient made at once, so that both can be timed; the same numbers."""
+    """RankSim's term with its gradient computed at once, to time both; same numbers."""
 
     def __init__(self, term: RankSimLoss) -> None:
         super().__init__()
-        self.term, self.spent = term, 0.0
+        self.term, self.seconds = term, 0.0
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        began = _now(features.device)
+        start = _synchronized_time(features.device)
         leaf = features.detach().requires_grad_()
         with torch.enable_grad():
             value = self.term(leaf, labels)
             (gradient,) = torch.autograd.grad(value, leaf)
-        self.spent += _now(features.device) - began
-        carried = (features * gradient).sum()
-        whole: Tensor = value.detach() + carried - carried.detach()
-        return whole
+        self.seconds += _synchronized_time(features.device) - start
+        linear = (features * gradient).sum()  # has this gradient with respect to the features
+        loss: Tensor = value.detach() + linear - linear.detach()
+        return loss
 
 
-def _now(device: torch.device) -> float:
-    """Seconds, once the device has done all that it was asked to."""
+def _synchronized_time(device: torch.device) -> float:
+    """Return the time in seconds once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -190,75 +185,73 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _time(
-    method: Method, recipe: ImageRecipe, store: PixelCache, request: ThroughputRequest
+def _time_method(
+    name: str, recipe: ImageRecipe, cache: PixelCache, request: ThroughputRequest
 ) -> dict[str, Any]:
+    """Return the mean times of a method's steps."""
     draw = np.random.default_rng(0)
     labels = draw.integers(_AGES[0], _AGES[1] + 1, _IMAGES).astype(np.float64)
     rows = np.arange(_IMAGES)
-    training = ImageDataset(store, rows, labels)
-    validation = ImageDataset(store, rows[:_VALIDATED], labels[:_VALIDATED])
+    training = ImageDataset(cache, rows, labels)
+    validation = ImageDataset(cache, rows[:_VALIDATED], labels[:_VALIDATED])
     bins = LabelBins.integers(0, 120)
-    hardware = request.hardware
     task = TrainingTask(
         *(training, validation, validation),
-        image_network(recipe, hardware),
+        image_network(recipe, request.trainer),
         bins,
         ShotRegions.from_counts(bins, labels),
         augment=augmentation(recipe, 0),
     )
-    watch = Stopwatch(request.warm)
-    steps = watch.warm + request.steps
-    an_epoch = -(-_IMAGES // recipe.batch_size)
-    recipe = dataclasses.replace(recipe, max_validations=-(-steps // an_epoch))
+    timer = StepTimer(request.warmup_steps)
+    steps = timer.warmup_steps + request.steps
+    recipe = dataclasses.replace(recipe, max_validations=-(-steps * recipe.batch_size // _IMAGES))
     with tempfile.TemporaryDirectory() as folder:
         fit(
             task,
             recipe,
-            method.technique,
+            _parse(name).technique,
             Path(folder),
             TrainingOptions(
-                seed=0,
-                trainer_config=hardware,
+                trainer_config=request.trainer,
                 limits=TrainingLimits(steps=steps, epochs=recipe.max_validations),
-                callbacks=[watch],
+                callbacks=[timer],
             ),
         )
-    timed = watch.timed
-    if not timed.images:
+    times = timer.times
+    if not times.images:
         raise RankSimError("No step was timed: give more --steps.")
     return {
-        "method": method.name,
+        "method": name,
         "batch_size": recipe.batch_size,
-        "images_per_second": timed.images / timed.step,
-        "step_ms": 1e3 * float(np.median(timed.steps)),
-        "waiting_for_data": timed.data / timed.step,
-        "ranksim": timed.ranksim / timed.step,
-        "steps": len(timed.steps),
+        "images_per_second": times.images / times.step,
+        "step_ms": 1e3 * float(np.median(times.steps)),
+        "waiting_for_data": times.data / times.step,
+        "ranksim": times.ranksim / times.step,
+        "steps": len(times.steps),
     }
 
 
 @contextmanager
-def _generated(size: int) -> Iterator[PixelCache]:
-    """Images of noise, in a store of their own."""
+def _generate_images(size: int) -> Iterator[PixelCache]:
+    """Yield a temporary pixel cache of random images."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
-        store = PixelCache(size, Path(folder))
+        cache = PixelCache(size, Path(folder))
         draw = np.random.default_rng(0)
-        with store.path.open("wb") as file:
+        with cache.path.open("wb") as file:
             for _ in range(_IMAGES):
-                file.write(draw.integers(0, 256, store.row_bytes, dtype=np.uint8).tobytes())
-        yield store
+                file.write(draw.integers(0, 256, cache.row_bytes, dtype=np.uint8).tobytes())
+        yield cache
 
 
-def _whole_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]:
-    """How long the published recipes' trainings would take at these rates, validation aside."""
-    found = []
+def _estimate_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]:
+    """Estimate the hours of the published trainings at these rates, without validation."""
+    runs = []
     for benchmark, module in BENCHMARKS.items():
         for row in rows:
-            recipe = load_recipe(benchmark, preset, parse_method(row["method"], "sqrt_inverse"))
+            recipe = load_recipe(benchmark, preset, _parse(row["method"]))
             seconds = module.COUNTS[0] * recipe.max_validations / row["images_per_second"]
-            found.append(
+            runs.append(
                 {
                     "benchmark": benchmark,
                     "method": row["method"],
@@ -267,16 +260,17 @@ def _whole_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]
                     "hours": seconds / 3600,
                 }
             )
-    return found
+    return runs
 
 
-def _device(hardware: TrainerConfig) -> str:
-    if hardware.on_gpu:
+def _device_name(trainer: TrainerConfig) -> str:
+    if trainer.on_gpu:
         return torch.cuda.get_device_name()
-    return "cpu" if hardware.uses_channels_last else hardware.accelerator
+    return "cpu" if trainer.uses_channels_last else trainer.accelerator
 
 
-def _print(result: dict[str, Any], console: Console) -> None:
+def print_throughput(result: dict[str, Any], console: Console) -> None:
+    """Print the table of :func:`measure_throughput`, and the hours of the published trainings."""
     recipe = result["recipe"]
     table = Table(
         title=f"\n{recipe['encoder']}, {recipe['image_size']} px, batch {recipe['batch_size']}, "
@@ -295,18 +289,15 @@ def _print(result: dict[str, Any], console: Console) -> None:
             f"{row['ranksim']:.2%}" if "ranksim" in row["method"] else "–",
         )
     console.print(table)
-    published = load_recipe("agedb-dir", "paper", parse_method("vanilla", "sqrt_inverse"))
+    published = load_recipe("agedb-dir", "paper", _parse("vanilla"))
     assert isinstance(published, ImageRecipe)
+    lines = []
     if (recipe["encoder"], recipe["image_size"]) != (published.encoder, published.image_size):
-        console.print(
-            f"The published network is {published.encoder} at {published.image_size} px, not this "
-            "one.",
-            highlight=False,
-        )
+        lines.append(f"The published network is {published.encoder} at {published.image_size} px.")
     for run in result["whole_runs"]:
-        console.print(
+        lines.append(
             f"{run['benchmark']}, {run['method']}: {run['epochs']} epochs of {run['images']:,} "
-            f"images at this rate: {run['hours']:,.1f} hours",
-            highlight=False,
-            soft_wrap=True,
+            f"images would take {run['hours']:,.1f} hours"
         )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

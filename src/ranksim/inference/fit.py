@@ -18,7 +18,7 @@ from ranksim.evaluation.report.terminal import print_scores
 from ranksim.exceptions import RankSimError, StoppedError, require_optional
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import Run, check_data, execute_run
-from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
+from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
 from ranksim.inference.card import model_card
 from ranksim.inference.density import density_of
 from ranksim.inference.files import (
@@ -49,14 +49,9 @@ class FitRequest:
         method, seed: of the one run.
     """
 
-    bench: BenchRequest
+    bench: SweepRequest
     method: str
     seed: int
-
-    @property
-    def command(self) -> str:
-        """The command to type for the same model, without folders of this machine."""
-        return self.bench.worded("fit", f"--method {self.method}", f"--seed {self.seed}")
 
 
 def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
@@ -76,7 +71,7 @@ def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
     silence_lightning()
     bench, console = request.bench, Console(stderr=as_json)
     refuse_other_folder(bench.out)
-    settings = SweepSettings.of(bench)
+    settings = SweepSettings.from_request(bench)
     method = parse_method(request.method, settings.weighting)
     settings.recipe(method)  # nonsense ends here
     run = make_runs(bench, settings)(method, request.seed)
@@ -115,11 +110,11 @@ def _write(request: FitRequest, run: Run, record: RunRecord) -> None:
     identity, result, origin = record["identity"], record["result"], record["provenance"]
     recipe, weights = _trained(run)
     benchmark = load_benchmark(run.source, run.recipe)
-    regions = benchmark.regions(run.source.shots)
+    regions = benchmark.regions(run.source.spec.regions_from)
     content = {
         "format": FORMAT,
         "ranksim": origin["versions"]["ranksim"],
-        "kind": run.source.benchmark,
+        "kind": run.source.spec.benchmark,
         "target": benchmark.quantity,
         "method": run.method.key,
         "technique": identity["technique"],
@@ -129,8 +124,8 @@ def _write(request: FitRequest, run: Run, record: RunRecord) -> None:
         "reader": load_adapter(run.source, run.recipe).to_dict(),
         "density": density_of(regions, many=benchmark.many, few=benchmark.few),
         "data": origin["data"],
-        "options": run.source.named_options(),
-        "command": request.command,
+        "options": run.source.spec.to_dict()["options"],
+        "command": request.bench.command,
         **{name: origin[name] for name in ("versions", "commit", "machine")},
     }
     told = ("epochs", "best_epoch", "steps", "seconds")
@@ -141,7 +136,7 @@ def _write(request: FitRequest, run: Run, record: RunRecord) -> None:
         content["weights_sha256"] = sha256(folder / WEIGHTS)
         write_json(folder / CONFIG, with_digest(content))
         write_json(folder / METRICS, with_digest(metrics))
-        card = model_card(content, metrics, headline(run.source.benchmark), out.name)
+        card = model_card(content, metrics, headline(run.source.spec.benchmark), out.name)
         (folder / CARD).write_text(card, encoding="utf-8")
 
 

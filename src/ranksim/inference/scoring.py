@@ -19,8 +19,8 @@ from ranksim._utils.formatting import METRIC_TITLES, choose_digits
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import sha256, write_json
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
-from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import load_table
+from ranksim.data.spec import UserDataSpec
 from ranksim.data.split_plan import read_split_column
 from ranksim.data.splitting import PART_NAMES
 from ranksim.data.table import Table
@@ -162,7 +162,7 @@ def _density(request: ScoreRequest) -> tuple[tuple[Any, int, int], str, dict[str
     if request.train is None or request.target is None:
         raise UsageError("Regions need --train and its --target, or --model: give one of the two.")
     columns = load_table(request.train)
-    options = UserDataSpec(request.target, **request.options)
+    options = UserDataSpec(target=request.target, **request.options)
     values = labels_of(columns, request.target, missing="nan")
     known = np.isfinite(values)
     labels, train = values[known], np.arange(np.count_nonzero(known))

@@ -1,8 +1,9 @@
-"""Which data sets are benchmarks, and how each, or anyone's own data, becomes a task."""
+"""Load the data of a run, benchmark or user data, as a training task."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import parent_process
@@ -15,9 +16,24 @@ import numpy as np
 from ranksim._utils.progress import print_notice, progress_counter
 from ranksim._utils.storage import sha256
 from ranksim.data.batch import Samples
-from ranksim.data.options import UserDataSpec
 from ranksim.data.reading import load_table
 from ranksim.data.series import make_series_datasets
+from ranksim.data.spec import (
+    AgeDbSpec,
+    AgeSpec,
+    DataLocation,
+    DataSpec,
+    GlucoseSpec,
+    ImageSpec,
+    ImdbWikiSpec,
+    SentenceSpec,
+    SentimentSpec,
+    SeriesSpec,
+    StsBSpec,
+    TableSpec,
+    TextSpec,
+    UserDataSpec,
+)
 from ranksim.data.split_plan import SplitPlan, make_split_plan
 from ranksim.data.table import Table
 from ranksim.data.text import encode_texts
@@ -38,37 +54,17 @@ from ranksim.training.factory import (
     word_vectors,
 )
 from ranksim.training.fit import TrainingTask
-from ranksim.training.modality import GLUCOSE, IMAGE, IMAGES
 from ranksim.training.pretrained import with_encoder_folder
 from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe, TextRecipe
 from ranksim.training.trainer_config import TrainerConfig
 
-_TEXTS = {sts_b_dir.NAME: sts_b_dir.load, sentiment_dir.NAME: sentiment_dir.load}
-_DROPPED = "drop_labels"  # the option that all data sets have
-
 
 @dataclass(frozen=True)
 class DataSource:
-    """Which data a sweep trains on, in a form that travels to other processes.
+    """The data of a run: what identifies it, and where it lies on this machine."""
 
-    Args:
-        benchmark: its name; of anyone's own data, what a network reads there.
-        options: what else decides the data; recorded with results.
-        shots: regions by the rule or by the published list.
-        files: where things lie on this machine, by the names of :func:`load_task`'s loaders.
-        skip_broken: leave broken images out.
-    """
-
-    benchmark: str
-    options: tuple[tuple[str, Any], ...]
-    shots: str
-    files: tuple[tuple[str, Any], ...] = ()
-    skip_broken: bool = False
-
-    def named_options(self) -> dict[str, Any]:
-        """The benchmark's own options, as results hold them."""
-        named = {k: list(v) if isinstance(v, tuple) else v for k, v in self.options}
-        return named | ({"skip_broken": True} if self.skip_broken else {})
+    spec: DataSpec
+    location: DataLocation = DataLocation()
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the identity of a run records about its data."""
@@ -76,176 +72,172 @@ class DataSource:
         return {"benchmark": self.benchmark, "options": options, "regions_from": regions}
 
     @property
-    def own(self) -> bool:
-        """Whether it is anyone's own data, as ``ranksim compare`` takes it."""
-        return "data" in dict(self.files)
+    def is_user_data(self) -> bool:
+        """Whether it is user data rather than a benchmark."""
+        return isinstance(self.spec, UserDataSpec)
 
-    def with_file(self, name: str, path: Any) -> DataSource:
-        """With one more of :attr:`files`."""
-        return dataclasses.replace(self, files=(*self.files, (name, path)))
-
-    @property
-    def encoder(self) -> str | None:
-        """The folder of a pretrained encoder, where it is in one."""
-        folder: str | None = dict(self.files).get("encoder")
-        return folder
-
-    @property
-    def loaded_by(self) -> dict[str, Any]:
-        """The options that the loaders know."""
-        return {k: v for k, v in self.options if k not in (_DROPPED, "table_sha256")}
+    def with_encoder(self, folder: str | None) -> DataSource:
+        """Return a copy that reads the pretrained encoder from a folder."""
+        location = dataclasses.replace(self.location, encoder=folder)
+        return dataclasses.replace(self, location=location)
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedData:
-    """Data, and what makes networks for it.
-
-    Args:
-        benchmark: the parts, as labels, bins and facts.
-        parts: the same, as a network reads them.
-    """
+    """Data as labels, bins and facts (``benchmark``) and as networks read it (``parts``)."""
 
     benchmark: Benchmark[Any]
     parts: AdaptedParts
+    adapter: DataAdapter | None = None  # of user data
 
 
-def fingerprint(benchmark: str, options: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
-    """What tells the user's own data from other data under the same options.
+def identify_data(source: DataSource) -> DataSource:
+    """Return the source with the digest of its table or split file, if it has one.
 
     Raises:
         DataError: the table or split file does not exist.
     """
-    if "data" in files:
-        return {"table_sha256": read_user_data(files["data"], files.get("image_root")).sha256[:16]}
-    if benchmark in IMAGES:
-        table = images.find_split_file(
-            benchmark,
-            data_dir=files["data_dir"],
-            split_file=files["split_file"],
-            protocol=options.get("protocol"),
+    spec, location = source.spec, source.location
+    if isinstance(spec, UserDataSpec):
+        digest = read_user_data(location).sha256
+    elif isinstance(spec, AgeSpec):
+        split_file = images.find_split_file(
+            spec.benchmark,
+            data_dir=location.data_dir,
+            split_file=location.split_file,
+            protocol=spec.protocol,
         )
+        digest = sha256(split_file)
     else:
-        return {}
-    return {"table_sha256": sha256(table)[:16]}
+        return source
+    return DataSource(dataclasses.replace(spec, table_sha256=digest[:16]), location)
 
 
 def load_benchmark(source: DataSource, recipe: Recipe) -> Benchmark[Any]:
-    """The data of a run, ready to be trained on; read once a process."""
-    return _loaded(source, with_encoder_folder(recipe, source.encoder)).benchmark
+    """Load the data of a run, once per process."""
+    return _load(source, recipe).benchmark
+
+
+def load_adapter(source: DataSource, recipe: Recipe) -> DataAdapter:
+    """Load the adapter that reads user data for the networks trained on it."""
+    adapter = _load(source, recipe).adapter
+    assert adapter is not None
+    return adapter
 
 
 def load_task(
     source: DataSource, recipe: Recipe, *, seed: int = 0, hardware: TrainerConfig | None = None
 ) -> tuple[Benchmark[Any], TrainingTask]:
-    """The data of a run and what is to be learned from it.
+    """Load the data of a run and the training task on it.
 
     Args:
-        source: which data.
-        recipe: the network and what it reads.
+        source: the data.
+        recipe: the network and its inputs.
         seed: of the augmentation.
-        hardware: how the network is laid out.
+        hardware: where the network is trained.
     """
-    recipe = with_encoder_folder(recipe, source.encoder)
-    found = _loaded(source, recipe)
-    benchmark = found.benchmark
+    loaded = _load(source, recipe)
+    benchmark, samples = loaded.benchmark, loaded.parts.samples
+    recipe = with_encoder_folder(recipe, source.location.encoder)
     return benchmark, TrainingTask(
-        *found.parts.samples,
-        found.parts.network(recipe, hardware or TrainerConfig()),
+        *samples,
+        loaded.parts.network(recipe, hardware or TrainerConfig()),
         benchmark.bins,
-        benchmark.regions(source.shots),
+        benchmark.regions(source.spec.regions_from),
         benchmark.gmean_epsilon,
         augment=augmentation(recipe, seed) if isinstance(recipe, ImageRecipe) else None,
-        # labels of the user's own may lie far from zero
-        initial_bias=float(benchmark.train.labels.mean()) if source.own else 0.0,
-        sample_ids=_sample_ids(source, found.parts.samples[0]) if source.own else None,
+        # labels of user data may lie far from zero
+        initial_bias=float(benchmark.train.labels.mean()) if source.is_user_data else 0.0,
+        sample_ids=_sample_ids(source, samples[0]) if source.is_user_data else None,
     )
 
 
-def _sample_ids(source: DataSource, train: Samples) -> SampleIds | None:
-    """The line of anyone's table that each training sample stands in, of a forecast its target.
+def check_network(source: DataSource, recipe: Recipe) -> None:
+    """Build a pretrained image encoder once, so that errors come before images are decoded.
 
-    ``None`` where broken images are left out, whose places are not known.
+    Raises:
+        UsageError: there is no such encoder.
+    """
+    recipe = with_encoder_folder(recipe, source.location.encoder)
+    if isinstance(recipe, ImageRecipe) and recipe.encoder not in RESNETS:
+        _build_encoder(recipe.encoder)
+
+
+@lru_cache
+def _build_encoder(encoder: str) -> None:
+    ImageEncoder(encoder)
+
+
+@lru_cache(maxsize=2)
+def load_plan(source: DataSource) -> SplitPlan:
+    """Load user data and choose which of its samples are trained on."""
+    assert isinstance(source.spec, UserDataSpec)
+    return make_split_plan(read_user_data(source.location), source.spec)
+
+
+def read_user_data(location: DataLocation) -> Table:
+    """Read user data, once per process unless its file changes."""
+    assert location.data is not None
+    path = Path(location.data)
+    columns = _read_table(location.data, path.stat().st_mtime_ns if path.exists() else 0)
+    root = location.image_root
+    return columns if root is None else dataclasses.replace(columns, root=Path(root))
+
+
+@lru_cache(maxsize=2)
+def _read_table(data: str, modified: int) -> Table:
+    return load_table(data)
+
+
+def _sample_ids(source: DataSource, train: Samples) -> SampleIds | None:
+    """Return the table line of each training sample; of a forecast, that of its target.
+
+    ``None`` if broken images were left out, as their lines are not known here.
     """
     plan = load_plan(source)
     rows, columns = plan.rows[plan.split.train], plan.table
-    if isinstance(train, Subset):  # without labels that were dropped
+    if isinstance(train, Subset):  # without dropped labels
         rows = rows[train.rows.numpy()]
     if len(rows) != len(train):
         return None
     return SampleIds(np.array(columns.lines)[rows], columns.line_unit, Path(columns.name).name)
 
 
-def load_adapter(source: DataSource, recipe: Recipe) -> DataAdapter:
-    """What reads anyone's data for the networks that were trained on it."""
-    return _own(source, _reading(with_encoder_folder(recipe, source.encoder)))[1]
-
-
-@lru_cache(maxsize=2)
-def load_plan(source: DataSource) -> SplitPlan:
-    """Which samples of anyone's data are trained on."""
-    files: dict[str, Any] = dict(source.files)
-    columns = read_user_data(files["data"], files.get("image_root"))
-    return make_split_plan(
-        columns, UserDataSpec(**source.loaded_by, skip_broken=source.skip_broken)
+def _load(source: DataSource, recipe: Recipe) -> LoadedData:
+    return _load_cached(
+        source, _reading_fields(with_encoder_folder(recipe, source.location.encoder))
     )
 
 
-def read_user_data(data: str | Path, image_root: str | Path | None = None) -> Table:
-    """Anyone's data, read once a process, unless it was written anew.
-
-    Args:
-        data: a table, a folder, or a Hugging Face data set.
-        image_root: folder that paths in it are relative to, where the data does not say.
-    """
-    path = Path(data)
-    columns = _columns(str(data), path.stat().st_mtime_ns if path.exists() else 0)
-    return columns if image_root is None else dataclasses.replace(columns, root=Path(image_root))
-
-
-@lru_cache(maxsize=2)
-def _columns(data: str, written: int) -> Table:
-    return load_table(data)
-
-
-def _loaded(source: DataSource, recipe: Recipe) -> LoadedData:
-    """Data of any kind, without the labels that are to be dropped."""
-    if source.own:
-        found = _own(source, _reading(recipe))[0]
-    elif source.benchmark == GLUCOSE:
-        found = _glucose(source)
-    elif isinstance(recipe, ImageRecipe):
-        found = _images(source, recipe.image_size)
-    else:
-        assert isinstance(recipe, TextRecipe)
-        found = _texts(source, recipe.vectors, recipe.max_tokens)
-    dropped = dict(source.options).get(_DROPPED, ())
-    if not dropped:
-        return found
-    ranges = [each for text in dropped for each in parse_ranges(text)]
-    benchmark, (train, val, test) = drop_labels(found.benchmark, found.parts.samples, ranges)
-    return LoadedData(benchmark, dataclasses.replace(found.parts, samples=(train, val, test)))
-
-
-def _reading(recipe: Recipe) -> tuple[tuple[str, Any], ...]:
-    """What a recipe says of how data is read; what else it says makes no other data."""
-    kept: dict[type[Recipe], tuple[str, ...]] = {
+def _reading_fields(recipe: Recipe) -> tuple[tuple[str, Any], ...]:
+    """Return the fields of a recipe that change how data is read, as a key of the cache."""
+    names: dict[type[Recipe], tuple[str, ...]] = {
         SentenceRecipe: ("encoder", "max_tokens", "frozen"),
         TextRecipe: ("vectors", "max_tokens"),
         ImageRecipe: ("image_size",),
     }
-    return tuple((name, getattr(recipe, name)) for name in kept.get(type(recipe), ()))
+    return tuple((name, getattr(recipe, name)) for name in names.get(type(recipe), ()))
 
 
 @lru_cache(maxsize=2)
-def _own(
-    source: DataSource, reading: tuple[tuple[str, Any], ...]
-) -> tuple[LoadedData, DataAdapter]:
-    plan, recipe = load_plan(source), SimpleNamespace(**dict(reading))
-    reader = adapter_type(source.benchmark).fit(plan, recipe)
-    parts = reader.parts(plan, recipe)
+def _load_cached(source: DataSource, reading: tuple[tuple[str, Any], ...]) -> LoadedData:
+    """Load data of any kind, without the labels to drop."""
+    loaded = _LOADERS[type(source.spec)](source, SimpleNamespace(**dict(reading)))
+    ranges = [part for text in source.spec.drop_labels for part in parse_ranges(text)]
+    if not ranges:
+        return loaded
+    benchmark, (train, val, test) = drop_labels(loaded.benchmark, loaded.parts.samples, ranges)
+    parts = dataclasses.replace(loaded.parts, samples=(train, val, test))
+    return LoadedData(benchmark, parts, loaded.adapter)
+
+
+def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
+    plan = load_plan(source)
+    adapter = adapter_type(source.spec.benchmark).fit(plan, recipe)
+    parts = adapter.parts(plan, recipe)
     train, val, test = (LabelSamples(samples.labels.numpy()) for samples in parts.samples)
     benchmark = Benchmark(
-        source.benchmark,
+        source.spec.benchmark,
         *(train, val, test),
         plan.bins,
         facts=plan.facts | {"counts": [len(train), len(val), len(test)]} | parts.facts,
@@ -256,18 +248,20 @@ def _own(
         quantity=plan.options.target,
         groups=plan.groups,
     )
-    if source.benchmark == IMAGE:
+    if isinstance(source.spec, ImageSpec):
         _report_images(benchmark.facts)
-    return LoadedData(benchmark, parts), reader
+    return LoadedData(benchmark, parts, adapter)
 
 
-@lru_cache(maxsize=2)
-def _texts(source: DataSource, vectors: str, max_tokens: int) -> LoadedData:
-    files = dict(source.files)
-    data_dir = files.get("data_dir")
-    benchmark = _TEXTS[source.benchmark](**source.loaded_by, data_dir=data_dir)
-    table = word_vectors(vectors, files.get("glove"), data_dir)
-    (train, val, test), rows = encode_texts(benchmark.parts, table, max_tokens=max_tokens)
+def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
+    spec, data_dir = source.spec, source.location.data_dir
+    if isinstance(spec, StsBSpec):
+        benchmark = sts_b_dir.load(spec.split, data_dir=data_dir)
+    else:
+        assert isinstance(spec, SentimentSpec)
+        benchmark = sentiment_dir.load(spec.domains, data_dir=data_dir)
+    table = word_vectors(recipe.vectors, source.location.glove, data_dir)
+    (train, val, test), rows = encode_texts(benchmark.parts, table, max_tokens=recipe.max_tokens)
     texts = len(train.tokens)
     return LoadedData(
         benchmark,
@@ -277,9 +271,9 @@ def _texts(source: DataSource, vectors: str, max_tokens: int) -> LoadedData:
     )
 
 
-@lru_cache(maxsize=2)
-def _glucose(source: DataSource) -> LoadedData:
-    benchmark = glucose.load(**source.loaded_by, data_dir=dict(source.files).get("data_dir"))
+def _load_glucose(source: DataSource, recipe: Any) -> LoadedData:
+    assert isinstance(source.spec, GlucoseSpec)
+    benchmark = glucose.load(source.spec.horizon, data_dir=source.location.data_dir)
     train, val, test = make_series_datasets(benchmark.parts, benchmark.train.scaling())
     channels = benchmark.train.values.shape[1]
     return LoadedData(
@@ -288,18 +282,17 @@ def _glucose(source: DataSource) -> LoadedData:
     )
 
 
-@lru_cache(maxsize=2)
-def _images(source: DataSource, size: int) -> LoadedData:
-    files: dict[str, Any] = dict(source.files)
+def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
+    assert isinstance(source.spec, AgeSpec)
     plan = images.plan_ages(
-        source.benchmark,
-        **source.loaded_by,
-        data_dir=files["data_dir"],
-        split_file=files["split_file"],
+        source.spec.benchmark,
+        data_dir=source.location.data_dir,
+        split_file=source.location.split_file,
+        protocol=source.spec.protocol,
     )
-    with progress_counter("decoding images") as told:
+    with progress_counter("decoding images") as progress:
         benchmark, (train, val, test) = images.load_images(
-            plan, size, skip_broken=source.skip_broken, told=told
+            plan, recipe.image_size, skip_broken=source.spec.skip_broken, told=progress
         )
     _report_images(benchmark.facts)
     return LoadedData(benchmark, AdaptedParts((train, val, test), image_network))
@@ -311,23 +304,21 @@ def _report_images(facts: dict[str, Any]) -> None:
         return
     train, val, test = facts["counts"]
     seed = facts.get("split_seed")
-    how = "as the table says" if seed is None else f"drawn here with seed {seed}"
-    print_notice(f"{train:,} training, {val:,} validation and {test:,} test images, {how}.")
+    rule = "as the table says" if seed is None else f"drawn with seed {seed}"
+    print_notice(f"{train:,} training, {val:,} validation and {test:,} test images, {rule}.")
     if note := facts.get("left_out_note"):
         print_notice(f"{note}; left out.")
 
 
-def check_network(source: DataSource, recipe: Recipe) -> None:
-    """Make a pretrained encoder once, which says what is wrong before images are decoded.
-
-    Raises:
-        UsageError: there is no such encoder.
-    """
-    recipe = with_encoder_folder(recipe, source.encoder)
-    if isinstance(recipe, ImageRecipe) and recipe.encoder not in RESNETS:
-        _made(recipe.encoder)
-
-
-@lru_cache
-def _made(encoder: str) -> None:
-    ImageEncoder(encoder)
+_LOADERS: dict[type[DataSpec], Callable[[DataSource, Any], LoadedData]] = {
+    StsBSpec: _load_texts,
+    SentimentSpec: _load_texts,
+    GlucoseSpec: _load_glucose,
+    AgeDbSpec: _load_ages,
+    ImdbWikiSpec: _load_ages,
+    TableSpec: _load_user_data,
+    TextSpec: _load_user_data,
+    SentenceSpec: _load_user_data,
+    ImageSpec: _load_user_data,
+    SeriesSpec: _load_user_data,
+}

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from ranksim.cli._demo import reading
+from ranksim.cli.demo import explain_results
 from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.report.terminal import print_summary
@@ -155,19 +155,19 @@ def test_failed_runs_are_told():
 
 
 def test_the_reading_is_no_more_certain_than_its_seeds():
-    sure = reading(results()).replace("\u202f%", "%")
+    sure = explain_results(results()).replace("\u202f%", "%")
     assert "the error on rare feelings (few-shot) is 3.0 times" in sure
     assert "RankSim lowers the MSE on all sentences by 17.2%, better in 3 of 3 seeds" in sure
     assert "lies on one side of zero" in sure
     for seeds in (1, 2):
-        assert "to show an effect, at least 3 seeds are needed." in reading(results(seeds=seeds))
-        assert "better" not in reading(results(seeds=seeds))
+        assert "to show an effect, at least 3 seeds are needed." in explain_results(results(seeds=seeds))
+        assert "better" not in explain_results(results(seeds=seeds))
         text = printed(results(seeds=seeds))
         assert "seeds better" not in text
     assert "seeds better" in printed(results())
     content = results(seeds=3)
     content["summary"][1]["vs_without_ranksim"]["test"]["all"]["mse"] |= {"ci_seeds": [-0.5, 0.1]}
-    assert "includes zero: no effect is shown" in reading(content)
+    assert "includes zero: no effect is shown" in explain_results(content)
 
 
 def answered(methods, seeds=3):

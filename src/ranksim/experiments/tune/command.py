@@ -11,7 +11,7 @@ from rich.console import Console
 from ranksim.exceptions import RankSimError, StoppedError, UsageError, require_optional
 from ranksim.experiments.executor import check_engine
 from ranksim.experiments.run import check_data
-from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs, parse_seeds
+from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs, parse_seeds
 from ranksim.experiments.tune.search import Search
 from ranksim.experiments.tune.space import Space
 from ranksim.experiments.tune.study import (
@@ -36,7 +36,7 @@ class TuneRequest:
         fields: what to search; empty: all that the method uses.
     """
 
-    bench: BenchRequest
+    bench: SweepRequest
     trials: int
     fields: tuple[str, ...] = ()
 
@@ -60,7 +60,7 @@ def tune(request: TuneRequest, *, as_json: bool = False) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     silence_lightning()
     bench, console = request.bench, Console(stderr=as_json)
-    seeds, settings = parse_seeds(bench.seeds), SweepSettings.of(bench)
+    seeds, settings = parse_seeds(bench.seeds), SweepSettings.from_request(bench)
     method = parse_method(bench.methods.strip().lower(), settings.weighting)
     plain = make_runs(bench, settings)(method, seeds[0])
     recipe = dataclasses.asdict(plain.recipe)

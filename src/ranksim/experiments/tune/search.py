@@ -18,11 +18,10 @@ from rich.console import Console
 from ranksim.exceptions import require_optional
 from ranksim.experiments.executor import one_thread, open_executor, report_progress
 from ranksim.experiments.run import BusyError, Run, execute_run
-from ranksim.experiments.sweep_request import BenchRequest, SweepSettings, make_runs
+from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
 from ranksim.experiments.tune.space import Space
 from ranksim.experiments.tune.study import STORAGE, seal_trial, values_of
 from ranksim.training.method import Method
-from ranksim.training.trainer_config import TrainerConfig
 
 Report = Callable[[int, float], bool]  # a step and its score; whether to give the trial up
 _DIVERGED = "diverged"
@@ -42,7 +41,7 @@ class Search:
         console: each trial is told there.
     """
 
-    bench: BenchRequest
+    bench: SweepRequest
     settings: SweepSettings
     method: Method
     seeds: Sequence[int]
@@ -66,7 +65,7 @@ class Search:
                 self._end(trial, run_trial(self._runs(trial), self._reporter(trial)))
 
     def _side_by_side(self) -> None:
-        hardware, shared = TrainerConfig(**self.bench.hardware), self.bench.out / STORAGE
+        hardware, shared = self.bench.trainer, self.bench.out / STORAGE
         with open_executor(self.bench.engine, self.bench.jobs, hardware, shared) as pool:
             waiting: dict[Future[float | None], Any] = {}
             stopped: set[int] = set()

@@ -11,7 +11,6 @@ from ranksim.training.adapters.base import (
     LabelSamples,
     adapter_from_dict,
     adapter_type,
-    infer_modality,
 )
 
 __all__ = [
@@ -21,5 +20,4 @@ __all__ = [
     "LabelSamples",
     "adapter_from_dict",
     "adapter_type",
-    "infer_modality",
 ]

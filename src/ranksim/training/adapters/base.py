@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from ranksim._utils.schema import validate_types
 from ranksim.data.batch import Samples
-from ranksim.data.options import UserDataSpec
 from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
 from ranksim.models import Regressor
-from ranksim.training.modality import BILSTM, IMAGE, SENTENCES, SERIES, TABLE, TEXT
+from ranksim.training.modality import IMAGE, SENTENCES, SERIES, TABLE, TEXT
 from ranksim.training.trainer_config import TrainerConfig
 
 
@@ -93,17 +92,6 @@ class DataAdapter(Protocol):
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """What :meth:`as_dict` wrote."""
         ...
-
-
-def infer_modality(options: UserDataSpec, encoder: str | None) -> str:
-    """Which kind of input options speak of; ``encoder`` tells two kinds of texts apart."""
-    if options.window is not None:
-        return SERIES
-    if options.image is not None:
-        return IMAGE
-    if options.text:
-        return TEXT if encoder in (None, BILSTM) else SENTENCES
-    return TABLE
 
 
 def adapter_type(kind: str) -> type[DataAdapter]:

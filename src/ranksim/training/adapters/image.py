@@ -12,6 +12,7 @@ from ranksim._utils.progress import progress_counter
 from ranksim.data.images.dataset import ImageDataset, describe_broken
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import ImageTable, image_paths
+from ranksim.data.spec import ImageSpec
 from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
 from ranksim.datasets.image_benchmarks import ImagePlan, load_images
@@ -38,6 +39,7 @@ class ImageAdapter:
         return cls(*plan.inputs)
 
     def parts(self, plan: SplitPlan, recipe: ImageRecipe) -> AdaptedParts:
+        assert isinstance(plan.options, ImageSpec)
         paths = image_paths(plan.table, self.name)
         table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels).dealt(plan.split)
         images = ImagePlan(IMAGE, _root(plan.table), table, plan.bins)

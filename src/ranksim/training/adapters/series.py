@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ranksim.data.cells import format_times
-from ranksim.data.options import UserDataSpec
 from ranksim.data.series import SeriesDataset, SeriesScaling
+from ranksim.data.spec import SeriesSpec
 from ranksim.data.split_plan import SplitPlan, read_series
 from ranksim.data.table import Table
 from ranksim.data.windows import make_windows
@@ -48,6 +48,7 @@ class SeriesAdapter:
         assert plan.readings is not None
         assert plan.windows is not None
         options, window = plan.options, plan.windows.window
+        assert isinstance(options, SeriesSpec)
         scaling = SeriesScaling.fit(
             plan.readings, plan.windows.ends[plan.split.train], window=window
         )
@@ -66,7 +67,9 @@ class SeriesAdapter:
 
     def read(self, columns: Table, recipe: SeriesRecipe) -> AdaptedTable:
         # the target's own column is among the readings; a forecast needs nothing after its window
-        options = UserDataSpec(self.names[0], time=self.time, group=self.group, window=self.window)
+        options = SeriesSpec(
+            target=self.names[0], time=self.time, group=self.group, window=self.window
+        )
         order, readings, times, groups = read_series(columns, options, self.names)
         shape = {"window": self.window, "horizon": self.horizon}
         found = make_windows(readings, times, None, **shape, step=self.step, groups=groups)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ranksim.data.features import TableFeatures, VectorDataset
+from ranksim.data.spec import TableSpec
 from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
 from ranksim.models import MLPEncoder, Regressor
@@ -34,6 +35,7 @@ class TableAdapter:
     @classmethod
     def fit(cls, plan: SplitPlan, recipe: TableRecipe) -> Self:
         columns, train = plan.table, plan.rows[plan.split.train]
+        assert isinstance(plan.options, TableSpec)
         kinds = dict.fromkeys(plan.options.categories, "category")
         found = TableFeatures.fit(select_columns(columns, plan.inputs), train, kinds=kinds)  # type: ignore[arg-type]
         return cls(plan.inputs, found)

@@ -1,0 +1,198 @@
+"""Commands that train: ``compare``, ``fit``, ``predict``, ``bench`` and ``tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ranksim.cli.options import (
+    ACCELERATOR,
+    BENCHMARKS,
+    IMAGE_ROOT,
+    AsJson,
+    BudgetOptions,
+    CompareOptions,
+    Data,
+    FitOptions,
+    Group,
+    LabelGapOptions,
+    MethodOptions,
+    Out,
+    RunOptions,
+    SweepOptions,
+    TrainerOptions,
+    TuneOptions,
+    UserInputOptions,
+    UserSplitOptions,
+    print_json,
+    split_csv,
+    with_options,
+)
+from ranksim.cli.requests import sweep_request
+
+if TYPE_CHECKING:
+    from ranksim.experiments.sweep_request import SweepRequest
+
+_INPUTS = ("target", "features", "text", "image", "window", "time")
+bench_app = typer.Typer(
+    help="Train methods on a benchmark and compare the result with the published table.",
+    no_args_is_help=True,
+)
+tune_app = typer.Typer(
+    help="Search a recipe for one method by validation score (extra: tune).",
+    no_args_is_help=True,
+)
+
+
+@with_options(
+    UserInputOptions,
+    UserSplitOptions,
+    LabelGapOptions,
+    CompareOptions,
+    BudgetOptions,
+    SweepOptions,
+    TrainerOptions,
+    first=("data", *_INPUTS, "methods", "seeds", "budget", "out"),
+)
+def compare(
+    *groups: Group,
+    data: Data,
+    out: Out = Path("runs/compare"),
+    as_json: AsJson = False,
+) -> None:
+    """Train methods on the same splits and seeds of your data, and report which one helps."""
+    run_sweep_request(sweep_request(data, out, groups), as_json)
+
+
+@with_options(
+    UserInputOptions,
+    UserSplitOptions,
+    LabelGapOptions,
+    FitOptions,
+    RunOptions,
+    TrainerOptions,
+    first=("data", *_INPUTS, "method", "seed", "out"),
+)
+def fit(
+    inputs: UserInputOptions,
+    split: UserSplitOptions,
+    gaps: LabelGapOptions,
+    chosen: FitOptions,
+    *groups: Group,
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the model; a model in it is replaced.")
+    ] = Path("runs/model"),
+    as_json: AsJson = False,
+) -> None:
+    """Train one model on your data and save it with everything that predictions need."""
+    from ranksim.inference.fit import FitRequest, fit_model
+
+    bench = sweep_request(data, out, (inputs, split, gaps, chosen, *groups))
+    request = FitRequest(bench, chosen.method, chosen.seed)
+    print_json(fit_model(request, as_json=as_json), as_json)
+
+
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="Folder of ranksim fit.", show_default=False),
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Table for the predictions, .csv or .parquet.")] = Path(
+        "runs/predictions.csv"
+    ),
+    image_root: Annotated[Path | None, typer.Option(help=IMAGE_ROOT)] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pretrained encoder, if the model was fitted with one."),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help=ACCELERATOR)] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Predict new data with a saved model, and report where training labels were scarce."""
+    from ranksim.inference.predict import PredictRequest, predict_data
+
+    request = PredictRequest(model, data, out, image_root, accelerator, encoder)
+    print_json(predict_data(request, as_json=as_json), as_json)
+
+
+def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
+    """Carry out a sweep and print its tables, or its results without the runs as JSON."""
+    from rich.console import Console
+
+    from ranksim.evaluation.report.results_page import PAGE
+    from ranksim.evaluation.report.terminal import print_summary
+    from ranksim.experiments import sweep_request as engine
+    from ranksim.experiments.store import RESULTS
+
+    console = Console(stderr=as_json)
+    results = engine.run_benchmark(request, console)
+    print_summary(results, console)
+    written = {"Results": request.out / RESULTS, "Page": request.out / PAGE}
+    for title, path in written.items():
+        if path.is_file():
+            console.print(f"{title}: {path}", highlight=False, soft_wrap=True, markup=False)
+    summary = {name: value for name, value in results.items() if name != "runs"}
+    print_json(summary | {"out": str(request.out)}, as_json)
+    return results
+
+
+@tune_app.command("data")
+@with_options(
+    UserInputOptions,
+    UserSplitOptions,
+    LabelGapOptions,
+    TuneOptions,
+    SweepOptions,
+    TrainerOptions,
+    first=("data", "method", *_INPUTS, "trials", "seeds", "out"),
+)
+def tune_user_data(
+    *groups: Group,
+    data: Data,
+    out: Out = Path("runs", "tune", "data"),
+    as_json: AsJson = False,
+) -> None:
+    """Search a recipe for your own data."""
+    _search(sweep_request(data, out, groups), groups, as_json)
+
+
+def _search(bench: SweepRequest, groups: tuple[Group, ...], as_json: bool) -> None:
+    """Run a search and print the best recipe fields."""
+    from ranksim.experiments.tune import TuneRequest, tune
+
+    options = next(group for group in groups if isinstance(group, TuneOptions))
+    request = TuneRequest(bench, options.trials, split_csv(options.fields))
+    best = tune(request, as_json=as_json)
+    print_json({"method": options.method, "best": best, "out": str(bench.out)}, as_json)
+
+
+def _add_benchmark(benchmark: str, text: str, options: tuple[type[Group], ...]) -> None:
+    """Add the commands ``bench`` and ``tune`` of a benchmark."""
+
+    @bench_app.command(benchmark, help=text)
+    @with_options(
+        *(MethodOptions, BudgetOptions, *options, LabelGapOptions, SweepOptions, TrainerOptions),
+        first=("methods", "seeds", "budget", "out"),
+    )
+    def bench_command(
+        *groups: Group, out: Out = Path("runs", benchmark), as_json: AsJson = False
+    ) -> None:
+        run_sweep_request(sweep_request(benchmark, out, groups, user_data=False), as_json)
+
+    @tune_app.command(benchmark, help=text)
+    @with_options(
+        *(TuneOptions, *options, LabelGapOptions, SweepOptions, TrainerOptions),
+        first=("method", "trials", "fields", "seeds", "out"),
+    )
+    def tune_command(
+        *groups: Group, out: Out = Path("runs", "tune", benchmark), as_json: AsJson = False
+    ) -> None:
+        _search(sweep_request(benchmark, out, groups, user_data=False), groups, as_json)
+
+
+for _name, (_text, _options) in BENCHMARKS.items():
+    _add_benchmark(_name, _text, _options)

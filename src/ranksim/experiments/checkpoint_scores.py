@@ -1,0 +1,74 @@
+"""Score a trained image network on the test set of a benchmark or of user data."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ranksim._utils.provenance import collect_provenance
+from ranksim._utils.storage import sha256, write_json
+from ranksim.evaluation.predictions import PREDICTIONS, write_predictions
+from ranksim.exceptions import UsageError
+from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
+from ranksim.models import read_checkpoint, read_checkpoint_recipe
+from ranksim.training.evaluate import evaluate
+from ranksim.training.method import parse_method
+from ranksim.training.recipe import ImageRecipe
+from ranksim.training.task_loading import load_task
+from ranksim.training.trainer_config import check_trainer_config, silence_lightning
+
+RESULT = "evaluation.json"
+
+
+def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
+    """Score a checkpoint by region, and write the scores and predictions to ``request.out``.
+
+    Args:
+        checkpoint: a published one, or ``best.ckpt`` of a run.
+        request: the data, and how it is read.
+
+    Returns:
+        The content of ``evaluation.json``.
+
+    Raises:
+        UsageError: hardware that is not available, or data without images.
+        DataError: the checkpoint holds no ResNet, or the data cannot be used.
+    """
+    silence_lightning()
+    encoder, state = read_checkpoint(checkpoint)
+    trained = read_checkpoint_recipe(checkpoint)
+    resized = any(change.startswith("image_size=") for change in request.changes)
+    if "image_size" in trained and not resized:
+        size = f"image_size={trained['image_size']}"
+        request = dataclasses.replace(request, changes=(*request.changes, size))
+    settings = SweepSettings.from_request(request)
+    run = make_runs(request, settings)(parse_method("vanilla", settings.weighting), 0)
+    check_trainer_config(run.hardware)
+    if not isinstance(run.recipe, ImageRecipe):
+        raise UsageError(
+            "evaluate reads checkpoints of image networks: name the image column with --image."
+        )
+    scale = trained.get("label_scale", 1.0)
+    recipe = dataclasses.replace(run.recipe, encoder=encoder, label_scale=scale)
+    benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
+    model = task.build_model()
+    model.load_state_dict(state)
+    scores, rows, preds = evaluate(model, recipe, task, run.hardware)
+    data = run.source.spec.to_dict()
+    result = {
+        "format": 1,
+        "checkpoint_sha256": sha256(checkpoint),
+        "encoder": encoder,
+        "benchmark": data["benchmark"],
+        **data["options"],
+        "image_size": recipe.image_size,
+        "precision": run.hardware.precision,
+        "data": benchmark.facts,
+        "test": scores,
+        **collect_provenance(),
+    }
+    request.out.mkdir(parents=True, exist_ok=True)
+    write_predictions(request.out / PREDICTIONS, benchmark, data["regions_from"], rows, preds)
+    write_json(request.out / RESULT, result)
+    return result
