@@ -37,9 +37,7 @@ def make_request(data: str | Path, out: Path, **values: Any) -> SweepRequest:
             DataLocation(str(data), image_root=location.image_root), options | network
         )
     changes += tuple(values.pop("changes", ()))
-    return SweepRequest(
-        source, out=out, changes=changes, trainer=trainer, limits=limits, **values
-    )
+    return SweepRequest(source, out=out, changes=changes, trainer=trainer, limits=limits, **values)
 
 
 def _take(values: dict[str, Any], kind: Any) -> dict[str, Any]:

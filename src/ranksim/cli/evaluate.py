@@ -61,7 +61,9 @@ class CheckpointOptions(Group):
     """How a checkpoint is run."""
 
     panel = "Checkpoint"
-    image_size: int | None = option("Side in pixels. Default: the run's, or the preset's.", minimum=1)
+    image_size: int | None = option(
+        "Side in pixels. Default: the run's, or the preset's.", minimum=1
+    )
     accelerator: str = option(texts.ACCELERATOR, "auto")
     precision: str = option(texts.PRECISION, "32-true")
 
@@ -115,7 +117,7 @@ def evaluate(
     """Score an image checkpoint on a test set, or predictions of any model, by region."""
     from ranksim.data.spec import reject_unused
 
-    modes = {"--benchmark": benchmark, "--data": user.data}
+    modes: dict[str, object] = {"--benchmark": benchmark, "--data": user.data}
     modes |= {"--train": predictions.train, "--model": predictions.model}
     chosen = [name for name, value in modes.items() if value is not None]
     if len(chosen) != 1:

@@ -175,7 +175,12 @@ def _add_benchmark(benchmark: str, text: str, options: tuple[type[Group], ...]) 
 
     @bench_app.command(benchmark, help=text)
     @with_options(
-        *(MethodOptions, BudgetOptions, *options, LabelGapOptions, SweepOptions, TrainerOptions),
+        MethodOptions,
+        BudgetOptions,
+        *options,
+        LabelGapOptions,
+        SweepOptions,
+        TrainerOptions,
         first=("methods", "seeds", "budget", "out"),
     )
     def bench_command(
@@ -185,7 +190,11 @@ def _add_benchmark(benchmark: str, text: str, options: tuple[type[Group], ...]) 
 
     @tune_app.command(benchmark, help=text)
     @with_options(
-        *(TuneOptions, *options, LabelGapOptions, SweepOptions, TrainerOptions),
+        TuneOptions,
+        *options,
+        LabelGapOptions,
+        SweepOptions,
+        TrainerOptions,
         first=("method", "trials", "fields", "seeds", "out"),
     )
     def tune_command(

@@ -434,7 +434,9 @@ def reject_idle_options(spec: DataSpec) -> None:
                 )
         for other in item.metadata.get("requires", ()):
             if not getattr(spec, other):
-                name = "with --no-balanced" if other == "balanced" else f"without {option_name(other)}"
+                name = (
+                    "with --no-balanced" if other == "balanced" else f"without {option_name(other)}"
+                )
                 raise UsageError(
                     f"{option_name(item.name)} does nothing {name}: change one of the two."
                 )

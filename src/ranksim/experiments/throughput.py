@@ -212,6 +212,7 @@ def _time_method(
             _parse(name).technique,
             Path(folder),
             TrainingOptions(
+                seed=0,
                 trainer_config=request.trainer,
                 limits=TrainingLimits(steps=steps, epochs=recipe.max_validations),
                 callbacks=[timer],
