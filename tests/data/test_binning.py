@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from ranksim.data.options import UserDataSpec
 
 from ranksim.data.binning import (
     choose_label_bins,
@@ -10,6 +9,7 @@ from ranksim.data.binning import (
     suggest_bins,
     suggest_thresholds,
 )
+from ranksim.data.spec import TableSpec
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from tests.helpers.errors import assert_raises
@@ -229,9 +229,9 @@ def test_unusable_labels_and_settings(labels, options, sentence):
 
 def test_shot_regions_count_training_labels_in_the_bins_of_all_labels():
     labels = np.exp(np.random.default_rng(0).normal(size=2000))
-    bins, training = choose_label_bins(labels, UserDataSpec("y")), labels[labels < 1.0][:150]
+    bins, training = choose_label_bins(labels, TableSpec(target="y")), labels[labels < 1.0][:150]
     assert len(suggest_bins(training).bins) != len(bins)
-    regions, many, few = choose_shot_regions(bins, training, UserDataSpec("y"))
+    regions, many, few = choose_shot_regions(bins, training, TableSpec(target="y"))
     assert (many, few) == suggest_thresholds(bins.histogram(training))[:2]
     assert regions.counts.tolist() == bins.histogram(training).tolist()
     assert regions.counts[np.array(regions.names) == "many"].sum() >= len(training) / 3
@@ -247,6 +247,6 @@ def test_shot_regions_count_training_labels_in_the_bins_of_all_labels():
     ],
 )
 def test_unusable_options(options, facts):
-    labels, spec = np.arange(50.0), UserDataSpec("y", **options)
+    labels, spec = np.arange(50.0), TableSpec(target="y", **options)
     act = lambda: choose_shot_regions(choose_label_bins(labels, spec), labels, spec)  # noqa: E731
     assert_raises(UsageError, act, *facts)

@@ -44,14 +44,14 @@ def inspect(
     from ranksim.data.label_report import make_label_report
     from ranksim.data.reading import load_table
     from ranksim.evaluation.report.label_report import inspection_figure, print_inspection
-    from ranksim.imbalance.label_range import parse_named, parse_ranges
+    from ranksim.imbalance.label_range import parse_named_range, parse_ranges
 
     try:
         dropped = parse_ranges(chosen.drop_labels) if chosen.drop_labels else ()
     except ValueError as error:
         raise UsageError(f"--drop-labels: {error}.") from error
     try:
-        named = dict(map(parse_named, chosen.region or ()))
+        named = dict(map(parse_named_range, chosen.region or ()))
     except ValueError as error:
         raise UsageError(f"--region: {error}.") from error
     try:

@@ -123,10 +123,10 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
     """Carry out a sweep and print its tables, or its results without the runs as JSON."""
     from rich.console import Console
 
+    from ranksim.evaluation.record import RESULTS
     from ranksim.evaluation.report.results_page import PAGE
     from ranksim.evaluation.report.terminal import print_summary
     from ranksim.experiments import sweep_request as engine
-    from ranksim.experiments.store import RESULTS
 
     console = Console(stderr=as_json)
     results = engine.run_benchmark(request, console)
