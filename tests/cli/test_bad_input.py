@@ -85,63 +85,63 @@ CASES = {
     "no data set": (None, f"fit nowhere {TARGET} --out out", 1, "nowhere"),
     "no table in the folder": (
         lambda at: (at / "none").mkdir(), f"inspect none {TARGET} --out out", 1,
-        "none holds no table: put labels.csv"),
+        "none contains no table: add labels.csv"),
     "several tables": (
-        two_tables, f"inspect both {TARGET} --out out", 1, "holds several tables (a.csv, b.csv)"),
-    "empty": ("", COMPARE, 1, "bad.csv is empty: put a header and one row"),
-    "a header alone": (HEADER, COMPARE, 1, "has no row of values"),
-    "a ragged row": (with_line(3, "1,a,2"), COMPARE, 1, "line 5: another number of values"),
+        two_tables, f"inspect both {TARGET} --out out", 1, "contains several tables (a.csv, b.csv)"),
+    "empty": ("", COMPARE, 1, "bad.csv is empty: write a header and one row"),
+    "a header alone": (HEADER, COMPARE, 1, "has a header but no rows"),
+    "a ragged row": (with_line(3, "1,a,2"), COMPARE, 1, "line 5: the number of values differs"),
     "an open quote": (with_line(9, '1,"a,2,3,4,5'), COMPARE, 1, "line 11: unexpected end of data"),
     "two columns of one name": (
         text(rows(), "x,kind,y,group,y,part"), COMPARE, 1, "has two columns 'y': rename one"),
     "utf-16": (text(rows()).encode("utf-16"), COMPARE, 1, "line 1: not UTF-8"),
     "latin-1": (
         with_line(5, "1,caf\xe9,2,1,2024-01-01,val").encode("latin-1"), COMPARE, 1,
-        "line 7: not UTF-8; save the table as UTF-8"),
+        "line 7: the text is not UTF-8"),
     "damaged gzip": (
         lambda at: (at / "bad.csv.gz").write_bytes(gzip.compress(b"x,y\n" * 99)[:-20]),
         f"inspect bad.csv.gz {TARGET} --out out", 1, "is a damaged .gz file"),
     "damaged parquet": (
         lambda at: (at / "bad.parquet").write_bytes(b"PAR1" + bytes(90)),
-        f"inspect bad.parquet {TARGET} --out out", 1, "is no readable Parquet file"),
+        f"inspect bad.parquet {TARGET} --out out", 1, "is not a readable Parquet file"),
     "a spreadsheet": (
         lambda at: (at / "bad.xlsx").write_bytes(b"PK"), f"inspect bad.xlsx {TARGET} --out out", 1,
-        "is a spreadsheet: save its sheet as CSV"),
+        "is a spreadsheet: export the sheet as CSV"),
     "another kind of file": (
         lambda at: (at / "bad.txt").write_text("x"), f"inspect bad.txt {TARGET} --out out", 1,
-        "is no table that can be read"),
+        "is not a supported table"),
     # columns
     "no such target": (None, "inspect good.csv --target Y --out out", 1, "has no column 'Y'"),
-    "no such feature": (None, f"{GOOD} --features x,z", 1, "has no column 'z': choose among"),
+    "no such feature": (None, f"{GOOD} --features x,z", 1, "has no column 'z': choose one of"),
     "no such text": (None, f"{GOOD} --text z", 1, "has no column 'z'"),
     "no such image": (None, f"{GOOD} --image z", 1, "has no column 'z'"),
     "no such group": (None, f"{GOOD} --group z", 1, "has no column 'z'"),
     "no such time": (None, f"{GOOD} --split-by time --time z", 1, "has no column 'z'"),
     "no such split": (None, f"{GOOD} --split z", 1, "has no column 'z'"),
-    "no such category": (None, f"{GOOD} --categories z", 2, "'z', which is no input"),
+    "no such category": (None, f"{GOOD} --categories z", 2, "'z', which is not an input"),
     # the target
     "text in the target": (
         with_line(7, "1,a,much,1,2024-01-01,val"), FIT, 1,
-        "line 9: column 'y' holds what is no number, as 'much'"),
+        "line 9: column 'y' contains 'much', which is not a number"),
     "a decimal comma": (
         with_line(7, '1,a,"1,5",1,2024-01-01,val'), FIT, 1, "write decimals with a point"),
     "infinity": (
-        with_line(7, "1,a,inf,1,2024-01-01,val"), COMPARE, 1, "holds an infinite number, as 'inf'"),
+        with_line(7, "1,a,inf,1,2024-01-01,val"), COMPARE, 1, "contains 'inf', which is infinite"),
     "a missing target": (
         with_line(7, "1,a,NaN,1,2024-01-01,val"), COMPARE, 1,
-        "line 9: column 'y' holds no value; fill it in"),
+        "line 9: column 'y' has no value; fill it in"),
     "all missing": (text(rows(y=[""] * 60)), f"{COMPARE} --skip-missing", 1, "no label"),
-    "all equal": (text(rows(y=[3] * 60)), COMPARE, 1, "one label alone, 3,"),
+    "all equal": (text(rows(y=[3] * 60)), COMPARE, 1, "only the label 3"),
     "all equal, inspected": (text(rows(y=[3] * 60)), f"inspect bad.csv {TARGET} --out out", 1, "3"),
-    "one row": (text(rows()[:1]), COMPARE, 1, "one label alone"),
-    "too few rows": (text(rows()[:3]), COMPARE, 1, "part holds no sample"),
+    "one row": (text(rows()[:1]), COMPARE, 1, "only the label"),
+    "too few rows": (text(rows()[:3]), COMPARE, 1, "part has no samples"),
     # the label axis
     "a million bins": (None, f"{GOOD} --bin-width 1e-6", 2, "makes 11,000,000 bins"),
     "bins of no width": (None, f"{GOOD} --bin-width 0", 2, "width must be a finite number above 0"),
     "bins of less": (None, f"inspect good.csv {TARGET} --bin-width -1 --out out", 2, "above 0"),
     "a million bins of labels": (
         text((f"1,{k}" for k in range(0, 10**6, 10)), "x,y"),
-        f"{COMPARE} --bin-width 1", 2, "bins over column 'y': give a width"),
+        f"{COMPARE} --bin-width 1", 2, "bins over column 'y': use a width"),
     "few above many": (None, f"{GOOD} --many 5 --few 9", 2, "few must be at most many"),
     "no range": (None, f"{GOOD} --region low=cold", 2, "--region 'low=cold': 'cold' is no range"),
     "a region of a known name": (None, f"{GOOD} --region many=>3", 2, "cannot be called many"),
@@ -151,26 +151,27 @@ CASES = {
     # splits
     "the same row in two parts": (
         with_line(4, rows()[0].replace("train", "test")), f"{COMPARE} --split part", 1,
-        "stands in another part"),
+        "occurs in another part"),
     "a part without rows": (
         text(rows(part=["train", "val"] * 30)), f"{COMPARE} --split part", 1,
-        "The test part holds no sample"),
+        "The test part has no samples"),
     "an unknown part": (
         text(rows(part=["train", "exam"] * 30)), f"{COMPARE} --split part", 1,
-        "holds none of train, val and test"),
+        "is not train, val or test"),
     "groups without a column": (None, f"{GOOD} --split-by group", 2, "give --group"),
     "one group": (text(rows(group=[1] * 60)), f"{COMPARE} --group group", 1, "1 group cannot be"),
     "a split drawn and given": (None, f"{GOOD} --split part --cap 3", 2, "--cap does nothing"),
     # series
     "a random split of windows": (None, f"{GOOD} {SERIES} --split-by random", 2, "overlap"),
     "a horizon without a window": (None, f"{GOOD} --horizon 3", 2, "give --window too"),
-    "no window without a gap": (None, f"{GOOD} --window 59 --time when", 1, "without a gap"),
+    "no window without a gap": (None, f"{GOOD} --window 59 --time when", 1, "fill the gaps"),
     "times that are none": (
-        text(rows(when=["noon"] * 60)), f"{COMPARE} {SERIES}", 1, "holds 'noon', which is no ISO"),
+        text(rows(when=["noon"] * 60)), f"{COMPARE} {SERIES}", 1,
+        "contains 'noon', which is not a date"),
     "times that stand still": (
         text(rows(when=["2024-01-01"] * 60)), f"{COMPARE} {SERIES}", 1, "different time"),
     "a missing time": (
-        with_line(7, "1,a,2,1,,val"), f"{COMPARE} {SERIES}", 1, "line 9: column 'when' holds no"),
+        with_line(7, "1,a,2,1,,val"), f"{COMPARE} {SERIES}", 1, "line 9: column 'when' has no time"),
     # texts and images
     "a text that is empty": (
         with_line(7, "1,a,2,1,,val"), f"{COMPARE} --text when", 1,
@@ -229,7 +230,7 @@ CASES = {
     "no label": ("pred,x\n1,2\n", f"{EVALUATE} --model model", 1, "no column 'label' or 'target'"),
     "labels all missing": ("pred,label\n1,\n", f"{EVALUATE} --model model", 1, "has no label in"),
     "a missing prediction": (
-        "pred,label\n,1\n", f"{EVALUATE} --model model", 1, "line 2: column 'pred' holds no value"),
+        "pred,label\n,1\n", f"{EVALUATE} --model model", 1, "line 2: column 'pred' has no value"),
     "neither density": (MADE, EVALUATE, 2, "one of --train and --model for predictions, got none"),
     "both densities": (
         MADE, f"{EVALUATE} --model model --train good.csv", 2, "got --train and --model"),

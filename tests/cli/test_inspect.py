@@ -102,15 +102,15 @@ def test_a_folder_and_a_data_set(inspect, ages, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["none.csv", "--target", "age"], 1, "none.csv does not exist: give a .csv, .tsv, .csv.gz "
-         "or .parquet file that does."),
-        (["DATA", "--target", "years"], 1, "DATA has no column 'years': choose among id, age."),
-        (["empty.csv", "--target", "age"], 1, "empty.csv has no row of values: put one row a "
-         "sample into it."),
-        (["equal.csv", "--target", "age"], 1, "equal.csv holds one value alone, 7 in column 'age': "
-         "choose a column of labels that differ."),
-        (["words.csv", "--target", "age"], 1, "words.csv holds no number in column 'age': choose a "
-         "column of labels that differ."),
+        (["none.csv", "--target", "age"], 1, "none.csv does not exist: check the "
+         "path."),
+        (["DATA", "--target", "years"], 1, "DATA has no column 'years': choose one of id, age."),
+        (["empty.csv", "--target", "age"], 1, "empty.csv has a header but no rows: add one row "
+         "per sample."),
+        (["equal.csv", "--target", "age"], 1, "equal.csv has only the value 7 in column 'age': "
+         "choose a column with at least two different labels."),
+        (["words.csv", "--target", "age"], 1, "words.csv has no numbers in column 'age': choose a "
+         "column with at least two different labels."),
         (["DATA", "--target", "age", "--drop-labels", "forty"], 2, "--drop-labels: 'forty' is no "
          "range of labels: write ranges as 30-40, >80, >=80, <-2 or <=-2, parted by commas."),
         (["DATA", "--target", "age", "--region", "old"], 2, "--region: 'old' is no named range: "

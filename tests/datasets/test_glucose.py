@@ -77,7 +77,7 @@ def test_a_horizon_that_is_none(small_glucose, horizon):
 
 def test_a_horizon_beyond_every_gap(small_glucose):
     with pytest.raises(
-        DataError, match="^No 24 readings in a row and a target 5000 readings later"
+        DataError, match="no 24 consecutive readings with a target 5000 readings later"
     ):
         glucose.load(25_000, small_glucose.parent)
 

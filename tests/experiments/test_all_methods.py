@@ -222,5 +222,5 @@ def test_what_another_sweep_is_at_work_on_is_waited_for_and_said(small_sts, tmp_
     content = run_benchmark(request(small_sts, tmp_path, seeds="1", max_epochs=1))
     assert [run["identity"]["method"] for run in content["runs"]] == ["vanilla", "vanilla+ranksim"]
     told = capsys.readouterr().out
-    assert told.count("Waiting for another sweep, which is at work on vanilla seed 0.") == 1
+    assert told.count("Waiting for another sweep that is training vanilla seed 0.") == 1
     assert told.index("1/2 vanilla+ranksim seed 0") < told.index("2/2 vanilla seed 0")

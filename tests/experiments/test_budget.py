@@ -36,7 +36,7 @@ def test_a_run_that_was_cut_short_is_told_and_goes_on_with_more_time(sweep, tmp_
     assert cut["vanilla"]["result"]["truncated"] == MOMENT
     assert results["summary"][0]["truncated"] == [0]
     told = capsys.readouterr().out
-    assert "cut short by the budget" in told
+    assert "stopped by the budget" in told
     assert "The budget cut 1 run short (vanilla seed 0)" in told
     assert "cut 1 run short" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 

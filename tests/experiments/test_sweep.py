@@ -174,7 +174,7 @@ def test_finished_runs_are_skipped_and_more_can_follow(small_sts, tmp_path, caps
     content = run_benchmark(request(small_sts, out))
     assert (out / "runs/vanilla/seed-0/record.json").stat().st_mtime_ns == stamp
     assert len(content["runs"]) == 4
-    assert "1 of 4 runs were finished before." in capsys.readouterr().out
+    assert "1 of 4 runs were already finished." in capsys.readouterr().out
 
 
 def test_other_settings_need_another_folder(small_sts, tmp_path):

@@ -251,7 +251,7 @@ def test_what_training_never_saw_is_predicted_too(made):
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ({"size": ["1"], "kind": ["a"]}, r"^The data has no column 'built': choose among"),
+        ({"size": ["1"], "kind": ["a"]}, r"^The data has no column 'built': choose one of"),
         (
             {"size": ["1", "big"], "kind": ["a", "b"], "built": ["2020-01-01"] * 2},
             r"^The data, row 2: column 'size' holds 'big', which is no finite number; ",

@@ -229,7 +229,7 @@ def _read_own(suffix: str) -> Callable[[bytes, Path], None]:
         for name in dict.fromkeys(columns.names):
             if columns.names.count(name) == 1:
                 values = columns.column(name)
-                holds(len(values) == columns.rows, "a value for each row")
+                holds(len(values) == columns.n_rows, "a value for each row")
         plan = make_split_plan(columns, _ASKED[len(content) % len(_ASKED)])
         holds(bool(np.isfinite(plan.labels).all()), "labels are finite")
         dealt = np.concatenate(plan.split)

@@ -46,7 +46,7 @@ def test_a_line_of_sts_b_that_is_none(tmp_path, line):
 def test_a_word_vector_is_finite(tmp_path, value):
     path = tmp_path / "g.txt"
     path.write_text(f"cat 1 {value}\n")
-    with pytest.raises(DataError, match="line 1: a value is no finite number"):
+    with pytest.raises(DataError, match="line 1: a value is not a finite number"):
         GloveFile(path, 2, lower=False).look_up(["cat"])
 
 

@@ -60,7 +60,7 @@ def test_reads_parquet(tmp_path):
     assert table.labels.tolist() == [3, 4]
     assert table.parts is None
     path.write_bytes(path.read_bytes()[:-20])
-    refused(path, " is no readable Parquet file: save the table again.")
+    refused(path, " is not a readable Parquet file: save the table again.")
 
 
 @pytest.mark.parametrize("name", ["path", "image", "file", "filename", "file_name"])
@@ -117,11 +117,11 @@ def test_a_split_without_a_part(csv_file, part, title):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", " is empty: put a header and one row an image into it."),
+        ("", " is empty: write a header and one row per image."),
         (HEADER, " has no row below its header: put one row an image into it."),
         ("age,picture\n3,a.jpg\n", " has no column named path, image, file, filename or file_name: "
          "say which one holds the image's path, among age, picture."),
-        ("years,path\n3,a.jpg\n", " has no column 'age': choose among years, path."),
+        ("years,path\n3,a.jpg\n", " has no column 'age': choose one of years, path."),
         ("age,path,age\n3,a.jpg,4\n", " has two columns 'age': rename one of them."),
         ("age,path\n3,a.jpg\n,b.jpg\nx,c.jpg\nnan,d.jpg\n-inf,e.jpg\n1e999,f.jpg\n ,g.jpg\n",
          ", lines 3, 4, 5, 6, 7 and 1 more: column 'age' holds no finite number; correct these "
@@ -130,12 +130,14 @@ def test_a_split_without_a_part(csv_file, part, title):
          "in or remove these rows."),
         ("age,path\n3,a.jpg\n4,b.jpg\n5,./a.jpg\n", ", line 4: an image stands a second time; "
          "keep one row an image."),
-        ("age,path\n3,a.jpg\n4\n5,b.jpg,6\n", ", lines 3, 4: another number of values than the "
-         "header's 2; quote values that hold a separator, or correct these rows."),
+        ("age,path\n3,a.jpg\n4\n5,b.jpg,6\n", ", lines 3, 4: the number of values "
+         "differs from the 2 columns of the header; quote values that contain a separator, or correct "
+         "these rows."),
         ('age,path\n3,"a\n.jpg"\nx,b.jpg\n', ", line 4: column 'age' holds no finite number; "
          "correct these values or remove these rows."),
-        ('age,path\n3,"a.jpg\n', ", line 2: unexpected end of data; correct its quoting."),
-        (b"age,path\n3,a.jpg\n4,\xe9.jpg\n", ", line 3: not UTF-8; save the table as UTF-8."),
+        ('age,path\n3,"a.jpg\n', ", line 2: unexpected end of data; correct the quoting."),
+        (b"age,path\n3,a.jpg\n4,\xe9.jpg\n",
+         ", line 3: the text is not UTF-8; save the table as UTF-8."),
     ],
 )  # fmt: skip
 def test_faults_are_named_by_their_lines(csv_file, content, sentence):
@@ -159,7 +161,7 @@ def test_a_missing_table_and_an_unknown_column(csv_file, tmp_path):
     refused(tmp_path, " is not a file: name a CSV, TSV or Parquet table that exists.")
     path = csv_file(HEADER + ROWS)
     for option in ("image", "split"):
-        refused(path, " has no column 'x': choose among age, path, split.", **{option: "x"})
+        refused(path, " has no column 'x': choose one of age, path, split.", **{option: "x"})
 
 
 def test_repeats_where_they_are_allowed(csv_file):

@@ -77,7 +77,7 @@ def test_what_is_said():
         "Rarest bins: 4 … 5 (1); 1 … 2 (9); 0 … 1 (99)",
         "Rarest labels: 4 (1); 1 (9); 0 (99)",
         "Never seen: between 1 and 4",
-        "Bins of 1, many-shot above 60 samples, few-shot below 10: the width as given",
+        "Bins of 1, many-shot above 60 samples, few-shot below 10: the requested width",
         "Next: go on",
     ):
         assert sentence in text, sentence
