@@ -1,4 +1,4 @@
-"""Bad input: readers of files from elsewhere are given mutated ones, hundreds of thousands."""
+"""Malformed input: hundreds of thousands of mutated files, given to every reader."""
 
 from __future__ import annotations
 
@@ -19,72 +19,72 @@ from typing import Any
 from tests.reliability.fuzz_readers import READERS
 from tests.reliability.fuzz_worker import PROGRESS, SECONDS
 
-TITLE = "Bad input"
-CASES, SHORT = 20_000, 140  # of each reader
-EXAMPLES = 300  # of each property; the tests draw 25
-_HUNG = 30.0  # seconds without a case that ended, after which the process is ended
-_TOLD = 20  # failures that are written down
+TITLE = "Malformed input"
+CASES, SHORT = 20_000, 140  # per reader
+EXAMPLES = 300  # per property; the tests draw 25
+_TIMEOUT = 30.0  # seconds without a finished case before the process is killed
+_MAX_FAILURES = 20  # failures that are recorded
 _ROOT = Path(__file__).parents[2]
 _TEXT = """\
-A file that comes from elsewhere is read rightly, or refused by one sentence that says what is
-wrong with it and where. Nothing else happens: no other error, no warning, no hang, no file outside
-the folder that an archive is unpacked into, and nothing that is not finite is passed on.
+A file from elsewhere is read correctly or rejected in one sentence that says what is wrong and
+where. Nothing else happens: no other error, no warning, no hang, no file outside the folder of an
+archive, and no value that is not finite.
 
-{total:,} files were made of valid ones, by a seed and a number: fields, rows, headers, sizes,
-names, links, types, encodings and nesting were changed with the format's rules kept, and bytes
-against them. Each was read in a process with bounded memory, in at most {seconds:g} seconds. What
-was read was checked for all that must hold: finite labels, no path that leads outside, no sample in
-two parts. `python -m tests.reliability.fuzz_worker READER CASE` makes and tries a case again.
+{total:,} files were generated from valid ones with fixed seeds: fields, rows, headers, sizes, names,
+links, types, encodings and nesting were changed within the rules of the format, and bytes against
+them. Each was read in a process with bounded memory, in at most {seconds:g} seconds. Accepted content
+was checked: finite labels, no path that leads outside, no sample in two parts.
+`python -m tests.reliability.fuzz_worker READER CASE` repeats one case.
 
-| reader | files | read | refused | failed | seconds |
+| reader | files | accepted | rejected | failures | seconds |
 | --- | ---: | ---: | ---: | ---: | ---: |"""
-_BESIDE = """
+_SCOPE = """
 Beside these, `tests/trust/test_properties_*.py` draw tables, labels, weights, features, method
 names and settings, and hold what is accepted against oracles. Out of scope: the decoders of images
 and the pages of Parquet files, which are other libraries' C code."""
 
 
 def measure(short: bool, folder: Path) -> dict[str, Any]:
-    """Try cases on every reader, in processes that may die of one."""
+    """Run the cases of every reader in processes that a case may end."""
     cases = SHORT if short else CASES
-    # one process for all, or one for each reader: starting one takes seconds
+    # starting a process takes seconds: the short version uses one for all readers
     groups = [list(READERS)] if short else [[name] for name in READERS]
     memory = Path("/dev/shm")
     place = memory if os.access(memory, os.W_OK) else folder
     with tempfile.TemporaryDirectory(dir=place) as name, ThreadPoolExecutor(2) as two:
         folders = [Path(name) / str(k) for k in range(len(groups))]
-        found = [each for group in two.map(_tried, groups, folders, [cases] * len(groups))
-                 for each in group]  # fmt: skip
+        outcomes = two.map(_run_readers, groups, folders, [cases] * len(groups))
+        readers = [outcome for group in outcomes for outcome in group]
     checks = [
         {
-            "what": f"fuzzed {READERS[each['reader']].title}",
-            "tried": each["cases"],
-            "failed": sum(each["failed"].values()),
-            "note": "; ".join(f"case {case}: {how}" for case, how in each["told"][:3]),
+            "check": f"fuzzed {READERS[each['reader']].title}",
+            "cases": each["cases"],
+            "failures": sum(each["failed"].values()),
+            "note": "; ".join(f"case {case}: {how}" for case, how in each["failures"][:3]),
         }
-        for each in found
+        for each in readers
     ]
-    if not short:  # CI runs them as tests
-        checks.append(_properties())
-    return {"checks": checks, "readers": found}
+    if not short:  # CI runs these as tests
+        checks.append(_run_properties())
+    return {"checks": checks, "readers": readers}
 
 
-def text(found: dict[str, Any]) -> str:
-    """What was tried and how it ended."""
-    readers = found["readers"]
+def describe(figures: dict[str, Any]) -> str:
+    """Describe the cases and their outcomes."""
+    readers = figures["readers"]
     total = sum(each["cases"] for each in readers)
     rows = [
         f"| {READERS[each['reader']].title} | {each['cases']:,} | {each['read']:,} | "
-        f"{each['refused']:,} | {sum(each['failed'].values()):,} | {each['seconds']:.0f} |"
+        f"{each['rejected']:,} | {sum(each['failed'].values()):,} | {each['seconds']:.0f} |"
         for each in readers
     ]
-    return "\n".join([_TEXT.format(total=total, seconds=SECONDS), *rows, _BESIDE])
+    return "\n".join([_TEXT.format(total=total, seconds=SECONDS), *rows, _SCOPE])
 
 
-def _properties() -> dict[str, Any]:
-    """The tests by properties, with more examples."""
+def _run_properties() -> dict[str, Any]:
+    """Run the property-based tests with more examples."""
     paths = sorted(map(str, (_ROOT / "tests/trust").glob("test_properties_*.py")))
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths],
         cwd=_ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "RANKSIM_EXAMPLES": str(EXAMPLES)},
@@ -92,60 +92,60 @@ def _properties() -> dict[str, Any]:
         text=True,
     )
     passed, failed = (
-        sum(map(int, re.findall(rf"(\d+) {word}", told.stdout))) for word in ("passed", "failed")
+        sum(map(int, re.findall(rf"(\d+) {word}", result.stdout))) for word in ("passed", "failed")
     )
     return {
-        "what": "properties of tables, labels, losses and settings",
-        "tried": (passed + failed) * EXAMPLES,
-        "failed": failed if passed else max(failed, 1),
-        "note": f"{passed + failed} properties, {EXAMPLES} examples of each",
+        "check": "properties of tables, labels, losses and settings",
+        "cases": (passed + failed) * EXAMPLES,
+        "failures": failed if passed else max(failed, 1),
+        "note": f"{passed + failed} properties, {EXAMPLES} examples each",
     }
 
 
-def _tried(readers: list[str], folder: Path, cases: int) -> list[dict[str, Any]]:
-    """How the cases of some readers end."""
+def _run_readers(readers: list[str], folder: Path, cases: int) -> list[dict[str, Any]]:
+    """Return the outcomes of the cases of some readers."""
     folder.mkdir()
     jobs = [[name, 0] for name in readers]
-    read, refused, seconds = Counter[str](), Counter[str](), Counter[str]()
+    read, rejected, seconds = Counter[str](), Counter[str](), Counter[str]()
     failed: dict[str, list[tuple[int, str]]] = {name: [] for name in readers}
     while jobs:
         progress = folder / "progress"
         progress.write_bytes(bytes(PROGRESS.size))
-        code, lines = _process(folder, [f"{name}:{first}:{cases}" for name, first in jobs])
+        code, lines = _run_process(folder, [f"{name}:{first}:{cases}" for name, first in jobs])
         for line in lines:
-            name, *told = json.loads(line)
-            if len(told) == 2:
-                failed[name].append((told[0], told[1]))
+            name, *values = json.loads(line)
+            if len(values) == 2:
+                failed[name].append((values[0], values[1]))
             else:
-                read[name] += told[0]
-                refused[name] += told[1]
-                seconds[name] += told[2]
+                read[name] += values[0]
+                rejected[name] += values[1]
+                seconds[name] += values[2]
         if code == 0:
             break
-        # it died of a case: count what was done, and go on behind it
-        job, case, did, would_not, spent = PROGRESS.unpack(progress.read_bytes())
+        # a case ended the process: count finished cases and continue after it
+        job, case, n_read, n_rejected, elapsed = PROGRESS.unpack(progress.read_bytes())
         name = jobs[job][0]
-        read[name] += did
-        refused[name] += would_not
-        seconds[name] += spent
-        failed[name].append((case, f"ended the process: {_signal(code)}"))
+        read[name] += n_read
+        rejected[name] += n_rejected
+        seconds[name] += elapsed
+        failed[name].append((case, f"ended the process: {_describe_exit(code)}"))
         jobs = [[name, case + 1], *jobs[job + 1 :]]
     return [
         {
             "reader": name,
             "cases": cases,
             "read": read[name],
-            "refused": refused[name],
+            "rejected": rejected[name],
             "failed": dict(Counter(how.split(":")[0] for _, how in failed[name])),
-            "told": failed[name][:_TOLD],
+            "failures": failed[name][:_MAX_FAILURES],
             "seconds": round(seconds[name], 1),
         }
         for name in readers
     ]
 
 
-def _process(folder: Path, jobs: list[str]) -> tuple[int, list[str]]:
-    """Its exit code, and the lines that it wrote; it is ended where it hangs."""
+def _run_process(folder: Path, jobs: list[str]) -> tuple[int, list[str]]:
+    """Return the exit code and output lines of a worker; kill it if it hangs."""
     progress, out = folder / "progress", folder / "out"
     command = [
         sys.executable,
@@ -159,7 +159,7 @@ def _process(folder: Path, jobs: list[str]) -> tuple[int, list[str]]:
         child = subprocess.Popen(
             command, cwd=_ROOT, stdout=file, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
-        for _ in _while_it_goes_on(progress):
+        for _ in _wait_while_active(progress):
             if child.poll() is not None:
                 break
         else:
@@ -168,15 +168,15 @@ def _process(folder: Path, jobs: list[str]) -> tuple[int, list[str]]:
     return code, out.read_text(encoding="utf-8").splitlines()
 
 
-def _while_it_goes_on(progress: Path) -> Iterator[None]:
-    """Ten times a second, until the file has stayed the same for too long."""
-    before, since = b"", time.monotonic()
-    while time.monotonic() - since < _HUNG:
+def _wait_while_active(progress: Path) -> Iterator[None]:
+    """Yield ten times a second until the progress file has not changed for too long."""
+    previous, changed = b"", time.monotonic()
+    while time.monotonic() - changed < _TIMEOUT:
         yield
         time.sleep(0.1)
-        if (now := progress.read_bytes()) != before:
-            before, since = now, time.monotonic()
+        if (content := progress.read_bytes()) != previous:
+            previous, changed = content, time.monotonic()
 
 
-def _signal(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from random import Random
 
-from tests.reliability.fuzz_bytes import mutated
+from tests.reliability.fuzz_bytes import mutate
 
 OUTSIDE = "/dev/shm/ranksim-fuzz-outside"
 """An absolute name that members have; it must never appear."""
@@ -64,7 +64,7 @@ def tar(draw: Random) -> bytes:
     for _ in range(draw.choice((0, 0, 1, 1, 2))):
         _change_header(draw, blocks)
     whole = bytes(blocks)
-    return mutated(draw, whole) if draw.random() < 0.3 else whole
+    return mutate(draw, whole) if draw.random() < 0.3 else whole
 
 
 _PAX = (
@@ -103,7 +103,7 @@ def tar_gz(draw: Random) -> bytes:
     if draw.random() < 0.05:
         half = len(whole) // 2
         made = gzip.compress(whole[:half], 1, mtime=0) + gzip.compress(whole[half:], 1, mtime=0)
-    return mutated(draw, made) if draw.random() < 0.4 else made
+    return mutate(draw, made) if draw.random() < 0.4 else made
 
 
 def zip_(draw: Random) -> bytes:
@@ -129,7 +129,7 @@ def zip_(draw: Random) -> bytes:
     for _ in range(draw.choice((0, 0, 1, 1, 2))):
         _change_directory(draw, blocks)
     whole = bytes(blocks)
-    return mutated(draw, whole) if draw.random() < 0.3 else whole
+    return mutate(draw, whole) if draw.random() < 0.3 else whole
 
 
 def _change_directory(draw: Random, blocks: bytearray) -> None:

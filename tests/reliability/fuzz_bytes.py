@@ -1,4 +1,4 @@
-"""Mutations of valid content: of its bytes, of rows and fields of a table, of a tree of JSON."""
+"""Mutations of valid content: bytes, rows and fields of tables, nodes of JSON trees."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _BIG = (2**63 - 1, 2**64 - 1)
 Mutation = Callable[[Random, bytearray], None]
 
 
-def mutated(draw: Random, content: bytes, others: Sequence[bytes] = ()) -> bytes:
-    """Content with one to four mutations of its bytes; ``others`` are what it is spliced with."""
-    made = bytearray(content)
+def mutate(draw: Random, content: bytes, others: Sequence[bytes] = ()) -> bytes:
+    """Return content with one to four mutated spans, sometimes spliced with ``others``."""
+    mutant = bytearray(content)
     for _ in range(draw.choice((1, 1, 1, 2, 3, 4))):
         if others and draw.random() < 0.1:
             other = draw.choice(others)
-            made = made[: _at(draw, made)] + other[_at(draw, other) :]
+            mutant = mutant[: _position(draw, mutant)] + other[_position(draw, other) :]
         else:
-            draw.choice(_MUTATIONS)(draw, made)
-    return bytes(made)
+            draw.choice(_MUTATIONS)(draw, mutant)
+    return bytes(mutant)
 
 
-def _at(draw: Random, content: bytes | bytearray) -> int:
+def _position(draw: Random, content: bytes | bytearray) -> int:
     return draw.randrange(len(content) + 1)
 
 
 def _span(draw: Random, content: bytearray) -> tuple[int, int]:
-    start = _at(draw, content)
+    start = _position(draw, content)
     return start, start + draw.choice((1, 2, 4, 8, 16, 100, 512))
 
 
@@ -59,13 +59,13 @@ def _overwrite(draw: Random, content: bytearray) -> None:
 def _number(draw: Random, content: bytearray) -> None:
     order, size = draw.choice("<>"), draw.choice("HIQ")
     value = draw.choice(_SIZES + _BIG) % (1 << (8 * struct.calcsize(size)))
-    start = _at(draw, content) & ~(draw.choice((0, 3)))
+    start = _position(draw, content) & ~(draw.choice((0, 3)))
     packed = struct.pack(order + size, value)
     content[start : start + len(packed)] = packed
 
 
 def _cut(draw: Random, content: bytearray) -> None:
-    del content[_at(draw, content) :]
+    del content[_position(draw, content) :]
 
 
 def _drop(draw: Random, content: bytearray) -> None:
@@ -79,7 +79,7 @@ def _repeat(draw: Random, content: bytearray) -> None:
 
 
 def _insert(draw: Random, content: bytearray) -> None:
-    at = _at(draw, content)
+    at = _position(draw, content)
     content[at:at] = draw.choice((draw.randbytes(4), draw.choice(WORDS[:80]).encode()))
 
 
@@ -91,17 +91,17 @@ _MUTATIONS: tuple[Mutation, ...] = (
 def text_table(
     draw: Random, rows: Sequence[Sequence[str]], separator: str, *, quoted: bool = True
 ) -> bytes:
-    """A table as text, after mutations of its rows and fields, in some encoding.
+    """Return a table as text with mutated rows and fields, in a random encoding.
 
     Args:
-        draw: decides.
-        rows: the header first.
-        separator: between fields.
-        quoted: whether fields that hold it stand in quotes.
+        draw: random generator.
+        rows: header and rows.
+        separator: field separator.
+        quoted: whether fields with a separator are quoted.
     """
     table = [list(row) for row in rows]
     for _ in range(draw.choice((0, 1, 1, 1, 2, 3))):
-        _change(draw, table)
+        _mutate_row(draw, table)
     if draw.random() < 0.1:
         separator = draw.choice(",;\t|")
     end = draw.choice(("\n", "\n", "\n", "\r\n", "\r"))
@@ -111,13 +111,13 @@ def text_table(
         return text if plain else '"' + text.replace('"', '""') + '"'
 
     text = end.join(separator.join(map(field, row)) for row in table) + end * draw.randrange(3)
-    coded = draw.choice(("utf-8",) * 12 + ("utf-8-sig", "utf-16", "utf-16-le", "latin-1"))
-    made = text.encode(coded, errors="replace")
-    return mutated(draw, made) if draw.random() < 0.4 else made
+    encoding = draw.choice(("utf-8",) * 12 + ("utf-8-sig", "utf-16", "utf-16-le", "latin-1"))
+    content = text.encode(encoding, errors="replace")
+    return mutate(draw, content) if draw.random() < 0.4 else content
 
 
-def _change(draw: Random, table: list[list[str]]) -> None:
-    """One change of a row or a field."""
+def _mutate_row(draw: Random, table: list[list[str]]) -> None:
+    """Mutate one row or field in place."""
     if not table:
         return
     row = draw.randrange(len(table)) if draw.random() < 0.7 else 0
@@ -144,22 +144,22 @@ def _change(draw: Random, table: list[list[str]]) -> None:
 
 
 def json_text(draw: Random, tree: Any) -> bytes:
-    """A tree as JSON, after changes of its nodes; now and then of its text as well."""
+    """Return a tree as JSON with mutated nodes, sometimes with mutated text."""
     tree = json.loads(json.dumps(tree))
     for _ in range(draw.choice((1, 1, 2, 3))):
-        tree = changed_tree(draw, tree)
+        tree = mutate_tree(draw, tree)
     text = json.dumps(tree)  # NaN and Infinity as Python writes them
     if draw.random() < 0.02:
-        deep = draw.choice((50, 900, 2_000, 100_000))
-        text = text.replace("null", "[" * deep + "]" * deep, 1)
+        depth = draw.choice((50, 900, 2_000, 100_000))
+        text = text.replace("null", "[" * depth + "]" * depth, 1)
     if draw.random() < 0.02:
         text = text.replace("1", "9" * draw.choice((30, 400, 5_000)), 1)
-    made = text.encode(draw.choice(("utf-8",) * 9 + ("utf-16",)))
-    return mutated(draw, made) if draw.random() < 0.25 else made
+    content = text.encode(draw.choice(("utf-8",) * 9 + ("utf-16",)))
+    return mutate(draw, content) if draw.random() < 0.25 else content
 
 
-def odd_value(draw: Random) -> Any:
-    """Something of a type or size that no one expects."""
+def unusual_value(draw: Random) -> Any:
+    """Return a value of an unexpected type or size."""
     return draw.choice(
         (
             *(None, True, False, 0, 1, -1, 3, 2**31, 2**64, -(10**400), 0.5, 1e308, 5e-324, -0.0),
@@ -169,16 +169,16 @@ def odd_value(draw: Random) -> Any:
     )
 
 
-def changed_tree(draw: Random, tree: Any) -> Any:
-    """A tree with one of its nodes changed, removed, renamed, moved or repeated."""
+def mutate_tree(draw: Random, tree: Any) -> Any:
+    """Change, remove, rename, move or repeat one node of a tree."""
     inside = isinstance(tree, dict | list) and tree
     if not inside or draw.random() < 0.06:
-        return odd_value(draw)
+        return unusual_value(draw)
     keys = list(tree) if isinstance(tree, dict) else range(len(tree))
     at: Any = draw.choice(keys)
     kind = draw.random()
     if kind < 0.6:
-        tree[at] = changed_tree(draw, tree[at])
+        tree[at] = mutate_tree(draw, tree[at])
     elif kind < 0.75:
         del tree[at]
     elif isinstance(tree, list):

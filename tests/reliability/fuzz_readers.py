@@ -31,7 +31,7 @@ from ranksim.inference import files, saved_model
 from ranksim.training.presets import preset_table, read_tuned
 from ranksim.training.recipe import TableRecipe
 from tests.reliability import fuzz_archives, fuzz_matlab
-from tests.reliability.fuzz_bytes import json_text, mutated, odd_value, text_table
+from tests.reliability.fuzz_bytes import json_text, mutate, text_table, unusual_value
 
 LIMIT = 1 << 20  # bytes that an archive may unpack to, and a packed table
 MEMBERS = 40
@@ -208,7 +208,7 @@ def _own_table(draw: Random) -> bytes:
     made = text_table(draw, _own_rows(draw), draw.choice(",,;\t"))
     if draw.random() < 0.15:
         made = gzip.compress(made if draw.random() < 0.95 else bytes(2 * LIMIT), 1, mtime=0)
-        made = mutated(draw, made) if draw.random() < 0.4 else made
+        made = mutate(draw, made) if draw.random() < 0.4 else made
     return made
 
 
@@ -256,7 +256,7 @@ def _parquets() -> tuple[bytes, ...]:
 
 
 def _parquet(draw: Random) -> bytes:
-    return mutated(draw, draw.choice(_parquets()), _parquets())
+    return mutate(draw, draw.choice(_parquets()), _parquets())
 
 
 # results, models and recipes ---------------------------------------------------------------------
@@ -331,10 +331,10 @@ def _tuned(draw: Random) -> bytes:
         name = draw.choice(("magic", "inv+inv", "", "vanilla+inv", "lds", "é")) if odd else method
         lines.append(f"[methods.{json.dumps(name)}]")
         for field in draw.sample(list(_CHANGES), k=2):
-            value = odd_value(draw) if draw.random() < 0.15 else _CHANGES[field]
+            value = unusual_value(draw) if draw.random() < 0.15 else _CHANGES[field]
             lines.append(f"{field} = {_toml(value)}")
     made = "\n".join(lines).encode(errors="replace")
-    return mutated(draw, made) if draw.random() < 0.4 else made
+    return mutate(draw, made) if draw.random() < 0.4 else made
 
 
 def _toml(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""A process of the fuzzer: one case after another, each watched for time, memory and warnings.
+"""Worker process of the fuzzer: runs cases with limits on time and memory.
 
-``python -m tests.reliability.fuzz_worker FOLDER PROGRESS READER:FIRST:LAST …`` tries those cases; so does
-``python -m tests.reliability.fuzz_worker READER CASE`` with one of them, and shows how it ends.
+``python -m tests.reliability.fuzz_worker FOLDER PROGRESS READER:FIRST:LAST …`` runs these cases;
+``python -m tests.reliability.fuzz_worker READER CASE`` runs one case and prints its outcome.
 """
 
 from __future__ import annotations
@@ -26,53 +26,53 @@ from typing import Any
 from ranksim.exceptions import RankSimError
 from tests.reliability.fuzz_readers import READERS
 
-SECONDS = 5.0  # that a case may take
-MEMORY = 1 << 30  # bytes beyond what the process has when it begins
-PROGRESS = struct.Struct("<qqqqd")  # job, case, read, refused, seconds
-READ, REFUSED = "read", "refused"
+SECONDS = 5.0  # time limit of a case
+MEMORY = 1 << 30  # bytes a process may allocate
+PROGRESS = struct.Struct("<qqqqd")  # job, case, read, rejected, seconds
+READ, REJECTED = "read", "rejected"
 
 
 class SlowError(BaseException):
-    """A case that takes too long; no reader may catch it."""
+    """A case exceeded its time limit; readers must not catch this."""
 
 
-def outcome(reader: str, case: int, folder: Path) -> str:
-    """How a case ends: ``read``, ``refused``, or what is wrong."""
+def run_case(reader: str, case: int, folder: Path) -> str:
+    """Return ``read``, ``rejected`` or the failure of a case."""
     content = READERS[reader].make(Random(f"{reader}/{case}"))
     folder.mkdir()
     try:
-        with warnings.catch_warnings(record=True) as warned, _timed():
+        with warnings.catch_warnings(record=True) as caught, _time_limit():
             warnings.simplefilter("always")
             try:
                 READERS[reader].read(content, folder)
-                ended = READ
+                result = READ
             except RankSimError as error:
-                ended = _sentence(str(error).replace(str(folder), "FOLDER"))
-        return f"warned: {warned[0].category.__name__}" if warned else ended
+                result = _check_sentence(str(error).replace(str(folder), "FOLDER"))
+        return f"warned: {caught[0].category.__name__}" if caught else result
     except SlowError:
         return f"took more than {SECONDS:g} s"
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return _told(error).replace(str(folder), "FOLDER")
+        return _describe_error(error).replace(str(folder), "FOLDER")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sentence(text: str) -> str:
-    """Whether a refusal is one sentence, on one line that any terminal shows."""
-    one = text.endswith(".") and text.isprintable() and len(text) < 2_000
-    return REFUSED if one else f"no sentence: {text[:60] + ' … ' + text[-60:]!a}"
+def _check_sentence(text: str) -> str:
+    """Return ``rejected`` if the message is one printable sentence on one line."""
+    is_sentence = text.endswith(".") and text.isprintable() and len(text) < 2_000
+    return REJECTED if is_sentence else f"not a sentence: {text[:60] + ' … ' + text[-60:]!a}"
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
-    told = f"{type(error).__name__} in {Path(place.filename).name}, {place.name}"
-    return f"{told}: {str(error)[:100]!a}"
+    name = f"{type(error).__name__} in {Path(place.filename).name}, {place.name}"
+    return f"{name}: {str(error)[:100]!a}"
 
 
 @contextlib.contextmanager
-def _timed() -> Iterator[None]:
+def _time_limit() -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         yield
@@ -84,41 +84,41 @@ def _too_slow(number: int, frame: Any) -> None:
     raise SlowError
 
 
-def watched() -> None:
-    """Bound this process's memory and the files it writes, and let its clock interrupt it."""
+def set_limits() -> None:
+    """Limit the memory of this process and install the handler of the time limit."""
     signal.signal(signal.SIGALRM, _too_slow)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main(folder: str, progress: str, *jobs: str) -> None:
-    """Try cases; what is found goes to stdout, a line each, and what is done into ``progress``."""
-    watched()
+    """Run cases; print one line per failure and reader, and record progress in a file."""
+    set_limits()
     with Path(progress).open("r+b", buffering=0) as file:
         for number, job in enumerate(jobs):
             reader, first, last = job.split(":")
-            read = refused = 0
-            begun = time.perf_counter()
+            read = rejected = 0
+            start = time.perf_counter()
             for case in range(int(first), int(last) + 1):
-                spent = time.perf_counter() - begun
-                os.pwrite(file.fileno(), PROGRESS.pack(number, case, read, refused, spent), 0)
+                elapsed = time.perf_counter() - start
+                os.pwrite(file.fileno(), PROGRESS.pack(number, case, read, rejected, elapsed), 0)
                 if case < int(last):
-                    ended = outcome(reader, case, Path(folder) / "case")
-                    read, refused = read + (ended == READ), refused + (ended == REFUSED)
-                    if ended not in (READ, REFUSED):
-                        print(json.dumps([reader, case, ended]), flush=True)
+                    result = run_case(reader, case, Path(folder) / "case")
+                    read, rejected = read + (result == READ), rejected + (result == REJECTED)
+                    if result not in (READ, REJECTED):
+                        print(json.dumps([reader, case, result]), flush=True)
             print(
-                json.dumps([reader, read, refused, round(time.perf_counter() - begun, 3)]),
+                json.dumps([reader, read, rejected, round(time.perf_counter() - start, 3)]),
                 flush=True,
             )
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
-        watched()
+        set_limits()
         with tempfile.TemporaryDirectory() as place:
-            print(outcome(sys.argv[1], int(sys.argv[2]), Path(place) / "case"))
+            print(run_case(sys.argv[1], int(sys.argv[2]), Path(place) / "case"))
     else:
         main(*sys.argv[1:])

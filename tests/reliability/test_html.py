@@ -38,7 +38,10 @@ def sweep(evil):
         run["identity"]["recipe"] = {evil: evil}
         run["provenance"]["data"] = {"name": evil, evil: evil}
         if run["status"] == "failed":
-            run["result"] |= {"error": evil, "diverged": {"step": 1, "lr": 0.1, "ids": [evil], "loss": evil}}
+            run["result"] |= {
+                "error": evil,
+                "diverged": {"step": 1, "lr": 0.1, "ids": [evil], "loss": evil},
+            }
         if run["identity"]["method"] == "inv":
             run["identity"]["method"] = evil
     for row in content["summary"]:

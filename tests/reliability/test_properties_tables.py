@@ -185,7 +185,9 @@ def test_a_plan_is_whole_or_refused(data, rows):
                 TableSpec(target="y", split_by="time", time="when", balanced=False),
                 TableSpec(target="y", skip_missing=True, bin_width=0.5, region=("low=..70",)),
                 SeriesSpec(target="y", window=1, horizon=1, time="when", features=("x",), few=3),
-                TableSpec(target="y", split_by="day", time="when", max_per_bin=1, region=("low=0..70",)),
+                TableSpec(
+                    target="y", split_by="day", time="when", max_per_bin=1, region=("low=0..70",)
+                ),
             ]
         )
     )
