@@ -1,7 +1,8 @@
-"""Small images whose label is their brightness, and an encoder of them without BatchNorm."""
+"""A tiny image regression task, whose label is the brightness, and trainings of it on the CPU."""
 
 import dataclasses
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ from ranksim.data.images.dataset import ImageDataset
 from ranksim.imbalance import LabelBins
 from ranksim.metrics import ShotRegions
 from ranksim.models import ImageEncoder, Regressor
-from ranksim.training.fit import TrainingTask
-from ranksim.training.method import parse_method
+from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit
+from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe
+from ranksim.training.resume import LAST
+from ranksim.training.trainer_config import TrainerConfig
 
 BINS = LabelBins.integers(0, 9)
 RECIPE = load_recipe("images", "small", parse_method("vanilla", "inverse"), {
@@ -24,19 +27,21 @@ RECIPE = load_recipe("images", "small", parse_method("vanilla", "inverse"), {
 })  # fmt: skip
 
 
-def changed(**changes):
+def make_recipe(**changes: Any) -> ImageRecipe:
     return ImageRecipe.from_table(dataclasses.asdict(RECIPE) | changes)
 
 
-class Store(NamedTuple):
+class PixelArray(NamedTuple):
+    """Stands for the pixel cache."""
+
     pixels: torch.Tensor
 
     def images(self):
         return self.pixels
 
 
-class Tiny(nn.Module):
-    """Features of an image that see where its pixels are, so that a crop counts."""
+class TinyEncoder(nn.Module):
+    """A perceptron over pixels: unlike global pooling, its features depend on a crop."""
 
     width = 6
 
@@ -49,24 +54,46 @@ class Tiny(nn.Module):
         return self.layers(images.flatten(1).to(dtype) / 128 - 1)
 
 
-def pictures(count, seed, size):
+def make_dataset(count: int, seed: Any, size: int) -> ImageDataset:
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, 10, count)
     shape = (count, size, size, 3)
     pixels = (labels[:, None, None, None] * 22 + draw.integers(0, 40, shape)).astype(np.uint8)
-    return ImageDataset(Store(torch.from_numpy(pixels)), np.arange(count), labels.astype(float))
+    store = PixelArray(torch.from_numpy(pixels))
+    return ImageDataset(store, np.arange(count), labels.astype(float))
 
 
-def small_task(*, count=40, encoder=None, size=4, augment=True, seed=0, **layout):
-    parts = [pictures(count, (seed, part), size) for part in range(3)]
+def make_task(*, count=40, encoder=None, size=4, augment=True, channels_last=False) -> TrainingTask:
+    splits = [make_dataset(count, (0, split), size) for split in range(3)]
 
-    def build():
-        return Regressor(Tiny(size) if encoder is None else ImageEncoder(encoder, **layout))
+    def build_model():
+        if encoder is None:
+            return Regressor(TinyEncoder(size))
+        return Regressor(ImageEncoder(encoder, channels_last=channels_last))
 
     return TrainingTask(
-        *parts,
-        build=build,
-        bins=BINS,
-        regions=ShotRegions.from_counts(BINS, parts[0].labels.numpy()),
-        augment=CropFlip(seed, 1, True) if augment else None,
+        *splits,
+        build_model,
+        BINS,
+        ShotRegions.from_counts(BINS, splits[0].labels.numpy()),
+        augment=CropFlip(0, 1, True) if augment else None,
     )
+
+
+def train(
+    folder: Path, recipe=RECIPE, technique=Technique(), *, task=None, **options: Any
+) -> TrainingResult:
+    defaults = {"seed": 0, "trainer_config": TrainerConfig("cpu"), "write_logs": False}
+    options = TrainingOptions(**defaults | options)
+    return fit(task or make_task(), recipe, technique, folder, options)
+
+
+def load_weights(folder: Path, name: str = LAST) -> dict[str, torch.Tensor]:
+    return torch.load(folder / name, weights_only=True)["state_dict"]
+
+
+def assert_same_weights(folder: Path, other: Path, name: str = LAST, **tolerance: float) -> None:
+    first, second = load_weights(folder, name), load_weights(other, name)
+    assert first.keys() == second.keys()
+    for key in first:
+        torch.testing.assert_close(first[key], second[key], **{"rtol": 0, "atol": 0} | tolerance)
