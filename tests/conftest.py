@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.archives import sentiment_lines, tar_gz
-from tests.helpers.browser import browser  # noqa: F401  (a fixture, one for all: two would not start)
+from tests.helpers.browser import browser, open_page  # noqa: F401  (fixtures)
 
 WORDS = (
     "the", "a", "man", "woman", "dog", "cat", "plays", "guitar", "runs", "in", "park", "eats",

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from ranksim.cli.app import app
 from ranksim.exceptions import DataError, UsageError
 from tests.helpers.page_truth import check_page
-from tests.helpers.results import results
+from tests.helpers.results import make_results
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -16,7 +16,7 @@ pytest.importorskip("jinja2")
 @pytest.fixture
 def run(tmp_path):
     """A sweep's folder."""
-    content = results(("vanilla", "vanilla+ranksim"), seeds=2, bins=9)
+    content = make_results(("vanilla", "vanilla+ranksim"), seeds=2, bins=9)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "results.json").write_text(json.dumps(content))
     return tmp_path / "sweep"
@@ -45,7 +45,7 @@ def test_json_names_what_was_written(run, tmp_path):
 
 
 def test_a_further_sweep_adds_its_gaps(run, tmp_path):
-    other = results(("vanilla",), seeds=1, bins=100, dropped=[(1, 2)])
+    other = make_results(("vanilla",), seeds=1, bins=100, dropped=[(1, 2)])
     path = tmp_path / "other.json"
     path.write_text(json.dumps(other))
     assert invoke(run, path).exit_code == 0
@@ -68,7 +68,7 @@ def test_a_further_sweep_adds_its_gaps(run, tmp_path):
         (
             '{"format": 2, "runs": [], "summary": [], "benchmark": "agedb-dir"}',
             UsageError,
-            "is a sweep of agedb-dir, .* one of sts-b-dir: give sweeps of one benchmark",
+            "is a sweep of agedb-dir, .* of sts-b-dir: give sweeps of one benchmark",
         ),
     ],
 )
@@ -86,4 +86,4 @@ def test_what_is_no_sweep_gives_one_sentence(run, tmp_path, content, error, sent
 def test_the_page_is_an_html_file(run, tmp_path):
     told = invoke(run, "--out", tmp_path / "page.pdf")
     assert isinstance(told.exception, UsageError)
-    assert "let it end in .html" in str(told.exception)
+    assert "use a name that ends in .html" in str(told.exception)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ranksim.datasets.published import published_table
-from ranksim.evaluation.summary import count_pairs, summarise
+from ranksim.evaluation.summary import count_pairs, summarize
 from ranksim.metrics import REGION_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ def test_committed_summaries_follow_from_their_runs(path):
     for run in content["runs"]:
         assert not str(run["provenance"]["commit"]).endswith("-dirty")
         assert run["provenance"]["versions"]["ranksim"]
-    again = summarise(content["runs"], content["benchmark"], content["reported_methods"])
+    again = summarize(content["runs"], content["benchmark"], content["reported_methods"])
     for row in content["summary"]:
         row.pop("vs_baseline", None)  # follows from predictions too, which are not committed
     assert _close(json.loads(json.dumps(again)), content["summary"])

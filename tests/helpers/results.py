@@ -1,16 +1,23 @@
-"""A ``results.json`` of any size, made of drawn labels and predictions, to try the page on."""
+"""A ``results.json`` of any size, computed from random labels and predictions."""
+
+import json
 
 import numpy as np
 
-from ranksim.evaluation.summary import paired_difference, summarise
+from ranksim.evaluation.comparison import add_comparison
+from ranksim.evaluation.diagnostics import error_by_bin, error_in_gaps, round_for_json
+from ranksim.evaluation.summary import summarize
+from ranksim.imbalance import LabelBins
 from ranksim.training.method import published_method_names
 from tests.helpers.records import run_record
 
 METRICS = ("mae", "mse", "gm", "pearson", "spearman")
 _RECIPE = {"lr": 1e-3, "batch_size": 16, "ranksim_weight": 0.3, "fds_bins": 50, "loss": "mse"}
 
+EVIL = "</script><script>window.ran = 1</script><img src=x onerror=window.ran=1>\"' $x$ \0 {{7*7}}"
 
-def results(
+
+def make_results(
     methods=("vanilla", "vanilla+fds", "vanilla+ranksim", "inv"),
     *,
     seeds=3,
@@ -27,75 +34,73 @@ def results(
     thresholds=(100, 20),
     epochs=12,
 ):
-    """Return the content of a results.json, in format 4.
+    """Make the results of a sweep in the current format.
 
     Args:
         methods: names; ``"all"``: the 32 of the published table.
         failed: pairs of method and seed.
         dropped: pairs of low and high.
-        named: own regions, name to (low, high).
+        named: named regions, name to (low, high).
     """
     methods = published_method_names("sts-b-dir") if methods == "all" else list(methods)
-    draw = np.random.default_rng(0)
-    edges = np.linspace(0.0, 5.0, bins + 1)
-    train = 5 - draw.beta(2.2, 1.1, 4000) * 5
+    generator = np.random.default_rng(0)
+    label_bins = LabelBins.uniform(0.0, 5.0, bins)
+    edges = label_bins.edges
+    train = 5 - generator.beta(2.2, 1.1, 4000) * 5
     for low, high in dropped:
         train = train[(train < low) | (train > high)]
     counts = np.histogram(train, edges)[0]
-    test = np.sort(draw.uniform(0, 5, samples))
+    test = np.sort(generator.uniform(0, 5, samples))
     many, few = thresholds
     above, below = many or 100, few or 20
     regions = ["many" if n > above else "few" if n < below else "medium" for n in counts]
-    own = named or {}
-    masks = _masks(test, edges, counts, regions, own)
+    masks = _masks(test, edges, counts, regions, named or {})
     labels = {
         "name": name, "unit": unit, "edges": edges.tolist(), "train": counts.tolist(),
         "test": np.histogram(test, edges)[0].tolist(), "regions": regions,
-        "many": many, "few": few, "named": {k: list(v) for k, v in own.items()},
+        "many": many, "few": few, "named": {k: list(v) for k, v in (named or {}).items()},
         "dropped": [f"{low:g}-{high:g}" for low, high in dropped],
     }  # fmt: skip
-    picked = np.linspace(0, samples - 1, min(120, samples)).astype(int)
+    chosen = np.linspace(0, samples - 1, min(120, samples)).astype(int)
     runs = []
     for k, method in enumerate(methods):
         for seed in range(seeds):
+            recipe = _RECIPE | ({"ranksim_weight": 1.0} if "ranksim" in method else {})
             if (method, seed) in failed:
-                runs.append(_record(method, seed, status="failed", error="Diverged."))
+                runs.append(
+                    run_record(method, seed, status="failed", recipe=recipe, error="Diverged.")
+                )
                 continue
             noise = np.random.default_rng([k, seed])
             density = counts[np.clip(np.digitize(test, edges) - 1, 0, bins - 1)]
             size = 0.5 + 0.5 / np.sqrt(1 + density / 20) - 0.08 * ("ranksim" in method)
-            guess = test + noise.normal(0.05 * k / len(methods), size)
-            runs.append(
-                _record(
-                    method, seed, **{
-                    "metrics": dict.fromkeys(("test", "val"), _scores(test, guess, masks)),
-                    "epochs": epochs + seed, "best_epoch": epochs - 3, "steps": 99,
-                    "seconds": float(30 + 5 * k + seed), "peak_memory_mb": 400.0 + 11 * k + seed,
-                    "curves": _curves(noise, epochs + seed, "ranksim" in method),
-                    "error_by_bin": _by_bin(test, guess, edges),
-                    "gaps": _gaps(test, guess, train, edges, counts),
-                    "ranks": _ranks(noise, edges, 0.6 + 0.2 * ("ranksim" in method)),
-                })
-            )  # fmt: skip
+            preds = test + noise.normal(0.05 * k / len(methods), size)
+            result = {
+                "metrics": dict.fromkeys(("test", "val"), _scores(test, preds, masks)),
+                "epochs": epochs + seed, "best_epoch": epochs - 3, "steps": 99,
+                "seconds": float(30 + 5 * k + seed), "peak_memory_mb": 400.0 + 11 * k + seed,
+                "curves": _curves(noise, epochs + seed, "ranksim" in method),
+                "error_by_bin": round_for_json(error_by_bin(label_bins, test, preds)),
+                "gaps": round_for_json(error_in_gaps(label_bins, train, test, preds)),
+                "ranks": _ranks(noise, edges, 0.6 + 0.2 * ("ranksim" in method)),
+            }  # fmt: skip
             if seed == min(s for s in range(seeds) if (method, s) not in failed):
-                runs[-1]["result"]["projection"] = _embedding(noise, test[picked], tsne)
-    summary = summarise(runs, benchmark)
-    if not published:
-        for row in summary:
-            row["published"] = None
+                result["projection"] = _projection(noise, test[chosen], tsne)
+            runs.append(run_record(method, seed, recipe=recipe, **result))
+    summary = summarize(runs, benchmark)
+    for row in summary if not published else ():
+        row["published"] = None
     baseline = "vanilla" if "vanilla" in methods else methods[0]
-    compare(summary, runs, baseline, len(methods) - 1)
+    add_comparison(summary, runs, baseline, None)
+    _add_intervals(summary, 2.0 + (len(methods) - 1) / 20)
     return {
         "format": 4, "benchmark": benchmark, "options": {"split": "yang"}, "preset": "small",
-        "regions_from": "rule",
-        "published_note": "published: as printed" if published else None,
+        "regions_from": "rule", "published_note": "published: as printed" if published else None,
         "command": f"ranksim bench {benchmark} --methods all --seeds {seeds}",
-        "provenance": {
-            "versions": {"ranksim": "0.1.0", "python": "3.11.7"}, "commit": "abc",
-            "machine": {"system": "Linux", "processor": "CPU"},
-        },
-        "reported_methods": {method: method for method in methods}, "runs": runs, "summary": summary,
-        "headline": ["mse", "pearson"], "pairs": {}, "labels": labels, "baseline": baseline,
+        "provenance": runs[0]["provenance"] | {"versions": {"ranksim": "0.1.0", "python": "3.11"}},
+        "reported_methods": {method: method for method in methods}, "runs": runs,
+        "summary": summary, "headline": ["mse", "pearson"], "pairs": {}, "labels": labels,
+        "baseline": baseline,
         "conclusion": {
             "error": "mse",
             "regions": {
@@ -107,47 +112,48 @@ def results(
     }  # fmt: skip
 
 
-def compare(summary, runs, baseline, methods):
-    """Add the comparison with the baseline to each row."""
-    by = {
-        (run["identity"]["method"], run["identity"]["seed"]): run
-        for run in runs
-        if run["status"] == "done"
-    }
+def without_diagnostics(content):
+    """Return the same results as versions before format 3 wrote them, upgraded."""
+    missing = ("curves", "error_by_bin", "gaps", "ranks", "projection", "peak_memory_mb")
+    runs = [
+        run | {"result": {k: v for k, v in run["result"].items() if k not in missing}}
+        for run in content["runs"]
+    ]
+    rows = [{k: v for k, v in row.items() if k != "vs_baseline"} for row in content["summary"]]
+    empty = dict.fromkeys(("labels", "baseline", "conclusion"))
+    return content | empty | {"runs": runs, "summary": rows}
+
+
+def evil_results():
+    """Results whose names, units, errors and settings contain markup."""
+    content = make_results(
+        ("vanilla", "vanilla+ranksim", "inv"), named={EVIL: (None, 1.0)}, name=EVIL, unit=EVIL, failed=[("inv", 1)],
+        seeds=2,
+    )  # fmt: skip
+    content = json.loads(json.dumps(content).replace('"inv"', json.dumps("inv" + EVIL)))
+    for run in content["runs"]:
+        run["identity"]["recipe"] = {EVIL: EVIL}
+        if run["status"] == "failed":
+            run["result"]["error"] = EVIL
+    content |= {"benchmark": EVIL, "command": EVIL, "options": {"split": EVIL, "target": EVIL}}
+    content["provenance"] |= {"commit": EVIL}
+    content["conclusion"]["sentence"] = content["published_note"] = EVIL
+    return content
+
+
+def _add_intervals(summary, width):
+    """Fill in the intervals that need predictions, as multiples of the one over seeds."""
     for row in summary:
-        own = row["method"]
-        seeds = [s for s in row["seeds"] if (baseline, s) in by]
-        if own == baseline:
-            continue
-        test = {}
-        for region, scores in row["test"].items():
-            test[region] = {}
-            for metric in METRICS:
-                values = [
-                    [
-                        by[m, s]["result"]["metrics"]["test"].get(region, scores)[metric]
-                        for s in seeds
-                    ]
-                    for m in (baseline, own)
-                ]
-                effect = paired_difference(*values, larger_is_better=metric in METRICS[3:])
-                if metric in ("mae", "mse"):
-                    interval = effect["ci_seeds"]
-                    for key, wide in (
-                        ("ci_samples", 0.6),
-                        ("ci_total", 1.2),
-                        ("ci_adjusted", 2.0 + methods / 20),
-                    ):
-                        half = wide * (interval[1] - effect["mean"]) if interval else None
-                        ends = [effect["mean"] - half, effect["mean"] + half] if interval else None
-                        effect[key] = ends
-                test[region][metric] = effect
-        row["vs_baseline"] = {"method": baseline, "seeds": seeds, "test": test}
-
-
-def _record(method, seed, **fields):
-    recipe = _RECIPE | ({"ranksim_weight": 1.0} if "ranksim" in method else {})
-    return run_record(method, seed, recipe=recipe, **fields)
+        for scores in row.get("vs_baseline", {"test": {}})["test"].values():
+            for effect in (scores["mae"], scores["mse"]):
+                if effect["ci_seeds"]:
+                    half, mean = effect["ci_seeds"][1] - effect["mean"], effect["mean"]
+                    for key, scale in {
+                        "ci_samples": 0.6,
+                        "ci_total": 1.2,
+                        "ci_adjusted": width,
+                    }.items():
+                        effect[key] = [mean - scale * half, mean + scale * half]
 
 
 def _masks(test, edges, counts, regions, named):
@@ -163,10 +169,10 @@ def _masks(test, edges, counts, regions, named):
     return masks
 
 
-def _scores(test, guess, masks):
+def _scores(test, preds, masks):
     scores = {}
     for region, mask in masks.items():
-        y, p = test[mask], guess[mask]
+        y, p = test[mask], preds[mask]
         error = np.abs(p - y)
         scores[region] = {"n": int(mask.sum())} | dict.fromkeys(METRICS)
         if len(y) > 2:
@@ -179,53 +185,25 @@ def _scores(test, guess, masks):
     return scores
 
 
-def _by_bin(test, guess, edges):
-    index = np.clip(np.digitize(test, edges) - 1, 0, len(edges) - 2)
-    told = {"n": [], "mae": [], "mse": []}
-    for k in range(len(edges) - 1):
-        error = np.abs(guess - test)[index == k]
-        told["n"].append(len(error))
-        told["mae"].append(float(error.mean()) if len(error) else None)
-        told["mse"].append(float((error**2).mean()) if len(error) else None)
-    return told
-
-
-def _gaps(test, guess, train, edges, counts):
-    index = np.clip(np.digitize(test, edges) - 1, 0, len(edges) - 2)
-    inside = counts[index] == 0
-    if not inside.any():
-        return None
-    apart = np.abs(test[inside][:, None] - train).min(axis=1)
-    error = np.abs(guess - test)[inside]
-    groups = np.linspace(0, apart.max(), 7)
-    at = np.clip(np.digitize(apart, groups) - 1, 0, 5)
-    told = {"distance": groups.tolist(), "n": [], "mae": [], "mse": []}
-    for g in range(6):
-        told["n"].append(int((at == g).sum()))
-        told["mae"].append(float(error[at == g].mean()) if told["n"][-1] else None)
-        told["mse"].append(float((error[at == g] ** 2).mean()) if told["n"][-1] else None)
-    return told
-
-
 def _ranks(noise, edges, agreement, most=24):
     count = min(most, len(edges) - 1)
     wide = np.linspace(edges[0], edges[-1], count + 1)
-    centres = (wide[:-1] + wide[1:]) / 2
-    apart = np.abs(centres[:, None] - centres)
+    centers = (wide[:-1] + wide[1:]) / 2
+    distance = np.abs(centers[:, None] - centers)
 
     def ranks(values):
         return np.argsort(np.argsort(values, axis=1), axis=1) + 1.0
 
-    blurred = apart + (1 - agreement) * 4 * noise.random(apart.shape)
+    blurred = distance + (1 - agreement) * 4 * noise.random(distance.shape)
     np.fill_diagonal(blurred, -1)
     return {
-        "edges": wide.tolist(), "centres": centres.tolist(), "anchors": [9] * count,
-        "label": ranks(apart).tolist(), "feature": ranks(blurred).tolist(),
+        "edges": wide.tolist(), "centres": centers.tolist(), "anchors": [9] * count,
+        "label": ranks(distance).tolist(), "feature": ranks(blurred).tolist(),
         "agreement": agreement + 0.01 * float(noise.normal()),
     }  # fmt: skip
 
 
-def _embedding(noise, labels, tsne):
+def _projection(noise, labels, tsne):
     angle = labels / 5 * 4
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     points = np.round(circle + 0.15 * noise.normal(size=circle.shape), 4)
@@ -236,12 +214,12 @@ def _embedding(noise, labels, tsne):
     }
 
 
-def _curves(noise, epochs, ranksim):
+def _curves(noise, epochs, has_ranksim):
     decay = 1 + np.exp(-np.arange(epochs) / 3)
-    told = {
+    curves = {
         "epoch": list(range(1, epochs + 1)),
         "train_loss": (0.5 * decay).tolist(),
         "val": (decay + 0.05 * noise.normal(size=epochs)).tolist(),
         "monitor": "mse",
     }
-    return told | ({"train_ranksim": (0.1 * decay).tolist()} if ranksim else {})
+    return curves | ({"train_ranksim": (0.1 * decay).tolist()} if has_ranksim else {})

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from ranksim._utils.storage import sha256
-from ranksim.evaluation.report.results_page import read_results
+from ranksim.evaluation.record import read_results
 from ranksim.experiments.record_diff import diff_results
 from tests.conftest import HEADER, sts_rows
 from tests.helpers import user_data

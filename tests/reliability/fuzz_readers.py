@@ -26,7 +26,7 @@ from ranksim.data.split_plan import make_split_plan
 from ranksim.data.splitting import PARTS
 from ranksim.data.word_vectors import GloveFile
 from ranksim.datasets import archive_member, extract, image_benchmarks, imdb_wiki_dir, sts_b_dir
-from ranksim.evaluation.report import results_page
+from ranksim.evaluation import record
 from ranksim.inference import files, saved_model
 from ranksim.training.presets import preset_table, read_tuned
 from ranksim.training.recipe import TableRecipe
@@ -270,9 +270,9 @@ def _results() -> dict[str, Any]:
 
 
 def _read_results(content: bytes, folder: Path) -> None:
-    found = results_page.read_results(written(folder, "results.json", content))
+    found = record.read_results(written(folder, "results.json", content))
     holds(
-        isinstance(found["benchmark"], str) and found["format"] <= results_page.FORMAT, "as it says"
+        isinstance(found["benchmark"], str) and found["format"] <= record.FORMAT, "as it says"
     )
     holds(all(isinstance(found[key], list) for key in ("runs", "summary")), "lists are lists")
 

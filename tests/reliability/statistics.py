@@ -7,7 +7,7 @@ import numpy as np
 from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.predictions import Predictions
-from ranksim.evaluation.summary import summarise
+from ranksim.evaluation.summary import summarize
 from ranksim.inference.scoring import error_intervals
 from ranksim.metrics import METRICS
 
@@ -16,7 +16,7 @@ SWEEPS, SHORT = 2_000, 40  # for each number of seeds
 SEEDS = (3, 5, 10)
 LEAST, MOST = 0.93, 0.97
 # of an interval in results: over what it is, and which of the world's true changes it is to hold
-KINDS = {"": "seeds", "samples_": "test samples", "both_": "seeds and test samples"}
+KINDS = {"ci_seeds": "seeds", "ci_samples": "test samples", "ci_total": "seeds and test samples"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class World:
         square = np.square(factors)
         here = (square[:, None] * np.square(hard) * (rho * sample[:, 0] ** 2 + 1 - rho)).mean(1)
         networks = np.square(size).mean((1, 2))
-        means = {"": here, "samples_": networks, "both_": square}
+        means = {"ci_seeds": here, "ci_samples": networks, "ci_total": square}
         return error, {kind: mean - mean[0] for kind, mean in means.items()}
 
 
@@ -78,10 +78,11 @@ def compared(error):
             scores = dict.fromkeys(METRICS) | {"n": n}
             scores |= {"mse": float(square[k, seed]), "mae": float(absolute[k, seed])}
             metrics = {part: {"all": scores} for part in ("val", "test")}
-            record = {"method": name, "seed": seed, "status": "done", "metrics": metrics}
-            records.append(record | {"seconds": 1.0, "epochs": 1, "comparable": False})
+            result = {"metrics": metrics, "seconds": 1.0, "epochs": 1}
+            record = {"identity": {"method": name, "seed": seed}, "status": "done"}
+            records.append(record | {"result": result, "provenance": {"comparable": False}})
             predictions[name, seed] = Predictions(index, label, error[k, seed], masks)
-    summary = summarise(records, "table")
+    summary = summarize(records, "table")
     add_comparison(summary, records, "vanilla", lambda *run: predictions[run])
     return summary, draw_conclusion(summary, "vanilla", "mse")
 
@@ -96,7 +97,7 @@ def coverage(sweeps, seeds, world=None):
         error, truth = here.errors(draw, factors, seeds)
         effect = compared(error)[0][1]["vs_baseline"]["test"]["all"]["mse"]
         for kind, change in truth.items():
-            held[kind] += effect[f"{kind}low"] <= change[1] <= effect[f"{kind}high"]
+            held[kind] += effect[kind][0] <= change[1] <= effect[kind][1]
         alone, _ = replace(here, luck=0.0).errors(draw, [1.0], 1)
         low, high = error_intervals(alone[0, 0])["mse"]
         held["evaluate"] += low <= 1.0 <= high
@@ -114,7 +115,7 @@ def called(sweeps, seeds, factors):
         found["worse"] += bool(region["worse"])
         if region["lowest"] != "vanilla" and region["best"] is None:
             found["open"] += 1
-            needed = ("seeds would show it", "no number of seeds", "give at least 3")
+            needed = ("seeds would be needed", "more seeds would not", "give at least 3")
             found["told"] += any(
                 words in f"{region['sentence']} {answer['sentence']}" for words in needed
             )

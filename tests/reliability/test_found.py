@@ -20,7 +20,8 @@ from ranksim.data.word_vectors import GloveFile
 from ranksim.datasets import sts_b_dir
 from ranksim.datasets.archive_member import read_member
 from ranksim.datasets.extract import extract
-from ranksim.evaluation.report.results_page import read_results, report
+from ranksim.evaluation.record import read_results
+from ranksim.evaluation.report.results_page import write_report
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import parse_seeds
 from ranksim.imbalance import DensityWeights, LabelBins, density_weights
@@ -162,5 +163,5 @@ def test_a_page_of_results_that_hold_something_else(tmp_path, runs, summary):
     results = {"format": 3, "benchmark": "x", "runs": runs, "summary": summary}
     (tmp_path / "results.json").write_text(json.dumps(results))
     with pytest.raises(DataError, match="does not hold what a page shows"):
-        report([tmp_path], None)
+        write_report([tmp_path], None)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]

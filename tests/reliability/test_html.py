@@ -5,14 +5,13 @@ import pytest
 
 from ranksim.data.label_report import make_label_report
 from ranksim.data.table import Table
-from ranksim.evaluation.report.label_report import inspection_figure
+from ranksim.evaluation.report.label_report import draw_label_report
 from ranksim.evaluation.report.results_page import write_page
 from ranksim.imbalance.label_range import LabelRange
 from ranksim.inference.card import model_card
 from ranksim.inference.density import density_of
 from ranksim.metrics import ShotRegions
-from tests.evaluation.report.test_browser import shown  # noqa: F401  (a fixture)
-from tests.helpers.results import results
+from tests.helpers.results import make_results
 
 PAYLOADS = {
     "script": "</script><script>window.ran=1</script>",
@@ -30,7 +29,7 @@ EVIL = "".join(PAYLOADS.values())
 
 def sweep(evil):
     """Results in which every string that may come from data is this one."""
-    content = results(
+    content = make_results(
         ("vanilla", "vanilla+ranksim", "inv", "rrt"), named={evil: (None, 1.0)}, name=evil,
         unit=evil, failed=[("rrt", 1)], seeds=2,
     )  # fmt: skip
@@ -94,8 +93,8 @@ def use_every_control(page):
     page.mouse.wheel(0, 5_000)
 
 
-def test_nothing_of_the_data_runs_on_the_page(shown, written):  # noqa: F811
-    page = shown(written["evil"])
+def test_nothing_of_the_data_runs_on_the_page(open_page, written):
+    page = open_page(written["evil"])
     dialogs = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.dismiss()))
     harmless(page, EVIL)
@@ -104,7 +103,7 @@ def test_nothing_of_the_data_runs_on_the_page(shown, written):  # noqa: F811
     harmless(page, EVIL)
     assert dialogs == []
     assert (scripts, page.locator("script").count()) == (1, 1)
-    plain = shown(written["plain"])
+    plain = open_page(written["plain"])
     assert styles == plain.locator("style").count()  # those of the page and of its pictures
     count = "document.querySelectorAll('*').length"
     assert abs(page.evaluate(count) - plain.evaluate(count)) <= plain.evaluate(count) * 0.1
@@ -141,7 +140,7 @@ def test_the_picture_of_inspect(browser, tmp_path):
     labels = np.random.default_rng(0).normal(0, 1, 300).round(2)
     columns = Table.from_columns(EVIL, {EVIL: labels.tolist()})
     found = make_label_report(columns, EVIL, named={EVIL: LabelRange(1.0, None)})
-    drawn = inspection_figure(found.to_dict() | {"next": EVIL})
+    drawn = draw_label_report(found.to_dict() | {"next": EVIL})
     (tmp_path / "inspect.svg").write_text(drawn.svg, encoding="utf-8")
     page = browser.new_page()
     page.goto((tmp_path / "inspect.svg").as_uri())
@@ -151,7 +150,7 @@ def test_the_picture_of_inspect(browser, tmp_path):
 
 
 @pytest.mark.parametrize("evil", [EVIL, "a\n\n# b\n<script>window.ran=1</script>", "`<b>`|x"])
-def test_a_model_s_card(shown, tmp_path, evil):  # noqa: F811
+def test_a_model_s_card(shown, tmp_path, evil):
     from markdown_it import MarkdownIt
 
     from ranksim.imbalance import LabelBins

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranksim.cli.options import split_csv
-from ranksim.evaluation.report.results_page import read_results
+from ranksim.evaluation.record import read_results
 from ranksim.exceptions import RankSimError
 from ranksim.experiments.sweep_request import parse_seeds
 from ranksim.inference.density import density_of, regions_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # title and published decimals of the scores
@@ -15,33 +15,6 @@ METRIC_TITLES = {
 }
 _ANY_UNIT = ("mae", "gm")  # scores in the unit of the label
 _MAX_VALUE, _MAX_LINE, _MAX_NAMES = 40, 100, 20  # characters, characters, names
-
-MIN_SEEDS = 3
-"""Number of shared seeds from which on one method may be called better than another.
-
-With two seeds, the variance over seeds is estimated from one number.
-"""
-
-
-def is_significant(effect: Mapping[str, Any]) -> bool:
-    """Return True if the adjusted confidence interval of a change excludes zero."""
-    interval = effect.get("ci_adjusted")
-    return interval is not None and bool(interval[0] * interval[1] > 0)
-
-
-def describe_failure(run: Mapping[str, Any]) -> str:
-    """Return why a run failed, from its record.
-
-    Example:
-        >>> describe_failure({"result": {"diverged": {"step": 120, "lr": 0.1}, "error": "…"}})
-        'diverged at step 120 (lr 0.1)'
-    """
-    result = run["result"]
-    divergence = result.get("diverged") or {}
-    if "step" not in divergence:
-        return str(result.get("error", ""))
-    stage = " in stage one" * ("stage_one" in divergence)
-    return f"diverged{stage} at step {divergence['step']} (lr {divergence['lr']:g})"
 
 
 def format_percent(value: float, sign: str = "+", digits: int = 1) -> str:
@@ -78,8 +51,38 @@ def choose_digits(metric: str, values: Sequence[float | None]) -> int:
 
 
 def format_count(number: int, noun: str) -> str:
-    """Format a count with its noun: ``1 seed``, ``2 seeds``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Format a number with its noun: ``1 seed``, ``2,000 seeds``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def format_compact(value: float, digits: int = 4) -> str:
+    """Format a number without an exponent, rounded to ``digits`` significant digits.
+
+    Example:
+        >>> format_compact(12000.0), format_compact(0.05), format_compact(-2.0), format_compact(1e8)
+        ('12,000', '0.05', '−2', '1.0e+08')
+    """
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1e7 or size < 1e-4:
+        return f"{value:.1e}".replace("-", "−")
+    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    text = f"{value:,.{decimals}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def join_names(names: Iterable[str], limit: int = 4) -> str:
+    """Join names for a sentence and count those beyond ``limit``.
+
+    Example:
+        >>> join_names(["a", "b", "c"]), join_names("abcdef", 3)
+        ('a, b and c', 'a, b, c and 3 more')
+    """
+    listed = list(names)
+    if len(listed) > limit:
+        return f"{', '.join(listed[:limit])} and {len(listed) - limit} more"
+    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)
 
 
 def format_value(value: Any) -> str:

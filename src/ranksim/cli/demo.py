@@ -70,7 +70,8 @@ def demo(
 
 def explain_results(results: dict[str, Any]) -> str:
     """Explain the table of the demo, with no more certainty than its seeds allow."""
-    from ranksim._utils.formatting import MIN_SEEDS, format_percent
+    from ranksim._utils.formatting import format_percent
+    from ranksim.evaluation.intervals import MIN_SEEDS
 
     rows = {row["method"]: row for row in results["summary"]}
     scores = rows["vanilla"]["test"]

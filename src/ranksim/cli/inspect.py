@@ -43,7 +43,7 @@ def inspect(
     from ranksim._utils.storage import atomic_write
     from ranksim.data.label_report import make_label_report
     from ranksim.data.reading import load_table
-    from ranksim.evaluation.report.label_report import inspection_figure, print_inspection
+    from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
     from ranksim.imbalance.label_range import parse_named_range, parse_ranges
 
     try:
@@ -67,7 +67,7 @@ def inspect(
     path = Path(data).expanduser()
     name = path.resolve().name if path.exists() else data  # results name no folders
     recorded = {"data": name, "next": shlex.join(["ranksim", "compare", name, *command])}
-    figure = inspection_figure(content)
+    figure = draw_label_report(content)
     for suffix, written in (
         ("json", f"{_to_json(content | recorded)}\n".encode()),
         ("svg", figure.svg.encode()),
@@ -79,7 +79,7 @@ def inspect(
         print(_to_json(content))
         return
     console = Console(highlight=False)
-    print_inspection(content, console)
+    print_label_report(content, console)
     written_to = f"Figure: {out / 'inspect.png'} (and .svg, .json)"
     console.print(written_to, soft_wrap=True, markup=False)
 

@@ -25,7 +25,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the page of a sweep: one HTML file, and its figures as SVG and PNG."""
-    from ranksim.evaluation.report.results_page import report as write_report
+    from ranksim.evaluation.report.results_page import write_report
 
     written = write_report(runs, out)
     print_json(written, as_json)

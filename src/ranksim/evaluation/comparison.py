@@ -1,4 +1,4 @@
-"""Every method against the baseline: differences with intervals over seeds and test samples."""
+"""Compare every method with the baseline, with intervals over seeds and test samples."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import MIN_SEEDS
-from ranksim.evaluation.intervals import TwoWayInterval, aggregate_by_cluster, bootstrap
+from ranksim.evaluation.intervals import (
+    MIN_SEEDS,
+    TwoWayInterval,
+    aggregate_by_cluster,
+    bootstrap,
+)
 from ranksim.evaluation.predictions import Predictions
-from ranksim.evaluation.record import RunRecord
-from ranksim.evaluation.summary import Record, paired_scores
+from ranksim.evaluation.summary import Record, method_key, paired_scores
 
 BASELINE = "vanilla"
 ERRORS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -19,84 +22,80 @@ ERRORS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "mse": np.square,
 }
 _LEVEL = 0.95
-_KINDS = ("ci_samples", "ci_total", "ci_adjusted")
-_UNKNOWN = dict.fromkeys((*_KINDS, "seeds_needed"))
+_UNKNOWN = dict.fromkeys(("ci_samples", "ci_total", "ci_adjusted", "seeds_needed"))
 
-Read = Callable[[str, int], Predictions | None]
+ReadPredictions = Callable[[str, int], Predictions | None]  # by method and seed
 
 
 def choose_baseline(summary: Sequence[Record]) -> str:
-    """``vanilla`` where it has a row, else the first row."""
+    """Return ``vanilla`` if it has a row, else the first row."""
     rows = [row["method"] for row in summary]
     return BASELINE if BASELINE in rows else rows[0]
 
 
-def method_key(row: Record) -> str:
-    """The method that a row reports."""
-    return str(row.get("alias_of", row["method"]))
-
-
 def add_comparison(
-    summary: Sequence[Record], records: Sequence[RunRecord], baseline: str, read: Read | None
+    summary: Sequence[Record],
+    records: Sequence[Record],
+    baseline: str,
+    read: ReadPredictions | None,
 ) -> None:
-    """Give each row of a summary but the baseline's its differences from the baseline.
+    """Add the differences from the baseline to every other row of a summary.
 
-    ``vs_baseline`` holds ``method``, the ``seeds`` that both have, and in ``test`` for each region and
-    score what :func:`paired_difference` says. Errors have besides
+    ``vs_baseline`` holds ``method``, the common ``seeds``, and in ``test`` for each region and
+    score the result of :func:`paired_difference`. Errors also have
 
-    - ``ci_samples``: 95 %, test samples drawn with replacement within the
-      region, of the difference averaged over seeds;
+    - ``ci_samples``: 95 %, test samples of the region resampled, of the difference averaged over
+      seeds;
     - ``ci_total``: 95 %, over seeds and samples (see :class:`TwoWayInterval`);
-    - ``ci_adjusted``: the same at 1 − 0.05/m, for m methods compared;
-    - ``seeds_needed``: seeds for which ``ci_adjusted`` would leave out zero if all else stayed,
+    - ``ci_adjusted``: the same at 1 - 0.05/m, for m compared methods;
+    - ``seeds_needed``: seeds at which ``ci_adjusted`` would exclude zero, other things equal.
 
-    ``ci_adjusted`` with three seeds or more, ``ci_total`` and ``seeds_needed`` with two, else ``None``;
-    ``ci_samples`` too with one sample or predictions that are gone. Where samples belong to groups,
-    those are what is drawn and counted.
+    ``ci_adjusted`` needs three seeds, ``ci_total`` and ``seeds_needed`` two; ``ci_samples`` needs
+    two samples and the predictions; else they are ``None``. If samples belong to groups, groups
+    are resampled and counted.
 
     Args:
-        summary: of :func:`ranksim.evaluation.summary.summarise`.
-        records: one a run.
-        baseline: its row.
-        read: predictions of a method and a seed; ``None`` leaves them out.
+        summary: of :func:`ranksim.evaluation.summary.summarize`.
+        records: one per run.
+        baseline: the name of its row.
+        read: returns the predictions of a method and a seed; ``None``: compare over seeds only.
     """
     base = next(method_key(row) for row in summary if row["method"] == baseline)
-    compared = {method_key(row): row for row in summary if method_key(row) != base}
-    found: dict[str, Record] = {}
-    for key in compared:
-        seeds, scores = paired_scores(records, base, key)
-        for effects in scores.values():
-            for metric in ERRORS:
-                effects[metric] |= _UNKNOWN
-        found[key] = {"method": baseline, "seeds": seeds, "test": scores}
+    comparisons: dict[str, Record] = {}
+    for key in dict.fromkeys(map(method_key, summary)):
+        if key != base:
+            seeds, scores = paired_scores(records, base, key)
+            for effects in scores.values():
+                for metric in ERRORS:
+                    effects[metric] |= _UNKNOWN
+            comparisons[key] = {"method": baseline, "seeds": seeds, "test": scores}
     if read is not None:
-        differences, first = _differences(found, base, read)
-        if first is not None:
-            for region, mask in first.regions.items():
-                groups = None if first.groups is None else first.groups[mask]
-                own = {key: errors[:, mask] for key, errors in differences.items()}
-                _add_intervals(found, region, own, groups)
+        errors, first = _read_errors(comparisons, base, read)
+        for region, mask in first.regions.items() if first is not None else ():
+            groups = first.groups[mask] if first is not None and first.groups is not None else None
+            in_region = {key: pairs[:, mask] for key, pairs in errors.items()}
+            _add_intervals(comparisons, region, in_region, groups)
     for row in summary:
-        if method_key(row) in found:
-            row["vs_baseline"] = found[method_key(row)]
+        if method_key(row) in comparisons:
+            row["vs_baseline"] = comparisons[method_key(row)]
 
 
-def _differences(
-    found: Mapping[str, Record], base: str, read: Read
+def _read_errors(
+    comparisons: Mapping[str, Record], base: str, read: ReadPredictions
 ) -> tuple[dict[str, NDArray[np.float64]], Predictions | None]:
-    """For each method errors before and after, ``(S, N, 2)``; and predictions of these samples.
+    """Read the errors before and after by method, ``(S, N, 2)``, and predictions with regions.
 
-    Methods whose predictions are gone, or of other samples, are left out.
+    Methods whose predictions are missing, or of other samples, are left out.
     """
-    every = {seed for each in found.values() for seed in each["seeds"]}
-    before = {seed: read(base, seed) for seed in every}
-    first = next((each for each in before.values() if each is not None), None)
+    seeds = {seed for comparison in comparisons.values() for seed in comparison["seeds"]}
+    before = {seed: read(base, seed) for seed in seeds}
+    first = next((preds for preds in before.values() if preds is not None), None)
     if first is None:
         return {}, None
-    differences = {}
-    for key, each in found.items():
-        pairs = [(before[seed], read(key, seed)) for seed in each["seeds"]]
-        whole = [
+    errors = {}
+    for key, comparison in comparisons.items():
+        pairs = [(before[seed], read(key, seed)) for seed in comparison["seeds"]]
+        complete = [
             np.stack([old.prediction - old.label, new.prediction - new.label], axis=1)
             for old, new in pairs
             if old is not None
@@ -104,38 +103,39 @@ def _differences(
             and np.array_equal(old.index, first.index)
             and np.array_equal(new.index, first.index)
         ]
-        if whole and len(whole) == len(pairs):
-            differences[key] = np.stack(whole)
-    return differences, first
+        if complete and len(complete) == len(pairs):
+            errors[key] = np.stack(complete)
+    return errors, first
 
 
 def _add_intervals(
-    found: Mapping[str, Record],
+    comparisons: Mapping[str, Record],
     region: str,
     errors: Mapping[str, NDArray[np.float64]],
     groups: NDArray[np.int64] | None,
 ) -> None:
-    """Intervals of one region, from errors before and after ``(S, n, 2)`` by method."""
+    """Add the intervals of one region, from errors before and after ``(S, n, 2)`` by method."""
     changes = {
-        (key, metric): aggregate_by_cluster(size(each[..., 1]) - size(each[..., 0]), groups)
-        for key, each in errors.items()
+        (key, metric): aggregate_by_cluster(size(pairs[..., 1]) - size(pairs[..., 0]), groups)
+        for key, pairs in errors.items()
         for metric, size in ERRORS.items()
-        if region in found[key]["test"] and each.size and np.isfinite(each).all()
+        if region in comparisons[key]["test"] and pairs.size and np.isfinite(pairs).all()
     }
-    changes = {which: change for which, change in changes.items() if change.shape[1] > 1}
+    changes = {key: change for key, change in changes.items() if change.shape[1] > 1}
     if not changes:
         return
-    drawn = zip(
-        *bootstrap(np.stack([d.mean(axis=0) for d in changes.values()], axis=1)), strict=True
-    )
-    for ((key, metric), change), (low, high) in zip(changes.items(), drawn, strict=True):
-        effect = found[key]["test"][region][metric]
+    lows, highs = bootstrap(np.stack([d.mean(axis=0) for d in changes.values()], axis=1))
+    adjusted = 1 - (1 - _LEVEL) / len(comparisons)
+    for ((key, metric), change), low, high in zip(changes.items(), lows, highs, strict=True):
+        effect = comparisons[key]["test"][region][metric]
         effect["ci_samples"] = [float(low), float(high)]
         if len(change) < 2:
             continue
-        crossed, sure = TwoWayInterval.of(change), 1 - (1 - _LEVEL) / len(found)
-        levels = {"ci_total": _LEVEL} | ({"ci_adjusted": sure} if len(change) >= MIN_SEEDS else {})
-        for kind, level in levels.items():
-            half = crossed.half(level)
-            effect[kind] = [crossed.mean - half, crossed.mean + half]
-        effect["seeds_needed"] = crossed.seeds_needed(sure)
+        interval = TwoWayInterval.from_differences(change)
+        levels = {"ci_total": _LEVEL}
+        if len(change) >= MIN_SEEDS:
+            levels["ci_adjusted"] = adjusted
+        for name, level in levels.items():
+            half = interval.half_width(level)
+            effect[name] = [interval.mean - half, interval.mean + half]
+        effect["seeds_needed"] = interval.seeds_needed(adjusted)

@@ -1,31 +1,37 @@
-"""Intervals of a mean difference over seeds, over test samples, and over both."""
+"""Confidence intervals of a mean difference over seeds, over test samples, and over both."""
 
 from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import MIN_SEEDS
 from ranksim.exceptions import require_optional
 
+MIN_SEEDS = 3
+"""Seeds that two methods must share before one may be called better than the other.
+
+With two seeds the spread over seeds has one degree of freedom, and intervals are useless.
+"""
 RESAMPLES = 2_000
-_CHUNK = 4_000_000  # draws held at a time
-_MOST_SEEDS = 1_000
+_CHUNK = 4_000_000  # resampled indices in memory at a time
+_MAX_SEEDS = 1_000
 
 
 @dataclass(frozen=True)
 class TwoWayInterval:
-    r"""A difference over S seeds and n test samples, each seed with every sample.
+    r"""Interval of a mean difference over S seeds and n test samples, fully crossed.
 
-    With :math:`d_{si} = \mu + a_s + b_i + e_{si}` (seeds, samples and rest at random), the mean
-    :math:`\bar d` has the variance
-    :math:`\sigma_a^2/S + \sigma_b^2/n + \sigma_e^2/(Sn)`, in which the rest counts once. The mean
-    squares estimate
+    With :math:`d_{si} = \mu + a_s + b_i + e_{si}` (seeds, samples and residuals at random), the
+    mean :math:`\bar d` has the variance
+    :math:`\sigma_a^2/S + \sigma_b^2/n + \sigma_e^2/(Sn)`, in which the residual counts once. The
+    mean squares estimate
 
     .. math::  E[A] = \sigma_e^2 + n \sigma_a^2, \quad E[B] = \sigma_e^2 + S \sigma_b^2, \quad
                E[R] = \sigma_e^2
@@ -35,154 +41,182 @@ class TwoWayInterval:
     .. math::  S n \, h^2 = \max \left( t_{S-1}^2 A, \;
                t_{S-1}^2 \max(A - R, 0) + t_{n-1}^2 B \right)
 
-    with t the quantile of Student's distribution at :math:`1 - \alpha/2`. The first is the paired
-    interval over seeds, than which it is never narrower; the second adds the samples. Where one
-    part is small the other decides, with its own degrees of freedom. It covers 95 % where seeds
-    differ, and more where they do not: two degrees of freedom cannot tell (``docs/reliability.md`` has
-    figures).
+    with t the quantile of Student's distribution at :math:`1 - \alpha/2`. The first term is the
+    paired interval over seeds, which this interval is never narrower than; the second adds the
+    samples. Its coverage is 95 % if seeds differ, and higher if they do not, which two degrees of
+    freedom cannot detect (``docs/reliability.md`` reports simulated coverage).
 
     Args:
         mean: of all differences.
-        seeds, samples: S and n, at least 2.
-        by_seed, by_sample, rest: the mean squares A, B and R.
+        num_seeds, num_samples: S and n, at least 2.
+        seed_square, sample_square, residual_square: the mean squares A, B and R.
 
-    Source: the two-way layout at random without replication, as in Searle, Casella and McCulloch,
-    "Variance Components" (1992), section 4.
+    References:
+        Searle, Casella and McCulloch, "Variance Components" (1992), section 4 (two-way random
+        layout without replication).
     """
 
     mean: float
-    seeds: int
-    samples: int
-    by_seed: float
-    by_sample: float
-    rest: float
+    num_seeds: int
+    num_samples: int
+    seed_square: float
+    sample_square: float
+    residual_square: float
 
     @classmethod
-    def of(cls, difference: NDArray[np.float64]) -> TwoWayInterval:
-        """From differences ``(S, n)``.
+    def from_differences(cls, differences: NDArray[np.float64]) -> TwoWayInterval:
+        """Estimate the mean squares from differences of shape ``(S, n)``.
 
         Example:
-            >>> found = TwoWayInterval.of(np.array([[1.0, 3.0], [2.0, 6.0]]))
-            >>> found.mean, found.by_seed, found.by_sample, found.rest
+            >>> it = TwoWayInterval.from_differences(np.array([[1.0, 3.0], [2.0, 6.0]]))
+            >>> it.mean, it.seed_square, it.sample_square, it.residual_square
             (3.0, 4.0, 9.0, 1.0)
         """
-        seeds, samples = difference.shape
-        mean = difference.mean()
-        seed, sample = difference.mean(axis=1) - mean, difference.mean(axis=0) - mean
-        rest = difference - mean - seed[:, None] - sample
+        seeds, samples = differences.shape
+        mean = differences.mean()
+        seed, sample = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
+        residual = differences - mean - seed[:, None] - sample
         return cls(
             *(float(mean), seeds, samples),
             samples * float(seed @ seed) / (seeds - 1),
             seeds * float(sample @ sample) / (samples - 1),
-            float(np.square(rest).sum()) / ((seeds - 1) * (samples - 1)),
+            float(np.square(residual).sum()) / ((seeds - 1) * (samples - 1)),
         )
 
-    def half(self, level: float) -> float:
-        """Half the width of the interval at a confidence such as 0.95."""
-        seed, sample = quantile(level, self.seeds - 1), quantile(level, self.samples - 1)
-        both = seed**2 * max(self.by_seed - self.rest, 0.0) + sample**2 * self.by_sample
-        return math.sqrt(max(seed**2 * self.by_seed, both) / (self.seeds * self.samples))
+    def half_width(self, level: float) -> float:
+        """Return half the width of the interval at a confidence such as 0.95."""
+        seed, sample = quantile(level, self.num_seeds - 1), quantile(level, self.num_samples - 1)
+        excess = max(self.seed_square - self.residual_square, 0.0)
+        total = seed**2 * excess + sample**2 * self.sample_square
+        square = max(seed**2 * self.seed_square, total)
+        return math.sqrt(square / (self.num_seeds * self.num_samples))
 
     def seeds_needed(self, level: float) -> int | None:
-        """Seeds with which the interval would leave out zero if mean and variances stayed.
+        """Return the seeds at which the interval would exclude zero, other things being equal.
 
-        Three at least, as nothing is called better with fewer; ``None`` where a thousand would not
-        do: there are too few test samples.
+        At least three; ``None`` if a thousand seeds would not suffice, because there are too few
+        test samples.
         """
-        seed = max(self.by_seed - self.rest, 0.0)
-        sample = max(self.by_sample - self.rest, 0.0) / self.seeds
+        residual = self.residual_square
+        seed = max(self.seed_square - residual, 0.0)
+        sample = max(self.sample_square - residual, 0.0) / self.num_seeds
 
-        def shows(seeds: int) -> bool:
-            more = TwoWayInterval(
-                *(self.mean, seeds, self.samples),
-                *(self.rest + seed, self.rest + seeds * sample, self.rest),
-            )
-            return more.half(level) < abs(self.mean)
+        def excludes_zero(seeds: int) -> bool:
+            squares = (residual + seed, residual + seeds * sample, residual)
+            interval = TwoWayInterval(self.mean, seeds, self.num_samples, *squares)
+            return interval.half_width(level) < abs(self.mean)
 
-        numbers = range(max(self.seeds, MIN_SEEDS), _MOST_SEEDS + 1)
-        place = bisect.bisect_left(numbers, True, key=shows)  # the interval narrows with each seed
-        return numbers[place] if place < len(numbers) else None
+        candidates = range(max(self.num_seeds, MIN_SEEDS), _MAX_SEEDS + 1)
+        # the interval narrows with each seed, so bisection applies
+        index = bisect.bisect_left(candidates, True, key=excludes_zero)
+        return candidates[index] if index < len(candidates) else None
 
 
 def aggregate_by_cluster(
-    difference: NDArray[np.float64], groups: NDArray[np.int64] | None
+    differences: NDArray[np.float64], groups: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    r"""Differences of samples to those of their groups, of the same mean for each seed.
+    r"""Aggregate differences of samples by group, keeping the mean of each seed.
 
     .. math::  z_{sg} = \bar d_s + \frac{G}{n} \sum_{i \in g} (d_{si} - \bar d_s)
 
-    Samples of one day or person err alike, so that groups are what is drawn independently; the
+    Errors within one day or person are correlated, so that groups are the independent units; the
     variance of the mean of z over groups is that of a mean over clusters of unequal sizes.
 
     Args:
-        difference: ``(S, n)``.
-        groups: of each sample, ``(n,)``; ``None``: each stands for itself.
+        differences: shape ``(S, n)``.
+        groups: group of each sample, ``(n,)``; ``None``: every sample is its own group.
 
     Returns:
-        ``(S, G)``.
+        Aggregated differences, ``(S, G)``.
 
     Example:
         >>> aggregate_by_cluster(np.array([[1.0, 3.0, 5.0, 5.0]]), np.array([7, 7, 8, 8])).tolist()
         [[2.0, 5.0]]
 
-    Source: Cochran, "Sampling Techniques" (1977), section 9A.
+    References:
+        Cochran, "Sampling Techniques" (1977), section 9A.
     """
     if groups is None:
-        return difference
-    names, place = np.unique(groups, return_inverse=True)
-    mean = difference.mean(axis=1, keepdims=True)
-    sums = [np.bincount(place, each, len(names)) for each in difference - mean]
-    made: NDArray[np.float64] = mean + np.stack(sums) * (len(names) / len(groups))
-    return made
+        return differences
+    names, index = np.unique(groups, return_inverse=True)
+    mean = differences.mean(axis=1, keepdims=True)
+    sums = [np.bincount(index, row, len(names)) for row in differences - mean]
+    return np.asarray(mean + np.stack(sums) * (len(names) / len(groups)))
 
 
 def bootstrap(
     values: NDArray[np.float64], level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    r"""Bootstrap intervals of means, samples drawn with replacement.
+    r"""Compute bootstrap intervals of column means, resampling rows with replacement.
 
-    At each side the farther of two ends: the percentile of the means m* of the draws, and that of
-    the studentised bootstrap,
+    Each end is the wider of two: the percentile of the resampled means m*, and the end of the
+    studentized bootstrap,
 
     .. math::  \left[ m - s \, q_{(1 + \ell)/2}, \; m - s \, q_{(1 - \ell)/2} \right],
                \quad q \text{ of } t^* = (m^* - m) / s^*
 
-    with m and s the mean and standard deviation (over n) of the samples, and m* and s* of a draw.
-    Alone, percentiles cover too little where values are skewed, as squared errors are (82 to 93 %),
-    and the studentised where they are heavy-tailed on both sides, as differences of them are
-    (93 %); together 95 % of both (``docs/reliability.md``). A draw counts with
-    :math:`s^* \ge s / \sqrt n`, as a handful of samples may be drawn all alike.
+    with m and s the mean and standard deviation (over n) of the samples, and m* and s* of a
+    resample. Percentiles alone cover too little if values are skewed, as squared errors are (82
+    to 93 %), and the studentized interval if both tails are heavy, as those of their differences
+    are (93 %); together they cover 95 % of both (``docs/reliability.md``). s* is bounded below by
+    :math:`s / \sqrt n`, because a resample of a few values may be constant.
 
     Args:
-        values: a column for each mean, ``(n, C)``; all are drawn alike.
+        values: one column per mean, ``(n, C)``; all columns share the resampled rows.
         level: the confidence.
 
     Returns:
-        Lower and upper ends, ``(C,)``, of 2,000 draws with a fixed seed.
+        Lower and upper ends, ``(C,)``, from 2,000 resamples with a fixed seed.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), sections 12.5, 13.3.
+    References:
+        Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), sections 12.5, 13.3.
     """
     count = len(values)
-    draw = np.random.default_rng(0)
-    mean, spread = values.mean(axis=0), values.std(axis=0)
-    apart = values - mean
-    both = np.concatenate([apart, np.square(apart)], axis=1)
+    generator = np.random.default_rng(0)
+    mean, std = values.mean(axis=0), values.std(axis=0)
+    centered = values - mean
+    moments = np.concatenate([centered, np.square(centered)], axis=1)
     shifts, ratios = [], []
-    for start in range(0, RESAMPLES, each := max(_CHUNK // count, 1)):
-        rows = min(each, RESAMPLES - start)
-        chosen = draw.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
-        shift, square = np.split(times @ both / count, 2, axis=1)
-        own = np.sqrt(np.maximum(square - np.square(shift), np.square(spread) / count))
+    chunk = max(_CHUNK // count, 1)
+    for start in range(0, RESAMPLES, chunk):
+        rows = min(chunk, RESAMPLES - start)
+        chosen = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
+        weights = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
+        shift, square = np.split(weights @ moments / count, 2, axis=1)
+        std_resampled = np.sqrt(np.maximum(square - np.square(shift), np.square(std) / count))
         shifts.append(shift)
-        ratios.append(np.divide(shift, own, out=np.zeros_like(shift), where=own > 0))
+        ratio = np.zeros_like(shift)
+        ratios.append(np.divide(shift, std_resampled, out=ratio, where=std_resampled > 0))
     ends = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(np.concatenate(shifts), ends, axis=0)
-    left, right = spread * np.quantile(np.concatenate(ratios), ends, axis=0)
-    return mean + np.minimum(low, -right), mean + np.maximum(high, -left)
+    ratio_low, ratio_high = std * np.quantile(np.concatenate(ratios), ends, axis=0)
+    return mean + np.minimum(low, -ratio_high), mean + np.maximum(high, -ratio_low)
 
 
 @cache
-def quantile(level: float, freedom: int) -> float:
-    """Of Student's t with so many degrees of freedom, two-sided: 0.95 asks for that at 0.975."""
-    return float(require_optional("scipy.stats", "train").t.ppf((1 + level) / 2, freedom))
+def quantile(level: float, degrees_of_freedom: int) -> float:
+    """Return the two-sided quantile of Student's t: at 0.975 for ``level=0.95``."""
+    stats = require_optional("scipy.stats", "train")
+    return float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))
+
+
+def is_significant(effect: Mapping[str, Any]) -> bool:
+    """Return True if the interval corrected for multiple comparisons excludes zero.
+
+    Example:
+        >>> is_significant({"ci_adjusted": [-0.3, -0.1]}), is_significant({"ci_adjusted": None})
+        (True, False)
+    """
+    interval = effect.get("ci_adjusted")
+    return interval is not None and excludes_zero(interval)
+
+
+def excludes_zero(interval: tuple[float, float]) -> bool:
+    """Return True if both ends of an interval have the same sign.
+
+    Example:
+        >>> excludes_zero((-0.2, -0.1)), excludes_zero((-0.2, 0.1))
+        (True, False)
+    """
+    low, high = interval
+    return low * high > 0

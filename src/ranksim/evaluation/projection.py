@@ -1,4 +1,4 @@
-"""Features in two dimensions."""
+"""Project features to two dimensions by PCA and t-SNE."""
 
 from __future__ import annotations
 
@@ -9,57 +9,54 @@ from numpy.typing import NDArray
 
 from ranksim.exceptions import require_optional
 
-_FEWEST = 10  # samples, below which t-SNE says nothing
+_MIN_SAMPLES = 10  # t-SNE of fewer samples is meaningless
 _PERPLEXITY = 30.0
-_SPREAD = 1e-4  # of the places that t-SNE starts from
+_INITIAL_STD = 1e-4
 
 
-def embed(labels: np.ndarray, features: np.ndarray) -> dict[str, Any] | None:
-    """Two-dimensional places of samples by their features: PCA, and t-SNE that starts from it.
+def project_features(labels: np.ndarray, features: np.ndarray) -> dict[str, Any] | None:
+    """Project features by PCA, and by t-SNE initialized with it.
 
     Args:
-        labels: ``(P,)``.
-        features: ``(P, D)``.
+        labels: of the samples, ``(P,)``.
+        features: of the samples, ``(P, D)``.
 
     Returns:
-        ``labels``, ``pca`` and ``tsne``, the latter ``None`` below 10 samples and where all
-        features are the same; ``None`` in all for features that are not finite.
+        ``labels``, and the points ``pca`` and ``tsne``, ``(P, 2)``; ``tsne`` is ``None`` below 10
+        samples or if all features are equal, and the result is ``None`` if features are not finite.
     """
     if not np.isfinite(features).all():
         return None
-    places = pca(features)
-    return {"labels": labels, "pca": places, "tsne": _tsne(features, places)}
+    points = pca(features)
+    return {"labels": labels, "pca": points, "tsne": _tsne(features, points)}
 
 
 def pca(features: np.ndarray) -> NDArray[np.float64]:
-    """The first two principal components ``(P, 2)``, zero where there is no second.
+    """Return the first two principal components, ``(P, 2)``, zero if there is no second one.
 
-    Of each direction the largest entry is above zero, so that a picture does not turn over.
+    The largest entry of each direction is positive, so that signs are deterministic.
 
     Example:
         >>> pca(np.array([[0.0, 0.0], [-3.0, -4.0]])).round(6).tolist()
         [[2.5, 0.0], [-2.5, 0.0]]
     """
-    centred = features.astype(np.float64) - features.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
-    kept = directions[:2]
-    largest = np.take_along_axis(kept, np.abs(kept).argmax(axis=1)[:, None], axis=1)
-    places = centred @ (kept * np.where(largest < 0, -1.0, 1.0)).T
-    return np.pad(places, ((0, 0), (0, 2 - len(kept))))
+    centered = features.astype(np.float64) - features.mean(axis=0)
+    directions = np.linalg.svd(centered, full_matrices=False)[2][:2]
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
+    points = centered @ (directions * np.where(largest < 0, -1.0, 1.0)).T
+    return np.pad(points, ((0, 0), (0, 2 - len(directions))))
 
 
-def _tsne(features: np.ndarray, places: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    spread = places[:, 0].std()
-    if len(features) < _FEWEST or spread == 0:
+def _tsne(features: np.ndarray, points: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    std = points[:, 0].std()
+    if len(features) < _MIN_SAMPLES or std == 0:
         return None
-    manifold, threads = (
-        require_optional("sklearn.manifold", "train"),
-        require_optional("threadpoolctl", "train"),
-    )
-    with threads.threadpool_limits(1):  # sums of several threads would change with their number
-        made: NDArray[np.float64] = manifold.TSNE(
+    manifold = require_optional("sklearn.manifold", "train")
+    threads = require_optional("threadpoolctl", "train")
+    with threads.threadpool_limits(1):  # sums depend on the number of threads
+        tsne = manifold.TSNE(
             perplexity=min(_PERPLEXITY, (len(features) - 1) / 3),
-            init=(places / spread * _SPREAD).astype(np.float32),
+            init=(points / std * _INITIAL_STD).astype(np.float32),
             random_state=0,
-        ).fit_transform(features)
-    return made
+        )
+        return np.asarray(tsne.fit_transform(features))

@@ -89,6 +89,8 @@ _TOP += ("commit", "machine", "labels", "rows", "runs", "summary", "headline", "
 _TOP += ("baseline", "answer")
 _ROW = {"same_as": "alias_of", "cut_short": "truncated"}
 _ROW |= {"against": "vs_baseline", "versus": "vs_without_ranksim"}
+_PAIRS = {"different": "distinct", "improved_different": "improved_distinct"}
+_PAIRS |= {"shown": "significantly_better", "worse": "significantly_worse"}
 _INTERVALS = {"": "ci_seeds", "samples_": "ci_samples", "both_": "ci_total", "sure_": "ci_adjusted"}
 
 
@@ -173,7 +175,7 @@ def upgrade_results(content: Mapping[str, Any]) -> Table:
         "runs": runs,
         "summary": summary,
         "headline": content.get("headline", ["mse", "pearson"]),
-        "pairs": content.get("pairs", {}),
+        "pairs": {_PAIRS.get(key, key): n for key, n in content.get("pairs", {}).items()},
         "baseline": content.get("baseline"),
         "conclusion": content.get("answer"),
     }

@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ranksim._utils.formatting import describe_failure
 from ranksim.evaluation.record import RESULTS, RunRecord, flatten_dict, is_complete, read_results
+from ranksim.evaluation.summary import describe_failure
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.record_diff import diff_records

@@ -19,7 +19,7 @@ import torch
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, read_verified_json, with_digest, write_json
 from ranksim.datasets.base import Benchmark
-from ranksim.evaluation.diagnostics import insight, label_axis, rounded
+from ranksim.evaluation.diagnostics import diagnose_run, label_axis, round_for_json
 from ranksim.evaluation.predictions import PREDICTIONS, are_damaged, write_predictions
 from ranksim.evaluation.record import (
     RECORD,
@@ -185,9 +185,9 @@ def execute_run(
                 "best_epoch": outcome.best_epoch,
                 "steps": outcome.steps,
                 "seconds": round(outcome.seconds, 2),
-                "peak_memory_mb": rounded(peak_memory_mb(run.hardware)),
-                "curves": {**rounded(outcome.curves), "monitor": run.recipe.monitor},
-                **insight(benchmark, outcome.preds, outcome.features),
+                "peak_memory_mb": round_for_json(peak_memory_mb(run.hardware)),
+                "curves": {**round_for_json(outcome.curves), "monitor": run.recipe.monitor},
+                **diagnose_run(benchmark, outcome.preds, outcome.features),
             }
             result |= _cut_short(run, outcome)
         result["labels"] = label_axis(benchmark, run.source.spec.regions_from)

@@ -26,7 +26,7 @@ from ranksim.evaluation.record import (
     read_record,
     upgrade_results,
 )
-from ranksim.evaluation.summary import count_pairs, summarise
+from ranksim.evaluation.summary import count_pairs, summarize
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Run, reject_other_settings
 from ranksim.training.modality import headline
@@ -101,7 +101,7 @@ class ResultStore:
             rows = {**plan.rows, **{k: v for k, v in others.items() if k not in plan.rows}}
             shown = headline(first.source.spec.benchmark)
             comparable = all(record["provenance"].get("comparable", True) for record in records)
-            summary = summarise(records, first.source.spec.benchmark, rows)
+            summary = summarize(records, first.source.spec.benchmark, rows)
             baseline = choose_baseline(summary)
             add_comparison(summary, records, baseline, self._predictions if last else None)
             labels = _hoisted(records)

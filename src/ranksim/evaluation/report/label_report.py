@@ -1,8 +1,8 @@
-"""What ``ranksim inspect`` found, as a page in the terminal and as a picture."""
+"""Print and draw a label report (``ranksim inspect``)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,231 +11,234 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ranksim.evaluation.report.figures.axes import grid, plain_numbers
-from ranksim.evaluation.report.figures.style import (
-    COLOURS,
+from ranksim._utils.formatting import format_count
+from ranksim.evaluation.report.plotting import (
+    GRAY,
     INK,
-    SOFT,
+    REGION_COLORS,
+    WHITE_BOX,
     WIDTH,
+    Floats,
     Picture,
-    picture,
-    short,
+    draw_bracket,
+    finish_axes,
+    render_picture,
+    shorten,
 )
 
-_LINES = 24  # of the histogram
-_BAR = 40  # characters
-_GAP = 4  # times all bins that hold samples: a wider one parts far outliers from the rest
+Content = Mapping[str, Any]  # LabelReport.to_dict()
+_MAX_LINES = 24  # of the histogram
+_BAR_WIDTH = 40  # characters
+_OUTLIER_GAP = 4  # times the total width of filled bins: a wider gap cuts off outliers
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_LOGARITHMIC = 100  # of the fullest bin to the rarest: from here on
-_FAULTS = {"missing": "missing", "not_numbers": "no number", "infinite": "infinite"}
+_LOG_RATIO = 100  # of the fullest bin to the rarest one, for a logarithmic axis
+_FAULTS = {"missing": "missing", "not_numbers": "not a number", "infinite": "infinite"}
 
 
-def print_inspection(found: dict[str, Any], console: Console) -> None:
-    """Print at most some 40 lines.
+def print_label_report(report: Content, console: Console) -> None:
+    """Print a label report in about 40 lines.
 
     Args:
-        found: :meth:`Inspection.as_dict`, with the command to go on as ``next``.
-        console: where to.
+        report: :meth:`LabelReport.to_dict`, and the suggested command as ``next``.
+        console: prints it.
     """
-    labels, rows = found["labels"], found["rows"]
+    labels, quantiles, bins = report["labels"], report["labels"]["quantiles"], report["suggestion"]
+    low, high, median, five, ninety_five = (
+        _format_label(value)
+        for value in (labels["min"], labels["max"], *(quantiles[q] for q in ("50", "5", "95")))
+    )
     console.print(
         Text.assemble(
-            (found["data"], "bold"), ", column ", (found["target"], "bold"),
-            f": {rows:,} rows, {labels['count']:,} labels, {labels['distinct']:,} distinct",
+            (report["data"], "bold"), ", column ", (report["target"], "bold"),
+            f": {report['rows']:,} rows, {labels['count']:,} labels, "
+            f"{labels['distinct']:,} distinct",
         ),
         soft_wrap=True,
     )  # fmt: skip
-    quantiles = labels["quantiles"]
     console.print(
-        f"From {_plain(labels['min'])} to {_plain(labels['max'])}, median "
-        f"{_plain(quantiles['50'])}; nine of ten lie between {_plain(quantiles['5'])} and "
-        f"{_plain(quantiles['95'])}.",
+        f"From {low} to {high}, median {median}; 90\u202f% lie between {five} and {ninety_five}.",
         soft_wrap=True,
     )
-    for fault in _faults(found):
+    for fault in _list_faults(report):
         console.print(fault, style="yellow", soft_wrap=True, markup=False)
     console.print()
-    console.print(_histogram(found["bins"]))
+    console.print(_histogram(report["bins"]))
     console.print()
-    for line in (*_regions(found), *_rare(found)):
+    for line in (*_list_regions(report), *_list_rare(report)):
         console.print(line, soft_wrap=True)
-    chosen = found["suggestion"]
     console.print(
-        f"[bold]Bins of {_plain(chosen['width'])}[/], many-shot above {chosen['many']:,} samples, "
-        f"few-shot below {chosen['few']:,}: {chosen['reason']}.",
+        f"[bold]Bins of {_format_label(bins['width'])}[/], many-shot above {bins['many']:,} "
+        f"samples, few-shot below {bins['few']:,}: {bins['reason']}.",
         soft_wrap=True,
     )
-    console.print(Text.assemble(("Next: ", "bold"), found["next"]), soft_wrap=True)
+    console.print(Text.assemble(("Next: ", "bold"), report["next"]), soft_wrap=True)
 
 
-def inspection_figure(found: dict[str, Any]) -> Picture:
-    """Samples in each bin in the colour of its region; what is never seen is hatched.
+def draw_label_report(report: Content) -> Picture:
+    """Draw samples per bin in the colors of their regions; empty ranges are hatched.
 
-    Far outliers, beyond a gap that would fill most of the axis, are told in words.
+    Outliers beyond a gap that would fill most of the axis are described in words.
 
     Args:
-        found: :meth:`Inspection.as_dict`.
+        report: :meth:`LabelReport.to_dict`.
     """
-    edges = np.asarray(found["bins"]["edges"])
-    counts = np.asarray(found["bins"]["counts"])
-    regions = np.asarray(found["bins"]["regions"])
-    first, last = _visible(edges, counts)
-    shown = np.arange(first, last)
-    logarithmic = found["imbalance_ratio"] > _LOGARITHMIC
-    named = list(found["named"].items())
-    height = 3.2 + 0.18 * len(named)
+    edges, counts, regions = (np.asarray(report["bins"][k]) for k in ("edges", "counts", "regions"))
+    first, last = _visible_range(edges, counts)
+    visible = np.arange(first, last)
+    is_log = report["imbalance_ratio"] > _LOG_RATIO
+    height = 3.2 + 0.18 * len(report["named"])
 
     def paint(figure: Any) -> None:
         axis = figure.add_axes((0.08, 0.45 / height, 0.83, 2.15 / height))
-        for name, colour in COLOURS.items():
-            bars = shown[(regions[shown] == name) & (counts[shown] > 0)]
+        for name, color in REGION_COLORS.items():
+            bars = visible[(regions[visible] == name) & (counts[visible] > 0)]
             axis.bar(
-                edges[bars],
-                counts[bars],
-                width=edges[bars + 1] - edges[bars],
-                align="edge",
-                color=colour,
-                edgecolor="#ffffff",
-                linewidth=0.4 if len(shown) <= 80 else 0,
-                label=_region_text(name, found["regions"][name]),
-            )
+                edges[bars], counts[bars], width=edges[bars + 1] - edges[bars], align="edge",
+                color=color, edgecolor="#ffffff", linewidth=0.4 if len(visible) <= 80 else 0,
+                label=_describe_region(name, report["regions"][name]),
+            )  # fmt: skip
         axis.set_xlim(edges[first], edges[last])
-        axis.set_yscale("log" if logarithmic else "linear")
-        axis.set_ylim(0.7 if logarithmic else 0, counts.max() * (1.5 if logarithmic else 1.06))
-        _gaps(axis, found["gaps"])
-        _levels(axis, found["suggestion"], int(counts.max()))
-        _ends(axis, edges, counts, first, last)
-        for row, (name, own) in enumerate(named):
-            _bracket(axis, name, own, 1.05 + 0.18 * row / 2.15)
-        axis.xaxis.set_major_formatter(plain_numbers)
-        axis.yaxis.set_major_formatter(plain_numbers)
+        axis.set_yscale("log" if is_log else "linear")
+        axis.set_ylim(0.7 if is_log else 0, counts.max() * (1.5 if is_log else 1.06))
+        for k, gap in enumerate(report["gaps"]):
+            axis.bar(
+                gap["low"], 1, gap["high"] - gap["low"], align="edge", facecolor="none",
+                hatch="////", linewidth=0, zorder=0, transform=axis.get_xaxis_transform(),
+                label="no samples" if k == 0 else None,
+            )  # fmt: skip
+        _draw_thresholds(axis, report["suggestion"], int(counts.max()))
+        _describe_outliers(axis, edges, counts, first, last)
+        for row, (name, region) in enumerate(report["named"].items()):
+            text = f"{shorten(name)} {region['range']}"
+            draw_bracket(axis, region["low"], region["high"], 1.05 + 0.18 * row / 2.15, text)
+        finish_axes(axis)
         axis.minorticks_off()
-        grid(axis)
-        axis.set_xlabel(short(found["target"]))
-        width = _plain(found["suggestion"]["width"])
-        title = f"{counts.sum():,} samples in bins of {width}"
-        title += ", logarithmic axis" if logarithmic else ""
+        axis.set_xlabel(shorten(report["target"]))
+        width = _format_label(report["suggestion"]["width"])
+        title = f"{counts.sum():,} samples in bins of {width}" + ", logarithmic axis" * is_log
         figure.text(0.012, 1 - 0.08 / height, title, fontsize=10, weight="bold", va="top")
         figure.legend(
             loc="upper left", bbox_to_anchor=(0.0, 1 - 0.25 / height), ncols=4, handlelength=1.0,
             borderaxespad=0.3, handletextpad=0.5, columnspacing=1.6,
         )  # fmt: skip
 
-    told = (
-        f"Labels of column {found['target']}: samples in each bin, coloured by region; what is "
-        "never seen is hatched."
+    description = (
+        f"Labels of column {report['target']}: samples per bin, colored by region; ranges without "
+        "samples are hatched."
     )
-    return picture("inspect", told, (WIDTH, height), paint)
+    return render_picture("inspect", description, (WIDTH, height), paint)
 
 
-def _faults(found: dict[str, Any]) -> Iterator[str]:
+def _list_faults(report: Content) -> Iterator[str]:
     for key, title in _FAULTS.items():
-        fault = found[key]
+        fault = report[key]
         count, lines = fault["count"], fault["lines"]
         if count:
-            place = f"{found['line_unit']}{'s' * (count > 1)} {', '.join(map(str, lines))}"
+            place = f"{report['line_unit']}{'s' * (count > 1)} {', '.join(map(str, lines))}"
             more = f" and {count - len(lines):,} more" if count > len(lines) else ""
             values = f" ({', '.join(fault['values'])})" if key != "missing" else ""
             yield f"{count:,} {title}: {place}{more}{values}"
-    if found["duplicates"]:
-        yield f"{found['duplicates']:,} duplicates: rows that equal an earlier one"
-    dropped = found["dropped"]
+    if report["duplicates"]:
+        yield f"{report['duplicates']:,} duplicates: rows that equal an earlier one"
+    dropped = report["dropped"]
     if dropped["ranges"]:
         yield f"{dropped['count']:,} dropped: labels in {', '.join(dropped['ranges'])}"
 
 
-def _histogram(bins: dict[str, Any]) -> Table:
-    """Neighbouring bins share a line, as many as needed; colours are those of their regions."""
-    edges, counts = bins["edges"], np.asarray(bins["counts"])
-    regions = np.asarray(bins["regions"])
-    together = -(-len(counts) // _LINES)
-    starts = range(0, len(counts), together)
-    most = max(int(counts[k : k + together].sum()) for k in starts)
+def _histogram(bins: Content) -> Table:
+    """Return a histogram in characters; neighboring bins share a line if there are many."""
+    edges, counts, regions = bins["edges"], np.asarray(bins["counts"]), np.asarray(bins["regions"])
+    bins_per_line = -(-len(counts) // _MAX_LINES)
+    starts = range(0, len(counts), bins_per_line)
+    longest = max(int(counts[k : k + bins_per_line].sum()) for k in starts)
     table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
     for side in ("right", "right", "left"):
         table.add_column(justify=side, no_wrap=True)
-    for k in starts:
-        end = min(k + together, len(counts))
-        shares = [counts[k:end][regions[k:end] == name].sum() / most for name in COLOURS]
+    for start in starts:
+        end = min(start + bins_per_line, len(counts))
+        line = slice(start, end)
+        shares = [counts[line][regions[line] == name].sum() / longest for name in REGION_COLORS]
         table.add_row(
-            f"{_plain(edges[k])} … {_plain(edges[end])}",
-            f"{counts[k:end].sum():,}",
-            _bar(shares) if any(shares) else Text("never seen", style="dim"),
+            f"{_format_label(edges[start])} … {_format_label(edges[end])}",
+            f"{counts[line].sum():,}",
+            _bar(shares) if any(shares) else Text("no samples", style="dim"),
         )
     return table
 
 
 def _bar(shares: Sequence[float]) -> Text:
-    """Shares of the longest bar, each in the colour of its region."""
-    eighths = max(1, round(sum(shares) * _BAR * 8))
+    """Return a bar whose parts, shares of the longest bar, have the colors of the regions."""
+    eighths = max(1, round(sum(shares) * _BAR_WIDTH * 8))
     blocks = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-    bar, ends = Text(blocks), np.cumsum(shares) * _BAR
-    for start, end, colour in zip((0, *ends), ends, COLOURS.values(), strict=False):
-        bar.stylize(colour, round(start), max(round(end), len(blocks) * (end == ends[-1])))
+    bar, ends = Text(blocks), np.cumsum(shares) * _BAR_WIDTH
+    for start, end, color in zip((0, *ends), ends, REGION_COLORS.values(), strict=False):
+        bar.stylize(color, round(start), max(round(end), len(blocks) * (end == ends[-1])))
     return bar
 
 
-def _regions(found: dict[str, Any]) -> Iterator[Text]:
-    for name, colour in COLOURS.items():
-        region = found["regions"][name]
-        bins = f" in {region['bins']:,} bin{'s' * (region['bins'] != 1)}"
-        yield Text.assemble(("■ ", colour), _region_text(name, region), bins)
-    for name, own in found["named"].items():
-        yield Text(f"□ {name} ({own['range']}): {_samples(own)}")
+def _list_regions(report: Content) -> Iterator[Text]:
+    for name, color in REGION_COLORS.items():
+        region = report["regions"][name]
+        bins = f" in {format_count(region['bins'], 'bin')}"
+        yield Text.assemble(("■ ", color), _describe_region(name, region), bins)
+    for name, region in report["named"].items():
+        yield Text(f"□ {name} ({region['range']}): {_describe_share(region)}")
 
 
-def _region_text(name: str, region: dict[str, Any]) -> str:
-    return f"{name}-shot: {_samples(region)}"
+def _describe_region(name: str, region: Content) -> str:
+    return f"{name}-shot: {_describe_share(region)}"
 
 
-def _samples(region: dict[str, Any]) -> str:
-    count, per_cent = region["count"], 100 * region["share"]
-    return f"{count:,} sample{'s' * (count != 1)}, {per_cent:.{2 if per_cent < 10 else 3}g} %"
+def _describe_share(region: Content) -> str:
+    percent = 100 * region["share"]
+    digits = 2 if percent < 10 else 3
+    return f"{format_count(region['count'], 'sample')}, {percent:.{digits}g}\u202f%"
 
 
-def _rare(found: dict[str, Any]) -> Iterator[Text]:
+def _list_rare(report: Content) -> Iterator[Text]:
     yield Text.assemble(
         ("Imbalance: ", "bold"),
-        f"the fullest bin holds {_plain(found['imbalance_ratio'])} times the samples of the rarest and "
-        f"{found['max_to_median']:.3g} times those of the median one.",
+        f"the fullest bin has {_format_label(report['imbalance_ratio'])} times as many samples as "
+        f"the rarest and {report['max_to_median']:.3g} times as many as the median bin.",
     )
     bins = (
-        f"{_plain(b['low'])} … {_plain(b['high'])} ({b['count']:,})" for b in found["rarest_bins"]
+        f"{_format_label(rare['low'])} … {_format_label(rare['high'])} ({rare['count']:,})"
+        for rare in report["rarest_bins"]
     )
     yield Text.assemble(("Rarest bins: ", "bold"), "; ".join(bins))
-    if found["rarest_labels"]:
-        labels = (f"{_plain(each['label'])} ({each['count']:,})" for each in found["rarest_labels"])
+    if rarest := report["rarest_labels"]:
+        labels = (f"{_format_label(rare['label'])} ({rare['count']:,})" for rare in rarest)
         yield Text.assemble(("Rarest labels: ", "bold"), "; ".join(labels))
-    gaps = found["gaps"]
-    if gaps:
+    if gaps := report["gaps"]:
         more = f"; and {len(gaps) - 5:,} narrower ones" if len(gaps) > 5 else ""
-        yield Text.assemble(("Never seen: ", "bold"), "; ".join(map(_gap_text, gaps[:5])) + more)
+        yield Text.assemble(
+            ("No samples: ", "bold"), "; ".join(map(_describe_gap, gaps[:5])) + more
+        )
 
 
-def _gap_text(gap: dict[str, Any]) -> str:
+def _describe_gap(gap: Content) -> str:
     if gap["below"] is None:
-        return f"below {_plain(gap['above'])}"
+        return f"below {_format_label(gap['above'])}"
     if gap["above"] is None:
-        return f"above {_plain(gap['below'])}"
-    return f"between {_plain(gap['below'])} and {_plain(gap['above'])}"
+        return f"above {_format_label(gap['below'])}"
+    return f"between {_format_label(gap['below'])} and {_format_label(gap['above'])}"
 
 
-def _plain(value: float) -> str:
-    """A label: whole ones and large ones with commas, else at most six digits."""
-    whole = float(value).is_integer() or abs(value) >= 1e5
-    return f"{value:{',.0f' if whole and abs(value) < 1e12 else '.6g'}}".replace("-", "−")
+def _format_label(value: float) -> str:
+    """Format whole and large labels with commas, others with at most six digits."""
+    is_whole = float(value).is_integer() or abs(value) >= 1e5
+    return f"{value:{',.0f' if is_whole and abs(value) < 1e12 else '.6g'}}".replace("-", "−")
 
 
-def _visible(edges: NDArray[Any], counts: NDArray[Any]) -> tuple[int, int]:
-    """First and last edge to show: what lies beyond a gap that would fill the axis is cut off."""
+def _visible_range(edges: Floats, counts: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the first and last visible edge; outliers beyond a very wide gap are cut off."""
     first, last = 0, len(counts)
     while True:
-        seen = np.flatnonzero(counts[first:last]) + first
-        # empty stretches, those at the ends too
-        starts, ends = np.append(first, seen + 1), np.append(seen, last)
+        filled = np.flatnonzero(counts[first:last]) + first
+        starts, ends = np.append(first, filled + 1), np.append(filled, last)  # of empty ranges
         widths = edges[ends] - edges[starts]
         k = int(np.argmax(widths))
-        if widths[k] <= _GAP * (edges[seen + 1] - edges[seen]).sum():
+        if widths[k] <= _OUTLIER_GAP * (edges[filled + 1] - edges[filled]).sum():
             return first, last
         if counts[first : starts[k]].sum() > counts[ends[k] : last].sum():
             last = int(starts[k])
@@ -243,51 +246,27 @@ def _visible(edges: NDArray[Any], counts: NDArray[Any]) -> tuple[int, int]:
             first = int(ends[k])
 
 
-def _gaps(axis: Any, gaps: Sequence[dict[str, Any]]) -> None:
-    for k, gap in enumerate(gaps):
-        axis.bar(
-            gap["low"], 1, gap["high"] - gap["low"], align="edge", facecolor="none", hatch="////",
-            linewidth=0, zorder=0, transform=axis.get_xaxis_transform(),
-            label="never seen" if k == 0 else None,
-        )  # fmt: skip
-
-
-def _levels(axis: Any, chosen: dict[str, Any], most: int) -> None:
-    """The thresholds, named at the right."""
+def _draw_thresholds(axis: Any, bins: Content, most: int) -> None:
     for name, sign in (("many", ">"), ("few", "<")):
-        if chosen[name] < most:
-            axis.axhline(chosen[name], color=SOFT, linewidth=0.7, linestyle=(0, (2, 2)))
+        if bins[name] < most:
+            axis.axhline(bins[name], color=GRAY, linewidth=0.7, linestyle=(0, (2, 2)))
             axis.annotate(
-                f"{name} {sign} {chosen[name]:,}",
-                (1.0, chosen[name]), (4, 0), xycoords=("axes fraction", "data"),
-                textcoords="offset points", va="center", fontsize=7, color=COLOURS[name],
-                annotation_clip=False,
+                f"{name} {sign} {bins[name]:,}", (1.0, bins[name]), (4, 0), fontsize=7,
+                xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+                color=REGION_COLORS[name], annotation_clip=False,
             )  # fmt: skip
 
 
-def _bracket(axis: Any, name: str, own: dict[str, Any], y: float) -> None:
-    """A region of the user's own: a line above the axis, with its name."""
-    low, high = axis.get_xlim()
-    start = max(low, low if own["low"] is None else own["low"])
-    end = min(high, high if own["high"] is None else own["high"])
-    if start <= end:
-        place, left = axis.get_xaxis_transform(), start + end < low + high
-        axis.plot([start, end], [y, y], color=INK, linewidth=1.6, transform=place, clip_on=False)
-        axis.text(
-            end if left else start, y, f"  {short(name)} {own['range']}  ", transform=place,
-            ha="left" if left else "right", va="center", fontsize=7,
-        )  # fmt: skip
-
-
-def _ends(axis: Any, edges: NDArray[Any], counts: NDArray[Any], first: int, last: int) -> None:
-    """What lies far beyond the ends of the axis."""
-    for place, side, part in ((0.01, "left", slice(0, first)), (0.99, "right", slice(last, None))):
-        seen = np.flatnonzero(counts[part]) + (0 if side == "left" else last)
-        if len(seen):
-            count = int(counts[seen].sum())
-            text = f"{count:,} far outlier{'s' * (count > 1)}\nnear {_plain(edges[seen[-1]])}"
+def _describe_outliers(
+    axis: Any, edges: Floats, counts: NDArray[np.int64], first: int, last: int
+) -> None:
+    """Write the number of samples beyond each end of the axis."""
+    for x, side, start, end in ((0.01, "left", 0, first), (0.99, "right", last, len(counts))):
+        filled = np.flatnonzero(counts[start:end]) + start
+        if len(filled):
+            outliers = format_count(int(counts[filled].sum()), "far outlier")
+            text = f"{outliers}\nnear {_format_label(edges[filled[-1]])}"
             axis.text(
-                place, 0.97, f"← {text}" if side == "left" else f"{text} →",
-                transform=axis.transAxes, ha=side, va="top", fontsize=7, color=INK,
-                bbox={"facecolor": "#ffffff", "linewidth": 0, "pad": 1.5},
+                x, 0.97, f"← {text}" if side == "left" else f"{text} →",
+                transform=axis.transAxes, ha=side, va="top", fontsize=7, color=INK, bbox=WHITE_BOX,
             )  # fmt: skip

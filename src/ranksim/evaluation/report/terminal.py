@@ -1,9 +1,8 @@
-"""The summary of a sweep as tables in the terminal."""
+"""Print the summary of a sweep as tables in the terminal."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from textwrap import wrap
 from typing import Any
@@ -15,294 +14,280 @@ from rich.table import Table
 
 from ranksim._utils.formatting import (
     METRIC_TITLES,
-    MIN_SEEDS,
     choose_digits,
-    describe_failure,
     format_count,
     format_percent,
     format_signed,
-    is_significant,
+    join_names,
 )
-from ranksim.evaluation.record import run_name
+from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
+from ranksim.evaluation.summary import describe_failure, method_key
 
-_LONG = 8  # characters of a word at the head of a column; hardly a figure has more
-_NARROW = 20  # characters of a line under a method's name
-_FEW = 6  # so many methods have a block of lines each
-_NONE = {"n": 0}
-_ERRORS = ("mse", "mae", "gm")  # whose change is told in per cent
-_LOOK: dict[str, Any] = {
+Record = Mapping[str, Any]
+_LONG_WORD = 8  # characters; longer words of a column title may be broken
+_NAME_WIDTH = 20  # characters of a line below a method's name
+_MAX_BLOCKS = 6  # methods with several lines each
+_ERRORS = ("mse", "mae", "gm")  # metrics whose change is given in percent
+_STYLE: dict[str, Any] = {
     "box": box.SIMPLE_HEAD,
     "title_justify": "left",
     "padding": (0, 0, 0, 1),
     "caption_justify": "left",
 }
-_OF_ANY_UNIT = ("mae", "gm")
 
 
-def print_summary(results: dict[str, Any], console: Console) -> None:
-    """One table a metric: mean and sd over seeds, published figure, paired effect of RankSim.
+def print_summary(results: Record, console: Console) -> None:
+    """Print one table per metric: scores over seeds, published figures, the effect of RankSim.
 
-    Many methods have a line each; the rest is in ``results.json``.
+    More than six methods have one line each; details are in ``results.json``.
     """
-    many = len(results["summary"]) > _FEW
+    summary, is_long = results["summary"], len(results["summary"]) > _MAX_BLOCKS
     for metric in results["headline"]:
-        title = METRIC_TITLES[metric][0]
-        means = [row["test"]["all"][metric]["mean"] for row in results["summary"]]
-        digits = choose_digits(metric, means)
-        made = _line_each if many else _block_each
-        console.print(made(results, metric, title, digits))
-    if many:
-        error = METRIC_TITLES[results["headline"][0]][0]
-        console.print(_pairs(results["pairs"], error), highlight=False)
-    for run in results["runs"]:
+        digits = choose_digits(metric, [row["test"]["all"][metric]["mean"] for row in summary])
+        console.print((_table_of_lines if is_long else _table_of_blocks)(results, metric, digits))
+    if is_long:
+        console.print(_describe_pairs(results), highlight=False)
+    runs = [(f"{r['identity']['method']} seed {r['identity']['seed']}", r) for r in results["runs"]]
+    for name, run in runs:
         if run["status"] == "failed":
-            told = escape(f"{run_name(run)}: {run['result']['error']}")
-            console.print(f"[red]failed[/]: {told}", highlight=False, soft_wrap=True)
-    cut = [run_name(run) for run in results["runs"] if "truncated" in run["result"]]
-    if cut:
-        shown = ", ".join(cut[:5]) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")
+            message = escape(f"{name}: {run['result']['error']}")
+            console.print(f"[red]failed[/]: {message}", highlight=False, soft_wrap=True)
+    if truncated := [name for name, run in runs if "truncated" in run["result"]]:
         console.print(
-            f"[yellow]The budget cut {format_count(len(cut), 'run')} short[/] ({shown}): the same command "
-            "with a larger --budget goes on with them.",
+            f"[yellow]The time budget ended {format_count(len(truncated), 'run')} early[/] "
+            f"({join_names(truncated, 5)}): repeat the command with a larger --budget to resume.",
             highlight=False,
             soft_wrap=True,
         )
-    if results["conclusion"]:
-        print_answer(results, console)
+    if results.get("conclusion"):
+        print_conclusion(results, console)
 
 
-def print_answer(results: dict[str, Any], console: Console) -> None:
-    """The answer in words; and by method and region the change of the error, with its interval.
+def print_conclusion(results: Record, console: Console) -> None:
+    """Print the conclusion, and the change of the error by method and region.
 
-    With and without RankSim alone, the tables have said that already.
+    The table is left out if only RankSim is compared, because the other tables show it.
     """
-    answer, rows = results["conclusion"], results["summary"]
-    compared = {
-        row.get("alias_of", row["method"]): row for row in reversed(rows) if row.get("vs_baseline")
-    }
-    told = [row for row in reversed(compared.values()) if row["vs_baseline"]["seeds"]]
-    if [row["method"] for row in told] != [f"{results['baseline']}+ranksim"] and told:
-        console.print(_changes(answer, told, results["baseline"]))
-    console.print(answer["sentence"], highlight=False)
+    conclusion, baseline = results["conclusion"], results["baseline"]
+    unique = {method_key(row): row for row in reversed(results["summary"])}
+    rows = [
+        row
+        for row in reversed(unique.values())
+        if row.get("vs_baseline") and row["vs_baseline"]["seeds"]
+    ]
+    if rows and [row["method"] for row in rows] != [f"{baseline}+ranksim"]:
+        console.print(_table_of_changes(conclusion, rows, baseline))
+    console.print(conclusion["sentence"], highlight=False)
 
 
 def print_scores(
-    scores: dict[str, dict[str, Any]], metrics: Sequence[str], title: str, console: Console
+    scores: Mapping[str, Record], metrics: Sequence[str], title: str, console: Console
 ) -> None:
-    """The scores of one network, a line a region."""
-    shown = [region for region in scores if scores[region]["n"]]
-    if "zero" not in shown:  # all is seen
-        shown.remove("seen")
+    """Print the scores of one network, one line per region."""
+    regions = [region for region in scores if scores[region]["n"]]
+    if "zero" not in regions:  # then "seen" equals "all"
+        regions.remove("seen")
     table = Table(title=f"\n{title}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("region")
-    table.add_column("samples", justify="right")
-    for metric in metrics:
-        table.add_column(METRIC_TITLES[metric][0], justify="right")
+    for column in ("samples", *(METRIC_TITLES[metric][0] for metric in metrics)):
+        table.add_column(column, justify="right")
     digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
-    for region in shown:
-        told = (scores[region][metric] for metric in metrics)
-        table.add_row(
-            region,
-            f"{scores[region]['n']:,}",
-            *(
-                "–" if value is None else f"{value:.{digits[metric]}f}"
-                for metric, value in zip(metrics, told, strict=True)
-            ),
-        )
+    for region in regions:
+        values = (_format(scores[region][metric], digits[metric]) for metric in metrics)
+        table.add_row(region, f"{scores[region]['n']:,}", *values)
     console.print(table)
 
 
-def _block_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
-    table, regions = _begun(results, metric, title)
+def _format(value: float | None, digits: int, missing: str = "–") -> str:
+    return missing if value is None else f"{value:.{digits}f}"
+
+
+def _table_of_blocks(results: Record, metric: str, digits: int) -> Table:
+    """Return a table with several lines per method."""
+    table, regions = _start_table(results, metric)
     for row in results["summary"]:
-        _add_method(table, row, metric, digits, regions, _failure(results, row))
+        failure = _describe_failed_runs(results, row)
+        _add_block(table, row, metric, digits, regions, failure)
     return table
 
 
-def _line_each(results: dict[str, Any], metric: str, title: str, digits: int) -> Table:
-    printed = [(row["published"] or {}).get(metric, {}).get("all") for row in results["summary"]]
-    known = any(figure is not None for figure in printed)
-    more = (*(["publ."] if known else []), "RankSim", "better")
-    table, regions = _begun(results, metric, title, *more)
-    for row, figure in zip(results["summary"], printed, strict=True):
-        published = [f"[dim]{figure:.{digits}f}[/]" if figure is not None else ""] * known
-        means = [row["test"][region][metric]["mean"] for region in regions]
-        failure = _failure(results, row)
-        nothing = "failed" if failure and not row["seeds"] else "–"
-        told = (nothing if mean is None else f"{mean:.{digits}f}" for mean in means)
-        name = "\n".join([row["method"], *failure])
-        table.add_row(name, *told, *published, *_effect(row, metric, digits))
-    return table
-
-
-def _failure(results: dict[str, Any], row: dict[str, Any]) -> list[str]:
-    """Lines under the name of a row some or all of whose runs failed."""
-    key = row.get("alias_of", row["method"])
-    own = [r for r in results["runs"] if r["identity"]["method"] == key and r["status"] == "failed"]
-    if not own:
-        return []
-    which = f"{len(own)} of {len(own) + len(row['seeds'])} " if row["seeds"] else ""
-    why = list(
-        dict.fromkeys(
-            describe_failure(r) if r["result"].get("diverged") else "see below" for r in own
-        )
+def _table_of_lines(results: Record, metric: str, digits: int) -> Table:
+    """Return a table with one line per method."""
+    summary = results["summary"]
+    published = [(row["published"] or {}).get(metric, {}).get("all") for row in summary]
+    has_published = any(figure is not None for figure in published)
+    table, regions = _start_table(
+        results, metric, *(["publ."] if has_published else []), "RankSim", "better"
     )
-    whole = why[0].replace("(lr ", "(lr\0")  # a number stays with its name
-    lines = [line.replace("\0", " ") for line in wrap(whole, _NARROW)]
-    told = [*lines, *([f"and {len(why) - 1} more"] if why[1:] else [])]
-    return [f"[red]  {which}failed:[/]", *(f"[red]  {escape(line)}[/]" for line in told)]
+    for row, figure in zip(summary, published, strict=True):
+        failure = _describe_failed_runs(results, row)
+        missing = "failed" if failure and not row["seeds"] else "–"
+        means = (_format(row["test"][r][metric]["mean"], digits, missing) for r in regions)
+        printed = [f"[dim]{_format(figure, digits, '')}[/]"] * has_published
+        effect = _format_effect(row, metric, digits)
+        table.add_row("\n".join([row["method"], *failure]), *means, *printed, *effect)
+    return table
 
 
-def _changes(answer: dict[str, Any], rows: list[dict[str, Any]], baseline: str) -> Table:
-    """A line a method, a column a region; few methods have their intervals under them."""
-    regions, error = answer["regions"], answer["error"]
+def _describe_failed_runs(results: Record, row: Record) -> list[str]:
+    """Return the lines below the name of a method with failed runs."""
+    failed = [
+        run
+        for run in results["runs"]
+        if run["identity"]["method"] == method_key(row) and run["status"] == "failed"
+    ]
+    if not failed:
+        return []
+    share = f"{len(failed)} of {len(failed) + len(row['seeds'])} " if row["seeds"] else ""
+    causes = dict.fromkeys(
+        describe_failure(run) if run["result"].get("diverged") else "see below" for run in failed
+    )
+    first = next(iter(causes)).replace("(lr ", "(lr\0")  # keep the number on the same line
+    lines = [line.replace("\0", " ") for line in wrap(first, _NAME_WIDTH)]
+    lines += [f"and {len(causes) - 1} more"] * (len(causes) > 1)
+    return [f"[red]  {share}failed:[/]", *(f"[red]  {escape(line)}[/]" for line in lines)]
+
+
+def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str) -> Table:
+    """Return the changes, one method per line; few methods have their intervals below."""
+    regions, error = conclusion["regions"], conclusion["error"]
     effects = [[row["vs_baseline"]["test"][region][error] for region in regions] for row in rows]
-    known = any(effect["ci_total"] is not None for own in effects for effect in own)
+    has_intervals = any(effect["ci_total"] for line in effects for effect in line)
+    is_short = len(rows) <= _MAX_BLOCKS
+    caption = "* significant at 95\u202f%, corrected for the number of methods"
+    caption += "; below: 95\u202f% intervals over seeds and test samples" * is_short
     table = Table(
-        title=f"\nChange of {METRIC_TITLES[error][0]} against {baseline}",
-        caption="* sure at 95\u202f% for all methods together"
-        + "; 95\u202f% over seeds and test samples below" * (len(rows) <= _FEW)
-        if known
-        else None,
-        **_LOOK,
+        title=f"\nChange of {METRIC_TITLES[error][0]} from {baseline}",
+        caption=caption if has_intervals else None,
+        **_STYLE,
     )
     table.add_column("method", no_wrap=True)
     for region in regions:
         _add_region(table, region)
-    for row, own in zip(rows, effects, strict=True):
-        table.add_row(f"[bold]{row['method']}[/]", *map(_change, own))
-        if known and len(rows) <= _FEW:
+    for row, line in zip(rows, effects, strict=True):
+        changes = (
+            _format_relative(effect, effect["mean"]) + ("*" if is_significant(effect) else " ")
+            for effect in line
+        )
+        table.add_row(f"[bold]{row['method']}[/]", *changes)
+        if has_intervals and is_short:
             for end, label in enumerate(("  from", "  to")):
-                ends = (None if e["ci_total"] is None else e["ci_total"][end] for e in own)
-                table.add_row(label, *map(_per_cent, own, ends), style="dim")
+                ends = (_format_relative(e, e["ci_total"] and e["ci_total"][end]) for e in line)
+                table.add_row(label, *ends, style="dim")
             table.add_section()
     return table
 
 
 def _add_region(table: Table, name: str) -> None:
-    """A column of figures, a word a line at its head; where it is tight, long words break first."""
+    """Add a column of numbers whose title has one word per line; only long words may break."""
     words = name.split(" ")
-    long = max(map(len, words)) > _LONG
+    is_long = max(map(len, words)) > _LONG_WORD
     table.add_column(
-        escape("\n".join(words)),
-        justify="right",
-        no_wrap=not long,
-        overflow="fold",
+        escape("\n".join(words)), justify="right", no_wrap=not is_long, overflow="fold"
     )
 
 
-def _change(effect: dict[str, Any]) -> str:
-    return _per_cent(effect, effect["mean"]) + ("*" if is_significant(effect) else " ")
-
-
-def _per_cent(effect: dict[str, Any], value: float | None) -> str:
-    """A difference as a part of the baseline's error."""
+def _format_relative(effect: Record, value: float | None) -> str:
+    """Format a difference in percent of the baseline's error."""
     if value is None or not effect["relative"]:
         return "–"
     return format_percent(value * effect["relative"] / effect["mean"])
 
 
-def _effect(row: dict[str, Any], metric: str, digits: int) -> tuple[str, str]:
-    """What RankSim does to the score over all, and in how many seeds it is better."""
-    effect = (
-        row["vs_without_ranksim"]["test"]["all"][metric] if row.get("vs_without_ranksim") else None
-    )
+def _format_effect(row: Record, metric: str, digits: int) -> tuple[str, str]:
+    """Format the effect of RankSim over all samples, and the seeds in which it improves."""
+    comparison = row.get("vs_without_ranksim")
+    effect = comparison["test"]["all"][metric] if comparison else None
     if effect is None or effect["mean"] is None:
         return "", ""
-    enough = effect["n"] >= MIN_SEEDS
-    star = "*" if enough and math.prod(effect["ci_seeds"]) > 0 else " "
-    in_per_cent = metric in _ERRORS
-    change = (
-        _per_cent(effect, effect["mean"]) if in_per_cent else format_signed(effect["mean"], digits)
-    )
-    return change + star, f"{effect['better']}/{effect['n']}" if enough else "–"
+    has_seeds = effect["n"] >= MIN_SEEDS
+    star = "*" if has_seeds and excludes_zero(effect["ci_seeds"]) else " "
+    if metric in _ERRORS:
+        change = _format_relative(effect, effect["mean"])
+    else:
+        change = format_signed(effect["mean"], digits)
+    return change + star, f"{effect['better']}/{effect['n']}" if has_seeds else "–"
 
 
-def _pairs(pairs: dict[str, int], error: str) -> str:
-    twice = pairs["pairs"] - pairs["different"]
+def _describe_pairs(results: Record) -> str:
+    pairs, error = results["pairs"], METRIC_TITLES[results["headline"][0]][0]
+    aliases = ""
+    if pairs["pairs"] > pairs["distinct"]:
+        aliases = f" ({pairs['improved_distinct']} of {pairs['distinct']} without aliases)"
     return (
-        f"RankSim lowers {error} all in {pairs['improved']} of {pairs['pairs']} pairs"
-        + (f" ({pairs['improved_different']} of {pairs['different']}" if twice else "")
-        + (" without those that are one method under two names)" if twice else "")
-        + f"; * marks a 95\u202f% interval on one side of zero: {pairs['shown']} lower, "
-        f"{pairs['worse']} higher."
+        f"RankSim lowers {error} over all samples in {pairs['improved']} of {pairs['pairs']} "
+        f"pairs{aliases}; * marks a 95\u202f% interval that excludes zero: "
+        f"{pairs['significantly_better']} lower, {pairs['significantly_worse']} higher."
     )
 
 
-def _begun(results: dict[str, Any], metric: str, title: str, *more: str) -> tuple[Table, list[str]]:
-    """A table with its columns and the number of test samples; and the regions it shows."""
+def _start_table(results: Record, metric: str, *columns: str) -> tuple[Table, list[str]]:
+    """Return a table with its columns and sample counts, and the regions that it shows."""
     summary = results["summary"]
     regions = [
         region
         for region in summary[0]["test"]
-        if any(row["test"].get(region, {}).get(metric, _NONE)["n"] for row in summary)
+        if any(row["test"].get(region, {}).get(metric, {"n": 0})["n"] for row in summary)
     ]
-    if "zero" not in regions:  # all is seen
+    if "zero" not in regions:  # then "seen" equals "all"
         regions = [region for region in regions if region != "seen"]
-    better = "higher" if metric == "pearson" else "lower"
+    direction = "higher" if metric == "pearson" else "lower"
     table = Table(
-        title=f"\n{title}, {better} is better: {_where(results)}",
+        title=f"\n{METRIC_TITLES[metric][0]}, {direction} is better: {_describe_data(results)}",
         caption=results.get("published_note"),
-        **_LOOK,
+        **_STYLE,
     )
     table.add_column("method", no_wrap=True, min_width=17)
-    for name in (*regions, *more):
+    for name in (*regions, *columns):
         _add_region(table, name)
     counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
-    table.add_row("  test samples", *("" if n is None else f"{n:.0f}" for n in counts), style="dim")
+    table.add_row("  test samples", *(_format(n, 0, "") for n in counts), style="dim")
     table.add_section()
     return table, regions
 
 
-def _add_method(
+def _add_block(
     table: Table,
-    row: dict[str, Any],
+    row: Record,
     metric: str,
     digits: int,
-    regions: list[str],
+    regions: Sequence[str],
     failure: Sequence[str],
 ) -> None:
+    """Add the lines of one method: mean, deviation, published figures, effect of RankSim."""
     scores = [row["test"][region][metric] for region in regions]
-    nothing = "no data" if row["seeds"] else "failed" if failure else "–"
-    table.add_row(
-        f"[bold]{row['method']}[/]",
-        *(nothing if s["mean"] is None else f"[bold]{s['mean']:.{digits}f}[/]" for s in scores),
-    )
-    table.add_row(
-        f"  ± over {format_count(len(row['seeds']), 'seed')}",
-        *("" if s["sd"] is None else f"{s['sd']:.{digits}f}" for s in scores),
-    )
+    missing = "no data" if row["seeds"] else "failed" if failure else "–"
+    means = (f"[bold]{_format(score['mean'], digits, missing)}[/]" for score in scores)
+    table.add_row(f"[bold]{row['method']}[/]", *means)
+    deviations = (_format(score["sd"], digits, "") for score in scores)
+    table.add_row(f"  ± over {format_count(len(row['seeds']), 'seed')}", *deviations)
     for line in failure:
         table.add_row(line)
     if row["published"]:
         figures = row["published"].get(metric, {})
-        table.add_row(
-            "  published",
-            *(f"{figures[r]:.{digits}f}" if r in figures else "" for r in regions),
-            style="dim",
-        )
-    if row.get("vs_without_ranksim") and row["vs_without_ranksim"]["seeds"]:
-        effects = [row["vs_without_ranksim"]["test"][region][metric] for region in regions]
-        ends = [e["ci_seeds"] or (None, None) for e in effects]
-        for label, values in (
-            ("  by RankSim", [e["mean"] for e in effects]),
-            *([("  in per cent", [e["relative"] for e in effects])] if metric in _ERRORS else []),
-            ("  95\u202f% from", [low for low, _ in ends]),
-            ("  95\u202f% to", [high for _, high in ends]),
-        ):
-            written = partial(format_signed, digits=digits)
-            if label == "  in per cent":
-                written = format_percent  # type: ignore[assignment]
-            table.add_row(label, *("" if v is None else written(v) for v in values))
-        if len(row["vs_without_ranksim"]["seeds"]) >= MIN_SEEDS:
-            table.add_row("  seeds better", *(f"{e['better']} of {e['n']}" for e in effects))
+        printed = (_format(figures.get(region), digits, "") for region in regions)
+        table.add_row("  published", *printed, style="dim")
+    comparison = row.get("vs_without_ranksim")
+    if comparison and comparison["seeds"]:
+        effects = [comparison["test"][region][metric] for region in regions]
+        signed = partial(format_signed, digits=digits)
+        lines = [("  by RankSim", signed, [effect["mean"] for effect in effects])]
+        if metric in _ERRORS:
+            lines.append(("  in percent", format_percent, [e["relative"] for e in effects]))
+        for end, label in enumerate(("  95\u202f% from", "  95\u202f% to")):
+            ends = [e["ci_seeds"] and e["ci_seeds"][end] for e in effects]
+            lines.append((label, signed, ends))
+        for label, write, values in lines:
+            table.add_row(label, *("" if value is None else write(value) for value in values))
+        if len(comparison["seeds"]) >= MIN_SEEDS:
+            improved = (f"{effect['better']} of {effect['n']}" for effect in effects)
+            table.add_row("  seeds better", *improved)
     table.add_section()
 
 
-def _where(results: dict[str, Any]) -> str:
-    keys = ["split", "domains", "protocol"]
-    if results["benchmark"] == "images":
-        keys[0] = "target"  # its split is a column
-    options = [results["options"][key] for key in keys if key in results["options"]]
-    named = [results["benchmark"], *options, results["preset"]]
-    return ", ".join("+".join(n) if isinstance(n, list) else n for n in named)
+def _describe_data(results: Record) -> str:
+    options = results.get("options", {})
+    split = "target" if results["benchmark"] == "images" else "split"
+    names = ("benchmark", split, "domains", "protocol", "preset")
+    values = [value for name in names if (value := options.get(name, results.get(name)))]
+    return ", ".join("+".join(value) if isinstance(value, list) else value for value in values)

@@ -1,7 +1,7 @@
-"""The page of a sweep: one HTML file that needs nothing else, made from ``results.json`` alone."""
+"""Build the HTML page of a sweep. Needs the extras ``train`` and ``plot``."""
 
 from __future__ import annotations
 
-from ranksim.evaluation.report.page.build import Page, build_page
+from ranksim.evaluation.report.page.build import build_page
 
-__all__ = ["Page", "build_page"]
+__all__ = ["build_page"]

@@ -1,4 +1,4 @@
-"""The page from a sweep's results."""
+"""Build the HTML page of a sweep from its results."""
 
 from __future__ import annotations
 
@@ -9,76 +9,75 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from ranksim.evaluation.report.figures.style import Picture
-from ranksim.evaluation.report.page.errors import along_part, gaps_part
-from ranksim.evaluation.report.page.labels import labels_part
-from ranksim.evaluation.report.page.parts import Section, count, format_exact, format_rounded
-from ranksim.evaluation.report.page.ranks import maps_part, ranks_part
-from ranksim.evaluation.report.page.sweep import Sweep, score_name
-from ranksim.evaluation.report.page.table import table_part
-from ranksim.evaluation.report.page.training import training_part
+from ranksim._utils.formatting import format_count
+from ranksim.evaluation.report.page.elements import Section, format_exact, format_rounded
+from ranksim.evaluation.report.page.errors import error_section, gaps_section
+from ranksim.evaluation.report.page.features import features_section
+from ranksim.evaluation.report.page.labels import labels_section
+from ranksim.evaluation.report.page.ranks import ranks_section
+from ranksim.evaluation.report.page.scores import scores_section
+from ranksim.evaluation.report.page.sweep_results import SweepResults
+from ranksim.evaluation.report.page.training import training_section
+from ranksim.evaluation.report.plotting import Picture
 from ranksim.exceptions import require_optional
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page and the pictures that stand in it.
+    """A page and its pictures.
 
     Args:
         html: the whole document.
-        pictures: in their order.
+        pictures: in the order of the page.
     """
 
     html: str
     pictures: Sequence[Picture]
 
 
-def build_page(results: dict[str, Any], more: Sequence[dict[str, Any]], folder: str) -> Page:
-    """The page of a sweep.
+def build_page(results: dict[str, Any], others: Sequence[dict[str, Any]], folder: str) -> Page:
+    """Build the page of a sweep.
 
     Args:
-        results: the content of its ``results.json``.
-        more: of other sweeps of the same benchmark, which add what they hold of gaps.
-        folder: where the pictures lie beside the page.
+        results: content of its ``results.json``.
+        others: of other sweeps of the same benchmark, which contribute their gaps.
+        folder: relative path of the picture files.
     """
-    sweep, others = Sweep(results), [Sweep(each) for each in more]
-    methods, boards = table_part(sweep)
-    parts = [
-        labels_part(sweep),
-        methods,
-        along_part(sweep),
-        gaps_part(sweep, others),
-        ranks_part(sweep),
-        maps_part(sweep),
-        training_part(sweep, others),
+    sweep, other_sweeps = SweepResults(results), [SweepResults(content) for content in others]
+    scores, score_tables = scores_section(sweep)
+    sections = [
+        labels_section(sweep),
+        scores,
+        error_section(sweep),
+        gaps_section(sweep, other_sweeps),
+        ranks_section(sweep),
+        features_section(sweep),
+        training_section(sweep, other_sweeps),
     ]
-    jinja2, markup = (
-        require_optional("jinja2", "train"),
-        require_optional("markupsafe", "train").Markup,
-    )
-    style, script = (
+    jinja2 = require_optional("jinja2", "train")
+    markup = require_optional("markupsafe", "train").Markup
+    template, style, script = (
         (resources.files(__package__) / name).read_text(encoding="utf-8")
-        for name in ("style.css", "script.js")
+        for name in ("page.html.j2", "style.css", "script.js")
     )
-    template = (resources.files(__package__) / "page.html.j2").read_text(encoding="utf-8")
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    html = made.from_string(template).render(
+    html = environment.from_string(template).render(
         sweep=sweep,
-        parts=parts,
-        boards=boards,
-        facts=list(_facts(sweep)),
-        answer=_answer(sweep, methods),
+        sections=sections,
+        score_tables=score_tables,
+        facts=list(_list_facts(sweep)),
+        conclusion=_split_conclusion(sweep, scores),
         folder=folder,
         style=markup(style),
         script=markup(script),
         digests={"style": _digest(style), "script": _digest(script)},
         exact=format_exact,
         pretty=format_rounded,
-        drawn=lambda picture: markup(picture.svg),
+        svg=lambda picture: markup(picture.svg),
     )
-    pictures = [each for part in parts for each in (*part.pictures, *part.folded)]
+    pictures = [picture for it in sections for picture in (*it.pictures, *it.collapsed)]
     return Page(html, pictures)
 
 
@@ -86,22 +85,23 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _answer(sweep: Sweep, methods: Section) -> dict[str, Any]:
-    """What is said in large, what follows it, and what is said region by region."""
-    answer = sweep.results["conclusion"]
-    if not answer:
-        return {"sentence": methods.told[0], "more": " ".join(methods.told[1:]), "regions": {}}
-    first, stop, more = answer["sentence"].partition(". ")
-    each = {r: told["sentence"] for r, told in answer["regions"].items() if told["sentence"]}
-    return {"sentence": f"{first}{stop.strip()}", "more": more, "regions": each}
+def _split_conclusion(sweep: SweepResults, scores: Section) -> dict[str, Any]:
+    """Return the headline, the sentences after it, and one sentence per region."""
+    conclusion = sweep.content.get("conclusion")
+    if not conclusion:
+        first, *rest = scores.findings
+        return {"headline": first, "lead": " ".join(rest), "regions": {}}
+    first, stop, rest = conclusion["sentence"].partition(". ")
+    sentences = {name: region["sentence"] for name, region in conclusion["regions"].items()}
+    return {"headline": f"{first}{stop.strip()}", "lead": rest, "regions": sentences}
 
 
-def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
-    """What was compared on what: names and values."""
-    results = sweep.results
-    yield "data", results["benchmark"]
-    shared = {name: results[name] for name in ("preset", "regions_from")}
-    for name, value in (results["options"] | shared).items():
+def _list_facts(sweep: SweepResults) -> Iterator[tuple[str, str]]:
+    """List the data and settings of the sweep as names and values."""
+    content = sweep.content
+    yield "data", content["benchmark"]
+    settings = {"preset": content.get("preset"), "regions from": content.get("regions_from")}
+    for name, value in {**content.get("options", {}), **settings}.items():
         if isinstance(value, bool) or name.endswith("sha256"):
             continue
         if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
@@ -111,8 +111,8 @@ def _facts(sweep: Sweep) -> Iterator[tuple[str, str]]:
     if sweep.labels is not None:
         train, test = sum(sweep.labels["train"]), sum(sweep.labels["test"])
         yield "labels", f"{sweep.quantity}: {train:,} training, {test:,} test"
-    seeds = len(sweep.seeds)
-    yield "compared", f"{count(len(sweep.rows), 'method')}, {count(seeds, 'seed')}"
+    methods, seeds = len(sweep.rows), len(sweep.seeds)
+    yield "compared", f"{format_count(methods, 'method')}, {format_count(seeds, 'seed')}"
     if sweep.failed:
-        yield "failed", count(len(sweep.failed), "run")
-    yield "error", f"{score_name(sweep.error)}, lower is better"
+        yield "failed", format_count(len(sweep.failed), "run")
+    yield "error", f"{sweep.error_name}, lower is better"

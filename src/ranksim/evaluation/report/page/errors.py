@@ -1,250 +1,298 @@
-"""Parts 3 and 4: error along the label axis, and inside the gaps of the training labels."""
+"""Sections 3 and 4: error along the label axis, and in the gaps of the training labels."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.evaluation.report.figures.axes import Curve
-from ranksim.evaluation.report.figures.errors import along_figure, gaps_figure
-from ranksim.evaluation.report.page.parts import DataTable, Section, count, format_number, listed
-from ranksim.evaluation.report.page.sweep import Sweep, commands, score_name, seed_mean
+from ranksim._utils.formatting import format_count, join_names
+from ranksim.evaluation.report.page.elements import DataTable, Section, format_number
+from ranksim.evaluation.report.page.sweep_results import (
+    Record,
+    SweepResults,
+    list_commands,
+    seed_mean,
+    to_floats,
+)
+from ranksim.evaluation.report.plotting import (
+    WIDTH,
+    Curve,
+    Floats,
+    Picture,
+    draw_counts,
+    draw_curves,
+    finish_axes,
+    label_curves,
+    limit_height,
+    render_picture,
+    shorten,
+)
 
-_GROUPS, _LEAST = 30, 5  # at most so many groups of bins, of at least so many test samples
-_ALONG, _GAPS = "Where the error is", "On labels that were never seen"
+_MAX_GROUPS, _MIN_SAMPLES = 30, 5  # groups of bins, and test samples in each
+_PANEL = (0.075, 0.71)  # left and width of a panel whose curves are named at its right
+Errors = Mapping[str, NDArray[np.float64]]  # by method
 
 
-def along_part(sweep: Sweep) -> Section:
-    """Error of each method in groups of label bins."""
-    runs = sweep.having("error_by_bin")
-    if sweep.labels is None or not runs:
-        return Section(
-            "error",
-            _ALONG,
-            (),
-            missing="This results.json holds no error by label bin: part 1 says how to have it.",
-        )
-    counts = np.asarray(next(iter(runs.values()))[0]["result"]["error_by_bin"]["n"])
+class GapPanel(NamedTuple):
+    """The errors of one sweep in the gaps of its training labels, by distance."""
+
+    sweep: SweepResults
+    title: str
+    edges: Floats
+    counts: NDArray[np.int64]
+    errors: Errors
+
+
+def error_section(sweep: SweepResults) -> Section:
+    """Return the error of each method in groups of label bins."""
+    slug, title = "error", "Error along the label axis"
+    results = sweep.results_with("error_by_bin")
+    if sweep.labels is None or not results:
+        missing = "This results.json has no errors per label bin; section 1 says how to get them."
+        return Section(slug, title, missing=missing)
+    counts = np.asarray(next(iter(results.values()))[0]["error_by_bin"]["n"])
+    train, edges = np.asarray(sweep.labels["train"]), sweep.edges
     groups = group_bins(counts)
-    centres = (sweep.edges[:-1] + sweep.edges[1:]) / 2
-    x = np.array([np.average(centres[a:b], weights=counts[a:b]) for a, b in groups])
+    centers = (edges[:-1] + edges[1:]) / 2
+    x = np.array([np.average(centers[a:b], weights=counts[a:b]) for a, b in groups])
     errors = {
         method: seed_mean(
-            [_grouped(run["result"]["error_by_bin"][sweep.error], counts, groups) for run in own]
+            [_group_means(r["error_by_bin"][sweep.error], counts, groups) for r in method_results]
         )
-        for method, own in runs.items()
+        for method, method_results in results.items()
     }
-    train = np.asarray(sweep.labels["train"])
-    sheet = DataTable(
-        "error",
-        f"{score_name(sweep.error)} of each method in groups of label bins",
-        ("from", "to", "test samples", "training samples", *errors),
-        [
+    rows = [
+        (
+            *(float(edges[a]), float(edges[b]), int(counts[a:b].sum()), int(train[a:b].sum())),
+            *(float(values[g]) for values in errors.values()),
+        )
+        for g, (a, b) in enumerate(groups)
+    ]
+    columns = ("from", "to", "test samples", "training samples", *errors)
+    heading = f"{sweep.error_name} of each method in groups of label bins"
+    curves = [sweep.curve(method, x, errors[method]) for method in sweep.focus if method in errors]
+    return Section(
+        slug,
+        title,
+        _describe_errors(sweep, errors, groups, counts, train),
+        (_draw_errors(curves, sweep),),
+        tables=(DataTable("error", heading, columns, rows),),
+        note="Each point is the mean over seeds and over the test samples of a group of bins"
+        + _describe_background(sweep)
+        + ". Points have no intervals: groups with few test samples vary by chance.",
+    )
+
+
+def gaps_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section:
+    """Return the error in gaps by distance, of this sweep and others of the same benchmark."""
+    slug, title = "gaps", "Error on labels without training samples"
+    panels = [panel for each in (sweep, *others) if (panel := _gap_panel(each)) is not None]
+    if not panels:
+        finding = "There is no gap: every test sample lies in a bin with training samples."
+        return Section(
+            slug,
+            title,
+            (finding,) if sweep.labels is not None else (),
+            missing="To compare methods on labels without training samples, drop some labels from "
+            "training (with another output folder):",
+            commands=(_drop_command(sweep),),
+        )
+    tables = []
+    for index, (panel_sweep, heading, edges, counts, errors) in enumerate(panels):
+        is_main = panel_sweep is sweep
+        source = "" if is_main or not panel_sweep.command else f" ({panel_sweep.command})"
+        rows = [
             (
-                float(sweep.edges[a]),
-                float(sweep.edges[b]),
-                int(counts[a:b].sum()),
-                int(train[a:b].sum()),
+                *(float(edges[g]), float(edges[g + 1]), int(counts[g])),
                 *(float(values[g]) for values in errors.values()),
             )
-            for g, (a, b) in enumerate(groups)
-        ],
-    )
-    curves = [_curve(sweep, method, x, errors[method]) for method in sweep.focus if method in runs]
+            for g in range(len(counts))
+        ]
+        columns = ("distance from", "to", "test samples", *errors)
+        name = "gaps" if is_main else f"gaps-{index}"
+        tables.append(DataTable(name, heading + source, columns, rows))
+    largest = max((panel.sweep for panel in panels), key=lambda each: len(each.methods))
     return Section(
-        "error",
-        _ALONG,
-        _along_told(sweep, errors, groups, counts, train),
-        (along_figure(curves, sweep.labels, sweep.quantity, score_name(sweep.error)),),
-        sheets=(sheet,),
-        note="Each point is the mean over seeds and over the test samples of a group of bins"
-        + _background(sweep)
-        + ". Points carry no interval: a group of few test samples moves by chance.",
-    )
-
-
-def gaps_part(sweep: Sweep, more: Sequence[Sweep]) -> Section:
-    """Error inside gaps by distance, of this sweep and of others on the same benchmark."""
-    panels: list[Any] = []
-    sheets: list[DataTable] = []
-    told: list[str] = []
-    drawn: list[Sweep] = []
-    for other in (sweep, *more):
-        runs = other.having("gaps")
-        if not runs:
-            continue
-        drawn.append(other)
-        name = "" if other is sweep else other.results.get("command", "")
-        first = next(iter(runs.values()))[0]["result"]["gaps"]
-        edges, counts = np.asarray(first["distance"]), np.asarray(first["n"])
-        x = (edges[:-1] + edges[1:]) / 2
-        errors = {
-            m: seed_mean([run["result"]["gaps"][other.error] for run in own])
-            for m, own in runs.items()
-        }
-        curves = []
-        for method in other.focus:
-            if method in runs:
-                curve = _curve(other, method, x, errors[method])
-                keep = np.isfinite(curve.y)
-                curves.append(
-                    Curve(curve.name, curve.colour, curve.x[keep], curve.y[keep], curve.width)
-                )
-        dropped = (other.labels or {}).get("dropped") or []
-        where = f", {', '.join(dropped)} dropped" if dropped else ""
-        title = f"Test {score_name(other.error)} on labels never seen in training{where}"
-        panels.append((title, curves, edges, counts))
-        sheets.append(
-            DataTable(
-                "gaps" if other is sweep else f"gaps-{len(sheets)}",
-                title + (f" ({name})" if name else ""),
-                ("distance from", "to", "test samples", *errors),
-                [
-                    (
-                        float(edges[g]),
-                        float(edges[g + 1]),
-                        int(counts[g]),
-                        *(float(values[g]) for values in errors.values()),
-                    )
-                    for g in range(len(counts))
-                ],
-            )
-        )
-        told += _gaps_told(other, errors, edges, counts, where)
-    if not panels:
-        return Section(
-            "gaps",
-            _GAPS,
-            (
-                "No test sample lies in a bin without training samples: there is no gap to look "
-                "into.",
-            )
-            if sweep.labels is not None
-            else (),
-            missing="To see how each method does on labels it never saw, keep training from some "
-            "(into a folder of its own):",
-            commands=(_dropping(sweep),),
-        )
-    return Section(
-        "gaps",
-        _GAPS,
-        told,
-        (gaps_figure(panels, score_name(sweep.error)),),
-        sheets=sheets,
-        commands=commands(more) if more else (),
-        note="A mean over seeds and over the test samples at that distance"
-        + _background(max(drawn, key=lambda each: len(each.methods)))
-        + "; groups of few samples move by chance.",
+        slug,
+        title,
+        [finding for panel in panels for finding in _describe_gaps(panel)],
+        (_draw_gaps(panels, sweep.error_name),),
+        tables=tables,
+        commands=list_commands(others),
+        note="Means over seeds and over the test samples at that distance"
+        + _describe_background(largest)
+        + "; groups with few samples vary by chance.",
     )
 
 
 def group_bins(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Neighbouring bins together until each group has enough test samples; from and behind.
+    """Merge neighboring bins until each group has enough test samples.
 
     Args:
-        counts: test samples in each bin, shape ``(K,)``.
+        counts: test samples in each bin, ``(K,)``.
+
+    Returns:
+        Start and end (exclusive) of each group.
 
     Example:
         >>> group_bins(np.array([4, 4, 0, 9, 1]))
         [(0, 2), (2, 5)]
     """
-    least = max(_LEAST, -(-int(counts.sum()) // _GROUPS))
-    groups, start, held = [], 0, 0
+    smallest = max(_MIN_SAMPLES, -(-int(counts.sum()) // _MAX_GROUPS))
+    groups, start, samples = [], 0, 0
     for k, n in enumerate(counts):
-        held += int(n)
-        if held >= least:
+        samples += int(n)
+        if samples >= smallest:
             groups.append((start, k + 1))
-            start, held = k + 1, 0
-    if held and groups:
+            start, samples = k + 1, 0
+    if samples and groups:
         groups[-1] = (groups[-1][0], len(counts))
-    elif held:
+    elif samples:
         groups.append((0, len(counts)))
     return groups
 
 
-def _grouped(
+def _group_means(
     values: Sequence[float | None], counts: NDArray[np.int64], groups: Sequence[tuple[int, int]]
 ) -> list[float | None]:
-    known = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-    sums = np.where(counts > 0, known * counts, 0.0)
+    sums = np.where(counts > 0, to_floats(values) * counts, 0.0)
     return [float(sums[a:b].sum() / counts[a:b].sum()) for a, b in groups]
 
 
-def _curve(sweep: Sweep, method: str, x: Any, y: Any) -> Curve:
-    named = method in sweep.coloured
-    width = 2.2 if method == sweep.baseline else 1.6
-    return Curve(method if named else "", sweep.colours[method], x, y, width)
+def _gap_panel(sweep: SweepResults) -> GapPanel | None:
+    results = sweep.results_with("gaps")
+    if not results:
+        return None
+    gaps: Record = next(iter(results.values()))[0]["gaps"]
+    dropped = (sweep.labels or {}).get("dropped") or []
+    suffix = f", {', '.join(dropped)} dropped" if dropped else ""
+    errors = {
+        method: seed_mean([result["gaps"][sweep.error] for result in group])
+        for method, group in results.items()
+    }
+    title = f"Test {sweep.error_name} on labels without training samples{suffix}"
+    return GapPanel(sweep, title, np.asarray(gaps["distance"]), np.asarray(gaps["n"]), errors)
 
 
-def _background(sweep: Sweep) -> str:
-    left = len(sweep.methods) - len(sweep.coloured)
-    if not left:
+def _draw_errors(curves: Sequence[Curve], sweep: SweepResults) -> Picture:
+    labels = sweep.labels or {}
+
+    def paint(figure: Any) -> None:
+        axis = figure.add_axes((_PANEL[0], 0.135, _PANEL[1], 0.775))
+        draw_counts(axis, sweep.edges, np.asarray(labels["train"]), labels["regions"])
+        axis.set_xlim(sweep.edges[0], sweep.edges[-1])
+        _draw_panel(axis, curves, f"Test {sweep.error_name}, with training samples per bin")
+        axis.set_xlabel(shorten(sweep.quantity))
+
+    description = (
+        f"Test {sweep.error_name} of each method along the label axis. Pale bars: training samples "
+        "in each bin, colored by region."
+    )
+    return render_picture("03-error", description, (WIDTH, 3.5), paint)
+
+
+def _draw_gaps(panels: Sequence[GapPanel], error_name: str) -> Picture:
+    def paint(figure: Any) -> None:
+        share = 1 / len(panels)
+        for i, (sweep, title, edges, counts, errors) in enumerate(panels):
+            bottom = (len(panels) - 1 - i + 0.16) * share
+            axis = figure.add_axes((_PANEL[0], bottom, _PANEL[1], 0.7 * share))
+            draw_counts(axis, edges, counts, None)
+            axis.set_xlim(0, edges[-1])
+            x = (edges[:-1] + edges[1:]) / 2
+            finite = {m: np.isfinite(errors[m]) for m in sweep.focus if m in errors}
+            curves = [sweep.curve(m, x[keep], errors[m][keep]) for m, keep in finite.items()]
+            _draw_panel(axis, curves, shorten(title, 110))
+            axis.set_xlabel("distance to the nearest training label; bars: test samples")
+
+    description = (
+        f"Test {error_name} of each method on labels without training samples, by the distance to "
+        "the nearest training label. Pale bars: test samples."
+    )
+    return render_picture("04-gaps", description, (WIDTH, 2.8 * len(panels)), paint)
+
+
+def _draw_panel(axis: Any, curves: Sequence[Curve], title: str) -> None:
+    draw_curves(axis, curves)
+    limit_height(axis, np.concatenate([curve.y for curve in curves]))
+    axis.set_title(title, pad=8)
+    finish_axes(axis)
+    label_curves(axis, curves)
+
+
+def _describe_background(sweep: SweepResults) -> str:
+    others = len(sweep.methods) - len(sweep.highlighted)
+    if not others:
         return ""
-    return f" ({count(left, 'other method')} in the background, pale green with RankSim)"
+    return f" ({format_count(others, 'other method')} in the background, pale green with RankSim)"
 
 
-def _along_told(sweep: Sweep, errors: Any, groups: Any, counts: Any, train: Any) -> list[str]:
-    base = errors.get(sweep.baseline)
+def _describe_errors(
+    sweep: SweepResults,
+    errors: Errors,
+    groups: Sequence[tuple[int, int]],
+    counts: NDArray[np.int64],
+    train: NDArray[np.int64],
+) -> list[str]:
+    base = errors.get(sweep.baseline or "")
     if base is None or not np.isfinite(base).any():
         return []
-    name = score_name(sweep.error)
-    densities = np.array([train[a:b].sum() / (b - a) for a, b in groups])
-    spans = [
-        f"{format_number(float(sweep.edges[a]))} to {format_number(float(sweep.edges[b]))}"
-        for a, b in groups
-    ]
+
+    def describe_group(g: int) -> tuple[str, str]:
+        start, end = groups[g]
+        low, high = format_number(sweep.edges[start]), format_number(sweep.edges[end])
+        density = round(float(train[start:end].sum() / (end - start)), 1)
+        return f"{low} to {high}", format_number(density)
+
     worst, best = int(np.nanargmax(base)), int(np.nanargmin(base))
-    told = [
-        f"{sweep.baseline} errs most from {spans[worst]} ({name} {format_number(float(base[worst]))}; "
-        f"{format_number(round(float(densities[worst]), 1))} training samples a bin) and least from "
-        f"{spans[best]} ({format_number(float(base[best]))}; "
-        f"{format_number(round(float(densities[best]), 1))} a bin)."
+    (worst_span, worst_density), (best_span, best_density) = map(describe_group, (worst, best))
+    findings = [
+        f"The error of {sweep.baseline} is largest from {worst_span} ({sweep.error_name} "
+        f"{format_number(base[worst])}; {worst_density} training samples per bin) and smallest "
+        f"from {best_span} ({format_number(base[best])}; {best_density} per bin)."
     ]
     lower = [
         f"{method} in {int((values < base).sum())}"
         for method, values in errors.items()
-        if method != sweep.baseline and method in sweep.coloured
+        if method != sweep.baseline and method in sweep.highlighted
     ]
     if lower:
-        told.append(
-            f"Of {count(len(groups), 'group')} of bins, the mean error is below that of "
-            f"{sweep.baseline} for {listed(lower, 6)}; that counts places, not certainty."
+        findings.append(
+            f"Of {format_count(len(groups), 'group')} of bins, the mean error is lower than that "
+            f"of {sweep.baseline} for {join_names(lower, 6)}; these counts do not consider chance."
         )
-    return told
+    return findings
 
 
-def _gaps_told(sweep: Sweep, errors: Any, edges: Any, counts: Any, where: str) -> list[str]:
-    told = [
-        f"{count(int(counts.sum()), 'test sample')} lie in bins without a training sample, up to "
-        f"{format_number(float(edges[-1]))} from the nearest label that training saw{where}."
+def _describe_gaps(panel: GapPanel) -> list[str]:
+    sweep, _, edges, counts, errors = panel
+    dropped = (sweep.labels or {}).get("dropped") or []
+    suffix = f" ({', '.join(dropped)} dropped)" if dropped else ""
+    findings = [
+        f"{format_count(int(counts.sum()), 'test sample')} lie in bins without training samples, "
+        f"up to {format_number(edges[-1])} from the nearest training label{suffix}."
     ]
-    known = [g for g in range(len(counts)) if counts[g]]
-    base = errors.get(sweep.baseline)
-    if base is not None and len(known) > 1:
-        near, far = known[0], known[-1]
-        told.append(
-            f"The {score_name(sweep.error)} of {sweep.baseline} goes from "
-            f"{format_number(float(base[near]))} nearest to {format_number(float(base[far]))} farthest away."
-        )
-        lowest = min(errors, key=lambda m: _or_inf(errors[m][far]))
-        told.append(
-            f"Farthest away ({count(int(counts[far]), 'sample')}) the mean of {lowest} is lowest, "
-            f"{format_number(float(errors[lowest][far]))}."
-        )
-    return told
+    filled = np.flatnonzero(counts)
+    base = errors.get(sweep.baseline or "")
+    if base is not None and len(filled) > 1:
+        near, far = filled[0], filled[-1]
+        lowest = min(errors, key=lambda m: np.nan_to_num(errors[m][far], nan=np.inf))
+        findings += [
+            f"The {sweep.error_name} of {sweep.baseline} is {format_number(base[near])} at the "
+            f"smallest distance and {format_number(base[far])} at the largest.",
+            f"At the largest distance ({format_count(int(counts[far]), 'sample')}) the mean is "
+            f"lowest for {lowest}, {format_number(errors[lowest][far])}.",
+        ]
+    return findings
 
 
-def _or_inf(value: float) -> float:
-    return float(value) if np.isfinite(value) else float("inf")
-
-
-def _dropping(sweep: Sweep) -> str:
-    """The sweep's command with a fifth of the label range left out of training."""
-    command = re.sub(r" --drop-labels \S+", "", sweep.results.get("command", ""))
+def _drop_command(sweep: SweepResults) -> str:
+    """Return the sweep's command with one fifth of the label range dropped from training."""
+    command = re.sub(r" --drop-labels \S+", "", sweep.command)
     span = "LOW-HIGH"
     if sweep.labels is not None:
         edges = sweep.edges

@@ -1,104 +1,193 @@
-"""Part 1: the label distribution, its regions and what is never seen."""
+"""Section 1: the label distribution, its regions and the labels without training samples."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ranksim._utils.formatting import format_percent
-from ranksim.evaluation.report.figures.labels import labels_figure
-from ranksim.evaluation.report.page.parts import DataTable, Section, count, format_number, listed
-from ranksim.evaluation.report.page.sweep import Sweep, commands
-from ranksim.imbalance.label_range import parse_ranges
+from ranksim._utils.formatting import format_count, format_percent, join_names
+from ranksim.evaluation.report.page.elements import DataTable, Section, format_number
+from ranksim.evaluation.report.page.sweep_results import Record, SweepResults, list_commands
+from ranksim.evaluation.report.plotting import (
+    GRAY,
+    INK,
+    REGION_COLORS,
+    WHITE_BOX,
+    WIDTH,
+    Picture,
+    draw_bars,
+    draw_bracket,
+    draw_hatching,
+    finish_axes,
+    render_picture,
+    shorten,
+)
+from ranksim.exceptions import require_optional
+from ranksim.imbalance.label_range import LabelRange, parse_ranges
 
-_TITLE = "What training sees"
+_LOG_RATIO = 60  # of the fullest bin to the median one, for a logarithmic axis
+Spans = Sequence[tuple[float, float]]
 
 
-def labels_part(sweep: Sweep) -> Section:
-    """The picture, the shares of the regions, the runs of bins without a training sample."""
+def labels_section(sweep: SweepResults) -> Section:
+    """Return the label histogram, the shares of the regions and the empty bins."""
+    slug, title = "labels", "The label distribution"
     labels = sweep.labels
     if labels is None:
         return Section(
-            "labels",
-            _TITLE,
-            (),
-            missing="This results.json holds no label distribution: it is of an earlier version. "
-            "The same command in a new folder makes one that holds all seven parts:",
-            commands=commands([sweep]),
+            slug,
+            title,
+            missing="This results.json has no label distribution, because an earlier version wrote "
+            "it. Run the same command with a new folder to get all seven sections:",
+            commands=list_commands([sweep]),
         )
-    edges, train, test = sweep.edges, np.asarray(labels["train"]), np.asarray(labels["test"])
-    never = _runs_of(train == 0)
-    dropped = [
-        (text, each.low, each.high) for text in labels["dropped"] for each in parse_ranges(text)
+    edges, train = sweep.edges, np.asarray(labels["train"])
+    unseen = [(float(edges[a]), float(edges[b])) for a, b in _find_runs(train == 0)]
+    rows = [
+        (
+            *(float(edges[k]), float(edges[k + 1]), int(n), int(labels["test"][k])),
+            labels["regions"][k] + (", unseen" if n == 0 else ""),
+        )
+        for k, n in enumerate(train)
     ]
-    sheet = DataTable(
-        "labels",
-        "Samples in each bin",
-        ("from", "to", "training samples", "test samples", "region"),
-        [
-            (
-                float(edges[k]),
-                float(edges[k + 1]),
-                int(train[k]),
-                int(test[k]),
-                labels["regions"][k] + (", never seen" if train[k] == 0 else ""),
-            )
-            for k in range(len(train))
-        ],
-    )
-    spans = [(float(edges[a]), float(edges[b])) for a, b in never]
+    columns = ("from", "to", "training samples", "test samples", "region")
     return Section(
-        "labels",
-        _TITLE,
-        _told(sweep, labels, train, test, spans),
-        (labels_figure(labels, dropped, spans),),
-        sheets=(sheet,),
-        note=_rule(labels),
+        slug,
+        title,
+        _describe_labels(sweep, labels, unseen),
+        (draw_labels(labels, unseen),),
+        tables=(DataTable("labels", "Samples in each bin", columns, rows),),
+        note=_explain_regions(labels),
     )
 
 
-def _told(sweep: Sweep, labels: Any, train: Any, test: Any, never: Any) -> list[str]:
-    seen = train[train > 0]
-    if not len(seen):
-        return ["There is no training sample in any bin."]
-    edges = sweep.edges
+def draw_labels(labels: Record, unseen: Spans) -> Picture:
+    """Draw the training histogram in the colors of its regions, the test set as an outline.
+
+    Args:
+        labels: the label axis of ``results.json``.
+        unseen: ranges without a training label.
+    """
+    edges = np.asarray(labels["edges"], dtype=np.float64)
+    train, test = np.asarray(labels["train"]), np.asarray(labels["test"])
+    filled = train[train > 0]
+    is_log = len(filled) > 0 and bool(filled.max() > _LOG_RATIO * np.median(filled))
+    dropped = [(text, span) for text in labels["dropped"] for span in parse_ranges(text)]
+    height = 2.75 + 0.2 * len(labels["named"])
+
+    def paint(figure: Any) -> None:
+        top = (0.42 + 0.2 * len(labels["named"])) / height
+        axis = figure.add_axes((0.075, 0.42 / height, 0.915, 1 - top - 0.42 / height))
+        for low, high in unseen:
+            draw_hatching(axis, low, high)
+        draw_bars(
+            axis, edges, train, labels["regions"], edgecolor="#ffffff",
+            linewidth=0.4 if len(train) <= 80 else 0,
+        )  # fmt: skip
+        axis.stairs(
+            test, edges, color=INK, linewidth=0.9 if len(test) <= 80 else 0.6, baseline=None
+        )
+        if is_log:
+            axis.set_yscale("log")
+        axis.set_xlim(edges[0], edges[-1])
+        axis.set_ylim(0.7 if is_log else 0, max(train.max(), test.max(), 1) * 1.12)
+        for level in (labels["many"], labels["few"]):
+            if level is not None and level < train.max():
+                axis.axhline(level, color=GRAY, linewidth=0.6, linestyle=(0, (2, 2)))
+        for name, span in dropped:
+            _mark_dropped(axis, name, span)
+        finish_axes(axis)
+        axis.minorticks_off()
+        unit = f" ({shorten(labels['unit'])})" if labels["unit"] else ""
+        axis.set_xlabel(shorten(labels["name"]) + unit)
+        _draw_legend(figure, labels["regions"], is_log, bool(unseen or dropped))
+        for i, (name, (low, high)) in enumerate(labels["named"].items()):
+            y = 1.05 + 0.2 * i / (height * axis.get_position().height)
+            draw_bracket(axis, low, high, y, shorten(name))
+
+    description = (
+        "Bars: training samples in each label bin, colored by region. Outline: test samples. "
+        "Hatched: labels without training samples."
+    )
+    return render_picture("01-labels", description, (WIDTH, height), paint)
+
+
+def _mark_dropped(axis: Any, name: str, span: LabelRange) -> None:
+    first, last = axis.get_xlim()
+    ends = [first if span.low is None else span.low, last if span.high is None else span.high]
+    start, end = np.clip(ends, first, last)
+    draw_hatching(axis, start, end)
+    axis.text(
+        (start + end) / 2, 0.97, f"{shorten(name)}\ndropped", fontsize=7, color=INK,
+        transform=axis.get_xaxis_transform(), ha="center", va="top", bbox=WHITE_BOX,
+    )  # fmt: skip
+
+
+def _draw_legend(figure: Any, regions: Sequence[str], is_log: bool, has_unseen: bool) -> None:
+    patch = require_optional("matplotlib.patches", "plot").Patch
+    line = require_optional("matplotlib.lines", "plot").Line2D
+    entries = {
+        f"{name}-shot": patch(color=color)
+        for name, color in REGION_COLORS.items()
+        if name in regions
+    }
+    entries["test set"] = line([], [], color=INK, linewidth=0.9)
+    if has_unseen:
+        entries["no training samples"] = patch(facecolor="none", hatch="////", linewidth=0)
+    figure.legend(
+        entries.values(), entries.keys(), loc="upper left", bbox_to_anchor=(0.0, 1.0),
+        ncols=len(entries), title="Samples per bin" + (", logarithmic axis" if is_log else ""),
+        alignment="left", title_fontsize=8, fontsize=7.5, handlelength=1.0, columnspacing=1.4,
+        borderpad=0, borderaxespad=0.1, handletextpad=0.5,
+    )  # fmt: skip
+
+
+def _describe_labels(sweep: SweepResults, labels: Record, unseen: Spans) -> list[str]:
+    train, test = np.asarray(labels["train"]), np.asarray(labels["test"])
+    filled = train[train > 0]
+    if not len(filled):
+        return ["There are no training samples in any bin."]
     top = int(train.argmax())
-    told = [
-        f"{count(int(train.sum()), 'training label')}, densest near "
-        f"{format_number(float(edges[top : top + 2].mean()))}: the fullest bin holds {seen.max():,} "
-        f"samples, the median one {int(np.median(seen)):,}, the rarest {seen.min():,}."
+    center = format_number(float(sweep.edges[top : top + 2].mean()))
+    findings = [
+        f"There are {format_count(int(train.sum()), 'training label')}, densest near {center}: the "
+        f"fullest bin has {filled.max():,} samples, the median one {int(np.median(filled)):,} and "
+        f"the rarest {filled.min():,}."
     ]
     few = np.array([region == "few" for region in labels["regions"]])
     if few.any() and test.sum():
-        told.append(
-            f"Few-shot bins hold {format_percent(train[few].sum() / train.sum(), '')} of the training "
-            f"samples and {format_percent(test[few].sum() / test.sum(), '')} of the test samples."
+        findings.append(
+            f"Few-shot bins hold {format_percent(train[few].sum() / train.sum(), '')} of the "
+            f"training samples and {format_percent(test[few].sum() / test.sum(), '')} of the test "
+            "samples."
         )
-    blind = int(test[train == 0].sum())
     if labels["dropped"]:
-        told.append(f"Training was kept from {listed(labels['dropped'])}.")
-    if blind:
-        places = listed((f"{format_number(a)} to {format_number(b)}" for a, b in never), 3)
-        told.append(
-            f"{count(blind, 'test sample')} of {int(test.sum()):,} "
-            f"{'lies' if blind == 1 else 'lie'} in bins that training never saw ({places})."
+        findings.append(f"Labels in {join_names(labels['dropped'])} were dropped from training.")
+    num_unseen = int(test[train == 0].sum())
+    if num_unseen:
+        ranges = (f"{format_number(low)} to {format_number(high)}" for low, high in unseen)
+        findings.append(
+            f"{format_count(num_unseen, 'test sample')} of {int(test.sum()):,} "
+            f"{'lies' if num_unseen == 1 else 'lie'} in bins without training samples "
+            f"({join_names(ranges, 3)})."
         )
     else:
-        told.append("Every test sample lies in a bin that training has seen.")
-    return told
+        findings.append("Every test sample lies in a bin with training samples.")
+    return findings
 
 
-def _rule(labels: Any) -> str:
+def _explain_regions(labels: Record) -> str:
     if labels["many"] is None or labels["few"] is None:
-        return "Which bins are many-, medium- and few-shot follows the published list."
+        return "Many-, medium- and few-shot bins follow the published list."
     return (
-        f"Many-shot: more than {labels['many']:,} training samples in a bin; few-shot: fewer "
-        f"than {labels['few']:,}; medium-shot: between."
+        f"Many-shot: more than {labels['many']:,} training samples per bin; few-shot: fewer than "
+        f"{labels['few']:,}; medium-shot: between."
     )
 
 
-def _runs_of(mask: Any) -> list[tuple[int, int]]:
-    """From and behind each run of true values."""
+def _find_runs(mask: Any) -> list[tuple[int, int]]:
+    """Return start and end (exclusive) of each run of true values."""
     steps = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(int)))
     return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]

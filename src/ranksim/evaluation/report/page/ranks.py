@@ -1,197 +1,181 @@
-"""Parts 5 and 6: how features are ordered beside how labels are."""
+"""Section 5: the order of label bins in feature space, compared with label space."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 
-from ranksim.evaluation.report.figures.maps import maps_figure
-from ranksim.evaluation.report.figures.ranks import ranks_figure
-from ranksim.evaluation.report.page.parts import DataTable, Section, count, listed
-from ranksim.evaluation.report.page.sweep import Record, Sweep
+from ranksim._utils.formatting import format_compact, format_count
+from ranksim.evaluation.report.page.elements import DataTable, Section
+from ranksim.evaluation.report.page.sweep_results import SweepResults
+from ranksim.evaluation.report.plotting import (
+    PAPER,
+    WIDTH,
+    Floats,
+    Picture,
+    draw_colorbar,
+    render_picture,
+    shorten,
+)
 
-_PANELS, _MAPS, _NEAR = 9, 6, 10
-_CLOSE = 0.01  # agreements nearer than this are told as equal
-_RANKS, _FEATURES = "Are features ordered as labels are?", "Features as a map"
+_MAX_PANELS = 9
+_MIN_DIFFERENCE = 0.01  # of agreements that count as different
+_HEAD, _FOOT = 0.22, 0.62  # inches above each row of panels, and below all of them
+Panel = tuple[str, Floats, float | None]  # title, ranks (B, B), agreement with label space
 
 
-def ranks_part(sweep: Sweep) -> Section:
-    """Label-space ranks beside feature-space ranks of each method."""
-    runs = sweep.having("ranks")
-    if not runs:
-        return Section(
-            "ranks",
-            _RANKS,
-            (),
-            missing="This results.json holds no rank matrices: part 1 says how to have them.",
-        )
-    order = [method for method in sweep.focus if method in runs]
-    first = runs[order[0]][0]["result"]["ranks"]
-    centres, label = np.asarray(first["centres"]), np.asarray(first["label"])
-    matrices = {
-        m: np.mean([run["result"]["ranks"]["feature"] for run in runs[m]], axis=0) for m in order
-    }
-    spreads = {m: [run["result"]["ranks"]["agreement"] for run in runs[m]] for m in order}
-    agreement = {m: _mean(spreads[m]) for m in order}
-    panels = [(method, matrices[method], agreement[method]) for method in order]
-    shown = [("labels themselves", label, None), *panels[:_PANELS]]
-    pictures = [ranks_figure("05-ranks", shown, centres, sweep.quantity, 5)]
-    folded = []
-    if rest := panels[_PANELS:]:
-        folded.append(ranks_figure("05-ranks-rest", rest, centres, sweep.quantity, 6))
-    sheets = [
+def ranks_section(sweep: SweepResults) -> Section:
+    """Return the ranks of bins in label space and in the feature space of each method."""
+    slug, title = "ranks", "Does feature space keep the order of labels?"
+    results = sweep.results_with("ranks")
+    if not results:
+        missing = "This results.json has no rank matrices; section 1 says how to get them."
+        return Section(slug, title, missing=missing)
+    order = [method for method in sweep.focus if method in results]
+    ranks = {method: [result["ranks"] for result in results[method]] for method in order}
+    centers, by_label = (np.asarray(ranks[order[0]][0][key]) for key in ("centres", "label"))
+    matrices = {m: np.mean([run["feature"] for run in ranks[m]], axis=0) for m in order}
+    by_seed = {m: [run["agreement"] for run in ranks[m]] for m in order}
+    agreement = {m: _mean_known(by_seed[m]) for m in order}
+    panels: list[Panel] = [(method, matrices[method], agreement[method]) for method in order]
+    first = [("labels", by_label, None), *panels[:_MAX_PANELS]]
+    pictures = [draw_ranks("05-ranks", first, centers, sweep.quantity, 5)]
+    collapsed = []
+    if rest := panels[_MAX_PANELS:]:
+        collapsed.append(draw_ranks("05-ranks-rest", rest, centers, sweep.quantity, 6))
+    rows = [
+        (space, float(centers[a]), [float(rank) for rank in matrix[a]])
+        for space, matrix in (("labels", by_label), *matrices.items())
+        for a in range(len(centers))
+    ]
+    tables = [
         DataTable(
             "agreement",
             "Agreement with label space",
-            ("method", "agreement", "each seed"),
-            [(method, agreement[method], spreads[method]) for method in order],
+            ("method", "agreement", "by seed"),
+            [(method, agreement[method], by_seed[method]) for method in order],
         ),
         DataTable(
             "ranks",
-            "The matrices, a row an anchor",
+            "Rank matrices, one row per anchor",
             ("space", "anchor bin at", "ranks of all bins"),
-            [
-                (space, float(centres[a]), [float(v) for v in matrix[a]])
-                for space, matrix in (("labels", label), *matrices.items())
-                for a in range(len(centres))
-            ],
+            rows,
         ),
     ]
     return Section(
-        "ranks",
-        _RANKS,
-        _ranks_told(sweep, agreement, spreads),
+        slug,
+        title,
+        _describe_agreement(sweep, agreement, by_seed),
         pictures,
-        folded,
-        sheets,
-        note=f"For one test sample a bin as anchor, the {len(centres)} bins ranked by cosine "
-        "similarity of features, 1 the most similar, averaged over draws and seeds. Agreement: "
-        "mean Spearman correlation with the ranks by label, 1 at most, "
-        f"{chance_agreement(len(centres)):.2f} by chance, since an anchor is most similar to "
+        collapsed,
+        tables,
+        note=f"One test sample per bin is the anchor; the {len(centers)} bins are ranked by the "
+        "cosine similarity of features, 1 for the most similar, and averaged over draws and seeds. "
+        "Agreement is the mean Spearman correlation with the ranks by label: at most 1, and "
+        f"{chance_agreement(len(centers)):.2f} by chance, because an anchor is most similar to "
         "itself in both.",
     )
 
 
-def chance_agreement(bins: int) -> float:
-    """The agreement of features that know nothing of labels: both rank the anchor first.
+def chance_agreement(num_bins: int) -> float:
+    """Return the expected agreement of features that are independent of the labels.
 
-    With the first of B ranks shared and the others in any order, Spearman's correlation is
-    3 / (B + 1) on average.
+    Both rankings put the anchor first. With the first of B ranks shared and the others in random
+    order, Spearman's correlation is 3 / (B + 1) on average.
 
     Example:
         >>> chance_agreement(17)
         0.16666666666666666
     """
-    return 3 / (bins + 1)
+    return 3 / (num_bins + 1)
 
 
-def maps_part(sweep: Sweep) -> Section:
-    """PCA and t-SNE of the same test samples."""
-    found = sweep.having("projection")
-    runs = {m: found[m][0] for m in sweep.focus if m in found}
-    if not runs:
-        return Section(
-            "features",
-            _FEATURES,
-            (),
-            missing="This results.json holds no feature map: part 1 says how to have it.",
-        )
-    shown = list(runs)[:_MAPS]
-    labels = np.asarray(runs[shown[0]]["result"]["projection"]["labels"], dtype=np.float64)
-    pca = {m: np.asarray(runs[m]["result"]["projection"]["pca"], dtype=np.float64) for m in shown}
-    tsne = {m: _points(runs[m]) for m in shown}
-    sheet = DataTable(
-        "features",
-        "Places of the samples",
-        (sweep.quantity, *(f"{m}, {kind}" for m in shown for kind in ("PCA", "t-SNE"))),
-        [
-            (
-                float(labels[p]),
-                *(
-                    None if points is None else [float(v) for v in points[p]]
-                    for m in shown
-                    for points in (pca[m], tsne[m])
-                ),
-            )
-            for p in range(len(labels))
-        ],
+def draw_ranks(
+    name: str, panels: Sequence[Panel], centers: Floats, quantity: str, columns: int
+) -> Picture:
+    """Draw rank matrices on one color scale: rows are anchors, columns bins.
+
+    Args:
+        name: of the files.
+        panels: title, ranks and agreement of each matrix.
+        centers: of the bins, ``(B,)``.
+        quantity: of the labels.
+        columns: panels per row.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    side = (WIDTH - 0.55) / max(columns, 3)
+    height = rows * (side + _HEAD - 0.12) + _FOOT
+    most = max(len(centers), 2)
+
+    def paint(figure: Any) -> None:
+        image = None
+        for i, (title, ranks, agreement) in enumerate(panels):
+            row, column = divmod(i, columns)
+            bottom = height - (row + 1) * (side + _HEAD - 0.12)
+            box = np.array([0.5 + column * side, bottom, side - 0.12, side - 0.12])
+            axis = figure.add_axes(box / [WIDTH, height, WIDTH, height])
+            image = axis.imshow(ranks, cmap="YlGnBu_r", vmin=1, vmax=most, interpolation="none")
+            size = 6.6 if columns > 3 else 7.5
+            axis.set_title(shorten(title, int(side * 15)), fontsize=size, pad=3)
+            if agreement is not None:
+                axis.text(
+                    0.97, 0.96, f"{agreement:.2f}", transform=axis.transAxes, ha="right",
+                    va="top", fontsize=7,
+                    bbox={"facecolor": PAPER, "alpha": 0.85, "linewidth": 0, "pad": 1.5},
+                )  # fmt: skip
+            _label_bins(axis, centers, column == 0, i + columns >= len(panels))
+        caption = f"rows: anchors, columns: bins of {shorten(quantity)}; in the corner: agreement"
+        bar = draw_colorbar(figure, image, caption, (0.5, 0.18, 1.6), ticks=[1, most])
+        bar.set_xticklabels(["1, most similar", f"{most}"])
+        for text, side_name in zip(bar.get_xticklabels(), ("left", "right"), strict=True):
+            text.set_ha(side_name)
+
+    description = (
+        "Rank matrices: the similarity of all bins (columns) to an anchor in each bin (rows), by "
+        "label and in the features of each method. The number in the corner is the agreement with "
+        "label space, at most 1."
     )
-    seeds = sorted({int(run["identity"]["seed"]) for run in runs.values()})
-    return Section(
-        "features",
-        _FEATURES,
-        _maps_told(labels, pca, tsne),
-        (maps_figure([(m, pca[m], tsne[m]) for m in shown], labels, sweep.quantity),),
-        sheets=(sheet,),
-        note=f"{count(len(labels), 'test sample')}, the same for all methods, of seed "
-        f"{' or '.join(map(str, seeds))} alone. A map shows the way, not a measure: t‑SNE keeps "
-        "neighbourhoods, not distances.",
-    )
+    return render_picture(name, description, (WIDTH, height), paint)
 
 
-def _ranks_told(
-    sweep: Sweep, means: dict[str, float | None], spreads: dict[str, list[float | None]]
+def _label_bins(axis: Any, centers: Floats, has_y_labels: bool, has_x_labels: bool) -> None:
+    places = sorted({0, len(centers) // 2, len(centers) - 1})
+    names = [format_compact(float(centers[k]), digits=3) for k in places]
+    axis.set_xticks(places, names if has_x_labels else [""] * len(places), fontsize=6)
+    axis.set_yticks(places, names if has_y_labels else [""] * len(places), fontsize=6)
+    for text, side in zip(axis.get_xticklabels(), ("left", "center", "right"), strict=False):
+        text.set_ha(side)
+    axis.tick_params(length=1.5, pad=1.5)
+    axis.spines[:].set_visible(False)
+
+
+def _describe_agreement(
+    sweep: SweepResults,
+    means: Mapping[str, float | None],
+    by_seed: Mapping[str, Sequence[float | None]],
 ) -> list[str]:
-    base = sweep.baseline
+    base = sweep.baseline or ""
     agreement = {method: value for method, value in means.items() if value is not None}
     if base not in agreement or len(agreement) < 2:
-        return [f"{m} agrees with label space at {v:.2f}." for m, v in agreement.items()]
+        return [f"The agreement of {m} with label space is {v:.2f}." for m, v in agreement.items()]
+    values = [value for value in by_seed[base] if value is not None]
+    span = f" ({min(values):.2f} to {max(values):.2f} over seeds)" if len(values) > 1 else ""
+    finding = f"The agreement of {base} with the order of labels is {agreement[base]:.2f}{span}"
     best = max(agreement, key=lambda method: agreement[method])
-    known = [value for value in spreads[base] if value is not None]
-    low, high = min(known), max(known)
-    told = f"The features of {base} agree with the order of labels at {agreement[base]:.2f}" + (
-        f" ({low:.2f} to {high:.2f} over seeds)" if len(known) > 1 else ""
-    )
-    if agreement[best] - agreement[base] < _CLOSE:
-        return [f"{told}, and no other method's mean is higher by {_CLOSE} or more."]
+    if agreement[best] - agreement[base] < _MIN_DIFFERENCE:
+        return [f"{finding}; no other mean is higher by {_MIN_DIFFERENCE} or more."]
     above = sum(value > agreement[base] for value in agreement.values())
+    others = format_count(len(agreement) - 1, "other method")
     return [
-        f"{told}; highest is {best} at {agreement[best]:.2f}, and {above} of "
-        f"{count(len(agreement) - 1, 'other method')} lie above {base}.",
-        "A better order of features need not mean a lower error: part 2 says that.",
+        f"{finding}. The highest is that of {best}, {agreement[best]:.2f}; {above} of {others} "
+        f"have a higher agreement than {base}.",
+        "A higher agreement does not imply a lower error; section 2 compares errors.",
     ]
 
 
-def _maps_told(
-    labels: NDArray[np.float64],
-    pca: dict[str, NDArray[np.float64]],
-    tsne: dict[str, NDArray[np.float64] | None],
-) -> list[str]:
-    along = listed((f"{_along(points, labels):.2f} for {m}" for m, points in pca.items()), _MAPS)
-    told = [
-        f"How far the first principal axis follows the label, as |Pearson| of the two: {along}."
-    ]
-    near = {m: _near(points, labels) for m, points in tsne.items() if points is not None}
-    if near:
-        chance = float(np.abs(labels[:, None] - labels).mean())
-        each = listed((f"{value:.3g} for {method}" for method, value in near.items()), _MAPS)
-        told.append(
-            f"In the t‑SNE maps, a sample and its {min(_NEAR, len(labels) - 1)} nearest neighbours "
-            f"differ in label by {each} on average, against {chance:.3g} by chance."
-        )
-    return told
-
-
-def _along(points: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    """|Pearson| of the first coordinate and the label; 0 where one of them is constant."""
-    a, b = points[:, 0] - points[:, 0].mean(), labels - labels.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return abs(float(a @ b)) / norm if norm else 0.0
-
-
-def _near(points: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    """Mean |difference of labels| between a point and its nearest ones."""
-    apart = ((points[:, None] - points) ** 2).sum(-1)
-    np.fill_diagonal(apart, np.inf)
-    nearest = np.argsort(apart, axis=1, kind="stable")[:, : min(_NEAR, len(points) - 1)]
-    return float(np.abs(labels[nearest] - labels[:, None]).mean()) if len(points) > 1 else 0.0
-
-
-def _mean(values: list[float | None]) -> float | None:
+def _mean_known(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _points(run: Record) -> NDArray[np.float64] | None:
-    places = run["result"]["projection"]["tsne"]
-    return None if places is None else np.asarray(places, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Part 7: training curves, costs, and what made it all."""
+"""Section 7: training curves, cost, and how to reproduce the sweep."""
 
 from __future__ import annotations
 
@@ -8,163 +8,222 @@ from typing import Any
 
 import numpy as np
 
-from ranksim.evaluation.report.figures.axes import Curve
-from ranksim.evaluation.report.figures.training import cost_figure, curves_figure
-from ranksim.evaluation.report.page.parts import Cell, DataTable, Section, count, format_rounded
-from ranksim.evaluation.report.page.sweep import Record, Sweep, commands, score_name
+from ranksim._utils.formatting import format_count
+from ranksim.evaluation.report.page.elements import DataTable, Section, format_rounded
+from ranksim.evaluation.report.page.sweep_results import (
+    Record,
+    SweepResults,
+    list_commands,
+    metric_title,
+    seed_mean,
+    to_floats,
+)
+from ranksim.evaluation.report.plotting import (
+    GRAY,
+    INK,
+    WIDTH,
+    Curve,
+    Floats,
+    Picture,
+    finish_axes,
+    label_curves,
+    limit_height,
+    render_picture,
+    shorten,
+)
 
-_TITLE = "Training, and what made this"
+Bars = Sequence[tuple[str, str, Sequence[float]]]  # method, color, one value per seed
 
 
-def training_part(sweep: Sweep, more: Sequence[Sweep]) -> Section:
-    """Curves, time, memory, the commands, versions and what differs between recipes."""
+def training_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section:
+    """Return curves, time, memory, commands, versions, and the differences between recipes."""
+    slug, title = "training", "Training cost and reproduction"
+    commands = list_commands([sweep, *others])
     if not sweep.done:
-        return Section(
-            "training",
-            _TITLE,
-            ("No run ended well.",),
-            sheets=_provenance(sweep),
-            commands=commands([sweep, *more]),
-        )
-    pictures, sheets, missing = [], [], ""
-    runs = sweep.having("curves")
-    if runs:
-        order = [method for method in sweep.focus if method in runs]
-        monitor = runs[order[0]][0]["result"]["curves"]["monitor"]
-        lines = [
-            (sweep.colours[m], _floats(run["result"]["curves"]["val"]))
-            for m in order
-            for run in runs[m]
-        ]
-        means = [_mean_curve(sweep, m, runs[m]) for m in order if m in sweep.coloured]
-        pictures.append(curves_figure(lines, means, score_name(monitor)))
-        sheets.append(
-            DataTable(
-                "curves",
-                f"Validation {score_name(monitor)} of each run",
-                ("method", "seed", "validations", "each"),
-                [
-                    (
-                        m,
-                        str(run["identity"]["seed"]),
-                        len(run["result"]["curves"]["val"]),
-                        run["result"]["curves"]["val"],
-                    )
-                    for m in order
-                    for run in runs[m]
-                ],
-            )
-        )
+        tables = _provenance_tables(sweep)
+        return Section(slug, title, ("No run finished.",), tables=tables, commands=commands)
+    pictures, tables, missing = [], [], ""
+    results = sweep.results_with("curves")
+    if results:
+        curves = {m: [r["curves"] for r in results[m]] for m in sweep.focus if m in results}
+        monitor = metric_title(next(iter(curves.values()))[0]["monitor"])
+        pictures.append(_draw_sweep_curves(sweep, curves, monitor))
+        rows = []
+        for run in (run for method in curves for run in sweep.runs(method)):
+            if curve := run["result"].get("curves"):
+                identity, scores = run["identity"], curve["val"]
+                rows.append((identity["method"], str(identity["seed"]), len(scores), scores))
+        columns = ("method", "seed", "validations", "score of each")
+        tables.append(DataTable("curves", f"Validation {monitor} of each run", columns, rows))
     else:
-        missing = "This results.json holds no training curves: part 1 says how to have them."
-    seconds = _bars(sweep, "seconds")
-    memory = _bars(sweep, "peak_memory_mb")
-    pictures.append(cost_figure(seconds, memory))
-    sheets.append(_cost_sheet(sweep))
+        missing = "This results.json has no training curves; section 1 says how to get them."
+    seconds, memory = _bars(sweep, "seconds"), _bars(sweep, "peak_memory_mb")
+    pictures.append(draw_costs(seconds, memory))
     return Section(
-        "training",
-        _TITLE,
-        _told(sweep, seconds, memory),
+        slug,
+        title,
+        _describe_cost(sweep, seconds, memory),
         pictures,
-        sheets=(*sheets, *_provenance(sweep)),
-        note="Time depends on the machine and on what ran beside; a second stage (RRT) does not "
-        "count its first.",
+        tables=(*tables, _cost_table(sweep), *_provenance_tables(sweep)),
+        note="Time depends on the machine and its load; the second stage of a two-stage method "
+        "(RRT) does not include the first.",
         missing=missing,
-        commands=commands([sweep, *more]),
+        commands=commands,
     )
 
 
-def _mean_curve(sweep: Sweep, method: str, runs: Sequence[Record]) -> Curve:
-    """The mean over seeds, as far as all of them were trained."""
-    length = min(len(run["result"]["curves"]["val"]) for run in runs)
-    y = np.mean([_floats(run["result"]["curves"]["val"])[:length] for run in runs], axis=0)
-    width = 2.2 if method == sweep.baseline else 1.8
-    return Curve(method, sweep.colours[method], np.arange(1.0, length + 1), y, width)
+def draw_curves_by_seed(
+    seeds: Sequence[tuple[str, Floats]], means: Sequence[Curve], monitor: str
+) -> Picture:
+    """Draw validation scores: a thin line per run, a thick one for the mean over seeds.
+
+    Args:
+        seeds: color and scores of each run.
+        means: one per named method.
+        monitor: name of the score.
+    """
+
+    def paint(figure: Any) -> None:
+        axis = figure.add_axes((0.075, 0.135, 0.71, 0.775))
+        for color, values in reversed(seeds):
+            x = np.arange(1, len(values) + 1)
+            axis.plot(x, values, color=color, linewidth=0.5, alpha=0.45)
+        for curve in reversed(means):
+            axis.plot(curve.x, curve.y, color=curve.color, linewidth=curve.width)
+        values = np.concatenate([v for _, v in seeds] + [c.y for c in means])
+        limit_height(axis, values)
+        if np.isfinite(values).any():
+            axis.set_ylim(max(0.0, 0.9 * float(np.nanmin(values))), None)
+        axis.set_xlim(1, max(2, max(len(values) for _, values in seeds)))
+        axis.set_title(f"Validation {monitor}", pad=8)
+        axis.set_xlabel("validation")
+        finish_axes(axis)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        label_curves(axis, means)
+
+    description = f"Validation {monitor} over training: thin lines are runs, thick lines means."
+    return render_picture("07-curves", description, (WIDTH, 3.3), paint)
 
 
-def _floats(values: Sequence[float | None]) -> Any:
-    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+def draw_costs(seconds: Bars, memory: Bars) -> Picture:
+    """Draw time and peak memory of each method: bars are means, dots runs."""
+    panels = [("Training time, seconds", seconds)]
+    if memory:
+        panels.append(("Peak memory, MB", memory))
+    height = 0.165 * len(seconds) + 0.55
+    names = [name for name, _, _ in reversed(seconds)]
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        figure.subplots_adjust(
+            left=0.225, right=0.97, bottom=0.24 / height, top=1 - 0.26 / height, wspace=0.1
+        )
+        for axis, (title, bars) in zip(axes, panels, strict=True):
+            for name, color, values in bars:
+                y = names.index(name)
+                axis.barh(y, float(np.mean(values)), height=0.66, color=color)
+                axis.plot(
+                    values, [y] * len(values), "o", color=INK, markersize=2.4,
+                    markeredgecolor="#ffffff", markeredgewidth=0.4,
+                )  # fmt: skip
+            axis.set_title(title)
+            axis.set_xlim(0, None)
+            axis.locator_params(axis="x", nbins=5)
+            finish_axes(axis, "x")
+            axis.spines[["left", "bottom"]].set_visible(False)
+            axis.tick_params(length=0)
+        axes[0].set_yticks(range(len(names)), [shorten(name, 34) for name in names])
+        axes[0].set_ylim(-0.6, len(names) - 0.4)
+        axes[0].tick_params(axis="y", labelcolor=INK)
+        axes[0].tick_params(axis="x", labelcolor=GRAY)
+
+    description = "Training time and peak memory of each method: bars are means, dots runs."
+    return render_picture("07-cost", description, (WIDTH, height), paint)
 
 
-def _bars(sweep: Sweep, field: str) -> list[tuple[str, str, list[float]]]:
+def _draw_sweep_curves(
+    sweep: SweepResults, curves: Mapping[str, Sequence[Record]], monitor: str
+) -> Picture:
+    values = {m: [to_floats(curve["val"]) for curve in group] for m, group in curves.items()}
+    seeds = [(sweep.colors[m], scores) for m, group in values.items() for scores in group]
+    means = []
+    for method in curves:
+        if method in sweep.highlighted:
+            length = min(map(len, values[method]))
+            mean = seed_mean([scores[:length] for scores in values[method]])
+            means.append(sweep.curve(method, np.arange(1.0, length + 1), mean))
+    return draw_curves_by_seed(seeds, means, monitor)
+
+
+def _bars(sweep: SweepResults, field: str) -> Bars:
     values = {
-        m: [
-            float(run["result"][field])
-            for run in sweep.runs(m)
-            if run["result"].get(field) is not None
-        ]
-        for m in sweep.methods
+        method: [float(r[field]) for r in group if r.get(field) is not None]
+        for method in sweep.methods
+        for group in [[run["result"] for run in sweep.runs(method)]]
     }
-    return [(m, sweep.colours[m], own) for m, own in values.items() if own]
+    return [(method, sweep.colors[method], group) for method, group in values.items() if group]
 
 
-def _told(sweep: Sweep, seconds: Any, memory: Any) -> list[str]:
-    total = sum(sum(own) for _, _, own in seconds)
-    means = {name: float(np.mean(own)) for name, _, own in seconds}
-    told = []
-    if means:
-        slow, fast = max(means, key=lambda m: means[m]), min(means, key=lambda m: means[m])
-        told.append(
-            f"{count(len(sweep.done), 'run')} took {_duration(total)} of training in all; on "
-            f"average a run of {fast} {_duration(means[fast])}, one of {slow} "
-            f"{_duration(means[slow])}."
+def _describe_cost(sweep: SweepResults, seconds: Bars, memory: Bars) -> list[str]:
+    findings = []
+    if seconds:
+        total = sum(sum(values) for _, _, values in seconds)
+        means = {name: float(np.mean(values)) for name, _, values in seconds}
+        slow, fast = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+        findings.append(
+            f"{format_count(len(sweep.done), 'run')} took {format_duration(total)} of training in "
+            f"total. On average one run took {format_duration(means[fast])} for {fast} and "
+            f"{format_duration(means[slow])} for {slow}."
         )
     if memory:
-        peaks = [max(own) for _, _, own in memory]
-        told.append(f"The largest peak of memory was {format_rounded(round(max(peaks)))} MB.")
-    cut = sum("truncated" in run["result"] for run in sweep.done)
-    if cut:
-        told.append(
-            f"The time budget cut {count(cut, 'run')} short, before the recipe was through."
-        )
+        peak = max(max(values) for _, _, values in memory)
+        findings.append(f"The highest memory peak was {format_rounded(round(peak))} MB.")
+    truncated = sum("truncated" in run["result"] for run in sweep.done)
+    if truncated:
+        findings.append(f"The time budget ended {format_count(truncated, 'run')} early.")
     if sweep.failed:
-        told.append(f"{count(len(sweep.failed), 'run')} failed; the table below says why.")
-    return told
+        findings.append(
+            f"{format_count(len(sweep.failed), 'run')} failed; the table below lists the errors."
+        )
+    return findings
 
 
-def _duration(seconds: float) -> str:
-    """Seconds as people say them.
+def format_duration(seconds: float) -> str:
+    """Format seconds with at most two units.
 
     Example:
-        >>> _duration(4.29), _duration(110), _duration(9000)
+        >>> format_duration(4.29), format_duration(110), format_duration(9000)
         ('4.3 s', '1 min 50 s', '2 h 30 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600:,} h {rounded % 3600 // 60} min"
 
 
-def _cost_sheet(sweep: Sweep) -> DataTable:
-    return DataTable(
-        "cost",
-        "Time, memory and length of each run",
-        ("method", "seed", "seconds", "peak memory, MB", "validations", "best"),
-        [
+def _cost_table(sweep: SweepResults) -> DataTable:
+    rows = []
+    for run in (run for method in sweep.methods for run in sweep.runs(method)):
+        result, memory = run["result"], run["result"].get("peak_memory_mb")
+        rows.append(
             (
-                m,
-                str(run["identity"]["seed"]),
-                float(run["result"]["seconds"]),
-                None if (peak := run["result"].get("peak_memory_mb")) is None else float(peak),
-                run["result"].get("epochs"),
-                run["result"].get("best_epoch"),
+                *(
+                    run["identity"]["method"],
+                    str(run["identity"]["seed"]),
+                    float(result["seconds"]),
+                ),
+                *(memory and float(memory), result.get("epochs"), result.get("best_epoch")),
             )
-            for m in sweep.methods
-            for run in sweep.runs(m)
-        ],
-    )
+        )
+    columns = ("method", "seed", "seconds", "peak memory, MB", "validations", "best")
+    return DataTable("cost", "Time, memory and length of each run", columns, rows)
 
 
-def _provenance(sweep: Sweep) -> list[DataTable]:
-    rows: list[tuple[Cell, Cell]] = []
-    for key in ("versions", "commit", "machine"):
-        found = [each["provenance"].get(key) for each in (sweep.results, *sweep.results["runs"])]
-        texts = dict.fromkeys(_text(value) for value in found if value)
-        rows += [(key, text) for text in texts]
-    sums = [name for name in sweep.results["options"] if name.endswith("sha256")]
-    rows += [(name.replace("_", " "), _text(sweep.results["options"][name])) for name in sums]
+def _provenance_tables(sweep: SweepResults) -> list[DataTable]:
+    """Return the failed runs, versions and machines, and the recipes."""
+    tables = []
     failed = [
         (
             run["identity"]["method"],
@@ -173,41 +232,41 @@ def _provenance(sweep: Sweep) -> list[DataTable]:
         )
         for run in sweep.failed
     ]
-    return [
-        *(
-            [DataTable("failed", "Runs that failed", ("method", "seed", "why"), failed)]
-            if failed
-            else []
-        ),
-        DataTable("made", "Versions, commit and machine", ("what", "which"), rows),
-        *_recipes(sweep),
-    ]
+    if failed:
+        tables.append(DataTable("failed", "Failed runs", ("method", "seed", "error"), failed))
+    rows = []
+    sources = [sweep.content, *sweep.content["runs"]]
+    for key in ("versions", "commit", "machine"):
+        values = [source.get("provenance", {}).get(key) for source in sources]
+        texts = dict.fromkeys(_format_field(value) for value in values if value)
+        rows += [(key, text) for text in texts]
+    for name, value in sweep.content.get("options", {}).items():
+        if name.endswith("sha256"):
+            rows.append((name.replace("_", " "), _format_field(value)))
+    columns = ("field", "value")
+    tables.append(DataTable("provenance", "Versions, commit and machine", columns, rows))
+    return [*tables, *_recipe_tables(sweep)]
 
 
-def _recipes(sweep: Sweep) -> list[DataTable]:
-    """Fields in which recipes differ, and what is common to all."""
+def _recipe_tables(sweep: SweepResults) -> list[DataTable]:
+    """Return the recipe fields that differ between methods, and the common ones."""
     recipes = {m: sweep.runs(m)[0]["identity"].get("recipe", {}) for m in sweep.methods}
-    fields = list(dict.fromkeys(name for recipe in recipes.values() for name in recipe))
-    values = {name: [_text(recipe.get(name)) for recipe in recipes.values()] for name in fields}
-    differ = [name for name in fields if len(set(values[name])) > 1]
-    common = [(name, values[name][0]) for name in fields if name not in differ]
-    sheets = []
-    if differ:
-        sheets.append(
-            DataTable(
-                "recipes",
-                "What differs between recipes",
-                ("method", *differ),
-                [(m, *(values[name][k] for name in differ)) for k, m in enumerate(recipes)],
-            )
-        )
+    fields = dict.fromkeys(name for recipe in recipes.values() for name in recipe)
+    values = {name: [_format_field(r.get(name)) for r in recipes.values()] for name in fields}
+    different = [name for name in fields if len(set(values[name])) > 1]
+    common = [(name, values[name][0]) for name in fields if name not in different]
+    tables = []
+    if different:
+        rows = [(m, *(values[name][k] for name in different)) for k, m in enumerate(recipes)]
+        columns = ("method", *different)
+        tables.append(DataTable("recipes", "Recipe fields that differ", columns, rows))
     if common:
-        same = "The recipe of all methods" if not differ else "What is common to all recipes"
-        sheets.append(DataTable("recipe", same, ("field", "value"), common))
-    return sheets
+        title = "Recipe fields common to all methods" if different else "The recipe of all methods"
+        tables.append(DataTable("recipe", title, ("field", "value"), common))
+    return tables
 
 
-def _text(value: Any) -> str:
+def _format_field(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {_format_field(v)}" for k, v in value.items())
     return value if isinstance(value, str) else json.dumps(value)

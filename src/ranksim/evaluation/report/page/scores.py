@@ -1,0 +1,365 @@
+"""Section 2: the scores of all methods, and their differences from the baseline."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ranksim._utils.formatting import (
+    choose_digits,
+    format_count,
+    format_percent,
+    format_signed,
+    join_names,
+)
+from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
+from ranksim.evaluation.report.page.elements import (
+    Bar,
+    Score,
+    ScoreRow,
+    ScoreTable,
+    Section,
+    format_number,
+)
+from ranksim.evaluation.report.page.sweep_results import (
+    ERRORS,
+    METRICS,
+    Record,
+    SweepResults,
+    metric_title,
+)
+from ranksim.evaluation.report.plotting import (
+    BETTER,
+    GRAY,
+    INK,
+    LINE,
+    REGION_COLORS,
+    WIDTH,
+    WORSE,
+    Picture,
+    finish_axes,
+    render_picture,
+    shorten,
+)
+from ranksim.evaluation.summary import describe_failure, method_key
+
+_MAX_PANELS, _WIDE_PANELS = 6, 4  # regions in the picture; up to four have one-line titles
+_OUTLIER = 3.0  # times the median interval: wider ones are cut at the edge of their cell
+Effect = tuple[float, float | None, float | None]  # relative change, low, high
+Interval = tuple[float, float]
+
+
+def scores_section(sweep: SweepResults) -> tuple[Section, list[ScoreTable]]:
+    """Return one table per metric, and the picture of all changes of the main error."""
+    metrics = dict.fromkeys((*sweep.headline, *METRICS))
+    tables = [
+        _score_table(sweep, metric)
+        for metric in metrics
+        if any(cell.get(metric, {}).get("n") for row in sweep.rows for cell in row["test"].values())
+    ]
+    pictures = []
+    if changes := _relative_changes(sweep):
+        names = [
+            row["method"] + " (failed)" * bool(row["failed"] and not row["seeds"])
+            for row in _compared(sweep)
+        ]
+        pictures.append(draw_changes(names, changes, sweep))
+    title = "Scores and differences from the baseline"
+    findings = _describe_scores(sweep)
+    return Section("methods", title, findings, pictures, note=_explain_table(sweep)), tables
+
+
+def widest_interval(effect: Record) -> Interval | None:
+    """Return the interval over seeds and test samples if there is one, else over seeds."""
+    interval: Interval | None = effect.get("ci_total") or effect.get("ci_seeds")
+    return interval
+
+
+def draw_changes(
+    methods: Sequence[str], changes: Mapping[str, Sequence[Effect | None]], sweep: SweepResults
+) -> Picture:
+    """Draw the relative change from the baseline: one line per method, one panel per region.
+
+    Args:
+        methods: names of the lines from top to bottom.
+        changes: by region, one per method.
+        sweep: names the error and the baseline.
+    """
+    is_narrow = len(changes) > _WIDE_PANELS
+    titles = [shorten(region, 22) for region in changes]
+    titles = [textwrap.fill(title, 14) for title in titles] if is_narrow else titles
+    head = 0.26 + 0.13 * max(title.count("\n") for title in titles)
+    height = 0.165 * len(methods) + 0.59 + head
+    places = np.arange(len(methods), dtype=float)[::-1]
+    change = f"hange of test {sweep.error_name} from {shorten(str(sweep.baseline))}"
+
+    def paint(figure: Any) -> None:
+        axes = figure.subplots(1, len(changes), sharey=True, squeeze=False)[0]
+        figure.subplots_adjust(
+            left=0.225, right=0.975, bottom=0.5 / height, top=1 - head / height, wspace=0.12
+        )
+        panels = zip(axes, titles, changes.items(), strict=True)
+        for axis, title, (region, effects) in panels:
+            axis.axvline(0, color=INK, linewidth=0.8)
+            for place, effect in zip(places, effects, strict=True):
+                if effect is not None:
+                    _draw_effect(axis, place, effect)
+            axis.set_title(title, color=REGION_COLORS.get(region, INK))
+            reach = _axis_reach([effect for effect in effects if effect is not None])
+            axis.set_xlim(-reach, reach)
+            tick = _round_down((0.6 if is_narrow else 0.75) * reach)
+            finish_axes(axis)
+            axis.set_xticks([-tick, tick] if is_narrow else [-tick, 0, tick])
+            axis.xaxis.set_major_formatter(_format_change)
+            axis.grid(axis="y", color=LINE, linewidth=0.6)
+        axes[0].set_yticks(places, [shorten(name, 34) for name in methods])
+        axes[0].set_ylim(-0.7, len(methods) - 0.3)
+        axes[0].tick_params(axis="y", labelcolor=INK)
+        note = f"c{change}; left is better; 95\u202f% intervals over {_interval_source(sweep)}"
+        figure.text(0.5, 0.01, note, ha="center", va="bottom", color=GRAY, fontsize=7)
+
+    description = f"C{change} by method and region, with 95\u202f% intervals."
+    return render_picture("02-change", description, (WIDTH, height), paint)
+
+
+def _draw_effect(axis: Any, place: float, effect: Effect) -> None:
+    mean, low, high = effect
+    color = GRAY
+    if low is not None and high is not None:
+        color = BETTER if high < 0 else WORSE if low > 0 else GRAY
+        axis.plot([low, high], [place, place], color=color, alpha=0.5, linewidth=2)
+    axis.plot(mean, place, "o", color=color, markersize=3.6)
+
+
+def _axis_reach(effects: Sequence[Effect]) -> float:
+    """Return the limit of an axis that shows all means and all but extreme intervals."""
+    if not effects:
+        return 0.1
+    ends = np.abs([end for effect in effects for end in effect[1:] if end is not None] or [0.0])
+    means = max(max(abs(effect[0]) for effect in effects), 0.01)
+    widest = min(float(ends.max()), 2 * float(np.quantile(ends, 0.75)))
+    return max(1.1 * means, min(1.05 * widest, 5 * means))
+
+
+def _round_down(value: float) -> float:
+    """Round a positive number down to one significant digit.
+
+    Example:
+        >>> _round_down(0.43), _round_down(3.0), _round_down(0.019)
+        (0.4, 3.0, 0.01)
+    """
+    power = 10.0 ** math.floor(math.log10(value))
+    return float(f"{math.floor(value / power * (1 + 1e-9)) * power:.1g}")
+
+
+def _format_change(value: float, _: int) -> str:
+    if abs(value) < 1e-9:
+        return "0"
+    return format_percent(value, digits=0 if abs(value) >= 0.00999 else 1)
+
+
+def _effect(row: Record, region: str, metric: str) -> Record | None:
+    test = (row.get("vs_baseline") or {}).get("test", {})
+    effect: Record | None = test.get(region, {}).get(metric)
+    return effect if effect and effect["mean"] is not None else None
+
+
+def _compared(sweep: SweepResults) -> list[Record]:
+    return [row for row in sweep.rows if row.get("vs_baseline")]
+
+
+def _relative_changes(sweep: SweepResults) -> dict[str, list[Effect | None]]:
+    """Return the relative changes by region, one per compared method."""
+    changes = {
+        region: [_relative_effect(row, region, sweep.error) for row in _compared(sweep)]
+        for region in sweep.regions
+        if region != "seen"
+    }
+    present = [item for item in changes.items() if any(effect for effect in item[1])]
+    return dict(present[:_MAX_PANELS])
+
+
+def _relative_effect(row: Record, region: str, metric: str) -> Effect | None:
+    effect = _effect(row, region, metric)
+    if effect is None or not effect["relative"]:
+        return None if effect is None or effect["mean"] else (0.0, None, None)
+    base, interval = effect["mean"] / effect["relative"], widest_interval(effect)
+    if interval is None:
+        return effect["relative"], None, None
+    return effect["relative"], interval[0] / base, interval[1] / base
+
+
+def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
+    regions = sweep.regions
+    means = [_cell(row, "all", metric)["mean"] for row in sweep.rows]
+    digits = choose_digits(metric if metric != "spearman" else "pearson", means)
+    reach = {region: _cell_reach(sweep, region, metric) for region in regions}
+    figures = [(row.get("published") or {}).get(metric, {}) for row in sweep.rows]
+    published = [r for r in regions if any(r in row for row in figures)]
+    rows = [
+        ScoreRow(
+            row["method"],
+            _describe_row(sweep, row),
+            method_key(row) == sweep.baseline,
+            [_score(row, region, metric, digits, reach[region]) for region in regions],
+            [Score(printed.get(r), _format_score(printed.get(r), digits)) for r in published],
+            _describe_failed_runs(sweep, row),
+        )
+        for row, printed in zip(sweep.rows, figures, strict=True)
+    ]
+    columns = []
+    for region in regions:
+        counts = (_cell(row, region, "n")["mean"] for row in sweep.rows)
+        samples = next((n for n in counts if n is not None), None)
+        columns.append((region, "" if samples is None else f"{samples:,.0f}"))
+    direction = "lower" if metric in ERRORS else "higher"
+    return ScoreTable(metric, metric_title(metric), direction, columns, published, rows)
+
+
+def _cell(row: Record, region: str, metric: str) -> Record:
+    return row["test"].get(region, {}).get(metric) or {"mean": None, "sd": None}
+
+
+def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> Score:
+    cell, effect = _cell(row, region, metric), _effect(row, region, metric)
+    interval = widest_interval(effect) if effect else None
+    bar, is_marked = None, False
+    if effect and interval and reach:
+        kind = "unsure"
+        if effect["n"] >= MIN_SEEDS and excludes_zero(interval):
+            kind = "better" if (interval[0] < 0) == (metric in ERRORS) else "worse"
+        is_marked = is_significant(effect)
+        relative = f" ({format_percent(effect['relative'])})" if effect["relative"] else ""
+        low, high = (format_signed(end, digits) for end in interval)
+        change = format_signed(effect["mean"], digits)
+        ends = (effect["mean"], *interval)
+        places = (round(50 + 50 * min(max(end / reach, -1), 1), 1) for end in ends)
+        bar = Bar(*places, kind, f"{change}{relative}, 95\u202f% interval {low} to {high}")
+    sd = "" if cell["sd"] is None else f"{cell['sd']:.{digits}f}"
+    return Score(cell["mean"], _format_score(cell["mean"], digits), sd, bar, is_marked)
+
+
+def _cell_reach(sweep: SweepResults, region: str, metric: str) -> float:
+    """Return the change at the edge of the cells of one column."""
+    effects = filter(None, (_effect(row, region, metric) for row in sweep.rows))
+    ends = [max(map(abs, interval)) for effect in effects if (interval := widest_interval(effect))]
+    finite = [end for end in ends if math.isfinite(end)]
+    return float(min(max(finite), _OUTLIER * np.median(finite)) * 1.05) if finite else 0.0
+
+
+def _format_score(value: float | None, digits: int) -> str:
+    if value is None:
+        return "–"
+    return format_number(value) if abs(value) >= 1e6 else format_signed(value, digits, "")
+
+
+def _describe_scores(sweep: SweepResults) -> list[str]:
+    base = sweep.baseline
+    if not sweep.ranked or base is None:
+        return ["No run finished."]
+    lowest = sweep.ranked[0]
+    finding = f"Over all test samples the mean {sweep.error_name} is lowest for {lowest}, "
+    finding += format_number(sweep.mean_score(lowest))
+    if lowest == base:
+        finding += ", the baseline."
+    else:
+        base_mean = sweep.mean_score(base)
+        known = "no result" if base_mean is None else format_number(base_mean)
+        finding += f"; the baseline {base} has {known}."
+    effects = {row["method"]: _effect(row, "all", sweep.error) for row in _compared(sweep)}
+    known_effects = {m: e for m, e in effects.items() if e and widest_interval(e)}
+    if not known_effects:
+        is_short = len(sweep.seeds) < 2 and effects
+        return [
+            finding,
+            f"One seed gives no interval: at least {MIN_SEEDS} seeds are needed to compare methods."
+            if is_short
+            else "There are no intervals to judge whether differences are chance.",
+        ]
+    needed = _describe_needed_seeds(known_effects)
+    if all(effect["n"] < MIN_SEEDS for effect in known_effects.values()):
+        few = f"Two seeds are too few to compare methods: at least {MIN_SEEDS} are needed."
+        return [finding, few, *needed]
+    return [finding, *_describe_intervals(known_effects, base), *needed]
+
+
+def _describe_intervals(effects: Mapping[str, Record], base: str) -> list[str]:
+    intervals = {m: widest_interval(effect) or (0.0, 0.0) for m, effect in effects.items()}
+    below = [m for m, (_, high) in intervals.items() if high < 0]
+    above = [m for m, (low, _) in intervals.items() if low > 0]
+    findings = [
+        f"Of {format_count(len(effects), 'method')} other than {base}, the 95\u202f% interval of "
+        f"the change is below zero for {_count_names(below)} and above zero for "
+        f"{_count_names(above)}."
+    ]
+    if below and any(effect.get("ci_adjusted") for effect in effects.values()):
+        remaining = [m for m in below if is_significant(effects[m])]
+        findings.append(
+            f"Corrected for {format_count(len(effects), 'comparison')}, it is below zero for "
+            f"{_count_names(remaining)}."
+        )
+    return findings
+
+
+def _describe_needed_seeds(effects: Mapping[str, Record]) -> list[str]:
+    """Name the three unconfirmed methods that need the fewest seeds."""
+    needed = {
+        method: effect["seeds_needed"]
+        for method, effect in effects.items()
+        if effect.get("seeds_needed") and not is_significant(effect)
+    }
+    fewest = sorted(needed, key=lambda m: (needed[m], m))[:3]
+    if not fewest:
+        return []
+    seeds = join_names(f"{needed[m]:,} for {m}" for m in fewest)
+    return [f"Seeds needed to confirm changes of this size, approximately: {seeds}."]
+
+
+def _count_names(names: Sequence[str]) -> str:
+    return f"{len(names)} ({join_names(names, 3)})" if names else "none"
+
+
+def _explain_table(sweep: SweepResults) -> str:
+    sentences = ["Mean ± standard deviation over seeds."]
+    if _compared(sweep):
+        sentences.append(
+            f"Bars: change from {sweep.baseline}, with no change in the middle, and 95\u202f% "
+            f"intervals over {_interval_source(sweep)}. Green is better and red worse, each by "
+            "itself, so that some of many are chance; gray may be chance. The scale of the bars "
+            "differs between columns."
+        )
+    if any(effect.get("ci_adjusted") for row in _compared(sweep) for effect in _effects(row)):
+        sentences.append("✓: significant after correction for the number of methods.")
+    if note := sweep.content.get("published_note"):
+        sentences.append(f"{note[0].upper()}{note[1:]}.")
+    return " ".join(sentences)
+
+
+def _effects(row: Record) -> Iterable[Record]:
+    return (effect for scores in row["vs_baseline"]["test"].values() for effect in scores.values())
+
+
+def _interval_source(sweep: SweepResults) -> str:
+    effects = (_effect(row, "all", sweep.error) for row in _compared(sweep))
+    has_total = any(effect and effect.get("ci_total") for effect in effects)
+    return "seeds and test samples" if has_total else "paired seeds"
+
+
+def _describe_row(sweep: SweepResults, row: Record) -> str:
+    notes = [f"the same as {row['alias_of']}"] if row.get("alias_of") else []
+    if len(row["seeds"]) < len(sweep.seeds):
+        notes.append(format_count(len(row["seeds"]), "seed"))
+    return ", ".join(notes)
+
+
+def _describe_failed_runs(sweep: SweepResults, row: Record) -> str:
+    failed = [run for run in sweep.failed if run["identity"]["method"] == method_key(row)]
+    if not failed:
+        return ""
+    causes = join_names(dict.fromkeys(map(describe_failure, failed)), 2)
+    share = f"{len(failed)} of {len(failed) + len(row['seeds'])} runs " if row["seeds"] else ""
+    return f"{share}failed: {causes}"

@@ -1,0 +1,318 @@
+"""Style, axes and SVG output shared by all figures. Needs the extra ``plot`` (matplotlib)."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksim._utils.formatting import format_compact
+from ranksim.exceptions import require_optional
+
+Floats = NDArray[np.float64]
+REGION_COLORS = {"many": "#4c78a8", "medium": "#f2a541", "few": "#d1495b"}
+# style.css replaces these colors on dark screens
+INK, GRAY, LINE, PAPER = "#1c2733", "#66717e", "#e3e6ea", "#ffffff"
+BASELINE, RANKSIM, RANKSIM_PALE, BACKGROUND = "#3d4650", "#1b998b", "#9fd4cd", "#ccd1d7"
+METHOD_COLORS = ("#5b5bd6", "#c2571a", "#b0368c", "#6b8e23", "#2b7bba", "#8d6e4b")
+BETTER, WORSE = RANKSIM, REGION_COLORS["few"]
+WIDTH = 7.6  # inches of a figure as wide as the page
+WHITE_BOX = {"facecolor": PAPER, "linewidth": 0, "pad": 1.5}
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_SVG = "{http://www.w3.org/2000/svg}"
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GRAY,
+    "axes.labelcolor": GRAY,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "font.size": 7.5,
+    "hatch.color": "#b9c0c8",
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,  # user text may hold $
+    "xtick.color": GRAY,
+    "xtick.major.width": 0.6,
+    "ytick.color": GRAY,
+    "ytick.major.width": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as SVG and PNG.
+
+    Args:
+        name: file name without its suffix.
+        description: alternative text.
+        svg: a document that can also be embedded in HTML under a strict content security policy.
+        png: the same figure as pixels.
+    """
+
+    name: str
+    description: str
+    svg: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One method's line, ``NaN`` where it has no value.
+
+    Args:
+        name: written at the right end; empty for a background line.
+        color: of the line.
+        x, y: points, shape ``(N,)``.
+        width: in points.
+    """
+
+    name: str
+    color: str
+    x: Floats
+    y: Floats
+    width: float = 1.6
+
+
+def render_picture(
+    name: str, description: str, size: tuple[float, float], paint: Callable[[Any], None]
+) -> Picture:
+    """Render a figure; equal numbers give equal bytes.
+
+    Args:
+        name: file name without its suffix.
+        description: alternative text.
+        size: width and height in inches.
+        paint: draws on the matplotlib figure that it receives.
+    """
+    style = require_optional("matplotlib.style", "plot")
+    figures = require_optional("matplotlib.figure", "plot")
+    svg, png = io.StringIO(), io.BytesIO()
+    settings = ["default", _STYLE | {"svg.hashsalt": name}]
+    with style.context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks
+        figure = figures.Figure(figsize=size)
+        paint(figure)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(svg, format="svg", dpi=200, metadata=no_metadata)
+        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    return Picture(name, description, _clean_svg(svg.getvalue(), description), png.getvalue())
+
+
+def shorten(text: str, length: int = 36) -> str:
+    """Cut a name to at most ``length`` printable characters.
+
+    Example:
+        >>> shorten("a name"), shorten("similarity of sentences", 12)
+        ('a name', 'similarity …')
+    """
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return clean if len(clean) <= length else clean[: length - 1] + "…"
+
+
+def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move values as little as needed so that neighbors are ``gap`` apart within [low, high].
+
+    This is isotonic regression of ``value - rank * gap`` by pooling adjacent violators.
+
+    Example:
+        >>> [round(place, 2) for place in spread_apart([1.0, 1.5, 5.0], 1.0, 0.0, 4.5)]
+        [0.75, 1.75, 4.5]
+    """
+    order = np.argsort(values, kind="stable")
+    blocks: list[list[float]] = []
+    for rank, index in enumerate(order):
+        blocks.append([values[index] - rank * gap])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    pooled = [float(np.mean(block)) for block in blocks for _ in block]
+    highest = high - gap * (len(order) - 1)
+    places = np.empty(len(order))
+    places[order] = [
+        max(min(value, highest), low) + rank * gap for rank, value in enumerate(pooled)
+    ]
+    return places.tolist()
+
+
+def draw_curves(axis: Any, curves: Sequence[Curve]) -> None:
+    """Draw lines, the first one on top; background lines are thin."""
+    for order, curve in enumerate(reversed(curves)):
+        axis.plot(
+            curve.x, curve.y, color=curve.color, linewidth=curve.width if curve.name else 0.7,
+            marker="o" if curve.name else None, markersize=2.6, solid_capstyle="round",
+            zorder=3 + order / 100,
+        )  # fmt: skip
+
+
+def label_curves(axis: Any, curves: Sequence[Curve], size: float = 7.0) -> None:
+    """Write names beside the right ends of lines without overlap; set the limits first."""
+    ends = []
+    for curve in curves:
+        finite = np.flatnonzero(np.isfinite(curve.y))
+        if curve.name and len(finite):
+            ends.append((curve, float(curve.x[finite[-1]]), float(curve.y[finite[-1]])))
+    low, high = axis.get_ylim()
+    height = axis.figure.get_figheight() * axis.get_position().height * 72
+    gap = (high - low) * size * 1.25 / height
+    places = spread_apart([y for _, _, y in ends], gap, low, high)
+    for (curve, x, y), place in zip(ends, places, strict=True):
+        axis.annotate(
+            shorten(curve.name, 30), (x, min(max(y, low), high)), (1.025, place),
+            textcoords=("axes fraction", "data"), color=curve.color, fontsize=size, va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-", "color": curve.color, "linewidth": 0.4, "relpos": (0, 0.5),
+                "shrinkB": 3,
+            },
+        )  # fmt: skip
+
+
+def draw_counts(
+    axis: Any, edges: Floats, counts: NDArray[np.int64], regions: Sequence[str] | None
+) -> None:
+    """Draw counts as pale bars behind the curves, one third of the axis high."""
+    background = axis.twinx()
+    draw_bars(background, edges, counts, regions, alpha=0.28, linewidth=0)
+    background.set_ylim(0, 3 * max(int(counts.max(initial=0)), 1))
+    background.set_yticks([])
+    background.spines[:].set_visible(False)
+    axis.set_zorder(background.get_zorder() + 1)
+    axis.patch.set_visible(False)
+
+
+def draw_bars(
+    axis: Any,
+    edges: Floats,
+    counts: NDArray[np.int64],
+    regions: Sequence[str] | None,
+    **style: Any,
+) -> None:
+    """Draw a histogram in the colors of its regions, gray without regions."""
+    filled = np.flatnonzero(counts)
+    names = regions if regions is not None else [""] * len(counts)
+    axis.bar(
+        edges[filled], counts[filled], width=np.diff(edges)[filled], align="edge",
+        color=[REGION_COLORS.get(names[k], BACKGROUND) for k in filled], **style,
+    )  # fmt: skip
+
+
+def draw_hatching(axis: Any, low: float, high: float) -> None:
+    """Hatch a range of labels without training samples."""
+    axis.axvspan(low, high, facecolor="none", hatch="////", linewidth=0, zorder=0)
+
+
+def draw_bracket(axis: Any, low: float | None, high: float | None, y: float, text: str) -> None:
+    """Draw a named range as a line above the axis, ``y`` in axis fractions."""
+    first, last = axis.get_xlim()
+    start, end = (
+        max(first, first if low is None else low),
+        min(last, last if high is None else high),
+    )
+    if start > end:
+        return
+    transform, is_left = axis.get_xaxis_transform(), start + end < first + last
+    axis.plot([start, end], [y, y], color=INK, linewidth=1.6, transform=transform, clip_on=False)
+    axis.annotate(
+        text, (end if is_left else start, y), (4 if is_left else -4, 0), xycoords=transform,
+        textcoords="offset points", ha="left" if is_left else "right", va="center", fontsize=7,
+        annotation_clip=False,
+    )  # fmt: skip
+
+
+def limit_height(axis: Any, values: Floats) -> None:
+    """Set the y axis from zero to the largest value, ignoring extreme outliers."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return
+    usual, top = float(np.quantile(finite, 0.98)), float(finite.max())
+    axis.set_ylim(0, (top if top < 1.6 * usual or usual <= 0 else 1.25 * usual) * 1.06 or 1)
+
+
+def finish_axes(axis: Any, direction: str = "y") -> None:
+    """Format tick labels, and draw faint grid lines in place of the y axis line."""
+    axis.xaxis.set_major_formatter(format_tick)
+    if direction == "y":
+        axis.yaxis.set_major_formatter(format_tick)
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+    axis.grid(axis=direction, color=LINE, linewidth=0.6)
+
+
+def format_tick(value: float, _: int | None = None) -> str:
+    """Format a tick label, in the signature of matplotlib's formatters."""
+    return format_compact(value)
+
+
+def draw_colorbar(
+    figure: Any, mappable: Any, caption: str, box: tuple[float, float, float], **options: Any
+) -> Any:
+    """Draw a horizontal color scale and its caption at the bottom left.
+
+    Args:
+        figure: gets the scale.
+        mappable: its colors are explained.
+        caption: written to the right of the scale.
+        box: left, bottom and width in inches.
+        options: passed to ``figure.colorbar``.
+    """
+    width, height = figure.get_size_inches()
+    left, bottom, length = box
+    bar = figure.add_axes((left / width, bottom / height, length / width, 0.09 / height))
+    figure.colorbar(mappable, cax=bar, orientation="horizontal", **options)
+    bar.tick_params(length=0, pad=2, labelsize=6.5)
+    bar.spines[:].set_visible(False)
+    place = ((left + length + 0.25) / width, bottom / height)
+    figure.text(*place, caption, color=GRAY, fontsize=7)
+    return bar
+
+
+def _clean_svg(svg: str, description: str) -> str:
+    """Replace inline styles by attributes, drop group names, and round coordinates."""
+    for prefix, uri in (("", _SVG[1:-1]), ("xlink", "http://www.w3.org/1999/xlink")):
+        ElementTree.register_namespace(prefix, uri)
+    text = _NOT_XML.sub(" ", svg[svg.index("<svg") :])
+    root = ElementTree.fromstring(text)  # noqa: S314 (written by matplotlib above)
+    for parent in root.iter():
+        for style in parent.findall(f"{_SVG}style"):
+            parent.remove(style)
+        attributes = parent.attrib
+        if parent.tag == f"{_SVG}g":
+            attributes.pop("id", None)  # other identifiers are hashes of the picture's name
+        for pair in attributes.pop("style", "").split(";"):
+            key, _, value = (half.strip() for half in pair.partition(":"))
+            if key == "font":
+                size = re.search(r"([\d.]+)px", value)
+                attributes["font-size"] = size[1] if size else "8"
+                if "700" in value or "bold" in value:
+                    attributes["font-weight"] = "700"
+            elif key:
+                attributes[key] = "pixelated" if key == "image-rendering" else value
+        for key, value in attributes.items():
+            if key not in ("id", "{http://www.w3.org/1999/xlink}href"):
+                attributes[key] = re.sub(r"-?\d+\.\d{3,}", _round_coordinate, value)
+        if attributes.get("transform", "").startswith("rotate(-0 "):
+            del attributes["transform"]
+    for key in ("width", "height", "version"):
+        del root.attrib[key]
+    root.attrib |= {"role": "img", "font-family": _FONTS, "stroke-linejoin": "round"}
+    title = ElementTree.Element(f"{_SVG}title")
+    title.text = _NOT_XML.sub(" ", description)
+    root.insert(0, title)
+    return re.sub(r"\s*\n\s*", "\n", ElementTree.tostring(root, encoding="unicode"))
+
+
+def _round_coordinate(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,82 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ranksim.data import TextSamples
+from ranksim.datasets.base import Benchmark
+from ranksim.evaluation.predictions import are_damaged, read_predictions, write_predictions
+from ranksim.evaluation.record import read_record
+from ranksim.exceptions import DataError
+from ranksim.imbalance import LabelBins
+from ranksim.imbalance.label_range import LabelRange
+
+N = 40
+LABELS = np.random.default_rng(0).uniform(0, 3, N)
+
+
+@pytest.fixture
+def benchmark():
+    parts = [TextSamples(([""] * len(y),), y) for y in (LABELS[LABELS < 2], LABELS[:3], LABELS)]
+    return Benchmark(
+        "toy", *parts, LabelBins.uniform(0, 3, 3), many=9, few=5,
+        named={"low": LabelRange(None, 0.5, strict=True), "label": LabelRange(1.0, 2.0)},
+        groups=np.arange(N)[::-1] // 3,
+    )  # fmt: skip
+
+
+def test_predictions_round_trip(benchmark, tmp_path):
+    for groups in (None, benchmark.groups):
+        data = dataclasses.replace(benchmark, groups=groups)
+        write_predictions(tmp_path / "a.parquet", data, "rule", np.arange(N), LABELS + 1)
+        preds = read_predictions(tmp_path / "a.parquet")
+        assert np.array_equal(preds.label, LABELS)
+        assert np.array_equal(preds.prediction, LABELS + 1)
+        assert preds.groups is None if groups is None else np.array_equal(preds.groups, groups)
+        expected = benchmark.regions("rule").masks(LABELS)
+        assert list(preds.regions) == list(expected)
+        for name, mask in expected.items():
+            assert np.array_equal(preds.regions[name], mask)
+        assert preds.regions["zero"].any()
+    assert read_predictions(tmp_path / "b.parquet") is None
+    assert not are_damaged(tmp_path / "b.parquet")
+
+
+def test_damage_is_detected_or_harmless(benchmark, tmp_path):
+    path = tmp_path / "a.parquet"
+    write_predictions(path, benchmark, "rule", np.arange(N), LABELS + 1)
+    original, content = read_predictions(path), path.read_bytes()
+    generator = np.random.default_rng(0)
+    for place in generator.choice(len(content), 60, replace=False):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(generator.integers(8))
+        path.write_bytes(flipped)
+        if not are_damaged(path):
+            preds = read_predictions(path)
+            assert np.array_equal(preds.prediction, LABELS + 1)
+            assert np.array_equal(preds.label, original.label)
+            for name, mask in original.regions.items():
+                assert np.array_equal(preds.regions[name], mask)
+    path.write_bytes(content[:200])
+    with pytest.raises(DataError, match=r"a\.parquet is damaged"):
+        read_predictions(path)
+
+
+def test_transient_error_is_not_damage(tmp_path, monkeypatch):
+    (tmp_path / "a.parquet").touch()
+
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pyarrow.parquet.read_table", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        are_damaged(tmp_path / "a.parquet")
+
+
+def test_unreadable_record_is_not_missing(tmp_path, monkeypatch):
+    def fail(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("ranksim.evaluation.record.read_verified_json", fail)
+    with pytest.raises(PermissionError):
+        read_record(tmp_path)
