@@ -14,6 +14,7 @@ from ranksim.evaluation.intervals import (
     bootstrap,
 )
 from ranksim.evaluation.predictions import Predictions
+from ranksim.evaluation.record import RunRecord
 from ranksim.evaluation.summary import Record, method_key, paired_scores
 
 BASELINE = "vanilla"
@@ -35,7 +36,7 @@ def choose_baseline(summary: Sequence[Record]) -> str:
 
 def add_comparison(
     summary: Sequence[Record],
-    records: Sequence[Record],
+    records: Sequence[RunRecord],
     baseline: str,
     read: ReadPredictions | None,
 ) -> None:

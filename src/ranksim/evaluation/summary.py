@@ -10,6 +10,7 @@ import numpy as np
 
 from ranksim.datasets.published import published_table
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, quantile
+from ranksim.evaluation.record import RunRecord
 from ranksim.metrics import METRICS, REGION_NAMES
 from ranksim.training.method import RANKSIM_SUFFIX
 
@@ -18,7 +19,7 @@ Scores = dict[str, dict[str, Any]]  # region, then metric
 
 
 def summarize(
-    records: Sequence[Record], benchmark: str, reported_methods: Mapping[str, str] | None = None
+    records: Sequence[RunRecord], benchmark: str, reported_methods: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
     """Summarize runs in one row per method: scores over seeds, and the effect of RankSim.
 
@@ -89,7 +90,9 @@ def describe_failure(record: Mapping[str, Any]) -> str:
     return f"diverged{stage} at step {divergence['step']} (lr {divergence['lr']:g})"
 
 
-def paired_scores(records: Sequence[Record], before: str, after: str) -> tuple[list[int], Scores]:
+def paired_scores(
+    records: Sequence[RunRecord], before: str, after: str
+) -> tuple[list[int], Scores]:
     """Compare two methods seed by seed: common seeds, and the change of each test score.
 
     Args:
@@ -184,14 +187,14 @@ def paired_difference(
     }
 
 
-def _common_regions(done: Sequence[Record]) -> list[str]:
+def _common_regions(done: Sequence[RunRecord]) -> list[str]:
     """Return the regions that all runs have: the six, then named ones."""
     scores = [record["result"]["metrics"]["test"] for record in done]
     candidates = dict.fromkeys((*REGION_NAMES, *(scores[0] if scores else ())))
     return [name for name in candidates if all(name in test for test in scores)]
 
 
-def _by_seed(records: Iterable[Record], method: str) -> dict[int, Record]:
+def _by_seed(records: Iterable[RunRecord], method: str) -> dict[int, RunRecord]:
     identities = ((record["identity"], record) for record in records)
     return {run["seed"]: record for run, record in identities if run["method"] == method}
 
