@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ranksim._utils.download import download, download_unpinned
+from ranksim._utils.download import download
 from ranksim.datasets import sts_b_dir
 from ranksim.exceptions import DataError
 
@@ -77,7 +77,8 @@ CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
 def test_downloads_once(server, tmp_path):
     path = tmp_path / "deep" / "file"
     for _ in range(2):
-        assert download(server.url, path, CHECKSUM).read_bytes() == CONTENT
+        assert download(server.url, path, CHECKSUM) == CHECKSUM
+    assert path.read_bytes() == CONTENT
     assert server.requests == [None]
     assert list(path.parent.glob("[!.]*")) == [path]
 
@@ -91,19 +92,22 @@ def test_resumes_after_a_lost_connection(server, tmp_path, ranges):
     assert not path.exists()
     have = (tmp_path / "file.part").stat().st_size
     assert 0 < have <= 300_000
-    assert download(server.url, path, CHECKSUM).read_bytes() == CONTENT
+    assert download(server.url, path, CHECKSUM) == CHECKSUM
+    assert path.read_bytes() == CONTENT
     assert server.requests == [None, f"bytes={have}-"]
 
 
 def test_complete_partial_file_needs_no_request(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT)
-    assert download(server.url, tmp_path / "file", CHECKSUM).read_bytes() == CONTENT
+    assert download(server.url, tmp_path / "file", CHECKSUM) == CHECKSUM
+    assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.requests == []
 
 
 def test_too_long_partial_file_is_discarded(server, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT + b"more")
-    assert download(server.url, tmp_path / "file", CHECKSUM).read_bytes() == CONTENT
+    assert download(server.url, tmp_path / "file", CHECKSUM) == CHECKSUM
+    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_wrong_checksum_is_reported_and_the_file_removed(server, tmp_path):
@@ -152,7 +156,7 @@ def versioned(server):
 def test_unpinned_returns_and_writes_the_checksum(versioned, tmp_path):
     path = tmp_path / "deep" / "file"
     for _ in range(2):
-        assert download_unpinned(versioned.url, path) == CHECKSUM
+        assert download(versioned.url, path) == CHECKSUM
     assert versioned.requests == [None]
     assert path.read_bytes() == CONTENT
     note = path.with_name("file.sha256")
@@ -162,19 +166,16 @@ def test_unpinned_returns_and_writes_the_checksum(versioned, tmp_path):
 
 def test_unpinned_replaces_a_damaged_file(versioned, tmp_path):
     path = tmp_path / "file"
-    download_unpinned(versioned.url, path)
+    download(versioned.url, path)
     path.write_bytes(CONTENT[:-1] + b"!")
-    assert download_unpinned(versioned.url, path) == CHECKSUM
+    assert download(versioned.url, path) == CHECKSUM
     assert path.read_bytes() == CONTENT
     assert len(versioned.requests) == 2
 
 
 def test_unpinned_accepts_a_file_of_the_user(versioned, tmp_path):
     (tmp_path / "file").write_bytes(b"by hand")
-    assert (
-        download_unpinned(versioned.url, tmp_path / "file")
-        == hashlib.sha256(b"by hand").hexdigest()
-    )
+    assert download(versioned.url, tmp_path / "file") == hashlib.sha256(b"by hand").hexdigest()
     assert versioned.requests == []
     assert (tmp_path / "file.sha256").is_file()
 
@@ -182,7 +183,7 @@ def test_unpinned_accepts_a_file_of_the_user(versioned, tmp_path):
 def interrupt(server, path, after=300_000):
     server.break_after = after
     with pytest.raises(DataError, match="bytes are missing.*try again to resume the download"):
-        download_unpinned(server.url, path)
+        download(server.url, path)
     assert not path.exists()
     return path.with_name("file.part").stat().st_size
 
@@ -200,7 +201,7 @@ def test_unpinned_resumes_the_same_version(server, tmp_path, validator, conditio
         setattr(server, name, value)
     have = interrupt(server, tmp_path / "file")
     assert 0 < have <= 300_000
-    assert download_unpinned(server.url, tmp_path / "file") == CHECKSUM
+    assert download(server.url, tmp_path / "file") == CHECKSUM
     assert server.requests == [None, f"bytes={have}-"]
     assert server.conditions == [None, condition or server.changed]
     assert (tmp_path / "file").read_bytes() == CONTENT
@@ -212,42 +213,41 @@ def test_unpinned_restarts_for_another_version(versioned, tmp_path, honors, more
     versioned.version, versioned.content = '"second"', CONTENT[::-1] + more
     versioned.honors_if_range = honors
     expected = hashlib.sha256(versioned.content).hexdigest()
-    assert download_unpinned(versioned.url, tmp_path / "file") == expected
+    assert download(versioned.url, tmp_path / "file") == expected
     assert (tmp_path / "file").read_bytes() == versioned.content
 
 
 def test_unpinned_restarts_without_a_version(server, tmp_path):
     interrupt(server, tmp_path / "file")
-    assert download_unpinned(server.url, tmp_path / "file") == CHECKSUM
+    assert download(server.url, tmp_path / "file") == CHECKSUM
     assert server.requests == [None, None]
 
 
 def test_unpinned_discards_a_partial_file_of_unknown_origin(versioned, tmp_path):
     (tmp_path / "file.part").write_bytes(b"something else")
-    assert download_unpinned(versioned.url, tmp_path / "file") == CHECKSUM
+    assert download(versioned.url, tmp_path / "file") == CHECKSUM
     assert versioned.requests == [None]
 
 
 def test_unpinned_complete_partial_file_needs_no_request(versioned, tmp_path):
     (tmp_path / "file.part").write_bytes(CONTENT)
     (tmp_path / "file.part.tag").write_text(f'"first"\n{len(CONTENT)}\n')
-    assert download_unpinned(versioned.url, tmp_path / "file") == CHECKSUM
+    assert download(versioned.url, tmp_path / "file") == CHECKSUM
     assert versioned.requests == []
 
 
 def test_unpinned_requires_a_length(versioned, tmp_path):
     versioned.sends_length = False
     with pytest.raises(DataError, match="could not be read .the server sends no length"):
-        download_unpinned(versioned.url, tmp_path / "file")
+        download(versioned.url, tmp_path / "file")
     assert list(tmp_path.glob("[!.]*")) == []
 
 
-@pytest.mark.parametrize("begin", [download, download_unpinned])
-def test_wrong_range_of_the_server_is_discarded(versioned, tmp_path, begin):
-    rest = (CHECKSUM,) if begin is download else ()
+@pytest.mark.parametrize("checksum", [CHECKSUM, None])
+def test_wrong_range_of_the_server_is_discarded(versioned, tmp_path, checksum):
     versioned.break_after = 300_000
     with pytest.raises(DataError, match="bytes are missing"):
-        begin(versioned.url, tmp_path / "file", *rest)
+        download(versioned.url, tmp_path / "file", checksum)
     versioned.shifted = 1
-    begin(versioned.url, tmp_path / "file", *rest)
+    download(versioned.url, tmp_path / "file", checksum)
     assert (tmp_path / "file").read_bytes() == CONTENT

@@ -6,7 +6,7 @@ import torch
 
 from ranksim._utils.storage import cache_dir
 from ranksim.data import TextSamples
-from ranksim.data.sentences import embed_texts, tokenize
+from ranksim.data.text import embed_texts, tokenize
 from ranksim.models import SentenceEncoder, load_tokenizer
 from tests.helpers.language import WORDS, save_bert, tokenizer
 

@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from ranksim.data import TextSamples
-from ranksim.data.text import encode_texts
-from ranksim.data.word_vectors import GloveFile, PackagedGlove
+from ranksim.data.text import GloveFile, PackagedGlove, encode_texts
 from ranksim.exceptions import DataError
 
 

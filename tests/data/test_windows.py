@@ -5,8 +5,8 @@ import pytest
 
 from ranksim.data import Split
 from ranksim.data.cells import day_index
+from ranksim.data.series import make_windows, sort_by_time, split_windows
 from ranksim.data.splitting import split_rows
-from ranksim.data.windows import make_windows, sort_by_time, split_windows
 from ranksim.exceptions import DataError
 from tests.helpers.errors import assert_raises
 

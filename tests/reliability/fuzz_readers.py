@@ -24,7 +24,7 @@ from ranksim.data.reading import load_table
 from ranksim.data.spec import SeriesSpec, TableSpec
 from ranksim.data.split_plan import make_split_plan
 from ranksim.data.splitting import PARTS
-from ranksim.data.word_vectors import GloveFile
+from ranksim.data.text import GloveFile
 from ranksim.datasets import archive_member, extract, image_benchmarks, imdb_wiki_dir, sts_b_dir
 from ranksim.evaluation import record
 from ranksim.inference import files, saved_model

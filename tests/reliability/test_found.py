@@ -16,7 +16,7 @@ from ranksim.data.cells import parse_numbers
 from ranksim.data.features import TableFeatures
 from ranksim.data.images.table import read_table
 from ranksim.data.reading import read_delimited
-from ranksim.data.word_vectors import GloveFile
+from ranksim.data.text import GloveFile
 from ranksim.datasets import sts_b_dir
 from ranksim.datasets.archive_member import read_member
 from ranksim.datasets.extract import extract

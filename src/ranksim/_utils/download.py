@@ -5,12 +5,10 @@ Hand-written because pooch cannot resume, and the image archives have several gi
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,70 +19,48 @@ _CHUNK = 1 << 20
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
-def download(url: str, path: Path, checksum: str, *, timeout: float = 30.0) -> Path:
-    """Download ``url`` to ``path`` unless the file exists, and verify its SHA-256.
+def download(url: str, path: Path, checksum: str | None = None, *, timeout: float = 30.0) -> str:
+    """Download a file unless it exists, verify it, and return its SHA-256.
 
     Received bytes are stored in ``path`` + ``.part``; a later call requests only the rest.
 
-    Raises:
-        DataError: the server cannot be reached or reports an error, or the checksum is wrong, in
-            which case the file is removed.
-    """
-    if _has_checksum(path, checksum):
-        return path
-    with _lock(path) as part:
-        if _has_checksum(path, checksum):
-            return path  # another process downloaded it meanwhile
-        if not _has_checksum(part, checksum):
-            _receive(url, part, timeout)
-        actual = sha256(part)
-        if actual != checksum:
-            part.unlink()
-            raise DataError(
-                f"{url} has SHA-256 {actual[:16]}… instead of {checksum[:16]}…, so it was damaged "
-                "or changed; try again, or pass the file with --data-dir."
-            )
-        part.replace(path)
-    return path
-
-
-def download_unpinned(url: str, path: Path, *, timeout: float = 30.0) -> str:
-    """Download a file without a known checksum, verify its length, and return its SHA-256.
-
-    An interrupted download resumes only if the server still has the same version of the file. The
-    SHA-256 is written to ``path`` + ``.sha256``, in the format of ``sha256sum --check``; a later
-    call verifies the file with it, and downloads a damaged file again. A file without this note
-    was placed there by the user and is accepted.
+    Without ``checksum``, the length is verified and the SHA-256 is written to ``path`` +
+    ``.sha256``, in the format of ``sha256sum --check``; later calls verify the file with it. A file
+    without this note was placed there by the user and is accepted. Such a download resumes only if
+    the server still has the same version of the file.
 
     Raises:
-        DataError: the server cannot be reached, reports an error, or does not send the length.
+        DataError: the server cannot be reached, reports an error or sends no length, or the
+            checksum is wrong, in which case the file is removed.
     """
-    note = path.with_name(path.name + ".sha256")
-    with _lock(path) as part:
-        expected = note.read_text(encoding="utf-8")[:64] if note.is_file() else None
-        actual = sha256(path) if path.is_file() else None
-        if actual is not None and actual == (expected or actual):
-            _write_note(note, f"{actual}  {path.name}\n")
-            return actual
-        tag = part.with_name(part.name + ".tag")
-        _receive(url, part, timeout, tag)
-        actual = sha256(part)
-        _write_note(note, f"{actual}  {path.name}\n")  # before the file, which has always a note
-        part.replace(path)
-        tag.unlink()
-        return actual
+    if checksum is not None and _has_checksum(path, checksum):
+        return checksum
+    note, part, tag = (path.with_name(path.name + s) for s in (".sha256", ".part", ".part.tag"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with require_optional("filelock", "train").FileLock(path.with_name(f".{path.name}.lock")):
+        noted = note.read_text(encoding="utf-8")[:64] if note.is_file() else None
+        actual = sha256(path) if path.is_file() else ""
+        is_complete = actual != "" and actual == (checksum or noted or actual)
+        if not is_complete:
+            if checksum is None or not _has_checksum(part, checksum):
+                _receive(url, part, timeout, tag if checksum is None else None)
+            actual = sha256(part)
+            if checksum not in (None, actual):
+                part.unlink()
+                raise DataError(
+                    f"{url} has SHA-256 {actual[:16]}… instead of {str(checksum)[:16]}…, so it was "
+                    "damaged or changed; try again, or pass the file with --data-dir."
+                )
+        if checksum is None:
+            _write_note(note, f"{actual}  {path.name}\n")  # first, so our files always have one
+        if not is_complete:
+            part.replace(path)
+            tag.unlink(missing_ok=True)
+    return actual
 
 
 def _has_checksum(path: Path, checksum: str) -> bool:
     return path.is_file() and sha256(path) == checksum
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[Path]:
-    """Yield the path of the partial file, to one process at a time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with require_optional("filelock", "train").FileLock(path.with_name(f".{path.name}.lock")):
-        yield path.with_name(path.name + ".part")
 
 
 def _write_note(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -17,24 +17,11 @@ class Batch(TypedDict):
     index: Tensor
 
 
-class Samples(Protocol):
-    """A data set that returns whole batches."""
-
-    labels: Tensor  # (N,), float64
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, row: int, /) -> Batch: ...
-    def __getitems__(self, rows: list[int], /) -> Batch: ...
-
-    def length_order(self) -> Tensor:
-        """Return all positions, sorted so that neighboring samples have similar lengths."""
-        ...
-
-
 class BatchDataset(Dataset[Batch]):
-    """Base class of data sets in memory; subclasses set ``labels`` and return the inputs."""
+    """Base class of data sets that return whole batches; subclasses set ``labels``."""
 
     labels: Tensor  # (N,), float64
+    on_disk = False  # whether a batch is read from a file
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         """Return the encoder inputs of the samples at ``index``, int64 ``(N,)``."""
@@ -51,5 +38,5 @@ class BatchDataset(Dataset[Batch]):
         return {"inputs": self.get_inputs(index), "label": self.labels[index], "index": index}
 
     def length_order(self) -> Tensor:
-        """Return all positions in order, for samples of equal length."""
+        """Return all positions, sorted so that neighboring samples have similar lengths."""
         return torch.arange(len(self))

@@ -126,7 +126,9 @@ def choose_shot_regions(
     """Return the shot regions of training labels ``(N,)``, and the thresholds ``many, few``."""
     named = dict(_parse_region(text) for text in options.region)
     try:
-        many, few, _ = suggest_thresholds(bins.histogram(training), many=options.many, few=options.few)
+        many, few, _ = suggest_thresholds(
+            bins.histogram(training), many=options.many, few=options.few
+        )
     except ValueError as error:
         raise UsageError(f"Shot regions could not be chosen: {error}.") from error
     return ShotRegions.from_counts(bins, training, many=many, few=few, named=named), many, few

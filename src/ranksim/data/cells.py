@@ -93,10 +93,7 @@ def parse_finite_numbers(
 
 
 def parse_seconds(value: Any) -> float | None:
-    """Parse an ISO date or date-time as seconds since 1970; return None for anything else.
-
-    A time without a time zone is read as UTC, so there are no daylight saving jumps.
-    """
+    """Parse an ISO date or time as seconds since 1970, UTC unless it has a zone; else None."""
     moment = _parse_datetime(value)
     return None if moment is None else _to_seconds(moment)
 

@@ -1,8 +1,8 @@
-"""Time series as data sets: one array of readings, and batches of its windows."""
+"""Time series: windows of readings, their forecast targets, and data sets of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,148 @@ from torch import Tensor
 
 from ranksim._utils.schema import validate_types
 from ranksim.data.batch import BatchDataset
+from ranksim.data.splitting import PARTS, Split, factorize, require_nonempty_parts
+from ranksim.exceptions import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows of a series and their forecast targets."""
+
+    ends: NDArray[np.int64]  # (N,), position of the last reading of each window
+    target_rows: NDArray[np.int64]  # (N,), position of the target; −1 if it is in the future
+    labels: NDArray[np.float64]  # (N,), target value; NaN if it is not known
+    times: NDArray[np.float64] | None  # (N,), time of the target in seconds
+    window: int  # readings per window
+    step: float | None = None  # seconds from one reading to the next
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+
+def make_windows(
+    values: NDArray[np.float64],
+    times: NDArray[np.float64] | None,
+    target: NDArray[np.float64] | None,
+    *,
+    window: int,
+    horizon: int,
+    step: float | None = None,
+    groups: Sequence[Hashable] | None = None,
+) -> Windows:
+    """Return all windows of ``window`` readings with a target ``horizon`` readings later.
+
+    All readings from the first of a window to its target must belong to one group and follow one
+    another at the usual step, within half a step, so no window crosses a gap. Windows with NaN
+    readings or a NaN target are left out.
+
+    Args:
+        values: readings, float64 ``(T, C)``, in time order within each group.
+        times: time of each reading in seconds, float64 ``(T,)``. None: equal steps.
+        target: values to forecast, float64 ``(T,)``. None: the targets are unknown, and a window
+            needs no readings after its last one.
+        window: readings per window.
+        horizon: readings from the end of a window to its target; 0: the target at the same time.
+        step: seconds between readings. None: the median difference of the times.
+        groups: group of each reading, T values.
+
+    Example:
+        >>> clock = np.array([0.0, 60, 120, 180, 600, 660, 720])
+        >>> readings = np.arange(7.0)
+        >>> windows = make_windows(readings[:, None], clock, readings, window=2, horizon=1)
+        >>> windows.ends.tolist(), windows.labels.tolist()
+        ([1, 2, 5], [2.0, 3.0, 6.0])
+    """
+    if window < 1 or horizon < 0:
+        raise ValueError(f"need window >= 1 and horizon >= 0, got {window!r} and {horizon!r}")
+    lengths = {len(array) for array in (values, times, target, groups) if array is not None}
+    if values.ndim != 2 or len(lengths) != 1:
+        raise ValueError(
+            "values must have shape (T, C) and times, target and groups length T, got "
+            f"{values.shape} and lengths {sorted(lengths)}"
+        )
+    count = len(values)
+    series = np.zeros(count, dtype=np.int64) if groups is None else factorize(groups)
+    is_gap = series[1:] != series[:-1]
+    if times is not None:
+        differences = np.diff(times)
+        step = _median_step(differences[~is_gap]) if step is None else step
+        is_gap |= ~(np.abs(differences - step) < step / 2)
+    gaps_before = np.concatenate([[0], np.cumsum(is_gap)])[:count]
+    missing_before = np.concatenate([[0], np.cumsum(~np.isfinite(values).all(axis=1))])
+    reach = horizon if target is not None else 0
+    ends = np.arange(window - 1, count - reach)
+    first, last = ends - window + 1, ends + reach
+    is_valid = gaps_before[first] == gaps_before[last]
+    is_valid &= missing_before[first] == missing_before[ends + 1]
+    if target is not None:
+        is_valid &= np.isfinite(target[last])
+    ends = ends[is_valid]
+    if not len(ends):
+        raise DataError(
+            f"The series has no {window} consecutive readings with a target {horizon} readings "
+            "later: use a shorter window or horizon, or fill the gaps."
+        )
+    rows = ends + horizon
+    if target is not None:
+        at = None if times is None else times[rows]
+        return Windows(ends, rows, target[rows], at, window, step)
+    at = None if times is None or step is None else times[ends] + horizon * step
+    exists = (rows < count) & (gaps_before[np.minimum(rows, count - 1)] == gaps_before[ends])
+    rows = np.where(exists, rows, -1)
+    return Windows(ends, rows, np.full(len(ends), np.nan), at, window, step)
+
+
+def split_windows(
+    readings: Split,
+    values: NDArray[np.float64],
+    times: NDArray[np.float64] | None,
+    target: NDArray[np.float64],
+    *,
+    window: int,
+    horizon: int,
+    step: float | None = None,
+    groups: Sequence[Hashable] | None = None,
+) -> tuple[Windows, Split]:
+    """Return the windows within one part of a split of the readings, and the windows' split.
+
+    No reading is therefore used in two parts. The other arguments are those of
+    :func:`make_windows`.
+    """
+    part_of = np.full(len(values), len(PARTS))
+    for part, rows in enumerate(readings):
+        part_of[rows] = part
+    parts = part_of.tolist()
+    windows = make_windows(
+        values,
+        times,
+        target,
+        window=window,
+        horizon=horizon,
+        step=step,
+        groups=parts if groups is None else list(zip(parts, groups, strict=True)),
+    )
+    window_parts = part_of[windows.target_rows]
+    split = Split(*(np.flatnonzero(window_parts == part) for part in range(len(PARTS))))
+    return windows, require_nonempty_parts(split, "no window lies within it")
+
+
+def sort_by_time(
+    times: NDArray[np.float64], groups: Sequence[Hashable] | None = None
+) -> NDArray[np.int64]:
+    """Return positions that sort readings by time within each group; the sort is stable."""
+    series = np.zeros(len(times), dtype=np.int64) if groups is None else factorize(groups)
+    return np.lexsort((times, series))
+
+
+def _median_step(differences: NDArray[np.float64]) -> float:
+    positive = differences[differences > 0]
+    if not len(positive):
+        raise DataError(
+            "The times of the series do not increase: choose the time column, and sort the "
+            "readings by it."
+        )
+    return float(np.median(positive))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.cells import RaiseForRows, day_index, parse_times
+from ranksim.data.series import Windows, sort_by_time, split_windows
 from ranksim.data.spec import SeriesSpec, TableSpec, UserDataSpec
 from ranksim.data.splitting import (
     PART_NAMES,
@@ -24,7 +25,6 @@ from ranksim.data.splitting import (
     split_rows,
 )
 from ranksim.data.table import Table, read_labels
-from ranksim.data.windows import Windows, sort_by_time, split_windows
 from ranksim.data.zero_shot import TEST_PER_BIN, zero_shot_split
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins

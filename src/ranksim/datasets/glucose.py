@@ -10,10 +10,9 @@ import numpy as np
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
 from ranksim.data.cells import day_index, parse_numbers, parse_times
 from ranksim.data.reading import read_delimited
-from ranksim.data.series import SeriesSamples
+from ranksim.data.series import SeriesSamples, split_windows
 from ranksim.data.splitting import balance_held_out, split_rows
 from ranksim.data.table import read_numbers
-from ranksim.data.windows import split_windows
 from ranksim.datasets.base import Benchmark, data_folders
 from ranksim.datasets.package import Package
 from ranksim.exceptions import DataError, UsageError

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from ranksim.data.batch import Batch, Samples
+from ranksim.data.batch import BatchDataset
 from ranksim.datasets.base import Benchmark, Labelled
 from ranksim.exceptions import UsageError
 from ranksim.imbalance.label_range import LabelRange
@@ -36,24 +35,16 @@ class LabelledSubset:
         return len(self.rows)
 
 
-class Subset(Dataset[Batch]):
+class Subset(BatchDataset):
     """The samples of a data set at some positions, ``rows`` (N,), counted anew from 0."""
 
-    def __init__(self, samples: Samples, rows: NDArray[np.int64]) -> None:
+    def __init__(self, samples: BatchDataset, rows: NDArray[np.int64]) -> None:
         self.samples, self.rows = samples, torch.from_numpy(rows)
         self.labels = samples.labels[self.rows]
-        self.on_disk = getattr(samples, "on_disk", False)
+        self.on_disk = samples.on_disk
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, row: int) -> Batch:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
-        index = torch.as_tensor(rows, dtype=torch.int64)
-        batch = self.samples.__getitems__(self.rows[index].tolist())
-        return {**batch, "index": index}
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        return self.samples.get_inputs(self.rows[index])
 
     def length_order(self) -> Tensor:
         """All positions, in the order of the whole data set."""
@@ -80,8 +71,8 @@ def rows_outside(labels: ArrayLike, ranges: Sequence[LabelRange]) -> NDArray[np.
 
 
 def drop_labels(
-    benchmark: Benchmark[Any], datasets: Sequence[Samples], ranges: Sequence[LabelRange]
-) -> tuple[Benchmark[Any], list[Samples]]:
+    benchmark: Benchmark[Any], datasets: Sequence[BatchDataset], ranges: Sequence[LabelRange]
+) -> tuple[Benchmark[Any], list[BatchDataset]]:
     """Leave out the training and validation samples whose label lies in one of the ranges.
 
     The test set stays whole, so that it shows what a network does with labels that it never saw.

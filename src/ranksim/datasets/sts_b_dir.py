@@ -87,14 +87,10 @@ def _find(split: str, data_dir: Path | None) -> dict[str, Path]:
             "--data-dir, or leave it out to download the files."
         )
     folder = cache_dir() / NAME / split
-    return {
-        part: download(
-            f"{ORIGINS[split]}/{part}_new.tsv",
-            folder / f"{part}_new.tsv",
-            CHECKSUMS[split][part],
-        )
-        for part in PARTS
-    }
+    paths = {part: folder / f"{part}_new.tsv" for part in PARTS}
+    for part, path in paths.items():
+        download(f"{ORIGINS[split]}/{path.name}", path, CHECKSUMS[split][part])
+    return paths
 
 
 def _verify(path: Path, split: str, part: str) -> None:

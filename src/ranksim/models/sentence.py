@@ -74,7 +74,7 @@ class SentenceEncoder(nn.Module):
 
 
 def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a pretrained text model, for :func:`ranksim.data.sentences.tokenize`.
+    """The tokenizer of a pretrained text model, for :func:`ranksim.data.text.tokenize`.
 
     Args:
         source: as :class:`SentenceEncoder` takes it.

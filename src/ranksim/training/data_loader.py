@@ -11,14 +11,14 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
-from ranksim.data.batch import Batch, Samples
+from ranksim.data.batch import Batch, BatchDataset
 
 EVAL_BATCH_SIZE = 100
 _WORKERS = 2
 
 
 def make_loader(
-    data: Samples,
+    data: BatchDataset,
     batch_size: int,
     order: Sequence[int] | Sampler[int] | None = None,
     *,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ranksim._utils.storage import cache_dir
 from ranksim.data.images.augment import CropFlip
-from ranksim.data.word_vectors import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
+from ranksim.data.text import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
 from ranksim.datasets.base import data_folders
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins

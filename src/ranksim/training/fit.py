@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
-from ranksim.data.batch import Samples
+from ranksim.data.batch import BatchDataset
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.metrics.scores import Scores
@@ -97,9 +97,9 @@ class TrainingTask:
         sample_ids: the user's numbers of the training samples; ``None``: their indices.
     """
 
-    train: Samples
-    val: Samples
-    test: Samples
+    train: BatchDataset
+    val: BatchDataset
+    test: BatchDataset
     build_model: Callable[[], Regressor]
     bins: LabelBins
     regions: ShotRegions

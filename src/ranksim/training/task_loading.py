@@ -15,7 +15,7 @@ import numpy as np
 
 from ranksim._utils.progress import print_notice, progress_counter
 from ranksim._utils.storage import sha256
-from ranksim.data.batch import Samples
+from ranksim.data.batch import BatchDataset
 from ranksim.data.reading import load_table
 from ranksim.data.series import make_series_datasets
 from ranksim.data.spec import (
@@ -189,7 +189,7 @@ def _read_table(data: str, modified: int) -> Table:
     return load_table(data)
 
 
-def _sample_ids(source: DataSource, train: Samples) -> SampleIds | None:
+def _sample_ids(source: DataSource, train: BatchDataset) -> SampleIds | None:
     """Return the table line of each training sample; of a forecast, that of its target.
 
     ``None`` if broken images were left out, as their lines are not known here.

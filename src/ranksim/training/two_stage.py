@@ -11,7 +11,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
-from ranksim.data.batch import Samples
+from ranksim.data.batch import BatchDataset
 from ranksim.data.features import VectorDataset
 from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.training.data_loader import make_loader
@@ -109,7 +109,7 @@ class FeatureExtractor(L.LightningModule):
         return features.float().cpu()
 
 
-def _compute_features(trainer: L.Trainer, model: Regressor, samples: Samples) -> VectorDataset:
+def _compute_features(trainer: L.Trainer, model: Regressor, samples: BatchDataset) -> VectorDataset:
     """Replace the inputs of samples by the features of the encoder."""
     order = samples.length_order()
     loader = make_loader(samples, _FEATURE_BATCH_SIZE, order.tolist())

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from ranksim.data.batch import Batch
+from ranksim.data.batch import BatchDataset
 from ranksim.data.images.pixel_cache import PixelCache
 
 _NAMED = 5  # broken images that a message names
@@ -36,7 +35,7 @@ class ImageSamples:
         return len(self.labels)
 
 
-class ImageDataset(Dataset[Batch]):
+class ImageDataset(BatchDataset):
     """Pixels in the store; a batch is gathered at once. Its input is uint8 ``(N, S, S, 3)``."""
 
     on_disk = True
@@ -47,21 +46,10 @@ class ImageDataset(Dataset[Batch]):
         self.labels = torch.from_numpy(labels)  # (N,), float64
         self._images: Tensor | None = None
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, row: int) -> Batch:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: list[int]) -> Batch:
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         if self._images is None:
             self._images = self.store.images()
-        index = torch.as_tensor(rows, dtype=torch.int64)
-        return {
-            "inputs": (self._images.index_select(0, self.rows[index]),),
-            "label": self.labels[index],
-            "index": index,
-        }
+        return (self._images.index_select(0, self.rows[index]),)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_images": None}  # another process maps the file itself

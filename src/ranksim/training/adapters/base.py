@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.schema import validate_types
-from ranksim.data.batch import Samples
+from ranksim.data.batch import BatchDataset
 from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
 from ranksim.models import Regressor
@@ -42,7 +42,7 @@ class AdaptedParts:
         facts: what the reader adds to what identifies the data.
     """
 
-    samples: tuple[Samples, Samples, Samples]
+    samples: tuple[BatchDataset, BatchDataset, BatchDataset]
     network: Network
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class AdaptedTable:
     """
 
     rows: NDArray[np.int64]
-    samples: Samples
+    samples: BatchDataset
     network: Network
     labels: NDArray[np.float64] | None = None
     times: list[Any] | None = None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ranksim.data import TextSamples
-from ranksim.data.batch import Samples
-from ranksim.data.sentences import embed_texts, tokenize
+from ranksim.data.batch import BatchDataset
+from ranksim.data.text import embed_texts, tokenize
 from ranksim.models import MLPEncoder, Regressor, SentenceEncoder, load_tokenizer
 from ranksim.training.adapters.base import Network
 from ranksim.training.adapters.text import TextAdapter
@@ -29,7 +29,7 @@ class SentenceAdapter(TextAdapter):
 
     kind: ClassVar[str] = SENTENCES
 
-    def _made(self, parts: Sequence[TextSamples], recipe: Any) -> tuple[Sequence[Samples], Network]:
+    def _made(self, parts: Sequence[TextSamples], recipe: Any) -> tuple[Sequence[BatchDataset], Network]:
         source, texts = recipe.encoder, len(self.names)
         tokens = tokenize(parts, load_tokenizer(source), max_tokens=recipe.max_tokens)
         if not recipe.frozen:

@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ranksim.data.cells import format_times
-from ranksim.data.series import SeriesDataset, SeriesScaling
+from ranksim.data.series import SeriesDataset, SeriesScaling, make_windows
 from ranksim.data.spec import SeriesSpec
 from ranksim.data.split_plan import SplitPlan, read_series
 from ranksim.data.table import Table
-from ranksim.data.windows import make_windows
 from ranksim.models import Regressor
 from ranksim.training.adapters.base import AdaptedParts, AdaptedTable
 from ranksim.training.factory import series_network

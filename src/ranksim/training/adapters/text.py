@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ranksim.data import TextSamples
-from ranksim.data.batch import Samples
+from ranksim.data.batch import BatchDataset
 from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
 from ranksim.data.text import encode_texts
@@ -51,7 +51,7 @@ class TextAdapter:
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(tuple(content["names"]))
 
-    def _made(self, parts: Sequence[TextSamples], recipe: Any) -> tuple[Sequence[Samples], Network]:
+    def _made(self, parts: Sequence[TextSamples], recipe: Any) -> tuple[Sequence[BatchDataset], Network]:
         """What a network reads of each part, and what makes it."""
         datasets, vectors = encode_texts(
             parts, word_vectors(recipe.vectors), max_tokens=recipe.max_tokens
