@@ -77,7 +77,9 @@ def _worker(rank, folder, told):
     dist.destroy_process_group()
 
 
-def test_two_processes_give_what_one_gives(tmp_path):
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_two_processes_match_one(tmp_path):
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     workers = [context.Process(target=_worker, args=(rank, tmp_path, told)) for rank in range(2)]

@@ -51,7 +51,9 @@ def images(count, side):
     return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8)
 
 
-@pytest.mark.parametrize(("depth", "side"), [(18, 64), (34, 95), (50, 224)])
+@pytest.mark.parametrize(
+    ("depth", "side"), [(18, 64), pytest.param(34, 95, marks=pytest.mark.slow), (50, 96)]
+)
 def test_equals_a_plain_resnet(save, depth, side):
     plain = oracle(depth)
     model = load_checkpoint(save(published(plain)))
@@ -113,7 +115,7 @@ def test_reading_draws_no_random_numbers(save):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("name", [pytest.param("resnet18", marks=pytest.mark.slow), "resnet34"])
 def test_our_own_checkpoints(save, name):
     torch.manual_seed(0)
     model = Regressor(ImageEncoder(name))
@@ -125,7 +127,7 @@ def test_our_own_checkpoints(save, name):
     assert loaded.keys() == model.state_dict().keys()
     assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())
     del state["model.head.bias"]
-    with pytest.raises(DataError, match=f"read as {name}, lacks head.bias .1 in all.; give a"):
+    with pytest.raises(DataError, match=f"read as {name}, lacks head.bias .1 in total.: use a"):
         read_checkpoint(save({"state_dict": state}))
 
 
@@ -141,18 +143,18 @@ def changed(**values):
 
 
 BAD = {
-    "lacks layer3.5.bn2.running_var, linear.bias .2 in all": {
+    "lacks layer3.5.bn2.running_var, linear.bias .2 in total": {
         "layer3__5__bn2__running_var": None,
         "linear__bias": None,
     },
-    "has the unknown layer3.6.conv1.weight .1 in all": {
+    "has the unknown layer3.6.conv1.weight .1 in total": {
         "layer3__6__conv1__weight": torch.zeros(256, 256, 3, 3)
     },
     "has linear.weight of shape .2, 512. instead of .1, 512.": {
         "linear__weight": torch.zeros(2, 512),
         "linear__bias": torch.zeros(2),
     },
-    "has values in layer1.0.bn1.bias that are no finite numbers": {
+    "has values in layer1.0.bn1.bias that are not finite": {
         "layer1__0__bn1__bias": torch.full((64,), torch.nan)
     },
 }
@@ -161,7 +163,9 @@ BAD = {
 @pytest.mark.parametrize("match", BAD)
 def test_other_weights_are_refused(save, match):
     path = save(changed(**BAD[match]))
-    with pytest.raises(DataError, match=f"{path.name}, read as resnet34, {match}.*; g") as caught:
+    with pytest.raises(
+        DataError, match=f"{path.name}, read as resnet34, {match}.*: [ud]"
+    ) as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
 
@@ -169,15 +173,15 @@ def test_other_weights_are_refused(save, match):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ({"a": torch.zeros(3)}, "holds no ResNet-18, -34 or -50 under the published names"),
-        ({}, "holds no ResNet"),
-        ([1, 2], "holds no state_dict"),
-        ({1: 2}, "holds no state_dict"),
-        ({"state_dict": {"a": 3}}, "holds no tensor under 'a'"),
+        ({"a": torch.zeros(3)}, "is not a ResNet-18, -34 or -50 with the published names"),
+        ({}, "is not a ResNet"),
+        ([1, 2], "has no state_dict"),
+        ({1: 2}, "has no state_dict"),
+        ({"state_dict": {"a": 3}}, "has no tensor under 'a'"),
     ],
 )
 def test_other_contents_are_refused(save, content, match):
-    with pytest.raises(DataError, match=f"ckpt.pth.tar {match}.*; give another checkpoint.$"):
+    with pytest.raises(DataError, match=f"ckpt.pth.tar {match}.*: use another checkpoint.$"):
         read_checkpoint(save(content))
 
 
@@ -196,12 +200,12 @@ class Odd:
 def test_nothing_in_a_file_is_run(save, tmp_path):
     trace = tmp_path / "trace"
     path = save(published(oracle(18)) | {"best_loss": Evil(f"touch {trace}")})
-    with pytest.raises(DataError, match=r"holds an object \(\w+.system\) beside tensors and plain"):
+    with pytest.raises(DataError, match=r"contains an object \(\w+.system\)"):
         read_checkpoint(path)
     path.write_bytes(pickle.dumps(Evil(f"touch {trace}"), protocol=2))
-    with pytest.raises(DataError, match="nothing else is loaded"):
+    with pytest.raises(DataError, match="only tensors and plain values are loaded"):
         read_checkpoint(path)
-    with pytest.raises(DataError, match=r"holds an object \(.*Odd\) beside tensors"):
+    with pytest.raises(DataError, match=r"contains an object \(.*Odd\)"):
         read_checkpoint(save({"args": Odd()}))
     assert not trace.exists()
 
@@ -211,9 +215,9 @@ def test_damaged_files(save, tmp_path):
     for content in (b"", b"garbage", whole.read_bytes()[:5000], whole.read_bytes()[:-50]):
         path = tmp_path / "damaged"
         path.write_bytes(content)
-        with pytest.raises(DataError, match="damaged is damaged or no checkpoint of PyTorch; get"):
+        with pytest.raises(DataError, match="damaged is damaged or not a PyTorch checkpoint: "):
             read_checkpoint(path)
-    with pytest.raises(DataError, match="There is no checkpoint .*/nothing; give the path"):
+    with pytest.raises(DataError, match="Checkpoint .*/nothing does not exist: "):
         read_checkpoint(tmp_path / "nothing")
 
 

@@ -94,11 +94,11 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for name in ("nobody/nothing", "a b/c", "../../x", str(tmp_path), "/no/where", ""):
         for load in (encoder_of, load_tokenizer):
-            one_sentence(load, name, "is no text model that can be read; name a local folder or")
+            one_sentence(load, name, "could not be read as a text model: name a local folder or")
 
 
 def test_models_of_other_things_are_refused(tmp_path):
-    match = "does not turn texts alone into features; name an encoder of texts"
+    match = "is not an encoder of texts: name one, such as BERT"
     vit = {k: v for k, v in SHAPE.items() if k not in ("vocab_size", "max_position_embeddings")}
     transformers.ViTConfig(**vit).save_pretrained(tmp_path / "vit")
     one_sentence(encoder_of, str(tmp_path / "vit"), match)
@@ -111,16 +111,18 @@ def test_weights_that_are_missing_or_pickled(bert):
     kept = weights.read_bytes()
     transformers.BertConfig(**SHAPE | {"num_hidden_layers": 3}).save_pretrained(bert)
     one_sentence(
-        encoder_of, bert, r"has no weights for encoder.layer.2.* \(16 in all\); name a mod"
+        encoder_of, bert, r"has no weights for encoder.layer.2.* \(16 in total\): name a mod"
     )
     transformers.BertConfig(**SHAPE).save_pretrained(bert)
     weights.write_bytes(kept[:1000])
     one_sentence(
-        encoder_of, bert, "^The weights of .* cannot be loaded; name a model that has them"
+        encoder_of, bert, "^The weights of .* could not be loaded: name a model with complete"
     )
     weights.unlink()
     torch.save({}, Path(bert) / "pytorch_model.bin")
-    one_sentence(encoder_of, bert, "^The weights of .* cannot be loaded; .* in safetensors format")
+    one_sentence(
+        encoder_of, bert, "^The weights of .* could not be loaded: .* in safetensors format"
+    )
 
 
 def test_code_that_comes_with_a_model_is_not_run(tmp_path):
@@ -133,7 +135,7 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
             "utf-8",
         )
     for load in (encoder_of, load_tokenizer):
-        one_sentence(load, str(tmp_path), "is no text model that can be read")
+        one_sentence(load, str(tmp_path), "could not be read as a text model")
     assert not trace.exists()
 
 

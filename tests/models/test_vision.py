@@ -265,7 +265,7 @@ def test_sizes_that_a_model_cannot_take_are_refused(saved):
     name = saved(transformers.ViTModel(vit()))
     encoder = ImageEncoder(name)
     encoder.options = {}  # as of one that cannot interpolate its positions
-    match = "takes images of 32 × 32 pixels and got 48 × 40; give images of that size, or name"
+    match = "needs images of 32 × 32 pixels, got 48 × 40: resize the images, or name"
     with pytest.raises(UsageError, match=f"^{name} {match} another model.$"):
         encoder(images(2, 48, 40))
 
@@ -281,13 +281,13 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    match = "is no vision model that can be read; name resnet18, resnet34, resnet50, a local folder"
+    match = "could not be read as a vision model: name resnet18, resnet34, resnet50, a local folder"
     for name in ("resnet51", "nobody/nothing", "a b/c", "../../x", str(tmp_path), "/no/where", ""):
         one_sentence(name, match)
     (tmp_path / "config.json").write_text('{"model_type": "resnet", "auto_map": 3', "utf-8")
     one_sentence(str(tmp_path), match)
     (tmp_path / "config.json").write_text('{"model_type": "resnet"}', "utf-8")
-    one_sentence(str(tmp_path), "The weights of .* cannot be loaded; name a model that has them")
+    one_sentence(str(tmp_path), "The weights of .* could not be loaded: name a model with complete")
 
 
 def test_code_that_comes_with_a_model_is_not_run(tmp_path):
@@ -295,7 +295,7 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     (tmp_path / "own.py").write_text(f"open({str(trace)!r}, 'w')\n", "utf-8")
     auto = {"AutoConfig": "own.Config", "AutoModel": "own.Model"}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto}))
-    one_sentence(str(tmp_path), "is no vision model that can be read")
+    one_sentence(str(tmp_path), "could not be read as a vision model")
     assert not trace.exists()
 
 
@@ -303,7 +303,7 @@ def test_pickled_weights_are_not_read(saved, tmp_path):
     name = saved(transformers.ViTModel(vit()))
     (tmp_path / "model" / "model.safetensors").unlink()
     torch.save(transformers.ViTModel(vit()).state_dict(), tmp_path / "model" / "pytorch_model.bin")
-    one_sentence(name, "The weights of .* cannot be loaded; .* in safetensors format")
+    one_sentence(name, "The weights of .* could not be loaded: .* in safetensors format")
 
 
 def test_damaged_and_missing_weights(saved, tmp_path):
@@ -313,16 +313,16 @@ def test_damaged_and_missing_weights(saved, tmp_path):
     config.save_pretrained(name)
     one_sentence(
         name,
-        r"has no weights for (encoder\.)?layers?\.1.* in all.; name a model that was saved whole",
+        r"has no weights for (encoder\.)?layers?\.1.* in total.: name a model",
     )
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    one_sentence(name, "The weights of .* cannot be loaded; name a model that has them whole")
+    one_sentence(name, "The weights of .* could not be loaded: name a model with complete")
 
 
 def test_models_of_other_things_are_refused(saved):
     config = transformers.BertConfig(**VIT, vocab_size=9)
-    match = "does not turn images alone into features; name a vision model, or one of resnet18"
+    match = "is not an encoder of images: name a vision model, or one of resnet18"
     one_sentence(saved(transformers.BertModel(config)), match)
     gray = transformers.ViTModel(vit(num_channels=1))
     one_sentence(saved(gray), match)
@@ -340,7 +340,8 @@ def test_loading_is_quiet_and_restores_what_it_silences(saved, capfd):
     assert logging.is_progress_bar_enabled()
 
 
-def test_what_it_costs(saved):
+@pytest.mark.slow
+def test_imports_neither_transformers_nor_torchvision(saved):
     """ranksim.models needs neither transformers nor, with them, torchvision."""
     name = saved(transformers.ViTModel(vit()), image_mean=MEAN, image_std=STD)
     code = f"""

@@ -1,4 +1,4 @@
-"""Checkpoints of ResNets as the field publishes them, read without running anything in them."""
+"""Safe reading of ResNet checkpoints in the field's published format."""
 
 from __future__ import annotations
 
@@ -19,162 +19,166 @@ from ranksim.exceptions import DataError, require_optional
 from ranksim.models.regressor import Regressor
 from ranksim.models.vision import RESNETS, ImageEncoder
 
-# NumPy's numbers, in which a best score is often kept; by its module's name before NumPy 2 as well
+# NumPy scalars, as which a best score is often saved, under the module names of NumPy 1 and 2
 _SCALAR = np.float64(0).__reduce__()[0]
-_HARMLESS: list[Any] = [
+_SAFE_GLOBALS: list[Any] = [
     np.dtype,
     *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")),
 ]
 _SHORT = {"convolution": "conv", "normalization": "bn"}
-_DAMAGE = (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError)
+_DAMAGE = (
+    *(RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile),
+)
+Shapes = dict[str, tuple[int, ...]]
 
 
 def load_checkpoint(path: Path) -> Regressor:
-    """The network of a published checkpoint, in evaluation mode; see :func:`read_checkpoint`."""
+    """Load the network of a published checkpoint, in evaluation mode; see `read_checkpoint`."""
     name, state = read_checkpoint(path)
-    model = _unmade(name)
+    model = _make_empty(name)
     model.load_state_dict(state, assign=True)
     return model.eval()
 
 
 def read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """The encoder's name and the weights of a ResNet for ages, under the names of this library.
+    """Read the name and the weights of a ResNet, renamed for this library's networks.
 
-    Reads two forms: the published one (``conv1.weight``, ``layer1.0.bn1.bias``, ``linear.weight``,
-    all of them after ``module.`` or not, at top level or under ``state_dict`` or ``model``), and a
-    checkpoint of a run of this library. Every weight must be there, with its shape, and no other.
-    Statistics of FDS are left out: they serve the training alone.
+    Two formats are supported: the published one (``conv1.weight``, ``layer1.0.bn1.bias``,
+    ``linear.weight``, with or without the prefix ``module.``, at top level or under ``state_dict``
+    or ``model``), and checkpoints of this library. The weights must be complete and have the right
+    shapes. Statistics of FDS are ignored.
 
     Args:
-        path: a file of ``torch.save``. Tensors and plain values are loaded, and nothing else.
+        path: a file of ``torch.save``; only tensors and plain values are loaded from it.
 
     Returns:
         ``resnet18``, ``resnet34`` or ``resnet50``, and the state of
         ``Regressor(ImageEncoder(name))`` in float32 on the CPU.
 
     Raises:
-        DataError: no file, a damaged one, one with other objects in it, or other weights.
+        DataError: the file is missing or damaged, contains other objects, or has other weights.
     """
-    found = _weights(_content(path), path)
-    ours = any(key.startswith("encoder.") for key in found)
-    expected = {name: _expected(name, ours) for name in RESNETS}
-    shapes = {key: tuple(value.shape) for key, value in found.items()}
-    name = min(expected, key=lambda name: len(expected[name].items() ^ shapes.items()))
-    wanted = expected[name]
-    if len(wanted.keys() & shapes.keys()) < len(wanted) / 2:
+    weights = _select_weights(_load(path), path)
+    own_format = any(key.startswith("encoder.") for key in weights)
+    rename = str if own_format else _published_name
+    expected = {
+        name: {rename(k): tuple(v.shape) for k, v in _make_empty(name).state_dict().items()}
+        for name in RESNETS
+    }
+    actual = {key: tuple(value.shape) for key, value in weights.items()}
+    name = min(expected, key=lambda name: len(expected[name].items() ^ actual.items()))
+    shapes = expected[name]
+    if len(shapes.keys() & actual.keys()) < len(shapes) / 2:
         raise DataError(
-            f"{path} holds no ResNet-18, -34 or -50 under the published names; give another "
+            f"{path} is not a ResNet-18, -34 or -50 with the published names: use another "
             "checkpoint."
         )
-    for key in wanted.keys() - shapes.keys():
-        if key.endswith("num_batches_tracked"):  # BatchNorm counted none before PyTorch 0.4.1
-            found[key] = torch.tensor(0)
-    _check(found, wanted, f"{path}, read as {name},")
-    state = {}
-    for key in _unmade(name).state_dict():
-        value = found[key if ours else _their_name(key)]
-        state[key] = value.long() if key.endswith("num_batches_tracked") else value.float()
-    return name, state
+    for key in shapes.keys() - actual.keys():
+        if key.endswith("num_batches_tracked"):  # not saved before PyTorch 0.4.1
+            weights[key] = torch.tensor(0)
+    _check_weights(weights, shapes, f"{path}, read as {name},")
+    state = {key: weights[rename(key)] for key in _make_empty(name).state_dict()}
+    return name, {
+        key: value.long() if key.endswith("num_batches_tracked") else value.float()
+        for key, value in state.items()
+    }
 
 
 def read_checkpoint_recipe(path: Path) -> dict[str, Any]:
-    """What a checkpoint of this library says of how it was trained; of another one, nothing.
+    """Read the training recipe of a checkpoint of this library; empty for others.
 
     Raises:
         DataError: see :func:`read_checkpoint`.
     """
-    content = _content(path)
+    content = _load(path)
     recipe = content.get("recipe") if isinstance(content, Mapping) else None
     return dict(recipe) if isinstance(recipe, Mapping) else {}
 
 
-def _content(path: Path) -> Any:
+def _load(path: Path) -> Any:
+    """Load tensors and plain values of a file; raise ``DataError`` for anything else."""
     if not path.is_file():
-        raise DataError(f"There is no checkpoint {path}; give the path of a file of torch.save.")
+        raise DataError(f"Checkpoint {path} does not exist: pass the path of a torch.save file.")
     try:
-        with safe_globals(_HARMLESS), warnings.catch_warnings():
+        with safe_globals(_SAFE_GLOBALS), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (*_DAMAGE, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        other = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if other:
+    except _DAMAGE as error:
+        if match := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise DataError(
-                f"{path} holds an object ({other[1]}) beside tensors and plain values, and nothing "
-                "else is loaded; save its state_dict alone where you trust it."
+                f"{path} contains an object ({match[1]}), and only tensors and plain values are "
+                "loaded: if you trust the file, save only its state_dict."
             ) from error
         raise DataError(
-            f"{path} is damaged or no checkpoint of PyTorch; get the file again."
+            f"{path} is damaged or not a PyTorch checkpoint: download it again."
         ) from error
 
 
-def _weights(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state of the network, without wrappers' prefixes and statistics of FDS."""
+def _select_weights(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return the weights of the network, without prefixes of wrappers and statistics of FDS."""
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise DataError(f"{path} holds no state_dict; give another checkpoint.")
+        raise DataError(f"{path} has no state_dict: use another checkpoint.")
     state = dict(content)
-    if any(key.startswith("model.encoder.") for key in state):  # ours, which holds metrics as well
+    if any(key.startswith("model.encoder.") for key in state):  # this library's, with metrics
         state = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
-        # of a second stage, whose encoder is a frozen one
+        # the second stage of RRT wraps the encoder
         state = {k.replace("encoder.encoder.", "encoder."): v for k, v in state.items()}
     elif all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     state = {k: v for k, v in state.items() if k.split(".")[0].lower() != "fds"}
-    others = [key for key, value in state.items() if not isinstance(value, Tensor)]
-    if others:
-        raise DataError(f"{path} holds no tensor under {others[0]!r}; give another checkpoint.")
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise DataError(f"{path} has no tensor under {key!r}: use another checkpoint.")
     return state
 
 
-def _unmade(name: str) -> Regressor:
-    """A network whose weights take no memory and no random numbers."""
-    _ = require_optional(
-        "transformers", "images"
-    ).ResNetModel  # PyTorch 2.8 cannot import it for that device
+def _make_empty(name: str) -> Regressor:
+    """Build a network without memory or random numbers for its weights."""
+    # PyTorch 2.8 cannot import the model on the meta device
+    _ = require_optional("transformers", "images").ResNetModel
     with torch.device("meta"):
         return Regressor(ImageEncoder(name))
 
 
-def _expected(name: str, ours: bool) -> dict[str, tuple[int, ...]]:
-    state = _unmade(name).state_dict()
-    return {key if ours else _their_name(key): tuple(value.shape) for key, value in state.items()}
-
-
-def _their_name(name: str) -> str:
-    """The published name of one of ours."""
-    if found := re.search(r"embedder\.embedder\.(\w+)\.(\w+)$", name):
-        return f"{_SHORT[found[1]]}1.{found[2]}"
-    if found := re.search(r"stages\.(\d)\.layers\.(\d+)\.layer\.(\d)\.(\w+)\.(\w+)$", name):
-        stage, block, place, kind, what = found.groups()
-        return f"layer{int(stage) + 1}.{block}.{_SHORT[kind]}{int(place) + 1}.{what}"
-    if found := re.search(r"stages\.(\d)\.layers\.(\d+)\.shortcut\.(\w+)\.(\w+)$", name):
-        stage, block, kind, what = found.groups()
-        return f"layer{int(stage) + 1}.{block}.downsample.{int(kind == 'normalization')}.{what}"
+def _published_name(name: str) -> str:
+    """Return the published name of a weight of this library."""
+    if match := re.search(r"embedder\.embedder\.(\w+)\.(\w+)$", name):
+        return f"{_SHORT[match[1]]}1.{match[2]}"
+    block = r"stages\.(\d)\.layers\.(\d+)\."
+    if match := re.search(block + r"layer\.(\d)\.(\w+)\.(\w+)$", name):
+        stage, index, layer, kind, parameter = match.groups()
+        return f"layer{int(stage) + 1}.{index}.{_SHORT[kind]}{int(layer) + 1}.{parameter}"
+    if match := re.search(block + r"shortcut\.(\w+)\.(\w+)$", name):
+        stage, index, kind, parameter = match.groups()
+        position = int(kind == "normalization")
+        return f"layer{int(stage) + 1}.{index}.downsample.{position}.{parameter}"
     return name.replace("head.", "linear.")
 
 
-def _check(found: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], where: str) -> None:
-    """All weights, their shapes, no others, and only numbers."""
-    missing = [key for key in wanted if key not in found]
-    unknown = [key for key in found if key not in wanted]
-    for keys, what in ((missing, "lacks"), (unknown, "has the unknown")):
+def _check_weights(weights: dict[str, Tensor], shapes: Shapes, where: str) -> None:
+    """Raise ``DataError`` unless the weights are complete, finite and of these shapes."""
+    missing = [key for key in shapes if key not in weights]
+    unknown = [key for key in weights if key not in shapes]
+    for keys, verb in ((missing, "lacks"), (unknown, "has the unknown")):
         if keys:
             raise DataError(
-                f"{where} {what} {', '.join(keys[:3])} ({len(keys)} in all); give a checkpoint of "
-                "that network alone."
+                f"{where} {verb} {', '.join(keys[:3])} ({len(keys)} in total): use a checkpoint "
+                "that contains only this network."
             )
-    for key, shape in wanted.items():
-        if tuple(found[key].shape) != shape:
+    for key, shape in shapes.items():
+        if tuple(weights[key].shape) != shape:
             raise DataError(
-                f"{where} has {key} of shape {tuple(found[key].shape)} instead of {shape}; give a "
+                f"{where} has {key} of shape {tuple(weights[key].shape)} instead of {shape}: use a "
                 "checkpoint with one output."
             )
-        if not found[key].isfinite().all():
+        if not weights[key].isfinite().all():
             raise DataError(
-                f"{where} has values in {key} that are no finite numbers; get the file again, or "
-                "give another checkpoint."
+                f"{where} has values in {key} that are not finite: download it again, or use "
+                "another checkpoint."
             )

@@ -1,4 +1,4 @@
-"""Pretrained models of the Hugging Face hub or a folder: read quietly, refused in one sentence."""
+"""Pretrained models of the Hugging Face hub or a local folder, loaded without output or code."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from torch import nn
 
 from ranksim.exceptions import UsageError, require_optional
 
+_NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
+
 
 @dataclass(frozen=True)
 class HubModel:
-    """A pretrained model by its name, before any of it is read.
+    """A pretrained model, given by its name.
 
     Args:
         name: a local folder, or a model of the hub.
-        kind: what it should be, for messages.
-        instead: what else may be named, for messages.
-        extra: of ranksim, which brings the libraries.
+        kind: expected kind of model, for error messages.
+        alternatives: other names to choose, for error messages.
+        extra: extra of ranksim that installs the libraries.
     """
 
     name: str
     kind: str
-    instead: str
+    alternatives: str
     extra: str
 
     @property
     def source(self) -> str:
-        """As the libraries take it."""
+        """The name with ``~`` expanded."""
         return str(Path(self.name).expanduser())
 
     @property
@@ -42,36 +44,36 @@ class HubModel:
         return require_optional("transformers", self.extra)
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Turns what goes wrong while its description is read into one sentence."""
+    def read_errors(self) -> Iterator[None]:
+        """Translate errors of reading the model's description to ``UsageError``."""
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"{self.name} is no {self.kind} that can be read; name {self.instead}, and check "
-                "the connection."
+                f"{self.name} could not be read as a {self.kind}: name {self.alternatives}, and "
+                "check the connection."
             ) from error
 
-    def config(self) -> Any:
-        """Its configuration; no code that comes with it is run."""
+    def load_config(self) -> Any:
+        """Load the configuration, without running code of the model."""
         return self.transformers.AutoConfig.from_pretrained(self.source, trust_remote_code=False)
 
-    def takes(self, config: Any) -> str | None:
-        """The main input of such a model, where it is a known one."""
-        kind = self.transformers.MODEL_MAPPING.get(type(config), None)
-        return getattr(kind, "main_input_name", None)
+    def main_input(self, config: Any) -> str | None:
+        """Return the name of the model's main input, or None for an unknown model class."""
+        model_class = self.transformers.MODEL_MAPPING.get(type(config), None)
+        return getattr(model_class, "main_input_name", None)
 
     def load(self, config: Any) -> nn.Module:
-        """The model in float32, from weights in safetensors format that are all there.
-
-        A pooler that nobody trained is left out.
+        """Load the model in float32 from complete safetensors weights, without an untrained pooler.
 
         Raises:
-            UsageError: weights cannot be loaded, or some are missing.
+            UsageError: the weights cannot be loaded, or some are missing.
         """
         safetensors = require_optional("safetensors", self.extra)
+        errors = (OSError, ValueError, RuntimeError, ImportError, safetensors.SafetensorError)
+        model: nn.Module
         try:
-            model, told = self.transformers.AutoModel.from_pretrained(
+            model, info = self.transformers.AutoModel.from_pretrained(
                 self.source,
                 config=config,
                 use_safetensors=True,
@@ -79,49 +81,44 @@ class HubModel:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-            ImportError,
-            safetensors.SafetensorError,
-        ) as error:
+        except errors as error:
             raise UsageError(
-                f"The weights of {self.name} cannot be loaded; name a model that has them whole "
-                "and in safetensors format, and check the connection."
+                f"The weights of {self.name} could not be loaded: name a model with complete "
+                "weights in safetensors format, and check the connection."
             ) from error
-        missing = sorted(told["missing_keys"])
+        missing = sorted(info["missing_keys"])
         if any(name.startswith("pooler.") for name in missing):
-            model.pooler = None  # it would pool by weights that nobody trained
-        unneeded = ("mask_token", "num_batches_tracked")
-        needed = [n for n in missing if not (n.startswith("pooler.") or n.endswith(unneeded))]
-        if needed:
+            model.pooler = None  # it has random weights
+        optional = ("mask_token", "num_batches_tracked")
+        missing = [n for n in missing if not (n.startswith("pooler.") or n.endswith(optional))]
+        if missing:
             raise UsageError(
-                f"{self.name} has no weights for {', '.join(needed[:3])} ({len(needed)} in all); "
-                "name a model that was saved whole."
+                f"{self.name} has no weights for {', '.join(missing[:3])} ({len(missing)} in "
+                "total): name a model with complete weights."
             )
-        found: nn.Module = model
-        return found
+        return model
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """No progress bars or log lines, and nobody asked to convert weights on a user's behalf."""
-        ours = self.transformers.utils.logging
-        hub = require_optional("huggingface_hub", self.extra).utils.logging
-        levels, bars = (ours.get_verbosity(), hub.get_verbosity()), ours.is_progress_bar_enabled()
-        converting = os.environ.get("DISABLE_SAFETENSORS_CONVERSION")
-        os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-        ours.set_verbosity(ours.CRITICAL)
-        hub.set_verbosity(hub.CRITICAL)
-        ours.disable_progress_bar()
+        """Silence progress bars and logs, and disable requests to convert weights on the hub."""
+        loggers = [self.transformers.utils.logging]
+        loggers.append(require_optional("huggingface_hub", self.extra).utils.logging)
+        levels, bars = (
+            [log.get_verbosity() for log in loggers],
+            loggers[0].is_progress_bar_enabled(),
+        )
+        for log in loggers:
+            log.set_verbosity(log.CRITICAL)
+        loggers[0].disable_progress_bar()
+        conversion = os.environ.get(_NO_CONVERSION)
+        os.environ[_NO_CONVERSION] = "1"
         try:
             yield
         finally:
-            ours.set_verbosity(levels[0])
-            hub.set_verbosity(levels[1])
+            del os.environ[_NO_CONVERSION]
+            if conversion is not None:
+                os.environ[_NO_CONVERSION] = conversion
+            for log, level in zip(loggers, levels, strict=True):
+                log.set_verbosity(level)
             if bars:
-                ours.enable_progress_bar()
-            if converting is None:
-                del os.environ["DISABLE_SAFETENSORS_CONVERSION"]
-            else:
-                os.environ["DISABLE_SAFETENSORS_CONVERSION"] = converting
+                loggers[0].enable_progress_bar()

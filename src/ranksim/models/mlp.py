@@ -1,4 +1,4 @@
-"""A multilayer perceptron over vectors."""
+"""Multilayer perceptron over vectors."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 
 class MLPEncoder(nn.Module):
-    """Layers of a linear map, ReLU and dropout.
+    """Layers of linear map, ReLU and dropout.
 
     Args:
-        inputs: width of the vectors.
+        inputs: number of input features.
         hidden: width of every layer, and of the features.
         layers: number of layers, at least 1.
-        dropout: probability, after each layer.
+        dropout: dropout probability after each layer.
 
     Example:
         >>> import torch
@@ -27,16 +27,11 @@ class MLPEncoder(nn.Module):
         if layers < 1:
             raise ValueError(f"layers must be at least 1, got {layers}")
         self.width = hidden
-        widths = [inputs] + [hidden] * (layers - 1)
-        self.layers = nn.Sequential(
-            *(
-                part
-                for width in widths
-                for part in (nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout))
-            )
-        )
+        self.layers = nn.Sequential()
+        for width in [inputs] + [hidden] * (layers - 1):
+            self.layers.extend([nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout)])
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """``(N, inputs)`` to features ``(N, hidden)``."""
+        """Map ``(N, inputs)`` to features ``(N, hidden)``."""
         features: Tensor = self.layers(vectors)
         return features

@@ -1,4 +1,4 @@
-"""An encoder and one linear output."""
+"""An encoder with one linear output."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from torch import Tensor, nn
 
 
 class Regressor(nn.Module):
-    """Features from an encoder, one number from a linear head.
+    """An encoder and a linear head with one output.
 
     Args:
-        encoder: maps a batch to features ``(N, D)`` and has an attribute ``width``, its D.
-
-    Returns (forward):
-        The prediction ``(N,)`` and the features ``(N, D)``, the layer that RankSim works on.
+        encoder: maps a batch to features ``(N, D)``; its attribute ``width`` is D.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -24,5 +21,6 @@ class Regressor(nn.Module):
         self.head = nn.Linear(self.width, 1)
 
     def forward(self, *inputs: Any) -> tuple[Tensor, Tensor]:
+        """Return predictions ``(N,)`` and features ``(N, D)``, the layer that RankSim works on."""
         features = self.encoder(*inputs)
         return self.head(features).squeeze(-1), features

@@ -1,4 +1,4 @@
-"""Windows of a series to features: a recurrent and a convolutional encoder."""
+"""Recurrent and convolutional encoders of time series windows."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ class GRUEncoder(nn.Module):
     """A GRU over the window; its last state is the feature.
 
     Args:
-        channels: values of a reading.
+        channels: values per reading.
         hidden: width of the state, and of the features.
         layers: number of layers.
-        dropout: probability, between layers and on the features.
+        dropout: dropout probability between layers and on the features.
 
     Example:
         >>> GRUEncoder(1, hidden=8)(torch.zeros(2, 24, 1)).shape
         torch.Size([2, 8])
 
-    Source: Cho et al. (EMNLP 2014).
+    References:
+        Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder" (EMNLP 2014).
     """
 
     def __init__(
@@ -27,34 +28,36 @@ class GRUEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.width = hidden
-        between = dropout if layers > 1 else 0.0  # of one layer PyTorch warns
+        between = dropout if layers > 1 else 0.0  # PyTorch warns about dropout of one layer
         self.gru = nn.GRU(channels, hidden, layers, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """``(N, W, channels)`` to features ``(N, hidden)``."""
+        """Map ``(N, W, channels)`` to features ``(N, hidden)``."""
         _, last = self.gru(windows)
         features: Tensor = self.dropout(last[-1])
         return features
 
 
 class ConvEncoder(nn.Module):
-    """Causal convolutions of width 3, dilated by 1, 2, 4, …; the last place is the feature.
+    """Causal convolutions of width 3, dilated by 1, 2, 4, …; the last position is the feature.
 
-    So each layer sees twice as far back as the one before: L layers 2 · (2^L − 1) + 1 readings. A
-    window need not be that long: zeros stand before it.
+    L layers have a receptive field of 2 · (2^L − 1) + 1 readings; shorter windows are padded with
+    zeros on the left.
 
     Args:
-        channels: values of a reading.
+        channels: values per reading.
         hidden: width of every layer, and of the features.
         layers: number of layers.
-        dropout: probability, after each layer.
+        dropout: dropout probability after each layer.
 
     Example:
         >>> ConvEncoder(1, hidden=8)(torch.zeros(2, 24, 1)).shape
         torch.Size([2, 8])
 
-    Source: Bai, Kolter and Koltun (2018), without their residual blocks.
+    References:
+        Bai, Kolter, Koltun, "An Empirical Evaluation of Generic Convolutional and Recurrent
+        Networks for Sequence Modeling" (2018); here without residual blocks.
     """
 
     def __init__(
@@ -71,9 +74,9 @@ class ConvEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """``(N, W, channels)`` to features ``(N, hidden)``."""
+        """Map ``(N, W, channels)`` to features ``(N, hidden)``."""
         states = windows.transpose(1, 2)
         for level, convolution in enumerate(self.convolutions):
-            before = nn.functional.pad(states, (2 * 2**level, 0))
-            states = self.dropout(torch.relu(convolution(before)))
+            padded = nn.functional.pad(states, (2 * 2**level, 0))
+            states = self.dropout(torch.relu(convolution(padded)))
         return states[:, :, -1]

@@ -1,9 +1,8 @@
-"""Images to features: ResNets from scratch, and pretrained vision models."""
+"""Image encoders: ResNets from scratch, and pretrained vision models."""
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,64 +12,69 @@ from ranksim.exceptions import UsageError, require_optional
 from ranksim.models.hub import HubModel
 from ranksim.models.pixels import Pixels
 
-# block, blocks in each stage, width of each stage: He et al. (CVPR 2016), table 1
+# block, blocks per stage, width of each stage: He et al. (CVPR 2016), table 1
 RESNETS = {
     "resnet18": ("basic", (2, 2, 2, 2), (64, 128, 256, 512)),
     "resnet34": ("basic", (3, 4, 6, 3), (64, 128, 256, 512)),
     "resnet50": ("bottleneck", (3, 4, 6, 3), (256, 512, 1024, 2048)),
 }
-_HALF: tuple[float, ...] = (0.5, 0.5, 0.5)  # scales to [−1, 1]
+_DEFAULT_SIZE = (224, 224)
 
 
 class ImageEncoder(nn.Module):
-    """Bytes of images to features: normalised, through the network, mean over places.
+    """Encoder of image bytes: normalization, network, mean over positions.
 
-    A ResNet from scratch has its stride on the 3×3 convolution and Kaiming normal weights (fan
-    out), drawn from torch's global generator; pixels are scaled to [−1, 1]. A pretrained model
-    keeps its own normalisation and gives its pooled output, where it was trained with one, else the
-    mean over tokens or places of its last hidden state.
+    A ResNet from scratch has the stride on its 3×3 convolutions, as most published ones, Kaiming
+    normal weights (fan out) drawn from torch's global generator, and pixels scaled to [−1, 1]. A
+    pretrained model uses its own normalization and its pooled output; if it was trained without
+    one, the mean over tokens or positions of the last hidden state.
 
     Args:
         name: ``resnet18``, ``resnet34`` or ``resnet50`` from scratch; or a pretrained vision model:
-            a local folder, or a model of the Hugging Face hub. Its weights must be in safetensors
-            format; no code that comes with it is run.
-        channels_last: weights and images in that memory format, the faster one for a GPU.
+            a local folder, or a model of the Hugging Face hub, with weights in safetensors format.
+            No code of the model is run.
+        channels_last: memory format of weights and images, faster on GPUs.
 
     Raises:
-        UsageError: no such model, no connection, or a model that does not read images alone.
+        UsageError: the model does not exist, cannot be reached, or does not encode images.
 
-    Source: He et al. (CVPR 2016); the stride as in most published ResNets since.
+    References:
+        He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016).
     """
 
     def __init__(self, name: str, *, channels_last: bool = False) -> None:
         super().__init__()
         self.name = name
-        self.may_have_unused = name not in RESNETS  # weights that its features do not come from
-        self.size: tuple[int, int] | None = None  # that the model was made for, where it has one
-        self.options: dict[str, Any] = {}
-        self.pixels = Pixels(_HALF, _HALF, channels_last=channels_last)
+        self.may_have_unused = name not in RESNETS  # weights that the features do not depend on
+        self.size: tuple[int, int] | None = None  # image size of a pretrained model
+        self.options: dict[str, Any] = {}  # keyword arguments of the backbone
         if name in RESNETS:
-            self.backbone: nn.Module = _resnet(name)
+            mean = std = (0.5,) * 3
+            self.pixels = Pixels(mean, std, channels_last=channels_last)
+            self.backbone: nn.Module = _make_resnet(name)
             self.width: int = RESNETS[name][2][-1]
         else:
-            found = _pretrained(name)
-            self.backbone, self.size, self.options = found.model, found.size, found.options
+            self.backbone, config, processing = _load_pretrained(name)
+            self.size = _image_size(config)
+            if "interpolate_pos_encoding" in inspect.signature(self.backbone.forward).parameters:
+                self.options["interpolate_pos_encoding"] = True
             self.pixels = Pixels(
-                found.mean, found.std, channels_last=channels_last, bgr=found.reads_bgr
+                _channel_values(processing, "image_mean", 0.0 if processing else 0.5),
+                _channel_values(processing, "image_std", 1.0 if processing else 0.5),
+                channels_last=channels_last,
+                bgr=bool(processing.get("do_flip_channel_order")),
             )
-            self.width = self._measured()
+            self.width = self._measure_width()
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
-        """RGB images ``(N, H, W, 3)``, uint8, to features ``(N, width)``."""
+        """Map RGB images ``(N, H, W, 3)``, uint8, to features ``(N, width)``."""
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, got {images.dtype}")
         if images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images must have shape (N, H, W, 3), got {tuple(images.shape)}")
-        return self._features(self.pixels(images, next(self.backbone.parameters()).dtype))
-
-    def _features(self, pixels: Tensor) -> Tensor:
+        pixels = self.pixels(images, next(self.backbone.parameters()).dtype)
         try:
             outputs = self.backbone(pixels, **self.options)
         except torch.OutOfMemoryError:
@@ -79,9 +83,8 @@ class ImageEncoder(nn.Module):
             if self.size is None or tuple(pixels.shape[2:]) == self.size:
                 raise
             raise UsageError(
-                f"{self.name} takes images of {self.size[0]} × {self.size[1]} pixels and got "
-                f"{pixels.shape[2]} × {pixels.shape[3]}; give images of that size, or name another "
-                "model."
+                f"{self.name} needs images of {self.size[0]} × {self.size[1]} pixels, got "
+                f"{pixels.shape[2]} × {pixels.shape[3]}: resize the images, or name another model."
             ) from error
         pooled = getattr(outputs, "pooler_output", None)
         if pooled is not None:
@@ -91,39 +94,28 @@ class ImageEncoder(nn.Module):
             raise _not_for_images(self.name)
         return hidden.mean(dim=1) if hidden.ndim == 3 else hidden.mean(dim=(2, 3))
 
-    def _measured(self) -> int:
-        """The width of the features of one black image."""
+    def _measure_width(self) -> int:
+        """Return the width of the features of one black image."""
         self.eval()
         try:
             with torch.no_grad():
-                black = torch.zeros(1, *(self.size or (224, 224)), 3, dtype=torch.uint8)
+                black = torch.zeros(1, *(self.size or _DEFAULT_SIZE), 3, dtype=torch.uint8)
                 count, width = self(black).shape
         except (ValueError, RuntimeError, TypeError) as error:
             raise _not_for_images(self.name) from error
         if count != 1:
             raise _not_for_images(self.name)
-        self.train()  # as every new module
+        self.train()  # the mode of new modules
         return int(width)
-
-
-@dataclass(frozen=True)
-class _Pretrained:
-    model: nn.Module
-    size: tuple[int, int]
-    options: dict[str, Any]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    reads_bgr: bool
 
 
 def _not_for_images(name: str) -> UsageError:
     return UsageError(
-        f"{name} does not turn images alone into features; name a vision model, or one of "
-        f"{', '.join(RESNETS)}."
+        f"{name} is not an encoder of images: name a vision model, or one of {', '.join(RESNETS)}."
     )
 
 
-def _resnet(name: str) -> nn.Module:
+def _make_resnet(name: str) -> nn.Module:
     transformers = require_optional("transformers", "images")
     block, depths, widths = RESNETS[name]
     config = transformers.ResNetConfig(
@@ -136,46 +128,38 @@ def _resnet(name: str) -> nn.Module:
     return model
 
 
-def _pretrained(name: str) -> _Pretrained:
-    others = f"{', '.join(RESNETS)}, a local folder, or a model of the Hugging Face hub"
-    hub = HubModel(name, "vision model", others, "images")
+def _load_pretrained(name: str) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """Load a pretrained vision model, its configuration and its image processor's settings."""
+    alternatives = f"{', '.join(RESNETS)}, a local folder, or a model of the Hugging Face hub"
+    hub = HubModel(name, "vision model", alternatives, "images")
     with hub.quiet():
-        with hub.reading():
-            config, processing = hub.config(), _processing(hub)
-        if hub.takes(config) != "pixel_values":
-            raise _not_for_images(name)  # before its weights are fetched
-        model = hub.load(config)
-    accepted = inspect.signature(model.forward).parameters
-    option = "interpolate_pos_encoding"
-    return _Pretrained(
-        model=model,
-        size=_size(getattr(config, "image_size", None)),
-        options={option: True} if option in accepted else {},
-        mean=_three(processing, "image_mean", 0.0 if processing else 0.5),
-        std=_three(processing, "image_std", 1.0 if processing else 0.5),
-        reads_bgr=bool(processing.get("do_flip_channel_order")),
-    )
+        with hub.read_errors():
+            config, processing = hub.load_config(), _load_processing(hub)
+        if hub.main_input(config) != "pixel_values":  # before the weights are downloaded
+            raise _not_for_images(name)
+        return hub.load(config), config, processing
 
 
-def _processing(hub: HubModel) -> dict[str, Any]:
-    """How the model's images are prepared, read without the libraries that would prepare them."""
+def _load_processing(hub: HubModel) -> dict[str, Any]:
+    """Load the settings of the model's image processor, which needs no further libraries."""
     try:
-        found, _ = hub.transformers.ImageProcessingMixin.get_image_processor_dict(hub.source)
+        return dict(hub.transformers.ImageProcessingMixin.get_image_processor_dict(hub.source)[0])
     except OSError as error:
         if "Can't load image processor" not in str(error):
             raise
-        return {}  # it does not say
-    return dict(found)
+        return {}  # the model has none
 
 
-def _three(processing: dict[str, Any], name: str, default: float) -> tuple[float, ...]:
-    """Mean or deviation of each colour."""
+def _channel_values(processing: dict[str, Any], name: str, default: float) -> tuple[float, ...]:
+    """Return the mean or standard deviation of each channel."""
     if processing.get("do_normalize") is False or processing.get(name) is None:
         return (default,) * 3
     return tuple(float(value) for value in processing[name])
 
 
-def _size(size: Any) -> tuple[int, int]:
+def _image_size(config: Any) -> tuple[int, int]:
+    """Return the height and width of images of a pretrained model."""
+    size = getattr(config, "image_size", None)
     if isinstance(size, int):
         return size, size
-    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (224, 224)
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else _DEFAULT_SIZE

@@ -44,24 +44,31 @@ def same(a, b):
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
-def test_every_check_of_scikit_learn_passes():
+@pytest.mark.slow
+def test_passes_check_estimator():
     # short trainings, of which it makes ninety
     settings = {"hidden": 32, "learning_rate": 0.01, "batch_size": 16, "max_epochs": 4}
     check_estimator(RankSimRegressor(**settings), on_skip=None)
 
 
-def test_defaults_are_the_recipes():
+def test_defaults_match_preset():
     recipe, defaults = preset_table("table", "small"), RankSimRegressor().get_params()
     assert {
         field: defaults[name] for name, field in _RECIPE_FIELDS.items()
     }.items() <= recipe.items()
 
 
-METHODS = ["vanilla", "sqinv+lds", "inv+fds+ranksim", "focal-r+ranksim", "rrt+lds+fds+ranksim"]
+METHODS = [
+    *("vanilla", "sqinv+lds", "inv+fds+ranksim"),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("focal-r+ranksim", "rrt+lds+fds+ranksim")
+    ),
+]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_method_learns_and_is_the_same_twice_whatever_the_order(method):
+def test_methods_learn_reproducibly_in_any_row_order(method):
     x, y = data()
     settings = {"max_epochs": 15, "config": {"lds_kernel_size": 3}}
     model = made(method, **settings).fit(x, y)
@@ -73,14 +80,14 @@ def test_each_method_learns_and_is_the_same_twice_whatever_the_order(method):
         assert not same(model, made("vanilla", **settings).fit(x, y))
 
 
-def test_rrt_keeps_the_encoder_of_its_first_stage():
+def test_rrt_keeps_first_stage_encoder():
     x, y = data()
     one, two = made("vanilla").fit(x, y), made("rrt").fit(x, y)
     np.testing.assert_array_equal(one.transform(x), two.transform(x))
     assert not torch.equal(one.network_.head.weight, two.network_.head.weight)
 
 
-def test_a_prediction_by_hand():
+def test_prediction_matches_manual_computation():
     x, y = data()
     model = made().fit(x, y)
     weights = [p.detach().numpy() for p in model.network_.parameters()]
@@ -95,7 +102,7 @@ def test_a_prediction_by_hand():
 
 
 @pytest.mark.parametrize("method", ["vanilla", "inv+lds+fds+ranksim"])
-def test_units_do_not_matter(method):
+def test_results_do_not_depend_on_units(method):
     x, y = data()
     model = made(method, bin_width=5).fit(x, y)
     # the same in thousandths, and a million off: 5 of 1 are 5,000 of 0.001
@@ -103,7 +110,7 @@ def test_units_do_not_matter(method):
     np.testing.assert_allclose(moved.predict(x * 3 + 7), model.predict(x) * 1_000 + 1e6, rtol=1e-4)
 
 
-def test_curves_and_counts_and_early_stopping():
+def test_early_stopping_and_loss_curves():
     x, y = data()
     model = made(max_epochs=60, patience=3, learning_rate=0.05).fit(x, y)
     assert model.n_iter_ == model.best_iter_ + 3 < 60
@@ -116,7 +123,7 @@ def test_curves_and_counts_and_early_stopping():
     assert min(free.validation_curve_) == pytest.approx(error, rel=1e-5)
 
 
-def test_weights_are_rows_to_the_bit():
+def test_integer_weights_equal_repeated_rows():
     x, y = data(40)
     weight = np.random.default_rng(0).integers(0, 4, 40)
     kept = np.repeat(np.arange(40), weight)
@@ -126,7 +133,7 @@ def test_weights_are_rows_to_the_bit():
         assert not same(model, made(method).fit(x, y))
 
 
-def test_real_weights_matter_and_their_unit_does_not():
+def test_scale_of_sample_weight_does_not_matter():
     x, y = data(60)
     weight = np.random.default_rng(0).uniform(0.1, 0.9, 60)
     model = made("sqinv").fit(x, y, sample_weight=weight)
@@ -137,7 +144,8 @@ def test_real_weights_matter_and_their_unit_does_not():
     assert not same(model, made("sqinv").fit(x, y))
 
 
-def test_heavy_samples_are_learned():
+@pytest.mark.slow
+def test_weighted_samples_are_learned():
     x, y = np.linspace(-1, 1, 60)[:, None], np.repeat([0.0, 1.0], [54, 6])
     both = [np.r_[x, x], np.r_[y, 1 - y]]  # each input has two labels
     weight = np.r_[np.full(60, 9.5), np.full(60, 0.5)]
@@ -148,7 +156,7 @@ def test_heavy_samples_are_learned():
     assert np.abs(other.predict(x) - (1 - y)).mean() < 0.2
 
 
-def test_pipelines_searches_clones_and_pickles():
+def test_pipeline_grid_search_clone_and_pickle():
     x, y = data()
     pipe = make_pipeline(PolynomialFeatures(2), made())
     search = GridSearchCV(
@@ -166,14 +174,15 @@ def test_pipelines_searches_clones_and_pickles():
     assert "network_" not in vars(clone(model))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_jobs_change_no_number():
+def test_n_jobs_does_not_change_results():
     x, y = data()
     alone = cross_val_score(made(), x, y, cv=2)
     np.testing.assert_array_equal(alone, cross_val_score(made(), x, y, cv=2, n_jobs=2))
 
 
-def test_a_training_that_diverges_is_one_error_that_names_rows_of_x():
+def test_divergence_error_names_rows_of_x():
     x, y = data()
     with pytest.raises(
         DivergedError, match=r"^Training diverged at step \d+ .* of X; lower"
@@ -184,7 +193,7 @@ def test_a_training_that_diverges_is_one_error_that_names_rows_of_x():
     assert str(list(named.numbers[:5]))[1:-1] in str(told.value)
 
 
-def test_threads_take_turns():
+def test_fits_in_parallel_threads():
     x, y = data()
     alone = made().fit(x, y)
     with ThreadPoolExecutor(3) as pool:
@@ -203,7 +212,7 @@ def test_metadata_routing():
     assert same(fold, made().fit(x[60:], y[60:], sample_weight=weight[60:]))
 
 
-def test_pandas():
+def test_fits_pandas_dataframe():
     x, y = data()
     table = pd.DataFrame(x, columns=list("abcd"))
     model = made().fit(table, pd.Series(y))
@@ -213,7 +222,7 @@ def test_pandas():
         model.predict(table.rename(columns={"a": "z"}))
 
 
-def test_nothing_is_left_behind(tmp_path, monkeypatch):
+def test_fit_has_no_side_effects(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     x, y = data()
@@ -230,7 +239,7 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     assert filters == warnings.filters
 
 
-def test_a_random_state_of_its_own():
+def test_random_state_instance():
     x, y = data()
     state = np.random.RandomState(5)
     first, second = (made(random_state=state).fit(x, y) for _ in range(2))
@@ -238,8 +247,9 @@ def test_a_random_state_of_its_own():
     assert same(first, made(random_state=np.random.RandomState(5)).fit(x, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_the_smallest_data(early_stopping):
+def test_two_samples_and_equal_labels(early_stopping):
     settings = {"early_stopping": early_stopping, "max_epochs": 30}
     two = made(**settings).fit([[0.0], [1.0]], [1.0, 3.0])
     assert np.isfinite(two.predict([[0.5]])).all()
@@ -283,7 +293,7 @@ def test_the_smallest_data(early_stopping):
         ({"n_bins": 0}, ValueError, "need low < high and count >= 1, got "),
     ],
 )
-def test_what_makes_no_sense_is_refused(settings, kind, message):
+def test_rejects_invalid_arguments(settings, kind, message):
     with pytest.raises(kind, match=f"^{re.escape(message)}"):
         made(**settings).fit(*data())
 
@@ -298,6 +308,6 @@ def test_what_makes_no_sense_is_refused(settings, kind, message):
         ),
     ],
 )
-def test_weights_that_make_no_sense_are_refused(weight, message):
+def test_rejects_invalid_sample_weight(weight, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         made().fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0], sample_weight=weight)

@@ -34,7 +34,7 @@ def ages(count=300):
     ],
     ids=str,
 )
-def test_weights_are_those_of_the_library(settings):
+def test_matches_density_weights(settings):
     made = clone(DensitySampleWeight(**settings))
     assert made.fit_transform(ages()).tolist() == density_weights(ages(), **settings).tolist()
     other = [20, 50, 119]
@@ -43,7 +43,7 @@ def test_weights_are_those_of_the_library(settings):
     assert made.get_params().keys() == {"bins", "scheme", "clip", "lds", "bandwidth"}
 
 
-def test_a_number_of_bins_is_over_the_range():
+def test_integer_bins_cover_label_range():
     bins = LabelBins.from_count(ages(), 7)
     assert (
         DensitySampleWeight(7).fit_transform(ages()).tolist()
@@ -54,7 +54,7 @@ def test_a_number_of_bins_is_over_the_range():
     )
 
 
-def test_it_must_be_fitted_and_says_what_is_wrong():
+def test_rejects_unfitted_use_and_nan_labels():
     with pytest.raises(NotFittedError):
         DensitySampleWeight().transform([1.0])
     with pytest.raises(ValueError, match="^labels must be finite, got 1 NaN and 0 infinite$"):
@@ -62,7 +62,7 @@ def test_it_must_be_fitted_and_says_what_is_wrong():
 
 
 @pytest.mark.parametrize("model", [Ridge(), HistGradientBoostingRegressor(max_iter=30)])
-def test_rare_labels_are_met_better_by_other_estimators(model):
+def test_weights_reduce_error_of_rare_labels(model):
     draw = np.random.default_rng(0)
     y = draw.exponential(1.0, 2_000)
     x = np.c_[y + draw.normal(0, 1.0, 2_000)]
@@ -82,7 +82,8 @@ def test_rare_labels_are_met_better_by_other_estimators(model):
         )
 
 
-def test_the_weights_need_no_torch_and_a_missing_scikit_learn_is_named():
+@pytest.mark.slow
+def test_weights_import_no_torch_and_missing_sklearn_is_named():
     code = """
 import sys
 import ranksim.integrations.sklearn

@@ -41,22 +41,10 @@ _LOCK = threading.Lock()  # random states and settings belong to the process
 
 @dataclass(frozen=True, eq=False)
 class FitSettings:
-    """Settings of one training.
-
-    Args:
-        method: name of the method.
-        changes: recipe fields that differ from the preset.
-        n_bins: number of label bins, or None.
-        bin_width: width of label bins, or None.
-        validation_fraction: share of the distinct inputs to validate on; None: the training samples
-            are validated on.
-        seed: seed of all random draws.
-        device: Lightning's accelerator.
-        progress_bar: whether to show Lightning's progress bar.
-    """
+    """Settings of one training; without ``validation_fraction`` training samples validate."""
 
     method: str
-    changes: Mapping[str, Any]
+    changes: Mapping[str, Any]  # recipe fields that differ from the preset
     n_bins: int | None
     bin_width: float | None
     validation_fraction: float | None

@@ -21,16 +21,10 @@ validation = require_optional("sklearn.utils.validation", "train")
 _MAX_INPUT, _MAX_LABEL = 1e100, 1e38  # limits of squares in float64, and of float32
 _CHUNK = 8192  # rows per forward pass
 _RECIPE_FIELDS = {  # argument: field of the recipe
-    "hidden": "hidden",
-    "layers": "layers",
-    "dropout": "dropout",
+    **{name: name for name in ("hidden", "layers", "dropout", "batch_size", "patience")},
+    **{name: name for name in ("gamma", "lambda_", "ranksim_weight")},
     "learning_rate": "lr",
-    "batch_size": "batch_size",
     "max_epochs": "max_validations",
-    "patience": "patience",
-    "gamma": "gamma",
-    "lambda_": "lambda_",
-    "ranksim_weight": "ranksim_weight",
 }
 
 
