@@ -171,8 +171,8 @@ by 1,024, and by 2²⁰ where they are to overflow at first: steps are then pass
 ones are right. Every way of being wrong on purpose was at least {least:,.0f} times beyond its
 tolerance.
 
-**What is defined otherwise.** Accumulated batches, and processes without `--gather`, rank their
-own samples: RankSim's term is the mean of theirs, and so is the loop's. With `--gather` it is that
+**What is defined otherwise.** Accumulated batches, and processes without `--gather-across-devices`, rank their
+own samples: RankSim's term is the mean of theirs, and so is the loop's. With `--gather-across-devices` it is that
 of the whole batch. An epoch's batches that fill no step, and a smaller one among them, are left out
 where gradients are accumulated; a last batch that processes cannot share evenly is filled up with
 some of its samples.

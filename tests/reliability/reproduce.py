@@ -32,7 +32,7 @@ class Case:
     Args:
         name: what the page calls it.
         words: the command without methods, jobs and folder; empty: its data is not here.
-        data: of ``ranksim rerun``, where the data lies.
+        data: of ``ranksim reproduce``, where the data lies.
         note: what the data is, or why it is missing.
     """
 
@@ -61,7 +61,7 @@ def text(found: dict[str, Any]) -> str:
         "On one machine and with the same versions, a seed gives the same result to the last bit: "
         "training twice with `--jobs 1` and once with `--jobs 2`, the test predictions and all "
         "that a record holds, but clocks and memory, were compared bit by bit for "
-        f"{methods} on each benchmark (a few steps each); and `ranksim rerun` then trained a row "
+        f"{methods} on each benchmark (a few steps each); and `ranksim reproduce` then trained a row "
         "again from `results.json` alone and found it the same. Each comparison counts once for a "
         "method. Out of scope: other processors, other versions of PyTorch, GPUs (where some "
         "operations of cuDNN add in any order), runs cut short by `--budget`."
@@ -96,9 +96,9 @@ def _tried(case: Case, folder: Path, short: bool) -> dict[str, Any]:
                 wrong.append(f"{key} {name}")
     if not short:
         check["tried"] += 1
-        again = ("rerun", str(outs["one"]), "--row", "2", *case.data, "--accelerator", "cpu")
+        again = ("reproduce", str(outs["one"]), "--row", "2", *case.data, "--accelerator", "cpu")
         told = _ranksim(*again)
-        wrong += [f"rerun: {told}"] if told else []
+        wrong += [f"reproduce: {told}"] if told else []
     note = "; ".join([case.note, *wrong]).strip("; ").replace(str(folder.parent), "…")
     return check | {"failed": len(wrong), "note": note}
 
@@ -166,7 +166,7 @@ def _ages(name: str, root: Path) -> Case:
 def _images(root: Path) -> Case:
     table = str(faces.own(root, _AGES, size=24))
     folder = ("--image-root", str(root))
-    words = ("compare", table, "--image", "file", *folder, "--target", "years", "--cap", "2")
+    words = ("compare", table, "--image", "file", *folder, "--target", "years", "--max-per-bin", "2")
     return Case("images", (*words, *_NETWORK), ("--data", table, *folder), "drawn faces")
 
 

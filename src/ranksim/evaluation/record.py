@@ -75,6 +75,7 @@ _RESULT = {
     "embedding": "projection",
     "cut_short": "truncated",
 }
+_OPTIONS = {"cap": "max_per_bin", "per_bin": "test_per_bin"}
 _PROVENANCE = ("data", "comparable", "threads", "versions", "commit", "machine")
 _TOP: tuple[str, ...] = (
     "format",
@@ -211,7 +212,7 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
         identity = {name: content[name] for name in _IDENTITY[:3] if name in content}
         identity["data"] = {
             "benchmark": content.get("benchmark"),
-            "options": {name: value for name, value in content.items() if name in rest},
+            "options": {_OPTIONS.get(name, name): content[name] for name in content if name in rest},
             "regions_from": content.get("shots"),
         }
         identity["preset"] = content.get("preset")
