@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from ranksim.cli import main
-from ranksim.experiments import sweep_request, user_data
+from ranksim.cli import main, train
+from ranksim.data.spec import TableSpec
 from ranksim.experiments import tune as tune_part
+from ranksim.experiments import user_data
+from ranksim.experiments.sweep_request import parse_seeds
+from ranksim.training.task_loading import DataSource
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+SOURCE = DataSource(TableSpec(target="y"))
 SCRIPTS = re.findall(r"^```bash\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 TYPED = [
     line.strip()
@@ -40,22 +44,24 @@ def test_there_are_as_many_as_are_seen():
 
 @pytest.mark.parametrize("said", list(words("ranksim")), ids=" ".join)
 def test_ranksim_takes_it(said, monkeypatch):
-    asked = []
+    requests = []
     monkeypatch.setattr(
-        sweep_request, "run_benchmark", lambda given, **_: asked.append(given) or {}
+        train, "run_sweep_request", lambda request, as_json: requests.append(request)
     )
-    monkeypatch.setattr(user_data, "own_request", lambda data, given: given)
-    monkeypatch.setattr(tune_part, "tune", lambda given, **_: asked.append(given.bench) or {})
+    monkeypatch.setattr(user_data, "resolve_user_data", lambda location, options: SOURCE)
+    monkeypatch.setattr(
+        tune_part, "tune", lambda request, as_json: requests.append(request.bench) or {}
+    )
     monkeypatch.setattr(sys, "argv", ["ranksim", *said])
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as end:
         main()
-    assert left.value.code in (0, None)
-    (given,) = asked
-    assert given.engine == ("ray" if "ray" in said else "processes")
-    assert given.num_nodes == (2 if "--num-nodes" in said else 1)
-    assert sweep_request.parse_seeds(given.seeds)
+    assert end.value.code in (0, None)
+    (request,) = requests
+    assert request.engine == ("ray" if "ray" in said else "processes")
+    assert request.trainer.num_nodes == (2 if "--num-nodes" in said else 1)
+    assert parse_seeds(request.seeds)
     if "3," in said:
-        assert sweep_request.parse_seeds(given.seeds) == [3]
+        assert parse_seeds(request.seeds) == [3]
 
 
 @pytest.mark.parametrize("said", list(words("ray")), ids=" ".join)

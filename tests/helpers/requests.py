@@ -25,7 +25,8 @@ def make_request(data: str | Path, out: Path, **values: Any) -> SweepRequest:
     """
     options = values.pop("options", {})
     values = {"methods": "vanilla", "seeds": "1", "accelerator": "cpu"} | values
-    network = {n: values.pop(n) for n in ("encoder", "image_size") if values.get(n) is not None}
+    network = {name: values.pop(name, None) for name in ("encoder", "image_size")}
+    network = {name: value for name, value in network.items() if value is not None}
     changes = tuple(f"{name}={value}" for name, value in network.items())
     limits = TrainingLimits(values.pop("max_steps", None), values.pop("max_epochs", None))
     location = DataLocation(**_take(values, DataLocation))

@@ -123,9 +123,9 @@ def portable_command(words: Sequence[str]) -> str:
 
 def _without_folder(word: str) -> str:
     """Reduce a path, or a path after ``=``, to its name; other words stay as they are."""
-    path = Path(word)
-    local = path.is_absolute() or word.startswith("~") or ".." in path.parts
-    if local or (len(path.parts) > 1 and path.exists()):
-        return path.expanduser().resolve().name
+    path = Path(word).expanduser()
+    if path.is_absolute() or ".." in path.parts or (len(path.parts) > 1 and path.exists()):
+        path = path.resolve()
+        return "." if path == Path.home().resolve() else path.name
     name, equals, value = word.partition("=")
     return f"{name}={_without_folder(value)}" if equals else word

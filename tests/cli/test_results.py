@@ -1,0 +1,71 @@
+"""``ranksim report``: what it writes, and its errors."""
+
+import json
+
+import pytest
+
+from tests.helpers.page_truth import check_page
+from tests.helpers.results import results
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("jinja2")
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Write a sweep's folder."""
+    content = results(("vanilla", "vanilla+ranksim"), seeds=2, bins=9)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "results.json").write_text(json.dumps(content))
+    return tmp_path / "sweep"
+
+
+def test_page_is_written_to_the_folder_of_the_sweep(run_command, sweep, tmp_path):
+    further = tmp_path / "other.json"
+    further.write_text(json.dumps(results(("vanilla",), seeds=1, bins=100, dropped=[(1, 2)])))
+    outcome = run_command("report", sweep)
+    assert outcome.code == 0, outcome.err
+    assert "report.html" in outcome.out
+    content = json.loads((sweep / "results.json").read_text())
+    check_page((sweep / "report.html").read_text(encoding="utf-8"), content)
+    assert (sweep / "report" / "02-change.svg").is_file()
+    assert run_command("report", sweep, further).code == 0
+    assert (sweep / "report" / "04-gaps.png").is_file()
+
+
+def test_json_names_the_written_files(run_command, sweep, tmp_path):
+    out = tmp_path / "docs" / "page.html"
+    outcome = run_command("report", sweep / "results.json", "--out", out, "--json")
+    written = json.loads(outcome.out)
+    assert written["page"] == str(out)
+    assert out.is_file()
+    figures = sorted(str(path) for path in (tmp_path / "docs" / "page").iterdir())
+    assert written["pictures"] == figures
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "key_words"),
+    [
+        (None, 1, ["other.json", "does not exist"]),
+        ("{", 1, ["other.json", "damaged"]),
+        ("[]", 1, ["other.json", "not the results.json"]),
+        ('{"format": 2}', 1, ["other.json", "not the results.json"]),
+        ("\udcff", 1, ["other.json", "damaged"]),
+        ('{"format": 9, "runs": [], "summary": [], "benchmark": "a"}', 1, ["later version"]),
+        (
+            '{"format": 2, "runs": [], "summary": [], "benchmark": "agedb-dir"}',
+            2,
+            ["agedb-dir", "sts-b-dir"],
+        ),
+    ],
+)
+def test_other_files_are_refused(check_error, sweep, tmp_path, content, code, key_words):
+    path = tmp_path / "other.json"
+    if content is not None:
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    check_error(["report", sweep, path], code, *key_words)
+    assert not (sweep / "report.html").exists()
+
+
+def test_page_must_be_an_html_file(check_error, sweep, tmp_path):
+    check_error(["report", sweep, "--out", tmp_path / "page.pdf"], 2, "page.pdf", ".html")
