@@ -93,8 +93,8 @@ def main():
             persistent_workers=True,
         )
         store = PixelCache(SIZE, root / "cache")
-        filling = timed(lambda: store.fill(root, paths))
-        rows, _ = store.fill(root, paths)
+        filling = timed(lambda: store.add_images(root, paths))
+        rows, _ = store.add_images(root, paths)
         data = ImageDataset(store, rows, labels)
         loader = make_loader(data, BATCH, SeededSampler(len(data), 0))
         augment, pixels = CropFlip(0, PAD, True), Pixels((0.5,) * 3, (0.5,) * 3, channels_last=True)

@@ -3,7 +3,6 @@ import re
 import numpy as np
 import pytest
 
-from ranksim.data.images.table import read_table
 from ranksim.data.spec import TableSpec, make_user_spec
 from ranksim.data.split_plan import make_split_plan
 from ranksim.data.table import Table
@@ -22,10 +21,10 @@ def agedb(shared_data):
     folder = shared_data / "agedb-dir"
     if not (folder / "agedb.csv").is_file():
         pytest.skip("the AgeDB-DIR splits are not here: put them into ../shared/data")
-    table = read_table(folder / "agedb.csv", target="age")
+    table = read_split_file(folder / "agedb.csv")
     ages = table.take(np.argsort(table.paths)).labels.astype(np.int64)
-    return ages, lambda protocol: read_table(
-        folder / f"agedb_{protocol}.csv", target="age", repeats=True
+    return ages, lambda protocol: read_split_file(
+        folder / f"agedb_{protocol}.csv", allow_repeats=True
     )
 
 

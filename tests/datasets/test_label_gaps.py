@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -26,18 +24,18 @@ def benchmark(train=LABELS, val=LABELS, **more):
     parts = [TextSamples(([""] * len(labels),), labels) for labels in (train, val, LABELS)]
     lists = {"many": frozenset({1}), "medium": frozenset({2})}
     return Benchmark(
-        "made", *parts, LabelBins.uniform(0.0, 100.0, 10),
-        shot_lists=lists, facts={"sha256": "0"}, **more,
+        "data", *parts, LabelBins.uniform(0.0, 100.0, 10),
+        published_shots=lists, facts={"sha256": "0"}, **more,
     )  # fmt: skip
 
 
 def dropped(text, train=LABELS, val=LABELS):
-    made = benchmark(train, val)
-    return drop_labels(made, [dataset(part.labels) for part in made.parts], parse_ranges(text))
+    data = benchmark(train, val)
+    return drop_labels(data, [dataset(part.labels) for part in data.parts], parse_ranges(text))
 
 
 @pytest.mark.parametrize("text", ["30-40,>80", ">=80", "<30,35-36", "41-41"])
-def test_what_is_kept_is_what_a_loop_keeps(text):
+def test_rows_outside_ranges_match_a_loop(text):
     low, high = -np.inf, np.inf
     inside = {
         "30-40,>80": lambda y: 30 <= y <= 40 or 80 < y <= high,
@@ -46,51 +44,51 @@ def test_what_is_kept_is_what_a_loop_keeps(text):
         "41-41": lambda y: y == 41,
     }[text]
     expected = [row for row, label in enumerate(LABELS) if not inside(label)]
-    kept = rows_outside(LABELS, parse_ranges(text))
-    assert kept.tolist() == expected
-    assert kept.dtype == np.int64
+    rows = rows_outside(LABELS, parse_ranges(text))
+    assert rows.tolist() == expected
+    assert rows.dtype == np.int64
 
 
-def test_training_and_validation_lose_the_labels_and_the_test_set_stays():
-    made, (train, val, test) = dropped("30-40,>80")
-    for part, samples in ((made.train, train), (made.val, val)):
+def test_drops_training_and_validation_labels_but_no_test_labels():
+    data, (train, val, test) = dropped("30-40,>80")
+    for part, samples in ((data.train, train), (data.val, val)):
         assert part.labels.tolist() == samples.labels.tolist() == [10.0, 41.0, 80.0]
         assert len(part) == len(samples) == 3
-    assert made.test.labels.tolist() == test.labels.tolist() == LABELS.tolist()
-    assert made.facts == {"sha256": "0", "dropped": ["30-40", ">80"], "counts": [3, 3, 8]}
-    assert not made.comparable
-    zero = made.regions("published").masks(LABELS)["zero"]
-    assert LABELS[zero].tolist() == [30.0, 35.5, 99.0]  # 40 to 50 and 80 to 90 are still seen
-    assert set(made.regions("published").names) == {"few"}  # the list is of the whole data
+    assert data.test.labels.tolist() == test.labels.tolist() == LABELS.tolist()
+    assert data.facts == {"sha256": "0", "dropped": ["30-40", ">80"], "counts": [3, 3, 8]}
+    assert not data.comparable
+    zero = data.regions("published").masks(LABELS)["zero"]
+    assert LABELS[zero].tolist() == [
+        30.0,
+        35.5,
+        99.0,
+    ]  # bins 40 to 50 and 80 to 90 have training samples
+    assert set(data.regions("published").names) == {"few"}  # the list refers to all data
 
 
 def test_no_range_changes_nothing():
-    made = benchmark()
-    parts = [dataset(part.labels) for part in made.parts]
-    again, same = drop_labels(made, parts, ())
-    assert again is made
+    data = benchmark()
+    parts = [dataset(part.labels) for part in data.parts]
+    again, same = drop_labels(data, parts, ())
+    assert again is data
     assert all(one is other for one, other in zip(same, parts, strict=True))
 
 
 @pytest.mark.parametrize(
     ("text", "val", "message"),
     [
-        ("50-60", LABELS, "--drop-labels 50-60 drops nothing: no training label of made lies "
-         "there; give a range that holds some."),
-        (">80,50-60", LABELS, "--drop-labels 50-60 drops nothing: no training label of made lies "
-         "there; give a range that holds some."),
-        ("0-100", LABELS, "--drop-labels 0-100 leaves no training sample of made: give narrower "
-         "ranges."),
-        ("30-40,>80", LABELS[1:3], "--drop-labels 30-40,>80 leaves no validation sample of made: "
-         "give narrower ranges."),
+        ("50-60", LABELS, "50-60 has no effect"),
+        (">80,50-60", LABELS, "50-60 has no effect"),
+        ("0-100", LABELS, "0-100 leaves no training sample"),
+        ("30-40,>80", LABELS[1:3], "30-40,>80 leaves no validation sample"),
     ],
 )  # fmt: skip
-def test_ranges_that_make_no_sense_are_one_sentence(text, val, message):
-    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+def test_rejects_ranges_that_drop_nothing_or_everything(text, val, message):
+    with pytest.raises(UsageError, match=f"^--drop-labels {message}"):
         dropped(text, val=val)
 
 
-def test_a_subset_gives_the_batches_of_a_data_set_of_those_samples_alone():
+def test_subset_equals_a_data_set_of_its_samples():
     whole, rows = dataset(np.arange(50.0)), np.array([3, 7, 8, 20, 33, 49])
     subset = Subset(whole, rows)
     alone = TokenDataset(

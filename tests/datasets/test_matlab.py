@@ -1,5 +1,3 @@
-"""The reader of MATLAB files against SciPy's, on files that are whole."""
-
 import io
 import struct
 import zlib
@@ -28,41 +26,28 @@ def record(seed):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("packed", [False, True])
-def test_it_reads_what_scipy_reads(tmp_path, seed, packed):
+def test_reads_what_scipy_reads(tmp_path, seed, packed):
     path = tmp_path / "a.mat"
-    savemat(path, {"before": np.eye(3), "own": record(seed)}, do_compression=packed)
-    expected = loadmat(path)["own"].ravel()[0]
-    found = read_struct(path, "own", FIELDS)
+    savemat(path, {"before": np.eye(3), "faces": record(seed)}, do_compression=packed)
+    expected = loadmat(path)["faces"].ravel()[0]
+    fields = read_struct(path, "faces", FIELDS)
     for name in ("numbers", "small", "one", "none"):
-        np.testing.assert_array_equal(found[name], expected[name].ravel().astype(np.float64))
-    assert found["texts"] == [str(cell[0]) for cell in expected["texts"].ravel()]
-    assert found["mixed"] == ["text", None, None, None]
-    assert [found[name] for name in ("line", "flags", "pair")] == [None] * 3
-    assert read_struct(path, "own", ["numbers"]).keys() == {"numbers"}
+        np.testing.assert_array_equal(fields[name], expected[name].ravel().astype(np.float64))
+    assert fields["texts"] == [str(cell[0]) for cell in expected["texts"].ravel()]
+    assert fields["mixed"] == ["text", None, None, None]
+    assert [fields[name] for name in ("line", "flags", "pair")] == [None] * 3
+    assert read_struct(path, "faces", ["numbers"]).keys() == {"numbers"}
     assert read_struct(path, "other", FIELDS) is None
     assert read_struct(path, "before", FIELDS) is None
 
 
-def swapped(content):
-    """A file of numbers in the other order of bytes, which SciPy does not write."""
-    words = np.frombuffer(content[128:], "<u4").astype(">u4")
-    return content[:124] + b"\x01\x00MI" + words.tobytes()
-
-
-def test_the_other_order_of_bytes(tmp_path):
+def test_rejects_big_endian_files(tmp_path):
     path = tmp_path / "a.mat"
-    element = struct.pack("<4I", 14, 88, 6, 8) + struct.pack("<4I", 2, 0, 5, 8)
-    element += struct.pack("<2i", 1, 1) + struct.pack("<2I", 1, 3)
-    names = int.from_bytes(b"own\0", "big"), 0, 4 << 16 | 5, 4, 1, 4
-    element += struct.pack("<6I", *names) + struct.pack("<2I", int.from_bytes(b"x\0\0\0", "big"), 0)
-    number = struct.pack("<4I", 6, 8, 6, 0) + struct.pack("<2I2i", 5, 8, 1, 1)
-    number += struct.pack("<2I", 1, 0) + struct.pack("<2I", 4 << 16 | 5, 42)
-    field = struct.pack("<2I", 14, len(number)) + number
-    whole = struct.pack("<2I", 14, len(element) - 8 + len(field)) + element[8:] + field
-    path.write_bytes(swapped(bytes(128) + whole))
-    assert read_struct(path, "own", ["x"])["x"].tolist() == [42.0]
+    path.write_bytes(bytes(124) + b"\x01\x00MI")
+    with pytest.raises(ValueError, match="little-endian"):
+        read_struct(path, "faces", ["x"])
 
 
 @pytest.mark.parametrize("change", [
@@ -71,18 +56,18 @@ def test_the_other_order_of_bytes(tmp_path):
     lambda c: c[:128] + struct.pack("<II", 15, 9) + b"not packed",
     lambda c: c[:128] + struct.pack("<II", 15, 20) + zlib.compress(c[128:])[:20],
 ])  # fmt: skip
-def test_what_is_damaged_is_refused(tmp_path, change):
-    made = io.BytesIO()
-    savemat(made, {"own": record(0)})
+def test_rejects_damaged_files(tmp_path, change):
+    buffer = io.BytesIO()
+    savemat(buffer, {"faces": record(0)})
     path = tmp_path / "a.mat"
-    path.write_bytes(change(made.getvalue()))
+    path.write_bytes(change(buffer.getvalue()))
     with pytest.raises((ValueError, struct.error, zlib.error)):
-        read_struct(path, "own", FIELDS)
+        read_struct(path, "faces", FIELDS)
 
 
-def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(matlab, "_LARGEST", 1000)
+def test_does_not_decompress_a_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(matlab, "_MAX_UNPACKED", 1000)
     path = tmp_path / "a.mat"
-    savemat(path, {"own": {"x": np.zeros((1, 100_000))}}, do_compression=True)
+    savemat(path, {"faces": {"x": np.zeros((1, 100_000))}}, do_compression=True)
     with pytest.raises(ValueError, match="too large"):
-        read_struct(path, "own", ["x"])
+        read_struct(path, "faces", ["x"])

@@ -3,7 +3,7 @@ import zipfile
 import pytest
 
 from ranksim._utils.storage import cache_dir, sha256
-from ranksim.datasets.package import Package
+from ranksim.datasets._fetch.package import Package
 from ranksim.exceptions import DataError
 
 WHEEL = "tinydata-1.0-py3-none-any.whl"
@@ -11,7 +11,7 @@ WHEEL = "tinydata-1.0-py3-none-any.whl"
 
 @pytest.fixture
 def wheel(tmp_path, monkeypatch):
-    """A wheel that pip finds without any index, and the package that it is."""
+    """Return a package, and its wheel where pip finds it without an index."""
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "index"
     folder.mkdir()
@@ -44,7 +44,7 @@ def test_pip_fills_the_cache_once(wheel):
         package.find("tiny", None)
 
 
-def test_another_file_of_that_name_never_reaches_the_cache(wheel):
+def test_file_with_another_checksum_is_not_cached(wheel):
     package, origin = wheel
     with zipfile.ZipFile(origin, "a") as archive:
         archive.writestr("tinydata/more.csv", "2\n")
@@ -53,7 +53,7 @@ def test_another_file_of_that_name_never_reaches_the_cache(wheel):
     assert not list(cache_dir().rglob("*.whl"))
 
 
-def test_folders_of_the_users_own(wheel, tmp_path, monkeypatch):
+def test_finds_the_archive_in_data_folders(wheel, tmp_path, monkeypatch):
     package, origin = wheel
     assert package.find("tiny", origin.parent) == origin
     below = tmp_path / "data" / "tiny" / WHEEL
@@ -63,18 +63,18 @@ def test_folders_of_the_users_own(wheel, tmp_path, monkeypatch):
     monkeypatch.setenv("RANKSIM_DATA", str(tmp_path / "data"))
     assert package.find("tiny", None) == below
     below.write_bytes(b"other")
-    with pytest.raises(DataError, match="has SHA-256 .* get the wheel of tinydata==1.0 again.$"):
-        package.find("tiny", None)
     with pytest.raises(
-        DataError, match=f"holds no {WHEEL}: name the folder that does with --data-"
+        DataError, match="has SHA-256 .* download the wheel of tinydata==1.0 again.$"
     ):
+        package.find("tiny", None)
+    with pytest.raises(DataError, match=f"does not contain {WHEEL}: .* --data-dir"):
         package.find("tiny", tmp_path / "index" / "nowhere")
 
 
 @pytest.mark.parametrize(
     ("file", "option"), [(WHEEL, "--only-binary"), ("t-1.0.tar.gz", "--no-binary")]
 )
-def test_what_pip_is_asked_for(file, option, tmp_path):
-    command = Package("t==1.0", file, "0" * 64).command(tmp_path, tmp_path / "pinned.txt")
+def test_pip_command_requires_hashes(file, option, tmp_path):
+    command = Package("t==1.0", file, "0" * 64).download_command(tmp_path, tmp_path / "pinned.txt")
     assert command[command.index(option) + 1] == ":all:"
     assert {"--no-deps", "--require-hashes"} < set(command)

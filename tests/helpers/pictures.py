@@ -36,7 +36,7 @@ class PixelArray(NamedTuple):
 
     pixels: torch.Tensor
 
-    def images(self):
+    def map_pixels(self):
         return self.pixels
 
 

@@ -20,7 +20,7 @@ def noise(*shape, seed=0):
 
 
 def expected(images, mean=MEAN, std=STD, bgr=False):
-    made = oracle.normalised(images.numpy().astype(np.float64), mean, std)
+    made = oracle.normalize(images.numpy().astype(np.float64), mean, std)
     return torch.from_numpy(made[:, ::-1].copy() if bgr else made)
 
 

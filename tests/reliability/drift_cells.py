@@ -144,7 +144,7 @@ class Pixels(NamedTuple):
 
     pixels: torch.Tensor
 
-    def images(self):
+    def map_pixels(self):
         return self.pixels
 
 

@@ -19,13 +19,15 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from ranksim.data.images.table import OUTSIDE, read_table
+from ranksim.data.images.table import OUTSIDE, image_paths
 from ranksim.data.reading import load_table
 from ranksim.data.spec import SeriesSpec, TableSpec
 from ranksim.data.split_plan import make_split_plan
 from ranksim.data.splitting import PARTS
+from ranksim.data.table import read_labels
 from ranksim.data.text import GloveFile
-from ranksim.datasets import archive_member, extract, image_benchmarks, imdb_wiki_dir, sts_b_dir
+from ranksim.datasets import image_benchmarks, imdb_wiki_dir, sts_b_dir
+from ranksim.datasets._fetch.archives import extract, read_member
 from ranksim.evaluation import record
 from ranksim.inference import files, saved_model
 from ranksim.training.presets import preset_table, read_tuned
@@ -112,9 +114,10 @@ def _image_table(draw: Random) -> bytes:
 
 
 def _read_image_table(content: bytes, folder: Path) -> None:
-    found = read_table(written(folder, "own.csv", content), target="age")
-    holds(bool(np.isfinite(found.labels).all()) and len(found) > 0, "labels are finite")
-    holds(len(set(found.paths)) == len(found), "each image stands once")
+    table = load_table(str(written(folder, "own.csv", content)))
+    paths, labels = image_paths(table, "path"), read_labels(table, "age")
+    holds(bool(np.isfinite(labels).all()) and len(labels) == len(paths) > 0, "labels are finite")
+    holds(not any(map(OUTSIDE.match, paths)), "images are inside")
 
 
 # texts and word vectors --------------------------------------------------------------------------
@@ -171,7 +174,7 @@ def _read_archive(content: bytes, folder: Path) -> None:
     root.parent.mkdir()
     beside = written(folder, "in/beside", b"here")
     try:
-        count = extract.extract(path, root, limit_bytes=LIMIT, limit_files=MEMBERS)
+        count = extract(path, root, limit_bytes=LIMIT, limit_files=MEMBERS)
     finally:
         holds({each.name for each in folder.iterdir()} == {"archive", "in"}, "nothing above")
         there = {each.name for each in (folder / "in").iterdir()}
@@ -188,7 +191,7 @@ def _read_archive(content: bytes, folder: Path) -> None:
 
 
 def _read_member(content: bytes, folder: Path) -> None:
-    found = archive_member.read_member(content, "b/c.txt", limit=LIMIT, origin="an archive")
+    found = read_member(content, "b/c.txt", limit=LIMIT, origin="an archive")
     holds(len(found) <= LIMIT, "no more bytes than allowed")
     holds(not any(folder.iterdir()), "nothing on the disk")
 

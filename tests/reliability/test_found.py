@@ -14,12 +14,11 @@ import torch
 from ranksim.data import reading
 from ranksim.data.cells import parse_numbers
 from ranksim.data.features import TableFeatures
-from ranksim.data.images.table import read_table
+from ranksim.data.images.table import read_split_file
 from ranksim.data.reading import read_delimited
 from ranksim.data.text import GloveFile
 from ranksim.datasets import sts_b_dir
-from ranksim.datasets.archive_member import read_member
-from ranksim.datasets.extract import extract
+from ranksim.datasets._fetch.archives import extract, read_member
 from ranksim.evaluation.record import read_results
 from ranksim.evaluation.report.results_page import write_report
 from ranksim.exceptions import DataError, UsageError
@@ -84,9 +83,9 @@ def test_names_of_columns_stand_on_one_line(tmp_path):
 
 @pytest.mark.parametrize("age", ["1_000", "True"])
 def test_labels_of_images_are_numbers_as_all_others(tmp_path, age):
-    (tmp_path / "t.csv").write_text(f"path,age\na.jpg,{age}\n")
-    with pytest.raises(DataError, match="holds no finite number"):
-        read_table(tmp_path / "t.csv", target="age")
+    (tmp_path / "t.csv").write_text(f"path,age,split\na.jpg,{age},train\n")
+    with pytest.raises(DataError, match="is not a number"):
+        read_split_file(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize("read", [read_results, read_json])

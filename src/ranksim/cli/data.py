@@ -1,4 +1,4 @@
-"""``ranksim data``: raw data sets to what the benchmarks read."""
+"""``ranksim data``: prepare raw data sets for the benchmarks."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ def data() -> None:
 @data_app.command("prepare")
 def prepare(
     benchmark: Annotated[
-        Literal["agedb-dir", "imdb-wiki-dir"], typer.Argument(help="Which one it is.")
+        Literal["agedb-dir", "imdb-wiki-dir"], typer.Argument(help="Name of the benchmark.")
     ],
-    root: Annotated[Path, typer.Option(help="Folder with AgeDB, or with imdb_crop and wiki_crop.")],
+    root: Annotated[
+        Path, typer.Option(help="Folder with AgeDB, or with imdb_crop and wiki_crop.")
+    ],
     split_file: Annotated[
         Path | None,
-        typer.Option(help="The published split (age,path,split). Default: drawn by its rule."),
+        typer.Option(help="Split file (age,path,split). Default: draw by the published rule."),
     ] = None,
     protocol: Annotated[ProtocolName | None, typer.Option(help=PROTOCOL)] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help=SKIP_BROKEN)] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of a split that is drawn.")] = 666,
-    per_bin: Annotated[
-        int, typer.Option(min=1, help="Of a protocol that is drawn: test images of an age.")
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a drawn split.")] = 666,
+    test_per_bin: Annotated[
+        int, typer.Option(min=1, help="With --protocol: test images per age of a drawn split.")
     ] = 50,
     archive: Annotated[
-        list[Path] | None, typer.Option(help="Unpack this archive (tar, zip) there first.")
+        list[Path] | None,
+        typer.Option(help="Archive (tar, zip) to unpack into the folder first; repeatable."),
     ] = None,
     password: Annotated[
         str | None,
@@ -43,30 +46,27 @@ def prepare(
             prompt=True,
             prompt_required=False,
             hide_input=True,
-            help="Of the archive; asked for where no value follows.",
+            help="Password of the archive; prompts if no value follows.",
         ),
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch the archives of IMDB-WIKI first (8 GB).")
+        bool, typer.Option("--download", help="Download the archives of IMDB-WIKI first (8 GB).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every image and write the split that training reads."""
+    """Check every image and write the split file that training reads."""
     from ranksim.cli._prepare import PrepareRequest, prepare_data
 
-    prepared = prepare_data(
-        PrepareRequest(
-            benchmark,
-            root,
-            split_file=split_file,
-            protocol=protocol,
-            skip_broken=skip_broken,
-            seed=seed,
-            per_bin=per_bin,
-            archives=tuple(archive or ()),
-            password=password,
-            download=download,
-        ),
-        as_json=as_json,
+    request = PrepareRequest(
+        benchmark,
+        root,
+        split_file=split_file,
+        protocol=protocol,
+        skip_broken=skip_broken,
+        seed=seed,
+        test_per_bin=test_per_bin,
+        archives=tuple(archive or ()),
+        password=password,
+        download=download,
     )
-    print_json(prepared.to_dict(), as_json)
+    print_json(prepare_data(request, as_json=as_json).to_dict(), as_json)

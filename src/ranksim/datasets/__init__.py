@@ -1,1 +1,1 @@
-"""Benchmark data sets: fetching, preparation, published splits and tables."""
+"""Benchmark data sets: loading, preparation and published results."""

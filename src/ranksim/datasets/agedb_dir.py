@@ -1,4 +1,4 @@
-"""AgeDB-DIR: 16,488 faces with an age; its authors hand the images out, the split is public."""
+"""AgeDB-DIR: 16,488 faces with an age, images from the authors of AgeDB, and a public split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ranksim.data.images.table import ImageTable, ListedImages
+from ranksim.data.images.table import ImageListing, ImageTable
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 
@@ -29,112 +29,110 @@ FINGERPRINTS = {
     "agedb_blindspot.csv": "1a8b5f1cd7fa6a6e0f4823d32b5ab74e8e531d74dfe3bea4dd2cfe3e4b79fe07",
 }
 COUNTS = (12_208, 2_140, 2_140)  # training, validation, test
-# rows: these draw with replacement, so an image can stand in several rows of one part
+# rows: the protocols draw with replacement, so an image can be in several rows of one part
 PROTOCOL_COUNTS = {
     "extrapolation": (8_728, 1_066, 3_450),
     "interpolation": (7_423, 903, 2_800),
     "blindspot": (10_253, 1_257, 2_700),
 }
 BINS = LabelBins.integers(0, 120)  # years
-CAP = 30  # images of one age in validation, and in test
+MAX_PER_BIN = 30  # images per age in validation and test
 SEED = 666
-_FORM = re.compile(r"(\d+)_[^/]+_(\d{1,3})_([mf])\.jpg")
+_FORM = "<index>_<Name>_<age>_<gender>.jpg"
+_NAME = re.compile(r"(\d+)_[^/]+_(\d{1,3})_([mf])\.jpg")
 
 
-def find(root: Path) -> ListedImages:
-    """The images of ``root/AgeDB/<index>_<Name>_<age>_<gender>.jpg``, sorted by path.
+def find_images(root: Path) -> ImageListing:
+    """List the images ``root/AgeDB/<index>_<Name>_<age>_<gender>.jpg``, sorted by path.
 
     Args:
-        root: the folder that holds the folder ``AgeDB``.
+        root: folder that contains the folder ``AgeDB``.
 
     Raises:
-        DataError: there is no such folder, or no image of that form in it.
+        DataError: there is no such folder, or no such image in it.
 
-    Source: Moschoglou et al., "AgeDB" (CVPR Workshops 2017).
+    References:
+        Moschoglou et al., "AgeDB" (CVPR Workshops 2017).
     """
     ages: dict[str, int] = {}
-    odd: list[str] = []
-    for name in _images(root):
-        form = _FORM.fullmatch(name)
-        if form and int(form[2]) < len(BINS) and _is_text(name):
-            ages[f"{FOLDER}/{name}"] = int(form[2])
+    skipped: list[str] = []
+    for name in _list_names(root):
+        match = _NAME.fullmatch(name)
+        if match and int(match[2]) < len(BINS) and _is_storable(name):
+            ages[f"{FOLDER}/{name}"] = int(match[2])
         else:
-            odd.append(name)
+            skipped.append(name)
     if not ages:
         raise DataError(
-            f"{root / FOLDER} holds no image named <index>_<Name>_<age>_<gender>.jpg: put the "
-            "images of AgeDB directly into it."
+            f"{root / FOLDER} contains no image named {_FORM}: put the images of AgeDB directly "
+            "into it."
         )
     paths = tuple(sorted(ages))
     labels = np.array([ages[path] for path in paths], dtype=np.float64)
-    return ListedImages(ImageTable(paths, labels), tuple(sorted(odd)))
+    return ImageListing(ImageTable(paths, labels), tuple(sorted(skipped)))
 
 
-def as_on_disk(table: ImageTable, root: Path) -> ImageTable:
-    """The same rows by the names that their files have here.
+def use_names_on_disk(table: ImageTable, root: Path) -> ImageTable:
+    """Return the table with the file names on this disk.
 
     The published files spell 131 accented names in another code page ("StВphane" for "Stéphane"),
-    and programs that unpack the archive differ. The index is unique, so a file that is not there
-    under the published name is the one with its index, age and gender.
+    and unpacking programs differ. The index is unique, so an image that does not exist under its
+    published name is the one file with its index, age and gender.
     """
-    here = [name for name in _images(root) if _is_text(name)]
-    known = {f"{FOLDER}/{name}" for name in here}
+    names = [name for name in _list_names(root) if _is_storable(name)]
+    existing = {f"{FOLDER}/{name}" for name in names}
     by_key: dict[tuple[str | None, ...], list[str]] = {}
-    for name in here:
-        if form := _FORM.fullmatch(name):
-            by_key.setdefault(form.groups(), []).append(name)
+    for name in names:
+        if match := _NAME.fullmatch(name):
+            by_key.setdefault(match.groups(), []).append(name)
     paths = []
     for path in table.paths:
-        form = _FORM.fullmatch(path.removeprefix(f"{FOLDER}/"))
-        same = by_key.get(form.groups(), []) if form else []
-        renamed = path not in known and len(same) == 1
-        paths.append(f"{FOLDER}/{same[0]}" if renamed else path)
+        match = _NAME.fullmatch(path.removeprefix(f"{FOLDER}/"))
+        candidates = by_key.get(match.groups(), []) if match else []
+        is_renamed = path not in existing and len(candidates) == 1
+        paths.append(f"{FOLDER}/{candidates[0]}" if is_renamed else path)
     return ImageTable(tuple(paths), table.labels, table.parts)
 
 
 def published_name(table: ImageTable) -> str | None:
-    """Which published file these rows are, by index, age and part: names and order do not matter.
+    """Return the published file with the same rows, ignoring order and spelling, or None.
 
-    A prepared table names the files as they are here, so that the checksum of the published file
-    is not its own.
+    A prepared table names files as on disk, so its checksum differs from the published one.
     """
-    seen = fingerprint(table)
-    return next((name for name, print_ in FINGERPRINTS.items() if print_ == seen), None)
+    digest = fingerprint(table)
+    return next((name for name, known in FINGERPRINTS.items() if known == digest), None)
 
 
 def fingerprint(table: ImageTable) -> str:
-    """SHA-256 of the sorted rows, each image by its index."""
+    """Return the SHA-256 of the sorted rows: image index, age and part."""
     parts = [""] * len(table) if table.parts is None else table.parts.tolist()
     rows = []
     for path, age, part in zip(table.paths, table.labels.tolist(), parts, strict=True):
-        form = _FORM.fullmatch(path.removeprefix(f"{FOLDER}/"))
-        rows.append(f"{int(form[1]) if form else path},{age:g},{part}\n")
+        match = _NAME.fullmatch(path.removeprefix(f"{FOLDER}/"))
+        rows.append(f"{int(match[1]) if match else path},{age:g},{part}\n")
     return hashlib.sha256("".join(sorted(rows)).encode()).hexdigest()
 
 
-def _images(root: Path) -> list[str]:
-    """Names of the JPEG files, without hidden ones."""
+def _list_names(root: Path) -> list[str]:
+    """Return the names of the JPEG files that are not hidden."""
     try:
         with os.scandir(root / FOLDER) as entries:
-            return [
-                entry.name
-                for entry in entries
-                if entry.name.lower().endswith((".jpg", ".jpeg")) and entry.name[0] != "."
-            ]
+            names = [entry.name for entry in entries]
     except OSError as error:
         nested = sorted(root.glob(f"*/{FOLDER}"))
         if nested:
             raise DataError(
-                f"{root} has no readable folder {FOLDER}, but {nested[0].parent} has: give that as "
-                "the folder."
+                f"{root} has no readable folder {FOLDER}, but {nested[0].parent} has: use that "
+                "folder."
             ) from error
         raise DataError(
-            f"{root} has no readable folder {FOLDER}: AgeDB is given out by its authors with a "
-            f"password; ask them, and then put the images there as {FOLDER}/"
-            "<index>_<Name>_<age>_<gender>.jpg, or let --archive AgeDB.zip unpack them."
+            f"{root} has no readable folder {FOLDER}: ask the authors of AgeDB for the archive and "
+            f"its password, then put the images there as {FOLDER}/{_FORM}, or unpack them with "
+            "--archive AgeDB.zip."
         ) from error
+    return [name for name in names if name.lower().endswith((".jpg", ".jpeg")) and name[0] != "."]
 
 
-def _is_text(name: str) -> bool:
-    """Whether a table in UTF-8 can hold the name; the system lets a file have any bytes."""
+def _is_storable(name: str) -> bool:
+    """Return True if a UTF-8 table can contain the file name, which can have any bytes."""
     return name.isprintable()

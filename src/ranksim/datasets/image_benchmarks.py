@@ -12,27 +12,27 @@ from ranksim._utils.storage import sha256
 from ranksim.data.images.dataset import ImageDataset, ImageSamples, describe_broken
 from ranksim.data.images.decode import ProgressCallback
 from ranksim.data.images.pixel_cache import PixelCache
-from ranksim.data.images.table import ImageTable, read_table
+from ranksim.data.images.table import ImageTable, read_split_file
 from ranksim.data.splitting import PARTS
 from ranksim.datasets import agedb_dir
 from ranksim.datasets.base import Benchmark, data_folders
-from ranksim.datasets.prepare import BENCHMARKS, file_name, refuse_another
+from ranksim.datasets.prepare import BENCHMARKS, reject_other_split, split_file_name
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """Which images are trained on and which are tested, before any is opened.
+    """Images to train and test on, before any of them is opened.
 
     Args:
-        name: of the benchmark.
+        name: name of the benchmark.
         root: folder of the images.
         table: their paths, labels and parts.
         bins: label bins.
-        facts: what identifies the data in results.
-        comparable: whether it is the data of the published table.
-        quantity, unit: what the label is.
+        facts: identity of the data in results.
+        comparable: whether the data is that of the published table.
+        quantity, unit: name and unit of the label.
     """
 
     name: str
@@ -48,24 +48,25 @@ class ImagePlan:
 def find_split_file(
     name: str, *, data_dir: Path | None, split_file: Path | None, protocol: str | None
 ) -> Path:
-    """The split file of a benchmark of ages.
+    """Return the path of the split file of an age benchmark.
 
     Raises:
-        DataError: there is none.
+        DataError: it does not exist.
     """
-    wanted = file_name(name, protocol)
+    file_name = split_file_name(name, protocol)
     if split_file is not None:
-        return require_file(split_file, "--split-file")
+        if not split_file.is_file():
+            raise DataError(f"{split_file} is not a file: give the split file with --split-file.")
+        return split_file
     folders = list(data_folders(data_dir))
     for folder in folders:
-        for place in (folder / wanted, folder / name / wanted):
-            if place.is_file():
-                return place
-    words = f"ranksim data prepare {name} --root DIR" + (
-        f" --protocol {protocol}" if protocol else ""
-    )
-    where = f"{folders[0]} holds no {wanted}" if folders else f"No folder with {wanted} was named"
-    raise DataError(f"{where}: {words} makes it, and --data-dir DIR names it.")
+        for path in (folder / file_name, folder / name / file_name):
+            if path.is_file():
+                return path
+    command = f"ranksim data prepare {name} --root DIR"
+    command += f" --protocol {protocol}" if protocol else ""
+    problem = f"{folders[0]} does not contain" if folders else "--data-dir is needed to find"
+    raise DataError(f"{problem} {file_name}: create it with `{command}`, then use --data-dir DIR.")
 
 
 def plan_ages(
@@ -75,75 +76,75 @@ def plan_ages(
     split_file: Path | None = None,
     protocol: str | None = None,
 ) -> ImagePlan:
-    """A benchmark of ages, by the split file that ``ranksim data prepare`` made.
+    """Plan an age benchmark from the split file that ``ranksim data prepare`` wrote.
 
     Args:
         name: ``agedb-dir`` or ``imdb-wiki-dir``.
-        data_dir: folder of the images and of the split file; without it ``RANKSIM_DATA``.
-        split_file: the split file, where it lies elsewhere.
-        protocol: one of the zero-shot protocols.
+        data_dir: folder of the images and the split file. Default: ``RANKSIM_DATA``.
+        split_file: the split file, if it is elsewhere.
+        protocol: a zero-shot protocol.
 
     Raises:
-        DataError: the folder or the file is missing, or the file cannot be used.
+        DataError: the folder or file is missing, or the file cannot be used.
     """
     benchmark = BENCHMARKS[name]
-    wanted = file_name(name, protocol)
+    file_name = split_file_name(name, protocol)
     path = find_split_file(name, data_dir=data_dir, split_file=split_file, protocol=protocol)
-    refuse_another(path, wanted)
-    table = read_table(path, target="age", image="path", split="split", repeats=True)
+    reject_other_split(path, file_name)
+    table = read_split_file(path, allow_repeats=True)
     folders, top = [*data_folders(data_dir), path.parent], table.paths[0].partition("/")[0]
     root = next((folder for folder in folders if (folder / top).exists()), folders[0])
     comparable = protocol is None and table.counts == benchmark.COUNTS
     if benchmark is agedb_dir:
-        table = agedb_dir.as_on_disk(table, root)
-        known = agedb_dir.published_name(table)
-        if known not in (None, wanted):
+        table = agedb_dir.use_names_on_disk(table, root)
+        published = agedb_dir.published_name(table)
+        if published not in (None, file_name):
             raise DataError(
-                f"{path} is the published {known}, where the split of {wanted} was expected: name "
-                "that one, or ask for the protocol of this one."
+                f"{path} is the published {published}, not {file_name}: use the other file or its "
+                "--protocol."
             )
-        comparable = known == benchmark.FILE
+        comparable = published == benchmark.FILE
     return ImagePlan(name, root, table, benchmark.BINS, {"sha256": sha256(path)}, comparable)
 
 
 def load_images(
-    plan: ImagePlan, size: int, *, skip_broken: bool = False, told: ProgressCallback | None = None
+    plan: ImagePlan,
+    size: int,
+    *,
+    skip_broken: bool = False,
+    on_progress: ProgressCallback | None = None,
 ) -> tuple[Benchmark[ImageSamples], list[ImageDataset]]:
-    """Decode all images into the cache, unless they are there, and make data sets of them.
+    """Decode all images into the pixel cache, and return the benchmark and its three data sets.
 
     Args:
-        plan: which.
-        size: side in pixels that they are resized to.
-        skip_broken: leave broken images out, and say so in the benchmark's facts.
-        told: called with the number of images decoded.
+        plan: the images.
+        size: side of the resized images, in pixels.
+        skip_broken: skip broken images and record their number in the benchmark's facts.
+        on_progress: called with the number of decoded images.
 
     Raises:
-        DataError: images are broken, no part of the split is left, or the disk is full.
+        DataError: images are broken, a part has no image left, or the disk is full.
     """
-    store = PixelCache(size)
-    rows, broken = store.fill(plan.root, plan.table.paths, told=told)
+    cache, table = PixelCache(size), plan.table
+    rows, broken = cache.add_images(plan.root, table.paths, on_progress=on_progress)
+    note = describe_broken(broken, len(set(table.paths)))
     if broken and not skip_broken:
-        found = describe_broken(broken, len(set(plan.table.paths)))
-        raise DataError(f"{found}; mend them, or leave them out with --skip-broken.")
-    table, good = plan.table, np.flatnonzero(rows >= 0)
+        raise DataError(f"{note}: replace them, or skip them with --skip-broken.")
     parts: dict[str, ImageSamples] = {}
     datasets = []
     for name in PARTS:
-        own = good[table.parts[good] == name] if table.parts is not None else good[:0]
-        if not len(own):
-            raise DataError(f"No usable image is left for {name}: mend the broken ones.")
-        paths = tuple(table.paths[k] for k in own)
-        parts[name] = ImageSamples(plan.root, paths, table.labels[own])
-        datasets.append(ImageDataset(store, rows[own], table.labels[own]))
+        usable = np.flatnonzero((rows >= 0) & (table.require_parts() == name))
+        if not len(usable):
+            raise DataError(f"No usable image is left in part {name}: replace the broken images.")
+        labels = table.labels[usable]
+        parts[name] = ImageSamples(plan.root, tuple(table.paths[row] for row in usable), labels)
+        datasets.append(ImageDataset(cache, rows[usable], labels))
     facts = plan.facts | {"counts": [len(part) for part in parts.values()]}
     if broken:
-        total = len(set(table.paths))
-        facts |= {"left_out": len(broken), "left_out_note": describe_broken(broken, total)}
+        facts |= {"n_skipped": len(broken), "skipped_note": note}
     benchmark = Benchmark(
         plan.name,
-        train=parts["train"],
-        val=parts["val"],
-        test=parts["test"],
+        *(parts["train"], parts["val"], parts["test"]),
         bins=plan.bins,
         facts=facts,
         comparable=plan.comparable and not broken,
@@ -151,10 +152,3 @@ def load_images(
         unit=plan.unit,
     )
     return benchmark, datasets
-
-
-def require_file(path: Path, option: str) -> Path:
-    """The path, if it is a file."""
-    if not path.is_file():
-        raise DataError(f"{path} is not a file: name one with {option}.")
-    return path

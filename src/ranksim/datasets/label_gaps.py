@@ -1,4 +1,4 @@
-"""Gaps in the training labels of any benchmark, made by leaving samples out."""
+"""Remove label ranges from the training part of any benchmark."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ranksim.data.batch import BatchDataset
-from ranksim.datasets.base import Benchmark, Labelled
+from ranksim.datasets.base import Benchmark, LabeledSamples
 from ranksim.exceptions import UsageError
 from ranksim.imbalance.label_range import LabelRange
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledSubset:
-    """The samples of a part at some positions, by their labels alone."""
+class LabeledSubset:
+    """Labels of the samples of a part at positions ``rows`` ``(N,)``."""
 
-    part: Labelled
+    part: LabeledSamples
     rows: NDArray[np.int64]
 
     @property
     def labels(self) -> np.ndarray:
         """Labels ``(N,)``."""
-        chosen: np.ndarray = self.part.labels[self.rows]
-        return chosen
+        labels: np.ndarray = self.part.labels[self.rows]
+        return labels
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
 class Subset(BatchDataset):
-    """The samples of a data set at some positions, ``rows`` (N,), counted anew from 0."""
+    """Samples of a data set at positions ``rows`` ``(N,)``, renumbered from 0."""
 
     def __init__(self, samples: BatchDataset, rows: NDArray[np.int64]) -> None:
         self.samples, self.rows = samples, torch.from_numpy(rows)
@@ -44,19 +44,20 @@ class Subset(BatchDataset):
         self.on_disk = samples.on_disk
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Return the inputs of the samples ``index`` ``(N,)``."""
         return self.samples.get_inputs(self.rows[index])
 
     def length_order(self) -> Tensor:
-        """All positions, in the order of the whole data set."""
+        """Return all positions in the order of the whole data set."""
         order = self.samples.length_order()
-        place = torch.full((len(order),), -1)
-        place[self.rows] = torch.arange(len(self))
-        own = place[order]
-        return own[own >= 0]
+        positions = torch.full((len(order),), -1)
+        positions[self.rows] = torch.arange(len(self))
+        ordered = positions[order]
+        return ordered[ordered >= 0]
 
 
 def rows_outside(labels: ArrayLike, ranges: Sequence[LabelRange]) -> NDArray[np.int64]:
-    """Positions of the labels ``(N,)`` that lie in none of the ranges.
+    """Return positions of the labels ``(N,)`` outside all ranges.
 
     Example:
         >>> from ranksim.imbalance.label_range import parse_ranges
@@ -65,58 +66,55 @@ def rows_outside(labels: ArrayLike, ranges: Sequence[LabelRange]) -> NDArray[np.
     """
     values = np.asarray(labels)
     inside = np.zeros(values.shape, dtype=bool)
-    for each in ranges:
-        inside |= each.contains(values)
+    for label_range in ranges:
+        inside |= label_range.contains(values)
     return np.flatnonzero(~inside)
 
 
 def drop_labels(
     benchmark: Benchmark[Any], datasets: Sequence[BatchDataset], ranges: Sequence[LabelRange]
 ) -> tuple[Benchmark[Any], list[BatchDataset]]:
-    """Leave out the training and validation samples whose label lies in one of the ranges.
+    """Remove training and validation samples whose label is in one of the ranges.
 
-    The test set stays whole, so that it shows what a network does with labels that it never saw.
-    Regions are then those of the rule: a published list is of the whole training set.
+    The test set stays complete, so it measures errors at labels without training samples. Regions
+    follow training counts: a published list refers to the complete training set.
 
     Args:
-        benchmark: any.
-        datasets: its parts, ready to be trained on.
-        ranges: of labels.
+        benchmark: any benchmark.
+        datasets: its training, validation and test set.
+        ranges: label ranges.
 
     Returns:
         The benchmark, no longer comparable, with ``dropped`` and ``counts`` among its facts; and
-        its data sets. Both as they were, where there are no ranges.
+        its data sets. Without ranges, both are unchanged.
 
     Raises:
-        UsageError: a range holds no training label, or nothing is left to train on or to validate.
+        UsageError: a range contains no training label, or no training or validation sample remains.
     """
     train, val, test = datasets
     if not ranges:
         return benchmark, [train, val, test]
-    for each in ranges:
-        if not each.contains(benchmark.train.labels).any():
+    for label_range in ranges:
+        if not label_range.contains(benchmark.train.labels).any():
             raise UsageError(
-                f"--drop-labels {each.text} drops nothing: no training label of {benchmark.name} "
-                "lies there; give a range that holds some."
+                f"--drop-labels {label_range.text} has no effect, because no training label of "
+                f"{benchmark.name} is in this range: choose another range."
             )
+    texts = [label_range.text for label_range in ranges]
     rows = [rows_outside(part.labels, ranges) for part in (benchmark.train, benchmark.val)]
-    for kept, called in zip(rows, ("training", "validation"), strict=True):
-        if not len(kept):
-            given = ",".join(each.text for each in ranges)
+    for remaining, title in zip(rows, ("training", "validation"), strict=True):
+        if not len(remaining):
             raise UsageError(
-                f"--drop-labels {given} leaves no {called} sample of {benchmark.name}: give "
-                "narrower ranges."
+                f"--drop-labels {','.join(texts)} leaves no {title} sample of {benchmark.name}: "
+                "choose narrower ranges."
             )
-    facts = {
-        "dropped": [each.text for each in ranges],
-        "counts": [len(rows[0]), len(rows[1]), len(test)],
-    }
-    narrowed = dataclasses.replace(
+    facts = {"dropped": texts, "counts": [len(rows[0]), len(rows[1]), len(test)]}
+    reduced = dataclasses.replace(
         benchmark,
-        train=LabelledSubset(benchmark.train, rows[0]),
-        val=LabelledSubset(benchmark.val, rows[1]),
-        shot_lists=None,
+        train=LabeledSubset(benchmark.train, rows[0]),
+        val=LabeledSubset(benchmark.val, rows[1]),
+        published_shots=None,
         facts=benchmark.facts | facts,
         comparable=False,
     )
-    return narrowed, [Subset(train, rows[0]), Subset(val, rows[1]), test]
+    return reduced, [Subset(train, rows[0]), Subset(val, rows[1]), test]

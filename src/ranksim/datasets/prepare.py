@@ -1,4 +1,4 @@
-"""From a folder of images and a split to the one table that training reads."""
+"""Check the images of an age benchmark and write the split file that training reads."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.storage import sha256
-from ranksim.data.images.table import ImageTable, ListedImages, read_table, write_table
-from ranksim.data.splitting import PARTS, balanced_split
+from ranksim.data.images.decode import check_images
+from ranksim.data.images.table import ImageListing, ImageTable, read_split_file, write_split_file
+from ranksim.data.splitting import PART_TITLES, balanced_split
 from ranksim.data.zero_shot import PROTOCOLS, TEST_PER_BIN, zero_shot_split
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
 from ranksim.exceptions import DataError, UsageError
 
 BENCHMARKS: dict[str, ModuleType] = {module.NAME: module for module in (agedb_dir, imdb_wiki_dir)}
-_TITLES = dict(zip(PARTS, ("training", "validation", "test"), strict=True))
+_MAX_LISTED = 5  # names in a message
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What was written, and how it compares with what was published.
+class PreparedSplit:
+    """A written split file, and how it compares with the published one.
 
     Args:
-        path: the table.
-        counts: its rows for training, validation and test.
-        images: how many different images these rows name.
-        expected: the published counts, where they are known.
-        published: whether the rows are those of a published file, none left out.
-        drawn: whether the split was drawn here, by the rule.
-        seed: of that draw.
-        broken: the images left out because they cannot be used, and why.
-        odd: image files that do not have the benchmark's form.
-        left_out: entries left out by the benchmark's rules, by reason.
+        path: the split file.
+        counts: rows of training, validation and test.
+        images: number of different images in these rows.
+        expected: the published counts, if known.
+        published: whether the rows are exactly those of a published file.
+        drawn: whether the split was drawn here, by the published rule.
+        seed: seed of the draw.
+        broken: skipped images that cannot be used, and why.
+        skipped: image files whose names do not have the benchmark's form.
+        excluded: number of entries excluded by the benchmark's rules, by reason.
     """
 
     path: Path
@@ -46,20 +47,20 @@ class Prepared:
     drawn: bool
     seed: int
     broken: dict[str, str] = field(default_factory=dict)
-    odd: tuple[str, ...] = ()
-    left_out: dict[str, int] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    excluded: dict[str, int] = field(default_factory=dict)
 
     @property
     def matches(self) -> bool:
-        """Whether the counts are the published ones."""
+        """True if the counts are the published ones."""
         return self.counts == self.expected
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return all fields for JSON."""
         return {**vars(self), "path": str(self.path), "matches": self.matches}
 
 
-def prepare(
+def prepare_split(
     benchmark: str,
     root: Path,
     *,
@@ -67,191 +68,185 @@ def prepare(
     protocol: str | None = None,
     skip_broken: bool = False,
     seed: int = agedb_dir.SEED,
-    per_bin: int = TEST_PER_BIN,
-    check: Callable[[Path, Sequence[str]], dict[str, str]] | None = None,
-) -> Prepared:
-    """Take or draw a split, check every image, and write the table that training reads.
+    test_per_bin: int = TEST_PER_BIN,
+    check: Callable[[Path, Sequence[str]], dict[str, str]] = check_images,
+) -> PreparedSplit:
+    """Read or draw a split, check every image, and write the split file.
 
     Args:
         benchmark: ``"agedb-dir"`` or ``"imdb-wiki-dir"``.
-        root: the folder with the images, where the table is written too.
-        split_file: a table ``age,path,split``, the published one or one's own. Without it the
-            split is drawn by the published rule.
-        protocol: one of the zero-shot protocols, in place of the balanced split.
-        skip_broken: leave out images that cannot be used, instead of an error.
-        seed: of the draw; the same images and seed give the same split.
-        per_bin: test images of an age, of a protocol that is drawn.
-        check: which images below the root cannot be used, and why. Every image is checked by
-            default.
+        root: folder of the images, where the split file is written.
+        split_file: a table ``age,path,split``, published or the user's. Default: draw the split
+            by the published rule.
+        protocol: a zero-shot protocol in place of the balanced split.
+        skip_broken: skip images that cannot be used, instead of an error.
+        seed: seed of a drawn split; the same images and seed give the same split.
+        test_per_bin: test images per age of a drawn protocol.
+        check: returns the images below the root that cannot be used, and why.
 
     Raises:
-        DataError: the split or an image cannot be used, or no row of a part is left. Nothing is
-            written then.
-        UsageError: an unknown benchmark or protocol, or too few images for the protocol.
+        DataError: the split or an image cannot be used, or a part has no rows; nothing is written.
+        UsageError: the benchmark or protocol is unknown, or has too few images.
     """
-    module = _module(benchmark, protocol)
-    name = file_name(benchmark, protocol)
+    module = _find_module(benchmark, protocol)
+    name = split_file_name(benchmark, protocol)
     if split_file is not None:
-        refuse_another(split_file, name)
-        repeats = protocol is not None  # these draw with replacement
-        table = read_table(split_file, target="age", image="path", split="split", repeats=repeats)
+        reject_other_split(split_file, name)
+        # the published protocols draw with replacement
+        table = read_split_file(split_file, allow_repeats=protocol is not None)
         if module is agedb_dir:
-            table = agedb_dir.as_on_disk(table, root)
-        found = ListedImages(table)
+            table = agedb_dir.use_names_on_disk(table, root)
+        listing = ImageListing(table)
     else:
-        found = module.find(root)
-        table = _draw(found.table, module, protocol, seed, per_bin)
-    _refuse_empty(table, root)
-    broken = (check or _check)(root, list(dict.fromkeys(table.paths)))
+        listing = module.find_images(root)
+        table = _draw_split(listing.table, module, protocol, seed, test_per_bin)
+    _require_parts(table, root)
+    broken = check(root, list(dict.fromkeys(table.paths)))
     if broken:
         if not skip_broken:
             raise DataError(
-                f"{len(broken):,} of {len(set(table.paths)):,} images cannot be used, first "
-                f"{_first(f'{path} ({reason})' for path, reason in broken.items())}; mend them, "
-                "or leave them out with --skip-broken."
+                f"{len(broken):,} of {len(set(table.paths)):,} images cannot be used: "
+                f"{_list_broken(broken)}; replace them, or skip them with --skip-broken."
             )
         table = table.take(np.flatnonzero([path not in broken for path in table.paths]))
-        _refuse_empty(table, root)
-    _refuse_to_spoil(root / name, table, split_file)
-    write_table(root / name, table)
-    return Prepared(
+        _require_parts(table, root)
+    _protect_existing(root / name, table, split_file)
+    write_split_file(root / name, table)
+    return PreparedSplit(
         path=root / name,
         counts=table.counts,
         images=len(set(table.paths)),
-        expected=_expected(module, protocol),
+        expected=_published_counts(module, protocol),
         published=module is agedb_dir and agedb_dir.published_name(table) == name,
         drawn=split_file is None,
         seed=seed,
         broken=broken,
-        odd=found.odd,
-        left_out=found.left_out,
+        skipped=listing.skipped,
+        excluded=listing.excluded,
     )
 
 
-def file_name(benchmark: str, protocol: str | None = None) -> str:
-    """What a split file is called.
+def split_file_name(benchmark: str, protocol: str | None = None) -> str:
+    """Return the name of a benchmark's split file.
 
     Example:
-        >>> file_name("agedb-dir"), file_name("imdb-wiki-dir", "blindspot")
+        >>> split_file_name("agedb-dir"), split_file_name("imdb-wiki-dir", "blindspot")
         ('agedb.csv', 'imdb_wiki_blindspot.csv')
     """
     file = Path(BENCHMARKS[benchmark].FILE)
     return file.name if protocol is None else f"{file.stem}_{protocol}{file.suffix}"
 
 
-def describe(prepared: Prepared) -> list[str]:
-    """The lines that tell a user what was written, what was left out, and what it compares with."""
+def reject_other_split(split_file: Path, name: str) -> None:
+    """Raise a DataError if the file is missing, or a published file with another name."""
+    if not split_file.is_file():
+        raise DataError(f"{split_file} is not a file: give the split file, or omit --split-file.")
+    digest = sha256(split_file)
+    for published, checksum in agedb_dir.CHECKSUMS.items():
+        if digest == checksum and published != name:
+            raise DataError(
+                f"{split_file} is the published {published}, not {name}: use the other file, or "
+                "its benchmark and --protocol."
+            )
+
+
+def describe(prepared: PreparedSplit) -> list[str]:
+    """Return lines of text: what was written, skipped, and how it compares with publications."""
     train, val, test = prepared.counts
     rows = f"{train:,} training, {val:,} validation and {test:,} test rows"
     lines = [f"{prepared.path} lists {rows} of {prepared.images:,} images."]
-    how = f"drawn here with seed {prepared.seed}" if prepared.drawn else "the one of the file given"
+    origin = f"drawn here with seed {prepared.seed}" if prepared.drawn else "that of the given file"
     if prepared.published:
         lines.append("This is the published split.")
     elif prepared.expected is None:
-        lines.append(f"The split is {how}; no published counts are known for it.")
+        lines.append(f"The split is {origin}; no published counts are known for it.")
     elif prepared.matches and prepared.drawn:
         lines.append(
-            f"The split is {how}: the rule and the counts are the published ones, the draw is not, "
-            "so results compare with published tables only up to the luck of the split."
+            f"The split is {origin} by the published rule and has the published counts, but is "
+            "another draw: compare with published tables with care."
         )
     elif prepared.matches:
         lines.append(
-            f"The split is {how}: its counts are the published ones; whether its rows are could "
-            "not be verified."
+            f"The split is {origin} and has the published counts; whether its rows are the "
+            "published ones cannot be verified."
         )
     else:
         published = "{:,}, {:,} and {:,}".format(*prepared.expected)
         lines.append(
-            f"The split is {how}: the published one has {published} rows, so results on it do not "
-            "compare with published tables."
+            f"The split is {origin}; the published one has {published} rows, so results are not "
+            "comparable with published tables."
         )
     if prepared.broken:
-        first = _first(f"{path} ({reason})" for path, reason in prepared.broken.items())
-        lines.append(f"Left out {len(prepared.broken):,} images that cannot be used: {first}.")
-    for reason, count in prepared.left_out.items():
-        lines.append(f"Left out {count:,} entries: {reason}.")
-    if prepared.odd:
+        names = _list_broken(prepared.broken)
+        lines.append(f"Skipped {len(prepared.broken):,} images that cannot be used: {names}.")
+    for reason, count in prepared.excluded.items():
+        lines.append(f"Excluded {count:,} entries: {reason}.")
+    if prepared.skipped:
         lines.append(
-            f"Left out {len(prepared.odd):,} files whose names do not have the form "
-            f"<index>_<Name>_<age>_<gender>.jpg: {_first(map(ascii, prepared.odd))}."
+            f"Skipped {len(prepared.skipped):,} files that are not named "
+            f"<index>_<Name>_<age>_<gender>.jpg: {_list_first(map(ascii, prepared.skipped))}."
         )
     return lines
 
 
-def _module(benchmark: str, protocol: str | None) -> ModuleType:
+def _find_module(benchmark: str, protocol: str | None) -> ModuleType:
     if benchmark not in BENCHMARKS:
         raise UsageError(
             f"Benchmark {benchmark!r} has no images to prepare: choose {' or '.join(BENCHMARKS)}."
         )
     if protocol is not None and protocol not in PROTOCOLS:
-        raise UsageError(f"Protocol {protocol!r} does not exist: choose {', '.join(PROTOCOLS)}.")
+        raise UsageError(f"Unknown protocol {protocol!r}: choose {', '.join(PROTOCOLS)}.")
     return BENCHMARKS[benchmark]
 
 
-def _expected(module: ModuleType, protocol: str | None) -> tuple[int, int, int] | None:
-    counts: tuple[int, int, int]
-    if protocol is None:
-        counts = module.COUNTS
-        return counts
-    return agedb_dir.PROTOCOL_COUNTS[protocol] if module is agedb_dir else None
+def _published_counts(module: ModuleType, protocol: str | None) -> tuple[int, int, int] | None:
+    if protocol is not None:
+        return agedb_dir.PROTOCOL_COUNTS[protocol] if module is agedb_dir else None
+    counts: tuple[int, int, int] = module.COUNTS
+    return counts
 
 
-def refuse_another(split_file: Path, name: str) -> None:
-    """Refuse a published file other than the one of that name."""
-    if not split_file.is_file():
-        raise DataError(f"{split_file} is not a file: name the split file, or leave it out.")
-    got = sha256(split_file)
-    for known, checksum in agedb_dir.CHECKSUMS.items():
-        if got == checksum and known != name:
-            raise DataError(
-                f"{split_file} is the published {known}, where the split of {name} was expected: "
-                "name that one, or ask for the benchmark and protocol of this one."
-            )
-
-
-def _draw(
-    table: ImageTable, module: ModuleType, protocol: str | None, seed: int, per_bin: int
+def _draw_split(
+    table: ImageTable, module: ModuleType, protocol: str | None, seed: int, test_per_bin: int
 ) -> ImageTable:
     ages = table.labels.astype(np.int64)
     if protocol is None:
-        split = balanced_split(ages, max_per_bin=module.CAP, seed=seed)
-    else:
-        split = zero_shot_split(module.BINS.digitize(ages), protocol, seed=seed, per_bin=per_bin)
-    return table.dealt(split)
+        return table.with_split(balanced_split(ages, max_per_bin=module.MAX_PER_BIN, seed=seed))
+    bins = module.BINS.digitize(ages)
+    return table.with_split(zero_shot_split(bins, protocol, seed=seed, per_bin=test_per_bin))
 
 
-def _refuse_to_spoil(path: Path, table: ImageTable, split_file: Path | None) -> None:
-    """Refuse to put other rows in place of a published file, or of the file that was given."""
+def _protect_existing(path: Path, table: ImageTable, split_file: Path | None) -> None:
+    """Raise a DataError before other rows replace a published file or the user's split file."""
     if not path.is_file():
         return
-    given = split_file is not None and split_file.exists() and path.samefile(split_file)
-    if not given and sha256(path) not in agedb_dir.CHECKSUMS.values():
+    is_given = split_file is not None and split_file.exists() and path.samefile(split_file)
+    if not is_given and sha256(path) not in agedb_dir.CHECKSUMS.values():
         return
-    there = read_table(path, target="age", image="path", split="split", repeats=True)
-    if len(there) != len(table) or agedb_dir.fingerprint(there) != agedb_dir.fingerprint(table):
-        what = "the file given" if given else "the published split"
+    existing = read_split_file(path, allow_repeats=True)
+    if agedb_dir.fingerprint(existing) != agedb_dir.fingerprint(table):
+        name = "the given split file" if is_given else "the published split"
         raise DataError(
-            f"{path} is {what} and would be replaced by other rows: move it elsewhere and give it "
+            f"{path} is {name} and would be replaced by other rows: move it elsewhere and use it "
             "with --split-file."
         )
 
 
-def _refuse_empty(table: ImageTable, root: Path) -> None:
-    for part, count in zip(PARTS, table.counts, strict=True):
+def _require_parts(table: ImageTable, root: Path) -> None:
+    for title, count in zip(PART_TITLES.values(), table.counts, strict=True):
         if count == 0:
             raise DataError(
-                f"The images in {root} leave no {_TITLES[part]} row: put more images there, or "
-                "mend those that cannot be used."
+                f"The images in {root} leave no {title} row: add images, or replace those that "
+                "cannot be used."
             )
 
 
-def _first(values: Iterable[str]) -> str:
-    """Up to five of them."""
-    shown = list(values)
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5:,} more" if len(shown) > 5 else "")
+def _list_broken(broken: dict[str, str]) -> str:
+    return _list_first(f"{path} ({reason})" for path, reason in broken.items())
 
 
-def _check(root: Path, paths: Sequence[str]) -> dict[str, str]:
-    from ranksim.data.images.decode import check_images
-
-    return check_images(root, paths)
+def _list_first(values: Iterable[str]) -> str:
+    """Join the first five values, with the number of the others."""
+    names = list(values)
+    others = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + others

@@ -1,4 +1,4 @@
-"""The published tables: 32 methods each."""
+"""Results of 32 methods on three benchmarks, as printed in the RankSim paper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 
 _AGES = "published: as printed in the RankSim paper, for ResNet-50 from scratch at 224 pixels"
-# what a reader must know to set our figures beside the published ones
+# conditions of the published figures, shown beside them
 NOTES = {
     "agedb-dir": _AGES,
     "imdb-wiki-dir": f"{_AGES}; whether this split is theirs cannot be verified",
@@ -20,11 +20,12 @@ PublishedTable = dict[str, dict[str, dict[str, float]]]
 
 @cache
 def published_table(benchmark: str) -> PublishedTable:
-    """``{method: {metric: {region: value}}}`` of a benchmark; empty where none was published.
+    """Return ``{method: {metric: {region: value}}}``, empty if nothing was published.
 
-    Values stand as printed: STS-B-DIR MSE and Pearson in per cent, ages MAE and GM in years.
+    Values are as printed: STS-B-DIR MSE and Pearson in percent, ages MAE and GM in years.
 
-    Source: Gong, Mori, Tung (ICML 2022), tables of the three benchmarks.
+    References:
+        Gong, Mori, Tung, "RankSim" (ICML 2022), tables of the three benchmarks.
 
     Example:
         >>> published_table("sts-b-dir")["vanilla+ranksim"]["mse"]["few"]
@@ -35,10 +36,8 @@ def published_table(benchmark: str) -> PublishedTable:
         return {}
     table: PublishedTable = {}
     for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
-        cells: dict[str, dict[str, float]] = {}
+        scores = table.setdefault(row.pop("method"), {})
         for column, value in row.items():
-            if column != "method":
-                metric, region = column.split("_")
-                cells.setdefault(metric, {})[region] = float(value)
-        table[row["method"]] = cells
+            metric, region = column.split("_")
+            scores.setdefault(metric, {})[region] = float(value)
     return table

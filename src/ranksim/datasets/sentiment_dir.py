@@ -1,4 +1,4 @@
-"""Sentiment-DIR: sentences with human-rated sentiment intensity in −4..4, from a package index."""
+"""Sentiment-DIR: sentences with human-rated sentiment intensity in −4..4."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from ranksim.data.splitting import balanced_split
 from ranksim.data.text import TextSamples
-from ranksim.datasets.archive_member import read_member
+from ranksim.datasets._fetch.archives import read_member
+from ranksim.datasets._fetch.package import Package
 from ranksim.datasets.base import Benchmark
-from ranksim.datasets.package import Package
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 
@@ -27,11 +27,11 @@ DOMAINS = {
     "movies": "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
     "nyt": "hutto_ICWSM_2014/nytEditorialSnippets_GroundTruth.txt",
 }
-BINS = LabelBins.uniform(-4.0, 4.0, 80)  # regions are counted over bins of 0.1
-BALANCE = LabelBins.uniform(-4.0, 4.0, 32)  # validation and test are balanced over bins of 0.25
-CAP = 40  # samples of one such bin in validation, and in test
+BINS = LabelBins.uniform(-4.0, 4.0, 80)  # of the regions
+SPLIT_BINS = LabelBins.uniform(-4.0, 4.0, 32)  # of balanced validation and test
+MAX_PER_BIN = 40  # of validation and test
 SEED = 666
-_LIMIT = 32 << 20
+_LIMIT = 32 << 20  # bytes of an inner file
 
 
 def load(
@@ -41,21 +41,19 @@ def load(
 
     Args:
         domains: any of tweets, amazon, movies, nyt.
-        data_dir: folder with the source archive of vaderSentiment 3.3.2. Without it:
+        data_dir: folder with the source archive of vaderSentiment 3.3.2. Default:
             ``RANKSIM_DATA``, then the user's cache, filled by ``pip download``.
 
     Raises:
-        DataError: an unknown domain, or an archive that is missing, damaged or another one.
+        DataError: a domain is unknown, or the archive is missing or has another checksum.
 
-    Source: Hutto and Gilbert, "VADER" (ICWSM 2014); licence MIT.
+    References:
+        Hutto and Gilbert, "VADER" (ICWSM 2014); MIT license.
     """
     unknown = [domain for domain in domains if domain not in DOMAINS]
     if unknown or not domains:
-        raise DataError(
-            f"Domain {unknown[0]!r} does not exist: choose from {', '.join(DOMAINS)}."
-            if unknown
-            else f"No domain was given: choose from {', '.join(DOMAINS)}."
-        )
+        problem = f"Unknown domain {unknown[0]!r}" if unknown else "No domain is given"
+        raise DataError(f"{problem}: choose from {', '.join(DOMAINS)}.")
     chosen = [domain for domain in DOMAINS if domain in domains]
     archive = Package(PACKAGE, ARCHIVE, CHECKSUM).find(NAME, data_dir)
     inner = read_member(archive, INNER, limit=_LIMIT, origin=ARCHIVE)
@@ -69,18 +67,12 @@ def load(
                 labels.append(float(score))
             except ValueError as error:
                 raise DataError(
-                    f"{DOMAINS[domain]}, line {number}: expected an id, a number and a text; "
-                    "get the archive again."
+                    f"{DOMAINS[domain]}, line {number} is not an id, a number and a text: download "
+                    f"{ARCHIVE} again."
                 ) from error
             texts.append(html.unescape(text))
     samples = TextSamples((texts,), np.array(labels))
-    split = balanced_split(BALANCE.digitize(samples.labels), max_per_bin=CAP, seed=SEED)
-    return Benchmark(
-        NAME,
-        train=samples.take(split.train),
-        val=samples.take(split.val),
-        test=samples.take(split.test),
-        bins=BINS,
-        facts={"domains": chosen, "sha256": CHECKSUM, "split_seed": SEED, "cap": CAP},
-        quantity="sentiment",
-    )
+    split = balanced_split(SPLIT_BINS.digitize(samples.labels), max_per_bin=MAX_PER_BIN, seed=SEED)
+    facts = {"domains": chosen, "sha256": CHECKSUM, "split_seed": SEED, "cap": MAX_PER_BIN}
+    train, val, test = (samples.take(rows) for rows in split)
+    return Benchmark(NAME, train, val, test, BINS, facts=facts, quantity="sentiment")

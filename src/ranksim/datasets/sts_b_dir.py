@@ -1,4 +1,4 @@
-"""STS-B-DIR: sentence pairs with a similarity of 0..5, in two published splits."""
+"""STS-B-DIR: sentence pairs with a similarity in 0..5, in two published splits."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ ORIGINS = {
     "c37d6f46d35e5a0b37277d8d925ad112ed8ef487/sts-b-dir/glue_data/STS-B",
 }
 BINS = LabelBins.uniform(0.0, 5.0, 50)
-# the published regions, which differ from the rule of counts
-SHOT_LISTS = {
+# the published regions, which do not follow training counts
+PUBLISHED_SHOTS = {
     "many": frozenset(
         [0, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 44, 46, 48, 49]
     ),
@@ -45,37 +45,37 @@ _COLUMNS = ("sentence1", "sentence2", "score")
 
 
 def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[TextSamples]:
-    """Load one of the two published splits, its files verified by checksum.
+    """Load one of the two published splits and verify the checksums of its files.
 
     Args:
-        split: ``"borealis"`` (RankSim's) or ``"yang"``. Test pairs of one stand among the training
-            pairs of the other, so a mixture is refused.
-        data_dir: folder with ``sts-b-dir/<split>/{train,dev,test}_new.tsv``. Without it:
-            ``RANKSIM_DATA``, then the user's cache, filled from the data's public origin.
+        split: ``"borealis"`` (RankSim's) or ``"yang"``. Test pairs of one are training pairs of
+            the other, so files of both must not be mixed.
+        data_dir: folder with ``sts-b-dir/<split>/{train,dev,test}_new.tsv``. Default:
+            ``RANKSIM_DATA``, then the user's cache, downloaded from the public origin.
 
     Raises:
         DataError: a file is missing, damaged, or belongs to the other split.
     """
     if split not in CHECKSUMS:
-        raise DataError(f"Split {split!r} does not exist: choose {' or '.join(CHECKSUMS)}.")
-    paths = _find(split, data_dir)
+        raise DataError(f"Unknown split {split!r}: choose {' or '.join(CHECKSUMS)}.")
+    paths = _find_files(split, data_dir)
     for part in PARTS:
         _verify(paths[part], split, part)
-    train, val, test = (_read(paths[part]) for part in PARTS)
+    train, val, test = (_read_pairs(paths[part]) for part in PARTS)
     return Benchmark(
         NAME,
         train,
         val,
         test,
         BINS,
-        shot_lists=SHOT_LISTS,
+        published_shots=PUBLISHED_SHOTS,
         gmean_epsilon=1e-10,
         facts={"split": split, "sha256": CHECKSUMS[split]},
         quantity="similarity",
     )
 
 
-def _find(split: str, data_dir: Path | None) -> dict[str, Path]:
+def _find_files(split: str, data_dir: Path | None) -> dict[str, Path]:
     for root in data_folders(data_dir):
         for folder in (root / NAME / split, root / split, root):
             paths = {part: folder / f"{part}_new.tsv" for part in PARTS}
@@ -83,8 +83,8 @@ def _find(split: str, data_dir: Path | None) -> dict[str, Path]:
                 return paths
     if data_dir is not None:
         raise DataError(
-            f"{data_dir} holds no {NAME}/{split}/train_new.tsv: name the folder that does with "
-            "--data-dir, or leave it out to download the files."
+            f"{data_dir} does not contain {NAME}/{split}/train_new.tsv: give the folder that does "
+            "with --data-dir, or omit --data-dir to download the files."
         )
     folder = cache_dir() / NAME / split
     paths = {part: folder / f"{part}_new.tsv" for part in PARTS}
@@ -94,46 +94,46 @@ def _find(split: str, data_dir: Path | None) -> dict[str, Path]:
 
 
 def _verify(path: Path, split: str, part: str) -> None:
+    """Raise a DataError if the file is missing, of the other split, or changed."""
     if not path.is_file():
-        raise DataError(f"{path} is missing: put the {split} file there.")
-    got = sha256(path)
-    if got == CHECKSUMS[split][part]:
-        return
+        raise DataError(f"{path} is missing: put the {part} file of the {split} split there.")
+    actual, expected = sha256(path), CHECKSUMS[split][part]
     for other, checksums in CHECKSUMS.items():
-        if got in checksums.values():
+        if other != split and actual in checksums.values():
             raise DataError(
-                f"{path} is the {other} split's, where the {split} split's {part} file was "
-                "expected: the two splits share sentence pairs and must not be mixed."
+                f"{path} belongs to the {other} split, not to {split}: the splits share sentence "
+                "pairs and must not be mixed."
             )
-    raise DataError(
-        f"{path} has SHA-256 {got[:16]}… where the {split} {part} file has "
-        f"{CHECKSUMS[split][part][:16]}…: it was changed or damaged; put the published file there."
-    )
+    if actual != expected:
+        raise DataError(
+            f"{path} has SHA-256 {actual[:16]}… instead of {expected[:16]}…: replace it by the "
+            "published file."
+        )
 
 
-def _read(path: Path) -> TextSamples:
-    """Tab-separated with a header and no quoting: quote characters are text."""
-    again = "put the published file there"
+def _read_pairs(path: Path) -> TextSamples:
+    """Read tab-separated lines with a header; quote characters are part of the text."""
+    remedy = "replace it by the published file"
     try:
         header, *lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {again}.") from error
+        raise DataError(f"{path} is not UTF-8: {remedy}.") from error
     names = header.split("\t")
     if not set(_COLUMNS) <= set(names):
-        raise DataError(f"{path} has no columns {', '.join(_COLUMNS)}: {again}.")
-    places = [names.index(name) for name in _COLUMNS]
+        raise DataError(f"{path} does not have the columns {', '.join(_COLUMNS)}: {remedy}.")
+    positions = [names.index(name) for name in _COLUMNS]
     pairs, scores = [], []
     for number, line in enumerate(lines, start=2):
         values = line.split("\t")
         try:
-            *pair, score = (values[place] for place in places)
+            *pair, score = (values[position] for position in positions)
             scores.append(float(score))
         except (IndexError, ValueError) as error:
             raise DataError(
-                f"{path}, line {number}: expected two sentences and a score; {again}."
+                f"{path}, line {number} is not two sentences and a score: {remedy}."
             ) from error
         pairs.append(pair)
     labels = np.array(scores)
     if not len(labels) or not np.isfinite(labels).all():
-        raise DataError(f"{path} holds no score, or one that is not finite: {again}.")
+        raise DataError(f"{path} has no scores, or one that is not finite: {remedy}.")
     return TextSamples(tuple(map(list, zip(*pairs, strict=True))), labels)

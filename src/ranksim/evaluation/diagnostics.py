@@ -37,7 +37,7 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
     weights = regions.counts + 1 / (len(bins) + 1)  # one sample outweighs all empty bins
     names = np.array(regions.names)
     votes = [np.add.reduceat(weights * (names == shot), starts) for shot in SHOT_NAMES]
-    has_thresholds = regions_from != "published" or benchmark.shot_lists is None
+    has_thresholds = regions_from != "published" or benchmark.published_shots is None
     axis: Diagnostics = round_for_json(
         {
             "name": benchmark.quantity,
@@ -48,7 +48,7 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
             "regions": [SHOT_NAMES[k] for k in np.argmax(votes, axis=0)],
             "many": benchmark.many if has_thresholds else None,
             "few": benchmark.few if has_thresholds else None,
-            "named": {name: [span.low, span.high] for name, span in benchmark.named.items()},
+            "named": {name: [span.low, span.high] for name, span in benchmark.named_regions.items()},
             "dropped": benchmark.facts.get("dropped", []),
         }
     )

@@ -244,7 +244,7 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
         comparable=False,
         many=plan.many,
         few=plan.few,
-        named=plan.named,
+        named_regions=plan.named,
         quantity=plan.options.target,
         groups=plan.groups,
     )
@@ -292,7 +292,7 @@ def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
     )
     with progress_counter("decoding images") as progress:
         benchmark, (train, val, test) = images.load_images(
-            plan, recipe.image_size, skip_broken=source.spec.skip_broken, told=progress
+            plan, recipe.image_size, skip_broken=source.spec.skip_broken, on_progress=progress
         )
     _report_images(benchmark.facts)
     return LoadedData(benchmark, AdaptedParts((train, val, test), image_network))
@@ -306,8 +306,8 @@ def _report_images(facts: dict[str, Any]) -> None:
     seed = facts.get("split_seed")
     rule = "as the table says" if seed is None else f"drawn with seed {seed}"
     print_notice(f"{train:,} training, {val:,} validation and {test:,} test images, {rule}.")
-    if note := facts.get("left_out_note"):
-        print_notice(f"{note}; left out.")
+    if note := facts.get("skipped_note"):
+        print_notice(f"{note}; skipped.")
 
 
 _LOADERS: dict[type[DataSpec], Callable[[DataSource, Any], LoadedData]] = {

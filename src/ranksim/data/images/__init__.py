@@ -1,1 +1,1 @@
-"""Images with a real label: tables, benchmarks, splits and what prepares them."""
+"""Images: tables, decoding, the pixel cache, data sets and augmentation."""

@@ -1,4 +1,4 @@
-"""Images of a table, and batches of them read from the store."""
+"""Data sets of images in the pixel cache."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 from ranksim.data.batch import BatchDataset
 from ranksim.data.images.pixel_cache import PixelCache
 
-_NAMED = 5  # broken images that a message names
+_MAX_LISTED = 5  # broken images in a message
 
 
 @dataclass(frozen=True)
 class ImageSamples:
-    """Image files and a real label each.
+    """Image files with one real label each.
 
     Args:
-        root: folder that the paths are relative to.
-        paths: the files.
+        root: folder of the images.
+        paths: paths relative to it.
         labels: float64 ``(N,)``, in the unit of the data.
     """
 
@@ -36,31 +36,38 @@ class ImageSamples:
 
 
 class ImageDataset(BatchDataset):
-    """Pixels in the store; a batch is gathered at once. Its input is uint8 ``(N, S, S, 3)``."""
+    """Images from the pixel cache, uint8 ``(N, S, S, 3)`` per batch, gathered in one operation.
+
+    Args:
+        cache: the pixel cache.
+        rows: rows in it, int64 ``(N,)``.
+        labels: float64 ``(N,)``.
+    """
 
     on_disk = True
 
-    def __init__(self, store: PixelCache, rows: NDArray[np.int64], labels: np.ndarray) -> None:
-        self.store = store
-        self.rows = torch.from_numpy(rows)  # (N,), where in the store
-        self.labels = torch.from_numpy(labels)  # (N,), float64
-        self._images: Tensor | None = None
+    def __init__(self, cache: PixelCache, rows: NDArray[np.int64], labels: np.ndarray) -> None:
+        self.cache = cache
+        self.rows = torch.from_numpy(rows)
+        self.labels = torch.from_numpy(labels)
+        self._pixels: Tensor | None = None
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
-        if self._images is None:
-            self._images = self.store.images()
-        return (self._images.index_select(0, self.rows[index]),)
+        """Return the images of the samples ``index`` ``(N,)``."""
+        if self._pixels is None:
+            self._pixels = self.cache.map_pixels()
+        return (self._pixels.index_select(0, self.rows[index]),)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_images": None}  # another process maps the file itself
+        return {**self.__dict__, "_pixels": None}  # each process maps the file itself
 
     def length_order(self) -> Tensor:
-        """All positions, in the order of the disk."""
+        """Return all positions in the order of the rows on disk."""
         return self.rows.argsort(stable=True)
 
 
 def describe_broken(broken: dict[str, str], total: int) -> str:
-    """How many images cannot be used, and the first of them."""
-    first = ", ".join(f"{path} {why}" for path, why in list(broken.items())[:_NAMED])
-    more = ", …" if len(broken) > _NAMED else ""
+    """Return the number of broken images and the first five with reasons."""
+    first = ", ".join(f"{path} {reason}" for path, reason in list(broken.items())[:_MAX_LISTED])
+    more = ", …" if len(broken) > _MAX_LISTED else ""
     return f"{len(broken):,} of {total:,} images cannot be used: {first}{more}"

@@ -1,4 +1,4 @@
-"""Image files to square arrays of pixels, whatever their format; nothing broken passes."""
+"""Decode image files of any format to square RGB arrays, and detect broken ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ProgressCallback = Callable[[int], None]
-_DEEP = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # grey of 16 bits a pixel
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_16_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes of 16-bit grayscale
 
 
 class BrokenImageError(RankSimError):
-    """A file that is no whole image; the message is the reason alone."""
+    """Raised for a file that is not a complete image; the message is only the reason."""
 
 
 def read_file(path: Path) -> bytes:
-    """The content of an image file.
+    """Return the content of an image file.
 
     Raises:
-        BrokenImageError: it is missing, empty, or cannot be read.
+        BrokenImageError: the file is missing, empty, or cannot be read.
     """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise BrokenImageError("is missing") from None
-    except (OSError, ValueError) as error:  # a name may hold what no name of a file can
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
         raise BrokenImageError(describe_read_error(error)) from None
     if not content:
         raise BrokenImageError("is empty")
@@ -44,59 +44,58 @@ def read_file(path: Path) -> bytes:
 
 
 def describe_read_error(error: OSError | ValueError) -> str:
-    """The reason, as the system gives it."""
+    """Return the reason why a file cannot be read, in the system's words."""
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 def decode(content: bytes) -> Image:
-    """An image in RGB, upright, of 8 bits a channel.
+    """Decode an image to upright RGB with 8 bits per channel.
 
-    EXIF orientation is applied, grey becomes three equal channels, 16 bits become 8, what is
-    transparent shows white, and of several frames the first is taken.
+    EXIF orientation is applied, grayscale becomes three equal channels, 16 bits become 8,
+    transparent pixels become white, and the first of several frames is used.
 
     Raises:
-        BrokenImageError: the content is no image, or not all of one.
+        BrokenImageError: the content is not an image, or is incomplete.
     """
     pil = require_optional("PIL.Image", "images")
     try:
         with pil.open(io.BytesIO(content)) as image:
             image.load()
-            with contextlib.suppress(Exception):  # a damaged EXIF block does not spoil the image
+            with contextlib.suppress(Exception):  # pixels are usable despite damaged EXIF data
                 require_optional("PIL.ImageOps", "images").exif_transpose(image, in_place=True)
-            return _rgb(pil, image)
+            return _convert_to_rgb(pil, image)
     except BrokenImageError:
         raise
     except pil.UnidentifiedImageError:
         raise BrokenImageError("is not an image") from None
     except pil.DecompressionBombError:
-        most = 2 * pil.MAX_IMAGE_PIXELS
-        raise BrokenImageError(f"has more than {most:,} pixels: make it smaller") from None
-    except Exception as error:  # decoders of thirty formats raise whatever they like
-        why = str(error).strip().rstrip(".") or type(error).__name__
-        raise BrokenImageError(f"is damaged: {why}") from None
+        limit = 2 * pil.MAX_IMAGE_PIXELS
+        raise BrokenImageError(f"has more than {limit:,} pixels: reduce its size") from None
+    except Exception as error:  # Pillow's decoders raise many types
+        reason = str(error).strip().rstrip(".") or type(error).__name__
+        raise BrokenImageError(f"is damaged: {reason}") from None
 
 
 def resize(image: Image, size: int) -> NDArray[np.uint8]:
-    """Pixels ``(size, size, 3)``: bilinear with antialiasing, as published; sides are not kept."""
+    """Resize to uint8 ``(size, size, 3)``: bilinear, antialiased, ignoring the aspect ratio."""
     bilinear = require_optional("PIL.Image", "images").Resampling.BILINEAR
     return np.asarray(image.resize((size, size), bilinear))
 
 
 def check_images(
-    root: Path, paths: Sequence[str], *, told: ProgressCallback | None = None
+    root: Path, paths: Sequence[str], *, on_progress: ProgressCallback | None = None
 ) -> dict[str, str]:
-    """Decode every image: those that cannot be used, and why.
+    """Decode every image and return the broken ones with reasons, in the order of the paths.
 
     Args:
-        root: folder that the paths are relative to.
-        paths: the images.
-        told: called with the number of images that are done, now and then.
-
-    Returns:
-        A reason for each broken image, in the order of the paths.
+        root: folder of the images.
+        paths: paths relative to it.
+        on_progress: called from time to time with the number of checked images.
     """
 
-    def reason(path: str) -> str | None:
+    def find_problem(path: str) -> str | None:
         try:
             decode(read_file(root / path))
         except BrokenImageError as error:
@@ -104,40 +103,42 @@ def check_images(
         return None
 
     require_optional("PIL.Image", "images")
-    reasons = map_in_threads(reason, paths, told)
-    return {path: why for path, why in zip(paths, reasons, strict=True) if why}
+    reasons = map_in_threads(find_problem, paths, on_progress)
+    return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
 
 
 def map_in_threads(
-    work: Callable[[Any], Any], items: Sequence[Any], told: ProgressCallback | None
-) -> list[Any]:
-    """The results of ``work`` in order; decoders and checksums leave Python free meanwhile.
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    on_progress: ProgressCallback | None = None,
+) -> list[_Result]:
+    """Return the results in order; decoders and checksums release the interpreter lock.
 
-    Warnings are not shown: an image is whole or it is not.
+    Warnings are suppressed: an image is either complete or broken.
     """
-    done = []
+    results: list[_Result] = []
     pool = ThreadPoolExecutor()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            for result in pool.map(work, items):
-                done.append(result)
-                if told is not None and (len(done) % 64 == 0 or len(done) == len(items)):
-                    told(len(done))
+            for result in pool.map(function, items):
+                results.append(result)
+                count = len(results)
+                if on_progress is not None and (count % 64 == 0 or count == len(items)):
+                    on_progress(count)
         finally:
             pool.shutdown(cancel_futures=True)
-    return done
+    return results
 
 
-def _rgb(pil: Any, image: Image) -> Image:
-    if image.mode in _DEEP:
-        deep = np.asarray(image).astype(np.int64).clip(0, 65_535)
-        deep[deep == image.info.get("transparency", -1)] = 65_535
-        image = pil.fromarray((deep // 257).astype(np.uint8))
+def _convert_to_rgb(pil: Any, image: Image) -> Image:
+    if image.mode in _16_BIT:
+        values = np.asarray(image).astype(np.int64).clip(0, 65_535)
+        values[values == image.info.get("transparency", -1)] = 65_535
+        image = pil.fromarray((values // 257).astype(np.uint8))
     if image.mode == "F":
         raise BrokenImageError("has floating-point pixels: save it with 8 or 16 bits")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
         white = pil.new("RGBA", image.size, (255, 255, 255, 255))
-        image = pil.alpha_composite(white, image)
+        image = pil.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Decoded images on disk, each content once, in one file that is mapped into memory."""
+"""Cache of decoded images in one memory-mapped file, indexed by content with SQLite."""
 
 from __future__ import annotations
 
@@ -31,184 +31,179 @@ from ranksim.data.images.decode import (
 )
 from ranksim.exceptions import DataError, require_optional
 
-_VERSION = 1  # of decoding and resizing: another one never reads this one's pixels
-_CHUNK, _BYTES = 256, 32 << 20  # images, and bytes of them, between two commits
-_YOUNG = 2_000_000_000  # nanoseconds: the coarsest time of change that a file system keeps
+_VERSION = 1  # of decoding and resizing; other versions use other folders
+_CHUNK_IMAGES, _CHUNK_BYTES = 256, 32 << 20  # between two commits
+_MIN_FILE_AGE = 2_000_000_000  # nanoseconds: the coarsest time stamps of a file system
+_INDEX = "index.sqlite"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS file (path BLOB PRIMARY KEY, digest BLOB, mark BLOB);
 CREATE TABLE IF NOT EXISTS pixels (digest BLOB PRIMARY KEY, row INT, crc INT);
 """
-_Filled = tuple[NDArray[np.int64], dict[str, str]]
+_RowsAndBroken = tuple[NDArray[np.int64], dict[str, str]]
 
 
 @dataclass(frozen=True)
 class PixelCache:
-    """The images of one size that were ever asked for, a row each, found again by their content.
+    """Decoded images of one size, one row per distinct file content.
 
-    Rows are written before the index knows of them, so that a store whose filling was killed is
-    whole; each has a CRC-32 that is checked before it is used, and a damaged one is made again. A
-    damaged index is begun anew, and so are the pixels.
+    Rows are written before the index lists them, so a killed process leaves a consistent cache.
+    The CRC-32 of each row is verified before use, and damaged rows are decoded again. A damaged
+    index is discarded together with the pixels.
 
-    A file is taken for unchanged while its size, inode and times of modification and change are,
-    all of which a file system keeps. One that was changed less than two seconds before it was read
-    is read again the next time, because another change could have given it the same times.
+    A file counts as unchanged if its size, inode, and times of modification and change are the
+    same. Files changed within two seconds before reading are read again the next time, because
+    another change could have the same time stamps.
 
     Args:
         size: side of the square images, in pixels.
-        place: its folder; ``None`` is the one in the cache.
+        location: folder of the cache. Default: ``images/<size>px-v1`` in the cache folder.
     """
 
     size: int
-    place: Path | None = None
+    location: Path | None = None
 
     @property
     def folder(self) -> Path:
-        return self.place or cache_dir() / "images" / f"{self.size}px-v{_VERSION}"
+        """Folder of the pixel file and the index."""
+        return self.location or cache_dir() / "images" / f"{self.size}px-v{_VERSION}"
 
     @property
     def path(self) -> Path:
+        """The pixel file."""
         return self.folder / "pixels.u8"
 
     @property
     def row_bytes(self) -> int:
+        """Bytes per image."""
         return self.size * self.size * 3
 
-    def fill(
-        self, root: Path, paths: Sequence[str], *, told: ProgressCallback | None = None
-    ) -> _Filled:
-        """See to it that all images are in the store, decoding those that are new.
+    def map_pixels(self) -> Tensor:
+        """Map all rows, uint8 ``(R, size, size, 3)``; pages are read when they are used."""
+        shape = (self.size, self.size, 3)
+        if not self.path.is_file():
+            return torch.empty(0, *shape, dtype=torch.uint8)
+        rows = self.path.stat().st_size // self.row_bytes
+        count = rows * self.row_bytes
+        # a private map would have to fit into memory, as if all of it were changed
+        flat = torch.from_file(str(self.path), shared=True, size=count, dtype=torch.uint8)
+        return flat.view(rows, *shape)
+
+    def add_images(
+        self, root: Path, paths: Sequence[str], *, on_progress: ProgressCallback | None = None
+    ) -> _RowsAndBroken:
+        """Ensure that all images are in the cache, and decode the new ones.
 
         Args:
-            root: folder that the paths are relative to.
-            paths: the images; one may stand there several times.
-            told: called with the number of images decoded, now and then.
+            root: folder of the images.
+            paths: paths relative to it; repeats are allowed.
+            on_progress: called from time to time with the number of decoded images.
 
         Returns:
-            The row of each image, −1 for broken ones; and why these are broken, in their order.
+            The row of each image, −1 for broken ones; and broken images with reasons, in order.
 
         Raises:
-            DataError: the disk is full or the folder cannot be written.
+            DataError: the disk is full, or the folder cannot be written.
         """
+        arguments = (root.resolve(), list(paths), on_progress)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with require_optional("filelock", "train").FileLock(self.folder / ".lock"):
-                return self._filled(root.resolve(), list(paths), told)
+                try:
+                    return self._add_images(*arguments)
+                except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                    # UnicodeDecodeError: SQLite quotes damaged text in its message
+                    if _is_disk_full(error) or _has_code(error, sqlite3.SQLITE_BUSY):
+                        raise
+                for path in (*self.folder.glob(f"{_INDEX}*"), self.path):
+                    path.unlink(missing_ok=True)
+                return self._add_images(*arguments)
         except (OSError, sqlite3.DatabaseError) as error:
-            if _is_full(error):
-                raise self._full(len(set(paths))) from error
-            why = getattr(error, "strerror", None) or error
+            if _is_disk_full(error):
+                raise self._disk_full_error(len(set(paths))) from error
+            reason = getattr(error, "strerror", None) or error
             raise DataError(
-                f"The image cache {self.folder} cannot be written ({why}): mend that, or name "
-                "another folder with --cache-dir."
+                f"The image cache {self.folder} cannot be written ({reason}): correct this, or "
+                "choose another folder with --cache-dir."
             ) from error
 
-    def images(self) -> Tensor:
-        """All rows, uint8 ``(R, size, size, 3)``, mapped: nothing is read before it is used."""
-        if not self.path.is_file():
-            return torch.empty(0, self.size, self.size, 3, dtype=torch.uint8)
-        rows = self.path.stat().st_size // self.row_bytes
-        # a map that is not shared must fit into the memory, as if all of it were changed
-        flat = torch.from_file(
-            str(self.path), shared=True, size=rows * self.row_bytes, dtype=torch.uint8
-        )
-        return flat.view(rows, self.size, self.size, 3)
-
-    def _filled(self, root: Path, paths: list[str], told: ProgressCallback | None) -> _Filled:
-        """By the index that is there, or else by a new one."""
-        try:
-            return self._by_index(root, paths, told)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # its sentence may be damaged
-            if _is_full(error) or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
-                raise
-        for path in (*self.folder.glob("index.sqlite*"), self.path):
-            path.unlink(missing_ok=True)
-        return self._by_index(root, paths, told)
-
-    def _by_index(self, root: Path, paths: list[str], told: ProgressCallback | None) -> _Filled:
-        with closing(sqlite3.connect(self.folder / "index.sqlite")) as index:
+    def _add_images(
+        self, root: Path, paths: list[str], on_progress: ProgressCallback | None
+    ) -> _RowsAndBroken:
+        with closing(sqlite3.connect(self.folder / _INDEX)) as index:
             index.executescript(_TABLES)
-            digests, broken = self._digests(index, root, paths)
-            known = self._whole(index, set(digests))
-            # one path for each content that is not there yet
+            digests, broken = self._hash_files(index, root, paths)
+            rows = self._find_intact_rows(index, set(digests))
             new = {
                 digest: path
                 for path, digest in zip(paths, digests, strict=True)
-                if digest and digest not in known
+                if digest and digest not in rows
             }
-            self._refuse_without_space(len(new))
-            damaged = self._add(index, root, new, known, told)
-        for path, digest in zip(paths, digests, strict=True):
-            if digest in damaged:
-                broken[path] = damaged[digest]
-        rows = np.array([known.get(digest, -1) for digest in digests], dtype=np.int64)
-        return rows, {path: broken[path] for path in paths if path in broken}
+            if len(new) * self.row_bytes > shutil.disk_usage(self.folder).free:
+                raise self._disk_full_error(len(new))
+            problems = self._write_rows(index, root, new, rows, on_progress)
+        broken |= {p: problems[d] for p, d in zip(paths, digests, strict=True) if d in problems}
+        found_rows = np.array([rows.get(digest, -1) for digest in digests], dtype=np.int64)
+        return found_rows, {path: broken[path] for path in paths if path in broken}
 
-    def _digests(
+    def _hash_files(
         self, index: sqlite3.Connection, root: Path, paths: list[str]
     ) -> tuple[list[bytes], dict[str, str]]:
-        """SHA-256 of each file, read anew where its state differs; empty for unreadable ones."""
-        seen: dict[bytes, tuple[bytes, bytes]] = {
+        """Return the SHA-256 of each file, empty for unreadable ones, and these with reasons."""
+        indexed: dict[bytes, tuple[bytes, bytes]] = {
             path: (digest, mark)
             for path, digest, mark in index.execute("SELECT path, digest, mark FROM file")
         }
-        fresh: dict[bytes, tuple[bytes, bytes]] = {}
+        updates: list[tuple[bytes, bytes, bytes]] = []
         broken: dict[str, str] = {}
 
-        def look(path: str) -> bytes:
+        def hash_file(path: str) -> bytes:
             file = root / path
             try:
                 state, name = file.stat(), os.fsencode(file)
-                digest, mark = seen.get(name, (b"", b""))
-                if mark == _mark(state, digest):
+                digest, mark = indexed.get(name, (b"", b""))
+                if mark == _make_mark(state, digest):
                     return digest
                 digest = hashlib.sha256(read_file(file)).digest()
-            except FileNotFoundError:
-                broken[path] = "is missing"
             except BrokenImageError as error:
                 broken[path] = str(error)
+                return b""
             except (OSError, ValueError) as error:
                 broken[path] = describe_read_error(error)
-            else:
-                if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > _YOUNG:
-                    fresh[name] = digest, _mark(state, digest)
-                return digest
-            return b""
+                return b""
+            if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > _MIN_FILE_AGE:
+                updates.append((name, digest, _make_mark(state, digest)))
+            return digest
 
-        digests = map_in_threads(look, paths, None)
+        digests = map_in_threads(hash_file, paths)
         with index:
-            index.executemany(
-                "INSERT OR REPLACE INTO file VALUES (?, ?, ?)",
-                [(name, *known) for name, known in fresh.items()],
-            )
+            index.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", updates)
         return digests, broken
 
-    def _whole(self, index: sqlite3.Connection, wanted: set[bytes]) -> dict[bytes, int]:
-        """Where the wanted pixels are, of those that are what was written."""
-        images = self.images().numpy()
-        entries = [
-            e for e in index.execute("SELECT digest, row, crc FROM pixels") if e[0] in wanted
-        ]
+    def _find_intact_rows(self, index: sqlite3.Connection, digests: set[bytes]) -> dict[bytes, int]:
+        """Return the rows of these digests whose pixels have the indexed CRC-32."""
+        pixels = self.map_pixels().numpy()
+        entries = index.execute("SELECT digest, row, crc FROM pixels")
+        candidates = [entry for entry in entries if entry[0] in digests]
 
-        def is_whole(entry: tuple[bytes, int, int]) -> bool:
-            _, row, crc = entry
-            return (
-                isinstance(row, int) and 0 <= row < len(images) and zlib.crc32(images[row]) == crc
-            )
+        def is_intact(entry: tuple[bytes, int, int]) -> bool:
+            _, row, crc = entry  # any type, if the index is damaged
+            in_range = isinstance(row, int) and 0 <= row < len(pixels)
+            return in_range and zlib.crc32(pixels[row]) == crc
 
-        good = map_in_threads(is_whole, entries, None)
-        return {digest: row for (digest, row, _), whole in zip(entries, good, strict=True) if whole}
+        intact = map_in_threads(is_intact, candidates)
+        return {entry[0]: entry[1] for entry, ok in zip(candidates, intact, strict=True) if ok}
 
-    def _add(
+    def _write_rows(
         self,
         index: sqlite3.Connection,
         root: Path,
         new: dict[bytes, str],
-        known: dict[bytes, int],
-        told: ProgressCallback | None,
+        rows: dict[bytes, int],
+        on_progress: ProgressCallback | None,
     ) -> dict[bytes, str]:
-        """Decode and write new images, enter them in ``known``; why others cannot be."""
+        """Decode new images, append them, add them to ``rows``; return those that are broken."""
 
-        def pixels(item: tuple[bytes, str]) -> NDArray[np.uint8] | str:
+        def load(item: tuple[bytes, str]) -> NDArray[np.uint8] | str:
             digest, path = item
             try:
                 content = read_file(root / path)
@@ -219,60 +214,55 @@ class PixelCache:
                 return str(error)
 
         self.path.touch()
-        (end,) = index.execute(
-            "SELECT COALESCE(MAX(CAST(row AS INT)), -1) + 1 FROM pixels WHERE row >= 0"
-        ).fetchone()
-        # over what a killed filling left, and without a hole where the file lost its end
+        query = "SELECT COALESCE(MAX(CAST(row AS INT)), -1) + 1 FROM pixels WHERE row >= 0"
+        (end,) = index.execute(query).fetchone()
+        # overwrite rows of a killed process, and leave no gap if the file was truncated
         row = min(end, self.path.stat().st_size // self.row_bytes)
-        items, damaged = list(new.items()), {}
+        items, broken = list(new.items()), {}
+        step = max(min(_CHUNK_IMAGES, _CHUNK_BYTES // self.row_bytes), 1)
         with self.path.open("r+b") as file:
-            count = max(min(_CHUNK, _BYTES // self.row_bytes), 1)
-            for start in range(0, len(items), count):
-                chunk = items[start : start + count]
-                entries = []
+            for start in range(0, len(items), step):
+                chunk, entries = items[start : start + step], []
                 file.seek(row * self.row_bytes)
-                for (digest, _), made in zip(
-                    chunk, map_in_threads(pixels, chunk, None), strict=True
-                ):
-                    if isinstance(made, str):
-                        damaged[digest] = made
+                for (digest, _), pixels in zip(chunk, map_in_threads(load, chunk), strict=True):
+                    if isinstance(pixels, str):
+                        broken[digest] = pixels
                         continue
-                    file.write(made.tobytes())
-                    entries.append((digest, row, zlib.crc32(made)))
+                    content = pixels.tobytes()
+                    file.write(content)
+                    entries.append((digest, row, zlib.crc32(content)))
                     row += 1
                 file.flush()
                 with index:
                     index.executemany("INSERT OR REPLACE INTO pixels VALUES (?, ?, ?)", entries)
-                known.update((digest, number) for digest, number, _ in entries)
-                if told is not None:
-                    told(start + len(chunk))
-        return damaged
+                rows.update((digest, number) for digest, number, _ in entries)
+                if on_progress is not None:
+                    on_progress(start + len(chunk))
+        return broken
 
-    def _refuse_without_space(self, count: int) -> None:
-        if count * self.row_bytes > shutil.disk_usage(self.folder).free:
-            raise self._full(count)
-
-    def _full(self, count: int) -> DataError:
-        need, free = count * self.row_bytes, shutil.disk_usage(self.folder).free
+    def _disk_full_error(self, count: int) -> DataError:
+        needed, free = count * self.row_bytes, shutil.disk_usage(self.folder).free
         return DataError(
-            f"{count:,} images at {self.size} pixels take {_size(need)} in the image cache "
-            f"{self.folder}, where {_size(free)} are free: free some, or name another folder with "
-            "--cache-dir."
+            f"{count:,} images at {self.size} pixels need {_format_size(needed)} in the image "
+            f"cache {self.folder}, but {_format_size(free)} are free: free some space, or choose "
+            "another folder with --cache-dir."
         )
 
 
-def _mark(state: os.stat_result, digest: bytes) -> bytes:
-    """Ties a digest to the state of a file; a damaged one of either is seen."""
+def _make_mark(state: os.stat_result, digest: bytes) -> bytes:
+    """Hash the digest with the state of its file, so that a change or damage of either is seen."""
     parts = (digest, state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def _is_full(error: Exception) -> bool:
-    return (
-        getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    )
+def _is_disk_full(error: Exception) -> bool:
+    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return is_full or _has_code(error, sqlite3.SQLITE_FULL)
 
 
-def _size(count: int) -> str:
+def _has_code(error: Exception, code: int) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == code
+
+
+def _format_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

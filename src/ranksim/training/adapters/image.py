@@ -41,18 +41,20 @@ class ImageAdapter:
     def parts(self, plan: SplitPlan, recipe: ImageRecipe) -> AdaptedParts:
         assert isinstance(plan.options, ImageSpec)
         paths = image_paths(plan.table, self.name)
-        table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels).dealt(plan.split)
+        table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels).with_split(
+            plan.split
+        )
         images = ImagePlan(IMAGE, _root(plan.table), table, plan.bins)
         with progress_counter("decoding images") as told:
             benchmark, (train, val, test) = load_images(
-                images, recipe.image_size, skip_broken=plan.options.skip_broken, told=told
+                images, recipe.image_size, skip_broken=plan.options.skip_broken, on_progress=told
             )
         return AdaptedParts((train, val, test), image_network, benchmark.facts)
 
     def read(self, columns: Table, recipe: ImageRecipe) -> AdaptedTable:
         paths, store = image_paths(columns, self.name), PixelCache(recipe.image_size)
         with progress_counter("decoding images") as told:
-            rows, broken = store.fill(_root(columns), paths, told=told)
+            rows, broken = store.add_images(_root(columns), paths, on_progress=told)
         if broken:
             raise DataError(
                 f"{describe_broken(broken, len(set(paths)))}; mend them or remove their rows."

@@ -5,23 +5,24 @@ import pytest
 from PIL import Image, ImageOps
 
 from ranksim._utils.storage import sha256
-from ranksim.data.images.table import read_table, write_table
+from ranksim.data.images.table import (
+    ImageTable,
+    image_paths,
+    read_split_file,
+    write_split_file,
+)
+from ranksim.data.reading import load_table
 from ranksim.data.splitting import PARTS, balanced_split
+from ranksim.data.table import read_labels
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
-from ranksim.datasets.image_benchmarks import ImagePlan, find_split_file, load_images, plan_ages
-from ranksim.datasets.prepare import prepare
+from ranksim.datasets.image_benchmarks import ImagePlan, load_images, plan_ages
+from ranksim.datasets.prepare import prepare_split
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from tests.helpers import faces
 
 COUNTS = dict.fromkeys(range(20, 32), 4) | {25: 60, 26: 30}
 TOTAL = sum(COUNTS.values())
-MANY = dict.fromkeys(range(20, 36), 70)
-
-
-def sentence(error, text, run, *given, **options):
-    with pytest.raises(error, match=f"^{re.escape(text)}$"):
-        run(*given, **options)
 
 
 @pytest.fixture(scope="module")
@@ -37,30 +38,31 @@ def drawn(tmp_path_factory):
 def agedb(tmp_path):
     root = tmp_path / "agedb"
     faces.agedb(root, COUNTS, size=8)
-    prepare("agedb-dir", root)
+    prepare_split("agedb-dir", root)
     return root
 
 
 def user_images(root):
-    """A plan over the user's images, as ``compare --image`` makes it."""
-    table = read_table(root / "labels.csv", target="years")
-    split = balanced_split(table.labels.astype(np.int64), max_per_bin=2, seed=666)
-    bins = LabelBins.integers(20, 31)
-    return ImagePlan("images", root, table.dealt(split), bins, quantity="years", unit=None)
+    """Plan the user's images as ``compare --image`` does."""
+    table = load_table(str(root / "labels.csv"))
+    labels = read_labels(table, "years")
+    split = balanced_split(labels.astype(np.int64), max_per_bin=2, seed=666)
+    images = ImageTable(image_paths(table, "file"), labels).with_split(split)
+    return ImagePlan("images", root, images, LabelBins.integers(20, 31), quantity="years")
 
 
-def test_ages_by_the_table_that_prepare_made(agedb):
+def test_plan_reads_prepared_split_file(agedb):
     plan = plan_ages("agedb-dir", data_dir=agedb)
-    made = read_table(agedb / "agedb.csv", target="age")
+    prepared = read_split_file(agedb / "agedb.csv")
     assert (plan.name, plan.root, plan.bins) == ("agedb-dir", agedb, agedb_dir.BINS)
-    assert plan.table.paths == made.paths
-    assert plan.table.parts.tolist() == made.parts.tolist()
-    np.testing.assert_array_equal(plan.table.labels, made.labels)
+    assert plan.table.paths == prepared.paths
+    assert plan.table.parts.tolist() == prepared.parts.tolist()
+    np.testing.assert_array_equal(plan.table.labels, prepared.labels)
     assert plan.facts == {"sha256": sha256(agedb / "agedb.csv")}
     assert not plan.comparable  # drawn here
 
 
-def test_where_tables_and_images_lie(agedb, tmp_path, monkeypatch):
+def test_finds_split_file_and_images_in_all_places(agedb, tmp_path, monkeypatch):
     def root(**given):
         return plan_ages("agedb-dir", **given).root
 
@@ -87,42 +89,38 @@ def test_where_tables_and_images_lie(agedb, tmp_path, monkeypatch):
     assert root(data_dir=inner) == inner
 
 
-def test_a_table_that_is_missing(tmp_path, monkeypatch):
-    made = "ranksim data prepare {} --root DIR{} makes it, and --data-dir DIR names it."
-    place = {"split_file": None, "protocol": None}
-    sentence(DataError, f"{tmp_path} holds no agedb.csv: {made.format('agedb-dir', '')}",
-             plan_ages, "agedb-dir", data_dir=tmp_path)  # fmt: skip
-    sentence(DataError, "No folder with imdb_wiki_blindspot.csv was named: "
-             + made.format("imdb-wiki-dir", " --protocol blindspot"),
-             plan_ages, "imdb-wiki-dir", protocol="blindspot")  # fmt: skip
+def test_missing_split_file_names_the_command(tmp_path, monkeypatch):
+    command = r"`ranksim data prepare {} --root DIR{}`, then use --data-dir DIR"
+    cases = (
+        ({"data_dir": tmp_path}, "agedb-dir", None),
+        ({}, "imdb-wiki-dir", "blindspot"),
+    )
+    for options, name, protocol in cases:
+        expected = command.format(name, f" --protocol {protocol}" if protocol else "")
+        with pytest.raises(DataError, match=expected):
+            plan_ages(name, protocol=protocol, **options)
     monkeypatch.setenv("RANKSIM_DATA", str(tmp_path / "gone"))
-    sentence(DataError, f"{tmp_path / 'gone'} holds no imdb_wiki.csv: "
-             + made.format("imdb-wiki-dir", ""),
-             find_split_file, "imdb-wiki-dir", data_dir=None, **place)  # fmt: skip
-    sentence(DataError, f"{tmp_path} is not a file: name one with --split-file.",
-             plan_ages, "agedb-dir", split_file=tmp_path)  # fmt: skip
+    with pytest.raises(DataError, match=r"gone does not contain imdb_wiki\.csv"):
+        plan_ages("imdb-wiki-dir")
+    with pytest.raises(DataError, match="is not a file: .* --split-file"):
+        plan_ages("agedb-dir", split_file=tmp_path)
 
 
-def test_agedb_without_its_images(agedb):
+def test_agedb_without_images_names_the_folder(agedb):
     (agedb / "AgeDB").rename(agedb / "Old")
-    sentence(
-        DataError,
-        f"{agedb} has no readable folder AgeDB: AgeDB is given out by its authors with a "
-        "password; ask them, and then put the images there as "
-        "AgeDB/<index>_<Name>_<age>_<gender>.jpg, or let --archive AgeDB.zip unpack them.",
-        plan_ages, "agedb-dir", data_dir=agedb,
-    )  # fmt: skip
+    with pytest.raises(DataError, match="has no readable folder AgeDB: .* --archive AgeDB.zip"):
+        plan_ages("agedb-dir", data_dir=agedb)
 
 
 def published(monkeypatch, root, name="agedb.csv"):
-    """Make the rows of a table the published ones."""
-    table = read_table(root / name, target="age", repeats=True)
+    """Register the rows of a split file as the published ones."""
+    table = read_split_file(root / name, allow_repeats=True)
     monkeypatch.setitem(agedb_dir.FINGERPRINTS, name, agedb_dir.fingerprint(table))
     return table
 
 
 @pytest.mark.parametrize("how", ["prepared", "split file", "copied"])
-def test_the_published_split_is_comparable(agedb, tmp_path, monkeypatch, how):
+def test_published_split_is_comparable(agedb, tmp_path, monkeypatch, how):
     table = published(monkeypatch, agedb)
     given = {"data_dir": agedb}
     if how != "prepared":  # names as in the file that was published, before images were renamed
@@ -139,7 +137,7 @@ def test_the_published_split_is_comparable(agedb, tmp_path, monkeypatch, how):
 
 
 @pytest.mark.parametrize("how", ["part", "label", "row", "broken"])
-def test_what_differs_is_not_comparable(agedb, monkeypatch, how):
+def test_changed_split_is_not_comparable(agedb, monkeypatch, how):
     table = published(monkeypatch, agedb)
     if how == "part":
         val, train = (np.flatnonzero(table.parts == name)[0] for name in ("val", "train"))
@@ -150,42 +148,38 @@ def test_what_differs_is_not_comparable(agedb, monkeypatch, how):
         table = table.take(np.arange(1, len(table)))
     else:
         (agedb / table.paths[-1]).write_bytes(b"")
-    write_table(agedb / "agedb.csv", table)
+    write_split_file(agedb / "agedb.csv", table)
     plan = plan_ages("agedb-dir", data_dir=agedb)
     assert plan.comparable == (how == "broken")
     benchmark, _ = load_images(plan, 4, skip_broken=True)
     assert not benchmark.comparable
 
 
-def test_a_published_split_stands_for_no_other(agedb, monkeypatch):
+def test_rejects_published_split_under_another_name(agedb, monkeypatch):
     table = published(monkeypatch, agedb)
-    write_table(agedb / "agedb_blindspot.csv", table)
-    sentence(
-        DataError,
-        f"{agedb / 'agedb_blindspot.csv'} is the published agedb.csv, where the split of "
-        "agedb_blindspot.csv was expected: name that one, or ask for the protocol of this one.",
-        plan_ages, "agedb-dir", data_dir=agedb, protocol="blindspot",
-    )  # fmt: skip
+    write_split_file(agedb / "agedb_blindspot.csv", table)
+    with pytest.raises(DataError, match=r"published agedb\.csv, not agedb_blindspot\.csv"):
+        plan_ages("agedb-dir", data_dir=agedb, protocol="blindspot")
 
 
-def test_the_real_split_is_comparable_and_its_draws_are_not(shared_data, tmp_path):
+def test_real_published_split_is_comparable_and_a_draw_is_not(shared_data, tmp_path):
     path = shared_data / "agedb-dir" / "agedb.csv"
     if not path.is_file():
         pytest.skip("the AgeDB-DIR splits are not here: put them into ../shared/data")
     (tmp_path / "AgeDB").mkdir()
-    for name in read_table(path, target="age").paths:
+    for name in read_split_file(path).paths:
         (tmp_path / name).touch()
     plan = plan_ages("agedb-dir", data_dir=tmp_path, split_file=path)
     assert plan.comparable
     assert plan.table.counts == agedb_dir.COUNTS
-    prepare("agedb-dir", tmp_path, check=lambda root, paths: {})
+    prepare_split("agedb-dir", tmp_path, check=lambda root, paths: {})
     plan = plan_ages("agedb-dir", data_dir=tmp_path)
     assert plan.table.counts == agedb_dir.COUNTS
     assert not plan.comparable
 
 
-def test_imdb_wiki(drawn, monkeypatch):
-    prepared = prepare("imdb-wiki-dir", drawn)
+def test_plan_reads_imdb_wiki(drawn, monkeypatch):
+    prepared = prepare_split("imdb-wiki-dir", drawn)
     plan = plan_ages("imdb-wiki-dir", data_dir=drawn)
     assert (plan.root, plan.bins, plan.comparable) == (drawn, imdb_wiki_dir.BINS, False)
     assert sum(plan.table.counts) == TOTAL
@@ -196,13 +190,13 @@ def test_imdb_wiki(drawn, monkeypatch):
 
 
 @pytest.mark.parametrize("protocol", ["extrapolation", "interpolation", "blindspot"])
-def test_a_published_protocol_repeats_images(tmp_path, protocol):
+def test_published_protocol_repeats_images(tmp_path, protocol):
     faces.agedb(tmp_path, dict.fromkeys(range(20, 26), 3), size=8)
-    table = agedb_dir.find(tmp_path).table
+    table = agedb_dir.find_images(tmp_path).table
     parts = np.array([PARTS[k % 3] for k in range(len(table))])
     rows = np.array([*range(len(table)), 0, 0, 2])
     name = f"agedb_{protocol}.csv"
-    write_table(tmp_path / name, type(table)(table.paths, table.labels, parts).take(rows))
+    write_split_file(tmp_path / name, type(table)(table.paths, table.labels, parts).take(rows))
     plan = plan_ages("agedb-dir", data_dir=tmp_path, protocol=protocol)
     benchmark, datasets = load_images(plan, 4)
     train, _, test = datasets
@@ -211,24 +205,23 @@ def test_a_published_protocol_repeats_images(tmp_path, protocol):
     assert test.rows[0] == test.rows[-1]
     assert len({row for data in datasets for row in data.rows.tolist()}) == 18
     (tmp_path / table.paths[0]).write_bytes(b"")
-    text = f"1 of 18 images cannot be used: {table.paths[0]} is empty; mend them, or leave them " \
-           "out with --skip-broken."  # fmt: skip
-    sentence(DataError, text, load_images, plan, 4)
+    with pytest.raises(DataError, match=f"^1 of 18 images .*{table.paths[0]} is empty"):
+        load_images(plan, 4)
     benchmark, _ = load_images(plan, 4, skip_broken=True)
     assert benchmark.facts["counts"] == [5, 6, 7]  # each of its rows
-    assert benchmark.facts["left_out"] == 1
+    assert benchmark.facts["n_skipped"] == 1
 
 
-def shown(path, size):
-    """An image by Pillow alone: these are whole, and some are grey, turned, or have alpha."""
+def decode_with_pillow(path, size):
+    """Decode by Pillow alone: images are complete; some are gray, turned, or have alpha."""
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def test_images_of_ones_own_to_batches(drawn):
-    plan, told = user_images(drawn), []
-    benchmark, datasets = load_images(plan, 5, told=told.append)
-    assert told[-1] == TOTAL
+def test_loads_user_images_as_batches(drawn):
+    plan, progress = user_images(drawn), []
+    benchmark, datasets = load_images(plan, 5, on_progress=progress.append)
+    assert progress[-1] == TOTAL
     assert benchmark.name == "images"
     assert not benchmark.comparable
     assert benchmark.facts == plan.facts | {"counts": list(plan.table.counts)}
@@ -238,11 +231,11 @@ def test_images_of_ones_own_to_batches(drawn):
         np.testing.assert_array_equal(samples.labels, table.labels)
         batch = data.__getitems__(list(range(len(data))))
         np.testing.assert_array_equal(batch["label"], table.labels)
-        expected = np.stack([shown(drawn / path, 5) for path in table.paths])
+        expected = np.stack([decode_with_pillow(drawn / path, 5) for path in table.paths])
         np.testing.assert_array_equal(batch["inputs"][0], expected)
 
 
-def test_regions_count_the_training_labels(drawn):
+def test_regions_count_training_labels(drawn):
     plan = user_images(drawn)
     benchmark, _ = load_images(plan, 5)
     training = plan.table.part("train").labels
@@ -253,7 +246,7 @@ def test_regions_count_the_training_labels(drawn):
         assert regions.names == tuple("medium" if age in (25, 26) else "few" for age in COUNTS)
 
 
-def test_broken_images(agedb):
+def test_broken_images_are_an_error_or_skipped(agedb):
     plan = plan_ages("agedb-dir", data_dir=agedb)
     broken = {}
     for name, count in (("train", 3), ("val", 2), ("test", 1)):
@@ -262,29 +255,28 @@ def test_broken_images(agedb):
             broken[path] = "is not an image"
     order = [path for path in plan.table.paths if path in broken]
     first = ", ".join(f"{path} is not an image" for path in order[:5])
-    text = f"6 of {TOTAL} images cannot be used: {first}, …; mend them, or leave them out with " \
-           "--skip-broken."  # fmt: skip
-    sentence(DataError, text, load_images, plan, 4)
+    note = f"6 of {TOTAL} images cannot be used: {first}, …"
+    with pytest.raises(DataError, match=f"^{re.escape(note)}: .* --skip-broken"):
+        load_images(plan, 4)
     benchmark, datasets = load_images(plan, 4, skip_broken=True)
     for name, count, samples, data in zip(PARTS, (3, 2, 1), benchmark.parts, datasets, strict=True):
         table = plan.table.part(name)
         assert samples.paths == table.paths[count:]
         np.testing.assert_array_equal(samples.labels, table.labels[count:])
         np.testing.assert_array_equal(data.labels, table.labels[count:])
-        expected = np.stack([shown(agedb / path, 4) for path in samples.paths])
+        expected = np.stack([decode_with_pillow(agedb / path, 4) for path in samples.paths])
         images = data.__getitems__(list(range(len(data))))["inputs"][0]
         np.testing.assert_array_equal(images, expected)
     counts = [count - left for count, left in zip(plan.table.counts, (3, 2, 1), strict=True)]
-    note = text.partition(";")[0]
-    left = {"left_out": 6, "left_out_note": note}
+    left = {"n_skipped": 6, "skipped_note": note}
     assert benchmark.facts == plan.facts | {"counts": counts} | left
     assert benchmark.regions("rule").counts.sum() == counts[0]
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_nothing_left_of_a_part(agedb, part):
+def test_rejects_a_part_without_usable_images(agedb, part):
     plan = plan_ages("agedb-dir", data_dir=agedb)
     for path in plan.table.part(part).paths:
         (agedb / path).unlink()
-    text = f"No usable image is left for {part}: mend the broken ones."
-    sentence(DataError, text, load_images, plan, 4, skip_broken=True)
+    with pytest.raises(DataError, match=f"No usable image is left in part {part}"):
+        load_images(plan, 4, skip_broken=True)
