@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from ranksim.data.images.table import read_split_file
 from ranksim.data.spec import TableSpec, make_user_spec
 from ranksim.data.split_plan import make_split_plan
 from ranksim.data.table import Table
