@@ -205,7 +205,7 @@ def draw_bars(
     names = regions if regions is not None else [""] * len(counts)
     axis.bar(
         edges[filled], counts[filled], width=np.diff(edges)[filled], align="edge",
-        color=[REGION_COLORS.get(names[k], BACKGROUND) for k in filled], **style,
+        color=[REGION_COLORS.get(names[int(k)], BACKGROUND) for k in filled], **style,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from textwrap import wrap
 from typing import Any
@@ -271,6 +271,7 @@ def _add_block(
     if comparison and comparison["seeds"]:
         effects = [comparison["test"][region][metric] for region in regions]
         signed = partial(format_signed, digits=digits)
+        lines: list[tuple[str, Callable[[float], str], list[float | None]]]
         lines = [("  by RankSim", signed, [effect["mean"] for effect in effects])]
         if metric in _ERRORS:
             lines.append(("  in percent", format_percent, [e["relative"] for e in effects]))

@@ -236,9 +236,12 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
         relative = f" ({format_percent(effect['relative'])})" if effect["relative"] else ""
         low, high = (format_signed(end, digits) for end in interval)
         change = format_signed(effect["mean"], digits)
-        ends = (effect["mean"], *interval)
-        places = (round(50 + 50 * min(max(end / reach, -1), 1), 1) for end in ends)
-        bar = Bar(*places, kind, f"{change}{relative}, 95\u202f% interval {low} to {high}")
+        mid, start, end = (
+            round(50 + 50 * min(max(value / reach, -1), 1), 1)
+            for value in (effect["mean"], *interval)
+        )
+        text = f"{change}{relative}, 95\u202f% interval {low} to {high}"
+        bar = Bar(mid, start, end, kind, text)
     sd = "" if cell["sd"] is None else f"{cell['sd']:.{digits}f}"
     return Score(cell["mean"], _format_score(cell["mean"], digits), sd, bar, is_marked)
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ranksim._utils.formatting import METRIC_TITLES
 from ranksim.evaluation.report.plotting import (
@@ -17,6 +16,7 @@ from ranksim.evaluation.report.plotting import (
     RANKSIM,
     RANKSIM_PALE,
     Curve,
+    Floats,
 )
 from ranksim.evaluation.summary import method_key
 
@@ -113,7 +113,7 @@ class SweepResults:
                 colors[method] = RANKSIM if is_plain else next(palette)
         return colors
 
-    def curve(self, method: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
+    def curve(self, method: str, x: Floats, y: Floats) -> Curve:
         """Return the line of a method in its color, unnamed if it is in the background."""
         name = method if method in self.highlighted else ""
         width = 2.2 if method == self.baseline else 1.6
@@ -138,7 +138,7 @@ class SweepResults:
         return f"{self.labels['name']}{unit}"
 
     @property
-    def edges(self) -> NDArray[np.float64]:
+    def edges(self) -> Floats:
         """The edges of the label bins."""
         assert self.labels is not None
         return np.asarray(self.labels["edges"], dtype=np.float64)
@@ -164,11 +164,11 @@ def metric_title(metric: str) -> str:
     return "Spearman, %" if metric == "spearman" else METRIC_TITLES[metric][0]
 
 
-def to_floats(values: Sequence[float | None]) -> NDArray[np.float64]:
+def to_floats(values: Sequence[float | None] | Floats) -> Floats:
     """Return an array with NaN in place of ``None``."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def seed_mean(values: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
+def seed_mean(values: Sequence[Sequence[float | None] | Floats]) -> Floats:
     """Return the mean over seeds (rows), NaN where one of them has no value."""
     return np.asarray(np.mean([to_floats(row) for row in values], axis=0))
