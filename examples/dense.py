@@ -1,7 +1,7 @@
-"""A label for each pixel: the depth of generated scenes, with weights and with RankSim.
+"""One label per pixel: depth estimation on generated scenes, with weights and with RankSim.
 
-Boxes stand before a wall; most are far, few are near, and the sky has no depth. A picture shows how
-bright a surface is, which falls with its distance. Run it with ``python examples/dense.py``.
+Boxes stand in front of a wall; few of them are near, and the sky has no depth. The brightness of a
+surface decreases with its distance. Run it with ``python examples/dense.py``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ranksim import DensityWeights, LabelBins, RankSimLoss
 from ranksim.functional import l1_loss
 from ranksim.metrics import RegionMetrics, ShotRegions
 
-BINS = LabelBins.uniform(0.0, 20.0, 40)  # metres
-SIZE, WALL, SKY = 24, 16.0, 4  # pixels, metres, rows
+BINS = LabelBins.uniform(0.0, 20.0, 40)  # meters
+SIZE, WALL, SKY = 24, 16.0, 4  # pixels, meters, rows
 
 
 def scenes(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Pictures ``(N, 1, H, W)`` and depths ``(N, 1, H, W)`` in metres, NaN in the sky."""
+    """Generate pictures ``(N, 1, H, W)`` and depths ``(N, 1, H, W)`` in meters, NaN in the sky."""
     draw = np.random.default_rng(seed)
     depth = np.full((count, 1, SIZE, SIZE), WALL)
     for scene in depth[:, 0]:
@@ -40,7 +40,7 @@ def train(
     weights: DensityWeights | None = None,
     ranksim: RankSimLoss | None = None,
 ) -> nn.Module:
-    """A small convolutional network, trained with L1 where there is a depth."""
+    """Train a small convolutional network with L1 on pixels with a known depth."""
     torch.manual_seed(0)
     encoder = nn.Sequential(
         *(nn.Conv2d(1, 16, 5, padding=2), nn.ReLU()),
@@ -57,10 +57,10 @@ def train(
     for _ in range(epochs):
         for rows in torch.randperm(len(pictures), generator=order).split(16):
             features = encoder(pictures[rows])  # (N, D, H, W)
-            prediction, there = head(features), known[rows]
-            loss = l1_loss(prediction[there], depths[rows][there], weight[rows][there])
+            preds, mask = head(features), known[rows]
+            loss = l1_loss(preds[mask], depths[rows][mask], weight[rows][mask])
             if ranksim is not None:
-                loss = loss + ranksim(features, depths[rows])  # NaN is no label
+                loss = loss + ranksim(features, depths[rows])  # NaN is ignored
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -68,27 +68,27 @@ def train(
 
 
 def main(count: int = 400, epochs: int = 12) -> None:
-    """Train three times, and print the mean absolute error by region, in metres."""
-    torch.set_num_threads(1)  # so small a network is faster so
+    """Train three models and print the mean absolute error per region, in meters."""
+    torch.set_num_threads(1)  # faster for a small network
     pictures, depths = scenes(count, seed=0)
     labels = depths[~depths.isnan()]
     regions = ShotRegions.from_counts(BINS, labels, many=len(labels) // 50, few=len(labels) // 200)
     unseen, targets = scenes(200, seed=1)
     weights = DensityWeights.fit(labels, bins=BINS, scheme="sqrt_inverse")
     draw = torch.Generator().manual_seed(0)
-    # depths within half a metre are the same
+    # depths within half a meter count as equal
     ranksim = RankSimLoss(1.0, weight=0.3, num_positions=256, label_width=0.5, generator=draw)
-    for name, techniques in {
+    for name, options in {
         "vanilla": {},
         "sqinv": {"weights": weights},
         "ranksim": {"ranksim": ranksim},
     }.items():
-        model, metrics = train(pictures, depths, epochs, **techniques), RegionMetrics(regions)
+        model, metrics = train(pictures, depths, epochs, **options), RegionMetrics(regions)
         with torch.no_grad():
             metrics.update(model(unseen), targets)
-        scores = {name: each for name, each in metrics.compute().items() if each["n"]}
-        shown = (f"{region} {each['mae']:.2f}" for region, each in scores.items())
-        print(f"{name:8}MAE: {', '.join(shown)}")
+        scores = {region: s for region, s in metrics.compute().items() if s["n"]}
+        errors = (f"{region} {s['mae']:.2f}" for region, s in scores.items())
+        print(f"{name:8}MAE: {', '.join(errors)}")
 
 
 if __name__ == "__main__":

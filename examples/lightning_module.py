@@ -1,4 +1,4 @@
-"""Lightning: RankSim and FDS on a module that knows of neither.
+"""Lightning: RankSim and FDS for an unchanged module.
 
 Run it with ``python examples/lightning_module.py``.
 """
@@ -15,8 +15,8 @@ from ranksim import FDS, LabelBins, RankSimLoss
 from ranksim.integrations.lightning import FDSCallback, RankSimCallback
 
 
-class Users(L.LightningModule):
-    """Anyone's module, as it stands."""
+class LitRegressor(L.LightningModule):
+    """An ordinary module, without RankSim or FDS."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Users(L.LightningModule):
 
 
 def main(samples: int = 1000, epochs: int = 5) -> None:
-    """Train with two callbacks, and print what Lightning logged."""
+    """Train with two callbacks and print the logged losses."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(samples, 8, generator=draw)
     ages = (20 + 12 * x[:, :2].exp().sum(1)).floor().clamp(max=120)
@@ -56,9 +56,9 @@ def main(samples: int = 1000, epochs: int = 5) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Users(), DataLoader(TensorDataset(x, ages), batch_size=64, shuffle=True))
+    trainer.fit(LitRegressor(), DataLoader(TensorDataset(x, ages), batch_size=64, shuffle=True))
     logged = trainer.callback_metrics
-    print(f"loss {logged['loss_epoch']:.2f}, of RankSim {logged['train_ranksim']:.2f}")
+    print(f"loss {logged['loss_epoch']:.2f}, RankSim {logged['train_ranksim']:.2f}")
 
 
 if __name__ == "__main__":

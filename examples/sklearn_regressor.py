@@ -1,4 +1,4 @@
-"""scikit-learn: which method is best for rare targets, by a search over a pipeline.
+"""scikit-learn: grid search for the best method for rare targets.
 
 Run it with ``python examples/sklearn_regressor.py``.
 """
@@ -16,13 +16,13 @@ from ranksim.integrations.sklearn import RankSimRegressor
 RARE = 6.0
 
 
-def error_of_the_rare(y: np.ndarray, prediction: np.ndarray) -> float:
-    """Mean absolute error where the target is above 6, as one sample in thirty is."""
-    return mean_absolute_error(y[y > RARE], prediction[y > RARE])
+def rare_error(y: np.ndarray, preds: np.ndarray) -> float:
+    """Return the mean absolute error for targets above 6, about one sample in thirty."""
+    return mean_absolute_error(y[y > RARE], preds[y > RARE])
 
 
 def main(samples: int = 1200, epochs: int = 20) -> None:
-    """Search on the error of rare targets, and print it beside that of all."""
+    """Select the method by the error of rare targets, and print all errors."""
     draw = np.random.default_rng(0)
     x = draw.normal(size=(samples, 6))
     y = np.exp(x[:, 0] + 0.3 * x[:, 1] * x[:, 2]) + draw.normal(0, 0.2, samples)
@@ -36,21 +36,21 @@ def main(samples: int = 1200, epochs: int = 20) -> None:
         model,
         {"ranksimregressor__method": methods},
         scoring={
-            "rare": make_scorer(error_of_the_rare, greater_is_better=False),
+            "rare": make_scorer(rare_error, greater_is_better=False),
             "all": "neg_mean_absolute_error",
         },
         refit="rare",
         cv=2,
     ).fit(train_x, train_y)
-    found = search.cv_results_
+    results = search.cv_results_
     for k, method in enumerate(methods):
-        rare, each = -found["mean_test_rare"][k], -found["mean_test_all"][k]
-        print(f"{method:18}validated: all {each:.2f}, rare {rare:.2f}")
-    prediction = search.predict(test_x)
+        rare, total = -results["mean_test_rare"][k], -results["mean_test_all"][k]
+        print(f"{method:18}validated: all {total:.2f}, rare {rare:.2f}")
+    preds = search.predict(test_x)
     print(
         f"{search.best_params_['ranksimregressor__method']} on the test samples: all "
-        f"{mean_absolute_error(test_y, prediction):.2f}, rare "
-        f"{error_of_the_rare(test_y, prediction):.2f}"
+        f"{mean_absolute_error(test_y, preds):.2f}, rare "
+        f"{rare_error(test_y, preds):.2f}"
     )
 
 

@@ -1,4 +1,4 @@
-"""scikit-learn: density weights for estimators that know nothing of this library.
+"""scikit-learn: density weights for any estimator.
 
 Run it with ``python examples/sklearn_weights.py``.
 """
@@ -17,7 +17,7 @@ from ranksim.integrations.sklearn import DensitySampleWeight
 
 
 def main(samples: int = 4000) -> None:
-    """Fit a line and trees with and without weights, and print their errors."""
+    """Fit trees and a linear model with and without weights, and print their errors."""
     draw = np.random.default_rng(0)
     y = draw.exponential(1.0, samples)
     x = np.c_[y + draw.normal(0, 1, samples), draw.normal(size=samples)]
@@ -35,7 +35,7 @@ def main(samples: int = 4000) -> None:
         model.fit(x[train], y[train], **weights)
         report(name, y[test], model.predict(x[test]))
 
-    # the same by metadata routing: each step says whether it wants the weights
+    # the same with metadata routing: each step requests the weights or not
     with sklearn.config_context(enable_metadata_routing=True):
         scaler = StandardScaler().set_fit_request(sample_weight=False)
         routed = make_pipeline(scaler, Ridge().set_fit_request(sample_weight=True))
@@ -43,10 +43,10 @@ def main(samples: int = 4000) -> None:
         report("line, routed", y[test], routed.predict(x[test]))
 
 
-def report(name: str, y: np.ndarray, prediction: np.ndarray) -> None:
-    """Errors of all and of the rare, those above 3."""
+def report(name: str, y: np.ndarray, preds: np.ndarray) -> None:
+    """Print the mean absolute errors of all samples and of those above 3."""
     rare = y > 3
-    error = mean_absolute_error(y, prediction), mean_absolute_error(y[rare], prediction[rare])
+    error = mean_absolute_error(y, preds), mean_absolute_error(y[rare], preds[rare])
     print(f"{name:18}all {error[0]:.2f}, rare {error[1]:.2f}")
 
 

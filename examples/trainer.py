@@ -1,7 +1,7 @@
-"""Hugging Face Trainer: RankSim, FDS and weights on a regression head, without a new model.
+"""Hugging Face Trainer: RankSim, FDS and weights for a regression head, with an unchanged model.
 
-A small BERT with random weights learns how pleased generated sentences are, from 0 to 4; most are
-lukewarm. Run it with ``python examples/trainer.py``; it needs no network and takes seconds.
+A small BERT with random weights predicts the sentiment of generated sentences, from 0 to 4; most
+are lukewarm. Run it with ``python examples/trainer.py``; it works offline and takes seconds.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ BINS = LabelBins.uniform(0.0, 4.0, 20)
 
 
 class ImbalancedTrainer(Trainer):
-    """A Trainer that adds to the loss of any model with a layer of features ``(N, D)``.
+    """Trainer that adds RankSim, FDS and weights to a model with a layer of features ``(N, D)``.
 
     Args:
-        layer: dotted name of that layer, for example ``"bert.pooler"``.
-        ranksim: the term; it is logged as ``train_ranksim``.
-        fds: calibrates the features in training.
-        weights: of the loss, by the label.
-        args, kwargs: the Trainer's.
+        layer: dotted name of the layer, for example ``"bert.pooler"``.
+        ranksim: added to the loss and logged as ``train_ranksim``.
+        fds: calibrates the features during training.
+        weights: weights of the loss.
+        *args: arguments of the Trainer.
+        **kwargs: keyword arguments of the Trainer.
     """
 
     def __init__(
@@ -53,16 +54,16 @@ class ImbalancedTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        # the loss below is a mean over its batch: the Trainer is to divide it when it accumulates
+        # the loss below is a mean over the batch: the Trainer must divide it when it accumulates
         self.model_accepts_loss_kwargs = False
         self.ranksim, self.fds, self.weights = ranksim, fds, weights
         self.terms: list[float] = []
         if fds is not None:
             self.add_callback(EpochEnd(fds.to(self.args.device)))
-        self.model.get_submodule(layer).register_forward_hook(self.seen)
+        self.model.get_submodule(layer).register_forward_hook(self.store_features)
 
-    def seen(self, layer: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
-        """Keep the features, and calibrate them in training."""
+    def store_features(self, layer: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
+        """Store the features, and calibrate them during training."""
         self.features = features
         if self.fds is None or not layer.training:
             return None
@@ -76,7 +77,7 @@ class ImbalancedTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The loss of a batch; in training with RankSim's term."""
+        """Return the loss of a batch, in training with RankSim."""
         self.labels = labels = inputs["labels"]
         outputs = model(**inputs)
         weight = None
@@ -84,20 +85,20 @@ class ImbalancedTrainer(Trainer):
             weight = torch.from_numpy(self.weights(labels.cpu().numpy())).to(labels)
         loss = mse_loss(outputs.logits.squeeze(1), labels, weight)
         if self.ranksim is not None and model.training:
-            term = self.ranksim(self.features, (labels * 10).round())  # whole tenths tie exactly
+            term = self.ranksim(self.features, (labels * 10).round())  # integers tie exactly
             self.terms.append(term.item())
             loss = loss + term
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log what the Trainer logs, and the term since it last did."""
+        """Log the mean RankSim loss since the last call."""
         if self.terms:
             logs["train_ranksim"], self.terms = float(np.mean(self.terms)), []
         super().log(logs, *args, **kwargs)
 
 
 class EpochEnd(TrainerCallback):
-    """Ends an epoch for FDS."""
+    """Updates FDS at the end of an epoch."""
 
     def __init__(self, fds: FDS) -> None:
         self.fds = fds
@@ -107,19 +108,19 @@ class EpochEnd(TrainerCallback):
 
 
 def sentences(count: int, seed: int) -> Dataset:
-    """Token ids of generated sentences, and how pleased they are, in tenths of 0 to 4."""
+    """Generate token ids of sentences and their sentiment, 0 to 4 in tenths."""
     draw, words = np.random.default_rng(seed), np.array(list(WORDS))
     rare = np.array([1 if WORDS[word] else 6 for word in words], float)
-    chosen = draw.choice(len(words), (count, 12), p=rare / rare.sum())
-    pleased = np.array([WORDS[word] for word in words])[chosen].sum(1)
-    labels = np.clip(2 + 0.4 * pleased, 0, 4).round(1).astype(np.float32)
-    return Dataset.from_dict({"input_ids": chosen.tolist(), "labels": labels.tolist()})
+    tokens = draw.choice(len(words), (count, 12), p=rare / rare.sum())
+    sentiment = np.array([WORDS[word] for word in words])[tokens].sum(1)
+    labels = np.clip(2 + 0.4 * sentiment, 0, 4).round(1).astype(np.float32)
+    return Dataset.from_dict({"input_ids": tokens.tolist(), "labels": labels.tolist()})
 
 
 def train(
-    train_set: Dataset, epochs: int, seed: int = 0, **techniques: Any
+    train_set: Dataset, epochs: int, seed: int = 0, **options: Any
 ) -> tuple[BertForSequenceClassification, list[dict[str, float]]]:
-    """A small BERT trained with these techniques, and what the Trainer logged."""
+    """Train a small BERT with these methods; return it and the Trainer's log."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(WORDS),
@@ -148,7 +149,7 @@ def train(
             settings,
             train_dataset=train_set,
             layer="bert.pooler",
-            **techniques,
+            **options,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -156,8 +157,8 @@ def train(
 
 
 def main(samples: int = 1500, epochs: int = 6) -> None:
-    """Train three times, and print what was logged and the errors by region."""
-    torch.set_num_threads(1)  # so small a network is faster so
+    """Train three models, and print the logged losses and the errors per region."""
+    torch.set_num_threads(1)  # faster for a small network
     train_set, test_set = sentences(samples, seed=0), sentences(4 * samples, seed=1)
     labels = np.array(train_set["labels"])
     regions = ShotRegions.from_counts(BINS, labels)
@@ -167,12 +168,12 @@ def main(samples: int = 1500, epochs: int = 6) -> None:
         return RankSimLoss(1.0, weight=0.1, generator=torch.Generator().manual_seed(0))
 
     weights = DensityWeights.fit(labels, bins=BINS, scheme="sqrt_inverse")
-    for name, techniques in {
+    for name, options in {
         "vanilla": {},
         "ranksim": {"ranksim": ranksim()},
         "sqinv+fds+ranksim": {"ranksim": ranksim(), "fds": FDS(32, BINS), "weights": weights},
     }.items():
-        model, logs = train(train_set, epochs, **techniques)
+        model, logs = train(train_set, epochs, **options)
         for log in (logs[0], logs[-2]):
             term = f", RankSim {log['train_ranksim']:.3f}" if "train_ranksim" in log else ""
             print(f"{name}, epoch {log['epoch']:.0f}: loss {log['loss']:.3f}{term}")
@@ -180,9 +181,9 @@ def main(samples: int = 1500, epochs: int = 6) -> None:
         with torch.no_grad():
             for rows in torch.arange(len(target)).split(500):
                 metrics.update(model(tokens[rows]).logits.squeeze(1), target[rows])
-        scores = {region: each for region, each in metrics.compute().items() if each["n"]}
-        shown = (f"{region} {each['mae']:.3f}" for region, each in scores.items())
-        print(f"{name}, MAE: {', '.join(shown)}")
+        scores = {region: s for region, s in metrics.compute().items() if s["n"]}
+        errors = (f"{region} {s['mae']:.3f}" for region, s in scores.items())
+        print(f"{name}, MAE: {', '.join(errors)}")
 
 
 if __name__ == "__main__":

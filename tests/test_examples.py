@@ -1,27 +1,16 @@
 """The examples run as they stand, in small, and do what they say."""
 
-import importlib.util
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from ranksim import RankSimLoss
+from tests.helpers.examples import FOLDER, decimals, load_example
 
-FOLDER = Path(__file__).resolve().parents[1] / "examples"
 SAYS = "ignore::lightning.fabric.utilities.warnings.PossibleUserWarning"
-
-
-def load(name):
-    """An example as a module."""
-    spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -31,17 +20,13 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def figures(line):
-    return [float(found) for found in re.findall(r"-?\d+\.\d+", line)]
-
-
-def test_every_example_is_run():
+def test_every_example_is_tested():
     run = {"dense", "lightning_module", "sklearn_regressor", "sklearn_weights", "trainer"}
     assert {path.stem for path in FOLDER.glob("*.py")} == run
 
 
 def test_dense(capsys):
-    module = load("dense")
+    module = load_example("dense")
     pictures, depths = module.scenes(5, seed=0)
     assert pictures.shape == depths.shape == (5, 1, module.SIZE, module.SIZE)
     assert depths[:, :, : module.SKY].isnan().all()
@@ -50,51 +35,54 @@ def test_dense(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["vanilla", "sqinv", "ranksim"]
     assert len({line.split("MAE:")[1] for line in lines}) == 3
-    assert all(0 < error < 20 for line in lines for error in figures(line))
+    assert all(0 < error < 20 for line in lines for error in decimals(line))
 
 
 @pytest.mark.filterwarnings(SAYS)
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_lightning(capsys):
-    load("lightning_module").main(samples=200, epochs=2)
-    loss, term = figures(capsys.readouterr().out.splitlines()[-1])
+    load_example("lightning_module").main(samples=200, epochs=2)
+    loss, term = decimals(capsys.readouterr().out.splitlines()[-1])
     assert loss > term > 0
 
 
+@pytest.mark.slow
 def test_regressor(capsys):
-    load("sklearn_regressor").main(samples=400, epochs=2)
+    load_example("sklearn_regressor").main(samples=400, epochs=2)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert "on the test samples" in lines[-1]
 
 
 def test_weights(capsys):
-    load("sklearn_weights").main(samples=2000)
-    errors = {line[:18].strip(): figures(line) for line in capsys.readouterr().out.splitlines()}
+    load_example("sklearn_weights").main(samples=2000)
+    errors = {line[:18].strip(): decimals(line) for line in capsys.readouterr().out.splitlines()}
     for model in ("trees", "line"):
         assert errors[f"{model}, weighted"][1] < errors[model][1]
     assert errors["line, routed"] == errors["line, weighted"]
 
 
-def test_the_trainer_trains_with_every_technique(capsys):
-    load("trainer").main(samples=160, epochs=2)
+@pytest.mark.slow
+def test_trainer_with_all_methods(capsys):
+    load_example("trainer").main(samples=160, epochs=2)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     for k, name in enumerate(["vanilla", "ranksim", "sqinv+fds+ranksim"]):
         first, last, errors = lines[3 * k : 3 * k + 3]
         assert all(line.startswith(name) for line in (first, last, errors))
-        assert figures(last)[0] < figures(first)[0]  # the loss falls
+        assert decimals(last)[0] < decimals(first)[0]  # the loss falls
         assert ("RankSim" in first) == (k > 0)
-        assert figures(errors)[0] < 4
+        assert decimals(errors)[0] < 4
     assert len({line.split("MAE")[1] for line in lines[2::3]}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 4])
-def test_the_trainer_accumulates_the_mean_of_its_batches(tmp_path, accumulate):
+def test_trainer_gradient_accumulation(tmp_path, accumulate):
     """One step of SGD is the mean over the batches of their loss and their own RankSim."""
     from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
 
-    module = load("trainer")
+    module = load_example("trainer")
     train_set = module.sentences(8 * accumulate, seed=0)
     config = BertConfig(
         vocab_size=len(module.WORDS), hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
@@ -133,7 +121,8 @@ def test_the_trainer_accumulates_the_mean_of_its_batches(tmp_path, accumulate):
     assert trainer.state.log_history[-1]["train_ranksim"] == pytest.approx(np.mean(terms))
 
 
-def test_an_example_is_a_script():
+@pytest.mark.slow
+def test_example_runs_as_script():
     path = FOLDER / "sklearn_weights.py"
     out = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
     assert out.stdout.startswith("trees ")

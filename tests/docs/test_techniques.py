@@ -1,4 +1,4 @@
-"""What the page of techniques shows is applied to its loop and run, and its lines are counted."""
+"""Diffs of the page about methods apply to its training loop and run."""
 
 import re
 from pathlib import Path
@@ -77,7 +77,7 @@ def test_the_loop_is_short_and_trains(tmp_path):
     assert not torch.equal(head, run("pass", tmp_path)[0])
 
 
-def test_every_technique_is_there():
+def test_page_covers_all_methods():
     """In the order of the issue: weights, LDS, FDS, Focal-R, Huber, RankSim, RRT."""
     words = [
         ("INV and SQINV", 1),
@@ -96,9 +96,7 @@ def test_every_technique_is_there():
 
 
 @pytest.mark.parametrize("number", range(len(DIFFS)))
-def test_a_technique_adds_five_lines_at_most_and_changes_the_training(
-    number, tmp_path, monkeypatch
-):
+def test_diff_adds_at_most_five_lines_and_changes_training(number, tmp_path, monkeypatch):
     diff = DIFFS[number][1]
     monkeypatch.chdir(tmp_path)
     assert 1 <= len(added(diff)) <= LIMIT
@@ -109,7 +107,7 @@ def test_a_technique_adds_five_lines_at_most_and_changes_the_training(
         assert int(given["fds"].updates) == 3
 
 
-def test_sqinv_and_the_other_window_are_a_word_away(tmp_path):
+def test_sqinv_and_textbook_kernel_by_one_argument(tmp_path):
     for heading, old, new in (
         ("INV and SQINV", '"inverse"', '"sqrt_inverse"'),
         ("LDS", '"gaussian"', '"gaussian-textbook"'),
@@ -130,7 +128,7 @@ def test_stage_two_with_weights(tmp_path, monkeypatch):
     assert not torch.equal(head, run(applied(stage_two, LOOP), tmp_path)[0])
 
 
-class Users(L.LightningModule):
+class LitRegressor(L.LightningModule):
     """A module that knows of none of this but the weight of a sample."""
 
     def __init__(self):
@@ -155,7 +153,7 @@ def fitted(*callbacks):
         {"x": x, "y": age} for x, age in zip(torch.randn(32, 4, generator=draw), y, strict=True)
     ]
     torch.manual_seed(0)
-    module = Users()
+    module = LitRegressor()
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=3, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks),
@@ -167,9 +165,7 @@ def fitted(*callbacks):
 @pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 @pytest.mark.parametrize("number", range(len(CALLBACKS)))
-def test_a_callback_takes_five_lines_at_most_and_changes_the_training(
-    number, tmp_path, monkeypatch
-):
+def test_callback_takes_at_most_five_lines_and_changes_training(number, tmp_path, monkeypatch):
     code = CALLBACKS[number][1]
     monkeypatch.chdir(tmp_path)
     assert len(code.strip().splitlines()) <= LIMIT
@@ -196,6 +192,6 @@ def test_weights_for_any_estimator():
     assert given["model"].coefficients[0] == pytest.approx(0.5)
 
 
-def test_the_page_applies_nothing_to_another_loop():
+def test_diff_does_not_apply_to_another_loop():
     with pytest.raises(ValueError, match="is not in list"):
-        applied("-        loss = mse_loss(prediction, y)", LOOP)
+        applied("-        loss = mse_loss(preds, y)", LOOP)

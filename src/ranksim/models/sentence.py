@@ -72,7 +72,7 @@ class SentenceEncoder(nn.Module):
 
 
 def load_tokenizer(source: str) -> Any:
-    """Load the tokenizer of a pretrained model, for :func:`ranksim.data.sentences.tokenize`.
+    """Load the tokenizer of a pretrained model, for :func:`ranksim.data.text.tokenize`.
 
     Args:
         source: a local folder, or a model of the Hugging Face hub.

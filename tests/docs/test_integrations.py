@@ -1,4 +1,4 @@
-"""The page of own code: what is no doctest runs here, and what scripts print is what they print."""
+"""Code of the page about integrations runs, and shows the output of the examples."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.test_examples import figures, load
+from tests.helpers.examples import decimals, load_example
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "own-code.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "integrations.md").read_text(
+    encoding="utf-8"
+)
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
 
 
@@ -27,7 +29,7 @@ def loader():
     return list(zip(x.split(16), (10 * x[:, 0].exp()).round().split(16), strict=True))
 
 
-class Users(L.LightningModule):
+class LitRegressor(L.LightningModule):
     def __init__(self):
         super().__init__()
         self.backbone, self.head = nn.Linear(4, 8), nn.Linear(8, 1)
@@ -39,6 +41,7 @@ class Users(L.LightningModule):
         return torch.optim.Adam(self.parameters())
 
 
+@pytest.mark.slow
 def test_scikit_learn(capsys):
     """The figures are those shown, up to the last bits of another processor."""
     text, given = SECTIONS["scikit-learn"], {}
@@ -46,8 +49,8 @@ def test_scikit_learn(capsys):
         exec(block, given)
     shown = re.findall(r"^    (.*\d)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
     printed = capsys.readouterr().out.splitlines()
-    assert [figures(line) for line in printed] == [
-        pytest.approx(figures(line), rel=0.05) for line in shown
+    assert [decimals(line) for line in printed] == [
+        pytest.approx(decimals(line), rel=0.05) for line in shown
     ]
     assert [line.split()[0] for line in printed] == [line.split()[0] for line in shown]
 
@@ -71,15 +74,16 @@ def test_lightning(capsys):
         "enable_progress_bar": False, "enable_model_summary": False,
     }  # fmt: skip
     batches = torch.utils.data.DataLoader(loader(), batch_size=None)
-    exec(code("Lightning"), {"module": Users(), "loader": batches, "quiet": quiet})
+    exec(code("Lightning"), {"module": LitRegressor(), "loader": batches, "quiet": quiet})
     assert re.search(r"tensor\(\d+\.\d+\)", capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_trainer(tmp_path, accumulate):
     from transformers import BertConfig, BertForSequenceClassification, TrainingArguments
 
-    module = load("trainer")
+    module = load_example("trainer")
     train_set = module.sentences(16, seed=0)
     config = BertConfig(
         vocab_size=len(module.WORDS), hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
@@ -97,8 +101,8 @@ def test_trainer(tmp_path, accumulate):
     plain = BertForSequenceClassification(config)
     tokens, labels = torch.tensor(train_set["input_ids"]), torch.tensor(train_set["labels"])
     for rows in torch.arange(16).split(16 // accumulate):
-        prediction = plain(tokens[rows]).logits.squeeze(1)
-        seen.append(F.mse_loss(prediction, labels[rows]).item() + 7)
+        preds = plain(tokens[rows]).logits.squeeze(1)
+        seen.append(F.mse_loss(preds, labels[rows]).item() + 7)
     given = {"model": model, "settings": settings, "train_set": train_set}
     given["ranksim"] = lambda features, labels: features.sum() * 0 + 7
     exec(code("Hugging Face Trainer"), given)
@@ -106,13 +110,14 @@ def test_trainer(tmp_path, accumulate):
     assert logged == pytest.approx(np.mean(seen), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "name"), [("Hugging Face Trainer", "trainer"), ("Dense targets", "dense")]
 )
-def test_what_scripts_print_has_the_form_they_print(section, name, capsys):
+def test_shown_output_has_the_format_of_the_scripts(section, name, capsys):
     """In small: the words stand, the figures differ."""
     *_, shown = re.findall(r"((?:^    [^\n]*\n)+)", SECTIONS[section], flags=re.MULTILINE)
-    load(name).main(160 if name == "trainer" else 30, 1)
+    load_example(name).main(160 if name == "trainer" else 30, 1)
     words = [
         [re.split(r"[ :,]", line.strip())[0] for line in text.splitlines()]
         for text in (shown, capsys.readouterr().out)
