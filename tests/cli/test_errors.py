@@ -196,7 +196,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
-    return fitted(user_data.table(folder), user_data.TABLE, folder / "model")
+    return fitted(user_data.write_table(folder), user_data.TABLE, folder / "model")
 
 
 @pytest.mark.parametrize("case", CASES)

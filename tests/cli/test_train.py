@@ -12,7 +12,7 @@ from ranksim.data.split_plan import make_split_plan
 from tests.helpers import user_data
 
 METHOD = "vanilla+ranksim"
-OTHERS = [kind for kind in user_data.MAKE if kind != user_data.TABLE]
+OTHERS = [kind for kind in user_data.WRITERS if kind != user_data.TABLE]
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def read_predictions(data, kind, folder):
 )
 def test_all_commands_agree(kind, tmp_path, monkeypatch, run, run_json):
     monkeypatch.chdir(tmp_path)
-    data = user_data.MAKE[kind](tmp_path).relative_to(tmp_path)
+    data = user_data.WRITERS[kind](tmp_path).relative_to(tmp_path)
     target = user_data.OPTIONS[kind]["target"]
     assert run_json("inspect", data, "--target", target)["target"] == target
 
-    training = (*user_data.words(kind), "--max-epochs", 1)
+    training = (*user_data.cli_options(kind), "--max-epochs", 1)
     sweep = ("--methods", f"vanilla,{METHOD}", "--seeds", 1, "--out", "sweep")
     output = run("compare", data, *training, *sweep)
     assert "Results: sweep/results.json" in output.out
@@ -125,8 +125,8 @@ def test_interrupted_fit_resumes(tmp_path, monkeypatch, run, run_command):
     from ranksim.inference import fit
 
     monkeypatch.chdir(tmp_path)
-    user_data.table(tmp_path)
-    words = ("fit", "homes.csv", *user_data.words("table"), "--method", "rrt", "--out", "model")
+    user_data.write_table(tmp_path)
+    words = ("fit", "homes.csv", *user_data.cli_options("table"), "--method", "rrt", "--out", "model")
 
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from ranksim._utils.storage import cache_dir
 from ranksim.data import TextSamples
 from ranksim.data.text import embed_texts, tokenize
 from ranksim.models import SentenceEncoder, load_tokenizer
-from tests.helpers.language import WORDS, save_bert, tokenizer
+from tests.helpers.language import WORDS, make_tokenizer, save_bert
 
 PAD, UNK, CLS, SEP = range(4)
 
@@ -24,7 +24,7 @@ def ids(*words):
 def test_tokenize_adds_special_tokens_and_padding():
     first = ["a man plays guitar", "", "the xylophone runs"]
     second = ["dog", "a dog runs the man", "the"]
-    (made,) = tokenize([samples(first, second)], tokenizer(), max_tokens=6)
+    (made,) = tokenize([samples(first, second)], make_tokenizer(), max_tokens=6)
     assert made.lengths.tolist() == [[6, 2, 5], [3, 6, 3]]
     batch = made.__getitems__([0, 2])
     tokens, lengths = batch["inputs"]
@@ -44,13 +44,13 @@ def test_tokenize_adds_special_tokens_and_padding():
 
 def test_tokenize_truncates_to_the_maximum_of_the_model():
     long = samples(["a man " * 50])
-    (made,) = tokenize([long], tokenizer(), max_tokens=400)
+    (made,) = tokenize([long], make_tokenizer(), max_tokens=400)
     assert made.lengths.tolist() == [[24]]
 
 
 def test_tokenize_without_special_tokens():
     parts = [samples(["", "a man"]), samples(["dog"]), samples([])]
-    made = tokenize(parts, tokenizer(special=False), max_tokens=3)
+    made = tokenize(parts, make_tokenizer(special=False), max_tokens=3)
     assert [part.lengths.tolist() for part in made] == [[[1, 2]], [[1]], [[]]]
     assert made[0].tokens.tolist() == [[[0, 0], ids("a", "man")]]
 

@@ -1,15 +1,166 @@
+import math
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
+from ranksim.data import Split
+from ranksim.data.cells import day_index
 from ranksim.data.series import (
     SeriesDataset,
     SeriesSamples,
     SeriesScaling,
     make_series_datasets,
+    make_windows,
+    sort_by_time,
+    split_windows,
 )
+from ranksim.data.splitting import split_rows
+from ranksim.exceptions import DataError
+from tests.helpers.errors import assert_raises
+
+
+def draw_series(count, seed, channels=2):
+    """Draw a series with jitter, gaps, missing readings and two sensors."""
+    rng = np.random.default_rng(seed)
+    apart = rng.choice([300, 300, 300, 300, 300, 240, 420, 449, 451, 60, 600, 0], count)
+    times = np.cumsum(apart).astype(np.float64)
+    values = rng.normal(size=(count, channels))
+    values[rng.random(count) < 0.03, rng.integers(channels)] = np.nan
+    target = rng.normal(size=count)
+    target[rng.random(count) < 0.05] = np.nan
+    groups = ["first" if k < count // 2 else "second" for k in range(count)]
+    return values, times, target, groups
+
+
+def slow_windows(values, times, target, groups, window, horizon, step):
+    """Slow reference: check every condition of every window."""
+    found = []
+    for end in range(len(values)):
+        first, last = end - window + 1, end + horizon
+        if first < 0 or last >= len(values):
+            continue
+        if any(groups[k] != groups[first] for k in range(first, last + 1)):
+            continue
+        if times is not None and any(
+            not step / 2 < times[k + 1] - times[k] < 1.5 * step for k in range(first, last)
+        ):
+            continue
+        if not np.isfinite(values[first : end + 1]).all() or math.isnan(target[last]):
+            continue
+        found.append(end)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seed", "window", "horizon", "clock"),
+    [(0, 1, 1, True), (1, 3, 2, True), (2, 4, 0, True), (0, 2, 5, True), (1, 3, 2, False),
+     (2, 4, 0, False)],
+)  # fmt: skip
+def test_windows_satisfy_every_condition(seed, window, horizon, clock):
+    values, times, target, groups = draw_series(400, seed)
+    times = times if clock else None
+    found = make_windows(values, times, target, window=window, horizon=horizon, groups=groups)
+    expected = slow_windows(values, times, target, groups, window, horizon, 300.0)
+    assert expected
+    assert found.ends.tolist() == expected
+    assert found.target_rows.tolist() == [end + horizon for end in expected]
+    np.testing.assert_array_equal(found.labels, target[found.target_rows])
+    assert found.window == window
+    assert len(found) == len(expected)
+    if clock:
+        np.testing.assert_array_equal(found.times, times[found.target_rows])
+    else:
+        assert found.times is None
+
+
+def test_default_step_is_the_median():
+    times = np.array([0.0, 60, 120, 180, 300, 420])
+    values = np.arange(6.0)[:, None]
+    known = {"window": 2, "horizon": 1}
+    assert make_windows(values, times, values[:, 0], **known).ends.tolist() == [1, 2]
+    assert make_windows(values, times, values[:, 0], step=120, **known).ends.tolist() == [4]
+
+
+def test_windows_with_unknown_targets():
+    values, times, target, groups = draw_series(200, 1)
+    found = make_windows(values, times, None, window=3, horizon=4, groups=groups)
+    whole = np.where(np.isnan(values).any(axis=1), np.nan, 0.0)  # a target of the last reading
+    expected = slow_windows(values, times, whole, groups, 3, 0, 300.0)
+    assert found.ends.tolist() == expected
+    assert np.isnan(found.labels).all()
+    np.testing.assert_array_equal(found.times, times[found.ends] + 4 * 300.0)
+    known = make_windows(values, times, target, window=3, horizon=4, groups=groups)
+    place = np.searchsorted(found.ends, known.ends)
+    np.testing.assert_array_equal(found.ends[place], known.ends)
+    np.testing.assert_array_equal(found.target_rows[place], known.target_rows)
+    assert found.target_rows.max() < 200
+
+
+def test_series_without_windows():
+    values = np.arange(5.0)[:, None]
+    for times, window, facts in (
+        (None, 5, ("5 consecutive readings", "1 readings later", "shorter")),
+        (np.arange(5.0), 9, ("9 consecutive readings",)),
+        (np.zeros(5), 2, ("times of the series do not increase",)),
+    ):
+        act = lambda t=times, w=window: make_windows(values, t, values[:, 0], window=w, horizon=1)
+        assert_raises(DataError, act, *facts)
+
+
+def test_invalid_arguments():
+    values = np.arange(5.0)[:, None]
+    with pytest.raises(ValueError, match="window >= 1 and horizon >= 0, got 0 and 1"):
+        make_windows(values, None, values[:, 0], window=0, horizon=1)
+    with pytest.raises(ValueError, match=r"shape \(T, C\)"):
+        make_windows(values, np.zeros(4), values[:, 0], window=1, horizon=1)
+    with pytest.raises(ValueError, match=r"shape \(T, C\)"):
+        make_windows(values[:, 0], None, values[:, 0], window=1, horizon=1)
+
+
+@pytest.mark.parametrize(("by", "seed"), [("group", 0), ("time", 1)])
+def test_split_windows_use_no_reading_in_two_parts(by, seed):
+    values, times, target, groups = draw_series(900, seed)
+    dealt = split_rows(
+        np.zeros(900, dtype=np.int64),
+        by=by,
+        balanced=False,
+        max_per_bin=None,
+        seed=seed,
+        groups=day_index(times * 30).tolist(),
+        times=times,
+    )
+    found, split = split_windows(
+        dealt, values, times, target, window=3, horizon=2, groups=groups, step=300.0
+    )
+    assert sum(map(len, split)) == len(found)
+    parts = {row: number for number, rows in enumerate(dealt) for row in rows}
+    used = [set(), set(), set()]
+    for number, part in enumerate(split):
+        for k in part:
+            readings = range(found.ends[k] - 2, found.target_rows[k] + 1)
+            assert {parts[row] for row in readings} == {number}
+            used[number].update(readings)
+    assert not used[0] & used[1] | used[0] & used[2] | used[1] & used[2]
+    # and no other window is possible
+    every = slow_windows(
+        values, times, target, [(parts[k], groups[k]) for k in range(900)], 3, 2, 300.0
+    )
+    assert found.ends.tolist() == every
+
+
+def test_split_windows_rejects_an_empty_part():
+    values = np.arange(9.0)[:, None]
+    split = Split(np.arange(6), np.array([6]), np.array([7, 8]))
+    act = lambda: split_windows(split, values, None, values[:, 0], window=1, horizon=1)  # noqa: E731
+    assert_raises(DataError, act, "validation part has no samples", "no window")
+
+
+def test_sort_by_time_within_groups():
+    times, groups = np.array([5.0, 1, 5, 0, 2]), ["b", "a", "b", "a", "b"]
+    assert sort_by_time(times, groups).tolist() == [4, 0, 2, 3, 1]
+    assert sort_by_time(times).tolist() == [3, 1, 4, 0, 2]
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -15,7 +15,7 @@ MOMENT = 1e-3  # over after the first epoch
 @pytest.fixture
 def sweep(tmp_path):
     """A sweep of a small table; its runs by method, without what clocks and memory say."""
-    data = user_data.table(tmp_path)
+    data = user_data.write_table(tmp_path)
 
     def performed(out="out", methods="vanilla", budget=None, epochs=4, **options):
         request = make_request(

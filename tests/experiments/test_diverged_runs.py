@@ -43,7 +43,7 @@ def swept(data, out, methods, dropped=None):
 
 @pytest.mark.parametrize("dropped", [None, "15-25"])
 def test_the_sweep_goes_on_and_lines_of_the_table_are_named(tmp_path, capsys, spoilt, dropped):
-    data, out = user_data.table(tmp_path), tmp_path / "out"
+    data, out = user_data.write_table(tmp_path), tmp_path / "out"
     found = swept(data, out, "vanilla,vanilla+fds,rrt+fds", dropped)
     runs = {run["identity"]["method"]: run for run in found["runs"]}
     assert [runs[m]["status"] for m in ("vanilla", "vanilla+fds", "rrt+fds")] == [

@@ -21,7 +21,7 @@ METHODS = "vanilla,rrt+fds+ranksim,vanilla+lds"
 def swept(tmp_path_factory):
     """A sweep over a table of one's own: a second stage, and a row that is another by its key."""
     folder = tmp_path_factory.mktemp("rerun")
-    data = user_data.table(folder)
+    data = user_data.write_table(folder)
     run_benchmark(
         make_request(
             data, folder / "out", options={"target": "price"}, methods=METHODS,

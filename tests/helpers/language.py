@@ -1,11 +1,11 @@
-"""Tiny pretrained text models that tests make."""
+"""Tiny pretrained text models with random weights."""
 
 import tokenizers
 import torch
 import transformers
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "man", "plays", "guitar", "dog", "runs", "the")
-SHAPE = {  # 16 numbers a token
+BERT_CONFIG = {
     "vocab_size": len(WORDS),
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -15,8 +15,8 @@ SHAPE = {  # 16 numbers a token
 }
 
 
-def tokenizer(special=True):
-    """Words as they are; with ``special``, between [CLS] and [SEP] and padded by [PAD]."""
+def make_tokenizer(special=True):
+    """Return a word tokenizer; with ``special``, it adds [CLS] and [SEP] and pads with [PAD]."""
     words = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({word: k for k, word in enumerate(WORDS)}, unk_token="[UNK]")
     )
@@ -37,13 +37,13 @@ def tokenizer(special=True):
 
 
 def save_bert(folder, **shape):
-    """A BERT of random weights and its tokenizer; return the folder's name."""
+    """Save a BERT with random weights and its tokenizer; return the name of the folder."""
     torch.manual_seed(0)
-    model = transformers.BertModel(transformers.BertConfig(**SHAPE | shape))
+    model = transformers.BertModel(transformers.BertConfig(**BERT_CONFIG | shape))
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(folder)
     if bars:
         transformers.utils.logging.enable_progress_bar()
-    tokenizer().save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
     return str(folder)

@@ -40,7 +40,7 @@ from tests.helpers.requests import make_request
 
 def fitted(data, kind, out, method="vanilla", *changes, **more):
     """A model of a kind, trained for a moment."""
-    small = dict(zip(user_data.SMALL[kind][::2], user_data.SMALL[kind][1::2], strict=True))
+    small = dict(zip(user_data.SMALL_NETWORK[kind][::2], user_data.SMALL_NETWORK[kind][1::2], strict=True))
     size = small.pop("--image-size", None)
     request = make_request(
         data,
@@ -65,7 +65,7 @@ def made(tmp_path_factory):
     def of(kind):
         if kind not in known:
             folder = tmp_path_factory.mktemp(kind)
-            data = user_data.MAKE[kind](folder)
+            data = user_data.WRITERS[kind](folder)
             known[kind] = data, fitted(data, kind, folder / "model")
         return known[kind]
 
@@ -137,7 +137,7 @@ def test_augmented_images_in_two_stages(made, tmp_path):
 @pytest.mark.parametrize("frozen", ["true", "false"])
 def test_a_pretrained_encoder_of_sentences(frozen, tmp_path):
     """Frozen, its weights are not the model's; trained, they are."""
-    data = user_data.sentences(tmp_path)
+    data = user_data.write_sentences(tmp_path)
     request = make_request(
         data,
         tmp_path / "m",

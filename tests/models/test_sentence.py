@@ -7,7 +7,7 @@ import transformers
 
 from ranksim.exceptions import MissingDependencyError, UsageError
 from ranksim.models import FrozenEncoder, Regressor, SentenceEncoder, load_tokenizer
-from tests.helpers.language import SHAPE, save_bert
+from tests.helpers.language import BERT_CONFIG, save_bert
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
 
 def test_models_of_other_things_are_refused(tmp_path):
     match = "is not an encoder of texts: name one, such as BERT"
-    vit = {k: v for k, v in SHAPE.items() if k not in ("vocab_size", "max_position_embeddings")}
+    vit = {k: v for k, v in BERT_CONFIG.items() if k not in ("vocab_size", "max_position_embeddings")}
     transformers.ViTConfig(**vit).save_pretrained(tmp_path / "vit")
     one_sentence(encoder_of, str(tmp_path / "vit"), match)
     transformers.T5Config(d_model=16, num_layers=1).save_pretrained(tmp_path / "t5")
@@ -109,11 +109,11 @@ def test_models_of_other_things_are_refused(tmp_path):
 def test_weights_that_are_missing_or_pickled(bert):
     weights = Path(bert) / "model.safetensors"
     kept = weights.read_bytes()
-    transformers.BertConfig(**SHAPE | {"num_hidden_layers": 3}).save_pretrained(bert)
+    transformers.BertConfig(**BERT_CONFIG | {"num_hidden_layers": 3}).save_pretrained(bert)
     one_sentence(
         encoder_of, bert, r"has no weights for encoder.layer.2.* \(16 in total\): name a mod"
     )
-    transformers.BertConfig(**SHAPE).save_pretrained(bert)
+    transformers.BertConfig(**BERT_CONFIG).save_pretrained(bert)
     weights.write_bytes(kept[:1000])
     one_sentence(
         encoder_of, bert, "^The weights of .* could not be loaded: name a model with complete"

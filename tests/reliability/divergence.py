@@ -29,7 +29,7 @@ _LOOKS = 20_000
 
 def measure(short: bool, folder: Path) -> dict[str, Any]:
     """Spoil one method at many steps; the sweep must go on, and say where it was."""
-    data = user_data.table(folder)
+    data = user_data.write_table(folder)
     whole = _sweep(data, folder / "whole")
     steps = (_STEPS,) if short else range(1, _STEPS + 1)
     kinds = {"nan": math.nan, "infinite": math.inf, "exploding": 1e30}

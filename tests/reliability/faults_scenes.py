@@ -138,8 +138,8 @@ def scenes(folder: Path) -> Iterator[dict[str, Scene]]:
     """The sweeps over a table, over sentences that are downloaded, and over pictures."""
     folder = folder.resolve()
     data = folder / "data"
-    user_data.table(data, 80)
-    user_data.pictures(data)
+    user_data.write_table(data, 80)
+    user_data.write_pictures(data)
     draw = np.random.default_rng(0)
     checksums = {}
     for part, count in (("train", 120), ("dev", 60), ("test", 60)):

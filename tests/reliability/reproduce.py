@@ -141,7 +141,7 @@ def _cases(folder: Path) -> list[Case]:
         Case("glucose", ("bench", "glucose", "--set", "hidden=8")),
         *(_ages(name, folder / f"{name}-faces") for name in ("agedb-dir", "imdb-wiki-dir")),
         _images(folder / "images-faces"),
-        *(_own(kind, folder) for kind in user_data.MAKE),
+        *(_own(kind, folder) for kind in user_data.WRITERS),
         _sentences(folder),
     ]
 
@@ -173,8 +173,8 @@ def _images(root: Path) -> Case:
 def _own(kind: str, folder: Path, more: Sequence[str] = (), name: str = "") -> Case:
     place = folder / f"own-{name or kind}"
     place.mkdir(parents=True, exist_ok=True)
-    data = str(user_data.MAKE[kind](place))
-    words = [word for word in user_data.words(kind) if not (more and word in ("--set", "hidden=4"))]
+    data = str(user_data.WRITERS[kind](place))
+    words = [word for word in user_data.cli_options(kind) if not (more and word in ("--set", "hidden=4"))]
     called = name or f"own {'texts' if kind == user_data.SENTENCES else kind}"
     return Case(called, ("compare", data, *words, *more), ("--data", data), "generated")
 

@@ -90,13 +90,13 @@ def ranksim(monkeypatch, *words):
 def test_nothing_written_tells_who_and_where(tmp_path, monkeypatch):
     """Every file of compare, fit, predict and inspect, with folders of this machine all over."""
     here = tmp_path / "someones-own-place"
-    said = user_data.sentences(here / "data")
+    said = user_data.write_sentences(here / "data")
     bert = save_bert(here / "pretrained/bert")
     recipe = here / "recipes/mine.toml"
     recipe.parent.mkdir()
     recipe.write_text("[methods.vanilla]\nlr = 0.01\n")
     monkeypatch.setenv("RANKSIM_CACHE", str(here / "cache"))
-    own = (said, *user_data.words("sentences"), "--encoder", bert, "--recipe", recipe)
+    own = (said, *user_data.cli_options("sentences"), "--encoder", bert, "--recipe", recipe)
     few = ("--max-steps", 3, "--accelerator", "cpu")
     out = tmp_path / "out"
     ranksim(monkeypatch, "inspect", said, "--target", "feeling", "--out", out / "seen.svg")
@@ -109,7 +109,7 @@ def test_nothing_written_tells_who_and_where(tmp_path, monkeypatch):
     ranksim(
         monkeypatch, "predict", out / "model", said, "--encoder", bert, "--out", out / "made.csv"
     )
-    pictures = user_data.pictures(here)
+    pictures = user_data.write_pictures(here)
     ranksim(
         monkeypatch, "compare", pictures / "labels.csv", "--image", "file", "--image-root",
         pictures, "--target", "years", "--encoder", "resnet18", "--image-size", 16, "--methods",
