@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ranksim._utils.provenance import provenance
+from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, write_json
 
 SECTIONS = (
@@ -53,7 +53,7 @@ def measure_section(name, short):
     with tempfile.TemporaryDirectory() as folder:
         figures = load_section(name).measure(short, Path(folder))
     seconds = round(time.monotonic() - start)
-    return {**figures, "provenance": {"short": short, "seconds": seconds, **provenance()}}
+    return {**figures, "provenance": {"short": short, "seconds": seconds, **collect_provenance()}}
 
 
 def render_page(results):
