@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,57 +25,57 @@ from ranksim.cli.options import (
 from ranksim.cli.requests import sweep_request, trainer_config
 from ranksim.exceptions import UsageError
 
+if TYPE_CHECKING:
+    from ranksim.experiments.sweep_request import SweepRequest
 
-@dataclass
-class UserImageOptions(Group):
+
+@dataclass(kw_only=True)
+class UserImageOptions(ImageOptions):
     """The user's images that a checkpoint is tested on, split as in ``ranksim compare``."""
 
-    panel = "Data"
     data: str | None = option("Test a checkpoint on the test part of these images.")
-    target: str | None = option("Column of the label, for --data and --train.", metavar="COLUMN")
-    image: str | None = option("Column of image paths.", metavar="COLUMN")
+    target: str | None = option("Column of the label, for --data and --train.", None, "COLUMN")
+    image: str | None = option("Column of image paths.", None, "COLUMN")
     image_root: Path | None = option(texts.IMAGE_ROOT)
-    split: str | None = option("Column of train, val and test.", metavar="COLUMN")
-    bin_width: float | None = option("Width of label bins. Default: as inspect suggests.")
-    max_per_bin: int | None = option(texts.MAX_PER_BIN, minimum=1)
-    split_seed: int | None = option("Seed of a drawn split (666).", minimum=0)
-    test_per_bin: int | None = option(texts.TEST_PER_BIN, minimum=1)
+    split: str | None = option("Column of train, val and test.", None, "COLUMN")
+    bin_width: float | None = option(texts.BIN_WIDTH)
+    max_per_bin: int | None = option(texts.MAX_PER_BIN, min=1)
+    split_seed: int | None = option(texts.SPLIT_SEED, min=0)
+    test_per_bin: int | None = option(texts.TEST_PER_BIN, min=1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PredictionOptions(Group):
     """Columns of predictions, and the label density that their regions follow."""
 
     panel = "Predictions"
     train: str | None = option("The training data of the predictions, as for compare.")
     model: Path | None = option("Instead of --train: the model, a folder of ranksim fit.")
-    prediction: str | None = option("Default: prediction, pred or y_pred.", metavar="COLUMN")
-    label: str | None = option("Default: label, target, y_true or the target.", metavar="COLUMN")
-    many: int | None = option(texts.MANY, minimum=1)
-    few: int | None = option(texts.FEW, minimum=1)
-    region: list[str] | None = option(texts.REGION, metavar="NAME=RANGE")
+    prediction: str | None = option("Default: prediction, pred or y_pred.", None, "COLUMN")
+    label: str | None = option("Default: label, target, y_true or the target.", None, "COLUMN")
+    many: int | None = option(texts.MANY, min=1)
+    few: int | None = option(texts.FEW, min=1)
+    region: texts.Regions = option(texts.REGION, None, "NAME=RANGE")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CheckpointOptions(Group):
-    """How a checkpoint is run."""
+    """Image size and hardware of a checkpoint."""
 
     panel = "Checkpoint"
-    image_size: int | None = option(
-        "Side in pixels. Default: the run's, or the preset's.", minimum=1
-    )
+    image_size: int | None = option("Side in pixels. Default: the run's, or the preset's.", min=1)
     accelerator: str = option(texts.ACCELERATOR, "auto")
     precision: str = option(texts.PRECISION, "32-true")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StepOptions(Group):
     """The steps that ``ranksim throughput`` times."""
 
-    preset: Literal["small", "paper"] = option(texts.PRESET, "paper")
-    batch_size: int | None = option("Images per step. Default: the preset's.", minimum=1)
-    steps: int = option("Steps to time for each method.", 50, minimum=1)
-    warmup_steps: int = option("Untimed steps before them.", 10, minimum=0)
+    preset: texts.PresetName = option(texts.PRESET, "paper")
+    batch_size: int | None = option("Images per step. Default: the preset's.", min=1)
+    steps: int = option("Steps to time for each method.", 50, min=1)
+    warmup_steps: int = option("Untimed steps before them.", 10, min=0)
 
 
 _TRAIN_OPTIONS = ("train", "target", "split", "bin_width", "many", "few", "region")
@@ -84,7 +84,6 @@ _TRAIN_OPTIONS = ("train", "target", "split", "bin_width", "many", "few", "regio
 @with_options(
     AgeOptions,
     UserImageOptions,
-    ImageOptions,
     PredictionOptions,
     CheckpointOptions,
     first=("what", "benchmark", "data", "train", "model", "target", "out"),
@@ -92,7 +91,6 @@ _TRAIN_OPTIONS = ("train", "target", "split", "bin_width", "many", "few", "regio
 def evaluate(
     ages: AgeOptions,
     user: UserImageOptions,
-    images: ImageOptions,
     predictions: PredictionOptions,
     checkpoint: CheckpointOptions,
     *,
@@ -107,7 +105,7 @@ def evaluate(
     ],
     benchmark: Annotated[
         Literal["agedb-dir", "imdb-wiki-dir"] | None,
-        typer.Option(help="Test a checkpoint on agedb-dir or imdb-wiki-dir."),
+        typer.Option(help="Test a checkpoint on agedb-dir or imdb-wiki-dir.", metavar="WORD"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the result; an old result is replaced.")] = (
         Path("runs/evaluate")
@@ -127,67 +125,56 @@ def evaluate(
         )
     (mode,) = chosen
     used: dict[str, Sequence[str]] = {
-        "--benchmark": [*vars(ages), *vars(images), *vars(checkpoint)],
-        "--data": [*vars(user), *vars(images), *vars(checkpoint)],
+        "--benchmark": [*vars(ages), *vars(checkpoint)],
+        "--data": [*vars(user), *vars(checkpoint)],
         "--train": [*_TRAIN_OPTIONS, "prediction", "label"],
         "--model": ["model", "prediction", "label"],
     }
-    groups = (ages, user, images, predictions, checkpoint)
-    reject_unused(set_options(*groups), (*used[mode], "preset"), mode)
+    set_names = set_options(ages, user, predictions, checkpoint)
+    reject_unused(set_names, (*used[mode], "preset"), mode)
     if mode in ("--train", "--data") and user.target is None:
         raise UsageError(f"{mode} needs the column of the label: give --target.")
     if mode in ("--train", "--model"):
         result = _score_predictions(what, user, predictions, out, as_json)
-    elif benchmark is not None:
-        result = _score_checkpoint(what, benchmark, (ages, images, checkpoint), out, as_json)
     else:
-        result = _score_checkpoint(what, None, (user, images, checkpoint), out, as_json)
+        request = sweep_request(
+            benchmark or str(user.data),
+            out,
+            (ages if benchmark else user, checkpoint),
+            user_data=benchmark is None,
+        )
+        result = _score_checkpoint(what, request, as_json)
     print_json(result, as_json)
 
 
 def _score_predictions(
     path: Path, user: UserImageOptions, predictions: PredictionOptions, out: Path, as_json: bool
 ) -> dict[str, Any]:
+    """Score a table of predictions and print the result."""
     from ranksim.inference.scoring import ScoreRequest, score_predictions
 
-    options = {
-        "split": user.split,
-        "bin_width": user.bin_width,
-        "many": predictions.many,
-        "few": predictions.few,
-        "region": tuple(predictions.region or ()),
-    }
-    request = ScoreRequest(
-        path,
-        target=user.target,
-        options=options,
-        out=out,
-        train=predictions.train,
-        model=predictions.model,
-        prediction=predictions.prediction,
-        label=predictions.label,
-    )
+    names = ("train", "model", "prediction", "label")
+    columns = {name: getattr(predictions, name) for name in names}
+    options = {name: getattr(predictions, name) for name in ("many", "few")}
+    options |= {"split": user.split, "bin_width": user.bin_width}
+    options |= {"region": tuple(predictions.region or ())}
+    request = ScoreRequest(path, target=user.target, options=options, out=out, **columns)
     return score_predictions(request, as_json=as_json)
 
 
-def _score_checkpoint(
-    path: Path, benchmark: str | None, groups: tuple[Group, ...], out: Path, as_json: bool
-) -> dict[str, Any]:
+def _score_checkpoint(path: Path, request: SweepRequest, as_json: bool) -> dict[str, Any]:
+    """Score a checkpoint and print the result."""
     from rich.console import Console
 
     from ranksim.evaluation.report.terminal import print_scores
     from ranksim.experiments.checkpoint_scores import RESULT, score_checkpoint
     from ranksim.training.modality import headline
 
-    if benchmark is not None:
-        request = sweep_request(benchmark, out, groups, user_data=False)
-    else:
-        (data,) = (group.data for group in groups if isinstance(group, UserImageOptions))
-        request = sweep_request(str(data), out, groups)
     result = score_checkpoint(path, request)
     console, name = Console(stderr=as_json), result["benchmark"]
     print_scores(result["test"], headline(name), f"{result['encoder']} on {name}, test", console)
-    console.print(f"Result: {out / RESULT}", highlight=False, markup=False, soft_wrap=True)
+    written_to = f"Result: {request.out / RESULT}"
+    console.print(written_to, highlight=False, markup=False, soft_wrap=True)
     return result
 
 

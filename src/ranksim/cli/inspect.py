@@ -15,16 +15,16 @@ from ranksim.cli.options import AsJson, Data, Group, option, with_options
 from ranksim.exceptions import UsageError
 
 
-@dataclass
+@dataclass(kw_only=True)
 class InspectOptions(Group):
     """The target, and how its labels are divided."""
 
-    target: str = option("Column of the number to predict.", ..., metavar="COLUMN")
+    target: str = option("Column of the number to predict.", ..., "COLUMN")
     bin_width: float | None = option("Width of label bins. Default: chosen for the labels.")
-    many: int | None = option(texts.MANY, minimum=1)
-    few: int | None = option(texts.FEW, minimum=1)
-    drop_labels: str | None = option(texts.DROP_LABELS, metavar="RANGES")
-    region: list[str] | None = option(texts.REGION, metavar="NAME=RANGE")
+    many: int | None = option(texts.MANY, min=1)
+    few: int | None = option(texts.FEW, min=1)
+    drop_labels: str | None = option(texts.DROP_LABELS, None, "RANGES")
+    region: texts.Regions = option(texts.REGION, None, "NAME=RANGE")
 
 
 @with_options(InspectOptions, first=("data",))

@@ -10,67 +10,24 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 import typer
 
 from ranksim.exceptions import UsageError
 
 ProtocolName = Literal["extrapolation", "interpolation", "blindspot"]
+PresetName = Literal["small", "paper"]
 Layout = Literal["auto", "yes", "no"]
+Regions = list[str] | None
 _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT", bool: ""}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-Data = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        help="CSV, TSV or Parquet file, folder with such a table, or Hugging Face data set "
-        "(owner/name).",
-        show_default=False,
-    ),
-]
-Out = Annotated[
-    Path, typer.Option(help="Folder for results; finished runs in it are kept.", metavar="PATH")
-]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Write one JSON document to stdout, all else to stderr."),
-]
-
-
-def option(
-    text: str,
-    default: Any = None,
-    *,
-    metavar: str | None = None,
-    minimum: int | None = None,
-    maximum: int | None = None,
-    name: str | None = None,
-) -> Any:
-    """Declare an option as a field of a group.
-
-    Args:
-        text: its help.
-        default: its value if it is not given; ``...`` if it must be given.
-        metavar: its type in the help; by default that of the field.
-        minimum: smallest number.
-        maximum: largest number.
-        name: its name, such as ``--set``; by default that of the field.
-    """
-    metadata = {"name": name, "help": text, "metavar": metavar}
-    metadata |= {"min": minimum, "max": maximum}
-    if default is ...:
-        return dataclasses.field(metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
-
 PRESET = "small: minutes on a CPU. paper: the published settings, for a GPU."
-PROTOCOL = (
-    "Zero-shot protocol (extrapolation, interpolation, blindspot): train on a part of the labels."
-)
+PROTOCOL = "Zero-shot protocol: extrapolation, interpolation or blindspot."
 TEST_PER_BIN = "Test samples per label bin under --protocol (50)."
 MAX_PER_BIN = "Most samples of a bin in validation, and in test."
+SPLIT_SEED = "Seed of a drawn split (666)."
+BIN_WIDTH = "Width of label bins. Default: as inspect suggests."
 DATA_DIR = "Folder with the data. Default: RANKSIM_DATA, then a verified download."
 IMAGE_ROOT = "Folder of the images, if DATA is a table elsewhere."
 SKIP_BROKEN = "Leave out images that cannot be read."
@@ -85,9 +42,33 @@ METHOD = "One name; see ranksim methods."
 METHODS = "Names separated by commas (see ranksim methods), or all."
 ACCELERATOR = "Lightning's accelerator: auto, cpu, gpu, mps."
 PRECISION = "Lightning's precision: 32-true, bf16-mixed, 16-mixed, 64-true."
+DATA = "CSV, TSV or Parquet file, folder with such a table, or Hugging Face data set."
+
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)]
+Out = Annotated[
+    Path, typer.Option(help="Folder for results; finished runs in it are kept.", metavar="PATH")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Write one JSON document to stdout, all else to stderr.")
+]
 
 
-@dataclass
+def option(text: str, default: Any = None, metavar: str | None = None, **settings: Any) -> Any:
+    """Declare an option as a field of a group.
+
+    Args:
+        text: its help.
+        default: its value if it is not given; ``...`` if it must be given.
+        metavar: its type in the help; by default that of the field.
+        **settings: ``name``, such as ``--set``, and what ``typer.Option`` takes.
+    """
+    metadata = {"help": text, "metavar": metavar, **settings}
+    if default is ...:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
 class Group:
     """Options of a command, under one heading of its help."""
 
@@ -98,118 +79,107 @@ class Group:
         return dict(vars(self))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MethodOptions(Group):
-    """Methods and seeds of ``ranksim bench``."""
+    """Methods, seeds and time limit of ``ranksim bench``."""
 
     panel = "Methods"
     methods: str = option(METHODS, "vanilla,vanilla+ranksim")
     seeds: str = option(SEEDS, "5")
+    budget: str | None = option("Time for everything, such as 10m: as many seeds as fit.")
+
+    def values(self) -> dict[str, Any]:
+        budget = None if self.budget is None else parse_seconds(self.budget)
+        return super().values() | {"budget": budget}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CompareOptions(MethodOptions):
-    """Methods and seeds of ``ranksim compare``."""
+    """Methods, seeds and time limit of ``ranksim compare``."""
 
     methods: str = option(
         METHODS, "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"
     )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FitOptions(Group):
     """Method and seed of ``ranksim fit``."""
 
     panel = "Methods"
     method: str = option(METHOD, "vanilla+ranksim")
-    seed: int = option("Random seed.", 0, minimum=0, maximum=2**32 - 1)
+    seed: int = option("Random seed.", 0, min=0, max=2**32 - 1)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TuneOptions(Group):
     """Method and search of ``ranksim tune``."""
 
     panel = "Methods"
     method: str = option(METHOD, ...)
-    trials: int = option("Settings to try, including those of earlier commands.", 20, minimum=1)
+    trials: int = option("Settings to try, including those of earlier commands.", 20, min=1)
     fields: str = option("Recipe fields to search, such as lr,gamma. Default: all in use.", "")
     seeds: str = option(SEEDS, "2")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RunOptions(Group):
-    """How a run is trained."""
+    """Training options of one run."""
 
     panel = "Training"
     changes: list[str] | None = option(
-        "Change a recipe field, such as lr=5e-4.", name="--set", metavar="FIELD=VALUE"
+        "Change a recipe field, such as lr=5e-4.", None, "FIELD=VALUE", name="--set"
     )
-    recipe_file: Path | None = option(
-        "Recipes by method, as ranksim tune writes them.", name="--recipe"
-    )
-    max_steps: int | None = option("End each training after this many steps.", minimum=1)
-    max_epochs: int | None = option("End each training after this many validations.", minimum=1)
+    recipe_file: Path | None = option("Recipes by method, from ranksim tune.", name="--recipe")
+    max_steps: int | None = option("End each training after this many steps.", min=1)
+    max_epochs: int | None = option("End each training after this many validations.", min=1)
 
     def values(self) -> dict[str, Any]:
         return super().values() | {"changes": tuple(self.changes or ())}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SweepOptions(RunOptions):
-    """How several runs are trained."""
+    """Training options of several runs."""
 
-    jobs: int = option("Runs side by side, one thread each.", 1, minimum=1)
+    jobs: int = option("Runs side by side, one thread each.", 1, min=1)
     engine: Literal["processes", "ray"] = option(
         "Where runs train: processes of this machine, or a ray cluster.", "processes"
     )
 
 
-@dataclass
-class BudgetOptions(Group):
-    """Time limit of a comparison."""
-
-    panel = "Training"
-    budget: str | None = option(
-        "Time for everything, such as 90s, 10m or 2h: as many seeds as fit.", metavar="TIME"
-    )
-
-    def values(self) -> dict[str, Any]:
-        return {"budget": None if self.budget is None else parse_seconds(self.budget)}
-
-
-@dataclass
+@dataclass(kw_only=True)
 class TrainerOptions(Group):
     """Hardware and precision; the names are fields of ``TrainerConfig``."""
 
     panel = "Hardware"
     accelerator: str = option(ACCELERATOR, "auto")
     devices: str = option("Number of devices, or a list of them.", "1")
-    num_nodes: int = option("Number of machines that train together.", 1, minimum=1)
+    num_nodes: int = option("Number of machines that train together.", 1, min=1)
     precision: str = option(PRECISION, "32-true")
     gather_across_devices: bool = option("Rank samples of all devices together.", False)
     compile: bool = option("Compile the network.", False)
 
 
-@dataclass
-class LabelGapOptions(Group):
-    """Gaps in the training labels."""
+@dataclass(kw_only=True)
+class DataOptions(Group):
+    """Options of all data sets."""
 
     panel = "Data"
-    drop_labels: str | None = option(DROP_LABELS, metavar="RANGES")
+    drop_labels: str | None = option(DROP_LABELS, None, "RANGES")
 
     def values(self) -> dict[str, Any]:
-        return {"drop_labels": parse_drop_labels(self.drop_labels)}
+        return super().values() | {"drop_labels": parse_drop_labels(self.drop_labels)}
 
 
-@dataclass
-class StsBOptions(Group):
+@dataclass(kw_only=True)
+class StsBOptions(DataOptions):
     """Options of STS-B-DIR."""
 
-    panel = "Data"
     split: Literal["borealis", "yang"] = option(
         "Published split: borealis (RankSim's) or yang (the first one).", "borealis"
     )
-    preset: Literal["small", "paper"] = option(PRESET, "small")
+    preset: PresetName = option(PRESET, "small")
     data_dir: Path | None = option(DATA_DIR)
     regions_from: Literal["published", "rule"] = option(
         "Shot regions: the published list, or the rule of counts (100 and 20).", "published"
@@ -217,11 +187,10 @@ class StsBOptions(Group):
     glove: Path | None = option("GloVe 840B.300d text file, for the preset paper.")
 
 
-@dataclass
-class SentimentOptions(Group):
+@dataclass(kw_only=True)
+class SentimentOptions(DataOptions):
     """Options of Sentiment-DIR."""
 
-    panel = "Data"
     domains: str = option("Any of tweets, amazon, movies and nyt.", "tweets,amazon")
     data_dir: Path | None = option(DATA_DIR)
 
@@ -229,75 +198,65 @@ class SentimentOptions(Group):
         return super().values() | {"domains": split_csv(self.domains)}
 
 
-@dataclass
-class GlucoseOptions(Group):
+@dataclass(kw_only=True)
+class GlucoseOptions(DataOptions):
     """Options of the glucose benchmark."""
 
-    panel = "Data"
     horizon: int = option("Minutes to forecast ahead, a multiple of 5.", 30)
     data_dir: Path | None = option(DATA_DIR)
 
 
-@dataclass
-class AgeOptions(Group):
-    """Options of AgeDB-DIR and IMDB-WIKI-DIR."""
-
-    panel = "Data"
-    preset: Literal["small", "paper"] = option(PRESET, "paper")
-    data_dir: Path | None = option("The --root of ranksim data prepare. Default: RANKSIM_DATA.")
-    split_file: Path | None = option("Split file, if it is not in that folder.")
-
-
-@dataclass
-class ImageOptions(Group):
+@dataclass(kw_only=True)
+class ImageOptions(DataOptions):
     """Options of all image data."""
 
-    panel = "Data"
     protocol: ProtocolName | None = option(PROTOCOL)
     skip_broken: bool = option(SKIP_BROKEN, False)
     cache_dir: Path | None = option(CACHE_DIR)
 
 
-@dataclass
+@dataclass(kw_only=True)
+class AgeOptions(ImageOptions):
+    """Options of AgeDB-DIR and IMDB-WIKI-DIR."""
+
+    preset: PresetName = option(PRESET, "paper")
+    data_dir: Path | None = option("The --root of ranksim data prepare. Default: RANKSIM_DATA.")
+    split_file: Path | None = option("Split file, if it is not in that folder.")
+
+
+@dataclass(kw_only=True)
 class NetworkOptions(Group):
     """The network that reads images."""
 
     panel = "Network"
-    encoder: str | None = option(
-        "resnet18, resnet34, resnet50, or a vision model of the hub. Default: the preset's."
-    )
-    image_size: int | None = option("Side in pixels. Default: the preset's.", minimum=1)
+    encoder: str | None = option("resnet18, resnet34, resnet50, or a vision model of the hub.")
+    image_size: int | None = option("Side in pixels. Default: the preset's.", min=1)
     channels_last: Layout = option(LAYOUT, "auto")
 
 
-@dataclass
-class UserInputOptions(Group):
+@dataclass(kw_only=True)
+class UserInputOptions(ImageOptions):
     """Columns of user data, and the network that reads them."""
 
-    panel = "Data"
-    target: str = option("Column of the number to predict.", ..., metavar="COLUMN")
+    target: str = option("Column of the number to predict.", ..., "COLUMN")
     features: str = option(
-        "Input columns, separated by commas. Default: all others.", "", metavar="COLUMNS"
+        "Input columns, separated by commas. Default: all others.", "", "COLUMNS"
     )
-    categories: str = option(
-        "Input columns of names that look like numbers.", "", metavar="COLUMNS"
-    )
-    text: str = option("One or two columns of texts: a, or a,b.", "", metavar="COLUMNS")
+    categories: str = option("Input columns of names that look like numbers.", "", "COLUMNS")
+    text: str = option("One or two columns of texts: a, or a,b.", "", "COLUMNS")
     image: str | None = option(
-        "Column of image paths, relative to the folder DATA.", metavar="COLUMN"
+        "Column of image paths, relative to the folder DATA.", None, "COLUMN"
     )
     image_root: Path | None = option(IMAGE_ROOT)
-    window: int | None = option("Forecast a series from this many readings.", minimum=1)
-    horizon: int | None = option("Readings from the window's last to the target (1).", minimum=1)
-    time: str | None = option("Column of the time.", metavar="COLUMN")
+    window: int | None = option("Forecast a series from this many readings.", min=1)
+    horizon: int | None = option("Readings from the window's last to the target (1).", min=1)
+    time: str | None = option("Column of the time.", None, "COLUMN")
     skip_missing: bool = option("Leave out rows without a target.", False)
-    skip_broken: bool = option(SKIP_BROKEN, False)
-    cache_dir: Path | None = option(CACHE_DIR)
     encoder: str | None = option(
         "Table: mlp. Texts: bilstm, or a sentence encoder of the hub. Images: resnet18, "
         "resnet34, resnet50, or a vision model of the hub. Series: gru, conv."
     )
-    image_size: int | None = option("Side of images in pixels (64).", minimum=1)
+    image_size: int | None = option("Side of images in pixels (64).", min=1)
     channels_last: Layout = option(LAYOUT, "auto")
 
     def values(self) -> dict[str, Any]:
@@ -305,7 +264,7 @@ class UserInputOptions(Group):
         return super().values() | {name: split_csv(getattr(self, name)) for name in columns}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class UserSplitOptions(Group):
     """The split of user data, and its label bins."""
 
@@ -318,16 +277,15 @@ class UserSplitOptions(Group):
     split_by: Literal["random", "group", "time", "day"] | None = option(
         "Draw the split by: random (default), group, day or time (default of a series)."
     )
-    group: str | None = option("Column whose equal values stay in one part.", metavar="COLUMN")
+    group: str | None = option("Column whose equal values stay in one part.", None, "COLUMN")
     no_balanced: bool = option("Do not balance validation and test over label bins.", False)
-    max_per_bin: int | None = option(MAX_PER_BIN, minimum=1)
-    protocol: ProtocolName | None = option(PROTOCOL)
-    test_per_bin: int | None = option(TEST_PER_BIN, minimum=1)
-    split_seed: int | None = option("Seed of a drawn split (666).", minimum=0)
-    bin_width: float | None = option("Width of label bins. Default: as inspect suggests.")
-    many: int | None = option(MANY, minimum=1)
-    few: int | None = option(FEW, minimum=1)
-    region: list[str] | None = option(REGION, metavar="NAME=RANGE")
+    max_per_bin: int | None = option(MAX_PER_BIN, min=1)
+    test_per_bin: int | None = option(TEST_PER_BIN, min=1)
+    split_seed: int | None = option(SPLIT_SEED, min=0)
+    bin_width: float | None = option(BIN_WIDTH)
+    many: int | None = option(MANY, min=1)
+    few: int | None = option(FEW, min=1)
+    region: Regions = option(REGION, None, "NAME=RANGE")
 
     def values(self) -> dict[str, Any]:
         values = super().values() | {"region": tuple(self.region or ())}
@@ -350,11 +308,11 @@ BENCHMARKS: dict[str, tuple[str, tuple[type[Group], ...]]] = {
     ),
     "agedb-dir": (
         "Faces with ages (12,208 / 2,140 / 2,140); needs ranksim data prepare agedb-dir.",
-        (AgeOptions, ImageOptions, NetworkOptions),
+        (AgeOptions, NetworkOptions),
     ),
     "imdb-wiki-dir": (
         "Faces with ages (191,509 / 11,022 / 11,022); needs ranksim data prepare imdb-wiki-dir.",
-        (AgeOptions, ImageOptions, NetworkOptions),
+        (AgeOptions, NetworkOptions),
     ),
 }
 
@@ -405,11 +363,9 @@ def _parameters(group: type[Group], first: tuple[str, ...]) -> list[inspect.Para
     for item in dataclasses.fields(group):
         hint, metadata = hints[item.name], dict(item.metadata)
         types = [t for t in (hint, *get_args(hint)) if t is not type(None)]
-        choice = any(get_origin(t) is Literal for t in types)
-        short = "WORD" if choice else next((_METAVARS[t] for t in types if t in _METAVARS), "")
-        name = metadata.pop("name") or "--" + item.name.replace("_", "-")
-        if metadata["metavar"] is None:
-            metadata["metavar"] = short
+        short = next((_METAVARS[t] for t in types if t in _METAVARS), "WORD")
+        metadata["metavar"] = short if metadata["metavar"] is None else metadata["metavar"]
+        name = metadata.pop("name", "--" + item.name.replace("_", "-"))
         panel = None if item.name in first else group.panel
         missing = item.default is dataclasses.MISSING
         params.append(

@@ -12,12 +12,10 @@ from ranksim.cli.options import (
     BENCHMARKS,
     IMAGE_ROOT,
     AsJson,
-    BudgetOptions,
     CompareOptions,
     Data,
     FitOptions,
     Group,
-    LabelGapOptions,
     MethodOptions,
     Out,
     RunOptions,
@@ -49,9 +47,7 @@ tune_app = typer.Typer(
 @with_options(
     UserInputOptions,
     UserSplitOptions,
-    LabelGapOptions,
     CompareOptions,
-    BudgetOptions,
     SweepOptions,
     TrainerOptions,
     first=("data", *_INPUTS, "methods", "seeds", "budget", "out"),
@@ -69,7 +65,6 @@ def compare(
 @with_options(
     UserInputOptions,
     UserSplitOptions,
-    LabelGapOptions,
     FitOptions,
     RunOptions,
     TrainerOptions,
@@ -78,7 +73,6 @@ def compare(
 def fit(
     inputs: UserInputOptions,
     split: UserSplitOptions,
-    gaps: LabelGapOptions,
     chosen: FitOptions,
     *groups: Group,
     data: Data,
@@ -90,7 +84,7 @@ def fit(
     """Train one model on your data and save it with everything that predictions need."""
     from ranksim.inference.fit import FitRequest, fit_model
 
-    bench = sweep_request(data, out, (inputs, split, gaps, chosen, *groups))
+    bench = sweep_request(data, out, (inputs, split, chosen, *groups))
     request = FitRequest(bench, chosen.method, chosen.seed)
     print_json(fit_model(request, as_json=as_json), as_json)
 
@@ -144,7 +138,6 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
 @with_options(
     UserInputOptions,
     UserSplitOptions,
-    LabelGapOptions,
     TuneOptions,
     SweepOptions,
     TrainerOptions,
@@ -176,9 +169,7 @@ def _add_benchmark(benchmark: str, text: str, options: tuple[type[Group], ...]) 
     @bench_app.command(benchmark, help=text)
     @with_options(
         MethodOptions,
-        BudgetOptions,
         *options,
-        LabelGapOptions,
         SweepOptions,
         TrainerOptions,
         first=("methods", "seeds", "budget", "out"),
@@ -192,7 +183,6 @@ def _add_benchmark(benchmark: str, text: str, options: tuple[type[Group], ...]) 
     @with_options(
         TuneOptions,
         *options,
-        LabelGapOptions,
         SweepOptions,
         TrainerOptions,
         first=("method", "trials", "fields", "seeds", "out"),

@@ -6,8 +6,7 @@ A specification identifies the data of a run and is recorded with its results. A
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,7 +19,7 @@ DEFAULT_SEED = 666
 
 @dataclass(frozen=True)
 class DataLocation:
-    """Where the data of a run lies on this machine.
+    """The place of a run's data on this machine.
 
     Args:
         data: user data: a table, a folder or the name of a Hugging Face data set.
@@ -41,7 +40,7 @@ class DataLocation:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """What identifies the data of a run.
+    """The identity of a run's data.
 
     Args:
         drop_labels: ranges of labels that are left out of training and validation.
@@ -80,9 +79,8 @@ class DataSpec:
             True
         """
         values = content["options"].items()
-        options = {name: tuple(v) if isinstance(v, list) else v for name, v in values}
-        kind = SPEC_TYPES[content["benchmark"]]
-        return kind(**options, regions_from=content["regions_from"])
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values}
+        return SPEC_TYPES[content["benchmark"]](**options, regions_from=content["regions_from"])
 
 
 def _to_json(value: Any) -> Any:
@@ -116,29 +114,18 @@ class GlucoseSpec(DataSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgeSpec(DataSpec):
-    """A benchmark of face images and ages.
+class AgeDbSpec(DataSpec):
+    """AgeDB-DIR; a zero-shot protocol replaces the published split."""
 
-    Args:
-        protocol: a zero-shot protocol instead of the published split.
-        skip_broken: leave out images that cannot be read.
-    """
-
+    benchmark = "agedb-dir"
     location_options = ("data_dir", "split_file")
     protocol: str | None = None
     skip_broken: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgeDbSpec(AgeSpec):
-    """AgeDB-DIR."""
-
-    benchmark = "agedb-dir"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImdbWikiSpec(AgeSpec):
-    """IMDB-WIKI-DIR."""
+class ImdbWikiSpec(AgeDbSpec):
+    """IMDB-WIKI-DIR; the same options as AgeDB-DIR."""
 
     benchmark = "imdb-wiki-dir"
 
@@ -157,8 +144,8 @@ class UserDataSpec(DataSpec):
         time: column of the time.
         group: column whose equal values stay in one part.
         split: column of train, val and test.
-        split_by: what a split is drawn by; by default ``group`` with a group column, ``time`` for
-            a series, else ``random``.
+        split_by: rule of a drawn split; by default ``group`` with a group column, ``time`` for a
+            series, else ``random``.
         balanced: balance validation and test over label bins.
         max_per_bin: most samples of a bin in validation, and in test.
         protocol: zero-shot protocol that draws the split (:mod:`ranksim.data.zero_shot`).
@@ -171,12 +158,12 @@ class UserDataSpec(DataSpec):
         skip_missing: leave out rows without a target.
 
     Raises:
-        UsageError: options that contradict each other or would do nothing.
+        UsageError: options that contradict each other or do nothing.
     """
 
     location_options = ("data",)
     title: ClassVar[str] = "user data"
-    option: ClassVar[str | None] = None  # the option that selects this modality
+    selector: ClassVar[str | None] = None  # the option that selects this modality
     encoders: ClassVar[tuple[str, ...]] = ()  # built-in networks; empty: encoders of the hub
     extra_options: ClassVar[tuple[str, ...]] = ("encoder",)  # of the recipe or the trainer
 
@@ -198,13 +185,14 @@ class UserDataSpec(DataSpec):
 
     def __post_init__(self) -> None:
         reject_idle_options(self)
-        if self.target in self.inputs and self.option != "window":
+        if self.target in self.inputs and not isinstance(self, SeriesSpec):
             raise UsageError(
                 f"Column {self.target!r} is both the target and an input: leave it out of the "
                 "inputs."
             )
         column = {"group": "group", "day": "time", "time": "time"}.get(self.split_by or "")
-        if column is not None and getattr(self, column) is None and not self._has_order:
+        ordered = isinstance(self, SeriesSpec) and self.split_by == "time"
+        if column is not None and getattr(self, column) is None and not ordered:
             raise UsageError(f"--split-by {self.split_by} needs a column: give --{column}.")
 
     @property
@@ -214,7 +202,7 @@ class UserDataSpec(DataSpec):
 
     @property
     def split_method(self) -> Literal["column", "random", "group", "time", "day", "protocol"]:
-        """How samples are assigned to parts."""
+        """Name of the rule that assigns samples to parts."""
         if self.split is not None:
             return "column"
         if self.protocol is not None:
@@ -225,11 +213,6 @@ class UserDataSpec(DataSpec):
     def seed(self) -> int:
         """Seed of a drawn split."""
         return DEFAULT_SEED if self.split_seed is None else self.split_seed
-
-    @property
-    def _has_order(self) -> bool:
-        """Whether rows are in the order of time without a column of times."""
-        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +226,7 @@ class TableSpec(UserDataSpec):
 
     benchmark = "table"
     title = "a table"
-    encoders = ("mlp",)
+    encoders: ClassVar[tuple[str, ...]] = ("mlp",)
     features: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
 
@@ -258,8 +241,8 @@ class TextSpec(UserDataSpec):
 
     benchmark = "text"
     title = "texts"
-    option = "text"
-    encoders = ("bilstm",)
+    selector = "text"
+    encoders: ClassVar[tuple[str, ...]] = ("bilstm",)
     text: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -277,23 +260,18 @@ class SentenceSpec(TextSpec):
     """One or two columns of texts, read by a pretrained sentence encoder."""
 
     benchmark = "sentences"
-    encoders = ()
+    encoders: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec(UserDataSpec):
-    """A column of image paths.
-
-    Args:
-        image: the column.
-        skip_broken: leave out images that cannot be read.
-    """
+    """A column of image paths; images that cannot be read are an error or left out."""
 
     benchmark = "images"
     location_options = ("data", "image_root")
     title = "images"
-    option = "image"
-    extra_options = ("encoder", "image_size", "channels_last")
+    selector = "image"
+    extra_options: ClassVar[tuple[str, ...]] = ("encoder", "image_size", "channels_last")
     image: str
     skip_broken: bool = False
 
@@ -314,8 +292,8 @@ class SeriesSpec(UserDataSpec):
 
     benchmark = "series"
     title = "a series"
-    option = "window"
-    encoders = ("gru", "conv")
+    selector = "window"
+    encoders: ClassVar[tuple[str, ...]] = ("gru", "conv")
     group: str | None = None  # also tells series apart, so a split column does not exclude it
     window: int
     horizon: int | None = None
@@ -341,10 +319,6 @@ class SeriesSpec(UserDataSpec):
     def split_method(self) -> Literal["column", "random", "group", "time", "day", "protocol"]:
         method = super().split_method
         return "time" if method == "random" else method
-
-    @property
-    def _has_order(self) -> bool:
-        return self.split_by == "time"
 
 
 _USER_TYPES = (TableSpec, TextSpec, SentenceSpec, ImageSpec, SeriesSpec)
@@ -373,52 +347,47 @@ def make_user_spec(options: Mapping[str, Any]) -> UserDataSpec:
         for name, value in options.items()
         if name == "balanced" or not (value is None or value is False or value == ())
     }
-    chosen = [name for name in ("text", "image", "window") if name in options]
-    if len(chosen) > 1:
-        first, second = map(option_name, chosen[:2])
+    kinds: list[type[UserDataSpec]] = [
+        kind for kind in (TextSpec, ImageSpec, SeriesSpec) if kind.selector in options
+    ]
+    if len(kinds) > 1:
+        first, second = (option_name(str(kind.selector)) for kind in kinds[:2])
         raise UsageError(f"{first} and {second} both select the inputs: give one of them.")
-    kind: type[UserDataSpec] = {None: TableSpec, "text": TextSpec, "image": ImageSpec}.get(
-        *chosen or (None,), SeriesSpec
-    )
+    kind = kinds[0] if kinds else TableSpec
     encoder = options.get("encoder")
-    if kind is TextSpec and encoder not in (None, *TextSpec.encoders):
+    if kind is TextSpec and encoder not in (None, *kind.encoders):
         kind = SentenceSpec
     names = {item.name for item in fields(kind)}
-    others = {*kind.location_options, *kind.extra_options}
-    reject_unused(options, {*names, *others}, kind.title)
-    _check_encoder(kind, encoder)
+    reject_unused(options, {*names, *kind.location_options, *kind.extra_options}, kind.title)
+    built_in = {name for each in _USER_TYPES for name in each.encoders}
+    known = encoder in kind.encoders if kind.encoders else encoder not in built_in
+    if encoder is not None and not known:
+        choice = " or ".join(kind.encoders) or "an encoder of the Hugging Face hub"
+        raise UsageError(f"--encoder {encoder} does not read {kind.title}: choose {choice}.")
     return kind(**{name: value for name, value in options.items() if name in names})
 
 
-def _check_encoder(kind: type[UserDataSpec], encoder: str | None) -> None:
-    """Refuse a built-in network of another modality, or an unknown one."""
-    built_in = {name for each in _USER_TYPES for name in each.encoders}
-    if encoder is None or (encoder in kind.encoders if kind.encoders else encoder not in built_in):
-        return
-    choice = " or ".join(kind.encoders) or "an encoder of the Hugging Face hub"
-    raise UsageError(f"--encoder {encoder} does not read {kind.title}: choose {choice}.")
-
-
-def reject_unused(options: Collection[str], used: Collection[str], context: str) -> None:
+def reject_unused(options: Iterable[str], used: Collection[str], context: str) -> None:
     """Refuse the first of the set options that is not among the used ones.
 
     Raises:
         UsageError: naming the option, and the option that it needs, if there is exactly one.
     """
     for name in options:
-        if name in used:
-            continue
-        needs = {
-            kind.option
-            for kind in _USER_TYPES
-            if name in (*kind.location_options, *kind.extra_options, *_names(kind))
-        }
-        remedy = f", or give {option_name(needs.pop() or '')} too" if len(needs) == 1 else ""
-        raise UsageError(f"{option_name(name)} does nothing with {context}: leave it out{remedy}.")
+        if name not in used:
+            needs = {
+                kind.selector
+                for kind in _USER_TYPES
+                if name in (*kind.location_options, *kind.extra_options, *kind.__annotations__)
+            }
+            remedy = f", or give {option_name(str(*needs))} too" if len(needs) == 1 else ""
+            raise UsageError(
+                f"{option_name(name)} does nothing with {context}: leave it out{remedy}."
+            )
 
 
 def reject_idle_options(spec: DataSpec) -> None:
-    """Refuse options that do nothing beside another one, by ``excludes`` and ``requires``.
+    """Refuse options that do nothing beside or without another one, as their fields declare.
 
     Raises:
         UsageError: naming both.
@@ -426,20 +395,17 @@ def reject_idle_options(spec: DataSpec) -> None:
     for item in fields(spec):
         if getattr(spec, item.name) == item.default:
             continue
+        name = option_name(item.name)
         for other in item.metadata.get("excludes", ()):
             if getattr(spec, other, None):
                 raise UsageError(
-                    f"{option_name(item.name)} does nothing beside {option_name(other)}: leave "
-                    "one of the two out."
+                    f"{name} does nothing beside {option_name(other)}: leave one of the two out."
                 )
         for other in item.metadata.get("requires", ()):
             if not getattr(spec, other):
-                name = (
-                    "with --no-balanced" if other == "balanced" else f"without {option_name(other)}"
-                )
-                raise UsageError(
-                    f"{option_name(item.name)} does nothing {name}: change one of the two."
-                )
+                context = "with --no-" if other == "balanced" else "without --"
+                context += other.replace("_", "-")
+                raise UsageError(f"{name} does nothing {context}: change one of the two.")
 
 
 def option_name(name: str) -> str:
@@ -450,7 +416,3 @@ def option_name(name: str) -> str:
         '--max-per-bin'
     """
     return "--" + name.replace("_", "-")
-
-
-def _names(kind: type[Any]) -> set[str]:
-    return {item.name for item in dataclasses.fields(kind)}

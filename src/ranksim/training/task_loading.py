@@ -20,7 +20,6 @@ from ranksim.data.reading import load_table
 from ranksim.data.series import make_series_datasets
 from ranksim.data.spec import (
     AgeDbSpec,
-    AgeSpec,
     DataLocation,
     DataSpec,
     GlucoseSpec,
@@ -66,14 +65,9 @@ class DataSource:
     spec: DataSpec
     location: DataLocation = DataLocation()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what the identity of a run records about its data."""
-        options, regions = self.named_options(), self.shots
-        return {"benchmark": self.benchmark, "options": options, "regions_from": regions}
-
     @property
     def is_user_data(self) -> bool:
-        """Whether it is user data rather than a benchmark."""
+        """Return True for user data, False for a benchmark."""
         return isinstance(self.spec, UserDataSpec)
 
     def with_encoder(self, folder: str | None) -> DataSource:
@@ -100,7 +94,7 @@ def identify_data(source: DataSource) -> DataSource:
     spec, location = source.spec, source.location
     if isinstance(spec, UserDataSpec):
         digest = read_user_data(location).sha256
-    elif isinstance(spec, AgeSpec):
+    elif isinstance(spec, AgeDbSpec):
         split_file = images.find_split_file(
             spec.benchmark,
             data_dir=location.data_dir,
@@ -283,7 +277,7 @@ def _load_glucose(source: DataSource, recipe: Any) -> LoadedData:
 
 
 def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
-    assert isinstance(source.spec, AgeSpec)
+    assert isinstance(source.spec, AgeDbSpec)
     plan = images.plan_ages(
         source.spec.benchmark,
         data_dir=source.location.data_dir,
