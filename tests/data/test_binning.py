@@ -214,7 +214,7 @@ def test_requested_width_and_thresholds_are_used():
 @pytest.mark.parametrize(
     ("labels", "options", "sentence"),
     [
-        ([], {}, "^labels must hold at least one label, got none$"),
+        ([], {}, "^labels must contain at least one"),
         ([3, 3], {}, "^labels must differ, but all 2 are 3$"),
         ([3, np.nan], {}, "^labels must be finite, got 1 NaN and 0 infinite$"),
         ([1, 2], {"width": 0}, "^width must be a finite number above 0, got 0$"),

@@ -1,4 +1,4 @@
-"""Verified downloads that resume after an interruption and appear complete or not at all.
+"""Verified downloads that resume after an interruption and leave no incomplete file.
 
 Hand-written because pooch cannot resume, and the image archives have several gigabytes.
 """

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def validate_types(instance: T) -> T:
-    """Return the dataclass instance, or raise a TypeError for a wrong type or infinite number.
+    """Return a dataclass after checking its field types; raise a TypeError for a wrong one.
 
     Example:
         >>> @dataclasses.dataclass

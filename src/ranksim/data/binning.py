@@ -106,6 +106,17 @@ def suggest_thresholds(
     return many, few, "the requested thresholds"
 
 
+def make_label_bins(
+    labels: NDArray[np.float64], *, count: int | None = None, width: float | None = None
+) -> LabelBins:
+    """Return bins by number, by width or by :func:`suggest_bins`; one bin for equal labels."""
+    if np.ptp(labels) == 0:
+        return LabelBins.from_width(labels, 1.0)
+    if count is not None:
+        return LabelBins.from_count(labels, count)
+    return suggest_bins(labels, width=width).bins
+
+
 def choose_label_bins(labels: NDArray[np.float64], options: UserDataSpec) -> LabelBins:
     """Return the bins that the options request, or suitable bins for the labels ``(N,)``."""
     width = options.bin_width
@@ -115,7 +126,7 @@ def choose_label_bins(labels: NDArray[np.float64], options: UserDataSpec) -> Lab
             f"{options.target!r}: use a width that makes at most {_MAX_REQUESTED_BINS:,}."
         )
     try:
-        return suggest_bins(labels, width=width).bins
+        return make_label_bins(labels, width=width)
     except ValueError as error:
         raise UsageError(f"Label bins could not be chosen: {error}.") from error
 

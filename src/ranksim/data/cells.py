@@ -24,7 +24,7 @@ RaiseForRows = Callable[[Iterable[int], str, str], None]
 
 
 def describe_lines(name: str, unit: str, lines: Sequence[int]) -> str:
-    """Return the first five line numbers as ``name, rows 2, 3``, and the number of the others."""
+    """Return the name and the first five line numbers, as in ``ages, rows 2, 3 and 1 more``."""
     listed = ", ".join(map(str, lines[:_MAX_LISTED]))
     more = f" and {len(lines) - _MAX_LISTED:,} more" if len(lines) > _MAX_LISTED else ""
     return f"{name}, {unit}{'s' * (len(lines) > 1)} {listed}{more}"

@@ -116,7 +116,7 @@ def split_windows(
     step: float | None = None,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Windows, Split]:
-    """Return the windows within one part of a split of the readings, and the windows' split.
+    """Return the windows that stay within one part of a split of the readings, and their split.
 
     No reading is therefore used in two parts. The other arguments are those of
     :func:`make_windows`.

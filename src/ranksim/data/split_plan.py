@@ -53,7 +53,7 @@ class SplitPlan:
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
-        """Group or day of each test sample, which were not split; the day for any windows."""
+        """Group or day of each test sample, to resample them together; None without either."""
         test, options = self.split.test, self.options
         if options.split_method == "group" and options.group is not None:
             values = self.table.column(options.group)
@@ -265,7 +265,7 @@ def _read_split(table: Table, options: UserDataSpec, rows: NDArray[np.int64]) ->
 
 
 def _raise_for_samples(table: Table, rows: NDArray[np.int64]) -> RaiseForRows:
-    """Return a function that raises errors for samples by the lines of their rows."""
+    """Return a :data:`RaiseForRows` that names the lines of samples."""
 
     def raise_for_rows(samples: Iterable[int], problem: str, remedy: str) -> None:
         table.raise_for_rows(rows[list(samples)].tolist(), problem, remedy)

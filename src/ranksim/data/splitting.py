@@ -1,4 +1,4 @@
-"""Split rows into training, validation and test: at random, by group, by time or by a column."""
+"""Split rows into training, validation and test: random, by group, by time or by column."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def _require_three(count: int, noun: str) -> None:
 
 
 def _split_by_group(units: NDArray[np.int64], shares: tuple[float, float], seed: int) -> Split:
-    """Assign groups in random order while they fit, then one group each that improves the share."""
+    """Assign random groups while they fit, then at most one per part if it improves its share."""
     sizes = np.bincount(units)
     _require_three(len(sizes), "group")
     val, test = shares

@@ -18,9 +18,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksim.data.binning import suggest_bins
+from ranksim.data.binning import make_label_bins
 from ranksim.data.features import VectorDataset
-from ranksim.imbalance import LabelBins
 from ranksim.integrations.sklearn.samples import WeightedSamples
 from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
@@ -78,7 +77,7 @@ def train(
     changes = {**settings.changes, "label_scale": recipe.label_scale, "label_step": step}
     offset = _round_center(samples.y, step, settings.bin_width)
     labels = samples.y - offset
-    bins = _make_bins(labels, settings)
+    bins = make_label_bins(labels, count=settings.n_bins, width=settings.bin_width)
     if settings.validation_fraction is None or samples.group[-1] == 0:
         train_rows = val_rows = np.arange(len(labels))
     else:
@@ -107,16 +106,6 @@ def _round_center(labels: NDArray[np.float64], step: float, width: float | None)
     multiple = width is not None and np.isclose(width / step, np.rint(width / step), rtol=0)
     unit = width if multiple and width else step
     return float(np.rint(labels.mean() / unit) * unit)
-
-
-def _make_bins(labels: NDArray[np.float64], settings: FitSettings) -> LabelBins:
-    if np.ptp(labels) == 0:
-        return LabelBins.from_width(labels, 1.0)
-    if settings.n_bins is not None:
-        return LabelBins.from_count(labels, settings.n_bins)
-    if settings.bin_width is not None:
-        return LabelBins.from_width(labels, settings.bin_width)
-    return suggest_bins(labels).bins
 
 
 def _fit_stages(
