@@ -15,7 +15,7 @@ LAZY = ["ranksim", "ranksim.imbalance", "ranksim.integrations.sklearn", "ranksim
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_what_is_exported_can_be_imported(name):
+def test_public_names_can_be_imported(name):
     package = importlib.import_module(name)
     assert dir(package) == sorted(package.__all__)
     assert all(getattr(package, exported) is not None for exported in package.__all__)
@@ -24,7 +24,7 @@ def test_what_is_exported_can_be_imported(name):
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_type_checkers_see_what_is_exported(name):
+def test_type_checkers_see_public_names(name):
     """By its imports, those under TYPE_CHECKING included."""
     package = importlib.import_module(name)
     code = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
@@ -39,7 +39,7 @@ def test_every_loss_is_a_public_name():
     assert ranksim.HuberLoss is losses.HuberLoss
 
 
-def test_a_name_costs_what_it_needs():
+def test_import_ranksim_loads_neither_torch_nor_numpy():
     code = """
 import sys
 import ranksim
@@ -51,7 +51,7 @@ print({"numpy", "torch"} & set(sys.modules))
     assert out.stdout.splitlines() == ["set()", "{'numpy'}"]
 
 
-def test_training_is_light_and_says_what_is_missing():
+def test_import_training_without_lightning():
     code = """
 import sys
 import ranksim.training

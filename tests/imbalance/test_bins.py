@@ -18,13 +18,13 @@ def test_decimals_on_an_edge_belong_to_the_upper_bin():
     assert LabelBins.uniform(0.0, 5.0, 50).digitize(labels).tolist() == list(range(50))
 
 
-def test_outside_belongs_to_the_ends():
+def test_labels_outside_edges():
     assert LabelBins.uniform(0.0, 5.0, 50).digitize([-3.0, 5.0, 99.0]).tolist() == [0, 49, 49]
 
 
 @pytest.mark.parametrize("edges", [[0.0], [1.0, 0.0], [0.0, 0.0, 1.0], [[0.0, 1.0]]])
 def test_edges_must_ascend(edges):
-    with pytest.raises(ValueError, match="edges must be at least two ascending numbers, got"):
+    with pytest.raises(ValueError, match="edges must be at least two numbers, ascending in float32, got"):
         LabelBins(np.array(edges))
 
 
@@ -68,7 +68,7 @@ def test_integers_give_one_bin_each():
     assert LabelBins.integers(np.int8(-128), np.int8(127)).edges[[0, -1]].tolist() == [-128, 128]
 
 
-def test_a_count_spans_the_labels():
+def test_from_count_spans_labels():
     labels = [3.0, -1.0, 0.5]
     bins = LabelBins.from_count(labels, 8)
     np.testing.assert_array_equal(bins.edges, np.arange(-1, 3.5, 0.5, dtype=np.float32))
@@ -131,8 +131,7 @@ def test_a_count_spans_the_labels():
         ),
         (
             lambda: LabelBins.from_count([1e6, 1e6 + 1], 100),
-            r"bins must be wide enough for float32, got 100 bins from 1000000\.0 to 1000001\.0, "
-            "some of whose edges are equal",
+            r"edges must be at least two numbers, ascending in float32, got array[^$]*",
         ),
         (
             lambda: LabelBins.uniform(0.0, np.inf, 3),
@@ -146,8 +145,7 @@ def test_a_count_spans_the_labels():
         ),
         (
             lambda: LabelBins.integers(2**26, 2**26 + 9),
-            r"bins must be wide enough for float32, got 10 bins from 67108864\.0 to 67108874\.0, "
-            "some of whose edges are equal",
+            r"edges must be at least two numbers, ascending in float32, got array[^$]*",
         ),
         (
             lambda: LabelBins.integers(0, 2).digitize([1, np.nan]),
@@ -156,7 +154,7 @@ def test_a_count_spans_the_labels():
         (lambda: LabelBins.integers(0, 2).histogram([np.nan]), "labels must not be NaN, got 1 NaN"),
     ],
 )
-def test_bins_refuse(make, message):
+def test_rejects_invalid_bins(make, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         make()
 
@@ -183,7 +181,7 @@ def test_bins_of_the_same_edges_are_equal_and_one_key():
     assert len({ages, same, *others[:2]}) == 3
 
 
-def test_edges_are_a_copy_that_nobody_changes():
+def test_edges_are_read_only_copy():
     given = np.array([0.0, 1.0, 2.0], dtype=np.float32)
     bins = LabelBins(given)
     given[0] = -5

@@ -67,7 +67,7 @@ def test_kernel_density_of_100_000_labels_takes_seconds():
         assert counts[i] == pytest.approx(expected, rel=1e-10)
 
 
-def test_blocks_do_not_show(monkeypatch):
+def test_kernel_density_in_blocks_is_identical(monkeypatch):
     labels = np.random.default_rng(0).normal(size=100)
     density = KernelDensity.from_labels(labels)
     whole = density.evaluate(labels)
@@ -108,7 +108,7 @@ def test_silverman_without_an_interquartile_range_uses_the_deviation():
         ([[1.0], [2.0]], None, r"labels must have shape \(N,\), got \(2, 1\)"),
     ],
 )
-def test_kernel_density_refuses(labels, bandwidth, message):
+def test_kernel_density_rejects_invalid_arguments(labels, bandwidth, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         KernelDensity.from_labels(labels, bandwidth)
 
@@ -130,7 +130,7 @@ def test_binned_density_counts_the_bin_of_a_label():
         ([1.0, np.nan, 0.0], r"counts must be finite and at least 0, got \[ 1. nan  0.\]"),
     ],
 )
-def test_binned_density_refuses(counts, message):
+def test_binned_density_rejects_invalid_counts(counts, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         BinnedDensity(LabelBins.integers(0, 2), np.array(counts))
 

@@ -533,7 +533,7 @@ class TestFitEpoch:
         fds.fit_epoch(lambda inputs: inputs["z"], [({"z": z}, labels) for z, labels in batches()])
         torch.testing.assert_close(fds.scale, learned().scale)
 
-    def test_an_error_restores_modes_and_leaves_nothing_behind(self):
+    def test_error_in_fit_epoch_restores_modes(self):
         def broken():
             yield from batches()[:2]
             raise OSError("disk")
@@ -586,7 +586,7 @@ class TestFitEpoch:
     ],
     ids=str,
 )
-def test_wrong_settings_are_named(settings, message):
+def test_rejects_invalid_settings(settings, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         FDS(**({"num_features": WIDTH, "bins": AGES} | settings))
 
@@ -606,7 +606,7 @@ def test_wrong_settings_are_named(settings, message):
         ((1, 5), (), "labels must have shape (1,) or (1, 1), got ()"),
     ],
 )
-def test_wrong_shapes_are_named(features, labels, message):
+def test_rejects_invalid_shapes(features, labels, message):
     for method in ("forward", "calibrate", "accumulate"):
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             getattr(make(), method)(torch.zeros(features), torch.zeros(labels))

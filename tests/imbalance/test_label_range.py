@@ -16,7 +16,7 @@ from ranksim.imbalance.label_range import LabelRange, parse_named_range, parse_r
         (">= 80", 80, None, False), ("<-2", None, -2, True), ("<=-2.50", None, -2.5, False),
     ],
 )  # fmt: skip
-def test_reads_what_people_write(text, low, high, strict):
+def test_parses_ranges(text, low, high, strict):
     (read,) = parse_ranges(text)
     assert (read.low, read.high, read.strict) == (low, high, strict)
     assert parse_ranges(read.text) == (read,)
@@ -25,12 +25,12 @@ def test_reads_what_people_write(text, low, high, strict):
 @pytest.mark.parametrize(
     "text", ["30-40", "-4--3", "0.1-0.30000000000000004", ">80", ">=5", "<-2", "<=1e-07", "0-1e+20"]
 )
-def test_a_plain_text_comes_back_as_it_was(text):
+def test_range_text_round_trip(text):
     assert parse_ranges(text)[0].text == text
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_range_comes_back_from_its_text(seed):
+def test_random_ranges_round_trip_through_text(seed):
     draw = np.random.default_rng(seed)
     for power in range(-20, 21):
         low, high = sorted((draw.normal(size=2) * 10.0**power).tolist())
@@ -42,7 +42,7 @@ def test_any_range_comes_back_from_its_text(seed):
             assert parse_ranges(each.text) == (each,)
 
 
-def test_several():
+def test_parses_several_ranges():
     assert [each.text for each in parse_ranges("30-40,>80, <-2")] == ["30-40", ">80", "<-2"]
 
 
@@ -58,7 +58,7 @@ def test_several():
         ("0-1e999", "range '0-1e999' has an end that is too large: leave it open, as in >80"),
     ],
 )  # fmt: skip
-def test_nonsense_is_one_sentence(text, sentence):
+def test_rejects_invalid_range_text(text, sentence):
     for given in (text, f"1-2,{text}"):
         with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
             parse_ranges(given)
@@ -74,7 +74,7 @@ def slow(each, label):
 
 
 @pytest.mark.parametrize("text", ["30-40", "0.1-0.3", ">80", ">=80", "<0.1", "<=0.1", "7-7"])
-def test_what_a_range_holds(text):
+def test_contains(text):
     (each,) = parse_ranges(text)
     labels = np.array(
         [-1e300, -1, 0, 0.1, 0.2, 0.3, 0.30000001, 7, 29.99, 30, 35, 40, 40.01, 80, 1e300]
@@ -108,7 +108,7 @@ def test_labels_must_be_numbers():
         ),
     ],
 )
-def test_ends_are_checked(ends, sentence):
+def test_rejects_invalid_range_ends(ends, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         LabelRange(*ends)
 

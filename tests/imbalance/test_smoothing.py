@@ -38,7 +38,7 @@ def test_windows_match_oracle(case):
 
 
 @pytest.mark.parametrize(("size", "sigma"), [(1, 2.0), (3, 7.3), (5, 2.0), (9, 1), (41, 0.1)])
-def test_the_published_window_is_a_filtered_impulse(size, sigma):
+def test_gaussian_window_is_filtered_impulse(size, sigma):
     impulse = np.zeros(size)
     impulse[size // 2] = 1
     filtered = gaussian_filter1d(impulse, sigma, mode="reflect", truncate=4.0)
@@ -47,7 +47,7 @@ def test_the_published_window_is_a_filtered_impulse(size, sigma):
 
 
 @pytest.mark.parametrize("kernel", ["gaussian", "gaussian-textbook", "laplace"])
-def test_a_tiny_sigma_leaves_the_middle_alone(kernel):
+def test_tiny_sigma_gives_impulse(kernel):
     assert kernel_window(kernel, 5, 1e-320).tolist() == [0, 0, 1, 0, 0]
 
 
@@ -68,7 +68,7 @@ def test_a_tiny_sigma_leaves_the_middle_alone(kernel):
         (("gaussian", 5, "2"), r"sigma must be above 0 and at most 1e\+06 bins, got '2'"),
     ],
 )
-def test_windows_refuse(arguments, message):
+def test_kernel_window_rejects_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         kernel_window(*arguments)
 
@@ -119,6 +119,6 @@ def test_smoothing_takes_other_layouts_and_leaves_its_input():
         (([1.0], [1.0], "wrap"), "boundary must be one of zero, reflect, got 'wrap'"),
     ],
 )
-def test_smoothing_refuses(arguments, message):
+def test_smooth_rejects_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         smooth(*arguments)

@@ -140,7 +140,7 @@ def test_the_root_comes_before_smoothing():
     assert few / many == pytest.approx(2.5 / 2)
 
 
-def test_an_empty_bin_weighs_as_the_rarest_training_label():
+def test_empty_bin_has_largest_training_weight():
     fitted = DensityWeights.fit([20, 20, 20, 21], bins=AGES)
     assert fitted([70, 0, 120, 300, -5]).tolist() == [fitted([21])[0]] * 5
     smoothed = DensityWeights.fit([20, 20, 20, 21], bins=AGES, lds=LDS())
@@ -155,7 +155,7 @@ def test_a_clip_fills_empty_bins():
     assert empty == pytest.approx(2 * ten)
 
 
-def test_outside_labels_weigh_as_the_end_bins():
+def test_labels_outside_have_weights_of_end_bins():
     bins = LabelBins.integers(20, 22)
     fitted = DensityWeights.fit([20, 21, 21, 22, 22, 22, 22], bins=bins)
     assert fitted([3, 99]).tolist() == fitted([20, 22]).tolist()
@@ -176,7 +176,7 @@ def test_weights_follow_the_samples_when_permuted():
         np.testing.assert_allclose(moved, density_weights(ages, **options)[order], rtol=1e-12)
 
 
-def test_one_sample_weighs_one():
+def test_single_sample_has_weight_one():
     for options in ({"bins": AGES, "lds": LDS()}, {"bandwidth": 1.0}, {"scheme": "none"}):
         assert density_weights([31], **options).tolist() == [1.0]
 
@@ -211,12 +211,12 @@ def test_without_bins_no_label_weighs_more_than_a_training_sample():
     assert fitted([1e300])[0] == largest
 
 
-def test_without_a_scheme_all_weigh_one():
+def test_scheme_none_gives_weight_one():
     fitted = DensityWeights.fit([3.0, 3.0], scheme="none", clip=(5, 1000))
     assert fitted([1.0, 2.0, 99.0]).tolist() == [1, 1, 1]
 
 
-def test_no_labels_no_weights():
+def test_empty_labels():
     for options in ({"bins": AGES}, {}, {"scheme": "none"}):
         weights = DensityWeights.fit([20, 21], **options)([])
         assert weights.shape == (0,)
@@ -263,7 +263,7 @@ def test_no_labels_no_weights():
         ),
     ],
 )
-def test_options_that_are_refused(options, message):
+def test_rejects_invalid_options(options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         density_weights([20, 21], **options)
 
@@ -283,26 +283,26 @@ def test_a_clip_may_be_open_above():
         (["20", "21"], TypeError, "labels must be real numbers, got <U2"),
     ],
 )
-def test_labels_that_are_refused(labels, error, message):
+def test_rejects_invalid_training_labels(labels, error, message):
     for options in ({"bins": AGES}, {}, {"scheme": "none"}):
         with pytest.raises(error, match=f"^{message}$"):
             density_weights(labels, **options)
 
 
 @pytest.mark.parametrize("options", [{"bins": AGES}, {}, {"scheme": "none"}])
-def test_later_labels_that_are_refused(options):
+def test_rejects_nan_labels_after_fit(options):
     with pytest.raises(ValueError, match="^labels must be finite, got 1 NaN and 0 infinite$"):
         DensityWeights.fit([20, 21], **options)([np.nan])
 
 
-def test_types_that_are_refused():
+def test_rejects_invalid_types():
     with pytest.raises(TypeError, match="^bins must be LabelBins or None, got int$"):
         density_weights([20, 21], bins=50)
     with pytest.raises(TypeError, match="^lds must be an LDS or None, got bool$"):
         density_weights([20, 21], bins=AGES, lds=True)
 
 
-def test_smoothing_is_checked_when_made():
+def test_lds_checks_arguments():
     with pytest.raises(
         ValueError, match="^kernel_size must be an odd integer of at least 1, got 4$"
     ):

@@ -38,7 +38,7 @@ def test_batches_merge_exactly():
     assert metrics.compute()["all"]["n"] == 0
 
 
-def test_a_region_without_samples_is_no_data():
+def test_region_without_samples_has_no_scores():
     metrics = RegionMetrics(REGIONS)
     metrics.update(torch.tensor([0.3]), torch.tensor([0.5]))
     scores = metrics.compute()
@@ -53,7 +53,7 @@ def test_float32_predictions_are_summed_in_float64():
     assert metrics.compute()["all"]["mae"] == pytest.approx(target[0].item(), rel=1e-14)
 
 
-def test_samples_that_come_twice_count_once():
+def test_duplicate_samples_count_once():
     prediction, target = samples()
     rows = torch.cat([torch.arange(101), torch.tensor([0, 5])])
     metrics = RegionMetrics(REGIONS)

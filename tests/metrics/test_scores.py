@@ -37,12 +37,12 @@ def test_geometric_mean_without_guard_is_zero_at_a_perfect_prediction():
     assert scores["gm"] == 0
 
 
-def test_no_samples_is_no_data():
+def test_no_samples_gives_no_scores():
     scores = regression_scores(torch.empty(0), torch.empty(0))
     assert scores == {"n": 0, **dict.fromkeys(METRICS)}
 
 
-def test_a_correlation_that_does_not_exist_is_no_data():
+def test_undefined_correlation_is_none():
     one = regression_scores(torch.tensor([1.0]), torch.tensor([2.0]))
     assert (one["mae"], one["pearson"], one["spearman"]) == (1.0, None, None)
     constant = regression_scores(torch.ones(3), torch.tensor([1.0, 2.0, 3.0]))

@@ -11,7 +11,7 @@ BINS = LabelBins.uniform(0.0, 5.0, 5)
 TRAINING = np.repeat([0.5, 1.5, 2.5, 3.5], [101, 100, 20, 19])
 
 
-def test_by_rule_at_its_very_borders():
+def test_from_counts_at_thresholds():
     regions = ShotRegions.from_counts(BINS, TRAINING)
     assert regions.names == ("many", "medium", "medium", "few", "few")
     masks = regions.masks([0.1, 1.1, 2.1, 3.1, 4.1])
@@ -25,7 +25,7 @@ def test_by_rule_at_its_very_borders():
     }
 
 
-def test_by_list_counts_zero_shot_all_the_same():
+def test_from_bin_ids_with_zero_shot():
     regions = ShotRegions.from_bin_ids(BINS, TRAINING, many=[4], medium=[3])
     assert regions.names == ("few", "few", "few", "medium", "many")
     masks = regions.masks([4.5])
@@ -57,7 +57,7 @@ def test_named_regions_follow_the_six_and_are_scored(shots):
 
 
 @pytest.mark.parametrize("name", REGION_NAMES)
-def test_a_region_is_not_named_like_one_of_the_six(name):
+def test_rejects_built_in_region_names(name):
     message = f"^A region cannot be called {name}, which is a built-in region: "
     with pytest.raises(UsageError, match=message):
         ShotRegions.from_counts(BINS, TRAINING, named={name: OWN["low"]})

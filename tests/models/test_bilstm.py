@@ -77,6 +77,6 @@ def test_word_vectors_are_frozen_and_not_saved():
     assert features.shape == (3, 32)
 
 
-def test_texts_other_than_one_or_two_are_refused():
+def test_rejects_three_texts():
     with pytest.raises(ValueError, match="^texts must be 1 or 2, got 3$"):
         TextEncoder(torch.randn(3, 2), texts=3, hidden=2)

@@ -100,7 +100,7 @@ def uncounted(model):
     ],
     ids=["bare", "old", "model", "no prefix", "double"],
 )
-def test_other_forms(save, form):
+def test_reads_other_checkpoint_layouts(save, form):
     plain = oracle(18)
     name, state = read_checkpoint(save(form(plain)))
     assert name == "resnet18"
@@ -116,7 +116,7 @@ def test_reading_draws_no_random_numbers(save):
 
 
 @pytest.mark.parametrize("name", [pytest.param("resnet18", marks=pytest.mark.slow), "resnet34"])
-def test_our_own_checkpoints(save, name):
+def test_reads_ranksim_checkpoints(save, name):
     torch.manual_seed(0)
     model = Regressor(ImageEncoder(name))
     state = {f"model.{key}": value for key, value in model.state_dict().items()}
@@ -161,7 +161,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("match", BAD)
-def test_other_weights_are_refused(save, match):
+def test_rejects_checkpoints_with_other_weights(save, match):
     path = save(changed(**BAD[match]))
     with pytest.raises(
         DataError, match=f"{path.name}, read as resnet34, {match}.*: [ud]"
@@ -180,7 +180,7 @@ def test_other_weights_are_refused(save, match):
         ({"state_dict": {"a": 3}}, "has no tensor under 'a'"),
     ],
 )
-def test_other_contents_are_refused(save, content, match):
+def test_rejects_other_checkpoint_contents(save, content, match):
     with pytest.raises(DataError, match=f"ckpt.pth.tar {match}.*: use another checkpoint.$"):
         read_checkpoint(save(content))
 
@@ -197,7 +197,7 @@ class Odd:
     pass
 
 
-def test_nothing_in_a_file_is_run(save, tmp_path):
+def test_checkpoint_code_is_not_run(save, tmp_path):
     trace = tmp_path / "trace"
     path = save(published(oracle(18)) | {"best_loss": Evil(f"touch {trace}")})
     with pytest.raises(DataError, match=r"contains an object \(\w+.system\)"):
@@ -221,7 +221,7 @@ def test_damaged_files(save, tmp_path):
         read_checkpoint(tmp_path / "nothing")
 
 
-def test_numbers_that_other_versions_of_numpy_pickled(save, tmp_path):
+def test_numpy_scalars_of_other_versions(save, tmp_path):
     numbers = [np.float32(1), np.int64(2), np.bool_(True)]
     path = save(published(oracle(18)) | {"best_loss": numbers})
     other = tmp_path / "other"

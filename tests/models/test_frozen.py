@@ -21,7 +21,7 @@ def same_state(module, before):
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_statistics_and_dropout_move_as_published_alone(published):
+def test_paper_compat_updates_batchnorm_and_dropout(published):
     frozen = FrozenEncoder(encoder(), paper_compat=published)
     before = copy.deepcopy(frozen.state_dict())
     first, second = frozen(inputs()), frozen(inputs())
@@ -31,7 +31,7 @@ def test_statistics_and_dropout_move_as_published_alone(published):
     assert frozen.encoder[1].num_batches_tracked == 2 * published
 
 
-def test_its_features_are_those_of_the_encoder_in_evaluation_mode():
+def test_frozen_features_equal_evaluation_mode():
     plain = encoder().eval()
     expected = plain(inputs())
     assert expected.requires_grad
@@ -40,7 +40,7 @@ def test_its_features_are_those_of_the_encoder_in_evaluation_mode():
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_a_parent_that_trains_and_evaluates_leaves_the_mode_as_it_was_meant(published):
+def test_frozen_encoder_in_training_and_evaluation(published):
     frozen = FrozenEncoder(encoder(), paper_compat=published)
     parent = nn.ModuleList([nn.ModuleList([frozen])])
     for mode in (True, False, True):
@@ -77,7 +77,7 @@ def test_only_the_head_learns(published):
     assert moved == {"head.weight", "head.bias"} | (statistics if published else set())
 
 
-def test_width_is_that_of_the_encoder():
+def test_frozen_encoder_copies_width():
     network = encoder()
     assert not hasattr(FrozenEncoder(network), "width")
     network.width = 4
@@ -85,7 +85,7 @@ def test_width_is_that_of_the_encoder():
     assert Regressor(FrozenEncoder(network)).width == 4
 
 
-def test_several_inputs_are_handed_on():
+def test_frozen_encoder_with_several_inputs():
     class Pair(nn.Module):
         def forward(self, first, second):
             return first - 2 * second
@@ -93,7 +93,7 @@ def test_several_inputs_are_handed_on():
     assert FrozenEncoder(Pair())(torch.ones(2, 3), torch.ones(2, 3)).equal(-torch.ones(2, 3))
 
 
-def test_given_features_are_handed_through():
+def test_precomputed_features_pass_unchanged():
     features = torch.randn(5, 7, requires_grad=True)
     given = PrecomputedFeatures(7)
     assert given(features) is features

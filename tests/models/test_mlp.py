@@ -30,7 +30,7 @@ def test_equals_matrix_products(layers):
     np.testing.assert_allclose(vectors.grad.numpy(), gradient, rtol=1e-10)
 
 
-def test_dropout_is_that_of_training():
+def test_dropout_only_in_training():
     torch.manual_seed(0)
     encoder, vectors = MLPEncoder(3, hidden=64, layers=1, dropout=0.5), torch.randn(50, 3)
     learning, plain = encoder(vectors), encoder.eval()(vectors)
@@ -44,6 +44,6 @@ def test_no_row_and_a_regressor():
     assert (prediction.shape, features.shape) == ((0,), (0, 4))
 
 
-def test_no_layer_is_refused():
+def test_rejects_zero_layers():
     with pytest.raises(ValueError, match="^layers must be at least 1, got 0$"):
         MLPEncoder(2, layers=0)

@@ -89,7 +89,7 @@ COPIES = {
 
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("mean", [MEAN, (0.1,) * 3])
-def test_constants_keep_their_digits(how, mean):
+def test_pixel_constants_are_not_rounded(how, mean):
     std = STD if mean is MEAN else (0.3,) * 3
     pixels, images = Pixels(mean, std), noise(2, 5, 4, 3)
     exact, single = pixels(images, torch.float64), pixels(images, torch.float32)
@@ -101,7 +101,7 @@ def test_constants_keep_their_digits(how, mean):
     assert made.state_dict() == {}
 
 
-def test_constants_go_where_the_network_goes():
+def test_pixel_constants_follow_device():
     pixels = Pixels(MEAN, STD).to("meta")
     assert pixels(noise(2, 5, 4, 3).to("meta"), torch.float32).shape == (2, 3, 5, 4)
     with torch.device("meta"):  # a network made without memory
@@ -110,7 +110,7 @@ def test_constants_go_where_the_network_goes():
     torch.testing.assert_close(made(images, torch.float64), expected(images), rtol=0, atol=1e-13)
 
 
-def test_no_device_is_asked_for_float64():
+def test_no_float64_on_mps():
     """MPS has none."""
 
     def move(tensor):

@@ -47,7 +47,7 @@ def test_pair_feature(bert):
         SentenceEncoder(bert, texts=3)
 
 
-def test_a_regressor_trains_on_it(bert):
+def test_regressor_trains(bert):
     torch.manual_seed(0)
     encoder = SentenceEncoder(bert, texts=2)
     prediction, _ = Regressor(encoder)(*batch(2))
@@ -88,7 +88,7 @@ def encoder_of(name):
     return SentenceEncoder(name, texts=1)
 
 
-def test_models_that_are_not_there(tmp_path, monkeypatch):
+def test_missing_models(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -97,7 +97,7 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
             one_sentence(load, name, "could not be read as a text model: name a local folder or")
 
 
-def test_models_of_other_things_are_refused(tmp_path):
+def test_rejects_models_of_other_modalities(tmp_path):
     match = "is not an encoder of texts: name one, such as BERT"
     vit = {k: v for k, v in BERT_CONFIG.items() if k not in ("vocab_size", "max_position_embeddings")}
     transformers.ViTConfig(**vit).save_pretrained(tmp_path / "vit")
@@ -125,7 +125,7 @@ def test_weights_that_are_missing_or_pickled(bert):
     )
 
 
-def test_code_that_comes_with_a_model_is_not_run(tmp_path):
+def test_code_of_models_is_not_run(tmp_path):
     trace = tmp_path / "trace"
     (tmp_path / "own.py").write_text(f"open({str(trace)!r}, 'w')\n", "utf-8")
     for kind in ("config", "tokenizer_config"):
@@ -146,7 +146,7 @@ def test_loading_is_quiet(bert, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_is_missing_is_named(monkeypatch):
+def test_missing_transformers_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
         MissingDependencyError, match=r"^transformers is not .* 'ranksim\[sentences\]'.$"

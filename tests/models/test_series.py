@@ -30,7 +30,7 @@ def slow_gru(gru, windows):
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_gru_gives_its_last_state(layers):
+def test_gru_returns_last_state(layers):
     torch.manual_seed(0)
     encoder = GRUEncoder(2, hidden=5, layers=layers, dropout=0.3).double().eval()
     windows = torch.randn(4, 7, 2, dtype=torch.float64)
@@ -88,6 +88,6 @@ def test_dropout_seeds_strides_and_no_window(made):
     assert prediction.shape == (0,)
 
 
-def test_no_layer_is_refused():
+def test_rejects_zero_layers():
     with pytest.raises(ValueError, match="^layers must be at least 1, got 0$"):
         ConvEncoder(1, layers=0)

@@ -120,7 +120,7 @@ def test_pixels_are_scaled_exactly(dtype, channels_last):
     assert torch.equal(batch, before)
 
 
-def test_the_order_in_memory_changes_nothing():
+def test_channels_last_gives_equal_features():
     torch.manual_seed(0)
     encoder = ImageEncoder("resnet18").eval()
     torch.manual_seed(0)
@@ -144,21 +144,21 @@ def test_the_order_in_memory_changes_nothing():
         (images().permute(0, 3, 1, 2), ValueError, r"got \(2, 3, 32, 32\)$"),
     ],
 )
-def test_other_inputs_are_refused(wrong, error, match):
+def test_rejects_invalid_images(wrong, error, match):
     with pytest.raises(error, match=match):
         ImageEncoder("resnet18")(wrong)
 
 
 @pytest.mark.parametrize("make", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 @pytest.mark.parametrize("name", ["resnet18", "vit"])
-def test_copies(saved, make, name):
+def test_copied_encoder_gives_equal_features(saved, make, name):
     encoder = ImageEncoder(
         saved(transformers.ViTModel(vit())) if name == "vit" else name, channels_last=True
     ).eval()
     torch.testing.assert_close(make(encoder)(images()), encoder(images()))
 
 
-def test_a_regressor_trains_on_it():
+def test_regressor_trains():
     torch.manual_seed(0)
     model = Regressor(ImageEncoder("resnet18"))
     prediction, features = model(images(3, 33, 47))
@@ -203,7 +203,7 @@ def test_a_pretrained_vit_of_any_size(saved):
     torch.testing.assert_close(encoder(larger), expected)
 
 
-def test_a_pooler_that_was_never_trained_is_left_out(saved):
+def test_untrained_pooler_is_removed(saved):
     """A ViT trained to classify has none; transformers makes one of random weights."""
     model = transformers.ViTForImageClassification(vit()).eval()
     encoder = ImageEncoder(saved(model)).eval()
@@ -221,7 +221,7 @@ def test_a_pooler_that_was_never_trained_is_left_out(saved):
         ("MobileNetV2", {"depth_multiplier": 0.1}),
     ],
 )
-def test_other_families(saved, kind, options):
+def test_pretrained_model_families(saved, kind, options):
     config = getattr(transformers, f"{kind}Config")(**options)
     model = getattr(transformers, f"{kind}Model")(config).eval()
     encoder = ImageEncoder(saved(model)).eval()
@@ -241,7 +241,7 @@ def test_other_families(saved, kind, options):
         ({}, [0.5] * 3, [0.5] * 3),
     ],
 )
-def test_a_models_own_normalisation(saved, processing, mean, std):
+def test_normalization_of_pretrained_model(saved, processing, mean, std):
     encoder = ImageEncoder(saved(transformers.ViTModel(vit()), **processing))
     encoder.backbone, encoder.options = Handed(), {}
     encoder(images())
@@ -249,7 +249,7 @@ def test_a_models_own_normalisation(saved, processing, mean, std):
     torch.testing.assert_close(encoder.backbone.got, expected, rtol=0, atol=1e-6)
 
 
-def test_a_model_that_reads_blue_first(saved):
+def test_model_with_bgr_channel_order(saved):
     model = transformers.ViTModel(vit()).eval()
     encoder = ImageEncoder(saved(model, do_flip_channel_order=True)).eval()
     expected = model(normalised(images().flip(-1), 0.0, 1.0)).pooler_output
@@ -261,7 +261,7 @@ def test_weights_in_half_precision_are_read_as_float32(saved):
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
 
 
-def test_sizes_that_a_model_cannot_take_are_refused(saved):
+def test_rejects_unsupported_image_size(saved):
     name = saved(transformers.ViTModel(vit()))
     encoder = ImageEncoder(name)
     encoder.options = {}  # as of one that cannot interpolate its positions
@@ -277,7 +277,7 @@ def one_sentence(name, match):
     assert str(caught.value).endswith(".")
 
 
-def test_models_that_are_not_there(tmp_path, monkeypatch):
+def test_missing_models(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -290,7 +290,7 @@ def test_models_that_are_not_there(tmp_path, monkeypatch):
     one_sentence(str(tmp_path), "The weights of .* could not be loaded: name a model with complete")
 
 
-def test_code_that_comes_with_a_model_is_not_run(tmp_path):
+def test_code_of_models_is_not_run(tmp_path):
     trace = tmp_path / "trace"
     (tmp_path / "own.py").write_text(f"open({str(trace)!r}, 'w')\n", "utf-8")
     auto = {"AutoConfig": "own.Config", "AutoModel": "own.Model"}
@@ -320,7 +320,7 @@ def test_damaged_and_missing_weights(saved, tmp_path):
     one_sentence(name, "The weights of .* could not be loaded: name a model with complete")
 
 
-def test_models_of_other_things_are_refused(saved):
+def test_rejects_models_of_other_modalities(saved):
     config = transformers.BertConfig(**VIT, vocab_size=9)
     match = "is not an encoder of images: name a vision model, or one of resnet18"
     one_sentence(saved(transformers.BertModel(config)), match)
@@ -355,7 +355,7 @@ print(encoder.width, sorted({{"torchvision", "timm"}} & set(sys.modules)))
     assert (out.stdout, out.stderr) == ("16 []\n", "")
 
 
-def test_what_is_missing_is_named(monkeypatch):
+def test_missing_transformers_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
         MissingDependencyError, match=r"^transformers is not .* 'ranksim\[images\]'.$"

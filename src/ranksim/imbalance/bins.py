@@ -42,7 +42,9 @@ class LabelBins:
             edges = np.array(self.edges, dtype=np.float32)
         finite = edges.ndim == 1 and len(edges) > 1 and np.isfinite(edges).all()
         if not finite or not (edges[1:] > edges[:-1]).all():
-            raise ValueError(f"edges must be at least two ascending numbers, got {self.edges!r}")
+            raise ValueError(
+                f"edges must be at least two numbers, ascending in float32, got {self.edges!r}"
+            )
         edges.flags.writeable = False  # keeps the hash constant
         object.__setattr__(self, "edges", edges)
 
@@ -53,7 +55,7 @@ class LabelBins:
             raise ValueError(f"need low < high and count >= 1, got {low!r}, {high!r}, {count!r}")
         _check_float32_range(low, high)
         _check_count(count)
-        return cls._from_float64(np.linspace(low, high, int(count) + 1))
+        return cls(np.linspace(low, high, int(count) + 1))
 
     @classmethod
     def integers(cls, low: int, high: int) -> LabelBins:
@@ -70,7 +72,7 @@ class LabelBins:
         first, last = int(low), int(high)
         _check_float32_range(first, last)
         _check_count(last - first + 1)
-        return cls._from_float64(np.arange(first, last + 2, dtype=np.float64))
+        return cls(np.arange(first, last + 2, dtype=np.float64))
 
     @classmethod
     def from_width(cls, labels: ArrayLike, width: float) -> LabelBins:
@@ -105,7 +107,7 @@ class LabelBins:
             )
         first, last = _bin_of_multiples(low, step), _bin_of_multiples(high, step)
         _check_count(last - first + 1)
-        return cls._from_float64(np.arange(first, last + 2) * step)
+        return cls(np.arange(first, last + 2) * step)
 
     @classmethod
     def from_count(cls, labels: ArrayLike, count: int) -> LabelBins:
@@ -119,17 +121,6 @@ class LabelBins:
         if low == high:
             raise ValueError(f"labels must differ to span {count!r} bins, all are {low!r}")
         return cls.uniform(low, high, count)
-
-    @classmethod
-    def _from_float64(cls, edges: NDArray[np.float64]) -> LabelBins:
-        """Round edges to float32; raise an error if some become equal."""
-        rounded = edges.astype(np.float32)
-        if not (np.diff(rounded) > 0).all():
-            raise ValueError(
-                f"bins must be wide enough for float32, got {len(edges) - 1} bins from "
-                f"{edges[0]} to {edges[-1]}, some of whose edges are equal"
-            )
-        return cls(rounded)
 
     def __len__(self) -> int:
         return len(self.edges) - 1

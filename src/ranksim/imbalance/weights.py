@@ -187,10 +187,8 @@ def _check_arguments(
 
 
 def _is_clip(clip: object) -> bool:
-    if not isinstance(clip, tuple | list) or len(clip) != 2:
-        return False
-    low, high = clip
     try:
+        low, high = clip  # type: ignore[misc]
         return bool(0 <= low <= high and high > 0 and low < float("inf"))
-    except TypeError:
+    except (TypeError, ValueError):
         return False

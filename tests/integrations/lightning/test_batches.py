@@ -2,7 +2,7 @@ from ranksim.integrations.lightning import get_inputs, get_labels
 from tests.helpers.trainings import data
 
 
-def test_batches_that_the_callbacks_understand():
+def test_get_labels_and_inputs():
     x, y = data()
     for key in ("label", "labels", "y"):
         assert get_labels({"x": x, key: y}) is y

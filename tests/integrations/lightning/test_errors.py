@@ -213,7 +213,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_say_what_to_do(name, tmp_path):
+def test_error_messages(name, tmp_path):
     make, given, error, message = ERRORS[name]
     loader = given.get("loader", batches)()
     net = network(KINDS.get(given.get("kind"), Net))

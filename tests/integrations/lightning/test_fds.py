@@ -28,7 +28,7 @@ pytestmark = LIGHTNING_SAYS
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_fds_is_the_plain_one(published):
+def test_fds_callback_equals_plain_loop(published):
     ours, theirs = make_fds(paper_compat=published), make_fds(paper_compat=published)
     trained = fitted(FDSCallback(ours, "encoder"), val=batches(), num_sanity_val_steps=1)
     assert same(trained, plain_fds(theirs))

@@ -23,7 +23,7 @@ pytestmark = LIGHTNING_SAYS
 
 
 @pytest.mark.parametrize("form", [as_tuple, to_dict])
-def test_ranksim_is_the_plain_one(form):
+def test_ranksim_callback_equals_plain_loop(form):
     callback = RankSimCallback(make_ranksim(), "encoder")
     ranksim = make_ranksim()
 
@@ -69,7 +69,7 @@ def test_the_term_is_logged_and_reaches_a_loss_in_a_dict():
     fitted(RankSimCallback(make_ranksim(), "encoder"), net=network(Skipping))
 
 
-def test_a_training_step_set_on_the_instance_comes_back():
+def test_restores_training_step_of_instance():
     net = network()
     own = net.training_step = lambda batch, batch_idx: 2 * net.loss_of(batch)
     fitted(RankSimCallback(make_ranksim(), "encoder"), net=net)

@@ -41,7 +41,7 @@ class Draws(Callback):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_resumed_training_repeats_the_uninterrupted_one(tmp_path, published, workers):
+def test_resumed_training_equals_uninterrupted_training(tmp_path, published, workers):
     """From checkpoints inside an epoch, at its last batch and after its end.
 
     With persistent workers from the latter alone, in a fixed order: as a training resumes,

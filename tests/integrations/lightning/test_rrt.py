@@ -30,7 +30,7 @@ def stage_one(tmp_path):
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_retraining_the_head_is_the_plain_one(stage_one, published):
+def test_rrt_callback_equals_plain_loop(stage_one, published):
     first, path = stage_one
 
     class Restless(Net):
@@ -62,7 +62,7 @@ class SeedAfterSetup(Callback):
         torch.manual_seed(1)
 
 
-def test_a_head_inside_the_encoder(tmp_path):
+def test_rrt_head_inside_encoder(tmp_path):
     class Nested(Net):
         def __init__(self):
             super().__init__()
@@ -86,7 +86,7 @@ def test_a_head_inside_the_encoder(tmp_path):
     assert not torch.equal(first.model.fc.weight, second.model.fc.weight)
 
 
-def test_stage_two_keeps_statistics_where_asked(stage_one):
+def test_fds_without_update_of_statistics(stage_one):
     fds = make_fds()
     fds.fit_epoch(stage_one[0].encoder, batches())
     before = {name: value.clone() for name, value in fds.state_dict().items()}

@@ -31,7 +31,7 @@ from tests.helpers.trainings import (
 pytestmark = LIGHTNING_SAYS
 
 
-def test_the_comparison_tells_trainings_apart():
+def test_comparison_detects_different_trainings():
     base = plain(lambda net, x, y: F.l1_loss(net(x), y))
     assert same(base, fitted())
     assert not same(base, plain(lambda net, x, y: 1.001 * F.l1_loss(net(x), y)))
@@ -39,7 +39,7 @@ def test_the_comparison_tells_trainings_apart():
 
 @pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("ranksim_first", [False, True])
-def test_fds_and_ranksim_whatever_their_order(published, ranksim_first):
+def test_fds_and_ranksim_in_either_order(published, ranksim_first):
     """RankSim sees features before FDS, or with ``published`` after it."""
     ours, theirs = make_fds(paper_compat=published), make_fds(paper_compat=published)
     callbacks = [FDSCallback(ours, "encoder"), RankSimCallback(make_ranksim(), "encoder")]
@@ -64,7 +64,7 @@ def test_ranksim_on_another_layer_than_fds():
     assert same(fitted(*callbacks), plain(step, before_epoch=refresh, net=net))
 
 
-def test_validation_and_test_are_untouched():
+def test_validation_and_test_are_not_calibrated():
     """They see no hook and no term, and batches of any form."""
 
     class Other(Net):
@@ -89,7 +89,7 @@ def test_validation_and_test_are_untouched():
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_what_was_put_in_is_taken_out(failing):
+def test_callbacks_remove_hooks_after_fit(failing):
     class FailingError(Exception):
         pass
 

@@ -23,7 +23,7 @@ pytestmark = LIGHTNING_SAYS
 
 
 @pytest.mark.parametrize("column", [False, True])
-def test_weights_are_the_plain_ones(column):
+def test_weights_callback_equals_plain_loop(column):
     weights = DensityWeights.fit(data()[1], bins=BINS)
 
     class Own(Net):

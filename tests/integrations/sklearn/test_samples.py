@@ -20,7 +20,7 @@ def counted(x, y, factor):
     return {pair: weight for pair, weight in total.items() if weight > 0}
 
 
-def test_weights_are_kept_and_order_is_not():
+def test_sorting_keeps_total_weights():
     x, y, weight = samples()
     found = WeightedSamples.from_arrays(x, y, weight)
     assert counted(found.x, found.y, found.weight) == pytest.approx(counted(x, y, weight))
@@ -32,7 +32,7 @@ def test_weights_are_kept_and_order_is_not():
 
 
 @pytest.mark.parametrize("width", [1, 4])
-def test_the_order_is_that_of_the_numbers(width):
+def test_samples_are_sorted(width):
     draw = np.random.default_rng(0)
     x = draw.choice([-np.pi, -1.0, -1e-300, 0.0, 5e-324, 1.0, 2.0, 1e300], (200, width))
     y = draw.normal(size=200)
@@ -41,7 +41,7 @@ def test_the_order_is_that_of_the_numbers(width):
     np.testing.assert_array_equal(np.c_[found.x, found.y], rows[np.lexsort(rows.T[::-1])])
 
 
-def test_signs_of_zero_are_no_difference():
+def test_negative_zero_equals_zero():
     x, y = np.array([[0.0], [-0.0], [1.0]]), np.array([0.0, -0.0, 1.0])
     assert WeightedSamples.from_arrays(x, y, np.ones(3)).group.tolist() == [0, 0, 1]
 
