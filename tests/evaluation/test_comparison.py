@@ -30,7 +30,7 @@ def make_sweep(methods, seeds=(0, 1, 2), missing=()):
             continue
         generator = np.random.default_rng((k, seed))
         preds = LABELS + generator.normal(0, methods[method], N) + 0.1 * generator.normal()
-        predictions[method, seed] = Predictions(np.arange(N), LABELS, preds, MASKS)
+        predictions[method, seed] = Predictions(np.arange(N), preds, MASKS, LABELS)
         test = {}
         for region in REGIONS:
             error = (preds - LABELS)[MASKS[region]]
@@ -63,8 +63,8 @@ def test_differences_and_intervals_equal_loops():
         rows = [i for i in range(N) if MASKS[region][i]]
         change = [
             [
-                size(read("inv", s).prediction[i] - LABELS[i])
-                - size(read("vanilla", s).prediction[i] - LABELS[i])
+                size(read("inv", s).preds[i] - LABELS[i])
+                - size(read("vanilla", s).preds[i] - LABELS[i])
                 for i in rows
             ]
             for s in range(3)
@@ -123,7 +123,7 @@ def test_missing_or_different_predictions_leave_seed_interval():
     def read_some(method, seed):
         preds = read(method, seed)
         if (method, seed) == ("focal-r", 1):
-            return Predictions(preds.index + 1, preds.label, preds.prediction, MASKS)
+            return Predictions(preds.rows + 1, preds.preds, MASKS, preds.labels)
         return None if (method, seed) == ("inv", 1) else preds
 
     for reader in (read_some, None, lambda *_: None):
@@ -148,8 +148,8 @@ def test_groups_count_instead_of_samples():
     def test_scores(groups):
         def read_tiled(method, seed):
             preds = read(method, seed)
-            parts = (np.tile(values, 4) for values in (preds.label, preds.prediction))
-            return Predictions(np.arange(4 * N), *parts, tiled_masks, groups)
+            tiled_preds, labels = (np.tile(values, 4) for values in (preds.preds, preds.labels))
+            return Predictions(np.arange(4 * N), tiled_preds, tiled_masks, labels, groups)
 
         return compare(records, read_tiled)["inv"]["test"]
 

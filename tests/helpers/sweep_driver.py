@@ -15,13 +15,13 @@ if "RANKSIM_TEST_CHECKSUMS" in os.environ:
     sts_b_dir.CHECKSUMS = json.loads(os.environ["RANKSIM_TEST_CHECKSUMS"])
 
 
-def in_a_task(work, run):
+def in_a_task(work, *args):
     """Perform a run as ever, with the checksums; it is told on which node."""
     import ray
 
     sts_b_dir.CHECKSUMS = json.loads(os.environ["RANKSIM_TEST_CHECKSUMS"])
     Path(os.environ["RANKSIM_TEST_NODES"], ray.get_runtime_context().get_node_id()).touch()
-    return work(run)
+    return work(*args)
 
 
 if __name__ == "__main__":
@@ -32,5 +32,5 @@ if __name__ == "__main__":
     if "ray" in sys.argv:
         from ranksim.experiments import sweep
 
-        sweep._perform_and_tell = partial(in_a_task, sweep._perform_and_tell)
+        sweep._execute_and_report = partial(in_a_task, sweep._execute_and_report)
     main()

@@ -130,7 +130,7 @@ def _predicted(one: Path, other: Path, key: str) -> bool:
     method, seed = key.split(" seed ")
     where = Path("runs", method, f"seed-{seed}", PREDICTIONS)
     a, b = read_predictions(one / where), read_predictions(other / where)
-    return a is not None and b is not None and a.prediction.tobytes() == b.prediction.tobytes()
+    return a is not None and b is not None and a.preds.tobytes() == b.preds.tobytes()
 
 
 def _cases(folder: Path) -> list[Case]:

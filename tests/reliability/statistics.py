@@ -81,7 +81,7 @@ def compared(error):
             result = {"metrics": metrics, "seconds": 1.0, "epochs": 1}
             record = {"identity": {"method": name, "seed": seed}, "status": "done"}
             records.append(record | {"result": result, "provenance": {"comparable": False}})
-            predictions[name, seed] = Predictions(index, label, error[k, seed], masks)
+            predictions[name, seed] = Predictions(index, error[k, seed], masks, label)
     summary = summarize(records, "table")
     add_comparison(summary, records, "vanilla", lambda *run: predictions[run])
     return summary, draw_conclusion(summary, "vanilla", "mse")

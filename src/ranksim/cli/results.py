@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from ranksim.cli.options import ACCELERATOR, DATA_DIR, AsJson, print_json
 
@@ -61,11 +62,42 @@ def reproduce(
     """Train a row of a results.json again and compare the numbers (exit code 1: they differ)."""
     from ranksim.data.spec import DataLocation
     from ranksim.experiments import reproduce as engine
-    from ranksim.experiments.replay import RerunRequest
 
     location = DataLocation(data, data_dir, image_root, split_file, glove, encoder)
-    request = RerunRequest(results, row, seed, location, out, accelerator)
-    outcome = engine.reproduce(request, as_json=as_json)
-    print_json(outcome, as_json)
-    if not outcome["matches"]:
+    request = engine.ReproduceRequest(results, row, seed, location, out, accelerator)
+    reports, console = [], Console(stderr=as_json)
+    for report in engine.reproduce(request):
+        _print_report(report, console)
+        reports.append(report)
+    matches = all(report["matches"] for report in reports)
+    print_json({"method": reports[0]["method"], "matches": matches, "runs": reports}, as_json)
+    if not matches:
         raise typer.Exit(1)
+
+
+def _print_report(report: dict[str, Any], console: Console) -> None:
+    """Print how a run that was trained again compares with its record."""
+    name = f"{report['method']} seed {report['seed']}"
+    if report["matches"] is None:
+        lines = [f"{name}: {report['note']}."]
+    elif report["matches"]:
+        lines = [f"{name}: identical to the last bit."]
+    else:
+        scores = ", ".join(f"{k} {v:.2g}" for k, v in report["largest"].items()) or "none"
+        first, n_more = ", ".join(report["differ"][:5]), len(report["differ"]) - 5
+        more = f" and {n_more} more" if n_more > 0 else ""
+        lines = [
+            f"{name}: different ({first}{more}); largest relative difference of a test score: "
+            f"{scores}."
+        ]
+    for part in ("made_by", "data"):
+        changes = report.get(part, {}).items()
+        text = "; ".join(f"{key} was {old}, is {new}" for key, (old, new) in changes)
+        lines += [f"  Changed: {text}."] if text else []
+    if report.get("assumed"):
+        fields = ", ".join(report["assumed"])
+        lines.append(f"  Not recorded, taken from the preset: {fields}.")
+    if report["matches"] is not None and report["note"]:
+        lines.append(f"  The run failed: {report['note']}.")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -155,12 +155,21 @@ def tune_user_data(
 
 def _search(bench: SweepRequest, groups: tuple[Group, ...], as_json: bool) -> None:
     """Run a search and print the best recipe fields."""
+    from functools import partial
+
+    from rich.console import Console
+
     from ranksim.experiments.tune import TuneRequest, tune
 
     options = next(group for group in groups if isinstance(group, TuneOptions))
-    request = TuneRequest(bench, options.trials, split_csv(options.fields))
-    best = tune(request, as_json=as_json)
-    print_json({"method": options.method, "best": best, "out": str(bench.out)}, as_json)
+    printed = partial(Console(stderr=as_json).print, highlight=False, soft_wrap=True)
+    result = tune(TuneRequest(bench, options.trials, split_csv(options.fields)), printed)
+    values = ", ".join(f"{name} {value}" for name, value in result.values.items())
+    printed(
+        f"Best of {result.trials}: validation {result.monitor} {result.score:.4f} with {values}.\n"
+        f"Recipe: {result.recipe} (ranksim bench {bench.benchmark} --recipe {result.recipe})"
+    )
+    print_json({"method": options.method, "best": result.values, "out": str(bench.out)}, as_json)
 
 
 def _add_benchmark(benchmark: str, text: str, options: tuple[type[Group], ...]) -> None:

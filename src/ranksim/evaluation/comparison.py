@@ -97,12 +97,12 @@ def _read_errors(
     for key, comparison in comparisons.items():
         pairs = [(before[seed], read(key, seed)) for seed in comparison["seeds"]]
         complete = [
-            np.stack([old.prediction - old.label, new.prediction - new.label], axis=1)
+            np.stack([old.errors, new.errors], axis=1)
             for old, new in pairs
             if old is not None
             and new is not None
-            and np.array_equal(old.index, first.index)
-            and np.array_equal(new.index, first.index)
+            and np.array_equal(old.rows, first.rows)
+            and np.array_equal(new.rows, first.rows)
         ]
         if complete and len(complete) == len(pairs):
             errors[key] = np.stack(complete)

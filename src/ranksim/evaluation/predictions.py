@@ -1,7 +1,8 @@
-"""Test predictions of a run on disk: with the label and the regions of each sample."""
+"""Predictions of samples with their regions, in memory and as CSV or Parquet."""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,67 +12,182 @@ from numpy.typing import NDArray
 
 from ranksim._utils.storage import atomic_write, digest_arrays, is_transient_io_error
 from ranksim.datasets.base import Benchmark
-from ranksim.exceptions import DataError, MissingDependencyError, require_optional
+from ranksim.exceptions import DataError, MissingDependencyError, UsageError, require_optional
 from ranksim.metrics import REGION_NAMES, SHOT_NAMES
 
 PREDICTIONS = "predictions.parquet"
-_DIGEST = "digest"  # of the columns, in the file's own notes
-_OWN = "in_"  # a column of its own for each named region, which may be called like another column
+_DIGEST = "digest"  # of the columns, in the metadata of the file
+_NAMED = "in_"  # prefix of a named region's column, which may be called like another column
+_SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What is on disk.
+    """One prediction for each sample.
+
+    Test predictions of a run have the regions of their labels; predictions of new data have the
+    regions of the predicted labels.
 
     Args:
-        index: positions in the test set, ``(N,)``.
-        label, prediction: in the unit of the label, ``(N,)``.
-        regions: for each region, which samples lie in it, ``(N,)``.
-        groups: what each belongs to (see :class:`ranksim.data.Benchmark`), ``(N,)``.
+        rows: positions in the test set or the data, from 0, int64 ``(N,)``; the row of a forecast
+            is the last reading that it depends on.
+        preds: in the unit of the label, float64 ``(N,)``.
+        regions: a mask by region name, bool ``(N,)`` each: ``many``, ``medium``, ``few``, ``zero``
+            (no training sample in the bin), ``seen``, ``all`` and the named regions.
+        labels: float64 ``(N,)``, NaN if missing; ``None`` if the data has no labels.
+        groups: group of each sample, ``(N,)`` (see :class:`ranksim.datasets.base.Benchmark`).
+        times: times of the forecast targets, if the series has times.
     """
 
-    index: NDArray[np.int64]
-    label: NDArray[np.float64]
-    prediction: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    preds: NDArray[np.float64]
     regions: dict[str, NDArray[np.bool_]]
+    labels: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
+    times: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.preds)
+
+    @property
+    def region(self) -> NDArray[np.str_]:
+        """``"many"``, ``"medium"`` or ``"few"`` of each sample, ``(N,)``."""
+        return np.select([self.regions[name] for name in SHOT_NAMES], SHOT_NAMES, "")
+
+    @property
+    def zero_shot(self) -> NDArray[np.bool_]:
+        """Whether no training sample shares the bin of the sample, ``(N,)``."""
+        return self.regions["zero"]
+
+    @property
+    def named_regions(self) -> dict[str, NDArray[np.bool_]]:
+        """The masks of the user's named regions."""
+        return {name: mask for name, mask in self.regions.items() if name not in REGION_NAMES}
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Prediction minus label of each sample, ``(N,)``."""
+        assert self.labels is not None
+        return self.preds - self.labels
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of predictions in each shot region, zero-shot and named region."""
+        names = (*SHOT_NAMES, "zero", *self.named_regions)
+        return {name: int(self.regions[name].sum()) for name in names}
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the columns of a table; ``row`` counts from 1, and missing labels are None.
+
+        Example:
+            >>> masks = {"many": np.array([True]), "medium": np.array([False])}
+            >>> masks |= {"few": np.array([False]), "zero": np.array([False])}
+            >>> Predictions(np.array([4]), np.array([2.5]), masks).columns()
+            {'row': [5], 'prediction': [2.5], 'region': ['many'], 'zero_shot': [False]}
+        """
+        table: dict[str, list[Any]] = {"row": (self.rows + 1).tolist()}
+        if self.times is not None:
+            table["time"] = self.times
+        table |= {
+            "prediction": self.preds.tolist(),
+            "region": self.region.tolist(),
+            "zero_shot": self.zero_shot.tolist(),
+            **{_NAMED + name: mask.tolist() for name, mask in self.named_regions.items()},
+        }
+        if self.labels is not None:
+            for name, values in (("label", self.labels), ("error", self.errors)):
+                table[name] = [None if np.isnan(value) else float(value) for value in values]
+        return table
+
+    def write(self, path: Path) -> None:
+        """Write the columns as CSV or Parquet; an interrupted write leaves no partial file.
+
+        Raises:
+            UsageError: the suffix of the path is neither .csv nor .parquet.
+        """
+        require_table_suffix(path)
+        table = self.columns()
+        if path.suffix.lower() == ".parquet":
+            _write_parquet(path, require_optional("pyarrow", "train").table(table))
+            return
+        with atomic_write(path) as temporary:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(table)
+                columns = [map(_format_cell, values) for values in table.values()]
+                writer.writerows(zip(*columns, strict=True))
+
+
+def require_table_suffix(path: Path) -> None:
+    """Raise a UsageError if a path is neither a CSV nor a Parquet file."""
+    if path.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"--out must be a .csv or .parquet file, got {path}.")
 
 
 def write_predictions(
-    path: Path, benchmark: Benchmark[Any], shots: str, rows: np.ndarray, prediction: np.ndarray
+    path: Path, benchmark: Benchmark[Any], regions_from: str, rows: np.ndarray, preds: np.ndarray
 ) -> None:
-    """One row a test sample: its position, label, prediction, regions, and group if it has one."""
-    pyarrow, parquet = (
-        require_optional("pyarrow", "train"),
-        require_optional("pyarrow.parquet", "train"),
-    )
+    """Write test predictions of a run as Parquet, with labels, regions, groups and a digest.
+
+    Args:
+        path: the file.
+        benchmark: the data.
+        regions_from: ``"rule"`` or ``"published"``.
+        rows: positions in the test set, ``(N,)``.
+        preds: predictions in the unit of the label, ``(N,)``.
+    """
     labels = benchmark.test.labels[rows]
-    regions = benchmark.regions(shots)
+    regions = benchmark.regions(regions_from)
     masks = regions.masks(labels)
-    table = pyarrow.table(
+    table = require_optional("pyarrow", "train").table(
         {
             "index": rows,
             "label": labels,
-            "prediction": prediction,
+            "prediction": preds,
             "region": [regions.names[k] for k in regions.bins.digitize(labels)],
             "zero_shot": masks["zero"],
             **({} if benchmark.groups is None else {"group": benchmark.groups[rows]}),
-            **{_OWN + name: masks[name] for name, _ in regions.named},
+            **{_NAMED + name: masks[name] for name, _ in regions.named},
         }
     )
-    table = table.replace_schema_metadata({_DIGEST: digest_arrays(_columns(table))})
-    with atomic_write(path) as aside:
-        parquet.write_table(table, aside)
+    _write_parquet(path, table.replace_schema_metadata({_DIGEST: digest_arrays(_arrays(table))}))
 
 
-def _columns(table: Any) -> dict[str, NDArray[Any]]:
-    columns = {name: table[name].to_numpy() for name in table.column_names}
-    # text as NumPy's own, which a digest can be made of
-    return {k: v.astype(str) if v.dtype.hasobject else v for k, v in columns.items()}
+def read_predictions(path: Path) -> Predictions | None:
+    """Read test predictions of a run; ``None`` if the file does not exist.
+
+    Raises:
+        DataError: the file is damaged.
+        OSError: the file could not be read.
+    """
+    if not path.is_file():
+        return None
+    try:
+        table = require_optional("pyarrow.parquet", "train").read_table(path)
+        columns = _arrays(table)
+        digest = (table.schema.metadata or {}).get(_DIGEST.encode())
+        damaged = digest is not None and digest.decode() != digest_arrays(columns)
+        region, zero = columns["region"], columns["zero_shot"]
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # Arrow does not document what it raises for damaged files
+        if is_transient_io_error(error):
+            raise
+        damaged = True
+    if damaged:
+        raise DataError(
+            f"{path} is damaged: run the command that wrote it again, or delete the file to "
+            "omit intervals over its samples."
+        )
+    masks = {"all": np.ones(len(region), dtype=bool)}
+    masks |= {name: region == name for name in SHOT_NAMES}
+    masks |= {"zero": zero, "seen": ~zero}
+    masks |= {k.removeprefix(_NAMED): v for k, v in columns.items() if k.startswith(_NAMED)}
+    rows, preds, labels = (columns[name] for name in ("index", "prediction", "label"))
+    return Predictions(rows, preds, masks, labels, columns.get("group"))
 
 
 def are_damaged(path: Path) -> bool:
-    """Whether predictions are there and not what was written."""
+    """Return True if a file of predictions exists and is damaged."""
     try:
         read_predictions(path)
     except DataError:
@@ -79,36 +195,22 @@ def are_damaged(path: Path) -> bool:
     return False
 
 
-def read_predictions(path: Path) -> Predictions | None:
-    """Predictions as they were written; ``None`` where they are gone.
+def _write_parquet(path: Path, table: Any) -> None:
+    """Write an Arrow table as Parquet, atomically."""
+    with atomic_write(path) as temporary:
+        require_optional("pyarrow.parquet", "train").write_table(table, temporary)
 
-    Raises:
-        DataError: they are damaged.
-        OSError: they cannot be read, whatever they hold.
-    """
-    if not path.is_file():
-        return None
-    try:
-        table = require_optional("pyarrow.parquet", "train").read_table(path)
-        columns = _columns(table)
-        known = (table.schema.metadata or {}).get(_DIGEST.encode())
-        damaged = known is not None and known.decode() != digest_arrays(columns)
-        region, zero = columns["region"], columns["zero_shot"]
-    except MissingDependencyError:
-        raise
-    except Exception as error:  # Arrow promises no list of what damage makes it raise
-        if is_transient_io_error(error):
-            raise
-        damaged = True
-    if damaged:
-        raise DataError(
-            f"{path} is damaged: start the command that made it again, or delete the file to "
-            "leave out intervals over its samples."
-        )
-    shots = [region == name for name in SHOT_NAMES]
-    everything = np.ones(len(region), dtype=bool)
-    masks = dict(zip(REGION_NAMES, [everything, *shots, zero, ~zero], strict=True))
-    named = [name for name in columns if name.startswith(_OWN)]
-    masks |= {name.removeprefix(_OWN): columns[name] for name in named}
-    index, label, prediction = (columns[name] for name in ("index", "label", "prediction"))
-    return Predictions(index, label, prediction, masks, columns.get("group"))
+
+def _arrays(table: Any) -> dict[str, NDArray[Any]]:
+    """Return the columns of an Arrow table as arrays, text as NumPy strings."""
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    return {k: v.astype(str) if v.dtype.hasobject else v for k, v in columns.items()}
+
+
+def _format_cell(value: Any) -> str:
+    """Return a cell of a CSV; 15 digits are the shortest text of float32 and typical labels."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ converted when they are read, so that the rest of the package knows one format.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
@@ -227,6 +228,22 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
         identity["stage_one"] = upgrade_identity(identity["stage_one"])
     upgraded: RunIdentity = identity
     return upgraded
+
+
+def first_difference(
+    a: Mapping[str, Any], b: Mapping[str, Any]
+) -> tuple[str, Any, Any] | None:
+    """Return name and both values of the first field in which two tables differ, or None.
+
+    Example:
+        >>> first_difference({"seed": 0, "recipe": {"lr": 0.1}}, {"recipe": {"lr": 0.2}, "seed": 0})
+        ('recipe.lr', 0.1, 0.2)
+    """
+    left, right = (flatten_dict(json.loads(json.dumps(table))) for table in (a, b))
+    for name in dict.fromkeys((*left, *right)):
+        if left.get(name) != right.get(name):
+            return name, left.get(name), right.get(name)
+    return None
 
 
 def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Table:

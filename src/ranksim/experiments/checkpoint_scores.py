@@ -44,17 +44,17 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
         request = dataclasses.replace(request, changes=(*request.changes, size))
     settings = SweepSettings.from_request(request)
     run = make_runs(request, settings)(parse_method("vanilla", settings.weighting), 0)
-    check_trainer_config(run.hardware)
+    check_trainer_config(run.trainer_config)
     if not isinstance(run.recipe, ImageRecipe):
         raise UsageError(
             "evaluate reads checkpoints of image networks: name the image column with --image."
         )
     scale = trained.get("label_scale", 1.0)
     recipe = dataclasses.replace(run.recipe, encoder=encoder, label_scale=scale)
-    benchmark, task = load_task(run.source, recipe, hardware=run.hardware)
+    benchmark, task = load_task(run.source, recipe, hardware=run.trainer_config)
     model = task.build_model()
     model.load_state_dict(state)
-    scores, rows, preds = evaluate(model, recipe, task, run.hardware)
+    scores, rows, preds = evaluate(model, recipe, task, run.trainer_config)
     data = run.source.spec.to_dict()
     result = {
         "format": 1,
@@ -63,7 +63,7 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
         "benchmark": data["benchmark"],
         **data["options"],
         "image_size": recipe.image_size,
-        "precision": run.hardware.precision,
+        "precision": run.trainer_config.precision,
         "data": benchmark.facts,
         "test": scores,
         **collect_provenance(),

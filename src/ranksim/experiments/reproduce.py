@@ -1,180 +1,285 @@
-"""``ranksim rerun``: a row of a ``results.json`` trained again, and whether it comes out alike."""
+"""Train runs of a ``results.json`` again from their records, and compare the results."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
+import dataclasses
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from ranksim.evaluation.record import RESULTS, RunRecord, flatten_dict, is_complete, read_results
+from ranksim.data.spec import DataLocation, DataSpec, ImageSpec, UserDataSpec, reject_unused
+from ranksim.evaluation.record import (
+    RESULTS,
+    RunIdentity,
+    RunRecord,
+    flatten_dict,
+    is_complete,
+    read_results,
+    run_name,
+)
 from ranksim.evaluation.summary import describe_failure
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.record_diff import diff_records
-from ranksim.experiments.replay import RerunRequest, rebuild_run
-from ranksim.experiments.run import check_data, execute_run
+from ranksim.experiments.run import Run, check_data, execute_run
 from ranksim.metrics import METRICS
-from ranksim.training.trainer_config import check_trainer_config, silence_lightning
+from ranksim.training.fit import TrainingLimits
+from ranksim.training.method import Method, Technique, first_stage, parse_method
+from ranksim.training.modality import recipe_type
+from ranksim.training.presets import load_recipe
+from ranksim.training.pretrained import refuse_missing, relocate_encoder
+from ranksim.training.recipe import Recipe
+from ranksim.training.task_loading import DataSource, identify_data
+from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
 
 
-def reproduce(request: RerunRequest, *, as_json: bool = False) -> dict[str, Any]:
-    """Train a row again from what its ``results.json`` holds, and compare what it comes to.
+@dataclass(frozen=True)
+class ReproduceRequest:
+    """The arguments of ``ranksim reproduce``.
 
     Args:
-        request: the command.
-        as_json: print to stderr, so that stdout is left for JSON.
+        results: the ``results.json`` of a sweep, or its folder.
+        row: a row of its summary, counted from 1, or a method's name; ``None``: the only row.
+        seed: one seed of the row; ``None``: all seeds.
+        location: where the data lies on this machine.
+        out: folder to train in; ``None``: a temporary folder.
+        accelerator: of Lightning's Trainer.
+    """
 
-    Returns:
-        ``method``; ``matches``, whether all seeds are the same to the last bit; and in ``runs`` for
-        each ``seed``, ``matches`` (``None``: it cannot be compared), ``differ`` (names of what
-        differs), ``largest`` (of each test score the largest relative difference of a region),
-        ``made_by`` and ``data`` (what differs between then and now), ``assumed`` (fields of the
-        recipe that older results lack, taken from today's preset) and ``note``.
+    results: Path
+    row: str | None = None
+    seed: int | None = None
+    location: DataLocation = DataLocation()
+    out: Path | None = None
+    accelerator: str = "auto"
+
+
+class _MissingOptionError(UsageError):
+    """Raised if the command needs another option."""
+
+
+def reproduce(request: ReproduceRequest) -> Iterator[dict[str, Any]]:
+    """Train the runs of a row again and yield how each compares with its record.
+
+    Yields:
+        ``method`` and ``seed``; ``matches``, whether the results are equal to the last bit, or
+        ``None`` with a ``note`` if they cannot be compared; ``differ``, names of the fields that
+        differ; ``largest``, the largest relative difference of each test score over regions;
+        ``made_by`` and ``data``, what differs in provenance; ``assumed``, recipe fields that the
+        record lacks, taken from the preset; ``note``.
 
     Raises:
-        DataError: the results are damaged or do not say enough, or the data is another one.
-        UsageError: there is no such row or seed, or the data is not named.
+        DataError: the results are damaged or incomplete, or the data differs.
+        UsageError: the row or seed does not exist, or the path of the data is missing.
     """
     silence_lightning()
-    results, console = read_results(request.results), Console(stderr=as_json)
+    results = read_results(request.results)
     if request.out is not None and (request.out / RESULTS).exists():
-        raise UsageError(f"{request.out} holds a sweep: give another folder with --out.")
-    chosen = _chosen(request, results)
-    told = []
-    with _folder(request.out) as out:
-        for record in chosen:
-            found = _repeated(request, results, record, out)
-            told.append(found)
-            _tell(found, console)
-    return {
-        "method": chosen[0]["identity"]["method"],
-        "matches": all(found["matches"] for found in told),
-        "runs": told,
-    }
+        raise UsageError(f"{request.out} contains a sweep: choose another folder with --out.")
+    records = _select_records(request, results)
+    with contextlib.ExitStack() as stack:
+        out = request.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for record in records:
+            yield _reproduce_run(request, results, record, out)
 
 
-def _chosen(request: RerunRequest, results: dict[str, Any]) -> list[RunRecord]:
-    """Records of the row that is asked for."""
+def _select_records(request: ReproduceRequest, results: dict[str, Any]) -> list[RunRecord]:
+    """Return the records of the requested row and seed."""
     try:
         rows = [(row["method"], row.get("alias_of", row["method"])) for row in results["summary"]]
-        runs = {
-            (run["identity"]["method"], run["identity"]["seed"]): run for run in results["runs"]
-        }
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{request.results} is damaged: make it again.") from error
-    named = {str(k): key for k, (_, key) in enumerate(rows, start=1)} | dict(rows)
-    row = request.row if request.row is not None or len(rows) != 1 else "1"
-    if row not in named:
-        listed = ", ".join(f"{k} {name}" for k, (name, _) in enumerate(rows, start=1))
+    keys = {str(k): key for k, (_, key) in enumerate(rows, start=1)} | dict(rows)
+    row = "1" if request.row is None and len(rows) == 1 else request.row
+    if row is None or row not in keys:
+        numbered = ", ".join(f"{k} {name}" for k, (name, _) in enumerate(rows, start=1))
         raise UsageError(
-            f"{request.results} has the rows {listed or 'none'}: choose one with --row."
+            f"{request.results} has the rows {numbered or 'none'}: choose one with --row."
         )
-    own = [run for (method, _), run in runs.items() if method == named[row]]
-    if not all(is_complete(run) for run in own):
-        raise DataError(f"{request.results} lacks what runs came to: make it again.")
-    seeds = [run["identity"]["seed"] for run in own]
+    if not all(is_complete(run) for run in results["runs"]):
+        raise DataError(f"{request.results} lacks the results of some runs: make it again.")
+    runs = [run for run in results["runs"] if run["identity"]["method"] == keys[row]]
+    seeds = [run["identity"]["seed"] for run in runs]
     if request.seed is not None:
-        own = [run for run in own if run["identity"]["seed"] == request.seed]
-    if not own:
+        runs = [run for run in runs if run["identity"]["seed"] == request.seed]
+    if not runs:
         raise UsageError(
-            f"{named[row]} has the seeds {', '.join(map(str, seeds))}, not {request.seed}: choose "
+            f"{keys[row]} has the seeds {', '.join(map(str, seeds))}, not {request.seed}: choose "
             "one of them with --seed."
         )
-    return own
+    return runs
 
 
-@contextlib.contextmanager
-def _folder(out: Path | None) -> Iterator[Path]:
-    if out is not None:
-        yield out
-        return
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
-def _repeated(
-    request: RerunRequest, results: dict[str, Any], record: RunRecord, out: Path
+def _reproduce_run(
+    request: ReproduceRequest, results: dict[str, Any], record: RunRecord, out: Path
 ) -> dict[str, Any]:
-    """One run again, and how it compares."""
+    """Train one run again and compare it with its record."""
     identity, result = record["identity"], record["result"]
-    told: dict[str, Any] = {"method": identity["method"], "seed": identity["seed"], "matches": None}
+    report: dict[str, Any] = {"method": identity["method"], "seed": identity["seed"]}
     if "truncated" in result:
-        note = f"was cut short after {result['truncated']:g} s, where no two machines end alike"
-        return told | {"note": f"{note}: it cannot be compared"}
+        note = f"a time budget ended it after {result['truncated']:g} s, so it cannot be compared"
+        return report | {"matches": None, "note": note}
     run, assumed = rebuild_run(request, results, record, out)
-    check_trainer_config(run.hardware)
+    check_trainer_config(run.trainer_config)
     check_data(run)
     try:
         with one_thread():
-            now: RunRecord = json.loads(json.dumps(execute_run(run)))
+            new: RunRecord = json.loads(json.dumps(execute_run(run)))
     except KeyboardInterrupt as error:
         raise StoppedError("Stopped.") from error
-    return told | compare(record, now) | {"assumed": assumed}
+    return report | compare_runs(record, new) | {"assumed": assumed}
 
 
-def compare(then: RunRecord, now: RunRecord) -> dict[str, Any]:
-    """How two records of one run compare (see :func:`reproduce`); what the first lacks is left out."""
-    parts = ({"status": each["status"], **each["result"]} for each in (then, now))
+def compare_runs(old: RunRecord, new: RunRecord) -> dict[str, Any]:
+    """Compare the records of one run (see :func:`reproduce`); fields only in ``new`` are ignored."""
+    parts = ({"status": record["status"], **record["result"]} for record in (old, new))
     differ = diff_records(*parts, new=False)
+    made_by = [name for name in old["provenance"] if name not in ("data", "comparable")]
     return {
         "matches": not differ,
         "differ": differ,
-        "largest": _largest(then, now),
-        "made_by": _changes(
-            then, now, [k for k in then["provenance"] if k not in ("data", "comparable")]
-        ),
-        "data": _changes(then, now, ("data",)),
-        "note": describe_failure(now) if now["status"] == "failed" else "",
+        "largest": _largest_differences(old, new),
+        "made_by": _provenance_changes(old, new, made_by),
+        "data": _provenance_changes(old, new, ["data"]),
+        "note": describe_failure(new) if new["status"] == "failed" else "",
     }
 
 
-def _largest(then: RunRecord, now: RunRecord) -> dict[str, float]:
-    """Of each test score the largest relative difference of a region, where there is any."""
-    parts = [each["result"].get("metrics", {}).get("test", {}) for each in (then, now)]
-    found: dict[str, float] = {}
-    for region, metric in itertools.product(parts[0], METRICS):
-        a, b = (part.get(region, {}).get(metric) for part in parts)
-        if a is not None and b is not None and a != b:
-            found[metric] = max(found.get(metric, 0.0), abs(a - b) / max(abs(a), abs(b)))
-    return found
+def _largest_differences(old: RunRecord, new: RunRecord) -> dict[str, float]:
+    """Return the largest relative difference of each test score over regions, if not zero."""
+    before, after = (each["result"].get("metrics", {}).get("test", {}) for each in (old, new))
+    largest: dict[str, float] = {}
+    for region, scores in before.items():
+        for metric in METRICS:
+            a, b = scores.get(metric), after.get(region, {}).get(metric)
+            if a is not None and b is not None and a != b:
+                largest[metric] = max(largest.get(metric, 0.0), abs(a - b) / max(abs(a), abs(b)))
+    return largest
 
 
-def _changes(then: RunRecord, now: RunRecord, parts: Sequence[str]) -> dict[str, list[Any]]:
-    """What was otherwise then: ``[then, now]`` by name, of what was recorded then."""
+def _provenance_changes(
+    old: RunRecord, new: RunRecord, names: Iterable[str]
+) -> dict[str, list[Any]]:
+    """Return ``[old, new]`` by name for the recorded provenance that differs."""
     before, after = (
-        flatten_dict({k: each["provenance"].get(k) for k in parts if k in then["provenance"]})
-        for each in (then, now)
+        flatten_dict({k: each["provenance"].get(k) for k in names if k in old["provenance"]})
+        for each in (old, new)
     )
     return {k: [v, after.get(k)] for k, v in before.items() if after.get(k) != v}
 
 
-def _tell(found: dict[str, Any], console: Console) -> None:
-    """What a run came to, in a line or some."""
-    name = f"{found['method']} seed {found['seed']}"
-    if found["matches"] is None:
-        console.print(f"{name} {found['note']}.", highlight=False, soft_wrap=True, markup=False)
-        return
-    lines = [f"{name}: the same, to the last bit."]
-    if not found["matches"]:
-        score = ", ".join(f"{k} {v:.2g}" for k, v in found["largest"].items()) or "none"
-        first = ", ".join(found["differ"][:5])
-        more = f" and {len(found['differ']) - 5} more" if len(found["differ"]) > 5 else ""
-        lines = [
-            f"{name}: not the same ({first}{more}); largest relative difference of a test score: "
-            f"{score}."
-        ]
-    for part in ("made_by", "data"):
-        changed = "; ".join(f"{k} {a} then, {b} now" for k, (a, b) in found[part].items())
-        lines += [f"  Otherwise: {changed}."] if changed else []
-    if found["assumed"]:
-        lines.append(f"  Not recorded, as today's preset has it: {', '.join(found['assumed'])}.")
-    if found["note"]:
-        lines.append(f"  It failed: {found['note']}.")
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+def rebuild_run(
+    request: ReproduceRequest, results: dict[str, Any], record: RunRecord, out: Path
+) -> tuple[Run, list[str]]:
+    """Rebuild a run from its record; also return the recipe fields taken from the preset.
+
+    Raises:
+        DataError: the record is incomplete.
+        UsageError: the path of the data is missing.
+    """
+    name = f"{request.results}, {run_name(record)}"
+    try:
+        source = _make_source(request, record)
+        return _make_run(request, results, record["identity"], source, out)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{name} is incomplete, so it cannot be trained again: {error!r}."
+        ) from error
+    except UsageError as error:
+        if isinstance(error, _MissingOptionError):
+            raise
+        raise DataError(f"{name} cannot be trained again: {error}") from error
+
+
+def _make_run(
+    request: ReproduceRequest,
+    results: dict[str, Any],
+    identity: RunIdentity,
+    source: DataSource,
+    out: Path,
+) -> tuple[Run, list[str]]:
+    """Rebuild a run and its first stage on the data of ``source``."""
+    key = identity["method"]
+    if "technique" in identity:
+        method = Method(key, key, Technique(**identity["technique"]))
+    else:
+        method = parse_method(key, identity["recipe"].get("weighting", "none"))
+    recipe, assumed = _make_recipe(identity, method)
+    if source.location.encoder is None:
+        refuse_missing(recipe)
+    else:
+        relocate_encoder(
+            recipe, Path(source.location.encoder)
+        )  # checks that it is the same encoder
+    known = {item.name for item in fields(TrainerConfig)}
+    trainer = {name: value for name, value in identity["trainer"].items() if name in known}
+    first, stage_one = first_stage(method), None
+    if first is not None:
+        saved = identity.get("stage_one")
+        if saved is None:
+            name = f"{first.key} seed {identity['seed']}"
+            saved = {run_name(run): run["identity"] for run in results["runs"]}[name]
+        stage_one, more = _make_run(request, results, saved, source, out)
+        assumed = list(dict.fromkeys([*assumed, *more]))
+    run = Run(
+        method,
+        int(identity["seed"]),
+        recipe,
+        source,
+        identity["preset"],
+        TrainerConfig(**{**trainer, "accelerator": request.accelerator}),
+        TrainingLimits(**identity["limits"]),
+        out,
+        stage_one,
+    )
+    return run, assumed
+
+
+def _make_recipe(identity: RunIdentity, method: Method) -> tuple[Recipe, list[str]]:
+    """Return the recipe, and the fields that the record lacks, taken from the preset."""
+    recorded, benchmark = identity["recipe"], identity["data"]["benchmark"]
+    kind = recipe_type(benchmark)
+    preset = dataclasses.asdict(load_recipe(benchmark, identity["preset"], method))
+    missing = [k for k in preset if k not in recorded and k not in kind.optional_fields()]
+    return kind.from_table({**{name: preset[name] for name in missing}, **recorded}), missing
+
+
+def _make_source(request: ReproduceRequest, record: RunRecord) -> DataSource:
+    """Return the data of a run on this machine, after checking that it is the same.
+
+    Raises:
+        DataError: the table differs.
+        UsageError: the location of the data is missing, or an option does nothing.
+    """
+    data, location = record["identity"]["data"], request.location
+    if data["benchmark"] == ImageSpec.benchmark and "image" not in data["options"]:
+        raise _MissingOptionError(
+            f"{request.results} was made by `ranksim bench images`, which was removed: run "
+            "`ranksim compare` on the table with --image and --image-root."
+        )
+    spec = DataSpec.from_dict(data)
+    if isinstance(spec, UserDataSpec) and location.data is None:
+        name = record["provenance"].get("data", {}).get("name", "a table")
+        raise _MissingOptionError(
+            f"{request.results} was made from {name}: give its path with --data."
+        )
+    set_options = [item.name for item in fields(location) if getattr(location, item.name)]
+    try:
+        reject_unused(set_options, (*spec.location_options, "encoder"), spec.benchmark)
+    except UsageError as error:
+        raise _MissingOptionError(str(error)) from None
+    source = DataSource(spec, location)
+    if spec.table_sha256 is None:
+        return source
+    digest = identify_data(source).spec.table_sha256
+    if digest != spec.table_sha256:
+        raise DataError(
+            f"{request.results} was made from a table whose SHA-256 begins with "
+            f"{spec.table_sha256}, and the SHA-256 of this table begins with {digest}: give the "
+            "original table."
+        )
+    return source

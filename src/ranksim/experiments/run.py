@@ -1,4 +1,4 @@
-"""One run of a sweep: a method and a seed, from data to a record on disk."""
+"""One run of a sweep: train a method with a seed and write its record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ranksim.evaluation.record import (
     RECORD,
     RunIdentity,
     RunRecord,
-    flatten_dict,
+    first_difference,
     read_record,
     upgrade_identity,
 )
@@ -42,28 +42,42 @@ from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
 
 STARTED = "started.json"
-_TURN = ".turn.json"  # there while the first of several nodes has a run trained
-_PAUSE = 0.2  # seconds between two looks at what the first node does
+_TURN = ".turn.json"  # exists while the first of several nodes trains the run
+_POLL_SECONDS = 0.2  # between two checks of the first node's progress
 
 
 class BusyError(RankSimError):
-    """A run that another process is at work on."""
+    """Raised if another process is training the run."""
 
 
 class FirstStageError(RankSimError):
-    """The first stage of a two-stage run diverged; ``diverged`` says where, as its record does."""
+    """Raised if the first stage of a two-stage run diverged.
+
+    Args:
+        name: the first stage.
+        record: its record.
+    """
 
     def __init__(self, name: str, record: RunRecord) -> None:
         super().__init__(f"Stage one, {name}: {record['result']['error']}")
-        self.diverged = {**record["result"].get("diverged", {}), "stage_one": name}
+        self.details = {**record["result"].get("diverged", {}), "stage_one": name}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A method and a seed, and all that decides the result.
+    """A method, a seed and everything else that decides the result.
 
-    ``stage_one`` is the run whose encoder a two-stage method goes on from: a run of its own, so
-    that it is trained once for all rows that share it.
+    Args:
+        method: what to train.
+        seed: of all random numbers.
+        recipe: hyperparameters.
+        source: the data.
+        preset: the preset that the recipe is based on.
+        trainer_config: hardware settings.
+        limits: upper limits of the training.
+        out: folder of the sweep.
+        stage_one: for a two-stage method, the run that trains the encoder. It is trained once for
+            all runs that share it.
     """
 
     method: Method
@@ -71,22 +85,24 @@ class Run:
     recipe: Recipe
     source: DataSource
     preset: str
-    hardware: TrainerConfig
+    trainer_config: TrainerConfig
     limits: TrainingLimits
     out: Path
     stage_one: Run | None = None
 
     @property
     def folder(self) -> Path:
+        """The folder of checkpoints, logs, predictions and the record."""
         return self.out / "runs" / self.method.key / f"seed-{self.seed}"
 
     @property
     def name(self) -> str:
+        """The name in messages, such as ``"vanilla seed 0"``."""
         return f"{self.method.key} seed {self.seed}"
 
     def identity(self) -> RunIdentity:
-        """Return what must be equal for a finished run to be reused as this one."""
-        trainer, limits = dataclasses.asdict(self.hardware), dataclasses.asdict(self.limits)
+        """Return the settings that must be equal for a finished run to be reused as this one."""
+        trainer, limits = dataclasses.asdict(self.trainer_config), dataclasses.asdict(self.limits)
         identity: RunIdentity = {
             "method": self.method.key,
             "technique": dataclasses.asdict(self.method.technique),
@@ -103,255 +119,260 @@ class Run:
 
 
 def load_finished_record(run: Run) -> RunRecord | None:
-    """The record of a run, or ``None`` where it is to be trained, or trained on.
+    """Read the record of a run; ``None`` if the run must be trained or resumed.
 
-    A run that a time budget cut short is finished for who gives no more time than that.
+    A run that a time budget truncated is finished unless there is more time now.
     """
     record, seconds = read_record(run.folder), run.limits.seconds
     if record is None or are_damaged(run.folder / PREDICTIONS):
         return None
-    cut = record["result"].get("truncated")
-    return record if cut is None or (seconds is not None and seconds <= cut) else None
+    budget = record["result"].get("truncated")
+    return record if budget is None or (seconds is not None and seconds <= budget) else None
 
 
 def reject_other_settings(run: Run, record: RunRecord) -> None:
-    """Refuse to let a finished run stand for one with other settings.
+    """Raise an error if a finished run has other settings than this one.
 
     Raises:
-        UsageError: naming the first setting that differs, and both values.
+        UsageError: the first setting that differs, with both values.
     """
-    wanted = flatten_dict(json.loads(json.dumps(run.identity())))
-    there = flatten_dict(record["identity"])  # an option that is no longer given differs too
-    for name in dict.fromkeys((*wanted, *there)):
-        if there.get(name) != wanted.get(name):
-            raise UsageError(
-                f"{run.out} holds {run.name} made with {name} {there.get(name)!r}, now "
-                f"{wanted.get(name)!r}: give another folder with --out."
-            )
+    if difference := first_difference(run.identity(), record["identity"]):
+        name, new, old = difference
+        raise UsageError(
+            f"{run.out} contains {run.name} trained with {name} {old!r}, but this command has "
+            f"{new!r}: choose another folder with --out."
+        )
+
+
+def check_data(run: Run) -> dict[str, Any]:
+    """Load the data of a run and build its weights, so that errors appear before training.
+
+    Returns:
+        The description of the data that records hold.
+    """
+    check_network(run.source, run.recipe)
+    benchmark = load_benchmark(run.source, run.recipe)
+    make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
+    make_weights(run.recipe, run.method.technique, benchmark.bins, benchmark.train.labels)
+    return benchmark.facts
+
+
+def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> None:
+    """Raise an error if a finished run was trained on other data.
+
+    Raises:
+        UsageError: the first property of the data that differs, with both values.
+    """
+    if difference := first_difference(facts, record["provenance"].get("data", {})):
+        name, new, old = difference
+        raise UsageError(
+            f"{run.out} contains runs on data with {name} {old!r}, but this data has {new!r}: "
+            "choose another folder with --out."
+        )
 
 
 def execute_run(
-    run: Run,
-    *,
-    progress_bar: bool = False,
-    on_validation: ValidationCallback | None = None,
+    run: Run, *, progress_bar: bool = False, on_validation: ValidationCallback | None = None
 ) -> RunRecord:
-    """Train a run and write its predictions, then its record; what is finished is read.
+    """Train a run and write its predictions and record; read the record if it is finished.
 
     A training that diverges is recorded as failed, with the reason.
 
+    Args:
+        run: what to train.
+        progress_bar: show Lightning's progress bar.
+        on_validation: called with epoch and validation score.
+
     Raises:
-        BusyError: another process is at work on the run, or on its first stage.
-        UsageError: the folder holds the run made with other settings.
+        BusyError: another process is training the run or its first stage.
+        UsageError: the folder contains the run with other settings.
     """
-    settings = {"progress_bar": progress_bar, "on_validation": on_validation}
-    if run.hardware.is_follower_node:
-        return _follow(run, settings)
+    options = TrainingOptions(
+        seed=run.seed,
+        trainer_config=run.trainer_config,
+        limits=run.limits,
+        progress_bar=progress_bar,
+        on_validation=on_validation,
+    )
+    if run.trainer_config.is_follower_node:
+        return _follow_first_node(run, options)
     run.folder.mkdir(parents=True, exist_ok=True)
     with _lock(run):
         record = load_finished_record(run)
         if record is not None:
             reject_other_settings(run, record)
             return record
-        if read_record(run.folder) is None:  # a damaged one; else what is there goes on
-            (run.folder / RECORD).unlink(missing_ok=True)
-        _start_or_go_on(run)
-        status: Literal["done", "failed"] = "failed"
-        result: dict[str, Any]
-        reset_peak_memory(run.hardware)
-        try:
-            with _announced(run):
-                benchmark, outcome = _train(run, settings)
-        except DivergedError as error:
-            result = {"error": str(error), "diverged": error.divergence.to_dict()}
-            benchmark = load_benchmark(run.source, run.recipe)
-        except FirstStageError as error:
-            result = {"error": str(error), "diverged": error.diverged}
-            benchmark = load_benchmark(run.source, run.recipe)
-        except (MemoryError, RuntimeError) as error:
-            if "alloc" not in str(error) and "memory" not in str(error):
-                raise
-            raise RankSimError(
-                f"There is not enough memory for {run.name}: lower batch_size or the size of the "
-                "network with --set, or --jobs."
-            ) from error
-        else:
-            made = (outcome.sample_index, outcome.preds)
-            write_predictions(run.folder / PREDICTIONS, benchmark, run.source.spec.regions_from, *made)
-            status = "done"
-            result = {
-                "metrics": {"val": outcome.val, "test": outcome.test},
-                "epochs": outcome.epochs,
-                "best_epoch": outcome.best_epoch,
-                "steps": outcome.steps,
-                "seconds": round(outcome.seconds, 2),
-                "peak_memory_mb": round_for_json(peak_memory_mb(run.hardware)),
-                "curves": {**round_for_json(outcome.curves), "monitor": run.recipe.monitor},
-                **diagnose_run(benchmark, outcome.preds, outcome.features),
-            }
-            result |= _cut_short(run, outcome)
-        result["labels"] = label_axis(benchmark, run.source.spec.regions_from)
-        origin = {"data": benchmark.facts, "comparable": benchmark.comparable}
-        origin |= {"threads": torch.get_num_threads(), **collect_provenance()}
-        record = {
-            "identity": run.identity(),
-            "status": status,
-            "result": result,
-            "provenance": origin,
-        }
+        if read_record(run.folder) is None:
+            (run.folder / RECORD).unlink(missing_ok=True)  # damaged
+        _prepare_resume(run)
+        record = _train_and_record(run, options)
         write_json(run.folder / RECORD, with_digest(record))
-        # one that was cut short goes on once it has more time; of a failed one the last good stays
-        kept = "truncated" in result and run.stage_one is None
-        if not kept and record["status"] == "done":
+        # a truncated run resumes from LAST; a failed one keeps its last good checkpoint
+        resumable = "truncated" in record["result"] and run.stage_one is None
+        if not resumable and record["status"] == "done":
             (run.folder / LAST).unlink(missing_ok=True)
         return record
 
 
-def _cut_short(run: Run, outcome: TrainingResult) -> dict[str, Any]:
-    """The seconds that ended a run, or its first stage, before its recipe did."""
+def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
+    """Train a run, write its predictions and return its record."""
+    reset_peak_memory(run.trainer_config)
+    status: Literal["done", "failed"] = "failed"
+    result: dict[str, Any]
+    try:
+        with _announce_turn(run):
+            benchmark, outcome = _train(run, options)
+    except DivergedError as error:
+        benchmark = load_benchmark(run.source, run.recipe)
+        result = {"error": str(error), "diverged": error.divergence.to_dict()}
+    except FirstStageError as error:
+        benchmark = load_benchmark(run.source, run.recipe)
+        result = {"error": str(error), "diverged": error.details}
+    except (MemoryError, RuntimeError) as error:
+        if "alloc" not in str(error) and "memory" not in str(error):
+            raise
+        raise RankSimError(
+            f"There is not enough memory for {run.name}: lower batch_size or the size of the "
+            "network with --set, or --jobs."
+        ) from error
+    else:
+        status = "done"
+        arrays = (outcome.sample_index, outcome.preds)
+        write_predictions(
+            run.folder / PREDICTIONS, benchmark, run.source.spec.regions_from, *arrays
+        )
+        result = {
+            "metrics": {"val": outcome.val, "test": outcome.test},
+            "epochs": outcome.epochs,
+            "best_epoch": outcome.best_epoch,
+            "steps": outcome.steps,
+            "seconds": round(outcome.seconds, 2),
+            "peak_memory_mb": round_for_json(peak_memory_mb(run.trainer_config)),
+            "curves": {**round_for_json(outcome.curves), "monitor": run.recipe.monitor},
+            **diagnose_run(benchmark, outcome.preds, outcome.features),
+            **_truncation(run, outcome),
+        }
+    result["labels"] = label_axis(benchmark, run.source.spec.regions_from)
+    return {
+        "identity": run.identity(),
+        "status": status,
+        "result": result,
+        "provenance": {
+            "data": benchmark.facts,
+            "comparable": benchmark.comparable,
+            "threads": torch.get_num_threads(),
+            **collect_provenance(),
+        },
+    }
+
+
+def _truncation(run: Run, outcome: TrainingResult) -> dict[str, Any]:
+    """Return ``truncated``, the time limit that ended the run or its first stage, if one did."""
     limits: list[Any] = [run.limits.seconds] if outcome.truncated else []
-    if run.stage_one is not None:
-        first = read_record(run.stage_one.folder)
-        limits += [first["result"]["truncated"]] if first and "truncated" in first["result"] else []
+    if run.stage_one is not None and (first := read_record(run.stage_one.folder)):
+        limits += [first["result"]["truncated"]] if "truncated" in first["result"] else []
     return {"truncated": min(limits)} if limits else {}
 
 
-@contextmanager
-def _announced(run: Run) -> Iterator[None]:
-    """Tell the other nodes that it is this run's turn, and that its folder is in order."""
-    if run.hardware.num_nodes == 1:
-        yield
-        return
-    note = run.folder / _TURN
-    with atomic_write(note) as aside:
-        turn = {"id": uuid.uuid4().hex, "settings": run.identity()}
-        aside.write_text(json.dumps(with_digest(turn)), encoding="utf-8")
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
+def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], TrainingResult]:
+    """Train a run; for a two-stage method, read or train its first stage before."""
+    encoder = None if run.stage_one is None else _train_first_stage(run, run.stage_one, options)
+    benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.trainer_config)
+    technique = run.method.technique
+    if encoder is None:
+        return benchmark, fit(task, run.recipe, technique, run.folder, options)
+    return benchmark, retrain_head(task, run.recipe, technique, run.folder, encoder, options)
 
 
-def _follow(run: Run, settings: dict[str, Any]) -> RunRecord:
-    """Take part in the training of a run whenever the first node says so, until it is finished.
-
-    The first node alone writes into the folder, which all share. Where it was killed and started
-    again, this one takes part again.
-    """
-    done = None
-    while (record := load_finished_record(run)) is None:
-        turn = _turn(run)
-        if turn in (None, done):
-            time.sleep(_PAUSE)
-            continue
-        with contextlib.suppress(FollowedError, DivergedError, FirstStageError):
-            _train(run, settings)
-        done = _turn(run) or turn  # a note that a killed one left was replaced meanwhile
-    reject_other_settings(run, record)
-    return record
+def _train_first_stage(run: Run, first: Run, options: TrainingOptions) -> Path:
+    """Return the best checkpoint of the first stage, which is trained if it is not finished."""
+    record = execute_run(
+        first, progress_bar=options.progress_bar, on_validation=options.on_validation
+    )
+    if record["status"] == "failed":
+        raise FirstStageError(first.name, record)
+    if not (first.folder / BEST).is_file():
+        raise RankSimError(
+            f"{run.name} needs the checkpoint {BEST} of {first.name}, which is missing: delete "
+            f"{first.folder / RECORD} to train it again."
+        )
+    return first.folder / BEST
 
 
-def _turn(run: Run) -> str | None:
-    """What tells one turn of the run from another, or ``None`` where it is not its turn.
-
-    Raises:
-        UsageError: the first node was given another command.
-    """
-    try:
-        turn = read_verified_json(run.folder / _TURN)
-    except (OSError, ValueError):
-        return None
-    there = flatten_dict(turn["settings"])
-    for name, value in flatten_dict(json.loads(json.dumps(run.identity()))).items():
-        if there.get(name) != value:
-            raise UsageError(
-                f"The first node trains {run.name} with {name} {there.get(name)!r}, this one with "
-                f"{value!r}: give each node the same command."
-            )
-    return str(turn["id"])
+def _prepare_resume(run: Run) -> None:
+    """Delete the checkpoints of an interrupted run with other settings, and note the settings."""
+    path, identity, saved = run.folder / STARTED, run.identity(), None
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
+        saved = upgrade_identity(read_verified_json(path))
+    if saved is None or first_difference(saved, identity):
+        for name in (BEST, LAST):
+            (run.folder / name).unlink(missing_ok=True)
+        write_json(path, identity)
 
 
 @contextmanager
 def _lock(run: Run) -> Iterator[None]:
-    """Keep two sweeps that write into one folder from training the same run twice."""
+    """Lock a run, so that two sweeps in one folder do not train it twice."""
     lock = filelock.FileLock(run.folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise BusyError(f"Another process is at work on {run.name} in {run.out}.") from error
+        raise BusyError(f"Another process is training {run.name} in {run.out}.") from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _train(run: Run, settings: dict[str, Any]) -> tuple[Benchmark[Any], TrainingResult]:
-    """The training of a run; of a two-stage one, the second, the first being read or done."""
-    best = _stage_one(run, settings)
-    benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.hardware)
-    options = TrainingOptions(
-        seed=run.seed, trainer_config=run.hardware, limits=run.limits, **settings
-    )
-    technique = run.method.technique
-    if best is None:
-        return benchmark, fit(task, run.recipe, technique, run.folder, options)
-    return benchmark, retrain_head(task, run.recipe, technique, run.folder, best, options)
+@contextmanager
+def _announce_turn(run: Run) -> Iterator[None]:
+    """Tell the other nodes through a file that this run is trained now."""
+    if run.trainer_config.num_nodes == 1:
+        yield
+        return
+    path = run.folder / _TURN
+    with atomic_write(path) as temporary:
+        turn = {"id": uuid.uuid4().hex, "identity": run.identity()}
+        temporary.write_text(json.dumps(with_digest(turn)), encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
-def _stage_one(run: Run, settings: dict[str, Any]) -> Path | None:
-    """The best checkpoint of a two-stage run's first stage, or ``None`` for other runs."""
-    first = run.stage_one
-    if first is None:
-        return None
-    record = execute_run(first, **settings)
-    if record["status"] == "failed":
-        raise FirstStageError(first.name, record)
-    if not (first.folder / BEST).is_file():
-        raise RankSimError(
-            f"{run.name} goes on from {first.name}, whose {BEST} is gone: delete "
-            f"{first.folder / RECORD} to have it trained again."
-        )
-    return first.folder / BEST
+def _follow_first_node(run: Run, options: TrainingOptions) -> RunRecord:
+    """Join the training of a run whenever the first node starts it, until it is finished.
 
-
-def _start_or_go_on(run: Run) -> None:
-    """Keep the checkpoint of an interrupted run only if it was this very run."""
-    note = run.folder / STARTED
-    identity = json.dumps(run.identity(), indent=1)
-    there = None
-    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
-        there = flatten_dict(upgrade_identity(read_verified_json(note)))
-    if there != flatten_dict(json.loads(identity)):
-        for name in (BEST, LAST):
-            (run.folder / name).unlink(missing_ok=True)
-        with atomic_write(note) as aside:
-            aside.write_text(identity, encoding="utf-8")
-
-
-def check_data(run: Run) -> dict[str, Any]:
-    """Load a run's data and make its weights, which says what is wrong before any training.
-
-    Returns:
-        What identifies the data, as records hold it.
+    Only the first node writes into the shared folder. If it was killed and started again, this
+    node joins again.
     """
-    check_network(run.source, run.recipe)
-    benchmark = load_benchmark(run.source, run.recipe)
-    make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
-    make_weights(run.recipe, run.method.technique, benchmark.bins, benchmark.train.labels)
-    facts: dict[str, Any] = json.loads(json.dumps(benchmark.facts))
-    return facts
+    joined = None
+    while (record := load_finished_record(run)) is None:
+        turn = _read_turn(run)
+        if turn in (None, joined):
+            time.sleep(_POLL_SECONDS)
+            continue
+        with contextlib.suppress(FollowedError, DivergedError, FirstStageError):
+            _train(run, options)
+        joined = _read_turn(run) or turn  # the file of a killed process may have been replaced
+    reject_other_settings(run, record)
+    return record
 
 
-def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> None:
-    """Refuse to set a run on other data beside a finished one.
+def _read_turn(run: Run) -> str | None:
+    """Return the id of the training that the first node announced; ``None`` if there is none.
 
     Raises:
-        UsageError: naming the first thing that differs, and both values.
+        UsageError: the first node was started with another command.
     """
-    there, here = flatten_dict(record["provenance"].get("data", {})), flatten_dict(facts)
-    for name in dict.fromkeys((*here, *there)):
-        if there.get(name) != here.get(name):
-            raise UsageError(
-                f"{run.out} holds runs on data with {name} {there.get(name)!r}, now "
-                f"{here.get(name)!r}: give another folder with --out."
-            )
+    try:
+        turn = read_verified_json(run.folder / _TURN)
+    except (OSError, ValueError):
+        return None
+    if difference := first_difference(run.identity(), turn["identity"]):
+        name, here, first = difference
+        raise UsageError(
+            f"The first node trains {run.name} with {name} {first!r}, this node with {here!r}: "
+            "start the same command on each node."
+        )
+    return str(turn["id"])

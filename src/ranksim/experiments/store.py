@@ -1,13 +1,12 @@
-"""A sweep's folder, which several sweeps may fill at the same time."""
+"""The folder of a sweep, which several sweeps may fill at the same time."""
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import filelock
 
@@ -16,214 +15,216 @@ from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.datasets.published import NOTES
 from ranksim.evaluation.comparison import add_comparison, choose_baseline
 from ranksim.evaluation.conclusion import draw_conclusion
-from ranksim.evaluation.predictions import PREDICTIONS, Predictions, read_predictions
+from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.evaluation.record import (
     FORMAT,
     RECORD,
     RESULTS,
     RunRecord,
-    flatten_dict,
+    first_difference,
     read_record,
     upgrade_results,
 )
 from ranksim.evaluation.summary import count_pairs, summarize
 from ranksim.exceptions import DataError, UsageError
+from ranksim.experiments.plan import SweepPlan
 from ranksim.experiments.run import Run, reject_other_settings
 from ranksim.training.modality import headline
-
-if TYPE_CHECKING:
-    from ranksim.experiments.sweep import SweepPlan
 
 _SWEEPS, _LOCK = ".sweeps", ".lock"
 
 
 class ResultStore:
-    """The folder of a plan's runs: who is at work in it, and its ``results.json``.
+    """The folder of a plan's runs: the sweeps that fill it, and its ``results.json``.
+
+    Each sweep writes a note of its settings below ``.sweeps`` and locks a file beside it while it
+    runs.
 
     Args:
-        plan: runs, the rows that report them, and what makes the run of any method and seed.
+        plan: the runs, the rows that report them and how other runs would be made.
     """
 
     def __init__(self, plan: SweepPlan) -> None:
         self.plan, self.out = plan, plan.out
 
     @contextmanager
-    def joined(self) -> Iterator[Path]:
-        """Work in the folder, once it is sure that nothing in it has other settings.
+    def join(self) -> Iterator[Path]:
+        """Register this sweep if nothing in the folder has other settings; yield its note.
 
-        Yields this sweep's note, a file that is there meanwhile and that no other folder has.
-
-        Finished runs, and those that another sweep is at work on or will be, must be what this
-        plan would make of the same method and seed.
+        Finished runs and the runs of other active sweeps must have the settings that this plan has
+        for the same method and seed.
 
         Raises:
-            UsageError: naming the first setting that differs.
+            UsageError: the first setting that differs.
         """
         notes = self.out / _SWEEPS
         notes.mkdir(parents=True, exist_ok=True)
-        own = notes / f"{uuid.uuid4().hex}.json"
-        with self._alone():
-            for record in self._records():
-                run = self.plan.run_of(record["identity"]["method"], record["identity"]["seed"])
+        note = notes / f"{uuid.uuid4().hex}.json"
+        with self._lock():
+            for record in self._read_records():
+                identity = record["identity"]
+                run = self.plan.run_of(identity["method"], identity["seed"])
                 reject_other_settings(run, record)
-            for name in sorted({left.stem for left in notes.iterdir()}):
-                self._refuse_or_remove(notes / f"{name}.json")
-            alive = filelock.FileLock(own.with_suffix(".lock"))
-            alive.acquire()
-            write_json(own, with_digest(_settings(self.plan.runs)))
+            for name in sorted({path.stem for path in notes.iterdir()}):
+                self._reject_or_remove(notes / f"{name}.json")
+            active = filelock.FileLock(note.with_suffix(".lock"))
+            active.acquire()
+            write_json(note, with_digest(_method_settings(self.plan.runs)))
         try:
-            yield own
+            yield note
         finally:
-            own.unlink(missing_ok=True)
-            alive.release()
-            own.with_suffix(".lock").unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+            active.release()
+            note.with_suffix(".lock").unlink(missing_ok=True)
 
     def write(self, *, last: bool = False) -> dict[str, Any]:
-        """All finished runs of the folder and their summary, as ``results.json``.
+        """Write all finished runs of the folder and their summary as ``results.json``.
 
-        Rows that other sweeps reported stay. Of each method the lowest seed alone keeps its
-        embedding. What takes test predictions, intervals over samples and the answer, is made
-        when the ``last`` run is finished.
+        Rows of other sweeps stay. Only the lowest seed of each method keeps its projection.
+
+        Args:
+            last: all runs are finished: read test predictions, and add intervals over samples and
+                the conclusion.
+
+        Returns:
+            The content of the file.
         """
-        plan = self.plan
-        first = plan.runs[0]
-        with self._alone():
-            records = self._records()
-            order = list(dict.fromkeys(run.method.key for run in plan.runs))
-            order += sorted({record["identity"]["method"] for record in records} - set(order))
-            records.sort(
-                key=lambda record: (
-                    order.index(record["identity"]["method"]),
-                    record["identity"]["seed"],
-                )
-            )
-            others = self._rows(set(order) - {run.method.key for run in plan.runs})
-            rows = {**plan.rows, **{k: v for k, v in others.items() if k not in plan.rows}}
-            shown = headline(first.source.spec.benchmark)
+        plan, first = self.plan, self.plan.runs[0]
+        benchmark = first.source.spec.benchmark
+        with self._lock():
+            records = self._read_records()
+            own = list(dict.fromkeys(run.method.key for run in plan.runs))
+            others = {record["identity"]["method"] for record in records} - set(own)
+            order = [*own, *sorted(others)]
+            keys = {id(record): record["identity"] for record in records}
+            records.sort(key=lambda r: (order.index(keys[id(r)]["method"]), keys[id(r)]["seed"]))
+            rows = {**plan.rows}
+            for name, key in self._read_rows(others).items():
+                rows.setdefault(name, key)
+            metrics = headline(benchmark)
             comparable = all(record["provenance"].get("comparable", True) for record in records)
-            summary = summarize(records, first.source.spec.benchmark, rows)
+            summary = summarize(records, benchmark, rows)
             baseline = choose_baseline(summary)
-            add_comparison(summary, records, baseline, self._predictions if last else None)
-            labels = _hoisted(records)
+            add_comparison(summary, records, baseline, self._read_predictions if last else None)
+            labels = _collect_labels(records)
             results = {
                 "format": FORMAT,
                 **first.source.spec.to_dict(),
                 "preset": first.preset,
-                "published_note": NOTES.get(first.source.spec.benchmark) if comparable else None,
+                "published_note": NOTES.get(benchmark) if comparable else None,
                 "command": plan.command,
                 "provenance": collect_provenance(),
                 "labels": labels,
                 "reported_methods": rows,
                 "runs": records,
                 "summary": summary,
-                "headline": list(shown),
-                "pairs": count_pairs(summary, shown[0]),
+                "headline": list(metrics),
+                "pairs": count_pairs(summary, metrics[0]),
                 "baseline": baseline,
-                "conclusion": draw_conclusion(summary, baseline, shown[0]) if last else None,
+                "conclusion": draw_conclusion(summary, baseline, metrics[0]) if last else None,
             }
             write_json(self.out / RESULTS, with_digest(results))
         return results
 
-    def _alone(self) -> filelock.BaseFileLock:
-        """No other sweep reads or writes notes and results meanwhile."""
+    def _lock(self) -> filelock.BaseFileLock:
+        """Lock notes and results against other sweeps."""
         return filelock.FileLock(self.out / _LOCK)
 
-    def _records(self) -> list[RunRecord]:
-        """Of all finished runs.
+    def _read_records(self) -> list[RunRecord]:
+        """Read the records of all finished runs.
 
         Raises:
-            DataError: one that this plan would not train again is damaged.
+            DataError: the record of a run that this plan would not train again is damaged.
         """
-        own, found = {run.folder for run in self.plan.runs}, []
+        folders, records = {run.folder for run in self.plan.runs}, []
         for folder in sorted((self.out / "runs").glob("*/seed-*")):
-            there = (folder / RECORD).is_file()
+            path = folder / RECORD
+            exists = path.is_file()
             record = read_record(folder)
             if record is not None:
-                found.append(record)
-            elif there and folder not in own and (folder / RECORD).is_file():
+                records.append(record)
+            elif exists and folder not in folders and path.is_file():
                 raise DataError(
-                    f"{folder / RECORD} is damaged: start the command that trained it again, or "
-                    "delete the file to leave it out."
+                    f"{path} is damaged: run the command that wrote it again, or delete the file "
+                    "to leave the run out."
                 )
-        return found
+        return records
 
-    def _predictions(self, method: str, seed: int) -> Predictions | None:
+    def _read_predictions(self, method: str, seed: int) -> Any:
+        """Read the test predictions of a run, or None if there are none."""
         return read_predictions(self.out / "runs" / method / f"seed-{seed}" / PREDICTIONS)
 
-    def _rows(self, others: Collection[str]) -> dict[str, str]:
-        """What other sweeps asked for here.
+    def _read_rows(self, others: Collection[str]) -> dict[str, str]:
+        """Read which rows earlier sweeps reported.
 
         Raises:
-            DataError: what they did is damaged, and they trained methods that this plan does not.
+            DataError: the file is damaged, and other methods than those of this plan were trained.
         """
+        path = self.out / RESULTS
         try:
-            rows: dict[str, str] = upgrade_results(read_verified_json(self.out / RESULTS))[
-                "reported_methods"
-            ]
+            rows: dict[str, str] = upgrade_results(read_verified_json(path))["reported_methods"]
         except FileNotFoundError:
             return {}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             if not others:
                 return {}
             raise DataError(
-                f"{self.out / RESULTS} is damaged, which also held {', '.join(sorted(others))}: "
-                "delete it, and start all commands of this folder again."
+                f"{path}, which also reports {', '.join(sorted(others))}, is damaged: delete it "
+                "and run all commands of this folder again."
             ) from error
         return rows
 
-    def _refuse_or_remove(self, note: Path) -> None:
-        """Refuse a sweep at work with other settings; one that was killed left only its note."""
-        alive = filelock.FileLock(note.with_suffix(".lock"))
+    def _reject_or_remove(self, note: Path) -> None:
+        """Reject an active sweep with other settings; remove the note of a killed sweep."""
+        active = filelock.FileLock(note.with_suffix(".lock"))
         try:
-            with alive.acquire(timeout=0):
+            with active.acquire(timeout=0):
                 note.unlink(missing_ok=True)
             note.with_suffix(".lock").unlink(missing_ok=True)
             return
         except filelock.Timeout:
             try:
-                there: Mapping[str, Any] = read_verified_json(note)
+                settings: Mapping[str, Any] = read_verified_json(note)
             except FileNotFoundError:
                 return  # it has just ended
             except ValueError as error:
                 raise UsageError(
-                    f"Another sweep is at work in {self.out}, and what it noted in {note} is "
-                    "damaged: wait for it to end."
+                    f"Another sweep runs in {self.out}, and its note {note} is damaged: wait until "
+                    "it has ended."
                 ) from error
-        for key, settings in there.items():
-            wanted = flatten_dict(_settings([self.plan.run_of(key, 0)])[key])
-            for name, value in flatten_dict(settings).items():
-                if wanted.get(name) != value:
-                    raise UsageError(
-                        f"Another sweep is at work in {self.out} on {key} with {name} {value!r}, "
-                        f"now {wanted.get(name)!r}: give another folder with --out."
-                    )
+        for key, identity in settings.items():
+            here = _method_settings([self.plan.run_of(key, 0)])[key]
+            if difference := first_difference(here, identity):
+                name, new, other = difference
+                raise UsageError(
+                    f"Another sweep in {self.out} trains {key} with {name} {other!r}, but this "
+                    f"command has {new!r}: choose another folder with --out."
+                )
 
 
-def _hoisted(records: Sequence[RunRecord]) -> dict[str, Any] | None:
-    """The label axis that all runs share; what it and others hold again is taken from them.
+def _collect_labels(records: Sequence[RunRecord]) -> dict[str, Any] | None:
+    """Move the label axis, which all runs share, out of the records, and thin out projections.
 
-    ``None`` where all were made before runs had one.
+    Returns:
+        The label axis; ``None`` if all runs were trained before records had one.
     """
-    axes = [
-        axis for record in records if (axis := record["result"].pop("labels", None)) is not None
-    ]
-    shown: set[str] = set()
-    for record in records:  # seeds ascend
-        if record["status"] == "done" and record["identity"]["method"] in shown:
+    axes = [record["result"].pop("labels", None) for record in records]
+    projected: set[str] = set()
+    for record in records:  # in the order of seeds
+        method = record["identity"]["method"]
+        if record["status"] == "done" and method in projected:
             record["result"].pop("projection", None)
         elif record["status"] == "done":
-            shown.add(record["identity"]["method"])
-    return axes[0] if axes else None
+            projected.add(method)
+    return next((axis for axis in axes if axis is not None), None)
 
 
-def _settings(runs: Sequence[Run]) -> dict[str, Any]:
-    """What a method is trained with, whatever the seed, by its key."""
-    settings = {}
+def _method_settings(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the identity of each method's runs without the seed, by its key."""
+    settings: dict[str, Any] = {}
     for run in runs:
-        identity: dict[str, Any] = {**run.identity()}
-        del identity["seed"]
+        identity: dict[str, Any] = {**run.identity(), "seed": None}
         if "stage_one" in identity:
-            identity["stage_one"] = {k: v for k, v in identity["stage_one"].items() if k != "seed"}
+            identity["stage_one"] = {**identity["stage_one"], "seed": None}
         settings[run.method.key] = identity
-    plain: dict[str, Any] = json.loads(json.dumps(settings))
-    return plain
+    return settings

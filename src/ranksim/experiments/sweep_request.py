@@ -13,8 +13,9 @@ from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import SweepProgress
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
+from ranksim.experiments.plan import SweepPlan
 from ranksim.experiments.run import Run
-from ranksim.experiments.sweep import SweepPlan, run_sweep
+from ranksim.experiments.sweep import run_sweep
 from ranksim.imbalance import Scheme
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Method, first_stage, parse_method, parse_methods
@@ -107,7 +108,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     monitor, scores = stages[0].recipe.monitor, headline(request.benchmark)
     with SweepProgress(console, live=live, monitor=monitor, headline=scores) as watcher:
         results = run_sweep(plan, watcher)
-    if not runs[0].hardware.is_follower_node:  # only the first of several machines writes
+    if not runs[0].trainer_config.is_follower_node:  # only the first of several machines writes
         write_page(results, request.out / PAGE)
     return results
 

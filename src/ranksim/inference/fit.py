@@ -77,7 +77,7 @@ def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
     run = make_runs(bench, settings)(method, request.seed)
     place = _training(run)
     run = make_runs(dataclasses.replace(bench, out=place), settings)(method, request.seed)
-    check_trainer_config(run.hardware)
+    check_trainer_config(run.trainer_config)
     check_data(run)
     try:
         with one_thread():
@@ -87,9 +87,9 @@ def fit_model(request: FitRequest, *, as_json: bool = False) -> dict[str, Any]:
     if record["status"] == "failed":
         remove_training(place)  # it would diverge again
         raise RankSimError(record["result"]["error"])
-    if not run.hardware.is_follower_node:
+    if not run.trainer_config.is_follower_node:
         _write(request, run, record)
-        if run.hardware.num_nodes == 1:  # else other nodes still look there
+        if run.trainer_config.num_nodes == 1:  # else other nodes still look there
             remove_training(place)
     title = f"{run.method.name}, seed {run.seed}, test"
     print_scores(record["result"]["metrics"]["test"], headline(bench.benchmark), title, console)
@@ -119,7 +119,7 @@ def _write(request: FitRequest, run: Run, record: RunRecord) -> None:
         "method": run.method.key,
         "technique": identity["technique"],
         "seed": run.seed,
-        "precision": run.hardware.precision,
+        "precision": run.trainer_config.precision,
         "recipe": recipe,
         "reader": load_adapter(run.source, run.recipe).to_dict(),
         "density": density_of(regions, many=benchmark.many, few=benchmark.few),

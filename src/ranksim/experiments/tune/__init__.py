@@ -1,7 +1,7 @@
-"""``ranksim tune``: a recipe for one method, searched by validation score alone."""
+"""``ranksim tune``: search the recipe of one method by its validation score."""
 
-from ranksim.experiments.tune.command import TuneRequest, tune
+from ranksim.experiments.tune.command import TuneRequest, TuneResult, tune
 from ranksim.experiments.tune.space import Space
 from ranksim.experiments.tune.study import RECIPE, STORAGE
 
-__all__ = ["RECIPE", "STORAGE", "Space", "TuneRequest", "tune"]
+__all__ = ["RECIPE", "STORAGE", "Space", "TuneRequest", "TuneResult", "tune"]
