@@ -30,8 +30,8 @@ def test_predictions_round_trip(benchmark, tmp_path):
         data = dataclasses.replace(benchmark, groups=groups)
         write_predictions(tmp_path / "a.parquet", data, "rule", np.arange(N), LABELS + 1)
         preds = read_predictions(tmp_path / "a.parquet")
-        assert np.array_equal(preds.label, LABELS)
-        assert np.array_equal(preds.prediction, LABELS + 1)
+        assert np.array_equal(preds.labels, LABELS)
+        assert np.array_equal(preds.preds, LABELS + 1)
         assert preds.groups is None if groups is None else np.array_equal(preds.groups, groups)
         expected = benchmark.regions("rule").masks(LABELS)
         assert list(preds.regions) == list(expected)
@@ -53,8 +53,8 @@ def test_damage_is_detected_or_harmless(benchmark, tmp_path):
         path.write_bytes(flipped)
         if not are_damaged(path):
             preds = read_predictions(path)
-            assert np.array_equal(preds.prediction, LABELS + 1)
-            assert np.array_equal(preds.label, original.label)
+            assert np.array_equal(preds.preds, LABELS + 1)
+            assert np.array_equal(preds.labels, original.labels)
             for name, mask in original.regions.items():
                 assert np.array_equal(preds.regions[name], mask)
     path.write_bytes(content[:200])

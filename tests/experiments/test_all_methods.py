@@ -110,7 +110,9 @@ def test_a_diverged_first_stage_fails_its_rows_and_no_other(small_sts, tmp_path)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[methods."vanilla+ranksim"]\nlr = 1e37\nclip = 1e30\n')
     content = run_benchmark(
-        request(small_sts, tmp_path / "out", methods="rrt,rrt+ranksim", seeds="1", recipe_file=recipe)
+        request(
+            small_sts, tmp_path / "out", methods="rrt,rrt+ranksim", seeds="1", recipe_file=recipe
+        )
     )
     states = {run["identity"]["method"]: run["status"] for run in content["runs"]}
     assert states["rrt"] == states["vanilla"] == "done"

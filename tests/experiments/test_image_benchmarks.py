@@ -61,9 +61,7 @@ def request(benchmark, root, out, *, data=None, **changes):
 def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
     prepared = prepare_data(PrepareRequest(benchmark, drawn))
     assert sum(prepared.counts) == sum(COUNTS.values())
-    content = run_sweep_request(
-        request(benchmark, drawn, tmp_path, methods=methods), as_json=False
-    )
+    content = run_sweep_request(request(benchmark, drawn, tmp_path, methods=methods), as_json=False)
     asked = methods.split(",")
     assert [row["method"] for row in content["summary"]][: len(asked)] == asked
     assert all(run["status"] == "done" for run in content["runs"])
@@ -87,7 +85,11 @@ def test_own_images_to_results(drawn, tmp_path):
 
 
 def test_a_network_learns_the_age(drawn, tmp_path):
-    long = {"max_steps": None, "max_epochs": 9, "changes": ("image_size=16", "batch_size=20", "patience=0")}
+    long = {
+        "max_steps": None,
+        "max_epochs": 9,
+        "changes": ("image_size=16", "batch_size=20", "patience=0"),
+    }
     content = run_benchmark(request("images", drawn, tmp_path, **long))
     test = content["runs"][0]["result"]["metrics"]["test"]["all"]
     assert test["pearson"] > 60
@@ -133,7 +135,9 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
     with pytest.raises(DataError, match=r"2 of \d+ images cannot be used: photos/0\.png is empty"):
         run_benchmark(request("images", root, tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.ckpt"))
-    content = run_benchmark(request("images", root, tmp_path / "out", options={"skip_broken": True}))
+    content = run_benchmark(
+        request("images", root, tmp_path / "out", options={"skip_broken": True})
+    )
     assert content["runs"][0]["provenance"]["data"]["left_out"] == 2
     told = capsys.readouterr().err
     assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; left out\.", told)
@@ -145,7 +149,9 @@ def test_evaluate_repeats_a_run(drawn, tmp_path):
     asked = request("images", drawn, tmp_path / "again")
     result = score_checkpoint(best, asked)
     assert result["encoder"] == "resnet18"
-    assert result["test"]["all"] == pytest.approx(content["runs"][0]["result"]["metrics"]["test"]["all"])
+    assert result["test"]["all"] == pytest.approx(
+        content["runs"][0]["result"]["metrics"]["test"]["all"]
+    )
     before, after = (
         pyarrow.parquet.read_table(folder / "predictions.parquet")
         for folder in (best.parent, tmp_path / "again")
@@ -164,9 +170,7 @@ def test_evaluate_takes_published_names(drawn, tmp_path):
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     state["module.FDS.running_mean"] = torch.zeros(100, 512)
     torch.save({"epoch": 3, "best_loss": np.float64(7.5), "state_dict": state}, tmp_path / "a.pth")
-    result = score_checkpoint(
-        tmp_path / "a.pth", request("agedb-dir", drawn, tmp_path / "out")
-    )
+    result = score_checkpoint(tmp_path / "a.pth", request("agedb-dir", drawn, tmp_path / "out"))
     table = pyarrow.parquet.read_table(tmp_path / "out" / "predictions.parquet")
     error = np.abs(np.array(table["prediction"]) - np.array(table["label"]))
     assert result["test"]["all"]["mae"] == pytest.approx(error.mean())
@@ -261,7 +265,9 @@ def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
     (root / "photos" / "0.png").write_bytes(whole)
     task_loading._load_cached.cache_clear()  # as a new command begins
     with pytest.raises(UsageError, match=r"holds runs on data with counts \[\d+, \d+, \d+\], now"):
-        run_benchmark(request("images", root, tmp_path / "out", options={"skip_broken": True}, seeds="2"))
+        run_benchmark(
+            request("images", root, tmp_path / "out", options={"skip_broken": True}, seeds="2")
+        )
 
 
 def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
@@ -270,7 +276,9 @@ def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
     asked = request("images", drawn, tmp_path / "again", changes=())  # the preset's is another
     result = score_checkpoint(best, asked)
     assert result["image_size"] == 16
-    assert result["test"]["all"] == pytest.approx(content["runs"][0]["result"]["metrics"]["test"]["all"])
+    assert result["test"]["all"] == pytest.approx(
+        content["runs"][0]["result"]["metrics"]["test"]["all"]
+    )
 
 
 def test_labels_of_one_bin_are_refused_before_any_training(drawn, tmp_path):

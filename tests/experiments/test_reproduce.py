@@ -1,3 +1,5 @@
+"""Runs of a results.json are trained again and compared with their records."""
+
 import copy
 import json
 import re
@@ -7,21 +9,20 @@ import pytest
 from ranksim.cli import main
 from ranksim.data.spec import DataLocation
 from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.replay import RerunRequest
-from ranksim.experiments.reproduce import compare, reproduce
+from ranksim.experiments.reproduce import ReproduceRequest, compare_runs, reproduce
 from ranksim.experiments.sweep_request import run_benchmark
-from tests.experiments.test_sweep import request
 from tests.helpers import user_data
+from tests.helpers.records import run_record
 from tests.helpers.requests import make_request
 
 METHODS = "vanilla,rrt+fds+ranksim,vanilla+lds"
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """A sweep over a table of one's own: a second stage, and a row that is another by its key."""
-    folder = tmp_path_factory.mktemp("rerun")
-    data = user_data.write_table(folder)
+def sweep(tmp_path_factory):
+    """A user table and a sweep on it, with a two-stage method and an alias."""
+    folder = tmp_path_factory.mktemp("reproduce")
+    data = user_data.table(folder)
     run_benchmark(
         make_request(
             data, folder / "out", options={"target": "price"}, methods=METHODS,
@@ -32,10 +33,10 @@ def swept(tmp_path_factory):
 
 
 @pytest.fixture
-def saved(swept, tmp_path):
-    """Writes a changed copy of its results."""
-    content = json.loads((swept[1] / "results.json").read_text())
-    content.pop("digest", None)
+def changed(sweep, tmp_path):
+    """Writes a changed copy of the results and returns its path."""
+    content = json.loads((sweep[1] / "results.json").read_text())
+    content.pop("digest")
 
     def write(change=lambda results: None):
         results = copy.deepcopy(content)
@@ -47,125 +48,120 @@ def saved(swept, tmp_path):
     return write
 
 
-def again(path, data=None, **asked):
-    return reproduce(RerunRequest(path, location=DataLocation(data), accelerator="cpu", **asked))
+def reproduce_all(path, data=None, **fields):
+    location = DataLocation(None if data is None else str(data))
+    return list(reproduce(ReproduceRequest(path, location=location, accelerator="cpu", **fields)))
 
 
-@pytest.mark.parametrize("row", ["2", "vanilla+lds"])
-def test_a_row_comes_out_the_same(swept, row, capsys):
-    data, out = swept
-    found = again(out, str(data), row=row)
-    assert found["matches"]
-    assert found["method"] == {"2": "rrt+fds+ranksim", "vanilla+lds": "inv+lds"}[row]
-    assert found["runs"][0]["differ"] == []
-    assert "seed 0: the same, to the last bit." in capsys.readouterr().out
+@pytest.mark.parametrize(("row", "method"), [("2", "rrt+fds+ranksim"), ("vanilla+lds", "inv+lds")])
+def test_unchanged_row_is_identical(sweep, row, method):
+    data, out = sweep
+    (report,) = reproduce_all(out, data, row=row)
+    assert (report["matches"], report["method"], report["differ"]) == (True, method, [])
 
 
-def test_one_bit_is_seen_and_its_size_told(swept, saved, monkeypatch, capsys):
+def test_changed_numbers_are_named_with_their_size(sweep, changed, monkeypatch, capsys):
     def change(results):
-        results["runs"][0]["metrics"]["test"]["all"]["mae"] *= 1.5
-        results["runs"][0]["curves"]["val"][0] += 1e-5
-        results["runs"][0]["versions"]["torch"] = "1.0"
+        result = results["runs"][0]["result"]
+        result["metrics"]["test"]["all"]["mae"] *= 1.5
+        result["curves"]["val"][0] += 1e-5
+        results["runs"][0]["provenance"]["versions"]["torch"] = "1.0"
 
-    path = saved(change)
-    words = ["ranksim", "reproduce", str(path), "--row", "1", "--data", str(swept[0])]
+    words = ["ranksim", "reproduce", str(changed(change)), "--row", "1", "--data", str(sweep[0])]
     monkeypatch.setattr("sys.argv", [*words, "--accelerator", "cpu", "--json"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
-    told = capsys.readouterr()
-    found = json.loads(told.out)
-    assert not found["matches"]
-    (run,) = found["runs"]
+    printed = capsys.readouterr()
+    content = json.loads(printed.out)
+    assert not content["matches"]
+    (run,) = content["runs"]
     assert run["differ"] == ["metrics.test.all.mae", "curves.val"]
     assert run["largest"] == {"mae": pytest.approx(1 / 3)}
     assert run["made_by"]["versions.torch"][0] == "1.0"
-    assert "not the same (metrics.test.all.mae, curves.val)" in told.err
-    assert "versions.torch 1.0 then" in told.err
+    assert "metrics.test.all.mae, curves.val" in printed.err
+    assert "mae 0.33" in printed.err
+    assert "versions.torch was 1.0" in printed.err
 
 
-def test_older_results_are_completed_by_the_preset_and_it_is_said(swept, saved):
-    """Those of format 1 hold no technique and fewer fields of recipe and hardware."""
-    lost = ("technique", "devices", "num_nodes", "compile", "channels_last", "gather", "curves")
-
+def test_missing_recipe_fields_come_from_the_preset(sweep, changed):
     def change(results):
-        results["format"] = 1
         for run in results["runs"]:
-            for name in lost:
-                del run[name]
+            del run["identity"]["technique"]
+            run["identity"]["trainer"] = {"precision": "32-true"}
+            del run["result"]["curves"]
             for name in ("fds_bins", "lr_milestones", "memory_size"):
-                del run["recipe"][name]
+                del run["identity"]["recipe"][name]
 
-    found = again(saved(change), str(swept[0]), row="vanilla")
-    assert found["matches"]
-    assert found["runs"][0]["assumed"] == ["lr_milestones", "fds_bins"]
-
-
-def test_a_run_that_was_cut_short_cannot_be_compared(swept, saved, capsys):
-    found = again(saved(lambda r: r["runs"][0].update(cut_short=3.0)), str(swept[0]), row="1")
-    assert not found["matches"]
-    assert found["runs"][0]["matches"] is None
-    assert "cut short after 3 s" in capsys.readouterr().out
+    (report,) = reproduce_all(changed(change), sweep[0], row="vanilla")
+    assert report["matches"]
+    assert set(report["assumed"]) == {"lr_milestones", "fds_bins"}
 
 
-def test_a_failed_run_fails_again_at_the_same_step(small_sts, tmp_path, capsys):
-    run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1",
-                  changes=("hidden=8", "lr=1e37", "max_grad_norm=1e30")))  # fmt: skip
-    location = DataLocation(data_dir=small_sts)
-    found = reproduce(
-        RerunRequest(tmp_path, location=location, accelerator="cpu", out=tmp_path / "again")
-    )
-    assert found["matches"]
-    assert found["runs"][0]["note"] == "diverged at step 2 (lr 1e+37)"
-    assert (tmp_path / "again/runs/vanilla/seed-0/record.json").is_file()
-    with pytest.raises(UsageError, match="holds a sweep: give another folder with --out"):
-        reproduce(RerunRequest(tmp_path, location=location, out=tmp_path))
-
-
-def broken(name, value):
+def test_truncated_run_cannot_be_compared(sweep, changed):
     def change(results):
-        results["runs"][0][name] = value
+        results["runs"][0]["result"]["truncated"] = 3.0
+
+    (report,) = reproduce_all(changed(change), sweep[0], row="1")
+    assert report["matches"] is None
+    assert "3 s" in report["note"]
+
+
+def test_diverged_run_diverges_at_the_same_step(sweep, tmp_path):
+    out = tmp_path / "out"
+    changes = ("hidden=8", "lr=1e37", "max_grad_norm=1e30")
+    run_benchmark(make_request(sweep[0], out, options={"target": "price"}, changes=changes))
+    (report,) = reproduce_all(out, sweep[0], out=tmp_path / "again")
+    assert report["matches"]
+    assert re.match(r"diverged at step \d+ \(lr 1e\+37\)", report["note"])
+    assert (tmp_path / "again/runs/vanilla/seed-0/record.json").is_file()
+    with pytest.raises(UsageError, match="contains a sweep"):
+        reproduce_all(out, sweep[0], out=out)
+
+
+def change_identity(**values):
+    def change(results):
+        results["runs"][0]["identity"].update(values)
 
     return change
 
 
+def change_digest(results):
+    results["runs"][0]["identity"]["data"]["options"]["table_sha256"] = "0" * 16
+
+
 @pytest.mark.parametrize(
-    ("change", "asked", "error", "told"),
+    ("change", "fields", "error", "text"),
     [
         (None, {}, UsageError, "has the rows 1 vanilla, 2 rrt+fds+ranksim, 3 vanilla+lds"),
         (None, {"row": "9"}, UsageError, "choose one with --row"),
-        (None, {"row": "1", "seed": 5}, UsageError, "has the seeds 0, not 5: choose one"),
-        (None, {"row": "1", "data": None}, UsageError, "made from homes.csv: give its path with --data"),
-        (broken("recipe", {"lr": "fast"}), {"row": "1"}, DataError, "cannot be trained again"),
-        (broken("limits", 3), {"row": "1"}, DataError, "does not say how it was trained"),
-        (broken("table_sha256", "0" * 16), {"row": "1"}, DataError, "SHA-256 0000000000000000"),
+        (None, {"row": "1", "seed": 5}, UsageError, "has the seeds 0, not 5"),
+        (None, {"row": "1", "data": None}, UsageError, "homes.csv: give its path with --data"),
+        (change_identity(recipe={"lr": "fast"}), {"row": "1"}, DataError, "cannot be trained again"),
+        (change_identity(limits=3), {"row": "1"}, DataError, "is incomplete"),
+        (change_digest, {"row": "1"}, DataError, "SHA-256 begins with 0000000000000000"),
         (lambda r: r.update(summary=[3]), {"row": "1"}, DataError, "is damaged"),
         (lambda r: r.update(runs=[[]]), {"row": "1"}, DataError, "is damaged"),
         (lambda r: r.pop("benchmark"), {"row": "1"}, DataError, "not the results.json of a sweep"),
+        (lambda r: [run.pop("status") for run in r["runs"]], {"row": "1"}, DataError, "lacks the"),
+        (lambda r: [run["result"].clear() for run in r["runs"]], {"row": "1"}, DataError, "lacks"),
     ],
-)
-def test_what_cannot_be_done_is_one_sentence(swept, saved, change, asked, error, told):
-    path = saved(*([change] if change else []))
-    with pytest.raises(error, match=re.escape(told)) as raised:
-        again(path, asked.pop("data", str(swept[0])), **asked)
-    assert str(raised.value).count("\n") == 0
+)  # fmt: skip
+def test_errors_name_the_problem(sweep, changed, change, fields, error, text):
+    path = changed(*([change] if change else []))
+    with pytest.raises(error, match=re.escape(text)):
+        reproduce_all(path, fields.pop("data", sweep[0]), **fields)
 
 
-def test_what_was_not_recorded_then_is_not_compared():
-    then = {"method": "vanilla", "seed": 0, "status": "done", "steps": 7, "seconds": 1.0,
-            "data": {"sha256": "a"}, "versions": {"torch": "1"}}  # fmt: skip
-    then["metrics"] = {"test": {"all": {"mse": 1.0}}}
-    now = then | {"ranks": {}, "seconds": 2.0, "data": {"sha256": "b", "new": 1}}
-    now["metrics"] = {"test": {"all": {"mse": 1.0}, "seen": {"mse": 2.0}}}
-    found = compare(then, now)
-    assert found["matches"]
-    assert found["data"] == {"data.sha256": ["a", "b"]}
-    assert compare(then, now | {"steps": 8})["differ"] == ["steps"]
-    assert compare(then, {k: v for k, v in now.items() if k != "steps"})["differ"] == ["steps"]
-
-
-@pytest.mark.parametrize("lost", ["status", "metrics"])
-def test_a_run_that_says_nothing_is_not_the_same(swept, saved, lost):
-    path = saved(lambda results: [run.pop(lost) for run in results["runs"]])
-    with pytest.raises(DataError, match=r"lacks what runs came to: make it again\.$"):
-        again(path, str(swept[0]), row="1")
+def test_fields_that_the_record_lacks_are_not_compared():
+    old = run_record("inv", 0, steps=7, seconds=1.0, metrics={"test": {"all": {"mse": 1.0}}})
+    scores = {"all": {"mse": 1.0}, "seen": {"mse": 2.0}}
+    new = run_record("inv", 0, steps=7, seconds=2.0, ranks={}, metrics={"test": scores})
+    old["provenance"]["data"], new["provenance"]["data"] = {"sha256": "a"}, {"sha256": "b", "n": 1}
+    report = compare_runs(old, new)
+    assert report["matches"]
+    assert report["data"] == {"data.sha256": ["a", "b"]}
+    new["result"]["steps"] = 8
+    assert compare_runs(old, new)["differ"] == ["steps"]
+    del new["result"]["steps"]
+    assert compare_runs(old, new)["differ"] == ["steps"]
