@@ -32,7 +32,7 @@ from ranksim.inference.scoring import error_intervals
 from ranksim.metrics import ShotRegions
 from ranksim.training.modality import recipe_type
 from ranksim.training.presets import preset_table
-from ranksim.training.pretrained import folder_name, relocate_encoder, to_portable_recipe
+from ranksim.training.pretrained import portable_encoder_name, relocate_encoder, to_portable_recipe
 from tests.helpers import user_data
 from tests.helpers.language import save_bert
 from tests.helpers.requests import make_request
@@ -167,11 +167,11 @@ def test_another_encoder_is_refused(made, tmp_path):
     )
     kept, folder = to_portable_recipe(recipe)
     assert folder == str(bert)
-    assert kept.encoder == folder_name(bert)
+    assert kept.encoder == portable_encoder_name(bert)
     moved = bert.rename(tmp_path / "moved")
     assert relocate_encoder(kept, moved).encoder == str(moved)  # its files count, and not its name
     (moved / "config.json").write_text((moved / "config.json").read_text() + " ")
-    with pytest.raises(DataError, match="and the model was trained with bert@"):
+    with pytest.raises(DataError, match="but the model was trained with bert@"):
         relocate_encoder(kept, moved)
     with pytest.raises(DataError, match="There is no folder"):
         relocate_encoder(kept, bert)
@@ -326,7 +326,7 @@ def test_damaged_weights(cut, model):
     [
         ({"format": 2}, r"has model format 2, and this version of ranksim reads 1: use ranksim 0"),
         ({"kind": "voxels"}, r"cannot make \(no 'voxels'\): get the model again"),
-        ({"reader": {"kind": "voxels"}}, r"cannot make \(kind must be one of the readers'"),
+        ({"reader": {"kind": "voxels"}}, r"cannot make \(kind must be one of table, text"),
         ({"reader": None}, r"describes what this version of ranksim cannot make"),
         ({"recipe": {}}, r"cannot make \(The recipe lacks label_scale"),
         ({"density": {}}, r"cannot make \(no 'named'\)"),

@@ -27,7 +27,7 @@ from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, make_loader
 from ranksim.training.modality import recipe_type
-from ranksim.training.pretrained import refuse_missing, relocate_encoder
+from ranksim.training.pretrained import require_encoder_folder, relocate_encoder
 from ranksim.training.recipe import Recipe, update_old_fields
 from ranksim.training.trainer_config import (
     TrainerConfig,
@@ -86,11 +86,11 @@ class Model:
             DataError: the data cannot be read, or lacks what the network reads.
             UsageError: the network reads through an encoder whose folder was not given.
         """
-        refuse_missing(self.recipe)
+        require_encoder_folder(self.recipe)
         columns = _columns(data)
         if image_root is not None:
             columns = dataclasses.replace(columns, root=image_root)
-        opened = self.reader.read(columns, self.recipe)
+        opened = self.reader.adapt_table(columns, self.recipe)
         label = opened.labels
         if label is None and self.target in columns.names:
             label = read_numbers(columns, self.target, missing="nan")[opened.rows]
@@ -103,7 +103,7 @@ class Model:
 
     def _predicted(self, opened: AdaptedTable, hardware: TrainerConfig) -> NDArray[np.float64]:
         with torch.random.fork_rng(devices=[]):  # a new network draws weights, and no one sees it
-            network = opened.network(self.recipe, hardware)()
+            network = opened.make_network(self.recipe, hardware)()
         try:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:

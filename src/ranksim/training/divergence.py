@@ -40,7 +40,7 @@ class SampleIds:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where and how a training diverged.
+    """Description of a divergence.
 
     Args:
         part: the value that diverged: ``"loss"``, ``"RankSim term"``, or a validation score.

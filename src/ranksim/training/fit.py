@@ -112,7 +112,7 @@ class TrainingTask:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a training runs.
+    """Options of a training run.
 
     Args:
         seed: determines initial weights, sample order, dropout and RankSim's sampling.

@@ -1,4 +1,4 @@
-"""What the benchmarks' names say: what a network reads, and the scores that stand first."""
+"""Names of the data sets and kinds of user data, and what depends on them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from ranksim.training.recipe import (
 
 TEXTS = ("sts-b-dir", "sentiment-dir")
 GLUCOSE = "glucose"
-# kinds of anyone's own data
+# kinds of user data
 TABLE, TEXT, SENTENCES, IMAGE, SERIES = "table", "text", "sentences", "images", "series"
 IMAGES = ("agedb-dir", "imdb-wiki-dir", IMAGE)
-ONE_PRESET = ("sentiment-dir", GLUCOSE)
-BILSTM, MLP = "bilstm", "mlp"
 
 _RECIPES: dict[str, type[Recipe]] = {
     **dict.fromkeys((*TEXTS, TEXT), TextRecipe),
@@ -29,12 +27,12 @@ _RECIPES: dict[str, type[Recipe]] = {
 
 
 def recipe_type(benchmark: str) -> type[Recipe]:
-    """The fields that a benchmark's recipes have."""
+    """Return the recipe class of a benchmark or kind of user data."""
     return _RECIPES[benchmark]
 
 
 def headline(benchmark: str) -> tuple[str, str]:
-    """The two scores of its table; the first is the error that counts."""
+    """Return the two main scores of a benchmark, the error that decides first."""
     if benchmark in TEXTS:
         return "mse", "pearson"
     return ("mae", "gm") if benchmark in IMAGES else ("mae", "pearson")

@@ -43,7 +43,7 @@ from ranksim.datasets.label_gaps import Subset, drop_labels
 from ranksim.imbalance.label_range import parse_ranges
 from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
-from ranksim.training.adapters import AdaptedParts, DataAdapter, LabelSamples, adapter_type
+from ranksim.training.adapters import AdaptedSplits, DataAdapter, LabelSamples, adapter_type
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import (
     augmentation,
@@ -81,7 +81,7 @@ class LoadedData:
     """Data as labels, bins and facts (``benchmark``) and as networks read it (``parts``)."""
 
     benchmark: Benchmark[Any]
-    parts: AdaptedParts
+    parts: AdaptedSplits
     adapter: DataAdapter | None = None  # of user data
 
 
@@ -135,7 +135,7 @@ def load_task(
     recipe = with_encoder_folder(recipe, source.location.encoder)
     return benchmark, TrainingTask(
         *samples,
-        loaded.parts.network(recipe, hardware or TrainerConfig()),
+        loaded.parts.make_network(recipe, hardware or TrainerConfig()),
         benchmark.bins,
         benchmark.regions(source.spec.regions_from),
         benchmark.gmean_epsilon,
@@ -228,7 +228,7 @@ def _load_cached(source: DataSource, reading: tuple[tuple[str, Any], ...]) -> Lo
 def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
     plan = load_plan(source)
     adapter = adapter_type(source.spec.benchmark).fit(plan, recipe)
-    parts = adapter.parts(plan, recipe)
+    parts = adapter.adapt_splits(plan, recipe)
     train, val, test = (LabelSamples(samples.labels.numpy()) for samples in parts.samples)
     benchmark = Benchmark(
         source.spec.benchmark,
@@ -259,7 +259,7 @@ def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
     texts = len(train.tokens)
     return LoadedData(
         benchmark,
-        AdaptedParts(
+        AdaptedSplits(
             (train, val, test), lambda recipe, hardware: text_network(recipe, rows, texts)
         ),
     )
@@ -272,7 +272,9 @@ def _load_glucose(source: DataSource, recipe: Any) -> LoadedData:
     channels = benchmark.train.values.shape[1]
     return LoadedData(
         benchmark,
-        AdaptedParts((train, val, test), lambda recipe, hardware: series_network(recipe, channels)),
+        AdaptedSplits(
+            (train, val, test), lambda recipe, hardware: series_network(recipe, channels)
+        ),
     )
 
 
@@ -289,7 +291,7 @@ def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
             plan, recipe.image_size, skip_broken=source.spec.skip_broken, on_progress=progress
         )
     _report_images(benchmark.facts)
-    return LoadedData(benchmark, AdaptedParts((train, val, test), image_network))
+    return LoadedData(benchmark, AdaptedSplits((train, val, test), image_network))
 
 
 def _report_images(facts: dict[str, Any]) -> None:

@@ -1,27 +1,27 @@
-"""What all readers have in common, and which one reads what."""
+"""Protocol of the adapters and their results."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.schema import validate_types
 from ranksim.data.batch import BatchDataset
 from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
 from ranksim.models import Regressor
-from ranksim.training.modality import IMAGE, SENTENCES, SERIES, TABLE, TEXT
 from ranksim.training.trainer_config import TrainerConfig
+
+NetworkFactory = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
+"""Called with a recipe and hardware settings; returns a function that builds a new network."""
 
 
 @dataclass(frozen=True)
 class LabelSamples:
-    """Samples of which labels alone are known here, float64 ``(N,)``."""
+    """Labels of a split without inputs, float64 ``(N,)``."""
 
     labels: np.ndarray
 
@@ -29,107 +29,63 @@ class LabelSamples:
         return len(self.labels)
 
 
-Network = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
-
-
 @dataclass(frozen=True)
-class AdaptedParts:
-    """The parts of a plan, as a network reads them.
+class AdaptedSplits:
+    """The splits of a plan as network inputs.
 
     Args:
         samples: training, validation and test.
-        network: from a recipe and hardware to what makes a new network for them.
-        facts: what the reader adds to what identifies the data.
+        make_network: factory of networks for these samples.
+        facts: facts about the data to record.
     """
 
     samples: tuple[BatchDataset, BatchDataset, BatchDataset]
-    network: Network
+    make_network: NetworkFactory
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class AdaptedTable:
-    """New data, as a trained network reads it.
+    """New data as network inputs.
 
     Args:
-        rows: the row that each sample stands for, int64 ``(N,)``.
-        samples: these N; their labels mean nothing.
-        network: as of :class:`AdaptedParts`; untrained.
-        labels: of forecasts, what came true, float64 ``(N,)``, NaN where that is not known yet.
-        times: of forecasts, when that is, as the data writes times.
+        rows: table row of each sample, int64 ``(N,)``.
+        samples: the samples; their labels are meaningless.
+        make_network: factory of untrained networks for these samples.
+        labels: true values of forecasts, float64 ``(N,)``, NaN if in the future.
+        times: times to which forecasts refer, in the format of the data.
     """
 
     rows: NDArray[np.int64]
     samples: BatchDataset
-    network: Network
+    make_network: NetworkFactory
     labels: NDArray[np.float64] | None = None
     times: list[Any] | None = None
 
 
 class DataAdapter(Protocol):
-    """From columns to what a network reads; made by :meth:`fit` from training samples."""
+    """Converts columns of a table to network inputs."""
 
     kind: ClassVar[str]
 
     @classmethod
     def fit(cls, plan: SplitPlan, recipe: Any) -> Self:
-        """A reader for data like this plan's, by its training samples alone."""
+        """Return an adapter fitted on the training samples of a plan."""
         ...
 
-    def parts(self, plan: SplitPlan, recipe: Any) -> AdaptedParts:
-        """The parts of that plan."""
+    def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
+        """Convert the splits of the plan."""
         ...
 
-    def read(self, columns: Table, recipe: Any) -> AdaptedTable:
-        """New data, whose columns have the same names."""
+    def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
+        """Convert new data with the same columns."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the adapter as JSON values."""
         ...
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """What :meth:`as_dict` wrote."""
+        """Restore the adapter from the result of :meth:`to_dict` without its ``kind``."""
         ...
-
-
-def adapter_type(kind: str) -> type[DataAdapter]:
-    """The reader of a kind; what it needs is imported here."""
-    if kind == TABLE:
-        from ranksim.training.adapters.table import TableAdapter
-
-        return TableAdapter
-    if kind == TEXT:
-        from ranksim.training.adapters.text import TextAdapter
-
-        return TextAdapter
-    if kind == SENTENCES:
-        from ranksim.training.adapters.sentences import SentenceAdapter
-
-        return SentenceAdapter
-    if kind == IMAGE:
-        from ranksim.training.adapters.image import ImageAdapter
-
-        return ImageAdapter
-    if kind == SERIES:
-        from ranksim.training.adapters.series import SeriesAdapter
-
-        return SeriesAdapter
-    raise ValueError(f"kind must be one of the readers', got {kind!r}")
-
-
-def adapter_from_dict(content: dict[str, Any]) -> DataAdapter:
-    """A reader of any kind from what its ``as_dict`` wrote."""
-    content = dict(content)
-    return validate_types(adapter_type(content.pop("kind")).from_dict(content))
-
-
-def to_plain_dict(reader: Any) -> dict[str, Any]:
-    """A reader whose fields are plain, as JSON holds it."""
-    return {"kind": reader.kind, **dataclasses.asdict(reader)}
-
-
-def select_columns(columns: Table, names: Sequence[str]) -> dict[str, list[Any]]:
-    """These columns by their names."""
-    return {name: columns.column(name) for name in names}

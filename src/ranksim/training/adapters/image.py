@@ -1,4 +1,4 @@
-"""Images by their paths."""
+"""Images, given by their paths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
 from ranksim.datasets.image_benchmarks import ImagePlan, load_images
 from ranksim.exceptions import DataError
-from ranksim.training.adapters.base import AdaptedParts, AdaptedTable, to_plain_dict
+from ranksim.training.adapters.base import AdaptedSplits, AdaptedTable
 from ranksim.training.factory import image_network
 from ranksim.training.modality import IMAGE
 from ranksim.training.recipe import ImageRecipe
@@ -28,7 +28,7 @@ class ImageAdapter:
     """A vision model over images.
 
     Args:
-        name: column of their paths, which are relative to the folder of the table.
+        name: column of the paths, relative to the folder of the table.
     """
 
     kind: ClassVar[str] = IMAGE
@@ -38,45 +38,47 @@ class ImageAdapter:
     def fit(cls, plan: SplitPlan, recipe: ImageRecipe) -> Self:
         return cls(*plan.inputs)
 
-    def parts(self, plan: SplitPlan, recipe: ImageRecipe) -> AdaptedParts:
+    def adapt_splits(self, plan: SplitPlan, recipe: ImageRecipe) -> AdaptedSplits:
         assert isinstance(plan.options, ImageSpec)
         paths = image_paths(plan.table, self.name)
         table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels).with_split(
             plan.split
         )
-        images = ImagePlan(IMAGE, _root(plan.table), table, plan.bins)
-        with progress_counter("decoding images") as told:
+        images = ImagePlan(IMAGE, _image_root(plan.table), table, plan.bins)
+        with progress_counter("decoding images") as progress:
             benchmark, (train, val, test) = load_images(
-                images, recipe.image_size, skip_broken=plan.options.skip_broken, on_progress=told
+                images,
+                recipe.image_size,
+                skip_broken=plan.options.skip_broken,
+                on_progress=progress,
             )
-        return AdaptedParts((train, val, test), image_network, benchmark.facts)
+        return AdaptedSplits((train, val, test), image_network, benchmark.facts)
 
-    def read(self, columns: Table, recipe: ImageRecipe) -> AdaptedTable:
-        paths, store = image_paths(columns, self.name), PixelCache(recipe.image_size)
-        with progress_counter("decoding images") as told:
-            rows, broken = store.add_images(_root(columns), paths, on_progress=told)
+    def adapt_table(self, table: Table, recipe: ImageRecipe) -> AdaptedTable:
+        paths, cache = image_paths(table, self.name), PixelCache(recipe.image_size)
+        with progress_counter("decoding images") as progress:
+            rows, broken = cache.add_images(_image_root(table), paths, on_progress=progress)
         if broken:
-            raise DataError(
-                f"{describe_broken(broken, len(set(paths)))}; mend them or remove their rows."
-            )
-        samples = ImageDataset(store, rows, np.zeros(len(rows)))
+            description = describe_broken(broken, len(set(paths)))
+            raise DataError(f"{description}; repair them or remove their rows.")
+        samples = ImageDataset(cache, rows, np.zeros(len(rows)))
         return AdaptedTable(np.arange(len(rows)), samples, image_network)
 
     def to_dict(self) -> dict[str, Any]:
-        return to_plain_dict(self)
+        return {"kind": self.kind, "name": self.name}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(**content)
 
 
-def _root(columns: Table) -> Path:
-    """The folder that paths are relative to."""
-    if columns.root is None:
+def _image_root(table: Table) -> Path:
+    """Return the folder to which image paths are relative."""
+    if table.root is None:
         raise DataError(
-            f"{columns.name} names no folder of images: name the folder that holds both, or give "
-            "--image-root."
+            f"{table.name} has no image folder: name the folder that holds both table and images, "
+            "or give --image-root."
         )
-    if not columns.root.is_dir():
-        raise DataError(f"{columns.root} is not a folder: name the image folder with --image-root.")
-    return columns.root
+    if not table.root.is_dir():
+        raise DataError(f"{table.root} is not a folder: name the image folder with --image-root.")
+    return table.root

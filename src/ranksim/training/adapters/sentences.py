@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ranksim.data import TextSamples
 from ranksim.data.batch import BatchDataset
 from ranksim.data.text import embed_texts, tokenize
-from ranksim.models import MLPEncoder, Regressor, SentenceEncoder, load_tokenizer
-from ranksim.training.adapters.base import Network
+from ranksim.models import Regressor, SentenceEncoder, load_tokenizer
+from ranksim.training.adapters.base import NetworkFactory
 from ranksim.training.adapters.text import TextAdapter
+from ranksim.training.factory import table_network
 from ranksim.training.modality import SENTENCES
-from ranksim.training.recipe import SentenceRecipe
-from ranksim.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True)
 class SentenceAdapter(TextAdapter):
-    """A pretrained encoder over one or two columns of texts.
+    """A pretrained encoder over one or two text columns.
 
-    Frozen, its features are made once and an MLP reads them; else it is trained on.
+    If the recipe freezes the encoder, its features are computed once and the network is an MLP;
+    otherwise the encoder is fine-tuned.
 
     Args:
-        names: of the columns.
+        names: the columns.
     """
 
     kind: ClassVar[str] = SENTENCES
 
-    def _made(self, parts: Sequence[TextSamples], recipe: Any) -> tuple[Sequence[BatchDataset], Network]:
-        source, texts = recipe.encoder, len(self.names)
-        tokens = tokenize(parts, load_tokenizer(source), max_tokens=recipe.max_tokens)
+    def _encode(
+        self, splits: Sequence[TextSamples], recipe: Any
+    ) -> tuple[Sequence[BatchDataset], NetworkFactory]:
+        name, texts = recipe.encoder, len(self.names)
+        tokens = tokenize(splits, load_tokenizer(name), max_tokens=recipe.max_tokens)
         if not recipe.frozen:
-            return (
-                tokens,
-                lambda own, hardware: lambda: Regressor(SentenceEncoder(source, texts=texts)),
-            )
-        encoder = SentenceEncoder(source, texts=texts)
+            return tokens, lambda *_: lambda: Regressor(SentenceEncoder(name, texts=texts))
+        encoder = SentenceEncoder(name, texts=texts)
         width = encoder.width
-
-        def network(own: SentenceRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
-            shape: dict[str, Any] = {"hidden": own.hidden, "layers": own.layers}
-            return lambda: Regressor(MLPEncoder(width, dropout=own.dropout, **shape))
-
-        return embed_texts(tokens, encoder), network
+        return embed_texts(tokens, encoder), lambda recipe, config: table_network(recipe, width)

@@ -1,4 +1,4 @@
-"""Windows of a series."""
+"""Windows of a time series."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ranksim.data.spec import SeriesSpec
 from ranksim.data.split_plan import SplitPlan, read_series
 from ranksim.data.table import Table
 from ranksim.models import Regressor
-from ranksim.training.adapters.base import AdaptedParts, AdaptedTable
+from ranksim.training.adapters.base import AdaptedSplits, AdaptedTable
 from ranksim.training.factory import series_network
 from ranksim.training.modality import SERIES
 from ranksim.training.recipe import SeriesRecipe
@@ -23,14 +23,15 @@ from ranksim.training.trainer_config import TrainerConfig
 
 @dataclass(frozen=True)
 class SeriesAdapter:
-    """A network over the last readings.
+    """A forecasting network over the last readings.
 
     Args:
-        names: columns of the readings.
-        time, group: columns of the time, and of what each reading belongs to.
-        window, horizon: readings that a forecast sees, and from the last of them to its target.
-        step: seconds from one reading to the next; None of a series without times.
-        scaling: of the readings.
+        names: columns of the readings, the target first.
+        time, group: columns of the time and of the group, for example the patient.
+        window: readings that a forecast uses.
+        horizon: readings from the last one used to the forecast one.
+        step: seconds between readings; ``None`` without a time column.
+        scaling: standardization of the readings.
     """
 
     kind: ClassVar[str] = SERIES
@@ -46,40 +47,47 @@ class SeriesAdapter:
     def fit(cls, plan: SplitPlan, recipe: SeriesRecipe) -> Self:
         assert plan.readings is not None
         assert plan.windows is not None
-        options, window = plan.options, plan.windows.window
-        assert isinstance(options, SeriesSpec)
-        scaling = SeriesScaling.fit(
-            plan.readings, plan.windows.ends[plan.split.train], window=window
+        spec, windows = plan.options, plan.windows
+        assert isinstance(spec, SeriesSpec)
+        return cls(
+            names=plan.inputs,
+            time=spec.time,
+            group=spec.group,
+            window=windows.window,
+            horizon=spec.horizon or 1,
+            step=windows.step,
+            scaling=SeriesScaling.fit(
+                plan.readings, windows.ends[plan.split.train], window=windows.window
+            ),
         )
-        named, horizon = (plan.inputs, options.time, options.group), options.horizon or 1
-        return cls(*named, window, horizon, plan.windows.step, scaling)
 
-    def parts(self, plan: SplitPlan, recipe: SeriesRecipe) -> AdaptedParts:
+    def adapt_splits(self, plan: SplitPlan, recipe: SeriesRecipe) -> AdaptedSplits:
         assert plan.readings is not None
         assert plan.windows is not None
         scaled, ends = self.scaling(plan.readings), plan.windows.ends
         train, val, test = (
-            SeriesDataset(scaled, ends[part], plan.labels[part], window=self.window)
-            for part in plan.split
+            SeriesDataset(scaled, ends[index], plan.labels[index], window=self.window)
+            for index in plan.split
         )
-        return AdaptedParts((train, val, test), self._network)
+        return AdaptedSplits((train, val, test), self._make_network)
 
-    def read(self, columns: Table, recipe: SeriesRecipe) -> AdaptedTable:
-        # the target's own column is among the readings; a forecast needs nothing after its window
-        options = SeriesSpec(
+    def adapt_table(self, table: Table, recipe: SeriesRecipe) -> AdaptedTable:
+        # the target column is among the readings; a forecast needs nothing after its window
+        spec = SeriesSpec(
             target=self.names[0], time=self.time, group=self.group, window=self.window
         )
-        order, readings, times, groups = read_series(columns, options, self.names)
+        order, readings, times, groups = read_series(table, spec, self.names)
         shape = {"window": self.window, "horizon": self.horizon}
-        found = make_windows(readings, times, None, **shape, step=self.step, groups=groups)
-        labels = np.where(found.target_rows < 0, np.nan, readings[found.target_rows, 0])
-        when = None
-        if self.time is not None and found.times is not None:
-            when = format_times(found.times, columns.column(self.time)[0])
+        windows = make_windows(readings, times, None, **shape, step=self.step, groups=groups)
+        labels = np.where(windows.target_rows < 0, np.nan, readings[windows.target_rows, 0])
+        target_times = None
+        if self.time is not None and windows.times is not None:
+            target_times = format_times(windows.times, table.column(self.time)[0])
         samples = SeriesDataset(
-            self.scaling(readings), found.ends, np.zeros(len(found)), window=self.window
+            self.scaling(readings), windows.ends, np.zeros(len(windows)), window=self.window
         )
-        return AdaptedTable(order[found.ends], samples, self._network, labels, when)
+        rows = order[windows.ends]
+        return AdaptedTable(rows, samples, self._make_network, labels, target_times)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, **vars(self), "scaling": self.scaling.to_dict()}
@@ -89,5 +97,5 @@ class SeriesAdapter:
         names, scaling = tuple(content["names"]), SeriesScaling.from_dict(content["scaling"])
         return cls(**content | {"names": names, "scaling": scaling})
 
-    def _network(self, recipe: SeriesRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
+    def _make_network(self, recipe: SeriesRecipe, config: TrainerConfig) -> Callable[[], Regressor]:
         return series_network(recipe, len(self.names))

@@ -1,4 +1,4 @@
-"""Rows of numbers and categories."""
+"""Table rows of numbers and categories."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ranksim.data.features import TableFeatures, VectorDataset
 from ranksim.data.spec import TableSpec
 from ranksim.data.split_plan import SplitPlan
 from ranksim.data.table import Table
-from ranksim.models import MLPEncoder, Regressor
-from ranksim.training.adapters.base import AdaptedParts, AdaptedTable, select_columns
+from ranksim.models import Regressor
+from ranksim.training.adapters.base import AdaptedSplits, AdaptedTable
+from ranksim.training.factory import table_network
 from ranksim.training.modality import TABLE
 from ranksim.training.recipe import TableRecipe
 from ranksim.training.trainer_config import TrainerConfig
@@ -24,8 +25,8 @@ class TableAdapter:
     """An MLP over the columns of a table.
 
     Args:
-        names: of the columns.
-        features: from them to numbers, by the training rows.
+        names: the columns.
+        features: their encoding as numbers, fitted on the training rows.
     """
 
     kind: ClassVar[str] = TABLE
@@ -34,23 +35,25 @@ class TableAdapter:
 
     @classmethod
     def fit(cls, plan: SplitPlan, recipe: TableRecipe) -> Self:
-        columns, train = plan.table, plan.rows[plan.split.train]
         assert isinstance(plan.options, TableSpec)
+        columns = {name: plan.table.column(name) for name in plan.inputs}
         kinds = dict.fromkeys(plan.options.categories, "category")
-        found = TableFeatures.fit(select_columns(columns, plan.inputs), train, kinds=kinds)  # type: ignore[arg-type]
-        return cls(plan.inputs, found)
+        train = plan.rows[plan.split.train]
+        return cls(plan.inputs, TableFeatures.fit(columns, train, kinds=kinds))  # type: ignore[arg-type]
 
-    def parts(self, plan: SplitPlan, recipe: TableRecipe) -> AdaptedParts:
-        vectors = self._vectors(plan.table)[plan.rows]
-        train, val, test = (VectorDataset(vectors[part], plan.labels[part]) for part in plan.split)
+    def adapt_splits(self, plan: SplitPlan, recipe: TableRecipe) -> AdaptedSplits:
+        vectors = self._encode(plan.table)[plan.rows]
+        train, val, test = (
+            VectorDataset(vectors[index], plan.labels[index]) for index in plan.split
+        )
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
-        return AdaptedParts((train, val, test), self._network, facts)
+        return AdaptedSplits((train, val, test), self._make_network, facts)
 
-    def read(self, columns: Table, recipe: TableRecipe) -> AdaptedTable:
-        vectors = self._vectors(columns)
+    def adapt_table(self, table: Table, recipe: TableRecipe) -> AdaptedTable:
+        vectors = self._encode(table)
         samples = VectorDataset(vectors, np.zeros(len(vectors)))
-        return AdaptedTable(np.arange(len(vectors)), samples, self._network)
+        return AdaptedTable(np.arange(len(vectors)), samples, self._make_network)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "names": self.names, "features": self.features.to_dict()}
@@ -59,12 +62,9 @@ class TableAdapter:
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(tuple(content["names"]), TableFeatures.from_dict(content["features"]))
 
-    def _vectors(self, columns: Table) -> np.ndarray:
-        return self.features(
-            select_columns(columns, self.names), raise_for_rows=columns.raise_for_rows
-        )
+    def _encode(self, table: Table) -> np.ndarray:
+        columns = {name: table.column(name) for name in self.names}
+        return self.features(columns, raise_for_rows=table.raise_for_rows)
 
-    def _network(self, recipe: TableRecipe, hardware: TrainerConfig) -> Callable[[], Regressor]:
-        shape: dict[str, Any] = {"hidden": recipe.hidden, "layers": recipe.layers}
-        width = self.features.width
-        return lambda: Regressor(MLPEncoder(width, dropout=recipe.dropout, **shape))
+    def _make_network(self, recipe: TableRecipe, config: TrainerConfig) -> Callable[[], Regressor]:
+        return table_network(recipe, self.features.width)
