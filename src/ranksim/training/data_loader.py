@@ -34,7 +34,7 @@ def make_loader(
     """
     prefetch = on_gpu and getattr(data, "on_disk", False)
     return DataLoader(
-        data,  # type: ignore[arg-type]
+        data,
         batch_size=batch_size,
         sampler=order,
         collate_fn=_identity,

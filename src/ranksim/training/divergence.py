@@ -92,7 +92,10 @@ training samples 7, 3, 9, 12, 4 and 2 more; lower lr.'
         """Return the entry of a run record; non-finite numbers become strings, as JSON has none."""
         numbers = {"value": self.value, "limit": self.limit}
         return {
-            "step": self.step, "epoch": self.epoch, "lr": self.lr, "part": self.part,
+            "step": self.step,
+            "epoch": self.epoch,
+            "lr": self.lr,
+            "part": self.part,
             **{name: v if math.isfinite(v) else str(v) for name, v in numbers.items()},
             "samples": list(self.samples),
             **({f"{self.unit}s": list(self.numbers)} if self.numbers else {}),

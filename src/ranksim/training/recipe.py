@@ -323,7 +323,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def _coerce(name: str, value: Any, kind: str) -> Any:
     """Convert a value from TOML or JSON to the type of its field."""
-    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
+    if type(value) not in _TYPES[kind]:
         label = "list of int" if kind.startswith("tuple") else kind
         raise UsageError(f"Recipe field {name} must be of type {label}, got {format_value(value)}.")
     if kind.startswith("tuple"):
