@@ -28,14 +28,14 @@ class Split(NamedTuple):
     test: NDArray[np.int64]
 
 
-def balanced_split(groups: NDArray[np.int64], *, max_per_bin: int, seed: int) -> Split:
+def balanced_split(bins: NDArray[np.int64], *, max_per_bin: int, seed: int) -> Split:
     """Draw validation and test sets that are balanced over the label.
 
     The samples of each label bin are shuffled; the first k = min(n // 3, max_per_bin) are used for
     validation, the next k for test, and the rest for training.
 
     Args:
-        groups: label bin of each sample, int64 ``(N,)``.
+        bins: label bin of each sample, int64 ``(N,)``.
         max_per_bin: largest number of samples of one bin in validation, and in test.
         seed: seed of the shuffle.
 
@@ -50,13 +50,13 @@ def balanced_split(groups: NDArray[np.int64], *, max_per_bin: int, seed: int) ->
     """
     rng = np.random.default_rng(seed)
     val, test = [], []
-    for group in np.unique(groups):
-        rows = rng.permutation(np.flatnonzero(groups == group))
+    for label in np.unique(bins):
+        rows = rng.permutation(np.flatnonzero(bins == label))
         k = min(len(rows) // 3, max_per_bin)
         val.append(rows[:k])
         test.append(rows[k : 2 * k])
     held_out = np.concatenate(val + test) if val else np.empty(0, dtype=np.int64)
-    train = np.setdiff1d(np.arange(len(groups)), held_out)
+    train = np.setdiff1d(np.arange(len(bins)), held_out)
     return Split(train, *(np.sort(np.concatenate(part)) if part else train for part in (val, test)))
 
 
