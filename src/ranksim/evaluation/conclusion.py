@@ -17,12 +17,7 @@ _MAX_NAMES = 3  # methods in a sentence
 
 @dataclass(frozen=True)
 class Finding:
-    """The difference of a method from the baseline in one region.
-
-    Args:
-        method: the name of its row.
-        effect: the difference, from its ``vs_baseline``.
-    """
+    """The difference of a method from the baseline in one region, from its ``vs_baseline``."""
 
     method: str
     effect: Mapping[str, Any]
@@ -46,14 +41,6 @@ class Finding:
         base = self.effect["mean"] / self.change
         low, high = (format_percent(end / base) for end in self.effect["ci_total"])
         return f" (95\u202f% interval {low} to {high})"
-
-
-@dataclass
-class _Places:
-    """Regions in which a method is significantly better or worse, with its relative change."""
-
-    better: dict[str, float]
-    worse: dict[str, float]
 
 
 def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Record:
@@ -86,13 +73,14 @@ def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Rec
         ]
         regions[region] = _conclude_region(findings[region], baseline, error.upper())
     if any(findings.values()):
-        pairs = max(len(row["vs_baseline"]["seeds"]) for row in methods)
-        sentence = _conclude_sweep(findings, baseline, error.upper(), pairs)
+        num_seeds = max(len(row["vs_baseline"]["seeds"]) for row in methods)
+        sentence = _conclude_sweep(findings, baseline, error.upper(), num_seeds)
+    elif any(row["seeds"] for row in summary if row["method"] == baseline):
+        has_others = any(row["seeds"] for row in methods)
+        reason = "has a seed in common with it" if has_others else "has a finished run"
+        sentence = f"Nothing can be compared with {baseline}: no other method {reason}."
     else:
-        is_trained = any(row["seeds"] for row in summary if row["method"] == baseline)
-        sentence = _explain_no_comparison(
-            baseline, is_trained, any(row["seeds"] for row in methods)
-        )
+        sentence = f"Nothing can be compared: {baseline} has no finished run."
     sentences = [sentence, *_list_limitations(findings, summary)]
     return {"error": error, "regions": regions, "sentence": " ".join(sentences)}
 
@@ -137,13 +125,6 @@ def _describe_leader(leader: Finding | None, baseline: str, error: str) -> str:
     return f"{lowest}{leader.interval}; this may be chance{multiple}: {needed}."
 
 
-def _explain_no_comparison(baseline: str, is_trained: bool, has_others: bool) -> str:
-    if not is_trained:
-        return f"Nothing can be compared: {baseline} has no finished run."
-    reason = "has a seed in common with it" if has_others else "has a finished run"
-    return f"Nothing can be compared with {baseline}: no other method {reason}."
-
-
 def _list_limitations(
     findings: Mapping[str, Sequence[Finding]], summary: Sequence[Record]
 ) -> list[str]:
@@ -181,32 +162,33 @@ def _conclude_sweep(
             "No difference can be judged: predictions of some runs are missing, or there are too "
             "few test samples."
         )
-    places = _significant_places(findings)
-    if not places:
+    better = _significant_changes(findings, -1)
+    worse = _significant_changes(findings, 1)
+    if not better:
         return _conclude_no_gain(findings, baseline, error)
+    # methods by their change over all regions, then by their largest gain
+    order = sorted(better, key=lambda m: (better[m].get("all", 0.0), min(better[m].values())))
     sentences = [
-        f"{method} lowers {error} {_join_places(changes.better)}"
-        + (f", and raises it {_join_places(changes.worse)}" if changes.worse else "")
+        f"{method} lowers {error} {_join_regions(better[method])}"
+        + (f", and raises it {_join_regions(worse[method])}" if method in worse else "")
         + "."
-        for method, changes in list(places.items())[:_MAX_NAMES]
+        for method in order[:_MAX_NAMES]
     ]
-    if others := list(places)[_MAX_NAMES:]:
+    if others := order[_MAX_NAMES:]:
         sentences.append(f"Also better in some region: {join_names(others, _MAX_NAMES)}.")
     return f"Compared with {baseline}, " + " ".join(sentences)
 
 
-def _significant_places(findings: Mapping[str, Sequence[Finding]]) -> dict[str, _Places]:
-    """Collect the methods that are significantly better somewhere, the best overall first."""
-    places: dict[str, _Places] = {}
+def _significant_changes(
+    findings: Mapping[str, Sequence[Finding]], significance: int
+) -> dict[str, dict[str, float]]:
+    """Return the relative changes of this significance by method and region."""
+    changes: dict[str, dict[str, float]] = {}
     for region, group in findings.items():
         for finding in group:
-            if finding.significance:
-                changes = places.setdefault(finding.method, _Places({}, {}))
-                side = changes.better if finding.significance < 0 else changes.worse
-                side[region] = finding.change
-    gaining = [(method, changes) for method, changes in places.items() if changes.better]
-    gaining.sort(key=lambda item: (item[1].better.get("all", 0.0), min(item[1].better.values())))
-    return dict(gaining)
+            if finding.significance == significance:
+                changes.setdefault(finding.method, {})[region] = finding.change
+    return changes
 
 
 def _conclude_no_gain(findings: Mapping[str, Sequence[Finding]], baseline: str, error: str) -> str:
@@ -229,10 +211,10 @@ def _conclude_no_gain(findings: Mapping[str, Sequence[Finding]], baseline: str, 
     return " ".join(sentences)
 
 
-def _join_places(changes: Mapping[str, float]) -> str:
+def _join_regions(changes: Mapping[str, float]) -> str:
     """Format changes by region: ``by 3.1 % in all and 12.0 % in few``."""
-    places = (f"{format_percent(abs(change), '')} in {name}" for name, change in changes.items())
-    return f"by {join_names(places, len(changes))}"
+    parts = (f"{format_percent(abs(change), '')} in {name}" for name, change in changes.items())
+    return f"by {join_names(parts, len(changes))}"
 
 
 def _join_changes(findings: Sequence[Finding]) -> str:

@@ -48,7 +48,9 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
             "regions": [SHOT_NAMES[k] for k in np.argmax(votes, axis=0)],
             "many": benchmark.many if has_thresholds else None,
             "few": benchmark.few if has_thresholds else None,
-            "named": {name: [span.low, span.high] for name, span in benchmark.named_regions.items()},
+            "named": {
+                name: [span.low, span.high] for name, span in benchmark.named_regions.items()
+            },
             "dropped": benchmark.facts.get("dropped", []),
         }
     )

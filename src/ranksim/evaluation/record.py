@@ -213,7 +213,9 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
         identity = {name: content[name] for name in _IDENTITY[:3] if name in content}
         identity["data"] = {
             "benchmark": content.get("benchmark"),
-            "options": {_OPTIONS.get(name, name): content[name] for name in content if name in rest},
+            "options": {
+                _OPTIONS.get(name, name): content[name] for name in content if name in rest
+            },
             "regions_from": content.get("shots"),
         }
         identity["preset"] = content.get("preset")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,21 +44,24 @@ def summarize(
     regions = _common_regions(done)
     rows = []
     for name, key in reported.items():
-        results = {seed: record["result"] for seed, record in _by_seed(done, key).items()}
-        truncated = sorted(seed for seed, result in results.items() if "truncated" in result)
+        by_seed = {seed: record["result"] for seed, record in _by_seed(done, key).items()}
+        truncated = sorted(seed for seed, result in by_seed.items() if "truncated" in result)
         failed = [r for r in records if r["identity"]["method"] == key and r["status"] != "done"]
+        results = list(by_seed.values())
+        test, val = (
+            _each_score(regions, partial(_summarize_score, results, part))
+            for part in ("test", "val")
+        )
         row: dict[str, Any] = {
             "method": name,
             **({"alias_of": key} if name != key else {}),
-            "seeds": sorted(results),
+            "seeds": sorted(by_seed),
             "failed": len(failed),
-            **{
-                part: _mean_scores(regions, list(results.values()), part)
-                for part in ("test", "val")
-            },
+            "test": test,
+            "val": val,
             **({"truncated": truncated} if truncated else {}),
-            "seconds_median": _median([result["seconds"] for result in results.values()]),
-            "epochs_median": _median([result["epochs"] for result in results.values()]),
+            "seconds_median": _median([result["seconds"] for result in results]),
+            "epochs_median": _median([result["epochs"] for result in results]),
             "published": published.get(name),
         }
         if key.endswith(RANKSIM_SUFFIX):
@@ -205,21 +209,17 @@ def _each_score(regions: Sequence[str], score: Callable[[str, str], dict[str, An
     }
 
 
-def _mean_scores(regions: Sequence[str], results: Sequence[Record], part: str) -> Scores:
-    """Return mean, standard deviation and count of each score over runs."""
-
-    def summarize_score(region: str, metric: str) -> dict[str, Any]:
-        values = [v for v in _values(results, part, region, metric) if v is not None]
-        return {
-            "mean": float(np.mean(values)) if values else None,
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "n": len(values),
-        }
-
-    return _each_score(regions, summarize_score)
+def _summarize_score(results: Sequence[Record], part: str, region: str, metric: str) -> Record:
+    """Return mean, standard deviation and count of a score over runs."""
+    values = [v for v in _values(results, part, region, metric) if v is not None]
+    return {
+        "mean": float(np.mean(values)) if values else None,
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "n": len(values),
+    }
 
 
-def _values(results: Iterable[Record], part: str, region: str, metric: str) -> list[float | None]:
+def _values(results: Sequence[Record], part: str, region: str, metric: str) -> list[float | None]:
     return [result["metrics"][part][region][metric] for result in results]
 
 

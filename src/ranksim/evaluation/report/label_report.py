@@ -12,19 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ranksim._utils.formatting import format_count
-from ranksim.evaluation.report.plotting import (
-    GRAY,
-    INK,
-    REGION_COLORS,
-    WHITE_BOX,
-    WIDTH,
-    Floats,
-    Picture,
-    draw_bracket,
-    finish_axes,
-    render_picture,
-    shorten,
-)
+from ranksim.evaluation.report import plotting as plot
 
 Content = Mapping[str, Any]  # LabelReport.to_dict()
 _MAX_LINES = 24  # of the histogram
@@ -74,7 +62,7 @@ def print_label_report(report: Content, console: Console) -> None:
     console.print(Text.assemble(("Next: ", "bold"), report["next"]), soft_wrap=True)
 
 
-def draw_label_report(report: Content) -> Picture:
+def draw_label_report(report: Content) -> plot.Picture:
     """Draw samples per bin in the colors of their regions; empty ranges are hatched.
 
     Outliers beyond a gap that would fill most of the axis are described in words.
@@ -90,7 +78,7 @@ def draw_label_report(report: Content) -> Picture:
 
     def paint(figure: Any) -> None:
         axis = figure.add_axes((0.08, 0.45 / height, 0.83, 2.15 / height))
-        for name, color in REGION_COLORS.items():
+        for name, color in plot.REGION_COLORS.items():
             bars = visible[(regions[visible] == name) & (counts[visible] > 0)]
             axis.bar(
                 edges[bars], counts[bars], width=edges[bars + 1] - edges[bars], align="edge",
@@ -109,11 +97,11 @@ def draw_label_report(report: Content) -> Picture:
         _draw_thresholds(axis, report["suggestion"], int(counts.max()))
         _describe_outliers(axis, edges, counts, first, last)
         for row, (name, region) in enumerate(report["named"].items()):
-            text = f"{shorten(name)} {region['range']}"
-            draw_bracket(axis, region["low"], region["high"], 1.05 + 0.18 * row / 2.15, text)
-        finish_axes(axis)
+            text = f"{plot.shorten(name)} {region['range']}"
+            plot.draw_bracket(axis, region["low"], region["high"], 1.05 + 0.18 * row / 2.15, text)
+        plot.finish_axes(axis)
         axis.minorticks_off()
-        axis.set_xlabel(shorten(report["target"]))
+        axis.set_xlabel(plot.shorten(report["target"]))
         width = _format_label(report["suggestion"]["width"])
         title = f"{counts.sum():,} samples in bins of {width}" + ", logarithmic axis" * is_log
         figure.text(0.012, 1 - 0.08 / height, title, fontsize=10, weight="bold", va="top")
@@ -126,7 +114,7 @@ def draw_label_report(report: Content) -> Picture:
         f"Labels of column {report['target']}: samples per bin, colored by region; ranges without "
         "samples are hatched."
     )
-    return render_picture("inspect", description, (WIDTH, height), paint)
+    return plot.render_picture("inspect", description, (plot.WIDTH, height), paint)
 
 
 def _list_faults(report: Content) -> Iterator[str]:
@@ -157,7 +145,9 @@ def _histogram(bins: Content) -> Table:
     for start in starts:
         end = min(start + bins_per_line, len(counts))
         line = slice(start, end)
-        shares = [counts[line][regions[line] == name].sum() / longest for name in REGION_COLORS]
+        shares = [
+            counts[line][regions[line] == name].sum() / longest for name in plot.REGION_COLORS
+        ]
         table.add_row(
             f"{_format_label(edges[start])} … {_format_label(edges[end])}",
             f"{counts[line].sum():,}",
@@ -171,13 +161,13 @@ def _bar(shares: Sequence[float]) -> Text:
     eighths = max(1, round(sum(shares) * _BAR_WIDTH * 8))
     blocks = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
     bar, ends = Text(blocks), np.cumsum(shares) * _BAR_WIDTH
-    for start, end, color in zip((0, *ends), ends, REGION_COLORS.values(), strict=False):
+    for start, end, color in zip((0, *ends), ends, plot.REGION_COLORS.values(), strict=False):
         bar.stylize(color, round(start), max(round(end), len(blocks) * (end == ends[-1])))
     return bar
 
 
 def _list_regions(report: Content) -> Iterator[Text]:
-    for name, color in REGION_COLORS.items():
+    for name, color in plot.REGION_COLORS.items():
         region = report["regions"][name]
         bins = f" in {format_count(region['bins'], 'bin')}"
         yield Text.assemble(("■ ", color), _describe_region(name, region), bins)
@@ -230,7 +220,7 @@ def _format_label(value: float) -> str:
     return f"{value:{',.0f' if is_whole and abs(value) < 1e12 else '.6g'}}".replace("-", "−")
 
 
-def _visible_range(edges: Floats, counts: NDArray[np.int64]) -> tuple[int, int]:
+def _visible_range(edges: plot.Floats, counts: NDArray[np.int64]) -> tuple[int, int]:
     """Return the first and last visible edge; outliers beyond a very wide gap are cut off."""
     first, last = 0, len(counts)
     while True:
@@ -249,16 +239,16 @@ def _visible_range(edges: Floats, counts: NDArray[np.int64]) -> tuple[int, int]:
 def _draw_thresholds(axis: Any, bins: Content, most: int) -> None:
     for name, sign in (("many", ">"), ("few", "<")):
         if bins[name] < most:
-            axis.axhline(bins[name], color=GRAY, linewidth=0.7, linestyle=(0, (2, 2)))
+            axis.axhline(bins[name], color=plot.GRAY, linewidth=0.7, linestyle=(0, (2, 2)))
             axis.annotate(
                 f"{name} {sign} {bins[name]:,}", (1.0, bins[name]), (4, 0), fontsize=7,
                 xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
-                color=REGION_COLORS[name], annotation_clip=False,
+                color=plot.REGION_COLORS[name], annotation_clip=False,
             )  # fmt: skip
 
 
 def _describe_outliers(
-    axis: Any, edges: Floats, counts: NDArray[np.int64], first: int, last: int
+    axis: Any, edges: plot.Floats, counts: NDArray[np.int64], first: int, last: int
 ) -> None:
     """Write the number of samples beyond each end of the axis."""
     for x, side, start, end in ((0.01, "left", 0, first), (0.99, "right", last, len(counts))):
@@ -268,5 +258,6 @@ def _describe_outliers(
             text = f"{outliers}\nnear {_format_label(edges[filled[-1]])}"
             axis.text(
                 x, 0.97, f"← {text}" if side == "left" else f"{text} →",
-                transform=axis.transAxes, ha=side, va="top", fontsize=7, color=INK, bbox=WHITE_BOX,
+                transform=axis.transAxes, ha=side, va="top", fontsize=7, color=plot.INK,
+                bbox=plot.WHITE_BOX,
             )  # fmt: skip

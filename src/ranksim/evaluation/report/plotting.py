@@ -53,31 +53,17 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as SVG and PNG.
+    """A figure as SVG, which can be embedded under a strict content policy, and as PNG."""
 
-    Args:
-        name: file name without its suffix.
-        description: alternative text.
-        svg: a document that can also be embedded in HTML under a strict content security policy.
-        png: the same figure as pixels.
-    """
-
-    name: str
-    description: str
+    name: str  # of its files
+    description: str  # alternative text
     svg: str
     png: bytes
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One method's line, ``NaN`` where it has no value.
-
-    Args:
-        name: written at the right end; empty for a background line.
-        color: of the line.
-        x, y: points, shape ``(N,)``.
-        width: in points.
-    """
+    """One method's line, ``NaN`` where it has no value; without a name it is a background line."""
 
     name: str
     color: str
@@ -89,14 +75,7 @@ class Curve:
 def render_picture(
     name: str, description: str, size: tuple[float, float], paint: Callable[[Any], None]
 ) -> Picture:
-    """Render a figure; equal numbers give equal bytes.
-
-    Args:
-        name: file name without its suffix.
-        description: alternative text.
-        size: width and height in inches.
-        paint: draws on the matplotlib figure that it receives.
-    """
+    """Render what ``paint`` draws on a figure of this size in inches, with reproducible bytes."""
     style = require_optional("matplotlib.style", "plot")
     figures = require_optional("matplotlib.figure", "plot")
     svg, png = io.StringIO(), io.BytesIO()
@@ -259,15 +238,7 @@ def format_tick(value: float, _: int | None = None) -> str:
 def draw_colorbar(
     figure: Any, mappable: Any, caption: str, box: tuple[float, float, float], **options: Any
 ) -> Any:
-    """Draw a horizontal color scale and its caption at the bottom left.
-
-    Args:
-        figure: gets the scale.
-        mappable: its colors are explained.
-        caption: written to the right of the scale.
-        box: left, bottom and width in inches.
-        options: passed to ``figure.colorbar``.
-    """
+    """Draw a color scale and its caption; ``box`` is left, bottom and width in inches."""
     width, height = figure.get_size_inches()
     left, bottom, length = box
     bar = figure.add_axes((left / width, bottom / height, length / width, 0.09 / height))

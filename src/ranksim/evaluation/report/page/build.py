@@ -24,12 +24,7 @@ from ranksim.exceptions import require_optional
 
 @dataclass(frozen=True)
 class Page:
-    """A page and its pictures.
-
-    Args:
-        html: the whole document.
-        pictures: in the order of the page.
-    """
+    """The HTML document of a page, and its pictures in order."""
 
     html: str
     pictures: Sequence[Picture]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ranksim._utils.formatting import format_compact
 from ranksim.evaluation.report.plotting import Picture
@@ -14,62 +17,43 @@ Cell = str | float | int | Sequence[float | None] | None
 
 @dataclass(frozen=True)
 class DataTable:
-    """The numbers behind a picture, collapsed on the page.
+    """The numbers behind a picture, collapsed on the page."""
 
-    Args:
-        name: value of the ``data-table`` attribute.
-        title: the visible line while collapsed.
-        columns: titles of the columns.
-        rows: texts, numbers and lists of numbers.
-    """
-
-    name: str
+    name: str  # value of the ``data-table`` attribute
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
 
+    @classmethod
+    def from_columns(cls, name: str, title: str, columns: Mapping[str, Any]) -> DataTable:
+        """Make a table from columns: arrays or sequences of equal length."""
+        values = [v.tolist() if isinstance(v, np.ndarray) else v for v in columns.values()]
+        return cls(name, title, list(columns), list(zip(*values, strict=True)))
+
 
 @dataclass(frozen=True)
 class Section:
-    """One numbered section of the page.
-
-    Args:
-        slug: its anchor.
-        title: its heading.
-        findings: sentences about this data.
-        pictures: visible pictures.
-        collapsed: pictures that a reader can unfold.
-        tables: numbers behind the pictures.
-        note: how to read the pictures.
-        missing: the data that is not available, and how to get it.
-        commands: shell commands that produce the data.
-    """
+    """One numbered section of the page."""
 
     slug: str
     title: str
-    findings: Sequence[str] = ()
+    findings: Sequence[str] = ()  # sentences about this data
     pictures: Sequence[Picture] = ()
-    collapsed: Sequence[Picture] = ()
+    collapsed: Sequence[Picture] = ()  # pictures that a reader can unfold
     tables: Sequence[DataTable] = ()
-    note: str = ""
-    missing: str = ""
+    note: str = ""  # how to read the pictures
+    missing: str = ""  # which data is not available, and how to get it
     commands: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Bar:
-    """The interval of a change, drawn in a table cell.
-
-    Args:
-        mean, low, high: positions from 0 to 100; 50 is no change.
-        kind: ``better``, ``worse`` or ``unsure``.
-        description: the same in words.
-    """
+    """The interval of a change in a table cell, as positions from 0 to 100; 50 is no change."""
 
     mean: float
     low: float
     high: float
-    kind: str
+    kind: str  # better, worse or unsure
     description: str
 
 
@@ -98,22 +82,13 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The table of one metric.
-
-    Args:
-        metric: its key.
-        title: its name.
-        direction: of better values, ``lower`` or ``higher``.
-        regions: names and test samples of the columns.
-        published: regions that have a published figure.
-        rows: one per method.
-    """
+    """The table of one metric."""
 
     metric: str
     title: str
-    direction: str
-    regions: Sequence[tuple[str, str]]
-    published: Sequence[str]
+    direction: str  # of better values: lower or higher
+    regions: Sequence[tuple[str, str]]  # names and test samples of the columns
+    published: Sequence[str]  # regions that have a published figure
     rows: Sequence[ScoreRow]
 
 
@@ -150,6 +125,6 @@ def format_number(value: float | None) -> str:
 
     Example:
         >>> format_number(0.61783), format_number(1234.5), format_number(None)
-        ('0.618', '1,234', 'none')
+        ('0.618', '1,234', 'no result')
     """
-    return "none" if value is None else format_compact(float(value), digits=3)
+    return "no result" if value is None else format_compact(float(value), digits=3)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_count, join_names
+from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import DataTable, Section, format_number
 from ranksim.evaluation.report.page.sweep_results import (
     Record,
@@ -17,19 +18,6 @@ from ranksim.evaluation.report.page.sweep_results import (
     list_commands,
     seed_mean,
     to_floats,
-)
-from ranksim.evaluation.report.plotting import (
-    WIDTH,
-    Curve,
-    Floats,
-    Picture,
-    draw_counts,
-    draw_curves,
-    finish_axes,
-    label_curves,
-    limit_height,
-    render_picture,
-    shorten,
 )
 
 _MAX_GROUPS, _MIN_SAMPLES = 30, 5  # groups of bins, and test samples in each
@@ -42,7 +30,7 @@ class GapPanel(NamedTuple):
 
     sweep: SweepResults
     title: str
-    edges: Floats
+    edges: plot.Floats
     counts: NDArray[np.int64]
     errors: Errors
 
@@ -57,30 +45,24 @@ def error_section(sweep: SweepResults) -> Section:
     counts = np.asarray(next(iter(results.values()))[0]["error_by_bin"]["n"])
     train, edges = np.asarray(sweep.labels["train"]), sweep.edges
     groups = group_bins(counts)
-    centers = (edges[:-1] + edges[1:]) / 2
-    x = np.array([np.average(centers[a:b], weights=counts[a:b]) for a, b in groups])
-    errors = {
-        method: seed_mean(
-            [_group_means(r["error_by_bin"][sweep.error], counts, groups) for r in method_results]
-        )
-        for method, method_results in results.items()
-    }
-    rows = [
-        (
-            *(float(edges[a]), float(edges[b]), int(counts[a:b].sum()), int(train[a:b].sum())),
-            *(float(values[g]) for values in errors.values()),
-        )
-        for g, (a, b) in enumerate(groups)
-    ]
-    columns = ("from", "to", "test samples", "training samples", *errors)
+    starts, ends = np.array(groups).T
+    num_test = np.add.reduceat(counts, starts)
+    x = np.add.reduceat((edges[:-1] + edges[1:]) / 2 * counts, starts) / num_test
+    errors = {}
+    for method, group in results.items():
+        by_bin = [to_floats(result["error_by_bin"][sweep.error]) for result in group]
+        sums = [np.where(counts > 0, values * counts, 0.0) for values in by_bin]
+        errors[method] = seed_mean([np.add.reduceat(row, starts) / num_test for row in sums])
+    columns = {"from": edges[starts], "to": edges[ends], "test samples": num_test}
+    columns |= {"training samples": np.add.reduceat(train, starts), **errors}
     heading = f"{sweep.error_name} of each method in groups of label bins"
     curves = [sweep.curve(method, x, errors[method]) for method in sweep.focus if method in errors]
     return Section(
         slug,
         title,
-        _describe_errors(sweep, errors, groups, counts, train),
+        _describe_errors(sweep, errors, groups, train),
         (_draw_errors(curves, sweep),),
-        tables=(DataTable("error", heading, columns, rows),),
+        tables=(DataTable.from_columns("error", heading, columns),),
         note="Each point is the mean over seeds and over the test samples of a group of bins"
         + _describe_background(sweep)
         + ". Points have no intervals: groups with few test samples vary by chance.",
@@ -105,16 +87,9 @@ def gaps_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section
     for index, (panel_sweep, heading, edges, counts, errors) in enumerate(panels):
         is_main = panel_sweep is sweep
         source = "" if is_main or not panel_sweep.command else f" ({panel_sweep.command})"
-        rows = [
-            (
-                *(float(edges[g]), float(edges[g + 1]), int(counts[g])),
-                *(float(values[g]) for values in errors.values()),
-            )
-            for g in range(len(counts))
-        ]
-        columns = ("distance from", "to", "test samples", *errors)
+        columns = {"distance from": edges[:-1], "to": edges[1:], "test samples": counts, **errors}
         name = "gaps" if is_main else f"gaps-{index}"
-        tables.append(DataTable(name, heading + source, columns, rows))
+        tables.append(DataTable.from_columns(name, heading + source, columns))
     largest = max((panel.sweep for panel in panels), key=lambda each: len(each.methods))
     return Section(
         slug,
@@ -156,13 +131,6 @@ def group_bins(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
     return groups
 
 
-def _group_means(
-    values: Sequence[float | None], counts: NDArray[np.int64], groups: Sequence[tuple[int, int]]
-) -> list[float | None]:
-    sums = np.where(counts > 0, to_floats(values) * counts, 0.0)
-    return [float(sums[a:b].sum() / counts[a:b].sum()) for a, b in groups]
-
-
 def _gap_panel(sweep: SweepResults) -> GapPanel | None:
     results = sweep.results_with("gaps")
     if not results:
@@ -178,50 +146,50 @@ def _gap_panel(sweep: SweepResults) -> GapPanel | None:
     return GapPanel(sweep, title, np.asarray(gaps["distance"]), np.asarray(gaps["n"]), errors)
 
 
-def _draw_errors(curves: Sequence[Curve], sweep: SweepResults) -> Picture:
+def _draw_errors(curves: Sequence[plot.Curve], sweep: SweepResults) -> plot.Picture:
     labels = sweep.labels or {}
 
     def paint(figure: Any) -> None:
         axis = figure.add_axes((_PANEL[0], 0.135, _PANEL[1], 0.775))
-        draw_counts(axis, sweep.edges, np.asarray(labels["train"]), labels["regions"])
+        plot.draw_counts(axis, sweep.edges, np.asarray(labels["train"]), labels["regions"])
         axis.set_xlim(sweep.edges[0], sweep.edges[-1])
         _draw_panel(axis, curves, f"Test {sweep.error_name}, with training samples per bin")
-        axis.set_xlabel(shorten(sweep.quantity))
+        axis.set_xlabel(plot.shorten(sweep.quantity))
 
     description = (
         f"Test {sweep.error_name} of each method along the label axis. Pale bars: training samples "
         "in each bin, colored by region."
     )
-    return render_picture("03-error", description, (WIDTH, 3.5), paint)
+    return plot.render_picture("03-error", description, (plot.WIDTH, 3.5), paint)
 
 
-def _draw_gaps(panels: Sequence[GapPanel], error_name: str) -> Picture:
+def _draw_gaps(panels: Sequence[GapPanel], error_name: str) -> plot.Picture:
     def paint(figure: Any) -> None:
         share = 1 / len(panels)
         for i, (sweep, title, edges, counts, errors) in enumerate(panels):
             bottom = (len(panels) - 1 - i + 0.16) * share
             axis = figure.add_axes((_PANEL[0], bottom, _PANEL[1], 0.7 * share))
-            draw_counts(axis, edges, counts, None)
+            plot.draw_counts(axis, edges, counts, None)
             axis.set_xlim(0, edges[-1])
             x = (edges[:-1] + edges[1:]) / 2
             finite = {m: np.isfinite(errors[m]) for m in sweep.focus if m in errors}
             curves = [sweep.curve(m, x[keep], errors[m][keep]) for m, keep in finite.items()]
-            _draw_panel(axis, curves, shorten(title, 110))
+            _draw_panel(axis, curves, plot.shorten(title, 110))
             axis.set_xlabel("distance to the nearest training label; bars: test samples")
 
     description = (
         f"Test {error_name} of each method on labels without training samples, by the distance to "
         "the nearest training label. Pale bars: test samples."
     )
-    return render_picture("04-gaps", description, (WIDTH, 2.8 * len(panels)), paint)
+    return plot.render_picture("04-gaps", description, (plot.WIDTH, 2.8 * len(panels)), paint)
 
 
-def _draw_panel(axis: Any, curves: Sequence[Curve], title: str) -> None:
-    draw_curves(axis, curves)
-    limit_height(axis, np.concatenate([curve.y for curve in curves]))
+def _draw_panel(axis: Any, curves: Sequence[plot.Curve], title: str) -> None:
+    plot.draw_curves(axis, curves)
+    plot.limit_height(axis, np.concatenate([curve.y for curve in curves]))
     axis.set_title(title, pad=8)
-    finish_axes(axis)
-    label_curves(axis, curves)
+    plot.finish_axes(axis)
+    plot.label_curves(axis, curves)
 
 
 def _describe_background(sweep: SweepResults) -> str:
@@ -235,7 +203,6 @@ def _describe_errors(
     sweep: SweepResults,
     errors: Errors,
     groups: Sequence[tuple[int, int]],
-    counts: NDArray[np.int64],
     train: NDArray[np.int64],
 ) -> list[str]:
     base = errors.get(sweep.baseline or "")

@@ -9,18 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_count, join_names
+from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import DataTable, Section
 from ranksim.evaluation.report.page.sweep_results import SweepResults
-from ranksim.evaluation.report.plotting import (
-    GRAY,
-    WIDTH,
-    Floats,
-    Picture,
-    draw_colorbar,
-    format_tick,
-    render_picture,
-    shorten,
-)
 from ranksim.exceptions import require_optional
 
 _MAX_METHODS, _NEIGHBORS = 6, 10
@@ -46,43 +37,28 @@ def features_section(sweep: SweepResults) -> Section:
         {m: None if p[kind] is None else np.asarray(p[kind], float) for m, p in projections.items()}
         for kind in ("pca", "tsne")
     )
-    columns = [(m, kind, points) for m in pca for kind, points in (("PCA", pca), ("t-SNE", tsne))]
-    rows = [
-        (
-            float(label),
-            *(
-                None if (xy := points[m]) is None else [float(value) for value in xy[i]]
-                for m, _, points in columns
-            ),
-        )
-        for i, label in enumerate(labels)
-    ]
     seeds = sorted({int(run["identity"]["seed"]) for run in runs.values()})
-    titles = (sweep.quantity, *(f"{m}, {kind}" for m, kind, _ in columns))
+    columns: dict[str, Any] = {sweep.quantity: labels}
+    for method in pca:
+        for kind, points in (("PCA", pca[method]), ("t-SNE", tsne[method])):
+            columns[f"{method}, {kind}"] = [None] * len(labels) if points is None else points
     return Section(
         slug,
         title,
         _describe_projections(labels, pca, tsne),
         (draw_projections(pca, tsne, labels, sweep.quantity),),
-        tables=(DataTable("features", "Coordinates of the samples", titles, rows),),
+        tables=(DataTable.from_columns("features", "Coordinates of the samples", columns),),
         note=f"{format_count(len(labels), 'test sample')}, the same for all methods, from one run "
         f"per method (seed {' or '.join(map(str, seeds))}). A projection is an illustration, not a "
         "measurement: t‑SNE preserves neighborhoods, not distances.",
     )
 
 
-def draw_projections(pca: Points, tsne: Points, labels: Floats, quantity: str) -> Picture:
-    """Draw PCA above t-SNE for each method.
-
-    Args:
-        pca: points ``(P, 2)`` of each method.
-        tsne: points ``(P, 2)`` of each method, or ``None``.
-        labels: of the samples, ``(P,)``.
-        quantity: of the labels.
-    """
+def draw_projections(pca: Points, tsne: Points, labels: plot.Floats, quantity: str) -> plot.Picture:
+    """Draw PCA above t-SNE for each method, colored by label."""
     columns = len(pca) if len(pca) <= _COLUMNS else 3
     blocks = -(-len(pca) // columns)
-    side = (WIDTH - 0.35) / max(columns, 3)
+    side = (plot.WIDTH - 0.35) / max(columns, 3)
     height = blocks * (2 * side + 0.15) + 0.5
     order = np.random.default_rng(0).permutation(len(labels))  # no label is always on top
 
@@ -98,35 +74,37 @@ def draw_projections(pca: Points, tsne: Points, labels: Floats, quantity: str) -
             for k, (kind, points) in enumerate((("PCA", pca[name]), ("t-SNE", tsne[name]))):
                 bottom = top - (k + 1) * (side - 0.1) - k * 0.06
                 box = np.array([0.3 + column * side, bottom, side - 0.12, side - 0.14])
-                axis = figure.add_axes(box / [WIDTH, height, WIDTH, height])
+                axis = figure.add_axes(box / [plot.WIDTH, height, plot.WIDTH, height])
                 axis.set(xticks=[], yticks=[], facecolor="#fefefe")  # light on dark screens too
-                axis.spines[:].set(visible=True, color=GRAY, linewidth=0.4)
+                axis.spines[:].set(visible=True, color=plot.GRAY, linewidth=0.4)
                 axis.margins(0.06)
                 if k == 0:
-                    axis.set_title(shorten(name, int(side * 15)), pad=4)
+                    axis.set_title(plot.shorten(name, int(side * 15)), pad=4)
                 if column == 0:
                     axis.set_ylabel(kind, fontsize=8)
                 if points is None:
                     axis.text(
                         0.5, 0.5, "no t-SNE", transform=axis.transAxes, ha="center", va="center",
-                        color=GRAY,
+                        color=plot.GRAY,
                     )  # fmt: skip
                     continue
                 dots = axis.scatter(
                     *points[order].T, c=labels[order], cmap=colors, vmin=labels.min(),
                     vmax=labels.max(), s=7, linewidth=0, alpha=0.9, rasterized=True,
                 )  # fmt: skip
-        bar = draw_colorbar(figure, dots, shorten(quantity), (0.3, 0.24, 2.2), format=format_tick)
+        bar = plot.draw_colorbar(
+            figure, dots, plot.shorten(quantity), (0.3, 0.24, 2.2), format=plot.format_tick
+        )
         bar.locator_params(axis="x", nbins=5)
 
     description = (
         "Features of the same test samples in two dimensions by PCA and t-SNE, colored by label, "
         "one column per method."
     )
-    return render_picture("06-features", description, (WIDTH, height), paint)
+    return plot.render_picture("06-features", description, (plot.WIDTH, height), paint)
 
 
-def _describe_projections(labels: Floats, pca: Points, tsne: Points) -> list[str]:
+def _describe_projections(labels: plot.Floats, pca: Points, tsne: Points) -> list[str]:
     correlations = (
         f"{_axis_correlation(points, labels):.2f} for {method}"
         for method, points in pca.items()
@@ -151,14 +129,14 @@ def _describe_projections(labels: Floats, pca: Points, tsne: Points) -> list[str
     return findings
 
 
-def _axis_correlation(points: Floats, labels: Floats) -> float:
+def _axis_correlation(points: plot.Floats, labels: plot.Floats) -> float:
     """Return |Pearson| of the first coordinate and the label, 0 if one of them is constant."""
     a, b = points[:, 0] - points[:, 0].mean(), labels - labels.mean()
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return abs(float(a @ b)) / norm if norm else 0.0
 
 
-def _neighbor_difference(points: Floats, labels: Floats) -> float:
+def _neighbor_difference(points: plot.Floats, labels: plot.Floats) -> float:
     """Return the mean absolute label difference between a point and its nearest neighbors."""
     distance = ((points[:, None] - points) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)

@@ -8,22 +8,9 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import format_count, format_percent, join_names
+from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import DataTable, Section, format_number
 from ranksim.evaluation.report.page.sweep_results import Record, SweepResults, list_commands
-from ranksim.evaluation.report.plotting import (
-    GRAY,
-    INK,
-    REGION_COLORS,
-    WHITE_BOX,
-    WIDTH,
-    Picture,
-    draw_bars,
-    draw_bracket,
-    draw_hatching,
-    finish_axes,
-    render_picture,
-    shorten,
-)
 from ranksim.exceptions import require_optional
 from ranksim.imbalance.label_range import LabelRange, parse_ranges
 
@@ -45,31 +32,24 @@ def labels_section(sweep: SweepResults) -> Section:
         )
     edges, train = sweep.edges, np.asarray(labels["train"])
     unseen = [(float(edges[a]), float(edges[b])) for a, b in _find_runs(train == 0)]
-    rows = [
-        (
-            *(float(edges[k]), float(edges[k + 1]), int(n), int(labels["test"][k])),
-            labels["regions"][k] + (", unseen" if n == 0 else ""),
-        )
-        for k, n in enumerate(train)
+    regions = [
+        region + ", unseen" * (n == 0)
+        for region, n in zip(labels["regions"], labels["train"], strict=True)
     ]
-    columns = ("from", "to", "training samples", "test samples", "region")
+    columns = {"from": edges[:-1], "to": edges[1:], "training samples": train}
+    columns |= {"test samples": labels["test"], "region": regions}
     return Section(
         slug,
         title,
         _describe_labels(sweep, labels, unseen),
         (draw_labels(labels, unseen),),
-        tables=(DataTable("labels", "Samples in each bin", columns, rows),),
+        tables=(DataTable.from_columns("labels", "Samples in each bin", columns),),
         note=_explain_regions(labels),
     )
 
 
-def draw_labels(labels: Record, unseen: Spans) -> Picture:
-    """Draw the training histogram in the colors of its regions, the test set as an outline.
-
-    Args:
-        labels: the label axis of ``results.json``.
-        unseen: ranges without a training label.
-    """
+def draw_labels(labels: Record, unseen: Spans) -> plot.Picture:
+    """Draw the training histogram in the colors of its regions, the test set as an outline."""
     edges = np.asarray(labels["edges"], dtype=np.float64)
     train, test = np.asarray(labels["train"]), np.asarray(labels["test"])
     filled = train[train > 0]
@@ -81,13 +61,13 @@ def draw_labels(labels: Record, unseen: Spans) -> Picture:
         top = (0.42 + 0.2 * len(labels["named"])) / height
         axis = figure.add_axes((0.075, 0.42 / height, 0.915, 1 - top - 0.42 / height))
         for low, high in unseen:
-            draw_hatching(axis, low, high)
-        draw_bars(
+            plot.draw_hatching(axis, low, high)
+        plot.draw_bars(
             axis, edges, train, labels["regions"], edgecolor="#ffffff",
             linewidth=0.4 if len(train) <= 80 else 0,
         )  # fmt: skip
         axis.stairs(
-            test, edges, color=INK, linewidth=0.9 if len(test) <= 80 else 0.6, baseline=None
+            test, edges, color=plot.INK, linewidth=0.9 if len(test) <= 80 else 0.6, baseline=None
         )
         if is_log:
             axis.set_yscale("log")
@@ -95,33 +75,33 @@ def draw_labels(labels: Record, unseen: Spans) -> Picture:
         axis.set_ylim(0.7 if is_log else 0, max(train.max(), test.max(), 1) * 1.12)
         for level in (labels["many"], labels["few"]):
             if level is not None and level < train.max():
-                axis.axhline(level, color=GRAY, linewidth=0.6, linestyle=(0, (2, 2)))
+                axis.axhline(level, color=plot.GRAY, linewidth=0.6, linestyle=(0, (2, 2)))
         for name, span in dropped:
             _mark_dropped(axis, name, span)
-        finish_axes(axis)
+        plot.finish_axes(axis)
         axis.minorticks_off()
-        unit = f" ({shorten(labels['unit'])})" if labels["unit"] else ""
-        axis.set_xlabel(shorten(labels["name"]) + unit)
+        unit = f" ({plot.shorten(labels['unit'])})" if labels["unit"] else ""
+        axis.set_xlabel(plot.shorten(labels["name"]) + unit)
         _draw_legend(figure, labels["regions"], is_log, bool(unseen or dropped))
         for i, (name, (low, high)) in enumerate(labels["named"].items()):
             y = 1.05 + 0.2 * i / (height * axis.get_position().height)
-            draw_bracket(axis, low, high, y, shorten(name))
+            plot.draw_bracket(axis, low, high, y, plot.shorten(name))
 
     description = (
         "Bars: training samples in each label bin, colored by region. Outline: test samples. "
         "Hatched: labels without training samples."
     )
-    return render_picture("01-labels", description, (WIDTH, height), paint)
+    return plot.render_picture("01-labels", description, (plot.WIDTH, height), paint)
 
 
 def _mark_dropped(axis: Any, name: str, span: LabelRange) -> None:
     first, last = axis.get_xlim()
     ends = [first if span.low is None else span.low, last if span.high is None else span.high]
     start, end = np.clip(ends, first, last)
-    draw_hatching(axis, start, end)
+    plot.draw_hatching(axis, start, end)
     axis.text(
-        (start + end) / 2, 0.97, f"{shorten(name)}\ndropped", fontsize=7, color=INK,
-        transform=axis.get_xaxis_transform(), ha="center", va="top", bbox=WHITE_BOX,
+        (start + end) / 2, 0.97, f"{plot.shorten(name)}\ndropped", fontsize=7, color=plot.INK,
+        transform=axis.get_xaxis_transform(), ha="center", va="top", bbox=plot.WHITE_BOX,
     )  # fmt: skip
 
 
@@ -130,10 +110,10 @@ def _draw_legend(figure: Any, regions: Sequence[str], is_log: bool, has_unseen: 
     line = require_optional("matplotlib.lines", "plot").Line2D
     entries = {
         f"{name}-shot": patch(color=color)
-        for name, color in REGION_COLORS.items()
+        for name, color in plot.REGION_COLORS.items()
         if name in regions
     }
-    entries["test set"] = line([], [], color=INK, linewidth=0.9)
+    entries["test set"] = line([], [], color=plot.INK, linewidth=0.9)
     if has_unseen:
         entries["no training samples"] = patch(facecolor="none", hatch="////", linewidth=0)
     figure.legend(

@@ -8,22 +8,14 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import format_compact, format_count
+from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import DataTable, Section
 from ranksim.evaluation.report.page.sweep_results import SweepResults
-from ranksim.evaluation.report.plotting import (
-    PAPER,
-    WIDTH,
-    Floats,
-    Picture,
-    draw_colorbar,
-    render_picture,
-    shorten,
-)
 
 _MAX_PANELS = 9
 _MIN_DIFFERENCE = 0.01  # of agreements that count as different
 _HEAD, _FOOT = 0.22, 0.62  # inches above each row of panels, and below all of them
-Panel = tuple[str, Floats, float | None]  # title, ranks (B, B), agreement with label space
+Panel = tuple[str, plot.Floats, float | None]  # title, ranks (B, B), agreement with label space
 
 
 def ranks_section(sweep: SweepResults) -> Section:
@@ -45,25 +37,14 @@ def ranks_section(sweep: SweepResults) -> Section:
     collapsed = []
     if rest := panels[_MAX_PANELS:]:
         collapsed.append(draw_ranks("05-ranks-rest", rest, centers, sweep.quantity, 6))
-    rows = [
-        (space, float(centers[a]), [float(rank) for rank in matrix[a]])
-        for space, matrix in (("labels", by_label), *matrices.items())
-        for a in range(len(centers))
-    ]
-    tables = [
-        DataTable(
-            "agreement",
-            "Agreement with label space",
-            ("method", "agreement", "by seed"),
-            [(method, agreement[method], by_seed[method]) for method in order],
-        ),
-        DataTable(
-            "ranks",
-            "Rank matrices, one row per anchor",
-            ("space", "anchor bin at", "ranks of all bins"),
-            rows,
-        ),
-    ]
+    spaces = {"labels": by_label, **matrices}
+    columns: dict[str, Any] = {"method": order, "agreement": list(agreement.values())}
+    columns |= {"by seed": list(by_seed.values())}
+    tables = [DataTable.from_columns("agreement", "Agreement with label space", columns)]
+    columns = {"space": np.repeat(list(spaces), len(centers))}
+    columns |= {"anchor bin at": np.tile(centers, len(spaces))}
+    columns |= {"ranks of all bins": np.concatenate(list(spaces.values()))}
+    tables += [DataTable.from_columns("ranks", "Rank matrices, one row per anchor", columns)]
     return Section(
         slug,
         title,
@@ -93,20 +74,12 @@ def chance_agreement(num_bins: int) -> float:
 
 
 def draw_ranks(
-    name: str, panels: Sequence[Panel], centers: Floats, quantity: str, columns: int
-) -> Picture:
-    """Draw rank matrices on one color scale: rows are anchors, columns bins.
-
-    Args:
-        name: of the files.
-        panels: title, ranks and agreement of each matrix.
-        centers: of the bins, ``(B,)``.
-        quantity: of the labels.
-        columns: panels per row.
-    """
+    name: str, panels: Sequence[Panel], centers: plot.Floats, quantity: str, columns: int
+) -> plot.Picture:
+    """Draw rank matrices on one color scale: rows are anchors, columns bins."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    side = (WIDTH - 0.55) / max(columns, 3)
+    side = (plot.WIDTH - 0.55) / max(columns, 3)
     height = rows * (side + _HEAD - 0.12) + _FOOT
     most = max(len(centers), 2)
 
@@ -116,19 +89,21 @@ def draw_ranks(
             row, column = divmod(i, columns)
             bottom = height - (row + 1) * (side + _HEAD - 0.12)
             box = np.array([0.5 + column * side, bottom, side - 0.12, side - 0.12])
-            axis = figure.add_axes(box / [WIDTH, height, WIDTH, height])
+            axis = figure.add_axes(box / [plot.WIDTH, height, plot.WIDTH, height])
             image = axis.imshow(ranks, cmap="YlGnBu_r", vmin=1, vmax=most, interpolation="none")
             size = 6.6 if columns > 3 else 7.5
-            axis.set_title(shorten(title, int(side * 15)), fontsize=size, pad=3)
+            axis.set_title(plot.shorten(title, int(side * 15)), fontsize=size, pad=3)
             if agreement is not None:
                 axis.text(
                     0.97, 0.96, f"{agreement:.2f}", transform=axis.transAxes, ha="right",
                     va="top", fontsize=7,
-                    bbox={"facecolor": PAPER, "alpha": 0.85, "linewidth": 0, "pad": 1.5},
+                    bbox={"facecolor": plot.PAPER, "alpha": 0.85, "linewidth": 0, "pad": 1.5},
                 )  # fmt: skip
             _label_bins(axis, centers, column == 0, i + columns >= len(panels))
-        caption = f"rows: anchors, columns: bins of {shorten(quantity)}; in the corner: agreement"
-        bar = draw_colorbar(figure, image, caption, (0.5, 0.18, 1.6), ticks=[1, most])
+        caption = (
+            f"rows: anchors, columns: bins of {plot.shorten(quantity)}; in the corner: agreement"
+        )
+        bar = plot.draw_colorbar(figure, image, caption, (0.5, 0.18, 1.6), ticks=[1, most])
         bar.set_xticklabels(["1, most similar", f"{most}"])
         for text, side_name in zip(bar.get_xticklabels(), ("left", "right"), strict=True):
             text.set_ha(side_name)
@@ -138,10 +113,10 @@ def draw_ranks(
         "label and in the features of each method. The number in the corner is the agreement with "
         "label space, at most 1."
     )
-    return render_picture(name, description, (WIDTH, height), paint)
+    return plot.render_picture(name, description, (plot.WIDTH, height), paint)
 
 
-def _label_bins(axis: Any, centers: Floats, has_y_labels: bool, has_x_labels: bool) -> None:
+def _label_bins(axis: Any, centers: plot.Floats, has_y_labels: bool, has_x_labels: bool) -> None:
     places = sorted({0, len(centers) // 2, len(centers) - 1})
     names = [format_compact(float(centers[k]), digits=3) for k in places]
     axis.set_xticks(places, names if has_x_labels else [""] * len(places), fontsize=6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ranksim._utils.formatting import (
     join_names,
 )
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
+from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import (
     Bar,
     Score,
@@ -24,27 +25,14 @@ from ranksim.evaluation.report.page.elements import (
     ScoreTable,
     Section,
     format_number,
-)
+)  # fmt: skip
 from ranksim.evaluation.report.page.sweep_results import (
     ERRORS,
     METRICS,
     Record,
     SweepResults,
     metric_title,
-)
-from ranksim.evaluation.report.plotting import (
-    BETTER,
-    GRAY,
-    INK,
-    LINE,
-    REGION_COLORS,
-    WIDTH,
-    WORSE,
-    Picture,
-    finish_axes,
-    render_picture,
-    shorten,
-)
+)  # fmt: skip
 from ranksim.evaluation.summary import describe_failure, method_key
 
 _MAX_PANELS, _WIDE_PANELS = 6, 4  # regions in the picture; up to four have one-line titles
@@ -81,21 +69,15 @@ def widest_interval(effect: Record) -> Interval | None:
 
 def draw_changes(
     methods: Sequence[str], changes: Mapping[str, Sequence[Effect | None]], sweep: SweepResults
-) -> Picture:
-    """Draw the relative change from the baseline: one line per method, one panel per region.
-
-    Args:
-        methods: names of the lines from top to bottom.
-        changes: by region, one per method.
-        sweep: names the error and the baseline.
-    """
+) -> plot.Picture:
+    """Draw the relative changes: one line per method, one panel per region."""
     is_narrow = len(changes) > _WIDE_PANELS
-    titles = [shorten(region, 22) for region in changes]
+    titles = [plot.shorten(region, 22) for region in changes]
     titles = [textwrap.fill(title, 14) for title in titles] if is_narrow else titles
     head = 0.26 + 0.13 * max(title.count("\n") for title in titles)
     height = 0.165 * len(methods) + 0.59 + head
     places = np.arange(len(methods), dtype=float)[::-1]
-    change = f"hange of test {sweep.error_name} from {shorten(str(sweep.baseline))}"
+    change = f"change of test {sweep.error_name} from {plot.shorten(str(sweep.baseline))}"
 
     def paint(figure: Any) -> None:
         axes = figure.subplots(1, len(changes), sharey=True, squeeze=False)[0]
@@ -104,33 +86,33 @@ def draw_changes(
         )
         panels = zip(axes, titles, changes.items(), strict=True)
         for axis, title, (region, effects) in panels:
-            axis.axvline(0, color=INK, linewidth=0.8)
+            axis.axvline(0, color=plot.INK, linewidth=0.8)
             for place, effect in zip(places, effects, strict=True):
                 if effect is not None:
                     _draw_effect(axis, place, effect)
-            axis.set_title(title, color=REGION_COLORS.get(region, INK))
+            axis.set_title(title, color=plot.REGION_COLORS.get(region, plot.INK))
             reach = _axis_reach([effect for effect in effects if effect is not None])
             axis.set_xlim(-reach, reach)
             tick = _round_down((0.6 if is_narrow else 0.75) * reach)
-            finish_axes(axis)
+            plot.finish_axes(axis)
             axis.set_xticks([-tick, tick] if is_narrow else [-tick, 0, tick])
             axis.xaxis.set_major_formatter(_format_change)
-            axis.grid(axis="y", color=LINE, linewidth=0.6)
-        axes[0].set_yticks(places, [shorten(name, 34) for name in methods])
+            axis.grid(axis="y", color=plot.LINE, linewidth=0.6)
+        axes[0].set_yticks(places, [plot.shorten(name, 34) for name in methods])
         axes[0].set_ylim(-0.7, len(methods) - 0.3)
-        axes[0].tick_params(axis="y", labelcolor=INK)
-        note = f"c{change}; left is better; 95\u202f% intervals over {_interval_source(sweep)}"
-        figure.text(0.5, 0.01, note, ha="center", va="bottom", color=GRAY, fontsize=7)
+        axes[0].tick_params(axis="y", labelcolor=plot.INK)
+        note = f"{change}; left is better; 95\u202f% intervals over {_interval_source(sweep)}"
+        figure.text(0.5, 0.01, note, ha="center", va="bottom", color=plot.GRAY, fontsize=7)
 
-    description = f"C{change} by method and region, with 95\u202f% intervals."
-    return render_picture("02-change", description, (WIDTH, height), paint)
+    description = f"Relative {change} by method and region, with 95\u202f% intervals."
+    return plot.render_picture("02-change", description, (plot.WIDTH, height), paint)
 
 
 def _draw_effect(axis: Any, place: float, effect: Effect) -> None:
     mean, low, high = effect
-    color = GRAY
+    color = plot.GRAY
     if low is not None and high is not None:
-        color = BETTER if high < 0 else WORSE if low > 0 else GRAY
+        color = plot.BETTER if high < 0 else plot.WORSE if low > 0 else plot.GRAY
         axis.plot([low, high], [place, place], color=color, alpha=0.5, linewidth=2)
     axis.plot(mean, place, "o", color=color, markersize=3.6)
 
@@ -166,6 +148,12 @@ def _effect(row: Record, region: str, metric: str) -> Record | None:
     test = (row.get("vs_baseline") or {}).get("test", {})
     effect: Record | None = test.get(region, {}).get(metric)
     return effect if effect and effect["mean"] is not None else None
+
+
+def _main_effects(sweep: SweepResults) -> dict[str, Record]:
+    """Return the differences of the main error over all test samples by method."""
+    effects = {row["method"]: _effect(row, "all", sweep.error) for row in _compared(sweep)}
+    return {method: effect for method, effect in effects.items() if effect}
 
 
 def _compared(sweep: SweepResults) -> list[Record]:
@@ -267,27 +255,20 @@ def _describe_scores(sweep: SweepResults) -> list[str]:
     lowest = sweep.ranked[0]
     finding = f"Over all test samples the mean {sweep.error_name} is lowest for {lowest}, "
     finding += format_number(sweep.mean_score(lowest))
-    if lowest == base:
-        finding += ", the baseline."
+    if lowest != base:
+        finding += f"; the baseline {base} has {format_number(sweep.mean_score(base))}"
+    effects = _main_effects(sweep)
+    intervals = {m: effect for m, effect in effects.items() if widest_interval(effect)}
+    if not intervals:
+        reason = "There are no intervals to judge whether differences are chance."
+        if len(sweep.seeds) < 2 and effects:
+            reason = f"One seed gives no interval: at least {MIN_SEEDS} seeds are needed."
+        return [f"{finding}.", reason]
+    if all(effect["n"] < MIN_SEEDS for effect in intervals.values()):
+        sentences = [f"Two seeds are too few to compare methods: at least {MIN_SEEDS} are needed."]
     else:
-        base_mean = sweep.mean_score(base)
-        known = "no result" if base_mean is None else format_number(base_mean)
-        finding += f"; the baseline {base} has {known}."
-    effects = {row["method"]: _effect(row, "all", sweep.error) for row in _compared(sweep)}
-    known_effects = {m: e for m, e in effects.items() if e and widest_interval(e)}
-    if not known_effects:
-        is_short = len(sweep.seeds) < 2 and effects
-        return [
-            finding,
-            f"One seed gives no interval: at least {MIN_SEEDS} seeds are needed to compare methods."
-            if is_short
-            else "There are no intervals to judge whether differences are chance.",
-        ]
-    needed = _describe_needed_seeds(known_effects)
-    if all(effect["n"] < MIN_SEEDS for effect in known_effects.values()):
-        few = f"Two seeds are too few to compare methods: at least {MIN_SEEDS} are needed."
-        return [finding, few, *needed]
-    return [finding, *_describe_intervals(known_effects, base), *needed]
+        sentences = _describe_intervals(intervals, base)
+    return [f"{finding}.", *sentences, *_describe_needed_seeds(intervals)]
 
 
 def _describe_intervals(effects: Mapping[str, Record], base: str) -> list[str]:
@@ -335,20 +316,15 @@ def _explain_table(sweep: SweepResults) -> str:
             "itself, so that some of many are chance; gray may be chance. The scale of the bars "
             "differs between columns."
         )
-    if any(effect.get("ci_adjusted") for row in _compared(sweep) for effect in _effects(row)):
+    if any(effect.get("ci_adjusted") for effect in _main_effects(sweep).values()):
         sentences.append("✓: significant after correction for the number of methods.")
     if note := sweep.content.get("published_note"):
         sentences.append(f"{note[0].upper()}{note[1:]}.")
     return " ".join(sentences)
 
 
-def _effects(row: Record) -> Iterable[Record]:
-    return (effect for scores in row["vs_baseline"]["test"].values() for effect in scores.values())
-
-
 def _interval_source(sweep: SweepResults) -> str:
-    effects = (_effect(row, "all", sweep.error) for row in _compared(sweep))
-    has_total = any(effect and effect.get("ci_total") for effect in effects)
+    has_total = any(effect.get("ci_total") for effect in _main_effects(sweep).values())
     return "seeds and test samples" if has_total else "paired seeds"
 
 

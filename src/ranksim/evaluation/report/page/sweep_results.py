@@ -9,15 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import METRIC_TITLES
-from ranksim.evaluation.report.plotting import (
-    BACKGROUND,
-    BASELINE,
-    METHOD_COLORS,
-    RANKSIM,
-    RANKSIM_PALE,
-    Curve,
-    Floats,
-)
+from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.summary import method_key
 
 Record = dict[str, Any]
@@ -27,11 +19,7 @@ _MAX_COLORS = 7
 
 
 class SweepResults:
-    """The results of a sweep, with the order and colors of its methods.
-
-    Args:
-        content: of ``results.json``, in the current format.
-    """
+    """The content of a ``results.json``, with the order and colors of its methods."""
 
     def __init__(self, content: Record) -> None:
         self.content = content
@@ -102,22 +90,23 @@ class SweepResults:
     def colors(self) -> dict[str, str]:
         """The color of each method, the same on the whole page."""
         colors = {
-            m: RANKSIM_PALE if "ranksim" in m.split("+") else BACKGROUND for m in self.methods
+            m: plot.RANKSIM_PALE if "ranksim" in m.split("+") else plot.BACKGROUND
+            for m in self.methods
         }
-        palette = iter(METHOD_COLORS)
+        palette = iter(plot.METHOD_COLORS)
         for method in self.highlighted:
             if method == self.baseline:
-                colors[method] = BASELINE
+                colors[method] = plot.BASELINE
             else:
                 is_plain = method == f"{self.baseline}+ranksim"
-                colors[method] = RANKSIM if is_plain else next(palette)
+                colors[method] = plot.RANKSIM if is_plain else next(palette)
         return colors
 
-    def curve(self, method: str, x: Floats, y: Floats) -> Curve:
+    def curve(self, method: str, x: plot.Floats, y: plot.Floats) -> plot.Curve:
         """Return the line of a method in its color, unnamed if it is in the background."""
         name = method if method in self.highlighted else ""
         width = 2.2 if method == self.baseline else 1.6
-        return Curve(name, self.colors[method], x, y, width)
+        return plot.Curve(name, self.colors[method], x, y, width)
 
     @cached_property
     def regions(self) -> list[str]:
@@ -138,7 +127,7 @@ class SweepResults:
         return f"{self.labels['name']}{unit}"
 
     @property
-    def edges(self) -> Floats:
+    def edges(self) -> plot.Floats:
         """The edges of the label bins."""
         assert self.labels is not None
         return np.asarray(self.labels["edges"], dtype=np.float64)
@@ -164,11 +153,11 @@ def metric_title(metric: str) -> str:
     return "Spearman, %" if metric == "spearman" else METRIC_TITLES[metric][0]
 
 
-def to_floats(values: Sequence[float | None] | Floats) -> Floats:
+def to_floats(values: Sequence[float | None] | plot.Floats) -> plot.Floats:
     """Return an array with NaN in place of ``None``."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def seed_mean(values: Sequence[Sequence[float | None] | Floats]) -> Floats:
+def seed_mean(values: Sequence[Sequence[float | None] | plot.Floats]) -> plot.Floats:
     """Return the mean over seeds (rows), NaN where one of them has no value."""
     return np.asarray(np.mean([to_floats(row) for row in values], axis=0))

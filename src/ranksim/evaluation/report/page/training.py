@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import format_count
+from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import DataTable, Section, format_rounded
 from ranksim.evaluation.report.page.sweep_results import (
     Record,
@@ -17,19 +18,6 @@ from ranksim.evaluation.report.page.sweep_results import (
     metric_title,
     seed_mean,
     to_floats,
-)
-from ranksim.evaluation.report.plotting import (
-    GRAY,
-    INK,
-    WIDTH,
-    Curve,
-    Floats,
-    Picture,
-    finish_axes,
-    label_curves,
-    limit_height,
-    render_picture,
-    shorten,
 )
 
 Bars = Sequence[tuple[str, str, Sequence[float]]]  # method, color, one value per seed
@@ -47,14 +35,15 @@ def training_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Sec
     if results:
         curves = {m: [r["curves"] for r in results[m]] for m in sweep.focus if m in results}
         monitor = metric_title(next(iter(curves.values()))[0]["monitor"])
-        pictures.append(_draw_sweep_curves(sweep, curves, monitor))
-        rows = []
-        for run in (run for method in curves for run in sweep.runs(method)):
-            if curve := run["result"].get("curves"):
-                identity, scores = run["identity"], curve["val"]
-                rows.append((identity["method"], str(identity["seed"]), len(scores), scores))
-        columns = ("method", "seed", "validations", "score of each")
-        tables.append(DataTable("curves", f"Validation {monitor} of each run", columns, rows))
+        pictures.append(draw_validation(sweep, curves, monitor))
+        runs = [run for m in curves for run in sweep.runs(m) if run["result"].get("curves")]
+        scores = [run["result"]["curves"]["val"] for run in runs]
+        tables.append(
+            _run_table(
+                *("curves", f"Validation {monitor} of each run", runs),
+                {"validations": list(map(len, scores)), "score of each": scores},
+            )
+        )
     else:
         missing = "This results.json has no training curves; section 1 says how to get them."
     seconds, memory = _bars(sweep, "seconds"), _bars(sweep, "peak_memory_mb")
@@ -72,16 +61,17 @@ def training_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Sec
     )
 
 
-def draw_curves_by_seed(
-    seeds: Sequence[tuple[str, Floats]], means: Sequence[Curve], monitor: str
-) -> Picture:
-    """Draw validation scores: a thin line per run, a thick one for the mean over seeds.
-
-    Args:
-        seeds: color and scores of each run.
-        means: one per named method.
-        monitor: name of the score.
-    """
+def draw_validation(
+    sweep: SweepResults, curves: Mapping[str, Sequence[Record]], monitor: str
+) -> plot.Picture:
+    """Draw validation scores: a thin line per run, a thick one for the mean over seeds."""
+    scores = {m: [to_floats(curve["val"]) for curve in group] for m, group in curves.items()}
+    seeds = [(sweep.colors[m], values) for m, group in scores.items() for values in group]
+    means = []
+    for method in (m for m in scores if m in sweep.highlighted):
+        length = min(map(len, scores[method]))
+        mean = seed_mean([values[:length] for values in scores[method]])
+        means.append(sweep.curve(method, np.arange(1.0, length + 1), mean))
 
     def paint(figure: Any) -> None:
         axis = figure.add_axes((0.075, 0.135, 0.71, 0.775))
@@ -91,21 +81,21 @@ def draw_curves_by_seed(
         for curve in reversed(means):
             axis.plot(curve.x, curve.y, color=curve.color, linewidth=curve.width)
         values = np.concatenate([v for _, v in seeds] + [c.y for c in means])
-        limit_height(axis, values)
+        plot.limit_height(axis, values)
         if np.isfinite(values).any():
             axis.set_ylim(max(0.0, 0.9 * float(np.nanmin(values))), None)
         axis.set_xlim(1, max(2, max(len(values) for _, values in seeds)))
         axis.set_title(f"Validation {monitor}", pad=8)
         axis.set_xlabel("validation")
-        finish_axes(axis)
+        plot.finish_axes(axis)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        label_curves(axis, means)
+        plot.label_curves(axis, means)
 
     description = f"Validation {monitor} over training: thin lines are runs, thick lines means."
-    return render_picture("07-curves", description, (WIDTH, 3.3), paint)
+    return plot.render_picture("07-curves", description, (plot.WIDTH, 3.3), paint)
 
 
-def draw_costs(seconds: Bars, memory: Bars) -> Picture:
+def draw_costs(seconds: Bars, memory: Bars) -> plot.Picture:
     """Draw time and peak memory of each method: bars are means, dots runs."""
     panels = [("Training time, seconds", seconds)]
     if memory:
@@ -123,45 +113,31 @@ def draw_costs(seconds: Bars, memory: Bars) -> Picture:
                 y = names.index(name)
                 axis.barh(y, float(np.mean(values)), height=0.66, color=color)
                 axis.plot(
-                    values, [y] * len(values), "o", color=INK, markersize=2.4,
+                    values, [y] * len(values), "o", color=plot.INK, markersize=2.4,
                     markeredgecolor="#ffffff", markeredgewidth=0.4,
                 )  # fmt: skip
             axis.set_title(title)
             axis.set_xlim(0, None)
             axis.locator_params(axis="x", nbins=5)
-            finish_axes(axis, "x")
+            plot.finish_axes(axis, "x")
             axis.spines[["left", "bottom"]].set_visible(False)
             axis.tick_params(length=0)
-        axes[0].set_yticks(range(len(names)), [shorten(name, 34) for name in names])
+        axes[0].set_yticks(range(len(names)), [plot.shorten(name, 34) for name in names])
         axes[0].set_ylim(-0.6, len(names) - 0.4)
-        axes[0].tick_params(axis="y", labelcolor=INK)
-        axes[0].tick_params(axis="x", labelcolor=GRAY)
+        axes[0].tick_params(axis="y", labelcolor=plot.INK)
+        axes[0].tick_params(axis="x", labelcolor=plot.GRAY)
 
     description = "Training time and peak memory of each method: bars are means, dots runs."
-    return render_picture("07-cost", description, (WIDTH, height), paint)
-
-
-def _draw_sweep_curves(
-    sweep: SweepResults, curves: Mapping[str, Sequence[Record]], monitor: str
-) -> Picture:
-    values = {m: [to_floats(curve["val"]) for curve in group] for m, group in curves.items()}
-    seeds = [(sweep.colors[m], scores) for m, group in values.items() for scores in group]
-    means = []
-    for method in curves:
-        if method in sweep.highlighted:
-            length = min(map(len, values[method]))
-            mean = seed_mean([scores[:length] for scores in values[method]])
-            means.append(sweep.curve(method, np.arange(1.0, length + 1), mean))
-    return draw_curves_by_seed(seeds, means, monitor)
+    return plot.render_picture("07-cost", description, (plot.WIDTH, height), paint)
 
 
 def _bars(sweep: SweepResults, field: str) -> Bars:
-    values = {
-        method: [float(r[field]) for r in group if r.get(field) is not None]
-        for method in sweep.methods
-        for group in [[run["result"] for run in sweep.runs(method)]]
-    }
-    return [(method, sweep.colors[method], group) for method, group in values.items() if group]
+    bars = []
+    for method in sweep.methods:
+        values = [run["result"].get(field) for run in sweep.runs(method)]
+        if known := [float(value) for value in values if value is not None]:
+            bars.append((method, sweep.colors[method], known))
+    return bars
 
 
 def _describe_cost(sweep: SweepResults, seconds: Bars, memory: Bars) -> list[str]:
@@ -203,37 +179,32 @@ def format_duration(seconds: float) -> str:
     return f"{rounded // 3600:,} h {rounded % 3600 // 60} min"
 
 
+def _run_table(
+    name: str, title: str, runs: Sequence[Record], columns: Mapping[str, Sequence[Any]]
+) -> DataTable:
+    """Return a table with one row per run."""
+    identities = [run["identity"] for run in runs]
+    first = {"method": [run["method"] for run in identities]}
+    first |= {"seed": [str(run["seed"]) for run in identities]}
+    return DataTable.from_columns(name, title, {**first, **columns})
+
+
 def _cost_table(sweep: SweepResults) -> DataTable:
-    rows = []
-    for run in (run for method in sweep.methods for run in sweep.runs(method)):
-        result, memory = run["result"], run["result"].get("peak_memory_mb")
-        rows.append(
-            (
-                *(
-                    run["identity"]["method"],
-                    str(run["identity"]["seed"]),
-                    float(result["seconds"]),
-                ),
-                *(memory and float(memory), result.get("epochs"), result.get("best_epoch")),
-            )
-        )
-    columns = ("method", "seed", "seconds", "peak memory, MB", "validations", "best")
-    return DataTable("cost", "Time, memory and length of each run", columns, rows)
+    runs = [run for method in sweep.methods for run in sweep.runs(method)]
+    fields = {
+        "seconds": "seconds", "peak memory, MB": "peak_memory_mb", "validations": "epochs",
+        "best": "best_epoch",
+    }  # fmt: skip
+    columns = {title: [run["result"].get(key) for run in runs] for title, key in fields.items()}
+    return _run_table("cost", "Time, memory and length of each run", runs, columns)
 
 
 def _provenance_tables(sweep: SweepResults) -> list[DataTable]:
     """Return the failed runs, versions and machines, and the recipes."""
     tables = []
-    failed = [
-        (
-            run["identity"]["method"],
-            str(run["identity"]["seed"]),
-            str(run["result"].get("error", "")),
-        )
-        for run in sweep.failed
-    ]
-    if failed:
-        tables.append(DataTable("failed", "Failed runs", ("method", "seed", "error"), failed))
+    if sweep.failed:
+        errors = [str(run["result"].get("error", "")) for run in sweep.failed]
+        tables.append(_run_table("failed", "Failed runs", sweep.failed, {"error": errors}))
     rows = []
     sources = [sweep.content, *sweep.content["runs"]]
     for key in ("versions", "commit", "machine"):
@@ -257,9 +228,8 @@ def _recipe_tables(sweep: SweepResults) -> list[DataTable]:
     common = [(name, values[name][0]) for name in fields if name not in different]
     tables = []
     if different:
-        rows = [(m, *(values[name][k] for name in different)) for k, m in enumerate(recipes)]
-        columns = ("method", *different)
-        tables.append(DataTable("recipes", "Recipe fields that differ", columns, rows))
+        columns = {"method": list(recipes), **{name: values[name] for name in different}}
+        tables.append(DataTable.from_columns("recipes", "Recipe fields that differ", columns))
     if common:
         title = "Recipe fields common to all methods" if different else "The recipe of all methods"
         tables.append(DataTable("recipe", title, ("field", "value"), common))
