@@ -63,7 +63,7 @@ def test_published_protocols_repeat_images_within_a_part(agedb, protocol):
     assert sum(len(set(part)) for part in parts) == len(set(table.paths))
 
 
-@pytest.mark.parametrize(("protocol", "seed"), zip(PROTOCOLS, (0, 1, 0), strict=True))
+@pytest.mark.parametrize(("protocol", "seed"), list(zip(PROTOCOLS, (0, 1, 0), strict=True)))
 def test_parts_are_disjoint_and_the_test_set_is_uniform(protocol, seed):
     groups = draw_ages(seed)
     split = zero_shot_split(groups, protocol, seed=seed, per_bin=20)
@@ -161,7 +161,7 @@ def user_plan(labels=LABELS, **options):
     return make_split_plan(table, make_user_spec({"target": "y", **options}))
 
 
-@pytest.mark.parametrize(("protocol", "scale"), zip(PROTOCOLS, (1, 0.5, 1), strict=True))
+@pytest.mark.parametrize(("protocol", "scale"), list(zip(PROTOCOLS, (1, 0.5, 1), strict=True)))
 def test_protocol_splits_user_data(protocol, scale):
     plan = user_plan(LABELS * scale, protocol=protocol, bin_width=scale)
     train, val, test = (plan.labels[part] for part in plan.split)
