@@ -11,7 +11,8 @@ import typer.main
 import ranksim
 from ranksim.cli.app import app
 
-FIRST = "target features text image window time methods seeds budget out".split()
+FIRST = ["target", "features", "text", "image", "window", "time"]
+FIRST += ["methods", "seeds", "budget", "out"]
 
 
 def help_text(*words):

@@ -15,6 +15,10 @@ from ranksim.cli.options import AsJson, print_json
 from ranksim.cli.results import report, reproduce
 from ranksim.cli.train import bench_app, compare, fit, predict, tune_app
 
+_BenchmarkName = Literal[
+    "sts-b-dir", "sentiment-dir", "glucose", "agedb-dir", "imdb-wiki-dir",
+    "table", "text", "sentences", "images", "series",
+]  # fmt: skip
 app = typer.Typer(
     help="Deep imbalanced regression: methods for scarce labels, and comparisons of them.",
     epilog="Exit codes: 0 success, 1 the data or a training failed, 2 invalid usage, 130 Ctrl-C. "
@@ -48,18 +52,7 @@ def root(
 @app.command("methods")
 def list_methods(
     benchmark: Annotated[
-        Literal[
-            "sts-b-dir",
-            "sentiment-dir",
-            "glucose",
-            "agedb-dir",
-            "imdb-wiki-dir",
-            "table",
-            "text",
-            "sentences",
-            "images",
-            "series",
-        ],
+        _BenchmarkName,
         typer.Argument(
             metavar="BENCHMARK",
             help="Benchmark, or table, text, sentences, images or series for your own data: it "

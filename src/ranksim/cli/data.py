@@ -22,9 +22,7 @@ def prepare(
     benchmark: Annotated[
         Literal["agedb-dir", "imdb-wiki-dir"], typer.Argument(help="Name of the benchmark.")
     ],
-    root: Annotated[
-        Path, typer.Option(help="Folder with AgeDB, or with imdb_crop and wiki_crop.")
-    ],
+    root: Annotated[Path, typer.Option(help="Folder with AgeDB, or with imdb_crop and wiki_crop.")],
     split_file: Annotated[
         Path | None,
         typer.Option(help="Split file (age,path,split). Default: draw by the published rule."),

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from ranksim.cli.options import ACCELERATOR, DATA_DIR, AsJson, print_json
+from ranksim.cli.options import (
+    ACCELERATOR,
+    DATA_DIR,
+    AsJson,
+    Group,
+    option,
+    print_json,
+    with_options,
+)
 
 
 def report(
@@ -34,37 +43,45 @@ def report(
         typer.echo(f"Page: {written['page']}")
 
 
+@dataclass(kw_only=True)
+class ReproduceOptions(Group):
+    """The runs to train again, and the place of their data."""
+
+    row: str | None = option("Row of its table: a number from 1, or a method's name.")
+    seed: int | None = option("One seed of the row. Default: all.")
+    data: str | None = option("The DATA of ranksim compare.")
+    data_dir: Path | None = option(DATA_DIR)
+    glove: Path | None = option("GloVe 840B.300d text file.")
+    image_root: Path | None = option("Folder of the images.")
+    split_file: Path | None = option("Split file of an age benchmark.")
+    encoder: str | None = option("Folder of the pretrained encoder, if it was in a folder.")
+    accelerator: str = option(ACCELERATOR, "auto")
+
+
+@with_options(ReproduceOptions, first=("results",))
 def reproduce(
+    chosen: ReproduceOptions,
+    *,
     results: Annotated[
         Path,
         typer.Argument(
             metavar="RESULTS", help="A sweep's results.json, or its folder.", show_default=False
         ),
     ],
-    row: Annotated[
-        str | None, typer.Option(help="Row of its table: a number from 1, or a method's name.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="One seed of the row. Default: all.")] = None,
-    data: Annotated[str | None, typer.Option(help="The DATA of ranksim compare.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR)] = None,
-    glove: Annotated[Path | None, typer.Option(help="GloVe 840B.300d text file.")] = None,
-    image_root: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
-    split_file: Annotated[Path | None, typer.Option(help="Split file of an age benchmark.")] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Folder of the pretrained encoder, if it was in a folder.")
-    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to train in. Default: a temporary one.")
     ] = None,
-    accelerator: Annotated[str, typer.Option(help=ACCELERATOR)] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Train a row of a results.json again and compare the numbers (exit code 1: they differ)."""
     from ranksim.data.spec import DataLocation
     from ranksim.experiments import reproduce as engine
 
-    location = DataLocation(data, data_dir, image_root, split_file, glove, encoder)
-    request = engine.ReproduceRequest(results, row, seed, location, out, accelerator)
+    names = [item.name for item in fields(DataLocation)]
+    location = DataLocation(**{name: getattr(chosen, name) for name in names})
+    request = engine.ReproduceRequest(
+        results, chosen.row, chosen.seed, location, out, chosen.accelerator
+    )
     reports, console = [], Console(stderr=as_json)
     for report in engine.reproduce(request):
         _print_report(report, console)
@@ -95,8 +112,8 @@ def _print_report(report: dict[str, Any], console: Console) -> None:
         text = "; ".join(f"{key} was {old}, is {new}" for key, (old, new) in changes)
         lines += [f"  Changed: {text}."] if text else []
     if report.get("assumed"):
-        fields = ", ".join(report["assumed"])
-        lines.append(f"  Not recorded, taken from the preset: {fields}.")
+        names = ", ".join(report["assumed"])
+        lines.append(f"  Not recorded, taken from the preset: {names}.")
     if report["matches"] is not None and report["note"]:
         lines.append(f"  The run failed: {report['note']}.")
     for line in lines:

@@ -45,11 +45,7 @@ tune_app = typer.Typer(
 
 
 @with_options(
-    UserInputOptions,
-    UserSplitOptions,
-    CompareOptions,
-    SweepOptions,
-    TrainerOptions,
+    *(UserInputOptions, UserSplitOptions, CompareOptions, SweepOptions, TrainerOptions),
     first=("data", *_INPUTS, "methods", "seeds", "budget", "out"),
 )
 def compare(
@@ -63,11 +59,7 @@ def compare(
 
 
 @with_options(
-    UserInputOptions,
-    UserSplitOptions,
-    FitOptions,
-    RunOptions,
-    TrainerOptions,
+    *(UserInputOptions, UserSplitOptions, FitOptions, RunOptions, TrainerOptions),
     first=("data", *_INPUTS, "method", "seed", "out"),
 )
 def fit(
@@ -136,11 +128,7 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
 
 @tune_app.command("data")
 @with_options(
-    UserInputOptions,
-    UserSplitOptions,
-    TuneOptions,
-    SweepOptions,
-    TrainerOptions,
+    *(UserInputOptions, UserSplitOptions, TuneOptions, SweepOptions, TrainerOptions),
     first=("data", "method", *_INPUTS, "trials", "seeds", "out"),
 )
 def tune_user_data(

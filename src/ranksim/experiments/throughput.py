@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ _AGES = (0, 100)
 
 @dataclass(frozen=True)
 class ThroughputRequest:
-    """What ``ranksim throughput`` measures.
+    """A measurement of training speed.
 
     Args:
         changes: recipe fields to override, such as ``batch_size=32``.
@@ -60,17 +61,6 @@ class ThroughputRequest:
     trainer: TrainerConfig = TrainerConfig()
     out: Path | None = None
     preset: str = "paper"
-
-
-@dataclass
-class StepTimes:
-    """Seconds of the timed steps, by what they were spent on."""
-
-    step: float = 0.0
-    data: float = 0.0
-    ranksim: float = 0.0
-    images: int = 0
-    steps: list[float] = field(default_factory=list)
 
 
 def measure_throughput(request: ThroughputRequest) -> dict[str, Any]:
@@ -124,7 +114,8 @@ class StepTimer(L.Callback):
 
     def __init__(self, warmup_steps: int) -> None:
         self.warmup_steps = max(warmup_steps, 1)  # a step is timed from the end of the last one
-        self.times = StepTimes()
+        self.step_seconds: list[float] = []
+        self.data_seconds = self.ranksim_seconds = 0.0
         self._step_start = self._last_end = self._last_ranksim = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -148,12 +139,9 @@ class StepTimer(L.Callback):
         end = _synchronized_time(pl_module.device)
         ranksim = getattr(pl_module.ranksim, "seconds", 0.0)
         if trainer.global_step > self.warmup_steps:
-            times = self.times
-            times.step += end - self._last_end
-            times.steps.append(end - self._last_end)
-            times.data += self._step_start - self._last_end
-            times.ranksim += ranksim - self._last_ranksim
-            times.images += len(batch["label"])
+            self.step_seconds.append(end - self._last_end)
+            self.data_seconds += self._step_start - self._last_end
+            self.ranksim_seconds += ranksim - self._last_ranksim
         self._last_end, self._last_ranksim = end, ranksim
 
 
@@ -218,17 +206,17 @@ def _time_method(
                 callbacks=[timer],
             ),
         )
-    times = timer.times
-    if not times.images:
+    if not timer.step_seconds:
         raise RankSimError("No step was timed: give more --steps.")
+    seconds = sum(timer.step_seconds)
     return {
         "method": name,
         "batch_size": recipe.batch_size,
-        "images_per_second": times.images / times.step,
-        "step_ms": 1e3 * float(np.median(times.steps)),
-        "waiting_for_data": times.data / times.step,
-        "ranksim": times.ranksim / times.step,
-        "steps": len(times.steps),
+        "images_per_second": recipe.batch_size * len(timer.step_seconds) / seconds,
+        "step_ms": 1e3 * float(np.median(timer.step_seconds)),
+        "waiting_for_data": timer.data_seconds / seconds,
+        "ranksim": timer.ranksim_seconds / seconds,
+        "steps": len(timer.step_seconds),
     }
 
 
@@ -247,20 +235,13 @@ def _generate_images(size: int) -> Iterator[PixelCache]:
 
 def _estimate_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]:
     """Estimate the hours of the published trainings at these rates, without validation."""
-    runs = []
-    for benchmark, module in BENCHMARKS.items():
-        for row in rows:
-            recipe = load_recipe(benchmark, preset, _parse(row["method"]))
-            seconds = module.COUNTS[0] * recipe.max_validations / row["images_per_second"]
-            runs.append(
-                {
-                    "benchmark": benchmark,
-                    "method": row["method"],
-                    "epochs": recipe.max_validations,
-                    "images": module.COUNTS[0],
-                    "hours": seconds / 3600,
-                }
-            )
+    runs: list[dict[str, Any]] = []
+    for (benchmark, module), row in itertools.product(BENCHMARKS.items(), rows):
+        epochs = load_recipe(benchmark, preset, _parse(row["method"])).max_validations
+        images = module.COUNTS[0]
+        hours = images * epochs / row["images_per_second"] / 3600
+        run = {"benchmark": benchmark, "method": row["method"], "epochs": epochs}
+        runs.append(run | {"images": images, "hours": hours})
     return runs
 
 
@@ -292,13 +273,12 @@ def print_throughput(result: dict[str, Any], console: Console) -> None:
     console.print(table)
     published = load_recipe("agedb-dir", "paper", _parse("vanilla"))
     assert isinstance(published, ImageRecipe)
-    lines = []
     if (recipe["encoder"], recipe["image_size"]) != (published.encoder, published.image_size):
-        lines.append(f"The published network is {published.encoder} at {published.image_size} px.")
+        console.print(f"The published network is {published.encoder}, {published.image_size} px.")
     for run in result["whole_runs"]:
-        lines.append(
+        console.print(
             f"{run['benchmark']}, {run['method']}: {run['epochs']} epochs of {run['images']:,} "
-            f"images would take {run['hours']:,.1f} hours"
+            f"images would take {run['hours']:,.1f} hours",
+            highlight=False,
+            soft_wrap=True,
         )
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
