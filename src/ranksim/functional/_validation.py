@@ -1,7 +1,5 @@
 """Argument checks shared by the losses; each message names the argument and its value."""
 
-from __future__ import annotations
-
 import math
 import numbers
 from typing import Literal, TypeGuard, get_args

@@ -1,7 +1,5 @@
 """Ranks of real numbers, largest first, with three rules for ties."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import torch

@@ -1,12 +1,10 @@
 """The RankSim regularizer: value and gradient in closed form."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim.functional._kernels import ranksim_term
+from ranksim.functional._kernels import RankSimInputs, RankSimParams, ranksim_term
 from ranksim.functional._validation import (
     Reduction,
     check_nonnegative,
@@ -97,23 +95,16 @@ def ranksim_loss(
     check_label_similarity(label_similarity)
     features, labels = to_matrices(features, labels)
     reject_functorch(features, labels)
-    anchors, per_anchor = features.shape[0], reduction == "none"
+    anchors, keep, target, kind = len(features), None, None, label_similarity
     if ref_features is not None or ref_labels is not None:
         features, labels = _append_references(features, labels, ref_features, ref_labels)
-    keep = target = None
     if unique_labels:
         keep = unique_mask(labels, label_width, generator=generator, num_preferred=anchors)
-    name = label_similarity
-    if callable(name):
-        target, name = compute_label_similarity(labels, name)[:anchors], "neg_l1"
-    loss = ranksim_term(
-        features, labels, keep, target, anchors, gamma, lambda_, ties, name, per_anchor
-    )
-    if keep is not None and per_anchor:
-        loss = loss[keep[:anchors]]
-    if reduction == "mean":
-        loss = loss / (max(anchors, 1) if keep is None else keep[:anchors].sum().clamp(min=1))
-    return weight * loss
+    if callable(kind):
+        target, kind = compute_label_similarity(labels, kind)[:anchors], "neg_l1"
+    inputs = RankSimInputs(features, labels, keep, target, anchors)
+    params = RankSimParams(gamma, lambda_, ties, kind, per_anchor=reduction == "none")
+    return weight * _reduce(ranksim_term(inputs, params), inputs, reduction)
 
 
 def check_arguments(
@@ -161,3 +152,13 @@ def _append_references(
         dtype = working_dtype(labels.device)
         labels, ref_labels = labels.to(dtype), ref_labels.to(dtype)
     return torch.cat([features, ref_features]), torch.cat([labels, ref_labels])
+
+
+def _reduce(loss: Tensor, inputs: RankSimInputs, reduction: str) -> Tensor:
+    """Return the values of the remaining anchors, their mean, or the sum unchanged."""
+    keep, anchors = inputs.keep, inputs.anchors
+    if reduction == "none" and keep is not None:
+        return loss[keep[:anchors]]
+    if reduction == "mean":
+        return loss / (max(anchors, 1) if keep is None else keep[:anchors].sum().clamp(min=1))
+    return loss

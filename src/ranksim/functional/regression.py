@@ -1,7 +1,5 @@
 """Regression losses with sample weights: L1, MSE, Huber and Focal-R."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import torch

@@ -1,7 +1,5 @@
 """Sampling of a batch: one sample per distinct label, and positions of dense targets."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

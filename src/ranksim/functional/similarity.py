@@ -1,7 +1,5 @@
 """Similarities: cosine between features, and several kinds between labels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal, get_args
 

@@ -1,7 +1,5 @@
 """A bank of features and labels of recent batches."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """RankSim as a module."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling

@@ -1,6 +1,7 @@
 """Weighted regression losses as modules."""
 
-from __future__ import annotations
+from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -10,15 +11,22 @@ from ranksim.functional.regression import FocalActivation, FocalBase, check_foca
 
 
 class _RegressionLoss(nn.Module):
-    """Base class of the weighted regression losses."""
+    """A loss function with its settings, which are attributes of the module."""
+
+    _function: ClassVar[Callable[..., Tensor]]
+    _settings: ClassVar[tuple[str, ...]] = ("reduction",)
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()
         check_reduction(reduction)
         self.reduction: Reduction = reduction
 
+    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        settings = {name: getattr(self, name) for name in self._settings}
+        return self._function(preds, target, sample_weight, **settings)
+
     def extra_repr(self) -> str:
-        return f"reduction={self.reduction!r}"
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._settings)
 
 
 class L1Loss(_RegressionLoss):
@@ -39,8 +47,7 @@ class L1Loss(_RegressionLoss):
         Sample weights: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
 
-    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        return l1_loss(preds, target, sample_weight, reduction=self.reduction)
+    _function = staticmethod(l1_loss)
 
 
 class MSELoss(_RegressionLoss):
@@ -61,8 +68,7 @@ class MSELoss(_RegressionLoss):
         Sample weights: Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021).
     """
 
-    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        return mse_loss(preds, target, sample_weight, reduction=self.reduction)
+    _function = staticmethod(mse_loss)
 
 
 class HuberLoss(_RegressionLoss):
@@ -88,16 +94,13 @@ class HuberLoss(_RegressionLoss):
         Huber, "Robust Estimation of a Location Parameter" (1964).
     """
 
+    _function = staticmethod(huber_loss)
+    _settings = ("delta", "reduction")
+
     def __init__(self, delta: float = 1.0, *, reduction: Reduction = "mean") -> None:
         super().__init__(reduction=reduction)
         check_positive("delta", delta)
         self.delta = delta
-
-    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        return huber_loss(preds, target, sample_weight, delta=self.delta, reduction=self.reduction)
-
-    def extra_repr(self) -> str:
-        return f"delta={self.delta}, {super().extra_repr()}"
 
 
 class FocalRLoss(_RegressionLoss):
@@ -127,6 +130,9 @@ class FocalRLoss(_RegressionLoss):
         Focal-R of Yang et al. (ICML 2021), with the factor 2σ − 1, which vanishes at e = 0.
     """
 
+    _function = staticmethod(focal_r_loss)
+    _settings = ("base", "activation", "beta", "gamma", "reduction")
+
     def __init__(
         self,
         base: FocalBase = "mse",
@@ -142,21 +148,3 @@ class FocalRLoss(_RegressionLoss):
         self.activation: FocalActivation = activation
         self.beta = beta
         self.gamma = gamma
-
-    def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
-        return focal_r_loss(
-            preds,
-            target,
-            sample_weight,
-            base=self.base,
-            activation=self.activation,
-            beta=self.beta,
-            gamma=self.gamma,
-            reduction=self.reduction,
-        )
-
-    def extra_repr(self) -> str:
-        return (
-            f"base={self.base!r}, activation={self.activation!r}, beta={self.beta}, "
-            f"gamma={self.gamma}, {super().extra_repr()}"
-        )

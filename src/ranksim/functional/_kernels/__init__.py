@@ -1,5 +1,6 @@
-"""One term, three paths: plain PyTorch everywhere, NumPy's sorts on a CPU, Triton on CUDA."""
+"""Implementations of the RankSim term: PyTorch on any device, NumPy on a CPU, Triton on CUDA."""
 
 from ranksim.functional._kernels.dispatch import ranksim_term
+from ranksim.functional._kernels.inputs import RankSimInputs, RankSimParams
 
-__all__ = ["ranksim_term"]
+__all__ = ["RankSimInputs", "RankSimParams", "ranksim_term"]

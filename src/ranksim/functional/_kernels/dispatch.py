@@ -1,6 +1,4 @@
-"""Which path makes the term, and how autograd, ``torch.compile`` and CUDA graphs see it."""
-
-from __future__ import annotations
+"""Choice of the implementation by device, and its integration into autograd and compilers."""
 
 import functools
 import logging
@@ -13,162 +11,134 @@ from torch.autograd.function import once_differentiable
 
 from ranksim.functional._kernels import reference
 from ranksim.functional._kernels.cpu import cpu_term
-from ranksim.functional.similarity import normalize_rows, working_dtype
+from ranksim.functional._kernels.inputs import (
+    RankSimInputs,
+    RankSimParams,
+    unflatten_arguments,
+)
+from ranksim.functional.similarity import working_dtype
 
-Path = Callable[..., tuple[Tensor, Tensor]]
+Path = Callable[[RankSimInputs, RankSimParams, bool], tuple[Tensor, Tensor]]
 _log = logging.getLogger("ranksim")
+_SCHEMA = (
+    "(Tensor features, Tensor labels, Tensor? keep, Tensor? target, SymInt anchors, float gamma, "
+    "float lambda_, str ties, str similarity, bool per_anchor, bool with_gradient)"
+    " -> (Tensor, Tensor)"
+)
 
 
-def ranksim_term(
-    features: Tensor,
-    labels: Tensor,
-    keep: Tensor | None,
-    target: Tensor | None,
-    anchors: int,
-    gamma: float,
-    lambda_: float,
-    ties: str,
-    similarity: str,
-    per_anchor: bool,
-) -> Tensor:
-    """γ · L_RankSim, differentiable by the features of the anchors.
-
-    Arguments are those of :func:`ranksim.functional._kernels.reference.compute_term`; neighbours that are no
-    anchors get a gradient of zero.
-    """
-    gradient = features.requires_grad and torch.is_grad_enabled()
-    given = (features, labels, keep, target, anchors, gamma, lambda_, ties, similarity, per_anchor)
-    plain = type(features) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
+def ranksim_term(inputs: RankSimInputs, params: RankSimParams) -> Tensor:
+    """Compute γ · L_RankSim, differentiable with respect to the features of the anchors."""
+    features = inputs.features
+    with_gradient = features.requires_grad and torch.is_grad_enabled()
     value: Tensor
-    if plain:
-        value, _ = _RankSim.apply(*given, gradient)  # type: ignore[no-untyped-call]
+    if type(features) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling():
+        value, _ = _RankSim.apply(features, inputs, params, with_gradient)  # type: ignore[no-untyped-call]
     else:
         with torch.autocast(features.device.type, enabled=False):
-            value, _ = _operator(*given, gradient)
+            value, _ = _operator(
+                *(features, inputs.labels, inputs.keep, inputs.target, inputs.anchors),
+                *(params.gamma, params.lambda_, params.ties, params.similarity),
+                *(params.per_anchor, with_gradient),
+            )
     return value
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    """Keep what backward needs: the gradient, which forward has made."""
-    features, _, keep, *_ = inputs
-    ctx.per_anchor, ctx.dtype, ctx.samples = inputs[9], features.dtype, features.shape[0]
+def _save_for_backward(
+    ctx: Any, inputs: RankSimInputs, params: RankSimParams, output: tuple[Tensor, Tensor]
+) -> None:
+    """Save the gradient, which the forward pass has computed."""
+    features = inputs.features
+    ctx.per_anchor, ctx.dtype, ctx.num_samples = params.per_anchor, features.dtype, len(features)
     ctx.mark_non_differentiable(output[1])
-    if ctx.per_anchor:
-        ctx.save_for_backward(output[1], features.detach().clone(), keep)
+    if params.per_anchor:
+        ctx.save_for_backward(output[1], features.detach().clone(), inputs.keep)
     else:
         ctx.save_for_backward(output[1])
 
 
 def _backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    """Multiply the saved gradient by the upstream one; only features get a gradient."""
     if ctx.per_anchor:
         slope, features, keep = ctx.saved_tensors
-        work = features.to(working_dtype(features.device))
-        if keep is not None:
-            work = work.masked_fill(~keep.unsqueeze(1), 0.0)
-        unit, norm = normalize_rows(work, torch.finfo(features.dtype).tiny)
         weighted = slope * upstream.to(slope.dtype).unsqueeze(1)
-        gradient = reference.feature_gradient(weighted, unit, norm)
+        gradient = reference.feature_gradient(weighted, *reference.unit_features(features, keep))
     else:
         (gradient,) = ctx.saved_tensors
         gradient = gradient * upstream
     gradient = gradient.to(ctx.dtype)
-    if gradient.shape[0] < ctx.samples:  # neighbours stand still
-        still = gradient.new_zeros(ctx.samples - gradient.shape[0], gradient.shape[1])
-        gradient = torch.cat([gradient, still])
-    return gradient, *[None] * 10
+    if gradient.shape[0] < ctx.num_samples:  # references get no gradient
+        zeros = gradient.new_zeros(ctx.num_samples - gradient.shape[0], gradient.shape[1])
+        gradient = torch.cat([gradient, zeros])
+    return gradient, *(None for _ in ctx.needs_input_grad[1:])
 
 
 class _RankSim(torch.autograd.Function):
-    """The term for autograd alone, 50 µs faster than as an operator."""
+    """The term for eager autograd, 50 µs faster than the operator."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, features: Tensor, inputs: RankSimInputs, params: RankSimParams, gradient: bool
+    ) -> tuple[Tensor, Tensor]:
         device, path = features.device, path_for(features.device)
         if torch.is_autocast_enabled(device.type):
             with torch.autocast(device.type, enabled=False):
-                output = path(features, *rest)
+                output = path(inputs, params, gradient)
         else:
-            output = path(features, *rest)
-        _remember(ctx, (features, *rest), output)
+            output = path(inputs, params, gradient)
+        _save_for_backward(ctx, inputs, params, output)
         return output
 
     backward = staticmethod(once_differentiable(_backward))  # type: ignore[assignment]
 
 
-@torch.library.custom_op("ranksim::term", mutates_args=())
-def _operator(
-    features: Tensor,
-    labels: Tensor,
-    keep: Tensor | None,
-    target: Tensor | None,
-    anchors: int,
-    gamma: float,
-    lambda_: float,
-    ties: str,
-    similarity: str,
-    per_anchor: bool,
-    gradient: bool,
-) -> tuple[Tensor, Tensor]:
-    return path_for(features.device)(
-        features,
-        labels,
-        keep,
-        target,
-        anchors,
-        gamma,
-        lambda_,
-        ties,
-        similarity,
-        per_anchor,
-        gradient,
-    )
+@torch.library.custom_op("ranksim::term", mutates_args=(), schema=_SCHEMA)
+def _operator(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """The term as an operator for ``torch.compile`` and tensor subclasses."""
+    inputs, params = unflatten_arguments(arguments[:-1])
+    return path_for(inputs.features.device)(inputs, params, arguments[-1])
 
 
 @_operator.register_fake
-def _shapes(
-    features: Tensor,
-    labels: Tensor,
-    keep: Tensor | None,
-    target: Tensor | None,
-    anchors: int,
-    gamma: float,
-    lambda_: float,
-    ties: str,
-    similarity: str,
-    per_anchor: bool,
-    gradient: bool,
-) -> tuple[Tensor, Tensor]:
-    dtype = torch.promote_types(features.dtype, torch.float32)
-    value = features.new_empty(anchors if per_anchor else (), dtype=dtype)
-    if not gradient:
+def _fake_operator(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """Return empty tensors of the operator's shapes and dtypes."""
+    inputs, params = unflatten_arguments(arguments[:-1])
+    features, dtype, anchors = inputs.features, inputs.out_dtype, inputs.anchors
+    value = features.new_empty(anchors if params.per_anchor else (), dtype=dtype)
+    if not arguments[-1]:
         return value, features.new_empty(0, dtype=dtype)
-    if per_anchor:
-        wide = working_dtype(features.device)
-        return value, features.new_empty(anchors, features.shape[0], dtype=wide)
+    if params.per_anchor:
+        slope_dtype = working_dtype(features.device)
+        return value, features.new_empty(anchors, features.shape[0], dtype=slope_dtype)
     return value, features.new_empty(anchors, features.shape[1], dtype=dtype)
 
 
-_operator.register_autograd(_backward, setup_context=_remember)
+def _setup_operator(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    """Save what the backward pass of the operator needs."""
+    _save_for_backward(ctx, *unflatten_arguments(inputs[:-1]), output)
 
 
-@functools.cache  # a missing Triton is looked for once, and told once
+_operator.register_autograd(_backward, setup_context=_setup_operator)
+
+
+@functools.cache  # so that a missing Triton is searched for and logged only once
 def path_for(device: torch.device) -> Path:
-    """The path of a device; where a faster one is missing, the reference and one log line."""
+    """Return the implementation for a device; log why if it is only the reference."""
     if device.type == "cpu":
         return cpu_term.compute_term
-    missing, path = "it has no path of its own", reference.compute_term
+    reason, path = "it has no implementation of its own", reference.compute_term
     if device.type == "cuda":
-        missing, path = cuda_path(device)
-    if missing:
-        _log.info("RankSim runs as plain PyTorch on %s: %s", device, missing)
+        reason, path = _cuda_path(device)
+    if reason:
+        _log.info("RankSim runs as plain PyTorch on %s: %s", device, reason)
     return path
 
 
-def cuda_path(device: torch.device) -> tuple[str, Path]:
-    """Why there is no kernel for a GPU, or nothing, and the path to take."""
+def _cuda_path(device: torch.device) -> tuple[str, Path]:
+    """Return why Triton cannot be used, or an empty string, and the implementation to use."""
     try:
         from ranksim.functional._kernels.triton import triton_term
     except ImportError:
         return "Triton is not installed", reference.compute_term
-    missing = triton_term.missing(device)
-    return missing, reference.compute_term if missing else triton_term.compute_term
+    reason = triton_term.unsupported_reason(device)
+    return reason, reference.compute_term if reason else triton_term.compute_term

@@ -1,11 +1,13 @@
-"""The reference: RankSim in plain tensor operations, on every device, without a wait for it."""
+"""Reference implementation in plain PyTorch, in blocks of anchors, for every device.
 
-from __future__ import annotations
+It needs bounded memory for any batch and never synchronizes the host with the device.
+"""
 
 import torch
 from torch import Tensor
 
-from ranksim.functional.ranking import Ties, rank
+from ranksim.functional._kernels.inputs import RankSimInputs, RankSimParams
+from ranksim.functional.ranking import rank
 from ranksim.functional.similarity import (
     normalize_rows,
     pairwise_similarity,
@@ -13,95 +15,99 @@ from ranksim.functional.similarity import (
     working_dtype,
 )
 
+BLOCK = 2**22  # similarities per block: 32 MiB per float64 matrix, about ten at a time
+
 
 def compute_term(
-    features: Tensor,
-    labels: Tensor,
-    keep: Tensor | None,
-    target: Tensor | None,
-    anchors: int,
-    gamma: float,
-    lambda_: float,
-    ties: Ties,
-    similarity: str,
-    per_anchor: bool,
-    gradient: bool,
+    inputs: RankSimInputs, params: RankSimParams, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    r"""γ · L_RankSim of the first A samples as anchors, ranked among all N.
+    r"""Compute γ · L_RankSim and what its backward pass needs.
 
     Args:
-        features: shape ``(N, D)``, floating point.
-        labels: shape ``(N, K)``, real or integer.
-        keep: bool, shape ``(N,)``: the samples that count; ``None`` is all. M is their number.
-        target: label similarities, shape ``(A, N)``, in the place of ``similarity``; or ``None``.
-        anchors: A ≤ N; the rest are neighbours alone, and get no gradient.
-        gamma: γ.
-        lambda_: λ.
-        ties: the rule for equal similarities.
-        similarity: ``"neg_l1"``, ``"neg_l2"`` or ``"cosine"`` of labels.
-        per_anchor: keep the anchors apart.
-        gradient: whether one is needed.
+        inputs: samples; the first A are anchors.
+        params: settings of the term.
+        with_gradient: compute the gradient too.
 
     Returns:
-        The value, a scalar or shape ``(A,)``, and what backward needs: the gradient, shape
-        ``(A, D)``; with ``per_anchor`` the gradient of each anchor by its similarities, shape
-        ``(A, N)``, in float64; nothing, shape ``(0,)``, without ``gradient``. The value and the
-        gradient are float64 for float64 features, else float32. What is not kept gives and gets
-        zero.
+        The value, a scalar or ``(A,)`` with ``params.per_anchor``, and the gradient with respect to
+        the anchors' features ``(A, D)``, both of ``inputs.out_dtype``. With ``params.per_anchor``
+        the second is each anchor's gradient with respect to its similarities, ``(A, N)`` in the
+        working dtype; without ``with_gradient`` it is empty.
     """
-    out_dtype = torch.promote_types(features.dtype, torch.float32)
-    work, labels = features.to(working_dtype(features.device)), labels.detach()
-    count: Tensor | int = max(len(features), 1)
+    features, labels, keep = inputs.features, inputs.labels.detach(), inputs.keep
+    samples, anchors, dtype = len(features), inputs.anchors, working_dtype(features.device)
+    if keep is None:
+        keep = torch.ones(samples, dtype=torch.bool, device=features.device)
+    dropped = ~keep.unsqueeze(1)
+    unit, norm = unit_features(features, inputs.keep)
+    labels, count = labels.to(dtype).masked_fill(dropped, 0.0), keep.sum().clamp(min=1).to(dtype)
+
+    def normalized_ranks(similarity: Tensor) -> Tensor:
+        """Rank each row among the kept samples and divide by their number."""
+        last = similarity.masked_fill(dropped.T, -torch.inf)
+        return rank(last, ties=params.ties).to(dtype) / count
+
+    rows = max(BLOCK // max(samples * labels.shape[1], 1), 1)
+    store_slopes = with_gradient and (params.per_anchor or rows >= anchors)
+    slopes = unit.new_zeros((anchors, samples) if store_slopes else 0)
+    values, unit_gradient = unit.new_zeros(anchors), torch.zeros_like(unit[:anchors])
+    smallest, largest = unit.new_full((), torch.inf), unit.new_full((), -torch.inf)
+    for part in (slice(i, min(i + rows, anchors)) for i in range(0, anchors, rows)):
+        excluded = dropped[part] | dropped.T
+        if inputs.target is None:
+            target = pairwise_similarity(labels[part], labels, params.similarity)
+        else:
+            target = inputs.target[part].to(dtype)
+        smallest = torch.minimum(smallest, target.masked_fill(excluded, torch.inf).amin())
+        largest = torch.maximum(largest, target.masked_fill(excluded, -torch.inf).amax())
+        similarity = unit[part] @ unit.T
+        before = normalized_ranks(round_to_grid(similarity.clone()))
+        difference = (before - normalized_ranks(target)).masked_fill_(excluded, 0.0)
+        values[part] = params.gamma * difference.square().sum(dim=1) / count
+        if not with_gradient:
+            continue
+        similarity.add_(difference * (params.lambda_ * 2 * params.gamma / count))
+        slope = (normalized_ranks(round_to_grid(similarity)) - before) / params.lambda_
+        slope.masked_fill_(excluded, 0.0)
+        if store_slopes:
+            slopes[part] = slope
+        else:
+            unit_gradient[part].addmm_(slope, unit)
+            unit_gradient.addmm_(slope[:, :anchors].T, unit[part])
+
+    has_order = (smallest != largest).to(dtype)  # equal labels have no order to learn
+    value = ((values if params.per_anchor else values.sum()) * has_order).to(inputs.out_dtype)
+    if not with_gradient:
+        return value, value.new_empty(0)
+    if params.per_anchor:
+        return value, slopes * has_order
+    if store_slopes:
+        gradient = feature_gradient(slopes, unit, norm)
+    else:
+        gradient = _normalization_gradient(unit_gradient, unit[:anchors], norm[:anchors])
+    return value, (gradient * has_order).to(inputs.out_dtype)
+
+
+def unit_features(features: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return features divided by their norms, and the norms ``(N, 1)``; zero if not kept."""
+    work = features.detach().to(working_dtype(features.device))
     if keep is not None:
         work = work.masked_fill(~keep.unsqueeze(1), 0.0)
-        labels = labels.masked_fill(~keep.unsqueeze(1), 0)
-        count = keep.sum().clamp(min=1).to(work.dtype)
-    unit, norm = normalize_rows(work, torch.finfo(features.dtype).tiny)
-    own = unit[:anchors] @ unit.T
-    if target is None:
-        labels = labels.to(work.dtype)
-        target = pairwise_similarity(labels[:anchors], labels, similarity)
-
-    def ranks(values: Tensor) -> Tensor:
-        if keep is not None:
-            values = values.masked_fill(~keep, -torch.inf)  # after all others
-        return rank(values, ties=ties).to(work.dtype) / count
-
-    feature_rank = ranks(round_to_grid(own.clone()))
-    difference = (feature_rank - ranks(target)) * ordered(target, keep).to(work.dtype)
-    if keep is not None:
-        difference = difference.masked_fill(~(keep[:anchors].unsqueeze(1) & keep), 0.0)
-    values = gamma * difference.square().sum(dim=1) / count
-    value = (values if per_anchor else values.sum()).to(out_dtype)
-    if not gradient:
-        return value, features.new_empty(0, dtype=out_dtype)
-
-    moved = ranks(round_to_grid(own + difference * (lambda_ * 2 * gamma / count)))
-    slope = (moved - feature_rank) / lambda_
-    if keep is not None:
-        slope = slope.masked_fill(~(keep[:anchors].unsqueeze(1) & keep), 0.0)
-    if per_anchor:
-        return value, slope
-    return value, feature_gradient(slope, unit, norm).to(out_dtype)
+    return normalize_rows(work, torch.finfo(features.dtype).tiny)
 
 
-def feature_gradient(slope: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
-    """Chain rule through S = ẐẐᵀ and ẑ = z/‖z‖: ``(A, N), (N, D) -> (A, D)``; zero rows get zero.
+def feature_gradient(slopes: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
+    """Apply the chain rule of S = ẐẐᵀ and ẑ = z/‖z‖: slopes ``(A, N)`` to gradients ``(A, D)``.
 
-    Neighbours that are no anchors stand still.
+    Samples that are not anchors are constants.
     """
-    anchors = slope.shape[0]
-    both = slope.clone()
-    both[:, :anchors] += slope[:, :anchors].T
-    of_unit, own, length = both @ unit, unit[:anchors], norm[:anchors]
-    along = (own * of_unit).sum(dim=1, keepdim=True)
-    return ((of_unit - own * along) / length).masked_fill(length == 0, 0.0)
+    anchors = len(slopes)
+    both = slopes.clone()
+    both[:, :anchors] += slopes[:, :anchors].T
+    return _normalization_gradient(both @ unit, unit[:anchors], norm[:anchors])
 
 
-def ordered(target: Tensor, keep: Tensor | None) -> Tensor:
-    """Whether any label differs from another: where none does there is no order to learn."""
-    if keep is None:
-        return (target != target[:1, :1]).any()
-    pairs = keep[: len(target)].unsqueeze(1) & keep
-    least = target.masked_fill(~pairs, torch.inf).amin()
-    return least != target.masked_fill(~pairs, -torch.inf).amax()
+def _normalization_gradient(upstream: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
+    """Multiply by the Jacobian (I − ẑẑᵀ)/‖z‖ of ẑ = z/‖z‖; zero for zero vectors."""
+    radial = (unit * upstream).sum(dim=1, keepdim=True)
+    return ((upstream - unit * radial) / norm).masked_fill(norm == 0, 0.0)

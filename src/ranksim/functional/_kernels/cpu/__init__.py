@@ -1,1 +1,1 @@
-"""RankSim on a CPU: float32 products and exact ranks by sorting."""
+"""Implementation for a CPU: float32 products, and exact ranks by sorting integers."""

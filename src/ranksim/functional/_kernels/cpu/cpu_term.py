@@ -1,8 +1,7 @@
-"""RankSim on a CPU: float32 products, ranks by sorts of words, exact where it matters."""
-
-from __future__ import annotations
+"""The RankSim term on a CPU: float32 products and exact ranks, in blocks of anchors."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,96 +10,104 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim.functional._kernels import reference
-from ranksim.functional._kernels.cpu.cosine import Block, Cosine, TooCloseError
+from ranksim.functional._kernels.cpu.cosine import Cosine, CosineBlock, TooCloseError
 from ranksim.functional._kernels.cpu.label_codes import LabelCodes
-from ranksim.functional._kernels.cpu.matmul import product
-from ranksim.functional._kernels.cpu.ranks import COUNTED, RANKED, Floats, ranks_of
-from ranksim.functional.ranking import Ties
+from ranksim.functional._kernels.cpu.matmul import matmul
+from ranksim.functional._kernels.cpu.ranks import COUNT_LIMIT, RANK_BLOCK, Floats, rank_codes
+from ranksim.functional._kernels.inputs import RankSimInputs, RankSimParams
 
-AT_ONCE = 2**20  # similarities of one product, 8 MiB
-_FEW = COUNTED**2  # so few similarities are made faster in float64 than settled
-_ALIKE = 0.99  # from this similarity on a float32 gradient is a difference of much larger numbers
-_EVEN = 1e-9, 1e9  # lengths of features whose products float32 holds
+PRODUCT_BLOCK = 2**20  # similarities per product, 8 MiB
+_FLOAT64_LIMIT = COUNT_LIMIT**2  # up to this many, float64 is faster than checking float32
+_PARALLEL = 0.99  # beyond this similarity, a float32 gradient is a difference of large numbers
+_NORM_RANGE = 1e-9, 1e9  # norms whose products float32 can hold
 
 
 def compute_term(
-    features: Tensor,
-    labels: Tensor,
-    keep: Tensor | None,
-    target: Tensor | None,
-    anchors: int,
-    gamma: float,
-    lambda_: float,
-    ties: Ties,
-    similarity: str,
-    per_anchor: bool,
-    gradient: bool,
+    inputs: RankSimInputs, params: RankSimParams, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """The same as :func:`ranksim.functional._kernels.reference.compute_term`, in rows of anchors at a time.
+    """Compute the same as ``reference.compute_term``, one block of anchors at a time.
 
-    Beside the features and their gradient it holds two bytes for each pair of samples (four where
-    M > 32,768; 16,384 with mean ranks) and a few blocks of 8 MiB, for more than 2²⁰ pairs the
-    features in float64, and with ``per_anchor`` eight bytes a pair.
+    Besides the features and their gradient it needs two bytes per pair of samples (four for
+    M > 32,768, or 16,384 with mean ranks), a few blocks of 8 MiB, beyond 2²⁰ pairs the features in
+    float64, and with ``params.per_anchor`` eight bytes per pair.
     """
-    given = (features, labels, keep, target, anchors, gamma, lambda_)
-    rest = (ties, similarity, per_anchor, gradient)
-    samples, own = len(features), anchors
-    kept = None
-    if keep is not None and not bool(keep.all()):
-        kept = keep.nonzero().squeeze(1)
-        features, labels = features.index_select(0, kept), labels.index_select(0, kept)
-        anchors = int(keep[:anchors].sum())
-        if target is not None:
-            target = target[kept[:anchors]][:, kept]
+    samples, index = inputs, None
+    if inputs.keep is not None and not bool(inputs.keep.all()):
+        samples, index = _select_kept(inputs, inputs.keep)
+    features = samples.features
     if features.dtype not in (torch.float32, torch.float64):
         features = features.float()
     features = features.detach().contiguous()
     norms = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64).numpy()
-    codes = LabelCodes(labels, target, similarity, anchors)
-    least, most = norms.min(initial=np.inf), norms.max(initial=0.0)
-    if not (math.isfinite(most) and codes.finite):
-        return reference.compute_term(*given, *rest)  # NaN, where the equations have it
-    outer = None
-    tiny = torch.finfo(given[0].dtype).tiny
-    if least > max(_EVEN[0], tiny) and most < _EVEN[1]:
-        inverse = 1.0 / norms
-    else:
-        exists = norms > tiny
-        if most >= _EVEN[1] or norms[exists].min(initial=np.inf) <= _EVEN[0]:
-            exponents = np.where(exists, -np.frexp(norms)[1], 0)
-            powers = np.where(exists, np.ldexp(1.0, exponents), 0.0)  # exact factors
-            outer, norms = torch.from_numpy(powers).unsqueeze(1), norms * powers
-            features = (features.double() * outer).to(features.dtype)
-        inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=exists)
+    codes = LabelCodes(samples, params.similarity)
+    if not (math.isfinite(norms.max(initial=0.0)) and codes.finite):
+        return reference.compute_term(inputs, params, with_gradient)  # NaN, as the equations say
+    features, inverse, scale = _normalize_scale(features, norms, inputs.tiny)
 
-    loss = _Loss(features, inverse, codes, anchors, gamma, lambda_, ties, gradient)
-    found = loss.values if per_anchor else loss.values.sum(keepdims=True)
-    value = torch.from_numpy(found).to(torch.promote_types(given[0].dtype, torch.float32))
-    if not per_anchor:
+    term = _CpuTerm(features, inverse, codes, params, with_gradient)
+    values = term.values if params.per_anchor else term.values.sum(keepdims=True)
+    value = torch.from_numpy(values).to(inputs.out_dtype)
+    if not params.per_anchor:
         value = value.squeeze(0)
-    if kept is not None and per_anchor:
-        value = value.new_zeros(own).index_copy_(0, kept[:anchors], value)
-    if not gradient:
+    elif index is not None:
+        value = value.new_zeros(inputs.anchors).index_copy_(0, index[: samples.anchors], value)
+    if not with_gradient:
         return value, value.new_empty(0)
-    if per_anchor:
-        slope = loss.slopes()
-        if kept is None:
+    if params.per_anchor:
+        slope = torch.from_numpy(term.moves * term.unit)
+        if index is None:
             return value, slope
-        whole = slope.new_zeros(own, samples)
-        whole[kept[:anchors].unsqueeze(1), kept] = slope
-        return value, whole
-    spread = loss.gradient().to(value.dtype)
-    if outer is not None:
-        spread = (spread.double() * outer[:anchors]).to(spread.dtype)
-    if kept is not None:
-        spread = spread.new_zeros(own, spread.shape[1]).index_copy_(0, kept[:anchors], spread)
-    return value, spread
+        slopes = slope.new_zeros(inputs.anchors, len(inputs.features))
+        slopes[index[: samples.anchors].unsqueeze(1), index] = slope
+        return value, slopes
+    gradient = term.gradient().to(value.dtype)
+    if scale is not None:
+        gradient = (gradient.double() * scale[: samples.anchors]).to(gradient.dtype)
+    if index is not None:
+        zeros = gradient.new_zeros(inputs.anchors, gradient.shape[1])
+        gradient = zeros.index_copy_(0, index[: samples.anchors], gradient)
+    return value, gradient
 
 
-class _Loss:
-    """γ · L_RankSim of A anchors among M samples, and its slopes by their similarities.
+def _select_kept(inputs: RankSimInputs, keep: Tensor) -> tuple[RankSimInputs, Tensor]:
+    """Return the kept samples alone, and their indices."""
+    index = keep.nonzero().squeeze(1)
+    anchors, target = int(keep[: inputs.anchors].sum()), inputs.target
+    samples = replace(
+        inputs,
+        features=inputs.features.index_select(0, index),
+        labels=inputs.labels.index_select(0, index),
+        keep=None,
+        target=None if target is None else target[index[:anchors]][:, index],
+        anchors=anchors,
+    )
+    return samples, index
 
-    Slopes are whole numbers, differences of ranks, until ``unit`` makes them what they are.
+
+def _normalize_scale(
+    features: Tensor, norms: Floats, tiny: float
+) -> tuple[Tensor, Floats, Tensor | None]:
+    """Return features within float32's range, 1/‖z‖, and the factors ``(M, 1)`` applied, if any.
+
+    Zero vectors, with norms up to ``tiny``, have an inverse of 0.
+    """
+    low, high = _NORM_RANGE
+    largest = norms.max(initial=0.0)
+    if norms.min(initial=np.inf) > max(low, tiny) and largest < high:
+        return features, 1.0 / norms, None
+    scale, nonzero = None, norms > tiny
+    if largest >= high or norms[nonzero].min(initial=np.inf) <= low:
+        exponents = np.where(nonzero, -np.frexp(norms)[1], 0)
+        powers = np.where(nonzero, np.ldexp(1.0, exponents), 0.0)  # exact: powers of two
+        scale, norms = torch.from_numpy(powers).unsqueeze(1), norms * powers
+        features = (features.double() * scale).to(features.dtype)
+    return features, np.divide(1.0, norms, out=np.zeros_like(norms), where=nonzero), scale
+
+
+class _CpuTerm:
+    """γ · L_RankSim of A anchors among M samples, and its slopes by similarity.
+
+    ``moves`` are differences of ranks, integers; times ``unit`` they are the slopes.
     """
 
     def __init__(
@@ -108,95 +115,86 @@ class _Loss:
         features: Tensor,
         inverse: Floats,
         codes: LabelCodes,
-        anchors: int,
-        gamma: float,
-        lambda_: float,
-        ties: str,
-        gradient: bool,
+        params: RankSimParams,
+        with_gradient: bool,
     ) -> None:
-        size = max(len(features), 1)
-        steps = size * (2 if ties == "average" else 1)  # ranks are multiples of 1 / steps
-        self.features, self.anchors = features, anchors
-        self.inverse = inverse
+        size, anchors = max(len(features), 1), codes.anchors
+        self.features, self.inverse, self.codes = features, inverse, codes
+        self.params, self.with_gradient, self.anchors = params, with_gradient, anchors
+        self.steps = size * (2 if params.ties == "average" else 1)  # ranks are multiples of 1/steps
+        self.unit = 1.0 / (params.lambda_ * self.steps)
         self.values = np.zeros(anchors)
-        self.unit = 1.0 / (lambda_ * steps)
-        small = steps <= np.iinfo(np.int16).max + 1
+        small = self.steps <= np.iinfo(np.int16).max + 1
         self.moves = np.zeros((anchors, len(features)), dtype=np.int16 if small else np.int32)
-        self.along = np.zeros(len(features))
-        self.steps, self.gamma, self.lambda_, self.ties = steps, gamma, lambda_, ties
-        self.codes, self.wanted = codes, gradient
-        if len(features) and codes.ordered:
-            if anchors * size <= _FEW:
+        self.radial = np.zeros(len(features))  # diag(BSᵀ) of the gradient, in units
+        if len(features) and codes.has_order():
+            if anchors * size <= _FLOAT64_LIMIT:
                 self.features = features.double()
+            one_product = anchors * size <= PRODUCT_BLOCK
             try:
-                self._rank_all(self.features if anchors * size <= AT_ONCE else features.double())
+                self._rank_all(self.features if one_product else features.double())
             except TooCloseError:
                 self.features = features.double()
                 self._rank_all(self.features)
 
     def _rank_all(self, features: Tensor) -> None:
+        """Compute values and moves of all anchors."""
         size = len(features)
-        self.along[:] = 0
-        for rows in parts(slice(0, self.anchors), AT_ONCE // size):
+        self.radial[:] = 0
+        for rows in _split(slice(0, self.anchors), PRODUCT_BLOCK // size):
             cosine = Cosine(features, self.inverse, rows)
-            for part in parts(rows, RANKED // size):
-                self.along += self._rank(cosine.block(part))
-        if features.dtype != self.features.dtype and self._alike(features):
-            self.features = features
+            for part in _split(rows, RANK_BLOCK // size):
+                self.radial += self._rank_block(cosine.block(part))
+        if features.dtype != self.features.dtype:
+            first = Cosine(features, self.inverse, slice(0, 1)).block(slice(0, 1))
+            if np.median(first.values) > _PARALLEL:
+                self.features = features
 
-    def _alike(self, features: Tensor) -> bool:
-        """Whether the first anchor is much like most samples."""
-        cosine = Cosine(features, self.inverse, slice(0, 1))
-        return bool(np.median(cosine.block(slice(0, 1)).values) > _ALIKE)
-
-    def _rank(self, block: Block) -> Floats | float:
-        """Values and moves of some anchors, and what they give others to ``along``."""
+    def _rank_block(self, block: CosineBlock) -> Floats | float:
+        """Compute values and moves of some anchors; return what they add to ``radial``."""
         part, size = block.part, len(self.features)
-        before = block.ranks(self.ties)
-        difference = before - ranks_of(self.codes.rows(part), self.ties)
+        gamma, lambda_, ties = self.params.gamma, self.params.lambda_, self.params.ties
+        before = block.ranks(ties)
+        difference = before - rank_codes(self.codes.rows(part), ties)
         shift = difference.astype(np.float64)
-        self.values[part] = np.einsum("ij,ij->i", shift, shift) * (
-            self.gamma / size / self.steps**2
-        )
-        if not self.wanted:
+        self.values[part] = np.einsum("ij,ij->i", shift, shift) * (gamma / size / self.steps**2)
+        if not self.with_gradient:
             return 0.0
-        reach = 2 * self.gamma * self.lambda_ / size
-        shift *= reach / self.steps
-        moves = block.ranks(self.ties, shift, reach) - before
+        max_shift = 2 * gamma * lambda_ / size
+        shift *= max_shift / self.steps
+        moves = block.ranks(ties, shift, max_shift) - before
         self.moves[part] = moves
-        pull = np.multiply(moves, block.values, out=shift)
-        given: Floats = pull.sum(axis=0)
-        given[part] += pull.sum(axis=1)
-        return given
-
-    def slopes(self) -> Tensor:
-        """Gradient by the similarities, float64, shape ``(A, M)``."""
-        return torch.from_numpy(self.moves * self.unit)
+        products = np.multiply(moves, block.values, out=shift)
+        radial: Floats = products.sum(axis=0)
+        radial[part] += products.sum(axis=1)
+        return radial
 
     def gradient(self) -> Tensor:
-        """Gradient by the features, shape ``(A, D)``: one product, the rest is of M × M.
+        """Compute the gradient with respect to the features, ``(A, D)``, by one product.
 
-        With A = slope + slopeᵀ it is (A − diag(AS)) Ẑ / ‖z‖, and Ẑ is Z with columns of A divided.
+        With B = slope + slopeᵀ it is (B − diag(BSᵀ)) Ẑ / ‖z‖; the columns of B are divided by the
+        norms instead of Z.
         """
         dtype = np.float64 if self.features.dtype == torch.float64 else np.float32
         scale = (self.inverse * self.unit).astype(dtype)
         inverse = self.inverse[: self.anchors].astype(dtype)
         products = []
-        for part in parts(slice(0, self.anchors), AT_ONCE // max(len(scale), 1)):
+        for part in _split(slice(0, self.anchors), PRODUCT_BLOCK // max(len(scale), 1)):
             both: NDArray[Any] = self.moves[part].astype(dtype)
             both[:, : self.anchors] += self.moves[:, part].T
             index = np.arange(len(both))
-            both[index, part.start + index] -= self.along[part].astype(dtype)
+            both[index, part.start + index] -= self.radial[part].astype(dtype)
             both *= scale
             both *= inverse[part, None]
-            products.append(product(torch.from_numpy(both), self.features))
+            products.append(matmul(torch.from_numpy(both), self.features))
         if len(products) == 1:
             return products[0]
         return torch.cat(products or [self.features[:0]])
 
 
-def parts(rows: slice, count: int) -> list[slice]:
-    """``rows`` by at most ``count`` at a time, one at least."""
+def _split(rows: slice, count: int) -> list[slice]:
+    """Split rows into slices of at most ``count`` rows, at least one."""
     count = max(count, 1)
-    starts = range(rows.start, rows.stop, count)
-    return [slice(start, min(start + count, rows.stop)) for start in starts]
+    return [
+        slice(start, min(start + count, rows.stop)) for start in range(rows.start, rows.stop, count)
+    ]

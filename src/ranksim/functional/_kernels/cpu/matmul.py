@@ -1,6 +1,4 @@
-"""Matrix products in float32 by the faster of the two libraries that PyTorch brings on a CPU."""
-
-from __future__ import annotations
+"""Matrix products by the faster of PyTorch's two CPU libraries."""
 
 import functools
 from typing import Any
@@ -8,30 +6,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_FEW = 24  # rows: so few take longer to hand over than to multiply
+_FEW_ROWS = 24  # up to this many rows, calling oneDNN takes longer than the product
 
 
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """``left @ right``: by oneDNN for float32 where it is there, else as PyTorch does.
+def matmul(left: Tensor, right: Tensor) -> Tensor:
+    """Compute ``left @ right``, for float32 by oneDNN if available.
 
-    oneDNN uses all vector units of every x86 processor; the BLAS behind ``@`` half of those of
-    some.
+    oneDNN uses all vector units of every x86 processor, the BLAS behind ``@`` half of some.
     """
-    few = len(left) <= _FEW or left.dtype != torch.float32
-    linear = None if few else _onednn()
-    if linear is None or not torch.backends.mkldnn.enabled:
-        return left @ right
-    out: Tensor = linear(left, right.T, None, "none", [], "")
-    return out
+    if len(left) > _FEW_ROWS and left.dtype == torch.float32 and torch.backends.mkldnn.enabled:
+        linear = _onednn_linear()
+        if linear is not None:
+            out: Tensor = linear(left, right.T, None, "none", [], "")
+            return out
+    return left @ right
 
 
 @functools.cache
-def _onednn() -> Any:
-    """The operator that compiled models call for a linear layer, or None where it is missing."""
+def _onednn_linear() -> Any:
+    """Return the operator of compiled linear layers, or ``None`` if it is missing or wrong."""
     try:
         linear = torch.ops.mkldnn._linear_pointwise.default
         probe = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
-        right = linear(probe, probe, None, "none", [], "").equal(probe @ probe.T)
+        correct = linear(probe, probe, None, "none", [], "").equal(probe @ probe.T)
     except (AttributeError, NotImplementedError, RuntimeError):
         return None
-    return linear if right else None
+    return linear if correct else None

@@ -1,1 +1,1 @@
-"""RankSim on CUDA with Triton kernels."""
+"""Implementation for CUDA with Triton kernels."""

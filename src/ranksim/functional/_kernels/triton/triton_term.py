@@ -1,10 +1,8 @@
-"""RankSim on CUDA: up to ``LARGEST`` samples ranked by counting in Triton, beyond that by sorts.
+"""The RankSim term on CUDA: ranks by counting in Triton up to ``MAX_SAMPLES``, by sorting beyond.
 
-Products are cuBLAS's, in float64: anchors that each read all features would take ten times as
-long from the cache. Counting takes M³ steps, by its instructions 0.3 ms of an H100 at M = 1,024.
+cuBLAS computes the products in float64; reading all features per anchor in a kernel would take ten
+times as long. Counting takes M³ steps, about 0.3 ms of instructions on an H100 at M = 1,024.
 """
-
-from __future__ import annotations
 
 import functools
 import math
@@ -15,19 +13,19 @@ import torch
 import triton  # type: ignore[import-untyped]
 from torch import Tensor
 
-from ranksim.functional._kernels import chunked, reference
-from ranksim.functional._kernels.triton.rows import anchor_rows, anchor_weights
-from ranksim.functional.ranking import Ties
+from ranksim.functional._kernels import reference
+from ranksim.functional._kernels.inputs import RankSimInputs, RankSimParams
+from ranksim.functional._kernels.triton.kernels import anchor_rows, anchor_weights
 from ranksim.functional.similarity import pairwise_similarity
 
-LARGEST = 1024
-_TILES = 256  # parts of a product that fill a GPU, about
-_INTERPRETED = 32  # anchors of a program where Triton is interpreted: each takes its time
+MAX_SAMPLES = 1024
+_GPU_TILES = 256  # tiles of a product that occupy a whole GPU, about
+_INTERPRETED_ROWS = 32  # anchors per program in Triton's interpreter, where programs are slow
 
 
 @functools.cache
-def missing(device: torch.device) -> str:
-    """Why this path cannot run on a device; empty where it can."""
+def unsupported_reason(device: torch.device) -> str:
+    """Return why Triton cannot be used on a device, or an empty string."""
     if torch.version.hip:
         return "its kernels are for NVIDIA's GPUs"
     major, minor = torch.cuda.get_device_capability(device)
@@ -39,85 +37,81 @@ def missing(device: torch.device) -> str:
 
 
 def compute_term(
-    features: Tensor,
-    labels: Tensor,
-    keep: Tensor | None,
-    target: Tensor | None,
-    anchors: int,
-    gamma: float,
-    lambda_: float,
-    ties: Ties,
-    similarity: str,
-    per_anchor: bool,
-    gradient: bool,
+    inputs: RankSimInputs, params: RankSimParams, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """The same as :func:`ranksim.functional._kernels.reference.compute_term`, by two products and two kernels.
+    """Compute the same as ``reference.compute_term`` with two products and two kernels.
 
-    But that a feature that is not finite makes the gradient of all anchors NaN, dropped ones too.
+    One difference: a feature that is not finite makes the gradients of all anchors NaN, including
+    those of samples that are not kept.
     """
-    samples, width = features.shape
-    if samples > LARGEST or not (anchors and width):
-        settings = gamma, lambda_, ties, similarity, per_anchor, gradient
-        return chunked.compute_term(features, labels, keep, target, anchors, *settings)
-    out_dtype = torch.promote_types(features.dtype, torch.float32)
-    tiny = torch.finfo(features.dtype).tiny
-    features, labels = features.detach().double(), labels.detach().double().contiguous()
+    anchors, keep, target = inputs.anchors, inputs.keep, inputs.target
+    samples, width = inputs.features.shape
+    if samples > MAX_SAMPLES or not (anchors and width):
+        return reference.compute_term(inputs, params, with_gradient)
+    features = inputs.features.detach().double()
+    labels = inputs.labels.detach().double().contiguous()
     if keep is not None:
         features = features.masked_fill(~keep.unsqueeze(1), 0.0)
-    ordered = None
-    if target is None and similarity == "cosine":
-        target = pairwise_similarity(labels[:anchors], labels, similarity)
+    has_order = None
+    if target is None and params.similarity == "cosine":
+        target = pairwise_similarity(labels[:anchors], labels, params.similarity)
     if target is not None:
-        ordered = reference.ordered(target, keep)
+        has_order = _has_order(target, keep)
         target = target.detach().double().contiguous()
     norms = torch.linalg.vector_norm(features, dim=1)
-    # D in shares, so that a small batch fills a GPU too
-    tiles = triton.cdiv(anchors, 64) * triton.cdiv(samples, 64)
-    shares = triton.next_power_of_2(max(min(_TILES // tiles, width // 64), 1))
-    parts = features.reshape(samples, math.gcd(width, shares), -1).transpose(0, 1)
-    products = torch.bmm(parts[:, :anchors], parts.mT)
+    products = _partial_products(features, anchors)
 
-    rows = 1 if features.is_cuda else _INTERPRETED
+    rows = 1 if features.is_cuda else _INTERPRETED_ROWS
     grid = (triton.cdiv(anchors, rows),)
     block = max(triton.next_power_of_2(samples), 16)
     warps = 4 if block <= 256 else 8
     codes = labels.new_empty(grid[0] * rows, block, dtype=torch.int64)
-    values, slopes = labels.new_empty(anchors), None
-    if gradient:
-        slopes = labels.new_empty(anchors, samples)
+    values = labels.new_empty(anchors)
+    slopes = labels.new_empty(anchors, samples) if with_gradient else None
     with torch.cuda.device_of(features):  # type: ignore[no-untyped-call]
         anchor_rows[grid](
-            products,
-            norms,
-            labels,
-            target,
-            ordered,
-            keep,
-            codes,
-            values,
-            slopes,
-            anchors,
-            samples,
-            len(products),
-            float(gamma),
-            float(lambda_),
-            tiny,
+            *(products, norms, labels, target, has_order, keep, codes, values, slopes),
+            *(anchors, samples, len(products)),
+            *(float(params.gamma), float(params.lambda_), inputs.tiny),
             LABELS=labels.shape[1],
-            SQUARED=similarity == "neg_l2" and labels.shape[1] > 1,
-            TIES=ties,
+            SQUARED=params.similarity == "neg_l2" and labels.shape[1] > 1,
+            TIES=params.ties,
             ROWS=rows,
             BLOCK=block,
             CHUNK=min(512 * warps // block, 32, block),
             num_warps=warps,
-            enable_fp_fusion=False,  # a fused square would tell (3, 4) from (4, 3)
+            enable_fp_fusion=False,  # with a fused square, distances (3, 4) and (4, 3) would differ
         )
-        value = (values if per_anchor else values.sum()).to(out_dtype)
+        value = (values if params.per_anchor else values.sum()).to(inputs.out_dtype)
         if slopes is None:
             return value, value.new_empty(0)
-        if per_anchor:
+        if params.per_anchor:
             return value, slopes
         weights = torch.empty_like(slopes)
         anchor_weights[grid](
-            slopes, products, norms, weights, anchors, samples, tiny, ROWS=rows, BLOCK=block
+            *(slopes, products, norms, weights, anchors, samples, inputs.tiny),
+            ROWS=rows,
+            BLOCK=block,
         )
-    return value, (weights @ features).to(out_dtype)
+    return value, (weights @ features).to(inputs.out_dtype)
+
+
+def _has_order(target: Tensor, keep: Tensor | None) -> Tensor:
+    """Return whether any label similarities differ; if none do, there is no order to learn."""
+    if keep is None:
+        return (target != target[:1, :1]).any()
+    pairs = keep[: len(target)].unsqueeze(1) & keep
+    smallest = target.masked_fill(~pairs, torch.inf).amin()
+    return smallest != target.masked_fill(~pairs, -torch.inf).amax()
+
+
+def _partial_products(features: Tensor, anchors: int) -> Tensor:
+    """Multiply anchors by all samples: parts ``(P, A, N)`` over D, to be summed.
+
+    Splitting D lets a small batch occupy the whole GPU.
+    """
+    samples, width = features.shape
+    tiles = triton.cdiv(anchors, 64) * triton.cdiv(samples, 64)
+    parts = triton.next_power_of_2(max(min(_GPU_TILES // tiles, width // 64), 1))
+    split = features.reshape(samples, math.gcd(width, parts), -1).transpose(0, 1)
+    return torch.bmm(split[:, :anchors], split.mT)
