@@ -1,6 +1,7 @@
-"""Compiles every launch of the CUDA path for several GPUs, none of which is needed.
+"""Compiles every launch of the CUDA path for several GPUs; no GPU is needed.
 
-Usage: ``python -m tests.helpers.compiled``, with ``TRITON_INTERPRET=0``; prints a line a kernel.
+Usage: ``python -m tests.helpers.compiled``, with ``TRITON_INTERPRET=0``; prints one line per
+kernel and GPU.
 """
 
 import torch
@@ -8,6 +9,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from ranksim.functional._kernels import RankSimInputs, RankSimParams
 from ranksim.functional._kernels.triton import triton_term
 
 CAPABILITIES = (80, 90)  # A100, H100
@@ -23,11 +25,11 @@ TYPES = {torch.float64: "*fp64", torch.int64: "*i64", torch.bool: "*i1"}
 OPTIONS = ("num_warps", "enable_fp_fusion")
 
 
-class Compiled:
-    """A kernel whose launches compile it, once for each kind of arguments."""
+class CompiledKernel:
+    """A kernel whose launches compile it, once for each signature."""
 
     def __init__(self, kernel):
-        self.kernel, self.done = kernel, set()
+        self.kernel, self.signatures = kernel, set()
 
     def __getitem__(self, grid):
         return self.launch
@@ -45,27 +47,26 @@ class Compiled:
                 signature[name], constants[name] = "constexpr", value
             else:
                 signature[name] = "i32"
-        kind = repr((sorted(signature.items()), sorted(constants.items(), key=str)))
-        if kind in self.done:
+        key = repr((sorted(signature.items()), sorted(constants.items(), key=str)))
+        if key in self.signatures:
             return
-        self.done.add(kind)
+        self.signatures.add(key)
         source = ASTSource(self.kernel, {name: signature[name] for name in names}, constants)
         for capability in CAPABILITIES:
-            built = triton.compile(source, GPUTarget("cuda", capability, 32), options)
-            print(self.kernel.__name__, capability, len(built.asm["cubin"]), "bytes")
+            binary = triton.compile(source, GPUTarget("cuda", capability, 32), options)
+            print(self.kernel.__name__, capability, len(binary.asm["cubin"]), "bytes")
 
 
 def main():
-    triton_term._INTERPRETED = 1
-    triton_term.anchor_rows, triton_term.anchor_weights = (
-        Compiled(triton_term.anchor_rows),
-        Compiled(triton_term.anchor_weights),
-    )
-    for size, width, ties, similarity, drawn, gradient in LAUNCHES:
+    triton_term._INTERPRETED_ROWS = 1
+    triton_term.anchor_rows = CompiledKernel(triton_term.anchor_rows)
+    triton_term.anchor_weights = CompiledKernel(triton_term.anchor_weights)
+    for size, width, ties, similarity, masked, gradient in LAUNCHES:
         features, labels = torch.randn(size, 128), torch.randn(size, width)
-        keep = torch.ones(size, dtype=torch.bool) if drawn else None
-        settings = (100.0, 2.0, ties, similarity, False, gradient)
-        triton_term.compute_term(features, labels, keep, None, size, *settings)
+        keep = torch.ones(size, dtype=torch.bool) if masked else None
+        inputs = RankSimInputs(features, labels, keep, None, size)
+        params = RankSimParams(100.0, 2.0, ties, similarity, False)
+        triton_term.compute_term(inputs, params, gradient)
 
 
 if __name__ == "__main__":

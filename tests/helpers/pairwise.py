@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 
 def pairwise(**values):
     """Cases (dicts) so that every pair of values of two parameters occurs in one of them."""
@@ -22,3 +24,9 @@ def pairwise(**values):
         {name: option[k] for name, option, k in zip(names, options, case, strict=True)}
         for case in chosen
     ]
+
+
+def parametrize_pairwise(**values):
+    """Parametrize a test over the cases of :func:`pairwise`."""
+    cases = [tuple(case.values()) for case in pairwise(**values)]
+    return pytest.mark.parametrize(tuple(values), cases)

@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from typing import Literal, TypeGuard, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -36,9 +36,8 @@ def prepare_regression(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Check the tensors of a regression loss and cast them to the dtype of its result."""
     check_reduction(reduction)
-    tensors = {"preds": preds, "target": target}
-    if sample_weight is not None:
-        tensors["sample_weight"] = sample_weight
+    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+    tensors = {"preds": preds, "target": target, **weights}
     check_tensors(**tensors)
     for name, value in tensors.items():
         if name != "target" and not value.is_floating_point():
@@ -57,20 +56,6 @@ def prepare_regression(
             raise ValueError("sample_weight must not require gradients, got requires_grad=True")
         sample_weight = sample_weight.to(dtype)
     return preds.to(dtype), target.to(dtype), sample_weight
-
-
-def reject_functorch(*tensors: Tensor) -> None:
-    """Raise an error for tensors inside ``torch.func``: the loss is not defined per sample."""
-    if torch.compiler.is_compiling():
-        return
-    functorch = torch._C._functorch
-    for tensor in tensors:
-        if functorch.is_batchedtensor(tensor) or functorch.is_gradtrackingtensor(tensor):
-            name = "vmap" if functorch.is_batchedtensor(tensor) else "grad"
-            raise RuntimeError(
-                "ranksim_loss ranks the samples of a whole batch and does not work under "
-                f"torch.func.{name}: call it once for each batch, with torch.autograd for gradients"
-            )
 
 
 def check_tensors(**tensors: object) -> None:
@@ -106,19 +91,10 @@ def check_size(name: str, value: object, unit: str) -> None:
         raise ValueError(f"{name} must be at least 1, got {value!r}")
 
 
-def check_positive(name: str, value: object) -> None:
-    """Raise a ValueError if the value is not a finite number above 0."""
-    if not (_is_finite(value) and value > 0):
-        raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
-
-
-def check_nonnegative(name: str, value: object) -> None:
-    """Raise a ValueError if the value is not a finite number of at least 0."""
-    if not (_is_finite(value) and value >= 0):
-        raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
-
-
-def _is_finite(value: object) -> TypeGuard[float]:
-    """Return True for a finite number."""
+def check_positive(name: str, value: float, or_zero: bool = False) -> None:
+    """Raise a ValueError if the value is not a finite number above 0 (or 0, with ``or_zero``)."""
     # Real last: its check is slow; a tuple, because PyTorch 2.8 does not compile a union
-    return isinstance(value, (float, int, numbers.Real)) and math.isfinite(value)
+    finite = isinstance(value, (float, int, numbers.Real)) and math.isfinite(value)
+    if not finite or value < 0 or (value == 0 and not or_zero):
+        bound = "of at least 0" if or_zero else "above 0"
+        raise ValueError(f"{name} must be a finite number {bound}, got {value!r}")

@@ -43,7 +43,7 @@ def rank(values: Tensor, *, ties: Ties = "min", normalize: bool = False) -> Tens
         Gong, Mori, Tung, "RankSim" (ICML 2022), section 3. ``"min"`` is the paper's formula,
         ``"ordinal"`` is the rule behind its published results.
     """
-    check_ties(ties)
+    check_choice("ties", ties, TIES)
     if values.ndim == 0:
         raise ValueError("values must have shape (..., M), got a scalar")
     values = values.detach()
@@ -70,8 +70,3 @@ def rank(values: Tensor, *, ties: Ties = "min", normalize: bool = False) -> Tens
     if values.dtype.is_floating_point:
         ranks = ranks.masked_fill(values.isnan().any(dim=-1, keepdim=True), float("nan"))
     return ranks / size if normalize else ranks
-
-
-def check_ties(ties: str) -> None:
-    """Raise a ValueError if the rule for ties is unknown."""
-    check_choice("ties", ties, TIES)

@@ -7,19 +7,14 @@ from torch import Tensor
 from ranksim.functional._kernels import RankSimInputs, RankSimParams, ranksim_term
 from ranksim.functional._validation import (
     Reduction,
-    check_nonnegative,
+    check_choice,
     check_positive,
     check_reduction,
-    reject_functorch,
     to_matrices,
 )
-from ranksim.functional.ranking import Ties, check_ties
+from ranksim.functional.ranking import TIES, Ties
 from ranksim.functional.sampling import unique_mask
-from ranksim.functional.similarity import (
-    LabelSimilarity,
-    check_label_similarity,
-    working_dtype,
-)
+from ranksim.functional.similarity import LabelSimilarity, check_label_similarity, working_dtype
 from ranksim.functional.similarity import label_similarity as compute_label_similarity
 
 
@@ -52,8 +47,8 @@ def ranksim_loss(
     .. math::
         \partial S^z := -\bigl( r(S^z) - r(S^z + \lambda g) \bigr) / \lambda
 
-    It is computed in the forward pass and multiplied by the upstream gradient, so the loss is
-    linear in any outer factor. The perturbation depends on γ·λ alone and saturates.
+    It is multiplied by the upstream gradient: the loss is linear in any outer factor. The
+    perturbation depends on γ·λ alone and saturates.
 
     Args:
         features: shape ``(N, ...)``, flattened to (N, D); any floating-point dtype.
@@ -90,11 +85,9 @@ def ranksim_loss(
         Gong, Mori, Tung, "RankSim" (ICML 2022), equations 2 to 7; gradient: Vlastelica et al.,
         "Differentiation of Blackbox Combinatorial Solvers" (ICLR 2020). Deviations: docs/loss.md.
     """
-    check_arguments(gamma, lambda_, weight, ties, unique_labels, label_width)
-    check_reduction(reduction)
-    check_label_similarity(label_similarity)
+    check_settings(gamma, lambda_, weight, ties, reduction, label_similarity)
+    check_unique_labels(unique_labels, label_width)
     features, labels = to_matrices(features, labels)
-    reject_functorch(features, labels)
     anchors, keep, target, kind = len(features), None, None, label_similarity
     if ref_features is not None or ref_labels is not None:
         features, labels = _append_references(features, labels, ref_features, ref_labels)
@@ -107,30 +100,29 @@ def ranksim_loss(
     return weight * _reduce(ranksim_term(inputs, params), inputs, reduction)
 
 
-def check_arguments(
-    gamma: float,
-    lambda_: float,
-    weight: float,
-    ties: str,
-    unique_labels: bool,
-    label_width: float | None,
+def check_settings(
+    gamma: float, lambda_: float, weight: float, ties: str, reduction: str, label_similarity: object
 ) -> None:
     """Raise a ValueError if a setting of the loss is outside its range."""
-    check_nonnegative("gamma", gamma)
+    check_positive("gamma", gamma, or_zero=True)
     check_positive("lambda_", lambda_)
-    check_nonnegative("weight", weight)
-    check_ties(ties)
+    check_positive("weight", weight, or_zero=True)
+    check_choice("ties", ties, TIES)
+    check_reduction(reduction)
+    check_label_similarity(label_similarity)
+
+
+def check_unique_labels(unique_labels: bool, label_width: float | None) -> None:
+    """Raise an error if the draw of unique labels has a wrong type or range."""
     if not isinstance(unique_labels, (bool, np.bool_)):
-        raise ValueError(
-            f"unique_labels must be True or False, got {unique_labels!r}; give the width of label "
-            "bins as label_width"
+        raise TypeError(
+            f"unique_labels must be True or False, got {unique_labels!r}: give a bin width as "
+            "label_width"
         )
     if label_width is not None:
         check_positive("label_width", label_width)
         if not unique_labels:
-            raise ValueError(
-                f"label_width {label_width!r} has no effect with unique_labels=False: leave it out"
-            )
+            raise ValueError("label_width has no effect with unique_labels=False: leave it out")
 
 
 def _append_references(

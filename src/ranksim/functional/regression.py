@@ -9,7 +9,6 @@ from torch import Tensor
 from ranksim.functional._validation import (
     Reduction,
     check_choice,
-    check_nonnegative,
     check_positive,
     prepare_regression,
 )
@@ -175,7 +174,7 @@ def check_focal_r(base: str, activation: str, beta: float, gamma: float) -> None
     check_choice("base", base, get_args(FocalBase))
     check_choice("activation", activation, get_args(FocalActivation))
     check_positive("beta", beta)
-    check_nonnegative("gamma", gamma)
+    check_positive("gamma", gamma, or_zero=True)
 
 
 def _reduce(values: Tensor, sample_weight: Tensor | None, reduction: str) -> Tensor:

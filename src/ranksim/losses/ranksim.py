@@ -5,12 +5,17 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 
 from ranksim.functional import ranksim_loss, sample_positions
-from ranksim.functional._validation import Reduction, check_reduction, check_size, to_matrices
+from ranksim.functional._validation import Reduction, check_size, to_matrices
 from ranksim.functional.distributed import draw_shared_mask, gather_rows
 from ranksim.functional.ranking import Ties
-from ranksim.functional.ranksim import check_arguments
-from ranksim.functional.similarity import LabelSimilarity, check_label_similarity
+from ranksim.functional.ranksim import check_settings, check_unique_labels
+from ranksim.functional.similarity import LabelSimilarity
 from ranksim.losses.feature_bank import FeatureBank
+
+_SETTINGS = (
+    *("gamma", "lambda_", "weight", "ties", "unique_labels", "label_width", "reduction"),
+    *("label_similarity", "gather_across_devices", "num_positions"),
+)
 
 
 class RankSimLoss(nn.Module):
@@ -91,9 +96,8 @@ class RankSimLoss(nn.Module):
         memory_size: int = 0,
     ) -> None:
         super().__init__()
-        check_arguments(gamma, lambda_, weight, ties, unique_labels, label_width)
-        check_reduction(reduction)
-        check_label_similarity(label_similarity)
+        check_settings(gamma, lambda_, weight, ties, reduction, label_similarity)
+        check_unique_labels(unique_labels, label_width)
         if num_positions is not None:
             check_size("num_positions", num_positions, "positions")
         self.gamma = gamma
@@ -166,10 +170,4 @@ class RankSimLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return (
-            f"gamma={self.gamma}, lambda_={self.lambda_}, weight={self.weight}, "
-            f"ties={self.ties!r}, unique_labels={self.unique_labels}, "
-            f"label_width={self.label_width}, reduction={self.reduction!r}, "
-            f"label_similarity={self.label_similarity!r}, num_positions={self.num_positions}, "
-            f"gather_across_devices={self.gather_across_devices}"
-        )
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in _SETTINGS)

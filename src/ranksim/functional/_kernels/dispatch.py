@@ -126,19 +126,15 @@ def path_for(device: torch.device) -> Path:
     """Return the implementation for a device; log why if it is only the reference."""
     if device.type == "cpu":
         return cpu_term.compute_term
-    reason, path = "it has no implementation of its own", reference.compute_term
+    reason = "it has no implementation of its own"
     if device.type == "cuda":
-        reason, path = _cuda_path(device)
-    if reason:
-        _log.info("RankSim runs as plain PyTorch on %s: %s", device, reason)
-    return path
-
-
-def _cuda_path(device: torch.device) -> tuple[str, Path]:
-    """Return why Triton cannot be used, or an empty string, and the implementation to use."""
-    try:
-        from ranksim.functional._kernels.triton import triton_term
-    except ImportError:
-        return "Triton is not installed", reference.compute_term
-    reason = triton_term.unsupported_reason(device)
-    return reason, reference.compute_term if reason else triton_term.compute_term
+        try:
+            from ranksim.functional._kernels.triton import triton_term
+        except ImportError:
+            reason = "Triton is not installed"
+        else:
+            reason = triton_term.unsupported_reason(device)
+            if not reason:
+                return triton_term.compute_term
+    _log.info("RankSim runs as plain PyTorch on %s: %s", device, reason)
+    return reference.compute_term

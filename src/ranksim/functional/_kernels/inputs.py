@@ -33,11 +33,6 @@ class RankSimInputs:
         """Return float64 for float64 features, else float32."""
         return torch.promote_types(self.features.dtype, torch.float32)
 
-    @property
-    def tiny(self) -> float:
-        """Return the norm up to which a feature vector counts as zero."""
-        return torch.finfo(self.features.dtype).tiny
-
 
 @dataclass(frozen=True)
 class RankSimParams:

@@ -42,7 +42,9 @@ def compute_term(
     codes = LabelCodes(samples, params.similarity)
     if not (math.isfinite(norms.max(initial=0.0)) and codes.finite):
         return reference.compute_term(inputs, params, with_gradient)  # NaN, as the equations say
-    features, inverse, scale = _normalize_scale(features, norms, inputs.tiny)
+    features, inverse, scale = _normalize_scale(
+        features, norms, torch.finfo(inputs.features.dtype).tiny
+    )
 
     term = _CpuTerm(features, inverse, codes, params, with_gradient)
     values = term.values if params.per_anchor else term.values.sum(keepdims=True)

@@ -48,7 +48,7 @@ def compute_term(
     samples, width = inputs.features.shape
     if samples > MAX_SAMPLES or not (anchors and width):
         return reference.compute_term(inputs, params, with_gradient)
-    features = inputs.features.detach().double()
+    features, tiny = inputs.features.detach().double(), torch.finfo(inputs.features.dtype).tiny
     labels = inputs.labels.detach().double().contiguous()
     if keep is not None:
         features = features.masked_fill(~keep.unsqueeze(1), 0.0)
@@ -72,7 +72,7 @@ def compute_term(
         anchor_rows[grid](
             *(products, norms, labels, target, has_order, keep, codes, values, slopes),
             *(anchors, samples, len(products)),
-            *(float(params.gamma), float(params.lambda_), inputs.tiny),
+            *(float(params.gamma), float(params.lambda_), tiny),
             LABELS=labels.shape[1],
             SQUARED=params.similarity == "neg_l2" and labels.shape[1] > 1,
             TIES=params.ties,
@@ -89,7 +89,7 @@ def compute_term(
             return value, slopes
         weights = torch.empty_like(slopes)
         anchor_weights[grid](
-            *(slopes, products, norms, weights, anchors, samples, inputs.tiny),
+            *(slopes, products, norms, weights, anchors, samples, tiny),
             ROWS=rows,
             BLOCK=block,
         )
