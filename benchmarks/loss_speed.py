@@ -96,7 +96,7 @@ def large_row(size, block):
 
 def measure_large(size, block):
     """What ``large_row`` asks for: the fastest of a few passes, and the most memory of any."""
-    cpu_term.AT_ONCE = block
+    cpu_term.PRODUCT_BLOCK = block
     features, labels = batch(size)
     features.grad = torch.zeros_like(features)
     step(*batch(64))()
@@ -204,7 +204,7 @@ def main():
         "machine": platform.processor() or platform.machine(),
         "cpu": [cpu_row(size, given.least) for size in given.sizes],
         "large": [
-            large_row(size, cpu_term.AT_ONCE) | {"whole": large_row(size, size * size)}
+            large_row(size, cpu_term.PRODUCT_BLOCK) | {"whole": large_row(size, size * size)}
             for size in given.large_sizes
         ],
         "gpu": [],

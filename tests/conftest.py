@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.archives import sentiment_lines, tar_gz
 from tests.helpers.browser import browser, open_page  # noqa: F401  (fixtures)
+from tests.helpers.process_pair import process_pair  # noqa: F401  (a fixture: two processes for all)
 
 WORDS = (
     "the", "a", "man", "woman", "dog", "cat", "plays", "guitar", "runs", "in", "park", "eats",

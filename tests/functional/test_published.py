@@ -1,4 +1,4 @@
-"""Against the published algorithm, differentiated by autograd instead of in closed form."""
+"""Comparison with the published algorithm, differentiated by autograd."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from ranksim.functional import ranksim_loss
 from tests.oracles.loop import ranksim_loop
 
 
-def gradient(loss_of, size, factor=1.0):
+def gradient(loss_function, size, factor=1.0):
     generator = torch.Generator().manual_seed(size)
     features = torch.randn(size, 9, dtype=torch.float64, generator=generator, requires_grad=True)
     ages = torch.randint(18, 60, (size,), generator=generator)
-    loss = loss_of(features, ages)
+    loss = loss_function(features, ages)
     (loss * factor).backward()
     return loss.detach(), features.grad / factor
 
@@ -25,14 +25,14 @@ def published(features, ages):
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 100])
-def test_equals_it_at_an_upstream_gradient_of_one(size):
-    expected, got = gradient(published, size), gradient(ours, size)
-    torch.testing.assert_close(got[0], expected[0], rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(got[1], expected[1], rtol=1e-7, atol=1e-9)
+def test_equal_for_an_upstream_gradient_of_one(size):
+    expected, result = gradient(published, size), gradient(ours, size)
+    torch.testing.assert_close(result[0], expected[0], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(result[1], expected[1], rtol=1e-7, atol=1e-9)
 
 
-def test_the_published_one_changes_under_a_loss_scaler_and_accumulation_and_ours_does_not():
-    """Deviation 1 of the protocol: 65,536 leaves little of its term, 1/4 far too much."""
+def test_only_the_published_gradient_changes_with_an_outer_factor():
+    """A loss scaler of 65,536 leaves little of its term, a factor of 1/4 makes it too large."""
     base = gradient(published, 64)[1].norm()
     assert gradient(published, 64, 65536.0)[1].norm() / base < 1e-4
     assert gradient(published, 64, 0.25)[1].norm() / base > 3
