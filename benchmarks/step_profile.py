@@ -163,7 +163,7 @@ def drawn_faces(scale):
     with tempfile.TemporaryDirectory() as name:
         root, before = Path(name), dict(os.environ)
         os.environ["RANKSIM_CACHE"] = str(root / "cache")
-        faces.agedb(root, faces.counts_of(None, scale))
+        faces.write_agedb(root, faces.count_faces(None, scale))
         with contextlib.redirect_stdout(io.StringIO()):  # it tells of a command to type
             prepare_data(PrepareRequest("agedb-dir", root))
         try:

@@ -29,7 +29,7 @@ TOTAL = sum(COUNTS.values())
 def drawn(tmp_path_factory):
     """Faces in all three layouts."""
     root = tmp_path_factory.mktemp("faces")
-    for layout in (faces.agedb, faces.imdb_wiki, faces.own):
+    for layout in (faces.write_agedb, faces.write_imdb_wiki, faces.write_user_data):
         layout(root, COUNTS, size=8)
     return root
 
@@ -37,7 +37,7 @@ def drawn(tmp_path_factory):
 @pytest.fixture
 def agedb(tmp_path):
     root = tmp_path / "agedb"
-    faces.agedb(root, COUNTS, size=8)
+    faces.write_agedb(root, COUNTS, size=8)
     prepare_split("agedb-dir", root)
     return root
 
@@ -191,7 +191,7 @@ def test_plan_reads_imdb_wiki(drawn, monkeypatch):
 
 @pytest.mark.parametrize("protocol", ["extrapolation", "interpolation", "blindspot"])
 def test_published_protocol_repeats_images(tmp_path, protocol):
-    faces.agedb(tmp_path, dict.fromkeys(range(20, 26), 3), size=8)
+    faces.write_agedb(tmp_path, dict.fromkeys(range(20, 26), 3), size=8)
     table = agedb_dir.find_images(tmp_path).table
     parts = np.array([PARTS[k % 3] for k in range(len(table))])
     rows = np.array([*range(len(table)), 0, 0, 2])
@@ -227,7 +227,7 @@ def test_loads_user_images_as_batches(drawn):
     assert benchmark.facts == plan.facts | {"counts": list(plan.table.counts)}
     for name, samples, data in zip(PARTS, benchmark.parts, datasets, strict=True):
         table = plan.table.part(name)
-        assert (samples.root, samples.paths, len(samples)) == (drawn, table.paths, len(table))
+        assert (samples.paths, len(samples)) == (table.paths, len(table))
         np.testing.assert_array_equal(samples.labels, table.labels)
         batch = data.__getitems__(list(range(len(data))))
         np.testing.assert_array_equal(batch["label"], table.labels)

@@ -76,7 +76,9 @@ def test_label_axis(name):
 def test_label_axis_of_published_lists_and_dropped_labels():
     low, high = parse_ranges("<1,2-3")
     lists = {"many": frozenset(range(10)), "medium": frozenset({20})}
-    benchmark, _ = make_benchmark("tenths", published_shots=lists, named_regions={"low": low, "middle": high})
+    benchmark, _ = make_benchmark(
+        "tenths", published_shots=lists, named_regions={"low": low, "middle": high}
+    )
     axis = label_axis(benchmark, "published")
     assert (axis["many"], axis["few"]) == (None, None)
     assert axis["regions"][:11] == ["many"] * 10 + ["few"]

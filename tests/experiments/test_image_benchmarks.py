@@ -43,7 +43,7 @@ COUNTS = dict.fromkeys(range(1, 102), 3) | {25: 60, 26: 50, 30: 40, 40: 30}
 def drawn(tmp_path_factory):
     """Faces in all three layouts; every age of 1..101, some of them common."""
     root = tmp_path_factory.mktemp("faces")
-    for layout in (faces.agedb, faces.imdb_wiki, faces.own):
+    for layout in (faces.write_agedb, faces.write_imdb_wiki, faces.write_user_data):
         layout(root, COUNTS, size=24)
     return root
 
@@ -107,7 +107,7 @@ def test_other_data_under_the_same_name_is_refused(drawn, tmp_path):
 
 def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     crowd = tmp_path / "crowd"
-    faces.agedb(crowd, dict.fromkeys(range(20, 33), 60), size=16)
+    faces.write_agedb(crowd, dict.fromkeys(range(20, 33), 60), size=16)
     prepare_data(PrepareRequest("agedb-dir", crowd, protocol="extrapolation"))
     content = run_sweep_request(
         request("agedb-dir", crowd, tmp_path / "out", options={"protocol": "extrapolation"}),
@@ -121,7 +121,7 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "seen" in told
     assert "zero" in told
-    with pytest.raises(DataError, match=r"no agedb\.csv: ranksim data prepare agedb-dir --root"):
+    with pytest.raises(DataError, match="does not contain agedb.csv: .*ranksim data prepare agedb-dir"):
         run_benchmark(request("agedb-dir", crowd, tmp_path / "other"))
 
 
@@ -138,9 +138,9 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
     content = run_benchmark(
         request("images", root, tmp_path / "out", options={"skip_broken": True})
     )
-    assert content["runs"][0]["provenance"]["data"]["left_out"] == 2
+    assert content["runs"][0]["provenance"]["data"]["n_skipped"] == 2
     told = capsys.readouterr().err
-    assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; left out\.", told)
+    assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; skipped\.", told)
 
 
 def test_evaluate_repeats_a_run(drawn, tmp_path):

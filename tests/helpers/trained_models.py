@@ -25,7 +25,7 @@ SMALL = ("encoder=resnet18", "image_size=16", "batch_size=8", "ranksim_weight=0.
 
 def images(root, counts):
     """A table of drawn faces."""
-    return faces.own(root, counts, size=24)
+    return faces.write_user_data(root, counts, size=24)
 
 
 def request(table, out, *changes, **more):

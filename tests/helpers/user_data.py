@@ -52,7 +52,7 @@ def write_sentences(folder: Path, rows: int = 90) -> Path:
 def write_pictures(folder: Path) -> Path:
     """Write a folder of drawn faces with a table of their ages."""
     root = folder / "faces"
-    faces.own(root, {20: 9, 30: 12, 40: 9, 70: 4}, size=20)
+    faces.write_user_data(root, {20: 9, 30: 12, 40: 9, 70: 4}, size=20)
     return root
 
 

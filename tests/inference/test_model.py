@@ -51,7 +51,9 @@ def fitted(data, kind, out, method="vanilla", *changes, **more):
         changes=(*small.values(), *changes),
         max_steps=3,
         image_size=size and int(size),
-        command=" ".join(["ranksim fit", *(f"--drop-labels {r}" for r in more.get("drop_labels", ()))]),
+        command=" ".join(
+            ["ranksim fit", *(f"--drop-labels {r}" for r in more.get("drop_labels", ()))]
+        ),
     )
     fit_model(FitRequest(request, method, 0), as_json=True)
     return out

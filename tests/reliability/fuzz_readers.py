@@ -274,9 +274,7 @@ def _results() -> dict[str, Any]:
 
 def _read_results(content: bytes, folder: Path) -> None:
     found = record.read_results(written(folder, "results.json", content))
-    holds(
-        isinstance(found["benchmark"], str) and found["format"] <= record.FORMAT, "as it says"
-    )
+    holds(isinstance(found["benchmark"], str) and found["format"] <= record.FORMAT, "as it says")
     holds(all(isinstance(found[key], list) for key in ("runs", "summary")), "lists are lists")
 
 

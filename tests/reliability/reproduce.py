@@ -155,7 +155,7 @@ def _sts() -> Case:
 
 
 def _ages(name: str, root: Path) -> Case:
-    make = faces.agedb if name == "agedb-dir" else faces.imdb_wiki
+    make = faces.write_agedb if name == "agedb-dir" else faces.write_imdb_wiki
     make(root, {age: 3 * count for age, count in _AGES.items()}, size=24)
     if told := _ranksim("data", "prepare", name, "--root", str(root)):
         return Case(name, (), note=told.replace(str(root), "…"))
@@ -164,9 +164,19 @@ def _ages(name: str, root: Path) -> Case:
 
 
 def _images(root: Path) -> Case:
-    table = str(faces.own(root, _AGES, size=24))
+    table = str(faces.write_user_data(root, _AGES, size=24))
     folder = ("--image-root", str(root))
-    words = ("compare", table, "--image", "file", *folder, "--target", "years", "--max-per-bin", "2")
+    words = (
+        "compare",
+        table,
+        "--image",
+        "file",
+        *folder,
+        "--target",
+        "years",
+        "--max-per-bin",
+        "2",
+    )
     return Case("images", (*words, *_NETWORK), ("--data", table, *folder), "drawn faces")
 
 

@@ -152,7 +152,9 @@ def test_times_are_those_of_the_calendar_and_zones_are_not_mixed(moments):
     zoned = {moment.tzinfo is not None for moment in moments}
     for values in ([moment.isoformat() for moment in moments], moments):
         if len(zoned) == 2:
-            with pytest.raises(DataError, match=r"without a time zone, but other times with one; write"):
+            with pytest.raises(
+                DataError, match=r"without a time zone, but other times with one; write"
+            ):
                 parse_times(values)
             continue
         expected = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ranksim.cli.options import PROTOCOL, SKIP_BROKEN, AsJson, ProtocolName, print_json
+from ranksim.cli import options as texts
+from ranksim.cli.options import AsJson, Group, ProtocolName, option, print_json, with_options
 
 data_app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
 
@@ -17,26 +19,28 @@ def data() -> None:
     """Prepare data sets."""
 
 
+@dataclass(kw_only=True)
+class PrepareOptions(Group):
+    """Images, split and archives of a benchmark."""
+
+    root: Path = option("Folder with AgeDB, or with imdb_crop and wiki_crop.", ...)
+    split_file: Path | None = option("Split file (age,path,split). Default: draw a split.")
+    protocol: ProtocolName | None = option(texts.PROTOCOL)
+    skip_broken: bool = option(texts.SKIP_BROKEN, False)
+    seed: int = option("Seed of a drawn split.", 666, min=0)
+    test_per_bin: int = option("Test images per age under --protocol.", 50, min=1)
+    archive: list[Path] | None = option("Unpack this tar or zip first; repeatable.", None, "PATH")
+    download: bool = option("Download the archives of IMDB-WIKI first (8 GB).", False)
+
+
 @data_app.command("prepare")
+@with_options(PrepareOptions)
 def prepare(
+    options: PrepareOptions,
+    *,
     benchmark: Annotated[
         Literal["agedb-dir", "imdb-wiki-dir"], typer.Argument(help="Name of the benchmark.")
     ],
-    root: Annotated[Path, typer.Option(help="Folder with AgeDB, or with imdb_crop and wiki_crop.")],
-    split_file: Annotated[
-        Path | None,
-        typer.Option(help="Split file (age,path,split). Default: draw by the published rule."),
-    ] = None,
-    protocol: Annotated[ProtocolName | None, typer.Option(help=PROTOCOL)] = None,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help=SKIP_BROKEN)] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of a drawn split.")] = 666,
-    test_per_bin: Annotated[
-        int, typer.Option(min=1, help="With --protocol: test images per age of a drawn split.")
-    ] = 50,
-    archive: Annotated[
-        list[Path] | None,
-        typer.Option(help="Archive (tar, zip) to unpack into the folder first; repeatable."),
-    ] = None,
     password: Annotated[
         str | None,
         typer.Option(
@@ -47,24 +51,12 @@ def prepare(
             help="Password of the archive; prompts if no value follows.",
         ),
     ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Download the archives of IMDB-WIKI first (8 GB).")
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every image and write the split file that training reads."""
     from ranksim.cli._prepare import PrepareRequest, prepare_data
 
-    request = PrepareRequest(
-        benchmark,
-        root,
-        split_file=split_file,
-        protocol=protocol,
-        skip_broken=skip_broken,
-        seed=seed,
-        test_per_bin=test_per_bin,
-        archives=tuple(archive or ()),
-        password=password,
-        download=download,
-    )
+    values = options.values()
+    archives = tuple(values.pop("archive") or ())
+    request = PrepareRequest(benchmark, **values, archives=archives, password=password)
     print_json(prepare_data(request, as_json=as_json).to_dict(), as_json)

@@ -73,7 +73,7 @@ def find_images(root: Path) -> ImageListing:
 
 
 def use_names_on_disk(table: ImageTable, root: Path) -> ImageTable:
-    """Return the table with the file names on this disk.
+    """Return the table with each path replaced by the file name on disk.
 
     The published files spell 131 accented names in another code page ("StВphane" for "Stéphane"),
     and unpacking programs differ. The index is unique, so an image that does not exist under its

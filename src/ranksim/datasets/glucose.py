@@ -38,7 +38,7 @@ REGIONS = {
 
 
 def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSamples]:
-    """Load forecasts of glucose, in mg/dL, from the two hours of readings before.
+    """Load forecasts of glucose in mg/dL, each from the two hours of readings before it.
 
     A reading is the glucose and the current of the sensor (nA), which improves validation. Whole
     days are drawn for training, validation and test with a fixed seed, and no window contains a

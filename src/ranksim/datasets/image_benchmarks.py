@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.storage import sha256
-from ranksim.data.images.dataset import ImageDataset, ImageSamples, describe_broken
+from ranksim.data.images.dataset import ImageDataset, describe_broken
 from ranksim.data.images.decode import ProgressCallback
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import ImageTable, read_split_file
@@ -113,8 +113,8 @@ def load_images(
     *,
     skip_broken: bool = False,
     on_progress: ProgressCallback | None = None,
-) -> tuple[Benchmark[ImageSamples], list[ImageDataset]]:
-    """Decode all images into the pixel cache, and return the benchmark and its three data sets.
+) -> tuple[Benchmark[ImageTable], list[ImageDataset]]:
+    """Decode all images into the pixel cache and return the benchmark with its data sets.
 
     Args:
         plan: the images.
@@ -130,21 +130,19 @@ def load_images(
     note = describe_broken(broken, len(set(table.paths)))
     if broken and not skip_broken:
         raise DataError(f"{note}: replace them, or skip them with --skip-broken.")
-    parts: dict[str, ImageSamples] = {}
-    datasets = []
+    parts, datasets = [], []
     for name in PARTS:
         usable = np.flatnonzero((rows >= 0) & (table.require_parts() == name))
         if not len(usable):
             raise DataError(f"No usable image is left in part {name}: replace the broken images.")
-        labels = table.labels[usable]
-        parts[name] = ImageSamples(plan.root, tuple(table.paths[row] for row in usable), labels)
-        datasets.append(ImageDataset(cache, rows[usable], labels))
-    facts = plan.facts | {"counts": [len(part) for part in parts.values()]}
+        parts.append(table.take(usable))
+        datasets.append(ImageDataset(cache, rows[usable], parts[-1].labels))
+    facts = plan.facts | {"counts": [len(part) for part in parts]}
     if broken:
         facts |= {"n_skipped": len(broken), "skipped_note": note}
     benchmark = Benchmark(
         plan.name,
-        *(parts["train"], parts["val"], parts["test"]),
+        *parts,
         bins=plan.bins,
         facts=facts,
         comparable=plan.comparable and not broken,

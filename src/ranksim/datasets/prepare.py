@@ -151,7 +151,7 @@ def reject_other_split(split_file: Path, name: str) -> None:
 
 
 def describe(prepared: PreparedSplit) -> list[str]:
-    """Return lines of text: what was written, skipped, and how it compares with publications."""
+    """Describe in sentences what was written and skipped, and how the split compares."""
     train, val, test = prepared.counts
     rows = f"{train:,} training, {val:,} validation and {test:,} test rows"
     lines = [f"{prepared.path} lists {rows} of {prepared.images:,} images."]

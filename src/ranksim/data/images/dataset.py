@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,24 +13,6 @@ from ranksim.data.batch import BatchDataset
 from ranksim.data.images.pixel_cache import PixelCache
 
 _MAX_LISTED = 5  # broken images in a message
-
-
-@dataclass(frozen=True)
-class ImageSamples:
-    """Image files with one real label each.
-
-    Args:
-        root: folder of the images.
-        paths: paths relative to it.
-        labels: float64 ``(N,)``, in the unit of the data.
-    """
-
-    root: Path
-    paths: tuple[str, ...]
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 class ImageDataset(BatchDataset):

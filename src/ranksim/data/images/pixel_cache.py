@@ -142,13 +142,13 @@ class PixelCache:
                 raise self._disk_full_error(len(new))
             problems = self._write_rows(index, root, new, rows, on_progress)
         broken |= {p: problems[d] for p, d in zip(paths, digests, strict=True) if d in problems}
-        found_rows = np.array([rows.get(digest, -1) for digest in digests], dtype=np.int64)
-        return found_rows, {path: broken[path] for path in paths if path in broken}
+        image_rows = np.array([rows.get(digest, -1) for digest in digests], dtype=np.int64)
+        return image_rows, {path: broken[path] for path in paths if path in broken}
 
     def _hash_files(
         self, index: sqlite3.Connection, root: Path, paths: list[str]
     ) -> tuple[list[bytes], dict[str, str]]:
-        """Return the SHA-256 of each file, empty for unreadable ones, and these with reasons."""
+        """Return the SHA-256 of each file, and unreadable files (empty digest) with reasons."""
         indexed: dict[bytes, tuple[bytes, bytes]] = {
             path: (digest, mark)
             for path, digest, mark in index.execute("SELECT path, digest, mark FROM file")
@@ -201,7 +201,7 @@ class PixelCache:
         rows: dict[bytes, int],
         on_progress: ProgressCallback | None,
     ) -> dict[bytes, str]:
-        """Decode new images, append them, add them to ``rows``; return those that are broken."""
+        """Decode and append new images, extend ``rows``, and return broken digests with reasons."""
 
         def load(item: tuple[bytes, str]) -> NDArray[np.uint8] | str:
             digest, path = item

@@ -29,7 +29,7 @@ _USE_7ZIP = "unpack it with 7-Zip and use the unpacked folder"
 
 
 class StrictHeader(tarfile.TarInfo):
-    """A tar header that raises for damage, which tarfile takes for the end of the archive."""
+    """A tar header that raises an error if it is damaged; tarfile would end the archive there."""
 
     _EXTENDED = (
         *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
@@ -53,6 +53,8 @@ class StrictHeader(tarfile.TarInfo):
 
 @dataclass(frozen=True)
 class _Member:
+    """A member of a tar or zip archive, and how to open it."""
+
     info: tarfile.TarInfo  # name, type and size, also of a zip member
     open: Callable[[], IO[bytes]]
     crc: int | None = None  # CRC-32 in a zip
@@ -211,7 +213,7 @@ def _writing(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reading(archive: object, is_encrypted: bool = False) -> Iterator[None]:
-    """Turn every error of the archive modules, which promise no list of them, into a DataError."""
+    """Turn any error of the archive modules, which document no list of them, into a DataError."""
     try:
         yield
     except RankSimError:
