@@ -22,7 +22,7 @@ METHODS = "vanilla,rrt+fds+ranksim,vanilla+lds"
 def sweep(tmp_path_factory):
     """A user table and a sweep on it, with a two-stage method and an alias."""
     folder = tmp_path_factory.mktemp("reproduce")
-    data = user_data.table(folder)
+    data = user_data.write_table(folder)
     run_benchmark(
         make_request(
             data, folder / "out", options={"target": "price"}, methods=METHODS,

@@ -26,6 +26,8 @@ from ranksim.cli.requests import sweep_request, trainer_config
 from ranksim.exceptions import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ranksim.experiments.sweep_request import SweepRequest
 
 
@@ -151,7 +153,9 @@ def _score_predictions(
     path: Path, user: UserImageOptions, predictions: PredictionOptions, out: Path, as_json: bool
 ) -> dict[str, Any]:
     """Score a table of predictions and print the result."""
-    from ranksim.inference.scoring import ScoreRequest, score_predictions
+    from rich.console import Console
+
+    from ranksim.inference.scoring import RESULT, ScoreRequest, score_predictions
 
     names = ("train", "model", "prediction", "label")
     columns = {name: getattr(predictions, name) for name in names}
@@ -159,7 +163,43 @@ def _score_predictions(
     options |= {"split": user.split, "bin_width": user.bin_width}
     options |= {"region": tuple(predictions.region or ())}
     request = ScoreRequest(path, target=user.target, options=options, out=out, **columns)
-    return score_predictions(request, as_json=as_json)
+    result = score_predictions(request)
+    console = Console(stderr=as_json)
+    _print_intervals(result, console)
+    written_to = f"Result: {out / RESULT}"
+    console.print(written_to, highlight=False, markup=False, soft_wrap=True)
+    return result
+
+
+def _print_intervals(result: dict[str, Any], console: Console) -> None:
+    """Print errors with their intervals by region."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ranksim._utils.formatting import METRIC_TITLES, choose_digits
+
+    file, scores = result["predictions"], result["test"]
+    title = f"\n{escape(file['name'])}, by region of {escape(file['label'])}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("region")
+    table.add_column("samples", justify="right", no_wrap=True)
+    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in ("mae", "gm")}
+    for metric in digits:
+        table.add_column(METRIC_TITLES[metric][0], justify="right", no_wrap=True)
+        table.add_column("95\u202f%", style="dim", no_wrap=True)
+    for region, values in scores.items():
+        if not values["n"] or (region == "seen" and not scores["zero"]["n"]):
+            continue
+        cells = []
+        for metric, places in digits.items():
+            ends = result["intervals"][region][metric]
+            cells.append(f"{values[metric]:.{places}f}")
+            cells.append("" if ends is None else " to ".join(f"{end:.{places}f}" for end in ends))
+        table.add_row(escape(region), f"{values['n']:,}", *cells)
+    console.print(table)
+    if file["without_label"]:
+        console.print(f"{file['without_label']:,} rows without a label are left out.")
 
 
 def _score_checkpoint(path: Path, request: SweepRequest, as_json: bool) -> dict[str, Any]:

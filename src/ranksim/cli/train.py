@@ -31,6 +31,8 @@ from ranksim.cli.options import (
 from ranksim.cli.requests import sweep_request
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ranksim.experiments.sweep_request import SweepRequest
 
 _INPUTS = ("target", "features", "text", "image", "window", "time")
@@ -74,11 +76,19 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Train one model on your data and save it with everything that predictions need."""
+    from rich.console import Console
+
+    from ranksim.evaluation.report.terminal import print_scores
     from ranksim.inference.fit import FitRequest, fit_model
+    from ranksim.training.modality import headline
 
     bench = sweep_request(data, out, (inputs, split, chosen, *groups))
-    request = FitRequest(bench, chosen.method, chosen.seed)
-    print_json(fit_model(request, as_json=as_json), as_json)
+    request, console = FitRequest(bench, chosen.method, chosen.seed), Console(stderr=as_json)
+    result = fit_model(request, progress_bar=console.is_terminal and not as_json)
+    title = f"{result['method']}, seed {result['seed']}, test"
+    print_scores(result["metrics"]["test"], headline(bench.benchmark), title, console)
+    console.print(f"Model: {out}", markup=False, highlight=False, soft_wrap=True)
+    print_json(result, as_json)
 
 
 def predict(
@@ -99,10 +109,44 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict new data with a saved model, and report where training labels were scarce."""
+    from rich.console import Console
+
     from ranksim.inference.predict import PredictRequest, predict_data
 
     request = PredictRequest(model, data, out, image_root, accelerator, encoder)
-    print_json(predict_data(request, as_json=as_json), as_json)
+    result = predict_data(request)
+    _print_predictions(result, Console(stderr=as_json))
+    print_json(result, as_json)
+
+
+def _print_predictions(result: dict[str, Any], console: Console) -> None:
+    """Print how many predictions lie in each region, and where the table was written."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ranksim._utils.formatting import format_percent
+
+    title = f"{result['predictions']:,} predictions of {escape(result['target'])}"
+    title = f"\n{title} by {result['method']}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for name in ("predicted label in", "predictions", "share", "training samples"):
+        table.add_column(name, justify="left" if name.endswith("in") else "right")
+    training = result["training"]
+    for name, count in result["regions"].items():
+        if count or name in training:
+            samples = f"{training[name]:,}" if name in training else "0" if name == "zero" else ""
+            share = format_percent(count / result["predictions"], "")
+            table.add_row(escape(name), f"{count:,}", share, samples)
+    console.print(table)
+    if result["warning"]:
+        console.print(result["warning"], style="yellow", markup=False, highlight=False)
+    lines = [f"Predictions: {result['out']}"]
+    if result["mae"] is not None:
+        command = f"ranksim evaluate {result['out']} --model {result['model']}"
+        lines.insert(0, f"MAE {result['mae']:.4g}; by region: {command}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What a saved model is: a network, what reads data for it, and the label density it has seen."""
+"""Saved models: a network, the adapter that reads its data, and the training label density."""
 
-from ranksim.inference.predictions import Predictions
+from ranksim.evaluation.predictions import Predictions
 from ranksim.inference.saved_model import Model, load_model
 
 __all__ = ["Model", "Predictions", "load_model"]

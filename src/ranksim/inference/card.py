@@ -1,4 +1,4 @@
-"""The card of a model: what it predicts, how it was made, and where it has seen little."""
+"""The card of a model: what it predicts, how it was trained, and where labels were scarce."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits
-from ranksim.inference.density import regions_of
+from ranksim.inference.density import density_from_dict
 from ranksim.metrics import REGION_NAMES, ShotRegions
 
-_ROWS, _BAR, _RANGES = 20, 24, 12  # most rows, width of the fullest one, most ranges that are named
-_READS = {
+_MAX_ROWS, _BAR_LENGTH, _MAX_RANGES = 20, 24, 12
+_NETWORKS = {
     "table": "an MLP over columns of a table",
     "text": "a BiLSTM over word vectors",
     "sentences": "a pretrained sentence encoder",
@@ -25,25 +25,24 @@ _READS = {
 def model_card(
     config: Mapping[str, Any], metrics: Mapping[str, Any], shown: Sequence[str], name: str
 ) -> str:
-    """The card of a model as Markdown.
+    """Return the card of a model as Markdown.
 
     Args:
         config: the content of its ``config.json``.
-        metrics: that of its ``metrics.json``.
-        shown: the metrics that stand in the card.
-        name: of its folder.
+        metrics: the content of its ``metrics.json``.
+        shown: names of the metrics to report.
+        name: name of its folder.
     """
-    data, regions = config["data"], regions_of(config["density"])
+    data, regions = config["data"], density_from_dict(config["density"])
     train, val, test = data["counts"]
     target, inputs = _code(config["target"]), ", ".join(map(_code, data["inputs"]))
-    tested = metrics["test"]
     return f"""# {name}
 
-Predicts {target} from {inputs}: {_READS[config["kind"]]}, trained with the method
+Predicts {target} from {inputs}: {_NETWORKS[config["kind"]]}, trained with the method
 `{config["method"]}` on {_code(data["name"])} (SHA-256 `{data["sha256"][:16]}`; {train:,} training,
 {val:,} validation and {test:,} test samples).
 
-## How it was trained
+## Training
 
     {" ".join(config["command"].split())}
 
@@ -51,25 +50,25 @@ The weights are those of epoch {metrics["best_epoch"]} of {metrics["epochs"]}, w
 validation {config["recipe"]["monitor"].upper()}. Seed {config["seed"]}; ranksim
 {config["ranksim"]}, torch {config["versions"]["torch"]}. All settings are in `config.json`.
 
-## What it has seen
+## Training labels
 
-Training samples by their {target}; more than {config["density"]["many"]:,} in a label bin are
-many-shot, fewer than {config["density"]["few"]:,} few-shot.
+Training samples by their {target}; label bins with more than {config["density"]["many"]:,} samples
+are many-shot, bins with fewer than {config["density"]["few"]:,} few-shot.
 
 {_distribution(regions)}
 
-{_little(regions)}
+{_scarce_ranges(regions)}
 
-## How well it predicts
+## Test scores
 
-On test samples, by the region of their label; further metrics are in `metrics.json`.
+By the region of the label; further metrics are in `metrics.json`.
 
-{_scores(tested, shown)}
+{_score_table(metrics["test"], shown)}
 
-These are figures of one training and one test set: another seed gives others, and
-`ranksim compare` says how much others.
+These are the scores of one training on one test set. Other seeds give other scores; `ranksim
+compare` estimates how much they vary.
 
-## How to use it
+## Usage
 
     ranksim predict {name} DATA --out predictions.csv
 
@@ -77,75 +76,77 @@ These are figures of one training and one test set: another seed gives others, a
 import ranksim
 
 model = ranksim.load_model("{name}")
-made = model.predict("data.csv")  # or columns by their names, or a data frame
-made.prediction, made.region, made.zero_shot
+predictions = model.predict("data.csv")  # or a dictionary of columns, or a data frame
+predictions.preds, predictions.region, predictions.zero_shot
 ```
 
 ## Limits
 
-- It knows the label range above and nothing beyond; what it reads should come from where the
-  training data came from.
-- `region` and `zero_shot` of a prediction are those of the predicted label, which may be wrong.
-- The licence of the model follows from that of its data, and is left to who fitted it.
+- The model cannot predict labels outside the range above, and its inputs should come from the same
+  source as the training data.
+- `region` and `zero_shot` of a prediction refer to the predicted label, which may be wrong.
+- The license of the model depends on that of its data and is the responsibility of its author.
 """
 
 
 def _code(text: str) -> str:
-    """Any text as it is: on one line, in a code span that it cannot leave."""
-    plain = " ".join(text.replace("`", "'").split())
-    return f"`{plain}`"
+    """Return text as a Markdown code span on one line."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
 def _number(edge: float) -> str:
+    """Return a bin edge with six digits."""
     return f"{float(str(np.float32(edge))):.6g}"
 
 
 def _distribution(regions: ShotRegions) -> str:
-    """Label bins, merged to at most twenty rows, their training samples, and a bar."""
+    """Return a table of training counts by label, merged to at most twenty rows."""
     edges, counts = regions.bins.edges, regions.counts
-    width = math.ceil(len(counts) / _ROWS)
-    first = np.arange(0, len(counts), width)
-    last = np.append(first[1:], len(counts))
-    sums = np.add.reduceat(counts, first)
-    rows = []
-    for low, high, count in zip(first, last, sums, strict=True):
-        within = f"{_number(edges[low])} to {_number(edges[high])}"
-        bar = "▇" * math.ceil(_BAR * count / max(sums.max(), 1))
-        names = dict.fromkeys(regions.names[low:high])
-        told = "never seen" if count == 0 else ", ".join(names)
-        rows.append(f"| {within} | {count:,} | {told} | {bar} |")
-    return "\n".join(["| label | samples | region | |", "| ---: | ---: | --- | --- |", *rows])
+    starts = np.arange(0, len(counts), math.ceil(len(counts) / _MAX_ROWS))
+    ends = np.append(starts[1:], len(counts))
+    sums = np.add.reduceat(counts, starts)
+    lines = ["| label | samples | region | |", "| ---: | ---: | --- | --- |"]
+    for low, high, count in zip(starts, ends, sums, strict=True):
+        bar = "▇" * math.ceil(_BAR_LENGTH * count / max(sums.max(), 1))
+        region = ", ".join(dict.fromkeys(regions.names[low:high])) if count else "no samples"
+        span = f"{_number(edges[low])} to {_number(edges[high])}"
+        lines.append(f"| {span} | {count:,} | {region} | {bar} |")
+    return "\n".join(lines)
 
 
-def _little(regions: ShotRegions) -> str:
-    """Where predictions are extrapolation."""
+def _scarce_ranges(regions: ShotRegions) -> str:
+    """Return sentences on the label ranges with few or no training samples."""
     counts, few = regions.counts, np.array([name == "few" for name in regions.names])
-    never, rare = _ranges(regions, counts == 0), _ranges(regions, few & (counts > 0))
-    told = [f"It has seen no label in {never}: predictions there are extrapolation."] * bool(never)
-    told += [f"It has seen few labels in {rare}: predictions there rest on little."] * bool(rare)
-    ends = f"{_number(regions.bins.edges[0])} and above {_number(regions.bins.edges[-1])}"
-    return "\n".join([*told, f"Below {ends} it has seen nothing."])
+    empty, rare = _ranges(regions, counts == 0), _ranges(regions, few & (counts > 0))
+    lines = []
+    if empty:
+        lines.append(f"No training label lies in {empty}: predictions there are extrapolation.")
+    if rare:
+        lines.append(f"Few training labels lie in {rare}: predictions there are unreliable.")
+    low, high = _number(regions.bins.edges[0]), _number(regions.bins.edges[-1])
+    return "\n".join([*lines, f"No training label lies below {low} or above {high}."])
 
 
-def _ranges(regions: ShotRegions, where: np.ndarray) -> str:
-    """Runs of bins as ranges of labels."""
-    bins, edges = np.flatnonzero(where), regions.bins.edges
+def _ranges(regions: ShotRegions, selected: np.ndarray) -> str:
+    """Return the selected bins as label ranges, adjacent bins joined."""
+    bins, edges = np.flatnonzero(selected), regions.bins.edges
     runs = np.split(bins, np.flatnonzero(np.diff(bins) > 1) + 1) if len(bins) else []
-    told = [f"{_number(edges[run[0]])} to {_number(edges[run[-1] + 1])}" for run in runs]
-    more = f" and {len(told) - _RANGES} further ranges" if len(told) > _RANGES else ""
-    return ", ".join(told[:_RANGES]) + more
+    ranges = [f"{_number(edges[run[0]])} to {_number(edges[run[-1] + 1])}" for run in runs]
+    n_more = len(ranges) - _MAX_RANGES
+    return ", ".join(ranges[:_MAX_RANGES]) + (f" and {n_more} more ranges" if n_more > 0 else "")
 
 
-def _scores(scores: Mapping[str, Any], shown: Sequence[str]) -> str:
+def _score_table(scores: Mapping[str, Any], shown: Sequence[str]) -> str:
+    """Return a table with one row per region and one column per metric."""
     digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in shown}
     lines = [f"| region | samples | {' | '.join(METRIC_TITLES[metric][0] for metric in shown)} |"]
     lines.append("| --- | ---: |" + " ---: |" * len(shown))
-    for region, found in scores.items():
-        if found["n"] and (region != "seen" or scores["zero"]["n"]):
-            told = (
-                "–" if found[metric] is None else f"{found[metric]:.{digits[metric]}f}"
+    for region, values in scores.items():
+        if values["n"] and (region != "seen" or scores["zero"]["n"]):
+            cells = " | ".join(
+                "–" if values[metric] is None else f"{values[metric]:.{digits[metric]}f}"
                 for metric in shown
             )
             name = region if region in REGION_NAMES else _code(region).replace("|", "\\|")
-            lines.append(f"| {name} | {found['n']:,} | {' | '.join(told)} |")
+            lines.append(f"| {name} | {values['n']:,} | {cells} |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The label density that a model was trained on, as JSON and as regions."""
+"""The label density that a model was trained on, as JSON and as shot regions."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from ranksim.imbalance.label_range import parse_ranges
 from ranksim.metrics import ShotRegions
 
 
-def density_of(regions: ShotRegions, *, many: int, few: int) -> dict[str, Any]:
-    """Regions as JSON holds them: label bins, training samples and region of each, own regions.
+def density_to_dict(regions: ShotRegions, *, many: int, few: int) -> dict[str, Any]:
+    """Return label bins, training counts and regions as JSON values.
 
     Args:
-        regions: counted over the training labels.
-        many: training samples of a bin, beyond which it is many-shot.
-        few: those below which it is few-shot.
+        regions: the regions of the training labels.
+        many: a bin with more training samples is many-shot.
+        few: a bin with fewer training samples is few-shot.
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 2.0, 2)
-        >>> density_of(ShotRegions.from_counts(bins, [0.5] * 30, many=20, few=5), many=20, few=5)
+        >>> regions = ShotRegions.from_counts(bins, [0.5] * 30, many=20, few=5)
+        >>> density_to_dict(regions, many=20, few=5)
         {'edges': [0.0, 1.0, 2.0], 'train': [30, 0], 'regions': ['many', 'few'],
          'many': 20, 'few': 5, 'named': {}}
     """
     return {
-        "edges": [float(edge) for edge in regions.bins.edges],  # float32: exact in JSON
+        "edges": [float(edge) for edge in regions.bins.edges],  # float32, so exact in JSON
         "train": regions.counts.tolist(),
         "regions": list(regions.names),
         "many": many,
         "few": few,
-        "named": {name: own.text for name, own in regions.named},
+        "named": {name: label_range.text for name, label_range in regions.named},
     }
 
 
-def regions_of(density: Mapping[str, Any]) -> ShotRegions:
-    """What :func:`density_of` wrote.
+def density_from_dict(density: Mapping[str, Any]) -> ShotRegions:
+    """Return the regions that :func:`density_to_dict` wrote.
 
     Example:
-        >>> bins = LabelBins.uniform(0.0, 2.0, 2)
-        >>> written = density_of(ShotRegions.from_counts(bins, [0.5] * 30), many=100, few=20)
-        >>> regions_of(written).names
+        >>> regions = ShotRegions.from_counts(LabelBins.uniform(0.0, 2.0, 2), [0.5] * 30)
+        >>> density_from_dict(density_to_dict(regions, many=100, few=20)).names
         ('medium', 'few')
     """
     named = {name: parse_ranges(text)[0] for name, text in density["named"].items()}
@@ -55,17 +55,18 @@ def regions_of(density: Mapping[str, Any]) -> ShotRegions:
     )
 
 
-def covering(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
-    """The same regions, and a bin without training samples on either side for labels beyond them.
+def extend_regions(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
+    """Return regions with an empty few-shot bin on each side that labels exceed.
 
     Args:
-        regions: of the training labels.
+        regions: the regions of the training labels.
         labels: finite, ``(N,)``.
 
     Example:
-        >>> seen = ShotRegions.from_counts(LabelBins.uniform(0.0, 2.0, 2), [0.5, 1.5], many=0, few=0)
-        >>> seen.masks([9.0])["zero"], covering(seen, [9.0]).masks([2.0, 9.0])["zero"]
-        (array([False]), array([False,  True]))
+        >>> bins = LabelBins.uniform(0.0, 2.0, 2)
+        >>> regions = ShotRegions.from_counts(bins, [0.5, 1.5], many=0, few=0)
+        >>> extend_regions(regions, [9.0]).masks([2.0, 9.0])["zero"]
+        array([False,  True])
     """
     values = np.asarray(labels, dtype=np.float64).astype(np.float32)
     edges, counts, names = regions.bins.edges, regions.counts, regions.names
@@ -74,9 +75,9 @@ def covering(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
         edges = np.append(values.min(), edges)
         counts, names = np.append(0, counts), ("few", *names)
     if (values > last).any():
-        # the last bin holds its upper edge, which stays with it
-        beyond = np.nextafter(last, np.float32(np.inf))
-        end = max(values.max(), np.nextafter(beyond, np.float32(np.inf)))
-        edges = np.concatenate([edges[:-1], [beyond, end]])
+        # the last bin includes its upper edge, which must stay in it
+        above = np.nextafter(last, np.float32(np.inf))
+        end = max(values.max(), np.nextafter(above, np.float32(np.inf)))
+        edges = np.concatenate([edges[:-1], [above, end]])
         counts, names = np.append(counts, 0), (*names, "few")
     return ShotRegions(LabelBins(edges), counts.astype(np.int64), names, regions.named)

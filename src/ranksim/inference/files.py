@@ -1,4 +1,4 @@
-"""The folder that a model is: which files it has, and how it appears whole or not at all."""
+"""The files of a saved model, and how its folder is replaced atomically."""
 
 from __future__ import annotations
 
@@ -17,53 +17,54 @@ FILES = (CONFIG, WEIGHTS, METRICS, CARD)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file of a model.
+    """Read a JSON file of a model.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: the file is missing or damaged.
     """
     try:
         return read_verified_json(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.") from None
     except (ValueError, NotADirectoryError) as error:
-        raise DataError(f"{path} is damaged: get the model again, or fit it again.") from error
+        raise DataError(f"{path} is damaged: copy the model again, or fit it again.") from error
 
 
-def refuse_other_folder(out: Path) -> None:
-    """Refuse to replace anything but a model.
+def require_model_folder(out: Path) -> None:
+    """Raise an error if writing a model would replace anything but a model.
 
     Raises:
-        UsageError: something else is there.
+        UsageError: the path is a file, or a folder with other content.
     """
     if not out.exists():
         return
     if not out.is_dir():
-        raise UsageError(f"{out} is a file, and a model is a folder: give another --out.")
-    there = {path.name for path in out.iterdir()}
-    if there and not ({CONFIG, WEIGHTS} <= there <= set(FILES)):
-        other = ", ".join(sorted(there - set(FILES))[:3]) or "a part of a model"
+        raise UsageError(f"{out} is a file, but a model is a folder: choose another --out.")
+    names = {path.name for path in out.iterdir()}
+    if names and not ({CONFIG, WEIGHTS} <= names <= set(FILES)):
+        other = ", ".join(sorted(names - set(FILES))[:3]) or "an incomplete model"
         raise UsageError(
-            f"{out} holds what is no model ({other}), which would be lost: give another --out."
+            f"{out} contains other files than a model ({other}), which would be deleted: choose "
+            "another --out."
         )
 
 
 @contextmanager
-def written_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside ``out``, renamed onto it when the block ends without an error."""
+def replace_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces ``out`` if the block ends without an error."""
     out = out.absolute()
-    with temporary_sibling(out) as place:
-        aside, before = place / "new", place / "old"
-        aside.mkdir()
-        yield aside
-        refuse_other_folder(out)
+    with temporary_sibling(out) as temporary:
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir()
+        yield new
+        require_model_folder(out)
         if out.exists():
-            out.rename(before)
-        aside.rename(out)
+            out.rename(old)
+        new.rename(out)
 
 
-def remove_training(folder: Path) -> None:
-    """Remove a training that a model was made of, and its parent where nothing else is in it."""
+def remove_training_folder(folder: Path) -> None:
+    """Remove the folder of a training, and its parent if it is empty then."""
     shutil.rmtree(folder)
     if not any(folder.parent.iterdir()):
         folder.parent.rmdir()

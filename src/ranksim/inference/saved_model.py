@@ -1,4 +1,4 @@
-"""A saved model, read from its folder and used."""
+"""A saved model: load it from its folder and predict with it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ranksim._utils.formatting import format_value, single_line
 from ranksim._utils.storage import sha256
 from ranksim.data.reading import load_table
 from ranksim.data.table import Table, read_numbers
+from ranksim.evaluation.predictions import Predictions
 from ranksim.exceptions import DataError, RankSimError, require_optional
-from ranksim.inference.density import regions_of
+from ranksim.inference.density import density_from_dict, extend_regions
 from ranksim.inference.files import CONFIG, FORMAT, METRICS, WEIGHTS, read_json
-from ranksim.inference.predictions import Predictions
 from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, make_loader
 from ranksim.training.modality import recipe_type
-from ranksim.training.pretrained import require_encoder_folder, relocate_encoder
+from ranksim.training.pretrained import relocate_encoder, require_encoder_folder
 from ranksim.training.recipe import Recipe, update_old_fields
 from ranksim.training.trainer_config import (
     TrainerConfig,
@@ -36,32 +36,34 @@ from ranksim.training.trainer_config import (
     translate_keyboard_interrupt,
 )
 
+_AGAIN = "copy the model again, or fit it again"
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network, what reads data for it, and the label density it was trained on.
+    """A trained network, the adapter that reads its data, and its training label density.
 
     Args:
-        path: its folder.
-        config: what ``config.json`` holds: target, method, data, versions and more.
-        metrics: its scores by region, ``{"val": ..., "test": ...}``.
-        recipe: that it was trained with.
-        reader: from columns to what the network reads.
-        regions: of the label axis, by the training samples.
-        weights: of the network.
+        path: the folder.
+        config: the content of ``config.json``: target, method, data, versions and more.
+        metrics: scores by region, ``{"val": ..., "test": ...}``.
+        recipe: the recipe of the training.
+        adapter: turns table columns into inputs of the network.
+        regions: shot regions by the training labels.
+        weights: weights of the network by name.
     """
 
     path: Path
     config: Mapping[str, Any] = field(repr=False)
     metrics: Mapping[str, Any] = field(repr=False)
     recipe: Recipe = field(repr=False)
-    reader: DataAdapter = field(repr=False)
+    adapter: DataAdapter = field(repr=False)
     regions: ShotRegions = field(repr=False)
     weights: Mapping[str, Tensor] = field(repr=False)
 
     @property
     def target(self) -> str:
-        """The column that it predicts."""
+        """The name of the predicted column."""
         return str(self.config["target"])
 
     def predict(
@@ -69,87 +71,92 @@ class Model:
         data: Table | str | Path | Mapping[str, Any],
         *,
         image_root: Path | None = None,
-        hardware: TrainerConfig | None = None,
+        trainer_config: TrainerConfig | None = None,
     ) -> Predictions:
         """Predict new data.
 
         Args:
-            data: a path or name as ``ranksim predict`` takes it; or columns by their names: a
-                dictionary of lists, or a data frame.
-            image_root: folder that paths of images are relative to, where the data does not say.
-            hardware: what computes; by default what there is, as precisely as it was trained.
+            data: a path or name as for ``ranksim predict``, a dictionary of columns, or a data
+                frame.
+            image_root: folder that image paths are relative to; by default the folder of the data.
+            trainer_config: hardware settings; by default the available device at the precision of
+                the training.
 
         Returns:
-            One prediction a row; of a series, one for each window without a gap.
+            One prediction per row; for a series, one per window without a gap. Regions are those
+            of the predicted labels.
 
         Raises:
-            DataError: the data cannot be read, or lacks what the network reads.
-            UsageError: the network reads through an encoder whose folder was not given.
+            DataError: the data could not be read or lacks an input column.
+            UsageError: the folder of the model's pretrained encoder was not given.
         """
         require_encoder_folder(self.recipe)
-        columns = _columns(data)
+        table = _to_table(data)
         if image_root is not None:
-            columns = dataclasses.replace(columns, root=image_root)
-        opened = self.reader.adapt_table(columns, self.recipe)
-        label = opened.labels
-        if label is None and self.target in columns.names:
-            label = read_numbers(columns, self.target, missing="nan")[opened.rows]
+            table = dataclasses.replace(table, root=image_root)
+        inputs = self.adapter.adapt_table(table, self.recipe)
+        labels = inputs.labels
+        if labels is None and self.target in table.names:
+            labels = read_numbers(table, self.target, missing="nan")[inputs.rows]
         silence_lightning()
-        hardware = hardware or TrainerConfig(precision=self.config["precision"])
-        prediction = self._predicted(opened, hardware)
-        wrong = opened.rows[~np.isfinite(prediction)].tolist()
-        columns.raise_for_rows(wrong, "the prediction is no finite number", "correct these inputs")
-        return Predictions.of(opened.rows, prediction, self.regions, label, opened.times)
+        config = trainer_config or TrainerConfig(precision=self.config["precision"])
+        preds = self._compute(inputs, config)
+        wrong = inputs.rows[~np.isfinite(preds)].tolist()
+        table.raise_for_rows(wrong, "the prediction is not a finite number", "correct these inputs")
+        masks = extend_regions(self.regions, preds).masks(preds)
+        return Predictions(inputs.rows, preds, masks, labels, times=inputs.times)
 
-    def _predicted(self, opened: AdaptedTable, hardware: TrainerConfig) -> NDArray[np.float64]:
-        with torch.random.fork_rng(devices=[]):  # a new network draws weights, and no one sees it
-            network = opened.make_network(self.recipe, hardware)()
+    def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
+        """Return the predictions of the network, in the order of the inputs."""
+        with torch.random.fork_rng(devices=[]):  # initialization must not change the caller's state
+            network = inputs.make_network(self.recipe, config)()
         try:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:
             raise DataError(
-                f"{self.path / WEIGHTS} are not the weights of the network that {CONFIG} "
-                "describes: get the model again, or fit it again."
+                f"The weights in {self.path / WEIGHTS} do not fit the network in {CONFIG}: {_AGAIN}."
             ) from error
-        order = opened.samples.length_order()
-        loader = make_loader(opened.samples, EVAL_BATCH_SIZE, order.tolist())
+        order = inputs.samples.length_order()
+        loader = make_loader(inputs.samples, EVAL_BATCH_SIZE, order.tolist())
         with translate_keyboard_interrupt():
-            made = make_eval_trainer(hardware).predict(_Predicts(network, self.recipe), loader)
-        assert made is not None
-        prediction = torch.empty(len(order), dtype=torch.float64)
-        prediction[order] = torch.cat(made)  # type: ignore[arg-type]
-        found: NDArray[np.float64] = prediction.numpy()
-        return found
+            batches = make_eval_trainer(config).predict(
+                _PredictionModule(network, self.recipe), loader
+            )
+        assert batches is not None
+        preds = torch.empty(len(order), dtype=torch.float64)
+        preds[order] = torch.cat(batches)  # type: ignore[arg-type]
+        array: NDArray[np.float64] = preds.numpy()
+        return array
 
 
 def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
-    """Read a model that ``ranksim fit`` wrote; nothing in it is executed.
+    """Load a model that ``ranksim fit`` wrote; no code from its files is executed.
 
     Args:
-        path: its folder.
-        encoder: the folder of the pretrained encoder, where it was trained with one in a folder.
+        path: the folder of the model.
+        encoder: the folder of the pretrained encoder, if the model was trained with one.
 
     Raises:
-        DataError: it is missing, damaged, of another format version, or of another encoder.
-        UsageError: an encoder, and the model has none.
+        DataError: the model is missing, damaged or of another format, or the encoder differs.
+        UsageError: an encoder was given, but the model has none.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"There is no model {folder}: give a folder that ranksim fit wrote.")
     config = read_json(folder / CONFIG)
     if not {"format", "ranksim", "kind"} <= config.keys():
-        raise DataError(f"{folder / CONFIG} is not that of a model: give another folder.")
+        raise DataError(f"{folder / CONFIG} does not describe a model: give another folder.")
     if config["format"] != FORMAT:
-        wrote = single_line(str(config["ranksim"]))
+        version = single_line(str(config["ranksim"]))
         raise DataError(
-            f"{folder} has model format {format_value(config['format'])}, and this version of ranksim "
-            f"reads {FORMAT}: use ranksim {wrote}, which wrote it, or fit it again."
+            f"{folder} has model format {format_value(config['format'])}, but this version of "
+            f"ranksim reads {FORMAT}: use ranksim {version}, which wrote it, or fit it again."
         )
     metrics = read_json(folder / METRICS)
     try:
         recipe = recipe_type(config["kind"]).from_table(update_old_fields(config["recipe"]))
-        reader = adapter_from_dict(config["reader"])
-        regions = regions_of(config["density"])
+        adapter = adapter_from_dict(config["reader"])
+        regions = density_from_dict(config["density"])
         _ = config["target"], config["method"], config["precision"], config["weights_sha256"]
     except (
         LookupError,
@@ -159,61 +166,58 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
         AttributeError,
         RankSimError,
     ) as error:
+        missing = f"no {error}" if isinstance(error, KeyError) else str(error)
+        reason = single_line(missing).rstrip(".") or type(error).__name__
         raise DataError(
-            f"{folder / CONFIG} describes what this version of ranksim cannot make "
-            f"({_reason(error)}): get the model again, or fit it again."
+            f"{folder / CONFIG} describes a model that this version of ranksim cannot build "
+            f"({reason}): {_AGAIN}."
         ) from error
     recipe = relocate_encoder(recipe, None if encoder is None else Path(encoder))
-    weights = _weights(folder / WEIGHTS, config["weights_sha256"])
-    return Model(folder, config, metrics, recipe, reader, regions, weights)
+    weights = _load_weights(folder / WEIGHTS, config["weights_sha256"])
+    return Model(folder, config, metrics, recipe, adapter, regions, weights)
 
 
-def _weights(path: Path, digest: str) -> dict[str, Tensor]:
+def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
+    """Load weights in safetensors format after checking their digest."""
     safetensors = require_optional("safetensors.torch", "train")
     if not path.is_file():
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.")
     if sha256(path) != digest:
-        raise DataError(f"{path} is damaged: get the model again, or fit it again.")
+        raise DataError(f"{path} is damaged: {_AGAIN}.")
     try:
-        found: dict[str, Tensor] = safetensors.load_file(path)
+        weights: dict[str, Tensor] = safetensors.load_file(path)
     except require_optional("safetensors", "train").SafetensorError as error:
-        raise DataError(
-            f"{path} holds no weights in safetensors format: get the model again, or fit it again."
-        ) from error
-    return found
+        raise DataError(f"{path} is not in safetensors format: {_AGAIN}.") from error
+    return weights
 
 
-def _reason(error: Exception) -> str:
-    told = f"no {error}" if isinstance(error, KeyError) else str(error)
-    return single_line(told).rstrip(".") or type(error).__name__
-
-
-def _columns(data: Table | str | Path | Mapping[str, Any]) -> Table:
+def _to_table(data: Table | str | Path | Mapping[str, Any]) -> Table:
+    """Return data of any supported kind as a table with at least one row."""
     if isinstance(data, str | Path):
         return load_table(str(data))
     if isinstance(data, Table):
-        columns = data
+        table = data
     else:
-        columns = Table.from_columns(
+        table = Table.from_columns(
             "The data", {name: list(values) for name, values in data.items()}
         )
-    if not columns.n_rows:
-        raise DataError(f"{columns.name} has no row of values: put one row a sample into it.")
-    return columns
+    if not table.n_rows:
+        raise DataError(f"{table.name} has no rows: add one row per sample.")
+    return table
 
 
-class _Predicts(L.LightningModule):
-    """A network alone, as Lightning's ``predict`` wants it."""
+class _PredictionModule(L.LightningModule):
+    """Wraps a network for Lightning's ``Trainer.predict``."""
 
     def __init__(self, network: Regressor, recipe: Recipe) -> None:
         super().__init__()
         self.network, self.scale = network, recipe.label_scale
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return {"inputs": batch["inputs"]}  # labels mean nothing here
+        return {"inputs": batch["inputs"]}  # labels may be missing
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        prediction, _ = self.network(*batch["inputs"])
-        exact = torch.promote_types(prediction.dtype, torch.float32)
-        scaled: Tensor = prediction.to(exact) * self.scale
+        preds, _ = self.network(*batch["inputs"])
+        precise = torch.promote_types(preds.dtype, torch.float32)
+        scaled: Tensor = preds.to(precise) * self.scale
         return scaled.cpu().double()
