@@ -42,7 +42,7 @@ from ranksim.evaluation.report.results_page import write_page
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from tests.helpers.faces import face  # noqa: E402
+from tests.helpers.faces import draw_face  # noqa: E402
 
 DOCS, RESULTS = ROOT / "docs", ROOT / "results"
 REGIONS = ("all", "many", "medium", "few")
@@ -148,7 +148,7 @@ def draw_faces() -> None:
     """Draw faces from 5 to 95 years as they are, and as augmented in two epochs."""
     side, gap, left, ages = 72, 4, 90, range(5, 96, 10)
     generator = np.random.default_rng(3)
-    images = np.stack([np.asarray(face(age, generator, side)) for age in ages])
+    images = np.stack([np.asarray(draw_face(age, generator, side)) for age in ages])
     pixels, index = torch.from_numpy(images), torch.arange(len(images))
     augment = CropFlip(seed=0, pad=round(16 * side / 224), flip=True)
     rows = [("original", pixels)]

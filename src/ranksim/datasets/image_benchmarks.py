@@ -137,13 +137,13 @@ def load_images(
             raise DataError(f"No usable image is left in part {name}: replace the broken images.")
         parts.append(table.take(usable))
         datasets.append(ImageDataset(cache, rows[usable], parts[-1].labels))
+    train, val, test = parts
     facts = plan.facts | {"counts": [len(part) for part in parts]}
     if broken:
         facts |= {"n_skipped": len(broken), "skipped_note": note}
     benchmark = Benchmark(
         plan.name,
-        *parts,
-        bins=plan.bins,
+        *(train, val, test, plan.bins),
         facts=facts,
         comparable=plan.comparable and not broken,
         quantity=plan.quantity,
