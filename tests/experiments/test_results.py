@@ -72,7 +72,7 @@ def test_the_whole_table_of_sts_b_dir():
     assert all(row["seeds"] == [0, 1, 2] for row in content["summary"])
     pairs = count_pairs(content["summary"])
     assert pairs == content["pairs"]
-    assert (pairs["pairs"], pairs["different"]) == (16, 14)
+    assert (pairs["pairs"], pairs["distinct"]) == (16, 14)
     assert pairs["improved"] >= 12
     # with and without RankSim all else is the same
     recipes = {run["identity"]["method"]: run["identity"]["recipe"] for run in content["runs"]}
