@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.helpers.page_truth import check_page
-from tests.helpers.results import results
+from tests.helpers.results import make_results
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -14,7 +14,7 @@ pytest.importorskip("jinja2")
 @pytest.fixture
 def sweep(tmp_path):
     """Write a sweep's folder."""
-    content = results(("vanilla", "vanilla+ranksim"), seeds=2, bins=9)
+    content = make_results(("vanilla", "vanilla+ranksim"), seeds=2, bins=9)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "results.json").write_text(json.dumps(content))
     return tmp_path / "sweep"
@@ -22,7 +22,7 @@ def sweep(tmp_path):
 
 def test_page_is_written_to_the_folder_of_the_sweep(run_command, sweep, tmp_path):
     further = tmp_path / "other.json"
-    further.write_text(json.dumps(results(("vanilla",), seeds=1, bins=100, dropped=[(1, 2)])))
+    further.write_text(json.dumps(make_results(("vanilla",), seeds=1, bins=100, dropped=[(1, 2)])))
     outcome = run_command("report", sweep)
     assert outcome.code == 0, outcome.err
     assert "report.html" in outcome.out

@@ -20,7 +20,7 @@ def benchmark():
     parts = [TextSamples(([""] * len(y),), y) for y in (LABELS[LABELS < 2], LABELS[:3], LABELS)]
     return Benchmark(
         "toy", *parts, LabelBins.uniform(0, 3, 3), many=9, few=5,
-        named={"low": LabelRange(None, 0.5, strict=True), "label": LabelRange(1.0, 2.0)},
+        named_regions={"low": LabelRange(None, 0.5, strict=True), "label": LabelRange(1.0, 2.0)},
         groups=np.arange(N)[::-1] // 3,
     )  # fmt: skip
 

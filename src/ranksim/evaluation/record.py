@@ -232,9 +232,7 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
     return upgraded
 
 
-def first_difference(
-    a: Mapping[str, Any], b: Mapping[str, Any]
-) -> tuple[str, Any, Any] | None:
+def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """Return name and both values of the first field in which two tables differ, or None.
 
     Example:

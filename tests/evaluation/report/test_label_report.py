@@ -121,6 +121,6 @@ def test_named_regions_and_dropped_labels():
     assert "high &gt;250" in svg
     assert "none &gt;900" not in svg  # beyond the axis
     text = "\n".join(printed(report, 300))
-    assert f"{report['dropped']['count']:,} dropped: labels in 150-180, >320" in text
+    assert f"{report['dropped']['count']:,} dropped: labels in 150-180, >280" in text
     assert "No samples: above " in text
     assert f"□ low (<70): {report['named']['low']['count']:,} samples" in text

@@ -54,7 +54,7 @@ def error_section(sweep: SweepResults) -> Section:
         sums = [np.where(counts > 0, values * counts, 0.0) for values in by_bin]
         errors[method] = seed_mean([np.add.reduceat(row, starts) / num_test for row in sums])
     columns = {"from": edges[starts], "to": edges[ends], "test samples": num_test}
-    columns |= {"training samples": np.add.reduceat(train, starts), **errors}
+    columns |= {"training samples": np.add.reduceat(train[: ends[-1]], starts), **errors}
     heading = f"{sweep.error_name} of each method in groups of label bins"
     curves = [sweep.curve(method, x, errors[method]) for method in sweep.focus if method in errors]
     return Section(
