@@ -63,7 +63,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 def server():
     handler = type("Handler", (Server,), {"requests": [], "conditions": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as instance:
-        thread = threading.Thread(target=instance.serve_forever, daemon=True)
+        thread = threading.Thread(target=instance.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         handler.url = f"http://127.0.0.1:{instance.server_port}/file"
         yield handler

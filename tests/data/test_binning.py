@@ -12,7 +12,7 @@ from ranksim.data.binning import (
 from ranksim.data.spec import TableSpec
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 
 def labels_of(name):
@@ -248,5 +248,5 @@ def test_shot_regions_count_training_labels_in_the_bins_of_all_labels():
 )
 def test_unusable_options(options, facts):
     labels, spec = np.arange(50.0), TableSpec(target="y", **options)
-    act = lambda: choose_shot_regions(choose_label_bins(labels, spec), labels, spec)  # noqa: E731
-    assert_raises(UsageError, act, *facts)
+    with raises_with(UsageError, *facts):
+        choose_shot_regions(choose_label_bins(labels, spec), labels, spec)

@@ -16,7 +16,7 @@ from ranksim.data.cells import (
 )
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 MISSING = ["", "  ", "NA", "n/a", "NaN", "NULL", "None", "-", " ? ", None, float("nan")]
 TEXT = ["three", "1_000", "1,5", "12 mg", "0x10", "--", "none of these", True, np.True_,
@@ -97,8 +97,8 @@ def test_parse_times_reads_numbers_and_dates():
 )
 def test_parse_times_reports_wrong_cells(values, facts):
     table = Table("own.csv", ["when"], lambda _: [], range(2, 9))
-    act = lambda: parse_times(values, table.raise_for_rows, "when")  # noqa: E731
-    assert_raises(DataError, act, "own.csv", "column 'when'", *facts)
+    with raises_with(DataError, "own.csv", "column 'when'", *facts):
+        parse_times(values, table.raise_for_rows, "when")
 
 
 def test_format_times_follows_the_example():
@@ -115,5 +115,5 @@ def test_day_index_before_1970():
 
 def test_raise_for_rows_numbers_rows():
     raise_for_rows([], "nothing", "to do")
-    act = lambda: raise_for_rows(iter([0, 2, 3, 4, 5, 6, 7]), "odd", "correct it")  # noqa: E731
-    assert_raises(DataError, act, "The data, rows 1, 3, 4, 5, 6 and 2 more: odd; correct it.")
+    with raises_with(DataError, "The data, rows 1, 3, 4, 5, 6 and 2 more: odd; correct it."):
+        raise_for_rows(iter([0, 2, 3, 4, 5, 6, 7]), "odd", "correct it")

@@ -10,7 +10,7 @@ import torch
 from ranksim.data.features import TableFeatures, VectorDataset
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 EVERY = np.arange(10**6)
 
@@ -167,22 +167,25 @@ def test_wrong_cells_are_reported_by_line():
     features = fitted({"a": values})
     for wrong in ("three", "inf", True):
         facts = ("own.csv", "column 'a'", repr(wrong), "not a finite number")
-        act = lambda wrong=wrong: fitted({"a": [*values, wrong]}, raise_for_rows=report)
-        assert_raises(DataError, act, "line 22", *facts, "leave them empty", "category")
-        act = lambda wrong=wrong: features({"a": ["1", wrong]}, raise_for_rows=report)
-        assert "category" not in assert_raises(DataError, act, "line 3", *facts)
-    act = lambda: fitted({"a": ["x", "y", "y"]}, kinds={"a": "number"})  # noqa: E731
-    assert_raises(DataError, act, "The data, rows 1, 2, 3", "'x'")
-    act = lambda: fitted({"a": [*days, "5.5."]})  # noqa: E731
-    assert_raises(DataError, act, "The data, row 20", "'5.5.'", "not a date")
+        with raises_with(DataError, "line 22", *facts, "leave them empty", "category"):
+            fitted({"a": [*values, wrong]}, raise_for_rows=report)
+        with raises_with(DataError, "line 3", *facts) as caught:
+            features({"a": ["1", wrong]}, raise_for_rows=report)
+        assert "category" not in str(caught.value)
+    with raises_with(DataError, "The data, rows 1, 2, 3", "'x'"):
+        fitted({"a": ["x", "y", "y"]}, kinds={"a": "number"})
+    with raises_with(DataError, "The data, row 20", "'5.5.'", "not a date"):
+        fitted({"a": [*days, "5.5."]})
 
 
 def test_missing_columns_are_reported():
     features = fitted({"a": ["1", "2"], "b": ["3", "4"]})
-    assert_raises(DataError, lambda: features({"a": ["1"], "c": ["2"]}), "no column 'b'")
-    act = lambda: fitted({"a": ["1", "1"]})  # noqa: E731
-    assert_raises(DataError, act, "'a': all its values are equal", "other features")
-    assert_raises(DataError, lambda: TableFeatures.fit({}, np.arange(3)), "there are none")
+    with raises_with(DataError, "no column 'b'"):
+        features({"a": ["1"], "c": ["2"]})
+    with raises_with(DataError, "'a': all its values are equal", "other features"):
+        fitted({"a": ["1", "1"]})
+    with raises_with(DataError, "there are none"):
+        TableFeatures.fit({}, np.arange(3))
 
 
 def test_no_rows():

@@ -10,7 +10,7 @@ from ranksim.data.reading import read_delimited
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance.label_range import parse_ranges
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 
 def table(**columns):
@@ -158,8 +158,8 @@ def test_report_is_valid_json():
     ],
 )
 def test_unusable_columns(values, options, facts):
-    act = lambda: make_label_report(table(y=values), "y", **options)  # noqa: E731
-    assert_raises(DataError, act, "column 'y'", *facts)
+    with raises_with(DataError, "column 'y'", *facts):
+        make_label_report(table(y=values), "y", **options)
 
 
 def test_many_rows_are_fast():

@@ -9,7 +9,7 @@ from ranksim.data import reading
 from ranksim.data.reading import load_table, read_delimited, read_parquet
 from ranksim.data.table import read_numbers
 from ranksim.exceptions import DataError, MissingDependencyError
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 TEXT = "age,path\n31,a.png\n,b.png\n"
 
@@ -60,7 +60,8 @@ def test_detects_the_delimiter_outside_quotes(write):
 def test_lines_of_rows_with_line_breaks(write):
     table = read_delimited(write("t.csv", 'y\n1\n"a\nb"\n\ninf\nx\n'))
     assert list(table.lines) == [2, 3, 6, 7]
-    assert_raises(DataError, lambda: read_numbers(table, "y"), "lines 3, 7", r"'a\nb'")
+    with raises_with(DataError, "lines 3, 7", r"'a\nb'"):
+        read_numbers(table, "y")
 
 
 @pytest.mark.parametrize(
@@ -83,13 +84,15 @@ def test_lines_of_rows_with_line_breaks(write):
 )
 def test_reports_unreadable_files(write, name, content, facts):
     path = write(name, content)
-    assert_raises(DataError, lambda: load_table(str(path)), str(path), *facts)
+    with raises_with(DataError, str(path), *facts):
+        load_table(str(path))
 
 
 def test_limits_the_size_of_decompressed_tables(write, monkeypatch):
     monkeypatch.setattr(reading, "MAX_UNPACKED", 1000)
     path = write("t.csv.gz", gzip.compress(b"a\n" + b"1\n" * 10_000))
-    assert_raises(DataError, lambda: load_table(str(path)), "more than 1,000 bytes")
+    with raises_with(DataError, "more than 1,000 bytes"):
+        load_table(str(path))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,8 @@ def test_limits_the_size_of_decompressed_tables(write, monkeypatch):
     ],
 )
 def test_reports_sources_that_do_not_exist(source, facts):
-    assert_raises(DataError, lambda: load_table(source), source, *facts)
+    with raises_with(DataError, source, *facts):
+        load_table(source)
 
 
 def test_reads_parquet(tmp_path):
@@ -135,14 +139,16 @@ def test_reads_the_table_of_a_folder(tmp_path, names, expected):
 
 
 def test_reports_folders_without_a_single_table(tmp_path):
-    load = lambda: load_table(str(tmp_path))  # noqa: E731
-    assert_raises(DataError, load, str(tmp_path), "no table", "labels.csv")
+    with raises_with(DataError, str(tmp_path), "no table", "labels.csv"):
+        load_table(str(tmp_path))
     for name in "fedcba":
         (tmp_path / f"{name}.csv").write_text(TEXT)
-    assert_raises(DataError, load, "several tables (a.csv, b.csv, c.csv, d.csv, e.csv, …)")
+    with raises_with(DataError, "several tables (a.csv, b.csv, c.csv, d.csv, e.csv, …)"):
+        load()
     for name in ("labels.csv", "metadata.csv"):
         (tmp_path / name).write_text(TEXT)
-    assert_raises(DataError, load, "several tables (labels.csv, metadata.csv)")
+    with raises_with(DataError, "several tables (labels.csv, metadata.csv)"):
+        load()
 
 
 def test_loads_names_of_the_hub(monkeypatch):
@@ -161,10 +167,10 @@ def test_loads_names_of_the_hub(monkeypatch):
     assert load_table("owner/name:train[:50%]").names == ["y"]
     assert load_table("hf://squad").n_rows == 4
     assert load_table("hf://datasets/owner/name:test").name == "hf://datasets/owner/name:test"
-    assert_raises(
-        DataError, lambda: load_table("no/where"), "(Couldn't reach 'no/where' on the Hub)",
-        "check the name and the connection",
-    )  # fmt: skip
+    with raises_with(
+        DataError, "(Couldn't reach 'no/where' on the Hub)", "check the name and the connection"
+    ):
+        load_table("no/where")
     assert requests == [
         ("own-er/na.me", None), ("owner/name", "train[:50%]"), ("squad", None),
         ("owner/name", "test"), ("no/where", None),
@@ -175,8 +181,8 @@ def test_names_the_extra_for_hub_data_sets(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "state.json").write_text("{}")
     for source in ("no/where", str(tmp_path)):
-        act = lambda source=source: load_table(source)
-        assert_raises(MissingDependencyError, act, "pip install 'ranksim[hub]'")
+        with raises_with(MissingDependencyError, "pip install 'ranksim[hub]'"):
+            load_table(source)
 
 
 @pytest.fixture
@@ -245,5 +251,5 @@ def test_reports_unreadable_saved_data_sets(tmp_path, datasets):
         (differing, "different columns"),
         (broken, "not a readable Hugging Face data set"),
     ):
-        act = lambda folder=folder: load_table(str(folder))
-        assert_raises(DataError, act, str(folder), fact)
+        with raises_with(DataError, str(folder), fact):
+            load_table(str(folder))

@@ -18,7 +18,7 @@ from ranksim.data.series import (
 )
 from ranksim.data.splitting import split_rows
 from ranksim.exceptions import DataError
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 
 def draw_series(count, seed, channels=2):
@@ -105,8 +105,8 @@ def test_series_without_windows():
         (np.arange(5.0), 9, ("9 consecutive readings",)),
         (np.zeros(5), 2, ("times of the series do not increase",)),
     ):
-        act = lambda t=times, w=window: make_windows(values, t, values[:, 0], window=w, horizon=1)
-        assert_raises(DataError, act, *facts)
+        with raises_with(DataError, *facts):
+            make_windows(values, times, values[:, 0], window=window, horizon=1)
 
 
 def test_invalid_arguments():
@@ -153,8 +153,8 @@ def test_split_windows_use_no_reading_in_two_parts(by, seed):
 def test_split_windows_rejects_an_empty_part():
     values = np.arange(9.0)[:, None]
     split = Split(np.arange(6), np.array([6]), np.array([7, 8]))
-    act = lambda: split_windows(split, values, None, values[:, 0], window=1, horizon=1)  # noqa: E731
-    assert_raises(DataError, act, "validation part has no samples", "no window")
+    with raises_with(DataError, "validation part has no samples", "no window"):
+        split_windows(split, values, None, values[:, 0], window=1, horizon=1)
 
 
 def test_sort_by_time_within_groups():

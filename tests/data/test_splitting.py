@@ -13,7 +13,7 @@ from ranksim.data.splitting import (
 )
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 DEFAULTS = {"by": "random", "balanced": False, "max_per_bin": None, "seed": 0}
 
@@ -177,10 +177,10 @@ def test_split_by_column_accepts_common_names():
 def test_split_by_column_reports_lines():
     table = Table("own.csv", ["split"], lambda _: [], range(2, 9))
     names = ["train", "", None, "vla", "test", "val"]
-    act = lambda: split_by_column(names, raise_for_rows=table.raise_for_rows)  # noqa: E731
-    assert_raises(DataError, act, "own.csv, lines 3, 4, 5", "split column")
-    act = lambda: split_by_column(["train", "val"])  # noqa: E731
-    assert_raises(DataError, act, "The test part has no samples")
+    with raises_with(DataError, "own.csv, lines 3, 4, 5", "split column"):
+        split_by_column(names, raise_for_rows=table.raise_for_rows)
+    with raises_with(DataError, "The test part has no samples"):
+        split_by_column(["train", "val"])
 
 
 def test_shared_samples_are_rejected():
@@ -191,8 +191,8 @@ def test_shared_samples_are_rejected():
         (Split(np.array([0]), np.array([1]), np.array([3, 4])), ("row 5", "test sample")),
         (Split(np.array([0]), np.array([2]), np.array([1])), ("row 3", "validation sample")),
     ):
-        act = lambda split=split: reject_shared_samples(rows, split)
-        assert_raises(DataError, act, *facts, "another part")
+        with raises_with(DataError, *facts, "another part"):
+            reject_shared_samples(rows, split)
 
 
 @pytest.mark.parametrize(
@@ -212,4 +212,5 @@ def test_shared_samples_are_rejected():
     ],
 )
 def test_reports_impossible_splits(options, error, facts):
-    assert_raises(error, lambda: split_rows(np.arange(4), **DEFAULTS | options), *facts)
+    with raises_with(error, *facts):
+        split_rows(np.arange(4), **DEFAULTS | options)

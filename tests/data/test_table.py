@@ -6,7 +6,7 @@ import pytest
 
 from ranksim.data.table import Table, read_labels, read_numbers
 from ranksim.exceptions import DataError
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 
 def make_table(**columns):
@@ -30,18 +30,20 @@ def test_from_columns_identifies_a_table_by_its_values():
 def test_raise_for_rows_names_lines():
     table = Table("t.csv", ["a"], lambda _: [], [2, 5, 6, 7, 8, 9, 10])
     table.raise_for_rows([], "wrong", "correct it")
-    act = lambda: table.raise_for_rows(iter([0]), "wrong", "correct it")  # noqa: E731
-    assert assert_raises(DataError, act) == "t.csv, line 2: wrong; correct it."
-    act = lambda: table.raise_for_rows(range(7), "wrong", "correct it")  # noqa: E731
-    assert_raises(DataError, act, "t.csv, lines 2, 5, 6, 7, 8 and 2 more: wrong")
+    with raises_with(DataError, "t.csv, line 2: wrong; correct it."):
+        table.raise_for_rows(iter([0]), "wrong", "correct it")
+    with raises_with(DataError, "t.csv, lines 2, 5, 6, 7, 8 and 2 more: wrong"):
+        table.raise_for_rows(range(7), "wrong", "correct it")
 
 
 def test_column_must_exist_once():
     wide = make_table(**{f"c{k}": [] for k in range(30)})
-    assert_raises(DataError, lambda: wide.column("x"), "mine", "'x'", "c0, c1", "c19 and 10 more")
+    with raises_with(DataError, "mine", "'x'", "c0, c1", "c19 and 10 more"):
+        wide.column("x")
     twice = Table("t.csv", ["a", "b", "a"], lambda _: ["2"], [2])
     assert twice.column("b") == ["2"]
-    assert_raises(DataError, lambda: twice.column("a"), "t.csv", "two columns 'a'", "rename")
+    with raises_with(DataError, "t.csv", "two columns 'a'", "rename"):
+        twice.column("a")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,8 @@ def test_column_must_exist_once():
     ],
 )
 def test_read_numbers_reports_wrong_cells(values, facts):
-    assert_raises(DataError, lambda: read_numbers(make_table(y=values), "y"), "column 'y'", *facts)
+    with raises_with(DataError, "column 'y'", *facts):
+        read_numbers(make_table(y=values), "y")
 
 
 def test_read_numbers_accepts_missing_values_and_decimals():
@@ -66,5 +69,6 @@ def test_read_numbers_accepts_missing_values_and_decimals():
 
 def test_read_labels_rejects_numbers_beyond_float32():
     table = make_table(y=["1", "-1e40"])
-    assert_raises(DataError, lambda: read_labels(table, "y"), "row 2", "float32", "unit")
+    with raises_with(DataError, "row 2", "float32", "unit"):
+        read_labels(table, "y")
     assert read_labels(make_table(y=["1e38"]), "y").tolist() == [1e38]

@@ -7,7 +7,7 @@ from ranksim.data.split_plan import make_split_plan
 from ranksim.data.table import Table
 from ranksim.data.zero_shot import PROTOCOLS, zero_shot_split
 from ranksim.exceptions import DataError, UsageError
-from tests.helpers.errors import assert_raises
+from tests.helpers.errors import raises_with
 
 
 def draw_ages(seed=0, count=20_000):
@@ -137,9 +137,11 @@ def test_too_few_test_bins_are_reported(protocol, kind, least):
         [np.repeat(np.arange(9), least), np.repeat(np.arange(9, 20), least - 1)]
     )
     facts = (f"Protocol {protocol} needs 10 {kind}", f"at least {least} samples", "has 9")
-    assert_raises(UsageError, lambda: zero_shot_split(groups, protocol, seed=0), *facts)
+    with raises_with(UsageError, *facts):
+        zero_shot_split(groups, protocol, seed=0)
     empty = np.array([], dtype=np.int64)
-    assert_raises(UsageError, lambda: zero_shot_split(empty, protocol, seed=0), "the data has 0")
+    with raises_with(UsageError, "the data has 0"):
+        zero_shot_split(empty, protocol, seed=0)
     zero_shot_split(np.append(groups, 9), protocol, seed=0)
 
 

@@ -1,16 +1,17 @@
 """Check errors by the facts in their message instead of whole sentences."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 
-def assert_raises(error: type[BaseException], act: Callable[[], object], *facts: str) -> str:
-    """Call ``act``, check that its error message has all facts, and return the message."""
+@contextmanager
+def raises_with(error: type[Exception], *facts: str) -> Iterator[pytest.ExceptionInfo[Exception]]:
+    """Expect an error whose message is one line that contains all facts."""
     with pytest.raises(error) as caught:
-        act()
+        yield caught
     message = str(caught.value)
     missing = [fact for fact in facts if fact not in message]
     assert not missing, f"{missing} not in {message!r}"
     assert "\n" not in message
-    return message

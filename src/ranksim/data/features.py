@@ -224,12 +224,11 @@ class TableFeatures:
         """Create an encoding from the result of :meth:`to_dict`."""
         encodings: list[NumberColumn | CategoryColumn] = []
         for column in content["columns"]:
-            values = {name: value for name, value in column.items() if name != "kind"}
-            if column["kind"] == "number":
-                encodings.append(validate_types(NumberColumn(**values)))
-            else:
-                values["values"] = tuple(values["values"])
-                encodings.append(validate_types(CategoryColumn(**values)))
+            fields: dict[str, Any] = {
+                k: tuple(v) if k == "values" else v for k, v in column.items() if k != "kind"
+            }
+            encoding = NumberColumn if column["kind"] == "number" else CategoryColumn
+            encodings.append(validate_types(encoding(**fields)))
         return validate_types(cls(tuple(encodings), dict(content["dropped"])))
 
 

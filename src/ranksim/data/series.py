@@ -134,8 +134,7 @@ def split_windows(
         step=step,
         groups=parts if groups is None else list(zip(parts, groups, strict=True)),
     )
-    window_parts = part_of[windows.target_rows]
-    split = Split(*(np.flatnonzero(window_parts == part) for part in range(len(PARTS))))
+    split = Split.from_index(part_of[windows.target_rows])
     return windows, require_nonempty_parts(split, "no window lies within it")
 
 

@@ -228,7 +228,8 @@ def _split_samples(
         split = _read_split(table, options, rows)
         reject_shared_samples(samples, split, raise_for_rows=_raise_for_samples(table, rows))
         return split
-    if options.protocol is not None:
+    if by == "protocol":
+        assert options.protocol is not None
         per_bin = options.test_per_bin or TEST_PER_BIN
         split = zero_shot_split(label_index, options.protocol, seed=options.seed, per_bin=per_bin)
         reject_shared_samples(samples, split, raise_for_rows=_raise_for_samples(table, rows))

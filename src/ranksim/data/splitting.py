@@ -27,6 +27,11 @@ class Split(NamedTuple):
     val: NDArray[np.int64]
     test: NDArray[np.int64]
 
+    @classmethod
+    def from_index(cls, index: NDArray[np.int64]) -> Split:
+        """Create a split from the index of each sample's part in ``PARTS``; others are not used."""
+        return cls(*(np.flatnonzero(index == part) for part in range(len(PARTS))))
+
 
 def balanced_split(bins: NDArray[np.int64], *, max_per_bin: int, seed: int) -> Split:
     """Draw validation and test sets that are balanced over the label.
@@ -237,7 +242,7 @@ def _split_by_group(units: NDArray[np.int64], shares: tuple[float, float], seed:
         group = candidates[np.argmin(np.abs(sizes[candidates] - remaining[part]))]
         if is_empty or abs(sizes[group] - remaining[part]) < remaining[part]:
             part_of[group] = part
-    return Split(*(np.flatnonzero(part_of[units] == part) for part in range(len(PARTS))))
+    return Split.from_index(part_of[units])
 
 
 def _split_by_time(times: NDArray[np.float64], shares: tuple[float, float]) -> Split:
@@ -250,5 +255,4 @@ def _split_by_time(times: NDArray[np.float64], shares: tuple[float, float]) -> S
     last = len(moments) - 1
     first_test = 2 + int(np.argmin(np.abs(ends[1:last] - (1 - test) * len(times))))
     first_val = 1 + int(np.argmin(np.abs(ends[: first_test - 1] - (1 - test - val) * len(times))))
-    part_of = (position >= first_val).astype(np.int64) + (position >= first_test)
-    return Split(*(np.flatnonzero(part_of == part) for part in range(len(PARTS))))
+    return Split.from_index((position >= first_val).astype(np.int64) + (position >= first_test))
