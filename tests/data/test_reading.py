@@ -144,11 +144,11 @@ def test_reports_folders_without_a_single_table(tmp_path):
     for name in "fedcba":
         (tmp_path / f"{name}.csv").write_text(TEXT)
     with raises_with(DataError, "several tables (a.csv, b.csv, c.csv, d.csv, e.csv, …)"):
-        load()
+        load_table(str(tmp_path))
     for name in ("labels.csv", "metadata.csv"):
         (tmp_path / name).write_text(TEXT)
     with raises_with(DataError, "several tables (labels.csv, metadata.csv)"):
-        load()
+        load_table(str(tmp_path))
 
 
 def test_loads_names_of_the_hub(monkeypatch):
