@@ -161,7 +161,7 @@ class UserDataSpec(DataSpec):
         UsageError: options that contradict each other or do nothing.
     """
 
-    location_options = ("data",)
+    location_options: ClassVar[tuple[str, ...]] = ("data",)
     title: ClassVar[str] = "user data"
     selector: ClassVar[str | None] = None  # the option that selects this modality
     encoders: ClassVar[tuple[str, ...]] = ()  # built-in networks; empty: encoders of the hub
@@ -268,7 +268,7 @@ class ImageSpec(UserDataSpec):
     """A column of image paths; images that cannot be read are an error or left out."""
 
     benchmark = "images"
-    location_options = ("data", "image_root")
+    location_options: ClassVar[tuple[str, ...]] = ("data", "image_root")
     title = "images"
     selector = "image"
     extra_options: ClassVar[tuple[str, ...]] = ("encoder", "image_size", "channels_last")
