@@ -1,6 +1,6 @@
 """Speed of FDS compared with loops over labels: 50 bins, 2,048 features, float32.
 
-Usage: ``python -m benchmarks.fds_speed [--device cuda] [--threads 1]``; it prints a table. The NumPy
+Usage: ``python -m benchmarks.fds_speed [--device cuda] [--threads 1]``. The NumPy
 loop is the float64 oracle on one CPU thread. Use ``--threads 1`` if other processes use the CPU.
 """
 

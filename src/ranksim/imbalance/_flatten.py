@@ -6,16 +6,10 @@ from torch import Tensor
 
 
 def flatten_positions(features: Tensor, labels: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
-    """Return features ``(P, D)`` and labels ``(P,)`` of a batch.
+    """Return features ``(P, D)`` and labels ``(P,)`` of a batch, D being ``num_features``.
 
-    Args:
-        features: ``(N, D)`` or ``(N, D, 1, ...)``; with dense labels ``(N, D, ...)``.
-        labels: ``(N,)`` or ``(N, 1)``, P = N; dense labels, with at least three axes, have shape
-            ``(N, 1, ...)`` on the positions of the features, P = N · positions.
-        num_features: D.
-
-    Raises:
-        ValueError: the shapes do not fit.
+    Features are ``(N, D)`` or ``(N, D, 1, ...)`` with labels ``(N,)`` or ``(N, 1)``, or dense:
+    features ``(N, D, ...)`` with labels ``(N, 1, ...)`` on the same positions, at least three axes.
     """
     dense, shape = labels.ndim > 2, tuple(features.shape)
     matches = features.ndim > 1 and features.shape[1] == num_features

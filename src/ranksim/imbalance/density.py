@@ -76,12 +76,6 @@ class KernelDensity:
 
         exp(−(t − s)² / 2) = exp(−t² / 2) Σ_p He_p(t) sᵖ / p!
 
-    Args:
-        bandwidth: h, in the unit of the label.
-        origin: lower edge of box 0.
-        boxes: indices of the boxes that contain a sample, ascending, shape ``(B,)``.
-        moments: shape ``(TERMS, B)``.
-
     Example:
         >>> density = KernelDensity.from_labels([20.0, 20.0, 23.0], bandwidth=1.0)
         >>> density.evaluate([20.0, 21.5, 80.0]).round(3).tolist()
@@ -92,10 +86,10 @@ class KernelDensity:
         Estimation" (1986), section 3.4.2.
     """
 
-    bandwidth: float
-    origin: float
-    boxes: NDArray[np.float64]
-    moments: NDArray[np.float64]
+    bandwidth: float  # h, in the unit of the label
+    origin: float  # lower edge of box 0
+    boxes: NDArray[np.float64]  # indices of nonempty boxes, ascending, (B,)
+    moments: NDArray[np.float64]  # (TERMS, B)
 
     @classmethod
     def from_labels(cls, labels: ArrayLike, bandwidth: float | None = None) -> KernelDensity:

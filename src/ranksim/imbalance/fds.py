@@ -164,9 +164,6 @@ class FDS(nn.Module):
         Args:
             features: ``(N, D)``, or dense ``(N, D, ...)``.
             labels: ``(N,)`` or ``(N, 1)``, or dense ``(N, 1, ...)``.
-
-        Raises:
-            ValueError: the shapes do not fit.
         """
         rows, flat = flatten_positions(features, labels, self.num_features)
         b = self.bin_index(flat)
@@ -186,9 +183,6 @@ class FDS(nn.Module):
         Args:
             features: ``(N, D)``, or dense ``(N, D, ...)``.
             labels: ``(N,)`` or ``(N, 1)``, or dense ``(N, 1, ...)``.
-
-        Raises:
-            ValueError: the shapes do not fit.
         """
         dense = labels.ndim > 2
         features, labels = flatten_positions(features, labels, self.num_features)

@@ -87,11 +87,7 @@ def read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
 
 
 def read_checkpoint_recipe(path: Path) -> dict[str, Any]:
-    """Read the training recipe of a checkpoint of this library; empty for others.
-
-    Raises:
-        DataError: see :func:`read_checkpoint`.
-    """
+    """Read the training recipe of a checkpoint of this library; empty for others."""
     content = _load(path)
     recipe = content.get("recipe") if isinstance(content, Mapping) else None
     return dict(recipe) if isinstance(recipe, Mapping) else {}

@@ -20,19 +20,12 @@ _NO_CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
 
 @dataclass(frozen=True)
 class HubModel:
-    """A pretrained model, given by its name.
+    """A pretrained model, given by its name."""
 
-    Args:
-        name: a local folder, or a model of the hub.
-        kind: expected kind of model, for error messages.
-        alternatives: other names to choose, for error messages.
-        extra: extra of ranksim that installs the libraries.
-    """
-
-    name: str
-    kind: str
-    alternatives: str
-    extra: str
+    name: str  # a local folder, or a model of the hub
+    kind: str  # expected kind of model, for error messages
+    alternatives: str  # names to use instead, for error messages
+    extra: str  # extra of ranksim that installs the libraries
 
     @property
     def source(self) -> str:
@@ -64,11 +57,7 @@ class HubModel:
         return getattr(model_class, "main_input_name", None)
 
     def load(self, config: Any) -> nn.Module:
-        """Load the model in float32 from complete safetensors weights, without an untrained pooler.
-
-        Raises:
-            UsageError: the weights cannot be loaded, or some are missing.
-        """
+        """Load the model in float32 from complete safetensors weights; drop an untrained pooler."""
         safetensors = require_optional("safetensors", self.extra)
         errors = (OSError, ValueError, RuntimeError, ImportError, safetensors.SafetensorError)
         model: nn.Module

@@ -76,9 +76,6 @@ def load_tokenizer(source: str) -> Any:
 
     Args:
         source: a local folder, or a model of the Hugging Face hub.
-
-    Raises:
-        UsageError: there is no tokenizer, or it cannot be read.
     """
     hub = _make_hub(source)
     with hub.quiet(), hub.read_errors():

@@ -102,14 +102,7 @@ class FDSCallback(LayerCallback):
             check_ran_once(self.layer, self._runs)
         self._runs = 0
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         self._labels = None
 
     def state_dict(self) -> dict[str, Any]:

@@ -65,12 +65,7 @@ class FittedNetwork:
 def train(
     inputs: NDArray[np.float32], samples: WeightedSamples, settings: FitSettings
 ) -> FittedNetwork:
-    """Train on standardized inputs ``(N, F)`` of the samples.
-
-    Raises:
-        UsageError: the method is unknown, or a setting is outside its range.
-        DivergedError: the loss became NaN, or exploded.
-    """
+    """Train on standardized inputs ``(N, F)`` of the samples."""
     method = parse_method(settings.method, preset_table(TABLE, _PRESET)["weighting"])
     recipe = resolve_defaults(load_recipe(TABLE, _PRESET, method, settings.changes), samples.y)
     step = recipe.label_step or 1.0  # equal labels have no step

@@ -12,21 +12,13 @@ _MAX_COPIES = 10  # of a sample on average; above, weights are not expanded into
 
 @dataclass(frozen=True, eq=False)
 class WeightedSamples:
-    """Samples sorted by their values.
+    """Weighted samples, sorted by their values."""
 
-    Args:
-        x: inputs, float64 ``(N, F)``.
-        y: labels, float64 ``(N,)``.
-        weight: weight of each sample, float64 ``(N,)``, above 0.
-        group: ascending number, equal for samples with equal ``x``, int64 ``(N,)``.
-        row: row of each sample in the original table, int64 ``(N,)``.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    group: NDArray[np.int64]
-    row: NDArray[np.int64]
+    x: NDArray[np.float64]  # inputs (N, F)
+    y: NDArray[np.float64]  # labels (N,)
+    weight: NDArray[np.float64]  # above 0, (N,)
+    group: NDArray[np.int64]  # ascending number, equal for equal inputs, (N,)
+    row: NDArray[np.int64]  # row in the original table, (N,)
 
     @classmethod
     def from_arrays(
@@ -36,11 +28,6 @@ class WeightedSamples:
 
         A sample of weight w becomes max(⌊w⌋, 1) copies that share w, so that an integer weight
         equals repeated rows exactly; weights above 10 on average are not expanded.
-
-        Args:
-            x: ``(N, F)``.
-            y: ``(N,)``.
-            weight: ``(N,)``, at least 0, and one above 0.
 
         Example:
             >>> x, y = np.array([[3.0], [1.0], [2.0]]), np.array([0.3, 0.1, 0.2])
