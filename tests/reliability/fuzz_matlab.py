@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-from tests.reliability.fuzz_bytes import mutated
+from tests.reliability.fuzz_bytes import mutate
 
 _HEADER = 128  # bytes before the first element
 _COUNT = 6
@@ -60,10 +60,10 @@ def make(draw: Random) -> bytes:
     if kind < 0.6:
         content = _other_element(draw, content)
     elif kind < 0.85:
-        content = mutated(draw, content, (valid("wiki"), valid("imdb", True)))
+        content = mutate(draw, content, (valid("wiki"), valid("imdb", True)))
     if draw.random() < 0.3:
         content = content[:_HEADER] + _packed(content[_HEADER:])
-        content = mutated(draw, content) if draw.random() < 0.3 else content
+        content = mutate(draw, content) if draw.random() < 0.3 else content
     return content
 
 

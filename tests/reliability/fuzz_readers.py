@@ -160,7 +160,7 @@ def _read_glove(content: bytes, folder: Path) -> None:
 def _read_matlab(content: bytes, folder: Path) -> None:
     written(folder, "imdb.mat", content)
     written(folder, "wiki.mat", fuzz_matlab.valid("wiki"))
-    found = imdb_wiki_dir.find(folder).table
+    found = imdb_wiki_dir.find_images(folder).table
     holds(bool(((found.labels >= 0) & (found.labels <= 200)).all()), "ages are 0 to 200")
     for path in found.paths:
         holds(not OUTSIDE.match(path) and "/.." not in path, f"{path!r} lies inside")

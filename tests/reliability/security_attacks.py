@@ -210,7 +210,7 @@ def _matlab(folder: Path, trace: Path) -> str:
         fields = {name: np.ones((1, 1)) for name in ("dob", "photo_taken", "face_score")}
         fields |= {"second_face_score": np.full((1, 1), np.nan), "full_path": names}
         savemat(folder / f"{part}_crop/{part}.mat", {part: fields})
-    return _sentence(lambda: imdb_wiki_dir.find(folder))
+    return _sentence(lambda: imdb_wiki_dir.find_images(folder))
 
 
 def _parquet(folder: Path, trace: Path) -> str | None:
