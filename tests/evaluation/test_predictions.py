@@ -1,13 +1,20 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 
 from ranksim.data import TextSamples
 from ranksim.datasets.base import Benchmark
-from ranksim.evaluation.predictions import are_damaged, read_predictions, write_predictions
+from ranksim.evaluation.predictions import (
+    Predictions,
+    are_damaged,
+    read_predictions,
+    write_predictions,
+)
 from ranksim.evaluation.record import read_record
-from ranksim.exceptions import DataError
+from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
 
@@ -80,3 +87,23 @@ def test_unreadable_record_is_not_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("ranksim.evaluation.record.read_verified_json", fail)
     with pytest.raises(PermissionError):
         read_record(tmp_path)
+
+
+def test_table_of_predictions(tmp_path):
+    masks = {"many": [False, False], "medium": [True, False], "few": [False, True]}
+    masks |= {"zero": [False, True], "high": [False, True]}
+    predictions = Predictions(
+        np.array([0, 2]), np.array([0.1, 1.75]), {k: np.array(v) for k, v in masks.items()},
+        np.array([np.nan, 1.5]), times=["a", "b, c"],
+    )  # fmt: skip
+    predictions.write(tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_text() == (
+        "row,time,prediction,region,zero_shot,in_high,label,error\n"
+        "1,a,0.1,medium,false,false,,\n"
+        '3,"b, c",1.75,few,true,true,1.5,0.25\n'
+    )
+    predictions.write(tmp_path / "p.parquet")
+    assert parquet.read_table(tmp_path / "p.parquet").to_pydict() == predictions.columns()
+    assert predictions.counts() == {"many": 0, "medium": 1, "few": 1, "zero": 1, "high": 1}
+    with pytest.raises(UsageError, match=r"p\.txt"):
+        predictions.write(Path("p.txt"))
