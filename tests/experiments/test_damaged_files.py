@@ -1,4 +1,4 @@
-"""What a sweep's folder holds is verified before it is used; nothing is silently left out."""
+"""Files in the folder of a sweep are verified: damaged ones are made again or named."""
 
 import json
 import shutil
@@ -7,62 +7,56 @@ import pytest
 
 from ranksim._utils.storage import read_verified_json
 from ranksim.exceptions import DataError
-from ranksim.experiments.run import read_record
 from ranksim.experiments.sweep_request import run_benchmark
-from tests.experiments.test_sweep import request
+from tests.helpers.sweeps import sts_request
 
 
-def flip(path, at=0.5):
+def flip_bit(path, at=0.5):
     content = bytearray(path.read_bytes())
     content[int(len(content) * at)] ^= 1
     path.write_bytes(content)
 
 
-def test_what_is_damaged_is_made_again_or_named(small_sts, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "ranksim.evaluation.report.results_page.write_page", lambda results, out: out
-    )
-    out = tmp_path / "out"
+@pytest.fixture
+def train(small_sts, tmp_path):
+    """Trains one method in one folder and returns its results."""
 
-    def swept(methods):
-        return run_benchmark(request(small_sts, out, methods=methods, seeds="1", max_epochs=1))
+    def run(method):
+        values = {"methods": method, "seeds": "1", "max_epochs": 1, "max_steps": 2}
+        return run_benchmark(sts_request(small_sts, tmp_path / "out", **values))
 
-    swept("sqinv")
-    expected = swept("vanilla")
-    vanilla, other = (out / "runs" / name / "seed-0" for name in ("vanilla", "sqinv"))
-    rows = dict(read_verified_json(out / "results.json")["reported_methods"])
-    assert set(rows) == {"vanilla", "sqinv"}
+    return run
 
-    # of the command's own run: predictions, record and settings are made again
-    for name in ("predictions.parquet", "record.json"):
-        flip(vanilla / name)
-        again = swept("vanilla")
-        assert again["runs"][0]["result"]["metrics"] == expected["runs"][0]["result"]["metrics"]
-        assert json.dumps(again["conclusion"]) == json.dumps(expected["conclusion"])
-    flip(vanilla / "started.json", 0.0)
-    (vanilla / "record.json").unlink()
-    assert (
-        swept("vanilla")["runs"][0]["result"]["metrics"] == expected["runs"][0]["result"]["metrics"]
-    )
 
-    # of another command's, it is named
-    shutil.copytree(out, tmp_path / "kept")
-    for path, why in (
-        (other / "record.json", "record.json is damaged: start the command that trained it again"),
-        (other / "predictions.parquet", "predictions.parquet is damaged: start the command that"),
-        (out / "results.json", "results.json is damaged, which also held sqinv: delete it, and"),
-    ):
-        flip(path)
-        with pytest.raises(DataError, match=why):
-            swept("vanilla")
-        shutil.rmtree(out)
-        shutil.copytree(tmp_path / "kept", out)
+def test_damaged_files_of_own_runs_are_made_again(train, tmp_path):
+    expected, folder = train("vanilla"), tmp_path / "out/runs/vanilla/seed-0"
+    for name in ("predictions.parquet", "record.json", "started.json"):
+        flip_bit(folder / name, 0.0 if name == "started.json" else 0.5)
+        if name == "started.json":
+            (folder / "record.json").unlink()
+        content = train("vanilla")
+        assert content["runs"][0]["result"]["metrics"] == expected["runs"][0]["result"]["metrics"]
+        assert json.dumps(content["conclusion"]) == json.dumps(expected["conclusion"])
+    flip_bit(tmp_path / "out/results.json")
+    assert len(train("vanilla")["runs"]) == 1
 
-    # alone in its folder, results are made again
-    shutil.rmtree(other)
-    swept("vanilla")
-    flip(out / "results.json")
-    assert (
-        swept("vanilla")["runs"][0]["result"]["metrics"] == expected["runs"][0]["result"]["metrics"]
-    )
-    assert read_record(vanilla)
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ("runs/sqinv/seed-0/record.json", "record.json is damaged"),
+        ("runs/sqinv/seed-0/predictions.parquet", "predictions.parquet is damaged"),
+        ("results.json", "results.json, which also reports sqinv, is damaged"),
+    ],
+)
+def test_damaged_files_of_other_runs_are_named(train, tmp_path, file, problem):
+    train("sqinv")
+    train("vanilla")
+    reported = read_verified_json(tmp_path / "out/results.json")["reported_methods"]
+    assert set(reported) == {"vanilla", "sqinv"}
+    flip_bit(tmp_path / "out" / file)
+    with pytest.raises(DataError, match=problem):
+        train("vanilla")
+    shutil.rmtree(tmp_path / "out/runs/sqinv")
+    if file != "results.json":
+        train("vanilla")

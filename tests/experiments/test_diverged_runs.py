@@ -14,6 +14,7 @@ from ranksim.training.resume import BEST, LAST
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 
+WRITES_PAGE = True
 STEP = 5  # the first of the second epoch or a later one
 
 

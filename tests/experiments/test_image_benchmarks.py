@@ -121,7 +121,9 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "seen" in told
     assert "zero" in told
-    with pytest.raises(DataError, match="does not contain agedb.csv: .*ranksim data prepare agedb-dir"):
+    with pytest.raises(
+        DataError, match="does not contain agedb.csv: .*ranksim data prepare agedb-dir"
+    ):
         run_benchmark(request("agedb-dir", crowd, tmp_path / "other"))
 
 

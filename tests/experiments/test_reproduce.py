@@ -137,7 +137,7 @@ def change_digest(results):
         (None, {"row": "9"}, UsageError, "choose one with --row"),
         (None, {"row": "1", "seed": 5}, UsageError, "has the seeds 0, not 5"),
         (None, {"row": "1", "data": None}, UsageError, "homes.csv: give its path with --data"),
-        (change_identity(recipe={"lr": "fast"}), {"row": "1"}, DataError, "cannot be trained again"),
+        (change_identity(recipe={"lr": "x"}), {"row": "1"}, DataError, "cannot be trained again"),
         (change_identity(limits=3), {"row": "1"}, DataError, "is incomplete"),
         (change_digest, {"row": "1"}, DataError, "SHA-256 begins with 0000000000000000"),
         (lambda r: r.update(summary=[3]), {"row": "1"}, DataError, "is damaged"),

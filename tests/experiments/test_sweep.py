@@ -1,319 +1,218 @@
-import contextlib
+"""Sweeps: what they write, what they reuse and reject, and how they survive being killed."""
+
+import functools
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from rich.console import Console
 
 from ranksim._utils.storage import read_verified_json
 from ranksim.datasets import sts_b_dir
+from ranksim.evaluation.record import FORMAT, read_record, run_name
 from ranksim.exceptions import RankSimError, UsageError
-from ranksim.experiments.run import read_record
+from ranksim.experiments import sweep as sweep_module
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
-from tests.helpers.requests import make_request
-
-SMALL = ("hidden=8", "ranksim_weight=0.1")
-ENDLESS = ("--max-epochs", "5000", "--set", "patience=5000")
-
-
-def request(data, out, **changes):
-    usual = {
-        "options": {"split": "borealis", "regions_from": "published"},
-        "methods": "vanilla,vanilla+ranksim",
-        "seeds": "2",
-        "data_dir": data,
-        "changes": SMALL,
-        "max_epochs": 2,
-    }
-    return make_request("sts-b-dir", out, **usual | changes)
+from tests.helpers.sweeps import (
+    ENDLESS,
+    SMALL,
+    finish_command,
+    read_comparable_results,
+    start_command,
+    sts_request,
+    sweep_command,
+    wait_until_group_ends,
+    wait_until_training,
+)
 
 
-def command(data, out, *more):
-    words = [
-        sys.executable, str(Path(__file__).with_name("driver.py")), "bench", "sts-b-dir",
-        "--data-dir", data, "--out", out, "--seeds", "2", "--jobs", "2", "--accelerator", "cpu",
-        *(word for change in SMALL for word in ("--set", change)), *more,
-    ]  # fmt: skip
-    return [str(word) for word in words]
+def one_run(data, out, **values):
+    """Run one method and seed."""
+    defaults = {"methods": "vanilla", "seeds": "1"}
+    return run_benchmark(sts_request(data, out, **defaults | values))
 
 
-@contextlib.contextmanager
-def started(words):
-    """A command in a process group of its own, none of which outlives the test."""
-    environment = os.environ | {"RANKSIM_TEST_CHECKSUMS": json.dumps(sts_b_dir.CHECKSUMS)}
-    process = subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, preexec_fn=_hear_ctrl_c,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def _hear_ctrl_c():
-    """What a job in the background is started with ignores it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def finish(words):
-    with started(words) as process:
-        told, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, told
-        return told
-
-
-def results(out):
-    """results.json without what may differ: clocks and memory, and the digest of all."""
-    content = read_verified_json(out / "results.json")
-    for run in content["runs"]:
-        del run["result"]["seconds"], run["result"]["peak_memory_mb"]
-    for row in content["summary"]:
-        del row["seconds_median"]
-    return content
-
-
-def test_a_sweep_writes_what_it_promises(small_sts, tmp_path, capsys):
+def test_sweep_writes_records_predictions_and_results(small_sts, tmp_path, capsys):
     out = tmp_path / "out"
-    content = run_benchmark(request(small_sts, out))
+    content = run_benchmark(sts_request(small_sts, out), Console())
     assert read_verified_json(out / "results.json") == content
-    told = capsys.readouterr().out
-    assert "4/4 vanilla+ranksim seed 1: MSE" in told
-    assert "published" in told
-    assert "0.873" in told
-
-    assert [(run["identity"]["method"], run["seed"]) for run in content["runs"]] == [
-        ("vanilla", 0), ("vanilla", 1), ("vanilla+ranksim", 0), ("vanilla+ranksim", 1),
+    assert "4/4 vanilla+ranksim seed 1: MSE" in capsys.readouterr().out
+    assert content["format"] == FORMAT
+    assert (content["benchmark"], content["options"]) == ("sts-b-dir", {"split": "borealis"})
+    assert list(map(run_name, content["runs"])) == [
+        "vanilla seed 0", "vanilla seed 1", "vanilla+ranksim seed 0", "vanilla+ranksim seed 1",
     ]  # fmt: skip
     for run in content["runs"]:
-        assert set(run["result"]["metrics"]["test"]) == set(REGION_NAMES)
-        assert set(run["result"]["metrics"]["test"]["all"]) == {"n", *METRICS}
-        assert run["result"]["epochs"] == 2
-        assert run["result"]["seconds"] > 0
-        assert run["identity"]["recipe"]["hidden"] == 8
-        assert run["provenance"]["versions"]["torch"] == torch.__version__
-        assert run["provenance"]["data"]["sha256"] == sts_b_dir.CHECKSUMS["borealis"]
-        assert run["provenance"]["threads"] == 1
-        table = pyarrow.parquet.read_table(
-            out / "runs" / run["identity"]["method"] / f"seed-{run['seed']}" / "predictions.parquet"
-        )
-        again = regression_scores(
-            torch.tensor(table["prediction"].to_numpy()),
-            torch.tensor(table["label"].to_numpy()),
-            gmean_epsilon=1e-10,
-        )
-        assert again == pytest.approx(run["result"]["metrics"]["test"]["all"])
+        identity, result, provenance = run["identity"], run["result"], run["provenance"]
+        assert identity["recipe"]["hidden"] == 8
+        assert set(result["metrics"]["test"]) == set(REGION_NAMES)
+        assert set(result["metrics"]["test"]["all"]) == {"n", *METRICS}
+        assert result["epochs"] == 2
+        assert result["seconds"] > 0
+        assert provenance["versions"]["torch"] == torch.__version__
+        assert provenance["data"]["sha256"] == sts_b_dir.CHECKSUMS["borealis"]
+        assert provenance["threads"] == 1
+        folder = out / "runs" / identity["method"] / f"seed-{identity['seed']}"
+        table = pyarrow.parquet.read_table(folder / "predictions.parquet")
+        preds, labels = (torch.tensor(table[n].to_numpy()) for n in ("prediction", "label"))
+        scores = regression_scores(preds, labels, gmean_epsilon=1e-10)
+        assert scores == pytest.approx(result["metrics"]["test"]["all"])
         regions = np.array(table["region"].to_pylist())
-        assert (regions == "many").sum() == run["result"]["metrics"]["test"]["many"]["n"]
+        assert (regions == "many").sum() == result["metrics"]["test"]["many"]["n"]
+    check_summary(content)
+    check_diagnostics(content)
 
-    row = content["summary"][1]
+
+def check_summary(content):
     values = [run["result"]["metrics"]["test"]["all"]["mse"] for run in content["runs"]]
+    row = content["summary"][1]
     assert row["test"]["all"]["mse"]["mean"] == pytest.approx(np.mean(values[2:]))
     assert row["test"]["all"]["mse"]["sd"] == pytest.approx(np.std(values[2:], ddof=1))
     assert row["published"]["mse"]["all"] == 0.873
     assert row["vs_without_ranksim"]["method"] == "vanilla"
-    assert row["vs_without_ranksim"]["test"]["all"]["mse"]["mean"] == pytest.approx(
-        np.mean(values[2:]) - np.mean(values[:2])
-    )
-    assert "tmp" not in json.dumps({k: v for k, v in content.items() if k != "runs"})
-    shows_what_it_left(content)
+    effect = row["vs_baseline"]["test"]["all"]["mse"]
+    assert effect["mean"] == pytest.approx(np.mean(values[2:]) - np.mean(values[:2]))
+    assert effect["ci_total"][0] < effect["mean"] < effect["ci_total"][1]
+    assert effect["ci_total"][0] <= effect["ci_seeds"][0] + 1e-9
+    assert effect["ci_adjusted"] is None  # needs three seeds
+    assert content["baseline"] == "vanilla"
+    assert content["conclusion"]["error"] == "mse"
 
 
-def shows_what_it_left(content):
-    """The parts of a page, each true to the data."""
+def check_diagnostics(content):
     labels = content["labels"]
-    assert content["format"] == 3
     assert (labels["name"], labels["many"], sum(labels["test"])) == ("similarity", None, 60)
     assert len(labels["edges"]) == 51
     for run in content["runs"]:
-        assert ("embedding" in run) == (run["seed"] == 0)
-        assert "labels" not in run
-        assert run["result"]["curves"]["epoch"] == [1, 2]
-        assert run["result"]["curves"]["monitor"] == "mse"
-        assert ("train_ranksim" in run["result"]["curves"]) == run["identity"]["method"].endswith(
-            "+ranksim"
-        )
-        assert run["result"]["curves"]["val"][run["result"]["best_epoch"] - 1] == pytest.approx(
-            run["result"]["metrics"]["val"]["all"]["mse"], rel=1e-5
-        )
-        n, mse = (
-            np.array(run["result"]["error_by_bin"][name], dtype=float) for name in ("n", "mse")
-        )
+        identity, result = run["identity"], run["result"]
+        assert ("projection" in result) == (identity["seed"] == 0)
+        assert "labels" not in result
+        curves, mse = result["curves"], result["metrics"]["val"]["all"]["mse"]
+        assert (curves["epoch"], curves["monitor"]) == ([1, 2], "mse")
+        assert ("train_ranksim" in curves) == identity["method"].endswith("+ranksim")
+        assert curves["val"][result["best_epoch"] - 1] == pytest.approx(mse, rel=1e-5)
+        n, errors = (np.array(result["error_by_bin"][k], dtype=float) for k in ("n", "mse"))
         assert n.tolist() == labels["test"]
-        assert np.nansum(n * mse) / 60 == pytest.approx(
-            run["result"]["metrics"]["test"]["all"]["mse"], rel=1e-4
-        )
-        assert sum(run["result"]["gaps"]["n"]) == run["result"]["metrics"]["test"]["zero"]["n"]
-        assert sum(run["result"]["ranks"]["anchors"]) == 60
-        assert run["result"]["peak_memory_mb"] is None or run["result"]["peak_memory_mb"] > 50
-    places = content["runs"][0]["result"]["projection"]
-    assert np.shape(places["pca"]) == np.shape(places["tsne"]) == (60, 2)
-    assert places["labels"] == content["runs"][2]["result"]["projection"]["labels"]
-    effect = content["summary"][1]["vs_baseline"]["test"]["all"]["mse"]
-    assert effect["ci_total"][0] < effect["mean"] < effect["ci_total"][1]
-    assert effect["ci_adjusted"] is None  # of two seeds
-    assert effect["ci_total"][0] <= effect["ci_seeds"][0] + 1e-9
-    assert (content["baseline"], content["conclusion"]["error"]) == ("vanilla", "mse")
-    assert content["conclusion"]["sentence"]
+        mse = result["metrics"]["test"]["all"]["mse"]
+        assert np.nansum(n * errors) / 60 == pytest.approx(mse, rel=1e-4)
+        assert sum(result["gaps"]["n"]) == result["metrics"]["test"]["zero"]["n"]
+        assert sum(result["ranks"]["anchors"]) == 60
+    projection = content["runs"][0]["result"]["projection"]
+    assert np.shape(projection["pca"]) == np.shape(projection["tsne"]) == (60, 2)
 
 
-def test_finished_runs_are_skipped_and_more_can_follow(small_sts, tmp_path, capsys):
-    out = tmp_path / "out"
-    run_benchmark(request(small_sts, out, methods="vanilla", seeds="1"))
-    stamp = (out / "runs/vanilla/seed-0/record.json").stat().st_mtime_ns
-    content = run_benchmark(request(small_sts, out))
-    assert (out / "runs/vanilla/seed-0/record.json").stat().st_mtime_ns == stamp
+def test_finished_runs_are_skipped_and_runs_can_be_added(small_sts, tmp_path):
+    one_run(small_sts, tmp_path, max_steps=2)
+    record = tmp_path / "runs/vanilla/seed-0/record.json"
+    modified = record.stat().st_mtime_ns
+    content = run_benchmark(sts_request(small_sts, tmp_path, seeds="2", max_steps=2))
+    assert record.stat().st_mtime_ns == modified
     assert len(content["runs"]) == 4
-    assert "1 of 4 runs were already finished." in capsys.readouterr().out
 
 
-def test_other_settings_need_another_folder(small_sts, tmp_path):
-    run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
-    with pytest.raises(UsageError, match=r"vanilla seed 0 made with recipe.hidden 8, now 9: give"):
-        run_benchmark(
-            request(small_sts, tmp_path, seeds="1", changes=("hidden=9", "ranksim_weight=0.1"))
-        )
-    with pytest.raises(UsageError, match="made with split 'borealis', now 'yang'"):
-        run_benchmark(request(small_sts, tmp_path, seeds="1", options={"split": "yang"}))
+@pytest.mark.parametrize(
+    ("values", "setting"),
+    [
+        ({"options": {"split": "yang"}}, "data.options.split 'borealis', .* 'yang'"),
+        ({"changes": ("hidden=9", "ranksim_weight=0.1")}, "recipe.hidden 8, .* 9"),
+        ({"precision": "bf16-mixed"}, "trainer.precision"),
+        ({"max_epochs": 3}, "limits.epochs"),
+    ],
+)
+def test_one_folder_never_mixes_settings(small_sts, tmp_path, values, setting):
+    """Runs that this command does not train count too."""
+    one_run(small_sts, tmp_path, max_steps=2)
+    for others in ({}, {"methods": "vanilla+ranksim"}, {"seeds": "7,"}):
+        with pytest.raises(UsageError, match=f"vanilla seed 0 trained with .*{setting}"):
+            one_run(small_sts, tmp_path, max_steps=2, **values, **others)
 
 
-def test_a_folder_never_mixes_what_must_not_be_compared(small_sts, tmp_path):
-    """Other methods and seeds of the folder count too, not only those this command asks for."""
-    run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
-    for changes in (
-        {"options": {"split": "yang"}},
-        {"changes": ("hidden=9", "ranksim_weight=0.1")},
-        {"devices": "2"},
-        {"max_epochs": 3},
-    ):
-        for others in ({"methods": "vanilla+ranksim"}, {"methods": "vanilla", "seeds": "7,"}):
-            with pytest.raises(UsageError, match="holds vanilla seed 0 made with"):
-                run_benchmark(request(small_sts, tmp_path, **changes, **others))
-
-
-def test_the_recorded_command_gives_the_same_runs(small_sts, tmp_path):
-    content = run_benchmark(
-        request(small_sts, tmp_path, methods="vanilla", seeds="7,", changes=(*SMALL, "ties=min"))
-    )
-    assert content["command"] == (
-        "ranksim bench sts-b-dir --split borealis --methods vanilla --preset small "
-        "--shots published --seeds 7, --jobs 1 --set hidden=8 --set ranksim_weight=0.1 --set ties=min "
-        "--max-epochs 2 --accelerator cpu"
-    )
-
-
-def test_an_interrupted_run_of_other_settings_is_not_gone_on_with(small_sts, tmp_path):
-    plain = run_benchmark(request(small_sts, tmp_path / "plain", methods="vanilla", seeds="1"))
+def test_checkpoints_of_other_settings_are_not_resumed(small_sts, tmp_path):
+    expected = one_run(small_sts, tmp_path / "expected")
     out = tmp_path / "out"
-    run_benchmark(request(small_sts, out, methods="vanilla", seeds="1", max_epochs=1))
+    one_run(small_sts, out, max_epochs=1)
     folder = out / "runs/vanilla/seed-0"
-    (folder / "best.ckpt").rename(folder / "last.ckpt")  # as if it had been killed here
+    (folder / "best.ckpt").rename(folder / "last.ckpt")  # as if the run had been killed
     (folder / "record.json").unlink()
-    again = run_benchmark(request(small_sts, out, methods="vanilla", seeds="1"))
-    assert again["runs"][0]["result"]["metrics"] == plain["runs"][0]["result"]["metrics"]
+    content = one_run(small_sts, out)
+    assert content["runs"][0]["result"]["metrics"] == expected["runs"][0]["result"]["metrics"]
 
 
-def test_a_damaged_record_is_made_again(small_sts, tmp_path):
-    first = run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
+def test_damaged_record_is_trained_again(small_sts, tmp_path):
+    first = one_run(small_sts, tmp_path, max_steps=2)
     record = tmp_path / "runs/vanilla/seed-0/record.json"
     record.write_text(record.read_text()[:100])
     assert read_record(record.parent) is None
-    again = run_benchmark(request(small_sts, tmp_path, methods="vanilla", seeds="1"))
-    assert again["runs"][0]["result"]["metrics"] == first["runs"][0]["result"]["metrics"]
+    second = one_run(small_sts, tmp_path, max_steps=2)
+    assert second["runs"][0]["result"]["metrics"] == first["runs"][0]["result"]["metrics"]
 
 
-def test_a_run_that_diverges_is_told_and_the_sweep_goes_on(small_sts, tmp_path, capsys):
+def test_diverged_runs_fail_and_the_sweep_continues(small_sts, tmp_path):
     changes = ("hidden=8", "lr=1e37", "max_grad_norm=1e30")
-    content = run_benchmark(request(small_sts, tmp_path, seeds="1", changes=changes))
+    content = run_benchmark(sts_request(small_sts, tmp_path, seeds="1", changes=changes))
     assert [run["status"] for run in content["runs"]] == ["failed", "failed"]
+    assert all("diverged" in run["result"]["error"] for run in content["runs"])
     assert content["summary"][0]["failed"] == 1
     assert content["summary"][0]["test"]["all"]["mse"]["mean"] is None
-    assert "Training diverged" in capsys.readouterr().out
 
 
-def test_killed_twice_it_ends_as_if_it_never_was(small_sts, tmp_path):
-    """kill -9 of the whole sweep while it trains; two jobs give what one gives."""
-    run_benchmark(request(small_sts, tmp_path / "whole", jobs=1, max_epochs=16))
-    words = command(small_sts, tmp_path / "killed", "--max-epochs", "16")
-    kills = 0
-    for moment in (2, 8):
-        with started(words) as process:
-            lines = 0
-            deadline = time.monotonic() + 120
-            while process.poll() is None and lines < moment and time.monotonic() < deadline:
-                time.sleep(0.02)
-                logs = (tmp_path / "killed").rglob("metrics.csv")
-                lines = sum(path.read_text().count("\n") for path in logs)
-            kills += process.poll() is None
-    assert kills == 2
-    finish(words)
-    whole, killed = results(tmp_path / "whole"), results(tmp_path / "killed")
-    assert killed.pop("command") == whole.pop("command").replace("--jobs 1", "--jobs 2")
+@pytest.mark.slow
+def test_killed_twice_gives_the_results_of_an_undisturbed_sweep(small_sts, tmp_path):
+    run_benchmark(sts_request(small_sts, tmp_path / "whole", max_epochs=16))
+    words = sweep_command(small_sts, tmp_path / "killed", "--max-epochs", "16")
+    for lines in (2, 8):
+        with start_command(words) as process:
+            wait_until_training(process, tmp_path / "killed", lines=lines)
+            assert process.poll() is None
+    finish_command(words)
+    whole = read_comparable_results(tmp_path / "whole")
+    killed = read_comparable_results(tmp_path / "killed")
+    del killed["command"], whole["command"]
     assert killed == whole
 
 
-def test_workers_do_not_outlive_their_sweep(small_sts, tmp_path):
-    with started(command(small_sts, tmp_path, *ENDLESS)) as process:
-        _wait_until_it_trains(process, tmp_path)
-        os.kill(process.pid, signal.SIGKILL)  # the parent alone
+@pytest.mark.slow
+def test_workers_exit_when_their_parent_is_killed(small_sts, tmp_path):
+    with start_command(sweep_command(small_sts, tmp_path, *ENDLESS)) as process:
+        wait_until_training(process, tmp_path)
+        os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        _wait_until_all_left(process.pid)
+        wait_until_group_ends(process.pid)
 
 
-def _wait_until_it_trains(process, out, runs=1):
-    deadline = time.monotonic() + 120
-    while len(list(out.rglob("metrics.csv"))) < runs and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert process.poll() is None
-
-
-def _wait_until_all_left(group):
-    deadline = time.monotonic() + 20
-    while _alive_in_group(group) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not _alive_in_group(group)
-
-
-def _alive_in_group(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_stops_at_once_and_says_so(small_sts, tmp_path, jobs):
-    words = command(small_sts, tmp_path, *ENDLESS)
-    words[words.index("--jobs") + 1] = jobs
-    with started(words) as process:
-        _wait_until_it_trains(process, tmp_path, runs=int(jobs))
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_stops_all_processes_with_one_sentence(small_sts, tmp_path, jobs):
+    with start_command(sweep_command(small_sts, tmp_path, *ENDLESS, jobs=jobs)) as process:
+        wait_until_training(process, tmp_path, runs=jobs)
         os.killpg(process.pid, signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
-        _wait_until_all_left(process.pid)
+        output, _ = process.communicate(timeout=60)
+        wait_until_group_ends(process.pid)
     assert process.returncode == 130
-    assert told.splitlines()[-1] == "Error: Stopped; the same command goes on where it stopped."
-    assert "Traceback" not in told
-    assert len(list(tmp_path.rglob("started.json"))) == int(jobs)
+    assert output.splitlines()[-1].startswith("Error: Stopped")
+    assert "Traceback" not in output
+    assert len(list(tmp_path.rglob("started.json"))) == jobs
 
 
-def test_a_worker_that_dies_is_one_sentence(small_sts, tmp_path, monkeypatch):
-    from ranksim.experiments import sweep as sweep_module
+@pytest.mark.slow
+def test_killed_worker_is_reported(small_sts, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_module, "_execute_and_report", functools.partial(_exit, 9))
+    with pytest.raises(RankSimError, match="process of a run was killed"):
+        run_benchmark(sts_request(small_sts, tmp_path, jobs=2))
 
-    monkeypatch.setattr(sweep_module, "_perform_and_tell", _die)
-    with pytest.raises(RankSimError, match="A run's process was killed, perhaps for lack of mem"):
-        run_benchmark(request(small_sts, tmp_path, jobs=2))
+
+def _exit(code, *_):
+    os._exit(code)
 
 
-def _die(run):
-    os._exit(9)
+def test_committed_settings_are_recorded(small_sts, tmp_path):
+    content = one_run(small_sts, tmp_path, seeds="7,", max_steps=2, changes=(*SMALL, "ties=min"))
+    identity = content["runs"][0]["identity"]
+    assert (identity["seed"], identity["recipe"]["ties"]) == (7, "min")
+    assert identity["limits"] == {"steps": 2, "epochs": 2}
+    assert str(tmp_path) not in json.dumps(content)

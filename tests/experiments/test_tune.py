@@ -1,26 +1,27 @@
+"""Tuning: the search space, resuming, pruning, and what is stored."""
+
 import dataclasses
 import math
 import os
 import signal
 import sqlite3
 import sys
-import time
 import tomllib
 from contextlib import closing
-from pathlib import Path
 
 import filelock
 import pytest
 
+from ranksim.evaluation.record import read_record
 from ranksim.exceptions import RankSimError, UsageError
-from ranksim.experiments.run import read_record
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.tune import RECIPE, STORAGE, Space, TuneRequest, tune
 from ranksim.experiments.tune import search as search_module
-from ranksim.experiments.tune.study import folder_of_searches, open_study, seal_trial
+from ranksim.experiments.tune.study import lock_study_folder, open_study, seal_trial
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
-from tests.experiments.test_sweep import request, started
+from tests.helpers import sweep_driver
+from tests.helpers.sweeps import start_command, sts_request, wait_until_training
 
 optuna = pytest.importorskip("optuna")
 RECIPE_OF_ALL = dataclasses.asdict(
@@ -30,14 +31,14 @@ RECIPE_OF_ALL = dataclasses.asdict(
 
 def tune_request(data, out, *, method="vanilla+ranksim", trials=3, fields=(), **changes):
     settings = {"seeds": "7,8", "max_epochs": 2, "changes": ("hidden=8",)} | changes
-    return TuneRequest(request(data, out, methods=method, **settings), trials, fields)
+    return TuneRequest(sts_request(data, out, methods=method, **settings), trials, fields)
 
 
 def study(out, name="vanilla+ranksim"):
     return optuna.load_study(study_name=name, storage=f"sqlite:///{out / STORAGE}")
 
 
-def test_what_is_searched_is_what_the_method_uses():
+def test_space_holds_the_fields_of_the_method():
     names = {
         "inv+ranksim": {"ranksim_weight", "gamma", "lambda_"},
         "inv+lds": {"lds_kernel", "lds_kernel_size", "lds_sigma"},
@@ -45,42 +46,40 @@ def test_what_is_searched_is_what_the_method_uses():
         "rrt+lds+fds+ranksim": {"lds_kernel", "lds_kernel_size", "lds_sigma"},
     }
     for name, fields in names.items():
-        space = Space.of(parse_method(name, "inverse"), RECIPE_OF_ALL)
+        space = Space.from_method(parse_method(name, "inverse"), RECIPE_OF_ALL)
         assert {*space.ranges, *space.choices} == fields
     method = parse_method("vanilla+ranksim", "inverse")
-    only = Space.of(method, RECIPE_OF_ALL, fields=("ranksim_weight",))
+    only = Space.from_method(method, RECIPE_OF_ALL, fields=("ranksim_weight",))
     assert (list(only.ranges), only.choices) == (["ranksim_weight"], {})
-    fixed = Space.of(method, RECIPE_OF_ALL, given=("gamma", "lr"))
+    fixed = Space.from_method(method, RECIPE_OF_ALL, fixed=("gamma", "lr"))
     assert list(fixed.ranges) == ["ranksim_weight", "lambda_"]
 
 
-def test_a_search_begins_with_the_recipe_even_far_outside():
+def test_first_trial_is_the_recipe_and_widens_the_space():
     recipe = RECIPE_OF_ALL | {"gamma": 3e-4, "fds_bins": 80}
-    space = Space.of(parse_method("vanilla+fds+ranksim", "inverse"), recipe)
-    first = next(space.first(recipe))
+    space = Space.from_method(parse_method("vanilla+fds+ranksim", "inverse"), recipe)
+    first = next(space.initial_values(recipe))
     assert (first["gamma"], first["fds_bins"], first["ranksim_weight"]) == (3e-4, 80, 0.3)
     assert space.ranges["gamma"][0] == 3e-4
     assert space.choices["fds_bins"] == (5, 10, 20, 50, 80)
 
 
 @pytest.mark.parametrize("name", ["vanilla", "inv", "focal-r", "rrt+ranksim"])
-def test_a_method_with_nothing_to_tune_is_refused(name):
-    with pytest.raises(
-        UsageError, match="has nothing to tune of its own that --set does not fix: R"
-    ):
-        Space.of(parse_method(name, "inverse"), RECIPE_OF_ALL)
+def test_method_without_fields_is_rejected(name):
+    with pytest.raises(UsageError, match="has no field to tune that --set does not fix"):
+        Space.from_method(parse_method(name, "inverse"), RECIPE_OF_ALL)
 
 
-def test_a_field_the_method_does_not_use_is_refused():
-    with pytest.raises(
-        UsageError, match="^inv.lds has no 'gamma' to tune: it has lds_kernel, lds_"
-    ):
-        Space.of(parse_method("inv+lds", "inverse"), RECIPE_OF_ALL, fields=("gamma",))
+def test_unused_field_is_rejected():
+    with pytest.raises(UsageError, match="inv.lds has no field 'gamma' to tune: .* lds_kernel"):
+        Space.from_method(parse_method("inv+lds", "inverse"), RECIPE_OF_ALL, fields=("gamma",))
 
 
-def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, capsys):
+@pytest.mark.slow
+def test_best_trial_is_written_as_a_recipe_file(small_sts, tmp_path):
     out = tmp_path / "tuned"
-    best = tune(tune_request(small_sts, out))
+    result = tune(tune_request(small_sts, out))
+    best = result.values
     trials = study(out).trials
     assert len(trials) == 3
     strengths = sorted(trial.params["ranksim_weight"] for trial in trials)
@@ -89,24 +88,25 @@ def test_the_best_trial_becomes_a_recipe_that_bench_takes(small_sts, tmp_path, c
         best["ranksim_weight"]
         == min(trials, key=lambda t: t.value).user_attrs["values"]["ranksim_weight"]
     )
-    assert "Best of 3 trials, 0 pruned: validation MSE" in capsys.readouterr().out
+    assert (result.trials, result.monitor) == ("3 trials, 0 pruned", "MSE")
 
     found = tomllib.loads((out / RECIPE).read_text())
     assert found == {"methods": {"vanilla+ranksim": best}}
     content = run_benchmark(
-        request(small_sts, tmp_path / "bench", seeds="7,8", recipe_file=out / RECIPE,
+        sts_request(small_sts, tmp_path / "bench", seeds="7,8", recipe_file=out / RECIPE,
                 changes=("hidden=8",))
     )  # fmt: skip
     row = content["summary"][1]
     assert row["val"]["all"]["mse"]["mean"] == pytest.approx(min(t.value for t in trials))
     for run in content["runs"]:
-        tuned = run["method"] == "vanilla+ranksim"
+        tuned = run["identity"]["method"] == "vanilla+ranksim"
         assert run["identity"]["recipe"]["ranksim_weight"] == (
             best["ranksim_weight"] if tuned else 0.3
         )
 
 
-def test_a_search_goes_on_and_repeats_nothing(small_sts, tmp_path):
+@pytest.mark.slow
+def test_continued_search_repeats_nothing(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=2))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
     assert len(before) == 4
@@ -118,7 +118,8 @@ def test_a_search_goes_on_and_repeats_nothing(small_sts, tmp_path):
     assert len(set(values)) == 4
 
 
-def test_a_search_for_another_method_shares_the_recipe_file(small_sts, tmp_path):
+@pytest.mark.slow
+def test_searches_of_two_methods_share_the_recipe_file(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=1))
     tune(
         tune_request(
@@ -130,37 +131,34 @@ def test_a_search_for_another_method_shares_the_recipe_file(small_sts, tmp_path)
     }  # fmt: skip
 
 
-def test_another_search_in_the_folder_is_refused(small_sts, tmp_path):
+def test_other_search_in_the_folder_is_rejected(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=1))
     with pytest.raises(
-        UsageError, match=r"^.* holds a search for vanilla\+ranksim with seeds \[7, 8\]"
+        UsageError, match=r"contains a search for vanilla\+ranksim with seeds \[7, 8\]"
     ):
         tune(tune_request(small_sts, tmp_path, trials=1, seeds="2"))
     with (
         filelock.FileLock(tmp_path / ".lock"),
-        pytest.raises(UsageError, match=r"^Another ranksim tune works in .*: wait for it, or give"),
+        pytest.raises(UsageError, match="Another ranksim tune runs in"),
     ):
         tune(tune_request(small_sts, tmp_path, trials=1))
 
 
-def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(small_sts, tmp_path):
+@pytest.mark.slow
+def test_killed_search_resumes_its_trials(small_sts, tmp_path):
     words = [
-        sys.executable, str(Path(__file__).with_name("driver.py")), "tune", "sts-b-dir",
+        sys.executable, sweep_driver.__file__, "tune", "sts-b-dir",
         "--method", "vanilla+ranksim", "--trials", "3", "--seeds", "7,8", "--jobs", "2",
         "--data-dir", str(small_sts), "--out", str(tmp_path), "--accelerator", "cpu",
         "--set", "hidden=8", "--max-epochs", "12",
     ]  # fmt: skip
-    with started(words) as process:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-            if list(tmp_path.rglob("metrics.csv")):
-                break
+    with start_command(words) as process:
+        wait_until_training(process, tmp_path)
         assert process.poll() is None
         os.killpg(process.pid, signal.SIGKILL)
     begun = {trial.params["ranksim_weight"] for trial in study(tmp_path).trials if trial.params}
     assert begun
-    with started(words) as process:
+    with start_command(words) as process:
         told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
     complete = [t for t in study(tmp_path).trials if t.state.name == "COMPLETE"]
@@ -169,16 +167,16 @@ def test_a_killed_search_goes_on_with_the_trial_that_was_under_way(small_sts, tm
     assert len(list(tmp_path.glob("trials/*"))) == 3  # the same values found their work again
 
 
-def test_a_hopeless_trial_is_pruned(small_sts, tmp_path, monkeypatch):
-    """After four good trials, one whose validation stays bad ends early and is never the best."""
-    perform, taught = search_module.perform, []
+@pytest.mark.slow
+def test_bad_trials_are_pruned(small_sts, tmp_path, monkeypatch):
+    perform, taught = search_module.execute_run, []
 
     def worsen(run, on_validation):
         taught.append(run.recipe.ranksim_weight)
         bad = len(set(taught)) > 4
         return perform(run, on_validation=lambda e, s: on_validation(e, s + 100 * bad))
 
-    monkeypatch.setattr(search_module, "perform", worsen)
+    monkeypatch.setattr(search_module, "execute_run", worsen)
     tune(tune_request(small_sts, tmp_path, trials=6, max_epochs=9, seeds="7,",
                       fields=("ranksim_weight",)))  # fmt: skip
     states = [trial.state.name for trial in study(tmp_path).trials]
@@ -189,79 +187,84 @@ def test_a_hopeless_trial_is_pruned(small_sts, tmp_path, monkeypatch):
     assert len(unfinished) == 2
 
 
-def test_a_diverged_trial_is_no_result(small_sts, tmp_path, monkeypatch):
+def test_diverged_trial_is_never_the_best(small_sts, tmp_path, monkeypatch):
     def diverge(run, on_validation):
         return {"status": "failed" if run.recipe.ranksim_weight == pytest.approx(0.3) else "done",
-                "metrics": {"val": {"all": {"mse": run.recipe.ranksim_weight}}}}  # fmt: skip
+                "result": {"metrics": {"val": {"all": {"mse": run.recipe.ranksim_weight}}}}}  # fmt: skip
 
-    monkeypatch.setattr(search_module, "perform", diverge)
-    best = tune(tune_request(small_sts, tmp_path, trials=2, fields=("ranksim_weight",)))
+    monkeypatch.setattr(search_module, "execute_run", diverge)
+    best = tune(tune_request(small_sts, tmp_path, trials=2, fields=("ranksim_weight",))).values
     assert best["ranksim_weight"] == pytest.approx(0.1, rel=1e-3)
     assert math.isfinite(study(tmp_path).best_value)
 
 
-def test_a_search_in_which_all_diverge_ends_and_says_so(small_sts, tmp_path, capsys):
+def test_search_without_a_finite_score_fails(small_sts, tmp_path):
     changes = ("hidden=8", "lr=1e37", "max_grad_norm=1e30")
-    with pytest.raises(RankSimError, match=r"^No trial of vanilla\+ranksim ended with a finite"):
-        tune(tune_request(small_sts, tmp_path, trials=2, seeds="7,", changes=changes))
-    assert capsys.readouterr().out.count("diverged") == 2
+    lines = []
+    with pytest.raises(RankSimError, match=r"No trial of vanilla\+ranksim ended with a finite"):
+        tune(tune_request(small_sts, tmp_path, trials=2, seeds="7,", changes=changes), lines.append)
+    assert ["diverged" in line for line in lines] == [True, True]
     assert len(study(tmp_path).trials) == 2 + 1  # the third first look was not asked for
 
 
 @pytest.mark.parametrize("content", [b"garbage", b"SQLite format 3\x00" + b"x" * 200])
-def test_a_storage_that_is_something_else_is_one_sentence(small_sts, tmp_path, content):
+def test_other_file_as_storage_is_rejected(small_sts, tmp_path, content):
     (tmp_path / STORAGE).write_bytes(content)
-    with pytest.raises(UsageError, match=r"study\.db cannot be used \(.*\): give another folder"):
+    with pytest.raises(UsageError, match=r"study\.db could not be read"):
         tune(tune_request(small_sts, tmp_path, trials=1))
 
 
-def test_the_first_stage_is_trained_once_for_all_trials(small_sts, tmp_path):
+@pytest.mark.slow
+def test_first_stage_is_trained_once_for_all_trials(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, method="rrt+lds", trials=2, seeds="7,",
                       fields=("lds_kernel_size",)))  # fmt: skip
     assert len(list(tmp_path.rglob("vanilla/seed-7/record.json"))) == 1
     assert len(list(tmp_path.rglob("rrt+lds/seed-7/record.json"))) >= 1
 
 
-def test_a_folder_holds_searches_on_one_data_set(small_sts, tmp_path):
+def test_folder_contains_searches_on_one_data_set(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=1))
-    with pytest.raises(UsageError, match="with split 'borealis', now 'yang': give another folder"):
+    with pytest.raises(UsageError, match="split 'borealis', .* 'yang'"):
         tune(tune_request(small_sts, tmp_path, method="inv+lds", options={"split": "yang"}))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("methods = 3", r'must hold tables such as \[methods\."vanilla\+ranksim"\] and nothing el'),
-        ("[methods.vanilla]\nlr = 1e-4\n[else]\n", "and nothing else, as ranksim tune writes them"),
+        ("methods = 3", r'tables such as \[methods\."vanilla\+ranksim"\]'),
+        ("[methods.vanilla]\nlr = 1e-4\n[else]\n", "ranksim tune"),
         ("[methods.vanila]\nlr = 1e-4", "vanila: Method 'vanila' has an unknown part"),
         ("[methods.vanilla]\nlrr = 1e-4", "vanilla: A recipe has no field 'lrr'"),
         ("[methods.vanilla]\nlr = 'x'", "vanilla: Recipe field lr must be of type float, got 'x'"),
-        ("[methods.inv]\nweighting = 'none'", "inv: weighting decides what names mean and is the"),
-        ('[methods."vanilla+lds"]\n[methods."inv+lds"]', r"has two tables for inv\+lds: keep one"),
+        ("[methods.inv]\nweighting = 'none'", "inv: weighting"),
+        ('[methods."vanilla+lds"]\n[methods."inv+lds"]', r"inv\+lds"),
         ("[x", "cannot be read: "),
         (None, "cannot be read: "),
     ],
 )
-def test_a_recipe_file_of_another_form_is_refused(small_sts, tmp_path, content, message):
+def test_invalid_recipe_file_is_rejected(small_sts, tmp_path, content, message):
     path = tmp_path / "recipe.toml"
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match=message):
-        run_benchmark(request(small_sts, tmp_path / "out", recipe_file=path))
+        run_benchmark(sts_request(small_sts, tmp_path / "out", recipe_file=path))
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         ("UPDATE trial_values SET value = 0.25 WHERE trial_id = 2", r"trial 2 of vanilla\+ranksim"),
-        ("UPDATE trial_intermediate_values SET intermediate_value = 9.0", r"trial 2 of vanilla\+r"),
+        (
+            "UPDATE trial_intermediate_values SET intermediate_value = 9.0",
+            r"trial 2 of vanilla\+ranksim",
+        ),
         ("UPDATE trials SET state = 'COMPLEUE' WHERE trial_id = 1", "'COMPLEUE' is not among"),
         ("DELETE FROM trials WHERE trial_id = 2", "list index out of range"),
     ],
 )
-def test_a_study_that_is_not_as_it_was_written_is_refused(tmp_path, change, why):
+def test_damaged_study_is_rejected(tmp_path, change, why):
     method = parse_method("vanilla+ranksim", "inverse")
-    with folder_of_searches(tmp_path):
+    with lock_study_folder(tmp_path):
         study = open_study(tmp_path, method, {"lr": 0.5})
         for score in (1.0, 0.5):
             trial = study.ask()
@@ -275,7 +278,7 @@ def test_a_study_that_is_not_as_it_was_written_is_refused(tmp_path, change, why)
     with closing(sqlite3.connect(tmp_path / "study.db")) as storage, storage:
         storage.execute(change)
     with (
-        pytest.raises(UsageError, match=rf"study.db cannot be used \(.*{why}.*\): give anot"),
-        folder_of_searches(tmp_path),
+        pytest.raises(UsageError, match=rf"study.db could not be read \(.*{why}"),
+        lock_study_folder(tmp_path),
     ):
         open_study(tmp_path, method, {"lr": 0.5})

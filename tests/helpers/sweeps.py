@@ -1,0 +1,106 @@
+"""Small sweeps on generated data, in this process or as commands that may be killed."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ranksim._utils.storage import read_verified_json
+from ranksim.datasets import sts_b_dir
+from tests.helpers.requests import make_request
+
+SMALL = ("hidden=8", "ranksim_weight=0.1")
+ENDLESS = ("--max-epochs", "5000", "--set", "patience=5000")
+
+
+def sts_request(data, out, **values):
+    """Return a request for two methods and two seeds on generated STS-B-DIR data."""
+    defaults = {
+        "options": {"split": "borealis", "regions_from": "published"},
+        "methods": "vanilla,vanilla+ranksim",
+        "seeds": "2",
+        "data_dir": data,
+        "changes": SMALL,
+        "max_epochs": 2,
+    }
+    return make_request("sts-b-dir", out, **defaults | values)
+
+
+def sweep_command(data, out, *options, jobs=2):
+    """Return the command line of a small sweep, as a list of words."""
+    words = [
+        sys.executable, Path(__file__).with_name("sweep_driver.py"), "bench", "sts-b-dir",
+        "--data-dir", data, "--out", out, "--seeds", "2", "--jobs", jobs, "--accelerator", "cpu",
+        *(word for change in SMALL for word in ("--set", change)), *options,
+    ]  # fmt: skip
+    return [str(word) for word in words]
+
+
+@contextlib.contextmanager
+def start_command(words):
+    """Start a command in its own process group, which is killed at the end."""
+    environment = os.environ | {"RANKSIM_TEST_CHECKSUMS": json.dumps(sts_b_dir.CHECKSUMS)}
+    process = subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True, preexec_fn=_restore_sigint,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _restore_sigint():
+    """Handle SIGINT, which background jobs inherit as ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def finish_command(words):
+    """Run a command to its end and return its output."""
+    with start_command(words) as process:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        return output
+
+
+def read_comparable_results(out):
+    """Read results.json without timing, memory and digest."""
+    content = read_verified_json(out / "results.json")
+    for run in content["runs"]:
+        del run["result"]["seconds"], run["result"]["peak_memory_mb"]
+    for row in content["summary"]:
+        del row["seconds_median"]
+    return content
+
+
+def wait_until_training(process, out, runs=1, lines=1):
+    """Wait until some runs have logged some lines."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        logs = list(out.rglob("metrics.csv"))
+        if len(logs) >= runs and sum(p.read_text().count("\n") for p in logs) >= lines:
+            return
+        time.sleep(0.05)
+    assert process.poll() is None, process.communicate()[0]
+
+
+def wait_until_group_ends(group):
+    """Wait until no process of a group is alive."""
+    deadline = time.monotonic() + 20
+    while is_group_alive(group) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not is_group_alive(group)
+
+
+def is_group_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
