@@ -56,7 +56,7 @@ class Predictions:
 
     @property
     def zero_shot(self) -> NDArray[np.bool_]:
-        """Whether no training sample shares the bin of the sample, ``(N,)``."""
+        """True for samples whose bin holds no training sample, ``(N,)``."""
         return self.regions["zero"]
 
     @property

@@ -93,9 +93,9 @@ class ResultStore:
         benchmark = first.source.spec.benchmark
         with self._lock():
             records = self._read_records()
-            own = list(dict.fromkeys(run.method.key for run in plan.runs))
-            others = {record["identity"]["method"] for record in records} - set(own)
-            order = [*own, *sorted(others)]
+            planned = list(dict.fromkeys(run.method.key for run in plan.runs))
+            others = {record["identity"]["method"] for record in records} - set(planned)
+            order = [*planned, *sorted(others)]
             keys = {id(record): record["identity"] for record in records}
             records.sort(key=lambda r: (order.index(keys[id(r)]["method"]), keys[id(r)]["seed"]))
             rows = {**plan.rows}

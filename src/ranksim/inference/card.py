@@ -23,14 +23,14 @@ _NETWORKS = {
 
 
 def model_card(
-    config: Mapping[str, Any], metrics: Mapping[str, Any], shown: Sequence[str], name: str
+    config: Mapping[str, Any], metrics: Mapping[str, Any], names: Sequence[str], name: str
 ) -> str:
     """Return the card of a model as Markdown.
 
     Args:
         config: the content of its ``config.json``.
         metrics: the content of its ``metrics.json``.
-        shown: names of the metrics to report.
+        names: names of the metrics to report.
         name: name of its folder.
     """
     data, regions = config["data"], density_from_dict(config["density"])
@@ -63,7 +63,7 @@ are many-shot, bins with fewer than {config["density"]["few"]:,} few-shot.
 
 By the region of the label; further metrics are in `metrics.json`.
 
-{_score_table(metrics["test"], shown)}
+{_score_table(metrics["test"], names)}
 
 These are the scores of one training on one test set. Other seeds give other scores; `ranksim
 compare` estimates how much they vary.
@@ -136,16 +136,16 @@ def _ranges(regions: ShotRegions, selected: np.ndarray) -> str:
     return ", ".join(ranges[:_MAX_RANGES]) + (f" and {n_more} more ranges" if n_more > 0 else "")
 
 
-def _score_table(scores: Mapping[str, Any], shown: Sequence[str]) -> str:
+def _score_table(scores: Mapping[str, Any], names: Sequence[str]) -> str:
     """Return a table with one row per region and one column per metric."""
-    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in shown}
-    lines = [f"| region | samples | {' | '.join(METRIC_TITLES[metric][0] for metric in shown)} |"]
-    lines.append("| --- | ---: |" + " ---: |" * len(shown))
+    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in names}
+    lines = [f"| region | samples | {' | '.join(METRIC_TITLES[metric][0] for metric in names)} |"]
+    lines.append("| --- | ---: |" + " ---: |" * len(names))
     for region, values in scores.items():
         if values["n"] and (region != "seen" or scores["zero"]["n"]):
             cells = " | ".join(
                 "–" if values[metric] is None else f"{values[metric]:.{digits[metric]}f}"
-                for metric in shown
+                for metric in names
             )
             name = region if region in REGION_NAMES else _code(region).replace("|", "\\|")
             lines.append(f"| {name} | {values['n']:,} | {cells} |")
