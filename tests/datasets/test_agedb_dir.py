@@ -120,6 +120,7 @@ def test_published_files_have_the_known_checksums_and_counts(shared_data, name):
     assert agedb_dir.published_name(moved) is None
 
 
+@pytest.mark.slow
 def test_published_names_have_the_form_and_age(shared_data, tmp_path):
     table = read_split_file(published(shared_data, agedb_dir.FILE))
     order = np.argsort(table.paths)

@@ -162,6 +162,7 @@ def test_rejects_published_split_under_another_name(agedb, monkeypatch):
         plan_ages("agedb-dir", data_dir=agedb, protocol="blindspot")
 
 
+@pytest.mark.slow
 def test_real_published_split_is_comparable_and_a_draw_is_not(shared_data, tmp_path):
     path = shared_data / "agedb-dir" / "agedb.csv"
     if not path.is_file():

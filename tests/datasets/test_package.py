@@ -44,6 +44,7 @@ def test_pip_fills_the_cache_once(wheel):
         package.find("tiny", None)
 
 
+@pytest.mark.slow
 def test_file_with_another_checksum_is_not_cached(wheel):
     package, origin = wheel
     with zipfile.ZipFile(origin, "a") as archive:

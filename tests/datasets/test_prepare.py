@@ -163,6 +163,7 @@ def test_drawn_split_is_independent_of_file_order(tmp_path):
     assert other != written[0]
 
 
+@pytest.mark.slow
 def test_rule_on_published_images_gives_published_counts(shared_data, tmp_path):
     """Counts of every age in validation and test are those of the published file."""
     path = shared_data / "agedb-dir" / "agedb.csv"

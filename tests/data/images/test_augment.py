@@ -127,6 +127,7 @@ def uniformity_p(drawn, count):
     return scipy.stats.chisquare(np.bincount(drawn, minlength=count)).pvalue
 
 
+@pytest.mark.slow
 def test_draws_are_uniform():
     p_values = []
     for pad, (seed, epoch) in itertools.product((0, 1, 2, 16), ((0, 0), (0, 1), (1, 0), (7, 89))):
@@ -146,6 +147,7 @@ def test_draws_are_uniform():
     assert scipy.stats.kstest(p_values, "uniform").pvalue > MIN_P  # but not more even than chance
 
 
+@pytest.mark.slow
 def test_draws_are_independent():
     p_values = {}
     drawn, count = cells(0, 0, 200_000)
@@ -198,6 +200,7 @@ def test_without_padding(flip):
     assert 5 < turned.sum() < 35 if flip else not turned.any()
 
 
+@pytest.mark.slow
 def test_batches_have_the_distribution_of_single_images():
     """The same outcomes, equally often; the same mean and deviation of every pixel."""
     mean, std, pad, count = (0.5, 0.4, 0.3), (0.2, 0.3, 0.5), 1, 6_000
