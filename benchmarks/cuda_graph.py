@@ -1,39 +1,45 @@
-"""A step of RankSim on a GPU as one CUDA graph: what it takes without the host's launches."""
+"""A step of RankSim on a GPU as one CUDA graph: its time without kernel launches by the host."""
 
 import torch
+from torch import Tensor
 
 from ranksim.functional import ranksim_loss
 
-WARM = 3  # steps before the capture: kernels are compiled, libraries have their room
+WARMUP_STEPS = 3  # before the capture, to compile kernels and allocate workspaces
 
 
-def captured_seconds(features, labels, replays=100, rounds=5):
-    """Shortest mean time of forward and backward, captured and replayed, in seconds.
+def time_captured_step(
+    features: Tensor, labels: Tensor, replays: int = 100, rounds: int = 5
+) -> float:
+    """Return the shortest mean time of a captured forward and backward pass, in seconds.
 
-    Needs a GPU: ``features`` (N, D) and ``labels`` (N,) are on it. Not timed where there was none.
+    Needs a GPU that holds ``features`` (N, D) and ``labels`` (N,). It has not been run yet.
     """
     features = features.detach().requires_grad_()
 
-    def step():
+    def step() -> None:
         loss = ranksim_loss(features, labels, unique_labels=False)
-        return torch.autograd.grad(loss, features)
+        torch.autograd.grad(loss, features)
 
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM):
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARMUP_STEPS):
             step()
-    torch.cuda.current_stream().wait_stream(aside)
+    torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
     times = []
     for _ in range(rounds):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
+        start, end = (
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
+        start.record()
         for _ in range(replays):
             graph.replay()
         end.record()
         end.synchronize()
-        times.append(begin.elapsed_time(end) / 1e3 / replays)
+        times.append(float(start.elapsed_time(end)) / 1e3 / replays)
     return min(times)

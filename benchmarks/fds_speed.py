@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.timing import seconds
+from benchmarks.timing import time_step
 from ranksim.imbalance import FDS, LabelBins
 from tests.oracles import fds as oracle
 
@@ -62,12 +62,12 @@ def main():
     reference = oracle.FDS(WIDTH, BINS.edges)
     reference.update(z, ages)
     tables = [torch.from_numpy(t).float().to(device) for t in reference.tables]
-    fast = seconds(update)
-    add("update", "NumPy, float64", seconds(lambda: reference.update(z, ages)), fast)
+    fast = time_step(update)
+    add("update", "NumPy, float64", time_step(lambda: reference.update(z, ages)), fast)
     add(
         "update",
         "torch, statistics only",
-        seconds(lambda: loop_statistics(features, labels)),
+        time_step(lambda: loop_statistics(features, labels)),
         fast,
     )
 
@@ -83,10 +83,10 @@ def main():
         lambda: loop_calibrate(batch, batch_labels, tables),
     )
     with torch.no_grad():
-        fast, slow = map(seconds, functions)
+        fast, slow = map(time_step, functions)
     add("calibrate", "torch, forward", slow, fast)
     fast, slow = (
-        seconds(lambda function=function: function().backward(upstream)) for function in functions
+        time_step(lambda function=function: function().backward(upstream)) for function in functions
     )
     add("calibrate", "torch, forward and backward", slow, fast)
     Console().print(table)

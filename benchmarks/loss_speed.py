@@ -1,222 +1,214 @@
-"""RankSim's forward and backward pass against a loop over anchors and the floor of its arithmetic.
+"""Speed of RankSim's forward and backward pass against a loop over anchors and a lower bound.
 
 Usage: ``make bench``, or ``python -m benchmarks.loss_speed [--json FILE]`` (float32, D = 2,048, two
-threads; a GPU's rows where there is one). All paths of a row are timed in turns in one run.
+threads; also on a GPU if there is one). All implementations of a row are timed in turns.
 
 The *loop* is the same mathematics, one anchor at a time, in plain PyTorch. The *floor* is the two
-matrix products that the gradient cannot do without, as PyTorch multiplies, and three sorts of
-M × M float32 by NumPy. *Eager* is the reference path. Memory is the most that one process holds
-beyond what it held with features and their gradient made.
+matrix products that the gradient needs, in PyTorch, and three sorts of M × M float32 in NumPy.
+Memory is the peak of one process beyond the features and their gradient.
 """
 
 import argparse
 import io
 import json
 import platform
+import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from benchmarks.timing import in_turns
+from benchmarks.timing import Step, time_in_turns
 from ranksim.functional import ranksim_loss
 from ranksim.functional._kernels import dispatch, reference
 from ranksim.functional._kernels.cpu import cpu_term
 from tests.oracles.loop import ranksim_loop
 
+Row = dict[str, Any]
+
 WIDTH, THREADS = 2048, 2
 SIZES, LARGE, GPU_SIZES = (16, 64, 100, 256, 512), (4096, 16384), (64, 100, 256, 1024, 4096, 16384)
-WANTED = {16: 10, 64: 12, 100: 12, 256: 9, 512: 7}  # times the loop
-FLOOR, FROM = 1.5, 64  # times the floor, from this size on
+LOOP_GOALS = {16: 10, 64: 12, 100: 12, 256: 9, 512: 7}  # times as fast as the loop
+FLOOR_GOAL, FLOOR_GOAL_FROM = 1.5, 64  # times the floor, from this size on
 
 
-def batch(size, device="cpu"):
-    """Features of a seed, and ages."""
+def make_batch(size: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """Return random features and ages."""
     draw = torch.Generator().manual_seed(size)
     features = torch.randn(size, WIDTH, generator=draw).to(device).requires_grad_()
     return features, torch.randint(0, 101, (size,), generator=draw).to(device)
 
 
-def step(features, labels, loss=ranksim_loss):
-    """One forward and backward pass."""
+def make_step(features: Tensor, labels: Tensor, loss: Callable[..., Tensor] = ranksim_loss) -> Step:
+    """Return a function that runs one forward and backward pass."""
 
-    def run():
+    def run() -> None:
         features.grad = None
-        loss(features, labels, unique_labels=False).backward()
+        loss(features, labels, unique_labels=False).backward()  # type: ignore[no-untyped-call]
 
     return run
 
 
-def by_loop(features, labels, **_):
-    return ranksim_loop(features, labels, 100.0, 2.0)
+def loop_loss(features: Tensor, labels: Tensor, **_: Any) -> Tensor:
+    """Compute the loss one anchor at a time."""
+    loss: Tensor = ranksim_loop(features, labels, 100.0, 2.0)  # type: ignore[no-untyped-call]
+    return loss
 
 
-def by_eager(features, labels, **settings):
-    """The reference path, whatever the device."""
-    known, dispatch.path_for = dispatch.path_for, lambda device: reference.compute_term
-    try:
+def reference_loss(features: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+    """Compute the loss by the reference implementation, whatever the device."""
+    with mock.patch.object(dispatch, "path_for", return_value=reference.compute_term):
         return ranksim_loss(features, labels, **settings)
-    finally:
-        dispatch.path_for = known
 
 
-def products_and_sorts(features):
-    """Parts of the floor: Z Zᵀ, A Z and a sort of M × M, which counts three times."""
+def floor_steps(features: Tensor) -> dict[str, Step]:
+    """Return the parts of the floor: Z Zᵀ, A Z and one sort of M × M."""
     z = features.detach()
     square = torch.randn(len(z), len(z), device=z.device)
-    if z.is_cuda:
-        return lambda: z @ z.T, lambda: square @ z, lambda: square.sort(dim=1)
-    return lambda: z @ z.T, lambda: square @ z, lambda: np.sort(square.numpy(), axis=1)
+
+    def sort() -> object:
+        return square.sort(dim=1) if z.is_cuda else np.sort(square.numpy(), axis=1)
+
+    return {"similarities": lambda: z @ z.T, "gradient": lambda: square @ z, "sort": sort}
 
 
-def cpu_row(size, least):
-    """Milliseconds of the loop, the floor, the reference and the CPU path."""
-    features, labels = batch(size)
-    paths = {
-        "loop": step(features, labels, by_loop),
-        "eager": step(features, labels, by_eager),
-        "ranksim": step(features, labels),
+def measure_cpu(size: int, min_seconds: float) -> Row:
+    """Return milliseconds of the loop, the floor, the reference and the CPU implementation."""
+    features, labels = make_batch(size)
+    steps = {
+        "loop": make_step(features, labels, loop_loss),
+        "eager": make_step(features, labels, reference_loss),
+        "ranksim": make_step(features, labels),
+        **floor_steps(features),
     }
-    names = ("similarities", "gradient", "sort")
-    paths |= dict(zip(names, products_and_sorts(features), strict=True))
-    found = {name: time * 1e3 for name, time in in_turns(paths, least).items()}
-    found["floor"] = found["similarities"] + found["gradient"] + 3 * found["sort"]
-    return {"M": size, **found}
+    row = {name: seconds * 1e3 for name, seconds in time_in_turns(steps, min_seconds).items()}
+    row["floor"] = row["similarities"] + row["gradient"] + 3 * row["sort"]
+    return {"M": size, **row}
 
 
-def large_row(size, block):
-    """Seconds and GiB of one pass in a process of its own; ``block`` similarities at a time."""
-    words = [sys.executable, "-m", "benchmarks.loss_speed", "--large", str(size), str(block)]
-    return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+def measure_gpu(size: int, min_seconds: float) -> Row:
+    """Return milliseconds on a GPU: loop (up to 256), floor, implementation, captured graph."""
+    from benchmarks.cuda_graph import time_captured_step
 
-
-def measure_large(size, block):
-    """What ``large_row`` asks for: the fastest of a few passes, and the most memory of any."""
-    cpu_term.PRODUCT_BLOCK = block
-    features, labels = batch(size)
-    features.grad = torch.zeros_like(features)
-    step(*batch(64))()
-    before = resident()
-    run = in_turns({"ranksim": step(features, labels)}, least=0.0, rounds=1)
-    return {"M": size, "seconds": run["ranksim"], "GiB": (most_resident() - before) / 2**30}
-
-
-def resident():
-    """Bytes that this process holds."""
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * 4096
-
-
-def most_resident():
-    """The most bytes that this process has held."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def gpu_row(size, least):
-    """Milliseconds on a GPU: the loop up to 256, the floor, the path, and its captured graph."""
-    from benchmarks.cuda_graph import captured_seconds
-
-    features, labels = batch(size, "cuda")
-    paths = {"ranksim": step(features, labels)}
+    features, labels = make_batch(size, "cuda")
+    steps = {"ranksim": make_step(features, labels), **floor_steps(features)}
     if size <= 256:
-        paths["loop"] = step(features, labels, by_loop)
-    names = ("similarities", "gradient", "sort")
-    paths |= dict(zip(names, products_and_sorts(features), strict=True))
-    found = {name: time * 1e3 for name, time in in_turns(paths, least).items()}
-    found["floor"] = found["similarities"] + found["gradient"] + found["sort"]
+        steps["loop"] = make_step(features, labels, loop_loss)
+    row = {name: seconds * 1e3 for name, seconds in time_in_turns(steps, min_seconds).items()}
+    row["floor"] = row["similarities"] + row["gradient"] + row["sort"]
     if size <= 1024:
-        found["graph"] = captured_seconds(features, labels) * 1e3
-    return {"M": size, **found}
+        row["graph"] = time_captured_step(features, labels) * 1e3
+    return {"M": size, **row}
 
 
-def tables(results):
-    """What the results say, for people."""
-    columns = (
-        "M",
-        "loop, ms",
-        "eager, ms",
-        "floor, ms",
-        "ranksim, ms",
-        "× the loop",
-        "× the floor",
+def measure_large(size: int, block: int) -> Row:
+    """Return seconds and peak GiB of a pass in a new process, by blocks of similarities."""
+    command = [sys.executable, "-m", "benchmarks.loss_speed", "--large", str(size), str(block)]
+    row: Row = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
     )
-    told = table(*columns, "reached")
+    return row
+
+
+def measure_large_here(size: int, block: int) -> Row:
+    """Measure in this process: the shortest time of a few passes, and the peak memory of any."""
+    cpu_term.PRODUCT_BLOCK = block
+    features, labels = make_batch(size)
+    features.grad = torch.zeros_like(features)
+    make_step(*make_batch(64))()
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    seconds = time_in_turns({"ranksim": make_step(features, labels)}, min_seconds=0.0, rounds=1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"M": size, "seconds": seconds["ranksim"], "GiB": (peak - before) / 2**30}
+
+
+def make_tables(results: Row) -> Iterator[Table]:
+    """Yield the tables of docs/speed.md."""
+    names = ("loop", "eager", "floor", "ranksim")
+    titles = ("loop, ms", "reference, ms", "floor, ms", "ranksim, ms")
+    table = new_table("M", *titles, "× the loop", "× the floor", "goals reached")
     for row in results["cpu"]:
-        faster, floors = row["loop"] / row["ranksim"], row["ranksim"] / row["floor"]
-        missed = [f"{WANTED[row['M']]} × loop"] * (faster < WANTED[row["M"]])
-        missed += [f"{FLOOR} × floor"] * (row["M"] >= FROM and floors > FLOOR)
-        times = [f"{row[name]:.2f}" for name in ("loop", "eager", "floor", "ranksim")]
+        speedup, floors = row["loop"] / row["ranksim"], row["ranksim"] / row["floor"]
+        goal = LOOP_GOALS[row["M"]]
+        missed = [f"{goal} × loop"] * (speedup < goal)
+        missed += [f"{FLOOR_GOAL} × floor"] * (row["M"] >= FLOOR_GOAL_FROM and floors > FLOOR_GOAL)
+        times = [f"{row[name]:.2f}" for name in names]
         verdict = "not " + ", ".join(missed) if missed else "yes"
-        told.add_row(str(row["M"]), *times, f"{faster:.1f}", f"{floors:.2f}", verdict)
-    yield told
+        table.add_row(str(row["M"]), *times, f"{speedup:.1f}", f"{floors:.2f}", verdict)
+    yield table
     if results["large"]:
-        told = table("M", "in blocks, s", "GiB", "in one, s", "GiB")
+        table = new_table("M", "in blocks, s", "GiB", "in one, s", "GiB")
         for row in results["large"]:
-            both = (row, row["whole"])
-            told.add_row(str(row["M"]), *(f"{r[n]:.2f}" for r in both for n in ("seconds", "GiB")))
-        yield told
+            figures = [f"{r[name]:.2f}" for r in (row, row["whole"]) for name in ("seconds", "GiB")]
+            table.add_row(str(row["M"]), *figures)
+        yield table
     if results["gpu"]:
-        told = table("M", "loop, ms", "floor, ms", "ranksim, ms", "graph, ms")
+        names = ("loop", "floor", "ranksim", "graph")
+        table = new_table("M", *(f"{name}, ms" for name in names))
         for row in results["gpu"]:
-            names = ("loop", "floor", "ranksim", "graph")
-            told.add_row(str(row["M"]), *(f"{row[n]:.3f}" if n in row else "" for n in names))
-        yield told
+            figures = [f"{row[name]:.3f}" if name in row else "" for name in names]
+            table.add_row(str(row["M"]), *figures)
+        yield table
 
 
-def table(*columns):
-    """A table in Markdown."""
-    told = Table(box=box.MARKDOWN)
+def new_table(*columns: str) -> Table:
+    """Return an empty Markdown table."""
+    table = Table(box=box.MARKDOWN)
     for column in columns:
-        told.add_column(column, justify="right")
-    return told
+        table.add_column(column, justify="right")
+    return table
 
 
-def text(results):
-    """The tables, as they stand in docs/speed.md."""
-    console = Console(width=140, file=io.StringIO(), color_system=None)
-    for told in tables(results):
-        console.print(told)
-    return "\n".join(line.strip() for line in console.file.getvalue().splitlines())
+def format_tables(results: Row) -> str:
+    """Return the tables as Markdown."""
+    output = io.StringIO()
+    console = Console(width=140, file=output, color_system=None)
+    for table in make_tables(results):
+        console.print(table)
+    return "\n".join(line.strip() for line in output.getvalue().splitlines())
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
+def main() -> None:
+    """Measure, print the tables, and write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to a file")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--large-sizes", type=int, nargs="*", default=LARGE)
-    parser.add_argument("--least", type=float, default=2.0, help="seconds each path is timed")
+    parser.add_argument("--min-seconds", type=float, default=2.0, help="time per implementation")
     parser.add_argument("--large", type=int, nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
-    if given.large:
-        print(json.dumps(measure_large(*given.large)))
+    if arguments.large:
+        print(json.dumps(measure_large_here(*arguments.large)))
         return
-    results = {
+    results: Row = {
         "torch": torch.__version__,
         "numpy": np.__version__,
         "threads": THREADS,
         "machine": platform.processor() or platform.machine(),
-        "cpu": [cpu_row(size, given.least) for size in given.sizes],
+        "cpu": [measure_cpu(size, arguments.min_seconds) for size in arguments.sizes],
         "large": [
-            large_row(size, cpu_term.PRODUCT_BLOCK) | {"whole": large_row(size, size * size)}
-            for size in given.large_sizes
+            measure_large(size, cpu_term.PRODUCT_BLOCK)
+            | {"whole": measure_large(size, size * size)}
+            for size in arguments.large_sizes
         ],
         "gpu": [],
     }
     if torch.cuda.is_available():
         results["device"] = torch.cuda.get_device_name()
-        results["gpu"] = [gpu_row(size, given.least) for size in GPU_SIZES]
-    print(text(results))
-    if given.json:
-        with open(given.json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-            file.write("\n")
+        results["gpu"] = [measure_gpu(size, arguments.min_seconds) for size in GPU_SIZES]
+    print(format_tables(results))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

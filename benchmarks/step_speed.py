@@ -3,11 +3,10 @@
 Usage: ``python -m benchmarks.step_speed --data-dir ../shared/data [--json FILE]`` (STS-B-DIR,
 preset small; prints a table).
 
-One side is the training that ``ranksim bench`` runs: Lightning, callbacks, logs, checkpoints. The
-other is what one would write by hand: the same network, loss, batches, optimiser and clipping in
-a ``for``, nothing kept but the best weights. Both start from one seed and must come to the same
-validation scores. Each repetition times one right after the other, so that other work slows both;
-of each the second epoch counts.
+One side is the training of ``ranksim bench``: Lightning, callbacks, logs, checkpoints. The other is
+a hand-written loop with the same network, loss, batches, optimizer and clipping that keeps only the
+best weights. Both start from one seed and must reach the same validation scores. Each repetition
+times one right after the other, so that other programs slow both; the second epoch counts.
 """
 
 import argparse
@@ -16,7 +15,9 @@ import itertools
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as L
 import torch
@@ -35,15 +36,16 @@ from ranksim.training.factory import (
     make_weights,
     resolve_defaults,
 )
-from ranksim.training.fit import TrainingOptions, fit
-from ranksim.training.method import parse_method
+from ranksim.training.fit import TrainingOptions, TrainingTask, fit
+from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
+from ranksim.training.recipe import Recipe
 from ranksim.training.task_loading import DataSource, load_task
 from ranksim.training.trainer_config import TrainerConfig
 
 METHODS = ("vanilla", "vanilla+ranksim", "inv+lds+fds+ranksim")
 EPOCHS, SEED = 2, 0
-SHOWN = {  # of the figures
+COLUMNS = {
     "steps": "steps/s",
     "steps_by_hand": "plain loop",
     "steps_ratio": "ratio",
@@ -51,51 +53,54 @@ SHOWN = {  # of the figures
     "epoch_ratio": "of an epoch",
 }
 
+Training = tuple[TrainingTask, Recipe, Technique]
+
 
 @dataclasses.dataclass
-class Timed:
-    """One training: seconds of each step and of all of its last epoch, and validation scores."""
+class StepTimes:
+    """Seconds of each step and of the whole last epoch of a training, and validation scores."""
 
     each: list[float]
     epoch: float
     scores: list[float]
 
     @property
-    def steps(self):
-        """Steps a second."""
+    def steps(self) -> float:
+        """Return the number of steps per second."""
         return len(self.each) / sum(self.each)
 
 
 class Clock(L.Callback):
-    """When the last epoch began, its first and last step ended, and the training did."""
+    """Records when the last epoch began, when each of its steps ended, and when training ended."""
 
-    def on_train_epoch_start(self, trainer=None, pl_module=None):
-        self.ends, self.began = [], time.perf_counter()
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.step_ends: list[float] = []
+        self.start = time.perf_counter()
 
-    def on_train_batch_end(self, *step):
-        self.ends.append(time.perf_counter())
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.step_ends.append(time.perf_counter())
 
-    def on_train_end(self, trainer=None, pl_module=None):
-        self.ended = time.perf_counter()
+    def on_train_end(self, *_: Any) -> None:
+        self.end = time.perf_counter()
 
-    def timed(self, scores):
-        """What it comes to; steps count from the end of one to the end of the next."""
-        each = [end - start for start, end in itertools.pairwise(self.ends)]
-        return Timed(each, self.ended - self.began, scores)
+    def step_times(self, scores: list[float]) -> StepTimes:
+        """Return the times; a step lasts from the end of one to the end of the next."""
+        each = [end - start for start, end in itertools.pairwise(self.step_ends)]
+        return StepTimes(each, self.end - self.start, scores)
 
 
-def by_sweep(task, recipe, technique):
-    """The training of ``ranksim bench``."""
+def train_as_sweep(task: TrainingTask, recipe: Recipe, technique: Technique) -> StepTimes:
+    """Train as ``ranksim bench`` does."""
     clock = Clock()
     recipe = dataclasses.replace(recipe, max_validations=EPOCHS)
     options = TrainingOptions(seed=SEED, trainer_config=TrainerConfig("cpu"), callbacks=[clock])
     with tempfile.TemporaryDirectory() as folder:
-        outcome = fit(task, recipe, technique, Path(folder), options)
-    return clock.timed(outcome.curves["val"])
+        result = fit(task, recipe, technique, Path(folder), options)
+    return clock.step_times(list(result.curves["val"]))
 
 
-def by_hand(task, recipe, technique):
-    """The same training as a plain loop."""
+def train_by_hand(task: TrainingTask, recipe: Recipe, technique: Technique) -> StepTimes:
+    """Run the same training as a plain loop."""
     torch.use_deterministic_algorithms(False)  # Lightning has set it
     torch.manual_seed(SEED)
     model, labels = task.build_model(), task.train.labels.numpy()
@@ -107,7 +112,7 @@ def by_hand(task, recipe, technique):
     adam = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     order = SeededSampler(len(task.train), SEED)
     training = make_loader(task.train, recipe.batch_size, order)
-    everything = make_loader(task.train, 256, task.train.length_order().tolist())
+    fds_loader = make_loader(task.train, 256, task.train.length_order().tolist())
     validation = make_loader(task.val, EVAL_BATCH_SIZE)
     clock, scores = Clock(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +120,7 @@ def by_hand(task, recipe, technique):
             clock.on_train_epoch_start()
             if fds is not None and epoch:
                 model.eval()
-                pairs = ((batch["inputs"], batch["label"]) for batch in everything)
+                pairs = ((batch["inputs"], batch["label"]) for batch in fds_loader)
                 fds.fit_epoch(lambda inputs: model.encoder(*inputs), pairs)
             model.train()
             order.set_epoch(epoch)
@@ -123,9 +128,9 @@ def by_hand(task, recipe, technique):
                 label, index = batch["label"], batch["index"]
                 features = model.encoder(*batch["inputs"])
                 smoothed = features if fds is None else fds(features, label)
-                prediction = model.head(smoothed).squeeze(-1)
+                preds = model.head(smoothed).squeeze(-1)
                 target = (label / recipe.label_scale).float()
-                loss = criterion(prediction, target, None if weights is None else weights[index])
+                loss = criterion(preds, target, None if weights is None else weights[index])
                 if ranksim is not None:
                     loss = loss + ranksim(features, (label / recipe.label_step).round())
                 adam.zero_grad()
@@ -143,45 +148,52 @@ def by_hand(task, recipe, technique):
             if scores[-1] == min(scores):
                 torch.save(model.state_dict(), Path(folder) / "best.pt")
         clock.on_train_end()
-    return clock.timed(scores)
+    return clock.step_times(scores)
 
 
-def compare(task, recipe, technique, repeats):
-    """Both in turn, so many times: median, least and most of each figure and of their ratios.
+def compare(
+    task: TrainingTask, recipe: Recipe, technique: Technique, repeats: int
+) -> dict[str, Any]:
+    """Time both ``repeats`` times in turn: median, minimum and maximum of figures and ratios.
 
-    A ratio above 1 says that the sweep's is the faster one. The undisturbed ratio takes of each
-    step the shortest time it ever took on either side, to which other work only adds.
+    A ratio above 1 means that the sweep's training is faster. The undisturbed ratio takes the
+    shortest time of each step on either side.
     """
-    found = {by_sweep: [], by_hand: []}
+    sweeps: list[StepTimes] = []
+    loops: list[StepTimes] = []
     for k in range(repeats):
-        for way in (by_sweep, by_hand) if k % 2 else (by_hand, by_sweep):
-            found[way].append(way(task, recipe, technique))
-    pairs = list(zip(*found.values(), strict=True))
-    for ours, plain in pairs:
-        if ours.scores != plain.scores:
-            raise SystemExit(f"not the same training: {ours.scores} and {plain.scores}")
+        if k % 2:
+            sweeps.append(train_as_sweep(task, recipe, technique))
+        loops.append(train_by_hand(task, recipe, technique))
+        if not k % 2:
+            sweeps.append(train_as_sweep(task, recipe, technique))
+    pairs = list(zip(sweeps, loops, strict=True))
+    for sweep, loop in pairs:
+        if sweep.scores != loop.scores:
+            raise SystemExit(f"not the same training: {sweep.scores} and {loop.scores}")
     return {
-        "steps": spread([ours.steps for ours, _ in pairs]),
-        "steps_by_hand": spread([plain.steps for _, plain in pairs]),
-        "steps_ratio": spread([ours.steps / plain.steps for ours, plain in pairs]),
-        "epoch": spread([ours.epoch for ours, _ in pairs]),
-        "epoch_by_hand": spread([plain.epoch for _, plain in pairs]),
-        "epoch_ratio": spread([plain.epoch / ours.epoch for ours, plain in pairs]),
-        "undisturbed_ratio": shortest(found[by_hand]) / shortest(found[by_sweep]),
+        "steps": summarize([sweep.steps for sweep, _ in pairs]),
+        "steps_by_hand": summarize([loop.steps for _, loop in pairs]),
+        "steps_ratio": summarize([sweep.steps / loop.steps for sweep, loop in pairs]),
+        "epoch": summarize([sweep.epoch for sweep, _ in pairs]),
+        "epoch_by_hand": summarize([loop.epoch for _, loop in pairs]),
+        "epoch_ratio": summarize([loop.epoch / sweep.epoch for sweep, loop in pairs]),
+        "undisturbed_ratio": shortest_epoch(loops) / shortest_epoch(sweeps),
     }
 
 
-def shortest(trainings):
-    """Seconds of an epoch's steps, each in the training where it took least."""
-    return sum(map(min, zip(*(training.each for training in trainings), strict=True)))
+def shortest_epoch(trainings: Sequence[StepTimes]) -> float:
+    """Return the seconds of an epoch's steps, each from the training where it was shortest."""
+    return sum(min(times) for times in zip(*(t.each for t in trainings), strict=True))
 
 
-def spread(values):
+def summarize(values: list[float]) -> dict[str, float]:
+    """Return median, minimum and maximum."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-def shown(figure):
-    """``0.931 (0.912..0.950)``: the median, and least and most; or a number alone."""
+def format_figure(figure: float | dict[str, float]) -> str:
+    """Format as ``0.931 (0.912..0.950)``: median, minimum and maximum; or a number."""
     if isinstance(figure, float):
         return f"{figure:.3f}"
     digits = 3 if figure["most"] < 10 else 1
@@ -189,35 +201,37 @@ def shown(figure):
     return f"{median} ({least}..{most})"
 
 
-def sts_b_dir(name, data_dir=None, split="borealis"):
-    """Task, recipe and technique of a method of STS-B-DIR, preset small."""
+def load_sts_b_dir(name: str, data_dir: Path | None = None) -> Training:
+    """Load task, recipe and technique of a method of STS-B-DIR, preset small."""
     method = parse_method(name, "inverse")
     recipe = load_recipe("sts-b-dir", "small", method, {})
-    spec = StsBSpec(split=split, regions_from="published")
+    spec = StsBSpec(split="borealis", regions_from="published")
     source = DataSource(spec, DataLocation(data_dir=data_dir))
     return load_task(source, recipe, seed=SEED)[1], recipe, method.technique
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compare both trainings, print a table, and write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args(argv)
-    table = Table("threads", "method", *SHOWN.values(), box=box.SIMPLE_HEAD)
-    rows, before = [], torch.get_num_threads()
-    for threads in given.threads:
+    arguments = parser.parse_args(argv)
+    table = Table("threads", "method", *COLUMNS.values(), box=box.SIMPLE_HEAD)
+    rows, default_threads = [], torch.get_num_threads()
+    for threads in arguments.threads:
         torch.set_num_threads(threads)
-        for name in given.methods:
-            figures = compare(*sts_b_dir(name, given.data_dir), given.repeats)
+        for name in arguments.methods:
+            figures = compare(*load_sts_b_dir(name, arguments.data_dir), arguments.repeats)
             rows.append({"threads": threads, "method": name, **figures})
-            table.add_row(str(threads), name, *(shown(figures[figure]) for figure in SHOWN))
-    torch.set_num_threads(before)
+            table.add_row(str(threads), name, *(format_figure(figures[key]) for key in COLUMNS))
+    torch.set_num_threads(default_threads)
     Console(width=200).print(table)
-    if given.json is not None:
-        write_json(given.json, {"repeats": given.repeats, "rows": rows, **collect_provenance()})
+    if arguments.json is not None:
+        content = {"repeats": arguments.repeats, "rows": rows, **collect_provenance()}
+        write_json(arguments.json, content)
 
 
 if __name__ == "__main__":

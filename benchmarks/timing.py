@@ -1,40 +1,44 @@
-"""How long a step takes."""
+"""Timing of training steps."""
 
 import time
+from collections.abc import Callable, Mapping
 
 import torch
 
+Step = Callable[[], object]
 
-def seconds(step, least=0.5):
-    """Shortest time of a step over at least ``least`` seconds and five repetitions, after one.
 
-    The shortest, since whatever else the machine does only adds to it.
+def time_step(step: Step, min_seconds: float = 0.5) -> float:
+    """Return the shortest time of a step in seconds, over at least five repetitions."""
+    return time_in_turns({"step": step}, min_seconds, rounds=1)["step"]
+
+
+def time_in_turns(
+    steps: Mapping[str, Step], min_seconds: float = 0.5, rounds: int = 5
+) -> dict[str, float]:
+    """Return the shortest time of each step in seconds, timed in turns.
+
+    The shortest, because other programs can only slow a step down; in turns, so that they slow all
+    steps alike. A step runs for ``min_seconds / rounds`` per turn, and at least five times in all.
     """
-    return in_turns({"step": step}, least, rounds=1)["step"]
-
-
-def in_turns(steps, least=0.5, rounds=5):
-    """Shortest time of each named step, timed in turns, so that a slow spell meets all alike.
-
-    A step is repeated for ``least / rounds`` seconds a turn, and five times in all at least.
-    """
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     for step in steps.values():
         step()
-    best = dict.fromkeys(steps, float("inf"))
+    shortest = dict.fromkeys(steps, float("inf"))
     for _ in range(rounds):
         for name, step in steps.items():
             spent, count = 0.0, 0
-            while spent < least / rounds or count * rounds < (5 if least else 1):
-                took = _timed(step, wait)
-                best[name] = min(best[name], took)
-                spent, count = spent + took, count + 1
-    return best
+            while spent < min_seconds / rounds or count * rounds < (5 if min_seconds else 1):
+                seconds = _time_once(step, synchronize)
+                shortest[name] = min(shortest[name], seconds)
+                spent, count = spent + seconds, count + 1
+    return shortest
 
 
-def _timed(step, wait):
-    wait()
-    since = time.perf_counter()
+def _time_once(step: Step, synchronize: Callable[[], None]) -> float:
+    """Return the seconds of one step."""
+    synchronize()
+    start = time.perf_counter()
     step()
-    wait()
-    return time.perf_counter() - since
+    synchronize()
+    return time.perf_counter() - start

@@ -4,16 +4,19 @@ Usage: ``python -m tests.helpers.compiled``, with ``TRITON_INTERPRET=0``; prints
 kernel and GPU.
 """
 
+from typing import Any
+
 import torch
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+import triton  # type: ignore[import-untyped]
+from triton.backends.compiler import GPUTarget  # type: ignore[import-untyped]
+from triton.compiler import ASTSource  # type: ignore[import-untyped]
 
 from ranksim.functional._kernels import RankSimInputs, RankSimParams
-from ranksim.functional._kernels.triton import triton_term
+from ranksim.functional._kernels.triton import kernels, triton_term
+from ranksim.functional.ranking import Ties
 
 CAPABILITIES = (80, 90)  # A100, H100
-LAUNCHES = (
+LAUNCHES: tuple[tuple[int, int, Ties, str, bool, bool], ...] = (
     (1, 1, "min", "neg_l1", False, True),
     (100, 1, "min", "neg_l1", True, True),
     (100, 1, "average", "neg_l1", True, True),
@@ -28,13 +31,14 @@ OPTIONS = ("num_warps", "enable_fp_fusion")
 class CompiledKernel:
     """A kernel whose launches compile it, once for each signature."""
 
-    def __init__(self, kernel):
-        self.kernel, self.signatures = kernel, set()
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+        self.signatures: set[str] = set()
 
-    def __getitem__(self, grid):
+    def __getitem__(self, grid: Any) -> Any:
         return self.launch
 
-    def launch(self, *args, **settings):
+    def launch(self, *args: Any, **settings: Any) -> None:
         options = {name: settings.pop(name) for name in OPTIONS if name in settings}
         names = self.kernel.arg_names
         constants, signature = dict(settings), dict.fromkeys(settings, "constexpr")
@@ -57,10 +61,11 @@ class CompiledKernel:
             print(self.kernel.__name__, capability, len(binary.asm["cubin"]), "bytes")
 
 
-def main():
+def main() -> None:
+    """Compile the launches of LAUNCHES."""
     triton_term._INTERPRETED_ROWS = 1
-    triton_term.anchor_rows = CompiledKernel(triton_term.anchor_rows)
-    triton_term.anchor_weights = CompiledKernel(triton_term.anchor_weights)
+    for name in ("anchor_rows", "anchor_weights"):
+        setattr(triton_term, name, CompiledKernel(getattr(kernels, name)))
     for size, width, ties, similarity, masked, gradient in LAUNCHES:
         features, labels = torch.randn(size, 128), torch.randn(size, width)
         keep = torch.ones(size, dtype=torch.bool) if masked else None

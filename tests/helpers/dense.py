@@ -1,14 +1,24 @@
 """Batches of dense targets, and their positions by a loop."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 SHAPES = [(3, 4, 5, 6), (2, 4, 7), (1, 4, 2, 3, 2), (2, 1, 1, 1)]
 
 
-def make_dense_batch(shape, *, missing=0.3, seed=0, dtype=torch.float64, columns=1):
+def make_dense_batch(
+    shape: tuple[int, ...],
+    *,
+    missing: float = 0.3,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    columns: int = 1,
+) -> tuple[Tensor, Tensor]:
     """Return features, and integer labels of 0..9 that are NaN at some positions."""
     draw = torch.Generator().manual_seed(seed)
     features = torch.randn(shape, generator=draw, dtype=dtype)
@@ -17,9 +27,10 @@ def make_dense_batch(shape, *, missing=0.3, seed=0, dtype=torch.float64, columns
     return features, labels.masked_fill(is_missing, torch.nan)
 
 
-def labeled_positions(features, labels):
+def labeled_positions(features: Tensor, labels: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return features (P, D) and labels (P, K) of every position that has a label, by a loop."""
-    z, y = features.detach().numpy(), labels.numpy()
+    z: Any = features.detach().numpy()
+    y: Any = labels.numpy()
     rows = []
     for n in range(z.shape[0]):
         for position in itertools.product(*map(range, z.shape[2:])):

@@ -1,20 +1,22 @@
 """Pairwise combinations of parameters."""
 
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 
-def pairwise(**values):
+def pairwise(**values: Iterable[Any]) -> list[dict[str, Any]]:
     """Cases (dicts) so that every pair of values of two parameters occurs in one of them."""
     names = list(values)
     options = [list(values[name]) for name in names]
 
-    def pairs(case):
+    def pairs(case: tuple[int, ...]) -> set[Any]:
         return set(itertools.combinations(enumerate(case), 2))
 
     cases = [tuple(case) for case in itertools.product(*(range(len(o)) for o in options))]
-    missing = set().union(*map(pairs, cases))
+    missing: set[Any] = set().union(*map(pairs, cases))
     chosen = []
     while missing:
         best = max(cases, key=lambda case: len(pairs(case) & missing))
@@ -26,7 +28,7 @@ def pairwise(**values):
     ]
 
 
-def parametrize_pairwise(**values):
+def parametrize_pairwise(**values: Iterable[Any]) -> pytest.MarkDecorator:
     """Parametrize a test over the cases of :func:`pairwise`."""
     cases = [tuple(case.values()) for case in pairwise(**values)]
     return pytest.mark.parametrize(tuple(values), cases)

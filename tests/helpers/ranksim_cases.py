@@ -1,9 +1,12 @@
 """Batches for tests of RankSim, and the comparison with the float64 oracle."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tests.oracles import ranksim as oracle
 
@@ -16,7 +19,7 @@ TOLERANCES = {  # relative error of value and gradient by the dtype of features
 }
 
 
-def make_batch(kind, size, seed=1):
+def make_batch(kind: str, size: int, seed: int = 1) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return features (N, 7) and labels (N,): random, ages, or ones full of exact ties."""
     draw = np.random.default_rng((seed, size))
     if kind == "random":
@@ -30,23 +33,36 @@ def make_batch(kind, size, seed=1):
 
 
 @functools.cache
-def oracle_of_batch(kind, size, ties="min", dtype=torch.float64, gamma=100.0, lambda_=2.0, seed=1):
+def oracle_of_batch(
+    kind: str,
+    size: int,
+    ties: str = "min",
+    dtype: torch.dtype = torch.float64,
+    gamma: float = 100.0,
+    lambda_: float = 2.0,
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the oracle's values (N,) and gradients (N, N, D) of a batch rounded to a dtype."""
-    z, y = make_batch(kind, size, seed)
+    z, y = make_batch(kind, size)
     z = torch.tensor(z).to(dtype).double().numpy()
-    value, gradient = oracle.ranksim(z, oracle.neg_l1(y), gamma, lambda_, ties)
+    target = oracle.neg_l1(y)  # type: ignore[no-untyped-call]
+    value, gradient = oracle.ranksim(z, target, gamma, lambda_, ties)  # type: ignore[no-untyped-call]
     has_order = len(set(y)) > 1
     return value * has_order, gradient * has_order
 
 
-def relative_error(result, expected):
+def relative_error(result: Any, expected: Any) -> float:
     """Return the relative distance of two arrays or tensors."""
     if isinstance(result, torch.Tensor):
         result = result.detach().double().numpy()
-    return np.linalg.norm(result - expected) / max(np.linalg.norm(expected), 1e-12)
+    return float(np.linalg.norm(result - expected)) / max(float(np.linalg.norm(expected)), 1e-12)
 
 
-def assert_matches_oracle(result, expected, dtype=torch.float64, tolerance=None):
+def assert_matches_oracle(
+    result: Sequence[Any],
+    expected: Sequence[Any],
+    dtype: torch.dtype = torch.float64,
+    tolerance: float | None = None,
+) -> None:
     """Compare a value and a gradient with those of the oracle, by relative error."""
     limits = TOLERANCES[dtype] if tolerance is None else (tolerance, tolerance)
     for name, got, wanted, limit in zip(
@@ -56,7 +72,7 @@ def assert_matches_oracle(result, expected, dtype=torch.float64, tolerance=None)
         assert error < limit, f"{name} is off by {error:.1e}, more than {limit:.0e}"
 
 
-def unique_settings(unique):
-    """Return arguments for a draw by value (True), by bins of a width (a number) or none (False)."""
+def unique_settings(unique: bool | float | np.bool_) -> dict[str, Any]:
+    """Return arguments for a draw by value (True), by bin width (a number) or none (False)."""
     width = None if isinstance(unique, (bool, np.bool_)) else unique
     return {"unique_labels": unique if width is None else True, "label_width": width}

@@ -51,7 +51,8 @@ class LabelCodes:
         if self.integers is None:
             return dense_codes(-self._similarities(part))
         codes: NDArray[Any] = np.subtract(self.integers[part, None], self.integers)
-        return np.abs(codes, out=codes)
+        np.abs(codes, out=codes)
+        return codes
 
     def _similarities(self, part: slice) -> NDArray[Any]:
         """Return float64 similarities ``(R, M)`` for some of the anchors."""
@@ -72,5 +73,6 @@ class LabelCodes:
             if exact and span * scale < 2.0 ** (62 - index_bits):
                 scaled -= self.smallest * scale
                 small = span * scale < 2.0 ** (31 - index_bits)
-                return scaled.astype(np.int32 if small else np.int64)
+                integers: NDArray[Any] = scaled.astype(np.int32 if small else np.int64)
+                return integers
         return None
