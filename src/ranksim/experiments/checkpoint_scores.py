@@ -12,7 +12,7 @@ from ranksim.evaluation.predictions import PREDICTIONS, write_predictions
 from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
 from ranksim.models import read_checkpoint, read_checkpoint_recipe
-from ranksim.training.evaluate import evaluate
+from ranksim.training.fit import evaluate
 from ranksim.training.method import parse_method
 from ranksim.training.recipe import ImageRecipe
 from ranksim.training.task_loading import load_task

@@ -1,1 +1,1 @@
-"""Training with Lightning: method grammar, recipes, the module and the fit loop. Needs the extra ``train``."""
+"""Training with Lightning: methods, recipes, networks and the training loop (extra ``train``)."""

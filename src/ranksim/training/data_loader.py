@@ -26,11 +26,7 @@ def make_loader(
 ) -> DataLoader[Batch]:
     """Return a loader of batches that the data set assembles itself.
 
-    Args:
-        data: the samples.
-        batch_size: samples per batch.
-        order: sample indices or a sampler; ``None``: in the order of the data set.
-        on_gpu: training runs on a GPU; worker processes then prefetch data that is on disk.
+    While a GPU trains, worker processes prefetch data that is on disk.
     """
     prefetch = on_gpu and getattr(data, "on_disk", False)
     return DataLoader(
@@ -38,7 +34,7 @@ def make_loader(
         batch_size=batch_size,
         sampler=order,
         collate_fn=_identity,
-        # each iterator draws a seed; a separate generator leaves the random numbers of dropout alone
+        # each iterator draws a seed, which must not change the random numbers of dropout
         generator=torch.Generator(),
         num_workers=_WORKERS if prefetch else 0,
         persistent_workers=prefetch,
@@ -59,8 +55,8 @@ class SeededSampler(DistributedSampler[int]):
     replace the sampler because it is a ``DistributedSampler``.
 
     Args:
-        size: number of samples in the data set.
-        seed: random seed of the run.
+        size: number of samples.
+        seed: random seed.
         batch_size: samples per batch on each device.
     """
 

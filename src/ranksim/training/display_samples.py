@@ -30,14 +30,10 @@ class DisplaySamples:
 
 
 def select_display_samples(bins: LabelBins, labels: np.ndarray) -> DisplaySamples:
-    """Select at most 500 test samples, evenly over at most 24 groups of label bins.
+    """Select at most 500 test samples by their labels ``(N,)``, evenly over groups of label bins.
 
     All groups have the same quota; smaller groups are taken completely. Within a group, the samples
     are spread evenly over its sorted labels.
-
-    Args:
-        bins: label bins of the data set.
-        labels: test labels ``(N,)``, N ≥ 1.
 
     Example:
         >>> bins = LabelBins.uniform(0.0, 3.0, 3)

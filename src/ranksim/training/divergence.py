@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,13 +25,7 @@ _LISTED = 5  # samples named in a message
 
 @dataclass(frozen=True)
 class SampleIds:
-    """Numbers by which the user knows the training samples.
-
-    Args:
-        numbers: number of each sample, int64 ``(N,)``.
-        unit: what is numbered, ``"line"`` or ``"row"``.
-        table: name of the user's table.
-    """
+    """Numbers ``(N,)`` of the training samples' lines or rows (``unit``) in the user's table."""
 
     numbers: NDArray[np.int64]
     unit: str
@@ -167,17 +161,6 @@ def explosion_threshold(
     return EXPLOSION_FACTOR * largest or math.inf
 
 
-@dataclass(frozen=True)
-class _Step:
-    """Position of a training step and indices of its batch ``(N,)``."""
-
-    step: int
-    epoch: int
-    lr: float
-    index: Tensor
-    ranksim: bool
-
-
 class DivergenceMonitor:
     """Checks the loss of each step before the optimizer uses it.
 
@@ -191,16 +174,11 @@ class DivergenceMonitor:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._pending: tuple[torch.cuda.Event, Tensor, _Step] | None = None
+        # values being copied, and a function that describes their step
+        self._pending: tuple[torch.cuda.Event, Tensor, Callable[..., Divergence]] | None = None
 
     def check(self, trainer: Any, index: Tensor, loss: Tensor, term: Tensor | None) -> None:
-        """Check the mean loss of a batch and RankSim's term.
-
-        Args:
-            trainer: Lightning's Trainer, within a step.
-            index: indices of the batch in the training split ``(N,)``.
-            loss: scalar.
-            term: scalar, or ``None``.
+        """Check the mean loss and RankSim's term for the samples ``index`` ``(N,)`` of a batch.
 
         Raises:
             DivergedError: a value is not finite, or the loss exceeds the limit.
@@ -212,7 +190,7 @@ class DivergenceMonitor:
             if trainer.world_size > 1:
                 failed = bool(trainer.strategy.reduce(torch.tensor(float(failed)), reduce_op="max"))
             if failed:
-                self._stop(trainer, numbers, _current_step(trainer, index, term))
+                self._stop(trainer, numbers, self._describe_step(trainer, index, term))
             return
         self.flush(trainer)
         stacked = torch.stack([value.double() for value in values])
@@ -222,49 +200,45 @@ class DivergenceMonitor:
             stacked = torch.cat([stacked, flag.reshape(1)])
         on_host, event = stacked.to("cpu", non_blocking=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        self._pending = event, on_host, _current_step(trainer, index, term)
+        self._pending = event, on_host, self._describe_step(trainer, index, term)
 
     def flush(self, trainer: Any) -> None:
-        """Check the values that are still being copied.
-
-        Raises:
-            DivergedError: see :meth:`check`.
-        """
+        """Check the values that are still being copied; see :meth:`check`."""
         if self._pending is None:
             return
-        (event, on_host, step), self._pending = self._pending, None
+        (event, on_host, describe), self._pending = self._pending, None
         event.synchronize()
         numbers = on_host.tolist()
         if bool(numbers.pop()) if trainer.world_size > 1 else self._is_diverged(numbers):
-            self._stop(trainer, numbers, step)
+            self._stop(trainer, numbers, describe)
 
     def _is_diverged(self, numbers: Sequence[float]) -> bool:
         return not (numbers[0] <= self.limit and all(map(math.isfinite, numbers)))
 
-    def _stop(self, trainer: Any, numbers: Sequence[float], step: _Step) -> None:
+    def _describe_step(
+        self, trainer: Any, index: Tensor, term: Tensor | None
+    ) -> Callable[..., Divergence]:
+        step, epoch, lr = trainer.global_step + 1, trainer.current_epoch + 1, current_lr(trainer)
+
+        def describe(part: str, value: float) -> Divergence:
+            samples, ranksim = index.tolist(), term is not None
+            return Divergence(part, value, step, epoch, lr, samples, self.limit, ranksim)
+
+        return describe
+
+    def _stop(
+        self, trainer: Any, numbers: Sequence[float], describe: Callable[..., Divergence]
+    ) -> None:
         """Raise the divergence of the first process whose batch diverged."""
         local = None
-        if self._is_diverged(numbers):
-            part = "RankSim term" if not self._is_diverged(numbers[:1]) else "loss"
-            local = Divergence(
-                part,
-                numbers[1] if part == "RankSim term" else numbers[0],
-                step.step,
-                step.epoch,
-                step.lr,
-                step.index.tolist(),
-                limit=self.limit,
-                ranksim=step.ranksim,
-            )
+        if self._is_diverged(numbers[:1]):
+            local = describe("loss", numbers[0])
+        elif self._is_diverged(numbers):
+            local = describe("RankSim term", numbers[1])
         divergences: list[Divergence | None] = [local] * trainer.world_size
         if trainer.world_size > 1:
             dist.all_gather_object(divergences, local)
         raise DivergedError(next(each for each in divergences if each is not None))
-
-
-def _current_step(trainer: Any, index: Tensor, term: Tensor | None) -> _Step:
-    step, epoch = trainer.global_step + 1, trainer.current_epoch + 1
-    return _Step(step, epoch, current_lr(trainer), index, term is not None)
 
 
 def current_lr(trainer: Any) -> float:
@@ -273,5 +247,4 @@ def current_lr(trainer: Any) -> float:
 
 
 def _is_asynchronous(device: torch.device) -> bool:
-    """Return True if reading a value makes the host wait for the device."""
-    return device.type == "cuda"
+    return device.type == "cuda"  # reading a value makes the host wait

@@ -35,11 +35,7 @@ _PAD_IMAGE_SIZE = 224  # the image size to which a recipe's pad refers
 
 
 def resolve_defaults(recipe: Recipe, labels: np.ndarray) -> Recipe:
-    """Return the recipe with the label scale and step of the training labels where they are 0.
-
-    Args:
-        recipe: the hyperparameters.
-        labels: training labels ``(N,)``.
+    """Return the recipe with label scale and step of the training labels ``(N,)`` if they are 0.
 
     Example:
         >>> from ranksim.training.method import parse_method
@@ -81,17 +77,11 @@ def make_weights(
     labels: np.ndarray,
     sample_weight: np.ndarray | None = None,
 ) -> Tensor | None:
-    """Compute the weight of each training sample.
-
-    Args:
-        recipe: number of bins, count limits and the kernel of LDS.
-        technique: weighting scheme, and whether LDS is used.
-        bins: label bins of the data set.
-        labels: training labels ``(N,)``.
-        sample_weight: the user's factor on each weight ``(N,)``, float64, or ``None``.
+    """Compute the weights of the training samples from their labels ``(N,)``.
 
     Returns:
-        Weights ``(N,)``, float32, mean 1; ``None`` if all are equal.
+        Weights ``(N,)``, float32, mean 1, multiplied by the user's ``sample_weight``; ``None`` if
+        all are equal.
     """
     if technique.weighting == "none":
         if sample_weight is None:
@@ -147,7 +137,7 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
 
 
 def make_ranksim(
-    recipe: Recipe, technique: Technique, seed: int, *, gather_across_devices: bool = False
+    recipe: Recipe, technique: Technique, seed: int, gather_across_devices: bool
 ) -> RankSimLoss | None:
     """Return RankSim for labels divided by ``label_step``, or ``None`` if it is not used."""
     if not technique.ranksim:
@@ -175,37 +165,31 @@ def _divide_bins(bins: LabelBins, count: int) -> LabelBins:
 
 def table_network(recipe: TableRecipe, width: int) -> Callable[[], Regressor]:
     """Return a factory of MLPs over vectors of this width."""
-    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
-    return lambda: Regressor(MLPEncoder(width, dropout=recipe.dropout, **shape))
+    return lambda: Regressor(MLPEncoder(width, **_shape(recipe)))
+
+
+def _shape(recipe: TableRecipe) -> dict[str, Any]:
+    return {"hidden": recipe.hidden, "layers": recipe.layers, "dropout": recipe.dropout}
 
 
 def text_network(recipe: TextRecipe, vectors: Tensor, texts: int) -> Callable[[], Regressor]:
     """Return a factory of BiLSTMs over word vectors ``(V, E)``, for one or two texts."""
-    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
-    return lambda: Regressor(TextEncoder(vectors, texts=texts, dropout=recipe.dropout, **shape))
+    return lambda: Regressor(TextEncoder(vectors, texts=texts, **_shape(recipe)))
 
 
 def series_network(recipe: SeriesRecipe, channels: int) -> Callable[[], Regressor]:
     """Return a factory of networks over windows with this number of channels."""
     encoder = GRUEncoder if recipe.encoder == "gru" else ConvEncoder
-    shape = {"hidden": recipe.hidden, "layers": recipe.layers}
-    return lambda: Regressor(encoder(channels, dropout=recipe.dropout, **shape))
+    return lambda: Regressor(encoder(channels, **_shape(recipe)))
 
 
 def image_network(recipe: ImageRecipe, config: TrainerConfig) -> Callable[[], Regressor]:
     """Return a factory of vision networks."""
-    channels_last = config.uses_channels_last
-    return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=channels_last))
+    return lambda: Regressor(ImageEncoder(recipe.encoder, channels_last=config.uses_channels_last))
 
 
 def word_vectors(name: str, glove: Path | None = None, data_dir: Path | None = None) -> WordVectors:
-    """Open word vectors.
-
-    Args:
-        name: ``glove-6b-50d``, a Python package, or ``glove-840b-300d``, a file.
-        glove: the file; ``None``: the folder ``glove`` in the data folders or the cache.
-        data_dir: first data folder.
-    """
+    """Open the word vectors of a recipe; the large ones are read from the file ``glove``."""
     if name == "glove-6b-50d":
         return PackagedGlove()
     if name == "glove-840b-300d":

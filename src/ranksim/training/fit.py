@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from ranksim.data.batch import BatchDataset
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
+from ranksim.losses import L1Loss
 from ranksim.metrics.scores import Scores
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
+from ranksim.training import factory
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, SeededSampler, make_loader
 from ranksim.training.display_samples import select_display_samples
 from ranksim.training.divergence import (
@@ -30,13 +32,6 @@ from ranksim.training.divergence import (
     DivergenceMonitor,
     SampleIds,
     explosion_threshold,
-)
-from ranksim.training.factory import (
-    make_fds,
-    make_loss,
-    make_ranksim,
-    make_weights,
-    resolve_defaults,
 )
 from ranksim.training.method import Technique
 from ranksim.training.module import Augment, Objective, RegressionModule
@@ -70,8 +65,8 @@ class TrainingLimits:
 
     Args:
         steps: optimizer steps.
-        epochs: epochs, or validations if the recipe validates every so many steps.
-        seconds: elapsed time, checked at the end of each epoch; results then depend on the machine.
+        epochs: epochs; validations if the recipe validates after a number of steps.
+        seconds: time, checked after each epoch.
     """
 
     steps: int | None = None
@@ -89,12 +84,10 @@ class TrainingTask:
         bins: label bins of sample weights, LDS and FDS.
         regions: shot regions of the scores.
         gmean_epsilon: see :func:`ranksim.metrics.regression_scores`.
-        augment: transforms the inputs of training batches (see
-            :class:`ranksim.training.module.RegressionModule`).
+        augment: transforms training batches (see :class:`RegressionModule`).
         initial_bias: initial prediction of the head, in the unit of the labels.
-        sample_weight: factor on the weight of each training sample ``(N,)``, float64, at least one
-            above 0; ``None``: all equal.
-        sample_ids: the user's numbers of the training samples; ``None``: their indices.
+        sample_weight: factors on the weights of the training samples ``(N,)``, float64.
+        sample_ids: the user's numbers of the training samples.
     """
 
     train: BatchDataset
@@ -125,8 +118,8 @@ class TrainingOptions:
     """
 
     seed: int
-    trainer_config: TrainerConfig = TrainerConfig()
-    limits: TrainingLimits = TrainingLimits()
+    trainer_config: TrainerConfig = field(default_factory=TrainerConfig)
+    limits: TrainingLimits = field(default_factory=TrainingLimits)
     progress_bar: bool = False
     on_validation: ValidationCallback | None = None
     callbacks: Sequence[L.Callback] = ()
@@ -141,11 +134,10 @@ class TrainingResult:
         val, test: scores by region.
         sample_index: index of each prediction in the test split, int64 ``(N,)``.
         preds: predictions on the test split, in the unit of the labels, ``(N,)``.
-        features: features ``(P, D)`` of the samples of
-            :func:`ranksim.training.display_samples.select_display_samples`.
-        curves: see :class:`ranksim.training.resume.ResumeCallback`.
-        epochs, best_epoch, steps: length of the training, and epoch of the best validation score.
-        seconds: training time, including earlier parts of a resumed training.
+        features: features ``(P, D)`` of the samples of :func:`select_display_samples`.
+        curves: see :class:`ResumeCallback`.
+        epochs, best_epoch, steps: length of the training, and epoch of the best weights.
+        seconds: training time.
         truncated: whether the time limit ended the training.
     """
 
@@ -196,7 +188,7 @@ def fit(
     config = options.trainer_config
     silence_lightning()
     L.seed_everything(options.seed, verbose=False)
-    recipe = resolve_defaults(recipe, task.train.labels.numpy())
+    recipe = factory.resolve_defaults(recipe, task.train.labels.numpy())
     module = _make_module(task, recipe, technique, options, fds_state, update_fds)
     if config.is_distributed:  # the data is sent to the training processes
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
@@ -207,7 +199,12 @@ def fit(
     last = read_training_checkpoint(folder / LAST)
     state = last["callbacks"][ResumeCallback.__qualname__]
     module.load_state_dict(read_training_checkpoint(folder / BEST)["state_dict"])
-    val = _score(module, task, config)
+    trainer = make_eval_trainer(config)
+    _run_evaluation(trainer.validate, module, task.val, config)
+    val = module.scores
+    rows = select_display_samples(task.bins, task.test.labels.numpy()).rows
+    module.display_index = torch.from_numpy(rows)
+    _run_evaluation(trainer.test, module, task.test, config)
     assert module.predictions is not None
     assert module.features is not None
     index, preds, _ = module.predictions
@@ -241,7 +238,7 @@ def _make_module(
     initial_pred = task.initial_bias / recipe.label_scale
     if task.initial_bias:
         nn.init.constant_(model.head.bias, initial_pred)
-    fds = make_fds(recipe, technique, task.bins, model.width)
+    fds = factory.make_fds(recipe, technique, task.bins, model.width)
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)
         fds.updates.zero_()  # counts the updates of this training
@@ -249,17 +246,15 @@ def _make_module(
     if fds is not None and update_fds:
         order = task.train.length_order().tolist()
         fds_batches = make_loader(task.train, _FDS_BATCH_SIZE, order, on_gpu=config.on_gpu)
-    loss = make_loss(recipe, technique)
-    weights = make_weights(recipe, technique, task.bins, labels.numpy(), task.sample_weight)
+    loss = factory.make_loss(recipe, technique)
+    weights = factory.make_weights(recipe, technique, task.bins, labels.numpy(), task.sample_weight)
     targets = labels.double() / recipe.label_scale
     objective = Objective(
         loss,
         weights,
         fds,
         fds_batches,
-        make_ranksim(
-            recipe, technique, options.seed, gather_across_devices=config.gather_across_devices
-        ),
+        factory.make_ranksim(recipe, technique, options.seed, config.gather_across_devices),
         DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred)),
     )
     return RegressionModule(
@@ -372,20 +367,31 @@ def _checkpoint_callbacks(
     return [stopping, ResumeCallback(stopping, best, on_validation), best, last]
 
 
-def _score(
-    module: RegressionModule, task: TrainingTask, config: TrainerConfig
-) -> dict[str, Scores]:
-    """Score a network on validation and test; return the validation scores."""
-    trainer = make_eval_trainer(config)
+def evaluate(
+    model: Regressor, recipe: Recipe, task: TrainingTask, config: TrainerConfig
+) -> tuple[dict[str, Scores], np.ndarray, np.ndarray]:
+    """Score a network, which predicts label / ``recipe.label_scale``, on the test split.
+
+    Returns:
+        Scores by region, sample indices ``(N,)`` and predictions ``(N,)``.
+    """
+    if config.compile:
+        model.encoder.compile()
+    objective = Objective(L1Loss())
+    module = RegressionModule(
+        model, recipe, task.regions, objective, gmean_epsilon=task.gmean_epsilon
+    )
+    _run_evaluation(make_eval_trainer(config).test, module, task.test, config)
+    assert module.predictions is not None
+    index, preds, _ = module.predictions
+    return module.scores, index, preds.numpy()
+
+
+def _run_evaluation(
+    loop: Callable[..., Any], module: RegressionModule, samples: BatchDataset, config: TrainerConfig
+) -> None:
     with translate_keyboard_interrupt():
-        loader = make_loader(task.val, EVAL_BATCH_SIZE, on_gpu=config.on_gpu)
-        trainer.validate(module, loader, verbose=False)
-        scores = module.scores
-        rows = select_display_samples(task.bins, task.test.labels.numpy()).rows
-        module.display_index = torch.from_numpy(rows)
-        loader = make_loader(task.test, EVAL_BATCH_SIZE, on_gpu=config.on_gpu)
-        trainer.test(module, loader, verbose=False)
-    return scores
+        loop(module, make_loader(samples, EVAL_BATCH_SIZE, on_gpu=config.on_gpu), verbose=False)
 
 
 @contextmanager

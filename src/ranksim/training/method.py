@@ -100,22 +100,17 @@ def parse_method(name: str, weighting: Scheme) -> Method:
             raise UsageError(f"{label} contains {part!r} twice: leave one out.")
     bases = [part for part in parts if part in BASES and part not in _SCHEMES]
     schemes = [part for part in parts if part in _SCHEMES]
-    for conflicts in (bases, schemes):
+    for conflicts in (bases, schemes, [*({"vanilla"} & {*bases}), *schemes]):
         if len(conflicts) > 1:
             raise UsageError(f"{label} contains {conflicts[0]} and {conflicts[1]}: choose one.")
-    if "vanilla" in bases and schemes:
-        raise UsageError(
-            f"{label} contains both vanilla, which has no weights, and {schemes[0]}: leave out "
-            "vanilla."
-        )
     two_stage = "rrt" in bases
     scheme: Scheme = _SCHEMES[schemes[0]] if schemes else "none"
     if scheme == "none" and ("lds" in parts or two_stage):
         scheme = weighting
         if scheme == "none":
             raise UsageError(
-                f"{label} weights samples, but the recipe's weighting is none: set it to inverse or "
-                "sqrt_inverse."
+                f"{label} weights samples, but the recipe's weighting is none: set it to inverse "
+                "or sqrt_inverse."
             )
     technique = Technique(
         focal_r="focal-r" in bases,
@@ -142,14 +137,7 @@ def first_stage(method: Method) -> Method | None:
 def parse_methods(names: str, benchmark: str, weighting: Scheme) -> list[Method]:
     """Parse names separated by commas, without duplicates.
 
-    Args:
-        names: the names; ``all``: the 32 rows of the benchmark's published table, or of STS-B-DIR's
-            for other data.
-        benchmark: name of the benchmark.
-        weighting: see :func:`parse_method`.
-
-    Raises:
-        UsageError: there is no name, or an invalid one.
+    ``all`` stands for the rows of :func:`published_method_names`.
 
     Example:
         >>> [m.name for m in parse_methods("vanilla,vanilla+ranksim", "sts-b-dir", "inverse")]
@@ -172,16 +160,12 @@ def parse_methods(names: str, benchmark: str, weighting: Scheme) -> list[Method]
 
 
 def published_method_names(benchmark: str) -> list[str]:
-    """Return the 32 rows of the published table, in its order."""
+    """Return the 32 rows of the benchmark's published table, or of STS-B-DIR's for other data."""
     return list(published_table(benchmark) or published_table("sts-b-dir"))
 
 
 def describe_method(method: Method, loss: str) -> str:
     """Describe a method in a few words.
-
-    Args:
-        method: the method.
-        loss: base loss, ``"mse"``, ``"l1"`` or ``"huber"``.
 
     Example:
         >>> describe_method(parse_method("inv+lds+ranksim", "inverse"), "mse")

@@ -21,12 +21,7 @@ from ranksim.metrics.region_metrics import RegionMetrics
 from ranksim.metrics.scores import Scores
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
-from ranksim.training.divergence import (
-    DivergedError,
-    Divergence,
-    DivergenceMonitor,
-    current_lr,
-)
+from ranksim.training.divergence import DivergedError, Divergence, DivergenceMonitor, current_lr
 from ranksim.training.recipe import Recipe
 
 Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
@@ -38,12 +33,11 @@ class Objective:
 
     Args:
         loss: base loss, called with predictions, targets and weights.
-        sample_weight: weight of each training sample ``(N,)``, or ``None``.
-        fds: calibrates the features before the head, or ``None``.
-        fds_batches: all training samples in batches, from which FDS updates its statistics after
-            each epoch; ``None``: the statistics stay fixed.
-        ranksim: regularizer, or ``None``.
-        monitor: checks the loss of each step, or ``None``.
+        sample_weight: weights of the training samples ``(N,)``.
+        fds: calibrates the features before the head.
+        fds_batches: all training samples, from which FDS is updated after each epoch.
+        ranksim: regularizer.
+        monitor: checks the loss of each step.
     """
 
     loss: nn.Module
@@ -60,10 +54,9 @@ class RegressionModule(L.LightningModule):
     Args:
         model: an encoder and a head.
         recipe: hyperparameters.
-        regions: shot regions of the validation and test scores.
+        regions: shot regions of the scores.
         objective: the training loss.
-        augment: transforms the inputs of a training batch on the training device; called with
-            inputs, sample indices and epoch.
+        augment: called with the inputs of a training batch, sample indices and epoch.
         compile_encoder: compile the encoder in the training process.
         gmean_epsilon: see :func:`ranksim.metrics.regression_scores`.
     """
@@ -177,9 +170,7 @@ class RegressionModule(L.LightningModule):
         if self.monitor is not None:
             self.monitor.flush(self.trainer)
 
-    def on_train_end(self) -> None:
-        if self.monitor is not None:
-            self.monitor.flush(self.trainer)
+    on_train_end = on_validation_start
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._update_metrics(batch)
@@ -217,16 +208,9 @@ class RegressionModule(L.LightningModule):
         trainer = self.trainer
         fitting = trainer.state.fn == TrainerFn.FITTING
         if fitting and score is not None and not math.isfinite(score):
-            raise DivergedError(
-                Divergence(
-                    f"validation {self.recipe.monitor.upper()}",
-                    score,
-                    trainer.global_step,
-                    trainer.current_epoch + 1,
-                    current_lr(trainer),
-                    ranksim=self.ranksim is not None,
-                )
-            )
+            part, ranksim = f"validation {self.recipe.monitor.upper()}", self.ranksim is not None
+            step, epoch, lr = trainer.global_step, trainer.current_epoch + 1, current_lr(trainer)
+            raise DivergedError(Divergence(part, score, step, epoch, lr, ranksim=ranksim))
 
     def on_test_epoch_end(self) -> None:
         self.scores = self.metrics.compute()

@@ -28,11 +28,7 @@ def _presets() -> dict[str, Any]:
 
 
 def preset_table(benchmark: str, preset: str) -> dict[str, Any]:
-    """Return the fields of a preset without method-specific changes.
-
-    Raises:
-        UsageError: the benchmark does not have the preset.
-    """
+    """Return the fields of a preset without method-specific changes."""
     presets = _presets()[benchmark]
     if preset not in presets:
         raise UsageError(f"{benchmark} has no preset {preset!r}: choose from {', '.join(presets)}.")
@@ -57,15 +53,9 @@ def load_recipe(
 ) -> Recipe:
     """Build the recipe of a method.
 
-    Later sources override earlier ones: the preset, its changes for FDS and RankSim, its changes for
-    this method, ``tuned``, ``changes``. Changes of a method without RankSim also apply with RankSim,
-    and those of the first stage of RRT to the second.
-
-    Args:
-        benchmark, preset: tables of ``recipes.toml``.
-        method: the method.
-        changes: the user's changes, for all methods.
-        tuned: changes by method (see :func:`read_tuned`).
+    Later sources override earlier ones: the preset, its changes for FDS and RankSim, those for this
+    method, those of :func:`read_tuned`, the user's ``changes``. Changes of a method without
+    RankSim also apply with RankSim, and those of the first stage of RRT to the second.
 
     Raises:
         UsageError: the preset does not exist, a change is invalid, or a field has no effect.
@@ -102,21 +92,18 @@ def read_tuned(
     Args:
         path: the TOML file.
         common: the recipe that the fields change.
-        weighting: default scheme (see :func:`ranksim.training.method.parse_method`).
+        weighting: default scheme of method names.
         kind: class of the recipe.
 
     Returns:
         Changed fields by the key of the method.
-
-    Raises:
-        UsageError: the file could not be read, or contains an invalid method or field.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(
-            f"--recipe {path} could not be read ({single_line(str(error))}): give a file of ranksim "
-            "tune."
+            f"--recipe {path} could not be read ({single_line(str(error))}): give a file of "
+            "ranksim tune."
         ) from error
     methods = content.pop("methods", None)
     tables = isinstance(methods, dict) and all(isinstance(v, dict) for v in methods.values())
@@ -163,36 +150,25 @@ def _check_method_fields(method: Method, recipe: Recipe) -> None:
     technique = method.technique
     weighted = technique.weighting != "none"
     ranksim = technique.ranksim and not technique.two_stage
-    checks = (
-        (
-            technique.focal_r and recipe.loss == "huber",
-            "is not defined for the Huber loss: set loss to mse or l1.",
+    messages = {
+        "is not defined for the Huber loss: set loss to mse or l1": technique.focal_r
+        and recipe.loss == "huber",
+        "has no effect with ranksim_weight or gamma 0: leave out +ranksim, or set them above 0": (
+            ranksim and not recipe.ranksim_weight * recipe.gamma
         ),
-        (
-            ranksim and not recipe.ranksim_weight * recipe.gamma,
-            "has no effect with ranksim_weight or gamma 0: leave out +ranksim, or set them above "
-            "0.",
+        "needs several label bins for FDS: set fds_bins to 2 or more": (
+            technique.fds and recipe.fds_bins == 1
         ),
-        (
-            technique.fds and recipe.fds_bins == 1,
-            "smooths features over label bins and needs more than one: set fds_bins to 2 or more.",
+        "needs several label bins for its weights: set bins to 2 or more": (
+            weighted and recipe.bins == 1
         ),
-        (
-            weighted and recipe.bins == 1,
-            "weights samples by the count of their label bin, which is the same for all in one "
-            "bin: set bins to 2 or more.",
+        "has no effect with an LDS kernel of size 1: set lds_kernel_size to 3 or more": (
+            technique.lds and recipe.lds_kernel_size == 1
         ),
-        (
-            technique.lds and recipe.lds_kernel_size == 1,
-            "smooths counts, on which a kernel of size 1 has no effect: set lds_kernel_size to 3 "
-            "or more.",
+        "has no effect with an FDS kernel of size 1: set fds_kernel_size to 3 or more": (
+            technique.fds and recipe.fds_kernel_size == 1
         ),
-        (
-            technique.fds and recipe.fds_kernel_size == 1,
-            "smooths features, on which a kernel of size 1 has no effect: set fds_kernel_size to 3 "
-            "or more.",
-        ),
-    )
-    for failed, message in checks:
+    }
+    for message, failed in messages.items():
         if failed:
-            raise UsageError(f"{method.name} {message}")
+            raise UsageError(f"{method.name} {message}.")

@@ -48,12 +48,7 @@ def with_encoder_folder(recipe: Recipe, folder: str | None) -> Recipe:
 
 
 def relocate_encoder(recipe: Recipe, folder: Path | None) -> Recipe:
-    """Return the recipe of a saved model with its encoder read from another folder.
-
-    Raises:
-        UsageError: the model has no pretrained encoder.
-        DataError: the folder does not exist or has another encoder.
-    """
+    """Return the recipe of a saved model with the same encoder read from another folder."""
     encoder = _pretrained_encoder(recipe)
     if folder is None:
         return recipe

@@ -104,8 +104,8 @@ class Recipe:
         min_count, max_count: bin counts are clipped to this range for inverse weights; 0: no limit.
         lds_kernel, lds_kernel_size, lds_sigma: see :class:`ranksim.imbalance.LDS`.
         fds_bins: number of equal-width label bins for FDS; 0: the bins of the data set.
-        fds_min_label, fds_max_label: label range of the FDS bins; labels outside fall into the first
-            or last bin. 0 and 0: the range of the data set.
+        fds_min_label, fds_max_label: label range of the FDS bins, whose first and last bin include
+            labels outside it; 0 and 0: the range of the data set.
         fds_kernel, fds_kernel_size, fds_sigma, fds_momentum, fds_empty_bins, fds_paper_compat: see
             :class:`ranksim.imbalance.FDS`.
         fds_min_ratio, fds_max_ratio: limits of the variance ratio, ``clip`` of FDS.
@@ -179,14 +179,7 @@ class Recipe:
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
-        """Validate a table of field values, for example from TOML or JSON.
-
-        Args:
-            table: a value for each field; fields with a default may be missing.
-
-        Raises:
-            UsageError: a field is unknown, missing, of the wrong type or out of range.
-        """
+        """Validate field values from TOML or JSON; only :meth:`optional_fields` may be missing."""
         kinds = {item.name: str(item.type) for item in fields(cls)}
         for name in table:
             if name in OLD_FIELDS:

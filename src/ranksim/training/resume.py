@@ -25,11 +25,7 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoint plugin that replaces a file atomically; a killed process leaves the old or new one.
-
-    Lightning writes through the folder for temporary files, which may be on another file system and
-    then is not atomic.
-    """
+    """Replaces checkpoints atomically, which Lightning does not across file systems."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -48,10 +44,9 @@ def read_training_checkpoint(path: Path) -> dict[str, Any]:
         DataError: the file is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not verify checksums
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(damaged)
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                archive.read(name)  # verifies the checksum, which torch.load does not
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile do not document what damaged files raise
         if is_transient_io_error(error):
@@ -64,7 +59,7 @@ def read_training_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_resumable_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Load the last checkpoint of a run; delete the checkpoints and return None if one is damaged."""
+    """Load the last checkpoint of a run; if one is damaged, delete all and return None."""
     last, best = folder / LAST, folder / BEST
     if not last.is_file():
         return None
@@ -85,11 +80,10 @@ class ResumeCallback(Callback):
     Args:
         stopping: the early stopping of the training.
         best: the checkpoint of the best weights.
-        on_validation: called with epoch and validation score, or ``None``.
+        on_validation: called with epoch and validation score.
 
     Attributes:
-        curves: at each validation: epochs trained (fractional within an epoch), validation score,
-            and the mean loss and RankSim term since the validation before.
+        curves: per validation: epochs so far, score, and mean loss and RankSim term since the last.
     """
 
     def __init__(
@@ -116,7 +110,7 @@ class ResumeCallback(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         torch.set_num_threads(self.threads)  # in another process too
-        # no memory is read before it is written, and filling it would take a tenth of a step
+        # nothing reads uninitialized memory, and filling it would take a tenth of a step
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -227,7 +227,7 @@ def _load_cached(source: DataSource, reading: tuple[tuple[str, Any], ...]) -> Lo
 
 def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
     plan = load_plan(source)
-    adapter = adapter_type(source.spec.benchmark).fit(plan, recipe)
+    adapter = adapter_type(source.spec.benchmark).fit(plan)
     parts = adapter.adapt_splits(plan, recipe)
     train, val, test = (LabelSamples(samples.labels.numpy()) for samples in parts.samples)
     benchmark = Benchmark(

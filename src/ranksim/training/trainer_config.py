@@ -81,15 +81,7 @@ def node_rank() -> int:
 
 
 def check_trainer_config(config: TrainerConfig, jobs: int = 1) -> None:
-    """Check that Lightning accepts the configuration, before any data is read.
-
-    Args:
-        config: the hardware settings.
-        jobs: number of runs trained at the same time.
-
-    Raises:
-        UsageError: the settings contradict each other or do not fit this machine.
-    """
+    """Raise UsageError if Lightning rejects the configuration, or ``jobs`` runs at once with it."""
     if config.num_nodes > 1:
         _check_node_environment(config.num_nodes)
     if config.gather_across_devices and not config.is_distributed:
@@ -132,9 +124,7 @@ def _check_node_environment(num_nodes: int) -> None:
 def trainer_arguments(config: TrainerConfig, *, unused_weights: bool = False) -> dict[str, Any]:
     """Return the arguments of Lightning's Trainer that describe devices and processes.
 
-    Args:
-        config: the hardware settings.
-        unused_weights: some weights get no gradient, as may happen in pretrained networks.
+    Pretrained networks may have ``unused_weights``, which get no gradient.
     """
     devices = config.devices
     arguments: dict[str, Any] = {

@@ -39,21 +39,17 @@ def retrain_head(
 ) -> TrainingResult:
     """Train a new head over the frozen encoder of the first stage.
 
-    The encoder is in evaluation mode. Without augmentation the features of a sample are constant, so
-    they are computed once and the head is trained on them. FDS keeps the statistics of the first
-    stage. With ``rrt_paper_compat``, BatchNorm and dropout are in training mode and FDS is updated.
+    The encoder is in evaluation mode. Without augmentation, the features of a sample are constant
+    and computed only once. FDS keeps the statistics of the first stage. With ``rrt_paper_compat``,
+    BatchNorm and dropout are in training mode and FDS is updated.
 
     Args:
         task: data and network of the first stage.
         recipe: hyperparameters of this stage.
         technique: techniques of both stages.
-        folder: receives the checkpoints of this stage; of the head alone if features are
-            precomputed.
+        folder: receives checkpoints; of the head alone if features are precomputed.
         checkpoint: best checkpoint of the first stage.
-        options: seed, hardware, limits and callbacks.
-
-    Raises:
-        DivergedError, FollowedError: see :func:`ranksim.training.fit.fit`.
+        options: see :func:`ranksim.training.fit.fit`.
     """
     state = read_training_checkpoint(checkpoint)["state_dict"]
     paper_compat = recipe.rrt_paper_compat

@@ -1,0 +1,363 @@
+"""Adapters from user data to network inputs, one per kind of data.
+
+An adapter is fitted on the training samples of a split plan, converts its splits and new data in
+the same way, and is saved as JSON with a model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranksim._utils.progress import progress_counter
+from ranksim._utils.schema import validate_types
+from ranksim.data import TextSamples
+from ranksim.data.batch import BatchDataset
+from ranksim.data.cells import format_times
+from ranksim.data.features import TableFeatures, VectorDataset
+from ranksim.data.images.dataset import ImageDataset, describe_broken
+from ranksim.data.images.pixel_cache import PixelCache
+from ranksim.data.images.table import ImageTable, image_paths
+from ranksim.data.series import SeriesDataset, SeriesScaling, make_windows
+from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
+from ranksim.data.split_plan import SplitPlan, read_series
+from ranksim.data.table import Table
+from ranksim.data.text import embed_texts, encode_texts, tokenize
+from ranksim.datasets.image_benchmarks import ImagePlan, load_images
+from ranksim.exceptions import DataError
+from ranksim.models import Regressor, SentenceEncoder, load_tokenizer
+from ranksim.training.factory import (
+    image_network,
+    series_network,
+    table_network,
+    text_network,
+    word_vectors,
+)
+from ranksim.training.modality import IMAGE, SENTENCES, SERIES, TABLE, TEXT
+from ranksim.training.trainer_config import TrainerConfig
+
+NetworkFactory = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
+"""Called with a recipe and hardware settings; returns a function that builds a new network."""
+
+
+@dataclass(frozen=True)
+class LabelSamples:
+    """Labels of a split without inputs, float64 ``(N,)``."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class AdaptedSplits:
+    """The splits of a plan as network inputs.
+
+    Args:
+        samples: training, validation and test.
+        make_network: factory of networks for these samples.
+        facts: facts about the data to record.
+    """
+
+    samples: tuple[BatchDataset, BatchDataset, BatchDataset]
+    make_network: NetworkFactory
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AdaptedTable:
+    """New data as network inputs.
+
+    Args:
+        rows: table row of each sample, int64 ``(N,)``.
+        samples: the samples; their labels are meaningless.
+        make_network: factory of untrained networks for these samples.
+        labels: true values of forecasts, float64 ``(N,)``, NaN if in the future.
+        times: times to which forecasts refer, in the format of the data.
+    """
+
+    rows: NDArray[np.int64]
+    samples: BatchDataset
+    make_network: NetworkFactory
+    labels: NDArray[np.float64] | None = None
+    times: list[Any] | None = None
+
+
+@dataclass(frozen=True)
+class DataAdapter(ABC):
+    """Converts columns of a table to network inputs."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, plan: SplitPlan) -> Self:
+        """Return an adapter fitted on the training samples of a plan."""
+
+    @abstractmethod
+    def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
+        """Convert the splits of the plan."""
+
+    @abstractmethod
+    def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
+        """Convert new data with the same columns."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the adapter as JSON values."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Restore the adapter from the result of :meth:`to_dict` without its ``kind``."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+
+
+@dataclass(frozen=True)
+class TableAdapter(DataAdapter):
+    """An MLP over columns of numbers and categories, whose encoding is fitted on training rows."""
+
+    kind: ClassVar[str] = TABLE
+    names: tuple[str, ...]
+    features: TableFeatures
+
+    @classmethod
+    def fit(cls, plan: SplitPlan) -> Self:
+        assert isinstance(plan.options, TableSpec)
+        columns = {name: plan.table.column(name) for name in plan.inputs}
+        kinds = dict.fromkeys(plan.options.categories, "category")
+        train = plan.rows[plan.split.train]
+        return cls(plan.inputs, TableFeatures.fit(columns, train, kinds=kinds))  # type: ignore[arg-type]
+
+    def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
+        vectors = self._encode(plan.table)[plan.rows]
+        train, val, test = (VectorDataset(vectors[i], plan.labels[i]) for i in plan.split)
+        dropped = self.features.dropped
+        facts = {"left_out_columns": dict(dropped)} if dropped else {}
+        return AdaptedSplits((train, val, test), self._make_network, facts)
+
+    def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
+        vectors = self._encode(table)
+        samples = VectorDataset(vectors, np.zeros(len(vectors)))
+        return AdaptedTable(np.arange(len(vectors)), samples, self._make_network)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "names": self.names, "features": self.features.to_dict()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        return cls(tuple(content["names"]), TableFeatures.from_dict(content["features"]))
+
+    def _encode(self, table: Table) -> np.ndarray:
+        columns = {name: table.column(name) for name in self.names}
+        return self.features(columns, raise_for_rows=table.raise_for_rows)
+
+    def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
+        return table_network(recipe, self.features.width)
+
+
+@dataclass(frozen=True)
+class TextAdapter(DataAdapter):
+    """A BiLSTM over one or two text columns."""
+
+    kind: ClassVar[str] = TEXT
+    names: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, plan: SplitPlan) -> Self:
+        return cls(plan.inputs)
+
+    def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
+        samples = TextSamples(self._read_texts(plan.table, plan.rows), plan.labels)
+        splits = [samples.take(index) for index in plan.split]
+        (train, val, test), make_network = self._encode(splits, recipe)
+        return AdaptedSplits((train, val, test), make_network)
+
+    def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
+        rows = np.arange(table.n_rows)
+        samples = TextSamples(self._read_texts(table, rows), np.zeros(len(rows)))
+        (encoded,), make_network = self._encode([samples], recipe)
+        return AdaptedTable(rows, encoded, make_network)
+
+    def _encode(
+        self, splits: Sequence[TextSamples], recipe: Any
+    ) -> tuple[Sequence[BatchDataset], NetworkFactory]:
+        """Convert texts to network inputs; return them and the network factory."""
+        vectors = word_vectors(recipe.vectors)
+        datasets, table = encode_texts(splits, vectors, max_tokens=recipe.max_tokens)
+        return datasets, lambda recipe, config: text_network(recipe, table, len(self.names))
+
+    def _read_texts(self, table: Table, rows: np.ndarray) -> tuple[list[str], ...]:
+        texts = []
+        for name in self.names:
+            values = table.column(name)
+            table.raise_for_rows(
+                [row for row in rows if not (isinstance(values[row], str) and values[row].strip())],
+                f"column {name!r} has no text",
+                "fill it in or remove these rows",
+            )
+            texts.append([values[row] for row in rows])
+        return tuple(texts)
+
+
+@dataclass(frozen=True)
+class SentenceAdapter(TextAdapter):
+    """A pretrained encoder over one or two text columns: fine-tuned, or frozen below an MLP."""
+
+    kind: ClassVar[str] = SENTENCES
+
+    def _encode(
+        self, splits: Sequence[TextSamples], recipe: Any
+    ) -> tuple[Sequence[BatchDataset], NetworkFactory]:
+        name, texts = recipe.encoder, len(self.names)
+        tokens = tokenize(splits, load_tokenizer(name), max_tokens=recipe.max_tokens)
+        if not recipe.frozen:
+            return tokens, lambda *_: lambda: Regressor(SentenceEncoder(name, texts=texts))
+        encoder = SentenceEncoder(name, texts=texts)
+        width = encoder.width
+        return embed_texts(tokens, encoder), lambda recipe, config: table_network(recipe, width)
+
+
+@dataclass(frozen=True)
+class ImageAdapter(DataAdapter):
+    """A vision model over a column of image paths, relative to the folder of the table."""
+
+    kind: ClassVar[str] = IMAGE
+    name: str
+
+    @classmethod
+    def fit(cls, plan: SplitPlan) -> Self:
+        return cls(*plan.inputs)
+
+    def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
+        assert isinstance(plan.options, ImageSpec)
+        paths = image_paths(plan.table, self.name)
+        table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels)
+        images = ImagePlan(IMAGE, _image_root(plan.table), table.with_split(plan.split), plan.bins)
+        with progress_counter("decoding images") as progress:
+            benchmark, (train, val, test) = load_images(
+                images,
+                recipe.image_size,
+                skip_broken=plan.options.skip_broken,
+                on_progress=progress,
+            )
+        return AdaptedSplits((train, val, test), image_network, benchmark.facts)
+
+    def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
+        paths, cache = image_paths(table, self.name), PixelCache(recipe.image_size)
+        with progress_counter("decoding images") as progress:
+            rows, broken = cache.add_images(_image_root(table), paths, on_progress=progress)
+        if broken:
+            description = describe_broken(broken, len(set(paths)))
+            raise DataError(f"{description}; repair them or remove their rows.")
+        samples = ImageDataset(cache, rows, np.zeros(len(rows)))
+        return AdaptedTable(np.arange(len(rows)), samples, image_network)
+
+
+def _image_root(table: Table) -> Path:
+    """Return the folder to which image paths are relative."""
+    if table.root is None:
+        raise DataError(
+            f"{table.name} has no image folder: name the folder that holds both table and images, "
+            "or give --image-root."
+        )
+    if not table.root.is_dir():
+        raise DataError(f"{table.root} is not a folder: name the image folder with --image-root.")
+    return table.root
+
+
+@dataclass(frozen=True)
+class SeriesAdapter(DataAdapter):
+    """A forecasting network over the last readings of a time series.
+
+    Args:
+        names: columns of the readings, the target first.
+        time, group: columns of the time and of the group, for example the patient.
+        window: readings that a forecast uses.
+        horizon: readings from the last one used to the forecast one.
+        step: seconds between readings; ``None`` without a time column.
+        scaling: standardization of the readings.
+    """
+
+    kind: ClassVar[str] = SERIES
+    names: tuple[str, ...]
+    time: str | None
+    group: str | None
+    window: int
+    horizon: int
+    step: float | None
+    scaling: SeriesScaling
+
+    @classmethod
+    def fit(cls, plan: SplitPlan) -> Self:
+        assert plan.readings is not None
+        assert plan.windows is not None
+        assert isinstance(plan.options, SeriesSpec)
+        spec, window = plan.options, plan.windows.window
+        train = plan.windows.ends[plan.split.train]
+        scaling = SeriesScaling.fit(plan.readings, train, window=window)
+        columns = plan.inputs, spec.time, spec.group
+        return cls(*columns, window, spec.horizon or 1, plan.windows.step, scaling)
+
+    def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
+        assert plan.readings is not None
+        assert plan.windows is not None
+        scaled, ends = self.scaling(plan.readings), plan.windows.ends
+        train, val, test = (
+            SeriesDataset(scaled, ends[index], plan.labels[index], window=self.window)
+            for index in plan.split
+        )
+        return AdaptedSplits((train, val, test), self._make_network)
+
+    def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
+        # the target column is among the readings; a forecast needs nothing after its window
+        spec = SeriesSpec(
+            target=self.names[0], time=self.time, group=self.group, window=self.window
+        )
+        order, readings, times, groups = read_series(table, spec, self.names)
+        shape = {"window": self.window, "horizon": self.horizon}
+        windows = make_windows(readings, times, None, **shape, step=self.step, groups=groups)
+        labels = np.where(windows.target_rows < 0, np.nan, readings[windows.target_rows, 0])
+        target_times = None
+        if self.time is not None and windows.times is not None:
+            target_times = format_times(windows.times, table.column(self.time)[0])
+        inputs, ends = self.scaling(readings), windows.ends
+        samples = SeriesDataset(inputs, ends, np.zeros(len(windows)), window=self.window)
+        return AdaptedTable(order[ends], samples, self._make_network, labels, target_times)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, **vars(self), "scaling": self.scaling.to_dict()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        names, scaling = tuple(content["names"]), SeriesScaling.from_dict(content["scaling"])
+        return cls(**content | {"names": names, "scaling": scaling})
+
+    def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
+        return series_network(recipe, len(self.names))
+
+
+_ADAPTERS: dict[str, type[DataAdapter]] = {
+    adapter.kind: adapter
+    for adapter in (TableAdapter, TextAdapter, SentenceAdapter, ImageAdapter, SeriesAdapter)
+}
+
+
+def adapter_type(kind: str) -> type[DataAdapter]:
+    """Return the adapter class of a kind of data."""
+    if kind not in _ADAPTERS:
+        raise ValueError(f"kind must be one of {', '.join(_ADAPTERS)}, got {kind!r}")
+    return _ADAPTERS[kind]
+
+
+def adapter_from_dict(content: dict[str, Any]) -> DataAdapter:
+    """Restore an adapter of any kind from the result of its ``to_dict``."""
+    content = dict(content)
+    return validate_types(adapter_type(content.pop("kind")).from_dict(content))
