@@ -18,7 +18,7 @@ RARE = 6.0
 
 def rare_error(y: np.ndarray, preds: np.ndarray) -> float:
     """Return the mean absolute error for targets above 6, about one sample in thirty."""
-    return mean_absolute_error(y[y > RARE], preds[y > RARE])
+    return float(mean_absolute_error(y[y > RARE], preds[y > RARE]))
 
 
 def main(samples: int = 1200, epochs: int = 20) -> None:

@@ -399,6 +399,7 @@ def _worker(rank, folder, told):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 def test_two_processes_share_statistics(tmp_path):
     context = multiprocessing.get_context("spawn")

@@ -99,7 +99,9 @@ def test_missing_models(tmp_path, monkeypatch):
 
 def test_rejects_models_of_other_modalities(tmp_path):
     match = "is not an encoder of texts: name one, such as BERT"
-    vit = {k: v for k, v in BERT_CONFIG.items() if k not in ("vocab_size", "max_position_embeddings")}
+    vit = {
+        k: v for k, v in BERT_CONFIG.items() if k not in ("vocab_size", "max_position_embeddings")
+    }
     transformers.ViTConfig(**vit).save_pretrained(tmp_path / "vit")
     one_sentence(encoder_of, str(tmp_path / "vit"), match)
     transformers.T5Config(d_model=16, num_layers=1).save_pretrained(tmp_path / "t5")

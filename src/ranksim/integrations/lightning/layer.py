@@ -68,8 +68,8 @@ class LayerEncoder(nn.Module):
 
 def find_layer(module: nn.Module, name: str, argument: str) -> nn.Module:
     """Return the layer with this dotted name; raise an error that lists the layers otherwise."""
-    layers = dict(module.named_modules())
-    layers.pop("", None)
+    layers = dict(module.named_modules(remove_duplicate=False))
+    del layers[""]
     if name in layers:
         return layers[name]
     names = ", ".join([*list(layers)[:_MAX_NAMES], *(["..."] if len(layers) > _MAX_NAMES else [])])
