@@ -1,4 +1,4 @@
-"""Draw the conclusion of a sweep in words: which method helps, where, and how certain that is."""
+"""Draw the conclusion of a sweep: which method helps, where, and how certain that is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ranksim._utils.formatting import format_percent, join_names
 from ranksim.evaluation.intervals import MIN_SEEDS, is_significant
-from ranksim.evaluation.summary import method_key
+from ranksim.evaluation.summary import unique_rows
 
 Record = dict[str, Any]
 _MAX_NAMES = 3  # methods in a sentence
@@ -60,8 +60,7 @@ def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Rec
         (the method with the lowest error), ``relative`` (change of the best, else of the lowest),
         ``better`` and ``worse`` (all significant ones), ``sentence``.
     """
-    rows = {method_key(row): row for row in reversed(summary) if row.get("vs_baseline")}
-    methods = list(reversed(rows.values()))  # aliases once, under their first name
+    methods = unique_rows([row for row in summary if row.get("vs_baseline")])
     regions = {}
     findings: dict[str, list[Finding]] = {}
     for region in summary[0]["test"] if summary else ():
@@ -136,9 +135,7 @@ def _list_limitations(
     if judged and unjudged:
         names = join_names(unjudged, _MAX_NAMES)
         sentences.append(f"There are too few seeds or predictions to judge {names}.")
-    rows = {method_key(row): row for row in reversed(summary)}
-    failed = [row for row in reversed(rows.values()) if row["failed"]]
-    if failed:
+    if failed := [row for row in unique_rows(summary) if row["failed"]]:
         counts = (
             f"{row['method']} {row['failed']} of {row['failed'] + len(row['seeds'])}"
             for row in failed

@@ -1,4 +1,4 @@
-"""Compute the diagnostics of a run that the report shows: errors, gaps, ranks and projection."""
+"""Compute the diagnostics of a run for the report: errors, gaps, ranks and projection."""
 
 from __future__ import annotations
 

@@ -77,6 +77,25 @@ def method_key(row: Mapping[str, Any]) -> str:
     return str(row.get("alias_of", row["method"]))
 
 
+def unique_rows(summary: Sequence[Record]) -> list[Record]:
+    """Return the rows without aliases: the first row of each method."""
+    rows: dict[str, Record] = {}
+    for row in summary:
+        rows.setdefault(method_key(row), row)
+    return list(rows.values())
+
+
+def failed_runs(records: Iterable[Mapping[str, Any]], row: Record) -> list[Mapping[str, Any]]:
+    """Return the failed runs of the method that a row reports."""
+    failed = (record for record in records if record["status"] != "done")
+    return [record for record in failed if record["identity"]["method"] == method_key(row)]
+
+
+def share_of_failed(failed: Sequence[Mapping[str, Any]], row: Record) -> str:
+    """Return ``"2 of 5 "`` if some runs of a method failed, ``""`` if all did."""
+    return f"{len(failed)} of {len(failed) + len(row['seeds'])} " if row["seeds"] else ""
+
+
 def describe_failure(record: Mapping[str, Any]) -> str:
     """Describe in a few words why a run failed.
 

@@ -1,1 +1,1 @@
-"""Results to tables and pictures. Reads ``results.json``; never trains."""
+"""Tables, figures and the HTML page of results."""

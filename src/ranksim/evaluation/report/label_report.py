@@ -89,11 +89,7 @@ def draw_label_report(report: Content) -> plot.Picture:
         axis.set_yscale("log" if is_log else "linear")
         axis.set_ylim(0.7 if is_log else 0, counts.max() * (1.5 if is_log else 1.06))
         for k, gap in enumerate(report["gaps"]):
-            axis.bar(
-                gap["low"], 1, gap["high"] - gap["low"], align="edge", facecolor="none",
-                hatch="////", linewidth=0, zorder=0, transform=axis.get_xaxis_transform(),
-                label="no samples" if k == 0 else None,
-            )  # fmt: skip
+            plot.draw_hatching(axis, gap["low"], gap["high"], "no samples" if k == 0 else None)
         _draw_thresholds(axis, report["suggestion"], int(counts.max()))
         _describe_outliers(axis, edges, counts, first, last)
         for row, (name, region) in enumerate(report["named"].items()):

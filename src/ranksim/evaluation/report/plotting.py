@@ -188,9 +188,9 @@ def draw_bars(
     )  # fmt: skip
 
 
-def draw_hatching(axis: Any, low: float, high: float) -> None:
-    """Hatch a range of labels without training samples."""
-    axis.axvspan(low, high, facecolor="none", hatch="////", linewidth=0, zorder=0)
+def draw_hatching(axis: Any, low: float, high: float, label: str | None = None) -> None:
+    """Hatch a range of labels without samples."""
+    axis.axvspan(low, high, facecolor="none", hatch="////", linewidth=0, zorder=0, label=label)
 
 
 def draw_bracket(axis: Any, low: float | None, high: float | None, y: float, text: str) -> None:

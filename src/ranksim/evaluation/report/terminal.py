@@ -21,7 +21,7 @@ from ranksim._utils.formatting import (
     join_names,
 )
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
-from ranksim.evaluation.summary import describe_failure, method_key
+from ranksim.evaluation.summary import describe_failure, failed_runs, share_of_failed, unique_rows
 
 Record = Mapping[str, Any]
 _LONG_WORD = 8  # characters; longer words of a column title may be broken
@@ -69,12 +69,8 @@ def print_conclusion(results: Record, console: Console) -> None:
     The table is left out if only RankSim is compared, because the other tables show it.
     """
     conclusion, baseline = results["conclusion"], results["baseline"]
-    unique = {method_key(row): row for row in reversed(results["summary"])}
-    rows = [
-        row
-        for row in reversed(unique.values())
-        if row.get("vs_baseline") and row["vs_baseline"]["seeds"]
-    ]
+    compared = [row for row in results["summary"] if row.get("vs_baseline")]
+    rows = [row for row in unique_rows(compared) if row["vs_baseline"]["seeds"]]
     if rows and [row["method"] for row in rows] != [f"{baseline}+ranksim"]:
         console.print(_table_of_changes(conclusion, rows, baseline))
     console.print(conclusion["sentence"], highlight=False)
@@ -131,21 +127,19 @@ def _table_of_lines(results: Record, metric: str, digits: int) -> Table:
 
 def _describe_failed_runs(results: Record, row: Record) -> list[str]:
     """Return the lines below the name of a method with failed runs."""
-    failed = [
-        run
-        for run in results["runs"]
-        if run["identity"]["method"] == method_key(row) and run["status"] == "failed"
-    ]
+    failed = failed_runs(results["runs"], row)
     if not failed:
         return []
-    share = f"{len(failed)} of {len(failed) + len(row['seeds'])} " if row["seeds"] else ""
     causes = dict.fromkeys(
         describe_failure(run) if run["result"].get("diverged") else "see below" for run in failed
     )
     first = next(iter(causes)).replace("(lr ", "(lr\0")  # keep the number on the same line
     lines = [line.replace("\0", " ") for line in wrap(first, _NAME_WIDTH)]
     lines += [f"and {len(causes) - 1} more"] * (len(causes) > 1)
-    return [f"[red]  {share}failed:[/]", *(f"[red]  {escape(line)}[/]" for line in lines)]
+    return [
+        f"[red]  {share_of_failed(failed, row)}failed:[/]",
+        *(f"[red]  {escape(line)}[/]" for line in lines),
+    ]
 
 
 def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str) -> Table:

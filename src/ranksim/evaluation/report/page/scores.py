@@ -33,7 +33,7 @@ from ranksim.evaluation.report.page.sweep_results import (
     SweepResults,
     metric_title,
 )  # fmt: skip
-from ranksim.evaluation.summary import describe_failure, method_key
+from ranksim.evaluation.summary import describe_failure, failed_runs, method_key, share_of_failed
 
 _MAX_PANELS, _WIDE_PANELS = 6, 4  # regions in the picture; up to four have one-line titles
 _OUTLIER = 3.0  # times the median interval: wider ones are cut at the edge of their cell
@@ -93,7 +93,7 @@ def draw_changes(
             axis.set_title(title, color=plot.REGION_COLORS.get(region, plot.INK))
             reach = _axis_reach([effect for effect in effects if effect is not None])
             axis.set_xlim(-reach, reach)
-            tick = _round_down((0.6 if is_narrow else 0.75) * reach)
+            tick = _round_down((0.65 if is_narrow else 0.75) * reach)
             plot.finish_axes(axis)
             axis.set_xticks([-tick, tick] if is_narrow else [-tick, 0, tick])
             axis.xaxis.set_major_formatter(_format_change)
@@ -128,14 +128,15 @@ def _axis_reach(effects: Sequence[Effect]) -> float:
 
 
 def _round_down(value: float) -> float:
-    """Round a positive number down to one significant digit.
+    """Round a positive number down to one significant digit, or to 15 times a power of ten.
 
     Example:
         >>> _round_down(0.43), _round_down(3.0), _round_down(0.019)
-        (0.4, 3.0, 0.01)
+        (0.4, 3.0, 0.015)
     """
     power = 10.0 ** math.floor(math.log10(value))
-    return float(f"{math.floor(value / power * (1 + 1e-9)) * power:.1g}")
+    digits = [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]
+    return float(f"{max(d for d in digits if d <= value / power * (1 + 1e-9)) * power:.2g}")
 
 
 def _format_change(value: float, _: int) -> str:
@@ -336,9 +337,8 @@ def _describe_row(sweep: SweepResults, row: Record) -> str:
 
 
 def _describe_failed_runs(sweep: SweepResults, row: Record) -> str:
-    failed = [run for run in sweep.failed if run["identity"]["method"] == method_key(row)]
+    failed = failed_runs(sweep.failed, row)
     if not failed:
         return ""
     causes = join_names(dict.fromkeys(map(describe_failure, failed)), 2)
-    share = f"{len(failed)} of {len(failed) + len(row['seeds'])} runs " if row["seeds"] else ""
-    return f"{share}failed: {causes}"
+    return f"{share_of_failed(failed, row)}failed: {causes}"
