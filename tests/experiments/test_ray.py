@@ -21,7 +21,7 @@ from rich.console import Console
 from ranksim.datasets import sts_b_dir
 from ranksim.exceptions import MissingDependencyError, RankSimError, UsageError
 from ranksim.experiments import sweep
-from ranksim.experiments.executor import check_engine, select
+from ranksim.experiments.executor import check_engine
 from ranksim.experiments.executor import ray as ray_executor
 from ranksim.experiments.executor.process import open_inline_executor
 from ranksim.experiments.sweep_request import parse_seeds, run_benchmark
@@ -189,7 +189,7 @@ def test_tune_uses_the_executor_too(small_sts, tmp_path, monkeypatch, jobs):
         assert args[2].is_file()
         return open_inline_executor(args[3])
 
-    monkeypatch.setattr(select, "open_ray_executor", open_executor)
+    monkeypatch.setattr("ranksim.experiments.executor.open_ray_executor", open_executor)
     request = sts_request(small_sts, tmp_path, methods="vanilla+ranksim", seeds="1", jobs=jobs)
     result = tune(TuneRequest(dataclasses.replace(request, engine="ray"), 2))
     assert result.values["gamma"] > 0

@@ -189,8 +189,9 @@ def test_bad_trials_are_pruned(small_sts, tmp_path, monkeypatch):
 
 def test_diverged_trial_is_never_the_best(small_sts, tmp_path, monkeypatch):
     def diverge(run, on_validation):
-        return {"status": "failed" if run.recipe.ranksim_weight == pytest.approx(0.3) else "done",
-                "result": {"metrics": {"val": {"all": {"mse": run.recipe.ranksim_weight}}}}}  # fmt: skip
+        weight = run.recipe.ranksim_weight
+        status = "failed" if weight == pytest.approx(0.3) else "done"
+        return {"status": status, "result": {"metrics": {"val": {"all": {"mse": weight}}}}}
 
     monkeypatch.setattr(search_module, "execute_run", diverge)
     best = tune(tune_request(small_sts, tmp_path, trials=2, fields=("ranksim_weight",))).values
@@ -265,7 +266,7 @@ def test_invalid_recipe_file_is_rejected(small_sts, tmp_path, content, message):
 def test_damaged_study_is_rejected(tmp_path, change, why):
     method = parse_method("vanilla+ranksim", "inverse")
     with lock_study_folder(tmp_path):
-        study = open_study(tmp_path, method, {"lr": 0.5})
+        study = open_study(tmp_path, method, {"data": {}, "limits": {"epochs": 2}})
         for score in (1.0, 0.5):
             trial = study.ask()
             trial.set_user_attr(
@@ -274,11 +275,11 @@ def test_damaged_study_is_rejected(tmp_path, change, why):
             trial.report(score + 1, 1)
             study.tell(trial, score)
             seal_trial(study, trial.number)
-        assert open_study(tmp_path, method, {"lr": 0.5}).best_value == 0.5
+        assert open_study(tmp_path, method, {"data": {}, "limits": {"epochs": 2}}).best_value == 0.5
     with closing(sqlite3.connect(tmp_path / "study.db")) as storage, storage:
         storage.execute(change)
     with (
         pytest.raises(UsageError, match=rf"study.db could not be read \(.*{why}"),
         lock_study_folder(tmp_path),
     ):
-        open_study(tmp_path, method, {"lr": 0.5})
+        open_study(tmp_path, method, {"data": {}, "limits": {"epochs": 2}})

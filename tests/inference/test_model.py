@@ -325,7 +325,7 @@ def test_weights_of_another_network_are_rejected(model_copy, fitted):
     config = read_verified_json(model_copy / CONFIG)
     config["recipe"]["hidden"] = 9
     (model_copy / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(DataError, match=r"do not fit the network in config\.json"):
+    with pytest.raises(DataError, match=r"do not fit config\.json"):
         load_model(model_copy).predict(fitted("table")[0])
 
 

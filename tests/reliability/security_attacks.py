@@ -185,14 +185,14 @@ def _cached(folder: Path, trace: Path) -> str | None:
 
 
 def _study(folder: Path, trace: Path) -> str | None:
-    from ranksim.experiments.tune.study import folder_of_searches, open_study
+    from ranksim.experiments.tune.study import lock_study_folder, open_study
     from ranksim.training.method import parse_method
 
     (folder / "searches").mkdir()
     (folder / "searches/study.db").write_bytes(_pickled(trace))
 
     def search() -> None:
-        with folder_of_searches(folder / "searches"):
+        with lock_study_folder(folder / "searches"):
             open_study(folder / "searches", parse_method("vanilla", "inverse"), {})
 
     return _sentence(search)

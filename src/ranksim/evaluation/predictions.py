@@ -109,12 +109,14 @@ class Predictions:
         if path.suffix.lower() == ".parquet":
             _write_parquet(path, require_optional("pyarrow", "train").table(table))
             return
-        with atomic_write(path) as temporary:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(table)
-                columns = [map(_format_cell, values) for values in table.values()]
-                writer.writerows(zip(*columns, strict=True))
+        columns = [map(_format_cell, values) for values in table.values()]
+        with (
+            atomic_write(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(table)
+            writer.writerows(zip(*columns, strict=True))
 
 
 def require_table_suffix(path: Path) -> None:

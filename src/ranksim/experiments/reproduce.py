@@ -135,7 +135,7 @@ def _reproduce_run(
 
 
 def compare_runs(old: RunRecord, new: RunRecord) -> dict[str, Any]:
-    """Compare the records of one run (see :func:`reproduce`); fields only in ``new`` are ignored."""
+    """Compare two records of a run (see :func:`reproduce`), ignoring fields only in ``new``."""
     parts = ({"status": record["status"], **record["result"]} for record in (old, new))
     differ = diff_records(*parts, new=False)
     made_by = [name for name in old["provenance"] if name not in ("data", "comparable")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -177,21 +178,20 @@ class ResultStore:
     def _reject_or_remove(self, note: Path) -> None:
         """Reject an active sweep with other settings; remove the note of a killed sweep."""
         active = filelock.FileLock(note.with_suffix(".lock"))
-        try:
+        with contextlib.suppress(filelock.Timeout):
             with active.acquire(timeout=0):
                 note.unlink(missing_ok=True)
             note.with_suffix(".lock").unlink(missing_ok=True)
             return
-        except filelock.Timeout:
-            try:
-                settings: Mapping[str, Any] = read_verified_json(note)
-            except FileNotFoundError:
-                return  # it has just ended
-            except ValueError as error:
-                raise UsageError(
-                    f"Another sweep runs in {self.out}, and its note {note} is damaged: wait until "
-                    "it has ended."
-                ) from error
+        try:
+            settings: Mapping[str, Any] = read_verified_json(note)
+        except FileNotFoundError:
+            return  # it has just ended
+        except ValueError as error:
+            raise UsageError(
+                f"Another sweep runs in {self.out}, and its note {note} is damaged: wait until it "
+                "has ended."
+            ) from error
         for key, identity in settings.items():
             here = _method_settings([self.plan.run_of(key, 0)])[key]
             if difference := first_difference(here, identity):

@@ -150,9 +150,9 @@ def _wait_for_results(plan: SweepPlan) -> dict[str, Any]:
         if record is not None:
             reject_other_settings(run, record)
     while True:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, KeyError):
             results = read_verified_json(plan.out / RESULTS)
-            if {run_name(record) for record in results["runs"]} >= expected:
-                if results.get("conclusion"):
-                    return results
+            finished = {run_name(record) for record in results["runs"]}
+            if finished >= expected and results["conclusion"]:
+                return results
         time.sleep(_POLL_SECONDS)

@@ -114,7 +114,7 @@ class Model:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:
             raise DataError(
-                f"The weights in {self.path / WEIGHTS} do not fit the network in {CONFIG}: {_AGAIN}."
+                f"The weights in {self.path / WEIGHTS} do not fit {CONFIG}: {_AGAIN}."
             ) from error
         order = inputs.samples.length_order()
         loader = make_loader(inputs.samples, EVAL_BATCH_SIZE, order.tolist())

@@ -1,14 +1,22 @@
-"""Workers that execute tasks: this process, processes of this machine, or tasks of a Ray cluster."""
+"""Workers that execute tasks: this process, other processes, or tasks of a Ray cluster."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from ranksim.exceptions import UsageError, require_optional
 from ranksim.experiments.executor.base import (
     Task,
     TaskExecutor,
     one_thread,
     report_progress,
     run_tasks,
-    set_progress_queue,
 )
-from ranksim.experiments.executor.select import check_engine, open_executor
+from ranksim.experiments.executor.process import open_inline_executor, open_process_executor
+from ranksim.experiments.executor.ray import open_ray_executor
+from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
 
 __all__ = [
     "Task",
@@ -18,5 +26,49 @@ __all__ = [
     "open_executor",
     "report_progress",
     "run_tasks",
-    "set_progress_queue",
 ]
+
+
+def check_engine(engine: str, trainer_config: TrainerConfig, jobs: int) -> None:
+    """Raise an error if an engine cannot train with these settings.
+
+    Raises:
+        UsageError: the options contradict each other.
+        MissingDependencyError: Ray is not installed.
+    """
+    if engine == "ray":
+        require_optional("ray", "ray")
+        if trainer_config.is_distributed:
+            raise UsageError(
+                "--engine ray trains each run on one device: leave it out with --devices or "
+                "--num-nodes."
+            )
+        if trainer_config.requires_gpu:
+            return  # each task checks its own node; this machine needs no GPU
+    check_trainer_config(trainer_config, jobs)
+
+
+def open_executor(
+    engine: str,
+    count: int,
+    trainer_config: TrainerConfig,
+    shared: Path,
+    on_message: Callable[..., None],
+) -> AbstractContextManager[TaskExecutor]:
+    """Open workers, which are stopped at the end of the block, also after an error or Ctrl-C.
+
+    Args:
+        engine: ``processes`` of this machine, or ``ray``.
+        count: number of workers; one process works inline.
+        trainer_config: hardware settings of the trainings.
+        shared: a file that all workers must see.
+        on_message: called with the arguments of each :func:`report_progress`.
+
+    Raises:
+        RankSimError: a worker was killed.
+    """
+    if engine == "ray":
+        return open_ray_executor(count, trainer_config, shared, on_message)
+    if count == 1:
+        return open_inline_executor(on_message)
+    return open_process_executor(count, on_message)
