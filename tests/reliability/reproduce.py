@@ -184,7 +184,9 @@ def _own(kind: str, folder: Path, more: Sequence[str] = (), name: str = "") -> C
     place = folder / f"own-{name or kind}"
     place.mkdir(parents=True, exist_ok=True)
     data = str(user_data.WRITERS[kind](place))
-    words = [word for word in user_data.cli_options(kind) if not (more and word in ("--set", "hidden=4"))]
+    words = [
+        word for word in user_data.cli_options(kind) if not (more and word in ("--set", "hidden=4"))
+    ]
     called = name or f"own {'texts' if kind == user_data.SENTENCES else kind}"
     return Case(called, ("compare", data, *words, *more), ("--data", data), "generated")
 
