@@ -122,17 +122,17 @@ CONDITIONS = {
     "float32": Condition(1e-6),
     "accumulate 4": Condition(1e-6, accumulate=4),
     "two processes": Condition(1e-6, processes=2),
-    "two processes, gather": Condition(1e-6, processes=2, gather=True),
+    "two processes, gathered anchors": Condition(1e-6, processes=2, gather=True),
     "two processes, accumulate 2": Condition(1e-6, processes=2, accumulate=2),
     "compiled": Condition(1e-6, compiled=True),
     # in float64: similarities of such features are near enough to change places by rounding
     "channels last": Condition(1e-6, precision="64-true", images=True),
     "bf16-mixed": Condition(3e-2, 5e-4, "bf16-mixed"),
     "16-mixed, scaler": Condition(2e-2, 1e-4, "16-mixed"),
-    "16-mixed, overflow at first": Condition(
+    "16-mixed, initial overflow": Condition(
         2e-2, precision="16-mixed", scale=2.0**20, overflows=True
     ),
-    "16-mixed, two processes, gather": Condition(
+    "16-mixed, two processes, gathered anchors": Condition(
         2e-2, precision="16-mixed", processes=2, gather=True
     ),
     "16-mixed, accumulate 4": Condition(3e-3, precision="16-mixed", accumulate=4),

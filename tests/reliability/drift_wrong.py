@@ -137,6 +137,6 @@ WRONG = {
     "similarities of rounded unit vectors": ("ranksim", "bf16-mixed", _rounded_similarities),
     "statistics of FDS rounded to bfloat16": ("fds", "bf16-mixed", _rounded_statistics),
     "processes do not sum the gradients of gathered rows": (
-        "ranksim", "two processes, gather", _own_gradients,
+        "ranksim", "two processes, gathered anchors", _own_gradients,
     ),
 }  # fmt: skip

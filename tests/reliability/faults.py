@@ -1,4 +1,4 @@
-"""Faults: kills, full and read-only disks, flipped bits, clocks that jump, two commands at once."""
+"""Faults: kills, full and read-only disks, flipped bits, clock jumps, concurrent commands."""
 
 from __future__ import annotations
 
@@ -11,71 +11,74 @@ import numpy as np
 
 from tests.reliability import faults_trials as trials
 from tests.reliability import faults_units as units
-from tests.reliability.faults_scenes import Scene, copied, scenes
+from tests.reliability.faults_scenes import Scene, copy_finished, scenes
 
 TITLE = "Faults"
-_KINDS = {  # of files that a sweep reads back
+_FILES = {  # files that a sweep reads back: scene and pattern
     "the result file": ("table", "results.json"),
     "a record": ("table", "record.json"),
     "the settings of a run": ("table", "started.json"),
     "predictions": ("table", "predictions.parquet"),
     "a first stage": ("table", "best.ckpt"),
     "a checkpoint of a killed run": ("killed", "last.ckpt"),
-    "its best checkpoint": ("killed", "best.ckpt"),
-    "its settings": ("killed", "started.json"),
-    "its sweep's note": ("killed", ".sweeps/*.json"),
+    "the best checkpoint of a killed run": ("killed", "best.ckpt"),
+    "the settings of a killed run": ("killed", "started.json"),
+    "the lock note of a sweep": ("killed", ".sweeps/*.json"),
     "token cache": ("sentences", "*.npz"),
     "a downloaded file": ("sentences", "*.tsv"),
     "pixels of images": ("pictures", "pixels.u8"),
     "the index of images": ("pictures", "index.sqlite"),
 }
-_FLIPS = 4  # of each, over the command line
+_FLIPS = 4  # per kind of file, through the command line
 Trial = tuple[str, Callable[[Path], str]]
 
 
 def measure(short: bool, folder: Path) -> dict[str, Any]:
-    """Do it all, or a few of each kind; see :mod:`tests.reliability`."""
+    """Run all trials, or a few of each kind."""
     draw = np.random.default_rng(0)
     with scenes(folder) as known:
         if short:
-            groups = _few(known["short"], draw, folder)
+            groups = _short_trials(known["short"], draw, folder)
         else:
-            groups = _kills(known, draw) | _disks(known, folder) | _flips(known, draw)
-            groups |= _others(known)
-        checks = [_check(what, list(each), folder) for what, each in groups.items()]
+            groups = _kill_trials(known, draw) | _disk_trials(known, folder)
+            groups |= _flip_trials(known, draw) | _other_trials(known)
+        checks = [_run_trials(name, list(trials), folder) for name, trials in groups.items()]
     checks += units.measure(draw, folder, 40 if short else 400)
     return {"checks": checks}
 
 
-def _check(what: str, each: list[Trial], folder: Path) -> dict[str, Any]:
-    """Perform trials, each in a folder of its own."""
+def _run_trials(check: str, group: list[Trial], folder: Path) -> dict[str, Any]:
+    """Run trials, each in its own folder, and count failures."""
     failed = []
-    for number, (name, trial) in enumerate(each):
-        place = folder.resolve() / f"{what.replace(' ', '-')[:40]}-{number}"
+    for number, (name, trial) in enumerate(group):
+        place = folder.resolve() / f"{check.replace(' ', '-')[:40]}-{number}"
         try:
-            wrong = trial(place)
-        except Exception as error:  # counted, so that the others are tried too
-            wrong = f"{type(error).__name__}: {error}"
-        if wrong:
-            failed.append(f"{name}: {wrong}".replace(str(folder.resolve()), "…"))
+            failure = trial(place)
+        except Exception as error:  # counted, so that the other trials run too
+            failure = f"{type(error).__name__}: {error}"
+        if failure:
+            failed.append(f"{name}: {failure}".replace(str(folder.resolve()), "…"))
         shutil.rmtree(place, ignore_errors=True)
     note = "; ".join(failed[:3])
-    if not each:
+    if not group:
         note = "small disks cannot be mounted by this user"
-    return {"what": what, "tried": len(each), "failed": len(failed), "note": note}
+    return {"check": check, "cases": len(group), "failures": len(failed), "note": note}
 
 
-def _few(scene: Scene, draw: np.random.Generator, folder: Path) -> dict[str, list[Trial]]:
+def _short_trials(scene: Scene, draw: np.random.Generator, folder: Path) -> dict[str, list[Trial]]:
     steps = [scene.steps.index(name) + 1 for name in ("last.ckpt", "record.json")]
     kills = [
         _at(scene, int(steps[0] + 2 * draw.integers(3)), "half"),
         _at(scene, steps[1], "before"),
         _at(scene, len(scene.steps), "after"),
     ]
-    ro: Trial = ("a finished sweep", lambda place: trials.read_only(scene, place, whole=True))
+    read_only: Trial = (
+        "a finished sweep",
+        lambda place: trials.read_only(scene, place, whole=True),
+    )
     return {
         "kill -9 of a sweep": kills,
-        "read-only folder": [ro] if trials.can_mount(folder) else [],
+        "read-only folder": [read_only] if trials.can_mount(folder) else [],
     }
 
 
@@ -91,10 +94,10 @@ def _after(scene: Scene, seconds: float) -> Trial:
     )
 
 
-def _kills(known: dict[str, Scene], draw: np.random.Generator) -> dict[str, list[Trial]]:
-    """Twenty moments, drawn; caches and downloads, which are short, have their share."""
+def _kill_trials(known: dict[str, Scene], draw: np.random.Generator) -> dict[str, list[Trial]]:
+    """Draw about twenty moments to kill a sweep, including downloads and caching."""
 
-    def drawn(name: str, file: str, count: int) -> list[Trial]:
+    def choose(name: str, file: str, count: int) -> list[Trial]:
         scene = known[name]
         at = [k + 1 for k, step in enumerate(scene.steps) if file in step]
         when = ("before", "half", "after")
@@ -103,14 +106,15 @@ def _kills(known: dict[str, Scene], draw: np.random.Generator) -> dict[str, list
 
     table, sentences, pictures = (known[name] for name in ("table", "sentences", "pictures"))
     return {
-        "kill -9 while checkpointing": drawn("table", ".ckpt", 5),
-        "kill -9 while writing results": drawn("table", ".json", 3) + drawn("table", ".parquet", 1),
+        "kill -9 while checkpointing": choose("table", ".ckpt", 5),
+        "kill -9 while writing results": choose("table", ".json", 3)
+        + choose("table", ".parquet", 1),
         "kill -9 while training": [
             *(_after(table, float(draw.uniform(0.3, 2.5))) for _ in range(2)),
             _after(known["jobs"], 9.0),
         ],
         "kill -9 while downloading": [
-            *drawn("sentences", ".tsv", 2),
+            *choose("sentences", ".tsv", 2),
             *(_after(sentences, float(draw.uniform(0.2, 0.6))) for _ in range(2)),
         ],
         "kill -9 while caching": [
@@ -125,7 +129,7 @@ def _kills(known: dict[str, Scene], draw: np.random.Generator) -> dict[str, list
     }
 
 
-def _disks(known: dict[str, Scene], folder: Path) -> dict[str, list[Trial]]:
+def _disk_trials(known: dict[str, Scene], folder: Path) -> dict[str, list[Trial]]:
     table, sentences, pictures = (known[name] for name in ("table", "sentences", "pictures"))
     if not trials.can_mount(folder):
         limited: list[Trial] = [
@@ -149,10 +153,10 @@ def _disks(known: dict[str, Scene], folder: Path) -> dict[str, list[Trial]]:
             *sizes(known["jobs"], (0.3,)),
         ],
         "read-only folder": [
-            ("an empty one", lambda place: trials.read_only(table, place, whole=False)),
+            ("an empty folder", lambda place: trials.read_only(table, place, whole=False)),
             ("a finished sweep", lambda place: trials.read_only(table, place, whole=True)),
             ("with caches", lambda place: trials.read_only(sentences, place, whole=True)),
-            ("of images", lambda place: trials.read_only(pictures, place, whole=False)),
+            ("with images", lambda place: trials.read_only(pictures, place, whole=False)),
         ],
     }
 
@@ -165,44 +169,44 @@ def _too_large(scene: Scene, size: int) -> Callable[[Path], str]:
     return lambda place: trials.too_large(scene, place, size)
 
 
-def _flips(known: dict[str, Scene], draw: np.random.Generator) -> dict[str, list[Trial]]:
+def _flip_trials(known: dict[str, Scene], draw: np.random.Generator) -> dict[str, list[Trial]]:
     def trial(name: str, pattern: str) -> Callable[[Path], str]:
         def flip(place: Path) -> str:
             if name == "killed":
                 scene = known["short"]
-                trials.unfinished(scene, place)
+                trials.leave_unfinished(scene, place)
             else:
                 scene = known[name]
-                copied(scene, place)
-            found = trials.files(place, pattern)
-            path = found[int(draw.integers(len(found)))]
-            return trials.flipped(scene, place, path, draw)
+                copy_finished(scene, place)
+            paths = trials.files(place, pattern)
+            path = paths[int(draw.integers(len(paths)))]
+            return trials.flip_bit(scene, place, path, draw)
 
         return flip
 
     return {
-        f"flipped bit in {what}": [(name, trial(name, pattern))] * _FLIPS
-        for what, (name, pattern) in _KINDS.items()
+        f"flipped bit in {file}": [(name, trial(name, pattern))] * _FLIPS
+        for file, (name, pattern) in _FILES.items()
     }
 
 
-def _others(known: dict[str, Scene]) -> dict[str, list[Trial]]:
+def _other_trials(known: dict[str, Scene]) -> dict[str, list[Trial]]:
     table, short = known["table"], known["short"]
     same = ["vanilla,rrt"] * 2
     different = ["vanilla,rrt", "sqinv,rrt+ranksim"]
     return {
-        "clock that jumps": [
-            ("by a day", lambda place: trials.jumping_clock(table, place, 1)),
-            ("back a day", lambda place: trials.jumping_clock(table, place, -1)),
+        "clock jumps": [
+            ("forward one day", lambda place: trials.jumping_clock(table, place, 1)),
+            ("back one day", lambda place: trials.jumping_clock(table, place, -1)),
         ],
         "two commands in one folder": [
-            ("the same", _two(short, same)),
-            ("of other methods", _two(short, different)),
+            ("same methods", _run_two(short, same)),
+            ("different methods", _run_two(short, different)),
         ],
     }
 
 
-def _two(scene: Scene, lists: list[str]) -> Callable[[Path], str]:
+def _run_two(scene: Scene, lists: list[str]) -> Callable[[Path], str]:
     def both(place: Path) -> str:
         alone = place.with_name(f"{place.name}-alone")
         return trials.two_at_once(scene, place, lists, alone)
@@ -210,27 +214,27 @@ def _two(scene: Scene, lists: list[str]) -> Callable[[Path], str]:
     return both
 
 
-def text(found: dict[str, Any]) -> str:
-    """What is guaranteed, how it was tried, and what is out of scope."""
-    killed = sum(each["tried"] for each in found["checks"] if "kill -9" in each["what"])
-    flips = sum(each["tried"] for each in found["checks"] if "flipped" in each["what"])
+def describe(figures: dict[str, Any]) -> str:
+    """Describe guarantees, method and scope."""
+    killed = sum(row["cases"] for row in figures["checks"] if "kill -9" in row["check"])
+    flips = sum(row["cases"] for row in figures["checks"] if "flipped" in row["check"])
     return f"""\
-Whatever happens to a sweep, the same command ends with the `results.json` that it would have had
-undisturbed (but for clocks and memory), or with one sentence that names what is wrong. Small sweeps
-over a table, over sentences that are downloaded and tokenised, and over images were
+Whatever happens to a sweep, repeating the command yields the same `results.json` as an undisturbed run
+(except times and memory), or one sentence that names the problem. Small sweeps over a table, over
+downloaded and tokenized sentences, and over images were
 
-- killed with all their processes at {killed} moments, drawn by a seed: while they trained, just
-  before, in the midst of and after the writing of a file, while they downloaded and filled caches;
-- run on disks that were full, at sizes that stop them in different places, and on read-only ones,
-  and started again once there was space;
-- started again after one bit of a file of theirs was another: {flips:,} bits, drawn by a seed, in
-  every kind of file that is read back, most of them through the function that reads it alone;
-- run under a clock that jumps by a day and back, with files from the future, and twice at once in
-  one folder.
+- killed with all their processes at {killed} seeded random moments: during training, just before, during and
+  after the writing of a file, and during downloads and caching;
+- run on full disks, at sizes that stop them at different places, and on read-only disks, and repeated once there
+  was space;
+- repeated after one bit of a file was flipped: {flips:,} bits, drawn with a seed, in every kind of file that is read
+  back, most of them through the function that reads the file;
+- run under a clock that jumps one day forward and back, with files from the future, and twice at once in one
+  folder.
 
-No file is left half-written: each is written beside its place and renamed; what a killed process
-left is removed by the next that writes there. Lightning's logs (`logs/`) are the one exception;
-nothing reads them. What one may edit by hand is input, not state, and is believed as it stands: the
-data, `recipe.toml`, word vectors and the pretrained models that other libraries keep. Records,
-results and models of before there were digests are read without one. A loss of power, which may
-undo what a file system had promised, is out of scope."""
+No file is left half-written: each is written to a temporary sibling and renamed, and the next process that
+writes there removes what a killed process left. Lightning's logs (`logs/`) are the one exception; nothing
+reads them. Files that users may edit are input, not state, and are not verified: data, `recipe.toml`, word
+vectors and pretrained models stored by other libraries. Records, results and models written before digests
+were introduced are read without one. A power failure, which may undo what a file system promised, is out of
+scope."""

@@ -1,7 +1,7 @@
-"""The command line as processes into which faults can be put: imported once, forked for each.
+"""Server that forks the command line with injected faults, so that imports happen once.
 
-``python -m tests.reliability.faults_driver`` reads requests from stdin, one JSON a line, and answers them
-on stdout. Workers of a sweep import this module again, which puts the same faults into them.
+``python -m tests.reliability.faults_driver`` reads one JSON request per line and answers on stdout.
+Workers of a sweep import this module again, which injects the same faults into them.
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FAULT = "RANKSIM_TRUST_FAULT"
+FAULT = "RANKSIM_TEST_FAULT"
 
 
-def put(fault: dict[str, Any]) -> None:
-    """Put a fault into this process.
+def inject(fault: dict[str, Any]) -> None:
+    """Inject a fault into this process.
 
     Args:
-        fault: ``steps``, a file that takes the name of each file that is about to be renamed into
-            its place; with ``kill``, the number of the one at which all processes of the command
-            are killed, ``when`` says whether it is there ``before``, ``half`` or ``after``.
-            ``clock``: seconds that it jumps by once it was read 50 times, and later again.
-            ``origin`` and ``checksums`` of the benchmark that is downloaded. ``largest``: bytes of
-            the largest file that can be written. ``page``: false to leave the page out.
+        fault: ``steps``: file that records the name of each renamed file; ``kill``: number of the
+            rename at which all processes are killed, ``when``: ``before``, ``half`` (written) or
+            ``after``. ``clock``: seconds by which the clock jumps after every 50 readings.
+            ``origin`` and ``checksums`` of the downloaded benchmark. ``largest``: maximum file
+            size in bytes. ``page``: false to skip the report page.
     """
     if "steps" in fault:
-        os.replace = _counted(os.replace, fault)
+        os.replace = _counting_replace(os.replace, fault)
     if "clock" in fault:
         read = [0]
-        time.time = _jumping(time.time, fault["clock"], read)
-        time.time_ns = _jumping(time.time_ns, fault["clock"] * 10**9, read)
+        time.time = _jumping_clock(time.time, fault["clock"], read)
+        time.time_ns = _jumping_clock(time.time_ns, fault["clock"] * 10**9, read)
     if "origin" in fault:
         from ranksim.datasets import sts_b_dir
 
@@ -51,25 +50,25 @@ def put(fault: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault["largest"],) * 2)
 
 
-def _counted(replace: Callable[..., None], fault: dict[str, Any]) -> Callable[..., None]:
-    def replace_or_die(source: Any, target: Any, **given: Any) -> None:
+def _counting_replace(replace: Callable[..., None], fault: dict[str, Any]) -> Callable[..., None]:
+    def replace_or_die(source: Any, target: Any, **options: Any) -> None:
         handle = os.open(fault["steps"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(handle, f"{Path(target).name}\n".encode())
         os.close(handle)
-        now = len(Path(fault["steps"]).read_bytes().splitlines())
-        if now != fault.get("kill"):
-            replace(source, target, **given)
+        count = len(Path(fault["steps"]).read_bytes().splitlines())
+        if count != fault.get("kill"):
+            replace(source, target, **options)
             return
         if fault["when"] == "half":
-            os.truncate(source, os.path.getsize(source) // 2)
+            os.truncate(source, Path(source).stat().st_size // 2)
         if fault["when"] == "after":
-            replace(source, target, **given)
+            replace(source, target, **options)
         os.killpg(0, signal.SIGKILL)
 
     return replace_or_die
 
 
-def _jumping(clock: Callable[[], Any], by: int, read: list[int]) -> Callable[[], Any]:
+def _jumping_clock(clock: Callable[[], Any], by: int, read: list[int]) -> Callable[[], Any]:
     def jumped() -> Any:
         read[0] += 1
         return clock() + by * (read[0] // 50 % 2)
@@ -77,24 +76,24 @@ def _jumping(clock: Callable[[], Any], by: int, read: list[int]) -> Callable[[],
     return jumped
 
 
-def _command(request: dict[str, Any]) -> None:
-    """In a process of its own: one command of the command line."""
+def _run_command(request: dict[str, Any]) -> None:
+    """Run one command in this forked process and exit."""
     os.setsid()
     code = 70
     try:
-        with Path(request["told"]).open("wb") as told:
-            os.dup2(told.fileno(), 1)
-            os.dup2(told.fileno(), 2)
+        with Path(request["output"]).open("wb") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
         os.chdir(request["folder"])
         os.environ.update(request["environment"])
         os.environ[FAULT] = json.dumps(request["fault"])
-        put(request["fault"])
+        inject(request["fault"])
         sys.argv = ["ranksim", *request["words"]]
         from ranksim.cli import main
 
         main()
-    except SystemExit as left:
-        code = int(left.code or 0)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -104,7 +103,7 @@ def _command(request: dict[str, Any]) -> None:
 
 
 def serve() -> None:
-    """Start commands and wait for them, as asked."""
+    """Answer requests to start commands and to wait for them."""
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
@@ -113,12 +112,12 @@ def serve() -> None:
         else:
             answer = os.fork()
             if answer == 0:
-                _command(request)
+                _run_command(request)
         print(answer, flush=True)
 
 
 if __name__ == "__main__":
-    # what takes seconds to import, and starts no thread
+    # modules that take seconds to import and start no thread
     import importlib
     import pkgutil
 
@@ -133,4 +132,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     serve()
 elif FAULT in os.environ:
-    put(json.loads(os.environ[FAULT]))
+    inject(json.loads(os.environ[FAULT]))

@@ -1,4 +1,4 @@
-"""Small real sweeps over generated data, run by the command line as often as one likes."""
+"""Small real sweeps over generated data, run through the command line."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ranksim.experiments.record_diff import diff_results
 from tests.conftest import HEADER, sts_rows
 from tests.helpers import user_data
 
-OUT, CACHE, TOLD = "out", "cache", "told.txt"
+OUT, CACHE, OUTPUT = "out", "cache", "output.txt"
 
 
 class Driver:
-    """The process that starts commands (see :mod:`tests.reliability.faults_driver`)."""
+    """Process that starts commands (see :mod:`tests.reliability.faults_driver`)."""
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
@@ -43,10 +43,10 @@ class Driver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.communicate()  # it ends with its input
+        self.process.communicate()  # it ends when its input closes
 
     def ask(self, **request: Any) -> int:
-        """The number that it answers."""
+        """Send a request and return the answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")
@@ -56,14 +56,14 @@ class Driver:
 
 @dataclass(frozen=True)
 class Scene:
-    """A sweep that can be run anywhere.
+    """A sweep that can be run in any folder.
 
     Args:
-        driver: starts it.
-        name: what it is about.
-        words: of the command, but for its folder.
-        data: folder that the command is given in.
-        fault: what is always put into it.
+        driver: process that starts the command.
+        name: short name.
+        words: command without the output folder.
+        data: working directory of the command.
+        fault: fault that is always injected.
     """
 
     driver: Driver
@@ -72,31 +72,31 @@ class Scene:
     data: Path
     fault: dict[str, Any] = field(default_factory=dict)
 
-    def start(self, place: Path, *more: str, told: str = TOLD, **fault: Any) -> int:
-        """Start it with ``out`` and the cache in a folder; the number of its process."""
+    def start(self, place: Path, *more: str, output: str = OUTPUT, **fault: Any) -> int:
+        """Start the command with results and cache in a folder; return its process id."""
         place.mkdir(parents=True, exist_ok=True)
         return self.driver.ask(
             words=[*self.words, *more, "--out", str(place / OUT)],
             folder=str(self.data),
-            told=str(self.data / f"{place.name}-{told}"),  # where no disk is full
+            output=str(self.data / f"{place.name}-{output}"),  # never on a full disk
             environment={"RANKSIM_CACHE": str(place / CACHE)},
             fault={"page": False, **self.fault, **fault},
         )
 
     def wait(self, number: int) -> int:
-        """Its exit code once it has ended, the number of the signal below zero."""
+        """Wait and return the exit code, negative for a signal."""
         return self.driver.ask(wait=number)
 
     def run(self, place: Path, *more: str, **fault: Any) -> int:
-        """Start it and wait."""
+        """Start the command and wait for its exit code."""
         return self.wait(self.start(place, *more, **fault))
 
-    def told(self, place: Path, told: str = TOLD) -> str:
-        """What it printed."""
-        return (self.data / f"{place.name}-{told}").read_text(encoding="utf-8", errors="replace")
+    def output(self, place: Path, output: str = OUTPUT) -> str:
+        """Return what the command printed."""
+        return (self.data / f"{place.name}-{output}").read_text(encoding="utf-8", errors="replace")
 
     def killed_after(self, place: Path, seconds: float, *more: str) -> bool:
-        """Kill all its processes so many seconds after the start; whether it was at work."""
+        """Kill all processes after some seconds; return True if the command was still running."""
         number = self.start(place, *more)
         time.sleep(seconds)
         with contextlib.suppress(ProcessLookupError):
@@ -104,38 +104,38 @@ class Scene:
         return self.wait(number) == -signal.SIGKILL
 
     def one_sentence(self, place: Path, code: int) -> bool:
-        """Whether it ended in an error of one sentence."""
-        told = self.told(place).strip()
-        last = told.splitlines()[-1] if told else ""
-        return code in (1, 2) and last.startswith("Error: ") and "Traceback" not in told
+        """Return True if the command ended with a one-sentence error."""
+        output = self.output(place).strip()
+        last = output.splitlines()[-1] if output else ""
+        return code in (1, 2) and last.startswith("Error: ") and "Traceback" not in output
 
     @functools.cached_property
     def whole(self) -> Path:
-        """Where it was run undisturbed."""
+        """The folder of an undisturbed run."""
         place = self.data.parent / f"{self.name}-whole"
         steps = self.data / f"{self.name}-steps.txt"
         code = self.run(place, steps=str(steps))
         if code != 0:
-            raise RuntimeError(self.told(place))
+            raise RuntimeError(self.output(place))
         return place
 
     @property
     def steps(self) -> list[str]:
-        """The files that it renames into their places, one after another."""
+        """Names of the files that the sweep renames into place, in order."""
         assert self.whole
         return (self.data / f"{self.name}-steps.txt").read_text(encoding="utf-8").splitlines()
 
-    def wrong(self, place: Path, other: Path | None = None) -> str:
-        """What its results have that those of an undisturbed run have not, or files left over."""
-        there, whole = (read_results(each / OUT) for each in (place, other or self.whole))
-        found = diff_results(whole, there, ("command", "commit"))
-        found += sorted({path.name for path in place.rglob("*") if ".part" in path.name})
-        return ", ".join(found[:5])
+    def find_differences(self, place: Path, other: Path | None = None) -> str:
+        """Return differences from an undisturbed run, and temporary files left behind."""
+        results, expected = (read_results(each / OUT) for each in (place, other or self.whole))
+        differences = diff_results(expected, results, ("command", "commit"))
+        differences += sorted({path.name for path in place.rglob("*") if ".part" in path.name})
+        return ", ".join(differences[:5])
 
 
 @contextlib.contextmanager
 def scenes(folder: Path) -> Iterator[dict[str, Scene]]:
-    """The sweeps over a table, over sentences that are downloaded, and over pictures."""
+    """Yield sweeps over a table, over downloaded sentences, and over images."""
     folder = folder.resolve()
     data = folder / "data"
     user_data.write_table(data, 80)
@@ -154,7 +154,7 @@ def scenes(folder: Path) -> Iterator[dict[str, Scene]]:
     pictures = ("compare", "faces", "--target", "years", "--image", "file", "--image-size", "16")
     with Driver() as driver, _server(data / "origin") as url:
         origin = {"origin": url, "checksums": checksums}
-        made = (
+        sweeps = (
             Scene(driver, "table", (*table, *methods, *small, "1"), data),
             Scene(driver, "jobs", (*table, *methods, *small, "2"), data),
             Scene(
@@ -177,17 +177,17 @@ def scenes(folder: Path) -> Iterator[dict[str, Scene]]:
                 data,
             ),
         )
-        yield {scene.name: scene for scene in made}
+        yield {scene.name: scene for scene in sweeps}
 
 
-def copied(scene: Scene, place: Path) -> Path:
-    """What an undisturbed run left, at another place."""
+def copy_finished(scene: Scene, place: Path) -> Path:
+    """Copy the folder of an undisturbed run."""
     shutil.copytree(scene.whole, place)
     return place
 
 
-class _Slow(http.server.SimpleHTTPRequestHandler):
-    """Files in pieces, a moment apart; it goes on where a client stopped."""
+class _SlowHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files slowly, with range requests."""
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -208,7 +208,7 @@ class _Slow(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def _server(folder: Path) -> Iterator[str]:
-    handler = functools.partial(_Slow, directory=str(folder))
+    handler = functools.partial(_SlowHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -35,19 +35,19 @@ from ranksim.training.recipe import TableRecipe
 from tests.reliability import fuzz_archives, fuzz_matlab
 from tests.reliability.fuzz_bytes import json_text, mutate, text_table, unusual_value
 
-LIMIT = 1 << 20  # bytes that an archive may unpack to, and a packed table
+LIMIT = 1 << 20  # bytes that an archive or table may unpack to
 MEMBERS = 40
 
 
 @dataclass(frozen=True)
 class Reader:
-    """One reader of files that come from elsewhere.
+    """One reader of files from elsewhere.
 
     Args:
-        title: on the page.
-        make: the content of a case.
-        read: reads it in a folder of its own; it raises AssertionError where what was read is
-            wrong, and the error that is documented where it is refused.
+        title: title in the report.
+        make: returns the content of a case.
+        read: reads the content in an empty folder; raises AssertionError for wrong results and the
+            documented error for rejected content.
     """
 
     title: str
@@ -55,14 +55,14 @@ class Reader:
     read: Callable[[bytes, Path], None]
 
 
-def holds(what: bool, told: str) -> None:
-    """Raise where something does not hold."""
-    if not what:
-        raise AssertionError(told)
+def require(condition: bool, message: str) -> None:
+    """Raise AssertionError unless a condition holds."""
+    if not condition:
+        raise AssertionError(message)
 
 
-def written(folder: Path, name: str, content: bytes) -> Path:
-    """A file of the case."""
+def write_file(folder: Path, name: str, content: bytes) -> Path:
+    """Write a file of the case and return its path."""
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
@@ -84,8 +84,8 @@ def _split_file(draw: Random, repeats: bool) -> bytes:
 
 def _read_split_file(protocol: str | None) -> Callable[[bytes, Path], None]:
     def read(content: bytes, folder: Path) -> None:
-        written(folder, "AgeDB/3_Other_3_f.jpg", b"")
-        path = written(folder, "any.csv", content)
+        write_file(folder, "AgeDB/3_Other_3_f.jpg", b"")
+        path = write_file(folder, "any.csv", content)
         for name in ("agedb-dir", "imdb-wiki-dir"):
             if protocol is None or name == "agedb-dir":
                 _check_images(
@@ -97,15 +97,15 @@ def _read_split_file(protocol: str | None) -> Callable[[bytes, Path], None]:
     return read
 
 
-def _check_images(found: Any) -> None:
-    holds(bool(np.isfinite(found.labels).all()), "labels are finite")
-    holds(set(found.parts.tolist()) == set(PARTS), "all three parts are there")
-    for path in found.paths:
-        holds(bool(path.strip()) and not OUTSIDE.match(path), f"{path!r} lies inside")
-    seen: dict[str, set[Any]] = {}
-    for row in zip(found.paths, found.labels.tolist(), found.parts.tolist(), strict=True):
-        seen.setdefault(row[0], set()).add(row[1:])
-    holds(max(map(len, seen.values())) == 1, "an image has one label and one part")
+def _check_images(table: Any) -> None:
+    require(bool(np.isfinite(table.labels).all()), "labels are finite")
+    require(set(table.parts.tolist()) == set(PARTS), "all three parts are there")
+    for path in table.paths:
+        require(bool(path.strip()) and not OUTSIDE.match(path), f"{path!r} lies inside")
+    rows_by_path: dict[str, set[Any]] = {}
+    for row in zip(table.paths, table.labels.tolist(), table.parts.tolist(), strict=True):
+        rows_by_path.setdefault(row[0], set()).add(row[1:])
+    require(max(map(len, rows_by_path.values())) == 1, "an image has one label and one part")
 
 
 def _image_table(draw: Random) -> bytes:
@@ -114,10 +114,10 @@ def _image_table(draw: Random) -> bytes:
 
 
 def _read_image_table(content: bytes, folder: Path) -> None:
-    table = load_table(str(written(folder, "own.csv", content)))
+    table = load_table(str(write_file(folder, "own.csv", content)))
     paths, labels = image_paths(table, "path"), read_labels(table, "age")
-    holds(bool(np.isfinite(labels).all()) and len(labels) == len(paths) > 0, "labels are finite")
-    holds(not any(map(OUTSIDE.match, paths)), "images are inside")
+    require(bool(np.isfinite(labels).all()) and len(labels) == len(paths) > 0, "labels are finite")
+    require(not any(map(OUTSIDE.match, paths)), "images are inside")
 
 
 # texts and word vectors --------------------------------------------------------------------------
@@ -131,9 +131,9 @@ def _sts(draw: Random) -> bytes:
 
 
 def _read_sts(content: bytes, folder: Path) -> None:
-    found = sts_b_dir._read(written(folder, "train_new.tsv", content))
-    holds(bool(np.isfinite(found.labels).all()), "scores are finite")
-    holds({len(column) for column in found.texts} == {len(found)}, "a score for each pair")
+    found = sts_b_dir._read(write_file(folder, "train_new.tsv", content))
+    require(bool(np.isfinite(found.labels).all()), "scores are finite")
+    require({len(column) for column in found.texts} == {len(found)}, "one score per pair")
 
 
 _WIDTH = 5
@@ -146,54 +146,54 @@ def _glove(draw: Random) -> bytes:
 
 
 def _read_glove(content: bytes, folder: Path) -> None:
-    file = GloveFile(written(folder, "glove.txt", content), _WIDTH, lower=False)
+    file = GloveFile(write_file(folder, "glove.txt", content), _WIDTH, lower=False)
     wanted = ["the", "dog", ". . .", "été", "never"]
     found, rows = file.look_up(wanted)
-    holds(rows.shape == (len(found), _WIDTH) and rows.dtype == np.float32, "a vector a word")
-    holds(set(found) <= set(wanted) and len(set(found)) == len(found), "words that were asked for")
-    holds(bool(np.isfinite(rows).all()), "vectors are finite")
+    require(rows.shape == (len(found), _WIDTH) and rows.dtype == np.float32, "one vector per word")
+    require(set(found) <= set(wanted) and len(set(found)) == len(found), "requested words only")
+    require(bool(np.isfinite(rows).all()), "vectors are finite")
 
 
 # lists of MATLAB ---------------------------------------------------------------------------------
 
 
 def _read_matlab(content: bytes, folder: Path) -> None:
-    written(folder, "imdb.mat", content)
-    written(folder, "wiki.mat", fuzz_matlab.valid("wiki"))
+    write_file(folder, "imdb.mat", content)
+    write_file(folder, "wiki.mat", fuzz_matlab.valid("wiki"))
     found = imdb_wiki_dir.find_images(folder).table
-    holds(bool(((found.labels >= 0) & (found.labels <= 200)).all()), "ages are 0 to 200")
+    require(bool(((found.labels >= 0) & (found.labels <= 200)).all()), "ages are 0 to 200")
     for path in found.paths:
-        holds(not OUTSIDE.match(path) and "/.." not in path, f"{path!r} lies inside")
+        require(not OUTSIDE.match(path) and "/.." not in path, f"{path!r} lies inside")
 
 
 # archives ----------------------------------------------------------------------------------------
 
 
 def _read_archive(content: bytes, folder: Path) -> None:
-    path, root = written(folder, "archive", content), folder / "in" / "root"
+    path, root = write_file(folder, "archive", content), folder / "in" / "root"
     root.parent.mkdir()
-    beside = written(folder, "in/beside", b"here")
+    beside = write_file(folder, "in/beside", b"here")
     try:
         count = extract(path, root, limit_bytes=LIMIT, limit_files=MEMBERS)
     finally:
-        holds({each.name for each in folder.iterdir()} == {"archive", "in"}, "nothing above")
+        require({each.name for each in folder.iterdir()} == {"archive", "in"}, "nothing above")
         there = {each.name for each in (folder / "in").iterdir()}
-        holds(there <= {"root", "beside"} and beside.read_bytes() == b"here", "nothing beside")
-        holds(not Path(fuzz_archives.OUTSIDE).exists(), "nothing at an absolute path")
+        require(there <= {"root", "beside"} and beside.read_bytes() == b"here", "nothing beside")
+        require(not Path(fuzz_archives.OUTSIDE).exists(), "nothing at an absolute path")
         inside = list(root.rglob("*"))
-        holds(not any(each.is_symlink() for each in inside), "no link")
+        require(not any(each.is_symlink() for each in inside), "no link")
         made = [each for each in inside if each.is_file() and each.parent != root]
         made += [each for each in root.glob("*") if each.is_file() and each.suffix != ".lock"]
-        holds(sum(each.stat().st_size for each in made) <= LIMIT, "no more bytes than allowed")
-        holds(len(made) <= MEMBERS, "no more files than allowed")
-        holds(not (root / ".unpacking").exists(), "no half file")
-    holds(len(made) <= count <= MEMBERS, "as many files as members")
+        require(sum(each.stat().st_size for each in made) <= LIMIT, "no more bytes than allowed")
+        require(len(made) <= MEMBERS, "no more files than allowed")
+        require(not (root / ".unpacking").exists(), "no half file")
+    require(len(made) <= count <= MEMBERS, "as many files as members")
 
 
 def _read_member(content: bytes, folder: Path) -> None:
     found = read_member(content, "b/c.txt", limit=LIMIT, origin="an archive")
-    holds(len(found) <= LIMIT, "no more bytes than allowed")
-    holds(not any(folder.iterdir()), "nothing on the disk")
+    require(len(found) <= LIMIT, "no more bytes than allowed")
+    require(not any(folder.iterdir()), "nothing on the disk")
 
 
 # tables ------------------------------------------------------------------------------------------
@@ -201,21 +201,21 @@ def _read_member(content: bytes, folder: Path) -> None:
 _COLUMNS = ("size", "kind", "built", "group", "y")
 
 
-def _own_rows(draw: Random) -> list[tuple[str, ...]]:
+def _user_rows(draw: Random) -> list[tuple[str, ...]]:
     return [_COLUMNS] + [
         (f"{k * 1.5}", "ab"[k % 2], f"20{k:02}-03-01", f"g{k % 4}", str(k % 5)) for k in range(14)
     ]
 
 
-def _own_table(draw: Random) -> bytes:
-    made = text_table(draw, _own_rows(draw), draw.choice(",,;\t"))
+def _user_table(draw: Random) -> bytes:
+    made = text_table(draw, _user_rows(draw), draw.choice(",,;\t"))
     if draw.random() < 0.15:
         made = gzip.compress(made if draw.random() < 0.95 else bytes(2 * LIMIT), 1, mtime=0)
         made = mutate(draw, made) if draw.random() < 0.4 else made
     return made
 
 
-_ASKED = (
+_SPECS = (
     TableSpec(target="y"),
     TableSpec(target="y", features=("size", "kind"), split_by="time", time="built"),
     TableSpec(target="y", group="group", balanced=False),
@@ -224,21 +224,21 @@ _ASKED = (
 )
 
 
-def _read_own(suffix: str) -> Callable[[bytes, Path], None]:
+def _read_user(suffix: str) -> Callable[[bytes, Path], None]:
     def read(content: bytes, folder: Path) -> None:
         packed = ".gz" if content[:2] == b"\x1f\x8b" else ""
-        path = written(folder, f"own{suffix}{packed}", content)
+        path = write_file(folder, f"own{suffix}{packed}", content)
         columns = load_table(str(path))
         for name in dict.fromkeys(columns.names):
             if columns.names.count(name) == 1:
                 values = columns.column(name)
-                holds(len(values) == columns.n_rows, "a value for each row")
-        plan = make_split_plan(columns, _ASKED[len(content) % len(_ASKED)])
-        holds(bool(np.isfinite(plan.labels).all()), "labels are finite")
+                require(len(values) == columns.n_rows, "one value per row")
+        plan = make_split_plan(columns, _SPECS[len(content) % len(_SPECS)])
+        require(bool(np.isfinite(plan.labels).all()), "labels are finite")
         dealt = np.concatenate(plan.split)
-        holds(len(np.unique(dealt)) == len(dealt) <= len(plan.labels), "each sample in one part")
-        holds(all(map(len, plan.split)), "no part is empty")
-        holds(int(plan.bins.histogram(plan.labels).sum()) == len(plan.labels), "each in one bin")
+        require(len(np.unique(dealt)) == len(dealt) <= len(plan.labels), "each sample in one part")
+        require(all(map(len, plan.split)), "no part is empty")
+        require(int(plan.bins.histogram(plan.labels).sum()) == len(plan.labels), "each in one bin")
 
     return read
 
@@ -246,7 +246,7 @@ def _read_own(suffix: str) -> Callable[[bytes, Path], None]:
 @cache
 def _parquets() -> tuple[bytes, ...]:
     columns: dict[str, Any] = {
-        name: [row[k] for row in _own_rows(Random(0))[1:]] for k, name in enumerate(_COLUMNS)
+        name: [row[k] for row in _user_rows(Random(0))[1:]] for k, name in enumerate(_COLUMNS)
     }
     numbers = {"size": list(map(float, columns["size"])), "y": list(map(int, columns["y"]))}
     made = []
@@ -273,9 +273,15 @@ def _results() -> dict[str, Any]:
 
 
 def _read_results(content: bytes, folder: Path) -> None:
-    found = record.read_results(written(folder, "results.json", content))
-    holds(isinstance(found["benchmark"], str) and found["format"] <= record.FORMAT, "as it says")
-    holds(all(isinstance(found[key], list) for key in ("runs", "summary")), "lists are lists")
+    found = record.read_results(write_file(folder, "results.json", content))
+    require(
+        isinstance(found["benchmark"], str) and found["format"] <= record.FORMAT,
+        "format and benchmark are valid",
+    )
+    require(
+        all(isinstance(found[key], list) for key in ("runs", "summary")),
+        "runs and summary are lists",
+    )
 
 
 @cache
@@ -306,19 +312,19 @@ def _config() -> dict[str, Any]:
 
 
 def _read_model(content: bytes, folder: Path) -> None:
-    """All but the weights, which are a file of another library behind a checksum."""
-    written(folder, files.CONFIG, content)
-    written(folder, files.METRICS, b"{}")
+    """Read everything except the weights, which another library reads behind a checksum."""
+    write_file(folder, files.CONFIG, content)
+    write_file(folder, files.METRICS, b"{}")
     with contextlib.ExitStack() as stack:
         stack.callback(setattr, saved_model, "_weights", saved_model._weights)
         saved_model._weights = lambda path, digest: {}  # type: ignore[assignment]
         model = saved_model.load_model(folder)
     edges = model.regions.bins.edges
-    holds(bool(np.isfinite(edges).all() and (np.diff(edges) > 0).all()), "edges ascend")
+    require(bool(np.isfinite(edges).all() and (np.diff(edges) > 0).all()), "edges ascend")
     sizes = {len(model.regions.bins), len(model.regions.counts), len(model.regions.names)}
-    holds(len(sizes) == 1, "a count and a region for each bin")
+    require(len(sizes) == 1, "one count and region per bin")
     model.regions.masks([-1.0, 0.5, 9.0])
-    holds(math.isfinite(model.recipe.lr), "the recipe is one")
+    require(math.isfinite(model.recipe.lr), "the recipe is valid")
 
 
 _METHODS = ("vanilla", "inv+ranksim", "rrt", "focal-r+lds+fds", "sqinv", "inv+fds", "vanilla+fds")
@@ -344,7 +350,7 @@ def _toml(value: Any) -> str:
 
 
 def _read_tuned(content: bytes, folder: Path) -> None:
-    path = written(folder, "recipe.toml", content)
+    path = write_file(folder, "recipe.toml", content)
     found = read_tuned(path, preset_table("table", "small"), "inverse", TableRecipe)
     tomllib.loads(content.decode())
     for changes in found.values():
@@ -368,10 +374,10 @@ READERS: dict[str, Reader] = {
     "tar": Reader("archives: .tar", fuzz_archives.tar, _read_archive),
     "targz": Reader("archives: .tar.gz", fuzz_archives.tar_gz, _read_archive),
     "zip": Reader("archives: .zip", fuzz_archives.zip_, _read_archive),
-    "member": Reader("one file of an archive", fuzz_archives.any_archive, _read_member),
-    "csv": Reader("own tables: CSV, packed too", _own_table, _read_own(".csv")),
-    "images": Reader("own tables of images", _image_table, _read_image_table),
-    "parquet": Reader("own tables: Parquet", _parquet, _read_own(".parquet")),
+    "member": Reader("archive members", fuzz_archives.any_archive, _read_member),
+    "csv": Reader("user tables: CSV, compressed too", _user_table, _read_user(".csv")),
+    "images": Reader("user tables of images", _image_table, _read_image_table),
+    "parquet": Reader("user tables: Parquet", _parquet, _read_user(".parquet")),
     "results": Reader("results.json", lambda d: json_text(d, _results()), _read_results),
     "model": Reader("config.json of a model", lambda d: json_text(d, _config()), _read_model),
     "recipe": Reader("recipes by method, TOML", _tuned, _read_tuned),

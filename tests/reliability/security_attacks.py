@@ -1,8 +1,7 @@
-"""Files that want to be executed, each given to what reads such files.
+"""Files with executable objects, each given to the code that reads such files.
 
-An attack makes a pickle which writes a file when it is loaded. It has held where that file is not
-there afterwards, and where the command or function either ended in one sentence or did its work
-without what the file holds.
+An attack pickles an object that creates a file when it is loaded. A reader passes if that file does
+not exist afterwards and the reader either ends in one sentence or works without the attacked file.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ SMALL = ("--set", "hidden=4", "--max-steps", "4", "--accelerator", "cpu")
 
 
 class Bomb:
-    """An object whose pickle makes a file when it is loaded."""
+    """An object whose pickle creates a file when it is loaded."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -32,48 +31,44 @@ class Bomb:
 
 
 def attacks() -> dict[str, Callable[[Path, Path], str | None]]:
-    """By name: makes the file below a folder, has it read, and returns the sentence, if any."""
+    """Return attacks by name; each returns the error sentence of the reader, if any."""
     return {
         "published checkpoint": _published,
-        "published checkpoint of old": _published_of_old,
+        "old published checkpoint": _old_published,
         "first stage of a callback": _callback,
         "model of the hub as pickle": _hub_model,
         "weights of a saved model": _saved_model,
         "checkpoints of a run": _checkpoints,
         "first stage of a two-stage run": _first_stage,
-        "cached tokens": _cached,
+        "cached tokens": _cached_tokens,
         "storage of a search": _study,
         "MATLAB list with an object": _matlab,
         "Parquet with a pickled type": _parquet,
     }
 
 
-def defused(trace: Path) -> None:
-    """Shows that the bomb is one: whoever unpickles it makes the file.
-
-    Raises:
-        RuntimeError: it does not, so that no attack would be one.
-    """
+def check_bomb(trace: Path) -> None:
+    """Check that unpickling the object creates the file, so that the attacks mean something."""
     reduced, arguments = Bomb(trace).__reduce__()
     reduced(*arguments)
     if not trace.exists() or b"touch" not in _pickled(trace):
-        raise RuntimeError("the attack is none")
+        raise RuntimeError("the pickled object does not create the file")
     trace.unlink()
 
 
-def carried_out(name: str, folder: Path) -> tuple[bool, str]:
-    """Whether an attack was held off, and what was said."""
+def run_attack(name: str, folder: Path) -> tuple[bool, str]:
+    """Return whether the reader withstood an attack, and its message."""
     folder.mkdir(parents=True)
     trace = folder / "executed"
-    defused(trace)
+    check_bomb(trace)
     try:
-        told = attacks()[name](folder, trace)
-    except Exception as error:  # a traceback is no sentence
+        message = attacks()[name](folder, trace)
+    except Exception as error:  # a traceback is not a sentence
         return False, f"{type(error).__name__}: {error}"
     if trace.exists():
-        return False, "it was executed"
-    whole = told is None or (told.endswith(".") and "\n" not in told)
-    return whole, told or "not read; made anew"
+        return False, "the object was executed"
+    passed = message is None or (message.endswith(".") and "\n" not in message)
+    return passed, message or "ignored and rebuilt"
 
 
 def _pickled(trace: Path) -> bytes:
@@ -89,7 +84,7 @@ def _published(folder: Path, trace: Path) -> str:
     return _sentence(lambda: read_checkpoint(folder / "resnet50.pth.tar"))
 
 
-def _published_of_old(folder: Path, trace: Path) -> str:
+def _old_published(folder: Path, trace: Path) -> str:
     from ranksim.models import read_checkpoint
 
     (folder / "old.pth").write_bytes(_pickled(trace))
@@ -123,10 +118,10 @@ def _saved_model(folder: Path, trace: Path) -> str:
     import ranksim
 
     data = _table(folder)
-    _done("fit", data, "--target", "price", *SMALL, "--out", folder / "model")
+    _run("fit", data, "--target", "price", *SMALL, "--out", folder / "model")
     weights, config = folder / "model/model.safetensors", folder / "model/config.json"
     weights.write_bytes(_pickled(trace))
-    content = json.loads(config.read_text())  # the attacker knows of the checksums
+    content = json.loads(config.read_text())  # the attacker updates the checksums
     content.pop("digest", None)
     content["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     config.write_text(json.dumps(content))
@@ -138,12 +133,12 @@ def _checkpoints(folder: Path, trace: Path) -> str | None:
 
     words = ("compare", _table(folder), "--target", "price", "--methods", "vanilla", "--seeds", "1")
     words += (*SMALL, "--out", folder / "sweep")
-    _done(*words)
+    _run(*words)
     run = folder / "sweep/runs/vanilla/seed-0"
     (run / "record.json").unlink()  # as if it had been killed
     for name in ("last.ckpt", "best.ckpt"):
         torch.save({"state_dict": {}, "x": Bomb(trace)}, run / name)
-    return _said(*words)
+    return _run_for_error(*words)
 
 
 def _first_stage(folder: Path, trace: Path) -> str | None:
@@ -151,21 +146,29 @@ def _first_stage(folder: Path, trace: Path) -> str | None:
 
     words = ("compare", _table(folder), "--target", "price", "--methods", "rrt", "--seeds", "1")
     words += (*SMALL, "--out", folder / "sweep")
-    _done(*words)
+    _run(*words)
     runs = folder / "sweep/runs"
     for record in runs.glob("rrt*/seed-0/record.json"):
         record.unlink()
     first = next(path for path in runs.glob("*/seed-0/best.ckpt") if "rrt" not in str(path))
     torch.save({"state_dict": Bomb(trace)}, first)
-    return _said(*words)
+    return _run_for_error(*words)
 
 
-def _cached(folder: Path, trace: Path) -> str | None:
+def _cached_tokens(folder: Path, trace: Path) -> str | None:
     from ranksim._utils.storage import cache_dir
 
-    words = ("compare", _sentences(folder), "--target", "feeling", "--text", "said", "--methods")
+    words = (
+        "compare",
+        _sentences(folder),
+        "--target",
+        "feeling",
+        "--text",
+        "sentence",
+        "--methods",
+    )
     words += ("vanilla", "--seeds", "1", *SMALL)
-    _done(*words, "--out", folder / "first")
+    _run(*words, "--out", folder / "first")
     cached = [path for path in cache_dir().rglob("*") if path.suffix in (".npy", ".npz")]
     if not cached:
         raise RuntimeError("nothing was cached")
@@ -176,12 +179,12 @@ def _cached(folder: Path, trace: Path) -> str | None:
                 np.save(file, objects, allow_pickle=True)
             else:
                 np.savez(file, tokens=objects, lengths=objects, digest=objects)
-    told = _said(*words, "--out", folder / "second")
+    error = _run_for_error(*words, "--out", folder / "second")
     one, two = (
         json.loads((folder / name / "results.json").read_text())["summary"][0]["test"]["all"]["mae"]
         for name in ("first", "second")
     )
-    return told if one == two else "the results differ, and nothing was said"
+    return error if one == two else "the results differ without an error"
 
 
 def _study(folder: Path, trace: Path) -> str | None:
@@ -224,15 +227,15 @@ def _parquet(folder: Path, trace: Path) -> str | None:
         b"ARROW:extension:metadata": _pickled(trace),
     }
     fields = [pa.field("price", pa.float64(), metadata=marks), pa.field("size", pa.float64())]
-    told = {b"pandas": b'{"columns": [{"name": "price", "numpy_type": "object"}]}'}
-    table = pa.table([[1.0, 2.0], [3.0, 4.0]], schema=pa.schema(fields, metadata=told))
+    metadata = {b"pandas": b'{"columns": [{"name": "price", "numpy_type": "object"}]}'}
+    table = pa.table([[1.0, 2.0], [3.0, 4.0]], schema=pa.schema(fields, metadata=metadata))
     parquet.write_table(table, folder / "data.parquet")
     load_table(str(folder / "data.parquet"))
     return None
 
 
 def _table(folder: Path) -> Path:
-    """Prices of things, learned from their sizes."""
+    """Write a table of prices that depend on sizes."""
     draw = np.random.default_rng(1)
     size = draw.gamma(2.0, 20.0, ROWS)
     lines = [f"{each:.2f},{each / 5 + draw.normal():.1f}" for each in size]
@@ -242,42 +245,42 @@ def _table(folder: Path) -> Path:
 
 
 def _sentences(folder: Path) -> Path:
-    """Sentences whose feeling is that of one word."""
+    """Write sentences whose score depends on one word."""
     draw = np.random.default_rng(2)
     words = np.array(["a good film", "a bad film", "an awful film", "a great film", "a film"])
     lines = [f"{words[k % 5]} {k},{k % 5 + draw.integers(2)}" for k in range(ROWS)]
     path = folder / "sayings.csv"
-    path.write_text("\n".join(["said,feeling", *lines]) + "\n")
+    path.write_text("\n".join(["sentence,feeling", *lines]) + "\n")
     return path
 
 
 def _sentence(function: Callable[[], object]) -> str:
-    """The sentence that reading something ends in."""
+    """Return the error sentence of a function."""
     from ranksim.exceptions import RankSimError
 
     try:
         function()
     except RankSimError as error:
         return str(error)
-    raise RuntimeError("it was read, and nothing was said")
+    raise RuntimeError("the file was read without an error")
 
 
-def _done(*words: object) -> None:
-    told = _said(*words)
-    if told is not None:
-        raise RuntimeError(told)
+def _run(*words: object) -> None:
+    error = _run_for_error(*words)
+    if error is not None:
+        raise RuntimeError(error)
 
 
-def _said(*words: object) -> str | None:
-    """The sentence that a command of this process ends in, or ``None`` where it is done."""
+def _run_for_error(*words: object) -> str | None:
+    """Run a command in this process and return its error sentence, or None."""
     from ranksim.cli import main
 
     out, errors = io.StringIO(), io.StringIO()
     with _arguments(*words), contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
             main()
-        except SystemExit as left:
-            if not left.code:
+        except SystemExit as stop:
+            if not stop.code:
                 return None
     return errors.getvalue().strip().rpartition("Error: ")[2]
 

@@ -1,4 +1,4 @@
-"""Updates of real trainings beside a loop from the equations: tests/reliability has the rest of them."""
+"""Updates of real trainings compared with a loop written from the equations."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.reliability.drift_battery import cell, one_thread
 from tests.reliability.drift_cells import CONDITIONS, TECHNIQUES
 from tests.reliability.drift_wrong import WRONG
 
-# every technique under one, and those that have most to lose under each
+# every method under one condition, the most sensitive methods under all fast conditions
 CELLS = [
     *((row, "float32") for row in TECHNIQUES),
     *(
@@ -15,45 +15,44 @@ CELLS = [
         for row in ("ranksim", "inv+lds+fds+ranksim, published", "rrt+fds, published")
         for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
     ),
-    ("ranksim", "16-mixed, overflow at first"),
+    ("ranksim", "16-mixed, initial overflow"),
     ("vanilla, MSE, gradient clipped", "16-mixed, accumulate 4"),
 ]
 FAST = ("float32", "accumulate 4", "bf16-mixed", "16-mixed, scaler")
 
 
 @pytest.fixture(autouse=True)
-def alone():
+def use_one_thread():
     with one_thread():
         yield
 
 
-def limits(name):
-    condition = CONDITIONS[name]
-    return [each for each in (condition.tolerance, condition.rounded) if each is not None]
-
-
 @pytest.mark.parametrize(("row", "name"), CELLS)
-def test_an_update_is_that_of_the_equations(tmp_path, row, name):
-    found = cell(TECHNIQUES[row], CONDITIONS[name], tmp_path)
-    assert all(each <= most for each, most in zip(found, limits(name), strict=True)), found
+@pytest.mark.slow
+def test_updates_match_the_equations(tmp_path, row, name):
+    deviations = cell(TECHNIQUES[row], CONDITIONS[name], tmp_path)
+    assert all(d <= t for d, t in zip(deviations, drift._tolerances(name), strict=True)), deviations
 
 
-@pytest.mark.parametrize("what", [name for name, (_, at, _) in WRONG.items() if at in FAST])
-def test_what_is_wrong_is_noticed(tmp_path, what):
-    row, name, make = WRONG[what]
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [name for name, (_, at, _) in WRONG.items() if at in FAST])
+def test_wrong_trainings_are_detected(tmp_path, fault):
+    row, name, make = WRONG[fault]
     with make():
-        found = cell(TECHNIQUES[row], CONDITIONS[name], tmp_path)
-    assert any(each > 3 * most for each, most in zip(found, limits(name), strict=True)), found
+        deviations = cell(TECHNIQUES[row], CONDITIONS[name], tmp_path)
+    tolerances = drift._tolerances(name)
+    assert any(d > 3 * t for d, t in zip(deviations, tolerances, strict=True)), deviations
 
 
-def test_the_page_shows_every_cell():
+def test_description_lists_all_cells():
     deviations = {
         "float32": {"inv": [1.25e-7], "rrt": [None]},
         "bf16-mixed": {"inv": [2e-3, 0.0], "rrt": [4e-3, 1e-7]},
     }
-    shown = drift.text({"deviations": deviations, "wrong": {"a": 12.0, "b": None}, "updates": 1234})
-    assert "| technique | float32 ≤ 1e-06 | bf16-mixed ≤ 3e-02 | bf16-mixed, rounding" in shown
-    assert "| inv | 1.2e-07 | 2.0e-03 | 0 |" in shown
-    assert "| rrt | other samples | 4.0e-03 | 1.0e-07 |" in shown
-    assert "1,234 updates" in shown
-    assert "at least 12 times" in shown
+    wrong = {"a": 12.0, "b": None}
+    text = drift.describe({"deviations": deviations, "wrong": wrong, "updates": 1234})
+    assert "| method | float32 ≤ 1e-06 | bf16-mixed ≤ 3e-02 | bf16-mixed, same rounding" in text
+    assert "| inv | 1.2e-07 | 2.0e-03 | 0 |" in text
+    assert "| rrt | other samples | 4.0e-03 | 1.0e-07 |" in text
+    assert "1,234 updates" in text
+    assert "at least 12 times" in text

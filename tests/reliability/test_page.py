@@ -1,17 +1,17 @@
-"""The page of what can be relied on says what was measured, and that nothing failed."""
+"""The reliability report quotes the committed figures, and no check failed."""
 
-from tests.reliability.__main__ import PAGE, SECTIONS, committed, page, section
+from tests.reliability.__main__ import PAGE, SECTIONS, load_committed, load_section, render_page
 
 
-def test_the_page_quotes_the_committed_figures():
-    results = committed()
+def test_page_quotes_committed_figures():
+    results = load_committed()
     assert list(results) == list(SECTIONS)
-    assert PAGE.read_text(encoding="utf-8") == page(results)
+    assert PAGE.read_text(encoding="utf-8") == render_page(results)
 
 
-def test_every_section_was_measured_whole_and_nothing_failed():
-    for name, found in committed().items():
-        assert not found["made"]["short"]
-        assert found["checks"]
-        assert [each["what"] for each in found["checks"] if each["failed"]] == []
-        assert callable(section(name).measure)
+def test_all_sections_are_full_measurements_without_failures():
+    for name, figures in load_committed().items():
+        assert not figures["provenance"]["short"]
+        assert figures["checks"]
+        assert [row["check"] for row in figures["checks"] if row["failures"]] == []
+        assert callable(load_section(name).measure)
