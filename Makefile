@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 
-.PHONY: demo test test-all check lint audit bench reliability clean
+.PHONY: demo test test-rest test-all check lint audit bench reliability clean
 
 demo: .venv/ready  ## create .venv, install, run the demo (about 4 minutes)
 	$(BIN)/ranksim demo
@@ -11,8 +11,10 @@ demo: .venv/ready  ## create .venv, install, run the demo (about 4 minutes)
 test: .venv/ready  ## create .venv, install, run the fast tests (about 3 minutes)
 	$(PYTEST) -m "not slow and not reliability"
 
-test-all: .venv/ready  ## all tests
-	$(PYTEST)
+test-rest: .venv/ready  ## the slow and reliability tests
+	$(PYTEST) -m "slow or reliability"
+
+test-all: test test-rest  ## all tests
 
 lint: .venv/ready  ## formatting, lint, spelling, types
 	$(BIN)/ruff format --check .
