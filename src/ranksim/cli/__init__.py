@@ -1,4 +1,4 @@
-"""The command line: it parses and hands on."""
+"""The command line: it parses options, calls the engine and prints."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ranksim.exceptions import (
 
 
 def main() -> None:
-    """``ranksim``: exit code 0 when done, 1 for an error of data or training, 2 for one of usage.
+    """Run ``ranksim`` and exit.
 
-    130 after Ctrl-C.
+    Exit codes: 0 success, 1 the data or a training failed, 2 invalid usage, 130 Ctrl-C.
     """
     try:
         require_optional("typer", "train")
@@ -26,19 +26,19 @@ def main() -> None:
 
         app()
     except StoppedError as error:
-        _leave(str(error), 130)
+        _exit(str(error), 130)
     except UsageError as error:
-        _leave(str(error), 2)
+        _exit(str(error), 2)
     except (MissingDependencyError, RankSimError) as error:
-        _leave(str(error), 1)
+        _exit(str(error), 1)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            _leave(str(disk_error(error)), 1)
+            _exit(str(disk_error(error)), 1)
         if error.filename is None:
             raise
-        _leave(f"{error.filename}: {error.strerror}.", 1)
+        _exit(f"{error.filename}: {error.strerror}.", 1)
 
 
-def _leave(sentence: str, code: int) -> None:
-    print(f"Error: {sentence}", file=sys.stderr)
+def _exit(message: str, code: int) -> None:
+    print(f"Error: {message}", file=sys.stderr)
     raise SystemExit(code)

@@ -1,4 +1,4 @@
-"""Options that several commands share, in groups: a command with a group has all its options."""
+"""Options that several commands share, in groups that a command takes as a whole."""
 
 from __future__ import annotations
 
