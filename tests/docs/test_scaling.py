@@ -1,10 +1,11 @@
-"""Every command of the page of scaling out is one that the programs take."""
+"""Commands and Slurm scripts of docs/scaling.md are valid."""
 
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,9 +17,10 @@ from ranksim.experiments.sweep_request import parse_seeds
 from ranksim.training.task_loading import DataSource
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+TUNED = SimpleNamespace(values={}, monitor="MSE", recipe=Path("recipe.toml"), trials=0, score=0.0)
 SOURCE = DataSource(TableSpec(target="y"))
 SCRIPTS = re.findall(r"^```bash\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-TYPED = [
+COMMAND_LINES = [
     line.strip()
     for text in (re.sub(r"```bash.*?```", "", PAGE, flags=re.DOTALL), *SCRIPTS)
     for line in text.replace("\\\n", " ").splitlines()
@@ -26,79 +28,81 @@ TYPED = [
 ]
 
 
-def words(program):
-    """What follows the program's name, in each line that has it."""
-    for line in TYPED:
+def commands(program):
+    """Yield the arguments of each call of a program."""
+    for line in COMMAND_LINES:
         line = line.replace("$SLURM_ARRAY_TASK_ID", "3").replace("$SLURM_CPUS_PER_TASK", "16")
-        said = shlex.split(line)
-        for k, word in enumerate(said):
-            if word.removeprefix(".venv/bin/") == program and said[k - 1 : k] != ["--engine"]:
-                yield said[k + 1 :]
+        words = shlex.split(line)
+        for k, word in enumerate(words):
+            if word.removeprefix(".venv/bin/") == program and words[k - 1 : k] != ["--engine"]:
+                yield words[k + 1 :]
 
 
-def test_there_are_as_many_as_are_seen():
-    assert len(list(words("ranksim"))) == 7
-    assert len(list(words("ray"))) == 5
+def test_page_has_expected_number_of_commands():
+    assert len(list(commands("ranksim"))) == 7
+    assert len(list(commands("ray"))) == 5
     assert len(SCRIPTS) == 3
 
 
-@pytest.mark.parametrize("said", list(words("ranksim")), ids=" ".join)
-def test_ranksim_takes_it(said, monkeypatch):
+@pytest.mark.parametrize("arguments", list(commands("ranksim")), ids=" ".join)
+def test_ranksim_accepts_command(arguments, monkeypatch):
     requests = []
     monkeypatch.setattr(
         train, "run_sweep_request", lambda request, as_json: requests.append(request)
     )
     monkeypatch.setattr(user_data, "resolve_user_data", lambda location, options: SOURCE)
     monkeypatch.setattr(
-        tune_part, "tune", lambda request, as_json: requests.append(request.bench) or {}
+        tune_part, "tune", lambda request, as_json: requests.append(request.bench) or TUNED
     )
-    monkeypatch.setattr(sys, "argv", ["ranksim", *said])
+    monkeypatch.setattr(sys, "argv", ["ranksim", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code in (0, None)
     (request,) = requests
-    assert request.engine == ("ray" if "ray" in said else "processes")
-    assert request.trainer.num_nodes == (2 if "--num-nodes" in said else 1)
+    assert request.engine == ("ray" if "ray" in arguments else "processes")
+    assert request.trainer.num_nodes == (2 if "--num-nodes" in arguments else 1)
     assert parse_seeds(request.seeds)
-    if "3," in said:
+    if "3," in arguments:
         assert parse_seeds(request.seeds) == [3]
 
 
-@pytest.mark.parametrize("said", list(words("ray")), ids=" ".join)
-def test_ray_takes_it(said):
+@pytest.mark.parametrize("arguments", list(commands("ray")), ids=" ".join)
+def test_ray_accepts_command(arguments):
     scripts = pytest.importorskip("ray.scripts.scripts")
-    name, *given = said
+    name, *options = arguments
     if name == "symmetric-run":
-        place = given.index("--")
-        until = given.index("--num-cpus=16")
-        scripts.cli.commands[name].make_context(name, given[:until])
-        name, given = "start", ["--address=first:6379", *given[until:place]]
-    scripts.cli.commands[name].make_context(name, given)
+        end = options.index("--")
+        start = options.index("--num-cpus=16")
+        scripts.cli.commands[name].make_context(name, options[:start])
+        name, options = "start", ["--address=first:6379", *options[start:end]]
+    scripts.cli.commands[name].make_context(name, options)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=range(3))
-def test_bash_reads_it(script):
-    told = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
-    assert (told.returncode, told.stderr) == (0, "")
+def test_slurm_script_is_valid_bash(script):
+    result = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
     options = re.findall(r"^#SBATCH (.*)$", script, flags=re.MULTILINE)
     assert options
     assert all(re.fullmatch(r"--[a-z-]+(=\S+)?", option) for option in options)
 
 
-def test_a_script_asks_for_what_its_command_uses():
-    """Nodes and GPUs that Slurm gives are those that programs are told of."""
+def test_scripts_request_the_resources_of_their_command():
     one, _, ray = SCRIPTS
     for name, option in (("nodes", "--num-nodes "), ("gpus-per-node", "--devices ")):
-        assert f"{option}{given(one, name)} " in one
+        assert f"{option}{slurm_option(one, name)} " in one
     for name, option in (
         ("nodes", "--min-nodes "),
         ("cpus-per-task", "--num-cpus="),
         ("gpus-per-node", "--num-gpus="),
     ):
-        assert f"{option}{given(ray, name)} " in ray
-    assert f"--jobs {int(given(ray, 'nodes')) * int(given(ray, 'gpus-per-node'))} " in ray
+        assert f"{option}{slurm_option(ray, name)} " in ray
+    assert (
+        f"--jobs {int(slurm_option(ray, 'nodes')) * int(slurm_option(ray, 'gpus-per-node'))} "
+        in ray
+    )
 
 
-def given(script, name):
+def slurm_option(script, name):
     (value,) = re.findall(rf"^#SBATCH --{name}=(\d+)$", script, flags=re.MULTILINE)
     return value
