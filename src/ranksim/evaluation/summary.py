@@ -85,13 +85,15 @@ def unique_rows(summary: Sequence[Record]) -> list[Record]:
     return list(rows.values())
 
 
-def failed_runs(records: Iterable[Mapping[str, Any]], row: Record) -> list[Mapping[str, Any]]:
+def failed_runs(
+    records: Iterable[Mapping[str, Any]], row: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
     """Return the failed runs of the method that a row reports."""
     failed = (record for record in records if record["status"] != "done")
     return [record for record in failed if record["identity"]["method"] == method_key(row)]
 
 
-def share_of_failed(failed: Sequence[Mapping[str, Any]], row: Record) -> str:
+def share_of_failed(failed: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> str:
     """Return ``"2 of 5 "`` if some runs of a method failed, ``""`` if all did."""
     return f"{len(failed)} of {len(failed) + len(row['seeds'])} " if row["seeds"] else ""
 

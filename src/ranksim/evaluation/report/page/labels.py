@@ -36,7 +36,7 @@ def labels_section(sweep: SweepResults) -> Section:
         region + ", unseen" * (n == 0)
         for region, n in zip(labels["regions"], labels["train"], strict=True)
     ]
-    columns = {"from": edges[:-1], "to": edges[1:], "training samples": train}
+    columns: dict[str, Any] = {"from": edges[:-1], "to": edges[1:], "training samples": train}
     columns |= {"test samples": labels["test"], "region": regions}
     return Section(
         slug,
