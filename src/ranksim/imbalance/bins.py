@@ -72,7 +72,7 @@ class LabelBins:
         first, last = int(low), int(high)
         _check_float32_range(first, last)
         _check_count(last - first + 1)
-        return cls(np.arange(first, last + 2, dtype=np.float64))
+        return cls(np.arange(first, last + 2, dtype=np.float64).astype(np.float32))
 
     @classmethod
     def from_width(cls, labels: ArrayLike, width: float) -> LabelBins:

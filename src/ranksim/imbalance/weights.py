@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -186,9 +186,9 @@ def _check_arguments(
         raise ValueError(f"bandwidth applies without bins only, got {bandwidth!r} and bins")
 
 
-def _is_clip(clip: object) -> bool:
+def _is_clip(clip: Any) -> bool:
     try:
-        low, high = clip  # type: ignore[misc]
+        low, high = clip
         return bool(0 <= low <= high and high > 0 and low < float("inf"))
     except (TypeError, ValueError):
         return False

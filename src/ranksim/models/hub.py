@@ -60,7 +60,7 @@ class HubModel:
         """Load the model in float32 from complete safetensors weights; drop an untrained pooler."""
         safetensors = require_optional("safetensors", self.extra)
         errors = (OSError, ValueError, RuntimeError, ImportError, safetensors.SafetensorError)
-        model: nn.Module
+        model: Any
         try:
             model, info = self.transformers.AutoModel.from_pretrained(
                 self.source,
@@ -85,7 +85,8 @@ class HubModel:
                 f"{self.name} has no weights for {', '.join(missing[:3])} ({len(missing)} in "
                 "total): name a model with complete weights."
             )
-        return model
+        loaded: nn.Module = model
+        return loaded
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:

@@ -41,8 +41,8 @@ class SentenceEncoder(nn.Module):
         with hub.quiet():
             with hub.read_errors():
                 config = hub.load_config()
-            # before the weights are downloaded
-            if hub.main_input(config) != "input_ids" or getattr(config, "is_encoder_decoder", 0):
+            decodes = getattr(config, "is_encoder_decoder", False)
+            if hub.main_input(config) != "input_ids" or decodes:  # before downloading the weights
                 raise _not_for_texts(source)
             self.backbone = hub.load(config)
         self.width = self._measure_width(source) * factor
