@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from benchmarks.timing import time_step
 from ranksim.imbalance import FDS, LabelBins
@@ -18,7 +19,7 @@ from tests.oracles import fds as oracle
 BINS, WIDTH, SAMPLES, BATCH = LabelBins.integers(0, 49), 2048, 12_000, 64
 
 
-def loop_statistics(features, labels):
+def loop_statistics(features: Tensor, labels: Tensor) -> dict[float, tuple[Tensor, Tensor]]:
     """Return the mean and variance of each label, in plain torch."""
     statistics = {}
     for label in labels.unique():
@@ -27,7 +28,7 @@ def loop_statistics(features, labels):
     return statistics
 
 
-def loop_calibrate(features, labels, tables):
+def loop_calibrate(features: Tensor, labels: Tensor, tables: list[Tensor]) -> Tensor:
     """Calibrate the samples of each label in turn, in plain torch."""
     mean, var, smooth_mean, smooth_var = tables
     out = features.clone()
@@ -38,7 +39,7 @@ def loop_calibrate(features, labels, tables):
     return out
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -47,14 +48,14 @@ def main():
     torch.manual_seed(0)
     table = Table("FDS", "loop", "loop, ms", "FDS, ms", "ratio")
 
-    def add(name, loop, slow, fast):
+    def add(name: str, loop: str, slow: float, fast: float) -> None:
         table.add_row(name, loop, f"{slow * 1e3:.2f}", f"{fast * 1e3:.2f}", f"{slow / fast:.1f}")
 
     features = torch.randn(SAMPLES, WIDTH, device=device)
     labels = torch.randint(0, len(BINS), (SAMPLES,), device=device)
     fds = FDS(WIDTH, BINS).to(device)
 
-    def update():
+    def update() -> None:
         fds.accumulate(features, labels)
         fds.update()
 

@@ -6,6 +6,8 @@ surface decreases with its distance. Run it with ``python examples/dense.py``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -78,11 +80,12 @@ def main(count: int = 400, epochs: int = 12) -> None:
     draw = torch.Generator().manual_seed(0)
     # depths within half a meter count as equal
     ranksim = RankSimLoss(1.0, weight=0.3, num_positions=256, label_width=0.5, generator=draw)
-    for name, options in {
+    methods: dict[str, dict[str, Any]] = {
         "vanilla": {},
         "sqinv": {"weights": weights},
         "ranksim": {"ranksim": ranksim},
-    }.items():
+    }
+    for name, options in methods.items():
         model, metrics = train(pictures, depths, epochs, **options), RegionMetrics(regions)
         with torch.no_grad():
             metrics.update(model(unseen), targets)

@@ -24,7 +24,8 @@ class LitRegressor(L.LightningModule):
         self.head = nn.Linear(32, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone(x)).squeeze(1)
+        preds: Tensor = self.head(self.backbone(x)).squeeze(1)
+        return preds
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         x, y = batch
@@ -42,7 +43,7 @@ def main(samples: int = 1000, epochs: int = 5) -> None:
     x = torch.randn(samples, 8, generator=draw)
     ages = (20 + 12 * x[:, :2].exp().sum(1)).floor().clamp(max=120)
     ranksim = RankSimLoss(gamma=1.0, weight=0.3, generator=draw)
-    callbacks = [
+    callbacks: list[L.Callback] = [
         RankSimCallback(ranksim, "backbone"),
         FDSCallback(FDS(32, LabelBins.integers(0, 120)), "backbone"),
     ]

@@ -168,11 +168,12 @@ def main(samples: int = 1500, epochs: int = 6) -> None:
         return RankSimLoss(1.0, weight=0.1, generator=torch.Generator().manual_seed(0))
 
     weights = DensityWeights.fit(labels, bins=BINS, scheme="sqrt_inverse")
-    for name, options in {
+    methods: dict[str, dict[str, Any]] = {
         "vanilla": {},
         "ranksim": {"ranksim": ranksim()},
         "sqinv+fds+ranksim": {"ranksim": ranksim(), "fds": FDS(32, BINS), "weights": weights},
-    }.items():
+    }
+    for name, options in methods.items():
         model, logs = train(train_set, epochs, **options)
         for log in (logs[0], logs[-2]):
             term = f", RankSim {log['train_ranksim']:.3f}" if "train_ranksim" in log else ""
