@@ -80,7 +80,7 @@ def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
 def test_own_images_to_results(drawn, tmp_path):
     content = run_benchmark(request("images", drawn, tmp_path, methods=FEW))
     assert all(run["status"] == "done" for run in content["runs"])
-    assert content["target"] == "years"
+    assert content["options"]["target"] == "years"
     assert str(drawn) not in json.dumps(content)
 
 
@@ -117,7 +117,7 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     assert test["zero"]["n"] > 0
     assert test["seen"]["n"] > 0
     assert test["zero"]["n"] + test["seen"]["n"] == test["all"]["n"] == 13 * 50
-    assert content["protocol"] == "extrapolation"
+    assert content["options"]["protocol"] == "extrapolation"
     told = capsys.readouterr().out
     assert "seen" in told
     assert "zero" in told
