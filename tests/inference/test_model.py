@@ -271,7 +271,7 @@ def test_readings_at_another_interval_are_rejected(fitted):
     data, folder = fitted("series")
     hourly = [f"2024-03-{1 + k // 24:02} {k % 24:02}:00" for k in range(100)]
     rows = {"when": hourly, "level": read_delimited(data).column("level")[40:140]}
-    with pytest.raises(DataError, match="4 readings in a row"):
+    with pytest.raises(DataError, match="4 consecutive readings"):
         load_model(folder).predict(rows)
 
 

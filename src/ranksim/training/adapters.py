@@ -6,7 +6,6 @@ the same way, and is saved as JSON with a model.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +90,9 @@ class AdaptedTable:
     times: list[Any] | None = None
 
 
+_NESTED: dict[str, Any] = {"features": TableFeatures, "scaling": SeriesScaling}  # fields
+
+
 @dataclass(frozen=True)
 class DataAdapter(ABC):
     """Converts columns of a table to network inputs."""
@@ -112,12 +114,14 @@ class DataAdapter(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the adapter as JSON values."""
-        return {"kind": self.kind, **dataclasses.asdict(self)}
+        fields = {k: v.to_dict() if k in _NESTED else v for k, v in vars(self).items()}
+        return {"kind": self.kind, **fields}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Restore the adapter from the result of :meth:`to_dict` without its ``kind``."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+        fields = {k: _NESTED[k].from_dict(v) if k in _NESTED else v for k, v in content.items()}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
 @dataclass(frozen=True)
@@ -147,13 +151,6 @@ class TableAdapter(DataAdapter):
         vectors = self._encode(table)
         samples = VectorDataset(vectors, np.zeros(len(vectors)))
         return AdaptedTable(np.arange(len(vectors)), samples, self._make_network)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "names": self.names, "features": self.features.to_dict()}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Self:
-        return cls(tuple(content["names"]), TableFeatures.from_dict(content["features"]))
 
     def _encode(self, table: Table) -> np.ndarray:
         columns = {name: table.column(name) for name in self.names}
@@ -331,14 +328,6 @@ class SeriesAdapter(DataAdapter):
         inputs, ends = self.scaling(readings), windows.ends
         samples = SeriesDataset(inputs, ends, np.zeros(len(windows)), window=self.window)
         return AdaptedTable(order[ends], samples, self._make_network, labels, target_times)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, **vars(self), "scaling": self.scaling.to_dict()}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Self:
-        names, scaling = tuple(content["names"]), SeriesScaling.from_dict(content["scaling"])
-        return cls(**content | {"names": names, "scaling": scaling})
 
     def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
         return series_network(recipe, len(self.names))

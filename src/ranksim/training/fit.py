@@ -174,15 +174,14 @@ def fit(
         task: data and network.
         recipe: hyperparameters.
         technique: techniques of a single stage.
-        folder: receives ``best.ckpt``, ``last.ckpt`` and logs. If ``last.ckpt`` exists, training
-            resumes from it, to the same result as without the interruption.
+        folder: receives ``best.ckpt``, ``last.ckpt`` and logs. Training resumes from an existing
+            ``last.ckpt``, to the same result as without the interruption.
         options: seed, hardware, limits and callbacks.
         fds_state: initial state of FDS.
         update_fds: update the statistics of FDS after each epoch.
 
     Raises:
-        DivergedError: a loss or validation score was not finite, or a loss exploded; the
-            checkpoints of the last validation remain.
+        DivergedError: a loss exploded or was not finite; the last good checkpoints remain.
         FollowedError: this is not the first node.
     """
     config = options.trainer_config
@@ -249,14 +248,9 @@ def _make_module(
     loss = factory.make_loss(recipe, technique)
     weights = factory.make_weights(recipe, technique, task.bins, labels.numpy(), task.sample_weight)
     targets = labels.double() / recipe.label_scale
-    objective = Objective(
-        loss,
-        weights,
-        fds,
-        fds_batches,
-        factory.make_ranksim(recipe, technique, options.seed, config.gather_across_devices),
-        DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred)),
-    )
+    ranksim = factory.make_ranksim(recipe, technique, options.seed, config.gather_across_devices)
+    monitor = DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred))
+    objective = Objective(loss, weights, fds, fds_batches, ranksim, monitor)
     return RegressionModule(
         model,
         recipe,
@@ -298,9 +292,7 @@ def _train(
             *([] if timer is None else [timer]),
             *options.callbacks,
         ],
-        logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")]
-        if options.write_logs
-        else False,
+        logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")] * options.write_logs,
         enable_progress_bar=options.progress_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -105,20 +105,16 @@ def check_trainer_config(config: TrainerConfig, jobs: int = 1) -> None:
 
 def _check_node_environment(num_nodes: int) -> None:
     """Check the environment variables without which nodes would wait for each other forever."""
-    if not (
-        os.environ.get("MASTER_ADDR")
-        and os.environ.get("MASTER_PORT", "").isdigit()
-        and any(os.environ.get(name, "").isdigit() for name in _NODE_RANK)
-    ):
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+    ranked = any(os.environ.get(name, "").isdigit() for name in _NODE_RANK)
+    if not (address and port.isdigit() and ranked):
         raise UsageError(
             f"--num-nodes {num_nodes} needs the environment variables MASTER_ADDR, MASTER_PORT and "
             "NODE_RANK: set them on each node and run the same command there."
         )
     if node_rank() >= num_nodes:
-        raise UsageError(
-            f"--num-nodes {num_nodes} needs a NODE_RANK from 0 to {num_nodes - 1}, got "
-            f"{node_rank()}."
-        )
+        last, rank = num_nodes - 1, node_rank()
+        raise UsageError(f"--num-nodes {num_nodes} needs a NODE_RANK from 0 to {last}, got {rank}.")
 
 
 def trainer_arguments(config: TrainerConfig, *, unused_weights: bool = False) -> dict[str, Any]:

@@ -88,9 +88,7 @@ def _load_encoder(task: TrainingTask, state: Mapping[str, Tensor]) -> torch.nn.M
 
 
 def _select_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-    }
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 class FeatureExtractor(L.LightningModule):

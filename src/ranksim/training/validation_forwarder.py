@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
@@ -18,14 +19,8 @@ from ranksim.training.resume import ValidationCallback
 _POLL_SECONDS = 0.1
 
 
-class _PipeSender:
-    """Picklable callback that sends its arguments through a pipe."""
-
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-
-    def __call__(self, epoch: int, score: float) -> None:
-        self.pipe.send((epoch, score))
+def _send(pipe: Any, epoch: int, score: float) -> None:
+    pipe.send((epoch, score))
 
 
 class ValidationForwarder:
@@ -41,7 +36,7 @@ class ValidationForwarder:
         self.callback = callback
         # not a queue, whose lock would stay taken if a process is killed
         self.receiver, pipe = mp.Pipe(duplex=False)
-        self.send: ValidationCallback = _PipeSender(pipe)
+        self.send: ValidationCallback = partial(_send, pipe)  # picklable
         self.finished = threading.Event()
         self.error: BaseException | None = None
 
