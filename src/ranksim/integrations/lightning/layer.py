@@ -68,7 +68,7 @@ class LayerEncoder(nn.Module):
 
 def find_layer(module: nn.Module, name: str, argument: str) -> nn.Module:
     """Return the layer with this dotted name; raise an error that lists the layers otherwise."""
-    layers = dict(module.named_modules(remove_duplicate=False))
+    layers: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))
     del layers[""]
     if name in layers:
         return layers[name]

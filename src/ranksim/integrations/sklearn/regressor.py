@@ -28,10 +28,10 @@ _RECIPE_FIELDS = {  # argument: field of the recipe
 }
 
 
-class RankSimRegressor(  # type: ignore[misc]
-    base.RegressorMixin,  # type: ignore[name-defined]
-    base.TransformerMixin,  # type: ignore[name-defined]
-    base.BaseEstimator,  # type: ignore[name-defined]
+class RankSimRegressor(
+    base.RegressorMixin,  # type: ignore[misc, name-defined]
+    base.TransformerMixin,  # type: ignore[misc, name-defined]
+    base.BaseEstimator,  # type: ignore[misc, name-defined]
 ):
     """Multilayer perceptron for imbalanced targets, trained by any method of the library.
 
