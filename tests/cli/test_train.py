@@ -126,7 +126,15 @@ def test_interrupted_fit_resumes(tmp_path, monkeypatch, run, run_command):
 
     monkeypatch.chdir(tmp_path)
     user_data.write_table(tmp_path)
-    words = ("fit", "homes.csv", *user_data.cli_options("table"), "--method", "rrt", "--out", "model")
+    words = (
+        "fit",
+        "homes.csv",
+        *user_data.cli_options("table"),
+        "--method",
+        "rrt",
+        "--out",
+        "model",
+    )
 
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -101,7 +101,7 @@ def test_other_data_under_the_same_name_is_refused(drawn, tmp_path):
     changed = tmp_path / "labels.csv"
     lines = (drawn / "labels.csv").read_text().splitlines()
     changed.write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(UsageError, match=r"made with table_sha256 '\w+', now '\w+': give another"):
+    with pytest.raises(UsageError, match=r"table_sha256 '\w+'.*'\w+'.*--out"):
         run_benchmark(request("images", drawn, tmp_path / "out", data=changed))
 
 
@@ -134,7 +134,7 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
     (root / "photos" / "0.png").write_bytes(b"")
     whole = (root / "photos" / "1.png").read_bytes()
     (root / "photos" / "1.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"2 of \d+ images cannot be used: photos/0\.png is empty"):
+    with pytest.raises(DataError, match=r"2 of \d+ images.*photos/0\.png"):
         run_benchmark(request("images", root, tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.ckpt"))
     content = run_benchmark(
@@ -266,7 +266,7 @@ def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
     run_benchmark(request("images", root, tmp_path / "out", options={"skip_broken": True}))
     (root / "photos" / "0.png").write_bytes(whole)
     task_loading._load_cached.cache_clear()  # as a new command begins
-    with pytest.raises(UsageError, match=r"holds runs on data with counts \[\d+, \d+, \d+\], now"):
+    with pytest.raises(UsageError, match=r"counts \[\d+, \d+, \d+\].*--out"):
         run_benchmark(
             request("images", root, tmp_path / "out", options={"skip_broken": True}, seeds="2")
         )
