@@ -204,7 +204,7 @@ def test_ctrl_c_stops_the_local_cluster(apart, words, tmp_path, monkeypatch):
     with start_command([*words, *ENDLESS]) as process:
         wait_until_training(process, tmp_path, runs=2)
         os.killpg(process.pid, signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=120)
         wait_until_left(process.pid)
     assert process.returncode == 130
     assert told.startswith("Error: Stopped")
@@ -240,7 +240,7 @@ def test_task_has_a_gpu_if_it_trains_on_one(hardware, there, gpus):
     ("hardware", "there", "kind"), [(CPU, {}, "CPU"), (TrainerConfig("cuda"), {"CPU": 1.0}, "GPU")]
 )
 def test_missing_hardware_is_reported(hardware, there, kind):
-    with pytest.raises(RankSimError, match=f"^No node of the Ray cluster has a {kind}: add one"):
+    with pytest.raises(RankSimError, match=f"No node of the Ray cluster has a {kind}"):
         ray_executor._count_task_gpus(SimpleNamespace(cluster_resources=lambda: there), hardware)
 
 

@@ -109,7 +109,14 @@ def test_runs_of_another_sweep_are_awaited_after_all_others(small_sts, tmp_path,
     folder.mkdir(parents=True)
     lock = filelock.FileLock(folder / ".lock", thread_local=False)
     lock.acquire()
-    threading.Timer(4.0, lock.release).start()
+
+    def release_after_other_run():
+        while not (tmp_path / "runs/vanilla+ranksim/seed-0/record.json").is_file():
+            time.sleep(0.1)
+        time.sleep(2.5)
+        lock.release()
+
+    threading.Thread(target=release_after_other_run, daemon=True).start()
     request = sts_request(small_sts, tmp_path, seeds="1", max_epochs=1)
     content = run_benchmark(request, Console())
     assert [run["identity"]["method"] for run in content["runs"]] == ["vanilla", "vanilla+ranksim"]

@@ -191,7 +191,7 @@ def test_ctrl_c_stops_all_processes_with_one_sentence(small_sts, tmp_path, jobs)
     with start_command(sweep_command(small_sts, tmp_path, *ENDLESS, jobs=jobs)) as process:
         wait_until_training(process, tmp_path, runs=jobs)
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         wait_until_group_ends(process.pid)
     assert process.returncode == 130
     assert output.splitlines()[-1].startswith("Error: Stopped")

@@ -239,8 +239,8 @@ def test_folder_contains_searches_on_one_data_set(small_sts, tmp_path):
         ("[methods.vanilla]\nlr = 'x'", "vanilla: Recipe field lr must be of type float, got 'x'"),
         ("[methods.inv]\nweighting = 'none'", "inv: weighting"),
         ('[methods."vanilla+lds"]\n[methods."inv+lds"]', r"inv\+lds"),
-        ("[x", "cannot be read: "),
-        (None, "cannot be read: "),
+        ("[x", "could not be read"),
+        (None, "could not be read"),
     ],
 )
 def test_invalid_recipe_file_is_rejected(small_sts, tmp_path, content, message):

@@ -81,7 +81,7 @@ def read_comparable_results(out):
 
 def wait_until_training(process, out, runs=1, lines=1):
     """Wait until some runs have logged some lines."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         logs = list(out.rglob("metrics.csv"))
         if len(logs) >= runs and sum(p.read_text().count("\n") for p in logs) >= lines:
