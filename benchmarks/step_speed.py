@@ -184,7 +184,7 @@ def compare(
 
 def shortest_epoch(trainings: Sequence[StepTimes]) -> float:
     """Return the seconds of an epoch's steps, each from the training where it was shortest."""
-    return sum(min(times) for times in zip(*(t.each for t in trainings), strict=True))
+    return float(sum(min(times) for times in zip(*(t.each for t in trainings), strict=True)))
 
 
 def summarize(values: list[float]) -> dict[str, float]:

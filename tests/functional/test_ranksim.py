@@ -194,12 +194,14 @@ def test_non_finite_inputs_give_nan(value, source):
     assert features.grad.isnan().any()
 
 
-def test_loss_equals_that_of_the_drawn_samples():
+@pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
+def test_loss_equals_that_of_the_drawn_samples(reduction):
     features, labels = torch.randn(40, 6), torch.randint(0, 12, (40,))
     drawn = draw_unique(labels, generator=torch.Generator().manual_seed(3))
+    settings = {"reduction": reduction}
     torch.testing.assert_close(
-        ranksim_loss(features, labels, generator=torch.Generator().manual_seed(3)),
-        ranksim_loss(features[drawn], labels[drawn], unique_labels=False),
+        ranksim_loss(features, labels, generator=torch.Generator().manual_seed(3), **settings),
+        ranksim_loss(features[drawn], labels[drawn], unique_labels=False, **settings),
     )
 
 
