@@ -141,7 +141,7 @@ def draw_labels() -> None:
     """Draw the label report of the glucose data, as ``ranksim inspect`` does."""
     table = read_delimited(cache_dir() / glucose.NAME / glucose.FILE)
     report = make_label_report(table, "glucose", named=glucose.REGIONS)
-    _write("glucose-labels", draw_label_report(report.to_dict()), suffixes=("svg",))
+    _write("glucose-labels", draw_label_report(report), suffixes=("svg",))
 
 
 def draw_faces() -> None:

@@ -28,12 +28,7 @@ class MissingDependencyError(RankSimError, ImportError):
 
 
 def disk_error(error: OSError, path: object = None) -> DataError:
-    """Convert an OSError from writing ``path`` to a DataError with a remedy.
-
-    Example:
-        >>> print(disk_error(OSError(errno.ENOSPC, "No space left on device"), "out/a.json"))
-        The disk is full: out/a.json could not be written; free some space and run the command...
-    """
+    """Convert an OSError from writing ``path`` to a DataError with a remedy."""
     problem = f"{path or error.filename or 'A file'} could not be written"
     # NumPy raises an OSError without a number for an incomplete write
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT):

@@ -12,12 +12,15 @@ from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from tests.helpers.errors import raises_with
 
-EVERY = np.arange(10**6)
+
+def as_table(columns):
+    return Table.from_columns("The data", columns)
 
 
 def fitted(columns, train=None, **options):
     count = len(next(iter(columns.values())))
-    return TableFeatures.fit(columns, EVERY[:count] if train is None else train, **options)
+    rows = np.arange(count) if train is None else train
+    return TableFeatures.fit(as_table(columns), list(columns), rows, **options)
 
 
 def standardize(values, train):
@@ -38,32 +41,34 @@ def test_numbers_are_standardized_by_training_rows():
     train = draw.permutation(50)[:35]
     written = ["" if value is None else f" {value!r} " for value in values]
     features = fitted({"age": written}, train)
-    made = features({"age": written})
+    made = features(as_table({"age": written}))
     assert features.names == ["age", "age missing"]
     assert made.dtype == np.float32
     np.testing.assert_allclose(made[:, 0], standardize(values, train), rtol=1e-5)
     np.testing.assert_array_equal(made[:, 1], [value is None for value in values])
-    same = fitted({"age": values}, train)({"age": values})  # as Parquet gives them
+    same = fitted({"age": values}, train)(as_table({"age": values}))  # as Parquet gives them
     np.testing.assert_array_equal(same, made)
 
 
 def test_no_missing_indicator_without_missing_training_values():
     features = fitted({"a": ["1", "2", "9", ""]}, np.arange(3))
     assert features.names == ["a"]
-    np.testing.assert_allclose(features({"a": ["", "2"]})[0], features({"a": ["2"]})[0])
+    np.testing.assert_allclose(
+        features(as_table({"a": ["", "2"]}))[0], features(as_table({"a": ["2"]}))[0]
+    )
 
 
 def test_constant_column_keeps_its_missing_indicator():
     features = fitted({"a": ["3", "", "3"], "b": ["1", "1.0", "1e0"]})
     assert features.names == ["a missing"]
-    assert features({"a": ["", "4"]}).tolist() == [[1.0], [0.0]]
+    assert features(as_table({"a": ["", "4"]})).tolist() == [[1.0], [0.0]]
     assert features.dropped == {"b": "all its values are equal"}
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e300, 1e-300, 1e308])
 def test_huge_and_tiny_values_stay_finite(unit):
     features = fitted({"a": [-unit, 0.0, unit, unit]})
-    made = features({"a": [-unit, 0.0, unit, unit, 1.7e308, -1.7e308, None]})
+    made = features(as_table({"a": [-unit, 0.0, unit, unit, 1.7e308, -1.7e308, None]}))
     assert np.abs(made).max() <= 1e6
     expected = standardize([-1.0, 0.0, 1.0, 1.0], range(4))
     np.testing.assert_allclose(made[:4, 0], expected, rtol=1e-6)
@@ -71,7 +76,7 @@ def test_huge_and_tiny_values_stay_finite(unit):
 
 def test_large_offsets_lose_no_digits():
     values = [1e9 + k for k in range(10)]
-    made = fitted({"a": values})({"a": values})
+    made = fitted({"a": values})(as_table({"a": values}))
     np.testing.assert_allclose(made[:, 0], standardize(list(range(10)), range(10)), rtol=1e-6)
 
 
@@ -81,7 +86,7 @@ def test_names_have_a_feature_each_up_to_fifty():
     features = fitted({"name": names})
     counts = sorted(set(names), key=lambda name: (-names.count(name), name))
     assert features.names == [f"name = {name}" for name in sorted(counts[:50])] + ["name other"]
-    made = features({"name": [*names[:40], "never seen", ""]})
+    made = features(as_table({"name": [*names[:40], "never seen", ""]}))
     for row, name in enumerate(names[:40]):
         feature = f"name = {name}" if name in counts[:50] else "name other"
         assert made[row].sum() == made[row, features.names.index(feature)] == 1
@@ -93,7 +98,7 @@ def test_missing_names_booleans_and_spaces():
     table = {"a": ["x", "N/A", " x", "y"], "b": [True, False, True, True]}
     features = fitted(table)
     assert features.names == ["a = x", "a = y", "a missing", "b = False", "b = True"]
-    assert features(table).tolist() == [
+    assert features(as_table(table)).tolist() == [
         [1, 0, 0, 0, 1],
         [0, 0, 1, 1, 0],
         [1, 0, 0, 0, 1],
@@ -105,7 +110,7 @@ def test_dates_are_days():
     written = ["2020-01-01", "2020-01-02 12:00", "", "2020-01-05T00:00:00"]
     features = fitted({"day": written})
     expected = standardize([0.0, 1.5, None, 4.0], range(4))
-    made = features({"day": written})
+    made = features(as_table({"day": written}))
     np.testing.assert_allclose(made[:, 0], expected, rtol=1e-5)
     assert made[:, 1].tolist() == [0, 0, 1, 0]
     python = [
@@ -114,11 +119,11 @@ def test_dates_are_days():
         None,
         datetime.datetime(2020, 1, 5),
     ]
-    np.testing.assert_array_equal(fitted({"day": python})({"day": python}), made)
+    np.testing.assert_array_equal(fitted({"day": python})(as_table({"day": python})), made)
     zoned = [
         datetime.datetime(2020, 1, 5, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
     ]
-    np.testing.assert_array_equal(features({"day": zoned}), made[3:])
+    np.testing.assert_array_equal(features(as_table({"day": zoned})), made[3:])
 
 
 def test_kind_of_a_column_is_inferred():
@@ -145,7 +150,7 @@ def test_validation_rows_do_not_change_the_encoding():
     features = fitted(table, np.array([0, 2]))
     assert features.names == ["a"]
     assert features.dropped == {"b": "all its values are equal"}
-    np.testing.assert_allclose(features(table)[:, 0], [-1, 0, 1, 2])
+    np.testing.assert_allclose(features(as_table(table))[:, 0], [-1, 0, 1, 2])
 
 
 def test_json_round_trip():
@@ -158,19 +163,22 @@ def test_json_round_trip():
     features = fitted(table)
     again = TableFeatures.from_dict(json.loads(json.dumps(features.to_dict(), allow_nan=False)))
     assert again == features
-    np.testing.assert_array_equal(again(table), features(table))
+    np.testing.assert_array_equal(again(as_table(table)), features(as_table(table)))
 
 
 def test_wrong_cells_are_reported_by_line():
     values, days = [str(k) for k in range(20)], [f"2020-01-{k:02}" for k in range(1, 20)]
-    report = Table("own.csv", ["a"], lambda _: [], range(2, 40)).raise_for_rows
     features = fitted({"a": values})
+
+    def read(cells):
+        return Table("own.csv", ["a"], lambda _: cells, range(2, 40))
+
     for wrong in ("three", "inf", True):
         facts = ("own.csv", "column 'a'", repr(wrong), "not a finite number")
         with raises_with(DataError, "line 22", *facts, "leave them empty", "category"):
-            fitted({"a": [*values, wrong]}, raise_for_rows=report)
+            TableFeatures.fit(read([*values, wrong]), ["a"], np.arange(21))
         with raises_with(DataError, "line 3", *facts) as caught:
-            features({"a": ["1", wrong]}, raise_for_rows=report)
+            features(read(["1", wrong]))
         assert "category" not in str(caught.value)
     with raises_with(DataError, "The data, rows 1, 2, 3", "'x'"):
         fitted({"a": ["x", "y", "y"]}, kinds={"a": "number"})
@@ -181,16 +189,16 @@ def test_wrong_cells_are_reported_by_line():
 def test_missing_columns_are_reported():
     features = fitted({"a": ["1", "2"], "b": ["3", "4"]})
     with raises_with(DataError, "no column 'b'"):
-        features({"a": ["1"], "c": ["2"]})
+        features(as_table({"a": ["1"], "c": ["2"]}))
     with raises_with(DataError, "'a': all its values are equal", "other features"):
         fitted({"a": ["1", "1"]})
     with raises_with(DataError, "there are none"):
-        TableFeatures.fit({}, np.arange(3))
+        TableFeatures.fit(as_table({"a": ["1"] * 3}), [], np.arange(3))
 
 
 def test_no_rows():
     features = fitted({"a": ["1", "2"], "b": ["x", "y"], "c": ["2020-01-01", "2020-01-02"]})
-    assert features({"a": [], "b": [], "c": []}).shape == (0, features.width) == (0, 4)
+    assert features(as_table({"a": [], "b": [], "c": []})).shape == (0, features.width) == (0, 4)
 
 
 def test_vector_dataset_returns_batches():

@@ -27,20 +27,16 @@ def messy(tmp_path):
 
 def test_unusable_targets_are_counted_by_line(messy):
     found = make_label_report(messy, "y")
-    assert found.rows == 15
-    assert found.line_unit == "line"
-    assert found.labels["count"] == 6
-    assert found.missing.count == 6
-    assert found.missing.lines == [3, 5, 12, 13, 14]
-    assert found.missing.values == ["''", "'NA'", "'?'", "'-'", "'null'"]
-    assert (found.not_numbers.count, found.not_numbers.lines) == (2, [6, 11])
-    assert found.not_numbers.values == ["'x'", "'True'"]
-    assert (found.infinite.count, found.infinite.lines, found.infinite.values) == (
-        1,
-        [8],
-        ["'inf'"],
-    )
-    assert found.duplicates == 1  # the row 2,2 stands twice
+    assert found["rows"] == 15
+    assert found["line_unit"] == "line"
+    assert found["labels"]["count"] == 6
+    assert found["missing"]["count"] == 6
+    assert found["missing"]["lines"] == [3, 5, 12, 13, 14]
+    assert found["missing"]["values"] == ["''", "'NA'", "'?'", "'-'", "'null'"]
+    assert (found["not_numbers"]["count"], found["not_numbers"]["lines"]) == (2, [6, 11])
+    assert found["not_numbers"]["values"] == ["'x'", "'True'"]
+    assert found["infinite"] == {"count": 1, "lines": [8], "values": ["'inf'"]}
+    assert found["duplicates"] == 1  # the row 2,2 stands twice
 
 
 def slow_gaps(edges, counts, labels):
@@ -72,78 +68,78 @@ def test_report_matches_plain_counting(seed, drop):
         named=dict(zip(("low", "high"), parse_ranges("<1,>=3"), strict=True)),
     )  # fmt: skip
     kept = [x for x in labels if not any(each.contains([x])[0] for each in ranges)]
-    assert found.dropped == {
+    assert found["dropped"] == {
         "ranges": [each.text for each in ranges],
         "count": len(labels) - len(kept),
     }
-    edges, counts = found.bins["edges"], found.bins["counts"]
+    edges, counts = found["bins"]["edges"], found["bins"]["counts"]
     assert edges == [0.5 * k for k in range(len(edges))]
     assert edges[-2] <= max(labels) < edges[-1]
     for k, count in enumerate(counts):
         assert count == sum(edges[k] <= x < edges[k + 1] for x in kept)
         name = "many" if count > 20 else "few" if count < 5 else "medium"
-        assert found.bins["regions"][k] == name
-    for name, region in found.regions.items():
-        own = [n for n, r in zip(counts, found.bins["regions"], strict=True) if r == name]
+        assert found["bins"]["regions"][k] == name
+    for name, region in found["regions"].items():
+        own = [n for n, r in zip(counts, found["bins"]["regions"], strict=True) if r == name]
         assert region["bins"] == sum(n > 0 for n in own)
         assert region["count"] == sum(own)
         assert region["share"] == sum(own) / len(kept)
-    assert found.named["low"]["count"] == sum(x < 1 for x in kept)
-    assert found.named["high"]["share"] == sum(x >= 3 for x in kept) / len(kept)
-    assert (found.named["high"]["low"], found.named["high"]["high"]) == (3, None)
+    assert found["named"]["low"]["count"] == sum(x < 1 for x in kept)
+    assert found["named"]["high"]["share"] == sum(x >= 3 for x in kept) / len(kept)
+    assert (found["named"]["high"]["low"], found["named"]["high"]["high"]) == (3, None)
     seen = sorted(n for n in counts if n)
-    assert found.imbalance_ratio == seen[-1] / seen[0]
-    assert found.max_to_median == seen[-1] / np.median(seen)
-    assert [each["count"] for each in found.rarest_bins] == seen[:5]
-    for each in found.rarest_bins:
+    assert found["imbalance_ratio"] == seen[-1] / seen[0]
+    assert found["max_to_median"] == seen[-1] / np.median(seen)
+    assert [each["count"] for each in found["rarest_bins"]] == seen[:5]
+    for each in found["rarest_bins"]:
         assert each["count"] == counts[edges.index(each["low"])]
         assert each["high"] == each["low"] + 0.5
     gaps = slow_gaps(edges, counts, kept)
-    assert sorted(found.gaps, key=lambda gap: gap["low"]) == gaps
-    widths = [gap["high"] - gap["low"] for gap in found.gaps]
+    assert sorted(found["gaps"], key=lambda gap: gap["low"]) == gaps
+    widths = [gap["high"] - gap["low"] for gap in found["gaps"]]
     assert widths == sorted(widths, reverse=True)
     if len(set(kept)) <= len(kept) / 2:
         times = {x: kept.count(x) for x in set(kept)}
-        assert [each["count"] for each in found.rarest_labels] == sorted(times.values())[:5]
-        assert all(times[each["label"]] == each["count"] for each in found.rarest_labels)
-        assert found.rarest_labels[0]["label"] == max(kept)
+        assert [each["count"] for each in found["rarest_labels"]] == sorted(times.values())[:5]
+        assert all(times[each["label"]] == each["count"] for each in found["rarest_labels"])
+        assert found["rarest_labels"][0]["label"] == max(kept)
     else:
-        assert found.rarest_labels == []
-    assert found.labels["distinct"] == len(set(labels))
-    assert (found.labels["min"], found.labels["max"]) == (min(labels), max(labels))
+        assert found["rarest_labels"] == []
+    assert found["labels"]["distinct"] == len(set(labels))
+    assert (found["labels"]["min"], found["labels"]["max"]) == (min(labels), max(labels))
     ordered = sorted(labels)
-    assert found.labels["quantiles"]["50"] == ordered[199]
-    assert found.labels["quantiles"]["95"] == ordered[379]
+    assert found["labels"]["quantiles"]["50"] == ordered[199]
+    assert found["labels"]["quantiles"]["95"] == ordered[379]
 
 
 def test_suggestion_is_that_of_suggest_bins():
     labels = np.random.default_rng(0).normal(size=300)
     found, suggestion = make_label_report(table(y=labels.tolist()), "y"), suggest_bins(labels)
-    assert found.suggestion == {
+    assert found["suggestion"] == {
         "width": suggestion.width, "many": suggestion.many, "few": suggestion.few,
         "reason": suggestion.reason,
     }  # fmt: skip
-    np.testing.assert_array_equal(np.float32(found.bins["edges"]), suggestion.bins.edges)
-    assert found.bins["edges"] == [round(edge, 1) for edge in found.bins["edges"]]
+    np.testing.assert_array_equal(np.float32(found["bins"]["edges"]), suggestion.bins.edges)
+    assert found["bins"]["edges"] == [round(edge, 1) for edge in found["bins"]["edges"]]
 
 
 def test_gap_before_an_outlier():
     found = make_label_report(table(y=[*(k / 7 for k in range(300)), 1e6]), "y")
-    assert found.gaps[0]["above"] == 1e6
-    assert found.gaps[0]["below"] == pytest.approx(299 / 7)
-    assert found.bins["counts"][-1] == 1
+    assert found["gaps"][0]["above"] == 1e6
+    assert found["gaps"][0]["below"] == pytest.approx(299 / 7)
+    assert found["bins"]["counts"][-1] == 1
 
 
 def test_duplicates_are_counted_over_all_columns():
     rows = {"a": [[1], [1], [1], None, None], "y": [1, 1, 2, 3, 3]}
-    assert make_label_report(table(**rows), "y").duplicates == 2
-    assert make_label_report(table(y=[1, 2, 3], z=["a", "a", "a"]), "y").duplicates == 0
+    assert make_label_report(table(**rows), "y")["duplicates"] == 2
+    assert make_label_report(table(y=[1, 2, 3], z=["a", "a", "a"]), "y")["duplicates"] == 0
 
 
 def test_report_is_valid_json():
     found = make_label_report(table(y=[1, 2, None, "x", float("inf"), 1e308, -1e308, 1e-320]), "y")
-    again = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert again == found.to_dict()
+    again = json.loads(json.dumps(found, allow_nan=False))
+    assert again == found
     assert again["missing"] == {"count": 1, "lines": [3], "values": ["None"]}
     assert again["labels"]["min"] == -1e308
 

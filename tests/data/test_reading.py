@@ -48,7 +48,7 @@ def test_reads_delimited_text(write, name, content):
     assert table.names == ["age", "path"]
     assert (table.n_rows, table.sha256, table.root) == (2, sha256(path), path.parent)
     assert (table.column("age"), table.column("path")) == (["31", ""], ["a.png", "b.png"])
-    assert table.describe_rows([1]) == f"{path}, line 3"
+    assert (table.name, table.line_unit, table.lines[1]) == (str(path), "line", 3)
 
 
 def test_detects_the_delimiter_outside_quotes(write):
@@ -60,7 +60,7 @@ def test_detects_the_delimiter_outside_quotes(write):
 def test_lines_of_rows_with_line_breaks(write):
     table = read_delimited(write("t.csv", 'y\n1\n"a\nb"\n\ninf\nx\n'))
     assert list(table.lines) == [2, 3, 6, 7]
-    with raises_with(DataError, "lines 3, 7", r"'a\nb'"):
+    with raises_with(DataError, "lines 3, 6, 7", r"'a\nb'"):
         read_numbers(table, "y")
 
 
@@ -118,7 +118,7 @@ def test_reads_parquet(tmp_path):
     parquet.write_table(arrow.table({"y": [1, None, 3], "s": ["1", "x", None]}), path)
     table = read_parquet(path)
     assert (table.column("y"), table.column("s")) == ([1, None, 3], ["1", "x", None])
-    assert table.describe_rows([1]) == f"{path}, row 2"
+    assert (table.name, table.line_unit, table.lines[1]) == (str(path), "row", 2)
     assert load_table(str(path)).n_rows == 3
 
 
@@ -219,7 +219,7 @@ def test_reads_a_saved_data_set_with_images(tmp_path, datasets):
     assert (first, missing) == (f"{digest[:2]}/{digest}.png", None)
     assert [(table.root / name).read_bytes() for name in (first, last)] == pictures
     assert table.column("image") == [first, None, last]  # from the cache
-    assert table.describe_rows([2]) == f"{tmp_path / 'one'}, row 3"
+    assert (table.name, table.line_unit) == (str(tmp_path / "one"), "row")
 
 
 def test_saved_splits_become_a_column(tmp_path, datasets):

@@ -6,17 +6,16 @@ import pytest
 import torch
 
 from ranksim.data import Split
-from ranksim.data.cells import day_index
 from ranksim.data.series import (
     SeriesDataset,
     SeriesSamples,
     SeriesScaling,
     make_series_datasets,
     make_windows,
-    sort_by_time,
     split_windows,
 )
 from ranksim.data.splitting import split_rows
+from ranksim.data.table import day_index
 from ranksim.exceptions import DataError
 from tests.helpers.errors import raises_with
 
@@ -155,12 +154,6 @@ def test_split_windows_rejects_an_empty_part():
     split = Split(np.arange(6), np.array([6]), np.array([7, 8]))
     with raises_with(DataError, "validation part has no samples", "no window"):
         split_windows(split, values, None, values[:, 0], window=1, horizon=1)
-
-
-def test_sort_by_time_within_groups():
-    times, groups = np.array([5.0, 1, 5, 0, 2]), ["b", "a", "b", "a", "b"]
-    assert sort_by_time(times, groups).tolist() == [4, 0, 2, 3, 1]
-    assert sort_by_time(times).tolist() == [3, 1, 4, 0, 2]
 
 
 @pytest.mark.parametrize("seed", range(2))

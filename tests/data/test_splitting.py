@@ -26,6 +26,10 @@ def draw_rows(count, seed):
     return bins, groups, rng.integers(0, count // 4, count) * 0.5
 
 
+def number_rows(count):
+    return Table.from_columns("own", {"row": list(range(count))})
+
+
 def assert_partition(split, count):
     assert sorted(np.concatenate(split).tolist()) == list(range(count))
     for part in split:
@@ -86,7 +90,7 @@ def test_equal_rows_stay_together(balanced):
     split = split_rows(bins, **DEFAULTS | {"balanced": balanced}, groups=groups)
     assert_partition(split, 400)
     assert_groups_stay_whole(split, groups)
-    reject_shared_samples(inputs, split)
+    reject_shared_samples(number_rows(400), inputs, split)
     if balanced:  # the rule counts each distinct input once
         for part in (split.val, split.test):
             for label in range(3):
@@ -171,28 +175,30 @@ def test_default_maximum_is_at_most_thirty():
 
 def test_split_by_column_accepts_common_names():
     names = ["Train", " val", "test", "valid", "DEV", "training", "validation", "testing"]
-    assert [part.tolist() for part in split_by_column(names)] == [[0, 5], [1, 3, 4, 6], [2, 7]]
+    split = split_by_column(Table.from_columns("own", {"split": names}), "split")
+    assert [part.tolist() for part in split] == [[0, 5], [1, 3, 4, 6], [2, 7]]
 
 
 def test_split_by_column_reports_lines():
-    table = Table("own.csv", ["split"], lambda _: [], range(2, 9))
     names = ["train", "", None, "vla", "test", "val"]
+    table = Table("own.csv", ["split"], lambda _: names, range(2, 8))
     with raises_with(DataError, "own.csv, lines 3, 4, 5", "split column"):
-        split_by_column(names, raise_for_rows=table.raise_for_rows)
+        split_by_column(table, "split")
     with raises_with(DataError, "The test part has no samples"):
-        split_by_column(["train", "val"])
+        split_by_column(table.take(np.array([0, 5])), "split")
 
 
 def test_shared_samples_are_rejected():
     rows = [("a", "1"), ("b", "1"), ("a", "1"), ("c", "2"), ("b", "1"), ("c", "2")]
-    reject_shared_samples(rows, Split(np.array([0, 2]), np.array([1, 4]), np.array([3, 5])))
+    table = number_rows(len(rows))
+    reject_shared_samples(table, rows, Split(np.array([0, 2]), np.array([1, 4]), np.array([3, 5])))
     for split, facts in (
         (Split(np.array([0]), np.array([1]), np.array([2, 3])), ("row 3", "test sample")),
         (Split(np.array([0]), np.array([1]), np.array([3, 4])), ("row 5", "test sample")),
         (Split(np.array([0]), np.array([2]), np.array([1])), ("row 3", "validation sample")),
     ):
         with raises_with(DataError, *facts, "another part"):
-            reject_shared_samples(rows, split)
+            reject_shared_samples(table, rows, split)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,21 @@
-from datetime import date
+import datetime
+import time
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
-from ranksim.data.table import Table, read_labels, read_numbers
+from ranksim.data.table import (
+    Table,
+    day_index,
+    format_times,
+    is_missing,
+    parse_numbers,
+    parse_seconds,
+    read_labels,
+    read_numbers,
+    read_times,
+)
 from ranksim.exceptions import DataError
 from tests.helpers.errors import raises_with
 
@@ -15,11 +26,7 @@ def make_table(**columns):
 
 def test_from_columns_identifies_a_table_by_its_values():
     table = make_table(a=[1, 2, 3], b=["x", "y", "z"])
-    assert (table.n_rows, table.root, table.describe_rows(range(3))) == (
-        3,
-        None,
-        "mine, rows 1, 2, 3",
-    )
+    assert (table.n_rows, table.root, table.line_unit, table.lines) == (3, None, "row", range(1, 4))
     assert table.sha256 == Table.from_columns("other", {"a": [1, 2, 3], "b": list("xyz")}).sha256
     assert table.sha256 != make_table(a=[1, 2, 4], b=list("xyz")).sha256
     assert table.sha256 != make_table(a=[1, 2, 3], c=list("xyz")).sha256
@@ -36,6 +43,11 @@ def test_raise_for_rows_names_lines():
         table.raise_for_rows(range(7), "wrong", "correct it")
 
 
+def test_taken_rows_keep_their_lines():
+    table = Table("t.csv", ["a"], lambda _: ["x", "y", "z"], [2, 4, 5]).take(np.array([2, 0]))
+    assert (table.n_rows, table.lines, table.column("a")) == (2, [5, 2], ["z", "x"])
+
+
 def test_column_must_exist_once():
     wide = make_table(**{f"c{k}": [] for k in range(30)})
     with raises_with(DataError, "mine", "'x'", "c0, c1", "c19 and 10 more"):
@@ -49,10 +61,13 @@ def test_column_must_exist_once():
 @pytest.mark.parametrize(
     ("values", "facts"),
     [
-        (["1", "x", None], ("row 2", "'x'", "not a number")),
-        ([date(2020, 1, 1)] * 3, ("rows 1, 2, 3", "datetime.date(2020, 1, 1)", "not a number")),
-        ([True, 1, 2], ("row 1", "True", "not a number")),
-        ([0.5, float("nan"), float("-inf")], ("row 3", "-inf", "infinite")),
+        (["1", "x", None], ("row 2", "'x'", "not a finite number")),
+        (
+            [datetime.date(2020, 1, 1)] * 3,
+            ("rows 1, 2, 3", "datetime.date(2020, 1, 1)", "not a finite number"),
+        ),
+        ([True, 1, 2], ("row 1", "True", "not a finite number")),
+        ([0.5, float("nan"), float("-inf")], ("row 3", "-inf", "not a finite number")),
         (["1,5", "2"], ("row 1", "'1,5'", "decimals with a point")),
         ([1, None], ("row 2", "no value", "fill it in")),
     ],
@@ -72,3 +87,101 @@ def test_read_labels_rejects_numbers_beyond_float32():
     with raises_with(DataError, "row 2", "float32", "unit"):
         read_labels(table, "y")
     assert read_labels(make_table(y=["1e38"]), "y").tolist() == [1e38]
+
+
+MISSING = ["", "  ", "NA", "n/a", "NaN", "NULL", "None", "-", " ? ", None, float("nan")]
+TEXT = ["three", "1_000", "1,5", "12 mg", "0x10", "--", "none of these", True, np.True_,
+        datetime.date(2020, 1, 1), [1], {"a": 1}, 1j, b"1"]  # fmt: skip
+INFINITE = ["inf", "-Infinity", "1e999", float("inf"), Decimal("1e999"), 10**400, -(10**400)]
+
+
+def test_is_missing():
+    assert all(map(is_missing, [*MISSING, np.float32("nan")]))
+    assert not any(map(is_missing, [*TEXT, *INFINITE, 0, "0", False]))
+
+
+def test_parse_numbers_reads_usual_notations():
+    cells = ["1", "1e3", " 3.5 ", "-0.25", "+7", ".5", 5, np.float32(0.5), Decimal("0.1")]
+    parsed = parse_numbers(cells)
+    assert parsed.values.tolist() == [1, 1000, 3.5, -0.25, 7, 0.5, 5, 0.5, 0.1]
+    assert not (parsed.missing | parsed.text | parsed.infinite).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [("missing", MISSING), ("text", TEXT), ("infinite", INFINITE)]
+)
+def test_parse_numbers_classifies_other_cells(kind, values):
+    parsed = parse_numbers(["1", *values])
+    for name in ("missing", "text", "infinite"):
+        assert getattr(parsed, name).tolist() == [False] + [name == kind] * len(values), name
+    assert np.isnan(parsed.values[1:]).all()
+    assert len(parse_numbers([]).values) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1970-01-02", 86_400.0),
+        (" 1970-01-01T00:01:00.5 ", 60.5),
+        ("1970-01-01 02:00+01:00", 3_600.0),
+        ("1969-12-31 23:59:59Z", -1.0),
+        (datetime.date(1970, 1, 3), 172_800.0),
+        (datetime.datetime(1970, 1, 1, 1), 3_600.0),
+        ("12:30", None),
+        ("03/24/2010", None),
+        ("2010-13-01", None),
+        (5, None),
+        (None, None),
+    ],
+)
+def test_parse_seconds(value, expected):
+    assert parse_seconds(value) == expected
+
+
+def test_parse_seconds_ignores_daylight_saving(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert parse_seconds("2021-03-28 04:00") - parse_seconds("2021-03-28 01:00") == 3 * 3_600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_read_times_of_numbers_and_dates():
+    def read(cells):
+        return read_times(Table.from_columns("own.csv", {"when": cells}), "when")
+
+    assert read(["1", " 2.5", 1e3]).tolist() == [1, 2.5, 1000]
+    assert read(["1970-01-01T01:00", "1970-01-02 00:00:01"]).tolist() == [3600, 86401]
+    assert read([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("values", "facts"),
+    [
+        (["1", "2", "noon"], ("line 4", "'noon'", "not a finite number")),
+        (["1", "inf"], ("line 3", "'inf'", "not a finite number")),
+        (["2020-01-01", "noon"], ("line 3", "'noon'", "not a date", "2010-03-24")),
+        (["2020-01-01", "2020-01-02", "7"], ("line 4", "'7'", "not a date")),
+        (["1", "", "2"], ("line 3", "no time")),
+        (["2020-01-01Z", "2020-01-02T00:00", "2020-01-03T00:00Z"], ("2020",)),
+        (["2020-01-02T00:00", "2020-01-03T00:00Z"], ("line 2", "without a time zone")),
+    ],
+)
+def test_read_times_reports_wrong_cells(values, facts):
+    table = Table("own.csv", ["when"], lambda _: values, range(2, 2 + len(values)))
+    with raises_with(DataError, "own.csv", "column 'when'", *facts):
+        read_times(table, "when")
+
+
+def test_format_times_follows_the_example():
+    seconds = np.array([3_600.0])
+    assert format_times(seconds, "5") == [3600.0]
+    assert format_times(seconds, "2020-01-01") == ["1970-01-01 01:00:00"]
+    assert format_times(seconds, "2020-01-01T00:00Z") == ["1970-01-01 01:00:00+00:00"]
+    assert format_times(seconds, datetime.date(2020, 1, 1)) == ["1970-01-01 01:00:00"]
+
+
+def test_day_index_before_1970():
+    assert day_index(np.array([-1.0, 0.0, 86_399.9, 86_400.0])).tolist() == [-1, 0, 0, 1]

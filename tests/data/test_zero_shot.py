@@ -4,8 +4,8 @@ import pytest
 from ranksim.data.images.table import read_split_file
 from ranksim.data.spec import TableSpec, make_user_spec
 from ranksim.data.split_plan import make_split_plan
+from ranksim.data.splitting import PROTOCOLS, zero_shot_split
 from ranksim.data.table import Table
-from ranksim.data.zero_shot import PROTOCOLS, zero_shot_split
 from ranksim.exceptions import DataError, UsageError
 from tests.helpers.errors import raises_with
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from ranksim.data import reading
-from ranksim.data.cells import parse_numbers
 from ranksim.data.features import TableFeatures
 from ranksim.data.images.table import read_split_file
 from ranksim.data.reading import read_delimited
+from ranksim.data.table import Table, parse_numbers
 from ranksim.data.text import GloveFile
 from ranksim.datasets import sts_b_dir
 from ranksim.datasets._fetch.archives import extract, read_member
@@ -84,7 +84,7 @@ def test_names_of_columns_stand_on_one_line(tmp_path):
 @pytest.mark.parametrize("age", ["1_000", "True"])
 def test_labels_of_images_are_numbers_as_all_others(tmp_path, age):
     (tmp_path / "t.csv").write_text(f"path,age,split\na.jpg,{age},train\n")
-    with pytest.raises(DataError, match="is not a number"):
+    with pytest.raises(DataError, match="is not a finite number"):
         read_split_file(tmp_path / "t.csv")
 
 
@@ -115,7 +115,8 @@ def test_missing_values_of_pandas():
 
 @pytest.mark.parametrize("changed", [{"median": "x"}, {"mean": float("inf")}, {"dates": 1}])
 def test_a_stored_column_has_the_types_of_its_fields(changed):
-    features = TableFeatures.fit({"x": ["1", "2", ""]}, np.arange(3))
+    table = Table.from_columns("t", {"x": ["1", "2", ""]})
+    features = TableFeatures.fit(table, ["x"], np.arange(3))
     stored = json.loads(json.dumps(features.to_dict()))
     assert TableFeatures.from_dict(stored) == features
     stored["columns"][0] |= changed

@@ -140,7 +140,7 @@ def test_the_picture_of_inspect(browser, tmp_path):
     labels = np.random.default_rng(0).normal(0, 1, 300).round(2)
     columns = Table.from_columns(EVIL, {EVIL: labels.tolist()})
     found = make_label_report(columns, EVIL, named={EVIL: LabelRange(1.0, None)})
-    drawn = draw_label_report(found.to_dict() | {"next": EVIL})
+    drawn = draw_label_report(found | {"next": EVIL})
     (tmp_path / "inspect.svg").write_text(drawn.svg, encoding="utf-8")
     page = browser.new_page()
     page.goto((tmp_path / "inspect.svg").as_uri())

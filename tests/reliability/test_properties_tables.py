@@ -12,12 +12,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ranksim.data.cells import MISSING_WORDS, parse_numbers, parse_times
 from ranksim.data.features import TableFeatures
 from ranksim.data.reading import read_delimited, read_parquet
 from ranksim.data.spec import SeriesSpec, TableSpec
 from ranksim.data.split_plan import make_split_plan
-from ranksim.data.table import Table
+from ranksim.data.table import MISSING_WORDS, Table, parse_numbers, read_times
 from ranksim.exceptions import DataError
 from tests.reliability.properties import FINITE, TEXT, outcome
 
@@ -121,12 +120,13 @@ KINDS = (FINITE.map(repr), st.sampled_from(["a", "b", "", "c"]), CELLS)
 
 @given(st.data(), st.integers(3, 12))
 def test_features_are_finite_and_forget_the_order_of_rows(data, rows):
-    table = {
+    columns = {
         name: data.draw(st.lists(kind, min_size=rows, max_size=rows))
         for name, kind in zip("xyz", KINDS, strict=True)
     }
+    table = Table.from_columns("t", columns)
     train = np.arange(rows - 1)
-    features = outcome(lambda: TableFeatures.fit(table, train))
+    features = outcome(lambda: TableFeatures.fit(table, list("xyz"), train))
     if features is None:
         return
     made = outcome(lambda: features(table))
@@ -139,8 +139,7 @@ def test_features_are_finite_and_forget_the_order_of_rows(data, rows):
     again = TableFeatures.from_dict(features.to_dict())
     np.testing.assert_array_equal(again(table), made)
     order = np.random.default_rng(rows).permutation(rows)
-    turned = {name: [values[k] for k in order] for name, values in table.items()}
-    np.testing.assert_array_equal(features(turned), made[order])
+    np.testing.assert_array_equal(features(table.take(order)), made[order])
 
 
 ZONES = st.none() | st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m)))
@@ -151,17 +150,18 @@ MOMENTS = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=ZONES)
 def test_times_are_those_of_the_calendar_and_zones_are_not_mixed(moments):
     zoned = {moment.tzinfo is not None for moment in moments}
     for values in ([moment.isoformat() for moment in moments], moments):
+        table = Table.from_columns("t", {"when": values})
         if len(zoned) == 2:
             with pytest.raises(
                 DataError, match=r"without a time zone, but other times with one; write"
             ):
-                parse_times(values)
+                read_times(table, "when")
             continue
         expected = [
             (each if each.tzinfo else each.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
             for each in moments
         ]
-        read = outcome(lambda values=values: parse_times(values))
+        read = outcome(lambda table=table: read_times(table, "when"))
         np.testing.assert_allclose(read, [each.total_seconds() for each in expected], atol=1e-4)
 
 

@@ -18,32 +18,17 @@ _MAX_VALUE, _MAX_LINE, _MAX_NAMES = 40, 100, 20  # characters, characters, names
 
 
 def format_percent(value: float, sign: str = "+", digits: int = 1) -> str:
-    """Format a fraction as a percentage with a minus sign; ``sign="+"`` for changes.
-
-    Example:
-        >>> format_percent(-0.0612), format_percent(0.5, ""), format_percent(0.25, "", 0)
-        ('−6.1\u202f%', '50.0\u202f%', '25\u202f%')
-    """
+    """Format a fraction as a percentage with a minus sign; ``sign="+"`` for changes."""
     return f"{format_signed(100 * value, digits, sign)}\u202f%"
 
 
 def format_signed(value: float, digits: int, sign: str = "+") -> str:
-    """Format a number with a minus sign, which is kept if the number rounds to zero.
-
-    Example:
-        >>> format_signed(-0.25, 2), format_signed(1234.5, 1), format_signed(-0.001, 2)
-        ('−0.25', '+1,234.5', '−0.00')
-    """
+    """Format a number with a minus sign, which is kept if the number rounds to zero."""
     return f"{value:{sign},.{digits}f}".replace("-", "−")
 
 
 def choose_digits(metric: str, values: Sequence[float | None]) -> int:
-    """Return the decimals of a score: as published, or three significant digits in other units.
-
-    Example:
-        >>> [choose_digits(*args) for args in (("mae", [7.1]), ("mae", [0.0312]), ("gm", [4e4]))]
-        [2, 4, 0]
-    """
+    """Return the decimals of a score: as published, or three significant digits in other units."""
     published, sizes = METRIC_TITLES[metric][1], [abs(value) for value in values if value]
     if metric not in _ANY_UNIT or not sizes or 1 <= min(sizes) < 1_000:
         return published
@@ -56,12 +41,7 @@ def format_count(number: int, noun: str) -> str:
 
 
 def format_compact(value: float, digits: int = 4) -> str:
-    """Format a number without an exponent, rounded to ``digits`` significant digits.
-
-    Example:
-        >>> format_compact(12000.0), format_compact(0.05), format_compact(-2.0), format_compact(1e8)
-        ('12,000', '0.05', '−2', '1.0e+08')
-    """
+    """Format a number with ``digits`` significant digits, and an exponent only if it is extreme."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -73,12 +53,7 @@ def format_compact(value: float, digits: int = 4) -> str:
 
 
 def join_names(names: Iterable[str], limit: int = 4) -> str:
-    """Join names for a sentence and count those beyond ``limit``.
-
-    Example:
-        >>> join_names(["a", "b", "c"]), join_names("abcdef", 3)
-        ('a, b and c', 'a, b, c and 3 more')
-    """
+    """Join names for a sentence, as in ``a, b and c``, and count those beyond ``limit``."""
     listed = list(names)
     if len(listed) > limit:
         return f"{', '.join(listed[:limit])} and {len(listed) - limit} more"
@@ -92,24 +67,14 @@ def format_value(value: Any) -> str:
 
 
 def single_line(text: str) -> str:
-    r"""Format text from a file or another library on one line of at most 100 characters.
-
-    Example:
-        >>> single_line("two\nlines\x1b")
-        'two lines\\x1b'
-    """
+    """Format text from a file or another library on one line of at most 100 characters."""
     text = " ".join(text.split())
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) <= _MAX_LINE else f"{text[: _MAX_LINE - 4]} …"
 
 
 def format_list(names: Sequence[str]) -> str:
-    r"""Format the first twenty names for a message, with the number of the others.
-
-    Example:
-        >>> format_list(["size", "two\nlines"])
-        "size, 'two\\nlines'"
-    """
+    """Format the first twenty names for a message, with the number of the others."""
     listed = (
         name if name.isprintable() and len(name) <= _MAX_VALUE else format_value(name)
         for name in names[:_MAX_NAMES]

@@ -18,17 +18,9 @@ def lazy_attributes(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` of a package that imports names on first use.
 
-    Type checkers need the same imports under ``if TYPE_CHECKING:``.
-
-    Args:
-        package: ``__name__`` of the package, which defines ``__all__``.
-        modules: module of each lazy name; a submodule is its own module.
-        requires: optional module and the extra that installs it, for names that need one.
-
-    Example:
-        >>> get, _ = lazy_attributes("ranksim", {"LDS": "ranksim.imbalance.lds"})
-        >>> get("LDS").__name__
-        'LDS'
+    ``modules`` maps each lazy name to its module; a submodule is its own module. ``requires`` maps
+    names to an optional module and the extra that installs it. The package defines ``__all__``;
+    type checkers need the same imports under ``if TYPE_CHECKING:``.
     """
 
     def get_attribute(name: str) -> Any:
@@ -39,7 +31,4 @@ def lazy_attributes(
         module = importlib.import_module(modules[name])
         return module if modules[name] == f"{package}.{name}" else getattr(module, name)
 
-    def list_names() -> list[str]:
-        return sorted(sys.modules[package].__all__)
-
-    return get_attribute, list_names
+    return get_attribute, lambda: sorted(sys.modules[package].__all__)

@@ -16,11 +16,7 @@ from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_count
 class SweepProgress:
     """A :class:`ranksim.experiments.sweep.SweepListener` that prints to the terminal.
 
-    Args:
-        console: where to print.
-        live: draw progress bars; set it to False if the output is not a terminal.
-        monitor: name of the validation score.
-        headline: names of the test scores to print.
+    ``live`` draws progress bars; ``monitor`` is the validation score, ``headline`` the test scores.
     """
 
     def __init__(
@@ -59,13 +55,10 @@ class SweepProgress:
         """Start the clock; ``costs`` contains the relative cost of each run that remains."""
         self.total, self.n_finished = n_finished + len(costs), n_finished
         self.start, self.costs, self.finished_cost = time.monotonic(), dict(costs), 0.0
-        self.sweep_task = self.progress.add_task(
-            "runs", total=self.total, completed=n_finished, note=""
-        )
+        total = self.total
+        self.sweep_task = self.progress.add_task("runs", total=total, completed=n_finished, note="")
         if n_finished:
-            self.console.print(
-                f"{n_finished} of {self.total} runs were already finished.", style="dim"
-            )
+            self.console.print(f"{n_finished} of {total} runs were already finished.", style="dim")
 
     def validated(self, run: str, epoch: int, score: float) -> None:
         """Show the validation score of an epoch."""

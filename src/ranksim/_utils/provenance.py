@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -41,15 +42,12 @@ def _find_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     commit = run_git("rev-parse", "HEAD")
-    return (
-        f"{commit}-dirty" if commit and run_git("status", "--porcelain", "src") else commit or None
-    )
+    dirty = "-dirty" if commit and run_git("status", "--porcelain", "src") else ""
+    return commit + dirty or None
 
 
 def _find_processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.is_file() else ""
+    model = re.search(r"^model name[^:\n]*:(.*)", text, re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()

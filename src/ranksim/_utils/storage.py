@@ -1,8 +1,9 @@
-"""Cache folder, atomic writes, and JSON and arrays with checksums."""
+"""Cache folder, atomic writes, JSON and arrays with checksums, and types of JSON content."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
@@ -13,16 +14,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim._utils.formatting import format_value
 from ranksim.exceptions import disk_error
 
 if sys.platform != "win32":
     import fcntl
 
+T = TypeVar("T")
 _NUMBER = r"(?:-?\d[\d.eE+-]*|null)"
 # matches no part of a string, as JSON strings contain no line breaks
 _NUMBERS = re.compile(rf"\[\s+{_NUMBER}(?:,\s+{_NUMBER})*\s+\]")
@@ -166,21 +170,14 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return content for JSON with its SHA-256 as the last entry.
-
-    Example:
-        >>> with_digest({"a": 1})["digest"][:14]
-        'sha256:f9d8602'
-    """
+    """Return content for JSON with its SHA-256 as the last entry."""
     return {**content, _DIGEST: _SHA256 + _digest_json(content)}
 
 
 def read_verified_json(path: Path) -> dict[str, Any]:
     """Read JSON of :func:`with_digest`, or of older versions without a digest.
 
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the file is damaged.
+    Raises a ValueError if the file is damaged, an OSError if it cannot be read.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -208,3 +205,30 @@ def write_json(path: Path, content: Any) -> None:
     text = _NUMBERS.sub(lambda match: f"[{' '.join(match[0][1:-1].split())}]", text)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def validate_types(instance: T) -> T:
+    """Return a dataclass read from JSON; raise a TypeError if a field has another type."""
+    kind: Any = type(instance)
+    hints = get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        value = getattr(instance, item.name)
+        if not _has_type(value, hints[item.name]):
+            raise TypeError(
+                f"{item.name} of {kind.__name__} must be {item.type}, got {format_value(value)}"
+            )
+    return instance
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_has_type(value, arg) for arg in args)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_has_type(item, args[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_has_type(v, args[1]) for v in value.values())
+    if hint in (int, float):
+        is_number = isinstance(value, (int, hint)) and not isinstance(value, bool)
+        return is_number and abs(value) <= sys.float_info.max  # neither NaN nor a huge int
+    return isinstance(value, hint)

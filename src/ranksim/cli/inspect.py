@@ -55,13 +55,12 @@ def inspect(
     except ValueError as error:
         raise UsageError(f"--region: {error}.") from error
     try:
-        report = make_label_report(
+        content = make_label_report(
             load_table(data), chosen.target, width=chosen.bin_width, many=chosen.many,
             few=chosen.few, drop=dropped, named=named,
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
-    content = report.to_dict()
     command = _next_command(content, chosen)
     content["next"] = shlex.join(["ranksim", "compare", data, *command])
     path = Path(data).expanduser()

@@ -1,4 +1,4 @@
-"""Batches, and the data sets that return whole batches."""
+"""Batches, and the base class of data sets that return whole batches."""
 
 from __future__ import annotations
 

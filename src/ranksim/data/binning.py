@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim.data.spec import UserDataSpec
+from ranksim.data.table import Floats, Ints
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance._labels import label_vector
@@ -43,45 +44,26 @@ def suggest_bins(
     many: int | None = None,
     few: int | None = None,
 ) -> BinSuggestion:
-    """Choose the bin width and shot thresholds by a deterministic rule.
+    """Choose the bin width and shot thresholds of labels ``(N,)``; given values are kept.
 
     Width: labels on a grid (integers, tenths, halves) of fewer than 1,000 values get one bin per
     value if there are on average at least 10 samples per value, and at least as many as values.
-    Otherwise the width 2 · IQR · N^(−1/3), limited to 20 to 100 bins, is rounded to the nearest of
-    1, 2 or 5 times a power of ten that is a multiple of the grid step. These limits ignore far
-    outliers: labels more than 10 interquartile ranges of the distinct labels beyond the quartiles.
-    If outliers would need more than 1,000 bins, they get one wide bin on either side.
+    Otherwise the width 2 · IQR · N^(−1/3) (Freedman and Diaconis, 1981), limited to 20 to 100 bins,
+    is rounded to the nearest of 1, 2 or 5 times a power of ten that is a multiple of the grid step.
+    These limits ignore far outliers: labels more than 10 interquartile ranges of the distinct
+    labels beyond the quartiles. If outliers would need more than 1,000 bins, they get one wide bin
+    on either side. Labels beyond ±1e38, the range of float32, are clipped.
 
-    Thresholds: 100 and 20, as published, unless less than a third of the samples would be
-    many-shot. Then ``many`` is the largest number (a multiple of 5 from 10 on) for which at least a
-    third is, and ``few`` is a fifth of it, at least 2.
-
-    Args:
-        labels: finite labels with at least two distinct values, shape ``(N,)``. Values beyond
-            ±1e38, the range of float32, are clipped.
-        width: bin width to use instead.
-        many: threshold to use instead.
-        few: threshold to use instead.
-
-    Raises:
-        ValueError: the labels are all equal or not finite, or width or thresholds are not valid.
-
-    Example:
-        >>> ages = suggest_bins(np.repeat(np.arange(20, 70), 60))
-        >>> ages.width, ages.many, ages.few, len(ages.bins)
-        (1.0, 55, 11, 50)
-
-    References:
-        Freedman and Diaconis, "On the histogram as a density estimator", 1981, for the width.
-        Yang et al., "Delving into Deep Imbalanced Regression", ICML 2021, section 4.1, for the
-        thresholds.
+    Thresholds: 100 and 20, as published (Yang et al., ICML 2021), unless less than a third of the
+    samples would be many-shot. Then ``many`` is the largest number (a multiple of 5 from 10 on) for
+    which at least a third is, and ``few`` is a fifth of it, at least 2.
     """
     values = label_vector(labels)
     if values.min() == values.max():
         raise ValueError(f"labels must differ, but all {len(values)} are {values[0]:g}")
     values = np.clip(values, -_MAX_LABEL, _MAX_LABEL)
-    distinct = np.unique(values)
     if width is None:
+        distinct = np.unique(values)
         width, reason = _choose_width(values, distinct)
         bins = _make_bins(values, distinct, width)
     else:
@@ -91,7 +73,7 @@ def suggest_bins(
 
 
 def suggest_thresholds(
-    counts: NDArray[np.int64], *, many: int | None = None, few: int | None = None
+    counts: Ints, *, many: int | None = None, few: int | None = None
 ) -> tuple[int, int, str]:
     """Choose the thresholds of :func:`suggest_bins` for samples per bin; also return the reason."""
     many_by_rule, few_by_rule, reason = _choose_thresholds(counts)
@@ -107,7 +89,7 @@ def suggest_thresholds(
 
 
 def make_label_bins(
-    labels: NDArray[np.float64], *, count: int | None = None, width: float | None = None
+    labels: Floats, *, count: int | None = None, width: float | None = None
 ) -> LabelBins:
     """Return bins by number, by width or by :func:`suggest_bins`; one bin for equal labels."""
     if np.ptp(labels) == 0:
@@ -117,7 +99,7 @@ def make_label_bins(
     return suggest_bins(labels, width=width).bins
 
 
-def choose_label_bins(labels: NDArray[np.float64], options: UserDataSpec) -> LabelBins:
+def choose_label_bins(labels: Floats, options: UserDataSpec) -> LabelBins:
     """Return the bins that the options request, or suitable bins for the labels ``(N,)``."""
     width = options.bin_width
     if width is not None and width > 0 and np.ptp(labels) / width > _MAX_REQUESTED_BINS:
@@ -132,14 +114,13 @@ def choose_label_bins(labels: NDArray[np.float64], options: UserDataSpec) -> Lab
 
 
 def choose_shot_regions(
-    bins: LabelBins, training: NDArray[np.float64], options: UserDataSpec
+    bins: LabelBins, training: Floats, options: UserDataSpec
 ) -> tuple[ShotRegions, int, int]:
     """Return the shot regions of training labels ``(N,)``, and the thresholds ``many, few``."""
     named = dict(_parse_region(text) for text in options.region)
+    counts = bins.histogram(training)
     try:
-        many, few, _ = suggest_thresholds(
-            bins.histogram(training), many=options.many, few=options.few
-        )
+        many, few, _ = suggest_thresholds(counts, many=options.many, few=options.few)
     except ValueError as error:
         raise UsageError(f"Shot regions could not be chosen: {error}.") from error
     return ShotRegions.from_counts(bins, training, many=many, few=few, named=named), many, few
@@ -152,15 +133,15 @@ def _parse_region(text: str) -> tuple[str, LabelRange]:
         raise UsageError(f"--region {text!r}: {error}.") from error
 
 
-def _drop_outliers(distinct: NDArray[np.float64]) -> NDArray[np.float64]:
+def _drop_outliers(distinct: Floats) -> Floats:
     """Return distinct labels without far outliers; distinct, as most labels may be equal."""
     first, third = np.percentile(distinct, (25, 75))
     reach = _OUTLIER_IQRS * (third - first)
-    near: NDArray[np.float64] = distinct[(distinct >= first - reach) & (distinct <= third + reach)]
+    near: Floats = distinct[(distinct >= first - reach) & (distinct <= third + reach)]
     return near
 
 
-def _choose_width(values: NDArray[np.float64], distinct: NDArray[np.float64]) -> tuple[float, str]:
+def _choose_width(values: Floats, distinct: Floats) -> tuple[float, str]:
     near = _drop_outliers(distinct)
     low, high = float(near[0]), float(near[-1])
     count = int(np.count_nonzero((values >= low) & (values <= high)))
@@ -169,10 +150,8 @@ def _choose_width(values: NDArray[np.float64], distinct: NDArray[np.float64]) ->
     if step is not None and step >= min_width:
         grid = round((high - low) / step) + 1
         if grid < _MAX_ALL_BINS and count >= max(_SAMPLES_PER_VALUE, grid) * grid:
-            return (
-                step,
-                f"one bin for each of {grid:,} values, {count / grid:,.0f} samples per value",
-            )
+            mean = count / grid
+            return step, f"one bin for each of {grid:,} values, {mean:,.0f} samples per value"
     first, third = np.percentile(values, (25, 75))
     by_rule = 2 * (third - first) * len(values) ** (-1 / 3)
     limited = min(max(by_rule, (high - low) / _MAX_BINS), (high - low) / _MIN_BINS)
@@ -182,7 +161,7 @@ def _choose_width(values: NDArray[np.float64], distinct: NDArray[np.float64]) ->
     return width, f"{target:.3g} by the limited rule of Freedman and Diaconis, rounded"
 
 
-def _grid_step(distinct: NDArray[np.float64]) -> float | None:
+def _grid_step(distinct: Floats) -> float | None:
     """Return the largest step that divides all differences of labels with up to six decimals."""
     for decimals in range(7):
         scaled = distinct * 10.0**decimals
@@ -208,9 +187,7 @@ def _round_widths(target: float, step: float | None) -> list[float]:
     return multiples or [step * m * 10**k for k in range(power, power + 3) for m in (1, 2, 5)]
 
 
-def _make_bins(
-    values: NDArray[np.float64], distinct: NDArray[np.float64], width: float
-) -> LabelBins:
+def _make_bins(values: Floats, distinct: Floats, width: float) -> LabelBins:
     if np.ptp(values) <= _MAX_ALL_BINS * width and np.abs(values).max() <= _FLOAT32_STEPS * width:
         return LabelBins.from_width(values, width)
     near = _drop_outliers(distinct)
@@ -223,7 +200,7 @@ def _make_bins(
     return LabelBins(np.unique(np.concatenate(edges)))
 
 
-def _choose_thresholds(counts: NDArray[np.int64]) -> tuple[int, int, str]:
+def _choose_thresholds(counts: Ints) -> tuple[int, int, str]:
     descending = np.sort(counts)[::-1]
     third = int(np.searchsorted(np.cumsum(descending), counts.sum() / 3))
     many = int(descending[third]) - 1

@@ -12,16 +12,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ranksim._utils.schema import validate_types
+from ranksim._utils.storage import validate_types
 from ranksim.data.batch import BatchDataset
-from ranksim.data.cells import (
-    RaiseForRows,
+from ranksim.data.table import (
+    DAY,
+    Floats,
+    Ints,
+    Table,
     is_missing,
-    parse_finite_numbers,
-    parse_finite_seconds,
     parse_numbers,
     parse_seconds,
-    raise_for_rows,
+    read_numbers,
+    read_seconds,
 )
 from ranksim.exceptions import DataError
 
@@ -30,7 +32,6 @@ MAX_CATEGORIES = 50  # values of a column with a feature each
 _MAJORITY = 0.9  # share of the values that decides the kind of a column
 _MIN_IDS = 10  # values that a column needs to be recognized as an identifier
 _MAX_DEVIATIONS = 1e6  # clip: keeps features finite in float32
-_DAY = 86_400.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class NumberColumn:
     indicator: bool  # a feature for missing values, if training rows have some
 
     @classmethod
-    def fit(cls, name: str, values: NDArray[np.float64], *, dates: bool) -> NumberColumn:
+    def fit(cls, name: str, values: Floats, *, dates: bool) -> NumberColumn:
         """Compute the encoding from training values, NaN if missing; at least one is not."""
         missing = np.isnan(values)
         k = np.count_nonzero(~missing)
@@ -62,9 +63,9 @@ class NumberColumn:
         """Names of the features."""
         return [self.name] * (self.deviation > 0) + [f"{self.name} missing"] * self.indicator
 
-    def __call__(self, values: list[Any], raise_for_rows: RaiseForRows) -> NDArray[np.float64]:
-        """Encode cells as ``(N, features)``."""
-        numbers = self.parse(values, raise_for_rows)
+    def __call__(self, table: Table) -> Floats:
+        """Encode the column as ``(N, features)``."""
+        numbers = _read_column(table, self.name, self.dates)
         missing = np.isnan(numbers)
         columns = []
         if self.deviation > 0:
@@ -75,12 +76,6 @@ class NumberColumn:
         if self.indicator:
             columns.append(missing.astype(np.float64))
         return np.stack(columns, axis=1)
-
-    def parse(self, values: list[Any], raise_for_rows: RaiseForRows) -> NDArray[np.float64]:
-        """Parse cells as numbers, or days since 1970; NaN if missing."""
-        if self.dates:
-            return parse_finite_seconds(values, self.name, raise_for_rows) / _DAY
-        return parse_finite_numbers(values, self.name, raise_for_rows)
 
 
 @dataclass(frozen=True)
@@ -97,8 +92,8 @@ class CategoryColumn:
         """Select the most frequent training values; equal counts are sorted by name."""
         counts = Counter(str(value).strip() for value in values if not is_missing(value))
         ranked = sorted(counts, key=lambda value: (-counts[value], value))
-        missing = any(is_missing(value) for value in values)
         frequent = tuple(sorted(ranked[:MAX_CATEGORIES]))
+        missing = any(map(is_missing, values))
         return cls(name, frequent, len(ranked) > MAX_CATEGORIES, missing)
 
     @property
@@ -107,8 +102,9 @@ class CategoryColumn:
         names = [f"{self.name} = {value}" for value in self.values]
         return names + [f"{self.name} other"] * self.other + [f"{self.name} missing"] * self.missing
 
-    def __call__(self, values: list[Any], raise_for_rows: RaiseForRows) -> NDArray[np.float64]:
-        """Encode cells as ``(N, features)``; a value without a feature becomes all zeros."""
+    def __call__(self, table: Table) -> Floats:
+        """Encode the column as ``(N, features)``; a value without a feature becomes all zeros."""
+        values = table.column(self.name)
         position = {value: k for k, value in enumerate(self.values)}
         encoded = np.zeros((len(values), len(self.features)))
         for row, value in enumerate(values):
@@ -123,7 +119,7 @@ class CategoryColumn:
 
 @dataclass(frozen=True)
 class TableFeatures:
-    """Encoding of table columns as features, fitted on training rows.
+    """Encoding of table columns as F features, fitted on training rows, in float64.
 
     - Numbers are standardized. The median replaces missing values; if training rows have missing
       values, an indicator is added.
@@ -135,18 +131,7 @@ class TableFeatures:
       dropped.
 
     A column is numeric, or a date, if at least 90 % of its training values are, so that a typo in
-    one row is reported with its line and does not turn the column into categories. Computed in
-    float64.
-
-    Example:
-        >>> table = {"size": ["1", "3", ""], "kind": ["a", "b", "a"], "unit": ["m", "m", "m"]}
-        >>> features = TableFeatures.fit(table, np.array([0, 1, 2]))
-        >>> features.names
-        ['size', 'size missing', 'kind = a', 'kind = b']
-        >>> features.dropped
-        {'unit': 'all its values are equal'}
-        >>> features({"size": ["2"], "kind": ["c"]}).tolist()
-        [[0.0, 0.0, 0.0, 0.0]]
+    one row is reported with its line and does not turn the column into categories.
     """
 
     columns: tuple[NumberColumn | CategoryColumn, ...]
@@ -155,24 +140,17 @@ class TableFeatures:
     @classmethod
     def fit(
         cls,
-        columns: Mapping[str, list[Any]],
-        train: NDArray[np.int64],
+        table: Table,
+        names: Iterable[str],
+        train: Ints,
         *,
         kinds: Mapping[str, Kind] | None = None,
-        raise_for_rows: RaiseForRows = raise_for_rows,
     ) -> TableFeatures:
-        """Fit the encoding on training rows only.
-
-        Args:
-            columns: cells by column name: text, numbers, booleans or dates.
-            train: positions of the training rows.
-            kinds: kinds of columns that should not be inferred from their values.
-            raise_for_rows: raises the error for text or infinite numbers in a numeric column.
-        """
+        """Fit the encoding of columns on the rows at ``train``; ``kinds`` are not inferred."""
         encodings: list[NumberColumn | CategoryColumn] = []
         dropped: dict[str, str] = {}
-        for name, values in columns.items():
-            encoding = _fit_column(name, values, train, (kinds or {}).get(name), raise_for_rows)
+        for name in names:
+            encoding = _fit_column(table, name, train, (kinds or {}).get(name))
             if isinstance(encoding, str):
                 dropped[name] = encoding
             else:
@@ -195,20 +173,9 @@ class TableFeatures:
         """Number of features, F."""
         return len(self.names)
 
-    def __call__(
-        self,
-        columns: Mapping[str, list[Any]],
-        *,
-        raise_for_rows: RaiseForRows = raise_for_rows,
-    ) -> NDArray[np.float32]:
+    def __call__(self, table: Table) -> NDArray[np.float32]:
         """Encode rows as features, float32 ``(N, F)``."""
-        absent = [column.name for column in self.columns if column.name not in columns]
-        if absent:
-            raise DataError(
-                f"The data has no column {', '.join(map(repr, absent))}, which the model needs: "
-                "use data with the columns that it was trained on."
-            )
-        parts = [column(columns[column.name], raise_for_rows) for column in self.columns]
+        parts = [column(table) for column in self.columns]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
@@ -244,36 +211,34 @@ class VectorDataset(BatchDataset):
 
 
 def _fit_column(
-    name: str,
-    values: list[Any],
-    train: NDArray[np.int64],
-    kind: Kind | None,
-    raise_for_rows: RaiseForRows,
+    table: Table, name: str, train: Ints, kind: Kind | None
 ) -> NumberColumn | CategoryColumn | str:
     """Return the encoding of a column, or the reason why it is dropped."""
-    training = [values[row] for row in train]
+    training = table.take(train).column(name)
     present = [value for value in training if not is_missing(value)]
     if not present:
         return "all its training values are missing"
-    is_number = 1 - parse_numbers(present).text.mean() >= _MAJORITY
-    is_number = kind == "number" or (kind is None and bool(is_number))
-    is_date = kind is None and not is_number and _date_share(present) >= _MAJORITY
+    is_number, is_date = kind == "number", False
+    if kind is None:
+        is_number = 1 - parse_numbers(present).text.mean() >= _MAJORITY
+        n_dates = sum(parse_seconds(value) is not None for value in present)
+        is_date = not is_number and n_dates / len(present) >= _MAJORITY
+    encoding: NumberColumn | CategoryColumn
     if is_number or is_date:
-
-        def raise_with_hint(rows: Iterable[int], problem: str, remedy: str) -> None:
-            raise_for_rows(rows, problem, f"{remedy}, or pass the column as a category")
-
-        parser = NumberColumn(name, is_date, 0.0, 0.0, 0.0, False)
-        numbers = NumberColumn.fit(
-            name, parser.parse(values, raise_with_hint)[train], dates=is_date
-        )
-        return numbers if numbers.features else "all its values are equal"
-    distinct = len({str(value).strip() for value in present})
-    if distinct >= _MAJORITY * len(present) and len(present) >= _MIN_IDS and kind is None:
-        return "its texts almost never repeat"
-    category = CategoryColumn.fit(name, training)
-    return category if len(category.features) > 1 else "all its values are equal"
+        values = _read_column(table, name, is_date, hint=", or pass the column as a category")
+        encoding = NumberColumn.fit(name, values[train], dates=is_date)
+        is_constant = not encoding.features
+    else:
+        distinct = len({str(value).strip() for value in present})
+        if distinct >= _MAJORITY * len(present) and len(present) >= _MIN_IDS and kind is None:
+            return "its texts almost never repeat"
+        encoding = CategoryColumn.fit(name, training)
+        is_constant = len(encoding.features) < 2
+    return "all its values are equal" if is_constant else encoding
 
 
-def _date_share(values: list[Any]) -> float:
-    return sum(parse_seconds(value) is not None for value in values) / len(values)
+def _read_column(table: Table, name: str, are_dates: bool, hint: str = "") -> Floats:
+    """Return a column as numbers, or as days since 1970; NaN if missing."""
+    if are_dates:
+        return read_seconds(table, name, hint=hint) / DAY
+    return read_numbers(table, name, missing="nan", hint=hint)

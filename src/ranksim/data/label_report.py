@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
-from ranksim.data.binning import suggest_bins
-from ranksim.data.cells import parse_numbers
-from ranksim.data.table import Table
+from ranksim.data.binning import BinSuggestion, suggest_bins
+from ranksim.data.table import Floats, Ints, Table, parse_numbers
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
@@ -21,44 +18,6 @@ from ranksim.metrics.shot_regions import ShotRegions
 
 _MAX_LISTED = 5  # lines, values, rarest bins and labels
 _QUANTILES = (1, 5, 25, 50, 75, 95, 99)
-
-
-@dataclass(frozen=True)
-class UnusableRows:
-    """Rows whose target cannot be used: their number, and lines and values of the first five."""
-
-    count: int
-    lines: list[int]
-    values: list[str]
-
-
-@dataclass(frozen=True)
-class LabelReport:
-    """Summary of the target column of a table, in the unit of the label."""
-
-    data: str  # name of the table
-    target: str
-    rows: int
-    line_unit: str  # of the lines of unusable rows: "line" or "row"
-    missing: UnusableRows
-    not_numbers: UnusableRows
-    infinite: UnusableRows
-    duplicates: int  # rows that equal an earlier one in all columns
-    labels: dict[str, Any]  # count, distinct, min, max and quantiles by percentage
-    dropped: dict[str, Any]  # ranges as text, and the number of labels in them
-    bins: dict[str, Any]  # edges (K + 1,), counts and regions (K,) of the remaining labels
-    regions: dict[str, dict[str, Any]]  # non-empty bins, samples and share of many, medium, few
-    named: dict[str, dict[str, Any]]  # range, ends, samples and share of each named region
-    rarest_bins: list[dict[str, float]]
-    rarest_labels: list[dict[str, float]]  # outermost first; empty if most labels occur once
-    gaps: list[dict[str, float | None]]  # runs of empty bins and the nearest labels, widest first
-    imbalance_ratio: float  # largest count of a bin / smallest count above 0
-    max_to_median: float  # largest count of a bin / median of the counts above 0
-    suggestion: dict[str, Any]  # width, many, few and reason
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return dataclasses.asdict(self)
 
 
 def make_label_report(
@@ -70,19 +29,11 @@ def make_label_report(
     few: int | None = None,
     drop: Sequence[LabelRange] = (),
     named: Mapping[str, LabelRange] | None = None,
-) -> LabelReport:
-    """Summarize the labels in the target column; unusable values are counted and left out.
+) -> dict[str, Any]:
+    """Summarize the labels in the target column as JSON values; unusable cells are left out.
 
-    Raises:
-        DataError: the column does not exist or has fewer than two different labels, or all labels
-            are dropped.
-        ValueError: the width or thresholds cannot be used (see :func:`suggest_bins`).
-
-    Example:
-        >>> ages = Table.from_columns("ages", {"age": ["1", "2", "2", "?", "x"]})
-        >>> report = make_label_report(ages, "age")
-        >>> report.labels["count"], report.missing.lines, report.not_numbers.values
-        (3, [4], ["'x'"])
+    Raises a DataError for fewer than two different labels or if all of them are dropped, and a
+    ValueError for a width or thresholds that :func:`suggest_bins` cannot use.
     """
     values = table.column(target)
     parsed = parse_numbers(values)
@@ -104,42 +55,69 @@ def make_label_report(
             f"All labels of column {target!r} of {table.name} lie in {','.join(ranges)}: drop "
             "fewer of them."
         )
+
+    def list_rows(mask: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the number of rows, and lines and values of the first five."""
+        first = np.flatnonzero(mask)[:_MAX_LISTED].tolist()
+        lines, cells = [table.lines[k] for k in first], [format_value(values[k]) for k in first]
+        return {"count": int(mask.sum()), "lines": lines, "values": cells}
+
+    quantiles = np.percentile(labels, _QUANTILES, method="inverted_cdf").tolist()
+    return {
+        "data": table.name,
+        "target": target,
+        "rows": table.n_rows,
+        "line_unit": table.line_unit,  # of the lines of unusable rows: "line" or "row"
+        "missing": list_rows(parsed.missing),
+        "not_numbers": list_rows(parsed.text),
+        "infinite": list_rows(parsed.infinite),
+        "duplicates": _count_duplicates(table),  # rows that equal an earlier one in all columns
+        "labels": {
+            "count": len(labels),
+            "distinct": len(np.unique(labels)),
+            "min": float(labels.min()),
+            "max": float(labels.max()),
+            "quantiles": dict(zip(map(str, _QUANTILES), quantiles, strict=True)),
+        },
+        "dropped": {"ranges": ranges, "count": int(is_dropped.sum())},
+        **_summarize_bins(suggestion, labels, remaining),
+        "named": {
+            name: {
+                **{"range": region.text, "low": region.low, "high": region.high},
+                **_count_share(region.contains(remaining).sum(), len(remaining)),
+            }
+            for name, region in (named or {}).items()
+        },
+        "suggestion": {k: getattr(suggestion, k) for k in ("width", "many", "few", "reason")},
+    }
+
+
+def _summarize_bins(suggestion: BinSuggestion, labels: Floats, remaining: Floats) -> dict[str, Any]:
+    """Return counts, regions, rare labels and gaps of the labels that are not dropped."""
     bins = suggestion.bins
     regions = ShotRegions.from_counts(bins, remaining, many=suggestion.many, few=suggestion.few)
-    positive = np.sort(regions.counts[regions.counts > 0])
-    return LabelReport(
-        data=table.name,
-        target=target,
-        rows=table.n_rows,
-        line_unit=table.line_unit,
-        missing=_find_unusable(table, values, parsed.missing),
-        not_numbers=_find_unusable(table, values, parsed.text),
-        infinite=_find_unusable(table, values, parsed.infinite),
-        duplicates=_count_duplicates(table),
-        labels=_summarize(labels),
-        dropped={"ranges": ranges, "count": int(is_dropped.sum())},
-        bins={
-            "edges": [_round_edge(edge) for edge in bins.edges],
-            "counts": regions.counts.tolist(),
+    counts, names = regions.counts, np.array(regions.names)
+    total, positive = int(counts.sum()), np.sort(counts[counts > 0])
+    rarest = np.argsort(counts, kind="stable")[len(counts) - len(positive) :][:_MAX_LISTED]
+    return {
+        "bins": {
+            "edges": [_round_edge(edge) for edge in bins.edges],  # (K + 1,)
+            "counts": counts.tolist(),
             "regions": list(regions.names),
         },
-        regions=_summarize_regions(regions),
-        named={name: _summarize_named(r, remaining) for name, r in (named or {}).items()},
-        rarest_bins=_find_rarest_bins(bins, regions.counts),
-        rarest_labels=_find_rarest_labels(remaining),
-        gaps=_find_gaps(bins, labels, remaining, regions.counts),
-        imbalance_ratio=float(positive[-1] / positive[0]),
-        max_to_median=float(positive[-1] / np.median(positive)),
-        suggestion={name: getattr(suggestion, name) for name in ("width", "many", "few", "reason")},
-    )
-
-
-def _find_unusable(table: Table, values: list[Any], mask: NDArray[np.bool_]) -> UnusableRows:
-    rows = np.flatnonzero(mask)
-    first = rows[:_MAX_LISTED].tolist()
-    return UnusableRows(
-        len(rows), [table.lines[k] for k in first], [format_value(values[k]) for k in first]
-    )
+        "regions": {
+            name: {
+                "bins": int(np.count_nonzero(counts[names == name])),  # with samples
+                **_count_share(counts[names == name].sum(), total),
+            }
+            for name in ("many", "medium", "few")
+        },
+        "rarest_bins": [{**_edges(bins, k, k), "count": int(counts[k])} for k in rarest],
+        "rarest_labels": _find_rarest_labels(remaining),
+        "gaps": _find_gaps(bins, labels, remaining, counts),
+        "imbalance_ratio": float(positive[-1] / positive[0]),  # of the counts above 0
+        "max_to_median": float(positive[-1] / np.median(positive)),
+    }
 
 
 def _count_duplicates(table: Table) -> int:
@@ -149,48 +127,12 @@ def _count_duplicates(table: Table) -> int:
     return table.n_rows - len(set(rows))
 
 
-def _summarize(labels: NDArray[np.float64]) -> dict[str, Any]:
-    quantiles = np.percentile(labels, _QUANTILES, method="inverted_cdf").tolist()
-    return {
-        "count": len(labels),
-        "distinct": len(np.unique(labels)),
-        "min": float(labels.min()),
-        "max": float(labels.max()),
-        "quantiles": dict(zip(map(str, _QUANTILES), quantiles, strict=True)),
-    }
+def _count_share(count: int, total: int) -> dict[str, float]:
+    return {"count": int(count), "share": int(count) / total}
 
 
-def _summarize_regions(regions: ShotRegions) -> dict[str, dict[str, Any]]:
-    names, counts, total = np.asarray(regions.names), regions.counts, int(regions.counts.sum())
-    summary = {}
-    for name in ("many", "medium", "few"):
-        region = counts[names == name]
-        count = int(region.sum())
-        summary[name] = {
-            "bins": int(np.count_nonzero(region)),
-            "count": count,
-            "share": count / total,
-        }
-    return summary
-
-
-def _summarize_named(region: LabelRange, labels: NDArray[np.float64]) -> dict[str, Any]:
-    count = int(region.contains(labels).sum())
-    return {
-        "range": region.text,
-        "low": region.low,
-        "high": region.high,
-        "count": count,
-        "share": count / len(labels),
-    }
-
-
-def _find_rarest_bins(bins: LabelBins, counts: NDArray[np.int64]) -> list[dict[str, float]]:
-    order = [k for k in np.argsort(counts, kind="stable").tolist() if counts[k]]
-    return [{**_edges(bins, k, k), "count": int(counts[k])} for k in order[:_MAX_LISTED]]
-
-
-def _find_rarest_labels(labels: NDArray[np.float64]) -> list[dict[str, float]]:
+def _find_rarest_labels(labels: Floats) -> list[dict[str, float]]:
+    """Return the rarest labels, outermost first; none if most labels occur once."""
     values, counts = np.unique(labels, return_counts=True)
     if len(values) > len(labels) / 2:
         return []
@@ -203,21 +145,18 @@ def _find_rarest_labels(labels: NDArray[np.float64]) -> list[dict[str, float]]:
 
 def _find_gaps(
     bins: LabelBins,
-    labels: NDArray[np.float64],
-    remaining: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    labels: Floats,
+    remaining: Floats,
+    counts: Ints,
 ) -> list[dict[str, float | None]]:
-    """Return runs of empty bins within the range of all labels; None beyond the last label."""
+    """Return runs of empty bins, widest first, and the nearest labels; None beyond the last."""
     first, last = bins.digitize([labels.min(), labels.max()])
     empty = np.flatnonzero(counts[first : last + 1] == 0) + first
     runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1) if len(empty) else []
     index, gaps = bins.digitize(remaining), []
     for run in sorted(runs, key=lambda run: bins.edges[run[0]] - bins.edges[run[-1] + 1]):
-        below, above = remaining[index < run[0]], remaining[index > run[-1]]
-        neighbors = {
-            "below": float(below.max()) if len(below) else None,
-            "above": float(above.min()) if len(above) else None,
-        }
+        below, above = remaining[index < run[0]].tolist(), remaining[index > run[-1]].tolist()
+        neighbors = {"below": max(below, default=None), "above": min(above, default=None)}
         gaps.append({**_edges(bins, run[0], run[-1]), **neighbors})
     return gaps
 

@@ -4,41 +4,46 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import re
 import zlib
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from ranksim.data.hub import is_saved_dataset, read_hub, read_saved
+from ranksim._utils.storage import atomic_write, cache_dir, sha256
 from ranksim.data.table import Table
-from ranksim.exceptions import DataError, require_optional
+from ranksim.exceptions import DataError, MissingDependencyError, require_optional
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _TABLE_NAMES = ("labels.csv", "metadata.csv")
-_SUPPORTED = "use a .csv, .tsv, .csv.gz or .parquet file"
+_HUB_NAME = re.compile(
+    r"(?P<hub>hf://(?:datasets/)?)?(?P<name>(?:\w[\w.-]*/)?\w[\w.-]*)(?::(?P<split>\S+))?"
+)
 MAX_UNPACKED = 2**31  # bytes; a few compressed megabytes could fill the memory
+_CHUNK_ROWS = 1000  # rows read at a time, so that never all images are in memory
 
 
 def load_table(source: str) -> Table:
-    """Load a file, a folder or a Hugging Face data set as a table.
+    """Load a CSV, TSV (both also ``.gz``) or Parquet file, a folder, or a data set of the hub.
 
-    Args:
-        source: a CSV, TSV (both also ``.gz``) or Parquet file; a folder with one table beside its
-            images; a folder written by ``save_to_disk``; or ``owner/name``, ``owner/name:split`` or
-            ``hf://name`` on the hub. Several splits become one table with a column ``split``.
+    A folder has one table beside its images or was written by ``save_to_disk``. A data set of the
+    Hugging Face hub is ``owner/name``, ``owner/name:split`` or ``hf://name``; its code is not run.
+    Several splits become one table with a column ``split``.
     """
     path = Path(source).expanduser()
     if path.is_file():
         table = _read_file(path)
     elif path.is_dir():
-        table = read_saved(path) if is_saved_dataset(path) else _read_file(_find_table(path))
+        is_saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
+        table = _read_saved(path) if is_saved else _read_file(_find_table(path))
     elif source.lower().endswith((*SUFFIXES, *_SPREADSHEETS)):
         raise DataError(f"{source} does not exist: check the path.")
     else:
-        table = read_hub(source)
+        table = _read_hub(source)
     if not table.n_rows:
         raise DataError(f"{table.name} has a header but no rows: add one row per sample.")
     return table
@@ -80,12 +85,9 @@ def read_delimited(path: Path, *, row: str = "sample") -> Table:
     text = _read_text(path)
     rows: list[list[str]] = []
     lines: list[int] = []
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=_detect_delimiter(path, text),
-        strict=True,
-        skipinitialspace=True,
-    )
+    delimiter = _detect_delimiter(path, text)
+    file = io.StringIO(text, newline="")
+    reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
     start = 1
     try:
         for values in reader:
@@ -99,14 +101,11 @@ def read_delimited(path: Path, *, row: str = "sample") -> Table:
     if not rows:
         raise DataError(f"{path} is empty: write a header and one row per {row}.")
     names = [name.strip() for name in rows.pop(0)]
-    table = Table(
-        str(path),
-        names,
-        lambda name: list(map(itemgetter(names.index(name)), rows)),
-        lines[1:],
-        file=path,
-        root=path.parent,
-    )
+
+    def read(name: str) -> list[Any]:
+        return list(map(itemgetter(names.index(name)), rows))
+
+    table = Table(str(path), names, read, lines[1:], file=path, root=path.parent)
     table.raise_for_rows(
         [k for k, values in enumerate(rows) if len(values) != len(names)],
         f"the number of values differs from the {len(names)} columns of the header",
@@ -120,7 +119,9 @@ def _read_file(path: Path) -> Table:
     if name.endswith(_SPREADSHEETS):
         raise DataError(f"{path} is a spreadsheet: export the sheet as CSV in UTF-8.")
     if not name.endswith(SUFFIXES):
-        raise DataError(f"{path} is not a supported table: {_SUPPORTED}.")
+        raise DataError(
+            f"{path} is not a supported table: use a .csv, .tsv, .csv.gz or .parquet file."
+        )
     return read_parquet(path) if name.endswith(".parquet") else read_delimited(path)
 
 
@@ -175,3 +176,97 @@ def _detect_delimiter(path: Path, text: str) -> str:
         return "\t"
     header = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
     return max(",;\t", key=header.count)
+
+
+def _read_saved(folder: Path) -> Table:
+    """Read a Hugging Face data set, or its splits, written by ``save_to_disk``."""
+    datasets = require_optional("datasets", "hub")
+    try:
+        dataset = datasets.load_from_disk(str(folder))
+    except Exception as error:  # datasets raises many types for damaged folders
+        raise DataError(
+            f"{folder} is not a readable Hugging Face data set ({_first_line(error)}): save it "
+            "again."
+        ) from error
+    return _to_table(str(folder), dataset)
+
+
+def _read_hub(source: str) -> Table:
+    """Read a data set from the Hugging Face hub or its cache."""
+    match = _HUB_NAME.fullmatch(source)
+    if not match or not (match["hub"] or "/" in match["name"]):
+        raise DataError(
+            f"{source} does not exist: pass a table, a folder with one, or a data set of the "
+            "Hugging Face hub (owner/name)."
+        )
+    try:
+        datasets = require_optional("datasets", "hub")
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
+            f"{source} is not a local file or folder, and datasets is not installed to load it "
+            "from the Hugging Face hub: run pip install 'ranksim[hub]'."
+        ) from error
+    try:
+        dataset = datasets.load_dataset(match["name"], split=match["split"])
+    except Exception as error:  # from the network, the hub or the data set
+        raise DataError(
+            f"{source} is not a local file or folder and could not be read from the Hugging Face "
+            f"hub ({_first_line(error)}): check the name and the connection."
+        ) from error
+    return _to_table(source, dataset)
+
+
+def _to_table(name: str, dataset: Any) -> Table:
+    datasets = require_optional("datasets", "hub")
+    parts = {} if isinstance(dataset, datasets.Dataset) else dict(dataset)
+    if parts:
+        try:
+            dataset = datasets.concatenate_datasets(list(parts.values()))
+        except ValueError as error:
+            raise DataError(
+                f"The splits of {name} have different columns: use one split, as in name:train."
+            ) from error
+    names = list(dataset.column_names)
+    split = [part for part, rows in parts.items() for _ in range(len(rows))]
+    if len(parts) > 1:
+        if "split" in names:
+            raise DataError(f"{name} has several splits and a column 'split': rename the column.")
+        names.append("split")
+    root = cache_dir() / "hub-images"
+
+    def read(column: str) -> list[Any]:
+        if column == "split" and len(parts) > 1:
+            return split
+        feature, values = dataset.features[column], _iterate_values(dataset, column)
+        if isinstance(feature, datasets.Image):
+            return [None if value is None else _cache_image(value, root) for value in values]
+        if isinstance(feature, datasets.ClassLabel):
+            return [None if value is None else feature.int2str(value) for value in values]
+        return list(values)
+
+    return Table(name, names, read, range(1, len(dataset) + 1), "row", root=root)
+
+
+def _iterate_values(dataset: Any, column: str) -> Iterator[Any]:
+    """Yield the stored values of a column; images are not decoded."""
+    stored = dataset.select_columns([column]).with_format("arrow")
+    for start in range(0, len(dataset), _CHUNK_ROWS):
+        yield from stored[start : start + _CHUNK_ROWS].column(0).to_pylist()
+
+
+def _cache_image(image: dict[str, Any], root: Path) -> str:
+    """Write an image file below ``root``, named by its SHA-256; return its relative path."""
+    content = image["bytes"]
+    if content is None:
+        content = Path(image["path"]).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    relative = f"{digest[:2]}/{digest}{Path(image['path'] or '').suffix}"
+    if not (root / relative).is_file() or sha256(root / relative) != digest:
+        with atomic_write(root / relative) as temporary:
+            temporary.write_bytes(content)
+    return relative
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".:")

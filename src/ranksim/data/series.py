@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksim._utils.schema import validate_types
+from ranksim._utils.storage import validate_types
 from ranksim.data.batch import BatchDataset
 from ranksim.data.splitting import PARTS, Split, factorize, require_nonempty_parts
+from ranksim.data.table import Floats, Ints
 from ranksim.exceptions import DataError
 
 
@@ -21,10 +22,10 @@ from ranksim.exceptions import DataError
 class Windows:
     """Windows of a series and their forecast targets."""
 
-    ends: NDArray[np.int64]  # (N,), position of the last reading of each window
-    target_rows: NDArray[np.int64]  # (N,), position of the target; −1 if it is in the future
-    labels: NDArray[np.float64]  # (N,), target value; NaN if it is not known
-    times: NDArray[np.float64] | None  # (N,), time of the target in seconds
+    ends: Ints  # (N,), position of the last reading of each window
+    target_rows: Ints  # (N,), position of the target; −1 if it is in the future
+    labels: Floats  # (N,), target value; NaN if it is not known
+    times: Floats | None  # (N,), time of the target in seconds
     window: int  # readings per window
     step: float | None = None  # seconds from one reading to the next
 
@@ -33,9 +34,9 @@ class Windows:
 
 
 def make_windows(
-    values: NDArray[np.float64],
-    times: NDArray[np.float64] | None,
-    target: NDArray[np.float64] | None,
+    values: Floats,
+    times: Floats | None,
+    target: Floats | None,
     *,
     window: int,
     horizon: int,
@@ -48,22 +49,10 @@ def make_windows(
     another at the usual step, within half a step, so no window crosses a gap. Windows with NaN
     readings or a NaN target are left out.
 
-    Args:
-        values: readings, float64 ``(T, C)``, in time order within each group.
-        times: time of each reading in seconds, float64 ``(T,)``. None: equal steps.
-        target: values to forecast, float64 ``(T,)``. None: the targets are unknown, and a window
-            needs no readings after its last one.
-        window: readings per window.
-        horizon: readings from the end of a window to its target; 0: the target at the same time.
-        step: seconds between readings. None: the median difference of the times.
-        groups: group of each reading, T values.
-
-    Example:
-        >>> clock = np.array([0.0, 60, 120, 180, 600, 660, 720])
-        >>> readings = np.arange(7.0)
-        >>> windows = make_windows(readings[:, None], clock, readings, window=2, horizon=1)
-        >>> windows.ends.tolist(), windows.labels.tolist()
-        ([1, 2, 5], [2.0, 3.0, 6.0])
+    ``values`` are readings ``(T, C)``, in time order within each group, ``times`` their seconds;
+    without times, all steps are equal. Without ``target`` values ``(T,)``, the targets are unknown
+    and a window needs no later readings. ``step`` is the seconds between readings, by default the
+    median. With horizon 0, the target has the time of the last reading.
     """
     if window < 1 or horizon < 0:
         raise ValueError(f"need window >= 1 and horizon >= 0, got {window!r} and {horizon!r}")
@@ -105,11 +94,21 @@ def make_windows(
     return Windows(ends, rows, np.full(len(ends), np.nan), at, window, step)
 
 
+def _median_step(differences: Floats) -> float:
+    positive = differences[differences > 0]
+    if not len(positive):
+        raise DataError(
+            "The times of the series do not increase: choose the time column, and sort the "
+            "readings by it."
+        )
+    return float(np.median(positive))
+
+
 def split_windows(
     readings: Split,
-    values: NDArray[np.float64],
-    times: NDArray[np.float64] | None,
-    target: NDArray[np.float64],
+    values: Floats,
+    times: Floats | None,
+    target: Floats,
     *,
     window: int,
     horizon: int,
@@ -124,36 +123,14 @@ def split_windows(
     part_of = np.full(len(values), len(PARTS))
     for part, rows in enumerate(readings):
         part_of[rows] = part
-    parts = part_of.tolist()
+    units: Sequence[Hashable] = part_of.tolist()
+    if groups is not None:
+        units = list(zip(units, groups, strict=True))
     windows = make_windows(
-        values,
-        times,
-        target,
-        window=window,
-        horizon=horizon,
-        step=step,
-        groups=parts if groups is None else list(zip(parts, groups, strict=True)),
+        values, times, target, window=window, horizon=horizon, step=step, groups=units
     )
     split = Split.from_index(part_of[windows.target_rows])
     return windows, require_nonempty_parts(split, "no window lies within it")
-
-
-def sort_by_time(
-    times: NDArray[np.float64], groups: Sequence[Hashable] | None = None
-) -> NDArray[np.int64]:
-    """Return positions that sort readings by time within each group; the sort is stable."""
-    series = np.zeros(len(times), dtype=np.int64) if groups is None else factorize(groups)
-    return np.lexsort((times, series))
-
-
-def _median_step(differences: NDArray[np.float64]) -> float:
-    positive = differences[differences > 0]
-    if not len(positive):
-        raise DataError(
-            "The times of the series do not increase: choose the time column, and sort the "
-            "readings by it."
-        )
-    return float(np.median(positive))
 
 
 @dataclass(frozen=True)
@@ -164,9 +141,7 @@ class SeriesScaling:
     deviation: tuple[float, ...]
 
     @classmethod
-    def fit(
-        cls, values: NDArray[np.float64], ends: NDArray[np.int64], *, window: int
-    ) -> SeriesScaling:
+    def fit(cls, values: Floats, ends: Ints, *, window: int) -> SeriesScaling:
         """Compute the statistics of readings ``(T, C)`` in windows that end at ``ends`` ``(N,)``.
 
         Readings outside the windows are not used; those in several windows are counted once.
@@ -178,7 +153,7 @@ class SeriesScaling:
         deviation = np.where(np.ptp(covered, axis=0) > 0, covered.std(axis=0), 1.0)
         return cls(tuple(covered.mean(axis=0).tolist()), tuple(deviation.tolist()))
 
-    def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+    def __call__(self, values: Floats) -> NDArray[np.float32]:
         """Standardize readings ``(T, C)``, float32."""
         return ((values - self.mean) / self.deviation).astype(np.float32)
 
@@ -196,9 +171,9 @@ class SeriesScaling:
 class SeriesSamples:
     """Windows of one series, each with a real label; the parts of a split share the readings."""
 
-    values: NDArray[np.float64]  # (T, C), readings
-    ends: NDArray[np.int64]  # (N,), position of the last reading of each window
-    labels: NDArray[np.float64]  # (N,), in the unit of the data
+    values: Floats  # (T, C), readings
+    ends: Ints  # (N,), position of the last reading of each window
+    labels: Floats  # (N,), in the unit of the data
     window: int  # readings per window
 
     def __len__(self) -> int:
@@ -215,8 +190,8 @@ class SeriesDataset(BatchDataset):
     def __init__(
         self,
         values: NDArray[np.float32],
-        ends: NDArray[np.int64],
-        labels: NDArray[np.float64],
+        ends: Ints,
+        labels: Floats,
         *,
         window: int,
     ) -> None:
@@ -226,11 +201,7 @@ class SeriesDataset(BatchDataset):
         self.window = window
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
-        count, channels = self.values.shape
-        # a view of all windows, without a copy
-        windows = self.values.as_strided(
-            (count - self.window + 1, self.window, channels), (channels, channels, 1)
-        )
+        windows = self.values.unfold(0, self.window, 1).transpose(1, 2)  # a view, without a copy
         return (windows.index_select(0, self.first[index]),)
 
 

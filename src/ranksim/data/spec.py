@@ -148,7 +148,7 @@ class UserDataSpec(DataSpec):
             series, else ``random``.
         balanced: balance validation and test over label bins.
         max_per_bin: most samples of a bin in validation, and in test.
-        protocol: zero-shot protocol that draws the split (:mod:`ranksim.data.zero_shot`).
+        protocol: zero-shot protocol that draws the split (:mod:`ranksim.data.splitting`).
         test_per_bin: test samples of a bin under a protocol (50).
         split_seed: seed of a drawn split (666).
         bin_width: width of the label bins; by default chosen for the labels.

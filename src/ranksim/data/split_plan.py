@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
-from ranksim.data.cells import RaiseForRows, day_index, parse_times
-from ranksim.data.series import Windows, sort_by_time, split_windows
+from ranksim.data.series import Windows, split_windows
 from ranksim.data.spec import SeriesSpec, TableSpec, UserDataSpec
 from ranksim.data.splitting import (
     PART_NAMES,
     PARTS,
+    TEST_PER_BIN,
     Split,
     balance_held_out,
     factorize,
     reject_shared_samples,
     split_by_column,
     split_rows,
+    zero_shot_split,
 )
-from ranksim.data.table import Table, read_labels
-from ranksim.data.zero_shot import TEST_PER_BIN, zero_shot_split
+from ranksim.data.table import Floats, Ints, Table, day_index, read_labels, read_times
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
@@ -40,28 +39,27 @@ class SplitPlan:
     table: Table
     options: UserDataSpec
     inputs: tuple[str, ...]  # names of the input columns
-    rows: NDArray[np.int64]  # (N,), table row of each sample's label
-    labels: NDArray[np.float64]  # (N,), in the unit of the data
+    rows: Ints  # (N,), table row of each sample's label
+    labels: Floats  # (N,), in the unit of the data
     split: Split  # positions among the N samples
     bins: LabelBins
     many: int  # threshold of training samples per bin, like few
     few: int
     named: dict[str, LabelRange]  # regions
     facts: dict[str, Any]  # identity of the data in results
-    readings: NDArray[np.float64] | None = None  # (T, C), of a series in time order
+    readings: Floats | None = None  # (T, C), of a series in time order
     windows: Windows | None = None  # over the readings, one per sample
 
     @property
-    def groups(self) -> NDArray[np.int64] | None:
+    def groups(self) -> Ints | None:
         """Group or day of each test sample, to resample them together; None without either."""
         test, options = self.split.test, self.options
         if options.split_method == "group" and options.group is not None:
-            values = self.table.column(options.group)
-            return factorize([values[row] for row in self.rows[test]])
+            return factorize(self.table.take(self.rows[test]).column(options.group))
         if self.windows is not None:
             return None if self.windows.times is None else day_index(self.windows.times[test])
         if options.split_method == "day" and options.time is not None:
-            return day_index(_read_times(self.table, options.time)[self.rows[test]])
+            return day_index(read_times(self.table, options.time)[self.rows[test]])
         return None
 
 
@@ -96,35 +94,27 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     elif options.balanced and by != "column":
         split = balance_held_out(split, label_index, max_per_bin=options.max_per_bin, seed=seed)
     regions, many, few = choose_shot_regions(bins, labels[split.train], options)
-    facts = {
+    facts: dict[str, Any] = {
         "name": Path(table.name).name,
         "sha256": table.sha256,
         "inputs": list(inputs),
         "counts": [len(part) for part in split],
         "split_by": by,
-        **_split_facts(options),
-        "bins": len(bins),
-        "many": many,
-        "few": few,
     }
+    if by == "protocol":
+        facts["protocol"] = options.protocol
+        facts["test_per_bin"] = options.test_per_bin or TEST_PER_BIN
+    elif by != "column":
+        facts["balanced"] = options.balanced
+    if by != "column":
+        facts["split_seed"] = seed
+    facts |= {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
     return SplitPlan(
         *(table, options, inputs, rows, labels, split, bins, many, few, named, facts),
         readings=readings,
         windows=windows,
     )
-
-
-def _split_facts(options: UserDataSpec) -> dict[str, Any]:
-    """Describe how the split was drawn; empty for a split column."""
-    if options.split_method == "column":
-        return {}
-    if options.split_method == "protocol":
-        per_bin = options.test_per_bin or TEST_PER_BIN
-        how: dict[str, Any] = {"protocol": options.protocol, "test_per_bin": per_bin}
-    else:
-        how = {"balanced": options.balanced}
-    return how | {"split_seed": options.seed}
 
 
 def read_split_column(table: Table, options: UserDataSpec) -> str | None:
@@ -142,7 +132,7 @@ def read_split_column(table: Table, options: UserDataSpec) -> str | None:
 
 def read_series(
     table: Table, options: UserDataSpec, inputs: Sequence[str]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64] | None, list[Any] | None]:
+) -> tuple[Ints, Floats, Floats | None, list[Any] | None]:
     """Read a series in time order: table rows ``(T,)``, readings ``(T, C)``, times and groups.
 
     Missing readings are NaN.
@@ -151,14 +141,10 @@ def read_series(
     groups = None if options.group is None else table.column(options.group)
     if options.time is None:
         return np.arange(len(readings)), readings, None, groups
-    times = _read_times(table, options.time)
-    order = sort_by_time(times, groups)
+    times = read_times(table, options.time)
+    order = np.lexsort((times,) if groups is None else (times, factorize(groups)))
     groups = None if groups is None else [groups[row] for row in order]
     return order, readings[order], times[order], groups
-
-
-def _read_times(table: Table, name: str) -> NDArray[np.float64]:
-    return parse_times(table.column(name), table.raise_for_rows, name)
 
 
 def _find_parts(table: Table) -> set[str]:
@@ -183,12 +169,13 @@ def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
 
 def _make_forecasts(
     table: Table, options: SeriesSpec, inputs: Sequence[str]
-) -> tuple[NDArray[np.float64], Windows, Split, NDArray[np.int64]]:
+) -> tuple[Floats, Windows, Split, Ints]:
     """Return readings, the windows over them, their split, and the table row of each target."""
     order, readings, times, groups = read_series(table, options, inputs)
     by = options.split_method
     if by == "column":
-        split = _read_split(table, options, order)
+        assert options.split is not None
+        split = split_by_column(table.take(order), options.split)
     else:
         units: Sequence[Hashable] | None = groups
         if by == "day":
@@ -203,14 +190,10 @@ def _make_forecasts(
             groups=units,
             times=np.arange(len(order), dtype=np.float64) if times is None else times,
         )
+    target = readings[:, inputs.index(options.target)]
+    window, horizon = options.window, options.horizon or 1
     windows, split = split_windows(
-        split,
-        readings,
-        times,
-        readings[:, inputs.index(options.target)],
-        window=options.window,
-        horizon=options.horizon or 1,
-        groups=groups,
+        split, readings, times, target, window=window, horizon=horizon, groups=groups
     )
     return readings, windows, split, order[windows.target_rows]
 
@@ -219,56 +202,36 @@ def _split_samples(
     table: Table,
     options: UserDataSpec,
     samples: Sequence[tuple[Hashable, ...]],
-    rows: NDArray[np.int64],
-    label_index: NDArray[np.int64],
+    rows: Ints,
+    label_index: Ints,
 ) -> Split:
     """Split samples that are table rows; equal samples never belong to two parts."""
-    by = options.split_method
-    if by == "column":
-        split = _read_split(table, options, rows)
-        reject_shared_samples(samples, split, raise_for_rows=_raise_for_samples(table, rows))
+    by, seed = options.split_method, options.seed
+    used = table.take(rows)
+    if options.split is not None or options.protocol is not None:
+        if options.protocol is None:
+            split = split_by_column(used, str(options.split))
+        else:
+            per_bin = options.test_per_bin or TEST_PER_BIN
+            split = zero_shot_split(label_index, options.protocol, seed=seed, per_bin=per_bin)
+        reject_shared_samples(used, samples, split)
         return split
-    if by == "protocol":
-        assert options.protocol is not None
-        per_bin = options.test_per_bin or TEST_PER_BIN
-        split = zero_shot_split(label_index, options.protocol, seed=options.seed, per_bin=per_bin)
-        reject_shared_samples(samples, split, raise_for_rows=_raise_for_samples(table, rows))
-        return split
-    groups: Sequence[Hashable] | None = None
-    times = None
+    groups = times = None
     if by == "random":
         groups = factorize(samples).tolist()
     elif by == "group":
         assert options.group is not None
-        values = table.column(options.group)
-        groups = [values[row] for row in rows]
+        groups = used.column(options.group)
     else:
         assert options.time is not None
-        times = _read_times(table, options.time)[rows]
+        times = read_times(table, options.time)[rows]
         groups = day_index(times).tolist() if by == "day" else None
     return split_rows(
         label_index,
-        by="group" if by == "day" else by,
+        by="group" if by in ("group", "day") else "time" if by == "time" else "random",
         balanced=options.balanced,
         max_per_bin=options.max_per_bin,
-        seed=options.seed,
+        seed=seed,
         groups=groups,
         times=times,
     )
-
-
-def _read_split(table: Table, options: UserDataSpec, rows: NDArray[np.int64]) -> Split:
-    assert options.split is not None
-    values = table.column(options.split)
-    return split_by_column(
-        [values[row] for row in rows], raise_for_rows=_raise_for_samples(table, rows)
-    )
-
-
-def _raise_for_samples(table: Table, rows: NDArray[np.int64]) -> RaiseForRows:
-    """Return a :data:`RaiseForRows` that names the lines of samples."""
-
-    def raise_for_rows(samples: Iterable[int], problem: str, remedy: str) -> None:
-        table.raise_for_rows(rows[list(samples)].tolist(), problem, remedy)
-
-    return raise_for_rows

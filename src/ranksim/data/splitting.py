@@ -1,15 +1,14 @@
-"""Split rows into training, validation and test: random, by group, by time or by column."""
+"""Split samples into training, validation and test: by chance, group, time, column or protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ranksim.data.cells import RaiseForRows, raise_for_rows
-from ranksim.exceptions import DataError
+from ranksim.data.table import Floats, Ints, Table
+from ranksim.exceptions import DataError, UsageError
 
 PARTS = ("train", "val", "test")
 PART_NAMES = {name: name for name in PARTS} | dict.fromkeys(("valid", "validation", "dev"), "val")
@@ -17,23 +16,35 @@ PART_NAMES |= {"training": "train", "testing": "test"}  # common spellings in ta
 PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 MAX_PER_BIN = 30  # default of the held-out samples per label bin, as published
 
-By = Literal["random", "group", "time"]
+# Zero-shot protocols
+PROTOCOLS = ("extrapolation", "interpolation", "blindspot")
+TEST_PER_BIN = 50  # default of the test samples per bin
+_MIN_COUNT = {"extrapolation": 1.0, "interpolation": 2.5, "blindspot": 2.8}  # × per_bin
+_MIN_BINS = 10  # test bins that the bells need
+_HEIGHT = 3137 / 50  # × per_bin: peak of the bell, more than any bin of AgeDB contains
+_VAL_SHARE = 0.109  # of the samples drawn for training
+# centers and width as fractions of the range of the test bins, and height
+_BELLS = {
+    "extrapolation": ((0.493,), 0.1043, _HEIGHT),
+    "interpolation": ((0.0909, 1.0909), 0.1309, _HEIGHT / 2),
+}
+_GAP_CENTER, _GAP_HALF_WIDTH = 0.566, 0.066
 
 
 class Split(NamedTuple):
     """Positions of the samples in each part, ascending."""
 
-    train: NDArray[np.int64]
-    val: NDArray[np.int64]
-    test: NDArray[np.int64]
+    train: Ints
+    val: Ints
+    test: Ints
 
     @classmethod
-    def from_index(cls, index: NDArray[np.int64]) -> Split:
+    def from_index(cls, index: Ints) -> Split:
         """Create a split from the index of each sample's part in ``PARTS``; others are not used."""
         return cls(*(np.flatnonzero(index == part) for part in range(len(PARTS))))
 
 
-def balanced_split(bins: NDArray[np.int64], *, max_per_bin: int, seed: int) -> Split:
+def balanced_split(bins: Ints, *, max_per_bin: int, seed: int) -> Split:
     """Draw validation and test sets that are balanced over the label.
 
     The samples of each label bin are shuffled; the first k = min(n // 3, max_per_bin) are used for
@@ -54,58 +65,38 @@ def balanced_split(bins: NDArray[np.int64], *, max_per_bin: int, seed: int) -> S
         sets.
     """
     rng = np.random.default_rng(seed)
-    val, test = [], []
+    part_of = np.zeros(len(bins), dtype=np.int64)
     for label in np.unique(bins):
         rows = rng.permutation(np.flatnonzero(bins == label))
         k = min(len(rows) // 3, max_per_bin)
-        val.append(rows[:k])
-        test.append(rows[k : 2 * k])
-    held_out = np.concatenate(val + test) if val else np.empty(0, dtype=np.int64)
-    train = np.setdiff1d(np.arange(len(bins)), held_out)
-    return Split(train, *(np.sort(np.concatenate(part)) if part else train for part in (val, test)))
+        part_of[rows[:k]], part_of[rows[k : 2 * k]] = 1, 2
+    return Split.from_index(part_of)
 
 
 def split_rows(
-    bins: NDArray[np.int64],
+    bins: Ints,
     *,
-    by: By,
+    by: Literal["random", "group", "time"],
     balanced: bool,
     max_per_bin: int | None,
     seed: int,
     groups: Sequence[Hashable] | None = None,
-    times: NDArray[np.float64] | None = None,
+    times: Floats | None = None,
     shares: tuple[float, float] = (0.15, 0.15),
 ) -> Split:
-    """Split rows into training, validation and test.
+    """Split rows, given the label bin of each ``(N,)``; raise a DataError if a part is empty.
 
     - ``random``, balanced: :func:`balanced_split`; rows of one of the ``groups`` stay together and
       count once, in the bin of the first row.
-    - ``random``, not balanced: by ``shares``; rows of one group stay together.
+    - ``random``, not balanced: by the ``shares`` of validation and test; groups stay together.
     - ``group``: whole groups in random order, so that the parts come close to their shares.
     - ``time``: the last rows are test, the rows before them validation; equal times stay together.
 
-    If balanced by group or time, see :func:`balance_held_out`: the other samples are not used, so
-    that groups stay whole and time stays in order.
-
-    Args:
-        bins: label bin of each row, int64 ``(N,)``.
-        by: the rule.
-        balanced: whether validation and test are balanced over the label.
-        max_per_bin: largest number of samples of a label bin in each held-out part (default 30).
-        seed: seed of the random order.
-        groups: group of each row.
-        times: time of each row, float64 ``(N,)``.
-        shares: fractions of the rows for validation and test.
-
-    Raises:
-        DataError: a part would be empty.
-        ValueError: the arguments do not fit together.
+    If balanced by group or time, :func:`balance_held_out` leaves samples out, so that groups stay
+    whole and time stays in order.
     """
-    val, test = shares
-    if not (val > 0 and test > 0 and val + test < 1):
-        raise ValueError(
-            f"shares must be positive and sum to less than 1, got {val!r} and {test!r}"
-        )
+    if not (min(shares) > 0 and sum(shares) < 1):
+        raise ValueError(f"shares must be positive and sum to less than 1, got {shares!r}")
     if max_per_bin is not None and max_per_bin < 1:
         raise ValueError(f"max_per_bin must be at least 1, got {max_per_bin!r}")
     for name, values in (("groups", groups), ("times", times)):
@@ -114,32 +105,23 @@ def split_rows(
         if values is None and name == f"{by}s":
             raise ValueError(f"{name} are required to split by {by}")
     if times is not None and by == "time":
-        split = _split_by_time(np.asarray(times, dtype=np.float64), shares)
+        split = _split_by_time(times, shares)
     else:
         units = np.arange(len(bins)) if groups is None else factorize(groups)
         if by == "random" and balanced:
             _, first = np.unique(units, return_index=True)
-            unit_split = balanced_split(
-                bins[first], max_per_bin=max_per_bin or MAX_PER_BIN, seed=seed
-            )
+            limit = max_per_bin or MAX_PER_BIN
+            unit_split = balanced_split(bins[first], max_per_bin=limit, seed=seed)
             split = Split(*(np.flatnonzero(np.isin(units, part)) for part in unit_split))
             return require_nonempty_parts(split, "the label bins have too few samples")
         split = _split_by_group(units, shares, seed)
     return balance_held_out(split, bins, max_per_bin=max_per_bin, seed=seed) if balanced else split
 
 
-def balance_held_out(
-    split: Split, bins: NDArray[np.int64], *, max_per_bin: int | None, seed: int
-) -> Split:
+def balance_held_out(split: Split, bins: Ints, *, max_per_bin: int | None, seed: int) -> Split:
     """Keep at most ``max_per_bin`` random samples of each label bin in validation, and in test.
 
     The default is the median count of the non-empty bins of the held-out parts, at most 30.
-
-    Example:
-        >>> split = Split(np.arange(4), np.arange(4, 9), np.arange(9, 12))
-        >>> bins = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1])
-        >>> [len(part) for part in balance_held_out(split, bins, max_per_bin=2, seed=0)]
-        [4, 3, 3]
     """
     if max_per_bin is None:
         counts = np.concatenate([np.bincount(bins[part]) for part in (split.val, split.test)])
@@ -148,56 +130,37 @@ def balance_held_out(
     parts = []
     for part in (split.val, split.test):
         rows = rng.permutation(part)
-        order = np.argsort(bins[rows], kind="stable")
-        _, first, count = np.unique(bins[rows][order], return_index=True, return_counts=True)
+        rows = rows[np.argsort(bins[rows], kind="stable")]
+        _, first, count = np.unique(bins[rows], return_index=True, return_counts=True)
         rank_in_bin = np.arange(len(rows)) - np.repeat(first, count)
-        parts.append(np.sort(rows[order][rank_in_bin < max_per_bin]))
+        parts.append(np.sort(rows[rank_in_bin < max_per_bin]))
     return Split(split.train, *parts)
 
 
-def split_by_column(
-    values: Sequence[Any], *, raise_for_rows: RaiseForRows = raise_for_rows
-) -> Split:
-    """Return the split that a column specifies: train, val (or valid, validation, dev) and test.
-
-    Example:
-        >>> split_by_column(["train", "Test", "dev", "train"]).train.tolist()
-        [0, 3]
-    """
-    parts = [PART_NAMES.get(str(value).strip().lower()) for value in values]
-    raise_for_rows(
-        [row for row, part in enumerate(parts) if part is None],
-        "the value of the split column is not train, val or test",
-        "correct these values",
-    )
-    names = np.array(parts, dtype=object)
-    split = Split(*(np.flatnonzero(names == name) for name in PARTS))
+def split_by_column(table: Table, name: str) -> Split:
+    """Return the split that a column specifies: train, val (or valid, validation, dev) and test."""
+    names = [PART_NAMES.get(str(value).strip().lower(), "") for value in table.column(name)]
+    parts = np.array(names, dtype=np.str_)
+    problem = "the value of the split column is not train, val or test"
+    table.raise_for_rows(np.flatnonzero(parts == ""), problem, "correct these values")
+    split = Split(*(np.flatnonzero(parts == part) for part in PARTS))
     return require_nonempty_parts(split, "the split column assigns no rows to it")
 
 
-def reject_shared_samples(
-    inputs: Sequence[Hashable], split: Split, *, raise_for_rows: RaiseForRows = raise_for_rows
-) -> None:
-    """Raise a DataError if samples with equal inputs are in two parts of the user's split."""
+def reject_shared_samples(table: Table, inputs: Sequence[Hashable], split: Split) -> None:
+    """Raise a DataError if rows with equal inputs are in two parts of the user's split."""
     ids = factorize(inputs)
-    for name, part, earlier in (
-        ("val", split.val, split.train),
-        ("test", split.test, np.concatenate([split.train, split.val])),
-    ):
-        raise_for_rows(
-            part[np.isin(ids[part], ids[earlier])].tolist(),
+    held_out = {"val": (split.val, split.train), "test": (split.test, np.concatenate(split[:2]))}
+    for name, (part, earlier) in held_out.items():
+        table.raise_for_rows(
+            part[np.isin(ids[part], ids[earlier])],
             f"this {PART_TITLES[name]} sample also occurs in another part, with equal inputs",
             "keep every sample in one part, so that no training sample is evaluated",
         )
 
 
-def factorize(values: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Number values from 0 in order of first occurrence; equal values get the same number.
-
-    Example:
-        >>> factorize([("a", 1), ("b", 1), ("a", 1)]).tolist()
-        [0, 1, 0]
-    """
+def factorize(values: Sequence[Hashable]) -> Ints:
+    """Number values from 0 in order of first occurrence; equal values get the same number."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
@@ -221,7 +184,7 @@ def _require_three(count: int, noun: str) -> None:
         )
 
 
-def _split_by_group(units: NDArray[np.int64], shares: tuple[float, float], seed: int) -> Split:
+def _split_by_group(units: Ints, shares: tuple[float, float], seed: int) -> Split:
     """Assign random groups while they fit, then at most one per part if it improves its share."""
     sizes = np.bincount(units)
     _require_three(len(sizes), "group")
@@ -245,7 +208,7 @@ def _split_by_group(units: NDArray[np.int64], shares: tuple[float, float], seed:
     return Split.from_index(part_of[units])
 
 
-def _split_by_time(times: NDArray[np.float64], shares: tuple[float, float]) -> Split:
+def _split_by_time(times: Floats, shares: tuple[float, float]) -> Split:
     if not np.isfinite(times).all():
         raise ValueError("times must be finite")
     moments, position, counts = np.unique(times, return_inverse=True, return_counts=True)
@@ -256,3 +219,65 @@ def _split_by_time(times: NDArray[np.float64], shares: tuple[float, float]) -> S
     first_test = 2 + int(np.argmin(np.abs(ends[1:last] - (1 - test) * len(times))))
     first_val = 1 + int(np.argmin(np.abs(ends[: first_test - 1] - (1 - test - val) * len(times))))
     return Split.from_index((position >= first_val).astype(np.int64) + (position >= first_test))
+
+
+def zero_shot_split(bins: Ints, protocol: str, *, seed: int, per_bin: int = TEST_PER_BIN) -> Split:
+    """Draw a uniform test set with labels that are rare or absent in training.
+
+    The rule is inferred from the published AgeDB files, whose ages it reproduces (Puetz et al.,
+    Artificial Intelligence Review, 2026). The test bins are all label bins with at least
+    ``per_bin`` samples (``extrapolation``), or the longest run of neighboring bins with at least
+    2.5 (``interpolation``) or 2.8 (``blindspot``) times as many. ``per_bin`` samples of each test
+    bin are used for test. From the remaining samples within their range, training uses
+
+    - extrapolation: at most a bell-shaped count around the middle, so both ends are missing;
+    - interpolation: at most two bells at the ends, so the middle is rare;
+    - blindspot: all samples except those of a few bins just above the middle.
+
+    10.9 % of them are used for validation. The published files draw with replacement, so a third of
+    their training rows and a sixth of their test rows repeat an image; here no image is repeated.
+    """
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"Protocol {protocol!r} does not exist: choose {', '.join(PROTOCOLS)}.")
+    if per_bin < 1:
+        raise ValueError(f"per_bin must be at least 1, got {per_bin!r}")
+    counts = np.bincount(bins)
+    test_bins = _choose_test_bins(counts, protocol, per_bin)
+    labels = np.arange(test_bins[0], test_bins[-1] + 1)
+    n_test = np.where(np.isin(labels, test_bins), per_bin, 0)
+    n_train = np.minimum(counts[labels] - n_test, _limit_counts(labels, protocol, per_bin))
+    rng = np.random.default_rng(seed)
+    test, train = [], []
+    for label, first, count in zip(labels, n_test, n_train, strict=True):
+        rows = rng.permutation(np.flatnonzero(bins == label))
+        test.append(rows[:first])
+        train.append(rows[first : first + count])
+    rows = rng.permutation(np.concatenate(train))
+    n_val = round(_VAL_SHARE * len(rows))
+    return Split(*(np.sort(part) for part in (rows[n_val:], rows[:n_val], np.concatenate(test))))
+
+
+def _choose_test_bins(counts: Ints, protocol: str, per_bin: int) -> Ints:
+    min_count = int(np.ceil(_MIN_COUNT[protocol] * per_bin))
+    bins, kind = np.flatnonzero(counts >= min_count), "label bins"
+    if protocol != "extrapolation":
+        bins = max(np.split(bins, np.flatnonzero(np.diff(bins) > 1) + 1), key=len)
+        kind = "neighboring label bins"
+    if len(bins) < _MIN_BINS:
+        raise UsageError(
+            f"Protocol {protocol} needs {_MIN_BINS} {kind} with at least {min_count} samples each, "
+            f"but the data has {len(bins)}: use more data, or a split without a protocol."
+        )
+    return bins
+
+
+def _limit_counts(bins: Ints, protocol: str, per_bin: int) -> Ints:
+    """Return the largest number of training samples of each bin."""
+    position = (bins - bins[0]) / (bins[-1] - bins[0])
+    if protocol == "blindspot":
+        is_gap = np.abs(position - _GAP_CENTER) <= _GAP_HALF_WIDTH
+        return np.where(is_gap, 0, np.iinfo(np.int64).max)
+    centers, width, height = _BELLS[protocol]
+    bells = np.sum([np.exp(-(((position - c) / width) ** 2) / 2) for c in centers], axis=0)
+    limits: Ints = np.floor(height * per_bin * bells).astype(np.int64)
+    return limits

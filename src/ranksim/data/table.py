@@ -1,12 +1,15 @@
-"""Tables of user data: columns read on demand, with line numbers for error messages."""
+"""Tables of user data: columns read on demand, and numbers, dates and times parsed from cells."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cached_property, partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,22 +18,22 @@ from numpy.typing import NDArray
 
 from ranksim._utils import storage
 from ranksim._utils.formatting import format_list, format_value
-from ranksim.data.cells import describe_lines, parse_numbers
 from ranksim.exceptions import DataError
 
+MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))  # in lower case
+DAY = 86_400.0  # seconds
+_MAX_LISTED = 5  # line numbers in a message
 _MAX_LABEL = 1e38  # the range of float32
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Missing = Literal["raise", "nan"]
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table whose columns are read on demand, with the line of each row.
-
-    Example:
-        >>> table = Table.from_columns("ages", {"age": ["31", "", "47.5"]})
-        >>> table.n_rows, table.column("age"), table.describe_rows([1, 2])
-        (3, ['31', '', '47.5'], 'ages, rows 2, 3')
-    """
+    """A table whose columns are read on demand, with the line of each row."""
 
     name: str  # path or data set, for messages
     names: Sequence[str]  # of the columns
@@ -64,6 +67,15 @@ class Table:
             digest.update(repr((name, self.read(name))).encode())
         return digest.hexdigest()
 
+    def take(self, rows: Ints) -> Table:
+        """Return a table of these rows, which keep their lines."""
+
+        def read(name: str) -> list[Any]:
+            values = self.read(name)
+            return [values[row] for row in rows]
+
+        return replace(self, read=read, lines=[self.lines[row] for row in rows])
+
     def column(self, name: str) -> list[Any]:
         """Return the cells of a column; raise a DataError unless exactly one has this name."""
         if name not in self.names:
@@ -74,48 +86,41 @@ class Table:
             raise DataError(f"{self.name} has two columns {name!r}: rename one of them.")
         return self.read(name)
 
-    def describe_rows(self, rows: Iterable[int]) -> str:
-        """Return the table's name and the lines of the first five of these rows."""
-        return describe_lines(self.name, self.line_unit, [self.lines[row] for row in rows])
-
     def raise_for_rows(self, rows: Iterable[int], problem: str, remedy: str) -> None:
-        """Raise a DataError that names the lines of these rows, if there are any."""
-        if rows := list(rows):
-            raise DataError(f"{self.describe_rows(rows)}: {problem}; {remedy}.")
+        """Raise a DataError that names the lines of the first five rows, if there are any."""
+        if lines := [self.lines[row] for row in rows]:
+            place = f"{self.name}, {self.line_unit}{'s' * (len(lines) > 1)} "
+            place += ", ".join(map(str, lines[:_MAX_LISTED]))
+            if len(lines) > _MAX_LISTED:
+                place += f" and {len(lines) - _MAX_LISTED:,} more"
+            raise DataError(f"{place}: {problem}; {remedy}.")
 
 
-def read_numbers(
-    table: Table, name: str, *, missing: Literal["raise", "nan"] = "raise"
-) -> NDArray[np.float64]:
-    """Return a column of numbers, float64 ``(N,)``; raise a DataError for other cells.
+def read_numbers(table: Table, name: str, *, missing: Missing = "raise", hint: str = "") -> Floats:
+    """Return a column of finite numbers ``(N,)``; missing cells are an error or NaN.
 
-    Example:
-        >>> ages = Table.from_columns("ages", {"age": ["31", "?"]})
-        >>> read_numbers(ages, "age", missing="nan").tolist()
-        [31.0, nan]
+    ``hint`` is a further remedy for cells that are not finite numbers.
     """
     values = table.column(name)
     parsed = parse_numbers(values)
-    for mask, kind in ((parsed.text, "not a number"), (parsed.infinite, "infinite")):
-        if mask.any():
-            first = values[int(np.argmax(mask))]
-            has_comma = _DECIMAL_COMMA.fullmatch(str(first))
-            table.raise_for_rows(
-                np.flatnonzero(mask),
-                f"column {name!r} contains {format_value(first)}, which is {kind}",
-                "write decimals with a point"
-                if has_comma
-                else "correct these values or remove these rows",
-            )
+    wrong = np.flatnonzero(parsed.text | parsed.infinite)
+    if len(wrong):
+        first = values[wrong[0]]
+        remedy = "remove these rows" if missing == "raise" else "leave them empty"
+        has_comma = _DECIMAL_COMMA.fullmatch(str(first))
+        table.raise_for_rows(
+            wrong,
+            f"column {name!r} contains {format_value(first)}, which is not a finite number",
+            ("write decimals with a point" if has_comma else f"correct these values or {remedy}")
+            + hint,
+        )
     if missing == "raise":
         problem, remedy = f"column {name!r} has no value", "fill it in or remove these rows"
         table.raise_for_rows(np.flatnonzero(parsed.missing), problem, remedy)
     return parsed.values
 
 
-def read_labels(
-    table: Table, name: str, *, missing: Literal["raise", "nan"] = "raise"
-) -> NDArray[np.float64]:
+def read_labels(table: Table, name: str, *, missing: Missing = "raise") -> Floats:
     """Return a column of labels or predictions: numbers within ±1e38, the range of float32."""
     values = read_numbers(table, name, missing=missing)
     table.raise_for_rows(
@@ -124,3 +129,110 @@ def read_labels(
         "convert the column to another unit",
     )
     return values
+
+
+def read_seconds(table: Table, name: str, *, hint: str = "") -> Floats:
+    """Return a column of ISO dates as seconds since 1970 ``(N,)``, NaN for missing cells."""
+    values = table.column(name)
+    present = [row for row, value in enumerate(values) if not is_missing(value)]
+    moments = {row: _parse_datetime(values[row]) for row in present}
+    if wrong := [row for row, moment in moments.items() if moment is None]:
+        problem = f"column {name!r} contains {format_value(values[wrong[0]])}, which is not a date"
+        remedy = "write it as 2010-03-24 or 2010-03-24 09:51:00, or leave it empty"
+        table.raise_for_rows(wrong, problem, remedy + hint)
+    naive = [row for row, moment in moments.items() if moment is not None and not moment.tzinfo]
+    if 0 < len(naive) < len(present):
+        first = format_value(values[naive[0]])
+        problem = f"column {name!r} contains {first} without a time zone, but other times with one"
+        remedy = "write all times with a time zone, as in 2010-03-24T09:51:00Z, or none of them"
+        table.raise_for_rows(naive, problem, remedy + hint)
+    return np.array([parse_seconds(value) for value in values], dtype=np.float64)
+
+
+def read_times(table: Table, name: str) -> Floats:
+    """Return a column of times as seconds: either all ISO dates, or all numbers of seconds."""
+    is_text = parse_numbers(table.column(name)).text
+    are_dates = 2 * np.count_nonzero(is_text) > len(is_text)
+    read = read_seconds if are_dates else partial(read_numbers, missing="nan")
+    seconds = read(table, name)
+    problem, remedy = f"column {name!r} has no time", "fill it in or remove these rows"
+    table.raise_for_rows(np.flatnonzero(np.isnan(seconds)), problem, remedy)
+    return seconds
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedNumbers:
+    """Cells parsed as numbers ``(N,)``, NaN unless finite, and masks of the other cells."""
+
+    values: Floats
+    missing: NDArray[np.bool_]
+    text: NDArray[np.bool_]
+    infinite: NDArray[np.bool_]
+
+
+def parse_numbers(values: Sequence[Any]) -> ParsedNumbers:
+    """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``; booleans and dates are text."""
+    parsed = [_parse_number(value) for value in values]
+    numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
+    is_text = [n is None and not is_missing(v) for n, v in zip(parsed, values, strict=True)]
+    text, infinite = np.array(is_text, dtype=np.bool_), np.isinf(numbers)
+    missing = np.isnan(numbers) & ~text
+    return ParsedNumbers(np.where(infinite, np.nan, numbers), missing, text, infinite)
+
+
+def _parse_number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
+        return None
+    if isinstance(value, str) and (is_missing(value) or "_" in value):
+        return None  # only Python reads 1_000 as a number
+    try:
+        return float(value)
+    except ValueError:
+        return None
+    except OverflowError:  # a huge int
+        return float("inf")
+
+
+def is_missing(value: Any) -> bool:
+    """Return True for a cell without a value: None, NaN, or a word such as ``n/a``."""
+    if isinstance(value, str):
+        return value.strip().lower() in MISSING_WORDS
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ArithmeticError):  # pandas' NA, a signaling NaN
+        return True
+    except ValueError:  # an array
+        return False
+
+
+def parse_seconds(value: Any) -> float | None:
+    """Parse an ISO date or time as seconds since 1970, UTC unless it has a zone; else None."""
+    moment = _parse_datetime(value)
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _parse_datetime(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day)
+    return value if isinstance(value, datetime) and not is_missing(value) else None
+
+
+def format_times(times: Floats, example: Any) -> list[Any]:
+    """Format times in seconds like ``example``, a cell of the column: as ISO text or numbers."""
+    if not parse_numbers([example]).text[0]:
+        return list(times.tolist())
+    parsed = _parse_datetime(example)
+    zone = UTC if parsed is not None and parsed.tzinfo else None
+    return [str(datetime.fromtimestamp(time, UTC).replace(tzinfo=zone)) for time in times.tolist()]
+
+
+def day_index(times: Floats) -> Ints:
+    """Return the day of each time in seconds, counted from 1970."""
+    return np.floor(times / DAY).astype(np.int64)

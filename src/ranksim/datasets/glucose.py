@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
-from ranksim.data.cells import day_index, parse_numbers, parse_times
 from ranksim.data.reading import read_delimited
 from ranksim.data.series import SeriesSamples, split_windows
 from ranksim.data.splitting import balance_held_out, split_rows
-from ranksim.data.table import read_numbers
+from ranksim.data.table import day_index, parse_numbers, read_numbers, read_times
 from ranksim.datasets._fetch.package import Package, verify_checksum
 from ranksim.datasets.base import Benchmark, data_folders
 from ranksim.exceptions import UsageError
@@ -60,7 +59,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     if horizon < STEP or horizon % STEP:
         raise UsageError(f"--horizon must be a positive multiple of {STEP} minutes, got {horizon}.")
     table = read_delimited(_find_readings(data_dir))
-    times = parse_times(table.column("datetime"), table.raise_for_rows, "datetime")
+    times = read_times(table, "datetime")
     glucose = read_numbers(table, "glucose")
     readings = np.stack([glucose, parse_numbers(table.column("isig")).values], axis=1)
     rows = split_rows(

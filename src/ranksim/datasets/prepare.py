@@ -13,8 +13,13 @@ import numpy as np
 from ranksim._utils.storage import sha256
 from ranksim.data.images.decode import check_images
 from ranksim.data.images.table import ImageListing, ImageTable, read_split_file, write_split_file
-from ranksim.data.splitting import PART_TITLES, balanced_split
-from ranksim.data.zero_shot import PROTOCOLS, TEST_PER_BIN, zero_shot_split
+from ranksim.data.splitting import (
+    PART_TITLES,
+    PROTOCOLS,
+    TEST_PER_BIN,
+    balanced_split,
+    zero_shot_split,
+)
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
 from ranksim.exceptions import DataError, UsageError
 

@@ -16,18 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.progress import progress_counter
-from ranksim._utils.schema import validate_types
+from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
 from ranksim.data.batch import BatchDataset
-from ranksim.data.cells import format_times
-from ranksim.data.features import TableFeatures, VectorDataset
+from ranksim.data.features import Kind, TableFeatures, VectorDataset
 from ranksim.data.images.dataset import ImageDataset, describe_broken
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import ImageTable, image_paths
 from ranksim.data.series import SeriesDataset, SeriesScaling, make_windows
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
 from ranksim.data.split_plan import SplitPlan, read_series
-from ranksim.data.table import Table
+from ranksim.data.table import Table, format_times
 from ranksim.data.text import embed_texts, encode_texts, tokenize
 from ranksim.datasets.image_benchmarks import ImagePlan, load_images
 from ranksim.exceptions import DataError
@@ -135,26 +134,21 @@ class TableAdapter(DataAdapter):
     @classmethod
     def fit(cls, plan: SplitPlan) -> Self:
         assert isinstance(plan.options, TableSpec)
-        columns = {name: plan.table.column(name) for name in plan.inputs}
-        kinds = dict.fromkeys(plan.options.categories, "category")
+        kinds: dict[str, Kind] = dict.fromkeys(plan.options.categories, "category")
         train = plan.rows[plan.split.train]
-        return cls(plan.inputs, TableFeatures.fit(columns, train, kinds=kinds))  # type: ignore[arg-type]
+        return cls(plan.inputs, TableFeatures.fit(plan.table, plan.inputs, train, kinds=kinds))
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
-        vectors = self._encode(plan.table)[plan.rows]
+        vectors = self.features(plan.table)[plan.rows]
         train, val, test = (VectorDataset(vectors[i], plan.labels[i]) for i in plan.split)
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
         return AdaptedSplits((train, val, test), self._make_network, facts)
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
-        vectors = self._encode(table)
+        vectors = self.features(table)
         samples = VectorDataset(vectors, np.zeros(len(vectors)))
         return AdaptedTable(np.arange(len(vectors)), samples, self._make_network)
-
-    def _encode(self, table: Table) -> np.ndarray:
-        columns = {name: table.column(name) for name in self.names}
-        return self.features(columns, raise_for_rows=table.raise_for_rows)
 
     def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
         return table_network(recipe, self.features.width)

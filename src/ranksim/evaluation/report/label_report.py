@@ -14,7 +14,7 @@ from rich.text import Text
 from ranksim._utils.formatting import format_count
 from ranksim.evaluation.report import plotting as plot
 
-Content = Mapping[str, Any]  # LabelReport.to_dict()
+Content = Mapping[str, Any]  # of make_label_report
 _MAX_LINES = 24  # of the histogram
 _BAR_WIDTH = 40  # characters
 _OUTLIER_GAP = 4  # times the total width of filled bins: a wider gap cuts off outliers
@@ -24,12 +24,7 @@ _FAULTS = {"missing": "missing", "not_numbers": "not a number", "infinite": "inf
 
 
 def print_label_report(report: Content, console: Console) -> None:
-    """Print a label report in about 40 lines.
-
-    Args:
-        report: :meth:`LabelReport.to_dict`, and the suggested command as ``next``.
-        console: prints it.
-    """
+    """Print a label report, with the suggested command as ``next``, in about 40 lines."""
     labels, quantiles, bins = report["labels"], report["labels"]["quantiles"], report["suggestion"]
     low, high, median, five, ninety_five = (
         _format_label(value)
@@ -66,9 +61,6 @@ def draw_label_report(report: Content) -> plot.Picture:
     """Draw samples per bin in the colors of their regions; empty ranges are hatched.
 
     Outliers beyond a gap that would fill most of the axis are described in words.
-
-    Args:
-        report: :meth:`LabelReport.to_dict`.
     """
     edges, counts, regions = (np.asarray(report["bins"][k]) for k in ("edges", "counts", "regions"))
     first, last = _visible_range(edges, counts)
