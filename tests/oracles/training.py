@@ -1,6 +1,6 @@
-"""The updates of a training, by the equations: no code of the library but the network's own.
+"""Gradients of a training, computed from the equations.
 
-The network's forward and backward are PyTorch's, in float64 or rounded as autocast rounds; order,
+The network's forward and backward are PyTorch's, in float64 or rounded by autocast. Sample order,
 weights, losses, Focal-R, FDS and RankSim are the loops of this folder, in NumPy float64.
 """
 
@@ -14,37 +14,38 @@ import torch
 from tests.oracles import balance, fds, ranksim, regression
 
 
-def dealt(size, seed, epoch, batch, *, accumulate=1, processes=1):
-    """The parts of each step of an epoch: one for each process or each batch that is accumulated.
+def split_steps(size, seed, epoch, batch_size, *, accumulate=1, processes=1):
+    """Return the samples of each step of an epoch, one array per process or accumulated batch.
 
-    Samples come in the order of a permutation by seed and epoch. Windows of batches that are not
-    whole are left out; processes share the last batch, filled up with some of its samples.
+    The order is a permutation by seed and epoch. Steps without all accumulated batches are left
+    out; processes share the last batch, which is padded with some of its samples.
     """
     order = np.random.default_rng((seed, epoch)).permutation(size)
+    per_step = batch_size * accumulate * processes
     steps = []
-    for first in range(0, size, batch * accumulate * processes):
-        rows = order[first : first + batch * accumulate * processes]
-        if accumulate > 1 and len(rows) < batch * accumulate * processes:
+    for first in range(0, size, per_step):
+        rows = order[first : first + per_step]
+        if accumulate > 1 and len(rows) < per_step:
             continue
-        share = math.ceil(len(rows) / processes) if accumulate == 1 else batch
-        filled = [rows[i % len(rows)] for i in range(share * processes * accumulate)]
-        steps.append([filled[i : i + share] for i in range(0, len(filled), share)])
+        share = math.ceil(len(rows) / processes) if accumulate == 1 else batch_size
+        padded = [rows[i % len(rows)] for i in range(share * processes * accumulate)]
+        steps.append([padded[i : i + share] for i in range(0, len(padded), share)])
     return steps
 
 
 @dataclass
 class Training:
-    """What decides the updates of a training.
+    """Everything that determines the gradients of a training.
 
     Args:
-        model: encoder and head; its weights are set before each update.
-        inputs, labels: the training samples ``(N, ...)`` and ``(N,)``; those of equal labels are
-            equal, so that it does not matter which of them RankSim draws.
-        recipe, technique: the settings, read as data.
-        edges: of the label bins; ``fds_edges``: of those of FDS.
-        rounded: the dtype of autocast, ``None`` for float64 throughout.
-        scale: what the loss is multiplied by before backward, and gradients divided by after.
-        smoothing: FDS with statistics of an earlier stage; without, it starts afresh.
+        model: encoder and head; each call sets their weights.
+        inputs, labels: the training samples ``(N, ...)`` and ``(N,)``. Samples of equal labels are
+            equal, so the choice among them does not matter to RankSim.
+        recipe, technique: the hyperparameters and techniques.
+        edges, fds_edges: edges of the label bins, and of those of FDS.
+        autocast_dtype: dtype of autocast; ``None``: float64 throughout.
+        loss_scale: factor on the loss before backward, divided out of the gradients.
+        smoothing: FDS with the statistics of an earlier stage; ``None``: without statistics.
     """
 
     model: torch.nn.Module
@@ -54,22 +55,22 @@ class Training:
     technique: object
     edges: np.ndarray
     fds_edges: np.ndarray
-    rounded: torch.dtype | None = None
-    scale: float = 1.0
+    autocast_dtype: torch.dtype | None = None
+    loss_scale: float = 1.0
     smoothing: fds.FDS | None = None
     weights: np.ndarray = field(init=False)
 
     def __post_init__(self):
         recipe, technique = self.recipe, self.technique
-        self.model = self.model.double() if self.rounded is None else self.model.float()
-        low, high = recipe.min_count, recipe.max_count or np.inf
+        self.model = self.model.double() if self.autocast_dtype is None else self.model.float()
+        clip = (recipe.min_count, recipe.max_count or np.inf)
         self.weights = np.array(
             balance.weights(
                 self.labels.tolist(),
                 self.labels.tolist(),
                 self.edges,
                 technique.weighting,
-                (low, high) if technique.weighting == "inverse" else None,
+                clip if technique.weighting == "inverse" else None,
                 recipe.lds_kernel if technique.lds else None,
                 recipe.lds_kernel_size,
                 recipe.lds_sigma,
@@ -78,55 +79,56 @@ class Training:
         if technique.fds and self.smoothing is None:
             self.smoothing = make_fds(recipe, self.fds_edges, self.model.width)
 
-    def refresh(self, state):
-        """What ends an epoch: statistics of all samples' features, by the weights of then."""
-        published = self.recipe.fds_paper_compat
-        self._set(state).train(published)
+    def update_fds(self, state):
+        """Update the statistics of FDS from all samples' features under the given weights."""
+        paper_compat = self.recipe.fds_paper_compat
+        self._set_weights(state).train(paper_compat)
         with torch.no_grad(), self._autocast():
-            z = self.model.encoder(self.inputs).double().numpy()
-        if published:
-            z = self._stored(self.smoothing.smooth(z, self.labels)[0]).double().numpy()
-        self.smoothing.update(z, self.labels)
+            features = self.model.encoder(self.inputs).double().numpy()
+        if paper_compat:
+            smoothed, _ = self.smoothing.smooth(features, self.labels)
+            features = self._round(smoothed).double().numpy()
+        self.smoothing.update(features, self.labels)
 
-    def update(self, state, parts):
-        """The gradient of each trained weight, from a state and the rows of each part.
+    def gradients(self, state, parts):
+        """Return the gradient of each trained weight at ``state`` for the samples of each part.
 
-        The loss is the mean over all rows of all parts. RankSim's term is the mean of the parts'.
+        The loss is the mean over the samples of all parts, RankSim's term the mean over parts.
         """
         recipe, technique = self.recipe, self.technique
-        self._set(state).train()
+        self._set_weights(state).train()
         rows = np.concatenate(parts)
         labels = self.labels[rows]
         with self._autocast():
-            z = self.model.encoder(self.inputs[rows])
-        raw = z.detach().double().numpy()
-        smooth, slope = raw, np.ones_like(raw)
+            encoded = self.model.encoder(self.inputs[rows])
+        raw = encoded.detach().double().numpy()
+        calibrated, slope = raw, np.ones_like(raw)
         if self.smoothing is not None:
-            smooth, slope = self.smoothing.smooth(raw, labels)
-        leaf = self._stored(smooth).to(z.dtype).requires_grad_()
+            calibrated, slope = self.smoothing.smooth(raw, labels)
+        leaf = self._round(calibrated).to(encoded.dtype).requires_grad_()
         with self._autocast():
-            prediction = self.model.head(leaf).squeeze(-1)
-        _, error = self._loss(prediction.detach().double().numpy(), labels, self.weights[rows])
-        prediction.backward(torch.from_numpy(error * self.scale).to(prediction.dtype))
-        after_fds = technique.fds and recipe.fds_paper_compat
-        seen = leaf.detach().double().numpy() if after_fds else raw
-        gradient = leaf.grad if after_fds else self._sloped(leaf.grad, slope)
+            preds = self.model.head(leaf).squeeze(-1)
+        error = self._loss_gradient(preds.detach().double().numpy(), labels, self.weights[rows])
+        preds.backward(torch.from_numpy(error * self.loss_scale).to(preds.dtype))
+        rank_calibrated = technique.fds and recipe.fds_paper_compat
+        ranked = leaf.detach().double().numpy() if rank_calibrated else raw
+        gradient = leaf.grad if rank_calibrated else self._multiply(leaf.grad, slope)
         if technique.ranksim:
-            term = self._ranksim(seen, labels, [len(p) for p in parts])
-            gradient = gradient + self._stored(term * self.scale)
-        if after_fds:
-            gradient = self._sloped(gradient, slope)
-        if z.requires_grad:
-            z.backward(gradient)
-        found = {
-            name: weight.grad.double() / self.scale
+            term = self._ranksim_gradient(ranked, labels, [len(part) for part in parts])
+            gradient = gradient + self._round(term * self.loss_scale)
+        if rank_calibrated:
+            gradient = self._multiply(gradient, slope)
+        if encoded.requires_grad:
+            encoded.backward(gradient)
+        gradients = {
+            name: weight.grad.double() / self.loss_scale
             for name, weight in self.model.named_parameters()
             if weight.grad is not None
         }
         self.model.zero_grad()
-        return clipped(found, recipe.max_grad_norm) if recipe.max_grad_norm else found
+        return clip_norm(gradients, recipe.max_grad_norm) if recipe.max_grad_norm else gradients
 
-    def _loss(self, prediction, labels, weights):
+    def _loss_gradient(self, preds, labels, weights):
         recipe = self.recipe
         settings = {"loss": getattr(regression, recipe.loss)}
         if self.technique.focal_r:
@@ -140,45 +142,43 @@ class Training:
         elif recipe.loss == "huber":
             settings["delta"] = recipe.huber_delta
         target = labels / recipe.label_scale
-        return regression.weighted(
-            prediction=prediction, target=target, weights=weights, **settings
-        )
+        return regression.weighted(preds=preds, target=target, sample_weight=weights, **settings)[1]
 
-    def _ranksim(self, z, labels, sizes):
-        """The mean of the parts' gradients by their features."""
-        recipe, found, start = self.recipe, np.zeros_like(z), 0
+    def _ranksim_gradient(self, features, labels, sizes):
+        """Return the mean of the parts' gradients with respect to their features."""
+        recipe, total, start = self.recipe, np.zeros_like(features), 0
         for size in sizes:
-            own = np.arange(start, start + size)
+            rows = np.arange(start, start + size)
             if recipe.unique_labels:
-                own = own[np.unique(labels[own], return_index=True)[1]]
-            targets = ranksim.neg_l1(labels[own])
+                rows = rows[np.unique(labels[rows], return_index=True)[1]]
+            similarity = ranksim.neg_l1(labels[rows])
             _, gradient = ranksim.ranksim(
-                z[own], targets, recipe.gamma, recipe.lambda_, recipe.ties
+                features[rows], similarity, recipe.gamma, recipe.lambda_, recipe.ties
             )
-            if len(np.unique(labels[own])) > 1:
-                found[own] += recipe.ranksim_weight * gradient.sum(0) / len(sizes)
+            if len(np.unique(labels[rows])) > 1:
+                total[rows] += recipe.ranksim_weight * gradient.sum(0) / len(sizes)
             start += size
-        return found
+        return total
 
-    def _set(self, state):
+    def _set_weights(self, state):
         self.model.load_state_dict(state)
         return self.model
 
     def _autocast(self):
-        if self.rounded is None:
+        if self.autocast_dtype is None:
             return contextlib.nullcontext()
-        return torch.autocast("cpu", self.rounded, cache_enabled=False)
+        return torch.autocast("cpu", self.autocast_dtype, cache_enabled=False)
 
-    def _sloped(self, gradient, slope):
-        return self._stored(gradient.double().numpy() * slope)
+    def _multiply(self, gradient, slope):
+        return self._round(gradient.double().numpy() * slope)
 
-    def _stored(self, values):
-        """Features, or their gradient, as the network stores them."""
-        return torch.from_numpy(np.array(values)).to(self.rounded or torch.float64)
+    def _round(self, values):
+        """Return features or their gradient in the dtype of the network."""
+        return torch.from_numpy(np.array(values)).to(self.autocast_dtype or torch.float64)
 
 
 def make_fds(recipe, edges, width):
-    """FDS by a recipe."""
+    """Return FDS without statistics."""
     return fds.FDS(
         width,
         edges,
@@ -191,7 +191,7 @@ def make_fds(recipe, edges, width):
     )
 
 
-def clipped(gradients, most):
-    """All gradients times most / norm, where their norm together is larger; PyTorch adds 1e-6."""
+def clip_norm(gradients, limit):
+    """Scale gradients to a joint norm of at most ``limit``; like PyTorch, add 1e-6 to the norm."""
     norm = math.sqrt(sum(float((each**2).sum()) for each in gradients.values()))
-    return {name: each * min(1.0, most / (norm + 1e-6)) for name, each in gradients.items()}
+    return {name: each * min(1.0, limit / (norm + 1e-6)) for name, each in gradients.items()}

@@ -50,7 +50,7 @@ def measure(short, folder):
 
 
 def _use_fork():
-    trainer_config._START = "fork"
+    trainer_config._START_METHOD = "fork"
 
 
 def _measure_deviations(rows, conditions):
@@ -63,9 +63,9 @@ def _measure_deviations(rows, conditions):
 def _measure_faults(conditions=tuple(CONDITIONS)):
     """Return the deviation of each deliberately wrong training in units of its tolerance."""
     ratios = {}
-    for fault, (row, name, make) in WRONG.items():
+    for fault, (row, name, make_context) in WRONG.items():
         if name in conditions:
-            with make():
+            with make_context():
                 cells = _measure_cell(row, name)
             limits = zip(cells, _tolerances(name), strict=True)
             values = [None if cell is None else cell / limit for cell, limit in limits]

@@ -1,7 +1,7 @@
-"""Real trainings of every technique under every condition, and their updates beside the oracle's.
+"""Updates of real trainings with every method under every condition, compared with the oracle.
 
-Adam divides a gradient by its size, which would hide a wrong factor: these trainings go down the
-gradient itself. Each update is compared from the weights that it began with.
+Adam divides a gradient by its size, which would hide a wrong factor, so these trainings use plain
+gradient descent. Each update is compared from the weights before it.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from tests.reliability.drift_cells import BATCH, BINS, EPOCHS, RATE, SEED, netwo
 
 
 class Descent(torch.optim.SGD):
-    """Plain descent that keeps weights and gradients of each step, and after how many batches."""
+    """Gradient descent that stores weights, gradients and number of batches of each step."""
 
     def __init__(self, model, rows):
         trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -35,7 +35,7 @@ class Descent(torch.optim.SGD):
         self.model, self.rows, self.steps = model, rows, []
 
     def step(self, closure=None):
-        state = _copied(self.model.state_dict())
+        state = _clone(self.model.state_dict())
         loss = None if closure is None else closure()
         gradients = {
             name: weight.grad.clone()
@@ -47,8 +47,8 @@ class Descent(torch.optim.SGD):
         return loss
 
 
-class Watch(L.Callback):
-    """Puts plain descent in the place of Adam, and writes down what it did."""
+class DescentCallback(L.Callback):
+    """Replaces Adam by gradient descent and saves its steps and the samples of each batch."""
 
     def __init__(self, path):
         self.path, self.rows = path, []
@@ -61,68 +61,67 @@ class Watch(L.Callback):
         self.rows.append((trainer.current_epoch, batch["index"].tolist()))
 
     def on_train_end(self, trainer, pl_module):
-        every = [self.rows]
+        rows = [self.rows]
         if trainer.world_size > 1:
-            every *= trainer.world_size
-            dist.all_gather_object(every, self.rows)
+            rows *= trainer.world_size
+            dist.all_gather_object(rows, self.rows)
         if trainer.is_global_zero:
-            end = _copied(pl_module.model.state_dict())
-            torch.save({"rows": every, "steps": self.descent.steps, "end": end}, self.path)
+            end = _clone(pl_module.model.state_dict())
+            torch.save({"rows": rows, "steps": self.descent.steps, "end": end}, self.path)
 
 
 @contextmanager
 def one_thread():
-    """Sums in one order, whatever the machine has."""
+    """Use one thread, so that sums have the same order on every machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def _copied(state):
+def _clone(state):
     return {name: value.clone() for name, value in state.items()}
 
 
 @contextmanager
-def scaled(scale):
-    """16-mixed on the CPU, with a scaler, which Lightning gives on CUDA alone."""
+def use_loss_scale(scale):
+    """Use 16-mixed with a scaler on the CPU, which Lightning offers on CUDA only."""
 
-    def settings(hardware, **more):
-        found = trainer_arguments(hardware, **more)
-        if found["precision"] != "16-mixed":
-            return found
+    def scaled_arguments(config, **options):
+        arguments = trainer_arguments(config, **options)
+        if arguments["precision"] != "16-mixed":
+            return arguments
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        plugins = [*found.get("plugins", []), MixedPrecision("16-mixed", "cpu", scaler)]
-        return found | {"precision": None, "plugins": plugins}
+        plugins = [*arguments.get("plugins", []), MixedPrecision("16-mixed", "cpu", scaler)]
+        return arguments | {"precision": None, "plugins": plugins}
 
-    def judge(hardware):
-        if hardware.precision != "16-mixed":
-            return make_eval_trainer(hardware)
-        exact = make_eval_trainer(dataclasses.replace(hardware, precision="32-true"))
-        exact.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu")
-        return exact
+    def scaled_eval_trainer(config):
+        if config.precision != "16-mixed":
+            return make_eval_trainer(config)
+        trainer = make_eval_trainer(dataclasses.replace(config, precision="32-true"))
+        trainer.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu")
+        return trainer
 
     with (
-        mock.patch.object(fit_module, "trainer_arguments", settings),
-        mock.patch.object(fit_module, "make_eval_trainer", judge),
-        mock.patch.object(two_stage, "make_eval_trainer", judge),
+        mock.patch.object(fit_module, "trainer_arguments", scaled_arguments),
+        mock.patch.object(fit_module, "make_eval_trainer", scaled_eval_trainer),
+        mock.patch.object(two_stage, "make_eval_trainer", scaled_eval_trainer),
     ):
         yield
 
 
-def trained(row, condition, folder):
-    """What the real code did: a training, or the second stage of one."""
+def train(row, condition, folder):
+    """Train, in the second stage for a two-stage method, and return the saved steps."""
     recipe = recipe_of(row, condition)
-    made = task(recipe, condition.images)
-    watch, settings = Watch(folder / "watched.pt"), {"seed": SEED, "write_logs": False}
+    training_task = task(recipe, condition.images)
+    callback, settings = DescentCallback(folder / "steps.pt"), {"seed": SEED, "write_logs": False}
     with ExitStack() as stack:
-        stack.enter_context(scaled(condition.scale))
+        stack.enter_context(use_loss_scale(condition.scale))
         if row.technique.two_stage:
             first = folder / "first"
-            plain = dataclasses.replace(recipe, batch_size=BATCH, accumulate=1)
             fit(
-                made,
-                plain,
+                training_task,
+                dataclasses.replace(recipe, batch_size=BATCH, accumulate_grad_batches=1),
                 row.technique.stage_one,
                 first,
                 TrainingOptions(trainer_config=TrainerConfig("cpu"), **settings),
@@ -130,125 +129,130 @@ def trained(row, condition, folder):
             stage = two_stage.retrain_head, row.technique, folder / "second", first / LAST
         else:
             stage = fit, row.technique, folder / "run"
-        train, *rest = stage
-        settings |= {"trainer_config": condition.hardware, "callbacks": [watch]}
-        train(made, recipe, *rest, TrainingOptions(**settings))
-    return _saved(watch.path)
+        train_stage, *arguments = stage
+        settings |= {"trainer_config": condition.hardware, "callbacks": [callback]}
+        train_stage(training_task, recipe, *arguments, TrainingOptions(**settings))
+    return _load(callback.path)
 
 
-def _saved(path):
+def _load(path):
     return torch.load(path, weights_only=True)
 
 
-def reference(row, condition, folder, rounded):
-    """The oracle of a cell."""
+def make_oracle(row, condition, folder, autocast_dtype):
+    """Return the oracle of a training."""
     recipe = recipe_of(row, condition)
-    made = task(recipe, condition.images)
+    training_task = task(recipe, condition.images)
+    train = training_task.train
     model = network(condition.images, channels_last=False)
-    (inputs,) = made.train.__getitems__(list(range(len(made.train))))["inputs"]
-    technique, calibrates = row.technique, None
+    (inputs,) = train.__getitems__(list(range(len(train))))["inputs"]
+    technique, smoothing = row.technique, None
     if technique.two_stage:
-        state = _saved(folder / "first" / LAST)["state_dict"]
+        state = _load(folder / "first" / LAST)["state_dict"]
         technique = technique.stage_two
         if technique.fds:
-            calibrates = _running(state, recipe, model.width)
+            smoothing = _restore_fds(state, recipe, model.width)
         state = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
         model.load_state_dict(state)
         if recipe.rrt_paper_compat:
-            model = Regressor(FrozenEncoder(model.encoder, published=True))
+            model = Regressor(FrozenEncoder(model.encoder, paper_compat=True))
         else:
-            inputs, model = (
-                _features(model, inputs, rounded),
-                Regressor(PrecomputedFeatures(model.width)),
-            )
+            inputs = _compute_features(model, inputs, autocast_dtype)
+            model = Regressor(PrecomputedFeatures(model.width))
     return oracle.Training(
         model,
         inputs,
-        made.train.labels.numpy(),
-        resolve_defaults(recipe, made.train.labels.numpy()),
+        train.labels.numpy(),
+        resolve_defaults(recipe, train.labels.numpy()),
         technique,
         BINS.edges,
         BINS.edges,
-        rounded,
-        condition.scale if rounded == torch.float16 else 1.0,
-        calibrates,
+        autocast_dtype,
+        condition.scale if autocast_dtype == torch.float16 else 1.0,
+        smoothing,
     )
 
 
-def _features(model, inputs, rounded):
-    """Made once, by the encoder as it then is."""
-    model = (model.double() if rounded is None else model.float()).eval()
-    with torch.no_grad(), torch.autocast("cpu", rounded or torch.bfloat16, enabled=bool(rounded)):
-        found = model.encoder(inputs)
-    return found if rounded is None else found.float()
+def _compute_features(model, inputs, dtype):
+    """Return the features of the frozen encoder."""
+    model = (model.double() if dtype is None else model.float()).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype or torch.bfloat16, enabled=bool(dtype)):
+        features = model.encoder(inputs)
+    return features if dtype is None else features.float()
 
 
-def _running(state, recipe, width):
-    """FDS with the statistics of the first stage."""
-    found = oracle.make_fds(recipe, BINS.edges, width)
-    found.mean, found.var = (state[f"fds.{name}"].double().numpy() for name in ("mean", "var"))
-    found.seen = state["fds.observed"].tolist()
-    found.tabulate()
-    return found
+def _restore_fds(state, recipe, width):
+    """Return FDS with the statistics of the first stage."""
+    smoothing = oracle.make_fds(recipe, BINS.edges, width)
+    smoothing.mean = state["fds.mean"].double().numpy()
+    smoothing.var = state["fds.var"].double().numpy()
+    smoothing.seen = state["fds.observed"].tolist()
+    smoothing.tabulate()
+    return smoothing
 
 
-def deviation(found, expected):
-    """Of an update: ‖found − expected‖ / ‖expected‖, over all weights; infinite if not finite."""
-    if found.keys() != expected.keys():
+def deviation(gradients, expected):
+    """Return ‖gradients − expected‖ / ‖expected‖ over all weights; infinite if not finite."""
+    if gradients.keys() != expected.keys():
         return float("inf")
-    apart = sum(float((found[k].double() - expected[k]).square().sum()) for k in expected)
+    squared = sum(float((gradients[k].double() - expected[k]).square().sum()) for k in expected)
     size = sum(float(expected[k].square().sum()) for k in expected)
-    return (apart / size) ** 0.5 if np.isfinite(apart) else float("inf")
+    return (squared / size) ** 0.5 if np.isfinite(squared) else float("inf")
 
 
 def cell(row, condition, folder):
-    """The largest deviations of an update, from float64 and from a network that rounds alike.
+    """Return the largest deviation of an update from float64 and, if rounded, from equal rounding.
 
-    Infinite where other samples were trained on than their order says, or updates are missing.
+    Infinite if updates are missing or used other samples than the order of samples says.
     """
-    watched = trained(row, condition, folder)
-    found = [_compared(row, condition, folder, watched, None)]
+    record = train(row, condition, folder)
+    deviations = [_compare(row, condition, folder, record, None)]
     if condition.rounded is not None:
-        found.append(_compared(row, condition, folder, watched, condition.dtype))
-    return found
+        deviations.append(_compare(row, condition, folder, record, condition.dtype))
+    return deviations
 
 
-def _compared(row, condition, folder, watched, rounded):
-    made = reference(row, condition, folder, rounded)
-    layout = {"accumulate_grad_batches": condition.accumulate, "processes": condition.processes}
-    batch = BATCH // (condition.accumulate * condition.processes)
-    dealt = [
+def _compare(row, condition, folder, record, autocast_dtype):
+    training = make_oracle(row, condition, folder, autocast_dtype)
+    layout = {"accumulate": condition.accumulate, "processes": condition.processes}
+    batch_size = BATCH // (condition.accumulate * condition.processes)
+    size = len(training.labels)
+    planned = [
         (epoch, number, parts)
         for epoch in range(EPOCHS)
-        for number, parts in enumerate(oracle.dealt(len(made.labels), SEED, epoch, batch, **layout))
+        for number, parts in enumerate(oracle.split_steps(size, SEED, epoch, batch_size, **layout))
     ]
-    rows = [(epoch, sorted(itertools.chain(*parts))) for epoch, _, parts in dealt]
-    steps = {step["batches"] // condition.accumulate - 1: step for step in watched["steps"]}
-    # where the loss overflows, a step is passed over: the next one begins with the same weights
-    if rows != _seen(watched["rows"], condition) or (len(steps) < len(rows)) != condition.overflows:
+    rows = [(epoch, sorted(itertools.chain(*parts))) for epoch, _, parts in planned]
+    steps = {step["batches"] // condition.accumulate - 1: step for step in record["steps"]}
+    # a step whose loss overflows is skipped: the next one starts from the same weights
+    complete = len(steps) == len(rows)
+    if rows != _rows_of_steps(record["rows"], condition) or complete == condition.overflows:
         return float("inf")
-    moves = row.technique.fds and (not row.technique.two_stage or made.recipe.rrt_paper_compat)
-    largest, states = 0.0, [watched["end"]]
+    updates_fds = row.technique.fds and (
+        not row.technique.two_stage or training.recipe.rrt_paper_compat
+    )
+    largest, states = 0.0, [record["end"]]
     for place in reversed(range(len(rows))):
         states.append(steps[place]["state"] if place in steps else states[-1])
     states.reverse()
-    for place, (epoch, number, parts) in enumerate(dealt):
-        if moves and epoch and number == 0:
-            made.refresh(states[place])
+    for place, (epoch, number, parts) in enumerate(planned):
+        if updates_fds and epoch and number == 0:
+            training.update_fds(states[place])
         if place in steps:
-            whole = [list(itertools.chain(*parts))] if condition.gather else parts
+            ranked = [list(itertools.chain(*parts))] if condition.gather else parts
             gradients = steps[place]["gradients"]
-            largest = max(largest, deviation(gradients, made.update(states[place], whole)))
+            expected = training.gradients(states[place], ranked)
+            largest = max(largest, deviation(gradients, expected))
             for name, gradient in gradients.items():
-                expected = states[place][name] - RATE * gradient
-                torch.testing.assert_close(states[place + 1][name], expected)
+                weight = states[place][name] - RATE * gradient
+                torch.testing.assert_close(states[place + 1][name], weight)
     return largest
 
 
-def _seen(every, condition):
-    """The rows of each step, over all processes and accumulated batches."""
-    found = []
-    for i in range(0, len(every[0]), condition.accumulate):
-        together = [batch for seen in every for batch in seen[i : i + condition.accumulate]]
-        found.append((together[0][0], sorted(row for _, rows in together for row in rows)))
-    return found
+def _rows_of_steps(rows, condition):
+    """Return the samples of each step, over all processes and accumulated batches."""
+    steps = []
+    for i in range(0, len(rows[0]), condition.accumulate):
+        batches = [batch for process in rows for batch in process[i : i + condition.accumulate]]
+        steps.append((batches[0][0], sorted(row for _, batch in batches for row in batch)))
+    return steps

@@ -1,4 +1,4 @@
-"""What the battery is made of: techniques, conditions, samples and networks."""
+"""Methods, conditions, samples and networks of the drift measurements."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,12 +19,12 @@ from ranksim.training.presets import load_recipe
 from ranksim.training.trainer_config import TrainerConfig
 
 SAMPLES, BATCH, EPOCHS, RATE, SEED = 91, 32, 3, 0.01, 3
-SCALE = 1024.0  # of the loss, under 16-mixed: nothing overflows
+LOSS_SCALE = 1024.0  # of 16-mixed: nothing overflows
 BINS = LabelBins.uniform(0.0, 30.0, 10)
 RECIPE = {
     "batch_size": BATCH, "max_validations": EPOCHS, "label_scale": 10.0, "label_step": 1.0,
-    "loss": "mse", "max_grad_norm": 0.0, "lr": RATE, "lr_milestones": [], "patience": 0, "validate_every": 0,
-    "gamma": 100.0, "lambda_": 2.0, "ranksim_weight": 0.01, "ties": "min", "unique_labels": True,
+    "loss": "mse", "max_grad_norm": 0.0, "lr": RATE, "lr_milestones": [], "patience": 0,
+    "validate_every": 0, "gamma": 100.0, "lambda_": 2.0, "ranksim_weight": 0.01, "ties": "min", "unique_labels": True,
     "bins": 10, "fds_bins": 10, "focal_beta": 2.0, "min_count": 0, "max_count": 0,
     "fds_min_ratio": 0.5, "fds_max_ratio": 2.0, "weight_decay": 0.0,
 }  # fmt: skip
@@ -33,7 +33,7 @@ INV, SQINV = "inverse", "sqrt_inverse"
 
 @dataclass(frozen=True)
 class Row:
-    """A technique, and what it changes in the recipe."""
+    """A technique and its changes of the recipe."""
 
     technique: Technique
     changes: dict = field(default_factory=dict)
@@ -76,25 +76,25 @@ TECHNIQUES = {
 
 @dataclass(frozen=True)
 class Condition:
-    """What a training is done under.
+    """Hardware settings of a training and the tolerances of its updates.
 
     Args:
-        tolerance: the largest deviation of an update from the oracle's in float64.
-        rounded: under autocast, the largest deviation from the oracle on a network that rounds
-            alike, where only what the library adds is left; ``None``: not looked at.
-        precision: Lightning's.
-        scale: of the loss at first, with 16-mixed; ``overflows``: whether it is too large.
-        accumulate: batches of a step.
-        processes: that train together, with a batch each.
-        gather: whether RankSim ranks the samples of all processes among each other.
-        compiled: whether the encoder is.
-        images: a convolutional network with BatchNorm and channels last, in the place of vectors.
+        tolerance: largest deviation of an update from the float64 oracle.
+        rounded: largest deviation from the oracle on a network with the same rounding, to which
+            only this library contributes; ``None``: not compared.
+        precision: precision of Lightning's Trainer.
+        scale: initial loss scale of 16-mixed; ``overflows``: whether it is too large.
+        accumulate: batches per step.
+        processes: training processes, with one batch each.
+        gather: RankSim ranks the samples of all processes together.
+        compiled: compile the encoder.
+        images: images, BatchNorm and channels last instead of vectors.
     """
 
     tolerance: float
     rounded: float | None = None
     precision: str = "32-true"
-    scale: float = SCALE
+    scale: float = LOSS_SCALE
     overflows: bool = False
     accumulate: int = 1
     processes: int = 1
@@ -117,7 +117,7 @@ class Condition:
         )
 
 
-# three times what was measured, or one value that is rounded the other way
+# tolerances are three times the measured values, or one value rounded the other way
 CONDITIONS = {
     "float32": Condition(1e-6),
     "accumulate 4": Condition(1e-6, accumulate=4),
@@ -125,7 +125,7 @@ CONDITIONS = {
     "two processes, gathered anchors": Condition(1e-6, processes=2, gather=True),
     "two processes, accumulate 2": Condition(1e-6, processes=2, accumulate=2),
     "compiled": Condition(1e-6, compiled=True),
-    # in float64: similarities of such features are near enough to change places by rounding
+    # float64, because similarities of such features are so close that rounding swaps them
     "channels last": Condition(1e-6, precision="64-true", images=True),
     "bf16-mixed": Condition(3e-2, 5e-4, "bf16-mixed"),
     "16-mixed, scaler": Condition(2e-2, 1e-4, "16-mixed"),
@@ -140,7 +140,7 @@ CONDITIONS = {
 
 
 class Pixels(NamedTuple):
-    """Images as a store has them."""
+    """Images with the interface of a pixel cache."""
 
     pixels: torch.Tensor
 
@@ -149,24 +149,24 @@ class Pixels(NamedTuple):
 
 
 def data(count, seed, images, alike):
-    """Samples of imbalanced labels; those of equal labels are equal where they are to be ``alike``.
+    """Return samples of imbalanced labels; ``alike``: equal labels have equal inputs.
 
-    Where no label is drawn they differ: float32 does not round each row of a batch as the others,
-    so that features of equal samples are close and do not tie.
+    Without a draw of unique labels inputs must differ: float32 rounds the rows of a batch
+    differently, so the features of equal samples would be close without being tied.
     """
     draw = np.random.default_rng(8)
     labels = np.random.default_rng(seed).exponential(8.0, count).astype(int) % 30
-    own = labels if alike else np.arange(count)
+    index = labels if alike else np.arange(count)
     if not images:
-        values = draw.normal(size=(max(count, 30), 5))[own] + labels[:, None] / 15
+        values = draw.normal(size=(max(count, 30), 5))[index] + labels[:, None] / 15
         return VectorDataset(values, labels)
-    noise = draw.integers(0, 100, (max(count, 30), 16, 16, 3))[own]
-    found = torch.from_numpy((noise + 5 * labels[:, None, None, None]).astype(np.uint8))
-    return ImageDataset(Pixels(found), np.arange(count), labels.astype(float))
+    noise = draw.integers(0, 100, (max(count, 30), 16, 16, 3))[index]
+    pixels = torch.from_numpy((noise + 5 * labels[:, None, None, None]).astype(np.uint8))
+    return ImageDataset(Pixels(pixels), np.arange(count), labels.astype(float))
 
 
 class Layers(nn.Module):
-    """Smooth, so that rounding moves features and not which units are at work."""
+    """A smooth encoder, so that rounding changes features but not which units are active."""
 
     width = 6
 
@@ -179,7 +179,7 @@ class Layers(nn.Module):
 
 
 def network(images, *, channels_last):
-    """A small network; of images, the library's ResNet with two blocks."""
+    """Return a small network, for images a ResNet of two blocks."""
     if not images:
         return Regressor(Layers())
     with mock.patch.dict(vision.RESNETS, tiny=("basic", (1, 1), (8, 12))):
@@ -187,9 +187,9 @@ def network(images, *, channels_last):
 
 
 def task(recipe, images):
-    """Its training samples are in no order; validation and test are there because they must be."""
+    """Return a training task with few validation and test samples, which nothing depends on."""
     alike = recipe.unique_labels
-    count = SAMPLES if alike else SAMPLES - 1  # two processes share these without a sample twice
+    count = SAMPLES if alike else SAMPLES - 1  # even: two processes use no sample twice
     train, *rest = (data(*size, images, alike) for size in ((count, 0), (4, 1), (4, 2)))
     regions = ShotRegions.from_counts(BINS, train.labels.numpy())
     return TrainingTask(
@@ -198,7 +198,7 @@ def task(recipe, images):
 
 
 def recipe_of(row, condition):
-    """The settings of a cell."""
+    """Return the recipe of a method under a condition."""
     kind = "images" if condition.images else "table"
     batch = BATCH // (condition.accumulate * condition.processes)
     changes = {"batch_size": batch, "accumulate_grad_batches": condition.accumulate}

@@ -1,7 +1,6 @@
-"""Trainings that are wrong on purpose: the battery must notice each of them."""
+"""Deliberately wrong trainings, each of which the comparison with the oracle must detect."""
 
 import math
-from contextlib import contextmanager
 from unittest import mock
 
 import torch
@@ -12,131 +11,122 @@ from ranksim.functional import distributed
 from ranksim.functional.sampling import draw_unique
 from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
-from ranksim.training import fit
+from ranksim.training import factory, fit
 from tests.oracles.loop import ranksim_loop
 
 
-class Changed(nn.Module):
-    """A loss with something done to what it is given, or to what it gives."""
+class WrappedLoss(nn.Module):
+    """A loss whose arguments or value are changed."""
 
-    def __init__(self, loss, before=None, after=None):
+    def __init__(self, loss, change_arguments=None, change_value=None):
         super().__init__()
-        self.loss, self.before, self.after = loss, before, after
+        self.loss, self.change_arguments, self.change_value = loss, change_arguments, change_value
 
-    def forward(self, prediction, target, weights):
-        given = prediction, target, weights
-        given = self.before(*given) if self.before else given
-        value = self.loss(*given)
-        return self.after(value, *given) if self.after else value
+    def forward(self, *arguments):
+        if self.change_arguments:
+            arguments = self.change_arguments(*arguments)
+        value = self.loss(*arguments)
+        return self.change_value(value, *arguments) if self.change_value else value
 
 
-class Published(RankSimLoss):
-    """RankSim that perturbs by whatever gradient arrives."""
+class BlackboxRankSim(RankSimLoss):
+    """RankSim that perturbs ranks by the upstream gradient, as the paper's equations do."""
 
     def forward(self, features, labels):
-        kept = draw_unique(labels, generator=self.generator)
-        term = ranksim_loop(features[kept].double(), labels[kept], self.gamma, self.lambda_)
+        rows = draw_unique(labels, generator=self.generator)
+        term = ranksim_loop(features[rows].double(), labels[rows], self.gamma, self.lambda_)
         return self.weight * term
 
 
-@contextmanager
-def _loss(**changes):
-    made = fit.make_loss
-    with mock.patch.object(fit, "make_loss", lambda *given: Changed(made(*given), **changes)):
-        yield
+def _change_loss(**changes):
+    original = factory.make_loss
+    return mock.patch.object(
+        factory, "make_loss", lambda *arguments: WrappedLoss(original(*arguments), **changes)
+    )
 
 
-@contextmanager
-def _weights(change):
-    made = fit.make_weights
-    with mock.patch.object(fit, "make_weights", lambda *given: change(made(*given))):
-        yield
+def _change_weights(change):
+    original = factory.make_weights
+    return mock.patch.object(factory, "make_weights", lambda *args: change(original(*args)))
 
 
-@contextmanager
-def _published():
-    def made(recipe, technique, seed, **settings):
-        return Published(recipe.gamma, recipe.lambda_, weight=recipe.ranksim_weight)
+def _use_blackbox_ranksim():
+    def make_ranksim(recipe, technique, *_):
+        if not technique.ranksim:
+            return None
+        return BlackboxRankSim(recipe.gamma, recipe.lambda_, weight=recipe.ranksim_weight)
 
-    with mock.patch.object(fit, "make_ranksim", made):
-        yield
-
-
-@contextmanager
-def _all_accumulated():
-    """A smaller batch at the end of an epoch counts in a step as much as whole ones do."""
-
-    def batches(samples, size):
-        return math.ceil(samples / size), 0
-
-    with mock.patch.object(fit, "divmod", batches, create=True):
-        yield
+    return mock.patch.object(factory, "make_ranksim", make_ranksim)
 
 
-@contextmanager
-def _rounded_similarities():
+def _accumulate_incomplete_batches():
+    """Give a smaller batch at the end of an epoch the same influence on a step as a full one."""
+    return mock.patch.object(fit, "divmod", lambda n, size: (math.ceil(n / size), 0), create=True)
+
+
+def _round_similarities():
     forward = RankSimLoss.forward
 
-    def wrong(self, features, labels):
+    def wrong_forward(self, features, labels):
         return forward(self, F.normalize(features, dim=1).to(torch.bfloat16), labels)
 
-    with mock.patch.object(RankSimLoss, "forward", wrong):
-        yield
+    return mock.patch.object(RankSimLoss, "forward", wrong_forward)
 
 
-@contextmanager
-def _rounded_statistics():
-    calibrate = FDS._calibrate
+def _round_statistics():
+    set_calibration = FDS._set_calibration
 
-    def wrong(self):
+    def wrong_calibration(self):
         self.mean.copy_(self.mean.bfloat16())
         self.var.copy_(self.var.bfloat16())
-        calibrate(self)
+        set_calibration(self)
 
-    with mock.patch.object(FDS, "_calibrate", wrong):
-        yield
+    return mock.patch.object(FDS, "_set_calibration", wrong_calibration)
 
 
-@contextmanager
-def _own_gradients():
-    """Each process takes the gradient that its own loss has by its own rows."""
+def _skip_gradient_sum():
+    """Let each process use only the gradient of its loss with respect to its samples."""
 
-    def wrong(ctx, gradient):
+    def wrong_backward(ctx, gradient):
         rank = torch.distributed.get_rank()
         return gradient.narrow(0, sum(ctx.counts[:rank]), ctx.counts[rank]), None, None
 
-    with mock.patch.object(distributed._Gather, "backward", staticmethod(wrong)):
-        yield
+    return mock.patch.object(distributed._Gather, "backward", staticmethod(wrong_backward))
 
 
-def _by_sum_of_weights(value, prediction, target, weights):
+def _divide_by_weights(value, preds, target, weights):
     return value * len(weights) / weights.sum()
 
 
-# what is wrong: the technique, the condition, and how it is made so
+# fault: method, condition, and a function that returns the context in which the fault exists
 WRONG = {
-    "weights left out": ("inv", "float32", lambda: _weights(lambda found: None)),
-    "weights of other samples": ("inv+lds", "float32", lambda: _weights(lambda w: w.roll(1))),
+    "weights left out": ("inv", "float32", lambda: _change_weights(lambda weights: None)),
+    "weights of other samples": (
+        "inv+lds", "float32", lambda: _change_weights(lambda weights: weights.roll(1)),
+    ),
     "a mean by the sum of the weights": (
-        "inv", "float32", lambda: _loss(after=_by_sum_of_weights),
+        "inv", "float32", lambda: _change_loss(change_value=_divide_by_weights),
     ),
     "a smaller last batch counts as a whole one": (
         "vanilla, MSE", "float32",
-        lambda: _loss(after=lambda value, prediction, *_: value * len(prediction) / 32),
+        lambda: _change_loss(change_value=lambda value, preds, *_: value * len(preds) / 32),
     ),
-    "a smaller batch is accumulated": ("vanilla, MSE", "accumulate 4", _all_accumulated),
+    "a smaller batch is accumulated": (
+        "vanilla, MSE", "accumulate 4", _accumulate_incomplete_batches,
+    ),
     "labels rounded to bfloat16": (
-        "vanilla, MSE", "bf16-mixed", lambda: _loss(before=lambda p, t, w: (p, t.bfloat16(), w)),
+        "vanilla, MSE", "bf16-mixed",
+        lambda: _change_loss(change_arguments=lambda p, t, w: (p, t.bfloat16(), w)),
     ),
-    "RankSim perturbed by the gradient that arrives, scaled": (
-        "ranksim", "16-mixed, scaler", _published,
+    "RankSim perturbed by the scaled upstream gradient": (
+        "ranksim", "16-mixed, scaler", _use_blackbox_ranksim,
     ),
-    "RankSim perturbed by the gradient that arrives, accumulated": (
-        "ranksim", "accumulate 4", _published,
+    "RankSim perturbed by the accumulated upstream gradient": (
+        "ranksim", "accumulate 4", _use_blackbox_ranksim,
     ),
-    "similarities of rounded unit vectors": ("ranksim", "bf16-mixed", _rounded_similarities),
-    "statistics of FDS rounded to bfloat16": ("fds", "bf16-mixed", _rounded_statistics),
-    "processes do not sum the gradients of gathered rows": (
-        "ranksim", "two processes, gathered anchors", _own_gradients,
+    "similarities of rounded unit vectors": ("ranksim", "bf16-mixed", _round_similarities),
+    "statistics of FDS rounded to bfloat16": ("fds", "bf16-mixed", _round_statistics),
+    "processes do not sum the gradients of gathered samples": (
+        "ranksim", "two processes, gathered anchors", _skip_gradient_sum,
     ),
 }  # fmt: skip

@@ -37,8 +37,8 @@ def test_updates_match_the_equations(tmp_path, row, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [name for name, (_, at, _) in WRONG.items() if at in FAST])
 def test_wrong_trainings_are_detected(tmp_path, fault):
-    row, name, make = WRONG[fault]
-    with make():
+    row, name, make_context = WRONG[fault]
+    with make_context():
         deviations = cell(TECHNIQUES[row], CONDITIONS[name], tmp_path)
     tolerances = drift._tolerances(name)
     assert any(d > 3 * t for d, t in zip(deviations, tolerances, strict=True)), deviations
