@@ -1,4 +1,4 @@
-"""Metrics of processes with uneven shares, beside those of all samples together."""
+"""Metrics merged over processes with uneven shares, compared with those of all samples."""
 
 import multiprocessing
 import threading
@@ -22,17 +22,16 @@ KINDS = ("even", "uneven", "a process without samples", "padded", "all of them t
 
 
 def samples(seed):
-    """Predictions and targets with ties, float32 as a network gives them, and positions."""
+    """Return float32 predss and targets with ties, and sample indices."""
     draw = np.random.default_rng(seed)
     target = draw.integers(0, 50, SAMPLES) / 10
-    prediction = (target + draw.normal(size=SAMPLES)).round(1)
-    found = torch.from_numpy(prediction).float(), torch.from_numpy(target)
-    # of a data set that is larger than what float32 counts
-    return *found, torch.arange(SAMPLES) + 2**24
+    preds = (target + draw.normal(size=SAMPLES)).round(1)
+    index = torch.arange(SAMPLES) + 2**24  # integers that float32 cannot count
+    return torch.from_numpy(preds).float(), torch.from_numpy(target), index
 
 
 def shares(kind, processes, seed):
-    """The rows of each process."""
+    """Return the sample indices of each process."""
     rows = np.random.default_rng(seed).permutation(SAMPLES)
     if kind == "all of them twice":
         return [rows] * processes if processes > 1 else [np.concatenate([rows, rows])]
@@ -46,71 +45,71 @@ def shares(kind, processes, seed):
 
 
 def merged(kind, processes, rank, seed, **settings):
-    """What one of the processes comes to, batch by batch."""
-    prediction, target, index = samples(seed)
+    """Return the merged scores of one process, updated in batches."""
+    preds, target, index = samples(seed)
     metrics = RegionMetrics(REGIONS, gmean_epsilon=1e-10, **settings)
-    own = torch.from_numpy(np.array(shares(kind, processes, seed)[rank]))
-    for rows in own.split(16) if len(own) else ():
-        metrics.update(prediction[rows], target[rows], index[rows])
-    with warnings.catch_warnings():  # of a process without samples
+    share = torch.from_numpy(np.array(shares(kind, processes, seed)[rank]))
+    for rows in share.split(16) if len(share) else ():
+        metrics.update(preds[rows], target[rows], index[rows])
+    with warnings.catch_warnings():  # a process without samples
         warnings.filterwarnings("ignore", "The ``compute`` method of metric RegionMetrics")
         return metrics.compute()
 
 
 def together(seed):
-    """The scores of all samples, each counted once."""
-    prediction, target, _ = samples(seed)
+    """Return the scores of all samples, each counted once."""
+    preds, target, _ = samples(seed)
     return {
         name: regression_scores(
-            prediction[torch.from_numpy(mask)], target[torch.from_numpy(mask)], gmean_epsilon=1e-10
+            preds[torch.from_numpy(mask)], target[torch.from_numpy(mask)], gmean_epsilon=1e-10
         )
         for name, mask in REGIONS.masks(target.numpy()).items()
     }
 
 
 def over_gloo(processes, seeds, folder):
-    """Cases tried, and those in which any process came to other scores than all samples have."""
+    """Return the number of cases, and of those in which a process has other scores."""
     context = multiprocessing.get_context("spawn")
-    told = context.Queue()
+    queue = context.Queue()
     cases = [(kind, seed) for kind in KINDS for seed in range(seeds)]
     workers = [
-        context.Process(target=_worker, args=(rank, processes, cases, folder, told))
+        context.Process(target=_worker, args=(rank, processes, cases, folder, queue))
         for rank in range(processes)
     ]
     for worker in workers:
         worker.start()
-    every = [told.get(timeout=120) for _ in workers]
+    results = [queue.get(timeout=120) for _ in workers]
     for worker in workers:
         worker.join()
-    wrong = [any(each) for each in zip(*every, strict=True)]
+    wrong = [any(each) for each in zip(*results, strict=True)]
     return len(cases), sum(wrong)
 
 
-def _worker(rank, processes, cases, folder, told):
+def _worker(rank, processes, cases, folder, queue):
     torch.set_num_threads(1)
-    meet = f"file://{folder}/meet-{processes}"
-    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=processes)
-    told.put([merged(kind, processes, rank, seed) != together(seed) for kind, seed in cases])
+    init_file = f"file://{folder}/init-{processes}"
+    dist.init_process_group("gloo", init_method=init_file, rank=rank, world_size=processes)
+    queue.put([merged(kind, processes, rank, seed) != together(seed) for kind, seed in cases])
     dist.destroy_process_group()
 
 
 def simulated(kind, processes, seed):
-    """What each of so many threads comes to, which exchange tensors as processes do."""
-    meet, sent = threading.Barrier(processes), [None] * processes
-    found = [None] * processes
+    """Return the merged scores of threads that exchange tensors like processes."""
+    barrier, sent = threading.Barrier(processes), [None] * processes
+    results = [None] * processes
 
     def work(rank):
-        def exchange(own, group=None):
-            sent[rank] = own
-            meet.wait(10)
-            every = list(sent)
-            meet.wait(10)
-            kinds = {(each.dtype, each.shape[1:]) for each in every}
-            if len(kinds) > 1:  # gloo would read one's bytes as the other's
+        def exchange(tensor, group=None):
+            sent[rank] = tensor
+            barrier.wait(10)
+            received = list(sent)
+            barrier.wait(10)
+            kinds = {(each.dtype, each.shape[1:]) for each in received}
+            if len(kinds) > 1:  # gloo would misread the bytes
                 raise TypeError(f"processes send different tensors: {kinds}")
-            return every
+            return received
 
-        found[rank] = merged(
+        results[rank] = merged(
             *(kind, processes, rank, seed),
             dist_sync_fn=exchange,
             distributed_available_fn=lambda: processes > 1,
@@ -121,4 +120,4 @@ def simulated(kind, processes, seed):
         thread.start()
     for thread in threads:
         thread.join()
-    return found
+    return results
