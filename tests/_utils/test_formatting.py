@@ -22,7 +22,8 @@ from ranksim._utils import formatting
         ("join_names", (["a", "b", "c"],), "a, b and c"),
         ("join_names", ("abcdef", 3), "a, b, c and 3 more"),
         ("single_line", ("two\nlines\x1b",), "two lines\\x1b"),
-        ("format_list", (["size", "two\nlines"],), r"size, 'two\nlines'"),
+        ("format_name", ("size",), "size"),
+        ("format_name", ("two\nlines",), r"'two\nlines'"),
     ],
 )
 def test_formats(name, arguments, text):

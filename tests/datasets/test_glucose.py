@@ -59,7 +59,7 @@ def test_named_regions_have_the_right_labels(small_glucose):
 
 def test_batches_are_standardized(small_glucose):
     benchmark = glucose.load(data_dir=small_glucose.parent)
-    train, _, test = make_series_datasets(benchmark.parts, benchmark.train.scaling())
+    train, _, test = make_series_datasets(benchmark.parts)
     (inputs,) = train.__getitems__(list(range(len(train))))["inputs"]
     assert inputs.shape == (len(train), 24, 2)
     assert inputs.mean(dim=(0, 1)).abs().max() < 0.2

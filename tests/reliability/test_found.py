@@ -77,7 +77,7 @@ def test_a_packed_table_that_would_fill_the_memory(tmp_path, monkeypatch):
 
 def test_names_of_columns_stand_on_one_line(tmp_path):
     (tmp_path / "t.csv").write_text('"two\nlines",\x1b[31m\n1,2\n')
-    with pytest.raises(DataError, match=re.escape(r"choose one of 'two\nlines', '\x1b[31m'.")):
+    with pytest.raises(DataError, match=re.escape(r"choose one of 'two\nlines' and '\x1b[31m'.")):
         read_delimited(tmp_path / "t.csv").column("age")
 
 

@@ -14,7 +14,7 @@ METRIC_TITLES = {
     "gm": ("GM", 2),
 }
 _ANY_UNIT = ("mae", "gm")  # scores in the unit of the label
-_MAX_VALUE, _MAX_LINE, _MAX_NAMES = 40, 100, 20  # characters, characters, names
+_MAX_VALUE, _MAX_LINE = 40, 100  # characters
 
 
 def format_percent(value: float, sign: str = "+", digits: int = 1) -> str:
@@ -73,11 +73,6 @@ def single_line(text: str) -> str:
     return text if len(text) <= _MAX_LINE else f"{text[: _MAX_LINE - 4]} …"
 
 
-def format_list(names: Sequence[str]) -> str:
-    """Format the first twenty names for a message, with the number of the others."""
-    listed = (
-        name if name.isprintable() and len(name) <= _MAX_VALUE else format_value(name)
-        for name in names[:_MAX_NAMES]
-    )
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return ", ".join(listed) + more
+def format_name(name: str) -> str:
+    """Format a name for a message: in quotes only if it is long or not printable."""
+    return name if name.isprintable() and len(name) <= _MAX_VALUE else format_value(name)

@@ -37,11 +37,9 @@ class SweepProgress:
             console=console,
             disable=not live,
         )
-        self.sweep_task: TaskID | None = None
+        self.sweep_task = self.progress.add_task("runs", total=None, visible=False, note="")
         self.run_tasks: dict[str, TaskID] = {}
         self.best: dict[str, float] = {}
-        self.costs: dict[str, float] = {}
-        self.start, self.finished_cost = time.monotonic(), 0.0
         self.is_waiting = False
 
     def __enter__(self) -> SweepProgress:
@@ -56,7 +54,7 @@ class SweepProgress:
         self.total, self.n_finished = n_finished + len(costs), n_finished
         self.start, self.costs, self.finished_cost = time.monotonic(), dict(costs), 0.0
         total = self.total
-        self.sweep_task = self.progress.add_task("runs", total=total, completed=n_finished, note="")
+        self.progress.update(self.sweep_task, total=total, completed=n_finished, visible=True)
         if n_finished:
             self.console.print(f"{n_finished} of {total} runs were already finished.", style="dim")
 
@@ -92,8 +90,7 @@ class SweepProgress:
         rate = (self.finished_cost + half) / (time.monotonic() - self.start)
         minutes = (sum(self.costs.values()) - half) / rate / 60
         note = f"{minutes:.0f} min left" if self.costs else ""
-        if self.sweep_task is not None:
-            self.progress.update(self.sweep_task, completed=self.n_finished, note=note)
+        self.progress.update(self.sweep_task, completed=self.n_finished, note=note)
         position = f"{self.n_finished}/{self.total} {run}"
         result = record["result"]
         if record["status"] == "failed":

@@ -56,52 +56,36 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Temporary files of killed processes are removed. Errors of the disk become a DataError.
     """
+    folder = path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
-        descriptor, temporary = _create_temporary(path)
-        try:
-            yield temporary
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)  # mkstemp restricts access to the owner
-            if not _HAS_LOCKS:
-                os.close(descriptor)  # Windows cannot rename open files
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-            if _HAS_LOCKS:
-                os.close(descriptor)
+        with temporary_sibling(path) as folder:
+            yield folder / path.name
+            (folder / path.name).replace(path)
     except OSError as error:
         cause = Path(error.filename or path)
-        if cause.parent == path.parent or path.is_relative_to(cause):
+        if cause.parent in (folder, path.parent) or path.is_relative_to(cause):
             raise disk_error(error, path) from error
         raise  # from another file that the block read
 
 
 @contextlib.contextmanager
 def temporary_sibling(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; folders of killed processes are removed."""
+    """Yield a temporary folder beside ``path``, which stays locked while its process lives.
+
+    Folders of killed processes are removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     prefix, suffix = f".{path.name}.", f"{_TEMPORARY}{path.suffix}"
-    with (
-        tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=path.parent) as name,
-        _open_descriptor(Path(name)) if _HAS_LOCKS else contextlib.nullcontext(0) as descriptor,
-    ):
-        _try_lock(descriptor)
-        yield Path(name)
-
-
-def _create_temporary(path: Path) -> tuple[int, Path]:
-    """Create a file beside ``path`` that stays locked while its process lives."""
-    while True:
-        prefix, suffix = f".{path.name}.", f"{_TEMPORARY}{path.suffix}"
-        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
-        is_locked = _try_lock(descriptor)
-        if is_locked is None or (is_locked and os.fstat(descriptor).st_nlink):
-            return descriptor, Path(name)
-        os.close(descriptor)  # another process removed it as stale before it was locked
+    with contextlib.ExitStack() as stack:
+        is_ready = False
+        while not is_ready:  # another process may remove it as stale before it is locked
+            temporary = tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=path.parent)
+            folder = Path(stack.enter_context(temporary))
+            with contextlib.suppress(FileNotFoundError):
+                lock = stack.enter_context(_open_descriptor(folder)) if _HAS_LOCKS else 0
+                is_ready = _try_lock(lock) is not False and folder.exists()
+        yield folder
 
 
 def _remove_stale(path: Path) -> None:

@@ -191,10 +191,8 @@ class TableFeatures:
         """Create an encoding from the result of :meth:`to_dict`."""
         encodings: list[NumberColumn | CategoryColumn] = []
         for column in content["columns"]:
-            fields: dict[str, Any] = {
-                k: tuple(v) if k == "values" else v for k, v in column.items() if k != "kind"
-            }
-            encoding = NumberColumn if column["kind"] == "number" else CategoryColumn
+            fields = {k: tuple(v) if k == "values" else v for k, v in column.items()}
+            encoding = NumberColumn if fields.pop("kind") == "number" else CategoryColumn
             encodings.append(validate_types(encoding(**fields)))
         return validate_types(cls(tuple(encodings), dict(content["dropped"])))
 

@@ -83,7 +83,9 @@ def make_label_report(
         **_summarize_bins(suggestion, labels, remaining),
         "named": {
             name: {
-                **{"range": region.text, "low": region.low, "high": region.high},
+                "range": region.text,
+                "low": region.low,
+                "high": region.high,
                 **_count_share(region.contains(remaining).sum(), len(remaining)),
             }
             for name, region in (named or {}).items()
@@ -144,10 +146,7 @@ def _find_rarest_labels(labels: Floats) -> list[dict[str, float]]:
 
 
 def _find_gaps(
-    bins: LabelBins,
-    labels: Floats,
-    remaining: Floats,
-    counts: Ints,
+    bins: LabelBins, labels: Floats, remaining: Floats, counts: Ints
 ) -> list[dict[str, float | None]]:
     """Return runs of empty bins, widest first, and the nearest labels; None beyond the last."""
     first, last = bins.digitize([labels.min(), labels.max()])

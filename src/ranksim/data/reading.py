@@ -218,25 +218,20 @@ def _read_hub(source: str) -> Table:
 
 def _to_table(name: str, dataset: Any) -> Table:
     datasets = require_optional("datasets", "hub")
-    parts = {} if isinstance(dataset, datasets.Dataset) else dict(dataset)
-    if parts:
-        try:
-            dataset = datasets.concatenate_datasets(list(parts.values()))
-        except ValueError as error:
-            raise DataError(
-                f"The splits of {name} have different columns: use one split, as in name:train."
-            ) from error
-    names = list(dataset.column_names)
-    split = [part for part, rows in parts.items() for _ in range(len(rows))]
+    parts = {"": dataset} if isinstance(dataset, datasets.Dataset) else dict(dataset)
     if len(parts) > 1:
-        if "split" in names:
+        if any("split" in rows.column_names for rows in parts.values()):
             raise DataError(f"{name} has several splits and a column 'split': rename the column.")
-        names.append("split")
+        parts = {part: rows.add_column("split", [part] * len(rows)) for part, rows in parts.items()}
+    try:
+        dataset = datasets.concatenate_datasets(list(parts.values()))
+    except ValueError as error:
+        raise DataError(
+            f"The splits of {name} have different columns: use one split, as in name:train."
+        ) from error
     root = cache_dir() / "hub-images"
 
     def read(column: str) -> list[Any]:
-        if column == "split" and len(parts) > 1:
-            return split
         feature, values = dataset.features[column], _iterate_values(dataset, column)
         if isinstance(feature, datasets.Image):
             return [None if value is None else _cache_image(value, root) for value in values]
@@ -244,7 +239,8 @@ def _to_table(name: str, dataset: Any) -> Table:
             return [None if value is None else feature.int2str(value) for value in values]
         return list(values)
 
-    return Table(name, names, read, range(1, len(dataset) + 1), "row", root=root)
+    lines = range(1, len(dataset) + 1)
+    return Table(name, list(dataset.column_names), read, lines, "row", root=root)
 
 
 def _iterate_values(dataset: Any, column: str) -> Iterator[Any]:

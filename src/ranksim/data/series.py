@@ -54,14 +54,6 @@ def make_windows(
     and a window needs no later readings. ``step`` is the seconds between readings, by default the
     median. With horizon 0, the target has the time of the last reading.
     """
-    if window < 1 or horizon < 0:
-        raise ValueError(f"need window >= 1 and horizon >= 0, got {window!r} and {horizon!r}")
-    lengths = {len(array) for array in (values, times, target, groups) if array is not None}
-    if values.ndim != 2 or len(lengths) != 1:
-        raise ValueError(
-            "values must have shape (T, C) and times, target and groups length T, got "
-            f"{values.shape} and lengths {sorted(lengths)}"
-        )
     count = len(values)
     series = np.zeros(count, dtype=np.int64) if groups is None else factorize(groups)
     is_gap = series[1:] != series[:-1]
@@ -179,21 +171,12 @@ class SeriesSamples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def scaling(self) -> SeriesScaling:
-        """Compute the scaling of these windows, which must be the training windows."""
-        return SeriesScaling.fit(self.values, self.ends, window=self.window)
-
 
 class SeriesDataset(BatchDataset):
     """Windows of scaled readings, float32 ``(T, C)``; the input of a batch is ``(N, W, C)``."""
 
     def __init__(
-        self,
-        values: NDArray[np.float32],
-        ends: Ints,
-        labels: Floats,
-        *,
-        window: int,
+        self, values: NDArray[np.float32], ends: Ints, labels: Floats, *, window: int
     ) -> None:
         self.values = torch.from_numpy(np.ascontiguousarray(values))
         self.first = torch.from_numpy(ends - window + 1)
@@ -205,9 +188,8 @@ class SeriesDataset(BatchDataset):
         return (windows.index_select(0, self.first[index]),)
 
 
-def make_series_datasets(
-    parts: Sequence[SeriesSamples], scaling: SeriesScaling
-) -> list[SeriesDataset]:
-    """Create one data set per part of a series; they share its readings."""
-    values = scaling(parts[0].values)
-    return [SeriesDataset(values, part.ends, part.labels, window=part.window) for part in parts]
+def make_series_datasets(parts: Sequence[SeriesSamples]) -> list[SeriesDataset]:
+    """Create one data set per part of a series, scaled by the first part, the training windows."""
+    values, ends, window = parts[0].values, parts[0].ends, parts[0].window
+    scaled = SeriesScaling.fit(values, ends, window=window)(values)
+    return [SeriesDataset(scaled, part.ends, part.labels, window=window) for part in parts]

@@ -15,6 +15,7 @@ PART_NAMES = {name: name for name in PARTS} | dict.fromkeys(("valid", "validatio
 PART_NAMES |= {"training": "train", "testing": "test"}  # common spellings in tables
 PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 MAX_PER_BIN = 30  # default of the held-out samples per label bin, as published
+_SHARE = 0.15  # of the samples for validation, and for test
 
 # Zero-shot protocols
 PROTOCOLS = ("extrapolation", "interpolation", "blindspot")
@@ -82,30 +83,21 @@ def split_rows(
     seed: int,
     groups: Sequence[Hashable] | None = None,
     times: Floats | None = None,
-    shares: tuple[float, float] = (0.15, 0.15),
 ) -> Split:
     """Split rows, given the label bin of each ``(N,)``; raise a DataError if a part is empty.
 
     - ``random``, balanced: :func:`balanced_split`; rows of one of the ``groups`` stay together and
       count once, in the bin of the first row.
-    - ``random``, not balanced: by the ``shares`` of validation and test; groups stay together.
-    - ``group``: whole groups in random order, so that the parts come close to their shares.
+    - ``random``, not balanced: 15 % validation and 15 % test; groups stay together.
+    - ``group``: whole groups in random order, so that the parts come close to these shares.
     - ``time``: the last rows are test, the rows before them validation; equal times stay together.
 
     If balanced by group or time, :func:`balance_held_out` leaves samples out, so that groups stay
     whole and time stays in order.
     """
-    if not (min(shares) > 0 and sum(shares) < 1):
-        raise ValueError(f"shares must be positive and sum to less than 1, got {shares!r}")
-    if max_per_bin is not None and max_per_bin < 1:
-        raise ValueError(f"max_per_bin must be at least 1, got {max_per_bin!r}")
-    for name, values in (("groups", groups), ("times", times)):
-        if values is not None and len(values) != len(bins):
-            raise ValueError(f"{name} must have one value per row, {len(bins)}, got {len(values)}")
-        if values is None and name == f"{by}s":
-            raise ValueError(f"{name} are required to split by {by}")
-    if times is not None and by == "time":
-        split = _split_by_time(times, shares)
+    if by == "time":
+        assert times is not None
+        split = _split_by_time(times)
     else:
         units = np.arange(len(bins)) if groups is None else factorize(groups)
         if by == "random" and balanced:
@@ -114,7 +106,7 @@ def split_rows(
             unit_split = balanced_split(bins[first], max_per_bin=limit, seed=seed)
             split = Split(*(np.flatnonzero(np.isin(units, part)) for part in unit_split))
             return require_nonempty_parts(split, "the label bins have too few samples")
-        split = _split_by_group(units, shares, seed)
+        split = _split_by_group(units, seed)
     return balance_held_out(split, bins, max_per_bin=max_per_bin, seed=seed) if balanced else split
 
 
@@ -130,10 +122,8 @@ def balance_held_out(split: Split, bins: Ints, *, max_per_bin: int | None, seed:
     parts = []
     for part in (split.val, split.test):
         rows = rng.permutation(part)
-        rows = rows[np.argsort(bins[rows], kind="stable")]
-        _, first, count = np.unique(bins[rows], return_index=True, return_counts=True)
-        rank_in_bin = np.arange(len(rows)) - np.repeat(first, count)
-        parts.append(np.sort(rows[rank_in_bin < max_per_bin]))
+        used = [rows[bins[rows] == label][:max_per_bin] for label in np.unique(bins[rows])]
+        parts.append(np.sort(np.concatenate(used)))
     return Split(split.train, *parts)
 
 
@@ -184,13 +174,12 @@ def _require_three(count: int, noun: str) -> None:
         )
 
 
-def _split_by_group(units: Ints, shares: tuple[float, float], seed: int) -> Split:
+def _split_by_group(units: Ints, seed: int) -> Split:
     """Assign random groups while they fit, then at most one per part if it improves its share."""
     sizes = np.bincount(units)
     _require_three(len(sizes), "group")
-    val, test = shares
     part_of = np.zeros(len(sizes), dtype=np.int64)  # of each group: index into PARTS
-    remaining = {2: round(test * len(units)), 1: round(val * len(units))}
+    remaining = dict.fromkeys((2, 1), round(_SHARE * len(units)))
     for group in np.random.default_rng(seed).permutation(len(sizes)).tolist():
         for part in remaining:
             if sizes[group] <= remaining[part]:
@@ -208,16 +197,13 @@ def _split_by_group(units: Ints, shares: tuple[float, float], seed: int) -> Spli
     return Split.from_index(part_of[units])
 
 
-def _split_by_time(times: Floats, shares: tuple[float, float]) -> Split:
-    if not np.isfinite(times).all():
-        raise ValueError("times must be finite")
+def _split_by_time(times: Floats) -> Split:
     moments, position, counts = np.unique(times, return_inverse=True, return_counts=True)
     _require_three(len(moments), "different time")
-    val, test = shares
     ends = np.cumsum(counts)  # rows up to each moment
     last = len(moments) - 1
-    first_test = 2 + int(np.argmin(np.abs(ends[1:last] - (1 - test) * len(times))))
-    first_val = 1 + int(np.argmin(np.abs(ends[: first_test - 1] - (1 - test - val) * len(times))))
+    first_test = 2 + int(np.argmin(np.abs(ends[1:last] - (1 - _SHARE) * len(times))))
+    first_val = 1 + int(np.argmin(np.abs(ends[: first_test - 1] - (1 - 2 * _SHARE) * len(times))))
     return Split.from_index((position >= first_val).astype(np.int64) + (position >= first_test))
 
 
@@ -234,13 +220,10 @@ def zero_shot_split(bins: Ints, protocol: str, *, seed: int, per_bin: int = TEST
     - interpolation: at most two bells at the ends, so the middle is rare;
     - blindspot: all samples except those of a few bins just above the middle.
 
-    10.9 % of them are used for validation. The published files draw with replacement, so a third of
-    their training rows and a sixth of their test rows repeat an image; here no image is repeated.
+    10.9 % of them are used for validation. Unlike in the published files, no image is repeated.
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"Protocol {protocol!r} does not exist: choose {', '.join(PROTOCOLS)}.")
-    if per_bin < 1:
-        raise ValueError(f"per_bin must be at least 1, got {per_bin!r}")
     counts = np.bincount(bins)
     test_bins = _choose_test_bins(counts, protocol, per_bin)
     labels = np.arange(test_bins[0], test_bins[-1] + 1)

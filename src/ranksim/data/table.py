@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils import storage
-from ranksim._utils.formatting import format_list, format_value
+from ranksim._utils.formatting import format_name, format_value, join_names
 from ranksim.exceptions import DataError
 
 MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))  # in lower case
 DAY = 86_400.0  # seconds
-_MAX_LISTED = 5  # line numbers in a message
+_MAX_LISTED, _MAX_NAMES = 5, 20  # line numbers and columns in a message
 _MAX_LABEL = 1e38  # the range of float32
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
@@ -79,9 +79,8 @@ class Table:
     def column(self, name: str) -> list[Any]:
         """Return the cells of a column; raise a DataError unless exactly one has this name."""
         if name not in self.names:
-            raise DataError(
-                f"{self.name} has no column {name!r}: choose one of {format_list(self.names)}."
-            )
+            names = join_names(map(format_name, self.names), _MAX_NAMES)
+            raise DataError(f"{self.name} has no column {name!r}: choose one of {names}.")
         if self.names.count(name) > 1:
             raise DataError(f"{self.name} has two columns {name!r}: rename one of them.")
         return self.read(name)
@@ -105,15 +104,13 @@ def read_numbers(table: Table, name: str, *, missing: Missing = "raise", hint: s
     parsed = parse_numbers(values)
     wrong = np.flatnonzero(parsed.text | parsed.infinite)
     if len(wrong):
-        first = values[wrong[0]]
+        first = format_value(values[wrong[0]])
+        problem = f"column {name!r} contains {first}, which is not a finite number"
         remedy = "remove these rows" if missing == "raise" else "leave them empty"
-        has_comma = _DECIMAL_COMMA.fullmatch(str(first))
-        table.raise_for_rows(
-            wrong,
-            f"column {name!r} contains {format_value(first)}, which is not a finite number",
-            ("write decimals with a point" if has_comma else f"correct these values or {remedy}")
-            + hint,
-        )
+        remedy = f"correct these values or {remedy}"
+        if _DECIMAL_COMMA.fullmatch(str(values[wrong[0]])):
+            remedy = "write decimals with a point"
+        table.raise_for_rows(wrong, problem, remedy + hint)
     if missing == "raise":
         problem, remedy = f"column {name!r} has no value", "fill it in or remove these rows"
         table.raise_for_rows(np.flatnonzero(parsed.missing), problem, remedy)

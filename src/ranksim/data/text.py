@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -109,21 +110,20 @@ class GloveFile:
                         "download the file again."
                     )
                 if word in requested and word not in vectors:
-                    vectors[word] = self._parse(values, number)
+                    vectors[word] = _parse_vector(values)
+                    if not np.isfinite(vectors[word]).all():
+                        raise DataError(
+                            f"{self.path}, line {number}: a value is not a finite number; download "
+                            "the file again."
+                        )
         rows = np.stack(list(vectors.values())) if vectors else np.empty((0, self.width), "f4")
         return list(vectors), rows
 
-    def _parse(self, values: list[str], line: int) -> np.ndarray:
-        try:
-            with np.errstate(over="ignore"):
-                vector = np.array(values, dtype=np.float64).astype(np.float32)
-            if np.isfinite(vector).all():
-                return vector
-        except ValueError:
-            pass
-        raise DataError(
-            f"{self.path}, line {line}: a value is not a finite number; download the file again."
-        )
+
+def _parse_vector(values: list[str]) -> np.ndarray:
+    with np.errstate(over="ignore"), contextlib.suppress(ValueError):
+        return np.array(values, dtype=np.float64).astype(np.float32)
+    return np.array(np.nan)
 
 
 WordVectors = PackagedGlove | GloveFile

@@ -268,7 +268,7 @@ def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
 def _load_glucose(source: DataSource, recipe: Any) -> LoadedData:
     assert isinstance(source.spec, GlucoseSpec)
     benchmark = glucose.load(source.spec.horizon, data_dir=source.location.data_dir)
-    train, val, test = make_series_datasets(benchmark.parts, benchmark.train.scaling())
+    train, val, test = make_series_datasets(benchmark.parts)
     channels = benchmark.train.values.shape[1]
     return LoadedData(
         benchmark,
