@@ -18,6 +18,7 @@ PACKAGE_DATA = (
     "training/recipes.toml",
     "datasets/published/sts-b-dir.csv",
     "evaluation/report/page/page.html.j2",
+    "inference/card.md.j2",
 )
 # tests that need no data and no optional tool, for sessions with other versions
 PORTABLE_TESTS = (

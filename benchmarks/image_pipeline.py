@@ -22,8 +22,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
 from ranksim.data.images.augment import CropFlip
-from ranksim.data.images.dataset import ImageDataset
-from ranksim.data.images.pixel_cache import PixelCache
+from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.models.pixels import Pixels
 from ranksim.training.data_loader import SeededSampler, make_loader
 from tests.helpers.faces import draw_face

@@ -15,8 +15,7 @@ from ranksim.data.reading import load_table
 from ranksim.data.splitting import PARTS, balanced_split
 from ranksim.data.table import read_labels
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
-from ranksim.datasets.image_benchmarks import ImagePlan, load_images, plan_ages
-from ranksim.datasets.prepare import prepare_split
+from ranksim.datasets.image_benchmarks import ImagePlan, load_images, plan_ages, prepare_split
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from tests.helpers import faces
@@ -48,7 +47,7 @@ def user_images(root):
     labels = read_labels(table, "years")
     split = balanced_split(labels.astype(np.int64), max_per_bin=2, seed=666)
     images = ImageTable(image_paths(table, "file"), labels).with_split(split)
-    return ImagePlan("images", root, images, LabelBins.integers(20, 31), quantity="years")
+    return ImagePlan("images", root, images, LabelBins.integers(20, 31))
 
 
 def test_plan_reads_prepared_split_file(agedb):

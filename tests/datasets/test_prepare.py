@@ -9,7 +9,7 @@ from scipy.io import savemat
 from ranksim._utils.storage import sha256
 from ranksim.data.images.table import ImageTable, read_split_file, write_split_file
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
-from ranksim.datasets.prepare import describe, prepare_split
+from ranksim.datasets.image_benchmarks import describe, prepare_split
 from ranksim.exceptions import DataError, UsageError
 
 
@@ -206,7 +206,7 @@ def test_broken_images_are_an_error_or_skipped(root):
         assert (folder, sorted(checked)) == (root, list(agedb_dir.find_images(root).table.paths))
         return dict.fromkeys(broken, "truncated")
 
-    with pytest.raises(DataError, match=f"^{len(broken)} of 600 images .*{broken[0]} .truncated"):
+    with pytest.raises(DataError, match=f"^{len(broken)} of 600 images .*{broken[0]} truncated"):
         prepare_split("agedb-dir", root, check=check)
     assert [path.name for path in root.iterdir()] == ["AgeDB"]
 
@@ -214,7 +214,7 @@ def test_broken_images_are_an_error_or_skipped(root):
     assert prepared.broken == dict.fromkeys(broken, "truncated")
     assert sum(prepared.counts) == 600 - len(broken)
     assert not set(broken) & set(read_split_file(prepared.path).paths)
-    assert f"Skipped {len(broken)} images" in describe(prepared)[2]
+    assert describe(prepared)[2].startswith(f"{len(broken)} of 600 images cannot be used: {broken[0]} ")
 
 
 def test_skipped_image_does_not_change_other_parts(root):
@@ -260,7 +260,7 @@ def test_killed_process_leaves_old_file_or_none(root):
     code = f"""
 import os, signal
 from pathlib import Path
-from ranksim.datasets.prepare import prepare_split
+from ranksim.datasets.image_benchmarks import prepare_split
 Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 prepare_split("agedb-dir", Path({str(root)!r}), check=lambda *_: {{}})
 """

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ranksim.data.images.augment import CropFlip
-from ranksim.data.images.dataset import ImageDataset
+from ranksim.data.images.pixel_cache import ImageDataset
 from ranksim.imbalance import LabelBins
 from ranksim.metrics import ShotRegions
 from ranksim.models import ImageEncoder, Regressor

@@ -7,7 +7,7 @@ import pytest
 
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
-from ranksim.inference.density import density_from_dict, density_to_dict, extend_regions
+from ranksim.inference.saved_model import density_from_dict, density_to_dict, extend_regions
 from ranksim.metrics import ShotRegions
 
 BINS = LabelBins(np.array([0.1, 0.7, 2.3, 9.9]))

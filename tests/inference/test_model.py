@@ -19,7 +19,8 @@ from ranksim.data.spec import make_user_spec
 from ranksim.data.split_plan import make_split_plan
 from ranksim.exceptions import DataError, UsageError
 from ranksim.inference import load_model
-from ranksim.inference.files import (
+from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.inference.saved_model import (
     CARD,
     CONFIG,
     METRICS,
@@ -27,7 +28,6 @@ from ranksim.inference.files import (
     replace_folder,
     require_model_folder,
 )
-from ranksim.inference.fit import FitRequest, fit_model
 from ranksim.training.modality import recipe_type
 from ranksim.training.presets import preset_table
 from ranksim.training.pretrained import portable_encoder_name, relocate_encoder, to_portable_recipe

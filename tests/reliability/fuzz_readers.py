@@ -29,7 +29,7 @@ from ranksim.data.text import GloveFile
 from ranksim.datasets import image_benchmarks, imdb_wiki_dir, sts_b_dir
 from ranksim.datasets._fetch.archives import extract, read_member
 from ranksim.evaluation import record
-from ranksim.inference import files, saved_model
+from ranksim.inference import saved_model
 from ranksim.training.presets import preset_table, read_tuned
 from ranksim.training.recipe import TableRecipe
 from tests.reliability import fuzz_archives, fuzz_matlab
@@ -294,7 +294,7 @@ def _config() -> dict[str, Any]:
     density = {"edges": [0.0, 1.0, 2.0, 3.0], "train": [30, 4, 0], "regions": regions}
     density |= {"many": 20, "few": 5, "named": {"low": "<1", "mid": "1-2"}}
     return {
-        "format": files.FORMAT,
+        "format": saved_model.FORMAT,
         "ranksim": "0.1.0",
         "kind": "table",
         "target": "y",
@@ -313,11 +313,11 @@ def _config() -> dict[str, Any]:
 
 def _read_model(content: bytes, folder: Path) -> None:
     """Read everything except the weights, which another library reads behind a checksum."""
-    write_file(folder, files.CONFIG, content)
-    write_file(folder, files.METRICS, b"{}")
+    write_file(folder, saved_model.CONFIG, content)
+    write_file(folder, saved_model.METRICS, b"{}")
     with contextlib.ExitStack() as stack:
-        stack.callback(setattr, saved_model, "_weights", saved_model._weights)
-        saved_model._weights = lambda path, digest: {}  # type: ignore[assignment]
+        stack.callback(setattr, saved_model, "_load_weights", saved_model._load_weights)
+        saved_model._load_weights = lambda path, digest: {}  # type: ignore[assignment]
         model = saved_model.load_model(folder)
     edges = model.regions.bins.edges
     require(bool(np.isfinite(edges).all() and (np.diff(edges) > 0).all()), "edges ascend")

@@ -8,7 +8,7 @@ from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.summary import summarize
-from ranksim.inference.scoring import error_intervals
+from ranksim.inference.prediction import error_intervals
 from ranksim.metrics import METRICS
 
 TITLE = "Statistics"

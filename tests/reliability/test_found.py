@@ -24,7 +24,7 @@ from ranksim.evaluation.report.results_page import write_report
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import parse_seeds
 from ranksim.imbalance import DensityWeights, LabelBins, density_weights
-from ranksim.inference.files import read_json
+from ranksim.inference.saved_model import read_json
 from ranksim.integrations.lightning import WeightsCallback
 from ranksim.integrations.sklearn import RankSimRegressor
 from ranksim.metrics.scores import regression_scores

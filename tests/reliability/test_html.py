@@ -9,7 +9,7 @@ from ranksim.evaluation.report.label_report import draw_label_report
 from ranksim.evaluation.report.results_page import write_page
 from ranksim.imbalance.label_range import LabelRange
 from ranksim.inference.card import model_card
-from ranksim.inference.density import density_of
+from ranksim.inference.saved_model import density_to_dict
 from ranksim.metrics import ShotRegions
 from tests.helpers.results import make_results
 
@@ -161,7 +161,7 @@ def test_a_model_s_card(shown, tmp_path, evil):
         "target": evil, "kind": "table", "method": "vanilla", "seed": 0, "ranksim": "0",
         "versions": {"torch": "0"}, "command": f"ranksim fit {evil}", "recipe": {"monitor": "mae"},
         "data": {"name": evil, "inputs": [evil], "counts": [1, 1, 1], "sha256": "0" * 64},
-        "density": density_of(regions, many=100, few=20),
+        "density": density_to_dict(regions, many=100, few=20),
     }  # fmt: skip
     metrics = {"best_epoch": 1, "epochs": 1, "test": {"all": scores, evil: scores}}
     card = model_card(config, metrics, ["mae", "mse"], "model")

@@ -12,7 +12,7 @@ from ranksim.cli.options import split_csv
 from ranksim.evaluation.record import read_results
 from ranksim.exceptions import RankSimError
 from ranksim.experiments.sweep_request import parse_seeds
-from ranksim.inference.density import density_of, regions_of
+from ranksim.inference.saved_model import density_from_dict, density_to_dict
 from ranksim.metrics import ShotRegions
 from ranksim.training.method import (
     BASES,
@@ -165,11 +165,11 @@ DENSITY = {
 def test_a_stored_density_is_the_regions_or_refused(density):
     errors = (ValueError, TypeError, KeyError, OverflowError, RankSimError)
     try:
-        regions = regions_of(density)
+        regions = density_from_dict(density)
     except errors:
         return
     assert isinstance(regions, ShotRegions)
     masks = regions.masks([-1.0, 0.5, 1e9])
     assert (masks["many"] | masks["medium"] | masks["few"]).all()
-    written = density_of(regions, many=20, few=5)
-    assert regions_of(json.loads(json.dumps(written))).names == regions.names
+    written = density_to_dict(regions, many=20, few=5)
+    assert density_from_dict(json.loads(json.dumps(written))).names == regions.names

@@ -12,7 +12,7 @@ from ranksim._utils.progress import progress_counter
 from ranksim.data.images.decode import check_images
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
 from ranksim.datasets._fetch.archives import extract
-from ranksim.datasets.prepare import PreparedSplit, describe, prepare_split
+from ranksim.datasets.image_benchmarks import PreparedSplit, describe, prepare_split
 from ranksim.exceptions import UsageError
 
 _MAX_UNPACKED = 64 << 30  # bytes per archive; the larger one of IMDB-WIKI has 7 GB

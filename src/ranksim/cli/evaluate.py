@@ -155,7 +155,7 @@ def _score_predictions(
     """Score a table of predictions and print the result."""
     from rich.console import Console
 
-    from ranksim.inference.scoring import RESULT, ScoreRequest, score_predictions
+    from ranksim.inference.prediction import RESULT, ScoreRequest, score_predictions
 
     names = ("train", "model", "prediction", "label")
     columns = {name: getattr(predictions, name) for name in names}

@@ -111,7 +111,7 @@ def predict(
     """Predict new data with a saved model, and report where training labels were scarce."""
     from rich.console import Console
 
-    from ranksim.inference.predict import PredictRequest, predict_data
+    from ranksim.inference.prediction import PredictRequest, predict_data
 
     request = PredictRequest(model, data, out, image_root, accelerator, encoder)
     result = predict_data(request)

@@ -38,18 +38,12 @@ PROTOCOL_COUNTS = {
 BINS = LabelBins.integers(0, 120)  # years
 MAX_PER_BIN = 30  # images per age in validation and test
 SEED = 666
-_FORM = "<index>_<Name>_<age>_<gender>.jpg"
+FORM = "<index>_<Name>_<age>_<gender>.jpg"
 _NAME = re.compile(r"(\d+)_[^/]+_(\d{1,3})_([mf])\.jpg")
 
 
 def find_images(root: Path) -> ImageListing:
     """List the images ``root/AgeDB/<index>_<Name>_<age>_<gender>.jpg``, sorted by path.
-
-    Args:
-        root: folder that contains the folder ``AgeDB``.
-
-    Raises:
-        DataError: there is no such folder, or no such image in it.
 
     References:
         Moschoglou et al., "AgeDB" (CVPR Workshops 2017).
@@ -64,7 +58,7 @@ def find_images(root: Path) -> ImageListing:
             skipped.append(name)
     if not ages:
         raise DataError(
-            f"{root / FOLDER} contains no image named {_FORM}: put the images of AgeDB directly "
+            f"{root / FOLDER} contains no image named {FORM}: put the images of AgeDB directly "
             "into it."
         )
     paths = tuple(sorted(ages))
@@ -127,7 +121,7 @@ def _list_names(root: Path) -> list[str]:
             ) from error
         raise DataError(
             f"{root} has no readable folder {FOLDER}: ask the authors of AgeDB for the archive and "
-            f"its password, then put the images there as {FOLDER}/{_FORM}, or unpack them with "
+            f"its password, then put the images there as {FOLDER}/{FORM}, or unpack them with "
             "--archive AgeDB.zip."
         ) from error
     return [name for name in names if name.lower().endswith((".jpg", ".jpeg")) and name[0] != "."]

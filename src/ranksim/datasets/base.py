@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -22,6 +22,16 @@ class LabeledSamples(Protocol):
     @property
     def labels(self) -> np.ndarray: ...
     def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSamples:
+    """Labels of samples without inputs, float64 ``(N,)``."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 S = TypeVar("S", bound=LabeledSamples, covariant=True)
@@ -79,8 +89,14 @@ class Benchmark(Generic[S]):
         )
 
 
-def data_folders(data_dir: Path | None) -> Iterator[Path]:
-    """Yield the folder that may contain data: ``data_dir``, else ``RANKSIM_DATA`` if set."""
+def data_folder(data_dir: Path | None) -> Path | None:
+    """Return the folder that may contain data: ``data_dir``, else ``RANKSIM_DATA`` if set."""
     folder = data_dir or os.environ.get("RANKSIM_DATA")
-    if folder:
-        yield Path(folder).expanduser()
+    return Path(folder).expanduser() if folder else None
+
+
+def find_data_file(benchmark: str, file: str, data_dir: Path | None) -> Path | None:
+    """Return the path of a file in the data folder or its subfolder ``benchmark``, if it exists."""
+    folder = data_folder(data_dir)
+    paths = [folder / file, folder / benchmark / file] if folder else []
+    return next((path for path in paths if path.is_file()), None)

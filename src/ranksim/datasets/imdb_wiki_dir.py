@@ -36,9 +36,6 @@ def download_archives(root: Path) -> list[Path]:
     """Download both archives (8 GB) into ``root``, resuming an earlier download.
 
     Their origin publishes no checksum: the length is verified, and the SHA-256 is stored beside.
-
-    Raises:
-        DataError: there is no connection, or the answer is not the file.
     """
     paths = [root / url.rpartition("/")[2] for url in ORIGINS.values()]
     for url, path in zip(ORIGINS.values(), paths, strict=True):
@@ -53,12 +50,6 @@ def find_images(root: Path) -> ImageListing:
     (``second_face_score`` NaN or at most 0), and the age is in 0..200. Photographs count as taken
     in the middle of their year: age = ``photo_taken`` − year of birth, minus one for births in
     July or later.
-
-    Args:
-        root: folder that contains ``imdb_crop`` and ``wiki_crop``.
-
-    Raises:
-        DataError: a list is missing, damaged or another file.
 
     References:
         Rothe, Timofte and Van Gool, "DEX" (ICCV Workshops 2015).
@@ -129,17 +120,15 @@ def _read_list(path: Path, part: str) -> tuple[list[str], dict[str, NDArray[np.f
     for name in fields:
         if name not in record:
             raise DataError(f"{path} has no field {name!r} in {part!r}: {remedy}.")
-    cells = record["full_path"]
-    names = [cell for cell in cells if isinstance(cell, str)] if isinstance(cells, list) else None
-    arrays = {name: record[name] for name in _NUMBERS}
-    numbers = {name: values for name, values in arrays.items() if isinstance(values, np.ndarray)}
-    if cells is None or names is None or len(names) < len(cells) or len(numbers) < len(arrays):
+    names = record.pop("full_path")
+    are_arrays = [isinstance(values, np.ndarray) for values in record.values()]
+    if not isinstance(names, list) or None in names or not all(are_arrays):
         raise DataError(f"{path} has other types of values than the published list: {remedy}.")
-    lengths = {name: len(values) for name, values in numbers.items()} | {"full_path": len(names)}
+    lengths = {name: len(values) for name, values in record.items()} | {"full_path": len(names)}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
         raise DataError(f"{path} has fields of unequal length ({counts}): {remedy}.")
     for name in names:
         if OUTSIDE.match(name):
             raise DataError(f"{path} names {format_value(name)}, outside its folder: {remedy}.")
-    return names, numbers
+    return names, record

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,26 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ranksim.data.batch import BatchDataset
-from ranksim.datasets.base import Benchmark, LabeledSamples
+from ranksim.datasets.base import Benchmark, LabelSamples
 from ranksim.exceptions import UsageError
 from ranksim.imbalance.label_range import LabelRange
-
-
-@dataclass(frozen=True, eq=False)
-class LabeledSubset:
-    """Labels of the samples of a part at positions ``rows`` ``(N,)``."""
-
-    part: LabeledSamples
-    rows: NDArray[np.int64]
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Labels ``(N,)``."""
-        labels: np.ndarray = self.part.labels[self.rows]
-        return labels
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 class Subset(BatchDataset):
@@ -57,18 +39,9 @@ class Subset(BatchDataset):
 
 
 def rows_outside(labels: ArrayLike, ranges: Sequence[LabelRange]) -> NDArray[np.int64]:
-    """Return positions of the labels ``(N,)`` outside all ranges.
-
-    Example:
-        >>> from ranksim.imbalance.label_range import parse_ranges
-        >>> rows_outside([20, 30, 40, 50, 90], parse_ranges("30-40,>80")).tolist()
-        [0, 3]
-    """
-    values = np.asarray(labels)
-    inside = np.zeros(values.shape, dtype=bool)
-    for label_range in ranges:
-        inside |= label_range.contains(values)
-    return np.flatnonzero(~inside)
+    """Return positions of the labels ``(N,)`` outside all ranges."""
+    inside = [label_range.contains(labels) for label_range in ranges]
+    return np.flatnonzero(~np.any(inside, axis=0))
 
 
 def drop_labels(
@@ -79,14 +52,7 @@ def drop_labels(
     The test set stays complete, so it measures errors at labels without training samples. Regions
     follow training counts: a published list refers to the complete training set.
 
-    Args:
-        benchmark: any benchmark.
-        datasets: its training, validation and test set.
-        ranges: label ranges.
-
-    Returns:
-        The benchmark, no longer comparable, with ``dropped`` and ``counts`` among its facts; and
-        its data sets. Without ranges, both are unchanged.
+    The benchmark is no longer comparable, and its facts contain ``dropped`` and ``counts``.
 
     Raises:
         UsageError: a range contains no training label, or no training or validation sample remains.
@@ -111,8 +77,8 @@ def drop_labels(
     facts = {"dropped": texts, "counts": [len(rows[0]), len(rows[1]), len(test)]}
     reduced = dataclasses.replace(
         benchmark,
-        train=LabeledSubset(benchmark.train, rows[0]),
-        val=LabeledSubset(benchmark.val, rows[1]),
+        train=LabelSamples(benchmark.train.labels[rows[0]]),
+        val=LabelSamples(benchmark.val.labels[rows[1]]),
         published_shots=None,
         facts=benchmark.facts | facts,
         comparable=False,

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,26 +27,15 @@ _DTYPES |= {12: "<i8", 13: "<u8"}
 _ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16-le", 16: "utf-8"}
 _ENCODINGS |= {17: "utf-16-le", 18: "utf-32-le"}
 
-Field = NDArray[np.float64] | list[str | None] | None
 _Element = tuple[int, memoryview]
 
 
-def read_struct(path: Path, name: str, fields: Collection[str]) -> dict[str, Field] | None:
-    """Read fields of a struct that has one element.
+def read_struct(path: Path, name: str, fields: Collection[str]) -> dict[str, Any] | None:
+    """Read fields of the one-element struct ``name``; return None if the file has no such struct.
 
-    Args:
-        path: the file.
-        name: name of the variable.
-        fields: names of the fields to read.
-
-    Returns:
-        The fields that exist: real numbers as float64 ``(N,)``; a cell array as a list of its
-        one-line texts, with None for other cells; None for any other field. None if the file has
-        no such struct.
-
-    Raises:
-        ValueError: the file is damaged, or is not a little-endian file of these versions
-            (``struct.error`` and ``zlib.error`` for some kinds of damage).
+    Real numbers are float64 ``(N,)``; a cell array is a list of its one-line texts, with None for
+    other cells; any other field is None. A damaged file raises ValueError, ``struct.error`` or
+    ``zlib.error``, and a big-endian file or one of another version raises ValueError.
 
     References:
         "MAT-File Format" (The MathWorks).
@@ -107,12 +97,12 @@ def _read_array(data: memoryview) -> tuple[int, int, tuple[int, ...], str, Itera
     return flags & 0xFF, flags, shape, bytes(_next(elements, _INT8)).decode("latin-1"), elements
 
 
-def _read_fields(elements: Iterator[_Element], names: Collection[str]) -> dict[str, Field]:
+def _read_fields(elements: Iterator[_Element], names: Collection[str]) -> dict[str, Any]:
     (width,) = struct.unpack("<i", _next(elements, _INT32))
     table = bytes(_next(elements, _INT8))
     if width < 1 or len(table) % width:
         raise ValueError(f"field names in {len(table)} bytes, {width} each")
-    fields: dict[str, Field] = {}
+    fields: dict[str, Any] = {}
     for start in range(0, len(table), width):
         data = _next(elements, _MATRIX)
         name = table[start : start + width].partition(b"\0")[0].decode("latin-1")
@@ -121,7 +111,7 @@ def _read_fields(elements: Iterator[_Element], names: Collection[str]) -> dict[s
     return fields
 
 
-def _read_field(data: memoryview) -> Field:
+def _read_field(data: memoryview) -> NDArray[np.float64] | list[str | None] | None:
     if not data:  # an empty array can be stored like this
         return None
     array_class, flags, shape, _, elements = _read_array(data)

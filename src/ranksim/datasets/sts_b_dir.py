@@ -9,7 +9,7 @@ import numpy as np
 from ranksim._utils.download import download
 from ranksim._utils.storage import cache_dir, sha256
 from ranksim.data.text import TextSamples
-from ranksim.datasets.base import Benchmark, data_folders
+from ranksim.datasets.base import Benchmark, data_folder
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 
@@ -64,10 +64,7 @@ def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[Tex
     train, val, test = (_read_pairs(paths[part]) for part in PARTS)
     return Benchmark(
         NAME,
-        train,
-        val,
-        test,
-        BINS,
+        *(train, val, test, BINS),
         published_shots=PUBLISHED_SHOTS,
         gmean_epsilon=1e-10,
         facts={"split": split, "sha256": CHECKSUMS[split]},
@@ -76,7 +73,7 @@ def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[Tex
 
 
 def _find_files(split: str, data_dir: Path | None) -> dict[str, Path]:
-    for root in data_folders(data_dir):
+    if root := data_folder(data_dir):
         for folder in (root / NAME / split, root / split, root):
             paths = {part: folder / f"{part}_new.tsv" for part in PARTS}
             if any(path.exists() for path in paths.values()):

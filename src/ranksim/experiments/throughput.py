@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import cache_dir, write_json
-from ranksim.data.images.dataset import ImageDataset
-from ranksim.data.images.pixel_cache import PixelCache
-from ranksim.datasets.prepare import BENCHMARKS
+from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
+from ranksim.datasets.image_benchmarks import BENCHMARKS
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.losses import RankSimLoss

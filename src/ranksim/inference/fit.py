@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,13 @@ from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import Run, check_data, execute_run
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
 from ranksim.inference.card import model_card
-from ranksim.inference.density import density_to_dict
-from ranksim.inference.files import (
+from ranksim.inference.saved_model import (
     CARD,
     CONFIG,
     FORMAT,
     METRICS,
     WEIGHTS,
-    remove_training_folder,
+    density_to_dict,
     replace_folder,
     require_model_folder,
 )
@@ -40,13 +40,7 @@ _ENCODER = "encoder."
 
 @dataclass(frozen=True)
 class FitRequest:
-    """The arguments of ``ranksim fit``.
-
-    Args:
-        bench: the data and how it is trained on; its ``out`` is the folder of the model.
-        method: name of the method.
-        seed: of the run.
-    """
+    """The arguments of ``ranksim fit``; the ``out`` of ``bench`` is the folder of the model."""
 
     bench: SweepRequest
     method: str
@@ -54,22 +48,10 @@ class FitRequest:
 
 
 def fit_model(request: FitRequest, *, progress_bar: bool = False) -> dict[str, Any]:
-    """Train one model and write its folder; an interrupted write leaves no partial model.
+    """Train one model, write its folder, and return that folder and the metrics by part and region.
 
     The training is stored in ``OUT.training`` beside the model and removed afterwards. If the
     process is killed, the same command resumes from the last validation.
-
-    Args:
-        request: what to train.
-        progress_bar: show Lightning's progress bar.
-
-    Returns:
-        ``model`` (its folder), ``method``, ``seed`` and ``metrics`` by part and region.
-
-    Raises:
-        UsageError: ``out`` contains other files than a model, or the settings are invalid.
-        DataError: the data cannot be used.
-        RankSimError: the training diverged.
     """
     silence_lightning()
     bench = request.bench
@@ -87,12 +69,12 @@ def fit_model(request: FitRequest, *, progress_bar: bool = False) -> dict[str, A
     except KeyboardInterrupt as error:
         raise StoppedError("Stopped; the same command resumes where it stopped.") from error
     if record["status"] == "failed":
-        remove_training_folder(folder)  # it would diverge again
+        _remove_training(folder)  # it would diverge again
         raise RankSimError(record["result"]["error"])
     if not run.trainer_config.is_follower_node:
         _write_model(bench, run, record)
         if run.trainer_config.num_nodes == 1:  # other nodes still read the folder
-            remove_training_folder(folder)
+            _remove_training(folder)
     return {
         "model": str(bench.out),
         "method": run.method.key,
@@ -106,6 +88,13 @@ def _training_folder(run: Run) -> Path:
     identity = json.dumps(run.identity(), sort_keys=True).encode()
     out = run.out.absolute()
     return out.with_name(f"{out.name}.training") / hashlib.sha256(identity).hexdigest()[:12]
+
+
+def _remove_training(folder: Path) -> None:
+    """Remove the folder of a training, and its parent if it is empty then."""
+    shutil.rmtree(folder)
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
 
 
 def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:

@@ -1,9 +1,10 @@
-"""A saved model: load it from its folder and predict with it."""
+"""Saved models: the files of a model's folder, loading them, and predicting with them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,17 @@ from typing import Any
 import lightning.pytorch as L
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ranksim._utils.formatting import format_value, single_line
-from ranksim._utils.storage import sha256
+from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
 from ranksim.data.reading import load_table
 from ranksim.data.table import Table, read_numbers
 from ranksim.evaluation.predictions import Predictions
-from ranksim.exceptions import DataError, RankSimError, require_optional
-from ranksim.inference.density import density_from_dict, extend_regions
-from ranksim.inference.files import CONFIG, FORMAT, METRICS, WEIGHTS, read_json
+from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
+from ranksim.imbalance import LabelBins
+from ranksim.imbalance.label_range import parse_ranges
 from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
@@ -36,7 +37,11 @@ from ranksim.training.trainer_config import (
     translate_keyboard_interrupt,
 )
 
+FORMAT = 1
+CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
+_FILES = {CONFIG, WEIGHTS, METRICS, CARD}
 _AGAIN = "copy the model again, or fit it again"
+_CONFIG_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RankSimError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +112,7 @@ class Model:
         return Predictions(inputs.rows, preds, masks, labels, times=inputs.times)
 
     def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
-        """Return the predictions of the network, in the order of the inputs."""
+        """Return the predictions of the network ``(N,)``, in the order of the inputs."""
         with torch.random.fork_rng(devices=[]):  # initialization must not change the caller's state
             network = inputs.make_network(self.recipe, config)()
         try:
@@ -116,17 +121,14 @@ class Model:
             raise DataError(
                 f"The weights in {self.path / WEIGHTS} do not fit {CONFIG}: {_AGAIN}."
             ) from error
-        order = inputs.samples.length_order()
+        module, order = _PredictionModule(network, self.recipe), inputs.samples.length_order()
         loader = make_loader(inputs.samples, EVAL_BATCH_SIZE, order.tolist())
         with translate_keyboard_interrupt():
-            batches = make_eval_trainer(config).predict(
-                _PredictionModule(network, self.recipe), loader
-            )
+            batches = make_eval_trainer(config).predict(module, loader)
         assert batches is not None
-        preds = torch.empty(len(order), dtype=torch.float64)
+        preds: NDArray[np.float64] = np.empty(len(order))
         preds[order] = torch.cat(batches)  # type: ignore[arg-type]
-        array: NDArray[np.float64] = preds.numpy()
-        return array
+        return preds
 
 
 def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
@@ -158,16 +160,9 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
         adapter = adapter_from_dict(config["reader"])
         regions = density_from_dict(config["density"])
         _ = config["target"], config["method"], config["precision"], config["weights_sha256"]
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        AttributeError,
-        RankSimError,
-    ) as error:
-        missing = f"no {error}" if isinstance(error, KeyError) else str(error)
-        reason = single_line(missing).rstrip(".") or type(error).__name__
+    except _CONFIG_ERRORS as error:
+        problem = f"no {error}" if isinstance(error, KeyError) else str(error)
+        reason = single_line(problem).rstrip(".") or type(error).__name__
         raise DataError(
             f"{folder / CONFIG} describes a model that this version of ranksim cannot build "
             f"({reason}): {_AGAIN}."
@@ -177,13 +172,92 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
     return Model(folder, config, metrics, recipe, adapter, regions, weights)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a model; a missing or damaged file is a DataError."""
+    try:
+        return read_verified_json(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.") from None
+    except (ValueError, NotADirectoryError) as error:
+        raise DataError(f"{path} is damaged: {_AGAIN}.") from error
+
+
+def require_model_folder(out: Path) -> None:
+    """Raise a UsageError if a new model would replace a file, or a folder with other content."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file, but a model is a folder: choose another --out.")
+    names = {path.name for path in out.iterdir()}
+    if names and not ({CONFIG, WEIGHTS} <= names <= _FILES):
+        others = ", ".join(sorted(names - _FILES)[:3]) or "an incomplete model"
+        raise UsageError(
+            f"{out} contains other files than a model ({others}), which would be deleted: choose "
+            "another --out."
+        )
+
+
+@contextmanager
+def replace_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces ``out`` if the block ends without an error."""
+    out = out.absolute()
+    with temporary_sibling(out) as temporary:
+        new = temporary / "new"
+        new.mkdir()
+        yield new
+        require_model_folder(out)
+        if out.exists():
+            out.rename(temporary / "old")
+        new.rename(out)
+
+
+def density_to_dict(regions: ShotRegions, *, many: int, few: int) -> dict[str, Any]:
+    """Return label bins, training counts, regions and their two thresholds as JSON values."""
+    return {
+        "edges": [float(edge) for edge in regions.bins.edges],  # float32, so exact in JSON
+        "train": regions.counts.tolist(),
+        "regions": list(regions.names),
+        "many": many,
+        "few": few,
+        "named": {name: label_range.text for name, label_range in regions.named},
+    }
+
+
+def density_from_dict(density: Mapping[str, Any]) -> ShotRegions:
+    """Return the regions that :func:`density_to_dict` wrote."""
+    named = {name: parse_ranges(text)[0] for name, text in density["named"].items()}
+    return ShotRegions(
+        LabelBins(np.asarray(density["edges"], dtype=np.float64)),
+        np.asarray(density["train"], dtype=np.int64),
+        tuple(density["regions"]),
+        tuple(named.items()),
+    )
+
+
+def extend_regions(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
+    """Return regions with an empty few-shot bin on each side that finite labels ``(N,)`` exceed."""
+    values = np.asarray(labels, dtype=np.float64).astype(np.float32)
+    edges, counts, names = regions.bins.edges, regions.counts, regions.names
+    first, last = edges[0], edges[-1]
+    if (values < first).any():
+        edges = np.append(values.min(), edges)
+        counts, names = np.append(0, counts), ("few", *names)
+    if (values > last).any():
+        # the last bin includes its upper edge, which must stay in it
+        above = np.nextafter(last, np.float32(np.inf))
+        end = max(values.max(), np.nextafter(above, np.float32(np.inf)))
+        edges = np.concatenate([edges[:-1], [above, end]])
+        counts, names = np.append(counts, 0), (*names, "few")
+    return ShotRegions(LabelBins(edges), counts.astype(np.int64), names, regions.named)
+
+
 def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
-    """Load weights in safetensors format after checking their digest."""
-    safetensors = require_optional("safetensors.torch", "train")
+    """Load weights in safetensors format after checking their SHA-256."""
     if not path.is_file():
         raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.")
     if sha256(path) != digest:
         raise DataError(f"{path} is damaged: {_AGAIN}.")
+    safetensors = require_optional("safetensors.torch", "train")
     try:
         weights: dict[str, Tensor] = safetensors.load_file(path)
     except require_optional("safetensors", "train").SafetensorError as error:
@@ -195,15 +269,12 @@ def _to_table(data: Table | str | Path | Mapping[str, Any]) -> Table:
     """Return data of any supported kind as a table with at least one row."""
     if isinstance(data, str | Path):
         return load_table(str(data))
-    if isinstance(data, Table):
-        table = data
-    else:
-        table = Table.from_columns(
-            "The data", {name: list(values) for name, values in data.items()}
-        )
-    if not table.n_rows:
-        raise DataError(f"{table.name} has no rows: add one row per sample.")
-    return table
+    if not isinstance(data, Table):
+        columns = {name: list(values) for name, values in data.items()}
+        data = Table.from_columns("The data", columns)
+    if not data.n_rows:
+        raise DataError(f"{data.name} has no rows: add one row per sample.")
+    return data
 
 
 class _PredictionModule(L.LightningModule):

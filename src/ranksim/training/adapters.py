@@ -20,8 +20,8 @@ from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
 from ranksim.data.batch import BatchDataset
 from ranksim.data.features import Kind, TableFeatures, VectorDataset
-from ranksim.data.images.dataset import ImageDataset, describe_broken
-from ranksim.data.images.pixel_cache import PixelCache
+from ranksim.data.images.decode import describe_broken
+from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.data.images.table import ImageTable, image_paths
 from ranksim.data.series import SeriesDataset, SeriesScaling, make_windows
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
@@ -43,16 +43,6 @@ from ranksim.training.trainer_config import TrainerConfig
 
 NetworkFactory = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
 """Called with a recipe and hardware settings; returns a function that builds a new network."""
-
-
-@dataclass(frozen=True)
-class LabelSamples:
-    """Labels of a split without inputs, float64 ``(N,)``."""
-
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 @dataclass(frozen=True)

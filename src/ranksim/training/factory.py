@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ranksim._utils.storage import cache_dir
 from ranksim.data.images.augment import CropFlip
 from ranksim.data.text import GLOVE_840B, GloveFile, PackagedGlove, WordVectors
-from ranksim.datasets.base import data_folders
+from ranksim.datasets.base import data_folder
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
@@ -193,7 +193,7 @@ def word_vectors(name: str, glove: Path | None = None, data_dir: Path | None = N
     if name == "glove-6b-50d":
         return PackagedGlove()
     if name == "glove-840b-300d":
-        folders = [*data_folders(data_dir), cache_dir()]
+        folders = [folder for folder in (data_folder(data_dir), cache_dir()) if folder]
         paths = [folder / "glove" / GLOVE_840B for folder in folders]
         existing = [path for path in paths if path.is_file()]
         return GloveFile(glove or (existing or paths[-1:])[0], 300, lower=False)

@@ -38,12 +38,12 @@ from ranksim.data.table import Table
 from ranksim.data.text import encode_texts
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
 from ranksim.datasets import image_benchmarks as images
-from ranksim.datasets.base import Benchmark
+from ranksim.datasets.base import Benchmark, LabelSamples
 from ranksim.datasets.label_gaps import Subset, drop_labels
 from ranksim.imbalance.label_range import parse_ranges
 from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
-from ranksim.training.adapters import AdaptedSplits, DataAdapter, LabelSamples, adapter_type
+from ranksim.training.adapters import AdaptedSplits, DataAdapter, adapter_type
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import (
     augmentation,

@@ -20,8 +20,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ranksim.data.images import pixel_cache as module
-from ranksim.data.images.dataset import ImageDataset, describe_broken
-from ranksim.data.images.pixel_cache import PixelCache
+from ranksim.data.images.decode import describe_broken
+from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.exceptions import DataError
 
 SIZE = 6

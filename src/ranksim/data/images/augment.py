@@ -50,16 +50,10 @@ class CropFlip:
 
 
 def crop_flip(images: Tensor, top: Tensor, left: Tensor, flipped: Tensor, pad: int) -> Tensor:
-    """Pad each image with black, crop it at its offsets, then flip it if requested.
+    """Pad images uint8 ``(N, H, W, C)`` with black, crop them at their offsets, and flip some.
 
-    Rows of a crop are contiguous in the padded batch, so one row selection makes all crops.
-
-    Args:
-        images: uint8 ``(N, H, W, C)``.
-        top: upper edge of each crop in its padded image, int64 ``(N,)``.
-        left: left edge of each crop there, int64 ``(N,)``.
-        flipped: bool ``(N,)``.
-        pad: border per side, in pixels.
+    ``top`` and ``left`` are int64 ``(N,)`` in the padded image, ``flipped`` is bool ``(N,)``. Rows
+    of a crop are contiguous in the padded batch, so one row selection makes all crops.
     """
     count, height, width, channels = images.shape
     padded = images.new_empty(count, height + 2 * pad, width + 2 * pad, channels)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ProgressCallback = Callable[[int], None]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_MAX_LISTED = 5  # broken images in a message
 _16_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes of 16-bit grayscale
 
 
@@ -29,11 +30,7 @@ class BrokenImageError(RankSimError):
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of an image file.
-
-    Raises:
-        BrokenImageError: the file is missing, empty, or cannot be read.
-    """
+    """Return the content of an image file; an empty or unreadable one is a BrokenImageError."""
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
@@ -54,10 +51,8 @@ def decode(content: bytes) -> Image:
     """Decode an image to upright RGB with 8 bits per channel.
 
     EXIF orientation is applied, grayscale becomes three equal channels, 16 bits become 8,
-    transparent pixels become white, and the first of several frames is used.
-
-    Raises:
-        BrokenImageError: the content is not an image, or is incomplete.
+    transparent pixels become white, and the first of several frames is used. Content that is not
+    a complete image is a BrokenImageError.
     """
     pil = require_optional("PIL.Image", "images")
     try:
@@ -87,13 +82,7 @@ def resize(image: Image, size: int) -> NDArray[np.uint8]:
 def check_images(
     root: Path, paths: Sequence[str], *, on_progress: ProgressCallback | None = None
 ) -> dict[str, str]:
-    """Decode every image and return the broken ones with reasons, in the order of the paths.
-
-    Args:
-        root: folder of the images.
-        paths: paths relative to it.
-        on_progress: called from time to time with the number of checked images.
-    """
+    """Decode every image below ``root`` and return the broken ones with reasons, in order."""
 
     def find_problem(path: str) -> str | None:
         try:
@@ -105,6 +94,13 @@ def check_images(
     require_optional("PIL.Image", "images")
     reasons = map_in_threads(find_problem, paths, on_progress)
     return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+
+
+def describe_broken(broken: dict[str, str], total: int) -> str:
+    """Return the number of broken images and the first five with reasons."""
+    first = ", ".join(f"{path} {reason}" for path, reason in list(broken.items())[:_MAX_LISTED])
+    more = ", …" if len(broken) > _MAX_LISTED else ""
+    return f"{len(broken):,} of {total:,} images cannot be used: {first}{more}"
 
 
 def map_in_threads(

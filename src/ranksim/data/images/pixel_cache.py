@@ -1,4 +1,4 @@
-"""Cache of decoded images in one memory-mapped file, indexed by content with SQLite."""
+"""Cache of decoded images in one memory-mapped file, and data sets of its images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim._utils.storage import cache_dir
+from ranksim.data.batch import BatchDataset
 from ranksim.data.images.decode import (
     BrokenImageError,
     ProgressCallback,
@@ -44,7 +46,7 @@ _RowsAndBroken = tuple[NDArray[np.int64], dict[str, str]]
 
 @dataclass(frozen=True)
 class PixelCache:
-    """Decoded images of one size, one row per distinct file content.
+    """Decoded images of one size, one row per distinct file content, indexed with SQLite.
 
     Rows are written before the index lists them, so a killed process leaves a consistent cache.
     The CRC-32 of each row is verified before use, and damaged rows are decoded again. A damaged
@@ -79,27 +81,21 @@ class PixelCache:
 
     def map_pixels(self) -> Tensor:
         """Map all rows, uint8 ``(R, size, size, 3)``; pages are read when they are used."""
-        shape = (self.size, self.size, 3)
-        if not self.path.is_file():
-            return torch.empty(0, *shape, dtype=torch.uint8)
-        rows = self.path.stat().st_size // self.row_bytes
+        rows = self.path.stat().st_size // self.row_bytes if self.path.is_file() else 0
+        if not rows:
+            return torch.empty(0, self.size, self.size, 3, dtype=torch.uint8)
         count = rows * self.row_bytes
         # a private map would have to fit into memory, as if all of it were changed
         flat = torch.from_file(str(self.path), shared=True, size=count, dtype=torch.uint8)
-        return flat.view(rows, *shape)
+        return flat.view(rows, self.size, self.size, 3)
 
     def add_images(
         self, root: Path, paths: Sequence[str], *, on_progress: ProgressCallback | None = None
     ) -> _RowsAndBroken:
-        """Ensure that all images are in the cache, and decode the new ones.
-
-        Args:
-            root: folder of the images.
-            paths: paths relative to it; repeats are allowed.
-            on_progress: called from time to time with the number of decoded images.
+        """Decode the images that the cache lacks, and return the row of each image.
 
         Returns:
-            The row of each image, −1 for broken ones; and broken images with reasons, in order.
+            Rows int64 ``(N,)``, −1 for broken images; and broken images with reasons, in order.
 
         Raises:
             DataError: the disk is full, or the folder cannot be written.
@@ -112,14 +108,14 @@ class PixelCache:
                     return self._add_images(*arguments)
                 except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                     # UnicodeDecodeError: SQLite quotes damaged text in its message
-                    if _is_disk_full(error) or _has_code(error, sqlite3.SQLITE_BUSY):
+                    if _is_disk_full(error) or _error_code(error) == sqlite3.SQLITE_BUSY:
                         raise
                 for path in (*self.folder.glob(f"{_INDEX}*"), self.path):
                     path.unlink(missing_ok=True)
                 return self._add_images(*arguments)
         except (OSError, sqlite3.DatabaseError) as error:
             if _is_disk_full(error):
-                raise self._disk_full_error(len(set(paths))) from error
+                raise self._make_disk_full_error(len(set(paths))) from error
             reason = getattr(error, "strerror", None) or error
             raise DataError(
                 f"The image cache {self.folder} cannot be written ({reason}): correct this, or "
@@ -139,7 +135,7 @@ class PixelCache:
                 if digest and digest not in rows
             }
             if len(new) * self.row_bytes > shutil.disk_usage(self.folder).free:
-                raise self._disk_full_error(len(new))
+                raise self._make_disk_full_error(len(new))
             problems = self._write_rows(index, root, new, rows, on_progress)
         broken |= {p: problems[d] for p, d in zip(paths, digests, strict=True) if d in problems}
         image_rows = np.array([rows.get(digest, -1) for digest in digests], dtype=np.int64)
@@ -240,29 +236,53 @@ class PixelCache:
                     on_progress(start + len(chunk))
         return broken
 
-    def _disk_full_error(self, count: int) -> DataError:
-        needed, free = count * self.row_bytes, shutil.disk_usage(self.folder).free
+    def _make_disk_full_error(self, count: int) -> DataError:
+        sizes = (count * self.row_bytes, shutil.disk_usage(self.folder).free)
+        needed, free = (
+            f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB" for size in sizes
+        )
         return DataError(
-            f"{count:,} images at {self.size} pixels need {_format_size(needed)} in the image "
-            f"cache {self.folder}, but {_format_size(free)} are free: free some space, or choose "
-            "another folder with --cache-dir."
+            f"{count:,} images at {self.size} pixels need {needed} in the image cache "
+            f"{self.folder}, but {free} are free: free some space, or choose another folder with "
+            "--cache-dir."
         )
 
 
+class ImageDataset(BatchDataset):
+    """Images of the pixel cache in its rows int64 ``(N,)``, uint8 ``(B, S, S, 3)`` per batch."""
+
+    on_disk = True
+
+    def __init__(self, cache: PixelCache, rows: NDArray[np.int64], labels: np.ndarray) -> None:
+        self.cache = cache
+        self.rows = torch.from_numpy(rows)
+        self.labels = torch.from_numpy(labels)
+        self._pixels: Tensor | None = None
+
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Return the images of the samples ``index`` ``(B,)``."""
+        if self._pixels is None:
+            self._pixels = self.cache.map_pixels()
+        return (self._pixels.index_select(0, self.rows[index]),)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pixels": None}  # each process maps the file itself
+
+    def length_order(self) -> Tensor:
+        """Return all positions in the order of the rows on disk."""
+        return self.rows.argsort(stable=True)
+
+
 def _make_mark(state: os.stat_result, digest: bytes) -> bytes:
-    """Hash the digest with the state of its file, so that a change or damage of either is seen."""
+    """Hash a digest and the state of its file, to detect a change or damage of either."""
     parts = (digest, state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
 def _is_disk_full(error: Exception) -> bool:
     is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    return is_full or _has_code(error, sqlite3.SQLITE_FULL)
+    return is_full or _error_code(error) == sqlite3.SQLITE_FULL
 
 
-def _has_code(error: Exception, code: int) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == code
-
-
-def _format_size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+def _error_code(error: Exception) -> int | None:
+    return getattr(error, "sqlite_errorcode", None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,6 @@ class ImageTable:
         paths: N relative POSIX paths.
         labels: float64 ``(N,)``, in the unit of the data.
         parts: ``"train"``, ``"val"`` or ``"test"`` of each image; None without a split.
-
-    Example:
-        >>> table = ImageTable(("a.jpg", "b.jpg"), [31, 47], np.array(["train", "test"]))
-        >>> len(table), table.part("test").paths, table.counts
-        (2, ('b.jpg',), (1, 0, 1))
     """
 
     paths: tuple[str, ...]
@@ -46,9 +42,9 @@ class ImageTable:
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels, dtype=np.float64)
         object.__setattr__(self, "labels", labels)
-        lengths = {len(self.paths), *labels.shape}
-        lengths |= set() if self.parts is None else set(self.parts.shape)
-        if labels.ndim != 1 or len(lengths) != 1:
+        columns = [self.paths, labels, *(() if self.parts is None else (self.parts,))]
+        lengths = {len(column) for column in columns}
+        if len(lengths) != 1:
             raise ValueError(f"paths, labels and parts must be equally long, got {sorted(lengths)}")
 
     def __len__(self) -> int:
@@ -66,35 +62,26 @@ class ImageTable:
             parts[rows] = name
         return ImageTable(self.paths, self.labels, parts).take(np.flatnonzero(parts != ""))
 
-    def require_parts(self) -> NDArray[np.str_]:
-        """Return the parts, or raise a ValueError if the table has no split."""
+    def part_rows(self, name: str) -> NDArray[np.int64]:
+        """Return the positions of the rows of one part."""
         if self.parts is None:
             raise ValueError("the image table has no split")
-        return self.parts
+        return np.flatnonzero(self.parts == name)
 
     def part(self, name: str) -> ImageTable:
         """Return the rows of one part."""
-        if name not in PARTS:
-            raise ValueError(f"part must be one of {PARTS}, got {name!r}")
-        return self.take(np.flatnonzero(self.require_parts() == name))
+        return self.take(self.part_rows(name))
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """Number of rows for training, validation and test."""
-        parts = self.require_parts()
-        train, val, test = (int(np.count_nonzero(parts == name)) for name in PARTS)
+        train, val, test = (len(self.part_rows(name)) for name in PARTS)
         return train, val, test
 
 
 @dataclass(frozen=True)
 class ImageListing:
-    """Images of a benchmark on disk.
-
-    Args:
-        table: the usable images, without a split.
-        skipped: names of image files that do not have the benchmark's form.
-        excluded: number of excluded entries by reason.
-    """
+    """The usable images of a benchmark on disk, misnamed image files, and exclusions by reason."""
 
     table: ImageTable
     skipped: tuple[str, ...] = ()
@@ -104,10 +91,8 @@ class ImageListing:
 def read_split_file(path: Path, *, allow_repeats: bool = False) -> ImageTable:
     """Read a split file: CSV or TSV with the columns ``age``, ``path`` and ``split``.
 
-    Args:
-        path: the file.
-        allow_repeats: accept an image in several rows of one part with one label, as in the
-            published zero-shot protocols, which draw with replacement.
+    The published zero-shot protocols draw with replacement: with ``allow_repeats``, an image can
+    occur in several rows of one part with one label.
 
     Raises:
         DataError: the file is missing, damaged or empty, or a row cannot be used.
@@ -134,25 +119,22 @@ def image_paths(table: Table, column: str) -> tuple[str, ...]:
         DataError: the column does not exist, or contains an empty path or one outside the root.
     """
     images = table.column(column)
-    for is_wrong, problem, remedy in (
-        (
-            lambda path: not isinstance(path, str) or not path.strip(),
-            "the image path is empty",
-            "fill it in or remove these rows",
-        ),
-        (
-            OUTSIDE.match,
-            "the image path is absolute or contains '..' or NUL",
-            "write it relative to the image folder",
-        ),
-        (
-            lambda path: max(map(len, _encode(path).split(b"/"))) > _MAX_NAME,
-            f"the image path has a name of more than {_MAX_NAME} bytes",
-            "correct the path",
-        ),
-    ):
+
+    def reject(is_wrong: Callable[[Any], Any], problem: str, remedy: str) -> None:
         rows = [row for row, path in enumerate(images) if is_wrong(path)]
-        table.raise_for_rows(rows, problem, remedy)
+        table.raise_for_rows(rows, f"the image path {problem}", remedy)
+
+    reject(
+        lambda path: not isinstance(path, str) or not path.strip(),
+        "is empty",
+        "fill it in or remove these rows",
+    )
+    reject(
+        OUTSIDE.match,
+        "is absolute or contains '..' or NUL",
+        "write it relative to the image folder",
+    )
+    reject(_has_long_name, f"has a name of more than {_MAX_NAME} bytes", "correct the path")
     return tuple(
         posixpath.normpath(path) if "./" in path or "//" in path else path for path in images
     )
@@ -169,8 +151,9 @@ def write_split_file(path: Path, table: ImageTable) -> None:
         writer.writerows(zip(*columns, strict=True))
 
 
-def _encode(path: str) -> bytes:
-    return path.encode(errors="surrogatepass")
+def _has_long_name(path: str) -> bool:
+    names = path.encode(errors="surrogatepass").split(b"/")
+    return max(map(len, names)) > _MAX_NAME
 
 
 def _format_label(label: float) -> str:

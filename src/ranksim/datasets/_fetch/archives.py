@@ -119,16 +119,10 @@ def extract(
 
 
 def read_member(archive: Path | bytes, member: str, *, limit: int, origin: str) -> bytes:
-    """Return the content of one file of a ``.tar.gz`` archive; nothing is written to disk.
+    """Return the content of one regular file of a ``.tar.gz`` archive, at most ``limit`` bytes.
 
-    Args:
-        archive: path or content.
-        member: full name in the archive; it must be a regular file.
-        limit: maximum bytes of the file.
-        origin: name of the archive in messages.
-
-    Raises:
-        DataError: the archive is damaged, or the member is missing, not a file, or too large.
+    The archive is a path or its content, and ``origin`` is its name in messages. Any problem with
+    the archive or the member is a DataError.
     """
     source: IO[bytes] = io.BytesIO(archive) if isinstance(archive, bytes) else archive.open("rb")
     with (

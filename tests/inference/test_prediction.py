@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ranksim.inference.scoring import error_intervals
+from ranksim.inference.prediction import error_intervals
 
 
 def test_intervals_equal_a_loop():

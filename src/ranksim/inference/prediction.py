@@ -1,0 +1,227 @@
+"""Predictions of new data by a saved model, and scores of predictions by any model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ranksim._utils.formatting import format_percent
+from ranksim._utils.provenance import collect_provenance
+from ranksim._utils.storage import sha256, write_json
+from ranksim.data.binning import choose_label_bins, choose_shot_regions
+from ranksim.data.reading import load_table
+from ranksim.data.spec import UserDataSpec
+from ranksim.data.split_plan import read_split_column
+from ranksim.data.splitting import PART_NAMES
+from ranksim.data.table import Table, read_labels
+from ranksim.evaluation.intervals import bootstrap
+from ranksim.evaluation.predictions import Predictions, require_table_suffix
+from ranksim.exceptions import DataError, UsageError
+from ranksim.inference.saved_model import (
+    CARD,
+    CONFIG,
+    Model,
+    density_from_dict,
+    density_to_dict,
+    extend_regions,
+    load_model,
+)
+from ranksim.metrics import SHOT_NAMES, regression_scores
+from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
+
+RESULT = "evaluation.json"
+_WARNING_SHARE = 0.1  # of few-shot predictions
+_COLUMNS = {
+    "prediction": ("prediction", "pred", "y_pred"),
+    "label": ("label", "target", "y_true"),
+}
+_MEANS = ("mae", "mse", "gm")  # scores that are means, so that they have intervals
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """The arguments of ``ranksim predict``; ``data`` is a path or name, as for ``ranksim fit``."""
+
+    model: Path
+    data: str
+    out: Path
+    image_root: Path | None = None
+    accelerator: str = "auto"
+    encoder: Path | None = None
+
+
+def predict_data(request: PredictRequest) -> dict[str, Any]:
+    """Predict new data, write one row per sample, and return counts by region.
+
+    ``mae`` is None without labels, and ``warning`` is None if few predictions are few-shot.
+    """
+    silence_lightning()
+    require_table_suffix(request.out)
+    if request.out.exists() and request.out.resolve() == Path(request.data).resolve():
+        raise UsageError(f"--out {request.out} would replace the data: choose another file.")
+    model = load_model(request.model, encoder=request.encoder)
+    trainer_config = TrainerConfig(request.accelerator, precision=model.config["precision"])
+    check_trainer_config(trainer_config)
+    predictions = model.predict(
+        request.data, image_root=request.image_root, trainer_config=trainer_config
+    )
+    predictions.write(request.out)
+    names = np.asarray(model.regions.names)
+    return {
+        "model": str(request.model),
+        "method": model.config["method"],
+        "target": model.target,
+        "predictions": len(predictions),
+        "regions": predictions.counts(),
+        "training": {name: int(model.regions.counts[names == name].sum()) for name in SHOT_NAMES},
+        "mae": _mean_absolute_error(predictions),
+        "warning": _few_shot_warning(predictions, model),
+        "out": str(request.out),
+    }
+
+
+def _mean_absolute_error(predictions: Predictions) -> float | None:
+    """Return the mean absolute error of the samples that have a label, if any has."""
+    if predictions.labels is None or not (known := np.isfinite(predictions.labels)).any():
+        return None
+    return float(np.abs(predictions.errors)[known].mean())
+
+
+def _few_shot_warning(predictions: Predictions, model: Model) -> str | None:
+    """Return a warning if many predictions lie where training labels were scarce."""
+    few, zero = (predictions.regions[name].mean() for name in ("few", "zero"))
+    if few <= _WARNING_SHARE:
+        return None
+    none = f", {format_percent(zero, '', 0)} where there was none" if zero else ""
+    return (
+        f"{format_percent(few, '', 0)} of the predictions lie where training samples were "
+        f"few{none}: they are unreliable; {model.path / CARD} lists these ranges."
+    )
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """The arguments of ``ranksim evaluate`` for predictions.
+
+    Args:
+        predictions: the table.
+        train: the training data, which decides the regions; or
+        model: the folder of the model, in place of ``train``.
+        target: column of the label in ``train``.
+        prediction: column of the predictions; by default the first usual name that exists.
+        label: column of the labels; by default a usual name or the target's.
+        options: bins, regions and split, by the names of :class:`UserDataSpec`.
+        out: folder for the result.
+    """
+
+    predictions: Path
+    train: str | None = None
+    model: Path | None = None
+    target: str | None = None
+    prediction: str | None = None
+    label: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    out: Path = Path("runs/evaluate")
+
+
+def score_predictions(request: ScoreRequest) -> dict[str, Any]:
+    """Score predictions by the region of their labels; write and return ``evaluation.json``."""
+    density, target, origin = _read_density(request)
+    table = load_table(str(request.predictions))
+    prediction = request.prediction or _find_column(table, "prediction")
+    label = request.label or _find_column(table, "label", target)
+    if prediction == label:
+        raise UsageError(
+            f"Column {label!r} cannot be both prediction and label: give --prediction and --label."
+        )
+    labels = read_labels(table, label, missing="nan")
+    known = np.isfinite(labels)
+    if not known.any():
+        raise DataError(f"{table.name} has no label in column {label!r}: fill in at least one.")
+    preds, labels = read_labels(table, prediction)[known], labels[known]
+    masks = extend_regions(density_from_dict(density), labels).masks(labels)
+    result = {
+        "format": 1,
+        "predictions": {
+            "name": request.predictions.name,
+            "sha256": table.sha256,
+            "prediction": prediction,
+            "label": label,
+            "samples": len(labels),
+            "without_label": int((~known).sum()),
+        },
+        **origin,
+        "density": density,
+        "test": {
+            name: regression_scores(torch.from_numpy(preds[mask]), torch.from_numpy(labels[mask]))
+            for name, mask in masks.items()
+        },
+        "intervals": {
+            name: error_intervals(preds[mask] - labels[mask]) for name, mask in masks.items()
+        },
+        **collect_provenance(),
+    }
+    write_json(request.out / RESULT, result)
+    return result
+
+
+def error_intervals(errors: NDArray[np.float64]) -> dict[str, list[float] | None]:
+    """Return 95 % bootstrap intervals of MAE, MSE and GM over the errors ``(N,)``.
+
+    An interval is None with fewer than two samples, and for GM if an error is exactly zero.
+    """
+    intervals: dict[str, list[float] | None] = dict.fromkeys(_MEANS)
+    if len(errors) < 2:
+        return intervals
+    size = np.abs(errors)
+    logs = [np.log(size)] if (size > 0).all() else []
+    low, high = bootstrap(np.stack([size, size**2, *logs], axis=1))
+    for name, ends in zip(_MEANS, zip(low, high, strict=True), strict=False):
+        intervals[name] = [float(np.exp(end) if name == "gm" else max(end, 0.0)) for end in ends]
+    return intervals
+
+
+def _read_density(request: ScoreRequest) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """Return the training label density, the target, and the model or data they come from."""
+    if request.model is not None:
+        model = load_model(request.model)
+        digest = sha256(request.model / CONFIG)
+        origin: dict[str, Any] = {"model": {"name": request.model.name, "config_sha256": digest}}
+        return model.config["density"], model.target, origin
+    if request.train is None or request.target is None:
+        raise UsageError("Regions are not defined: give --train and its --target, or --model.")
+    table = load_table(request.train)
+    options = UserDataSpec(target=request.target, **request.options)
+    values = read_labels(table, request.target, missing="nan")
+    known = np.isfinite(values)
+    labels, train = values[known], np.arange(np.count_nonzero(known))
+    if (split := read_split_column(table, options)) is not None:
+        parts = [PART_NAMES.get(str(part).strip().lower()) for part in table.column(split)]
+        train = np.flatnonzero(np.array(parts, dtype=object)[known] == "train")
+    if not len(train):
+        raise DataError(
+            f"{table.name} has no training label in column {request.target!r}: give the column of "
+            "the target, and mark training rows with train in the split column."
+        )
+    bins = choose_label_bins(labels, options)
+    regions, many, few = choose_shot_regions(bins, labels[train], options)
+    data = {"name": Path(table.name).name, "sha256": table.sha256, "samples": len(train)}
+    return density_to_dict(regions, many=many, few=few), request.target, {"train": data}
+
+
+def _find_column(table: Table, role: str, *further: str) -> str:
+    """Return the first usual column name of a prediction or label that exists."""
+    names: Sequence[str] = list(dict.fromkeys((*_COLUMNS[role], *further)))
+    for name in names:
+        if name in table.names:
+            return name
+    raise DataError(
+        f"{table.name} has no column {' or '.join(map(repr, names))}: give the column of the "
+        f"{role} with --{role}."
+    )
