@@ -243,7 +243,13 @@ def test_shot_regions_count_training_labels_in_the_bins_of_all_labels():
         ({"many": 3, "few": 4}, ("few must be at most many", "4", "3")),
         ({"bin_width": -1.0}, ("width", "-1.0")),
         ({"bin_width": 1e-4}, ("--bin-width 0.0001", "490,000 bins", "10,000")),
-        ({"region": ("low",)}, ("--region 'low'",)),
+        (
+            {"region": ("low",)},
+            (
+                "--region",
+                "'low'",
+            ),
+        ),
     ],
 )
 def test_unusable_options(options, facts):

@@ -6,14 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-# title and published decimals of the scores
-METRIC_TITLES = {
-    "mse": ("MSE", 3),
-    "pearson": ("Pearson, %", 1),
-    "mae": ("MAE", 2),
-    "gm": ("GM", 2),
-}
-_ANY_UNIT = ("mae", "gm")  # scores in the unit of the label
+# title and published decimals of the scores, first of those in the unit of the label
+_ANY_UNIT = {"mae": ("MAE", 2), "gm": ("GM", 2)}
+METRIC_TITLES = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1), **_ANY_UNIT}
 _MAX_VALUE, _MAX_LINE = 40, 100  # characters
 
 
@@ -66,9 +61,12 @@ def format_value(value: Any) -> str:
     return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 4]} …{text[-1]}"
 
 
-def single_line(text: str) -> str:
-    """Format text from a file or another library on one line of at most 100 characters."""
-    text = " ".join(text.split())
+def single_line(content: str | Exception) -> str:
+    """Format text of a file, or the first line of an error, in at most 100 characters."""
+    if isinstance(content, Exception):
+        first = str(content).strip().partition("\n")[0].rstrip(".:")
+        content = first or type(content).__name__
+    text = " ".join(content.split())
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) <= _MAX_LINE else f"{text[: _MAX_LINE - 4]} …"
 

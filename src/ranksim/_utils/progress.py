@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -14,9 +15,9 @@ from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_count
 
 
 class SweepProgress:
-    """A :class:`ranksim.experiments.sweep.SweepListener` that prints to the terminal.
+    """A sweep listener that prints to the terminal; ``live`` draws progress bars.
 
-    ``live`` draws progress bars; ``monitor`` is the validation score, ``headline`` the test scores.
+    ``monitor`` is the name of the validation score, ``headline`` those of the test scores.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class SweepProgress:
         headline: Sequence[str] = ("mse", "pearson"),
     ) -> None:
         self.console = console
+        self.print_line = partial(console.print, soft_wrap=True, highlight=False)
         self.monitor, self.headline = monitor.upper(), headline
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -53,8 +55,8 @@ class SweepProgress:
         """Start the clock; ``costs`` contains the relative cost of each run that remains."""
         self.total, self.n_finished = n_finished + len(costs), n_finished
         self.start, self.costs, self.finished_cost = time.monotonic(), dict(costs), 0.0
-        total = self.total
-        self.progress.update(self.sweep_task, total=total, completed=n_finished, visible=True)
+        task, total = self.sweep_task, self.total
+        self.progress.update(task, total=total, completed=n_finished, visible=True)
         if n_finished:
             self.console.print(f"{n_finished} of {total} runs were already finished.", style="dim")
 
@@ -74,7 +76,7 @@ class SweepProgress:
 
     def ended_early(self, seed: int) -> None:
         """Report that the time budget does not allow this seed."""
-        self._print(
+        self.print_line(
             f"The budget is too small for seed {seed}: only the finished runs are reported; run "
             "the command again with a larger --budget to continue."
         )
@@ -100,10 +102,7 @@ class SweepProgress:
         parts = [_format_score(n, scores[n]) for n in self.headline if scores[n] is not None]
         parts += [format_count(result["epochs"], "epoch"), f"{result['seconds']:.0f} s"]
         parts += ["stopped by the budget"] * ("truncated" in result) + [note] * bool(note)
-        self._print(f"{position}: {', '.join(parts)}")
-
-    def _print(self, text: str) -> None:
-        self.console.print(text, soft_wrap=True, highlight=False)
+        self.print_line(f"{position}: {', '.join(parts)}")
 
 
 def _format_score(name: str, score: float) -> str:

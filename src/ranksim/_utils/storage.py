@@ -32,7 +32,6 @@ _NUMBER = r"(?:-?\d[\d.eE+-]*|null)"
 _NUMBERS = re.compile(rf"\[\s+{_NUMBER}(?:,\s+{_NUMBER})*\s+\]")
 _TEMPORARY = ".part"
 _DIGEST, _SHA256 = "digest", "sha256:"
-_HAS_LOCKS = sys.platform != "win32"
 
 
 def cache_dir() -> Path:
@@ -83,40 +82,36 @@ def temporary_sibling(path: Path) -> Iterator[Path]:
             temporary = tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=path.parent)
             folder = Path(stack.enter_context(temporary))
             with contextlib.suppress(FileNotFoundError):
-                lock = stack.enter_context(_open_descriptor(folder)) if _HAS_LOCKS else 0
-                is_ready = _try_lock(lock) is not False and folder.exists()
+                is_locked = stack.enter_context(_lock(folder))
+                is_ready = is_locked is not False and folder.exists()
         yield folder
 
 
 def _remove_stale(path: Path) -> None:
     """Remove the temporary files and folders that killed processes left beside ``path``."""
-    for file in path.parent.iterdir() if _HAS_LOCKS else ():
+    for file in path.parent.iterdir():
         if file.name.startswith(f".{path.name}.") and file.name.endswith(_TEMPORARY + path.suffix):
-            with contextlib.suppress(OSError), _open_descriptor(file) as descriptor:
-                if _try_lock(descriptor):
+            with contextlib.suppress(OSError), _lock(file) as is_locked:
+                if is_locked:
                     shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 @contextlib.contextmanager
-def _open_descriptor(path: Path) -> Iterator[int]:
+def _lock(path: Path) -> Iterator[bool | None]:
+    """Lock a path; yield False if another process has the lock, None if there are no locks."""
+    if sys.platform == "win32":
+        yield None
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield descriptor
+        is_locked: bool | None = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:  # some file systems of clusters have no locks
+            is_locked = False if isinstance(error, BlockingIOError) else None
+        yield is_locked
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool | None:
-    """Lock an open file; return False if another process has the lock, None without locks."""
-    if sys.platform == "win32":
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some file systems of clusters
-        return None
-    return True
 
 
 def is_transient_io_error(error: Exception) -> bool:

@@ -14,7 +14,7 @@ from ranksim.data.table import Floats, Ints
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance._labels import label_vector
-from ranksim.imbalance.label_range import LabelRange, parse_named_range
+from ranksim.imbalance.label_range import parse_named_range
 from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
 
 _MIN_BINS, _MAX_BINS = 20, 100  # of the rule, without the bins of far outliers
@@ -79,10 +79,8 @@ def suggest_thresholds(
     many_by_rule, few_by_rule, reason = _choose_thresholds(counts)
     if many is None and few is None:
         return many_by_rule, few_by_rule, reason
-    if many is None:
-        many = max(many_by_rule, few or 0)
-    if few is None:
-        few = min(few_by_rule, many)
+    many = max(many_by_rule, few or 0) if many is None else many
+    few = min(few_by_rule, many) if few is None else few
     if few > many:
         raise ValueError(f"few must be at most many, got {few} and {many}")
     return many, few, "the requested thresholds"
@@ -117,20 +115,13 @@ def choose_shot_regions(
     bins: LabelBins, training: Floats, options: UserDataSpec
 ) -> tuple[ShotRegions, int, int]:
     """Return the shot regions of training labels ``(N,)``, and the thresholds ``many, few``."""
-    named = dict(_parse_region(text) for text in options.region)
     counts = bins.histogram(training)
     try:
+        named = dict(map(parse_named_range, options.region))
         many, few, _ = suggest_thresholds(counts, many=options.many, few=options.few)
     except ValueError as error:
-        raise UsageError(f"Shot regions could not be chosen: {error}.") from error
+        raise UsageError(f"--region, --many or --few cannot be used: {error}.") from error
     return ShotRegions.from_counts(bins, training, many=many, few=few, named=named), many, few
-
-
-def _parse_region(text: str) -> tuple[str, LabelRange]:
-    try:
-        return parse_named_range(text)
-    except ValueError as error:
-        raise UsageError(f"--region {text!r}: {error}.") from error
 
 
 def _drop_outliers(distinct: Floats) -> Floats:

@@ -105,13 +105,12 @@ class CategoryColumn:
     def __call__(self, table: Table) -> Floats:
         """Encode the column as ``(N, features)``; a value without a feature becomes all zeros."""
         values = table.column(self.name)
-        position = {value: k for k, value in enumerate(self.values)}
         encoded = np.zeros((len(values), len(self.features)))
+        position = {value: k for k, value in enumerate(self.values)}
+        other = len(position) if self.other else None
+        missing = len(position) + self.other if self.missing else None
         for row, value in enumerate(values):
-            if is_missing(value):
-                column = len(position) + self.other if self.missing else None
-            else:
-                column = position.get(str(value).strip(), len(position) if self.other else None)
+            column = missing if is_missing(value) else position.get(str(value).strip(), other)
             if column is not None:
                 encoded[row, column] = 1.0
         return encoded
@@ -191,7 +190,9 @@ class TableFeatures:
         """Create an encoding from the result of :meth:`to_dict`."""
         encodings: list[NumberColumn | CategoryColumn] = []
         for column in content["columns"]:
-            fields = {k: tuple(v) if k == "values" else v for k, v in column.items()}
+            fields: dict[str, Any] = {
+                k: tuple(v) if k == "values" else v for k, v in column.items()
+            }
             encoding = NumberColumn if fields.pop("kind") == "number" else CategoryColumn
             encodings.append(validate_types(encoding(**fields)))
         return validate_types(cls(tuple(encodings), dict(content["dropped"])))

@@ -13,6 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from ranksim._utils.formatting import single_line
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError, MissingDependencyError, require_optional
@@ -58,18 +59,14 @@ def read_parquet(path: Path) -> Table:
         raise DataError(f"{path} is not a readable Parquet file: save the table again.") from error
 
     def read(name: str) -> list[Any]:
+        damaged = f"{path} is damaged in column {name!r}: save the table again."
         try:
             column = parquet.read_table(path, columns=[name], partitioning=None).column(0)
             values = list(column.to_pylist())
         except Exception as error:
-            raise DataError(
-                f"{path} is damaged in column {name!r}: save the table again."
-            ) from error
+            raise DataError(damaged) from error
         if len(values) != count:
-            raise DataError(
-                f"{path} has {len(values):,} values in column {name!r} instead of {count:,}: save "
-                "the table again."
-            )
+            raise DataError(damaged)
         return values
 
     return Table(str(path), names, read, range(1, count + 1), "row", path, path.parent)
@@ -185,7 +182,7 @@ def _read_saved(folder: Path) -> Table:
         dataset = datasets.load_from_disk(str(folder))
     except Exception as error:  # datasets raises many types for damaged folders
         raise DataError(
-            f"{folder} is not a readable Hugging Face data set ({_first_line(error)}): save it "
+            f"{folder} is not a readable Hugging Face data set ({single_line(error)}): save it "
             "again."
         ) from error
     return _to_table(str(folder), dataset)
@@ -211,7 +208,7 @@ def _read_hub(source: str) -> Table:
     except Exception as error:  # from the network, the hub or the data set
         raise DataError(
             f"{source} is not a local file or folder and could not be read from the Hugging Face "
-            f"hub ({_first_line(error)}): check the name and the connection."
+            f"hub ({single_line(error)}): check the name and the connection."
         ) from error
     return _to_table(source, dataset)
 
@@ -261,8 +258,3 @@ def _cache_image(image: dict[str, Any], root: Path) -> str:
         with atomic_write(root / relative) as temporary:
             temporary.write_bytes(content)
     return relative
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".:")

@@ -59,14 +59,13 @@ class SplitPlan:
         if self.windows is not None:
             return None if self.windows.times is None else day_index(self.windows.times[test])
         if options.split_method == "day" and options.time is not None:
-            return day_index(read_times(self.table, options.time)[self.rows[test]])
+            return day_index(read_times(self.table.take(self.rows), options.time)[test])
         return None
 
 
 def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     """Select the samples of user data, split them, and choose label bins and regions."""
     inputs = options.inputs or _infer_inputs(table, options)
-    columns = [table.column(name) for name in inputs]  # raises for unknown names
     categories = options.categories if isinstance(options, TableSpec) else ()
     if unused := [name for name in categories if name not in inputs]:
         raise UsageError(f"--categories names {unused[0]!r}, which is not an input: remove it.")
@@ -89,8 +88,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     bins = choose_label_bins(labels, options)
     label_index, by, seed = bins.digitize(labels), options.split_method, options.seed
     if split is None:
-        samples = [tuple(column[row] for column in columns) for row in rows]
-        split = _split_samples(table, options, samples, rows, label_index)
+        split = _split_samples(table.take(rows), options, inputs, label_index)
     elif options.balanced and by != "column":
         split = balance_held_out(split, label_index, max_per_bin=options.max_per_bin, seed=seed)
     regions, many, few = choose_shot_regions(bins, labels[split.train], options)
@@ -199,32 +197,28 @@ def _make_forecasts(
 
 
 def _split_samples(
-    table: Table,
-    options: UserDataSpec,
-    samples: Sequence[tuple[Hashable, ...]],
-    rows: Ints,
-    label_index: Ints,
+    table: Table, options: UserDataSpec, inputs: Sequence[str], label_index: Ints
 ) -> Split:
-    """Split samples that are table rows; equal samples never belong to two parts."""
+    """Split the rows of a table; rows with equal inputs never belong to two parts."""
     by, seed = options.split_method, options.seed
-    used = table.take(rows)
+    samples = list(zip(*map(table.column, inputs), strict=True))
     if options.split is not None or options.protocol is not None:
         if options.protocol is None:
-            split = split_by_column(used, str(options.split))
+            split = split_by_column(table, str(options.split))
         else:
             per_bin = options.test_per_bin or TEST_PER_BIN
             split = zero_shot_split(label_index, options.protocol, seed=seed, per_bin=per_bin)
-        reject_shared_samples(used, samples, split)
+        reject_shared_samples(table, samples, split)
         return split
     groups = times = None
     if by == "random":
         groups = factorize(samples).tolist()
     elif by == "group":
         assert options.group is not None
-        groups = used.column(options.group)
+        groups = table.column(options.group)
     else:
         assert options.time is not None
-        times = read_times(table, options.time)[rows]
+        times = read_times(table, options.time)
         groups = day_index(times).tolist() if by == "day" else None
     return split_rows(
         label_index,
