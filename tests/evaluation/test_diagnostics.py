@@ -9,7 +9,6 @@ import pytest
 import scipy.stats
 
 from ranksim.datasets.label_gaps import drop_labels
-from ranksim.evaluation import projection
 from ranksim.evaluation.diagnostics import (
     NUM_DRAWS,
     diagnose_run,
@@ -168,7 +167,7 @@ def test_agreement_measures_order_of_features():
 
 
 def test_diagnostics_are_json_with_six_digits(monkeypatch):
-    monkeypatch.setattr(projection, "_MIN_SAMPLES", 10**9)
+    monkeypatch.setattr("ranksim.evaluation.diagnostics._MIN_SAMPLES", 10**9)
     benchmark, preds = make_benchmark("tenths")
     preds[7] = np.nan
     rows = select_display_samples(benchmark.bins, benchmark.test.labels).rows

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ranksim.evaluation.projection import pca, project_features
+from ranksim.evaluation.diagnostics import pca, project_features
 
 
 def test_pca_equals_eigenvectors_of_covariance():

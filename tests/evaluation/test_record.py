@@ -155,3 +155,4 @@ def test_migration_script_converts_files_once(tmp_path):
 def test_first_difference_compares_as_json():
     assert first_difference({"a": (1, 2)}, {"a": [1, 2]}) is None
     assert first_difference({"a": 1}, {"a": 1, "b": {"c": None}, "d": 0}) == ("d", None, 0)
+    assert first_difference({"a": 1, "b": {"c": 2}}, {"b": {"c": 3}, "a": 1}) == ("b.c", 2, 3)

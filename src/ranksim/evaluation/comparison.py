@@ -7,21 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim.evaluation.intervals import (
-    MIN_SEEDS,
-    TwoWayInterval,
-    aggregate_by_cluster,
-    bootstrap,
-)
+from ranksim.evaluation import intervals
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.record import RunRecord
 from ranksim.evaluation.summary import Record, method_key, paired_scores
 
 BASELINE = "vanilla"
-ERRORS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "mae": np.abs,
-    "mse": np.square,
-}
+Floats = NDArray[np.float64]
+ERRORS: Mapping[str, Callable[[Floats], Floats]] = {"mae": np.abs, "mse": np.square}
 _LEVEL = 0.95
 _UNKNOWN = dict.fromkeys(("ci_samples", "ci_total", "ci_adjusted", "seeds_needed"))
 
@@ -40,26 +33,15 @@ def add_comparison(
     baseline: str,
     read: ReadPredictions | None,
 ) -> None:
-    """Add the differences from the baseline to every other row of a summary.
+    """Add the differences from the baseline to every other row of a summary, in place.
 
     ``vs_baseline`` holds ``method``, the common ``seeds``, and in ``test`` for each region and
-    score the result of :func:`paired_difference`. Errors also have
+    score the result of :func:`paired_difference`. Errors also have, ``None`` without predictions:
 
-    - ``ci_samples``: 95 %, test samples of the region resampled, of the difference averaged over
-      seeds;
-    - ``ci_total``: 95 %, over seeds and samples (see :class:`TwoWayInterval`);
-    - ``ci_adjusted``: the same at 1 - 0.05/m, for m compared methods;
+    - ``ci_samples``: 95 %, test samples (or their groups) resampled, of the mean over seeds;
+    - ``ci_total``: 95 %, over two or more seeds and samples (see :class:`TwoWayInterval`);
+    - ``ci_adjusted``: the same at 1 - 0.05/m, for m compared methods, with three or more seeds;
     - ``seeds_needed``: seeds at which ``ci_adjusted`` would exclude zero, other things equal.
-
-    ``ci_adjusted`` needs three seeds, ``ci_total`` and ``seeds_needed`` two; ``ci_samples`` needs
-    two samples and the predictions; else they are ``None``. If samples belong to groups, groups
-    are resampled and counted.
-
-    Args:
-        summary: of :func:`ranksim.evaluation.summary.summarize`.
-        records: one per run.
-        baseline: the name of its row.
-        read: returns the predictions of a method and a seed; ``None``: compare over seeds only.
     """
     base = next(method_key(row) for row in summary if row["method"] == baseline)
     comparisons: dict[str, Record] = {}
@@ -71,29 +53,22 @@ def add_comparison(
                     effects[metric] |= _UNKNOWN
             comparisons[key] = {"method": baseline, "seeds": seeds, "test": scores}
     if read is not None:
-        errors, first = _read_errors(comparisons, base, read)
-        for region, mask in first.regions.items() if first is not None else ():
-            groups = first.groups[mask] if first is not None and first.groups is not None else None
-            in_region = {key: pairs[:, mask] for key, pairs in errors.items()}
-            _add_intervals(comparisons, region, in_region, groups)
+        _add_sample_intervals(comparisons, base, read)
     for row in summary:
         if method_key(row) in comparisons:
             row["vs_baseline"] = comparisons[method_key(row)]
 
 
-def _read_errors(
+def _add_sample_intervals(
     comparisons: Mapping[str, Record], base: str, read: ReadPredictions
-) -> tuple[dict[str, NDArray[np.float64]], Predictions | None]:
-    """Read the errors before and after by method, ``(S, N, 2)``, and predictions with regions.
-
-    Methods whose predictions are missing, or of other samples, are left out.
-    """
+) -> None:
+    """Read all predictions, and add the intervals of methods that have all, of equal samples."""
     seeds = {seed for comparison in comparisons.values() for seed in comparison["seeds"]}
     before = {seed: read(base, seed) for seed in seeds}
     first = next((preds for preds in before.values() if preds is not None), None)
     if first is None:
-        return {}, None
-    errors = {}
+        return
+    errors = {}  # before and after by method, (S, N, 2)
     for key, comparison in comparisons.items():
         pairs = [(before[seed], read(key, seed)) for seed in comparison["seeds"]]
         complete = [
@@ -106,37 +81,44 @@ def _read_errors(
         ]
         if complete and len(complete) == len(pairs):
             errors[key] = np.stack(complete)
-    return errors, first
+    for region, mask in first.regions.items():
+        groups = None if first.groups is None else first.groups[mask]
+        in_region = {
+            key: pairs[:, mask]
+            for key, pairs in errors.items()
+            if region in comparisons[key]["test"]
+        }
+        effects = {key: comparisons[key]["test"][region] for key in in_region}
+        _add_intervals(effects, in_region, groups, 1 - (1 - _LEVEL) / len(comparisons))
 
 
 def _add_intervals(
-    comparisons: Mapping[str, Record],
-    region: str,
-    errors: Mapping[str, NDArray[np.float64]],
+    effects: Mapping[str, Record],
+    errors: Mapping[str, Floats],
     groups: NDArray[np.int64] | None,
+    adjusted: float,
 ) -> None:
     """Add the intervals of one region, from errors before and after ``(S, n, 2)`` by method."""
     changes = {
-        (key, metric): aggregate_by_cluster(size(pairs[..., 1]) - size(pairs[..., 0]), groups)
+        (key, metric): intervals.aggregate_by_cluster(
+            size(pairs[..., 1]) - size(pairs[..., 0]), groups
+        )
         for key, pairs in errors.items()
         for metric, size in ERRORS.items()
-        if region in comparisons[key]["test"] and pairs.size and np.isfinite(pairs).all()
+        if pairs.size and np.isfinite(pairs).all()
     }
     changes = {key: change for key, change in changes.items() if change.shape[1] > 1}
     if not changes:
         return
-    lows, highs = bootstrap(np.stack([d.mean(axis=0) for d in changes.values()], axis=1))
-    adjusted = 1 - (1 - _LEVEL) / len(comparisons)
+    means = np.stack([change.mean(axis=0) for change in changes.values()], axis=1)
+    lows, highs = intervals.bootstrap(means)
     for ((key, metric), change), low, high in zip(changes.items(), lows, highs, strict=True):
-        effect = comparisons[key]["test"][region][metric]
+        effect = effects[key][metric]
         effect["ci_samples"] = [float(low), float(high)]
         if len(change) < 2:
             continue
-        interval = TwoWayInterval.from_differences(change)
-        levels = {"ci_total": _LEVEL}
-        if len(change) >= MIN_SEEDS:
-            levels["ci_adjusted"] = adjusted
-        for name, level in levels.items():
-            half = interval.half_width(level)
-            effect[name] = [interval.mean - half, interval.mean + half]
+        interval = intervals.TwoWayInterval.from_differences(change)
+        effect["ci_total"] = interval.ends(_LEVEL)
+        if len(change) >= intervals.MIN_SEEDS:
+            effect["ci_adjusted"] = interval.ends(adjusted)
         effect["seeds_needed"] = interval.seeds_needed(adjusted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ class Finding:
     """The difference of a method from the baseline in one region, from its ``vs_baseline``."""
 
     method: str
+    region: str
     effect: Mapping[str, Any]
 
     @property
@@ -49,29 +50,21 @@ def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Rec
     A method counts as better, or worse, in a region only if its ``ci_adjusted`` excludes zero: 95 %
     over seeds and test samples, corrected for the number of methods, with at least three seeds.
 
-    Args:
-        summary: with ``vs_baseline`` (see :func:`ranksim.evaluation.comparison.add_comparison`).
-        baseline: the row that all others are compared with.
-        error: the metric, ``"mae"`` or ``"mse"``.
-
-    Returns:
-        ``error``; ``sentence``; and ``regions``: for each with test samples, except ``seen``,
-        ``best`` (the significantly better method with the lowest error, or ``None``), ``lowest``
-        (the method with the lowest error), ``relative`` (change of the best, else of the lowest),
-        ``better`` and ``worse`` (all significant ones), ``sentence``.
+    Returns ``error``, ``sentence`` and ``regions``. Each region has ``best`` (the significantly
+    better method with the lowest error), ``lowest`` (the method with the lowest error),
+    ``relative`` (change of the best, else of the lowest), ``better`` and ``worse`` (all significant
+    methods) and ``sentence``.
     """
     methods = unique_rows([row for row in summary if row.get("vs_baseline")])
-    regions = {}
-    findings: dict[str, list[Finding]] = {}
+    regions, findings = {}, []
     for region in summary[0]["test"] if summary else ():
         if region == "seen" or not any(row["test"][region]["n"]["mean"] for row in summary):
             continue
         effects = [(row["method"], row["vs_baseline"]["test"][region][error]) for row in methods]
-        findings[region] = [
-            Finding(name, effect) for name, effect in effects if effect["mean"] is not None
-        ]
-        regions[region] = _conclude_region(findings[region], baseline, error.upper())
-    if any(findings.values()):
+        group = [Finding(m, region, effect) for m, effect in effects if effect["mean"] is not None]
+        regions[region] = _conclude_region(group, baseline, error.upper())
+        findings += group
+    if findings:
         num_seeds = max(len(row["vs_baseline"]["seeds"]) for row in methods)
         sentence = _conclude_sweep(findings, baseline, error.upper(), num_seeds)
     elif any(row["seeds"] for row in summary if row["method"] == baseline):
@@ -115,52 +108,46 @@ def _describe_leader(leader: Finding | None, baseline: str, error: str) -> str:
     if leader.effect["ci_total"] is None:
         return f"{lowest}; there is no interval to judge whether this is chance."
     multiple = " given the number of methods" if leader.effect["ci_total"][1] < 0 else ""
-    seeds = leader.effect["seeds_needed"]
-    needed = (
-        "with so few test samples, more seeds would not confirm it"
-        if seeds is None
-        else f"about {seeds} seeds would be needed to confirm it"
-    )
+    needed = "with so few test samples, more seeds would not confirm it"
+    if (seeds := leader.effect["seeds_needed"]) is not None:
+        needed = f"about {seeds} seeds would be needed to confirm it"
     return f"{lowest}{leader.interval}; this may be chance{multiple}: {needed}."
 
 
-def _list_limitations(
-    findings: Mapping[str, Sequence[Finding]], summary: Sequence[Record]
-) -> list[str]:
-    """Name the methods that could not be judged, and runs that failed."""
-    sentences = []
-    everything = [finding for group in findings.values() for finding in group]
-    judged = {f.method for f in everything if f.effect["ci_adjusted"] is not None}
-    unjudged = [m for m in dict.fromkeys(f.method for f in everything) if m not in judged]
+def _list_limitations(findings: Sequence[Finding], summary: Sequence[Record]) -> Iterator[str]:
+    """Name the methods that could not be judged, and the runs that failed."""
+    judged = {f.method for f in findings if f.effect["ci_adjusted"] is not None}
+    unjudged = dict.fromkeys(f.method for f in findings if f.method not in judged)
     if judged and unjudged:
         names = join_names(unjudged, _MAX_NAMES)
-        sentences.append(f"There are too few seeds or predictions to judge {names}.")
-    if failed := [row for row in unique_rows(summary) if row["failed"]]:
-        counts = (
-            f"{row['method']} {row['failed']} of {row['failed'] + len(row['seeds'])}"
-            for row in failed
-        )
-        sentences.append(f"Failed runs are left out: {', '.join(counts)}.")
-    return sentences
+        yield f"There are too few seeds or predictions to judge {names}."
+    counts = [
+        f"{row['method']} {row['failed']} of {row['failed'] + len(row['seeds'])}"
+        for row in unique_rows(summary)
+        if row["failed"]
+    ]
+    if counts:
+        yield f"Failed runs are left out: {', '.join(counts)}."
 
 
-def _conclude_sweep(
-    findings: Mapping[str, Sequence[Finding]], baseline: str, error: str, num_seeds: int
-) -> str:
-    everything = [finding for group in findings.values() for finding in group]
+def _conclude_sweep(findings: Sequence[Finding], baseline: str, error: str, num_seeds: int) -> str:
     if num_seeds < MIN_SEEDS:
         few = "One seed" if num_seeds == 1 else "Two seeds"
         return (
             f"{few} cannot tell a better method from chance: give at least {MIN_SEEDS}, or better "
             "5, with --seeds."
         )
-    if all(finding.effect["ci_adjusted"] is None for finding in everything):
+    if all(finding.effect["ci_adjusted"] is None for finding in findings):
         return (
             "No difference can be judged: predictions of some runs are missing, or there are too "
             "few test samples."
         )
-    better = _significant_changes(findings, -1)
-    worse = _significant_changes(findings, 1)
+    # relative changes by method and region
+    changes: dict[int, dict[str, dict[str, float]]] = {-1: {}, 0: {}, 1: {}}
+    for finding in findings:
+        by_region = changes[finding.significance].setdefault(finding.method, {})
+        by_region[finding.region] = finding.change
+    better, worse = changes[-1], changes[1]
     if not better:
         return _conclude_no_gain(findings, baseline, error)
     # methods by their change over all regions, then by their largest gain
@@ -176,24 +163,11 @@ def _conclude_sweep(
     return f"Compared with {baseline}, " + " ".join(sentences)
 
 
-def _significant_changes(
-    findings: Mapping[str, Sequence[Finding]], significance: int
-) -> dict[str, dict[str, float]]:
-    """Return the relative changes of this significance by method and region."""
-    changes: dict[str, dict[str, float]] = {}
-    for region, group in findings.items():
-        for finding in group:
-            if finding.significance == significance:
-                changes.setdefault(finding.method, {})[region] = finding.change
-    return changes
-
-
-def _conclude_no_gain(findings: Mapping[str, Sequence[Finding]], baseline: str, error: str) -> str:
+def _conclude_no_gain(findings: Sequence[Finding], baseline: str, error: str) -> str:
     sentences = [f"No method is significantly better than {baseline} in these runs."]
     candidates = [
-        (finding.effect["seeds_needed"], finding.change, region, finding.method)
-        for region, group in findings.items()
-        for finding in group
+        (finding.effect["seeds_needed"], finding.change, finding.region, finding.method)
+        for finding in findings
         if finding.change < 0 and finding.effect["seeds_needed"] is not None
     ]
     if candidates:
@@ -202,7 +176,10 @@ def _conclude_no_gain(findings: Mapping[str, Sequence[Finding]], baseline: str, 
             f"{method} comes closest, with {format_percent(-change, '')} less {error} in {region}: "
             f"about {seeds} seeds would be needed to confirm it."
         )
-    if worse := [finding for finding in findings.get("all", ()) if finding.significance > 0]:
+    worse = [
+        finding for finding in findings if finding.region == "all" and finding.significance > 0
+    ]
+    if worse:
         worse.sort(key=lambda finding: -finding.change)
         sentences.append(f"Worse in all: {_join_changes(worse)}.")
     return " ".join(sentences)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ranksim.datasets.base import Benchmark
-from ranksim.evaluation.projection import project_features
+from ranksim.exceptions import require_optional
 from ranksim.functional.ranking import rank
 from ranksim.functional.similarity import normalize_rows, round_to_grid
 from ranksim.imbalance import LabelBins
@@ -20,6 +20,8 @@ from ranksim.training.display_samples import DisplaySamples, select_display_samp
 Diagnostics = dict[str, Any]
 MAX_AXIS_BINS = 200
 MAX_DISTANCES, NUM_DRAWS = 10, 100
+_MIN_SAMPLES, _PERPLEXITY = 10, 30.0  # t-SNE of fewer samples is meaningless
+_INITIAL_STD = 1e-4
 
 
 def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
@@ -27,10 +29,6 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
 
     More than 200 bins are merged into equal groups. The region of a group is the one of most of
     its training samples, or of most of its bins if it has no samples.
-
-    Args:
-        benchmark: any.
-        regions_from: ``"rule"`` or ``"published"``, the list that defines shot regions.
     """
     bins, regions = benchmark.bins, benchmark.regions(regions_from)
     starts = _axis_starts(bins)
@@ -48,9 +46,7 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
             "regions": [SHOT_NAMES[k] for k in np.argmax(votes, axis=0)],
             "many": benchmark.many if has_thresholds else None,
             "few": benchmark.few if has_thresholds else None,
-            "named": {
-                name: [span.low, span.high] for name, span in benchmark.named_regions.items()
-            },
+            "named": {k: [span.low, span.high] for k, span in benchmark.named_regions.items()},
             "dropped": benchmark.facts.get("dropped", []),
         }
     )
@@ -60,15 +56,9 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
 def diagnose_run(
     benchmark: Benchmark[Any], preds: np.ndarray, features: np.ndarray
 ) -> dict[str, Diagnostics | None]:
-    """Compute all diagnostics from the test predictions and features of a run.
+    """Compute all diagnostics of a run from the predictions of all test samples, ``(N,)``.
 
-    Args:
-        benchmark: the training and test data.
-        preds: predictions of all test samples in order, ``(N,)``.
-        features: of the samples that :func:`select_display_samples` chooses, ``(P, D)``.
-
-    Returns:
-        ``error_by_bin``, ``gaps``, ``ranks`` and ``projection``.
+    ``features``, ``(P, D)``, are those of the samples that :func:`select_display_samples` chooses.
     """
     labels = benchmark.test.labels
     samples = select_display_samples(benchmark.bins, labels)
@@ -95,16 +85,8 @@ def error_in_gaps(
     """Return errors of test samples in bins without training samples, grouped by distance.
 
     The distance from a test label to the nearest training label is divided into equal groups from
-    0 to the largest distance, at most 10 and not more than there are distances.
-
-    Args:
-        bins: bins of the label axis.
-        train: training labels, ``(M,)``.
-        labels: of the test set, ``(N,)``.
-        preds: of the test set, ``(N,)``.
-
-    Returns:
-        Edges of the groups, counts and errors; ``None`` if every test bin has training samples.
+    0 to the largest distance, at most 10 and not more than there are distances. The result is
+    ``None`` if every test bin has training samples.
     """
     unseen = bins.histogram(train)[bins.digitize(labels)] == 0
     if not unseen.any():
@@ -128,17 +110,10 @@ def rank_bins(
 
     A draw takes one sample of each of the B bins; each is the anchor once and ranks all of them,
     1 for the most similar with ties averaged, by the cosine of features and by
-    :math:`-|y_a - y_b|`. Both are averaged over 100 draws, the same for all methods.
-
-    Args:
-        samples: the samples and their bins.
-        labels: of these samples, ``(P,)``.
-        features: of these samples, ``(P, D)``.
-
-    Returns:
-        ``feature`` and ``label``, ``(B, B)`` with one row per anchor, and ``agreement``, the mean
-        of Spearman's correlation of the two rankings over anchors and draws where it exists;
-        ``None`` for one bin, or for features that are not finite.
+    :math:`-|y_a - y_b|`. Both are averaged over 100 draws, the same for all methods: ``feature``
+    and ``label``, ``(B, B)`` with one row per anchor. ``agreement`` is the mean of Spearman's
+    correlation of the two rankings over anchors and draws where it exists. The result is ``None``
+    for one bin, or for features that are not finite.
     """
     num_bins = len(samples.edges) - 1
     if num_bins < 2 or not np.isfinite(features).all():
@@ -147,10 +122,8 @@ def rank_bins(
     members = [np.flatnonzero(samples.group == k) for k in range(num_bins)]
     draws = np.stack([generator.choice(rows, NUM_DRAWS) for rows in members], axis=1)
     chosen = torch.from_numpy(draws)
-    unit, values = (
-        normalize_rows(torch.from_numpy(features))[0][chosen],
-        torch.from_numpy(labels)[chosen],
-    )
+    unit = normalize_rows(torch.from_numpy(features))[0][chosen]
+    values = torch.from_numpy(labels)[chosen]
     distance = (values.unsqueeze(2) - values.unsqueeze(1)).abs()
     by_feature = rank(round_to_grid(unit @ unit.transpose(1, 2)), ties="average")
     by_label = rank(round_to_grid(-distance), ties="average")
@@ -167,13 +140,48 @@ def rank_bins(
     }
 
 
-def round_for_json(content: Any) -> Any:
-    """Round numbers in nested containers and arrays to six significant digits; NaN is ``None``.
+def project_features(labels: np.ndarray, features: np.ndarray) -> dict[str, Any] | None:
+    """Project features ``(P, D)`` to two dimensions by PCA, and by t-SNE initialized with it.
 
-    Example:
-        >>> round_for_json({"mae": np.array([1 / 3, np.nan]), "n": 1_234_567})
-        {'mae': [0.333333, None], 'n': 1234567}
+    Returns ``labels``, ``(P,)``, and the points ``pca`` and ``tsne``, ``(P, 2)``; ``tsne`` is
+    ``None`` below 10 samples or if all features are equal, and the result is ``None`` if features
+    are not finite.
     """
+    if not np.isfinite(features).all():
+        return None
+    points = pca(features)
+    return {"labels": labels, "pca": points, "tsne": _tsne(features, points)}
+
+
+def pca(features: np.ndarray) -> NDArray[np.float64]:
+    """Return the first two principal components, ``(P, 2)``, zero if there is no second one.
+
+    The largest entry of each direction is positive, so that signs are deterministic.
+    """
+    centered = features.astype(np.float64) - features.mean(axis=0)
+    directions = np.linalg.svd(centered, full_matrices=False)[2][:2]
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
+    points = centered @ (directions * np.where(largest < 0, -1.0, 1.0)).T
+    return np.pad(points, ((0, 0), (0, 2 - len(directions))))
+
+
+def _tsne(features: np.ndarray, points: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    std = points[:, 0].std()
+    if len(features) < _MIN_SAMPLES or std == 0:
+        return None
+    manifold = require_optional("sklearn.manifold", "train")
+    threads = require_optional("threadpoolctl", "train")
+    with threads.threadpool_limits(1):  # sums depend on the number of threads
+        tsne = manifold.TSNE(
+            perplexity=min(_PERPLEXITY, (len(features) - 1) / 3),
+            init=(points / std * _INITIAL_STD).astype(np.float32),
+            random_state=0,
+        )
+        return np.asarray(tsne.fit_transform(features))
+
+
+def round_for_json(content: Any) -> Any:
+    """Round floats in nested containers and arrays to six significant digits; NaN is ``None``."""
     if isinstance(content, dict):
         return {name: round_for_json(value) for name, value in content.items()}
     if isinstance(content, np.ndarray):

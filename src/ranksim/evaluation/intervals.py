@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 
 from ranksim.exceptions import require_optional
 
-MIN_SEEDS = 3
-"""Seeds that two methods must share before one may be called better than the other.
-
-With two seeds the spread over seeds has one degree of freedom, and intervals are useless.
-"""
+MIN_SEEDS = 3  # common seeds of a comparison; two leave one degree of freedom, useless intervals
 RESAMPLES = 2_000
 _CHUNK = 4_000_000  # resampled indices in memory at a time
 _MAX_SEEDS = 1_000
@@ -46,32 +42,21 @@ class TwoWayInterval:
     samples. Its coverage is 95 % if seeds differ, and higher if they do not, which two degrees of
     freedom cannot detect (``docs/reliability.md`` reports simulated coverage).
 
-    Args:
-        mean: of all differences.
-        num_seeds, num_samples: S and n, at least 2.
-        seed_square, sample_square, residual_square: the mean squares A, B and R.
-
     References:
         Searle, Casella and McCulloch, "Variance Components" (1992), section 4 (two-way random
         layout without replication).
     """
 
     mean: float
-    num_seeds: int
-    num_samples: int
-    seed_square: float
-    sample_square: float
-    residual_square: float
+    num_seeds: int  # S, at least 2
+    num_samples: int  # n, at least 2
+    seed_square: float  # A
+    sample_square: float  # B
+    residual_square: float  # R
 
     @classmethod
     def from_differences(cls, differences: NDArray[np.float64]) -> TwoWayInterval:
-        """Estimate the mean squares from differences of shape ``(S, n)``.
-
-        Example:
-            >>> it = TwoWayInterval.from_differences(np.array([[1.0, 3.0], [2.0, 6.0]]))
-            >>> it.mean, it.seed_square, it.sample_square, it.residual_square
-            (3.0, 4.0, 9.0, 1.0)
-        """
+        """Estimate the mean squares from differences of shape ``(S, n)``."""
         seeds, samples = differences.shape
         mean = differences.mean()
         seed, sample = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
@@ -91,11 +76,15 @@ class TwoWayInterval:
         square = max(seed**2 * self.seed_square, total)
         return math.sqrt(square / (self.num_seeds * self.num_samples))
 
-    def seeds_needed(self, level: float) -> int | None:
-        """Return the seeds at which the interval would exclude zero, other things being equal.
+    def ends(self, level: float) -> list[float]:
+        """Return low and high."""
+        half = self.half_width(level)
+        return [self.mean - half, self.mean + half]
 
-        At least three; ``None`` if a thousand seeds would not suffice, because there are too few
-        test samples.
+    def seeds_needed(self, level: float) -> int | None:
+        """Return the seeds, at least three, with which the interval would exclude zero.
+
+        ``None`` if a thousand seeds would not suffice, because there are too few test samples.
         """
         residual = self.residual_square
         seed = max(self.seed_square - residual, 0.0)
@@ -115,26 +104,13 @@ class TwoWayInterval:
 def aggregate_by_cluster(
     differences: NDArray[np.float64], groups: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    r"""Aggregate differences of samples by group, keeping the mean of each seed.
+    r"""Aggregate differences ``(S, n)`` by group to ``(S, G)``, keeping the mean of each seed.
 
     .. math::  z_{sg} = \bar d_s + \frac{G}{n} \sum_{i \in g} (d_{si} - \bar d_s)
 
-    Errors within one day or person are correlated, so that groups are the independent units; the
-    variance of the mean of z over groups is that of a mean over clusters of unequal sizes.
-
-    Args:
-        differences: shape ``(S, n)``.
-        groups: group of each sample, ``(n,)``; ``None``: every sample is its own group.
-
-    Returns:
-        Aggregated differences, ``(S, G)``.
-
-    Example:
-        >>> aggregate_by_cluster(np.array([[1.0, 3.0, 5.0, 5.0]]), np.array([7, 7, 8, 8])).tolist()
-        [[2.0, 5.0]]
-
-    References:
-        Cochran, "Sampling Techniques" (1977), section 9A.
+    Errors within one day or person are correlated, so that groups are the independent units
+    (``None``: samples are). The variance of the mean of z over groups is that of a mean over
+    clusters of unequal sizes (Cochran, "Sampling Techniques", 1977, section 9A).
     """
     if groups is None:
         return differences
@@ -147,26 +123,20 @@ def aggregate_by_cluster(
 def bootstrap(
     values: NDArray[np.float64], level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    r"""Compute bootstrap intervals of column means, resampling rows with replacement.
+    r"""Compute intervals of the column means of ``(n, C)``, resampling rows 2,000 times.
 
-    Each end is the wider of two: the percentile of the resampled means m*, and the end of the
-    studentized bootstrap,
+    Returns the lower and the upper ends, ``(C,)``; random numbers have a fixed seed. Each end is
+    the wider of two: the percentile of the resampled means m*, and the end of the studentized
+    bootstrap,
 
     .. math::  \left[ m - s \, q_{(1 + \ell)/2}, \; m - s \, q_{(1 - \ell)/2} \right],
                \quad q \text{ of } t^* = (m^* - m) / s^*
 
-    with m and s the mean and standard deviation (over n) of the samples, and m* and s* of a
+    with m and s the mean and standard deviation (over n) of the rows, and m* and s* of a
     resample. Percentiles alone cover too little if values are skewed, as squared errors are (82
     to 93 %), and the studentized interval if both tails are heavy, as those of their differences
     are (93 %); together they cover 95 % of both (``docs/reliability.md``). s* is bounded below by
     :math:`s / \sqrt n`, because a resample of a few values may be constant.
-
-    Args:
-        values: one column per mean, ``(n, C)``; all columns share the resampled rows.
-        level: the confidence.
-
-    Returns:
-        Lower and upper ends, ``(C,)``, from 2,000 resamples with a fixed seed.
 
     References:
         Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), sections 12.5, 13.3.
@@ -201,22 +171,12 @@ def quantile(level: float, degrees_of_freedom: int) -> float:
 
 
 def is_significant(effect: Mapping[str, Any]) -> bool:
-    """Return True if the interval corrected for multiple comparisons excludes zero.
-
-    Example:
-        >>> is_significant({"ci_adjusted": [-0.3, -0.1]}), is_significant({"ci_adjusted": None})
-        (True, False)
-    """
+    """Return True if the interval corrected for multiple comparisons excludes zero."""
     interval = effect.get("ci_adjusted")
     return interval is not None and excludes_zero(interval)
 
 
 def excludes_zero(interval: tuple[float, float]) -> bool:
-    """Return True if both ends of an interval have the same sign.
-
-    Example:
-        >>> excludes_zero((-0.2, -0.1)), excludes_zero((-0.2, 0.1))
-        (True, False)
-    """
+    """Return True if both ends of an interval have the same sign."""
     low, high = interval
     return low * high > 0

@@ -128,14 +128,9 @@ def require_table_suffix(path: Path) -> None:
 def write_predictions(
     path: Path, benchmark: Benchmark[Any], regions_from: str, rows: np.ndarray, preds: np.ndarray
 ) -> None:
-    """Write test predictions of a run as Parquet, with labels, regions, groups and a digest.
+    """Write predictions ``(N,)`` of rows ``(N,)`` of the test set as Parquet.
 
-    Args:
-        path: the file.
-        benchmark: the data.
-        regions_from: ``"rule"`` or ``"published"``.
-        rows: positions in the test set, ``(N,)``.
-        preds: predictions in the unit of the label, ``(N,)``.
+    The file also holds labels, regions (by ``"rule"`` or ``"published"``), groups and a digest.
     """
     labels = benchmark.test.labels[rows]
     regions = benchmark.regions(regions_from)
@@ -155,12 +150,7 @@ def write_predictions(
 
 
 def read_predictions(path: Path) -> Predictions | None:
-    """Read test predictions of a run; ``None`` if the file does not exist.
-
-    Raises:
-        DataError: the file is damaged.
-        OSError: the file could not be read.
-    """
+    """Read test predictions of a run; ``None`` if the file is missing, DataError if damaged."""
     if not path.is_file():
         return None
     try:
@@ -198,7 +188,6 @@ def are_damaged(path: Path) -> bool:
 
 
 def _write_parquet(path: Path, table: Any) -> None:
-    """Write an Arrow table as Parquet, atomically."""
     with atomic_write(path) as temporary:
         require_optional("pyarrow.parquet", "train").write_table(table, temporary)
 

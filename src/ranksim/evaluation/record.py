@@ -9,7 +9,7 @@ converted when they are read, so that the rest of the package knows one format.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -52,56 +52,40 @@ class RunRecord(TypedDict):
     provenance: Table
 
 
-# where formats 1 to 3 held the parts of a record, old name to new
-_IDENTITY: tuple[str, ...] = (
-    "method",
-    "technique",
-    "seed",
-    "preset",
-    "limits",
-    "recipe",
-    "stage_one",
-)
-_IDENTITY += ("seeds", "fields")  # of a tuning study
-_TRAINER = {
-    **{name: name for name in ("devices", "precision", "num_nodes", "compile", "channels_last")},
-    **dict.fromkeys(("gather", "gather_across_devices"), "gather_across_devices"),
-}
-_RESULT = {
-    **{name: name for name in ("metrics", "epochs", "best_epoch", "steps", "seconds")},
-    **{name: name for name in ("peak_memory_mb", "curves", "gaps", "ranks", "labels")},
-    "error": "error",
-    "diverged": "diverged",
+# names in formats 1 to 3, and the current ones where they differ
+_IDENTITY = (
+    "method", "technique", "seed", "preset", "limits", "recipe", "stage_one",
+    "seeds", "fields",  # of a tuning study
+)  # fmt: skip
+_TRAINER = ("devices", "precision", "num_nodes", "compile", "channels_last")
+_TRAINER += ("gather", "gather_across_devices")
+_RESULT = (
+    "metrics", "epochs", "best_epoch", "steps", "seconds", "peak_memory_mb", "curves", "gaps",
+    "ranks", "labels", "error", "diverged", "by_bin", "embedding", "cut_short",
+)  # fmt: skip
+_PROVENANCE = ("data", "comparable", "threads", "versions", "commit", "machine")
+_TOP = (
+    "format", "benchmark", "preset", "shots", "published_note", "command", "versions", "commit",
+    "machine", "labels", "rows", "runs", "summary", "headline", "pairs", "baseline", "answer",
+)  # fmt: skip
+_NEW_NAMES = {
+    "gather": "gather_across_devices",
     "by_bin": "error_by_bin",
     "embedding": "projection",
     "cut_short": "truncated",
+    "cap": "max_per_bin",
+    "per_bin": "test_per_bin",
+    "same_as": "alias_of",
+    "against": "vs_baseline",
+    "versus": "vs_without_ranksim",
 }
-_OPTIONS = {"cap": "max_per_bin", "per_bin": "test_per_bin"}
-_PROVENANCE = ("data", "comparable", "threads", "versions", "commit", "machine")
-_TOP: tuple[str, ...] = (
-    "format",
-    "benchmark",
-    "preset",
-    "shots",
-    "published_note",
-    "command",
-    "versions",
-)
-_TOP += ("commit", "machine", "labels", "rows", "runs", "summary", "headline", "pairs")
-_TOP += ("baseline", "answer")
-_ROW = {"same_as": "alias_of", "cut_short": "truncated"}
-_ROW |= {"against": "vs_baseline", "versus": "vs_without_ranksim"}
 _PAIRS = {"different": "distinct", "improved_different": "improved_distinct"}
 _PAIRS |= {"shown": "significantly_better", "worse": "significantly_worse"}
 _INTERVALS = {"": "ci_seeds", "samples_": "ci_samples", "both_": "ci_total", "sure_": "ci_adjusted"}
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """Read the record of a finished run; ``None`` if it is missing or damaged.
-
-    Raises:
-        OSError: the file exists and could not be read.
-    """
+    """Read the record of a finished run; ``None`` if it is missing or damaged."""
     try:
         record = upgrade_record(read_verified_json(folder / RECORD))
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
@@ -110,10 +94,7 @@ def read_record(folder: Path) -> RunRecord | None:
 
 
 def read_results(run: Path) -> Table:
-    """Read the ``results.json`` of a sweep, converted to the current format.
-
-    Args:
-        run: the file, or the folder of the sweep.
+    """Read the ``results.json`` of a sweep, a file or its folder, in the current format.
 
     Raises:
         DataError: the file is missing, damaged, or was written by a later version.
@@ -168,18 +149,15 @@ def upgrade_results(content: Mapping[str, Any]) -> Table:
         "benchmark": content["benchmark"],
         "options": {name: value for name, value in content.items() if name not in _TOP},
         "regions_from": content.get("shots"),
-        "preset": content.get("preset"),
-        "published_note": content.get("published_note"),
         "command": content.get("command", ""),
-        "provenance": {name: content[name] for name in _PROVENANCE if name in content},
-        "labels": content.get("labels"),
+        "provenance": _select(content, _PROVENANCE),
         "reported_methods": content.get("rows", methods),
         "runs": runs,
         "summary": summary,
         "headline": content.get("headline", ["mse", "pearson"]),
         "pairs": {_PAIRS.get(key, key): n for key, n in content.get("pairs", {}).items()},
-        "baseline": content.get("baseline"),
         "conclusion": content.get("answer"),
+        **{name: content.get(name) for name in ("preset", "published_note", "labels", "baseline")},
     }
 
 
@@ -187,11 +165,13 @@ def upgrade_record(content: Mapping[str, Any]) -> RunRecord:
     """Return a run record of any format in the current one."""
     record: Any = dict(content)
     if "identity" not in content:
-        flat = {name: value for name, value in content.items() if name != "status"}
-        record = {name: content[name] for name in ("status",) if name in content}
-        record["result"] = {new: flat.pop(old) for old, new in _RESULT.items() if old in flat}
-        record["provenance"] = {name: flat.pop(name) for name in _PROVENANCE if name in flat}
-        record["identity"] = flat
+        parts = {"status", *_RESULT, *_PROVENANCE}
+        record = {
+            "identity": {name: value for name, value in content.items() if name not in parts},
+            **_select(content, ("status",)),
+            "result": _select(content, _RESULT),
+            "provenance": _select(content, _PROVENANCE),
+        }
     record["identity"] = upgrade_identity(record["identity"])
     order = ("identity", "status", "result", "provenance")
     upgraded: RunRecord = {name: record[name] for name in order if name in record}  # type: ignore[assignment]
@@ -199,31 +179,19 @@ def upgrade_record(content: Mapping[str, Any]) -> RunRecord:
 
 
 def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
-    """Return the identity of a run in the current format; missing recipe fields have defaults.
-
-    Example:
-        >>> old = {"method": "inv", "seed": 0, "benchmark": "glucose", "horizon": 6,
-        ...        "shots": "rule", "precision": "32-true"}
-        >>> upgrade_identity(old)["data"]
-        {'benchmark': 'glucose', 'options': {'horizon': 6}, 'regions_from': 'rule'}
-    """
+    """Return the identity of a run in the current format; missing recipe fields have defaults."""
     identity: Any = dict(content)
     if "data" not in content:
-        rest = content.keys() - {*_IDENTITY, *_TRAINER, "benchmark", "shots"}
-        identity = {name: content[name] for name in _IDENTITY[:3] if name in content}
+        others = {*_IDENTITY, *_TRAINER, "benchmark", "shots"}
+        identity = {"preset": None, **_select(content, _IDENTITY)}
         identity["data"] = {
             "benchmark": content.get("benchmark"),
-            "options": {
-                _OPTIONS.get(name, name): content[name] for name in content if name in rest
-            },
+            "options": _select(content, [name for name in content if name not in others]),
             "regions_from": content.get("shots"),
         }
-        identity["preset"] = content.get("preset")
-        identity["trainer"] = {name: content[name] for name in _TRAINER if name in content}
-        identity |= {name: content[name] for name in _IDENTITY[4:] if name in content}
+        identity["trainer"] = _select(content, _TRAINER)
     if "trainer" in identity:
-        trainer = {_TRAINER.get(name, name): v for name, v in identity["trainer"].items()}
-        identity["trainer"] = trainer
+        identity["trainer"] = _select(identity["trainer"], identity["trainer"])
     if "recipe" in identity:
         identity["recipe"] = Recipe.optional_fields() | update_old_fields(identity["recipe"])
     if "stage_one" in identity:
@@ -233,12 +201,7 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
 
 
 def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Return name and both values of the first field in which two tables differ, or None.
-
-    Example:
-        >>> first_difference({"seed": 0, "recipe": {"lr": 0.1}}, {"recipe": {"lr": 0.2}, "seed": 0})
-        ('recipe.lr', 0.1, 0.2)
-    """
+    """Return name and both values of the first field in which two tables differ, or None."""
     left, right = (flatten_dict(json.loads(json.dumps(table))) for table in (a, b))
     for name in dict.fromkeys((*left, *right)):
         if left.get(name) != right.get(name):
@@ -247,12 +210,7 @@ def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, A
 
 
 def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Table:
-    """Flatten nested tables into one whose keys are joined by dots.
-
-    Example:
-        >>> flatten_dict({"seed": 0, "recipe": {"lr": 0.1}})
-        {'seed': 0, 'recipe.lr': 0.1}
-    """
+    """Flatten nested tables into one whose keys are joined by dots, such as ``recipe.lr``."""
     flat: Table = {}
     for key, value in table.items():
         if isinstance(value, dict):
@@ -262,9 +220,14 @@ def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Table:
     return flat
 
 
+def _select(content: Mapping[str, Any], names: Iterable[str]) -> Table:
+    """Return the named fields of a flat table that exist, by their current names."""
+    return {_NEW_NAMES.get(name, name): content[name] for name in names if name in content}
+
+
 def _upgrade_row(row: Mapping[str, Any]) -> Table:
     """Return a row of a flat summary with the current names."""
-    upgraded = {_ROW.get(name, name): value for name, value in row.items()}
+    upgraded = _select(row, row)
     for name in ("vs_baseline", "vs_without_ranksim"):
         if upgraded.get(name):
             test = {

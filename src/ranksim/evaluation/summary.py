@@ -24,16 +24,10 @@ def summarize(
 ) -> list[dict[str, Any]]:
     """Summarize runs in one row per method: scores over seeds, and the effect of RankSim.
 
-    Per region and metric a row has ``mean``, ``sd`` (over seeds, n - 1) and ``n`` (seeds that have
-    the score). ``truncated`` lists the seeds that a time budget ended early.
-    ``vs_without_ranksim`` compares a method with RankSim to the same method without it, seed by
-    seed.
-
-    Args:
-        records: one per run.
-        benchmark: its published figures are added if the runs used exactly its data.
-        reported_methods: the method that each row reports, for methods with two names
-            (``{"vanilla+lds": "inv+lds"}``); other methods follow as rows of their own.
+    Per region and metric a row has ``mean``, ``sd`` (over seeds, n - 1) and ``n`` (seeds with the
+    score). ``vs_without_ranksim`` compares a method with RankSim to the same method without it,
+    seed by seed. ``reported_methods`` maps rows to the methods that they report, for methods with
+    two names (``{"vanilla+lds": "inv+lds"}``). Published figures need exactly the published data.
     """
     done = [record for record in records if record["status"] == "done"]
     trained = list(dict.fromkeys(record["identity"]["method"] for record in records))
@@ -44,7 +38,7 @@ def summarize(
     regions = _common_regions(done)
     rows = []
     for name, key in reported.items():
-        by_seed = {seed: record["result"] for seed, record in _by_seed(done, key).items()}
+        by_seed = _results_by_seed(done, key)
         truncated = sorted(seed for seed, result in by_seed.items() if "truncated" in result)
         failed = [r for r in records if r["identity"]["method"] == key and r["status"] != "done"]
         results = list(by_seed.values())
@@ -99,14 +93,7 @@ def share_of_failed(failed: Sequence[Mapping[str, Any]], row: Mapping[str, Any])
 
 
 def describe_failure(record: Mapping[str, Any]) -> str:
-    """Describe in a few words why a run failed.
-
-    Example:
-        >>> describe_failure({"result": {"diverged": {"step": 120, "lr": 0.1}, "error": "…"}})
-        'diverged at step 120 (lr 0.1)'
-        >>> describe_failure({"result": {"error": "Training diverged."}})
-        'Training diverged.'
-    """
+    """Describe in a few words why a run failed, such as ``diverged at step 120 (lr 0.1)``."""
     result = record["result"]
     divergence = result.get("diverged") or {}
     if "step" not in divergence:
@@ -118,17 +105,11 @@ def describe_failure(record: Mapping[str, Any]) -> str:
 def paired_scores(
     records: Sequence[RunRecord], before: str, after: str
 ) -> tuple[list[int], Scores]:
-    """Compare two methods seed by seed: common seeds, and the change of each test score.
-
-    Args:
-        records: one per run.
-        before: the method that is compared to.
-        after: the method that is compared.
-    """
+    """Compare two methods seed by seed: common seeds, and the change of each test score."""
     done = [record for record in records if record["status"] == "done"]
-    base, other = _by_seed(done, before), _by_seed(done, after)
+    base, other = _results_by_seed(done, before), _results_by_seed(done, after)
     seeds = sorted(set(base) & set(other))
-    pair = [[by_seed[seed]["result"] for seed in seeds] for by_seed in (base, other)]
+    pair = [[by_seed[seed] for seed in seeds] for by_seed in (base, other)]
 
     def compare(region: str, metric: str) -> dict[str, Any]:
         values = (_values(results, "test", region, metric) for results in pair)
@@ -140,14 +121,8 @@ def paired_scores(
 def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[str, int]:
     """Count the pairs of rows, with and without RankSim, in which RankSim lowers the mean error.
 
-    Args:
-        summary: of :func:`summarize`.
-        error: the metric over all test samples, ``"mse"`` or ``"mae"``.
-
-    Returns:
-        ``improved`` of ``pairs``; ``significantly_better`` and ``significantly_worse``, pairs of
-        three seeds or more whose 95 % interval excludes zero; ``distinct``, the pairs without
-        aliases, and ``improved_distinct`` of these.
+    A pair is significant with three seeds or more if its 95 % interval excludes zero; ``distinct``
+    pairs are those without aliases.
     """
     effects = [
         (method_key(row), row["vs_without_ranksim"]["test"]["all"][error])
@@ -174,32 +149,20 @@ def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[s
 def paired_difference(
     before: Sequence[float | None], after: Sequence[float | None], *, larger_is_better: bool
 ) -> dict[str, Any]:
-    r"""Return the mean difference after - before over pairs, with its 95 % interval.
+    r"""Return the mean difference after - before over seeds, with its 95 % interval ``ci_seeds``.
 
     .. math::  \bar d \pm t_{0.975, n-1} \, s_d / \sqrt n
 
-    Args:
-        before: one score per seed.
-        after: scores in the same order of seeds; pairs with a ``None`` are left out.
-        larger_is_better: the direction that ``better`` counts.
-
-    Returns:
-        ``mean``, ``ci_seeds`` (low and high; ``None`` with fewer than two pairs), ``relative``
-        (mean over the mean of ``before``), ``better`` (pairs that improved) and ``n``.
-
-    Example:
-        >>> d = paired_difference([1.0, 1.2, 1.1], [0.9, 1.0, 1.0], larger_is_better=False)
-        >>> round(d["mean"], 3), round(d["ci_seeds"][0], 3), d["better"], d["n"]
-        (-0.133, -0.277, 3, 3)
+    Pairs with a ``None`` are left out; ``relative`` is ``mean`` over the mean of ``before``,
+    ``better`` the number of pairs that improved, of ``n``.
     """
     pairs = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
-    n = len(pairs)
+    n, interval = len(pairs), None
     if n == 0:
         return {"mean": None, "ci_seeds": None, "relative": None, "better": 0, "n": 0}
     base, new = np.array(pairs, dtype=float).T
     change = new - base
     mean = float(change.mean())
-    interval = None
     if n > 1:
         half = quantile(0.95, n - 1) * float(change.std(ddof=1)) / math.sqrt(n)
         interval = [mean - half, mean + half]
@@ -219,9 +182,9 @@ def _common_regions(done: Sequence[RunRecord]) -> list[str]:
     return [name for name in candidates if all(name in test for test in scores)]
 
 
-def _by_seed(records: Iterable[RunRecord], method: str) -> dict[int, RunRecord]:
-    identities = ((record["identity"], record) for record in records)
-    return {run["seed"]: record for run, record in identities if run["method"] == method}
+def _results_by_seed(records: Iterable[RunRecord], method: str) -> dict[int, Record]:
+    runs = ((record["identity"], record["result"]) for record in records)
+    return {run["seed"]: result for run, result in runs if run["method"] == method}
 
 
 def _each_score(regions: Sequence[str], score: Callable[[str, str], dict[str, Any]]) -> Scores:

@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 from ranksim.evaluation.record import read_results
 from ranksim.evaluation.report.page.errors import gaps_section
-from ranksim.evaluation.report.page.ranks import chance_agreement
+from ranksim.evaluation.report.page.features import chance_agreement
 from ranksim.evaluation.report.page.scores import scores_section
 from ranksim.evaluation.report.page.sweep_results import SweepResults
 from ranksim.evaluation.report.results_page import write_page

@@ -26,7 +26,7 @@ BETTER, WORSE = RANKSIM, REGION_COLORS["few"]
 WIDTH = 7.6  # inches of a figure as wide as the page
 WHITE_BOX = {"facecolor": PAPER, "linewidth": 0, "pad": 1.5}
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-_SVG = "{http://www.w3.org/2000/svg}"
+_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _STYLE = {
     "axes.axisbelow": True,
@@ -91,12 +91,7 @@ def render_picture(
 
 
 def shorten(text: str, length: int = 36) -> str:
-    """Cut a name to at most ``length`` printable characters.
-
-    Example:
-        >>> shorten("a name"), shorten("similarity of sentences", 12)
-        ('a name', 'similarity …')
-    """
+    """Cut a name to at most ``length`` printable characters."""
     clean = "".join(c if c.isprintable() else " " for c in text)
     return clean if len(clean) <= length else clean[: length - 1] + "…"
 
@@ -105,10 +100,6 @@ def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -
     """Move values as little as needed so that neighbors are ``gap`` apart within [low, high].
 
     This is isotonic regression of ``value - rank * gap`` by pooling adjacent violators.
-
-    Example:
-        >>> [round(place, 2) for place in spread_apart([1.0, 1.5, 5.0], 1.0, 0.0, 4.5)]
-        [0.75, 1.75, 4.5]
     """
     order = np.argsort(values, kind="stable")
     blocks: list[list[float]] = []
@@ -117,12 +108,10 @@ def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -
         while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
             last = blocks.pop()
             blocks[-1] += last
-    pooled = [float(np.mean(block)) for block in blocks for _ in block]
+    pooled = np.array([np.mean(block) for block in blocks for _ in block])
     highest = high - gap * (len(order) - 1)
     places = np.empty(len(order))
-    places[order] = [
-        max(min(value, highest), low) + rank * gap for rank, value in enumerate(pooled)
-    ]
+    places[order] = np.maximum(np.minimum(pooled, highest), low) + np.arange(len(order)) * gap
     return places.tolist()
 
 
@@ -189,17 +178,14 @@ def draw_bars(
 
 
 def draw_hatching(axis: Any, low: float, high: float, label: str | None = None) -> None:
-    """Hatch a range of labels without samples."""
     axis.axvspan(low, high, facecolor="none", hatch="////", linewidth=0, zorder=0, label=label)
 
 
 def draw_bracket(axis: Any, low: float | None, high: float | None, y: float, text: str) -> None:
     """Draw a named range as a line above the axis, ``y`` in axis fractions."""
     first, last = axis.get_xlim()
-    start, end = (
-        max(first, first if low is None else low),
-        min(last, last if high is None else high),
-    )
+    start = first if low is None else max(first, low)
+    end = last if high is None else min(last, high)
     if start > end:
         return
     transform, is_left = axis.get_xaxis_transform(), start + end < first + last
@@ -252,8 +238,8 @@ def draw_colorbar(
 
 def _clean_svg(svg: str, description: str) -> str:
     """Replace inline styles by attributes, drop group names, and round coordinates."""
-    for prefix, uri in (("", _SVG[1:-1]), ("xlink", "http://www.w3.org/1999/xlink")):
-        ElementTree.register_namespace(prefix, uri)
+    ElementTree.register_namespace("", _SVG[1:-1])
+    ElementTree.register_namespace("xlink", _XLINK[1:-1])
     text = _NOT_XML.sub(" ", svg[svg.index("<svg") :])
     root = ElementTree.fromstring(text)  # noqa: S314 (written by matplotlib above)
     for parent in root.iter():
@@ -272,7 +258,7 @@ def _clean_svg(svg: str, description: str) -> str:
             elif key:
                 attributes[key] = "pixelated" if key == "image-rendering" else value
         for key, value in attributes.items():
-            if key not in ("id", "{http://www.w3.org/1999/xlink}href"):
+            if key not in ("id", f"{_XLINK}href"):
                 attributes[key] = re.sub(r"-?\d+\.\d{3,}", _round_coordinate, value)
         if attributes.get("transform", "").startswith("rotate(-0 "):
             del attributes["transform"]

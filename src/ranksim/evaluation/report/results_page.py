@@ -1,16 +1,26 @@
-"""Write the page of a sweep and its pictures (``ranksim report``)."""
+"""Write the HTML page of a sweep and its pictures (``ranksim report``)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ranksim._utils.formatting import format_count
 from ranksim._utils.storage import atomic_write
 from ranksim.evaluation.comparison import add_comparison, choose_baseline
 from ranksim.evaluation.record import read_results, results_path
-from ranksim.evaluation.report.page import build_page
-from ranksim.exceptions import DataError, UsageError
+from ranksim.evaluation.report.page.elements import Section, format_exact, format_rounded
+from ranksim.evaluation.report.page.errors import error_section, gaps_section
+from ranksim.evaluation.report.page.features import features_section, ranks_section
+from ranksim.evaluation.report.page.labels import labels_section
+from ranksim.evaluation.report.page.scores import scores_section
+from ranksim.evaluation.report.page.sweep_results import SweepResults
+from ranksim.evaluation.report.page.training import training_section
+from ranksim.exceptions import DataError, UsageError, require_optional
 
 PAGE = "report.html"
 _PICTURES = "0[1-7]-*.*"
@@ -19,20 +29,34 @@ _PICTURES = "0[1-7]-*.*"
 def write_page(results: dict[str, Any], out: Path, others: Sequence[dict[str, Any]] = ()) -> Path:
     """Write the page of a sweep, and its pictures as SVG and PNG into a folder beside it.
 
-    Equal results give equal bytes. The page is written after its pictures.
-
-    Args:
-        results: content of its ``results.json``, in the current format.
-        out: the HTML file; the folder has its name without the suffix.
-        others: of other sweeps of the same benchmark, which contribute their gaps.
-
-    Returns:
-        ``out``.
+    Equal results, in the current format, give equal bytes. Other sweeps of the same benchmark
+    contribute their gaps. The page is written after its pictures.
     """
     folder = out.with_suffix("")
-    page = build_page(_with_comparison(results), [_with_comparison(r) for r in others], folder.name)
-    files = {f"{picture.name}.svg": picture.svg.encode("utf-8") for picture in page.pictures}
-    files |= {f"{picture.name}.png": picture.png for picture in page.pictures}
+    sweep, *other_sweeps = (SweepResults(_with_comparison(each)) for each in (results, *others))
+    scores, score_tables = scores_section(sweep)
+    sections = [
+        labels_section(sweep),
+        scores,
+        error_section(sweep),
+        gaps_section(sweep, other_sweeps),
+        ranks_section(sweep),
+        features_section(sweep),
+        training_section(sweep, other_sweeps),
+    ]
+    html = _render_html(
+        sweep=sweep,
+        sections=sections,
+        score_tables=score_tables,
+        facts=list(_list_facts(sweep)),
+        conclusion=_split_conclusion(sweep, scores),
+        folder=folder.name,
+    )
+    files = {}
+    for section in sections:
+        for picture in (*section.pictures, *section.collapsed):
+            files[f"{picture.name}.svg"] = picture.svg.encode("utf-8")
+            files[f"{picture.name}.png"] = picture.png
     for name, content in files.items():
         with atomic_write(folder / name) as partial:
             partial.write_bytes(content)
@@ -40,19 +64,12 @@ def write_page(results: dict[str, Any], out: Path, others: Sequence[dict[str, An
         if path.name not in files:  # from an earlier page
             path.unlink()
     with atomic_write(out) as partial:
-        partial.write_text(page.html, encoding="utf-8", errors="replace")
+        partial.write_text(html, encoding="utf-8", errors="replace")
     return out
 
 
 def write_report(runs: Sequence[Path], out: Path | None) -> dict[str, Any]:
-    """Read the results of sweeps and write their page.
-
-    Args:
-        runs: folders of sweeps, or their ``results.json``; the first is the subject of the page.
-        out: the page; ``None``: ``report.html`` beside the first results.
-
-    Returns:
-        ``page`` and ``pictures``, paths as text.
+    """Read the results of sweeps, write the page of the first, and return its paths as text.
 
     Raises:
         DataError: results are missing or damaged.
@@ -87,3 +104,63 @@ def _with_comparison(results: dict[str, Any]) -> dict[str, Any]:
     baseline = choose_baseline(summary)
     add_comparison(summary, results["runs"], baseline, None)
     return results | {"baseline": baseline, "summary": summary}
+
+
+def _render_html(**content: Any) -> str:
+    """Fill the template, with the digests of style and script in its security policy."""
+    jinja2 = require_optional("jinja2", "train")
+    markup = require_optional("markupsafe", "train").Markup
+    template, style, script = (
+        (resources.files(f"{__package__}.page") / name).read_text(encoding="utf-8")
+        for name in ("page.html.j2", "style.css", "script.js")
+    )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    html: str = environment.from_string(template).render(
+        **content,
+        style=markup(style),
+        script=markup(script),
+        digests={"style": _digest(style), "script": _digest(script)},
+        exact=format_exact,
+        pretty=format_rounded,
+        svg=lambda picture: markup(picture.svg),
+    )
+    return html
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _split_conclusion(sweep: SweepResults, scores: Section) -> dict[str, Any]:
+    """Return the headline, the sentences after it, and one sentence per region."""
+    conclusion = sweep.content.get("conclusion")
+    if not conclusion:
+        first, *rest = scores.findings
+        return {"headline": first, "lead": " ".join(rest), "regions": {}}
+    first, stop, rest = conclusion["sentence"].partition(". ")
+    sentences = {name: region["sentence"] for name, region in conclusion["regions"].items()}
+    return {"headline": f"{first}{stop.strip()}", "lead": rest, "regions": sentences}
+
+
+def _list_facts(sweep: SweepResults) -> Iterator[tuple[str, str]]:
+    """List the data and settings of the sweep as names and values."""
+    content = sweep.content
+    yield "data", content["benchmark"]
+    settings = {"preset": content.get("preset"), "regions from": content.get("regions_from")}
+    for name, value in {**content.get("options", {}), **settings}.items():
+        if isinstance(value, bool) or name.endswith("sha256"):
+            continue
+        if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+            yield name.replace("_", " "), ", ".join(value)
+        elif isinstance(value, (str, int, float)):
+            yield name.replace("_", " "), str(value)
+    if sweep.labels is not None:
+        train, test = sum(sweep.labels["train"]), sum(sweep.labels["test"])
+        yield "labels", f"{sweep.quantity}: {train:,} training, {test:,} test"
+    methods, seeds = len(sweep.rows), len(sweep.seeds)
+    yield "compared", f"{format_count(methods, 'method')}, {format_count(seeds, 'seed')}"
+    if sweep.failed:
+        yield "failed", format_count(len(sweep.failed), "run")
+    yield "error", f"{sweep.error_name}, lower is better"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -21,6 +20,7 @@ from ranksim._utils.formatting import (
     join_names,
 )
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
+from ranksim.evaluation.record import run_name
 from ranksim.evaluation.summary import describe_failure, failed_runs, share_of_failed, unique_rows
 
 Record = Mapping[str, Any]
@@ -28,12 +28,7 @@ _LONG_WORD = 8  # characters; longer words of a column title may be broken
 _NAME_WIDTH = 20  # characters of a line below a method's name
 _MAX_BLOCKS = 6  # methods with several lines each
 _ERRORS = ("mse", "mae", "gm")  # metrics whose change is given in percent
-_STYLE: dict[str, Any] = {
-    "box": box.SIMPLE_HEAD,
-    "title_justify": "left",
-    "padding": (0, 0, 0, 1),
-    "caption_justify": "left",
-}
+_STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left"}
 
 
 def print_summary(results: Record, console: Console) -> None:
@@ -41,39 +36,29 @@ def print_summary(results: Record, console: Console) -> None:
 
     More than six methods have one line each; details are in ``results.json``.
     """
-    summary, is_long = results["summary"], len(results["summary"]) > _MAX_BLOCKS
     for metric in results["headline"]:
-        digits = choose_digits(metric, [row["test"]["all"][metric]["mean"] for row in summary])
-        console.print((_table_of_lines if is_long else _table_of_blocks)(results, metric, digits))
-    if is_long:
+        console.print(_table_of_scores(results, metric))
+    if len(results["summary"]) > _MAX_BLOCKS:
         console.print(_describe_pairs(results), highlight=False)
-    runs = [(f"{r['identity']['method']} seed {r['identity']['seed']}", r) for r in results["runs"]]
-    for name, run in runs:
+    for run in results["runs"]:
         if run["status"] == "failed":
-            message = escape(f"{name}: {run['result']['error']}")
+            message = escape(f"{run_name(run)}: {run['result']['error']}")
             console.print(f"[red]failed[/]: {message}", highlight=False, soft_wrap=True)
-    if truncated := [name for name, run in runs if "truncated" in run["result"]]:
+    truncated = [run_name(run) for run in results["runs"] if "truncated" in run["result"]]
+    if truncated:
         console.print(
             f"[yellow]The time budget ended {format_count(len(truncated), 'run')} early[/] "
             f"({join_names(truncated, 5)}): repeat the command with a larger --budget to resume.",
             highlight=False,
             soft_wrap=True,
         )
-    if results.get("conclusion"):
-        print_conclusion(results, console)
-
-
-def print_conclusion(results: Record, console: Console) -> None:
-    """Print the conclusion, and the change of the error by method and region.
-
-    The table is left out if only RankSim is compared, because the other tables show it.
-    """
-    conclusion, baseline = results["conclusion"], results["baseline"]
-    compared = [row for row in results["summary"] if row.get("vs_baseline")]
-    rows = [row for row in unique_rows(compared) if row["vs_baseline"]["seeds"]]
-    if rows and [row["method"] for row in rows] != [f"{baseline}+ranksim"]:
-        console.print(_table_of_changes(conclusion, rows, baseline))
-    console.print(conclusion["sentence"], highlight=False)
+    if conclusion := results.get("conclusion"):
+        compared = [row for row in results["summary"] if row.get("vs_baseline")]
+        rows = [row for row in unique_rows(compared) if row["vs_baseline"]["seeds"]]
+        # the other tables show the change if only RankSim is compared
+        if rows and [row["method"] for row in rows] != [f"{results['baseline']}+ranksim"]:
+            console.print(_table_of_changes(conclusion, rows, results["baseline"]))
+        console.print(conclusion["sentence"], highlight=False)
 
 
 def print_scores(
@@ -83,8 +68,7 @@ def print_scores(
     regions = [region for region in scores if scores[region]["n"]]
     if "zero" not in regions:  # then "seen" equals "all"
         regions.remove("seen")
-    table = Table(title=f"\n{title}", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("region")
+    table = Table("region", title=f"\n{title}", **_STYLE)
     for column in ("samples", *(METRIC_TITLES[metric][0] for metric in metrics)):
         table.add_column(column, justify="right")
     digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
@@ -98,25 +82,46 @@ def _format(value: float | None, digits: int, missing: str = "–") -> str:
     return missing if value is None else f"{value:.{digits}f}"
 
 
-def _table_of_blocks(results: Record, metric: str, digits: int) -> Table:
-    """Return a table with several lines per method."""
-    table, regions = _start_table(results, metric)
-    for row in results["summary"]:
-        failure = _describe_failed_runs(results, row)
-        _add_block(table, row, metric, digits, regions, failure)
+def _make_table(title: str, caption: str | None, columns: Sequence[str], name_width: int) -> Table:
+    """Return a table of methods; titles have one word per line, and only long words may break."""
+    table = Table(
+        title=f"\n{title}", caption=caption, padding=(0, 0, 0, 1), caption_justify="left", **_STYLE
+    )
+    table.add_column("method", no_wrap=True, min_width=name_width)
+    for name in columns:
+        words = name.split(" ")
+        is_long = max(map(len, words)) > _LONG_WORD
+        table.add_column(
+            escape("\n".join(words)), justify="right", no_wrap=not is_long, overflow="fold"
+        )
     return table
 
 
-def _table_of_lines(results: Record, metric: str, digits: int) -> Table:
-    """Return a table with one line per method."""
-    summary = results["summary"]
+def _table_of_scores(results: Record, metric: str) -> Table:
+    """Return the table of a metric, with one line or several lines per method."""
+    summary, is_long = results["summary"], len(results["summary"]) > _MAX_BLOCKS
+    regions = [
+        region
+        for region in summary[0]["test"]
+        if any(row["test"].get(region, {}).get(metric, {"n": 0})["n"] for row in summary)
+    ]
+    if "zero" not in regions:  # then "seen" equals "all"
+        regions = [region for region in regions if region != "seen"]
     published = [(row["published"] or {}).get(metric, {}).get("all") for row in summary]
     has_published = any(figure is not None for figure in published)
-    table, regions = _start_table(
-        results, metric, *(["publ."] if has_published else []), "RankSim", "better"
-    )
+    extra = [*["publ."] * has_published, "RankSim", "better"] if is_long else []
+    direction = "higher" if metric == "pearson" else "lower"
+    title = f"{METRIC_TITLES[metric][0]}, {direction} is better: {_describe_data(results)}"
+    table = _make_table(title, results.get("published_note"), [*regions, *extra], 17)
+    counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
+    table.add_row("  test samples", *(_format(n, 0, "") for n in counts), style="dim")
+    table.add_section()
+    digits = choose_digits(metric, [row["test"]["all"][metric]["mean"] for row in summary])
     for row, figure in zip(summary, published, strict=True):
         failure = _describe_failed_runs(results, row)
+        if not is_long:
+            _add_block(table, row, metric, digits, regions, failure)
+            continue
         missing = "failed" if failure and not row["seeds"] else "–"
         means = (_format(row["test"][r][metric]["mean"], digits, missing) for r in regions)
         printed = [f"[dim]{_format(figure, digits, '')}[/]"] * has_published
@@ -134,12 +139,52 @@ def _describe_failed_runs(results: Record, row: Record) -> list[str]:
         describe_failure(run) if run["result"].get("diverged") else "see below" for run in failed
     )
     first = next(iter(causes)).replace("(lr ", "(lr\0")  # keep the number on the same line
-    lines = [line.replace("\0", " ") for line in wrap(first, _NAME_WIDTH)]
+    lines = [f"{share_of_failed(failed, row)}failed:"]
+    lines += [escape(line.replace("\0", " ")) for line in wrap(first, _NAME_WIDTH)]
     lines += [f"and {len(causes) - 1} more"] * (len(causes) > 1)
-    return [
-        f"[red]  {share_of_failed(failed, row)}failed:[/]",
-        *(f"[red]  {escape(line)}[/]" for line in lines),
-    ]
+    return [f"[red]  {line}[/]" for line in lines]
+
+
+def _add_block(
+    table: Table,
+    row: Record,
+    metric: str,
+    digits: int,
+    regions: Sequence[str],
+    failure: Sequence[str],
+) -> None:
+    """Add the lines of one method: mean, deviation, published figures, effect of RankSim."""
+    scores = [row["test"][region][metric] for region in regions]
+    missing = "no data" if row["seeds"] else "failed" if failure else "–"
+    means = (f"[bold]{_format(score['mean'], digits, missing)}[/]" for score in scores)
+    table.add_row(f"[bold]{row['method']}[/]", *means)
+    deviations = (_format(score["sd"], digits, "") for score in scores)
+    table.add_row(f"  ± over {format_count(len(row['seeds']), 'seed')}", *deviations)
+    for line in failure:
+        table.add_row(line)
+    if row["published"]:
+        figures = row["published"].get(metric, {})
+        printed = (_format(figures.get(region), digits, "") for region in regions)
+        table.add_row("  published", *printed, style="dim")
+    comparison = row.get("vs_without_ranksim")
+    if comparison and comparison["seeds"]:
+        effects = [comparison["test"][region][metric] for region in regions]
+        lines = {"  by RankSim": [effect["mean"] for effect in effects]}
+        if metric in _ERRORS:
+            lines["  in percent"] = [effect["relative"] for effect in effects]
+        for end, label in enumerate(("  95\u202f% from", "  95\u202f% to")):
+            lines[label] = [e["ci_seeds"] and e["ci_seeds"][end] for e in effects]
+        for label, values in lines.items():
+            is_percent = label == "  in percent"
+            changes = (
+                "" if v is None else format_percent(v) if is_percent else format_signed(v, digits)
+                for v in values
+            )
+            table.add_row(label, *changes)
+        if len(comparison["seeds"]) >= MIN_SEEDS:
+            improved = (f"{effect['better']} of {effect['n']}" for effect in effects)
+            table.add_row("  seeds better", *improved)
+    table.add_section()
 
 
 def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str) -> Table:
@@ -150,14 +195,8 @@ def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str)
     is_short = len(rows) <= _MAX_BLOCKS
     caption = "* significant at 95\u202f%, corrected for the number of methods"
     caption += "; below: 95\u202f% intervals over seeds and test samples" * is_short
-    table = Table(
-        title=f"\nChange of {METRIC_TITLES[error][0]} from {baseline}",
-        caption=caption if has_intervals else None,
-        **_STYLE,
-    )
-    table.add_column("method", no_wrap=True)
-    for region in regions:
-        _add_region(table, region)
+    title = f"Change of {METRIC_TITLES[error][0]} from {baseline}"
+    table = _make_table(title, caption if has_intervals else None, list(regions), 0)
     for row, line in zip(rows, effects, strict=True):
         changes = (
             _format_relative(effect, effect["mean"]) + ("*" if is_significant(effect) else " ")
@@ -170,15 +209,6 @@ def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str)
                 table.add_row(label, *ends, style="dim")
             table.add_section()
     return table
-
-
-def _add_region(table: Table, name: str) -> None:
-    """Add a column of numbers whose title has one word per line; only long words may break."""
-    words = name.split(" ")
-    is_long = max(map(len, words)) > _LONG_WORD
-    table.add_column(
-        escape("\n".join(words)), justify="right", no_wrap=not is_long, overflow="fold"
-    )
 
 
 def _format_relative(effect: Record, value: float | None) -> str:
@@ -213,71 +243,6 @@ def _describe_pairs(results: Record) -> str:
         f"pairs{aliases}; * marks a 95\u202f% interval that excludes zero: "
         f"{pairs['significantly_better']} lower, {pairs['significantly_worse']} higher."
     )
-
-
-def _start_table(results: Record, metric: str, *columns: str) -> tuple[Table, list[str]]:
-    """Return a table with its columns and sample counts, and the regions that it shows."""
-    summary = results["summary"]
-    regions = [
-        region
-        for region in summary[0]["test"]
-        if any(row["test"].get(region, {}).get(metric, {"n": 0})["n"] for row in summary)
-    ]
-    if "zero" not in regions:  # then "seen" equals "all"
-        regions = [region for region in regions if region != "seen"]
-    direction = "higher" if metric == "pearson" else "lower"
-    table = Table(
-        title=f"\n{METRIC_TITLES[metric][0]}, {direction} is better: {_describe_data(results)}",
-        caption=results.get("published_note"),
-        **_STYLE,
-    )
-    table.add_column("method", no_wrap=True, min_width=17)
-    for name in (*regions, *columns):
-        _add_region(table, name)
-    counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
-    table.add_row("  test samples", *(_format(n, 0, "") for n in counts), style="dim")
-    table.add_section()
-    return table, regions
-
-
-def _add_block(
-    table: Table,
-    row: Record,
-    metric: str,
-    digits: int,
-    regions: Sequence[str],
-    failure: Sequence[str],
-) -> None:
-    """Add the lines of one method: mean, deviation, published figures, effect of RankSim."""
-    scores = [row["test"][region][metric] for region in regions]
-    missing = "no data" if row["seeds"] else "failed" if failure else "–"
-    means = (f"[bold]{_format(score['mean'], digits, missing)}[/]" for score in scores)
-    table.add_row(f"[bold]{row['method']}[/]", *means)
-    deviations = (_format(score["sd"], digits, "") for score in scores)
-    table.add_row(f"  ± over {format_count(len(row['seeds']), 'seed')}", *deviations)
-    for line in failure:
-        table.add_row(line)
-    if row["published"]:
-        figures = row["published"].get(metric, {})
-        printed = (_format(figures.get(region), digits, "") for region in regions)
-        table.add_row("  published", *printed, style="dim")
-    comparison = row.get("vs_without_ranksim")
-    if comparison and comparison["seeds"]:
-        effects = [comparison["test"][region][metric] for region in regions]
-        signed = partial(format_signed, digits=digits)
-        lines: list[tuple[str, Callable[[float], str], list[float | None]]]
-        lines = [("  by RankSim", signed, [effect["mean"] for effect in effects])]
-        if metric in _ERRORS:
-            lines.append(("  in percent", format_percent, [e["relative"] for e in effects]))
-        for end, label in enumerate(("  95\u202f% from", "  95\u202f% to")):
-            ends = [e["ci_seeds"] and e["ci_seeds"][end] for e in effects]
-            lines.append((label, signed, ends))
-        for label, write, values in lines:
-            table.add_row(label, *("" if value is None else write(value) for value in values))
-        if len(comparison["seeds"]) >= MIN_SEEDS:
-            improved = (f"{effect['better']} of {effect['n']}" for effect in effects)
-            table.add_row("  seeds better", *improved)
-    table.add_section()
 
 
 def _describe_data(results: Record) -> str:

@@ -1,23 +1,71 @@
-"""Section 6: the features of test samples in two dimensions, colored by label."""
+"""Sections 5 and 6: the order of label bins in feature space, and projections of features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ranksim._utils.formatting import format_count, join_names
+from ranksim._utils.formatting import format_compact, format_count, join_names
 from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import DataTable, Section
 from ranksim.evaluation.report.page.sweep_results import SweepResults
 from ranksim.exceptions import require_optional
 
+_MAX_PANELS = 9
+_MIN_DIFFERENCE = 0.01  # of agreements that count as different
+_HEAD, _FOOT = 0.22, 0.62  # inches above each row of panels, and below all of them
 _MAX_METHODS, _NEIGHBORS = 6, 10
 _COLUMNS = 4
 _COLORMAP_END = 0.94  # the last yellow of viridis is invisible on white
-Points = Mapping[str, NDArray[np.float64] | None]  # by method
+Panel = tuple[str, plot.Floats, float | None]  # title, ranks (B, B), agreement with label space
+Points = Mapping[str, plot.Floats | None]  # by method
+
+
+def ranks_section(sweep: SweepResults) -> Section:
+    """Return the ranks of bins in label space and in the feature space of each method."""
+    slug, title = "ranks", "Does feature space keep the order of labels?"
+    results = sweep.results_with("ranks")
+    if not results:
+        missing = "This results.json has no rank matrices; section 1 says how to get them."
+        return Section(slug, title, missing=missing)
+    ranks = {m: [result["ranks"] for result in results[m]] for m in sweep.focus if m in results}
+    first = next(iter(ranks.values()))[0]
+    centers, by_label = np.asarray(first["centres"]), np.asarray(first["label"])
+    matrices = {m: np.mean([run["feature"] for run in group], axis=0) for m, group in ranks.items()}
+    by_seed = {m: [run["agreement"] for run in group] for m, group in ranks.items()}
+    agreement = {m: _mean_known(values) for m, values in by_seed.items()}
+    panels: list[Panel] = [(method, matrices[method], agreement[method]) for method in ranks]
+    main = [("labels", by_label, None), *panels[:_MAX_PANELS]]
+    pictures = [_draw_ranks("05-ranks", main, centers, sweep.quantity, 5)]
+    collapsed = []
+    if rest := panels[_MAX_PANELS:]:
+        collapsed.append(_draw_ranks("05-ranks-rest", rest, centers, sweep.quantity, 6))
+    spaces = {"labels": by_label, **matrices}
+    agreements: dict[str, Any] = {"method": list(ranks), "agreement": list(agreement.values())}
+    agreements |= {"by seed": list(by_seed.values())}
+    rows = {
+        "space": np.repeat(list(spaces), len(centers)),
+        "anchor bin at": np.tile(centers, len(spaces)),
+        "ranks of all bins": np.concatenate(list(spaces.values())),
+    }
+    return Section(
+        slug,
+        title,
+        _describe_agreement(sweep, agreement, by_seed),
+        pictures,
+        collapsed,
+        tables=(
+            DataTable.from_columns("agreement", "Agreement with label space", agreements),
+            DataTable.from_columns("ranks", "Rank matrices, one row per anchor", rows),
+        ),
+        note=f"One test sample per bin is the anchor; the {len(centers)} bins are ranked by the "
+        "cosine similarity of features, 1 for the most similar, and averaged over draws and seeds. "
+        "Agreement is the mean Spearman correlation with the ranks by label: at most 1, and "
+        f"{chance_agreement(len(centers)):.2f} by chance, because an anchor is most similar to "
+        "itself in both.",
+    )
 
 
 def features_section(sweep: SweepResults) -> Section:
@@ -46,7 +94,7 @@ def features_section(sweep: SweepResults) -> Section:
         slug,
         title,
         _describe_projections(labels, pca, tsne),
-        (draw_projections(pca, tsne, labels, sweep.quantity),),
+        (_draw_projections(pca, tsne, labels, sweep.quantity),),
         tables=(DataTable.from_columns("features", "Coordinates of the samples", columns),),
         note=f"{format_count(len(labels), 'test sample')}, the same for all methods, from one run "
         f"per method (seed {' or '.join(map(str, seeds))}). A projection is an illustration, not a "
@@ -54,7 +102,59 @@ def features_section(sweep: SweepResults) -> Section:
     )
 
 
-def draw_projections(pca: Points, tsne: Points, labels: plot.Floats, quantity: str) -> plot.Picture:
+def chance_agreement(num_bins: int) -> float:
+    """Return the expected agreement of features that are independent of the labels.
+
+    Both rankings put the anchor first. With the first of B ranks shared and the others in random
+    order, Spearman's correlation is 3 / (B + 1) on average.
+    """
+    return 3 / (num_bins + 1)
+
+
+def _draw_ranks(
+    name: str, panels: Sequence[Panel], centers: plot.Floats, quantity: str, columns: int
+) -> plot.Picture:
+    """Draw rank matrices on one color scale: rows are anchors, columns bins."""
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    side = (plot.WIDTH - 0.55) / max(columns, 3)
+    height = rows * (side + _HEAD - 0.12) + _FOOT
+    most = max(len(centers), 2)
+
+    def paint(figure: Any) -> None:
+        image = None
+        for i, (title, ranks, agreement) in enumerate(panels):
+            row, column = divmod(i, columns)
+            bottom = height - (row + 1) * (side + _HEAD - 0.12)
+            axis = _add_square(figure, 0.5 + column * side, bottom, side - 0.12, side - 0.12)
+            image = axis.imshow(ranks, cmap="YlGnBu_r", vmin=1, vmax=most, interpolation="none")
+            size = 6.6 if columns > 3 else 7.5
+            axis.set_title(plot.shorten(title, int(side * 15)), fontsize=size, pad=3)
+            if agreement is not None:
+                axis.text(
+                    0.97, 0.96, f"{agreement:.2f}", transform=axis.transAxes, ha="right",
+                    va="top", fontsize=7, bbox=plot.WHITE_BOX | {"alpha": 0.85},
+                )  # fmt: skip
+            _label_bins(axis, centers, column == 0, i + columns >= len(panels))
+        caption = (
+            f"rows: anchors, columns: bins of {plot.shorten(quantity)}; in the corner: agreement"
+        )
+        bar = plot.draw_colorbar(figure, image, caption, (0.5, 0.18, 1.6), ticks=[1, most])
+        bar.set_xticklabels(["1, most similar", f"{most}"])
+        for text, side_name in zip(bar.get_xticklabels(), ("left", "right"), strict=True):
+            text.set_ha(side_name)
+
+    description = (
+        "Rank matrices: the similarity of all bins (columns) to an anchor in each bin (rows), by "
+        "label and in the features of each method. The number in the corner is the agreement with "
+        "label space, at most 1."
+    )
+    return plot.render_picture(name, description, (plot.WIDTH, height), paint)
+
+
+def _draw_projections(
+    pca: Points, tsne: Points, labels: plot.Floats, quantity: str
+) -> plot.Picture:
     """Draw PCA above t-SNE for each method, colored by label."""
     columns = len(pca) if len(pca) <= _COLUMNS else 3
     blocks = -(-len(pca) // columns)
@@ -73,8 +173,7 @@ def draw_projections(pca: Points, tsne: Points, labels: plot.Floats, quantity: s
             top = height - block * (2 * side + 0.15) - 0.2
             for k, (kind, points) in enumerate((("PCA", pca[name]), ("t-SNE", tsne[name]))):
                 bottom = top - (k + 1) * (side - 0.1) - k * 0.06
-                box = np.array([0.3 + column * side, bottom, side - 0.12, side - 0.14])
-                axis = figure.add_axes(box / [plot.WIDTH, height, plot.WIDTH, height])
+                axis = _add_square(figure, 0.3 + column * side, bottom, side - 0.12, side - 0.14)
                 axis.set(xticks=[], yticks=[], facecolor="#fefefe")  # light on dark screens too
                 axis.spines[:].set(visible=True, color=plot.GRAY, linewidth=0.4)
                 axis.margins(0.06)
@@ -102,6 +201,51 @@ def draw_projections(pca: Points, tsne: Points, labels: plot.Floats, quantity: s
         "one column per method."
     )
     return plot.render_picture("06-features", description, (plot.WIDTH, height), paint)
+
+
+def _add_square(figure: Any, *box: float) -> Any:
+    """Add axes at a box of left, bottom, width and height in inches."""
+    return figure.add_axes(np.array(box) / np.tile(figure.get_size_inches(), 2))
+
+
+def _label_bins(axis: Any, centers: plot.Floats, has_y_labels: bool, has_x_labels: bool) -> None:
+    places = sorted({0, len(centers) // 2, len(centers) - 1})
+    names = [format_compact(float(centers[k]), digits=3) for k in places]
+    axis.set_xticks(places, names if has_x_labels else [""] * len(places), fontsize=6)
+    axis.set_yticks(places, names if has_y_labels else [""] * len(places), fontsize=6)
+    for text, side in zip(axis.get_xticklabels(), ("left", "center", "right"), strict=False):
+        text.set_ha(side)
+    axis.tick_params(length=1.5, pad=1.5)
+    axis.spines[:].set_visible(False)
+
+
+def _describe_agreement(
+    sweep: SweepResults,
+    means: Mapping[str, float | None],
+    by_seed: Mapping[str, Sequence[float | None]],
+) -> list[str]:
+    base = sweep.baseline or ""
+    agreement = {method: value for method, value in means.items() if value is not None}
+    if base not in agreement or len(agreement) < 2:
+        return [f"The agreement of {m} with label space is {v:.2f}." for m, v in agreement.items()]
+    values = [value for value in by_seed[base] if value is not None]
+    span = f" ({min(values):.2f} to {max(values):.2f} over seeds)" if len(values) > 1 else ""
+    finding = f"The agreement of {base} with the order of labels is {agreement[base]:.2f}{span}"
+    best = max(agreement, key=lambda method: agreement[method])
+    if agreement[best] - agreement[base] < _MIN_DIFFERENCE:
+        return [f"{finding}; no other mean is higher by {_MIN_DIFFERENCE} or more."]
+    above = sum(value > agreement[base] for value in agreement.values())
+    others = format_count(len(agreement) - 1, "other method")
+    return [
+        f"{finding}. The highest is that of {best}, {agreement[best]:.2f}; {above} of {others} "
+        f"have a higher agreement than {base}.",
+        "A higher agreement does not imply a lower error; section 2 compares errors.",
+    ]
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _describe_projections(labels: plot.Floats, pca: Points, tsne: Points) -> list[str]:
