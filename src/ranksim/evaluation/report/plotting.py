@@ -149,7 +149,7 @@ def label_curves(axis: Any, curves: Sequence[Curve], size: float = 7.0) -> None:
 
 
 def draw_counts(
-    axis: Any, edges: Floats, counts: NDArray[np.int64], regions: Sequence[str] | None
+    axis: Any, edges: Floats, counts: NDArray[np.int64], regions: Sequence[str] = ()
 ) -> None:
     """Draw counts as pale bars behind the curves, one third of the axis high."""
     background = axis.twinx()
@@ -165,12 +165,12 @@ def draw_bars(
     axis: Any,
     edges: Floats,
     counts: NDArray[np.int64],
-    regions: Sequence[str] | None,
+    regions: Sequence[str] = (),
     **style: Any,
 ) -> None:
     """Draw a histogram in the colors of its regions, gray without regions."""
     filled = np.flatnonzero(counts)
-    names = regions if regions is not None else [""] * len(counts)
+    names = regions or [""] * len(counts)
     axis.bar(
         edges[filled], counts[filled], width=np.diff(edges)[filled], align="edge",
         color=[REGION_COLORS.get(names[int(k)], BACKGROUND) for k in filled], **style,
@@ -178,6 +178,7 @@ def draw_bars(
 
 
 def draw_hatching(axis: Any, low: float, high: float, label: str | None = None) -> None:
+    """Hatch a range of labels without samples."""
     axis.axvspan(low, high, facecolor="none", hatch="////", linewidth=0, zorder=0, label=label)
 
 

@@ -93,12 +93,7 @@ class ScoreTable:
 
 
 def format_exact(cell: Cell) -> str:
-    """Format a cell for machines, with six significant digits.
-
-    Example:
-        >>> format_exact(1 / 3), format_exact([1.0, None]), format_exact(None)
-        ('0.333333', '1 –', '')
-    """
+    """Format a cell for machines, with six significant digits."""
     if cell is None or isinstance(cell, str):
         return cell or ""
     if isinstance(cell, (float, int)):
@@ -107,12 +102,7 @@ def format_exact(cell: Cell) -> str:
 
 
 def format_rounded(cell: Cell) -> str:
-    """Format a cell for readers.
-
-    Example:
-        >>> format_rounded(1234.5678), format_rounded(None), format_rounded(12)
-        ('1,235', '–', '12')
-    """
+    """Format a cell for readers."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "–"
     if isinstance(cell, int):
@@ -121,10 +111,5 @@ def format_rounded(cell: Cell) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Format a number for a sentence, with three significant digits.
-
-    Example:
-        >>> format_number(0.61783), format_number(1234.5), format_number(None)
-        ('0.618', '1,234', 'no result')
-    """
+    """Format a number for a sentence, with three significant digits."""
     return "no result" if value is None else format_compact(float(value), digits=3)

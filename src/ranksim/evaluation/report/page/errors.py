@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ from ranksim._utils.formatting import format_count, join_names
 from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import DataTable, Section, format_number
 from ranksim.evaluation.report.page.sweep_results import (
-    Record,
     SweepResults,
     list_commands,
     seed_mean,
@@ -22,10 +22,10 @@ from ranksim.evaluation.report.page.sweep_results import (
 
 _MAX_GROUPS, _MIN_SAMPLES = 30, 5  # groups of bins, and test samples in each
 _PANEL = (0.075, 0.71)  # left and width of a panel whose curves are named at its right
-Errors = Mapping[str, NDArray[np.float64]]  # by method
+Errors = Mapping[str, plot.Floats]  # by method
 
 
-class GapPanel(NamedTuple):
+class Gaps(NamedTuple):
     """The errors of one sweep in the gaps of its training labels, by distance."""
 
     sweep: SweepResults
@@ -44,8 +44,7 @@ def error_section(sweep: SweepResults) -> Section:
         return Section(slug, title, missing=missing)
     counts = np.asarray(next(iter(results.values()))[0]["error_by_bin"]["n"])
     train, edges = np.asarray(sweep.labels["train"]), sweep.edges
-    groups = group_bins(counts)
-    starts, ends = np.array(groups).T
+    starts, ends = np.array(group_bins(counts)).T
     num_test = np.add.reduceat(counts, starts)
     x = np.add.reduceat((edges[:-1] + edges[1:]) / 2 * counts, starts) / num_test
     errors = {}
@@ -53,26 +52,28 @@ def error_section(sweep: SweepResults) -> Section:
         by_bin = [to_floats(result["error_by_bin"][sweep.error]) for result in group]
         sums = [np.where(counts > 0, values * counts, 0.0) for values in by_bin]
         errors[method] = seed_mean([np.add.reduceat(row, starts) / num_test for row in sums])
+    num_train = np.add.reduceat(train[: ends[-1]], starts)
     columns = {"from": edges[starts], "to": edges[ends], "test samples": num_test}
-    columns |= {"training samples": np.add.reduceat(train[: ends[-1]], starts), **errors}
+    columns |= {"training samples": num_train, **errors}
     heading = f"{sweep.error_name} of each method in groups of label bins"
-    curves = [sweep.curve(method, x, errors[method]) for method in sweep.focus if method in errors]
+    places = [format_number(edge) for edge in edges]
+    spans = [f"{places[a]} to {places[b]}" for a, b in zip(starts, ends, strict=True)]
     return Section(
         slug,
         title,
-        _describe_errors(sweep, errors, groups, train),
-        (_draw_errors(curves, sweep),),
+        list(_describe_errors(sweep, errors, spans, num_train / (ends - starts))),
+        (_draw_errors(sweep, x, errors),),
         tables=(DataTable.from_columns("error", heading, columns),),
         note="Each point is the mean over seeds and over the test samples of a group of bins"
-        + _describe_background(sweep)
-        + ". Points have no intervals: groups with few test samples vary by chance.",
+        f"{sweep.describe_background()}. Points have no intervals: groups with few test samples "
+        "vary by chance.",
     )
 
 
 def gaps_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section:
     """Return the error in gaps by distance, of this sweep and others of the same benchmark."""
     slug, title = "gaps", "Error on labels without training samples"
-    panels = [panel for each in (sweep, *others) if (panel := _gap_panel(each)) is not None]
+    panels = [gaps for each in (sweep, *others) if (gaps := _collect_gaps(each)) is not None]
     if not panels:
         finding = "There is no gap: every test sample lies in a bin with training samples."
         return Section(
@@ -99,55 +100,44 @@ def gaps_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section
         tables=tables,
         commands=list_commands(others),
         note="Means over seeds and over the test samples at that distance"
-        + _describe_background(largest)
-        + "; groups with few samples vary by chance.",
+        f"{largest.describe_background()}; groups with few samples vary by chance.",
     )
 
 
 def group_bins(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Merge neighboring bins until each group has enough test samples.
+    """Merge neighboring bins with these test samples, ``(K,)``, until each group has enough.
 
-    Args:
-        counts: test samples in each bin, ``(K,)``.
-
-    Returns:
-        Start and end (exclusive) of each group.
-
-    Example:
-        >>> group_bins(np.array([4, 4, 0, 9, 1]))
-        [(0, 2), (2, 5)]
+    Returns start and end (exclusive) of each group.
     """
     smallest = max(_MIN_SAMPLES, -(-int(counts.sum()) // _MAX_GROUPS))
-    groups, start, samples = [], 0, 0
-    for k, n in enumerate(counts):
+    ends, samples = [0], 0
+    for end, n in enumerate(counts, 1):
         samples += int(n)
         if samples >= smallest:
-            groups.append((start, k + 1))
-            start, samples = k + 1, 0
-    if samples and groups:
-        groups[-1] = (groups[-1][0], len(counts))
-    elif samples:
-        groups.append((0, len(counts)))
-    return groups
+            ends.append(end)
+            samples = 0
+    if samples:
+        ends[1:] = [*ends[1:-1], len(counts)]
+    return list(itertools.pairwise(ends))
 
 
-def _gap_panel(sweep: SweepResults) -> GapPanel | None:
+def _collect_gaps(sweep: SweepResults) -> Gaps | None:
     results = sweep.results_with("gaps")
     if not results:
         return None
-    gaps: Record = next(iter(results.values()))[0]["gaps"]
-    dropped = (sweep.labels or {}).get("dropped") or []
-    suffix = f", {', '.join(dropped)} dropped" if dropped else ""
+    gaps = next(iter(results.values()))[0]["gaps"]
     errors = {
         method: seed_mean([result["gaps"][sweep.error] for result in group])
         for method, group in results.items()
     }
+    suffix = f", {sweep.dropped}" if sweep.dropped else ""
     title = f"Test {sweep.error_name} on labels without training samples{suffix}"
-    return GapPanel(sweep, title, np.asarray(gaps["distance"]), np.asarray(gaps["n"]), errors)
+    return Gaps(sweep, title, np.asarray(gaps["distance"]), np.asarray(gaps["n"]), errors)
 
 
-def _draw_errors(curves: Sequence[plot.Curve], sweep: SweepResults) -> plot.Picture:
+def _draw_errors(sweep: SweepResults, x: plot.Floats, errors: Errors) -> plot.Picture:
     labels = sweep.labels or {}
+    curves = [sweep.curve(method, x, errors[method]) for method in sweep.focus if method in errors]
 
     def paint(figure: Any) -> None:
         axis = figure.add_axes((_PANEL[0], 0.135, _PANEL[1], 0.775))
@@ -163,17 +153,17 @@ def _draw_errors(curves: Sequence[plot.Curve], sweep: SweepResults) -> plot.Pict
     return plot.render_picture("03-error", description, (plot.WIDTH, 3.5), paint)
 
 
-def _draw_gaps(panels: Sequence[GapPanel], error_name: str) -> plot.Picture:
+def _draw_gaps(panels: Sequence[Gaps], error_name: str) -> plot.Picture:
     def paint(figure: Any) -> None:
         share = 1 / len(panels)
         for i, (sweep, title, edges, counts, errors) in enumerate(panels):
             bottom = (len(panels) - 1 - i + 0.16) * share
             axis = figure.add_axes((_PANEL[0], bottom, _PANEL[1], 0.7 * share))
-            plot.draw_counts(axis, edges, counts, None)
+            plot.draw_counts(axis, edges, counts)
             axis.set_xlim(0, edges[-1])
             x = (edges[:-1] + edges[1:]) / 2
             finite = {m: np.isfinite(errors[m]) for m in sweep.focus if m in errors}
-            curves = [sweep.curve(m, x[keep], errors[m][keep]) for m, keep in finite.items()]
+            curves = [sweep.curve(m, x[mask], errors[m][mask]) for m, mask in finite.items()]
             _draw_panel(axis, curves, plot.shorten(title, 110))
             axis.set_xlabel("distance to the nearest training label; bars: test samples")
 
@@ -192,77 +182,60 @@ def _draw_panel(axis: Any, curves: Sequence[plot.Curve], title: str) -> None:
     plot.label_curves(axis, curves)
 
 
-def _describe_background(sweep: SweepResults) -> str:
-    others = len(sweep.methods) - len(sweep.highlighted)
-    if not others:
-        return ""
-    return f" ({format_count(others, 'other method')} in the background, pale green with RankSim)"
-
-
 def _describe_errors(
-    sweep: SweepResults,
-    errors: Errors,
-    groups: Sequence[tuple[int, int]],
-    train: NDArray[np.int64],
-) -> list[str]:
+    sweep: SweepResults, errors: Errors, spans: Sequence[str], density: plot.Floats
+) -> Iterator[str]:
+    """Compare the groups of bins, by their spans and training samples per bin."""
     base = errors.get(sweep.baseline or "")
     if base is None or not np.isfinite(base).any():
-        return []
-
-    def describe_group(g: int) -> tuple[str, str]:
-        start, end = groups[g]
-        low, high = format_number(sweep.edges[start]), format_number(sweep.edges[end])
-        density = round(float(train[start:end].sum() / (end - start)), 1)
-        return f"{low} to {high}", format_number(density)
-
-    worst, best = int(np.nanargmax(base)), int(np.nanargmin(base))
-    (worst_span, worst_density), (best_span, best_density) = map(describe_group, (worst, best))
-    findings = [
-        f"The error of {sweep.baseline} is largest from {worst_span} ({sweep.error_name} "
-        f"{format_number(base[worst])}; {worst_density} training samples per bin) and smallest "
-        f"from {best_span} ({format_number(base[best])}; {best_density} per bin)."
-    ]
+        return
+    (worst, worst_error, worst_density), (best, best_error, best_density) = (
+        (spans[g], format_number(base[g]), format_number(round(float(density[g]), 1)))
+        for g in (int(np.nanargmax(base)), int(np.nanargmin(base)))
+    )
+    yield (
+        f"The error of {sweep.baseline} is largest from {worst} ({sweep.error_name} "
+        f"{worst_error}; {worst_density} training samples per bin) and smallest "
+        f"from {best} ({best_error}; {best_density} per bin)."
+    )
     lower = [
         f"{method} in {int((values < base).sum())}"
         for method, values in errors.items()
         if method != sweep.baseline and method in sweep.highlighted
     ]
     if lower:
-        findings.append(
-            f"Of {format_count(len(groups), 'group')} of bins, the mean error is lower than that "
+        yield (
+            f"Of {format_count(len(spans), 'group')} of bins, the mean error is lower than that "
             f"of {sweep.baseline} for {join_names(lower, 6)}; these counts do not consider chance."
         )
-    return findings
 
 
-def _describe_gaps(panel: GapPanel) -> list[str]:
+def _describe_gaps(panel: Gaps) -> Iterator[str]:
     sweep, _, edges, counts, errors = panel
-    dropped = (sweep.labels or {}).get("dropped") or []
-    suffix = f" ({', '.join(dropped)} dropped)" if dropped else ""
-    findings = [
+    suffix = f" ({sweep.dropped})" if sweep.dropped else ""
+    yield (
         f"{format_count(int(counts.sum()), 'test sample')} lie in bins without training samples, "
         f"up to {format_number(edges[-1])} from the nearest training label{suffix}."
-    ]
+    )
     filled = np.flatnonzero(counts)
     base = errors.get(sweep.baseline or "")
     if base is not None and len(filled) > 1:
         near, far = filled[0], filled[-1]
         lowest = min(errors, key=lambda m: np.nan_to_num(errors[m][far], nan=np.inf))
-        findings += [
+        yield (
             f"The {sweep.error_name} of {sweep.baseline} is {format_number(base[near])} at the "
-            f"smallest distance and {format_number(base[far])} at the largest.",
+            f"smallest distance and {format_number(base[far])} at the largest."
+        )
+        yield (
             f"At the largest distance ({format_count(int(counts[far]), 'sample')}) the mean is "
-            f"lowest for {lowest}, {format_number(errors[lowest][far])}.",
-        ]
-    return findings
+            f"lowest for {lowest}, {format_number(errors[lowest][far])}."
+        )
 
 
 def _drop_command(sweep: SweepResults) -> str:
     """Return the sweep's command with one fifth of the label range dropped from training."""
-    command = re.sub(r" --drop-labels \S+", "", sweep.command)
-    span = "LOW-HIGH"
+    command, span = re.sub(r" --drop-labels \S+", "", sweep.command), "LOW-HIGH"
     if sweep.labels is not None:
-        edges = sweep.edges
-        k = len(edges) - 1
+        edges, k = sweep.edges, len(sweep.edges) - 1
         span = f"{edges[k * 2 // 5]:.4g}-{edges[-(-k * 3 // 5)]:.4g}"
     return f"{command} --drop-labels {span}"

@@ -52,8 +52,7 @@ def draw_labels(labels: Record, unseen: Spans) -> plot.Picture:
     """Draw the training histogram in the colors of its regions, the test set as an outline."""
     edges = np.asarray(labels["edges"], dtype=np.float64)
     train, test = np.asarray(labels["train"]), np.asarray(labels["test"])
-    filled = train[train > 0]
-    is_log = len(filled) > 0 and bool(filled.max() > _LOG_RATIO * np.median(filled))
+    is_log = bool(train.any() and train.max() > _LOG_RATIO * np.median(train[train > 0]))
     dropped = [(text, span) for text in labels["dropped"] for span in parse_ranges(text)]
     height = 2.75 + 0.2 * len(labels["named"])
 

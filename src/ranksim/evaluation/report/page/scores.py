@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,56 +18,45 @@ from ranksim._utils.formatting import (
 )
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
 from ranksim.evaluation.report import plotting as plot
-from ranksim.evaluation.report.page.elements import (
-    Bar,
-    Score,
-    ScoreRow,
-    ScoreTable,
-    Section,
-    format_number,
-)  # fmt: skip
-from ranksim.evaluation.report.page.sweep_results import (
-    ERRORS,
-    METRICS,
-    Record,
-    SweepResults,
-    metric_title,
-)  # fmt: skip
+from ranksim.evaluation.report.page import elements
+from ranksim.evaluation.report.page.elements import Score, ScoreTable, format_number
+from ranksim.evaluation.report.page.sweep_results import Record, SweepResults, metric_title
 from ranksim.evaluation.summary import describe_failure, failed_runs, method_key, share_of_failed
 
 _MAX_PANELS, _WIDE_PANELS = 6, 4  # regions in the picture; up to four have one-line titles
+_METRICS = ("mse", "mae", "gm", "pearson", "spearman")
+_ERRORS = _METRICS[:3]  # lower is better
 _OUTLIER = 3.0  # times the median interval: wider ones are cut at the edge of their cell
 Effect = tuple[float, float | None, float | None]  # relative change, low, high
 Interval = tuple[float, float]
 
 
-def scores_section(sweep: SweepResults) -> tuple[Section, list[ScoreTable]]:
+def scores_section(sweep: SweepResults) -> tuple[elements.Section, list[ScoreTable]]:
     """Return one table per metric, and the picture of all changes of the main error."""
-    metrics = dict.fromkeys((*sweep.headline, *METRICS))
     tables = [
         _score_table(sweep, metric)
-        for metric in metrics
+        for metric in dict.fromkeys((*sweep.headline, *_METRICS))
         if any(cell.get(metric, {}).get("n") for row in sweep.rows for cell in row["test"].values())
     ]
     pictures = []
     if changes := _relative_changes(sweep):
         names = [
             row["method"] + " (failed)" * bool(row["failed"] and not row["seeds"])
-            for row in _compared(sweep)
+            for row in sweep.compared
         ]
-        pictures.append(draw_changes(names, changes, sweep))
+        pictures.append(_draw_changes(names, changes, sweep))
     title = "Scores and differences from the baseline"
-    findings = _describe_scores(sweep)
-    return Section("methods", title, findings, pictures, note=_explain_table(sweep)), tables
+    findings, note = _describe_scores(sweep), _explain_table(sweep)
+    return elements.Section("methods", title, findings, pictures, note=note), tables
 
 
-def widest_interval(effect: Record) -> Interval | None:
+def _widest_interval(effect: Record) -> Interval | None:
     """Return the interval over seeds and test samples if there is one, else over seeds."""
     interval: Interval | None = effect.get("ci_total") or effect.get("ci_seeds")
     return interval
 
 
-def draw_changes(
+def _draw_changes(
     methods: Sequence[str], changes: Mapping[str, Sequence[Effect | None]], sweep: SweepResults
 ) -> plot.Picture:
     """Draw the relative changes: one line per method, one panel per region."""
@@ -84,8 +73,7 @@ def draw_changes(
         figure.subplots_adjust(
             left=0.225, right=0.975, bottom=0.5 / height, top=1 - head / height, wspace=0.12
         )
-        panels = zip(axes, titles, changes.items(), strict=True)
-        for axis, title, (region, effects) in panels:
+        for axis, title, (region, effects) in zip(axes, titles, changes.items(), strict=True):
             axis.axvline(0, color=plot.INK, linewidth=0.8)
             for place, effect in zip(places, effects, strict=True):
                 if effect is not None:
@@ -109,8 +97,7 @@ def draw_changes(
 
 
 def _draw_effect(axis: Any, place: float, effect: Effect) -> None:
-    mean, low, high = effect
-    color = plot.GRAY
+    (mean, low, high), color = effect, plot.GRAY
     if low is not None and high is not None:
         color = plot.BETTER if high < 0 else plot.WORSE if low > 0 else plot.GRAY
         axis.plot([low, high], [place, place], color=color, alpha=0.5, linewidth=2)
@@ -128,12 +115,7 @@ def _axis_reach(effects: Sequence[Effect]) -> float:
 
 
 def _round_down(value: float) -> float:
-    """Round a positive number down to one significant digit, or to 15 times a power of ten.
-
-    Example:
-        >>> _round_down(0.43), _round_down(3.0), _round_down(0.019)
-        (0.4, 3.0, 0.015)
-    """
+    """Round a positive number down to one significant digit, or to 15 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(value))
     digits = [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]
     return float(f"{max(d for d in digits if d <= value / power * (1 + 1e-9)) * power:.2g}")
@@ -153,18 +135,14 @@ def _effect(row: Record, region: str, metric: str) -> Record | None:
 
 def _main_effects(sweep: SweepResults) -> dict[str, Record]:
     """Return the differences of the main error over all test samples by method."""
-    effects = {row["method"]: _effect(row, "all", sweep.error) for row in _compared(sweep)}
+    effects = {row["method"]: _effect(row, "all", sweep.error) for row in sweep.compared}
     return {method: effect for method, effect in effects.items() if effect}
-
-
-def _compared(sweep: SweepResults) -> list[Record]:
-    return [row for row in sweep.rows if row.get("vs_baseline")]
 
 
 def _relative_changes(sweep: SweepResults) -> dict[str, list[Effect | None]]:
     """Return the relative changes by region, one per compared method."""
     changes = {
-        region: [_relative_effect(row, region, sweep.error) for row in _compared(sweep)]
+        region: [_relative_effect(row, region, sweep.error) for row in sweep.compared]
         for region in sweep.regions
         if region != "seen"
     }
@@ -176,7 +154,7 @@ def _relative_effect(row: Record, region: str, metric: str) -> Effect | None:
     effect = _effect(row, region, metric)
     if effect is None or not effect["relative"]:
         return None if effect is None or effect["mean"] else (0.0, None, None)
-    base, interval = effect["mean"] / effect["relative"], widest_interval(effect)
+    base, interval = effect["mean"] / effect["relative"], _widest_interval(effect)
     if interval is None:
         return effect["relative"], None, None
     return effect["relative"], interval[0] / base, interval[1] / base
@@ -190,7 +168,7 @@ def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
     figures = [(row.get("published") or {}).get(metric, {}) for row in sweep.rows]
     published = [r for r in regions if any(r in row for row in figures)]
     rows = [
-        ScoreRow(
+        elements.ScoreRow(
             row["method"],
             _describe_row(sweep, row),
             method_key(row) == sweep.baseline,
@@ -202,10 +180,9 @@ def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
     ]
     columns = []
     for region in regions:
-        counts = (_cell(row, region, "n")["mean"] for row in sweep.rows)
-        samples = next((n for n in counts if n is not None), None)
-        columns.append((region, "" if samples is None else f"{samples:,.0f}"))
-    direction = "lower" if metric in ERRORS else "higher"
+        counts = [n for row in sweep.rows if (n := _cell(row, region, "n")["mean"]) is not None]
+        columns.append((region, f"{counts[0]:,.0f}" if counts else ""))
+    direction = "lower" if metric in _ERRORS else "higher"
     return ScoreTable(metric, metric_title(metric), direction, columns, published, rows)
 
 
@@ -215,22 +192,19 @@ def _cell(row: Record, region: str, metric: str) -> Record:
 
 def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> Score:
     cell, effect = _cell(row, region, metric), _effect(row, region, metric)
-    interval = widest_interval(effect) if effect else None
+    interval = _widest_interval(effect) if effect else None
     bar, is_marked = None, False
     if effect and interval and reach:
         kind = "unsure"
         if effect["n"] >= MIN_SEEDS and excludes_zero(interval):
-            kind = "better" if (interval[0] < 0) == (metric in ERRORS) else "worse"
+            kind = "better" if (interval[0] < 0) == (metric in _ERRORS) else "worse"
         is_marked = is_significant(effect)
         relative = f" ({format_percent(effect['relative'])})" if effect["relative"] else ""
         low, high = (format_signed(end, digits) for end in interval)
         change = format_signed(effect["mean"], digits)
-        mid, start, end = (
-            round(50 + 50 * min(max(value / reach, -1), 1), 1)
-            for value in (effect["mean"], *interval)
-        )
         text = f"{change}{relative}, 95\u202f% interval {low} to {high}"
-        bar = Bar(mid, start, end, kind, text)
+        places = 50 + 50 * np.clip(np.divide((effect["mean"], *interval), reach), -1, 1)
+        bar = elements.Bar(*(round(float(place), 1) for place in places), kind, text)
     sd = "" if cell["sd"] is None else f"{cell['sd']:.{digits}f}"
     return Score(cell["mean"], _format_score(cell["mean"], digits), sd, bar, is_marked)
 
@@ -238,7 +212,7 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
 def _cell_reach(sweep: SweepResults, region: str, metric: str) -> float:
     """Return the change at the edge of the cells of one column."""
     effects = filter(None, (_effect(row, region, metric) for row in sweep.rows))
-    ends = [max(map(abs, interval)) for effect in effects if (interval := widest_interval(effect))]
+    ends = [max(map(abs, interval)) for effect in effects if (interval := _widest_interval(effect))]
     finite = [end for end in ends if math.isfinite(end)]
     return float(min(max(finite), _OUTLIER * np.median(finite)) * 1.05) if finite else 0.0
 
@@ -259,7 +233,7 @@ def _describe_scores(sweep: SweepResults) -> list[str]:
     if lowest != base:
         finding += f"; the baseline {base} has {format_number(sweep.mean_score(base))}"
     effects = _main_effects(sweep)
-    intervals = {m: effect for m, effect in effects.items() if widest_interval(effect)}
+    intervals = {m: effect for m, effect in effects.items() if _widest_interval(effect)}
     if not intervals:
         reason = "There are no intervals to judge whether differences are chance."
         if len(sweep.seeds) < 2 and effects:
@@ -268,40 +242,37 @@ def _describe_scores(sweep: SweepResults) -> list[str]:
     if all(effect["n"] < MIN_SEEDS for effect in intervals.values()):
         sentences = [f"Two seeds are too few to compare methods: at least {MIN_SEEDS} are needed."]
     else:
-        sentences = _describe_intervals(intervals, base)
+        sentences = list(_describe_intervals(intervals, base))
     return [f"{finding}.", *sentences, *_describe_needed_seeds(intervals)]
 
 
-def _describe_intervals(effects: Mapping[str, Record], base: str) -> list[str]:
-    intervals = {m: widest_interval(effect) or (0.0, 0.0) for m, effect in effects.items()}
+def _describe_intervals(effects: Mapping[str, Record], base: str) -> Iterator[str]:
+    intervals = {m: _widest_interval(effect) or (0.0, 0.0) for m, effect in effects.items()}
     below = [m for m, (_, high) in intervals.items() if high < 0]
     above = [m for m, (low, _) in intervals.items() if low > 0]
-    findings = [
+    yield (
         f"Of {format_count(len(effects), 'method')} other than {base}, the 95\u202f% interval of "
         f"the change is below zero for {_count_names(below)} and above zero for "
         f"{_count_names(above)}."
-    ]
+    )
     if below and any(effect.get("ci_adjusted") for effect in effects.values()):
         remaining = [m for m in below if is_significant(effects[m])]
-        findings.append(
+        yield (
             f"Corrected for {format_count(len(effects), 'comparison')}, it is below zero for "
             f"{_count_names(remaining)}."
         )
-    return findings
 
 
-def _describe_needed_seeds(effects: Mapping[str, Record]) -> list[str]:
+def _describe_needed_seeds(effects: Mapping[str, Record]) -> Iterator[str]:
     """Name the three unconfirmed methods that need the fewest seeds."""
-    needed = {
-        method: effect["seeds_needed"]
+    needed = sorted(
+        (effect["seeds_needed"], method)
         for method, effect in effects.items()
         if effect.get("seeds_needed") and not is_significant(effect)
-    }
-    fewest = sorted(needed, key=lambda m: (needed[m], m))[:3]
-    if not fewest:
-        return []
-    seeds = join_names(f"{needed[m]:,} for {m}" for m in fewest)
-    return [f"Seeds needed to confirm changes of this size, approximately: {seeds}."]
+    )
+    if needed:
+        seeds = join_names(f"{count:,} for {method}" for count, method in needed[:3])
+        yield f"Seeds needed to confirm changes of this size, approximately: {seeds}."
 
 
 def _count_names(names: Sequence[str]) -> str:
@@ -310,7 +281,7 @@ def _count_names(names: Sequence[str]) -> str:
 
 def _explain_table(sweep: SweepResults) -> str:
     sentences = ["Mean ± standard deviation over seeds."]
-    if _compared(sweep):
+    if sweep.compared:
         sentences.append(
             f"Bars: change from {sweep.baseline}, with no change in the middle, and 95\u202f% "
             f"intervals over {_interval_source(sweep)}. Green is better and red worse, each by "

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.formatting import METRIC_TITLES
+from ranksim._utils.formatting import METRIC_TITLES, format_count
 from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.summary import method_key
 
 Record = dict[str, Any]
-METRICS = ("mse", "mae", "gm", "pearson", "spearman")
-ERRORS = ("mse", "mae", "gm")
 _MAX_COLORS = 7
 
 
@@ -24,8 +22,10 @@ class SweepResults:
     def __init__(self, content: Record) -> None:
         self.content = content
         self.rows: list[Record] = content["summary"]
+        self.compared = [row for row in self.rows if row.get("vs_baseline")]
         self.done = [run for run in content["runs"] if run["status"] == "done"]
         self.failed = [run for run in content["runs"] if run["status"] != "done"]
+        self.seeds = sorted({int(run["identity"]["seed"]) for run in self.done})
         self.labels: Record | None = content.get("labels")
         self.command = str(content.get("command") or "")
         self.headline: list[str] = list(content.get("headline") or ("mse", "pearson"))
@@ -95,11 +95,8 @@ class SweepResults:
         }
         palette = iter(plot.METHOD_COLORS)
         for method in self.highlighted:
-            if method == self.baseline:
-                colors[method] = plot.BASELINE
-            else:
-                is_plain = method == f"{self.baseline}+ranksim"
-                colors[method] = plot.RANKSIM if is_plain else next(palette)
+            fixed = {self.baseline: plot.BASELINE, f"{self.baseline}+ranksim": plot.RANKSIM}
+            colors[method] = fixed.get(method) or next(palette)
         return colors
 
     def curve(self, method: str, x: plot.Floats, y: plot.Floats) -> plot.Curve:
@@ -121,10 +118,8 @@ class SweepResults:
     @property
     def quantity(self) -> str:
         """The predicted quantity with its unit."""
-        if self.labels is None:
-            return "label"
-        unit = f", {self.labels['unit']}" if self.labels["unit"] else ""
-        return f"{self.labels['name']}{unit}"
+        labels = self.labels or {"name": "label", "unit": ""}
+        return ", ".join(filter(None, (labels["name"], labels["unit"])))
 
     @property
     def edges(self) -> plot.Floats:
@@ -133,9 +128,18 @@ class SweepResults:
         return np.asarray(self.labels["edges"], dtype=np.float64)
 
     @property
-    def seeds(self) -> list[int]:
-        """All seeds with a finished run."""
-        return sorted({int(run["identity"]["seed"]) for run in self.done})
+    def dropped(self) -> str:
+        """The label ranges dropped from training, such as ``"1-2, 3-4 dropped"``."""
+        ranges = (self.labels or {}).get("dropped")
+        return f"{', '.join(ranges)} dropped" if ranges else ""
+
+    def describe_background(self) -> str:
+        """Return how figures draw the methods that they do not name."""
+        others = len(self.methods) - len(self.highlighted)
+        if not others:
+            return ""
+        others_text = format_count(others, "other method")
+        return f" ({others_text} in the background, pale green with RankSim)"
 
 
 def list_commands(sweeps: Sequence[SweepResults]) -> list[str]:
@@ -144,12 +148,7 @@ def list_commands(sweeps: Sequence[SweepResults]) -> list[str]:
 
 
 def metric_title(metric: str) -> str:
-    """Return the title of a metric.
-
-    Example:
-        >>> metric_title("mse"), metric_title("spearman")
-        ('MSE', 'Spearman, %')
-    """
+    """Return the title of a metric, such as ``MSE`` or ``Spearman, %``."""
     return "Spearman, %" if metric == "spearman" else METRIC_TITLES[metric][0]
 
 

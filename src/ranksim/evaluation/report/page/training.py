@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,42 +26,35 @@ Bars = Sequence[tuple[str, str, Sequence[float]]]  # method, color, one value pe
 def training_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section:
     """Return curves, time, memory, commands, versions, and the differences between recipes."""
     slug, title = "training", "Training cost and reproduction"
-    commands = list_commands([sweep, *others])
+    commands, tables = list_commands([sweep, *others]), list(_list_tables(sweep))
     if not sweep.done:
-        tables = _provenance_tables(sweep)
         return Section(slug, title, ("No run finished.",), tables=tables, commands=commands)
-    pictures, tables, missing = [], [], ""
-    results = sweep.results_with("curves")
-    if results:
+    pictures = []
+    if results := sweep.results_with("curves"):
         curves = {m: [r["curves"] for r in results[m]] for m in sweep.focus if m in results}
         monitor = metric_title(next(iter(curves.values()))[0]["monitor"])
-        pictures.append(draw_validation(sweep, curves, monitor))
+        pictures.append(_draw_validation(sweep, curves, monitor))
         runs = [run for m in curves for run in sweep.runs(m) if run["result"].get("curves")]
         scores = [run["result"]["curves"]["val"] for run in runs]
-        tables.append(
-            _run_table(
-                *("curves", f"Validation {monitor} of each run", runs),
-                {"validations": list(map(len, scores)), "score of each": scores},
-            )
-        )
-    else:
-        missing = "This results.json has no training curves; section 1 says how to get them."
+        columns = {"validations": list(map(len, scores)), "score of each": scores}
+        tables.insert(0, _run_table("curves", f"Validation {monitor} of each run", runs, columns))
     seconds, memory = _bars(sweep, "seconds"), _bars(sweep, "peak_memory_mb")
-    pictures.append(draw_costs(seconds, memory))
+    pictures.append(_draw_costs(seconds, memory))
+    missing = "This results.json has no training curves; section 1 says how to get them."
     return Section(
         slug,
         title,
-        _describe_cost(sweep, seconds, memory),
+        list(_describe_cost(sweep, seconds, memory)),
         pictures,
-        tables=(*tables, _cost_table(sweep), *_provenance_tables(sweep)),
+        tables=tables,
         note="Time depends on the machine and its load; the second stage of a two-stage method "
         "(RRT) does not include the first.",
-        missing=missing,
+        missing="" if results else missing,
         commands=commands,
     )
 
 
-def draw_validation(
+def _draw_validation(
     sweep: SweepResults, curves: Mapping[str, Sequence[Record]], monitor: str
 ) -> plot.Picture:
     """Draw validation scores: a thin line per run, a thick one for the mean over seeds."""
@@ -95,7 +88,7 @@ def draw_validation(
     return plot.render_picture("07-curves", description, (plot.WIDTH, 3.3), paint)
 
 
-def draw_costs(seconds: Bars, memory: Bars) -> plot.Picture:
+def _draw_costs(seconds: Bars, memory: Bars) -> plot.Picture:
     """Draw time and peak memory of each method: bars are means, dots runs."""
     panels = [("Training time, seconds", seconds)]
     if memory:
@@ -140,37 +133,27 @@ def _bars(sweep: SweepResults, field: str) -> Bars:
     return bars
 
 
-def _describe_cost(sweep: SweepResults, seconds: Bars, memory: Bars) -> list[str]:
-    findings = []
+def _describe_cost(sweep: SweepResults, seconds: Bars, memory: Bars) -> Iterator[str]:
     if seconds:
         total = sum(sum(values) for _, _, values in seconds)
         means = {name: float(np.mean(values)) for name, _, values in seconds}
         slow, fast = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
-        findings.append(
+        yield (
             f"{format_count(len(sweep.done), 'run')} took {format_duration(total)} of training in "
             f"total. On average one run took {format_duration(means[fast])} for {fast} and "
             f"{format_duration(means[slow])} for {slow}."
         )
     if memory:
         peak = max(max(values) for _, _, values in memory)
-        findings.append(f"The highest memory peak was {format_rounded(round(peak))} MB.")
-    truncated = sum("truncated" in run["result"] for run in sweep.done)
-    if truncated:
-        findings.append(f"The time budget ended {format_count(truncated, 'run')} early.")
+        yield f"The highest memory peak was {format_rounded(round(peak))} MB."
+    if truncated := sum("truncated" in run["result"] for run in sweep.done):
+        yield f"The time budget ended {format_count(truncated, 'run')} early."
     if sweep.failed:
-        findings.append(
-            f"{format_count(len(sweep.failed), 'run')} failed; the table below lists the errors."
-        )
-    return findings
+        yield f"{format_count(len(sweep.failed), 'run')} failed; the table below lists the errors."
 
 
 def format_duration(seconds: float) -> str:
-    """Format seconds with at most two units.
-
-    Example:
-        >>> format_duration(4.29), format_duration(110), format_duration(9000)
-        ('4.3 s', '1 min 50 s', '2 h 30 min')
-    """
+    """Format seconds with at most two units: ``4.3 s``, ``1 min 50 s``, ``2 h 30 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     rounded = round(seconds)
@@ -183,57 +166,43 @@ def _run_table(
     name: str, title: str, runs: Sequence[Record], columns: Mapping[str, Sequence[Any]]
 ) -> DataTable:
     """Return a table with one row per run."""
-    identities = [run["identity"] for run in runs]
-    first = {"method": [run["method"] for run in identities]}
-    first |= {"seed": [str(run["seed"]) for run in identities]}
+    first = {"method": [run["identity"]["method"] for run in runs]}
+    first |= {"seed": [str(run["identity"]["seed"]) for run in runs]}
     return DataTable.from_columns(name, title, {**first, **columns})
 
 
-def _cost_table(sweep: SweepResults) -> DataTable:
-    runs = [run for method in sweep.methods for run in sweep.runs(method)]
-    fields = {
-        "seconds": "seconds", "peak memory, MB": "peak_memory_mb", "validations": "epochs",
-        "best": "best_epoch",
-    }  # fmt: skip
-    columns = {title: [run["result"].get(key) for run in runs] for title, key in fields.items()}
-    return _run_table("cost", "Time, memory and length of each run", runs, columns)
-
-
-def _provenance_tables(sweep: SweepResults) -> list[DataTable]:
-    """Return the failed runs, versions and machines, and the recipes."""
-    tables = []
+def _list_tables(sweep: SweepResults) -> Iterator[DataTable]:
+    """List the cost of runs, the failed runs, versions and machines, and the recipes."""
+    if sweep.done:
+        runs = [run for method in sweep.methods for run in sweep.runs(method)]
+        fields = {"seconds": "seconds", "peak memory, MB": "peak_memory_mb"}
+        fields |= {"validations": "epochs", "best": "best_epoch"}
+        columns = {title: [run["result"].get(key) for run in runs] for title, key in fields.items()}
+        yield _run_table("cost", "Time, memory and length of each run", runs, columns)
     if sweep.failed:
         errors = [str(run["result"].get("error", "")) for run in sweep.failed]
-        tables.append(_run_table("failed", "Failed runs", sweep.failed, {"error": errors}))
+        yield _run_table("failed", "Failed runs", sweep.failed, {"error": errors})
     rows = []
-    sources = [sweep.content, *sweep.content["runs"]]
     for key in ("versions", "commit", "machine"):
+        sources = (sweep.content, *sweep.content["runs"])
         values = [source.get("provenance", {}).get(key) for source in sources]
-        texts = dict.fromkeys(_format_field(value) for value in values if value)
-        rows += [(key, text) for text in texts]
+        rows += [(key, text) for text in dict.fromkeys(map(_format_field, filter(None, values)))]
     for name, value in sweep.content.get("options", {}).items():
         if name.endswith("sha256"):
             rows.append((name.replace("_", " "), _format_field(value)))
-    columns = ("field", "value")
-    tables.append(DataTable("provenance", "Versions, commit and machine", columns, rows))
-    return [*tables, *_recipe_tables(sweep)]
-
-
-def _recipe_tables(sweep: SweepResults) -> list[DataTable]:
-    """Return the recipe fields that differ between methods, and the common ones."""
+    fields_and_values = ("field", "value")
+    yield DataTable("provenance", "Versions, commit and machine", fields_and_values, rows)
     recipes = {m: sweep.runs(m)[0]["identity"].get("recipe", {}) for m in sweep.methods}
-    fields = dict.fromkeys(name for recipe in recipes.values() for name in recipe)
-    values = {name: [_format_field(r.get(name)) for r in recipes.values()] for name in fields}
-    different = [name for name in fields if len(set(values[name])) > 1]
-    common = [(name, values[name][0]) for name in fields if name not in different]
-    tables = []
+    names = dict.fromkeys(name for recipe in recipes.values() for name in recipe)
+    texts = {name: [_format_field(r.get(name)) for r in recipes.values()] for name in names}
+    different = {name: row for name, row in texts.items() if len(set(row)) > 1}
+    common = [(name, row[0]) for name, row in texts.items() if name not in different]
     if different:
-        columns = {"method": list(recipes), **{name: values[name] for name in different}}
-        tables.append(DataTable.from_columns("recipes", "Recipe fields that differ", columns))
+        table = {"method": list(recipes), **different}
+        yield DataTable.from_columns("recipes", "Recipe fields that differ", table)
     if common:
         title = "Recipe fields common to all methods" if different else "The recipe of all methods"
-        tables.append(DataTable("recipe", title, ("field", "value"), common))
-    return tables
+        yield DataTable("recipe", title, fields_and_values, common)
 
 
 def _format_field(value: Any) -> str:
