@@ -22,12 +22,10 @@ def download(url: str, path: Path, checksum: str | None = None, *, timeout: floa
     """Download a file unless it exists, verify it, and return its SHA-256.
 
     Received bytes are stored in ``path`` + ``.part``; a later call requests only the rest. A file
-    with a wrong checksum is removed, with a DataError.
-
-    Without ``checksum``, the length is verified and the SHA-256 is written to ``path`` +
-    ``.sha256``, in the format of ``sha256sum --check``; later calls verify the file with it. A file
-    without this note was placed there by the user and is accepted. Such a download resumes only if
-    the server still has the same version of the file.
+    with a wrong checksum is removed, with a DataError. Without ``checksum``, the length is verified
+    and the SHA-256 is written to ``path`` + ``.sha256``, as for ``sha256sum --check``; later calls
+    verify the file with it. A file without this note was placed there by the user and is accepted.
+    Such a download resumes only if the server still has the same version of the file.
     """
     if checksum is not None and _hash(path) == checksum:
         return checksum

@@ -69,10 +69,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_sibling(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``, which stays locked while its process lives.
-
-    Folders of killed processes are removed.
-    """
+    """Yield a locked temporary folder beside ``path``; folders of killed processes are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     prefix, suffix = f".{path.name}.", f"{_TEMPORARY}{path.suffix}"

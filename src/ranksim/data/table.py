@@ -96,10 +96,7 @@ class Table:
 
 
 def read_numbers(table: Table, name: str, *, missing: Missing = "raise", hint: str = "") -> Floats:
-    """Return a column of finite numbers ``(N,)``; missing cells are an error or NaN.
-
-    ``hint`` is a further remedy for cells that are not finite numbers.
-    """
+    """Return finite numbers ``(N,)``; missing cells are an error or NaN. ``hint`` adds a remedy."""
     values = table.column(name)
     parsed = parse_numbers(values)
     wrong = np.flatnonzero(parsed.text | parsed.infinite)
