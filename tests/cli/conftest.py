@@ -58,5 +58,10 @@ def requests(monkeypatch):
     monkeypatch.setattr(
         train, "run_sweep_request", lambda request, as_json: received.append(request)
     )
-    monkeypatch.setattr(tune, "tune", lambda request, as_json: received.append(request.bench))
+
+    def search(request, on_trial):
+        received.append(request.bench)
+        return tune.TuneResult({"lr": 0.1}, 0.5, "mae", "1 trial", request.bench.out / "best.toml")
+
+    monkeypatch.setattr(tune, "tune", search)
     return received

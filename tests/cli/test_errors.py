@@ -11,8 +11,9 @@ from huggingface_hub import constants
 from PIL import Image
 
 from ranksim._utils.storage import read_verified_json
+from ranksim.inference.fit import FitRequest, fit_model
 from tests.helpers import user_data
-from tests.inference.test_model import fitted
+from tests.helpers.requests import make_request
 
 HEADER = "x,kind,y,group,when,part"
 PARTS = ("train", "train", "train", "val", "test")
@@ -181,7 +182,7 @@ CASES = {
     "fds over one bin": (
         None, "bench sts-b-dir --methods vanilla+fds --set fds_bins=1", 2, ["fds_bins"]),
     "missing benchmark data": (
-        None, "bench sts-b-dir --data-dir no", 1, ["no holds no sts-b-dir/borealis"]),
+        None, "bench sts-b-dir --data-dir no", 1, ["no does not contain sts-b-dir/borealis"]),
     "unprepared benchmark": (
         None, "bench agedb-dir --data-dir .", 1, ["ranksim data prepare agedb-dir --root"]),
     "unprepared raw data": (None, "data prepare agedb-dir --root .", 1, ["AgeDB"]),
@@ -196,7 +197,19 @@ CASES = {
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
-    return fitted(user_data.write_table(folder), user_data.TABLE, folder / "model")
+    options, network = user_data.OPTIONS["table"], user_data.SMALL_NETWORK["table"]
+    data, out = user_data.write_table(folder), folder / "model"
+    request = make_request(
+        data,
+        out,
+        options=options,
+        methods="vanilla",
+        seeds="0,",
+        changes=network[1::2],
+        max_steps=3,
+    )
+    fit_model(FitRequest(request, "vanilla", 0))
+    return out
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ranksim.cli.options import Group, option, parse_seconds, with_options
+from ranksim.cli.options import parse_seconds, with_options
 from ranksim.cli.requests import portable_command
 from ranksim.data.spec import (
     AgeDbSpec,
@@ -19,6 +19,7 @@ from ranksim.data.spec import (
     SeriesSpec,
     StsBSpec,
     TableSpec,
+    option,
 )
 from ranksim.exceptions import UsageError
 from ranksim.training.fit import TrainingLimits
@@ -172,19 +173,23 @@ def test_seconds():
             parse_seconds(text)
 
 
-def test_first_of_two_groups_decides_help_and_default():
-    size = option("first", 1)
-    first = dataclasses.make_dataclass("first", [("size", int, size)], bases=(Group,))
-    fields = [("size", int, option("second", 2)), ("name", str, option("", "x"))]
-    second = dataclasses.make_dataclass("second", fields, bases=(Group,))
+def test_owner_and_changes_decide_help_and_default():
+    @dataclasses.dataclass
+    class Owner:
+        size: int = option("first", 1)
+        words: tuple[str, ...] = option("several", ())
+
     calls = []
 
-    @with_options(first, second)
-    def command(a, b, *, count: int = 3) -> None:
-        calls.append((a.size, b.size, b.name, count))
+    @with_options("size words", ("Data", "balanced jobs"), owner=Owner, jobs={"default": 4})
+    def command(values, *, count: int = 3) -> None:
+        calls.append((values, count))
 
     app = typer.Typer()
     app.command()(command)
     CliRunner().invoke(app, [])
-    CliRunner().invoke(app, ["--size", "5", "--count", "7"])
-    assert calls == [(1, 1, "x", 3), (5, 5, "x", 7)]
+    CliRunner().invoke(app, ["--size", "5", "--count", "7", "--words", "a,b", "--no-balanced"])
+    assert calls == [
+        ({"size": 1, "words": (), "balanced": True, "jobs": 4}, 3),
+        ({"size": 5, "words": ("a", "b"), "balanced": False, "jobs": 4}, 7),
+    ]

@@ -6,7 +6,7 @@ import pytest
 from ranksim.data.reading import load_table
 from ranksim.data.spec import DataLocation, TableSpec, make_user_spec
 from ranksim.data.split_plan import make_split_plan
-from ranksim.experiments.user_data import resolve_user_data
+from ranksim.experiments.sweep_request import resolve_user_data
 
 
 @pytest.fixture

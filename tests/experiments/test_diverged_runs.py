@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from ranksim.cli.options import parse_drop_labels
 from ranksim.cli.train import run_sweep_request
+from ranksim.data.spec import parse_drop_labels
 from ranksim.training.module import RegressionModule
 from ranksim.training.resume import BEST, LAST
 from tests.helpers import user_data

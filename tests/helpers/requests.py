@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ranksim.data.spec import SPEC_TYPES, DataLocation
-from ranksim.experiments.sweep_request import SweepRequest
-from ranksim.experiments.user_data import resolve_user_data
+from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.task_loading import DataSource
 from ranksim.training.trainer_config import TrainerConfig

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import Console
 
-from ranksim.cli import options as texts
-from ranksim.cli.options import AsJson, Group, ProtocolName, option, print_json, with_options
+from ranksim.cli.options import AsJson, Values, print_json, with_options
+from ranksim.data.spec import option
+from ranksim.exceptions import UsageError
 
+if TYPE_CHECKING:
+    from ranksim.datasets.image_benchmarks import PreparedSplit
+
+_MAX_UNPACKED = 64 << 30  # bytes per archive; the larger one of IMDB-WIKI has 7 GB
 data_app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
 
 
@@ -20,23 +28,27 @@ def data() -> None:
 
 
 @dataclass(kw_only=True)
-class PrepareOptions(Group):
+class PrepareOptions:
     """Images, split and archives of a benchmark."""
 
     root: Path = option("Folder with AgeDB, or with imdb_crop and wiki_crop.", ...)
     split_file: Path | None = option("Split file (age,path,split). Default: draw a split.")
-    protocol: ProtocolName | None = option(texts.PROTOCOL)
-    skip_broken: bool = option(texts.SKIP_BROKEN, False)
     seed: int = option("Seed of a drawn split.", 666, min=0)
     test_per_bin: int = option("Test images per age under --protocol.", 50, min=1)
-    archive: list[Path] | None = option("Unpack this tar or zip first; repeatable.", None, "PATH")
+    archive: tuple[Path, ...] = option(
+        "Unpack this tar or zip first; repeatable.", (), "PATH", repeat=True
+    )
     download: bool = option("Download the archives of IMDB-WIKI first (8 GB).", False)
 
 
 @data_app.command("prepare")
-@with_options(PrepareOptions)
+@with_options(
+    "benchmark password as_json root split_file protocol skip_broken seed test_per_bin archive "
+    "download",
+    owner=PrepareOptions,
+)
 def prepare(
-    options: PrepareOptions,
+    values: Values,
     *,
     benchmark: Annotated[
         Literal["agedb-dir", "imdb-wiki-dir"], typer.Argument(help="Name of the benchmark.")
@@ -54,9 +66,53 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Check every image and write the split file that training reads."""
-    from ranksim.cli._prepare import PrepareRequest, prepare_data
+    prepared = prepare_data(benchmark, **values, password=password, as_json=as_json)
+    print_json(prepared.to_dict(), as_json)
 
-    values = options.values()
-    archives = tuple(values.pop("archive") or ())
-    request = PrepareRequest(benchmark, **values, archives=archives, password=password)
-    print_json(prepare_data(request, as_json=as_json).to_dict(), as_json)
+
+def prepare_data(
+    benchmark: str,
+    root: Path,
+    *,
+    archive: Sequence[Path] = (),
+    password: str | None = None,
+    download: bool = False,
+    as_json: bool = False,
+    protocol: str | None = None,
+    **split: Any,
+) -> PreparedSplit:
+    """Fetch and unpack archives, check all images, write the split, and print a summary.
+
+    The other arguments are those of :func:`ranksim.datasets.image_benchmarks.prepare_split`.
+    """
+    from ranksim._utils.progress import progress_counter
+    from ranksim.data.images.decode import check_images
+    from ranksim.datasets import imdb_wiki_dir
+    from ranksim.datasets._fetch.archives import extract
+    from ranksim.datasets.image_benchmarks import describe, prepare_split
+
+    console = Console(stderr=as_json, highlight=False)
+    if download and benchmark != imdb_wiki_dir.NAME:
+        raise UsageError(
+            f"{benchmark} cannot be downloaded: ask the authors of AgeDB for the archive and its "
+            "password, then use --archive AgeDB.zip --password."
+        )
+    archives = [*archive, *(imdb_wiki_dir.download_archives(root) if download else ())]
+    if archives:
+        with progress_counter("unpacking, bytes") as on_progress:
+            unpack = partial(
+                extract, limit_bytes=_MAX_UNPACKED, password=password, on_progress=on_progress
+            )
+            count = sum(unpack(path, root) for path in archives)
+        console.print(f"Unpacked {count:,} files below {root}.")
+
+    def check(root: Path, paths: Sequence[str]) -> dict[str, str]:
+        with progress_counter("checking images") as on_progress:
+            return check_images(root, paths, on_progress=on_progress)
+
+    prepared = prepare_split(benchmark, root, protocol=protocol, check=check, **split)
+    words = f" --protocol {protocol}" if protocol else ""
+    train = f"Train: ranksim bench {benchmark} --data-dir {root}{words}"
+    for line in (*describe(prepared), train):
+        console.print(line, soft_wrap=True)
+    return prepared

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from ranksim.cli.options import DATA_DIR, AsJson, Out
+from ranksim.cli.options import AsJson, Out, Values, with_options
 from ranksim.cli.train import run_sweep_request
+from ranksim.data.spec import DataLocation, SentimentSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,23 +16,19 @@ SEEDS, EPOCHS = 2, 10
 _BAR = 40  # characters
 
 
-def demo(
-    out: Out = Path("runs/demo"),
-    jobs: Annotated[int, typer.Option(min=1, help="Runs side by side.")] = 2,
-    data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR)] = None,
-    as_json: AsJson = False,
-) -> None:
+@with_options("out jobs data_dir", jobs={"default": 2})
+def demo(values: Values, *, out: Out = Path("runs/demo"), as_json: AsJson = False) -> None:
     """Train with and without RankSim on rare sentiment scores, and explain the result."""
     from rich.console import Console
 
-    from ranksim.data.spec import DataLocation, SentimentSpec
     from ranksim.datasets import sentiment_dir
     from ranksim.experiments.sweep_request import SweepRequest
     from ranksim.training.fit import TrainingLimits
     from ranksim.training.task_loading import DataSource
 
     console = Console(highlight=False, stderr=as_json)
-    data = sentiment_dir.load(data_dir=data_dir)
+    location = DataLocation(data_dir=values["data_dir"])
+    data = sentiment_dir.load(data_dir=location.data_dir)
     console.print(
         f"\n[bold]The data.[/] {len(data.train):,} sentences from tweets and product reviews, "
         "each rated by people from -4 (very negative) to 4 (very positive). Most ratings are "
@@ -46,10 +41,10 @@ def demo(
         "ratings similar.\n"
     )
     request = SweepRequest(
-        DataSource(SentimentSpec(domains=("tweets", "amazon")), DataLocation(data_dir=data_dir)),
+        DataSource(SentimentSpec(domains=("tweets", "amazon")), location),
         methods="vanilla,vanilla+ranksim",
         seeds=str(SEEDS),
-        jobs=jobs,
+        jobs=values["jobs"],
         out=out,
         limits=TrainingLimits(epochs=EPOCHS),
         command="ranksim demo",

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ranksim.cli import options as texts
 from ranksim.cli.options import (
-    AgeOptions,
+    HARDWARE,
+    NETWORK,
     AsJson,
-    Group,
-    ImageOptions,
-    NetworkOptions,
-    TrainerOptions,
-    option,
+    Values,
     print_json,
-    set_options,
     with_options,
 )
 from ranksim.cli.requests import sweep_request, trainer_config
+from ranksim.data.spec import option, reject_unused
 from ranksim.exceptions import UsageError
 
 if TYPE_CHECKING:
@@ -32,70 +27,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class UserImageOptions(ImageOptions):
-    """The user's images that a checkpoint is tested on, split as in ``ranksim compare``."""
+class EvaluateOptions:
+    """A checkpoint's test data, or the columns of predictions and their label density."""
 
     data: str | None = option("Test a checkpoint on the test part of these images.")
     target: str | None = option("Column of the label, for --data and --train.", None, "COLUMN")
     image: str | None = option("Column of image paths.", None, "COLUMN")
-    image_root: Path | None = option(texts.IMAGE_ROOT)
     split: str | None = option("Column of train, val and test.", None, "COLUMN")
-    bin_width: float | None = option(texts.BIN_WIDTH)
-    max_per_bin: int | None = option(texts.MAX_PER_BIN, min=1)
-    split_seed: int | None = option(texts.SPLIT_SEED, min=0)
-    test_per_bin: int | None = option(texts.TEST_PER_BIN, min=1)
-
-
-@dataclass(kw_only=True)
-class PredictionOptions(Group):
-    """Columns of predictions, and the label density that their regions follow."""
-
-    panel = "Predictions"
     train: str | None = option("The training data of the predictions, as for compare.")
     model: Path | None = option("Instead of --train: the model, a folder of ranksim fit.")
     prediction: str | None = option("Default: prediction, pred or y_pred.", None, "COLUMN")
     label: str | None = option("Default: label, target, y_true or the target.", None, "COLUMN")
-    many: int | None = option(texts.MANY, min=1)
-    few: int | None = option(texts.FEW, min=1)
-    region: texts.Regions = option(texts.REGION, None, "NAME=RANGE")
-
-
-@dataclass(kw_only=True)
-class CheckpointOptions(Group):
-    """Image size and hardware of a checkpoint."""
-
-    panel = "Checkpoint"
     image_size: int | None = option("Side in pixels. Default: the run's, or the preset's.", min=1)
-    accelerator: str = option(texts.ACCELERATOR, "auto")
-    precision: str = option(texts.PRECISION, "32-true")
+    data_dir: Path | None = option("The --root of ranksim data prepare. Default: RANKSIM_DATA.")
 
 
-@dataclass(kw_only=True)
-class StepOptions(Group):
-    """The steps that ``ranksim throughput`` times."""
-
-    preset: texts.PresetName = option(texts.PRESET, "paper")
-    batch_size: int | None = option("Images per step. Default: the preset's.", min=1)
-    steps: int = option("Steps to time for each method.", 50, min=1)
-    warmup_steps: int = option("Untimed steps before them.", 10, min=0)
-
-
-_TRAIN_OPTIONS = ("train", "target", "split", "bin_width", "many", "few", "region")
+_IMAGES = "drop_labels protocol skip_broken cache_dir"
+_AGES = "preset data_dir split_file"
+_USER_IMAGES = "image image_root split bin_width max_per_bin split_seed test_per_bin"
+_CHECKPOINT = "image_size accelerator precision"
+_USED = {
+    "benchmark": f"{_IMAGES} {_AGES} {_CHECKPOINT}",
+    "data": f"target {_IMAGES} {_USER_IMAGES} {_CHECKPOINT}",
+    "train": "target split bin_width many few region prediction label",
+    "model": "prediction label",
+}
 
 
 @with_options(
-    AgeOptions,
-    UserImageOptions,
-    PredictionOptions,
-    CheckpointOptions,
-    first=("what", "benchmark", "data", "train", "model", "target", "out"),
+    "what benchmark data train model target out",
+    ("Data", f"{_IMAGES} {_AGES} {_USER_IMAGES}"),
+    ("Predictions", "prediction label many few region"),
+    ("Checkpoint", _CHECKPOINT),
+    owner=EvaluateOptions,
+    preset={"default": "paper"},
 )
 def evaluate(
-    ages: AgeOptions,
-    user: UserImageOptions,
-    predictions: PredictionOptions,
-    checkpoint: CheckpointOptions,
+    values: Values,
     *,
+    context: typer.Context,
     what: Annotated[
         Path,
         typer.Argument(
@@ -115,59 +85,44 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score an image checkpoint on a test set, or predictions of any model, by region."""
-    from ranksim.data.spec import reject_unused
-
-    modes: dict[str, object] = {"--benchmark": benchmark, "--data": user.data}
-    modes |= {"--train": predictions.train, "--model": predictions.model}
+    modes = {"benchmark": benchmark, **{name: values[name] for name in ("data", "train", "model")}}
     chosen = [name for name, value in modes.items() if value is not None]
     if len(chosen) != 1:
         raise UsageError(
             "Give --benchmark or --data for a checkpoint, or --train or --model for predictions, "
-            f"got {' and '.join(chosen) or 'none of them'}."
+            f"got {' and '.join(f'--{name}' for name in chosen) or 'none of them'}."
         )
     (mode,) = chosen
-    used: dict[str, Sequence[str]] = {
-        "--benchmark": [*vars(ages), *vars(checkpoint)],
-        "--data": [*vars(user), *vars(checkpoint)],
-        "--train": [*_TRAIN_OPTIONS, "prediction", "label"],
-        "--model": ["model", "prediction", "label"],
-    }
-    set_names = set_options(ages, user, predictions, checkpoint)
-    reject_unused(set_names, (*used[mode], "preset"), mode)
-    if mode in ("--train", "--data") and user.target is None:
-        raise UsageError(f"{mode} needs the column of the label: give --target.")
-    if mode in ("--train", "--model"):
-        result = _score_predictions(what, user, predictions, out, as_json)
+    given = [name for name in values if _is_given(context, name)]
+    reject_unused(given, (mode, *_USED[mode].split()), f"--{mode}")
+    if mode in ("train", "data") and values["target"] is None:
+        raise UsageError(f"--{mode} needs the column of the label: give --target.")
+    if mode in ("train", "model"):
+        result = _score_predictions(what, values, out, as_json)
     else:
-        request = sweep_request(
-            benchmark or str(user.data),
-            out,
-            (ages if benchmark else user, checkpoint),
-            user_data=benchmark is None,
-        )
+        values = {name: values[name] for name in _USED[mode].split()}
+        request = sweep_request(modes[mode], out, values, user_data=mode == "data")
         result = _score_checkpoint(what, request, as_json)
     print_json(result, as_json)
 
 
-def _score_predictions(
-    path: Path, user: UserImageOptions, predictions: PredictionOptions, out: Path, as_json: bool
-) -> dict[str, Any]:
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _score_predictions(path: Path, values: Values, out: Path, as_json: bool) -> dict[str, Any]:
     """Score a table of predictions and print the result."""
     from rich.console import Console
 
     from ranksim.inference.prediction import RESULT, ScoreRequest, score_predictions
 
-    names = ("train", "model", "prediction", "label")
-    columns = {name: getattr(predictions, name) for name in names}
-    options = {name: getattr(predictions, name) for name in ("many", "few")}
-    options |= {"split": user.split, "bin_width": user.bin_width}
-    options |= {"region": tuple(predictions.region or ())}
-    request = ScoreRequest(path, target=user.target, options=options, out=out, **columns)
-    result = score_predictions(request)
-    console = Console(stderr=as_json)
+    columns = {name: values[name] for name in ("train", "model", "target", "prediction", "label")}
+    options = {name: values[name] for name in ("many", "few", "split", "bin_width", "region")}
+    result = score_predictions(ScoreRequest(path, options=options, out=out, **columns))
+    console = Console(stderr=as_json, highlight=False)
     _print_intervals(result, console)
-    written_to = f"Result: {out / RESULT}"
-    console.print(written_to, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Result: {out / RESULT}", markup=False, soft_wrap=True)
     return result
 
 
@@ -211,18 +166,29 @@ def _score_checkpoint(path: Path, request: SweepRequest, as_json: bool) -> dict[
     from ranksim.training.modality import headline
 
     result = score_checkpoint(path, request)
-    console, name = Console(stderr=as_json), result["benchmark"]
+    console, name = Console(stderr=as_json, highlight=False), result["benchmark"]
     print_scores(result["test"], headline(name), f"{result['encoder']} on {name}, test", console)
-    written_to = f"Result: {request.out / RESULT}"
-    console.print(written_to, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Result: {request.out / RESULT}", markup=False, soft_wrap=True)
     return result
 
 
-@with_options(StepOptions, NetworkOptions, TrainerOptions)
+@dataclass(kw_only=True)
+class StepOptions:
+    """The steps that ``ranksim throughput`` times."""
+
+    batch_size: int | None = option("Images per step. Default: the preset's.", min=1)
+    steps: int = option("Steps to time for each method.", 50, min=1)
+    warmup_steps: int = option("Untimed steps before them.", 10, min=0)
+
+
+@with_options(
+    "out as_json preset batch_size steps warmup_steps",
+    *(NETWORK, HARDWARE),
+    owner=StepOptions,
+    preset={"default": "paper"},
+)
 def throughput(
-    chosen: StepOptions,
-    network: NetworkOptions,
-    trainer: TrainerOptions,
+    values: Values,
     *,
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
     as_json: AsJson = False,
@@ -232,15 +198,14 @@ def throughput(
 
     from ranksim.experiments import throughput as engine
 
-    changes = {"encoder": network.encoder, "image_size": network.image_size}
-    changes |= {"batch_size": chosen.batch_size}
+    changes = {name: values[name] for name in ("encoder", "image_size", "batch_size")}
     request = engine.ThroughputRequest(
         tuple(f"{name}={value}" for name, value in changes.items() if value is not None),
-        chosen.steps,
-        chosen.warmup_steps,
-        trainer_config(trainer.values() | network.values()),
+        values["steps"],
+        values["warmup_steps"],
+        trainer_config(values),
         out,
-        chosen.preset,
+        values["preset"],
     )
     result = engine.measure_throughput(request)
     engine.print_throughput(result, Console(stderr=as_json))

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ranksim.cli import options as texts
-from ranksim.cli.options import AsJson, Data, Group, option, with_options
+from ranksim.cli.options import AsJson, Data, Values, with_options
 from ranksim.exceptions import UsageError
 
 
-@dataclass(kw_only=True)
-class InspectOptions(Group):
-    """The target, and how its labels are divided."""
-
-    target: str = option("Column of the number to predict.", ..., "COLUMN")
-    bin_width: float | None = option("Width of label bins. Default: chosen for the labels.")
-    many: int | None = option(texts.MANY, min=1)
-    few: int | None = option(texts.FEW, min=1)
-    drop_labels: str | None = option(texts.DROP_LABELS, None, "RANGES")
-    region: texts.Regions = option(texts.REGION, None, "NAME=RANGE")
-
-
-@with_options(InspectOptions, first=("data",))
+@with_options("data out as_json target bin_width many few drop_labels region")
 def inspect(
-    chosen: InspectOptions,
+    values: Values,
     *,
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the figure and inspect.json.")] = Path(
@@ -46,22 +32,19 @@ def inspect(
     from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
     from ranksim.imbalance.label_range import parse_named_range, parse_ranges
 
+    dropped = parse_ranges(",".join(values["drop_labels"])) if values["drop_labels"] else ()
     try:
-        dropped = parse_ranges(chosen.drop_labels) if chosen.drop_labels else ()
-    except ValueError as error:
-        raise UsageError(f"--drop-labels: {error}.") from error
-    try:
-        named = dict(map(parse_named_range, chosen.region or ()))
+        named = dict(map(parse_named_range, values["region"]))
     except ValueError as error:
         raise UsageError(f"--region: {error}.") from error
     try:
         content = make_label_report(
-            load_table(data), chosen.target, width=chosen.bin_width, many=chosen.many,
-            few=chosen.few, drop=dropped, named=named,
+            load_table(data), values["target"], width=values["bin_width"], many=values["many"],
+            few=values["few"], drop=dropped, named=named,
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
-    command = _next_command(content, chosen)
+    command = _next_command(content, values)
     content["next"] = shlex.join(["ranksim", "compare", data, *command])
     path = Path(data).expanduser()
     name = path.resolve().name if path.exists() else data  # results name no folders
@@ -87,7 +70,7 @@ def _to_json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False)
 
 
-def _next_command(content: dict[str, Any], chosen: InspectOptions) -> list[str]:
+def _next_command(content: dict[str, Any], values: Values) -> list[str]:
     """Return the words that ``ranksim compare`` needs after the data.
 
     Suggested thresholds count all rows, and compare counts the training rows, so that only
@@ -99,8 +82,9 @@ def _next_command(content: dict[str, Any], chosen: InspectOptions) -> list[str]:
     words = ["--target", content["target"]]
     if np.allclose(np.diff(edges), width, rtol=0.1):  # otherwise outliers have their own bins
         words += ["--bin-width", f"{width:g}"]
-    for name in ("many", "few", "drop_labels"):
-        if (value := getattr(chosen, name)) not in (None, ""):
-            words += ["--" + name.replace("_", "-"), str(value)]
-    words += [word for text in chosen.region or () for word in ("--region", text)]
+    for name in ("many", "few"):
+        words += [] if values[name] is None else [f"--{name}", str(values[name])]
+    if values["drop_labels"]:
+        words += ["--drop-labels", ",".join(values["drop_labels"])]
+    words += [word for text in values["region"] for word in ("--region", text)]
     return words + ["--skip-missing"] * bool(content["missing"]["count"])

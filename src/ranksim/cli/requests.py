@@ -10,95 +10,74 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranksim.cli.options import Group
+from ranksim.cli.options import Values
+from ranksim.data.spec import SPEC_TYPES, DataLocation, user_data_options
 
 if TYPE_CHECKING:
     from ranksim.experiments.sweep_request import SweepRequest
-    from ranksim.training.task_loading import DataSource
     from ranksim.training.trainer_config import TrainerConfig
 
 _UNRECORDED = ("--out", "--cache-dir")  # options with a value that decides no result
-_DATA_OPTIONS = ("Data", "Split and regions")  # panels of the options that describe user data
+_REQUEST = ("methods", "seeds", "preset", "changes", "recipe_file", "jobs", "engine", "budget")
 
 
-def sweep_request(
-    data: str, out: Path, groups: Sequence[Group], *, user_data: bool = True
-) -> SweepRequest:
+def sweep_request(data: str, out: Path, values: Values, *, user_data: bool = True) -> SweepRequest:
     """Build the request of a command that trains.
 
     Args:
         data: user data, or the name of a benchmark.
         out: folder for the results.
-        groups: the options of the command.
+        values: the options of the command.
         user_data: whether ``data`` is user data.
-
-    Raises:
-        DataError: user data that cannot be read.
-        UsageError: options that contradict each other or do nothing.
     """
-    from ranksim.experiments.sweep_request import SweepRequest
+    from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
     from ranksim.training.fit import TrainingLimits
     from ranksim.training.modality import recipe_type
+    from ranksim.training.task_loading import DataSource
 
-    values = {name: value for group in groups for name, value in group.values().items()}
     if values.get("cache_dir") is not None:
         os.environ["RANKSIM_CACHE"] = str(values["cache_dir"])  # worker processes inherit it
-    source = _user_source(data, groups) if user_data else _benchmark_source(data, values)
-    known = {item.name for item in fields(recipe_type(source.spec.benchmark))}
+    if user_data:
+        location = DataLocation(data, image_root=values.get("image_root"))
+        options = _select(values, (name for name in values if name in user_data_options()))
+        if options.get("channels_last") == "auto":
+            del options["channels_last"]
+        source = resolve_user_data(location, options)
+    else:
+        kind = SPEC_TYPES[data]
+        spec = kind(**_select(values, _names(kind)))
+        source = DataSource(spec, DataLocation(**_select(values, kind.location_options)))
+    known = _names(recipe_type(source.spec.benchmark))
     network = tuple(
         f"{name}={values[name]}"
         for name in ("encoder", "image_size")
         if values.get(name) is not None and name in known
     )
-    names = ("preset", "recipe_file", "jobs", "engine", "budget")
+    settings: Values = {"methods": values.get("method", "vanilla"), "changes": ()}
+    settings |= {"seeds": f"{values.get('seed', 0)},", **_select(values, _REQUEST)}
     return SweepRequest(
         source,
-        values.get("methods") or values.get("method", "vanilla"),
-        values["seeds"] if "seeds" in values else f"{values.get('seed', 0)},",
-        out,
-        changes=network + values.get("changes", ()),
+        out=out,
         trainer=trainer_config(values),
         limits=TrainingLimits(values.get("max_steps"), values.get("max_epochs")),
         command=portable_command(sys.argv[1:]),
-        **_select(values, names),
+        **settings | {"changes": network + settings["changes"]},
     )
 
 
-def trainer_config(values: Mapping[str, Any]) -> TrainerConfig:
+def trainer_config(values: Values) -> TrainerConfig:
     """Build the hardware settings from options by name."""
     from ranksim.training.trainer_config import TrainerConfig
 
     layout = {"auto": None, "yes": True, "no": False}[values.get("channels_last", "auto")]
-    selected = _select(values, (item.name for item in fields(TrainerConfig)))
-    return TrainerConfig(**selected | {"channels_last": layout})
+    return TrainerConfig(**_select(values, _names(TrainerConfig)) | {"channels_last": layout})
 
 
-def _benchmark_source(benchmark: str, values: Mapping[str, Any]) -> DataSource:
-    from ranksim.data.spec import SPEC_TYPES, DataLocation
-    from ranksim.training.task_loading import DataSource
-
-    kind = SPEC_TYPES[benchmark]
-    spec = kind(**_select(values, (item.name for item in fields(kind))))
-    return DataSource(spec, DataLocation(**_select(values, kind.location_options)))
+def _names(kind: Any) -> list[str]:
+    return [item.name for item in fields(kind)]
 
 
-def _user_source(data: str, groups: Sequence[Group]) -> DataSource:
-    from ranksim.data.spec import DataLocation
-    from ranksim.experiments.user_data import resolve_user_data
-
-    options: dict[str, Any] = {}
-    for group in groups:
-        if group.panel in _DATA_OPTIONS:
-            options |= group.values()
-    options.pop("cache_dir", None)
-    if options.get("channels_last") == "auto":
-        del options["channels_last"]
-    return resolve_user_data(
-        DataLocation(data, image_root=options.pop("image_root", None)), options
-    )
-
-
-def _select(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _select(values: Mapping[str, Any], names: Iterable[str]) -> Values:
     return {name: values[name] for name in names if name in values}
 
 

@@ -9,15 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ranksim.cli.options import (
-    ACCELERATOR,
-    DATA_DIR,
-    AsJson,
-    Group,
-    option,
-    print_json,
-    with_options,
-)
+from ranksim.cli.options import AsJson, Values, print_json, with_options
+from ranksim.data.spec import DataLocation, option
 
 
 def report(
@@ -43,24 +36,20 @@ def report(
         typer.echo(f"Page: {written['page']}")
 
 
-@dataclass(kw_only=True)
-class ReproduceOptions(Group):
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions(DataLocation):
     """The runs to train again, and the place of their data."""
 
     row: str | None = option("Row of its table: a number from 1, or a method's name.")
     seed: int | None = option("One seed of the row. Default: all.")
-    data: str | None = option("The DATA of ranksim compare.")
-    data_dir: Path | None = option(DATA_DIR)
-    glove: Path | None = option("GloVe 840B.300d text file.")
-    image_root: Path | None = option("Folder of the images.")
-    split_file: Path | None = option("Split file of an age benchmark.")
-    encoder: str | None = option("Folder of the pretrained encoder, if it was in a folder.")
-    accelerator: str = option(ACCELERATOR, "auto")
 
 
-@with_options(ReproduceOptions, first=("results",))
+@with_options(
+    "results out as_json row seed data data_dir glove image_root split_file encoder accelerator",
+    owner=ReproduceOptions,
+)
 def reproduce(
-    chosen: ReproduceOptions,
+    values: Values,
     *,
     results: Annotated[
         Path,
@@ -74,14 +63,10 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Train a row of a results.json again and compare the numbers (exit code 1: they differ)."""
-    from ranksim.data.spec import DataLocation
     from ranksim.experiments import reproduce as engine
 
-    names = [item.name for item in fields(DataLocation)]
-    location = DataLocation(**{name: getattr(chosen, name) for name in names})
-    request = engine.ReproduceRequest(
-        results, chosen.row, chosen.seed, location, out, chosen.accelerator
-    )
+    location = DataLocation(**{item.name: values.pop(item.name) for item in fields(DataLocation)})
+    request = engine.ReproduceRequest(results, location=location, out=out, **values)
     reports, console = [], Console(stderr=as_json)
     for report in engine.reproduce(request):
         _print_report(report, console)

@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ranksim.cli.options import (
-    ACCELERATOR,
-    BENCHMARKS,
-    IMAGE_ROOT,
+    DATA,
+    HARDWARE,
+    NETWORK,
+    RUN,
+    SPLIT,
+    SWEEP,
     AsJson,
-    CompareOptions,
     Data,
-    FitOptions,
-    Group,
-    MethodOptions,
     Out,
-    RunOptions,
-    SweepOptions,
-    TrainerOptions,
-    TuneOptions,
-    UserInputOptions,
-    UserSplitOptions,
+    UserDataOptions,
+    Values,
     print_json,
-    split_csv,
     with_options,
 )
 from ranksim.cli.requests import sweep_request
+from ranksim.data.spec import SPEC_TYPES, DataLocation
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ranksim.experiments.sweep_request import SweepRequest
 
-_INPUTS = ("target", "features", "text", "image", "window", "time")
+_INPUTS = "target features text image window time"
+_AGES = "drop_labels protocol skip_broken cache_dir preset data_dir split_file"
+# one command of bench and tune per benchmark: its help, and the names of its data options
+_BENCHMARKS = {
+    "sts-b-dir": (
+        "Sentence pairs with a similarity of 0..5 (5,249 / 1,000 / 1,000 pairs).",
+        "drop_labels split preset data_dir regions_from glove",
+    ),
+    "sentiment-dir": (
+        "Sentences with a human-rated sentiment in -4..4; strong sentiments are rare.",
+        "drop_labels domains data_dir",
+    ),
+    "glucose": (
+        "Blood glucose 30 minutes ahead (one person, 52,281 readings); low values are rare.",
+        "drop_labels horizon data_dir",
+    ),
+    "agedb-dir": (
+        "Faces with ages (12,208 / 2,140 / 2,140); needs ranksim data prepare agedb-dir.",
+        _AGES,
+    ),
+    "imdb-wiki-dir": (
+        "Faces with ages (191,509 / 11,022 / 11,022); needs ranksim data prepare imdb-wiki-dir.",
+        _AGES,
+    ),
+}
 bench_app = typer.Typer(
     help="Train methods on a benchmark and compare the result with the published table.",
     no_args_is_help=True,
@@ -47,28 +67,31 @@ tune_app = typer.Typer(
 
 
 @with_options(
-    *(UserInputOptions, UserSplitOptions, CompareOptions, SweepOptions, TrainerOptions),
-    first=("data", *_INPUTS, "methods", "seeds", "budget", "out"),
+    f"data {_INPUTS} methods seeds budget out",
+    *(DATA, SPLIT, SWEEP, HARDWARE),
+    owner=UserDataOptions,
+    methods={"default": "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"},
 )
 def compare(
-    *groups: Group,
+    values: Values,
+    *,
     data: Data,
     out: Out = Path("runs/compare"),
     as_json: AsJson = False,
 ) -> None:
     """Train methods on the same splits and seeds of your data, and report which one helps."""
-    run_sweep_request(sweep_request(data, out, groups), as_json)
+    run_sweep_request(sweep_request(data, out, values), as_json)
 
 
 @with_options(
-    *(UserInputOptions, UserSplitOptions, FitOptions, RunOptions, TrainerOptions),
-    first=("data", *_INPUTS, "method", "seed", "out"),
+    f"data {_INPUTS} method seed out",
+    *(DATA, SPLIT, RUN, HARDWARE),
+    owner=UserDataOptions,
+    method={"default": "vanilla+ranksim"},
 )
 def fit(
-    inputs: UserInputOptions,
-    split: UserSplitOptions,
-    chosen: FitOptions,
-    *groups: Group,
+    values: Values,
+    *,
     data: Data,
     out: Annotated[
         Path, typer.Option(help="Folder for the model; a model in it is replaced.")
@@ -82,8 +105,8 @@ def fit(
     from ranksim.inference.fit import FitRequest, fit_model
     from ranksim.training.modality import headline
 
-    bench = sweep_request(data, out, (inputs, split, chosen, *groups))
-    request, console = FitRequest(bench, chosen.method, chosen.seed), Console(stderr=as_json)
+    bench, console = sweep_request(data, out, values), Console(stderr=as_json)
+    request = FitRequest(bench, values["method"], values["seed"])
     result = fit_model(request, progress_bar=console.is_terminal and not as_json)
     title = f"{result['method']}, seed {result['seed']}, test"
     print_scores(result["metrics"]["test"], headline(bench.benchmark), title, console)
@@ -91,7 +114,10 @@ def fit(
     print_json(result, as_json)
 
 
+@with_options("model data out image_root encoder accelerator as_json", owner=DataLocation)
 def predict(
+    values: Values,
+    *,
     model: Annotated[
         Path,
         typer.Argument(metavar="MODEL", help="Folder of ranksim fit.", show_default=False),
@@ -100,12 +126,6 @@ def predict(
     out: Annotated[Path, typer.Option(help="Table for the predictions, .csv or .parquet.")] = Path(
         "runs/predictions.csv"
     ),
-    image_root: Annotated[Path | None, typer.Option(help=IMAGE_ROOT)] = None,
-    encoder: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the pretrained encoder, if the model was fitted with one."),
-    ] = None,
-    accelerator: Annotated[str, typer.Option(help=ACCELERATOR)] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Predict new data with a saved model, and report where training labels were scarce."""
@@ -113,8 +133,7 @@ def predict(
 
     from ranksim.inference.prediction import PredictRequest, predict_data
 
-    request = PredictRequest(model, data, out, image_root, accelerator, encoder)
-    result = predict_data(request)
+    result = predict_data(PredictRequest(model, data, out, **values))
     _print_predictions(result, Console(stderr=as_json))
     print_json(result, as_json)
 
@@ -172,67 +191,68 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
 
 @tune_app.command("data")
 @with_options(
-    *(UserInputOptions, UserSplitOptions, TuneOptions, SweepOptions, TrainerOptions),
-    first=("data", "method", *_INPUTS, "trials", "seeds", "out"),
+    f"data method {_INPUTS} trials seeds out",
+    *(DATA, SPLIT, ("Methods", "fields"), SWEEP, HARDWARE),
+    owner=UserDataOptions,
+    seeds={"default": "2"},
 )
 def tune_user_data(
-    *groups: Group,
+    values: Values,
+    *,
     data: Data,
     out: Out = Path("runs", "tune", "data"),
     as_json: AsJson = False,
 ) -> None:
     """Search a recipe for your own data."""
-    _search(sweep_request(data, out, groups), groups, as_json)
+    _search(sweep_request(data, out, values), values, as_json)
 
 
-def _search(bench: SweepRequest, groups: tuple[Group, ...], as_json: bool) -> None:
+def _search(bench: SweepRequest, values: Values, as_json: bool) -> None:
     """Run a search and print the best recipe fields."""
-    from functools import partial
-
     from rich.console import Console
 
     from ranksim.experiments.tune import TuneRequest, tune
 
-    options = next(group for group in groups if isinstance(group, TuneOptions))
     printed = partial(Console(stderr=as_json).print, highlight=False, soft_wrap=True)
-    result = tune(TuneRequest(bench, options.trials, split_csv(options.fields)), printed)
-    values = ", ".join(f"{name} {value}" for name, value in result.values.items())
+    result = tune(TuneRequest(bench, values["trials"], values["fields"]), printed)
+    best = ", ".join(f"{name} {value}" for name, value in result.values.items())
     printed(
-        f"Best of {result.trials}: validation {result.monitor} {result.score:.4f} with {values}.\n"
+        f"Best of {result.trials}: validation {result.monitor} {result.score:.4f} with {best}.\n"
         f"Recipe: {result.recipe} (ranksim bench {bench.benchmark} --recipe {result.recipe})"
     )
-    print_json({"method": options.method, "best": result.values, "out": str(bench.out)}, as_json)
+    print_json({"method": bench.methods, "best": result.values, "out": str(bench.out)}, as_json)
 
 
-def _add_benchmark(benchmark: str, text: str, options: tuple[type[Group], ...]) -> None:
+def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
     """Add the commands ``bench`` and ``tune`` of a benchmark."""
+    panels = [("Data", data_options), SWEEP, HARDWARE]
+    changes: dict[str, Any] = {}
+    if data_options == _AGES:
+        panels.insert(1, NETWORK)
+        location = "The --root of ranksim data prepare. Default: RANKSIM_DATA."
+        changes = {"preset": {"default": "paper"}, "data_dir": {"help": location}}
+    owner = SPEC_TYPES[benchmark]
 
     @bench_app.command(benchmark, help=text)
-    @with_options(
-        MethodOptions,
-        *options,
-        SweepOptions,
-        TrainerOptions,
-        first=("methods", "seeds", "budget", "out"),
-    )
+    @with_options("methods seeds budget out", *panels, owner=owner, **changes)
     def bench_command(
-        *groups: Group, out: Out = Path("runs", benchmark), as_json: AsJson = False
+        values: Values, *, out: Out = Path("runs", benchmark), as_json: AsJson = False
     ) -> None:
-        run_sweep_request(sweep_request(benchmark, out, groups, user_data=False), as_json)
+        run_sweep_request(sweep_request(benchmark, out, values, user_data=False), as_json)
 
     @tune_app.command(benchmark, help=text)
     @with_options(
-        TuneOptions,
-        *options,
-        SweepOptions,
-        TrainerOptions,
-        first=("method", "trials", "fields", "seeds", "out"),
+        "method trials fields seeds out",
+        *panels,
+        owner=owner,
+        seeds={"default": "2"},
+        **changes,
     )
     def tune_command(
-        *groups: Group, out: Out = Path("runs", "tune", benchmark), as_json: AsJson = False
+        values: Values, *, out: Out = Path("runs", "tune", benchmark), as_json: AsJson = False
     ) -> None:
-        _search(sweep_request(benchmark, out, groups, user_data=False), groups, as_json)
+        _search(sweep_request(benchmark, out, values, user_data=False), values, as_json)
 
 
-for _name, (_text, _options) in BENCHMARKS.items():
-    _add_benchmark(_name, _text, _options)
+for _name, (_text, _data_options) in _BENCHMARKS.items():
+    _add_benchmark(_name, _text, _data_options)

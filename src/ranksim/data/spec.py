@@ -13,55 +13,82 @@ from typing import Any, ClassVar, Literal
 
 from ranksim.exceptions import UsageError
 
+Protocol = Literal["extrapolation", "interpolation", "blindspot"]
 SplitRule = Literal["random", "group", "time", "day"]
+SplitMethod = Literal["column", "random", "group", "time", "day", "protocol"]
 DEFAULT_SEED = 666
+
+
+def option(text: str, default: Any = None, metavar: str | None = None, **settings: Any) -> Any:
+    """Declare a dataclass field that is also an option of the command line.
+
+    Args:
+        text: its help.
+        default: its default; ``...`` if it must be given.
+        metavar: its type in the help; by default that of the field.
+        **settings: ``cli_default``, if the command line has another default; ``name``, such as
+            ``--set``; ``min`` and ``max``; ``parse``, a function of the option's text; ``repeat``,
+            if a tuple comes from several options, not from words with commas between them;
+            ``excludes`` and ``requires``, names of options beside or without which it does nothing.
+    """
+    metadata = {"help": text, "metavar": metavar, **settings}
+    return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
+
+
+def parse_drop_labels(text: str) -> tuple[str, ...]:
+    """Parse ranges of labels such as ``30..40, > 80``, each to its shortest form."""
+    from ranksim.imbalance.label_range import parse_ranges
+
+    try:
+        return tuple(part.text for part in parse_ranges(text))
+    except ValueError as error:
+        raise UsageError(f"--drop-labels {text!r}: {error}.") from error
 
 
 @dataclass(frozen=True)
 class DataLocation:
-    """The place of a run's data on this machine.
+    """The place of a run's data on this machine."""
 
-    Args:
-        data: user data: a table, a folder or the name of a Hugging Face data set.
-        data_dir: folder of a benchmark's data.
-        image_root: folder that the image paths of user data are relative to.
-        split_file: split file of an age benchmark, if it is not in ``data_dir``.
-        glove: text file of GloVe word vectors.
-        encoder: folder of a pretrained encoder.
-    """
-
-    data: str | None = None
-    data_dir: Path | None = None
-    image_root: Path | None = None
-    split_file: Path | None = None
-    glove: Path | None = None
-    encoder: str | None = None
+    data: str | None = option("The DATA of ranksim compare.")
+    data_dir: Path | None = option(
+        "Folder with the data. Default: RANKSIM_DATA, then a verified download."
+    )
+    image_root: Path | None = option("Folder of the images, if DATA is a table elsewhere.")
+    split_file: Path | None = option("Split file of an age benchmark, if it is elsewhere.")
+    glove: Path | None = option("GloVe 840B.300d text file, for the preset paper.")
+    encoder: str | None = option(
+        "Folder of the pretrained encoder, if the model was trained with one.", metavar="PATH"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """The identity of a run's data.
-
-    Args:
-        drop_labels: ranges of labels that are left out of training and validation.
-        regions_from: shot regions by the published list or by the rule of counts.
-        table_sha256: first 16 digits of the SHA-256 of the table or split file, if there is one.
-    """
+    """The identity of a run's data."""
 
     benchmark: ClassVar[str]  # name of the benchmark or modality in results
     location_options: ClassVar[tuple[str, ...]] = ("data_dir",)  # fields of DataLocation in use
 
-    drop_labels: tuple[str, ...] = ()
-    regions_from: Literal["published", "rule"] = "rule"
-    table_sha256: str | None = None
+    drop_labels: tuple[str, ...] = option(
+        "Leave these labels out of training and validation, such as 30-40,>80.",
+        (),
+        "RANGES",
+        parse=parse_drop_labels,
+    )
+    regions_from: Literal["published", "rule"] = option(
+        "Shot regions: the published list, or the rule of counts (100 and 20).",
+        "rule",
+        cli_default="published",
+    )
+    table_sha256: str | None = None  # its first 16 digits, of the table or the split file
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as JSON values; options with a default only if they are set."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
         options = {
-            item.name: _to_json(getattr(self, item.name))
+            item.name: list(value) if isinstance(value := values[item.name], tuple) else value
             for item in fields(self)
             if item.name != "regions_from"
-            and (item.default is MISSING or getattr(self, item.name) != item.default)
+            and (item.default is MISSING or values[item.name] != item.default)
         }
         return {"benchmark": self.benchmark, "options": options, "regions_from": self.regions_from}
 
@@ -72,19 +99,10 @@ class DataSpec:
         Raises:
             KeyError: there is no such benchmark or modality, or a part is missing.
             TypeError: an option that this benchmark or modality does not have.
-
-        Example:
-            >>> spec = StsBSpec(split="yang", regions_from="published")
-            >>> DataSpec.from_dict(spec.to_dict()) == spec
-            True
         """
         values = content["options"].items()
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values}
         return SPEC_TYPES[content["benchmark"]](**options, regions_from=content["regions_from"])
-
-
-def _to_json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +111,11 @@ class StsBSpec(DataSpec):
 
     benchmark = "sts-b-dir"
     location_options = ("data_dir", "glove")
-    split: Literal["borealis", "yang"]
+    split: Literal["borealis", "yang"] = option(
+        "Published split: borealis (RankSim's) or yang (the first one).",
+        ...,
+        cli_default="borealis",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +124,9 @@ class SentimentSpec(DataSpec):
 
     benchmark = "sentiment-dir"
     location_options = ("data_dir", "glove")
-    domains: tuple[str, ...]
+    domains: tuple[str, ...] = option(
+        "Any of tweets, amazon, movies and nyt.", ..., cli_default="tweets,amazon"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +134,11 @@ class GlucoseSpec(DataSpec):
     """The glucose benchmark, forecasting this many minutes ahead."""
 
     benchmark = "glucose"
-    horizon: int
+    horizon: int = option("Minutes to forecast ahead, a multiple of 5.", ..., cli_default=30)
+
+
+_PROTOCOL = "Zero-shot protocol: extrapolation, interpolation or blindspot."
+_SKIP_BROKEN = "Leave out images that cannot be read."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +147,8 @@ class AgeDbSpec(DataSpec):
 
     benchmark = "agedb-dir"
     location_options = ("data_dir", "split_file")
-    protocol: str | None = None
-    skip_broken: bool = False
+    protocol: Protocol | None = option(_PROTOCOL)
+    skip_broken: bool = option(_SKIP_BROKEN, False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,32 +158,9 @@ class ImdbWikiSpec(AgeDbSpec):
     benchmark = "imdb-wiki-dir"
 
 
-def _option(*, excludes: tuple[str, ...] = (), requires: tuple[str, ...] = ()) -> Any:
-    """Declare an option, unset by default, that does nothing beside or without others."""
-    return field(default=None, metadata={"excludes": excludes, "requires": requires})
-
-
 @dataclass(frozen=True, kw_only=True)
 class UserDataSpec(DataSpec):
     """User data of any modality: target, split and label bins.
-
-    Args:
-        target: column of the label.
-        time: column of the time.
-        group: column whose equal values stay in one part.
-        split: column of train, val and test.
-        split_by: rule of a drawn split; by default ``group`` with a group column, ``time`` for a
-            series, else ``random``.
-        balanced: balance validation and test over label bins.
-        max_per_bin: most samples of a bin in validation, and in test.
-        protocol: zero-shot protocol that draws the split (:mod:`ranksim.data.splitting`).
-        test_per_bin: test samples of a bin under a protocol (50).
-        split_seed: seed of a drawn split (666).
-        bin_width: width of the label bins; by default chosen for the labels.
-        many: many-shot bins have more training samples than this.
-        few: few-shot bins have fewer training samples than this.
-        region: further regions, each as ``name=range``.
-        skip_missing: leave out rows without a target.
 
     Raises:
         UsageError: options that contradict each other or do nothing.
@@ -167,24 +172,47 @@ class UserDataSpec(DataSpec):
     encoders: ClassVar[tuple[str, ...]] = ()  # built-in networks; empty: encoders of the hub
     extra_options: ClassVar[tuple[str, ...]] = ("encoder",)  # of the recipe or the trainer
 
-    target: str
-    time: str | None = None
-    group: str | None = _option(excludes=("split", "protocol"))
-    split: str | None = _option(excludes=("protocol",))
-    split_by: SplitRule | None = _option(excludes=("split", "protocol"))
-    balanced: bool = True
-    max_per_bin: int | None = _option(excludes=("split", "protocol"), requires=("balanced",))
-    protocol: str | None = _option(excludes=("window",), requires=("balanced",))
-    test_per_bin: int | None = _option(requires=("protocol",))
-    split_seed: int | None = _option(excludes=("split",))
-    bin_width: float | None = None
-    many: int | None = None
-    few: int | None = None
-    region: tuple[str, ...] = ()
-    skip_missing: bool = False
+    target: str = option("Column of the number to predict.", ..., "COLUMN")
+    time: str | None = option("Column of the time.", None, "COLUMN")
+    group: str | None = option(
+        "Column whose equal values stay in one part.",
+        None,
+        "COLUMN",
+        excludes=("split", "protocol"),
+    )
+    split: str | None = option(
+        "Column of train, val and test. Default: split, if it names all three; otherwise a "
+        "split is drawn.",
+        None,
+        "COLUMN",
+        excludes=("protocol",),
+    )
+    split_by: SplitRule | None = option(
+        "Draw the split by: random (default), group, day or time (default of a series).",
+        excludes=("split", "protocol"),
+    )
+    balanced: bool = option("Do not balance validation and test over label bins.", True)
+    max_per_bin: int | None = option(
+        "Most samples of a bin in validation, and in test.",
+        min=1,
+        excludes=("split", "protocol"),
+        requires=("balanced",),
+    )
+    protocol: Protocol | None = option(_PROTOCOL, excludes=("window",), requires=("balanced",))
+    test_per_bin: int | None = option(
+        "Test samples per label bin under --protocol (50).", min=1, requires=("protocol",)
+    )
+    split_seed: int | None = option("Seed of a drawn split (666).", min=0, excludes=("split",))
+    bin_width: float | None = option("Width of label bins. Default: chosen for the labels.")
+    many: int | None = option("Many-shot bins have more training samples than this.", min=1)
+    few: int | None = option("Few-shot bins have fewer training samples than this.", min=1)
+    region: tuple[str, ...] = option(
+        "A further region of labels, such as low=<70; repeatable.", (), "NAME=RANGE", repeat=True
+    )
+    skip_missing: bool = option("Leave out rows without a target.", False)
 
     def __post_init__(self) -> None:
-        reject_idle_options(self)
+        self._reject_idle_options()
         if self.target in self.inputs and not isinstance(self, SeriesSpec):
             raise UsageError(
                 f"Column {self.target!r} is both the target and an input: leave it out of the "
@@ -195,13 +223,30 @@ class UserDataSpec(DataSpec):
         if column is not None and getattr(self, column) is None and not ordered:
             raise UsageError(f"--split-by {self.split_by} needs a column: give --{column}.")
 
+    def _reject_idle_options(self) -> None:
+        for item in fields(self):
+            if getattr(self, item.name) == item.default:
+                continue
+            name = option_name(item.name)
+            for other in item.metadata.get("excludes", ()):
+                if getattr(self, other, None):
+                    raise UsageError(
+                        f"{name} does nothing beside {option_name(other)}: leave one of the two "
+                        "out."
+                    )
+            for other in item.metadata.get("requires", ()):
+                if not getattr(self, other):
+                    context = "with --no-" if other == "balanced" else "without --"
+                    context += other.replace("_", "-")
+                    raise UsageError(f"{name} does nothing {context}: change one of the two.")
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the input columns; empty if all other columns are inputs."""
         return ()
 
     @property
-    def split_method(self) -> Literal["column", "random", "group", "time", "day", "protocol"]:
+    def split_method(self) -> SplitMethod:
         """Name of the rule that assigns samples to parts."""
         if self.split is not None:
             return "column"
@@ -217,18 +262,17 @@ class UserDataSpec(DataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec(UserDataSpec):
-    """Columns of a table.
-
-    Args:
-        features: input columns; empty: all columns without another role.
-        categories: input columns of names, even if they look like numbers.
-    """
+    """Columns of a table; without features, all columns that have no other role."""
 
     benchmark = "table"
     title = "a table"
     encoders: ClassVar[tuple[str, ...]] = ("mlp",)
-    features: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
+    features: tuple[str, ...] = option(
+        "Input columns, separated by commas. Default: all others.", (), "COLUMNS"
+    )
+    categories: tuple[str, ...] = option(
+        "Input columns of names that look like numbers.", (), "COLUMNS"
+    )
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -243,7 +287,9 @@ class TextSpec(UserDataSpec):
     title = "texts"
     selector = "text"
     encoders: ClassVar[tuple[str, ...]] = ("bilstm",)
-    text: tuple[str, ...]
+    text: tuple[str, ...] = option(
+        "One or two columns of texts: a, or a,b.", ..., "COLUMNS", cli_default=()
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -272,8 +318,10 @@ class ImageSpec(UserDataSpec):
     title = "images"
     selector = "image"
     extra_options: ClassVar[tuple[str, ...]] = ("encoder", "image_size", "channels_last")
-    image: str
-    skip_broken: bool = False
+    image: str = option(
+        "Column of image paths, relative to the folder DATA.", ..., "COLUMN", cli_default=None
+    )
+    skip_broken: bool = option(_SKIP_BROKEN, False)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -282,28 +330,20 @@ class ImageSpec(UserDataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesSpec(UserDataSpec):
-    """Windows of a series, whose target is forecast.
-
-    Args:
-        window: readings that a forecast sees.
-        horizon: readings from the last of them to the target (1).
-        features: columns read beside the target.
-    """
+    """Windows of a series, whose target is forecast from it and from the features."""
 
     benchmark = "series"
     title = "a series"
     selector = "window"
     encoders: ClassVar[tuple[str, ...]] = ("gru", "conv")
     group: str | None = None  # also tells series apart, so a split column does not exclude it
-    window: int
-    horizon: int | None = None
+    window: int = option("Forecast a series from this many readings.", ..., min=1, cli_default=None)
+    horizon: int | None = option("Readings from the window's last to the target (1).", min=1)
     features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("window", "horizon"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise UsageError(f"--{name} is a number of readings of at least 1, got {number}.")
+        if min(self.window, 1 if self.horizon is None else self.horizon) < 1:
+            raise UsageError("--window and --horizon are numbers of readings of at least 1.")
         if self.split_by == "random":
             raise UsageError(
                 "Windows of a series overlap, so a random split would test on training data: give "
@@ -316,16 +356,22 @@ class SeriesSpec(UserDataSpec):
         return tuple(dict.fromkeys((self.target, *self.features)))
 
     @property
-    def split_method(self) -> Literal["column", "random", "group", "time", "day", "protocol"]:
+    def split_method(self) -> SplitMethod:
         method = super().split_method
         return "time" if method == "random" else method
 
 
+_BENCHMARK_TYPES = (StsBSpec, SentimentSpec, GlucoseSpec, AgeDbSpec, ImdbWikiSpec)
 _USER_TYPES = (TableSpec, TextSpec, SentenceSpec, ImageSpec, SeriesSpec)
 SPEC_TYPES: dict[str, type[DataSpec]] = {
-    kind.benchmark: kind
-    for kind in (StsBSpec, SentimentSpec, GlucoseSpec, AgeDbSpec, ImdbWikiSpec, *_USER_TYPES)
+    kind.benchmark: kind for kind in (*_BENCHMARK_TYPES, *_USER_TYPES)
 }
+
+
+def user_data_options() -> set[str]:
+    """Return the names of the options that describe user data."""
+    names = {item.name for kind in _USER_TYPES for item in fields(kind)}
+    return names.union(*(kind.extra_options for kind in _USER_TYPES))
 
 
 def make_user_spec(options: Mapping[str, Any]) -> UserDataSpec:
@@ -337,10 +383,6 @@ def make_user_spec(options: Mapping[str, Any]) -> UserDataSpec:
 
     Raises:
         UsageError: options that contradict each other, or that do nothing for this modality.
-
-    Example:
-        >>> make_user_spec({"target": "level", "window": 12, "time": None}).to_dict()["options"]
-        {'target': 'level', 'window': 12}
     """
     options = {
         name: value
@@ -368,11 +410,7 @@ def make_user_spec(options: Mapping[str, Any]) -> UserDataSpec:
 
 
 def reject_unused(options: Iterable[str], used: Collection[str], context: str) -> None:
-    """Refuse the first of the set options that is not among the used ones.
-
-    Raises:
-        UsageError: naming the option, and the option that it needs, if there is exactly one.
-    """
+    """Refuse the first of the set options that is not among the used ones (UsageError)."""
     for name in options:
         if name not in used:
             needs = {
@@ -386,33 +424,6 @@ def reject_unused(options: Iterable[str], used: Collection[str], context: str) -
             )
 
 
-def reject_idle_options(spec: DataSpec) -> None:
-    """Refuse options that do nothing beside or without another one, as their fields declare.
-
-    Raises:
-        UsageError: naming both.
-    """
-    for item in fields(spec):
-        if getattr(spec, item.name) == item.default:
-            continue
-        name = option_name(item.name)
-        for other in item.metadata.get("excludes", ()):
-            if getattr(spec, other, None):
-                raise UsageError(
-                    f"{name} does nothing beside {option_name(other)}: leave one of the two out."
-                )
-        for other in item.metadata.get("requires", ()):
-            if not getattr(spec, other):
-                context = "with --no-" if other == "balanced" else "without --"
-                context += other.replace("_", "-")
-                raise UsageError(f"{name} does nothing {context}: change one of the two.")
-
-
 def option_name(name: str) -> str:
-    """Return the command-line option of a field.
-
-    Example:
-        >>> option_name("max_per_bin")
-        '--max-per-bin'
-    """
+    """Return the command-line option of a field, such as ``--max-per-bin`` of ``max_per_bin``."""
     return "--" + name.replace("_", "-")

@@ -11,6 +11,9 @@ from rich.console import Console
 
 from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import SweepProgress
+from ranksim.data.images.table import IMAGE_COLUMNS
+from ranksim.data.spec import DataLocation, make_user_spec
+from ranksim.data.split_plan import read_split_column
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
 from ranksim.experiments.plan import SweepPlan
@@ -23,7 +26,7 @@ from ranksim.training.modality import headline, recipe_type
 from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.pretrained import to_portable_recipe
 from ranksim.training.recipe import Recipe, parse_change
-from ranksim.training.task_loading import DataSource, identify_data
+from ranksim.training.task_loading import DataSource, identify_data, read_user_data
 from ranksim.training.trainer_config import TrainerConfig, silence_lightning
 
 _MAX_SEEDS = 10_000
@@ -67,6 +70,22 @@ class SweepRequest:
     def benchmark(self) -> str:
         """Name of the benchmark or modality."""
         return self.source.spec.benchmark
+
+
+def resolve_user_data(location: DataLocation, options: Mapping[str, Any]) -> DataSource:
+    """Build the source of user data, with columns that the data itself decides.
+
+    These are the image column of a folder of images, if no inputs are named, and the column
+    ``split``, if it names all three parts and no other option is given for the split.
+    """
+    columns = read_user_data(location)
+    inputs = ("text", "image", "window", "features")
+    if columns.root is not None and not any(options.get(name) for name in inputs):
+        image = next((name for name in IMAGE_COLUMNS if name in columns.names), None)
+        options = {**options, "image": image}
+    spec = make_user_spec({**options, "image_root": location.image_root})
+    split = read_split_column(columns, spec)
+    return DataSource(replace(spec, split=split), location)
 
 
 def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class PredictRequest:
     out: Path
     image_root: Path | None = None
     accelerator: str = "auto"
-    encoder: Path | None = None
+    encoder: str | Path | None = None
 
 
 def predict_data(request: PredictRequest) -> dict[str, Any]:
