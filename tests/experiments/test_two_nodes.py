@@ -66,7 +66,7 @@ def table(tmp_path_factory):
 
 
 def make_request(table, out, **options):
-    defaults = {"methods": METHODS, "max_epochs": 2, "gather": True, "devices": "1"}
+    defaults = {"methods": METHODS, "max_epochs": 2, "gather_across_devices": True, "devices": "1"}
     return request(table, out, "batch_size=4", **defaults | options)
 
 
