@@ -101,6 +101,8 @@ def test_fields_added_later_have_their_old_value():
     recipe = upgrade_identity(flat)["recipe"]
     assert recipe["memory_size"] == 0
     assert upgrade_identity({"recipe": {"memory": 9}})["recipe"]["memory_size"] == 9
+    recipe = upgrade_identity({"recipe": {"unique_labels": 0.5}})["recipe"]  # a flag or a width
+    assert (recipe["unique_labels"], recipe["label_width"]) == (True, 0.5)
 
 
 def test_read_record_converts_and_rejects_damaged_files(tmp_path):

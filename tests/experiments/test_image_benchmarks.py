@@ -26,9 +26,8 @@ from ranksim.losses import RankSimLoss
 from ranksim.models import ImageEncoder, Regressor
 from ranksim.training import task_loading
 from ranksim.training.method import parse_method, parse_methods
-from ranksim.training.modality import recipe_type
 from ranksim.training.presets import load_recipe
-from ranksim.training.recipe import ImageRecipe
+from ranksim.training.recipe import ImageRecipe, recipe_type
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
 from tests.helpers.requests import make_request

@@ -29,11 +29,12 @@ def images(root, counts):
 
 
 def request(table, out, *changes, **more):
-    """A bench request on a table of images, with small settings."""
+    """Return a request on a table of images with small settings, which ``changes`` override."""
+    fields = {change.partition("=")[0]: change for change in (*SMALL, *changes)}
     usual = {
         "options": {"target": "years", "image": "file", "max_per_bin": 2},
         "image_root": table.parent,
-        "changes": (*SMALL, *changes),
+        "changes": tuple(fields.values()),
     }
     return make_request(table, out, **usual | more)
 

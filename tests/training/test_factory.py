@@ -1,10 +1,10 @@
-"""Sample weights built from a recipe."""
+"""Sample weights and default label units built from a recipe."""
 
 import numpy as np
 import pytest
 
 from ranksim.imbalance import LabelBins
-from ranksim.training.factory import make_weights
+from ranksim.training.factory import make_weights, resolve_defaults
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 
@@ -27,3 +27,10 @@ def test_weights_multiply_sample_weight_and_have_mean_one(name, power, sample_we
     counts = (LABELS[:, None] == LABELS).sum(axis=1)
     expected = counts**-power * (1 if sample_weight is None else sample_weight)
     np.testing.assert_allclose(weights.numpy(), expected / expected.mean(), rtol=1e-6)
+
+
+def test_label_scale_and_step_are_inferred_from_labels():
+    recipe = load_recipe("images", "small", parse_method("vanilla", "inverse"))
+    resolved = resolve_defaults(recipe, np.array([1.25, 3.25, 2.5]))
+    assert resolved.label_scale == pytest.approx(0.825, abs=1e-3)
+    assert resolved.label_step == 0.01

@@ -1,8 +1,7 @@
 import numpy as np
 import torch
 
-from ranksim.training.peak_memory import peak_memory_mb, reset_peak_memory
-from ranksim.training.trainer_config import TrainerConfig
+from ranksim.training.trainer_config import TrainerConfig, peak_memory_mb, reset_peak_memory
 
 
 def test_peak_memory_since_reset():

@@ -163,7 +163,7 @@ def _score_checkpoint(path: Path, request: SweepRequest, as_json: bool) -> dict[
 
     from ranksim.evaluation.report.terminal import print_scores
     from ranksim.experiments.checkpoint_scores import RESULT, score_checkpoint
-    from ranksim.training.modality import headline
+    from ranksim.training.recipe import headline
 
     result = score_checkpoint(path, request)
     console, name = Console(stderr=as_json, highlight=False), result["benchmark"]

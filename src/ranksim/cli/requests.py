@@ -32,7 +32,7 @@ def sweep_request(data: str, out: Path, values: Values, *, user_data: bool = Tru
     """
     from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
     from ranksim.training.fit import TrainingLimits
-    from ranksim.training.modality import recipe_type
+    from ranksim.training.recipe import recipe_type
     from ranksim.training.task_loading import DataSource
 
     if values.get("cache_dir") is not None:

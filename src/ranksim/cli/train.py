@@ -103,7 +103,7 @@ def fit(
 
     from ranksim.evaluation.report.terminal import print_scores
     from ranksim.inference.fit import FitRequest, fit_model
-    from ranksim.training.modality import headline
+    from ranksim.training.recipe import headline
 
     bench, console = sweep_request(data, out, values), Console(stderr=as_json)
     request = FitRequest(bench, values["method"], values["seed"])

@@ -34,11 +34,15 @@ from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
 from ranksim.training.fit import FollowedError, TrainingLimits, TrainingOptions, TrainingResult, fit
 from ranksim.training.method import Method
-from ranksim.training.peak_memory import peak_memory_mb, reset_peak_memory
 from ranksim.training.recipe import Recipe
-from ranksim.training.resume import BEST, LAST, ValidationCallback
+from ranksim.training.resume import BEST, LAST
 from ranksim.training.task_loading import DataSource, check_network, load_benchmark, load_task
-from ranksim.training.trainer_config import TrainerConfig
+from ranksim.training.trainer_config import (
+    TrainerConfig,
+    ValidationCallback,
+    peak_memory_mb,
+    reset_peak_memory,
+)
 from ranksim.training.two_stage import retrain_head
 
 STARTED = "started.json"

@@ -30,7 +30,7 @@ from ranksim.evaluation.summary import count_pairs, summarize
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.plan import SweepPlan
 from ranksim.experiments.run import Run, reject_other_settings
-from ranksim.training.modality import headline
+from ranksim.training.recipe import headline
 
 _SWEEPS, _LOCK = ".sweeps", ".lock"
 

@@ -22,10 +22,9 @@ from ranksim.experiments.sweep import run_sweep
 from ranksim.imbalance import Scheme
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Method, first_stage, parse_method, parse_methods
-from ranksim.training.modality import headline, recipe_type
 from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.pretrained import to_portable_recipe
-from ranksim.training.recipe import Recipe, parse_change
+from ranksim.training.recipe import Recipe, headline, parse_change, recipe_type
 from ranksim.training.task_loading import DataSource, identify_data, read_user_data
 from ranksim.training.trainer_config import TrainerConfig, silence_lightning
 

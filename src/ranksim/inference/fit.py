@@ -30,7 +30,7 @@ from ranksim.inference.saved_model import (
     require_model_folder,
 )
 from ranksim.training.method import parse_method
-from ranksim.training.modality import headline
+from ranksim.training.recipe import headline
 from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.task_loading import load_adapter, load_benchmark
 from ranksim.training.trainer_config import check_trainer_config, silence_lightning

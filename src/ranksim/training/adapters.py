@@ -38,7 +38,7 @@ from ranksim.training.factory import (
     text_network,
     word_vectors,
 )
-from ranksim.training.modality import IMAGE, SENTENCES, SERIES, TABLE, TEXT
+from ranksim.training.recipe import IMAGE, SENTENCES, SERIES, TABLE, TEXT
 from ranksim.training.trainer_config import TrainerConfig
 
 NetworkFactory = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
@@ -47,36 +47,22 @@ NetworkFactory = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
 
 @dataclass(frozen=True)
 class AdaptedSplits:
-    """The splits of a plan as network inputs.
+    """The splits of a plan as network inputs."""
 
-    Args:
-        samples: training, validation and test.
-        make_network: factory of networks for these samples.
-        facts: facts about the data to record.
-    """
-
-    samples: tuple[BatchDataset, BatchDataset, BatchDataset]
+    samples: tuple[BatchDataset, BatchDataset, BatchDataset]  # training, validation and test
     make_network: NetworkFactory
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)  # facts about the data to record
 
 
 @dataclass(frozen=True)
 class AdaptedTable:
-    """New data as network inputs.
+    """New data as network inputs."""
 
-    Args:
-        rows: table row of each sample, int64 ``(N,)``.
-        samples: the samples; their labels are meaningless.
-        make_network: factory of untrained networks for these samples.
-        labels: true values of forecasts, float64 ``(N,)``, NaN if in the future.
-        times: times to which forecasts refer, in the format of the data.
-    """
-
-    rows: NDArray[np.int64]
-    samples: BatchDataset
+    rows: NDArray[np.int64]  # table row of each sample (N,)
+    samples: BatchDataset  # their labels are meaningless
     make_network: NetworkFactory
-    labels: NDArray[np.float64] | None = None
-    times: list[Any] | None = None
+    labels: NDArray[np.float64] | None = None  # true values of forecasts (N,), NaN in the future
+    times: list[Any] | None = None  # times of forecasts, in the format of the data
 
 
 _NESTED: dict[str, Any] = {"features": TableFeatures, "scaling": SeriesScaling}  # fields
@@ -171,8 +157,8 @@ class TextAdapter(DataAdapter):
         self, splits: Sequence[TextSamples], recipe: Any
     ) -> tuple[Sequence[BatchDataset], NetworkFactory]:
         """Convert texts to network inputs; return them and the network factory."""
-        vectors = word_vectors(recipe.vectors)
-        datasets, table = encode_texts(splits, vectors, max_tokens=recipe.max_tokens)
+        vectors, limit = word_vectors(recipe.vectors), recipe.max_tokens
+        datasets, table = encode_texts(splits, vectors, max_tokens=limit)
         return datasets, lambda recipe, config: text_network(recipe, table, len(self.names))
 
     def _read_texts(self, table: Table, rows: np.ndarray) -> tuple[list[str], ...]:
@@ -223,12 +209,8 @@ class ImageAdapter(DataAdapter):
         table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels)
         images = ImagePlan(IMAGE, _image_root(plan.table), table.with_split(plan.split), plan.bins)
         with progress_counter("decoding images") as progress:
-            benchmark, (train, val, test) = load_images(
-                images,
-                recipe.image_size,
-                skip_broken=plan.options.skip_broken,
-                on_progress=progress,
-            )
+            options = {"skip_broken": plan.options.skip_broken, "on_progress": progress}
+            benchmark, (train, val, test) = load_images(images, recipe.image_size, **options)
         return AdaptedSplits((train, val, test), image_network, benchmark.facts)
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
@@ -256,24 +238,15 @@ def _image_root(table: Table) -> Path:
 
 @dataclass(frozen=True)
 class SeriesAdapter(DataAdapter):
-    """A forecasting network over the last readings of a time series.
-
-    Args:
-        names: columns of the readings, the target first.
-        time, group: columns of the time and of the group, for example the patient.
-        window: readings that a forecast uses.
-        horizon: readings from the last one used to the forecast one.
-        step: seconds between readings; ``None`` without a time column.
-        scaling: standardization of the readings.
-    """
+    """A forecasting network over the last readings of a time series."""
 
     kind: ClassVar[str] = SERIES
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # columns of the readings, the target first
     time: str | None
-    group: str | None
-    window: int
-    horizon: int
-    step: float | None
+    group: str | None  # column of the group, for example the patient
+    window: int  # readings that a forecast uses
+    horizon: int  # readings from the last one used to the forecast one
+    step: float | None  # seconds between readings; None without a time column
     scaling: SeriesScaling
 
     @classmethod
@@ -299,9 +272,8 @@ class SeriesAdapter(DataAdapter):
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         # the target column is among the readings; a forecast needs nothing after its window
-        spec = SeriesSpec(
-            target=self.names[0], time=self.time, group=self.group, window=self.window
-        )
+        columns = {"target": self.names[0], "time": self.time, "group": self.group}
+        spec = SeriesSpec(**columns, window=self.window)  # type: ignore[arg-type]
         order, readings, times, groups = read_series(table, spec, self.names)
         shape = {"window": self.window, "horizon": self.horizon}
         windows = make_windows(readings, times, None, **shape, step=self.step, groups=groups)
@@ -317,10 +289,8 @@ class SeriesAdapter(DataAdapter):
         return series_network(recipe, len(self.names))
 
 
-_ADAPTERS: dict[str, type[DataAdapter]] = {
-    adapter.kind: adapter
-    for adapter in (TableAdapter, TextAdapter, SentenceAdapter, ImageAdapter, SeriesAdapter)
-}
+_TYPES = (TableAdapter, TextAdapter, SentenceAdapter, ImageAdapter, SeriesAdapter)
+_ADAPTERS: dict[str, type[DataAdapter]] = {adapter.kind: adapter for adapter in _TYPES}
 
 
 def adapter_type(kind: str) -> type[DataAdapter]:

@@ -24,10 +24,7 @@ def make_loader(
     *,
     on_gpu: bool = False,
 ) -> DataLoader[Batch]:
-    """Return a loader of batches that the data set assembles itself.
-
-    While a GPU trains, worker processes prefetch data that is on disk.
-    """
+    """Return a loader of batches; while a GPU trains, other processes prefetch data on disk."""
     prefetch = on_gpu and getattr(data, "on_disk", False)
     return DataLoader(
         data,
@@ -51,13 +48,8 @@ class SeededSampler(DistributedSampler[int]):
 
     Every W · ``batch_size`` consecutive samples are split evenly over W training processes, so that
     together they see the batch of a single process with that batch size. The incomplete rest of an
-    epoch is padded with some of its own samples until it can be split evenly. Lightning does not
-    replace the sampler because it is a ``DistributedSampler``.
-
-    Args:
-        size: number of samples.
-        seed: random seed.
-        batch_size: samples per batch on each device.
+    epoch is padded with some of its samples until it can be split evenly. Lightning does not
+    replace a ``DistributedSampler``.
     """
 
     def __init__(self, size: int, seed: int, batch_size: int = 1) -> None:

@@ -34,40 +34,22 @@ class SampleIds:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Description of a divergence.
+    """Description of a divergence."""
 
-    Args:
-        part: the value that diverged: ``"loss"``, ``"RankSim term"``, or a validation score.
-        value: NaN, infinite, or above ``limit``.
-        step: optimizer step, counted from 1; of a validation score, the last step before it.
-        epoch: counted from 1.
-        lr: learning rate of that step.
-        samples: indices of the batch in the training split; empty for a validation score.
-        limit: explosion threshold of the loss.
-        ranksim: whether RankSim is part of the loss.
-        numbers, unit, table: ``samples`` in the user's table (see :class:`SampleIds`).
-    """
-
-    part: str
-    value: float
-    step: int
-    epoch: int
+    part: str  # the value that diverged: "loss", "RankSim term" or a validation score
+    value: float  # NaN, infinite, or above limit
+    step: int  # optimizer step, counted from 1; of a validation score, the last step before it
+    epoch: int  # counted from 1
     lr: float
-    samples: Sequence[int] = ()
-    limit: float = math.inf
-    ranksim: bool = False
-    numbers: Sequence[int] = ()
+    samples: Sequence[int] = ()  # indices of the batch in the training split
+    limit: float = math.inf  # explosion threshold of the loss
+    ranksim: bool = False  # whether RankSim is part of the loss
+    numbers: Sequence[int] = ()  # the samples in the user's table, see SampleIds
     unit: str = ""
     table: str = ""
 
     def message(self) -> str:
-        """Describe the divergence in one sentence with a remedy.
-
-        Example:
-            >>> Divergence("loss", float("nan"), 120, 3, 0.1, [7, 3, 9, 12, 4, 0, 1]).message()
-            'Training diverged at step 120 (epoch 3, lr 0.1): the loss is nan on \
-training samples 7, 3, 9, 12, 4 and 2 more; lower lr.'
-        """
+        """Describe the divergence in one sentence with a remedy."""
         limit = f", above {self.limit:.3g}," if math.isfinite(self.value) else ""
         batch = ""
         if self.samples:
@@ -127,28 +109,14 @@ class DivergedError(RankSimError):
 def explosion_threshold(
     loss: nn.Module, targets: Tensor, weights: Tensor | None, initial_pred: float = 0.0
 ) -> float:
-    r"""Compute the batch loss from which on a training counts as exploded.
+    r"""Compute the batch loss from which on a training counts as exploded; infinite if it is zero.
 
     .. math::  10^4 \cdot \max_i \max(\ell_i(\bar y), \ell_i(y_0))
 
-    with the weighted loss :math:`\ell_i` of training sample i if the mean training label
-    :math:`\bar y` or the initial prediction :math:`y_0` is predicted for all samples. The maximum
-    over samples keeps heavy-tailed labels, whose batch losses differ by orders of magnitude, from
-    counting as an explosion.
-
-    Args:
-        loss: one of :mod:`ranksim.losses`.
-        targets: training labels in units of the network's output ``(N,)``, float64.
-        weights: sample weights ``(N,)``, or ``None``.
-        initial_pred: prediction of the untrained network.
-
-    Returns:
-        The threshold; infinite if all these losses are zero.
-
-    Example:
-        >>> from ranksim.losses import L1Loss
-        >>> explosion_threshold(L1Loss(), torch.tensor([0.0, 1.0, 5.0]).double(), None)
-        50000.0
+    with the weighted loss :math:`\ell_i` of training sample i if the mean of the ``targets``
+    ``(N,)`` :math:`\bar y` or the initial prediction :math:`y_0` is predicted for all samples. The
+    maximum over samples keeps heavy-tailed labels, whose batch losses differ by orders of
+    magnitude, from counting as an explosion.
     """
     per_sample = copy.copy(loss)
     per_sample.reduction = "none"  # type: ignore[assignment]
@@ -162,14 +130,11 @@ def explosion_threshold(
 
 
 class DivergenceMonitor:
-    """Checks the loss of each step before the optimizer uses it.
+    """Checks the loss of each step against ``limit`` before the optimizer uses it.
 
     On a CUDA device the values are copied asynchronously and checked one step later, so that the
     host does not wait for the device; :meth:`flush` checks the last step before weights are
     validated or saved. All training processes stop at the same step with the same error.
-
-    Args:
-        limit: explosion threshold of the loss (see :func:`explosion_threshold`).
     """
 
     def __init__(self, limit: float) -> None:
@@ -178,11 +143,14 @@ class DivergenceMonitor:
         self._pending: tuple[torch.cuda.Event, Tensor, Callable[..., Divergence]] | None = None
 
     def check(self, trainer: Any, index: Tensor, loss: Tensor, term: Tensor | None) -> None:
-        """Check the mean loss and RankSim's term for the samples ``index`` ``(N,)`` of a batch.
+        """Raise if the mean loss or RankSim's term of the samples ``index`` ``(N,)`` diverged."""
+        step, epoch, lr = trainer.global_step + 1, trainer.current_epoch + 1, current_lr(trainer)
+        ranksim = term is not None
 
-        Raises:
-            DivergedError: a value is not finite, or the loss exceeds the limit.
-        """
+        def describe(part: str, value: float) -> Divergence:
+            samples = index.tolist()
+            return Divergence(part, value, step, epoch, lr, samples, self.limit, ranksim)
+
         values = [loss.detach()] + ([] if term is None else [term.detach()])
         if not _is_asynchronous(loss.device):
             numbers = [float(value) for value in values]
@@ -190,7 +158,7 @@ class DivergenceMonitor:
             if trainer.world_size > 1:
                 failed = bool(trainer.strategy.reduce(torch.tensor(float(failed)), reduce_op="max"))
             if failed:
-                self._stop(trainer, numbers, self._describe_step(trainer, index, term))
+                self._stop(trainer, numbers, describe)
             return
         self.flush(trainer)
         stacked = torch.stack([value.double() for value in values])
@@ -200,7 +168,7 @@ class DivergenceMonitor:
             stacked = torch.cat([stacked, flag.reshape(1)])
         on_host, event = stacked.to("cpu", non_blocking=True), torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        self._pending = event, on_host, self._describe_step(trainer, index, term)
+        self._pending = event, on_host, describe
 
     def flush(self, trainer: Any) -> None:
         """Check the values that are still being copied; see :meth:`check`."""
@@ -214,17 +182,6 @@ class DivergenceMonitor:
 
     def _is_diverged(self, numbers: Sequence[float]) -> bool:
         return not (numbers[0] <= self.limit and all(map(math.isfinite, numbers)))
-
-    def _describe_step(
-        self, trainer: Any, index: Tensor, term: Tensor | None
-    ) -> Callable[..., Divergence]:
-        step, epoch, lr = trainer.global_step + 1, trainer.current_epoch + 1, current_lr(trainer)
-
-        def describe(part: str, value: float) -> Divergence:
-            samples, ranksim = index.tolist(), term is not None
-            return Divergence(part, value, step, epoch, lr, samples, self.limit, ranksim)
-
-        return describe
 
     def _stop(
         self, trainer: Any, numbers: Sequence[float], describe: Callable[..., Divergence]

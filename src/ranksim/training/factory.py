@@ -35,16 +35,7 @@ _PAD_IMAGE_SIZE = 224  # the image size to which a recipe's pad refers
 
 
 def resolve_defaults(recipe: Recipe, labels: np.ndarray) -> Recipe:
-    """Return the recipe with label scale and step of the training labels ``(N,)`` if they are 0.
-
-    Example:
-        >>> from ranksim.training.method import parse_method
-        >>> from ranksim.training.presets import load_recipe
-        >>> recipe = load_recipe("images", "small", parse_method("vanilla", "inverse"))
-        >>> resolved = resolve_defaults(recipe, np.array([1.25, 3.25, 2.5]))
-        >>> round(resolved.label_scale, 4), resolved.label_step
-        (0.825, 0.01)
-    """
+    """Return the recipe with label scale and step of the training labels ``(N,)`` if they are 0."""
     changes: dict[str, Any] = {}
     if recipe.label_scale == 0:
         changes["label_scale"] = float(np.std(labels)) or 1.0
@@ -79,9 +70,8 @@ def make_weights(
 ) -> Tensor | None:
     """Compute the weights of the training samples from their labels ``(N,)``.
 
-    Returns:
-        Weights ``(N,)``, float32, mean 1, multiplied by the user's ``sample_weight``; ``None`` if
-        all are equal.
+    They are float32 ``(N,)`` of mean 1 and multiplied by the user's ``sample_weight``; ``None`` if
+    all are equal.
     """
     if technique.weighting == "none":
         if sample_weight is None:

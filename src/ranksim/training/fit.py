@@ -41,19 +41,20 @@ from ranksim.training.resume import (
     LAST,
     AtomicCheckpointIO,
     ResumeCallback,
-    ValidationCallback,
     read_resumable_checkpoint,
     read_training_checkpoint,
 )
 from ranksim.training.trainer_config import (
     TrainerConfig,
+    ValidationCallback,
+    ValidationForwarder,
     make_eval_trainer,
+    restore_process_errors,
     silence_lightning,
     trainer_arguments,
     translate_keyboard_interrupt,
     world_size,
 )
-from ranksim.training.validation_forwarder import ValidationForwarder, restore_process_errors
 
 _FDS_BATCH_SIZE = 256
 _NEVER = 10**9  # validations
@@ -61,97 +62,58 @@ _NEVER = 10**9  # validations
 
 @dataclass(frozen=True)
 class TrainingLimits:
-    """Upper limits of a training; ``None``: only the recipe ends it.
+    """Upper limits of a training; ``None``: only the recipe ends it."""
 
-    Args:
-        steps: optimizer steps.
-        epochs: epochs; validations if the recipe validates after a number of steps.
-        seconds: time, checked after each epoch.
-    """
-
-    steps: int | None = None
-    epochs: int | None = None
-    seconds: float | None = None
+    steps: int | None = None  # optimizer steps
+    epochs: int | None = None  # validations if the recipe validates after a number of steps
+    seconds: float | None = None  # checked after each epoch
 
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """Data and network of a training, the same for every method and seed.
-
-    Args:
-        train, val, test: the splits.
-        build_model: returns a new network, initialized from torch's global generator.
-        bins: label bins of sample weights, LDS and FDS.
-        regions: shot regions of the scores.
-        gmean_epsilon: see :func:`ranksim.metrics.regression_scores`.
-        augment: transforms training batches (see :class:`RegressionModule`).
-        initial_bias: initial prediction of the head, in the unit of the labels.
-        sample_weight: factors on the weights of the training samples ``(N,)``, float64.
-        sample_ids: the user's numbers of the training samples.
-    """
+    """Data and network of a training, the same for every method and seed."""
 
     train: BatchDataset
     val: BatchDataset
     test: BatchDataset
-    build_model: Callable[[], Regressor]
-    bins: LabelBins
-    regions: ShotRegions
-    gmean_epsilon: float = 0.0
-    augment: Augment | None = None
-    initial_bias: float = 0.0
-    sample_weight: np.ndarray | None = None
-    sample_ids: SampleIds | None = None
+    build_model: Callable[[], Regressor]  # initialized from torch's global generator
+    bins: LabelBins  # of sample weights, LDS and FDS
+    regions: ShotRegions  # of the scores
+    gmean_epsilon: float = 0.0  # see ranksim.metrics.regression_scores
+    augment: Augment | None = None  # transforms training batches
+    initial_bias: float = 0.0  # initial prediction of the head, in the unit of the labels
+    sample_weight: np.ndarray | None = None  # factors on the training weights (N,), float64
+    sample_ids: SampleIds | None = None  # the user's numbers of the training samples
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """Options of a training run.
+    """Options of a training run."""
 
-    Args:
-        seed: determines initial weights, sample order, dropout and RankSim's sampling.
-        trainer_config: hardware settings.
-        limits: upper limits of the training.
-        progress_bar: show Lightning's progress bar.
-        on_validation: called with epoch and validation score.
-        callbacks: additional Lightning callbacks.
-        write_logs: write CSV and TensorBoard logs.
-    """
-
-    seed: int
+    seed: int  # determines initial weights, sample order, dropout and RankSim's sampling
     trainer_config: TrainerConfig = field(default_factory=TrainerConfig)
     limits: TrainingLimits = field(default_factory=TrainingLimits)
     progress_bar: bool = False
-    on_validation: ValidationCallback | None = None
+    on_validation: ValidationCallback | None = None  # called with epoch and validation score
     callbacks: Sequence[L.Callback] = ()
-    write_logs: bool = True
+    write_logs: bool = True  # CSV and TensorBoard
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Scores, predictions and cost of a training.
+    """Scores, predictions and cost of a training."""
 
-    Args:
-        val, test: scores by region.
-        sample_index: index of each prediction in the test split, int64 ``(N,)``.
-        preds: predictions on the test split, in the unit of the labels, ``(N,)``.
-        features: features ``(P, D)`` of the samples of :func:`select_display_samples`.
-        curves: see :class:`ResumeCallback`.
-        epochs, best_epoch, steps: length of the training, and epoch of the best weights.
-        seconds: training time.
-        truncated: whether the time limit ended the training.
-    """
-
-    val: dict[str, Scores]
+    val: dict[str, Scores]  # by region
     test: dict[str, Scores]
-    sample_index: np.ndarray
-    preds: np.ndarray
-    features: np.ndarray
-    curves: dict[str, list[float]]
+    sample_index: np.ndarray  # of each prediction in the test split, int64 (N,)
+    preds: np.ndarray  # on the test split, in the unit of the labels, (N,)
+    features: np.ndarray  # of the samples of select_display_samples, (P, D)
+    curves: dict[str, list[float]]  # see ResumeCallback
     epochs: int
     best_epoch: int
     steps: int
     seconds: float
-    truncated: bool = False
+    truncated: bool = False  # whether the time limit ended the training
 
 
 class FollowedError(RankSimError):
@@ -203,15 +165,13 @@ def fit(
     val = module.scores
     rows = select_display_samples(task.bins, task.test.labels.numpy()).rows
     module.display_index = torch.from_numpy(rows)
-    _run_evaluation(trainer.test, module, task.test, config)
-    assert module.predictions is not None
+    index, preds = _run_evaluation(trainer.test, module, task.test, config)
     assert module.features is not None
-    index, preds, _ = module.predictions
     return TrainingResult(
         val=val,
         test=module.scores,
         sample_index=index,
-        preds=preds.numpy(),
+        preds=preds,
         features=module.features.numpy(),
         curves=state["curves"],
         epochs=state["epochs"],
@@ -250,12 +210,11 @@ def _make_module(
     targets = labels.double() / recipe.label_scale
     ranksim = factory.make_ranksim(recipe, technique, options.seed, config.gather_across_devices)
     monitor = DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred))
-    objective = Objective(loss, weights, fds, fds_batches, ranksim, monitor)
     return RegressionModule(
         model,
         recipe,
         task.regions,
-        objective,
+        Objective(loss, weights, fds, fds_batches, ranksim, monitor),
         augment=task.augment,
         compile_encoder=config.compile,
         gmean_epsilon=task.gmean_epsilon,
@@ -278,20 +237,18 @@ def _train(
     if config.is_distributed and on_validation is not None:
         forwarder = ValidationForwarder(on_validation)
         on_validation = forwarder.send
+    callbacks = [*_checkpoint_callbacks(folder, recipe, on_validation), *options.callbacks]
     timer = None
     if limits.seconds is not None:
         timer = Timer(timedelta(seconds=limits.seconds), interval="epoch", verbose=False)
+        callbacks.append(timer)
     unused_weights = getattr(module.model.encoder, "may_have_unused", False)
     arguments = trainer_arguments(config, unused_weights=unused_weights)
     arguments["plugins"] = [*arguments.get("plugins", []), AtomicCheckpointIO()]
     trainer = L.Trainer(
         **arguments,
         **_schedule(recipe, limits, steps, accumulate),
-        callbacks=[
-            *_checkpoint_callbacks(folder, recipe, on_validation),
-            *([] if timer is None else [timer]),
-            *options.callbacks,
-        ],
+        callbacks=callbacks,
         logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")] * options.write_logs,
         enable_progress_bar=options.progress_bar,
         enable_model_summary=False,
@@ -303,9 +260,7 @@ def _train(
     trainer.precision_plugin.convert_module(module)
     with (
         translate_keyboard_interrupt(),
-        _explain_batch_norm_error(),
-        _name_diverged_samples(task.sample_ids),
-        restore_process_errors(),
+        _explain_errors(task.sample_ids),
         forwarder.listening(trainer) if forwarder else nullcontext(),
     ):
         trainer.fit(
@@ -369,28 +324,33 @@ def evaluate(
     """
     if config.compile:
         model.encoder.compile()
-    objective = Objective(L1Loss())
     module = RegressionModule(
-        model, recipe, task.regions, objective, gmean_epsilon=task.gmean_epsilon
+        model, recipe, task.regions, Objective(L1Loss()), gmean_epsilon=task.gmean_epsilon
     )
-    _run_evaluation(make_eval_trainer(config).test, module, task.test, config)
-    assert module.predictions is not None
-    index, preds, _ = module.predictions
-    return module.scores, index, preds.numpy()
+    index, preds = _run_evaluation(make_eval_trainer(config).test, module, task.test, config)
+    return module.scores, index, preds
 
 
 def _run_evaluation(
     loop: Callable[..., Any], module: RegressionModule, samples: BatchDataset, config: TrainerConfig
-) -> None:
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score a split; return the indices and predictions of a test, empty of a validation."""
     with translate_keyboard_interrupt():
         loop(module, make_loader(samples, EVAL_BATCH_SIZE, on_gpu=config.on_gpu), verbose=False)
+    if module.predictions is None:
+        return np.empty(0, np.int64), np.empty(0)
+    index, preds, _ = module.predictions
+    return index, preds.numpy()
 
 
 @contextmanager
-def _explain_batch_norm_error() -> Iterator[None]:
-    """Add a remedy to the error of BatchNorm for a batch of one sample."""
+def _explain_errors(ids: SampleIds | None) -> Iterator[None]:
+    """Add the user's numbers of diverged samples, and a remedy for BatchNorm on one sample."""
     try:
-        yield
+        with restore_process_errors():
+            yield
+    except DivergedError as error:
+        raise DivergedError(error.divergence.with_sample_ids(ids)) from error
     except (ValueError, RuntimeError) as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -398,12 +358,3 @@ def _explain_batch_norm_error() -> Iterator[None]:
             "BatchNorm cannot train on the last batch of an epoch, which has one sample of one "
             "pixel: choose another batch_size or image_size."
         ) from error
-
-
-@contextmanager
-def _name_diverged_samples(ids: SampleIds | None) -> Iterator[None]:
-    """Name the samples of a diverged step by the user's numbers."""
-    try:
-        yield
-    except DivergedError as error:
-        raise DivergedError(error.divergence.with_sample_ids(ids)) from error

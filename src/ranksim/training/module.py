@@ -6,12 +6,14 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import MultiStepLR
 
 from ranksim.data.batch import Batch
 from ranksim.functional.similarity import working_dtype
@@ -29,21 +31,12 @@ Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Everything that makes up the training loss.
+    """Everything that makes up the training loss."""
 
-    Args:
-        loss: base loss, called with predictions, targets and weights.
-        sample_weight: weights of the training samples ``(N,)``.
-        fds: calibrates the features before the head.
-        fds_batches: all training samples, from which FDS is updated after each epoch.
-        ranksim: regularizer.
-        monitor: checks the loss of each step.
-    """
-
-    loss: nn.Module
-    sample_weight: Tensor | None = None
+    loss: nn.Module  # called with predictions, targets and weights
+    sample_weight: Tensor | None = None  # of the training samples (N,)
     fds: FDS | None = None
-    fds_batches: Iterable[Batch] | None = None
+    fds_batches: Iterable[Batch] | None = None  # all training samples, to update FDS
     ranksim: RankSimLoss | None = None
     monitor: DivergenceMonitor | None = None
 
@@ -51,14 +44,7 @@ class Objective:
 class RegressionModule(L.LightningModule):
     """Trains and evaluates a :class:`ranksim.models.Regressor`.
 
-    Args:
-        model: an encoder and a head.
-        recipe: hyperparameters.
-        regions: shot regions of the scores.
-        objective: the training loss.
-        augment: called with the inputs of a training batch, sample indices and epoch.
-        compile_encoder: compile the encoder in the training process.
-        gmean_epsilon: see :func:`ranksim.metrics.regression_scores`.
+    ``augment`` is called with the inputs of a training batch, sample indices and epoch.
     """
 
     def __init__(
@@ -121,11 +107,10 @@ class RegressionModule(L.LightningModule):
 
     def _local_fds_batches(self) -> Iterator[tuple[Batch, Tensor]]:
         """Yield this process's share of the training batches, on its device, with their labels."""
-        trainer = self.trainer
-        for i, batch in enumerate(self.fds_batches or ()):
-            if i % trainer.world_size == trainer.global_rank:
-                local = trainer.strategy.batch_to_device(batch)
-                yield local, local["label"]
+        trainer, batches = self.trainer, self.fds_batches or ()
+        for batch in islice(batches, trainer.global_rank, None, trainer.world_size):
+            local = trainer.strategy.batch_to_device(batch)
+            yield local, local["label"]
 
     def _inputs(self, batch: Batch, augmented: bool) -> tuple[Tensor, ...]:
         if self.augment is None or not augmented:
@@ -155,9 +140,7 @@ class RegressionModule(L.LightningModule):
     def _add_loss(self, name: str, value: Tensor, count: int) -> None:
         value = value.detach().to(working_dtype(value.device))
         update = torch.stack([value * count, torch.full_like(value, count)])
-        self._loss_sums[name] = (
-            self._loss_sums[name] + update if name in self._loss_sums else update
-        )
+        self._loss_sums[name] = self._loss_sums.get(name, 0) + update
 
     def _reduce_losses(self) -> dict[str, float]:
         """Return the mean losses since the last call, over all processes."""
@@ -178,19 +161,15 @@ class RegressionModule(L.LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         features = self._update_metrics(batch)
         if self.display_index is not None:
-            index = batch["index"].cpu()
+            index, features = batch["index"].cpu(), features.detach().cpu()
             selected = torch.isin(index, self.display_index)
-            self._feature_batches.append(
-                (index[selected], features.detach().cpu()[selected].double())
-            )
+            self._feature_batches.append((index[selected], features[selected].double()))
 
     def _update_metrics(self, batch: Any) -> Tensor:
         """Score a batch and return its features."""
         preds, features = self.model(*batch["inputs"])
-        dtype = torch.promote_types(preds.dtype, torch.float32)
-        self.metrics.update(
-            preds.to(dtype) * self.recipe.label_scale, batch["label"], batch["index"]
-        )
+        preds = preds.to(torch.promote_types(preds.dtype, torch.float32))
+        self.metrics.update(preds * self.recipe.label_scale, batch["label"], batch["index"])
         return features  # type: ignore[no-any-return]
 
     def on_validation_epoch_end(self) -> None:
@@ -229,7 +208,5 @@ class RegressionModule(L.LightningModule):
         adam = torch.optim.Adam(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
         if not recipe.lr_milestones:
             return adam
-        schedule = torch.optim.lr_scheduler.MultiStepLR(
-            adam, recipe.lr_milestones, recipe.lr_factor
-        )
+        schedule = MultiStepLR(adam, recipe.lr_milestones, recipe.lr_factor)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}

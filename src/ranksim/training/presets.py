@@ -14,8 +14,7 @@ from ranksim._utils.formatting import single_line
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
 from ranksim.training.method import RANKSIM_SUFFIX, Method, first_stage, parse_method
-from ranksim.training.modality import recipe_type
-from ranksim.training.recipe import Recipe, update_old_fields
+from ranksim.training.recipe import Recipe, recipe_type, update_old_fields
 
 RecipeChanges = Mapping[str, Any]
 MethodChanges = Mapping[str, RecipeChanges]  # by the keys of methods

@@ -201,54 +201,33 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TableRecipe(Recipe):
-    """A recipe for table rows of numbers and categories, and for other encoders of this shape.
+    """A recipe for table rows, read by an MLP; subclasses have other encoders of this shape."""
 
-    Args:
-        hidden, layers, dropout: width, depth and dropout rate of the MLP (see
-            :class:`ranksim.models.MLPEncoder`) or of the encoder of a subclass.
-    """
-
-    hidden: int = _field(_COUNT)
+    hidden: int = _field(_COUNT)  # width
     layers: int = _field(_COUNT)
     dropout: float = _field(_FRACTION)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextRecipe(TableRecipe):
-    """A recipe for texts read by a BiLSTM (see :class:`ranksim.models.TextEncoder`).
+    """A recipe for texts read by a BiLSTM."""
 
-    Args:
-        vectors: word vectors, ``glove-6b-50d`` or ``glove-840b-300d``.
-        max_tokens: number of tokens to which a text is truncated.
-    """
-
-    vectors: str = _field()
-    max_tokens: int = _field(_COUNT)
+    vectors: str = _field()  # glove-6b-50d or glove-840b-300d
+    max_tokens: int = _field(_COUNT)  # texts are truncated to this length
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceRecipe(TableRecipe):
-    """A recipe for texts read by a pretrained encoder.
+    """A recipe for texts read by a pretrained encoder."""
 
-    Args:
-        encoder: text model of the Hugging Face hub, by name or folder.
-        max_tokens: number of tokens to which a text is truncated.
-        frozen: train an MLP on the features of the frozen encoder; otherwise the encoder is
-            fine-tuned with a linear head.
-    """
-
-    encoder: str = _field()
-    max_tokens: int = _field(_COUNT)
-    frozen: bool = _field()
+    encoder: str = _field()  # text model of the Hugging Face hub, by name or folder
+    max_tokens: int = _field(_COUNT)  # texts are truncated to this length
+    frozen: bool = _field()  # train an MLP on fixed features instead of fine-tuning
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRecipe(TableRecipe):
-    """A recipe for windows of a time series.
-
-    Args:
-        encoder: ``gru`` or ``conv`` (see :mod:`ranksim.models.series`).
-    """
+    """A recipe for windows of a time series."""
 
     encoder: str = _field(_one_of(SERIES_ENCODERS))
 
@@ -272,13 +251,34 @@ class ImageRecipe(Recipe):
     flip: bool = _field()
 
 
-def update_old_fields(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe saved by an earlier version under the field names of this version.
+TEXTS, GLUCOSE = ("sts-b-dir", "sentiment-dir"), "glucose"
+TABLE, TEXT, SENTENCES, IMAGE, SERIES = "table", "text", "sentences", "images", "series"
+"""Kinds of user data."""
+IMAGES = ("agedb-dir", "imdb-wiki-dir", IMAGE)
 
-    Example:
-        >>> update_old_fields({"strength": 0.3, "unique_labels": 0.5, "lr": 0.01})
-        {'ranksim_weight': 0.3, 'unique_labels': True, 'lr': 0.01, 'label_width': 0.5}
-    """
+_RECIPES: dict[str, type[Recipe]] = {
+    **dict.fromkeys((*TEXTS, TEXT), TextRecipe),
+    **dict.fromkeys(IMAGES, ImageRecipe),
+    **dict.fromkeys((GLUCOSE, SERIES), SeriesRecipe),
+    TABLE: TableRecipe,
+    SENTENCES: SentenceRecipe,
+}
+
+
+def recipe_type(benchmark: str) -> type[Recipe]:
+    """Return the recipe class of a benchmark or kind of user data."""
+    return _RECIPES[benchmark]
+
+
+def headline(benchmark: str) -> tuple[str, str]:
+    """Return the two main scores of a benchmark, the error that decides first."""
+    if benchmark in TEXTS:
+        return "mse", "pearson"
+    return ("mae", "gm") if benchmark in IMAGES else ("mae", "pearson")
+
+
+def update_old_fields(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe saved by an earlier version under the field names of this version."""
     updated = {OLD_FIELDS.get(name, name): value for name, value in table.items()}
     unique = updated.get("unique_labels", False)
     if not isinstance(unique, bool):  # was a flag or a width

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from ranksim._utils.storage import atomic_write, is_transient_io_error
 from ranksim.exceptions import DataError, RankSimError
 from ranksim.losses import RankSimLoss
 from ranksim.training.module import RegressionModule
-from ranksim.training.trainer_config import silence_lightning
+from ranksim.training.trainer_config import ValidationCallback, silence_lightning
 
-ValidationCallback = Callable[[int, float], None]
 BEST, LAST = "best.ckpt", "last.ckpt"
 
 
@@ -38,16 +36,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read_training_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint to the CPU without executing anything in it.
-
-    Raises:
-        DataError: the file is damaged.
-    """
+    """Load a checkpoint to the CPU without executing anything in it; reject a damaged file."""
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 archive.read(name)  # verifies the checksum, which torch.load does not
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
     except Exception as error:  # torch and zipfile do not document what damaged files raise
         if is_transient_io_error(error):
             raise
@@ -55,7 +49,6 @@ def read_training_checkpoint(path: Path) -> dict[str, Any]:
             f"Checkpoint {path} is damaged: delete the folder {path.parent} and run the command "
             "again to train it anew."
         ) from error
-    return content
 
 
 def read_resumable_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -77,13 +70,8 @@ def read_resumable_checkpoint(folder: Path) -> dict[str, Any] | None:
 class ResumeCallback(Callback):
     """Saves random states, learning curves and elapsed time, and reports each validation.
 
-    Args:
-        stopping: the early stopping of the training.
-        best: the checkpoint of the best weights.
-        on_validation: called with epoch and validation score.
-
-    Attributes:
-        curves: per validation: epochs so far, score, and mean loss and RankSim term since the last.
+    ``curves`` holds per validation: epochs so far, score, and mean loss and RankSim term since the
+    last one.
     """
 
     def __init__(
@@ -120,11 +108,12 @@ class ResumeCallback(Callback):
             self._restore_best_checkpoint()
             state = self.random_states[trainer.global_rank]
             torch.set_rng_state(state["torch"])
-            ranksim = _ranksim_loss(pl_module)
-            if ranksim is not None and ranksim.generator is not None:
-                ranksim.generator.set_state(state["ranksim"])
-            if ranksim is not None and ranksim.feature_bank is not None and "memory" in state:
-                ranksim.feature_bank.set_extra_state(state["memory"])
+            ranksim = pl_module.ranksim
+            if isinstance(ranksim, RankSimLoss):
+                if ranksim.generator is not None:
+                    ranksim.generator.set_state(state["ranksim"])
+                if ranksim.feature_bank is not None and "memory" in state:
+                    ranksim.feature_bank.set_extra_state(state["memory"])
         if self.stopping.wait_count >= self.stopping.patience:
             trainer.should_stop = True  # the training was complete before it was interrupted
 
@@ -178,21 +167,17 @@ class ResumeCallback(Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        ranksim = _ranksim_loss(pl_module)
-        generator = None if ranksim is None else ranksim.generator
-        state: dict[str, Any] = {
-            "torch": torch.get_rng_state(),
-            "ranksim": None if generator is None else generator.get_state(),
-        }
+        state: dict[str, Any] = {"torch": torch.get_rng_state(), "ranksim": None}
+        ranksim = pl_module.ranksim
+        if isinstance(ranksim, RankSimLoss):
+            if ranksim.generator is not None:
+                state["ranksim"] = ranksim.generator.get_state()
+            separate_banks = trainer.world_size > 1 and not ranksim.gather_across_devices
+            if separate_banks and ranksim.feature_bank is not None:
+                # the module's state dict holds the feature bank of the first process only
+                state["memory"] = ranksim.feature_bank.get_extra_state()
         states = [state] * trainer.world_size
         if trainer.world_size > 1:
-            # the module's state dict holds the feature bank of the first process only
-            if (
-                ranksim is not None
-                and ranksim.feature_bank is not None
-                and not ranksim.gather_across_devices
-            ):
-                state["memory"] = ranksim.feature_bank.get_extra_state()
             dist.all_gather_object(states, state)
         checkpoint["random"] = states
 
@@ -200,7 +185,3 @@ class ResumeCallback(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self.random_states = checkpoint.get("random")
-
-
-def _ranksim_loss(module: L.LightningModule) -> RankSimLoss | None:
-    return module.ranksim if isinstance(module.ranksim, RankSimLoss) else None

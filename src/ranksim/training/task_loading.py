@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import parent_process
@@ -24,13 +23,8 @@ from ranksim.data.spec import (
     DataSpec,
     GlucoseSpec,
     ImageSpec,
-    ImdbWikiSpec,
-    SentenceSpec,
     SentimentSpec,
-    SeriesSpec,
     StsBSpec,
-    TableSpec,
-    TextSpec,
     UserDataSpec,
 )
 from ranksim.data.split_plan import SplitPlan, make_split_plan
@@ -86,11 +80,7 @@ class LoadedData:
 
 
 def identify_data(source: DataSource) -> DataSource:
-    """Return the source with the digest of its table or split file, if it has one.
-
-    Raises:
-        DataError: the table or split file does not exist.
-    """
+    """Return the source with the digest of its table or split file, if it has one."""
     spec, location = source.spec, source.location
     if isinstance(spec, UserDataSpec):
         digest = read_user_data(location).sha256
@@ -122,14 +112,7 @@ def load_adapter(source: DataSource, recipe: Recipe) -> DataAdapter:
 def load_task(
     source: DataSource, recipe: Recipe, *, seed: int = 0, hardware: TrainerConfig | None = None
 ) -> tuple[Benchmark[Any], TrainingTask]:
-    """Load the data of a run and the training task on it.
-
-    Args:
-        source: the data.
-        recipe: the network and its inputs.
-        seed: of the augmentation.
-        hardware: where the network is trained.
-    """
+    """Load the data of a run and the training task on it; ``seed`` is that of augmentation."""
     loaded = _load(source, recipe)
     benchmark, samples = loaded.benchmark, loaded.parts.samples
     recipe = with_encoder_folder(recipe, source.location.encoder)
@@ -147,11 +130,7 @@ def load_task(
 
 
 def check_network(source: DataSource, recipe: Recipe) -> None:
-    """Build a pretrained image encoder once, so that errors come before images are decoded.
-
-    Raises:
-        UsageError: there is no such encoder.
-    """
+    """Build a pretrained image encoder once, so that errors come before images are decoded."""
     recipe = with_encoder_folder(recipe, source.location.encoder)
     if isinstance(recipe, ImageRecipe) and recipe.encoder not in RESNETS:
         _build_encoder(recipe.encoder)
@@ -172,10 +151,9 @@ def load_plan(source: DataSource) -> SplitPlan:
 def read_user_data(location: DataLocation) -> Table:
     """Read user data, once per process unless its file changes."""
     assert location.data is not None
-    path = Path(location.data)
-    columns = _read_table(location.data, path.stat().st_mtime_ns if path.exists() else 0)
-    root = location.image_root
-    return columns if root is None else dataclasses.replace(columns, root=Path(root))
+    path, root = Path(location.data), location.image_root
+    table = _read_table(location.data, path.stat().st_mtime_ns if path.exists() else 0)
+    return table if root is None else dataclasses.replace(table, root=Path(root))
 
 
 @lru_cache(maxsize=2)
@@ -198,31 +176,40 @@ def _sample_ids(source: DataSource, train: BatchDataset) -> SampleIds | None:
 
 
 def _load(source: DataSource, recipe: Recipe) -> LoadedData:
-    return _load_cached(
-        source, _reading_fields(with_encoder_folder(recipe, source.location.encoder))
-    )
+    recipe = with_encoder_folder(recipe, source.location.encoder)
+    names = _READING_FIELDS.get(type(recipe), ())
+    return _load_cached(source, tuple((name, getattr(recipe, name)) for name in names))
 
 
-def _reading_fields(recipe: Recipe) -> tuple[tuple[str, Any], ...]:
-    """Return the fields of a recipe that change how data is read, as a key of the cache."""
-    names: dict[type[Recipe], tuple[str, ...]] = {
-        SentenceRecipe: ("encoder", "max_tokens", "frozen"),
-        TextRecipe: ("vectors", "max_tokens"),
-        ImageRecipe: ("image_size",),
-    }
-    return tuple((name, getattr(recipe, name)) for name in names.get(type(recipe), ()))
+_READING_FIELDS: dict[type[Recipe], tuple[str, ...]] = {
+    SentenceRecipe: ("encoder", "max_tokens", "frozen"),
+    TextRecipe: ("vectors", "max_tokens"),
+    ImageRecipe: ("image_size",),
+}
+"""Fields of a recipe that change how data is read, as a key of the cache."""
 
 
 @lru_cache(maxsize=2)
 def _load_cached(source: DataSource, reading: tuple[tuple[str, Any], ...]) -> LoadedData:
     """Load data of any kind, without the labels to drop."""
-    loaded = _LOADERS[type(source.spec)](source, SimpleNamespace(**dict(reading)))
+    loaded = _load_any(source, SimpleNamespace(**dict(reading)))
     ranges = [part for text in source.spec.drop_labels for part in parse_ranges(text)]
     if not ranges:
         return loaded
     benchmark, (train, val, test) = drop_labels(loaded.benchmark, loaded.parts.samples, ranges)
     parts = dataclasses.replace(loaded.parts, samples=(train, val, test))
     return LoadedData(benchmark, parts, loaded.adapter)
+
+
+def _load_any(source: DataSource, recipe: Any) -> LoadedData:
+    match source.spec:
+        case StsBSpec() | SentimentSpec():
+            return _load_texts(source, recipe)
+        case GlucoseSpec():
+            return _load_glucose(source)
+        case AgeDbSpec():
+            return _load_ages(source, recipe)
+    return _load_user_data(source, recipe)
 
 
 def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
@@ -257,25 +244,17 @@ def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
     table = word_vectors(recipe.vectors, source.location.glove, data_dir)
     (train, val, test), rows = encode_texts(benchmark.parts, table, max_tokens=recipe.max_tokens)
     texts = len(train.tokens)
-    return LoadedData(
-        benchmark,
-        AdaptedSplits(
-            (train, val, test), lambda recipe, hardware: text_network(recipe, rows, texts)
-        ),
-    )
+    parts = AdaptedSplits((train, val, test), lambda recipe, _: text_network(recipe, rows, texts))
+    return LoadedData(benchmark, parts)
 
 
-def _load_glucose(source: DataSource, recipe: Any) -> LoadedData:
+def _load_glucose(source: DataSource) -> LoadedData:
     assert isinstance(source.spec, GlucoseSpec)
     benchmark = glucose.load(source.spec.horizon, data_dir=source.location.data_dir)
     train, val, test = make_series_datasets(benchmark.parts)
     channels = benchmark.train.values.shape[1]
-    return LoadedData(
-        benchmark,
-        AdaptedSplits(
-            (train, val, test), lambda recipe, hardware: series_network(recipe, channels)
-        ),
-    )
+    parts = AdaptedSplits((train, val, test), lambda recipe, _: series_network(recipe, channels))
+    return LoadedData(benchmark, parts)
 
 
 def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
@@ -304,17 +283,3 @@ def _report_images(facts: dict[str, Any]) -> None:
     print_notice(f"{train:,} training, {val:,} validation and {test:,} test images, {rule}.")
     if note := facts.get("skipped_note"):
         print_notice(f"{note}; skipped.")
-
-
-_LOADERS: dict[type[DataSpec], Callable[[DataSource, Any], LoadedData]] = {
-    StsBSpec: _load_texts,
-    SentimentSpec: _load_texts,
-    GlucoseSpec: _load_glucose,
-    AgeDbSpec: _load_ages,
-    ImdbWikiSpec: _load_ages,
-    TableSpec: _load_user_data,
-    TextSpec: _load_user_data,
-    SentenceSpec: _load_user_data,
-    ImageSpec: _load_user_data,
-    SeriesSpec: _load_user_data,
-}

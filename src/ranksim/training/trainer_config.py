@@ -1,22 +1,33 @@
-"""Configuration of Lightning's Trainer: devices, precision and log output."""
+"""Configuration of Lightning's Trainer, and communication with its processes."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch.multiprocessing.spawn import ProcessRaisedException
 
+from ranksim import exceptions
 from ranksim.exceptions import UsageError
+from ranksim.training.divergence import DivergedError
 
+ValidationCallback = Callable[[int, float], None]
+"""Called with epoch and validation score."""
+_MB = 2**20
+_POLL_SECONDS = 0.1
 _START_METHOD = "spawn"  # no other way to start processes allows GPUs
 _NODE_RANK = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
 
@@ -118,10 +129,7 @@ def _check_node_environment(num_nodes: int) -> None:
 
 
 def trainer_arguments(config: TrainerConfig, *, unused_weights: bool = False) -> dict[str, Any]:
-    """Return the arguments of Lightning's Trainer that describe devices and processes.
-
-    Pretrained networks may have ``unused_weights``, which get no gradient.
-    """
+    """Return the Trainer's devices and processes; some networks have weights without gradient."""
     devices = config.devices
     arguments: dict[str, Any] = {
         "accelerator": config.accelerator,
@@ -176,3 +184,96 @@ def translate_keyboard_interrupt() -> Iterator[None]:
         yield
     except SystemExit as error:
         raise KeyboardInterrupt from error
+
+
+def reset_peak_memory(config: TrainerConfig) -> None:
+    """Restart the measurement, if the system supports it."""
+    if config.on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_mb(config: TrainerConfig) -> float | None:
+    """Return the peak memory since the reset of the GPU or else of the process, in 2²⁰ bytes.
+
+    ``None`` for distributed training or if the system does not report it.
+    """
+    if config.is_distributed:
+        return None
+    if config.on_gpu:
+        return torch.cuda.max_memory_allocated() / _MB
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    with contextlib.suppress(ImportError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (_MB if sys.platform == "darwin" else 1024)
+    return None
+
+
+class ValidationForwarder:
+    """Calls a function in this process with the validation scores of the training processes.
+
+    An exception of the function, which need not be picklable, ends the training and is raised in
+    this process.
+    """
+
+    def __init__(self, callback: ValidationCallback) -> None:
+        self.callback = callback
+        # not a queue, whose lock would stay taken if a process is killed
+        self.receiver, pipe = torch.multiprocessing.Pipe(duplex=False)
+        self.send: ValidationCallback = partial(_send, pipe)  # picklable
+        self.finished = threading.Event()
+        self.error: BaseException | None = None
+
+    @contextlib.contextmanager
+    def listening(self, trainer: L.Trainer) -> Iterator[None]:
+        """Forward scores while the Trainer trains."""
+        thread = threading.Thread(target=self._forward, args=(trainer,), daemon=True)
+        thread.start()
+        try:
+            yield
+        except Exception:
+            if self.error is None:
+                raise
+        finally:
+            self.finished.set()
+            thread.join()
+        if self.error is not None:
+            raise self.error
+
+    def _forward(self, trainer: L.Trainer) -> None:
+        while self.receiver.poll(_POLL_SECONDS) or not self.finished.is_set():
+            if not self.receiver.poll():
+                continue
+            try:
+                self.callback(*self.receiver.recv())
+            except BaseException as error:
+                self.error = error
+                # a softer signal would make Lightning send a message that may never be received
+                for process in trainer.strategy.launcher.procs:  # type: ignore[union-attr]
+                    process.kill()
+                return
+
+
+def _send(pipe: Any, epoch: int, score: float) -> None:
+    pipe.send((epoch, score))
+
+
+@contextlib.contextmanager
+def restore_process_errors() -> Iterator[None]:
+    """Raise the original error of a training process, of which torch passes on the traceback."""
+    try:
+        yield
+    except ProcessRaisedException as error:
+        lines = str(error).strip().splitlines()
+        if diverged := DivergedError.from_traceback(lines):
+            raise diverged from error
+        kind, _, message = lines[-1].partition(": ")
+        module, _, name = kind.rpartition(".")
+        if module == exceptions.__name__:
+            raise getattr(exceptions, name)(message) from error
+        raise RuntimeError(f"{kind}: {message}") from error

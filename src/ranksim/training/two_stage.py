@@ -25,7 +25,6 @@ from ranksim.training.trainer_config import (
     translate_keyboard_interrupt,
 )
 
-_ENCODER, _FDS = "model.encoder.", "fds."
 _FEATURE_BATCH_SIZE = 256
 
 
@@ -37,19 +36,12 @@ def retrain_head(
     checkpoint: Path,
     options: TrainingOptions,
 ) -> TrainingResult:
-    """Train a new head over the frozen encoder of the first stage.
+    """Train a new head over the frozen encoder in the best ``checkpoint`` of the first stage.
 
-    The encoder is in evaluation mode. Without augmentation, the features of a sample are constant
-    and computed only once. FDS keeps the statistics of the first stage. With ``rrt_paper_compat``,
-    BatchNorm and dropout are in training mode and FDS is updated.
-
-    Args:
-        task: data and network of the first stage.
-        recipe: hyperparameters of this stage.
-        technique: techniques of both stages.
-        folder: receives checkpoints; of the head alone if features are precomputed.
-        checkpoint: best checkpoint of the first stage.
-        options: see :func:`ranksim.training.fit.fit`.
+    ``technique`` is that of both stages. The encoder is in evaluation mode. Without augmentation,
+    the features of a sample are constant and computed only once, and ``folder`` receives
+    checkpoints of the head alone. FDS keeps the statistics of the first stage. With
+    ``rrt_paper_compat``, BatchNorm and dropout are in training mode and FDS is updated.
     """
     state = read_training_checkpoint(checkpoint)["state_dict"]
     paper_compat = recipe.rrt_paper_compat
@@ -70,20 +62,14 @@ def retrain_head(
             test=_compute_features(trainer, model, task.test),
             build_model=lambda: Regressor(PrecomputedFeatures(model.width)),
         )
-    return fit(
-        stage_two,
-        recipe,
-        technique.stage_two,
-        folder,
-        options,
-        fds_state=_select_prefix(state, _FDS) or None,
-        update_fds=paper_compat,
-    )
+    statistics = _select_prefix(state, "fds.") or None
+    arguments = stage_two, recipe, technique.stage_two, folder, options
+    return fit(*arguments, fds_state=statistics, update_fds=paper_compat)
 
 
 def _load_encoder(task: TrainingTask, state: Mapping[str, Tensor]) -> torch.nn.Module:
     encoder = task.build_model().encoder
-    encoder.load_state_dict(_select_prefix(state, _ENCODER))
+    encoder.load_state_dict(_select_prefix(state, "model.encoder."))
     return encoder
 
 
@@ -111,6 +97,4 @@ def _compute_features(trainer: L.Trainer, model: Regressor, samples: BatchDatase
         batches = trainer.predict(FeatureExtractor(model), loader)
     assert batches is not None
     sorted_features = torch.cat(batches)  # type: ignore[arg-type]
-    features = torch.empty_like(sorted_features)
-    features[order] = sorted_features
-    return VectorDataset(features, samples.labels)
+    return VectorDataset(sorted_features[order.argsort()], samples.labels)

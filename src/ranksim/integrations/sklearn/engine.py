@@ -27,9 +27,8 @@ from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import resolve_defaults
 from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit
 from ranksim.training.method import Method, first_stage, parse_method
-from ranksim.training.modality import TABLE
 from ranksim.training.presets import load_recipe, preset_table
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import TABLE, Recipe
 from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.two_stage import retrain_head
