@@ -23,7 +23,7 @@ from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import TextRecipe
 from ranksim.training.resume import BEST
 from ranksim.training.trainer_config import TrainerConfig
-from ranksim.training.two_stage import retrain_head
+from ranksim.training.fit import retrain_head
 
 SAMPLES = 64
 FULL = Technique(focal_r=True, weighting="inverse", lds=True, fds=True, ranksim=True)

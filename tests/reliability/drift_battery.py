@@ -17,9 +17,8 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 
 from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.training import fit as fit_module
-from ranksim.training import two_stage
 from ranksim.training.factory import resolve_defaults
-from ranksim.training.fit import TrainingOptions, fit
+from ranksim.training.fit import TrainingOptions, fit, retrain_head
 from ranksim.training.resume import LAST
 from ranksim.training.trainer_config import TrainerConfig, make_eval_trainer, trainer_arguments
 from tests.oracles import training as oracle
@@ -105,7 +104,6 @@ def use_loss_scale(scale):
     with (
         mock.patch.object(fit_module, "trainer_arguments", scaled_arguments),
         mock.patch.object(fit_module, "make_eval_trainer", scaled_eval_trainer),
-        mock.patch.object(two_stage, "make_eval_trainer", scaled_eval_trainer),
     ):
         yield
 
@@ -126,7 +124,7 @@ def train(row, condition, folder):
                 first,
                 TrainingOptions(trainer_config=TrainerConfig("cpu"), **settings),
             )
-            stage = two_stage.retrain_head, row.technique, folder / "second", first / LAST
+            stage = retrain_head, row.technique, folder / "second", first / LAST
         else:
             stage = fit, row.technique, folder / "run"
         train_stage, *arguments = stage

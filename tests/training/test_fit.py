@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ranksim.exceptions import UsageError
-from ranksim.training import two_stage
+from ranksim.training import fit as fit_module
 from ranksim.training.display_samples import select_display_samples
 from ranksim.training.divergence import DivergedError
 from ranksim.training.fit import TrainingLimits, fit
@@ -240,7 +240,7 @@ class TestErrors:
 
         train(tmp_path / "one", Technique())
         if stage == "predict":
-            monkeypatch.setattr(two_stage.FeatureExtractor, "predict_step", interrupt)
+            monkeypatch.setattr(fit_module.FeatureExtractor, "predict_step", interrupt)
         elif stage == "test":
             monkeypatch.setattr(RegressionModule, "test_step", interrupt)
         else:
@@ -331,7 +331,7 @@ class TestStageTwo:
             tasks.append(task)
             return fit(task, *args, **settings)
 
-        monkeypatch.setattr(two_stage, "fit", record)
+        monkeypatch.setattr(fit_module, "fit", record)
         train_stage_two(tmp_path / "two", tmp_path / "one", limits=TrainingLimits(epochs=1))
         task = make_task()
         model = task.build_model()

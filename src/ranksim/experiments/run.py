@@ -43,7 +43,7 @@ from ranksim.training.trainer_config import (
     peak_memory_mb,
     reset_peak_memory,
 )
-from ranksim.training.two_stage import retrain_head
+from ranksim.training.fit import retrain_head
 
 STARTED = "started.json"
 _TURN = ".turn.json"  # exists while the first of several nodes trains the run

@@ -17,16 +17,12 @@ MAX_GROUPS, MAX_SAMPLES = 24, 500
 class DisplaySamples:
     """Test samples whose features are plotted, the same for all methods and seeds.
 
-    Args:
-        rows: their indices in the test split, sorted, ``(P,)``.
-        group: index of each sample's group of label bins, from 0 to B − 1, ``(P,)``.
-        edges: group boundaries ``(B + 1,)``; a group without test samples is merged into the one
-            below.
+    A group of label bins without test samples is merged into the one below.
     """
 
-    rows: NDArray[np.int64]
-    group: NDArray[np.int64]
-    edges: NDArray[np.float64]
+    rows: NDArray[np.int64]  # their indices in the test split, sorted, (P,)
+    group: NDArray[np.int64]  # index of each sample's group, from 0 to B − 1, (P,)
+    edges: NDArray[np.float64]  # group boundaries (B + 1,)
 
 
 def select_display_samples(bins: LabelBins, labels: np.ndarray) -> DisplaySamples:
@@ -34,12 +30,6 @@ def select_display_samples(bins: LabelBins, labels: np.ndarray) -> DisplaySample
 
     All groups have the same quota; smaller groups are taken completely. Within a group, the samples
     are spread evenly over its sorted labels.
-
-    Example:
-        >>> bins = LabelBins.uniform(0.0, 3.0, 3)
-        >>> selected = select_display_samples(bins, np.array([0.1, 2.5, 0.2, 2.7]))
-        >>> selected.rows.tolist(), selected.group.tolist(), selected.edges.tolist()
-        ([0, 1, 2, 3], [0, 1, 0, 1], [0.0, 2.0, 3.0])
     """
     index = bins.digitize(labels)
     first, last = int(index.min()), int(index.max())
@@ -51,9 +41,6 @@ def select_display_samples(bins: LabelBins, labels: np.ndarray) -> DisplaySample
     sizes = np.array([len(rows) for rows in members])
     quota = max(n for n in range(1, MAX_SAMPLES + 1) if np.minimum(sizes, n).sum() <= MAX_SAMPLES)
     counts = sizes.clip(max=quota)
-    rows = np.sort(
-        np.concatenate(
-            [r[np.arange(n) * len(r) // n] for r, n in zip(members, counts, strict=True)]
-        )
-    )
+    spread = [r[np.arange(n) * len(r) // n] for r, n in zip(members, counts, strict=True)]
+    rows = np.sort(np.concatenate(spread))
     return DisplaySamples(rows, group[rows], np.append(lower, upper).astype(np.float64))

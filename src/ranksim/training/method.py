@@ -26,23 +26,14 @@ _SCHEME_NAMES = {scheme: name for name, scheme in _SCHEMES.items()}
 
 @dataclass(frozen=True)
 class Technique:
-    """The techniques combined in one training.
+    """The techniques combined in one training."""
 
-    Args:
-        focal_r: Focal-R instead of the base loss.
-        weighting: scheme of the sample weights; of a two-stage method, in the second stage.
-        lds: smooth the counts from which the weights are computed.
-        fds: calibrate features.
-        ranksim: add RankSim to the loss.
-        two_stage: RRT, that is, train everything, then retrain the head with weights.
-    """
-
-    focal_r: bool = False
-    weighting: Scheme = "none"
-    lds: bool = False
-    fds: bool = False
-    ranksim: bool = False
-    two_stage: bool = False
+    focal_r: bool = False  # instead of the base loss
+    weighting: Scheme = "none"  # of the samples; of a two-stage method, in the second stage
+    lds: bool = False  # smooth the counts from which the weights are computed
+    fds: bool = False  # calibrate features
+    ranksim: bool = False  # add RankSim to the loss
+    two_stage: bool = False  # RRT: train everything, then retrain the head with weights
 
     @property
     def stage_one(self) -> Technique:
@@ -57,36 +48,18 @@ class Technique:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of a results table.
+    """A row of a results table."""
 
-    Args:
-        name: the requested name with its parts in canonical order, for example ``vanilla+lds``.
-        key: canonical name, for example ``inv+lds``; methods of the same key are identical.
-        technique: the techniques that it combines.
-    """
-
-    name: str
-    key: str
+    name: str  # the requested name with its parts in canonical order, such as vanilla+lds
+    key: str  # canonical name, such as inv+lds; methods of the same key are identical
     technique: Technique
 
 
 def parse_method(name: str, weighting: Scheme) -> Method:
     """Parse the name of a method.
 
-    Args:
-        name: base and modifiers, joined by ``+``.
-        weighting: scheme of LDS and of RRT's second stage if the name contains none, which is the
-            recipe's ``weighting``. LDS always re-weights: ``vanilla+lds`` is ``inv+lds`` for
-            ``inverse``.
-
-    Raises:
-        UsageError: a part is unknown, occurs twice or contradicts another.
-
-    Example:
-        >>> parse_method("vanilla+lds", "inverse").key
-        'inv+lds'
-        >>> parse_method("rrt+lds+ranksim", "inverse").technique.weighting
-        'inverse'
+    ``weighting`` of the recipe is the scheme of LDS and of RRT's second stage if the name contains
+    none. LDS always re-weights: ``vanilla+lds`` is ``inv+lds`` for ``inverse``.
     """
     parts = name.split("+")
     label = f"Method {format_value(name)}"
@@ -135,16 +108,7 @@ def first_stage(method: Method) -> Method | None:
 
 
 def parse_methods(names: str, benchmark: str, weighting: Scheme) -> list[Method]:
-    """Parse names separated by commas, without duplicates.
-
-    ``all`` stands for the rows of :func:`published_method_names`.
-
-    Example:
-        >>> [m.name for m in parse_methods("vanilla,vanilla+ranksim", "sts-b-dir", "inverse")]
-        ['vanilla', 'vanilla+ranksim']
-        >>> len(parse_methods("all", "sts-b-dir", "inverse"))
-        32
-    """
+    """Parse names separated by commas, without duplicates; ``all``: the published methods."""
     requested: list[str] = []
     for name in names.lower().split(","):
         if name.strip() == ALL_METHODS:
@@ -153,8 +117,7 @@ def parse_methods(names: str, benchmark: str, weighting: Scheme) -> list[Method]
             requested.append(name.strip())
     if not requested:
         raise UsageError(
-            "--methods is empty: give names separated by commas, or all; ranksim methods lists "
-            "them."
+            "--methods is empty: give names separated by commas, or all; see ranksim methods."
         )
     return [parse_method(name, weighting) for name in dict.fromkeys(requested)]
 
@@ -165,12 +128,7 @@ def published_method_names(benchmark: str) -> list[str]:
 
 
 def describe_method(method: Method, loss: str) -> str:
-    """Describe a method in a few words.
-
-    Example:
-        >>> describe_method(parse_method("inv+lds+ranksim", "inverse"), "mse")
-        'MSE, weights 1/n, n smoothed over labels (LDS) + RankSim'
-    """
+    """Describe a method in a few words, such as "MSE, weights 1/n + RankSim"."""
     technique = method.technique
     base = {"mse": "MSE", "l1": "L1", "huber": "Huber"}[loss]
     base = f"Focal-R ({base})" if technique.focal_r else base

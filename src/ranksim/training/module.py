@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -95,22 +95,18 @@ class RegressionModule(L.LightningModule):
         fds = self.fds
         if fds is None or self.fds_batches is None or int(fds.updates) >= self.current_epoch:
             return
+        trainer = self.trainer
+        share = islice(self.fds_batches, trainer.global_rank, None, trainer.world_size)
+        batches = map(trainer.strategy.batch_to_device, share)
         if not fds.paper_compat:
             self.model.eval()
-        with self.trainer.precision_plugin.forward_context():
+        with trainer.precision_plugin.forward_context():
             fds.fit_epoch(
                 # the published code takes statistics of augmented samples
                 lambda batch: self.model.encoder(*self._inputs(batch, fds.paper_compat)),
-                self._local_fds_batches(),
+                ((batch, batch["label"]) for batch in batches),
             )
         self.model.train()
-
-    def _local_fds_batches(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield this process's share of the training batches, on its device, with their labels."""
-        trainer, batches = self.trainer, self.fds_batches or ()
-        for batch in islice(batches, trainer.global_rank, None, trainer.world_size):
-            local = trainer.strategy.batch_to_device(batch)
-            yield local, local["label"]
 
     def _inputs(self, batch: Batch, augmented: bool) -> tuple[Tensor, ...]:
         if self.augment is None or not augmented:

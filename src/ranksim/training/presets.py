@@ -55,14 +55,6 @@ def load_recipe(
     Later sources override earlier ones: the preset, its changes for FDS and RankSim, those for this
     method, those of :func:`read_tuned`, the user's ``changes``. Changes of a method without
     RankSim also apply with RankSim, and those of the first stage of RRT to the second.
-
-    Raises:
-        UsageError: the preset does not exist, a change is invalid, or a field has no effect.
-
-    Example:
-        >>> from ranksim.training.method import parse_method
-        >>> load_recipe("sts-b-dir", "paper", parse_method("vanilla+ranksim", "inverse")).batch_size
-        16
     """
     first = first_stage(method)
     table = preset_table(benchmark, preset)
@@ -86,16 +78,10 @@ def load_recipe(
 def read_tuned(
     path: Path, common: RecipeChanges, weighting: Scheme, kind: type[Recipe]
 ) -> dict[str, dict[str, Any]]:
-    """Read a file of ``ranksim tune``: recipe fields in tables such as ``[methods."inv+ranksim"]``.
+    """Read a TOML file of ``ranksim tune``; return changed recipe fields by the key of the method.
 
-    Args:
-        path: the TOML file.
-        common: the recipe that the fields change.
-        weighting: default scheme of method names.
-        kind: class of the recipe.
-
-    Returns:
-        Changed fields by the key of the method.
+    The fields change the recipe ``common`` of class ``kind``; ``weighting`` is the default scheme
+    of method names.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -146,28 +132,22 @@ def _check_stages_match(method: Method, recipe: Recipe, first: Method, earlier: 
 
 def _check_method_fields(method: Method, recipe: Recipe) -> None:
     """Check that every technique of the method has an effect."""
-    technique = method.technique
+    technique, fds, lds = method.technique, method.technique.fds, method.technique.lds
     weighted = technique.weighting != "none"
     ranksim = technique.ranksim and not technique.two_stage
-    messages = {
-        "is not defined for the Huber loss: set loss to mse or l1": technique.focal_r
-        and recipe.loss == "huber",
-        "has no effect with ranksim_weight or gamma 0: leave out +ranksim, or set them above 0": (
-            ranksim and not recipe.ranksim_weight * recipe.gamma
-        ),
-        "needs several label bins for FDS: set fds_bins to 2 or more": (
-            technique.fds and recipe.fds_bins == 1
-        ),
-        "needs several label bins for its weights: set bins to 2 or more": (
-            weighted and recipe.bins == 1
-        ),
-        "has no effect with an LDS kernel of size 1: set lds_kernel_size to 3 or more": (
-            technique.lds and recipe.lds_kernel_size == 1
-        ),
-        "has no effect with an FDS kernel of size 1: set fds_kernel_size to 3 or more": (
-            technique.fds and recipe.fds_kernel_size == 1
-        ),
-    }
-    for message, failed in messages.items():
-        if failed:
-            raise UsageError(f"{method.name} {message}.")
+    ineffective = ranksim and not recipe.ranksim_weight * recipe.gamma
+    message = ""
+    if technique.focal_r and recipe.loss == "huber":
+        message = "is not defined for the Huber loss: set loss to mse or l1"
+    elif ineffective:
+        message = "has no effect if ranksim_weight or gamma is 0: raise it or leave out +ranksim"
+    elif fds and recipe.fds_bins == 1:
+        message = "needs several label bins for FDS: set fds_bins to 2 or more"
+    elif weighted and recipe.bins == 1:
+        message = "needs several label bins for its weights: set bins to 2 or more"
+    elif lds and recipe.lds_kernel_size == 1:
+        message = "has no effect with an LDS kernel of size 1: set lds_kernel_size to 3 or more"
+    elif fds and recipe.fds_kernel_size == 1:
+        message = "has no effect with an FDS kernel of size 1: set fds_kernel_size to 3 or more"
+    if message:
+        raise UsageError(f"{method.name} {message}.")

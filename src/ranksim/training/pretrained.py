@@ -14,19 +14,13 @@ from ranksim.models.vision import RESNETS
 from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe
 
 _MODEL_FILES = {".json", ".model", ".safetensors", ".txt"}
+_PORTABLE = re.compile(r"@[0-9a-f]{16}$")
 
 
 def portable_encoder_name(folder: Path) -> str:
     """Return ``NAME@DIGEST``, which identifies the model in a folder wherever the folder is.
 
     The digest is the first 16 digits of a SHA-256 over the names and SHA-256 of the model's files.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as name:
-        ...     _ = (Path(name) / "config.json").write_text("{}")
-        ...     portable_encoder_name(Path(name)).partition("@")[2]
-        '1511bd8718560e75'
     """
     folder = folder.expanduser().resolve()
     files = sorted(p for p in folder.iterdir() if p.suffix in _MODEL_FILES and p.is_file())
@@ -39,12 +33,12 @@ def to_portable_recipe(recipe: Recipe) -> tuple[Recipe, str | None]:
     encoder = _pretrained_encoder(recipe)
     if encoder is None or not Path(encoder).expanduser().is_dir():
         return recipe, None
-    return _with_encoder(recipe, portable_encoder_name(Path(encoder))), encoder
+    return with_encoder_folder(recipe, portable_encoder_name(Path(encoder))), encoder
 
 
 def with_encoder_folder(recipe: Recipe, folder: str | None) -> Recipe:
     """Return the recipe with its encoder read from a folder, if there is one."""
-    return recipe if folder is None else _with_encoder(recipe, folder)
+    return recipe if folder is None else dataclasses.replace(recipe, encoder=folder)  # type: ignore[call-arg]
 
 
 def relocate_encoder(recipe: Recipe, folder: Path | None) -> Recipe:
@@ -56,20 +50,20 @@ def relocate_encoder(recipe: Recipe, folder: Path | None) -> Recipe:
         raise UsageError("This model has no pretrained encoder: leave --encoder out.")
     if not folder.expanduser().is_dir():
         raise DataError(f"There is no folder {folder}: give the folder of the encoder {encoder}.")
-    if _is_portable_name(encoder):
+    if _PORTABLE.search(encoder):
         name = portable_encoder_name(folder)
         if name.rpartition("@")[2] != encoder.rpartition("@")[2]:
             raise DataError(
                 f"{folder} contains {name}, but the model was trained with {encoder}: give the "
                 "folder of that encoder."
             )
-    return _with_encoder(recipe, str(folder))
+    return with_encoder_folder(recipe, str(folder))
 
 
 def require_encoder_folder(recipe: Recipe) -> None:
     """Raise UsageError if the recipe's encoder was in a folder that is not known here."""
     encoder = _pretrained_encoder(recipe)
-    if encoder is not None and _is_portable_name(encoder) and not Path(encoder).is_dir():
+    if encoder is not None and _PORTABLE.search(encoder) and not Path(encoder).is_dir():
         raise UsageError(
             f"This model uses the encoder {encoder} from a local folder: give that folder with "
             "--encoder, or encoder= of load_model."
@@ -81,14 +75,6 @@ def _pretrained_encoder(recipe: Recipe) -> str | None:
     if not isinstance(recipe, ImageRecipe | SentenceRecipe) or recipe.encoder in RESNETS:
         return None
     return recipe.encoder
-
-
-def _with_encoder(recipe: Recipe, encoder: str) -> Recipe:
-    return dataclasses.replace(recipe, encoder=encoder)  # type: ignore[call-arg]
-
-
-def _is_portable_name(encoder: str) -> bool:
-    return re.search(r"@[0-9a-f]{16}$", encoder) is not None
 
 
 @lru_cache

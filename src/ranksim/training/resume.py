@@ -103,7 +103,14 @@ class ResumeCallback(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.start_time = time.perf_counter()
-        self._check_nodes_agree(trainer)
+        local = ("/".join(Path(self.best.dirpath or "").parts[-2:]), trainer.global_step)
+        first = trainer.strategy.broadcast(local)
+        if local != first:
+            raise RankSimError(
+                f"The nodes resume from different checkpoints: {first[0]} is at step {first[1]} on "
+                f"the first node, {local[0]} at step {local[1]} on this one; start the command "
+                "again on each node."
+            )
         if self.random_states is not None:
             self._restore_best_checkpoint()
             state = self.random_states[trainer.global_rank]
@@ -116,17 +123,6 @@ class ResumeCallback(Callback):
                     ranksim.feature_bank.set_extra_state(state["memory"])
         if self.stopping.wait_count >= self.stopping.patience:
             trainer.should_stop = True  # the training was complete before it was interrupted
-
-    def _check_nodes_agree(self, trainer: L.Trainer) -> None:
-        """Raise if the nodes resume from different checkpoints."""
-        local = ("/".join(Path(self.best.dirpath or "").parts[-2:]), trainer.global_step)
-        first = trainer.strategy.broadcast(local)
-        if local != first:
-            raise RankSimError(
-                f"The nodes resume from different checkpoints: {first[0]} is at step {first[1]} on "
-                f"the first node, {local[0]} at step {local[1]} on this one; start the command "
-                "again on each node."
-            )
 
     def _restore_best_checkpoint(self) -> None:
         """Point to the best checkpoint, whose score Lightning forgets if the folder was moved."""

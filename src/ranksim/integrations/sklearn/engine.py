@@ -31,7 +31,7 @@ from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import TABLE, Recipe
 from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.trainer_config import TrainerConfig
-from ranksim.training.two_stage import retrain_head
+from ranksim.training.fit import retrain_head
 
 _PRESET, _MODEL, _HEAD = "small", "model.", "head."
 _LOCK = threading.Lock()  # random states and settings belong to the process
