@@ -29,8 +29,12 @@ from ranksim.inference.saved_model import (
     require_model_folder,
 )
 from ranksim.training.presets import preset_table
-from ranksim.training.pretrained import portable_encoder_name, relocate_encoder, to_portable_recipe
-from ranksim.training.recipe import recipe_type
+from ranksim.training.recipe import (
+    portable_encoder_name,
+    recipe_type,
+    relocate_encoder,
+    to_portable_recipe,
+)
 from tests.helpers import user_data
 from tests.helpers.language import save_bert
 from tests.helpers.requests import make_request

@@ -87,7 +87,7 @@ class TestTwoDevices:
         Process(check_compiled, tmp_path, TrainerConfig("cpu", "2", compile=True)).result()
 
 
-class InterruptedTraining(Exception):
+class TrainingInterruptedError(Exception):
     pass
 
 
@@ -98,9 +98,9 @@ def interrupt_and_resume(folder, recipe, technique, config):
     def on_validation(epoch, score):
         calls.append((os.getpid(), epoch))
         if len(calls) == 2:
-            raise InterruptedTraining
+            raise TrainingInterruptedError
 
-    with pytest.raises(InterruptedTraining):
+    with pytest.raises(TrainingInterruptedError):
         train(folder, recipe, technique, config, on_validation=on_validation)
     assert calls == [(os.getpid(), 1), (os.getpid(), 1)]
     steps = torch.load(folder / LAST, weights_only=True)["global_step"]

@@ -9,7 +9,7 @@ import torch
 
 from ranksim.exceptions import UsageError
 from ranksim.training import fit as fit_module
-from ranksim.training.display_samples import select_display_samples
+from ranksim.training.data_loader import select_display_samples
 from ranksim.training.divergence import DivergedError
 from ranksim.training.fit import TrainingLimits, fit
 from ranksim.training.method import Technique
@@ -42,7 +42,7 @@ TECHNIQUES = {
 }
 
 
-class InterruptedTraining(Exception):
+class TrainingInterruptedError(Exception):
     pass
 
 
@@ -90,9 +90,9 @@ class TestResume:
         def interrupt(epoch, score):
             scores.append(score)
             if len(scores) == stop + 1:
-                raise InterruptedTraining
+                raise TrainingInterruptedError
 
-        with pytest.raises(InterruptedTraining):
+        with pytest.raises(TrainingInterruptedError):
             train(tmp_path / "interrupted", technique, on_validation=interrupt, **options)
         (tmp_path / "interrupted").rename(tmp_path / "moved")
         resumed_scores = []

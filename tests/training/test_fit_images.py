@@ -93,7 +93,7 @@ class RestartingSampler(SeededSampler):
         return super().__iter__()
 
 
-class InterruptedTraining(Exception):
+class TrainingInterruptedError(Exception):
     pass
 
 
@@ -103,7 +103,7 @@ def interrupt_after(count):
 
     def on_validation(epoch, score):
         if next(counter) > count:
-            raise InterruptedTraining
+            raise TrainingInterruptedError
 
     return on_validation
 
@@ -128,7 +128,7 @@ class TestResume:
         expected = train(tmp_path / "complete", recipe, FULL, task=task, callbacks=[complete_lr])
         for stop in stops:
             folder, resumed_lr = tmp_path / str(stop), RecordLearningRate()
-            with pytest.raises(InterruptedTraining):
+            with pytest.raises(TrainingInterruptedError):
                 train(folder, recipe, FULL, task=task, on_validation=interrupt_after(stop))
             result = train(folder, recipe, FULL, task=task, callbacks=[resumed_lr])
             assert resumed_lr.records == complete_lr.records[-len(resumed_lr.records) :]
@@ -145,7 +145,7 @@ class TestResume:
         options = {"trainer_config": TrainerConfig("cpu", precision=precision)}
         train(tmp_path / "complete", technique=FULL, **options)
         interrupted = options | {"on_validation": interrupt_after(1)}
-        with pytest.raises(InterruptedTraining):
+        with pytest.raises(TrainingInterruptedError):
             train(tmp_path / "interrupted", technique=FULL, **interrupted)
         train(tmp_path / "interrupted", technique=FULL, **options)
         assert_same_weights(tmp_path / "complete", tmp_path / "interrupted")
@@ -153,7 +153,7 @@ class TestResume:
     def test_comparison_detects_repeated_batches(self, tmp_path, monkeypatch):
         recipe = make_recipe(batch_size=4, validate_every=2, max_validations=3)
         train(tmp_path / "complete", recipe)
-        with pytest.raises(InterruptedTraining):
+        with pytest.raises(TrainingInterruptedError):
             train(tmp_path / "interrupted", recipe, on_validation=interrupt_after(1))
         monkeypatch.setattr(fit_module, "SeededSampler", RestartingSampler)
         train(tmp_path / "interrupted", recipe)

@@ -15,7 +15,7 @@ from ranksim.functional.ranking import rank
 from ranksim.functional.similarity import normalize_rows, round_to_grid
 from ranksim.imbalance import LabelBins
 from ranksim.metrics import SHOT_NAMES
-from ranksim.training.display_samples import DisplaySamples, select_display_samples
+from ranksim.training.data_loader import DisplaySamples, select_display_samples
 
 Diagnostics = dict[str, Any]
 MAX_AXIS_BINS = 200

@@ -30,8 +30,7 @@ from ranksim.metrics import METRICS
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Method, Technique, first_stage, parse_method
 from ranksim.training.presets import load_recipe
-from ranksim.training.pretrained import relocate_encoder, require_encoder_folder
-from ranksim.training.recipe import Recipe, recipe_type
+from ranksim.training.recipe import Recipe, recipe_type, relocate_encoder, require_encoder_folder
 from ranksim.training.task_loading import DataSource, identify_data
 from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
 

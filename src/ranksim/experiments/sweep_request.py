@@ -23,8 +23,7 @@ from ranksim.imbalance import Scheme
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Method, first_stage, parse_method, parse_methods
 from ranksim.training.presets import load_recipe, preset_table, read_tuned
-from ranksim.training.pretrained import to_portable_recipe
-from ranksim.training.recipe import Recipe, headline, parse_change, recipe_type
+from ranksim.training.recipe import Recipe, headline, parse_change, recipe_type, to_portable_recipe
 from ranksim.training.task_loading import DataSource, identify_data, read_user_data
 from ranksim.training.trainer_config import TrainerConfig, silence_lightning
 
@@ -148,11 +147,12 @@ def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Metho
     def make_run(method: Method, seed: int) -> Run:
         first = first_stage(method)
         recipe, encoder = to_portable_recipe(settings.recipe(method))
+        location = replace(source.location, encoder=encoder or source.location.encoder)
         return Run(
             method,
             seed,
             recipe,
-            source if encoder is None else source.with_encoder(encoder),
+            replace(source, location=location),
             request.preset,
             request.trainer,
             request.limits,

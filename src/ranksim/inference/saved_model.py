@@ -27,8 +27,13 @@ from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, make_loader
-from ranksim.training.pretrained import relocate_encoder, require_encoder_folder
-from ranksim.training.recipe import Recipe, recipe_type, update_old_fields
+from ranksim.training.recipe import (
+    Recipe,
+    recipe_type,
+    relocate_encoder,
+    require_encoder_folder,
+    update_old_fields,
+)
 from ranksim.training.trainer_config import (
     TrainerConfig,
     make_eval_trainer,

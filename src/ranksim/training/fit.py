@@ -27,8 +27,12 @@ from ranksim.metrics.scores import Scores
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.training import factory
-from ranksim.training.data_loader import EVAL_BATCH_SIZE, SeededSampler, make_loader
-from ranksim.training.display_samples import select_display_samples
+from ranksim.training.data_loader import (
+    EVAL_BATCH_SIZE,
+    SeededSampler,
+    make_loader,
+    select_display_samples,
+)
 from ranksim.training.divergence import (
     DivergedError,
     DivergenceMonitor,

@@ -1,24 +1,35 @@
-"""Training hyperparameters as validated dataclasses, one per kind of network input."""
+"""Training hyperparameters as validated dataclasses, one per kind of network input.
+
+A pretrained encoder in a local folder is recorded by name and digest instead of its path.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Self
 
 from ranksim._utils.formatting import format_value
-from ranksim.exceptions import UsageError
+from ranksim._utils.storage import sha256
+from ranksim.exceptions import DataError, UsageError
 from ranksim.functional.ranking import TIES
 from ranksim.imbalance import KERNELS, SCHEMES
 from ranksim.imbalance.fds import EMPTY_BINS
+from ranksim.models.vision import RESNETS
 
 LOSSES = ("mse", "l1", "huber")
 MONITORS = ("mse", "mae")
 ACTIVATIONS = ("sigmoid", "tanh")
 SERIES_ENCODERS = ("gru", "conv")
+_MODEL_FILES = {".json", ".model", ".safetensors", ".txt"}
+_PORTABLE = re.compile(r"@[0-9a-f]{16}$")  # NAME@DIGEST of a pretrained encoder
 
 OLD_FIELDS = {
     "strength": "ranksim_weight",
@@ -165,16 +176,13 @@ class Recipe:
             for rule, holds in item.metadata.items():
                 values = value if isinstance(value, tuple) else (value,)
                 _require(all(map(holds, values)), item.name, rule, value)
-        if self.max_count:
-            rule = f"at most max_count {self.max_count:g}"
-            _require(self.min_count <= self.max_count, "min_count", rule, self.min_count)
-        if self.label_width:
-            rule = "0 if unique_labels is false"
-            _require(self.unique_labels, "label_width", rule, self.label_width)
-        if self.fds_min_label or self.fds_max_label:
-            rule = f"above fds_min_label {self.fds_min_label:g}"
-            above = self.fds_max_label > self.fds_min_label
-            _require(above, "fds_max_label", rule, self.fds_max_label)
+        low, high, limit = self.fds_min_label, self.fds_max_label, self.max_count
+        fits = not limit or self.min_count <= limit
+        _require(fits, "min_count", f"at most max_count {limit:g}", self.min_count)
+        fits = self.unique_labels or not self.label_width
+        _require(fits, "label_width", "0 if unique_labels is false", self.label_width)
+        if low or high:
+            _require(high > low, "fds_max_label", f"above fds_min_label {low:g}", high)
             _require(self.fds_bins > 0, "fds_bins", "above 0 with fds_min_label", self.fds_bins)
 
     @classmethod
@@ -234,21 +242,12 @@ class SeriesRecipe(TableRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecipe(Recipe):
-    """A recipe for images.
+    """A recipe for images; ``pad`` is in pixels of a 224-pixel image and scaled for other sizes."""
 
-    Args:
-        encoder: ``resnet18``, ``resnet34`` or ``resnet50`` trained from scratch, or a pretrained
-            vision model of the Hugging Face hub, by name or folder.
-        image_size: side length in pixels to which images are resized.
-        pad: black border before the random crop of training images, in pixels of a 224-pixel image,
-            scaled for other sizes; 0: no crop.
-        flip: mirror half of the training images.
-    """
-
-    encoder: str = _field()
-    image_size: int = _field(_COUNT, _at_most(4_096))
-    pad: float = _field(_NONNEGATIVE, _at_most(224))
-    flip: bool = _field()
+    encoder: str = _field()  # resnet18, 34 or 50 from scratch, or a vision model, by name or folder
+    image_size: int = _field(_COUNT, _at_most(4_096))  # images are resized to squares of this width
+    pad: float = _field(_NONNEGATIVE, _at_most(224))  # border before random crops; 0: no crop
+    flip: bool = _field()  # mirror half of the training images
 
 
 TEXTS, GLUCOSE = ("sts-b-dir", "sentiment-dir"), "glucose"
@@ -325,3 +324,69 @@ def _coerce(name: str, value: Any, kind: str) -> Any:
         return float(value) if kind == "float" else value
     except OverflowError:
         raise UsageError(f"Recipe field {name} must be a finite number.") from None
+
+
+def portable_encoder_name(folder: Path) -> str:
+    """Return ``NAME@DIGEST``, which identifies the model in a folder wherever the folder is.
+
+    The digest is the first 16 digits of a SHA-256 over the names and SHA-256 of the model's files.
+    """
+    folder = folder.expanduser().resolve()
+    files = sorted(p for p in folder.iterdir() if p.suffix in _MODEL_FILES and p.is_file())
+    state = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    return f"{folder.name}@{_digest(folder, state)}"
+
+
+def to_portable_recipe(recipe: Recipe) -> tuple[Recipe, str | None]:
+    """Replace an encoder folder in a recipe by its portable name; return the folder too."""
+    encoder = _pretrained_encoder(recipe)
+    if encoder is None or not Path(encoder).expanduser().is_dir():
+        return recipe, None
+    return with_encoder_folder(recipe, portable_encoder_name(Path(encoder))), encoder
+
+
+def with_encoder_folder(recipe: Recipe, folder: str | None) -> Recipe:
+    """Return the recipe with its encoder read from a folder, if there is one."""
+    return recipe if folder is None else dataclasses.replace(recipe, encoder=folder)  # type: ignore[call-arg]
+
+
+def relocate_encoder(recipe: Recipe, folder: Path | None) -> Recipe:
+    """Return the recipe of a saved model with the same encoder read from another folder."""
+    encoder = _pretrained_encoder(recipe)
+    if folder is None:
+        return recipe
+    if encoder is None:
+        raise UsageError("This model has no pretrained encoder: leave --encoder out.")
+    if not folder.expanduser().is_dir():
+        raise DataError(f"There is no folder {folder}: give the folder of the encoder {encoder}.")
+    if _PORTABLE.search(encoder):
+        name = portable_encoder_name(folder)
+        if name.rpartition("@")[2] != encoder.rpartition("@")[2]:
+            raise DataError(
+                f"{folder} contains {name}, but the model was trained with {encoder}: give the "
+                "folder of that encoder."
+            )
+    return with_encoder_folder(recipe, str(folder))
+
+
+def require_encoder_folder(recipe: Recipe) -> None:
+    """Raise UsageError if the recipe's encoder was in a folder that is not known here."""
+    encoder = _pretrained_encoder(recipe)
+    if encoder is not None and _PORTABLE.search(encoder) and not Path(encoder).is_dir():
+        raise UsageError(
+            f"This model uses the encoder {encoder} from a local folder: give that folder with "
+            "--encoder, or encoder= of load_model."
+        )
+
+
+def _pretrained_encoder(recipe: Recipe) -> str | None:
+    """Return the name or folder of the recipe's pretrained encoder, if it has one."""
+    if not isinstance(recipe, ImageRecipe | SentenceRecipe) or recipe.encoder in RESNETS:
+        return None
+    return recipe.encoder
+
+
+@lru_cache
+def _digest(folder: Path, state: tuple[tuple[str, int, int], ...]) -> str:
+    lines = "".join(f"{name} {sha256(folder / name)}\n" for name, *_ in state)
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]

@@ -47,8 +47,13 @@ from ranksim.training.factory import (
     word_vectors,
 )
 from ranksim.training.fit import TrainingTask
-from ranksim.training.pretrained import with_encoder_folder
-from ranksim.training.recipe import ImageRecipe, Recipe, SentenceRecipe, TextRecipe
+from ranksim.training.recipe import (
+    ImageRecipe,
+    Recipe,
+    SentenceRecipe,
+    TextRecipe,
+    with_encoder_folder,
+)
 from ranksim.training.trainer_config import TrainerConfig
 
 
@@ -63,11 +68,6 @@ class DataSource:
     def is_user_data(self) -> bool:
         """Return True for user data, False for a benchmark."""
         return isinstance(self.spec, UserDataSpec)
-
-    def with_encoder(self, folder: str | None) -> DataSource:
-        """Return a copy that reads the pretrained encoder from a folder."""
-        location = dataclasses.replace(self.location, encoder=folder)
-        return dataclasses.replace(self, location=location)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,23 +36,17 @@ _NODE_RANK = ("NODE_RANK", "GROUP_RANK", "SLURM_NODEID")
 class TrainerConfig:
     """Hardware settings of Lightning's Trainer and of the network.
 
-    Args:
-        accelerator, devices, precision, num_nodes: arguments of :class:`lightning.Trainer`. With
-            several nodes, run the same command on each, with the environment variables
-            ``NODE_RANK`` (or Slurm's), ``MASTER_ADDR`` and ``MASTER_PORT``.
-        compile: compile the encoder with ``torch.compile``.
-        channels_last: memory format of images and convolutions; ``None``: channels last on the CPU,
-            where it is faster.
-        gather_across_devices: RankSim ranks the samples of all devices together.
+    With several nodes, run the same command on each, with the environment variables ``NODE_RANK``
+    (or Slurm's), ``MASTER_ADDR`` and ``MASTER_PORT``.
     """
 
-    accelerator: str = "auto"
+    accelerator: str = "auto"  # this and the next three are arguments of lightning.Trainer
     devices: str = "1"
     precision: str = "32-true"
     num_nodes: int = 1
-    compile: bool = False
-    channels_last: bool | None = None
-    gather_across_devices: bool = False
+    compile: bool = False  # compile the encoder with torch.compile
+    channels_last: bool | None = None  # of images; None: on the CPU, where it is faster
+    gather_across_devices: bool = False  # RankSim ranks the samples of all devices together
 
     @property
     def is_distributed(self) -> bool:
@@ -94,7 +88,19 @@ def node_rank() -> int:
 def check_trainer_config(config: TrainerConfig, jobs: int = 1) -> None:
     """Raise UsageError if Lightning rejects the configuration, or ``jobs`` runs at once with it."""
     if config.num_nodes > 1:
-        _check_node_environment(config.num_nodes)
+        # without these variables, nodes would wait for each other forever
+        address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+        ranked = any(os.environ.get(name, "").isdigit() for name in _NODE_RANK)
+        if not (address and port.isdigit() and ranked):
+            raise UsageError(
+                f"--num-nodes {config.num_nodes} needs the environment variables MASTER_ADDR, "
+                "MASTER_PORT and NODE_RANK: set them on each node and run the same command there."
+            )
+        if node_rank() >= config.num_nodes:
+            raise UsageError(
+                f"--num-nodes {config.num_nodes} needs a NODE_RANK from 0 to "
+                f"{config.num_nodes - 1}, got {node_rank()}."
+            )
     if config.gather_across_devices and not config.is_distributed:
         raise UsageError(
             "--gather-across-devices needs several devices: give --devices or --num-nodes too."
@@ -112,20 +118,6 @@ def check_trainer_config(config: TrainerConfig, jobs: int = 1) -> None:
             f"Lightning cannot use --accelerator {config.accelerator} --devices "
             f"{config.devices} --precision {config.precision}: {reason}."
         ) from error
-
-
-def _check_node_environment(num_nodes: int) -> None:
-    """Check the environment variables without which nodes would wait for each other forever."""
-    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
-    ranked = any(os.environ.get(name, "").isdigit() for name in _NODE_RANK)
-    if not (address and port.isdigit() and ranked):
-        raise UsageError(
-            f"--num-nodes {num_nodes} needs the environment variables MASTER_ADDR, MASTER_PORT and "
-            "NODE_RANK: set them on each node and run the same command there."
-        )
-    if node_rank() >= num_nodes:
-        last, rank = num_nodes - 1, node_rank()
-        raise UsageError(f"--num-nodes {num_nodes} needs a NODE_RANK from 0 to {last}, got {rank}.")
 
 
 def trainer_arguments(config: TrainerConfig, *, unused_weights: bool = False) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ranksim.training.display_samples import select_display_samples
+from ranksim.training.data_loader import select_display_samples
 from tests.helpers.benchmarks import BINS, make_benchmark
 
 
