@@ -116,8 +116,8 @@ def test_invalid_values_are_rejected_with_field_name(change, words):
         ("vanilla+lds", {"lds_kernel_size": 1}, "set lds_kernel_size to 3 or more"),
         ("vanilla+fds", {"fds_kernel_size": 1}, "set fds_kernel_size to 3 or more"),
         ("focal-r", {"loss": "huber"}, "set loss to mse or l1"),
-        ("inv+ranksim", {"ranksim_weight": 0.0}, "ranksim_weight or gamma 0"),
-        ("inv+ranksim", {"gamma": 0.0}, "ranksim_weight or gamma 0"),
+        ("inv+ranksim", {"ranksim_weight": 0.0}, "ranksim_weight or gamma is 0"),
+        ("inv+ranksim", {"gamma": 0.0}, "ranksim_weight or gamma is 0"),
     ],
 )
 def test_techniques_without_effect_are_rejected(name, change, words):

@@ -209,9 +209,9 @@ class ImageAdapter(DataAdapter):
         table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels)
         images = ImagePlan(IMAGE, _image_root(plan.table), table.with_split(plan.split), plan.bins)
         with progress_counter("decoding images") as progress:
-            options = {"skip_broken": plan.options.skip_broken, "on_progress": progress}
-            benchmark, (train, val, test) = load_images(images, recipe.image_size, **options)
-        return AdaptedSplits((train, val, test), image_network, benchmark.facts)
+            skip, size = plan.options.skip_broken, recipe.image_size
+            benchmark, parts = load_images(images, size, skip_broken=skip, on_progress=progress)
+        return AdaptedSplits(parts, image_network, benchmark.facts)
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         paths, cache = image_paths(table, self.name), PixelCache(recipe.image_size)
