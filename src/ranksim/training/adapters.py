@@ -210,8 +210,10 @@ class ImageAdapter(DataAdapter):
         images = ImagePlan(IMAGE, _image_root(plan.table), table.with_split(plan.split), plan.bins)
         with progress_counter("decoding images") as progress:
             skip, size = plan.options.skip_broken, recipe.image_size
-            benchmark, parts = load_images(images, size, skip_broken=skip, on_progress=progress)
-        return AdaptedSplits(parts, image_network, benchmark.facts)
+            benchmark, (train, val, test) = load_images(
+                images, size, skip_broken=skip, on_progress=progress
+            )
+        return AdaptedSplits((train, val, test), image_network, benchmark.facts)
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         paths, cache = image_paths(table, self.name), PixelCache(recipe.image_size)
