@@ -180,7 +180,7 @@ def test_split_by_column_accepts_common_names():
 def test_split_by_column_reports_lines():
     names = ["train", "", None, "vla", "test", "val"]
     table = Table("own.csv", ["split"], lambda _: names, range(2, 8))
-    with raises_with(DataError, "own.csv, lines 3, 4, 5", "split column"):
+    with raises_with(DataError, "own.csv, lines 3, 4, 5", "is not train, val or test"):
         split_by_column(table, "split")
     with raises_with(DataError, "The test part has no samples"):
         split_by_column(table.take(np.array([0, 5])), "split")

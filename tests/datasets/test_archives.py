@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ranksim.datasets._fetch.archives import extract, read_member
+from ranksim.datasets.archives import extract, read_member
 from ranksim.exceptions import DataError
 
 FILES = {"faces/a.jpg": bytes(range(256)) * 400, "faces/deep/b.jpg": b"b" * 10, "c.txt": b""}

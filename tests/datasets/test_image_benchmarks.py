@@ -12,7 +12,7 @@ from ranksim.data.images.table import (
     write_split_file,
 )
 from ranksim.data.reading import load_table
-from ranksim.data.splitting import PARTS, balanced_split
+from ranksim.data.splitting import PART_TITLES, PARTS, balanced_split
 from ranksim.data.table import read_labels
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
 from ranksim.datasets.image_benchmarks import ImagePlan, load_images, plan_ages, prepare_split
@@ -278,5 +278,6 @@ def test_rejects_a_part_without_usable_images(agedb, part):
     plan = plan_ages("agedb-dir", data_dir=agedb)
     for path in plan.table.part(part).paths:
         (agedb / path).unlink()
-    with pytest.raises(DataError, match=f"No usable image is left in part {part}"):
+    message = f"The {PART_TITLES[part]} part has no samples .no usable image"
+    with pytest.raises(DataError, match=message):
         load_images(plan, 4, skip_broken=True)

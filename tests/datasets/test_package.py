@@ -3,7 +3,7 @@ import zipfile
 import pytest
 
 from ranksim._utils.storage import cache_dir, sha256
-from ranksim.datasets._fetch.package import Package
+from ranksim.datasets.archives import Package
 from ranksim.exceptions import DataError
 
 WHEEL = "tinydata-1.0-py3-none-any.whl"

@@ -214,7 +214,8 @@ def test_broken_images_are_an_error_or_skipped(root):
     assert prepared.broken == dict.fromkeys(broken, "truncated")
     assert sum(prepared.counts) == 600 - len(broken)
     assert not set(broken) & set(read_split_file(prepared.path).paths)
-    assert describe(prepared)[2].startswith(f"{len(broken)} of 600 images cannot be used: {broken[0]} ")
+    problem = f"{len(broken)} of 600 images cannot be used: {broken[0]} truncated"
+    assert describe(prepared)[2].startswith(problem)
 
 
 def test_skipped_image_does_not_change_other_parts(root):
@@ -243,10 +244,10 @@ def test_published_split_with_skipped_image_is_not_published(root, published):
 
 
 def test_rejects_empty_part(root, published, tmp_path):
-    with pytest.raises(DataError, match="no validation row"):
+    with pytest.raises(DataError, match="validation part has no samples"):
         prepare_split("agedb-dir", faces(tmp_path / "few", [20, 21]), check=exists)
     table = read_split_file(published / "agedb.csv")
-    with pytest.raises(DataError, match="no validation row"):
+    with pytest.raises(DataError, match="validation part has no samples"):
         prepare_split(
             "agedb-dir", root, split_file=published / "agedb.csv", skip_broken=True,
             check=lambda *_: dict.fromkeys(table.part("val").paths, "empty"),

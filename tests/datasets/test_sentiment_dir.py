@@ -7,7 +7,7 @@ import pytest
 
 from ranksim._utils.storage import sha256
 from ranksim.datasets import sentiment_dir
-from ranksim.datasets._fetch.archives import read_member
+from ranksim.datasets.archives import read_member
 from ranksim.exceptions import DataError
 from tests.helpers.archives import tar_gz
 

@@ -27,7 +27,7 @@ from ranksim.data.splitting import PARTS
 from ranksim.data.table import read_labels
 from ranksim.data.text import GloveFile
 from ranksim.datasets import image_benchmarks, imdb_wiki_dir, sts_b_dir
-from ranksim.datasets._fetch.archives import extract, read_member
+from ranksim.datasets.archives import extract, read_member
 from ranksim.evaluation import record
 from ranksim.inference import saved_model
 from ranksim.training.presets import preset_table, read_tuned

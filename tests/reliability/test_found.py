@@ -18,7 +18,7 @@ from ranksim.data.reading import read_delimited
 from ranksim.data.table import Table, parse_numbers
 from ranksim.data.text import GloveFile
 from ranksim.datasets import sts_b_dir
-from ranksim.datasets._fetch.archives import extract, read_member
+from ranksim.datasets.archives import extract, read_member
 from ranksim.evaluation.record import read_results
 from ranksim.evaluation.report.results_page import write_report
 from ranksim.exceptions import DataError, UsageError

@@ -15,7 +15,7 @@ WRITERS = {
 WHOLE = {"written_whole", "written_folder", "TemporaryDirectory"}
 ALLOWED = {
     ("data/download.py", "_receive"): "parts of a download, renamed once their checksum is right",
-    ("datasets/_fetch/archives.py", "_write"): "writes aside and renames itself",
+    ("datasets/archives.py", "_write"): "writes aside and renames itself",
     ("data/images/pixel_cache.py", "_write_rows"): "rows that the index does not know yet",
     ("evaluation/report/plotting.py", "render_picture"): "into memory",
     ("training/memory.py", "forget_peak"): "a switch of the kernel, no file",

@@ -88,7 +88,7 @@ def prepare_data(
     from ranksim._utils.progress import progress_counter
     from ranksim.data.images.decode import check_images
     from ranksim.datasets import imdb_wiki_dir
-    from ranksim.datasets._fetch.archives import extract
+    from ranksim.datasets.archives import extract
     from ranksim.datasets.image_benchmarks import describe, prepare_split
 
     console = Console(stderr=as_json, highlight=False)

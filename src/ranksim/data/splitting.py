@@ -131,10 +131,10 @@ def split_by_column(table: Table, name: str) -> Split:
     """Return the split that a column specifies: train, val (or valid, validation, dev) and test."""
     names = [PART_NAMES.get(str(value).strip().lower(), "") for value in table.column(name)]
     parts = np.array(names, dtype=np.str_)
-    problem = "the value of the split column is not train, val or test"
+    problem = f"column {name!r} is not train, val or test"
     table.raise_for_rows(np.flatnonzero(parts == ""), problem, "correct these values")
     split = Split(*(np.flatnonzero(parts == part) for part in PARTS))
-    return require_nonempty_parts(split, "the split column assigns no rows to it")
+    return require_nonempty_parts(split, f"column {name!r} of {table.name} assigns no rows to it")
 
 
 def reject_shared_samples(table: Table, inputs: Sequence[Hashable], split: Split) -> None:

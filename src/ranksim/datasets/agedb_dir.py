@@ -48,14 +48,12 @@ def find_images(root: Path) -> ImageListing:
     References:
         Moschoglou et al., "AgeDB" (CVPR Workshops 2017).
     """
-    ages: dict[str, int] = {}
-    skipped: list[str] = []
-    for name in _list_names(root):
-        match = _NAME.fullmatch(name)
-        if match and int(match[2]) < len(BINS) and _is_storable(name):
-            ages[f"{FOLDER}/{name}"] = int(match[2])
-        else:
-            skipped.append(name)
+    names = _list_names(root)
+    # other names cannot be stored in a UTF-8 table
+    matches = {name: _NAME.fullmatch(name) for name in names if name.isprintable()}
+    ages = {name: int(match[2]) for name, match in matches.items() if match}
+    ages = {f"{FOLDER}/{name}": age for name, age in ages.items() if age < len(BINS)}
+    skipped = sorted(name for name in names if f"{FOLDER}/{name}" not in ages)
     if not ages:
         raise DataError(
             f"{root / FOLDER} contains no image named {FORM}: put the images of AgeDB directly "
@@ -63,7 +61,7 @@ def find_images(root: Path) -> ImageListing:
         )
     paths = tuple(sorted(ages))
     labels = np.array([ages[path] for path in paths], dtype=np.float64)
-    return ImageListing(ImageTable(paths, labels), tuple(sorted(skipped)))
+    return ImageListing(ImageTable(paths, labels), tuple(skipped))
 
 
 def use_names_on_disk(table: ImageTable, root: Path) -> ImageTable:
@@ -73,7 +71,7 @@ def use_names_on_disk(table: ImageTable, root: Path) -> ImageTable:
     and unpacking programs differ. The index is unique, so an image that does not exist under its
     published name is the one file with its index, age and gender.
     """
-    names = [name for name in _list_names(root) if _is_storable(name)]
+    names = [name for name in _list_names(root) if name.isprintable()]
     existing = {f"{FOLDER}/{name}" for name in names}
     by_key: dict[tuple[str | None, ...], list[str]] = {}
     for name in names:
@@ -114,19 +112,11 @@ def _list_names(root: Path) -> list[str]:
             names = [entry.name for entry in entries]
     except OSError as error:
         nested = sorted(root.glob(f"*/{FOLDER}"))
-        if nested:
-            raise DataError(
-                f"{root} has no readable folder {FOLDER}, but {nested[0].parent} has: use that "
-                "folder."
-            ) from error
-        raise DataError(
-            f"{root} has no readable folder {FOLDER}: ask the authors of AgeDB for the archive and "
-            f"its password, then put the images there as {FOLDER}/{FORM}, or unpack them with "
-            "--archive AgeDB.zip."
-        ) from error
+        remedy = (
+            f"use {nested[0].parent}, which has one"
+            if nested
+            else "ask the authors of AgeDB for the archive and its password, then put the images "
+            f"there as {FOLDER}/{FORM}, or unpack them with --archive AgeDB.zip"
+        )
+        raise DataError(f"{root} has no readable folder {FOLDER}: {remedy}.") from error
     return [name for name in names if name.lower().endswith((".jpg", ".jpeg")) and name[0] != "."]
-
-
-def _is_storable(name: str) -> bool:
-    """Return True if a UTF-8 table can contain the file name, which can have any bytes."""
-    return name.isprintable()

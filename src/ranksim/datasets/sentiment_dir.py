@@ -10,8 +10,7 @@ import numpy as np
 
 from ranksim.data.splitting import balanced_split
 from ranksim.data.text import TextSamples
-from ranksim.datasets._fetch.archives import read_member
-from ranksim.datasets._fetch.package import Package
+from ranksim.datasets.archives import Package, read_member
 from ranksim.datasets.base import Benchmark
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins

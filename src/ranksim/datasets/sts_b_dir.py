@@ -9,6 +9,7 @@ import numpy as np
 from ranksim._utils.download import download
 from ranksim._utils.storage import cache_dir, sha256
 from ranksim.data.text import TextSamples
+from ranksim.datasets.archives import verify_checksum
 from ranksim.datasets.base import Benchmark, data_folder
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
@@ -94,18 +95,14 @@ def _verify(path: Path, split: str, part: str) -> None:
     """Raise a DataError if the file is missing, of the other split, or changed."""
     if not path.is_file():
         raise DataError(f"{path} is missing: put the {part} file of the {split} split there.")
-    actual, expected = sha256(path), CHECKSUMS[split][part]
-    for other, checksums in CHECKSUMS.items():
-        if other != split and actual in checksums.values():
-            raise DataError(
-                f"{path} belongs to the {other} split, not to {split}: the splits share sentence "
-                "pairs and must not be mixed."
-            )
-    if actual != expected:
+    actual = sha256(path)
+    owner = next((name for name in CHECKSUMS if actual in CHECKSUMS[name].values()), split)
+    if owner != split:
         raise DataError(
-            f"{path} has SHA-256 {actual[:16]}… instead of {expected[:16]}…: replace it by the "
-            "published file."
+            f"{path} belongs to the {owner} split, not to {split}: the splits share sentence pairs "
+            "and must not be mixed."
         )
+    verify_checksum(path, CHECKSUMS[split][part], f"the {part} file of the {split} split")
 
 
 def _read_pairs(path: Path) -> TextSamples:

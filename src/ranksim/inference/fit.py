@@ -29,6 +29,7 @@ from ranksim.inference.saved_model import (
     replace_folder,
     require_model_folder,
 )
+from ranksim.training.fit import select_prefix
 from ranksim.training.method import parse_method
 from ranksim.training.recipe import headline
 from ranksim.training.resume import BEST, read_training_checkpoint
@@ -135,20 +136,14 @@ def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
 def _read_best(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read the resolved recipe and the network weights of a finished run."""
     checkpoint = read_training_checkpoint(run.folder / BEST)
-    weights = _select_prefix(checkpoint["state_dict"], "model.")
+    weights = select_prefix(checkpoint["state_dict"], "model.")
     if run.stage_one is not None:  # the second stage trains a head over the first stage's encoder
-        encoder = _select_prefix(weights, 2 * _ENCODER)
+        encoder = select_prefix(weights, 2 * _ENCODER)
         if not encoder:
             first = read_training_checkpoint(run.stage_one.folder / BEST)["state_dict"]
-            encoder = _select_prefix(first, f"model.{_ENCODER}")
+            encoder = select_prefix(first, f"model.{_ENCODER}")
         head = {name: value for name, value in weights.items() if not name.startswith(_ENCODER)}
         weights = head | {_ENCODER + name: value for name, value in encoder.items()}
     # safetensors rejects tensors that share memory
     weights = {name: value.clone().contiguous() for name, value in weights.items()}
     return checkpoint["recipe"], weights
-
-
-def _select_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names start with a prefix, under names without it."""
-    selected = {name: value for name, value in state.items() if name.startswith(prefix)}
-    return {name.removeprefix(prefix): value for name, value in selected.items()}

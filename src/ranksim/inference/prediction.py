@@ -72,6 +72,8 @@ def predict_data(request: PredictRequest) -> dict[str, Any]:
         request.data, image_root=request.image_root, trainer_config=trainer_config
     )
     predictions.write(request.out)
+    labels = predictions.labels
+    known = np.zeros(0, dtype=bool) if labels is None else np.isfinite(labels)
     names = np.asarray(model.regions.names)
     return {
         "model": str(request.model),
@@ -80,17 +82,10 @@ def predict_data(request: PredictRequest) -> dict[str, Any]:
         "predictions": len(predictions),
         "regions": predictions.counts(),
         "training": {name: int(model.regions.counts[names == name].sum()) for name in SHOT_NAMES},
-        "mae": _mean_absolute_error(predictions),
+        "mae": float(np.abs(predictions.errors)[known].mean()) if known.any() else None,
         "warning": _few_shot_warning(predictions, model),
         "out": str(request.out),
     }
-
-
-def _mean_absolute_error(predictions: Predictions) -> float | None:
-    """Return the mean absolute error of the samples that have a label, if any has."""
-    if predictions.labels is None or not (known := np.isfinite(predictions.labels)).any():
-        return None
-    return float(np.abs(predictions.errors)[known].mean())
 
 
 def _few_shot_warning(predictions: Predictions, model: Model) -> str | None:
@@ -107,17 +102,11 @@ def _few_shot_warning(predictions: Predictions, model: Model) -> str | None:
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """The arguments of ``ranksim evaluate`` for predictions.
+    """The arguments of ``ranksim evaluate`` for a table of predictions.
 
-    Args:
-        predictions: the table.
-        train: the training data, which decides the regions; or
-        model: the folder of the model, in place of ``train``.
-        target: column of the label in ``train``.
-        prediction: column of the predictions; by default the first usual name that exists.
-        label: column of the labels; by default a usual name or the target's.
-        options: bins, regions and split, by the names of :class:`UserDataSpec`.
-        out: folder for the result.
+    The regions follow the labels in column ``target`` of the training data ``train``, with the
+    ``options`` of :class:`UserDataSpec`, or those of a ``model``. Columns ``prediction`` and
+    ``label`` are by default the first usual names that exist.
     """
 
     predictions: Path

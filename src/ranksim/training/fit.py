@@ -354,18 +354,18 @@ def retrain_head(
             test=_compute_features(trainer, model, task.test),
             build_model=lambda: Regressor(PrecomputedFeatures(model.width)),
         )
-    statistics = _select_prefix(state, "fds.") or None
+    statistics = select_prefix(state, "fds.") or None
     arguments = stage_two, recipe, technique.stage_two, folder, options
     return fit(*arguments, fds_state=statistics, update_fds=paper_compat)
 
 
 def _load_encoder(task: TrainingTask, state: Mapping[str, Tensor]) -> torch.nn.Module:
     encoder = task.build_model().encoder
-    encoder.load_state_dict(_select_prefix(state, "model.encoder."))
+    encoder.load_state_dict(select_prefix(state, "model.encoder."))
     return encoder
 
 
-def _select_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def select_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 

@@ -19,13 +19,6 @@ class CropFlip:
         seed: seed of the run.
         pad: border per side, in pixels; offsets 0..2 · pad are equally likely per axis.
         flip: mirror horizontally with probability ½.
-
-    Example:
-        >>> images = torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).view(2, 4, 4, 3)
-        >>> augment = CropFlip(seed=0, pad=1, flip=True)
-        >>> (augmented,) = augment((images,), torch.tensor([5, 9]), epoch=3)
-        >>> augmented.shape, augmented.dtype
-        (torch.Size([2, 4, 4, 3]), torch.uint8)
     """
 
     def __init__(self, seed: int, pad: int, flip: bool) -> None:

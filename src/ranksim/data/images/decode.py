@@ -40,8 +40,10 @@ def read_file(path: Path) -> bytes:
     return content
 
 
-def describe_read_error(error: OSError | ValueError) -> str:
+def describe_read_error(error: Exception) -> str:
     """Return the reason why a file cannot be read, in the system's words."""
+    if isinstance(error, BrokenImageError):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         return "is missing"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -11,7 +11,6 @@ import time
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,6 @@ CREATE TABLE IF NOT EXISTS pixels (digest BLOB PRIMARY KEY, row INT, crc INT);
 _RowsAndBroken = tuple[NDArray[np.int64], dict[str, str]]
 
 
-@dataclass(frozen=True)
 class PixelCache:
     """Decoded images of one size, one row per distinct file content, indexed with SQLite.
 
@@ -54,30 +52,13 @@ class PixelCache:
 
     A file counts as unchanged if its size, inode, and times of modification and change are the
     same. Files changed within two seconds before reading are read again the next time, because
-    another change could have the same time stamps.
-
-    Args:
-        size: side of the square images, in pixels.
-        location: folder of the cache. Default: ``images/<size>px-v1`` in the cache folder.
+    another change could have the same time stamps. ``size`` is the side of the images, in pixels.
     """
 
-    size: int
-    location: Path | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the pixel file and the index."""
-        return self.location or cache_dir() / "images" / f"{self.size}px-v{_VERSION}"
-
-    @property
-    def path(self) -> Path:
-        """The pixel file."""
-        return self.folder / "pixels.u8"
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes per image."""
-        return self.size * self.size * 3
+    def __init__(self, size: int, location: Path | None = None) -> None:
+        self.size, self.row_bytes = size, size * size * 3
+        self.folder = location or cache_dir() / "images" / f"{size}px-v{_VERSION}"
+        self.path = self.folder / "pixels.u8"
 
     def map_pixels(self) -> Tensor:
         """Map all rows, uint8 ``(R, size, size, 3)``; pages are read when they are used."""
@@ -160,10 +141,7 @@ class PixelCache:
                 if mark == _make_mark(state, digest):
                     return digest
                 digest = hashlib.sha256(read_file(file)).digest()
-            except BrokenImageError as error:
-                broken[path] = str(error)
-                return b""
-            except (OSError, ValueError) as error:
+            except (BrokenImageError, OSError, ValueError) as error:
                 broken[path] = describe_read_error(error)
                 return b""
             if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > _MIN_FILE_AGE:

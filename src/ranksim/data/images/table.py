@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ranksim._utils.storage import atomic_write
 from ranksim.data.reading import read_delimited
-from ranksim.data.splitting import PART_NAMES, PART_TITLES, PARTS, Split
+from ranksim.data.splitting import PARTS, Split, split_by_column
 from ranksim.data.table import Table, read_numbers
 from ranksim.exceptions import DataError
 
@@ -29,10 +29,8 @@ OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)|.*\0", re.DOT
 class ImageTable:
     """Image paths below a root folder, with labels and optionally parts.
 
-    Args:
-        paths: N relative POSIX paths.
-        labels: float64 ``(N,)``, in the unit of the data.
-        parts: ``"train"``, ``"val"`` or ``"test"`` of each image; None without a split.
+    ``paths`` are N relative POSIX paths, ``labels`` float64 ``(N,)``, and ``parts`` ``"train"``,
+    ``"val"`` or ``"test"`` of each image.
     """
 
     paths: tuple[str, ...]
@@ -62,20 +60,21 @@ class ImageTable:
             parts[rows] = name
         return ImageTable(self.paths, self.labels, parts).take(np.flatnonzero(parts != ""))
 
-    def part_rows(self, name: str) -> NDArray[np.int64]:
-        """Return the positions of the rows of one part."""
+    @property
+    def split(self) -> Split:
+        """Positions of the rows for training, validation and test."""
         if self.parts is None:
             raise ValueError("the image table has no split")
-        return np.flatnonzero(self.parts == name)
+        return Split(*(np.flatnonzero(self.parts == name) for name in PARTS))
 
     def part(self, name: str) -> ImageTable:
         """Return the rows of one part."""
-        return self.take(self.part_rows(name))
+        return self.take(self.split[PARTS.index(name)])
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """Number of rows for training, validation and test."""
-        train, val, test = (len(self.part_rows(name)) for name in PARTS)
+        train, val, test = map(len, self.split)
         return train, val, test
 
 
@@ -106,10 +105,10 @@ def read_split_file(path: Path, *, allow_repeats: bool = False) -> ImageTable:
     if not len(labels):
         raise DataError(f"{path} has a header but no rows: add one row per image.")
     paths = image_paths(table, "path")
-    parts = _read_parts(table)
+    images = ImageTable(paths, labels).with_split(split_by_column(table, "split"))
     if len(set(paths)) < len(paths):
-        _check_repeats(table, paths, labels, parts, allow_repeats)
-    return ImageTable(paths, labels, parts)
+        _check_repeats(table, images, allow_repeats)
+    return images
 
 
 def image_paths(table: Table, column: str) -> tuple[str, ...]:
@@ -160,36 +159,17 @@ def _format_label(label: float) -> str:
     return str(int(label)) if label.is_integer() and abs(label) < 2**53 else repr(label)
 
 
-def _read_parts(table: Table) -> NDArray[np.str_]:
-    parts = [PART_NAMES.get(str(value).strip().lower()) for value in table.column("split")]
-    table.raise_for_rows(
-        [row for row, part in enumerate(parts) if part is None],
-        "column 'split' is not train, val or test",
-        "correct these values",
-    )
-    for name, title in PART_TITLES.items():
-        if name not in parts:
-            raise DataError(
-                f"{table.name} has no {title} row: set column 'split' of some rows to {name!r}."
-            )
-    return np.array(parts)
-
-
-def _check_repeats(
-    table: Table,
-    paths: tuple[str, ...],
-    labels: NDArray[np.float64],
-    parts: NDArray[np.str_],
-    allow_repeats: bool,
-) -> None:
+def _check_repeats(table: Table, images: ImageTable, allow_repeats: bool) -> None:
     """Raise a DataError for repeated images that differ in label or part, or are not allowed."""
+    paths = images.paths
     first: dict[str, int] = {}
     repeats = [row for row, path in enumerate(paths) if first.setdefault(path, row) != row]
     if not allow_repeats:
         table.raise_for_rows(repeats, "an image occurs a second time", "keep one row per image")
-    for values, name in ((labels, "label"), (parts, "part")):
+    firsts = [first[paths[row]] for row in repeats]
+    for values, name in ((images.labels, "label"), (np.array(images.parts), "part")):
         table.raise_for_rows(
-            [row for row in repeats if values[row] != values[first[paths[row]]]],
+            np.array(repeats)[values[repeats] != values[firsts]],
             f"an image occurs a second time with another {name}",
             f"keep one {name} per image",
         )

