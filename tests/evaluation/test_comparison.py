@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ranksim.evaluation.comparison import add_comparison, choose_baseline
 from ranksim.evaluation.predictions import Predictions
-from ranksim.evaluation.summary import summarize
+from ranksim.evaluation.summary import add_comparison, choose_baseline, summarize
 from ranksim.metrics import REGION_NAMES
 from tests.helpers.records import run_record
 

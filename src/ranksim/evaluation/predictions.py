@@ -76,14 +76,7 @@ class Predictions:
         return {name: int(self.regions[name].sum()) for name in names}
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return the columns of a table; ``row`` counts from 1, and missing labels are None.
-
-        Example:
-            >>> masks = {"many": np.array([True]), "medium": np.array([False])}
-            >>> masks |= {"few": np.array([False]), "zero": np.array([False])}
-            >>> Predictions(np.array([4]), np.array([2.5]), masks).columns()
-            {'row': [5], 'prediction': [2.5], 'region': ['many'], 'zero_shot': [False]}
-        """
+        """Return the columns of a table; ``row`` counts from 1, and missing labels are None."""
         table: dict[str, list[Any]] = {"row": (self.rows + 1).tolist()}
         if self.times is not None:
             table["time"] = self.times
@@ -109,14 +102,9 @@ class Predictions:
         if path.suffix.lower() == ".parquet":
             _write_parquet(path, require_optional("pyarrow", "train").table(table))
             return
-        columns = [map(_format_cell, values) for values in table.values()]
-        with (
-            atomic_write(path) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(table)
-            writer.writerows(zip(*columns, strict=True))
+        rows = zip(*(map(_format_cell, values) for values in table.values()), strict=True)
+        with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([list(table), *rows])
 
 
 def require_table_suffix(path: Path) -> None:
@@ -188,8 +176,8 @@ def are_damaged(path: Path) -> bool:
 
 
 def _write_parquet(path: Path, table: Any) -> None:
-    with atomic_write(path) as temporary:
-        require_optional("pyarrow.parquet", "train").write_table(table, temporary)
+    with atomic_write(path) as partial:
+        require_optional("pyarrow.parquet", "train").write_table(table, partial)
 
 
 def _arrays(table: Any) -> dict[str, NDArray[Any]]:
@@ -198,10 +186,8 @@ def _arrays(table: Any) -> dict[str, NDArray[Any]]:
     return {k: v.astype(str) if v.dtype.hasobject else v for k, v in columns.items()}
 
 
-def _format_cell(value: Any) -> str:
+def _format_cell(value: Any) -> Any:
     """Return a cell of a CSV; 15 digits are the shortest text of float32 and typical labels."""
-    if value is None:
-        return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else value

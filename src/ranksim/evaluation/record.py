@@ -57,8 +57,10 @@ _IDENTITY = (
     "method", "technique", "seed", "preset", "limits", "recipe", "stage_one",
     "seeds", "fields",  # of a tuning study
 )  # fmt: skip
-_TRAINER = ("devices", "precision", "num_nodes", "compile", "channels_last")
-_TRAINER += ("gather", "gather_across_devices")
+_TRAINER = (
+    "devices", "precision", "num_nodes", "compile", "channels_last", "gather",
+    "gather_across_devices",
+)  # fmt: skip
 _RESULT = (
     "metrics", "epochs", "best_epoch", "steps", "seconds", "peak_memory_mb", "curves", "gaps",
     "ranks", "labels", "error", "diverged", "by_bin", "embedding", "cut_short",
@@ -99,20 +101,17 @@ def read_results(run: Path) -> Table:
     Raises:
         DataError: the file is missing, damaged, or was written by a later version.
     """
-    path = results_path(run)
-    later = False
+    path, reason = results_path(run), "is damaged or is not the results.json of a sweep"
     try:
         content = read_verified_json(path)
-        later = content["format"] > FORMAT
-        if not later and isinstance(content["benchmark"], str):
+        if content["format"] > FORMAT:
+            reason = "was written by a later version of ranksim"
+        elif isinstance(content["benchmark"], str):
             return upgrade_results(content)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: give the folder of a sweep.") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
-    reason = "is damaged or is not the results.json of a sweep"
-    if later:
-        reason = "was written by a later version of ranksim"
     raise DataError(f"{path} {reason}: make it again, or give another folder.")
 
 
@@ -128,13 +127,11 @@ def run_name(record: Mapping[str, Any]) -> str:
 
 def is_complete(record: Mapping[str, Any]) -> bool:
     """Return True if the record has an identity, a final status and, if done, metrics."""
-    parts = record.get("identity"), record.get("result"), record.get("provenance")
-    if not all(isinstance(part, dict) for part in parts) or "status" not in record:
+    parts = ("identity", "result", "provenance")
+    if not all(isinstance(record.get(part), dict) for part in parts) or "status" not in record:
         return False
-    identity, result, _ = parts
-    return identity.keys() >= {"method", "seed"} and (  # type: ignore[union-attr]
-        record["status"] != "done" or "metrics" in result  # type: ignore[operator]
-    )
+    has_metrics = record["status"] != "done" or "metrics" in record["result"]
+    return has_metrics and record["identity"].keys() >= {"method", "seed"}
 
 
 def upgrade_results(content: Mapping[str, Any]) -> Table:
@@ -240,12 +237,9 @@ def _upgrade_row(row: Mapping[str, Any]) -> Table:
 
 def _upgrade_effect(effect: Mapping[str, Any]) -> Table:
     """Return a difference between two methods with its intervals as pairs."""
-    upgraded: Table = {}
-    for name, value in effect.items():
-        prefix, end = name[: name.rfind("_") + 1], name[name.rfind("_") + 1 :]
-        if end == "low":
-            pair = [value, effect[f"{prefix}high"]]
-            upgraded[_INTERVALS[prefix]] = None if value is None else pair
-        elif end != "high":
-            upgraded[name] = value
+    upgraded = {k: v for k, v in effect.items() if not k.endswith(("low", "high"))}
+    for prefix, name in _INTERVALS.items():
+        if f"{prefix}low" in effect:
+            low, high = effect[f"{prefix}low"], effect[f"{prefix}high"]
+            upgraded[name] = None if low is None else [low, high]
     return upgraded

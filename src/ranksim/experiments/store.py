@@ -14,7 +14,6 @@ import filelock
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.datasets.published import NOTES
-from ranksim.evaluation.comparison import add_comparison, choose_baseline
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.evaluation.record import (
@@ -26,7 +25,7 @@ from ranksim.evaluation.record import (
     read_record,
     upgrade_results,
 )
-from ranksim.evaluation.summary import count_pairs, summarize
+from ranksim.evaluation.summary import add_comparison, choose_baseline, count_pairs, summarize
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.plan import SweepPlan
 from ranksim.experiments.run import Run, reject_other_settings

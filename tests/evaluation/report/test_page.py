@@ -14,10 +14,10 @@ from tests.helpers.results import evil_results, make_results, without_diagnostic
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 from ranksim.evaluation.record import read_results
-from ranksim.evaluation.report.page.errors import gaps_section
+from ranksim.evaluation.report.page.elements import SweepResults
 from ranksim.evaluation.report.page.features import chance_agreement
+from ranksim.evaluation.report.page.label_axis import gaps_section
 from ranksim.evaluation.report.page.scores import scores_section
-from ranksim.evaluation.report.page.sweep_results import SweepResults
 from ranksim.evaluation.report.results_page import write_page
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -25,36 +25,26 @@ _FAULTS = {"missing": "missing", "not_numbers": "not a number", "infinite": "inf
 
 def print_label_report(report: Content, console: Console) -> None:
     """Print a label report, with the suggested command as ``next``, in about 40 lines."""
-    labels, quantiles, bins = report["labels"], report["labels"]["quantiles"], report["suggestion"]
-    low, high, median, five, ninety_five = (
-        _format_label(value)
-        for value in (labels["min"], labels["max"], *(quantiles[q] for q in ("50", "5", "95")))
+    labels, bins = report["labels"], report["suggestion"]
+    five, median, ninety_five = (_format_label(labels["quantiles"][q]) for q in ("5", "50", "95"))
+    title = Text.assemble((report["data"], "bold"), ", column ", (report["target"], "bold"))
+    title.append(
+        f": {report['rows']:,} rows, {labels['count']:,} labels, {labels['distinct']:,} distinct"
     )
-    console.print(
-        Text.assemble(
-            (report["data"], "bold"), ", column ", (report["target"], "bold"),
-            f": {report['rows']:,} rows, {labels['count']:,} labels, "
-            f"{labels['distinct']:,} distinct",
-        ),
-        soft_wrap=True,
-    )  # fmt: skip
-    console.print(
-        f"From {low} to {high}, median {median}; 90\u202f% lie between {five} and {ninety_five}.",
-        soft_wrap=True,
-    )
-    for fault in _list_faults(report):
-        console.print(fault, style="yellow", soft_wrap=True, markup=False)
-    console.print()
-    console.print(_histogram(report["bins"]))
-    console.print()
-    for line in (*_list_regions(report), *_list_rare(report)):
-        console.print(line, soft_wrap=True)
-    console.print(
+    span = f"From {_format_label(labels['min'])} to {_format_label(labels['max'])}"
+    span += f", median {median}; 90\u202f% lie between {five} and {ninety_five}."
+    suggestion = (
         f"[bold]Bins of {_format_label(bins['width'])}[/], many-shot above {bins['many']:,} "
-        f"samples, few-shot below {bins['few']:,}: {bins['reason']}.",
-        soft_wrap=True,
+        f"samples, few-shot below {bins['few']:,}: {bins['reason']}."
     )
-    console.print(Text.assemble(("Next: ", "bold"), report["next"]), soft_wrap=True)
+    command = Text.assemble(("Next: ", "bold"), report["next"])
+    faults = (Text(fault, style="yellow") for fault in _list_faults(report))
+    for line in (title, span, *faults):
+        console.print(line, soft_wrap=True)
+    console.print("", _histogram(report["bins"]), "", sep="\n")
+    facts = (Text.assemble((f"{name}: ", "bold"), text) for name, text in _list_rare(report))
+    for line in (*_list_regions(report), *facts, suggestion, command):
+        console.print(line, soft_wrap=True)
 
 
 def draw_label_report(report: Content) -> plot.Picture:
@@ -75,7 +65,7 @@ def draw_label_report(report: Content) -> plot.Picture:
             axis.bar(
                 edges[bars], counts[bars], width=edges[bars + 1] - edges[bars], align="edge",
                 color=color, edgecolor="#ffffff", linewidth=0.4 if len(visible) <= 80 else 0,
-                label=_describe_region(name, report["regions"][name]),
+                label=_describe_region(f"{name}-shot", report["regions"][name]),
             )  # fmt: skip
         axis.set_xlim(edges[first], edges[last])
         axis.set_yscale("log" if is_log else "linear")
@@ -132,13 +122,11 @@ def _histogram(bins: Content) -> Table:
         table.add_column(justify=side, no_wrap=True)
     for start in starts:
         end = min(start + bins_per_line, len(counts))
-        line = slice(start, end)
-        shares = [
-            counts[line][regions[line] == name].sum() / longest for name in plot.REGION_COLORS
-        ]
+        n, names = counts[start:end], regions[start:end]
+        shares = [n[names == name].sum() / longest for name in plot.REGION_COLORS]
         table.add_row(
             f"{_format_label(edges[start])} … {_format_label(edges[end])}",
-            f"{counts[line].sum():,}",
+            f"{n.sum():,}",
             _bar(shares) if any(shares) else Text("no samples", style="dim"),
         )
     return table
@@ -158,24 +146,20 @@ def _list_regions(report: Content) -> Iterator[Text]:
     for name, color in plot.REGION_COLORS.items():
         region = report["regions"][name]
         bins = f" in {format_count(region['bins'], 'bin')}"
-        yield Text.assemble(("■ ", color), _describe_region(name, region), bins)
+        yield Text.assemble(("■ ", color), _describe_region(f"{name}-shot", region), bins)
     for name, region in report["named"].items():
-        yield Text(f"□ {name} ({region['range']}): {_describe_share(region)}")
+        yield Text("□ " + _describe_region(f"{name} ({region['range']})", region))
 
 
 def _describe_region(name: str, region: Content) -> str:
-    return f"{name}-shot: {_describe_share(region)}"
-
-
-def _describe_share(region: Content) -> str:
     percent = 100 * region["share"]
-    digits = 2 if percent < 10 else 3
-    return f"{format_count(region['count'], 'sample')}, {percent:.{digits}g}\u202f%"
+    share = f"{percent:.{2 if percent < 10 else 3}g}\u202f%"
+    return f"{name}: {format_count(region['count'], 'sample')}, {share}"
 
 
-def _list_rare(report: Content) -> Iterator[Text]:
-    yield Text.assemble(
-        ("Imbalance: ", "bold"),
+def _list_rare(report: Content) -> Iterator[tuple[str, str]]:
+    yield (
+        "Imbalance",
         f"the fullest bin has {_format_label(report['imbalance_ratio'])} times as many samples as "
         f"the rarest and {report['max_to_median']:.3g} times as many as the median bin.",
     )
@@ -183,15 +167,13 @@ def _list_rare(report: Content) -> Iterator[Text]:
         f"{_format_label(rare['low'])} … {_format_label(rare['high'])} ({rare['count']:,})"
         for rare in report["rarest_bins"]
     )
-    yield Text.assemble(("Rarest bins: ", "bold"), "; ".join(bins))
+    yield "Rarest bins", "; ".join(bins)
     if rarest := report["rarest_labels"]:
         labels = (f"{_format_label(rare['label'])} ({rare['count']:,})" for rare in rarest)
-        yield Text.assemble(("Rarest labels: ", "bold"), "; ".join(labels))
+        yield "Rarest labels", "; ".join(labels)
     if gaps := report["gaps"]:
         more = f"; and {len(gaps) - 5:,} narrower ones" if len(gaps) > 5 else ""
-        yield Text.assemble(
-            ("No samples: ", "bold"), "; ".join(map(_describe_gap, gaps[:5])) + more
-        )
+        yield "No samples", "; ".join(map(_describe_gap, gaps[:5])) + more
 
 
 def _describe_gap(gap: Content) -> str:

@@ -29,25 +29,18 @@ _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial,
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _STYLE = {
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), GRAY),
+    **dict.fromkeys(("axes.linewidth", "hatch.linewidth"), 0.6),
+    **dict.fromkeys(("xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False),
     "axes.axisbelow": True,
-    "axes.edgecolor": GRAY,
-    "axes.labelcolor": GRAY,
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
     "axes.titlesize": 8,
     "axes.titlelocation": "left",
     "font.size": 7.5,
     "hatch.color": "#b9c0c8",
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
     "svg.fonttype": "none",
     "text.color": INK,
     "text.parse_math": False,  # user text may hold $
-    "xtick.color": GRAY,
-    "xtick.major.width": 0.6,
-    "ytick.color": GRAY,
-    "ytick.major.width": 0.6,
 }
 
 
@@ -96,23 +89,17 @@ def shorten(text: str, length: int = 36) -> str:
     return clean if len(clean) <= length else clean[: length - 1] + "…"
 
 
-def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -> Floats:
     """Move values as little as needed so that neighbors are ``gap`` apart within [low, high].
 
-    This is isotonic regression of ``value - rank * gap`` by pooling adjacent violators.
+    This is isotonic regression of ``value - rank * gap``.
     """
-    order = np.argsort(values, kind="stable")
-    blocks: list[list[float]] = []
-    for rank, index in enumerate(order):
-        blocks.append([values[index] - rank * gap])
-        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] += last
-    pooled = np.array([np.mean(block) for block in blocks for _ in block])
-    highest = high - gap * (len(order) - 1)
+    isotonic_regression = require_optional("scipy.optimize", "train").isotonic_regression
+    order, shifts = np.argsort(values, kind="stable"), np.arange(len(values)) * gap
+    pooled = isotonic_regression(np.asarray(values)[order] - shifts).x
     places = np.empty(len(order))
-    places[order] = np.maximum(np.minimum(pooled, highest), low) + np.arange(len(order)) * gap
-    return places.tolist()
+    places[order] = np.maximum(np.minimum(pooled, high - shifts[-1]), low) + shifts
+    return places
 
 
 def draw_curves(axis: Any, curves: Sequence[Curve]) -> None:
@@ -132,6 +119,8 @@ def label_curves(axis: Any, curves: Sequence[Curve], size: float = 7.0) -> None:
         finite = np.flatnonzero(np.isfinite(curve.y))
         if curve.name and len(finite):
             ends.append((curve, float(curve.x[finite[-1]]), float(curve.y[finite[-1]])))
+    if not ends:
+        return
     low, high = axis.get_ylim()
     height = axis.figure.get_figheight() * axis.get_position().height * 72
     gap = (high - low) * size * 1.25 / height

@@ -11,15 +11,18 @@ from typing import Any
 
 from ranksim._utils.formatting import format_count
 from ranksim._utils.storage import atomic_write
-from ranksim.evaluation.comparison import add_comparison, choose_baseline
 from ranksim.evaluation.record import read_results, results_path
-from ranksim.evaluation.report.page.elements import Section, format_exact, format_rounded
-from ranksim.evaluation.report.page.errors import error_section, gaps_section
+from ranksim.evaluation.report.page.elements import (
+    Section,
+    SweepResults,
+    format_exact,
+    format_rounded,
+)
 from ranksim.evaluation.report.page.features import features_section, ranks_section
-from ranksim.evaluation.report.page.labels import labels_section
+from ranksim.evaluation.report.page.label_axis import error_section, gaps_section, labels_section
 from ranksim.evaluation.report.page.scores import scores_section
-from ranksim.evaluation.report.page.sweep_results import SweepResults
 from ranksim.evaluation.report.page.training import training_section
+from ranksim.evaluation.summary import add_comparison, choose_baseline
 from ranksim.exceptions import DataError, UsageError, require_optional
 
 PAGE = "report.html"

@@ -9,15 +9,18 @@ import numpy as np
 
 from ranksim._utils.formatting import format_compact, format_count, join_names
 from ranksim.evaluation.report import plotting as plot
-from ranksim.evaluation.report.page.elements import DataTable, Section
-from ranksim.evaluation.report.page.sweep_results import SweepResults
+from ranksim.evaluation.report.page.elements import (
+    DataTable,
+    Section,
+    SweepResults,
+    missing_section,
+)
 from ranksim.exceptions import require_optional
 
 _MAX_PANELS = 9
 _MIN_DIFFERENCE = 0.01  # of agreements that count as different
 _HEAD, _FOOT = 0.22, 0.62  # inches above each row of panels, and below all of them
-_MAX_METHODS, _NEIGHBORS = 6, 10
-_COLUMNS = 4
+_MAX_METHODS, _COLUMNS, _NEIGHBORS = 6, 4, 10
 _COLORMAP_END = 0.94  # the last yellow of viridis is invisible on white
 Panel = tuple[str, plot.Floats, float | None]  # title, ranks (B, B), agreement with label space
 Points = Mapping[str, plot.Floats | None]  # by method
@@ -28,8 +31,7 @@ def ranks_section(sweep: SweepResults) -> Section:
     slug, title = "ranks", "Does feature space keep the order of labels?"
     results = sweep.results_with("ranks")
     if not results:
-        missing = "This results.json has no rank matrices; section 1 says how to get them."
-        return Section(slug, title, missing=missing)
+        return missing_section(slug, title, "rank matrices")
     ranks = {m: [result["ranks"] for result in results[m]] for m in sweep.focus if m in results}
     first = next(iter(ranks.values()))[0]
     centers, by_label = np.asarray(first["centres"]), np.asarray(first["label"])
@@ -77,8 +79,7 @@ def features_section(sweep: SweepResults) -> Section:
         if (projected := [run for run in sweep.runs(method) if run["result"].get("projection")])
     }
     if not runs:
-        missing = "This results.json has no feature projections; section 1 says how to get them."
-        return Section(slug, title, missing=missing)
+        return missing_section(slug, title, "feature projections")
     projections = {m: run["result"]["projection"] for m, run in list(runs.items())[:_MAX_METHODS]}
     labels = np.asarray(next(iter(projections.values()))["labels"], dtype=np.float64)
     pca, tsne = (
@@ -275,9 +276,9 @@ def _describe_projections(labels: plot.Floats, pca: Points, tsne: Points) -> lis
 
 def _axis_correlation(points: plot.Floats, labels: plot.Floats) -> float:
     """Return |Pearson| of the first coordinate and the label, 0 if one of them is constant."""
-    a, b = points[:, 0] - points[:, 0].mean(), labels - labels.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return abs(float(a @ b)) / norm if norm else 0.0
+    if not points[:, 0].std() * labels.std():
+        return 0.0
+    return abs(float(np.corrcoef(points[:, 0], labels)[0, 1]))
 
 
 def _neighbor_difference(points: plot.Floats, labels: plot.Floats) -> float:

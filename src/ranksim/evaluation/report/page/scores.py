@@ -18,9 +18,17 @@ from ranksim._utils.formatting import (
 )
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
 from ranksim.evaluation.report import plotting as plot
-from ranksim.evaluation.report.page import elements
-from ranksim.evaluation.report.page.elements import Score, ScoreTable, format_number
-from ranksim.evaluation.report.page.sweep_results import Record, SweepResults, metric_title
+from ranksim.evaluation.report.page.elements import (
+    Bar,
+    Record,
+    Score,
+    ScoreRow,
+    ScoreTable,
+    Section,
+    SweepResults,
+    format_number,
+    metric_title,
+)
 from ranksim.evaluation.summary import describe_failure, failed_runs, method_key, share_of_failed
 
 _MAX_PANELS, _WIDE_PANELS = 6, 4  # regions in the picture; up to four have one-line titles
@@ -31,7 +39,7 @@ Effect = tuple[float, float | None, float | None]  # relative change, low, high
 Interval = tuple[float, float]
 
 
-def scores_section(sweep: SweepResults) -> tuple[elements.Section, list[ScoreTable]]:
+def scores_section(sweep: SweepResults) -> tuple[Section, list[ScoreTable]]:
     """Return one table per metric, and the picture of all changes of the main error."""
     tables = [
         _score_table(sweep, metric)
@@ -47,7 +55,7 @@ def scores_section(sweep: SweepResults) -> tuple[elements.Section, list[ScoreTab
         pictures.append(_draw_changes(names, changes, sweep))
     title = "Scores and differences from the baseline"
     findings, note = _describe_scores(sweep), _explain_table(sweep)
-    return elements.Section("methods", title, findings, pictures, note=note), tables
+    return Section("methods", title, findings, pictures, note=note), tables
 
 
 def _widest_interval(effect: Record) -> Interval | None:
@@ -168,7 +176,7 @@ def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
     figures = [(row.get("published") or {}).get(metric, {}) for row in sweep.rows]
     published = [r for r in regions if any(r in row for row in figures)]
     rows = [
-        elements.ScoreRow(
+        ScoreRow(
             row["method"],
             _describe_row(sweep, row),
             method_key(row) == sweep.baseline,
@@ -204,7 +212,8 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
         change = format_signed(effect["mean"], digits)
         text = f"{change}{relative}, 95\u202f% interval {low} to {high}"
         places = 50 + 50 * np.clip(np.divide((effect["mean"], *interval), reach), -1, 1)
-        bar = elements.Bar(*(round(float(place), 1) for place in places), kind, text)
+        mean, start, end = (round(float(place), 1) for place in places)
+        bar = Bar(mean, start, end, kind, text)
     sd = "" if cell["sd"] is None else f"{cell['sd']:.{digits}f}"
     return Score(cell["mean"], _format_score(cell["mean"], digits), sd, bar, is_marked)
 

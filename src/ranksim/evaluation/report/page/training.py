@@ -10,10 +10,12 @@ import numpy as np
 
 from ranksim._utils.formatting import format_count
 from ranksim.evaluation.report import plotting as plot
-from ranksim.evaluation.report.page.elements import DataTable, Section, format_rounded
-from ranksim.evaluation.report.page.sweep_results import (
+from ranksim.evaluation.report.page.elements import (
+    DataTable,
     Record,
+    Section,
     SweepResults,
+    format_rounded,
     list_commands,
     metric_title,
     seed_mean,
