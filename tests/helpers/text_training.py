@@ -17,13 +17,13 @@ from ranksim.training.fit import (
     TrainingResult,
     TrainingTask,
     fit,
+    retrain_head,
 )
 from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import TextRecipe
 from ranksim.training.resume import BEST
 from ranksim.training.trainer_config import TrainerConfig
-from ranksim.training.fit import retrain_head
 
 SAMPLES = 64
 FULL = Technique(focal_r=True, weighting="inverse", lds=True, fds=True, ranksim=True)

@@ -32,7 +32,14 @@ from ranksim.evaluation.record import (
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
-from ranksim.training.fit import FollowedError, TrainingLimits, TrainingOptions, TrainingResult, fit
+from ranksim.training.fit import (
+    FollowedError,
+    TrainingLimits,
+    TrainingOptions,
+    TrainingResult,
+    fit,
+    retrain_head,
+)
 from ranksim.training.method import Method
 from ranksim.training.recipe import Recipe
 from ranksim.training.resume import BEST, LAST
@@ -43,7 +50,6 @@ from ranksim.training.trainer_config import (
     peak_memory_mb,
     reset_peak_memory,
 )
-from ranksim.training.fit import retrain_head
 
 STARTED = "started.json"
 _TURN = ".turn.json"  # exists while the first of several nodes trains the run

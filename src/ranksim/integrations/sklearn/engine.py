@@ -25,13 +25,12 @@ from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import resolve_defaults
-from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit
+from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit, retrain_head
 from ranksim.training.method import Method, first_stage, parse_method
 from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import TABLE, Recipe
 from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.trainer_config import TrainerConfig
-from ranksim.training.fit import retrain_head
 
 _PRESET, _MODEL, _HEAD = "small", "model.", "head."
 _LOCK = threading.Lock()  # random states and settings belong to the process
