@@ -1,6 +1,7 @@
 """From the words of a command to a typed request."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -8,8 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ranksim.cli.options import parse_seconds, with_options
-from ranksim.cli.requests import portable_command
+from ranksim.cli.options import parse_seconds, portable_command, with_options
 from ranksim.data.spec import (
     AgeDbSpec,
     DataLocation,
@@ -24,6 +24,7 @@ from ranksim.data.spec import (
 from ranksim.exceptions import UsageError
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
+from tests.helpers import faces
 
 
 @pytest.fixture
@@ -141,6 +142,18 @@ def test_user_data(run_command, requests, table, words, spec, changes):
 )
 def test_options_that_do_nothing_or_contradict(check_error, table, words, key_words):
     check_error(["compare", table, "--target", "years", *words.split()], 2, *key_words)
+
+
+def test_prepared_benchmark(run_command, tmp_path):
+    faces.write_agedb(tmp_path, dict.fromkeys(range(20, 33), 60), size=8)
+    words = ("data", "prepare", "agedb-dir", "--root", tmp_path, "--protocol", "extrapolation")
+    outcome = run_command(*words, "--test-per-bin", 5, "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)
+    assert f"Train: ranksim bench agedb-dir --data-dir {tmp_path} --protocol" in outcome.err
+    assert list(tmp_path.glob("*.csv"))
+    check = run_command("data", "prepare", "agedb-dir", "--root", tmp_path, "--download")
+    assert "agedb-dir cannot be downloaded" in check.err
 
 
 def test_image_size_given_twice(check_error, tmp_path):

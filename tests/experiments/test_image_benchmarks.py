@@ -10,8 +10,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from ranksim.cli.data import prepare_data
 from ranksim.cli.train import run_sweep_request
+from ranksim.datasets.image_benchmarks import prepare_split
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.checkpoint_scores import score_checkpoint
 from ranksim.experiments.sweep_request import run_benchmark
@@ -58,7 +58,7 @@ def request(benchmark, root, out, *, data=None, **changes):
 
 @pytest.mark.parametrize(("benchmark", "methods"), [("agedb-dir", EIGHT), ("imdb-wiki-dir", FEW)])
 def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
-    prepared = prepare_data(benchmark, drawn)
+    prepared = prepare_split(benchmark, drawn)
     assert sum(prepared.counts) == sum(COUNTS.values())
     content = run_sweep_request(request(benchmark, drawn, tmp_path, methods=methods), as_json=False)
     asked = methods.split(",")
@@ -107,7 +107,7 @@ def test_other_data_under_the_same_name_is_refused(drawn, tmp_path):
 def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     crowd = tmp_path / "crowd"
     faces.write_agedb(crowd, dict.fromkeys(range(20, 33), 60), size=16)
-    prepare_data("agedb-dir", crowd, protocol="extrapolation")
+    prepare_split("agedb-dir", crowd, protocol="extrapolation")
     content = run_sweep_request(
         request("agedb-dir", crowd, tmp_path / "out", options={"protocol": "extrapolation"}),
         as_json=False,
@@ -163,7 +163,7 @@ def test_evaluate_repeats_a_run(drawn, tmp_path):
 
 
 def test_evaluate_takes_published_names(drawn, tmp_path):
-    prepare_data("agedb-dir", drawn)
+    prepare_split("agedb-dir", drawn)
     torch.manual_seed(0)
     from tests.oracles.resnet import ResNet
 

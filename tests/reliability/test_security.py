@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ranksim.cli.requests import portable_command
+from ranksim.cli.options import portable_command
 from ranksim.datasets import agedb_dir, glucose, sentiment_dir, sts_b_dir
 from tests.helpers import user_data
 from tests.helpers.language import save_bert

@@ -6,7 +6,6 @@ import errno
 import sys
 
 from ranksim.exceptions import (
-    MissingDependencyError,
     RankSimError,
     StoppedError,
     UsageError,
@@ -25,12 +24,9 @@ def main() -> None:
         from ranksim.cli.app import app
 
         app()
-    except StoppedError as error:
-        _exit(str(error), 130)
-    except UsageError as error:
-        _exit(str(error), 2)
-    except (MissingDependencyError, RankSimError) as error:
-        _exit(str(error), 1)
+    except RankSimError as error:
+        code = 130 if isinstance(error, StoppedError) else 2 if isinstance(error, UsageError) else 1
+        _exit(str(error), code)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             _exit(str(disk_error(error)), 1)

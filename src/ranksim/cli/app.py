@@ -7,13 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 import ranksim
-from ranksim.cli.data import data_app
-from ranksim.cli.demo import demo
-from ranksim.cli.evaluate import evaluate, throughput
-from ranksim.cli.inspect import inspect
+from ranksim.cli.data import data_app, inspect
 from ranksim.cli.options import AsJson, print_json
-from ranksim.cli.results import report, reproduce
-from ranksim.cli.train import bench_app, compare, fit, predict, tune_app
+from ranksim.cli.results import evaluate, report, reproduce, throughput
+from ranksim.cli.train import bench_app, compare, demo, fit, predict, tune_app
 
 _BenchmarkName = Literal[
     "sts-b-dir", "sentiment-dir", "glucose", "agedb-dir", "imdb-wiki-dir",
@@ -79,17 +76,16 @@ def list_methods(
     parsed = parse_methods(ALL_METHODS, benchmark, preset["weighting"])
     keys = {method.key for method in parsed}
     methods: list[dict[str, str]] = []
+    table = Table("method", "what it trains", box=box.SIMPLE_HEAD)
     for method in parsed:
         row = {"method": method.name, "trains": describe_method(method, preset["loss"])}
         alias = method.name != method.key and method.key in keys
         methods.append(row | ({"alias_of": method.key} if alias else {}))
+        same = f": the same as {method.key}" if alias else ""
+        table.add_row(method.name, row["trains"] + same)
+    print_json(methods, as_json)
     if as_json:
-        print_json(methods, as_json)
         return
-    table = Table("method", "what it trains", box=box.SIMPLE_HEAD)
-    for row in methods:
-        alias_of = f": the same as {row['alias_of']}" if "alias_of" in row else ""
-        table.add_row(row["method"], row["trains"] + alias_of)
     console = Console()
     console.print(table)
     console.print(

@@ -1,22 +1,20 @@
-"""``ranksim data``: prepare raw data sets for the benchmarks."""
+"""Commands on data: ``inspect`` and ``data prepare``."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from ranksim.cli.options import AsJson, Values, print_json, with_options
+from ranksim.cli.options import AsJson, Data, Values, print_json, to_json, with_options
 from ranksim.data.spec import option
 from ranksim.exceptions import UsageError
-
-if TYPE_CHECKING:
-    from ranksim.datasets.image_benchmarks import PreparedSplit
 
 _MAX_UNPACKED = 64 << 30  # bytes per archive; the larger one of IMDB-WIKI has 7 GB
 data_app = typer.Typer(help="Prepare data sets.", no_args_is_help=True)
@@ -66,38 +64,20 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Check every image and write the split file that training reads."""
-    prepared = prepare_data(benchmark, **values, password=password, as_json=as_json)
-    print_json(prepared.to_dict(), as_json)
-
-
-def prepare_data(
-    benchmark: str,
-    root: Path,
-    *,
-    archive: Sequence[Path] = (),
-    password: str | None = None,
-    download: bool = False,
-    as_json: bool = False,
-    protocol: str | None = None,
-    **split: Any,
-) -> PreparedSplit:
-    """Fetch and unpack archives, check all images, write the split, and print a summary.
-
-    The other arguments are those of :func:`ranksim.datasets.image_benchmarks.prepare_split`.
-    """
     from ranksim._utils.progress import progress_counter
     from ranksim.data.images.decode import check_images
     from ranksim.datasets import imdb_wiki_dir
     from ranksim.datasets.archives import extract
     from ranksim.datasets.image_benchmarks import describe, prepare_split
 
-    console = Console(stderr=as_json, highlight=False)
+    console, root = Console(stderr=as_json, highlight=False), values["root"]
+    archives, download = values.pop("archive"), values.pop("download")
     if download and benchmark != imdb_wiki_dir.NAME:
         raise UsageError(
             f"{benchmark} cannot be downloaded: ask the authors of AgeDB for the archive and its "
             "password, then use --archive AgeDB.zip --password."
         )
-    archives = [*archive, *(imdb_wiki_dir.download_archives(root) if download else ())]
+    archives += tuple(imdb_wiki_dir.download_archives(root) if download else ())
     if archives:
         with progress_counter("unpacking, bytes") as on_progress:
             unpack = partial(
@@ -110,9 +90,78 @@ def prepare_data(
         with progress_counter("checking images") as on_progress:
             return check_images(root, paths, on_progress=on_progress)
 
-    prepared = prepare_split(benchmark, root, protocol=protocol, check=check, **split)
-    words = f" --protocol {protocol}" if protocol else ""
-    train = f"Train: ranksim bench {benchmark} --data-dir {root}{words}"
+    prepared = prepare_split(benchmark, **values, check=check)
+    train = f"Train: ranksim bench {benchmark} --data-dir {root}"
+    train += f" --protocol {values['protocol']}" if values["protocol"] else ""
     for line in (*describe(prepared), train):
         console.print(line, soft_wrap=True)
-    return prepared
+    print_json(prepared.to_dict(), as_json)
+
+
+@with_options("data out as_json target bin_width many few drop_labels region")
+def inspect(
+    values: Values,
+    *,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the figure and inspect.json.")] = Path(
+        "runs/inspect"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Show how labels are distributed: rare and missing values, suitable bins and regions."""
+    from ranksim._utils.storage import atomic_write
+    from ranksim.data.label_report import make_label_report
+    from ranksim.data.reading import load_table
+    from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
+    from ranksim.imbalance.label_range import parse_named_range, parse_ranges
+
+    dropped = parse_ranges(",".join(values["drop_labels"])) if values["drop_labels"] else ()
+    try:
+        named = dict(map(parse_named_range, values["region"]))
+    except ValueError as error:
+        raise UsageError(f"--region: {error}.") from error
+    try:
+        content = make_label_report(
+            load_table(data), values["target"], width=values["bin_width"], many=values["many"],
+            few=values["few"], drop=dropped, named=named,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
+    command = _next_command(content, values)
+    content["next"] = shlex.join(["ranksim", "compare", data, *command])
+    path = Path(data).expanduser()
+    name = path.resolve().name if path.exists() else data  # results name no folders
+    recorded = {"data": name, "next": shlex.join(["ranksim", "compare", name, *command])}
+    figure = draw_label_report(content)
+    for suffix, written in (
+        ("json", f"{to_json(content | recorded)}\n".encode()),
+        ("svg", figure.svg.encode()),
+        ("png", figure.png),
+    ):
+        with atomic_write(out / f"inspect.{suffix}") as temporary:
+            temporary.write_bytes(written)
+    print_json(content, as_json)
+    if not as_json:
+        console = Console(highlight=False)
+        print_label_report(content, console)
+        figure_path = out / "inspect.png"
+        console.print(f"Figure: {figure_path} (and .svg, .json)", soft_wrap=True, markup=False)
+
+
+def _next_command(content: dict[str, Any], values: Values) -> list[str]:
+    """Return the words that ``ranksim compare`` needs after the data.
+
+    Suggested thresholds count all rows, and compare counts the training rows, so that only
+    thresholds given by the user are repeated.
+    """
+    import numpy as np
+
+    width, edges = content["suggestion"]["width"], content["bins"]["edges"]
+    words = ["--target", content["target"]]
+    if np.allclose(np.diff(edges), width, rtol=0.1):  # otherwise outliers have their own bins
+        words += ["--bin-width", f"{width:g}"]
+    given = [(name, values[name]) for name in ("many", "few")]
+    given += [("drop-labels", ",".join(values["drop_labels"]))]
+    given += [("region", text) for text in values["region"]]
+    words += [word for name, value in given if value for word in (f"--{name}", str(value))]
+    return words + ["--skip-missing"] * bool(content["missing"]["count"])

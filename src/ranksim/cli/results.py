@@ -1,16 +1,32 @@
-"""Commands on the results of a sweep: ``report`` and ``reproduce``."""
+"""Commands on results and speed: ``evaluate``, ``report``, ``reproduce`` and ``throughput``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from ranksim.cli.options import AsJson, Values, print_json, with_options
-from ranksim.data.spec import DataLocation, option
+from ranksim.cli.options import (
+    HARDWARE,
+    NETWORK,
+    AsJson,
+    Values,
+    print_json,
+    sweep_request,
+    trainer_config,
+    with_options,
+)
+from ranksim.data.spec import DataLocation, option, reject_unused
+from ranksim.exceptions import UsageError
+
+if TYPE_CHECKING:
+    from ranksim.experiments.sweep_request import SweepRequest
 
 
 def report(
@@ -103,3 +119,180 @@ def _print_report(report: dict[str, Any], console: Console) -> None:
         lines.append(f"  The run failed: {report['note']}.")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+@dataclass(kw_only=True)
+class EvaluateOptions:
+    """A checkpoint's test data, or the columns of predictions and their label density."""
+
+    data: str | None = option("Test a checkpoint on the test part of these images.")
+    target: str | None = option("Column of the label, for --data and --train.", None, "COLUMN")
+    image: str | None = option("Column of image paths.", None, "COLUMN")
+    split: str | None = option("Column of train, val and test.", None, "COLUMN")
+    train: str | None = option("The training data of the predictions, as for compare.")
+    model: Path | None = option("Instead of --train: the model, a folder of ranksim fit.")
+    prediction: str | None = option("Default: prediction, pred or y_pred.", None, "COLUMN")
+    label: str | None = option("Default: label, target, y_true or the target.", None, "COLUMN")
+    image_size: int | None = option("Side in pixels. Default: the run's, or the preset's.", min=1)
+    data_dir: Path | None = option("The --root of ranksim data prepare. Default: RANKSIM_DATA.")
+
+
+_IMAGES = "drop_labels protocol skip_broken cache_dir"
+_AGES = "preset data_dir split_file"
+_USER_IMAGES = "image image_root split bin_width max_per_bin split_seed test_per_bin"
+_CHECKPOINT = "image_size accelerator precision"
+_USED = {
+    "benchmark": f"{_IMAGES} {_AGES} {_CHECKPOINT}",
+    "data": f"target {_IMAGES} {_USER_IMAGES} {_CHECKPOINT}",
+    "train": "target split bin_width many few region prediction label",
+    "model": "prediction label",
+}
+
+
+@with_options(
+    "what benchmark data train model target out",
+    ("Data", f"{_IMAGES} {_AGES} {_USER_IMAGES}"),
+    ("Predictions", "prediction label many few region"),
+    ("Checkpoint", _CHECKPOINT),
+    owner=EvaluateOptions,
+    preset={"default": "paper"},
+)
+def evaluate(
+    values: Values,
+    *,
+    context: typer.Context,
+    what: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT|PREDICTIONS",
+            help="With --benchmark or --data: a published ResNet checkpoint, or best.ckpt of an "
+            "image run. With --train or --model: a table of predictions of any model.",
+            show_default=False,
+        ),
+    ],
+    benchmark: Annotated[
+        Literal["agedb-dir", "imdb-wiki-dir"] | None,
+        typer.Option(help="Test a checkpoint on agedb-dir or imdb-wiki-dir.", metavar="WORD"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the result; an old result is replaced.")] = (
+        Path("runs/evaluate")
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Score an image checkpoint on a test set, or predictions of any model, by region."""
+    modes = {"benchmark": benchmark, **{name: values[name] for name in ("data", "train", "model")}}
+    chosen = [name for name, value in modes.items() if value is not None]
+    if len(chosen) != 1:
+        raise UsageError(
+            "Give --benchmark or --data for a checkpoint, or --train or --model for predictions, "
+            f"got {' and '.join(f'--{name}' for name in chosen) or 'none of them'}."
+        )
+    (mode,) = chosen
+    given = [name for name in values if _is_given(context, name)]
+    reject_unused(given, (mode, *_USED[mode].split()), f"--{mode}")
+    if mode in ("train", "data") and values["target"] is None:
+        raise UsageError(f"--{mode} needs the column of the label: give --target.")
+    console = Console(stderr=as_json, highlight=False)
+    if mode in ("train", "model"):
+        result = _score_predictions(what, values, out, console)
+    else:
+        values = {name: values[name] for name in _USED[mode].split()}
+        request = sweep_request(modes[mode], out, values, user_data=mode == "data")
+        result = _score_checkpoint(what, request, console)
+    console.print(f"Result: {out / 'evaluation.json'}", markup=False, soft_wrap=True)
+    print_json(result, as_json)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _score_predictions(path: Path, values: Values, out: Path, console: Console) -> dict[str, Any]:
+    """Score a table of predictions and print the result."""
+    from ranksim.inference.prediction import ScoreRequest, score_predictions
+
+    columns = {name: values[name] for name in ("train", "model", "target", "prediction", "label")}
+    options = {name: values[name] for name in ("many", "few", "split", "bin_width", "region")}
+    result = score_predictions(ScoreRequest(path, options=options, out=out, **columns))
+    _print_intervals(result, console)
+    return result
+
+
+def _print_intervals(result: dict[str, Any], console: Console) -> None:
+    """Print errors with their intervals by region."""
+    from ranksim._utils.formatting import METRIC_TITLES, choose_digits
+
+    file, scores = result["predictions"], result["test"]
+    title = f"\n{escape(file['name'])}, by region of {escape(file['label'])}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("region")
+    table.add_column("samples", justify="right", no_wrap=True)
+    digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in ("mae", "gm")}
+    for metric in digits:
+        table.add_column(METRIC_TITLES[metric][0], justify="right", no_wrap=True)
+        table.add_column("95\u202f%", style="dim", no_wrap=True)
+    for region, values in scores.items():
+        if not values["n"] or (region == "seen" and not scores["zero"]["n"]):
+            continue
+        cells = []
+        for metric, places in digits.items():
+            ends = result["intervals"][region][metric]
+            cells.append(f"{values[metric]:.{places}f}")
+            cells.append("" if ends is None else " to ".join(f"{end:.{places}f}" for end in ends))
+        table.add_row(escape(region), f"{values['n']:,}", *cells)
+    console.print(table)
+    if file["without_label"]:
+        console.print(f"{file['without_label']:,} rows without a label are left out.")
+
+
+def _score_checkpoint(path: Path, request: SweepRequest, console: Console) -> dict[str, Any]:
+    """Score a checkpoint and print the result."""
+    from ranksim.evaluation.report.terminal import print_scores
+    from ranksim.experiments.checkpoint_scores import score_checkpoint
+    from ranksim.training.recipe import headline
+
+    result = score_checkpoint(path, request)
+    name = result["benchmark"]
+    print_scores(result["test"], headline(name), f"{result['encoder']} on {name}, test", console)
+    return result
+
+
+@dataclass(kw_only=True)
+class StepOptions:
+    """The steps that ``ranksim throughput`` times."""
+
+    batch_size: int | None = option("Images per step. Default: the preset's.", min=1)
+    steps: int = option("Steps to time for each method.", 50, min=1)
+    warmup_steps: int = option("Untimed steps before them.", 10, min=0)
+
+
+@with_options(
+    "out as_json preset batch_size steps warmup_steps",
+    *(NETWORK, HARDWARE),
+    owner=StepOptions,
+    preset={"default": "paper"},
+)
+def throughput(
+    values: Values,
+    *,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure images per second, the time waiting for data, and RankSim's share of a step."""
+    from ranksim.experiments import throughput as engine
+
+    changes = {name: values[name] for name in ("encoder", "image_size", "batch_size")}
+    request = engine.ThroughputRequest(
+        tuple(f"{name}={value}" for name, value in changes.items() if value is not None),
+        values["steps"],
+        values["warmup_steps"],
+        trainer_config(values),
+        out,
+        values["preset"],
+    )
+    result = engine.measure_throughput(request)
+    engine.print_throughput(result, Console(stderr=as_json))
+    if out is not None and not as_json:
+        typer.echo(f"Figures: {out}")
+    print_json(result, as_json)

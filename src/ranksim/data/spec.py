@@ -16,7 +16,6 @@ from ranksim.exceptions import UsageError
 Protocol = Literal["extrapolation", "interpolation", "blindspot"]
 SplitRule = Literal["random", "group", "time", "day"]
 SplitMethod = Literal["column", "random", "group", "time", "day", "protocol"]
-DEFAULT_SEED = 666
 
 
 def option(text: str, default: Any = None, metavar: str | None = None, **settings: Any) -> Any:
@@ -94,12 +93,7 @@ class DataSpec:
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> DataSpec:
-        """Rebuild a specification from :meth:`to_dict`.
-
-        Raises:
-            KeyError: there is no such benchmark or modality, or a part is missing.
-            TypeError: an option that this benchmark or modality does not have.
-        """
+        """Rebuild a specification from :meth:`to_dict`; KeyError or TypeError if it is damaged."""
         values = content["options"].items()
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values}
         return SPEC_TYPES[content["benchmark"]](**options, regions_from=content["regions_from"])
@@ -160,11 +154,7 @@ class ImdbWikiSpec(AgeDbSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class UserDataSpec(DataSpec):
-    """User data of any modality: target, split and label bins.
-
-    Raises:
-        UsageError: options that contradict each other or do nothing.
-    """
+    """User data of any modality: target, split and label bins."""
 
     location_options: ClassVar[tuple[str, ...]] = ("data",)
     title: ClassVar[str] = "user data"
@@ -175,34 +165,31 @@ class UserDataSpec(DataSpec):
     target: str = option("Column of the number to predict.", ..., "COLUMN")
     time: str | None = option("Column of the time.", None, "COLUMN")
     group: str | None = option(
-        "Column whose equal values stay in one part.",
-        None,
-        "COLUMN",
-        excludes=("split", "protocol"),
+        "Column whose equal values stay in one part.", None, "COLUMN", excludes="split protocol"
     )
     split: str | None = option(
         "Column of train, val and test. Default: split, if it names all three; otherwise a "
         "split is drawn.",
         None,
         "COLUMN",
-        excludes=("protocol",),
+        excludes="protocol",
     )
     split_by: SplitRule | None = option(
         "Draw the split by: random (default), group, day or time (default of a series).",
-        excludes=("split", "protocol"),
+        excludes="split protocol",
     )
     balanced: bool = option("Do not balance validation and test over label bins.", True)
     max_per_bin: int | None = option(
         "Most samples of a bin in validation, and in test.",
         min=1,
-        excludes=("split", "protocol"),
-        requires=("balanced",),
+        excludes="split protocol",
+        requires="balanced",
     )
-    protocol: Protocol | None = option(_PROTOCOL, excludes=("window",), requires=("balanced",))
+    protocol: Protocol | None = option(_PROTOCOL, excludes="window", requires="balanced")
     test_per_bin: int | None = option(
-        "Test samples per label bin under --protocol (50).", min=1, requires=("protocol",)
+        "Test samples per label bin under --protocol (50).", min=1, requires="protocol"
     )
-    split_seed: int | None = option("Seed of a drawn split (666).", min=0, excludes=("split",))
+    split_seed: int | None = option("Seed of a drawn split (666).", min=0, excludes="split")
     bin_width: float | None = option("Width of label bins. Default: chosen for the labels.")
     many: int | None = option("Many-shot bins have more training samples than this.", min=1)
     few: int | None = option("Few-shot bins have fewer training samples than this.", min=1)
@@ -228,13 +215,13 @@ class UserDataSpec(DataSpec):
             if getattr(self, item.name) == item.default:
                 continue
             name = option_name(item.name)
-            for other in item.metadata.get("excludes", ()):
+            for other in item.metadata.get("excludes", "").split():
                 if getattr(self, other, None):
                     raise UsageError(
                         f"{name} does nothing beside {option_name(other)}: leave one of the two "
                         "out."
                     )
-            for other in item.metadata.get("requires", ()):
+            for other in item.metadata.get("requires", "").split():
                 if not getattr(self, other):
                     context = "with --no-" if other == "balanced" else "without --"
                     context += other.replace("_", "-")
@@ -257,7 +244,7 @@ class UserDataSpec(DataSpec):
     @property
     def seed(self) -> int:
         """Seed of a drawn split."""
-        return DEFAULT_SEED if self.split_seed is None else self.split_seed
+        return 666 if self.split_seed is None else self.split_seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,16 +24,8 @@ RESULT = "evaluation.json"
 def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
     """Score a checkpoint by region, and write the scores and predictions to ``request.out``.
 
-    Args:
-        checkpoint: a published one, or ``best.ckpt`` of a run.
-        request: the data, and how it is read.
-
-    Returns:
-        The content of ``evaluation.json``.
-
-    Raises:
-        UsageError: hardware that is not available, or data without images.
-        DataError: the checkpoint holds no ResNet, or the data cannot be used.
+    The checkpoint is a published one, or ``best.ckpt`` of a run. The scores, the content of
+    ``evaluation.json``, are returned.
     """
     silence_lightning()
     encoder, state = read_checkpoint(checkpoint)

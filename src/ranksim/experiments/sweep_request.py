@@ -32,37 +32,21 @@ _MAX_SEEDS = 10_000
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """A sweep over methods and seeds, on one data set.
-
-    Args:
-        source: the data.
-        methods: names separated by commas, or ``all``.
-        seeds: a number of seeds or a list of them (see :func:`parse_seeds`).
-        out: folder for the results.
-        preset: which recipes of the benchmark.
-        changes: recipe fields to override, each ``field=value``.
-        recipe_file: recipes by method, as ``ranksim tune`` writes them.
-        trainer: hardware and precision.
-        limits: early ends of each training.
-        jobs: runs side by side.
-        engine: ``processes`` or ``ray``.
-        budget: seconds for the whole sweep.
-        command: the command line that is recorded with results.
-    """
+    """A sweep over methods and seeds, on one data set."""
 
     source: DataSource
-    methods: str
-    seeds: str
+    methods: str  # names separated by commas, or "all"
+    seeds: str  # as parse_seeds reads it
     out: Path
     preset: str = "small"
-    changes: tuple[str, ...] = ()
-    recipe_file: Path | None = None
+    changes: tuple[str, ...] = ()  # recipe fields to override, each "field=value"
+    recipe_file: Path | None = None  # recipes by method, as ranksim tune writes them
     trainer: TrainerConfig = TrainerConfig()
     limits: TrainingLimits = TrainingLimits()
     jobs: int = 1
     engine: str = "processes"
-    budget: float | None = None
-    command: str = ""
+    budget: float | None = None  # seconds for the whole sweep
+    command: str = ""  # recorded with the results
 
     @property
     def benchmark(self) -> str:
@@ -87,14 +71,9 @@ def resolve_user_data(location: DataLocation, options: Mapping[str, Any]) -> Dat
 
 
 def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict[str, Any]:
-    """Check a request, train its runs, and write ``results.json`` and the HTML page.
+    """Train the runs of a request, and write and return the content of ``results.json``.
 
-    Args:
-        request: the sweep.
-        console: for progress; nothing is printed without it.
-
-    Returns:
-        The content of ``results.json``.
+    The HTML page is written too. Nothing is printed without a console.
     """
     console = console or Console(quiet=True)
     seeds = parse_seeds(request.seeds)
@@ -137,11 +116,7 @@ def _limit_seconds(run: Run, seconds: float) -> Run:
 
 
 def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Method, int], Run]:
-    """Return a function that builds the run of a method and a seed.
-
-    Raises:
-        DataError: the user's table or split file does not exist.
-    """
+    """Return a function that builds the run of a method and a seed."""
     source = identify_data(request.source)
 
     def make_run(method: Method, seed: int) -> Run:
@@ -165,29 +140,17 @@ def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Metho
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """The recipe settings of a request, read and checked.
-
-    Args:
-        benchmark: whose recipes.
-        preset: which of them.
-        weighting: weighting of LDS and RRT, if a method's name does not say it.
-        changes: recipe fields overridden with ``--set``.
-        tuned: recipe fields by method, from ``--recipe``.
-    """
+    """The recipe settings of a request, read and checked."""
 
     benchmark: str
     preset: str
-    weighting: Scheme
-    changes: Mapping[str, Any]
-    tuned: Mapping[str, Mapping[str, Any]]
+    weighting: Scheme  # of LDS and RRT, if a method's name does not say it
+    changes: Mapping[str, Any]  # recipe fields overridden with --set
+    tuned: Mapping[str, Mapping[str, Any]]  # recipe fields by method, from --recipe
 
     @classmethod
     def from_request(cls, request: SweepRequest) -> SweepSettings:
-        """Read the settings of a request.
-
-        Raises:
-            UsageError: a field that is unknown or set twice, or an unreadable recipe file.
-        """
+        """Read the settings of a request; a field set to two values is an error."""
         changes: dict[str, Any] = {}
         for name, value in map(parse_change, request.changes):
             if changes.setdefault(name, value) != value:
@@ -206,11 +169,7 @@ class SweepSettings:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Parse ``"5"`` to seeds 0 to 4, and ``"3,5"`` to these two seeds.
-
-    Raises:
-        UsageError: neither a number above 0 nor a list of seeds.
-    """
+    """Parse ``"5"`` to seeds 0 to 4, and ``"3,5"`` to these two seeds."""
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,45 +43,28 @@ _AGES = (0, 100)
 
 @dataclass(frozen=True)
 class ThroughputRequest:
-    """A measurement of training speed.
+    """A measurement of training speed."""
 
-    Args:
-        changes: recipe fields to override, such as ``batch_size=32``.
-        steps: steps to time for each method.
-        warmup_steps: untimed steps before them.
-        trainer: hardware and precision.
-        out: JSON file for the result, or ``None``.
-        preset: preset of AgeDB-DIR that the changes are applied to.
-    """
-
-    changes: tuple[str, ...]
-    steps: int
-    warmup_steps: int
+    changes: tuple[str, ...]  # recipe fields to override, such as "batch_size=32"
+    steps: int  # steps to time for each method
+    warmup_steps: int  # untimed steps before them
     trainer: TrainerConfig = TrainerConfig()
-    out: Path | None = None
-    preset: str = "paper"
+    out: Path | None = None  # JSON file for the result
+    preset: str = "paper"  # of AgeDB-DIR
 
 
 def measure_throughput(request: ThroughputRequest) -> dict[str, Any]:
     """Train on generated images for some steps, with and without RankSim, and time the steps.
 
-    The training is the one of ``ranksim bench``, with pixel cache, augmentation on the device,
-    network and optimizer. RankSim's share is its forward and backward pass, timed within the step
-    with the device synchronized.
-
-    Raises:
-        UsageError: hardware that is not available, or an invalid recipe.
+    The training is the one of ``ranksim bench``. RankSim's share is its forward and backward pass,
+    timed within the step with the device synchronized.
     """
     silence_lightning()
     check_trainer_config(request.trainer)
     if request.trainer.is_distributed:
         raise UsageError("throughput times one device: leave out --devices and --num-nodes.")
     changes = dict(parse_change(text) for text in request.changes)
-    recipes: dict[str, ImageRecipe] = {}
-    for name in METHODS:
-        recipe = load_recipe("agedb-dir", request.preset, _parse(name), changes)
-        assert isinstance(recipe, ImageRecipe)
-        recipes[name] = recipe
+    recipes = {name: _load_recipe("agedb-dir", request.preset, name, changes) for name in METHODS}
     # one batch size for both, so that images per second are comparable
     batch_size = changes.get("batch_size", recipes["vanilla"].batch_size)
     with _generate_images(recipes["vanilla"].image_size) as cache:
@@ -89,11 +72,12 @@ def measure_throughput(request: ThroughputRequest) -> dict[str, Any]:
             _time_method(name, dataclasses.replace(recipe, batch_size=batch_size), cache, request)
             for name, recipe in recipes.items()
         ]
-    device = {"device": _device_name(request.trainer)}
+    device = "cpu" if request.trainer.uses_channels_last else request.trainer.accelerator
+    device = torch.cuda.get_device_name() if request.trainer.on_gpu else device
     result = {
         "format": 1,
         "recipe": dataclasses.asdict(recipes["vanilla"]) | {"batch_size": batch_size},
-        "hardware": dataclasses.asdict(request.trainer) | device,
+        "hardware": dataclasses.asdict(request.trainer) | {"device": device},
         "threads": torch.get_num_threads(),
         "rows": rows,
         "whole_runs": _estimate_runs(rows, request.preset),
@@ -106,6 +90,14 @@ def measure_throughput(request: ThroughputRequest) -> dict[str, Any]:
 
 def _parse(name: str) -> Method:
     return parse_method(name, "sqrt_inverse")
+
+
+def _load_recipe(
+    benchmark: str, preset: str, method: str, changes: Mapping[str, Any] | None = None
+) -> ImageRecipe:
+    recipe = load_recipe(benchmark, preset, _parse(method), changes or {})
+    assert isinstance(recipe, ImageRecipe)
+    return recipe
 
 
 class StepTimer(L.Callback):
@@ -123,17 +115,12 @@ class StepTimer(L.Callback):
             pl_module.ranksim = TimedRankSim(pl_module.ranksim)  # type: ignore[assignment]
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
     ) -> None:
         self._step_start = _synchronized_time(pl_module.device)
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
     ) -> None:
         end = _synchronized_time(pl_module.device)
         ranksim = getattr(pl_module.ranksim, "seconds", 0.0)
@@ -192,19 +179,14 @@ def _time_method(
     timer = StepTimer(request.warmup_steps)
     steps = timer.warmup_steps + request.steps
     recipe = dataclasses.replace(recipe, max_validations=-(-steps * recipe.batch_size // _IMAGES))
+    options = TrainingOptions(
+        seed=0,
+        trainer_config=request.trainer,
+        limits=TrainingLimits(steps=steps, epochs=recipe.max_validations),
+        callbacks=[timer],
+    )
     with tempfile.TemporaryDirectory() as folder:
-        fit(
-            task,
-            recipe,
-            _parse(name).technique,
-            Path(folder),
-            TrainingOptions(
-                seed=0,
-                trainer_config=request.trainer,
-                limits=TrainingLimits(steps=steps, epochs=recipe.max_validations),
-                callbacks=[timer],
-            ),
-        )
+        fit(task, recipe, _parse(name).technique, Path(folder), options)
     if not timer.step_seconds:
         raise RankSimError("No step was timed: give more --steps.")
     seconds = sum(timer.step_seconds)
@@ -236,18 +218,12 @@ def _estimate_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, An
     """Estimate the hours of the published trainings at these rates, without validation."""
     runs: list[dict[str, Any]] = []
     for (benchmark, module), row in itertools.product(BENCHMARKS.items(), rows):
-        epochs = load_recipe(benchmark, preset, _parse(row["method"])).max_validations
+        epochs = _load_recipe(benchmark, preset, row["method"]).max_validations
         images = module.COUNTS[0]
         hours = images * epochs / row["images_per_second"] / 3600
         run = {"benchmark": benchmark, "method": row["method"], "epochs": epochs}
         runs.append(run | {"images": images, "hours": hours})
     return runs
-
-
-def _device_name(trainer: TrainerConfig) -> str:
-    if trainer.on_gpu:
-        return torch.cuda.get_device_name()
-    return "cpu" if trainer.uses_channels_last else trainer.accelerator
 
 
 def print_throughput(result: dict[str, Any], console: Console) -> None:
@@ -270,8 +246,7 @@ def print_throughput(result: dict[str, Any], console: Console) -> None:
             f"{row['ranksim']:.2%}" if "ranksim" in row["method"] else "–",
         )
     console.print(table)
-    published = load_recipe("agedb-dir", "paper", _parse("vanilla"))
-    assert isinstance(published, ImageRecipe)
+    published = _load_recipe("agedb-dir", "paper", "vanilla")
     if (recipe["encoder"], recipe["image_size"]) != (published.encoder, published.image_size):
         console.print(f"The published network is {published.encoder}, {published.image_size} px.")
     for run in result["whole_runs"]:
