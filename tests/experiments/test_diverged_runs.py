@@ -80,7 +80,7 @@ def test_the_sweep_goes_on_and_lines_of_the_table_are_named(tmp_path, capsys, sp
     assert f"failed: diverged in stage one at step 5 (lr {bad['lr']:g})" in page
     told = capsys.readouterr().out
     assert "diverged at step 5" in told
-    assert "Runs that failed are left out" in told
+    assert "Failed runs are left out" in told
 
     again = swept(data, out, "vanilla,vanilla+fds,rrt+fds", dropped)
     assert len(spoilt) == 1  # nothing is trained again

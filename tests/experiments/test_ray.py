@@ -23,7 +23,7 @@ from ranksim.exceptions import MissingDependencyError, RankSimError, UsageError
 from ranksim.experiments import sweep
 from ranksim.experiments.executor import check_engine
 from ranksim.experiments.executor import ray as ray_executor
-from ranksim.experiments.executor.process import open_inline_executor
+from ranksim.experiments.executor.local import open_inline_executor
 from ranksim.experiments.sweep_request import parse_seeds, run_benchmark
 from ranksim.experiments.tune import TuneRequest, tune
 from ranksim.training.trainer_config import TrainerConfig

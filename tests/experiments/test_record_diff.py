@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from ranksim.experiments.record_diff import MADE_BY, diff_records, diff_results
+from ranksim.experiments.reproduce import diff_records
+from tests.helpers.results_diff import MADE_BY, diff_results
 
 RECORD = {
     "identity": {"method": "vanilla", "seed": 0, "recipe": {"lr": 0.1, "lr_milestones": [60, 80]}},

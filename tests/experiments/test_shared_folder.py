@@ -10,9 +10,9 @@ from rich.console import Console
 
 from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_request import run_benchmark
-from tests.experiments.test_two_stage import count_trainings
 from tests.helpers.sweeps import (
     ENDLESS,
+    count_trainings,
     finish_command,
     read_comparable_results,
     start_command,

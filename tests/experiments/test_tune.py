@@ -14,10 +14,10 @@ import pytest
 
 from ranksim.evaluation.record import read_record
 from ranksim.exceptions import RankSimError, UsageError
+from ranksim.experiments import tune as tune_module
+from ranksim.experiments.study import RECIPE, STORAGE, lock_study_folder, open_study, seal_trial
 from ranksim.experiments.sweep_request import run_benchmark
-from ranksim.experiments.tune import RECIPE, STORAGE, Space, TuneRequest, tune
-from ranksim.experiments.tune import search as search_module
-from ranksim.experiments.tune.study import lock_study_folder, open_study, seal_trial
+from ranksim.experiments.tune import Space, TuneRequest, tune
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 from tests.helpers import sweep_driver
@@ -169,14 +169,14 @@ def test_killed_search_resumes_its_trials(small_sts, tmp_path):
 
 @pytest.mark.slow
 def test_bad_trials_are_pruned(small_sts, tmp_path, monkeypatch):
-    perform, taught = search_module.execute_run, []
+    perform, taught = tune_module.execute_run, []
 
     def worsen(run, on_validation):
         taught.append(run.recipe.ranksim_weight)
         bad = len(set(taught)) > 4
         return perform(run, on_validation=lambda e, s: on_validation(e, s + 100 * bad))
 
-    monkeypatch.setattr(search_module, "execute_run", worsen)
+    monkeypatch.setattr(tune_module, "execute_run", worsen)
     tune(tune_request(small_sts, tmp_path, trials=6, max_epochs=9, seeds="7,",
                       fields=("ranksim_weight",)))  # fmt: skip
     states = [trial.state.name for trial in study(tmp_path).trials]
@@ -193,7 +193,7 @@ def test_diverged_trial_is_never_the_best(small_sts, tmp_path, monkeypatch):
         status = "failed" if weight == pytest.approx(0.3) else "done"
         return {"status": status, "result": {"metrics": {"val": {"all": {"mse": weight}}}}}
 
-    monkeypatch.setattr(search_module, "execute_run", diverge)
+    monkeypatch.setattr(tune_module, "execute_run", diverge)
     best = tune(tune_request(small_sts, tmp_path, trials=2, fields=("ranksim_weight",))).values
     assert best["ranksim_weight"] == pytest.approx(0.1, rel=1e-3)
     assert math.isfinite(study(tmp_path).best_value)

@@ -173,7 +173,7 @@ class TestTwoNodes:
         second = Process(run_sweep, other, **node_variables(1, port))
         message = (
             "UsageError: The first node trains vanilla+ranksim seed 0 with limits.epochs 2, this "
-            "one with 3: give each node the same command."
+            "node with 3: start the same command on each node."
         )
         with pytest.raises(AssertionError, match=re.escape(message)):
             second.result()

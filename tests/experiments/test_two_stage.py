@@ -8,17 +8,9 @@ from ranksim.datasets.published import published_table
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments.sweep_request import run_benchmark
 from tests.helpers.requests import make_request
-from tests.helpers.sweeps import sts_request
+from tests.helpers.sweeps import count_trainings, sts_request
 
 NAMES = list(published_table("sts-b-dir"))
-
-
-def count_trainings(out):
-    """Count how often each run was started: every start has its own log."""
-    return {
-        str(logs.parent.relative_to(out / "runs")): len(list(logs.rglob("metrics.csv")))
-        for logs in out.rglob("logs")
-    }
 
 
 @pytest.mark.slow

@@ -79,6 +79,14 @@ def read_comparable_results(out):
     return content
 
 
+def count_trainings(out):
+    """Count how often each run was started: every start has its own log."""
+    return {
+        str(logs.parent.relative_to(out / "runs")): len(list(logs.rglob("metrics.csv")))
+        for logs in out.rglob("logs")
+    }
+
+
 def wait_until_training(process, out, runs=1, lines=1):
     """Wait until some runs have logged some lines."""
     deadline = time.monotonic() + 200

@@ -22,9 +22,9 @@ import numpy as np
 
 from ranksim._utils.storage import sha256
 from ranksim.evaluation.record import read_results
-from ranksim.experiments.record_diff import diff_results
 from tests.conftest import HEADER, sts_rows
 from tests.helpers import user_data
+from tests.helpers.results_diff import diff_results
 
 OUT, CACHE, OUTPUT = "out", "cache", "output.txt"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
-from ranksim.experiments.record_diff import diff_records
+from ranksim.experiments.reproduce import diff_records
 from tests.helpers import faces, user_data
 
 TITLE = "Reproducibility"

@@ -188,7 +188,7 @@ def _cached_tokens(folder: Path, trace: Path) -> str | None:
 
 
 def _study(folder: Path, trace: Path) -> str | None:
-    from ranksim.experiments.tune.study import lock_study_folder, open_study
+    from ranksim.experiments.study import lock_study_folder, open_study
     from ranksim.training.method import parse_method
 
     (folder / "searches").mkdir()

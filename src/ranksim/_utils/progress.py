@@ -15,7 +15,7 @@ from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_count
 
 
 class SweepProgress:
-    """A sweep listener that prints to the terminal; ``live`` draws progress bars.
+    """Prints the progress of a sweep to the terminal; ``live`` draws progress bars.
 
     ``monitor`` is the name of the validation score, ``headline`` those of the test scores.
     """

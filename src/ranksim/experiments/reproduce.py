@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from ranksim.evaluation.record import (
 from ranksim.evaluation.summary import describe_failure
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.executor import one_thread
-from ranksim.experiments.record_diff import diff_records
 from ranksim.experiments.run import Run, check_data, execute_run
 from ranksim.metrics import METRICS
 from ranksim.training.fit import TrainingLimits
@@ -34,18 +33,17 @@ from ranksim.training.recipe import Recipe, recipe_type, relocate_encoder, requi
 from ranksim.training.task_loading import DataSource, identify_data
 from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
 
+_MEASUREMENTS = ("seconds", "peak_memory_mb", "seconds_median")
+# fields that differ between equal runs
+_MEASURED = (*_MEASUREMENTS, *(f"result.{name}" for name in _MEASUREMENTS))
+
 
 @dataclass(frozen=True)
 class ReproduceRequest:
-    """The arguments of ``ranksim reproduce``.
+    """The arguments of ``ranksim reproduce``; ``results`` is a ``results.json`` or its folder.
 
-    Args:
-        results: the ``results.json`` of a sweep, or its folder.
-        row: a row of its summary, counted from 1, or a method's name; ``None``: the only row.
-        seed: one seed of the row; ``None``: all seeds.
-        location: where the data lies on this machine.
-        out: folder to train in; ``None``: a temporary folder.
-        accelerator: of Lightning's Trainer.
+    ``row`` is a row of its summary, counted from 1, or a method's name (``None``: the only row).
+    Without ``seed``, all seeds are trained; without ``out``, in a temporary folder.
     """
 
     results: Path
@@ -162,35 +160,65 @@ def _largest_differences(old: RunRecord, new: RunRecord) -> dict[str, float]:
 def _provenance_changes(
     old: RunRecord, new: RunRecord, names: Iterable[str]
 ) -> dict[str, list[Any]]:
-    """Return ``[old, new]`` by name for the recorded provenance that differs."""
+    """Return ``[old, new]`` by name for the part of the old provenance that differs."""
+    names = [name for name in names if name in old["provenance"]]
     before, after = (
-        flatten_dict({k: each["provenance"].get(k) for k in names if k in old["provenance"]})
-        for each in (old, new)
+        flatten_dict({name: each["provenance"].get(name) for name in names}) for each in (old, new)
     )
     return {k: [v, after.get(k)] for k, v in before.items() if after.get(k) != v}
+
+
+def diff_records(
+    a: Mapping[str, Any], b: Mapping[str, Any], ignore: Collection[str] = (), *, new: bool = True
+) -> list[str]:
+    """Return the names of the fields in which two records differ, to the last bit.
+
+    Timing, memory and the fields ``ignore``, with all that they contain, are left out, and without
+    ``new`` also those that only ``b`` has. Numbers are compared as JSON writes them: NaN equals
+    NaN, and 0.0 differs from -0.0. Names are joined by dots.
+
+    Example:
+        >>> one = {"status": "done", "result": {"mse": 0.5, "n": 60, "seconds": 3.1}}
+        >>> diff_records(one, {"status": "done", "result": {"mse": 0.25, "n": 60}})
+        ['result.mse']
+    """
+    ignored = tuple(f"{name}." for name in (*_MEASURED, *ignore))
+    left, right = (
+        {k: text for k, text in _json_values(record) if not f"{k}.".startswith(ignored)}
+        for record in (a, b)
+    )
+    names = dict.fromkeys((*left, *right) if new else left)
+    return [name for name in names if left.get(name) != right.get(name)]
+
+
+def _json_values(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted name and JSON text of each value; a list of plain values is one value."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _json_values(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        for k, item in enumerate(value):
+            yield from _json_values(item, f"{name}.{k}")
+    else:
+        yield name, json.dumps(value)
 
 
 def rebuild_run(
     request: ReproduceRequest, results: dict[str, Any], record: RunRecord, out: Path
 ) -> tuple[Run, list[str]]:
-    """Rebuild a run from its record; also return the recipe fields taken from the preset.
-
-    Raises:
-        DataError: the record is incomplete.
-        UsageError: the path of the data is missing.
-    """
+    """Rebuild a run from its record; also return the recipe fields taken from the preset."""
     name = f"{request.results}, {run_name(record)}"
     try:
         source = _make_source(request, record)
         return _make_run(request, results, record["identity"], source, out)
+    except _MissingOptionError:
+        raise
+    except UsageError as error:
+        raise DataError(f"{name} cannot be trained again: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{name} is incomplete, so it cannot be trained again: {error!r}."
         ) from error
-    except UsageError as error:
-        if isinstance(error, _MissingOptionError):
-            raise
-        raise DataError(f"{name} cannot be trained again: {error}") from error
 
 
 def _make_run(
@@ -209,18 +237,14 @@ def _make_run(
     recipe, assumed = _make_recipe(identity, method)
     if source.location.encoder is None:
         require_encoder_folder(recipe)
-    else:
-        relocate_encoder(
-            recipe, Path(source.location.encoder)
-        )  # checks that it is the same encoder
+    else:  # check that it is the same encoder
+        relocate_encoder(recipe, Path(source.location.encoder))
     known = {item.name for item in fields(TrainerConfig)}
     trainer = {name: value for name, value in identity["trainer"].items() if name in known}
-    first, stage_one = first_stage(method), None
-    if first is not None:
-        saved = identity.get("stage_one")
-        if saved is None:
-            name = f"{first.key} seed {identity['seed']}"
-            saved = {run_name(run): run["identity"] for run in results["runs"]}[name]
+    stage_one = None
+    if (first := first_stage(method)) is not None:
+        runs = {run_name(run): run["identity"] for run in results["runs"]}
+        saved = identity.get("stage_one") or runs[f"{first.key} seed {identity['seed']}"]
         stage_one, more = _make_run(request, results, saved, source, out)
         assumed = list(dict.fromkeys([*assumed, *more]))
     run = Run(
@@ -247,12 +271,7 @@ def _make_recipe(identity: RunIdentity, method: Method) -> tuple[Recipe, list[st
 
 
 def _make_source(request: ReproduceRequest, record: RunRecord) -> DataSource:
-    """Return the data of a run on this machine, after checking that it is the same.
-
-    Raises:
-        DataError: the table differs.
-        UsageError: the location of the data is missing, or an option does nothing.
-    """
+    """Return the data of a run on this machine, after checking that it is the same."""
     data, location = record["identity"]["data"], request.location
     if data["benchmark"] == ImageSpec.benchmark and "image" not in data["options"]:
         raise _MissingOptionError(

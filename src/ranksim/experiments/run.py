@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -61,12 +61,7 @@ class BusyError(RankSimError):
 
 
 class FirstStageError(RankSimError):
-    """Raised if the first stage of a two-stage run diverged.
-
-    Args:
-        name: the first stage.
-        record: its record.
-    """
+    """Raised if the first stage of a two-stage run, of which this is the record, diverged."""
 
     def __init__(self, name: str, record: RunRecord) -> None:
         super().__init__(f"Stage one, {name}: {record['result']['error']}")
@@ -77,17 +72,8 @@ class FirstStageError(RankSimError):
 class Run:
     """A method, a seed and everything else that decides the result.
 
-    Args:
-        method: what to train.
-        seed: of all random numbers.
-        recipe: hyperparameters.
-        source: the data.
-        preset: the preset that the recipe is based on.
-        trainer_config: hardware settings.
-        limits: upper limits of the training.
-        out: folder of the sweep.
-        stage_one: for a two-stage method, the run that trains the encoder. It is trained once for
-            all runs that share it.
+    The recipe is based on ``preset``; ``out`` is the folder of the sweep. ``stage_one``, the run
+    that trains the encoder of a two-stage method, is trained once for all runs that share it.
     """
 
     method: Method
@@ -129,10 +115,7 @@ class Run:
 
 
 def load_finished_record(run: Run) -> RunRecord | None:
-    """Read the record of a run; ``None`` if the run must be trained or resumed.
-
-    A run that a time budget truncated is finished unless there is more time now.
-    """
+    """Read the record of a finished run; a truncated one is unfinished if there is more time."""
     record, seconds = read_record(run.folder), run.limits.seconds
     if record is None or are_damaged(run.folder / PREDICTIONS):
         return None
@@ -141,11 +124,7 @@ def load_finished_record(run: Run) -> RunRecord | None:
 
 
 def reject_other_settings(run: Run, record: RunRecord) -> None:
-    """Raise an error if a finished run has other settings than this one.
-
-    Raises:
-        UsageError: the first setting that differs, with both values.
-    """
+    """Raise a ``UsageError`` that names the first setting in which a finished run differs."""
     if difference := first_difference(run.identity(), record["identity"]):
         name, new, old = difference
         raise UsageError(
@@ -155,11 +134,7 @@ def reject_other_settings(run: Run, record: RunRecord) -> None:
 
 
 def check_data(run: Run) -> dict[str, Any]:
-    """Load the data of a run and build its weights, so that errors appear before training.
-
-    Returns:
-        The description of the data that records hold.
-    """
+    """Load the data and build the weights of a run before training; return the data's facts."""
     check_network(run.source, run.recipe)
     benchmark = load_benchmark(run.source, run.recipe)
     make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
@@ -168,11 +143,7 @@ def check_data(run: Run) -> dict[str, Any]:
 
 
 def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> None:
-    """Raise an error if a finished run was trained on other data.
-
-    Raises:
-        UsageError: the first property of the data that differs, with both values.
-    """
+    """Raise a ``UsageError`` that names the first fact in which the data of a run differs."""
     if difference := first_difference(facts, record["provenance"].get("data", {})):
         name, new, old = difference
         raise UsageError(
@@ -186,12 +157,8 @@ def execute_run(
 ) -> RunRecord:
     """Train a run and write its predictions and record; read the record if it is finished.
 
-    A training that diverges is recorded as failed, with the reason.
-
-    Args:
-        run: what to train.
-        progress_bar: show Lightning's progress bar.
-        on_validation: called with epoch and validation score.
+    A training that diverges is recorded as failed, with the reason. ``progress_bar`` shows that of
+    Lightning; ``on_validation`` is called with epoch and validation score.
 
     Raises:
         BusyError: another process is training the run or its first stage.
@@ -207,9 +174,8 @@ def execute_run(
     if run.trainer_config.is_follower_node:
         return _follow_first_node(run, options)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with _lock(run):
-        record = load_finished_record(run)
-        if record is not None:
+    with _acquire_lock(run):
+        if (record := load_finished_record(run)) is not None:
             reject_other_settings(run, record)
             return record
         if read_record(run.folder) is None:
@@ -228,16 +194,13 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
     """Train a run, write its predictions and return its record."""
     reset_peak_memory(run.trainer_config)
     status: Literal["done", "failed"] = "failed"
-    result: dict[str, Any]
     try:
         with _announce_turn(run):
             benchmark, outcome = _train(run, options)
-    except DivergedError as error:
+    except (DivergedError, FirstStageError) as error:
         benchmark = load_benchmark(run.source, run.recipe)
-        result = {"error": str(error), "diverged": error.divergence.to_dict()}
-    except FirstStageError as error:
-        benchmark = load_benchmark(run.source, run.recipe)
-        result = {"error": str(error), "diverged": error.details}
+        diverged = error.divergence.to_dict() if isinstance(error, DivergedError) else error.details
+        result: dict[str, Any] = {"error": str(error), "diverged": diverged}
     except (MemoryError, RuntimeError) as error:
         if "alloc" not in str(error) and "memory" not in str(error):
             raise
@@ -280,7 +243,7 @@ def _truncation(run: Run, outcome: TrainingResult) -> dict[str, Any]:
     """Return ``truncated``, the time limit that ended the run or its first stage, if one did."""
     limits: list[Any] = [run.limits.seconds] if outcome.truncated else []
     if run.stage_one is not None and (first := read_record(run.stage_one.folder)):
-        limits += [first["result"]["truncated"]] if "truncated" in first["result"] else []
+        limits += [v for k, v in first["result"].items() if k == "truncated"]
     return {"truncated": min(limits)} if limits else {}
 
 
@@ -320,18 +283,12 @@ def _prepare_resume(run: Run) -> None:
         write_json(path, identity)
 
 
-@contextmanager
-def _lock(run: Run) -> Iterator[None]:
+def _acquire_lock(run: Run) -> AbstractContextManager[object]:
     """Lock a run, so that two sweeps in one folder do not train it twice."""
-    lock = filelock.FileLock(run.folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        return filelock.FileLock(run.folder / ".lock").acquire(timeout=0)
     except filelock.Timeout as error:
         raise BusyError(f"Another process is training {run.name} in {run.out}.") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -370,11 +327,7 @@ def _follow_first_node(run: Run, options: TrainingOptions) -> RunRecord:
 
 
 def _read_turn(run: Run) -> str | None:
-    """Return the id of the training that the first node announced; ``None`` if there is none.
-
-    Raises:
-        UsageError: the first node was started with another command.
-    """
+    """Return the id of the training that the first node announced; ``None`` if there is none."""
     try:
         turn = read_verified_json(run.folder / _TURN)
     except (OSError, ValueError):

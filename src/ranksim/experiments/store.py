@@ -1,11 +1,12 @@
-"""The folder of a sweep, which several sweeps may fill at the same time."""
+"""The plan of a sweep and its folder, which several sweeps may fill at the same time."""
 
 from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,47 @@ from ranksim.evaluation.record import (
 )
 from ranksim.evaluation.summary import add_comparison, choose_baseline, count_pairs, summarize
 from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.plan import SweepPlan
 from ranksim.experiments.run import Run, reject_other_settings
 from ranksim.training.recipe import headline
+from ranksim.training.trainer_config import TrainerConfig
 
 _SWEEPS, _LOCK = ".sweeps", ".lock"
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The runs of a command and how they are executed.
+
+    Args:
+        runs: one for each method and seed, and the first stages, each before the runs that need
+            it; all share data, preset and folder.
+        rows: the key of the method that each row of the summary reports.
+        run_of: makes the run of a method key and a seed under the same settings.
+        jobs: number of runs in parallel, each with one thread.
+        command: the command line, recorded with the results.
+        engine: ``processes`` of this machine, or ``ray`` for tasks of a Ray cluster.
+        progress_bar: show Lightning's progress bar; for one job.
+        budget: seconds for all runs; seeds that would not end in time are not started.
+    """
+
+    runs: Sequence[Run]
+    rows: Mapping[str, str]
+    run_of: Callable[[str, int], Run]
+    jobs: int
+    command: str
+    engine: str = "processes"
+    progress_bar: bool = False
+    budget: float | None = None
+
+    @property
+    def out(self) -> Path:
+        """The folder of the sweep."""
+        return self.runs[0].out
+
+    @property
+    def trainer_config(self) -> TrainerConfig:
+        """The hardware settings of all runs."""
+        return self.runs[0].trainer_config
 
 
 class ResultStore:
@@ -39,32 +76,26 @@ class ResultStore:
 
     Each sweep writes a note of its settings below ``.sweeps`` and locks a file beside it while it
     runs.
-
-    Args:
-        plan: the runs, the rows that report them and how other runs would be made.
     """
 
     def __init__(self, plan: SweepPlan) -> None:
         self.plan, self.out = plan, plan.out
+        self.lock = filelock.FileLock(self.out / _LOCK)  # of notes and results
 
     @contextmanager
     def join(self) -> Iterator[Path]:
         """Register this sweep if nothing in the folder has other settings; yield its note.
 
         Finished runs and the runs of other active sweeps must have the settings that this plan has
-        for the same method and seed.
-
-        Raises:
-            UsageError: the first setting that differs.
+        for the same method and seed, else a ``UsageError`` names the first that differs.
         """
         notes = self.out / _SWEEPS
         notes.mkdir(parents=True, exist_ok=True)
         note = notes / f"{uuid.uuid4().hex}.json"
-        with self._lock():
+        with self.lock:
             for record in self._read_records():
-                identity = record["identity"]
-                run = self.plan.run_of(identity["method"], identity["seed"])
-                reject_other_settings(run, record)
+                method, seed = record["identity"]["method"], record["identity"]["seed"]
+                reject_other_settings(self.plan.run_of(method, seed), record)
             for name in sorted({path.stem for path in notes.iterdir()}):
                 self._reject_or_remove(notes / f"{name}.json")
             active = filelock.FileLock(note.with_suffix(".lock"))
@@ -78,26 +109,21 @@ class ResultStore:
             note.with_suffix(".lock").unlink(missing_ok=True)
 
     def write(self, *, last: bool = False) -> dict[str, Any]:
-        """Write all finished runs of the folder and their summary as ``results.json``.
+        """Write all finished runs of the folder and their summary; return ``results.json``.
 
-        Rows of other sweeps stay. Only the lowest seed of each method keeps its projection.
-
-        Args:
-            last: all runs are finished: read test predictions, and add intervals over samples and
-                the conclusion.
-
-        Returns:
-            The content of the file.
+        Rows of other sweeps stay. Only the lowest seed of each method keeps its projection. If
+        ``last``, all runs are finished: intervals over test samples and the conclusion are added.
         """
         plan, first = self.plan, self.plan.runs[0]
         benchmark = first.source.spec.benchmark
-        with self._lock():
+        with self.lock:
             records = self._read_records()
             planned = list(dict.fromkeys(run.method.key for run in plan.runs))
             others = {record["identity"]["method"] for record in records} - set(planned)
             order = [*planned, *sorted(others)]
-            keys = {id(record): record["identity"] for record in records}
-            records.sort(key=lambda r: (order.index(keys[id(r)]["method"]), keys[id(r)]["seed"]))
+            records.sort(
+                key=lambda r: (order.index(r["identity"]["method"]), r["identity"]["seed"])
+            )
             rows = {**plan.rows}
             for name, key in self._read_rows(others).items():
                 rows.setdefault(name, key)
@@ -106,7 +132,6 @@ class ResultStore:
             summary = summarize(records, benchmark, rows)
             baseline = choose_baseline(summary)
             add_comparison(summary, records, baseline, self._read_predictions if last else None)
-            labels = _collect_labels(records)
             results = {
                 "format": FORMAT,
                 **first.source.spec.to_dict(),
@@ -114,7 +139,7 @@ class ResultStore:
                 "published_note": NOTES.get(benchmark) if comparable else None,
                 "command": plan.command,
                 "provenance": collect_provenance(),
-                "labels": labels,
+                "labels": _collect_labels(records),
                 "reported_methods": rows,
                 "runs": records,
                 "summary": summary,
@@ -126,22 +151,13 @@ class ResultStore:
             write_json(self.out / RESULTS, with_digest(results))
         return results
 
-    def _lock(self) -> filelock.BaseFileLock:
-        """Lock notes and results against other sweeps."""
-        return filelock.FileLock(self.out / _LOCK)
-
     def _read_records(self) -> list[RunRecord]:
-        """Read the records of all finished runs.
-
-        Raises:
-            DataError: the record of a run that this plan would not train again is damaged.
-        """
+        """Read the records of all finished runs; reject damaged ones of runs not in the plan."""
         folders, records = {run.folder for run in self.plan.runs}, []
         for folder in sorted((self.out / "runs").glob("*/seed-*")):
             path = folder / RECORD
             exists = path.is_file()
-            record = read_record(folder)
-            if record is not None:
+            if (record := read_record(folder)) is not None:
                 records.append(record)
             elif exists and folder not in folders and path.is_file():
                 raise DataError(
@@ -157,8 +173,8 @@ class ResultStore:
     def _read_rows(self, others: Collection[str]) -> dict[str, str]:
         """Read which rows earlier sweeps reported.
 
-        Raises:
-            DataError: the file is damaged, and other methods than those of this plan were trained.
+        A damaged file is an error if methods outside the plan were trained, because their rows
+        would be lost.
         """
         path = self.out / RESULTS
         try:
@@ -204,17 +220,15 @@ class ResultStore:
 def _collect_labels(records: Sequence[RunRecord]) -> dict[str, Any] | None:
     """Move the label axis, which all runs share, out of the records, and thin out projections.
 
-    Returns:
-        The label axis; ``None`` if all runs were trained before records had one.
+    Returns ``None`` if all runs were trained before records had a label axis.
     """
     axes = [record["result"].pop("labels", None) for record in records]
     projected: set[str] = set()
     for record in records:  # in the order of seeds
-        method = record["identity"]["method"]
-        if record["status"] == "done" and method in projected:
-            record["result"].pop("projection", None)
-        elif record["status"] == "done":
-            projected.add(method)
+        if record["status"] == "done":
+            if record["identity"]["method"] in projected:
+                record["result"].pop("projection", None)
+            projected.add(record["identity"]["method"])
     return next((axis for axis in axes if axis is not None), None)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ranksim._utils.progress import SweepProgress
 from ranksim._utils.storage import read_verified_json
 from ranksim.evaluation.record import RESULTS, RunRecord, read_record, run_name
 from ranksim.exceptions import StoppedError
@@ -20,7 +21,6 @@ from ranksim.experiments.executor import (
     report_progress,
     run_tasks,
 )
-from ranksim.experiments.plan import SweepListener, SweepPlan
 from ranksim.experiments.run import (
     BusyError,
     Run,
@@ -30,37 +30,31 @@ from ranksim.experiments.run import (
     reject_other_data,
     reject_other_settings,
 )
-from ranksim.experiments.store import ResultStore
+from ranksim.experiments.store import ResultStore, SweepPlan
 
 _POLL_SECONDS = 1.0  # before a run that another sweep trains is tried again
 
 
-def run_sweep(plan: SweepPlan, listener: SweepListener) -> dict[str, Any]:
-    """Execute all unfinished runs and write ``results.json``.
+def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
+    """Execute all unfinished runs; write ``results.json`` and return its content.
 
     If the process is killed, the same command resumes each run from its last validation. On all
-    nodes but the first, this joins the first node's trainings and writes nothing.
-
-    Returns:
-        The content of ``results.json``.
-
-    Raises:
-        UsageError: the folder contains runs with other settings.
-        RankSimError: a run failed for a reason other than divergence.
+    nodes but the first, this joins the first node's trainings and writes nothing. A run that fails
+    for a reason other than divergence ends the sweep with its error.
     """
     check_engine(plan.engine, plan.trainer_config, plan.jobs)
     try:
         if plan.trainer_config.is_follower_node:
-            for run, record in _execute_unfinished(plan, listener, plan.out):
-                listener.finished(run.name, record)
+            for run, record in _execute_unfinished(plan, progress, plan.out):
+                progress.finished(run.name, record)
             return _wait_for_results(plan)
         if not plan.out.exists():  # create no folder if data or settings are invalid
             for run in plan.runs:
                 check_data(run)
         store = ResultStore(plan)
         with store.join() as note:
-            for run, record in _execute_unfinished(plan, listener, note):
-                listener.finished(run.name, record)
+            for run, record in _execute_unfinished(plan, progress, note):
+                progress.finished(run.name, record)
                 store.write()
             return store.write(last=True)
     except KeyboardInterrupt as error:
@@ -68,7 +62,7 @@ def run_sweep(plan: SweepPlan, listener: SweepListener) -> dict[str, Any]:
 
 
 def _execute_unfinished(
-    plan: SweepPlan, listener: SweepListener, shared: Path
+    plan: SweepPlan, progress: SweepProgress, shared: Path
 ) -> Iterator[tuple[Run, RunRecord]]:
     """Yield each unfinished run with its record; each worker must see the ``shared`` file."""
     done = {run.name: record for run in plan.runs if (record := load_finished_record(run))}
@@ -78,33 +72,29 @@ def _execute_unfinished(
         for record in done.values():
             reject_other_data(run, facts, record)
     # a second stage costs about a tenth of a training
-    listener.begin(len(done), {run.name: 0.1 if run.stage_one else 1.0 for run in todo})
+    progress.begin(len(done), {run.name: 0.1 if run.stage_one else 1.0 for run in todo})
     if not todo:
         return
     jobs = min(plan.jobs, len(todo))
     start, longest = time.monotonic(), 0.0
     with open_executor(
-        plan.engine, jobs, plan.trainer_config, shared, listener.validated
+        plan.engine, jobs, plan.trainer_config, shared, progress.validated
     ) as executor:
-        for number, runs in enumerate(_rounds(plan, todo)):
+        rounds = [todo]
+        if plan.budget is not None:  # end after a whole seed
+            seeds = dict.fromkeys(run.seed for run in todo)
+            rounds = [[run for run in todo if run.seed == seed] for seed in seeds]
+        for number, runs in enumerate(rounds):
             now = time.monotonic()
             if plan.budget is not None and number and now - start + longest > plan.budget:
-                listener.ended_early(runs[0].seed)
+                progress.ended_early(runs[0].seed)
                 return
-            yield from _execute_in_parallel(executor, plan, runs, listener)
+            yield from _execute_in_parallel(executor, plan, runs, progress)
             longest = max(longest, time.monotonic() - now)
 
 
-def _rounds(plan: SweepPlan, runs: Sequence[Run]) -> list[list[Run]]:
-    """Split the runs by seed if there is a budget, so that it ends after a whole seed."""
-    if plan.budget is None:
-        return [list(runs)]
-    seeds = dict.fromkeys(run.seed for run in runs)
-    return [[run for run in runs if run.seed == seed] for seed in seeds]
-
-
 def _execute_in_parallel(
-    executor: TaskExecutor, plan: SweepPlan, runs: Sequence[Run], listener: SweepListener
+    executor: TaskExecutor, plan: SweepPlan, runs: Sequence[Run], progress: SweepProgress
 ) -> Iterator[tuple[Run, RunRecord]]:
     """Yield each run with its record, first stages before the runs that need them."""
     pending = list(runs)
@@ -132,7 +122,7 @@ def _execute_in_parallel(
                 unfinished.remove(run.name)
                 yield run, record
         if pending:
-            listener.waiting(pending[0].name)
+            progress.waiting(pending[0].name)
             time.sleep(_POLL_SECONDS)
 
 
@@ -146,8 +136,7 @@ def _wait_for_results(plan: SweepPlan) -> dict[str, Any]:
     """Return what the first node writes once all runs are finished."""
     expected = {run.name for run in plan.runs}
     for run in plan.runs:
-        record = read_record(run.folder)
-        if record is not None:
+        if (record := read_record(run.folder)) is not None:
             reject_other_settings(run, record)
     while True:
         with contextlib.suppress(OSError, ValueError, KeyError):

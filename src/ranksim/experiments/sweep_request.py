@@ -16,8 +16,8 @@ from ranksim.data.spec import DataLocation, make_user_spec
 from ranksim.data.split_plan import read_split_column
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
-from ranksim.experiments.plan import SweepPlan
 from ranksim.experiments.run import Run
+from ranksim.experiments.store import SweepPlan
 from ranksim.experiments.sweep import run_sweep
 from ranksim.imbalance import Scheme
 from ranksim.training.fit import TrainingLimits

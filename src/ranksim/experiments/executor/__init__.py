@@ -7,14 +7,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ranksim.exceptions import UsageError, require_optional
-from ranksim.experiments.executor.base import (
+from ranksim.experiments.executor.local import (
     Task,
     TaskExecutor,
     one_thread,
+    open_inline_executor,
+    open_process_executor,
     report_progress,
     run_tasks,
 )
-from ranksim.experiments.executor.process import open_inline_executor, open_process_executor
 from ranksim.experiments.executor.ray import open_ray_executor
 from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
 
@@ -30,12 +31,7 @@ __all__ = [
 
 
 def check_engine(engine: str, trainer_config: TrainerConfig, jobs: int) -> None:
-    """Raise an error if an engine cannot train with these settings.
-
-    Raises:
-        UsageError: the options contradict each other.
-        MissingDependencyError: Ray is not installed.
-    """
+    """Raise an error if an engine cannot train with these settings or is not installed."""
     if engine == "ray":
         require_optional("ray", "ray")
         if trainer_config.is_distributed:
@@ -57,15 +53,9 @@ def open_executor(
 ) -> AbstractContextManager[TaskExecutor]:
     """Open workers, which are stopped at the end of the block, also after an error or Ctrl-C.
 
-    Args:
-        engine: ``processes`` of this machine, or ``ray``.
-        count: number of workers; one process works inline.
-        trainer_config: hardware settings of the trainings.
-        shared: a file that all workers must see.
-        on_message: called with the arguments of each :func:`report_progress`.
-
-    Raises:
-        RankSimError: a worker was killed.
+    The engine ``processes`` uses ``count`` processes of this machine, or this one if it is 1. All
+    workers must see the file ``shared``. ``on_message`` is called with the arguments of each
+    :func:`report_progress`. A ``RankSimError`` is raised if a worker was killed.
     """
     if engine == "ray":
         return open_ray_executor(count, trainer_config, shared, on_message)

@@ -14,21 +14,35 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ranksim.exceptions import RankSimError, UsageError, require_optional
-from ranksim.experiments.executor.base import (
+from ranksim.experiments.executor.local import (
     WORKER_KILLED,
     TaskExecutor,
     one_thread,
-    set_progress_queue,
+    set_message_sender,
 )
 from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
 
 _OBJECT_STORE_BYTES = 100 * 2**20  # tasks return little
+
+
+@dataclass(frozen=True)
+class _TaskContext:
+    """The state of the submitting process that a task takes over.
+
+    All nodes must see the ``shared`` file. ``mailbox`` is the actor that collects messages.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    shared: Path
+    trainer_config: TrainerConfig
+    mailbox: Any
 
 
 @contextmanager
@@ -37,41 +51,43 @@ def open_ray_executor(
 ) -> Iterator[TaskExecutor]:
     """Execute tasks in the cluster of ``RAY_ADDRESS`` or ``ray start``, or in a local one.
 
-    All tasks are cancelled at the end of the block; a local cluster is shut down.
-
-    Args:
-        count: number of CPUs of a local cluster.
-        trainer_config: hardware settings of the trainings.
-        shared: a file that all nodes must see.
-        on_message: called with the arguments of each :func:`report_progress`.
-
-    Raises:
-        RankSimError: the cluster cannot be used, lacks the hardware, or a process was killed.
-        UsageError: a node of the cluster does not see the file.
+    All tasks are cancelled at the end of the block; a local cluster, which has ``count`` CPUs, is
+    shut down. The other arguments are those of :func:`ranksim.experiments.executor.open_executor`.
     """
     ray = require_optional("ray", "ray")
-    connected = ray.is_initialized()
-    if not connected:
-        _connect(ray, count)
-    executor = None
-    try:
-        gpus = _count_task_gpus(ray, trainer_config)
-        executor = _RayExecutor(ray, gpus, trainer_config, shared, on_message)
-        yield executor
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ray.exceptions.RayError):  # the node cannot unpickle the task
-            raise RankSimError(
-                f"A node of the Ray cluster cannot run tasks ({_first_line(error.cause)}): install "
-                "the same ranksim[ray] on all nodes."
-            ) from error
-        raise error.cause from error
-    except ray.exceptions.RayError as error:
-        raise RankSimError(WORKER_KILLED) from error
-    finally:
-        if executor is not None:
-            executor.cancel_all()
-        if not connected:
-            ray.shutdown()
+    with contextlib.ExitStack() as stack:
+        if not ray.is_initialized():
+            _connect(ray, count)
+            stack.callback(ray.shutdown)
+        try:
+            gpus = _count_task_gpus(ray, trainer_config)
+            mailbox = _start_mailbox(ray)
+            stack.callback(ray.kill, mailbox)
+            settings = {k: v for k, v in os.environ.items() if k.startswith("RANKSIM_")}
+            context = _TaskContext(Path.cwd(), settings, shared, trainer_config, mailbox)
+            task = ray.remote(
+                num_cpus=1, num_gpus=gpus, max_retries=0, scheduling_strategy="SPREAD"
+            )(_execute_task)
+
+            def submit(function: Callable[..., Any], /, *args: Any) -> Any:
+                reference = task.remote(context, function, args)
+                stack.callback(ray.cancel, reference, force=True)
+                return reference.future()
+
+            def deliver_messages() -> None:
+                for message in ray.get(mailbox.take.remote()):
+                    on_message(*message)
+
+            yield TaskExecutor(submit, deliver_messages)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ray.exceptions.RayError):  # the task cannot be unpickled
+                raise RankSimError(
+                    f"A node of the Ray cluster cannot run tasks ({_first_line(error.cause)}): "
+                    "install the same ranksim[ray] on all nodes."
+                ) from error
+            raise error.cause from error
+        except ray.exceptions.RayError as error:
+            raise RankSimError(WORKER_KILLED) from error
 
 
 def _connect(ray: ModuleType, cpus: int) -> None:
@@ -79,18 +95,14 @@ def _connect(ray: ModuleType, cpus: int) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     silent = {"log_to_driver": False, "logging_level": logging.ERROR}
     ray._private.worker._worker_logs_enabled = False  # we report killed workers ourselves
+    local = {"object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
     host, _, port = os.environ.get("RAY_ADDRESS", "").removeprefix("ray://").rpartition(":")
     try:
         if port.isdigit():  # fail at once; Ray would retry for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         with warnings.catch_warnings(action="ignore"):
             try:
-                ray.init(
-                    num_cpus=cpus,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    include_dashboard=False,
-                    **silent,
-                )
+                ray.init(num_cpus=cpus, **local, **silent)
             except ValueError:  # an existing cluster has its own number of CPUs
                 ray.init(**silent)
     except Exception as error:  # Ray raises many types
@@ -106,11 +118,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _count_task_gpus(ray: ModuleType, trainer_config: TrainerConfig) -> int:
-    """Return the number of GPUs of a task, 0 or 1.
-
-    Raises:
-        RankSimError: no node has the hardware, so that tasks would wait forever.
-    """
+    """Return the number of GPUs of a task, 0 or 1; reject a cluster that lacks the hardware."""
     resources = ray.cluster_resources()
     on_gpu = trainer_config.requires_gpu or (
         trainer_config.accelerator == "auto" and resources.get("GPU", 0) > 0
@@ -121,84 +129,29 @@ def _count_task_gpus(ray: ModuleType, trainer_config: TrainerConfig) -> int:
     return int(on_gpu)
 
 
-@dataclass(frozen=True)
-class _TaskContext:
-    """The state of the submitting process that a task takes over."""
+def _start_mailbox(ray: ModuleType) -> Any:
+    """Start an actor on this node that collects the messages of tasks."""
 
-    folder: Path
-    environment: dict[str, str]
-    shared: Path
-    trainer_config: TrainerConfig
-    mailbox: Any
+    class Mailbox:  # local, so that Ray pickles it by value and its process need not import us
+        def __init__(self) -> None:
+            self.messages: list[tuple[Any, ...]] = []
 
+        def put(self, message: tuple[Any, ...]) -> None:
+            self.messages.append(message)
 
-class _RayExecutor:
-    """Submits tasks to a cluster and collects their messages in an actor on this node."""
+        def take(self) -> list[tuple[Any, ...]]:
+            messages, self.messages = self.messages, []
+            return messages
 
-    def __init__(
-        self,
-        ray: ModuleType,
-        gpus: int,
-        trainer_config: TrainerConfig,
-        shared: Path,
-        on_message: Callable[..., None],
-    ) -> None:
-        class Mailbox:  # local, so that Ray pickles it by value and its process need not import us
-            def __init__(self) -> None:
-                self.messages: list[tuple[Any, ...]] = []
-
-            def put(self, message: tuple[Any, ...]) -> None:
-                self.messages.append(message)
-
-            def take(self) -> list[tuple[Any, ...]]:
-                messages, self.messages = self.messages, []
-                return messages
-
-        node = ray.get_runtime_context().get_node_id()
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-        self.mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
-        settings = {k: v for k, v in os.environ.items() if k.startswith("RANKSIM_")}
-        self.context = _TaskContext(Path.cwd(), settings, shared, trainer_config, self.mailbox)
-        self.task = ray.remote(
-            num_cpus=1, num_gpus=gpus, max_retries=0, scheduling_strategy="SPREAD"
-        )(_execute_task)
-        self.ray, self.references, self.on_message = ray, list[Any](), on_message
-
-    def submit(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        reference = self.task.remote(self.context, function, args)
-        self.references.append(reference)
-        return reference.future()
-
-    def deliver_messages(self) -> None:
-        for message in self.ray.get(self.mailbox.take.remote()):
-            self.on_message(*message)
-
-    def cancel_all(self) -> None:
-        """Cancel all tasks and stop the mailbox."""
-        for reference in self.references:
-            self.ray.cancel(reference, force=True)
-        self.ray.kill(self.mailbox)
-
-
-@dataclass
-class _MailboxQueue:
-    """A queue that sends messages from a task to the mailbox."""
-
-    mailbox: Any
-    last: list[Any] = field(default_factory=list)
-
-    def put(self, message: tuple[Any, ...]) -> None:
-        self.last = [self.mailbox.put.remote(message)]  # messages arrive in order
+    node = ray.get_runtime_context().get_node_id()
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
 
 
 def _execute_task(
     context: _TaskContext, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> Any:
-    """Call a function in a task as a process of the submitting machine would.
-
-    Raises:
-        UsageError: this node does not see the folder, or lacks the hardware.
-    """
+    """Call a function in a task as a process of the submitting machine would."""
     os.environ.update(context.environment)
     with contextlib.suppress(OSError):  # absolute paths may be shared even if this folder is not
         os.chdir(context.folder)
@@ -208,10 +161,14 @@ def _execute_task(
             "--out that all nodes share."
         )
     check_trainer_config(context.trainer_config)
-    messages = _MailboxQueue(context.mailbox)
-    set_progress_queue(messages)
+    last: list[Any] = []
+
+    def send(message: tuple[Any, ...]) -> None:
+        last[:] = [context.mailbox.put.remote(message)]  # messages arrive in order
+
+    set_message_sender(send)
     with one_thread():
         result = function(*args)
     # wait for the last message, so that all arrive before the result
-    require_optional("ray", "ray").get(messages.last)
+    require_optional("ray", "ray").get(last)
     return result

@@ -20,20 +20,13 @@ from ranksim.training.method import Method
 STORAGE, RECIPE = "study.db", "recipe.toml"
 _DIGEST = "digest-"  # prefix of a trial's digest in the attributes of its study
 _WARMUP_STEPS = 6  # validations before a trial can be pruned
-# settings that all searches of a folder share
-_SHARED = (
-    *("data.benchmark", "data.options.split", "data.options.domains", "data.regions_from"),
-    "preset",
-)
+_DATA = ("data.benchmark", "data.options.split", "data.options.domains", "data.regions_from")
+_SHARED = (*_DATA, "preset")  # settings that all searches of a folder share
 
 
 @contextmanager
 def lock_study_folder(out: Path) -> Iterator[None]:
-    """Lock the folder against other searches, and translate errors of the storage.
-
-    Raises:
-        UsageError: another search runs in the folder, or its storage cannot be used.
-    """
+    """Lock the folder against other searches, and translate errors of the storage."""
     optuna = require_optional("optuna", "tune")
     sqlalchemy = require_optional("sqlalchemy.exc", "tune")
     out.mkdir(parents=True, exist_ok=True)
@@ -63,23 +56,26 @@ def _storage_error(out: Path, reason: str) -> UsageError:
 def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
     """Open or create the study of a method, and queue interrupted trials again.
 
-    Args:
-        out: the folder.
-        method: the method to tune.
-        identity: the settings that must be equal for trials to be comparable.
-
     Raises:
-        UsageError: the folder contains searches on other data, or of this method with other
-            settings.
+        UsageError: the folder contains searches on other data, or of this method with another
+            ``identity``, the settings that must be equal for trials to be comparable.
     """
     optuna = require_optional("optuna", "tune")
-    storage = _storage_url(out)
     _verify_storage(out)
+    storage = _storage_url(out)
     identity = json.loads(json.dumps(identity))
+    new = flatten_dict(identity)
     for other in optuna.get_all_study_summaries(storage):
-        saved = other.user_attrs.get("identity")
-        if saved is not None:
-            _reject_other_settings(out, other.study_name, saved, method, identity)
+        if (saved := other.user_attrs.get("identity")) is None:
+            continue
+        old = flatten_dict(upgrade_identity(saved))
+        for name in dict.fromkeys((*new, *old)) if other.study_name == method.key else _SHARED:
+            if old.get(name) != new.get(name):
+                raise UsageError(
+                    f"{out} contains a search for {other.study_name} with {name} "
+                    f"{old.get(name)!r}, but this command has {new.get(name)!r}: choose another "
+                    "folder with --out."
+                )
     study = optuna.create_study(
         storage=storage,
         study_name=method.key,
@@ -97,50 +93,34 @@ def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
     return study
 
 
-def _reject_other_settings(
-    out: Path, name: str, saved: dict[str, Any], method: Method, identity: dict[str, Any]
-) -> None:
-    """Raise an error if a study of the folder has other data or, for this method, settings."""
-    old, new = flatten_dict(upgrade_identity(saved)), flatten_dict(identity)
-    for setting in dict.fromkeys((*new, *old)) if name == method.key else _SHARED:
-        if old.get(setting) != new.get(setting):
-            raise UsageError(
-                f"{out} contains a search for {name} with {setting} {old.get(setting)!r}, but this "
-                f"command has {new.get(setting)!r}: choose another folder with --out."
-            )
-
-
 def seal_trial(study: Any, number: int) -> None:
     """Store the digest of a finished trial, since SQLite has no checksums."""
     trial = study.get_trials(deepcopy=False)[number]
     study.set_user_attr(f"{_DIGEST}{number}", _trial_digest(trial))
 
 
-def _trial_digest(trial: Any) -> str:
+def _trial_digest(trial: Any) -> Any:
     """Return the digest of a trial's state, values and scores."""
-    content = {"state": trial.state.name, "value": trial.value, "params": trial.params}
-    steps = sorted(trial.intermediate_values.items())
-    digest: str = with_digest({**content, "values": trial_values(trial), "steps": steps})["digest"]
-    return digest
+    content = {
+        "state": trial.state.name,
+        "value": trial.value,
+        "params": trial.params,
+        "values": trial_values(trial),
+        "steps": sorted(trial.intermediate_values.items()),
+    }
+    return with_digest(content)["digest"]
 
 
 def _verify_storage(out: Path) -> None:
-    """Read the whole storage and check the digests of its trials.
-
-    Raises:
-        UsageError: the storage is damaged.
-    """
-    optuna = require_optional("optuna", "tune")
-    damage, storage = "", _storage_url(out)
+    """Read the whole storage and check the digests of its trials; reject a damaged one."""
+    damage = ""
     try:
-        for name in optuna.get_all_study_names(storage):
-            study = optuna.load_study(study_name=name, storage=storage)
+        for study in _load_studies(out):
             trials = study.get_trials(deepcopy=False)
             for key, digest in study.user_attrs.items():
-                if key.startswith(_DIGEST):
-                    number = int(key.removeprefix(_DIGEST))
-                    if digest != _trial_digest(trials[number]):
-                        damage = f"trial {number + 1} of {name} does not match its digest"
+                number = int(key.removeprefix(_DIGEST)) if key.startswith(_DIGEST) else None
+                if number is not None and digest != _trial_digest(trials[number]):
+                    damage = f"trial {number + 1} of {study.study_name} does not match its digest"
     except Exception as error:  # of SQLAlchemy, Optuna or JSON
         if "readonly" in str(error) or "full" in str(error):
             raise
@@ -151,11 +131,10 @@ def _verify_storage(out: Path) -> None:
 
 def write_recipes(out: Path) -> None:
     """Write the best values of each study of the folder as tables of one recipe file."""
-    optuna = require_optional("optuna", "tune")
     lines = ["# Written by ranksim tune, chosen by validation scores."]
-    for name in sorted(optuna.get_all_study_names(_storage_url(out))):
-        study = optuna.load_study(study_name=name, storage=_storage_url(out))
-        complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    for study in _load_studies(out):
+        trials = study.get_trials(deepcopy=False)
+        complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
         if not complete:
             continue
         best, first = study.best_trial, complete[0]
@@ -163,11 +142,18 @@ def write_recipes(out: Path) -> None:
             "",
             f"# validation score {best.value:.4f}, best of {count_trials(study)}"
             + (f"; {first.value:.4f} before" if first.number == 0 else ""),
-            f'[methods."{name}"]',
+            f'[methods."{study.study_name}"]',
             *(f"{field} = {json.dumps(value)}" for field, value in trial_values(best).items()),
         ]
     with atomic_write(out / RECIPE) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _load_studies(out: Path) -> Iterator[Any]:
+    """Yield the studies of a folder, by name."""
+    optuna, storage = require_optional("optuna", "tune"), _storage_url(out)
+    for name in sorted(optuna.get_all_study_names(storage)):
+        yield optuna.load_study(study_name=name, storage=storage)
 
 
 def trial_values(trial: Any) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""Workers on this machine, the loop that keeps them busy, and their progress messages."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from ranksim.exceptions import RankSimError
+
+K = TypeVar("K")
+Task = tuple[K, Callable[..., Any], tuple[Any, ...]]  # a key, a function and its arguments
+WORKER_KILLED = (
+    "The process of a run was killed, perhaps for lack of memory: the same command resumes where "
+    "it stopped; lower --jobs if it happens again."
+)
+_send_message: Callable[[tuple[Any, ...]], object]  # to the process that started this worker
+
+
+@dataclass(frozen=True)
+class TaskExecutor:
+    """Workers that execute one task at a time each.
+
+    Args:
+        submit: calls a function with arguments in a worker.
+        deliver_messages: passes on all messages that workers have reported.
+    """
+
+    submit: Callable[..., Future[Any]]
+    deliver_messages: Callable[[], None]
+
+
+def run_tasks(
+    executor: TaskExecutor, jobs: int, next_task: Callable[[], Task[K] | None]
+) -> Iterator[tuple[K, Future[Any]]]:
+    """Submit tasks to at most ``jobs`` workers; yield the key and finished future of each.
+
+    ``next_task`` returns ``None`` if no task can start now. The loop ends when, in addition, no
+    task runs.
+    """
+    running: dict[Future[Any], K] = {}
+    while True:
+        while len(running) < jobs and (task := next_task()) is not None:
+            key, function, args = task
+            running[executor.submit(function, *args)] = key
+        if not running:
+            return
+        finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+        executor.deliver_messages()
+        for future in finished:
+            yield running.pop(future), future
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Use one thread in this process, so that results do not depend on the number of jobs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def report_progress(*message: Any) -> None:
+    """Send a message from a worker to the process that started it."""
+    _send_message(message)
+
+
+def set_message_sender(send: Callable[[tuple[Any, ...]], object]) -> None:
+    """Set the function by which this worker sends its messages."""
+    global _send_message
+    _send_message = send
+
+
+@contextmanager
+def open_inline_executor(on_message: Callable[..., None]) -> Iterator[TaskExecutor]:
+    """Execute each task in this process, with one thread, when it is submitted."""
+
+    def submit(function: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    set_message_sender(lambda message: on_message(*message))
+    with one_thread():
+        yield TaskExecutor(submit, lambda: None)
+
+
+@contextmanager
+def open_process_executor(count: int, on_message: Callable[..., None]) -> Iterator[TaskExecutor]:
+    """Execute tasks in processes, which are killed at the end, also after an error or Ctrl-C."""
+    context = multiprocessing.get_context("spawn")
+    messages = context.Queue()
+    pool = ProcessPoolExecutor(count, context, initializer=_init_worker, initargs=(messages,))
+
+    def deliver_messages() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                on_message(*messages.get_nowait())
+
+    try:
+        yield TaskExecutor(pool.submit, deliver_messages)
+    except BrokenProcessPool as error:
+        raise RankSimError(WORKER_KILLED) from error
+    finally:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+
+
+def _init_worker(messages: Any) -> None:
+    """Use one thread, and exit when the parent process dies."""
+    set_message_sender(messages.put)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and kills its workers
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def exit_with_parent() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=exit_with_parent, daemon=True).start()

@@ -1,0 +1,348 @@
+"""``ranksim tune``: search the recipe of one method by its validation score."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ranksim.exceptions import RankSimError, StoppedError, UsageError, require_optional
+from ranksim.experiments.executor import (
+    Task,
+    check_engine,
+    open_executor,
+    report_progress,
+    run_tasks,
+)
+from ranksim.experiments.run import BusyError, Run, check_data, execute_run
+from ranksim.experiments.study import (
+    RECIPE,
+    STORAGE,
+    count_trials,
+    lock_study_folder,
+    open_study,
+    seal_trial,
+    trial_values,
+    write_recipes,
+)
+from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs, parse_seeds
+from ranksim.training.method import Method, parse_method
+from ranksim.training.trainer_config import silence_lightning
+
+_WEIGHT = "ranksim_weight"
+_RANKSIM: dict[str, tuple[float, float]] = {
+    _WEIGHT: (0.01, 3.0),
+    "gamma": (0.1, 100.0),
+    "lambda_": (0.5, 8.0),
+}
+_KERNELS: dict[str, tuple[Any, ...]] = {
+    "kernel": ("gaussian", "gaussian-textbook", "triangular", "laplace"),
+    "kernel_size": (3, 5, 9, 15),
+    "sigma": (1.0, 2.0, 4.0),
+}
+_BINS = (5, 10, 20, 50)
+_WEIGHT_FACTORS = (1.0, 1 / 3, 3.0)  # of the first trials
+_DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """The arguments of ``ranksim tune``.
+
+    Args:
+        bench: data, recipe changes, seeds, jobs and folder; ``methods`` is one name.
+        n_trials: number of trials, including those of earlier commands in this folder.
+        fields: recipe fields to search; empty: all that the method uses.
+    """
+
+    bench: SweepRequest
+    n_trials: int
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """The best ``values`` by field, their validation ``score``, and the ``recipe`` file of them.
+
+    ``trials`` is the number of trials in words, such as ``"5 trials, 2 pruned"``.
+    """
+
+    values: dict[str, Any]
+    score: float
+    monitor: str
+    trials: str
+    recipe: Path
+
+
+def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneResult:
+    """Search the recipe of a method and write it as a file for ``--recipe``.
+
+    A trial trains the method once per seed; its score is the mean over seeds of the best validation
+    score. A trial below the median of the others at the same step is pruned. If the process is
+    killed, the same command continues: finished trials are in the folder's storage file, and an
+    interrupted trial resumes from its last validation.
+
+    Args:
+        request: what to search.
+        on_trial: called with a line of text after each trial.
+
+    Raises:
+        UsageError: the method has nothing to tune, or the folder contains another search.
+        RankSimError: no trial ended with a finite score.
+    """
+    optuna = require_optional("optuna", "tune")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    silence_lightning()
+    bench = request.bench
+    seeds, settings = parse_seeds(bench.seeds), SweepSettings.from_request(bench)
+    method = parse_method(bench.methods.strip().lower(), settings.weighting)
+    run = make_runs(bench, settings)(method, seeds[0])
+    recipe, monitor = dataclasses.asdict(run.recipe), run.recipe.monitor.upper()
+    space = Space.from_method(method, recipe, fields=request.fields, fixed=settings.changes)
+    check_engine(bench.engine, run.trainer_config, bench.jobs)
+    if run.trainer_config.num_nodes > 1:
+        raise UsageError("tune runs on one machine: leave out --num-nodes.")
+    identity = {**run.identity(), "seeds": seeds, "fields": [*space.ranges, *space.choices]}
+    del identity["seed"]
+    with lock_study_folder(bench.out):
+        study = open_study(bench.out, method, identity)
+        for values in space.initial_values(recipe):
+            study.enqueue_trial(values, skip_if_exists=True)
+        check_data(run)  # downloads and caches are filled by one process
+        try:
+            _Search(request, settings, method, seeds, space, study, on_trial).run()
+        except KeyboardInterrupt as error:
+            raise StoppedError("Stopped; the same command resumes where it stopped.") from error
+        finally:
+            write_recipes(bench.out)
+        if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
+            raise RankSimError(
+                f"No trial of {method.name} ended with a finite validation {monitor}: lower lr, or "
+                "change other settings and choose another folder with --out."
+            )
+        best = study.best_trial
+        values, trials = trial_values(best), count_trials(study)
+    return TuneResult(values, float(best.value), monitor, trials, bench.out / RECIPE)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The fields to search: ``ranges`` of numbers, on a logarithmic scale, and ``choices``."""
+
+    ranges: Mapping[str, tuple[float, float]]
+    choices: Mapping[str, tuple[Any, ...]]
+
+    @classmethod
+    def from_method(
+        cls,
+        method: Method,
+        recipe: Mapping[str, Any],
+        *,
+        fields: Sequence[str] = (),
+        fixed: Collection[str] = (),
+    ) -> Space:
+        """Return the space of ``fields``, by default all that a method uses but ``fixed`` ones.
+
+        Ranges and choices are extended to include the values of ``recipe``.
+
+        Raises:
+            UsageError: the method uses no field, or not the given ones.
+        """
+        technique = method.technique
+        ranges: Mapping[str, tuple[float, float]] = {}
+        choices: dict[str, tuple[Any, ...]] = {}
+        if technique.lds:
+            choices |= {f"lds_{name}": values for name, values in _KERNELS.items()}
+        if not technique.two_stage:  # RankSim and FDS shape the first stage, which is not searched
+            if technique.ranksim:
+                ranges = _RANKSIM
+            if technique.fds:
+                choices |= {f"fds_{name}": values for name, values in _KERNELS.items()}
+                choices["fds_bins"] = _BINS
+        known = [name for name in (*ranges, *choices) if name not in fixed]
+        if not known:
+            raise UsageError(
+                f"{method.name} has no field to tune that --set does not fix: choose a method with "
+                "RankSim, LDS or FDS (a two-stage method takes RankSim and FDS from its first "
+                "stage)."
+            )
+        for name in fields:
+            if name not in known:
+                raise UsageError(
+                    f"{method.name} has no field {name!r} to tune: choose among {', '.join(known)}."
+                )
+        names = set(known) & set(fields or known)
+        return cls(
+            {
+                name: (min(low, recipe[name]), max(high, recipe[name]))
+                for name, (low, high) in ranges.items()
+                if name in names
+            },
+            {
+                name: tuple(dict.fromkeys((*values, recipe[name])))
+                for name, values in choices.items()
+                if name in names
+            },
+        )
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """Return the values that Optuna suggests for a trial, numbers with four digits."""
+        numbers = {
+            name: float(f"{trial.suggest_float(name, low, high, log=True):.4g}")
+            for name, (low, high) in self.ranges.items()
+        }
+        return numbers | {
+            name: trial.suggest_categorical(name, values) for name, values in self.choices.items()
+        }
+
+    def initial_values(self, recipe: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the values of the first trials: the recipe, then other weights of RankSim."""
+        values = {name: recipe[name] for name in (*self.ranges, *self.choices)}
+        if _WEIGHT not in self.ranges:
+            yield values
+            return
+        low, high = self.ranges[_WEIGHT]
+        for factor in _WEIGHT_FACTORS:
+            yield values | {_WEIGHT: min(max(values[_WEIGHT] * factor, low), high)}
+
+
+@dataclass
+class _Search:
+    """The trials of a study: chosen in this process, executed here or in workers."""
+
+    request: TuneRequest
+    settings: SweepSettings
+    method: Method
+    seeds: Sequence[int]
+    space: Space
+    study: Any
+    on_trial: Callable[[str], None]
+    _running: dict[int, Any] = field(default_factory=dict)
+    _pruned: set[int] = field(default_factory=set)
+
+    def run(self) -> None:
+        """Execute trials until the study has ``n_trials``."""
+        bench = self.request.bench
+        with open_executor(
+            bench.engine, bench.jobs, bench.trainer, bench.out / STORAGE, self._receive_score
+        ) as executor:
+            for trial, future in run_tasks(executor, bench.jobs, self._next_trial):
+                self._finish(trial, future.result())
+
+    def _next_trial(self) -> Task[Any] | None:
+        """Ask the study for the next trial; ``None`` if there are enough."""
+        n_started = sum(
+            trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or _DIVERGED in trial.user_attrs
+            for trial in self.study.get_trials(deepcopy=False)
+        )
+        if n_started >= self.request.n_trials:
+            return None
+        trial = self.study.ask()
+        trial.set_user_attr("values", self.space.suggest(trial))
+        self._running[trial.number] = trial
+        flag = self._prune_flag(trial.number)
+        return trial, _execute_trial, (trial.number, self._make_runs(trial), flag)
+
+    def _receive_score(self, number: int, step: int, score: float) -> None:
+        """Pass a score on to Optuna; create the prune flag if the trial must stop."""
+        trial = self._running.get(number)
+        if trial is None or number in self._pruned:
+            return
+        trial.report(score, step)
+        if trial.should_prune():
+            self._pruned.add(number)
+            self._prune_flag(number).touch()
+
+    def _finish(self, trial: Any, score: float | None) -> None:
+        """Record the outcome of a trial and report it."""
+        states = require_optional("optuna", "tune").trial.TrialState
+        del self._running[trial.number]
+        self._prune_flag(trial.number).unlink(missing_ok=True)
+        if score is None:
+            outcome = "pruned"
+            self.study.tell(trial, state=states.PRUNED)
+        elif math.isfinite(score):
+            monitor = self.settings.recipe(self.method).monitor.upper()
+            outcome = f"validation {monitor} {score:.4f}"
+            self.study.tell(trial, score)
+        else:
+            outcome = "diverged"
+            trial.set_user_attr(_DIVERGED, True)
+            self.study.tell(trial, state=states.FAIL)
+        seal_trial(self.study, trial.number)
+        values = ", ".join(f"{name} {value}" for name, value in trial_values(trial).items())
+        done = self.study.get_trials(deepcopy=False, states=(states.COMPLETE,))
+        best = f", best {min(t.value for t in done):.4f}" if done else ""
+        self.on_trial(f"{trial.number + 1}/{self.request.n_trials} {values}: {outcome}{best}")
+
+    def _make_runs(self, trial: Any) -> list[Run]:
+        """Return one run per seed. The folder is named by the values, so that a repeat resumes."""
+        values, bench = trial_values(trial), self.request.bench
+        name = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+        make_base_run = make_runs(bench, self.settings)
+        make_trial_run = make_runs(
+            dataclasses.replace(bench, out=bench.out / "trials" / name),
+            dataclasses.replace(self.settings, changes={**self.settings.changes, **values}),
+        )
+        # the searched fields do not affect the first stage, so all trials share one
+        return [
+            dataclasses.replace(
+                make_trial_run(self.method, seed),
+                stage_one=make_base_run(self.method, seed).stage_one,
+            )
+            for seed in self.seeds
+        ]
+
+    def _prune_flag(self, number: int) -> Path:
+        """Return the file that tells a worker to stop its trial."""
+        return self.request.bench.out / f"prune-{number}"
+
+
+class _PrunedError(Exception):
+    """Raised inside a training to stop it."""
+
+
+def _execute_trial(number: int, runs: Sequence[Run], flag: Path) -> float | None:
+    """Train one run per seed and return the mean of their best validation scores.
+
+    The score is ``None`` if the trial was pruned, which happens once the file ``flag`` exists, and
+    NaN if a run diverged.
+    """
+    scores: list[float] = []
+    for run in runs:
+        best = math.inf
+        first_step = len(scores) * run.recipe.max_validations
+
+        def on_validation(epoch: int, score: float, first_step: int = first_step) -> None:
+            nonlocal best
+            best = min(best, score)
+            report_progress(number, first_step + epoch, (sum(scores) + best) / (len(scores) + 1))
+            if flag.exists():
+                raise _PrunedError
+
+        if run.stage_one is not None:
+            _execute_when_free(run.stage_one)
+        try:
+            record = execute_run(run, on_validation=on_validation)
+        except _PrunedError:
+            return None
+        if record["status"] == "failed":
+            return math.nan
+        scores.append(record["result"]["metrics"]["val"]["all"][run.recipe.monitor])
+    return sum(scores) / len(scores)
+
+
+def _execute_when_free(run: Run) -> None:
+    """Execute a first stage, or wait for the trial that trains it."""
+    while True:
+        with contextlib.suppress(BusyError):
+            execute_run(run)
+            return
+        time.sleep(1.0)
