@@ -48,12 +48,12 @@ def drawn(tmp_path_factory):
 
 
 def request(benchmark, root, out, *, data=None, **changes):
-    usual = {"changes": SMALL, "max_steps": 4, "max_epochs": 2}
+    defaults = {"changes": SMALL, "max_steps": 4, "max_epochs": 2}
     if benchmark != "images":
-        return make_request(benchmark, out, **{"data_dir": root, **usual, **changes})
+        return make_request(benchmark, out, **{"data_dir": root, **defaults, **changes})
     options = {"target": "years", "image": "file"} | changes.pop("options", {})
     data = data or root / "labels.csv"
-    return make_request(data, out, image_root=root, options=options, **usual | changes)
+    return make_request(data, out, image_root=root, options=options, **defaults | changes)
 
 
 @pytest.mark.parametrize(("benchmark", "methods"), [("agedb-dir", EIGHT), ("imdb-wiki-dir", FEW)])
@@ -61,8 +61,8 @@ def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
     prepared = prepare_split(benchmark, drawn)
     assert sum(prepared.counts) == sum(COUNTS.values())
     content = run_sweep_request(request(benchmark, drawn, tmp_path, methods=methods), as_json=False)
-    asked = methods.split(",")
-    assert [row["method"] for row in content["summary"]][: len(asked)] == asked
+    names = methods.split(",")
+    assert [row["method"] for row in content["summary"]][: len(names)] == names
     assert all(run["status"] == "done" for run in content["runs"])
     assert content["headline"] == ["mae", "gm"]
     assert content["runs"][0]["provenance"]["data"]["counts"] == list(prepared.counts)
@@ -70,10 +70,10 @@ def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
     assert all(row["published"] is None for row in content["summary"])
     assert content["published_note"] is None
     scores = {row["method"]: row["test"]["all"]["mae"]["mean"] for row in content["summary"]}
-    assert len(set(scores.values())) >= len(asked) - 2
-    told = capsys.readouterr().out
-    assert "MAE, lower is better" in told
-    assert "publ." not in told
+    assert len(set(scores.values())) >= len(names) - 2
+    output = capsys.readouterr().out
+    assert "MAE, lower is better" in output
+    assert "publ." not in output
 
 
 def test_own_images_to_results(drawn, tmp_path):
@@ -117,9 +117,9 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     assert test["seen"]["n"] > 0
     assert test["zero"]["n"] + test["seen"]["n"] == test["all"]["n"] == 13 * 50
     assert content["options"]["protocol"] == "extrapolation"
-    told = capsys.readouterr().out
-    assert "seen" in told
-    assert "zero" in told
+    output = capsys.readouterr().out
+    assert "seen" in output
+    assert "zero" in output
     with pytest.raises(
         DataError, match="does not contain agedb.csv: .*ranksim data prepare agedb-dir"
     ):
@@ -140,15 +140,15 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
         request("images", root, tmp_path / "out", options={"skip_broken": True})
     )
     assert content["runs"][0]["provenance"]["data"]["n_skipped"] == 2
-    told = capsys.readouterr().err
-    assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; skipped\.", told)
+    output = capsys.readouterr().err
+    assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; skipped\.", output)
 
 
 def test_evaluate_repeats_a_run(drawn, tmp_path):
     content = run_benchmark(request("images", drawn, tmp_path / "out"))
     best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
-    asked = request("images", drawn, tmp_path / "again")
-    result = score_checkpoint(best, asked)
+    sweep_request = request("images", drawn, tmp_path / "again")
+    result = score_checkpoint(best, sweep_request)
     assert result["encoder"] == "resnet18"
     assert result["test"]["all"] == pytest.approx(
         content["runs"][0]["result"]["metrics"]["test"]["all"]
@@ -274,8 +274,10 @@ def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
 def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
     content = run_benchmark(request("images", drawn, tmp_path / "out"))
     best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
-    asked = request("images", drawn, tmp_path / "again", changes=())  # the preset's is another
-    result = score_checkpoint(best, asked)
+    sweep_request = request(
+        "images", drawn, tmp_path / "again", changes=()
+    )  # the preset's is another
+    result = score_checkpoint(best, sweep_request)
     assert result["image_size"] == 16
     assert result["test"]["all"] == pytest.approx(
         content["runs"][0]["result"]["metrics"]["test"]["all"]

@@ -1,4 +1,4 @@
-"""A run of images that is killed ten times ends as the one that never was, to the bit."""
+"""A training on images that is killed ten times equals an undisturbed one, to the last bit."""
 
 import json
 import random
@@ -15,7 +15,7 @@ from tests.helpers.trained_models import Process, images, request, run_of
 
 # three steps an epoch and a validation every two: half of all checkpoints lie within an epoch
 CHANGES = ("lr_milestones=[2, 5]", "validate_every=2", "patience=0")
-NEW = (1, 0, 1, 1, 0, 1, 1, 0, 1, 1)  # validations that each start lives to see at least
+NEW = (1, 0, 1, 1, 0, 1, 1, 0, 1, 1)  # validations after which each start is killed
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def table(tmp_path_factory):
     return images(tmp_path_factory.mktemp("images"), counts)
 
 
-def prepared(table, out, *, validations=12, seed=0):
-    asked = request(table, out, *CHANGES, max_epochs=validations)
-    return run_of(asked, "vanilla+fds+ranksim", seed)
+def make_run(table, out, *, validations=12, seed=0):
+    sweep_request = request(table, out, *CHANGES, max_epochs=validations)
+    return run_of(sweep_request, "vanilla+fds+ranksim", seed)
 
 
-def kept(run):
-    """All that a run leaves behind, clocks and memory excepted."""
+def read_outcome(run):
+    """Return the record without time and memory, the best weights and the predictions."""
     record = json.loads((run.folder / "record.json").read_text())
     del record["result"]["seconds"], record["result"]["peak_memory_mb"], record["digest"]
     best = torch.load(run.folder / "best.ckpt", weights_only=True)
@@ -39,8 +39,8 @@ def kept(run):
 
 
 def compare(run, other):
-    record, weights, rows = kept(run)
-    other_record, other_weights, other_rows = kept(other)
+    record, weights, rows = read_outcome(run)
+    other_record, other_weights, other_rows = read_outcome(other)
     assert weights.keys() == other_weights.keys()
     different = [name for name in weights if not np.array_equal(weights[name], other_weights[name])]
     assert different == [], "weights differ"
@@ -48,32 +48,32 @@ def compare(run, other):
     assert record == other_record
 
 
-def stamp(run):
+def checkpoint_time(run):
     last = run.folder / "last.ckpt"
     return last.stat().st_mtime_ns if last.is_file() else None
 
 
-def killed(function, run, new, delay):
-    """Start it, kill it so many validations and seconds later; whether it was still at work."""
-    process, before = Process(function, run), stamp(run)
+def kill_after(function, run, new, delay):
+    """Start a run and kill it some validations and seconds later; return whether it still ran."""
+    process, before = Process(function, run), checkpoint_time(run)
     if new == 0:
         time.sleep(delay)
     deadline = time.monotonic() + 60
     while new and time.monotonic() < deadline and not process.pipe.poll():
         time.sleep(0.005)
-        if (now := stamp(run)) != before:
+        if (now := checkpoint_time(run)) != before:
             before, new = now, new - 1
     time.sleep(delay)
     return process.kill()
 
 
-def test_killed_ten_times_it_ends_as_if_it_never_was(table, tmp_path):
-    whole, run = (prepared(table, tmp_path / name) for name in ("whole", "killed"))
+def test_run_killed_ten_times_equals_undisturbed_run(table, tmp_path):
+    whole, run = (make_run(table, tmp_path / name) for name in ("whole", "killed"))
     record = Process(execute_run, whole).result()
     assert record["result"]["epochs"] == 8
     assert record["result"]["steps"] == 24
     draw, between = random.Random(0), record["result"]["seconds"] / 12
-    kills = [killed(execute_run, run, new, draw.uniform(0, 0.9) * between) for new in NEW]
+    kills = [kill_after(execute_run, run, new, draw.uniform(0, 0.9) * between) for new in NEW]
     assert kills == [True] * 10
     last = torch.load(run.folder / "last.ckpt", weights_only=True)
     assert last["global_step"] >= 2 * sum(NEW)
@@ -83,8 +83,8 @@ def test_killed_ten_times_it_ends_as_if_it_never_was(table, tmp_path):
     assert not list(run.folder.glob(".*.part"))
 
 
-def _drawn_elsewhere(run):
-    """The same run, its crops from a generator that no checkpoint holds."""
+def _execute_with_random_crops(run):
+    """Execute a run with crops from a generator that no checkpoint holds."""
 
     def draw(self, index, epoch):
         down, right = torch.from_numpy(np.random.randint(0, 2 * self.pad + 1, (2, len(index))))
@@ -94,10 +94,11 @@ def _drawn_elsewhere(run):
     return execute_run(run)
 
 
-def test_the_comparison_sees_crops_that_a_resumed_run_draws_anew(table, tmp_path):
-    whole, run = (prepared(table, tmp_path / name, validations=3) for name in ("whole", "killed"))
-    record = Process(_drawn_elsewhere, whole).result()
-    assert killed(_drawn_elsewhere, run, 1, 0)
-    assert Process(_drawn_elsewhere, run).result()["steps"] == record["result"]["steps"]
+def test_comparison_detects_crops_drawn_again(table, tmp_path):
+    whole, run = (make_run(table, tmp_path / name, validations=3) for name in ("whole", "killed"))
+    record = Process(_execute_with_random_crops, whole).result()
+    assert kill_after(_execute_with_random_crops, run, 1, 0)
+    resumed = Process(_execute_with_random_crops, run).result()
+    assert resumed["result"]["steps"] == record["result"]["steps"]
     with pytest.raises(AssertionError, match="weights differ"):
         compare(run, whole)

@@ -1,4 +1,4 @@
-"""Sweeps on a Ray cluster: what holds for processes holds for tasks."""
+"""Sweeps on a Ray cluster give the results and errors of sweeps in processes."""
 
 import contextlib
 import dataclasses
@@ -42,38 +42,38 @@ CPU = TrainerConfig("cpu")
 
 
 @pytest.fixture(scope="module")
-def apart():
-    """What keeps Ray to itself; a short path, because sockets lie in it."""
+def isolation():
+    """Environment variables that isolate Ray; the path is short, because it holds sockets."""
     folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
     yield {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": ""}
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def cluster(apart):
-    """The process of a cluster, and the environment that names it."""
+def cluster(isolation):
+    """The process of a cluster, and the environment variables that name it."""
     words = [sys.executable, str(Path(sweep_driver.__file__).with_name("ray_cluster.py"))]
     with (
-        tempfile.TemporaryFile() as told,
+        tempfile.TemporaryFile() as log,
         subprocess.Popen(
-            words, env=os.environ | apart, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=told, text=True, start_new_session=True,
+            words, env=os.environ | isolation, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=log, text=True, start_new_session=True,
         ) as process,
     ):  # fmt: skip
         address = process.stdout.readline().strip()
-        assert address, told.seek(0) or told.read().decode()
-        yield process, apart | {"RAY_ADDRESS": address}
+        assert address, log.seek(0) or log.read().decode()
+        yield process, isolation | {"RAY_ADDRESS": address}
         process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
-        for pid in processes(process.pid):
+        for pid in find_processes(process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
 def words(small_sts, tmp_path, monkeypatch):
-    """A command with a relative folder, as it is typed; cluster and driver work in others."""
+    """A command with a relative folder; the cluster runs in another folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nodes").mkdir()
     monkeypatch.setenv("RANKSIM_TEST_NODES", str(tmp_path / "nodes"))
@@ -87,26 +87,26 @@ def on_the_cluster(cluster, monkeypatch):
     return cluster[0]
 
 
-def processes(session, name=""):
-    """Those of a session, by the beginning of their command."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
+def find_processes(session, name=""):
+    """Return the processes of a session whose command begins with a name."""
+    pids = []
+    for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            told = (place / "stat").read_text().rpartition(")")[2].split()
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if (
-                told[0] != "Z"
-                and int(told[3]) == session
-                and (place / "cmdline").read_text().startswith(name)
+                fields[0] != "Z"
+                and int(fields[3]) == session
+                and (folder / "cmdline").read_text().startswith(name)
             ):
-                found.append(int(place.name))
-    return found
+                pids.append(int(folder.name))
+    return pids
 
 
-def wait_until_left(session, name=""):
+def wait_until_ended(session, name=""):
     deadline = time.monotonic() + 30
-    while processes(session, name) and time.monotonic() < deadline:
+    while find_processes(session, name) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not processes(session, name)
+    assert not find_processes(session, name)
 
 
 @pytest.mark.slow
@@ -115,17 +115,17 @@ def test_killed_ray_sweep_gives_the_results_of_processes(
     on_the_cluster, words, small_sts, tmp_path, monkeypatch, capfd
 ):
     """Four runs, two of which wait for their first stage, on two nodes."""
-    asked = {"methods": "vanilla,rrt", "max_epochs": 12}
+    options = {"methods": "vanilla,rrt", "max_epochs": 12}
     words += ["--methods", "vanilla,rrt", "--max-epochs", "12"]
     with start_command(words) as process:
         wait_until_training(process, tmp_path / "out", lines=4)
         assert process.poll() is None
         process.kill()
-        wait_until_left(on_the_cluster.pid, "ray::_execute_task")
+        wait_until_ended(on_the_cluster.pid, "ray::_execute_task")
     assert len(list((tmp_path / "nodes").iterdir())) == 2
     assert not list((tmp_path / "out").rglob("record.json"))
 
-    run_benchmark(sts_request(small_sts, tmp_path / "whole", **asked))
+    run_benchmark(sts_request(small_sts, tmp_path / "whole", **options))
     capfd.readouterr()
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal: a bar for each run
     monkeypatch.setenv("RANKSIM_TEST_CHECKSUMS", json.dumps(sts_b_dir.CHECKSUMS))
@@ -133,17 +133,17 @@ def test_killed_ray_sweep_gives_the_results_of_processes(
     monkeypatch.setattr(
         sweep,
         "_execute_and_report",
-        functools.partial(sweep_driver.in_a_task, sweep._execute_and_report),
+        functools.partial(sweep_driver.execute_in_task, sweep._execute_and_report),
     )
     run_benchmark(
-        sts_request(small_sts.relative_to(tmp_path), Path("out"), engine="ray", jobs=2, **asked),
+        sts_request(small_sts.relative_to(tmp_path), Path("out"), engine="ray", jobs=2, **options),
         Console(),
     )
-    told, errors = capfd.readouterr()
-    assert re.search(r"vanilla seed 1.*epoch \d+, validation MSE", told)
-    assert "4/4" in told
-    assert "ray" not in (told + errors).lower()
-    wait_until_left(on_the_cluster.pid, "ray::_execute_task")
+    output, errors = capfd.readouterr()
+    assert re.search(r"vanilla seed 1.*epoch \d+, validation MSE", output)
+    assert "4/4" in output
+    assert "ray" not in (output + errors).lower()
+    wait_until_ended(on_the_cluster.pid, "ray::_execute_task")
     whole = read_comparable_results(tmp_path / "whole")
     killed = read_comparable_results(tmp_path / "out")
     del killed["command"], whole["command"]
@@ -153,7 +153,7 @@ def test_killed_ray_sweep_gives_the_results_of_processes(
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_errors_of_tasks_are_raised_here(on_the_cluster, tmp_path, monkeypatch):
-    """In a program that uses Ray for more than this, and goes on doing so."""
+    """Also in a program that has connected to Ray before, and stays connected."""
     only_here = ModuleType("only_here")
     exec("def work(): pass", vars(only_here))
     monkeypatch.setitem(sys.modules, "only_here", only_here)
@@ -198,30 +198,30 @@ def test_tune_uses_the_executor_too(small_sts, tmp_path, monkeypatch, jobs):
 
 @pytest.mark.slow
 @pytest.mark.distributed
-def test_ctrl_c_stops_the_local_cluster(apart, words, tmp_path, monkeypatch):
-    for name, value in apart.items():
+def test_ctrl_c_stops_the_local_cluster(isolation, words, tmp_path, monkeypatch):
+    for name, value in isolation.items():
         monkeypatch.setenv(name, value)
     with start_command([*words, *ENDLESS]) as process:
         wait_until_training(process, tmp_path, runs=2)
         os.killpg(process.pid, signal.SIGINT)
-        told, _ = process.communicate(timeout=120)
-        wait_until_left(process.pid)
+        output, _ = process.communicate(timeout=120)
+        wait_until_ended(process.pid)
     assert process.returncode == 130
-    assert told.startswith("Error: Stopped")
-    assert told.count("\n") == 1
+    assert output.startswith("Error: Stopped")
+    assert output.count("\n") == 1
     assert not list(tmp_path.glob("out/.sweeps/*"))
 
 
 def test_node_without_the_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    place = ray_executor._TaskContext(Path("nowhere"), {}, Path("out/.sweeps/1.json"), CPU, None)
+    context = ray_executor._TaskContext(Path("nowhere"), {}, Path("out/.sweeps/1.json"), CPU, None)
     message = r"Ray's node \S+ does not see the folder of results"
     with pytest.raises(UsageError, match=message):
-        ray_executor._execute_task(place, print, ())
+        ray_executor._execute_task(context, print, ())
 
 
 @pytest.mark.parametrize(
-    ("hardware", "there", "gpus"),
+    ("trainer_config", "resources", "gpus"),
     [
         (CPU, {"CPU": 4.0, "GPU": 1.0}, 0),
         (TrainerConfig(), {"CPU": 4.0}, 0),
@@ -229,19 +229,24 @@ def test_node_without_the_folder_is_named(tmp_path, monkeypatch):
         (TrainerConfig("gpu"), {"CPU": 4.0, "GPU": 1.0}, 1),
     ],
 )
-def test_task_has_a_gpu_if_it_trains_on_one(hardware, there, gpus):
+def test_task_has_a_gpu_if_it_trains_on_one(trainer_config, resources, gpus):
     assert (
-        ray_executor._count_task_gpus(SimpleNamespace(cluster_resources=lambda: there), hardware)
+        ray_executor._count_task_gpus(
+            SimpleNamespace(cluster_resources=lambda: resources), trainer_config
+        )
         == gpus
     )
 
 
 @pytest.mark.parametrize(
-    ("hardware", "there", "kind"), [(CPU, {}, "CPU"), (TrainerConfig("cuda"), {"CPU": 1.0}, "GPU")]
+    ("trainer_config", "resources", "kind"),
+    [(CPU, {}, "CPU"), (TrainerConfig("cuda"), {"CPU": 1.0}, "GPU")],
 )
-def test_missing_hardware_is_reported(hardware, there, kind):
+def test_missing_hardware_is_reported(trainer_config, resources, kind):
     with pytest.raises(RankSimError, match=f"No node of the Ray cluster has a {kind}"):
-        ray_executor._count_task_gpus(SimpleNamespace(cluster_resources=lambda: there), hardware)
+        ray_executor._count_task_gpus(
+            SimpleNamespace(cluster_resources=lambda: resources), trainer_config
+        )
 
 
 @pytest.mark.slow
@@ -266,11 +271,13 @@ def test_missing_ray_is_reported(small_sts, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("hardware", [TrainerConfig("cpu", "2"), TrainerConfig("cpu", num_nodes=2)])
-def test_several_devices_are_rejected(hardware):
+@pytest.mark.parametrize(
+    "trainer_config", [TrainerConfig("cpu", "2"), TrainerConfig("cpu", num_nodes=2)]
+)
+def test_several_devices_are_rejected(trainer_config):
     message = "--engine ray trains each run on one device: leave it out with --devices or --num-nod"
     with pytest.raises(UsageError, match=f"^{message}"):
-        check_engine("ray", hardware, 1)
+        check_engine("ray", trainer_config, 1)
 
 
 def test_submitting_machine_needs_no_gpu():

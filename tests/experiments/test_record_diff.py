@@ -20,21 +20,21 @@ RECORD = {
 }
 
 
-def changed(path, value):
+def change_record(path, value):
     record = copy.deepcopy(RECORD)
-    *way, last = path
-    place = record
-    for key in way:
-        place = place[key]
-    place[last] = value
+    *keys, last = path
+    part = record
+    for key in keys:
+        part = part[key]
+    part[last] = value
     return record
 
 
-def test_a_record_is_the_same_as_what_is_read_back_of_it():
-    written = json.loads(json.dumps(RECORD))
-    assert diff_records(RECORD, written | {"seconds_median": 9.0}) == []
-    tuples = changed(["identity", "recipe", "lr_milestones"], (60, 80))
-    assert diff_records(tuples, written) == []
+def test_record_equals_its_json():
+    restored = json.loads(json.dumps(RECORD))
+    assert diff_records(RECORD, restored | {"seconds_median": 9.0}) == []
+    tuples = change_record(["identity", "recipe", "lr_milestones"], (60, 80))
+    assert diff_records(tuples, restored) == []
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_record_is_the_same_as_what_is_read_back_of_it():
     [
         (["result", "metrics", "test", "all", "mse"], 0.3),  # one bit
         (["result", "metrics", "test", "all", "pearson"], 0.0),
-        (["result", "metrics", "test", "seconds", "mse"], 2.0),  # a region of this name is no clock
+        (["result", "metrics", "test", "seconds", "mse"], 2.0),  # a region of this name, not a time
         (["result", "curves", "val"], [1.0, 2.0, 3.0]),
         (["result", "curves", "val"], [1.0, float("nan")]),
         (["against", 1, "low"], -2),
@@ -51,20 +51,23 @@ def test_a_record_is_the_same_as_what_is_read_back_of_it():
         (["new"], 1),
     ],
 )
-def test_each_difference_is_named_both_ways(path, value):
-    name, other = ".".join(map(str, path)), changed(path, value)
+def test_each_difference_is_named_in_both_directions(path, value):
+    name, other = ".".join(map(str, path)), change_record(path, value)
     assert diff_records(RECORD, other) == [name]
     assert diff_records(other, RECORD) == [name]
 
 
-def test_what_is_new_may_be_left_out():
-    other = changed(["identity", "recipe", "memory_size"], 1) | {"ranks": {}, "status": "done"}
+def test_new_fields_can_be_ignored():
+    other = change_record(["identity", "recipe", "memory_size"], 1) | {
+        "ranks": {},
+        "status": "done",
+    }
     assert diff_records(RECORD, other) == ["identity.recipe.memory_size", "status"]
     assert diff_records(RECORD, other, new=False) == []
 
 
-def test_what_made_it_may_be_left_out():
-    other = changed(["provenance", "versions", "torch"], "3")
+def test_provenance_can_be_ignored():
+    other = change_record(["provenance", "versions", "torch"], "3")
     other["provenance"]["threads"] = 2
     names = ["provenance.threads", "provenance.versions.torch"]
     assert diff_records(RECORD, other) == names
@@ -76,7 +79,7 @@ def test_results_are_compared_run_by_run_and_row_by_row():
     results = {
         "format": 4,
         "command": "--jobs 1",
-        "runs": [RECORD, changed(["identity", "seed"], 1)],
+        "runs": [RECORD, change_record(["identity", "seed"], 1)],
         "summary": [row],
     }
     other = copy.deepcopy(results)

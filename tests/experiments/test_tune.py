@@ -82,16 +82,16 @@ def test_best_trial_is_written_as_a_recipe_file(small_sts, tmp_path):
     best = result.values
     trials = study(out).trials
     assert len(trials) == 3
-    strengths = sorted(trial.params["ranksim_weight"] for trial in trials)
-    assert strengths == pytest.approx([0.1, 0.3, 0.9])  # the recipe, and a factor each way
+    weights = sorted(trial.params["ranksim_weight"] for trial in trials)
+    assert weights == pytest.approx([0.1, 0.3, 0.9])  # the recipe, and a factor each way
     assert (
         best["ranksim_weight"]
         == min(trials, key=lambda t: t.value).user_attrs["values"]["ranksim_weight"]
     )
     assert (result.trials, result.monitor) == ("3 trials, 0 pruned", "MSE")
 
-    found = tomllib.loads((out / RECIPE).read_text())
-    assert found == {"methods": {"vanilla+ranksim": best}}
+    recipes = tomllib.loads((out / RECIPE).read_text())
+    assert recipes == {"methods": {"vanilla+ranksim": best}}
     content = run_benchmark(
         sts_request(small_sts, tmp_path / "bench", seeds="7,8", recipe_file=out / RECIPE,
                 changes=("hidden=8",))
@@ -113,7 +113,7 @@ def test_continued_search_repeats_nothing(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=4))
     tune(tune_request(small_sts, tmp_path, trials=4))
     assert len(study(tmp_path).trials) == 4
-    assert all(path.stat().st_mtime_ns == moment for path, moment in before.items())
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     values = [trial.user_attrs["values"]["ranksim_weight"] for trial in study(tmp_path).trials]
     assert len(set(values)) == 4
 
@@ -159,22 +159,22 @@ def test_killed_search_resumes_its_trials(small_sts, tmp_path):
     begun = {trial.params["ranksim_weight"] for trial in study(tmp_path).trials if trial.params}
     assert begun
     with start_command(words) as process:
-        told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, told
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
     complete = [t for t in study(tmp_path).trials if t.state.name == "COMPLETE"]
     assert len(complete) == 3
     assert begun <= {trial.params["ranksim_weight"] for trial in complete}
-    assert len(list(tmp_path.glob("trials/*"))) == 3  # the same values found their work again
+    assert len(list(tmp_path.glob("trials/*"))) == 3  # the same values resume in the same folder
 
 
 @pytest.mark.slow
 def test_bad_trials_are_pruned(small_sts, tmp_path, monkeypatch):
-    perform, taught = tune_module.execute_run, []
+    execute, weights = tune_module.execute_run, []
 
     def worsen(run, on_validation):
-        taught.append(run.recipe.ranksim_weight)
-        bad = len(set(taught)) > 4
-        return perform(run, on_validation=lambda e, s: on_validation(e, s + 100 * bad))
+        weights.append(run.recipe.ranksim_weight)
+        bad = len(set(weights)) > 4
+        return execute(run, on_validation=lambda e, s: on_validation(e, s + 100 * bad))
 
     monkeypatch.setattr(tune_module, "execute_run", worsen)
     tune(tune_request(small_sts, tmp_path, trials=6, max_epochs=9, seeds="7,",
@@ -205,7 +205,7 @@ def test_search_without_a_finite_score_fails(small_sts, tmp_path):
     with pytest.raises(RankSimError, match=r"No trial of vanilla\+ranksim ended with a finite"):
         tune(tune_request(small_sts, tmp_path, trials=2, seeds="7,", changes=changes), lines.append)
     assert ["diverged" in line for line in lines] == [True, True]
-    assert len(study(tmp_path).trials) == 2 + 1  # the third first look was not asked for
+    assert len(study(tmp_path).trials) == 2 + 1  # the third initial trial stays queued
 
 
 @pytest.mark.parametrize("content", [b"garbage", b"SQLite format 3\x00" + b"x" * 200])
@@ -252,7 +252,7 @@ def test_invalid_recipe_file_is_rejected(small_sts, tmp_path, content, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "reason"),
     [
         ("UPDATE trial_values SET value = 0.25 WHERE trial_id = 2", r"trial 2 of vanilla\+ranksim"),
         (
@@ -263,7 +263,7 @@ def test_invalid_recipe_file_is_rejected(small_sts, tmp_path, content, message):
         ("DELETE FROM trials WHERE trial_id = 2", "list index out of range"),
     ],
 )
-def test_damaged_study_is_rejected(tmp_path, change, why):
+def test_damaged_study_is_rejected(tmp_path, change, reason):
     method = parse_method("vanilla+ranksim", "inverse")
     with lock_study_folder(tmp_path):
         study = open_study(tmp_path, method, {"data": {}, "limits": {"epochs": 2}})
@@ -279,7 +279,7 @@ def test_damaged_study_is_rejected(tmp_path, change, why):
     with closing(sqlite3.connect(tmp_path / "study.db")) as storage, storage:
         storage.execute(change)
     with (
-        pytest.raises(UsageError, match=rf"study.db could not be read \(.*{why}"),
+        pytest.raises(UsageError, match=rf"study.db could not be read \(.*{reason}"),
         lock_study_folder(tmp_path),
     ):
         open_study(tmp_path, method, {"data": {}, "limits": {"epochs": 2}})

@@ -142,9 +142,8 @@ class TestTwoNodes:
 
     def test_log_records_writes(self, table, tmp_path):
         out, log = tmp_path / "out", tmp_path / "log"
-        Process(
-            run_sweep, make_request(table, out, methods="vanilla", gather_across_devices=False), log
-        ).result()
+        sweep_request = make_request(table, out, methods="vanilla", gather_across_devices=False)
+        Process(run_sweep, sweep_request, log).result()
         written = log.read_text()
         for name in ("results.json", "record.json", "metrics.csv", "last.ckpt", "events.out"):
             assert name in written

@@ -1,7 +1,7 @@
-"""The command line over generated data: its checksums come from the environment.
+"""The command line on generated data, whose checksums come from the environment.
 
-A script of its own, because workers of a sweep are new processes that import it again. Tasks of Ray
-do not: they are sent what they need.
+A script, because workers of a sweep are new processes that import it again. Tasks of Ray do not
+import it, so they receive :func:`execute_in_task`.
 """
 
 import json
@@ -15,13 +15,13 @@ if "RANKSIM_TEST_CHECKSUMS" in os.environ:
     sts_b_dir.CHECKSUMS = json.loads(os.environ["RANKSIM_TEST_CHECKSUMS"])
 
 
-def in_a_task(work, *args):
-    """Perform a run as ever, with the checksums; it is told on which node."""
+def execute_in_task(function, *args):
+    """Call a function with the checksums, and create a file named by the node."""
     import ray
 
     sts_b_dir.CHECKSUMS = json.loads(os.environ["RANKSIM_TEST_CHECKSUMS"])
     Path(os.environ["RANKSIM_TEST_NODES"], ray.get_runtime_context().get_node_id()).touch()
-    return work(*args)
+    return function(*args)
 
 
 if __name__ == "__main__":
@@ -32,5 +32,5 @@ if __name__ == "__main__":
     if "ray" in sys.argv:
         from ranksim.experiments import sweep
 
-        sweep._execute_and_report = partial(in_a_task, sweep._execute_and_report)
+        sweep._execute_and_report = partial(execute_in_task, sweep._execute_and_report)
     main()

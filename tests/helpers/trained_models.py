@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, which start in a moment: a server has imported all."""
+"""Trainings in other processes, forked from a server that has imported all modules."""
 
 import multiprocessing
 import os
@@ -24,28 +24,28 @@ SMALL = ("encoder=resnet18", "image_size=16", "batch_size=8", "ranksim_weight=0.
 
 
 def images(root, counts):
-    """A table of drawn faces."""
+    """Write drawn faces and their table; return the path of the table."""
     return faces.write_user_data(root, counts, size=24)
 
 
 def request(table, out, *changes, **more):
     """Return a request on a table of images with small settings, which ``changes`` override."""
     fields = {change.partition("=")[0]: change for change in (*SMALL, *changes)}
-    usual = {
+    defaults = {
         "options": {"target": "years", "image": "file", "max_per_bin": 2},
         "image_root": table.parent,
         "changes": tuple(fields.values()),
     }
-    return make_request(table, out, **usual | more)
+    return make_request(table, out, **defaults | more)
 
 
-def run_of(asked, method, seed=0):
-    """The run that a request makes of a method."""
-    settings = SweepSettings.from_request(asked)
-    return make_runs(asked, settings)(parse_method(method, settings.weighting), seed)
+def run_of(sweep_request, method, seed=0):
+    """Return the run of a method under the settings of a request."""
+    settings = SweepSettings.from_request(sweep_request)
+    return make_runs(sweep_request, settings)(parse_method(method, settings.weighting), seed)
 
 
-def _called(pipe, environment, function, args):
+def _call(pipe, environment, function, args):
     import torch
 
     os.setpgid(0, 0)
@@ -59,12 +59,12 @@ def _called(pipe, environment, function, args):
 
 
 class Process:
-    """A function at work in another process, with some variables of the environment set."""
+    """A function running in another process, with some environment variables set."""
 
     def __init__(self, function, *args, **environment):
         self.pipe, pipe = CONTEXT.Pipe()
         environment = {"RANKSIM_CACHE": os.environ.get("RANKSIM_CACHE", "")} | environment
-        self.process = CONTEXT.Process(target=_called, args=(pipe, environment, function, args))
+        self.process = CONTEXT.Process(target=_call, args=(pipe, environment, function, args))
         self.process.start()
         pipe.close()
 
@@ -78,7 +78,7 @@ class Process:
         return result
 
     def kill(self):
-        """As kill -9 does, with all that it started; whether it was still at work."""
+        """Kill the process and all that it started; return whether it was still running."""
         alive = not self.pipe.poll()
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
