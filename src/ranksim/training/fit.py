@@ -366,6 +366,7 @@ def _load_encoder(task: TrainingTask, state: Mapping[str, Tensor]) -> torch.nn.M
 
 
 def select_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, under names without it."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
