@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ranksim.data.images.augment import CropFlip
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
-from ranksim.models.pixels import Pixels
+from ranksim.models.vision import Pixels
 from ranksim.training.data_loader import SeededSampler, make_loader
 from tests.helpers.faces import draw_face
 

@@ -23,12 +23,12 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from ranksim.cli._prepare import PrepareRequest, prepare_data
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.step_speed import EPOCHS, SEED, Training, load_sts_b_dir
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write
-from ranksim.cli._prepare import PrepareRequest, prepare_data
 from ranksim.data.spec import AgeDbSpec, DataLocation
 from ranksim.training.fit import TrainingOptions, fit
 from ranksim.training.method import parse_method

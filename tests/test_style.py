@@ -16,8 +16,8 @@ PUBLIC = {
     ("losses/ranksim.py", "__init__"),
     ("imbalance/fds.py", "__init__"),
     ("integrations/sklearn/regressor.py", "__init__"),
-    ("functional/_kernels/triton/kernels.py", "anchor_rows"),
-    ("functional/_kernels/triton/kernels.py", "anchor_weights"),
+    ("functional/_kernels/triton_term.py", "anchor_rows"),
+    ("functional/_kernels/triton_term.py", "anchor_weights"),
 }
 
 

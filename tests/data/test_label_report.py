@@ -9,7 +9,7 @@ from ranksim.data.label_report import make_label_report
 from ranksim.data.reading import read_delimited
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
-from ranksim.imbalance.label_range import parse_ranges
+from ranksim.imbalance.bins import parse_ranges
 from tests.helpers.errors import raises_with
 
 

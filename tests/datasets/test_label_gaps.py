@@ -8,7 +8,7 @@ from ranksim.datasets.base import Benchmark
 from ranksim.datasets.label_gaps import Subset, drop_labels, rows_outside
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import parse_ranges
+from ranksim.imbalance.bins import parse_ranges
 from ranksim.training.data_loader import SeededSampler, make_loader
 
 LABELS = np.array([10.0, 30.0, 35.5, 40.0, 41.0, 80.0, 81.0, 99.0])

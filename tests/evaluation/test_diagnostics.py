@@ -20,7 +20,7 @@ from ranksim.evaluation.diagnostics import (
     rank_bins,
     round_for_json,
 )
-from ranksim.imbalance.label_range import parse_ranges
+from ranksim.imbalance.bins import parse_ranges
 from ranksim.training.data_loader import select_display_samples
 from tests.datasets.test_label_gaps import dataset
 from tests.helpers.benchmarks import BINS, make_benchmark

@@ -16,7 +16,7 @@ from ranksim.evaluation.predictions import (
 from ranksim.evaluation.record import read_record
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 
 N = 40
 LABELS = np.random.default_rng(0).uniform(0, 3, N)

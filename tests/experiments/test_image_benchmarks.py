@@ -296,6 +296,6 @@ def test_labels_of_one_bin_are_refused_before_any_training(drawn, tmp_path):
 def test_a_wrong_encoder_is_refused_before_images_are_decoded(drawn, tmp_path, monkeypatch):
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path / "cache"))
     wrong = {"changes": (*SMALL, f"encoder={tmp_path / 'nothing'}")}
-    with pytest.raises(UsageError, match=r"could not be read as a vision model: name resnet18"):
+    with pytest.raises(UsageError, match=r"could not be read as an encoder of images: name resnet"):
         run_benchmark(request("images", drawn, tmp_path / "out", **wrong))
     assert not (tmp_path / "cache" / "images").exists()

@@ -6,7 +6,7 @@ import torch
 
 from ranksim.functional import ranksim_loss
 from ranksim.functional._kernels import RankSimInputs, RankSimParams, reference
-from ranksim.functional._kernels.cpu import cpu_term, matmul
+from ranksim.functional._kernels.cpu import cosine, cpu_term
 from ranksim.functional._kernels.cpu.cosine import Cosine, TooCloseError
 from tests.helpers.pairwise import parametrize_pairwise
 from tests.helpers.ranksim_cases import TIES
@@ -178,5 +178,5 @@ def test_labels_of_one_direction_have_no_order_by_cosine():
 def test_without_onednn(monkeypatch):
     features, labels = make_features(70)
     expected = compute_both(features, labels)[0]
-    monkeypatch.setattr(matmul, "_onednn_linear", lambda: None)
+    monkeypatch.setattr(cosine, "_onednn_linear", lambda: None)
     assert_same(compute_both(features, labels)[0], expected)

@@ -38,7 +38,7 @@ def term(monkeypatch):
         monkeypatch.setattr(reference, "BLOCK", 100 if path == "blocks" else 2**22)
         if path == "triton":
             pytest.importorskip("triton", reason="Triton is not installed")
-            from ranksim.functional._kernels.triton import triton_term as module
+            from ranksim.functional._kernels import triton_term as module
 
             device = "cuda" if torch.cuda.is_available() else "cpu"
         labels = torch.as_tensor(np.asarray(y)).reshape(len(z), -1 if np.size(y) else 1)

@@ -328,12 +328,14 @@ def test_shapes_are_not_broadcast(loss, preds, target, weights, message):
         (
             {"preds": torch.zeros(4, device="meta")},
             ValueError,
-            "preds and target must be on one device, got preds on meta and target on cpu",
+            "preds and target and sample_weight must be on one device, got preds on meta and "
+            "target on cpu and sample_weight on cpu",
         ),
         (
             {"sample_weight": torch.zeros(4, device="meta")},
             ValueError,
-            "sample_weight and target must be on one device, got sample_weight on meta",
+            "preds and target and sample_weight must be on one device, got preds on cpu and target "
+            "on cpu and sample_weight on meta",
         ),
         (
             {"sample_weight": torch.ones(4, requires_grad=True)},

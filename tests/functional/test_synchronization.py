@@ -62,7 +62,7 @@ def compute_term(monkeypatch):
         if path != "triton":
             return reference.compute_term
         pytest.importorskip("triton", reason="Triton is not installed")
-        from ranksim.functional._kernels.triton import triton_term
+        from ranksim.functional._kernels import triton_term
 
         monkeypatch.setattr(triton_term, "anchor_rows", SkippedKernel())
         monkeypatch.setattr(triton_term, "anchor_weights", SkippedKernel())

@@ -10,8 +10,7 @@ import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from ranksim.functional._kernels import RankSimInputs, RankSimParams, reference
-from ranksim.functional._kernels.triton import triton_term
+from ranksim.functional._kernels import RankSimInputs, RankSimParams, reference, triton_term
 from tests.helpers.compiled import CAPABILITIES
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

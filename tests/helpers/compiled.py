@@ -11,9 +11,8 @@ import triton  # type: ignore[import-untyped]
 from triton.backends.compiler import GPUTarget  # type: ignore[import-untyped]
 from triton.compiler import ASTSource  # type: ignore[import-untyped]
 
-from ranksim.functional._kernels import RankSimInputs, RankSimParams
-from ranksim.functional._kernels.triton import kernels, triton_term
-from ranksim.functional.ranking import Ties
+from ranksim.functional._kernels import RankSimInputs, RankSimParams, triton_term
+from ranksim.functional.similarity import Ties
 
 CAPABILITIES = (80, 90)  # A100, H100
 LAUNCHES: tuple[tuple[int, int, Ties, str, bool, bool], ...] = (
@@ -65,7 +64,7 @@ def main() -> None:
     """Compile the launches of LAUNCHES."""
     triton_term._INTERPRETED_ROWS = 1
     for name in ("anchor_rows", "anchor_weights"):
-        setattr(triton_term, name, CompiledKernel(getattr(kernels, name)))
+        setattr(triton_term, name, CompiledKernel(getattr(triton_term, name)))
     for size, width, ties, similarity, masked, gradient in LAUNCHES:
         features, labels = torch.randn(size, 128), torch.randn(size, width)
         keep = torch.ones(size, dtype=torch.bool) if masked else None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 from ranksim.inference.saved_model import density_from_dict, density_to_dict, extend_regions
 from ranksim.metrics import ShotRegions
 

@@ -10,7 +10,7 @@ import torch
 
 from ranksim import RankSimLoss
 from ranksim.functional import ranksim_loss
-from ranksim.losses.feature_bank import FeatureBank
+from ranksim.losses.ranksim import FeatureBank
 from tests.helpers.pairwise import parametrize_pairwise
 from tests.helpers.ranksim_cases import TIES, assert_matches_oracle, unique_settings
 from tests.oracles import ranksim as oracle

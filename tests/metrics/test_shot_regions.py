@@ -4,7 +4,7 @@ import torch
 
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics import REGION_NAMES, RegionMetrics, ShotRegions
 
 BINS = LabelBins.uniform(0.0, 5.0, 5)

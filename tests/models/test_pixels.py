@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.models.pixels import Pixels
+from ranksim.models.vision import Pixels
 from tests.helpers.pairwise import pairwise
 from tests.oracles import images as oracle
 

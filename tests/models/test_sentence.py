@@ -94,11 +94,11 @@ def test_missing_models(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for name in ("nobody/nothing", "a b/c", "../../x", str(tmp_path), "/no/where", ""):
         for load in (encoder_of, load_tokenizer):
-            one_sentence(load, name, "could not be read as a text model: name a local folder or")
+            one_sentence(load, name, "could not be read as an encoder of texts: name a local")
 
 
 def test_rejects_models_of_other_modalities(tmp_path):
-    match = "is not an encoder of texts: name one, such as BERT"
+    match = "is not an encoder of texts: name a local folder"
     vit = {
         k: v for k, v in BERT_CONFIG.items() if k not in ("vocab_size", "max_position_embeddings")
     }
@@ -137,7 +137,7 @@ def test_code_of_models_is_not_run(tmp_path):
             "utf-8",
         )
     for load in (encoder_of, load_tokenizer):
-        one_sentence(load, str(tmp_path), "could not be read as a text model")
+        one_sentence(load, str(tmp_path), "could not be read as an encoder of texts")
     assert not trace.exists()
 
 

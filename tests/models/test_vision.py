@@ -281,7 +281,7 @@ def test_missing_models(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    match = "could not be read as a vision model: name resnet18, resnet34, resnet50, a local folder"
+    match = "could not be read as an encoder of images: name resnet18, resnet34, resnet50, a local"
     for name in ("resnet51", "nobody/nothing", "a b/c", "../../x", str(tmp_path), "/no/where", ""):
         one_sentence(name, match)
     (tmp_path / "config.json").write_text('{"model_type": "resnet", "auto_map": 3', "utf-8")
@@ -295,7 +295,7 @@ def test_code_of_models_is_not_run(tmp_path):
     (tmp_path / "own.py").write_text(f"open({str(trace)!r}, 'w')\n", "utf-8")
     auto = {"AutoConfig": "own.Config", "AutoModel": "own.Model"}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto}))
-    one_sentence(str(tmp_path), "could not be read as a vision model")
+    one_sentence(str(tmp_path), "could not be read as an encoder of images")
     assert not trace.exists()
 
 
@@ -322,7 +322,7 @@ def test_damaged_and_missing_weights(saved, tmp_path):
 
 def test_rejects_models_of_other_modalities(saved):
     config = transformers.BertConfig(**VIT, vocab_size=9)
-    match = "is not an encoder of images: name a vision model, or one of resnet18"
+    match = "is not an encoder of images: name resnet18, resnet34"
     one_sentence(saved(transformers.BertModel(config)), match)
     gray = transformers.ViTModel(vit(num_channels=1))
     one_sentence(saved(gray), match)

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics import RegionMetrics, ShotRegions, regression_scores
 
 SAMPLES, BINS = 101, LabelBins.uniform(0.0, 5.0, 10)

@@ -7,7 +7,7 @@ from ranksim.data.label_report import make_label_report
 from ranksim.data.table import Table
 from ranksim.evaluation.report.label_report import draw_label_report
 from ranksim.evaluation.report.results_page import write_page
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 from ranksim.inference.card import model_card
 from ranksim.inference.saved_model import density_to_dict
 from ranksim.metrics import ShotRegions

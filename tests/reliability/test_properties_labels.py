@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from ranksim.data.binning import suggest_bins
 from ranksim.imbalance import LDS, DensityWeights, KernelDensity, LabelBins, density_weights
-from ranksim.imbalance.label_range import LabelRange, parse_named_range, parse_ranges
+from ranksim.imbalance.bins import LabelRange, parse_named_range, parse_ranges
 from ranksim.metrics import ShotRegions
 from ranksim.metrics.scores import METRICS, regression_scores
 from tests.reliability.properties import FINITE, MODERATE, NOT_FINITE, TEXT, float32_index, outcome

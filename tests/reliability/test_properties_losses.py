@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from ranksim.functional import draw_unique, ranksim_loss
 from ranksim.functional.regression import focal_r_loss, huber_loss, l1_loss, mse_loss
 from ranksim.imbalance import FDS, LabelBins
-from ranksim.integrations.sklearn.samples import WeightedSamples
+from ranksim.integrations.sklearn.weights import WeightedSamples
 from tests.oracles import regression as plain
 from tests.oracles.ranksim import neg_l1
 from tests.oracles.ranksim import ranksim as oracle

@@ -113,7 +113,7 @@ def inspect(
     from ranksim.data.label_report import make_label_report
     from ranksim.data.reading import load_table
     from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
-    from ranksim.imbalance.label_range import parse_named_range, parse_ranges
+    from ranksim.imbalance.bins import parse_named_range, parse_ranges
 
     dropped = parse_ranges(",".join(values["drop_labels"])) if values["drop_labels"] else ()
     try:

@@ -13,8 +13,7 @@ from ranksim.data.spec import UserDataSpec
 from ranksim.data.table import Floats, Ints
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance._labels import label_vector
-from ranksim.imbalance.label_range import parse_named_range
+from ranksim.imbalance.bins import label_vector, parse_named_range
 from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
 
 _MIN_BINS, _MAX_BINS = 20, 100  # of the rule, without the bins of far outliers

@@ -13,7 +13,7 @@ from ranksim.data.binning import BinSuggestion, suggest_bins
 from ranksim.data.table import Floats, Ints, Table, parse_numbers
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics.shot_regions import ShotRegions
 
 _MAX_LISTED = 5  # lines, values, rarest bins and labels

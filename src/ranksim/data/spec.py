@@ -36,7 +36,7 @@ def option(text: str, default: Any = None, metavar: str | None = None, **setting
 
 def parse_drop_labels(text: str) -> tuple[str, ...]:
     """Parse ranges of labels such as ``30..40, > 80``, each to its shortest form."""
-    from ranksim.imbalance.label_range import parse_ranges
+    from ranksim.imbalance.bins import parse_ranges
 
     try:
         return tuple(part.text for part in parse_ranges(text))

@@ -27,7 +27,7 @@ from ranksim.data.splitting import (
 from ranksim.data.table import Floats, Ints, Table, day_index, read_labels, read_times
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 
 _SPLIT = "split"  # name of the column of Hugging Face splits
 

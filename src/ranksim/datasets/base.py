@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
 
 

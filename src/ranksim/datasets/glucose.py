@@ -16,7 +16,7 @@ from ranksim.datasets.archives import Package, verify_checksum
 from ranksim.datasets.base import Benchmark, find_data_file
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 
 NAME = "glucose"
 PACKAGE = "bokeh-sampledata==2026.1"

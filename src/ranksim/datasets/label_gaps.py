@@ -14,7 +14,7 @@ from torch import Tensor
 from ranksim.data.batch import BatchDataset
 from ranksim.datasets.base import Benchmark, LabelSamples
 from ranksim.exceptions import UsageError
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelRange
 
 
 class Subset(BatchDataset):

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ranksim.datasets.base import Benchmark
 from ranksim.exceptions import require_optional
-from ranksim.functional.ranking import rank
-from ranksim.functional.similarity import normalize_rows, round_to_grid
+from ranksim.functional.similarity import normalize_rows, rank, round_to_grid
 from ranksim.imbalance import LabelBins
 from ranksim.metrics import SHOT_NAMES
 from ranksim.training.data_loader import DisplaySamples, select_display_samples

@@ -1,10 +1,9 @@
 """Functional form of the losses: RankSim, weighted regression losses, ranks and sampling."""
 
-from ranksim.functional.ranking import rank
 from ranksim.functional.ranksim import ranksim_loss
 from ranksim.functional.regression import focal_r_loss, huber_loss, l1_loss, mse_loss
 from ranksim.functional.sampling import draw_unique, sample_positions
-from ranksim.functional.similarity import label_similarity
+from ranksim.functional.similarity import label_similarity, rank
 
 __all__ = [
     "draw_unique",

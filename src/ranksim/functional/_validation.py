@@ -26,7 +26,6 @@ def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         raise TypeError(f"features must be floating point, got {features.dtype}")
     if labels.is_complex():
         raise TypeError(f"labels must be real, got {labels.dtype}")
-    check_same_device(features=features, labels=labels)
     features = features.reshape(features.shape[0], math.prod(features.shape[1:]))
     return features, labels if labels.ndim == 2 else labels.unsqueeze(1)
 
@@ -35,7 +34,7 @@ def prepare_regression(
     preds: Tensor, target: Tensor, sample_weight: Tensor | None, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Check the tensors of a regression loss and cast them to the dtype of its result."""
-    check_reduction(reduction)
+    check_choice("reduction", reduction, get_args(Reduction))
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     tensors = {"preds": preds, "target": target, **weights}
     check_tensors(**tensors)
@@ -49,7 +48,6 @@ def prepare_regression(
                 f"{name} and target must have the same shape, got {name} {tuple(value.shape)} and "
                 f"target {tuple(target.shape)}"
             )
-        check_same_device(**{name: value, "target": target})
     dtype = torch.promote_types(preds.dtype, torch.float32)
     if sample_weight is not None:
         if sample_weight.requires_grad:
@@ -59,22 +57,15 @@ def prepare_regression(
 
 
 def check_tensors(**tensors: object) -> None:
-    """Raise a TypeError if an argument is not a tensor."""
+    """Raise an error unless all named arguments are tensors on one device."""
+    places = {}
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
-
-
-def check_same_device(**tensors: Tensor) -> None:
-    """Raise a ValueError if two named tensors are on different devices."""
-    if len({tensor.device for tensor in tensors.values()}) > 1:
-        places = " and ".join(f"{name} on {tensor.device}" for name, tensor in tensors.items())
-        raise ValueError(f"{' and '.join(tensors)} must be on one device, got {places}")
-
-
-def check_reduction(reduction: str) -> None:
-    """Raise a ValueError if the reduction is unknown."""
-    check_choice("reduction", reduction, get_args(Reduction))
+        places[name] = value.device
+    if len(set(places.values())) > 1:
+        devices = " and ".join(f"{name} on {device}" for name, device in places.items())
+        raise ValueError(f"{' and '.join(tensors)} must be on one device, got {devices}")
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -1,5 +1,7 @@
 """The RankSim regularizer: value and gradient in closed form."""
 
+from typing import get_args
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,12 +11,16 @@ from ranksim.functional._validation import (
     Reduction,
     check_choice,
     check_positive,
-    check_reduction,
     to_matrices,
 )
-from ranksim.functional.ranking import TIES, Ties
 from ranksim.functional.sampling import unique_mask
-from ranksim.functional.similarity import LabelSimilarity, check_label_similarity, working_dtype
+from ranksim.functional.similarity import (
+    TIES,
+    LabelSimilarity,
+    Ties,
+    check_label_similarity,
+    working_dtype,
+)
 from ranksim.functional.similarity import label_similarity as compute_label_similarity
 
 
@@ -108,7 +114,7 @@ def check_settings(
     check_positive("lambda_", lambda_)
     check_positive("weight", weight, or_zero=True)
     check_choice("ties", ties, TIES)
-    check_reduction(reduction)
+    check_choice("reduction", reduction, get_args(Reduction))
     check_label_similarity(label_similarity)
 
 

@@ -66,14 +66,7 @@ def mse_loss(
 ) -> Tensor:
     """Compute the weighted squared error :math:`w_i e_i^2`, with e = preds − target.
 
-    Args:
-        preds: predictions of shape ``(N, ...)``, floating point.
-        target: true labels of the same shape, real or integer.
-        sample_weight: weights of the same shape, floating point, with mean 1.
-        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
-
-    Returns:
-        A scalar, or the shape of the target for ``"none"``; dtypes and errors as :func:`l1_loss`.
+    Arguments, result and errors are those of :func:`l1_loss`.
 
     Example:
         >>> mse_loss(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]))
@@ -91,27 +84,14 @@ def huber_loss(
     delta: float = 1.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""Compute the weighted Huber loss :math:`w_i h(e_i)`, with e = preds − target.
+    """Compute the weighted Huber loss, see :class:`ranksim.HuberLoss` for the equation.
 
-    .. math::
-        h(e) = e^2/2 \text{ if } |e| \le \delta, \text{ else } \delta (|e| - \delta/2)
-
-    Args:
-        preds: predictions of shape ``(N, ...)``, floating point.
-        target: true labels of the same shape, real or integer.
-        sample_weight: weights of the same shape, floating point, with mean 1.
-        delta: δ > 0, in the unit of the target.
-        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
-
-    Returns:
-        A scalar, or the shape of the target for ``"none"``; dtypes and errors as :func:`l1_loss`.
+    ``delta`` is δ > 0, in the unit of the target. Further arguments, result and errors are those of
+    :func:`l1_loss`.
 
     Example:
         >>> huber_loss(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]), reduction="none")
         tensor([0.5000, 1.5000])
-
-    References:
-        Huber, "Robust Estimation of a Location Parameter" (1964).
     """
     check_positive("delta", delta)
     preds, target, sample_weight = prepare_regression(preds, target, sample_weight, reduction)
@@ -130,33 +110,15 @@ def focal_r_loss(
     gamma: float = 1.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""Compute the weighted Focal-R loss, which down-weights samples with small errors.
+    """Compute the weighted Focal-R loss, which down-weights samples with small errors.
 
-    .. math::
-        w_i \, v_i \, f_i^\gamma, \qquad v_i = e_i^2 \text{ or } |e_i|, \qquad
-        f_i = 2\sigma(\beta |e_i|) - 1 \text{ or } \tanh(\beta |e_i|)
-
-    with e = preds − target. The gradient flows through f too; at e = 0 it is zero for every γ.
-
-    Args:
-        preds: predictions of shape ``(N, ...)``, floating point.
-        target: true labels of the same shape, real or integer.
-        sample_weight: weights of the same shape, floating point, with mean 1.
-        base: base loss v, ``"mse"`` or ``"l1"``.
-        activation: function of the factor f, ``"sigmoid"`` or ``"tanh"``.
-        beta: β > 0, in 1/unit of the target: 0.2 per year for ages, 20 for STS-B scaled to [0, 1].
-        gamma: γ ≥ 0, exponent of the factor; 0 gives the base loss.
-        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
-
-    Returns:
-        A scalar, or the shape of the target for ``"none"``; dtypes and errors as :func:`l1_loss`.
+    Equation and settings are those of :class:`ranksim.FocalRLoss`, further arguments, result and
+    errors those of :func:`l1_loss`. The gradient flows through the factor f too; at e = 0 it is
+    zero for every γ.
 
     Example:
         >>> focal_r_loss(torch.tensor([30.0, 60.0]), torch.tensor([31, 40]), reduction="none")
         tensor([9.9668e-02, 3.8561e+02])
-
-    References:
-        Focal-R of Yang et al. (ICML 2021), with the factor 2σ − 1, which vanishes at e = 0.
     """
     check_focal_r(base, activation, beta, gamma)
     preds, target, sample_weight = prepare_regression(preds, target, sample_weight, reduction)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim.functional._validation import check_same_device, check_size, check_tensors
+from ranksim.functional._validation import check_size, check_tensors
 from ranksim.functional.similarity import working_dtype
 
 
@@ -127,7 +127,6 @@ def sample_positions(
             "dense features must have shape (N, D, ...) and labels (N, K, ...) on the same "
             f"positions, got features {tuple(shape)} and labels {tuple(label_shape)}"
         )
-    check_same_device(features=features, labels=labels)
     check_size("num_positions", num_positions, "positions")
     valid = labels.isnan().any(dim=1).logical_not()
     draw_device = labels.device if generator is None else generator.device

@@ -10,10 +10,10 @@ from ranksim.imbalance.density import (
     LabelDensity,
     silverman_bandwidth,
 )
-from ranksim.imbalance.lds import LDS
 from ranksim.imbalance.smoothing import (
     BOUNDARIES,
     KERNELS,
+    LDS,
     Boundary,
     Kernel,
     kernel_window,

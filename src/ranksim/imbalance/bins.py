@@ -1,17 +1,20 @@
-"""Bins along the label axis."""
+"""Bins along the label axis, label ranges, and validation of labels."""
 
 from __future__ import annotations
 
 import math
 import numbers
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.imbalance._labels import label_array, label_vector
-
 MAX_BINS = 10_000_000  # more bins indicate a wrong unit, and would exhaust memory
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_CLOSED = re.compile(rf"({_NUMBER})\s*(?:\.\.|-)\s*({_NUMBER})")
+_OPEN = re.compile(rf"(<=|>=|<|>)\s*({_NUMBER})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,3 +175,106 @@ def _check_float32_range(low: float, high: float) -> None:
 def _check_count(count: float) -> None:
     if count > MAX_BINS:
         raise ValueError(f"need at most {MAX_BINS:,} bins, got {count:,.0f}")
+
+
+def label_vector(labels: ArrayLike, *, allow_empty: bool = False) -> NDArray[np.float64]:
+    """Convert labels to float64 of shape ``(N,)``; raise an error unless all are finite."""
+    values = label_array(labels).astype(np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"labels must have shape (N,), got {values.shape}")
+    if len(values) == 0 and not allow_empty:
+        raise ValueError("labels must contain at least one label, got none")
+    if not np.isfinite(values).all():
+        nan, infinite = np.isnan(values).sum(), np.isinf(values).sum()
+        raise ValueError(f"labels must be finite, got {nan} NaN and {infinite} infinite")
+    return values
+
+
+def label_array(labels: ArrayLike) -> NDArray[Any]:
+    """Convert labels of any shape to an array; raise an error if they are not real numbers."""
+    values = np.asarray(labels)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"labels must be real numbers, got {values.dtype}")
+    return values
+
+
+@dataclass(frozen=True)
+class LabelRange:
+    """Labels from ``low`` to ``high``, both included; one end may be open.
+
+    Labels are compared in float32, as in :class:`LabelBins`.
+
+    Example:
+        >>> hypoglycaemia = LabelRange(None, 70, strict=True)
+        >>> hypoglycaemia.text, hypoglycaemia.contains([69.5, 70.0]).tolist()
+        ('<70', [True, False])
+    """
+
+    low: float | None  # in the unit of the label; None: no lower end
+    high: float | None
+    strict: bool = False  # excludes the only end: ``<70`` instead of ``<=70``
+
+    def __post_init__(self) -> None:
+        ends = [end for end in (self.low, self.high) if end is not None]
+        if not ends or not all(map(math.isfinite, ends)):
+            raise ValueError(f"a range needs finite ends, got {self.low!r} and {self.high!r}")
+        if len(ends) == 2 and (ends[0] > ends[1] or self.strict):
+            raise ValueError(
+                f"a range with two ends needs low <= high and includes both, got {self.low!r} and "
+                f"{self.high!r}" + (", strict" if self.strict else "")
+            )
+
+    @property
+    def text(self) -> str:
+        """The range as text that :func:`parse_ranges` parses back."""
+        if self.low is not None and self.high is not None:
+            return f"{_format(self.low)}-{_format(self.high)}"
+        sign, end = ("<", self.high) if self.low is None else (">", self.low)
+        assert end is not None
+        return f"{sign}{'' if self.strict else '='}{_format(end)}"
+
+    def contains(self, labels: ArrayLike) -> NDArray[np.bool_]:
+        """Return a mask of the labels, of any shape, that lie in the range; NaN does not."""
+        with np.errstate(over="ignore"):  # a label beyond float32 is beyond every end
+            values = label_array(labels).astype(np.float32)
+            low, high = (None if end is None else np.float32(end) for end in (self.low, self.high))
+        inside = ~np.isnan(values)
+        if low is not None:
+            inside &= values > low if self.strict else values >= low
+        if high is not None:
+            inside &= values < high if self.strict else values <= high
+        return inside
+
+
+def parse_ranges(text: str) -> tuple[LabelRange, ...]:
+    """Parse ranges separated by commas: ``30-40`` or ``30..40`` (ends included), ``>80``, ``<=-2``.
+
+    A ``ValueError`` names a part that is not a range, or whose ends are in the wrong order.
+    """
+    return tuple(map(_parse, text.split(",")))
+
+
+def parse_named_range(text: str) -> tuple[str, LabelRange]:
+    """Parse ``NAME=RANGE``, as in ``hypoglycaemia=<70``, to the name and the range."""
+    name, _, part = text.partition("=")
+    if not (name.strip() and part.strip()):
+        raise ValueError(f"{text!r} is not a named range: write NAME=RANGE, as in rare=>80")
+    return name.strip(), _parse(part)
+
+
+def _parse(text: str) -> LabelRange:
+    part = text.strip()
+    if match := _OPEN.fullmatch(part):
+        low, high = (None, float(match[2])) if match[1][0] == "<" else (float(match[2]), None)
+        return LabelRange(low, high, strict="=" not in match[1])
+    if match := _CLOSED.fullmatch(part):
+        return LabelRange(float(match[1]), float(match[2]))
+    raise ValueError(
+        f"{part!r} is not a label range: write ranges as 30-40, >80, >=80, <-2 or <=-2, separated "
+        "by commas"
+    )
+
+
+def _format(end: float) -> str:
+    """Return the shortest text of a number; integers without a decimal point."""
+    return str(int(end)) if float(end).is_integer() and abs(end) < 1e16 else repr(float(end))

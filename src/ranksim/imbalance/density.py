@@ -11,8 +11,7 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermeval
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.imbalance._labels import label_vector
-from ranksim.imbalance.bins import LabelBins
+from ranksim.imbalance.bins import LabelBins, label_vector
 
 TERMS = 20  # the next term is below 1e-16 of the count
 REACH = 9  # in bandwidths; a sample farther away counts less than 3e-18
@@ -31,18 +30,14 @@ class LabelDensity(Protocol):
 class BinnedDensity:
     """Training count of the bin that contains the label.
 
-    Args:
-        bins: K bins; labels outside belong to the first or last bin.
-        counts: shape ``(K,)``, at least 0, not necessarily integers.
-
     Example:
         >>> density = BinnedDensity.from_labels([20, 20, 22], LabelBins.integers(20, 22))
         >>> density.evaluate([20, 21, 22, 90]).tolist()
         [2.0, 0.0, 1.0, 1.0]
     """
 
-    bins: LabelBins
-    counts: NDArray[np.float64]
+    bins: LabelBins  # K bins; labels outside belong to the first or last one
+    counts: NDArray[np.float64]  # (K,), at least 0, not necessarily integers
 
     def __post_init__(self) -> None:
         counts = np.asarray(self.counts, dtype=np.float64)
@@ -93,16 +88,10 @@ class KernelDensity:
 
     @classmethod
     def from_labels(cls, labels: ArrayLike, bandwidth: float | None = None) -> KernelDensity:
-        """Fit to training labels.
+        """Fit to training labels ``(N,)``, at least one.
 
-        Args:
-            labels: shape ``(N,)``, at least one.
-            bandwidth: above 0, in the unit of the label; None for :func:`silverman_bandwidth`.
-
-        Raises:
-            TypeError: the labels are not numbers.
-            ValueError: the labels are empty or not finite, or all equal without a bandwidth; or
-                the bandwidth is not above 0, or negligible beside the range of the labels.
+        The bandwidth is above 0, in the unit of the label, and not negligible beside their range;
+        None for :func:`silverman_bandwidth`.
         """
         values = label_vector(labels)
         h = silverman_bandwidth(values) if bandwidth is None else bandwidth
@@ -130,10 +119,8 @@ class KernelDensity:
     def evaluate(self, labels: ArrayLike) -> NDArray[np.float64]:
         """Return the effective count at each label, shape ``(N,)``."""
         values, inverse = np.unique(label_vector(labels, allow_empty=True), return_inverse=True)
-        counts = np.zeros(len(values))
-        for start in range(0, len(values), BLOCK):
-            counts[start : start + BLOCK] = self._sum_boxes(values[start : start + BLOCK])
-        return counts[inverse]
+        blocks = np.split(values, range(BLOCK, len(values), BLOCK))
+        return np.concatenate([self._sum_boxes(block) for block in blocks])[inverse]
 
     def _sum_boxes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum the expansions of all boxes within reach of each value."""
@@ -155,10 +142,8 @@ class KernelDensity:
 def silverman_bandwidth(labels: ArrayLike) -> float:
     """Return Silverman's bandwidth 0.9 · min(sd, IQR / 1.34) · N^(−1/5) of labels ``(N,)``.
 
-    If the IQR is 0, because half of the labels are equal, the standard deviation alone is used.
-
-    Raises:
-        ValueError: all labels are equal.
+    If the IQR is 0, because half of the labels are equal, the standard deviation alone is used; if
+    all are equal, a ``ValueError`` is raised.
 
     Example:
         >>> round(silverman_bandwidth([1.0, 2.0, 3.0, 4.0]), 3)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ranksim.imbalance._flatten import flatten_positions
 from ranksim.imbalance.bins import LabelBins
 from ranksim.imbalance.smoothing import Kernel, kernel_window, smooth
 
@@ -71,20 +70,6 @@ class FDS(nn.Module):
         The result is a new tensor; the published code overwrites the features.
     """
 
-    edges: Tensor
-    window: Tensor
-    numbers: Tensor
-    observed: Tensor
-    mean: Tensor
-    var: Tensor
-    scale: Tensor
-    offset: Tensor
-    updates: Tensor
-    new_count: Tensor
-    new_anchor: Tensor
-    new_sum: Tensor
-    new_square: Tensor
-
     def __init__(
         self,
         num_features: int,
@@ -115,24 +100,20 @@ class FDS(nn.Module):
         self.empty_bins, self.paper_compat = empty_bins, paper_compat
         count = len(bins)
         smoothing = smooth(np.eye(count), window / window.sum(), "reflect")
-        for name, value in {
-            "edges": torch.from_numpy(bins.edges[1:-1].copy()),
-            "window": torch.from_numpy(smoothing).float(),  # (K, K), rows sum to one
-            "numbers": torch.arange(count + 1),
-            "observed": torch.zeros(count, dtype=torch.bool),
-            "mean": torch.zeros(count, num_features),
-            "var": torch.zeros(count, num_features),
-            "scale": torch.ones(count, num_features),
-            "offset": torch.zeros(count, num_features),
-            "updates": torch.zeros((), dtype=torch.int64),
-            # accumulated since the last update, per bin: the count, one sample as an anchor, and
-            # the sums of deviations from it and of their squares, which do not cancel
-            "new_count": torch.zeros(count, dtype=torch.int64),
-            "new_anchor": torch.zeros(count, num_features),
-            "new_sum": torch.zeros(count, num_features),
-            "new_square": torch.zeros(count, num_features),
-        }.items():
-            self.register_buffer(name, value)
+        self.edges = nn.Buffer(torch.from_numpy(bins.edges[1:-1].copy()))
+        self.window = nn.Buffer(torch.from_numpy(smoothing).float())  # (K, K), rows sum to one
+        self.numbers = nn.Buffer(torch.arange(count + 1))
+        self.observed = nn.Buffer(torch.zeros(count, dtype=torch.bool))
+        self.mean, self.var = (nn.Buffer(torch.zeros(count, num_features)) for _ in range(2))
+        self.scale = nn.Buffer(torch.ones(count, num_features))
+        self.offset = nn.Buffer(torch.zeros(count, num_features))
+        self.updates = nn.Buffer(torch.zeros((), dtype=torch.int64))
+        # accumulated since the last update, per bin: the count, one sample as an anchor, and the
+        # sums of deviations from it and of their squares, which do not cancel
+        self.new_count = nn.Buffer(torch.zeros(count, dtype=torch.int64))
+        self.new_anchor, self.new_sum, self.new_square = (
+            nn.Buffer(torch.zeros(count, num_features)) for _ in range(3)
+        )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FDS:
         """Move or cast the module, but keep statistics and edges in float32 at least."""
@@ -200,9 +181,9 @@ class FDS(nn.Module):
             self.new_anchor[first] = rows[order[start[first]]].to(self.new_anchor.dtype)
             deviation = torch.index_select(self.new_anchor, 0, bins, out=buffer[: len(rows)])
             torch.sub(rows, deviation, out=deviation)
-            self.new_count += count
-            self.new_sum += F.embedding_bag(order, deviation, start, mode="sum")
-            self.new_square += F.embedding_bag(order, deviation.square_(), start, mode="sum")
+            self.new_count.add_(count)
+            self.new_sum.add_(F.embedding_bag(order, deviation, start, mode="sum"))
+            self.new_square.add_(F.embedding_bag(order, deviation.square_(), start, mode="sum"))
 
     @torch.no_grad()
     def merge_statistics(self, other: FDS) -> None:
@@ -234,12 +215,12 @@ class FDS(nn.Module):
         var = square / (count - 1).clamp_min(1).unsqueeze(1)
         nonempty = count > 0
         momentum = (self.momentum * (self.observed & nonempty)).unsqueeze(1)
-        self.observed |= nonempty
+        self.observed.logical_or_(nonempty)
         nonempty = nonempty.unsqueeze(1)
         for running, new in ((self.mean, mean), (self.var, var)):
             running.copy_(torch.where(nonempty, momentum * running + (1 - momentum) * new, running))
         self._reset()
-        self.updates += 1
+        self.updates.add_(1)
         self._set_calibration()
 
     def fit_epoch(
@@ -284,9 +265,9 @@ class FDS(nn.Module):
         self.new_anchor.copy_(torch.where(empty, anchor, self.new_anchor))
         shift = anchor - self.new_anchor
         correction = count.unsqueeze(1) * shift
-        self.new_square += square + shift * (2 * total + correction)
-        self.new_sum += total + correction
-        self.new_count += count
+        self.new_square.add_(square + shift * (2 * total + correction))
+        self.new_sum.add_(total + correction)
+        self.new_count.add_(count)
 
     def _all_gather(self) -> None:
         """Sum the accumulated statistics over all processes of a distributed training."""
@@ -303,7 +284,8 @@ class FDS(nn.Module):
 
     def _set_calibration(self) -> None:
         """Compute the scale and offset of each bin from the running statistics."""
-        mean, var = self.mean, self.var
+        mean: Tensor = self.mean
+        var: Tensor = self.var
         if self.empty_bins == "neighbours" and not self.observed.all():
             low, high, share = _nearest_nonempty(self.observed)
             share = share.to(mean)
@@ -339,3 +321,26 @@ def _nearest_nonempty(observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         for rounded in (np.floor, np.ceil)
     )
     return low, high, torch.from_numpy(position % 1).float().unsqueeze(1)
+
+
+def flatten_positions(features: Tensor, labels: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
+    """Return features ``(P, D)`` and labels ``(P,)`` of a batch, D being ``num_features``.
+
+    Features are ``(N, D)`` or ``(N, D, 1, ...)`` with labels ``(N,)`` or ``(N, 1)``, or dense:
+    features ``(N, D, ...)`` with labels ``(N, 1, ...)`` on the same positions, at least three axes.
+    """
+    dense, shape = labels.ndim > 2, tuple(features.shape)
+    matches = features.ndim > 1 and features.shape[1] == num_features
+    if not matches or not (dense or features[:1].numel() in (0, num_features)):
+        raise ValueError(f"features must have shape (N, {num_features}), got {shape}")
+    if dense:
+        expected = (len(features), 1, *features.shape[2:])
+        if labels.shape != expected:
+            raise ValueError(f"dense labels must have shape {expected}, got {tuple(labels.shape)}")
+        return features.movedim(1, -1).reshape(-1, num_features), labels.flatten()
+    if labels.shape not in ((len(features),), (len(features), 1)):
+        raise ValueError(
+            f"labels must have shape ({len(features)},) or ({len(features)}, 1), got "
+            f"{tuple(labels.shape)}"
+        )
+    return features.flatten(1), labels.flatten()

@@ -1,9 +1,10 @@
-"""Kernels over label bins, and convolution with them."""
+"""Kernels over label bins, convolution with them, and label distribution smoothing."""
 
 from __future__ import annotations
 
 import math
 import numbers
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -34,9 +35,6 @@ def kernel_window(
             textbook's.
         kernel_size: number of bins, odd.
         sigma: σ in bins, in (0, 1e6]; the triangular kernel ignores it.
-
-    Raises:
-        ValueError: an argument is outside its range.
 
     Example:
         >>> kernel_window("gaussian", 5, 2.0).round(3).tolist()
@@ -87,9 +85,6 @@ def smooth(
     Returns:
         float64 of the shape of ``values``.
 
-    Raises:
-        ValueError: an argument has another shape or an unknown name.
-
     Example:
         >>> smooth([4, 0, 0, 2], [0.5, 1.0, 0.5]).tolist()
         [4.0, 2.0, 1.0, 2.0]
@@ -121,3 +116,44 @@ def _gaussian(radius: int, sigma: float) -> NDArray[np.float64]:
     x = np.arange(-radius, radius + 1, dtype=np.float64)
     with np.errstate(over="ignore", under="ignore"):  # a tiny sigma gives an impulse
         return np.exp(-0.5 * (x / sigma) ** 2)
+
+
+@dataclass(frozen=True)
+class LDS:
+    """Label distribution smoothing: convolves bin counts with a kernel before they are inverted.
+
+    With the kernel k of length S, r = (S − 1) / 2, and the count n of each bin (after clip and
+    root, see :class:`ranksim.imbalance.DensityWeights`)::
+
+        ñ_b = Σ_j k_j · n_{b + r − j}
+
+    The defaults are the settings of all published runs.
+
+    Args:
+        kernel: ``"gaussian"`` (as published), ``"gaussian-textbook"``, ``"triangular"`` or
+            ``"laplace"``; see :func:`ranksim.imbalance.kernel_window`.
+        kernel_size: length S of the kernel in bins, odd.
+        sigma: standard deviation (Gaussian) or scale (Laplace) in bins, in (0, 1e6].
+
+    Raises:
+        ValueError: an argument is outside its range.
+
+    Example:
+        >>> LDS("triangular", kernel_size=3).window.tolist()
+        [0.5, 1.0, 0.5]
+
+    References:
+        Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 3.1.
+    """
+
+    kernel: Kernel = "gaussian"
+    kernel_size: int = 5
+    sigma: float = 2.0
+
+    def __post_init__(self) -> None:
+        kernel_window(self.kernel, self.kernel_size, self.sigma)
+
+    @property
+    def window(self) -> NDArray[np.float64]:
+        """The kernel over bins, shape ``(kernel_size,)``, with maximum 1."""
+        return kernel_window(self.kernel, self.kernel_size, self.sigma)

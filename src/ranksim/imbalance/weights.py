@@ -8,11 +8,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.imbalance._labels import label_vector
-from ranksim.imbalance.bins import LabelBins
+from ranksim.imbalance.bins import LabelBins, label_vector
 from ranksim.imbalance.density import BinnedDensity, KernelDensity, LabelDensity
-from ranksim.imbalance.lds import LDS
-from ranksim.imbalance.smoothing import smooth
+from ranksim.imbalance.smoothing import LDS, smooth
 
 Scheme = Literal["none", "inverse", "sqrt_inverse"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
@@ -119,19 +117,8 @@ def density_weights(
 ) -> NDArray[np.float64]:
     """Return weights of the training labels themselves, shape ``(N,)``, with mean 1.
 
-    They can be passed as ``sample_weight`` to scikit-learn, XGBoost and others.
-
-    Args:
-        labels: real numbers, shape ``(N,)``, at least one.
-        bins: bins to count in; None for a kernel density.
-        scheme: ``"inverse"``, ``"sqrt_inverse"``, or ``"none"`` for weights of 1.
-        clip: smallest and largest count.
-        lds: smooths the counts; needs bins.
-        bandwidth: of the kernel density, in the unit of the label; None for Silverman's rule.
-
-    Raises:
-        TypeError: see :meth:`DensityWeights.fit`.
-        ValueError: see :meth:`DensityWeights.fit`.
+    They can be passed as ``sample_weight`` to scikit-learn, XGBoost and others. Arguments and
+    errors are those of :meth:`DensityWeights.fit`.
 
     Example:
         >>> density_weights([0, 0, 0, 0, 1], bins=LabelBins.integers(0, 1)).tolist()

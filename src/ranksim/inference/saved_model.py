@@ -22,7 +22,7 @@ from ranksim.data.table import Table, read_numbers
 from ranksim.evaluation.predictions import Predictions
 from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
 from ranksim.imbalance import LabelBins
-from ranksim.imbalance.label_range import parse_ranges
+from ranksim.imbalance.bins import parse_ranges
 from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict

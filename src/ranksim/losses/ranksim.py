@@ -1,4 +1,6 @@
-"""RankSim as a module."""
+"""RankSim as a module, and its bank of samples of earlier batches."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -6,16 +8,13 @@ from torch.compiler import is_compiling
 
 from ranksim.functional import ranksim_loss, sample_positions
 from ranksim.functional._validation import Reduction, check_size, to_matrices
-from ranksim.functional.distributed import draw_shared_mask, gather_rows
-from ranksim.functional.ranking import Ties
+from ranksim.functional.distributed import gather_rows, share_first
 from ranksim.functional.ranksim import check_settings, check_unique_labels
-from ranksim.functional.similarity import LabelSimilarity
-from ranksim.losses.feature_bank import FeatureBank
+from ranksim.functional.sampling import unique_mask
+from ranksim.functional.similarity import LabelSimilarity, Ties
 
-_SETTINGS = (
-    *("gamma", "lambda_", "weight", "ties", "unique_labels", "label_width", "reduction"),
-    *("label_similarity", "gather_across_devices", "num_positions"),
-)
+_TERM = ("gamma", "lambda_", "weight", "ties", "reduction", "label_similarity")  # of ranksim_loss
+_SETTINGS = (*_TERM, "unique_labels", "label_width", "gather_across_devices", "num_positions")
 
 
 class RankSimLoss(nn.Module):
@@ -100,17 +99,10 @@ class RankSimLoss(nn.Module):
         check_unique_labels(unique_labels, label_width)
         if num_positions is not None:
             check_size("num_positions", num_positions, "positions")
-        self.gamma = gamma
-        self.lambda_ = lambda_
-        self.weight = weight
-        self.ties: Ties = ties
-        self.unique_labels = unique_labels
-        self.label_width = label_width
-        self.reduction: Reduction = reduction
-        self.label_similarity: LabelSimilarity = label_similarity
-        self.generator = generator
-        self.gather_across_devices = gather_across_devices
-        self.num_positions = num_positions
+        self.gamma, self.lambda_, self.weight = gamma, lambda_, weight
+        self.unique_labels, self.label_width, self.generator = unique_labels, label_width, generator
+        self.ties, self.reduction, self.label_similarity = ties, reduction, label_similarity
+        self.gather_across_devices, self.num_positions = gather_across_devices, num_positions
         self.feature_bank = FeatureBank(memory_size) if memory_size != 0 else None
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
@@ -128,46 +120,110 @@ class RankSimLoss(nn.Module):
             features = gather_rows(features, name="features")
             labels = gather_rows(labels, name="labels")
         bank = self.feature_bank if self.training and torch.is_grad_enabled() else None
-        samples = None if bank is None else bank.get_samples(features.device)
-        loss = self._rank(features, labels, *(samples or (None, None)))
+        refs = None if bank is None else bank.get_samples(features.device)
+        loss = self._rank(features, labels, refs)
         if bank is not None:
             bank.enqueue(features, labels)
         return loss
 
-    def _rank(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        ref_features: Tensor | None,
-        ref_labels: Tensor | None,
-    ) -> Tensor:
+    def _rank(self, features: Tensor, labels: Tensor, refs: tuple[Tensor, Tensor] | None) -> Tensor:
         """Draw unique labels where that is done here, and compute the loss."""
-        unique_labels = self.unique_labels
+        ref_features, ref_labels = refs or (None, None)
+        settings: dict[str, Any] = {name: getattr(self, name) for name in _TERM}
         # if the host need not wait, drawing first saves copying what is not drawn
         draw_first = ref_labels is not None and labels.is_cpu and not is_compiling()
-        if unique_labels and (self.gather_across_devices or draw_first):
+        draw_first = self.unique_labels and (self.gather_across_devices or draw_first)
+        if draw_first:
             count = len(labels)
             both = labels if ref_labels is None else torch.cat([labels, ref_labels])
-            mask = draw_shared_mask(both, self.label_width, self.generator, count)
+            # all processes draw, so that their generators stay in step
+            mask = share_first(
+                unique_mask(both, self.label_width, generator=self.generator, num_preferred=count)
+            )
             features, labels = features[mask[:count]], labels[mask[:count]]
             if ref_features is not None and ref_labels is not None:
                 ref_features, ref_labels = ref_features[mask[count:]], ref_labels[mask[count:]]
-            unique_labels = False
-        return ranksim_loss(
-            features,
-            labels,
-            self.gamma,
-            self.lambda_,
-            weight=self.weight,
-            ties=self.ties,
-            unique_labels=unique_labels,
-            label_width=self.label_width if unique_labels else None,
-            reduction=self.reduction,
-            label_similarity=self.label_similarity,
-            generator=self.generator,
-            ref_features=ref_features,
-            ref_labels=ref_labels,
-        )
+        elif self.unique_labels:
+            settings |= {"label_width": self.label_width, "generator": self.generator}
+        settings |= {"ref_features": ref_features, "ref_labels": ref_labels}
+        unique_labels = self.unique_labels and not draw_first
+        return ranksim_loss(features, labels, unique_labels=unique_labels, **settings)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in _SETTINGS)
+
+
+class FeatureBank(nn.Module):
+    """A ring buffer of the features and labels of the latest ``memory_size`` samples.
+
+    Samples are stored without gradients, in the dtype of the first batch; the dtype of labels is
+    promoted when later labels need it. The bank grows with each batch until it is full; after that
+    it is written in place, shapes stay constant and the host never waits for the device, so a CUDA
+    graph can be captured. Rows of features that are not finite (an overflow of float16) are stored
+    as zeros, which are similar to nothing; otherwise every loss would be NaN until they are
+    replaced. The content is part of ``state_dict()`` and loads without pickle.
+
+    References:
+        Wang et al., "Cross-Batch Memory for Embedding Learning" (CVPR 2020).
+    """
+
+    def __init__(self, memory_size: int) -> None:
+        super().__init__()
+        check_size("memory_size", memory_size, "samples")
+        self.memory_size = memory_size
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove all samples."""
+        # features (R, D), labels (R, K), and the next row to replace, on the device for CUDA graphs
+        self._buffers_and_row: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def get_samples(self, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """Return features ``(R, D)`` and labels ``(R, K)``, or ``None`` if the bank is empty.
+
+        The tensors are the buffer itself, not copies: :meth:`enqueue` overwrites them.
+        """
+        if self._buffers_and_row is None:
+            return None
+        features, labels, row = self._buffers_and_row
+        self._buffers_and_row = features.to(device), labels.to(device), row.to(device)
+        return self._buffers_and_row[:2]
+
+    @torch.no_grad()
+    def enqueue(self, features: Tensor, labels: Tensor) -> None:
+        """Store features ``(N, ...)`` and labels ``(N,)`` or ``(N, K)``, replacing the oldest."""
+        features, labels = to_matrices(features, labels)
+        features, labels = features[-self.memory_size :], labels[-self.memory_size :]
+        features = features.where(features.isfinite().all(dim=1, keepdim=True), 0.0)
+        if self.get_samples(features.device) is None:
+            row = torch.zeros((), dtype=torch.int64, device=features.device)
+            self._buffers_and_row = features[:0], labels[:0], row
+        assert self._buffers_and_row is not None
+        bank, bank_labels, row = self._buffers_and_row
+        bank_labels = bank_labels.to(torch.promote_types(bank_labels.dtype, labels.dtype))
+        features, labels = features.to(bank.dtype), labels.to(bank_labels.dtype)
+        if room := self.memory_size - len(bank):
+            bank = torch.cat([bank, features[:room]])
+            bank_labels = torch.cat([bank_labels, labels[:room]])
+        features, labels = features[room:], labels[room:]
+        rows = (row + torch.arange(len(features), device=row.device)) % self.memory_size
+        bank[rows], bank_labels[rows] = features, labels
+        row.add_(len(features)).remainder_(self.memory_size)
+        self._buffers_and_row = bank, bank_labels, row
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the content of the bank for ``state_dict()``."""
+        return {"memory_size": self.memory_size, "samples": self._buffers_and_row}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore a copy of a saved content."""
+        if state["memory_size"] != self.memory_size:
+            raise ValueError(
+                f"memory_size is {self.memory_size}, but the saved state has "
+                f"{state['memory_size']}: create the loss with the same memory_size"
+            )
+        samples = state["samples"]
+        self._buffers_and_row = samples and tuple(tensor.clone() for tensor in samples)
+
+    def extra_repr(self) -> str:
+        return str(self.memory_size)

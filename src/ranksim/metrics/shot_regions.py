@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim.exceptions import UsageError
-from ranksim.imbalance.bins import LabelBins
-from ranksim.imbalance.label_range import LabelRange
+from ranksim.imbalance.bins import LabelBins, LabelRange
 
 REGION_NAMES = ("all", "many", "medium", "few", "zero", "seen")
 SHOT_NAMES = REGION_NAMES[1:4]

@@ -1,12 +1,9 @@
 """Encoders and the regressor that puts one linear output on top."""
 
-from ranksim.models.bilstm import BiLSTM, TextEncoder
 from ranksim.models.checkpoints import load_checkpoint, read_checkpoint, read_checkpoint_recipe
-from ranksim.models.frozen import FrozenEncoder, PrecomputedFeatures
-from ranksim.models.mlp import MLPEncoder
-from ranksim.models.regressor import Regressor
-from ranksim.models.sentence import SentenceEncoder, load_tokenizer
-from ranksim.models.series import ConvEncoder, GRUEncoder
+from ranksim.models.encoders import BiLSTM, ConvEncoder, GRUEncoder, MLPEncoder, TextEncoder
+from ranksim.models.pretrained import SentenceEncoder, load_tokenizer
+from ranksim.models.regressor import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.models.vision import ImageEncoder
 
 __all__ = [

@@ -31,7 +31,6 @@ _DAMAGE = (
     *(RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError),
     *(pickle.UnpicklingError, zipfile.BadZipFile),
 )
-Shapes = dict[str, tuple[int, ...]]
 
 
 def load_checkpoint(path: Path) -> Regressor:
@@ -48,19 +47,10 @@ def read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
     Two formats are supported: the published one (``conv1.weight``, ``layer1.0.bn1.bias``,
     ``linear.weight``, with or without the prefix ``module.``, at top level or under ``state_dict``
     or ``model``), and checkpoints of this library. The weights must be complete and have the right
-    shapes. Statistics of FDS are ignored.
-
-    Args:
-        path: a file of ``torch.save``; only tensors and plain values are loaded from it.
-
-    Returns:
-        ``resnet18``, ``resnet34`` or ``resnet50``, and the state of
-        ``Regressor(ImageEncoder(name))`` in float32 on the CPU.
-
-    Raises:
-        DataError: the file is missing or damaged, contains other objects, or has other weights.
+    shapes. Statistics of FDS are ignored. The result is the state of
+    ``Regressor(ImageEncoder(name))`` in float32 on the CPU.
     """
-    weights = _select_weights(_load(path), path)
+    weights = _select_weights(load_tensors(path), path)
     own_format = any(key.startswith("encoder.") for key in weights)
     rename = str if own_format else _published_name
     expected = {
@@ -88,12 +78,12 @@ def read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
 
 def read_checkpoint_recipe(path: Path) -> dict[str, Any]:
     """Read the training recipe of a checkpoint of this library; empty for others."""
-    content = _load(path)
+    content = load_tensors(path)
     recipe = content.get("recipe") if isinstance(content, Mapping) else None
     return dict(recipe) if isinstance(recipe, Mapping) else {}
 
 
-def _load(path: Path) -> Any:
+def load_tensors(path: Path) -> Any:
     """Load tensors and plain values of a file; raise ``DataError`` for anything else."""
     if not path.is_file():
         raise DataError(f"Checkpoint {path} does not exist: pass the path of a torch.save file.")
@@ -157,7 +147,7 @@ def _published_name(name: str) -> str:
     return name.replace("head.", "linear.")
 
 
-def _check_weights(weights: dict[str, Tensor], shapes: Shapes, where: str) -> None:
+def _check_weights(weights: dict[str, Tensor], shapes: Mapping[str, Any], where: str) -> None:
     """Raise ``DataError`` unless the weights are complete, finite and of these shapes."""
     missing = [key for key in shapes if key not in weights]
     unknown = [key for key in weights if key not in shapes]

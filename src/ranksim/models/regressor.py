@@ -1,9 +1,10 @@
-"""An encoder with one linear output."""
+"""An encoder with one linear output, frozen encoders and precomputed features."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -24,3 +25,49 @@ class Regressor(nn.Module):
         """Return predictions ``(N,)`` and features ``(N, D)``, the layer that RankSim works on."""
         features = self.encoder(*inputs)
         return self.head(features).squeeze(-1), features
+
+
+class FrozenEncoder(nn.Module):
+    """Encoder that stays in evaluation mode, without gradients: the second stage of RRT.
+
+    Args:
+        encoder: maps a batch to features ``(N, D)``; its attribute ``width``, D, is copied.
+        paper_compat: BatchNorm and dropout follow the mode of the rest of the network, as in the
+            published code. The weights are frozen either way.
+
+    Example:
+        >>> frozen = FrozenEncoder(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))).train()
+        >>> frozen.encoder.training, frozen(torch.randn(2, 3)).requires_grad
+        (False, False)
+
+    References:
+        Kang et al., "Decoupling Representation and Classifier" (ICLR 2020); for regression, Yang et
+        al., "Delving into Deep Imbalanced Regression" (ICML 2021).
+    """
+
+    def __init__(self, encoder: nn.Module, *, paper_compat: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False)
+        self.paper_compat = paper_compat
+        if hasattr(encoder, "width"):
+            self.width = encoder.width
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> FrozenEncoder:
+        super().train(mode)
+        if not self.paper_compat:
+            self.encoder.eval()
+        return self
+
+    def forward(self, *inputs: Any) -> Tensor:
+        with torch.no_grad():
+            features: Tensor = self.encoder(*inputs)
+        return features
+
+
+class PrecomputedFeatures(nn.Identity):
+    """Encoder whose inputs already are features ``(N, width)``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width

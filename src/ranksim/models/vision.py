@@ -3,22 +3,77 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ranksim.exceptions import UsageError, require_optional
-from ranksim.models.hub import HubModel
-from ranksim.models.pixels import Pixels
+from ranksim.models.pretrained import HubModel, measure_width
 
 # block, blocks per stage, width of each stage: He et al. (CVPR 2016), table 1
 RESNETS = {
-    "resnet18": ("basic", (2, 2, 2, 2), (64, 128, 256, 512)),
-    "resnet34": ("basic", (3, 4, 6, 3), (64, 128, 256, 512)),
-    "resnet50": ("bottleneck", (3, 4, 6, 3), (256, 512, 1024, 2048)),
+    "resnet18": ("basic", [2, 2, 2, 2], [64, 128, 256, 512]),
+    "resnet34": ("basic", [3, 4, 6, 3], [64, 128, 256, 512]),
+    "resnet50": ("bottleneck", [3, 4, 6, 3], [256, 512, 1024, 2048]),
 }
-_DEFAULT_SIZE = (224, 224)
+
+
+class Pixels(nn.Module):
+    """Normalizes images, (x / 255 − mean) / std per channel, on their device, channels first.
+
+    ``mean`` and ``std`` are those of red, green and blue, in 0..1. ``channels_last`` is the memory
+    format of the result; ``bgr`` reverses the channels for networks that expect blue first.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        channels_last: bool = False,
+        bgr: bool = False,
+    ) -> None:
+        super().__init__()
+        if bgr:
+            mean, std = mean[::-1], std[::-1]
+        shape = (3,) if channels_last else (3, 1, 1)
+        # on the CPU even if the network is built on the meta device
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64, device="cpu"))
+        shift = 255 * torch.tensor(mean, dtype=torch.float64, device="cpu")
+        self.constants = scale.view(shape), shift.view(shape)
+        # constants of the architecture, which checkpoints do not contain
+        self.register_buffer("scale", self.constants[0], persistent=False)
+        self.register_buffer("shift", self.constants[1], persistent=False)
+        self.channels_last, self.bgr = channels_last, bgr
+
+    def forward(self, images: Tensor, dtype: torch.dtype) -> Tensor:
+        """Convert RGB ``(N, H, W, 3)`` uint8 to ``(N, 3, H, W)`` of ``dtype``.
+
+        Intermediate values have at least float32.
+        """
+        pixels = images.flip(-1) if self.bgr else images
+        if not self.channels_last:
+            pixels = pixels.permute(0, 3, 1, 2).contiguous()
+        numbers = pixels.to(torch.promote_types(dtype, torch.float32))
+        # subtracting first is exact for a mean of 0.5
+        numbers = numbers.sub_(self.shift.to(numbers.dtype)).mul_(self.scale.to(numbers.dtype))
+        if self.channels_last:
+            numbers = numbers.permute(0, 3, 1, 2)
+        return numbers.to(dtype)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Pixels:
+        """Move the constants with the network, without rounding them."""
+        self.scale, self.shift = self.scale.float(), self.shift.float()  # MPS has no float64
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        device = self.scale.device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.scale, self.shift = (constant.to(device, dtype) for constant in self.constants)
+        return self
 
 
 class ImageEncoder(nn.Module):
@@ -51,10 +106,19 @@ class ImageEncoder(nn.Module):
         if name in RESNETS:
             mean = std = (0.5,) * 3
             self.pixels = Pixels(mean, std, channels_last=channels_last)
-            self.backbone: nn.Module = _make_resnet(name)
-            self.width: int = RESNETS[name][2][-1]
+            block, depths, widths = RESNETS[name]
+            transformers = require_optional("transformers", "images")
+            config = transformers.ResNetConfig(
+                layer_type=block, depths=depths, hidden_sizes=widths, downsample_in_bottleneck=False
+            )
+            self.backbone: nn.Module = transformers.ResNetModel(config)
+            self.width: int = widths[-1]
         else:
-            self.backbone, config, processing = _load_pretrained(name)
+            hub = _make_hub(name)
+            with hub.quiet():
+                with hub.read_errors():
+                    config, processing = hub.load_config(), _load_processing(hub)
+                self.backbone = hub.load(config)
             self.size = _image_size(config)
             if "interpolate_pos_encoding" in inspect.signature(self.backbone.forward).parameters:
                 self.options["interpolate_pos_encoding"] = True
@@ -64,7 +128,8 @@ class ImageEncoder(nn.Module):
                 channels_last=channels_last,
                 bgr=bool(processing.get("do_flip_channel_order")),
             )
-            self.width = self._measure_width()
+            black = torch.zeros(1, *self.size, 3, dtype=torch.uint8)
+            self.width = measure_width(self, lambda: self(black), hub.unsuitable)
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -91,53 +156,13 @@ class ImageEncoder(nn.Module):
             return torch.flatten(pooled, 1)
         hidden = getattr(outputs, "last_hidden_state", None)
         if not isinstance(hidden, Tensor):
-            raise _not_for_images(self.name)
+            raise _make_hub(self.name).unsuitable
         return hidden.mean(dim=1) if hidden.ndim == 3 else hidden.mean(dim=(2, 3))
 
-    def _measure_width(self) -> int:
-        """Return the width of the features of one black image."""
-        self.eval()
-        try:
-            with torch.no_grad():
-                black = torch.zeros(1, *(self.size or _DEFAULT_SIZE), 3, dtype=torch.uint8)
-                count, width = self(black).shape
-        except (ValueError, RuntimeError, TypeError) as error:
-            raise _not_for_images(self.name) from error
-        if count != 1:
-            raise _not_for_images(self.name)
-        self.train()  # the mode of new modules
-        return int(width)
 
-
-def _not_for_images(name: str) -> UsageError:
-    return UsageError(
-        f"{name} is not an encoder of images: name a vision model, or one of {', '.join(RESNETS)}."
-    )
-
-
-def _make_resnet(name: str) -> nn.Module:
-    transformers = require_optional("transformers", "images")
-    block, depths, widths = RESNETS[name]
-    config = transformers.ResNetConfig(
-        layer_type=block,
-        depths=list(depths),
-        hidden_sizes=list(widths),
-        downsample_in_bottleneck=False,
-    )
-    model: nn.Module = transformers.ResNetModel(config)
-    return model
-
-
-def _load_pretrained(name: str) -> tuple[nn.Module, Any, dict[str, Any]]:
-    """Load a pretrained vision model, its configuration and its image processor's settings."""
+def _make_hub(name: str) -> HubModel:
     alternatives = f"{', '.join(RESNETS)}, a local folder, or a model of the Hugging Face hub"
-    hub = HubModel(name, "vision model", alternatives, "images")
-    with hub.quiet():
-        with hub.read_errors():
-            config, processing = hub.load_config(), _load_processing(hub)
-        if hub.main_input(config) != "pixel_values":  # before the weights are downloaded
-            raise _not_for_images(name)
-        return hub.load(config), config, processing
+    return HubModel(name, "encoder of images", "pixel_values", alternatives, "images")
 
 
 def _load_processing(hub: HubModel) -> dict[str, Any]:
@@ -162,4 +187,4 @@ def _image_size(config: Any) -> tuple[int, int]:
     size = getattr(config, "image_size", None)
     if isinstance(size, int):
         return size, size
-    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else _DEFAULT_SIZE
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (224, 224)

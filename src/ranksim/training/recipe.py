@@ -19,7 +19,7 @@ from typing import Any, Self
 from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import sha256
 from ranksim.exceptions import DataError, UsageError
-from ranksim.functional.ranking import TIES
+from ranksim.functional.similarity import TIES
 from ranksim.imbalance import KERNELS, SCHEMES
 from ranksim.imbalance.fds import EMPTY_BINS
 from ranksim.models.vision import RESNETS

@@ -34,7 +34,7 @@ from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
 from ranksim.datasets import image_benchmarks as images
 from ranksim.datasets.base import Benchmark, LabelSamples
 from ranksim.datasets.label_gaps import Subset, drop_labels
-from ranksim.imbalance.label_range import parse_ranges
+from ranksim.imbalance.bins import parse_ranges
 from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
 from ranksim.training.adapters import AdaptedSplits, DataAdapter, adapter_type

@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from ranksim.data.images.augment import CropFlip, _splitmix64, crop_flip
-from ranksim.models.pixels import Pixels
+from ranksim.models.vision import Pixels
 from tests.oracles import images as oracle
 
 MIN_P = 1e-4  # all draws are fixed, so smaller p-values are errors

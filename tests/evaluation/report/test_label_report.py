@@ -9,7 +9,7 @@ from ranksim.data.label_report import make_label_report
 from ranksim.data.table import Table
 from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
 from ranksim.evaluation.report.plotting import REGION_COLORS
-from ranksim.imbalance.label_range import parse_ranges
+from ranksim.imbalance.bins import parse_ranges
 
 pytest.importorskip("matplotlib")
 generator = np.random.default_rng(0)

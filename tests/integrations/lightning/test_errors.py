@@ -193,7 +193,7 @@ ERRORS = {
         lambda path: [RetrainHeadCallback("encoder", "head", saved(path, {"a": print}))],
         {},
         DataError,
-        r"best\.pt could not be read as weights only: ",
+        r"best\.pt contains an object \(.*print\), and only tensors and plain values are loaded: ",
     ),
     "no such head": (
         lambda path: [RetrainHeadCallback("encoder", "fc", path / "none.ckpt")],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ranksim.integrations.sklearn.samples import WeightedSamples
+from ranksim.integrations.sklearn.weights import WeightedSamples
 
 
 def samples(count=50, seed=0):
@@ -24,6 +24,7 @@ def test_sorting_keeps_total_weights():
     x, y, weight = samples()
     found = WeightedSamples.from_arrays(x, y, weight)
     assert counted(found.x, found.y, found.weight) == pytest.approx(counted(x, y, weight))
+    np.testing.assert_array_equal(found.y, y[found.row])
     assert len(found.y) == sum(max(int(w), 1) for w in weight if w > 0)
     order = np.random.default_rng(1).permutation(len(y))
     other = WeightedSamples.from_arrays(x[order], y[order], weight[order])

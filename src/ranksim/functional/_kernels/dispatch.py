@@ -11,11 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ranksim.functional._kernels import reference
 from ranksim.functional._kernels.cpu import cpu_term
-from ranksim.functional._kernels.inputs import (
-    RankSimInputs,
-    RankSimParams,
-    unflatten_arguments,
-)
+from ranksim.functional._kernels.reference import RankSimInputs, RankSimParams
 from ranksim.functional.similarity import working_dtype
 
 Path = Callable[[RankSimInputs, RankSimParams, bool], tuple[Tensor, Tensor]]
@@ -95,14 +91,14 @@ class _RankSim(torch.autograd.Function):
 @torch.library.custom_op("ranksim::term", mutates_args=(), schema=_SCHEMA)
 def _operator(*arguments: Any) -> tuple[Tensor, Tensor]:
     """The term as an operator for ``torch.compile`` and tensor subclasses."""
-    inputs, params = unflatten_arguments(arguments[:-1])
+    inputs, params = _to_dataclasses(arguments)
     return path_for(inputs.features.device)(inputs, params, arguments[-1])
 
 
 @_operator.register_fake
 def _fake_operator(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Return empty tensors of the operator's shapes and dtypes."""
-    inputs, params = unflatten_arguments(arguments[:-1])
+    inputs, params = _to_dataclasses(arguments)
     features, dtype, anchors = inputs.features, inputs.out_dtype, inputs.anchors
     value = features.new_empty(anchors if params.per_anchor else (), dtype=dtype)
     if not arguments[-1]:
@@ -113,12 +109,17 @@ def _fake_operator(*arguments: Any) -> tuple[Tensor, Tensor]:
     return value, features.new_empty(anchors, features.shape[1], dtype=dtype)
 
 
-def _setup_operator(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    """Save what the backward pass of the operator needs."""
-    _save_for_backward(ctx, *unflatten_arguments(inputs[:-1]), output)
+_operator.register_autograd(
+    _backward,
+    setup_context=lambda ctx, inputs, output: _save_for_backward(
+        ctx, *_to_dataclasses(inputs), output
+    ),
+)
 
 
-_operator.register_autograd(_backward, setup_context=_setup_operator)
+def _to_dataclasses(arguments: tuple[Any, ...]) -> tuple[RankSimInputs, RankSimParams]:
+    """Build the inputs and settings from the operator's arguments; the last one is left out."""
+    return RankSimInputs(*arguments[:5]), RankSimParams(*arguments[5:-1])
 
 
 @functools.cache  # so that a missing Triton is searched for and logged only once
@@ -129,7 +130,7 @@ def path_for(device: torch.device) -> Path:
     reason = "it has no implementation of its own"
     if device.type == "cuda":
         try:
-            from ranksim.functional._kernels.triton import triton_term
+            from ranksim.functional._kernels import triton_term
         except ImportError:
             reason = "Triton is not installed"
         else:

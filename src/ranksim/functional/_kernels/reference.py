@@ -1,16 +1,19 @@
-"""Reference implementation in plain PyTorch, in blocks of anchors, for every device.
+"""Arguments of the RankSim term, and its reference implementation in plain PyTorch.
 
-It needs bounded memory for any batch and never synchronizes the host with the device.
+The reference works in blocks of anchors on every device, in bounded memory for any batch, and never
+synchronizes the host with the device.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ranksim.functional._kernels.inputs import RankSimInputs, RankSimParams
-from ranksim.functional.ranking import rank
 from ranksim.functional.similarity import (
+    Ties,
     normalize_rows,
     pairwise_similarity,
+    rank,
     round_to_grid,
     working_dtype,
 )
@@ -18,21 +21,42 @@ from ranksim.functional.similarity import (
 BLOCK = 2**22  # similarities per block: 32 MiB per float64 matrix, about ten at a time
 
 
+@dataclass(frozen=True)
+class RankSimInputs:
+    """The samples of a batch; the first ``anchors`` are anchors, the others are only ranked."""
+
+    features: Tensor  # (N, D), floating point
+    labels: Tensor  # (N, K), real or integer
+    keep: Tensor | None  # mask (N,) of the M samples that count, None: all; others get no gradient
+    target: Tensor | None  # label similarities (A, N) to use instead of those of the labels
+    anchors: int  # A
+
+    @property
+    def out_dtype(self) -> torch.dtype:
+        """Return float64 for float64 features, else float32."""
+        return torch.promote_types(self.features.dtype, torch.float32)
+
+
+@dataclass(frozen=True)
+class RankSimParams:
+    """Settings of the term, see :func:`ranksim.functional.ranksim_loss`."""
+
+    gamma: float
+    lambda_: float
+    ties: Ties
+    similarity: str  # "neg_l1", "neg_l2" or "cosine", of labels
+    per_anchor: bool  # return one value per anchor instead of their sum
+
+
 def compute_term(
     inputs: RankSimInputs, params: RankSimParams, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    r"""Compute γ · L_RankSim and what its backward pass needs.
+    """Compute γ · L_RankSim and what its backward pass needs.
 
-    Args:
-        inputs: samples; the first A are anchors.
-        params: settings of the term.
-        with_gradient: compute the gradient too.
-
-    Returns:
-        The value, a scalar or ``(A,)`` with ``params.per_anchor``, and the gradient with respect to
-        the anchors' features ``(A, D)``, both of ``inputs.out_dtype``. With ``params.per_anchor``
-        the second is each anchor's gradient with respect to its similarities, ``(A, N)`` in the
-        working dtype; without ``with_gradient`` it is empty.
+    Returns the value, a scalar, and the gradient with respect to the anchors' features ``(A, D)``,
+    both of ``inputs.out_dtype``. With ``params.per_anchor`` they are values ``(A,)`` and each
+    anchor's gradient with respect to its similarities, ``(A, N)`` in the working dtype. Without
+    ``with_gradient`` the second tensor is empty.
     """
     features, labels, keep = inputs.features, inputs.labels.detach(), inputs.keep
     samples, anchors, dtype = len(features), inputs.anchors, working_dtype(features.device)

@@ -8,8 +8,8 @@ A layer is given by its dotted name in the module, for example ``"encoder"`` or
 from ranksim.exceptions import require_optional
 
 try:
-    from ranksim.integrations.lightning.batches import get_inputs, get_labels
     from ranksim.integrations.lightning.fds import FDSCallback
+    from ranksim.integrations.lightning.layer import get_inputs, get_labels
     from ranksim.integrations.lightning.ranksim import RankSimCallback
     from ranksim.integrations.lightning.rrt import RetrainHeadCallback
     from ranksim.integrations.lightning.weights import WeightsCallback

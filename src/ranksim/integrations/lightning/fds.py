@@ -14,19 +14,17 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from ranksim.imbalance import FDS
-from ranksim.integrations.lightning.batches import (
+from ranksim.integrations.lightning.layer import (
     InputsFn,
     LabelsFn,
-    extract_labels,
-    get_inputs,
-    get_labels,
-)
-from ranksim.integrations.lightning.layer import (
     LayerCallback,
     LayerEncoder,
     check_features,
     check_ran_once,
+    extract_labels,
     find_layer,
+    get_inputs,
+    get_labels,
 )
 
 

@@ -1,8 +1,8 @@
-"""Forward hooks on a layer that is given by its name."""
+"""Labels and inputs of batches, and hooks on a layer that is given by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as L
@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ranksim.integrations.lightning.batches import LabelsFn, describe_type
-
+LabelsFn = Callable[[Any], Tensor]
+InputsFn = Callable[[Any], Any]
 _MAX_NAMES = 12  # layer names in an error message
 
 
@@ -94,3 +94,50 @@ def check_ran_once(layer: str, runs: int) -> None:
             f"layer {layer!r} must run once per batch, but ran {runs} times: name a layer that is "
             "called once, as a module and not through forward()"
         )
+
+
+def get_labels(batch: Any) -> Tensor:
+    """Return the labels of a batch ``(x, y)``, or of a dict with ``label``, ``labels`` or ``y``.
+
+    Example:
+        >>> import torch
+        >>> get_labels({"image": torch.zeros(2, 3), "label": torch.tensor([20, 31])})
+        tensor([20, 31])
+    """
+    labels: Tensor = _get_part(batch, 1, ("label", "labels", "y"), "labels")
+    return labels
+
+
+def get_inputs(batch: Any) -> Any:
+    """Return the inputs of a batch ``(x, y)``, or of a dict with ``inputs``, ``input`` or ``x``."""
+    return _get_part(batch, 0, ("inputs", "input", "x"), "inputs")
+
+
+def extract_labels(labels_fn: LabelsFn, batch: Any) -> Tensor:
+    """Return the labels that a user's function extracts; raise an error unless it is a tensor."""
+    labels = labels_fn(batch)
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"the labels of a batch must be a tensor, got {describe_type(labels)}")
+    return labels
+
+
+def describe_type(value: Any) -> str:
+    """Describe the type of a batch or an output for an error message."""
+    if isinstance(value, Mapping):
+        return f"a dict with {', '.join(map(str, value)) or 'no keys'}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def _get_part(batch: Any, index: int, keys: tuple[str, ...], name: str) -> Any:
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return batch[index]
+    if isinstance(batch, Mapping):
+        for key in keys:
+            if key in batch:
+                return batch[key]
+    raise TypeError(
+        f"a batch must be (x, y) or a dict with {name} under {', '.join(keys)}, got "
+        f"{describe_type(batch)}: pass {name}_fn=, a function from the batch to its {name}"
+    )

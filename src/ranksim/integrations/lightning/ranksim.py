@@ -9,13 +9,15 @@ from typing import Any
 import lightning.pytorch as L
 from torch import Tensor, nn
 
-from ranksim.integrations.lightning.batches import LabelsFn, extract_labels, get_labels
 from ranksim.integrations.lightning.fds import FDSCallback
 from ranksim.integrations.lightning.layer import (
+    LabelsFn,
     LayerCallback,
     check_features,
     check_ran_once,
+    extract_labels,
     find_layer,
+    get_labels,
 )
 from ranksim.losses import RankSimLoss
 
@@ -47,7 +49,7 @@ class RankSimCallback(LayerCallback):
     def __init__(self, loss: RankSimLoss, layer: str, *, labels_fn: LabelsFn = get_labels) -> None:
         super().__init__(layer, labels_fn)
         self.loss = loss
-        self._outputs: list[Any] | None = None  # of the layer, during a training step
+        self.layer_outputs: list[Any] | None = None  # during a training step
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         find_layer(pl_module, self.layer, "layer")
@@ -71,13 +73,9 @@ class RankSimCallback(LayerCallback):
             pl_module.training_step = _TrainingStep(pl_module)  # type: ignore[method-assign]
         pl_module.training_step.callbacks.append(self)
 
-    def begin_step(self) -> None:
-        """Start storing outputs of the layer."""
-        self._outputs = []
-
     def add_loss(self, module: L.LightningModule, output: Any, batch: Any) -> Any:
         """Return the output of ``training_step`` with RankSim added to its loss."""
-        outputs, self._outputs = self._outputs or [], None
+        outputs, self.layer_outputs = self.layer_outputs or [], None
         loss = output.get("loss") if isinstance(output, Mapping) else output
         if not isinstance(loss, Tensor):
             return output  # a skipped batch, or an output that Lightning will reject
@@ -102,12 +100,12 @@ class RankSimCallback(LayerCallback):
             self.loss.feature_bank.set_extra_state(state_dict["memory"])
 
     def _store_output(self, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if self._outputs is not None:
-            self._outputs.append(output)
+        if self.layer_outputs is not None:
+            self.layer_outputs.append(output)
 
     def _remove_hook(self, module: L.LightningModule) -> None:
         super()._remove_hook(module)
-        self._outputs = None
+        self.layer_outputs = None
         step = module.training_step
         if isinstance(step, _TrainingStep) and self in step.callbacks:
             step.callbacks.remove(self)
@@ -126,7 +124,7 @@ class _TrainingStep:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for callback in self.callbacks:
-            callback.begin_step()
+            callback.layer_outputs = []
         output = self.original(*args, **kwargs)
         batch = args[0] if args else next(iter(kwargs.values()))
         for callback in self.callbacks:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from ranksim.exceptions import DataError
 from ranksim.integrations.lightning.layer import find_layer
+from ranksim.models.checkpoints import load_tensors
 
 
 class RetrainHeadCallback(Callback):
@@ -66,17 +66,10 @@ class RetrainHeadCallback(Callback):
 
 def _load_encoder(encoder: nn.Module, name: str, checkpoint: Path) -> None:
     """Load the encoder's weights from a checkpoint of the whole module."""
-    if not checkpoint.is_file():
-        raise DataError(f"Checkpoint {checkpoint} does not exist: pass the best one of stage one.")
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        state = content.get("state_dict", content)
-        part = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-    except (RuntimeError, OSError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-        raise DataError(
-            f"{checkpoint} could not be read as weights only: pass a Lightning checkpoint without "
-            "custom objects, or a file written by torch.save(module.state_dict(), path)."
-        ) from error
+    content = load_tensors(checkpoint)
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    state = {str(k): v for k, v in state.items()} if isinstance(state, Mapping) else {}
+    part = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
     if not part:
         raise DataError(
             f"{checkpoint} has no weights of {name!r}, its first key is "

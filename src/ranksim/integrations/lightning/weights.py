@@ -10,12 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ranksim.imbalance import DensityWeights
-from ranksim.integrations.lightning.batches import (
-    LabelsFn,
-    describe_type,
-    extract_labels,
-    get_labels,
-)
+from ranksim.integrations.lightning.layer import LabelsFn, describe_type, extract_labels, get_labels
 
 
 class WeightsCallback(Callback):

@@ -8,7 +8,6 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from ranksim.data.binning import make_label_bins
 from ranksim.data.features import VectorDataset
-from ranksim.integrations.sklearn.samples import WeightedSamples
+from ranksim.integrations.sklearn.weights import WeightedSamples
 from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.training.divergence import SampleIds
@@ -30,51 +29,38 @@ from ranksim.training.method import Method, first_stage, parse_method
 from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import TABLE, Recipe
 from ranksim.training.resume import BEST, read_training_checkpoint
-from ranksim.training.trainer_config import TrainerConfig
 
 _PRESET, _MODEL, _HEAD = "small", "model.", "head."
 _LOCK = threading.Lock()  # random states and settings belong to the process
 
 
-@dataclass(frozen=True, eq=False)
-class FitSettings:
-    """Settings of one training; without ``validation_fraction`` training samples validate."""
-
-    method: str
-    changes: Mapping[str, Any]  # recipe fields that differ from the preset
-    n_bins: int | None
-    bin_width: float | None
-    validation_fraction: float | None
-    seed: int
-    device: str
-    progress_bar: bool
-
-
-@dataclass(frozen=True, eq=False)
-class FittedNetwork:
-    """A float64 network on the CPU; ``output · scale + offset`` predicts the target."""
-
-    network: Regressor
-    scale: float
-    offset: float
-    result: TrainingResult
-
-
 def train(
-    inputs: NDArray[np.float32], samples: WeightedSamples, settings: FitSettings
-) -> FittedNetwork:
-    """Train on standardized inputs ``(N, F)`` of the samples."""
-    method = parse_method(settings.method, preset_table(TABLE, _PRESET)["weighting"])
-    recipe = resolve_defaults(load_recipe(TABLE, _PRESET, method, settings.changes), samples.y)
+    inputs: NDArray[np.float32],
+    samples: WeightedSamples,
+    method_name: str,
+    changes: Mapping[str, Any],
+    bins: tuple[int | None, float | None],
+    validation_fraction: float | None,
+    options: TrainingOptions,
+) -> tuple[Regressor, float, float, TrainingResult]:
+    """Train on standardized inputs ``(N, F)`` of the samples.
+
+    ``changes`` are recipe fields that differ from the preset, ``bins`` a number or a width of label
+    bins. Without ``validation_fraction`` training samples validate. Returns a float64 network on
+    the CPU, whose ``output · scale + offset`` predicts the target, the scale, the offset, and the
+    result of the training.
+    """
+    method = parse_method(method_name, preset_table(TABLE, _PRESET)["weighting"])
+    recipe = resolve_defaults(load_recipe(TABLE, _PRESET, method, changes), samples.y)
     step = recipe.label_step or 1.0  # equal labels have no step
-    changes = {**settings.changes, "label_scale": recipe.label_scale, "label_step": step}
-    offset = _round_center(samples.y, step, settings.bin_width)
+    changes = {**changes, "label_scale": recipe.label_scale, "label_step": step}
+    offset = _round_center(samples.y, step, bins[1])
     labels = samples.y - offset
-    bins = make_label_bins(labels, count=settings.n_bins, width=settings.bin_width)
-    if settings.validation_fraction is None or samples.group[-1] == 0:
+    label_bins = make_label_bins(labels, count=bins[0], width=bins[1])
+    if validation_fraction is None or samples.group[-1] == 0:
         train_rows = val_rows = np.arange(len(labels))
     else:
-        train_rows, val_rows = samples.split(settings.validation_fraction, settings.seed)
+        train_rows, val_rows = samples.split(validation_fraction, options.seed)
     train_set, val_set = (VectorDataset(inputs[r], labels[r]) for r in (train_rows, val_rows))
     recipe = load_recipe(TABLE, _PRESET, method, changes)
     layers: dict[str, Any] = {k: getattr(recipe, k) for k in ("hidden", "layers", "dropout")}
@@ -82,13 +68,13 @@ def train(
     task = TrainingTask(
         *(train_set, val_set, val_set),
         lambda: Regressor(MLPEncoder(inputs.shape[1], **layers)),
-        bins,
-        ShotRegions.from_counts(bins, labels[train_rows]),
+        label_bins,
+        ShotRegions.from_counts(label_bins, labels[train_rows]),
         sample_weight=None if np.ptp(weight) == 0 else weight,
         sample_ids=SampleIds(samples.row[train_rows], "row", "X"),
     )
-    network, result = _fit_stages(task, recipe, method, changes, settings)
-    return FittedNetwork(network, recipe.label_scale, offset, result)
+    network, result = _fit_stages(task, recipe, method, changes, options)
+    return network, recipe.label_scale, offset, result
 
 
 def _round_center(labels: NDArray[np.float64], step: float, width: float | None) -> float:
@@ -106,15 +92,9 @@ def _fit_stages(
     recipe: Recipe,
     method: Method,
     changes: Mapping[str, Any],
-    settings: FitSettings,
+    options: TrainingOptions,
 ) -> tuple[Regressor, TrainingResult]:
     """Train in one or two stages; return the network and the result of the last stage."""
-    options = TrainingOptions(
-        seed=settings.seed,
-        trainer_config=TrainerConfig(accelerator=settings.device),
-        progress_bar=settings.progress_bar,
-        write_logs=False,
-    )
     first = first_stage(method)
     with _LOCK, _restore_process_state(), tempfile.TemporaryDirectory() as name:
         one, two = Path(name) / "one", Path(name) / "two"

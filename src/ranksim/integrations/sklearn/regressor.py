@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim.exceptions import require_optional
-from ranksim.integrations.sklearn.samples import WeightedSamples
+from ranksim.integrations.sklearn.weights import WeightedSamples
 
 base = require_optional("sklearn.base", "train")
 preprocessing = require_optional("sklearn.preprocessing", "train")
@@ -108,25 +108,14 @@ class RankSimRegressor(
         device: str = "cpu",
         verbose: bool = False,
     ) -> None:
-        self.method = method
-        self.hidden = hidden
-        self.layers = layers
-        self.dropout = dropout
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.early_stopping = early_stopping
+        self.method, self.config, self.random_state = method, config, random_state
+        self.hidden, self.layers, self.dropout = hidden, layers, dropout
+        self.learning_rate, self.batch_size, self.max_epochs = learning_rate, batch_size, max_epochs
+        self.early_stopping, self.patience = early_stopping, patience
         self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.gamma = gamma
-        self.lambda_ = lambda_
-        self.ranksim_weight = ranksim_weight
-        self.n_bins = n_bins
-        self.bin_width = bin_width
-        self.config = config
-        self.random_state = random_state
-        self.device = device
-        self.verbose = verbose
+        self.gamma, self.lambda_, self.ranksim_weight = gamma, lambda_, ranksim_weight
+        self.n_bins, self.bin_width = n_bins, bin_width
+        self.device, self.verbose = device, verbose
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -145,9 +134,12 @@ class RankSimRegressor(
             DivergedError: the loss became NaN, or exploded.
         """
         # the engine imports Lightning, which takes seconds
-        from ranksim.integrations.sklearn.engine import FitSettings, train
+        from ranksim.integrations.sklearn.engine import train
+        from ranksim.training.fit import TrainingOptions
+        from ranksim.training.trainer_config import TrainerConfig
 
-        settings = FitSettings(**self._settings())
+        changes = self._recipe_changes()
+        seed = utils.check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         x, target = validation.validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
         )
@@ -156,12 +148,18 @@ class RankSimRegressor(
         weight = _check_sample_weight(sample_weight, x)
         samples = WeightedSamples.from_arrays(x, target.astype(np.float64), weight)
         self._scaler = preprocessing.StandardScaler().fit(samples.x)
-        fitted = train(self._scaler.transform(samples.x).astype(np.float32), samples, settings)
-        self.network_ = fitted.network
-        self._scale, self._offset = fitted.scale, fitted.offset
-        curves = fitted.result.curves
-        self.loss_curve_, self.validation_curve_ = curves["train_loss"], curves["val"]
-        self.n_iter_, self.best_iter_ = fitted.result.epochs, fitted.result.best_epoch
+        inputs = self._scaler.transform(samples.x).astype(np.float32)
+        config = TrainerConfig(accelerator=self.device)
+        options = TrainingOptions(
+            seed=int(seed), trainer_config=config, progress_bar=bool(self.verbose), write_logs=False
+        )
+        bins = self.n_bins, self.bin_width
+        share = self.validation_fraction if self.early_stopping else None
+        self.network_, self._scale, self._offset, result = train(
+            inputs, samples, self.method, changes, bins, share, options
+        )
+        self.loss_curve_, self.validation_curve_ = result.curves["train_loss"], result.curves["val"]
+        self.n_iter_, self.best_iter_ = result.epochs, result.best_epoch
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -185,8 +183,8 @@ class RankSimRegressor(
             parts = zip(*map(self.network_, rows), strict=True)
             return tuple(torch.cat(part).numpy() for part in parts)
 
-    def _settings(self) -> dict[str, Any]:
-        """Check the arguments and return the fields of ``FitSettings``."""
+    def _recipe_changes(self) -> dict[str, Any]:
+        """Check the arguments and return the recipe fields that differ from the preset."""
         if self.n_bins is not None and self.bin_width is not None:
             raise ValueError(
                 f"n_bins and bin_width contradict each other, got {self.n_bins!r} and "
@@ -202,17 +200,7 @@ class RankSimRegressor(
         config = dict(self.config or {})
         if duplicates := sorted(fields.keys() & config.keys()):
             raise ValueError(f"config must not set {', '.join(duplicates)}: pass the argument")
-        seed = utils.check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        return {
-            "method": self.method,
-            "changes": fields | config,
-            "n_bins": self.n_bins,
-            "bin_width": self.bin_width,
-            "validation_fraction": self.validation_fraction if self.early_stopping else None,
-            "seed": int(seed),
-            "device": self.device,
-            "progress_bar": bool(self.verbose),
-        }
+        return fields | config
 
 
 def _check_range(name: str, values: NDArray[np.float64], limit: float) -> None:

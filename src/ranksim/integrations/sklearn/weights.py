@@ -1,6 +1,8 @@
-"""Density weights for the ``sample_weight`` of any estimator."""
+"""Density weights for the ``sample_weight`` of any estimator, and samples with such weights."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +12,8 @@ from ranksim.imbalance import LDS, DensityWeights, LabelBins, Scheme
 
 base = require_optional("sklearn.base", "train")
 validation = require_optional("sklearn.utils.validation", "train")
+
+_MAX_COPIES = 10  # of a sample on average; above, weights are not expanded into copies
 
 
 class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-defined]
@@ -50,19 +54,11 @@ class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-define
         lds: LDS | None = None,
         bandwidth: float | None = None,
     ) -> None:
-        self.bins = bins
-        self.scheme = scheme
-        self.clip = clip
-        self.lds = lds
-        self.bandwidth = bandwidth
+        self.bins, self.scheme, self.clip = bins, scheme, clip
+        self.lds, self.bandwidth = lds, bandwidth
 
     def fit(self, y: ArrayLike) -> DensitySampleWeight:
-        """Fit to the training labels ``(N,)``.
-
-        Raises:
-            TypeError: the labels are not numbers, or an argument has another type.
-            ValueError: the labels are empty or not finite, or an argument is outside its range.
-        """
+        """Fit to the training labels ``(N,)``."""
         options = self.get_params()
         if isinstance(self.bins, int | np.integer):  # searches pass NumPy integers
             options["bins"] = LabelBins.from_count(y, int(self.bins))
@@ -72,9 +68,51 @@ class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-define
     def transform(self, y: ArrayLike) -> NDArray[np.float64]:
         """Return the weight of each label ``(N,)``, which need not be a training label."""
         validation.check_is_fitted(self)
-        weights: NDArray[np.float64] = self.weights_(y)
-        return weights
+        return self.weights_(y)
 
     def fit_transform(self, y: ArrayLike) -> NDArray[np.float64]:
         """Return the weights of the training labels themselves, shape ``(N,)``, with mean 1."""
         return self.fit(y).transform(y)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedSamples:
+    """Weighted samples, sorted by their values: independent of the order of a table's rows."""
+
+    x: NDArray[np.float64]  # inputs (N, F)
+    y: NDArray[np.float64]  # labels (N,)
+    weight: NDArray[np.float64]  # above 0, (N,)
+    group: NDArray[np.int64]  # ascending number, equal for equal inputs, (N,)
+    row: NDArray[np.int64]  # row in the original table, (N,)
+
+    @classmethod
+    def from_arrays(
+        cls, x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64]
+    ) -> WeightedSamples:
+        """Sort samples, drop those of weight 0, and expand weights into copies.
+
+        A sample of weight w becomes max(⌊w⌋, 1) copies that share w, so that an integer weight
+        equals repeated rows exactly; weights above 10 on average are not expanded.
+        """
+        positive = np.flatnonzero(weight > 0)
+        x, y, weight = x[positive], y[positive], weight[positive]
+        copies = np.maximum(np.floor(weight), 1)
+        copies = (copies if copies.mean() <= _MAX_COPIES else np.ones_like(copies)).astype(np.int64)
+        rows = np.column_stack([x, y, weight / copies]) + 0.0  # makes -0.0 equal to 0.0
+        order = np.lexsort(rows.T[::-1])  # the first column is the primary key
+        order = np.repeat(order, copies[order])
+        rows = rows[order]
+        x = rows[:, :-2]
+        group = np.concatenate([[0], np.cumsum((x[1:] != x[:-1]).any(axis=1))])
+        return cls(x, rows[:, -2], rows[:, -1], group, positive[order])
+
+    def split(self, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return training and validation positions; equal inputs stay on one side.
+
+        A ``share`` of the distinct inputs, at least one, is drawn for validation.
+        """
+        distinct = int(self.group[-1]) + 1
+        count = min(max(round(share * distinct), 1), distinct - 1)
+        drawn = np.random.default_rng(seed).permutation(distinct)[:count]
+        validation = np.isin(self.group, drawn)
+        return np.flatnonzero(~validation), np.flatnonzero(validation)

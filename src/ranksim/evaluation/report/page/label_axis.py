@@ -24,7 +24,7 @@ from ranksim.evaluation.report.page.elements import (
     to_floats,
 )
 from ranksim.exceptions import require_optional
-from ranksim.imbalance.label_range import LabelRange, parse_ranges
+from ranksim.imbalance.bins import LabelRange, parse_ranges
 
 _LOG_RATIO = 60  # of the fullest bin to the median one, for a logarithmic axis
 Spans = Sequence[tuple[float, float]]

@@ -1,13 +1,14 @@
 """Cosine similarities ordered as in float64, mostly at the price of float32."""
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksim.functional._kernels.cpu.matmul import matmul
 from ranksim.functional._kernels.cpu.ranks import (
     COUNT_LIMIT,
     Floats,
@@ -20,6 +21,7 @@ from ranksim.functional.similarity import GRID
 
 _DEVIATIONS = 8.0  # bound of an error, in standard deviations
 _PARTIAL_SUM = 0.25  # partial sums of a product add this to the size that its error grows with
+_FEW_ROWS = 24  # up to this many rows, calling oneDNN takes longer than the product
 _EXACT_COST = 100  # an exact similarity costs as much as this many in a float64 product
 
 
@@ -31,12 +33,8 @@ class Cosine:
     """Cosine similarities of some anchors to all M samples, by one product.
 
     Similarities of float32 features have errors up to ``error`` · (|s| + ``_PARTIAL_SUM``); a
-    block recomputes in float64 those whose order the error leaves open.
-
-    Args:
-        features: float32 or float64, shape ``(M, D)``, contiguous.
-        inverse: 1/‖z‖ of each sample, 0 for a zero vector.
-        rows: the anchors.
+    block recomputes in float64 those whose order the error leaves open. ``features`` ``(M, D)`` are
+    contiguous, ``inverse`` is 1/‖z‖ of each sample, 0 for a zero vector, and ``rows`` the anchors.
     """
 
     def __init__(self, features: Tensor, inverse: Floats, rows: slice) -> None:
@@ -141,3 +139,28 @@ class CosineBlock:
         """Return a mask of each anchor's similarity to itself."""
         rows, columns = self.values.shape
         return np.eye(rows, columns, self.part.start, dtype=bool)
+
+
+def matmul(left: Tensor, right: Tensor) -> Tensor:
+    """Compute ``left @ right``, for float32 by oneDNN if available.
+
+    oneDNN uses all vector units of every x86 processor, the BLAS behind ``@`` half of some.
+    """
+    if len(left) > _FEW_ROWS and left.dtype == torch.float32 and torch.backends.mkldnn.enabled:
+        linear = _onednn_linear()
+        if linear is not None:
+            out: Tensor = linear(left, right.T, None, "none", [], "")
+            return out
+    return left @ right
+
+
+@functools.cache
+def _onednn_linear() -> Any:
+    """Return the operator of compiled linear layers, or ``None`` if it is missing or wrong."""
+    try:
+        linear = torch.ops.mkldnn._linear_pointwise.default
+        probe = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+        correct = linear(probe, probe, None, "none", [], "").equal(probe @ probe.T)
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return None
+    return linear if correct else None

@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim.functional._kernels import reference
-from ranksim.functional._kernels.cpu.cosine import Cosine, CosineBlock, TooCloseError
-from ranksim.functional._kernels.cpu.label_codes import LabelCodes
-from ranksim.functional._kernels.cpu.matmul import matmul
-from ranksim.functional._kernels.cpu.ranks import COUNT_LIMIT, RANK_BLOCK, Floats, rank_codes
-from ranksim.functional._kernels.inputs import RankSimInputs, RankSimParams
+from ranksim.functional._kernels.cpu.cosine import Cosine, CosineBlock, TooCloseError, matmul
+from ranksim.functional._kernels.cpu.ranks import (
+    COUNT_LIMIT,
+    RANK_BLOCK,
+    Floats,
+    LabelCodes,
+    rank_codes,
+)
+from ranksim.functional._kernels.reference import RankSimInputs, RankSimParams
 
 PRODUCT_BLOCK = 2**20  # similarities per product, 8 MiB
 _FLOAT64_LIMIT = COUNT_LIMIT**2  # up to this many, float64 is faster than checking float32
@@ -31,59 +35,57 @@ def compute_term(
     M > 32,768, or 16,384 with mean ranks), a few blocks of 8 MiB, beyond 2²⁰ pairs the features in
     float64, and with ``params.per_anchor`` eight bytes per pair.
     """
-    samples, index = inputs, None
     if inputs.keep is not None and not bool(inputs.keep.all()):
-        samples, index = _select_kept(inputs, inputs.keep)
-    features = samples.features
+        return _compute_kept(inputs, inputs.keep, params, with_gradient)
+    features = inputs.features
     if features.dtype not in (torch.float32, torch.float64):
         features = features.float()
     features = features.detach().contiguous()
     norms = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64).numpy()
-    codes = LabelCodes(samples, params.similarity)
+    codes = LabelCodes(inputs, params.similarity)
     if not (math.isfinite(norms.max(initial=0.0)) and codes.finite):
         return reference.compute_term(inputs, params, with_gradient)  # NaN, as the equations say
-    features, inverse, scale = _normalize_scale(
-        features, norms, torch.finfo(inputs.features.dtype).tiny
-    )
+    tiny = torch.finfo(inputs.features.dtype).tiny
+    features, inverse, scale = _normalize_scale(features, norms, tiny)
 
     term = _CpuTerm(features, inverse, codes, params, with_gradient)
     values = term.values if params.per_anchor else term.values.sum(keepdims=True)
     value = torch.from_numpy(values).to(inputs.out_dtype)
-    if not params.per_anchor:
-        value = value.squeeze(0)
-    elif index is not None:
-        value = value.new_zeros(inputs.anchors).index_copy_(0, index[: samples.anchors], value)
+    value = value if params.per_anchor else value.squeeze(0)
     if not with_gradient:
         return value, value.new_empty(0)
     if params.per_anchor:
-        slope = torch.from_numpy(term.moves * term.unit)
-        if index is None:
-            return value, slope
-        slopes = slope.new_zeros(inputs.anchors, len(inputs.features))
-        slopes[index[: samples.anchors].unsqueeze(1), index] = slope
-        return value, slopes
+        return value, torch.from_numpy(term.moves * term.unit)
     gradient = term.gradient().to(value.dtype)
     if scale is not None:
-        gradient = (gradient.double() * scale[: samples.anchors]).to(gradient.dtype)
-    if index is not None:
-        zeros = gradient.new_zeros(inputs.anchors, gradient.shape[1])
-        gradient = zeros.index_copy_(0, index[: samples.anchors], gradient)
+        gradient = (gradient.double() * scale[: inputs.anchors]).to(gradient.dtype)
     return value, gradient
 
 
-def _select_kept(inputs: RankSimInputs, keep: Tensor) -> tuple[RankSimInputs, Tensor]:
-    """Return the kept samples alone, and their indices."""
+def _compute_kept(
+    inputs: RankSimInputs, keep: Tensor, params: RankSimParams, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Compute the term of the kept samples alone; the results of all others are zero."""
     index = keep.nonzero().squeeze(1)
-    anchors, target = int(keep[: inputs.anchors].sum()), inputs.target
+    anchors, target = index[: int(keep[: inputs.anchors].sum())], inputs.target
     samples = replace(
         inputs,
         features=inputs.features.index_select(0, index),
         labels=inputs.labels.index_select(0, index),
         keep=None,
-        target=None if target is None else target[index[:anchors]][:, index],
-        anchors=anchors,
+        target=None if target is None else target[anchors][:, index],
+        anchors=len(anchors),
     )
-    return samples, index
+    value, gradient = compute_term(samples, params, with_gradient)
+    if params.per_anchor:
+        value = value.new_zeros(inputs.anchors).index_copy_(0, anchors, value)
+        if with_gradient:
+            columns = gradient.new_zeros(len(anchors), len(inputs.features))
+            gradient = columns.index_copy_(1, index, gradient)
+    if with_gradient:
+        rows = gradient.new_zeros(inputs.anchors, gradient.shape[1])
+        gradient = rows.index_copy_(0, anchors, gradient)
+    return value, gradient
 
 
 def _normalize_scale(

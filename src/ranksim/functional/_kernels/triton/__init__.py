@@ -1,1 +1,0 @@
-"""Implementation for CUDA with Triton kernels."""
