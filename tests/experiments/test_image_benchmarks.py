@@ -32,6 +32,8 @@ from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
 from tests.helpers.requests import make_request
 
+pytestmark = pytest.mark.slow
+
 EIGHT = "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"
 FEW = "vanilla,rrt+fds+ranksim"  # .ci/run trains all eight on all three
 SMALL = ("image_size=16", "batch_size=16")
