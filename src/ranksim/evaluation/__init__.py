@@ -1,1 +1,1 @@
-"""Statistics of results: intervals, comparisons, conclusions, diagnostics and reports."""
+"""Statistics over runs: confidence intervals, method comparisons, conclusions and reports."""

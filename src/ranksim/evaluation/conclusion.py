@@ -17,7 +17,7 @@ _MAX_NAMES = 3  # methods in a sentence
 
 @dataclass(frozen=True)
 class Finding:
-    """The difference of a method from the baseline in one region, from its ``vs_baseline``."""
+    """A method's difference from the baseline in one region, an entry of ``vs_baseline``."""
 
     method: str
     region: str
@@ -25,7 +25,7 @@ class Finding:
 
     @property
     def change(self) -> float:
-        """Relative change of the error, negative if better; infinite from an error of zero."""
+        """The relative change of the error, negative if better; infinite if it rises from zero."""
         relative, increased = self.effect["relative"], self.effect["mean"] > 0
         return float(relative) if relative is not None else math.inf if increased else 0.0
 
@@ -36,7 +36,7 @@ class Finding:
 
     @property
     def interval(self) -> str:
-        """The 95 % interval over seeds and samples, in percent."""
+        """The 95 % interval of the change in percent, as text; empty if there is no interval."""
         if self.effect["ci_total"] is None or not self.effect["relative"]:
             return ""
         base = self.effect["mean"] / self.change
@@ -45,7 +45,7 @@ class Finding:
 
 
 def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Record:
-    """Draw the conclusion of a sweep, over all regions and for each region.
+    """Conclude from a sweep which methods differ from the baseline, overall and in each region.
 
     A method counts as better, or worse, in a region only if its ``ci_adjusted`` excludes zero: 95 %
     over seeds and test samples, corrected for the number of methods, with at least three seeds.
@@ -115,7 +115,7 @@ def _describe_leader(leader: Finding | None, baseline: str, error: str) -> str:
 
 
 def _list_limitations(findings: Sequence[Finding], summary: Sequence[Record]) -> Iterator[str]:
-    """Name the methods that could not be judged, and the runs that failed."""
+    """Yield sentences that list the methods without enough data to judge, and the failed runs."""
     judged = {f.method for f in findings if f.effect["ci_adjusted"] is not None}
     unjudged = dict.fromkeys(f.method for f in findings if f.method not in judged)
     if judged and unjudged:
@@ -186,12 +186,12 @@ def _conclude_no_gain(findings: Sequence[Finding], baseline: str, error: str) ->
 
 
 def _join_regions(changes: Mapping[str, float]) -> str:
-    """Format changes by region: ``by 3.1 % in all and 12.0 % in few``."""
+    """Format the change in each region as text: ``by 3.1 % in all and 12.0 % in few``."""
     parts = (f"{format_percent(abs(change), '')} in {name}" for name, change in changes.items())
     return f"by {join_names(parts, len(changes))}"
 
 
 def _join_changes(findings: Sequence[Finding]) -> str:
-    """Format methods with their changes: ``inv (−3.1 %) and focal-r (−2.0 %)``."""
+    """Format the change of each method as text: ``inv (−3.1 %) and focal-r (−2.0 %)``."""
     names = [f"{finding.method} ({format_percent(finding.change)})" for finding in findings]
     return join_names(names, _MAX_NAMES)

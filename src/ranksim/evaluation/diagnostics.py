@@ -1,4 +1,4 @@
-"""Compute the diagnostics of a run for the report: errors, gaps, ranks and projection."""
+"""Compute what the report shows of a run: errors by label, bin ranks and feature projections."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
 def diagnose_run(
     benchmark: Benchmark[Any], preds: np.ndarray, features: np.ndarray
 ) -> dict[str, Diagnostics | None]:
-    """Compute all diagnostics of a run from the predictions of all test samples, ``(N,)``.
+    """Compute all diagnostics of a run from its predictions of the N test samples.
 
     ``features``, ``(P, D)``, are those of the samples that :func:`select_display_samples` chooses.
     """
@@ -73,7 +73,7 @@ def diagnose_run(
 
 
 def error_by_bin(bins: LabelBins, labels: np.ndarray, preds: np.ndarray) -> Diagnostics:
-    """Return test errors in each bin of :func:`label_axis`; labels and preds are ``(N,)``."""
+    """Return the test error in each bin of :func:`label_axis`; labels and preds are ``(N,)``."""
     num_bins = len(_axis_starts(bins))
     return _group_errors(bins.digitize(labels) // _merged_bins(bins), num_bins, preds - labels)
 
@@ -81,7 +81,7 @@ def error_by_bin(bins: LabelBins, labels: np.ndarray, preds: np.ndarray) -> Diag
 def error_in_gaps(
     bins: LabelBins, train: np.ndarray, labels: np.ndarray, preds: np.ndarray
 ) -> Diagnostics | None:
-    """Return errors of test samples in bins without training samples, grouped by distance.
+    """Return test errors in bins without training samples, by distance to the nearest label.
 
     The distance from a test label to the nearest training label is divided into equal groups from
     0 to the largest distance, at most 10 and not more than there are distances. The result is
@@ -105,7 +105,7 @@ def error_in_gaps(
 def rank_bins(
     samples: DisplaySamples, labels: np.ndarray, features: np.ndarray
 ) -> Diagnostics | None:
-    r"""Rank all label bins from an anchor in each bin, by features and by labels.
+    r"""Rank the label bins by similarity to a sample of each bin, in feature and in label space.
 
     A draw takes one sample of each of the B bins; each is the anchor once and ranks all of them,
     1 for the most similar with ties averaged, by the cosine of features and by
@@ -140,11 +140,11 @@ def rank_bins(
 
 
 def project_features(labels: np.ndarray, features: np.ndarray) -> dict[str, Any] | None:
-    """Project features ``(P, D)`` to two dimensions by PCA, and by t-SNE initialized with it.
+    """Project features ``(P, D)`` to two dimensions by PCA and by t-SNE.
 
-    Returns ``labels``, ``(P,)``, and the points ``pca`` and ``tsne``, ``(P, 2)``; ``tsne`` is
-    ``None`` below 10 samples or if all features are equal, and the result is ``None`` if features
-    are not finite.
+    Returns ``labels``, ``(P,)``, and the points ``pca`` and ``tsne``, ``(P, 2)``. t-SNE starts from
+    PCA; ``tsne`` is ``None`` below 10 samples or if all features are equal, and the result is
+    ``None`` if features are not finite.
     """
     if not np.isfinite(features).all():
         return None
@@ -153,9 +153,10 @@ def project_features(labels: np.ndarray, features: np.ndarray) -> dict[str, Any]
 
 
 def pca(features: np.ndarray) -> NDArray[np.float64]:
-    """Return the first two principal components, ``(P, 2)``, zero if there is no second one.
+    """Project features to their first two principal components, ``(P, 2)``.
 
-    The largest entry of each direction is positive, so that signs are deterministic.
+    The largest entry of each direction is positive, so that signs are deterministic. The second
+    coordinate is 0 if there is only one component.
     """
     centered = features.astype(np.float64) - features.mean(axis=0)
     directions = np.linalg.svd(centered, full_matrices=False)[2][:2]
@@ -180,7 +181,7 @@ def _tsne(features: np.ndarray, points: NDArray[np.float64]) -> NDArray[np.float
 
 
 def round_for_json(content: Any) -> Any:
-    """Round floats in nested containers and arrays to six significant digits; NaN is ``None``."""
+    """Round nested floats to six significant digits; NaN and infinity become ``None``."""
     if isinstance(content, dict):
         return {name: round_for_json(value) for name, value in content.items()}
     if isinstance(content, np.ndarray):
@@ -193,7 +194,7 @@ def round_for_json(content: Any) -> Any:
 
 
 def _group_errors(group: np.ndarray, num_groups: int, error: np.ndarray) -> Diagnostics:
-    """Return the count, MAE and MSE of each group, NaN for an empty one."""
+    """Return the sample count, MAE and MSE of each group; the errors of an empty group are NaN."""
     n = np.bincount(group, minlength=num_groups)
     with np.errstate(invalid="ignore"):
         mae = np.bincount(group, np.abs(error), num_groups) / n
@@ -202,7 +203,7 @@ def _group_errors(group: np.ndarray, num_groups: int, error: np.ndarray) -> Diag
 
 
 def _merged_bins(bins: LabelBins) -> int:
-    """Return the number of bins that are merged into one bin of the axis."""
+    """Return how many label bins are merged into one bin of the report's label axis."""
     return math.ceil(len(bins) / MAX_AXIS_BINS)
 
 

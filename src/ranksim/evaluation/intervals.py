@@ -1,4 +1,4 @@
-"""Confidence intervals of a mean difference over seeds, over test samples, and over both."""
+"""Confidence intervals of a mean difference: over seeds, over test samples, or over both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_SEEDS = 1_000
 
 @dataclass(frozen=True)
 class TwoWayInterval:
-    r"""Interval of a mean difference over S seeds and n test samples, fully crossed.
+    r"""A confidence interval of a mean difference, measured with S seeds on the same n samples.
 
     With :math:`d_{si} = \mu + a_s + b_i + e_{si}` (seeds, samples and residuals at random), the
     mean :math:`\bar d` has the variance
@@ -69,7 +69,7 @@ class TwoWayInterval:
         )
 
     def half_width(self, level: float) -> float:
-        """Return half the width of the interval at a confidence such as 0.95."""
+        """Return half the width of the interval at a confidence level such as 0.95."""
         seed, sample = quantile(level, self.num_seeds - 1), quantile(level, self.num_samples - 1)
         excess = max(self.seed_square - self.residual_square, 0.0)
         total = seed**2 * excess + sample**2 * self.sample_square
@@ -77,12 +77,12 @@ class TwoWayInterval:
         return math.sqrt(square / (self.num_seeds * self.num_samples))
 
     def ends(self, level: float) -> list[float]:
-        """Return low and high."""
+        """Return the lower and the upper end of the interval at a confidence level."""
         half = self.half_width(level)
         return [self.mean - half, self.mean + half]
 
     def seeds_needed(self, level: float) -> int | None:
-        """Return the seeds, at least three, with which the interval would exclude zero.
+        """Return the smallest number of seeds, at least three, whose interval excludes zero.
 
         ``None`` if a thousand seeds would not suffice, because there are too few test samples.
         """
@@ -104,7 +104,7 @@ class TwoWayInterval:
 def aggregate_by_cluster(
     differences: NDArray[np.float64], groups: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    r"""Aggregate differences ``(S, n)`` by group to ``(S, G)``, keeping the mean of each seed.
+    r"""Sum differences ``(S, n)`` within groups to ``(S, G)``, scaled to keep each seed's mean.
 
     .. math::  z_{sg} = \bar d_s + \frac{G}{n} \sum_{i \in g} (d_{si} - \bar d_s)
 
@@ -123,9 +123,9 @@ def aggregate_by_cluster(
 def bootstrap(
     values: NDArray[np.float64], level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    r"""Compute intervals of the column means of ``(n, C)``, resampling rows 2,000 times.
+    r"""Compute bootstrap intervals of the column means of an array ``(n, C)``.
 
-    Returns the lower and the upper ends, ``(C,)``; random numbers have a fixed seed. Each end is
+    Resamples rows 2,000 times, with a fixed seed; returns lower and upper ends, ``(C,)``. Each is
     the wider of two: the percentile of the resampled means m*, and the end of the studentized
     bootstrap,
 
@@ -165,13 +165,13 @@ def bootstrap(
 
 @cache
 def quantile(level: float, degrees_of_freedom: int) -> float:
-    """Return the two-sided quantile of Student's t: at 0.975 for ``level=0.95``."""
+    """Return the two-sided quantile of Student's t distribution (0.975 for ``level=0.95``)."""
     stats = require_optional("scipy.stats", "train")
     return float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))
 
 
 def is_significant(effect: Mapping[str, Any]) -> bool:
-    """Return True if the interval corrected for multiple comparisons excludes zero."""
+    """Return True if ``ci_adjusted``, corrected for multiple comparisons, excludes zero."""
     interval = effect.get("ci_adjusted")
     return interval is not None and excludes_zero(interval)
 

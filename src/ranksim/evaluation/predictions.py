@@ -1,4 +1,4 @@
-"""Predictions of samples with their regions, in memory and as CSV or Parquet."""
+"""A table of predictions with labels and regions, and its CSV and Parquet files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUFFIXES = (".csv", ".parquet")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One prediction for each sample.
+    """Predictions with their rows, regions and, if known, labels; one per sample.
 
     Test predictions of a run have the regions of their labels; predictions of new data have the
     regions of the predicted labels.
@@ -51,32 +51,32 @@ class Predictions:
 
     @property
     def region(self) -> NDArray[np.str_]:
-        """``"many"``, ``"medium"`` or ``"few"`` of each sample, ``(N,)``."""
+        """The shot region of each sample, ``"many"``, ``"medium"`` or ``"few"``, ``(N,)``."""
         return np.select([self.regions[name] for name in SHOT_NAMES], SHOT_NAMES, "")
 
     @property
     def zero_shot(self) -> NDArray[np.bool_]:
-        """True for samples whose bin holds no training sample, ``(N,)``."""
+        """A mask of the samples whose label bin contains no training sample, ``(N,)``."""
         return self.regions["zero"]
 
     @property
     def named_regions(self) -> dict[str, NDArray[np.bool_]]:
-        """The masks of the user's named regions."""
+        """A mask by name for each region that the user defined, ``(N,)`` each."""
         return {name: mask for name, mask in self.regions.items() if name not in REGION_NAMES}
 
     @property
     def errors(self) -> NDArray[np.float64]:
-        """Prediction minus label of each sample, ``(N,)``."""
+        """The error (prediction minus label) of each sample, ``(N,)``."""
         assert self.labels is not None
         return self.preds - self.labels
 
     def counts(self) -> dict[str, int]:
-        """Return the number of predictions in each shot region, zero-shot and named region."""
+        """Count the predictions in each region: many, medium, few, zero and the user's regions."""
         names = (*SHOT_NAMES, "zero", *self.named_regions)
         return {name: int(self.regions[name].sum()) for name in names}
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return the columns of a table; ``row`` counts from 1, and missing labels are None."""
+        """Return the table as lists by column; ``row`` counts from 1, missing labels are None."""
         table: dict[str, list[Any]] = {"row": (self.rows + 1).tolist()}
         if self.times is not None:
             table["time"] = self.times
@@ -92,7 +92,7 @@ class Predictions:
         return table
 
     def write(self, path: Path) -> None:
-        """Write the columns as CSV or Parquet; an interrupted write leaves no partial file.
+        """Write the table as CSV or Parquet; an interrupted write leaves no partial file.
 
         Raises:
             UsageError: the suffix of the path is neither .csv nor .parquet.
@@ -108,7 +108,7 @@ class Predictions:
 
 
 def require_table_suffix(path: Path) -> None:
-    """Raise a UsageError if a path is neither a CSV nor a Parquet file."""
+    """Raise a UsageError if the suffix of a path is neither .csv nor .parquet."""
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"--out must be a .csv or .parquet file, got {path}.")
 
@@ -116,7 +116,7 @@ def require_table_suffix(path: Path) -> None:
 def write_predictions(
     path: Path, benchmark: Benchmark[Any], regions_from: str, rows: np.ndarray, preds: np.ndarray
 ) -> None:
-    """Write predictions ``(N,)`` of rows ``(N,)`` of the test set as Parquet.
+    """Write the predictions of the given test rows, both ``(N,)``, to a Parquet file.
 
     The file also holds labels, regions (by ``"rule"`` or ``"published"``), groups and a digest.
     """
@@ -138,7 +138,7 @@ def write_predictions(
 
 
 def read_predictions(path: Path) -> Predictions | None:
-    """Read test predictions of a run; ``None`` if the file is missing, DataError if damaged."""
+    """Read a run's test predictions; return None if missing, raise DataError if damaged."""
     if not path.is_file():
         return None
     try:
@@ -155,8 +155,8 @@ def read_predictions(path: Path) -> Predictions | None:
         damaged = True
     if damaged:
         raise DataError(
-            f"{path} is damaged: run the command that wrote it again, or delete the file to "
-            "omit intervals over its samples."
+            f"The predictions file {path} is damaged: run the command that wrote it again, or "
+            "delete the file to report no intervals over its samples."
         )
     masks = {"all": np.ones(len(region), dtype=bool)}
     masks |= {name: region == name for name in SHOT_NAMES}
@@ -167,7 +167,7 @@ def read_predictions(path: Path) -> Predictions | None:
 
 
 def are_damaged(path: Path) -> bool:
-    """Return True if a file of predictions exists and is damaged."""
+    """Return True if a predictions file exists and is damaged."""
     try:
         read_predictions(path)
     except DataError:
@@ -181,13 +181,14 @@ def _write_parquet(path: Path, table: Any) -> None:
 
 
 def _arrays(table: Any) -> dict[str, NDArray[Any]]:
-    """Return the columns of an Arrow table as arrays, text as NumPy strings."""
+    """Return the columns of an Arrow table as NumPy arrays by name."""
     columns = {name: table[name].to_numpy() for name in table.column_names}
     return {k: v.astype(str) if v.dtype.hasobject else v for k, v in columns.items()}
 
 
 def _format_cell(value: Any) -> Any:
-    """Return a cell of a CSV; 15 digits are the shortest text of float32 and typical labels."""
+    """Format a value for a CSV cell: lowercase booleans, floats with 15 significant digits."""
     if isinstance(value, bool):
         return str(value).lower()
+    # 15 digits are the shortest text of float32 and of typical labels
     return f"{value:.15g}" if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""The format of run records and of ``results.json``: types, readers, and upgrades of older files.
+"""The format of ``record.json`` and ``results.json``, and readers that upgrade older formats.
 
 A run's ``record.json`` has four parts: ``identity`` (all that decides the result), ``status``,
 ``result`` (scores, curves and errors) and ``provenance`` (data, versions and machine). A sweep's
@@ -24,7 +24,7 @@ Table = dict[str, Any]
 
 
 class RunIdentity(TypedDict):
-    """All that decides the result of a run: equal identities give equal results."""
+    """The settings that determine a run's result; runs with equal identities give equal results."""
 
     method: str
     technique: NotRequired[Table]
@@ -87,7 +87,7 @@ _INTERVALS = {"": "ci_seeds", "samples_": "ci_samples", "both_": "ci_total", "su
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """Read the record of a finished run; ``None`` if it is missing or damaged."""
+    """Read the record of a finished run; return None if it is missing or damaged."""
     try:
         record = upgrade_record(read_verified_json(folder / RECORD))
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
@@ -96,7 +96,7 @@ def read_record(folder: Path) -> RunRecord | None:
 
 
 def read_results(run: Path) -> Table:
-    """Read the ``results.json`` of a sweep, a file or its folder, in the current format.
+    """Read a ``results.json``, given its path or folder, and upgrade it to the current format.
 
     Raises:
         DataError: the file is missing, damaged, or was written by a later version.
@@ -112,21 +112,21 @@ def read_results(run: Path) -> Table:
         raise DataError(f"{path} does not exist: give the folder of a sweep.") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
-    raise DataError(f"{path} {reason}: make it again, or give another folder.")
+    raise DataError(f"{path} {reason}: run its sweep again, or give another folder.")
 
 
 def results_path(run: Path) -> Path:
-    """Return the path of the ``results.json`` in a folder; a JSON file is returned as it is."""
+    """Return the path of the ``results.json`` in a folder; return a path to a JSON file as is."""
     return run / RESULTS if run.is_dir() or run.suffix != ".json" else run
 
 
 def run_name(record: Mapping[str, Any]) -> str:
-    """Return how messages call a run, such as ``"vanilla seed 0"``."""
+    """Return the name of a run for messages, such as ``"vanilla seed 0"``."""
     return f"{record['identity']['method']} seed {record['identity']['seed']}"
 
 
 def is_complete(record: Mapping[str, Any]) -> bool:
-    """Return True if the record has an identity, a final status and, if done, metrics."""
+    """Return True if the record has an identity, a status and, if the run is done, metrics."""
     parts = ("identity", "result", "provenance")
     if not all(isinstance(record.get(part), dict) for part in parts) or "status" not in record:
         return False
@@ -135,7 +135,7 @@ def is_complete(record: Mapping[str, Any]) -> bool:
 
 
 def upgrade_results(content: Mapping[str, Any]) -> Table:
-    """Return the content of a ``results.json`` of any format in the current one."""
+    """Convert the content of a ``results.json`` of any format to the current format."""
     runs = [upgrade_record(record) for record in content["runs"]]
     if content["format"] == FORMAT:
         return {**content, "runs": runs}
@@ -159,7 +159,7 @@ def upgrade_results(content: Mapping[str, Any]) -> Table:
 
 
 def upgrade_record(content: Mapping[str, Any]) -> RunRecord:
-    """Return a run record of any format in the current one."""
+    """Convert a run record of any format to the current format."""
     record: Any = dict(content)
     if "identity" not in content:
         parts = {"status", *_RESULT, *_PROVENANCE}
@@ -176,7 +176,7 @@ def upgrade_record(content: Mapping[str, Any]) -> RunRecord:
 
 
 def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
-    """Return the identity of a run in the current format; missing recipe fields have defaults."""
+    """Convert a run's identity to the current format; missing recipe fields get defaults."""
     identity: Any = dict(content)
     if "data" not in content:
         others = {*_IDENTITY, *_TRAINER, "benchmark", "shots"}
@@ -198,7 +198,7 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
 
 
 def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Return name and both values of the first field in which two tables differ, or None."""
+    """Return (name, value in a, value in b) of the first differing field; None if all are equal."""
     left, right = (flatten_dict(json.loads(json.dumps(table))) for table in (a, b))
     for name in dict.fromkeys((*left, *right)):
         if left.get(name) != right.get(name):
@@ -207,7 +207,7 @@ def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, A
 
 
 def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Table:
-    """Flatten nested tables into one whose keys are joined by dots, such as ``recipe.lr``."""
+    """Flatten a nested dictionary and join its keys by dots, as in ``recipe.lr``."""
     flat: Table = {}
     for key, value in table.items():
         if isinstance(value, dict):
@@ -218,12 +218,12 @@ def flatten_dict(table: Mapping[str, Any], prefix: str = "") -> Table:
 
 
 def _select(content: Mapping[str, Any], names: Iterable[str]) -> Table:
-    """Return the named fields of a flat table that exist, by their current names."""
+    """Return the given fields of an old record, if present, under their current names."""
     return {_NEW_NAMES.get(name, name): content[name] for name in names if name in content}
 
 
 def _upgrade_row(row: Mapping[str, Any]) -> Table:
-    """Return a row of a flat summary with the current names."""
+    """Convert a summary row of an older format to the current field names."""
     upgraded = _select(row, row)
     for name in ("vs_baseline", "vs_without_ranksim"):
         if upgraded.get(name):
@@ -236,7 +236,7 @@ def _upgrade_row(row: Mapping[str, Any]) -> Table:
 
 
 def _upgrade_effect(effect: Mapping[str, Any]) -> Table:
-    """Return a difference between two methods with its intervals as pairs."""
+    """Convert an old difference: replace each pair of fields ``low``, ``high`` by one interval."""
     upgraded = {k: v for k, v in effect.items() if not k.endswith(("low", "high"))}
     for prefix, name in _INTERVALS.items():
         if f"{prefix}low" in effect:

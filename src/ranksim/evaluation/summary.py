@@ -1,4 +1,4 @@
-"""Summarize run records: means over seeds, and differences between methods with intervals."""
+"""Summarize run records: mean scores over seeds, and method differences with intervals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ReadPredictions = Callable[[str, int], Predictions | None]  # by method and seed
 def summarize(
     records: Sequence[RunRecord], benchmark: str, reported_methods: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Summarize runs in one row per method: scores over seeds, and the effect of RankSim.
+    """Summarize runs in one row per method: mean scores over seeds, and the gain by RankSim.
 
     Per region and metric a row has ``mean``, ``sd`` (over seeds, n - 1) and ``n`` (seeds with the
     score). ``vs_without_ranksim`` compares a method with RankSim to the same method without it,
@@ -78,7 +78,7 @@ def summarize(
 
 
 def choose_baseline(summary: Sequence[Record]) -> str:
-    """Return ``vanilla`` if it has a row, else the first row."""
+    """Return the baseline's name: ``vanilla`` if it has a row, else the first row's method."""
     rows = [row["method"] for row in summary]
     return BASELINE if BASELINE in rows else rows[0]
 
@@ -89,7 +89,7 @@ def add_comparison(
     baseline: str,
     read: ReadPredictions | None,
 ) -> None:
-    """Add the differences from the baseline to every other row of a summary, in place.
+    """Add ``vs_baseline``, the differences from the baseline, to every other row, in place.
 
     ``vs_baseline`` holds ``method``, the common ``seeds``, and in ``test`` for each region and
     score the result of :func:`paired_difference`. Errors also have, ``None`` without predictions:
@@ -118,7 +118,7 @@ def add_comparison(
 def _add_sample_intervals(
     comparisons: Mapping[str, Record], base: str, read: ReadPredictions
 ) -> None:
-    """Read all predictions, and add the intervals of methods that have all, of equal samples."""
+    """Add intervals over samples for methods with predictions of the same rows for all seeds."""
     seeds = {seed for comparison in comparisons.values() for seed in comparison["seeds"]}
     before = {seed: read(base, seed) for seed in seeds}
     first = next((preds for preds in before.values() if preds is not None), None)
@@ -154,7 +154,7 @@ def _add_intervals(
     groups: NDArray[np.int64] | None,
     adjusted: float,
 ) -> None:
-    """Add the intervals of one region, from errors before and after ``(S, n, 2)`` by method."""
+    """Add the intervals of one region; ``errors`` are baseline and method errors ``(S, n, 2)``."""
     changes = {
         (key, metric): aggregate_by_cluster(size(pairs[..., 1]) - size(pairs[..., 0]), groups)
         for key, pairs in errors.items()
@@ -179,12 +179,12 @@ def _add_intervals(
 
 
 def method_key(row: Mapping[str, Any]) -> str:
-    """Return the method whose runs a row reports."""
+    """Return the method whose runs a summary row reports, which differs for an alias."""
     return str(row.get("alias_of", row["method"]))
 
 
 def unique_rows(summary: Sequence[Record]) -> list[Record]:
-    """Return the rows without aliases: the first row of each method."""
+    """Return the first row of each method, without further rows that report the same runs."""
     rows: dict[str, Record] = {}
     for row in summary:
         rows.setdefault(method_key(row), row)
@@ -194,13 +194,13 @@ def unique_rows(summary: Sequence[Record]) -> list[Record]:
 def failed_runs(
     records: Iterable[Mapping[str, Any]], row: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
-    """Return the failed runs of the method that a row reports."""
+    """Return the failed runs of the method that a summary row reports."""
     failed = (record for record in records if record["status"] != "done")
     return [record for record in failed if record["identity"]["method"] == method_key(row)]
 
 
 def share_of_failed(failed: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> str:
-    """Return ``"2 of 5 "`` if some runs of a method failed, ``""`` if all did."""
+    """Return the share of failed runs as text, such as ``"2 of 5 "``; ``""`` if all failed."""
     return f"{len(failed)} of {len(failed) + len(row['seeds'])} " if row["seeds"] else ""
 
 
@@ -217,7 +217,7 @@ def describe_failure(record: Mapping[str, Any]) -> str:
 def paired_scores(
     records: Sequence[RunRecord], before: str, after: str
 ) -> tuple[list[int], Scores]:
-    """Compare two methods seed by seed: common seeds, and the change of each test score."""
+    """Return the common seeds of two methods and the mean change of each test score over them."""
     done = [record for record in records if record["status"] == "done"]
     base, other = _results_by_seed(done, before), _results_by_seed(done, after)
     seeds = sorted(set(base) & set(other))
@@ -231,7 +231,7 @@ def paired_scores(
 
 
 def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[str, int]:
-    """Count the pairs of rows, with and without RankSim, in which RankSim lowers the mean error.
+    """Count the methods that have a row with and without RankSim, and those that it improves.
 
     A pair is significant with three seeds or more if its 95 % interval excludes zero; ``distinct``
     pairs are those without aliases.
@@ -261,7 +261,7 @@ def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[s
 def paired_difference(
     before: Sequence[float | None], after: Sequence[float | None], *, larger_is_better: bool
 ) -> dict[str, Any]:
-    r"""Return the mean difference after - before over seeds, with its 95 % interval ``ci_seeds``.
+    r"""Return the mean of after - before over seeds and its 95 % interval ``ci_seeds``.
 
     .. math::  \bar d \pm t_{0.975, n-1} \, s_d / \sqrt n
 
@@ -288,7 +288,7 @@ def paired_difference(
 
 
 def _common_regions(done: Sequence[RunRecord]) -> list[str]:
-    """Return the regions that all runs have: the six, then named ones."""
+    """Return the regions scored in all runs: the standard six, then the user's regions."""
     scores = [record["result"]["metrics"]["test"] for record in done]
     candidates = dict.fromkeys((*REGION_NAMES, *(scores[0] if scores else ())))
     return [name for name in candidates if all(name in test for test in scores)]
@@ -306,7 +306,7 @@ def _each_score(regions: Sequence[str], score: Callable[[str, str], dict[str, An
 
 
 def _summarize_score(results: Sequence[Record], part: str, region: str, metric: str) -> Record:
-    """Return mean, standard deviation and count of a score over runs."""
+    """Return the mean, standard deviation and number of values of one score over runs."""
     values = [v for v in _values(results, part, region, metric) if v is not None]
     return {
         "mean": float(np.mean(values)) if values else None,

@@ -1,1 +1,1 @@
-"""Tables, figures and the HTML page of results."""
+"""Terminal tables, figures and the HTML page that present results."""

@@ -1,4 +1,4 @@
-"""Print and draw a label report (``ranksim inspect``)."""
+"""Print and draw the report of a label distribution (``ranksim inspect``)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAULTS = {"missing": "missing", "not_numbers": "not a number", "infinite": "inf
 
 
 def print_label_report(report: Content, console: Console) -> None:
-    """Print a label report, with the suggested command as ``next``, in about 40 lines."""
+    """Print a label report and the command that it suggests, in about 40 lines."""
     labels, bins = report["labels"], report["suggestion"]
     five, median, ninety_five = (_format_label(labels["quantiles"][q]) for q in ("5", "50", "95"))
     title = Text.assemble((report["data"], "bold"), ", column ", (report["target"], "bold"))
@@ -48,7 +48,7 @@ def print_label_report(report: Content, console: Console) -> None:
 
 
 def draw_label_report(report: Content) -> plot.Picture:
-    """Draw samples per bin in the colors of their regions; empty ranges are hatched.
+    """Draw a histogram of labels in the colors of their regions, and hatch empty ranges.
 
     Outliers beyond a gap that would fill most of the axis are described in words.
     """
@@ -112,7 +112,7 @@ def _list_faults(report: Content) -> Iterator[str]:
 
 
 def _histogram(bins: Content) -> Table:
-    """Return a histogram in characters; neighboring bins share a line if there are many."""
+    """Return a text histogram; if there are many bins, neighbors share a line."""
     edges, counts, regions = bins["edges"], np.asarray(bins["counts"]), np.asarray(bins["regions"])
     bins_per_line = -(-len(counts) // _MAX_LINES)
     starts = range(0, len(counts), bins_per_line)
@@ -133,7 +133,7 @@ def _histogram(bins: Content) -> Table:
 
 
 def _bar(shares: Sequence[float]) -> Text:
-    """Return a bar whose parts, shares of the longest bar, have the colors of the regions."""
+    """Return a text bar with a colored segment per region; shares are of the longest bar."""
     eighths = max(1, round(sum(shares) * _BAR_WIDTH * 8))
     blocks = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
     bar, ends = Text(blocks), np.cumsum(shares) * _BAR_WIDTH
@@ -185,13 +185,13 @@ def _describe_gap(gap: Content) -> str:
 
 
 def _format_label(value: float) -> str:
-    """Format whole and large labels with commas, others with at most six digits."""
+    """Format a label: with commas if whole or large, else with at most six digits."""
     is_whole = float(value).is_integer() or abs(value) >= 1e5
     return f"{value:{',.0f' if is_whole and abs(value) < 1e12 else '.6g'}}".replace("-", "−")
 
 
 def _visible_range(edges: plot.Floats, counts: NDArray[np.int64]) -> tuple[int, int]:
-    """Return the first and last visible edge; outliers beyond a very wide gap are cut off."""
+    """Return the first and last edge to draw, leaving out outliers beyond a very wide gap."""
     first, last = 0, len(counts)
     while True:
         filled = np.flatnonzero(counts[first:last]) + first
@@ -220,7 +220,7 @@ def _draw_thresholds(axis: Any, bins: Content, most: int) -> None:
 def _describe_outliers(
     axis: Any, edges: plot.Floats, counts: NDArray[np.int64], first: int, last: int
 ) -> None:
-    """Write the number of samples beyond each end of the axis."""
+    """Annotate each end of the axis with the number of outliers that are not drawn."""
     for x, side, start, end in ((0.01, "left", 0, first), (0.99, "right", last, len(counts))):
         filled = np.flatnonzero(counts[start:end]) + start
         if len(filled):

@@ -56,7 +56,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Curve:
-    """One method's line, ``NaN`` where it has no value; without a name it is a background line."""
+    """A method's line, with NaN where it has no value; an empty name makes it a background line."""
 
     name: str
     color: str
@@ -68,7 +68,7 @@ class Curve:
 def render_picture(
     name: str, description: str, size: tuple[float, float], paint: Callable[[Any], None]
 ) -> Picture:
-    """Render what ``paint`` draws on a figure of this size in inches, with reproducible bytes."""
+    """Call ``paint`` on a figure of a size in inches, and save it as reproducible SVG and PNG."""
     style = require_optional("matplotlib.style", "plot")
     figures = require_optional("matplotlib.figure", "plot")
     svg, png = io.StringIO(), io.BytesIO()
@@ -84,13 +84,13 @@ def render_picture(
 
 
 def shorten(text: str, length: int = 36) -> str:
-    """Cut a name to at most ``length`` printable characters."""
+    """Shorten text to at most ``length`` characters, and replace unprintable ones by spaces."""
     clean = "".join(c if c.isprintable() else " " for c in text)
     return clean if len(clean) <= length else clean[: length - 1] + "…"
 
 
 def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -> Floats:
-    """Move values as little as needed so that neighbors are ``gap`` apart within [low, high].
+    """Move values by as little as possible to be ``gap`` apart and within [low, high].
 
     This is isotonic regression of ``value - rank * gap``.
     """
@@ -103,7 +103,7 @@ def spread_apart(values: Sequence[float], gap: float, low: float, high: float) -
 
 
 def draw_curves(axis: Any, curves: Sequence[Curve]) -> None:
-    """Draw lines, the first one on top; background lines are thin."""
+    """Draw curves on an axis, the first one on top; background lines are thin."""
     for order, curve in enumerate(reversed(curves)):
         axis.plot(
             curve.x, curve.y, color=curve.color, linewidth=curve.width if curve.name else 0.7,
@@ -113,7 +113,7 @@ def draw_curves(axis: Any, curves: Sequence[Curve]) -> None:
 
 
 def label_curves(axis: Any, curves: Sequence[Curve], size: float = 7.0) -> None:
-    """Write names beside the right ends of lines without overlap; set the limits first."""
+    """Write each curve's name at its right end, without overlap; set the axis limits before."""
     ends = []
     for curve in curves:
         finite = np.flatnonzero(np.isfinite(curve.y))
@@ -140,7 +140,7 @@ def label_curves(axis: Any, curves: Sequence[Curve], size: float = 7.0) -> None:
 def draw_counts(
     axis: Any, edges: Floats, counts: NDArray[np.int64], regions: Sequence[str] = ()
 ) -> None:
-    """Draw counts as pale bars behind the curves, one third of the axis high."""
+    """Draw a pale histogram behind the curves, which takes up a third of the axis height."""
     background = axis.twinx()
     draw_bars(background, edges, counts, regions, alpha=0.28, linewidth=0)
     background.set_ylim(0, 3 * max(int(counts.max(initial=0)), 1))
@@ -157,7 +157,7 @@ def draw_bars(
     regions: Sequence[str] = (),
     **style: Any,
 ) -> None:
-    """Draw a histogram in the colors of its regions, gray without regions."""
+    """Draw a histogram whose bars have the colors of their regions, or gray without regions."""
     filled = np.flatnonzero(counts)
     names = regions or [""] * len(counts)
     axis.bar(
@@ -167,12 +167,12 @@ def draw_bars(
 
 
 def draw_hatching(axis: Any, low: float, high: float, label: str | None = None) -> None:
-    """Hatch a range of labels without samples."""
+    """Hatch a range of the x axis, such as labels without samples."""
     axis.axvspan(low, high, facecolor="none", hatch="////", linewidth=0, zorder=0, label=label)
 
 
 def draw_bracket(axis: Any, low: float | None, high: float | None, y: float, text: str) -> None:
-    """Draw a named range as a line above the axis, ``y`` in axis fractions."""
+    """Mark a range by a line with a name above the axis; ``y`` is in fractions of its height."""
     first, last = axis.get_xlim()
     start = first if low is None else max(first, low)
     end = last if high is None else min(last, high)
@@ -188,7 +188,7 @@ def draw_bracket(axis: Any, low: float | None, high: float | None, y: float, tex
 
 
 def limit_height(axis: Any, values: Floats) -> None:
-    """Set the y axis from zero to the largest value, ignoring extreme outliers."""
+    """Set the limits of the y axis to zero and the largest value without extreme outliers."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return
@@ -197,7 +197,7 @@ def limit_height(axis: Any, values: Floats) -> None:
 
 
 def finish_axes(axis: Any, direction: str = "y") -> None:
-    """Format tick labels, and draw faint grid lines in place of the y axis line."""
+    """Format the tick labels of both axes, and draw faint grid lines in one direction."""
     axis.xaxis.set_major_formatter(format_tick)
     if direction == "y":
         axis.yaxis.set_major_formatter(format_tick)
@@ -207,14 +207,14 @@ def finish_axes(axis: Any, direction: str = "y") -> None:
 
 
 def format_tick(value: float, _: int | None = None) -> str:
-    """Format a tick label, in the signature of matplotlib's formatters."""
+    """Format a tick label; matplotlib passes the value and the position of the tick."""
     return format_compact(value)
 
 
 def draw_colorbar(
     figure: Any, mappable: Any, caption: str, box: tuple[float, float, float], **options: Any
 ) -> Any:
-    """Draw a color scale and its caption; ``box`` is left, bottom and width in inches."""
+    """Draw a color bar and its caption; ``box`` is left, bottom and width in inches."""
     width, height = figure.get_size_inches()
     left, bottom, length = box
     bar = figure.add_axes((left / width, bottom / height, length / width, 0.09 / height))
@@ -227,7 +227,7 @@ def draw_colorbar(
 
 
 def _clean_svg(svg: str, description: str) -> str:
-    """Replace inline styles by attributes, drop group names, and round coordinates."""
+    """Clean an SVG: replace inline styles by attributes, drop group ids, round coordinates."""
     ElementTree.register_namespace("", _SVG[1:-1])
     ElementTree.register_namespace("xlink", _XLINK[1:-1])
     text = _NOT_XML.sub(" ", svg[svg.index("<svg") :])

@@ -30,7 +30,7 @@ _PICTURES = "0[1-7]-*.*"
 
 
 def write_page(results: dict[str, Any], out: Path, others: Sequence[dict[str, Any]] = ()) -> Path:
-    """Write the page of a sweep, and its pictures as SVG and PNG into a folder beside it.
+    """Write the HTML page of a sweep to ``out``, and its pictures to a folder beside it.
 
     Equal results, in the current format, give equal bytes. Other sweeps of the same benchmark
     contribute their gaps. The page is written after its pictures.
@@ -72,7 +72,7 @@ def write_page(results: dict[str, Any], out: Path, others: Sequence[dict[str, An
 
 
 def write_report(runs: Sequence[Path], out: Path | None) -> dict[str, Any]:
-    """Read the results of sweeps, write the page of the first, and return its paths as text.
+    """Read the results of sweeps, write the page of the first, and return the written paths.
 
     Raises:
         DataError: results are missing or damaged.
@@ -92,7 +92,7 @@ def write_report(runs: Sequence[Path], out: Path | None) -> dict[str, Any]:
         page = write_page(first, out or results.with_name(PAGE), others)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise DataError(
-            f"{results} or another given file lacks values that the page shows "
+            f"{results}, or another of the given results, lacks values that the page shows "
             f"({type(error).__name__}): run the sweep again, or give another folder."
         ) from error
     pictures = sorted(page.with_suffix("").glob(_PICTURES))
@@ -100,7 +100,7 @@ def write_report(runs: Sequence[Path], out: Path | None) -> dict[str, Any]:
 
 
 def _with_comparison(results: dict[str, Any]) -> dict[str, Any]:
-    """Return results with the comparison over seeds that formats 1 and 2 did not store."""
+    """Add the comparison with the baseline to results of formats 1 and 2, which lack it."""
     if results.get("baseline") or not results["summary"]:
         return results
     summary = [dict(row) for row in results["summary"]]
@@ -110,7 +110,7 @@ def _with_comparison(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _render_html(**content: Any) -> str:
-    """Fill the template, with the digests of style and script in its security policy."""
+    """Render the page template; its security policy contains digests of style and script."""
     jinja2 = require_optional("jinja2", "train")
     markup = require_optional("markupsafe", "train").Markup
     template, style, script = (
@@ -137,7 +137,7 @@ def _digest(text: str) -> str:
 
 
 def _split_conclusion(sweep: SweepResults, scores: Section) -> dict[str, Any]:
-    """Return the headline, the sentences after it, and one sentence per region."""
+    """Split the conclusion into headline, following sentences (lead) and text by region."""
     conclusion = sweep.content.get("conclusion")
     if not conclusion:
         first, *rest = scores.findings
@@ -148,7 +148,7 @@ def _split_conclusion(sweep: SweepResults, scores: Section) -> dict[str, Any]:
 
 
 def _list_facts(sweep: SweepResults) -> Iterator[tuple[str, str]]:
-    """List the data and settings of the sweep as names and values."""
+    """Yield the data and settings of the sweep as pairs of name and value."""
     content = sweep.content
     yield "data", content["benchmark"]
     settings = {"preset": content.get("preset"), "regions from": content.get("regions_from")}

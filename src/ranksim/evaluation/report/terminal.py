@@ -32,7 +32,7 @@ _STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left"}
 
 
 def print_summary(results: Record, console: Console) -> None:
-    """Print one table per metric: scores over seeds, published figures, the effect of RankSim.
+    """Print one table per metric: mean scores, published scores and the change by RankSim.
 
     More than six methods have one line each; details are in ``results.json``.
     """
@@ -64,7 +64,7 @@ def print_summary(results: Record, console: Console) -> None:
 def print_scores(
     scores: Mapping[str, Record], metrics: Sequence[str], title: str, console: Console
 ) -> None:
-    """Print the scores of one network, one line per region."""
+    """Print a table with the scores of one network, one line per region."""
     regions = [region for region in scores if scores[region]["n"]]
     if "zero" not in regions:  # then "seen" equals "all"
         regions.remove("seen")
@@ -83,7 +83,7 @@ def _format(value: float | None, digits: int, missing: str = "–") -> str:
 
 
 def _make_table(title: str, caption: str | None, columns: Sequence[str], name_width: int) -> Table:
-    """Return a table of methods; titles have one word per line, and only long words may break."""
+    """Return a table without rows; titles have one word per line, and only long words wrap."""
     table = Table(
         title=f"\n{title}", caption=caption, padding=(0, 0, 0, 1), caption_justify="left", **_STYLE
     )
@@ -98,7 +98,7 @@ def _make_table(title: str, caption: str | None, columns: Sequence[str], name_wi
 
 
 def _table_of_scores(results: Record, metric: str) -> Table:
-    """Return the table of a metric, with one line or several lines per method."""
+    """Return the table of one metric; if there are many methods, each has only one line."""
     summary, is_long = results["summary"], len(results["summary"]) > _MAX_BLOCKS
     regions = [
         region
@@ -131,7 +131,7 @@ def _table_of_scores(results: Record, metric: str) -> Table:
 
 
 def _describe_failed_runs(results: Record, row: Record) -> list[str]:
-    """Return the lines below the name of a method with failed runs."""
+    """Return lines that say how many runs of a method failed and why; empty if none failed."""
     failed = failed_runs(results["runs"], row)
     if not failed:
         return []
@@ -153,7 +153,7 @@ def _add_block(
     regions: Sequence[str],
     failure: Sequence[str],
 ) -> None:
-    """Add the lines of one method: mean, deviation, published figures, effect of RankSim."""
+    """Add the lines of one method: mean, deviation, published scores and change by RankSim."""
     scores = [row["test"][region][metric] for region in regions]
     missing = "no data" if row["seeds"] else "failed" if failure else "–"
     means = (f"[bold]{_format(score['mean'], digits, missing)}[/]" for score in scores)
@@ -188,7 +188,7 @@ def _add_block(
 
 
 def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str) -> Table:
-    """Return the changes, one method per line; few methods have their intervals below."""
+    """Return a table of changes from the baseline; intervals are shown for few methods only."""
     regions, error = conclusion["regions"], conclusion["error"]
     effects = [[row["vs_baseline"]["test"][region][error] for region in regions] for row in rows]
     has_intervals = any(effect["ci_total"] for line in effects for effect in line)
@@ -212,14 +212,14 @@ def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str)
 
 
 def _format_relative(effect: Record, value: float | None) -> str:
-    """Format a difference in percent of the baseline's error."""
+    """Format a difference as a percentage of the baseline's error."""
     if value is None or not effect["relative"]:
         return "–"
     return format_percent(value * effect["relative"] / effect["mean"])
 
 
 def _format_effect(row: Record, metric: str, digits: int) -> tuple[str, str]:
-    """Format the effect of RankSim over all samples, and the seeds in which it improves."""
+    """Format the change by RankSim over all samples, and the number of seeds it improves."""
     comparison = row.get("vs_without_ranksim")
     effect = comparison["test"]["all"][metric] if comparison else None
     if effect is None or effect["mean"] is None:

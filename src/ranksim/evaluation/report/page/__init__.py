@@ -1,1 +1,1 @@
-"""The sections of the HTML page of a sweep, with its template, style and script."""
+"""The HTML page of a sweep: its numbered sections, template, style sheet and script."""

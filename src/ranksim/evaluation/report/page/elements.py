@@ -1,4 +1,4 @@
-"""The results of a sweep as the report page reads them, and the elements of the page."""
+"""The results of a sweep prepared for the HTML page, and the elements of that page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_COLORS = 7
 
 
 class SweepResults:
-    """The content of a ``results.json``, with the order and colors of its methods."""
+    """A ``results.json`` prepared for the page, with the order and colors of the methods."""
 
     def __init__(self, content: Record) -> None:
         self.content = content
@@ -52,25 +52,25 @@ class SweepResults:
         self.dropped = f"{', '.join(ranges)} dropped" if ranges else ""
 
     def runs(self, method: str) -> list[Record]:
-        """Return the finished runs of a method by seed."""
+        """Return the finished runs of a method, sorted by seed."""
         runs = [run for run in self.done if run["identity"]["method"] == method]
         return sorted(runs, key=lambda run: int(run["identity"]["seed"]))
 
     def results_with(self, field: str) -> dict[str, list[Record]]:
-        """Return the results that have a field, by method."""
+        """Return, for each method, the results of its runs in which a field is present."""
         results = {m: [run["result"] for run in self.runs(m)] for m in self.methods}
         present = {m: [r for r in group if r.get(field)] for m, group in results.items()}
         return {method: group for method, group in present.items() if group}
 
     def mean_score(self, method: str) -> float | None:
-        """Return the mean error over seeds and all test samples."""
+        """Return a method's mean error over seeds and all test samples; None without results."""
         tests = [row["test"] for row in self.rows if method_key(row) == method] or [{}]
         mean: float | None = tests[0].get("all", {}).get(self.error, {}).get("mean")
         return mean
 
     @cached_property
     def focus(self) -> list[str]:
-        """Methods by interest: the baseline, it with FDS and RankSim, the best three, the rest."""
+        """The methods in display order: baseline, FDS, RankSim, the best three, then the others."""
         order = [m for m in self.methods if m == self.baseline]
         for part in ("fds", "ranksim"):
             with_part = [m for m in self.ranked if part in m.split("+")]
@@ -81,7 +81,7 @@ class SweepResults:
 
     @cached_property
     def highlighted(self) -> list[str]:
-        """Methods that figures name; the others stay in the background."""
+        """The methods drawn with a color and name; figures show the others in the background."""
         return self.focus if len(self.methods) <= _MAX_COLORS else self.focus[: _MAX_COLORS - 1]
 
     @cached_property
@@ -98,14 +98,14 @@ class SweepResults:
         return colors
 
     def curve(self, method: str, x: plot.Floats, y: plot.Floats) -> plot.Curve:
-        """Return the line of a method in its color, unnamed if it is in the background."""
+        """Return a method's line in its color, without a name if it is drawn in the background."""
         name = method if method in self.highlighted else ""
         width = 2.2 if method == self.baseline else 1.6
         return plot.Curve(name, self.colors[method], x, y, width)
 
     @cached_property
     def regions(self) -> list[str]:
-        """Regions with test samples, as the tables show them."""
+        """The regions that contain test samples, in the order of the tables."""
         regions = [
             name
             for name in (self.rows[0]["test"] if self.rows else {})
@@ -120,14 +120,14 @@ class SweepResults:
         return np.asarray(self.labels["edges"], dtype=np.float64)
 
     def describe_background(self) -> str:
-        """Return how figures draw the methods that they do not name."""
+        """Describe the lines in the background of figures; empty if all methods are highlighted."""
         others = format_count(len(self.methods) - len(self.highlighted), "other method")
         suffix = f" ({others} in the background, pale green with RankSim)"
         return suffix if len(self.methods) > len(self.highlighted) else ""
 
 
 def list_commands(sweeps: Sequence[SweepResults]) -> list[str]:
-    """Return the commands that reproduce the sweeps, without duplicates."""
+    """Return the distinct commands that reproduce the given sweeps."""
     return [command for command in dict.fromkeys(sweep.command for sweep in sweeps) if command]
 
 
@@ -137,18 +137,18 @@ def metric_title(metric: str) -> str:
 
 
 def to_floats(values: Sequence[float | None] | plot.Floats) -> plot.Floats:
-    """Return an array with NaN in place of ``None``."""
+    """Convert values to a float array with NaN in place of ``None``."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def seed_mean(values: Sequence[Sequence[float | None] | plot.Floats]) -> plot.Floats:
-    """Return the mean over seeds (rows), NaN where one of them has no value."""
+    """Average rows, one per seed, column by column; a column with a missing value gives NaN."""
     return np.asarray(np.mean([to_floats(row) for row in values], axis=0))
 
 
 @dataclass(frozen=True)
 class DataTable:
-    """The numbers behind a picture, collapsed on the page."""
+    """A table of the numbers shown in a picture, which the page displays collapsed."""
 
     name: str  # value of the ``data-table`` attribute
     title: str
@@ -157,14 +157,14 @@ class DataTable:
 
     @classmethod
     def from_columns(cls, name: str, title: str, columns: Mapping[str, Any]) -> DataTable:
-        """Make a table from columns: arrays or sequences of equal length."""
+        """Make a table from columns of equal length, given by title."""
         values = [v.tolist() if isinstance(v, np.ndarray) else v for v in columns.values()]
         return cls(name, title, list(columns), list(zip(*values, strict=True)))
 
 
 @dataclass(frozen=True)
 class Section:
-    """One numbered section of the page."""
+    """A numbered section of the HTML page."""
 
     slug: str
     title: str
@@ -178,14 +178,14 @@ class Section:
 
 
 def missing_section(slug: str, title: str, data: str) -> Section:
-    """Return a section that an older ``results.json`` cannot fill."""
+    """Return a section that says which data an older ``results.json`` lacks."""
     missing = f"This results.json has no {data}; section 1 says how to get them."
     return Section(slug, title, missing=missing)
 
 
 @dataclass(frozen=True)
 class Bar:
-    """The interval of a change in a table cell, as positions from 0 to 100; 50 is no change."""
+    """A bar in a table cell that shows a change and its interval; 0 to 100, 50 is no change."""
 
     mean: float
     low: float
@@ -196,7 +196,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Score:
-    """One cell of a score table."""
+    """A cell of a score table: a mean, its deviation and its bar."""
 
     value: float | None
     text: str
@@ -207,7 +207,7 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One method in a score table."""
+    """A row of a score table: the scores of one method."""
 
     method: str
     note: str
@@ -219,7 +219,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The table of one metric."""
+    """A table with the scores of all methods in one metric."""
 
     metric: str
     title: str
@@ -230,7 +230,7 @@ class ScoreTable:
 
 
 def format_exact(cell: Cell) -> str:
-    """Format a cell for machines, with six significant digits."""
+    """Format a table cell for machines to read, with six significant digits."""
     if cell is None or isinstance(cell, str):
         return cell or ""
     if isinstance(cell, (float, int)):
@@ -239,7 +239,7 @@ def format_exact(cell: Cell) -> str:
 
 
 def format_rounded(cell: Cell) -> str:
-    """Format a cell for readers."""
+    """Format a table cell for people to read."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "–"
     if isinstance(cell, int):
@@ -248,5 +248,5 @@ def format_rounded(cell: Cell) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Format a number for a sentence, with three significant digits."""
+    """Format a number in a sentence, with three significant digits."""
     return "no result" if value is None else format_compact(float(value), digits=3)

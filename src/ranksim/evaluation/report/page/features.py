@@ -27,7 +27,7 @@ Points = Mapping[str, plot.Floats | None]  # by method
 
 
 def ranks_section(sweep: SweepResults) -> Section:
-    """Return the ranks of bins in label space and in the feature space of each method."""
+    """Return section 5: the order of label bins in label space and in each feature space."""
     slug, title = "ranks", "Does feature space keep the order of labels?"
     results = sweep.results_with("ranks")
     if not results:
@@ -71,7 +71,7 @@ def ranks_section(sweep: SweepResults) -> Section:
 
 
 def features_section(sweep: SweepResults) -> Section:
-    """Return PCA and t-SNE of the same test samples for several methods."""
+    """Return section 6: PCA and t-SNE of the features of several methods, on equal samples."""
     slug, title = "features", "Features in two dimensions"
     runs = {
         method: projected[0]
@@ -104,7 +104,7 @@ def features_section(sweep: SweepResults) -> Section:
 
 
 def chance_agreement(num_bins: int) -> float:
-    """Return the expected agreement of features that are independent of the labels.
+    """Return the rank agreement expected by chance, if features do not depend on labels.
 
     Both rankings put the anchor first. With the first of B ranks shared and the others in random
     order, Spearman's correlation is 3 / (B + 1) on average.
@@ -115,7 +115,7 @@ def chance_agreement(num_bins: int) -> float:
 def _draw_ranks(
     name: str, panels: Sequence[Panel], centers: plot.Floats, quantity: str, columns: int
 ) -> plot.Picture:
-    """Draw rank matrices on one color scale: rows are anchors, columns bins."""
+    """Draw one rank matrix per panel: each row ranks all label bins by similarity to one bin."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     side = (plot.WIDTH - 0.55) / max(columns, 3)
@@ -205,7 +205,7 @@ def _draw_projections(
 
 
 def _add_square(figure: Any, *box: float) -> Any:
-    """Add axes at a box of left, bottom, width and height in inches."""
+    """Add axes to a figure; ``box`` is left, bottom, width and height in inches."""
     return figure.add_axes(np.array(box) / np.tile(figure.get_size_inches(), 2))
 
 
@@ -275,14 +275,14 @@ def _describe_projections(labels: plot.Floats, pca: Points, tsne: Points) -> lis
 
 
 def _axis_correlation(points: plot.Floats, labels: plot.Floats) -> float:
-    """Return |Pearson| of the first coordinate and the label, 0 if one of them is constant."""
+    """Return |Pearson r| of first coordinate and label; 0 if either is constant."""
     if not points[:, 0].std() * labels.std():
         return 0.0
     return abs(float(np.corrcoef(points[:, 0], labels)[0, 1]))
 
 
 def _neighbor_difference(points: plot.Floats, labels: plot.Floats) -> float:
-    """Return the mean absolute label difference between a point and its nearest neighbors."""
+    """Return the mean absolute difference between a point's label and its neighbors' labels."""
     distance = ((points[:, None] - points) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)
     nearest = np.argsort(distance, axis=1, kind="stable")[:, : min(_NEIGHBORS, len(points) - 1)]

@@ -1,4 +1,4 @@
-"""Sections 1, 3 and 4: the label distribution, errors along it, and errors in its gaps."""
+"""Sections 1, 3 and 4: the label distribution, errors by label, and errors in label gaps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Errors = Mapping[str, plot.Floats]  # by method
 
 
 class Gaps(NamedTuple):
-    """The errors of one sweep in the gaps of its training labels, by distance."""
+    """A sweep's errors on labels unseen in training, by distance to the nearest seen label."""
 
     sweep: SweepResults
     title: str
@@ -44,7 +44,7 @@ class Gaps(NamedTuple):
 
 
 def labels_section(sweep: SweepResults) -> Section:
-    """Return the label histogram, the shares of the regions and the empty bins."""
+    """Return section 1: the label histogram, the share of each region and the empty bins."""
     slug, title = "labels", "The label distribution"
     labels = sweep.labels
     if labels is None:
@@ -74,7 +74,7 @@ def labels_section(sweep: SweepResults) -> Section:
 
 
 def draw_labels(labels: Record, unseen: Spans) -> plot.Picture:
-    """Draw the training histogram in the colors of its regions, the test set as an outline."""
+    """Draw training labels as a histogram in region colors, and test labels as an outline."""
     edges = np.asarray(labels["edges"], dtype=np.float64)
     train, test = np.asarray(labels["train"]), np.asarray(labels["test"])
     is_log = bool(train.any() and train.max() > _LOG_RATIO * np.median(train[train > 0]))
@@ -192,13 +192,13 @@ def _explain_regions(labels: Record) -> str:
 
 
 def _find_runs(mask: Any) -> list[tuple[int, int]]:
-    """Return start and end (exclusive) of each run of true values."""
+    """Return (start, end) of each contiguous stretch of true values; the end is exclusive."""
     steps = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(int)))
     return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]
 
 
 def error_section(sweep: SweepResults) -> Section:
-    """Return the error of each method in groups of label bins."""
+    """Return section 3: the error of each method in groups of neighboring label bins."""
     slug, title = "error", "Error along the label axis"
     results = sweep.results_with("error_by_bin")
     if sweep.labels is None or not results:
@@ -232,7 +232,7 @@ def error_section(sweep: SweepResults) -> Section:
 
 
 def gaps_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section:
-    """Return the error in gaps by distance, of this sweep and others of the same benchmark."""
+    """Return section 4: errors on labels unseen in training, of this sweep and the others."""
     slug, title = "gaps", "Error on labels without training samples"
     panels = [gaps for each in (sweep, *others) if (gaps := _collect_gaps(each)) is not None]
     if not panels:
@@ -266,7 +266,7 @@ def gaps_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section
 
 
 def group_bins(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Merge neighboring bins with these test samples, ``(K,)``, until each group has enough.
+    """Merge neighboring bins until each group has enough test samples; ``counts`` is ``(K,)``.
 
     Returns start and end (exclusive) of each group.
     """
@@ -346,7 +346,7 @@ def _draw_panel(axis: Any, curves: Sequence[plot.Curve], title: str) -> None:
 def _describe_errors(
     sweep: SweepResults, errors: Errors, spans: Sequence[str], density: plot.Floats
 ) -> Iterator[str]:
-    """Compare the groups of bins, by their spans and training samples per bin."""
+    """Yield sentences that compare errors in groups of bins with the training samples per bin."""
     base = errors.get(sweep.baseline or "")
     if base is None or not np.isfinite(base).any():
         return
@@ -394,7 +394,7 @@ def _describe_gaps(panel: Gaps) -> Iterator[str]:
 
 
 def _drop_command(sweep: SweepResults) -> str:
-    """Return the sweep's command with one fifth of the label range dropped from training."""
+    """Return the sweep's command with ``--drop-labels`` set to a fifth of the label range."""
     command, span = re.sub(r" --drop-labels \S+", "", sweep.command), "LOW-HIGH"
     if sweep.labels is not None:
         edges, k = sweep.edges, len(sweep.edges) - 1

@@ -40,7 +40,7 @@ Interval = tuple[float, float]
 
 
 def scores_section(sweep: SweepResults) -> tuple[Section, list[ScoreTable]]:
-    """Return one table per metric, and the picture of all changes of the main error."""
+    """Return section 2, which draws the changes of the main error, and one table per metric."""
     tables = [
         _score_table(sweep, metric)
         for metric in dict.fromkeys((*sweep.headline, *_METRICS))
@@ -59,7 +59,7 @@ def scores_section(sweep: SweepResults) -> tuple[Section, list[ScoreTable]]:
 
 
 def _widest_interval(effect: Record) -> Interval | None:
-    """Return the interval over seeds and test samples if there is one, else over seeds."""
+    """Return the interval over seeds and samples if present, else that over seeds, else None."""
     interval: Interval | None = effect.get("ci_total") or effect.get("ci_seeds")
     return interval
 
@@ -67,7 +67,7 @@ def _widest_interval(effect: Record) -> Interval | None:
 def _draw_changes(
     methods: Sequence[str], changes: Mapping[str, Sequence[Effect | None]], sweep: SweepResults
 ) -> plot.Picture:
-    """Draw the relative changes: one line per method, one panel per region."""
+    """Draw relative changes from the baseline: one row per method, one panel per region."""
     is_narrow = len(changes) > _WIDE_PANELS
     titles = [plot.shorten(region, 22) for region in changes]
     titles = [textwrap.fill(title, 14) for title in titles] if is_narrow else titles
@@ -113,7 +113,7 @@ def _draw_effect(axis: Any, place: float, effect: Effect) -> None:
 
 
 def _axis_reach(effects: Sequence[Effect]) -> float:
-    """Return the limit of an axis that shows all means and all but extreme intervals."""
+    """Return the limit of a symmetric axis that shows all means and all but extreme intervals."""
     if not effects:
         return 0.1
     ends = np.abs([end for effect in effects for end in effect[1:] if end is not None] or [0.0])
@@ -123,7 +123,7 @@ def _axis_reach(effects: Sequence[Effect]) -> float:
 
 
 def _round_down(value: float) -> float:
-    """Round a positive number down to one significant digit, or to 15 times a power of ten."""
+    """Round a positive number down to one significant digit, or to 1.5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(value))
     digits = [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9]
     return float(f"{max(d for d in digits if d <= value / power * (1 + 1e-9)) * power:.2g}")
@@ -142,13 +142,13 @@ def _effect(row: Record, region: str, metric: str) -> Record | None:
 
 
 def _main_effects(sweep: SweepResults) -> dict[str, Record]:
-    """Return the differences of the main error over all test samples by method."""
+    """Return each method's difference from the baseline in the main error, over all samples."""
     effects = {row["method"]: _effect(row, "all", sweep.error) for row in sweep.compared}
     return {method: effect for method, effect in effects.items() if effect}
 
 
 def _relative_changes(sweep: SweepResults) -> dict[str, list[Effect | None]]:
-    """Return the relative changes by region, one per compared method."""
+    """Return, for each region, the relative change of the main error of each compared method."""
     changes = {
         region: [_relative_effect(row, region, sweep.error) for row in sweep.compared]
         for region in sweep.regions
@@ -219,7 +219,7 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
 
 
 def _cell_reach(sweep: SweepResults, region: str, metric: str) -> float:
-    """Return the change at the edge of the cells of one column."""
+    """Return the change that a full-width bar in one table column stands for."""
     effects = filter(None, (_effect(row, region, metric) for row in sweep.rows))
     ends = [max(map(abs, interval)) for effect in effects if (interval := _widest_interval(effect))]
     finite = [end for end in ends if math.isfinite(end)]
@@ -273,7 +273,7 @@ def _describe_intervals(effects: Mapping[str, Record], base: str) -> Iterator[st
 
 
 def _describe_needed_seeds(effects: Mapping[str, Record]) -> Iterator[str]:
-    """Name the three unconfirmed methods that need the fewest seeds."""
+    """Yield a sentence on the three methods that need the fewest seeds to confirm a change."""
     needed = sorted(
         (effect["seeds_needed"], method)
         for method, effect in effects.items()

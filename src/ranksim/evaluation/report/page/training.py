@@ -1,4 +1,4 @@
-"""Section 7: training curves, cost, and how to reproduce the sweep."""
+"""Section 7: training curves, time and memory, and how to reproduce the sweep."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Bars = Sequence[tuple[str, str, Sequence[float]]]  # method, color, one value pe
 
 
 def training_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section:
-    """Return curves, time, memory, commands, versions, and the differences between recipes."""
+    """Return section 7: training curves, time, memory, commands, versions and recipes."""
     slug, title = "training", "Training cost and reproduction"
     commands, tables = list_commands([sweep, *others]), list(_list_tables(sweep))
     if not sweep.done:
@@ -59,7 +59,7 @@ def training_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Sec
 def _draw_validation(
     sweep: SweepResults, curves: Mapping[str, Sequence[Record]], monitor: str
 ) -> plot.Picture:
-    """Draw validation scores: a thin line per run, a thick one for the mean over seeds."""
+    """Draw validation scores: one thin line per run, one thick line for each method's mean."""
     scores = {m: [to_floats(curve["val"]) for curve in group] for m, group in curves.items()}
     seeds = [(sweep.colors[m], values) for m, group in scores.items() for values in group]
     means = []
@@ -91,7 +91,7 @@ def _draw_validation(
 
 
 def _draw_costs(seconds: Bars, memory: Bars) -> plot.Picture:
-    """Draw time and peak memory of each method: bars are means, dots runs."""
+    """Draw training time and peak memory: one bar per method for the mean, one dot per run."""
     panels = [("Training time, seconds", seconds)]
     if memory:
         panels.append(("Peak memory, MB", memory))
@@ -155,7 +155,7 @@ def _describe_cost(sweep: SweepResults, seconds: Bars, memory: Bars) -> Iterator
 
 
 def format_duration(seconds: float) -> str:
-    """Format seconds with at most two units: ``4.3 s``, ``1 min 50 s``, ``2 h 30 min``."""
+    """Format a duration with at most two units: ``4.3 s``, ``1 min 50 s``, ``2 h 30 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     rounded = round(seconds)
@@ -174,7 +174,7 @@ def _run_table(
 
 
 def _list_tables(sweep: SweepResults) -> Iterator[DataTable]:
-    """List the cost of runs, the failed runs, versions and machines, and the recipes."""
+    """Yield tables of the runs' time and memory, failures, software versions and recipes."""
     if sweep.done:
         runs = [run for method in sweep.methods for run in sweep.runs(method)]
         fields = {"seconds": "seconds", "peak memory, MB": "peak_memory_mb"}
