@@ -140,7 +140,7 @@ def test_interrupted_fit_resumes(tmp_path, monkeypatch, run, run_command):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit, "_write", interrupt)
+        patched.setattr(fit, "_write_model", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_command(*words, "--max-epochs", "1")
     assert not (tmp_path / "model").exists()
