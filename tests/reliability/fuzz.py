@@ -39,9 +39,9 @@ was checked: finite labels, no path that leads outside, no sample in two parts.
 | reader | files | accepted | rejected | failures | seconds |
 | --- | ---: | ---: | ---: | ---: | ---: |"""
 _SCOPE = """
-Beside these, `tests/trust/test_properties_*.py` draw tables, labels, weights, features, method
-names and settings, and hold what is accepted against oracles. Out of scope: the decoders of images
-and the pages of Parquet files, which are other libraries' C code."""
+In addition, `tests/reliability/test_properties_*.py` generate tables, labels, weights, features,
+method names and settings, and compare accepted values with oracles. Out of scope: the decoders of
+images and the pages of Parquet files, which are C code of other libraries."""
 
 
 def measure(short: bool, folder: Path) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def describe(figures: dict[str, Any]) -> str:
 
 def _run_properties() -> dict[str, Any]:
     """Run the property-based tests with more examples."""
-    paths = sorted(map(str, (_ROOT / "tests/trust").glob("test_properties_*.py")))
+    paths = sorted(map(str, (_ROOT / "tests/reliability").glob("test_properties_*.py")))
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths],
         cwd=_ROOT,

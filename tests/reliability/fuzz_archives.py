@@ -1,4 +1,4 @@
-"""Archives for the fuzzer: built with odd members, mutated in their fields, packed again."""
+"""Generate archives with unusual members, changed fields and changed bytes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from random import Random
 from tests.reliability.fuzz_bytes import mutate
 
 OUTSIDE = "/dev/shm/ranksim-fuzz-outside"
-"""An absolute name that members have; it must never appear."""
+"""Absolute path that some members have; it must never be created."""
 _NAMES = (
     *("a.txt", "b/c.txt", "b/", "b/d/e.bin", "b", "a.txt/x", "./a", "b//c", "é.txt", "e\u0301.txt"),
     *("../out", "b/../../out", "..", ".", "", "/", OUTSIDE, "//dev/shm/x", "C:/x", "c:x", "b\\c"),
     *("..\\out", "nul\0name", "x" * 99, "y" * 101, "z" * 300, "n/" * 300 + "f", " ", ". .", "l/x"),
     *(".unpacking", ".unpacking.lock", ".unpacking/x", "CON", "a:b", "new\nline", "\x1b[31m", "l"),
 )
-_WANTED = "b/c.txt"
+_MEMBER = "b/c.txt"
 _BOMB = 4 << 20
 _TYPES = (
     *(tarfile.REGTYPE,) * 80,
@@ -37,16 +37,16 @@ def _content(draw: Random) -> bytes:
 
 
 def _name(draw: Random, count: int = 10) -> str:
-    """Mostly a good one, and the wanted one often."""
+    """Return a valid name in most cases, often the one that is read."""
     odd = draw.random()
-    return draw.choice(_NAMES) if odd < 0.12 else _WANTED if odd < 0.4 else f"f/{count}.txt"
+    return draw.choice(_NAMES) if odd < 0.12 else _MEMBER if odd < 0.4 else f"f/{count}.txt"
 
 
 def tar(draw: Random) -> bytes:
-    """A .tar of up to six members, whose headers and blocks are changed."""
+    """Return a tar of up to six members with changed headers and blocks."""
     formats = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w", format=draw.choice(formats)) as archive:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=draw.choice(formats)) as archive:
         for k in range(draw.randrange(1, 7)):
             info = tarfile.TarInfo(_name(draw, k).replace("\0", ""))
             content = _content(draw)
@@ -60,7 +60,7 @@ def tar(draw: Random) -> bytes:
                 archive.addfile(info, io.BytesIO(content))
             except ValueError:  # a name too long for the format
                 continue
-    blocks = bytearray(made.getvalue())
+    blocks = bytearray(buffer.getvalue())
     for _ in range(draw.choice((0, 0, 1, 1, 2))):
         _change_header(draw, blocks)
     whole = bytes(blocks)
@@ -82,7 +82,7 @@ _VALUES = (
 
 
 def _change_header(draw: Random, blocks: bytearray) -> None:
-    """Give a field of a header another value, mostly with the checksum that then is right."""
+    """Change a field of a header, in most cases with its checksum."""
     headers = [k for k in range(0, len(blocks) - 511, 512) if blocks[k + 257 : k + 262] == b"ustar"]
     if not headers:
         return
@@ -97,19 +97,19 @@ def _change_header(draw: Random, blocks: bytearray) -> None:
 
 
 def tar_gz(draw: Random) -> bytes:
-    """The same, packed; now and then in two parts, or damaged after packing."""
+    """Return a compressed tar; some have two parts or are damaged after compression."""
     whole = tar(draw)
-    made = gzip.compress(whole, 1, mtime=0)
+    content = gzip.compress(whole, 1, mtime=0)
     if draw.random() < 0.05:
         half = len(whole) // 2
-        made = gzip.compress(whole[:half], 1, mtime=0) + gzip.compress(whole[half:], 1, mtime=0)
-    return mutate(draw, made) if draw.random() < 0.4 else made
+        content = gzip.compress(whole[:half], 1, mtime=0) + gzip.compress(whole[half:], 1, mtime=0)
+    return mutate(draw, content) if draw.random() < 0.4 else content
 
 
 def zip_(draw: Random) -> bytes:
-    """A .zip of up to six members, whose directory is changed."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
+    """Return a zip of up to six members with a changed directory."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         taken: set[str] = set()
         for k in range(draw.randrange(1, 7)):
             name = _name(draw, k)
@@ -125,7 +125,7 @@ def zip_(draw: Random) -> bytes:
             with archive.open(info, "w", force_zip64=draw.random() < 0.1) as file:
                 file.write(_content(draw))
         archive.comment = draw.choice((b"", b"PK\5\6" * 5))
-    blocks = bytearray(made.getvalue())
+    blocks = bytearray(buffer.getvalue())
     for _ in range(draw.choice((0, 0, 1, 1, 2))):
         _change_directory(draw, blocks)
     whole = bytes(blocks)
@@ -133,7 +133,7 @@ def zip_(draw: Random) -> bytes:
 
 
 def _change_directory(draw: Random, blocks: bytearray) -> None:
-    """Give a field of a local header, of the directory or of its end another value."""
+    """Change a field of a local header, of the directory or of its end record."""
     marks = {b"PK\3\4": (6, 8, 14, 18, 22, 26, 28), b"PK\5\6": (4, 6, 8, 10, 12, 16, 20)}
     marks[b"PK\1\2"] = (8, 10, 16, 20, 24, 28, 30, 32, 34, 36, 38, 42)
     mark = draw.choice(list(marks))
@@ -147,7 +147,7 @@ def _change_directory(draw: Random, blocks: bytearray) -> None:
 
 
 def any_archive(draw: Random) -> bytes:
-    """One of the three, or something else."""
+    """Return a tar, a compressed tar, a zip, or other bytes."""
     if draw.random() < 0.01:
         return draw.choice((b"", b"PK\3\4", b"\x1f\x8b", zlib.compress(b"x"), draw.randbytes(600)))
     return draw.choice((tar, tar_gz, zip_))(draw)

@@ -1,4 +1,4 @@
-"""MATLAB files for the fuzzer: valid lists of faces, changed in values, elements and bytes."""
+"""Generate MATLAB lists of faces with changed values, elements and bytes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def _fields() -> dict[str, Any]:
 
 
 def _file(name: str, fields: Any, **options: Any) -> bytes:
-    made = io.BytesIO()
-    savemat(made, {name: fields}, **options)
-    return made.getvalue()
+    buffer = io.BytesIO()
+    savemat(buffer, {name: fields}, **options)
+    return buffer.getvalue()
 
 
 @cache
 def valid(name: str, packed: bool = False) -> bytes:
-    """A list as the archives of IMDB-WIKI hold it."""
+    """Return a list in the form of the IMDB-WIKI archives."""
     return _file(name, _fields(), do_compression=packed)
 
 
 def make(draw: Random) -> bytes:
-    """One case: other values, other elements, nested too deep, or damaged."""
+    """Return a list with changed values or elements, deep nesting, or damage."""
     kind = draw.random()
     if kind < 0.15:
         return _other_values(draw)
@@ -104,7 +104,7 @@ def _is_full(value: Any) -> bool:
 
 
 def _nested(draw: Random) -> bytes:
-    """Cells in cells, as deep as no list is."""
+    """Return deeply nested cells."""
     element = struct.pack("<II", 14, 0)
     for _ in range(draw.choice((3, 100, 900, 3_000))):
         flags = struct.pack("<IIII", 6, 8, 1, 0)  # of class cell
@@ -116,12 +116,12 @@ def _nested(draw: Random) -> bytes:
 
 
 def _other_element(draw: Random, content: bytes) -> bytes:
-    """A tag, a count or a dimension of an element inside is another one."""
-    made = bytearray(content)
+    """Change tags, counts or dimensions of elements."""
+    buffer = bytearray(content)
     for _ in range(draw.choice((1, 1, 2, 3))):
-        at = _HEADER + 4 * draw.randrange((len(made) - _HEADER) // 4)
-        old = struct.unpack_from("<I", made, at)[0]
+        at = _HEADER + 4 * draw.randrange((len(buffer) - _HEADER) // 4)
+        old = struct.unpack_from("<I", buffer, at)[0]
         near = (old + 1, old - 1, old * 2, old | 1 << 31, old ^ 1 << draw.randrange(32))
         value = draw.choice((*near, 0, 1, 5, 6, 9, 14, 15, 16, 17, 18, 2**31 - 1, 2**32 - 1))
-        struct.pack_into("<I", made, at, value % 2**32)
-    return bytes(made)
+        struct.pack_into("<I", buffer, at, value % 2**32)
+    return bytes(buffer)

@@ -1,4 +1,4 @@
-"""What is fuzzed: how the files of each reader are made, how they are read, and what must hold."""
+"""Generate files for each reader, read them and check the accepted content."""
 
 from __future__ import annotations
 
@@ -131,9 +131,9 @@ def _sts(draw: Random) -> bytes:
 
 
 def _read_sts(content: bytes, folder: Path) -> None:
-    found = sts_b_dir._read(write_file(folder, "train_new.tsv", content))
-    require(bool(np.isfinite(found.labels).all()), "scores are finite")
-    require({len(column) for column in found.texts} == {len(found)}, "one score per pair")
+    samples = sts_b_dir._read_pairs(write_file(folder, "train_new.tsv", content))
+    require(bool(np.isfinite(samples.labels).all()), "scores are finite")
+    require({len(column) for column in samples.texts} == {len(samples)}, "one score per pair")
 
 
 _WIDTH = 5
@@ -147,10 +147,13 @@ def _glove(draw: Random) -> bytes:
 
 def _read_glove(content: bytes, folder: Path) -> None:
     file = GloveFile(write_file(folder, "glove.txt", content), _WIDTH, lower=False)
-    wanted = ["the", "dog", ". . .", "été", "never"]
-    found, rows = file.look_up(wanted)
-    require(rows.shape == (len(found), _WIDTH) and rows.dtype == np.float32, "one vector per word")
-    require(set(found) <= set(wanted) and len(set(found)) == len(found), "requested words only")
+    words = ["the", "dog", ". . .", "été", "never"]
+    known_words, rows = file.look_up(words)
+    require(
+        rows.shape == (len(known_words), _WIDTH) and rows.dtype == np.float32, "one vector per word"
+    )
+    is_subset = set(known_words) <= set(words) and len(set(known_words)) == len(known_words)
+    require(is_subset, "requested words only")
     require(bool(np.isfinite(rows).all()), "vectors are finite")
 
 
@@ -160,9 +163,9 @@ def _read_glove(content: bytes, folder: Path) -> None:
 def _read_matlab(content: bytes, folder: Path) -> None:
     write_file(folder, "imdb.mat", content)
     write_file(folder, "wiki.mat", fuzz_matlab.valid("wiki"))
-    found = imdb_wiki_dir.find_images(folder).table
-    require(bool(((found.labels >= 0) & (found.labels <= 200)).all()), "ages are 0 to 200")
-    for path in found.paths:
+    table = imdb_wiki_dir.find_images(folder).table
+    require(bool(((table.labels >= 0) & (table.labels <= 200)).all()), "ages are 0 to 200")
+    for path in table.paths:
         require(not OUTSIDE.match(path) and "/.." not in path, f"{path!r} lies inside")
 
 
@@ -182,17 +185,17 @@ def _read_archive(content: bytes, folder: Path) -> None:
         require(not Path(fuzz_archives.OUTSIDE).exists(), "nothing at an absolute path")
         inside = list(root.rglob("*"))
         require(not any(each.is_symlink() for each in inside), "no link")
-        made = [each for each in inside if each.is_file() and each.parent != root]
-        made += [each for each in root.glob("*") if each.is_file() and each.suffix != ".lock"]
-        require(sum(each.stat().st_size for each in made) <= LIMIT, "no more bytes than allowed")
-        require(len(made) <= MEMBERS, "no more files than allowed")
-        require(not (root / ".unpacking").exists(), "no half file")
-    require(len(made) <= count <= MEMBERS, "as many files as members")
+        files = [each for each in inside if each.is_file() and each.parent != root]
+        files += [each for each in root.glob("*") if each.is_file() and each.suffix != ".lock"]
+        require(sum(each.stat().st_size for each in files) <= LIMIT, "no more bytes than allowed")
+        require(len(files) <= MEMBERS, "no more files than allowed")
+        require(not (root / ".unpacking").exists(), "no temporary file")
+    require(len(files) <= count <= MEMBERS, "as many files as members")
 
 
 def _read_member(content: bytes, folder: Path) -> None:
-    found = read_member(content, "b/c.txt", limit=LIMIT, origin="an archive")
-    require(len(found) <= LIMIT, "no more bytes than allowed")
+    data = read_member(content, "b/c.txt", limit=LIMIT, origin="an archive")
+    require(len(data) <= LIMIT, "no more bytes than allowed")
     require(not any(folder.iterdir()), "nothing on the disk")
 
 
@@ -208,11 +211,11 @@ def _user_rows(draw: Random) -> list[tuple[str, ...]]:
 
 
 def _user_table(draw: Random) -> bytes:
-    made = text_table(draw, _user_rows(draw), draw.choice(",,;\t"))
+    content = text_table(draw, _user_rows(draw), draw.choice(",,;\t"))
     if draw.random() < 0.15:
-        made = gzip.compress(made if draw.random() < 0.95 else bytes(2 * LIMIT), 1, mtime=0)
-        made = mutate(draw, made) if draw.random() < 0.4 else made
-    return made
+        content = gzip.compress(content if draw.random() < 0.95 else bytes(2 * LIMIT), 1, mtime=0)
+        content = mutate(draw, content) if draw.random() < 0.4 else content
+    return content
 
 
 _SPECS = (
@@ -235,8 +238,11 @@ def _read_user(suffix: str) -> Callable[[bytes, Path], None]:
                 require(len(values) == columns.n_rows, "one value per row")
         plan = make_split_plan(columns, _SPECS[len(content) % len(_SPECS)])
         require(bool(np.isfinite(plan.labels).all()), "labels are finite")
-        dealt = np.concatenate(plan.split)
-        require(len(np.unique(dealt)) == len(dealt) <= len(plan.labels), "each sample in one part")
+        positions = np.concatenate(plan.split)
+        require(
+            len(np.unique(positions)) == len(positions) <= len(plan.labels),
+            "each sample in one part",
+        )
         require(all(map(len, plan.split)), "no part is empty")
         require(int(plan.bins.histogram(plan.labels).sum()) == len(plan.labels), "each in one bin")
 
@@ -249,13 +255,13 @@ def _parquets() -> tuple[bytes, ...]:
         name: [row[k] for row in _user_rows(Random(0))[1:]] for k, name in enumerate(_COLUMNS)
     }
     numbers = {"size": list(map(float, columns["size"])), "y": list(map(int, columns["y"]))}
-    made = []
+    files = []
     for compression in ("none", "snappy", "zstd"):
         for values in (columns, columns | numbers, numbers | {"kind": [None, "a"] * 7}):
             file = io.BytesIO()
             parquet.write_table(pyarrow.table(values), file, compression=compression)
-            made.append(file.getvalue())
-    return tuple(made)
+            files.append(file.getvalue())
+    return tuple(files)
 
 
 def _parquet(draw: Random) -> bytes:
@@ -273,13 +279,13 @@ def _results() -> dict[str, Any]:
 
 
 def _read_results(content: bytes, folder: Path) -> None:
-    found = record.read_results(write_file(folder, "results.json", content))
+    results = record.read_results(write_file(folder, "results.json", content))
     require(
-        isinstance(found["benchmark"], str) and found["format"] <= record.FORMAT,
+        isinstance(results["benchmark"], str) and results["format"] <= record.FORMAT,
         "format and benchmark are valid",
     )
     require(
-        all(isinstance(found[key], list) for key in ("runs", "summary")),
+        all(isinstance(results[key], list) for key in ("runs", "summary")),
         "runs and summary are lists",
     )
 
@@ -340,8 +346,8 @@ def _tuned(draw: Random) -> bytes:
         for field in draw.sample(list(_CHANGES), k=2):
             value = unusual_value(draw) if draw.random() < 0.15 else _CHANGES[field]
             lines.append(f"{field} = {_toml(value)}")
-    made = "\n".join(lines).encode(errors="replace")
-    return mutate(draw, made) if draw.random() < 0.4 else made
+    content = "\n".join(lines).encode(errors="replace")
+    return mutate(draw, content) if draw.random() < 0.4 else content
 
 
 def _toml(value: Any) -> str:
@@ -351,9 +357,9 @@ def _toml(value: Any) -> str:
 
 def _read_tuned(content: bytes, folder: Path) -> None:
     path = write_file(folder, "recipe.toml", content)
-    found = read_tuned(path, preset_table("table", "small"), "inverse", TableRecipe)
+    changes_by_method = read_tuned(path, preset_table("table", "small"), "inverse", TableRecipe)
     tomllib.loads(content.decode())
-    for changes in found.values():
+    for changes in changes_by_method.values():
         TableRecipe.from_table(preset_table("table", "small") | changes)
 
 

@@ -1,4 +1,4 @@
-"""Whatever stands in the data is text: on the page, in its pictures and in a model's card."""
+"""Strings of the data are shown as text in the report page, its pictures and a model card."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ PAYLOADS = {
 EVIL = "".join(PAYLOADS.values())
 
 
-def sweep(evil):
-    """Results in which every string that may come from data is this one."""
+def make_malicious_results(evil):
+    """Return results in which every string that may come from data is ``evil``."""
     content = make_results(
         ("vanilla", "vanilla+ranksim", "inv", "rrt"), named={evil: (None, 1.0)}, name=evil,
         unit=evil, failed=[("rrt", 1)], seeds=2,
@@ -46,8 +46,8 @@ def sweep(evil):
     for row in content["summary"]:
         if row["method"] == "inv":
             row["method"] = evil
-    told = ("benchmark", "command", "published_note", "preset")
-    content |= dict.fromkeys(told, evil)
+    keys = ("benchmark", "command", "published_note", "preset")
+    content |= dict.fromkeys(keys, evil)
     content["options"] = dict.fromkeys(("split", "target", "data_name"), evil)
     content["provenance"]["commit"] = evil
     content["conclusion"] = content["conclusion"] | {
@@ -58,28 +58,31 @@ def sweep(evil):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """The pages of evil and of plain data."""
+def pages(tmp_path_factory):
+    """Return the paths of a page with malicious and a page with plain strings."""
     folder = tmp_path_factory.mktemp("pages")
     names = {"evil": EVIL, "plain": "plain"}
-    return {k: write_page(sweep(text), folder / f"{k}.html") for k, text in names.items()}
+    return {
+        name: write_page(make_malicious_results(text), folder / f"{name}.html")
+        for name, text in names.items()
+    }
 
 
-def harmless(page, expected):
-    """No script ran, nothing was added to the document, and the text is there as it is."""
+def assert_harmless(page, text):
+    """Assert that no script ran, no active element was added, and the text is shown unchanged."""
     assert page.evaluate("window.ran") is None
-    made = page.evaluate(
+    active_parts = page.evaluate(
         """() => [...document.querySelectorAll('*')].flatMap(element => [
             ...(['IMG', 'IFRAME', 'OBJECT', 'EMBED', 'FORM', 'BASE'].includes(element.tagName)
                 ? [element.tagName] : []),
             ...[...element.attributes].filter(each => /^on/i.test(each.name)
                 || /^javascript:/i.test(each.value)).map(each => each.name)])"""
     )
-    assert made == []
-    assert expected in page.evaluate("document.documentElement.textContent")
+    assert active_parts == []
+    assert text in page.evaluate("document.documentElement.textContent")
 
 
-def use_every_control(page):
+def use_all_controls(page):
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
     picks = page.locator("input.pick")
     for k in range(picks.count()):
@@ -93,25 +96,27 @@ def use_every_control(page):
     page.mouse.wheel(0, 5_000)
 
 
-def test_nothing_of_the_data_runs_on_the_page(open_page, written):
-    page = open_page(written["evil"])
+@pytest.mark.slow
+def test_page_runs_no_script_of_the_data(open_page, pages):
+    page = open_page(pages["evil"])
     dialogs = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.dismiss()))
-    harmless(page, EVIL)
+    assert_harmless(page, EVIL)
     scripts, styles = page.locator("script").count(), page.locator("style").count()
-    use_every_control(page)
-    harmless(page, EVIL)
+    use_all_controls(page)
+    assert_harmless(page, EVIL)
     assert dialogs == []
     assert (scripts, page.locator("script").count()) == (1, 1)
-    plain = open_page(written["plain"])
+    plain = open_page(pages["plain"])
     assert styles == plain.locator("style").count()  # those of the page and of its pictures
     count = "document.querySelectorAll('*').length"
     assert abs(page.evaluate(count) - plain.evaluate(count)) <= plain.evaluate(count) * 0.1
 
 
-def test_the_page_forbids_what_it_does_not_hold(browser, written):
+@pytest.mark.slow
+def test_page_blocks_inserted_scripts(browser, pages):
     page = browser.new_page()
-    page.goto(written["plain"].as_uri())
+    page.goto(pages["plain"].as_uri())
     page.evaluate(
         """() => {
             const script = document.createElement('script');
@@ -125,8 +130,9 @@ def test_the_page_forbids_what_it_does_not_hold(browser, written):
     page.close()
 
 
-def test_pictures_beside_the_page(browser, written):
-    pictures = sorted(written["evil"].with_suffix("").glob("*.svg"))
+@pytest.mark.slow
+def test_pictures_beside_the_page_contain_no_script(browser, pages):
+    pictures = sorted(pages["evil"].with_suffix("").glob("*.svg"))
     assert len(pictures) >= 6
     page = browser.new_page()
     for path in pictures:
@@ -136,12 +142,12 @@ def test_pictures_beside_the_page(browser, written):
     page.close()
 
 
-def test_the_picture_of_inspect(browser, tmp_path):
+def test_picture_of_inspect_contains_no_script(browser, tmp_path):
     labels = np.random.default_rng(0).normal(0, 1, 300).round(2)
     columns = Table.from_columns(EVIL, {EVIL: labels.tolist()})
-    found = make_label_report(columns, EVIL, named={EVIL: LabelRange(1.0, None)})
-    drawn = draw_label_report(found | {"next": EVIL})
-    (tmp_path / "inspect.svg").write_text(drawn.svg, encoding="utf-8")
+    report = make_label_report(columns, EVIL, named={EVIL: LabelRange(1.0, None)})
+    picture = draw_label_report(report | {"next": EVIL})
+    (tmp_path / "inspect.svg").write_text(picture.svg, encoding="utf-8")
     page = browser.new_page()
     page.goto((tmp_path / "inspect.svg").as_uri())
     assert page.evaluate("window.ran") is None
@@ -150,7 +156,7 @@ def test_the_picture_of_inspect(browser, tmp_path):
 
 
 @pytest.mark.parametrize("evil", [EVIL, "a\n\n# b\n<script>window.ran=1</script>", "`<b>`|x"])
-def test_a_model_s_card(shown, tmp_path, evil):
+def test_model_card_shows_strings_of_the_data_as_text(open_page, tmp_path, evil):
     from markdown_it import MarkdownIt
 
     from ranksim.imbalance import LabelBins
@@ -167,8 +173,8 @@ def test_a_model_s_card(shown, tmp_path, evil):
     card = model_card(config, metrics, ["mae", "mse"], "model")
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(card)
     (tmp_path / "card.html").write_text(f'<meta charset="utf-8">{html}', encoding="utf-8")
-    page = shown(tmp_path / "card.html")
-    harmless(page, " ".join(evil.replace("`", "'").split())[:40])
+    page = open_page(tmp_path / "card.html")
+    assert_harmless(page, " ".join(evil.replace("`", "'").split())[:40])
     assert page.locator("script, b, style, svg").count() == 0
     assert page.locator("h1").count() == 1
     assert page.locator("h2").count() == 5

@@ -1,4 +1,4 @@
-"""Labels of any kind: bins, densities, weights, ranges and scores are right, or refused."""
+"""Bins, densities, weights, ranges and scores of arbitrary labels are correct or rejected."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ from ranksim.metrics import ShotRegions
 from ranksim.metrics.scores import METRICS, regression_scores
 from tests.reliability.properties import FINITE, MODERATE, NOT_FINITE, TEXT, float32_index, outcome
 
-SOME = st.lists(FINITE, min_size=1, max_size=12)
-NEAR = st.lists(MODERATE, min_size=1, max_size=12)
-ODD = st.one_of(
+LABELS = st.lists(FINITE, min_size=1, max_size=12)
+MODERATE_LABELS = st.lists(MODERATE, min_size=1, max_size=12)
+UNUSUAL_LABELS = st.one_of(
     st.lists(FINITE | NOT_FINITE, max_size=6),
     st.lists(st.booleans(), min_size=1, max_size=4),
     st.lists(st.integers(-(2**63), 2**64), min_size=1, max_size=4),
@@ -27,21 +27,23 @@ ODD = st.one_of(
     arrays.arrays(np.float16, 5),
     arrays.arrays(np.int8, 4),
 )
-REFUSED = (ValueError, TypeError)
+ERRORS = (ValueError, TypeError)
 
 
-def binned(labels, kind, size):
-    """Bins that are asked for in one of the ways that there are."""
+def make_bins(labels, kind, size):
+    """Return bins chosen by width, by count or automatically."""
     if kind == "width":
         return LabelBins.from_width(labels, size)
     return LabelBins.from_count(labels, 7) if kind == "count" else suggest_bins(labels).bins
 
 
 @given(
-    SOME | NEAR, st.sampled_from(["width", "count", "suggest"]), st.sampled_from([0.1, 1.0, 1e6])
+    LABELS | MODERATE_LABELS,
+    st.sampled_from(["width", "count", "suggest"]),
+    st.sampled_from([0.1, 1.0, 1e6]),
 )
 def test_every_label_lies_in_its_bin(labels, kind, size):
-    bins = outcome(lambda: binned(labels, kind, size), *REFUSED)
+    bins = outcome(lambda: make_bins(labels, kind, size), *ERRORS)
     if bins is None or len(bins) > 20_000:
         return
     assert np.isfinite(bins.edges).all()
@@ -57,81 +59,88 @@ def test_every_label_lies_in_its_bin(labels, kind, size):
     np.testing.assert_array_equal(bins.histogram(labels[::-1]), bins.histogram(labels))
 
 
-@given(SOME | NEAR, st.sampled_from([None, 3]), st.sampled_from(["inverse", "sqrt_inverse"]),
+@given(LABELS | MODERATE_LABELS, st.sampled_from([None, 3]), st.sampled_from(["inverse", "sqrt_inverse"]),
        st.sampled_from([None, (2, 5)]), st.booleans())  # fmt: skip
-def test_weights_are_finite_with_mean_one_and_forget_order(labels, count, scheme, clip, smoothed):
-    def made(values):
+def test_weights_are_finite_have_mean_one_and_ignore_the_order(labels, count, scheme, clip, smooth):
+    def weigh(values):
         bins = None if count is None else LabelBins.from_count(values, count)
-        lds = LDS() if smoothed and bins is not None else None
+        lds = LDS() if smooth and bins is not None else None
         return density_weights(values, bins=bins, scheme=scheme, clip=clip, lds=lds)
 
-    weights = outcome(lambda: made(labels), *REFUSED)
+    weights = outcome(lambda: weigh(labels), *ERRORS)
     if weights is None:
         return
     assert np.isfinite(weights).all()
     assert (weights > 0).all()
     assert weights.mean() == pytest.approx(1.0, rel=1e-9)
-    np.testing.assert_allclose(made(labels[::-1])[::-1], weights, rtol=1e-9)
-    far = outcome(lambda: DensityWeights.fit(labels, bandwidth=1.0), *REFUSED)
-    if far is not None:
-        assert np.isfinite(far([*labels, 1e308, -1e308])).all()
+    np.testing.assert_allclose(weigh(labels[::-1])[::-1], weights, rtol=1e-9)
+    weights_of_new_labels = outcome(lambda: DensityWeights.fit(labels, bandwidth=1.0), *ERRORS)
+    if weights_of_new_labels is not None:
+        assert np.isfinite(weights_of_new_labels([*labels, 1e308, -1e308])).all()
 
 
-@given(NEAR.filter(lambda labels: max(labels) - min(labels) > 0.01), st.sampled_from([-40, 3, 300]))
+@given(
+    MODERATE_LABELS.filter(lambda labels: max(labels) - min(labels) > 0.01),
+    st.sampled_from([-40, 3, 300]),
+)
 def test_weights_do_not_depend_on_the_unit(labels, power):
-    """By Silverman's rule the bandwidth grows with the labels; a power of two rounds nothing."""
+    """Silverman's bandwidth scales with the labels; powers of two cause no rounding."""
     scaled = np.asarray(labels) * 2.0**power
     np.testing.assert_allclose(density_weights(scaled), density_weights(labels), rtol=1e-9)
 
 
-@given(NEAR, st.sampled_from([0.01, 1.0, 1e4]))
-def test_the_fast_density_is_the_plain_sum(labels, bandwidth):
+@given(MODERATE_LABELS, st.sampled_from([0.01, 1.0, 1e4]))
+def test_fast_density_equals_the_plain_sum(labels, bandwidth):
     values = np.asarray(labels)
-    found = KernelDensity.from_labels(values, bandwidth).at(values)
+    density = KernelDensity.from_labels(values, bandwidth).evaluate(values)
     plain = np.exp(-(((values[:, None] - values[None]) / bandwidth) ** 2) / 2).sum(axis=1)
-    np.testing.assert_allclose(found, plain, rtol=1e-9)
+    np.testing.assert_allclose(density, plain, rtol=1e-9)
 
 
-@given(ODD)
-def test_odd_labels_are_refused_by_one_sentence(labels):
-    for act in (
+@given(UNUSUAL_LABELS)
+def test_unusual_labels_are_accepted_or_rejected_in_one_sentence(labels):
+    for compute in (
         lambda: density_weights(labels),
         lambda: density_weights(labels, bins=LabelBins.uniform(0, 5, 5)),
         lambda: LabelBins.from_width(labels, 1.0),
         lambda: suggest_bins(labels),
         lambda: LabelBins.uniform(0, 5, 5).histogram(labels),
     ):
-        found = outcome(act, *REFUSED)
-        if isinstance(found, np.ndarray):
-            assert np.isfinite(found).all()
+        values = outcome(compute, *ERRORS)
+        if isinstance(values, np.ndarray):
+            assert np.isfinite(values).all()
 
 
-ENDS = st.sampled_from(["0", "-2", "70", "1e3", ".5", "3.", "-1e999", "1_0", "x", "", "٣"])
-TEXTS = st.one_of(
+LIMITS = st.sampled_from(["0", "-2", "70", "1e3", ".5", "3.", "-1e999", "1_0", "x", "", "٣"])
+RANGE_TEXTS = st.one_of(
     TEXT,
-    st.builds(lambda a, s, b: f"{a}{s}{b}", ENDS, st.sampled_from(["-", "..", " .. ", "--"]), ENDS),
-    st.builds(lambda s, a: f"{s}{a}", st.sampled_from([">", "<=", "<", ">= ", "=", "=="]), ENDS),
+    st.builds(
+        lambda a, s, b: f"{a}{s}{b}", LIMITS, st.sampled_from(["-", "..", " .. ", "--"]), LIMITS
+    ),
+    st.builds(lambda s, a: f"{s}{a}", st.sampled_from([">", "<=", "<", ">= ", "=", "=="]), LIMITS),
 )
 
 
-@given(st.lists(TEXTS, min_size=1, max_size=3).map(",".join), NEAR)
-def test_ranges_are_read_as_written_or_refused(text, labels):
-    found = outcome(lambda: parse_ranges(text), ValueError)
-    for each in found or ():
+@given(st.lists(RANGE_TEXTS, min_size=1, max_size=3).map(",".join), MODERATE_LABELS)
+def test_ranges_are_parsed_as_written_or_rejected(text, labels):
+    ranges = outcome(lambda: parse_ranges(text), ValueError)
+    for each in ranges or ():
         assert parse_ranges(each.text) == (each,)
-        for label, inside in zip(labels, each.contains(labels), strict=True):
-            at, low, high = np.float32(label), each.low, each.high
-            above = low is None or (at > np.float32(low) if each.strict else at >= np.float32(low))
-            below = high is None or (
-                at < np.float32(high) if each.strict else at <= np.float32(high)
+        for label, is_inside in zip(labels, each.contains(labels), strict=True):
+            value, low, high = np.float32(label), each.low, each.high
+            above = low is None or (
+                value > np.float32(low) if each.strict else value >= np.float32(low)
             )
-            assert inside == (above and below)
+            below = high is None or (
+                value < np.float32(high) if each.strict else value <= np.float32(high)
+            )
+            assert is_inside == (above and below)
     named = outcome(lambda: parse_named_range(text), ValueError)
     assert named is None or (named[0] and isinstance(named[1], LabelRange))
 
 
-@given(NEAR, st.lists(st.tuples(FINITE, FINITE), max_size=8))
-def test_scores_are_those_of_the_definition(training, pairs):
+@given(MODERATE_LABELS, st.lists(st.tuples(FINITE, FINITE), max_size=8))
+def test_scores_equal_their_definitions(training, pairs):
     prediction, target = (np.array([pair[k] for pair in pairs], dtype=float) for k in (0, 1))
     scores = outcome(lambda: regression_scores(torch.tensor(prediction), torch.tensor(target)))
     assert scores is not None
@@ -154,5 +163,5 @@ def test_scores_are_those_of_the_definition(training, pairs):
     parts = sum(masks[name].astype(int) for name in ("many", "medium", "few"))
     assert (parts == 1).all()
     assert (masks["zero"] ^ masks["seen"]).all()
-    empty = {name: regression_scores(torch.empty(0), torch.empty(0)) for name in ("few",)}
-    assert empty["few"] == {"n": 0, **dict.fromkeys(METRICS)}
+    empty = torch.empty(0)
+    assert regression_scores(empty, empty) == {"n": 0, **dict.fromkeys(METRICS)}

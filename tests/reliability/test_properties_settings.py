@@ -1,4 +1,4 @@
-"""Method names, recipes, options and JSON of any kind: meant as accepted, or refused."""
+"""Arbitrary method names, recipes, options and JSON are understood correctly or rejected."""
 
 import json
 import math
@@ -28,9 +28,9 @@ from tests.reliability.properties import FINITE, NOT_FINITE, TEXT, outcome
 
 PARTS = st.sampled_from([*BASES, *MODIFIERS])
 WEIGHTINGS = st.sampled_from(["none", "inverse", "sqrt_inverse"])
-PLAIN = st.none() | st.booleans() | st.integers() | FINITE | NOT_FINITE | TEXT
+SCALARS = st.none() | st.booleans() | st.integers() | FINITE | NOT_FINITE | TEXT
 TREES = st.recursive(
-    PLAIN,
+    SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 
 @given(st.lists(PARTS, min_size=1, max_size=6, unique=True), WEIGHTINGS)
-def test_a_name_a_method_and_its_name_are_one(parts, weighting):
+def test_parsed_methods_keep_their_name(parts, weighting):
     method = outcome(lambda: parse_method("+".join(parts), weighting))
     if method is None:
         return
@@ -63,8 +63,8 @@ def test_a_name_a_method_and_its_name_are_one(parts, weighting):
 
 
 @given(TEXT | st.lists(PARTS | TEXT, max_size=4).map("+".join) | st.text(alphabet="+,invflds r"))
-def test_any_other_name_is_refused(text):
-    """Capitals and spaces are forgiven; every part must be known, and once."""
+def test_unknown_method_names_are_rejected(text):
+    """Case and spaces are ignored; every part must be known and occur once."""
     methods = outcome(lambda: parse_methods(text, "sts-b-dir", "inverse"))
     for name in text.lower().split(",") if methods is not None else ():
         for part in name.strip().split("+") if name.strip() not in ("", "all") else ():
@@ -72,7 +72,7 @@ def test_any_other_name_is_refused(text):
 
 
 @given(TEXT | st.lists(st.integers(-2, 2**33), max_size=3).map(lambda n: ",".join(map(str, n))))
-def test_seeds_are_numbers_or_refused(text):
+def test_seeds_are_numbers_or_rejected(text):
     seeds = outcome(lambda: parse_seeds(text))
     if seeds is not None:
         assert seeds
@@ -81,7 +81,7 @@ def test_seeds_are_numbers_or_refused(text):
 
 
 @given(st.lists(TEXT.map(str.strip).filter(bool), max_size=4))
-def test_words_parted_by_commas(words):
+def test_quoted_words_are_split_at_commas(words):
     quoted = ",".join('"' + word.replace('"', '""') + '"' for word in words)
     if not any(character in quoted for character in "\r\n"):
         assert split_csv(quoted) == tuple(words)
@@ -91,19 +91,19 @@ FIELDS = st.sampled_from([*vars(TableRecipe.from_table(preset_table("table", "sm
 
 
 @given(TEXT | st.builds(lambda name, value: f"{name}={value}", FIELDS, TEXT | FINITE.map(repr)))
-def test_a_change_is_a_field_and_a_value(text):
+def test_changes_of_a_recipe_are_valid_or_rejected(text):
     change = outcome(lambda: parse_change(text))
     if change is not None:
         check_recipe(dict([change]))
 
 
 @given(st.dictionaries(FIELDS, TREES, max_size=3))
-def test_any_values_of_a_recipe(changes):
+def test_values_of_a_recipe_are_valid_or_rejected(changes):
     check_recipe(changes)
 
 
 def check_recipe(changes):
-    """Accepted: of its type and within its limits, and the same once it was written down."""
+    """Assert that a changed recipe is rejected, or is within its limits and survives JSON."""
     table = preset_table("table", "small") | changes
     recipe = outcome(lambda: TableRecipe.from_table(table))
     if recipe is None:
@@ -116,26 +116,26 @@ def check_recipe(changes):
     assert recipe.fds_min_ratio <= 1 <= recipe.fds_max_ratio
 
 
-CHANGES = st.dictionaries(FIELDS, PLAIN, max_size=2)
+CHANGES = st.dictionaries(FIELDS, SCALARS, max_size=2)
 
 
 @given(st.text(max_size=60) | st.dictionaries(PARTS | TEXT, CHANGES, max_size=2))
-def test_recipes_by_method(folder, content):
+def test_tuned_recipes_are_valid_or_rejected(folder, content):
     if isinstance(content, dict):
         lines = []
         for method, changes in content.items():
             lines.append(f"[methods.{json.dumps(method)}]")
             for name, value in changes.items():
-                plain = isinstance(value, float) and not math.isfinite(value)
-                lines.append(f"{name} = {value if plain else json.dumps(value)}")
+                is_special = isinstance(value, float) and not math.isfinite(value)
+                lines.append(f"{name} = {value if is_special else json.dumps(value)}")
         content = "\n".join(lines)
     path = folder / "recipe.toml"
     path.write_text(content, encoding="utf-8")
     common = preset_table("table", "small")
-    found = outcome(lambda: read_tuned(path, common, "inverse", TableRecipe))
-    if found is not None:
+    changes_by_method = outcome(lambda: read_tuned(path, common, "inverse", TableRecipe))
+    if changes_by_method is not None:
         assert set(tomllib.loads(path.read_text(encoding="utf-8"))) == {"methods"}
-        for key, changes in found.items():
+        for key, changes in changes_by_method.items():
             assert parse_method(key, "inverse").key == key
             TableRecipe.from_table(common | changes)
 
@@ -143,26 +143,26 @@ def test_recipes_by_method(folder, content):
 @given(TREES | st.fixed_dictionaries(
     {"format": st.integers(0, 4) | TREES, "benchmark": TEXT | TREES, "runs": st.lists(TREES),
      "summary": st.lists(TREES, max_size=2)}))  # fmt: skip
-def test_results_of_any_form(folder, tree):
+def test_results_are_valid_or_rejected(folder, tree):
     path = folder / "results.json"
     path.write_text(json.dumps(tree), encoding="utf-8")
-    found = outcome(lambda: read_results(path))
-    if found is not None:
-        assert isinstance(found["benchmark"], str)
-        assert isinstance(found["runs"], list)
-        assert isinstance(found["summary"], list)
+    results = outcome(lambda: read_results(path))
+    if results is not None:
+        assert isinstance(results["benchmark"], str)
+        assert isinstance(results["runs"], list)
+        assert isinstance(results["summary"], list)
 
 
 DENSITY = {
     "edges": st.lists(FINITE, max_size=4),
-    "train": st.lists(st.integers(-1, 9) | PLAIN, max_size=3),
+    "train": st.lists(st.integers(-1, 9) | SCALARS, max_size=3),
     "regions": st.lists(st.sampled_from(["many", "medium", "few", "all"]), max_size=3),
     "named": st.dictionaries(TEXT, st.sampled_from(["<3", "1-2", "x", ">=1e99"]), max_size=2),
 }  # fmt: skip
 
 
 @given(st.fixed_dictionaries(DENSITY))
-def test_a_stored_density_is_the_regions_or_refused(density):
+def test_stored_densities_are_restored_or_rejected(density):
     errors = (ValueError, TypeError, KeyError, OverflowError, RankSimError)
     try:
         regions = density_from_dict(density)
@@ -171,5 +171,5 @@ def test_a_stored_density_is_the_regions_or_refused(density):
     assert isinstance(regions, ShotRegions)
     masks = regions.masks([-1.0, 0.5, 1e9])
     assert (masks["many"] | masks["medium"] | masks["few"]).all()
-    written = density_to_dict(regions, many=20, few=5)
-    assert density_from_dict(json.loads(json.dumps(written))).names == regions.names
+    stored = density_to_dict(regions, many=20, few=5)
+    assert density_from_dict(json.loads(json.dumps(stored))).names == regions.names

@@ -21,7 +21,8 @@ PINNED = {"sts_b_dir": sts_b_dir.CHECKSUMS, "agedb_dir": agedb_dir.CHECKSUMS}
 UNPINNED = {
     "https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/static/imdb_crop.tar",
     "https://data.vision.ee.ethz.ch/cvl/rrothe/imdb-wiki/static/wiki_crop.tar",
-    "http://www.w3.org/2000/svg}",  # a namespace of XML
+    "http://www.w3.org/2000/svg}",  # namespaces of XML
+    "http://www.w3.org/1999/xlink}",
     "https://nlp.stanford.edu/data/glove.840B.300d.zip",  # named in a message, never fetched
 }
 

@@ -1,4 +1,4 @@
-"""Every file is written aside and renamed: whatever opens one to write does so for the part."""
+"""Every file of the library is written to a temporary path and renamed when it is complete."""
 
 import ast
 from pathlib import Path
@@ -12,81 +12,81 @@ WRITERS = {
     *("write_text", "write_bytes", "savefig", "save", "savez", "savez_compressed", "save_file"),
     *("write_table", "to_parquet", "to_csv", "to_json", "dump", "tofile", "save_pretrained"),
 }
-WHOLE = {"written_whole", "written_folder", "TemporaryDirectory"}
+ATOMIC = {"atomic_write", "temporary_sibling", "replace_folder", "TemporaryDirectory"}
 ALLOWED = {
-    ("data/download.py", "_receive"): "parts of a download, renamed once their checksum is right",
-    ("datasets/archives.py", "_write"): "writes aside and renames itself",
-    ("data/images/pixel_cache.py", "_write_rows"): "rows that the index does not know yet",
+    ("_utils/download.py", "_append"): "parts of a download, renamed once their checksum is right",
+    ("datasets/archives.py", "_write"): "writes a temporary file and renames it itself",
+    ("data/images/pixel_cache.py", "_write_rows"): "rows that the index does not contain yet",
     ("evaluation/report/plotting.py", "render_picture"): "into memory",
-    ("training/memory.py", "forget_peak"): "a switch of the kernel, no file",
+    ("training/peak_memory.py", "reset_peak_memory"): "a switch of the kernel",
 }
 
 
-def writes(tree):
-    """Calls that write a file, each with its function, outside of blocks that rename it."""
-    found = []
+def find_writes(tree):
+    """Return function and line of each call that writes a file outside of an atomic block."""
+    writes = []
 
-    def visit(node, function, whole):
+    def visit(node, function, is_atomic):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             function = node.name
         if isinstance(node, ast.With):
             for item in node.items:
-                visit(item, function, whole)
-                whole = whole or bool(WHOLE & set(names(item)))
-            for each in node.body:
-                visit(each, function, whole)
+                visit(item, function, is_atomic)
+                is_atomic = is_atomic or bool(ATOMIC & set(find_names(item)))
+            for child in node.body:
+                visit(child, function, is_atomic)
             return
-        if isinstance(node, ast.Call) and is_write(node) and not whole:
-            found.append((function, node.lineno))
-        for each in ast.iter_child_nodes(node):
-            visit(each, function, whole)
+        if isinstance(node, ast.Call) and is_write(node) and not is_atomic:
+            writes.append((function, node.lineno))
+        for child in ast.iter_child_nodes(node):
+            visit(child, function, is_atomic)
 
     visit(tree, None, False)
-    return found
+    return writes
 
 
-def names(node):
-    for each in ast.walk(node):
-        if isinstance(each, ast.Name | ast.Attribute):
-            yield each.id if isinstance(each, ast.Name) else each.attr
+def find_names(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            yield node.id if isinstance(node, ast.Name) else node.attr
 
 
 def is_write(call):
     if isinstance(call.func, ast.Attribute) and call.func.attr != "open":
         return call.func.attr in WRITERS
-    if next(names(call.func), None) != "open" and not isinstance(call.func, ast.Attribute):
+    if next(find_names(call.func), None) != "open" and not isinstance(call.func, ast.Attribute):
         return False
-    given = [*call.args, *(key.value for key in call.keywords)]
-    said = [node.value for arg in given for node in ast.walk(arg) if isinstance(node, ast.Constant)]
-    return any(
-        isinstance(v, str) and set(v) <= set("rwaxbt+") and set(v) & set("wax+") for v in said
-    )
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    nodes = [node for argument in arguments for node in ast.walk(argument)]
+    values = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    modes = [set(v) for v in values if isinstance(v, str) and set(v) <= set("rwaxbt+")]
+    return any(mode & set("wax+") for mode in modes)
 
 
-def test_every_file_is_written_aside_and_renamed():
-    used = set()
+def test_every_file_is_written_atomically():
+    exceptions = set()
     for path in sorted(SRC.rglob("*.py")):
         name = path.relative_to(SRC).as_posix()
-        for function, line in writes(ast.parse(path.read_text(encoding="utf-8"))):
-            used.add((name, function))
-            assert (name, function) in ALLOWED, f"{name}:{line} writes outside of written_whole"
-    assert set(ALLOWED) == used  # none is left over
+        for function, line in find_writes(ast.parse(path.read_text(encoding="utf-8"))):
+            exceptions.add((name, function))
+            assert (name, function) in ALLOWED, f"{name}:{line} writes outside of atomic_write"
+    assert exceptions == set(ALLOWED)
 
 
 @pytest.mark.parametrize(
-    ("code", "found"),
+    ("code", "count"),
     [
         ("path.write_text('a')", 1),
         ("with path.open('wb') as file:\n    file.write(b'')", 1),
         ("with open(path, mode='a') as file: pass", 1),
-        ("with path.open('ab' if goes_on else 'wb') as file: pass", 1),
+        ("with path.open('ab' if resume else 'wb') as file: pass", 1),
         ("np.savez(file, a)", 1),
-        ("write_table(path, table)", 0),  # our own, which does it right
+        ("write_table(path, table)", 0),  # a function of the library that writes atomically
         ("with path.open() as file, open(path, 'rb') as other: pass", 0),
-        ("with written_whole(path) as aside, aside.open('wb') as file:\n    np.save(file, a)", 0),
-        ("with cache.written_whole(path) as aside:\n    aside.write_text('a')", 0),
-        ("def f():\n    with written_whole(a) as b:\n        pass\n    c.write_text('')", 1),
+        ("with atomic_write(path) as part, part.open('wb') as file:\n    np.save(file, a)", 0),
+        ("with storage.atomic_write(path) as part:\n    part.write_text('a')", 0),
+        ("def f():\n    with atomic_write(a) as b:\n        pass\n    c.write_text('')", 1),
     ],
 )
-def test_what_counts_as_writing(code, found):
-    assert len(writes(ast.parse(code))) == found
+def test_writing_calls_are_found(code, count):
+    assert len(find_writes(ast.parse(code))) == count

@@ -28,6 +28,7 @@ from ranksim.exceptions import DataError, RankSimError, disk_error, require_opti
 
 _CHUNK = 1 << 20
 _TEMPORARY = ".unpacking"  # receives each file until it is complete
+_MAX_NAME = 1024  # characters; deeper folders exceed the recursion limit of pathlib
 _MAX_EXTENDED_HEADER = 1 << 20  # bytes; tarfile reads an extended header into memory
 _AES = 99  # compression type of AES-encrypted zips
 _GET_AGAIN = "download the archive again"
@@ -215,7 +216,8 @@ def _check_target(archive: Path, root: Path, info: tarfile.TarInfo) -> Path:
     # dots and blanks climb, also on Windows, as drives do
     leads_out = any(not part.strip(" .") or part[1:2] == ":" for part in parts)
     reserved = parts[:1] != [] and parts[0].startswith(_TEMPORARY)
-    if leads_out or reserved or "\0" in info.name or info.size < 0 or (info.isreg() and not parts):
+    is_invalid = "\0" in info.name or len(info.name) > _MAX_NAME or (info.isreg() and not parts)
+    if leads_out or reserved or is_invalid or info.size < 0:
         raise _error(archive, f"contains {name}, whose name or size is not allowed")
     for part in parts:
         target = target / part
