@@ -144,7 +144,9 @@ def _steps_per_epoch(record: dict[str, Any]) -> int:
 def _time_check(folder: Path, data: Path) -> tuple[float, float]:
     """Return the median seconds of one check of the loss and of one step of a small MLP."""
     monitor, loss, term = DivergenceMonitor(1e9), torch.tensor(0.5), torch.tensor(0.1)
-    trainer, index = SimpleNamespace(world_size=1), torch.arange(32)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    trainer = SimpleNamespace(world_size=1, global_step=0, current_epoch=0, optimizers=[optimizer])
+    index = torch.arange(32)
     checks = []
     for _ in range(10):
         start = time.perf_counter()

@@ -22,7 +22,7 @@ from tests.reliability.fuzz_worker import PROGRESS, SECONDS
 TITLE = "Malformed input"
 CASES, SHORT = 20_000, 140  # per reader
 EXAMPLES = 300  # per property; the tests draw 25
-_TIMEOUT = 30.0  # seconds without a finished case before the process is killed
+_TIMEOUT = 90.0  # seconds without a finished case before the process is killed
 _MAX_FAILURES = 20  # failures that are recorded
 _ROOT = Path(__file__).parents[2]
 _TEXT = """\

@@ -18,7 +18,7 @@ ALLOWED = {
     ("datasets/archives.py", "_write"): "writes a temporary file and renames it itself",
     ("data/images/pixel_cache.py", "_write_rows"): "rows that the index does not contain yet",
     ("evaluation/report/plotting.py", "render_picture"): "into memory",
-    ("training/peak_memory.py", "reset_peak_memory"): "a switch of the kernel",
+    ("training/trainer_config.py", "reset_peak_memory"): "a switch of the kernel",
 }
 
 
