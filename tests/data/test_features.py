@@ -192,7 +192,7 @@ def test_missing_columns_are_reported():
         features(as_table({"a": ["1"], "c": ["2"]}))
     with raises_with(DataError, "'a': all its values are equal", "other features"):
         fitted({"a": ["1", "1"]})
-    with raises_with(DataError, "there are none"):
+    with raises_with(DataError, "none was given"):
         TableFeatures.fit(as_table({"a": ["1"] * 3}), [], np.arange(3))
 
 

@@ -142,7 +142,7 @@ def test_split_windows_use_no_reading_in_two_parts(by, seed):
 def test_split_windows_rejects_an_empty_part():
     values = np.arange(9.0)[:, None]
     split = Split(np.arange(6), np.array([6]), np.array([7, 8]))
-    with raises_with(DataError, "validation part has no samples", "no window"):
+    with raises_with(DataError, "validation set has no samples", "no window"):
         split_windows(split, values, None, values[:, 0], window=1, horizon=1)
 
 

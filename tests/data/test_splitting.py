@@ -182,7 +182,7 @@ def test_split_by_column_reports_lines():
     table = Table("own.csv", ["split"], lambda _: names, range(2, 8))
     with raises_with(DataError, "own.csv, lines 3, 4, 5", "is not train, val or test"):
         split_by_column(table, "split")
-    with raises_with(DataError, "The test part has no samples"):
+    with raises_with(DataError, "The test set has no samples"):
         split_by_column(table.take(np.array([0, 5])), "split")
 
 
@@ -205,7 +205,7 @@ def test_shared_samples_are_rejected():
         ({"by": "group", "groups": ["a", "b", "a", "b"]}, "2 groups cannot be split"),
         ({"by": "group", "groups": ["a"] * 4}, "1 group cannot be split"),
         ({"by": "time", "times": np.zeros(4)}, "1 different time cannot be split"),
-        ({"balanced": True}, "validation part has no samples (the label bins"),
+        ({"balanced": True}, "validation set has no samples (the label bins"),
     ],
 )
 def test_reports_impossible_splits(options, fact):

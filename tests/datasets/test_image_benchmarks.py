@@ -205,7 +205,7 @@ def test_published_protocol_repeats_images(tmp_path, protocol):
     assert test.rows[0] == test.rows[-1]
     assert len({row for data in datasets for row in data.rows.tolist()}) == 18
     (tmp_path / table.paths[0]).write_bytes(b"")
-    with pytest.raises(DataError, match=f"^1 of 18 images .*{table.paths[0]} is empty"):
+    with pytest.raises(DataError, match=f"^1 of 18 images .*{table.paths[0]} .the file is empty"):
         load_images(plan, 4)
     benchmark, _ = load_images(plan, 4, skip_broken=True)
     assert benchmark.facts["counts"] == [5, 6, 7]  # each of its rows
@@ -254,7 +254,7 @@ def test_broken_images_are_an_error_or_skipped(agedb):
             (agedb / path).write_bytes(b"not an image")
             broken[path] = "is not an image"
     order = [path for path in plan.table.paths if path in broken]
-    first = ", ".join(f"{path} is not an image" for path in order[:5])
+    first = ", ".join(f"{path} (is not an image)" for path in order[:5])
     note = f"6 of {TOTAL} images cannot be used: {first}, …"
     with pytest.raises(DataError, match=f"^{re.escape(note)}: .* --skip-broken"):
         load_images(plan, 4)
@@ -278,6 +278,6 @@ def test_rejects_a_part_without_usable_images(agedb, part):
     plan = plan_ages("agedb-dir", data_dir=agedb)
     for path in plan.table.part(part).paths:
         (agedb / path).unlink()
-    message = f"The {PART_TITLES[part]} part has no samples .no usable image"
+    message = f"The {PART_TITLES[part]} set has no samples .no usable image"
     with pytest.raises(DataError, match=message):
         load_images(plan, 4, skip_broken=True)

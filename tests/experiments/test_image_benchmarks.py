@@ -143,7 +143,7 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
     )
     assert content["runs"][0]["provenance"]["data"]["n_skipped"] == 2
     output = capsys.readouterr().err
-    assert re.search(r"2 of \d+ images cannot be used: .*1\.png is damaged.*; skipped\.", output)
+    assert re.search(r"2 of \d+ images cannot be used: .*1\.png .*is damaged.*; skipped\.", output)
 
 
 def test_evaluate_repeats_a_run(drawn, tmp_path):

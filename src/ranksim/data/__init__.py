@@ -1,4 +1,4 @@
-"""Input data: tables, texts, images, series, splits and label bins."""
+"""Load, encode and split input data: tables, texts, images and time series; choose label bins."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Batches, and the base class of data sets that return whole batches."""
+"""Batch type and base class for data sets that return whole batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 
 class Batch(TypedDict):
-    """A batch: encoder inputs, labels ``(N,)``, and positions in the data set ``(N,)``."""
+    """A batch: encoder inputs, labels ``(N,)``, and positions ``(N,)`` within the data set."""
 
     inputs: tuple[Tensor, ...]
     label: Tensor
@@ -18,13 +18,13 @@ class Batch(TypedDict):
 
 
 class BatchDataset(Dataset[Batch]):
-    """Base class of data sets that return whole batches; subclasses set ``labels``."""
+    """A base class for data sets that return whole batches; subclasses must set ``labels``."""
 
     labels: Tensor  # (N,), float64
     on_disk = False  # whether a batch is read from a file
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
-        """Return the encoder inputs of the samples at ``index``, int64 ``(N,)``."""
+        """Return the encoder inputs of the samples at positions ``index``, int64 ``(N,)``."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -38,5 +38,5 @@ class BatchDataset(Dataset[Batch]):
         return {"inputs": self.get_inputs(index), "label": self.labels[index], "index": index}
 
     def length_order(self) -> Tensor:
-        """Return all positions, sorted so that neighboring samples have similar lengths."""
+        """Return the positions of all samples, sorted so that neighbors have similar lengths."""
         return torch.arange(len(self))

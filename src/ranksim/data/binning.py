@@ -1,4 +1,4 @@
-"""Choose label bins and shot thresholds for user data, by rule or from options."""
+"""Choose label bins and shot thresholds for user data, by a rule or from command-line options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLOAT32_STEPS = 2**23  # steps between 0 and a number that float32 can distingu
 
 @dataclass(frozen=True)
 class BinSuggestion:
-    """Label bins and shot thresholds that suit given labels, and the reason in words."""
+    """Label bins and shot thresholds suggested for some labels, with the reason as text."""
 
     bins: LabelBins
     width: float  # in the unit of the label; the bins of far outliers are wider
@@ -43,7 +43,7 @@ def suggest_bins(
     many: int | None = None,
     few: int | None = None,
 ) -> BinSuggestion:
-    """Choose the bin width and shot thresholds of labels ``(N,)``; given values are kept.
+    """Suggest label bins and shot thresholds for labels ``(N,)``; arguments that are set are kept.
 
     Width: labels on a grid (integers, tenths, halves) of fewer than 1,000 values get one bin per
     value if there are on average at least 10 samples per value, and at least as many as values.
@@ -59,7 +59,7 @@ def suggest_bins(
     """
     values = label_vector(labels)
     if values.min() == values.max():
-        raise ValueError(f"labels must differ, but all {len(values)} are {values[0]:g}")
+        raise ValueError(f"all {len(values)} labels are {values[0]:g}; pass labels that differ")
     values = np.clip(values, -_MAX_LABEL, _MAX_LABEL)
     if width is None:
         distinct = np.unique(values)
@@ -74,21 +74,21 @@ def suggest_bins(
 def suggest_thresholds(
     counts: Ints, *, many: int | None = None, few: int | None = None
 ) -> tuple[int, int, str]:
-    """Choose the thresholds of :func:`suggest_bins` for samples per bin; also return the reason."""
+    """Suggest shot thresholds for the sample count of each bin; return ``(many, few, reason)``."""
     many_by_rule, few_by_rule, reason = _choose_thresholds(counts)
     if many is None and few is None:
         return many_by_rule, few_by_rule, reason
     many = max(many_by_rule, few or 0) if many is None else many
     few = min(few_by_rule, many) if few is None else few
     if few > many:
-        raise ValueError(f"few must be at most many, got {few} and {many}")
+        raise ValueError(f"few must be at most many, got few={few} and many={many}")
     return many, few, "the requested thresholds"
 
 
 def make_label_bins(
     labels: Floats, *, count: int | None = None, width: float | None = None
 ) -> LabelBins:
-    """Return bins by number, by width or by :func:`suggest_bins`; one bin for equal labels."""
+    """Create bins by count, width or :func:`suggest_bins`; a single bin if all labels are equal."""
     if np.ptp(labels) == 0:
         return LabelBins.from_width(labels, 1.0)
     if count is not None:
@@ -97,34 +97,39 @@ def make_label_bins(
 
 
 def choose_label_bins(labels: Floats, options: UserDataSpec) -> LabelBins:
-    """Return the bins that the options request, or suitable bins for the labels ``(N,)``."""
+    """Create bins for labels ``(N,)``: of the requested width, else by :func:`suggest_bins`."""
     width = options.bin_width
     if width is not None and width > 0 and np.ptp(labels) / width > _MAX_REQUESTED_BINS:
         raise UsageError(
-            f"--bin-width {width:g} makes {np.ptp(labels) / width:,.0f} bins over column "
-            f"{options.target!r}: use a width that makes at most {_MAX_REQUESTED_BINS:,}."
+            f"--bin-width {width:g} divides the labels in column {options.target!r} into "
+            f"{np.ptp(labels) / width:,.0f} bins: choose a width that gives at most "
+            f"{_MAX_REQUESTED_BINS:,}."
         )
     try:
         return make_label_bins(labels, width=width)
     except ValueError as error:
-        raise UsageError(f"Label bins could not be chosen: {error}.") from error
+        raise UsageError(
+            f"Label bins could not be chosen: {error}; correct --bin-width or --target."
+        ) from error
 
 
 def choose_shot_regions(
     bins: LabelBins, training: Floats, options: UserDataSpec
 ) -> tuple[ShotRegions, int, int]:
-    """Return the shot regions of training labels ``(N,)``, and the thresholds ``many, few``."""
+    """Compute shot regions from training labels ``(N,)``; return ``(regions, many, few)``."""
     counts = bins.histogram(training)
     try:
         named = dict(map(parse_named_range, options.region))
         many, few, _ = suggest_thresholds(counts, many=options.many, few=options.few)
     except ValueError as error:
-        raise UsageError(f"--region, --many or --few cannot be used: {error}.") from error
+        raise UsageError(
+            f"The shot regions could not be set: {error}; correct --region, --many or --few."
+        ) from error
     return ShotRegions.from_counts(bins, training, many=many, few=few, named=named), many, few
 
 
 def _drop_outliers(distinct: Floats) -> Floats:
-    """Return distinct labels without far outliers; distinct, as most labels may be equal."""
+    """Remove far outliers from the distinct labels (repeats could make the quartiles equal)."""
     first, third = np.percentile(distinct, (25, 75))
     reach = _OUTLIER_IQRS * (third - first)
     near: Floats = distinct[(distinct >= first - reach) & (distinct <= third + reach)]
@@ -152,7 +157,7 @@ def _choose_width(values: Floats, distinct: Floats) -> tuple[float, str]:
 
 
 def _grid_step(distinct: Floats) -> float | None:
-    """Return the largest step that divides all differences of labels with up to six decimals."""
+    """Return the largest step that divides all label differences; None if over six decimals."""
     for decimals in range(7):
         scaled = distinct * 10.0**decimals
         if np.abs(scaled).max() > 2**53:
@@ -166,7 +171,7 @@ def _grid_step(distinct: Floats) -> float | None:
 
 
 def _round_widths(target: float, step: float | None) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten around ``target`` that are multiples of ``step``."""
+    """List round widths near ``target`` (1, 2 or 5 times 10^k) that are multiples of ``step``."""
     power = math.floor(math.log10(target))
     widths = [float(f"{m}e{power + k}") for k in range(-1, 4) for m in (1, 2, 5)]
     if step is None:

@@ -1,4 +1,4 @@
-"""Convert table columns to the feature vectors that a network reads."""
+"""Convert table columns to feature vectors for a network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MAX_DEVIATIONS = 1e6  # clip: keeps features finite in float32
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """Encoding of a column of numbers, or of ISO dates, which become days."""
+    """A standardizing encoder for a numeric column, or for a date column (in days)."""
 
     name: str
     dates: bool
@@ -47,7 +47,7 @@ class NumberColumn:
 
     @classmethod
     def fit(cls, name: str, values: Floats, *, dates: bool) -> NumberColumn:
-        """Compute the encoding from training values, NaN if missing; at least one is not."""
+        """Fit the encoder to training values (NaN means missing; not all may be missing)."""
         missing = np.isnan(values)
         k = np.count_nonzero(~missing)
         low, high = np.sort(values[~missing])[[(k - 1) // 2, k // 2]] / 2
@@ -60,11 +60,11 @@ class NumberColumn:
 
     @property
     def features(self) -> list[str]:
-        """Names of the features."""
+        """Names of the features that this column produces."""
         return [self.name] * (self.deviation > 0) + [f"{self.name} missing"] * self.indicator
 
     def __call__(self, table: Table) -> Floats:
-        """Encode the column as ``(N, features)``."""
+        """Encode the column of this name as features, float64 ``(N, F)``."""
         numbers = _read_column(table, self.name, self.dates)
         missing = np.isnan(numbers)
         columns = []
@@ -80,7 +80,7 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class CategoryColumn:
-    """One-hot encoding of a column of names."""
+    """A one-hot encoder for a categorical column."""
 
     name: str
     values: tuple[str, ...]  # the most frequent names, with a feature each
@@ -89,7 +89,7 @@ class CategoryColumn:
 
     @classmethod
     def fit(cls, name: str, values: list[Any]) -> CategoryColumn:
-        """Select the most frequent training values; equal counts are sorted by name."""
+        """Fit the encoder: the most frequent training values become categories, ties by name."""
         counts = Counter(str(value).strip() for value in values if not is_missing(value))
         ranked = sorted(counts, key=lambda value: (-counts[value], value))
         frequent = tuple(sorted(ranked[:MAX_CATEGORIES]))
@@ -98,12 +98,12 @@ class CategoryColumn:
 
     @property
     def features(self) -> list[str]:
-        """Names of the features."""
+        """Names of the features that this column produces."""
         names = [f"{self.name} = {value}" for value in self.values]
         return names + [f"{self.name} other"] * self.other + [f"{self.name} missing"] * self.missing
 
     def __call__(self, table: Table) -> Floats:
-        """Encode the column as ``(N, features)``; a value without a feature becomes all zeros."""
+        """Encode the column of this name, float64 ``(N, F)``; unknown values become all zeros."""
         values = table.column(self.name)
         encoded = np.zeros((len(values), len(self.features)))
         position = {value: k for k, value in enumerate(self.values)}
@@ -118,7 +118,7 @@ class CategoryColumn:
 
 @dataclass(frozen=True)
 class TableFeatures:
-    """Encoding of table columns as F features, fitted on training rows, in float64.
+    """An encoder that converts table columns to F features, fitted on the training rows.
 
     - Numbers are standardized. The median replaces missing values; if training rows have missing
       values, an indicator is added.
@@ -145,7 +145,7 @@ class TableFeatures:
         *,
         kinds: Mapping[str, Kind] | None = None,
     ) -> TableFeatures:
-        """Fit the encoding of columns on the rows at ``train``; ``kinds`` are not inferred."""
+        """Fit an encoder to each column on rows ``train``; ``kinds`` overrides inferred kinds."""
         encodings: list[NumberColumn | CategoryColumn] = []
         dropped: dict[str, str] = {}
         for name in names:
@@ -157,8 +157,8 @@ class TableFeatures:
         if not encodings:
             reasons = "; ".join(f"{name!r}: {reason}" for name, reason in dropped.items())
             raise DataError(
-                f"No input column can be used ({reasons or 'there are none'}): choose other "
-                "features."
+                f"No input column can be used ({reasons or 'none was given'}): choose other "
+                "input columns."
             )
         return cls(tuple(encodings), dropped)
 
@@ -173,12 +173,12 @@ class TableFeatures:
         return len(self.names)
 
     def __call__(self, table: Table) -> NDArray[np.float32]:
-        """Encode rows as features, float32 ``(N, F)``."""
+        """Encode all rows of a table as features, float32 ``(N, F)``."""
         parts = [column(table) for column in self.columns]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the fitted encoders as JSON-compatible values."""
         columns = [
             {"kind": "number" if isinstance(column, NumberColumn) else "category", **vars(column)}
             for column in self.columns
@@ -187,7 +187,7 @@ class TableFeatures:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableFeatures:
-        """Create an encoding from the result of :meth:`to_dict`."""
+        """Recreate the fitted encoders from the result of :meth:`to_dict`."""
         encodings: list[NumberColumn | CategoryColumn] = []
         for column in content["columns"]:
             fields: dict[str, Any] = {
@@ -199,7 +199,7 @@ class TableFeatures:
 
 
 class VectorDataset(BatchDataset):
-    """Feature vectors, float32 ``(N, F)``, and labels, float64 ``(N,)``."""
+    """A data set of feature vectors, float32 ``(N, F)``, and labels, float64 ``(N,)``."""
 
     def __init__(self, features: ArrayLike, labels: ArrayLike) -> None:
         self.features = torch.from_numpy(np.asarray(features, dtype=np.float32))
@@ -212,7 +212,7 @@ class VectorDataset(BatchDataset):
 def _fit_column(
     table: Table, name: str, train: Ints, kind: Kind | None
 ) -> NumberColumn | CategoryColumn | str:
-    """Return the encoding of a column, or the reason why it is dropped."""
+    """Fit an encoder to a column, or return the reason why the column is dropped."""
     training = table.take(train).column(name)
     present = [value for value in training if not is_missing(value)]
     if not present:
@@ -237,7 +237,7 @@ def _fit_column(
 
 
 def _read_column(table: Table, name: str, are_dates: bool, hint: str = "") -> Floats:
-    """Return a column as numbers, or as days since 1970; NaN if missing."""
+    """Read a column as numbers, or its dates as days since 1970; missing cells become NaN."""
     if are_dates:
         return read_seconds(table, name, hint=hint) / DAY
     return read_numbers(table, name, missing="nan", hint=hint)

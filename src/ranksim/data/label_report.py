@@ -1,4 +1,4 @@
-"""Summarize the labels of a table: distribution, rare labels, gaps and unusable values."""
+"""Summarize the labels in a table: distribution, rare labels, gaps and unusable cells."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_label_report(
     drop: Sequence[LabelRange] = (),
     named: Mapping[str, LabelRange] | None = None,
 ) -> dict[str, Any]:
-    """Summarize the labels in the target column as JSON values; unusable cells are left out.
+    """Summarize the labels in column ``target`` as JSON values; count and skip unusable cells.
 
     Raises a DataError for fewer than two different labels or if all of them are dropped, and a
     ValueError for a width or thresholds that :func:`suggest_bins` cannot use.
@@ -52,12 +52,12 @@ def make_label_report(
     ranges = [label_range.text for label_range in drop]
     if not len(remaining):
         raise DataError(
-            f"All labels of column {target!r} of {table.name} lie in {','.join(ranges)}: drop "
-            "fewer of them."
+            f"All labels of column {target!r} of {table.name} would be dropped by "
+            f"{','.join(ranges)}: choose narrower ranges."
         )
 
     def list_rows(mask: NDArray[np.bool_]) -> dict[str, Any]:
-        """Return the number of rows, and lines and values of the first five."""
+        """Return the number of selected rows, and the lines and values of the first five."""
         first = np.flatnonzero(mask)[:_MAX_LISTED].tolist()
         lines, cells = [table.lines[k] for k in first], [format_value(values[k]) for k in first]
         return {"count": int(mask.sum()), "lines": lines, "values": cells}
@@ -95,7 +95,7 @@ def make_label_report(
 
 
 def _summarize_bins(suggestion: BinSuggestion, labels: Floats, remaining: Floats) -> dict[str, Any]:
-    """Return counts, regions, rare labels and gaps of the labels that are not dropped."""
+    """Summarize the labels that are not dropped: bin counts, shot regions, rare labels and gaps."""
     bins = suggestion.bins
     regions = ShotRegions.from_counts(bins, remaining, many=suggestion.many, few=suggestion.few)
     counts, names = regions.counts, np.array(regions.names)
@@ -134,7 +134,7 @@ def _count_share(count: int, total: int) -> dict[str, float]:
 
 
 def _find_rarest_labels(labels: Floats) -> list[dict[str, float]]:
-    """Return the rarest labels, outermost first; none if most labels occur once."""
+    """Return the rarest labels with counts; an empty list if most labels occur only once."""
     values, counts = np.unique(labels, return_counts=True)
     if len(values) > len(labels) / 2:
         return []
@@ -148,7 +148,7 @@ def _find_rarest_labels(labels: Floats) -> list[dict[str, float]]:
 def _find_gaps(
     bins: LabelBins, labels: Floats, remaining: Floats, counts: Ints
 ) -> list[dict[str, float | None]]:
-    """Return runs of empty bins, widest first, and the nearest labels; None beyond the last."""
+    """Return runs of empty bins, widest first, with the nearest label below and above (or None)."""
     first, last = bins.digitize([labels.min(), labels.max()])
     empty = np.flatnonzero(counts[first : last + 1] == 0) + first
     runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1) if len(empty) else []
@@ -165,5 +165,5 @@ def _edges(bins: LabelBins, first: int, last: int) -> dict[str, float]:
 
 
 def _round_edge(edge: np.float32) -> float:
-    """Return the shortest number equal to the edge in float32: 0.2, not 0.20000000298."""
+    """Return a float32 bin edge as its shortest decimal number: 0.2, not 0.20000000298."""
     return float(str(edge))

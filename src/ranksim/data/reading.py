@@ -1,4 +1,4 @@
-"""Read a table of user data: CSV, TSV, Parquet, a folder, or a Hugging Face data set."""
+"""Read tables of user data from CSV, TSV and Parquet files, folders and Hugging Face data sets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CHUNK_ROWS = 1000  # rows read at a time, so that never all images are in memor
 
 
 def load_table(source: str) -> Table:
-    """Load a CSV, TSV (both also ``.gz``) or Parquet file, a folder, or a data set of the hub.
+    """Load a table from a CSV, TSV or Parquet file, a folder, or the Hugging Face hub.
 
     A folder has one table beside its images or was written by ``save_to_disk``. A data set of the
     Hugging Face hub is ``owner/name``, ``owner/name:split`` or ``hf://name``; its code is not run.
@@ -51,7 +51,7 @@ def load_table(source: str) -> Table:
 
 
 def read_parquet(path: Path) -> Table:
-    """Open a Parquet file; each column is read when it is used."""
+    """Open a Parquet file as a table; columns are read on first use."""
     parquet = require_optional("pyarrow.parquet", "train")
     try:
         names, count = parquet.read_schema(path).names, parquet.read_metadata(path).num_rows
@@ -74,7 +74,7 @@ def read_parquet(path: Path) -> Table:
 
 # The csv module and not pyarrow.csv, which cannot report the line at which a quoted row begins.
 def read_delimited(path: Path, *, row: str = "sample") -> Table:
-    """Read CSV or TSV in UTF-8, with or without a byte order mark; ``.gz`` is decompressed.
+    """Read a UTF-8 CSV or TSV file, possibly compressed (``.gz``), as a table.
 
     The separator of a CSV is the comma, or a semicolon or tab if its header has more of them.
     ``row`` is the noun for a row in messages.
@@ -94,7 +94,9 @@ def read_delimited(path: Path, *, row: str = "sample") -> Table:
             start = reader.line_num + 1
     except csv.Error as error:
         reason = str(error).replace("\t", r"\t")
-        raise DataError(f"{path}, line {start}: {reason}; correct the quoting.") from error
+        raise DataError(
+            f"{path}, line {start}: {reason}; correct the quotation marks in this row."
+        ) from error
     if not rows:
         raise DataError(f"{path} is empty: write a header and one row per {row}.")
     names = [name.strip() for name in rows.pop(0)]
@@ -130,7 +132,7 @@ def _find_table(folder: Path) -> Path:
     )
     tables = [path for path in tables if path.name in _TABLE_NAMES] or tables
     if not tables:
-        raise DataError(f"{folder} contains no table: add labels.csv.")
+        raise DataError(f"{folder} contains no table: add a file labels.csv.")
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables[:5]) + (", …" if len(tables) > 5 else "")
         raise DataError(
@@ -162,8 +164,8 @@ def _decompress(path: Path) -> bytes:
             content += chunk
             if len(content) > MAX_UNPACKED:
                 raise DataError(
-                    f"{path} decompresses to more than {MAX_UNPACKED:,} bytes: decompress it "
-                    "yourself if that is its expected size."
+                    f"{path} decompresses to more than {MAX_UNPACKED:,} bytes: if this size "
+                    "is expected, decompress the file and pass the decompressed one."
                 )
     return bytes(content)
 
@@ -176,25 +178,25 @@ def _detect_delimiter(path: Path, text: str) -> str:
 
 
 def _read_saved(folder: Path) -> Table:
-    """Read a Hugging Face data set, or its splits, written by ``save_to_disk``."""
+    """Read a Hugging Face data set from a folder written by ``save_to_disk``."""
     datasets = require_optional("datasets", "hub")
     try:
         dataset = datasets.load_from_disk(str(folder))
     except Exception as error:  # datasets raises many types for damaged folders
         raise DataError(
-            f"{folder} is not a readable Hugging Face data set ({single_line(error)}): save it "
-            "again."
+            f"{folder} is not a readable Hugging Face data set ({single_line(error)}): write it "
+            "again with save_to_disk."
         ) from error
     return _to_table(str(folder), dataset)
 
 
 def _read_hub(source: str) -> Table:
-    """Read a data set from the Hugging Face hub or its cache."""
+    """Read a data set from the Hugging Face hub or the local Hugging Face cache."""
     match = _HUB_NAME.fullmatch(source)
     if not match or not (match["hub"] or "/" in match["name"]):
         raise DataError(
-            f"{source} does not exist: pass a table, a folder with one, or a data set of the "
-            "Hugging Face hub (owner/name)."
+            f"{source} does not exist: pass the path of a table or of a folder with a table, or a "
+            "Hugging Face data set (owner/name)."
         )
     try:
         datasets = require_optional("datasets", "hub")
@@ -224,7 +226,8 @@ def _to_table(name: str, dataset: Any) -> Table:
         dataset = datasets.concatenate_datasets(list(parts.values()))
     except ValueError as error:
         raise DataError(
-            f"The splits of {name} have different columns: use one split, as in name:train."
+            f"The splits of {name} have different columns: select one split, as in "
+            "owner/name:train."
         ) from error
     root = cache_dir() / "hub-images"
 
@@ -241,14 +244,14 @@ def _to_table(name: str, dataset: Any) -> Table:
 
 
 def _iterate_values(dataset: Any, column: str) -> Iterator[Any]:
-    """Yield the stored values of a column; images are not decoded."""
+    """Yield the values of a column as stored, without decoding images."""
     stored = dataset.select_columns([column]).with_format("arrow")
     for start in range(0, len(dataset), _CHUNK_ROWS):
         yield from stored[start : start + _CHUNK_ROWS].column(0).to_pylist()
 
 
 def _cache_image(image: dict[str, Any], root: Path) -> str:
-    """Write an image file below ``root``, named by its SHA-256; return its relative path."""
+    """Write an image file below ``root``, named by its SHA-256; return the relative path."""
     content = image["bytes"]
     if content is None:
         content = Path(image["path"]).read_bytes()

@@ -1,4 +1,4 @@
-"""Time series: windows of readings, their forecast targets, and data sets of them."""
+"""Time series: sliding windows of readings, forecast targets, scaling and data sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ranksim.exceptions import DataError
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows of a series and their forecast targets."""
+    """Sliding windows over a time series, with the forecast target of each window."""
 
     ends: Ints  # (N,), position of the last reading of each window
     target_rows: Ints  # (N,), position of the target; −1 if it is in the future
@@ -43,7 +43,7 @@ def make_windows(
     step: float | None = None,
     groups: Sequence[Hashable] | None = None,
 ) -> Windows:
-    """Return all windows of ``window`` readings with a target ``horizon`` readings later.
+    """Create all windows of ``window`` readings whose target is ``horizon`` readings later.
 
     All readings from the first of a window to its target must belong to one group and follow one
     another at the usual step, within half a step, so no window crosses a gap. Windows with NaN
@@ -90,8 +90,8 @@ def _median_step(differences: Floats) -> float:
     positive = differences[differences > 0]
     if not len(positive):
         raise DataError(
-            "The times of the series do not increase: choose the time column, and sort the "
-            "readings by it."
+            "The times of the series do not increase: choose another time column, and sort "
+            "the readings by time."
         )
     return float(np.median(positive))
 
@@ -107,7 +107,7 @@ def split_windows(
     step: float | None = None,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Windows, Split]:
-    """Return the windows that stay within one part of a split of the readings, and their split.
+    """Create the windows that do not cross a boundary between training, validation and test.
 
     No reading is therefore used in two parts. The other arguments are those of
     :func:`make_windows`.
@@ -127,14 +127,14 @@ def split_windows(
 
 @dataclass(frozen=True)
 class SeriesScaling:
-    """Mean and standard deviation of each channel over the readings of training windows."""
+    """A standard scaler: mean and standard deviation of each channel over the training readings."""
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
     @classmethod
     def fit(cls, values: Floats, ends: Ints, *, window: int) -> SeriesScaling:
-        """Compute the statistics of readings ``(T, C)`` in windows that end at ``ends`` ``(N,)``.
+        """Fit the scaler to those readings ``(T, C)`` that lie in windows ending at ``ends``.
 
         Readings outside the windows are not used; those in several windows are counted once.
         """
@@ -146,22 +146,22 @@ class SeriesScaling:
         return cls(tuple(covered.mean(axis=0).tolist()), tuple(deviation.tolist()))
 
     def __call__(self, values: Floats) -> NDArray[np.float32]:
-        """Standardize readings ``(T, C)``, float32."""
+        """Standardize readings ``(T, C)`` and return float32."""
         return ((values - self.mean) / self.deviation).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the mean and standard deviation as JSON-compatible values."""
         return {"mean": list(self.mean), "deviation": list(self.deviation)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> SeriesScaling:
-        """Create a scaling from the result of :meth:`to_dict`."""
+        """Recreate the scaler from the result of :meth:`to_dict`."""
         return validate_types(cls(tuple(content["mean"]), tuple(content["deviation"])))
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesSamples:
-    """Windows of one series, each with a real label; the parts of a split share the readings."""
+    """Windows over a shared array of readings, with one real-valued label per window."""
 
     values: Floats  # (T, C), readings
     ends: Ints  # (N,), position of the last reading of each window
@@ -173,7 +173,7 @@ class SeriesSamples:
 
 
 class SeriesDataset(BatchDataset):
-    """Windows of scaled readings, float32 ``(T, C)``; the input of a batch is ``(N, W, C)``."""
+    """A data set of windows over readings, float32 ``(T, C)``; batch inputs are ``(N, W, C)``."""
 
     def __init__(
         self, values: NDArray[np.float32], ends: Ints, labels: Floats, *, window: int
@@ -189,7 +189,7 @@ class SeriesDataset(BatchDataset):
 
 
 def make_series_datasets(parts: Sequence[SeriesSamples]) -> list[SeriesDataset]:
-    """Create one data set per part of a series, scaled by the first part, the training windows."""
+    """Create the training, validation and test data sets, standardized by the training windows."""
     values, ends, window = parts[0].values, parts[0].ends, parts[0].window
     scaled = SeriesScaling.fit(values, ends, window=window)(values)
     return [SeriesDataset(scaled, part.ends, part.labels, window=window) for part in parts]

@@ -1,4 +1,4 @@
-"""Specifications of data: one frozen class per benchmark and per modality of user data.
+"""Data specifications: a frozen dataclass for each benchmark and each modality of user data.
 
 A specification identifies the data of a run and is recorded with its results. A
 :class:`DataLocation` says where that data lies on this machine and is never recorded.
@@ -19,7 +19,7 @@ SplitMethod = Literal["column", "random", "group", "time", "day", "protocol"]
 
 
 def option(text: str, default: Any = None, metavar: str | None = None, **settings: Any) -> Any:
-    """Declare a dataclass field that is also an option of the command line.
+    """Declare a dataclass field that is also a command-line option.
 
     Args:
         text: its help.
@@ -35,7 +35,7 @@ def option(text: str, default: Any = None, metavar: str | None = None, **setting
 
 
 def parse_drop_labels(text: str) -> tuple[str, ...]:
-    """Parse ranges of labels such as ``30..40, > 80``, each to its shortest form."""
+    """Parse label ranges such as ``30..40, > 80`` and return each in normalized form."""
     from ranksim.imbalance.bins import parse_ranges
 
     try:
@@ -46,7 +46,7 @@ def parse_drop_labels(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class DataLocation:
-    """The place of a run's data on this machine."""
+    """The location of the data on this machine (not part of a run's identity)."""
 
     data: str | None = option("The DATA of ranksim compare.")
     data_dir: Path | None = option(
@@ -62,7 +62,7 @@ class DataLocation:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """The identity of a run's data."""
+    """A base class for specifications of which data a run uses, independent of the location."""
 
     benchmark: ClassVar[str]  # name of the benchmark or modality in results
     location_options: ClassVar[tuple[str, ...]] = ("data_dir",)  # fields of DataLocation in use
@@ -81,7 +81,7 @@ class DataSpec:
     table_sha256: str | None = None  # its first 16 digits, of the table or the split file
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the specification as JSON values; options with a default only if they are set."""
+        """Return the specification as JSON values, without options left at their default."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         options = {
             item.name: list(value) if isinstance(value := values[item.name], tuple) else value
@@ -93,7 +93,7 @@ class DataSpec:
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> DataSpec:
-        """Rebuild a specification from :meth:`to_dict`; KeyError or TypeError if it is damaged."""
+        """Recreate a specification from :meth:`to_dict`; raise KeyError or TypeError if invalid."""
         values = content["options"].items()
         options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values}
         return SPEC_TYPES[content["benchmark"]](**options, regions_from=content["regions_from"])
@@ -101,7 +101,7 @@ class DataSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class StsBSpec(DataSpec):
-    """STS-B-DIR, by one of its two published splits."""
+    """A specification of STS-B-DIR with one of the two published splits."""
 
     benchmark = "sts-b-dir"
     location_options = ("data_dir", "glove")
@@ -114,7 +114,7 @@ class StsBSpec(DataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class SentimentSpec(DataSpec):
-    """Sentiment-DIR, with sentences of these domains."""
+    """A specification of Sentiment-DIR with sentences from the chosen domains."""
 
     benchmark = "sentiment-dir"
     location_options = ("data_dir", "glove")
@@ -125,7 +125,7 @@ class SentimentSpec(DataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class GlucoseSpec(DataSpec):
-    """The glucose benchmark, forecasting this many minutes ahead."""
+    """A specification of the glucose benchmark with the forecast horizon in minutes."""
 
     benchmark = "glucose"
     horizon: int = option("Minutes to forecast ahead, a multiple of 5.", ..., cli_default=30)
@@ -137,7 +137,7 @@ _SKIP_BROKEN = "Leave out images that cannot be read."
 
 @dataclass(frozen=True, kw_only=True)
 class AgeDbSpec(DataSpec):
-    """AgeDB-DIR; a zero-shot protocol replaces the published split."""
+    """A specification of AgeDB-DIR with the published split or a zero-shot protocol."""
 
     benchmark = "agedb-dir"
     location_options = ("data_dir", "split_file")
@@ -147,14 +147,14 @@ class AgeDbSpec(DataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ImdbWikiSpec(AgeDbSpec):
-    """IMDB-WIKI-DIR; the same options as AgeDB-DIR."""
+    """A specification of IMDB-WIKI-DIR with the same options as AgeDB-DIR."""
 
     benchmark = "imdb-wiki-dir"
 
 
 @dataclass(frozen=True, kw_only=True)
 class UserDataSpec(DataSpec):
-    """User data of any modality: target, split and label bins."""
+    """A base class for specifications of user data: target column, split and label bins."""
 
     location_options: ClassVar[tuple[str, ...]] = ("data",)
     title: ClassVar[str] = "user data"
@@ -202,13 +202,15 @@ class UserDataSpec(DataSpec):
         self._reject_idle_options()
         if self.target in self.inputs and not isinstance(self, SeriesSpec):
             raise UsageError(
-                f"Column {self.target!r} is both the target and an input: leave it out of the "
+                f"Column {self.target!r} is both the target and an input: remove it from the "
                 "inputs."
             )
         column = {"group": "group", "day": "time", "time": "time"}.get(self.split_by or "")
         ordered = isinstance(self, SeriesSpec) and self.split_by == "time"
         if column is not None and getattr(self, column) is None and not ordered:
-            raise UsageError(f"--split-by {self.split_by} needs a column: give --{column}.")
+            raise UsageError(
+                f"--split-by {self.split_by} needs the column of the {column}: add --{column}."
+            )
 
     def _reject_idle_options(self) -> None:
         for item in fields(self):
@@ -218,23 +220,26 @@ class UserDataSpec(DataSpec):
             for other in item.metadata.get("excludes", "").split():
                 if getattr(self, other, None):
                     raise UsageError(
-                        f"{name} does nothing beside {option_name(other)}: leave one of the two "
-                        "out."
+                        f"{name} has no effect together with {option_name(other)}: remove one "
+                        "of them."
                     )
             for other in item.metadata.get("requires", "").split():
                 if not getattr(self, other):
-                    context = "with --no-" if other == "balanced" else "without --"
-                    context += other.replace("_", "-")
-                    raise UsageError(f"{name} does nothing {context}: change one of the two.")
+                    required = option_name(other)
+                    if other == "balanced":
+                        context, remedy = "with --no-balanced", "remove one of them"
+                    else:
+                        context, remedy = f"without {required}", f"add {required} or remove {name}"
+                    raise UsageError(f"{name} has no effect {context}: {remedy}.")
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the input columns; empty if all other columns are inputs."""
+        """Names of the input columns; empty if all columns without another role are inputs."""
         return ()
 
     @property
     def split_method(self) -> SplitMethod:
-        """Name of the rule that assigns samples to parts."""
+        """Name of the rule that assigns samples to training, validation and test."""
         if self.split is not None:
             return "column"
         if self.protocol is not None:
@@ -243,13 +248,13 @@ class UserDataSpec(DataSpec):
 
     @property
     def seed(self) -> int:
-        """Seed of a drawn split."""
+        """Seed of a random split."""
         return 666 if self.split_seed is None else self.split_seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec(UserDataSpec):
-    """Columns of a table; without features, all columns that have no other role."""
+    """A specification of tabular data; by default all columns without another role are features."""
 
     benchmark = "table"
     title = "a table"
@@ -268,7 +273,7 @@ class TableSpec(UserDataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec(UserDataSpec):
-    """One or two columns of texts, read by a BiLSTM."""
+    """A specification of text data, one or two columns, for a BiLSTM."""
 
     benchmark = "text"
     title = "texts"
@@ -290,7 +295,7 @@ class TextSpec(UserDataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceSpec(TextSpec):
-    """One or two columns of texts, read by a pretrained sentence encoder."""
+    """A specification of text data, one or two columns, for a pretrained sentence encoder."""
 
     benchmark = "sentences"
     encoders: ClassVar[tuple[str, ...]] = ()
@@ -298,7 +303,7 @@ class SentenceSpec(TextSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec(UserDataSpec):
-    """A column of image paths; images that cannot be read are an error or left out."""
+    """A specification of image data: column of image paths, and handling of broken images."""
 
     benchmark = "images"
     location_options: ClassVar[tuple[str, ...]] = ("data", "image_root")
@@ -317,7 +322,7 @@ class ImageSpec(UserDataSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesSpec(UserDataSpec):
-    """Windows of a series, whose target is forecast from it and from the features."""
+    """A specification of time-series data: past target and features forecast the future target."""
 
     benchmark = "series"
     title = "a series"
@@ -330,10 +335,10 @@ class SeriesSpec(UserDataSpec):
 
     def __post_init__(self) -> None:
         if min(self.window, 1 if self.horizon is None else self.horizon) < 1:
-            raise UsageError("--window and --horizon are numbers of readings of at least 1.")
+            raise UsageError("--window and --horizon count readings: give integers of at least 1.")
         if self.split_by == "random":
             raise UsageError(
-                "Windows of a series overlap, so a random split would test on training data: give "
+                "Windows of a series overlap, so a random split would test on training data: add "
                 "--split-by time or day, or --group."
             )
         super().__post_init__()
@@ -356,13 +361,13 @@ SPEC_TYPES: dict[str, type[DataSpec]] = {
 
 
 def user_data_options() -> set[str]:
-    """Return the names of the options that describe user data."""
+    """Return the names of all options that describe user data."""
     names = {item.name for kind in _USER_TYPES for item in fields(kind)}
     return names.union(*(kind.extra_options for kind in _USER_TYPES))
 
 
 def make_user_spec(options: Mapping[str, Any]) -> UserDataSpec:
-    """Build the specification of user data from command-line options by name.
+    """Create a specification of user data from a mapping of command-line options.
 
     Args:
         options: fields of the specification, of :class:`DataLocation` and ``extra_options``;
@@ -392,12 +397,12 @@ def make_user_spec(options: Mapping[str, Any]) -> UserDataSpec:
     known = encoder in kind.encoders if kind.encoders else encoder not in built_in
     if encoder is not None and not known:
         choice = " or ".join(kind.encoders) or "an encoder of the Hugging Face hub"
-        raise UsageError(f"--encoder {encoder} does not read {kind.title}: choose {choice}.")
+        raise UsageError(f"--encoder {encoder} does not support {kind.title}: choose {choice}.")
     return kind(**{name: value for name, value in options.items() if name in names})
 
 
 def reject_unused(options: Iterable[str], used: Collection[str], context: str) -> None:
-    """Refuse the first of the set options that is not among the used ones (UsageError)."""
+    """Raise a UsageError for the first option that is set but not in ``used``."""
     for name in options:
         if name not in used:
             needs = {
@@ -405,12 +410,10 @@ def reject_unused(options: Iterable[str], used: Collection[str], context: str) -
                 for kind in _USER_TYPES
                 if name in (*kind.location_options, *kind.extra_options, *kind.__annotations__)
             }
-            remedy = f", or give {option_name(str(*needs))} too" if len(needs) == 1 else ""
-            raise UsageError(
-                f"{option_name(name)} does nothing with {context}: leave it out{remedy}."
-            )
+            remedy = f", or add {option_name(str(*needs))}" if len(needs) == 1 else ""
+            raise UsageError(f"{option_name(name)} has no effect on {context}: remove it{remedy}.")
 
 
 def option_name(name: str) -> str:
-    """Return the command-line option of a field, such as ``--max-per-bin`` of ``max_per_bin``."""
+    """Return the command-line option of a field: ``--max-per-bin`` for ``max_per_bin``."""
     return "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""Plan the use of user data: its samples, their split, label bins and shot regions."""
+"""Plan the split of user data: select samples, split them, choose label bins and shot regions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SPLIT = "split"  # name of the column of Hugging Face splits
 
 @dataclass(frozen=True, eq=False)
 class SplitPlan:
-    """Samples of user data, their split, label bins and regions, before a network reads them."""
+    """The plan for user data: selected samples, split, label bins and shot regions."""
 
     table: Table
     options: UserDataSpec
@@ -52,7 +52,7 @@ class SplitPlan:
 
     @property
     def groups(self) -> Ints | None:
-        """Group or day of each test sample, to resample them together; None without either."""
+        """Group or day index of each test sample, for a cluster bootstrap; or None."""
         test, options = self.split.test, self.options
         if options.split_method == "group" and options.group is not None:
             return factorize(self.table.take(self.rows[test]).column(options.group))
@@ -68,7 +68,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     inputs = options.inputs or _infer_inputs(table, options)
     categories = options.categories if isinstance(options, TableSpec) else ()
     if unused := [name for name in categories if name not in inputs]:
-        raise UsageError(f"--categories names {unused[0]!r}, which is not an input: remove it.")
+        raise UsageError(f"--categories contains {unused[0]!r}, which is not an input: remove it.")
     readings = windows = split = None
     if isinstance(options, SeriesSpec):
         readings, windows, split, rows = _make_forecasts(table, options, inputs)
@@ -116,7 +116,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
 
 
 def read_split_column(table: Table, options: UserDataSpec) -> str | None:
-    """Return the split column: the user's, or ``split`` if it contains exactly all three parts.
+    """Return the name of the split column, given or detected; None if the split is to be drawn.
 
     So the splits of a Hugging Face data set are used unless an option requests another split.
     """
@@ -131,7 +131,7 @@ def read_split_column(table: Table, options: UserDataSpec) -> str | None:
 def read_series(
     table: Table, options: UserDataSpec, inputs: Sequence[str]
 ) -> tuple[Ints, Floats, Floats | None, list[Any] | None]:
-    """Read a series in time order: table rows ``(T,)``, readings ``(T, C)``, times and groups.
+    """Read a time series in time order; return ``(rows, readings, times, groups)``.
 
     Missing readings are NaN.
     """
@@ -146,7 +146,7 @@ def read_series(
 
 
 def _find_parts(table: Table) -> set[str]:
-    """Return the parts in a column ``split``, or none if it contains other values."""
+    """Return the split names that the column ``split`` contains; empty if any value is invalid."""
     if _SPLIT not in table.names:
         return set()
     parts = {PART_NAMES.get(str(value).strip().lower(), "") for value in table.column(_SPLIT)}
@@ -154,7 +154,7 @@ def _find_parts(table: Table) -> set[str]:
 
 
 def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
-    """Return all columns that no option uses."""
+    """Return the names of all columns that no option uses."""
     used = {options.target, options.group, options.time, options.split}
     used |= {_SPLIT} if _find_parts(table) else set()  # the part is not an input
     names = tuple(name for name in table.names if name not in used)
@@ -168,7 +168,7 @@ def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
 def _make_forecasts(
     table: Table, options: SeriesSpec, inputs: Sequence[str]
 ) -> tuple[Floats, Windows, Split, Ints]:
-    """Return readings, the windows over them, their split, and the table row of each target."""
+    """Create forecast windows; return ``(readings, windows, split, target_rows)``."""
     order, readings, times, groups = read_series(table, options, inputs)
     by = options.split_method
     if by == "column":
@@ -199,7 +199,7 @@ def _make_forecasts(
 def _split_samples(
     table: Table, options: UserDataSpec, inputs: Sequence[str], label_index: Ints
 ) -> Split:
-    """Split the rows of a table; rows with equal inputs never belong to two parts."""
+    """Split the rows of a table; rows with equal inputs stay in the same part."""
     by, seed = options.split_method, options.seed
     samples = list(zip(*map(table.column, inputs), strict=True))
     if options.split is not None or options.protocol is not None:

@@ -1,4 +1,4 @@
-"""Split samples into training, validation and test: by chance, group, time, column or protocol."""
+"""Split samples into training, validation and test: at random, by group, time or column."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GAP_CENTER, _GAP_HALF_WIDTH = 0.566, 0.066
 
 
 class Split(NamedTuple):
-    """Positions of the samples in each part, ascending."""
+    """The ascending positions of the training, validation and test samples."""
 
     train: Ints
     val: Ints
@@ -41,12 +41,12 @@ class Split(NamedTuple):
 
     @classmethod
     def from_index(cls, index: Ints) -> Split:
-        """Create a split from the index of each sample's part in ``PARTS``; others are not used."""
+        """Create a split from 0 (train), 1 (val) or 2 (test) per sample; ignore other values."""
         return cls(*(np.flatnonzero(index == part) for part in range(len(PARTS))))
 
 
 def balanced_split(bins: Ints, *, max_per_bin: int, seed: int) -> Split:
-    """Draw validation and test sets that are balanced over the label.
+    """Draw validation and test sets that are balanced across label bins.
 
     The samples of each label bin are shuffled; the first k = min(n // 3, max_per_bin) are used for
     validation, the next k for test, and the rest for training.
@@ -84,7 +84,7 @@ def split_rows(
     groups: Sequence[Hashable] | None = None,
     times: Floats | None = None,
 ) -> Split:
-    """Split rows, given the label bin of each ``(N,)``; raise a DataError if a part is empty.
+    """Split rows randomly, by group or by time, given the label bin ``(N,)`` of each row.
 
     - ``random``, balanced: :func:`balanced_split`; rows of one of the ``groups`` stay together and
       count once, in the bin of the first row.
@@ -111,7 +111,7 @@ def split_rows(
 
 
 def balance_held_out(split: Split, bins: Ints, *, max_per_bin: int | None, seed: int) -> Split:
-    """Keep at most ``max_per_bin`` random samples of each label bin in validation, and in test.
+    """Subsample validation and test to at most ``max_per_bin`` samples per label bin.
 
     The default is the median count of the non-empty bins of the held-out parts, at most 30.
     """
@@ -128,7 +128,7 @@ def balance_held_out(split: Split, bins: Ints, *, max_per_bin: int | None, seed:
 
 
 def split_by_column(table: Table, name: str) -> Split:
-    """Return the split that a column specifies: train, val (or valid, validation, dev) and test."""
+    """Read a split from a column with values such as train, val, validation, dev and test."""
     names = [PART_NAMES.get(str(value).strip().lower(), "") for value in table.column(name)]
     parts = np.array(names, dtype=np.str_)
     problem = f"column {name!r} is not train, val or test"
@@ -138,7 +138,7 @@ def split_by_column(table: Table, name: str) -> Split:
 
 
 def reject_shared_samples(table: Table, inputs: Sequence[Hashable], split: Split) -> None:
-    """Raise a DataError if rows with equal inputs are in two parts of the user's split."""
+    """Raise a DataError if a split puts rows with equal inputs into two different parts."""
     ids = factorize(inputs)
     held_out = {"val": (split.val, split.train), "test": (split.test, np.concatenate(split[:2]))}
     for name, (part, earlier) in held_out.items():
@@ -150,17 +150,17 @@ def reject_shared_samples(table: Table, inputs: Sequence[Hashable], split: Split
 
 
 def factorize(values: Sequence[Hashable]) -> Ints:
-    """Number values from 0 in order of first occurrence; equal values get the same number."""
+    """Encode values as integers from 0 in order of first occurrence."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
 def require_nonempty_parts(split: Split, reason: str) -> Split:
-    """Return the split, or raise a DataError that names the first empty part."""
+    """Return the split; raise a DataError if training, validation or test is empty."""
     for name, part in zip(PARTS, split, strict=True):
         if not len(part):
             raise DataError(
-                f"The {PART_TITLES[name]} part has no samples ({reason}): use more data or another "
+                f"The {PART_TITLES[name]} set has no samples ({reason}): use more data or another "
                 "split."
             )
     return split
@@ -175,7 +175,7 @@ def _require_three(count: int, noun: str) -> None:
 
 
 def _split_by_group(units: Ints, seed: int) -> Split:
-    """Assign random groups while they fit, then at most one per part if it improves its share."""
+    """Split whole groups at random, as close as possible to 15 % validation and 15 % test."""
     sizes = np.bincount(units)
     _require_three(len(sizes), "group")
     part_of = np.zeros(len(sizes), dtype=np.int64)  # of each group: index into PARTS
@@ -208,7 +208,7 @@ def _split_by_time(times: Floats) -> Split:
 
 
 def zero_shot_split(bins: Ints, protocol: str, *, seed: int, per_bin: int = TEST_PER_BIN) -> Split:
-    """Draw a uniform test set with labels that are rare or absent in training.
+    """Draw a zero-shot split: a uniform test set with labels that are rare or absent in training.
 
     The rule is inferred from the published AgeDB files, whose ages it reproduces (Puetz et al.,
     Artificial Intelligence Review, 2026). The test bins are all label bins with at least
@@ -223,7 +223,9 @@ def zero_shot_split(bins: Ints, protocol: str, *, seed: int, per_bin: int = TEST
     10.9 % of them are used for validation. Unlike in the published files, no image is repeated.
     """
     if protocol not in PROTOCOLS:
-        raise UsageError(f"Protocol {protocol!r} does not exist: choose {', '.join(PROTOCOLS)}.")
+        raise UsageError(
+            f"Protocol {protocol!r} does not exist: choose one of {', '.join(PROTOCOLS)}."
+        )
     counts = np.bincount(bins)
     test_bins = _choose_test_bins(counts, protocol, per_bin)
     labels = np.arange(test_bins[0], test_bins[-1] + 1)
@@ -255,7 +257,7 @@ def _choose_test_bins(counts: Ints, protocol: str, per_bin: int) -> Ints:
 
 
 def _limit_counts(bins: Ints, protocol: str, per_bin: int) -> Ints:
-    """Return the largest number of training samples of each bin."""
+    """Return the maximum number of training samples for each bin."""
     position = (bins - bins[0]) / (bins[-1] - bins[0])
     if protocol == "blindspot":
         is_gap = np.abs(position - _GAP_CENTER) <= _GAP_HALF_WIDTH

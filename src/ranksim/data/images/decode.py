@@ -1,4 +1,4 @@
-"""Decode image files of any format to square RGB arrays, and detect broken ones."""
+"""Decode image files to RGB, resize them to square arrays, and detect broken files."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _16_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes of 16-bit g
 
 
 class BrokenImageError(RankSimError):
-    """Raised for a file that is not a complete image; the message is only the reason."""
+    """An error for a file that is not a complete image; the message does not contain the path."""
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of an image file; an empty or unreadable one is a BrokenImageError."""
+    """Return the bytes of an image file; raise a BrokenImageError if it is empty or unreadable."""
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
         raise BrokenImageError(describe_read_error(error)) from None
     if not content:
-        raise BrokenImageError("is empty")
+        raise BrokenImageError("the file is empty")
     return content
 
 
 def describe_read_error(error: Exception) -> str:
-    """Return the reason why a file cannot be read, in the system's words."""
+    """Return the reason why a file could not be read, as given by the operating system."""
     if isinstance(error, BrokenImageError):
         return str(error)
     if isinstance(error, FileNotFoundError):
-        return "is missing"
-    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        return "the file does not exist"
+    return f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 def decode(content: bytes) -> Image:
@@ -66,13 +66,13 @@ def decode(content: bytes) -> Image:
     except BrokenImageError:
         raise
     except pil.UnidentifiedImageError:
-        raise BrokenImageError("is not an image") from None
+        raise BrokenImageError("the file is not an image of a known format") from None
     except pil.DecompressionBombError:
         limit = 2 * pil.MAX_IMAGE_PIXELS
-        raise BrokenImageError(f"has more than {limit:,} pixels: reduce its size") from None
+        raise BrokenImageError(f"the image has more than {limit:,} pixels") from None
     except Exception as error:  # Pillow's decoders raise many types
         reason = str(error).strip().rstrip(".") or type(error).__name__
-        raise BrokenImageError(f"is damaged: {reason}") from None
+        raise BrokenImageError(f"the image is damaged: {reason}") from None
 
 
 def resize(image: Image, size: int) -> NDArray[np.uint8]:
@@ -84,7 +84,7 @@ def resize(image: Image, size: int) -> NDArray[np.uint8]:
 def check_images(
     root: Path, paths: Sequence[str], *, on_progress: ProgressCallback | None = None
 ) -> dict[str, str]:
-    """Decode every image below ``root`` and return the broken ones with reasons, in order."""
+    """Decode the images ``paths`` below ``root``; return ``{path: reason}`` for broken ones."""
 
     def find_problem(path: str) -> str | None:
         try:
@@ -99,8 +99,8 @@ def check_images(
 
 
 def describe_broken(broken: dict[str, str], total: int) -> str:
-    """Return the number of broken images and the first five with reasons."""
-    first = ", ".join(f"{path} {reason}" for path, reason in list(broken.items())[:_MAX_LISTED])
+    """Describe broken images in words: their number, and path and reason of the first five."""
+    first = ", ".join(f"{path} ({reason})" for path, reason in list(broken.items())[:_MAX_LISTED])
     more = ", …" if len(broken) > _MAX_LISTED else ""
     return f"{len(broken):,} of {total:,} images cannot be used: {first}{more}"
 
@@ -110,7 +110,7 @@ def map_in_threads(
     items: Sequence[_Item],
     on_progress: ProgressCallback | None = None,
 ) -> list[_Result]:
-    """Return the results in order; decoders and checksums release the interpreter lock.
+    """Apply a function to all items in a thread pool and return the results in order.
 
     Warnings are suppressed: an image is either complete or broken.
     """
@@ -135,7 +135,7 @@ def _convert_to_rgb(pil: Any, image: Image) -> Image:
         values[values == image.info.get("transparency", -1)] = 65_535
         image = pil.fromarray((values // 257).astype(np.uint8))
     if image.mode == "F":
-        raise BrokenImageError("has floating-point pixels: save it with 8 or 16 bits")
+        raise BrokenImageError("the image has floating-point pixels; use 8 or 16 bits")
     if image.has_transparency_data:
         white = pil.new("RGBA", image.size, (255, 255, 255, 255))
         image = pil.alpha_composite(white, image.convert("RGBA"))

@@ -1,4 +1,4 @@
-"""Cache of decoded images in one memory-mapped file, and data sets of its images."""
+"""Cache of decoded images in a memory-mapped file, and the data set that reads from it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _RowsAndBroken = tuple[NDArray[np.int64], dict[str, str]]
 
 
 class PixelCache:
-    """Decoded images of one size, one row per distinct file content, indexed with SQLite.
+    """A disk cache of decoded images of one size, with one row per distinct file content.
 
     Rows are written before the index lists them, so a killed process leaves a consistent cache.
     The CRC-32 of each row is verified before use, and damaged rows are decoded again. A damaged
@@ -61,7 +61,7 @@ class PixelCache:
         self.path = self.folder / "pixels.u8"
 
     def map_pixels(self) -> Tensor:
-        """Map all rows, uint8 ``(R, size, size, 3)``; pages are read when they are used."""
+        """Memory-map all cached images, uint8 ``(R, size, size, 3)``."""
         rows = self.path.stat().st_size // self.row_bytes if self.path.is_file() else 0
         if not rows:
             return torch.empty(0, self.size, self.size, 3, dtype=torch.uint8)
@@ -73,7 +73,7 @@ class PixelCache:
     def add_images(
         self, root: Path, paths: Sequence[str], *, on_progress: ProgressCallback | None = None
     ) -> _RowsAndBroken:
-        """Decode the images that the cache lacks, and return the row of each image.
+        """Decode the images that are not cached yet; return each image's row, and broken images.
 
         Returns:
             Rows int64 ``(N,)``, −1 for broken images; and broken images with reasons, in order.
@@ -99,7 +99,7 @@ class PixelCache:
                 raise self._make_disk_full_error(len(set(paths))) from error
             reason = getattr(error, "strerror", None) or error
             raise DataError(
-                f"The image cache {self.folder} cannot be written ({reason}): correct this, or "
+                f"The image cache {self.folder} cannot be written ({reason}): make it writable, or "
                 "choose another folder with --cache-dir."
             ) from error
 
@@ -125,7 +125,7 @@ class PixelCache:
     def _hash_files(
         self, index: sqlite3.Connection, root: Path, paths: list[str]
     ) -> tuple[list[bytes], dict[str, str]]:
-        """Return the SHA-256 of each file, and unreadable files (empty digest) with reasons."""
+        """Return the SHA-256 of each file, and ``{path: reason}`` for unreadable files."""
         indexed: dict[bytes, tuple[bytes, bytes]] = {
             path: (digest, mark)
             for path, digest, mark in index.execute("SELECT path, digest, mark FROM file")
@@ -154,7 +154,7 @@ class PixelCache:
         return digests, broken
 
     def _find_intact_rows(self, index: sqlite3.Connection, digests: set[bytes]) -> dict[bytes, int]:
-        """Return the rows of these digests whose pixels have the indexed CRC-32."""
+        """Return ``{digest: row}`` for the cached images whose pixels match their CRC-32."""
         pixels = self.map_pixels().numpy()
         entries = index.execute("SELECT digest, row, crc FROM pixels")
         candidates = [entry for entry in entries if entry[0] in digests]
@@ -175,14 +175,14 @@ class PixelCache:
         rows: dict[bytes, int],
         on_progress: ProgressCallback | None,
     ) -> dict[bytes, str]:
-        """Decode and append new images, extend ``rows``, and return broken digests with reasons."""
+        """Decode new images, append them to the cache; return ``{digest: reason}`` if broken."""
 
         def load(item: tuple[bytes, str]) -> NDArray[np.uint8] | str:
             digest, path = item
             try:
                 content = read_file(root / path)
                 if hashlib.sha256(content).digest() != digest:
-                    return "was changed while it was read"
+                    return "the file was changed while it was read"
                 return resize(decode(content), self.size)
             except BrokenImageError as error:
                 return str(error)
@@ -227,7 +227,7 @@ class PixelCache:
 
 
 class ImageDataset(BatchDataset):
-    """Images of the pixel cache in its rows int64 ``(N,)``, uint8 ``(B, S, S, 3)`` per batch."""
+    """A data set of cached images at cache rows ``(N,)``; batches are uint8 ``(B, S, S, 3)``."""
 
     on_disk = True
 
@@ -238,7 +238,7 @@ class ImageDataset(BatchDataset):
         self._pixels: Tensor | None = None
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
-        """Return the images of the samples ``index`` ``(B,)``."""
+        """Return the images of the samples at positions ``index`` ``(B,)``."""
         if self._pixels is None:
             self._pixels = self.cache.map_pixels()
         return (self._pixels.index_select(0, self.rows[index]),)
@@ -247,12 +247,12 @@ class ImageDataset(BatchDataset):
         return {**self.__dict__, "_pixels": None}  # each process maps the file itself
 
     def length_order(self) -> Tensor:
-        """Return all positions in the order of the rows on disk."""
+        """Return the positions of all samples in the order of their cache rows."""
         return self.rows.argsort(stable=True)
 
 
 def _make_mark(state: os.stat_result, digest: bytes) -> bytes:
-    """Hash a digest and the state of its file, to detect a change or damage of either."""
+    """Hash the SHA-256 and the stat of a file, to detect changes of the file or the index entry."""
     parts = (digest, state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
     return hashlib.sha256(repr(parts).encode()).digest()
 

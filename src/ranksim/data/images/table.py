@@ -1,4 +1,4 @@
-"""Tables of image paths, labels and parts, and the split files of the age benchmarks."""
+"""Tables of image paths with labels and split; reading and writing of split files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:|(?:.*[/\\])?\.\.(?:[/\\]|$)|.*\0", re.DOT
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """Image paths below a root folder, with labels and optionally parts.
+    """A table of image paths below a root folder, with labels and optionally a split.
 
     ``paths`` are N relative POSIX paths, ``labels`` float64 ``(N,)``, and ``parts`` ``"train"``,
     ``"val"`` or ``"test"`` of each image.
@@ -49,12 +49,12 @@ class ImageTable:
         return len(self.paths)
 
     def take(self, rows: NDArray[np.int64]) -> ImageTable:
-        """Return the rows at these positions."""
+        """Return a table of the rows at these positions."""
         parts = None if self.parts is None else self.parts[rows]
         return ImageTable(tuple(self.paths[row] for row in rows), self.labels[rows], parts)
 
     def with_split(self, split: Split) -> ImageTable:
-        """Return the rows of a split with their parts; a protocol leaves rows unused."""
+        """Return a table of the rows that the split assigns to training, validation or test."""
         parts = np.full(len(self), "", dtype="<U5")
         for name, rows in zip(PARTS, split, strict=True):
             parts[rows] = name
@@ -62,25 +62,25 @@ class ImageTable:
 
     @property
     def split(self) -> Split:
-        """Positions of the rows for training, validation and test."""
+        """Positions of the training, validation and test rows."""
         if self.parts is None:
-            raise ValueError("the image table has no split")
+            raise ValueError("the image table has no split; assign one with with_split")
         return Split(*(np.flatnonzero(self.parts == name) for name in PARTS))
 
     def part(self, name: str) -> ImageTable:
-        """Return the rows of one part."""
+        """Return the rows of the training, validation or test set."""
         return self.take(self.split[PARTS.index(name)])
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Number of rows for training, validation and test."""
+        """Number of training, validation and test rows."""
         train, val, test = map(len, self.split)
         return train, val, test
 
 
 @dataclass(frozen=True)
 class ImageListing:
-    """The usable images of a benchmark on disk, misnamed image files, and exclusions by reason."""
+    """The images found on disk: usable ones, misnamed files, and exclusion counts by reason."""
 
     table: ImageTable
     skipped: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ def read_split_file(path: Path, *, allow_repeats: bool = False) -> ImageTable:
 
 
 def image_paths(table: Table, column: str) -> tuple[str, ...]:
-    """Return a column of image paths below a root folder, without ``./`` and ``//``.
+    """Return a column of relative image paths, normalized (without ``./`` and ``//``).
 
     Raises:
         DataError: the column does not exist, or contains an empty path or one outside the root.
@@ -160,7 +160,7 @@ def _format_label(label: float) -> str:
 
 
 def _check_repeats(table: Table, images: ImageTable, allow_repeats: bool) -> None:
-    """Raise a DataError for repeated images that differ in label or part, or are not allowed."""
+    """Raise a DataError if images repeat without ``allow_repeats``, or differ in label or split."""
     paths = images.paths
     first: dict[str, int] = {}
     repeats = [row for row, path in enumerate(paths) if first.setdefault(path, row) != row]
