@@ -87,7 +87,7 @@ def _repeat(case: Case, folder: Path, short: bool) -> dict[str, Any]:
             if (
                 a is None
                 or b is None
-                or diff_records(a, b, ("commit",))
+                or diff_records(a, b, ("provenance.commit",))
                 or not _equal_predictions(outs["first"], out, key)
             ):
                 failures.append(f"{key} {name}")
