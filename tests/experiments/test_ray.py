@@ -215,7 +215,7 @@ def test_ctrl_c_stops_the_local_cluster(isolation, words, tmp_path, monkeypatch)
 def test_node_without_the_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     context = ray_executor._TaskContext(Path("nowhere"), {}, Path("out/.sweeps/1.json"), CPU, None)
-    message = r"Ray's node \S+ does not see the folder of results"
+    message = r"The Ray node \S+ cannot see the folder of results"
     with pytest.raises(UsageError, match=message):
         ray_executor._execute_task(context, print, ())
 
@@ -243,7 +243,7 @@ def test_task_has_a_gpu_if_it_trains_on_one(trainer_config, resources, gpus):
     [(CPU, {}, "CPU"), (TrainerConfig("cuda"), {"CPU": 1.0}, "GPU")],
 )
 def test_missing_hardware_is_reported(trainer_config, resources, kind):
-    with pytest.raises(RankSimError, match=f"No node of the Ray cluster has a {kind}"):
+    with pytest.raises(RankSimError, match=f"The Ray cluster has no {kind}"):
         ray_executor._count_task_gpus(
             SimpleNamespace(cluster_resources=lambda: resources), trainer_config
         )
@@ -275,7 +275,7 @@ def test_missing_ray_is_reported(small_sts, tmp_path, monkeypatch):
     "trainer_config", [TrainerConfig("cpu", "2"), TrainerConfig("cpu", num_nodes=2)]
 )
 def test_several_devices_are_rejected(trainer_config):
-    message = "--engine ray trains each run on one device: leave it out with --devices or --num-nod"
+    message = "--engine ray trains each run on one device: remove --devices and --num-nod"
     with pytest.raises(UsageError, match=f"^{message}"):
         check_engine("ray", trainer_config, 1)
 

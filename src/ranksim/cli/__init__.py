@@ -1,4 +1,4 @@
-"""The command line: it parses options, calls the engine and prints."""
+"""The command-line interface: commands, their options, and printing of their results."""
 
 from __future__ import annotations
 

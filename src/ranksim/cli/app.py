@@ -1,4 +1,4 @@
-"""The commands of ``ranksim``; each imports heavy packages when it runs."""
+"""The ``ranksim`` application, which collects all commands and imports PyTorch only when needed."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def data() -> None:
 
 @dataclass(kw_only=True)
 class PrepareOptions:
-    """Images, split and archives of a benchmark."""
+    """The options of ``data prepare``: image folder, split file and archives of a benchmark."""
 
     root: Path = option("Folder with AgeDB, or with imdb_crop and wiki_crop.", ...)
     split_file: Path | None = option("Split file (age,path,split). Default: draw a split.")
@@ -149,7 +149,7 @@ def inspect(
 
 
 def _next_command(content: dict[str, Any], values: Values) -> list[str]:
-    """Return the words that ``ranksim compare`` needs after the data.
+    """Return the arguments after the data path of the suggested ``ranksim compare`` command.
 
     Suggested thresholds count all rows, and compare counts the training rows, so that only
     thresholds given by the user are repeated.

@@ -1,4 +1,4 @@
-"""Options of the commands, each declared once, and requests built from them."""
+"""Declarations of all command-line options, and functions that build requests from them."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ HARDWARE = ("Hardware", "accelerator devices num_nodes precision gather_across_d
 
 
 def print_json(content: Any, as_json: bool) -> None:
-    """Print the result of a command as JSON, if ``--json`` is given."""
+    """Print the result of a command as JSON if ``as_json``, else print nothing."""
     if as_json:
         typer.echo(to_json(content))
 
 
 def to_json(content: Any) -> str:
-    """Return a result as readable JSON."""
+    """Format a result as indented JSON."""
     return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def split_csv(text: str) -> tuple[str, ...]:
-    """Split words at commas; a word with a comma is put in double quotes.
+    """Split text at commas; double quotes protect a comma within a word.
 
     Example:
         >>> split_csv('size, "height, cm"')
@@ -80,7 +80,7 @@ def split_csv(text: str) -> tuple[str, ...]:
 
 
 def parse_seconds(text: str) -> float:
-    """Parse a time such as ``10m``, ``90s`` or ``1.5h`` to seconds."""
+    """Convert a duration such as ``10m``, ``90s`` or ``1.5h`` to seconds."""
     number, unit = text.strip()[:-1], text.strip()[-1:].lower()
     try:
         seconds = float(number) * _SECONDS[unit]
@@ -93,7 +93,7 @@ def parse_seconds(text: str) -> float:
 
 @dataclass(kw_only=True)
 class CommandOptions:
-    """Options that do not belong to a specification of data."""
+    """Command-line options that do not describe data, such as methods, seeds and budget."""
 
     methods: str = option(
         "Names separated by commas (see ranksim methods), or all.", "vanilla,vanilla+ranksim"
@@ -141,7 +141,7 @@ class CommandOptions:
 
 @dataclass(kw_only=True)
 class UserDataOptions:
-    """The network that reads user data."""
+    """Options for commands on user data that choose the network."""
 
     encoder: str | None = option(
         "Table: mlp. Texts: bilstm, or a sentence encoder of the hub. Images: resnet18, "
@@ -160,7 +160,7 @@ def with_options(
     owner: type = CommandOptions,
     **changes: Mapping[str, Any],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command options by name, which it receives as a dictionary of parsed values.
+    """Decorate a command with the named options; it receives their parsed values as a dictionary.
 
     The command takes the dictionary, and the options that it declares itself by keyword.
 
@@ -205,7 +205,7 @@ def with_options(
 def _parameter(
     name: str, panel: str | None, owners: tuple[type, ...], change: Mapping[str, Any]
 ) -> tuple[inspect.Parameter, Callable[[Any], Any]]:
-    """Return the parameter of an option, and the function that parses its value.
+    """Return the typer parameter of an option, and the function that parses its value.
 
     Types are shortened to one word, as typer would list all choices in a column of the help.
     """
@@ -250,7 +250,7 @@ def _parameter(
 
 
 def sweep_request(data: str, out: Path, values: Values, *, user_data: bool = True) -> SweepRequest:
-    """Build the request of a command that trains on user data, or on the benchmark ``data``."""
+    """Build a SweepRequest from parsed options; ``data`` is a path or the name of a benchmark."""
     from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
     from ranksim.training.fit import TrainingLimits
     from ranksim.training.recipe import recipe_type
@@ -287,7 +287,7 @@ def sweep_request(data: str, out: Path, values: Values, *, user_data: bool = Tru
 
 
 def trainer_config(values: Values) -> TrainerConfig:
-    """Build the hardware settings from options by name."""
+    """Build a TrainerConfig, the hardware settings, from parsed options."""
     from ranksim.training.trainer_config import TrainerConfig
 
     layout = {"auto": None, "yes": True, "no": False}[values.get("channels_last", "auto")]
@@ -303,7 +303,7 @@ def _select(values: Mapping[str, Any], names: Iterable[str]) -> Values:
 
 
 def portable_command(words: Sequence[str]) -> str:
-    """Return a command line as results record it, without folders of this machine.
+    """Return a command line for storage with results, without the folders of this machine.
 
     Paths are reduced to their names, and options that decide no result are left out.
 
@@ -322,7 +322,7 @@ def portable_command(words: Sequence[str]) -> str:
 
 
 def _without_folder(word: str) -> str:
-    """Reduce a path, or a path after ``=``, to its name; other words stay as they are."""
+    """Reduce a path, or the path in ``name=path``, to its last part; keep other words unchanged."""
     path = Path(word).expanduser()
     if path.is_absolute() or ".." in path.parts or (len(path.parts) > 1 and path.exists()):
         path = path.resolve()

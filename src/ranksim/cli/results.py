@@ -54,7 +54,7 @@ def report(
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceOptions(DataLocation):
-    """The runs to train again, and the place of their data."""
+    """The options of ``reproduce``: row and seed to train again, and the location of the data."""
 
     row: str | None = option("Row of its table: a number from 1, or a method's name.")
     seed: int | None = option("One seed of the row. Default: all.")
@@ -94,7 +94,7 @@ def reproduce(
 
 
 def _print_report(report: dict[str, Any], console: Console) -> None:
-    """Print how a run that was trained again compares with its record."""
+    """Print whether a reproduced run equals its record, and where they differ."""
     name = f"{report['method']} seed {report['seed']}"
     if report["matches"] is None:
         lines = [f"{name}: {report['note']}."]
@@ -123,7 +123,7 @@ def _print_report(report: dict[str, Any], console: Console) -> None:
 
 @dataclass(kw_only=True)
 class EvaluateOptions:
-    """A checkpoint's test data, or the columns of predictions and their label density."""
+    """The options of ``evaluate``: test data of a checkpoint, or columns of a predictions table."""
 
     data: str | None = option("Test a checkpoint on the test part of these images.")
     target: str | None = option("Column of the label, for --data and --train.", None, "COLUMN")
@@ -191,7 +191,7 @@ def evaluate(
     given = [name for name in values if _is_given(context, name)]
     reject_unused(given, (mode, *_USED[mode].split()), f"--{mode}")
     if mode in ("train", "data") and values["target"] is None:
-        raise UsageError(f"--{mode} needs the column of the label: give --target.")
+        raise UsageError(f"--{mode} needs the name of the label column: give it with --target.")
     console = Console(stderr=as_json, highlight=False)
     if mode in ("train", "model"):
         result = _score_predictions(what, values, out, console)
@@ -209,7 +209,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _score_predictions(path: Path, values: Values, out: Path, console: Console) -> dict[str, Any]:
-    """Score a table of predictions and print the result."""
+    """Score the predictions in a table, and print scores by region."""
     from ranksim.inference.prediction import ScoreRequest, score_predictions
 
     columns = {name: values[name] for name in ("train", "model", "target", "prediction", "label")}
@@ -220,7 +220,7 @@ def _score_predictions(path: Path, values: Values, out: Path, console: Console) 
 
 
 def _print_intervals(result: dict[str, Any], console: Console) -> None:
-    """Print errors with their intervals by region."""
+    """Print a table of errors and their confidence intervals by region."""
     from ranksim._utils.formatting import METRIC_TITLES, choose_digits
 
     file, scores = result["predictions"], result["test"]
@@ -247,7 +247,7 @@ def _print_intervals(result: dict[str, Any], console: Console) -> None:
 
 
 def _score_checkpoint(path: Path, request: SweepRequest, console: Console) -> dict[str, Any]:
-    """Score a checkpoint and print the result."""
+    """Score an image checkpoint on test data, and print scores by region."""
     from ranksim.evaluation.report.terminal import print_scores
     from ranksim.experiments.checkpoint_scores import score_checkpoint
     from ranksim.training.recipe import headline
@@ -260,7 +260,7 @@ def _score_checkpoint(path: Path, request: SweepRequest, console: Console) -> di
 
 @dataclass(kw_only=True)
 class StepOptions:
-    """The steps that ``ranksim throughput`` times."""
+    """The options of ``throughput``: numbers of timed steps and of warmup steps."""
 
     batch_size: int | None = option("Images per step. Default: the preset's.", min=1)
     steps: int = option("Steps to time for each method.", 50, min=1)

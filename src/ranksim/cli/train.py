@@ -1,4 +1,4 @@
-"""Commands that train or predict: compare, fit, predict, bench, tune and demo."""
+"""Commands that train models, search hyperparameters, or predict with a saved model."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def predict(
 
 
 def _print_predictions(result: dict[str, Any], console: Console) -> None:
-    """Print how many predictions lie in each region, and where the table was written."""
+    """Print the number of predictions in each region, and the path of the predictions file."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -172,7 +172,7 @@ def _print_predictions(result: dict[str, Any], console: Console) -> None:
 
 
 def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
-    """Carry out a sweep and print its tables, or its results without the runs as JSON."""
+    """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``."""
     from rich.console import Console
 
     from ranksim.evaluation.record import RESULTS
@@ -211,7 +211,7 @@ def tune_user_data(
 
 
 def _search(bench: SweepRequest, values: Values, as_json: bool) -> None:
-    """Run a search and print the best recipe fields."""
+    """Search hyperparameters, and print the best values and their validation score."""
     from rich.console import Console
 
     from ranksim.experiments.tune import TuneRequest, tune
@@ -227,7 +227,7 @@ def _search(bench: SweepRequest, values: Values, as_json: bool) -> None:
 
 
 def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
-    """Add the commands ``bench`` and ``tune`` of a benchmark."""
+    """Register the commands ``bench BENCHMARK`` and ``tune BENCHMARK`` of one benchmark."""
     panels = [("Data", data_options), SWEEP, HARDWARE]
     changes: dict[str, Any] = {}
     if data_options == _AGES:
@@ -303,7 +303,7 @@ def demo(values: Values, *, out: Out = Path("runs/demo"), as_json: AsJson = Fals
 
 
 def explain_results(results: dict[str, Any]) -> str:
-    """Explain the imbalance in the table of the demo; the table itself ends with the effect."""
+    """Return text that explains the imbalance and the scores which the demo prints."""
     scores = results["summary"][0]["test"]
     many, few = (scores[region]["mse"]["mean"] for region in ("many", "few"))
     text = "few, medium and many are sentences whose ratings are rare or common in training. "
@@ -316,7 +316,7 @@ def explain_results(results: dict[str, Any]) -> str:
 
 
 def _histogram(train: Any, test: Any) -> Table:
-    """Return the labels in bins of half a point, with bars for training."""
+    """Return a table of label counts in bins of half a point, with bars for training labels."""
     from rich.table import Table
 
     from ranksim.imbalance import LabelBins

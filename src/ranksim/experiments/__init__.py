@@ -1,1 +1,1 @@
-"""Method names, recipes, published figures, sweeps. Needs the extra ``train`` to train."""
+"""Sweeps over methods and seeds: run, store, reproduce, tune and time trainings."""

@@ -1,4 +1,4 @@
-"""Score a trained image network on the test set of a benchmark or of user data."""
+"""Score a checkpoint of an image network on the test set of a benchmark or of user data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RESULT = "evaluation.json"
 
 
 def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
-    """Score a checkpoint by region, and write the scores and predictions to ``request.out``.
+    """Score a checkpoint on the test set by region; write scores and predictions to files.
 
     The checkpoint is a published one, or ``best.ckpt`` of a run. The scores, the content of
     ``evaluation.json``, are returned.
@@ -39,7 +39,8 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
     check_trainer_config(run.trainer_config)
     if not isinstance(run.recipe, ImageRecipe):
         raise UsageError(
-            "evaluate reads checkpoints of image networks: name the image column with --image."
+            "ranksim evaluate scores checkpoints of image networks only: name the column of image "
+            "files with --image."
         )
     scale = trained.get("label_scale", 1.0)
     recipe = dataclasses.replace(run.recipe, encoder=encoder, label_scale=scale)

@@ -1,4 +1,4 @@
-"""Train runs of a ``results.json`` again from their records, and compare the results."""
+"""Train recorded runs of a ``results.json`` again, and compare new with recorded results."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ _MEASURED = (*_MEASUREMENTS, *(f"result.{name}" for name in _MEASUREMENTS))
 
 @dataclass(frozen=True)
 class ReproduceRequest:
-    """The arguments of ``ranksim reproduce``; ``results`` is a ``results.json`` or its folder.
+    """The arguments of ``ranksim reproduce``.
 
-    ``row`` is a row of its summary, counted from 1, or a method's name (``None``: the only row).
-    Without ``seed``, all seeds are trained; without ``out``, in a temporary folder.
+    ``results`` is a ``results.json`` or its folder. ``row`` is a row of its summary, counted from
+    1, or a method's name (``None``: the only row). Without ``seed``, all seeds are
+    trained; without ``out``, in a temporary folder.
     """
 
     results: Path
@@ -55,11 +56,11 @@ class ReproduceRequest:
 
 
 class _MissingOptionError(UsageError):
-    """Raised if the command needs another option."""
+    """An error that the user can correct by giving another command-line option."""
 
 
 def reproduce(request: ReproduceRequest) -> Iterator[dict[str, Any]]:
-    """Train the runs of a row again and yield how each compares with its record.
+    """Train the recorded runs of one method again, and yield a comparison for each run.
 
     Yields:
         ``method`` and ``seed``; ``matches``, whether the results are equal to the last bit, or
@@ -84,11 +85,11 @@ def reproduce(request: ReproduceRequest) -> Iterator[dict[str, Any]]:
 
 
 def _select_records(request: ReproduceRequest, results: dict[str, Any]) -> list[RunRecord]:
-    """Return the records of the requested row and seed."""
+    """Return the run records of the requested summary row, of one seed or of all seeds."""
     try:
         rows = [(row["method"], row.get("alias_of", row["method"])) for row in results["summary"]]
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{request.results} is damaged: make it again.") from error
+        raise DataError(f"{request.results} is damaged: run its sweep again.") from error
     keys = {str(k): key for k, (_, key) in enumerate(rows, start=1)} | dict(rows)
     row = "1" if request.row is None and len(rows) == 1 else request.row
     if row is None or row not in keys:
@@ -97,7 +98,7 @@ def _select_records(request: ReproduceRequest, results: dict[str, Any]) -> list[
             f"{request.results} has the rows {numbered or 'none'}: choose one with --row."
         )
     if not all(is_complete(run) for run in results["runs"]):
-        raise DataError(f"{request.results} lacks the results of some runs: make it again.")
+        raise DataError(f"{request.results} lacks the results of some runs: run its sweep again.")
     runs = [run for run in results["runs"] if run["identity"]["method"] == keys[row]]
     seeds = [run["identity"]["seed"] for run in runs]
     if request.seed is not None:
@@ -126,12 +127,14 @@ def _reproduce_run(
         with one_thread():
             new: RunRecord = json.loads(json.dumps(execute_run(run)))
     except KeyboardInterrupt as error:
-        raise StoppedError("Stopped.") from error
+        raise StoppedError(
+            "Stopped; with --out, the same command resumes where it stopped."
+        ) from error
     return report | compare_runs(record, new) | {"assumed": assumed}
 
 
 def compare_runs(old: RunRecord, new: RunRecord) -> dict[str, Any]:
-    """Compare two records of a run (see :func:`reproduce`), ignoring fields only in ``new``."""
+    """Compare an old and a new record of the same run, ignoring fields that only ``new`` has."""
     parts = ({"status": record["status"], **record["result"]} for record in (old, new))
     differ = diff_records(*parts, new=False)
     made_by = [name for name in old["provenance"] if name not in ("data", "comparable")]
@@ -146,7 +149,7 @@ def compare_runs(old: RunRecord, new: RunRecord) -> dict[str, Any]:
 
 
 def _largest_differences(old: RunRecord, new: RunRecord) -> dict[str, float]:
-    """Return the largest relative difference of each test score over regions, if not zero."""
+    """Return, for each test score that differs, the largest relative difference over regions."""
     before, after = (each["result"].get("metrics", {}).get("test", {}) for each in (old, new))
     largest: dict[str, float] = {}
     for region, scores in before.items():
@@ -160,7 +163,7 @@ def _largest_differences(old: RunRecord, new: RunRecord) -> dict[str, float]:
 def _provenance_changes(
     old: RunRecord, new: RunRecord, names: Iterable[str]
 ) -> dict[str, list[Any]]:
-    """Return ``[old, new]`` by name for the part of the old provenance that differs."""
+    """Return ``[old, new]`` for each provenance field that differs, by its dotted name."""
     names = [name for name in names if name in old["provenance"]]
     before, after = (
         flatten_dict({name: each["provenance"].get(name) for name in names}) for each in (old, new)
@@ -171,7 +174,7 @@ def _provenance_changes(
 def diff_records(
     a: Mapping[str, Any], b: Mapping[str, Any], ignore: Collection[str] = (), *, new: bool = True
 ) -> list[str]:
-    """Return the names of the fields in which two records differ, to the last bit.
+    """Return the dotted names of the fields in which two records are not exactly equal.
 
     Timing, memory and the fields ``ignore``, with all that they contain, are left out, and without
     ``new`` also those that only ``b`` has. Numbers are compared as JSON writes them: NaN equals
@@ -192,7 +195,7 @@ def diff_records(
 
 
 def _json_values(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted name and JSON text of each value; a list of plain values is one value."""
+    """Yield the dotted name and JSON text of each value; a list of numbers counts as one value."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _json_values(item, f"{name}.{key}" if name else str(key))
@@ -206,7 +209,7 @@ def _json_values(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 def rebuild_run(
     request: ReproduceRequest, results: dict[str, Any], record: RunRecord, out: Path
 ) -> tuple[Run, list[str]]:
-    """Rebuild a run from its record; also return the recipe fields taken from the preset."""
+    """Rebuild a run from its record; also return names of recipe fields that the record lacked."""
     name = f"{request.results}, {run_name(record)}"
     try:
         source = _make_source(request, record)
@@ -228,7 +231,7 @@ def _make_run(
     source: DataSource,
     out: Path,
 ) -> tuple[Run, list[str]]:
-    """Rebuild a run and its first stage on the data of ``source``."""
+    """Rebuild a run, and its first stage if there is one; also return the missing recipe fields."""
     key = identity["method"]
     if "technique" in identity:
         method = Method(key, key, Technique(**identity["technique"]))
@@ -262,7 +265,7 @@ def _make_run(
 
 
 def _make_recipe(identity: RunIdentity, method: Method) -> tuple[Recipe, list[str]]:
-    """Return the recipe, and the fields that the record lacks, taken from the preset."""
+    """Rebuild a recipe; fields missing in the record come from the preset and are also returned."""
     recorded, benchmark = identity["recipe"], identity["data"]["benchmark"]
     kind = recipe_type(benchmark)
     preset = dataclasses.asdict(load_recipe(benchmark, identity["preset"], method))
@@ -271,7 +274,7 @@ def _make_recipe(identity: RunIdentity, method: Method) -> tuple[Recipe, list[st
 
 
 def _make_source(request: ReproduceRequest, record: RunRecord) -> DataSource:
-    """Return the data of a run on this machine, after checking that it is the same."""
+    """Return the data source of a recorded run; raise an error if the data has changed."""
     data, location = record["identity"]["data"], request.location
     if data["benchmark"] == ImageSpec.benchmark and "image" not in data["options"]:
         raise _MissingOptionError(

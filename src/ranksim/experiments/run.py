@@ -1,4 +1,4 @@
-"""One run of a sweep: train a method with a seed and write its record."""
+"""A run of a sweep: training of one method with one seed, recorded in ``record.json``."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ _POLL_SECONDS = 0.2  # between two checks of the first node's progress
 
 
 class BusyError(RankSimError):
-    """Raised if another process is training the run."""
+    """An error raised if another process is training the same run."""
 
 
 class FirstStageError(RankSimError):
-    """Raised if the first stage of a two-stage run, of which this is the record, diverged."""
+    """An error raised if the first stage of a two-stage run diverged."""
 
     def __init__(self, name: str, record: RunRecord) -> None:
         super().__init__(f"Stage one, {name}: {record['result']['error']}")
@@ -70,7 +70,7 @@ class FirstStageError(RankSimError):
 
 @dataclass(frozen=True)
 class Run:
-    """A method, a seed and everything else that decides the result.
+    """A method, a seed and all other settings that determine the result of one training.
 
     The recipe is based on ``preset``; ``out`` is the folder of the sweep. ``stage_one``, the run
     that trains the encoder of a two-stage method, is trained once for all runs that share it.
@@ -88,16 +88,16 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """The folder of checkpoints, logs, predictions and the record."""
+        """The run's folder, which contains checkpoints, logs, predictions and the record."""
         return self.out / "runs" / self.method.key / f"seed-{self.seed}"
 
     @property
     def name(self) -> str:
-        """The name in messages, such as ``"vanilla seed 0"``."""
+        """The name of the run in messages, such as ``"vanilla seed 0"``."""
         return f"{self.method.key} seed {self.seed}"
 
     def identity(self) -> RunIdentity:
-        """Return the settings that must be equal for a finished run to be reused as this one."""
+        """Return the settings that determine the result; a run is reused only if they are equal."""
         trainer, limits = dataclasses.asdict(self.trainer_config), dataclasses.asdict(self.limits)
         identity: RunIdentity = {
             "method": self.method.key,
@@ -115,7 +115,7 @@ class Run:
 
 
 def load_finished_record(run: Run) -> RunRecord | None:
-    """Read the record of a finished run; a truncated one is unfinished if there is more time."""
+    """Return a finished run's record; return None if it is unfinished or has more time now."""
     record, seconds = read_record(run.folder), run.limits.seconds
     if record is None or are_damaged(run.folder / PREDICTIONS):
         return None
@@ -124,7 +124,7 @@ def load_finished_record(run: Run) -> RunRecord | None:
 
 
 def reject_other_settings(run: Run, record: RunRecord) -> None:
-    """Raise a ``UsageError`` that names the first setting in which a finished run differs."""
+    """Raise a UsageError if a run was trained with other settings than this command has."""
     if difference := first_difference(run.identity(), record["identity"]):
         name, new, old = difference
         raise UsageError(
@@ -134,7 +134,7 @@ def reject_other_settings(run: Run, record: RunRecord) -> None:
 
 
 def check_data(run: Run) -> dict[str, Any]:
-    """Load the data and build the weights of a run before training; return the data's facts."""
+    """Check before training that data can be loaded and weights built; return facts on the data."""
     check_network(run.source, run.recipe)
     benchmark = load_benchmark(run.source, run.recipe)
     make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
@@ -143,7 +143,7 @@ def check_data(run: Run) -> dict[str, Any]:
 
 
 def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> None:
-    """Raise a ``UsageError`` that names the first fact in which the data of a run differs."""
+    """Raise a UsageError if a finished run was trained on data that differs from this data."""
     if difference := first_difference(facts, record["provenance"].get("data", {})):
         name, new, old = difference
         raise UsageError(
@@ -155,7 +155,7 @@ def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> Non
 def execute_run(
     run: Run, *, progress_bar: bool = False, on_validation: ValidationCallback | None = None
 ) -> RunRecord:
-    """Train a run and write its predictions and record; read the record if it is finished.
+    """Train a run, and write its predictions and record; return the record if already finished.
 
     A training that diverges is recorded as failed, with the reason. ``progress_bar`` shows that of
     Lightning; ``on_validation`` is called with epoch and validation score.
@@ -240,7 +240,7 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
 
 
 def _truncation(run: Run, outcome: TrainingResult) -> dict[str, Any]:
-    """Return ``truncated``, the time limit that ended the run or its first stage, if one did."""
+    """Return ``{"truncated": seconds}`` if a time limit ended the run or its first stage."""
     limits: list[Any] = [run.limits.seconds] if outcome.truncated else []
     if run.stage_one is not None and (first := read_record(run.stage_one.folder)):
         limits += [v for k, v in first["result"].items() if k == "truncated"]
@@ -248,7 +248,7 @@ def _truncation(run: Run, outcome: TrainingResult) -> dict[str, Any]:
 
 
 def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], TrainingResult]:
-    """Train a run; for a two-stage method, read or train its first stage before."""
+    """Train a run; for a two-stage method, train the first stage before unless it is finished."""
     encoder = None if run.stage_one is None else _train_first_stage(run, run.stage_one, options)
     benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.trainer_config)
     technique = run.method.technique
@@ -258,7 +258,7 @@ def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], Training
 
 
 def _train_first_stage(run: Run, first: Run, options: TrainingOptions) -> Path:
-    """Return the best checkpoint of the first stage, which is trained if it is not finished."""
+    """Train the first stage unless it is finished, and return its best checkpoint."""
     record = execute_run(
         first, progress_bar=options.progress_bar, on_validation=options.on_validation
     )
@@ -273,7 +273,7 @@ def _train_first_stage(run: Run, first: Run, options: TrainingOptions) -> Path:
 
 
 def _prepare_resume(run: Run) -> None:
-    """Delete the checkpoints of an interrupted run with other settings, and note the settings."""
+    """Delete checkpoints that were written with other settings, and save the current settings."""
     path, identity, saved = run.folder / STARTED, run.identity(), None
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
         saved = upgrade_identity(read_verified_json(path))
@@ -288,12 +288,14 @@ def _acquire_lock(run: Run) -> AbstractContextManager[object]:
     try:
         return filelock.FileLock(run.folder / ".lock").acquire(timeout=0)
     except filelock.Timeout as error:
-        raise BusyError(f"Another process is training {run.name} in {run.out}.") from error
+        raise BusyError(
+            f"Another process is training {run.name} in {run.out}: wait until it has ended."
+        ) from error
 
 
 @contextmanager
 def _announce_turn(run: Run) -> Iterator[None]:
-    """Tell the other nodes through a file that this run is trained now."""
+    """Announce to the other nodes, by a file in the run's folder, that this run is training."""
     if run.trainer_config.num_nodes == 1:
         yield
         return
@@ -308,7 +310,7 @@ def _announce_turn(run: Run) -> Iterator[None]:
 
 
 def _follow_first_node(run: Run, options: TrainingOptions) -> RunRecord:
-    """Join the training of a run whenever the first node starts it, until it is finished.
+    """Take part in the training that the first node starts, and return the finished record.
 
     Only the first node writes into the shared folder. If it was killed and started again, this
     node joins again.
@@ -327,7 +329,7 @@ def _follow_first_node(run: Run, options: TrainingOptions) -> RunRecord:
 
 
 def _read_turn(run: Run) -> str | None:
-    """Return the id of the training that the first node announced; ``None`` if there is none."""
+    """Return the id of the training that the first node has announced; None if there is none."""
     try:
         turn = read_verified_json(run.folder / _TURN)
     except (OSError, ValueError):

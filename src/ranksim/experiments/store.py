@@ -1,4 +1,4 @@
-"""The plan of a sweep and its folder, which several sweeps may fill at the same time."""
+"""The plan of a sweep, and its output folder, which several sweeps can share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SWEEPS, _LOCK = ".sweeps", ".lock"
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The runs of a command and how they are executed.
+    """The runs that a command trains, and how it executes them.
 
     Args:
         runs: one for each method and seed, and the first stages, each before the runs that need
@@ -62,17 +62,17 @@ class SweepPlan:
 
     @property
     def out(self) -> Path:
-        """The folder of the sweep."""
+        """The output folder of the sweep."""
         return self.runs[0].out
 
     @property
     def trainer_config(self) -> TrainerConfig:
-        """The hardware settings of all runs."""
+        """The hardware settings, which are the same for all runs."""
         return self.runs[0].trainer_config
 
 
 class ResultStore:
-    """The folder of a plan's runs: the sweeps that fill it, and its ``results.json``.
+    """The output folder of a sweep, with its runs, ``results.json`` and active sweeps.
 
     Each sweep writes a note of its settings below ``.sweeps`` and locks a file beside it while it
     runs.
@@ -84,7 +84,7 @@ class ResultStore:
 
     @contextmanager
     def join(self) -> Iterator[Path]:
-        """Register this sweep if nothing in the folder has other settings; yield its note.
+        """Register this sweep as active in the folder, and yield the file that registers it.
 
         Finished runs and the runs of other active sweeps must have the settings that this plan has
         for the same method and seed, else a ``UsageError`` names the first that differs.
@@ -109,7 +109,7 @@ class ResultStore:
             note.with_suffix(".lock").unlink(missing_ok=True)
 
     def write(self, *, last: bool = False) -> dict[str, Any]:
-        """Write all finished runs of the folder and their summary; return ``results.json``.
+        """Summarize all finished runs of the folder; write and return ``results.json``.
 
         Rows of other sweeps stay. Only the lowest seed of each method keeps its projection. If
         ``last``, all runs are finished: intervals over test samples and the conclusion are added.
@@ -152,7 +152,7 @@ class ResultStore:
         return results
 
     def _read_records(self) -> list[RunRecord]:
-        """Read the records of all finished runs; reject damaged ones of runs not in the plan."""
+        """Read all run records; raise an error if one is damaged and not trained by this plan."""
         folders, records = {run.folder for run in self.plan.runs}, []
         for folder in sorted((self.out / "runs").glob("*/seed-*")):
             path = folder / RECORD
@@ -161,17 +161,17 @@ class ResultStore:
                 records.append(record)
             elif exists and folder not in folders and path.is_file():
                 raise DataError(
-                    f"{path} is damaged: run the command that wrote it again, or delete the file "
-                    "to leave the run out."
+                    f"The record {path} is damaged: run the command that wrote it again, or "
+                    "delete the file to exclude its run from the results."
                 )
         return records
 
     def _read_predictions(self, method: str, seed: int) -> Any:
-        """Read the test predictions of a run, or None if there are none."""
+        """Read the test predictions of a run; return None if the file is missing."""
         return read_predictions(self.out / "runs" / method / f"seed-{seed}" / PREDICTIONS)
 
     def _read_rows(self, others: Collection[str]) -> dict[str, str]:
-        """Read which rows earlier sweeps reported.
+        """Return the rows that earlier sweeps in this folder reported, and their method keys.
 
         A damaged file is an error if methods outside the plan were trained, because their rows
         would be lost.
@@ -191,7 +191,7 @@ class ResultStore:
         return rows
 
     def _reject_or_remove(self, note: Path) -> None:
-        """Reject an active sweep with other settings; remove the note of a killed sweep."""
+        """Raise an error if an active sweep has other settings; unregister a killed sweep."""
         active = filelock.FileLock(note.with_suffix(".lock"))
         with contextlib.suppress(filelock.Timeout):
             with active.acquire(timeout=0):
@@ -204,8 +204,8 @@ class ResultStore:
             return  # it has just ended
         except ValueError as error:
             raise UsageError(
-                f"Another sweep runs in {self.out}, and its note {note} is damaged: wait until it "
-                "has ended."
+                f"Another sweep runs in {self.out}, and its settings {note} are damaged: wait "
+                "until it has ended."
             ) from error
         for key, identity in settings.items():
             here = _method_settings([self.plan.run_of(key, 0)])[key]
@@ -218,7 +218,7 @@ class ResultStore:
 
 
 def _collect_labels(records: Sequence[RunRecord]) -> dict[str, Any] | None:
-    """Move the label axis, which all runs share, out of the records, and thin out projections.
+    """Remove the common label axis from all records and return it; drop repeated projections.
 
     Returns ``None`` if all runs were trained before records had a label axis.
     """
@@ -233,7 +233,7 @@ def _collect_labels(records: Sequence[RunRecord]) -> dict[str, Any] | None:
 
 
 def _method_settings(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return the identity of each method's runs without the seed, by its key."""
+    """Return the settings shared by all runs of a method (identity without seed), by method key."""
     settings: dict[str, Any] = {}
     for run in runs:
         identity: dict[str, Any] = {**run.identity(), "seed": None}

@@ -1,4 +1,4 @@
-"""The Optuna studies of a folder, in one storage file, and the recipe file made from them."""
+"""Optuna studies of hyperparameters, their SQLite file, and the recipe file of best values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHARED = (*_DATA, "preset")  # settings that all searches of a folder share
 
 @contextmanager
 def lock_study_folder(out: Path) -> Iterator[None]:
-    """Lock the folder against other searches, and translate errors of the storage."""
+    """Lock the folder against other searches, and convert storage errors to UsageErrors."""
     optuna = require_optional("optuna", "tune")
     sqlalchemy = require_optional("sqlalchemy.exc", "tune")
     out.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def lock_study_folder(out: Path) -> Iterator[None]:
 
 
 def _storage_error(out: Path, reason: str) -> UsageError:
-    """Return the error for a storage file that cannot be used."""
+    """Return a UsageError which says that the storage file cannot be read."""
     return UsageError(
         f"{out / STORAGE} could not be read ({reason}): choose another folder with --out, or "
         "delete the file to start the search again."
@@ -54,7 +54,7 @@ def _storage_error(out: Path, reason: str) -> UsageError:
 
 
 def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
-    """Open or create the study of a method, and queue interrupted trials again.
+    """Open or create the Optuna study of a method, and enqueue interrupted trials again.
 
     Raises:
         UsageError: the folder contains searches on other data, or of this method with another
@@ -94,13 +94,13 @@ def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
 
 
 def seal_trial(study: Any, number: int) -> None:
-    """Store the digest of a finished trial, since SQLite has no checksums."""
+    """Store a digest of a finished trial, which reveals later damage to the SQLite file."""
     trial = study.get_trials(deepcopy=False)[number]
     study.set_user_attr(f"{_DIGEST}{number}", _trial_digest(trial))
 
 
 def _trial_digest(trial: Any) -> Any:
-    """Return the digest of a trial's state, values and scores."""
+    """Compute the digest of a trial's state, parameter values and scores."""
     content = {
         "state": trial.state.name,
         "value": trial.value,
@@ -112,7 +112,7 @@ def _trial_digest(trial: Any) -> Any:
 
 
 def _verify_storage(out: Path) -> None:
-    """Read the whole storage and check the digests of its trials; reject a damaged one."""
+    """Raise a UsageError if the storage file is unreadable or a trial differs from its digest."""
     damage = ""
     try:
         for study in _load_studies(out):
@@ -130,7 +130,7 @@ def _verify_storage(out: Path) -> None:
 
 
 def write_recipes(out: Path) -> None:
-    """Write the best values of each study of the folder as tables of one recipe file."""
+    """Write the best values of all studies in the folder to a recipe file, one table per method."""
     lines = ["# Written by ranksim tune, chosen by validation scores."]
     for study in _load_studies(out):
         trials = study.get_trials(deepcopy=False)
@@ -150,20 +150,20 @@ def write_recipes(out: Path) -> None:
 
 
 def _load_studies(out: Path) -> Iterator[Any]:
-    """Yield the studies of a folder, by name."""
+    """Yield the Optuna studies of a folder, sorted by name."""
     optuna, storage = require_optional("optuna", "tune"), _storage_url(out)
     for name in sorted(optuna.get_all_study_names(storage)):
         yield optuna.load_study(study_name=name, storage=storage)
 
 
 def trial_values(trial: Any) -> dict[str, Any]:
-    """Return the values of a trial by recipe field."""
+    """Return the values that a trial tries, by recipe field."""
     values: dict[str, Any] = trial.user_attrs["values"]
     return values
 
 
 def count_trials(study: Any) -> str:
-    """Return the number of trials in words, such as ``5 trials, 2 pruned``."""
+    """Return the number of ended trials as text, such as ``5 trials, 2 pruned``."""
     states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
     pruned = states.count("PRUNED")
     return f"{format_count(states.count('COMPLETE') + pruned, 'trial')}, {pruned} pruned"

@@ -1,4 +1,4 @@
-"""A sweep: train methods × seeds in parallel, resumably, and write one ``results.json``."""
+"""Train all methods with all seeds, in parallel and resumably, and write ``results.json``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _POLL_SECONDS = 1.0  # before a run that another sweep trains is tried again
 
 
 def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
-    """Execute all unfinished runs; write ``results.json`` and return its content.
+    """Train all unfinished runs of a plan, and return the content of ``results.json``.
 
     If the process is killed, the same command resumes each run from its last validation. On all
     nodes but the first, this joins the first node's trainings and writes nothing. A run that fails
@@ -64,7 +64,7 @@ def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
 def _execute_unfinished(
     plan: SweepPlan, progress: SweepProgress, shared: Path
 ) -> Iterator[tuple[Run, RunRecord]]:
-    """Yield each unfinished run with its record; each worker must see the ``shared`` file."""
+    """Train the unfinished runs of a plan, yield each with its record; workers see ``shared``."""
     done = {run.name: record for run in plan.runs if (record := load_finished_record(run))}
     todo = [run for run in plan.runs if run.name not in done]
     for run in todo:
@@ -96,7 +96,7 @@ def _execute_unfinished(
 def _execute_in_parallel(
     executor: TaskExecutor, plan: SweepPlan, runs: Sequence[Run], progress: SweepProgress
 ) -> Iterator[tuple[Run, RunRecord]]:
-    """Yield each run with its record, first stages before the runs that need them."""
+    """Train runs in parallel, first stages before runs that need them; yield run and record."""
     pending = list(runs)
     unfinished = {run.name for run in runs}
     retry_at: dict[str, float] = {}  # of runs that another sweep trains
@@ -127,13 +127,13 @@ def _execute_in_parallel(
 
 
 def _execute_and_report(run: Run, progress_bar: bool) -> RunRecord:
-    """Execute a run in a worker and report its validation scores."""
+    """Execute a run in a worker, and report each validation score to the main process."""
     report = functools.partial(report_progress, run.name)
     return execute_run(run, progress_bar=progress_bar, on_validation=report)
 
 
 def _wait_for_results(plan: SweepPlan) -> dict[str, Any]:
-    """Return what the first node writes once all runs are finished."""
+    """Wait until the first node has written the results of all runs, and return them."""
     expected = {run.name for run in plan.runs}
     for run in plan.runs:
         if (record := read_record(run.folder)) is not None:

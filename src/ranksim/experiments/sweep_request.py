@@ -1,4 +1,4 @@
-"""Requests for sweeps: check one, build its runs, carry it out."""
+"""Requests for sweeps, and functions that check them, build their runs and train these."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_SEEDS = 10_000
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """A sweep over methods and seeds, on one data set."""
+    """A request to train several methods with several seeds on one data set."""
 
     source: DataSource
     methods: str  # names separated by commas, or "all"
@@ -50,12 +50,12 @@ class SweepRequest:
 
     @property
     def benchmark(self) -> str:
-        """Name of the benchmark or modality."""
+        """The name of the benchmark, or of the kind of user data."""
         return self.source.spec.benchmark
 
 
 def resolve_user_data(location: DataLocation, options: Mapping[str, Any]) -> DataSource:
-    """Build the source of user data, with columns that the data itself decides.
+    """Build the data source of user data, with defaults that are read from the data.
 
     These are the image column of a folder of images, if no inputs are named, and the column
     ``split``, if it names all three parts and no other option is given for the split.
@@ -71,7 +71,7 @@ def resolve_user_data(location: DataLocation, options: Mapping[str, Any]) -> Dat
 
 
 def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict[str, Any]:
-    """Train the runs of a request, and write and return the content of ``results.json``.
+    """Train the runs of a request, write ``results.json`` and the HTML page; return the results.
 
     The HTML page is written too. Nothing is printed without a console.
     """
@@ -110,13 +110,13 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
 
 
 def _limit_seconds(run: Run, seconds: float) -> Run:
-    """Return a copy of a run, and of its first stage, limited to ``seconds``."""
+    """Return a copy of a run; its training and its first stage each end after ``seconds``."""
     first = None if run.stage_one is None else _limit_seconds(run.stage_one, seconds)
     return replace(run, limits=replace(run.limits, seconds=seconds), stage_one=first)
 
 
 def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Method, int], Run]:
-    """Return a function that builds the run of a method and a seed."""
+    """Return a function that takes a method and a seed and builds their run."""
     source = identify_data(request.source)
 
     def make_run(method: Method, seed: int) -> Run:
@@ -140,7 +140,7 @@ def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Metho
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """The recipe settings of a request, read and checked."""
+    """The preset, ``--set`` changes and recipe file of a request, after validation."""
 
     benchmark: str
     preset: str
@@ -150,7 +150,7 @@ class SweepSettings:
 
     @classmethod
     def from_request(cls, request: SweepRequest) -> SweepSettings:
-        """Read the settings of a request; a field set to two values is an error."""
+        """Read the recipe settings of a request; raise an error if a field is set to two values."""
         changes: dict[str, Any] = {}
         for name, value in map(parse_change, request.changes):
             if changes.setdefault(name, value) != value:
@@ -164,12 +164,12 @@ class SweepSettings:
         return cls(request.benchmark, request.preset, weighting, changes, tuned)
 
     def recipe(self, method: Method) -> Recipe:
-        """Return the recipe of a method under these settings."""
+        """Return the recipe of a method: preset, tuned values and ``--set`` changes combined."""
         return load_recipe(self.benchmark, self.preset, method, self.changes, self.tuned)
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Parse ``"5"`` to seeds 0 to 4, and ``"3,5"`` to these two seeds."""
+    """Parse a number of seeds (``"5"``: 0 to 4) or a list of seeds (``"3,5"``)."""
     try:
         numbers = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:

@@ -1,4 +1,4 @@
-"""Measure how fast this machine trains images, and where the time of a step goes."""
+"""Measure training speed on images, and the shares of data loading and RankSim in a step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _AGES = (0, 100)
 
 @dataclass(frozen=True)
 class ThroughputRequest:
-    """A measurement of training speed."""
+    """The arguments of ``ranksim throughput``."""
 
     changes: tuple[str, ...]  # recipe fields to override, such as "batch_size=32"
     steps: int  # steps to time for each method
@@ -54,7 +54,7 @@ class ThroughputRequest:
 
 
 def measure_throughput(request: ThroughputRequest) -> dict[str, Any]:
-    """Train on generated images for some steps, with and without RankSim, and time the steps.
+    """Measure the speed of training on random images, with and without RankSim.
 
     The training is the one of ``ranksim bench``. RankSim's share is its forward and backward pass,
     timed within the step with the device synchronized.
@@ -62,7 +62,9 @@ def measure_throughput(request: ThroughputRequest) -> dict[str, Any]:
     silence_lightning()
     check_trainer_config(request.trainer)
     if request.trainer.is_distributed:
-        raise UsageError("throughput times one device: leave out --devices and --num-nodes.")
+        raise UsageError(
+            "ranksim throughput measures one device only: remove --devices and --num-nodes."
+        )
     changes = dict(parse_change(text) for text in request.changes)
     recipes = {name: _load_recipe("agedb-dir", request.preset, name, changes) for name in METHODS}
     # one batch size for both, so that images per second are comparable
@@ -101,7 +103,7 @@ def _load_recipe(
 
 
 class StepTimer(L.Callback):
-    """Times the steps of a training, the wait for data before them, and RankSim within them."""
+    """A Lightning callback that times training steps, waiting for data, and RankSim."""
 
     def __init__(self, warmup_steps: int) -> None:
         self.warmup_steps = max(warmup_steps, 1)  # a step is timed from the end of the last one
@@ -132,7 +134,7 @@ class StepTimer(L.Callback):
 
 
 class TimedRankSim(nn.Module):
-    """RankSim's term with its gradient computed at once, to time both; same numbers."""
+    """A wrapper of RankSimLoss that times its forward and backward pass, with equal results."""
 
     def __init__(self, term: RankSimLoss) -> None:
         super().__init__()
@@ -151,7 +153,7 @@ class TimedRankSim(nn.Module):
 
 
 def _synchronized_time(device: torch.device) -> float:
-    """Return the time in seconds once the device has finished its work."""
+    """Wait until the device has finished its work, and return the time in seconds."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -162,7 +164,7 @@ def _synchronized_time(device: torch.device) -> float:
 def _time_method(
     name: str, recipe: ImageRecipe, cache: PixelCache, request: ThroughputRequest
 ) -> dict[str, Any]:
-    """Return the mean times of a method's steps."""
+    """Train one method on random images, and return its images per second and step times."""
     draw = np.random.default_rng(0)
     labels = draw.integers(_AGES[0], _AGES[1] + 1, _IMAGES).astype(np.float64)
     rows = np.arange(_IMAGES)
@@ -188,7 +190,7 @@ def _time_method(
     with tempfile.TemporaryDirectory() as folder:
         fit(task, recipe, _parse(name).technique, Path(folder), options)
     if not timer.step_seconds:
-        raise RankSimError("No step was timed: give more --steps.")
+        raise RankSimError("No step was timed, because all were warmup: set a larger --steps.")
     seconds = sum(timer.step_seconds)
     return {
         "method": name,
@@ -203,7 +205,7 @@ def _time_method(
 
 @contextmanager
 def _generate_images(size: int) -> Iterator[PixelCache]:
-    """Yield a temporary pixel cache of random images."""
+    """Yield a pixel cache of random images, which is deleted when the ``with`` block ends."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
         cache = PixelCache(size, Path(folder))
@@ -215,7 +217,7 @@ def _generate_images(size: int) -> Iterator[PixelCache]:
 
 
 def _estimate_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, Any]]:
-    """Estimate the hours of the published trainings at these rates, without validation."""
+    """Estimate the hours that the published trainings take at the measured speed."""
     runs: list[dict[str, Any]] = []
     for (benchmark, module), row in itertools.product(BENCHMARKS.items(), rows):
         epochs = _load_recipe(benchmark, preset, row["method"]).max_validations
@@ -227,7 +229,7 @@ def _estimate_runs(rows: list[dict[str, Any]], preset: str) -> list[dict[str, An
 
 
 def print_throughput(result: dict[str, Any], console: Console) -> None:
-    """Print the table of :func:`measure_throughput`, and the hours of the published trainings."""
+    """Print the measured speeds, and the estimated hours of the published trainings."""
     recipe = result["recipe"]
     table = Table(
         title=f"\n{recipe['encoder']}, {recipe['image_size']} px, batch {recipe['batch_size']}, "

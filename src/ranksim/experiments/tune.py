@@ -1,4 +1,4 @@
-"""``ranksim tune``: search the recipe of one method by its validation score."""
+"""Search hyperparameters of one method by its validation score (``ranksim tune``)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class TuneRequest:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """The best ``values`` by field, their validation ``score``, and the ``recipe`` file of them.
+    """The result of a search: the best values, their validation score, and the recipe file.
 
     ``trials`` is the number of trials in words, such as ``"5 trials, 2 pruned"``.
     """
@@ -82,7 +82,7 @@ class TuneResult:
 
 
 def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneResult:
-    """Search the recipe of a method and write it as a file for ``--recipe``.
+    """Search hyperparameters of a method, and write the best as a file for ``--recipe``.
 
     A trial trains the method once per seed; its score is the mean over seeds of the best validation
     score. A trial below the median of the others at the same step is pruned. If the process is
@@ -108,7 +108,7 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
     space = Space.from_method(method, recipe, fields=request.fields, fixed=settings.changes)
     check_engine(bench.engine, run.trainer_config, bench.jobs)
     if run.trainer_config.num_nodes > 1:
-        raise UsageError("tune runs on one machine: leave out --num-nodes.")
+        raise UsageError("ranksim tune runs on one machine only: remove --num-nodes.")
     identity = {**run.identity(), "seeds": seeds, "fields": [*space.ranges, *space.choices]}
     del identity["seed"]
     with lock_study_folder(bench.out):
@@ -134,7 +134,7 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
 
 @dataclass(frozen=True)
 class Space:
-    """The fields to search: ``ranges`` of numbers, on a logarithmic scale, and ``choices``."""
+    """A search space: logarithmic ``ranges`` of numbers and discrete ``choices``, by field."""
 
     ranges: Mapping[str, tuple[float, float]]
     choices: Mapping[str, tuple[Any, ...]]
@@ -148,7 +148,7 @@ class Space:
         fields: Sequence[str] = (),
         fixed: Collection[str] = (),
     ) -> Space:
-        """Return the space of ``fields``, by default all that a method uses but ``fixed`` ones.
+        """Return a method's search space: the given ``fields``, or else all but the ``fixed`` ones.
 
         Ranges and choices are extended to include the values of ``recipe``.
 
@@ -193,7 +193,7 @@ class Space:
         )
 
     def suggest(self, trial: Any) -> dict[str, Any]:
-        """Return the values that Optuna suggests for a trial, numbers with four digits."""
+        """Return a value for each field as suggested by Optuna, with four significant digits."""
         numbers = {
             name: float(f"{trial.suggest_float(name, low, high, log=True):.4g}")
             for name, (low, high) in self.ranges.items()
@@ -203,7 +203,7 @@ class Space:
         }
 
     def initial_values(self, recipe: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the values of the first trials: the recipe, then other weights of RankSim."""
+        """Yield values for the first trials: those of the recipe, then other weights of RankSim."""
         values = {name: recipe[name] for name in (*self.ranges, *self.choices)}
         if _WEIGHT not in self.ranges:
             yield values
@@ -215,7 +215,7 @@ class Space:
 
 @dataclass
 class _Search:
-    """The trials of a study: chosen in this process, executed here or in workers."""
+    """A running search: it chooses trials in this process, and executes them here or in workers."""
 
     request: TuneRequest
     settings: SweepSettings
@@ -228,7 +228,7 @@ class _Search:
     _pruned: set[int] = field(default_factory=set)
 
     def run(self) -> None:
-        """Execute trials until the study has ``n_trials``."""
+        """Execute trials until the study contains ``n_trials``."""
         bench = self.request.bench
         with open_executor(
             bench.engine, bench.jobs, bench.trainer, bench.out / STORAGE, self._receive_score
@@ -237,7 +237,7 @@ class _Search:
                 self._finish(trial, future.result())
 
     def _next_trial(self) -> Task[Any] | None:
-        """Ask the study for the next trial; ``None`` if there are enough."""
+        """Return the next trial as a task for a worker; None if the study has enough trials."""
         n_started = sum(
             trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or _DIVERGED in trial.user_attrs
             for trial in self.study.get_trials(deepcopy=False)
@@ -251,7 +251,7 @@ class _Search:
         return trial, _execute_trial, (trial.number, self._make_runs(trial), flag)
 
     def _receive_score(self, number: int, step: int, score: float) -> None:
-        """Pass a score on to Optuna; create the prune flag if the trial must stop."""
+        """Report a validation score to Optuna; create the prune flag if it prunes the trial."""
         trial = self._running.get(number)
         if trial is None or number in self._pruned:
             return
@@ -261,7 +261,7 @@ class _Search:
             self._prune_flag(number).touch()
 
     def _finish(self, trial: Any, score: float | None) -> None:
-        """Record the outcome of a trial and report it."""
+        """Store a trial's outcome in the study, and pass a line of text on it to ``on_trial``."""
         states = require_optional("optuna", "tune").trial.TrialState
         del self._running[trial.number]
         self._prune_flag(trial.number).unlink(missing_ok=True)
@@ -283,7 +283,7 @@ class _Search:
         self.on_trial(f"{trial.number + 1}/{self.request.n_trials} {values}: {outcome}{best}")
 
     def _make_runs(self, trial: Any) -> list[Run]:
-        """Return one run per seed. The folder is named by the values, so that a repeat resumes."""
+        """Return the runs of a trial, one per seed; equal values share a folder and so resume."""
         values, bench = trial_values(trial), self.request.bench
         name = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
         make_base_run = make_runs(bench, self.settings)
@@ -301,12 +301,12 @@ class _Search:
         ]
 
     def _prune_flag(self, number: int) -> Path:
-        """Return the file that tells a worker to stop its trial."""
+        """Return the path of the file whose existence tells a worker to stop a trial."""
         return self.request.bench.out / f"prune-{number}"
 
 
 class _PrunedError(Exception):
-    """Raised inside a training to stop it."""
+    """An error raised during a training to end a pruned trial."""
 
 
 def _execute_trial(number: int, runs: Sequence[Run], flag: Path) -> float | None:
@@ -340,7 +340,7 @@ def _execute_trial(number: int, runs: Sequence[Run], flag: Path) -> float | None
 
 
 def _execute_when_free(run: Run) -> None:
-    """Execute a first stage, or wait for the trial that trains it."""
+    """Train a first stage, after waiting until no other trial is training it."""
     while True:
         with contextlib.suppress(BusyError):
             execute_run(run)

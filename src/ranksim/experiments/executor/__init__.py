@@ -1,4 +1,4 @@
-"""Workers that execute tasks: this process, other processes, or tasks of a Ray cluster."""
+"""Executors that run trainings in this process, in other processes or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = [
 
 
 def check_engine(engine: str, trainer_config: TrainerConfig, jobs: int) -> None:
-    """Raise an error if an engine cannot train with these settings or is not installed."""
+    """Raise an error if an engine is not installed or cannot train with these settings."""
     if engine == "ray":
         require_optional("ray", "ray")
         if trainer_config.is_distributed:
             raise UsageError(
-                "--engine ray trains each run on one device: leave it out with --devices or "
-                "--num-nodes."
+                "--engine ray trains each run on one device: remove --devices and --num-nodes, or "
+                "train without --engine ray."
             )
         if trainer_config.requires_gpu:
             return  # each task checks its own node; this machine needs no GPU
@@ -51,7 +51,7 @@ def open_executor(
     shared: Path,
     on_message: Callable[..., None],
 ) -> AbstractContextManager[TaskExecutor]:
-    """Open workers, which are stopped at the end of the block, also after an error or Ctrl-C.
+    """Start workers, and stop them when the ``with`` block ends, also by an error or Ctrl-C.
 
     The engine ``processes`` uses ``count`` processes of this machine, or this one if it is 1. All
     workers must see the file ``shared``. ``on_message`` is called with the arguments of each

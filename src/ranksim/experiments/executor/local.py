@@ -1,4 +1,4 @@
-"""Workers on this machine, the loop that keeps them busy, and their progress messages."""
+"""Executors on this machine, the loop that submits tasks to them, and progress messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _send_message: Callable[[tuple[Any, ...]], object]  # to the process that starte
 
 @dataclass(frozen=True)
 class TaskExecutor:
-    """Workers that execute one task at a time each.
+    """A pool of workers, each of which executes one task at a time.
 
     Args:
         submit: calls a function with arguments in a worker.
@@ -45,7 +45,7 @@ class TaskExecutor:
 def run_tasks(
     executor: TaskExecutor, jobs: int, next_task: Callable[[], Task[K] | None]
 ) -> Iterator[tuple[K, Future[Any]]]:
-    """Submit tasks to at most ``jobs`` workers; yield the key and finished future of each.
+    """Run at most ``jobs`` tasks at a time; yield each task's key and future once it has finished.
 
     ``next_task`` returns ``None`` if no task can start now. The loop ends when, in addition, no
     task runs.
@@ -65,7 +65,7 @@ def run_tasks(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Use one thread in this process, so that results do not depend on the number of jobs."""
+    """Limit PyTorch to one thread within a ``with`` block, so that ``jobs`` changes no result."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -80,14 +80,14 @@ def report_progress(*message: Any) -> None:
 
 
 def set_message_sender(send: Callable[[tuple[Any, ...]], object]) -> None:
-    """Set the function by which this worker sends its messages."""
+    """Set the function that :func:`report_progress` calls in this worker."""
     global _send_message
     _send_message = send
 
 
 @contextmanager
 def open_inline_executor(on_message: Callable[..., None]) -> Iterator[TaskExecutor]:
-    """Execute each task in this process, with one thread, when it is submitted."""
+    """Yield an executor that runs each task in this process as soon as it is submitted."""
 
     def submit(function: Callable[..., Any], /, *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -104,7 +104,7 @@ def open_inline_executor(on_message: Callable[..., None]) -> Iterator[TaskExecut
 
 @contextmanager
 def open_process_executor(count: int, on_message: Callable[..., None]) -> Iterator[TaskExecutor]:
-    """Execute tasks in processes, which are killed at the end, also after an error or Ctrl-C."""
+    """Yield an executor with ``count`` worker processes, which are killed when the block ends."""
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     pool = ProcessPoolExecutor(count, context, initializer=_init_worker, initargs=(messages,))
@@ -126,7 +126,7 @@ def open_process_executor(count: int, on_message: Callable[..., None]) -> Iterat
 
 
 def _init_worker(messages: Any) -> None:
-    """Use one thread, and exit when the parent process dies."""
+    """Initialize a worker process: use one thread, and exit when the parent process dies."""
     set_message_sender(messages.put)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and kills its workers

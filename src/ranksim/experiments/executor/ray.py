@@ -1,4 +1,4 @@
-"""Workers as tasks of a Ray cluster: one that this machine belongs to, or a temporary local one.
+"""An executor on a Ray cluster: the cluster of this machine, or a temporary local one.
 
 Each task has one CPU, one thread and, if it trains on one, one GPU, like a process on this machine,
 so that results are equal. Ray does not repeat a task: the same command resumes it.
@@ -33,7 +33,7 @@ _OBJECT_STORE_BYTES = 100 * 2**20  # tasks return little
 
 @dataclass(frozen=True)
 class _TaskContext:
-    """The state of the submitting process that a task takes over.
+    """The settings of the submitting process that each Ray task adopts.
 
     All nodes must see the ``shared`` file. ``mailbox`` is the actor that collects messages.
     """
@@ -49,7 +49,7 @@ class _TaskContext:
 def open_ray_executor(
     count: int, trainer_config: TrainerConfig, shared: Path, on_message: Callable[..., None]
 ) -> Iterator[TaskExecutor]:
-    """Execute tasks in the cluster of ``RAY_ADDRESS`` or ``ray start``, or in a local one.
+    """Yield an executor on the cluster of ``RAY_ADDRESS`` or ``ray start``, else on a local one.
 
     All tasks are cancelled at the end of the block; a local cluster, which has ``count`` CPUs, is
     shut down. The other arguments are those of :func:`ranksim.experiments.executor.open_executor`.
@@ -91,7 +91,7 @@ def open_ray_executor(
 
 
 def _connect(ray: ModuleType, cpus: int) -> None:
-    """Connect to the cluster of this machine, or start a local one."""
+    """Connect to this machine's Ray cluster, or start a local cluster if there is none."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     silent = {"log_to_driver": False, "logging_level": logging.ERROR}
     ray._private.worker._worker_logs_enabled = False  # we report killed workers ourselves
@@ -113,24 +113,24 @@ def _connect(ray: ModuleType, cpus: int) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
+    """Return the first line of an error message, without the final period."""
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _count_task_gpus(ray: ModuleType, trainer_config: TrainerConfig) -> int:
-    """Return the number of GPUs of a task, 0 or 1; reject a cluster that lacks the hardware."""
+    """Return how many GPUs a task needs, 0 or 1; raise an error if the cluster has too few."""
     resources = ray.cluster_resources()
     on_gpu = trainer_config.requires_gpu or (
         trainer_config.accelerator == "auto" and resources.get("GPU", 0) > 0
     )
     for kind in ["CPU"] + ["GPU"] * on_gpu:
         if resources.get(kind, 0) < 1:
-            raise RankSimError(f"No node of the Ray cluster has a {kind}: add a node with one.")
+            raise RankSimError(f"The Ray cluster has no {kind}: add a node that has one.")
     return int(on_gpu)
 
 
 def _start_mailbox(ray: ModuleType) -> Any:
-    """Start an actor on this node that collects the messages of tasks."""
+    """Start a Ray actor on this node that collects progress messages from all tasks."""
 
     class Mailbox:  # local, so that Ray pickles it by value and its process need not import us
         def __init__(self) -> None:
@@ -151,14 +151,14 @@ def _start_mailbox(ray: ModuleType) -> Any:
 def _execute_task(
     context: _TaskContext, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> Any:
-    """Call a function in a task as a process of the submitting machine would."""
+    """Call a function in a Ray task with the folder and settings of the submitting process."""
     os.environ.update(context.environment)
     with contextlib.suppress(OSError):  # absolute paths may be shared even if this folder is not
         os.chdir(context.folder)
     if not context.shared.is_file():
         raise UsageError(
-            f"Ray's node {platform.node()} does not see the folder of results: choose a path with "
-            "--out that all nodes share."
+            f"The Ray node {platform.node()} cannot see the folder of results: choose a path with "
+            "--out that all nodes can access."
         )
     check_trainer_config(context.trainer_config)
     last: list[Any] = []
