@@ -89,7 +89,7 @@ def test_finds_split_file_and_images_in_all_places(agedb, tmp_path, monkeypatch)
 
 
 def test_missing_split_file_names_the_command(tmp_path, monkeypatch):
-    command = r"`ranksim data prepare {} --root DIR{}`, then use --data-dir DIR"
+    command = r"`ranksim data prepare {} --root DIR{}`, then pass --data-dir DIR"
     cases = (
         ({"data_dir": tmp_path}, "agedb-dir", None),
         ({}, "imdb-wiki-dir", "blindspot"),

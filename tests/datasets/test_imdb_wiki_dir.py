@@ -192,7 +192,7 @@ def test_rejects_missing_and_short_fields(tmp_path, field):
     assert_rejected(tmp_path, f"{path} has no field {field!r} in 'imdb': {REMEDY}")
     write(tmp_path, imdb=fields | {field: fields[field][:, :3]})
     with pytest.raises(
-        DataError, match=rf"has fields of unequal length \(.*{field} 3\b.*\): {REMEDY}$"
+        DataError, match=rf"contains fields of unequal length \(.*{field} 3\b.*\): {REMEDY}$"
     ):
         imdb_wiki_dir.find_images(tmp_path)
 
@@ -207,19 +207,20 @@ def test_rejects_missing_and_short_fields(tmp_path, field):
 def test_rejects_other_types_of_values(tmp_path, changed):
     write(tmp_path, imdb=good(4) | changed, wiki=good(1))
     path = tmp_path / "imdb_crop" / "imdb.mat"
-    assert_rejected(tmp_path, f"{path} has other types of values than the published list: {REMEDY}")
+    assert_rejected(tmp_path, f"{path} contains values of unexpected types: {REMEDY}")
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg", "x/../../a.jpg", "C:\\a.jpg"])
 def test_rejects_paths_outside_the_folder(tmp_path, name):
     write(tmp_path, imdb=good(2) | {"full_path": cells(["a.jpg", name])}, wiki=good(1))
     path = tmp_path / "imdb_crop" / "imdb.mat"
-    assert_rejected(tmp_path, f"{path} names {name!r}, outside its folder: {REMEDY}")
+    assert_rejected(tmp_path, f"{path} lists the image {name!r} outside its folder: {REMEDY}")
 
 
 def test_rejects_lists_without_usable_images(tmp_path):
     none = good(2) | {"face_score": np.full((1, 2), -np.inf)}
     write(tmp_path, imdb=none, wiki=none)
     assert_rejected(
-        tmp_path, f"The lists in {tmp_path} have no usable image: download both archives again."
+        tmp_path,
+        f"The MATLAB lists in {tmp_path} contain no usable image: download both archives again.",
     )

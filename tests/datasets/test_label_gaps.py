@@ -79,8 +79,8 @@ def test_no_range_changes_nothing():
     [
         ("50-60", LABELS, "50-60 has no effect"),
         (">80,50-60", LABELS, "50-60 has no effect"),
-        ("0-100", LABELS, "0-100 leaves no training sample"),
-        ("30-40,>80", LABELS[1:3], "30-40,>80 leaves no validation sample"),
+        ("0-100", LABELS, "0-100 removes all training samples"),
+        ("30-40,>80", LABELS[1:3], "30-40,>80 removes all validation samples"),
     ],
 )  # fmt: skip
 def test_rejects_ranges_that_drop_nothing_or_everything(text, val, message):

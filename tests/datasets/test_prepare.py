@@ -365,6 +365,6 @@ def test_published_split_is_not_overwritten(shared_data, tmp_path):
     faces.write_agedb(tmp_path, dict.fromkeys(range(20, 40), 6), size=8)
     there = tmp_path / "agedb.csv"
     there.write_bytes(published.read_bytes())
-    with pytest.raises(DataError, match="is the published split and would be replaced"):
+    with pytest.raises(DataError, match="is the published split and would be overwritten"):
         prepare_split("agedb-dir", tmp_path)
     assert there.read_bytes() == published.read_bytes()

@@ -80,7 +80,9 @@ def test_malformed_line_is_named(tmp_path, monkeypatch):
     path = tmp_path / sentiment_dir.ARCHIVE
     path.write_bytes(tar_gz({sentiment_dir.INNER: inner}))
     monkeypatch.setattr(sentiment_dir, "CHECKSUM", sha256(path))
-    with pytest.raises(DataError, match=r"tweets_GroundTruth.txt, line 2 is not an id, a num"):
+    with pytest.raises(
+        DataError, match=r"tweets_GroundTruth.txt, line 2 does not contain an id, a sco"
+    ):
         sentiment_dir.load(("tweets",), tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""Benchmark data sets: loading, preparation and published results."""
+"""Benchmark data sets: load them, prepare their files, and look up published results."""

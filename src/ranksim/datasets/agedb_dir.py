@@ -1,4 +1,4 @@
-"""AgeDB-DIR: 16,488 faces with an age, images from the authors of AgeDB, and a public split."""
+"""The AgeDB-DIR benchmark: find its 16,488 face images and identify the published splits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _NAME = re.compile(r"(\d+)_[^/]+_(\d{1,3})_([mf])\.jpg")
 
 
 def find_images(root: Path) -> ImageListing:
-    """List the images ``root/AgeDB/<index>_<Name>_<age>_<gender>.jpg``, sorted by path.
+    """Find the images ``root/AgeDB/<index>_<Name>_<age>_<gender>.jpg``, sorted by path.
 
     References:
         Moschoglou et al., "AgeDB" (CVPR Workshops 2017).
@@ -57,7 +57,7 @@ def find_images(root: Path) -> ImageListing:
     if not ages:
         raise DataError(
             f"{root / FOLDER} contains no image named {FORM}: put the images of AgeDB directly "
-            "into it."
+            "into this folder."
         )
     paths = tuple(sorted(ages))
     labels = np.array([ages[path] for path in paths], dtype=np.float64)
@@ -65,7 +65,7 @@ def find_images(root: Path) -> ImageListing:
 
 
 def use_names_on_disk(table: ImageTable, root: Path) -> ImageTable:
-    """Return the table with each path replaced by the file name on disk.
+    """Return the table with published file names replaced by the names of the files on disk.
 
     The published files spell 131 accented names in another code page ("StВphane" for "Stéphane"),
     and unpacking programs differ. The index is unique, so an image that does not exist under its
@@ -87,7 +87,7 @@ def use_names_on_disk(table: ImageTable, root: Path) -> ImageTable:
 
 
 def published_name(table: ImageTable) -> str | None:
-    """Return the published file with the same rows, ignoring order and spelling, or None.
+    """Return the name of the published split file with the same rows in any order, or None.
 
     A prepared table names files as on disk, so its checksum differs from the published one.
     """
@@ -96,7 +96,7 @@ def published_name(table: ImageTable) -> str | None:
 
 
 def fingerprint(table: ImageTable) -> str:
-    """Return the SHA-256 of the sorted rows: image index, age and part."""
+    """Return the SHA-256 of a split, independent of row order and the spelling of paths."""
     parts = [""] * len(table) if table.parts is None else table.parts.tolist()
     rows = []
     for path, age, part in zip(table.paths, table.labels.tolist(), parts, strict=True):
@@ -106,7 +106,7 @@ def fingerprint(table: ImageTable) -> str:
 
 
 def _list_names(root: Path) -> list[str]:
-    """Return the names of the JPEG files that are not hidden."""
+    """Return the names of the visible JPEG files in ``root/AgeDB``."""
     try:
         with os.scandir(root / FOLDER) as entries:
             names = [entry.name for entry in entries]

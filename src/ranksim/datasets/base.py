@@ -1,4 +1,4 @@
-"""Benchmark data: three labeled parts, label bins, and the regions of its tables."""
+"""The class of benchmark data (splits, label bins, shot regions), and a search for data files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
 
 
 class LabeledSamples(Protocol):
-    """Samples with one real label each."""
+    """An interface: samples with one real-valued label each."""
 
     @property
     def labels(self) -> np.ndarray: ...
@@ -26,7 +26,7 @@ class LabeledSamples(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LabelSamples:
-    """Labels of samples without inputs, float64 ``(N,)``."""
+    """Samples that consist of labels only, float64 ``(N,)``."""
 
     labels: np.ndarray
 
@@ -39,7 +39,7 @@ S = TypeVar("S", bound=LabeledSamples, covariant=True)
 
 @dataclass(frozen=True)
 class Benchmark(Generic[S]):
-    """A data set for regression, split and ready for training.
+    """A regression data set with its split, label bins and evaluation settings.
 
     Args:
         name: name on the command line.
@@ -74,11 +74,11 @@ class Benchmark(Generic[S]):
 
     @property
     def parts(self) -> tuple[S, S, S]:
-        """Training, validation and test samples."""
+        """The training, validation and test samples."""
         return self.train, self.val, self.test
 
     def regions(self, source: str) -> ShotRegions:
-        """Return the shot regions by training counts (``"rule"``) or the ``"published"`` list."""
+        """Return the shot regions, by training counts (``"rule"``) or as ``"published"``."""
         labels: np.ndarray = self.train.labels
         if source == "published" and self.published_shots is not None:
             return ShotRegions.from_bin_ids(
@@ -90,13 +90,13 @@ class Benchmark(Generic[S]):
 
 
 def data_folder(data_dir: Path | None) -> Path | None:
-    """Return the folder that may contain data: ``data_dir``, else ``RANKSIM_DATA`` if set."""
+    """Return the data folder: ``data_dir``, else ``RANKSIM_DATA`` if set, else None."""
     folder = data_dir or os.environ.get("RANKSIM_DATA")
     return Path(folder).expanduser() if folder else None
 
 
 def find_data_file(benchmark: str, file: str, data_dir: Path | None) -> Path | None:
-    """Return the path of a file in the data folder or its subfolder ``benchmark``, if it exists."""
+    """Find a file in the data folder or the subfolder ``benchmark``; return None if missing."""
     folder = data_folder(data_dir)
     paths = [folder / file, folder / benchmark / file] if folder else []
     return next((path for path in paths if path.is_file()), None)

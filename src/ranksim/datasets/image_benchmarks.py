@@ -34,7 +34,7 @@ _MAX_LISTED = 5  # names in a message
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """A written split file, and how it compares with the published one.
+    """The result of :func:`prepare_split`: the split file and a comparison with the published one.
 
     ``images`` counts the different images of the rows. ``drawn`` is True if the split was drawn
     here by the published rule, and ``published`` if the rows are exactly those of a published
@@ -55,7 +55,7 @@ class PreparedSplit:
 
     @property
     def matches(self) -> bool:
-        """True if the counts are the published ones."""
+        """True if the numbers of rows per part equal the published ones."""
         return self.counts == self.expected
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def prepare_split(
     test_per_bin: int = TEST_PER_BIN,
     check: Callable[[Path, Sequence[str]], dict[str, str]] = check_images,
 ) -> PreparedSplit:
-    """Read or draw a split, check every image, and write the split file to ``root``.
+    """Read or draw a split, check that every image can be decoded, and write the split file.
 
     A split is drawn by the published rule unless ``split_file`` is given, a table
     ``age,path,split``. A ``protocol`` is a zero-shot split with ``test_per_bin`` test images per
@@ -86,7 +86,7 @@ def prepare_split(
     """
     if benchmark not in BENCHMARKS:
         raise UsageError(
-            f"Benchmark {benchmark!r} has no images to prepare: choose {' or '.join(BENCHMARKS)}."
+            f"Benchmark {benchmark!r} does not consist of images: choose {' or '.join(BENCHMARKS)}."
         )
     if protocol not in (None, *PROTOCOLS):
         raise UsageError(f"Unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
@@ -133,7 +133,7 @@ def prepare_split(
 
 
 def describe(prepared: PreparedSplit) -> list[str]:
-    """Describe in sentences what was written and skipped, and how the split compares."""
+    """Describe in sentences what was written and skipped, and whether the split is published."""
     train, val, test = prepared.counts
     rows = f"{train:,} training, {val:,} validation and {test:,} test rows"
     lines = [f"{prepared.path} lists {rows} of {prepared.images:,} images."]
@@ -173,7 +173,7 @@ def describe(prepared: PreparedSplit) -> list[str]:
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """Images to train and test on, before any of them is opened.
+    """A benchmark's image table and label bins, before any image is opened.
 
     ``facts`` identify the data in results; ``comparable`` is True for the published data.
     """
@@ -189,7 +189,7 @@ class ImagePlan:
 def find_split_file(
     name: str, *, data_dir: Path | None, split_file: Path | None, protocol: str | None
 ) -> Path:
-    """Return the path of the split file of an age benchmark; it is a DataError if it is missing."""
+    """Find the split file of an age benchmark; raise a DataError if it is missing."""
     if split_file is not None:
         return _require_file(split_file)
     file_name = _split_file_name(name, protocol)
@@ -198,8 +198,8 @@ def find_split_file(
     command = f"ranksim data prepare {name} --root DIR"
     command += f" --protocol {protocol}" if protocol else ""
     folder = data_folder(data_dir)
-    problem = f"{folder} does not contain" if folder else "--data-dir is needed to find"
-    raise DataError(f"{problem} {file_name}: create it with `{command}`, then use --data-dir DIR.")
+    problem = f"{folder} does not contain" if folder else "--data-dir is required to find"
+    raise DataError(f"{problem} {file_name}: create it with `{command}`, then pass --data-dir DIR.")
 
 
 def plan_ages(
@@ -209,7 +209,7 @@ def plan_ages(
     split_file: Path | None = None,
     protocol: str | None = None,
 ) -> ImagePlan:
-    """Plan an age benchmark from the split file that ``ranksim data prepare`` wrote.
+    """Create the plan of an age benchmark from a prepared split file, without opening images.
 
     Raises:
         DataError: the folder or file is missing, or the file cannot be used.
@@ -237,7 +237,7 @@ def load_images(
     skip_broken: bool = False,
     on_progress: ProgressCallback | None = None,
 ) -> tuple[Benchmark[ImageTable], list[ImageDataset]]:
-    """Decode all images into the pixel cache and return the benchmark with its data sets.
+    """Decode all images into the pixel cache; return the benchmark and its three data sets.
 
     With ``skip_broken``, broken images are skipped and recorded in the facts of the benchmark.
     ``size`` is the side of the resized images, in pixels.
@@ -269,28 +269,28 @@ def load_images(
 
 
 def _split_file_name(benchmark: str, protocol: str | None) -> str:
-    """Return the name of a split file, such as ``agedb.csv`` or ``imdb_wiki_blindspot.csv``."""
+    """Return the name of a split file, as in ``agedb.csv`` or ``imdb_wiki_blindspot.csv``."""
     file = Path(BENCHMARKS[benchmark].FILE)
     return file.name if protocol is None else f"{file.stem}_{protocol}{file.suffix}"
 
 
 def _require_file(split_file: Path) -> Path:
     if not split_file.is_file():
-        raise DataError(f"{split_file} is not a file: give an existing file with --split-file.")
+        raise DataError(f"{split_file} is not a file: pass an existing file with --split-file.")
     return split_file
 
 
 def _reject_other_split(path: Path, published: str | None, name: str) -> None:
-    """Raise a DataError if the file is the published one with another name than expected."""
+    """Raise a DataError if the file is a published split other than the expected one."""
     if published not in (None, name):
         raise DataError(
-            f"{path} is the published {published}, not {name}: use the other file, or its "
-            "benchmark and --protocol."
+            f"{path} is the published {published}, not {name}: use the file {name}, or "
+            f"the benchmark and --protocol of {published}."
         )
 
 
 def _protect_existing(path: Path, table: ImageTable, split_file: Path | None) -> None:
-    """Raise a DataError before other rows replace a published file or the user's split file."""
+    """Raise a DataError if writing would overwrite a published or given split with other rows."""
     if not path.is_file():
         return
     is_given = split_file is not None and path.samefile(split_file)
@@ -300,6 +300,6 @@ def _protect_existing(path: Path, table: ImageTable, split_file: Path | None) ->
     if agedb_dir.fingerprint(existing) != agedb_dir.fingerprint(table):
         name = "the given split file" if is_given else "the published split"
         raise DataError(
-            f"{path} is {name} and would be replaced by other rows: move it elsewhere and use it "
-            "with --split-file."
+            f"{path} is {name} and would be overwritten with other rows: move it elsewhere, "
+            "then pass it with --split-file."
         )

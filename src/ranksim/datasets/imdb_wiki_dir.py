@@ -1,4 +1,4 @@
-"""IMDB-WIKI-DIR: 213,553 faces with an age, selected from two MATLAB lists."""
+"""The IMDB-WIKI-DIR benchmark: download the archives and find the 213,553 face images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LAST_DAY = 3_652_059  # 31 December 9999, as a proleptic ordinal
 
 
 def download_archives(root: Path) -> list[Path]:
-    """Download both archives (8 GB) into ``root``, resuming an earlier download.
+    """Download both archives (8 GB) into ``root``; resume interrupted downloads.
 
     Their origin publishes no checksum: the length is verified, and the SHA-256 is stored beside.
     """
@@ -44,7 +44,7 @@ def download_archives(root: Path) -> list[Path]:
 
 
 def find_images(root: Path) -> ImageListing:
-    """List the usable images of ``imdb.mat`` and ``wiki.mat``, sorted by path.
+    """Find the usable images listed in ``imdb.mat`` and ``wiki.mat``, sorted by path.
 
     Usable: a face was detected (``face_score`` at least 1) but no second one
     (``second_face_score`` NaN or at most 0), and the age is in 0..200. Photographs count as taken
@@ -77,7 +77,9 @@ def find_images(root: Path) -> ImageListing:
         excluded["listed before"] += len(rows) - len(unique)
         ages |= unique
     if not ages:
-        raise DataError(f"The lists in {root} have no usable image: download both archives again.")
+        raise DataError(
+            f"The MATLAB lists in {root} contain no usable image: download both archives again."
+        )
     paths = tuple(sorted(ages))
     table = ImageTable(paths, np.array([ages[path] for path in paths]))
     return ImageListing(table, excluded={k: count for k, count in excluded.items() if count})
@@ -86,7 +88,7 @@ def find_images(root: Path) -> ImageListing:
 def _compute_ages(
     birth_dates: NDArray[np.float64], photo_years: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return ages in years ``(N,)``, NaN for dates that are not finite."""
+    """Compute ages in years ``(N,)``; NaN if a date is not finite."""
     known = np.isfinite(birth_dates) & np.isfinite(photo_years)
     # MATLAB counts days from year 0, which has 366
     days = np.clip(np.floor(np.where(known, birth_dates, 0.0)) - 366, 1, _LAST_DAY)
@@ -108,7 +110,7 @@ def _find_list(root: Path, part: str) -> Path:
 
 
 def _read_list(path: Path, part: str) -> tuple[list[str], dict[str, NDArray[np.float64]]]:
-    """Read ``full_path`` and the numeric fields of the rules, all of one length."""
+    """Read the image paths and numeric fields of a MATLAB list; raise a DataError if invalid."""
     remedy = f"unpack {part}_crop.tar again"
     fields = (*_NUMBERS, "full_path")
     try:
@@ -123,12 +125,14 @@ def _read_list(path: Path, part: str) -> tuple[list[str], dict[str, NDArray[np.f
     names = record.pop("full_path")
     are_arrays = [isinstance(values, np.ndarray) for values in record.values()]
     if not isinstance(names, list) or None in names or not all(are_arrays):
-        raise DataError(f"{path} has other types of values than the published list: {remedy}.")
+        raise DataError(f"{path} contains values of unexpected types: {remedy}.")
     lengths = {name: len(values) for name, values in record.items()} | {"full_path": len(names)}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
-        raise DataError(f"{path} has fields of unequal length ({counts}): {remedy}.")
+        raise DataError(f"{path} contains fields of unequal length ({counts}): {remedy}.")
     for name in names:
         if OUTSIDE.match(name):
-            raise DataError(f"{path} names {format_value(name)}, outside its folder: {remedy}.")
+            raise DataError(
+                f"{path} lists the image {format_value(name)} outside its folder: {remedy}."
+            )
     return names, record

@@ -1,4 +1,4 @@
-"""Remove label ranges from the training part of any benchmark."""
+"""Remove label ranges from the training and validation sets of a benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ranksim.imbalance.bins import LabelRange
 
 
 class Subset(BatchDataset):
-    """Samples of a data set at positions ``rows`` ``(N,)``, renumbered from 0."""
+    """A subset of a data set: the samples at positions ``rows`` ``(N,)``."""
 
     def __init__(self, samples: BatchDataset, rows: NDArray[np.int64]) -> None:
         self.samples, self.rows = samples, torch.from_numpy(rows)
@@ -26,11 +26,11 @@ class Subset(BatchDataset):
         self.on_disk = samples.on_disk
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
-        """Return the inputs of the samples ``index`` ``(N,)``."""
+        """Return the inputs of the samples at positions ``index`` ``(N,)`` of the subset."""
         return self.samples.get_inputs(self.rows[index])
 
     def length_order(self) -> Tensor:
-        """Return all positions in the order of the whole data set."""
+        """Return the positions of all samples in the length order of the underlying data set."""
         positions = torch.full((len(self.samples),), -1)
         positions[self.rows] = torch.arange(len(self))
         ordered = positions[self.samples.length_order()]
@@ -38,7 +38,7 @@ class Subset(BatchDataset):
 
 
 def rows_outside(labels: ArrayLike, ranges: Sequence[LabelRange]) -> NDArray[np.int64]:
-    """Return positions of the labels ``(N,)`` outside all ranges."""
+    """Return the positions of those labels ``(N,)`` that lie outside all ranges."""
     inside = [label_range.contains(labels) for label_range in ranges]
     return np.flatnonzero(~np.any(inside, axis=0))
 
@@ -70,7 +70,7 @@ def drop_labels(
     for remaining, title in zip(rows, ("training", "validation"), strict=True):
         if not len(remaining):
             raise UsageError(
-                f"--drop-labels {','.join(texts)} leaves no {title} sample of {benchmark.name}: "
+                f"--drop-labels {','.join(texts)} removes all {title} samples of {benchmark.name}: "
                 "choose narrower ranges."
             )
     facts = {"dropped": texts, "counts": [len(rows[0]), len(rows[1]), len(test)]}

@@ -1,4 +1,4 @@
-"""Read one struct of a MATLAB file of versions 5 to 7.
+"""Read a struct from a MATLAB file of version 5 to 7.
 
 ``scipy.io.loadmat`` crashes the process on some damaged files, and a child process for each file
 would slow the fuzz tests down a thousandfold.
@@ -31,7 +31,7 @@ _Element = tuple[int, memoryview]
 
 
 def read_struct(path: Path, name: str, fields: Collection[str]) -> dict[str, Any] | None:
-    """Read fields of the one-element struct ``name``; return None if the file has no such struct.
+    """Read fields of the one-element struct ``name``; return None if the struct does not exist.
 
     Real numbers are float64 ``(N,)``; a cell array is a list of its one-line texts, with None for
     other cells; any other field is None. A damaged file raises ValueError, ``struct.error`` or
@@ -42,12 +42,12 @@ def read_struct(path: Path, name: str, fields: Collection[str]) -> dict[str, Any
     """
     content = memoryview(path.read_bytes())
     if bytes(content[124:128]) != b"\0\1IM":
-        raise ValueError("not a little-endian MATLAB file of level 5")
+        raise ValueError("the file is not a little-endian MATLAB file of level 5")
     for kind, data in _read_elements(content[_HEADER:]):
         if kind == _COMPRESSED:
             ((kind, data),) = _read_elements(_decompress(data))
         if kind != _MATRIX:
-            raise ValueError(f"element of type {kind} instead of an array")
+            raise ValueError(f"a data element has type {kind} instead of an array type")
         array_class, _, shape, array_name, elements = _read_array(data)
         if array_name == name:
             is_single = array_class == _STRUCT and math.prod(shape) == 1
@@ -64,7 +64,7 @@ def _decompress(data: memoryview) -> memoryview:
 
 
 def _read_elements(data: memoryview) -> Iterator[_Element]:
-    """Yield type and content of consecutive elements."""
+    """Yield the type and content of consecutive data elements."""
     position = 0
     while position < len(data):
         (kind,) = struct.unpack_from("<I", data, position)
@@ -74,7 +74,7 @@ def _read_elements(data: memoryview) -> Iterator[_Element]:
             (size,), start = struct.unpack_from("<I", data, position + 4), position + 8
             room = size if kind == _COMPRESSED else -(-size // 8) * 8
         if size > room or start + size > len(data):
-            raise ValueError("an element is longer than its container")
+            raise ValueError("a data element is longer than its container")
         yield kind, data[start : start + size]
         position = start + room
 
@@ -82,18 +82,18 @@ def _read_elements(data: memoryview) -> Iterator[_Element]:
 def _next(elements: Iterator[_Element], expected: int) -> memoryview:
     kind, data = next(elements, (0, memoryview(b"")))
     if kind != expected:
-        raise ValueError(f"element of type {kind} instead of {expected}")
+        raise ValueError(f"a data element has type {kind} instead of {expected}")
     return data
 
 
 def _read_array(data: memoryview) -> tuple[int, int, tuple[int, ...], str, Iterator[_Element]]:
-    """Return class, flags, shape and name of an array, and its content elements."""
+    """Parse an array element; return ``(class, flags, shape, name, content elements)``."""
     elements = _read_elements(data)
     flags, _ = struct.unpack("<II", _next(elements, _UINT32))
     sizes = _next(elements, _INT32)
     shape = struct.unpack(f"<{len(sizes) // 4}i", sizes)
     if len(shape) < 2 or min(shape) < 0:
-        raise ValueError(f"an array of shape {shape}")
+        raise ValueError(f"an array has the invalid shape {shape}")
     return flags & 0xFF, flags, shape, bytes(_next(elements, _INT8)).decode("latin-1"), elements
 
 
@@ -101,7 +101,7 @@ def _read_fields(elements: Iterator[_Element], names: Collection[str]) -> dict[s
     (width,) = struct.unpack("<i", _next(elements, _INT32))
     table = bytes(_next(elements, _INT8))
     if width < 1 or len(table) % width:
-        raise ValueError(f"field names in {len(table)} bytes, {width} each")
+        raise ValueError(f"the field names occupy {len(table)} bytes, not a multiple of {width}")
     fields: dict[str, Any] = {}
     for start in range(0, len(table), width):
         data = _next(elements, _MATRIX)
@@ -119,21 +119,21 @@ def _read_field(data: memoryview) -> NDArray[np.float64] | list[str | None] | No
     if array_class == _CELL:
         cells = [_read_line(cell) if kind == _MATRIX else None for kind, cell in elements]
         if len(cells) != count:
-            raise ValueError(f"{len(cells)} cells instead of {count}")
+            raise ValueError(f"a cell array has {len(cells)} cells instead of {count}")
         return cells
     if array_class not in _NUMBERS or flags & _COMPLEX_OR_LOGICAL:
         return None
     kind, numbers = next(elements, (0, memoryview(b"")))
     if kind not in _DTYPES:
-        raise ValueError(f"numbers of type {kind}")
+        raise ValueError(f"a numeric array has the unknown data type {kind}")
     values = np.frombuffer(numbers, _DTYPES[kind])
     if len(values) != count:
-        raise ValueError(f"{len(values)} numbers instead of {count}")
+        raise ValueError(f"a numeric array has {len(values)} values instead of {count}")
     return values.astype(np.float64)
 
 
 def _read_line(data: memoryview) -> str | None:
-    """Return the text of a non-empty char array of one row; None for anything else."""
+    """Return the text of a char array with a single, non-empty row; None for other arrays."""
     if not data:
         return None
     array_class, _, shape, _, elements = _read_array(data)
@@ -141,5 +141,5 @@ def _read_line(data: memoryview) -> str | None:
         return None
     kind, text = next(elements, (0, memoryview(b"")))
     if kind not in _ENCODINGS:
-        raise ValueError(f"text of type {kind}")
+        raise ValueError(f"a char array has the unknown data type {kind}")
     return bytes(text).decode(_ENCODINGS[kind])

@@ -1,4 +1,4 @@
-"""Results of 32 methods on three benchmarks, as printed in the RankSim paper."""
+"""Published results of 32 methods on three benchmarks, as printed in the RankSim paper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PublishedTable = dict[str, dict[str, dict[str, float]]]
 
 @cache
 def published_table(benchmark: str) -> PublishedTable:
-    """Return ``{method: {metric: {region: value}}}``, empty if nothing was published.
+    """Return the published results, ``{method: {metric: {region: value}}}``, of a benchmark.
 
     Values are as printed: STS-B-DIR MSE and Pearson in percent, ages MAE and GM in years.
 

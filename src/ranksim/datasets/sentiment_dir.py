@@ -1,4 +1,4 @@
-"""Sentiment-DIR: sentences with human-rated sentiment intensity in −4..4."""
+"""The Sentiment-DIR benchmark: sentences with human-rated sentiment intensity in −4..4."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LIMIT = 32 << 20  # bytes of an inner file
 def load(
     domains: Sequence[str] = ("tweets", "amazon"), data_dir: Path | None = None
 ) -> Benchmark[TextSamples]:
-    """Load sentences of the given domains, split by the published rule with a fixed seed.
+    """Load the benchmark with the given domains, split by the published rule with a fixed seed.
 
     Args:
         domains: any of tweets, amazon, movies, nyt.
@@ -66,8 +66,8 @@ def load(
                 labels.append(float(score))
             except ValueError as error:
                 raise DataError(
-                    f"{DOMAINS[domain]}, line {number} is not an id, a number and a text: download "
-                    f"{ARCHIVE} again."
+                    f"{DOMAINS[domain]}, line {number} does not contain an id, a score and a text: "
+                    f"download {ARCHIVE} again."
                 ) from error
             texts.append(html.unescape(text))
     samples = TextSamples((texts,), np.array(labels))

@@ -1,4 +1,4 @@
-"""STS-B-DIR: sentence pairs with a similarity in 0..5, in two published splits."""
+"""The STS-B-DIR benchmark: sentence pairs with a similarity in 0..5, in two published splits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _COLUMNS = ("sentence1", "sentence2", "score")
 
 
 def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[TextSamples]:
-    """Load one of the two published splits and verify the checksums of its files.
+    """Load the benchmark with one of the two published splits; verify the checksums.
 
     Args:
         split: ``"borealis"`` (RankSim's) or ``"yang"``. Test pairs of one are training pairs of
@@ -81,8 +81,8 @@ def _find_files(split: str, data_dir: Path | None) -> dict[str, Path]:
                 return paths
     if data_dir is not None:
         raise DataError(
-            f"{data_dir} does not contain {NAME}/{split}/train_new.tsv: give the folder that does "
-            "with --data-dir, or omit --data-dir to download the files."
+            f"{data_dir} does not contain {NAME}/{split}/train_new.tsv: pass the folder that "
+            "contains it with --data-dir, or omit --data-dir to download the files."
         )
     folder = cache_dir() / NAME / split
     paths = {part: folder / f"{part}_new.tsv" for part in PARTS}
@@ -92,7 +92,7 @@ def _find_files(split: str, data_dir: Path | None) -> dict[str, Path]:
 
 
 def _verify(path: Path, split: str, part: str) -> None:
-    """Raise a DataError if the file is missing, of the other split, or changed."""
+    """Raise a DataError if a file is missing, modified, or belongs to the other split."""
     if not path.is_file():
         raise DataError(f"{path} is missing: put the {part} file of the {split} split there.")
     actual = sha256(path)
@@ -106,12 +106,12 @@ def _verify(path: Path, split: str, part: str) -> None:
 
 
 def _read_pairs(path: Path) -> TextSamples:
-    """Read tab-separated lines with a header; quote characters are part of the text."""
+    """Read sentence pairs and scores from a TSV file, taking quotation marks literally."""
     remedy = "replace it by the published file"
     try:
         header, *lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {remedy}.") from error
+        raise DataError(f"{path} is not UTF-8 text: {remedy}.") from error
     names = header.split("\t")
     if not set(_COLUMNS) <= set(names):
         raise DataError(f"{path} does not have the columns {', '.join(_COLUMNS)}: {remedy}.")
@@ -124,10 +124,10 @@ def _read_pairs(path: Path) -> TextSamples:
             scores.append(float(score))
         except (IndexError, ValueError) as error:
             raise DataError(
-                f"{path}, line {number} is not two sentences and a score: {remedy}."
+                f"{path}, line {number} does not contain two sentences and a score: {remedy}."
             ) from error
         pairs.append(pair)
     labels = np.array(scores)
     if not len(labels) or not np.isfinite(labels).all():
-        raise DataError(f"{path} has no scores, or one that is not finite: {remedy}.")
+        raise DataError(f"{path} contains no scores, or a score that is not finite: {remedy}.")
     return TextSamples(tuple(map(list, zip(*pairs, strict=True))), labels)
