@@ -128,7 +128,7 @@ class Scene:
     def find_differences(self, place: Path, other: Path | None = None) -> str:
         """Return differences from an undisturbed run, and temporary files left behind."""
         results, expected = (read_results(each / OUT) for each in (place, other or self.whole))
-        differences = diff_results(expected, results, ("command", "commit"))
+        differences = diff_results(expected, results, ("command", "provenance.commit"))
         differences += sorted({path.name for path in place.rglob("*") if ".part" in path.name})
         return ", ".join(differences[:5])
 
