@@ -1,4 +1,4 @@
-"""Errors that a user can cause: one sentence with the problem, its place and a remedy."""
+"""Exceptions for errors that users can correct; each message states problem and remedy."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from types import ModuleType
 
 
 class RankSimError(Exception):
-    """Base class; the command line prints the message without a traceback."""
+    """Base class of ranksim errors; the command line prints the message without a traceback."""
 
 
 class DataError(RankSimError):
-    """A file or data set is missing, damaged or invalid."""
+    """An error for a file or data set that is missing, damaged or invalid."""
 
 
 class UsageError(RankSimError):
-    """A command or setting is invalid."""
+    """An error for an invalid command or setting."""
 
 
 class StoppedError(RankSimError):
-    """The user stopped a command."""
+    """An error that ends a command after the user stopped it."""
 
 
 class MissingDependencyError(RankSimError, ImportError):
-    """An optional dependency is not installed."""
+    """An error for an optional dependency that is not installed."""
 
 
 def disk_error(error: OSError, path: object = None) -> DataError:
-    """Convert an OSError from writing ``path`` to a DataError with a remedy."""
+    """Convert an OSError raised while writing ``path`` to a DataError with a remedy."""
     problem = f"{path or error.filename or 'A file'} could not be written"
     # NumPy raises an OSError without a number for an incomplete write
     if error.errno in (None, errno.ENOSPC, errno.EDQUOT):
@@ -42,7 +42,7 @@ def disk_error(error: OSError, path: object = None) -> DataError:
 
 
 def require_optional(module: str, extra: str) -> ModuleType:
-    """Import an optional module, or raise an error that names the extra to install."""
+    """Import an optional module, or raise an error that tells which extra to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -106,7 +106,7 @@ CASES = {
     "missing label": (
         with_line(7, "1,a,NaN,1,2024-01-01,val"), COMPARE, 1, ["line 9", "no value"]),
     "equal labels": (text(rows(y=[3] * 60)), COMPARE, 1, ["label 3", "'y'"]),
-    "too few rows": (text(rows()[:3]), COMPARE, 1, ["part", "no samples"]),
+    "too few rows": (text(rows()[:3]), COMPARE, 1, ["set", "no samples"]),
     "million bins": (None, f"{GOOD} --bin-width 1e-6", 2, ["11,000,000 bins"]),
     "zero bin width": (None, f"{GOOD} --bin-width 0", 2, ["width", "above 0"]),
     "few above many": (None, f"{GOOD} --many 5 --few 9", 2, ["few", "many", "9", "5"]),
@@ -119,7 +119,7 @@ CASES = {
         with_line(4, rows()[0].replace("train", "test")), f"{COMPARE} --split part", 1,
         ["another part"]),
     "part without rows": (
-        text(rows(part=["train", "val"] * 30)), f"{COMPARE} --split part", 1, ["test part"]),
+        text(rows(part=["train", "val"] * 30)), f"{COMPARE} --split part", 1, ["test set"]),
     "unknown part": (
         text(rows(part=["train", "exam"] * 30)), f"{COMPARE} --split part", 1,
         ["train, val or test"]),

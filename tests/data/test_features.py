@@ -190,7 +190,7 @@ def test_missing_columns_are_reported():
     features = fitted({"a": ["1", "2"], "b": ["3", "4"]})
     with raises_with(DataError, "no column 'b'"):
         features(as_table({"a": ["1"], "c": ["2"]}))
-    with raises_with(DataError, "'a': all its values are equal", "other features"):
+    with raises_with(DataError, "'a': all its values are equal", "other input columns"):
         fitted({"a": ["1", "1"]})
     with raises_with(DataError, "none was given"):
         TableFeatures.fit(as_table({"a": ["1"] * 3}), [], np.arange(3))

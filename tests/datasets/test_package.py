@@ -39,7 +39,7 @@ def test_pip_fills_the_cache_once(wheel):
     assert package.find("tiny", None) == cached
     cached.write_bytes(b"damaged")
     with pytest.raises(
-        DataError, match="^pip could not download tinydata==1.0 .*; put its wheel ti"
+        DataError, match="^pip could not download tinydata==1.0 .*; download the wheel ti"
     ):
         package.find("tiny", None)
 

@@ -1,1 +1,1 @@
-"""Formatting, storage, downloads and provenance that all packages share."""
+"""Shared helpers for formatting, storage, downloads, progress and provenance."""

@@ -1,4 +1,4 @@
-"""Verified downloads that resume after an interruption and leave no incomplete file.
+"""Download files with checksums and resume interrupted downloads.
 
 Hand-written because pooch cannot resume, and the image archives have several gigabytes.
 """
@@ -19,7 +19,7 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def download(url: str, path: Path, checksum: str | None = None, *, timeout: float = 30.0) -> str:
-    """Download a file unless it exists, verify it, and return its SHA-256.
+    """Download a file unless it exists, verify the checksum, and return the SHA-256.
 
     Received bytes are stored in ``path`` + ``.part``; a later call requests only the rest. A file
     with a wrong checksum is removed, with a DataError. Without ``checksum``, the length is verified
@@ -43,7 +43,8 @@ def download(url: str, path: Path, checksum: str | None = None, *, timeout: floa
                 part.unlink()
                 raise DataError(
                     f"{url} has SHA-256 {actual[:16]}… instead of {str(checksum)[:16]}…, so it was "
-                    "damaged or changed; try again, or pass the file with --data-dir."
+                    "damaged or changed; run the command again, or download the file by hand and "
+                    "pass its folder with --data-dir."
                 )
         if checksum is None:
             _write_note(note, f"{actual}  {path.name}\n")  # first, so our files always have one
@@ -64,7 +65,7 @@ def _write_note(path: Path, text: str) -> None:
 
 
 def _receive(url: str, part: Path, timeout: float, tag: Path | None) -> None:
-    """Append the missing bytes to ``part``, or start again if the server cannot resume.
+    """Download the missing bytes of ``part``, or all bytes if the server cannot resume.
 
     ``tag`` stores the version of ``part`` on the server; with it, only that version is resumed.
     """
@@ -87,14 +88,15 @@ def _receive(url: str, part: Path, timeout: float, tag: Path | None) -> None:
         is_received = error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not offset
         if is_received:
             raise DataError(
-                f"{url} answered {error.code} {error.reason}; pass the file with --data-dir."
+                f"{url} could not be downloaded ({error.code} {error.reason}); download it by "
+                "hand and pass its folder with --data-dir."
             ) from error
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, OSError) and (error.filename or error.errno in _DISK_ERRORS):
             raise disk_error(error, part) from error
         raise DataError(
-            f"{url} could not be read ({error}); try again to resume the download, or pass the "
-            "file with --data-dir."
+            f"{url} could not be downloaded ({error}); run the command again to resume, or "
+            "download it by hand and pass its folder with --data-dir."
         ) from error
     if not is_received:
         part.unlink()
@@ -102,13 +104,13 @@ def _receive(url: str, part: Path, timeout: float, tag: Path | None) -> None:
 
 
 def _read_tag(tag: Path | None) -> tuple[str, int]:
-    """Return the validator of a version (a strong ETag, or the time of a change) and its length."""
+    """Return the ETag or modification time, and the length, of the partly downloaded file."""
     lines = tag.read_text(encoding="utf-8").splitlines() if tag and tag.is_file() else []
     return (lines[0], int(lines[1])) if len(lines) == 2 else ("", -1)
 
 
 def _append(response: http.client.HTTPResponse, part: Path, offset: int, tag: Path | None) -> bool:
-    """Write a response to ``part``; return False if it does not continue the existing bytes."""
+    """Write a response to ``part``; return False if it does not continue the partial file."""
     resumes = offset > 0 and response.status == http.client.PARTIAL_CONTENT
     headers = response.headers
     validator = headers.get("ETag", "")
@@ -117,7 +119,9 @@ def _append(response: http.client.HTTPResponse, part: Path, offset: int, tag: Pa
     rest = headers.get("Content-Length")
     length = -1 if rest is None else offset * resumes + int(rest)
     if tag is not None and length < 0 and not response.chunked:
-        raise ConnectionError("the server sends no length, so an incomplete file could not be seen")
+        raise ConnectionError(
+            "the server sent no length, so an incomplete file could not be detected"
+        )
     if resumes:
         start, (earlier, total) = f"bytes {offset}-", _read_tag(tag)
         changed = tag is not None and (length != total or validator not in ("", earlier))
@@ -130,5 +134,5 @@ def _append(response: http.client.HTTPResponse, part: Path, offset: int, tag: Pa
             file.write(chunk)
         missing = length - file.tell()
     if missing > 0:  # reading in chunks raises no error if the connection breaks
-        raise ConnectionError(f"{missing} bytes are missing")
+        raise ConnectionError(f"the response ended {missing} bytes too early")
     return True

@@ -13,17 +13,17 @@ _MAX_VALUE, _MAX_LINE = 40, 100  # characters
 
 
 def format_percent(value: float, sign: str = "+", digits: int = 1) -> str:
-    """Format a fraction as a percentage with a minus sign; ``sign="+"`` for changes."""
+    """Format a fraction as a percentage; ``sign="+"`` also shows the sign of positive numbers."""
     return f"{format_signed(100 * value, digits, sign)}\u202f%"
 
 
 def format_signed(value: float, digits: int, sign: str = "+") -> str:
-    """Format a number with a minus sign, which is kept if the number rounds to zero."""
+    """Format a number with its sign (U+2212 for minus), also if it rounds to −0."""
     return f"{value:{sign},.{digits}f}".replace("-", "−")
 
 
 def choose_digits(metric: str, values: Sequence[float | None]) -> int:
-    """Return the decimals of a score: as published, or three significant digits in other units."""
+    """Return the number of decimals for scores of a metric."""
     published, sizes = METRIC_TITLES[metric][1], [abs(value) for value in values if value]
     if metric not in _ANY_UNIT or not sizes or 1 <= min(sizes) < 1_000:
         return published
@@ -31,12 +31,12 @@ def choose_digits(metric: str, values: Sequence[float | None]) -> int:
 
 
 def format_count(number: int, noun: str) -> str:
-    """Format a number with its noun: ``1 seed``, ``2,000 seeds``."""
+    """Format a count with a singular or plural noun: ``1 seed``, ``2,000 seeds``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def format_compact(value: float, digits: int = 4) -> str:
-    """Format a number with ``digits`` significant digits, and an exponent only if it is extreme."""
+    """Format a number with ``digits`` significant digits, or with an exponent if extreme."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -48,7 +48,7 @@ def format_compact(value: float, digits: int = 4) -> str:
 
 
 def join_names(names: Iterable[str], limit: int = 4) -> str:
-    """Join names for a sentence, as in ``a, b and c``, and count those beyond ``limit``."""
+    """Join names as in ``a, b and c``, or ``a, b, c, d and 2 more`` beyond ``limit`` names."""
     listed = list(names)
     if len(listed) > limit:
         return f"{', '.join(listed[:limit])} and {len(listed) - limit} more"
@@ -56,13 +56,13 @@ def join_names(names: Iterable[str], limit: int = 4) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Format a value for a message, on one line of at most 40 characters."""
+    """Format the repr of a value for a message, truncated to 40 characters."""
     text = repr(value)
     return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 4]} …{text[-1]}"
 
 
 def single_line(content: str | Exception) -> str:
-    """Format text of a file, or the first line of an error, in at most 100 characters."""
+    """Format text or the first line of an error on one line of at most 100 characters."""
     if isinstance(content, Exception):
         first = str(content).strip().partition("\n")[0].rstrip(".:")
         content = first or type(content).__name__
@@ -72,5 +72,5 @@ def single_line(content: str | Exception) -> str:
 
 
 def format_name(name: str) -> str:
-    """Format a name for a message: in quotes only if it is long or not printable."""
+    """Format a name for a message, with quotes if it is long or not printable."""
     return name if name.isprintable() and len(name) <= _MAX_VALUE else format_value(name)

@@ -1,4 +1,4 @@
-"""Lazy attributes of packages (PEP 562), so that an import costs only what is used."""
+"""Lazy package attributes (PEP 562): submodules are imported on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def lazy_attributes(
     *,
     requires: Mapping[str, tuple[str, str]] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` of a package that imports names on first use.
+    """Create ``__getattr__`` and ``__dir__`` for a package that imports names on first use.
 
     ``modules`` maps each lazy name to its module; a submodule is its own module. ``requires`` maps
     names to an optional module and the extra that installs it. The package defines ``__all__``;

@@ -1,4 +1,4 @@
-"""Progress of a sweep or a count in the terminal."""
+"""Show the progress of sweeps and other tasks in the terminal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SweepProgress:
         self.progress.stop()
 
     def begin(self, n_finished: int, costs: Mapping[str, float]) -> None:
-        """Start the clock; ``costs`` contains the relative cost of each run that remains."""
+        """Start the timer for the remaining runs, whose relative costs are ``costs``."""
         self.total, self.n_finished = n_finished + len(costs), n_finished
         self.start, self.costs, self.finished_cost = time.monotonic(), dict(costs), 0.0
         task, total = self.sweep_task, self.total
@@ -61,7 +61,7 @@ class SweepProgress:
             self.console.print(f"{n_finished} of {total} runs were already finished.", style="dim")
 
     def validated(self, run: str, epoch: int, score: float) -> None:
-        """Show the validation score of an epoch."""
+        """Show the validation score of a run after an epoch."""
         self.best[run] = min(score, self.best.get(run, score))
         note = f"epoch {epoch}, validation {self.monitor} {score:.3f}, best {self.best[run]:.3f}"
         if run not in self.run_tasks:
@@ -69,20 +69,20 @@ class SweepProgress:
         self.progress.update(self.run_tasks[run], note=note, completed=epoch)
 
     def waiting(self, run: str) -> None:
-        """Report once that another sweep trains the remaining runs."""
+        """Print once that this sweep waits for a run that another sweep trains."""
         if not self.is_waiting:
             self.console.print(f"Waiting for another sweep that is training {run}.")
         self.is_waiting = True
 
     def ended_early(self, seed: int) -> None:
-        """Report that the time budget does not allow this seed."""
+        """Print that the time budget ended before this seed."""
         self.print_line(
             f"The budget is too small for seed {seed}: only the finished runs are reported; run "
             "the command again with a larger --budget to continue."
         )
 
     def finished(self, run: str, record: Mapping[str, Any]) -> None:
-        """Print the result of a run and the estimated remaining time."""
+        """Print the result of a finished run and the estimated remaining time."""
         self.n_finished += 1
         self.is_waiting = False
         if run in self.run_tasks:
@@ -112,7 +112,7 @@ def _format_score(name: str, score: float) -> str:
 
 @contextmanager
 def progress_counter(description: str) -> Iterator[Callable[[int], None]]:
-    """Yield a function that shows a number in the terminal while the block runs."""
+    """Yield a function that updates a counter in the terminal while the block runs."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""Provenance of a result: versions, commit and machine."""
+"""Record the provenance of results: software versions, git commit and machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
 
 @cache
 def collect_provenance() -> dict[str, Any]:
-    """Return versions, commit and machine, without anything that identifies a user."""
+    """Return software versions, git commit and machine, without data that identifies a user."""
     return {
         "versions": {
             "ranksim": ranksim.__version__,
@@ -31,7 +31,7 @@ def collect_provenance() -> dict[str, Any]:
 
 
 def _find_commit() -> str | None:
-    """Return the commit of the checkout, with ``-dirty`` if ``src`` has changes."""
+    """Return the git commit of the source checkout, with ``-dirty`` if ``src`` was changed."""
     root = Path(__file__).resolve().parents[3]
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():

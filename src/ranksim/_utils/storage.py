@@ -1,4 +1,4 @@
-"""Cache folder, atomic writes, JSON and arrays with checksums, and types of JSON content."""
+"""Locate the cache folder, write files atomically, and read and write verified JSON and arrays."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DIGEST, _SHA256 = "digest", "sha256:"
 
 
 def cache_dir() -> Path:
-    """Return ``RANKSIM_CACHE`` or the user's cache folder."""
+    """Return the cache folder: ``RANKSIM_CACHE`` if set, else the default of the platform."""
     if folder := os.environ.get("RANKSIM_CACHE"):
         return Path(folder).expanduser()
     import platformdirs
@@ -51,7 +51,7 @@ def sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that is renamed to ``path`` if the block raises no error.
+    """Yield a temporary path; rename it to ``path`` if the block raises no error.
 
     Temporary files of killed processes are removed. Errors of the disk become a DataError.
     """
@@ -69,7 +69,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_sibling(path: Path) -> Iterator[Path]:
-    """Yield a locked temporary folder beside ``path``; folders of killed processes are removed."""
+    """Yield a locked temporary folder beside ``path``; remove leftovers of killed processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     prefix, suffix = f".{path.name}.", f"{_TEMPORARY}{path.suffix}"
@@ -95,7 +95,7 @@ def _remove_stale(path: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[bool | None]:
-    """Lock a path; yield False if another process has the lock, None if there are no locks."""
+    """Try to lock a path; yield True, False if it is in use, or None if locks are unsupported."""
     if sys.platform == "win32":
         yield None
         return
@@ -112,7 +112,7 @@ def _lock(path: Path) -> Iterator[bool | None]:
 
 
 def is_transient_io_error(error: Exception) -> bool:
-    """Return True if reading failed because of the disk and not because of damaged content.
+    """Return True if an error comes from the disk or network, not from damaged content.
 
     Damaged content leads to invalid offsets (EINVAL) or to errors without a number.
     """
@@ -120,7 +120,7 @@ def is_transient_io_error(error: Exception) -> bool:
 
 
 def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return the SHA-256 of arrays with their names, shapes and dtypes, in hexadecimal."""
+    """Return the hexadecimal SHA-256 of named arrays, including their shapes and dtypes."""
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(repr((name, array.shape, array.dtype.str)).encode())
@@ -129,13 +129,13 @@ def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays with their digest to a ``.npz`` file, atomically."""
+    """Write arrays and their SHA-256 to a ``.npz`` file atomically."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **{**arrays, _DIGEST: np.array(digest_arrays(arrays))})  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """Return the arrays of :func:`write_arrays`, or None if the file is missing or damaged."""
+    """Read arrays written by :func:`write_arrays`; return None if missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
@@ -146,12 +146,12 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return content for JSON with its SHA-256 as the last entry."""
+    """Return JSON content with its SHA-256 appended as the last entry."""
     return {**content, _DIGEST: _SHA256 + _digest_json(content)}
 
 
 def read_verified_json(path: Path) -> dict[str, Any]:
-    """Read JSON of :func:`with_digest`, or of older versions without a digest.
+    """Read a JSON object and verify its SHA-256, if the file contains one.
 
     Raises a ValueError if the file is damaged, an OSError if it cannot be read.
     """
@@ -184,7 +184,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def validate_types(instance: T) -> T:
-    """Return a dataclass read from JSON; raise a TypeError if a field has another type."""
+    """Return a dataclass instance; raise a TypeError if a field does not match its annotation."""
     kind: Any = type(instance)
     hints = get_type_hints(kind)
     for item in dataclasses.fields(kind):

@@ -1,4 +1,4 @@
-"""Saved models: a network, the adapter that reads its data, and the training label density."""
+"""Saved models: train, save and load them, predict new data, and score predictions."""
 
 from ranksim.evaluation.predictions import Predictions
 from ranksim.inference.saved_model import Model, load_model

@@ -1,4 +1,4 @@
-"""The card of a model: what it predicts, how it was trained, and where labels were scarce."""
+"""Write the model card: prediction target, training, scores, and ranges with few labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NETWORKS = {
 def model_card(
     config: Mapping[str, Any], metrics: Mapping[str, Any], metric_names: Sequence[str], name: str
 ) -> str:
-    """Return the card of the model ``name`` as Markdown, from its two JSON files."""
+    """Return a Markdown model card from the content of ``config.json`` and ``metrics.json``."""
     jinja2 = require_optional("jinja2", "train")
     template = (resources.files(__package__) / "card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
@@ -55,17 +55,17 @@ def model_card(
 
 
 def _code(text: str) -> str:
-    """Return text as a Markdown code span on one line."""
+    """Format text as a Markdown code span on one line."""
     return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
 def _number(edge: float) -> str:
-    """Return a bin edge with six digits."""
+    """Format a bin edge with six significant digits."""
     return f"{float(str(np.float32(edge))):.6g}"
 
 
 def _distribution_rows(regions: ShotRegions) -> Iterator[tuple[str, ...]]:
-    """Yield label range, count, regions and bar of at most twenty groups of adjacent bins."""
+    """Yield table rows of the label histogram: label range, count, regions and bar."""
     edges, counts = regions.bins.edges, regions.counts
     starts = np.arange(0, len(counts), math.ceil(len(counts) / _MAX_ROWS))
     ends = np.append(starts[1:], len(counts))
@@ -77,7 +77,7 @@ def _distribution_rows(regions: ShotRegions) -> Iterator[tuple[str, ...]]:
 
 
 def _label_ranges(regions: ShotRegions, selected: np.ndarray) -> str:
-    """Return the selected bins as label ranges, adjacent bins joined."""
+    """Format the selected bins as label ranges; adjacent bins are merged."""
     bins, edges = np.flatnonzero(selected), regions.bins.edges
     runs = np.split(bins, np.flatnonzero(np.diff(bins) > 1) + 1) if len(bins) else []
     ranges = [f"{_number(edges[run[0]])} to {_number(edges[run[-1] + 1])}" for run in runs]
@@ -86,7 +86,7 @@ def _label_ranges(regions: ShotRegions, selected: np.ndarray) -> str:
 
 
 def _score_rows(scores: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yield name, number of samples and metrics of each region that has samples."""
+    """Yield table rows of the scores: region, number of samples, and metrics."""
     digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
     for region, values in scores.items():
         if values["n"] and (region != "seen" or scores["zero"]["n"]):

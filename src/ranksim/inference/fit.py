@@ -1,4 +1,4 @@
-"""Train one model on user data and save it."""
+"""Train one model on user data and save it to a folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ENCODER = "encoder."
 
 @dataclass(frozen=True)
 class FitRequest:
-    """The arguments of ``ranksim fit``; the ``out`` of ``bench`` is the folder of the model."""
+    """The arguments of ``ranksim fit``; ``bench.out`` is the folder for the model."""
 
     bench: SweepRequest
     method: str
@@ -49,7 +49,7 @@ class FitRequest:
 
 
 def fit_model(request: FitRequest, *, progress_bar: bool = False) -> dict[str, Any]:
-    """Train one model, write its folder, and return that folder and the metrics by part and region.
+    """Train and save one model; return its folder and its metrics by part and shot region.
 
     The training is stored in ``OUT.training`` beside the model and removed afterwards. If the
     process is killed, the same command resumes from the last validation.
@@ -68,7 +68,9 @@ def fit_model(request: FitRequest, *, progress_bar: bool = False) -> dict[str, A
         with one_thread():
             record = execute_run(run, progress_bar=progress_bar)
     except KeyboardInterrupt as error:
-        raise StoppedError("Stopped; the same command resumes where it stopped.") from error
+        raise StoppedError(
+            "Training was stopped; run the same command again to resume it."
+        ) from error
     if record["status"] == "failed":
         _remove_training(folder)  # it would diverge again
         raise RankSimError(record["result"]["error"])
@@ -85,21 +87,21 @@ def fit_model(request: FitRequest, *, progress_bar: bool = False) -> dict[str, A
 
 
 def _training_folder(run: Run) -> Path:
-    """Return the folder of a training, named by a hash of its settings."""
+    """Return the temporary training folder, named by a hash of the training settings."""
     identity = json.dumps(run.identity(), sort_keys=True).encode()
     out = run.out.absolute()
     return out.with_name(f"{out.name}.training") / hashlib.sha256(identity).hexdigest()[:12]
 
 
 def _remove_training(folder: Path) -> None:
-    """Remove the folder of a training, and its parent if it is empty then."""
+    """Remove a temporary training folder, and its parent folder if that is then empty."""
     shutil.rmtree(folder)
     if not any(folder.parent.iterdir()):
         folder.parent.rmdir()
 
 
 def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
-    """Write the folder of a model from the checkpoint and record of its run."""
+    """Write the model folder from the best checkpoint and the record of a run."""
     safetensors = require_optional("safetensors.torch", "train")
     identity, result, origin = record["identity"], record["result"], record["provenance"]
     recipe, weights = _read_best(run)
@@ -134,7 +136,7 @@ def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
 
 
 def _read_best(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read the resolved recipe and the network weights of a finished run."""
+    """Read the resolved recipe and the best network weights of a finished run."""
     checkpoint = read_training_checkpoint(run.folder / BEST)
     weights = select_prefix(checkpoint["state_dict"], "model.")
     if run.stage_one is not None:  # the second stage trains a head over the first stage's encoder

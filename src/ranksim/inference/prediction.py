@@ -1,4 +1,4 @@
-"""Predictions of new data by a saved model, and scores of predictions by any model."""
+"""Predict new data with a saved model, and score predictions from any model."""
 
 from __future__ import annotations
 
@@ -57,14 +57,16 @@ class PredictRequest:
 
 
 def predict_data(request: PredictRequest) -> dict[str, Any]:
-    """Predict new data, write one row per sample, and return counts by region.
+    """Predict new data, write the predictions to ``out``, and return a summary.
 
     ``mae`` is None without labels, and ``warning`` is None if few predictions are few-shot.
     """
     silence_lightning()
     require_table_suffix(request.out)
     if request.out.exists() and request.out.resolve() == Path(request.data).resolve():
-        raise UsageError(f"--out {request.out} would replace the data: choose another file.")
+        raise UsageError(
+            f"--out {request.out} would overwrite the input data: choose another file."
+        )
     model = load_model(request.model, encoder=request.encoder)
     trainer_config = TrainerConfig(request.accelerator, precision=model.config["precision"])
     check_trainer_config(trainer_config)
@@ -89,7 +91,7 @@ def predict_data(request: PredictRequest) -> dict[str, Any]:
 
 
 def _few_shot_warning(predictions: Predictions, model: Model) -> str | None:
-    """Return a warning if many predictions lie where training labels were scarce."""
+    """Return a warning if over 10 % of the predictions are in the few-shot region, else None."""
     few, zero = (predictions.regions[name].mean() for name in ("few", "zero"))
     if few <= _WARNING_SHARE:
         return None
@@ -102,7 +104,7 @@ def _few_shot_warning(predictions: Predictions, model: Model) -> str | None:
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """The arguments of ``ranksim evaluate`` for a table of predictions.
+    """The arguments of ``ranksim evaluate`` for scoring a table of predictions.
 
     The regions follow the labels in column ``target`` of the training data ``train``, with the
     ``options`` of :class:`UserDataSpec`, or those of a ``model``. Columns ``prediction`` and
@@ -120,19 +122,22 @@ class ScoreRequest:
 
 
 def score_predictions(request: ScoreRequest) -> dict[str, Any]:
-    """Score predictions by the region of their labels; write and return ``evaluation.json``."""
+    """Score predictions by shot region; write ``evaluation.json`` and return its content."""
     density, target, origin = _read_density(request)
     table = load_table(str(request.predictions))
     prediction = request.prediction or _find_column(table, "prediction")
     label = request.label or _find_column(table, "label", target)
     if prediction == label:
         raise UsageError(
-            f"Column {label!r} cannot be both prediction and label: give --prediction and --label."
+            f"Column {label!r} cannot be both prediction and label: set --prediction and --label."
         )
     labels = read_labels(table, label, missing="nan")
     known = np.isfinite(labels)
     if not known.any():
-        raise DataError(f"{table.name} has no label in column {label!r}: fill in at least one.")
+        raise DataError(
+            f"{table.name} has no label in column {label!r}: fill in labels, or "
+            "choose another column with --label."
+        )
     preds, labels = read_labels(table, prediction)[known], labels[known]
     masks = extend_regions(density_from_dict(density), labels).masks(labels)
     result = {
@@ -161,7 +166,7 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
 
 
 def error_intervals(errors: NDArray[np.float64]) -> dict[str, list[float] | None]:
-    """Return 95 % bootstrap intervals of MAE, MSE and GM over the errors ``(N,)``.
+    """Compute 95 % bootstrap confidence intervals of MAE, MSE and GM from errors ``(N,)``.
 
     An interval is None with fewer than two samples, and for GM if an error is exactly zero.
     """
@@ -177,14 +182,14 @@ def error_intervals(errors: NDArray[np.float64]) -> dict[str, list[float] | None
 
 
 def _read_density(request: ScoreRequest) -> tuple[dict[str, Any], str, dict[str, Any]]:
-    """Return the training label density, the target, and the model or data they come from."""
+    """Return ``(density, target, origin)`` of the training labels, from the model or data."""
     if request.model is not None:
         model = load_model(request.model)
         digest = sha256(request.model / CONFIG)
         origin: dict[str, Any] = {"model": {"name": request.model.name, "config_sha256": digest}}
         return model.config["density"], model.target, origin
     if request.train is None or request.target is None:
-        raise UsageError("Regions are not defined: give --train and its --target, or --model.")
+        raise UsageError("No shot regions are defined: pass --train and --target, or --model.")
     table = load_table(request.train)
     options = UserDataSpec(target=request.target, **request.options)
     values = read_labels(table, request.target, missing="nan")
@@ -195,8 +200,8 @@ def _read_density(request: ScoreRequest) -> tuple[dict[str, Any], str, dict[str,
         train = np.flatnonzero(np.array(parts, dtype=object)[known] == "train")
     if not len(train):
         raise DataError(
-            f"{table.name} has no training label in column {request.target!r}: give the column of "
-            "the target, and mark training rows with train in the split column."
+            f"{table.name} has no training label in column {request.target!r}: choose another "
+            "--target, or mark the training rows with train in the split column."
         )
     bins = choose_label_bins(labels, options)
     regions, many, few = choose_shot_regions(bins, labels[train], options)
@@ -205,12 +210,12 @@ def _read_density(request: ScoreRequest) -> tuple[dict[str, Any], str, dict[str,
 
 
 def _find_column(table: Table, role: str, *further: str) -> str:
-    """Return the first usual column name of a prediction or label that exists."""
+    """Find the column of the predictions or labels by its usual names, else raise a DataError."""
     names: Sequence[str] = list(dict.fromkeys((*_COLUMNS[role], *further)))
     for name in names:
         if name in table.names:
             return name
     raise DataError(
-        f"{table.name} has no column {' or '.join(map(repr, names))}: give the column of the "
-        f"{role} with --{role}."
+        f"{table.name} has no column {' or '.join(map(repr, names))}: pass the name of the "
+        f"{role} column with --{role}."
     )

@@ -1,4 +1,4 @@
-"""Saved models: the files of a model's folder, loading them, and predicting with them."""
+"""The model folder: read and write its files, load a saved model, and predict with it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _CONFIG_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, Attribute
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network, the adapter that reads its data, and its training label density.
+    """A trained model: network weights, data adapter, and shot regions of the training labels.
 
     Args:
         path: the folder.
@@ -72,7 +72,7 @@ class Model:
 
     @property
     def target(self) -> str:
-        """The name of the predicted column."""
+        """Name of the predicted column."""
         return str(self.config["target"])
 
     def predict(
@@ -82,7 +82,7 @@ class Model:
         image_root: Path | None = None,
         trainer_config: TrainerConfig | None = None,
     ) -> Predictions:
-        """Predict new data.
+        """Predict the labels of new data, with the shot region of each prediction.
 
         Args:
             data: a path or name as for ``ranksim predict``, a dictionary of columns, or a data
@@ -116,14 +116,14 @@ class Model:
         return Predictions(inputs.rows, preds, masks, labels, times=inputs.times)
 
     def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
-        """Return the predictions of the network ``(N,)``, in the order of the inputs."""
+        """Compute the predictions of the network ``(N,)``, in the order of the inputs."""
         with torch.random.fork_rng(devices=[]):  # initialization must not change the caller's state
             network = inputs.make_network(self.recipe, config)()
         try:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:
             raise DataError(
-                f"The weights in {self.path / WEIGHTS} do not fit {CONFIG}: {_AGAIN}."
+                f"The weights in {self.path / WEIGHTS} do not match {CONFIG}: {_AGAIN}."
             ) from error
         module, order = _PredictionModule(network, self.recipe), inputs.samples.length_order()
         loader = make_loader(inputs.samples, EVAL_BATCH_SIZE, order.tolist())
@@ -136,7 +136,7 @@ class Model:
 
 
 def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
-    """Load a model that ``ranksim fit`` wrote; no code from its files is executed.
+    """Load a model that ``ranksim fit`` saved, without executing code from its files.
 
     Args:
         path: the folder of the model.
@@ -148,15 +148,16 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise DataError(f"There is no model {folder}: give a folder that ranksim fit wrote.")
+        raise DataError(f"The model {folder} does not exist: pass a folder that ranksim fit wrote.")
     config = read_json(folder / CONFIG)
     if not {"format", "ranksim", "kind"} <= config.keys():
-        raise DataError(f"{folder / CONFIG} does not describe a model: give another folder.")
+        raise DataError(f"{folder / CONFIG} does not describe a model: pass another folder.")
     if config["format"] != FORMAT:
         version = single_line(str(config["ranksim"]))
         raise DataError(
             f"{folder} has model format {format_value(config['format'])}, but this version of "
-            f"ranksim reads {FORMAT}: use ranksim {version}, which wrote it, or fit it again."
+            f"ranksim reads {FORMAT}: install ranksim {version}, which wrote it, or "
+            "fit the model again."
         )
     metrics = read_json(folder / METRICS)
     try:
@@ -177,33 +178,33 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a model; a missing or damaged file is a DataError."""
+    """Read a JSON file of a model; raise a DataError if it is missing or damaged."""
     try:
         return read_verified_json(path)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.") from None
+        raise DataError(f"{path} is missing: pass a folder that ranksim fit wrote.") from None
     except (ValueError, NotADirectoryError) as error:
         raise DataError(f"{path} is damaged: {_AGAIN}.") from error
 
 
 def require_model_folder(out: Path) -> None:
-    """Raise a UsageError if a new model would replace a file, or a folder with other content."""
+    """Raise a UsageError if ``out`` exists and is not a model folder or an empty folder."""
     if not out.exists():
         return
     if not out.is_dir():
-        raise UsageError(f"{out} is a file, but a model is a folder: choose another --out.")
+        raise UsageError(f"{out} is a file, but --out must be a folder: choose another --out.")
     names = {path.name for path in out.iterdir()}
     if names and not ({CONFIG, WEIGHTS} <= names <= _FILES):
         others = ", ".join(sorted(names - _FILES)[:3]) or "an incomplete model"
         raise UsageError(
-            f"{out} contains other files than a model ({others}), which would be deleted: choose "
-            "another --out."
+            f"{out} contains files that are not part of a model ({others}) and would be deleted: "
+            "choose another --out."
         )
 
 
 @contextmanager
 def replace_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces ``out`` if the block ends without an error."""
+    """Yield a temporary folder that replaces ``out`` if the block raises no error."""
     out = out.absolute()
     with temporary_sibling(out) as temporary:
         new = temporary / "new"
@@ -216,7 +217,7 @@ def replace_folder(out: Path) -> Iterator[Path]:
 
 
 def density_to_dict(regions: ShotRegions, *, many: int, few: int) -> dict[str, Any]:
-    """Return label bins, training counts, regions and their two thresholds as JSON values."""
+    """Convert shot regions (bins, training counts, names, thresholds) to JSON values."""
     return {
         "edges": [float(edge) for edge in regions.bins.edges],  # float32, so exact in JSON
         "train": regions.counts.tolist(),
@@ -228,7 +229,7 @@ def density_to_dict(regions: ShotRegions, *, many: int, few: int) -> dict[str, A
 
 
 def density_from_dict(density: Mapping[str, Any]) -> ShotRegions:
-    """Return the regions that :func:`density_to_dict` wrote."""
+    """Recreate shot regions from the result of :func:`density_to_dict`."""
     named = {name: parse_ranges(text)[0] for name, text in density["named"].items()}
     return ShotRegions(
         LabelBins(np.asarray(density["edges"], dtype=np.float64)),
@@ -239,7 +240,7 @@ def density_from_dict(density: Mapping[str, Any]) -> ShotRegions:
 
 
 def extend_regions(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
-    """Return regions with an empty few-shot bin on each side that finite labels ``(N,)`` exceed."""
+    """Extend shot regions by an empty few-shot bin on each side that labels ``(N,)`` exceed."""
     values = np.asarray(labels, dtype=np.float64).astype(np.float32)
     edges, counts, names = regions.bins.edges, regions.counts, regions.names
     first, last = edges[0], edges[-1]
@@ -256,9 +257,9 @@ def extend_regions(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
 
 
 def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
-    """Load weights in safetensors format after checking their SHA-256."""
+    """Load a safetensors file after verifying the SHA-256."""
     if not path.is_file():
-        raise DataError(f"{path} is missing: give a folder that ranksim fit wrote.")
+        raise DataError(f"{path} is missing: pass a folder that ranksim fit wrote.")
     if sha256(path) != digest:
         raise DataError(f"{path} is damaged: {_AGAIN}.")
     safetensors = require_optional("safetensors.torch", "train")
@@ -270,7 +271,7 @@ def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
 
 
 def _to_table(data: Table | str | Path | Mapping[str, Any]) -> Table:
-    """Return data of any supported kind as a table with at least one row."""
+    """Convert a path, dictionary or data frame to a table; raise a DataError if it has no rows."""
     if isinstance(data, str | Path):
         return load_table(str(data))
     if not isinstance(data, Table):
@@ -282,7 +283,7 @@ def _to_table(data: Table | str | Path | Mapping[str, Any]) -> Table:
 
 
 class _PredictionModule(L.LightningModule):
-    """Wraps a network for Lightning's ``Trainer.predict``."""
+    """A LightningModule that wraps a network for ``Trainer.predict``."""
 
     def __init__(self, network: Regressor, recipe: Recipe) -> None:
         super().__init__()
