@@ -252,9 +252,9 @@ def test_broken_images_are_an_error_or_skipped(agedb):
     for name, count in (("train", 3), ("val", 2), ("test", 1)):
         for path in plan.table.part(name).paths[:count]:
             (agedb / path).write_bytes(b"not an image")
-            broken[path] = "is not an image"
+            broken[path] = "the file is not an image of a known format"
     order = [path for path in plan.table.paths if path in broken]
-    first = ", ".join(f"{path} (is not an image)" for path in order[:5])
+    first = ", ".join(f"{path} (the file is not an image of a known format)" for path in order[:5])
     note = f"6 of {TOTAL} images cannot be used: {first}, …"
     with pytest.raises(DataError, match=f"^{re.escape(note)}: .* --skip-broken"):
         load_images(plan, 4)
