@@ -21,7 +21,7 @@ def time_captured_step(
         loss = ranksim_loss(features, labels, unique_labels=False)
         torch.autograd.grad(loss, features)
 
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(WARMUP_STEPS):
@@ -32,10 +32,7 @@ def time_captured_step(
         step()
     times = []
     for _ in range(rounds):
-        start, end = (
-            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            for _ in range(2)
-        )
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         for _ in range(replays):
             graph.replay()

@@ -86,9 +86,7 @@ def main() -> None:
     with torch.no_grad():
         fast, slow = map(time_step, functions)
     add("calibrate", "torch, forward", slow, fast)
-    fast, slow = (
-        time_step(lambda function=function: function().backward(upstream)) for function in functions
-    )
+    fast, slow = (time_step(lambda f=f: f().backward(upstream)) for f in functions)  # type: ignore[misc]
     add("calibrate", "torch, forward and backward", slow, fast)
     Console().print(table)
 

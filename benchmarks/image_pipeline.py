@@ -30,7 +30,7 @@ from tests.helpers.faces import draw_face
 SOURCE, SIZE, PAD, BATCH = 200, 224, 16, 64
 
 
-class PillowDataset(Dataset):
+class PillowDataset(Dataset[torch.Tensor]):
     """The published augmentation, one image at a time."""
 
     def __init__(self, paths):
@@ -40,8 +40,8 @@ class PillowDataset(Dataset):
         return len(self.paths)
 
     def __getitem__(self, row):
-        with Image.open(self.paths[row]) as image:
-            image = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        with Image.open(self.paths[row]) as file:
+            image = file.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         image = ImageOps.expand(image, PAD)
         x, y = random.randint(0, 2 * PAD), random.randint(0, 2 * PAD)  # noqa: S311
         image = image.crop((x, y, x + SIZE, y + SIZE))
@@ -74,13 +74,13 @@ def main():
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--epochs", type=int, default=4)
     arguments = parser.parse_args()
-    cores = os.cpu_count()
+    cores = os.cpu_count() or 1
     torch.set_num_threads(cores)
     with tempfile.TemporaryDirectory() as folder:
         root, draw = Path(folder), np.random.default_rng(0)
         paths = [f"{k}.jpg" for k in range(arguments.images)]
         for path in paths:
-            draw_face(draw.integers(0, 101), draw, SOURCE).save(root / path, quality=90)
+            draw_face(float(draw.integers(0, 101)), draw, SOURCE).save(root / path, quality=90)
         labels = np.zeros(arguments.images)
 
         pillow_loader = DataLoader(

@@ -53,14 +53,14 @@ def make_step(features: Tensor, labels: Tensor, loss: Callable[..., Tensor] = ra
 
     def run() -> None:
         features.grad = None
-        loss(features, labels, unique_labels=False).backward()  # type: ignore[no-untyped-call]
+        loss(features, labels, unique_labels=False).backward()
 
     return run
 
 
 def loop_loss(features: Tensor, labels: Tensor, **_: Any) -> Tensor:
     """Compute the loss one anchor at a time."""
-    loss: Tensor = ranksim_loop(features, labels, 100.0, 2.0)  # type: ignore[no-untyped-call]
+    loss: Tensor = ranksim_loop(features, labels, 100.0, 2.0)
     return loss
 
 

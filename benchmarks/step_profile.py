@@ -23,13 +23,13 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from ranksim.cli._prepare import PrepareRequest, prepare_data
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.step_speed import EPOCHS, SEED, Training, load_sts_b_dir
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write
 from ranksim.data.spec import AgeDbSpec, DataLocation
+from ranksim.datasets.image_benchmarks import prepare_split
 from ranksim.training.fit import TrainingOptions, fit
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
@@ -173,7 +173,7 @@ def drawn_faces(scale: float) -> Iterator[Path]:
         os.environ["RANKSIM_CACHE"] = str(root / "cache")
         faces.write_agedb(root, faces.count_faces(None, scale))
         with contextlib.redirect_stdout(io.StringIO()):  # it prints the next command to run
-            prepare_data(PrepareRequest("agedb-dir", root))
+            prepare_split("agedb-dir", root)
         try:
             yield root
         finally:

@@ -108,7 +108,7 @@ def train_by_hand(task: TrainingTask, recipe: Recipe, technique: Technique) -> S
     criterion = make_loss(recipe, technique)
     weights = make_weights(recipe, technique, task.bins, labels)
     fds = make_fds(recipe, technique, task.bins, model.width)
-    ranksim = make_ranksim(recipe, technique, SEED)
+    ranksim = make_ranksim(recipe, technique, SEED, False)
     adam = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     order = SeededSampler(len(task.train), SEED)
     training = make_loader(task.train, recipe.batch_size, order)

@@ -60,6 +60,7 @@ class ImbalancedTrainer(Trainer):
         self.terms: list[float] = []
         if fds is not None:
             self.add_callback(EpochEnd(fds.to(self.args.device)))
+        assert isinstance(self.model, nn.Module)
         self.model.get_submodule(layer).register_forward_hook(self.store_features)
 
     def store_features(self, layer: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
@@ -129,8 +130,8 @@ def train(
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=16,
-        num_labels=1,
     )
+    config.num_labels = 1
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
             folder,
@@ -144,8 +145,9 @@ def train(
             use_cpu=True,
             seed=seed,
         )
+        model = BertForSequenceClassification(config)
         trainer = ImbalancedTrainer(
-            BertForSequenceClassification(config),
+            model,
             settings,
             train_dataset=train_set,
             layer="bert.pooler",
@@ -153,7 +155,7 @@ def train(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return trainer.model.eval(), trainer.state.log_history
+    return model.eval(), trainer.state.log_history
 
 
 def main(samples: int = 1500, epochs: int = 6) -> None:

@@ -64,7 +64,8 @@ def small_sts(tmp_path, monkeypatch):
     from ranksim._utils.storage import sha256
     from ranksim.datasets import sts_b_dir
 
-    folder, checksums = tmp_path / "data", {}
+    folder = tmp_path / "data"
+    checksums: dict[str, dict[str, str]] = {}
     for number, split in enumerate(sts_b_dir.CHECKSUMS):
         draw = np.random.default_rng(number)
         checksums[split] = {}

@@ -172,7 +172,7 @@ CASES = {
         None, f"{EVALUATE} --data good.csv --benchmark agedb-dir", 2,
         ["got --benchmark and --data"]),
     "training data without a target": (
-        PREDICTIONS, f"{EVALUATE} --train good.csv", 2, ["--train", "give --target"]),
+        PREDICTIONS, f"{EVALUATE} --train good.csv", 2, ["--train", "give it with --target"]),
     "bins with a model": (
         PREDICTIONS, f"{EVALUATE} --model model --bin-width 2", 2, ["--bin-width", "--model"]),
     "missing checkpoint": (None, f"{EVALUATE} --benchmark agedb-dir", 1, ["bad.csv"]),

@@ -22,5 +22,6 @@ def make_benchmark(name, *, count=300, seed=0, **options):
     train = (low + generator.exponential((high - low) / 6, 2 * count)).clip(low, high)
     train = train[bins.digitize(train) % 7 != 3] if len(bins) > 7 else train
     test = generator.uniform(low - 0.05 * (high - low), high, count)
-    parts = [TextSamples(([""] * len(labels),), labels) for labels in (train, test[:9], test)]
-    return Benchmark("toy", *parts, bins, **options), test + generator.normal(0, 0.3, count)
+    splits = [TextSamples(([""] * len(labels),), labels) for labels in (train, test[:9], test)]
+    benchmark = Benchmark("toy", splits[0], splits[1], splits[2], bins, **options)
+    return benchmark, test + generator.normal(0, 0.3, count)

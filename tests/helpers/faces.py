@@ -11,6 +11,7 @@ import csv
 import datetime
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -57,7 +58,7 @@ def count_faces(split_file: Path | None, scale: float) -> dict[int, int]:
     else:
         shape = {age: np.exp(-(((age - PEAK) / SPREAD) ** 2) / 2) for age in range(1, 102)}
         total = sum(shape.values())
-        counts = {age: round(16_488 * part / total) for age, part in shape.items()}
+        counts = Counter({age: round(16_488 * part / total) for age, part in shape.items()})
     return {age: max(1, round(scale * count)) for age, count in sorted(counts.items())}
 
 
@@ -124,7 +125,7 @@ def write_user_data(root: Path, counts: dict[int, int], *, seed: int = 0, size: 
     for index, age in enumerate(draw.permutation(list_ages(counts))):
         image = draw_face(age, draw, size)
         suffix = (".png", ".png", ".png", ".jpg", ".webp")[index % 5]
-        name, options = f"photos/{index}{suffix}", {}
+        name, options = f"photos/{index}{suffix}", dict[str, Any]()
         if index % 5 == 1:
             image = image.convert("L")
         elif index % 5 == 2:

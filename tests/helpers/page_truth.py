@@ -4,6 +4,7 @@ import math
 import re
 from collections import defaultdict
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def _check_labels(page, labels):
 
 
 def _check_scores(page, results, done):
-    scores = defaultdict(lambda: defaultdict(list))
+    scores: Any = defaultdict(lambda: defaultdict(list))
     for run in done:
         for region, metrics in run["result"]["metrics"]["test"].items():
             for metric, value in metrics.items():
@@ -332,10 +333,8 @@ def _check_lines(html, page, results, error):
         for tag in re.findall(r"<path [^>]*>", picture)
         if all(f'{k}="{v}"' in tag for k, v in (("stroke", "#3d4650"), ("stroke-width", "2.2")))
     )
-    y = [
-        float(number)
-        for number in re.findall(r"[ML] \S+ (\S+)", re.search(r' d="([^"]*)', path)[1])
-    ]
+    (line,) = re.findall(r' d="([^"]*)', path)
+    y = [float(number) for number in re.findall(r"[ML] \S+ (\S+)", line)]
     assert len(y) == len(values)
     if max(values) > min(values):
         slope, start = np.polyfit(values, y, 1)

@@ -21,6 +21,7 @@ from ranksim.training.resume import LAST
 from ranksim.training.trainer_config import TrainerConfig
 
 BINS = LabelBins.integers(0, 9)
+VANILLA = Technique()
 RECIPE = load_recipe("images", "small", parse_method("vanilla", "inverse"), {
     "batch_size": 8, "lr": 0.01, "ranksim_weight": 0.1, "label_scale": 1.0, "label_step": 1.0,
     "patience": 0, "max_validations": 3,
@@ -59,12 +60,12 @@ def make_dataset(count: int, seed: Any, size: int) -> ImageDataset:
     labels = draw.integers(0, 10, count)
     shape = (count, size, size, 3)
     pixels = (labels[:, None, None, None] * 22 + draw.integers(0, 40, shape)).astype(np.uint8)
-    store = PixelArray(torch.from_numpy(pixels))
-    return ImageDataset(store, np.arange(count), labels.astype(float))
+    cache: Any = PixelArray(torch.from_numpy(pixels))
+    return ImageDataset(cache, np.arange(count), labels.astype(float))
 
 
 def make_task(*, count=40, encoder=None, size=4, augment=True, channels_last=False) -> TrainingTask:
-    splits = [make_dataset(count, (0, split), size) for split in range(3)]
+    train, val, test = (make_dataset(count, (0, split), size) for split in range(3))
 
     def build_model():
         if encoder is None:
@@ -72,27 +73,34 @@ def make_task(*, count=40, encoder=None, size=4, augment=True, channels_last=Fal
         return Regressor(ImageEncoder(encoder, channels_last=channels_last))
 
     return TrainingTask(
-        *splits,
+        train,
+        val,
+        test,
         build_model,
         BINS,
-        ShotRegions.from_counts(BINS, splits[0].labels.numpy()),
+        ShotRegions.from_counts(BINS, train.labels.numpy()),
         augment=CropFlip(0, 1, True) if augment else None,
     )
 
 
 def train(
-    folder: Path, recipe=RECIPE, technique=Technique(), *, task=None, **options: Any
+    folder: Path, recipe=RECIPE, technique=VANILLA, *, task=None, **options: Any
 ) -> TrainingResult:
-    defaults = {"seed": 0, "trainer_config": TrainerConfig("cpu"), "write_logs": False}
-    options = TrainingOptions(**defaults | options)
-    return fit(task or make_task(), recipe, technique, folder, options)
+    defaults: dict[str, Any] = {
+        "seed": 0,
+        "trainer_config": TrainerConfig("cpu"),
+        "write_logs": False,
+    }
+    return fit(
+        task or make_task(), recipe, technique, folder, TrainingOptions(**defaults | options)
+    )
 
 
 def load_weights(folder: Path, name: str = LAST) -> dict[str, torch.Tensor]:
     return torch.load(folder / name, weights_only=True)["state_dict"]
 
 
-def assert_same_weights(folder: Path, other: Path, name: str = LAST, **tolerance: float) -> None:
+def assert_same_weights(folder: Path, other: Path, name: str = LAST, **tolerance: Any) -> None:
     first, second = load_weights(folder, name), load_weights(other, name)
     assert first.keys() == second.keys()
     for key in first:

@@ -44,8 +44,8 @@ def oracle_of_batch(
     """Return the oracle's values (N,) and gradients (N, N, D) of a batch rounded to a dtype."""
     z, y = make_batch(kind, size)
     z = torch.tensor(z).to(dtype).double().numpy()
-    target = oracle.neg_l1(y)  # type: ignore[no-untyped-call]
-    value, gradient = oracle.ranksim(z, target, gamma, lambda_, ties)  # type: ignore[no-untyped-call]
+    target = oracle.neg_l1(y)
+    value, gradient = oracle.ranksim(z, target, gamma, lambda_, ties)
     has_order = len(set(y)) > 1
     return value * has_order, gradient * has_order
 

@@ -126,7 +126,8 @@ def without_diagnostics(content):
 def evil_results():
     """Results whose names, units, errors and settings contain markup."""
     content = make_results(
-        ("vanilla", "vanilla+ranksim", "inv"), named={EVIL: (None, 1.0)}, name=EVIL, unit=EVIL, failed=[("inv", 1)],
+        ("vanilla", "vanilla+ranksim", "inv"), named={EVIL: (None, 1.0)}, name=EVIL, unit=EVIL,
+        failed=[("inv", 1)],
         seeds=2,
     )  # fmt: skip
     content = json.loads(json.dumps(content).replace('"inv"', json.dumps("inv" + EVIL)))

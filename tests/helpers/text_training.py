@@ -27,6 +27,7 @@ from ranksim.training.trainer_config import TrainerConfig
 
 SAMPLES = 64
 FULL = Technique(focal_r=True, weighting="inverse", lds=True, fds=True, ranksim=True)
+RANKSIM = Technique(ranksim=True)
 RRT = Technique(weighting="inverse", lds=True, fds=True, ranksim=True, two_stage=True)
 RECIPE = load_recipe(
     "sts-b-dir",
@@ -43,7 +44,7 @@ def make_recipe(**changes: Any) -> TextRecipe:
 def make_task(recipe=RECIPE) -> TrainingTask:
     """The label depends on which of two texts has the larger first token."""
     draw = np.random.default_rng(0)
-    splits = []
+    splits: list[Any] = []
     for _ in range(3):
         tokens = draw.integers(1, 30, (2, SAMPLES, 9), dtype=np.int32)
         lengths = draw.integers(1, 10, (2, SAMPLES))
@@ -57,11 +58,12 @@ def make_task(recipe=RECIPE) -> TrainingTask:
         )
 
     regions = ShotRegions.from_counts(sts_b_dir.BINS, splits[0].labels.numpy())
-    return TrainingTask(*splits, build_model, sts_b_dir.BINS, regions)
+    train, val, test = splits
+    return TrainingTask(train, val, test, build_model, sts_b_dir.BINS, regions)
 
 
 def make_options(**options: Any) -> TrainingOptions:
-    defaults = {
+    defaults: dict[str, Any] = {
         "seed": 0,
         "limits": TrainingLimits(epochs=3),
         "trainer_config": TrainerConfig("cpu"),
@@ -70,15 +72,13 @@ def make_options(**options: Any) -> TrainingOptions:
     return TrainingOptions(**defaults | options)
 
 
-def train(
-    folder: Path, technique=Technique(ranksim=True), recipe=RECIPE, **options: Any
-) -> TrainingResult:
+def train(folder: Path, technique=RANKSIM, recipe=RECIPE, **options: Any) -> TrainingResult:
     return fit(make_task(recipe), recipe, technique, folder, make_options(**options))
 
 
 def train_stage_two(folder: Path, stage_one: Path, recipe=RECIPE, **options: Any):
-    options = make_options(**options)
-    return retrain_head(make_task(recipe), recipe, RRT, folder, stage_one / BEST, options)
+    checkpoint = stage_one / BEST
+    return retrain_head(make_task(recipe), recipe, RRT, folder, checkpoint, make_options(**options))
 
 
 def load_weights(folder: Path, name: str = BEST) -> dict[str, torch.Tensor]:

@@ -81,7 +81,7 @@ class Process:
         """Kill the process and all that it started; return whether it was still running."""
         alive = not self.pipe.poll()
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid or 0, signal.SIGKILL)
         except ProcessLookupError:
             alive = False
         self.process.join()

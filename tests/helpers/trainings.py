@@ -136,7 +136,7 @@ def plain(
         before_epoch(epoch)
         for x, y in batches():
             optimizer.zero_grad()
-            step(net, x, y).backward()  # type: ignore[no-untyped-call]
+            step(net, x, y).backward()
             optimizer.step()
     return net
 

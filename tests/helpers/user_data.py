@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from tests.conftest import sentence
 from tests.helpers import faces
 
 TABLE, SENTENCES, PICTURES, SERIES = "table", "sentences", "pictures", "series"
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     TABLE: {"target": "price"},
     SENTENCES: {"target": "feeling", "text": ("said",)},
     PICTURES: {"target": "years", "image": "file"},
