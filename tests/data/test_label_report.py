@@ -150,7 +150,7 @@ def test_report_is_valid_json():
         ([3, 3, 3], {}, ("only the value 3", "choose a column")),
         (["a", "b"], {}, ("no numbers", "choose a column")),
         ([], {}, ("no numbers",)),
-        ([1, 2], {"drop": parse_ranges(">0")}, ("All labels", "lie in >0")),
+        ([1, 2], {"drop": parse_ranges(">0")}, ("All labels", "dropped by >0")),
     ],
 )
 def test_unusable_columns(values, options, facts):

@@ -69,7 +69,7 @@ def test_lines_of_rows_with_line_breaks(write):
     [
         ("t.csv", "", ("empty",)),
         ("t.csv", "a,b\n1\n", ("line 2", "2 columns")),
-        ("t.csv", 'a,b\n1,"2\n', ("line 2", "unexpected end of data", "quoting")),
+        ("t.csv", 'a,b\n1,"2\n', ("line 2", "unexpected end of data", "quotation marks")),
         ("t.csv", b"a\n1\n\xe9\n", ("line 3", "UTF-8")),
         ("t.csv", "a\n1\n".encode("utf-16"), ("line 1", "UTF-8")),
         ("t.csv", "a\n1\n".encode("utf-16-le"), ("line 1", "UTF-8")),

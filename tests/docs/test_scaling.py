@@ -11,8 +11,8 @@ import pytest
 
 from ranksim.cli import main, train
 from ranksim.data.spec import TableSpec
+from ranksim.experiments import sweep_request
 from ranksim.experiments import tune as tune_part
-from ranksim.experiments import user_data
 from ranksim.experiments.sweep_request import parse_seeds
 from ranksim.training.task_loading import DataSource
 
@@ -50,7 +50,7 @@ def test_ranksim_accepts_command(arguments, monkeypatch):
     monkeypatch.setattr(
         train, "run_sweep_request", lambda request, as_json: requests.append(request)
     )
-    monkeypatch.setattr(user_data, "resolve_user_data", lambda location, options: SOURCE)
+    monkeypatch.setattr(sweep_request, "resolve_user_data", lambda location, options: SOURCE)
     monkeypatch.setattr(
         tune_part, "tune", lambda request, as_json: requests.append(request.bench) or TUNED
     )

@@ -34,7 +34,7 @@ def diverging_batches(monkeypatch):
 
 
 def run_sweep(data, out, methods, dropped=None):
-    options = {"target": "price", "drop_labels": parse_drop_labels(dropped)}
+    options = {"target": "price", "drop_labels": parse_drop_labels(dropped) if dropped else ()}
     changes = ("hidden=8", "batch_size=32")
     request = make_request(
         data, out, options=options, methods=methods, changes=changes, max_epochs=4

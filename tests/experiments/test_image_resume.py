@@ -67,6 +67,7 @@ def kill_after(function, run, new, delay):
     return process.kill()
 
 
+@pytest.mark.slow
 def test_run_killed_ten_times_equals_undisturbed_run(table, tmp_path):
     whole, run = (make_run(table, tmp_path / name) for name in ("whole", "killed"))
     record = Process(execute_run, whole).result()
@@ -94,6 +95,7 @@ def _execute_with_random_crops(run):
     return execute_run(run)
 
 
+@pytest.mark.slow
 def test_comparison_detects_crops_drawn_again(table, tmp_path):
     whole, run = (make_run(table, tmp_path / name, validations=3) for name in ("whole", "killed"))
     record = Process(_execute_with_random_crops, whole).result()

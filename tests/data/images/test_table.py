@@ -79,7 +79,7 @@ def test_rejects_a_split_without_a_part(split_file, part):
         (HEADER + ROWS + "31,./a/1.jpg,train\n", ["line 5", "a second time"]),
         (HEADER + ROWS + "4,d.jpg,trian\n", ["line 5", "not train, val or test"]),
         (HEADER + ROWS + "4\n", ["line 5"]),
-        (HEADER + '3,"a.jpg,test\n', ["line 2", "quoting"]),
+        (HEADER + '3,"a.jpg,test\n', ["line 2", "quotation marks"]),
         (HEADER.encode() + b"3,a.jpg,test\n4,\xe9.jpg,test\n", ["line 3", "UTF-8"]),
     ],
 )
