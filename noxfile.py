@@ -3,7 +3,9 @@
 ``nox -l`` lists the sessions; ``nox -s wheel`` runs one. uv creates the environments.
 """
 
+import json
 import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -48,7 +50,8 @@ nox.options.sessions = ["wheel"]
 def build_wheel(session: nox.Session) -> Path:
     """Build the wheel from the source distribution and check its content."""
     folder = Path(session.create_tmp())
-    session.run("uv", "build", "--quiet", "--out-dir", str(folder), str(ROOT), external=True)
+    command = (sys.executable, "-m", "uv", "build", "--quiet", "--out-dir", str(folder), str(ROOT))
+    session.run(*command, external=True)
     (wheel,) = folder.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     if missing := [name for name in PACKAGE_DATA if f"ranksim/{name}" not in names]:
@@ -80,7 +83,7 @@ def compare_table(session: nox.Session) -> None:
         session.error("predictions.csv does not hold one row per row of homes.csv")
 
 
-@nox.session
+@nox.session(venv_backend="venv")  # pip, as users install it
 def wheel(session: nox.Session) -> None:
     """Install the wheel with torch and numpy alone; missing extras raise one clear sentence."""
     path = build_wheel(session)
@@ -112,10 +115,22 @@ def lowest(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def audit(session: nox.Session) -> None:
     """Look for known vulnerabilities and for secrets in tracked files."""
-    session.run("pip-audit", "--progress-spinner", "off", success_codes=[0, 1])
+    command = [sys.executable, "-m", "pip_audit", "--progress-spinner", "off", "--format", "json"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        packages = json.loads(result.stdout)["dependencies"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        session.warn("the advisory service cannot be reached: no package was audited")
+    else:
+        vulnerable = [each["name"] for each in packages if each.get("vulns")]
+        if vulnerable:
+            session.error(f"known vulnerabilities in {', '.join(vulnerable)}")
+        skipped = sum("skip_reason" in each for each in packages)
+        session.log(f"{len(packages) - skipped} packages audited, {skipped} unknown to the service")
     files = session.run("git", "ls-files", silent=True, external=True, log=False) or ""
-    text = [f for f in files.splitlines() if not f.startswith("results/")]
-    session.run("detect-secrets-hook", "--baseline", ".secrets.baseline", *text, log=False)
+    text = [f for f in files.splitlines() if not f.startswith(("results/", "docs/"))]
+    hook = (sys.executable, "-m", "detect_secrets.pre_commit_hook")
+    session.run(*hook, "--baseline", ".secrets.baseline", *text, log=False, external=True)
 
 
 @nox.session(venv_backend="none")
