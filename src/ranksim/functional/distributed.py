@@ -98,7 +98,7 @@ def _is_distributed(group: dist.ProcessGroup | None = None) -> bool:
 def _exchange_headers(
     rows: Tensor, group: dist.ProcessGroup | None
 ) -> list[tuple[bool, torch.dtype, tuple[int, ...]]]:
-    """Return for each process whether its rows need a gradient, their dtype and shape."""
+    """All-gather a header (needs gradient, dtype, shape) from each process, in rank order."""
     needs_grad = rows.requires_grad and torch.is_grad_enabled()
     if not _is_distributed(group):
         return [(needs_grad, rows.dtype, tuple(rows.shape))]

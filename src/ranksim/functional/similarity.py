@@ -98,7 +98,7 @@ def check_label_similarity(kind: object) -> None:
 
 
 def working_dtype(device: torch.device) -> torch.dtype:
-    """Return float64 if the device has it: a rank jumps where two similarities cross."""
+    """Return float64 if the device supports it, because ranks are sensitive to rounding."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 

@@ -49,7 +49,7 @@ class BinnedDensity:
 
     @classmethod
     def from_labels(cls, labels: ArrayLike, bins: LabelBins) -> BinnedDensity:
-        """Count training labels, shape ``(N,)``, at least one."""
+        """Count at least one training label ``(N,)`` per bin."""
         return cls(bins, bins.histogram(label_vector(labels)).astype(np.float64))
 
     def evaluate(self, labels: ArrayLike) -> NDArray[np.float64]:
@@ -88,7 +88,7 @@ class KernelDensity:
 
     @classmethod
     def from_labels(cls, labels: ArrayLike, bandwidth: float | None = None) -> KernelDensity:
-        """Fit to training labels ``(N,)``, at least one.
+        """Fit the density to at least one training label ``(N,)``.
 
         The bandwidth is above 0, in the unit of the label, and not negligible beside their range;
         None for :func:`silverman_bandwidth`.

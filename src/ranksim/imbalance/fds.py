@@ -260,7 +260,7 @@ class FDS(nn.Module):
             part.zero_()
 
     def _add(self, count: Tensor, anchor: Tensor, total: Tensor, square: Tensor) -> None:
-        """Add sums of deviations from other anchors, converted to the anchors of this FDS."""
+        """Add sums of deviations, converted to the reference samples of this FDS."""
         empty = (self.new_count == 0).unsqueeze(1)
         self.new_anchor.copy_(torch.where(empty, anchor, self.new_anchor))
         shift = anchor - self.new_anchor

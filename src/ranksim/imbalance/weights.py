@@ -131,7 +131,7 @@ def density_weights(
 
 @dataclass(frozen=True, eq=False)
 class _BoundedDensity:
-    """A density after clip and root, with a lower bound."""
+    """A density with clipped or square-rooted counts and a lower bound."""
 
     density: LabelDensity
     scheme: Scheme
@@ -146,7 +146,7 @@ class _BoundedDensity:
 def _transform_counts(
     counts: NDArray[np.float64], scheme: Scheme, clip: tuple[float, float] | None
 ) -> NDArray[np.float64]:
-    """Clip counts, and take their root for SQINV."""
+    """Clip the counts, and take their square root for SQINV."""
     if clip is not None:
         counts = np.clip(counts, *clip)
     return np.sqrt(counts) if scheme == "sqrt_inverse" else counts

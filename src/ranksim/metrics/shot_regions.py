@@ -82,7 +82,7 @@ class ShotRegions:
         few: int = FEW,
         named: NamedRanges = _NO_RANGES,
     ) -> ShotRegions:
-        """Return regions by the training labels in each bin: above ``many``, below ``few``."""
+        """Return regions by training labels per bin: many above ``many``, few below ``few``."""
         counts = bins.histogram(training)
         index = np.where(counts > many, 0, np.where(counts < few, 2, 1))
         return cls(bins, counts, tuple(SHOT_NAMES[k] for k in index), tuple(named.items()))

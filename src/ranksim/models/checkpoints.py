@@ -1,4 +1,4 @@
-"""Safe reading of ResNet checkpoints in the field's published format."""
+"""Safe reading of published ResNet checkpoints."""
 
 from __future__ import annotations
 

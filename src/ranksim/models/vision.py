@@ -21,7 +21,7 @@ RESNETS = {
 
 
 class Pixels(nn.Module):
-    """Normalizes images, (x / 255 − mean) / std per channel, on their device, channels first.
+    """Normalizes uint8 images to (x / 255 − mean) / std per channel, channels first.
 
     ``mean`` and ``std`` are those of red, green and blue, in 0..1. ``channels_last`` is the memory
     format of the result; ``bgr`` reverses the channels for networks that expect blue first.

@@ -101,7 +101,7 @@ class DataAdapter(ABC):
 
 @dataclass(frozen=True)
 class TableAdapter(DataAdapter):
-    """An MLP over columns of numbers and categories, whose encoding is fitted on training rows."""
+    """Adapter of number and category columns, encoded as fitted on training rows, to an MLP."""
 
     kind: ClassVar[str] = TABLE
     names: tuple[str, ...]
@@ -132,7 +132,7 @@ class TableAdapter(DataAdapter):
 
 @dataclass(frozen=True)
 class TextAdapter(DataAdapter):
-    """A BiLSTM over one or two text columns."""
+    """Adapter of one or two text columns to a BiLSTM."""
 
     kind: ClassVar[str] = TEXT
     names: tuple[str, ...]
@@ -176,7 +176,7 @@ class TextAdapter(DataAdapter):
 
 @dataclass(frozen=True)
 class SentenceAdapter(TextAdapter):
-    """A pretrained encoder over one or two text columns: fine-tuned, or frozen below an MLP."""
+    """Adapter of text columns to a pretrained encoder, fine-tuned or frozen below an MLP."""
 
     kind: ClassVar[str] = SENTENCES
 
@@ -194,7 +194,7 @@ class SentenceAdapter(TextAdapter):
 
 @dataclass(frozen=True)
 class ImageAdapter(DataAdapter):
-    """A vision model over a column of image paths, relative to the folder of the table."""
+    """Adapter of a column of image paths, relative to the table's folder, to a vision model."""
 
     kind: ClassVar[str] = IMAGE
     name: str
@@ -240,7 +240,7 @@ def _image_root(table: Table) -> Path:
 
 @dataclass(frozen=True)
 class SeriesAdapter(DataAdapter):
-    """A forecasting network over the last readings of a time series."""
+    """Adapter of the last readings of a time series to a forecasting network."""
 
     kind: ClassVar[str] = SERIES
     names: tuple[str, ...]  # columns of the readings, the target first

@@ -25,7 +25,7 @@ _LISTED = 5  # samples named in a message
 
 @dataclass(frozen=True)
 class SampleIds:
-    """Numbers ``(N,)`` of the training samples' lines or rows (``unit``) in the user's table."""
+    """Line or row numbers ``(N,)`` (``unit``) of the training samples in the user's table."""
 
     numbers: NDArray[np.int64]
     unit: str
@@ -78,7 +78,7 @@ class Divergence:
         }
 
     def with_sample_ids(self, ids: SampleIds | None) -> Divergence:
-        """Return a copy that also names the samples by the user's numbers."""
+        """Return a copy that also lists the samples by their line or row in the user's table."""
         if ids is None or not self.samples:
             return self
         numbers = ids.numbers[list(self.samples)].tolist()
@@ -109,7 +109,7 @@ class DivergedError(RankSimError):
 def explosion_threshold(
     loss: nn.Module, targets: Tensor, weights: Tensor | None, initial_pred: float = 0.0
 ) -> float:
-    r"""Compute the batch loss from which on a training counts as exploded; infinite if it is zero.
+    r"""Compute the batch loss above which a training counts as exploded; infinite if it is 0.
 
     .. math::  10^4 \cdot \max_i \max(\ell_i(\bar y), \ell_i(y_0))
 
@@ -171,7 +171,7 @@ class DivergenceMonitor:
         self._pending = event, on_host, describe
 
     def flush(self, trainer: Any) -> None:
-        """Check the values that are still being copied; see :meth:`check`."""
+        """Check the values still being copied from the GPU, as :meth:`check` does."""
         if self._pending is None:
             return
         (event, on_host, describe), self._pending = self._pending, None
@@ -186,7 +186,7 @@ class DivergenceMonitor:
     def _stop(
         self, trainer: Any, numbers: Sequence[float], describe: Callable[..., Divergence]
     ) -> None:
-        """Raise the divergence of the first process whose batch diverged."""
+        """Raise DivergedError for the first process whose batch diverged."""
         local = None
         if self._is_diverged(numbers[:1]):
             local = describe("loss", numbers[0])

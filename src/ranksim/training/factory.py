@@ -35,7 +35,7 @@ _PAD_IMAGE_SIZE = 224  # the image size to which a recipe's pad refers
 
 
 def resolve_defaults(recipe: Recipe, labels: np.ndarray) -> Recipe:
-    """Return the recipe with label scale and step of the training labels ``(N,)`` if they are 0."""
+    """Return the recipe with a label scale or step of 0 replaced by that of the labels ``(N,)``."""
     changes: dict[str, Any] = {}
     if recipe.label_scale == 0:
         changes["label_scale"] = float(np.std(labels)) or 1.0
@@ -147,7 +147,7 @@ def make_ranksim(
 
 
 def _divide_bins(bins: LabelBins, count: int) -> LabelBins:
-    """Divide the range of the bins into another number of bins; 0: keep them."""
+    """Return ``count`` bins of equal width over the range of the bins; 0 keeps the bins."""
     if count in (0, len(bins)):
         return bins
     return LabelBins.uniform(float(bins.edges[0]), float(bins.edges[-1]), count)

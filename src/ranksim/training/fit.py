@@ -161,7 +161,7 @@ def fit(
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     elapsed = _train(module, task, folder, options)
     if config.is_follower_node:
-        raise FollowedError("The first node writes the results.")
+        raise FollowedError("This node has finished; the first node writes the results.")
     # training may have happened in other processes: continue from its checkpoints
     last = read_training_checkpoint(folder / LAST)
     state = last["callbacks"][ResumeCallback.__qualname__]
@@ -310,7 +310,7 @@ def _schedule(
 def _checkpoint_callbacks(
     folder: Path, recipe: Recipe, on_validation: ValidationCallback | None
 ) -> list[L.Callback]:
-    """Return early stopping and checkpoints; the last checkpoint includes the others' states."""
+    """Return the callbacks for early stopping and checkpoints, in the order their states need."""
     monitor = f"val_{recipe.monitor}"
     stopping = EarlyStopping(monitor, patience=recipe.patience or _NEVER, min_delta=0.0)
     best = ModelCheckpoint(
@@ -413,7 +413,7 @@ def evaluate(
 def _run_evaluation(
     loop: Callable[..., Any], module: RegressionModule, samples: BatchDataset, config: TrainerConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score a split; return the indices and predictions of a test, empty of a validation."""
+    """Score a split; return sample indices and predictions, empty for a validation."""
     with translate_keyboard_interrupt():
         loop(module, make_loader(samples, EVAL_BATCH_SIZE, on_gpu=config.on_gpu), verbose=False)
     if module.predictions is None:
@@ -424,7 +424,7 @@ def _run_evaluation(
 
 @contextmanager
 def _explain_errors(ids: SampleIds | None) -> Iterator[None]:
-    """Add the user's numbers of diverged samples, and a remedy for BatchNorm on one sample."""
+    """Context that adds table lines to divergence errors and a remedy to BatchNorm errors."""
     try:
         with restore_process_errors():
             yield

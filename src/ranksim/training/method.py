@@ -48,7 +48,7 @@ class Technique:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of a results table."""
+    """A method by name, with its techniques and a key shared by equal methods."""
 
     name: str  # the requested name with its parts in canonical order, such as vanilla+lds
     key: str  # canonical name, such as inv+lds; methods of the same key are identical

@@ -35,7 +35,7 @@ def preset_table(benchmark: str, preset: str) -> dict[str, Any]:
 
 
 def _inherit(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge a table with the one it extends, by default that of the techniques."""
+    """Merge a table with the table that it extends (default: techniques)."""
     changes = {k: v for k, v in table.items() if not isinstance(v, dict)}
     parent: Any = _presets()
     for name in changes.pop("extends", "techniques").split("."):

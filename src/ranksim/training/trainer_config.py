@@ -179,7 +179,7 @@ def translate_keyboard_interrupt() -> Iterator[None]:
 
 
 def reset_peak_memory(config: TrainerConfig) -> None:
-    """Restart the measurement, if the system supports it."""
+    """Reset the measurement of peak memory, if the system supports it."""
     if config.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):

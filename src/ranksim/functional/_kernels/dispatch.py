@@ -118,7 +118,7 @@ _operator.register_autograd(
 
 
 def _to_dataclasses(arguments: tuple[Any, ...]) -> tuple[RankSimInputs, RankSimParams]:
-    """Build the inputs and settings from the operator's arguments; the last one is left out."""
+    """Build inputs and settings from all but the last argument of the operator."""
     return RankSimInputs(*arguments[:5]), RankSimParams(*arguments[5:-1])
 
 

@@ -111,7 +111,7 @@ def _has_order(target: Tensor, keep: Tensor | None) -> Tensor:
 
 
 def _partial_products(features: Tensor, anchors: int) -> Tensor:
-    """Multiply anchors by all samples: parts ``(P, A, N)`` over D, to be summed.
+    """Return partial products of anchors and samples ``(P, A, N)``, to be summed over P.
 
     Splitting D lets a small batch occupy the whole GPU.
     """

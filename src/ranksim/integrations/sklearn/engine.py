@@ -1,4 +1,4 @@
-"""Training of :class:`RankSimRegressor` by the project's engine, without side effects."""
+"""Training of :class:`RankSimRegressor` without side effects on global state."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def train(
 
 
 def _round_center(labels: NDArray[np.float64], step: float, width: float | None) -> float:
-    """Round the mean to a multiple of the label step, so that centered labels still tie.
+    """Round the mean label to a multiple of the label step, so that centered labels still tie.
 
     A bin width that is a multiple of the step is used instead, so that bins keep their edges.
     """
@@ -119,7 +119,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def _restore_process_state() -> Iterator[None]:
-    """Train on one thread, so that ``n_jobs`` changes no number, and restore global settings."""
+    """Context that trains on one thread, so that ``n_jobs`` has no effect on results."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     environment = set(os.environ)

@@ -77,7 +77,7 @@ class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-define
 
 @dataclass(frozen=True, eq=False)
 class WeightedSamples:
-    """Weighted samples, sorted by their values: independent of the order of a table's rows."""
+    """Weighted samples in sorted order, so that the order of a table's rows does not matter."""
 
     x: NDArray[np.float64]  # inputs (N, F)
     y: NDArray[np.float64]  # labels (N,)
@@ -107,7 +107,7 @@ class WeightedSamples:
         return cls(x, rows[:, -2], rows[:, -1], group, positive[order])
 
     def split(self, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return training and validation positions; equal inputs stay on one side.
+        """Return training and validation positions; equal inputs are never separated.
 
         A ``share`` of the distinct inputs, at least one, is drawn for validation.
         """

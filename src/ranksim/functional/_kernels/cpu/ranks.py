@@ -1,4 +1,4 @@
-"""Ranks of similarities and label distances by NumPy's vectorized sort of one integer each."""
+"""Ranks of similarities and label distances by sorting one integer per value with NumPy."""
 
 import math
 from typing import Any, Self
@@ -38,11 +38,11 @@ class RowOrder:
 
     @classmethod
     def from_similarities(cls, values: Floats, bound: float) -> Self:
-        """Sort similarities, the largest first, in multiples of ``GRID``; |values| ≤ bound."""
+        """Round similarities (|values| ≤ bound) to ``GRID`` and sort rows in descending order."""
         return cls(_descending_codes(values, bound, bit_length(values.size)))
 
     def sort_rows(self, rows: Ints, values: Floats, bound: float) -> None:
-        """Sort the given rows again, by new similarities."""
+        """Sort the given rows again by corrected similarities."""
         size = self.words.shape[1]
         index = rows[:, None] * size + np.arange(size)
         self.words[rows] = self._sort(_descending_codes(values, bound, self.bits), index)
@@ -95,7 +95,7 @@ def count_ranks(values: NDArray[Any], ties: str) -> Ranks:
 
 
 def dense_codes(values: Floats) -> Ints:
-    """Return integers in the order of each row's numbers, equal ones for equal numbers."""
+    """Return dense ranks of the numbers in each row."""
     order = values.argsort(axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
     steps = np.zeros(values.shape, dtype=np.int64)
@@ -107,7 +107,7 @@ def dense_codes(values: Floats) -> Ints:
 
 
 def _descending_codes(values: Floats, bound: float, bits: int) -> Ints:
-    """Return codes of similarities, smaller for larger ones, with ``bits`` to spare."""
+    """Return integer codes in descending order of similarity, with ``bits`` low bits free."""
     room = 2.0 ** math.ceil(math.log2(bound))
     if 2 * room > 2.0 ** min(12, 23 - bits):
         return dense_codes(-np.rint(values / GRID))
@@ -116,7 +116,7 @@ def _descending_codes(values: Floats, bound: float, bits: int) -> Ints:
 
 
 def _tied_ranks(equals_previous: NDArray[np.bool_], ties: str) -> Ints:
-    """Return the ranks of sorted rows, runs of equal values sharing the first or twice the mean."""
+    """Return ranks of sorted rows; ties share the first rank or twice the mean rank."""
     rows, size = equals_previous.shape[0], equals_previous.shape[1] + 1
     starts = np.ones((rows, size), dtype=bool)
     np.logical_not(equals_previous, out=starts[:, 1:])
@@ -160,7 +160,7 @@ class LabelCodes:
         )
 
     def rows(self, part: slice) -> NDArray[Any]:
-        """Return new non-negative codes ``(R, M)`` for some of the anchors."""
+        """Return a new array of non-negative codes ``(R, M)`` for a slice of the anchors."""
         if self.integers is None:
             return dense_codes(-self._similarities(part))
         codes: NDArray[Any] = np.subtract(self.integers[part, None], self.integers)
@@ -168,7 +168,7 @@ class LabelCodes:
         return codes
 
     def _similarities(self, part: slice) -> NDArray[Any]:
-        """Return float64 similarities ``(R, M)`` for some of the anchors."""
+        """Return float64 similarities ``(R, M)`` for a slice of the anchors."""
         if self.target is not None:
             return self.target[part].double().numpy()
         return pairwise_similarity(self.labels[part], self.labels, self.similarity).numpy()
