@@ -218,7 +218,7 @@ def test_requested_width_and_thresholds_are_used():
         ([3, 3], {}, "^all 2 labels are 3; pass labels that differ$"),
         ([3, np.nan], {}, "^labels must be finite, got 1 NaN and 0 infinite$"),
         ([1, 2], {"width": 0}, "^width must be a finite number above 0, got 0$"),
-        ([1, 2e9], {"width": 1}, "^need at most 10,000,000 bins"),
+        ([1, 2e9], {"width": 1}, "^at most 10,000,000 bins"),
         ([1, 2], {"many": 5, "few": 6}, "^few must be at most many, got few=6 and many=5$"),
     ],
 )

@@ -179,7 +179,7 @@ def _add_intervals(
 
 
 def method_key(row: Mapping[str, Any]) -> str:
-    """Return the method whose runs a summary row reports, which differs for an alias."""
+    """Return the method key whose runs a summary row reports; an alias reports another method's."""
     return str(row.get("alias_of", row["method"]))
 
 

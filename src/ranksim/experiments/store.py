@@ -218,7 +218,7 @@ class ResultStore:
 
 
 def _collect_labels(records: Sequence[RunRecord]) -> dict[str, Any] | None:
-    """Remove the common label axis from all records and return it; drop repeated projections.
+    """Move the label axis shared by all records out of them, and drop repeated projections.
 
     Returns ``None`` if all runs were trained before records had a label axis.
     """

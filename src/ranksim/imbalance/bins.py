@@ -174,7 +174,9 @@ def _check_float32_range(low: float, high: float) -> None:
 
 def _check_count(count: float) -> None:
     if count > MAX_BINS:
-        raise ValueError(f"need at most {MAX_BINS:,} bins, got {count:,.0f}")
+        raise ValueError(
+            f"at most {MAX_BINS:,} bins are allowed, got {count:,.0f}: use fewer or wider bins"
+        )
 
 
 def label_vector(labels: ArrayLike, *, allow_empty: bool = False) -> NDArray[np.float64]:

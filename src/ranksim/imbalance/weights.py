@@ -131,7 +131,7 @@ def density_weights(
 
 @dataclass(frozen=True, eq=False)
 class _BoundedDensity:
-    """A density with clipped or square-rooted counts and a lower bound."""
+    """A density whose counts are clipped or square-rooted and bounded from below."""
 
     density: LabelDensity
     scheme: Scheme

@@ -127,7 +127,7 @@ class RankSimLoss(nn.Module):
         return loss
 
     def _rank(self, features: Tensor, labels: Tensor, refs: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Draw unique labels, unless the functional does, and compute the loss."""
+        """Compute the loss, drawing one sample per label first if that saves copies."""
         ref_features, ref_labels = refs or (None, None)
         settings: dict[str, Any] = {name: getattr(self, name) for name in _TERM}
         # if the host need not wait, drawing first saves copying what is not drawn

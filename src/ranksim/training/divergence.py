@@ -1,4 +1,4 @@
-"""Detection of diverging trainings: non-finite or exploding losses and scores."""
+"""Detection of diverging training runs: non-finite or exploding losses and scores."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
 def make_ranksim(
     recipe: Recipe, technique: Technique, seed: int, gather_across_devices: bool
 ) -> RankSimLoss | None:
-    """Return RankSim for labels divided by ``label_step``, or ``None`` if it is not used."""
+    """Build RankSim for labels divided by ``label_step``; return None if it is not used."""
     if not technique.ranksim:
         return None
     return RankSimLoss(

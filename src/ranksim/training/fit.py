@@ -280,7 +280,7 @@ def _train(
 
 
 def _steps_per_epoch(recipe: Recipe, limits: TrainingLimits, samples: int) -> tuple[int, int]:
-    """Return the optimizer steps per epoch and the batches per step, for samples per process."""
+    """Return the optimizer steps per epoch and the batches per step of one process."""
     full, rest = divmod(samples, recipe.batch_size)
     # a mean over batches equals one over samples only if the batches have equal sizes
     batches = full if recipe.accumulate_grad_batches > 1 and full else full + (rest > 0)

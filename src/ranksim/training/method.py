@@ -26,7 +26,7 @@ _SCHEME_NAMES = {scheme: name for name, scheme in _SCHEMES.items()}
 
 @dataclass(frozen=True)
 class Technique:
-    """The techniques combined in one training."""
+    """A combination of techniques for one training run."""
 
     focal_r: bool = False  # instead of the base loss
     weighting: Scheme = "none"  # of the samples; of a two-stage method, in the second stage
@@ -37,7 +37,7 @@ class Technique:
 
     @property
     def stage_one(self) -> Technique:
-        """Return the techniques of the first stage, which has no weights."""
+        """Return the techniques of the first stage, which uses no sample weights."""
         return dataclasses.replace(self, two_stage=False, weighting="none", lds=False)
 
     @property

@@ -78,7 +78,7 @@ def train(
 
 
 def _round_center(labels: NDArray[np.float64], step: float, width: float | None) -> float:
-    """Round the mean label to a multiple of the label step, so that centered labels still tie.
+    """Round the mean label to a multiple of the label step, so that equal labels stay equal.
 
     A bin width that is a multiple of the step is used instead, so that bins keep their edges.
     """

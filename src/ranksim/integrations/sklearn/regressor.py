@@ -214,7 +214,7 @@ def _check_range(name: str, values: NDArray[np.float64], limit: float) -> None:
 def _check_sample_weight(
     sample_weight: ArrayLike | None, x: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Validate sample weights (at least 0, two above 0); return ones by default."""
+    """Validate sample weights (at least two above 0, none below); return ones by default."""
     weight: NDArray[np.float64] = validation._check_sample_weight(
         sample_weight, x, dtype=np.float64
     )

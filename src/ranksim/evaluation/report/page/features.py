@@ -71,7 +71,7 @@ def ranks_section(sweep: SweepResults) -> Section:
 
 
 def features_section(sweep: SweepResults) -> Section:
-    """Return section 6: PCA and t-SNE of the features of several methods, on equal samples."""
+    """Return section 6: PCA and t-SNE of the features of several methods, on the same samples."""
     slug, title = "features", "Features in two dimensions"
     runs = {
         method: projected[0]

@@ -109,7 +109,7 @@ def _normalize_scale(
 
 
 class _CpuTerm:
-    """γ · L_RankSim of A anchors among M samples, and its slopes by similarity.
+    """Computation of γ · L_RankSim for A anchors among M samples, and of its similarity gradients.
 
     ``moves`` are differences of ranks, integers; times ``unit`` they are the slopes.
     """

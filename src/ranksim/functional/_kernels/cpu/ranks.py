@@ -42,7 +42,7 @@ class RowOrder:
         return cls(_descending_codes(values, bound, bit_length(values.size)))
 
     def sort_rows(self, rows: Ints, values: Floats, bound: float) -> None:
-        """Sort the given rows again by corrected similarities."""
+        """Sort some rows again after replacing their similarities with float64 ``values``."""
         size = self.words.shape[1]
         index = rows[:, None] * size + np.arange(size)
         self.words[rows] = self._sort(_descending_codes(values, bound, self.bits), index)
