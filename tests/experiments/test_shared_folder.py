@@ -53,10 +53,10 @@ def test_killed_sweep_repeats_no_finished_run(small_sts, tmp_path, expected):
             deadline = time.monotonic() + 200
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)
-                if len(list(tmp_path.rglob("record.json"))) >= n_records:
+                if len(list((tmp_path / "runs").glob("*/*/record.json"))) >= n_records:
                     break
             assert process.poll() is None
-        for record in (tmp_path / "runs").rglob("record.json"):
+        for record in (tmp_path / "runs").glob("*/*/record.json"):
             finished.setdefault(record, record.stat().st_mtime_ns)
     finish_command(words)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished

@@ -98,7 +98,7 @@ def _callback(folder: Path, trace: Path) -> str:
     from ranksim.integrations.lightning import rrt
 
     torch.save({"state_dict": Bomb(trace)}, folder / "best.ckpt")
-    return _sentence(lambda: rrt._load(nn.Linear(1, 1), "encoder", folder / "best.ckpt"))
+    return _sentence(lambda: rrt._load_encoder(nn.Linear(1, 1), "encoder", folder / "best.ckpt"))
 
 
 def _hub_model(folder: Path, trace: Path) -> str:
