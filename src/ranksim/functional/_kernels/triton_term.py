@@ -27,7 +27,7 @@ MAX_SAMPLES = 1024
 _GPU_TILES = 256  # tiles of a product that occupy a whole GPU, about
 _INTERPRETED_ROWS = 32  # anchors per program in Triton's interpreter, where programs are slow
 _GRID = tl.constexpr(2.0**40)
-_LAST = tl.constexpr(-(2**63))  # code of samples that are not kept: they rank after all others
+_LAST = tl.constexpr(-(2**63))  # code of dropped samples, which rank after all others
 
 
 @functools.cache
