@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 PresetName = Literal["small", "paper"]
 _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT", bool: ""}
 _UNRECORDED = ("--out", "--cache-dir")  # options with a value that decides no result
-_REQUEST = ("methods", "seeds", "preset", "changes", "recipe_file", "jobs", "engine", "budget")
+_REQUEST = (
+    "methods", "seeds", "preset", "changes", "recipe_file", "jobs", "engine", "budget", "strict",
+)  # fmt: skip
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _DATA = "CSV, TSV or Parquet file, folder with such a table, or Hugging Face data set."
 
@@ -44,8 +46,8 @@ AsJson = Annotated[
 # headings of the help, and the options below them
 DATA = (
     "Data",
-    "drop_labels protocol skip_broken cache_dir categories image_root horizon skip_missing encoder "
-    "image_size channels_last",
+    "drop_labels protocol skip_broken cache_dir categories image_root horizon skip_missing strict "
+    "encoder image_size channels_last",
 )
 SPLIT = (
     "Split and regions",
@@ -108,6 +110,7 @@ class CommandOptions:
     fields: tuple[str, ...] = option(
         "Recipe fields to search, such as lr,gamma. Default: all in use.", ()
     )
+    strict: bool = option("Treat warnings about the data as errors.", False)
     preset: PresetName = option(
         "small: minutes on a CPU. paper: the published settings, for a GPU.", "small"
     )

@@ -110,14 +110,14 @@ def fit(
 
     bench, console = sweep_request(data, out, values), Console(stderr=as_json)
     request = FitRequest(bench, values["method"], values["seed"])
-    result = fit_model(request, progress_bar=console.is_terminal and not as_json)
+    result = fit_model(request, console, progress_bar=console.is_terminal and not as_json)
     title = f"{result['method']}, seed {result['seed']}, test"
     print_scores(result["metrics"]["test"], headline(bench.benchmark), title, console)
     console.print(f"Model: {out}", markup=False, highlight=False, soft_wrap=True)
     print_json(result, as_json)
 
 
-@with_options("model data out image_root encoder accelerator as_json", owner=DataLocation)
+@with_options("model data out image_root encoder accelerator strict as_json", owner=DataLocation)
 def predict(
     values: Values,
     *,
@@ -136,8 +136,9 @@ def predict(
 
     from ranksim.inference.prediction import PredictRequest, predict_data
 
-    result = predict_data(PredictRequest(model, data, out, **values))
-    _print_predictions(result, Console(stderr=as_json))
+    console = Console(stderr=as_json)
+    result = predict_data(PredictRequest(model, data, out, **values), console)
+    _print_predictions(result, console)
     print_json(result, as_json)
 
 
@@ -228,7 +229,7 @@ def _search(bench: SweepRequest, values: Values, as_json: bool) -> None:
 
 def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
     """Register the commands ``bench BENCHMARK`` and ``tune BENCHMARK`` of one benchmark."""
-    panels = [("Data", data_options), SWEEP, HARDWARE]
+    panels = [("Data", f"{data_options} strict"), SWEEP, HARDWARE]
     changes: dict[str, Any] = {}
     if data_options == _AGES:
         panels.insert(1, NETWORK)

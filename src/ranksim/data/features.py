@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ranksim._utils.storage import validate_types
 from ranksim.data.batch import BatchDataset
+from ranksim.data.data_report import DataReport
 from ranksim.data.table import (
     DAY,
     Floats,
@@ -176,6 +177,23 @@ class TableFeatures:
         """Encode all rows of a table as features, float32 ``(N, F)``."""
         parts = [column(table) for column in self.columns]
         return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def describe(self, table: Table) -> DataReport:
+        """Report which columns are encoded and how, and the missing values of a table."""
+        numbers = [each for each in self.columns if isinstance(each, NumberColumn)]
+        columns: dict[str, Any] = {
+            "numbers": [each.name for each in numbers if not each.dates],
+            "dates": [each.name for each in numbers if each.dates],
+            "categories": {
+                each.name: len(each.values)
+                for each in self.columns
+                if isinstance(each, CategoryColumn)
+            },
+            "left_out": dict(self.dropped),
+        }
+        missing = {each.name: sum(map(is_missing, table.column(each.name))) for each in numbers}
+        filled = {name: count for name, count in missing.items() if count}
+        return DataReport(columns={k: v for k, v in columns.items() if v}, filled=filled)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fitted encoders as JSON-compatible values."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
+from ranksim.data.data_report import DataReport
 from ranksim.data.series import Windows, split_windows
 from ranksim.data.spec import SeriesSpec, TableSpec, UserDataSpec
 from ranksim.data.splitting import (
@@ -47,6 +48,7 @@ class SplitPlan:
     few: int
     named: dict[str, LabelRange]  # regions
     facts: dict[str, Any]  # identity of the data in results
+    report: DataReport
     readings: Floats | None = None  # (T, C), of a series in time order
     windows: Windows | None = None  # over the readings, one per sample
 
@@ -108,11 +110,31 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         facts["split_seed"] = seed
     facts |= {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
+    report = _report_rows(table, options, rows, split)
     return SplitPlan(
-        *(table, options, inputs, rows, labels, split, bins, many, few, named, facts),
+        *(table, options, inputs, rows, labels, split, bins, many, few, named, facts, report),
         readings=readings,
         windows=windows,
     )
+
+
+def _report_rows(table: Table, options: UserDataSpec, rows: Ints, split: Split) -> DataReport:
+    """Report the rows of the samples, those left out with the reason, and the split."""
+    counts = dict(zip(PARTS, map(len, split), strict=True))
+    used, left_out = sum(counts.values()), {}
+    if isinstance(options, SeriesSpec):
+        rows_used: dict[str, Any] = {"used": table.n_rows}
+    else:
+        if len(rows) < table.n_rows:
+            left_out[f"no value in column {options.target!r}"] = table.n_rows - len(rows)
+        if used < len(rows):
+            left_out["to balance validation and test"] = len(rows) - used
+        rows_used = {"used": used, "left_out": left_out} if left_out else {"used": used}
+    method = options.split_method
+    described = {"method": f"column {options.split!r}" if method == "column" else method, **counts}
+    if method not in ("column", "time"):
+        described["seed"] = options.seed
+    return DataReport(rows=rows_used, split=described)
 
 
 def read_split_column(table: Table, options: UserDataSpec) -> str | None:

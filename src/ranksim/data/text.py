@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.storage import cache_dir, digest_arrays, read_arrays, sha256, write_arrays
 from ranksim.data.batch import BatchDataset
 from ranksim.data.features import VectorDataset
@@ -212,18 +213,18 @@ def embed_texts(
 ) -> list[VectorDataset]:
     """Compute text features ``(N, D)`` with a frozen encoder, or read them from the cache."""
     weights = digest_arrays(
-        {name: value.numpy(force=True) for name, value in encoder.state_dict().items()}
+        {name: copy_to_numpy(value) for name, value in encoder.state_dict().items()}
     )
     datasets = []
     for part in parts:
-        inputs = {"tokens": part.tokens.numpy(), "lengths": part.lengths.numpy()}
+        inputs = {"tokens": copy_to_numpy(part.tokens), "lengths": copy_to_numpy(part.lengths)}
         digest = digest_arrays({weights: np.empty(0), **inputs})
         path = cache_dir() / "sentences" / f"{digest[:32]}.npz"
         arrays = read_arrays(path)
         if arrays is None:
             arrays = {"features": _compute_features(part, encoder, device)}
             write_arrays(path, arrays)
-        datasets.append(VectorDataset(arrays["features"], part.labels.numpy()))
+        datasets.append(VectorDataset(arrays["features"], copy_to_numpy(part.labels)))
     return datasets
 
 
@@ -236,5 +237,5 @@ def _compute_features(
     with torch.no_grad():
         for rows in torch.split(order, _BATCH_SIZE) if len(order) else ():
             inputs = (value.to(device) for value in part.get_inputs(rows))
-            features[rows.numpy()] = encoder(*inputs).float().cpu().numpy()
+            features[copy_to_numpy(rows)] = copy_to_numpy(encoder(*inputs).float())
     return features

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim.data.data_report import DataReport
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
@@ -54,6 +55,7 @@ class Benchmark(Generic[S]):
         quantity, unit: name and unit of the label in figures.
         groups: group of each test sample, int64 ``(N,)``, such as a day or a person, whose samples
             are not independent; None if all samples are independent.
+        report: what was read of the data.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Benchmark(Generic[S]):
     quantity: str = "label"
     unit: str | None = None
     groups: NDArray[np.int64] | None = None
+    report: DataReport = field(default_factory=DataReport)
 
     @property
     def parts(self) -> tuple[S, S, S]:

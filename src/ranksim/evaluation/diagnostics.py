@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim.datasets.base import Benchmark
 from ranksim.exceptions import require_optional
 from ranksim.functional.similarity import normalize_rows, rank, round_to_grid
@@ -133,8 +134,8 @@ def rank_bins(
         "edges": samples.edges,
         "centres": [labels[rows].mean() for rows in members],
         "anchors": [len(rows) for rows in members],
-        "label": by_label.mean(0).numpy(),
-        "feature": by_feature.mean(0).numpy(),
+        "label": copy_to_numpy(by_label.mean(0)),
+        "feature": copy_to_numpy(by_feature.mean(0)),
         "agreement": defined.mean().item() if len(defined) else None,
     }
 

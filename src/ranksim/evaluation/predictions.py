@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.storage import atomic_write, digest_arrays, is_transient_io_error
+from ranksim.data.data_report import DataReport
 from ranksim.datasets.base import Benchmark
 from ranksim.exceptions import DataError, MissingDependencyError, UsageError, require_optional
 from ranksim.metrics import REGION_NAMES, SHOT_NAMES
@@ -37,6 +38,7 @@ class Predictions:
         labels: float64 ``(N,)``, NaN if missing; ``None`` if the data has no labels.
         groups: group of each sample, ``(N,)`` (see :class:`ranksim.datasets.base.Benchmark`).
         times: times of the forecast targets, if the series has times.
+        report: what was read of new data.
     """
 
     rows: NDArray[np.int64]
@@ -45,6 +47,7 @@ class Predictions:
     labels: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     times: list[Any] | None = None
+    report: DataReport = field(default_factory=DataReport)
 
     def __len__(self) -> int:
         return len(self.preds)

@@ -133,13 +133,18 @@ def reject_other_settings(run: Run, record: RunRecord) -> None:
         )
 
 
-def check_data(run: Run) -> dict[str, Any]:
-    """Check before training that data can be loaded and weights built; return facts on the data."""
+def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
+    """Check before training that data can be loaded and weights built; return the data.
+
+    If ``strict``, warnings about the data are errors.
+    """
     check_network(run.source, run.recipe)
     benchmark = load_benchmark(run.source, run.recipe)
+    if strict:
+        benchmark.report.raise_warnings()
     make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
     make_weights(run.recipe, run.method.technique, benchmark.bins, benchmark.train.labels)
-    return benchmark.facts
+    return benchmark
 
 
 def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> None:
@@ -232,6 +237,7 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
         "result": result,
         "provenance": {
             "data": benchmark.facts,
+            "data_report": benchmark.report.to_dict(),
             "comparable": benchmark.comparable,
             "threads": torch.get_num_threads(),
             **collect_provenance(),

@@ -49,6 +49,7 @@ class SweepPlan:
         engine: ``processes`` of this machine, or ``ray`` for tasks of a Ray cluster.
         progress_bar: show Lightning's progress bar; for one job.
         budget: seconds for all runs; seeds that would not end in time are not started.
+        strict: raise an error if the data has warnings.
     """
 
     runs: Sequence[Run]
@@ -59,6 +60,7 @@ class SweepPlan:
     engine: str = "processes"
     progress_bar: bool = False
     budget: float | None = None
+    strict: bool = False
 
     @property
     def out(self) -> Path:
@@ -139,6 +141,7 @@ class ResultStore:
                 "published_note": NOTES.get(benchmark) if comparable else None,
                 "command": plan.command,
                 "provenance": collect_provenance(),
+                "data_report": _collect_report(records),
                 "labels": _collect_labels(records),
                 "reported_methods": rows,
                 "runs": records,
@@ -215,6 +218,12 @@ class ResultStore:
                     f"Another sweep in {self.out} trains {key} with {name} {other!r}, but this "
                     f"command has {new!r}: choose another folder with --out."
                 )
+
+
+def _collect_report(records: Sequence[RunRecord]) -> dict[str, Any] | None:
+    """Move the report of what was read out of the records; return that of the last one."""
+    reports = [record["provenance"].pop("data_report", None) for record in records]
+    return next((report for report in reversed(reports) if report is not None), None)
 
 
 def _collect_labels(records: Sequence[RunRecord]) -> dict[str, Any] | None:

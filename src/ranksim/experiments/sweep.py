@@ -11,6 +11,7 @@ from typing import Any
 
 from ranksim._utils.progress import SweepProgress
 from ranksim._utils.storage import read_verified_json
+from ranksim.data.data_report import print_data_report
 from ranksim.evaluation.record import RESULTS, RunRecord, read_record, run_name
 from ranksim.exceptions import StoppedError
 from ranksim.experiments.executor import (
@@ -50,7 +51,7 @@ def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
             return _wait_for_results(plan)
         if not plan.out.exists():  # create no folder if data or settings are invalid
             for run in plan.runs:
-                check_data(run)
+                check_data(run, strict=plan.strict)
         store = ResultStore(plan)
         with store.join() as note:
             for run, record in _execute_unfinished(plan, progress, note):
@@ -68,9 +69,11 @@ def _execute_unfinished(
     done = {run.name: record for run in plan.runs if (record := load_finished_record(run))}
     todo = [run for run in plan.runs if run.name not in done]
     for run in todo:
-        facts = check_data(run)  # downloads and caches are filled by one process
+        data = check_data(run, strict=plan.strict)  # fills downloads and caches in one process
         for record in done.values():
-            reject_other_data(run, facts, record)
+            reject_other_data(run, data.facts, record)
+    if todo:
+        print_data_report(data.report, progress.console)
     # a second stage costs about a tenth of a training
     progress.begin(len(done), {run.name: 0.1 if run.stage_one else 1.0 for run in todo})
     if not todo:

@@ -47,6 +47,7 @@ class SweepRequest:
     engine: str = "processes"
     budget: float | None = None  # seconds for the whole sweep
     command: str = ""  # recorded with the results
+    strict: bool = False  # warnings about the data are errors
 
     @property
     def benchmark(self) -> str:
@@ -99,6 +100,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
         request.engine,
         progress_bar=single and console.is_terminal,
         budget=request.budget,
+        strict=request.strict,
     )
     live = console.is_terminal and not single
     monitor, scores = stages[0].recipe.monitor, headline(request.benchmark)

@@ -115,7 +115,9 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
         study = open_study(bench.out, method, identity)
         for values in space.initial_values(recipe):
             study.enqueue_trial(values, skip_if_exists=True)
-        check_data(run)  # downloads and caches are filled by one process
+        check_data(
+            run, strict=request.bench.strict
+        )  # downloads and caches are filled by one process
         try:
             _Search(request, settings, method, seeds, space, study, on_trial).run()
         except KeyboardInterrupt as error:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits
+from ranksim.data.data_report import format_data_report
 from ranksim.exceptions import require_optional
 from ranksim.inference.saved_model import density_from_dict
 from ranksim.metrics import REGION_NAMES, ShotRegions
@@ -50,6 +51,7 @@ def model_card(
         highest=_number(regions.bins.edges[-1]),
         titles=[METRIC_TITLES[metric][0] for metric in metric_names],
         scores=list(_score_rows(metrics["test"], metric_names)),
+        data_report=format_data_report(config.get("data_report", {})),
     )
     return card
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from torch import Tensor
 
 from ranksim._utils.storage import sha256, with_digest, write_json
+from ranksim.data.data_report import print_data_report
 from ranksim.evaluation.record import RunRecord
 from ranksim.exceptions import RankSimError, StoppedError, require_optional
 from ranksim.experiments.executor import one_thread
@@ -48,8 +50,12 @@ class FitRequest:
     seed: int
 
 
-def fit_model(request: FitRequest, *, progress_bar: bool = False) -> dict[str, Any]:
+def fit_model(
+    request: FitRequest, console: Console | None = None, *, progress_bar: bool = False
+) -> dict[str, Any]:
     """Train and save one model; return its folder and its metrics by part and shot region.
+
+    The console prints what was read of the data.
 
     The training is stored in ``OUT.training`` beside the model and removed afterwards. If the
     process is killed, the same command resumes from the last validation.
@@ -63,7 +69,9 @@ def fit_model(request: FitRequest, *, progress_bar: bool = False) -> dict[str, A
     folder = _training_folder(make_runs(bench, settings)(method, request.seed))
     run = make_runs(dataclasses.replace(bench, out=folder), settings)(method, request.seed)
     check_trainer_config(run.trainer_config)
-    check_data(run)
+    data = check_data(run, strict=bench.strict)
+    if console is not None:
+        print_data_report(data.report, console)
     try:
         with one_thread():
             record = execute_run(run, progress_bar=progress_bar)
@@ -83,6 +91,7 @@ def fit_model(request: FitRequest, *, progress_bar: bool = False) -> dict[str, A
         "method": run.method.key,
         "seed": run.seed,
         "metrics": record["result"]["metrics"],
+        "data_report": data.report.to_dict(),
     }
 
 
@@ -120,6 +129,7 @@ def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
         "reader": load_adapter(run.source, run.recipe).to_dict(),
         "density": density_to_dict(regions, many=benchmark.many, few=benchmark.few),
         "data": origin["data"],
+        "data_report": origin["data_report"],
         "options": spec.to_dict()["options"],
         "command": bench.command,
         **{name: origin[name] for name in ("versions", "commit", "machine")},

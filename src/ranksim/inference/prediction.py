@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 from ranksim._utils.formatting import format_percent
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import sha256, write_json
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
+from ranksim.data.data_report import print_data_report
 from ranksim.data.reading import load_table
 from ranksim.data.spec import UserDataSpec
 from ranksim.data.split_plan import read_split_column
@@ -54,12 +56,14 @@ class PredictRequest:
     image_root: Path | None = None
     accelerator: str = "auto"
     encoder: str | Path | None = None
+    strict: bool = False  # warnings about the data are errors
 
 
-def predict_data(request: PredictRequest) -> dict[str, Any]:
+def predict_data(request: PredictRequest, console: Console | None = None) -> dict[str, Any]:
     """Predict new data, write the predictions to ``out``, and return a summary.
 
-    ``mae`` is None without labels, and ``warning`` is None if few predictions are few-shot.
+    ``mae`` is None without labels, and ``warning`` is None if few predictions are few-shot. The
+    console prints what was read of the data.
     """
     silence_lightning()
     require_table_suffix(request.out)
@@ -73,6 +77,10 @@ def predict_data(request: PredictRequest) -> dict[str, Any]:
     predictions = model.predict(
         request.data, image_root=request.image_root, trainer_config=trainer_config
     )
+    if console is not None:
+        print_data_report(predictions.report, console)
+    if request.strict:
+        predictions.report.raise_warnings()
     predictions.write(request.out)
     labels = predictions.labels
     known = np.zeros(0, dtype=bool) if labels is None else np.isfinite(labels)
@@ -86,6 +94,7 @@ def predict_data(request: PredictRequest) -> dict[str, Any]:
         "training": {name: int(model.regions.counts[names == name].sum()) for name in SHOT_NAMES},
         "mae": float(np.abs(predictions.errors)[known].mean()) if known.any() else None,
         "warning": _few_shot_warning(predictions, model),
+        "data_report": predictions.report.to_dict(),
         "out": str(request.out),
     }
 

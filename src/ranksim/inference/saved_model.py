@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ranksim._utils.formatting import format_value, single_line
 from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
+from ranksim.data.data_report import DataReport
 from ranksim.data.reading import load_table
 from ranksim.data.table import Table, read_numbers
 from ranksim.evaluation.predictions import Predictions
@@ -113,7 +114,8 @@ class Model:
         wrong = inputs.rows[~np.isfinite(preds)].tolist()
         table.raise_for_rows(wrong, "the prediction is not a finite number", "correct these inputs")
         masks = extend_regions(self.regions, preds).masks(preds)
-        return Predictions(inputs.rows, preds, masks, labels, times=inputs.times)
+        report = DataReport(rows={"used": table.n_rows}).combine(inputs.report)
+        return Predictions(inputs.rows, preds, masks, labels, times=inputs.times, report=report)
 
     def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
         """Compute the predictions of the network ``(N,)``, in the order of the inputs."""

@@ -19,6 +19,7 @@ from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
 from ranksim.data.batch import BatchDataset
+from ranksim.data.data_report import DataReport
 from ranksim.data.features import Kind, TableFeatures, VectorDataset
 from ranksim.data.images.decode import describe_broken
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
@@ -52,6 +53,7 @@ class AdaptedSplits:
     samples: tuple[BatchDataset, BatchDataset, BatchDataset]  # training, validation and test
     make_network: NetworkFactory
     facts: dict[str, Any] = field(default_factory=dict)  # facts about the data to record
+    report: DataReport = field(default_factory=DataReport)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class AdaptedTable:
     make_network: NetworkFactory
     labels: NDArray[np.float64] | None = None  # true values of forecasts (N,), NaN in the future
     times: list[Any] | None = None  # times of forecasts, in the format of the data
+    report: DataReport = field(default_factory=DataReport)
 
 
 _NESTED: dict[str, Any] = {"features": TableFeatures, "scaling": SeriesScaling}  # fields
@@ -119,12 +122,15 @@ class TableAdapter(DataAdapter):
         train, val, test = (VectorDataset(vectors[i], plan.labels[i]) for i in plan.split)
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
-        return AdaptedSplits((train, val, test), self._make_network, facts)
+        report = self.features.describe(plan.table.take(plan.rows))
+        return AdaptedSplits((train, val, test), self._make_network, facts, report)
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         vectors = self.features(table)
         samples = VectorDataset(vectors, np.zeros(len(vectors)))
-        return AdaptedTable(np.arange(len(vectors)), samples, self._make_network)
+        report = self.features.describe(table)
+        rows = np.arange(len(vectors))
+        return AdaptedTable(rows, samples, self._make_network, report=report)
 
     def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
         return table_network(recipe, self.features.width)

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim.data.batch import BatchDataset
 from ranksim.data.features import VectorDataset
 from ranksim.exceptions import RankSimError, UsageError
@@ -155,7 +156,7 @@ def fit(
     config = options.trainer_config
     silence_lightning()
     L.seed_everything(options.seed, verbose=False)
-    recipe = factory.resolve_defaults(recipe, task.train.labels.numpy())
+    recipe = factory.resolve_defaults(recipe, copy_to_numpy(task.train.labels))
     module = _make_module(task, recipe, technique, options, fds_state, update_fds)
     if config.is_distributed:  # the data is sent to the training processes
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
@@ -169,7 +170,7 @@ def fit(
     trainer = make_eval_trainer(config)
     _run_evaluation(trainer.validate, module, task.val, config)
     val = module.scores
-    rows = select_display_samples(task.bins, task.test.labels.numpy()).rows
+    rows = select_display_samples(task.bins, copy_to_numpy(task.test.labels)).rows
     module.display_index = torch.from_numpy(rows)
     index, preds = _run_evaluation(trainer.test, module, task.test, config)
     assert module.features is not None
@@ -178,7 +179,7 @@ def fit(
         test=module.scores,
         sample_index=index,
         preds=preds,
-        features=module.features.numpy(),
+        features=copy_to_numpy(module.features),
         curves=state["curves"],
         epochs=state["epochs"],
         best_epoch=state["best_epoch"],
@@ -212,7 +213,9 @@ def _make_module(
         order = task.train.length_order().tolist()
         fds_batches = make_loader(task.train, _FEATURE_BATCH_SIZE, order, on_gpu=config.on_gpu)
     loss = factory.make_loss(recipe, technique)
-    weights = factory.make_weights(recipe, technique, task.bins, labels.numpy(), task.sample_weight)
+    weights = factory.make_weights(
+        recipe, technique, task.bins, copy_to_numpy(labels), task.sample_weight
+    )
     targets = labels.double() / recipe.label_scale
     ranksim = factory.make_ranksim(recipe, technique, options.seed, config.gather_across_devices)
     monitor = DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred))
@@ -419,7 +422,7 @@ def _run_evaluation(
     if module.predictions is None:
         return np.empty(0, np.int64), np.empty(0)
     index, preds, _ = module.predictions
-    return index, preds.numpy()
+    return index, copy_to_numpy(preds)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import print_notice, progress_counter
 from ranksim._utils.storage import sha256
 from ranksim.data.batch import BatchDataset
@@ -169,7 +170,7 @@ def _sample_ids(source: DataSource, train: BatchDataset) -> SampleIds | None:
     plan = load_plan(source)
     rows, columns = plan.rows[plan.split.train], plan.table
     if isinstance(train, Subset):  # without dropped labels
-        rows = rows[train.rows.numpy()]
+        rows = rows[copy_to_numpy(train.rows)]
     if len(rows) != len(train):
         return None
     return SampleIds(np.array(columns.lines)[rows], columns.line_unit, Path(columns.name).name)
@@ -216,7 +217,7 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
     plan = load_plan(source)
     adapter = adapter_type(source.spec.benchmark).fit(plan)
     parts = adapter.adapt_splits(plan, recipe)
-    train, val, test = (LabelSamples(samples.labels.numpy()) for samples in parts.samples)
+    train, val, test = (LabelSamples(copy_to_numpy(samples.labels)) for samples in parts.samples)
     benchmark = Benchmark(
         source.spec.benchmark,
         *(train, val, test),
@@ -228,6 +229,7 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
         named_regions=plan.named,
         quantity=plan.options.target,
         groups=plan.groups,
+        report=plan.report.combine(parts.report),
     )
     if isinstance(source.spec, ImageSpec):
         _report_images(benchmark.facts)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ranksim._utils.formatting import format_count
 from ranksim._utils.storage import atomic_write
+from ranksim.data.data_report import format_data_report
 from ranksim.evaluation.record import read_results, results_path
 from ranksim.evaluation.report.page.elements import (
     Section,
@@ -162,6 +163,8 @@ def _list_facts(sweep: SweepResults) -> Iterator[tuple[str, str]]:
     if sweep.labels is not None:
         train, test = sum(sweep.labels["train"]), sum(sweep.labels["test"])
         yield "labels", f"{sweep.quantity}: {train:,} training, {test:,} test"
+    for title, text in format_data_report(content.get("data_report") or {}):
+        yield title.lower(), text
     methods, seeds = len(sweep.rows), len(sweep.seeds)
     yield "compared", f"{format_count(methods, 'method')}, {format_count(seeds, 'seed')}"
     if sweep.failed:

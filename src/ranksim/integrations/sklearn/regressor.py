@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim.exceptions import require_optional
 from ranksim.integrations.sklearn.weights import WeightedSamples
 
@@ -181,7 +182,7 @@ class RankSimRegressor(
         rows = torch.split(torch.from_numpy(self._scaler.transform(x)), _CHUNK)
         with torch.no_grad():
             parts = zip(*map(self.network_, rows), strict=True)
-            return tuple(torch.cat(part).numpy() for part in parts)
+            return tuple(copy_to_numpy(torch.cat(part)) for part in parts)
 
     def _recipe_changes(self) -> dict[str, Any]:
         """Check the arguments and return the recipe fields that differ from the preset."""
