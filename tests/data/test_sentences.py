@@ -6,7 +6,7 @@ import torch
 
 from ranksim._utils.storage import cache_dir
 from ranksim.data import TextSamples
-from ranksim.data.text import embed_texts, tokenize
+from ranksim.data.text import describe_texts, embed_texts, tokenize
 from ranksim.models import SentenceEncoder, load_tokenizer
 from tests.helpers.language import WORDS, make_tokenizer, save_bert
 
@@ -46,6 +46,30 @@ def test_tokenize_truncates_to_the_maximum_of_the_model():
     long = samples(["a man " * 50])
     (made,) = tokenize([long], make_tokenizer(), max_tokens=400)
     assert made.lengths.tolist() == [[24]]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "maximum", "limit"),
+    [([3, 5], 24, 24), ([3, 5], 10**30, 128), ([150] * 9, 10**30, 152), ([600] * 3, 10**30, 512)],
+)
+def test_length_is_chosen_within_the_maximum_of_the_model(lengths, maximum, limit):
+    tokenizer = make_tokenizer()
+    tokenizer.model_max_length = maximum
+    texts = [" ".join(["dog"] * (n - 1) + ["xylophone"]) for n in lengths]
+    (made,) = tokenize([samples(texts)], tokenizer, max_tokens=0)
+    whole = [n + 2 for n in lengths]  # with [CLS] and [SEP]
+    assert made.lengths[0].tolist() == [min(n, limit) for n in whole]
+    assert [row[n - 1].item() for row, n in zip(made.tokens[0], made.lengths[0], strict=True)] == [
+        SEP
+    ] * len(lengths)
+    assert made.counts.limit == limit
+    assert made.counts.lost == sum(max(n - limit, 0) for n in whole)
+    assert made.counts.unknown == sum(n <= limit for n in whole)  # the last word
+    assert (
+        describe_texts([made], unit="tokens")
+        .notes["Texts"]
+        .startswith(f"{len(lengths)} texts, of which up to {limit} tokens are read")
+    )
 
 
 def test_tokenize_without_special_tokens():

@@ -3,7 +3,14 @@ import pytest
 import torch
 
 from ranksim.data import TextSamples
-from ranksim.data.text import GloveFile, PackagedGlove, encode_texts
+from ranksim.data.text import (
+    WORD_LIMITS,
+    GloveFile,
+    PackagedGlove,
+    describe_texts,
+    encode_texts,
+    is_blank,
+)
 from ranksim.exceptions import DataError
 
 
@@ -123,3 +130,71 @@ def test_missing_glove_file_names_its_origin(tmp_path):
         DataError, match=r"do not exist: unpack https://nlp.stanford.edu/data/glove"
     ):
         GloveFile(tmp_path / "none.txt", 300, lower=False)
+
+
+def draw_texts(lengths, unknown=3):
+    """Draw texts of these numbers of words, of which the first ``unknown`` have no vector."""
+    return [" ".join(["xyz"] * min(unknown, n) + ["cat"] * (n - min(unknown, n))) for n in lengths]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "limit"),
+    [([3, 9, 12], 40), ([*range(1, 101)], 95), ([45] * 20, 45), ([10] * 95 + [300] * 5, 40),
+     ([10] * 94 + [300] * 6, 256), ([900], 256)],
+)  # fmt: skip
+def test_length_is_chosen_from_the_training_texts(lengths, limit):
+    train = TextSamples((draw_texts(lengths),), np.zeros(len(lengths)))
+    test = TextSamples((draw_texts([1000]),), np.zeros(1))
+    datasets, _ = encode_texts([train, test], Table(), max_tokens=0)
+    for dataset, words in zip(datasets, (lengths, [1000]), strict=True):
+        counts = dataset.counts
+        assert dataset.lengths[0].tolist() == [min(n, limit) for n in words]
+        assert counts.limit == limit
+        assert (counts.texts, counts.words) == (len(words), sum(words))
+        assert counts.cut == sum(n > limit for n in words)
+        assert counts.lost == sum(max(n - limit, 0) for n in words)
+        assert counts.unknown == sum(min(n, 3) for n in words)
+        assert sum(n <= counts.long for n in words) >= 0.95 * len(words)
+        assert sum(n < counts.long for n in words) < 0.95 * len(words)
+    assert WORD_LIMITS[0] <= limit <= WORD_LIMITS[1]
+
+
+def test_report_of_lost_and_unknown_words():
+    lengths = [10] * 90 + [300] * 10
+    samples = TextSamples((draw_texts(lengths, 2), ["cat"] * 100), np.zeros(100))
+    datasets, _ = encode_texts([samples], Table(), max_tokens=0)
+    report = describe_texts(datasets, remedy="read more with --set max_tokens=300")
+    lost, read = 10 * (300 - 40), 90 * 10 + 10 * 40 + 100
+    lost_share, unknown_share = 100 * lost / (read + lost), 100 * 200 / read
+    assert report.notes["Texts"] == (
+        "200 texts, of which up to 40 words are read; 10 (5.0\u202f%) are longer and lose "
+        f"{lost:,} ({lost_share:.1f}\u202f%) words; "
+        f"200 ({unknown_share:.1f}\u202f%) words are unknown"
+    )
+    assert report.warnings == []  # 5 % of both columns together
+    samples = TextSamples((draw_texts(lengths, 2),), np.zeros(100))
+    datasets, _ = encode_texts([samples], Table(), max_tokens=0)
+    (warning,) = describe_texts(datasets, remedy="read more with --set max_tokens=300").warnings
+    assert warning.endswith("are left out: read more with --set max_tokens=300.")
+    assert "10 (10.0\u202f%) texts are longer than the 256 words that are read" in warning
+    assert describe_texts(datasets).warnings == []  # a benchmark reads as published
+    short, _ = encode_texts([samples], Table(), max_tokens=400)
+    assert "none is longer" in describe_texts(short).notes["Texts"]
+
+
+def test_unknown_words_are_a_warning():
+    samples = TextSamples((["mjau cat", "a wau", "a"],), np.zeros(3))
+    datasets, _ = encode_texts([samples], Table(), max_tokens=0)
+    (warning,) = describe_texts(datasets).warnings
+    assert "2 (40.0\u202f%) words are unknown" in warning
+    assert "--encoder" in warning
+
+
+@pytest.mark.parametrize("text", [None, float("nan"), "", " \t\n", "\u00a0", "\u200b \ufeff"])
+def test_texts_without_visible_characters_are_blank(text):
+    assert is_blank(text)
+
+
+@pytest.mark.parametrize("text", ["a", " 0", "NA", "\u200bcat", "\u732b", 5, 0.0, False])
+def test_other_texts_are_not_blank(text):
+    assert not is_blank(text)

@@ -196,7 +196,7 @@ class UserDataSpec(DataSpec):
     region: tuple[str, ...] = option(
         "A further region of labels, such as low=<70; repeatable.", (), "NAME=RANGE", repeat=True
     )
-    skip_missing: bool = option("Leave out rows without a target.", False)
+    skip_missing: bool = option("Leave out rows without a target or text.", False)
 
     def __post_init__(self) -> None:
         self._reject_idle_options()

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import DataReport
 from ranksim.data.series import Windows, split_windows
-from ranksim.data.spec import SeriesSpec, TableSpec, UserDataSpec
+from ranksim.data.spec import SeriesSpec, TableSpec, TextSpec, UserDataSpec
 from ranksim.data.splitting import (
     PART_NAMES,
     PARTS,
@@ -26,6 +27,7 @@ from ranksim.data.splitting import (
     zero_shot_split,
 )
 from ranksim.data.table import Floats, Ints, Table, day_index, read_labels, read_times
+from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
@@ -79,7 +81,10 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         values = read_labels(
             table, options.target, missing="nan" if options.skip_missing else "raise"
         )
-        rows = np.flatnonzero(np.isfinite(values))
+        is_usable = np.isfinite(values)
+        if options.skip_missing:
+            is_usable &= ~_find_blank(table, options)
+        rows = np.flatnonzero(is_usable)
         labels = values[rows]
     if len(np.unique(labels)) < 2:
         problem = f"only the label {labels[0]:g}" if len(labels) else "no labels"
@@ -121,12 +126,18 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
 def _report_rows(table: Table, options: UserDataSpec, rows: Ints, split: Split) -> DataReport:
     """Report the rows of the samples, those left out with the reason, and the split."""
     counts = dict(zip(PARTS, map(len, split), strict=True))
-    used, left_out = sum(counts.values()), {}
+    used = sum(counts.values())
+    left_out: dict[str, int] = {}
     if isinstance(options, SeriesSpec):
         rows_used: dict[str, Any] = {"used": table.n_rows}
     else:
         if len(rows) < table.n_rows:
-            left_out[f"no value in column {options.target!r}"] = table.n_rows - len(rows)
+            blank = int(np.count_nonzero(_find_blank(table, options)))
+            names = " or ".join(repr(name) for name in options.inputs)
+            n_missing = table.n_rows - len(rows) - blank
+            reasons = {f"no text in column {names}": blank}
+            reasons[f"no value in column {options.target!r}"] = n_missing
+            left_out |= {reason: count for reason, count in reasons.items() if count}
         if used < len(rows):
             left_out["to balance validation and test"] = len(rows) - used
         rows_used = {"used": used, "left_out": left_out} if left_out else {"used": used}
@@ -135,6 +146,15 @@ def _report_rows(table: Table, options: UserDataSpec, rows: Ints, split: Split) 
     if method not in ("column", "time"):
         described["seed"] = options.seed
     return DataReport(rows=rows_used, split=described)
+
+
+def _find_blank(table: Table, options: UserDataSpec) -> NDArray[np.bool_]:
+    """Return which rows have a blank text ``(N,)``; False for other kinds of data."""
+    blank = np.zeros(table.n_rows, dtype=np.bool_)
+    if isinstance(options, TextSpec):
+        for name in options.text:
+            blank |= [is_blank(value) for value in table.column(name)]
+    return blank
 
 
 def read_split_column(table: Table, options: UserDataSpec) -> str | None:

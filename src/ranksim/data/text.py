@@ -18,12 +18,18 @@ from torch import Tensor, nn
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.storage import cache_dir, digest_arrays, read_arrays, sha256, write_arrays
 from ranksim.data.batch import BatchDataset
+from ranksim.data.data_report import DataReport, format_share
 from ranksim.data.features import VectorDataset
+from ranksim.data.table import Ints, is_missing
 from ranksim.exceptions import DataError, require_optional
 
 TOKENIZER = "nltk.NLTKWordTokenizer"
 GLOVE_840B = "glove.840B.300d.txt"
 GLOVE_840B_ORIGIN = "https://nlp.stanford.edu/data/glove.840B.300d.zip"
+WORD_LIMITS = (40, 256)  # least and most words read of a text if the data decides
+TOKEN_LIMITS = (128, 512)  # the same of the tokens of a pretrained encoder
+_QUANTILE = 0.95  # share of the training texts that are read to their end
+_MAX_UNKNOWN = 0.2  # share of unknown words above which a warning is given
 _BATCH_SIZE = 64  # for computing features
 
 
@@ -49,10 +55,48 @@ class TextSamples:
         )
 
 
+@dataclass(frozen=True)
+class TokenCounts:
+    """Counts of the words or tokens of texts, and of those that are not read.
+
+    Args:
+        limit: words read of each text.
+        long: length of a text that 95 % of the texts do not exceed.
+        texts: number of texts.
+        cut: number of texts longer than the limit.
+        words: number of words.
+        lost: number of words beyond the limit.
+        unknown: number of words read that the network does not know.
+    """
+
+    limit: int
+    long: int
+    texts: int
+    cut: int
+    words: int
+    lost: int
+    unknown: int
+
+    @classmethod
+    def from_lengths(cls, lengths: Ints, limit: int, unknown: int) -> TokenCounts:
+        """Count the words of texts of these lengths ``(N,)``."""
+        lost = np.maximum(lengths - limit, 0)
+        cut = int(np.count_nonzero(lost))
+        long = _quantile(lengths)
+        return cls(limit, long, len(lengths), cut, int(lengths.sum()), int(lost.sum()), unknown)
+
+
 class TokenDataset(BatchDataset):
     """A data set of token indices ``(texts, N, T)``; batches are trimmed to their longest text."""
 
-    def __init__(self, tokens: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        lengths: np.ndarray,
+        labels: np.ndarray,
+        counts: TokenCounts | None = None,
+    ) -> None:
+        self.counts = counts
         self.tokens = torch.from_numpy(tokens)  # int32
         self.lengths = torch.from_numpy(lengths).long()
         self.labels = torch.from_numpy(labels)  # float64
@@ -138,32 +182,43 @@ def encode_texts(
     Texts are tokenized by NLTK's ``NLTKWordTokenizer``, which follows the Penn Treebank convention
     used for GloVe (``do n't``) and needs no model files. Index 0 is padding; index 1 stands for
     all words without a vector. An empty text is one unknown word. The result is cached.
+
+    ``max_tokens`` is the number of words read of each text. 0: the 95th percentile of the lengths
+    in the first part, within ``WORD_LIMITS``.
     """
     version = str(require_optional("nltk", "train").__version__)
-    content = [TOKENIZER, version, vectors.identity, max_tokens]
+    limits = WORD_LIMITS if max_tokens == 0 else (max_tokens, max_tokens)
+    content = [TOKENIZER, version, vectors.identity, limits, "counts"]
     content += [list(column) for part in parts for column in part.texts]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     path = cache_dir() / "tokens" / f"{digest[:32]}.npz"
     arrays = read_arrays(path)
     if arrays is None:
-        arrays = _index_words(parts, vectors, max_tokens)
+        arrays = _index_words(parts, vectors, limits)
         write_arrays(path, arrays)
     datasets = [
-        TokenDataset(arrays[f"tokens{i}"], arrays[f"lengths{i}"], part.labels)
+        TokenDataset(
+            arrays[f"tokens{i}"],
+            arrays[f"lengths{i}"],
+            part.labels,
+            TokenCounts(*arrays[f"counts{i}"].tolist()),
+        )
         for i, part in enumerate(parts)
     ]
     return datasets, torch.from_numpy(arrays["vectors"])
 
 
 def _index_words(
-    parts: Sequence[TextSamples], vectors: WordVectors, max_tokens: int
+    parts: Sequence[TextSamples], vectors: WordVectors, limits: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     tokenize = require_optional("nltk.tokenize", "train").NLTKWordTokenizer().tokenize
     prepare = str.lower if vectors.lower else str
-    tokenized = [
-        [[tokenize(prepare(text))[:max_tokens] for text in column] for column in part.texts]
-        for part in parts
+    complete = [
+        [[tokenize(prepare(text)) for text in column] for column in part.texts] for part in parts
     ]
+    lengths = [_measure_lengths(part) for part in complete]
+    limit = _choose_limit(lengths[0], limits)
+    tokenized = [[[text[:limit] for text in column] for column in part] for part in complete]
     words = {word for part in tokenized for column in part for text in column for word in text}
     known, rows = vectors.look_up(sorted(words))
     index = {word: i + 2 for i, word in enumerate(known)}
@@ -171,9 +226,27 @@ def _index_words(
     unknown = rows.mean(axis=0, keepdims=True) if len(rows) else padding
     arrays = {"vectors": np.concatenate([padding, unknown, rows]).astype(np.float32)}
     for i, part in enumerate(tokenized):
-        columns = [[[index.get(word, 1) for word in text] or [1] for text in c] for c in part]
-        arrays[f"tokens{i}"], arrays[f"lengths{i}"] = _pad(columns, 0)
+        columns = [[[index.get(word, 1) for word in text] for text in column] for column in part]
+        n_unknown = sum(ids.count(1) for column in columns for ids in column)
+        counts = TokenCounts.from_lengths(lengths[i], limit, n_unknown)
+        arrays[f"counts{i}"] = np.array(list(vars(counts).values()), dtype=np.int64)
+        padded = [[ids or [1] for ids in column] for column in columns]
+        arrays[f"tokens{i}"], arrays[f"lengths{i}"] = _pad(padded, 0)
     return arrays
+
+
+def _measure_lengths(columns: Sequence[Sequence[Sequence[Any]]]) -> Ints:
+    """Return the lengths of all texts of all columns, int64 ``(texts · N,)``."""
+    return np.array([len(text) for column in columns for text in column], dtype=np.int64)
+
+
+def _choose_limit(lengths: Ints, limits: tuple[int, int]) -> int:
+    """Return the length that 95 % of the texts do not exceed, within ``limits``."""
+    return int(np.clip(_quantile(lengths), *limits))
+
+
+def _quantile(lengths: Ints) -> int:
+    return int(np.quantile(lengths, _QUANTILE, method="inverted_cdf")) if len(lengths) else 0
 
 
 def _pad(columns: list[list[list[int]]], padding: int) -> tuple[np.ndarray, np.ndarray]:
@@ -192,20 +265,74 @@ def tokenize(
     """Tokenize texts for a pretrained model, including special tokens.
 
     Texts are truncated to ``max_tokens`` or the model's maximum; an empty text without special
-    tokens becomes one padding token. Not cached, as 10,000 texts take about a second.
+    tokens becomes one padding token. With ``max_tokens`` 0, the 95th percentile of the lengths in
+    the first part decides, within ``TOKEN_LIMITS``. Not cached, as 10,000 texts take about a
+    second.
     """
-    max_length = min(max_tokens, int(tokenizer.model_max_length))
-    options = {"truncation": True, "max_length": max_length, "return_attention_mask": False}
+    limits = TOKEN_LIMITS if max_tokens == 0 else (max_tokens, max_tokens)
+    low, high = (min(limit, int(tokenizer.model_max_length)) for limit in limits)
     padding = tokenizer.pad_token_id or 0
+    # with an extra text, as a tokenizer does not accept an empty list
+    complete = [
+        [tokenizer([*column, ""], verbose=False)["input_ids"][:-1] for column in part.texts]
+        for part in parts
+    ]
+    lengths = [_measure_lengths(columns) for columns in complete]
+    limit = _choose_limit(lengths[0], (low, high))
     datasets = []
-    for part in parts:
-        columns = [
-            # with an extra text, as a tokenizer does not accept an empty list
-            [ids or [padding] for ids in tokenizer([*column, ""], **options)["input_ids"][:-1]]
-            for column in part.texts
-        ]
-        datasets.append(TokenDataset(*_pad(columns, padding), part.labels))
+    for part, columns, counted in zip(parts, complete, lengths, strict=True):
+        for texts, column in zip(part.texts, columns, strict=True):
+            # again, as the special tokens at the end remain
+            for row in [row for row, ids in enumerate(column) if len(ids) > limit]:
+                column[row] = tokenizer(texts[row], truncation=True, max_length=limit)["input_ids"]
+        unknown = sum(ids.count(tokenizer.unk_token_id) for column in columns for ids in column)
+        counts = TokenCounts.from_lengths(counted, limit, unknown)
+        padded = [[ids or [padding] for ids in column] for column in columns]
+        datasets.append(TokenDataset(*_pad(padded, padding), part.labels, counts))
     return datasets
+
+
+def is_blank(text: Any) -> bool:
+    """Return True if a cell is missing or contains no visible character."""
+    if not isinstance(text, str):
+        return is_missing(text)
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def describe_texts(
+    datasets: Sequence[TokenDataset], *, unit: str = "words", remedy: str | None = None
+) -> DataReport:
+    """Report how many words of the texts are read, left out, and unknown.
+
+    ``remedy`` says how to read longer texts. If it is given, a warning is added if more than 5 %
+    of the texts of the first data set are cut.
+    """
+    counts = [dataset.counts for dataset in datasets if dataset.counts is not None]
+    if not counts:
+        return DataReport()
+    limit, long = counts[0].limit, counts[0].long
+    names = ("texts", "cut", "words", "lost", "unknown")
+    total = {name: sum(getattr(each, name) for each in counts) for name in names}
+    lost = format_share(total["lost"], total["words"])
+    unknown = format_share(total["unknown"], total["words"] - total["lost"])
+    note = f"{total['texts']:,} texts, of which up to {limit:,} {unit} are read; "
+    if total["cut"]:
+        note += f"{format_share(total['cut'], total['texts'])} are longer and lose {lost} {unit}; "
+    else:
+        note += "none is longer; "
+    note += f"{unknown} {unit} are unknown"
+    warnings = []
+    if remedy is not None and long > limit:
+        warnings.append(
+            f"{format_share(total['cut'], total['texts'])} texts are longer than the {limit:,} "
+            f"{unit} that are read, and {lost} {unit} are left out: {remedy}."
+        )
+    if total["unknown"] > _MAX_UNKNOWN * (total["words"] - total["lost"]):
+        warnings.append(
+            f"{unknown} {unit} are unknown: if the texts are not in English, choose a pretrained "
+            "encoder of their language with --encoder."
+        )
+    return DataReport(notes={"Texts": note}, warnings=warnings)
 
 
 def embed_texts(

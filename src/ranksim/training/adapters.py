@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -28,7 +28,15 @@ from ranksim.data.series import SeriesDataset, SeriesScaling, make_windows
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
 from ranksim.data.split_plan import SplitPlan, read_series
 from ranksim.data.table import Table, format_times
-from ranksim.data.text import embed_texts, encode_texts, tokenize
+from ranksim.data.text import (
+    TOKEN_LIMITS,
+    TokenDataset,
+    describe_texts,
+    embed_texts,
+    encode_texts,
+    is_blank,
+    tokenize,
+)
 from ranksim.datasets.image_benchmarks import ImagePlan, load_images
 from ranksim.exceptions import DataError
 from ranksim.models import Regressor, SentenceEncoder, load_tokenizer
@@ -54,6 +62,7 @@ class AdaptedSplits:
     make_network: NetworkFactory
     facts: dict[str, Any] = field(default_factory=dict)  # facts about the data to record
     report: DataReport = field(default_factory=DataReport)
+    adapter: DataAdapter | None = None  # if converting the splits determined more of it
 
 
 @dataclass(frozen=True)
@@ -141,41 +150,63 @@ class TextAdapter(DataAdapter):
     """Adapter of one or two text columns to a BiLSTM."""
 
     kind: ClassVar[str] = TEXT
+    unit: ClassVar[str] = "words"
     names: tuple[str, ...]
+    max_tokens: int = 0  # read of each text; 0 in models of earlier versions: that of the recipe
 
     @classmethod
     def fit(cls, plan: SplitPlan) -> Self:
         return cls(plan.inputs)
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
-        samples = TextSamples(self._read_texts(plan.table, plan.rows), plan.labels)
+        remedy = "fill it in, remove these rows, or leave them out with --skip-missing"
+        samples = TextSamples(self._read_texts(plan.table, plan.rows, remedy), plan.labels)
         splits = [samples.take(index) for index in plan.split]
-        (train, val, test), make_network = self._encode(splits, recipe)
-        return AdaptedSplits((train, val, test), make_network)
+        tokens = self._tokenize(splits, recipe, recipe.max_tokens)
+        (train, val, test), make_network = self._encode(tokens, recipe)
+        counts = tokens[0][0].counts
+        assert counts is not None
+        long = None if recipe.max_tokens else self._advise(counts.limit, counts.long)
+        report = describe_texts(tokens[0], unit=self.unit, remedy=long)
+        adapter = replace(self, max_tokens=counts.limit)
+        return AdaptedSplits((train, val, test), make_network, report=report, adapter=adapter)
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         rows = np.arange(table.n_rows)
-        samples = TextSamples(self._read_texts(table, rows), np.zeros(len(rows)))
-        (encoded,), make_network = self._encode([samples], recipe)
-        return AdaptedTable(rows, encoded, make_network)
+        texts = self._read_texts(table, rows, "fill it in or remove these rows")
+        samples = TextSamples(texts, np.zeros(len(rows)))
+        tokens = self._tokenize([samples], recipe, self.max_tokens or recipe.max_tokens)
+        (encoded,), make_network = self._encode(tokens, recipe)
+        remedy = "train the model on texts of this length"
+        report = describe_texts(tokens[0], unit=self.unit, remedy=remedy)
+        return AdaptedTable(rows, encoded, make_network, report=report)
+
+    def _tokenize(
+        self, splits: Sequence[TextSamples], recipe: Any, max_tokens: int
+    ) -> tuple[Sequence[TokenDataset], Any]:
+        """Convert texts to tokens; also return the word vectors."""
+        return encode_texts(splits, word_vectors(recipe.vectors), max_tokens=max_tokens)
 
     def _encode(
-        self, splits: Sequence[TextSamples], recipe: Any
+        self, tokens: tuple[Sequence[TokenDataset], Any], recipe: Any
     ) -> tuple[Sequence[BatchDataset], NetworkFactory]:
-        """Convert texts to network inputs; return them and the network factory."""
-        vectors, limit = word_vectors(recipe.vectors), recipe.max_tokens
-        datasets, table = encode_texts(splits, vectors, max_tokens=limit)
+        """Convert tokens to network inputs; return them and the network factory."""
+        datasets, table = tokens
         return datasets, lambda recipe, config: text_network(recipe, table, len(self.names))
 
-    def _read_texts(self, table: Table, rows: np.ndarray) -> tuple[list[str], ...]:
+    def _advise(self, limit: int, length: int) -> str:
+        """Return how to read texts of a length above the limit."""
+        return f"read more with --set max_tokens={length}"
+
+    def _read_texts(self, table: Table, rows: np.ndarray, remedy: str) -> tuple[list[str], ...]:
         texts = []
         for name in self.names:
             values = table.column(name)
-            table.raise_for_rows(
-                [row for row in rows if not (isinstance(values[row], str) and values[row].strip())],
-                f"column {name!r} has no text",
-                "fill it in or remove these rows",
-            )
+            blank = [row for row in rows if is_blank(values[row])]
+            table.raise_for_rows(blank, f"column {name!r} has no text", remedy)
+            others = [row for row in rows if not isinstance(values[row], str)]
+            problem = f"column {name!r} contains a value that is not text"
+            table.raise_for_rows(others, problem, "choose another column")
             texts.append([values[row] for row in rows])
         return tuple(texts)
 
@@ -185,17 +216,27 @@ class SentenceAdapter(TextAdapter):
     """Adapter of text columns to a pretrained encoder, fine-tuned or frozen below an MLP."""
 
     kind: ClassVar[str] = SENTENCES
+    unit: ClassVar[str] = "tokens"
+
+    def _tokenize(
+        self, splits: Sequence[TextSamples], recipe: Any, max_tokens: int
+    ) -> tuple[Sequence[TokenDataset], Any]:
+        return tokenize(splits, load_tokenizer(recipe.encoder), max_tokens=max_tokens), None
 
     def _encode(
-        self, splits: Sequence[TextSamples], recipe: Any
+        self, tokens: tuple[Sequence[TokenDataset], Any], recipe: Any
     ) -> tuple[Sequence[BatchDataset], NetworkFactory]:
         name, texts = recipe.encoder, len(self.names)
-        tokens = tokenize(splits, load_tokenizer(name), max_tokens=recipe.max_tokens)
         if not recipe.frozen:
-            return tokens, lambda *_: lambda: Regressor(SentenceEncoder(name, texts=texts))
+            return tokens[0], lambda *_: lambda: Regressor(SentenceEncoder(name, texts=texts))
         encoder = SentenceEncoder(name, texts=texts)
         width = encoder.width
-        return embed_texts(tokens, encoder), lambda recipe, config: table_network(recipe, width)
+        return embed_texts(tokens[0], encoder), lambda recipe, config: table_network(recipe, width)
+
+    def _advise(self, limit: int, length: int) -> str:
+        if limit < TOKEN_LIMITS[1]:
+            return "choose an encoder that reads longer texts, or shorten them"
+        return super()._advise(limit, length)
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,7 @@ class TextRecipe(TableRecipe):
     """A recipe for texts read by a BiLSTM."""
 
     vectors: str = _field()  # glove-6b-50d or glove-840b-300d
-    max_tokens: int = _field(_COUNT)  # texts are truncated to this length
+    max_tokens: int = _field(_NONNEGATIVE)  # words read of a text; 0: as the texts require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +229,7 @@ class SentenceRecipe(TableRecipe):
     """A recipe for texts read by a pretrained encoder."""
 
     encoder: str = _field()  # text model of the Hugging Face hub, by name or folder
-    max_tokens: int = _field(_COUNT)  # texts are truncated to this length
+    max_tokens: int = _field(_NONNEGATIVE)  # tokens read of a text; 0: as the texts require
     frozen: bool = _field()  # train an MLP on fixed features instead of fine-tuning
 
 

@@ -30,7 +30,7 @@ from ranksim.data.spec import (
 )
 from ranksim.data.split_plan import SplitPlan, make_split_plan
 from ranksim.data.table import Table
-from ranksim.data.text import encode_texts
+from ranksim.data.text import describe_texts, encode_texts
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
 from ranksim.datasets import image_benchmarks as images
 from ranksim.datasets.base import Benchmark, LabelSamples
@@ -233,7 +233,7 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
     )
     if isinstance(source.spec, ImageSpec):
         _report_images(benchmark.facts)
-    return LoadedData(benchmark, parts, adapter)
+    return LoadedData(benchmark, parts, parts.adapter or adapter)
 
 
 def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
@@ -246,6 +246,8 @@ def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
     table = word_vectors(recipe.vectors, source.location.glove, data_dir)
     (train, val, test), rows = encode_texts(benchmark.parts, table, max_tokens=recipe.max_tokens)
     texts = len(train.tokens)
+    report = benchmark.report.combine(describe_texts((train, val, test)))
+    benchmark = dataclasses.replace(benchmark, report=report)
     parts = AdaptedSplits((train, val, test), lambda recipe, _: text_network(recipe, rows, texts))
     return LoadedData(benchmark, parts)
 
