@@ -6,6 +6,10 @@ import shlex
 import numpy as np
 import pytest
 
+from ranksim.data.reading import load_table
+from ranksim.data.spec import TableSpec
+from ranksim.data.split_plan import make_split_plan
+
 
 @pytest.fixture
 def inspect(run_command, tmp_path, monkeypatch):
@@ -34,8 +38,7 @@ def test_writes_report_and_figures(inspect, ages, tmp_path):
     assert sum(content["bins"]["counts"]) == 3000
     words = shlex.split(content["next"])
     # thresholds of all rows would leave the training rows of compare without a many-shot bin
-    width = f"{content['suggestion']['width']:g}"
-    expected = ["ranksim", "compare", ages.name, "--target", "age", "--bin-width", width]
+    expected = ["ranksim", "compare", ages.name, "--target", "age"]
     assert words == expected  # recorded without a folder, printed with it
     assert shlex.join([*words[:2], str(ages), *words[3:]]) in outcome.out
 
@@ -61,10 +64,15 @@ def test_json_holds_all_options(inspect, ages, tmp_path):
     ]  # fmt: skip
 
 
-def test_next_command_has_no_width_if_outliers_have_their_own_bins(inspect, tmp_path):
-    labels = [*np.random.default_rng(0).normal(size=300), 1e7]
-    (tmp_path / "t.csv").write_text("y\n" + "\n".join(map(str, labels)))
-    assert "--bin-width" not in json.loads(inspect("t.csv", "--target", "y", "--json").out)["next"]
+def test_next_command_uses_the_bins_of_the_report(inspect, tmp_path):
+    labels = np.random.default_rng(0).lognormal(size=300)
+    (tmp_path / "t.csv").write_text(
+        "y,x\n" + "".join(f"{label},{k}\n" for k, label in enumerate(labels))
+    )
+    content = json.loads(inspect("t.csv", "--target", "y", "--json").out)
+    assert "--bin-width" not in content["next"]
+    plan = make_split_plan(load_table("t.csv"), TableSpec(target="y"))
+    np.testing.assert_array_equal(np.float32(content["bins"]["edges"]), plan.bins.edges)
 
 
 def test_next_command_skips_missing_labels(inspect, tmp_path):

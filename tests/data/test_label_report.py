@@ -113,7 +113,7 @@ def test_report_matches_plain_counting(seed, drop):
 
 
 def test_suggestion_is_that_of_suggest_bins():
-    labels = np.random.default_rng(0).normal(size=300)
+    labels = np.random.default_rng(0).normal(size=300).round(1)
     found, suggestion = make_label_report(table(y=labels.tolist()), "y"), suggest_bins(labels)
     assert found["suggestion"] == {
         "width": suggestion.width, "many": suggestion.many, "few": suggestion.few,

@@ -151,17 +151,15 @@ def inspect(
 def _next_command(content: dict[str, Any], values: Values) -> list[str]:
     """Return the arguments after the data path of the suggested ``ranksim compare`` command.
 
-    Suggested thresholds count all rows, and compare counts the training rows, so that only
-    thresholds given by the user are repeated.
+    Only bins and thresholds given by the user are repeated: compare chooses the same bins for the
+    same labels, and counts the training rows for the thresholds.
     """
-    import numpy as np
-
-    width, edges = content["suggestion"]["width"], content["bins"]["edges"]
     words = ["--target", content["target"]]
-    if np.allclose(np.diff(edges), width, rtol=0.1):  # otherwise outliers have their own bins
-        words += ["--bin-width", f"{width:g}"]
-    given = [(name, values[name]) for name in ("many", "few")]
+    given = [("bin-width", values["bin_width"])]
+    given += [(name, values[name]) for name in ("many", "few")]
     given += [("drop-labels", ",".join(values["drop_labels"]))]
     given += [("region", text) for text in values["region"]]
-    words += [word for name, value in given if value for word in (f"--{name}", str(value))]
+    for name, value in given:
+        if value:
+            words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
     return words + ["--skip-missing"] * bool(content["missing"]["count"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def print_label_report(report: Content, console: Console) -> None:
     faults = (Text(fault, style="yellow") for fault in _list_faults(report))
     for line in (title, span, *faults):
         console.print(line, soft_wrap=True)
-    console.print("", _histogram(report["bins"]), "", sep="\n")
+    console.print("", _histogram(report["bins"], bins["width"]), "", sep="\n")
     facts = (Text.assemble((f"{name}: ", "bold"), text) for name, text in _list_rare(report))
     for line in (*_list_regions(report), *facts, suggestion, command):
         console.print(line, soft_wrap=True)
@@ -111,8 +112,12 @@ def _list_faults(report: Content) -> Iterator[str]:
         yield f"{dropped['count']:,} dropped: labels in {', '.join(dropped['ranges'])}"
 
 
-def _histogram(bins: Content) -> Table:
-    """Return a text histogram; if there are many bins, neighbors share a line."""
+def _histogram(bins: Content, width: float) -> Table:
+    """Return a text histogram; if there are many bins, neighbors share a line.
+
+    Edges are rounded to a hundredth of the width of the bins.
+    """
+    decimals = 2 - math.floor(math.log10(width))
     edges, counts, regions = bins["edges"], np.asarray(bins["counts"]), np.asarray(bins["regions"])
     bins_per_line = -(-len(counts) // _MAX_LINES)
     starts = range(0, len(counts), bins_per_line)
@@ -125,7 +130,7 @@ def _histogram(bins: Content) -> Table:
         n, names = counts[start:end], regions[start:end]
         shares = [n[names == name].sum() / longest for name in plot.REGION_COLORS]
         table.add_row(
-            f"{_format_label(edges[start])} … {_format_label(edges[end])}",
+            " … ".join(_format_label(round(edges[k], decimals)) for k in (start, end)),
             f"{n.sum():,}",
             _bar(shares) if any(shares) else Text("no samples", style="dim"),
         )
