@@ -27,6 +27,12 @@ LAYERS = (
 WITHIN_LAYER = {"losses": {"functional"}, "metrics": {"functional", "imbalance"}}
 PACKAGES = sorted(name for layer in LAYERS for name in layer)
 CORE = ("functional", "imbalance", "losses", "models")  # need torch and numpy only
+# an array of Tensor.numpy() is left with freed memory if the tensor is sent to another process
+VIEWS = {"functional", "imbalance", "metrics"}  # within a step, of tensors that are never sent
+VIEW_FILES = {
+    "_utils/arrays.py",  # copies at once
+    "data/images/pixel_cache.py",  # a file that is mapped to memory and checked
+}
 
 
 def find_modules(root):
@@ -138,3 +144,27 @@ def test_no_package_holds_more_than_a_fifth():
         for package in PACKAGES
     }
     assert max(lines.values()) <= sum(lines.values()) / 5, lines
+
+
+def numpy_views(tree):
+    """Yield the line of each call that returns a NumPy array of a tensor's memory."""
+    names = ("numpy", "__array__", "__dlpack__", "from_dlpack")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in names:
+            yield node.lineno
+
+
+def test_arrays_are_copies_of_tensors():
+    lines = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in ROOT.rglob("*.py")
+        if path.relative_to(ROOT).parts[0] not in VIEWS
+        and path.relative_to(ROOT).as_posix() not in VIEW_FILES
+        for line in numpy_views(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert lines == [], "call ranksim._utils.arrays.copy_to_numpy"
+
+
+def test_views_are_found():
+    code = "a = t.cpu().numpy()\nb = map(Tensor.numpy, ts)\nc = np.from_dlpack(t)\nd = t.to_numpy()"
+    assert list(numpy_views(ast.parse(code))) == [1, 2, 3]

@@ -219,9 +219,9 @@ class TableFeatures:
 class VectorDataset(BatchDataset):
     """A data set of feature vectors, float32 ``(N, F)``, and labels, float64 ``(N,)``."""
 
-    def __init__(self, features: ArrayLike, labels: ArrayLike) -> None:
-        self.features = torch.from_numpy(np.asarray(features, dtype=np.float32))
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.float64))
+    def __init__(self, features: ArrayLike | Tensor, labels: ArrayLike | Tensor) -> None:
+        self.features = torch.as_tensor(features, dtype=torch.float32)
+        self.labels = torch.as_tensor(labels, dtype=torch.float64)
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         return (self.features.index_select(0, index),)

@@ -9,6 +9,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim.imbalance import DensityWeights
 from ranksim.integrations.lightning.layer import LabelsFn, describe_type, extract_labels, get_labels
 
@@ -56,5 +57,5 @@ class WeightsCallback(Callback):
         # NaN marks missing positions of dense labels only
         known = values.isnan().logical_not() if labels.ndim > 2 else torch.ones_like(values).bool()
         weight = torch.zeros(len(values))
-        weight[known] = torch.from_numpy(self.weights(values[known].numpy())).float()
+        weight[known] = torch.from_numpy(self.weights(copy_to_numpy(values[known]))).float()
         batch[self.key] = weight.reshape(labels.shape).to(labels.device)
