@@ -110,7 +110,11 @@ def test_half_precision_in_any_memory_format(memory_format):
             "dense features must have shape (N, D, ...) and labels (N, K, ...) on the same "
             "positions, got features (2, 4, 3) and labels (2, 1, 4)",
         ),
-        (([1], torch.zeros(2, 1, 4), 8), TypeError, "features must be a torch.Tensor, got list"),
+        (
+            ([1], torch.zeros(2, 1, 4), 8),
+            TypeError,
+            "features must be a torch.Tensor, got list: convert numbers with torch.as_tensor",
+        ),
         (
             (torch.zeros(2, 4, 3), torch.zeros(2, 1, 3, device="meta"), 8),
             ValueError,

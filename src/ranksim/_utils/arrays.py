@@ -1,9 +1,10 @@
-"""Copies of tensors as NumPy arrays that outlive them."""
+"""Copies of tensors as NumPy arrays that outlive them, and Python values of NumPy scalars."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -18,3 +19,8 @@ def copy_to_numpy(tensor: Tensor) -> NDArray[Any]:
     """
     array: NDArray[Any] = tensor.detach().cpu().numpy().copy()
     return array
+
+
+def unwrap_scalar(value: Any) -> Any:
+    """Return the Python value of a NumPy scalar, as searches pass them, or the value unchanged."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -4,10 +4,14 @@ import math
 import numbers
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ranksim._utils.arrays import unwrap_scalar
+
 Reduction = Literal["sum", "mean", "none"]
+_MAX_TEXT = 40  # characters of a value in an error message
 
 
 def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +65,10 @@ def check_tensors(**tensors: object) -> None:
     places = {}
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+            raise TypeError(
+                f"{name} must be a torch.Tensor, got {type(value).__name__}: "
+                f"{_suggest_conversion(value)}"
+            )
         places[name] = value.device
     if len(set(places.values())) > 1:
         devices = " and ".join(f"{name} on {device}" for name, device in places.items())
@@ -70,22 +77,61 @@ def check_tensors(**tensors: object) -> None:
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise a ValueError if the value is not one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {describe_value(value)}")
 
 
-def check_size(name: str, value: object, unit: str) -> None:
-    """Raise an error if the value is not a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number of {unit}, got {value!r}")
+def check_flag(name: str, value: object) -> bool:
+    """Return the value as a bool; raise a TypeError if it is not True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {describe_value(value)}")
+    return bool(value)
+
+
+def check_size(name: str, value: object, unit: str) -> int:
+    """Return the value as an int; raise an error if it is not a whole number of at least 1."""
+    if not isinstance(value, (int, numbers.Integral)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number of {unit}, got {describe_value(value)}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return int(value)
 
 
-def check_positive(name: str, value: float, or_zero: bool = False) -> None:
-    """Raise a ValueError if the value is not a finite number above 0 (or 0, with ``or_zero``)."""
+def check_positive(name: str, value: object, or_zero: bool = False) -> float:
+    """Return the value as a Python number; raise an error unless it is finite and above 0.
+
+    With ``or_zero``, it may be 0.
+    """
     # Real last: its check is slow; a tuple, because PyTorch 2.8 does not compile a union
     finite = isinstance(value, (float, int, numbers.Real)) and math.isfinite(value)
-    if not finite or value < 0 or (value == 0 and not or_zero):
+    if not finite or value < 0 or (value == 0 and not or_zero):  # type: ignore[operator]
         bound = "of at least 0" if or_zero else "above 0"
-        raise ValueError(f"{name} must be a finite number {bound}, got {value!r}")
+        raise ValueError(f"{name} must be a finite number {bound}, got {describe_value(value)}")
+    number: float = unwrap_scalar(value)
+    return number
+
+
+def check_generator(generator: object) -> None:
+    """Raise a TypeError unless the generator is PyTorch's or None."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(
+            "generator must be a torch.Generator or None, got "
+            f"{describe_value(generator)}: pass torch.Generator().manual_seed(0)"
+        )
+
+
+def describe_value(value: object) -> str:
+    """Describe a wrong argument for an error message: the type, and the value if it is short."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    text = repr(value)
+    return text if len(text) <= _MAX_TEXT and "\n" not in text else f"a {type(value).__name__}"
+
+
+def _suggest_conversion(value: object) -> str:
+    """Suggest how to convert a value to a tensor."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(v, Tensor) for v in value):
+        return "join these tensors with torch.stack or torch.cat"
+    return "convert numbers with torch.as_tensor"

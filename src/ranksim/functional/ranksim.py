@@ -10,7 +10,9 @@ from ranksim.functional._kernels import RankSimInputs, RankSimParams, ranksim_te
 from ranksim.functional._validation import (
     Reduction,
     check_choice,
+    check_generator,
     check_positive,
+    describe_value,
     to_matrices,
 )
 from ranksim.functional.sampling import unique_mask
@@ -91,8 +93,11 @@ def ranksim_loss(
         Gong, Mori, Tung, "RankSim" (ICML 2022), equations 2 to 7; gradient: Vlastelica et al.,
         "Differentiation of Blackbox Combinatorial Solvers" (ICLR 2020). Deviations: docs/loss.md.
     """
-    check_settings(gamma, lambda_, weight, ties, reduction, label_similarity)
-    check_unique_labels(unique_labels, label_width)
+    gamma, lambda_, weight = check_settings(
+        gamma, lambda_, weight, ties, reduction, label_similarity
+    )
+    label_width = check_unique_labels(unique_labels, label_width)
+    check_generator(generator)
     features, labels = to_matrices(features, labels)
     anchors, keep, target, kind = len(features), None, None, label_similarity
     if ref_features is not None or ref_labels is not None:
@@ -108,27 +113,31 @@ def ranksim_loss(
 
 def check_settings(
     gamma: float, lambda_: float, weight: float, ties: str, reduction: str, label_similarity: object
-) -> None:
-    """Raise a ValueError if a setting of the loss is outside its range."""
-    check_positive("gamma", gamma, or_zero=True)
-    check_positive("lambda_", lambda_)
-    check_positive("weight", weight, or_zero=True)
+) -> tuple[float, float, float]:
+    """Return the three numbers as Python ones; raise an error if a setting is outside its range."""
     check_choice("ties", ties, TIES)
     check_choice("reduction", reduction, get_args(Reduction))
     check_label_similarity(label_similarity)
+    return (
+        check_positive("gamma", gamma, or_zero=True),
+        check_positive("lambda_", lambda_),
+        check_positive("weight", weight, or_zero=True),
+    )
 
 
-def check_unique_labels(unique_labels: bool, label_width: float | None) -> None:
-    """Raise an error if the draw of unique labels has a wrong type or range."""
+def check_unique_labels(unique_labels: bool, label_width: float | None) -> float | None:
+    """Return the label width; raise an error if an argument has a wrong type or range."""
     if not isinstance(unique_labels, (bool, np.bool_)):
         raise TypeError(
-            f"unique_labels must be True or False, got {unique_labels!r}: give a bin width as "
-            "label_width"
+            f"unique_labels must be True or False, got {describe_value(unique_labels)}: give a bin "
+            "width as label_width"
         )
-    if label_width is not None:
-        check_positive("label_width", label_width)
-        if not unique_labels:
-            raise ValueError("label_width has no effect with unique_labels=False: leave it out")
+    if label_width is None:
+        return None
+    width = check_positive("label_width", label_width)
+    if not unique_labels:
+        raise ValueError("label_width has no effect with unique_labels=False: leave it out")
+    return width
 
 
 def _append_references(

@@ -93,7 +93,7 @@ def huber_loss(
         >>> huber_loss(torch.tensor([30.0, 42.0]), torch.tensor([31, 40]), reduction="none")
         tensor([0.5000, 1.5000])
     """
-    check_positive("delta", delta)
+    delta = check_positive("delta", delta)
     preds, target, sample_weight = prepare_regression(preds, target, sample_weight, reduction)
     values = F.huber_loss(preds, target, reduction="none", delta=delta)
     return _reduce(values, sample_weight, reduction)
@@ -120,7 +120,7 @@ def focal_r_loss(
         >>> focal_r_loss(torch.tensor([30.0, 60.0]), torch.tensor([31, 40]), reduction="none")
         tensor([9.9668e-02, 3.8561e+02])
     """
-    check_focal_r(base, activation, beta, gamma)
+    beta, gamma = check_focal_r(base, activation, beta, gamma)
     preds, target, sample_weight = prepare_regression(preds, target, sample_weight, reduction)
     # 2σ(x) − 1 = tanh(x/2), without the cancellation that makes it zero for small x
     slope = beta / 2 if activation == "sigmoid" else beta
@@ -131,12 +131,11 @@ def focal_r_loss(
     return _reduce(loss(preds, target, reduction="none") * factor, sample_weight, reduction)
 
 
-def check_focal_r(base: str, activation: str, beta: float, gamma: float) -> None:
-    """Raise a ValueError if a setting of Focal-R is outside its range."""
+def check_focal_r(base: str, activation: str, beta: float, gamma: float) -> tuple[float, float]:
+    """Return β and γ as Python numbers; raise a ValueError if a setting is outside its range."""
     check_choice("base", base, get_args(FocalBase))
     check_choice("activation", activation, get_args(FocalActivation))
-    check_positive("beta", beta)
-    check_positive("gamma", gamma, or_zero=True)
+    return check_positive("beta", beta), check_positive("gamma", gamma, or_zero=True)
 
 
 def _reduce(values: Tensor, sample_weight: Tensor | None, reduction: str) -> Tensor:

@@ -4,7 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim.functional._validation import check_size, check_tensors
+from ranksim.functional._validation import (
+    check_generator,
+    check_positive,
+    check_size,
+    check_tensors,
+)
 from ranksim.functional.similarity import working_dtype
 
 
@@ -33,7 +38,15 @@ def draw_unique(
         Gong, Mori, Tung, "RankSim" (ICML 2022), section 3: the step removes ties and raises the
         share of rare labels.
     """
-    return unique_mask(labels, label_width, generator=generator).nonzero().squeeze(1)
+    check_tensors(labels=labels)
+    check_generator(generator)
+    if labels.ndim not in (1, 2) or labels.is_complex():
+        raise ValueError(
+            f"labels must be real numbers of shape (N,) or (N, K), got {labels.dtype} of shape "
+            f"{tuple(labels.shape)}"
+        )
+    width = None if label_width is None else check_positive("label_width", label_width)
+    return unique_mask(labels, width, generator=generator).nonzero().squeeze(1)
 
 
 def unique_mask(
@@ -127,7 +140,8 @@ def sample_positions(
             "dense features must have shape (N, D, ...) and labels (N, K, ...) on the same "
             f"positions, got features {tuple(shape)} and labels {tuple(label_shape)}"
         )
-    check_size("num_positions", num_positions, "positions")
+    num_positions = check_size("num_positions", num_positions, "positions")
+    check_generator(generator)
     valid = labels.isnan().any(dim=1).logical_not()
     draw_device = labels.device if generator is None else generator.device
     order = torch.randperm(valid.numel(), generator=generator, device=draw_device)

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ranksim.functional._validation import check_choice
+from ranksim.functional._validation import check_choice, check_tensors, describe_value
 
 Ties = Literal["min", "average", "ordinal"]
 TIES: tuple[str, ...] = get_args(Ties)
@@ -59,6 +59,12 @@ def label_similarity(labels: Tensor, kind: LabelSimilarity = "neg_l1") -> Tensor
                 [-4., -3., -0.]], dtype=torch.float64)
     """
     check_label_similarity(kind)
+    check_tensors(labels=labels)
+    if labels.ndim != 2 or labels.is_complex():
+        raise ValueError(
+            f"labels must be real numbers of shape (M, K), got {labels.dtype} of shape "
+            f"{tuple(labels.shape)}"
+        )
     if not callable(kind):
         labels = labels.detach().to(working_dtype(labels.device))
         return pairwise_similarity(labels, labels, kind)
@@ -91,9 +97,10 @@ def pairwise_similarity(rows: Tensor, columns: Tensor, kind: str) -> Tensor:
 def check_label_similarity(kind: object) -> None:
     """Raise a ValueError if a label similarity is neither a known name nor a callable."""
     names = get_args(LabelSimilarityName)
-    if not callable(kind) and kind not in names:
+    if not callable(kind) and not (isinstance(kind, str) and kind in names):
         raise ValueError(
-            f"label_similarity must be one of {', '.join(names)} or a callable, got {kind!r}"
+            f"label_similarity must be one of {', '.join(names)} or a callable, got "
+            f"{describe_value(kind)}"
         )
 
 
@@ -135,8 +142,11 @@ def rank(values: Tensor, *, ties: Ties = "min", normalize: bool = False) -> Tens
         ``"ordinal"`` is the rule behind its published results.
     """
     check_choice("ties", ties, TIES)
+    check_tensors(values=values)
     if values.ndim == 0:
         raise ValueError("values must have shape (..., M), got a scalar")
+    if values.is_complex():
+        raise TypeError(f"values must be real, got {values.dtype}")
     values = values.detach()
     size = values.shape[-1]
     exact = values.dtype == torch.float64 or not values.dtype.is_floating_point

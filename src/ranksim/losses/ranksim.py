@@ -2,12 +2,19 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
 from ranksim.functional import ranksim_loss, sample_positions
-from ranksim.functional._validation import Reduction, check_size, to_matrices
+from ranksim.functional._validation import (
+    Reduction,
+    check_flag,
+    check_generator,
+    check_size,
+    to_matrices,
+)
 from ranksim.functional.distributed import gather_rows, share_first
 from ranksim.functional.ranksim import check_settings, check_unique_labels
 from ranksim.functional.sampling import unique_mask
@@ -95,15 +102,20 @@ class RankSimLoss(nn.Module):
         memory_size: int = 0,
     ) -> None:
         super().__init__()
-        check_settings(gamma, lambda_, weight, ties, reduction, label_similarity)
-        check_unique_labels(unique_labels, label_width)
+        gamma, lambda_, weight = check_settings(
+            gamma, lambda_, weight, ties, reduction, label_similarity
+        )
+        label_width = check_unique_labels(unique_labels, label_width)
+        check_generator(generator)
+        check_flag("gather_across_devices", gather_across_devices)
         if num_positions is not None:
-            check_size("num_positions", num_positions, "positions")
+            num_positions = check_size("num_positions", num_positions, "positions")
         self.gamma, self.lambda_, self.weight = gamma, lambda_, weight
         self.unique_labels, self.label_width, self.generator = unique_labels, label_width, generator
         self.ties, self.reduction, self.label_similarity = ties, reduction, label_similarity
         self.gather_across_devices, self.num_positions = gather_across_devices, num_positions
-        self.feature_bank = FeatureBank(memory_size) if memory_size != 0 else None
+        is_none = isinstance(memory_size, (int, np.integer)) and memory_size == 0
+        self.feature_bank = None if is_none else FeatureBank(memory_size)
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         if self.num_positions is not None:
@@ -169,8 +181,7 @@ class FeatureBank(nn.Module):
 
     def __init__(self, memory_size: int) -> None:
         super().__init__()
-        check_size("memory_size", memory_size, "samples")
-        self.memory_size = memory_size
+        self.memory_size = check_size("memory_size", memory_size, "samples")
         self.clear()
 
     def clear(self) -> None:

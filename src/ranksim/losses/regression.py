@@ -94,8 +94,7 @@ class HuberLoss(_RegressionLoss):
 
     def __init__(self, delta: float = 1.0, *, reduction: Reduction = "mean") -> None:
         super().__init__(reduction=reduction)
-        check_positive("delta", delta)
-        self.delta = delta
+        self.delta = check_positive("delta", delta)
 
 
 class FocalRLoss(_RegressionLoss):
@@ -137,5 +136,5 @@ class FocalRLoss(_RegressionLoss):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
-        check_focal_r(base, activation, beta, gamma)
-        self.base, self.activation, self.beta, self.gamma = base, activation, beta, gamma
+        self.beta, self.gamma = check_focal_r(base, activation, beta, gamma)
+        self.base, self.activation = base, activation

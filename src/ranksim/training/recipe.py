@@ -16,6 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
+from ranksim._utils.arrays import unwrap_scalar
 from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import sha256
 from ranksim.exceptions import DataError, UsageError
@@ -314,7 +317,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def _coerce(name: str, value: Any, kind: str) -> Any:
-    """Convert a value from TOML or JSON to the type of its field."""
+    """Convert a value from TOML, JSON or a search over NumPy numbers to the type of its field."""
+    value = unwrap_scalar(value.tolist() if isinstance(value, np.ndarray) else value)
     if type(value) not in _TYPES[kind]:
         label = "list of int" if kind.startswith("tuple") else kind
         raise UsageError(f"Recipe field {name} must be of type {label}, got {format_value(value)}.")
