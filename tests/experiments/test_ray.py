@@ -204,7 +204,7 @@ def test_ctrl_c_stops_the_local_cluster(isolation, words, tmp_path, monkeypatch)
     with start_command([*words, *ENDLESS]) as process:
         wait_until_training(process, tmp_path, runs=2)
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
+        output = process.wait(timeout=120)
         wait_until_ended(process.pid)
     assert process.returncode == 130
     assert output.startswith("Error: Stopped")

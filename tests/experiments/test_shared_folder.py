@@ -37,7 +37,7 @@ def finish_all(*commands):
     """Run commands at the same time."""
     with start_command(commands[0]) as first, start_command(commands[1]) as second:
         for process in (first, second):
-            output, _ = process.communicate(timeout=300)
+            output = process.wait(timeout=300)
             assert process.returncode == 0, output
 
 

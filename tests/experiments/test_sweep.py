@@ -163,9 +163,9 @@ def test_diverged_runs_fail_and_the_sweep_continues(small_sts, tmp_path):
 
 @pytest.mark.slow
 def test_killed_twice_gives_the_results_of_an_undisturbed_sweep(small_sts, tmp_path):
-    run_benchmark(sts_request(small_sts, tmp_path / "whole", max_epochs=16))
-    words = sweep_command(small_sts, tmp_path / "killed", "--max-epochs", "16")
-    for lines in (2, 8):
+    run_benchmark(sts_request(small_sts, tmp_path / "whole", max_epochs=10))
+    words = sweep_command(small_sts, tmp_path / "killed", "--max-epochs", "10")
+    for lines in (2, 6):
         with start_command(words) as process:
             wait_until_training(process, tmp_path / "killed", lines=lines)
             assert process.poll() is None
@@ -191,7 +191,7 @@ def test_ctrl_c_stops_all_processes_with_one_sentence(small_sts, tmp_path, jobs)
     with start_command(sweep_command(small_sts, tmp_path, *ENDLESS, jobs=jobs)) as process:
         wait_until_training(process, tmp_path, runs=jobs)
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
+        output = process.wait(timeout=120)
         wait_until_group_ends(process.pid)
     assert process.returncode == 130
     assert output.splitlines()[-1].startswith("Error: Stopped")

@@ -5,7 +5,6 @@ import math
 import os
 import signal
 import sqlite3
-import sys
 import tomllib
 from contextlib import closing
 
@@ -20,7 +19,6 @@ from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.tune import Space, TuneRequest, tune
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
-from tests.helpers import sweep_driver
 from tests.helpers.sweeps import start_command, sts_request, wait_until_training
 
 optuna = pytest.importorskip("optuna")
@@ -147,10 +145,9 @@ def test_other_search_in_the_folder_is_rejected(small_sts, tmp_path):
 @pytest.mark.slow
 def test_killed_search_resumes_its_trials(small_sts, tmp_path):
     words = [
-        sys.executable, sweep_driver.__file__, "tune", "sts-b-dir",
-        "--method", "vanilla+ranksim", "--trials", "3", "--seeds", "7,8", "--jobs", "2",
-        "--data-dir", str(small_sts), "--out", str(tmp_path), "--accelerator", "cpu",
-        "--set", "hidden=8", "--max-epochs", "12",
+        "tune", "sts-b-dir", "--method", "vanilla+ranksim", "--trials", "3",
+        "--seeds", "7,8", "--jobs", "2", "--data-dir", str(small_sts), "--out", str(tmp_path),
+        "--accelerator", "cpu", "--set", "hidden=8", "--max-epochs", "8",
     ]  # fmt: skip
     with start_command(words) as process:
         wait_until_training(process, tmp_path)
@@ -159,7 +156,7 @@ def test_killed_search_resumes_its_trials(small_sts, tmp_path):
     begun = {trial.params["ranksim_weight"] for trial in study(tmp_path).trials if trial.params}
     assert begun
     with start_command(words) as process:
-        output, _ = process.communicate(timeout=300)
+        output = process.wait(timeout=300)
     assert process.returncode == 0, output
     complete = [t for t in study(tmp_path).trials if t.state.name == "COMPLETE"]
     assert len(complete) == 3

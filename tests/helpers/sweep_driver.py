@@ -1,6 +1,6 @@
 """The command line on generated data, whose checksums come from the environment.
 
-A script, because workers of a sweep are new processes that import it again. Tasks of Ray do not
+Workers of a sweep are new processes, which import this main module again. Tasks of Ray do not
 import it, so they receive :func:`execute_in_task`.
 """
 
@@ -11,23 +11,31 @@ from pathlib import Path
 
 from ranksim.datasets import sts_b_dir
 
-if "RANKSIM_TEST_CHECKSUMS" in os.environ:
+
+def load_checksums():
     sts_b_dir.CHECKSUMS = json.loads(os.environ["RANKSIM_TEST_CHECKSUMS"])
+
+
+if "RANKSIM_TEST_CHECKSUMS" in os.environ:
+    load_checksums()
 
 
 def execute_in_task(function, *args):
     """Call a function with the checksums, and create a file named by the node."""
     import ray
 
-    sts_b_dir.CHECKSUMS = json.loads(os.environ["RANKSIM_TEST_CHECKSUMS"])
+    load_checksums()
     Path(os.environ["RANKSIM_TEST_NODES"], ray.get_runtime_context().get_node_id()).touch()
     return function(*args)
 
 
-if __name__ == "__main__":
+def run():
+    """Run the command line of this process."""
     from functools import partial
 
     from ranksim.cli import main
+
+    load_checksums()
 
     if "ray" in sys.argv:
         from ranksim.experiments import sweep

@@ -4,14 +4,15 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from ranksim._utils.storage import read_verified_json
 from ranksim.datasets import sts_b_dir
 from tests.helpers.requests import make_request
+from tests.helpers.trained_models import CONTEXT
 
 SMALL = ("hidden=8", "ranksim_weight=0.1")
 ENDLESS = ("--max-epochs", "5000", "--set", "patience=5000")
@@ -31,40 +32,84 @@ def sts_request(data, out, **values):
 
 
 def sweep_command(data, out, *options, jobs=2):
-    """Return the command line of a small sweep, as a list of words."""
+    """Return the words of a small sweep's command after ``ranksim``."""
     words = [
-        sys.executable, Path(__file__).with_name("sweep_driver.py"), "bench", "sts-b-dir",
+        "bench", "sts-b-dir",
         "--data-dir", data, "--out", out, "--seeds", "2", "--jobs", jobs, "--accelerator", "cpu",
         *(word for change in SMALL for word in ("--set", change)), *options,
     ]  # fmt: skip
     return [str(word) for word in words]
 
 
+class Command:
+    """A ranksim command in its own process group, forked from a server that has imported it."""
+
+    def __init__(self, words, output):
+        environment = os.environ | {"RANKSIM_TEST_CHECKSUMS": json.dumps(sts_b_dir.CHECKSUMS)}
+        arguments = words, dict(environment), Path.cwd(), output
+        self.process = CONTEXT.Process(target=_run_command, args=arguments)
+        self.process.start()
+        self.pid, self.output = self.process.pid, Path(output)
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def poll(self):
+        """Return the exit code, or None while the command runs."""
+        return self.process.exitcode
+
+    def wait(self, timeout=None):
+        """Wait until the command has ended, and return its output."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise TimeoutError(f"the command still runs: {self.output.read_text()}")
+        return self.output.read_text()
+
+    def kill(self):
+        """Kill the command but not the processes that it started."""
+        self.process.kill()
+        self.process.join()
+
+    def kill_group(self):
+        """Kill the command and all processes that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.kill()
+
+
+def _run_command(words, environment, folder, output):
+    """Run the command line ``words`` as the script ``sweep_driver.py`` of a new session."""
+    from tests.helpers import sweep_driver
+
+    os.setsid()
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["ranksim", *words]
+    sys.modules["__main__"] = sweep_driver  # which the workers of the command import again
+    sweep_driver.run()
+
+
 @contextlib.contextmanager
 def start_command(words):
     """Start a command in its own process group, which is killed at the end."""
-    environment = os.environ | {"RANKSIM_TEST_CHECKSUMS": json.dumps(sts_b_dir.CHECKSUMS)}
-    process = subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, preexec_fn=_restore_sigint,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def _restore_sigint():
-    """Handle SIGINT, which background jobs inherit as ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as output:
+        command = Command(words, output.name)
+        try:
+            yield command
+        finally:
+            command.kill_group()
 
 
 def finish_command(words):
     """Run a command to its end and return its output."""
     with start_command(words) as process:
-        output, _ = process.communicate(timeout=300)
+        output = process.wait(timeout=300)
         assert process.returncode == 0, output
         return output
 
@@ -95,7 +140,7 @@ def wait_until_training(process, out, runs=1, lines=1):
         if len(logs) >= runs and sum(p.read_text().count("\n") for p in logs) >= lines:
             return
         time.sleep(0.05)
-    assert process.poll() is None, process.communicate()[0]
+    assert process.poll() is None, process.wait()
 
 
 def wait_until_group_ends(group):

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 import torch
@@ -105,9 +106,10 @@ def open_inline_executor(on_message: Callable[..., None]) -> Iterator[TaskExecut
 @contextmanager
 def open_process_executor(count: int, on_message: Callable[..., None]) -> Iterator[TaskExecutor]:
     """Yield an executor with ``count`` worker processes, which are killed when the block ends."""
-    context = multiprocessing.get_context("spawn")
+    context = _get_context()
     messages = context.Queue()
-    pool = ProcessPoolExecutor(count, context, initializer=_init_worker, initargs=(messages,))
+    arguments = messages, dict(os.environ)
+    pool = ProcessPoolExecutor(count, context, initializer=_init_worker, initargs=arguments)
 
     def deliver_messages() -> None:
         with contextlib.suppress(queue.Empty):
@@ -125,8 +127,25 @@ def open_process_executor(count: int, on_message: Callable[..., None]) -> Iterat
             process.kill()
 
 
-def _init_worker(messages: Any) -> None:
-    """Initialize a worker process: use one thread, and exit when the parent process dies."""
+def _get_context() -> BaseContext:
+    """Return a context that starts workers from a server, which imports the libraries once.
+
+    The server is a fresh process without GPUs in use. Windows has none and spawns each worker.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ranksim.experiments.sweep"])
+    return context
+
+
+def _init_worker(messages: Any, environment: dict[str, str]) -> None:
+    """Initialize a worker process: use one thread, and exit when the parent process dies.
+
+    The environment is that of the parent; the server may have been started under another one.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     set_message_sender(messages.put)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and kills its workers
