@@ -49,7 +49,7 @@ class Command:
         arguments = words, dict(environment), Path.cwd(), output
         self.process = CONTEXT.Process(target=_run_command, args=arguments)
         self.process.start()
-        self.pid, self.output = self.process.pid, Path(output)
+        self.pid, self.output = self.process.pid or 0, Path(output)
 
     @property
     def returncode(self):
