@@ -10,11 +10,15 @@ from ranksim.data.series import (
     SeriesDataset,
     SeriesSamples,
     SeriesScaling,
+    describe_windows,
+    format_seconds,
     make_series_datasets,
     make_windows,
+    match_steps,
+    merge_repeated_times,
     split_windows,
 )
-from ranksim.data.splitting import split_rows
+from ranksim.data.splitting import factorize, split_rows
 from ranksim.data.table import day_index
 from ranksim.exceptions import DataError
 from tests.helpers.errors import raises_with
@@ -198,3 +202,160 @@ def test_parts_share_one_array():
     np.testing.assert_allclose(
         theirs[0]["inputs"][0][0, :, 0], (values[10:13, 0] - scaling.mean) / scaling.deviation
     )
+
+
+def slow_median(values):
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def draw_groups(seed):
+    """Draw series of several rates, one of a single reading, in one array, sorted by group."""
+    rng = np.random.default_rng(seed)
+    groups, times = [], []
+    for name, step, count in (("a", 300, 60), ("b", 900, 50), ("c", 300, 1), ("d", 0.5, 40)):
+        groups += [name] * count
+        gaps = rng.choice([1, 1, 1, 1, 1.2, 0.6, 3], count)
+        times += (rng.integers(0, 10**6) + np.cumsum(step * gaps)).tolist()
+    values = rng.normal(size=(len(times), 2))
+    values[rng.random(len(times)) < 0.03, 1] = np.nan
+    target = np.where(rng.random(len(times)) < 0.05, np.nan, values[:, 0])
+    return values, np.array(times), target, groups
+
+
+@pytest.mark.parametrize(("seed", "window", "horizon"), [(0, 3, 1), (1, 2, 2), (2, 1, 1)])
+def test_each_group_has_its_own_step(seed, window, horizon):
+    values, times, target, groups = draw_groups(seed)
+    shape = {"window": window, "horizon": horizon}
+    found = make_windows(values, times, target, **shape, groups=groups)
+    expected = []
+    for name in "abd":
+        rows = [k for k, group in enumerate(groups) if group == name]
+        apart = [times[k + 1] - times[k] for k in rows[:-1]]
+        step = slow_median(apart)
+        part = slice(rows[0], rows[-1] + 1)
+        ends = slow_windows(
+            values[part], times[part], target[part], [0] * len(rows), window, horizon, step
+        )
+        expected += [rows[0] + end for end in ends]
+        (counts,) = [each for each in found.groups if each.name == name]
+        assert (counts.readings, counts.step) == (len(rows), step)
+        assert counts.windows == len(ends)
+        assert counts.gaps == sum(not step / 2 < each < 1.5 * step for each in apart)
+        assert sum(counts.lost.values()) == len(rows) - window - horizon + 1 - len(ends)
+        assert set(found.steps[np.isin(found.ends, rows)]) == {step}
+    assert found.ends.tolist() == expected
+    assert len(expected) > 50
+    assert [each.name for each in found.groups] == ["a", "b", "c", "d"]
+
+
+def test_groups_may_be_interleaved_without_times():
+    values = np.arange(8.0)[:, None]
+    groups = ["a", "a", "b", "a", "a", "a", "b", "b"]
+    found = make_windows(values, None, values[:, 0], window=1, horizon=1, groups=groups)
+    assert found.ends.tolist() == [0, 3, 4, 6]
+
+
+def test_losses_are_counted_by_reason():
+    times = np.array([0, 1, 2, 3, 9, 10, 11, 12, 13, 14, 15, 16.0])
+    values = np.ones((12, 1))
+    values[6] = np.nan
+    parts = np.array([0] * 9 + [1] * 3)
+    found = make_windows(values, times, values[:, 0], window=2, horizon=1, parts=parts)
+    (counts,) = found.groups
+    # of ten windows by their first reading: 2 and 3 cross the gap, 4, 5 and 6 the missing
+    # reading, and 7 and 8 the boundary between readings 8 and 9
+    assert found.ends.tolist() == [1, 2, 10]
+    assert counts.lost == {"gaps": 2, "missing readings": 3, "boundaries of parts": 2}
+    assert (counts.gaps, counts.windows) == (1, 3)
+    note = describe_windows(found, used=2).notes["Windows"]
+    assert note == (
+        "3 of 2 readings and a target 1 later, step 1 second; lost: 2 at 1 gaps, 3 at missing "
+        "readings and 2 at boundaries of parts; 1 left out to balance validation and test"
+    )
+
+
+def test_groups_without_windows_and_other_steps_are_warnings():
+    minutes = {"A": 5, "B": 5, "E": 15, "F": 60}
+    groups = [name for name in minutes for _ in range(4 if name == "F" else 20)]
+    times = np.concatenate(
+        [np.arange(4 if n == "F" else 20) * 60.0 * m for n, m in minutes.items()]
+    )
+    values = np.zeros((len(times), 1))
+    found = make_windows(values, times, values[:, 0], window=4, horizon=2, groups=groups)
+    report = describe_windows(found)
+    assert report.notes["By group"] == "A 15, B 15, E 15 and F 0"
+    assert report.warnings == [
+        "No window lies in F (4 readings, step 1 hour): use a shorter window or horizon, or fill "
+        "the gaps.",
+        "The steps differ between groups (5 minutes in A and B; 15 minutes in E), so that a target "
+        "2 readings later is 10 minutes and 30 minutes ahead: use groups of one step, or resample "
+        "the readings.",
+    ]
+    known = match_steps(times, factorize(groups), [300.0])
+    assert np.isnan(known).tolist() == [name in "EF" for name in groups]
+    found = make_windows(values, times, None, window=4, horizon=2, step=known, groups=groups)
+    assert [each.windows for each in found.groups] == [17, 17, 0, 0]
+    report = describe_windows(found, known=[300.0])
+    assert report.warnings == [
+        "No window lies in E (20 readings, step 15 minutes) and F (4 readings, step 1 hour): the "
+        "model forecasts readings at a step of 5 minutes; resample them."
+    ]
+    plain = describe_windows(found, known=[300.0], dates=False).warnings[0]
+    assert "E (20 readings, step 900)" in plain
+    with raises_with(DataError, "no 4 consecutive readings", "at a step of 5 minutes"):
+        make_windows(values[40:], times[40:], None, window=4, horizon=2, step=300.0)
+
+
+@pytest.mark.parametrize(
+    ("apart", "known", "step"),
+    [([300] * 5, [300, 900], 300), ([900] * 5, [300, 900], 900), ([430] * 5, [300, 900], 300),
+     ([300, 300, 3000, 4000, 5000], [300], 300), ([3600] * 5, [300, 900], np.nan),
+     ([], [300, 900], 300)],
+)  # fmt: skip
+def test_step_of_new_readings_is_one_of_the_model(apart, known, step):
+    times = np.cumsum([0.0, *apart])
+    series = np.zeros(len(times), np.int64)
+    steps = match_steps(times, series, known)
+    np.testing.assert_array_equal(steps, [step] * len(times))
+    if np.isnan(step):
+        with raises_with(DataError, "no 1 consecutive readings"):
+            make_windows(np.ones((6, 1)), times, None, window=1, horizon=1, step=steps)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_repeated_times_are_merged_to_their_mean(seed):
+    rng = np.random.default_rng(seed)
+    times, series = np.sort(rng.integers(0, 8, 60)).astype(float), np.repeat([0, 1], 30)
+    order = np.lexsort((times, series))
+    times, values = times[order], rng.integers(0, 3, (60, 2)).astype(float)
+    values[rng.random((60, 2)) < 0.2] = np.nan
+    merged = merge_repeated_times(values, times, series)
+    expected, first, different = [], [], []
+    for key in dict.fromkeys(zip(series, times, strict=True)):
+        rows = [k for k in range(60) if (series[k], times[k]) == key]
+        columns = [[v for v in values[rows, c] if not math.isnan(v)] for c in range(2)]
+        expected.append([sum(c) / len(c) if c else math.nan for c in columns])
+        first.append(rows[0])
+        different += rows if any(len(set(c)) > 1 for c in columns) else []
+    np.testing.assert_allclose(merged.values, expected, rtol=1e-14)
+    assert merged.first.tolist() == first
+    assert merged.repeated.tolist() == [k for k in range(60) if k not in first]
+    assert merged.different.tolist() == different
+
+
+def test_equal_readings_keep_their_bits():
+    values = np.full((3, 1), 0.1)
+    merged = merge_repeated_times(values, np.zeros(3), np.zeros(3, np.int64))
+    assert merged.values.tolist() == [[0.1]]
+    assert merged.different.tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(300, "5 minutes"), (60, "1 minute"), (0.5, "0.5 seconds"), (1, "1 second"),
+     (5400, "1.5 hours"), (86_400, "1 day"), (90, "1.5 minutes")],
+)  # fmt: skip
+def test_durations_are_readable(seconds, text):
+    assert format_seconds(seconds) == text

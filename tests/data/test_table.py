@@ -8,6 +8,7 @@ import pytest
 from ranksim.data.table import (
     Table,
     day_index,
+    find_time_scale,
     format_times,
     is_missing,
     parse_numbers,
@@ -185,3 +186,24 @@ def test_format_times_follows_the_example():
 
 def test_day_index_before_1970():
     assert day_index(np.array([-1.0, 0.0, 86_399.9, 86_400.0])).tolist() == [-1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "scale"),
+    [([1.7e9, 1.8e9], 1.0), ([1.7e12], 1e3), ([4.0e11, 1.7e12], 1e3), ([1.7e15], 1e6),
+     ([1.7e18], 1e9), ([0.0, 300.0], 0.0), ([0.0, 1.7e12], 0.0), ([5e7, 4e9], 0.0),
+     ([45_000.0], 0.0)],
+)  # fmt: skip
+def test_numeric_times_have_the_unit_of_plausible_dates(numbers, scale):
+    table = Table.from_columns("t", {"when": list(map(repr, numbers))})
+    assert find_time_scale(table, "when") == scale
+    expected = [number / (scale or 1.0) for number in numbers]
+    np.testing.assert_array_equal(read_times(table, "when"), expected)
+    again = format_times(read_times(table, "when"), table.column("when")[0], scale)
+    np.testing.assert_allclose(again, numbers, rtol=1e-15)
+
+
+def test_numeric_times_of_two_units_are_rejected():
+    table = Table.from_columns("t", {"when": ["1700000000000", "1700000001000", "1700000002"]})
+    with raises_with(DataError, "t, row 3", "time in seconds, but others in milliseconds"):
+        read_times(table, "when")

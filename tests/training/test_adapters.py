@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -119,3 +120,109 @@ def test_values_that_are_not_text_are_rejected():
     adapter = TextAdapter(("said",))
     with raises_with(DataError, "row 3", "column 'said' contains a value that is not text"):
         adapter.adapt_table(table, make_recipe("text"))
+
+
+def series_table(groups, *, repeat=None, scale=None, start="2024-01-01"):
+    """Return a table of readings ``{group: (minutes apart, count)}`` and of a repeated row."""
+    origin, rows = datetime.fromisoformat(start).replace(tzinfo=UTC), []
+    for name, (minutes, count) in groups.items():
+        for k in range(count):
+            when = origin + timedelta(minutes=minutes * k)
+            time = str(when.replace(tzinfo=None)) if scale is None else when.timestamp() * scale
+            rows.append((name, time, str(100 + (k * 7) % 40)))
+    if repeat is not None:
+        row, level = repeat
+        rows.append((*rows[row][:2], level))
+    names = ("who", "when", "level")
+    columns = {name: [row[k] for row in rows] for k, name in enumerate(names)}
+    return Table.from_columns("The data", columns)
+
+
+FORECAST = {"target": "level", "time": "when", "group": "who", "window": 3, "horizon": 2}
+PEOPLE = {"A": (5, 60), "B": (5, 60), "C": (5, 60), "D": (15, 60), "E": (60, 3)}
+
+
+def test_groups_of_another_rate_have_windows_and_are_reported():
+    plan, _, adapter = adapt(series_table(PEOPLE), make_recipe("series"), **FORECAST)
+    notes, warnings = plan.report.notes, plan.report.warnings
+    assert notes["By group"] == "A 56, B 56, C 56, D 56 and E 0"
+    assert notes["Windows"].startswith("224 of 3 readings and a target 2 later; lost: none")
+    assert any(
+        text.startswith("No window lies in E (3 readings, step 1 hour)") for text in warnings
+    )
+    assert any("15 minutes in D" in text for text in warnings)
+    assert adapter.steps == (300.0, 900.0)
+    again = adapter_from_dict(adapter.to_dict())
+    assert again == adapter
+    new = again.adapt_table(series_table({"X": (15, 10), "Y": (60, 10)}), make_recipe("series"))
+    assert new.rows.tolist() == list(range(2, 10))
+    assert new.times[0] == "2024-01-01 01:00:00"
+    (warning,) = new.report.warnings
+    assert warning == (
+        "No window lies in Y (10 readings, step 1 hour): the model forecasts readings at a step of "
+        "5 minutes and 15 minutes; resample them."
+    )
+
+
+def test_repeated_times_are_merged_or_refused_with_their_lines():
+    three = dict.fromkeys("ABC", (5, 60))
+    with raises_with(
+        DataError,
+        "rows 11, 181",
+        "time in column 'when' repeats",
+        "--repeated-times mean",
+        "--group",
+    ):
+        adapt(series_table(three, repeat=(10, "160")), make_recipe("series"), **FORECAST)
+    options = FORECAST | {"repeated_times": "mean"}
+    table = series_table(three, repeat=(10, "160"))
+    plan, _, adapter = adapt(table, make_recipe("series"), **options)
+    assert plan.readings[10, 0] == (160 + 100 + 70 % 40) / 2
+    assert plan.report.rows == {
+        "used": 180, "left_out": {"merged with a row of the same time": 1}
+    }  # fmt: skip
+    assert plan.report.notes["By group"] == "A 56, B 56 and C 56"
+    assert adapter.adapt_table(table, make_recipe("series")).rows.max() == 179
+    equal = series_table(three, repeat=(10, str(100 + 70 % 40)))
+    plan, _, adapter = adapt(equal, make_recipe("series"), **FORECAST)  # equal rows count once
+    assert plan.report.rows["left_out"] == {"merged with a row of the same time": 1}
+    assert adapter.repeated_times == "error"
+    with raises_with(DataError, "rows 11, 181"):
+        adapter.adapt_table(table, make_recipe("series"))
+
+
+def test_repeated_times_in_two_parts_are_rejected():
+    table = series_table({"A": (5, 90)}, repeat=(40, str(100 + 280 % 40)))
+    parts = [("train", "val", "test")[k // 30] for k in range(90)] + ["test"]
+    columns = {name: table.column(name) for name in table.names} | {"part": parts}
+    table = Table.from_columns("The data", columns)
+    options = {name: value for name, value in FORECAST.items() if name != "group"}
+    with raises_with(DataError, "rows 41, 91", "'when' repeats in another part"):
+        adapt(table, make_recipe("series"), **options, split="part")
+
+
+@pytest.mark.parametrize("scale", [None, 1, 1e3, 1e6, 1e9])
+def test_units_of_numeric_times_are_recognized(scale):
+    three = dict.fromkeys("ABC", (5, 60))
+    plan, _, adapter = adapt(series_table(three, scale=scale), make_recipe("series"), **FORECAST)
+    assert adapter.steps == pytest.approx((300.0,), rel=1e-6)
+    names = {1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
+    expected = {"Times": f"numbers, read as {names[scale]} since 1970"} if scale in names else {}
+    assert {k: v for k, v in plan.report.notes.items() if k == "Times"} == expected
+    new = adapter.adapt_table(series_table({"X": (5, 10)}, scale=scale), make_recipe("series"))
+    first = datetime(2024, 1, 1, 0, 20, tzinfo=UTC)
+    if scale is None:
+        assert new.times[0] == "2024-01-01 00:20:00"
+    else:
+        assert new.times[0] == pytest.approx(first.timestamp() * scale, rel=1e-12)
+
+
+def test_models_of_earlier_versions_have_one_step():
+    scaling = {"mean": [100.0], "deviation": [10.0]}
+    content = {"kind": "series", "names": ["level"], "time": "when", "group": "who", "window": 3,
+               "horizon": 2, "step": 300.0, "scaling": scaling}  # fmt: skip
+    adapter = adapter_from_dict(content)
+    assert (adapter.steps, adapter.repeated_times) == ((300.0,), "mean")
+    table = series_table({"X": (5, 10)}, repeat=(4, "0"))
+    assert adapter.adapt_table(table, make_recipe("series")).rows.tolist() == list(range(2, 10))
+    assert adapter_from_dict(content | {"step": None}).steps == ()

@@ -46,7 +46,8 @@ AsJson = Annotated[
 # headings of the help, and the options below them
 DATA = (
     "Data",
-    "drop_labels protocol skip_broken cache_dir categories image_root horizon skip_missing strict "
+    "drop_labels protocol skip_broken cache_dir categories image_root horizon repeated_times "
+    "skip_missing strict "
     "encoder image_size channels_last",
 )
 SPLIT = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,96 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ranksim._utils.formatting import format_name, join_names
 from ranksim._utils.storage import validate_types
 from ranksim.data.batch import BatchDataset
+from ranksim.data.data_report import DataReport
 from ranksim.data.splitting import PARTS, Split, factorize, require_nonempty_parts
-from ranksim.data.table import Floats, Ints
+from ranksim.data.table import TIME_UNITS, Floats, Ints
 from ranksim.exceptions import DataError
+
+_MAX_GROUPS = 8  # in a line of the report
+_SAME_STEP = 0.1  # relative difference of steps that count as one
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """Readings of one or several series, in time order within each group.
+
+    Args:
+        values: readings ``(T, C)``; NaN where one is missing.
+        rows: table row of each reading ``(T,)``; of merged readings, the first one.
+        times: seconds ``(T,)``, or None without a time column.
+        groups: group of each reading, or None for a single series.
+        repeats: table rows that were merged with the first row of the same time.
+        time_scale: units of the time column in a second; 0 for numbers that are no dates.
+    """
+
+    values: Floats
+    rows: Ints
+    times: Floats | None = None
+    groups: Sequence[Hashable] | None = None
+    repeats: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    time_scale: float = 1.0
+
+    def describe_times(self) -> DataReport:
+        """Report rows merged because their time repeats, and the unit of numeric times."""
+        notes = {}
+        if self.time_scale > 1:
+            notes["Times"] = f"numbers, read as {TIME_UNITS[self.time_scale]} since 1970"
+        rows: dict[str, Any] = {"used": len(self.rows)}
+        if len(self.repeats):
+            rows["left_out"] = {"merged with a row of the same time": len(self.repeats)}
+        return DataReport(rows=rows, notes=notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Repeats:
+    """Readings whose group and time repeat, in a series sorted by both.
+
+    Args:
+        values: readings ``(K, C)``, the mean of those with the same time; missing ones do not
+            count.
+        first: position of the first reading of each time ``(K,)``.
+        repeated: positions of the other readings.
+        different: positions of readings that differ from another one of the same time.
+    """
+
+    values: Floats
+    first: Ints
+    repeated: Ints
+    different: Ints
+
+
+def merge_repeated_times(values: Floats, times: Floats, series: Ints) -> Repeats:
+    """Merge readings ``(T, C)`` with equal times ``(T,)`` in one series, sorted by both."""
+    is_repeat = np.zeros(len(times), dtype=np.bool_)
+    is_repeat[1:] = (np.diff(times) == 0) & (np.diff(series) == 0)
+    first = np.flatnonzero(~is_repeat)
+    if len(first) == len(values):
+        none = np.zeros(0, dtype=np.int64)
+        return Repeats(values, first, none, none)
+    is_known = np.isfinite(values)
+    low, high = np.fmin.reduceat(values, first), np.fmax.reduceat(values, first)
+    counts = np.add.reduceat(is_known.astype(np.float64), first)
+    sums = np.add.reduceat(np.where(is_known, values, 0.0), first)
+    means = np.where(low == high, low, sums / np.where(counts > 0, counts, np.nan))
+    owners = np.cumsum(~is_repeat) - 1
+    # a missing reading differs from none
+    different = np.flatnonzero((low < high)[owners].any(axis=1))
+    return Repeats(means, first, np.flatnonzero(is_repeat), different)
+
+
+@dataclass(frozen=True)
+class GroupWindows:
+    """Counts of the windows of one group."""
+
+    name: str
+    readings: int
+    step: float | None  # median seconds from one reading to the next
+    gaps: int  # places where two readings do not follow one another at the step
+    windows: int
+    lost: dict[str, int]  # possible windows that were not made, by reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +112,9 @@ class Windows:
     labels: Floats  # (N,), target value; NaN if it is not known
     times: Floats | None  # (N,), time of the target in seconds
     window: int  # readings per window
-    step: float | None = None  # seconds from one reading to the next
+    horizon: int  # readings from the last one of a window to its target
+    steps: Floats | None = None  # (N,), seconds from one reading to the next
+    groups: tuple[GroupWindows, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -40,60 +127,221 @@ def make_windows(
     *,
     window: int,
     horizon: int,
-    step: float | None = None,
+    step: float | Floats | None = None,
     groups: Sequence[Hashable] | None = None,
+    parts: Ints | None = None,
 ) -> Windows:
     """Create all windows of ``window`` readings whose target is ``horizon`` readings later.
 
-    All readings from the first of a window to its target must belong to one group and follow one
-    another at the usual step, within half a step, so no window crosses a gap. Windows with NaN
-    readings or a NaN target are left out.
+    All readings from the first of a window to its target must belong to one group and one of the
+    ``parts`` ``(T,)``, and follow one another at the usual step, within half a step, so no window
+    crosses a gap. Windows with NaN readings or a NaN target are left out.
 
     ``values`` are readings ``(T, C)``, in time order within each group, ``times`` their seconds;
     without times, all steps are equal. Without ``target`` values ``(T,)``, the targets are unknown
-    and a window needs no later readings. ``step`` is the seconds between readings, by default the
-    median. With horizon 0, the target has the time of the last reading.
+    and a window needs no later readings. ``step`` is the seconds between readings, for all or for
+    each reading ``(T,)``, where NaN allows no window; by default the median of each group. With
+    horizon 0, the target has the time of the last reading.
     """
     count = len(values)
     series = np.zeros(count, dtype=np.int64) if groups is None else factorize(groups)
-    is_gap = series[1:] != series[:-1]
+    names = [""] if groups is None else list(map(str, dict.fromkeys(groups)))
+    is_border = series[1:] != series[:-1]
+    is_gap = np.zeros(len(is_border), dtype=np.bool_)
+    steps = medians = None
     if times is not None:
-        differences = np.diff(times)
-        step = _median_step(differences[~is_gap]) if step is None else step
-        is_gap |= ~(np.abs(differences - step) < step / 2)
-    gaps_before = np.concatenate([[0], np.cumsum(is_gap)])[:count]
-    missing_before = np.concatenate([[0], np.cumsum(~np.isfinite(values).all(axis=1))])
+        medians = measure_steps(times, series)
+        steps = np.broadcast_to(medians[series] if step is None else np.asarray(step), (count,))
+        is_gap = ~is_border & ~(np.abs(np.diff(times) - steps[1:]) < steps[1:] / 2)
+    is_missing = np.count_nonzero(~np.isfinite(values), axis=1) > 0
     reach = horizon if target is not None else 0
-    ends = np.arange(window - 1, count - reach)
+    ends = np.arange(window - 1, max(count - reach, window - 1))
     first, last = ends - window + 1, ends + reach
-    is_valid = gaps_before[first] == gaps_before[last]
-    is_valid &= missing_before[first] == missing_before[ends + 1]
+    in_group = _count_between(is_border, first, last) == 0
+    ends, first, last = ends[in_group], first[in_group], last[in_group]
+    lacks_reading = _count_between(is_missing, first, ends + 1) > 0
     if target is not None:
-        is_valid &= np.isfinite(target[last])
-    ends = ends[is_valid]
+        lacks_reading |= ~np.isfinite(target[last])
+    crosses_gap = _count_between(is_gap, first, last) > 0
+    if step is not None and steps is not None:
+        crosses_gap |= np.isnan(steps[ends])
+    splits = np.zeros(len(is_gap), dtype=np.bool_)
+    if parts is not None:
+        splits[:] = parts[1:] != parts[:-1]
+    losses = {
+        "gaps": crosses_gap,
+        "missing readings": lacks_reading & ~crosses_gap,
+        "boundaries of parts": (_count_between(splits, first, last) > 0)
+        & ~(crosses_gap | lacks_reading),
+    }
+    is_valid = ~np.any(list(losses.values()), axis=0)
+    counts = _count_by_group(names, series, medians, is_gap, ends, losses)
+    ends, rows = ends[is_valid], ends[is_valid] + horizon
     if not len(ends):
-        raise DataError(
-            f"The series has no {window} consecutive readings with a target {horizon} readings "
-            "later: use a shorter window or horizon, or fill the gaps."
-        )
-    rows = ends + horizon
+        raise _make_no_window_error(window, horizon, None if step is None else steps)
+    at_ends = None if steps is None else steps[ends]
     if target is not None:
         at = None if times is None else times[rows]
-        return Windows(ends, rows, target[rows], at, window, step)
-    at = None if times is None or step is None else times[ends] + horizon * step
-    exists = (rows < count) & (gaps_before[np.minimum(rows, count - 1)] == gaps_before[ends])
+        return Windows(ends, rows, target[rows], at, window, horizon, at_ends, counts)
+    at = None if times is None or at_ends is None else times[ends] + horizon * at_ends
+    bounded = np.minimum(rows, count - 1)
+    exists = (rows < count) & (_count_between(is_gap | is_border, ends, bounded) == 0)
     rows = np.where(exists, rows, -1)
-    return Windows(ends, rows, np.full(len(ends), np.nan), at, window, step)
+    unknown = np.full(len(ends), np.nan)
+    return Windows(ends, rows, unknown, at, window, horizon, at_ends, counts)
 
 
-def _median_step(differences: Floats) -> float:
-    positive = differences[differences > 0]
-    if not len(positive):
+def _count_between(flags: NDArray[np.bool_], first: Ints, last: Ints) -> Ints:
+    """Count the flags at positions ``first`` to ``last`` − 1, for each pair of bounds."""
+    before = np.concatenate([[0], np.cumsum(flags)])
+    counts: Ints = before[last] - before[first]
+    return counts
+
+
+def _count_by_group(
+    names: Sequence[str],
+    series: Ints,
+    medians: Floats | None,
+    is_gap: NDArray[np.bool_],
+    ends: Ints,
+    losses: Mapping[str, NDArray[np.bool_]],
+) -> tuple[GroupWindows, ...]:
+    """Count readings, gaps, and windows made and lost of each group."""
+    size = len(names)
+    readings = np.bincount(series, minlength=size).tolist()
+    gaps = np.bincount(series[1:][is_gap], minlength=size).tolist()
+    possible = np.bincount(series[ends], minlength=size).tolist()
+    lost = {
+        reason: np.bincount(series[ends[mask]], minlength=size).tolist()
+        for reason, mask in losses.items()
+    }
+    groups = []
+    for k, name in enumerate(names):
+        step = None if medians is None or np.isnan(medians[k]) else float(medians[k])
+        by_reason = {reason: counts[k] for reason, counts in lost.items()}
+        n_windows = possible[k] - sum(by_reason.values())
+        groups.append(GroupWindows(name, readings[k], step, gaps[k], n_windows, by_reason))
+    return tuple(groups)
+
+
+def measure_steps(times: Floats, series: Ints) -> Floats:
+    """Return the median seconds between readings of each series; NaN if its time stands still."""
+    differences, owners = np.diff(times), series[1:]
+    is_step = (owners == series[:-1]) & (differences > 0)
+    differences, owners = differences[is_step], owners[is_step]
+    order = np.argsort(owners, kind="stable")
+    if not len(differences):
         raise DataError(
             "The times of the series do not increase: choose another time column, and sort "
             "the readings by time."
         )
-    return float(np.median(positive))
+    ends = np.cumsum(np.bincount(owners, minlength=int(series.max()) + 1))
+    parts = np.split(differences[order], ends[:-1])
+    return np.array([float(np.median(part)) if len(part) else np.nan for part in parts])
+
+
+def match_steps(times: Floats, series: Ints, known: Sequence[float]) -> Floats:
+    """Choose, for each series, the known step that most of its readings follow.
+
+    Returns:
+        The step of each reading ``(T,)``; NaN in a series none of whose steps is known.
+    """
+    candidates = np.array(known, dtype=np.float64)
+    differences = np.diff(times)[:, None]
+    fits = np.abs(differences - candidates) < candidates / 2
+    fits &= (series[1:] == series[:-1])[:, None]
+    counts = np.zeros((int(series.max()) + 1, len(candidates)))
+    np.add.at(counts, series[1:], fits)
+    is_usable = counts.any(axis=1) | (np.bincount(series) == 1)  # a single reading has no step
+    steps = np.where(is_usable, candidates[counts.argmax(axis=1)], np.nan)
+    matched: Floats = steps[series]
+    return matched
+
+
+def _make_no_window_error(window: int, horizon: int, steps: Floats | None) -> DataError:
+    at = ""
+    if steps is not None and np.isfinite(steps).any():
+        at = f" at a step of {format_seconds(float(np.nanmax(steps)))}"
+    return DataError(
+        f"The series has no {window} consecutive readings with a target {horizon} readings "
+        f"later{at}: use a shorter window or horizon, or fill the gaps."
+    )
+
+
+def format_seconds(seconds: float) -> str:
+    """Format a duration in its largest suitable unit, as in ``5 minutes`` or ``1 day``."""
+    names = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+    unit, size = next((item for item in names.items() if seconds >= item[1]), ("second", 1))
+    return f"{seconds / size:g} {unit}{'s' * (seconds != size)}"
+
+
+def describe_windows(
+    windows: Windows,
+    *,
+    used: int | None = None,
+    dates: bool = True,
+    known: Sequence[float] = (),
+) -> DataReport:
+    """Report the windows made and lost, by reason and by group.
+
+    Groups without a window and different steps are warnings. ``used`` is the number of windows
+    after balancing, if fewer. With ``dates`` False, steps are plain
+    numbers. ``known`` are the steps that a saved model accepts, if the data is new.
+    """
+    groups, size, horizon = windows.groups, windows.window, windows.horizon
+
+    def format_step(step: float | None) -> str:
+        return "no step" if step is None else format_seconds(step) if dates else f"{step:g}"
+
+    def name_group(group: GroupWindows) -> str:
+        return format_name(group.name) if len(groups) > 1 else "the series"
+
+    n_gaps = sum(group.gaps for group in groups)
+    lost = {reason: sum(group.lost[reason] for group in groups) for reason in groups[0].lost}
+    reasons = [
+        f"{count:,} at {n_gaps:,} gaps" if reason == "gaps" else f"{count:,} at {reason}"
+        for reason, count in lost.items()
+        if count
+    ]
+    note = f"{len(windows):,} of {size:,} readings and a target {horizon:,} later"
+    if len(groups) == 1 and groups[0].step is not None:
+        note += f", step {format_step(groups[0].step)}"
+    note += f"; lost: {join_names(reasons) if reasons else 'none'}"
+    if used is not None and used < len(windows):
+        note += f"; {len(windows) - used:,} left out to balance validation and test"
+    notes = {"Windows": note}
+    if len(groups) > 1:
+        listed = []
+        for group in groups:
+            text = f"{format_name(group.name)} {group.windows:,}"
+            n_lost = sum(group.lost.values())
+            text += f" ({n_lost:,} lost)" if n_lost else ""
+            listed.append(text)
+        notes["By group"] = join_names(listed, _MAX_GROUPS)
+    warnings = []
+    if empty := [group for group in groups if not group.windows]:
+        listed = [
+            f"{name_group(group)} ({group.readings:,} readings, step {format_step(group.step)})"
+            for group in empty
+        ]
+        remedy = "use a shorter window or horizon, or fill the gaps"
+        if known:
+            steps = join_names(map(format_step, known))
+            remedy = f"the model forecasts readings at a step of {steps}; resample them"
+        warnings.append(f"No window lies in {join_names(listed, _MAX_GROUPS)}: {remedy}.")
+    by_step: dict[float, list[str]] = {}
+    for group in groups:
+        if group.windows and group.step is not None:
+            near = (step for step in by_step if abs(group.step - step) <= _SAME_STEP * step)
+            by_step.setdefault(next(near, group.step), []).append(format_name(group.name))
+    if len(by_step) > 1 and not known:
+        listed = [f"{format_step(s)} in {join_names(g, _MAX_GROUPS)}" for s, g in by_step.items()]
+        spans = join_names(format_step(horizon * step) for step in by_step)
+        warnings.append(
+            f"The steps differ between groups ({'; '.join(listed)}), so that a target {horizon} "
+            f"readings later is {spans} ahead: use groups of one step, or resample the readings."
+        )
+    return DataReport(notes=notes, warnings=warnings)
 
 
 def split_windows(
@@ -115,12 +363,8 @@ def split_windows(
     part_of = np.full(len(values), len(PARTS))
     for part, rows in enumerate(readings):
         part_of[rows] = part
-    units: Sequence[Hashable] = part_of.tolist()
-    if groups is not None:
-        units = list(zip(units, groups, strict=True))
-    windows = make_windows(
-        values, times, target, window=window, horizon=horizon, step=step, groups=units
-    )
+    shape: dict[str, Any] = {"window": window, "horizon": horizon, "step": step}
+    windows = make_windows(values, times, target, **shape, groups=groups, parts=part_of)
     split = Split.from_index(part_of[windows.target_rows])
     return windows, require_nonempty_parts(split, "no window lies within it")
 

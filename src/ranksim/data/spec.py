@@ -15,6 +15,7 @@ from ranksim.exceptions import UsageError
 
 Protocol = Literal["extrapolation", "interpolation", "blindspot"]
 SplitRule = Literal["random", "group", "time", "day"]
+RepeatedTimes = Literal["error", "mean"]
 SplitMethod = Literal["column", "random", "group", "time", "day", "protocol"]
 
 
@@ -331,6 +332,11 @@ class SeriesSpec(UserDataSpec):
     group: str | None = None  # also tells series apart, so a split column does not exclude it
     window: int = option("Forecast a series from this many readings.", ..., min=1, cli_default=None)
     horizon: int | None = option("Readings from the window's last to the target (1).", min=1)
+    repeated_times: RepeatedTimes = option(
+        "Readings whose time repeats with other values: error, or mean to merge them.",
+        "error",
+        requires="time",
+    )
     features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

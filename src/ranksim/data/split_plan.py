@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import DataReport
-from ranksim.data.series import Windows, split_windows
+from ranksim.data.series import (
+    Readings,
+    Windows,
+    describe_windows,
+    merge_repeated_times,
+    split_windows,
+)
 from ranksim.data.spec import SeriesSpec, TableSpec, TextSpec, UserDataSpec
 from ranksim.data.splitting import (
     PART_NAMES,
@@ -26,7 +32,15 @@ from ranksim.data.splitting import (
     split_rows,
     zero_shot_split,
 )
-from ranksim.data.table import Floats, Ints, Table, day_index, read_labels, read_times
+from ranksim.data.table import (
+    Floats,
+    Ints,
+    Table,
+    day_index,
+    find_time_scale,
+    read_labels,
+    read_times,
+)
 from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
@@ -75,8 +89,8 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         raise UsageError(f"--categories contains {unused[0]!r}, which is not an input: remove it.")
     readings = windows = split = None
     if isinstance(options, SeriesSpec):
-        readings, windows, split, rows = _make_forecasts(table, options, inputs)
-        labels = windows.labels
+        readings, windows, split = _make_forecasts(table, options, inputs)
+        rows, labels = readings.rows[windows.target_rows], windows.labels
     else:
         values = read_labels(
             table, options.target, missing="nan" if options.skip_missing else "raise"
@@ -116,9 +130,13 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     facts |= {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
     report = _report_rows(table, options, rows, split)
+    if windows is not None and readings is not None:
+        report = report.combine(readings.describe_times())
+        used, dates = sum(map(len, split)), readings.time_scale > 0
+        report = report.combine(describe_windows(windows, used=used, dates=dates))
     return SplitPlan(
         *(table, options, inputs, rows, labels, split, bins, many, few, named, facts, report),
-        readings=readings,
+        readings=None if readings is None else readings.values,
         windows=windows,
     )
 
@@ -170,21 +188,43 @@ def read_split_column(table: Table, options: UserDataSpec) -> str | None:
     return _SPLIT if is_usable else None
 
 
-def read_series(
-    table: Table, options: UserDataSpec, inputs: Sequence[str]
-) -> tuple[Ints, Floats, Floats | None, list[Any] | None]:
-    """Read a time series in time order; return ``(rows, readings, times, groups)``.
+def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Readings:
+    """Read time series in time order, and merge readings whose time repeats.
 
-    Missing readings are NaN.
+    Raises:
+        DataError: readings of the same time differ, and ``options.repeated_times`` is "error".
     """
-    readings = np.stack([read_labels(table, name, missing="nan") for name in inputs], axis=1)
+    values = np.stack([read_labels(table, name, missing="nan") for name in inputs], axis=1)
     groups = None if options.group is None else table.column(options.group)
     if options.time is None:
-        return np.arange(len(readings)), readings, None, groups
+        return Readings(values, np.arange(len(values)), None, groups)
     times = read_times(table, options.time)
-    order = np.lexsort((times,) if groups is None else (times, factorize(groups)))
-    groups = None if groups is None else [groups[row] for row in order]
-    return order, readings[order], times[order], groups
+    series = np.zeros(len(times), dtype=np.int64) if groups is None else factorize(groups)
+    order = np.lexsort((times, series))
+    merged = merge_repeated_times(values[order], times[order], series[order])
+    if options.repeated_times == "error":
+        table.raise_for_rows(
+            sorted(order[merged.different].tolist()),
+            f"a time in column {options.time!r} repeats with other readings",
+            "merge them with --repeated-times mean, or add --group if they are several series",
+        )
+    if options.split is not None:
+        parts = factorize(table.column(options.split)).astype(np.float64)[order, None]
+        shared = merge_repeated_times(parts, times[order], series[order]).different
+        table.raise_for_rows(
+            sorted(order[shared].tolist()),
+            f"a time in column {options.time!r} repeats in another part",
+            "keep all readings of a time in one part",
+        )
+    rows = order[merged.first]
+    return Readings(
+        merged.values,
+        rows,
+        times[rows],
+        None if groups is None else [groups[row] for row in rows],
+        repeats=order[merged.repeated],
+        time_scale=find_time_scale(table, options.time),
+    )
 
 
 def _find_parts(table: Table) -> set[str]:
@@ -209,33 +249,32 @@ def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
 
 def _make_forecasts(
     table: Table, options: SeriesSpec, inputs: Sequence[str]
-) -> tuple[Floats, Windows, Split, Ints]:
-    """Create forecast windows; return ``(readings, windows, split, target_rows)``."""
-    order, readings, times, groups = read_series(table, options, inputs)
+) -> tuple[Readings, Windows, Split]:
+    """Create forecast windows and split them."""
+    readings = read_series(table, options, inputs)
+    times, groups, rows = readings.times, readings.groups, readings.rows
     by = options.split_method
     if by == "column":
         assert options.split is not None
-        split = split_by_column(table.take(order), options.split)
+        split = split_by_column(table.take(rows), options.split)
     else:
         units: Sequence[Hashable] | None = groups
         if by == "day":
             assert times is not None
             units = day_index(times).tolist()
         split = split_rows(
-            np.zeros(len(order), dtype=np.int64),
+            np.zeros(len(rows), dtype=np.int64),
             by="time" if by == "time" else "group",
             balanced=False,
             max_per_bin=None,
             seed=options.seed,
             groups=units,
-            times=np.arange(len(order), dtype=np.float64) if times is None else times,
+            times=np.arange(len(rows), dtype=np.float64) if times is None else times,
         )
-    target = readings[:, inputs.index(options.target)]
-    window, horizon = options.window, options.horizon or 1
-    windows, split = split_windows(
-        split, readings, times, target, window=window, horizon=horizon, groups=groups
-    )
-    return readings, windows, split, order[windows.target_rows]
+    target = readings.values[:, inputs.index(options.target)]
+    shape: dict[str, Any] = {"window": options.window, "horizon": options.horizon or 1}
+    windows, split = split_windows(split, readings.values, times, target, **shape, groups=groups)
+    return readings, windows, split
 
 
 def _split_samples(

@@ -22,6 +22,8 @@ from ranksim.exceptions import DataError
 
 MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))  # in lower case
 DAY = 86_400.0  # seconds
+TIME_UNITS = {1.0: "seconds", 1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
+_DATES = (3.15e8, 4.1e9)  # 1980 and 2100, in seconds since 1970
 _MAX_LISTED, _MAX_NAMES = 5, 20  # line numbers and columns in a message
 _MAX_LABEL = 1e38  # the range of float32
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
@@ -144,14 +146,50 @@ def read_seconds(table: Table, name: str, *, hint: str = "") -> Floats:
 
 
 def read_times(table: Table, name: str) -> Floats:
-    """Read a column of times, either ISO dates or numbers, as seconds ``(N,)``."""
+    """Read a column of times as seconds ``(N,)``: ISO dates, or numbers.
+
+    Numbers are milliseconds, microseconds or nanoseconds since 1970 if all of them then lie
+    between 1980 and 2100; otherwise seconds.
+    """
     is_text = parse_numbers(table.column(name)).text
     are_dates = 2 * np.count_nonzero(is_text) > len(is_text)
     read = read_seconds if are_dates else partial(read_numbers, missing="nan")
     seconds = read(table, name)
+    if not are_dates:
+        seconds = seconds / (_find_scale(table, name, seconds) or 1.0)
     problem, remedy = f"column {name!r} has no time", "fill it in or remove these rows"
     table.raise_for_rows(np.flatnonzero(np.isnan(seconds)), problem, remedy)
     return seconds
+
+
+def find_time_scale(table: Table, name: str) -> float:
+    """Return how many units of a column of times make a second; 0 for numbers without dates.
+
+    1 for ISO dates and seconds since 1970, 1,000 for milliseconds, and so on.
+    """
+    parsed = parse_numbers(table.column(name))
+    is_date = 2 * np.count_nonzero(parsed.text) > len(parsed.text)
+    return 1.0 if is_date else _find_scale(table, name, parsed.values)
+
+
+def _find_scale(table: Table, name: str, numbers: Floats) -> float:
+    """Return the scale of numeric times; raise a DataError if they have different units."""
+    known = np.flatnonzero(np.isfinite(numbers))
+    scales = np.zeros(len(known))
+    for scale in TIME_UNITS:
+        first, last = (scale * seconds for seconds in _DATES)
+        scales[(numbers[known] >= first) & (numbers[known] < last)] = scale
+    if not len(known) or not scales.all():
+        return 0.0
+    values, counts = np.unique(scales, return_counts=True)
+    usual = float(values[counts.argmax()])
+    problem = f"column {name!r} contains a time in {TIME_UNITS[float(values[counts.argmin()])]}"
+    table.raise_for_rows(
+        known[scales != usual],
+        f"{problem}, but others in {TIME_UNITS[usual]}",
+        "write all times in one unit",
+    )
+    return usual
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,10 +256,13 @@ def _parse_datetime(value: Any) -> datetime | None:
     return value if isinstance(value, datetime) and not is_missing(value) else None
 
 
-def format_times(times: Floats, example: Any) -> list[Any]:
-    """Format times in seconds as ISO text or as numbers, whichever form ``example`` has."""
+def format_times(times: Floats, example: Any, scale: float = 1.0) -> list[Any]:
+    """Format times in seconds as ISO text or as numbers, whichever form ``example`` has.
+
+    Numbers are multiplied by ``scale``, that of :func:`find_time_scale`.
+    """
     if not parse_numbers([example]).text[0]:
-        return list(times.tolist())
+        return list((times * (scale or 1.0)).tolist())
     parsed = _parse_datetime(example)
     zone = UTC if parsed is not None and parsed.tzinfo else None
     return [str(datetime.fromtimestamp(time, UTC).replace(tzinfo=zone)) for time in times.tolist()]

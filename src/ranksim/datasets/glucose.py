@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
+from ranksim.data.data_report import DataReport
 from ranksim.data.reading import read_delimited
-from ranksim.data.series import SeriesSamples, split_windows
-from ranksim.data.splitting import balance_held_out, split_rows
+from ranksim.data.series import (
+    SeriesSamples,
+    Windows,
+    describe_windows,
+    merge_repeated_times,
+    split_windows,
+)
+from ranksim.data.splitting import PARTS, Split, balance_held_out, split_rows
 from ranksim.data.table import day_index, parse_numbers, read_numbers, read_times
 from ranksim.datasets.archives import Package, verify_checksum
 from ranksim.datasets.base import Benchmark, find_data_file
@@ -26,6 +35,7 @@ FILE = "CGM.csv.gz"
 CHECKSUM = "91fdad8325541a4487d88cb59b2fc9f6ed821c7c01eaabed0606bbb7089be8de"
 INNER = f"bokeh_sampledata/_data/{FILE}"
 STEP = 5  # minutes between readings
+HOUR = 3_600  # seconds
 WINDOW = 24  # readings per input: two hours
 BINS = LabelBins.uniform(40.0, 410.0, 37)  # 10 mg/dL each; the sensor reads 40 to 400
 MAX_PER_BIN = 50  # of validation and test; most rare bins have fewer samples
@@ -39,9 +49,10 @@ REGIONS = {
 def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSamples]:
     """Load the benchmark: forecast glucose (mg/dL) from the preceding two hours of readings.
 
-    A reading is the glucose and the current of the sensor (nA), which improves validation. Whole
-    days are drawn for training, validation and test with a fixed seed, and no window contains a
-    gap or readings of two parts. Validation and test keep at most 50 samples per 10 mg/dL.
+    A reading is the glucose and the current of the sensor (nA), which improves validation.
+    Readings with the same time, which occur three times, are replaced by their mean. Whole days
+    are drawn for training, validation and test with a fixed seed, and no window contains a gap or
+    readings of two parts. Validation and test keep at most 50 samples per 10 mg/dL.
 
     Args:
         horizon: minutes ahead, a multiple of 5.
@@ -62,6 +73,9 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     times = read_times(table, "datetime")
     glucose = read_numbers(table, "glucose")
     readings = np.stack([glucose, parse_numbers(table.column("isig")).values], axis=1)
+    merged = merge_repeated_times(readings, times, np.zeros(len(times), dtype=np.int64))
+    readings, times = merged.values, times[merged.first]
+    glucose = readings[:, 0]
     rows = split_rows(
         BINS.digitize(glucose),
         by="group",
@@ -80,6 +94,9 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
         SeriesSamples(readings, windows.ends[part], windows.labels[part], WINDOW) for part in split
     )
     facts = {"sha256": CHECKSUM, "horizon": horizon, "window": WINDOW, "split_seed": SEED}
+    facts["repeated_times"] = "mean"
+    left_out = {"merged with a row of the same time": len(merged.repeated)}
+    rows_used = {"used": len(readings), "left_out": left_out}
     return Benchmark(
         NAME,
         *(train, val, test, BINS),
@@ -88,6 +105,21 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
         quantity="glucose",
         unit="mg/dL",
         groups=day_index(times[windows.target_rows[split.test]]),
+        report=_report(rows_used, times, windows, split),
+    )
+
+
+def _report(
+    rows: dict[str, Any], times: NDArray[np.float64], windows: Windows, split: Split
+) -> DataReport:
+    """Report rows, split, windows and long gaps."""
+    counts = dict(zip(PARTS, map(len, split), strict=True))
+    described = {"method": f"whole days, at most {MAX_PER_BIN} per 10 mg/dL in validation and test"}
+    report = DataReport(rows=rows, split=described | {"seed": SEED} | counts)
+    long = int(np.count_nonzero(np.diff(times) > HOUR))
+    gaps = {"Gaps": f"{windows.groups[0].gaps:,}, of which {long:,} are longer than an hour"}
+    return report.combine(describe_windows(windows, used=sum(map(len, split)))).combine(
+        DataReport(notes=gaps)
     )
 
 

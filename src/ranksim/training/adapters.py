@@ -24,9 +24,16 @@ from ranksim.data.features import Kind, TableFeatures, VectorDataset
 from ranksim.data.images.decode import describe_broken
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.data.images.table import ImageTable, image_paths
-from ranksim.data.series import SeriesDataset, SeriesScaling, make_windows
+from ranksim.data.series import (
+    SeriesDataset,
+    SeriesScaling,
+    describe_windows,
+    make_windows,
+    match_steps,
+)
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
 from ranksim.data.split_plan import SplitPlan, read_series
+from ranksim.data.splitting import factorize
 from ranksim.data.table import Table, format_times
 from ranksim.data.text import (
     TOKEN_LIMITS,
@@ -295,19 +302,30 @@ class SeriesAdapter(DataAdapter):
     group: str | None  # column of the group, for example the patient
     window: int  # readings that a forecast uses
     horizon: int  # readings from the last one used to the forecast one
-    step: float | None  # seconds between readings; None without a time column
+    steps: tuple[float, ...]  # seconds between readings, by group; empty without a time column
     scaling: SeriesScaling
+    repeated_times: str = "mean"  # in models of earlier versions, which have no such field
 
     @classmethod
     def fit(cls, plan: SplitPlan) -> Self:
         assert plan.readings is not None
         assert plan.windows is not None
         assert isinstance(plan.options, SeriesSpec)
-        spec, window = plan.options, plan.windows.window
+        spec, window, steps = plan.options, plan.windows.window, plan.windows.steps
         train = plan.windows.ends[plan.split.train]
         scaling = SeriesScaling.fit(plan.readings, train, window=window)
         columns = plan.inputs, spec.time, spec.group
-        return cls(*columns, window, spec.horizon or 1, plan.windows.step, scaling)
+        distinct = () if steps is None else tuple(np.unique(steps).tolist())
+        return cls(*columns, window, spec.horizon or 1, distinct, scaling, spec.repeated_times)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Restore the adapter; earlier versions had one ``step`` for all groups."""
+        content = dict(content)
+        if "step" in content:
+            step = content.pop("step")
+            content["steps"] = [] if step is None else [step]
+        return super().from_dict(content)
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
         assert plan.readings is not None
@@ -322,17 +340,28 @@ class SeriesAdapter(DataAdapter):
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         # the target column is among the readings; a forecast needs nothing after its window
         columns = {"target": self.names[0], "time": self.time, "group": self.group}
+        columns |= {"repeated_times": self.repeated_times} if self.time else {}
         spec = SeriesSpec(**columns, window=self.window)  # type: ignore[arg-type]
-        order, readings, times, groups = read_series(table, spec, self.names)
-        shape = {"window": self.window, "horizon": self.horizon}
-        windows = make_windows(readings, times, None, **shape, step=self.step, groups=groups)
-        labels = np.where(windows.target_rows < 0, np.nan, readings[windows.target_rows, 0])
+        readings = read_series(table, spec, self.names)
+        values, times, groups = readings.values, readings.times, readings.groups
+        step = None
+        if times is not None:
+            series = np.zeros(len(times), np.int64) if groups is None else factorize(groups)
+            step = match_steps(times, series, self.steps)
+        shape: dict[str, Any] = {"window": self.window, "horizon": self.horizon}
+        windows = make_windows(values, times, None, **shape, step=step, groups=groups)
+        labels = np.where(windows.target_rows < 0, np.nan, values[windows.target_rows, 0])
         target_times = None
         if self.time is not None and windows.times is not None:
-            target_times = format_times(windows.times, table.column(self.time)[0])
-        inputs, ends = self.scaling(readings), windows.ends
+            example = table.column(self.time)[0]
+            target_times = format_times(windows.times, example, readings.time_scale)
+        inputs, ends = self.scaling(values), windows.ends
         samples = SeriesDataset(inputs, ends, np.zeros(len(windows)), window=self.window)
-        return AdaptedTable(order[ends], samples, self._make_network, labels, target_times)
+        dates = readings.time_scale > 0
+        report = describe_windows(windows, dates=dates, known=self.steps)
+        report = readings.describe_times().combine(report)
+        rows = readings.rows[ends]
+        return AdaptedTable(rows, samples, self._make_network, labels, target_times, report)
 
     def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
         return series_network(recipe, len(self.names))
