@@ -332,9 +332,8 @@ class SeriesSpec(UserDataSpec):
     group: str | None = None  # also tells series apart, so a split column does not exclude it
     window: int = option("Forecast a series from this many readings.", ..., min=1, cli_default=None)
     horizon: int | None = option("Readings from the window's last to the target (1).", min=1)
-    repeated_times: RepeatedTimes = option(
-        "Readings whose time repeats with other values: error, or mean to merge them.",
-        "error",
+    repeated_times: RepeatedTimes | None = option(
+        "Readings whose time repeats with other values: error (default), or mean to merge them.",
         requires="time",
     )
     features: tuple[str, ...] = ()

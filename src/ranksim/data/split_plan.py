@@ -192,7 +192,7 @@ def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Rea
     """Read time series in time order, and merge readings whose time repeats.
 
     Raises:
-        DataError: readings of the same time differ, and ``options.repeated_times`` is "error".
+        DataError: readings of the same time differ, and ``options.repeated_times`` is not "mean".
     """
     values = np.stack([read_labels(table, name, missing="nan") for name in inputs], axis=1)
     groups = None if options.group is None else table.column(options.group)
@@ -202,7 +202,7 @@ def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Rea
     series = np.zeros(len(times), dtype=np.int64) if groups is None else factorize(groups)
     order = np.lexsort((times, series))
     merged = merge_repeated_times(values[order], times[order], series[order])
-    if options.repeated_times == "error":
+    if options.repeated_times != "mean":
         table.raise_for_rows(
             sorted(order[merged.different].tolist()),
             f"a time in column {options.time!r} repeats with other readings",

@@ -316,7 +316,8 @@ class SeriesAdapter(DataAdapter):
         scaling = SeriesScaling.fit(plan.readings, train, window=window)
         columns = plan.inputs, spec.time, spec.group
         distinct = () if steps is None else tuple(np.unique(steps).tolist())
-        return cls(*columns, window, spec.horizon or 1, distinct, scaling, spec.repeated_times)
+        repeated = spec.repeated_times or "error"
+        return cls(*columns, window, spec.horizon or 1, distinct, scaling, repeated)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
