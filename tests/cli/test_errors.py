@@ -96,7 +96,7 @@ CASES = {
     # columns
     "unknown target": (None, "inspect good.csv --target Y --out out", 1, ["no column 'Y'"]),
     "unknown feature": (None, f"{GOOD} --features x,z", 1, ["no column 'z'"]),
-    "unknown group": (None, f"{GOOD} --group z", 1, ["no column 'z'"]),
+    "unknown group": (None, f"{GOOD} --split-by group --group z", 1, ["no column 'z'"]),
     "unknown category": (None, f"{GOOD} --categories z", 2, ["--categories", "'z'"]),
     # labels
     "text label": (
@@ -123,7 +123,8 @@ CASES = {
     "unknown part": (
         text(rows(part=["train", "exam"] * 30)), f"{COMPARE} --split part", 1,
         ["train, val or test"]),
-    "one group": (text(rows(group=[1] * 60)), f"{COMPARE} --group group", 1, ["1 group"]),
+    "one group": (
+        text(rows(group=[1] * 60)), f"{COMPARE} --split-by group --group group", 1, ["1 group"]),
     # series, texts, images
     "no window without a gap": (None, f"{GOOD} --window 59 --time when", 1, ["gap"]),
     "invalid time": (text(rows(when=["noon"] * 60)), f"{COMPARE} {SERIES}", 1, ["'noon'"]),

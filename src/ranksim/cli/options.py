@@ -52,7 +52,8 @@ DATA = (
 )
 SPLIT = (
     "Split and regions",
-    "split split_by group balanced max_per_bin test_per_bin split_seed bin_width many few region",
+    "split split_by group balanced max_per_bin test_per_bin split_seed drop_shared bin_width many "
+    "few region",
 )
 NETWORK = ("Network", "encoder image_size channels_last")
 RUN = ("Training", "changes recipe_file max_steps max_epochs")

@@ -54,7 +54,7 @@ class DataLocation:
         "Folder with the data. Default: RANKSIM_DATA, then a verified download."
     )
     image_root: Path | None = option("Folder of the images, if DATA is a table elsewhere.")
-    split_file: Path | None = option("Split file of an age benchmark, if it is elsewhere.")
+    split_file: Path | None = option("Split file, if the runs were trained with one.")
     glove: Path | None = option("GloVe 840B.300d text file, for the preset paper.")
     encoder: str | None = option(
         "Folder of the pretrained encoder, if the model was trained with one.", metavar="PATH"
@@ -157,7 +157,7 @@ class ImdbWikiSpec(AgeDbSpec):
 class UserDataSpec(DataSpec):
     """A base class for specifications of user data: target column, split and label bins."""
 
-    location_options: ClassVar[tuple[str, ...]] = ("data",)
+    location_options: ClassVar[tuple[str, ...]] = ("data", "split_file")
     title: ClassVar[str] = "user data"
     selector: ClassVar[str | None] = None  # the option that selects this modality
     encoders: ClassVar[tuple[str, ...]] = ()  # built-in networks; empty: encoders of the hub
@@ -169,11 +169,14 @@ class UserDataSpec(DataSpec):
         "Column whose equal values stay in one part.", None, "COLUMN", excludes="split protocol"
     )
     split: str | None = option(
-        "Column of train, val and test. Default: split, if it names all three; otherwise a "
-        "split is drawn.",
+        "Column of train, val and test, or a split.csv. Default: a column split; else it is drawn.",
         None,
-        "COLUMN",
+        "COLUMN|FILE",
         excludes="protocol",
+    )
+    split_sha256: str | None = None  # its first 16 digits, of a split file
+    drop_shared: bool = option(
+        "Leave out training samples that equal validation or test samples.", False
     )
     split_by: SplitRule | None = option(
         "Draw the split by: random (default), group, day or time (default of a series).",
@@ -307,7 +310,7 @@ class ImageSpec(UserDataSpec):
     """A specification of image data: column of image paths, and handling of broken images."""
 
     benchmark = "images"
-    location_options: ClassVar[tuple[str, ...]] = ("data", "image_root")
+    location_options: ClassVar[tuple[str, ...]] = ("data", "split_file", "image_root")
     title = "images"
     selector = "image"
     extra_options: ClassVar[tuple[str, ...]] = ("encoder", "image_size", "channels_last")

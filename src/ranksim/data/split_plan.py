@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import DataReport
+from ranksim.data.sample_split import SplitOutcome, split_samples
 from ranksim.data.series import (
     Readings,
     Windows,
@@ -20,21 +21,22 @@ from ranksim.data.series import (
     split_windows,
 )
 from ranksim.data.spec import SeriesSpec, TableSpec, TextSpec, UserDataSpec
+from ranksim.data.split_column import find_split_column, read_parts
 from ranksim.data.splitting import (
-    PART_NAMES,
     PARTS,
     TEST_PER_BIN,
+    UNUSED,
     Split,
     balance_held_out,
+    draw_validation,
     factorize,
-    reject_shared_samples,
     split_by_column,
     split_rows,
-    zero_shot_split,
 )
 from ranksim.data.table import (
     Floats,
     Ints,
+    Missing,
     Table,
     day_index,
     find_time_scale,
@@ -45,8 +47,6 @@ from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
-
-_SPLIT = "split"  # name of the column of Hugging Face splits
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,7 @@ class SplitPlan:
     named: dict[str, LabelRange]  # regions
     facts: dict[str, Any]  # identity of the data in results
     report: DataReport
+    parts: NDArray[np.str_]  # (R,), train, val, test or unused, of each row of the table
     readings: Floats | None = None  # (T, C), of a series in time order
     windows: Windows | None = None  # over the readings, one per sample
 
@@ -89,17 +90,10 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         raise UsageError(f"--categories contains {unused[0]!r}, which is not an input: remove it.")
     readings = windows = split = None
     if isinstance(options, SeriesSpec):
-        readings, windows, split = _make_forecasts(table, options, inputs)
+        readings, windows, split, parts = _make_forecasts(table, options, inputs)
         rows, labels = readings.rows[windows.target_rows], windows.labels
     else:
-        values = read_labels(
-            table, options.target, missing="nan" if options.skip_missing else "raise"
-        )
-        is_usable = np.isfinite(values)
-        if options.skip_missing:
-            is_usable &= ~_find_blank(table, options)
-        rows = np.flatnonzero(is_usable)
-        labels = values[rows]
+        rows, labels = _select_samples(table, options)
     if len(np.unique(labels)) < 2:
         problem = f"only the label {labels[0]:g}" if len(labels) else "no labels"
         raise DataError(
@@ -108,8 +102,12 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         )
     bins = choose_label_bins(labels, options)
     label_index, by, seed = bins.digitize(labels), options.split_method, options.seed
+    outcome = SplitOutcome()
     if split is None:
-        split = _split_samples(table.take(rows), options, inputs, label_index)
+        split, outcome = split_samples(table.take(rows), options, inputs, label_index)
+        parts = np.full(table.n_rows, UNUSED, dtype="<U6")
+        for part, members in zip(PARTS, split, strict=True):
+            parts[rows[members]] = part
     elif options.balanced and by != "column":
         split = balance_held_out(split, label_index, max_per_bin=options.max_per_bin, seed=seed)
     regions, many, few = choose_shot_regions(bins, labels[split.train], options)
@@ -125,23 +123,42 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         facts["test_per_bin"] = options.test_per_bin or TEST_PER_BIN
     elif by != "column":
         facts["balanced"] = options.balanced
-    if by != "column":
+    if by != "column" or outcome.is_val_drawn:
         facts["split_seed"] = seed
-    facts |= {"bins": len(bins), "many": many, "few": few}
+    facts |= outcome.to_facts() | {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
-    report = _report_rows(table, options, rows, split)
+    report = _report_rows(table, options, rows, split, outcome)
     if windows is not None and readings is not None:
         report = report.combine(readings.describe_times())
         used, dates = sum(map(len, split)), readings.time_scale > 0
         report = report.combine(describe_windows(windows, used=used, dates=dates))
     return SplitPlan(
         *(table, options, inputs, rows, labels, split, bins, many, few, named, facts, report),
+        parts=parts,
         readings=None if readings is None else readings.values,
         windows=windows,
     )
 
 
-def _report_rows(table: Table, options: UserDataSpec, rows: Ints, split: Split) -> DataReport:
+def _select_samples(table: Table, options: UserDataSpec) -> tuple[Ints, Floats]:
+    """Return the rows with a label, and their labels; rows that are unused need none."""
+    if options.skip_missing or options.split is None:
+        missing: Missing = "nan" if options.skip_missing else "raise"
+        values = read_labels(table, options.target, missing=missing)
+    else:
+        is_used = read_parts(table, options.split) != UNUSED
+        read_labels(table.take(np.flatnonzero(is_used)), options.target)
+        values = read_labels(table, options.target, missing="nan")
+    is_usable = np.isfinite(values)
+    if options.skip_missing:
+        is_usable &= ~_find_blank(table, options)
+    rows = np.flatnonzero(is_usable)
+    return rows, values[rows]
+
+
+def _report_rows(
+    table: Table, options: UserDataSpec, rows: Ints, split: Split, outcome: SplitOutcome
+) -> DataReport:
     """Report the rows of the samples, those left out with the reason, and the split."""
     counts = dict(zip(PARTS, map(len, split), strict=True))
     used = sum(counts.values())
@@ -156,14 +173,43 @@ def _report_rows(table: Table, options: UserDataSpec, rows: Ints, split: Split) 
             reasons = {f"no text in column {names}": blank}
             reasons[f"no value in column {options.target!r}"] = n_missing
             left_out |= {reason: count for reason, count in reasons.items() if count}
-        if used < len(rows):
-            left_out["to balance validation and test"] = len(rows) - used
+        left_out |= outcome.left_out
+        unexplained = len(rows) - used - sum(outcome.left_out.values())
+        if unexplained:
+            by_column = options.split_method == "column"
+            reason = f"marked {UNUSED}" if by_column else "to balance validation and test"
+            left_out[reason] = unexplained
         rows_used = {"used": used, "left_out": left_out} if left_out else {"used": used}
     method = options.split_method
-    described = {"method": f"column {options.split!r}" if method == "column" else method, **counts}
-    if method not in ("column", "time"):
+    described: dict[str, Any] = {
+        "method": f"column {options.split!r}" if method == "column" else method,
+        **counts,
+    }
+    if outcome.is_val_drawn:
+        described["method"] += ", validation from its training rows"
+    if method not in ("column", "time") or outcome.is_val_drawn:
         described["seed"] = options.seed
-    return DataReport(rows=rows_used, split=described)
+    report = DataReport(rows=rows_used, split=described, notes=outcome.notes)
+    return report.combine(_report_unused_split(table, options))
+
+
+def _report_unused_split(table: Table, options: UserDataSpec) -> DataReport:
+    """Report a split column that is not used because options ask for another split."""
+    if options.split is not None:
+        return DataReport()
+    name = find_split_column(table, {options.target, options.time, options.group, *options.inputs})
+    if name is not None:
+        text = f"column {name!r} is not used, because options ask for another split"
+        return DataReport(notes={"Given split": text})
+    names = [name for name in table.names if name.strip().lower() == "split"]
+    if names and not options.inputs:
+        return DataReport(
+            warnings=[
+                f"Column {names[0]!r} names no train, val or test, so it is read as an input: name "
+                "the input columns, or write train, val and test into it."
+            ]
+        )
+    return DataReport()
 
 
 def _find_blank(table: Table, options: UserDataSpec) -> NDArray[np.bool_]:
@@ -173,19 +219,6 @@ def _find_blank(table: Table, options: UserDataSpec) -> NDArray[np.bool_]:
         for name in options.text:
             blank |= [is_blank(value) for value in table.column(name)]
     return blank
-
-
-def read_split_column(table: Table, options: UserDataSpec) -> str | None:
-    """Return the name of the split column, given or detected; None if the split is to be drawn.
-
-    So the splits of a Hugging Face data set are used unless an option requests another split.
-    """
-    requests: list[Any] = [options.split, options.split_by, options.group]
-    requests += [options.max_per_bin, options.split_seed, options.protocol]
-    if any(value is not None for value in requests) or not options.balanced:
-        return options.split
-    is_usable = _SPLIT not in options.inputs and _find_parts(table) == set(PARTS)
-    return _SPLIT if is_usable else None
 
 
 def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Readings:
@@ -227,18 +260,10 @@ def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Rea
     )
 
 
-def _find_parts(table: Table) -> set[str]:
-    """Return the split names that the column ``split`` contains; empty if any value is invalid."""
-    if _SPLIT not in table.names:
-        return set()
-    parts = {PART_NAMES.get(str(value).strip().lower(), "") for value in table.column(_SPLIT)}
-    return set() if "" in parts else parts
-
-
 def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
     """Return the names of all columns that no option uses."""
     used = {options.target, options.group, options.time, options.split}
-    used |= {_SPLIT} if _find_parts(table) else set()  # the part is not an input
+    used.add(find_split_column(table, used))  # the part is not an input
     names = tuple(name for name in table.names if name not in used)
     if not names:
         raise DataError(
@@ -249,14 +274,20 @@ def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
 
 def _make_forecasts(
     table: Table, options: SeriesSpec, inputs: Sequence[str]
-) -> tuple[Readings, Windows, Split]:
-    """Create forecast windows and split them."""
+) -> tuple[Readings, Windows, Split, NDArray[np.str_]]:
+    """Create forecast windows and split them; also return the part of each row of the table."""
     readings = read_series(table, options, inputs)
     times, groups, rows = readings.times, readings.groups, readings.rows
     by = options.split_method
     if by == "column":
         assert options.split is not None
-        split = split_by_column(table.take(rows), options.split)
+        split = split_by_column(table.take(rows), options.split, needs_val=False)
+        if not len(split.val):
+            moments = np.arange(len(rows), dtype=np.float64) if times is None else times
+            split = draw_validation(
+                split, np.zeros(len(rows), dtype=np.int64), balanced=False, max_per_bin=None,
+                seed=options.seed, times=moments,
+            )  # fmt: skip
     else:
         units: Sequence[Hashable] | None = groups
         if by == "day":
@@ -271,42 +302,24 @@ def _make_forecasts(
             groups=units,
             times=np.arange(len(rows), dtype=np.float64) if times is None else times,
         )
+    parts = _list_parts(table, options, readings, split)
     target = readings.values[:, inputs.index(options.target)]
     shape: dict[str, Any] = {"window": options.window, "horizon": options.horizon or 1}
     windows, split = split_windows(split, readings.values, times, target, **shape, groups=groups)
-    return readings, windows, split
+    return readings, windows, split, parts
 
 
-def _split_samples(
-    table: Table, options: UserDataSpec, inputs: Sequence[str], label_index: Ints
-) -> Split:
-    """Split the rows of a table; rows with equal inputs stay in the same part."""
-    by, seed = options.split_method, options.seed
-    samples = list(zip(*map(table.column, inputs), strict=True))
-    if options.split is not None or options.protocol is not None:
-        if options.protocol is None:
-            split = split_by_column(table, str(options.split))
-        else:
-            per_bin = options.test_per_bin or TEST_PER_BIN
-            split = zero_shot_split(label_index, options.protocol, seed=seed, per_bin=per_bin)
-        reject_shared_samples(table, samples, split)
-        return split
-    groups = times = None
-    if by == "random":
-        groups = factorize(samples).tolist()
-    elif by == "group":
-        assert options.group is not None
-        groups = table.column(options.group)
-    else:
-        assert options.time is not None
+def _list_parts(
+    table: Table, options: SeriesSpec, readings: Readings, split: Split
+) -> NDArray[np.str_]:
+    """Return the part of each row of the table, of which some may be in no window."""
+    parts = np.full(table.n_rows, UNUSED, dtype="<U6")
+    for part, members in zip(PARTS, split, strict=True):
+        parts[readings.rows[members]] = part
+    if len(readings.repeats) and options.time is not None:  # they belong to the reading they equal
         times = read_times(table, options.time)
-        groups = day_index(times).tolist() if by == "day" else None
-    return split_rows(
-        label_index,
-        by="group" if by in ("group", "day") else "time" if by == "time" else "random",
-        balanced=options.balanced,
-        max_per_bin=options.max_per_bin,
-        seed=seed,
-        groups=groups,
-        times=times,
-    )
+        groups = [None] * table.n_rows if options.group is None else table.column(options.group)
+        part_of = {(groups[row], times[row]): parts[row] for row in readings.rows}
+        for row in readings.repeats:
+            parts[row] = part_of[groups[row], times[row]]
+    return parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,11 @@ from ranksim.data.table import Floats, Ints, Table
 from ranksim.exceptions import DataError, UsageError
 
 PARTS = ("train", "val", "test")
-PART_NAMES = {name: name for name in PARTS} | dict.fromkeys(("valid", "validation", "dev"), "val")
-PART_NAMES |= {"training": "train", "testing": "test"}  # common spellings in tables
+UNUSED = "unused"  # part of the rows that are left out
+PART_NAMES = {name: name for name in (*PARTS, UNUSED)}
+# common spellings in tables
+PART_NAMES |= dict.fromkeys(("valid", "validation", "dev", "devel", "development"), "val")
+PART_NAMES |= {"training": "train", "testing": "test"}
 PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 MAX_PER_BIN = 30  # default of the held-out samples per label bin, as published
 _SHARE = 0.15  # of the samples for validation, and for test
@@ -127,25 +130,87 @@ def balance_held_out(split: Split, bins: Ints, *, max_per_bin: int | None, seed:
     return Split(split.train, *parts)
 
 
-def split_by_column(table: Table, name: str) -> Split:
-    """Read a split from a column with values such as train, val, validation, dev and test."""
-    names = [PART_NAMES.get(str(value).strip().lower(), "") for value in table.column(name)]
-    parts = np.array(names, dtype=np.str_)
+def parse_part(value: Any) -> str:
+    """Return the part that a cell names, ``train``, ``val``, ``test`` or ``unused``, or ``""``."""
+    return PART_NAMES.get(str(value).strip().lower(), "")
+
+
+def split_by_column(table: Table, name: str, *, needs_val: bool = True) -> Split:
+    """Read a split from a column with values such as train, val, validation, dev and test.
+
+    Rows with the value ``unused`` belong to no part. Without ``needs_val``, validation may be
+    empty; :func:`draw_validation` then draws it.
+    """
+    parts = np.array([parse_part(value) for value in table.column(name)], dtype=np.str_)
     problem = f"column {name!r} is not train, val or test"
-    table.raise_for_rows(np.flatnonzero(parts == ""), problem, "correct these values")
+    remedy = f"correct these values, or write {UNUSED} to leave rows out"
+    table.raise_for_rows(np.flatnonzero(parts == ""), problem, remedy)
     split = Split(*(np.flatnonzero(parts == part) for part in PARTS))
-    return require_nonempty_parts(split, f"column {name!r} of {table.name} assigns no rows to it")
+    reason = f"column {name!r} of {table.name} assigns no rows to it"
+    require_nonempty_parts(split if needs_val else split._replace(val=split.train), reason)
+    return split
 
 
-def reject_shared_samples(table: Table, inputs: Sequence[Hashable], split: Split) -> None:
-    """Raise a DataError if a split puts rows with equal inputs into two different parts."""
-    ids = factorize(inputs)
+def draw_validation(
+    split: Split,
+    bins: Ints,
+    *,
+    balanced: bool,
+    max_per_bin: int | None,
+    seed: int,
+    groups: Sequence[Hashable] | None = None,
+    times: Floats | None = None,
+) -> Split:
+    """Draw validation from the training samples of a split without validation.
+
+    With ``times``, these are the latest 15 % of the training samples. Otherwise they are drawn
+    like those of :func:`split_rows`, and samples of one of the ``groups`` stay together.
+    """
+    train, part_of = split.train, np.zeros(len(split.train), dtype=np.int64)
+    count = round(_SHARE * len(train))
+    if times is not None:
+        first = np.sort(times[train])[max(len(train) - count, 0) :][:1]
+        part_of[times[train] >= first] = 1
+    else:
+        units = factorize([groups[row] for row in train]) if groups else np.arange(len(train))
+        _, first_rows, sizes = np.unique(units, return_index=True, return_counts=True)
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        if balanced:
+            limit = max_per_bin or MAX_PER_BIN
+            drawn = balanced_split(bins[train][first_rows], max_per_bin=limit, seed=seed).val
+        else:
+            drawn = order[np.cumsum(sizes[order]) <= count]
+        part_of[np.isin(units, drawn)] = 1
+    drawn_split = Split(train[part_of == 0], train[part_of == 1], split.test)
+    return require_nonempty_parts(drawn_split, "it is drawn from the training samples")
+
+
+def find_shared_samples(keys: Sequence[Hashable], split: Split) -> tuple[Ints, Ints]:
+    """Return the positions of training and of validation samples that equal one of a later part.
+
+    The test set is the last part: a validation sample is returned if it equals a test sample.
+    """
+    ids = factorize(keys)
+    held_out = np.concatenate([split.val, split.test])
+    train = split.train[np.isin(ids[split.train], ids[held_out])]
+    return train, split.val[np.isin(ids[split.val], ids[split.test])]
+
+
+def drop_samples(split: Split, train: Ints, val: Ints) -> Split:
+    """Return the split without these training and validation samples."""
+    reduced = Split(np.setdiff1d(split.train, train), np.setdiff1d(split.val, val), split.test)
+    return require_nonempty_parts(reduced, "all its samples also occur in a later part")
+
+
+def reject_shared_samples(table: Table, keys: Sequence[Hashable], split: Split) -> None:
+    """Raise a DataError if a split puts rows with equal keys into two different parts."""
+    ids = factorize(keys)
     held_out = {"val": (split.val, split.train), "test": (split.test, np.concatenate(split[:2]))}
     for name, (part, earlier) in held_out.items():
         table.raise_for_rows(
             part[np.isin(ids[part], ids[earlier])],
             f"this {PART_TITLES[name]} sample also occurs in another part, with equal inputs",
-            "keep every sample in one part, so that no training sample is evaluated",
+            "keep every sample in one part, or leave the others out with --drop-shared",
         )
 
 

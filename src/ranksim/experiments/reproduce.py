@@ -287,6 +287,11 @@ def _make_source(request: ReproduceRequest, record: RunRecord) -> DataSource:
         raise _MissingOptionError(
             f"{request.results} was made from {name}: give its path with --data."
         )
+    if isinstance(spec, UserDataSpec) and spec.split_sha256 and location.split_file is None:
+        raise _MissingOptionError(
+            f"{request.results} was made with the split file {spec.split}: give its path with "
+            "--split-file."
+        )
     set_options = [item.name for item in fields(location) if getattr(location, item.name)]
     try:
         reject_unused(set_options, (*spec.location_options, "encoder"), spec.benchmark)
@@ -295,11 +300,17 @@ def _make_source(request: ReproduceRequest, record: RunRecord) -> DataSource:
     source = DataSource(spec, location)
     if spec.table_sha256 is None:
         return source
-    digest = identify_data(source).spec.table_sha256
+    identified = identify_data(source).spec
+    digest = identified.table_sha256
     if digest != spec.table_sha256:
         raise DataError(
             f"{request.results} was made from a table whose SHA-256 begins with "
             f"{spec.table_sha256}, and the SHA-256 of this table begins with {digest}: give the "
             "original table."
+        )
+    if isinstance(identified, UserDataSpec) and identified != spec:
+        raise DataError(
+            f"{request.results} was made with another split file: give the original one with "
+            "--split-file."
         )
     return source

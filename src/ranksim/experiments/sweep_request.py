@@ -13,7 +13,7 @@ from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import SweepProgress
 from ranksim.data.images.table import IMAGE_COLUMNS
 from ranksim.data.spec import DataLocation, make_user_spec
-from ranksim.data.split_plan import read_split_column
+from ranksim.data.split_column import read_split_column, resolve_split_file
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
 from ranksim.experiments.run import Run
@@ -59,9 +59,15 @@ def resolve_user_data(location: DataLocation, options: Mapping[str, Any]) -> Dat
     """Build the data source of user data, with defaults that are read from the data.
 
     These are the image column of a folder of images, if no inputs are named, and the column
-    ``split``, if it names all three parts and no other option is given for the split.
+    ``split``, if no other option is given for the split. The option ``split`` may also name a
+    split file.
     """
     columns = read_user_data(location)
+    split_file = resolve_split_file(columns, options.get("split"))
+    if split_file is not None:
+        location = replace(location, split_file=split_file)
+        options = {**options, "split": split_file.name}
+        columns = read_user_data(location)
     inputs = ("text", "image", "window", "features")
     if columns.root is not None and not any(options.get(name) for name in inputs):
         image = next((name for name in IMAGE_COLUMNS if name in columns.names), None)

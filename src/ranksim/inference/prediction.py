@@ -19,8 +19,12 @@ from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import print_data_report
 from ranksim.data.reading import load_table
 from ranksim.data.spec import UserDataSpec
-from ranksim.data.split_plan import read_split_column
-from ranksim.data.splitting import PART_NAMES
+from ranksim.data.split_column import (
+    join_split_file,
+    read_parts,
+    read_split_column,
+    resolve_split_file,
+)
 from ranksim.data.table import Table, read_labels
 from ranksim.evaluation.intervals import bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
@@ -199,14 +203,15 @@ def _read_density(request: ScoreRequest) -> tuple[dict[str, Any], str, dict[str,
         return model.config["density"], model.target, origin
     if request.train is None or request.target is None:
         raise UsageError("No shot regions are defined: pass --train and --target, or --model.")
-    table = load_table(request.train)
-    options = UserDataSpec(target=request.target, **request.options)
+    table, given = load_table(request.train), dict(request.options)
+    if (split_file := resolve_split_file(table, given.get("split"))) is not None:
+        table, given["split"] = join_split_file(table, split_file), split_file.name
+    options = UserDataSpec(target=request.target, **given)
     values = read_labels(table, request.target, missing="nan")
     known = np.isfinite(values)
     labels, train = values[known], np.arange(np.count_nonzero(known))
     if (split := read_split_column(table, options)) is not None:
-        parts = [PART_NAMES.get(str(part).strip().lower()) for part in table.column(split)]
-        train = np.flatnonzero(np.array(parts, dtype=object)[known] == "train")
+        train = np.flatnonzero(read_parts(table, split)[known] == "train")
     if not len(train):
         raise DataError(
             f"{table.name} has no training label in column {request.target!r}: choose another "

@@ -28,6 +28,7 @@ from ranksim.data.spec import (
     StsBSpec,
     UserDataSpec,
 )
+from ranksim.data.split_column import join_split_file
 from ranksim.data.split_plan import SplitPlan, make_split_plan
 from ranksim.data.table import Table
 from ranksim.data.text import describe_texts, encode_texts
@@ -85,6 +86,8 @@ def identify_data(source: DataSource) -> DataSource:
     spec, location = source.spec, source.location
     if isinstance(spec, UserDataSpec):
         digest = read_user_data(location).sha256
+        if location.split_file is not None:
+            spec = dataclasses.replace(spec, split_sha256=sha256(location.split_file)[:16])
     elif isinstance(spec, AgeDbSpec):
         split_file = images.find_split_file(
             spec.benchmark,
@@ -154,6 +157,8 @@ def read_user_data(location: DataLocation) -> Table:
     assert location.data is not None
     path, root = Path(location.data), location.image_root
     table = _read_table(location.data, path.stat().st_mtime_ns if path.exists() else 0)
+    if location.split_file is not None:
+        table = join_split_file(table, location.split_file)
     return table if root is None else dataclasses.replace(table, root=Path(root))
 
 

@@ -1,0 +1,147 @@
+"""Keys of samples: equal for samples that a network reads as equal."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ranksim._utils.arrays import copy_to_numpy
+from ranksim._utils.progress import progress_counter
+from ranksim.data.images.decode import decode, read_file
+from ranksim.data.images.pixel_cache import PixelCache
+from ranksim.data.images.table import image_paths
+from ranksim.data.spec import ImageSpec, TableSpec, TextSpec, UserDataSpec
+from ranksim.data.table import Table, is_missing, parse_numbers, parse_seconds
+from ranksim.exceptions import RankSimError, require_optional
+
+_THUMBNAIL = 16  # side in pixels; only images with equal thumbnails are compared
+_MISSING = "missing"
+
+
+def make_sample_keys(
+    table: Table, options: UserDataSpec, inputs: Sequence[str]
+) -> list[tuple[Hashable, ...]]:
+    """Return a key for each row; rows that a network reads as equal have equal keys.
+
+    Missing values are equal, and so are numbers and dates of the same value, however they are
+    written, texts of the same words in lower case, and images of the same pixels.
+    """
+    categories = options.categories if isinstance(options, TableSpec) else ()
+    columns: list[Sequence[Hashable]] = []
+    for name in inputs:
+        if isinstance(options, ImageSpec):
+            columns.append(make_image_keys(table, name))
+        elif isinstance(options, TextSpec):
+            columns.append(make_text_keys(table.column(name)))
+        else:
+            columns.append(make_cell_keys(table.column(name), is_category=name in categories))
+    return list(zip(*columns, strict=True))
+
+
+def hash_keys(keys: Sequence[Hashable]) -> NDArray[np.uint64]:
+    """Return a hash of each key that is the same in each process, ``(N,)``."""
+    content = b"".join(hashlib.blake2b(repr(key).encode(), digest_size=8).digest() for key in keys)
+    return np.frombuffer(content, dtype="<u8").astype(np.uint64)
+
+
+def make_cell_keys(values: Sequence[Any], *, is_category: bool = False) -> list[Hashable]:
+    """Return keys for cells: numbers, dates, words, lists; ``categories`` are compared as words."""
+    if is_category:
+        return [_MISSING if is_missing(value) else _format_word(value) for value in values]
+    parsed = parse_numbers(values)
+    return [
+        (_MISSING if value is None or missing else _make_cell_key(value))
+        if np.isnan(number)
+        else float(number) + 0.0  # makes -0.0 equal to 0.0
+        for value, number, missing in zip(values, parsed.values, parsed.missing, strict=True)
+    ]
+
+
+def _make_cell_key(value: Any) -> Hashable:
+    """Return a key for a cell that is not a finite number."""
+    if isinstance(value, Mapping):
+        return tuple((name, _make_cell_key(value[name])) for name in sorted(value))
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(map(_make_cell_key, value))
+    if is_missing(value):
+        return _MISSING
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return float(value) + 0.0
+    seconds = parse_seconds(value)
+    return _format_word(value) if seconds is None else ("time", seconds)
+
+
+def _format_word(value: Any) -> str:
+    """Return the text of a cell; words of booleans in lower case."""
+    text = str(value).strip()
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
+def make_text_keys(texts: Sequence[Any]) -> list[Hashable]:
+    """Return the words of each text in lower case, as the tokenizer splits them, as its key.
+
+    Only texts that share their letters and digits with another one are tokenized.
+    """
+    normalized = [
+        "" if is_missing(text) else unicodedata.normalize("NFKC", str(text)).lower()
+        for text in texts
+    ]
+    letters = ["".join(filter(str.isalnum, text)) for text in normalized]
+    counts = Counter(letters)
+    tokenize = require_optional("nltk.tokenize", "train").NLTKWordTokenizer().tokenize
+    return [
+        key if counts[key] == 1 else tuple(tokenize(text))
+        for text, key in zip(normalized, letters, strict=True)
+    ]
+
+
+def make_image_keys(table: Table, column: str) -> list[Hashable]:
+    """Return a digest of the decoded pixels of each image; the path of an unreadable image.
+
+    Pixels are compared if thumbnails, which are cached, are equal; otherwise the thumbnail is the
+    key.
+    """
+    paths = image_paths(table, column)
+    if table.root is None or not table.root.is_dir():
+        return list(paths)  # the adapter reports the missing folder
+    thumbnails = _read_thumbnails(table.root, paths)
+    files: dict[bytes, set[str]] = {}
+    for path, thumbnail in zip(paths, thumbnails, strict=True):
+        if thumbnail is not None:
+            files.setdefault(thumbnail, set()).add(path)
+    keys: dict[str, Hashable] = {}
+    for thumbnail, equal in files.items():
+        digest = hashlib.blake2b(thumbnail, digest_size=16).hexdigest()
+        for path in equal:
+            pixels = _digest_pixels(table.root / path) if len(equal) > 1 else ""
+            keys[path] = f"{digest} {pixels}"
+    return [keys.get(path, path) for path in paths]
+
+
+def _read_thumbnails(root: Path, paths: Sequence[str]) -> list[bytes | None]:
+    cache = PixelCache(_THUMBNAIL)
+    with progress_counter("comparing images") as progress:
+        rows, _ = cache.add_images(root, paths, on_progress=progress)
+    thumbnails = copy_to_numpy(cache.map_pixels()[torch.from_numpy(rows[rows >= 0])])
+    pixels = iter(thumbnails)
+    return [next(pixels).tobytes() if row >= 0 else None for row in rows]
+
+
+def _digest_pixels(path: Path) -> str:
+    """Return a digest of the size and the decoded pixels of an image file."""
+    try:
+        image = decode(read_file(path))
+    except RankSimError:
+        return str(path)
+    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    digest.update(image.tobytes())
+    return digest.hexdigest()
