@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from ranksim.data.reading import load_table
 from ranksim.data.spec import make_user_spec
@@ -21,6 +23,7 @@ from ranksim.training.adapters import (
 )
 from ranksim.training.presets import preset_table
 from ranksim.training.recipe import recipe_type
+from tests.helpers import user_data
 from tests.helpers.errors import raises_with
 from tests.helpers.language import save_bert
 
@@ -226,3 +229,70 @@ def test_models_of_earlier_versions_have_one_step():
     table = series_table({"X": (5, 10)}, repeat=(4, "0"))
     assert adapter.adapt_table(table, make_recipe("series")).rows.tolist() == list(range(2, 10))
     assert adapter_from_dict(content | {"step": None}).steps == ()
+
+
+def write_deep_images(root, top, count=60):
+    """Write 16-bit images of one gray level each, up to ``top``, with labels."""
+    root.mkdir(exist_ok=True)
+    levels = np.linspace(top // 4, top, count).astype(np.uint16)
+    for k, level in enumerate(levels):
+        pixels = np.array([[0, 0], [level, level]], dtype=np.uint16)
+        Image.fromarray(pixels).save(root / f"{k}.png")
+    lines = [f"{k}.png,{k % 4}" for k in range(count)]
+    (root / "labels.csv").write_text("\n".join(["file,years", *lines]) + "\n")
+    return load_table(str(root)), levels
+
+
+PICTURES = {"target": "years", "image": "file"}
+
+
+def read_pixels(samples):
+    (pixels,) = samples.get_inputs(torch.arange(len(samples)))
+    return pixels.numpy()
+
+
+def test_deep_images_are_scaled_by_the_range_of_the_training_images(tmp_path):
+    table, levels = write_deep_images(tmp_path / "deep", 4_095)
+    recipe = make_recipe("images", image_size=2)
+    plan, splits, adapter = adapt(table, recipe, **PICTURES)
+    top = float(levels[plan.rows[plan.split.train]].max())
+    assert adapter.value_range == (0.0, top)
+    for samples, part in zip(splits.samples, plan.split, strict=True):
+        expected = np.rint(255 * (levels[plan.rows[part]] / top).clip(0, 1))
+        np.testing.assert_array_equal(read_pixels(samples)[:, 1, 0, 0], expected)
+    note = splits.report.notes["Pixel values"]
+    assert note.startswith("60 (100.0\u202f%) images have more than 8 bits; 0 … ")
+    again = adapter_from_dict(adapter.to_dict())
+    assert again == adapter
+    few, few_levels = write_deep_images(tmp_path / "few", 2_000, 5)  # another range
+    new = again.adapt_table(few, recipe)
+    expected = np.rint(255 * (few_levels / top))
+    np.testing.assert_array_equal(read_pixels(new.samples)[:, 1, 0, 0], expected)
+    assert new.report.warnings == []
+    other, _ = write_deep_images(tmp_path / "other", 60_000, 5)
+    (warning,) = again.adapt_table(other, recipe).report.warnings
+    assert "outside 0 … " in warning
+
+
+def test_models_of_earlier_versions_use_the_range_of_16_bits(tmp_path):
+    table, levels = write_deep_images(tmp_path / "deep", 65_535, 8)
+    adapter = adapter_from_dict({"kind": "images", "name": "file"})
+    new = adapter.adapt_table(table, make_recipe("images", image_size=2))
+    np.testing.assert_array_equal(read_pixels(new.samples)[:, 1, 0, 0], np.rint(levels / 257))
+
+
+def test_images_of_8_bits_share_the_cache_and_have_no_range(tmp_path):
+    root = user_data.write_pictures(tmp_path)
+    recipe = make_recipe("images", image_size=8)
+    (root / "broken.png").write_bytes(b"none")
+    with (root / "labels.csv").open("a") as file:
+        file.write("broken.png,30\n")
+    table = load_table(str(root))
+    plan, splits, adapter = adapt(table, recipe, **PICTURES, skip_broken=True)
+    assert adapter.value_range is None
+    assert splits.samples[0].cache.folder.name == "8px-v1"
+    assert "1 skipped" in splits.report.notes["Images"]
+    report = plan.report.combine(splits.report)
+    assert report.rows["left_out"]["the image cannot be read"] == 1
+    assert report.rows["used"] == sum(map(len, splits.samples))
+    assert "Pixel values" not in report.notes

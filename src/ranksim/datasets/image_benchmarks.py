@@ -12,7 +12,12 @@ import numpy as np
 
 from ranksim._utils.formatting import join_names
 from ranksim._utils.storage import sha256
-from ranksim.data.images.decode import ProgressCallback, check_images, describe_broken
+from ranksim.data.images.decode import (
+    ProgressCallback,
+    ValueRange,
+    check_images,
+    describe_broken,
+)
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.data.images.table import ImageListing, ImageTable, read_split_file, write_split_file
 from ranksim.data.splitting import (
@@ -235,17 +240,19 @@ def load_images(
     size: int,
     *,
     skip_broken: bool = False,
+    value_range: ValueRange | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> tuple[Benchmark[ImageTable], list[ImageDataset]]:
     """Decode all images into the pixel cache; return the benchmark and its three data sets.
 
     With ``skip_broken``, broken images are skipped and recorded in the facts of the benchmark.
-    ``size`` is the side of the resized images, in pixels.
+    ``size`` is the side of the resized images, in pixels, and ``value_range`` the range of pixels
+    of more than 8 bits.
 
     Raises:
         DataError: images are broken, a part has no image left, or the disk is full.
     """
-    cache, table = PixelCache(size), plan.table
+    cache, table = PixelCache(size, value_range=value_range), plan.table
     rows, broken = cache.add_images(plan.root, table.paths, on_progress=on_progress)
     note = describe_broken(broken, len(set(table.paths)))
     if broken and not skip_broken:

@@ -22,6 +22,7 @@ from ranksim.data.batch import BatchDataset
 from ranksim.data.data_report import DataReport
 from ranksim.data.features import Kind, TableFeatures, VectorDataset
 from ranksim.data.images.decode import describe_broken
+from ranksim.data.images.facts import compare_value_range, describe_images, examine_images
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.data.images.table import ImageTable, image_paths
 from ranksim.data.series import (
@@ -33,7 +34,7 @@ from ranksim.data.series import (
 )
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
 from ranksim.data.split_plan import SplitPlan, read_series
-from ranksim.data.splitting import factorize
+from ranksim.data.splitting import PARTS, factorize
 from ranksim.data.table import Table, format_times
 from ranksim.data.text import (
     TOKEN_LIMITS,
@@ -252,32 +253,64 @@ class ImageAdapter(DataAdapter):
 
     kind: ClassVar[str] = IMAGE
     name: str
+    # of training pixels of more than 8 bits; None if there were none. Models of earlier versions
+    # have no such field and used the range of 16 bits.
+    value_range: tuple[float, float] | None = (0.0, 65_535.0)
 
     @classmethod
     def fit(cls, plan: SplitPlan) -> Self:
-        return cls(*plan.inputs)
+        return cls(plan.inputs[0])
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
         assert isinstance(plan.options, ImageSpec)
-        paths = image_paths(plan.table, self.name)
-        table = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels)
-        images = ImagePlan(IMAGE, _image_root(plan.table), table.with_split(plan.split), plan.bins)
+        paths, root = image_paths(plan.table, self.name), _image_root(plan.table)
+        listed = ImageTable(tuple(paths[row] for row in plan.rows), plan.labels)
+        table, size = listed.with_split(plan.split), recipe.image_size
+        with progress_counter("examining images") as progress:
+            facts = examine_images(root, table.paths, on_progress=progress)
+        value_range = facts.take(table.split.train).value_range
+        images = ImagePlan(IMAGE, root, table, plan.bins)
         with progress_counter("decoding images") as progress:
-            skip, size = plan.options.skip_broken, recipe.image_size
             benchmark, (train, val, test) = load_images(
-                images, size, skip_broken=skip, on_progress=progress
+                images,
+                size,
+                skip_broken=plan.options.skip_broken,
+                value_range=value_range,
+                on_progress=progress,
             )
-        return AdaptedSplits((train, val, test), image_network, benchmark.facts)
+        n_skipped = benchmark.facts.get("n_skipped", 0)
+        report = describe_images(facts, size, value_range, n_skipped=n_skipped)
+        if n_skipped:
+            report = report.combine(_report_skipped(plan.report, benchmark.facts["counts"]))
+        adapter = replace(self, value_range=value_range)
+        return AdaptedSplits(
+            (train, val, test), image_network, benchmark.facts, report, adapter=adapter
+        )
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
-        paths, cache = image_paths(table, self.name), PixelCache(recipe.image_size)
+        paths, root, size = image_paths(table, self.name), _image_root(table), recipe.image_size
+        with progress_counter("examining images") as progress:
+            facts = examine_images(root, paths, on_progress=progress)
+        value_range = self.value_range or facts.value_range
+        cache = PixelCache(size, value_range=value_range if facts.n_deep else None)
         with progress_counter("decoding images") as progress:
-            rows, broken = cache.add_images(_image_root(table), paths, on_progress=progress)
+            rows, broken = cache.add_images(root, paths, on_progress=progress)
         if broken:
             description = describe_broken(broken, len(set(paths)))
             raise DataError(f"{description}; repair them or remove their rows.")
         samples = ImageDataset(cache, rows, np.zeros(len(rows)))
-        return AdaptedTable(np.arange(len(rows)), samples, image_network)
+        report = describe_images(facts, size, value_range)
+        if self.value_range != type(self).value_range:  # that of an earlier version is not measured
+            report.warnings.extend(compare_value_range(facts, self.value_range))
+        return AdaptedTable(np.arange(len(rows)), samples, image_network, report=report)
+
+
+def _report_skipped(report: DataReport, counts: Sequence[int]) -> DataReport:
+    """Report rows and split of a plan without the images that were skipped."""
+    used, left_out = sum(counts), dict(report.rows.get("left_out", {}))
+    left_out["the image cannot be read"] = report.rows["used"] - used
+    split = report.split | dict(zip(PARTS, counts, strict=True))
+    return DataReport(rows={"used": used, "left_out": left_out}, split=split)
 
 
 def _image_root(table: Table) -> Path:

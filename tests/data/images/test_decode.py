@@ -1,19 +1,23 @@
 import io
 import re
 import struct
+import sys
 import threading
 import time
 import warnings
+import zlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from ranksim.data.images.decode import (
     BrokenImageError,
     check_images,
     decode,
+    examine,
     map_in_threads,
     read_file,
     resize,
@@ -57,7 +61,7 @@ def picture(mode):
     if mode in DEEP:
         deep = np.random.default_rng(1).integers(0, 65_536, (5, 7)).astype(DEEP[mode])
         deep[0, :3] = 0, 256, 65_535  # the last one is white
-        return Image.fromarray(deep), np.stack([deep // 257] * 3, -1)
+        return Image.fromarray(deep), np.stack([np.rint(deep / 257)] * 3, -1)
     if mode in {"LA", "RGBA"}:
         image = Image.fromarray(noise(channels=4)).convert(mode)
         return image, oracle.over_white(np.asarray(image.convert("RGBA")))
@@ -111,10 +115,13 @@ def test_transparent_color_becomes_white(mode, kind):
 
 def test_transparent_16_bit_value_becomes_white():
     deep = np.array([[0, 257, 40_000], [257, 514, 65_535]], dtype=np.uint16)
-    grey = [[0, 255, 155], [255, 2, 255]]
+    grey = [[0, 255, 156], [255, 2, 255]]
     content = encode(Image.fromarray(deep), "PNG", transparency=257)
     assert Image.open(io.BytesIO(content)).info["transparency"] == 257
     np.testing.assert_array_equal(decode_pixels(content), np.stack([grey] * 3, -1))
+    assert (examine(content).low, examine(content).high) == (0, 65_535)
+    content = encode(Image.fromarray(deep[1:, :2]), "PNG", transparency=514)
+    assert (examine(content).low, examine(content).high) == (257, 257)  # of the others
 
 
 def test_blends_palette_alpha_with_white():
@@ -127,16 +134,175 @@ def test_blends_palette_alpha_with_white():
     np.testing.assert_allclose(got, oracle.over_white(rgba), rtol=0, atol=1)
 
 
-def test_clips_values_beyond_16_bits():
-    wide = Image.fromarray(np.array([[-5, 70_000, 257]], dtype=np.int32))
-    assert decode_pixels(encode(wide, "TIFF"))[0, :, 0].tolist() == [0, 255, 1]
+RAMP = np.tile(np.linspace(0, 1, 64), (8, 1))
+DEEP_FILES = {  # pixels from 0 to 1, stored in the ways in which deep images occur
+    "16 of 16 bits": (RAMP * 65_535, np.uint16, "PNG"),
+    "14 of 16 bits": (RAMP * 16_383, np.uint16, "TIFF"),
+    "12 of 16 bits": (RAMP * 4_095, np.uint16, "PNG"),
+    "8 of 16 bits": (RAMP * 255, np.uint16, "PNG"),
+    "an offset": (RAMP * 2_000 + 31_000, np.uint16, "TIFF"),
+    "12 bits of JPEG 2000": (RAMP * 4_095, np.uint16, "JPEG2000"),
+    "32-bit integers": (RAMP * 1e8, np.int32, "TIFF"),
+    "negative integers": (RAMP * 3_000 - 1_024, np.int32, "TIFF"),
+    "floats": (RAMP * 3.5e-4 - 1e-4, np.float32, "TIFF"),
+    "large floats": (RAMP * 1e30, np.float32, "TIFF"),
+}
 
 
-def test_rejects_floating_point_pixels():
-    content = encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
-    why = "^the image has floating-point pixels; use 8 or 16 bits$"
-    with pytest.raises(BrokenImageError, match=why):
+@pytest.mark.parametrize("name", DEEP_FILES)
+def test_scales_deep_images_by_their_range(name):
+    values, kind, form = DEEP_FILES[name]
+    stored = values.astype(kind)
+    options = {"irreversible": False} if form == "JPEG2000" else {}
+    content = encode(Image.fromarray(stored), form, **options)
+    exact = stored.astype(np.float64)
+    low, high = exact.min(), exact.max()
+    facts = examine(content)
+    assert (facts.width, facts.height) == (64, 8)
+    assert (facts.low, facts.high) == (low, high)
+    expected = np.rint(255 * (exact - low) / (high - low))
+    got = decode_pixels(content)
+    np.testing.assert_array_equal(got, np.stack([expected] * 3, -1))
+    assert (got.min(), got.max(), len(np.unique(got))) == (0, 255, 64)
+    middle, top = low + 0.25 * (high - low), low + 0.5 * (high - low)
+    clipped = np.rint(255 * ((exact - middle) / (top - middle)).clip(0, 1))
+    other = np.asarray(decode(content, (float(middle), float(top))))[..., 0]
+    np.testing.assert_array_equal(other, clipped)
+
+
+def test_reads_unsigned_32_bit_integers():
+    values = np.array([[0, 2**31, 2**32 - 1]], dtype=np.uint32)
+    content = bytearray(encode(Image.fromarray(values.view(np.int32)), "TIFF"))
+    at = content.index(struct.pack("<HHI", 339, 3, 1)) + 8  # the sample format
+    assert content[at] == 2
+    content[at] = 1
+    assert (examine(bytes(content)).low, examine(bytes(content)).high) == (0, 2**32 - 1)
+    assert decode_pixels(bytes(content))[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_pixels_that_are_no_numbers():
+    values = np.array([[np.nan, -np.inf, 2, 4, np.inf]], dtype=np.float32)
+    content = encode(Image.fromarray(values), "TIFF")
+    assert (examine(content).low, examine(content).high) == (2, 4)
+    assert decode_pixels(content)[0, :, 0].tolist() == [0, 0, 0, 255, 255]
+    none = encode(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "TIFF")
+    assert np.isnan(examine(none).high)
+    assert decode_pixels(none).max() == 0
+    flat = encode(Image.fromarray(np.full((2, 2), 7, np.uint16)), "PNG")
+    assert decode_pixels(flat).max() == 0  # no range
+    assert np.asarray(decode(flat, (0.0, 14.0))).max() == 128
+
+
+def encode_16_bit_png(values, color_type):
+    """Write a PNG with 16 bits per channel, of a type that Pillow cannot write."""
+
+    def chunk(name, content):
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + checksum
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(("channels", "color_type"), [(3, 2), (2, 4), (4, 6)])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_16_bit_colors_are_recognized(channels, color_type, bits):
+    """Pillow reads their upper 8 bits alone."""
+    content = encode_16_bit_png(np.full((3, 5, channels), 2**bits - 1), color_type)
+    facts = examine(content)
+    assert (facts.width, facts.height, facts.brightest) == (5, 3, 2 ** (bits - 8) - 1)
+    assert np.isnan(facts.high)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "AVIF"])
+def test_images_of_8_bits_have_no_range(form):
+    facts = examine(encode(Image.fromarray(noise()), form))
+    assert (facts.width, facts.height) == (7, 5)
+    assert np.isnan([facts.low, facts.high, facts.brightest]).all()
+
+
+def test_decodes_avif():
+    smooth = np.stack(np.broadcast_arrays(np.linspace(0, 255, 24)[:, None], 90.0, RAMP[:1]), -1)
+    image = Image.fromarray(smooth[:, :24].astype(np.uint8))
+    got = decode_pixels(encode(image, "AVIF", quality=100)).astype(int)
+    assert np.abs(got - np.asarray(image)).max() <= 12
+
+
+def test_decodes_the_first_image_of_mpo():
+    """As cameras with two lenses write it."""
+    frames = [Image.fromarray(np.full((16, 16, 3), level, np.uint8)) for level in (200, 20)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encode(frames[0], "MPO", save_all=True, append_images=frames[1:], exif=exif)
+    assert Image.open(io.BytesIO(content)).format == "MPO"
+    got = decode_pixels(content)
+    assert np.abs(got.astype(int) - 200).max() <= 2
+    wide = np.zeros((16, 32, 3), np.uint8)
+    wide[:, :16] = 250
+    content = encode(Image.fromarray(wide), "MPO", save_all=True, append_images=frames, exif=exif)
+    got = decode_pixels(content)
+    assert got.shape == (32, 16, 3)  # upright
+    assert got[:8].mean() > 230
+    assert got[-8:].mean() < 20
+
+
+BOX = b"\0\0\0\x18ftyp"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "package"),
+    [(BOX + b"heic" + bytes(40), "HEIC", "pillow-heif"),
+     (BOX + b"mif1" + bytes(40), "HEIC", "pillow-heif"),
+     (b"\xff\x0a" + bytes(40), "JPEG XL", "pillow-jxl-plugin"),
+     (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL", "pillow-jxl-plugin"),
+     (BOX + b"avif" + bytes(40), "AVIF", "pillow-avif-plugin")],
+    ids=["heic", "mif1", "jxl", "jxl box", "avif"],
+)  # fmt: skip
+def test_names_the_plugin_that_a_format_needs(monkeypatch, content, name, package):
+    Image.init()
+    for module in ("pillow_heif", "pillow_jxl", "pillow_avif"):
+        monkeypatch.setitem(sys.modules, module, None)  # not installed
+    if name == "AVIF":  # a Pillow without its library
+        monkeypatch.setattr(features, "check", lambda name: False)
+    with pytest.raises(
+        BrokenImageError, match=f"^Pillow needs the package {package} to read this {name} image$"
+    ):
         decode(content)
+
+
+def test_damaged_avif_names_no_plugin():
+    Image.init()
+    with pytest.raises(BrokenImageError, match=r"^the (file is not an image|image is damaged)"):
+        decode(BOX + b"avif" + bytes(40))
+
+
+@pytest.mark.parametrize(
+    ("start", "module", "function"),
+    [(BOX + b"heic", "pillow_heif", "register_heif_opener"), (b"\xff\x0a", "pillow_jxl", None)],
+)
+def test_reads_formats_of_installed_plugins(monkeypatch, start, module, function):
+    """A plugin that stores a PNG after the first bytes of its format."""
+    content = start + encode(Image.fromarray(noise()), "PNG")
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+
+    def register():
+        def opened(file, name=None):
+            return Image.open(io.BytesIO(file.read()[len(start) :]))
+
+        Image.register_open("OTHER", opened, lambda prefix: prefix.startswith(start))
+
+    plugin = ModuleType(module)
+    if function is None:
+        register()  # such plugins register when they are imported
+    else:
+        setattr(plugin, function, register)
+    monkeypatch.setitem(sys.modules, module, plugin)
+    np.testing.assert_array_equal(decode_pixels(content), noise())
+    assert (examine(content).width, examine(content).height) == (7, 5)
 
 
 def test_uses_the_first_frame():

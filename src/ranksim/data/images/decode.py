@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +25,18 @@ ProgressCallback = Callable[[int], None]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _MAX_LISTED = 5  # broken images in a message
-_16_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}  # Pillow's modes of 16-bit grayscale
+_DEEP = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}  # Pillow's modes of more than 8 bits
+_UNSIGNED, _SAMPLE_FORMAT = 1, 339  # a value and the tag of TIFF files
+# formats that need a plugin: bytes that identify them, and module, function and package
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+_PLUGINS = {
+    "HEIC": ("pillow_heif", "register_heif_opener", "pillow-heif"),
+    "AVIF": ("pillow_avif", None, "pillow-avif-plugin"),
+    "JPEG XL": ("pillow_jxl", None, "pillow-jxl-plugin"),
+}
+
+ValueRange = tuple[float, float]
 
 
 class BrokenImageError(RankSimError):
@@ -49,20 +63,69 @@ def describe_read_error(error: Exception) -> str:
     return f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
-def decode(content: bytes) -> Image:
+def decode(content: bytes, value_range: ValueRange | None = None) -> Image:
     """Decode an image to upright RGB with 8 bits per channel.
 
-    EXIF orientation is applied, grayscale becomes three equal channels, 16 bits become 8,
-    transparent pixels become white, and the first of several frames is used. Content that is not
-    a complete image is a BrokenImageError.
+    EXIF orientation is applied, grayscale becomes three equal channels, transparent pixels become
+    white, and the first of several frames is used. Content that is not a complete image is a
+    BrokenImageError.
+
+    Grayscale pixels of more than 8 bits (16-bit and 32-bit integers, floating-point numbers) are
+    scaled from ``value_range`` to 0..255 and clipped; by default from the least and greatest pixel
+    of the image. Pixels that are NaN become black.
     """
+    with _read_image(content) as (pil, image):
+        with contextlib.suppress(Exception):  # pixels are usable despite damaged EXIF data
+            require_optional("PIL.ImageOps", "images").exif_transpose(image, in_place=True)
+        return _convert_to_rgb(pil, image, value_range)
+
+
+@dataclass(frozen=True)
+class PixelFacts:
+    """What an image file contains, before it is converted to 8 bits and resized.
+
+    Args:
+        width, height: in pixels, as stored.
+        low, high: least and greatest pixel of grayscale of more than 8 bits; else NaN.
+        brightest: greatest channel value after Pillow reduces 16-bit colors to 8 bits; else NaN.
+    """
+
+    width: int
+    height: int
+    low: float = math.nan
+    high: float = math.nan
+    brightest: float = math.nan
+
+
+def examine(content: bytes) -> PixelFacts:
+    """Return the facts about an image; pixels are decoded only if they have more than 8 bits."""
+    with _read_image(content, load=False) as (_, image):
+        size: tuple[int, int] = image.size
+        # the raw mode of a 16-bit color image, such as RGB;16B
+        is_wide = (
+            any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+            and image.mode not in _DEEP
+        )
+        if image.mode in _DEEP:
+            image.load()
+            values, is_clear = _read_deep_pixels(image)
+            known = values[np.isfinite(values) & ~is_clear]
+            if len(known):
+                return PixelFacts(*size, float(known.min()), float(known.max()))
+        elif any(";16" in mode for mode in raw_modes):
+            return PixelFacts(*size, brightest=float(np.asarray(image.convert("RGB")).max()))
+        return PixelFacts(*size)
+
+
+@contextlib.contextmanager
+def _read_image(content: bytes, *, load: bool = True) -> Iterator[tuple[Any, Image]]:
+    """Open an image and yield it with Pillow's module; raise a BrokenImageError if damaged."""
     pil = require_optional("PIL.Image", "images")
     try:
-        with pil.open(io.BytesIO(content)) as image:
-            image.load()
-            with contextlib.suppress(Exception):  # pixels are usable despite damaged EXIF data
-                require_optional("PIL.ImageOps", "images").exif_transpose(image, in_place=True)
-            return _convert_to_rgb(pil, image)
+        with _open_image(pil, content) as image:
+            if load:
+                image.load()
+            yield pil, image
     except BrokenImageError:
         raise
     except pil.UnidentifiedImageError:
@@ -73,6 +136,45 @@ def decode(content: bytes) -> Image:
     except Exception as error:  # Pillow's decoders raise many types
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise BrokenImageError(f"the image is damaged: {reason}") from None
+
+
+def _open_image(pil: Any, content: bytes) -> Image:
+    """Open an image, with a plugin of Pillow if the format needs one."""
+    try:
+        image: Image = pil.open(io.BytesIO(content))
+    except pil.UnidentifiedImageError:
+        name = _recognize_format(content)
+        if name is None or (name == "AVIF" and _has_avif()):
+            raise
+        module, function, package = _PLUGINS[name]
+        try:
+            plugin = importlib.import_module(module)  # registers its format
+        except ImportError:
+            raise BrokenImageError(
+                f"Pillow needs the package {package} to read this {name} image"
+            ) from None
+        if function is not None:
+            getattr(plugin, function)()
+        image = pil.open(io.BytesIO(content))
+    return image
+
+
+def _has_avif() -> bool:
+    """Return True if Pillow itself reads AVIF."""
+    features = require_optional("PIL.features", "images")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # earlier versions do not know the name
+        return bool(features.check("avif"))
+
+
+def _recognize_format(content: bytes) -> str | None:
+    """Return the name of a format that needs a plugin, from the first bytes of a file."""
+    if content.startswith(_JPEG_XL):
+        return "JPEG XL"
+    if content[4:8] != b"ftyp":
+        return None
+    brand = content[8:12]
+    return "HEIC" if brand in _HEIF_BRANDS else "AVIF" if brand in (b"avif", b"avis") else None
 
 
 def resize(image: Image, size: int) -> NDArray[np.uint8]:
@@ -129,14 +231,27 @@ def map_in_threads(
     return results
 
 
-def _convert_to_rgb(pil: Any, image: Image) -> Image:
-    if image.mode in _16_BIT:
-        values = np.asarray(image).astype(np.int64).clip(0, 65_535)
-        values[values == image.info.get("transparency", -1)] = 65_535
-        image = pil.fromarray((values // 257).astype(np.uint8))
-    if image.mode == "F":
-        raise BrokenImageError("the image has floating-point pixels; use 8 or 16 bits")
+def _convert_to_rgb(pil: Any, image: Image, value_range: ValueRange | None) -> Image:
+    if image.mode in _DEEP:
+        values, is_clear = _read_deep_pixels(image)
+        known = values[np.isfinite(values) & ~is_clear]
+        if value_range is None and len(known):
+            value_range = float(known.min()), float(known.max())
+        low, high = value_range or (0.0, 1.0)
+        with np.errstate(invalid="ignore"):
+            scaled = (values - low) / ((high - low) or 1.0)
+        levels = np.rint(255 * np.nan_to_num(scaled, nan=0.0).clip(0, 1)).astype(np.uint8)
+        image = pil.fromarray(np.where(is_clear, np.uint8(255), levels))
     if image.has_transparency_data:
         white = pil.new("RGBA", image.size, (255, 255, 255, 255))
         image = pil.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _read_deep_pixels(image: Image) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the pixels of deep grayscale, and which of them are transparent."""
+    values = np.asarray(image)
+    if image.mode == "I" and _UNSIGNED in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ()):
+        values = values.view(np.uint32)  # Pillow reads unsigned integers as signed
+    is_clear = values == image.info.get("transparency", np.nan)
+    return values.astype(np.float64), is_clear

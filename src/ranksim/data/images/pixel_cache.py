@@ -24,6 +24,7 @@ from ranksim.data.batch import BatchDataset
 from ranksim.data.images.decode import (
     BrokenImageError,
     ProgressCallback,
+    ValueRange,
     decode,
     describe_read_error,
     map_in_threads,
@@ -52,12 +53,23 @@ class PixelCache:
 
     A file counts as unchanged if its size, inode, and times of modification and change are the
     same. Files changed within two seconds before reading are read again the next time, because
-    another change could have the same time stamps. ``size`` is the side of the images, in pixels.
+    another change could have the same time stamps.
+
+    Args:
+        size: side of the images, in pixels.
+        location: folder of the cache.
+        value_range: range of pixels of more than 8 bits (see :func:`decode`). Each range has its
+            own folder.
     """
 
-    def __init__(self, size: int, location: Path | None = None) -> None:
-        self.size, self.row_bytes = size, size * size * 3
-        self.folder = location or cache_dir() / "images" / f"{size}px-v{_VERSION}"
+    def __init__(
+        self, size: int, location: Path | None = None, value_range: ValueRange | None = None
+    ) -> None:
+        self.size, self.row_bytes, self.value_range = size, size * size * 3, value_range
+        name = f"{size}px-v{_VERSION}"
+        if value_range is not None:
+            name += "-" + "-".join(map(float.hex, value_range))
+        self.folder = location or cache_dir() / "images" / name
         self.path = self.folder / "pixels.u8"
 
     def map_pixels(self) -> Tensor:
@@ -183,7 +195,7 @@ class PixelCache:
                 content = read_file(root / path)
                 if hashlib.sha256(content).digest() != digest:
                     return "the file was changed while it was read"
-                return resize(decode(content), self.size)
+                return resize(decode(content, self.value_range), self.size)
             except BrokenImageError as error:
                 return str(error)
 

@@ -1,0 +1,109 @@
+"""Sizes and pixel ranges of image files, and what is reported of them."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ranksim.data.images import facts as module
+from ranksim.data.images.facts import (
+    ImageFacts,
+    compare_value_range,
+    describe_images,
+    examine_images,
+)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two 16-bit images that use 12 bits, one of 8 bits, and a broken file."""
+    for name, pixels in (
+        ("a.png", np.array([[7, 1_000], [2_000, 3_000]], dtype=np.uint16)),
+        ("b.png", np.array([[40, 4_000, 5]], dtype=np.uint16)),
+        ("c.png", np.zeros((30, 20), dtype=np.uint8)),
+    ):
+        Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "d.png").write_bytes(b"none")
+    return tmp_path
+
+
+PATHS = ["a.png", "c.png", "b.png", "d.png", "gone.png", "a.png"]
+
+
+def test_examines_each_file(root):
+    facts = examine_images(root, PATHS)
+    assert facts.sizes.tolist() == [[2, 2], [20, 30], [3, 1], [0, 0], [0, 0], [2, 2]]
+    nan = np.nan
+    np.testing.assert_array_equal(facts.low, [7, nan, 5, nan, nan, 7])
+    np.testing.assert_array_equal(facts.high, [3_000, nan, 4_000, nan, nan, 3_000])
+    assert (len(facts), facts.n_deep, facts.value_range) == (6, 3, (5, 4_000))
+    assert facts.take(np.array([0, 1])).value_range == (7, 3_000)
+    assert facts.take(np.array([1, 3])).value_range is None
+    assert len(examine_images(root, [])) == 0
+
+
+def test_facts_are_cached_until_a_file_changes(root, monkeypatch):
+    calls = []
+    real = module.examine
+    monkeypatch.setattr(module, "examine", lambda content: calls.append(1) or real(content))
+    for _ in range(2):
+        examine_images(root, PATHS)
+    assert len(calls) == 10  # such young files are read again
+    later = time.time_ns() + 3_000_000_000
+    monkeypatch.setattr(module.time, "time_ns", lambda: later)
+    first = examine_images(root, PATHS)
+    calls.clear()
+    again = examine_images(root, PATHS)
+    assert not calls
+    np.testing.assert_array_equal(again.high, first.high)
+    Image.fromarray(np.full((2, 2), 9_000, np.uint16)).save(root / "a.png")
+    assert examine_images(root, PATHS).value_range == (5, 9_000)
+
+
+def test_report_of_sizes_and_range(root):
+    facts = examine_images(root, PATHS)
+    report = describe_images(facts, 4, (5.0, 4_000.0), n_skipped=2)
+    assert report.notes == {
+        "Images": "4 read at 4 × 4 pixels, stored with 3 × 1 to 20 × 30 (median 2 × 2); 2 skipped",
+        "Pixel values": "3 (75.0\u202f%) images have more than 8 bits; 5 … 4,000, the range in "
+        "training, is read as 0 … 255",
+    }
+    shallow = describe_images(facts.take(np.array([1])), 6)
+    assert shallow.notes == {
+        "Images": "1 read at 6 × 6 pixels, stored with 20 × 30 to 20 × 30 (median 20 × 30), so "
+        "that the median image keeps 6 % of its pixels"
+    }
+    assert report.warnings == shallow.warnings == []
+
+
+def make_facts(high, low=0.0, brightest=np.nan):
+    high = np.array(high, dtype=np.float64)
+    low = np.where(np.isnan(high), np.nan, low)
+    return ImageFacts(np.full((len(high), 2), 9), low, high, np.full(len(high), brightest))
+
+
+@pytest.mark.parametrize(("brightest", "warns"), [(15.0, True), (63.0, True), (200.0, False)])
+def test_dark_16_bit_colors_are_a_warning(brightest, warns):
+    report = describe_images(make_facts([np.nan] * 3, brightest=brightest), 9)
+    (text,) = report.warnings if warns else [report.notes["Colors"]]
+    assert text.startswith("3 images have 16-bit colors, of which Pillow reads the upper 8 bits")
+    assert ("save them with 8 bits" in text) == warns
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "value_range", "text"),
+    [([4_000] * 9, 0, (0, 4_095), None), ([np.nan] * 9, 0, None, None),
+     ([4_000, *[np.nan] * 8], 0, (0, 4_095), None),
+     ([4_000] * 9, 0, None, "9 images have more than 8 bits, but the model was trained on images"),
+     ([np.nan] * 9, 0, (0, 4_095), "9 images have 8 bits, but the model was trained on pixels of"),
+     ([5_000] + [4_000] * 8, 0, (0, 4_095), "1 (11.1\u202f%) images have pixels outside 0 … 4095"),
+     ([5_000] + [4_000] * 30, 0, (0, 4_095), None),
+     ([4_000] * 9, -1, (0, 4_095), "9 (100.0\u202f%) images have pixels outside 0 … 4095"),
+     ([255] * 9, 0, (0, 4_095), "The images use 0 … 255 of 0 … 4095, the range of the training")],
+)  # fmt: skip
+def test_new_images_are_compared_with_the_training(high, low, value_range, text):
+    warnings = compare_value_range(make_facts(high, low), value_range)
+    assert [w[: len(text)] for w in warnings] == ([text] if text else [])
