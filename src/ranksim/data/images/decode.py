@@ -101,11 +101,8 @@ def examine(content: bytes) -> PixelFacts:
     """Return the facts about an image; pixels are decoded only if they have more than 8 bits."""
     with _read_image(content, load=False) as (_, image):
         size: tuple[int, int] = image.size
-        # the raw mode of a 16-bit color image, such as RGB;16B
-        is_wide = (
-            any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-            and image.mode not in _DEEP
-        )
+        # the raw modes of 16-bit colors are such as RGB;16B
+        raw_modes = [str(tile[3]) for tile in getattr(image, "tile", ())]
         if image.mode in _DEEP:
             image.load()
             values, is_clear = _read_deep_pixels(image)
