@@ -149,3 +149,16 @@ def test_images_are_equal_if_their_decoded_pixels_are(tmp_path, monkeypatch):
     keys = make_sample_keys(table, spec, ("file",))
     assert have_equal_partition(keys, names)
     assert make_sample_keys(dataclasses.replace(table, root=None), spec, ("file",))[0] == ("a.png",)
+
+
+def test_deep_images_of_other_values_differ(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for name, top in (("a", 100), ("b", 4_000), ("c", 100)):
+        image.fromarray(np.array([[0, top]] * 3, dtype=np.uint16)).save(tmp_path / f"{name}.png")
+    image.fromarray(np.array([[0, 100]] * 3, dtype=np.uint16)).save(tmp_path / "d.tif")
+    names = ["a.png", "b.png", "c.png", "d.tif"]
+    table = Table.from_columns("t", {"file": names})
+    table = dataclasses.replace(table, root=tmp_path)
+    a, b, c, d = make_sample_keys(table, ImageSpec(target="y", image="file"), ["file"])
+    assert a == c == d
+    assert a != b

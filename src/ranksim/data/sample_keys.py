@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import progress_counter
-from ranksim.data.images.decode import decode, read_file
+from ranksim.data.images.decode import decode, examine, read_file
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import image_paths
 from ranksim.data.spec import ImageSpec, TableSpec, TextSpec, UserDataSpec
@@ -137,11 +137,14 @@ def _read_thumbnails(root: Path, paths: Sequence[str]) -> list[bytes | None]:
 
 
 def _digest_pixels(path: Path) -> str:
-    """Return a digest of the size and the decoded pixels of an image file."""
+    """Return a digest of the size, the decoded pixels and their range in an image file."""
     try:
-        image = decode(read_file(path))
+        content = read_file(path)
+        image, facts = decode(content), examine(content)
     except RankSimError:
         return str(path)
-    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    # pixels of more than 8 bits are decoded relative to the range of the image
+    identity = repr((image.size, facts.low, facts.high))
+    digest = hashlib.blake2b(identity.encode(), digest_size=16)
     digest.update(image.tobytes())
     return digest.hexdigest()
