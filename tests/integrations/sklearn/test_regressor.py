@@ -12,9 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import uniform
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    RandomizedSearchCV,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.estimator_checks import check_estimator
@@ -142,6 +148,25 @@ def test_scale_of_sample_weight_does_not_matter():
     assert not same(model, made("sqinv").fit(x, y))
 
 
+@pytest.mark.parametrize("factor", [1 / 3, 1e4])
+# on average 4 and 40, with and without copies
+@pytest.mark.parametrize(("method", "largest"), [("vanilla+ranksim", 20), ("rrt+inv", 200)])
+def test_unit_of_sample_weight_does_not_matter(method, factor, largest):
+    x, y = data(40)
+    weight = np.where(np.arange(40) % 7 == 0, largest, 1)
+    model = made(method).fit(x, y, sample_weight=weight)
+    np.testing.assert_allclose(
+        made(method).fit(x, y, sample_weight=weight * factor).predict(x), model.predict(x), 1e-6
+    )
+
+
+def test_equal_sample_weights_equal_none():
+    x, y = data(40)
+    model = made("inv").fit(x, y)
+    assert same(model, made("inv").fit(x, y, sample_weight=np.full(40, 7)))
+    assert same(model, made("inv").fit(x, y, sample_weight=np.full(40, 0.1)))
+
+
 @pytest.mark.slow
 def test_weighted_samples_are_learned():
     x, y = np.linspace(-1, 1, 60)[:, None], np.repeat([0.0, 1.0], [54, 6])
@@ -245,6 +270,88 @@ def test_random_state_instance():
     assert same(first, made(random_state=np.random.RandomState(5)).fit(x, y))
 
 
+def test_random_state_generator():
+    x, y = data()
+    generator = np.random.default_rng(5)
+    first, second = (made(random_state=generator).fit(x, y) for _ in range(2))
+    assert not same(first, second)
+    assert same(first, made(random_state=np.random.default_rng(5)).fit(x, y))
+    assert same(made(random_state=5).fit(x, y), made(random_state=np.int64(5)).fit(x, y))
+
+
+GRIDS = {
+    "whole numbers": {
+        "hidden": np.array([4]),
+        "layers": np.arange(1, 2, dtype=np.uint8),
+        "batch_size": 2 ** np.arange(4, 5),
+        "max_epochs": np.arange(1, 2, dtype=np.int16),
+        "patience": np.array([1], dtype=np.int32),
+        "n_bins": np.arange(5, 6),
+    },
+    "numbers": {
+        "learning_rate": np.logspace(-3, -2, 1),
+        "gamma": np.arange(1, 2),
+        "lambda_": np.array([2], dtype=np.float16),
+        "ranksim_weight": np.array([0.1], dtype=np.float32),
+        "dropout": np.linspace(0.1, 0.2, 1),
+        "bin_width": np.arange(2, 3),
+        "validation_fraction": np.array([0.25], dtype=np.float32),
+    },
+    "other": {
+        "method": np.array(["inv+ranksim"]),
+        "early_stopping": np.array([False]),
+        "device": np.array(["cpu"]),
+        "random_state": np.arange(1),
+        "config": [{"weight_decay": np.float32(0.25), "lds_kernel_size": np.int64(3)}],
+    },
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_searches_pass_numpy_scalars(name):
+    x, y = data(60)
+    base = made("inv+ranksim", max_epochs=1, hidden=4)
+    grid = GRIDS[name]
+    search = GridSearchCV(base, grid, cv=2, error_score="raise").fit(x, y)
+    plain = {key: np.asarray(values).tolist()[0] for key, values in grid.items()}
+    assert same(search.best_estimator_, clone(base).set_params(**plain).fit(x, y))
+
+
+def test_randomized_search():
+    x, y = data(60)
+    space = {"learning_rate": np.logspace(-4, -2, 9), "hidden": np.arange(4, 9), "gamma": uniform()}
+    base = made(max_epochs=1)
+    search = RandomizedSearchCV(base, space, n_iter=2, cv=2, error_score="raise", random_state=0)
+    assert set(search.fit(x, y).best_params_) == set(space)
+
+
+DATES = np.arange("2020-01-01", "2020-01-05", dtype="datetime64[D]")
+X, Y = np.zeros((4, 1)), [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((X, ["1", "2", "3", "4"]), "y must be real numbers, got text such as "),
+        ((X, np.array(["a"] * 4, dtype=object)), "y must be real numbers, got text such as 'a'"),
+        ((X, DATES), "y must be real numbers, got dates such as "),
+        ((X, DATES - DATES[0]), "y must be real numbers, got time spans such as "),
+        ((X, pd.Series(DATES)), "y must be real numbers, got dates such as "),
+        ((X, list(map(pd.Timestamp, DATES))), "y must be real numbers, got dates such as "),
+        ((DATES[:, None], Y), "X must be real numbers, got dates such as "),
+        ((X.astype(str), Y), "X must be real numbers, got text such as "),
+        (
+            (pd.DataFrame({"size": Y, "kind": list("abcd")}), Y),
+            "column 'kind' of X must be real numbers, got text such as 'a': convert or encode",
+        ),
+        ((X, Y, list("1234")), "sample_weight must be real numbers, got text such as "),
+    ],
+)
+def test_rejects_data_that_are_not_numbers(arguments, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        made().fit(*arguments)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_two_samples_and_equal_labels(early_stopping):
@@ -280,14 +387,31 @@ def test_two_samples_and_equal_labels(early_stopping):
             ValueError,
             "config must not set lr: pass the argument",
         ),
-        ({"learning_rate": 0.0}, UsageError, "Recipe field lr must be above 0, got 0.0."),
+        ({"learning_rate": 0.0}, UsageError, "learning_rate must be above 0, got 0.0."),
+        ({"max_epochs": 0}, UsageError, "max_epochs must be at least 1, got 0."),
+        ({"method": 3}, TypeError, "method must be text, got 3"),
+        ({"hidden": 16.0}, TypeError, "hidden must be a whole number, got 16.0"),
+        ({"hidden": np.float64(16)}, TypeError, "hidden must be a whole number, got np.float64"),
+        ({"layers": True}, TypeError, "layers must be a whole number, got True"),
+        ({"learning_rate": "0.1"}, TypeError, "learning_rate must be a number, got '0.1'"),
+        ({"early_stopping": "auto"}, TypeError, "early_stopping must be True or False, got 'auto'"),
+        ({"n_bins": 2.5}, TypeError, "n_bins must be a whole number or None, got 2.5"),
+        ({"bin_width": [1]}, TypeError, "bin_width must be a number or None, got [1]"),
+        ({"bin_width": 0}, ValueError, "bin_width must be a finite number above 0, got 0"),
+        ({"config": "lr"}, TypeError, "config must be a dictionary of recipe fields or None, got"),
+        ({"device": 0}, TypeError, "device must be text, got 0"),
+        (
+            {"random_state": "seed"},
+            TypeError,
+            "random_state must be None, a whole number, or a NumPy RandomState or Generator, got",
+        ),
         ({"config": {"decay": 1}}, UsageError, "A recipe has no field 'decay': it has "),
         (
             {"config": {"ranksim_weight": 0.0}},
             ValueError,
             "config must not set ranksim_weight: pass the argument",
         ),
-        ({"n_bins": 0}, ValueError, "need low < high and count >= 1, got "),
+        ({"n_bins": 0}, ValueError, "n_bins must be at least 1, got 0"),
     ],
 )
 def test_rejects_invalid_arguments(settings, kind, message):

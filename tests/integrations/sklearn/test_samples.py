@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies
 
 from ranksim.integrations.sklearn.weights import WeightedSamples
 
@@ -23,13 +24,39 @@ def counted(x, y, factor):
 def test_sorting_keeps_total_weights():
     x, y, weight = samples()
     found = WeightedSamples.from_arrays(x, y, weight)
-    assert counted(found.x, found.y, found.weight) == pytest.approx(counted(x, y, weight))
+    relative = weight / weight[weight > 0].min()
+    assert counted(found.x, found.y, found.weight) == pytest.approx(counted(x, y, relative))
     np.testing.assert_array_equal(found.y, y[found.row])
-    assert len(found.y) == sum(max(int(w), 1) for w in weight if w > 0)
     order = np.random.default_rng(1).permutation(len(y))
     other = WeightedSamples.from_arrays(x[order], y[order], weight[order])
     for name in ("x", "y", "weight", "group"):
         np.testing.assert_array_equal(getattr(found, name), getattr(other, name))
+
+
+def test_copies_follow_relative_weights():
+    x, y = np.arange(5.0)[:, None], np.arange(5.0)
+    weight = np.array([0.5, 1.0, 0.0, 1.3, 5.0])
+    found = WeightedSamples.from_arrays(x, y, weight)
+    assert found.row.tolist() == [0, 1, 1, 3, 3, *[4] * 10]
+    np.testing.assert_allclose(found.weight, [1, 1, 1, 1.3, 1.3, *[1] * 10])
+    weight[4] = 500
+    found = WeightedSamples.from_arrays(x, y, weight)  # more than 10 copies on average
+    assert found.row.tolist() == [0, 1, 3, 4]
+    np.testing.assert_allclose(found.weight, [1, 2, 2.6, 1000])
+
+
+@given(
+    weights=strategies.lists(
+        strategies.integers(0, 40) | strategies.floats(1e-3, 1e3), min_size=2, max_size=20
+    ).filter(any),
+    factor=strategies.floats(1e-9, 1e9) | strategies.sampled_from([0.5, 1 / 3, 0.1, 7, 1e3]),
+)
+def test_unit_of_weights_does_not_matter(weights, factor):
+    x, y = np.arange(len(weights))[:, None] / 2, np.arange(len(weights)) % 3.0
+    one = WeightedSamples.from_arrays(x, y, np.array(weights, dtype=np.float64))
+    two = WeightedSamples.from_arrays(x, y, np.array(weights, dtype=np.float64) * factor)
+    np.testing.assert_array_equal(one.row, two.row)
+    np.testing.assert_allclose(one.weight, two.weight, rtol=1e-11)
 
 
 @pytest.mark.parametrize("width", [1, 4])

@@ -3,7 +3,9 @@
 # ruff: noqa: N803 -- scikit-learn's name for the inputs is X
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
-from ranksim.exceptions import require_optional
+from ranksim.exceptions import UsageError, require_optional
+from ranksim.functional._validation import check_positive, describe_value
 from ranksim.integrations.sklearn.weights import WeightedSamples
 
 base = require_optional("sklearn.base", "train")
@@ -27,6 +30,10 @@ _RECIPE_FIELDS = {  # argument: field of the recipe
     "learning_rate": "lr",
     "max_epochs": "max_validations",
 }
+_WHOLE = ("hidden", "layers", "batch_size", "max_epochs", "patience")
+_REAL = (
+    "dropout", "learning_rate", "validation_fraction", "gamma", "lambda_", "ranksim_weight",
+)  # fmt: skip
 
 
 class RankSimRegressor(
@@ -62,7 +69,8 @@ class RankSimRegressor(
             are those that ``ranksim inspect`` suggests.
         config: any other fields of :class:`ranksim.training.recipe.TableRecipe`, for example
             ``{"weight_decay": 1e-4, "fds_sigma": 1.0}``.
-        random_state: seed or generator of all random draws.
+        random_state: seed of all random draws, or a NumPy ``RandomState`` or ``Generator``, from
+            which each ``fit`` draws one.
         device: ``"cpu"``, or ``"auto"`` for an accelerator if there is one; the fitted network is
             moved to the CPU.
         verbose: whether to show a progress bar.
@@ -126,10 +134,13 @@ class RankSimRegressor(
         Args:
             X: finite numbers ``(N, F)``.
             y: finite numbers ``(N,)`` in any unit.
-            sample_weight: ``(N,)``, at least 0, multiplied with the weights of the method. A sample
-                of weight 0 is ignored; an integer weight w equals w equal rows exactly.
+            sample_weight: ``(N,)``, at least 0, multiplied with the weights of the method. Weights
+                are relative: multiplying all by a constant changes nothing. A sample of weight 0 is
+                ignored. If the smallest weight above 0 is 1 and their mean at most 10, an integer
+                weight w equals w equal rows exactly.
 
         Raises:
+            TypeError: an argument has a wrong type, or the data are not numbers.
             ValueError: the data are invalid for scikit-learn, or arguments contradict each other.
             UsageError: the method is unknown, or an argument is outside its range.
             DivergedError: the loss became NaN, or exploded.
@@ -140,7 +151,9 @@ class RankSimRegressor(
         from ranksim.training.trainer_config import TrainerConfig
 
         changes = self._recipe_changes()
-        seed = utils.check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        seed = _draw_seed(self.random_state)
+        for name, values in (("X", X), ("y", y), ("sample_weight", sample_weight)):
+            _check_numbers(name, values)
         x, target = validation.validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
         )
@@ -150,15 +163,18 @@ class RankSimRegressor(
         samples = WeightedSamples.from_arrays(x, target.astype(np.float64), weight)
         self._scaler = preprocessing.StandardScaler().fit(samples.x)
         inputs = self._scaler.transform(samples.x).astype(np.float32)
-        config = TrainerConfig(accelerator=self.device)
+        config = TrainerConfig(accelerator=str(self.device))
         options = TrainingOptions(
-            seed=int(seed), trainer_config=config, progress_bar=bool(self.verbose), write_logs=False
+            seed=seed, trainer_config=config, progress_bar=bool(self.verbose), write_logs=False
         )
         bins = self.n_bins, self.bin_width
         share = self.validation_fraction if self.early_stopping else None
-        self.network_, self._scale, self._offset, result = train(
-            inputs, samples, self.method, changes, bins, share, options
-        )
+        try:
+            self.network_, self._scale, self._offset, result = train(
+                inputs, samples, self.method, changes, bins, share, options
+            )
+        except UsageError as error:
+            raise UsageError(_name_arguments(str(error))) from error
         self.loss_curve_, self.validation_curve_ = result.curves["train_loss"], result.curves["val"]
         self.n_iter_, self.best_iter_ = result.epochs, result.best_epoch
         return self
@@ -177,6 +193,7 @@ class RankSimRegressor(
     def _forward(self, X: ArrayLike) -> tuple[NDArray[np.float64], ...]:
         """Return standardized predictions and features."""
         validation.check_is_fitted(self)
+        _check_numbers("X", X)
         x = validation.validate_data(self, X, dtype=np.float64, reset=False)
         _check_range("X", x, _MAX_INPUT)
         rows = torch.split(torch.from_numpy(self._scaler.transform(x)), _CHUNK)
@@ -186,6 +203,7 @@ class RankSimRegressor(
 
     def _recipe_changes(self) -> dict[str, Any]:
         """Check the arguments and return the recipe fields that differ from the preset."""
+        self._check_types()
         if self.n_bins is not None and self.bin_width is not None:
             raise ValueError(
                 f"n_bins and bin_width contradict each other, got {self.n_bins!r} and "
@@ -202,6 +220,73 @@ class RankSimRegressor(
         if duplicates := sorted(fields.keys() & config.keys()):
             raise ValueError(f"config must not set {', '.join(duplicates)}: pass the argument")
         return fields | config
+
+    def _check_types(self) -> None:
+        """Raise a TypeError that names the first argument of a wrong type."""
+        expected = {
+            **dict.fromkeys(("method", "device"), (str, "text")),
+            **dict.fromkeys(("early_stopping", "verbose"), (bool | np.bool_, "True or False")),
+            **dict.fromkeys(_WHOLE, (numbers.Integral, "a whole number")),
+            **dict.fromkeys(_REAL, (numbers.Real, "a number")),
+            "n_bins": (numbers.Integral | None, "a whole number or None"),
+            "bin_width": (numbers.Real | None, "a number or None"),
+            "config": (Mapping | None, "a dictionary of recipe fields or None"),
+        }
+        for name, (kind, description) in expected.items():
+            value = getattr(self, name)
+            is_flag = isinstance(value, bool) and name not in ("early_stopping", "verbose")
+            if is_flag or not isinstance(value, kind):
+                raise TypeError(f"{name} must be {description}, got {describe_value(value)}")
+        if self.n_bins is not None and self.n_bins < 1:
+            raise ValueError(f"n_bins must be at least 1, got {self.n_bins!r}")
+        if self.bin_width is not None:
+            check_positive("bin_width", self.bin_width)
+
+
+def _draw_seed(random_state: Any) -> int:
+    """Draw a seed from None, an integer, or a NumPy RandomState or Generator."""
+    limit = np.iinfo(np.int32).max
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(limit))
+    if random_state is not None and not isinstance(
+        random_state, numbers.Integral | np.random.RandomState
+    ):
+        raise TypeError(
+            "random_state must be None, a whole number, or a NumPy RandomState or Generator, got "
+            f"{describe_value(random_state)}"
+        )
+    return int(utils.check_random_state(random_state).randint(limit))
+
+
+def _name_arguments(message: str) -> str:
+    """Replace the names of recipe fields in an error message by those of the arguments."""
+    for argument, field in _RECIPE_FIELDS.items():
+        message = message.replace(f"Recipe field {field} must", f"{argument} must")
+    return message
+
+
+def _check_numbers(name: str, values: Any) -> None:
+    """Raise a TypeError for texts and dates, which NumPy would convert or report unclearly."""
+    if hasattr(values, "dtypes") and hasattr(values, "columns"):  # a data frame
+        for column in values.columns:
+            _check_numbers(f"column {column!r} of {name}", values[column])
+        return
+    if not hasattr(values, "dtype") and not isinstance(values, list | tuple):
+        return
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError):
+        return  # scikit-learn reports it
+    kind = {"U": "text", "S": "text", "M": "dates", "m": "time spans"}.get(array.dtype.kind)
+    if array.dtype.kind == "O" and any(isinstance(value, str | bytes) for value in array.flat):
+        kind = "text"
+    if array.dtype.kind == "O" and any(isinstance(value, date) for value in array.flat):
+        kind = "dates"
+    if kind is not None:
+        raise TypeError(
+            f"{name} must be real numbers, got {kind} such as {describe_value(array.flat[0])}: "
+            "convert or encode them first"
+        )
 
 
 def _check_range(name: str, values: NDArray[np.float64], limit: float) -> None:

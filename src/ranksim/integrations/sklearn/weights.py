@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim.exceptions import require_optional
+from ranksim.functional._validation import describe_value
 from ranksim.imbalance import LDS, DensityWeights, LabelBins, Scheme
 
 base = require_optional("sklearn.base", "train")
 validation = require_optional("sklearn.utils.validation", "train")
 
 _MAX_COPIES = 10  # of a sample on average; above, weights are not expanded into copies
+_PRECISION = 2.0**40  # relative; differences of weights below it are rounding
 
 
 class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-defined]
@@ -60,8 +62,13 @@ class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-define
     def fit(self, y: ArrayLike) -> DensitySampleWeight:
         """Fit to the training labels ``(N,)``."""
         options = self.get_params()
-        if isinstance(self.bins, int | np.integer):  # searches pass NumPy integers
-            options["bins"] = LabelBins.from_count(y, int(self.bins))
+        if isinstance(self.bins, int | np.integer) and not isinstance(self.bins, bool):
+            options["bins"] = LabelBins.from_count(y, int(self.bins))  # searches pass NumPy's
+        elif self.bins is not None and not isinstance(self.bins, LabelBins):
+            raise TypeError(
+                "bins must be LabelBins, a whole number of bins or None, got "
+                f"{describe_value(self.bins)}"
+            )
         self.weights_ = DensityWeights.fit(y, **options)
         return self
 
@@ -81,7 +88,7 @@ class WeightedSamples:
 
     x: NDArray[np.float64]  # inputs (N, F)
     y: NDArray[np.float64]  # labels (N,)
-    weight: NDArray[np.float64]  # above 0, (N,)
+    weight: NDArray[np.float64]  # relative, at least 1, (N,)
     group: NDArray[np.int64]  # ascending number, equal for equal inputs, (N,)
     row: NDArray[np.int64]  # row in the original table, (N,)
 
@@ -91,12 +98,13 @@ class WeightedSamples:
     ) -> WeightedSamples:
         """Sort samples, drop those of weight 0, and expand weights into copies.
 
-        A sample of weight w becomes max(⌊w⌋, 1) copies that share w, so that an integer weight
-        equals repeated rows exactly; weights above 10 on average are not expanded.
+        Weights are relative to the smallest one above 0. A sample of relative weight w becomes ⌊w⌋
+        copies that share w, so that with a smallest weight of 1, an integer weight equals repeated
+        rows exactly; relative weights above 10 on average are not expanded.
         """
         positive = np.flatnonzero(weight > 0)
-        x, y, weight = x[positive], y[positive], weight[positive]
-        copies = np.maximum(np.floor(weight), 1)
+        x, y, weight = x[positive], y[positive], _divide_by_smallest(weight[positive])
+        copies = np.floor(weight)
         copies = (copies if copies.mean() <= _MAX_COPIES else np.ones_like(copies)).astype(np.int64)
         rows = np.column_stack([x, y, weight / copies]) + 0.0  # makes -0.0 equal to 0.0
         order = np.lexsort(rows.T[::-1])  # the first column is the primary key
@@ -116,3 +124,10 @@ class WeightedSamples:
         drawn = np.random.default_rng(seed).permutation(distinct)[:count]
         validation = np.isin(self.group, drawn)
         return np.flatnonzero(~validation), np.flatnonzero(validation)
+
+
+def _divide_by_smallest(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide weights by the smallest one, so that their unit changes nothing, to rounding."""
+    mantissa, exponent = np.frexp(weight / weight.min())
+    ratio: NDArray[np.float64] = np.ldexp(np.rint(mantissa * _PRECISION) / _PRECISION, exponent)
+    return ratio
