@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch as L
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ranksim import LabelBins
+from ranksim.metrics import RegionMetrics, ShotRegions
 from tests.helpers.examples import decimals, load_example
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "integrations.md").read_text(
@@ -76,6 +79,27 @@ def test_lightning(capsys):
     batches = torch.utils.data.DataLoader(loader(), batch_size=None)
     exec(code("Lightning"), {"module": LitRegressor(), "loader": batches, "quiet": quiet})
     assert re.search(r"tensor\(\d+\.\d+\)", capsys.readouterr().out)
+
+
+@pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.warnings.PossibleUserWarning")
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_metrics_by_region():
+    class Regressor(LitRegressor):
+        def forward(self, x):
+            return self.head(self.backbone(x))
+
+    labels = np.concatenate([y for _, y in loader()])
+    regions = ShotRegions.from_counts(LabelBins.integers(0, 200), labels)
+    given = {"Regressor": Regressor, "regions": regions, "RegionMetrics": RegionMetrics}
+    section = SECTIONS["Metrics by region"]
+    for block in re.findall(r"^```python\n(?!>>>)(.*?)^```$", section, re.M | re.S):
+        exec(block, given)
+    batches = torch.utils.data.DataLoader(loader(), batch_size=None)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    (logged,) = trainer.validate(given["ScoredRegressor"](), batches, verbose=False)
+    assert logged["few_n"] == 64
+    result = SimpleNamespace(predictions=labels[:, None] + 1, label_ids=labels)
+    assert given["compute_metrics"](result)["few_mae"] == 1
 
 
 @pytest.mark.slow

@@ -122,10 +122,6 @@ def test_from_count_spans_labels():
             r"need low < high and count >= 1, got 1\.0, 3\.0, 0",
         ),
         (
-            lambda: LabelBins.from_count([1, 3], 2.5),
-            r"need low < high and count >= 1, got 1\.0, 3\.0, 2\.5",
-        ),
-        (
             lambda: LabelBins.from_count([1, 3], 10**12),
             "at most 10,000,000 bins are allowed, got 1,000,000,000,000: use fewer or wider bins",
         ),
@@ -159,6 +155,11 @@ def test_rejects_invalid_bins(make, message):
         make()
 
 
+def test_count_must_be_whole():
+    with pytest.raises(TypeError, match=r"^count must be a whole number of bins, got 2\.5$"):
+        LabelBins.from_count([1, 3], 2.5)
+
+
 @pytest.mark.parametrize("labels", [["1", "2"], [None, 1.0], [1j]])
 def test_labels_must_be_numbers(labels):
     for use in (
@@ -167,7 +168,7 @@ def test_labels_must_be_numbers(labels):
         lambda given: LabelBins.from_count(given, 2),
     ):
         with pytest.raises(
-            TypeError, match="^labels must be real numbers, got (<U1|object|comp.+)$"
+            TypeError, match="^labels must be real numbers, got (text|objects|comp.+)$"
         ):
             use(labels)
 

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 
 from ranksim.imbalance import LabelBins
+from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics import RegionMetrics, ShotRegions, regression_scores
 
 BINS = LabelBins.uniform(0.0, 4.0, 4)
@@ -62,8 +63,47 @@ def test_duplicate_samples_count_once():
 
 
 def test_shapes_must_fit():
-    with pytest.raises(ValueError, match=r"shape \(N,\).* got \(2,\) and \(2, 1\)"):
-        RegionMetrics(REGIONS).update(torch.zeros(2), torch.zeros(2, 1))
+    with pytest.raises(ValueError, match=r"shape \(N,\).* got \(2,\) and \(2, 2\)"):
+        RegionMetrics(REGIONS).update(torch.zeros(2), torch.zeros(2, 2))
+
+
+def test_columns_and_arrays_are_taken():
+    preds, target = samples()
+    metrics = RegionMetrics(REGIONS)
+    metrics.update(preds[:50, None], target[:50])
+    metrics.update(preds[50:].numpy(), target[50:, None].numpy())
+    assert metrics.compute() == whole(preds, target)
+
+
+def test_flat_scores():
+    preds, target = samples()
+    few = target < 3
+    scores = whole(preds[few], target[few])
+    assert scores["zero"]["n"] == 0
+    values = {f"{region}_{k}": v for region, part in scores.items() for k, v in part.items()}
+    for flat in ("omit", "nan"):
+        metrics = RegionMetrics(REGIONS, flat=flat)
+        metrics.update(preds[few], target[few])
+        flattened = metrics.compute()
+        assert all(isinstance(value, float | int) for value in flattened.values())
+        if flat == "omit":
+            expected = {k: v for k, v in values.items() if not k.startswith("zero_")}
+            assert flattened == expected
+        else:
+            assert list(flattened) == list(values)
+            np.testing.assert_equal(
+                flattened, {k: np.nan if v is None else v for k, v in values.items()}
+            )
+    metrics = RegionMetrics(REGIONS, flat="omit")
+    metrics.update(torch.tensor([0.3]), torch.tensor([0.5]))
+    assert "many_pearson" not in metrics.compute()  # not defined for one sample
+
+
+def test_named_regions_are_flat_too():
+    regions = ShotRegions.from_counts(BINS, [0.5], named={"low": LabelRange(None, 1.0)})
+    metrics = RegionMetrics(regions, flat="omit")
+    metrics.update(torch.tensor([0.3, 2.0]), torch.tensor([0.5, 3.0]))
+    assert metrics.compute()["low_mae"] == pytest.approx(0.2)
 
 
 def _worker(rank, folder, told):

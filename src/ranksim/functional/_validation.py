@@ -1,17 +1,14 @@
 """Argument checks shared by the losses; each message names the argument and its value."""
 
 import math
-import numbers
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim._utils.arrays import unwrap_scalar
+from ranksim._utils.checks import check_choice, describe_value
 
 Reduction = Literal["sum", "mean", "none"]
-_MAX_TEXT = 40  # characters of a value in an error message
 
 
 def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,42 +72,6 @@ def check_tensors(**tensors: object) -> None:
         raise ValueError(f"{' and '.join(tensors)} must be on one device, got {devices}")
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise a ValueError if the value is not one of the choices."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {describe_value(value)}")
-
-
-def check_flag(name: str, value: object) -> bool:
-    """Return the value as a bool; raise a TypeError if it is not True or False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {describe_value(value)}")
-    return bool(value)
-
-
-def check_size(name: str, value: object, unit: str) -> int:
-    """Return the value as an int; raise an error if it is not a whole number of at least 1."""
-    if not isinstance(value, (int, numbers.Integral)) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number of {unit}, got {describe_value(value)}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return int(value)
-
-
-def check_positive(name: str, value: object, or_zero: bool = False) -> float:
-    """Return the value as a Python number; raise an error unless it is finite and above 0.
-
-    With ``or_zero``, it may be 0.
-    """
-    # Real last: its check is slow; a tuple, because PyTorch 2.8 does not compile a union
-    finite = isinstance(value, (float, int, numbers.Real)) and math.isfinite(value)
-    if not finite or value < 0 or (value == 0 and not or_zero):  # type: ignore[operator]
-        bound = "of at least 0" if or_zero else "above 0"
-        raise ValueError(f"{name} must be a finite number {bound}, got {describe_value(value)}")
-    number: float = unwrap_scalar(value)
-    return number
-
-
 def check_generator(generator: object) -> None:
     """Raise a TypeError unless the generator is PyTorch's or None."""
     if generator is not None and not isinstance(generator, torch.Generator):
@@ -118,16 +79,6 @@ def check_generator(generator: object) -> None:
             "generator must be a torch.Generator or None, got "
             f"{describe_value(generator)}: pass torch.Generator().manual_seed(0)"
         )
-
-
-def describe_value(value: object) -> str:
-    """Describe a wrong argument for an error message: the type, and the value if it is short."""
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype} of shape {value.shape}"
-    text = repr(value)
-    return text if len(text) <= _MAX_TEXT and "\n" not in text else f"a {type(value).__name__}"
 
 
 def _suggest_conversion(value: object) -> str:

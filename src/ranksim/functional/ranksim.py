@@ -6,15 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ranksim._utils.checks import check_choice, check_positive, describe_value
 from ranksim.functional._kernels import RankSimInputs, RankSimParams, ranksim_term
-from ranksim.functional._validation import (
-    Reduction,
-    check_choice,
-    check_generator,
-    check_positive,
-    describe_value,
-    to_matrices,
-)
+from ranksim.functional._validation import Reduction, check_generator, to_matrices
 from ranksim.functional.sampling import unique_mask
 from ranksim.functional.similarity import (
     TIES,

@@ -6,12 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ranksim.functional._validation import (
-    Reduction,
-    check_choice,
-    check_positive,
-    prepare_regression,
-)
+from ranksim._utils.checks import check_choice, check_positive
+from ranksim.functional._validation import Reduction, prepare_regression
 
 FocalBase = Literal["mse", "l1"]
 FocalActivation = Literal["sigmoid", "tanh"]

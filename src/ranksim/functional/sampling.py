@@ -4,12 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim.functional._validation import (
-    check_generator,
-    check_positive,
-    check_size,
-    check_tensors,
-)
+from ranksim._utils.checks import check_positive, check_size
+from ranksim.functional._validation import check_generator, check_tensors
 from ranksim.functional.similarity import working_dtype
 
 

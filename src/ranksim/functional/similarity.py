@@ -6,7 +6,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ranksim.functional._validation import check_choice, check_tensors, describe_value
+from ranksim._utils.checks import check_choice, check_flag, describe_value
+from ranksim.functional._validation import check_tensors
 
 Ties = Literal["min", "average", "ordinal"]
 TIES: tuple[str, ...] = get_args(Ties)
@@ -142,6 +143,7 @@ def rank(values: Tensor, *, ties: Ties = "min", normalize: bool = False) -> Tens
         ``"ordinal"`` is the rule behind its published results.
     """
     check_choice("ties", ties, TIES)
+    check_flag("normalize", normalize)
     check_tensors(values=values)
     if values.ndim == 0:
         raise ValueError("values must have shape (..., M), got a scalar")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ranksim._utils.checks import describe_value
+
 MAX_BINS = 10_000_000  # more bins indicate a wrong unit, and would exhaust memory
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _CLOSED = re.compile(rf"({_NUMBER})\s*(?:\.\.|-)\s*({_NUMBER})")
@@ -41,8 +43,9 @@ class LabelBins:
     edges: NDArray[np.float32]
 
     def __post_init__(self) -> None:
+        edges = to_real_array(self.edges, "edges")
         with np.errstate(over="ignore"):
-            edges = np.array(self.edges, dtype=np.float32)
+            edges = np.array(edges, dtype=np.float32)
         finite = edges.ndim == 1 and len(edges) > 1 and np.isfinite(edges).all()
         if not finite or not (edges[1:] > edges[:-1]).all():
             raise ValueError(
@@ -54,7 +57,12 @@ class LabelBins:
     @classmethod
     def uniform(cls, low: float, high: float, count: int) -> LabelBins:
         """Return ``count`` bins of equal width from ``low`` to ``high``."""
-        if not (isinstance(count, numbers.Integral) and count >= 1 and low < high):
+        if not all(isinstance(end, numbers.Real) for end in (low, high)):
+            ends = f"{describe_value(low)} and {describe_value(high)}"
+            raise TypeError(f"low and high must be numbers, got {ends}")
+        if not isinstance(count, numbers.Integral):
+            raise TypeError(f"count must be a whole number of bins, got {describe_value(count)}")
+        if not (count >= 1 and low < high):
             raise ValueError(f"need low < high and count >= 1, got {low!r}, {high!r}, {count!r}")
         _check_float32_range(low, high)
         _check_count(count)
@@ -71,7 +79,8 @@ class LabelBins:
         """
         whole_numbers = all(isinstance(end, numbers.Integral) for end in (low, high))
         if not (whole_numbers and low <= high):
-            raise ValueError(f"need integers low <= high, got {low!r} and {high!r}")
+            ends = f"{describe_value(low)} and {describe_value(high)}"
+            raise ValueError(f"need integers low <= high, got {ends}")
         first, last = int(low), int(high)
         _check_float32_range(first, last)
         _check_count(last - first + 1)
@@ -100,7 +109,7 @@ class LabelBins:
             [-0.5, 0.0, 0.5, 1.0]
         """
         if not (isinstance(width, numbers.Real) and math.isfinite(width) and width > 0):
-            raise ValueError(f"width must be a finite number above 0, got {width!r}")
+            raise ValueError(f"width must be a finite number above 0, got {describe_value(width)}")
         (low, high), step = _label_range(labels), float(width)
         _check_count((high - low) / step)
         if max(abs(low), abs(high)) / step > 2**24:
@@ -151,6 +160,16 @@ class LabelBins:
         return np.bincount(self.digitize(labels), minlength=len(self)).astype(np.int64)
 
 
+def check_bins(bins: object) -> None:
+    """Raise a TypeError unless the argument is LabelBins."""
+    if not isinstance(bins, LabelBins):
+        raise TypeError(
+            f"bins must be LabelBins, got {describe_value(bins)}: create them with "
+            "LabelBins.uniform(low, high, count), LabelBins.from_width(labels, width) or "
+            "LabelBins(edges)"
+        )
+
+
 def _label_range(labels: ArrayLike) -> tuple[float, float]:
     """Return the smallest and the largest label."""
     values = label_vector(labels)
@@ -194,10 +213,22 @@ def label_vector(labels: ArrayLike, *, allow_empty: bool = False) -> NDArray[np.
 
 def label_array(labels: ArrayLike) -> NDArray[Any]:
     """Convert labels of any shape to an array; raise an error if they are not real numbers."""
-    values = np.asarray(labels)
-    if values.dtype.kind not in "biuf":
-        raise TypeError(f"labels must be real numbers, got {values.dtype}")
-    return values
+    return to_real_array(labels, "labels")
+
+
+def to_real_array(values: Any, name: str) -> NDArray[Any]:
+    """Convert a list, array or CPU tensor to an array; raise a TypeError if not of numbers."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must be real numbers in a list, an array, or a tensor on the CPU without "
+            f"gradients, got {describe_value(values)}"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        kind = {"O": "objects", "U": "text", "S": "text", "M": "dates"}.get(array.dtype.kind)
+        raise TypeError(f"{name} must be real numbers, got {kind or array.dtype}")
+    return array
 
 
 @dataclass(frozen=True)
@@ -218,6 +249,11 @@ class LabelRange:
 
     def __post_init__(self) -> None:
         ends = [end for end in (self.low, self.high) if end is not None]
+        if not all(isinstance(end, numbers.Real) for end in ends):
+            both = f"{describe_value(self.low)} and {describe_value(self.high)}"
+            raise TypeError(f"the ends of a range must be numbers or None, got {both}")
+        if not isinstance(self.strict, bool | np.bool_):
+            raise TypeError(f"strict must be True or False, got {describe_value(self.strict)}")
         if not ends or not all(map(math.isfinite, ends)):
             raise ValueError(f"a range needs finite ends, got {self.low!r} and {self.high!r}")
         if len(ends) == 2 and (ends[0] > ends[1] or self.strict):

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermeval
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim.imbalance.bins import LabelBins, label_vector
+from ranksim._utils.checks import describe_value
+from ranksim.imbalance.bins import LabelBins, check_bins, label_vector, to_real_array
 
 TERMS = 20  # the next term is below 1e-16 of the count
 REACH = 9  # in bandwidths; a sample farther away counts less than 3e-18
@@ -40,7 +41,8 @@ class BinnedDensity:
     counts: NDArray[np.float64]  # (K,), at least 0, not necessarily integers
 
     def __post_init__(self) -> None:
-        counts = np.asarray(self.counts, dtype=np.float64)
+        check_bins(self.bins)
+        counts = to_real_array(self.counts, "counts").astype(np.float64)
         if counts.shape != (len(self.bins),):
             raise ValueError(f"counts must have shape ({len(self.bins)},), got {counts.shape}")
         if not (np.isfinite(counts) & (counts >= 0)).all():
@@ -50,6 +52,7 @@ class BinnedDensity:
     @classmethod
     def from_labels(cls, labels: ArrayLike, bins: LabelBins) -> BinnedDensity:
         """Count at least one training label ``(N,)`` per bin."""
+        check_bins(bins)
         return cls(bins, bins.histogram(label_vector(labels)).astype(np.float64))
 
     def evaluate(self, labels: ArrayLike) -> NDArray[np.float64]:
@@ -96,7 +99,7 @@ class KernelDensity:
         values = label_vector(labels)
         h = silverman_bandwidth(values) if bandwidth is None else bandwidth
         if not (isinstance(h, numbers.Real) and math.isfinite(h) and h > 0):
-            raise ValueError(f"bandwidth must be a finite number above 0, got {h!r}")
+            raise ValueError(f"bandwidth must be a finite number above 0, got {describe_value(h)}")
         h, origin = float(h), float(np.median(values))  # precise where most samples are
         extent = float(values.max()) - float(values.min())
         if math.isinf(extent):

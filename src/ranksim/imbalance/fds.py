@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -10,7 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ranksim.imbalance.bins import LabelBins
+from ranksim._utils.checks import (
+    check_choice,
+    check_flag,
+    check_size,
+    describe_value,
+)
+from ranksim.imbalance.bins import LabelBins, check_bins
 from ranksim.imbalance.smoothing import Kernel, kernel_window, smooth
 
 EmptyBins = Literal["neighbours", "zeros"]
@@ -84,17 +91,14 @@ class FDS(nn.Module):
         paper_compat: bool = False,
     ) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"num_features must be at least 1, got {num_features!r}")
+        num_features = check_size("num_features", num_features, "features")
+        check_bins(bins)
         if len(bins) < 2:
             raise ValueError(f"bins must be at least 2, as FDS smooths over them, got {len(bins)}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {momentum!r}")
-        if not 0 < clip[0] <= 1 <= clip[1] < float("inf"):
-            raise ValueError(f"clip must be (low, high) with 0 < low <= 1 <= high, got {clip!r}")
-        if empty_bins not in EMPTY_BINS:
-            choices = ", ".join(EMPTY_BINS)
-            raise ValueError(f"empty_bins must be one of {choices}, got {empty_bins!r}")
+        momentum = _check_momentum(momentum)
+        clip = _check_clip(clip)
+        check_choice("empty_bins", empty_bins, EMPTY_BINS)
+        paper_compat = check_flag("paper_compat", paper_compat)
         window = kernel_window(kernel, kernel_size, sigma)
         self.num_features, self.momentum, self.clip = num_features, momentum, clip
         self.empty_bins, self.paper_compat = empty_bins, paper_compat
@@ -165,8 +169,8 @@ class FDS(nn.Module):
             features: ``(N, D)``, or dense ``(N, D, ...)``.
             labels: ``(N,)`` or ``(N, 1)``, or dense ``(N, 1, ...)``.
         """
-        dense = labels.ndim > 2
-        features, labels = flatten_positions(features, labels, self.num_features)
+        rows_and_labels = flatten_positions(features, labels, self.num_features)
+        dense, (features, labels) = labels.ndim > 2, rows_and_labels
         if dense:
             known = labels.isnan().logical_not()
             features, labels = features[known], labels[known]
@@ -192,6 +196,8 @@ class FDS(nn.Module):
         Raises:
             ValueError: the bins or the number of features differ.
         """
+        if not isinstance(other, FDS):
+            raise TypeError(f"statistics must be those of an FDS, got {describe_value(other)}")
         if self.new_sum.shape != other.new_sum.shape or not self.edges.equal(
             other.edges.to(self.edges.device)
         ):
@@ -309,6 +315,26 @@ class FDS(nn.Module):
         )
 
 
+def _check_momentum(momentum: Any) -> float:
+    """Return the momentum; raise a ValueError unless it is in [0, 1)."""
+    if not isinstance(momentum, numbers.Real) or not 0 <= float(momentum) < 1:
+        raise ValueError(f"momentum must be in [0, 1), got {describe_value(momentum)}")
+    return float(momentum)
+
+
+def _check_clip(clip: Any) -> tuple[float, float]:
+    """Return the limits of the variance ratio; raise a ValueError if they are invalid."""
+    try:
+        low, high = map(float, clip)
+        valid = 0 < low <= 1 <= high < float("inf")
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        value = describe_value(clip)
+        raise ValueError(f"clip must be (low, high) with 0 < low <= 1 <= high, got {value}")
+    return low, high
+
+
 def _nearest_nonempty(observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the nearest nonempty bins below and above each bin, and the upper one's weight.
 
@@ -329,6 +355,14 @@ def flatten_positions(features: Tensor, labels: Tensor, num_features: int) -> tu
     Features are ``(N, D)`` or ``(N, D, 1, ...)`` with labels ``(N,)`` or ``(N, 1)``, or dense:
     features ``(N, D, ...)`` with labels ``(N, 1, ...)`` on the same positions, at least three axes.
     """
+    for name, value in (("features", features), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {describe_value(value)}")
+    if features.device != labels.device:
+        raise ValueError(
+            f"features and labels must be on one device, got features on {features.device} and "
+            f"labels on {labels.device}"
+        )
     dense, shape = labels.ndim > 2, tuple(features.shape)
     matches = features.ndim > 1 and features.shape[1] == num_features
     if not matches or not (dense or features[:1].numel() in (0, num_features)):

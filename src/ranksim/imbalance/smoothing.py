@@ -10,6 +10,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ranksim._utils.checks import check_choice, describe_value
+from ranksim.imbalance.bins import to_real_array
+
 Kernel = Literal["gaussian", "gaussian-textbook", "triangular", "laplace"]
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 Boundary = Literal["zero", "reflect"]
@@ -46,12 +49,16 @@ def kernel_window(
         Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), section 3.1. The paper
         does not define ``"gaussian"``; it is the kernel of its code.
     """
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+    check_choice("kernel", kernel, KERNELS)
     if not (isinstance(kernel_size, numbers.Integral) and kernel_size > 0 and kernel_size % 2):
-        raise ValueError(f"kernel_size must be an odd integer of at least 1, got {kernel_size!r}")
+        raise ValueError(
+            f"kernel_size must be an odd integer of at least 1, got {describe_value(kernel_size)}"
+        )
     if not (isinstance(sigma, numbers.Real) and 0 < sigma <= MAX_SIGMA):
-        raise ValueError(f"sigma must be above 0 and at most {MAX_SIGMA:g} bins, got {sigma!r}")
+        raise ValueError(
+            f"sigma must be above 0 and at most {MAX_SIGMA:g} bins, got {describe_value(sigma)}"
+        )
+    sigma = float(sigma)
     radius = int(kernel_size) // 2
     distance = np.abs(np.arange(-radius, radius + 1, dtype=np.float64))
     if kernel == "triangular":
@@ -91,14 +98,13 @@ def smooth(
         >>> smooth([4, 0, 0, 2], [0.5, 1.0, 0.5], "reflect").tolist()
         [6.0, 2.0, 1.0, 3.0]
     """
-    table = np.asarray(values, dtype=np.float64)
-    taps = np.asarray(window, dtype=np.float64)
+    table = to_real_array(values, "values").astype(np.float64)
+    taps = to_real_array(window, "window").astype(np.float64)
     if table.ndim not in (1, 2) or len(table) == 0:
         raise ValueError(f"values must have shape (K,) or (K, D) with K >= 1, got {table.shape}")
     if taps.ndim != 1 or len(taps) % 2 == 0:
         raise ValueError(f"window must have shape (S,) with S odd, got {taps.shape}")
-    if boundary not in BOUNDARIES:
-        raise ValueError(f"boundary must be one of {', '.join(BOUNDARIES)}, got {boundary!r}")
+    check_choice("boundary", boundary, BOUNDARIES)
     bins, radius = len(table), len(taps) // 2
     if boundary == "zero":
         padded = np.pad(table, [(radius, radius)] + [(0, 0)] * (table.ndim - 1))

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ranksim._utils.checks import check_choice, describe_value
 from ranksim.imbalance.bins import LabelBins, label_vector
 from ranksim.imbalance.density import BinnedDensity, KernelDensity, LabelDensity
 from ranksim.imbalance.smoothing import LDS, smooth
@@ -156,14 +157,17 @@ def _check_arguments(
     bins: object, scheme: object, clip: object, lds: object, bandwidth: float | None
 ) -> None:
     if bins is not None and not isinstance(bins, LabelBins):
-        raise TypeError(f"bins must be LabelBins or None, got {type(bins).__name__}")
+        raise TypeError(
+            f"bins must be LabelBins or None, got {describe_value(bins)}: create them with "
+            "LabelBins.uniform, LabelBins.from_width or LabelBins.from_count"
+        )
     if lds is not None and not isinstance(lds, LDS):
-        raise TypeError(f"lds must be an LDS or None, got {type(lds).__name__}")
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+        raise TypeError(f"lds must be an LDS or None, got {describe_value(lds)}: pass LDS()")
+    check_choice("scheme", scheme, SCHEMES)
     if clip is not None and not _is_clip(clip):
         raise ValueError(
-            f"clip must be (low, high) with 0 <= low <= high and high above 0, got {clip!r}"
+            f"clip must be (low, high) with 0 <= low <= high and high above 0, got "
+            f"{describe_value(clip)}"
         )
     if lds is not None and scheme == "none":
         raise ValueError("LDS needs scheme inverse or sqrt_inverse, got 'none'")

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ranksim._utils.checks import describe_value
 from ranksim._utils.formatting import format_value, single_line
 from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
 from ranksim.data.data_report import DataReport
@@ -148,6 +149,9 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
         DataError: the model is missing, damaged or of another format, or the encoder differs.
         UsageError: an encoder was given, but the model has none.
     """
+    for name, value in (("path", path), ("encoder", encoder or "")):
+        if not isinstance(value, str | Path):
+            raise TypeError(f"{name} must be the path of a folder, got {describe_value(value)}")
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"The model {folder} does not exist: pass a folder that ranksim fit wrote.")

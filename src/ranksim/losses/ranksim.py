@@ -7,14 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
+from ranksim._utils.checks import check_flag, check_size
 from ranksim.functional import ranksim_loss, sample_positions
-from ranksim.functional._validation import (
-    Reduction,
-    check_flag,
-    check_generator,
-    check_size,
-    to_matrices,
-)
+from ranksim.functional._validation import Reduction, check_generator, to_matrices
 from ranksim.functional.distributed import gather_rows, share_first
 from ranksim.functional.ranksim import check_settings, check_unique_labels
 from ranksim.functional.sampling import unique_mask

@@ -5,8 +5,9 @@ from typing import ClassVar, get_args
 
 from torch import Tensor, nn
 
+from ranksim._utils.checks import check_choice, check_positive
 from ranksim.functional import focal_r_loss, huber_loss, l1_loss, mse_loss
-from ranksim.functional._validation import Reduction, check_choice, check_positive
+from ranksim.functional._validation import Reduction
 from ranksim.functional.regression import FocalActivation, FocalBase, check_focal_r
 
 

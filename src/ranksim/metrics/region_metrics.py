@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ranksim._utils.checks import check_positive, describe_value
 from ranksim.exceptions import require_optional
+from ranksim.functional._validation import check_tensors
 from ranksim.functional.similarity import working_dtype
 from ranksim.metrics.scores import Scores, regression_scores
 from ranksim.metrics.shot_regions import ShotRegions
 
 torchmetrics = require_optional("torchmetrics", "train")
+
+Flat = Literal["omit", "nan"]
 
 
 class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
@@ -22,9 +27,15 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
     Predictions and targets are stored in float64 until ``compute``, so the result is exactly that
     of the union of all batches and devices. A device may have no samples.
 
+    With ``flat``, ``compute`` returns numbers under names such as ``few_mae``, for ``log_dict``, a
+    ``MetricCollection`` or the ``compute_metrics`` of a Hugging Face Trainer.
+
     Args:
         regions: regions of the label axis.
         gmean_epsilon: replaces errors of exactly zero in the geometric mean.
+        flat: None for nested scores, in which an undefined score is None; ``"omit"`` for flat names
+            without undefined scores and without regions that have no samples; ``"nan"`` for flat
+            names, always the same, with NaN for undefined scores.
         **kwargs: arguments of ``torchmetrics.Metric``.
 
     Example:
@@ -36,33 +47,56 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
         >>> scores = metrics.compute()
         >>> scores["zero"]["mae"], scores["medium"]["mae"], scores["medium"]["n"]
         (0.5, None, 0)
+        >>> flat = RegionMetrics(regions, flat="omit")
+        >>> flat.update(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.5]))
+        >>> flat.compute()["zero_mae"]
+        0.5
     """
 
     full_state_update = False
     higher_is_better = None
     is_differentiable = False
 
-    def __init__(self, regions: ShotRegions, *, gmean_epsilon: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        regions: ShotRegions,
+        *,
+        gmean_epsilon: float = 0.0,
+        flat: Flat | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.regions = regions
-        self.gmean_epsilon = gmean_epsilon
+        if not isinstance(regions, ShotRegions):
+            raise TypeError(
+                f"regions must be ShotRegions, got {describe_value(regions)}: create them with "
+                "ShotRegions.from_counts(bins, training_labels)"
+            )
+        if flat is not None and flat not in get_args(Flat):
+            raise ValueError(f"flat must be 'omit', 'nan' or None, got {describe_value(flat)}")
+        self.regions, self.flat = regions, flat
+        self.gmean_epsilon = check_positive("gmean_epsilon", gmean_epsilon, or_zero=True)
         for name in ("preds", "target", "index"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, preds: Tensor, target: Tensor, index: Tensor | None = None) -> None:
-        """Add a batch.
+    def update(self, preds: Any, target: Any, index: Any = None) -> None:
+        """Add a batch of tensors or NumPy arrays.
 
         Args:
-            preds: predictions ``(N,)``, or dense ``(N, 1, ...)``.
+            preds: predictions ``(N,)`` or ``(N, 1)``, or dense ``(N, 1, ...)``.
             target: labels of the same shape; dense positions with a NaN label are ignored.
             index: position of each sample in its dataset, ``(N,)``. A sample that occurs twice,
                 as distributed samplers pad uneven shards, counts once. Pass it always or never.
         """
+        preds, target, index = map(_to_tensor, (preds, target, index))
+        check_tensors(preds=preds, target=target)
+        if index is not None:  # on any device
+            check_tensors(index=index)
+        preds, target = _drop_axis(preds), _drop_axis(target)
         dense = preds.ndim > 2 and preds.shape[1] == 1
         if preds.shape != target.shape or not (preds.ndim == 1 or dense):
             raise ValueError(
-                "preds and target must both have shape (N,), or (N, 1, ...) if dense, got "
-                f"{tuple(preds.shape)} and {tuple(target.shape)}"
+                "preds and target must both have shape (N,) or (N, 1), or (N, 1, ...) if "
+                f"dense, got {tuple(preds.shape)} and {tuple(target.shape)}"
             )
         if dense:
             known = target.isnan().logical_not()
@@ -97,14 +131,41 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
         rows = torch.from_numpy(first)
         return positions, preds[rows], target[rows]
 
-    def compute(self) -> dict[str, Scores]:
-        """Return ``{region: {metric: float or None}}``, in the order of ``ShotRegions.masks``."""
+    def compute(self) -> Any:
+        """Return ``{region: {metric: float or None}}``, in the order of ``ShotRegions.masks``.
+
+        With ``flat``, return ``{"region_metric": float}``.
+        """
         _, preds, target = self.samples()
         masks = self.regions.masks(target.numpy())
-        return {
+        scores = {
             name: regression_scores(preds[mask], target[mask], gmean_epsilon=self.gmean_epsilon)
             for name, mask in masks.items()
         }
+        return scores if self.flat is None else _flatten(scores, self.flat)
+
+
+def _flatten(scores: dict[str, Scores], flat: Flat) -> dict[str, float]:
+    """Return the scores of all regions under names such as ``few_mae``."""
+    names = {f"{region}_{name}": (region, name) for region in scores for name in scores[region]}
+    flattened: dict[str, float] = {}
+    for key, (region, name) in names.items():
+        value = scores[region][name]
+        if flat == "nan":
+            flattened[key] = math.nan if value is None else value
+        elif value is not None and scores[region]["n"]:
+            flattened[key] = value
+    return flattened
+
+
+def _to_tensor(values: Any) -> Any:
+    """Convert a NumPy array to a tensor; return anything else unchanged."""
+    return torch.from_numpy(values.copy()) if isinstance(values, np.ndarray) else values
+
+
+def _drop_axis(values: Tensor) -> Tensor:
+    """Return predictions or labels ``(N, 1)``, as a linear head returns them, as ``(N,)``."""
+    return values.squeeze(1) if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def _concatenate(state: list[Tensor] | Tensor) -> Tensor:

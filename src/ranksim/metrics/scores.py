@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ranksim._utils.checks import check_positive
 from ranksim.functional import rank
+from ranksim.functional._validation import check_tensors
 
 METRICS = ("mae", "mse", "gm", "pearson", "spearman")
 _TINY = 1e-100
@@ -33,6 +35,11 @@ def regression_scores(preds: Tensor, target: Tensor, *, gmean_epsilon: float = 0
         >>> scores["n"], round(scores["mae"], 4), round(scores["spearman"], 4)
         (3, 0.6667, 100.0)
     """
+    for name, value in (("preds", preds), ("target", target)):
+        check_tensors(**{name: value})
+        if value.is_complex():
+            raise TypeError(f"{name} must be real, got {value.dtype}")
+    epsilon = check_positive("gmean_epsilon", gmean_epsilon, or_zero=True)
     if preds.shape != target.shape or preds.ndim != 1:
         raise ValueError(
             f"preds and target must both have shape (N,), got {tuple(preds.shape)} and "
@@ -43,7 +50,7 @@ def regression_scores(preds: Tensor, target: Tensor, *, gmean_epsilon: float = 0
         return {"n": 0, **dict.fromkeys(METRICS)}
     preds, target = preds.detach().cpu().double(), target.detach().cpu().double()
     error = (preds - target).abs()
-    positive = error.masked_fill(error == 0, gmean_epsilon)
+    positive = error.masked_fill(error == 0, epsilon)
     return {
         "n": count,
         "mae": error.mean().item(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -9,8 +10,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ranksim._utils.checks import describe_value
 from ranksim.exceptions import UsageError
-from ranksim.imbalance.bins import LabelBins, LabelRange
+from ranksim.imbalance.bins import LabelBins, LabelRange, check_bins
 
 REGION_NAMES = ("all", "many", "medium", "few", "zero", "seen")
 SHOT_NAMES = REGION_NAMES[1:4]
@@ -57,6 +59,25 @@ class ShotRegions:
     named: tuple[tuple[str, LabelRange], ...] = ()
 
     def __post_init__(self) -> None:
+        check_bins(self.bins)
+        counts = np.asarray(self.counts)
+        if counts.dtype.kind not in "iuf":
+            raise TypeError(
+                f"counts must be numbers of samples, got {describe_value(self.counts)}: use "
+                "ShotRegions.from_counts for training labels"
+            )
+        object.__setattr__(self, "counts", counts)
+        if not isinstance(self.names, tuple | list) or not all(
+            isinstance(name, str) for name in self.names
+        ):
+            raise TypeError(
+                f"names must be region names, one per bin, got {describe_value(self.names)}"
+            )
+        if not isinstance(self.named, tuple | list):
+            raise TypeError(
+                f"named must be pairs of a name and a LabelRange, got {describe_value(self.named)}"
+            )
+        _check_named(dict(self.named))
         if self.counts.shape != (len(self.bins),) or len(self.names) != len(self.bins):
             raise ValueError(
                 f"counts and names must have one entry for each of {len(self.bins)} bins, got "
@@ -83,6 +104,13 @@ class ShotRegions:
         named: NamedRanges = _NO_RANGES,
     ) -> ShotRegions:
         """Return regions by training labels per bin: many above ``many``, few below ``few``."""
+        check_bins(bins)
+        for name, threshold in (("many", many), ("few", few)):
+            if not isinstance(threshold, numbers.Real):
+                raise TypeError(
+                    f"{name} must be a number of samples, got {describe_value(threshold)}"
+                )
+        _check_named(named)
         counts = bins.histogram(training)
         index = np.where(counts > many, 0, np.where(counts < few, 2, 1))
         return cls(bins, counts, tuple(SHOT_NAMES[k] for k in index), tuple(named.items()))
@@ -98,6 +126,13 @@ class ShotRegions:
         named: NamedRanges = _NO_RANGES,
     ) -> ShotRegions:
         """Return regions by published lists of bins; bins in neither list are few-shot."""
+        check_bins(bins)
+        _check_named(named)
+        for name, numbers_of_bins in (("many", many), ("medium", medium)):
+            if not isinstance(numbers_of_bins, Collection) or isinstance(numbers_of_bins, str):
+                raise TypeError(
+                    f"{name} must be the numbers of bins, such as {{0, 1}}, got {numbers_of_bins!r}"
+                )
         index = (0 if k in many else 1 if k in medium else 2 for k in range(len(bins)))
         names = tuple(SHOT_NAMES[k] for k in index)
         return cls(bins, bins.histogram(training), names, tuple(named.items()))
@@ -111,3 +146,13 @@ class ShotRegions:
             **dict(zip(REGION_NAMES, [*masks, zero, ~zero], strict=True)),
             **{name: label_range.contains(labels) for name, label_range in self.named},
         }
+
+
+def _check_named(named: object) -> None:
+    valid = isinstance(named, Mapping) and all(isinstance(v, LabelRange) for v in named.values())
+    if not valid:
+        raise TypeError(
+            f"named must be a dictionary from names to LabelRange, got "
+            f"{describe_value(named)}: write "
+            '{"low": LabelRange(None, 70)}'
+        )

@@ -9,23 +9,31 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.pytorch.utilities import CombinedLoader
+import torch
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+from ranksim._utils.checks import check_flag, describe_value
 from ranksim.imbalance import FDS
+from ranksim.integrations.lightning.gradients import (
+    explain_missing_gradient,
+    reaches_parameter,
+)
 from ranksim.integrations.lightning.layer import (
     InputsFn,
     LabelsFn,
     LayerCallback,
     LayerEncoder,
     check_features,
+    check_function,
     check_ran_once,
     extract_labels,
     find_layer,
     get_inputs,
     get_labels,
 )
+from ranksim.integrations.lightning.rrt import RetrainHeadCallback
 
 
 class FDSCallback(LayerCallback):
@@ -35,7 +43,9 @@ class FDSCallback(LayerCallback):
     the statistics with the current weights, without gradients, in evaluation mode (unless
     ``fds.paper_compat``) and with isolated random numbers. Several loaders are combined by
     Lightning's default. Validation, test and prediction are not changed. The state of FDS is saved
-    with the callback, so resumed training equals uninterrupted training.
+    with the callback, so resumed training equals uninterrupted training. If no gradient of the
+    calibrated features reaches a parameter in the first step of a ``fit``, a warning says why,
+    except with a :class:`RetrainHeadCallback`, which freezes the encoder.
 
     Args:
         fds: FDS with as many features as the layer; it is moved to the module's device.
@@ -65,10 +75,17 @@ class FDSCallback(LayerCallback):
         update_statistics: bool = True,
     ) -> None:
         super().__init__(layer, labels_fn)
+        if not isinstance(fds, FDS):
+            raise TypeError(
+                f"fds must be an FDS, got {describe_value(fds)}: pass FDS(num_features, bins)"
+            )
+        check_function("inputs_fn", inputs_fn, "a batch to the inputs of the module")
+        check_flag("update_statistics", update_statistics)
         self.fds, self.inputs_fn, self.update_statistics = fds, inputs_fn, update_statistics
         self._last_update = 0  # the last epoch that started with an update
         self._labels: Tensor | None = None  # of the current training step
         self._runs = 0
+        self._step = _FirstStep()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._last_update = 0
@@ -77,6 +94,8 @@ class FDSCallback(LayerCallback):
         self.fds.to(pl_module.device, pl_module.dtype)  # type: ignore[arg-type]
         layer = find_layer(pl_module, self.layer, "layer")
         self._hook = layer.register_forward_hook(self._calibrate)
+        freezes = any(isinstance(other, RetrainHeadCallback) for other in trainer.callbacks)  # type: ignore[attr-defined]
+        self._step = _FirstStep(is_checked=freezes or not self.update_statistics)
 
     # at the start of an epoch, not at the end of the previous one: the weights are the same, the
     # last epoch does not need it, and a run resumed from a checkpoint between the two does it
@@ -99,9 +118,25 @@ class FDSCallback(LayerCallback):
         if pl_module.automatic_optimization:  # a manual step may call backward several times
             check_ran_once(self.layer, self._runs)
         self._runs = 0
+        if not self._step.is_checked:
+            self._step.loss = loss
 
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
         self._labels = None
+        step = self._step
+        if step.is_checked or step.loss is None or step.output is None:
+            return  # checked before, or a batch without a loss
+        self._step = _FirstStep(is_checked=True)
+        if step.has_gradient:
+            return
+        layer = find_layer(pl_module, self.layer, "layer")
+        reason = step.explain(layer)
+        rank_zero_warn(
+            f"FDS does not train the encoder: no gradient of the calibrated output of layer "
+            f"{self.layer!r} reaches a parameter, because {reason}."
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"refreshed": self._last_update, "fds": self.fds.state_dict()}
@@ -118,7 +153,10 @@ class FDSCallback(LayerCallback):
         if self._labels is None:
             return None
         self._runs += 1
-        return self.fds.calibrate(check_features(output, self.layer), self._labels)
+        calibrated = self.fds.calibrate(check_features(output, self.layer), self._labels)
+        if not self._step.is_checked:
+            self._step.observe(output, calibrated)
+        return calibrated
 
     def _samples(
         self, trainer: L.Trainer, module: L.LightningModule
@@ -132,6 +170,39 @@ class FDSCallback(LayerCallback):
             batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
             batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             yield self.inputs_fn(batch), extract_labels(self.labels_fn, batch)
+
+
+class _FirstStep:
+    """The gradient of calibrated features in the first training step of a fit."""
+
+    def __init__(self, *, is_checked: bool = False) -> None:
+        self.is_checked = is_checked
+        self.loss: Tensor | None = None
+        self.output: Tensor | None = None  # of the layer, when it ran first
+        self.grad_enabled = True
+        self.can_reach = False  # a parameter
+        self.has_gradient = False
+
+    def observe(self, output: Tensor, calibrated: Tensor) -> None:
+        """Watch for a gradient; a re-entrant checkpoint runs the layer again with one."""
+        if self.output is None:
+            self.output, self.grad_enabled = output, torch.is_grad_enabled()
+        if calibrated.requires_grad and reaches_parameter(calibrated):
+            self.can_reach = True
+            calibrated.register_hook(self._set_gradient)  # type: ignore[no-untyped-call]
+
+    def _set_gradient(self, gradient: Tensor) -> None:
+        self.has_gradient = True
+
+    def explain(self, layer: nn.Module) -> str:
+        """Explain why no gradient reached a parameter."""
+        assert self.output is not None
+        assert self.loss is not None
+        if self.can_reach:
+            return "the loss does not depend on it; remove detach() after the layer"
+        return explain_missing_gradient(
+            self.output, layer, self.loss, grad_enabled=self.grad_enabled
+        )
 
 
 def _fresh_loader(loader: Any) -> Any:

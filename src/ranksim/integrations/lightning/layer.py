@@ -10,6 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ranksim._utils.checks import describe_value
+
 LabelsFn = Callable[[Any], Tensor]
 InputsFn = Callable[[Any], Any]
 _MAX_NAMES = 12  # layer names in an error message
@@ -19,6 +21,8 @@ class LayerCallback(Callback):
     """Base of callbacks with a forward hook on a layer, which is removed when training ends."""
 
     def __init__(self, layer: str, labels_fn: LabelsFn) -> None:
+        check_layer_name("layer", layer)
+        check_function("labels_fn", labels_fn, "a batch to its labels")
         self.layer, self.labels_fn = layer, labels_fn
         self._hook: RemovableHandle | None = None
 
@@ -64,6 +68,23 @@ class LayerEncoder(nn.Module):
             hook.remove()
         check_ran_once(self.name, len(outputs))
         return check_features(outputs[0], self.name)
+
+
+def check_layer_name(argument: str, name: object) -> None:
+    """Raise a TypeError unless the name of a layer is text."""
+    if not isinstance(name, str):
+        raise TypeError(
+            f'{argument} must be the dotted name of a layer, such as "model.encoder", got '
+            f"{describe_value(name)}"
+        )
+
+
+def check_function(argument: str, function: object, purpose: str) -> None:
+    """Raise a TypeError unless the argument can be called."""
+    if not callable(function):
+        raise TypeError(
+            f"{argument} must be a function from {purpose}, got {describe_value(function)}"
+        )
 
 
 def find_layer(module: nn.Module, name: str, argument: str) -> nn.Module:

@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from ranksim._utils.checks import describe_value
 from ranksim.integrations.lightning.fds import FDSCallback
+from ranksim.integrations.lightning.gradients import (
+    explain_missing_gradient,
+    reaches_parameter,
+)
 from ranksim.integrations.lightning.layer import (
     LabelsFn,
     LayerCallback,
@@ -28,7 +35,8 @@ class RankSimCallback(LayerCallback):
     With an :class:`FDSCallback` on the same layer, in either order, RankSim uses the features
     before FDS, or after it if ``fds.paper_compat``. The loss's generator and feature bank are saved
     with the callback. A loss without a generator draws from torch's, which changes later draws of
-    dropout and shuffling.
+    dropout and shuffling. If RankSim's gradient reaches no parameter in the first step of a
+    ``fit``, a warning says why.
 
     Args:
         loss: the RankSim loss; its ``weight`` is relative to the module's loss.
@@ -48,8 +56,14 @@ class RankSimCallback(LayerCallback):
 
     def __init__(self, loss: RankSimLoss, layer: str, *, labels_fn: LabelsFn = get_labels) -> None:
         super().__init__(layer, labels_fn)
+        if not isinstance(loss, RankSimLoss):
+            raise TypeError(
+                f"loss must be a RankSimLoss, got {describe_value(loss)}: pass RankSimLoss()"
+            )
         self.loss = loss
         self.layer_outputs: list[Any] | None = None  # during a training step
+        self._grad_enabled = True  # when the layer ran
+        self._is_checked = False  # whether the gradient reaches a parameter
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         find_layer(pl_module, self.layer, "layer")
@@ -69,6 +83,7 @@ class RankSimCallback(LayerCallback):
             if isinstance(other, FDSCallback)
         )
         self._hook = layer.register_forward_hook(self._store_output, prepend=raw)
+        self._is_checked = False
         if not isinstance(pl_module.training_step, _TrainingStep):
             pl_module.training_step = _TrainingStep(pl_module)  # type: ignore[method-assign]
         pl_module.training_step.callbacks.append(self)
@@ -81,7 +96,11 @@ class RankSimCallback(LayerCallback):
             return output  # a skipped batch, or an output that Lightning will reject
         check_ran_once(self.layer, len(outputs))
         labels = extract_labels(self.labels_fn, batch)
-        term = self.loss(check_features(outputs[0], self.layer), labels)
+        features = check_features(outputs[0], self.layer)
+        term = self.loss(features, labels)
+        if not self._is_checked:
+            self._is_checked = True
+            self._check_gradient(module, features, loss)
         module.log("train_ranksim", term.detach(), on_step=False, on_epoch=True, batch_size=1)
         return {**output, "loss": loss + term} if isinstance(output, Mapping) else loss + term
 
@@ -102,6 +121,19 @@ class RankSimCallback(LayerCallback):
     def _store_output(self, layer: nn.Module, inputs: Any, output: Any) -> None:
         if self.layer_outputs is not None:
             self.layer_outputs.append(output)
+            self._grad_enabled = torch.is_grad_enabled()
+
+    def _check_gradient(self, module: L.LightningModule, features: Tensor, loss: Tensor) -> None:
+        """Warn if the gradient of RankSim reaches no parameter."""
+        if not reaches_parameter(features):
+            layer = find_layer(module, self.layer, "layer")
+            reason = explain_missing_gradient(
+                features, layer, loss, grad_enabled=self._grad_enabled
+            )
+            rank_zero_warn(
+                f"RankSim has no effect: its gradient at layer {self.layer!r} reaches no "
+                f"parameter, because {reason}."
+            )
 
     def _remove_hook(self, module: L.LightningModule) -> None:
         super()._remove_hook(module)

@@ -10,8 +10,9 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from ranksim._utils.checks import check_flag, describe_value
 from ranksim.exceptions import DataError
-from ranksim.integrations.lightning.layer import find_layer
+from ranksim.integrations.lightning.layer import check_layer_name, find_layer
 from ranksim.models.checkpoints import load_tensors
 
 
@@ -42,6 +43,11 @@ class RetrainHeadCallback(Callback):
     def __init__(
         self, encoder: str, head: str, checkpoint: str | Path, *, paper_compat: bool = False
     ) -> None:
+        check_layer_name("encoder", encoder)
+        check_layer_name("head", head)
+        check_flag("paper_compat", paper_compat)
+        if not isinstance(checkpoint, str | Path):
+            raise TypeError(f"checkpoint must be a path, got {describe_value(checkpoint)}")
         self.encoder, self.head = encoder, head
         self.checkpoint, self.paper_compat = Path(checkpoint), paper_compat
 

@@ -10,8 +10,15 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from ranksim._utils.arrays import copy_to_numpy
+from ranksim._utils.checks import describe_value
 from ranksim.imbalance import DensityWeights
-from ranksim.integrations.lightning.layer import LabelsFn, describe_type, extract_labels, get_labels
+from ranksim.integrations.lightning.layer import (
+    LabelsFn,
+    check_function,
+    describe_type,
+    extract_labels,
+    get_labels,
+)
 
 
 class WeightsCallback(Callback):
@@ -39,6 +46,14 @@ class WeightsCallback(Callback):
     def __init__(
         self, weights: DensityWeights, *, labels_fn: LabelsFn = get_labels, key: str = "weight"
     ) -> None:
+        if not callable(weights):
+            raise TypeError(
+                f"weights must be DensityWeights, got {describe_value(weights)}: fit them with "
+                "DensityWeights.fit(training_labels, bins=bins)"
+            )
+        check_function("labels_fn", labels_fn, "a batch to its labels")
+        if not isinstance(key, str):
+            raise TypeError(f"key must be text, a key of the batch, got {describe_value(key)}")
         self.weights, self.labels_fn, self.key = weights, labels_fn, key
 
     def on_train_batch_start(

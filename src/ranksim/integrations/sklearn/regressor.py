@@ -13,8 +13,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
+from ranksim._utils.checks import check_positive, describe_value
 from ranksim.exceptions import UsageError, require_optional
-from ranksim.functional._validation import check_positive, describe_value
 from ranksim.integrations.sklearn.weights import WeightedSamples
 
 base = require_optional("sklearn.base", "train")

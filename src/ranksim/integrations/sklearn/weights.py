@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ranksim._utils.checks import describe_value
 from ranksim.exceptions import require_optional
-from ranksim.functional._validation import describe_value
 from ranksim.imbalance import LDS, DensityWeights, LabelBins, Scheme
 
 base = require_optional("sklearn.base", "train")

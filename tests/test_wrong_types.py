@@ -1,0 +1,285 @@
+"""Each public function and constructor says in one sentence what an argument of a wrong type is."""
+
+import inspect
+import re
+import traceback
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ranksim
+from ranksim import functional, imbalance, losses, metrics, sklearn
+from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins
+from ranksim.imbalance.bins import LabelRange
+from ranksim.integrations import lightning
+from ranksim.losses import RankSimLoss
+from ranksim.metrics import RegionMetrics, ShotRegions
+
+SOURCE = Path(ranksim.__file__).parent
+BINS = LabelBins.uniform(0.0, 4.0, 4)
+LABELS = [0.5, 1.5, 2.5, 3.5]
+Z, Y = torch.rand(4, 3), torch.tensor(LABELS)
+DENSE = torch.rand(2, 3, 5), torch.rand(2, 1, 5)
+REGIONS = ShotRegions.from_counts(BINS, LABELS)
+DAY = date(2024, 3, 1)
+
+# wrong values by what a parameter takes
+NUMBER = ("0.5", [0.5], torch.rand(2), DAY, np.array(["a"]))
+OPTIONAL_NUMBER = NUMBER
+WHOLE = (2.5, "3", [3], DAY, None)
+FLAG = ("yes", 2, None, [True])
+CHOICE = ("other", 3, None, ["min"], np.zeros(2))
+TENSOR = ([0.5], "a", 3, None, np.zeros(4), [torch.zeros(3)] * 4, DAY)
+REF = [value for value in TENSOR if value is not None]
+META = torch.zeros(4, 3, device="meta")
+TEXTS = (["a", "b"], "a", np.array(["2020-01-01"], dtype="datetime64[D]"), [DAY], None)
+LABEL_VECTOR = (*TEXTS, [[1.0, 2.0]], 3.0, [torch.zeros(2), torch.zeros(3)], 1j)
+ANY_LABELS = (*TEXTS, [torch.zeros(2), torch.zeros(3)])
+LABEL_BINS = (100, [0, 1, 2], "auto", np.arange(3.0), None)
+OBJECT = (3, "gaussian", [1])
+FUNCTION = (3, "label", None)
+NAME = (3, None, ["encoder"])
+GENERATOR = (0, np.random.default_rng(0), "cpu")
+
+
+def case(function, **params):
+    """A function with its parameters, each with a valid value and wrong ones."""
+    return function, params
+
+
+REGRESSION = {
+    "preds": (Y, TENSOR), "target": (Y, TENSOR),
+    "sample_weight": (None, REF),
+    "reduction": ("mean", CHOICE),
+}  # fmt: skip
+REDUCTION = {"reduction": ("mean", CHOICE)}
+FOCAL = {
+    "base": ("mse", CHOICE), "activation": ("tanh", CHOICE), "beta": (0.2, NUMBER),
+    "gamma": (1.0, NUMBER),
+}  # fmt: skip
+RANKSIM = {
+    "gamma": (1.0, NUMBER), "lambda_": (2.0, NUMBER), "weight": (1.0, NUMBER),
+    "ties": ("min", CHOICE), "unique_labels": (True, FLAG), "label_width": (None, NUMBER),
+    "reduction": ("sum", CHOICE), "label_similarity": ("neg_l1", CHOICE),
+    "generator": (None, GENERATOR),
+}  # fmt: skip
+KERNEL = {"kernel": ("gaussian", CHOICE), "kernel_size": (5, WHOLE), "sigma": (2.0, NUMBER)}
+WEIGHTS = {
+    "labels": (LABELS, LABEL_VECTOR), "bins": (None, LABEL_BINS[:-1]),
+    "scheme": ("inverse", CHOICE), "clip": (None, (3, "a", [1], [DAY, DAY])),
+    "lds": (None, OBJECT), "bandwidth": (None, NUMBER),
+}  # fmt: skip
+
+
+def fds():
+    return FDS(3, BINS)
+
+
+def fit_regressor(**arguments):
+    inputs, labels = arguments.pop("X"), arguments.pop("y")
+    sklearn.RankSimRegressor(**arguments).fit(inputs, labels)
+
+
+def fit_weights(bins, lds, y):
+    sklearn.DensitySampleWeight(bins, lds=lds).fit(y)
+
+
+def forward(module, **params):
+    return case(module.forward, **params)
+
+
+FEATURES_AND_LABELS = {"features": (Z, (*TENSOR, META)), "labels": (Y, TENSOR)}
+CASES = {
+    "ranksim_loss": case(
+        functional.ranksim_loss, **FEATURES_AND_LABELS, **RANKSIM,
+        ref_features=(None, REF), ref_labels=(None, REF),
+    ),
+    "draw_unique": case(
+        functional.draw_unique, labels=(Y, TENSOR), label_width=(None, NUMBER),
+        generator=(None, GENERATOR),
+    ),
+    "sample_positions": case(
+        functional.sample_positions, features=(DENSE[0], TENSOR), labels=(DENSE[1], TENSOR),
+        num_positions=(3, WHOLE), generator=(None, GENERATOR),
+    ),
+    "rank": case(
+        functional.rank, values=(Y, TENSOR), ties=("min", CHOICE), normalize=(False, FLAG)
+    ),
+    "label_similarity": case(
+        functional.label_similarity, labels=(Y[:, None], TENSOR), kind=("neg_l1", CHOICE)
+    ),
+    "l1_loss": case(functional.l1_loss, **REGRESSION),
+    "mse_loss": case(functional.mse_loss, **REGRESSION),
+    "huber_loss": case(functional.huber_loss, **REGRESSION, delta=(1.0, NUMBER)),
+    "focal_r_loss": case(functional.focal_r_loss, **REGRESSION, **FOCAL),
+    "L1Loss": case(losses.L1Loss, **REDUCTION),
+    "MSELoss": case(losses.MSELoss, **REDUCTION),
+    "HuberLoss": case(losses.HuberLoss, delta=(1.0, NUMBER), **REDUCTION),
+    "FocalRLoss": case(losses.FocalRLoss, **FOCAL, **REDUCTION),
+    "RankSimLoss": case(
+        RankSimLoss, **RANKSIM, gather_across_devices=(False, FLAG),
+        num_positions=(None, WHOLE[:-1]), memory_size=(0, WHOLE),
+    ),
+    "L1Loss.forward": forward(losses.L1Loss(), **dict(list(REGRESSION.items())[:3])),
+    "RankSimLoss.forward": forward(RankSimLoss(), **FEATURES_AND_LABELS),
+    "LabelBins": case(LabelBins, edges=([0, 1], (3, "a", ["a", "b"], [DAY, DAY], None, [[0, 1]]))),
+    "LabelBins.uniform": case(
+        LabelBins.uniform, low=(0.0, (*NUMBER, None)), high=(1.0, (*NUMBER, None)), count=(3, WHOLE)
+    ),
+    "LabelBins.integers": case(LabelBins.integers, low=(0, WHOLE), high=(3, WHOLE)),
+    "LabelBins.from_width": case(
+        LabelBins.from_width, labels=(LABELS, LABEL_VECTOR), width=(1.0, (*NUMBER, None))
+    ),
+    "LabelBins.from_count": case(
+        LabelBins.from_count, labels=(LABELS, LABEL_VECTOR), count=(3, WHOLE)
+    ),
+    "LabelBins.digitize": case(BINS.digitize, labels=(LABELS, ANY_LABELS)),
+    "LabelBins.histogram": case(BINS.histogram, labels=(LABELS, ANY_LABELS)),
+    "LDS": case(LDS, **KERNEL),
+    "kernel_window": case(imbalance.kernel_window, **KERNEL),
+    "smooth": case(
+        imbalance.smooth, values=(LABELS, (3, "a", ["a"], [DAY], None)),
+        window=([1.0], (3, "a", ["a"], [DAY], None)), boundary=("zero", CHOICE),
+    ),
+    "BinnedDensity": case(
+        imbalance.BinnedDensity, bins=(BINS, LABEL_BINS),
+        counts=(np.ones(4), (3, "a", ["a"] * 4, [DAY] * 4, None)),
+    ),
+    "BinnedDensity.from_labels": case(
+        imbalance.BinnedDensity.from_labels, labels=(LABELS, LABEL_VECTOR), bins=(BINS, LABEL_BINS)
+    ),
+    "KernelDensity.from_labels": case(
+        imbalance.KernelDensity.from_labels, labels=(LABELS, LABEL_VECTOR), bandwidth=(None, NUMBER)
+    ),
+    "KernelDensity.evaluate": case(
+        imbalance.KernelDensity.from_labels(LABELS).evaluate, labels=(LABELS, LABEL_VECTOR)
+    ),
+    "silverman_bandwidth": case(imbalance.silverman_bandwidth, labels=(LABELS, LABEL_VECTOR)),
+    "density_weights": case(imbalance.density_weights, **WEIGHTS),
+    "DensityWeights.fit": case(DensityWeights.fit, **WEIGHTS),
+    "DensityWeights": case(
+        DensityWeights.fit(LABELS, bins=BINS).__call__, labels=(LABELS, LABEL_VECTOR)
+    ),
+    "FDS": case(
+        FDS, num_features=(3, WHOLE), bins=(BINS, LABEL_BINS), **KERNEL, momentum=(0.9, NUMBER),
+        clip=((0.1, 10.0), (3, "a", [1], [DAY, DAY], None)), empty_bins=("zeros", CHOICE),
+        paper_compat=(False, FLAG),
+    ),
+    "FDS.forward": forward(fds(), **FEATURES_AND_LABELS),
+    "FDS.calibrate": case(fds().calibrate, **FEATURES_AND_LABELS),
+    "FDS.accumulate": case(fds().accumulate, **FEATURES_AND_LABELS),
+    "FDS.merge_statistics": case(fds().merge_statistics, other=(fds(), (3, None, Z))),
+    "regression_scores": case(
+        metrics.regression_scores, preds=(Y, TENSOR), target=(Y, TENSOR),
+        gmean_epsilon=(0.0, NUMBER),
+    ),
+    "ShotRegions": case(
+        ShotRegions, bins=(BINS, LABEL_BINS), counts=(np.ones(4), ("a", ["a"] * 4, None)),
+        names=(("many",) * 4, (3, None, "many", [1] * 4)),
+        named=((), (3, "a", {"low": 3}, [("low", 3)])),
+    ),
+    "ShotRegions.from_counts": case(
+        ShotRegions.from_counts, bins=(BINS, LABEL_BINS), training=(LABELS, ANY_LABELS),
+        many=(3, ("a", None, [1])), few=(1, ("a", None, [1])),
+        named=({}, (3, "a", {"low": 3}, None)),
+    ),
+    "ShotRegions.from_bin_ids": case(
+        ShotRegions.from_bin_ids, bins=(BINS, LABEL_BINS), training=(LABELS, ANY_LABELS),
+        many=({0}, (3, "a", None)), medium=({1}, (3, "a", None)), named=({}, (3, "a", None)),
+    ),
+    "ShotRegions.masks": case(REGIONS.masks, labels=(LABELS, ANY_LABELS)),
+    "RegionMetrics": case(
+        RegionMetrics, regions=(REGIONS, (3, BINS, None)), gmean_epsilon=(0.0, NUMBER),
+        flat=(None, ("other", 3, True)),
+    ),
+    "RegionMetrics.update": case(
+        RegionMetrics(REGIONS).update, preds=(Y, ([0.5], "a", 3, None, [torch.zeros(3)])),
+        target=(Y, ([0.5], "a", 3, None)), index=(None, ([0], "a", 3)),
+    ),
+    "LabelRange": case(
+        LabelRange, low=(0.0, ("a", [1], DAY)), high=(1.0, ("a", [1], DAY)), strict=(False, FLAG)
+    ),
+    "RankSimCallback": case(
+        lightning.RankSimCallback, loss=(RankSimLoss(), (3, "l1", fds())), layer=("encoder", NAME),
+        labels_fn=(lightning.get_labels, FUNCTION),
+    ),
+    "FDSCallback": case(
+        lightning.FDSCallback, fds=(fds(), (3, "fds", BINS)), layer=("encoder", NAME),
+        labels_fn=(lightning.get_labels, FUNCTION), inputs_fn=(lightning.get_inputs, FUNCTION),
+        update_statistics=(True, FLAG),
+    ),
+    "WeightsCallback": case(
+        lightning.WeightsCallback,
+        weights=(DensityWeights.fit(LABELS, bins=BINS), (3, LABELS, LDS())),
+        labels_fn=(lightning.get_labels, FUNCTION), key=("weight", NAME),
+    ),
+    "RetrainHeadCallback": case(
+        lightning.RetrainHeadCallback, encoder=("encoder", NAME), head=("head", NAME),
+        checkpoint=("a.ckpt", (3, None, ["a"])), paper_compat=(False, FLAG),
+    ),
+    "get_labels": case(lightning.get_labels, batch=((Z, Y), (3, "a", None, [Z] * 3))),
+    "get_inputs": case(lightning.get_inputs, batch=((Z, Y), (3, "a", None, [Z] * 3))),
+    "DensitySampleWeight": case(
+        fit_weights, bins=(4, (2.5, "auto", [0, 1])), lds=(None, OBJECT), y=(LABELS, LABEL_VECTOR),
+    ),
+    "RankSimRegressor": case(
+        fit_regressor, X=([[0.0], [1.0]], ([["a"], ["b"]], [[DAY], [DAY]])),
+        y=([0.0, 1.0], (["a", "b"], [DAY, DAY])), method=("vanilla", (3, None, ["inv"])),
+        hidden=(4, WHOLE), dropout=(0.0, NUMBER), config=({}, (3, "lr")),
+        random_state=(0, ("a", 2.5, torch.Generator())), device=("cpu", (0, None)),
+        early_stopping=(True, FLAG),
+    ),
+    "load_model": case(
+        ranksim.load_model, path=("a", (3, None, ["a"])), encoder=(None, (3, ["a"])),
+    ),
+}  # fmt: skip
+# names of types and constants, and a protocol
+OTHER = {"BOUNDARIES", "Boundary", "KERNELS", "Kernel", "LabelDensity", "METRICS", "REGION_NAMES"}
+OTHER |= {"SCHEMES", "SHOT_NAMES", "Scheme", "__version__", "functional"}
+
+PARAMETERS = [(name, param) for name, (_, params) in CASES.items() for param in params]
+
+
+@pytest.mark.parametrize(("name", "param"), PARAMETERS)
+def test_wrong_type_is_reported_in_a_sentence(name, param):
+    function, params = CASES[name]
+    names = {param, param.rstrip("_"), *ALIASES.get(param, ())}
+    for value in params[param][1]:
+        arguments = {key: valid for key, (valid, _) in params.items()} | {param: value}
+        with pytest.raises((TypeError, ValueError)) as caught:
+            function(**arguments)
+        message, frames = str(caught.value), traceback.extract_tb(caught.value.__traceback__)
+        assert SOURCE in Path(frames[-1].filename).parents, f"not checked: {message}"
+        assert any(re.search(rf"\b{word}\b", message) for word in names), message
+        assert re.search(r"\b(must|takes|needs?)\b", message), message
+        assert "\n" not in message
+        assert len(message) < 300
+
+
+ALIASES = {
+    "kind": ("label_similarity",), "training": ("labels",), "y": ("labels",),
+    "other": ("statistics",),
+    "low": ("range",), "high": ("range",), "ref_labels": ("ref_features",),
+    "ref_features": ("ref_labels",), "method": ("Method",),
+}  # fmt: skip
+
+
+def test_valid_arguments_are_accepted():
+    for name, (function, params) in CASES.items():
+        if name not in ("load_model", "RankSimRegressor"):
+            function(**{key: valid for key, (valid, _) in params.items()})
+
+
+def test_all_public_names_are_covered():
+    modules = ranksim, functional, losses, imbalance, metrics, lightning, sklearn
+    names = {name for module in modules for name in module.__all__}
+    assert names - OTHER == {name.partition(".")[0] for name in CASES} - {"LabelRange"}
+    for name, (function, params) in CASES.items():
+        if name in ("RankSimRegressor", "DensitySampleWeight"):
+            continue
+        signature = inspect.signature(function).parameters.values()
+        named = {p.name for p in signature if p.kind is not p.VAR_KEYWORD and p.name != "self"}
+        assert named == set(params), name
