@@ -30,6 +30,7 @@ SECTIONS = (
     "reproduce",
     "compatibility",
     "statistics",
+    "real_tables",
 )
 ROOT = Path(__file__).parents[2]
 RESULTS, PAGE = ROOT / "results/reliability", ROOT / "docs/reliability.md"

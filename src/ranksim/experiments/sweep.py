@@ -65,7 +65,10 @@ def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
 def _execute_unfinished(
     plan: SweepPlan, progress: SweepProgress, shared: Path
 ) -> Iterator[tuple[Run, RunRecord]]:
-    """Train the unfinished runs of a plan, yield each with its record; workers see ``shared``."""
+    """Train the unfinished runs of a plan; yield each run with its record.
+
+    ``shared`` is a file that all workers must see, as proof that they share the output folder.
+    """
     done = {run.name: record for run in plan.runs if (record := load_finished_record(run))}
     todo = [run for run in plan.runs if run.name not in done]
     for run in todo:

@@ -105,7 +105,7 @@ class DataAdapter(ABC):
 
     @abstractmethod
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
-        """Convert new data with the same columns."""
+        """Convert a table with the input columns of the training data to network inputs."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the adapter as JSON values."""

@@ -121,7 +121,10 @@ def check_trainer_config(config: TrainerConfig, jobs: int = 1) -> None:
 
 
 def trainer_arguments(config: TrainerConfig, *, unused_weights: bool = False) -> dict[str, Any]:
-    """Return the Trainer's devices and processes; some networks have weights without gradient."""
+    """Return the arguments of a Trainer that choose devices, precision and processes.
+
+    ``unused_weights`` allows parameters that receive no gradient, such as those of a frozen head.
+    """
     devices = config.devices
     arguments: dict[str, Any] = {
         "accelerator": config.accelerator,
@@ -223,7 +226,7 @@ class ValidationForwarder:
 
     @contextlib.contextmanager
     def listening(self, trainer: L.Trainer) -> Iterator[None]:
-        """Forward scores while the Trainer trains."""
+        """Forward validation scores to the callback in a thread while the ``with`` block trains."""
         thread = threading.Thread(target=self._forward, args=(trainer,), daemon=True)
         thread.start()
         try:
