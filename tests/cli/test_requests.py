@@ -156,6 +156,15 @@ def test_prepared_benchmark(run_command, tmp_path):
     assert "agedb-dir cannot be downloaded" in check.err
 
 
+def test_bench_of_ages_by_identity(run_command, requests, tmp_path):
+    words = ("bench", "agedb-dir", "--data-dir", tmp_path, "--out", tmp_path / "out")
+    run_command(*words, "--split-by", "identity")
+    (request,) = requests
+    assert request.source.spec == AgeDbSpec(split_by="identity")
+    other = run_command("bench", "imdb-wiki-dir", "--data-dir", tmp_path, "--split-by", "identity")
+    assert other.code == 2
+
+
 def test_image_size_given_twice(check_error, tmp_path):
     words = ["bench", "agedb-dir", "--data-dir", tmp_path, "--image-size", 16]
     check_error([*words, "--set", "image_size=20"], 2, "image_size", "16", "20")

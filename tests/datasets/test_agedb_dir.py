@@ -6,6 +6,7 @@ import pytest
 from ranksim._utils.storage import sha256
 from ranksim.data.images.table import ImageTable, read_split_file
 from ranksim.datasets import agedb_dir
+from ranksim.datasets.image_benchmarks import describe_persons
 from ranksim.exceptions import DataError
 
 NAMES = ["10_AnnB_44_f.jpg", "2_CharlieD_8_m.jpg", "1_E_F_101_m.jpg", "30_WillSmith _36_m.jpg"]
@@ -129,3 +130,64 @@ def test_published_names_have_the_form_and_age(shared_data, tmp_path):
     assert listing.skipped == ()
     assert listing.table.paths == table.take(order).paths
     np.testing.assert_array_equal(listing.table.labels, table.labels[order])
+
+
+def test_reads_persons_from_file_names():
+    names = ["AgeDB/10_AnnB_44_f.jpg", "AgeDB/1_E_F_101_m.jpg", "AgeDB/30_WillSmith _36_m.jpg",
+             "other/2_CharlieD.jpg"]  # fmt: skip
+    table = ImageTable(tuple(names), np.arange(4.0))
+    persons = ["AnnB", "E_F", "WillSmith", "other/2_CharlieD.jpg"]
+    assert agedb_dir.read_identities(table) == persons
+
+
+def draw_persons(count=400, seed=0):
+    """Draw images of 40 persons with ages, each in a random part."""
+    draw = np.random.default_rng(seed)
+    ages = draw.integers(20, 30, count)
+    paths = tuple(f"AgeDB/{k}_P{draw.integers(40)}_{age}_m.jpg" for k, age in enumerate(ages))
+    return ImageTable(paths, ages, draw.choice(["train", "val", "test"], count))
+
+
+def persons_by_part(table):
+    parts = {}
+    for path, part in zip(table.paths, table.parts, strict=True):
+        parts.setdefault(part, set()).add(path.split("_")[1])
+    return parts
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_split_by_identity_keeps_persons_in_one_part(seed):
+    table = draw_persons(seed=seed)
+    assert persons_by_part(table)["train"] & persons_by_part(table)["test"]
+    split = agedb_dir.split_by_identity(table)
+    parts = persons_by_part(split)
+    assert not parts["train"] & parts["val"]
+    assert not parts["train"] & parts["test"]
+    assert not parts["val"] & parts["test"]
+    for name in ("val", "test"):
+        part = split.part(name)
+        assert np.bincount(part.labels.astype(int)).max() <= 30
+        assert 20 <= len(part) <= 70
+    shuffled = table.take(np.random.default_rng(1).permutation(len(table)))
+    repeated = shuffled.take(np.array([*range(len(table)), 0, 7]))
+    again = agedb_dir.split_by_identity(repeated)  # neither order nor repeats matter
+    assert again.paths == split.paths
+    assert again.parts.tolist() == split.parts.tolist()
+
+
+def test_published_test_persons_are_in_training(shared_data):
+    """All 544 persons of the test set, and so all of its 2,140 images."""
+    table = read_split_file(published(shared_data, agedb_dir.FILE))
+    parts = persons_by_part(table)
+    assert len(parts["test"]) == 544
+    assert parts["test"] <= parts["train"]
+    assert (len(set.union(*parts.values())), len(table.part("test"))) == (567, 2_140)
+    text = describe_persons(agedb_dir.read_identities(table), table.split)
+    assert text == (
+        "544 of the 544 in the test set, with 2,140 of its 2,140 images, have other images in "
+        "training; --split-by identity keeps them apart"
+    )
+    split = agedb_dir.split_by_identity(table)
+    text = describe_persons(agedb_dir.read_identities(split), split.split)
+    assert text == "87 in the test set, none of them in training"
+    assert split.counts == (11_542, 1_891, 1_848)

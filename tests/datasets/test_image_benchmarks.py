@@ -61,6 +61,41 @@ def test_plan_reads_prepared_split_file(agedb):
     assert not plan.comparable  # drawn here
 
 
+def test_split_by_identity_keeps_persons_apart(agedb):
+    plan = plan_ages("agedb-dir", data_dir=agedb, split_by="identity")
+    benchmark, datasets = load_images(plan, 4)
+    persons = [{path.split("_")[1] for path in part.paths} for part in benchmark.parts]
+    assert not persons[0] & persons[1] | persons[0] & persons[2] | persons[1] & persons[2]
+    assert benchmark.facts["split_by"] == "identity"
+    assert benchmark.facts["counts"] == [len(dataset) for dataset in datasets]
+    assert not benchmark.comparable
+    names = [path.split("_")[1] for path in benchmark.test.paths]
+    assert len(set(benchmark.groups.tolist())) == len(set(names))
+    assert len(set(zip(names, benchmark.groups.tolist(), strict=True))) == len(set(names))
+    report = benchmark.report
+    assert report.notes["Persons"] == f"{len(set(names))} in the test set, none of them in training"
+    assert report.split["method"] == "whole persons"
+    assert [report.split[name] for name in PARTS] == benchmark.facts["counts"]
+
+
+def test_report_of_an_age_benchmark(agedb):
+    (agedb / read_split_file(agedb / "agedb.csv").paths[0]).write_bytes(b"none")
+    plan = plan_ages("agedb-dir", data_dir=agedb)
+    benchmark, _ = load_images(plan, 4, skip_broken=True)
+    persons = [{path.split("_")[1] for path in part.paths} for part in benchmark.parts]
+    images = [path.split("_")[1] in persons[0] for path in benchmark.test.paths]
+    report = benchmark.report
+    assert report.rows == {
+        "used": TOTAL - 1, "left_out": {"the image cannot be read": 1}
+    }  # fmt: skip
+    assert report.notes["Images"] == f"{TOTAL - 1} read at 4 × 4 pixels; 1 skipped"
+    assert report.notes["Persons"].startswith(
+        f"{len(persons[0] & persons[2])} of the {len(persons[2])} in the test set, with "
+        f"{sum(images)} of its {len(images)} images, have other images in training"
+    )
+    assert benchmark.groups is None
+
+
 def test_finds_split_file_and_images_in_all_places(agedb, tmp_path, monkeypatch):
     def root(**given):
         return plan_ages("agedb-dir", **given).root

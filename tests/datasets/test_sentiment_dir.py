@@ -1,3 +1,5 @@
+import csv
+import io
 import os
 import stat
 import tarfile
@@ -26,6 +28,36 @@ def test_reads_the_chosen_domains_and_splits_by_the_rule(small_sentiment):
     again = sentiment_dir.load(("nyt", "tweets"), small_sentiment.parent)
     assert again.test.texts == benchmark.test.texts
     assert benchmark.facts["domains"] == ["tweets", "nyt"]
+    assert benchmark.report.rows == {"used": 600}
+    counts = {"train": len(train), "val": len(val), "test": len(test)}
+    method = "random, at most 40 per 0.25 in validation and test"
+    assert benchmark.report.split == {"method": method, **counts, "seed": 666}
+
+
+def read_with_pandas(content):
+    """The call that docs/sentiment-dir.md gives."""
+    pandas = pytest.importorskip("pandas")
+    return pandas.read_csv(
+        io.BytesIO(content),
+        sep="\t",
+        header=None,
+        names=["id", "score", "text"],
+        quoting=csv.QUOTE_NONE,
+        keep_default_na=False,
+        encoding="utf-8-sig",
+    )
+
+
+def test_pandas_reads_ratings_without_quoting():
+    pandas = pytest.importorskip("pandas")
+    texts = ['"good" film', 'a "quote that opens', "NA", 'and one that closes"', "last"]
+    content = "".join(f"{k}\t{k}.5\t{text}\n" for k, text in enumerate(texts)).encode()
+    frame = read_with_pandas(content)
+    assert list(frame.text) == texts
+    assert list(frame.score) == [0.5, 1.5, 2.5, 3.5, 4.5]
+    loss = '0\t0.5\t"opens\n1\t1.5\tcloses"\n2\t2.5\tlast\n'
+    default = pandas.read_csv(io.StringIO(loss), sep="\t", header=None)
+    assert (len(default), len(read_with_pandas(loss.encode()))) == (2, 3)
 
 
 @pytest.mark.slow
@@ -46,6 +78,13 @@ def test_downloads_the_real_archive(tmp_path, monkeypatch):
     }  # fmt: skip
     everything = sentiment_dir.load(tuple(sentiment_dir.DOMAINS))
     assert sum(len(part) for part in everything.parts) == 23_703
+    archive = (tmp_path / "sentiment-dir" / sentiment_dir.ARCHIVE).read_bytes()
+    limit = {"limit": 1 << 25, "origin": sentiment_dir.ARCHIVE}
+    inner = read_member(archive, sentiment_dir.INNER, **limit)
+    ratings = read_member(inner, sentiment_dir.DOMAINS["amazon"], **limit)
+    pandas = pytest.importorskip("pandas")
+    assert len(pandas.read_csv(io.BytesIO(ratings), sep="\t", header=None)) == 3_546
+    assert len(read_with_pandas(ratings)) == 3_708
     cached = tmp_path / "sentiment-dir" / sentiment_dir.ARCHIVE
     assert stat.S_IMODE(cached.stat().st_mode) & 0o444 == 0o444 & ~_umask()
 

@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,29 @@ def test_published_splits_and_their_few_shot_regions(shared_data, split, shots, 
     masks = benchmark.regions(shots).masks(benchmark.test.labels)
     assert masks["few"].sum() == few
     assert sum(masks[name].sum() for name in ("many", "medium", "few")) == 1000
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("part", sts_b_dir.PARTS)
+def test_pandas_reads_the_files_without_quoting(shared_data, split, part):
+    """The call that docs/sts-b-dir.md gives."""
+    pandas = pytest.importorskip("pandas")
+    path = shared_data / "sts-b-dir" / split / f"{part}_new.tsv"
+    frame = pandas.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False)
+    benchmark = sts_b_dir.load(split, shared_data)
+    samples = benchmark.parts[sts_b_dir.PARTS.index(part)]
+    assert (list(frame.sentence1), list(frame.sentence2)) == samples.texts
+    np.testing.assert_array_equal(frame.score, samples.labels)
+    if (split, part) == ("borealis", "test"):  # the defaults do not
+        with pytest.raises(pandas.errors.ParserError):
+            pandas.read_csv(path, sep="\t")
+        assert len(pandas.read_csv(path, sep="\t", on_bad_lines="skip")) == 962
+
+
+def test_report_of_rows_and_split(small_sts):
+    report = sts_b_dir.load("yang", small_sts).report
+    assert report.rows == {"used": 240}
+    assert report.split == {"method": "as published: yang", "train": 120, "val": 60, "test": 60}
 
 
 def test_bins_use_float32_edges(shared_data):

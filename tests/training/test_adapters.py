@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,10 +12,10 @@ import torch
 from PIL import Image
 
 from ranksim.data.reading import load_table
-from ranksim.data.spec import make_user_spec
+from ranksim.data.spec import AgeDbSpec, DataSpec, ImdbWikiSpec, make_user_spec
 from ranksim.data.split_plan import make_split_plan
 from ranksim.data.table import Table
-from ranksim.exceptions import DataError
+from ranksim.exceptions import DataError, UsageError
 from ranksim.training.adapters import (
     SentenceAdapter,
     TextAdapter,
@@ -296,3 +297,33 @@ def test_images_of_8_bits_share_the_cache_and_have_no_range(tmp_path):
     assert report.rows["left_out"]["the image cannot be read"] == 1
     assert report.rows["used"] == sum(map(len, splits.samples))
     assert "Pixel values" not in report.notes
+
+
+@pytest.mark.parametrize("how", [{}, {"split_by": "identity"}, {"split_by": "group"}])
+def test_images_of_a_person_stay_in_one_part(tmp_path, how):
+    table, _ = write_deep_images(tmp_path / "deep", 4_095)
+    persons = [f"person {k % 12}" for k in range(60)]
+    columns = {name: table.column(name) for name in table.names} | {"who": persons}
+    with_persons = replace(Table.from_columns("The data", columns), root=table.root)
+    spec = make_user_spec({**PICTURES, **how, "group": "who"})
+    plan = make_split_plan(with_persons, spec)
+    groups = [{persons[row] for row in plan.rows[part]} for part in plan.split]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    assert plan.facts["split_by"] == "group"
+    assert len(np.unique(plan.groups)) == len(groups[2])
+
+
+def test_split_by_identity_needs_persons():
+    with raises_with(UsageError, "--split-by identity needs the column of the group", "--group"):
+        make_user_spec({**PICTURES, "split_by": "identity"})
+    with raises_with(
+        UsageError, "--split-by identity has no effect on a table", "--split-by group"
+    ):
+        make_user_spec({"target": "y", "split_by": "identity", "group": "who"})
+    with raises_with(UsageError, "--split-by has no effect together with --protocol"):
+        AgeDbSpec(split_by="identity", protocol="blindspot")
+    with raises_with(UsageError, "--split-by has no effect on imdb-wiki-dir"):
+        ImdbWikiSpec(split_by="identity")
+    spec = AgeDbSpec(split_by="identity")
+    assert DataSpec.from_dict(spec.to_dict()) == spec
+    assert "split_by" not in AgeDbSpec().to_dict()["options"]  # as in earlier results

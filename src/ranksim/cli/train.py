@@ -52,7 +52,7 @@ _BENCHMARKS = {
     ),
     "agedb-dir": (
         "Faces with ages (12,208 / 2,140 / 2,140); needs ranksim data prepare agedb-dir.",
-        _AGES,
+        f"{_AGES} split_by",
     ),
     "imdb-wiki-dir": (
         "Faces with ages (191,509 / 11,022 / 11,022); needs ranksim data prepare imdb-wiki-dir.",
@@ -231,7 +231,7 @@ def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
     """Register the commands ``bench BENCHMARK`` and ``tune BENCHMARK`` of one benchmark."""
     panels = [("Data", f"{data_options} strict"), SWEEP, HARDWARE]
     changes: dict[str, Any] = {}
-    if data_options == _AGES:
+    if data_options.startswith(_AGES):
         panels.insert(1, NETWORK)
         location = "The --root of ranksim data prepare. Default: RANKSIM_DATA."
         changes = {"preset": {"default": "paper"}, "data_dir": {"help": location}}

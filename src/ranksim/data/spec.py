@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from ranksim.exceptions import UsageError
 
 Protocol = Literal["extrapolation", "interpolation", "blindspot"]
-SplitRule = Literal["random", "group", "time", "day"]
+SplitRule = Literal["random", "group", "identity", "time", "day"]
 RepeatedTimes = Literal["error", "mean"]
 SplitMethod = Literal["column", "random", "group", "time", "day", "protocol"]
 
@@ -144,13 +144,29 @@ class AgeDbSpec(DataSpec):
     location_options = ("data_dir", "split_file")
     protocol: Protocol | None = option(_PROTOCOL)
     skip_broken: bool = option(_SKIP_BROKEN, False)
+    split_by: Literal["identity"] | None = option(
+        "Split the images anew: identity keeps the images of a person in one part."
+    )
+
+    def __post_init__(self) -> None:
+        if self.split_by is not None and self.protocol is not None:
+            raise UsageError(
+                "--split-by has no effect together with --protocol: remove one of them."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImdbWikiSpec(AgeDbSpec):
-    """A specification of IMDB-WIKI-DIR with the same options as AgeDB-DIR."""
+    """A specification of IMDB-WIKI-DIR with the options of AgeDB-DIR, except the split."""
 
     benchmark = "imdb-wiki-dir"
+
+    def __post_init__(self) -> None:
+        if self.split_by is not None:
+            raise UsageError(
+                f"--split-by has no effect on {self.benchmark}, whose file names contain no name "
+                "of the person: remove it."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +195,8 @@ class UserDataSpec(DataSpec):
         "Leave out training samples that equal validation or test samples.", False
     )
     split_by: SplitRule | None = option(
-        "Draw the split by: random (default), group, day or time (default of a series).",
+        "Draw the split by: random (default), group (of images also: identity), day or time "
+        "(default of a series).",
         excludes="split protocol",
     )
     balanced: bool = option("Do not balance validation and test over label bins.", True)
@@ -209,7 +226,12 @@ class UserDataSpec(DataSpec):
                 f"Column {self.target!r} is both the target and an input: remove it from the "
                 "inputs."
             )
-        column = {"group": "group", "day": "time", "time": "time"}.get(self.split_by or "")
+        if self.split_by == "identity" and not isinstance(self, ImageSpec):
+            raise UsageError(
+                f"--split-by identity has no effect on {self.title}: use --split-by group."
+            )
+        columns = {"group": "group", "identity": "group", "day": "time", "time": "time"}
+        column = columns.get(self.split_by or "")
         ordered = isinstance(self, SeriesSpec) and self.split_by == "time"
         if column is not None and getattr(self, column) is None and not ordered:
             raise UsageError(
@@ -248,6 +270,8 @@ class UserDataSpec(DataSpec):
             return "column"
         if self.protocol is not None:
             return "protocol"
+        if self.split_by == "identity":
+            return "group"
         return self.split_by or ("group" if self.group else "random")
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ranksim.data.images.table import ImageListing, ImageTable
+from ranksim.data.splitting import split_rows
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 
@@ -84,6 +85,38 @@ def use_names_on_disk(table: ImageTable, root: Path) -> ImageTable:
         is_renamed = path not in existing and len(candidates) == 1
         paths.append(f"{FOLDER}/{candidates[0]}" if is_renamed else path)
     return ImageTable(tuple(paths), table.labels, table.parts)
+
+
+def read_identities(table: ImageTable) -> list[str]:
+    """Return the name of the person in each image, from its file name; else the path."""
+    matches = [_NAME.fullmatch(path.removeprefix(f"{FOLDER}/")) for path in table.paths]
+    return [
+        path if match is None else match[0].split("_", 1)[1].rsplit("_", 2)[0].strip()
+        for path, match in zip(table.paths, matches, strict=True)
+    ]
+
+
+def split_by_identity(table: ImageTable) -> ImageTable:
+    """Return the distinct images of a table, split so that no person is in two parts.
+
+    Whole persons are drawn with a fixed seed: about 15 % of the images for validation, and as many
+    for test, of which at most 30 of each age are used.
+    """
+    numbers = [_NAME.fullmatch(path.removeprefix(f"{FOLDER}/")) for path in table.paths]
+    # the index of an image is the same however its name is spelled on disk
+    keys = [(int(match[1]) if match else -1, path)
+            for match, path in zip(numbers, table.paths, strict=True)]  # fmt: skip
+    first = {key: row for row, key in reversed(list(enumerate(keys)))}
+    images = table.take(np.array([first[key] for key in sorted(first)], dtype=np.int64))
+    split = split_rows(
+        BINS.digitize(images.labels),
+        by="group",
+        balanced=True,
+        max_per_bin=MAX_PER_BIN,
+        seed=SEED,
+        groups=read_identities(images),
+    )
+    return ImageTable(images.paths, images.labels).with_split(split)
 
 
 def published_name(table: ImageTable) -> str | None:

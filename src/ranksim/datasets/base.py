@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.data_report import DataReport
+from ranksim.data.splitting import PARTS
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
@@ -90,6 +91,15 @@ class Benchmark(Generic[S]):
         return ShotRegions.from_counts(
             self.bins, labels, many=self.many, few=self.few, named=self.named_regions
         )
+
+
+def report_parts(
+    parts: Sequence[LabeledSamples], method: str, *, seed: int | None = None
+) -> DataReport:
+    """Report the number of rows and the split of a benchmark all of whose rows are used."""
+    counts = dict(zip(PARTS, map(len, parts), strict=True))
+    split = {"method": method, **counts} | ({} if seed is None else {"seed": seed})
+    return DataReport(rows={"used": sum(counts.values())}, split=split)
 
 
 def data_folder(data_dir: Path | None) -> Path | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ranksim._utils.formatting import join_names
 from ranksim._utils.storage import sha256
+from ranksim.data.data_report import DataReport
 from ranksim.data.images.decode import (
     ProgressCallback,
     ValueRange,
@@ -21,10 +22,12 @@ from ranksim.data.images.decode import (
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.data.images.table import ImageListing, ImageTable, read_split_file, write_split_file
 from ranksim.data.splitting import (
+    PARTS,
     PROTOCOLS,
     TEST_PER_BIN,
     Split,
     balanced_split,
+    factorize,
     require_nonempty_parts,
     zero_shot_split,
 )
@@ -181,6 +184,7 @@ class ImagePlan:
     """A benchmark's image table and label bins, before any image is opened.
 
     ``facts`` identify the data in results; ``comparable`` is True for the published data.
+    ``identities`` are the persons of the images, if known, and ``origin`` says whose split it is.
     """
 
     name: str
@@ -189,6 +193,8 @@ class ImagePlan:
     bins: LabelBins
     facts: dict[str, Any] = field(default_factory=dict)
     comparable: bool = False
+    identities: Sequence[str] | None = None
+    origin: str = "the split file"
 
 
 def find_split_file(
@@ -213,8 +219,11 @@ def plan_ages(
     data_dir: Path | None = None,
     split_file: Path | None = None,
     protocol: str | None = None,
+    split_by: str | None = None,
 ) -> ImagePlan:
     """Create the plan of an age benchmark from a prepared split file, without opening images.
+
+    With ``split_by`` "identity", the images of the file are split anew, by person.
 
     Raises:
         DataError: the folder or file is missing, or the file cannot be used.
@@ -227,12 +236,22 @@ def plan_ages(
     top = table.paths[0].partition("/")[0]
     folders = [folder for folder in (data_folder(data_dir), path.parent) if folder]
     root = next((folder for folder in folders if (folder / top).exists()), folders[0])
-    if benchmark is agedb_dir:
-        table = agedb_dir.use_names_on_disk(table, root)
-        comparable = published == benchmark.FILE
-    else:
+    facts: dict[str, Any] = {"sha256": sha256(path)}
+    if benchmark is not agedb_dir:
         comparable = protocol is None and table.counts == benchmark.COUNTS
-    return ImagePlan(name, root, table, benchmark.BINS, {"sha256": sha256(path)}, comparable)
+        return ImagePlan(name, root, table, benchmark.BINS, facts, comparable)
+    comparable, origin = published == benchmark.FILE, "the split file"
+    if split_by == "identity":
+        table, comparable = agedb_dir.split_by_identity(table), False
+        facts |= {"split_by": split_by, "split_seed": agedb_dir.SEED}
+        origin = "whole persons"
+    elif published is not None:
+        origin = "as published"
+    identities = agedb_dir.read_identities(table)
+    table = agedb_dir.use_names_on_disk(table, root)
+    return ImagePlan(
+        name, root, table, benchmark.BINS, facts, comparable, identities=identities, origin=origin
+    )
 
 
 def load_images(
@@ -264,6 +283,9 @@ def load_images(
     facts = plan.facts | {"counts": list(map(len, usable))}
     if broken:
         facts |= {"n_skipped": len(broken), "skipped_note": note}
+    groups = None
+    if plan.identities is not None and "split_by" in plan.facts:
+        groups = factorize([plan.identities[row] for row in usable.test])
     benchmark = Benchmark(
         plan.name,
         *(train, val, test, plan.bins),
@@ -271,8 +293,37 @@ def load_images(
         comparable=plan.comparable and not broken,
         quantity="age",
         unit="years",
+        groups=groups,
+        report=_describe_plan(plan, usable, size, len(broken)),
     )
     return benchmark, datasets
+
+
+def _describe_plan(plan: ImagePlan, usable: Split, size: int, n_broken: int) -> DataReport:
+    """Report rows, split, skipped images, and persons in two parts."""
+    counts = dict(zip(PARTS, map(len, usable), strict=True))
+    rows: dict[str, Any] = {"used": sum(counts.values())}
+    if rows["used"] < len(plan.table):
+        rows["left_out"] = {"the image cannot be read": len(plan.table) - rows["used"]}
+    n_images = len(set(plan.table.paths)) - n_broken
+    notes = {"Images": f"{n_images:,} read at {size} × {size} pixels; {n_broken:,} skipped"}
+    if plan.identities is not None:
+        notes["Persons"] = describe_persons(plan.identities, usable)
+    split = {"method": plan.origin, "seed": plan.facts.get("split_seed"), **counts}
+    return DataReport(rows=rows, split=split, notes=notes)
+
+
+def describe_persons(identities: Sequence[str], split: Split) -> str:
+    """Describe how many persons of the test set, and their images, are also in training."""
+    train = {identities[row] for row in split.train}
+    test = [identities[row] for row in split.test]
+    shared, n_images = set(test) & train, sum(name in train for name in test)
+    if not shared:
+        return f"{len(set(test)):,} in the test set, none of them in training"
+    return (
+        f"{len(shared):,} of the {len(set(test)):,} in the test set, with {n_images:,} of its "
+        f"{len(test):,} images, have other images in training; --split-by identity keeps them apart"
+    )
 
 
 def _split_file_name(benchmark: str, protocol: str | None) -> str:

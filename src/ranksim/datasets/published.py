@@ -9,7 +9,8 @@ from importlib import resources
 _AGES = "published: as printed in the RankSim paper, for ResNet-50 from scratch at 224 pixels"
 # conditions of the published figures, shown beside them
 NOTES = {
-    "agedb-dir": _AGES,
+    "agedb-dir": f"{_AGES}; all 544 persons of the test set, and so all of its 2,140 images, have "
+    "other images in the training set",
     "imdb-wiki-dir": f"{_AGES}; whether this split is theirs cannot be verified",
     "sts-b-dir": "published: as printed in the RankSim paper, for two layers of 1,500 over GloVe "
     "840B.300d",

@@ -11,7 +11,7 @@ import numpy as np
 from ranksim.data.splitting import balanced_split
 from ranksim.data.text import TextSamples
 from ranksim.datasets.archives import Package, read_member
-from ranksim.datasets.base import Benchmark
+from ranksim.datasets.base import Benchmark, report_parts
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 
@@ -74,4 +74,6 @@ def load(
     split = balanced_split(SPLIT_BINS.digitize(samples.labels), max_per_bin=MAX_PER_BIN, seed=SEED)
     facts = {"domains": chosen, "sha256": CHECKSUM, "split_seed": SEED, "cap": MAX_PER_BIN}
     train, val, test = (samples.take(rows) for rows in split)
-    return Benchmark(NAME, train, val, test, BINS, facts=facts, quantity="sentiment")
+    origin = f"random, at most {MAX_PER_BIN} per 0.25 in validation and test"
+    report = report_parts((train, val, test), origin, seed=SEED)
+    return Benchmark(NAME, train, val, test, BINS, facts=facts, quantity="sentiment", report=report)

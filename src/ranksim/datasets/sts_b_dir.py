@@ -10,7 +10,7 @@ from ranksim._utils.download import download
 from ranksim._utils.storage import cache_dir, sha256
 from ranksim.data.text import TextSamples
 from ranksim.datasets.archives import verify_checksum
-from ranksim.datasets.base import Benchmark, data_folder
+from ranksim.datasets.base import Benchmark, data_folder, report_parts
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 
@@ -70,6 +70,7 @@ def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[Tex
         gmean_epsilon=1e-10,
         facts={"split": split, "sha256": CHECKSUMS[split]},
         quantity="similarity",
+        report=report_parts((train, val, test), f"as published: {split}"),
     )
 
 

@@ -273,6 +273,7 @@ def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
         data_dir=source.location.data_dir,
         split_file=source.location.split_file,
         protocol=source.spec.protocol,
+        split_by=source.spec.split_by,
     )
     with progress_counter("decoding images") as progress:
         benchmark, (train, val, test) = images.load_images(
