@@ -68,7 +68,7 @@ def test_length_is_chosen_within_the_maximum_of_the_model(lengths, maximum, limi
     assert (
         describe_texts([made], unit="tokens")
         .notes["Texts"]
-        .startswith(f"{len(lengths)} texts, of which up to {limit} tokens are read")
+        .startswith(f"{len(lengths)} texts, up to {limit} tokens of each are read")
     )
 
 

@@ -271,8 +271,8 @@ def test_losses_are_counted_by_reason():
     assert (counts.gaps, counts.windows) == (1, 3)
     note = describe_windows(found, used=2).notes["Windows"]
     assert note == (
-        "3 of 2 readings and a target 1 later, step 1 second; lost: 2 at 1 gaps, 3 at missing "
-        "readings and 2 at boundaries of parts; 1 left out to balance validation and test"
+        "3 of 2 readings each, with a target 1 reading later, step 1 second; lost 2 at 1 gap, 3 at "
+        "missing readings and 2 at boundaries of parts; 1 left out to balance validation and test"
     )
 
 

@@ -167,16 +167,16 @@ def test_report_of_lost_and_unknown_words():
     lost, read = 10 * (300 - 40), 90 * 10 + 10 * 40 + 100
     lost_share, unknown_share = 100 * lost / (read + lost), 100 * 200 / read
     assert report.notes["Texts"] == (
-        "200 texts, of which up to 40 words are read; 10 (5.0\u202f%) are longer and lose "
-        f"{lost:,} ({lost_share:.1f}\u202f%) words; "
-        f"200 ({unknown_share:.1f}\u202f%) words are unknown"
+        "200 texts, up to 40 words of each are read; 10 (5.0\u202f%) are longer, which leaves out "
+        f"{lost:,} ({lost_share:.1f}\u202f%) of the words; "
+        f"unknown words: 200 ({unknown_share:.1f}\u202f%)"
     )
     assert report.warnings == []  # 5 % of both columns together
     samples = TextSamples((draw_texts(lengths, 2),), np.zeros(100))
     datasets, _ = encode_texts([samples], Table(), max_tokens=0)
     (warning,) = describe_texts(datasets, remedy="read more with --set max_tokens=300").warnings
-    assert warning.endswith("are left out: read more with --set max_tokens=300.")
-    assert "10 (10.0\u202f%) texts are longer than the 256 words that are read" in warning
+    assert warning.endswith(" of the words: read more with --set max_tokens=300.")
+    assert "10 (10.0\u202f%) of the texts are longer than the 256 words that are read" in warning
     assert describe_texts(datasets).warnings == []  # a benchmark reads as published
     short, _ = encode_texts([samples], Table(), max_tokens=400)
     assert "none is longer" in describe_texts(short).notes["Texts"]
@@ -186,7 +186,7 @@ def test_unknown_words_are_a_warning():
     samples = TextSamples((["mjau cat", "a wau", "a"],), np.zeros(3))
     datasets, _ = encode_texts([samples], Table(), max_tokens=0)
     (warning,) = describe_texts(datasets).warnings
-    assert "2 (40.0\u202f%) words are unknown" in warning
+    assert "2 (40.0\u202f%) of the words are unknown" in warning
     assert "--encoder" in warning
 
 

@@ -57,7 +57,7 @@ def test_model_reads_new_texts_like_its_training_texts(tmp_path, changes, limit)
     _, splits, adapter = adapt(table, recipe, target="score", text=("said",))
     assert adapter.max_tokens == limit
     assert int(splits.samples[0].lengths.max()) == limit
-    assert f"up to {limit} words are read" in splits.report.notes["Texts"]
+    assert f"up to {limit} words of each are read" in splits.report.notes["Texts"]
     assert splits.report.warnings == []  # a limit of the user's own is no mistake
     again = adapter_from_dict(adapter.to_dict())
     assert again == adapter
@@ -91,7 +91,9 @@ def test_limit_of_a_pretrained_encoder_is_a_warning(tmp_path):
     assert adapter.max_tokens == 24  # of the model
     warnings = splits.report.warnings
     assert warnings[0].endswith("choose an encoder that reads longer texts, or shorten them.")
-    assert "60 (100.0\u202f%) texts are longer than the 24 tokens that are read" in warnings[0]
+    assert (
+        "60 (100.0\u202f%) of the texts are longer than the 24 tokens that are read" in warnings[0]
+    )
 
 
 def test_blank_texts_are_rows_that_skip_missing_covers(tmp_path):
@@ -150,7 +152,9 @@ def test_groups_of_another_rate_have_windows_and_are_reported():
     plan, _, adapter = adapt(series_table(PEOPLE), make_recipe("series"), **FORECAST)
     notes, warnings = plan.report.notes, plan.report.warnings
     assert notes["By group"] == "A 56, B 56, C 56, D 56 and E 0"
-    assert notes["Windows"].startswith("224 of 3 readings and a target 2 later; lost: none")
+    assert notes["Windows"].startswith(
+        "224 of 3 readings each, with a target 2 readings later; none lost"
+    )
     assert any(
         text.startswith("No window lies in E (3 readings, step 1 hour)") for text in warnings
     )
@@ -175,7 +179,7 @@ def test_repeated_times_are_merged_or_refused_with_their_lines():
         "rows 11, 181",
         "time in column 'when' repeats",
         "--repeated-times mean",
-        "--group",
+        "or correct them",
     ):
         adapt(series_table(three, repeat=(10, "160")), make_recipe("series"), **FORECAST)
     options = FORECAST | {"repeated_times": "mean"}

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ranksim._utils.formatting import format_name, join_names
+from ranksim._utils.formatting import format_count, format_name, join_names
 from ranksim._utils.storage import validate_types
 from ranksim.data.batch import BatchDataset
 from ranksim.data.data_report import DataReport
@@ -299,14 +299,17 @@ def describe_windows(
     n_gaps = sum(group.gaps for group in groups)
     lost = {reason: sum(group.lost[reason] for group in groups) for reason in groups[0].lost}
     reasons = [
-        f"{count:,} at {n_gaps:,} gaps" if reason == "gaps" else f"{count:,} at {reason}"
+        f"{count:,} at {format_count(n_gaps, 'gap')}"
+        if reason == "gaps"
+        else f"{count:,} at {reason}"
         for reason, count in lost.items()
         if count
     ]
-    note = f"{len(windows):,} of {size:,} readings and a target {horizon:,} later"
+    note = f"{len(windows):,} of {format_count(size, 'reading')} each"
+    note += f", with a target {format_count(horizon, 'reading')} later"
     if len(groups) == 1 and groups[0].step is not None:
         note += f", step {format_step(groups[0].step)}"
-    note += f"; lost: {join_names(reasons) if reasons else 'none'}"
+    note += f"; lost {join_names(reasons)}" if reasons else "; none lost"
     if used is not None and used < len(windows):
         note += f"; {len(windows) - used:,} left out to balance validation and test"
     notes = {"Windows": note}

@@ -239,7 +239,8 @@ def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Rea
         table.raise_for_rows(
             sorted(order[merged.different].tolist()),
             f"a time in column {options.time!r} repeats with other readings",
-            "merge them with --repeated-times mean, or add --group if they are several series",
+            "merge them with --repeated-times mean, or "
+            + ("correct them" if options.group else "add --group if they are several series"),
         )
     if options.split is not None:
         parts = factorize(table.column(options.split)).astype(np.float64)[order, None]

@@ -315,22 +315,23 @@ def describe_texts(
     total = {name: sum(getattr(each, name) for each in counts) for name in names}
     lost = format_share(total["lost"], total["words"])
     unknown = format_share(total["unknown"], total["words"] - total["lost"])
-    note = f"{total['texts']:,} texts, of which up to {limit:,} {unit} are read; "
+    note = f"{total['texts']:,} texts, up to {limit:,} {unit} of each are read; "
     if total["cut"]:
-        note += f"{format_share(total['cut'], total['texts'])} are longer and lose {lost} {unit}; "
+        cut = format_share(total["cut"], total["texts"])
+        note += f"{cut} are longer, which leaves out {lost} of the {unit}; "
     else:
         note += "none is longer; "
-    note += f"{unknown} {unit} are unknown"
+    note += f"unknown {unit}: {unknown}"
     warnings = []
     if remedy is not None and long > limit:
         warnings.append(
-            f"{format_share(total['cut'], total['texts'])} texts are longer than the {limit:,} "
-            f"{unit} that are read, and {lost} {unit} are left out: {remedy}."
+            f"{format_share(total['cut'], total['texts'])} of the texts are longer than the "
+            f"{limit:,} {unit} that are read, which leaves out {lost} of the {unit}: {remedy}."
         )
     if total["unknown"] > _MAX_UNKNOWN * (total["words"] - total["lost"]):
         warnings.append(
-            f"{unknown} {unit} are unknown: if the texts are not in English, choose a pretrained "
-            "encoder of their language with --encoder."
+            f"{unknown} of the {unit} are unknown: if the texts are not in English, choose a "
+            "pretrained encoder of their language with --encoder."
         )
     return DataReport(notes={"Texts": note}, warnings=warnings)
 
