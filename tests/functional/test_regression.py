@@ -28,7 +28,7 @@ CASES = [
     *((focal_r_loss, oracle.focal_r, settings) for settings in FOCAL_SETTINGS),
 ]
 LOSSES = [l1_loss, mse_loss, huber_loss, focal_r_loss]
-REDUCTIONS = ["mean", "sum", "none"]
+REDUCTIONS = ("mean", "weighted_mean", "sum", "none")
 SHAPES = [(0,), (1,), (41,), (41, 1), (3, 1, 5, 7), (0, 1, 5, 7), ()]
 # result and gradient, compared with float64 on the inputs as rounded to the dtype
 TOLERANCE = {
@@ -157,7 +157,7 @@ def test_gradcheck(case, reduction):
     assert torch.autograd.gradgradcheck(run, preds)
 
 
-@parametrize_pairwise(loss=LOSSES, reduction=REDUCTIONS)
+@parametrize_pairwise(loss=LOSSES, reduction=("mean", "sum", "none"))
 def test_doubling_a_weight_adds_that_samples_share(loss, reduction):
     """The published Focal-R ignores the weights."""
     preds, target, weights = map(torch.as_tensor, make_case((9,), seed=2))
@@ -345,7 +345,7 @@ def test_shapes_are_not_broadcast(loss, preds, target, weights, message):
         (
             {"reduction": "max"},
             ValueError,
-            "reduction must be one of sum, mean, none, got 'max'",
+            "reduction must be one of sum, mean, none, weighted_mean, got 'max'",
         ),
     ],
 )
@@ -372,3 +372,25 @@ def test_wrong_arguments_raise(loss, wrong):
 def test_wrong_settings_raise(loss, settings, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         loss(torch.zeros(3), torch.zeros(3), **settings)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("factor", [1e-3, 1 / 3, 7e4])
+def test_weights_of_a_weighted_mean_are_relative(loss, factor):
+    preds, target, weights = map(torch.from_numpy, make_case((23,)))
+    one = loss(preds, target, weights, reduction="weighted_mean")
+    two = loss(preds, target, weights * factor, reduction="weighted_mean")
+    torch.testing.assert_close(one, two, rtol=1e-6, atol=0.0)
+    repeats = torch.arange(23) % 4
+    rows = torch.arange(23).repeat_interleave(repeats)
+    repeated = loss(preds[rows], target[rows])  # a whole weight is that many rows
+    weighted = loss(preds, target, repeats.to(preds), reduction="weighted_mean")
+    torch.testing.assert_close(weighted, repeated, rtol=1e-6, atol=0.0)
+
+
+def test_weighted_mean_of_nothing_is_zero():
+    preds = torch.ones(3, requires_grad=True)
+    loss = mse_loss(preds, torch.zeros(3), torch.zeros(3), reduction="weighted_mean")
+    loss.backward()
+    assert loss.item() == 0
+    assert preds.grad.tolist() == [0, 0, 0]

@@ -101,11 +101,14 @@ def test_compiles_to_one_graph():
     torch.testing.assert_close(compiled(*make_batch()), criterion(*make_batch()))
 
 
+REDUCTIONS = "reduction must be one of sum, mean, none, weighted_mean, got 'max'"
+
+
 @pytest.mark.parametrize(
     ("module", "settings", "message"),
     [
         *(
-            (module, {"reduction": "max"}, "reduction must be one of sum, mean, none, got 'max'")
+            (module, {"reduction": "max"}, REDUCTIONS)
             for module in (L1Loss, MSELoss, HuberLoss, FocalRLoss)
         ),
         (HuberLoss, {"delta": -1.0}, "delta must be a finite number above 0, got -1.0"),

@@ -55,5 +55,9 @@ def weighted(loss, preds, target, sample_weight=None, reduction="mean", **settin
         values[i], gradient[i] = sample_weight[i] * value, sample_weight[i] * slope
     if reduction == "none":
         return values, gradient
-    share = target.size if reduction == "mean" and target.size else 1
+    share = 1
+    if reduction == "mean" and target.size:
+        share = target.size
+    elif reduction == "weighted_mean":
+        share = sample_weight.sum() or 1
     return values.sum() / share, gradient / share

@@ -46,8 +46,8 @@ AsJson = Annotated[
 # headings of the help, and the options below them
 DATA = (
     "Data",
-    "drop_labels protocol skip_broken cache_dir categories image_root horizon repeated_times "
-    "skip_missing strict "
+    "weights drop_labels protocol skip_broken cache_dir categories image_root horizon "
+    "repeated_times skip_missing strict "
     "encoder image_size channels_last",
 )
 SPLIT = (

@@ -35,17 +35,22 @@ class SplitOutcome:
         is_val_drawn: whether validation was drawn from the training samples of a given split.
         dropped: numbers of training and validation samples that ``drop_shared`` left out.
         notes: sentences for the report, by topic.
+        n_weightless: number of training samples of weight 0, which are left out.
     """
 
     is_val_drawn: bool = False
     dropped: tuple[int, int] = (0, 0)
     notes: dict[str, str] = field(default_factory=dict)
+    n_weightless: int = 0
 
     @property
     def left_out(self) -> dict[str, int]:
         """Numbers of samples that were left out, by reason."""
-        reason = "equal to validation or test samples (--drop-shared)"
-        return {reason: sum(self.dropped)} if sum(self.dropped) else {}
+        counts = {
+            "equal to validation or test samples (--drop-shared)": sum(self.dropped),
+            "training samples of weight 0": self.n_weightless,
+        }
+        return {reason: count for reason, count in counts.items() if count}
 
     def to_facts(self) -> dict[str, Any]:
         """Return what identifies the samples of a run, for its results."""

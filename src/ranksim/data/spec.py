@@ -191,6 +191,9 @@ class UserDataSpec(DataSpec):
         excludes="protocol",
     )
     split_sha256: str | None = None  # its first 16 digits, of a split file
+    weights: str | None = option(
+        "Column of sample weights, which multiply those of the method.", None, "COLUMN"
+    )
     drop_shared: bool = option(
         "Leave out training samples that equal validation or test samples.", False
     )
@@ -225,6 +228,11 @@ class UserDataSpec(DataSpec):
             raise UsageError(
                 f"Column {self.target!r} is both the target and an input: remove it from the "
                 "inputs."
+            )
+        if self.weights is not None and self.weights in (self.target, *self.inputs):
+            raise UsageError(
+                f"Column {self.weights!r} of --weights is the target or an input: name another "
+                "column."
             )
         if self.split_by == "identity" and not isinstance(self, ImageSpec):
             raise UsageError(

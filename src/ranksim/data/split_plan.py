@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import DataReport
 from ranksim.data.sample_split import SplitOutcome, split_samples
+from ranksim.data.sample_weights import drop_weightless, read_sample_weights
 from ranksim.data.series import (
     Readings,
     Windows,
@@ -66,6 +67,7 @@ class SplitPlan:
     facts: dict[str, Any]  # identity of the data in results
     report: DataReport
     parts: NDArray[np.str_]  # (R,), train, val, test or unused, of each row of the table
+    weights: Floats | None = None  # (N,), at least 0, and above 0 for training samples
     readings: Floats | None = None  # (T, C), of a series in time order
     windows: Windows | None = None  # over the readings, one per sample
 
@@ -110,6 +112,13 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
             parts[rows[members]] = part
     elif options.balanced and by != "column":
         split = balance_held_out(split, label_index, max_per_bin=options.max_per_bin, seed=seed)
+    weights, weight_report = None, DataReport()
+    if options.weights is not None:
+        weights, selected = read_sample_weights(table, options.weights, rows), split.train
+        split, weight_report = drop_weightless(split, weights, table, options.weights)
+        if windows is None:
+            outcome = replace(outcome, n_weightless=len(selected) - len(split.train))
+            parts[rows[selected[weights[selected] == 0]]] = UNUSED
     regions, many, few = choose_shot_regions(bins, labels[split.train], options)
     facts: dict[str, Any] = {
         "name": Path(table.name).name,
@@ -127,7 +136,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         facts["split_seed"] = seed
     facts |= outcome.to_facts() | {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
-    report = _report_rows(table, options, rows, split, outcome)
+    report = _report_rows(table, options, rows, split, outcome).combine(weight_report)
     if windows is not None and readings is not None:
         report = report.combine(readings.describe_times())
         used, dates = sum(map(len, split)), readings.time_scale > 0
@@ -135,6 +144,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     return SplitPlan(
         *(table, options, inputs, rows, labels, split, bins, many, few, named, facts, report),
         parts=parts,
+        weights=weights,
         readings=None if readings is None else readings.values,
         windows=windows,
     )
@@ -197,7 +207,8 @@ def _report_unused_split(table: Table, options: UserDataSpec) -> DataReport:
     """Report a split column that is not used because options ask for another split."""
     if options.split is not None:
         return DataReport()
-    name = find_split_column(table, {options.target, options.time, options.group, *options.inputs})
+    used = {options.target, options.time, options.group, options.weights, *options.inputs}
+    name = find_split_column(table, used)
     if name is not None:
         text = f"column {name!r} is not used, because options ask for another split"
         return DataReport(notes={"Given split": text})
@@ -263,7 +274,7 @@ def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Rea
 
 def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
     """Return the names of all columns that no option uses."""
-    used = {options.target, options.group, options.time, options.split}
+    used = {options.target, options.group, options.time, options.split, options.weights}
     used.add(find_split_column(table, used))  # the part is not an input
     names = tuple(name for name in table.names if name not in used)
     if not names:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ranksim._utils.checks import check_choice, describe_value
 
 Reduction = Literal["sum", "mean", "none"]
+WeightedReduction = Literal["sum", "mean", "none", "weighted_mean"]  # of regression losses
 
 
 def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +36,7 @@ def prepare_regression(
     preds: Tensor, target: Tensor, sample_weight: Tensor | None, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Check the tensors of a regression loss and cast them to the dtype of its result."""
-    check_choice("reduction", reduction, get_args(Reduction))
+    check_choice("reduction", reduction, get_args(WeightedReduction))
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     tensors = {"preds": preds, "target": target, **weights}
     check_tensors(**tensors)

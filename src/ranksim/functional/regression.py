@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ranksim._utils.checks import check_choice, check_positive
-from ranksim.functional._validation import Reduction, prepare_regression
+from ranksim.functional._validation import WeightedReduction, prepare_regression
 
 FocalBase = Literal["mse", "l1"]
 FocalActivation = Literal["sigmoid", "tanh"]
@@ -18,7 +18,7 @@ def l1_loss(
     target: Tensor,
     sample_weight: Tensor | None = None,
     *,
-    reduction: Reduction = "mean",
+    reduction: WeightedReduction = "mean",
 ) -> Tensor:
     r"""Compute the weighted absolute error :math:`w_i |e_i|`, with e = preds − target.
 
@@ -27,8 +27,10 @@ def l1_loss(
         target: true labels of the same shape, real or integer.
         sample_weight: weights of the same shape, floating point, with mean 1 over the training
             samples. They get no gradient, and their values are not checked.
-        reduction: ``"mean"`` over all entries (not divided by the sum of weights), ``"sum"``, or
-            ``"none"``.
+        reduction: ``"mean"`` over all entries (as published: not divided by the sum of weights),
+            ``"weighted_mean"``: Σ w v / Σ w, for which weights are relative, ``"sum"``, or
+            ``"none"``. In batches prefer ``"mean"``: a weighted mean over a batch of rare samples
+            alone forgets that they are rare.
 
     Returns:
         A scalar, or the shape of the target for ``"none"``; float64 for float64 predictions, else
@@ -58,7 +60,7 @@ def mse_loss(
     target: Tensor,
     sample_weight: Tensor | None = None,
     *,
-    reduction: Reduction = "mean",
+    reduction: WeightedReduction = "mean",
 ) -> Tensor:
     """Compute the weighted squared error :math:`w_i e_i^2`, with e = preds − target.
 
@@ -78,7 +80,7 @@ def huber_loss(
     sample_weight: Tensor | None = None,
     *,
     delta: float = 1.0,
-    reduction: Reduction = "mean",
+    reduction: WeightedReduction = "mean",
 ) -> Tensor:
     """Compute the weighted Huber loss, see :class:`ranksim.HuberLoss` for the equation.
 
@@ -104,7 +106,7 @@ def focal_r_loss(
     activation: FocalActivation = "sigmoid",
     beta: float = 0.2,
     gamma: float = 1.0,
-    reduction: Reduction = "mean",
+    reduction: WeightedReduction = "mean",
 ) -> Tensor:
     """Compute the weighted Focal-R loss, which down-weights samples with small errors.
 
@@ -141,4 +143,7 @@ def _reduce(values: Tensor, sample_weight: Tensor | None, reduction: str) -> Ten
     if reduction == "none":
         return values
     total = values.sum()
-    return total / max(values.numel(), 1) if reduction == "mean" else total
+    if reduction == "weighted_mean" and sample_weight is not None:
+        weight = sample_weight.sum()
+        return total / torch.where(weight == 0, 1.0, weight)
+    return total / max(values.numel(), 1) if reduction != "sum" else total

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ranksim._utils.checks import check_choice, check_positive
 from ranksim.functional import focal_r_loss, huber_loss, l1_loss, mse_loss
-from ranksim.functional._validation import Reduction
+from ranksim.functional._validation import WeightedReduction
 from ranksim.functional.regression import FocalActivation, FocalBase, check_focal_r
 
 
@@ -17,10 +17,10 @@ class _RegressionLoss(nn.Module):
     _function: ClassVar[Callable[..., Tensor]]
     _settings: ClassVar[tuple[str, ...]] = ("reduction",)
 
-    def __init__(self, *, reduction: Reduction = "mean") -> None:
+    def __init__(self, *, reduction: WeightedReduction = "mean") -> None:
         super().__init__()
-        check_choice("reduction", reduction, get_args(Reduction))
-        self.reduction: Reduction = reduction
+        check_choice("reduction", reduction, get_args(WeightedReduction))
+        self.reduction: WeightedReduction = reduction
 
     def forward(self, preds: Tensor, target: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         settings = {name: getattr(self, name) for name in self._settings}
@@ -37,7 +37,7 @@ class L1Loss(_RegressionLoss):
     should have mean 1 over the training samples (see :func:`ranksim.functional.l1_loss`).
 
     Args:
-        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
+        reduction: ``"mean"`` over all entries, ``"weighted_mean"``, ``"sum"`` or ``"none"``.
 
     Example:
         >>> import torch
@@ -57,7 +57,7 @@ class MSELoss(_RegressionLoss):
     ``forward`` takes ``preds``, ``target`` and ``sample_weight`` as that of :class:`L1Loss`.
 
     Args:
-        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
+        reduction: ``"mean"`` over all entries, ``"weighted_mean"``, ``"sum"`` or ``"none"``.
 
     Example:
         >>> import torch
@@ -79,7 +79,7 @@ class HuberLoss(_RegressionLoss):
 
     Args:
         delta: δ > 0, in the unit of the target.
-        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
+        reduction: ``"mean"`` over all entries, ``"weighted_mean"``, ``"sum"`` or ``"none"``.
 
     Example:
         >>> import torch
@@ -93,7 +93,7 @@ class HuberLoss(_RegressionLoss):
     _function = staticmethod(huber_loss)
     _settings = ("delta", "reduction")
 
-    def __init__(self, delta: float = 1.0, *, reduction: Reduction = "mean") -> None:
+    def __init__(self, delta: float = 1.0, *, reduction: WeightedReduction = "mean") -> None:
         super().__init__(reduction=reduction)
         self.delta = check_positive("delta", delta)
 
@@ -112,7 +112,7 @@ class FocalRLoss(_RegressionLoss):
         activation: function of the factor f, ``"sigmoid"`` or ``"tanh"``.
         beta: β > 0, in 1/unit of the target: 0.2 per year for ages, 20 for STS-B scaled to [0, 1].
         gamma: γ ≥ 0, exponent of the factor; 0 gives the base loss.
-        reduction: ``"mean"`` over all entries, ``"sum"`` or ``"none"``.
+        reduction: ``"mean"`` over all entries, ``"weighted_mean"``, ``"sum"`` or ``"none"``.
 
     Example:
         >>> import torch
@@ -134,7 +134,7 @@ class FocalRLoss(_RegressionLoss):
         beta: float = 0.2,
         gamma: float = 1.0,
         *,
-        reduction: Reduction = "mean",
+        reduction: WeightedReduction = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
         self.beta, self.gamma = check_focal_r(base, activation, beta, gamma)

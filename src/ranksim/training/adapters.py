@@ -71,6 +71,8 @@ class AdaptedSplits:
     facts: dict[str, Any] = field(default_factory=dict)  # facts about the data to record
     report: DataReport = field(default_factory=DataReport)
     adapter: DataAdapter | None = None  # if converting the splits determined more of it
+    # of the training samples, among those of the plan; None: all
+    train_positions: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -283,8 +285,12 @@ class ImageAdapter(DataAdapter):
         if n_skipped:
             report = report.combine(_report_skipped(plan.report, benchmark.facts["counts"]))
         adapter = replace(self, value_range=value_range)
+        loaded, listed_train = set(benchmark.train.paths), table.take(table.split.train).paths
+        positions = np.flatnonzero([path in loaded for path in listed_train])
         return AdaptedSplits(
-            (train, val, test), image_network, benchmark.facts, report, adapter=adapter
+            *((train, val, test), image_network, benchmark.facts, report),
+            adapter=adapter,
+            train_positions=positions,
         )
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:

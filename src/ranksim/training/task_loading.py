@@ -11,11 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import print_notice, progress_counter
 from ranksim._utils.storage import sha256
-from ranksim.data.batch import BatchDataset
 from ranksim.data.reading import load_table
 from ranksim.data.series import make_series_datasets
 from ranksim.data.spec import (
@@ -30,7 +30,7 @@ from ranksim.data.spec import (
 )
 from ranksim.data.split_column import join_split_file
 from ranksim.data.split_plan import SplitPlan, make_split_plan
-from ranksim.data.table import Table
+from ranksim.data.table import Ints, Table
 from ranksim.data.text import describe_texts, encode_texts
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
 from ranksim.datasets import image_benchmarks as images
@@ -129,7 +129,8 @@ def load_task(
         augment=augmentation(recipe, seed) if isinstance(recipe, ImageRecipe) else None,
         # labels of user data may lie far from zero
         initial_bias=float(benchmark.train.labels.mean()) if source.is_user_data else 0.0,
-        sample_ids=_sample_ids(source, samples[0]) if source.is_user_data else None,
+        sample_weight=_sample_weight(source, loaded.parts) if source.is_user_data else None,
+        sample_ids=_sample_ids(source, loaded.parts) if source.is_user_data else None,
     )
 
 
@@ -167,17 +168,30 @@ def _read_table(data: str, modified: int) -> Table:
     return load_table(data)
 
 
-def _sample_ids(source: DataSource, train: BatchDataset) -> SampleIds | None:
-    """Return the table line of each training sample; of a forecast, that of its target.
-
-    ``None`` if broken images were left out, as their lines are not known here.
-    """
-    plan = load_plan(source)
-    rows, columns = plan.rows[plan.split.train], plan.table
+def _training_positions(plan: SplitPlan, parts: AdaptedSplits) -> Ints:
+    """Return the position in the plan of each training sample that is used."""
+    positions, train = plan.split.train, parts.samples[0]
+    if parts.train_positions is not None:  # without broken images
+        positions = positions[parts.train_positions]
     if isinstance(train, Subset):  # without dropped labels
-        rows = rows[copy_to_numpy(train.rows)]
-    if len(rows) != len(train):
+        positions = positions[copy_to_numpy(train.rows)]
+    assert len(positions) == len(train)
+    return positions
+
+
+def _sample_weight(source: DataSource, parts: AdaptedSplits) -> NDArray[np.float64] | None:
+    """Return the user's weight of each training sample ``(N,)``; None if all are equal."""
+    plan = load_plan(source)
+    if plan.weights is None:
         return None
+    weights = plan.weights[_training_positions(plan, parts)]
+    return None if np.ptp(weights) == 0 else weights
+
+
+def _sample_ids(source: DataSource, parts: AdaptedSplits) -> SampleIds:
+    """Return the table line of each training sample; of a forecast, that of its target."""
+    plan = load_plan(source)
+    rows, columns = plan.rows[_training_positions(plan, parts)], plan.table
     return SampleIds(np.array(columns.lines)[rows], columns.line_unit, Path(columns.name).name)
 
 
