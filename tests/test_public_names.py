@@ -10,6 +10,7 @@ import pytest
 
 import ranksim
 from ranksim import losses
+from ranksim.exceptions import install_command
 
 LAZY = ["ranksim", "ranksim.imbalance", "ranksim.integrations.sklearn", "ranksim.sklearn"]
 
@@ -68,7 +69,6 @@ except ImportError as error:
     print(type(error).__name__, error)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    sentence = (
-        "MissingDependencyError lightning is not installed: run pip install 'ranksim[train]'."
-    )
+    command = install_command("train")
+    sentence = f"MissingDependencyError lightning is not installed: run {command}."
     assert out.stdout.splitlines() == [sentence, sentence]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 
@@ -49,5 +50,38 @@ def require_optional(module: str, extra: str) -> ModuleType:
         if error.name and not module.startswith(error.name):
             raise
         raise MissingDependencyError(
-            f"{module.split('.')[0]} is not installed: run pip install 'ranksim[{extra}]'."
+            f"{module.split('.')[0]} is not installed: run {install_command(extra)}."
         ) from error
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra from where this package was installed.
+
+    That is the folder, file or repository in pip's record (PEP 610), or the folder of the source
+    if the package was not installed, or its name if it came from an index.
+    """
+    import json
+    import shlex
+    from importlib import metadata
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    source = ""
+    try:
+        record = json.loads(metadata.distribution("ranksim").read_text("direct_url.json") or "{}")
+    except metadata.PackageNotFoundError:
+        folder = Path(__file__).resolve().parents[2]
+        record = {"url": folder.as_uri(), "dir_info": {"editable": True}}
+    url = record.get("url", "")
+    if "vcs_info" in record:
+        vcs = record["vcs_info"]
+        source = f"{vcs['vcs']}+{url}@{vcs.get('requested_revision') or vcs['commit_id']}"
+    elif "dir_info" in record:
+        editable = "-e " if record["dir_info"].get("editable") else ""
+        folder = Path(url2pathname(urlsplit(url).path))
+        if (folder / "pyproject.toml").is_file():
+            return f"pip install {editable}{shlex.quote(f'{folder}[{extra}]')}"
+    elif "archive_info" in record:
+        source = url
+    requirement = f"ranksim[{extra}]" + (f" @ {source}" if source else "")
+    return f"pip install {shlex.quote(requirement)}"

@@ -101,7 +101,14 @@ CASES = {
     # labels
     "text label": (
         with_line(7, "1,a,much,1,2024-01-01,val"), FIT, 1, ["line 9", "'y'", "'much'"]),
-    "decimal comma": (with_line(7, '1,a,"1,5",1,2024-01-01,val'), FIT, 1, ["decimal"]),
+    "ambiguous number": (
+        with_line(7, '1,a,"1,512",1,2024-01-01,val'), FIT, 1,
+        ["line 9", "'y'", "1512", "1.512", "--decimal ,"]),
+    "missing header": ("\n".join(rows()), FIT, 1, ["line 1", "no header"]),
+    "near name": (
+        None, GOOD.replace("--target y", "--target Y"), 1, ["no column 'Y'", "did you mean 'y'"]),
+    "invalid decimal sign": (None, f"{GOOD} --decimal ;", 2, ["--decimal", "';'"]),
+    "sentinel that is no number": (None, f"{GOOD} --missing-target much", 2, ["'much'"]),
     "infinite label": (with_line(7, "1,a,inf,1,2024-01-01,val"), COMPARE, 1, ["'inf'"]),
     "missing label": (
         with_line(7, "1,a,NaN,1,2024-01-01,val"), COMPARE, 1, ["line 9", "no value"]),

@@ -97,7 +97,7 @@ def test_names_have_a_feature_each_up_to_fifty():
 def test_missing_names_booleans_and_spaces():
     table = {"a": ["x", "N/A", " x", "y"], "b": [True, False, True, True]}
     features = fitted(table)
-    assert features.names == ["a = x", "a = y", "a missing", "b = False", "b = True"]
+    assert features.names == ["a = x", "a = y", "a missing", "b = false", "b = true"]
     assert features(as_table(table)).tolist() == [
         [1, 0, 0, 0, 1],
         [0, 0, 1, 1, 0],
@@ -175,11 +175,11 @@ def test_wrong_cells_are_reported_by_line():
 
     for wrong in ("three", "inf", True):
         facts = ("own.csv", "column 'a'", repr(wrong), "not a finite number")
-        with raises_with(DataError, "line 22", *facts, "leave them empty", "category"):
+        with raises_with(DataError, "line 22", *facts, "leave them empty", "--categories"):
             TableFeatures.fit(read([*values, wrong]), ["a"], np.arange(21))
         with raises_with(DataError, "line 3", *facts) as caught:
             features(read(["1", wrong]))
-        assert "category" not in str(caught.value)
+        assert "categories" not in str(caught.value)
     with raises_with(DataError, "The data, rows 1, 2, 3", "'x'"):
         fitted({"a": ["x", "y", "y"]}, kinds={"a": "number"})
     with raises_with(DataError, "The data, row 20", "'5.5.'", "not a date"):

@@ -6,9 +6,10 @@ import pytest
 
 from ranksim._utils.storage import sha256
 from ranksim.data import reading
-from ranksim.data.reading import load_table, read_delimited, read_parquet
+from ranksim.data.reading import load_table, read_delimited, read_parquet, require_text_file
+from ranksim.data.spec import ReadOptions
 from ranksim.data.table import read_numbers
-from ranksim.exceptions import DataError, MissingDependencyError
+from ranksim.exceptions import DataError, MissingDependencyError, UsageError
 from tests.helpers.errors import raises_with
 
 TEXT = "age,path\n31,a.png\n,b.png\n"
@@ -86,6 +87,89 @@ def test_reports_unreadable_files(write, name, content, facts):
     path = write(name, content)
     with raises_with(DataError, str(path), *facts):
         load_table(str(path))
+
+
+EXPORTS = {  # text, options, expected lines of the rows and cells of column y
+    "trailing empty columns": ("a;y;;\n1;2;;\n3;4;;\n", {}, [2, 3], ["2", "4"]),
+    "empty cells behind the header's": ("a;y\n1;2;;\n3;4\n", {}, [2, 3], ["2", "4"]),
+    "shorter rows than the header": ("a;y;;\n1;2\n3;4\n", {}, [2, 3], ["2", "4"]),
+    "blank rows": ("a;y\n1;2\n;\n3;4\n ; \n", {}, [2, 4], ["2", "4"]),
+    "separator line": ("sep=;\na;y\n1,5;2\n", {}, [3], ["2"]),
+    "separator line of Excel": ('"sep=|"\r\na|y\r\n1|2\r\n', {}, [3], ["2"]),
+    "tabs named": ("sep=\t\na\ty\n1\t2\n", {}, [3], ["2"]),
+    "bars": ("a|y\n1,2|3\n", {}, [2], ["3"]),
+    "comments": ("# v1\na,y\n#x\n1,2\n\n  # z\n3,4\n", {"comment": "#"}, [4, 7], ["2", "4"]),
+    "comment signs in quotes": ('a,y\n"x\n# b",2\n#c\n3,4\n', {"comment": "#"}, [2, 5], ["2", "4"]),
+    "long comment signs": ("// v1\na,y\n/1,2\n", {"comment": "//"}, [3], ["2"]),
+    "preamble": ("by X\nin m, cm\n\na,y\n1,2\n", {"skip_rows": 3}, [5], ["2"]),
+    "preamble and separator": ("by X\nsep=;\na;y\n1;2\n", {"skip_rows": 1}, [4], ["2"]),
+    "all skipped but a header": ("1,2\na,y\n5,6\n", {"skip_rows": 1}, [3], ["6"]),
+    "Latin": ("é,y\n1,ü\n".encode("cp1252"), {"encoding": "cp1252"}, [2], ["ü"]),
+    "UTF-16": ("é,y\n1,ü\n".encode("utf-16"), {"encoding": "utf-16"}, [2], ["ü"]),
+    "header with a sign": ("#a,y\n1,2\n", {}, [2], ["2"]),
+    "numbered columns": ("0,1,y\n5,7,9\n", {}, [2], ["9"]),
+    "wavelengths": ("900.5,910,920,930,940,951.5,y\n1,2,3,4,5,6,7\n", {}, [2], ["7"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.parametrize("compress", [False, True])
+def test_reads_usual_exports(write, name, compress):
+    text, options, lines, cells = EXPORTS[name]
+    content = text if isinstance(text, bytes) else text.encode()
+    if compress:
+        content = gzip.compress(content, mtime=0)
+    path = write("t.csv.gz" if compress else "t.csv", content)
+    table = load_table(str(path), ReadOptions(**options))
+    assert (list(table.lines), table.column("y")) == (lines, cells)
+
+
+def test_reports_what_reading_left_out(write):
+    table = load_table(str(write("t.csv", "a;y;;\n1;2;;\n;;;\n;;;\n")))
+    assert table.report.notes == {"File": "2 empty columns left out; 2 blank rows left out"}
+    assert load_table(str(write("u.csv", TEXT))).report.to_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "facts"),
+    [
+        ("# v1\n# in m\na,y\n1,2\n", {}, ("lines 3, 4", "line 1", "--comment '#'")),
+        ("by X\nin m\na,y\n1,2\n3,4\n", {}, ("line 3 is the header", "--skip-rows 2")),
+        ("0.5,red,1.2\n0.7,blue,1.9\n", {}, ("line 1", "'0.5'", "no header")),
+        ("31,4\n5,6\n7,8\n", {}, ("line 1", "'31'", "no header")),
+        ("# v1\n0.5,1.2\n0.7,1.9\n", {"comment": "#"}, ("line 2", "'0.5'", "no header")),
+        ("a,y\n1,2,3\n", {}, ("line 2", "2 columns", "the first has 3")),
+        ("é,y\n1,2\n".encode("cp1252"), {}, ("line 1", "--encoding cp1252")),
+        ("a,y\n1,2\n".encode("utf-16"), {}, ("line 1", "--encoding utf-16")),
+        ("a,y\n1,ü\n", {"encoding": "ascii"}, ("line 2", "not ascii", "--encoding")),
+        ("1,2\n", {"skip_rows": 5}, ("empty",)),
+    ],
+)
+def test_names_the_option_that_reads_an_export(write, text, options, facts):
+    path = write("t.csv", text)
+    with raises_with(DataError, str(path), *facts):
+        load_table(str(path), ReadOptions(**options))
+
+
+def test_files_of_benchmarks_name_no_options(write):
+    for content in ("# a\nb,c\n", b"\xe9,y\n"):
+        with pytest.raises(DataError) as caught:
+            read_delimited(write("t.csv", content))
+        assert "--" not in str(caught.value)
+    assert read_delimited(write("u.csv", "1.5,2\n3,4\n")).names == ["1.5", "2"]
+
+
+def test_options_of_text_files_need_one(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"y": ["1,5", "2"]}), tmp_path / "t.parquet")
+    for options in ({"encoding": "cp1252"}, {"comment": "#"}, {"skip_rows": 1}):
+        reading = ReadOptions(**options)
+        table = load_table(str(tmp_path / "t.parquet"), reading)
+        with raises_with(UsageError, "no effect", "t.parquet", "--" + next(iter(options))[:4]):
+            require_text_file(table, reading)
+    table = load_table(str(tmp_path / "t.parquet"), ReadOptions(decimal=","))
+    require_text_file(table, table.reading)
+    assert read_numbers(table, "y").tolist() == [1.5, 2]
 
 
 def test_limits_the_size_of_decompressed_tables(write, monkeypatch):
@@ -181,7 +265,7 @@ def test_names_the_extra_for_hub_data_sets(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "state.json").write_text("{}")
     for source in ("no/where", str(tmp_path)):
-        with raises_with(MissingDependencyError, "pip install 'ranksim[hub]'"):
+        with raises_with(MissingDependencyError, "run pip install ", "[hub]'"):
             load_table(source)
 
 

@@ -3,18 +3,24 @@ import time
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 
+from ranksim.data.cells import is_missing, parse_seconds
+from ranksim.data.images.table import image_paths
+from ranksim.data.reading import load_table
+from ranksim.data.splitting import split_by_column
 from ranksim.data.table import (
     Table,
     day_index,
     find_time_scale,
     format_times,
-    is_missing,
     parse_numbers,
-    parse_seconds,
+    read_groups,
     read_labels,
     read_numbers,
+    read_targets,
     read_times,
 )
 from ranksim.exceptions import DataError
@@ -69,13 +75,61 @@ def test_column_must_exist_once():
         ),
         ([True, 1, 2], ("row 1", "True", "not a finite number")),
         ([0.5, float("nan"), float("-inf")], ("row 3", "-inf", "not a finite number")),
-        (["1,5", "2"], ("row 1", "'1,5'", "decimals with a point")),
+        (["1,5", "2", "x"], ("rows 1, 3", "'1,5'", "not a finite number")),
         ([1, None], ("row 2", "no value", "fill it in")),
     ],
 )
 def test_read_numbers_reports_wrong_cells(values, facts):
     with raises_with(DataError, "column 'y'", *facts):
         read_numbers(make_table(y=values), "y")
+
+
+@pytest.mark.parametrize(
+    ("read", "cells", "facts"),
+    [
+        (read_labels, ["1", "#N/A"], ("'y' has no value ('#N/A')",)),
+        (read_labels, ["1", "1e39"], ("'y' contains '1e39'",)),
+        (read_targets, ["1", ""], ("'y' has no value;",)),
+        (read_groups, ["a", "?"], ("'y' has no group ('?')",)),
+        (read_groups, ["a", None], ("'y' has no group;",)),
+        (read_times, ["1", "n/a"], ("'y' has no time ('n/a')",)),
+        (read_times, ["2020-01-01", "noon"], ("'y' contains 'noon', which is not a date",)),
+        (split_by_column, ["train", "tset"], ("'y' is not train, val or test, but 'tset'",)),
+        (image_paths, ["a.png", " "], ("the image path '", "'y' is empty")),
+        (image_paths, ["a.png", "/etc/b.png"], ("'/etc/b.png'", "column 'y'", "absolute")),
+    ],
+)
+def test_messages_name_file_line_column_and_value(tmp_path, read, cells, facts):
+    text = "note,y\n" + '"two\nlines",' + "\nx,".join(cell or "" for cell in cells) + "\n"
+    (tmp_path / "t.csv").write_text(text)
+    parquet.write_table(arrow.table({"y": cells}), tmp_path / "t.parquet")
+    for name, place in (("t.csv", "line 4"), ("t.parquet", "row 2")):
+        table = load_table(str(tmp_path / name))
+        with raises_with(DataError, str(tmp_path / name), place, *facts):
+            read(table, "y")
+
+
+def test_groups_are_compared_in_every_form():
+    forms = [1, 1.0, "1", " 1 ", "1.0", "01", "a", "a "]
+    assert read_groups(make_table(g=forms), "g") == ["1"] * 5 + ["01", "a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("Price", "price"), ("prise", "price"), ("living_area", "living area"), (" size", "size")],
+)
+def test_near_names_are_suggested(name, near):
+    table = make_table(**{"price": [1], "living area": [2], "size": [3]})
+    with raises_with(DataError, f"no column {name!r}", f"did you mean {near!r}?"):
+        table.column(name)
+    with pytest.raises(DataError, match="'zip': choose one of price"):
+        table.column("zip")
+
+
+def test_read_targets_leaves_out_sentinels():
+    table = make_table(y=["1", "-200", "-200.0", "9"])
+    np.testing.assert_array_equal(read_targets(table, "y", (-200.0,)), [1, np.nan, np.nan, 9])
+    assert read_targets(table, "y").tolist() == [1, -200, -200, 9]
 
 
 def test_read_numbers_accepts_missing_values_and_decimals():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranksim.cli.options import split_csv
+from ranksim.data.spec import parse_words
 from ranksim.evaluation.record import read_results
 from ranksim.exceptions import RankSimError
 from ranksim.experiments.sweep_request import parse_seeds
@@ -84,7 +84,7 @@ def test_seeds_are_numbers_or_rejected(text):
 def test_quoted_words_are_split_at_commas(words):
     quoted = ",".join('"' + word.replace('"', '""') + '"' for word in words)
     if not any(character in quoted for character in "\r\n"):
-        assert split_csv(quoted) == tuple(words)
+        assert parse_words(quoted) == tuple(words)
 
 
 FIELDS = st.sampled_from([*vars(TableRecipe.from_table(preset_table("table", "small"))), "rate"])

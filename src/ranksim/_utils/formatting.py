@@ -72,5 +72,6 @@ def single_line(content: str | Exception) -> str:
 
 
 def format_name(name: str) -> str:
-    """Format a name for a message, with quotes if it is long or not printable."""
-    return name if name.isprintable() and len(name) <= _MAX_VALUE else format_value(name)
+    """Format a name for a message, with quotes if it is empty, long or not printable."""
+    is_plain = name.isprintable() and 0 < len(name) <= _MAX_VALUE
+    return name if is_plain else format_value(name)

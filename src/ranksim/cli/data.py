@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,8 +12,16 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from ranksim.cli.options import AsJson, Data, Values, print_json, to_json, with_options
-from ranksim.data.spec import option
+from ranksim.cli.options import (
+    READING,
+    AsJson,
+    Data,
+    Values,
+    print_json,
+    to_json,
+    with_options,
+)
+from ranksim.data.spec import ReadOptions, option, option_name
 from ranksim.exceptions import UsageError
 
 _MAX_UNPACKED = 64 << 30  # bytes per archive; the larger one of IMDB-WIKI has 7 GB
@@ -98,7 +106,9 @@ def prepare(
     print_json(prepared.to_dict(), as_json)
 
 
-@with_options("data out as_json target bin_width many few drop_labels region")
+@with_options(
+    "data out as_json target bin_width many few drop_labels region missing_target", READING
+)
 def inspect(
     values: Values,
     *,
@@ -111,7 +121,7 @@ def inspect(
     """Show how labels are distributed: rare and missing values, suitable bins and regions."""
     from ranksim._utils.storage import atomic_write
     from ranksim.data.label_report import make_label_report
-    from ranksim.data.reading import load_table
+    from ranksim.data.reading import load_table, require_text_file
     from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
     from ranksim.imbalance.bins import parse_named_range, parse_ranges
 
@@ -120,10 +130,14 @@ def inspect(
         named = dict(map(parse_named_range, values["region"]))
     except ValueError as error:
         raise UsageError(f"--region: {error}.") from error
+    reading = ReadOptions.from_options(values)
+    table = load_table(data, reading)
+    require_text_file(table, reading)
     try:
         content = make_label_report(
-            load_table(data), values["target"], width=values["bin_width"], many=values["many"],
+            table, values["target"], width=values["bin_width"], many=values["many"],
             few=values["few"], drop=dropped, named=named,
+            absent=values["missing_target"],
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
@@ -159,6 +173,11 @@ def _next_command(content: dict[str, Any], values: Values) -> list[str]:
     given += [(name, values[name]) for name in ("many", "few")]
     given += [("drop-labels", ",".join(values["drop_labels"]))]
     given += [("region", text) for text in values["region"]]
+    for item in fields(ReadOptions):
+        value = values[item.name]
+        text = ",".join(value) if isinstance(value, tuple) else value
+        given.append((option_name(item.name)[2:], text))
+    given.append(("missing-target", ",".join(f"{value:g}" for value in values["missing_target"])))
     for name, value in given:
         if value:
             words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import inspect
 import json
@@ -46,10 +45,10 @@ AsJson = Annotated[
 # headings of the help, and the options below them
 DATA = (
     "Data",
-    "weights drop_labels protocol skip_broken cache_dir categories image_root horizon "
-    "repeated_times skip_missing strict "
-    "encoder image_size channels_last",
+    "weights drop_labels protocol skip_broken cache_dir categories embedding image_root "
+    "horizon repeated_times skip_missing missing_target strict encoder image_size channels_last",
 )
+READING = ("Reading", "decimal thousands missing encoding comment skip_rows")
 SPLIT = (
     "Split and regions",
     "split split_by group balanced max_per_bin test_per_bin split_seed drop_shared bin_width many "
@@ -70,17 +69,6 @@ def print_json(content: Any, as_json: bool) -> None:
 def to_json(content: Any) -> str:
     """Format a result as indented JSON."""
     return json.dumps(content, indent=1, ensure_ascii=False)
-
-
-def split_csv(text: str) -> tuple[str, ...]:
-    """Split text at commas; double quotes protect a comma within a word.
-
-    Example:
-        >>> split_csv('size, "height, cm"')
-        ('size', 'height, cm')
-    """
-    words = (word for line in csv.reader([text], skipinitialspace=True) for word in line)
-    return tuple(word.strip() for word in words if word.strip())
 
 
 def parse_seconds(text: str) -> float:
@@ -156,7 +144,7 @@ class UserDataOptions:
 
 
 _USER_SPECS = (spec.TableSpec, spec.TextSpec, spec.ImageSpec, spec.SeriesSpec)
-_OWNERS: tuple[type, ...] = (CommandOptions, spec.DataLocation, *_USER_SPECS)
+_OWNERS: tuple[type, ...] = (CommandOptions, spec.DataLocation, spec.ReadOptions, *_USER_SPECS)
 
 
 def with_options(
@@ -226,7 +214,7 @@ def _parameter(
     if settings.get("repeat"):
         hint, parse = list[get_args(hint)[0]] | None, tuple  # type: ignore[misc]
     elif get_origin(hint) is tuple or parse:
-        hint, parse = str | None, parse or split_csv
+        hint, parse = str | None, parse or spec.parse_words
     option_name = settings.get("name", spec.option_name(name))
     if default is True:
         option_name, default, parse = spec.option_name(f"no_{name}"), False, operator.not_

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from ranksim.cli.options import (
     DATA,
     HARDWARE,
     NETWORK,
+    READING,
     RUN,
     SPLIT,
     SWEEP,
@@ -24,7 +26,7 @@ from ranksim.cli.options import (
     sweep_request,
     with_options,
 )
-from ranksim.data.spec import SPEC_TYPES, DataLocation, SentimentSpec
+from ranksim.data.spec import SPEC_TYPES, DataLocation, ReadOptions, SentimentSpec
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +73,7 @@ tune_app = typer.Typer(
 
 @with_options(
     f"data {_INPUTS} methods seeds budget out",
-    *(DATA, SPLIT, SWEEP, HARDWARE),
+    *(DATA, READING, SPLIT, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={"default": "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"},
 )
@@ -88,7 +90,7 @@ def compare(
 
 @with_options(
     f"data {_INPUTS} method seed out",
-    *(DATA, SPLIT, RUN, HARDWARE),
+    *(DATA, READING, SPLIT, RUN, HARDWARE),
     owner=UserDataOptions,
     method={"default": "vanilla+ranksim"},
 )
@@ -117,7 +119,9 @@ def fit(
     print_json(result, as_json)
 
 
-@with_options("model data out image_root encoder accelerator strict as_json", owner=DataLocation)
+@with_options(
+    "model data out image_root encoder accelerator strict as_json", READING, owner=DataLocation
+)
 def predict(
     values: Values,
     *,
@@ -137,7 +141,9 @@ def predict(
     from ranksim.inference.prediction import PredictRequest, predict_data
 
     console = Console(stderr=as_json)
-    result = predict_data(PredictRequest(model, data, out, **values), console)
+    names = [item.name for item in fields(ReadOptions)]
+    reading = {name: value for name in names if (value := values.pop(name)) not in (None, ())}
+    result = predict_data(PredictRequest(model, data, out, reading=reading, **values), console)
     _print_predictions(result, console)
     print_json(result, as_json)
 
@@ -196,7 +202,7 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
 @tune_app.command("data")
 @with_options(
     f"data method {_INPUTS} trials seeds out",
-    *(DATA, SPLIT, ("Methods", "fields"), SWEEP, HARDWARE),
+    *(DATA, READING, SPLIT, ("Methods", "fields"), SWEEP, HARDWARE),
     owner=UserDataOptions,
     seeds={"default": "2"},
 )

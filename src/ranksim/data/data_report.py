@@ -26,7 +26,8 @@ class DataReport:
     Args:
         rows: number of rows ``used``, and ``left_out`` by reason.
         columns: names of the ``numbers`` and ``dates``, the number of values of each of the
-            ``categories``, and ``left_out`` columns with reasons.
+            ``categories``, of numbers in each of the ``embeddings``, and ``left_out`` columns
+            with reasons.
         filled: number of missing values that were filled in, by column.
         split: ``method``, ``seed`` if drawn, and the sizes ``train``, ``val`` and ``test``.
         notes: further sentences, by topic: texts, windows, images, number formats.
@@ -45,9 +46,14 @@ class DataReport:
         return {name: value for name, value in vars(self).items() if value}
 
     def combine(self, other: DataReport) -> DataReport:
-        """Return a report with the entries of both; an entry of both is that of the other one."""
+        """Return a report with the entries of both; an entry of both is that of the other one.
+
+        Columns that were left out of one or the other are listed together.
+        """
         names = ("rows", "columns", "filled", "split", "notes")
         merged = {name: getattr(self, name) | getattr(other, name) for name in names}
+        if left_out := self.columns.get("left_out", {}) | other.columns.get("left_out", {}):
+            merged["columns"]["left_out"] = left_out
         return DataReport(**merged, warnings=[*self.warnings, *other.warnings])
 
     def raise_warnings(self) -> None:
@@ -95,6 +101,9 @@ def _list_columns(columns: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if kind == "categories":
             counted = [f"{format_name(name)} ({count} values)" for name, count in names.items()]
             yield "Categories", _join(counted)
+        elif kind == "embeddings":
+            counted = [f"{format_name(name)} ({count} numbers)" for name, count in names.items()]
+            yield "Embeddings", _join(counted)
         elif kind == "left_out":
             reasons: dict[str, list[str]] = {}
             for name, reason in names.items():

@@ -2,119 +2,43 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import validate_types
 from ranksim.data.batch import BatchDataset
-from ranksim.data.data_report import DataReport
-from ranksim.data.table import (
-    DAY,
-    Floats,
-    Ints,
-    Table,
-    is_missing,
-    parse_numbers,
-    parse_seconds,
-    read_numbers,
-    read_seconds,
+from ranksim.data.cells import is_missing
+from ranksim.data.columns import (
+    RARELY_REPEATS,
+    CategoryColumn,
+    Column,
+    EmbeddingColumn,
+    Kind,
+    NumberColumn,
+    find_column_warning,
+    fit_column,
+    is_missing_list,
 )
+from ranksim.data.data_report import DataReport, format_share
+from ranksim.data.number_format import NumberFormat
+from ranksim.data.table import Ints, Table
 from ranksim.exceptions import DataError
 
-Kind = Literal["number", "category"]
-MAX_CATEGORIES = 50  # values of a column with a feature each
-_MAJORITY = 0.9  # share of the values that decides the kind of a column
-_MIN_IDS = 10  # values that a column needs to be recognized as an identifier
-_MAX_DEVIATIONS = 1e6  # clip: keeps features finite in float32
-
-
-@dataclass(frozen=True)
-class NumberColumn:
-    """A standardizing encoder for a numeric column, or for a date column (in days)."""
-
-    name: str
-    dates: bool
-    median: float  # replaces missing values
-    mean: float
-    deviation: float  # 0 if all training values are equal
-    indicator: bool  # a feature for missing values, if training rows have some
-
-    @classmethod
-    def fit(cls, name: str, values: Floats, *, dates: bool) -> NumberColumn:
-        """Fit the encoder to training values (NaN means missing; not all may be missing)."""
-        missing = np.isnan(values)
-        k = np.count_nonzero(~missing)
-        low, high = np.sort(values[~missing])[[(k - 1) // 2, k // 2]] / 2
-        median = float(low + high)  # halved first, as sums of huge values would overflow
-        filled = np.where(missing, median, values)
-        unit = float(np.abs(filled).max()) or 1.0  # squares of huge values would overflow, too
-        deviation = 0.0 if filled.min() == filled.max() else unit * float((filled / unit).std())
-        mean = unit * float((filled / unit).mean())
-        return cls(name, dates, median, mean, deviation, bool(missing.any()))
-
-    @property
-    def features(self) -> list[str]:
-        """Names of the features that this column produces."""
-        return [self.name] * (self.deviation > 0) + [f"{self.name} missing"] * self.indicator
-
-    def __call__(self, table: Table) -> Floats:
-        """Encode the column of this name as features, float64 ``(N, F)``."""
-        numbers = _read_column(table, self.name, self.dates)
-        missing = np.isnan(numbers)
-        columns = []
-        if self.deviation > 0:
-            filled = np.where(missing, self.median, numbers)
-            with np.errstate(over="ignore"):
-                scaled = (filled / 2 - self.mean / 2) / self.deviation * 2
-            columns.append(scaled.clip(-_MAX_DEVIATIONS, _MAX_DEVIATIONS))
-        if self.indicator:
-            columns.append(missing.astype(np.float64))
-        return np.stack(columns, axis=1)
-
-
-@dataclass(frozen=True)
-class CategoryColumn:
-    """A one-hot encoder for a categorical column."""
-
-    name: str
-    values: tuple[str, ...]  # the most frequent names, with a feature each
-    other: bool  # a feature for all others, if training rows contain some
-    missing: bool  # a feature for missing values, if training rows have some
-
-    @classmethod
-    def fit(cls, name: str, values: list[Any]) -> CategoryColumn:
-        """Fit the encoder: the most frequent training values become categories, ties by name."""
-        counts = Counter(str(value).strip() for value in values if not is_missing(value))
-        ranked = sorted(counts, key=lambda value: (-counts[value], value))
-        frequent = tuple(sorted(ranked[:MAX_CATEGORIES]))
-        missing = any(map(is_missing, values))
-        return cls(name, frequent, len(ranked) > MAX_CATEGORIES, missing)
-
-    @property
-    def features(self) -> list[str]:
-        """Names of the features that this column produces."""
-        names = [f"{self.name} = {value}" for value in self.values]
-        return names + [f"{self.name} other"] * self.other + [f"{self.name} missing"] * self.missing
-
-    def __call__(self, table: Table) -> Floats:
-        """Encode the column of this name, float64 ``(N, F)``; unknown values become all zeros."""
-        values = table.column(self.name)
-        encoded = np.zeros((len(values), len(self.features)))
-        position = {value: k for k, value in enumerate(self.values)}
-        other = len(position) if self.other else None
-        missing = len(position) + self.other if self.missing else None
-        for row, value in enumerate(values):
-            column = missing if is_missing(value) else position.get(str(value).strip(), other)
-            if column is not None:
-                encoded[row, column] = 1.0
-        return encoded
+_MAX_UNKNOWN = 0.05  # share of values that training data does not have, above it a warning
+_TYPES: dict[str, type[Column]] = {
+    "number": NumberColumn,
+    "category": CategoryColumn,
+    "embedding": EmbeddingColumn,
+}
+_KINDS = {encoding: kind for kind, encoding in _TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -127,14 +51,18 @@ class TableFeatures:
     - Text and booleans are one-hot encoded: a feature for each of the 50 most frequent values, one
       for all others and for unknown values, and one for missing values. The last two exist only
       if training rows need them; otherwise such a value is encoded as zeros.
-    - Columns with a single value, and texts that almost never repeat, such as identifiers, are
-      dropped.
+    - Lists of numbers, all equally long, are standardized number by number.
+    - Columns with a single value, texts that almost never repeat, such as identifiers, and other
+      lists and structs are dropped.
+
+    Numbers may have decimal commas, thousands separators and a unit; see :class:`NumberFormat`.
+    Names are compared by the text that all forms of a value share.
 
     A column is numeric, or a date, if at least 90 % of its training values are, so that a typo in
     one row is reported with its line and does not turn the column into categories.
     """
 
-    columns: tuple[NumberColumn | CategoryColumn, ...]
+    columns: tuple[Column, ...]
     dropped: dict[str, str] = field(default_factory=dict)  # the reason for each dropped column
 
     @classmethod
@@ -147,10 +75,10 @@ class TableFeatures:
         kinds: Mapping[str, Kind] | None = None,
     ) -> TableFeatures:
         """Fit an encoder to each column on rows ``train``; ``kinds`` overrides inferred kinds."""
-        encodings: list[NumberColumn | CategoryColumn] = []
+        encodings: list[Column] = []
         dropped: dict[str, str] = {}
         for name in names:
-            encoding = _fit_column(table, name, train, (kinds or {}).get(name))
+            encoding = fit_column(table, name, train, (kinds or {}).get(name))
             if isinstance(encoding, str):
                 dropped[name] = encoding
             else:
@@ -158,8 +86,8 @@ class TableFeatures:
         if not encodings:
             reasons = "; ".join(f"{name!r}: {reason}" for name, reason in dropped.items())
             raise DataError(
-                f"No input column can be used ({reasons or 'none was given'}): choose other "
-                "input columns."
+                f"No input column of {table.name} can be used ({reasons or 'none was given'}): "
+                "choose other input columns."
             )
         return cls(tuple(encodings), dropped)
 
@@ -189,30 +117,99 @@ class TableFeatures:
                 for each in self.columns
                 if isinstance(each, CategoryColumn)
             },
+            "embeddings": {
+                each.name: len(each.mean)
+                for each in self.columns
+                if isinstance(each, EmbeddingColumn)
+            },
             "left_out": dict(self.dropped),
         }
-        missing = {each.name: sum(map(is_missing, table.column(each.name))) for each in numbers}
-        filled = {name: count for name, count in missing.items() if count}
-        return DataReport(columns={k: v for k, v in columns.items() if v}, filled=filled)
+        filled = {}
+        for each in self.columns:
+            if not isinstance(each, CategoryColumn):
+                filled[each.name] = sum(map(is_missing_list, table.column(each.name)))
+        filled = {name: count for name, count in filled.items() if count}
+        warnings = [
+            f"All values of column {name!r} of {table.name} are missing, so that every row has "
+            "the median of the training data: fill them in."
+            for name, count in filled.items()
+            if count == table.n_rows
+        ]
+        columns = {kind: names for kind, names in columns.items() if names}
+        return DataReport(columns=columns, filled=filled, warnings=warnings)
+
+    def describe_names(self, table: Table, confirmed: Collection[str] = ()) -> DataReport:
+        """Report columns of names, unless ``confirmed``, that seem to be numbers or dates."""
+        names = [each.name for each in self.columns if isinstance(each, CategoryColumn)]
+        verbs = dict.fromkeys(names, "read as categories")
+        verbs |= {k: "left out" for k, reason in self.dropped.items() if reason == RARELY_REPEATS}
+        texts = [
+            find_column_warning(table, name, verb)
+            for name, verb in verbs.items()
+            if name not in confirmed
+        ]
+        return DataReport(warnings=[text for text in texts if text])
+
+    def describe_unknown(self, table: Table, place: str, *, is_new: bool = True) -> DataReport:
+        """Report values of categories that the training data does not have.
+
+        Args:
+            table: the rows to check.
+            place: where they are, such as "the test set".
+            is_new: raise a DataError for new data if all values of a column are unknown.
+        """
+        counts, warnings = [], []
+        for each in self.columns:
+            if not isinstance(each, CategoryColumn):
+                continue
+            values, unknown = table.column(each.name), each.find_unknown(table)
+            empty = 0 if each.missing else sum(map(is_missing, values))
+            if empty:
+                counts.append(f"{each.name!r}: {empty:,} missing, as in no training row")
+            if not len(unknown):
+                continue
+            total = len(values) - sum(map(is_missing, values))
+            known = ", ".join(map(repr, each.values[:3]))
+            first = format_value(values[unknown[0]])
+            if is_new and len(unknown) == total:
+                problem = f"no value of column {each.name!r}, such as {first}, is in the training "
+                remedy = "write them as there, or fit the model to data with these values"
+                table.raise_for_rows(unknown, f"{problem}data ({known}, …)", remedy)
+            line = f"{table.line_unit} {table.lines[unknown[0]]}"
+            share = format_share(len(unknown), total)
+            text = f"{each.name!r}: {share}, such as {first} ({line})"
+            if len(unknown) > _MAX_UNKNOWN * total:
+                warnings.append(
+                    f"{share} of the values of column {each.name!r} in {place}, such as {first} "
+                    f"({line}), are not in the training data ({known}, …): write them as there, or "
+                    "train with these values."
+                )
+            else:
+                counts.append(text)
+        notes = {f"Unknown in {place}": "; ".join(counts)} if counts else {}
+        return DataReport(notes=notes, warnings=warnings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fitted encoders as JSON-compatible values."""
-        columns = [
-            {"kind": "number" if isinstance(column, NumberColumn) else "category", **vars(column)}
-            for column in self.columns
-        ]
+        columns: list[dict[str, Any]] = []
+        for column in self.columns:
+            fields = {"kind": _KINDS[type(column)], **vars(column)}
+            if isinstance(column, NumberColumn):
+                fields["number_format"] = dataclasses.asdict(column.number_format)
+            columns.append(fields)
         return {"columns": columns, "dropped": dict(self.dropped)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableFeatures:
         """Recreate the fitted encoders from the result of :meth:`to_dict`."""
-        encodings: list[NumberColumn | CategoryColumn] = []
+        encodings: list[Column] = []
         for column in content["columns"]:
             fields: dict[str, Any] = {
-                k: tuple(v) if k == "values" else v for k, v in column.items()
+                k: tuple(v) if isinstance(v, list) else v for k, v in column.items()
             }
-            encoding = NumberColumn if fields.pop("kind") == "number" else CategoryColumn
-            encodings.append(validate_types(encoding(**fields)))
+            if "number_format" in fields:
+                fields["number_format"] = validate_types(NumberFormat(**fields["number_format"]))
+            encodings.append(validate_types(_TYPES[fields.pop("kind")](**fields)))
         return validate_types(cls(tuple(encodings), dict(content["dropped"])))
 
 
@@ -225,37 +222,3 @@ class VectorDataset(BatchDataset):
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         return (self.features.index_select(0, index),)
-
-
-def _fit_column(
-    table: Table, name: str, train: Ints, kind: Kind | None
-) -> NumberColumn | CategoryColumn | str:
-    """Fit an encoder to a column, or return the reason why the column is dropped."""
-    training = table.take(train).column(name)
-    present = [value for value in training if not is_missing(value)]
-    if not present:
-        return "all its training values are missing"
-    is_number, is_date = kind == "number", False
-    if kind is None:
-        is_number = 1 - parse_numbers(present).text.mean() >= _MAJORITY
-        n_dates = sum(parse_seconds(value) is not None for value in present)
-        is_date = not is_number and n_dates / len(present) >= _MAJORITY
-    encoding: NumberColumn | CategoryColumn
-    if is_number or is_date:
-        values = _read_column(table, name, is_date, hint=", or pass the column as a category")
-        encoding = NumberColumn.fit(name, values[train], dates=is_date)
-        is_constant = not encoding.features
-    else:
-        distinct = len({str(value).strip() for value in present})
-        if distinct >= _MAJORITY * len(present) and len(present) >= _MIN_IDS and kind is None:
-            return "its texts almost never repeat"
-        encoding = CategoryColumn.fit(name, training)
-        is_constant = len(encoding.features) < 2
-    return "all its values are equal" if is_constant else encoding
-
-
-def _read_column(table: Table, name: str, are_dates: bool, hint: str = "") -> Floats:
-    """Read a column as numbers, or its dates as days since 1970; missing cells become NaN."""
-    if are_dates:
-        return read_seconds(table, name, hint=hint) / DAY
-    return read_numbers(table, name, missing="nan", hint=hint)

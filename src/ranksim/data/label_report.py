@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
 from ranksim.data.binning import BinSuggestion, suggest_bins
-from ranksim.data.table import Floats, Ints, Table, parse_numbers
+from ranksim.data.data_report import DataReport
+from ranksim.data.sentinels import find_sentinels
+from ranksim.data.table import Floats, Ints, Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
@@ -29,15 +31,19 @@ def make_label_report(
     few: int | None = None,
     drop: Sequence[LabelRange] = (),
     named: Mapping[str, LabelRange] | None = None,
+    absent: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Summarize the labels in column ``target`` as JSON values; count and skip unusable cells.
+
+    Numbers among ``absent`` stand for missing labels.
 
     Raises a DataError for fewer than two different labels or if all of them are dropped, and a
     ValueError for a width or thresholds that :func:`suggest_bins` cannot use.
     """
     values = table.column(target)
-    parsed = parse_numbers(values)
-    labels = parsed.values[~np.isnan(parsed.values)]
+    parsed = table.parse_numbers(target)
+    is_absent = np.isin(parsed.values, absent)
+    labels = parsed.values[~np.isnan(parsed.values) & ~is_absent]
     if len(np.unique(labels)) < 2:
         problem = f"only the value {labels[0]:g}" if len(labels) else "no numbers"
         raise DataError(
@@ -71,6 +77,7 @@ def make_label_report(
         "missing": list_rows(parsed.missing),
         "not_numbers": list_rows(parsed.text),
         "infinite": list_rows(parsed.infinite),
+        "absent": list_rows(is_absent),  # numbers that stand for a missing label
         "duplicates": _count_duplicates(table),  # rows that equal an earlier one in all columns
         "labels": {
             "count": len(labels),
@@ -90,8 +97,15 @@ def make_label_report(
             }
             for name, region in (named or {}).items()
         },
+        "data_report": _report_reading(table, target, labels).to_dict(),
         "suggestion": {k: getattr(suggestion, k) for k in ("width", "many", "few", "reason")},
     }
+
+
+def _report_reading(table: Table, target: str, labels: Floats) -> DataReport:
+    """Report what reading the table left out, and labels that may stand for missing ones."""
+    warnings = [each.describe(target) for each in find_sentinels(labels)]
+    return table.report.combine(DataReport(warnings=warnings))
 
 
 def _summarize_bins(suggestion: BinSuggestion, labels: Floats, remaining: Floats) -> dict[str, Any]:

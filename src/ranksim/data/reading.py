@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import hashlib
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from ranksim._utils.formatting import single_line
+from ranksim._utils.formatting import format_count, format_value, single_line
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
+from ranksim.data.cells import parse_number
+from ranksim.data.spec import ReadOptions, option_name
 from ranksim.data.table import Table
-from ranksim.exceptions import DataError, MissingDependencyError, require_optional
+from ranksim.exceptions import (
+    DataError,
+    MissingDependencyError,
+    UsageError,
+    install_command,
+    require_optional,
+)
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
@@ -25,29 +36,41 @@ _HUB_NAME = re.compile(
     r"(?P<hub>hf://(?:datasets/)?)?(?P<name>(?:\w[\w.-]*/)?\w[\w.-]*)(?::(?P<split>\S+))?"
 )
 MAX_UNPACKED = 2**31  # bytes; a few compressed megabytes could fill the memory
+_SEPARATOR = re.compile(r"sep=(?P<sign>\\t|.)", re.IGNORECASE)  # first line of Excel's files
+_MIN_ORDERED = 6  # names in order of size that are not taken for a sample
 _CHUNK_ROWS = 1000  # rows read at a time, so that never all images are in memory
 
 
-def load_table(source: str) -> Table:
+def load_table(source: str, reading: ReadOptions = ReadOptions()) -> Table:
     """Load a table from a CSV, TSV or Parquet file, a folder, or the Hugging Face hub.
 
     A folder has one table beside its images or was written by ``save_to_disk``. A data set of the
     Hugging Face hub is ``owner/name``, ``owner/name:split`` or ``hf://name``; its code is not run.
-    Several splits become one table with a column ``split``.
+    Several splits become one table with a column ``split``. ``reading`` says how cells are read.
     """
     path = Path(source).expanduser()
     if path.is_file():
-        table = _read_file(path)
+        table = _read_file(path, reading)
     elif path.is_dir():
         is_saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
-        table = _read_saved(path) if is_saved else _read_file(_find_table(path))
+        table = _read_saved(path) if is_saved else _read_file(_find_table(path), reading)
     elif source.lower().endswith((*SUFFIXES, *_SPREADSHEETS)):
         raise DataError(f"{source} does not exist: check the path.")
     else:
         table = _read_hub(source)
     if not table.n_rows:
         raise DataError(f"{table.name} has a header but no rows: add one row per sample.")
-    return table
+    return table if reading == ReadOptions() else table.apply_options(reading)
+
+
+def require_text_file(table: Table, reading: ReadOptions) -> None:
+    """Raise a UsageError for options of text files if a table is not from one."""
+    for name in ("encoding", "comment", "skip_rows"):
+        if getattr(reading, name) is not None and table.line_unit == "row":
+            raise UsageError(
+                f"{option_name(name)} has no effect on {table.name}, which is not a text file: "
+                "remove it."
+            )
 
 
 def read_parquet(path: Path) -> Table:
@@ -73,47 +96,176 @@ def read_parquet(path: Path) -> Table:
 
 
 # The csv module and not pyarrow.csv, which cannot report the line at which a quoted row begins.
-def read_delimited(path: Path, *, row: str = "sample") -> Table:
-    """Read a UTF-8 CSV or TSV file, possibly compressed (``.gz``), as a table.
+def read_delimited(path: Path, *, row: str = "sample", reading: ReadOptions | None = None) -> Table:
+    """Read a CSV or TSV file, possibly compressed (``.gz``), as a table.
 
-    The separator of a CSV is the comma, or a semicolon or tab if its header has more of them.
-    ``row`` is the noun for a row in messages.
+    The separator of a CSV is that of a first line such as ``sep=;``, or the comma, or a semicolon,
+    tab or bar if its header has more of them. Blank rows, and empty columns without a name, are
+    left out. ``row`` is the noun for a row in messages; these name options if ``reading`` is given.
     """
-    text = _read_text(path)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    delimiter = _detect_delimiter(path, text)
-    file = io.StringIO(text, newline="")
-    reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
-    start = 1
-    try:
-        for values in reader:
-            if values:  # not a blank line
-                rows.append(values)
-                lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        reason = str(error).replace("\t", r"\t")
-        raise DataError(
-            f"{path}, line {start}: {reason}; correct the quotation marks in this row."
-        ) from error
+    text = _read_text(path, reading)
+    lines = _RowLines(text, reading or ReadOptions())
+    delimiter = _detect_delimiter(path, lines)
+    rows, numbers = _read_rows(path, lines, delimiter)
     if not rows:
         raise DataError(f"{path} is empty: write a header and one row per {row}.")
     names = [name.strip() for name in rows.pop(0)]
+    header_line = numbers.pop(0)
+    n_names = len(names)
+    while (
+        len(names) > 1
+        and not names[-1]
+        and not any(map(str.strip, chain.from_iterable(r[len(names) - 1 :] for r in rows)))
+    ):
+        names.pop()
+    _require_equal_lengths(path, [header_line, *numbers], names, rows, reading)
+    if reading is not None:
+        _require_names(path, header_line, names)
+    notes = [f"{format_count(n_names - len(names), 'empty column')} left out"]
+    notes = notes if n_names > len(names) else []
+    is_blank = [len(names) > 1 and not any(map(str.strip, values)) for values in rows]
+    if any(is_blank):
+        notes.append(f"{format_count(sum(is_blank), 'blank row')} left out")
+        rows = [values for values, blank in zip(rows, is_blank, strict=True) if not blank]
+        numbers = [line for line, blank in zip(numbers, is_blank, strict=True) if not blank]
 
     def read(name: str) -> list[Any]:
         return list(map(itemgetter(names.index(name)), rows))
 
-    table = Table(str(path), names, read, lines[1:], file=path, root=path.parent)
-    table.raise_for_rows(
-        [k for k, values in enumerate(rows) if len(values) != len(names)],
-        f"the number of values differs from the {len(names)} columns of the header",
-        "quote values that contain a separator, or correct these rows",
+    return Table(str(path), names, read, numbers, file=path, root=path.parent, notes=tuple(notes))
+
+
+class _RowLines:
+    """An iterator over the lines of a text that counts them, as the csv module reads rows.
+
+    Lines before the header, and comments between two rows, are left out.
+    """
+
+    def __init__(self, text: str, reading: ReadOptions) -> None:
+        self._file = io.StringIO(text, newline="")
+        self._comment = reading.comment
+        self._is_between_rows = True
+        self.line = 0  # number of the last line
+        self.first_line = 1  # of the current row
+        for _ in range(reading.skip_rows or 0):
+            self.line += bool(self._file.readline())
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        text = self._read()
+        if self._is_between_rows:
+            while self._comment is not None and text.lstrip().startswith(self._comment):
+                text = self._read()
+            self.first_line, self._is_between_rows = self.line, False
+        return text
+
+    def _read(self) -> str:
+        text = next(self._file)
+        self.line += 1
+        return text
+
+    def start_row(self) -> None:
+        """Start a row: the next line is its first one, and may be a comment."""
+        self._is_between_rows = True
+
+    def peek(self) -> str:
+        """Return the first line that is not blank, without reading it."""
+        position, line = self._file.tell(), self.line
+        text = ""
+        for text in self:
+            self.start_row()
+            if text.strip():
+                break
+        self._file.seek(position)
+        self.line = line
+        return text
+
+
+def _detect_delimiter(path: Path, lines: _RowLines) -> str:
+    """Return the separator of a file; read a first line such as ``sep=;``."""
+    if match := _SEPARATOR.fullmatch(lines.peek().strip('\ufeff\r\n" ')):
+        next(lines)
+        lines.start_row()
+        return match["sign"].replace("\\t", "\t")
+    if ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]]:
+        return "\t"
+    header = re.sub(r'"[^"]*"', "", lines.peek())
+    return max(",;\t|", key=header.count)
+
+
+def _read_rows(path: Path, lines: _RowLines, delimiter: str) -> tuple[list[list[str]], list[int]]:
+    """Read all rows that are not blank lines, and the number of the first line of each."""
+    rows, numbers = [], []
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    try:
+        for values in reader:
+            if values:
+                rows.append(values)
+                numbers.append(lines.first_line)
+            lines.start_row()
+    except csv.Error as error:
+        reason = str(error).replace("\t", r"\t")
+        raise DataError(
+            f"{path}, line {lines.first_line}: {reason}; correct the quotation marks in this row."
+        ) from error
+    return rows, numbers
+
+
+def _require_equal_lengths(
+    path: Path,
+    numbers: list[int],
+    names: list[str],
+    rows: list[list[str]],
+    reading: ReadOptions | None,
+) -> None:
+    """Cut empty cells behind the last column; raise a DataError for rows of another length."""
+    width = len(names)
+    wrong = []
+    for k, values in enumerate(rows):
+        if len(values) > width and not any(map(str.strip, values[width:])):
+            del values[width:]
+        if len(values) != width:
+            wrong.append(k)
+    if not wrong:
+        return
+    table = Table(str(path), names, lambda _: [], numbers[1:])
+    problem = f"the number of values differs from the {width} columns of the header"
+    problem += f" (the first has {len(rows[wrong[0]])})"
+    remedy = "quote values that contain a separator, or correct these rows"
+    if reading is not None and names[0].startswith(("#", "%")):
+        sign = names[0][0]
+        remedy = f"if line {numbers[0]} is a comment, add --comment '{sign}'"
+    elif reading is not None and len(wrong) > len(rows) / 2:
+        common = Counter(map(len, rows)).most_common(1)[0][0]
+        header = next(k for k, values in enumerate(rows, 1) if len(values) == common)
+        remedy += f"; if line {numbers[header]} is the header, add --skip-rows "
+        remedy += str(numbers[header] - 1)
+    table.raise_for_rows(wrong, problem, remedy)
+
+
+def _require_names(path: Path, line: int, names: list[str]) -> None:
+    """Raise a DataError if the header consists of numbers, so that it is most likely a sample.
+
+    Numbers in order are names, as of the channels of a spectrum or of an array's columns.
+    """
+    numbers = [number for number in map(parse_number, names) if number is not None]
+    steps = [b - a for a, b in pairwise(numbers)]
+    in_order = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    is_count = all(step == 1 for step in steps) and numbers[:1] in ([0], [1])
+    if 2 * len(numbers) < len(names) or not numbers:
+        return
+    if is_count or (in_order and len(numbers) >= _MIN_ORDERED):
+        return
+    example = next(name for name in names if parse_number(name) is not None)
+    raise DataError(
+        f"{path}, line {line}: the column names contain numbers such as {format_value(example)}, "
+        "so the file seems to have no header; insert a line of column names above it."
     )
-    return table
 
 
-def _read_file(path: Path) -> Table:
+def _read_file(path: Path, reading: ReadOptions) -> Table:
     name = path.name.lower()
     if name.endswith(_SPREADSHEETS):
         raise DataError(f"{path} is a spreadsheet: export the sheet as CSV in UTF-8.")
@@ -121,7 +273,9 @@ def _read_file(path: Path) -> Table:
         raise DataError(
             f"{path} is not a supported table: use a .csv, .tsv, .csv.gz or .parquet file."
         )
-    return read_parquet(path) if name.endswith(".parquet") else read_delimited(path)
+    if name.endswith(".parquet"):
+        return read_parquet(path)
+    return read_delimited(path, reading=reading)
 
 
 def _find_table(folder: Path) -> Path:
@@ -141,20 +295,27 @@ def _find_table(folder: Path) -> Path:
     return tables[0]
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, reading: ReadOptions | None) -> str:
     try:
         content = _decompress(path) if path.suffix.lower() == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is a damaged .gz file: download or compress it again.") from error
+    encoding = None if reading is None else reading.encoding
     try:
-        text = content.decode("utf-8-sig")
-        position = content.find(0)  # as in UTF-16 without a byte order mark
-    except UnicodeDecodeError as error:
-        position = error.start
-    if position >= 0:
-        line = content.count(b"\n", 0, position) + 1
-        raise DataError(f"{path}, line {line}: the text is not UTF-8; save the table as UTF-8.")
-    return text
+        text = content.decode(encoding or "utf-8-sig")
+        position = -1 if encoding else content.find(0)  # as in UTF-16 without a byte order mark
+    except UnicodeError as error:
+        position = getattr(error, "start", 0)
+    if position < 0:
+        return text.removeprefix("\ufeff")
+    line = content.count(b"\n", 0, position) + 1
+    remedy = "save the table as UTF-8"
+    if encoding:
+        remedy = "correct --encoding"
+    elif reading is not None:
+        is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        remedy += f", or name its encoding, as in --encoding {'utf-16' if is_wide else 'cp1252'}"
+    raise DataError(f"{path}, line {line}: the text is not {encoding or 'UTF-8'}; {remedy}.")
 
 
 def _decompress(path: Path) -> bytes:
@@ -168,13 +329,6 @@ def _decompress(path: Path) -> bytes:
                     "is expected, decompress the file and pass the decompressed one."
                 )
     return bytes(content)
-
-
-def _detect_delimiter(path: Path, text: str) -> str:
-    if ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]]:
-        return "\t"
-    header = re.sub(r'"[^"]*"', "", text.lstrip().partition("\n")[0])
-    return max(",;\t", key=header.count)
 
 
 def _read_saved(folder: Path) -> Table:
@@ -203,7 +357,7 @@ def _read_hub(source: str) -> Table:
     except MissingDependencyError as error:
         raise MissingDependencyError(
             f"{source} is not a local file or folder, and datasets is not installed to load it "
-            "from the Hugging Face hub: run pip install 'ranksim[hub]'."
+            f"from the Hugging Face hub: run {install_command('hub')}."
         ) from error
     try:
         dataset = datasets.load_dataset(match["name"], split=match["split"])

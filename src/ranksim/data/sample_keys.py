@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import progress_counter
+from ranksim.data.cells import is_missing, parse_seconds, to_canonical_text
 from ranksim.data.images.decode import decode, examine, read_file
 from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import image_paths
+from ranksim.data.number_format import PLAIN, NumberFormat
 from ranksim.data.spec import ImageSpec, TableSpec, TextSpec, UserDataSpec
-from ranksim.data.table import Table, is_missing, parse_numbers, parse_seconds
+from ranksim.data.table import Table, parse_numbers
 from ranksim.exceptions import RankSimError, require_optional
 
 _THUMBNAIL = 16  # side in pixels; only images with equal thumbnails are compared
@@ -43,7 +45,9 @@ def make_sample_keys(
         elif isinstance(options, TextSpec):
             columns.append(make_text_keys(table.column(name)))
         else:
-            columns.append(make_cell_keys(table.column(name), is_category=name in categories))
+            is_category = name in categories
+            form = PLAIN if is_category else table.number_format(name) or PLAIN
+            columns.append(make_cell_keys(table.column(name), form, is_category=is_category))
     return list(zip(*columns, strict=True))
 
 
@@ -53,11 +57,13 @@ def hash_keys(keys: Sequence[Hashable]) -> NDArray[np.uint64]:
     return np.frombuffer(content, dtype="<u8").astype(np.uint64)
 
 
-def make_cell_keys(values: Sequence[Any], *, is_category: bool = False) -> list[Hashable]:
+def make_cell_keys(
+    values: Sequence[Any], number_format: NumberFormat = PLAIN, *, is_category: bool = False
+) -> list[Hashable]:
     """Return keys for cells: numbers, dates, words, lists; ``categories`` are compared as words."""
     if is_category:
-        return [_MISSING if is_missing(value) else _format_word(value) for value in values]
-    parsed = parse_numbers(values)
+        return [_MISSING if is_missing(value) else to_canonical_text(value) for value in values]
+    parsed = parse_numbers(values, number_format)
     return [
         (_MISSING if value is None or missing else _make_cell_key(value))
         if np.isnan(number)
@@ -77,13 +83,7 @@ def _make_cell_key(value: Any) -> Hashable:
     if isinstance(value, Real) and not isinstance(value, bool):
         return float(value) + 0.0
     seconds = parse_seconds(value)
-    return _format_word(value) if seconds is None else ("time", seconds)
-
-
-def _format_word(value: Any) -> str:
-    """Return the text of a cell; words of booleans in lower case."""
-    text = str(value).strip()
-    return text.lower() if text.lower() in ("true", "false") else text
+    return to_canonical_text(value) if seconds is None else ("time", seconds)
 
 
 def make_text_keys(texts: Sequence[Any]) -> list[Hashable]:

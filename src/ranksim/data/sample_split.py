@@ -23,7 +23,7 @@ from ranksim.data.splitting import (
     split_rows,
     zero_shot_split,
 )
-from ranksim.data.table import Ints, Table, day_index, read_times
+from ranksim.data.table import Ints, Table, day_index, read_groups, read_times
 from ranksim.exceptions import UsageError
 
 
@@ -113,7 +113,7 @@ def _draw_split(table: Table, options: UserDataSpec, samples: Ints, label_index:
         groups = samples.tolist()
     elif by == "group":
         assert options.group is not None
-        groups = table.column(options.group)
+        groups = read_groups(table, options.group)
     else:
         assert options.time is not None
         times = read_times(table, options.time)

@@ -6,6 +6,8 @@ A specification identifies the data of a run and is recorded with its results. A
 
 from __future__ import annotations
 
+import codecs
+import csv
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -59,6 +61,70 @@ class DataLocation:
     encoder: str | None = option(
         "Folder of the pretrained encoder, if the model was trained with one.", metavar="PATH"
     )
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Split text at commas, except those in double quotes."""
+    words = (word for line in csv.reader([text], skipinitialspace=True) for word in line)
+    return tuple(word.strip() for word in words if word.strip())
+
+
+def parse_missing_target(text: str) -> tuple[float, ...]:
+    """Parse numbers that stand for a missing target, such as ``-200,9999``."""
+    try:
+        return tuple(map(float, parse_words(text)))
+    except ValueError as error:
+        raise UsageError(f"--missing-target takes numbers such as -200, got {text!r}.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """Options for how the cells of a table are read; None: as detected."""
+
+    decimal: str | None = option("Decimal sign of numbers: , or a point. Default: detected.")
+    thousands: str | None = option("Thousands separator, such as a comma. Default: detected.")
+    missing: tuple[str, ...] = option(
+        "Further values that mean a missing one, such as -9,unknown.", (), "VALUES"
+    )
+    encoding: str | None = option("Encoding of the file, such as cp1252. Default: UTF-8.")
+    comment: str | None = option("Leave out lines that start with this text, such as #.")
+    skip_rows: int | None = option("Leave out this many lines above the header.", min=0)
+
+    @staticmethod
+    def from_options(options: Mapping[str, Any]) -> ReadOptions:
+        """Return the options of reading among others; lists, as in JSON, become tuples."""
+        values = {k.name: options[k.name] for k in fields(ReadOptions) if k.name in options}
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        reading = ReadOptions(**values)
+        reading.check_signs()
+        return reading
+
+    @property
+    def reading(self) -> ReadOptions:
+        """These options alone, without those of a subclass."""
+        return ReadOptions.from_options(vars(self))
+
+    def check_signs(self) -> None:
+        """Raise a UsageError for signs that no number can have."""
+        for name, signs in (("decimal", ".,"), ("thousands", ",. '_")):
+            value = getattr(self, name)
+            if value is not None and (value not in signs or len(value) != 1):
+                choice = " or ".join(map(repr, signs))
+                raise UsageError(f"--{name} takes one sign, {choice}, got {value!r}.")
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise UsageError(
+                f"--decimal and --thousands are both {self.decimal!r}: change one of them."
+            )
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError as error:
+                raise UsageError(
+                    f"--encoding {self.encoding!r} does not exist: use utf-8, cp1252, latin-1 or "
+                    "utf-16, for example."
+                ) from error
+        if self.comment == "":
+            raise UsageError("--comment is empty: give the text that starts a comment, such as #.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +236,7 @@ class ImdbWikiSpec(AgeDbSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserDataSpec(DataSpec):
+class UserDataSpec(ReadOptions, DataSpec):
     """A base class for specifications of user data: target column, split and label bins."""
 
     location_options: ClassVar[tuple[str, ...]] = ("data", "split_file")
@@ -221,8 +287,15 @@ class UserDataSpec(DataSpec):
         "A further region of labels, such as low=<70; repeatable.", (), "NAME=RANGE", repeat=True
     )
     skip_missing: bool = option("Leave out rows without a target or text.", False)
+    missing_target: tuple[float, ...] = option(
+        "Leave out rows whose target is one of these numbers, such as -200.",
+        (),
+        "NUMBERS",
+        parse=parse_missing_target,
+    )
 
     def __post_init__(self) -> None:
+        self.check_signs()
         self._reject_idle_options()
         if self.target in self.inputs and not isinstance(self, SeriesSpec):
             raise UsageError(
@@ -300,6 +373,9 @@ class TableSpec(UserDataSpec):
     )
     categories: tuple[str, ...] = option(
         "Input columns of names that look like numbers.", (), "COLUMNS"
+    )
+    embedding: tuple[str, ...] = option(
+        "Input columns of lists of numbers, all equally long. Default: detected.", (), "COLUMNS"
     )
 
     @property

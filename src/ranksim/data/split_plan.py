@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import DataReport
 from ranksim.data.sample_split import SplitOutcome, split_samples
 from ranksim.data.sample_weights import drop_weightless, read_sample_weights
+from ranksim.data.sentinels import find_sentinels
 from ranksim.data.series import (
     Readings,
     Windows,
@@ -41,13 +43,18 @@ from ranksim.data.table import (
     Table,
     day_index,
     find_time_scale,
+    read_groups,
     read_labels,
+    read_targets,
     read_times,
 )
 from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
+
+_NAMELESS = "without a name, as the index of a data frame"
+_INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__")  # as pandas names it
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +83,7 @@ class SplitPlan:
         """Group or day index of each test sample, for a cluster bootstrap; or None."""
         test, options = self.split.test, self.options
         if options.split_method == "group" and options.group is not None:
-            return factorize(self.table.take(self.rows[test]).column(options.group))
+            return factorize(read_groups(self.table.take(self.rows[test]), options.group))
         if self.windows is not None:
             return None if self.windows.times is None else day_index(self.windows.times[test])
         if options.split_method == "day" and options.time is not None:
@@ -137,6 +144,9 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     facts |= outcome.to_facts() | {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
     report = _report_rows(table, options, rows, split, outcome).combine(weight_report)
+    if not options.inputs and (nameless := list(filter(_has_no_name, table.names))):
+        report.columns["left_out"] = dict.fromkeys(nameless, _NAMELESS)
+    report.warnings += [each.describe(options.target) for each in find_sentinels(labels)]
     if windows is not None and readings is not None:
         report = report.combine(readings.describe_times())
         used, dates = sum(map(len, split)), readings.time_scale > 0
@@ -154,11 +164,11 @@ def _select_samples(table: Table, options: UserDataSpec) -> tuple[Ints, Floats]:
     """Return the rows with a label, and their labels; rows that are unused need none."""
     if options.skip_missing or options.split is None:
         missing: Missing = "nan" if options.skip_missing else "raise"
-        values = read_labels(table, options.target, missing=missing)
+        values = read_targets(table, options.target, options.missing_target, missing=missing)
     else:
         is_used = read_parts(table, options.split) != UNUSED
         read_labels(table.take(np.flatnonzero(is_used)), options.target)
-        values = read_labels(table, options.target, missing="nan")
+        values = read_targets(table, options.target, options.missing_target, missing="nan")
     is_usable = np.isfinite(values)
     if options.skip_missing:
         is_usable &= ~_find_blank(table, options)
@@ -179,8 +189,11 @@ def _report_rows(
         if len(rows) < table.n_rows:
             blank = int(np.count_nonzero(_find_blank(table, options)))
             names = " or ".join(repr(name) for name in options.inputs)
-            n_missing = table.n_rows - len(rows) - blank
             reasons = {f"no text in column {names}": blank}
+            values = read_labels(table, options.target, missing="nan")
+            for number in options.missing_target:
+                reasons[f"{options.target} is {number:g}"] = int(np.sum(values == number))
+            n_missing = table.n_rows - len(rows) - sum(reasons.values())
             reasons[f"no value in column {options.target!r}"] = n_missing
             left_out |= {reason: count for reason, count in reasons.items() if count}
         left_out |= outcome.left_out
@@ -238,8 +251,10 @@ def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Rea
     Raises:
         DataError: readings of the same time differ, and ``options.repeated_times`` is not "mean".
     """
-    values = np.stack([read_labels(table, name, missing="nan") for name in inputs], axis=1)
-    groups = None if options.group is None else table.column(options.group)
+    absent = dict.fromkeys(inputs, ()) | {options.target: options.missing_target}
+    columns = [read_targets(table, name, absent[name], missing="nan") for name in inputs]
+    values = np.stack(columns, axis=1)
+    groups = None if options.group is None else read_groups(table, options.group)
     if options.time is None:
         return Readings(values, np.arange(len(values)), None, groups)
     times = read_times(table, options.time)
@@ -276,12 +291,17 @@ def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
     """Return the names of all columns that no option uses."""
     used = {options.target, options.group, options.time, options.split, options.weights}
     used.add(find_split_column(table, used))  # the part is not an input
-    names = tuple(name for name in table.names if name not in used)
+    names = tuple(name for name in table.names if name not in used and not _has_no_name(name))
     if not names:
         raise DataError(
             f"{table.name} has no input column beside {options.target!r}: add input columns."
         )
     return names
+
+
+def _has_no_name(name: str) -> bool:
+    """Return True for the index column that pandas writes, and for other columns without a name."""
+    return not name or _INDEX.fullmatch(name) is not None
 
 
 def _make_forecasts(
@@ -330,7 +350,9 @@ def _list_parts(
         parts[readings.rows[members]] = part
     if len(readings.repeats) and options.time is not None:  # they belong to the reading they equal
         times = read_times(table, options.time)
-        groups = [None] * table.n_rows if options.group is None else table.column(options.group)
+        groups = [""] * table.n_rows
+        if options.group is not None:
+            groups = read_groups(table, options.group)
         part_of = {(groups[row], times[row]): parts[row] for row in readings.rows}
         for row in readings.repeats:
             parts[row] = part_of[groups[row], times[row]]

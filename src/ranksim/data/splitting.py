@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ranksim._utils.formatting import format_value
 from ranksim.data.table import Floats, Ints, Table
 from ranksim.exceptions import DataError, UsageError
 
@@ -142,9 +143,11 @@ def split_by_column(table: Table, name: str, *, needs_val: bool = True) -> Split
     empty; :func:`draw_validation` then draws it.
     """
     parts = np.array([parse_part(value) for value in table.column(name)], dtype=np.str_)
-    problem = f"column {name!r} is not train, val or test"
-    remedy = f"correct these values, or write {UNUSED} to leave rows out"
-    table.raise_for_rows(np.flatnonzero(parts == ""), problem, remedy)
+    if len(wrong := np.flatnonzero(parts == "")):
+        first = format_value(table.column(name)[wrong[0]])
+        problem = f"column {name!r} is not train, val or test, but {first}"
+        remedy = f"correct these values, or write {UNUSED} to leave rows out"
+        table.raise_for_rows(wrong, problem, remedy)
     split = Split(*(np.flatnonzero(parts == part) for part in PARTS))
     reason = f"column {name!r} of {table.name} assigns no rows to it"
     require_nonempty_parts(split if needs_val else split._replace(val=split.train), reason)

@@ -1,15 +1,14 @@
-"""Tables with lazily read columns, and parsers for numbers, dates and times in their cells."""
+"""Tables with lazily read columns, and readers of numbers, dates, times and groups in them."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property, partial
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,20 +16,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils import storage
-from ranksim._utils.formatting import format_name, format_value, join_names
+from ranksim._utils.formatting import format_count, format_name, format_value, join_names
+from ranksim.data.cells import (
+    is_missing,
+    parse_datetime,
+    parse_number,
+    parse_seconds,
+    to_canonical_text,
+)
+from ranksim.data.data_report import DataReport
+from ranksim.data.number_format import (
+    PLAIN,
+    FormatProblem,
+    NumberCell,
+    NumberFormat,
+    NumberSigns,
+    detect_number_format,
+)
+from ranksim.data.spec import ReadOptions
 from ranksim.exceptions import DataError
 
-MISSING_WORDS = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "?"))  # in lower case
 DAY = 86_400.0  # seconds
 TIME_UNITS = {1.0: "seconds", 1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
 _DATES = (3.15e8, 4.1e9)  # 1980 and 2100, in seconds since 1970
 _MAX_LISTED, _MAX_NAMES = 5, 20  # line numbers and columns in a message
 _MAX_LABEL = 1e38  # the range of float32
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+_POINT_AND_THREE = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")  # 1.234, which may be 1234
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Missing = Literal["raise", "nan"]
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedNumbers:
+    """The cells of a column as finite numbers or NaN ``(N,)``, with masks of invalid cells."""
+
+    values: Floats
+    missing: NDArray[np.bool_]
+    text: NDArray[np.bool_]
+    infinite: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +69,10 @@ class Table:
     line_unit: str = "line"  # or "row"
     file: Path | None = None  # whose bytes identify the table; None: the values do
     root: Path | None = None  # of relative paths in the table
+    reading: ReadOptions = ReadOptions()
+    notes: tuple[str, ...] = ()  # sentences on what reading the file left out
+    whole: Table | None = None  # the table that this one is a part of
+    formats: dict[str, NumberFormat | None] = field(default_factory=dict)  # as far as known
 
     @classmethod
     def from_columns(cls, name: str, columns: Mapping[str, list[Any]]) -> Table:
@@ -76,62 +105,139 @@ class Table:
             values = self.read(name)
             return [values[row] for row in rows]
 
-        return replace(self, read=read, lines=[self.lines[row] for row in rows])
+        lines = [self.lines[row] for row in rows]
+        return replace(self, read=read, lines=lines, whole=self.whole or self)
+
+    def apply_options(self, reading: ReadOptions) -> Table:
+        """Return the table as these options read it; ``missing`` values become None."""
+        words = {to_canonical_text(word).lower() for word in reading.missing}
+
+        def read(name: str) -> list[Any]:
+            values = self.read(name)
+            if not words:
+                return values
+            return [None if to_canonical_text(v).lower() in words else v for v in values]
+
+        return replace(self, read=read, reading=reading, whole=None, formats={})
 
     def column(self, name: str) -> list[Any]:
         """Return the cells of a column; raise a DataError if the name is missing or not unique."""
         if name not in self.names:
             names = join_names(map(format_name, self.names), _MAX_NAMES)
-            raise DataError(f"{self.name} has no column {name!r}: choose one of {names}.")
+            near = find_near_name(name, self.names)
+            hint = f"did you mean {near!r}? Its columns are" if near else "choose one of"
+            raise DataError(f"{self.name} has no column {name!r}: {hint} {names}.")
         if self.names.count(name) > 1:
             raise DataError(f"{self.name} has two columns {name!r}: rename one of them.")
         return self.read(name)
 
+    def number_format(self, name: str) -> NumberFormat | None:
+        """Return the form of the numbers in a column of the whole table; None if it has none.
+
+        Raises a DataError for numbers with two possible readings, or in several forms.
+        """
+        if name not in self.formats:
+            whole = self.whole or self
+            signs = NumberSigns(self.reading.decimal, self.reading.thousands)
+            values = whole.column(name)
+            form = detect_number_format(values, signs)
+            if isinstance(form, FormatProblem):
+                raise _format_error(whole, name, form)
+            if form == PLAIN and signs == NumberSigns():
+                _reject_thousands_points(whole, name, values)
+            self.formats[name] = form
+        return self.formats[name]
+
+    def parse_numbers(self, name: str) -> ParsedNumbers:
+        """Parse the cells of a column as numbers, in the form in which they are written."""
+        return parse_numbers(self.column(name), self.number_format(name) or PLAIN)
+
+    @property
+    def report(self) -> DataReport:
+        """Report of what reading the file left out, and of numbers that are not plain."""
+        whole = self.whole or self
+        sentences = [
+            text
+            for name, form in sorted(self.formats.items())
+            if form not in (None, PLAIN) and (text := _describe_format(whole, name, form))
+        ]
+        notes = {"File": "; ".join(self.notes)} if self.notes else {}
+        return DataReport(notes=notes | ({"Forms": "; ".join(sentences)} if sentences else {}))
+
     def raise_for_rows(self, rows: Iterable[int], problem: str, remedy: str) -> None:
         """Raise a DataError with the lines of the first five of ``rows``, unless it is empty."""
-        if lines := [self.lines[row] for row in rows]:
-            place = f"{self.name}, {self.line_unit}{'s' * (len(lines) > 1)} "
-            place += ", ".join(map(str, lines[:_MAX_LISTED]))
-            if len(lines) > _MAX_LISTED:
-                place += f" and {len(lines) - _MAX_LISTED:,} more"
-            raise DataError(f"{place}: {problem}; {remedy}.")
+        if listed := list(rows):
+            raise self.row_error(listed, problem, remedy)
+
+    def row_error(self, rows: Sequence[int], problem: str, remedy: str) -> DataError:
+        """Return a DataError with the lines of the first five of ``rows``."""
+        lines = [self.lines[row] for row in rows]
+        place = f"{self.name}, {self.line_unit}{'s' * (len(lines) > 1)} "
+        place += ", ".join(map(str, lines[:_MAX_LISTED]))
+        if len(lines) > _MAX_LISTED:
+            place += f" and {len(lines) - _MAX_LISTED:,} more"
+        return DataError(f"{place}: {problem}; {remedy}.")
 
 
-def read_numbers(table: Table, name: str, *, missing: Missing = "raise", hint: str = "") -> Floats:
+def read_numbers(
+    table: Table,
+    name: str,
+    *,
+    missing: Missing = "raise",
+    hint: str = "",
+    parsed: ParsedNumbers | None = None,
+) -> Floats:
     """Read a column as finite numbers ``(N,)``; missing cells raise a DataError or become NaN."""
     values = table.column(name)
-    parsed = parse_numbers(values)
+    parsed = table.parse_numbers(name) if parsed is None else parsed
     wrong = np.flatnonzero(parsed.text | parsed.infinite)
     if len(wrong):
-        first = format_value(values[wrong[0]])
-        problem = f"column {name!r} contains {first}, which is not a finite number"
+        first, form = values[wrong[0]], table.formats.get(name) or PLAIN
+        problem = f"column {name!r} contains {format_value(first)}, which is not a finite number"
+        problem += f" with {form.describe()}" if form != PLAIN else ""
         remedy = "remove these rows" if missing == "raise" else "leave them empty"
-        remedy = f"correct these values or {remedy}"
-        if _DECIMAL_COMMA.fullmatch(str(values[wrong[0]])):
-            remedy = "write decimals with a point"
-        table.raise_for_rows(wrong, problem, remedy + hint)
+        table.raise_for_rows(wrong, problem, f"correct these values or {remedy}{hint}")
     if missing == "raise":
-        problem, remedy = f"column {name!r} has no value", "fill it in or remove these rows"
-        table.raise_for_rows(np.flatnonzero(parsed.missing), problem, remedy)
+        _reject_missing(table, name, parsed.missing, "value")
     return parsed.values
+
+
+def _reject_missing(table: Table, name: str, missing: NDArray[np.bool_], noun: str) -> None:
+    """Raise a DataError for the rows of missing cells in a column."""
+    rows = np.flatnonzero(missing)
+    if len(rows):
+        first = table.column(name)[rows[0]]
+        word = f" ({format_value(first)})" if isinstance(first, str) and first.strip() else ""
+        problem = f"column {name!r} has no {noun}{word}"
+        table.raise_for_rows(rows, problem, "fill it in or remove these rows")
 
 
 def read_labels(table: Table, name: str, *, missing: Missing = "raise") -> Floats:
     """Read a column of labels or predictions; raise a DataError for numbers beyond ±1e38."""
     values = read_numbers(table, name, missing=missing)
-    table.raise_for_rows(
-        np.flatnonzero(np.abs(values) > _MAX_LABEL),
-        f"column {name!r} contains a number beyond ±1e38, the range of float32",
-        "convert the column to another unit",
-    )
+    if len(rows := np.flatnonzero(np.abs(values) > _MAX_LABEL)):
+        first = format_value(table.column(name)[rows[0]])
+        problem = f"column {name!r} contains {first}, beyond ±1e38, the range of float32"
+        table.raise_for_rows(rows, problem, "convert the column to another unit")
     return values
+
+
+def read_targets(
+    table: Table, name: str, absent: Sequence[float] = (), *, missing: Missing = "raise"
+) -> Floats:
+    """Read a column of targets ``(N,)``; those that equal one of ``absent`` become NaN.
+
+    The other missing targets raise a DataError, or become NaN, too.
+    """
+    values = read_labels(table, name, missing=missing)
+    return np.where(np.isin(values, absent), np.nan, values) if absent else values
 
 
 def read_seconds(table: Table, name: str, *, hint: str = "") -> Floats:
     """Read a column of ISO dates as seconds since 1970 ``(N,)``; missing cells become NaN."""
     values = table.column(name)
     present = [row for row, value in enumerate(values) if not is_missing(value)]
-    moments = {row: _parse_datetime(values[row]) for row in present}
+    moments = {row: parse_datetime(values[row]) for row in present}
     if wrong := [row for row, moment in moments.items() if moment is None]:
         problem = f"column {name!r} contains {format_value(values[wrong[0]])}, which is not a date"
         remedy = "write it as 2010-03-24 or 2010-03-24 09:51:00, or leave it empty"
@@ -151,14 +257,13 @@ def read_times(table: Table, name: str) -> Floats:
     Numbers are milliseconds, microseconds or nanoseconds since 1970 if all of them then lie
     between 1980 and 2100; otherwise seconds.
     """
-    is_text = parse_numbers(table.column(name)).text
+    is_text = table.parse_numbers(name).text
     are_dates = 2 * np.count_nonzero(is_text) > len(is_text)
     read = read_seconds if are_dates else partial(read_numbers, missing="nan")
     seconds = read(table, name)
     if not are_dates:
         seconds = seconds / (_find_scale(table, name, seconds) or 1.0)
-    problem, remedy = f"column {name!r} has no time", "fill it in or remove these rows"
-    table.raise_for_rows(np.flatnonzero(np.isnan(seconds)), problem, remedy)
+    _reject_missing(table, name, np.isnan(seconds), "time")
     return seconds
 
 
@@ -167,7 +272,7 @@ def find_time_scale(table: Table, name: str) -> float:
 
     1 for ISO dates and seconds since 1970, 1,000 for milliseconds, and so on.
     """
-    parsed = parse_numbers(table.column(name))
+    parsed = table.parse_numbers(name)
     is_date = 2 * np.count_nonzero(parsed.text) > len(parsed.text)
     return 1.0 if is_date else _find_scale(table, name, parsed.values)
 
@@ -183,28 +288,25 @@ def _find_scale(table: Table, name: str, numbers: Floats) -> float:
         return 0.0
     values, counts = np.unique(scales, return_counts=True)
     usual = float(values[counts.argmax()])
-    problem = f"column {name!r} contains a time in {TIME_UNITS[float(values[counts.argmin()])]}"
-    table.raise_for_rows(
-        known[scales != usual],
-        f"{problem}, but others in {TIME_UNITS[usual]}",
-        "write all times in one unit",
-    )
+    if len(other := np.flatnonzero(scales != usual)):
+        first = format_value(table.column(name)[known[other[0]]])
+        unit = TIME_UNITS[float(scales[other[0]])]
+        problem = f"column {name!r} contains {first}, a time in {unit}, but others in "
+        remedy = "write all times in one unit"
+        table.raise_for_rows(known[other], problem + TIME_UNITS[usual], remedy)
     return usual
 
 
-@dataclass(frozen=True, eq=False)
-class ParsedNumbers:
-    """The cells of a column as finite numbers or NaN ``(N,)``, with masks of invalid cells."""
-
-    values: Floats
-    missing: NDArray[np.bool_]
-    text: NDArray[np.bool_]
-    infinite: NDArray[np.bool_]
+def read_groups(table: Table, name: str) -> list[str]:
+    """Read a column of groups as text that all forms of a value share; none may be missing."""
+    values = table.column(name)
+    _reject_missing(table, name, np.array(list(map(is_missing, values)), dtype=np.bool_), "group")
+    return list(map(to_canonical_text, values))
 
 
-def parse_numbers(values: Sequence[Any]) -> ParsedNumbers:
+def parse_numbers(values: Sequence[Any], number_format: NumberFormat = PLAIN) -> ParsedNumbers:
     """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``, not booleans or dates."""
-    parsed = [_parse_number(value) for value in values]
+    parsed = [_parse_cell(value, number_format) for value in values]
     numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
     is_text = [n is None and not is_missing(v) for n, v in zip(parsed, values, strict=True)]
     text, infinite = np.array(is_text, dtype=np.bool_), np.isinf(numbers)
@@ -212,48 +314,72 @@ def parse_numbers(values: Sequence[Any]) -> ParsedNumbers:
     return ParsedNumbers(np.where(infinite, np.nan, numbers), missing, text, infinite)
 
 
-def _parse_number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
-        return None
-    if isinstance(value, str) and (is_missing(value) or "_" in value):
-        return None  # only Python reads 1_000 as a number
-    try:
-        return float(value)
-    except ValueError:
-        return None
-    except OverflowError:  # a huge int
-        return float("inf")
+def _parse_cell(value: Any, number_format: NumberFormat) -> float | None:
+    if not isinstance(value, str) or is_missing(value):
+        return parse_number(value)
+    number = parse_number(value) if number_format == PLAIN else None
+    return number_format.parse(value) if number is None else number
 
 
-def is_missing(value: Any) -> bool:
-    """Return True if a cell has no value: None, NaN, or a word such as ``n/a``."""
-    if isinstance(value, str):
-        return value.strip().lower() in MISSING_WORDS
-    try:
-        return value is None or bool(value != value)
-    except (TypeError, ArithmeticError):  # pandas' NA, a signaling NaN
-        return True
-    except ValueError:  # an array
-        return False
+def find_near_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that differs from ``name`` by case, spaces or a few letters; None if none."""
+    simple = {each.strip().casefold(): each for each in names if each.strip()}
+    near = difflib.get_close_matches(name.strip().casefold(), list(simple), n=1, cutoff=0.7)
+    return simple[near[0]] if near else None
 
 
-def parse_seconds(value: Any) -> float | None:
-    """Parse an ISO date or time (by default UTC) as seconds since 1970; return None if invalid."""
-    moment = _parse_datetime(value)
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+def _format_error(table: Table, name: str, problem: FormatProblem) -> DataError:
+    """Return the error for numbers with two possible readings, or in several forms."""
+    values, (first, *others) = table.column(name), problem.cells
+    text, digits = format_value(first.text.strip()), first.digits
+    mark = next((sign for sign in digits if sign in ",."), "")
+    as_category = "or pass the column with --categories"
+    if problem.kind == "ambiguous":
+        description = (
+            f"{text} may be {digits.replace(mark, '')}, with thousands separators, or "
+            f"{digits.replace(mark, '.')}, with decimals"
+        )
+        remedy = f"add --thousands {mark} or --decimal {mark}"
+    elif problem.kind == "option":
+        signs = NumberSigns(table.reading.decimal, table.reading.thousands)
+        given = {"--decimal": signs.decimal, "--thousands": signs.thousands}
+        options = " ".join(f"{option} {sign}" for option, sign in given.items() if sign)
+        description, remedy = f"{text} does not fit {options}", f"correct the option, {as_category}"
+    else:
+        kind = "two units" if problem.kind == "units" else "two forms"
+        other = others[0]
+        place = f"{table.line_unit} {table.lines[values.index(other.text)]}"
+        description = f"numbers have {kind}: {text} and, in {place}, {format_value(other.text)}"
+        remedy = f"write all numbers of the column in one form, {as_category}"
+    row = values.index(first.text)
+    return table.row_error([row], f"column {name!r}: {description}", remedy)
 
 
-def _parse_datetime(value: Any) -> datetime | None:
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day)
-    return value if isinstance(value, datetime) and not is_missing(value) else None
+def _reject_thousands_points(table: Table, name: str, values: Sequence[Any]) -> None:
+    """Raise a DataError if all numbers are as 1.234, and another column has decimal commas."""
+    present = [value for value in values if not is_missing(value)]
+    if not all(isinstance(v, str) and _POINT_AND_THREE.fullmatch(v.strip()) for v in present):
+        return
+    for other in dict.fromkeys(table.names):
+        if other == name or table.names.count(other) > 1 or not present:
+            continue
+        form = detect_number_format(table.read(other))
+        if isinstance(form, NumberFormat) and form.decimal == ",":
+            cell = NumberCell(present[0], 1, present[0].strip(), "")
+            raise _format_error(table, name, FormatProblem("ambiguous", (cell,)))
+
+
+def _describe_format(table: Table, name: str, form: NumberFormat) -> str:
+    """Describe how many values of a column are not plain numbers, with the first one as example."""
+    count, example = 0, ""
+    for value in table.column(name):
+        number = form.parse(value) if isinstance(value, str) and not is_missing(value) else None
+        if number is not None and number != parse_number(value):
+            example = example or f"{value.strip()!r} is {number:.12g}"
+            count += 1
+    if not count:
+        return ""
+    return f"{format_name(name)}: {format_count(count, 'value')} with {form.describe()} ({example})"
 
 
 def format_times(times: Floats, example: Any, scale: float = 1.0) -> list[Any]:
@@ -263,7 +389,7 @@ def format_times(times: Floats, example: Any, scale: float = 1.0) -> list[Any]:
     """
     if not parse_numbers([example]).text[0]:
         return list((times * (scale or 1.0)).tolist())
-    parsed = _parse_datetime(example)
+    parsed = parse_datetime(example)
     zone = UTC if parsed is not None and parsed.tzinfo else None
     return [str(datetime.fromtimestamp(time, UTC).replace(tzinfo=zone)) for time in times.tolist()]
 

@@ -20,7 +20,7 @@ from ranksim.data.series import (
     split_windows,
 )
 from ranksim.data.splitting import PARTS, Split, balance_held_out, split_rows
-from ranksim.data.table import day_index, parse_numbers, read_numbers, read_times
+from ranksim.data.table import day_index, read_numbers, read_times
 from ranksim.datasets.archives import Package, verify_checksum
 from ranksim.datasets.base import Benchmark, find_data_file
 from ranksim.exceptions import UsageError
@@ -72,7 +72,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     table = read_delimited(_find_readings(data_dir))
     times = read_times(table, "datetime")
     glucose = read_numbers(table, "glucose")
-    readings = np.stack([glucose, parse_numbers(table.column("isig")).values], axis=1)
+    readings = np.stack([glucose, table.parse_numbers("isig").values], axis=1)
     merged = merge_repeated_times(readings, times, np.zeros(len(times), dtype=np.int64))
     readings, times = merged.values, times[merged.first]
     glucose = readings[:, 0]

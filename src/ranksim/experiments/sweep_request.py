@@ -12,7 +12,8 @@ from rich.console import Console
 from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import SweepProgress
 from ranksim.data.images.table import IMAGE_COLUMNS
-from ranksim.data.spec import DataLocation, make_user_spec
+from ranksim.data.reading import require_text_file
+from ranksim.data.spec import DataLocation, ReadOptions, make_user_spec
 from ranksim.data.split_column import read_split_column, resolve_split_file
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
@@ -62,12 +63,14 @@ def resolve_user_data(location: DataLocation, options: Mapping[str, Any]) -> Dat
     ``split``, if no other option is given for the split. The option ``split`` may also name a
     split file.
     """
-    columns = read_user_data(location)
+    reading = ReadOptions.from_options(options)
+    columns = read_user_data(location, reading)
+    require_text_file(columns, reading)
     split_file = resolve_split_file(columns, options.get("split"))
     if split_file is not None:
         location = replace(location, split_file=split_file)
         options = {**options, "split": split_file.name}
-        columns = read_user_data(location)
+        columns = read_user_data(location, reading)
     inputs = ("text", "image", "window", "features")
     if columns.root is not None and not any(options.get(name) for name in inputs):
         image = next((name for name in IMAGE_COLUMNS if name in columns.names), None)

@@ -18,14 +18,14 @@ from ranksim._utils.storage import sha256, write_json
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import print_data_report
 from ranksim.data.reading import load_table
-from ranksim.data.spec import UserDataSpec
+from ranksim.data.spec import ReadOptions, UserDataSpec
 from ranksim.data.split_column import (
     join_split_file,
     read_parts,
     read_split_column,
     resolve_split_file,
 )
-from ranksim.data.table import Table, read_labels
+from ranksim.data.table import Table, read_labels, read_targets
 from ranksim.evaluation.intervals import bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
 from ranksim.exceptions import DataError, UsageError
@@ -61,6 +61,7 @@ class PredictRequest:
     accelerator: str = "auto"
     encoder: str | Path | None = None
     strict: bool = False  # warnings about the data are errors
+    reading: Mapping[str, Any] = field(default_factory=dict)  # ReadOptions, if not the model's
 
 
 def predict_data(request: PredictRequest, console: Console | None = None) -> dict[str, Any]:
@@ -79,7 +80,10 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
     trainer_config = TrainerConfig(request.accelerator, precision=model.config["precision"])
     check_trainer_config(trainer_config)
     predictions = model.predict(
-        request.data, image_root=request.image_root, trainer_config=trainer_config
+        request.data,
+        image_root=request.image_root,
+        reading=request.reading,
+        trainer_config=trainer_config,
     )
     if console is not None:
         print_data_report(predictions.report, console)
@@ -203,11 +207,12 @@ def _read_density(request: ScoreRequest) -> tuple[dict[str, Any], str, dict[str,
         return model.config["density"], model.target, origin
     if request.train is None or request.target is None:
         raise UsageError("No shot regions are defined: pass --train and --target, or --model.")
-    table, given = load_table(request.train), dict(request.options)
+    given = dict(request.options)
+    table = load_table(request.train, ReadOptions.from_options(given))
     if (split_file := resolve_split_file(table, given.get("split"))) is not None:
         table, given["split"] = join_split_file(table, split_file), split_file.name
     options = UserDataSpec(target=request.target, **given)
-    values = read_labels(table, request.target, missing="nan")
+    values = read_targets(table, request.target, options.missing_target, missing="nan")
     known = np.isfinite(values)
     labels, train = values[known], np.arange(np.count_nonzero(known))
     if (split := read_split_column(table, options)) is not None:

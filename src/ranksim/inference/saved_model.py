@@ -20,7 +20,8 @@ from ranksim._utils.formatting import format_value, single_line
 from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
 from ranksim.data.data_report import DataReport
 from ranksim.data.reading import load_table
-from ranksim.data.table import Table, read_numbers
+from ranksim.data.spec import ReadOptions
+from ranksim.data.table import Table, read_targets
 from ranksim.evaluation.predictions import Predictions
 from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
 from ranksim.imbalance import LabelBins
@@ -82,6 +83,7 @@ class Model:
         data: Table | str | Path | Mapping[str, Any],
         *,
         image_root: Path | None = None,
+        reading: Mapping[str, Any] | None = None,
         trainer_config: TrainerConfig | None = None,
     ) -> Predictions:
         """Predict the labels of new data, with the shot region of each prediction.
@@ -90,6 +92,8 @@ class Model:
             data: a path or name as for ``ranksim predict``, a dictionary of columns, or a data
                 frame.
             image_root: folder that image paths are relative to; by default the folder of the data.
+            reading: options of reading that differ from those of the training, such as
+                ``{"decimal": ","}``.
             trainer_config: hardware settings; by default the available device at the precision of
                 the training.
 
@@ -102,13 +106,15 @@ class Model:
             UsageError: the folder of the model's pretrained encoder was not given.
         """
         require_encoder_folder(self.recipe)
-        table = _to_table(data)
+        options = self.config.get("options", {})
+        table = _to_table(data, ReadOptions.from_options({**options, **(reading or {})}))
         if image_root is not None:
             table = dataclasses.replace(table, root=image_root)
         inputs = self.adapter.adapt_table(table, self.recipe)
         labels = inputs.labels
         if labels is None and self.target in table.names:
-            labels = read_numbers(table, self.target, missing="nan")[inputs.rows]
+            absent = options.get("missing_target", ())
+            labels = read_targets(table, self.target, absent, missing="nan")[inputs.rows]
         silence_lightning()
         config = trainer_config or TrainerConfig(precision=self.config["precision"])
         preds = self._compute(inputs, config)
@@ -116,6 +122,7 @@ class Model:
         table.raise_for_rows(wrong, "the prediction is not a finite number", "correct these inputs")
         masks = extend_regions(self.regions, preds).masks(preds)
         report = DataReport(rows={"used": table.n_rows}).combine(inputs.report)
+        report = report.combine(table.report)
         return Predictions(inputs.rows, preds, masks, labels, times=inputs.times, report=report)
 
     def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
@@ -276,13 +283,14 @@ def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
     return weights
 
 
-def _to_table(data: Table | str | Path | Mapping[str, Any]) -> Table:
+def _to_table(data: Table | str | Path | Mapping[str, Any], reading: ReadOptions) -> Table:
     """Convert a path, dictionary or data frame to a table; raise a DataError if it has no rows."""
     if isinstance(data, str | Path):
-        return load_table(str(data))
+        return load_table(str(data), reading)
     if not isinstance(data, Table):
         columns = {name: list(values) for name, values in data.items()}
         data = Table.from_columns("The data", columns)
+        data = data.apply_options(reading)
     if not data.n_rows:
         raise DataError(f"{data.name} has no rows: add one row per sample.")
     return data

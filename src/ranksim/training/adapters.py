@@ -15,12 +15,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
 from ranksim.data.batch import BatchDataset
+from ranksim.data.columns import Kind
 from ranksim.data.data_report import DataReport
-from ranksim.data.features import Kind, TableFeatures, VectorDataset
+from ranksim.data.features import TableFeatures, VectorDataset
 from ranksim.data.images.decode import describe_broken
 from ranksim.data.images.facts import compare_value_range, describe_images, examine_images
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
@@ -133,6 +135,7 @@ class TableAdapter(DataAdapter):
     def fit(cls, plan: SplitPlan) -> Self:
         assert isinstance(plan.options, TableSpec)
         kinds: dict[str, Kind] = dict.fromkeys(plan.options.categories, "category")
+        kinds |= dict.fromkeys(plan.options.embedding, "embedding")
         train = plan.rows[plan.split.train]
         return cls(plan.inputs, TableFeatures.fit(plan.table, plan.inputs, train, kinds=kinds))
 
@@ -142,12 +145,18 @@ class TableAdapter(DataAdapter):
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
         report = self.features.describe(plan.table.take(plan.rows))
+        names = plan.options.categories if isinstance(plan.options, TableSpec) else ()
+        report = report.combine(self.features.describe_names(plan.table, confirmed=names))
+        for place, index in (("validation", plan.split.val), ("test", plan.split.test)):
+            part = plan.table.take(plan.rows[index])
+            report = report.combine(self.features.describe_unknown(part, place, is_new=False))
         return AdaptedSplits((train, val, test), self._make_network, facts, report)
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         vectors = self.features(table)
         samples = VectorDataset(vectors, np.zeros(len(vectors)))
         report = self.features.describe(table)
+        report = report.combine(self.features.describe_unknown(table, "this data"))
         rows = np.arange(len(vectors))
         return AdaptedTable(rows, samples, self._make_network, report=report)
 
@@ -215,8 +224,10 @@ class TextAdapter(DataAdapter):
             blank = [row for row in rows if is_blank(values[row])]
             table.raise_for_rows(blank, f"column {name!r} has no text", remedy)
             others = [row for row in rows if not isinstance(values[row], str)]
-            problem = f"column {name!r} contains a value that is not text"
-            table.raise_for_rows(others, problem, "choose another column")
+            if others:
+                first = format_value(values[others[0]])
+                problem = f"column {name!r} contains {first}, which is not text"
+                table.raise_for_rows(others, problem, "choose another column")
             texts.append([values[row] for row in rows])
         return tuple(texts)
 

@@ -24,6 +24,7 @@ from ranksim.data.spec import (
     DataSpec,
     GlucoseSpec,
     ImageSpec,
+    ReadOptions,
     SentimentSpec,
     StsBSpec,
     UserDataSpec,
@@ -85,7 +86,7 @@ def identify_data(source: DataSource) -> DataSource:
     """Return the source with the digest of its table or split file, if it has one."""
     spec, location = source.spec, source.location
     if isinstance(spec, UserDataSpec):
-        digest = read_user_data(location).sha256
+        digest = read_user_data(location, spec.reading).sha256
         if location.split_file is not None:
             spec = dataclasses.replace(spec, split_sha256=sha256(location.split_file)[:16])
     elif isinstance(spec, AgeDbSpec):
@@ -150,22 +151,23 @@ def _build_encoder(encoder: str) -> None:
 def load_plan(source: DataSource) -> SplitPlan:
     """Load user data and choose which of its samples are trained on."""
     assert isinstance(source.spec, UserDataSpec)
-    return make_split_plan(read_user_data(source.location), source.spec)
+    return make_split_plan(read_user_data(source.location, source.spec.reading), source.spec)
 
 
-def read_user_data(location: DataLocation) -> Table:
+def read_user_data(location: DataLocation, reading: ReadOptions = ReadOptions()) -> Table:
     """Read user data, once per process unless its file changes."""
     assert location.data is not None
     path, root = Path(location.data), location.image_root
-    table = _read_table(location.data, path.stat().st_mtime_ns if path.exists() else 0)
+    modified = path.stat().st_mtime_ns if path.exists() else 0
+    table = _read_table(location.data, modified, reading)
     if location.split_file is not None:
         table = join_split_file(table, location.split_file)
     return table if root is None else dataclasses.replace(table, root=Path(root))
 
 
 @lru_cache(maxsize=2)
-def _read_table(data: str, modified: int) -> Table:
-    return load_table(data)
+def _read_table(data: str, modified: int, reading: ReadOptions) -> Table:
+    return load_table(data, reading)
 
 
 def _training_positions(plan: SplitPlan, parts: AdaptedSplits) -> Ints:
@@ -248,7 +250,7 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
         named_regions=plan.named,
         quantity=plan.options.target,
         groups=plan.groups,
-        report=plan.report.combine(parts.report),
+        report=plan.report.combine(parts.report).combine(plan.table.report),
     )
     if isinstance(source.spec, ImageSpec):
         _report_images(benchmark.facts)

@@ -75,7 +75,10 @@ def test_rejects_a_split_without_a_part(split_file, part):
         (HEADER + ROWS + "x,c.jpg,test\n", ["line 5", "'age'", "not a finite number"]),
         (HEADER + ROWS + "-inf,c.jpg,test\n", ["line 5", "not a finite number"]),
         (HEADER + ROWS + ",c.jpg,test\n", ["line 5", "'age' has no value"]),
-        (HEADER + "3,,test\n4,b.jpg,test\n5,  ,test\n", ["lines 2, 4", "path is empty"]),
+        (
+            HEADER + "3,,test\n4,b.jpg,test\n5,  ,test\n",
+            ["lines 2, 4", "''", "column 'path' is empty"],
+        ),
         (HEADER + ROWS + "31,./a/1.jpg,train\n", ["line 5", "a second time"]),
         (HEADER + ROWS + "4,d.jpg,trian\n", ["line 5", "not train, val or test"]),
         (HEADER + ROWS + "4\n", ["line 5"]),

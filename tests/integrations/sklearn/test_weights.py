@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ranksim import LDS, DensityWeights, LabelBins, density_weights
+from ranksim.exceptions import install_command
 from ranksim.integrations.sklearn import DensitySampleWeight
 
 AGES = LabelBins.integers(0, 120)
@@ -100,5 +101,6 @@ except ImportError as error:
     print(type(error).__name__, error)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    sentence = "MissingDependencyError sklearn is not installed: run pip install 'ranksim[train]'."
+    command = install_command("train")
+    sentence = f"MissingDependencyError sklearn is not installed: run {command}."
     assert out.stdout.strip() == sentence

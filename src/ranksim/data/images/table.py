@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import atomic_write
 from ranksim.data.reading import read_delimited
 from ranksim.data.splitting import PARTS, Split, split_by_column
@@ -121,7 +122,10 @@ def image_paths(table: Table, column: str) -> tuple[str, ...]:
 
     def reject(is_wrong: Callable[[Any], Any], problem: str, remedy: str) -> None:
         rows = [row for row, path in enumerate(images) if is_wrong(path)]
-        table.raise_for_rows(rows, f"the image path {problem}", remedy)
+        if rows:
+            path = format_value(images[rows[0]])
+            problem = f"the image path {path} in column {column!r} {problem}"
+            table.raise_for_rows(rows, problem, remedy)
 
     reject(
         lambda path: not isinstance(path, str) or not path.strip(),

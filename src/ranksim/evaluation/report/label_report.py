@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ranksim._utils.formatting import format_count
+from ranksim.data.data_report import WARNING, format_data_report
 from ranksim.evaluation.report import plotting as plot
 
 Content = Mapping[str, Any]  # of make_label_report
@@ -21,7 +22,12 @@ _BAR_WIDTH = 40  # characters
 _OUTLIER_GAP = 4  # times the total width of filled bins: a wider gap cuts off outliers
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LOG_RATIO = 100  # of the fullest bin to the rarest one, for a logarithmic axis
-_FAULTS = {"missing": "missing", "not_numbers": "not a number", "infinite": "infinite"}
+_FAULTS = {
+    "missing": "missing",
+    "absent": "left out by --missing-target",
+    "not_numbers": "not a number",
+    "infinite": "infinite",
+}
 
 
 def print_label_report(report: Content, console: Console) -> None:
@@ -42,6 +48,9 @@ def print_label_report(report: Content, console: Console) -> None:
     faults = (Text(fault, style="yellow") for fault in _list_faults(report))
     for line in (title, span, *faults):
         console.print(line, soft_wrap=True)
+    for topic, text in format_data_report(report.get("data_report", {})):
+        style = "yellow" if topic == WARNING else ""
+        console.print(Text(f"{topic}: {text}", style=style), soft_wrap=True)
     console.print("", _histogram(report["bins"], bins["width"]), "", sep="\n")
     facts = (Text.assemble((f"{name}: ", "bold"), text) for name, text in _list_rare(report))
     for line in (*_list_regions(report), *facts, suggestion, command):

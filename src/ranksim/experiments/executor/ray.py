@@ -83,7 +83,7 @@ def open_ray_executor(
             if isinstance(error.cause, ray.exceptions.RayError):  # the task cannot be unpickled
                 raise RankSimError(
                     f"A node of the Ray cluster cannot run tasks ({_first_line(error.cause)}): "
-                    "install the same ranksim[ray] on all nodes."
+                    "install the same version of ranksim, with the extra ray, on all nodes."
                 ) from error
             raise error.cause from error
         except ray.exceptions.RayError as error:

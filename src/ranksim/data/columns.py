@@ -1,0 +1,393 @@
+"""Encoders of one table column: numbers and dates, categories, lists of numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ranksim._utils.formatting import format_value, join_names
+from ranksim.data.cells import (
+    is_missing,
+    parse_boolean,
+    parse_number,
+    parse_seconds,
+    to_canonical_text,
+)
+from ranksim.data.number_format import MAJORITY, PLAIN, STRICT_UNITS, NumberFormat, split_cell
+from ranksim.data.table import (
+    DAY,
+    Floats,
+    Ints,
+    ParsedNumbers,
+    Table,
+    parse_numbers,
+    read_numbers,
+    read_seconds,
+)
+
+Kind = Literal["number", "category", "embedding"]
+MAX_CATEGORIES = 50  # values of a column with a feature each
+_MIN_IDS = 10  # values that a column needs to be recognized as an identifier
+_MAX_DEVIATIONS = 1e6  # clip: keeps features finite in float32
+_MAX_RARE = 5_000  # rare values that a model stores
+RARELY_REPEATS = "its texts almost never repeat"  # a reason to leave out a column
+_LIST = re.compile(r"\s*\[[^\[\]{}\"']*\]\s*")  # [0.5, 2]
+_OTHER_DATE = re.compile(
+    r"(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2} [^\W\d]{3,9} \d{4}"
+    r"|[^\W\d]{3,9} \d{1,2}, \d{4})(?:[ T].*)?"
+)
+_MAX_UNITS = 3  # of numbers in several units, which are no names
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """A standardizing encoder for a numeric column, or for a date column (in days)."""
+
+    name: str
+    dates: bool
+    median: float  # replaces missing values
+    mean: float
+    deviation: float  # 0 if all training values are equal
+    indicator: bool  # a feature for missing values, if training rows have some
+    number_format: NumberFormat = PLAIN
+    binary: bool = False  # all training values are 0 or 1
+
+    @classmethod
+    def fit(
+        cls, name: str, values: Floats, *, dates: bool, number_format: NumberFormat = PLAIN
+    ) -> NumberColumn:
+        """Fit the encoder to training values (NaN means missing; not all may be missing)."""
+        missing = np.isnan(values)
+        k = np.count_nonzero(~missing)
+        low, high = np.sort(values[~missing])[[(k - 1) // 2, k // 2]] / 2
+        median = float(low + high)  # halved first, as sums of huge values would overflow
+        filled = np.where(missing, median, values)
+        unit = float(np.abs(filled).max()) or 1.0  # squares of huge values would overflow, too
+        deviation = 0.0 if filled.min() == filled.max() else unit * float((filled / unit).std())
+        mean = unit * float((filled / unit).mean())
+        binary = bool(np.isin(values[~missing], (0.0, 1.0)).all())
+        statistics = median, mean, deviation, bool(missing.any())
+        return cls(name, dates, *statistics, number_format, binary)
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features that this column produces."""
+        return [self.name] * (self.deviation > 0) + [f"{self.name} missing"] * self.indicator
+
+    def __call__(self, table: Table) -> Floats:
+        """Encode the column of this name as features, float64 ``(N, F)``."""
+        if self.dates:
+            numbers = read_seconds(table, self.name) / DAY
+        else:
+            parsed = self._parse(table)
+            numbers = read_numbers(table, self.name, missing="nan", parsed=parsed)
+        missing = np.isnan(numbers)
+        columns = []
+        if self.deviation > 0:
+            filled = np.where(missing, self.median, numbers)
+            with np.errstate(over="ignore"):
+                scaled = (filled / 2 - self.mean / 2) / self.deviation * 2
+            columns.append(scaled.clip(-_MAX_DEVIATIONS, _MAX_DEVIATIONS))
+        if self.indicator:
+            columns.append(missing.astype(np.float64))
+        return np.stack(columns, axis=1)
+
+    def _parse(self, table: Table) -> ParsedNumbers:
+        """Parse the column in the form of the training data, or else in its own form."""
+        values = table.column(self.name)
+        if self.binary:
+            words = [parse_boolean(value) for value in values]
+            values = [
+                v if word is None else int(word) for v, word in zip(values, words, strict=True)
+            ]
+        parsed, form = parse_numbers(values, self.number_format), self.number_format
+        if parsed.text.any() and (detected := table.number_format(self.name)) is not None:
+            parsed, form = parse_numbers(values, detected), detected
+        self._require_unit(table, values, form)
+        table.formats[self.name] = form
+        return parsed
+
+    def _require_unit(self, table: Table, values: Sequence[Any], form: NumberFormat) -> None:
+        """Raise a DataError if values are in another unit than those of the training data."""
+        trained = self.number_format.unit
+        if form.unit != trained and form.unit and trained:
+            is_wrong = [isinstance(value, str) and not is_missing(value) for value in values]
+        elif {form.unit, trained} & STRICT_UNITS:
+            units = [_read_unit(value) for value in values]
+            is_wrong = [unit is not None and unit != trained for unit in units]
+        else:
+            return
+        rows = np.flatnonzero(is_wrong)
+        if len(rows):
+            first = format_value(values[rows[0]])
+            problem = f"column {self.name!r} contains {first}, but the training data has numbers "
+            problem += f"with the unit {trained}" if trained else "without a unit"
+            table.raise_for_rows(
+                rows, problem, "convert the column to the form of the training data"
+            )
+
+
+def _read_unit(value: Any) -> str | None:
+    """Return the unit of a cell, empty if it is a bare number; None if it is not a number."""
+    if is_missing(value):
+        return None
+    if parse_number(value) is not None:
+        return ""
+    cell = split_cell(value) if isinstance(value, str) else None
+    return None if cell is None else cell.unit
+
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """A one-hot encoder for a categorical column.
+
+    Values are compared by the text that all of their forms share: 3, 3.0 and ``" 3 "`` are one.
+    """
+
+    name: str
+    values: tuple[str, ...]  # the most frequent names, with a feature each
+    other: bool  # a feature for all others, if training rows contain some
+    missing: bool  # a feature for missing values, if training rows have some
+    rare: tuple[str, ...] = ()  # the others, unless they are too many
+
+    @classmethod
+    def fit(cls, name: str, values: list[Any]) -> CategoryColumn:
+        """Fit the encoder: the most frequent training values become categories, ties by name."""
+        counts = Counter(to_canonical_text(value) for value in values if not is_missing(value))
+        ranked = sorted(counts, key=lambda value: (-counts[value], value))
+        frequent, rare = tuple(sorted(ranked[:MAX_CATEGORIES])), tuple(ranked[MAX_CATEGORIES:])
+        missing = any(map(is_missing, values))
+        return cls(name, frequent, bool(rare), missing, rare if len(rare) <= _MAX_RARE else ())
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features that this column produces."""
+        names = [f"{self.name} = {value}" for value in self.values]
+        return names + [f"{self.name} other"] * self.other + [f"{self.name} missing"] * self.missing
+
+    def __call__(self, table: Table) -> Floats:
+        """Encode the column of this name, float64 ``(N, F)``; unknown values become all zeros."""
+        values = table.column(self.name)
+        encoded = np.zeros((len(values), len(self.features)))
+        position = self._positions()
+        other = len(self.values) if self.other else None
+        missing = len(self.values) + self.other if self.missing else None
+        for row, value in enumerate(values):
+            if is_missing(value):
+                column = missing
+            else:
+                matches = (position[key] for key in _lookup_keys(value) if key in position)
+                column = next(matches, other)
+            if column is not None:
+                encoded[row, column] = 1.0
+        return encoded
+
+    def find_unknown(self, table: Table) -> Ints:
+        """Return the rows with values that the training data does not have."""
+        if self.other and not self.rare:
+            return np.zeros(0, dtype=np.int64)  # too many were rare to be stored
+        known = {*self._positions(), *self.rare}
+        rows = [
+            row
+            for row, value in enumerate(table.column(self.name))
+            if not is_missing(value) and not known.intersection(_lookup_keys(value))
+        ]
+        return np.array(rows, dtype=np.int64)
+
+    def _positions(self) -> dict[str, int]:
+        """Map the values, and the booleans that two values such as yes and no mean, to features."""
+        # models of earlier versions store values as they were written
+        position = {to_canonical_text(value): k for k, value in enumerate(self.values)}
+        meanings = {parse_boolean(value): k for k, value in enumerate(self.values)}
+        if len(self.values) == 2 and meanings.keys() == {True, False}:
+            position |= {_boolean_key(meaning): k for meaning, k in meanings.items()}
+        return position
+
+
+def _lookup_keys(value: Any) -> tuple[str, str]:
+    """Return the keys of a value: its text, and what it means as a boolean."""
+    return to_canonical_text(value), _boolean_key(parse_boolean(value))
+
+
+def _boolean_key(meaning: bool | None) -> str:
+    return f"\0{meaning}"  # which no text equals
+
+
+@dataclass(frozen=True)
+class EmbeddingColumn:
+    """A standardizing encoder for a column of lists of numbers, all equally long."""
+
+    name: str
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]  # 0 where all training values are equal
+    indicator: bool  # a feature for missing lists, if training rows have some
+
+    @classmethod
+    def fit(cls, name: str, vectors: Floats) -> EmbeddingColumn:
+        """Fit the encoder to training vectors ``(N, D)``; rows of NaN are missing."""
+        missing = np.isnan(vectors[:, 0])
+        present = vectors[~missing]
+        deviation = np.where(np.ptp(present, axis=0) > 0, present.std(axis=0), 0.0)
+        mean = present.mean(axis=0)
+        return cls(name, tuple(mean.tolist()), tuple(deviation.tolist()), bool(missing.any()))
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features that this column produces."""
+        used = [k for k, deviation in enumerate(self.deviation) if deviation > 0]
+        return [f"{self.name}[{k}]" for k in used] + [f"{self.name} missing"] * self.indicator
+
+    def __call__(self, table: Table) -> Floats:
+        """Encode the column of this name, float64 ``(N, F)``; a missing list becomes the mean."""
+        vectors = read_vectors(table, self.name, len(self.mean))
+        missing = np.isnan(vectors[:, 0])
+        mean, deviation = np.array(self.mean), np.array(self.deviation)
+        used = deviation > 0
+        scaled = (vectors[:, used] - mean[used]) / deviation[used]
+        scaled = np.where(missing[:, None], 0.0, scaled.clip(-_MAX_DEVIATIONS, _MAX_DEVIATIONS))
+        return np.hstack([scaled, missing[:, None]]) if self.indicator else scaled
+
+
+def read_vectors(table: Table, name: str, size: int | None = None) -> Floats:
+    """Read a column of lists of numbers as ``(N, D)``; rows of missing lists are NaN.
+
+    All lists must have ``size`` numbers, by default as many as the first one.
+    """
+    values = table.column(name)
+    vectors = [None if is_missing_list(value) else parse_vector(value) for value in values]
+    sizes = [len(vector) for vector in vectors if vector is not None]
+    size = (sizes[0] if sizes else 0) if size is None else size
+    wrong = [
+        row
+        for row, (value, vector) in enumerate(zip(values, vectors, strict=True))
+        if not is_missing_list(value) and (vector is None or len(vector) != size)
+    ]
+    if wrong:
+        first = format_value(values[wrong[0]])
+        problem = f"column {name!r} contains {first}, which is not a list of {size} finite numbers"
+        table.raise_for_rows(wrong, problem, "correct these values or leave them empty")
+    empty = [np.nan] * size
+    return np.array([v or empty for v in vectors], dtype=np.float64).reshape(len(values), size)
+
+
+def parse_vector(value: Any) -> list[float] | None:
+    """Parse a list of finite numbers, or its text such as ``[0.5, 2]``; return None for others."""
+    if isinstance(value, str):
+        if not _LIST.fullmatch(value):
+            return None
+        words = re.split(r"[\s,]+", value.strip(" []()\t\r\n,"))
+        numbers = [parse_number(word) for word in words]
+    elif isinstance(value, list | tuple | np.ndarray):
+        numbers = [None if isinstance(item, str) else parse_number(item) for item in value]
+    else:
+        return None
+    is_valid = numbers and all(n is not None and np.isfinite(n) for n in numbers)
+    return [float(n) for n in numbers if n is not None] if is_valid else None
+
+
+def is_missing_list(value: Any) -> bool:
+    """Return True for a missing value or an empty list."""
+    is_list = isinstance(value, list | tuple | np.ndarray)
+    return len(value) == 0 if is_list else is_missing(value)
+
+
+Column = NumberColumn | CategoryColumn | EmbeddingColumn
+
+
+def fit_column(table: Table, name: str, train: Ints, kind: Kind | None = None) -> Column | str:
+    """Fit an encoder to a column, or return the reason why the column is dropped."""
+    values = table.column(name)
+    training = [values[row] for row in train]
+    present = [value for value in training if not is_missing_list(value)]
+    if not present:
+        return "all its training values are missing"
+    if kind == "embedding" or (kind is None and not is_scalar(present[0])):
+        return _fit_embedding(table, name, train, is_required=kind is not None)
+    if kind is None and (wrong := [value for value in present if not is_scalar(value)]):
+        return f"some of its cells are no single value, such as {format_value(wrong[0])}"
+    is_number, is_date = kind == "number", False
+    if kind is None:
+        is_number = _contains_numbers(table, name, present)
+        n_dates = sum(parse_seconds(value) is not None for value in present)
+        is_date = not is_number and n_dates >= MAJORITY * len(present)
+    encoding: NumberColumn | CategoryColumn
+    if is_number or is_date:
+        hint = ", or pass the column with --categories"
+        if is_date:
+            numbers = read_seconds(table, name, hint=hint) / DAY
+        else:
+            numbers = read_numbers(table, name, missing="nan", hint=hint)
+        form = table.formats.get(name) or PLAIN
+        encoding = NumberColumn.fit(name, numbers[train], dates=is_date, number_format=form)
+        is_constant = not encoding.features
+    else:
+        distinct = len(set(map(to_canonical_text, present)))
+        if distinct >= MAJORITY * len(present) and len(present) >= _MIN_IDS and kind is None:
+            return RARELY_REPEATS
+        encoding = CategoryColumn.fit(name, training)
+        is_constant = len(encoding.features) < 2
+    return "all its values are equal" if is_constant else encoding
+
+
+def _contains_numbers(table: Table, name: str, present: Sequence[Any]) -> bool:
+    """Return True if 90 % of the training values are numbers in the form of the whole column."""
+    form = table.number_format(name) or PLAIN
+    return bool(1 - parse_numbers(present, form).text.mean() >= MAJORITY)
+
+
+def is_scalar(value: Any) -> bool:
+    """Return False for lists, structs and texts of lists such as ``[0.5, 2]``."""
+    if isinstance(value, str):
+        return not _LIST.fullmatch(value)
+    return not isinstance(value, list | tuple | dict | set | np.ndarray)
+
+
+def _fit_embedding(
+    table: Table, name: str, train: Ints, *, is_required: bool
+) -> EmbeddingColumn | str:
+    """Fit an encoder to a column of lists; return a reason or raise a DataError if they differ."""
+    values = [value for value in table.column(name) if not is_missing_list(value)]
+    if not is_required:
+        if any(isinstance(value, dict) for value in values):
+            return "its cells are structs of several values"
+        lengths = {None if v is None else len(v) for v in map(parse_vector, values)}
+        if None in lengths:
+            return "its cells are lists, but not of numbers"
+        if len(lengths) > 1:
+            return f"its lists have from {min(lengths)} to {max(lengths)} numbers"  # type: ignore
+    encoding = EmbeddingColumn.fit(name, read_vectors(table, name)[train])
+    return encoding if encoding.features else "all its values are equal"
+
+
+def find_column_warning(table: Table, name: str, verb: str) -> str | None:
+    """Return a warning if a column of names seems to contain numbers or dates.
+
+    ``verb`` says what was done with the column, such as "left out".
+    """
+    values = [value for value in table.column(name) if not is_missing(value)]
+    texts = [value.strip() for value in values if isinstance(value, str)]
+    is_number = [parse_number(value) is not None for value in values]
+    n_numbers, remedy = sum(is_number), f"or confirm with --categories {name}"
+    problem = None
+    if sum(_OTHER_DATE.fullmatch(text) is not None for text in texts) >= MAJORITY * len(values):
+        problem = f"although it contains dates such as {format_value(values[0])}"
+        remedy = f"write them as 2010-03-24, {remedy}"
+    elif values and len(values) > n_numbers >= len(values) / 2:
+        first = values[is_number.index(False)]
+        line = f"{table.line_unit} {table.lines[table.column(name).index(first)]}"
+        problem = f"as {format_value(first)} ({line}) and {len(values) - n_numbers - 1:,} more are "
+        problem += f"no numbers, although {n_numbers:,} values are"
+        remedy = f"correct them, name them with --missing if they mean no value, {remedy}"
+    else:
+        cells = [cell for cell in map(split_cell, texts) if cell is not None]
+        units = dict.fromkeys(cell.unit for cell in cells)
+        if len(cells) >= MAJORITY * len(values) and 1 < len(units) <= _MAX_UNITS:
+            listed = join_names(unit or "none" for unit in units)
+            problem = f"as its numbers have several units ({listed})"
+            remedy = f"convert them to one, {remedy}"
+    return None if problem is None else f"Column {name!r} was {verb}, {problem}: {remedy}."

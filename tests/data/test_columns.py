@@ -1,0 +1,242 @@
+"""Columns are encoded alike whatever the form of their values in training and in new data."""
+
+import datetime
+import json
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranksim.data.features import TableFeatures
+from ranksim.data.reading import load_table
+from ranksim.data.table import Table
+from ranksim.exceptions import DataError
+from tests.helpers.errors import raises_with
+
+
+def as_table(cells, name="new"):
+    return Table.from_columns(name, {"x": cells})
+
+
+def fit(cells, **options):
+    features = TableFeatures.fit(as_table(cells), ["x"], np.arange(len(cells)), **options)
+    return TableFeatures.from_dict(json.loads(json.dumps(features.to_dict())))  # as a model has it
+
+
+DAYS = [datetime.date(2020, 1, day) for day in (1, 2, 3, 5)]
+PAIRS = {  # forms of equal values in training, and in new data
+    "integers that became floats": [[1, 2, 2, 7], [1.0, 2.0, 2.0, 7.0], ["1", "2.0", " 2", "7."]],
+    "decimals": [[0.5, 1.5, 0.5, 3.0], [Decimal("0.5"), Decimal("1.50"), Decimal("0.5"), 3]],
+    "thousands": [["1,500.5", "2", "1,000,000", "7"], [1500.5, 2, 1e6, 7]],
+    "decimal comma": [["1,5", "2,25", "3", "0,5"], [1.5, 2.25, 3, 0.5], ["1.5", "2.25", "3", ".5"]],
+    "currency": [["$5", "$1,200", "$7.50"], [5, 1200, 7.5], ["$5.00", "$1200", "$7.5"]],
+    "booleans": [
+        [True, False, True, True], ["True", "False", "TRUE", "true"], ["yes", "no", "yes", "yes"],
+        [1, 0, 1, 1], ["1", "0", "1.0", "1"], [np.True_, np.False_, np.True_, np.True_],
+    ],
+    "two words": [["yes", "no", "no", "yes"], [True, False, False, True], ["Y", "N", "N", "Y"]],
+    "padded names": [["a", "b", "café", "b"], [" a", "b ", "cafe\u0301\t", "b\u00a0"]],
+    "dates": [DAYS, list(map(str, DAYS)), list(map(pd.Timestamp, DAYS)),
+              [f"{day}T00:00:00" for day in DAYS], [np.datetime64(day) for day in DAYS]],
+    "words and numbers": [["1", "2", "a", "b"], [1, 2.0, "a ", "b"]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_forms_of_equal_values_are_encoded_alike(name):
+    for training in PAIRS[name]:
+        features = fit(training)
+        expected = features(as_table(training))
+        assert (expected.std(axis=0) > 0).all()
+        for new in PAIRS[name]:
+            np.testing.assert_allclose(features(as_table(new)), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("forms", [[3, 1, 3, 2], ["3", "1", "3", "2"], [3.0, 1.0, 3.0, 2.0]])
+def test_codes_are_categories_in_every_form(forms):
+    features = fit(["3", "1", "3.0", " 2 "], kinds={"x": "category"})
+    assert features.names == ["x = 1", "x = 2", "x = 3"]
+    expected = [[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    assert features(as_table(forms)).tolist() == expected
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=3, max_size=30).filter(lambda v: len({*v}) > 1))
+def test_integers_equal_their_floats_and_texts(values):
+    features = fit(values)
+    for form in (float, str, lambda v: f" {v}.0", Decimal, np.int64):
+        np.testing.assert_array_equal(
+            features(as_table(list(map(form, values)))), features(as_table(values))
+        )
+
+
+def test_parquet_and_csv_are_read_alike(tmp_path):
+    columns = {
+        "whole": pa.array([1, None, 3, 3], pa.int32()),
+        "float": pa.array([0.1, 0.5, None, 7], pa.float32()),
+        "flag": pa.array([True, False, None, True]),
+        "name": pa.array(["a", "b", "a", None]).dictionary_encode(),
+        "day": pa.array(DAYS, pa.date32()),
+        "when": pa.array([datetime.datetime(2020, 1, day, 12) for day in (1, 2, 3, 4)]),
+        "money": pa.array([Decimal("1.50"), Decimal("2.00"), None, Decimal("9.99")]),
+    }
+    table = pa.table(columns)
+    pq.write_table(table, tmp_path / "t.parquet")
+    table.to_pandas().to_csv(tmp_path / "t.csv", index=False)  # integers become floats
+    parquet, text = (load_table(str(tmp_path / f"t.{kind}")) for kind in ("parquet", "csv"))
+    for first, second in ((parquet, text), (text, parquet)):
+        features = TableFeatures.fit(first, list(columns), np.arange(4))
+        np.testing.assert_allclose(features(second), features(first), rtol=1e-6)
+        assert not features.dropped
+
+
+def test_other_forms_of_numbers_in_new_data_are_not_misread():
+    features = fit(["1.5", "2.25", "3.125", "80.5"])
+    expected = features(as_table([1234.5, 7]))
+    for new in (["1,234.5", "7"], ["1.234,5", "7"], ["1234,5", "7,0"]):
+        np.testing.assert_array_equal(features(as_table(new)), expected)
+    with raises_with(DataError, "new, row 1: column 'x'", "1234", "1.234", "--decimal ,"):
+        features(as_table(["1,234", "2,345"]))
+    trained = fit(["1,234.5", "7", "2,000", "980"])
+    np.testing.assert_array_equal(
+        trained(as_table(["1,234", "2,345"])), trained(as_table([1234, 2345]))
+    )
+
+
+@pytest.mark.parametrize(
+    ("training", "new", "fact"),
+    [
+        (["5%", "7%", "9.5%"], ["0.05", "0.07"], "'0.05', but the training data has numbers with"),
+        (["5%", "7%", "9.5%"], [0.05, 0.07], "the unit %"),
+        (["0.05", "0.07", "0.09"], ["5%", "7%"], "without a unit"),
+        (["5 kg", "7 kg", "9 kg"], ["11 lb", "15 lb"], "with the unit kg"),
+        (["5K", "7K", "9K"], ["5000", "7000"], "with the unit K"),
+    ],
+)
+def test_numbers_in_another_unit_are_rejected(training, new, fact):
+    with raises_with(DataError, "new, rows 1, 2: column 'x'", fact):
+        fit(training)(as_table(new))
+
+
+def describe(features, cells, **options):
+    return features.describe_unknown(as_table(cells), "this data", **options)
+
+
+def test_unknown_categories_are_counted():
+    features = fit(["red", "blue", "red", "green"])
+    known = ["red", "blue"] * 20
+    assert describe(features, known).to_dict() == {}
+    few = describe(features, [*known, "Red", None])
+    assert few.notes == {
+        "Unknown in this data": "'x': 1 missing, as in no training row; "
+        "'x': 1 (2.4\u202f%), such as 'Red' (row 41)"
+    }
+    assert not few.warnings
+    (warning,) = describe(features, [*known, *["Red"] * 3]).warnings
+    assert "3 (7.0\u202f%)" in warning
+    assert "row 41" in warning
+    assert "'blue', 'green', 'red'" in warning
+    with raises_with(DataError, "new, rows 1, 2", "'RED'", "'blue', 'green', 'red'"):
+        describe(features, ["RED", "BLUE"])
+    (warning,) = describe(features, ["RED", "BLUE"], is_new=False).warnings  # a part of a split
+    assert "100.0" in warning
+    assert describe(features, []).to_dict() == {}
+
+
+def test_rare_training_values_are_known():
+    values = [f"n{k}" for k in range(60) for _ in range(3 if k < 50 else 1)]
+    features = fit(values)
+    assert features.names[-1] == "x other"
+    assert describe(features, values).to_dict() == {}
+    assert "n99" in describe(features, [*values, "n99"]).notes["Unknown in this data"]
+    many = fit([f"n{k // 2}" for k in range(12_000)])  # too many to be stored
+    assert describe(many, ["n5999", "unknown"]).to_dict() == {}
+
+
+VECTORS = np.random.default_rng(0).normal(3, 2, (20, 3)).round(3)
+
+
+def test_lists_of_equal_length_become_features():
+    expected = (VECTORS - VECTORS.mean(axis=0)) / VECTORS.std(axis=0)
+    forms = {
+        "lists": VECTORS.tolist(), "arrays": list(VECTORS), "tuples": list(map(tuple, VECTORS)),
+        "JSON": [json.dumps(v) for v in VECTORS.tolist()], "NumPy": [str(v) for v in VECTORS],
+    }  # fmt: skip
+    for training in forms.values():
+        features = fit(training)
+        assert features.names == ["x[0]", "x[1]", "x[2]"]
+        for new in forms.values():
+            np.testing.assert_allclose(features(as_table(new)), expected, rtol=1e-5, atol=1e-6)
+    report = features.describe(as_table(forms["lists"]))
+    assert report.columns == {"embeddings": {"x": 3}}
+
+
+def test_missing_lists_become_the_mean():
+    cells = [*VECTORS.tolist(), None, []]
+    features = fit(cells)
+    encoded = features(as_table(cells))
+    assert features.names[-1] == "x missing"
+    np.testing.assert_array_equal(encoded[-2:], [[0, 0, 0, 1]] * 2)
+    np.testing.assert_array_equal(encoded[:-2, -1], 0)
+    assert features.describe(as_table(cells)).filled == {"x": 2}
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ([[1, 2], [3], [1, 2, 3]], "its lists have from 1 to 3 numbers"),
+        ([["a"], ["b"], ["c"]], "its cells are lists, but not of numbers"),
+        ([[[1, 2]], [[3, 4]], [[5, 6]]], "its cells are lists, but not of numbers"),
+        ([{"a": 1}, {"a": 2}, {"a": 3}], "its cells are structs of several values"),
+        ([[1, float("inf")], [1, 2], [3, 4]], "its cells are lists, but not of numbers"),
+        ([[1, 2], [1, 2], [1, 2]], "all its values are equal"),
+        (["a", [1, 2], "b"], "some of its cells are no single value, such as [1, 2]"),
+        (["[1, 2]", "[3]", "[4, 5]"], "its lists have from 1 to 2 numbers"),
+    ],
+)
+def test_other_lists_and_structs_are_left_out(cells, reason):
+    table = Table.from_columns("t", {"x": cells, "z": list(range(len(cells)))})
+    assert TableFeatures.fit(table, ["x", "z"], np.arange(len(cells))).dropped == {"x": reason}
+
+
+def test_a_requested_embedding_must_be_one():
+    cells = [[1, 2], [3, 4], [5]]
+    with raises_with(DataError, "new, row 3: column 'x' contains [5]", "list of 2"):
+        fit(cells, kinds={"x": "embedding"})
+    with raises_with(DataError, "row 2", "'b'"):
+        fit(["[1, 2]", "b"], kinds={"x": "embedding"})
+    with raises_with(DataError, "new, row 1: column 'x' contains [1, 2, 3]", "list of 2"):
+        fit([[1, 2], [3, 4]])(as_table([[1, 2, 3]]))
+
+
+@pytest.mark.parametrize(
+    ("cells", "facts"),
+    [
+        ([*map(str, range(15)), "<5", "low", "low"], ("row 16", "'<5'", "2 more", "--missing")),
+        (["03/24/2010", "04/01/2010", "12/31/2011"] * 4, ("'03/24/2010'", "2010-03-24")),
+        (["24. 3. 2010", "1.4.2010"] * 4, ()),
+        (["5 kg", "300 g", "7 kg", "250 g"] * 3, ("several units (kg and g)",)),
+        (["3A", "4B", "12C", "1D"] * 3, ()),
+        (["red", "blue"] * 5, ()),
+    ],
+)  # fmt: skip
+def test_names_that_seem_to_be_numbers_or_dates_are_a_warning(cells, facts):
+    features = TableFeatures.fit(
+        Table.from_columns("t", {"x": cells, "z": list(range(len(cells)))}),
+        ["x", "z"],
+        np.arange(len(cells)),
+    )
+    warnings = features.describe_names(as_table(cells)).warnings
+    assert len(warnings) == bool(facts)
+    assert all(fact in warnings[0] for fact in ("'x'", "--categories x", *facts) if facts)
+    assert features.describe_names(as_table(cells), confirmed=["x"]).warnings == []
+
+
+def test_a_column_without_values_in_new_data_is_a_warning():
+    features = fit([1, 2, 3])
+    (warning,) = features.describe(as_table([None, ""])).warnings
+    assert "All values of column 'x' of new are missing" in warning
