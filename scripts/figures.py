@@ -18,7 +18,6 @@ from PIL import Image, ImageDraw
 from ranksim._utils.formatting import format_percent, format_signed
 from ranksim._utils.storage import cache_dir
 from ranksim.data.images.augment import CropFlip
-from ranksim.data.label_report import make_label_report
 from ranksim.data.reading import read_delimited
 from ranksim.datasets import glucose
 from ranksim.evaluation.intervals import excludes_zero
@@ -39,6 +38,7 @@ from ranksim.evaluation.report.plotting import (
     render_picture,
 )
 from ranksim.evaluation.report.results_page import write_page
+from ranksim.user_data.label_report import make_label_report
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

@@ -16,7 +16,7 @@ LAYERS = (
     ("_utils",),
     ("functional", "imbalance", "losses", "metrics", "models"),
     ("data",),
-    ("datasets",),
+    ("datasets", "user_data"),
     ("training",),
     ("evaluation",),
     ("experiments",),

@@ -8,7 +8,7 @@ import pytest
 
 from ranksim.data.reading import load_table
 from ranksim.data.spec import TableSpec
-from ranksim.data.split_plan import make_split_plan
+from ranksim.user_data.split_plan import make_split_plan
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from ranksim.data.reading import load_table, read_delimited
 from ranksim.data.spec import make_user_spec
-from ranksim.data.split_plan import make_split_plan
+from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
 
 METHOD = "vanilla+ranksim"

@@ -3,10 +3,10 @@ import pytest
 
 from ranksim.data.images.table import read_split_file
 from ranksim.data.spec import TableSpec, make_user_spec
-from ranksim.data.split_plan import make_split_plan
 from ranksim.data.splitting import PROTOCOLS, zero_shot_split
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError, UsageError
+from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers.errors import raises_with
 
 

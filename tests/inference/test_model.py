@@ -16,7 +16,6 @@ import ranksim
 from ranksim._utils.storage import read_verified_json
 from ranksim.data.reading import load_table, read_delimited
 from ranksim.data.spec import make_user_spec
-from ranksim.data.split_plan import make_split_plan
 from ranksim.exceptions import DataError, UsageError
 from ranksim.inference import load_model
 from ranksim.inference.fit import FitRequest, fit_model
@@ -35,6 +34,7 @@ from ranksim.training.recipe import (
     relocate_encoder,
     to_portable_recipe,
 )
+from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
 from tests.helpers.language import save_bert
 from tests.helpers.requests import make_request

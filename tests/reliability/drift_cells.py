@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ranksim.data.features import VectorDataset
+from ranksim.data.batch import VectorDataset
 from ranksim.data.images.pixel_cache import ImageDataset
 from ranksim.imbalance import LabelBins
 from ranksim.metrics import ShotRegions

@@ -22,7 +22,6 @@ from pyarrow import parquet
 from ranksim.data.images.table import OUTSIDE, image_paths
 from ranksim.data.reading import load_table
 from ranksim.data.spec import SeriesSpec, TableSpec
-from ranksim.data.split_plan import make_split_plan
 from ranksim.data.splitting import PARTS
 from ranksim.data.table import read_labels
 from ranksim.data.text import GloveFile
@@ -32,6 +31,7 @@ from ranksim.evaluation import record
 from ranksim.inference import saved_model
 from ranksim.training.presets import preset_table, read_tuned
 from ranksim.training.recipe import TableRecipe
+from ranksim.user_data.split_plan import make_split_plan
 from tests.reliability import fuzz_archives, fuzz_matlab
 from tests.reliability.fuzz_bytes import json_text, mutate, text_table, unusual_value
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ranksim.data.label_report import make_label_report
 from ranksim.data.table import Table
 from ranksim.evaluation.report.label_report import draw_label_report
 from ranksim.evaluation.report.results_page import write_page
@@ -11,6 +10,7 @@ from ranksim.imbalance.bins import LabelRange
 from ranksim.inference.card import model_card
 from ranksim.inference.saved_model import density_to_dict
 from ranksim.metrics import ShotRegions
+from ranksim.user_data.label_report import make_label_report
 from tests.helpers.results import make_results
 
 PAYLOADS = {

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from ranksim.data.cells import MISSING_WORDS
-from ranksim.data.features import TableFeatures
 from ranksim.data.reading import read_delimited, read_parquet
 from ranksim.data.spec import SeriesSpec, TableSpec
-from ranksim.data.split_plan import make_split_plan
 from ranksim.data.table import Table, parse_numbers, read_times
 from ranksim.exceptions import DataError
+from ranksim.user_data.features import TableFeatures
+from ranksim.user_data.split_plan import make_split_plan
 from tests.reliability.properties import FINITE, TEXT, outcome
 
 NAMES = st.lists(

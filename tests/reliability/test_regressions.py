@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from ranksim.data import reading
-from ranksim.data.features import TableFeatures
 from ranksim.data.images.table import read_split_file
 from ranksim.data.reading import read_delimited
 from ranksim.data.table import Table, parse_numbers
@@ -30,6 +29,7 @@ from ranksim.integrations.sklearn import RankSimRegressor
 from ranksim.metrics.scores import regression_scores
 from ranksim.training.presets import preset_table
 from ranksim.training.recipe import TableRecipe
+from ranksim.user_data.features import TableFeatures
 
 NESTED_LISTS = "[" * 100_000 + "]" * 100_000
 

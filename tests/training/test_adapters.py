@@ -13,7 +13,6 @@ from PIL import Image
 
 from ranksim.data.reading import load_table
 from ranksim.data.spec import AgeDbSpec, DataSpec, ImdbWikiSpec, make_user_spec
-from ranksim.data.split_plan import make_split_plan
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError, UsageError
 from ranksim.training.adapters import (
@@ -24,6 +23,7 @@ from ranksim.training.adapters import (
 )
 from ranksim.training.presets import preset_table
 from ranksim.training.recipe import recipe_type
+from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
 from tests.helpers.errors import raises_with
 from tests.helpers.language import save_bert
@@ -124,7 +124,7 @@ def test_rows_without_text_or_target_are_counted_once():
 def test_values_that_are_not_text_are_rejected():
     table = Table.from_columns("The data", {"said": ["a", "b", 7], "score": ["1", "2", "3"]})
     adapter = TextAdapter(("said",))
-    with raises_with(DataError, "row 3", "column 'said' contains a value that is not text"):
+    with raises_with(DataError, "row 3", "column 'said' contains 7, which is not text"):
         adapter.adapt_table(table, make_recipe("text"))
 
 

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 
-from ranksim.data.features import VectorDataset
+from ranksim.data.batch import VectorDataset
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.training import trainer_config

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.data.features import VectorDataset
+from ranksim.data.batch import VectorDataset
 from ranksim.data.series import SeriesDataset
 from ranksim.data.text import TokenDataset
 from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins

@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 import pytest
+from ranksim.data.split_plan import make_split_plan
 
 from ranksim.data.reading import load_table
 from ranksim.data.spec import SeriesSpec, TableSpec, make_user_spec
-from ranksim.data.split_plan import make_split_plan
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.imbalance import LabelBins

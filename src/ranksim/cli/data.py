@@ -120,10 +120,10 @@ def inspect(
 ) -> None:
     """Show how labels are distributed: rare and missing values, suitable bins and regions."""
     from ranksim._utils.storage import atomic_write
-    from ranksim.data.label_report import make_label_report
     from ranksim.data.reading import load_table, require_text_file
     from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
     from ranksim.imbalance.bins import parse_named_range, parse_ranges
+    from ranksim.user_data.label_report import make_label_report
 
     dropped = parse_ranges(",".join(values["drop_labels"])) if values["drop_labels"] else ()
     try:

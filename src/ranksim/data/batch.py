@@ -1,10 +1,11 @@
-"""Batch type and base class for data sets that return whole batches."""
+"""Batch type and data sets that return whole batches."""
 
 from __future__ import annotations
 
 from typing import TypedDict
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -40,3 +41,14 @@ class BatchDataset(Dataset[Batch]):
     def length_order(self) -> Tensor:
         """Return the positions of all samples, sorted so that neighbors have similar lengths."""
         return torch.arange(len(self))
+
+
+class VectorDataset(BatchDataset):
+    """A data set of feature vectors, float32 ``(N, F)``, and labels, float64 ``(N,)``."""
+
+    def __init__(self, features: ArrayLike | Tensor, labels: ArrayLike | Tensor) -> None:
+        self.features = torch.as_tensor(features, dtype=torch.float32)
+        self.labels = torch.as_tensor(labels, dtype=torch.float64)
+
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        return (self.features.index_select(0, index),)

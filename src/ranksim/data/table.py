@@ -289,9 +289,9 @@ def _find_scale(table: Table, name: str, numbers: Floats) -> float:
     values, counts = np.unique(scales, return_counts=True)
     usual = float(values[counts.argmax()])
     if len(other := np.flatnonzero(scales != usual)):
-        first = format_value(table.column(name)[known[other[0]]])
+        example = format_value(table.column(name)[known[other[0]]])
         unit = TIME_UNITS[float(scales[other[0]])]
-        problem = f"column {name!r} contains {first}, a time in {unit}, but others in "
+        problem = f"column {name!r} contains {example}, a time in {unit}, but others in "
         remedy = "write all times in one unit"
         table.raise_for_rows(known[other], problem + TIME_UNITS[usual], remedy)
     return usual

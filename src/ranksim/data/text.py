@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.storage import cache_dir, digest_arrays, read_arrays, sha256, write_arrays
-from ranksim.data.batch import BatchDataset
+from ranksim.data.batch import BatchDataset, VectorDataset
 from ranksim.data.cells import is_missing
 from ranksim.data.data_report import DataReport, format_share
-from ranksim.data.features import VectorDataset
 from ranksim.data.table import Ints
 from ranksim.exceptions import DataError, require_optional
 

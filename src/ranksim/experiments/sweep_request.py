@@ -14,7 +14,6 @@ from ranksim._utils.progress import SweepProgress
 from ranksim.data.images.table import IMAGE_COLUMNS
 from ranksim.data.reading import require_text_file
 from ranksim.data.spec import DataLocation, ReadOptions, make_user_spec
-from ranksim.data.split_column import read_split_column, resolve_split_file
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
 from ranksim.experiments.run import Run
@@ -27,6 +26,7 @@ from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.recipe import Recipe, headline, parse_change, recipe_type, to_portable_recipe
 from ranksim.training.task_loading import DataSource, identify_data, read_user_data
 from ranksim.training.trainer_config import TrainerConfig, silence_lightning
+from ranksim.user_data.split_column import read_split_column, resolve_split_file
 
 _MAX_SEEDS = 10_000
 

@@ -19,12 +19,6 @@ from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import print_data_report
 from ranksim.data.reading import load_table
 from ranksim.data.spec import ReadOptions, UserDataSpec
-from ranksim.data.split_column import (
-    join_split_file,
-    read_parts,
-    read_split_column,
-    resolve_split_file,
-)
 from ranksim.data.table import Table, read_labels, read_targets
 from ranksim.evaluation.intervals import bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
@@ -40,6 +34,12 @@ from ranksim.inference.saved_model import (
 )
 from ranksim.metrics import SHOT_NAMES, regression_scores
 from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
+from ranksim.user_data.split_column import (
+    join_split_file,
+    read_parts,
+    read_split_column,
+    resolve_split_file,
+)
 
 RESULT = "evaluation.json"
 _WARNING_SHARE = 0.1  # of few-shot predictions

@@ -19,10 +19,8 @@ from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
-from ranksim.data.batch import BatchDataset
-from ranksim.data.columns import Kind
+from ranksim.data.batch import BatchDataset, VectorDataset
 from ranksim.data.data_report import DataReport
-from ranksim.data.features import TableFeatures, VectorDataset
 from ranksim.data.images.decode import describe_broken
 from ranksim.data.images.facts import compare_value_range, describe_images, examine_images
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
@@ -35,7 +33,6 @@ from ranksim.data.series import (
     match_steps,
 )
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
-from ranksim.data.split_plan import SplitPlan, read_series
 from ranksim.data.splitting import PARTS, factorize
 from ranksim.data.table import Table, format_times
 from ranksim.data.text import (
@@ -59,6 +56,9 @@ from ranksim.training.factory import (
 )
 from ranksim.training.recipe import IMAGE, SENTENCES, SERIES, TABLE, TEXT
 from ranksim.training.trainer_config import TrainerConfig
+from ranksim.user_data.columns import Kind
+from ranksim.user_data.features import TableFeatures
+from ranksim.user_data.split_plan import SplitPlan, read_series
 
 NetworkFactory = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
 """Called with a recipe and hardware settings; returns a function that builds a new network."""

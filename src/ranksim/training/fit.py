@@ -19,8 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
 from ranksim._utils.arrays import copy_to_numpy
-from ranksim.data.batch import BatchDataset
-from ranksim.data.features import VectorDataset
+from ranksim.data.batch import BatchDataset, VectorDataset
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.losses import L1Loss

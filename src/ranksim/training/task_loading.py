@@ -29,8 +29,6 @@ from ranksim.data.spec import (
     StsBSpec,
     UserDataSpec,
 )
-from ranksim.data.split_column import join_split_file
-from ranksim.data.split_plan import SplitPlan, make_split_plan
 from ranksim.data.table import Ints, Table
 from ranksim.data.text import describe_texts, encode_texts
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
@@ -58,6 +56,8 @@ from ranksim.training.recipe import (
     with_encoder_folder,
 )
 from ranksim.training.trainer_config import TrainerConfig
+from ranksim.user_data.split_column import join_split_file
+from ranksim.user_data.split_plan import SplitPlan, make_split_plan
 
 
 @dataclass(frozen=True)

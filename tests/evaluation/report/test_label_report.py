@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ranksim.data.label_report import make_label_report
 from ranksim.data.table import Table
 from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
 from ranksim.evaluation.report.plotting import REGION_COLORS
 from ranksim.imbalance.bins import parse_ranges
+from ranksim.user_data.label_report import make_label_report
 
 pytest.importorskip("matplotlib")
 generator = np.random.default_rng(0)

@@ -17,8 +17,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ranksim.data.batch import VectorDataset
 from ranksim.data.binning import make_label_bins
-from ranksim.data.features import VectorDataset
 from ranksim.integrations.sklearn.weights import WeightedSamples
 from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor

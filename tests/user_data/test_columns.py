@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranksim.data.features import TableFeatures
 from ranksim.data.reading import load_table
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
+from ranksim.user_data.features import TableFeatures
 from tests.helpers.errors import raises_with
 
 

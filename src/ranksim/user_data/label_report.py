@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ranksim._utils.formatting import format_value
 from ranksim.data.binning import BinSuggestion, suggest_bins
 from ranksim.data.data_report import DataReport
-from ranksim.data.sentinels import find_sentinels
 from ranksim.data.table import Floats, Ints, Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics.shot_regions import ShotRegions
+from ranksim.user_data.sentinels import find_sentinels
 
 _MAX_LISTED = 5  # lines, values, rarest bins and labels
 _QUANTILES = (1, 5, 25, 50, 75, 95, 99)

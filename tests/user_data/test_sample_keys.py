@@ -11,12 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranksim.data.sample_keys import hash_keys, make_cell_keys, make_sample_keys, make_text_keys
 from ranksim.data.spec import ImageSpec, TableSpec, TextSpec
-from ranksim.data.split_plan import make_split_plan
 from ranksim.data.splitting import factorize
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
+from ranksim.user_data.sample_keys import (
+    hash_keys,
+    make_cell_keys,
+    make_sample_keys,
+    make_text_keys,
+)
+from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers.errors import raises_with
 
 # spellings of one value, all different as Python objects or as text

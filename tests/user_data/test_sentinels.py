@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from ranksim.data.label_report import make_label_report
-from ranksim.data.sentinels import find_sentinels
 from ranksim.data.spec import TableSpec, parse_missing_target
-from ranksim.data.split_plan import make_split_plan
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError, UsageError
+from ranksim.user_data.label_report import make_label_report
+from ranksim.user_data.sentinels import find_sentinels
+from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers.errors import raises_with
 
 LABELS = np.random.default_rng(0).gamma(2, 1, 500).round(1)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from ranksim.data.binning import suggest_bins
-from ranksim.data.label_report import make_label_report
 from ranksim.data.reading import read_delimited
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance.bins import parse_ranges
+from ranksim.user_data.label_report import make_label_report
 from tests.helpers.errors import raises_with
 
 

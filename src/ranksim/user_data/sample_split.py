@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import format_count
-from ranksim.data.sample_keys import make_sample_keys
 from ranksim.data.spec import UserDataSpec
 from ranksim.data.splitting import (
     TEST_PER_BIN,
@@ -25,6 +24,7 @@ from ranksim.data.splitting import (
 )
 from ranksim.data.table import Ints, Table, day_index, read_groups, read_times
 from ranksim.exceptions import UsageError
+from ranksim.user_data.sample_keys import make_sample_keys
 
 
 @dataclass(frozen=True)

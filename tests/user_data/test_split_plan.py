@@ -7,11 +7,11 @@ import pytest
 
 from ranksim.data.reading import load_table
 from ranksim.data.spec import DataLocation, TableSpec, make_user_spec
-from ranksim.data.split_column import write_split_file
-from ranksim.data.split_plan import make_split_plan
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import resolve_user_data
 from ranksim.training.task_loading import identify_data, load_plan
+from ranksim.user_data.split_column import write_split_file
+from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
 from tests.helpers.errors import raises_with
 

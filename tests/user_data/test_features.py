@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.data.features import TableFeatures, VectorDataset
+from ranksim.data.batch import VectorDataset
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
+from ranksim.user_data.features import TableFeatures
 from tests.helpers.errors import raises_with
 
 

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import DataReport
-from ranksim.data.sample_split import SplitOutcome, split_samples
-from ranksim.data.sample_weights import drop_weightless, read_sample_weights
-from ranksim.data.sentinels import find_sentinels
 from ranksim.data.series import (
     Readings,
     Windows,
@@ -24,7 +21,6 @@ from ranksim.data.series import (
     split_windows,
 )
 from ranksim.data.spec import SeriesSpec, TableSpec, TextSpec, UserDataSpec
-from ranksim.data.split_column import find_split_column, read_parts
 from ranksim.data.splitting import (
     PARTS,
     TEST_PER_BIN,
@@ -52,6 +48,10 @@ from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
+from ranksim.user_data.sample_split import SplitOutcome, split_samples
+from ranksim.user_data.sample_weights import drop_weightless, read_sample_weights
+from ranksim.user_data.sentinels import find_sentinels
+from ranksim.user_data.split_column import find_split_column, read_parts
 
 _NAMELESS = "without a name, as the index of a data frame"
 _INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__")  # as pandas names it

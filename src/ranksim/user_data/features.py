@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import validate_types
-from ranksim.data.batch import BatchDataset
 from ranksim.data.cells import is_missing
-from ranksim.data.columns import (
+from ranksim.data.data_report import DataReport, format_share
+from ranksim.data.number_format import NumberFormat
+from ranksim.data.table import Ints, Table
+from ranksim.exceptions import DataError
+from ranksim.user_data.columns import (
     RARELY_REPEATS,
     CategoryColumn,
     Column,
@@ -27,10 +28,6 @@ from ranksim.data.columns import (
     fit_column,
     is_missing_list,
 )
-from ranksim.data.data_report import DataReport, format_share
-from ranksim.data.number_format import NumberFormat
-from ranksim.data.table import Ints, Table
-from ranksim.exceptions import DataError
 
 _MAX_UNKNOWN = 0.05  # share of values that training data does not have, above it a warning
 _TYPES: dict[str, type[Column]] = {
@@ -211,14 +208,3 @@ class TableFeatures:
                 fields["number_format"] = validate_types(NumberFormat(**fields["number_format"]))
             encodings.append(validate_types(_TYPES[fields.pop("kind")](**fields)))
         return validate_types(cls(tuple(encodings), dict(content["dropped"])))
-
-
-class VectorDataset(BatchDataset):
-    """A data set of feature vectors, float32 ``(N, F)``, and labels, float64 ``(N,)``."""
-
-    def __init__(self, features: ArrayLike | Tensor, labels: ArrayLike | Tensor) -> None:
-        self.features = torch.as_tensor(features, dtype=torch.float32)
-        self.labels = torch.as_tensor(labels, dtype=torch.float64)
-
-    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
-        return (self.features.index_select(0, index),)

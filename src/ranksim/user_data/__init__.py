@@ -1,0 +1,1 @@
+"""From a table of the user to samples: selection, split, label report, encoding of columns."""
