@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from ranksim.data.split_plan import make_split_plan
 
 from ranksim.data.reading import load_table
 from ranksim.data.spec import SeriesSpec, TableSpec, make_user_spec
@@ -16,6 +15,7 @@ from ranksim.training.factory import make_weights
 from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.task_loading import load_task
+from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 
