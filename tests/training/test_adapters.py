@@ -152,6 +152,7 @@ def test_groups_of_another_rate_have_windows_and_are_reported():
     plan, _, adapter = adapt(series_table(PEOPLE), make_recipe("series"), **FORECAST)
     notes, warnings = plan.report.notes, plan.report.warnings
     assert notes["By group"] == "A 56, B 56, C 56, D 56 and E 0"
+    assert plan.report.rows == {"used": 240, "left_out": {"in no window": 3}}
     assert notes["Windows"].startswith(
         "224 of 3 readings each, with a target 2 readings later; none lost"
     )

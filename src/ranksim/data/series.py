@@ -43,16 +43,6 @@ class Readings:
     repeats: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     time_scale: float = 1.0
 
-    def describe_times(self) -> DataReport:
-        """Report rows merged because their time repeats, and the unit of numeric times."""
-        notes = {}
-        if self.time_scale > 1:
-            notes["Times"] = f"numbers, read as {TIME_UNITS[self.time_scale]} since 1970"
-        rows: dict[str, Any] = {"used": len(self.rows)}
-        if len(self.repeats):
-            rows["left_out"] = {"merged with a row of the same time": len(self.repeats)}
-        return DataReport(rows=rows, notes=notes)
-
 
 @dataclass(frozen=True, eq=False)
 class Repeats:
@@ -347,6 +337,34 @@ def describe_windows(
     return DataReport(notes=notes, warnings=warnings)
 
 
+def describe_readings(readings: Readings, windows: Windows) -> DataReport:
+    """Report rows that were merged or lie in no window, and the unit of numeric times."""
+    count = len(readings.rows)
+    is_used = _find_covered(windows.ends, windows.window, count)
+    is_used[windows.target_rows[windows.target_rows >= 0]] = True
+    n_used = int(np.count_nonzero(is_used))
+    left_out = {
+        "merged with a row of the same time": len(readings.repeats),
+        "in no window": count - n_used,
+    }
+    rows: dict[str, Any] = {"used": n_used}
+    if any(left_out.values()):
+        rows["left_out"] = {reason: number for reason, number in left_out.items() if number}
+    notes = {}
+    if readings.time_scale > 1:
+        notes["Times"] = f"numbers, read as {TIME_UNITS[readings.time_scale]} since 1970"
+    return DataReport(rows=rows, notes=notes)
+
+
+def _find_covered(ends: Ints, window: int, count: int) -> NDArray[np.bool_]:
+    """Return which of ``count`` readings lie in windows that end at ``ends``."""
+    edges = np.zeros(count + 1, dtype=np.int64)
+    np.add.at(edges, ends - window + 1, 1)
+    np.add.at(edges, ends + 1, -1)
+    covered: NDArray[np.bool_] = np.cumsum(edges[:-1]) > 0
+    return covered
+
+
 def split_windows(
     readings: Split,
     values: Floats,
@@ -385,10 +403,7 @@ class SeriesScaling:
 
         Readings outside the windows are not used; those in several windows are counted once.
         """
-        edges = np.zeros(len(values) + 1, dtype=np.int64)
-        np.add.at(edges, ends - window + 1, 1)
-        np.add.at(edges, ends + 1, -1)
-        covered = values[np.cumsum(edges[:-1]) > 0]
+        covered = values[_find_covered(ends, window, len(values))]
         deviation = np.where(np.ptp(covered, axis=0) > 0, covered.std(axis=0), 1.0)
         return cls(tuple(covered.mean(axis=0).tolist()), tuple(deviation.tolist()))
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
 from ranksim.data.data_report import DataReport
 from ranksim.data.reading import read_delimited
 from ranksim.data.series import (
+    Readings,
     SeriesSamples,
     Windows,
+    describe_readings,
     describe_windows,
     merge_repeated_times,
     split_windows,
@@ -95,8 +95,6 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     )
     facts = {"sha256": CHECKSUM, "horizon": horizon, "window": WINDOW, "split_seed": SEED}
     facts["repeated_times"] = "mean"
-    left_out = {"merged with a row of the same time": len(merged.repeated)}
-    rows_used = {"used": len(readings), "left_out": left_out}
     return Benchmark(
         NAME,
         *(train, val, test, BINS),
@@ -105,22 +103,22 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
         quantity="glucose",
         unit="mg/dL",
         groups=day_index(times[windows.target_rows[split.test]]),
-        report=_report(rows_used, times, windows, split),
+        report=_report(
+            Readings(readings, merged.first, times, None, merged.repeated), windows, split
+        ),
     )
 
 
-def _report(
-    rows: dict[str, Any], times: NDArray[np.float64], windows: Windows, split: Split
-) -> DataReport:
+def _report(readings: Readings, windows: Windows, split: Split) -> DataReport:
     """Report rows, split, windows and long gaps."""
+    assert readings.times is not None
     counts = dict(zip(PARTS, map(len, split), strict=True))
     described = {"method": f"whole days, at most {MAX_PER_BIN} per 10 mg/dL in validation and test"}
-    report = DataReport(rows=rows, split=described | {"seed": SEED} | counts)
-    long = int(np.count_nonzero(np.diff(times) > HOUR))
+    report = describe_readings(readings, windows)
+    report = report.combine(describe_windows(windows, used=sum(counts.values())))
+    long = int(np.count_nonzero(np.diff(readings.times) > HOUR))
     gaps = {"Gaps": f"{windows.groups[0].gaps:,}, of which {long:,} are longer than an hour"}
-    return report.combine(describe_windows(windows, used=sum(map(len, split)))).combine(
-        DataReport(notes=gaps)
-    )
+    return report.combine(DataReport(split=described | {"seed": SEED} | counts, notes=gaps))
 
 
 def _find_readings(data_dir: Path | None) -> Path:

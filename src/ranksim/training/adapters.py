@@ -28,6 +28,7 @@ from ranksim.data.images.table import ImageTable, image_paths
 from ranksim.data.series import (
     SeriesDataset,
     SeriesScaling,
+    describe_readings,
     describe_windows,
     make_windows,
     match_steps,
@@ -410,7 +411,7 @@ class SeriesAdapter(DataAdapter):
         samples = SeriesDataset(inputs, ends, np.zeros(len(windows)), window=self.window)
         dates = readings.time_scale > 0
         report = describe_windows(windows, dates=dates, known=self.steps)
-        report = readings.describe_times().combine(report)
+        report = describe_readings(readings, windows).combine(report)
         rows = readings.rows[ends]
         return AdaptedTable(rows, samples, self._make_network, labels, target_times, report)
 

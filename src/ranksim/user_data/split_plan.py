@@ -16,6 +16,7 @@ from ranksim.data.data_report import DataReport
 from ranksim.data.series import (
     Readings,
     Windows,
+    describe_readings,
     describe_windows,
     merge_repeated_times,
     split_windows,
@@ -148,7 +149,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         report.columns["left_out"] = dict.fromkeys(nameless, _NAMELESS)
     report.warnings += [each.describe(options.target) for each in find_sentinels(labels)]
     if windows is not None and readings is not None:
-        report = report.combine(readings.describe_times())
+        report = report.combine(describe_readings(readings, windows))
         used, dates = sum(map(len, split)), readings.time_scale > 0
         report = report.combine(describe_windows(windows, used=used, dates=dates))
     return SplitPlan(
