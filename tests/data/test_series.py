@@ -316,6 +316,15 @@ def test_groups_without_windows_and_other_steps_are_warnings():
         make_windows(values[40:], times[40:], None, window=4, horizon=2, step=300.0)
 
 
+@pytest.mark.parametrize(("minutes", "warns"), [(5, False), (5.2, False), (6, True), (7, True)])
+def test_similar_steps_of_new_readings_are_a_warning(minutes, warns):
+    times = np.arange(9) * 60.0 * minutes
+    step = match_steps(times, np.zeros(9, np.int64), [300.0])
+    found = make_windows(np.ones((9, 1)), times, None, window=2, horizon=1, step=step)
+    text = f"Readings of the series are {minutes} minutes apart, those of the training 5 minutes"
+    assert describe_windows(found, known=[300.0]).warnings == [f"{text}: resample them."] * warns
+
+
 @pytest.mark.parametrize(
     ("apart", "known", "step"),
     [([300] * 5, [300, 900], 300), ([900] * 5, [300, 900], 900), ([430] * 5, [300, 900], 300),

@@ -322,6 +322,15 @@ def describe_windows(
             steps = join_names(map(format_step, known))
             remedy = f"the model forecasts readings at a step of {steps}; resample them"
         warnings.append(f"No window lies in {join_names(listed, _MAX_GROUPS)}: {remedy}.")
+    for group in groups if known else ():
+        if not group.windows or group.step is None:
+            continue
+        trained = known[int(np.argmin(np.abs(np.array(known) - group.step)))]
+        if abs(group.step - trained) > _SAME_STEP * trained:
+            warnings.append(
+                f"Readings of {name_group(group)} are {format_step(group.step)} apart, those of "
+                f"the training {format_step(trained)}: resample them."
+            )
     by_step: dict[float, list[str]] = {}
     for group in groups:
         if group.windows and group.step is not None:

@@ -39,6 +39,7 @@ def test_examines_each_file(root):
     nan = np.nan
     np.testing.assert_array_equal(facts.low, [7, nan, 5, nan, nan, 7])
     np.testing.assert_array_equal(facts.high, [3_000, nan, 4_000, nan, nan, 3_000])
+    np.testing.assert_array_equal(facts.upper, facts.high)
     assert (len(facts), facts.n_deep, facts.value_range) == (6, 3, (5, 4_000))
     assert facts.take(np.array([0, 1])).value_range == (7, 3_000)
     assert facts.take(np.array([1, 3])).value_range is None
@@ -79,10 +80,25 @@ def test_report_of_sizes_and_range(root):
     assert report.warnings == shallow.warnings == []
 
 
+@pytest.mark.parametrize(("top", "warns"), [(4_000, False), (30_000, False), (60_000, True)])
+def test_few_bright_pixels_are_a_warning(tmp_path, top, warns):
+    """A mark of one pixel in 2 of 9 images, which has the greatest value of the format."""
+    for k in range(9):
+        pixels = np.full((20, 20), 4_000, dtype=np.uint16)
+        pixels[0, 0] = top if k < 2 else 4_000
+        Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+    facts = examine_images(tmp_path, [f"{k}.png" for k in range(9)])
+    assert facts.upper.tolist() == [4_000] * 9
+    warnings = describe_images(facts, 8, (0.0, float(top))).warnings
+    assert len(warnings) == warns
+    if warns:
+        assert "99 % of the pixels do not exceed 4,000 of 0 … 60,000" in warnings[0]
+
+
 def make_facts(high, low=0.0, brightest=np.nan):
     high = np.array(high, dtype=np.float64)
     low = np.where(np.isnan(high), np.nan, low)
-    return ImageFacts(np.full((len(high), 2), 9), low, high, np.full(len(high), brightest))
+    return ImageFacts(np.full((len(high), 2), 9), low, high, high, np.full(len(high), brightest))
 
 
 @pytest.mark.parametrize(("brightest", "warns"), [(15.0, True), (63.0, True), (200.0, False)])

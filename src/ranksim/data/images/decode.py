@@ -87,6 +87,7 @@ class PixelFacts:
     Args:
         width, height: in pixels, as stored.
         low, high: least and greatest pixel of grayscale of more than 8 bits; else NaN.
+        upper: value that 99 % of these pixels do not exceed.
         brightest: greatest channel value after Pillow reduces 16-bit colors to 8 bits; else NaN.
     """
 
@@ -94,6 +95,7 @@ class PixelFacts:
     height: int
     low: float = math.nan
     high: float = math.nan
+    upper: float = math.nan
     brightest: float = math.nan
 
 
@@ -108,7 +110,8 @@ def examine(content: bytes) -> PixelFacts:
             values, is_clear = _read_deep_pixels(image)
             known = values[np.isfinite(values) & ~is_clear]
             if len(known):
-                return PixelFacts(*size, float(known.min()), float(known.max()))
+                upper = float(np.quantile(known, 0.99, method="inverted_cdf"))
+                return PixelFacts(*size, float(known.min()), float(known.max()), upper)
         elif any(";16" in mode for mode in raw_modes):
             return PixelFacts(*size, brightest=float(np.asarray(image.convert("RGB")).max()))
         return PixelFacts(*size)

@@ -25,7 +25,9 @@ from ranksim.data.table import Floats, Ints
 
 _MIN_FILE_AGE = 2_000_000_000  # nanoseconds: the coarsest time stamps of a file system
 _DARK = 0.25  # share of a range that dark images do not exceed
+_SPARSE = 0.1  # share of a range that nearly all pixels do not exceed if few pixels are brighter
 _NO_IMAGE = PixelFacts(0, 0)
+_COLUMNS = len(astuple(_NO_IMAGE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +38,14 @@ class ImageFacts:
         sizes: width and height as stored, in pixels ``(N, 2)``.
         low, high: least and greatest pixel of deep images ``(N,)``, which are grayscale of more
             than 8 bits; NaN for others.
+        upper: value that 99 % of the pixels of a deep image do not exceed ``(N,)``.
         brightest: greatest value of 16-bit colors after their reduction to 8 bits; else NaN.
     """
 
     sizes: Ints
     low: Floats
     high: Floats
+    upper: Floats
     brightest: Floats
 
     def __len__(self) -> int:
@@ -72,12 +76,13 @@ def examine_images(
     The result is cached until a file changes.
     """
     states = [_read_state(root / path) for path in paths]
-    digest = hashlib.sha256(repr((str(root.resolve()), list(paths), states)).encode()).hexdigest()
+    content = repr((_COLUMNS, str(root.resolve()), list(paths), states))
+    digest = hashlib.sha256(content.encode()).hexdigest()
     path = cache_dir() / "image-facts" / f"{digest[:32]}.npz"
     arrays = read_arrays(path)
     if arrays is None:
         facts = map_in_threads(lambda name: _examine_file(root / name), paths, on_progress)
-        table = np.array(list(map(astuple, facts)), dtype=np.float64).reshape(len(paths), 5)
+        table = np.array(list(map(astuple, facts)), dtype=np.float64).reshape(-1, _COLUMNS)
         arrays = {"facts": table}
         newest = max((max(state[2:]) for state in states if state), default=0)
         if time.time_ns() - newest > _MIN_FILE_AGE:  # else a change could leave the same times
@@ -125,6 +130,12 @@ def describe_images(
         low, high = (f"{value:,.6g}" for value in value_range)
         note = f"{format_share(usable.n_deep, len(usable))} images have more than 8 bits; "
         notes["Pixel values"] = f"{note}{low} … {high}, the range in training, is read as 0 … 255"
+        typical, (start, end) = float(np.nanmedian(usable.upper)), value_range
+        if np.nanmax(usable.high) >= end and typical - start < _SPARSE * (end - start):
+            warnings.append(
+                f"In half of the images, 99 % of the pixels do not exceed {typical:,.6g} of "
+                f"{low} … {high} and are nearly black: clip the few brighter pixels in the files."
+            )
     wide = usable.brightest[np.isfinite(usable.brightest)]
     if len(wide):
         text = f"{len(wide):,} images have 16-bit colors, of which Pillow reads the upper 8 bits"
