@@ -64,10 +64,17 @@ def test_all_commands_agree(kind, tmp_path, monkeypatch, run, run_json):
     names = {"sweep", "runs", "model", data.parts[0]}
     assert {path.name for path in tmp_path.iterdir()} == names
 
+    split_file = (tmp_path / "sweep/split.csv").read_text()
+    assert split_file == (tmp_path / "model/split.csv").read_text()
     predicted = run_json("predict", "model", data, "--out", "predicted.csv")
     folder = tmp_path / f"sweep/runs/{METHOD}/seed-0"
     rows, of_run = read_predictions(data, kind, folder)
+    values = load_table(str(data)).column(target)
+    assert [float(values[row - 1]) for row in of_run["row"]] == of_run["label"]
     table = read_delimited(tmp_path / "predicted.csv")
+    is_test = np.array(table.column("part")) == "test"
+    test_error = np.abs([float(e or "nan") for e in table.column("error")])[is_test]
+    assert test_error.mean() == pytest.approx(fitted["metrics"]["test"]["all"]["mae"])
     by_row = dict(zip(map(int, table.column("row")), table.column("prediction"), strict=True))
     preds = np.array([float(by_row[row + 1]) for row in rows])
     np.testing.assert_allclose(preds, of_run["prediction"], rtol=1e-6, atol=1e-6)

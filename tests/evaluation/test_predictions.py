@@ -49,6 +49,33 @@ def test_predictions_round_trip(benchmark, tmp_path):
     assert not are_damaged(tmp_path / "b.parquet")
 
 
+def test_origin_of_the_samples_is_written(benchmark, tmp_path):
+    origin = {
+        "row": list(range(101, 101 + N)),
+        "image": [f"{k}.png" for k in range(N)],
+        "group": [f"patient {k % 4}" for k in range(N)],
+    }
+    path, rows = tmp_path / "a.parquet", np.arange(N)[::-1].copy()
+    for groups in (None, benchmark.groups):
+        data = dataclasses.replace(benchmark, origin=origin, groups=groups)
+        write_predictions(path, data, "rule", rows, LABELS[rows] + 1)
+        table = parquet.read_table(path).to_pydict()
+        for name, values in origin.items():
+            assert table[name] == values[::-1]
+        clusters = read_predictions(path).groups
+        assert (clusters is None) == (groups is None)
+        assert groups is None or np.array_equal(clusters, groups[rows])
+
+
+def test_clusters_of_older_files_are_read(benchmark, tmp_path):
+    path = tmp_path / "a.parquet"
+    write_predictions(path, benchmark, "rule", np.arange(N), LABELS)
+    table = parquet.read_table(path)
+    names = ["group" if name == "cluster" else name for name in table.column_names]
+    parquet.write_table(table.rename_columns(names).replace_schema_metadata(None), path)
+    assert np.array_equal(read_predictions(path).groups, benchmark.groups)
+
+
 def test_damage_is_detected_or_harmless(benchmark, tmp_path):
     path = tmp_path / "a.parquet"
     write_predictions(path, benchmark, "rule", np.arange(N), LABELS + 1)

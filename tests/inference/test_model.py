@@ -1,5 +1,6 @@
 """Saved models: predictions equal the run's, damaged or foreign files are rejected."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -19,6 +20,12 @@ from ranksim.data.spec import make_user_spec
 from ranksim.exceptions import DataError, UsageError
 from ranksim.inference import load_model
 from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.inference.prediction import (
+    PredictRequest,
+    ScoreRequest,
+    predict_data,
+    score_predictions,
+)
 from ranksim.inference.saved_model import (
     CARD,
     CONFIG,
@@ -27,6 +34,7 @@ from ranksim.inference.saved_model import (
     replace_folder,
     require_model_folder,
 )
+from ranksim.inference.seen_samples import SAMPLES
 from ranksim.training.presets import preset_table
 from ranksim.training.recipe import (
     portable_encoder_name,
@@ -34,6 +42,7 @@ from ranksim.training.recipe import (
     relocate_encoder,
     to_portable_recipe,
 )
+from ranksim.user_data.split_column import SPLIT_FILE
 from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
 from tests.helpers.language import save_bert
@@ -93,9 +102,11 @@ def compute_test_mae(model, data):
     return np.abs(predictions.preds[test] - plan.labels[plan.split.test]).mean()
 
 
-def test_folder_holds_four_files_without_local_paths(fitted):
+def test_folder_holds_six_files_without_local_paths(fitted):
     data, folder = fitted("table")
-    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS, METRICS, CARD}
+    names = {CONFIG, WEIGHTS, METRICS, CARD, SAMPLES, SPLIT_FILE}
+    assert {path.name for path in folder.iterdir()} == names
+    assert str(data.parent) not in (folder / SPLIT_FILE).read_text()
     assert not folder.with_name("model.training").exists()
     assert str(data.parent) not in (folder / CONFIG).read_text() + (folder / CARD).read_text()
     config = read_verified_json(folder / CONFIG)
@@ -277,6 +288,110 @@ def test_readings_at_another_interval_are_rejected(fitted):
     rows = {"when": hourly, "level": read_delimited(data).column("level")[40:140]}
     with pytest.raises(DataError, match="4 consecutive readings"):
         load_model(folder).predict(rows)
+
+
+def make_plan(kind, data):
+    return make_split_plan(load_table(str(data)), make_user_spec(user_data.OPTIONS[kind]))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["table", *(pytest.param(kind, marks=pytest.mark.slow) for kind in user_data.WRITERS
+                if kind != "table")],
+)  # fmt: skip
+def test_model_recognizes_its_samples(kind, fitted):
+    data, folder = fitted(kind)
+    plan, predictions = make_plan(kind, data), load_model(folder).predict(data)
+    part_of = {}
+    for part, members in zip(("train", "val", "test"), plan.split, strict=True):
+        # of a series, the row of a prediction is the last one of its window
+        ends = plan.rows[members]
+        if plan.windows is not None:
+            ends = plan.windows.ends[members]
+        part_of |= dict.fromkeys(ends.tolist(), part)
+    expected = [part_of.get(row, "") for row in predictions.rows.tolist()]
+    assert predictions.origin["part"] == expected
+    held_out = [part not in ("train", "val") for part in expected]
+    assert f"{sum(held_out):,} are held out" in predictions.report.notes["Training data"]
+    columns = predictions.columns()
+    table = load_table(str(data))
+    if table.line_unit == "line":
+        assert columns["line"] == [table.lines[row] for row in predictions.rows]
+    if kind == "pictures":
+        assert columns["image"] == table.column("file")
+
+
+def test_samples_are_recognized_in_another_file_format(fitted, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    data, folder = fitted("table")
+    model, plan = load_model(folder), make_plan("table", data)
+    frame = pandas.read_csv(data, parse_dates=["built"]).sample(frac=1, random_state=0)
+    frame["size"] = frame["size"].astype("float64")
+    frame.to_parquet(tmp_path / "shuffled.parquet", index=False)
+    parts = model.predict(tmp_path / "shuffled.parquet").origin["part"]
+    expected = np.where(plan.parts == "unused", "", plan.parts)[frame.index]
+    assert parts == expected.tolist()
+    rows = {"size": ["50.25"], "kind": ["house"], "built": ["2020-01-01"]}
+    assert "part" not in model.predict(rows).origin  # nothing is known of new rows
+
+
+def test_held_out_figures_come_first(fitted, tmp_path):
+    data, folder = fitted("table")
+    out, plan = tmp_path / "p.csv", make_plan("table", data)
+    summary = predict_data(PredictRequest(folder, str(data), out, accelerator="cpu"))
+    test_mae = load_model(folder).metrics["test"]["all"]["mae"]
+    counts = [len(part) for part in plan.split]
+    n_new = load_table(str(data)).n_rows - sum(counts)
+    assert summary["parts"] == dict(zip(("train", "val", "test"), counts, strict=True)) | {
+        "new": n_new
+    }
+    assert summary["held_out"]["samples"] == counts[2] + n_new
+    predictions = load_model(folder).predict(data)
+    errors = np.abs(predictions.errors)
+    is_held_out = np.isin(plan.parts, ["test", "unused"])
+    assert summary["held_out"]["mae"] == pytest.approx(errors[is_held_out].mean())
+    assert summary["mae"] == pytest.approx(errors.mean())
+    result = score_predictions(ScoreRequest(out, model=folder, out=tmp_path / "e"))
+    assert result["predictions"]["parts"] == summary["parts"]
+    assert result["held_out"]["test"]["all"]["n"] == is_held_out.sum()
+    assert result["held_out"]["test"]["all"]["mae"] == pytest.approx(errors[is_held_out].mean())
+    assert result["test"]["all"]["mae"] == pytest.approx(errors.mean())
+    if n_new == 0:
+        assert summary["held_out"]["mae"] == pytest.approx(test_mae, rel=1e-6)
+
+
+@pytest.mark.parametrize("origin", ["model", "train"])
+def test_rows_of_the_training_are_recognized_in_predictions_of_other_programs(
+    origin, fitted, tmp_path
+):
+    data, folder = fitted("table")
+    table, plan = read_delimited(data), make_plan("table", data)
+    path = tmp_path / "theirs.csv"
+    columns = {name: table.column(name) for name in table.names} | {"pred": table.column("price")}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([columns, *zip(*columns.values(), strict=True)])
+    where = {"model": folder}
+    if origin == "train":
+        where = {"train": str(data), "target": "price"}
+        where["options"] = {"split": str(folder / SPLIT_FILE)}
+    request = ScoreRequest(path, label="price", out=tmp_path / "e", **where)
+    parts = score_predictions(request)["predictions"]["parts"]
+    assert parts["train"] == np.count_nonzero(plan.parts == "train")
+    assert parts["val"] == np.count_nonzero(plan.parts == "val")
+
+
+def test_model_of_an_earlier_version_knows_no_samples(model_copy, fitted):
+    (model_copy / SAMPLES).unlink()
+    assert "part" not in load_model(model_copy).predict(fitted("table")[0]).origin
+
+
+def test_damaged_samples_are_rejected(model_copy):
+    content = bytearray((model_copy / SAMPLES).read_bytes())
+    content[-30] ^= 1
+    (model_copy / SAMPLES).write_bytes(content[:-40])
+    with pytest.raises(DataError, match=r"samples\.npz is damaged"):
+        load_model(model_copy)
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, METRICS])

@@ -220,11 +220,28 @@ def _score_predictions(path: Path, values: Values, out: Path, console: Console) 
 
 
 def _print_intervals(result: dict[str, Any], console: Console) -> None:
-    """Print a table of errors and their confidence intervals by region."""
+    """Print tables of errors and confidence intervals by region, of held-out samples first."""
+    from ranksim.inference.seen_samples import describe_parts
+
+    file = result["predictions"]
+    name, label = escape(file["name"]), escape(file["label"])
+    text, scores = describe_parts(file["parts"]), {name: result}
+    if text is not None:
+        console.print(f"Training data: {text}.", style="yellow", markup=False, soft_wrap=True)
+        scores = {f"{name}, with the samples of the training": result}
+        if result["held_out"]["test"]["all"]["n"]:
+            scores = {f"{name}, held-out samples": result["held_out"], **scores}
+    for title, part in scores.items():
+        _print_region_table(part, f"\n{title}, by region of {label}", console)
+    if file["without_label"]:
+        console.print(f"{file['without_label']:,} rows without a label are left out.")
+
+
+def _print_region_table(result: dict[str, Any], title: str, console: Console) -> None:
+    """Print a table of the errors of some samples by region."""
     from ranksim._utils.formatting import METRIC_TITLES, choose_digits
 
-    file, scores = result["predictions"], result["test"]
-    title = f"\n{escape(file['name'])}, by region of {escape(file['label'])}"
+    scores = result["test"]
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("region")
     table.add_column("samples", justify="right", no_wrap=True)
@@ -242,8 +259,6 @@ def _print_intervals(result: dict[str, Any], console: Console) -> None:
             cells.append("" if ends is None else " to ".join(f"{end:.{places}f}" for end in ends))
         table.add_row(escape(region), f"{values['n']:,}", *cells)
     console.print(table)
-    if file["without_label"]:
-        console.print(f"{file['without_label']:,} rows without a label are left out.")
 
 
 def _score_checkpoint(path: Path, request: SweepRequest, console: Console) -> dict[str, Any]:

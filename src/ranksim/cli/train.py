@@ -173,9 +173,22 @@ def _print_predictions(result: dict[str, Any], console: Console) -> None:
     lines = [f"Predictions: {result['out']}"]
     if result["mae"] is not None:
         command = f"ranksim evaluate {result['out']} --model {result['model']}"
-        lines.insert(0, f"MAE {result['mae']:.4g}; by region: {command}")
+        lines.insert(0, f"{_describe_errors(result)}; by region: {command}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _describe_errors(result: dict[str, Any]) -> str:
+    """Describe the mean error of held-out samples first, then that of all samples."""
+    parts, held_out = result["parts"], result["held_out"]
+    if not parts["train"] and not parts["val"]:
+        return f"MAE {result['mae']:.4g}"
+    if held_out["mae"] is None:
+        return f"MAE {result['mae']:.4g} on the samples of the training, which is no test"
+    return (
+        f"MAE {held_out['mae']:.4g} on {held_out['samples']:,} held-out samples, "
+        f"{result['mae']:.4g} with the samples of the training"
+    )
 
 
 def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Benchmark(Generic[S]):
         groups: group of each test sample, int64 ``(N,)``, such as a day or a person, whose samples
             are not independent; None if all samples are independent.
         report: what was read of the data.
+        origin: where each test sample comes from, ``(N,)`` each: row, line, image, group, time.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Benchmark(Generic[S]):
     unit: str | None = None
     groups: NDArray[np.int64] | None = None
     report: DataReport = field(default_factory=DataReport)
+    origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[S, S, S]:

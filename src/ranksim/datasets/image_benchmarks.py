@@ -295,6 +295,7 @@ def load_images(
         unit="years",
         groups=groups,
         report=_describe_plan(plan, usable, size, len(broken)),
+        origin={"image": test.paths},
     )
     return benchmark, datasets
 

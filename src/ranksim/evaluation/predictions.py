@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ranksim.metrics import REGION_NAMES, SHOT_NAMES
 PREDICTIONS = "predictions.parquet"
 _DIGEST = "digest"  # of the columns, in the metadata of the file
 _NAMED = "in_"  # prefix of a named region's column, which may be called like another column
+_CLUSTER, _OLD_CLUSTER = "cluster", "group"  # columns; files without a column row are older
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -39,6 +41,9 @@ class Predictions:
         groups: group of each sample, ``(N,)`` (see :class:`ranksim.datasets.base.Benchmark`).
         times: times of the forecast targets, if the series has times.
         report: what was read of new data.
+        origin: further columns that say where each sample comes from, such as ``line`` and
+            ``image``; ``part`` is that of the model's split, ``train``, ``val`` or ``test``, or
+            empty if the model did not see the sample.
     """
 
     rows: NDArray[np.int64]
@@ -48,6 +53,7 @@ class Predictions:
     groups: NDArray[np.int64] | None = None
     times: list[Any] | None = None
     report: DataReport = field(default_factory=DataReport)
+    origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.preds)
@@ -81,6 +87,7 @@ class Predictions:
     def columns(self) -> dict[str, list[Any]]:
         """Return the table as lists by column; ``row`` counts from 1, missing labels are None."""
         table: dict[str, list[Any]] = {"row": (self.rows + 1).tolist()}
+        table |= {name: list(values) for name, values in self.origin.items()}
         if self.times is not None:
             table["time"] = self.times
         table |= {
@@ -121,7 +128,8 @@ def write_predictions(
 ) -> None:
     """Write the predictions of the given test rows, both ``(N,)``, to a Parquet file.
 
-    The file also holds labels, regions (by ``"rule"`` or ``"published"``), groups and a digest.
+    The file also holds where the samples come from (see :class:`Benchmark`), labels, regions (by
+    ``"rule"`` or ``"published"``), the cluster of dependent samples, and a digest.
     """
     labels = benchmark.test.labels[rows]
     regions = benchmark.regions(regions_from)
@@ -129,11 +137,12 @@ def write_predictions(
     table = require_optional("pyarrow", "train").table(
         {
             "index": rows,
+            **{name: [values[row] for row in rows] for name, values in benchmark.origin.items()},
             "label": labels,
             "prediction": preds,
             "region": [regions.names[k] for k in regions.bins.digitize(labels)],
             "zero_shot": masks["zero"],
-            **({} if benchmark.groups is None else {"group": benchmark.groups[rows]}),
+            **({} if benchmark.groups is None else {_CLUSTER: benchmark.groups[rows]}),
             **{_NAMED + name: masks[name] for name, _ in regions.named},
         }
     )
@@ -166,7 +175,8 @@ def read_predictions(path: Path) -> Predictions | None:
     masks |= {"zero": zero, "seen": ~zero}
     masks |= {k.removeprefix(_NAMED): v for k, v in columns.items() if k.startswith(_NAMED)}
     rows, preds, labels = (columns[name] for name in ("index", "prediction", "label"))
-    return Predictions(rows, preds, masks, labels, columns.get("group"))
+    clusters = columns.get(_CLUSTER if "row" in columns else _OLD_CLUSTER, columns.get(_CLUSTER))
+    return Predictions(rows, preds, masks, labels, clusters)
 
 
 def are_damaged(path: Path) -> bool:

@@ -32,6 +32,8 @@ from ranksim.experiments.run import (
     reject_other_settings,
 )
 from ranksim.experiments.store import ResultStore, SweepPlan
+from ranksim.training.task_loading import load_plan
+from ranksim.user_data.split_column import SPLIT_FILE
 
 _POLL_SECONDS = 1.0  # before a run that another sweep trains is tried again
 
@@ -77,6 +79,8 @@ def _execute_unfinished(
             reject_other_data(run, data.facts, record)
     if todo:
         print_data_report(data.report, progress.console)
+        if todo[0].source.is_user_data and not plan.trainer_config.is_follower_node:
+            load_plan(todo[0].source).write_split(plan.out / SPLIT_FILE)
     # a second stage costs about a tenth of a training
     progress.begin(len(done), {run.name: 0.1 if run.stage_one else 1.0 for run in todo})
     if not todo:

@@ -31,12 +31,14 @@ from ranksim.inference.saved_model import (
     replace_folder,
     require_model_folder,
 )
+from ranksim.inference.seen_samples import SAMPLES, SampleParts
 from ranksim.training.fit import select_prefix
 from ranksim.training.method import parse_method
 from ranksim.training.recipe import headline
 from ranksim.training.resume import BEST, read_training_checkpoint
-from ranksim.training.task_loading import load_adapter, load_benchmark
+from ranksim.training.task_loading import load_adapter, load_benchmark, load_plan
 from ranksim.training.trainer_config import check_trainer_config, silence_lightning
+from ranksim.user_data.split_column import SPLIT_FILE
 
 _ENCODER = "encoder."
 
@@ -143,6 +145,9 @@ def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
         write_json(folder / METRICS, with_digest(metrics))
         card = model_card(config, metrics, headline(spec.benchmark), bench.out.name)
         (folder / CARD).write_text(card, encoding="utf-8")
+        plan, adapter = load_plan(run.source), load_adapter(run.source, run.recipe)
+        SampleParts.from_plan(plan, adapter.columns).write(folder / SAMPLES)
+        plan.write_split(folder / SPLIT_FILE)
 
 
 def _read_best(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:

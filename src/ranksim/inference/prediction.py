@@ -16,9 +16,10 @@ from ranksim._utils.formatting import format_percent
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import sha256, write_json
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
+from ranksim.data.cells import is_missing
 from ranksim.data.data_report import print_data_report
 from ranksim.data.reading import load_table
-from ranksim.data.spec import ReadOptions, UserDataSpec
+from ranksim.data.spec import ReadOptions, SeriesSpec, UserDataSpec
 from ranksim.data.table import Table, read_labels, read_targets
 from ranksim.evaluation.intervals import bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
@@ -32,8 +33,10 @@ from ranksim.inference.saved_model import (
     extend_regions,
     load_model,
 )
+from ranksim.inference.seen_samples import are_held_out, count_parts
 from ranksim.metrics import SHOT_NAMES, regression_scores
 from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
+from ranksim.user_data.sample_keys import make_sample_keys
 from ranksim.user_data.split_column import (
     join_split_file,
     read_parts,
@@ -67,8 +70,9 @@ class PredictRequest:
 def predict_data(request: PredictRequest, console: Console | None = None) -> dict[str, Any]:
     """Predict new data, write the predictions to ``out``, and return a summary.
 
-    ``mae`` is None without labels, and ``warning`` is None if few predictions are few-shot. The
-    console prints what was read of the data.
+    ``mae`` is that over all labels, ``held_out`` that over samples which the model was neither
+    trained nor validated on; both are None without labels. ``warning`` is None if few predictions
+    are few-shot. The console prints what was read of the data.
     """
     silence_lightning()
     require_table_suffix(request.out)
@@ -93,6 +97,8 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
     labels = predictions.labels
     known = np.zeros(0, dtype=bool) if labels is None else np.isfinite(labels)
     names = np.asarray(model.regions.names)
+    parts = predictions.origin.get("part", [""] * len(predictions))
+    held_out = known & are_held_out(parts) if len(known) else known
     return {
         "model": str(request.model),
         "method": model.config["method"],
@@ -101,6 +107,11 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
         "regions": predictions.counts(),
         "training": {name: int(model.regions.counts[names == name].sum()) for name in SHOT_NAMES},
         "mae": float(np.abs(predictions.errors)[known].mean()) if known.any() else None,
+        "parts": count_parts(parts),
+        "held_out": {
+            "samples": int(held_out.sum()),
+            "mae": float(np.abs(predictions.errors)[held_out].mean()) if held_out.any() else None,
+        },
         "warning": _few_shot_warning(predictions, model),
         "data_report": predictions.report.to_dict(),
         "out": str(request.out),
@@ -155,6 +166,9 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
             f"{table.name} has no label in column {label!r}: fill in labels, or "
             "choose another column with --label."
         )
+    parts = [part for part, is_used in zip(_read_sample_parts(table, request), known, strict=True)
+             if is_used]  # fmt: skip
+    held_out = are_held_out(parts)
     preds, labels = read_labels(table, prediction)[known], labels[known]
     masks = extend_regions(density_from_dict(density), labels).masks(labels)
     result = {
@@ -166,20 +180,75 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
             "label": label,
             "samples": len(labels),
             "without_label": int((~known).sum()),
+            "parts": count_parts(parts),
         },
         **origin,
         "density": density,
-        "test": {
-            name: regression_scores(torch.from_numpy(preds[mask]), torch.from_numpy(labels[mask]))
-            for name, mask in masks.items()
-        },
-        "intervals": {
-            name: error_intervals(preds[mask] - labels[mask]) for name, mask in masks.items()
-        },
+        "held_out": None if held_out.all() else _score(preds, labels, masks, held_out),
+        **_score(preds, labels, masks, np.ones(len(labels), dtype=np.bool_)),
         **collect_provenance(),
     }
     write_json(request.out / RESULT, result)
     return result
+
+
+def _score(
+    preds: NDArray[np.float64],
+    labels: NDArray[np.float64],
+    masks: Mapping[str, NDArray[np.bool_]],
+    selected: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """Return the scores and intervals of the selected samples by region."""
+    chosen = {name: mask & selected for name, mask in masks.items()}
+    return {
+        "test": {
+            name: regression_scores(torch.from_numpy(preds[mask]), torch.from_numpy(labels[mask]))
+            for name, mask in chosen.items()
+        },
+        "intervals": {
+            name: error_intervals(preds[mask] - labels[mask]) for name, mask in chosen.items()
+        },
+    }
+
+
+def _read_sample_parts(table: Table, request: ScoreRequest) -> Sequence[str]:
+    """Return the part of each row in the training data of the predictions; ``""`` if unknown.
+
+    It is read from the column ``part`` that ``ranksim predict`` writes. Otherwise rows are
+    recognized by the inputs of the model, if the table has all of them, or as rows of the training
+    table that are equal in the columns that both have.
+    """
+    if "part" in table.names:
+        return ["" if is_missing(value) else str(value) for value in table.column("part")]
+    if request.model is not None:
+        model = load_model(request.model)
+        is_series = model.config["kind"] == SeriesSpec.benchmark
+        if model.samples is None or is_series or not {*model.adapter.columns} <= {*table.names}:
+            return [""] * table.n_rows
+        return model.find_parts(table)
+    return _match_training_rows(table, request)
+
+
+def _match_training_rows(table: Table, request: ScoreRequest) -> Sequence[str]:
+    train, options = _read_training_table(request)
+    shared = [name for name in train.names if name in table.names and name != options.split]
+    if options.target not in shared or len(shared) < 2:
+        return [""] * table.n_rows
+    split = read_split_column(train, options)
+    parts = ["train"] * train.n_rows if split is None else read_parts(train, split).tolist()
+    keys = make_sample_keys(train, options, shared)
+    part_of = dict(zip(reversed(keys), reversed(parts), strict=True))
+    return [part_of.get(key, "") for key in make_sample_keys(table, options, shared)]
+
+
+def _read_training_table(request: ScoreRequest) -> tuple[Table, UserDataSpec]:
+    """Read the table of ``--train``, with a split file if one is given, and its options."""
+    assert request.train is not None
+    given = dict(request.options)
+    table = load_table(request.train, ReadOptions.from_options(given))
+    if (split_file := resolve_split_file(table, given.get("split"))) is not None:
+        table, given["split"] = join_split_file(table, split_file), split_file.name
+    return table, UserDataSpec(target=str(request.target), **given)
 
 
 def error_intervals(errors: NDArray[np.float64]) -> dict[str, list[float] | None]:
@@ -207,11 +276,7 @@ def _read_density(request: ScoreRequest) -> tuple[dict[str, Any], str, dict[str,
         return model.config["density"], model.target, origin
     if request.train is None or request.target is None:
         raise UsageError("No shot regions are defined: pass --train and --target, or --model.")
-    given = dict(request.options)
-    table = load_table(request.train, ReadOptions.from_options(given))
-    if (split_file := resolve_split_file(table, given.get("split"))) is not None:
-        table, given["split"] = join_split_file(table, split_file), split_file.name
-    options = UserDataSpec(target=request.target, **given)
+    table, options = _read_training_table(request)
     values = read_targets(table, request.target, options.missing_target, missing="nan")
     known = np.isfinite(values)
     labels, train = values[known], np.arange(np.count_nonzero(known))

@@ -20,12 +20,19 @@ from ranksim._utils.formatting import format_value, single_line
 from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
 from ranksim.data.data_report import DataReport
 from ranksim.data.reading import load_table
-from ranksim.data.spec import ReadOptions
+from ranksim.data.spec import DataSpec, ReadOptions, UserDataSpec
 from ranksim.data.table import Table, read_targets
 from ranksim.evaluation.predictions import Predictions
 from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import parse_ranges
+from ranksim.inference.seen_samples import (
+    SAMPLES,
+    SampleParts,
+    count_parts,
+    describe_parts,
+    read_sample_parts,
+)
 from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
@@ -43,10 +50,13 @@ from ranksim.training.trainer_config import (
     silence_lightning,
     translate_keyboard_interrupt,
 )
+from ranksim.user_data.sample_keys import hash_samples
+from ranksim.user_data.sample_origin import describe_origin
+from ranksim.user_data.split_column import SPLIT_FILE
 
 FORMAT = 1
 CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
-_FILES = {CONFIG, WEIGHTS, METRICS, CARD}
+_FILES = {CONFIG, WEIGHTS, METRICS, CARD, SAMPLES, SPLIT_FILE}
 _AGAIN = "copy the model again, or fit it again"
 _CONFIG_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RankSimError)
 
@@ -63,6 +73,7 @@ class Model:
         adapter: turns table columns into inputs of the network.
         regions: shot regions by the training labels.
         weights: weights of the network by name.
+        samples: parts of the samples of the training data; None in models of earlier versions.
     """
 
     path: Path
@@ -72,6 +83,7 @@ class Model:
     adapter: DataAdapter = field(repr=False)
     regions: ShotRegions = field(repr=False)
     weights: Mapping[str, Tensor] = field(repr=False)
+    samples: SampleParts | None = field(default=None, repr=False)
 
     @property
     def target(self) -> str:
@@ -123,7 +135,44 @@ class Model:
         masks = extend_regions(self.regions, preds).masks(preds)
         report = DataReport(rows={"used": table.n_rows}).combine(inputs.report)
         report = report.combine(table.report)
-        return Predictions(inputs.rows, preds, masks, labels, times=inputs.times, report=report)
+        origin = self._describe_origin(table, inputs)
+        if "part" in origin and (text := describe_parts(count_parts(origin["part"]))):
+            report = report.combine(DataReport(notes={"Training data": text}))
+        return Predictions(
+            *(inputs.rows, preds, masks, labels), times=inputs.times, report=report, origin=origin
+        )
+
+    def find_parts(self, table: Table, hashes: NDArray[np.uint64] | None = None) -> list[str]:
+        """Return which part of the training data each row belongs to, ``""`` if to none.
+
+        Args:
+            table: rows with the inputs of the model, unless it is a series.
+            hashes: of the windows of a series, ``(N,)``.
+        """
+        assert self.samples is not None
+        if hashes is None:
+            hashes = hash_samples(table, self.spec, self.adapter.columns)
+        return self.samples.find_parts(hashes)
+
+    @property
+    def spec(self) -> UserDataSpec:
+        """The specification of the training data."""
+        content = {"benchmark": self.config["kind"], "options": self.config["options"]}
+        spec = DataSpec.from_dict(content | {"regions_from": "rule"})
+        assert isinstance(spec, UserDataSpec)
+        return spec
+
+    def _describe_origin(self, table: Table, inputs: AdaptedTable) -> dict[str, list[Any]]:
+        """Return where the samples come from, and their parts in the training data."""
+        image = getattr(self.adapter, "name", None)
+        group = self.config.get("options", {}).get("group")
+        origin = describe_origin(table, inputs.rows, image=image, group=group)
+        del origin["row"]
+        if self.samples is not None:
+            parts = self.find_parts(table.take(inputs.rows), inputs.hashes)
+            if any(parts):
+                origin["part"] = parts
+        return origin
 
     def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
         """Compute the predictions of the network ``(N,)``, in the order of the inputs."""
@@ -187,7 +236,8 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
         ) from error
     recipe = relocate_encoder(recipe, None if encoder is None else Path(encoder))
     weights = _load_weights(folder / WEIGHTS, config["weights_sha256"])
-    return Model(folder, config, metrics, recipe, adapter, regions, weights)
+    samples = read_sample_parts(folder / SAMPLES)
+    return Model(folder, config, metrics, recipe, adapter, regions, weights, samples)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from ranksim.data.series import (
     match_steps,
 )
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
-from ranksim.data.splitting import PARTS, factorize
+from ranksim.data.splitting import PARTS, Split, factorize
 from ranksim.data.table import Table, format_times
 from ranksim.data.text import (
     TOKEN_LIMITS,
@@ -59,6 +59,7 @@ from ranksim.training.recipe import IMAGE, SENTENCES, SERIES, TABLE, TEXT
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.columns import Kind
 from ranksim.user_data.features import TableFeatures
+from ranksim.user_data.sample_keys import hash_windows
 from ranksim.user_data.split_plan import SplitPlan, read_series
 
 NetworkFactory = Callable[[Any, TrainerConfig], Callable[[], Regressor]]
@@ -73,9 +74,8 @@ class AdaptedSplits:
     make_network: NetworkFactory
     facts: dict[str, Any] = field(default_factory=dict)  # facts about the data to record
     report: DataReport = field(default_factory=DataReport)
+    split: Split | None = None  # of the plan, without samples that could not be read
     adapter: DataAdapter | None = None  # if converting the splits determined more of it
-    # of the training samples, among those of the plan; None: all
-    train_positions: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ class AdaptedTable:
     labels: NDArray[np.float64] | None = None  # true values of forecasts (N,), NaN in the future
     times: list[Any] | None = None  # times of forecasts, in the format of the data
     report: DataReport = field(default_factory=DataReport)
+    hashes: NDArray[np.uint64] | None = None  # of the windows of a series (N,)
 
 
 _NESTED: dict[str, Any] = {"features": TableFeatures, "scaling": SeriesScaling}  # fields
@@ -103,6 +104,11 @@ class DataAdapter(ABC):
     @abstractmethod
     def fit(cls, plan: SplitPlan) -> Self:
         """Return an adapter fitted on the training samples of a plan."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that the network reads."""
 
     @abstractmethod
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
@@ -131,6 +137,10 @@ class TableAdapter(DataAdapter):
     kind: ClassVar[str] = TABLE
     names: tuple[str, ...]
     features: TableFeatures
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.features.columns)
 
     @classmethod
     def fit(cls, plan: SplitPlan) -> Self:
@@ -173,6 +183,10 @@ class TextAdapter(DataAdapter):
     unit: ClassVar[str] = "words"
     names: tuple[str, ...]
     max_tokens: int = 0  # read of each text; 0 in models of earlier versions: that of the recipe
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.names
 
     @classmethod
     def fit(cls, plan: SplitPlan) -> Self:
@@ -271,6 +285,10 @@ class ImageAdapter(DataAdapter):
     # have no such field and used the range of 16 bits.
     value_range: tuple[float, float] | None = (0.0, 65_535.0)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.name,)
+
     @classmethod
     def fit(cls, plan: SplitPlan) -> Self:
         return cls(plan.inputs[0])
@@ -296,13 +314,17 @@ class ImageAdapter(DataAdapter):
         report = describe_images(facts, size, value_range, n_skipped=n_skipped)
         if n_skipped:
             report = report.combine(_report_skipped(plan.report, benchmark.facts["counts"]))
-        adapter = replace(self, value_range=value_range)
-        loaded, listed_train = set(benchmark.train.paths), table.take(table.split.train).paths
-        positions = np.flatnonzero([path in loaded for path in listed_train])
+        usable = [set(part.paths) for part in benchmark.parts]
+        split = Split(
+            *(
+                part[[paths[plan.rows[k]] in names for k in part]]
+                for part, names in zip(plan.split, usable, strict=True)
+            )
+        )
         return AdaptedSplits(
             *((train, val, test), image_network, benchmark.facts, report),
-            adapter=adapter,
-            train_positions=positions,
+            split=split,
+            adapter=replace(self, value_range=value_range),
         )
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
@@ -356,6 +378,10 @@ class SeriesAdapter(DataAdapter):
     steps: tuple[float, ...]  # seconds between readings, by group; empty without a time column
     scaling: SeriesScaling
     repeated_times: str = "mean"  # in models of earlier versions, which have no such field
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.names
 
     @classmethod
     def fit(cls, plan: SplitPlan) -> Self:
@@ -412,8 +438,10 @@ class SeriesAdapter(DataAdapter):
         dates = readings.time_scale > 0
         report = describe_windows(windows, dates=dates, known=self.steps)
         report = describe_readings(readings, windows).combine(report)
-        rows = readings.rows[ends]
-        return AdaptedTable(rows, samples, self._make_network, labels, target_times, report)
+        rows, hashes = readings.rows[ends], hash_windows(values, times, ends, self.window)
+        return AdaptedTable(
+            *(rows, samples, self._make_network, labels, target_times, report, hashes)
+        )
 
     def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
         return series_network(recipe, len(self.names))

@@ -172,9 +172,7 @@ def _read_table(data: str, modified: int, reading: ReadOptions) -> Table:
 
 def _training_positions(plan: SplitPlan, parts: AdaptedSplits) -> Ints:
     """Return the position in the plan of each training sample that is used."""
-    positions, train = plan.split.train, parts.samples[0]
-    if parts.train_positions is not None:  # without broken images
-        positions = positions[parts.train_positions]
+    positions, train = (parts.split or plan.split).train, parts.samples[0]
     if isinstance(train, Subset):  # without dropped labels
         positions = positions[copy_to_numpy(train.rows)]
     assert len(positions) == len(train)
@@ -238,6 +236,7 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
     plan = load_plan(source)
     adapter = adapter_type(source.spec.benchmark).fit(plan)
     parts = adapter.adapt_splits(plan, recipe)
+    plan = dataclasses.replace(plan, split=parts.split or plan.split)
     train, val, test = (LabelSamples(copy_to_numpy(samples.labels)) for samples in parts.samples)
     benchmark = Benchmark(
         source.spec.benchmark,
@@ -251,6 +250,7 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
         quantity=plan.options.target,
         groups=plan.groups,
         report=plan.report.combine(parts.report).combine(plan.table.report),
+        origin=plan.describe_test(),
     )
     if isinstance(source.spec, ImageSpec):
         _report_images(benchmark.facts)

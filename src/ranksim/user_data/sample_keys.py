@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import image_paths
 from ranksim.data.number_format import PLAIN, NumberFormat
 from ranksim.data.spec import ImageSpec, TableSpec, TextSpec, UserDataSpec
-from ranksim.data.table import Table, parse_numbers
+from ranksim.data.table import Floats, Ints, Table, parse_numbers
 from ranksim.exceptions import RankSimError, require_optional
 
 _THUMBNAIL = 16  # side in pixels; only images with equal thumbnails are compared
@@ -35,15 +35,44 @@ def make_sample_keys(
     """Return a key for each row; rows that a network reads as equal have equal keys.
 
     Missing values are equal, and so are numbers and dates of the same value, however they are
-    written, texts of the same words in lower case, and images of the same pixels.
+    written, texts of the same words in lower case, and images of the same pixels. Keys of texts and
+    images can be compared within one table only.
     """
+    return _combine_keys(table, options, inputs, make_text_keys, make_image_keys)
+
+
+def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> NDArray[np.uint64]:
+    """Return a hash of the inputs of each row ``(N,)``, to recognize rows in another table.
+
+    Unlike :func:`make_sample_keys`, this compares texts without spaces, and thumbnails of images.
+    """
+    keys = _combine_keys(table, options, inputs, _make_plain_text_keys, _make_thumbnail_keys)
+    return hash_keys(keys)
+
+
+def hash_windows(
+    values: Floats, times: Floats | None, ends: Ints, window: int
+) -> NDArray[np.uint64]:
+    """Return a hash of the readings ``(T, C)`` and times ``(T,)`` of each window, ``(N,)``."""
+    columns = [values] if times is None else [values, times[:, None]]
+    readings = np.concatenate(columns, axis=1) + 0.0  # makes -0.0 equal to 0.0
+    return _hash_bytes(readings[end - window + 1 : end + 1].tobytes() for end in ends.tolist())
+
+
+def _combine_keys(
+    table: Table,
+    options: UserDataSpec,
+    inputs: Sequence[str],
+    make_text: Callable[[Sequence[Any]], list[Hashable]],
+    make_image: Callable[[Table, str], list[Hashable]],
+) -> list[tuple[Hashable, ...]]:
     categories = options.categories if isinstance(options, TableSpec) else ()
     columns: list[Sequence[Hashable]] = []
     for name in inputs:
         if isinstance(options, ImageSpec):
-            columns.append(make_image_keys(table, name))
+            columns.append(make_image(table, name))
         elif isinstance(options, TextSpec):
-            columns.append(make_text_keys(table.column(name)))
+            columns.append(make_text(table.column(name)))
         else:
             is_category = name in categories
             form = PLAIN if is_category else table.number_format(name) or PLAIN
@@ -53,8 +82,12 @@ def make_sample_keys(
 
 def hash_keys(keys: Sequence[Hashable]) -> NDArray[np.uint64]:
     """Return a hash of each key that is the same in each process, ``(N,)``."""
-    content = b"".join(hashlib.blake2b(repr(key).encode(), digest_size=8).digest() for key in keys)
-    return np.frombuffer(content, dtype="<u8").astype(np.uint64)
+    return _hash_bytes(repr(key).encode() for key in keys)
+
+
+def _hash_bytes(contents: Iterable[bytes]) -> NDArray[np.uint64]:
+    digests = b"".join(hashlib.blake2b(each, digest_size=8).digest() for each in contents)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def make_cell_keys(
@@ -91,16 +124,24 @@ def make_text_keys(texts: Sequence[Any]) -> list[Hashable]:
 
     Only texts that share their letters and digits with another one are tokenized.
     """
-    normalized = [
-        "" if is_missing(text) else unicodedata.normalize("NFKC", str(text)).lower()
-        for text in texts
-    ]
+    normalized = _normalize_texts(texts)
     letters = ["".join(filter(str.isalnum, text)) for text in normalized]
     counts = Counter(letters)
     tokenize = require_optional("nltk.tokenize", "train").NLTKWordTokenizer().tokenize
     return [
         key if counts[key] == 1 else tuple(tokenize(text))
         for text, key in zip(normalized, letters, strict=True)
+    ]
+
+
+def _make_plain_text_keys(texts: Sequence[Any]) -> list[Hashable]:
+    return ["".join(text.split()) for text in _normalize_texts(texts)]
+
+
+def _normalize_texts(texts: Sequence[Any]) -> list[str]:
+    return [
+        "" if is_missing(text) else unicodedata.normalize("NFKC", str(text)).lower()
+        for text in texts
     ]
 
 
@@ -125,6 +166,14 @@ def make_image_keys(table: Table, column: str) -> list[Hashable]:
             pixels = _digest_pixels(table.root / path) if len(equal) > 1 else ""
             keys[path] = f"{digest} {pixels}"
     return [keys.get(path, path) for path in paths]
+
+
+def _make_thumbnail_keys(table: Table, column: str) -> list[Hashable]:
+    paths = image_paths(table, column)
+    if table.root is None or not table.root.is_dir():
+        return list(paths)
+    thumbnails = _read_thumbnails(table.root, paths)
+    return [each or path for each, path in zip(thumbnails, paths, strict=True)]
 
 
 def _read_thumbnails(root: Path, paths: Sequence[str]) -> list[bytes | None]:

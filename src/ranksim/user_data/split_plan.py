@@ -21,7 +21,7 @@ from ranksim.data.series import (
     merge_repeated_times,
     split_windows,
 )
-from ranksim.data.spec import SeriesSpec, TableSpec, TextSpec, UserDataSpec
+from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec, TextSpec, UserDataSpec
 from ranksim.data.splitting import (
     PARTS,
     TEST_PER_BIN,
@@ -49,10 +49,12 @@ from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
+from ranksim.user_data.sample_keys import hash_samples, hash_windows
+from ranksim.user_data.sample_origin import describe_origin
 from ranksim.user_data.sample_split import SplitOutcome, split_samples
 from ranksim.user_data.sample_weights import drop_weightless, read_sample_weights
 from ranksim.user_data.sentinels import find_sentinels
-from ranksim.user_data.split_column import find_split_column, read_parts
+from ranksim.user_data.split_column import find_split_column, read_parts, write_split_file
 
 _NAMELESS = "without a name, as the index of a data frame"
 _INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__")  # as pandas names it
@@ -77,6 +79,7 @@ class SplitPlan:
     parts: NDArray[np.str_]  # (R,), train, val, test or unused, of each row of the table
     weights: Floats | None = None  # (N,), at least 0, and above 0 for training samples
     readings: Floats | None = None  # (T, C), of a series in time order
+    reading_times: Floats | None = None  # (T,), in seconds
     windows: Windows | None = None  # over the readings, one per sample
 
     @property
@@ -90,6 +93,33 @@ class SplitPlan:
         if options.split_method == "day" and options.time is not None:
             return day_index(read_times(self.table.take(self.rows), options.time)[test])
         return None
+
+    def describe_origin(self, rows: Ints) -> dict[str, list[Any]]:
+        """Return the row, line, image path and group of rows of the table ``(N,)``."""
+        image = self.options.image if isinstance(self.options, ImageSpec) else None
+        return describe_origin(self.table, rows, image=image, group=self.options.group)
+
+    def describe_test(self) -> dict[str, list[Any]]:
+        """Return what :meth:`describe_origin` does for the test samples, and times of forecasts."""
+        origin = self.describe_origin(self.rows[self.split.test])
+        if self.windows is not None and self.windows.times is not None:
+            assert self.options.time is not None
+            column = self.table.column(self.options.time)
+            origin["time"] = [str(column[row]) for row in self.rows[self.split.test]]
+        return origin
+
+    def hash_samples(self, columns: Sequence[str]) -> NDArray[np.uint64]:
+        """Return a hash of the given columns of each sample, or of its window, ``(N,)``."""
+        if self.windows is not None and self.readings is not None:
+            windows = self.windows
+            return hash_windows(self.readings, self.reading_times, windows.ends, windows.window)
+        return hash_samples(self.table.take(self.rows), self.options, columns)
+
+    def write_split(self, path: Path) -> None:
+        """Write the part of each row of the table to a file for ``--split``."""
+        origin = self.describe_origin(np.arange(self.table.n_rows))
+        columns = {k: v for k, v in origin.items() if k not in ("row", "line")}
+        write_split_file(path, self.table, self.parts.tolist(), columns)
 
 
 def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
@@ -157,6 +187,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         parts=parts,
         weights=weights,
         readings=None if readings is None else readings.values,
+        reading_times=None if readings is None else readings.times,
         windows=windows,
     )
 

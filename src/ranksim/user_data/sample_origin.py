@@ -1,0 +1,29 @@
+"""Where samples come from: row and line of the file, image, group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ranksim.data.cells import is_missing
+from ranksim.data.table import Ints, Table
+
+
+def describe_origin(
+    table: Table, rows: Ints, *, image: str | None = None, group: str | None = None
+) -> dict[str, list[Any]]:
+    """Return the row from 1 and the line of samples in the file, their image path and their group.
+
+    Args:
+        table: the table of the samples.
+        rows: table row of each sample ``(N,)``, from 0.
+        image: column of the image paths, if there is one.
+        group: column of the groups, if there is one.
+    """
+    origin: dict[str, list[Any]] = {"row": (rows + 1).tolist()}
+    if table.line_unit == "line":
+        origin["line"] = [table.lines[row] for row in rows]
+    for name, column in (("image", image), ("group", group)):
+        if column is not None and column in table.names:
+            values = table.column(column)
+            origin[name] = ["" if is_missing(values[row]) else str(values[row]) for row in rows]
+    return origin
