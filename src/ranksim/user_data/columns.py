@@ -42,6 +42,7 @@ _OTHER_DATE = re.compile(
     r"|[^\W\d]{3,9} \d{1,2}, \d{4})(?:[ T].*)?"
 )
 _MAX_UNITS = 3  # of numbers in several units, which are no names
+_MIN_MEASURED = 10  # different numbers in such a column; 1Story and 2Story are names
 
 
 @dataclass(frozen=True)
@@ -386,7 +387,8 @@ def find_column_warning(table: Table, name: str, verb: str) -> str | None:
     else:
         cells = [cell for cell in map(split_cell, texts) if cell is not None]
         units = dict.fromkeys(cell.unit for cell in cells)
-        if len(cells) >= MAJORITY * len(values) and 1 < len(units) <= _MAX_UNITS:
+        is_measured = len({cell.digits for cell in cells}) >= _MIN_MEASURED
+        if len(cells) >= MAJORITY * len(values) and is_measured and 1 < len(units) <= _MAX_UNITS:
             listed = join_names(unit or "none" for unit in units)
             problem = f"as its numbers have several units ({listed})"
             remedy = f"convert them to one, {remedy}"

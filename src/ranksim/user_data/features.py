@@ -30,6 +30,7 @@ from ranksim.user_data.columns import (
 )
 
 _MAX_UNKNOWN = 0.05  # share of values that training data does not have, above it a warning
+_MAX_LISTED = 4  # columns in a note
 _TYPES: dict[str, type[Column]] = {
     "number": NumberColumn,
     "category": CategoryColumn,
@@ -183,6 +184,8 @@ class TableFeatures:
                 )
             else:
                 counts.append(text)
+        if len(counts) > _MAX_LISTED:
+            counts[_MAX_LISTED:] = [f"{len(counts) - _MAX_LISTED} more columns"]
         notes = {f"Unknown in {place}": "; ".join(counts)} if counts else {}
         return DataReport(notes=notes, warnings=warnings)
 
