@@ -26,6 +26,8 @@ from ranksim.data.table import Floats, Ints
 _MIN_FILE_AGE = 2_000_000_000  # nanoseconds: the coarsest time stamps of a file system
 _DARK = 0.25  # share of a range that dark images do not exceed
 _SPARSE = 0.1  # share of a range that nearly all pixels do not exceed if few pixels are brighter
+_MARGIN = 0.05  # share of a range that new images may exceed
+_MAX_BEYOND = 0.05  # share of new images that may exceed it by more
 _NO_IMAGE = PixelFacts(0, 0)
 _COLUMNS = len(astuple(_NO_IMAGE))
 
@@ -119,7 +121,9 @@ def describe_images(
         pixels = usable.sizes.prod(axis=1)
         first, middle, last = np.argsort(pixels, kind="stable")[[0, (len(pixels) - 1) // 2, -1]]
         stored = [f"{w:,} × {h:,}" for w, h in usable.sizes[[first, last, middle]]]
-        note += f", stored with {stored[0]} to {stored[1]} (median {stored[2]})"
+        note += f", stored with {stored[0]}"
+        if len(np.unique(usable.sizes, axis=0)) > 1:
+            note += f" to {stored[1]} (median {stored[2]})"
         share = size * size / int(pixels[middle])
         if share < 1:
             note += f", so that the median image keeps {100 * share:.2g} % of its pixels"
@@ -169,8 +173,9 @@ def compare_value_range(facts: ImageFacts, value_range: ValueRange | None) -> li
         )
     if present is None:
         return warnings
-    beyond = int(np.count_nonzero((facts.low < low) | (facts.high > high)))
-    if beyond > 0.05 * facts.n_deep:
+    margin = _MARGIN * (high - low)
+    beyond = int(np.count_nonzero((facts.low < low - margin) | (facts.high > high + margin)))
+    if beyond > _MAX_BEYOND * facts.n_deep:
         warnings.append(
             f"{format_share(beyond, facts.n_deep)} images have pixels outside {low:g} … {high:g}, "
             f"the range of the training (here {present[0]:g} … {present[1]:g}), which are clipped: "
