@@ -15,6 +15,7 @@ from rich.table import Table
 from ranksim.cli.options import (
     HARDWARE,
     NETWORK,
+    READING,
     AsJson,
     Values,
     print_json,
@@ -141,10 +142,11 @@ _IMAGES = "drop_labels protocol skip_broken cache_dir"
 _AGES = "preset data_dir split_file"
 _USER_IMAGES = "image image_root split bin_width max_per_bin split_seed test_per_bin"
 _CHECKPOINT = "image_size accelerator precision"
+_READING = READING[1]
 _USED = {
     "benchmark": f"{_IMAGES} {_AGES} {_CHECKPOINT}",
     "data": f"target {_IMAGES} {_USER_IMAGES} {_CHECKPOINT}",
-    "train": "target split bin_width many few region prediction label",
+    "train": f"target split bin_width many few region prediction label missing_target {_READING}",
     "model": "prediction label",
 }
 
@@ -152,7 +154,7 @@ _USED = {
 @with_options(
     "what benchmark data train model target out",
     ("Data", f"{_IMAGES} {_AGES} {_USER_IMAGES}"),
-    ("Predictions", "prediction label many few region"),
+    ("Predictions", f"prediction label many few region missing_target {_READING}"),
     ("Checkpoint", _CHECKPOINT),
     owner=EvaluateOptions,
     preset={"default": "paper"},
@@ -213,7 +215,8 @@ def _score_predictions(path: Path, values: Values, out: Path, console: Console) 
     from ranksim.inference.prediction import ScoreRequest, score_predictions
 
     columns = {name: values[name] for name in ("train", "model", "target", "prediction", "label")}
-    options = {name: values[name] for name in ("many", "few", "split", "bin_width", "region")}
+    names = f"many few split bin_width region missing_target {_READING}".split()
+    options = {name: values[name] for name in names}
     result = score_predictions(ScoreRequest(path, options=options, out=out, **columns))
     _print_intervals(result, console)
     return result

@@ -81,13 +81,11 @@ def parse_missing_target(text: str) -> tuple[float, ...]:
 class ReadOptions:
     """Options for how the cells of a table are read; None: as detected."""
 
-    decimal: str | None = option("Decimal sign of numbers: , or a point. Default: detected.")
-    thousands: str | None = option("Thousands separator, such as a comma. Default: detected.")
-    missing: tuple[str, ...] = option(
-        "Further values that mean a missing one, such as -9,unknown.", (), "VALUES"
-    )
-    encoding: str | None = option("Encoding of the file, such as cp1252. Default: UTF-8.")
-    comment: str | None = option("Leave out lines that start with this text, such as #.")
+    decimal: str | None = option("Decimal sign, point or comma. Default: detected.")
+    thousands: str | None = option("Thousands separator. Default: detected.")
+    missing: tuple[str, ...] = option("Further values for missing ones: -9,unknown.", (), "VALUES")
+    encoding: str | None = option("Such as cp1252. Default: UTF-8.")
+    comment: str | None = option("Leave out lines that start with it, such as #.")
     skip_rows: int | None = option("Leave out this many lines above the header.", min=0)
 
     @staticmethod
