@@ -52,7 +52,10 @@ def test_json_holds_all_options(inspect, ages, tmp_path):
     content = json.loads(outcome.out)
     recorded = json.loads((tmp_path / "else" / "inspect.json").read_text())
     assert recorded["next"] == content["next"].replace(str(ages), ages.name)
-    assert recorded == content | {"data": ages.name, "next": recorded["next"]}
+    (proposal,) = content["proposals"]
+    proposals = [proposal | {"command": recorded["next"]}]
+    expected = {"data": ages.name, "next": recorded["next"], "proposals": proposals}
+    assert recorded == content | expected
     assert content["data"] == str(ages)
     assert content["dropped"]["ranges"] == ["30-40", ">60"]
     assert list(content["named"]) == ["old", "young"]

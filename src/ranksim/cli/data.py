@@ -107,7 +107,8 @@ def prepare(
 
 
 @with_options(
-    "data out as_json target bin_width many few drop_labels region missing_target", READING
+    "data out as_json target bin_width many few drop_labels region missing_target strict",
+    READING,
 )
 def inspect(
     values: Values,
@@ -118,12 +119,19 @@ def inspect(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Show how labels are distributed: rare and missing values, suitable bins and regions."""
+    """Show how labels are distributed: rare and missing values, suitable bins and regions.
+
+    It also shows what the columns contain, and proposes commands that read them.
+    """
+    import numpy as np
+
     from ranksim._utils.storage import atomic_write
+    from ranksim.data.data_report import DataReport
     from ranksim.data.reading import load_table, require_text_file
     from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
     from ranksim.imbalance.bins import parse_named_range, parse_ranges
     from ranksim.user_data.label_report import make_label_report
+    from ranksim.user_data.proposals import find_column_kinds, propose_inputs
 
     dropped = parse_ranges(",".join(values["drop_labels"])) if values["drop_labels"] else ()
     try:
@@ -141,11 +149,31 @@ def inspect(
         )  # fmt: skip
     except ValueError as error:
         raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
-    command = _next_command(content, values)
-    content["next"] = shlex.join(["ranksim", "compare", data, *command])
+    rows = np.flatnonzero(np.isfinite(table.parse_numbers(values["target"]).values))
+    kinds = find_column_kinds(table, values["target"], rows)
+    report = DataReport(**content["data_report"]).combine(kinds.describe(table))
+    if values["strict"]:
+        report.raise_warnings()
+    content["data_report"] = report.to_dict()
+    proposals = propose_inputs(table, kinds) or [([], "reads no column")]
+
+    def list_commands(name: str) -> dict[str, Any]:
+        """Return the proposed commands on the data of this name, the first one as the next one."""
+        start = ["ranksim", "compare", name, *_list_options(content, values)]
+        skips = start[-1:]  # --skip-missing comes last
+        commands = [
+            {
+                "command": shlex.join([*start, *(word for word in words if word not in skips)]),
+                "reads": reads,
+            }
+            for words, reads in proposals
+        ]
+        return {"next": commands[0]["command"], "proposals": commands}
+
+    content |= list_commands(data)
     path = Path(data).expanduser()
     name = path.resolve().name if path.exists() else data  # results name no folders
-    recorded = {"data": name, "next": shlex.join(["ranksim", "compare", name, *command])}
+    recorded = {"data": name, **list_commands(name)}
     figure = draw_label_report(content)
     for suffix, written in (
         ("json", f"{to_json(content | recorded)}\n".encode()),
@@ -162,8 +190,8 @@ def inspect(
         console.print(f"Figure: {figure_path} (and .svg, .json)", soft_wrap=True, markup=False)
 
 
-def _next_command(content: dict[str, Any], values: Values) -> list[str]:
-    """Return the arguments after the data path of the suggested ``ranksim compare`` command.
+def _list_options(content: dict[str, Any], values: Values) -> list[str]:
+    """Return the arguments of ``ranksim compare`` for labels, bins and reading.
 
     Only bins and thresholds given by the user are repeated: compare chooses the same bins for the
     same labels, and counts the training rows for the thresholds.

@@ -249,7 +249,7 @@ class UserDataSpec(ReadOptions, DataSpec):
         "Column whose equal values stay in one part.", None, "COLUMN", excludes="split protocol"
     )
     split: str | None = option(
-        "Column of train, val and test, or a split.csv. Default: a column split; else it is drawn.",
+        "Column of train, val and test, or a split.csv. Default: a column split.",
         None,
         "COLUMN|FILE",
         excludes="protocol",
@@ -258,9 +258,7 @@ class UserDataSpec(ReadOptions, DataSpec):
     weights: str | None = option(
         "Column of sample weights, which multiply those of the method.", None, "COLUMN"
     )
-    drop_shared: bool = option(
-        "Leave out training samples that equal validation or test samples.", False
-    )
+    drop_shared: bool = option("Leave out training samples equal to held-out ones.", False)
     split_by: SplitRule | None = option(
         "Draw the split by: random (default), group (of images also: identity), day or time "
         "(default of a series).",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ranksim._utils.formatting import format_value
 from ranksim.data.binning import BinSuggestion, suggest_bins
 from ranksim.data.data_report import DataReport
-from ranksim.data.table import Floats, Ints, Table
+from ranksim.data.table import Floats, Ints, ParsedNumbers, Table
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
@@ -97,15 +97,21 @@ def make_label_report(
             }
             for name, region in (named or {}).items()
         },
-        "data_report": _report_reading(table, target, labels).to_dict(),
+        "data_report": _report_reading(table, target, parsed, labels).to_dict(),
         "suggestion": {k: getattr(suggestion, k) for k in ("width", "many", "few", "reason")},
     }
 
 
-def _report_reading(table: Table, target: str, labels: Floats) -> DataReport:
-    """Report what reading the table left out, and labels that may stand for missing ones."""
+def _report_reading(table: Table, target: str, parsed: ParsedNumbers, labels: Floats) -> DataReport:
+    """Report the rows with and without a label, and labels that may stand for missing ones."""
+    masks = {
+        f"no value in column {target!r}": parsed.missing,
+        f"no number in column {target!r}": parsed.text | parsed.infinite,
+    }
+    left_out = {reason: int(mask.sum()) for reason, mask in masks.items() if mask.any()}
+    rows = {"used": len(labels)} | ({"left_out": left_out} if left_out else {})
     warnings = [each.describe(target) for each in find_sentinels(labels)]
-    return table.report.combine(DataReport(warnings=warnings))
+    return table.report.combine(DataReport(rows=rows, warnings=warnings))
 
 
 def _summarize_bins(suggestion: BinSuggestion, labels: Floats, remaining: Floats) -> dict[str, Any]:

@@ -22,12 +22,16 @@ LABELS = {
     "huge": np.array([-1e308, 0.0, 1e308]),
     "tiny": np.array([1e-320, 2e-320]),
 }
+PROPOSALS = [
+    {"command": "ranksim compare", "reads": "reads x"},
+    {"command": "ranksim compare --text said", "reads": "reads said"},
+]
 GLUCOSE = np.rint(np.r_[NORMAL * 25 + 110, generator.normal(230, 45, 100)]).clip(40, 400)
 
 
 def make_report(labels, target="y", **options):
     table = Table.from_columns("data.csv", {target: np.asarray(labels, dtype=float).tolist()})
-    return make_label_report(table, target, **options) | {"next": "ranksim compare"}
+    return make_label_report(table, target, **options) | {"proposals": PROPOSALS}
 
 
 def printed(report, width=100):
@@ -65,7 +69,8 @@ def test_bars_are_proportional_to_counts():
 def test_text_has_all_facts():
     column = ["0"] * 99 + ["1"] * 9 + ["4", "", "NA", "x", "inf"]
     table = Table.from_columns("data.csv", {"y": column, "k": ["1"] * 113})
-    report = make_label_report(table, "y", width=1, many=60, few=10) | {"next": "run it"}
+    report = make_label_report(table, "y", width=1, many=60, few=10)
+    report["proposals"] = [{"command": "run it", "reads": "reads x"}]
     text = "\n".join(printed(report, 300))
     for facts in (
         "data.csv, column y: 113 rows, 109 labels, 3 distinct",

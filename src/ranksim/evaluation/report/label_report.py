@@ -44,7 +44,10 @@ def print_label_report(report: Content, console: Console) -> None:
         f"[bold]Bins of {_format_label(bins['width'])}[/], many-shot above {bins['many']:,} "
         f"samples, few-shot below {bins['few']:,}: {bins['reason']}."
     )
-    command = Text.assemble(("Next: ", "bold"), report["next"])
+    first, *others = report["proposals"]
+    commands = [Text.assemble(("Next: ", "bold"), first["command"]), Text(f"  {first['reads']}")]
+    for other in others:
+        commands += [Text.assemble(("or ", "bold"), other["command"]), Text(f"  {other['reads']}")]
     faults = (Text(fault, style="yellow") for fault in _list_faults(report))
     for line in (title, span, *faults):
         console.print(line, soft_wrap=True)
@@ -53,7 +56,7 @@ def print_label_report(report: Content, console: Console) -> None:
         console.print(Text(f"{topic}: {text}", style=style), soft_wrap=True)
     console.print("", _histogram(report["bins"], bins["width"]), "", sep="\n")
     facts = (Text.assemble((f"{name}: ", "bold"), text) for name, text in _list_rare(report))
-    for line in (*_list_regions(report), *facts, suggestion, command):
+    for line in (*_list_regions(report), *facts, suggestion, *commands):
         console.print(line, soft_wrap=True)
 
 

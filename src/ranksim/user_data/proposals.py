@@ -1,0 +1,184 @@
+"""Propose commands for the columns of a table, and say what each of them reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ranksim._utils.formatting import format_count, format_name, join_names
+from ranksim.data.cells import is_missing
+from ranksim.data.data_report import DataReport
+from ranksim.data.images.table import IMAGE_COLUMNS
+from ranksim.data.table import Ints, Table, read_times
+from ranksim.data.text import is_blank
+from ranksim.exceptions import DataError
+from ranksim.user_data.columns import MAX_CATEGORIES, fit_column
+from ranksim.user_data.features import TableFeatures
+from ranksim.user_data.split_column import find_split_column, read_parts
+
+_IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".heic",
+    ".heif", ".avif", ".jxl", ".jp2",
+)  # fmt: skip
+_MAJORITY = 0.9  # share of the cells that decides the kind of a column, and of equal steps
+_MIN_WORDS = 3  # of a text on average; fewer are a name or a category
+_MIN_READINGS = 50  # of a series
+_WINDOW = 24  # readings, in the proposal for a series
+
+
+@dataclass(frozen=True)
+class ColumnKinds:
+    """The columns of a table by kind, without the target and the split.
+
+    Args:
+        features: encoders of the columns that a table model reads.
+        texts: columns of texts of several words.
+        images: columns of image paths.
+        time: a column of increasing times at equal steps, or None.
+        split: the column of the parts of a given split, or None.
+        problems: messages about columns that cannot be read.
+    """
+
+    features: TableFeatures
+    texts: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    time: str | None = None
+    split: str | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def describe(self, table: Table) -> DataReport:
+        """Report the columns by kind, their missing values, and the given split."""
+        report = self.features.describe(table)
+        report = report.combine(self.features.describe_names(table))
+        left_out = report.columns.pop("left_out", {})
+        kinds = {"texts": self.texts, "images": self.images}
+        report.columns.update({kind: names for kind, names in kinds.items() if names})
+        if left_out:
+            report.columns["left_out"] = left_out
+        report.warnings += self.problems
+        if self.split is not None:
+            try:
+                counts = Counter(read_parts(table, self.split).tolist())
+            except DataError as error:
+                report.warnings.append(str(error))
+            else:
+                sizes = ", ".join(f"{count:,} {part}" for part, count in sorted(counts.items()))
+                report.notes["Given split"] = f"column {self.split!r}: {sizes}"
+        return report
+
+
+def find_column_kinds(table: Table, target: str, rows: Ints) -> ColumnKinds:
+    """Return the kinds of all columns but the target, read from these rows."""
+    split = find_split_column(table, (target,))
+    columns, dropped = [], {}
+    texts, images, problems = [], [], []
+    for name in table.names:
+        if name in (target, split) or table.names.count(name) > 1 or not name.strip():
+            continue
+        values = [value for value in table.column(name) if not _is_empty(value)]
+        if _contains_images(values):
+            images.append(name)
+        elif _contains_texts(values):
+            texts.append(name)
+        else:
+            try:
+                encoding = fit_column(table, name, rows)
+            except DataError as error:
+                problems.append(str(error))
+                continue
+            if isinstance(encoding, str):
+                dropped[name] = encoding
+            else:
+                columns.append(encoding)
+    features = TableFeatures(tuple(columns), dropped)
+    time = _find_time(table, features.describe(table).columns.get("dates", ()))
+    return ColumnKinds(features, texts, images, time, split, problems)
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, str | float | None) and is_missing(value)
+
+
+def _contains_images(values: Sequence[Any]) -> bool:
+    names = [str(value).lower().strip().endswith(_IMAGE_SUFFIXES) for value in values]
+    return bool(names) and bool(np.mean(names) >= _MAJORITY)
+
+
+def _contains_texts(values: Sequence[Any]) -> bool:
+    """Return True if most values are texts of several words, and are no repeated categories."""
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts or len(texts) < _MAJORITY * len(values):
+        return False
+    words = np.mean([len(text.split()) for text in texts])
+    n_distinct = len(set(texts))
+    return bool(words >= _MIN_WORDS) and n_distinct > min(MAX_CATEGORIES, len(texts) / 2)
+
+
+def _find_time(table: Table, names: Iterable[str]) -> str | None:
+    """Return the first column of increasing times, most of them at equal steps."""
+    for name in names:
+        try:
+            steps = np.diff(read_times(table, name))
+        except DataError:
+            continue
+        is_equal = np.isclose(steps, np.median(steps)) if len(steps) else steps
+        increases = len(steps) >= _MIN_READINGS and (steps > 0).all()
+        if increases and np.mean(is_equal) >= _MAJORITY:
+            return name
+    return None
+
+
+def propose_inputs(table: Table, kinds: ColumnKinds) -> list[tuple[list[str], str]]:
+    """Propose options of ``ranksim compare`` for the inputs, each with what it reads.
+
+    The first proposal is that for the kind of data that tells most: images, texts, a series, or
+    numbers and categories.
+    """
+    features = [column.name for column in kinds.features.columns]
+    proposals: list[tuple[list[str], list[str], str]] = []
+    for name in kinds.images:
+        words = ["--image", name]
+        if not _has_images(table, name):
+            words += ["--image-root", "FOLDER"]
+        proposals.append((words, [name], f"the images in column {format_name(name)}"))
+    if kinds.texts:
+        chosen = kinds.texts[:2]
+        words, noun = ["--text", _join_csv(chosen)], "column" if len(chosen) == 1 else "columns"
+        if any(is_blank(value) for name in chosen for value in table.column(name)):
+            words.append("--skip-missing")
+        text = f"the texts in {noun} {join_names(map(format_name, chosen))}"
+        proposals.append((words, chosen, text))
+    if kinds.time is not None:
+        words = ["--time", kinds.time, "--window", str(_WINDOW)]
+        text = f"the {_WINDOW} last values of the target by {format_name(kinds.time)}"
+        proposals.append((words, [kinds.time], text))
+    if features:
+        needs_names = bool(set(table.names) & set(IMAGE_COLUMNS))  # otherwise read as images
+        words = ["--features", _join_csv(features)] if needs_names else []
+        text = f"{format_count(len(features), 'column')}: {join_names(map(format_name, features))}"
+        proposals.append((words, features, text))
+    inputs = [*features, *kinds.texts, *kinds.images]
+    return [(words, _describe(text, used, inputs)) for words, used, text in proposals]
+
+
+def _describe(text: str, used: Sequence[str], inputs: Sequence[str]) -> str:
+    others = [format_name(name) for name in inputs if name not in used]
+    return f"reads {text}" + (f"; not {join_names(others)}" if others else "")
+
+
+def _has_images(table: Table, column: str) -> bool:
+    """Return True if the first image of a column lies below the folder of the table."""
+    first = next((str(value) for value in table.column(column) if not is_missing(value)), "")
+    return table.root is not None and (table.root / first.strip()).is_file()
+
+
+def _join_csv(names: Sequence[str]) -> str:
+    """Join names with commas; names that contain one are quoted."""
+    return ",".join(
+        '"' + name.replace('"', '""') + '"' if "," in name or '"' in name else name
+        for name in names
+    )
