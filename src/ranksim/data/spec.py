@@ -145,6 +145,15 @@ class DataSpec:
     )
     table_sha256: str | None = None  # its first 16 digits, of the table or the split file
 
+    def __post_init__(self) -> None:
+        from ranksim._utils.arrays import unwrap_scalar
+
+        for item in fields(self):  # NumPy scalars cannot be recorded
+            value = getattr(self, item.name)
+            is_tuple = isinstance(value, tuple)
+            value = tuple(map(unwrap_scalar, value)) if is_tuple else unwrap_scalar(value)
+            object.__setattr__(self, item.name, value)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as JSON values, without options left at their default."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -213,6 +222,7 @@ class AgeDbSpec(DataSpec):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.split_by is not None and self.protocol is not None:
             raise UsageError(
                 "--split-by has no effect together with --protocol: remove one of them."
@@ -226,6 +236,7 @@ class ImdbWikiSpec(AgeDbSpec):
     benchmark = "imdb-wiki-dir"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.split_by is not None:
             raise UsageError(
                 f"--split-by has no effect on {self.benchmark}, whose file names contain no name "
@@ -255,9 +266,7 @@ class UserDataSpec(ReadOptions, DataSpec):
         excludes="protocol",
     )
     split_sha256: str | None = None  # its first 16 digits, of a split file
-    weights: str | None = option(
-        "Column of sample weights, which multiply those of the method.", None, "COLUMN"
-    )
+    weights: str | None = option("Column of sample weights.", None, "COLUMN")
     drop_shared: bool = option("Leave out training samples equal to held-out ones.", False)
     split_by: SplitRule | None = option(
         "Draw the split by: random (default), group (of images also: identity), day or time "
@@ -291,6 +300,7 @@ class UserDataSpec(ReadOptions, DataSpec):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_signs()
         self._reject_idle_options()
         if self.target in self.inputs and not isinstance(self, SeriesSpec):

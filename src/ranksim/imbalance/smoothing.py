@@ -54,7 +54,7 @@ def kernel_window(
         raise ValueError(
             f"kernel_size must be an odd integer of at least 1, got {describe_value(kernel_size)}"
         )
-    if not (isinstance(sigma, numbers.Real) and 0 < sigma <= MAX_SIGMA):
+    if not (isinstance(sigma, numbers.Real) and 0 < float(sigma) <= MAX_SIGMA):
         raise ValueError(
             f"sigma must be above 0 and at most {MAX_SIGMA:g} bins, got {describe_value(sigma)}"
         )

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
+from ranksim._utils.arrays import unwrap_scalar
 from ranksim._utils.storage import sha256, with_digest, write_json
 from ranksim.data.data_report import print_data_report
 from ranksim.evaluation.record import RunRecord
@@ -50,6 +51,9 @@ class FitRequest:
     bench: SweepRequest
     method: str
     seed: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", unwrap_scalar(self.seed))  # it is recorded
 
 
 def fit_model(

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
-from ranksim._utils.arrays import copy_to_numpy
+from ranksim._utils.arrays import copy_to_numpy, unwrap_scalar
 from ranksim.data.batch import BatchDataset, VectorDataset
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
@@ -73,6 +73,10 @@ class TrainingLimits:
     steps: int | None = None  # optimizer steps
     epochs: int | None = None  # validations if the recipe validates after a number of steps
     seconds: float | None = None  # checked after each epoch
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # NumPy scalars cannot be recorded
+            object.__setattr__(self, name, unwrap_scalar(value))
 
 
 @dataclass(frozen=True)
