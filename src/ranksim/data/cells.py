@@ -46,14 +46,15 @@ def parse_number(value: Any) -> float | None:
         return value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
         return None
-    if isinstance(value, str) and (is_missing(value) or "_" in value):
+    if isinstance(value, str) and "_" in value:
         return None  # only Python reads 1_000 as a number
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return None
     except OverflowError:  # a huge int
         return float("inf")
+    return None if number != number else number
 
 
 def parse_boolean(value: Any) -> bool | None:

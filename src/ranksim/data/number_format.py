@@ -151,10 +151,13 @@ def detect_number_format(
     """
     present = [value for value in values if not is_missing(value)]
     texts = [value for value in present if isinstance(value, str)]
-    n_plain = sum(parse_number(value) is not None for value in present)
+    is_plain = [parse_number(value) is not None for value in present]
+    n_plain = sum(is_plain)
     if n_plain == len(present) and (signs.allow_plain or not texts):
         return PLAIN
-    n_objects = sum(parse_number(v) is not None for v in present if not isinstance(v, str))
+    n_objects = sum(
+        plain for value, plain in zip(present, is_plain, strict=True) if not isinstance(value, str)
+    )
     min_texts = MAJORITY * len(present) - n_objects
     cells = [cell for cell in map(split_cell, texts) if cell is not None]
     unit = _choose_unit(cells)

@@ -315,10 +315,11 @@ def parse_numbers(values: Sequence[Any], number_format: NumberFormat = PLAIN) ->
 
 
 def _parse_cell(value: Any, number_format: NumberFormat) -> float | None:
-    if not isinstance(value, str) or is_missing(value):
-        return parse_number(value)
-    number = parse_number(value) if number_format == PLAIN else None
-    return number_format.parse(value) if number is None else number
+    if not isinstance(value, str) or number_format == PLAIN:
+        number = parse_number(value)
+        if number is not None or not isinstance(value, str):
+            return number
+    return None if is_missing(value) else number_format.parse(value)
 
 
 def find_near_name(name: str, names: Iterable[str]) -> str | None:
