@@ -108,6 +108,8 @@ EXPORTS = {  # text, options, expected lines of the rows and cells of column y
     "UTF-16": ("é,y\n1,ü\n".encode("utf-16"), {"encoding": "utf-16"}, [2], ["ü"]),
     "header with a sign": ("#a,y\n1,2\n", {}, [2], ["2"]),
     "numbered columns": ("0,1,y\n5,7,9\n", {}, [2], ["9"]),
+    "years": ("country,2019,2020,y\nA,1,2,3\n", {}, [2], ["3"]),
+    "a year": ("y,2020\n5,7\n", {}, [2], ["5"]),
     "wavelengths": ("900.5,910,920,930,940,951.5,y\n1,2,3,4,5,6,7\n", {}, [2], ["7"]),
 }  # fmt: skip
 
@@ -137,6 +139,8 @@ def test_reports_what_reading_left_out(write):
         ("by X\nin m\na,y\n1,2\n3,4\n", {}, ("line 3 is the header", "--skip-rows 2")),
         ("0.5,red,1.2\n0.7,blue,1.9\n", {}, ("line 1", "'0.5'", "no header")),
         ("31,4\n5,6\n7,8\n", {}, ("line 1", "'31'", "no header")),
+        ("M,31\nF,4\nM,7\n", {}, ("line 1", "'31'", "no header")),
+        ("4,red,7\n5,red,8\n", {}, ("line 1", "'4'", "no header")),
         ("# v1\n0.5,1.2\n0.7,1.9\n", {"comment": "#"}, ("line 2", "'0.5'", "no header")),
         ("a,y\n1,2,3\n", {}, ("line 2", "2 columns", "the first has 3")),
         ("é,y\n1,2\n".encode("cp1252"), {}, ("line 1", "--encoding cp1252")),

@@ -120,7 +120,7 @@ def read_delimited(path: Path, *, row: str = "sample", reading: ReadOptions | No
         names.pop()
     _require_equal_lengths(path, [header_line, *numbers], names, rows, reading)
     if reading is not None:
-        _require_names(path, header_line, names)
+        _require_names(path, header_line, names, rows)
     notes = [f"{format_count(n_names - len(names), 'empty column')} left out"]
     notes = notes if n_names > len(names) else []
     is_blank = [len(names) > 1 and not any(map(str.strip, values)) for values in rows]
@@ -245,18 +245,22 @@ def _require_equal_lengths(
     table.raise_for_rows(wrong, problem, remedy)
 
 
-def _require_names(path: Path, line: int, names: list[str]) -> None:
-    """Raise a DataError if the header consists of numbers, so that it is most likely a sample.
+def _require_names(path: Path, line: int, names: list[str], rows: list[list[str]]) -> None:
+    """Raise a DataError if the header is most likely a sample: half of its names are numbers.
 
-    Numbers in order are names, as of the channels of a spectrum or of an array's columns.
+    Numbers in order are names, as of years or of the channels of a spectrum, and so are integers
+    beside texts that are not among the values of their columns.
     """
     numbers = [number for number in map(parse_number, names) if number is not None]
-    steps = [b - a for a, b in pairwise(numbers)]
-    in_order = all(step > 0 for step in steps) or all(step < 0 for step in steps)
-    is_count = all(step == 1 for step in steps) and numbers[:1] in ([0], [1])
     if 2 * len(numbers) < len(names) or not numbers:
         return
-    if is_count or (in_order and len(numbers) >= _MIN_ORDERED):
+    steps = [b - a for a, b in pairwise(numbers)]
+    in_order = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    if (in_order and len(numbers) >= _MIN_ORDERED) or (steps and {*steps} == {1.0}):
+        return
+    texts = {k: name for k, name in enumerate(names) if parse_number(name) is None}
+    is_value = any(values[k].strip() == name for k, name in texts.items() for values in rows)
+    if texts and not is_value and all(number.is_integer() for number in numbers):
         return
     example = next(name for name in names if parse_number(name) is not None)
     raise DataError(
