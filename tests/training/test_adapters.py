@@ -332,3 +332,13 @@ def test_split_by_identity_needs_persons():
     spec = AgeDbSpec(split_by="identity")
     assert DataSpec.from_dict(spec.to_dict()) == spec
     assert "split_by" not in AgeDbSpec().to_dict()["options"]  # as in earlier results
+
+
+@pytest.mark.parametrize(
+    ("kind", "max_tokens"),
+    [("sts-b-dir", 40), ("sentiment-dir", 40), ("text", 0), ("sentences", 0)],
+)
+def test_only_user_texts_decide_how_much_is_read(kind, max_tokens):
+    assert preset_table(kind, "small")["max_tokens"] == max_tokens
+    with pytest.raises(UsageError, match="max_tokens must be at least 0, got -1"):
+        make_recipe(kind, max_tokens=-1)
