@@ -98,6 +98,9 @@ def test_regular_times_propose_a_series(tmp_path):
     assert isinstance(series, SeriesSpec)
     assert (series.time, series.window) == ("when", 24)
     assert isinstance(table, TableSpec)
+    assert series.repeated_times is None
+    repeated = write(tmp_path / "r.csv", when=[when[0], *when[:-1]], dose=list_numbers(1))
+    assert read_proposals(repeated)[0][0].repeated_times == "mean"
     path = write(tmp_path / "u.csv", when=when[::-1], dose=list_numbers(1))
     assert [type(spec) for spec, _ in read_proposals(path)] == [TableSpec]
 
@@ -113,6 +116,16 @@ def test_short_words_repeated_sentences_and_names_are_no_texts(tmp_path):
     ((table, reads),) = read_proposals(path)
     assert isinstance(table, TableSpec)
     assert reads == "reads 3 columns: kind, answer and x"
+
+
+def test_unreadable_columns_are_reported_and_not_proposed(tmp_path):
+    cells = list_numbers(1)
+    cells[5] = "nil"
+    path = write(tmp_path / "t.csv", current=cells, x=list_numbers(2))
+    ((table, _),) = read_proposals(path)
+    assert table.features == ("x",)
+    report = find_column_kinds(load_table(str(path)), "y", np.arange(ROWS))
+    assert "line 7: column 'current' contains 'nil'" in report.problems[0]
 
 
 def test_no_column_but_the_target(tmp_path):

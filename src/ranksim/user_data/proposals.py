@@ -119,15 +119,15 @@ def _contains_texts(values: Sequence[Any]) -> bool:
 
 
 def _find_time(table: Table, names: Iterable[str]) -> str | None:
-    """Return the first column of increasing times, most of them at equal steps."""
+    """Return the first column of times in order, most of them at equal steps."""
     for name in names:
         try:
             steps = np.diff(read_times(table, name))
         except DataError:
             continue
         is_equal = np.isclose(steps, np.median(steps)) if len(steps) else steps
-        increases = len(steps) >= _MIN_READINGS and (steps > 0).all()
-        if increases and np.mean(is_equal) >= _MAJORITY:
+        is_ordered = len(steps) >= _MIN_READINGS and (steps >= 0).all()
+        if is_ordered and np.median(steps) > 0 and np.mean(is_equal) >= _MAJORITY:
             return name
     return None
 
@@ -154,10 +154,13 @@ def propose_inputs(table: Table, kinds: ColumnKinds) -> list[tuple[list[str], st
         proposals.append((words, chosen, text))
     if kinds.time is not None:
         words = ["--time", kinds.time, "--window", str(_WINDOW)]
+        if (np.diff(read_times(table, kinds.time)) == 0).any():
+            words += ["--repeated-times", "mean"]
         text = f"the {_WINDOW} last values of the target by {format_name(kinds.time)}"
         proposals.append((words, [kinds.time], text))
     if features:
-        needs_names = bool(set(table.names) & set(IMAGE_COLUMNS))  # otherwise read as images
+        # otherwise a column may be read as images, or be an error
+        needs_names = bool(set(table.names) & set(IMAGE_COLUMNS) or kinds.problems)
         words = ["--features", _join_csv(features)] if needs_names else []
         text = f"{format_count(len(features), 'column')}: {join_names(map(format_name, features))}"
         proposals.append((words, features, text))
