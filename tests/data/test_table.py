@@ -130,6 +130,9 @@ def test_read_targets_leaves_out_sentinels():
     table = make_table(y=["1", "-200", "-200.0", "9"])
     np.testing.assert_array_equal(read_targets(table, "y", (-200.0,)), [1, np.nan, np.nan, 9])
     assert read_targets(table, "y").tolist() == [1, -200, -200, 9]
+    masked = table.mask_numbers("y", (-200.0,))
+    assert masked.column("y") == ["1", None, None, "9"]
+    assert (table.mask_numbers("z", (1.0,)), table.mask_numbers("y", ())) == (table, table)
 
 
 def test_read_numbers_accepts_missing_values_and_decimals():

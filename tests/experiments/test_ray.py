@@ -265,7 +265,7 @@ def test_unreachable_cluster_is_reported(address, tmp_path, monkeypatch):
 def test_missing_ray_is_reported(small_sts, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        MissingDependencyError, match=r"^ray is not installed: run pip install 'ranksim"
+        MissingDependencyError, match=r"^ray is not installed: run pip install .*\[ray\]"
     ):
         run_benchmark(sts_request(small_sts, tmp_path / "out", engine="ray"))
     assert not (tmp_path / "out").exists()

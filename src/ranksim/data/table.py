@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -119,6 +119,21 @@ class Table:
             return [None if to_canonical_text(v).lower() in words else v for v in values]
 
         return replace(self, read=read, reading=reading, whole=None, formats={})
+
+    def mask_numbers(self, name: str, numbers: Collection[float]) -> Table:
+        """Return the table with None for these numbers in a column, if it has the column."""
+        if not numbers or name not in self.names:
+            return self
+        number_format = self.number_format(name) or PLAIN
+
+        def read(column: str) -> list[Any]:
+            values = self.read(column)
+            if column != name:
+                return values
+            parsed = parse_numbers(values, number_format).values.tolist()
+            return [None if n in numbers else v for n, v in zip(parsed, values, strict=True)]
+
+        return replace(self, read=read)
 
     def column(self, name: str) -> list[Any]:
         """Return the cells of a column; raise a DataError if the name is missing or not unique."""

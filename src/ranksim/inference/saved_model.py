@@ -21,7 +21,7 @@ from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
 from ranksim.data.data_report import DataReport
 from ranksim.data.reading import load_table
 from ranksim.data.spec import DataSpec, ReadOptions, UserDataSpec
-from ranksim.data.table import Table, read_targets
+from ranksim.data.table import Table, read_numbers
 from ranksim.evaluation.predictions import Predictions
 from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
 from ranksim.imbalance import LabelBins
@@ -122,11 +122,11 @@ class Model:
         table = _to_table(data, ReadOptions.from_options({**options, **(reading or {})}))
         if image_root is not None:
             table = dataclasses.replace(table, root=image_root)
+        table = table.mask_numbers(self.target, options.get("missing_target", ()))
         inputs = self.adapter.adapt_table(table, self.recipe)
         labels = inputs.labels
         if labels is None and self.target in table.names:
-            absent = options.get("missing_target", ())
-            labels = read_targets(table, self.target, absent, missing="nan")[inputs.rows]
+            labels = read_numbers(table, self.target, missing="nan")[inputs.rows]
         silence_lightning()
         config = trainer_config or TrainerConfig(precision=self.config["precision"])
         preds = self._compute(inputs, config)
