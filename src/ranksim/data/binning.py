@@ -211,6 +211,8 @@ def _find_common_step(distinct: Floats) -> float | None:
     if not len(gaps):
         return None
     smallest = float(gaps.min())
+    if smallest * 2.0**53 < gaps.max():  # a ratio that floating point cannot count
+        return None
     for divisor in range(1, _MAX_DIVISOR + 1):
         multiples = np.rint(gaps / smallest * divisor)
         step = float((distinct[-1] - distinct[0]) / multiples.sum())

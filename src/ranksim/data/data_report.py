@@ -17,7 +17,7 @@ _MAX_NAMES = 8  # columns or groups in a line
 _MAX_WARNINGS = 3  # in the error message of --strict
 
 
-@dataclass(eq=False)
+@dataclass
 class DataReport:
     """A report of what was read from a data set, what was left out, and what was changed.
 
