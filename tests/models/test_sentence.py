@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from ranksim.exceptions import MissingDependencyError, UsageError
+from ranksim.exceptions import MissingDependencyError, UsageError, install_command
 from ranksim.models import FrozenEncoder, Regressor, SentenceEncoder, load_tokenizer
 from tests.helpers.language import BERT_CONFIG, save_bert
 
@@ -151,6 +152,7 @@ def test_loading_is_quiet(bert, capfd):
 def test_missing_transformers_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        MissingDependencyError, match=r"^transformers is not .* 'ranksim\[sentences\]'.$"
+        MissingDependencyError,
+        match=rf"^transformers is not .*: run {re.escape(install_command('sentences'))}\.$",
     ):
         SentenceEncoder("any", texts=1)

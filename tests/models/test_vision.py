@@ -2,6 +2,7 @@ import copy
 import json
 import math
 import pickle
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import torch
 import transformers
 from torch import nn
 
-from ranksim.exceptions import MissingDependencyError, UsageError
+from ranksim.exceptions import MissingDependencyError, UsageError, install_command
 from ranksim.models import ImageEncoder, Regressor
 
 VIT = {  # 16 numbers a token
@@ -358,6 +359,7 @@ print(encoder.width, sorted({{"torchvision", "timm"}} & set(sys.modules)))
 def test_missing_transformers_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        MissingDependencyError, match=r"^transformers is not .* 'ranksim\[images\]'.$"
+        MissingDependencyError,
+        match=rf"^transformers is not .*: run {re.escape(install_command('images'))}\.$",
     ):
         ImageEncoder("resnet18")

@@ -64,7 +64,7 @@ def test_inspect_names_and_leaves_out_sentinels():
     facts = ("50 labels", "'co'", "10\u202f%", "exactly -200", "--missing-target -200")
     assert all(fact in warning for fact in facts)
     report = make_label_report(data, "co", absent=(-200.0,))
-    assert report["data_report"] == {}
+    assert report["data_report"] == {"rows": {"used": 450, "left_out": {"co is -200": 50}}}
     assert (report["absent"]["count"], report["absent"]["lines"][:2]) == (50, [1, 11])
     assert report["labels"]["min"] == LABELS.min()
 

@@ -97,16 +97,19 @@ def make_label_report(
             }
             for name, region in (named or {}).items()
         },
-        "data_report": _report_reading(table, target, parsed, labels).to_dict(),
+        "data_report": _report_reading(table, target, parsed, labels, absent).to_dict(),
         "suggestion": {k: getattr(suggestion, k) for k in ("width", "many", "few", "reason")},
     }
 
 
-def _report_reading(table: Table, target: str, parsed: ParsedNumbers, labels: Floats) -> DataReport:
+def _report_reading(
+    table: Table, target: str, parsed: ParsedNumbers, labels: Floats, absent: Sequence[float]
+) -> DataReport:
     """Report the rows with and without a label, and labels that may stand for missing ones."""
     masks = {
         f"no value in column {target!r}": parsed.missing,
         f"no number in column {target!r}": parsed.text | parsed.infinite,
+        **{f"{target} is {number:g}": parsed.values == number for number in absent},
     }
     left_out = {reason: int(mask.sum()) for reason, mask in masks.items() if mask.any()}
     rows = {"used": len(labels)} | ({"left_out": left_out} if left_out else {})

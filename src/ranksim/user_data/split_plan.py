@@ -208,6 +208,22 @@ def _select_samples(table: Table, options: UserDataSpec) -> tuple[Ints, Floats]:
     return rows, values[rows]
 
 
+def _count_reasons(table: Table, options: UserDataSpec, rows: Ints) -> dict[str, int]:
+    """Count the rows that are no samples by the first reason that applies."""
+    values = read_labels(table, options.target, missing="nan")
+    names = " or ".join(repr(name) for name in options.inputs)
+    masks = {f"no text in column {names}": _find_blank(table, options)}
+    masks |= {f"{options.target} is {n:g}": values == n for n in options.missing_target}
+    masks[f"no value in column {options.target!r}"] = np.ones(len(values), dtype=bool)
+    is_open, counts = np.ones(len(values), dtype=bool), {}
+    is_open[rows] = False
+    for reason, mask in masks.items():
+        if count := int(np.count_nonzero(mask & is_open)):
+            counts[reason] = count
+        is_open &= ~mask
+    return counts
+
+
 def _report_rows(
     table: Table, options: UserDataSpec, rows: Ints, split: Split, outcome: SplitOutcome
 ) -> DataReport:
@@ -219,15 +235,7 @@ def _report_rows(
         rows_used: dict[str, Any] = {"used": table.n_rows}
     else:
         if len(rows) < table.n_rows:
-            blank = int(np.count_nonzero(_find_blank(table, options)))
-            names = " or ".join(repr(name) for name in options.inputs)
-            reasons = {f"no text in column {names}": blank}
-            values = read_labels(table, options.target, missing="nan")
-            for number in options.missing_target:
-                reasons[f"{options.target} is {number:g}"] = int(np.sum(values == number))
-            n_missing = table.n_rows - len(rows) - sum(reasons.values())
-            reasons[f"no value in column {options.target!r}"] = n_missing
-            left_out |= {reason: count for reason, count in reasons.items() if count}
+            left_out |= _count_reasons(table, options, rows)
         left_out |= outcome.left_out
         unexplained = len(rows) - used - sum(outcome.left_out.values())
         if unexplained:
