@@ -78,6 +78,17 @@ def test_next_command_uses_the_bins_of_the_report(inspect, tmp_path):
     np.testing.assert_array_equal(np.float32(content["bins"]["edges"]), plan.bins.edges)
 
 
+@pytest.mark.parametrize("number", ["-9999999", "1234567.5", "-200", "1e+30"])
+def test_next_command_keeps_all_digits(inspect, tmp_path, number):
+    lines = [f"{k % 40},{k}\n" for k in range(99)] + [f"{number},1\n"]
+    (tmp_path / "t.csv").write_text("y,x\n" + "".join(lines))
+    words = ("--target", "y", "--missing-target", number, "--bin-width", "0.1234567")
+    content = json.loads(inspect("t.csv", *words, "--json").out)
+    command = shlex.split(content["next"])
+    assert command[command.index("--missing-target") + 1] == number
+    assert command[command.index("--bin-width") + 1] == "0.1234567"
+
+
 def test_next_command_skips_missing_labels(inspect, tmp_path):
     (tmp_path / "t.csv").write_text("y,x\n" + "".join(f"{k % 9},{k}\n" for k in range(99)) + ",1\n")
     content = json.loads(inspect("t.csv", "--target", "y", "--json").out)

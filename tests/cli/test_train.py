@@ -163,3 +163,15 @@ def test_interrupted_fit_resumes(tmp_path, monkeypatch, run, run_command):
     assert {path.name for path in tmp_path.iterdir()} == {"model", "homes.csv"}
     config = json.loads((tmp_path / "model/config.json").read_text())
     assert config["command"].endswith("--set hidden=8 --method rrt --max-epochs 1")
+
+
+def test_labels_that_stand_for_missing_ones_are_not_scored(tmp_path, monkeypatch, run_json):
+    monkeypatch.chdir(tmp_path)
+    labels = [k % 7 for k in range(60)] + [-200] * 6
+    rows = [f"{label},{label + 1 if label >= 0 else 30}\n" for label in labels]
+    (tmp_path / "train.csv").write_text("y,x\n" + "".join(rows))
+    (tmp_path / "theirs.csv").write_text("label,prediction\n" + "".join(rows))
+    words = ("evaluate", tmp_path / "theirs.csv", "--train", tmp_path / "train.csv")
+    scores = run_json(*words, "--target", "y", "--missing-target", "-200")
+    assert scores["test"]["all"]["mae"] == 1.0
+    assert (scores["predictions"]["samples"], scores["predictions"]["without_label"]) == (60, 6)

@@ -91,6 +91,10 @@ def test_a_single_separator_and_three_digits_are_ambiguous(numbers, unit):
         (["1,234", "2,500.5"], [1234, 2500.5]),
         (["1,234", "950", "7", "31", "2,000", "12,345"], [1234, 950, 7, 31, 2000, 12_345]),
         (["1.234", "2.345"], [1.234, 2.345]),  # the decimal point is the rule
+        (["1.234", "2.5", "9.125", "4.625", "1", "2", "3"], [1.234, 2.5, 9.125, 4.625, 1, 2, 3]),
+        (["0.514", "2.375", "9.125", "4.625", "1", "2"], [0.514, 2.375, 9.125, 4.625, 1, 2]),
+        (["1.024", "2.048", "4.096", "1", "2", "3000"], [1.024, 2.048, 4.096, 1, 2, 3000]),
+        (["€1.2M", "€0.5M", "€10M"], [1.2, 0.5, 10]),
         (["1.234", "1.234.567"], [1234, 1_234_567]),
         (["4th", "1st", "22nd", "3rd"], [4, 1, 22, 3]),
         (["3,5", "2", "1e3"], [3.5, 2, 1000]),
@@ -105,6 +109,11 @@ def test_other_numbers_decide_ambiguous_ones(cells, expected):
     [
         (["1,234", "1234"], {}, ("row 1", "'1,234' may be 1234", "or 1.234", "--decimal ,")),
         (["1.234 €", "2.500 €"], {}, ("'1.234 €'", "--thousands .", "--decimal .")),
+        (
+            ["7", "83.593", "179", "950", "-2.000", "1.234"],
+            {},
+            ("row 2", "'83.593' may be 83593", "or 83.593", "--thousands . or --decimal ."),
+        ),
         (["1.5", "2,5"], {}, ("row 1", "two forms", "'1.5'", "row 2", "'2,5'", "--categories")),
         (["12%", "0.5"], {}, ("row 1", "two units", "'12%'", "row 2", "'0.5'")),
         (["5K", "900"], {}, ("two units", "'5K'", "'900'")),
@@ -149,6 +158,15 @@ def test_points_are_ambiguous_beside_decimal_commas():
     assert read_numbers(german, "b").tolist() == [0.5, 2.25]
 
 
+def test_options_decide_points_beside_whole_numbers():
+    cells = ["7", "83.593", "179", "950", "2.000", "1.234"]
+    for options, factor in (({"thousands": "."}, 1000), ({"decimal": "."}, 1)):
+        expected = [7, 83.593 * factor, 179, 950, 2 * factor, 1.234 * factor]
+        np.testing.assert_allclose(read(cells, **options), expected, rtol=1e-12)
+    numbers = [7, 83.593, 179, 950, 2.5, 1.234]  # as in Parquet
+    assert read(numbers).tolist() == numbers
+
+
 def test_parts_of_a_table_are_read_like_the_whole():
     table = as_table(["1,234", "2,5", "3,125"])
     assert read_numbers(table.take(np.array([0, 2])), "x").tolist() == [1.234, 3.125]
@@ -181,3 +199,12 @@ def test_missing_words_of_the_user(tmp_path):
     assert table.column("c") == ["a", None, "b", None]
     objects = Table.from_columns("t", {"x": [5, -9.0, -9]}).apply_options(table.reading)
     assert objects.column("x") == [5, None, None]
+
+
+@pytest.mark.parametrize(
+    "cell", ["-99.9", "-99.90", " -99.900", "-99,9", "-99,90", -99.9, np.float32(-99.9)]
+)
+def test_missing_numbers_of_the_user_are_compared_by_value(cell):
+    reading = ReadOptions(missing=("-99.9",))
+    table = Table.from_columns("t", {"x": [cell, -99, "99.9", "99.9a"]}).apply_options(reading)
+    assert table.column("x") == [None, -99, "99.9", "99.9a"]

@@ -212,3 +212,32 @@ def test_vector_dataset_returns_batches():
     assert (data.labels.dtype, data[1]["inputs"][0].dtype) == (torch.float64, torch.float32)
     assert data[1]["inputs"][0].tolist() == [[2.0, 3.0]]
     assert data.length_order().tolist() == [0, 1, 2, 3]
+
+
+def test_names_that_are_all_missing_are_a_warning():
+    columns = {"city": ["Rome", "Oslo", None] * 8, "x": list(range(24))}
+    features = TableFeatures.fit(Table.from_columns("t", columns), ("city", "x"), np.arange(24))
+    assert features.describe(Table.from_columns("t", columns)).warnings == []
+    for missing in (None, "", "NA", float("nan")):
+        new = Table.from_columns("new", columns | {"city": [missing] * 24})
+        (warning,) = features.describe(new).warnings
+        assert "All values of column 'city' of new are missing" in warning
+
+
+def test_numbers_with_two_factors_are_a_warning():
+    cells = [f"€{k + 1}.5M" if k % 3 else f"€{k + 1}00K" for k in range(24)] * 3
+    table = Table.from_columns("t", {"value": cells, "x": list(range(72))})
+    features = TableFeatures.fit(table, ("value", "x"), np.arange(72))
+    (warning,) = features.describe_names(table).warnings
+    assert "'value'" in warning
+    assert "several units" in warning
+
+
+@pytest.mark.parametrize(("form", "is_number"), [("{:.2f}-", True), ("{:.0f}-", False)])
+def test_numbers_with_the_sign_behind_are_a_warning(form, is_number):
+    numbers = [k / 8 for k in range(30)]  # without decimals, they are grades such as 2-
+    cells = [*map(str, numbers[:28]), *map(form.format, numbers)] * 2
+    table = Table.from_columns("t", {"a": cells, "x": list(range(116))})
+    features = TableFeatures.fit(table, ("a", "x"), np.arange(116))
+    warnings = features.describe_names(table).warnings
+    assert ["'0.00-'" in text and "write -0.00" in text for text in warnings] == [True] * is_number

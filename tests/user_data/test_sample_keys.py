@@ -17,6 +17,8 @@ from ranksim.data.table import Table
 from ranksim.exceptions import DataError
 from ranksim.user_data.sample_keys import (
     hash_keys,
+    hash_samples,
+    hash_windows,
     make_cell_keys,
     make_sample_keys,
     make_text_keys,
@@ -70,6 +72,49 @@ def test_rows_are_equal_if_all_their_values_are(rows):
 def test_texts_are_equal_if_their_words_are(lines):
     keys = make_text_keys([text for _, text in lines])
     assert have_equal_partition(keys, [name for name, _ in lines])
+
+
+@pytest.mark.parametrize("unread", ["id", "struct", "words"])
+def test_columns_that_no_model_reads_do_not_distinguish_samples(unread):
+    inputs = np.random.default_rng(0).normal(size=60).tolist() * 2
+    cells = {
+        "id": [f"P{k:03d}" for k in range(120)],
+        "struct": [{"k": k} for k in range(120)],
+        "words": [["a"] * (k + 1) for k in range(120)],
+    }
+    columns = {"x": inputs, "unread": cells[unread], "y": np.arange(120.0).tolist()}
+    plan = make_split_plan(Table.from_columns("t", columns), TableSpec(target="y"))
+    parts = plan.parts.tolist()
+    assert {"train", "test"} <= {*parts}
+    pairs = zip(parts[:60], parts[60:], strict=True)
+    assert all(len({*pair} - {"unused"}) < 2 for pair in pairs)
+    columns["split"] = ["train"] * 70 + ["val"] * 10 + ["test"] * 40
+    given = TableSpec(target="y", split="split")
+    with pytest.raises(DataError, match="in two parts|another part|--drop-shared"):
+        make_split_plan(Table.from_columns("t", columns), given)
+
+
+def test_numbers_that_no_model_distinguishes_are_recognized():
+    values = np.random.default_rng(0).normal(10, 3, 50).round(2)
+    single = values.astype(np.float32)
+    forms = [
+        [float(value) for value in single],  # of a Parquet file
+        [str(value) for value in single],  # as pandas writes it
+        [f"{value:.2f}".replace(".", ",") for value in values],
+    ]
+    options, first = TableSpec(target="y"), None
+    for form in forms:
+        vectors = [[float(value), 0.0] for value in (single if form is forms[0] else values)]
+        table = Table.from_columns("t", {"x": form, "vector": vectors, "n": [2**24 + 1] * 50})
+        hashes = hash_samples(table, options, ("x", "vector", "n"))
+        first = hashes if first is None else first
+        np.testing.assert_array_equal(hashes, first)
+    assert len(np.unique(hashes)) == len(np.unique(values))
+    table = Table.from_columns("t", {"n": [2**24, 2**24 + 1]})  # equal in float32
+    assert len(np.unique(hash_samples(table, options, ("n",)))) == 2
+    windows = [hash_windows(each[:, None], None, np.array([9, 20]), 5).tolist()
+               for each in (values, single.astype(np.float64))]  # fmt: skip
+    assert windows[0] == windows[1]
 
 
 def test_numbers_of_category_columns_are_words():

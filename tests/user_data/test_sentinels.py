@@ -87,3 +87,28 @@ def test_missing_targets_are_numbers():
     assert parse_missing_target("-200, 9999") == (-200.0, 9999.0)
     with raises_with(UsageError, "--missing-target", "'low'"):
         parse_missing_target("low")
+
+
+@pytest.mark.parametrize("number", [-99.9, -9999999.0, 1e30])
+def test_numbers_of_float32_files_are_left_out(number):
+    data = table(with_values(float(np.float32(number))))
+    plan = make_split_plan(data, TableSpec(target="co", missing_target=(number,)))
+    assert len(plan.labels) == 450
+    assert plan.report.rows["left_out"][f"co is {number:.12g}"] == 50
+    assert make_label_report(data, "co", absent=(number,))["labels"]["count"] == 450
+
+
+def test_numbers_that_occur_nowhere_are_a_warning():
+    data, options = table(with_values(-9999.0)), TableSpec(target="co", missing_target=(-999.0,))
+    inspected = make_label_report(data, "co", absent=(-999.0,))["data_report"]["warnings"]
+    for warnings in (make_split_plan(data, options).report.warnings, inspected):
+        assert "No value of column 'co' is -999: correct --missing-target." in warnings
+        assert "--missing-target -9999" in warnings[0]
+
+
+@pytest.mark.parametrize(("offset", "is_lost"), [(0, False), (1e4, False), (1.6e9, True)])
+def test_labels_that_are_equal_in_float32_are_a_warning(offset, is_lost):
+    data = table(LABELS + offset)
+    inspected = make_label_report(data, "co")["data_report"].get("warnings", [])
+    for warnings in (make_split_plan(data, TableSpec(target="co")).report.warnings, inspected):
+        assert any("float32" in text and "'co'" in text for text in warnings) is is_lost

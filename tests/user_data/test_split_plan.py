@@ -45,7 +45,7 @@ def test_column_with_all_three_parts_is_the_split(table):
     assert options(data, split_by="random") == {"target": "y", "split_by": "random"}
 
 
-@pytest.mark.parametrize("name", ["split", "Split", "subset", "fold"])
+@pytest.mark.parametrize("name", ["split", "Split", "subset", "fold", "data_split"])
 @pytest.mark.parametrize(
     "spelling", [("train", "test"), ("Training", " TEST"), ("train", "testing")]
 )
@@ -129,6 +129,24 @@ def test_unused_rows_need_no_label(tmp_path):
     (tmp_path / "t.csv").write_text("y,x,split\n" + "\n".join(lines))
     with raises_with(DataError, "line 7", "'y'"):
         make_split_plan(load_table(str(tmp_path / "t.csv")), TableSpec(target="y", split="split"))
+
+
+@pytest.mark.parametrize("word", ["", "tset", "holdout"])
+@pytest.mark.parametrize("name", ["set", "Partition"])
+def test_misspelled_part_is_an_error_whatever_the_column_is_called(table, tmp_path, name, word):
+    path = tmp_path / "t.csv"
+    table(*["train", "test"] * 14, word, "test")
+    path.write_text(path.read_text().replace("split", name))
+    with raises_with(DataError, "lines 30, 60", repr(name), repr(word)):
+        options(str(path))
+
+
+@pytest.mark.parametrize(("name", "word"), [("dataset", "other"), ("city", "train")])
+def test_columns_with_other_names_stay_inputs(table, tmp_path, name, word):
+    path = tmp_path / "t.csv"
+    table("train", "test", word)
+    path.write_text(path.read_text().replace("split", name))
+    assert options(str(path)) == {"target": "y"}
 
 
 def test_column_split_without_parts_is_an_input_with_a_warning(table):

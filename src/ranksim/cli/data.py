@@ -205,8 +205,10 @@ def _list_options(content: dict[str, Any], values: Values) -> list[str]:
         value = values[item.name]
         text = ",".join(value) if isinstance(value, tuple) else value
         given.append((option_name(item.name)[2:], text))
-    given.append(("missing-target", ",".join(f"{value:g}" for value in values["missing_target"])))
+    given.append(
+        ("missing-target", ",".join(f"{value:.15g}" for value in values["missing_target"]))
+    )
     for name, value in given:
         if value:
-            words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
+            words += [f"--{name}", f"{value:.15g}" if isinstance(value, float) else str(value)]
     return words + ["--skip-missing"] * bool(content["missing"]["count"])

@@ -24,6 +24,7 @@ _CURRENCIES = frozenset(
 )  # fmt: skip
 _ORDINALS = frozenset(("st", "nd", "rd", "th"))
 _MIN_EVIDENCE = 3  # numbers that support a reading
+_POINT_OR_WHOLE = re.compile(r"[-+]?(?:0|[1-9]\d{0,2}(?P<point>\.\d{3})?)")  # 0, 12 or 12.345
 _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "’": "'", "−": "-"})
 _CELL = re.compile(
     r"(?P<open>\()?\s*(?P<sign>[-+])?\s*(?P<prefix>[^\d\s.,+\-()'\"]{1,4}\.?)?\s*(?P<inner>[-+])?"
@@ -118,10 +119,10 @@ def split_cell(text: str) -> NumberCell | None:
         return None
     signs = [sign for sign in (match["sign"], match["inner"], match["open"]) if sign]
     prefix, suffix = (match[part] or "" for part in ("prefix", "suffix"))
-    if len(signs) > 1 or (prefix and suffix) or (prefix and not is_currency(prefix)):
+    if len(signs) > 1 or (prefix and not is_currency(prefix)):
         return None
     sign = 1 if signs in ([], ["+"]) else -1
-    return NumberCell(text, sign, match["number"], _normalize_unit(prefix or suffix))
+    return NumberCell(text, sign, match["number"], _normalize_unit(prefix + suffix))
 
 
 def is_currency(unit: str) -> bool:
@@ -154,7 +155,8 @@ def detect_number_format(
     is_plain = [parse_number(value) is not None for value in present]
     n_plain = sum(is_plain)
     if n_plain == len(present) and (signs.allow_plain or not texts):
-        return PLAIN
+        cell = _find_thousands_point(texts) if signs == NumberSigns() else None
+        return PLAIN if cell is None else FormatProblem("ambiguous", (cell,))
     n_objects = sum(
         plain for value, plain in zip(present, is_plain, strict=True) if not isinstance(value, str)
     )
@@ -169,6 +171,20 @@ def detect_number_format(
     if choice is None and signs.allow_plain and n_plain >= MAJORITY * len(present):
         return PLAIN  # infinite numbers, which are reported
     return choice or _find_mixed_forms(cells, signs, unit, min_texts)
+
+
+def _find_thousands_point(texts: Sequence[str]) -> NumberCell | None:
+    """Return a cell such as 1.234 if the points of a column may be thousands separators.
+
+    That is, some numbers are whole and below 1,000, and all others have three decimals. Of
+    measurements to three decimals, more would have one or two decimals than none.
+    """
+    distinct = set(texts)
+    kinds = [_POINT_OR_WHOLE.fullmatch(text.strip()) for text in distinct]
+    pointed = sum(kind is not None and kind["point"] is not None for kind in kinds)
+    if None in kinds or min(pointed, len(kinds) - pointed) < _MIN_EVIDENCE:
+        return None
+    return split_cell(next(text for text in texts if "." in text))
 
 
 def _choose_unit(cells: Sequence[NumberCell]) -> str:

@@ -111,12 +111,18 @@ class Table:
     def apply_options(self, reading: ReadOptions) -> Table:
         """Return the table as these options read it; ``missing`` values become None."""
         words = {to_canonical_text(word).lower() for word in reading.missing}
+        numbers = [n for n in map(parse_number, reading.missing) if n is not None]
+
+        def is_named(value: Any) -> bool:
+            if to_canonical_text(value).lower() in words:
+                return True
+            text = value.replace(",", ".") if isinstance(value, str) else value  # -99,90 is -99.9
+            number = parse_number(text) if numbers else None
+            return number is not None and bool(are_absent(np.array([number]), numbers)[0])
 
         def read(name: str) -> list[Any]:
             values = self.read(name)
-            if not words:
-                return values
-            return [None if to_canonical_text(v).lower() in words else v for v in values]
+            return [None if is_named(value) else value for value in values] if words else values
 
         return replace(self, read=read, reading=reading, whole=None, formats={})
 
@@ -130,8 +136,8 @@ class Table:
             values = self.read(column)
             if column != name:
                 return values
-            parsed = parse_numbers(values, number_format).values.tolist()
-            return [None if n in numbers else v for n, v in zip(parsed, values, strict=True)]
+            mask = are_absent(parse_numbers(values, number_format).values, [*numbers])
+            return [None if m else v for m, v in zip(mask, values, strict=True)]
 
         return replace(self, read=read)
 
@@ -245,7 +251,15 @@ def read_targets(
     The other missing targets raise a DataError, or become NaN, too.
     """
     values = read_labels(table, name, missing=missing)
-    return np.where(np.isin(values, absent), np.nan, values) if absent else values
+    return np.where(are_absent(values, absent), np.nan, values) if absent else values
+
+
+def are_absent(values: Floats, absent: Sequence[float]) -> NDArray[np.bool_]:
+    """Return which values ``(N,)`` are among ``absent``, or are them as rounded to float32."""
+    with np.errstate(over="ignore"):
+        rounded = np.array(absent, dtype=np.float32)
+    mask: NDArray[np.bool_] = np.isin(values, [*absent, *rounded.tolist()])
+    return mask
 
 
 def read_seconds(table: Table, name: str, *, hint: str = "") -> Floats:

@@ -159,7 +159,7 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
         raise UsageError(
             f"Column {label!r} cannot be both prediction and label: set --prediction and --label."
         )
-    labels = read_labels(table, label, missing="nan")
+    labels = read_targets(table, label, _list_missing_targets(request), missing="nan")
     known = np.isfinite(labels)
     if not known.any():
         raise DataError(
@@ -190,6 +190,14 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     }
     write_json(request.out / RESULT, result)
     return result
+
+
+def _list_missing_targets(request: ScoreRequest) -> tuple[float, ...]:
+    """Return the labels that stand for missing ones in the training data."""
+    options = request.options
+    if request.model is not None:
+        options = load_model(request.model).config.get("options", {})
+    return tuple(options.get("missing_target", ()))
 
 
 def _score(

@@ -41,6 +41,7 @@ _OTHER_DATE = re.compile(
     r"(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2} [^\W\d]{3,9} \d{4}"
     r"|[^\W\d]{3,9} \d{1,2}, \d{4})(?:[ T].*)?"
 )
+_SIGN_BEHIND = re.compile(r"\d[\d.,]*-")  # 12.50-, as some business programs write it
 _MAX_UNITS = 3  # of numbers in several units, which are no names
 _MIN_MEASURED = 10  # different numbers in such a column; 1Story and 2Story are names
 
@@ -365,6 +366,13 @@ def _fit_embedding(
     return encoding if encoding.features else "all its values are equal"
 
 
+def _have_signs_behind(texts: Sequence[str], n_numbers: int) -> bool:
+    """Return True for texts that are numbers, many of them as 12.50-, and no grades as 2-."""
+    behind = [text for text in texts if _SIGN_BEHIND.fullmatch(text)]
+    is_majority = len(behind) + n_numbers >= MAJORITY * len(texts)
+    return is_majority and len(set(behind)) >= _MIN_MEASURED
+
+
 def find_column_warning(table: Table, name: str, verb: str) -> str | None:
     """Return a warning if a column of names seems to contain numbers or dates.
 
@@ -384,6 +392,10 @@ def find_column_warning(table: Table, name: str, verb: str) -> str | None:
         problem = f"as {format_value(first)} ({line}) and {len(values) - n_numbers - 1:,} more are "
         problem += f"no numbers, although {n_numbers:,} values are"
         remedy = f"correct them, name them with --missing if they mean no value, {remedy}"
+    elif _have_signs_behind(texts, n_numbers):
+        first = next(text for text in texts if _SIGN_BEHIND.fullmatch(text))
+        problem = f"as some of its numbers have the sign behind them, such as {format_value(first)}"
+        remedy = f"write -{first[:-1]}, {remedy}"
     else:
         cells = [cell for cell in map(split_cell, texts) if cell is not None]
         units = dict.fromkeys(cell.unit for cell in cells)

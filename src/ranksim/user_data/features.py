@@ -133,6 +133,12 @@ class TableFeatures:
             for name, count in filled.items()
             if count == table.n_rows
         ]
+        warnings += [
+            f"All values of column {each.name!r} of {table.name} are missing, so that the model "
+            "reads none of its names: fill them in."
+            for each in self.columns
+            if isinstance(each, CategoryColumn) and all(map(is_missing, table.column(each.name)))
+        ]
         columns = {kind: names for kind, names in columns.items() if names}
         return DataReport(columns=columns, filled=filled, warnings=warnings)
 

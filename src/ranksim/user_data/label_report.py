@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ranksim._utils.formatting import format_value
 from ranksim.data.binning import BinSuggestion, suggest_bins
 from ranksim.data.data_report import DataReport
-from ranksim.data.table import Floats, Ints, ParsedNumbers, Table
+from ranksim.data.table import Floats, Ints, ParsedNumbers, Table, are_absent
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics.shot_regions import ShotRegions
-from ranksim.user_data.sentinels import find_sentinels
+from ranksim.user_data.sentinels import describe_precision, describe_unused, find_sentinels
 
 _MAX_LISTED = 5  # lines, values, rarest bins and labels
 _QUANTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -42,7 +42,7 @@ def make_label_report(
     """
     values = table.column(target)
     parsed = table.parse_numbers(target)
-    is_absent = np.isin(parsed.values, absent)
+    is_absent = are_absent(parsed.values, absent)
     labels = parsed.values[~np.isnan(parsed.values) & ~is_absent]
     if len(np.unique(labels)) < 2:
         problem = f"only the value {labels[0]:g}" if len(labels) else "no numbers"
@@ -109,11 +109,13 @@ def _report_reading(
     masks = {
         f"no value in column {target!r}": parsed.missing,
         f"no number in column {target!r}": parsed.text | parsed.infinite,
-        **{f"{target} is {number:g}": parsed.values == number for number in absent},
+        **{f"{target} is {n:.12g}": are_absent(parsed.values, [n]) for n in absent},
     }
     left_out = {reason: int(mask.sum()) for reason, mask in masks.items() if mask.any()}
     rows = {"used": len(labels)} | ({"left_out": left_out} if left_out else {})
     warnings = [each.describe(target) for each in find_sentinels(labels)]
+    warnings += describe_precision(target, labels)
+    warnings += describe_unused(target, parsed.values, absent)
     return table.report.combine(DataReport(rows=rows, warnings=warnings))
 
 

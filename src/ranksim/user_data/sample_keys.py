@@ -44,18 +44,33 @@ def make_sample_keys(
 def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> NDArray[np.uint64]:
     """Return a hash of the inputs of each row ``(N,)``, to recognize rows in another table.
 
-    Unlike :func:`make_sample_keys`, this compares texts without spaces, and thumbnails of images.
+    Unlike :func:`make_sample_keys`, this compares texts without spaces, thumbnails of images, and
+    numbers in float32, which some files have.
     """
     keys = _combine_keys(table, options, inputs, _make_plain_text_keys, _make_thumbnail_keys)
-    return hash_keys(keys)
+    return hash_keys(list(map(_round_key, keys)))
+
+
+def _round_key(key: Hashable) -> Hashable:
+    """Return a key with its numbers rounded to float32; those without decimals are kept."""
+    if isinstance(key, tuple):
+        return tuple(map(_round_key, key))
+    return float(_round_decimals(np.float64(key))) if isinstance(key, float) else key
+
+
+def _round_decimals(values: Floats | np.float64) -> Floats:
+    """Return values rounded to float32; those without decimals, such as long numbers, are kept."""
+    with np.errstate(over="ignore"):
+        return np.where(np.rint(values) == values, values, np.float32(values)) + 0.0
 
 
 def hash_windows(
     values: Floats, times: Floats | None, ends: Ints, window: int
 ) -> NDArray[np.uint64]:
     """Return a hash of the readings ``(T, C)`` and times ``(T,)`` of each window, ``(N,)``."""
-    columns = [values] if times is None else [values, times[:, None]]
-    readings = np.concatenate(columns, axis=1) + 0.0  # makes -0.0 equal to 0.0
+    rounded = _round_decimals(values)  # makes -0.0 equal to 0.0
+    columns = [rounded] if times is None else [rounded, times[:, None]]
+    readings = np.concatenate(columns, axis=1)
     return _hash_bytes(readings[end - window + 1 : end + 1].tobytes() for end in ends.tolist())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import format_count
-from ranksim.data.spec import UserDataSpec
+from ranksim.data.spec import TableSpec, UserDataSpec
 from ranksim.data.splitting import (
     TEST_PER_BIN,
     Split,
@@ -24,6 +24,7 @@ from ranksim.data.splitting import (
 )
 from ranksim.data.table import Ints, Table, day_index, read_groups, read_times
 from ranksim.exceptions import UsageError
+from ranksim.user_data.columns import fit_column
 from ranksim.user_data.sample_keys import make_sample_keys
 
 
@@ -66,7 +67,7 @@ def split_samples(
     In a split by group or time, they may be in two parts, which is reported. With
     ``drop_shared``, those of the earlier part are left out.
     """
-    keys = make_sample_keys(table, options, inputs)
+    keys = make_sample_keys(table, options, _select_read_columns(table, options, inputs))
     is_given, is_val_drawn = options.split is not None or options.protocol is not None, False
     if options.protocol is not None:
         per_bin = options.test_per_bin or TEST_PER_BIN
@@ -103,6 +104,24 @@ def split_samples(
             f"{count} equal to samples of a later part in all inputs; --drop-shared leaves them out"
         )
     return split, SplitOutcome(is_val_drawn, notes=notes)
+
+
+def _select_read_columns(
+    table: Table, options: UserDataSpec, inputs: Sequence[str]
+) -> Sequence[str]:
+    """Return the inputs without columns that no model reads, such as names that never repeat."""
+    if not isinstance(options, TableSpec):
+        return inputs
+    rows = np.arange(table.n_rows)
+    named = {*options.categories, *options.embedding}
+    unread = {
+        name
+        for name in inputs
+        if name not in named
+        and table.number_format(name) is None
+        and isinstance(fit_column(table, name, rows), str)
+    }
+    return [name for name in inputs if name not in unread] or inputs
 
 
 def _draw_split(table: Table, options: UserDataSpec, samples: Ints, label_index: Ints) -> Split:

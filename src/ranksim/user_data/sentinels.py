@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ranksim.data.table import Floats
+from ranksim.data.table import Floats, are_absent
 
 _MIN_COUNT = 3
 _MIN_LABELS = 10  # different ones, beside the sentinel
@@ -27,9 +28,9 @@ class Sentinel:
         """Return a warning that names the share of the value and the option to leave it out."""
         percent = f"{100 * self.share:.2g}\u202f%"
         return (
-            f"{self.count:,} labels of column {target!r} ({percent}) are exactly {self.value:g}, "
-            f"far from all others ({self.low:g} to {self.high:g}): if the value stands for a "
-            f"missing label, add --missing-target {self.value:.12g}."
+            f"{self.count:,} labels of column {target!r} ({percent}) are exactly "
+            f"{self.value:.12g}, far from all others ({self.low:g} to {self.high:g}): if the "
+            f"value stands for a missing label, add --missing-target {self.value:.12g}."
         )
 
 
@@ -63,3 +64,25 @@ def find_sentinels(labels: Floats) -> list[Sentinel]:
         )
         rest = others
     return sentinels
+
+
+def describe_unused(target: str, values: Floats, absent: Sequence[float]) -> list[str]:
+    """Return a warning for each number of ``--missing-target`` that equals no value ``(N,)``."""
+    return [
+        f"No value of column {target!r} is {number:.12g}: correct --missing-target."
+        for number in absent
+        if not are_absent(values, [number]).any()
+    ]
+
+
+def describe_precision(target: str, labels: Floats) -> list[str]:
+    """Return a warning if most of the distinct labels ``(N,)`` are equal in float32."""
+    distinct = np.unique(labels)
+    with np.errstate(over="ignore"):
+        n_single = len(np.unique(distinct.astype(np.float32)))
+    if 2 * n_single >= len(distinct):
+        return []
+    return [
+        f"The {len(distinct):,} different labels of column {target!r} are only {n_single:,} in "
+        f"float32, in which networks compute: subtract a constant such as {distinct[0]:.12g}."
+    ]

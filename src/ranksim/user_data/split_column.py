@@ -64,14 +64,16 @@ def find_split_column(table: Table, used: Collection[str | None] = ()) -> str | 
     """Return the name of the column that names the parts of a split; None if there is none.
 
     A column ``split`` is one if any of its values names a part; a column ``set``, ``subset``,
-    ``partition``, ``part`` or ``fold`` if all of them do, training and test among them.
+    ``partition``, ``part`` or ``fold`` if training and test are among them; and a column whose name
+    contains one of these words, such as ``data_split``, if all of its values name parts, too.
     """
     names = {name.strip().lower(): name for name in table.names if name not in used}
-    for key in (_SPLIT, *_OTHER_NAMES):
+    similar = [key for key in names if any(word in key for word in (_SPLIT, *_OTHER_NAMES))]
+    for key in dict.fromkeys((_SPLIT, *_OTHER_NAMES, *similar)):
         if key in names and table.names.count(names[key]) == 1:
             parts = {parse_part(value) for value in table.column(names[key])}
             is_split = bool(parts & {*PARTS}) if key == _SPLIT else {"train", "test"} <= parts
-            if is_split and (key == _SPLIT or "" not in parts):
+            if is_split and (key in (_SPLIT, *_OTHER_NAMES) or "" not in parts):
                 return names[key]
     return None
 

@@ -38,6 +38,7 @@ from ranksim.data.table import (
     Ints,
     Missing,
     Table,
+    are_absent,
     day_index,
     find_time_scale,
     read_groups,
@@ -53,7 +54,7 @@ from ranksim.user_data.sample_keys import hash_samples, hash_windows
 from ranksim.user_data.sample_origin import describe_origin
 from ranksim.user_data.sample_split import SplitOutcome, split_samples
 from ranksim.user_data.sample_weights import drop_weightless, read_sample_weights
-from ranksim.user_data.sentinels import find_sentinels
+from ranksim.user_data.sentinels import describe_precision, describe_unused, find_sentinels
 from ranksim.user_data.split_column import find_split_column, read_parts, write_split_file
 
 _NAMELESS = "without a name, as the index of a data frame"
@@ -178,6 +179,9 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     if not options.inputs and (nameless := list(filter(_has_no_name, table.names))):
         report.columns["left_out"] = dict.fromkeys(nameless, _NAMELESS)
     report.warnings += [each.describe(options.target) for each in find_sentinels(labels)]
+    report.warnings += describe_precision(options.target, labels)
+    targets = read_labels(table, options.target, missing="nan")
+    report.warnings += describe_unused(options.target, targets, options.missing_target)
     if windows is not None and readings is not None:
         report = report.combine(describe_readings(readings, windows))
         used, dates = sum(map(len, split)), readings.time_scale > 0
@@ -213,7 +217,9 @@ def _count_reasons(table: Table, options: UserDataSpec, rows: Ints) -> dict[str,
     values = read_labels(table, options.target, missing="nan")
     names = " or ".join(repr(name) for name in options.inputs)
     masks = {f"no text in column {names}": _find_blank(table, options)}
-    masks |= {f"{options.target} is {n:g}": values == n for n in options.missing_target}
+    masks |= {
+        f"{options.target} is {n:.12g}": are_absent(values, [n]) for n in options.missing_target
+    }
     masks[f"no value in column {options.target!r}"] = np.ones(len(values), dtype=bool)
     is_open, counts = np.ones(len(values), dtype=bool), {}
     is_open[rows] = False
