@@ -77,7 +77,49 @@ def test_report_of_sizes_and_range(root):
         "Images": "1 read at 6 × 6 pixels, stored with 20 × 30, so "
         "that the median image keeps 6 % of its pixels"
     }
-    assert report.warnings == shallow.warnings == []
+    assert shallow.warnings == []
+    (warning,) = report.warnings
+    assert warning.startswith("3 images have more than 8 bits and 1 have not")
+    assert describe_images(facts.take(np.array([0])), 4, (5.0, 4_000.0)).warnings == []
+
+
+DEPTHS = [(np.uint16, 65_535), (np.uint16, 0), (np.int32, -9_999), (np.float32, -3.4e38)]
+
+
+@pytest.mark.parametrize(("kind", "mark"), DEPTHS)
+@pytest.mark.parametrize("share", [0.002, 0.3])
+@pytest.mark.parametrize("n_marked", [0, 1, 9])
+def test_values_of_missing_pixels_are_a_warning(tmp_path, kind, mark, share, n_marked):
+    """Pixels of 30,000 to 34,000 if the mark is 0, else of 0 to 4,000."""
+    start = 30_000 if mark == 0 else 0
+    for k in range(9):
+        pixels = np.linspace(start, start + 4_000, 900).astype(kind)
+        if k < n_marked:
+            pixels[: int(share * 900)] = mark
+        Image.fromarray(pixels.reshape(30, 30)).save(tmp_path / f"{k}.tif")
+    facts = examine_images(tmp_path, [f"{k}.tif" for k in range(9)])
+    warnings = describe_images(facts, 8, facts.value_range).warnings
+    marks = [text for text in warnings if "lies far from all others" in text]
+    assert len(marks) == (n_marked > 0)
+    if marks:
+        assert marks[0].startswith(f"The pixel value {mark:,.6g} lies far from")
+
+
+def test_two_values_are_no_mark(tmp_path):
+    Image.fromarray(np.array([[0, 60_000]], np.uint16)).save(tmp_path / "mask.png")
+    facts = examine_images(tmp_path, ["mask.png"])
+    assert describe_images(facts, 8, (0.0, 60_000.0)).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_counted"), [("a.tif", True), ("a.gif", True), ("a.webp", True), ("a.png", False)]
+)
+def test_further_frames_are_reported(tmp_path, name, is_counted):
+    frames = [Image.fromarray(np.full((4, 4), k, np.uint8)) for k in (0, 90)]
+    more = {"save_all": True, "append_images": frames[1:]} if is_counted else {}
+    frames[0].save(tmp_path / name, **more)
+    note = describe_images(examine_images(tmp_path, [name]), 4).notes["Images"]
+    assert ("1 have several frames or pages" in note) == is_counted
 
 
 @pytest.mark.parametrize(("top", "warns"), [(4_000, False), (30_000, False), (60_000, True)])
@@ -98,7 +140,8 @@ def test_few_bright_pixels_are_a_warning(tmp_path, top, warns):
 def make_facts(high, low=0.0, brightest=np.nan):
     high = np.array(high, dtype=np.float64)
     low = np.where(np.isnan(high), np.nan, low)
-    return ImageFacts(np.full((len(high), 2), 9), low, high, high, np.full(len(high), brightest))
+    sizes, frames = np.full((len(high), 2), 9), np.zeros(len(high))
+    return ImageFacts(sizes, low, high, high, np.full(len(high), brightest), low, high, frames)
 
 
 @pytest.mark.parametrize(("brightest", "warns"), [(15.0, True), (63.0, True), (200.0, False)])

@@ -89,6 +89,8 @@ class PixelFacts:
         low, high: least and greatest pixel of grayscale of more than 8 bits; else NaN.
         upper: value that 99 % of these pixels do not exceed.
         brightest: greatest channel value after Pillow reduces 16-bit colors to 8 bits; else NaN.
+        second_low, second_high: the next pixel values after ``low`` and before ``high``.
+        has_frames: whether the file has several frames or pages, of which the first is read.
     """
 
     width: int
@@ -97,12 +99,16 @@ class PixelFacts:
     high: float = math.nan
     upper: float = math.nan
     brightest: float = math.nan
+    second_low: float = math.nan
+    second_high: float = math.nan
+    has_frames: bool = False
 
 
 def examine(content: bytes) -> PixelFacts:
     """Return the facts about an image; pixels are decoded only if they have more than 8 bits."""
     with _read_image(content, load=False) as (_, image):
         size: tuple[int, int] = image.size
+        has_frames = bool(getattr(image, "is_animated", False))
         # the raw modes of 16-bit colors are such as RGB;16B
         raw_modes = [str(tile[3]) for tile in getattr(image, "tile", ())]
         if image.mode in _DEEP:
@@ -111,10 +117,15 @@ def examine(content: bytes) -> PixelFacts:
             known = values[np.isfinite(values) & ~is_clear]
             if len(known):
                 upper = float(np.quantile(known, 0.99, method="inverted_cdf"))
-                return PixelFacts(*size, float(known.min()), float(known.max()), upper)
+                low, high = float(known.min()), float(known.max())
+                second_low = float(known.min(where=known > low, initial=high))
+                second_high = float(known.max(where=known < high, initial=low))
+                seconds = (second_low, second_high)
+                return PixelFacts(*size, low, high, upper, math.nan, *seconds, has_frames)
         elif any(";16" in mode for mode in raw_modes):
-            return PixelFacts(*size, brightest=float(np.asarray(image.convert("RGB")).max()))
-        return PixelFacts(*size)
+            brightest = float(np.asarray(image.convert("RGB")).max())
+            return PixelFacts(*size, brightest=brightest, has_frames=has_frames)
+        return PixelFacts(*size, has_frames=has_frames)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from ranksim.data.table import Floats, Ints
 
 _MIN_FILE_AGE = 2_000_000_000  # nanoseconds: the coarsest time stamps of a file system
 _DARK = 0.25  # share of a range that dark images do not exceed
+_FAR = 0.5  # share of a range without pixels beside a value that marks missing pixels
 _SPARSE = 0.1  # share of a range that nearly all pixels do not exceed if few pixels are brighter
 _MARGIN = 0.05  # share of a range that new images may exceed
 _MAX_BEYOND = 0.05  # share of new images that may exceed it by more
@@ -42,6 +43,8 @@ class ImageFacts:
             than 8 bits; NaN for others.
         upper: value that 99 % of the pixels of a deep image do not exceed ``(N,)``.
         brightest: greatest value of 16-bit colors after their reduction to 8 bits; else NaN.
+        second_low, second_high: the next pixel values after ``low`` and before ``high``.
+        has_frames: 1 for files of several frames or pages, else 0.
     """
 
     sizes: Ints
@@ -49,6 +52,9 @@ class ImageFacts:
     high: Floats
     upper: Floats
     brightest: Floats
+    second_low: Floats
+    second_high: Floats
+    has_frames: Floats
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -129,11 +135,19 @@ def describe_images(
             note += f", so that the median image keeps {100 * share:.2g} % of its pixels"
     if n_skipped:
         note += f"; {n_skipped:,} skipped"
+    if n_frames := int(np.count_nonzero(usable.has_frames)):
+        note += f"; {n_frames:,} have several frames or pages, of which the first is read"
     notes = {"Images": note}
     if value_range is not None and usable.n_deep:
         low, high = (f"{value:,.6g}" for value in value_range)
         note = f"{format_share(usable.n_deep, len(usable))} images have more than 8 bits; "
         notes["Pixel values"] = f"{note}{low} … {high}, the range in training, is read as 0 … 255"
+        warnings += _find_no_data_values(usable)
+        if n_other := len(usable) - usable.n_deep:
+            warnings.append(
+                f"{usable.n_deep:,} images have more than 8 bits and {n_other:,} have not, so that "
+                "equal scenes differ in brightness: convert all images to one depth."
+            )
         typical, (start, end) = float(np.nanmedian(usable.upper)), value_range
         if np.nanmax(usable.high) >= end and typical - start < _SPARSE * (end - start):
             warnings.append(
@@ -151,6 +165,28 @@ def describe_images(
         else:
             notes["Colors"] = text
     return DataReport(notes=notes, warnings=warnings)
+
+
+def _find_no_data_values(facts: ImageFacts) -> list[str]:
+    """Return warnings for a least or greatest pixel value that lies far from all others.
+
+    Such a value often marks pixels without data.
+    """
+    low, high = float(np.nanmin(facts.low)), float(np.nanmax(facts.high))
+    second_low = float(np.nanmin(np.where(facts.low == low, facts.second_low, facts.low)))
+    second_high = float(np.nanmax(np.where(facts.high == high, facts.second_high, facts.high)))
+    far = _FAR * (high - low)
+    values = []
+    if second_low - low > far and second_low < high:
+        values.append((low, second_low, high))
+    if high - second_high > far and second_high > low:
+        values.append((high, low, second_high))
+    return [
+        f"The pixel value {value:,.6g} lies far from all others, {start:,.6g} … {end:,.6g}, which "
+        "keep little contrast: if it marks pixels without data, replace it in the files, or set it "
+        "to NaN."
+        for value, start, end in values
+    ]
 
 
 def compare_value_range(facts: ImageFacts, value_range: ValueRange | None) -> list[str]:
