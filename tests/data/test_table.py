@@ -3,6 +3,7 @@ import time
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pyarrow as arrow
 import pytest
 from pyarrow import parquet
@@ -213,6 +214,43 @@ def test_read_times_of_numbers_and_dates():
     assert read(["1", " 2.5", 1e3]).tolist() == [1, 2.5, 1000]
     assert read(["1970-01-01T01:00", "1970-01-02 00:00:01"]).tolist() == [3600, 86401]
     assert read([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("form", "step"),
+    [
+        ("%Y%m", "MS"),
+        ("%Y%m%d", "D"),
+        ("%Y%m%d%H", "h"),
+        ("%Y%m%d%H%M", "7min"),
+        ("%Y%m%d%H%M%S", "11s"),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, int, float])
+def test_numbers_that_are_dates(form, step, kind):
+    moments = pd.date_range("2019-12-30" if step != "MS" else "2019-12-01", periods=70, freq=step)
+    cells = [*map(kind, moments.strftime(form))]
+    table = make_table(when=cells)
+    seconds = (moments - pd.Timestamp("1970-01-01")).total_seconds().to_numpy()
+    assert read_times(table, "when").tolist() == seconds.tolist()
+    assert find_time_scale(table, "when") == 1
+    assert format_times(seconds[:1], cells[0]) == [str(moments[0])]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        np.arange(20200101, 20200140),  # some are no dates: a counter
+        [20200101.5, 20200102.5],
+        [202012, 20201231],
+        [18991231, 18991230],
+        [0, 1, 2],
+        1_577_836_800 + 300 * np.arange(20),  # seconds since 1970
+    ],
+)
+def test_other_numbers_are_no_dates(numbers):
+    table = make_table(when=[float(number) for number in numbers])
+    assert read_times(table, "when").tolist() == list(numbers)
 
 
 @pytest.mark.parametrize(

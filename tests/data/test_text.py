@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from ranksim.data import TextSamples
+from ranksim.data.spec import TextSpec
 from ranksim.data.text import (
     WORD_LIMITS,
     GloveFile,
@@ -11,7 +12,7 @@ from ranksim.data.text import (
     encode_texts,
     is_blank,
 )
-from ranksim.exceptions import DataError
+from ranksim.exceptions import DataError, UsageError
 
 
 class Table:
@@ -188,7 +189,23 @@ def test_unknown_words_are_a_warning():
     assert "--encoder" in warning
 
 
-@pytest.mark.parametrize("text", [None, float("nan"), "", " \t\n", "\u00a0", "\u200b \ufeff"])
+@pytest.mark.parametrize(("n_long", "warns"), [(0, False), (6, False), (7, True), (30, True)])
+@pytest.mark.parametrize("part", [1, 2])
+def test_long_texts_of_another_part_are_a_warning(part, n_long, warns):
+    lengths = [[8] * 100, [8] * 30, [8] * 30]
+    lengths[part][:n_long] = [120] * n_long
+    parts = [TextSamples((draw_texts(each),), np.zeros(len(each))) for each in lengths]
+    datasets, _ = encode_texts(parts, Table(), max_tokens=0)
+    warnings = describe_texts(datasets, remedy="read more with --set max_tokens=120").warnings
+    cut = [text for text in warnings if "longer than the 40 words" in text]
+    assert len(cut) == warns
+    assert not any("longer" in text for text in describe_texts(datasets[:1], remedy="x").warnings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, float("nan"), "", " \t\n", "\u00a0", "\u200b \ufeff", "\u2800", "\u3164 \u115f"],
+)
 def test_texts_without_visible_characters_are_blank(text):
     assert is_blank(text)
 
@@ -196,3 +213,9 @@ def test_texts_without_visible_characters_are_blank(text):
 @pytest.mark.parametrize("text", ["a", " 0", "NA", "\u200bcat", "\u732b", 5, 0.0, False])
 def test_other_texts_are_not_blank(text):
     assert not is_blank(text)
+
+
+@pytest.mark.parametrize("columns", [("a", "a"), ("a", "b", "c")])
+def test_texts_are_one_or_two_different_columns(columns):
+    with pytest.raises(UsageError, match="^--text takes"):
+        TextSpec(target="y", text=columns)

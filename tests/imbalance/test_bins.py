@@ -196,3 +196,12 @@ def test_infinite_and_huge_labels_are_outside():
     assert bins.digitize([-np.inf, -1e300, 1e300, np.inf]).tolist() == [0, 0, 2, 2]
     assert bins.digitize([]).shape == (0,)
     assert bins.histogram([]).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_masked_labels_are_rejected(count):
+    labels = np.ma.masked_array(np.arange(5.0), np.arange(5) < count)
+    with pytest.raises(ValueError, match=f"labels must not be masked, got {count} masked values"):
+        LabelBins.from_count(labels, 2)
+    plain = np.ma.masked_array(np.arange(5.0))
+    assert LabelBins.from_count(plain, 2) == LabelBins.from_count(np.arange(5.0), 2)

@@ -129,3 +129,19 @@ def test_two_processes_match_one(tmp_path):
     for worker in workers:
         worker.join()
     assert results == [whole(*samples())] * 2
+
+
+@pytest.mark.parametrize("name", ["preds", "target"])
+def test_masked_values_are_rejected(name):
+    values = {"preds": np.zeros(3), "target": np.zeros(3)}
+    values[name] = np.ma.masked_array(values[name], [False, True, True])
+    with pytest.raises(ValueError, match=f"{name} must not be masked, got 2 masked values of 3"):
+        RegionMetrics(REGIONS).update(**values)
+
+
+def test_arrays_of_another_byte_order_are_taken():
+    preds, target = np.array([0.5, 1.0, 2.5]), np.array([0.0, 1.0, 2.0])
+    native, swapped = RegionMetrics(REGIONS), RegionMetrics(REGIONS)
+    native.update(preds, target)
+    swapped.update(preds.astype(">f8"), target.astype(">f4"))
+    assert swapped.compute() == native.compute()

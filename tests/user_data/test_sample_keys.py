@@ -43,7 +43,7 @@ VALUES = [(name, spelling) for name, spellings in SPELLINGS.items() for spelling
 TEXTS = {
     "greeting": ["Good dog, isn't it?", "good dog , is n't it ?", " GOOD  dog, isn't it? ",
                  "good\tdog, isn't it?"],
-    "cafe": ["caf\u00e9", "cafe\u0301", "CAF\u00c9"],
+    "cafe": ["caf\u00e9", "cafe\u0301", "CAF\u00c9", "ca\u00adfe\u0301", "\ufeffcafe\u0301\u200b"],
     "width": ["\uff21\uff22", "AB", "ab"],
     "marks": ["!!!", "! ! !"],
     "other marks": ["???", "? ? ?"],

@@ -47,6 +47,16 @@ def check_positive(name: str, value: object, or_zero: bool = False) -> float:
     return number
 
 
+def reject_masked(name: str, values: object) -> None:
+    """Raise a ValueError for an array with masked values, whose mask NumPy drops silently."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        mask = np.ma.getmaskarray(values)
+        count = f"{np.count_nonzero(mask)} masked values of {mask.size}"
+        raise ValueError(
+            f"{name} must not be masked, got {count}: remove these samples, or fill in values"
+        )
+
+
 def describe_value(value: object) -> str:
     """Describe a wrong argument for an error message: its text, or type and shape if it is long."""
     shape, text = getattr(value, "shape", ()), repr(value)

@@ -405,6 +405,8 @@ class TextSpec(UserDataSpec):
         super().__post_init__()
         if len(self.text) > 2:
             raise UsageError(f"--text takes one or two columns, got {len(self.text)}.")
+        if len(set(self.text)) < len(self.text):
+            raise UsageError(f"--text takes two different columns, got {self.text[0]!r} twice.")
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -39,6 +39,9 @@ from ranksim.exceptions import DataError
 DAY = 86_400.0  # seconds
 TIME_UNITS = {1.0: "seconds", 1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
 _DATES = (3.15e8, 4.1e9)  # 1980 and 2100, in seconds since 1970
+# dates that are written as whole numbers, by their number of digits
+_CALENDAR = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_YEARS = (1900, 2100)  # of such dates
 _MAX_LISTED, _MAX_NAMES = 5, 20  # line numbers and columns in a message
 _MAX_LABEL = 1e38  # the range of float32
 _POINT_AND_THREE = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")  # 1.234, which may be 1234
@@ -283,15 +286,16 @@ def read_seconds(table: Table, name: str, *, hint: str = "") -> Floats:
 def read_times(table: Table, name: str) -> Floats:
     """Read a column of times as seconds ``(N,)``: ISO dates, or numbers.
 
-    Numbers are milliseconds, microseconds or nanoseconds since 1970 if all of them then lie
-    between 1980 and 2100; otherwise seconds.
+    Numbers are dates if all of them are written as 20200131, or milliseconds, microseconds or
+    nanoseconds since 1970 if all of them then lie between 1980 and 2100; otherwise seconds.
     """
     is_text = table.parse_numbers(name).text
     are_dates = 2 * np.count_nonzero(is_text) > len(is_text)
     read = read_seconds if are_dates else partial(read_numbers, missing="nan")
     seconds = read(table, name)
     if not are_dates:
-        seconds = seconds / (_find_scale(table, name, seconds) or 1.0)
+        dates = parse_calendar_numbers(seconds)
+        seconds = seconds / (_find_scale(table, name, seconds) or 1.0) if dates is None else dates
     _reject_missing(table, name, np.isnan(seconds), "time")
     return seconds
 
@@ -303,7 +307,31 @@ def find_time_scale(table: Table, name: str) -> float:
     """
     parsed = table.parse_numbers(name)
     is_date = 2 * np.count_nonzero(parsed.text) > len(parsed.text)
-    return 1.0 if is_date else _find_scale(table, name, parsed.values)
+    if is_date or parse_calendar_numbers(parsed.values) is not None:
+        return 1.0
+    return _find_scale(table, name, parsed.values)
+
+
+def parse_calendar_numbers(numbers: Floats) -> Floats | None:
+    """Parse numbers such as 20200131 or 202001312359 as seconds since 1970; NaN remains.
+
+    None if one of them is not such a date, or if they have different numbers of digits.
+    """
+    known = np.flatnonzero(np.isfinite(numbers))
+    digits = {len(f"{number:.0f}") for number in numbers[known].tolist()}
+    form = _CALENDAR.get(next(iter(digits))) if len(digits) == 1 else None
+    if form is None or (numbers[known] % 1 != 0).any():
+        return None
+    seconds = np.full(len(numbers), np.nan)
+    for row in known.tolist():
+        try:
+            moment = datetime.strptime(f"{numbers[row]:.0f}", form).replace(tzinfo=UTC)
+        except ValueError:
+            return None
+        if not _YEARS[0] <= moment.year < _YEARS[1]:
+            return None
+        seconds[row] = moment.timestamp()
+    return seconds
 
 
 def _find_scale(table: Table, name: str, numbers: Floats) -> float:
@@ -415,9 +443,12 @@ def _describe_format(table: Table, name: str, form: NumberFormat) -> str:
 def format_times(times: Floats, example: Any, scale: float = 1.0) -> list[Any]:
     """Format times in seconds as ISO text or as numbers, whichever form ``example`` has.
 
-    Numbers are multiplied by ``scale``, that of :func:`find_time_scale`.
+    Numbers are multiplied by ``scale``, that of :func:`find_time_scale`; if they are dates such as
+    20200131, the times are ISO text.
     """
-    if not parse_numbers([example]).text[0]:
+    parsed_example = parse_numbers([example])
+    is_calendar = scale == 1 and parse_calendar_numbers(parsed_example.values) is not None
+    if not parsed_example.text[0] and not is_calendar:
         return list((times * (scale or 1.0)).tolist())
     parsed = parse_datetime(example)
     zone = UTC if parsed is not None and parsed.tzinfo else None

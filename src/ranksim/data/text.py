@@ -29,6 +29,8 @@ GLOVE_840B_ORIGIN = "https://nlp.stanford.edu/data/glove.840B.300d.zip"
 WORD_LIMITS = (40, 256)  # least and most words read of a text if the data decides
 TOKEN_LIMITS = (128, 512)  # the same of the tokens of a pretrained encoder
 _QUANTILE = 0.95  # share of the training texts that are read to their end
+_MAX_CUT = 0.2  # share of cut validation or test texts above which a warning is given
+_INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # blank letters and a blank symbol
 _MAX_UNKNOWN = 0.2  # share of unknown words above which a warning is given
 _BATCH_SIZE = 64  # for computing features
 
@@ -296,7 +298,10 @@ def is_blank(text: Any) -> bool:
     """Return True if a cell is missing or contains no visible character."""
     if not isinstance(text, str):
         return is_missing(text)
-    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+    return not any(
+        letter.isprintable() and not letter.isspace() and letter not in _INVISIBLE
+        for letter in text
+    )
 
 
 def describe_texts(
@@ -305,7 +310,7 @@ def describe_texts(
     """Report how many words of the texts are read, left out, and unknown.
 
     ``remedy`` says how to read longer texts. If it is given, a warning is added if more than 5 %
-    of the texts of the first data set are cut.
+    of the texts of the first data set, or 20 % of another one, are cut.
     """
     counts = [dataset.counts for dataset in datasets if dataset.counts is not None]
     if not counts:
@@ -323,7 +328,8 @@ def describe_texts(
         note += "none is longer; "
     note += f"unknown {unit}: {unknown}"
     warnings = []
-    if remedy is not None and long > limit:
+    is_cut = long > limit or any(each.cut > _MAX_CUT * each.texts for each in counts[1:])
+    if remedy is not None and is_cut:
         warnings.append(
             f"{format_share(total['cut'], total['texts'])} of the texts are longer than the "
             f"{limit:,} {unit} that are read, which leaves out {lost} of the {unit}: {remedy}."

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ranksim._utils.checks import describe_value
+from ranksim._utils.checks import describe_value, reject_masked
 
 MAX_BINS = 10_000_000  # more bins indicate a wrong unit, and would exhaust memory
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -217,7 +217,8 @@ def label_array(labels: ArrayLike) -> NDArray[Any]:
 
 
 def to_real_array(values: Any, name: str) -> NDArray[Any]:
-    """Convert a list, array or CPU tensor to an array; raise a TypeError if not of numbers."""
+    """Convert a list, array or CPU tensor to an array; raise an error if not of numbers."""
+    reject_masked(name, values)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:

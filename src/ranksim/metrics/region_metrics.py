@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ranksim._utils.checks import check_positive, describe_value
+from ranksim._utils.checks import check_positive, describe_value, reject_masked
 from ranksim.exceptions import require_optional
 from ranksim.functional._validation import check_tensors
 from ranksim.functional.similarity import working_dtype
@@ -87,6 +87,8 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
             index: position of each sample in its dataset, ``(N,)``. A sample that occurs twice,
                 as distributed samplers pad uneven shards, counts once. Pass it always or never.
         """
+        reject_masked("preds", preds)
+        reject_masked("target", target)
         preds, target, index = map(_to_tensor, (preds, target, index))
         check_tensors(preds=preds, target=target)
         if index is not None:  # on any device
@@ -160,7 +162,9 @@ def _flatten(scores: dict[str, Scores], flat: Flat) -> dict[str, float]:
 
 def _to_tensor(values: Any) -> Any:
     """Convert a NumPy array to a tensor; return anything else unchanged."""
-    return torch.from_numpy(values.copy()) if isinstance(values, np.ndarray) else values
+    if not isinstance(values, np.ndarray):
+        return values
+    return torch.from_numpy(values.astype(values.dtype.newbyteorder("=")))  # a copy
 
 
 def _drop_axis(values: Tensor) -> Tensor:

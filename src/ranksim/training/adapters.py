@@ -193,15 +193,19 @@ class TextAdapter(DataAdapter):
         return cls(plan.inputs)
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
-        remedy = "fill it in, remove these rows, or leave them out with --skip-missing"
-        samples = TextSamples(self._read_texts(plan.table, plan.rows, remedy), plan.labels)
+        hint = "fill it in, remove these rows, or leave them out with --skip-missing"
+        samples = TextSamples(self._read_texts(plan.table, plan.rows, hint), plan.labels)
         splits = [samples.take(index) for index in plan.split]
         tokens = self._tokenize(splits, recipe, recipe.max_tokens)
         (train, val, test), make_network = self._encode(tokens, recipe)
         counts = tokens[0][0].counts
         assert counts is not None
-        long = None if recipe.max_tokens else self._advise(counts.limit, counts.long)
-        report = describe_texts(tokens[0], unit=self.unit, remedy=long)
+        long = max(part.counts.long for part in tokens[0] if part.counts is not None)
+        # a limit that the training texts do not exceed is not that of the encoder
+        is_capped = counts.long > counts.limit
+        advice = self._advise(counts.limit, long) if is_capped else _read_more(long)
+        remedy = None if recipe.max_tokens else advice
+        report = describe_texts(tokens[0], unit=self.unit, remedy=remedy)
         adapter = replace(self, max_tokens=counts.limit)
         return AdaptedSplits((train, val, test), make_network, report=report, adapter=adapter)
 
@@ -230,7 +234,7 @@ class TextAdapter(DataAdapter):
 
     def _advise(self, limit: int, length: int) -> str:
         """Return how to read texts of a length above the limit."""
-        return f"read more with --set max_tokens={length}"
+        return _read_more(length)
 
     def _read_texts(self, table: Table, rows: np.ndarray, remedy: str) -> tuple[list[str], ...]:
         texts = []
@@ -273,6 +277,10 @@ class SentenceAdapter(TextAdapter):
         if limit < TOKEN_LIMITS[1]:
             return "choose an encoder that reads longer texts, or shorten them"
         return super()._advise(limit, length)
+
+
+def _read_more(length: int) -> str:
+    return f"read more with --set max_tokens={length}"
 
 
 @dataclass(frozen=True)

@@ -154,10 +154,15 @@ def _make_plain_text_keys(texts: Sequence[Any]) -> list[Hashable]:
 
 
 def _normalize_texts(texts: Sequence[Any]) -> list[str]:
-    return [
-        "" if is_missing(text) else unicodedata.normalize("NFKC", str(text)).lower()
-        for text in texts
-    ]
+    """Return texts in one form of Unicode, in lower case, without zero-width characters."""
+    return ["" if is_missing(text) else _drop_zero_width(str(text)).lower() for text in texts]
+
+
+def _drop_zero_width(text: str) -> str:
+    if text.isascii():
+        return text
+    letters = unicodedata.normalize("NFKC", text)
+    return "".join(letter for letter in letters if unicodedata.category(letter) != "Cf")
 
 
 def make_image_keys(table: Table, column: str) -> list[Hashable]:

@@ -179,3 +179,41 @@ def test_each_fit_is_checked():
     for _ in range(2):
         assert len(train(Frozen, callback)[1]) == 1
     assert train(Plain, callback)[1] == []
+
+
+class HeadOnly(Plain):
+    """The encoder has gradients, but no optimizer trains it."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.head.parameters(), 0.01)
+
+
+class PartlyTrained(Plain):
+    def configure_optimizers(self):
+        return torch.optim.SGD([*self.head.parameters(), *self.encoder[0].parameters()], 0.01)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "warns"),
+    [(HeadOnly, "encoder", True), (HeadOnly, "encoder.0", True), (PartlyTrained, "encoder", False)],
+)
+@pytest.mark.parametrize("name", ["RankSim", "FDS"])
+def test_parameters_must_be_trained(name, kind, layer, warns):
+    callback = ranksim(layer) if name == "RankSim" else FDSCallback(make_fds(), layer)
+    module, messages = train(kind, callback, steps=4)
+    assert have_moved(module.encoder, network(kind).encoder) != warns
+    assert len(messages) == warns
+    if warns:
+        assert "no optimizer trains the parameters before it" in messages[0]
+
+
+@pytest.mark.parametrize(("layer", "warns"), [("head", True), ("encoder", False)])
+def test_one_number_for_each_sample_has_no_gradient(layer, warns):
+    module = network(Plain)
+    with warnings.catch_warnings(record=True) as records:
+        warnings.simplefilter("always")
+        trainer_for(ranksim(layer), max_steps=4, max_epochs=-1).fit(module, batches())
+    texts = [str(each.message) for each in records if "no effect" in str(each.message)]
+    assert len(texts) == warns
+    assert all("one number for each sample" in text for text in texts)
+    assert have_moved(module, train(Plain, steps=4)[0]) != warns

@@ -352,6 +352,29 @@ def test_rejects_data_that_are_not_numbers(arguments, message):
         made().fit(*arguments)
 
 
+MASK = np.array([False, True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("X", (np.ma.masked_array(X, MASK), Y)),
+        ("y", (X, np.ma.masked_array(Y, MASK))),
+        ("sample_weight", (X, Y, np.ma.masked_array(Y, MASK))),
+    ],
+)
+def test_rejects_masked_values(name, arguments):
+    with pytest.raises(ValueError, match=f"^{name} must not be masked, got 1 masked values of 4"):
+        made().fit(*arguments)
+
+
+def test_accepts_masked_arrays_without_masked_values():
+    x, y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30.0)
+    masked = made(max_epochs=1).fit(np.ma.masked_array(x), np.ma.masked_array(y))
+    plain = made(max_epochs=1).fit(x, y)
+    np.testing.assert_array_equal(masked.predict(x), plain.predict(x))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_two_samples_and_equal_labels(early_stopping):

@@ -18,6 +18,7 @@ from ranksim._utils.checks import check_flag, describe_value
 from ranksim.imbalance import FDS
 from ranksim.integrations.lightning.gradients import (
     explain_missing_gradient,
+    find_trained_parameters,
     reaches_parameter,
 )
 from ranksim.integrations.lightning.layer import (
@@ -111,6 +112,8 @@ class FDSCallback(LayerCallback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._labels, self._runs = extract_labels(self.labels_fn, batch), 0
+        if not self._step.is_checked:
+            self._step.trained = find_trained_parameters(trainer, pl_module)
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
@@ -180,6 +183,7 @@ class _FirstStep:
         self.loss: Tensor | None = None
         self.output: Tensor | None = None  # of the layer, when it ran first
         self.grad_enabled = True
+        self.trained: set[int] | None = None  # ids of parameters; None: all
         self.can_reach = False  # a parameter
         self.has_gradient = False
 
@@ -187,7 +191,7 @@ class _FirstStep:
         """Watch for a gradient; a re-entrant checkpoint runs the layer again with one."""
         if self.output is None:
             self.output, self.grad_enabled = output, torch.is_grad_enabled()
-        if calibrated.requires_grad and reaches_parameter(calibrated):
+        if calibrated.requires_grad and reaches_parameter(calibrated, self.trained):
             self.can_reach = True
             calibrated.register_hook(self._set_gradient)  # type: ignore[no-untyped-call]
 

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
+import lightning.pytorch as L
 from torch import Tensor, nn
 
 _CHECKPOINT = "CheckpointFunction"  # its node hides the parameters that it uses
 
 
-def reaches_parameter(output: Tensor) -> bool:
+def find_trained_parameters(trainer: L.Trainer, module: nn.Module) -> set[int]:
+    """Return the ids of the parameters that an optimizer trains.
+
+    All parameters of the module if the optimizers hold none of them, as some strategies replace
+    them.
+    """
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    parameters = {id(parameter) for parameter in module.parameters()}
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    return parameters & trained or parameters
+
+
+def reaches_parameter(output: Tensor, trained: Container[int] | None = None) -> bool:
     """Return whether the gradient of a tensor can reach a parameter.
 
     Re-entrant checkpoints count as parameters, as their graph exists in the backward pass only.
+    With ``trained``, only parameters with these ids count.
     """
-    return any(
-        isinstance(getattr(node, "variable", None), nn.Parameter) or _is_checkpoint(node)
-        for node in _walk_graph(output)
-    )
+    return any(_is_checkpoint(node) or _is_parameter(node, trained) for node in _walk_graph(output))
+
+
+def _is_parameter(node: Any, trained: Container[int] | None) -> bool:
+    variable = getattr(node, "variable", None)
+    return isinstance(variable, nn.Parameter) and (trained is None or id(variable) in trained)
 
 
 def explain_missing_gradient(
@@ -44,6 +60,8 @@ def explain_missing_gradient(
         return "its parameters are frozen; unfreeze them, or remove the callback"
     if parameters and not output.requires_grad:
         return "its output is detached; remove detach() from the layer, or name a layer before it"
+    if reaches_parameter(output):
+        return "no optimizer trains the parameters before it; pass them to the optimizer"
     return (
         "it is detached from all parameters, or those before it are frozen; remove detach(), "
         "unfreeze parameters, or name another layer"

@@ -15,6 +15,7 @@ from ranksim._utils.checks import describe_value
 from ranksim.integrations.lightning.fds import FDSCallback
 from ranksim.integrations.lightning.gradients import (
     explain_missing_gradient,
+    find_trained_parameters,
     reaches_parameter,
 )
 from ranksim.integrations.lightning.layer import (
@@ -124,8 +125,13 @@ class RankSimCallback(LayerCallback):
             self._grad_enabled = torch.is_grad_enabled()
 
     def _check_gradient(self, module: L.LightningModule, features: Tensor, loss: Tensor) -> None:
-        """Warn if the gradient of RankSim reaches no parameter."""
-        if not reaches_parameter(features):
+        """Warn if the gradient of RankSim reaches no parameter, or is always zero."""
+        if features[0].numel() == 1:
+            rank_zero_warn(
+                f"RankSim has no effect: layer {self.layer!r} returns one number for each sample, "
+                "whose cosine similarity is 1 or -1; name the layer before the head."
+            )
+        elif not reaches_parameter(features, find_trained_parameters(module.trainer, module)):
             layer = find_layer(module, self.layer, "layer")
             reason = explain_missing_gradient(
                 features, layer, loss, grad_enabled=self._grad_enabled

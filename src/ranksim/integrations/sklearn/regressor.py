@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
-from ranksim._utils.checks import check_positive, describe_value
+from ranksim._utils.checks import check_positive, describe_value, reject_masked
 from ranksim.exceptions import UsageError, require_optional
 from ranksim.integrations.sklearn.weights import WeightedSamples
 
@@ -271,6 +271,7 @@ def _check_numbers(name: str, values: Any) -> None:
         for column in values.columns:
             _check_numbers(f"column {column!r} of {name}", values[column])
         return
+    reject_masked(name, values)
     if not hasattr(values, "dtype") and not isinstance(values, list | tuple):
         return
     try:
