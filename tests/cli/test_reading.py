@@ -85,7 +85,7 @@ def test_inspect_repeats_the_options_of_reading(run_command, tmp_path, monkeypat
     )
     outcome = run_command("inspect", "t.csv", "--target", "price", "--comment", "#")
     assert outcome.code == 1
-    assert "--thousands , or --decimal ," in outcome.err
+    assert "--thousands ',' or --decimal ','" in outcome.err
     outcome = run_command(
         "inspect", "t.csv", "--target", "price", "--comment", "#", "--thousands", ","
     )

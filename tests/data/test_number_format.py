@@ -73,7 +73,12 @@ def test_written_decimals_are_read_back(cents, signs):
 @given(st.lists(st.integers(1000, 999_999), min_size=1, max_size=20), st.sampled_from(["", " €"]))
 def test_a_single_separator_and_three_digits_are_ambiguous(numbers, unit):
     cells = [f"{number:,}{unit}" for number in numbers]
-    facts = (f"{numbers[0]:,}".replace(",", "."), str(numbers[0]), "--thousands ,", "--decimal ,")
+    facts = (
+        f"{numbers[0]:,}".replace(",", "."),
+        str(numbers[0]),
+        "--thousands ','",
+        "--decimal ','",
+    )
     with raises_with(DataError, "own.csv, row 1: column 'x'", *facts):
         read(cells)
     assert read(cells, thousands=",").tolist() == numbers
@@ -107,12 +112,12 @@ def test_other_numbers_decide_ambiguous_ones(cells, expected):
 @pytest.mark.parametrize(
     ("cells", "options", "facts"),
     [
-        (["1,234", "1234"], {}, ("row 1", "'1,234' may be 1234", "or 1.234", "--decimal ,")),
-        (["1.234 €", "2.500 €"], {}, ("'1.234 €'", "--thousands .", "--decimal .")),
+        (["1,234", "1234"], {}, ("row 1", "'1,234' may be 1234", "or 1.234", "--decimal ','")),
+        (["1.234 €", "2.500 €"], {}, ("'1.234 €'", "--thousands '.'", "--decimal '.'")),
         (
             ["7", "83.593", "179", "950", "-2.000", "1.234"],
             {},
-            ("row 2", "'83.593' may be 83593", "or 83.593", "--thousands . or --decimal ."),
+            ("row 2", "'83.593' may be 83593", "or 83.593", "--thousands '.' or --decimal '.'"),
         ),
         (["1.5", "2,5"], {}, ("row 1", "two forms", "'1.5'", "row 2", "'2,5'", "--categories")),
         (["12%", "0.5"], {}, ("row 1", "two units", "'12%'", "row 2", "'0.5'")),
@@ -151,7 +156,7 @@ def test_names_stay_names(cells):
 
 def test_points_are_ambiguous_beside_decimal_commas():
     table = Table.from_columns("t.csv", {"a": ["1.234", "5.678"], "b": ["0,5", "2,25"]})
-    with raises_with(DataError, "column 'a'", "1234", "--thousands ."):
+    with raises_with(DataError, "column 'a'", "1234", "--thousands '.'"):
         read_numbers(table, "a")
     german = table.apply_options(ReadOptions(decimal=","))
     assert read_numbers(german, "a").tolist() == [1234, 5678]

@@ -397,7 +397,7 @@ def _format_error(table: Table, name: str, problem: FormatProblem) -> DataError:
             f"{text} may be {digits.replace(mark, '')}, with thousands separators, or "
             f"{digits.replace(mark, '.')}, with decimals"
         )
-        remedy = f"add --thousands {mark} or --decimal {mark}"
+        remedy = f"add --thousands '{mark}' or --decimal '{mark}'"
     elif problem.kind == "option":
         signs = NumberSigns(table.reading.decimal, table.reading.thousands)
         given = {"--decimal": signs.decimal, "--thousands": signs.thousands}
