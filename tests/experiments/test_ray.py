@@ -207,7 +207,7 @@ def test_ctrl_c_stops_the_local_cluster(isolation, words, tmp_path, monkeypatch)
         output = process.wait(timeout=120)
         wait_until_ended(process.pid)
     assert process.returncode == 130
-    assert output.startswith("Error: Stopped")
+    assert "\nError: Stopped" in output
     assert output.count("\n") == 1
     assert not list(tmp_path.glob("out/.sweeps/*"))
 

@@ -38,7 +38,11 @@ def run():
     load_checksums()
 
     if "ray" in sys.argv:
+        from ray import cloudpickle
+
         from ranksim.experiments import sweep
+
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes cannot import tests
 
         sweep._execute_and_report = partial(execute_in_task, sweep._execute_and_report)
     main()
