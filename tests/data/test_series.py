@@ -232,7 +232,7 @@ def test_each_group_has_its_own_step(seed, window, horizon):
     shape = {"window": window, "horizon": horizon}
     found = make_windows(values, times, target, **shape, groups=groups)
     expected = []
-    for name in "abd":
+    for name in ("a", "b", "d"):
         rows = [k for k, group in enumerate(groups) if group == name]
         apart = [times[k + 1] - times[k] for k in rows[:-1]]
         step = slow_median(apart)
