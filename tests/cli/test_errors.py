@@ -103,7 +103,7 @@ CASES = {
         with_line(7, "1,a,much,1,2024-01-01,val"), FIT, 1, ["line 9", "'y'", "'much'"]),
     "ambiguous number": (
         with_line(7, '1,a,"1,512",1,2024-01-01,val'), FIT, 1,
-        ["line 9", "'y'", "1512", "1.512", "--decimal ,"]),
+        ["line 9", "'y'", "1512", "1.512", "--decimal ','"]),
     "missing header": ("\n".join(rows()), FIT, 1, ["line 1", "no header"]),
     "near name": (
         None, GOOD.replace("--target y", "--target Y"), 1, ["no column 'Y'", "did you mean 'y'"]),

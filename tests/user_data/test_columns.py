@@ -99,7 +99,7 @@ def test_other_forms_of_numbers_in_new_data_are_not_misread():
     expected = features(as_table([1234.5, 7]))
     for new in (["1,234.5", "7"], ["1.234,5", "7"], ["1234,5", "7,0"]):
         np.testing.assert_array_equal(features(as_table(new)), expected)
-    with raises_with(DataError, "new, row 1: column 'x'", "1234", "1.234", "--decimal ,"):
+    with raises_with(DataError, "new, row 1: column 'x'", "1234", "1.234", "--decimal ','"):
         features(as_table(["1,234", "2,345"]))
     trained = fit(["1,234.5", "7", "2,000", "980"])
     np.testing.assert_array_equal(
