@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
 from ranksim.data.table import Floats, Ints, Table
@@ -136,18 +137,24 @@ def parse_part(value: Any) -> str:
     return PART_NAMES.get(str(value).strip().lower(), "")
 
 
+def read_parts(table: Table, name: str) -> NDArray[np.str_]:
+    """Read the part of each row, ``train``, ``val``, ``test`` or ``unused``, ``(N,)``."""
+    values = table.column(name)
+    parts = np.array([parse_part(value) for value in values], dtype=np.str_)
+    if len(wrong := np.flatnonzero(parts == "")):
+        problem = f"column {name!r} is not train, val or test, but {format_value(values[wrong[0]])}"
+        remedy = f"correct these values, or write {UNUSED} to leave rows out"
+        table.raise_for_rows(wrong, problem, remedy)
+    return parts
+
+
 def split_by_column(table: Table, name: str, *, needs_val: bool = True) -> Split:
     """Read a split from a column with values such as train, val, validation, dev and test.
 
     Rows with the value ``unused`` belong to no part. Without ``needs_val``, validation may be
     empty; :func:`draw_validation` then draws it.
     """
-    parts = np.array([parse_part(value) for value in table.column(name)], dtype=np.str_)
-    if len(wrong := np.flatnonzero(parts == "")):
-        first = format_value(table.column(name)[wrong[0]])
-        problem = f"column {name!r} is not train, val or test, but {first}"
-        remedy = f"correct these values, or write {UNUSED} to leave rows out"
-        table.raise_for_rows(wrong, problem, remedy)
+    parts = read_parts(table, name)
     split = Split(*(np.flatnonzero(parts == part) for part in PARTS))
     reason = f"column {name!r} of {table.name} assigns no rows to it"
     require_nonempty_parts(split if needs_val else split._replace(val=split.train), reason)

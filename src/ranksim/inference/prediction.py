@@ -20,6 +20,7 @@ from ranksim.data.cells import is_missing
 from ranksim.data.data_report import print_data_report
 from ranksim.data.reading import load_table
 from ranksim.data.spec import ReadOptions, SeriesSpec, UserDataSpec
+from ranksim.data.splitting import read_parts
 from ranksim.data.table import Table, read_labels, read_targets
 from ranksim.evaluation.intervals import bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
@@ -39,7 +40,6 @@ from ranksim.training.trainer_config import TrainerConfig, check_trainer_config,
 from ranksim.user_data.sample_keys import make_sample_keys
 from ranksim.user_data.split_column import (
     join_split_file,
-    read_parts,
     read_split_column,
     resolve_split_file,
 )

@@ -13,12 +13,13 @@ from ranksim._utils.formatting import format_count, format_name, join_names
 from ranksim.data.cells import is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.table import IMAGE_COLUMNS
+from ranksim.data.splitting import read_parts
 from ranksim.data.table import Ints, Table, read_times
 from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError
 from ranksim.user_data.columns import MAX_CATEGORIES, fit_column
 from ranksim.user_data.features import TableFeatures
-from ranksim.user_data.split_column import find_split_column, read_parts
+from ranksim.user_data.split_column import find_split_column
 
 _IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".heic",

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ranksim._utils.formatting import format_value, join_names
+from ranksim._utils.formatting import join_names
 from ranksim._utils.storage import atomic_write
 from ranksim.data.reading import load_table
 from ranksim.data.spec import SeriesSpec, UserDataSpec, option_name
-from ranksim.data.splitting import PARTS, UNUSED, parse_part
+from ranksim.data.splitting import PARTS, UNUSED, parse_part, read_parts
 from ranksim.data.table import Table, read_numbers
 from ranksim.exceptions import DataError, UsageError
 
@@ -76,19 +75,6 @@ def find_split_column(table: Table, used: Collection[str | None] = ()) -> str | 
             if is_split and (key in (_SPLIT, *_OTHER_NAMES) or "" not in parts):
                 return names[key]
     return None
-
-
-def read_parts(table: Table, name: str) -> NDArray[np.str_]:
-    """Read the part of each row, ``train``, ``val``, ``test`` or ``unused``, ``(N,)``."""
-    values = table.column(name)
-    parts = np.array([parse_part(value) for value in values], dtype=np.str_)
-    wrong = np.flatnonzero(parts == "")
-    if len(wrong):
-        first = format_value(values[wrong[0]])
-        problem = f"column {name!r} contains {first}, which is not train, val or test"
-        remedy = f"correct these values, or write {UNUSED} to leave rows out"
-        table.raise_for_rows(wrong, problem, remedy)
-    return parts
 
 
 def resolve_split_file(table: Table, split: str | None) -> Path | None:

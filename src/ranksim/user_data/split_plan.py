@@ -30,6 +30,7 @@ from ranksim.data.splitting import (
     balance_held_out,
     draw_validation,
     factorize,
+    read_parts,
     split_by_column,
     split_rows,
 )
@@ -55,7 +56,7 @@ from ranksim.user_data.sample_origin import describe_origin
 from ranksim.user_data.sample_split import SplitOutcome, split_samples
 from ranksim.user_data.sample_weights import drop_weightless, read_sample_weights
 from ranksim.user_data.sentinels import describe_precision, describe_unused, find_sentinels
-from ranksim.user_data.split_column import find_split_column, read_parts, write_split_file
+from ranksim.user_data.split_column import find_split_column, write_split_file
 
 _NAMELESS = "without a name, as the index of a data frame"
 _INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__")  # as pandas names it
