@@ -151,7 +151,8 @@ class ScoreRequest:
 
 def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     """Score predictions by shot region; write ``evaluation.json`` and return its content."""
-    density, target, origin = _read_density(request)
+    model = None if request.model is None else load_model(request.model)
+    density, target, origin = _read_density(request, model)
     table = load_table(str(request.predictions))
     prediction = request.prediction or _find_column(table, "prediction")
     label = request.label or _find_column(table, "label", target)
@@ -159,15 +160,15 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
         raise UsageError(
             f"Column {label!r} cannot be both prediction and label: set --prediction and --label."
         )
-    labels = read_targets(table, label, _list_missing_targets(request), missing="nan")
+    labels = read_targets(table, label, _list_missing_targets(request, model), missing="nan")
     known = np.isfinite(labels)
     if not known.any():
         raise DataError(
             f"{table.name} has no label in column {label!r}: fill in labels, or "
             "choose another column with --label."
         )
-    parts = [part for part, is_used in zip(_read_sample_parts(table, request), known, strict=True)
-             if is_used]  # fmt: skip
+    sample_parts = _read_sample_parts(table, request, model)
+    parts = [part for part, is_used in zip(sample_parts, known, strict=True) if is_used]
     held_out = are_held_out(parts)
     preds, labels = read_labels(table, prediction)[known], labels[known]
     masks = extend_regions(density_from_dict(density), labels).masks(labels)
@@ -192,11 +193,9 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     return result
 
 
-def _list_missing_targets(request: ScoreRequest) -> tuple[float, ...]:
+def _list_missing_targets(request: ScoreRequest, model: Model | None) -> tuple[float, ...]:
     """Return the labels that stand for missing ones in the training data."""
-    options = request.options
-    if request.model is not None:
-        options = load_model(request.model).config.get("options", {})
+    options = request.options if model is None else model.config.get("options", {})
     return tuple(options.get("missing_target", ()))
 
 
@@ -219,7 +218,7 @@ def _score(
     }
 
 
-def _read_sample_parts(table: Table, request: ScoreRequest) -> Sequence[str]:
+def _read_sample_parts(table: Table, request: ScoreRequest, model: Model | None) -> Sequence[str]:
     """Return the part of each row in the training data of the predictions; ``""`` if unknown.
 
     It is read from the column ``part`` that ``ranksim predict`` writes. Otherwise rows are
@@ -228,8 +227,7 @@ def _read_sample_parts(table: Table, request: ScoreRequest) -> Sequence[str]:
     """
     if "part" in table.names:
         return ["" if is_missing(value) else str(value) for value in table.column("part")]
-    if request.model is not None:
-        model = load_model(request.model)
+    if model is not None:
         is_series = model.config["kind"] == SeriesSpec.benchmark
         if model.samples is None or is_series or not {*model.adapter.columns} <= {*table.names}:
             return [""] * table.n_rows
@@ -275,10 +273,11 @@ def error_intervals(errors: NDArray[np.float64]) -> dict[str, list[float] | None
     return intervals
 
 
-def _read_density(request: ScoreRequest) -> tuple[dict[str, Any], str, dict[str, Any]]:
+def _read_density(
+    request: ScoreRequest, model: Model | None
+) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """Return ``(density, target, origin)`` of the training labels, from the model or data."""
-    if request.model is not None:
-        model = load_model(request.model)
+    if model is not None and request.model is not None:
         digest = sha256(request.model / CONFIG)
         origin: dict[str, Any] = {"model": {"name": request.model.name, "config_sha256": digest}}
         return model.config["density"], model.target, origin
