@@ -207,8 +207,9 @@ def test_ctrl_c_stops_the_local_cluster(isolation, words, tmp_path, monkeypatch)
         output = process.wait(timeout=120)
         wait_until_ended(process.pid)
     assert process.returncode == 130
-    assert "\nError: Stopped" in output
-    assert output.count("\n") == 1
+    assert output.splitlines()[-1].startswith("Error: Stopped")
+    assert output.count("Error") == 1
+    assert "Traceback" not in output
     assert not list(tmp_path.glob("out/.sweeps/*"))
 
 
