@@ -87,6 +87,26 @@ def fit_weights(bins, lds, y):
     sklearn.DensitySampleWeight(bins, lds=lds).fit(y)
 
 
+def fit_resample(kind):
+    def resample(**arguments):
+        table, labels = arguments.pop("X"), arguments.pop("y")
+        kind(**arguments).fit_resample(table, labels)
+
+    return resample
+
+
+def resampling(kind, **params):
+    """A resampler with the parameters of its constructor and of its method."""
+    table, labels = np.arange(9.0)[:, None], [1, 2, 3, 4, 5, 6, 7, 30, 40]
+    shared = {
+        "relevance": (None, (3, "box plot", [1.0])),
+        "random_state": (0, ("a", 2.5, [1], True, torch.Generator())),
+        "X": (table, (3, None, "a", [[1.0], [1.0, 2.0]], torch.zeros(9, 1, requires_grad=True))),
+        "y": (labels, (*LABEL_VECTOR, [True, False] * 4)),
+    }  # fmt: skip
+    return case(fit_resample(kind), **shared, **params)
+
+
 def forward(module, **params):
     return case(module.forward, **params)
 
@@ -158,6 +178,43 @@ CASES = {
         imbalance.KernelDensity.from_labels(LABELS).evaluate, labels=(LABELS, LABEL_VECTOR)
     ),
     "silverman_bandwidth": case(imbalance.silverman_bandwidth, labels=(LABELS, LABEL_VECTOR)),
+    "PchipRelevance": case(
+        imbalance.PchipRelevance, labels=([0.0, 1.0], LABEL_VECTOR),
+        relevance=([0.0, 1.0], (*TEXTS, 3.0)),
+    ),
+    "PchipRelevance.from_box_plot": case(
+        imbalance.PchipRelevance.from_box_plot, labels=([1, 2, 3, 4, 5, 6, 7, 30], LABEL_VECTOR),
+        whisker=(1.5, NUMBER),
+    ),
+    "PchipRelevance.__call__": case(
+        imbalance.PchipRelevance([0.0, 1.0], [0.0, 1.0]).__call__, labels=(LABELS, LABEL_VECTOR)
+    ),
+    "DensityRelevance": case(
+        imbalance.DensityRelevance, density=(imbalance.KernelDensity.from_labels(LABELS), OBJECT),
+        peak=(2.0, NUMBER),
+    ),
+    "DensityRelevance.from_labels": case(
+        imbalance.DensityRelevance.from_labels, labels=(LABELS, LABEL_VECTOR),
+        bandwidth=(None, NUMBER),
+    ),
+    "DensityRelevance.__call__": case(
+        imbalance.DensityRelevance.from_labels(LABELS).__call__, labels=(LABELS, LABEL_VECTOR)
+    ),
+    "fit_relevance": case(imbalance.fit_relevance, labels=(LABELS, LABEL_VECTOR)),
+    "RandomOverSampler": resampling(imbalance.RandomOverSampler, threshold=(0.8, NUMBER)),
+    "RandomUnderSampler": resampling(imbalance.RandomUnderSampler, threshold=(0.8, NUMBER)),
+    "WERCS": resampling(imbalance.WERCS, over=(0.5, NUMBER), under=(0.5, NUMBER)),
+    "SMOTER": resampling(
+        imbalance.SMOTER, threshold=(0.8, NUMBER), k_neighbors=(5, WHOLE),
+        categorical_features=(None, (3, "a", [1.5])),
+    ),
+    "SMOGN": resampling(
+        imbalance.SMOGN, threshold=(0.8, NUMBER), k_neighbors=(5, WHOLE),
+        categorical_features=(None, (3, "a", [1.5])), perturbation=(0.02, NUMBER),
+    ),
+    "make_resampler": case(
+        imbalance.make_resampler, name=("over", CHOICE), random_state=(0, ("a", 2.5, [1], True)),
+    ),
     "density_weights": case(imbalance.density_weights, **WEIGHTS),
     "DensityWeights.fit": case(DensityWeights.fit, **WEIGHTS),
     "DensityWeights": case(
@@ -238,7 +295,10 @@ CASES = {
 }  # fmt: skip
 # names of types and constants, and a protocol
 OTHER = {"BOUNDARIES", "Boundary", "KERNELS", "Kernel", "LabelDensity", "METRICS", "REGION_NAMES"}
+OTHER |= {"RESAMPLERS", "RelevanceFunction", "ResamplerName"}
 OTHER |= {"SCHEMES", "SHOT_NAMES", "Scheme", "__version__", "functional"}
+
+RESAMPLERS = {"RandomOverSampler", "RandomUnderSampler", "WERCS", "SMOTER", "SMOGN"}
 
 PARAMETERS = [(name, param) for name, (_, params) in CASES.items() for param in params]
 
@@ -280,6 +340,9 @@ def test_all_public_names_are_covered():
     for name, (function, params) in CASES.items():
         if name in ("RankSimRegressor", "DensitySampleWeight"):
             continue
+        if name in RESAMPLERS:
+            function = getattr(imbalance, name)
+            params = set(params) - {"X", "y"}
         signature = inspect.signature(function).parameters.values()
         named = {p.name for p in signature if p.kind is not p.VAR_KEYWORD and p.name != "self"}
         assert named == set(params), name

@@ -1,4 +1,4 @@
-"""Label bins, density weights, LDS (NumPy only) and FDS (PyTorch)."""
+"""Label bins, density weights, LDS, relevance, resampling (NumPy only) and FDS (PyTorch)."""
 
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,22 @@ from ranksim.imbalance.density import (
     KernelDensity,
     LabelDensity,
     silverman_bandwidth,
+)
+from ranksim.imbalance.relevance import (
+    DensityRelevance,
+    PchipRelevance,
+    RelevanceFunction,
+    fit_relevance,
+)
+from ranksim.imbalance.resampling import (
+    RESAMPLERS,
+    SMOGN,
+    SMOTER,
+    WERCS,
+    RandomOverSampler,
+    RandomUnderSampler,
+    ResamplerName,
+    make_resampler,
 )
 from ranksim.imbalance.smoothing import (
     BOUNDARIES,
@@ -29,17 +45,29 @@ __all__ = [
     "FDS",
     "KERNELS",
     "LDS",
+    "RESAMPLERS",
     "SCHEMES",
+    "SMOGN",
+    "SMOTER",
+    "WERCS",
     "BinnedDensity",
     "Boundary",
+    "DensityRelevance",
     "DensityWeights",
     "Kernel",
     "KernelDensity",
     "LabelBins",
     "LabelDensity",
+    "PchipRelevance",
+    "RandomOverSampler",
+    "RandomUnderSampler",
+    "RelevanceFunction",
+    "ResamplerName",
     "Scheme",
     "density_weights",
+    "fit_relevance",
     "kernel_window",
+    "make_resampler",
     "silverman_bandwidth",
     "smooth",
 ]
