@@ -9,7 +9,7 @@ CASES = [
     for name in ESTIMATORS
     for loss in (("absolute",) if name == "median" else estimator_type(name).losses)
 ]
-MINUTE = EstimatorSettings(max_iterations=12, patience=4)
+FEW_TREES = EstimatorSettings(max_iterations=8, patience=4)
 
 
 def make_samples(reads="columns", count=120, seed=0, weighted=False):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ranksim.models.estimators import EstimatorData, estimator_type, load_estimator
-from tests.helpers.estimator_data import CASES, MINUTE, make_samples, weighted_score
+from tests.helpers.estimator_data import CASES, FEW_TREES, make_samples, weighted_score
 
 
 def fit_small(name, loss, *, monitor="mae", train=None, val=None, **settings):
@@ -17,7 +17,7 @@ def fit_small(name, loss, *, monitor="mae", train=None, val=None, **settings):
     val = val or make_samples(reads, count=60, seed=1, weighted=True)
     if "learning_rate" in estimator.options:
         settings.setdefault("learning_rate", 0.3)
-    settings = dataclasses.replace(MINUTE, loss=loss, quantile=0.7, **settings)
+    settings = dataclasses.replace(FEW_TREES, loss=loss, quantile=0.7, **settings)
     return estimator, estimator.fit(train, val, settings, monitor=monitor)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ from ranksim.models.estimators.data import (
     Floats,
     LabelScale,
     compute_score,
-    scale_weights,
 )
 
 DESCRIPTION = "estimator.json"
@@ -158,20 +158,29 @@ class Estimator(ABC):
         """
         settings = settings or EstimatorSettings()
         self.check_settings(settings)
+        if self.reads == "labels":  # a constant without a loss takes any labels
+            settings = dataclasses.replace(settings, loss="absolute")
         if monitor not in MONITORS:
             raise UsageError(f"monitor must be one of {', '.join(MONITORS)}, got {monitor!r}.")
         if train.categories != val.categories:
             raise ValueError("training and validation samples must have the same categories")
-        train, val = train.prepare("training"), val.prepare("validation")
+        train = train.prepare("training", settings.loss)
+        val = val.prepare("validation", settings.loss)
         self._check_values(train.values)
         self._check_values(val.values)
         self.loss, self.categories = settings.loss, train.categories
-        self.scale = LabelScale.fit(train.labels, settings.loss)
+        if self.reads != "labels":
+            self.scale = LabelScale.fit(train.labels, settings.loss)
         monitor = "pinball" if settings.loss == "quantile" else monitor
-        scaled = scale_weights(val, self.scale)
+        in_float32 = self.reads == "columns"
         score = partial(compute_score, monitor=monitor, quantile=settings.quantile)
         context = TrainingContext(seed, threads, monitor, score)
-        course = self._fit(scale_weights(train, self.scale), scaled, settings, context)
+        course = self._fit(
+            self.scale.apply(train, in_float32=in_float32),
+            self.scale.apply(val, in_float32=in_float32),
+            settings,
+            context,
+        )
         unit = self.scale.scale**2 if monitor == "mse" else self.scale.scale
         return EstimatorFit(
             monitor,
@@ -182,7 +191,9 @@ class Estimator(ABC):
         )
 
     def predict(self, values: Floats, *, threads: int = 1) -> Floats:
-        """Predict labels ``(N,)`` of columns or vectors ``(N, D)``; unknown codes count as missing.
+        """Predict labels ``(N,)`` of columns or vectors ``(N, D)``.
+
+        Codes of categories out of range count as missing.
 
         Raises:
             DataError: vectors contain a missing or infinite value.

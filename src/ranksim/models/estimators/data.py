@@ -114,7 +114,7 @@ class EstimatorData:
         """Weights of the samples ``(N,)``, one if none were given."""
         return np.ones(len(self.labels)) if self.sample_weight is None else self.sample_weight
 
-    def prepare(self, part: str) -> EstimatorData:
+    def prepare(self, part: str, loss: str) -> EstimatorData:
         """Return the samples of positive weight, with weights of mean one.
 
         A sample of weight zero still shapes the bins and leaves of most libraries, and weights
@@ -124,6 +124,10 @@ class EstimatorData:
             DataError: a value, label or weight is not usable, or no sample is left.
         """
         _reject_rows(part, "label", self.labels, ~np.isfinite(self.labels), "a finite number")
+        if loss in _LEAST_LABEL:
+            invalid = self.labels <= 0 if loss == "gamma" else self.labels < 0
+            rule = f"{_LEAST_LABEL[loss]} for the loss {loss}"
+            _reject_rows(part, "label", self.labels, invalid, rule)
         weights = self.weights
         invalid = ~(np.isfinite(weights) & (weights >= 0))
         _reject_rows(part, "weight", weights, invalid, "a finite number of at least 0")
@@ -168,32 +172,29 @@ class LabelScale:
 
     @classmethod
     def fit(cls, labels: Floats, loss: str) -> LabelScale:
-        """Fit the map to training labels.
-
-        Raises:
-            DataError: labels are not positive, but the loss needs such labels.
-        """
+        """Fit the map to training labels; raise a DataError if the loss needs one above 0."""
         if loss not in _LEAST_LABEL:
             unit = float(np.abs(labels).max()) or 1.0  # squares of huge labels would overflow
             deviation = unit * float((labels / unit).std())
             is_constant = labels.min() == labels.max()
             return cls(unit * float((labels / unit).mean()), 1.0 if is_constant else deviation)
-        invalid = labels <= 0 if loss == "gamma" else labels < 0
-        rule = f"{_LEAST_LABEL[loss]} for the loss {loss}"
-        _reject_rows("training", "label", labels, invalid, rule)
         if not labels.any():
             raise DataError(f"All training labels are 0: the loss {loss} needs one above 0.")
         unit = float(labels.max())
         return cls(0.0, unit * float((labels / unit).mean()))
 
-    def apply(self, labels: Floats) -> Floats:
-        """Return scaled labels, rounded as in float32.
+    def apply(self, data: EstimatorData, *, in_float32: bool) -> EstimatorData:
+        """Return data with scaled labels; with ``in_float32``, labels and weights are rounded.
 
-        The libraries compute in float32; rounding here keeps errors of the scaling from deciding
-        between equal splits.
+        Boosted trees are computed from float32; rounding here keeps errors of the scaling from
+        deciding between equal splits.
         """
-        scaled = (labels - self.shift) / self.scale
-        return scaled.astype(np.float32).astype(np.float64)
+        labels, weights = (data.labels - self.shift) / self.scale, data.weights
+        if in_float32:
+            labels, weights = (
+                each.astype(np.float32).astype(np.float64) for each in (labels, weights)
+            )
+        return dataclasses.replace(data, labels=labels, sample_weight=weights)
 
     def invert(self, preds: Floats) -> Floats:
         """Return predictions in the unit of the labels."""
@@ -212,9 +213,3 @@ def compute_score(
     else:
         losses = np.maximum(quantile * errors, (quantile - 1) * errors)
     return float(weights @ losses / weights.sum())
-
-
-def scale_weights(data: EstimatorData, scale: LabelScale) -> EstimatorData:
-    """Return data with scaled labels, and weights rounded as in float32."""
-    weights = data.weights.astype(np.float32).astype(np.float64)
-    return dataclasses.replace(data, labels=scale.apply(data.labels), sample_weight=weights)

@@ -197,7 +197,10 @@ class ScikitTrees(Estimator):
         self.baseline = read_number(content, "baseline")
         self.roots, self.bitsets = arrays["roots"], arrays["bitsets"]
         self.nodes = {name: arrays[name] for name in _NODES}
-        self.edges = [arrays[f"edges_{k}"] for k in range(len(self.categories))]
+        names = [f"edges_{k}" for k in range(len(self.categories))]
+        if set(arrays) != {"roots", "bitsets", *_NODES, *names}:
+            raise ValueError("its arrays are those of another model")
+        self.edges = [arrays[name] for name in names]
         self._check_arrays()
 
     def _check_arrays(self) -> None:
