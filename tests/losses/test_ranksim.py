@@ -154,3 +154,17 @@ def test_gradient_accumulation_averages_the_parts():
         (criterion(accumulated[part], labels[part]) / 4).backward()
         criterion(single[part], labels[part]).backward()
     torch.testing.assert_close(4 * accumulated.grad, single.grad, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("labels", [torch.ones(6, 2), torch.ones(6, 16, dtype=torch.float64)])
+def test_swapped_features_and_labels_are_rejected(labels):
+    for options in ({}, {"memory_size": 4}, {"unique_labels": False}):
+        criterion = RankSimLoss(**options)
+        with pytest.raises(ValueError, match=r"seem to be swapped, got features \(6,\) and labels"):
+            criterion(torch.arange(6.0), labels)
+        for features, other in (
+            (labels, torch.arange(6.0)),
+            (torch.arange(6.0)[:, None], labels),
+            (torch.arange(6.0), torch.ones(6, 1)),
+        ):
+            RankSimLoss(**options)(features, other)

@@ -67,3 +67,34 @@ def test_thresholds_of_the_rule():
     assert ShotRegions.from_counts(BINS, TRAINING, many=50, few=20).names == (
         "many", "many", "medium", "few", "few",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(240, 1), (1, 240), (120, 2), ()])
+@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor])
+def test_labels_of_another_shape_are_rejected(shape, make):
+    labels = make(np.resize(TRAINING, shape))
+    methods = [
+        lambda: ShotRegions.from_counts(BINS, labels),
+        lambda: ShotRegions.from_bin_ids(BINS, labels, many=[4], medium=[3]),
+        lambda: ShotRegions.from_counts(BINS, TRAINING).masks(labels),
+    ]
+    for method in methods:
+        with pytest.raises(ValueError, match=r"labels must have shape \(N,\), got") as error:
+            method()
+        assert ("labels.reshape(-1)" in str(error.value)) == (1 in shape)
+
+
+@pytest.mark.parametrize("counts", [[500, 300, 90, 20, 1], np.array([7.0, 0, 0, 9, 8])])
+def test_counts_instead_of_labels_are_rejected(counts):
+    for method in (ShotRegions.from_counts, lambda *args: ShotRegions.from_bin_ids(
+        *args, many=[0], medium=[1]
+    )):  # fmt: skip
+        with pytest.raises(ValueError, match="seem to be counts of the bins: pass the labels"):
+            method(BINS, counts)
+    assert ShotRegions.from_counts(BINS, [0, 1, 2, 3, 9]).counts.tolist() == [1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("wrong", [-1, 0.5, np.nan, np.inf])
+def test_counts_that_are_none_are_rejected(wrong):
+    with pytest.raises(ValueError, match=f"whole numbers of at least 0, got {wrong}"):
+        ShotRegions(BINS, np.array([1, 2, wrong, 0, 5]), ("many",) * 5)

@@ -22,6 +22,11 @@ def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     if features.shape[0] != labels.shape[0]:
         raise ValueError(f"features and labels must have the same length N, {shapes}")
+    if features.ndim == 1 and labels.ndim == 2 and labels.shape[1] > 1:
+        raise ValueError(
+            f"features and labels seem to be swapped, {shapes}: pass the features first, of shape "
+            "(N, ...), or (N, 1) if they are one number per sample"
+        )
     if labels.ndim == 2 and labels.shape[1] == 0:
         raise ValueError(f"labels must have at least one dimension K, {shapes}")
     if not features.is_floating_point():

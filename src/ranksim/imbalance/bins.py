@@ -156,8 +156,10 @@ class LabelBins:
         return np.clip(index, 0, len(self) - 1).astype(np.int64)
 
     def histogram(self, labels: ArrayLike) -> NDArray[np.int64]:
-        """Return the number of labels in each bin, shape ``(K,)``."""
-        return np.bincount(self.digitize(labels), minlength=len(self)).astype(np.int64)
+        """Return the number of labels ``(N,)`` in each bin, shape ``(K,)``."""
+        index = self.digitize(labels)
+        require_vector("labels", index.shape)
+        return np.bincount(index, minlength=len(self)).astype(np.int64)
 
 
 def check_bins(bins: object) -> None:
@@ -201,14 +203,21 @@ def _check_count(count: float) -> None:
 def label_vector(labels: ArrayLike, *, allow_empty: bool = False) -> NDArray[np.float64]:
     """Convert labels to float64 of shape ``(N,)``; raise an error unless all are finite."""
     values = label_array(labels).astype(np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"labels must have shape (N,), got {values.shape}")
+    require_vector("labels", values.shape)
     if len(values) == 0 and not allow_empty:
         raise ValueError("labels must contain at least one label, got none")
     if not np.isfinite(values).all():
         nan, infinite = np.isnan(values).sum(), np.isinf(values).sum()
         raise ValueError(f"labels must be finite, got {nan} NaN and {infinite} infinite")
     return values
+
+
+def require_vector(name: str, shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless an argument has one dimension."""
+    if len(shape) != 1:
+        is_column = len(shape) == 2 and 1 in shape
+        remedy = f": pass {name}.reshape(-1)" if is_column else ""
+        raise ValueError(f"{name} must have shape (N,), got {shape}{remedy}")
 
 
 def label_array(labels: ArrayLike) -> NDArray[Any]:

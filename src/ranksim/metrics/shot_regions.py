@@ -6,13 +6,20 @@ import numbers
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ranksim._utils.checks import describe_value
 from ranksim.exceptions import UsageError
-from ranksim.imbalance.bins import LabelBins, LabelRange, check_bins
+from ranksim.imbalance.bins import (
+    LabelBins,
+    LabelRange,
+    check_bins,
+    label_array,
+    require_vector,
+)
 
 REGION_NAMES = ("all", "many", "medium", "few", "zero", "seen")
 SHOT_NAMES = REGION_NAMES[1:4]
@@ -83,8 +90,12 @@ class ShotRegions:
                 f"counts and names must have one entry for each of {len(self.bins)} bins, got "
                 f"counts of shape {self.counts.shape} and {len(self.names)} names"
             )
-        if (self.counts < 0).any():
-            raise ValueError(f"counts must be at least 0, got {self.counts.min()}")
+        wrong = self.counts[~_are_counts(self.counts)]
+        if len(wrong):
+            raise ValueError(
+                f"counts must be whole numbers of at least 0, got {wrong[0]}: count the training "
+                "labels of each bin, as ShotRegions.from_counts does"
+            )
         if unknown := set(self.names) - set(SHOT_NAMES):
             raise ValueError(f"names must be among {', '.join(SHOT_NAMES)}, got {sorted(unknown)}")
         for name, _ in self.named:
@@ -111,6 +122,7 @@ class ShotRegions:
                     f"{name} must be a number of samples, got {describe_value(threshold)}"
                 )
         _check_named(named)
+        _reject_counts(bins, training)
         counts = bins.histogram(training)
         index = np.where(counts > many, 0, np.where(counts < few, 2, 1))
         return cls(bins, counts, tuple(SHOT_NAMES[k] for k in index), tuple(named.items()))
@@ -135,17 +147,41 @@ class ShotRegions:
                 )
         index = (0 if k in many else 1 if k in medium else 2 for k in range(len(bins)))
         names = tuple(SHOT_NAMES[k] for k in index)
+        _reject_counts(bins, training)
         return cls(bins, bins.histogram(training), names, tuple(named.items()))
 
     def masks(self, labels: ArrayLike) -> dict[str, NDArray[np.bool_]]:
         """Return a mask of the labels ``(N,)`` for each region, the named ones last."""
         index = self.bins.digitize(labels)
+        require_vector("labels", index.shape)
         shots, zero = np.asarray(self.names)[index], self.counts[index] == 0
         masks = [np.ones(len(index), dtype=bool), *(shots == name for name in SHOT_NAMES)]
         return {
             **dict(zip(REGION_NAMES, [*masks, zero, ~zero], strict=True)),
             **{name: label_range.contains(labels) for name, label_range in self.named},
         }
+
+
+def _reject_counts(bins: LabelBins, training: ArrayLike) -> None:
+    """Raise a ValueError for counts of each bin where the training labels themselves belong.
+
+    They are as many whole numbers as there are bins, most of them outside the bins.
+    """
+    values = label_array(training)
+    if values.shape != (len(bins),) or not _are_counts(values).all():
+        return
+    is_outside = (values < bins.edges[0]) | (values > bins.edges[-1])
+    if 2 * np.count_nonzero(is_outside) > len(values):
+        raise ValueError(
+            f"training must be the training labels, got {describe_value(training)}, which seem to "
+            "be counts of the bins: pass the labels, or create ShotRegions(bins, counts, names)"
+        )
+
+
+def _are_counts(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which values ``(K,)`` are whole numbers of at least 0."""
+    valid: NDArray[np.bool_] = np.isfinite(values) & (values >= 0) & (values == np.floor(values))
+    return valid
 
 
 def _check_named(named: object) -> None:
