@@ -211,5 +211,26 @@ def test_missing_words_of_the_user(tmp_path):
 )
 def test_missing_numbers_of_the_user_are_compared_by_value(cell):
     reading = ReadOptions(missing=("-99.9",))
-    table = Table.from_columns("t", {"x": [cell, -99, "99.9", "99.9a"]}).apply_options(reading)
-    assert table.column("x") == [None, -99, "99.9", "99.9a"]
+    table = Table.from_columns("t", {"x": [cell, -99, "99.9", "99.91"]}).apply_options(reading)
+    assert table.column("x") == [None, -99, "99.9", "99.91"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "words", "expected"),
+    [
+        # codes are compared as text
+        (["007", "7", "070", "b"], ("7",), ["007", None, "070", "b"]),
+        (["007", "7", "010", "012"], ("7",), ["007", None, "010", "012"]),
+        (["007", "7", "010", "012"], ("007",), [None, "7", "010", "012"]),
+        (["a", "7.0", "b", " 7 "], ("7",), ["a", None, "b", None]),
+        (["a", "7.00", "7e0", "b"], ("7.5",), ["a", "7.00", "7e0", "b"]),
+        # numbers are compared by value
+        (["7.00", "7e0", "+7", "8"], ("7",), [None, None, None, "8"]),
+        (["-99,90", "1,5", "2,25"], ("-99.9",), [None, "1,5", "2,25"]),
+        ([7, 7.0, 8.5, None], ("7",), [None, None, 8.5, None]),
+        (["unknown", "7.00", "8", "unknown"], ("Unknown", "7"), [None, None, "8", None]),
+        (["0", "0.0", "-0", "0.5"], ("0",), [None, None, None, "0.5"]),
+    ],
+)
+def test_missing_values_of_the_user_are_texts_in_columns_of_codes(cells, words, expected):
+    assert as_table(cells, missing=words).column("x") == expected

@@ -6,6 +6,7 @@ import pytest
 from ranksim.data import Split, balanced_split
 from ranksim.data.splitting import (
     balance_held_out,
+    draw_validation,
     factorize,
     reject_shared_samples,
     split_by_column,
@@ -205,9 +206,42 @@ def test_shared_samples_are_rejected():
         ({"by": "group", "groups": ["a", "b", "a", "b"]}, "2 groups cannot be split"),
         ({"by": "group", "groups": ["a"] * 4}, "1 group cannot be split"),
         ({"by": "time", "times": np.zeros(4)}, "1 different time cannot be split"),
-        ({"balanced": True}, "validation set has no samples (the label bins"),
+        ({"balanced": True}, "validation set has no samples (no label bin has"),
     ],
 )
 def test_reports_impossible_splits(options, fact):
     with raises_with(DataError, fact):
         split_rows(np.arange(4), **DEFAULTS | options)
+
+
+@pytest.mark.parametrize(
+    ("bins", "groups", "facts"),
+    [
+        # twenty images, each in five files that are equal after rotation
+        ([0, 1] * 50, [*range(2)] * 50, ("only 2 of 100 samples are distinct", "use more data")),
+        (
+            [*range(20)] * 5,
+            [*range(20)] * 5,
+            ("only 20 of 100 samples are distinct", "more than 1 distinct sample", "--bin-width"),
+        ),
+        ([*range(30)] * 2, None, ("no label bin has more than 2 samples", "--no-balanced")),
+        ([0, 0], None, ("there are only 2", "use more data")),
+    ],
+)
+def test_empty_parts_of_a_balanced_split_are_explained(bins, groups, facts):
+    bins = np.array(bins)
+    for seed in range(2):
+        with raises_with(DataError, *facts):
+            split_rows(bins, **DEFAULTS | {"balanced": True, "seed": seed}, groups=groups)
+    everything = np.arange(len(bins))
+    given = Split(everything[:-1], everything[:0], everything[-1:])
+    with raises_with(DataError, "validation set has no samples"):
+        draw_validation(given, bins, balanced=True, max_per_bin=None, seed=0, groups=groups)
+
+
+def test_random_split_of_few_distinct_samples_names_them():
+    with raises_with(DataError, "2 distinct samples cannot be split"):
+        split_rows(np.zeros(40, dtype=np.int64), **DEFAULTS | {"balanced": False},
+                   groups=[0, 1] * 20)  # fmt: skip
+    with raises_with(DataError, "1 group cannot be split"):
+        split_rows(np.zeros(40, dtype=np.int64), **DEFAULTS | {"by": "group"}, groups=[0] * 40)

@@ -15,6 +15,7 @@ from ranksim.data.splitting import split_by_column
 from ranksim.data.table import (
     Table,
     day_index,
+    describe_times,
     find_time_scale,
     format_times,
     parse_numbers,
@@ -224,6 +225,10 @@ def test_read_times_of_numbers_and_dates():
         ("%Y%m%d%H", "h"),
         ("%Y%m%d%H%M", "7min"),
         ("%Y%m%d%H%M%S", "11s"),
+        ("%y%m%d", "D"),
+        ("%y%m%d%H", "h"),
+        ("%y%m%d%H%M", "7min"),
+        ("%y%m%d%H%M%S", "11s"),
     ],
 )
 @pytest.mark.parametrize("kind", [str, int, float])
@@ -234,7 +239,24 @@ def test_numbers_that_are_dates(form, step, kind):
     seconds = (moments - pd.Timestamp("1970-01-01")).total_seconds().to_numpy()
     assert read_times(table, "when").tolist() == seconds.tolist()
     assert find_time_scale(table, "when") == 1
-    assert format_times(seconds[:1], cells[0]) == [str(moments[0])]
+    assert format_times(seconds[:1], cells) == [str(moments[0])]
+    note = describe_times(table, "when")
+    assert bool(note) == form.startswith("%y")
+    if note:
+        assert f"{int(cells[0])} is {moments[0]}" in note
+        assert note.split()[3].startswith("YYMMDD")
+
+
+def test_numbers_that_may_be_months_or_days_are_reported():
+    table = make_table(when=[200101, 200102, 200112])
+    assert (
+        read_times(table, "when")[1]
+        == datetime.datetime(2001, 2, 1, tzinfo=datetime.UTC).timestamp()
+    )
+    assert describe_times(table, "when") == (
+        "numbers, read as YYYYMM: 200101 is 2001-01-01 00:00:00"
+    )
+    assert describe_times(make_table(when=[202001, 202012]), "when") == ""
 
 
 @pytest.mark.parametrize(
@@ -273,10 +295,10 @@ def test_read_times_reports_wrong_cells(values, facts):
 
 def test_format_times_follows_the_example():
     seconds = np.array([3_600.0])
-    assert format_times(seconds, "5") == [3600.0]
-    assert format_times(seconds, "2020-01-01") == ["1970-01-01 01:00:00"]
-    assert format_times(seconds, "2020-01-01T00:00Z") == ["1970-01-01 01:00:00+00:00"]
-    assert format_times(seconds, datetime.date(2020, 1, 1)) == ["1970-01-01 01:00:00"]
+    assert format_times(seconds, ["5"]) == [3600.0]
+    assert format_times(seconds, ["2020-01-01"]) == ["1970-01-01 01:00:00"]
+    assert format_times(seconds, ["2020-01-01T00:00Z"]) == ["1970-01-01 01:00:00+00:00"]
+    assert format_times(seconds, [datetime.date(2020, 1, 1)]) == ["1970-01-01 01:00:00"]
 
 
 def test_day_index_before_1970():
@@ -294,7 +316,7 @@ def test_numeric_times_have_the_unit_of_plausible_dates(numbers, scale):
     assert find_time_scale(table, "when") == scale
     expected = [number / (scale or 1.0) for number in numbers]
     np.testing.assert_array_equal(read_times(table, "when"), expected)
-    again = format_times(read_times(table, "when"), table.column("when")[0], scale)
+    again = format_times(read_times(table, "when"), table.column("when"), scale)
     np.testing.assert_allclose(again, numbers, rtol=1e-15)
 
 

@@ -17,6 +17,7 @@ import ranksim
 from ranksim._utils.storage import read_verified_json
 from ranksim.data.reading import load_table, read_delimited
 from ranksim.data.spec import make_user_spec
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError, UsageError
 from ranksim.inference import load_model
 from ranksim.inference.fit import FitRequest, fit_model
@@ -34,7 +35,8 @@ from ranksim.inference.saved_model import (
     replace_folder,
     require_model_folder,
 )
-from ranksim.inference.seen_samples import SAMPLES
+from ranksim.inference.seen_samples import SAMPLES, SampleParts
+from ranksim.training.adapters import adapter_from_dict, adapter_type
 from ranksim.training.presets import preset_table
 from ranksim.training.recipe import (
     portable_encoder_name,
@@ -42,6 +44,7 @@ from ranksim.training.recipe import (
     relocate_encoder,
     to_portable_recipe,
 )
+from ranksim.user_data.sample_keys import hash_samples
 from ranksim.user_data.split_column import SPLIT_FILE
 from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
@@ -333,6 +336,115 @@ def test_samples_are_recognized_in_another_file_format(fitted, tmp_path):
     assert parts == expected.tolist()
     rows = {"size": ["50.25"], "kind": ["house"], "built": ["2020-01-01"]}
     assert "part" not in model.predict(rows).origin  # nothing is known of new rows
+
+
+@pytest.mark.parametrize(
+    ("trained", "new"),
+    [
+        (("yes", "no"), [("1", "0"), ("True", "False"), (1.0, 0.0), ("Y", "n"), ("on", "off")]),
+        (("1", "0"), [("Yes", "No"), (True, False), ("t", "f"), (1.0, 0.0)]),
+        (("true", "false"), [("YES", "NO"), ("1", "0"), (1, 0), ("T", "F")]),
+    ],
+)  # fmt: skip
+def test_rows_with_other_words_for_booleans_are_recognized(trained, new, tmp_path):
+    rng = np.random.default_rng(0)
+    columns = {
+        "size": rng.normal(size=40).round(3).tolist(),
+        "new": [trained[k] for k in rng.integers(0, 2, 40)],
+        "price": rng.integers(0, 4, 40).tolist(),
+    }
+    path = tmp_path / "t.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
+    table = load_table(str(path))
+    plan = make_split_plan(table, make_user_spec({"target": "price"}))
+    adapter = adapter_type("table").fit(plan)
+    adapter = adapter_from_dict(json.loads(json.dumps(adapter.to_dict())))  # as a model has it
+    parts = SampleParts.from_plan(plan, adapter)
+    expected = np.where(plan.parts == "unused", "", plan.parts).tolist()
+    for words in new:
+        word_of = dict(zip(trained, words, strict=True))
+        cells = [word_of[word] for word in columns["new"]]
+        other = Table.from_columns("new", columns | {"new": cells})
+        hashes = hash_samples(adapter.spell_as_trained(other), plan.options, adapter.columns)
+        assert parts.find_parts(hashes) == expected
+        theirs = tmp_path / "theirs.csv"
+        with theirs.open("w", newline="") as file:
+            rows = zip(columns["size"], cells, columns["price"], columns["price"], strict=True)
+            csv.writer(file).writerows([(*columns, "pred"), *rows])
+        request = ScoreRequest(theirs, str(path), target="price", label="price", out=tmp_path / "e")
+        assert score_predictions(request)["predictions"]["parts"]["train"] == 40
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_read"),
+    [
+        (["train", "val", "test", ""], True),
+        (["Train", "validation", "unused", "NA"], True),
+        (["train", "bus", "train", "ship"], False),  # means of transport
+        (["3", "4", "5", "6"], False),
+        (["", "", "", ""], False),
+    ],
+)
+def test_column_part_of_another_meaning_does_not_hide_rows_of_the_training(
+    cells, is_read, tmp_path, monkeypatch
+):
+    train = tmp_path / "train.csv"
+    train.write_text("x,y\n" + "".join(f"{k},{k % 3}\n" for k in range(30)))
+    rows = [f"{30 * is_read + k},{k % 3},{k},{cell}" for k, cell in enumerate(cells)]
+    (tmp_path / "p.csv").write_text("\n".join(["x,y,pred,part", *rows]))
+    loaded = []
+    monkeypatch.setattr(
+        "ranksim.inference.prediction.load_table",
+        lambda source, *args: loaded.append(source) or load_table(source, *args),
+    )
+    request = ScoreRequest(
+        tmp_path / "p.csv", str(train), target="y", label="y", out=tmp_path / "e"
+    )
+    parts = score_predictions(request)["predictions"]["parts"]
+    if is_read:
+        assert parts == {"train": 1, "val": 1, "test": int("test" in cells),
+                         "new": 2 - ("test" in cells)}  # fmt: skip
+    else:
+        assert parts == {"train": 4, "val": 0, "test": 0, "new": 0}
+    assert sorted(loaded) == sorted([str(train), str(tmp_path / "p.csv")])  # each once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sentences", "pictures", "series"])
+def test_rows_that_cannot_be_predicted_are_left_out_on_request(kind, fitted, tmp_path):
+    data, folder = fitted(kind)
+    table, model = load_table(str(data)), load_model(folder)
+    column, reason = {
+        "sentences": ("said", "no text in column 'said'"),
+        "pictures": ("file", "no image in column 'file'"),
+        "series": ("when", "no time in column 'when'"),
+    }[kind]
+    columns = {name: list(table.column(name)) for name in table.names}
+    root = data if kind == "pictures" else None
+    whole = model.predict(Table.from_columns("all", columns), image_root=root)
+    lost = [0, 5]
+    for row in lost:
+        columns[column][row] = ""
+    new = Table.from_columns("new", columns)
+    with pytest.raises(DataError, match="new, rows 1, 6"):
+        model.predict(new, image_root=root)
+    predictions = model.predict(new, image_root=root, skip_missing=True)
+    assert predictions.report.rows["left_out"][reason] == 2
+    is_equal = np.isin(whole.rows, predictions.rows)
+    np.testing.assert_allclose(predictions.preds, whole.preds[is_equal], rtol=1e-5, atol=1e-6)
+    if kind != "series":
+        assert predictions.rows.tolist() == [k for k in range(new.n_rows) if k not in lost]
+        assert predictions.report.rows["used"] == new.n_rows - 2
+    if kind == "pictures":
+        columns[column][7] = "nowhere.png"
+        new = Table.from_columns("new", columns)
+        predictions = model.predict(new, image_root=root, skip_missing=True)
+        assert predictions.report.rows["left_out"]["the image cannot be read"] == 1
+        assert 7 not in predictions.rows
+    columns[column] = [""] * new.n_rows
+    with pytest.raises(DataError, match=r"No row of new can be predicted .* fill in these values"):
+        model.predict(Table.from_columns("new", columns), image_root=root, skip_missing=True)
 
 
 def test_held_out_figures_come_first(fitted, tmp_path):

@@ -107,7 +107,7 @@ def test_blank_texts_are_rows_that_skip_missing_covers(tmp_path):
     assert 1 not in plan.rows
     assert 3 not in plan.rows
     assert plan.report.rows == {"used": 58, "left_out": {"no text in column 'said'": 2}}
-    with raises_with(DataError, "lines 3, 5", "has no text; fill it in or remove"):
+    with raises_with(DataError, "lines 3, 5", "has no text; fill it in, remove"):
         adapter.adapt_table(table, make_recipe("text"))
 
 
@@ -224,6 +224,25 @@ def test_units_of_numeric_times_are_recognized(scale):
         assert new.times[0] == "2024-01-01 00:20:00"
     else:
         assert new.times[0] == pytest.approx(first.timestamp() * scale, rel=1e-12)
+
+
+def test_time_zone_in_training_or_new_times_alone_is_a_warning():
+    three = dict.fromkeys("ABC", (5, 60))
+    forms = {True: series_table(three), False: series_table(three)}
+    naive = [value.replace("+00:00", "") for value in forms[True].column("when")]
+    columns = {name: forms[True].column(name) for name in forms[True].names}
+    forms[False] = Table.from_columns("naive", columns | {"when": naive})
+    forms[True] = Table.from_columns("zoned", columns | {"when": [f"{when}Z" for when in naive]})
+    for trained, table in forms.items():
+        _, _, adapter = adapt(table, make_recipe("series"), **FORECAST)
+        adapter = adapter_from_dict(adapter.to_dict())
+        for new, other in forms.items():
+            warnings = adapter.adapt_table(other, make_recipe("series")).report.warnings
+            assert ["column 'when'" in text for text in warnings] == [True] * (new != trained)
+        old = adapter.to_dict()
+        del old["zoned"]
+        again = adapter_from_dict(old)
+        assert not again.adapt_table(forms[not trained], make_recipe("series")).report.warnings
 
 
 def test_models_of_earlier_versions_have_one_step():

@@ -13,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranksim.data.reading import load_table
+from ranksim.data.spec import TableSpec
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
+from ranksim.user_data.columns import spell_booleans
 from ranksim.user_data.features import TableFeatures
+from ranksim.user_data.sample_keys import hash_samples
 from tests.helpers.errors import raises_with
 
 
@@ -55,6 +58,60 @@ def test_forms_of_equal_values_are_encoded_alike(name):
         assert (expected.std(axis=0) > 0).all()
         for new in PAIRS[name]:
             np.testing.assert_allclose(features(as_table(new)), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_forms_of_equal_values_belong_to_equal_samples(name):
+    for training in PAIRS[name]:
+        features = fit(training)
+
+        def make_hashes(cells, features=features):
+            table = features.spell_booleans(as_table(cells))
+            return hash_samples(table, TableSpec(target="y"), ["x"]).tolist()
+
+        expected, encoded = make_hashes(training), features(as_table(training))
+        for new in PAIRS[name]:
+            assert make_hashes(new) == expected
+        are_equal = [np.array_equal(a, b) for a in encoded for b in encoded]
+        assert [a == b for a in expected for b in expected] == are_equal
+
+
+@pytest.mark.parametrize(
+    "words", [("on", "off"), ("T", "F"), ("Y", "N"), ("1", "0"), (True, False)]
+)
+def test_booleans_are_spelled_as_in_the_training_data(words):
+    true, false = words
+    for training in (["yes", "no", "no"], [1, 0, 0], [True, False, False], ["Y", None, "n"]):
+        column = fit(training).columns[0]
+        spelling = column.booleans
+        cells = [true, false, " other", None]
+        expected = [spelling[True], spelling[False], " other", None]
+        assert spell_booleans(cells, spelling) == expected
+        assert spell_booleans(cells, {}) == cells
+    for training in (["yes", "no", "maybe"], ["a", "b", "b"], [0, 1, 2], ["yes", "on", "on"]):
+        assert not fit(training).columns[0].booleans
+
+
+def test_time_zones_in_training_or_new_data_alone_are_a_warning():
+    naive = [f"2024-03-0{k} 09:00" for k in range(1, 6)]
+    zoned = [
+        [f"{day}Z" for day in naive],
+        [f"{day}-05:00" for day in naive],
+        [pd.Timestamp(day, tz="America/New_York") for day in naive],
+    ]
+    for training in (naive, [day[:10] for day in naive], *zoned):
+        features, is_zoned = fit(training), training in zoned
+        for new in (naive, *zoned):
+            warnings = features.describe_time_zones(as_table([None, *new])).warnings
+            if is_zoned == (new in zoned):
+                assert warnings == []
+            else:
+                has = "have no time zone" if is_zoned else "have a time zone"
+                assert [has in text and "'x'" in text for text in warnings] == [True]
+        old = features.to_dict()
+        del old["columns"][0]["zoned"]  # as in models of earlier versions
+        assert not TableFeatures.from_dict(old).describe_time_zones(as_table(zoned[0])).warnings
+    assert not fit([1, 2, 3]).describe_time_zones(as_table([1, 2])).warnings
 
 
 @pytest.mark.parametrize("forms", [[3, 1, 3, 2], ["3", "1", "3", "2"], [3.0, 1.0, 3.0, 2.0]])
@@ -140,8 +197,12 @@ def test_unknown_categories_are_counted():
     assert "3 (7.0\u202f%)" in warning
     assert "row 41" in warning
     assert "'blue', 'green', 'red'" in warning
-    with raises_with(DataError, "new, rows 1, 2", "'RED'", "'blue', 'green', 'red'"):
-        describe(features, ["RED", "BLUE"])
+    with raises_with(DataError, "new, rows 1, 2, 3, 4, 6", "'RED'", "'blue', 'green', 'red'"):
+        describe(features, ["RED", "BLUE", "RED", "RED", None, "RED"])
+    for count in (1, 4):  # a few new rows may be of new kinds
+        (warning,) = describe(features, [*["RED"] * count, None]).warnings
+        assert "'RED' (row 1)" in warning
+        assert "100.0" in warning
     (warning,) = describe(features, ["RED", "BLUE"], is_new=False).warnings  # a part of a split
     assert "100.0" in warning
     assert describe(features, []).to_dict() == {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ranksim.data.spec import DataLocation, TableSpec, make_user_spec
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import resolve_user_data
 from ranksim.training.task_loading import identify_data, load_plan
-from ranksim.user_data.split_column import write_split_file
+from ranksim.user_data.split_column import join_split_file, write_split_file
 from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
 from tests.helpers.errors import raises_with
@@ -158,6 +159,118 @@ def test_column_split_without_parts_is_an_input_with_a_warning(table):
     assert "'split'" in plan.report.warnings[0]
 
 
+def write_columns(tmp_path, **columns):
+    """Write 60 rows of a target, an input and further columns; return the path."""
+    columns = {"y": [k % 7 for k in range(60)], "x": range(60), **columns}
+    lines = [
+        ",".join(columns),
+        *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    return str(tmp_path / "t.csv")
+
+
+WORDS = [("True", "False"), ("1", "0"), ("yes", "no"), ("1.0", "0.0"), ("T", "F")]
+
+
+@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("is_train", "train"), ("isTest", "test"), ("in_test", "test"), ("val_mask", "val"),
+     ("is_valid", "val"), ("Train set", "train"), ("holdout", "test"), ("is-test", "test")],
+)  # fmt: skip
+def test_columns_that_mark_a_part_are_no_inputs(tmp_path, name, part, words):
+    data = write_columns(tmp_path, **{name: [words[0] if k % 4 else words[1] for k in range(60)]})
+    plan = make_split_plan(load_table(data), make_user_spec({"target": "y"}))
+    assert plan.inputs == ("x",)
+    (warning,) = plan.report.warnings
+    assert f"{name!r} is not used" in warning
+    assert f"--split {shlex.quote(name)}" in warning
+    title = {"train": "training", "val": "validation", "test": "test"}[part]
+    assert f"mark the {title} rows" in plan.report.columns["left_out"][name]
+    chosen = make_split_plan(
+        load_table(data), make_user_spec({"target": "y", "split_by": "random"})
+    )
+    assert (chosen.inputs, chosen.report.warnings) == (("x",), [])
+    named = make_user_spec({"target": "y", "features": ("x", name)})
+    plan = make_split_plan(load_table(data), named)
+    assert (plan.inputs, plan.report.warnings) == (("x", name), [])
+    if part == "val":
+        with raises_with(DataError, "no", "test"):
+            make_split_plan(load_table(data), make_user_spec({"target": "y", "split": name}))
+        return
+    plan = make_split_plan(load_table(data), make_user_spec({"target": "y", "split": name}))
+    marked = [k for k in range(60) if k % 4]
+    test = marked if part == "test" else [k for k in range(60) if not k % 4]
+    assert plan.rows[plan.split.test].tolist() == test
+    assert plan.inputs == ("x",)
+    assert len(plan.split.val)
+
+
+@pytest.mark.parametrize("marks", [("is_train", "is_val", "is_test"), ("is_val", "is_test"),
+                                   ("is_train", "is_test"), ("is_train", "is_val"),
+                                   ("train", "val", "test"), ("test", "val")])  # fmt: skip
+def test_several_columns_that_mark_parts_are_read_together(tmp_path, marks):
+    parts = [("train", "val", "test", "train")[k % 4] for k in range(60)]
+    columns = {name: [name.endswith(part) for part in parts] for name in marks}
+    data = write_columns(tmp_path, **columns)
+    spec = make_user_spec({"target": "y", "split": marks[-1]})
+    plan = make_split_plan(load_table(data), spec)
+    assert plan.inputs == ("x",)
+    assert plan.parts.tolist() == parts
+    columns[marks[0]] = [True] * 59 + [False]
+    with raises_with(DataError, f"{marks[0]!r}", "twice", "line"):
+        make_split_plan(load_table(write_columns(tmp_path, **columns)), spec)
+
+
+def test_rows_without_any_mark_are_unused(tmp_path):
+    columns = {f"is_{part}": [k % 4 == j for k in range(60)]
+               for j, part in enumerate(("train", "val", "test"))}  # fmt: skip
+    data = write_columns(tmp_path, **columns)
+    plan = make_split_plan(load_table(data), make_user_spec({"target": "y", "split": "is_test"}))
+    assert plan.parts.tolist() == ["train", "val", "test", "unused"] * 15
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "first", "remedy"),
+    [("fold", 5, 0, "--group fold"), ("Folds", 10, 1, "--group Folds"),
+     ("kfold", 2, 0, "--group kfold"), ("cv_fold_id", 3, 1, "--group cv_fold_id"),
+     ("split", 3, 0, "write train, val and test"), ("subset", 2, 1, "write train, val and test")],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["{}", "{}.0"])
+def test_numbers_of_folds_are_no_inputs(tmp_path, name, count, first, remedy, form):
+    data = write_columns(tmp_path, **{name: [form.format(first + k % count) for k in range(60)]})
+    plan = make_split_plan(load_table(data), make_user_spec({"target": "y"}))
+    assert plan.inputs == ("x",)
+    (warning,) = plan.report.warnings
+    assert remedy in warning
+    assert name in plan.report.columns["left_out"]
+    if "--group" in remedy and count > 2:
+        plan = make_split_plan(load_table(data), make_user_spec({"target": "y", "group": name}))
+        assert plan.inputs == ("x",)
+        assert not plan.report.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("fold", [k * 1.5 for k in range(60)]),  # fold changes of genes
+        ("folds", [k % 3 + 5 for k in range(60)]),
+        ("is_red", [k % 2 for k in range(60)]),
+        ("test", [k % 2 for k in range(60)]),  # alone it may be a result
+        ("valid", [k % 2 for k in range(60)]),
+        ("is_test", [k % 3 for k in range(60)]),
+        ("is_train", [1] * 60),
+        ("unfolded", [k % 5 for k in range(60)]),
+    ],
+)
+def test_other_columns_stay_inputs(tmp_path, name, cells):
+    data = write_columns(tmp_path, **{name: cells})
+    plan = make_split_plan(load_table(data), make_user_spec({"target": "y"}))
+    assert plan.inputs == ("x", name)
+    assert not plan.report.warnings
+
+
 def write_repeats(tmp_path):
     """Write 60 rows, of which the first four occur again in later parts."""
     rows = [f"{k % 7},{k},{('train', 'val', 'test')[k // 20]}" for k in range(60)]
@@ -227,6 +340,55 @@ def test_split_file_reproduces_a_split(tmp_path, kind, suffix):
         for part, other in zip(again.split, plan.split, strict=True):
             np.testing.assert_array_equal(again.rows[part], plan.rows[other])
         assert again.bins == plan.bins
+
+
+@pytest.mark.parametrize("kind", ["table", "series", "sentences"])
+def test_split_file_finds_the_rows_of_a_table_in_another_order(tmp_path, kind):
+    pandas = pytest.importorskip("pandas")
+    data, path = user_data.WRITERS[kind](tmp_path), tmp_path / "split.csv"
+    table = load_table(str(data))
+    plan = make_split_plan(table, make_user_spec(user_data.OPTIONS[kind]))
+    write_split_file(path, table, plan.parts, {})
+    frame = pandas.read_csv(data)
+    order = np.random.default_rng(0).permutation(len(frame))
+    for name in ("shuffled.csv", "shuffled.parquet"):
+        shuffled = frame.iloc[order][list(reversed(frame.columns))]
+        if name.endswith(".csv"):
+            shuffled.to_csv(tmp_path / name)  # with its index
+        else:
+            shuffled.to_parquet(tmp_path / name, index=False)
+        joined = join_split_file(load_table(str(tmp_path / name)), path)
+        assert "recognized by their values" in joined.notes[-1]
+        parts = np.array(joined.column("split.csv"))
+        # of rows that are equal in all cells, one may have the part of the other
+        cells = [tuple(map(str, row)) for row in frame.itertuples(index=False)]
+        expected = sorted(zip(cells, plan.parts.tolist(), strict=True))
+        assert sorted(zip([cells[k] for k in order], parts.tolist(), strict=True)) == expected
+    assert join_split_file(table, path).notes == table.notes
+    # without digests, rows are numbered
+    pandas.read_csv(path).drop(columns="digest").to_csv(path, index=False)
+    joined = join_split_file(load_table(str(tmp_path / "shuffled.csv")), path)
+    assert joined.column("split.csv") == plan.parts.tolist()
+
+
+def test_split_file_of_changed_rows_is_rejected(tmp_path):
+    data, path = write_columns(tmp_path, kind=["a", "b"] * 30), tmp_path / "split.csv"
+    write_split_file(path, load_table(data), ["train", "val", "test"] * 20, {})
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    for changed in (
+        [*lines[:5], lines[5].replace("a", "c"), *lines[6:]],
+        [lines[0], *lines[2:]],
+        [line.replace("kind", "x2") + ",9" for line in lines],
+    ):
+        (tmp_path / "t.csv").write_text("\n".join(changed))
+        with raises_with(DataError, "split.csv, line", "no row of", "remove the column 'digest'"):
+            join_split_file(load_table(data), path)
+    (tmp_path / "t.csv").write_text("\n".join([*lines, "3,99,a"]))  # a further row is unused
+    assert join_split_file(load_table(data), path).column("split.csv")[-1] == "unused"
+    path.write_text("row,digest,split\n1,none,train\n2,,test\n")  # a column of other programs
+    assert join_split_file(load_table(data), path).column("split.csv")[:3] == [
+        "train", "test", "unused"
+    ]  # fmt: skip
 
 
 def test_split_file_of_another_table_is_rejected(table, tmp_path):

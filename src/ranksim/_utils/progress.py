@@ -123,8 +123,3 @@ def progress_counter(description: str) -> Iterator[Callable[[int], None]]:
     ) as progress:
         task = progress.add_task(description, total=None, visible=False)
         yield lambda count: progress.update(task, completed=count, visible=True)
-
-
-def print_notice(sentence: str) -> None:
-    """Print a sentence to stderr."""
-    Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)

@@ -120,7 +120,10 @@ def fit(
 
 
 @with_options(
-    "model data out image_root encoder accelerator strict as_json", READING, owner=DataLocation
+    "model data out image_root encoder accelerator skip_missing strict as_json",
+    READING,
+    owner=DataLocation,
+    skip_missing={"help": "Leave out rows without a text, a readable image, a time or a group."},
 )
 def predict(
     values: Values,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from numbers import Real
@@ -82,6 +83,28 @@ def parse_datetime(value: Any) -> datetime | None:
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)
     return value if isinstance(value, datetime) and not is_missing(value) else None
+
+
+def have_time_zone(values: Iterable[Any]) -> bool | None:
+    """Return whether the dates among cells have a time zone, by the first; None if none is one."""
+    moments = (parse_datetime(value) for value in values if not is_missing(value))
+    moment = next((moment for moment in moments if moment is not None), None)
+    return None if moment is None else moment.tzinfo is not None
+
+
+def describe_time_zones(name: str, trained: bool | None, new: bool | None) -> str | None:
+    """Return a warning if the dates of a column have a time zone in training or new data alone.
+
+    ``trained`` and ``new`` are results of :func:`have_time_zone`.
+    """
+    if None in (trained, new) or trained == new:
+        return None
+    zones = {True: "a time zone", False: "no time zone"}
+    return (
+        f"The dates of column {name!r} have {zones[bool(new)]}, those of the training data "
+        f"{zones[bool(trained)]}, so that those without one were read as UTC: write them as in the "
+        "training data."
+    )
 
 
 def to_canonical_text(value: Any) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WARNING = "Warning"  # title of a line
+PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
 _MAX_NAMES = 8  # columns or groups in a line
 _MAX_WARNINGS = 3  # in the error message of --strict
 
@@ -115,14 +116,11 @@ def _list_columns(columns: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _list_split(split: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if split:
-        sizes = ", ".join(f"{split[part]:,} {title}" for part, title in _PARTS.items())
+        sizes = ", ".join(f"{split[part]:,} {title}" for part, title in PART_TITLES.items())
         origin = split["method"]
         if split.get("seed") is not None:
             origin += f", drawn with seed {split['seed']}"
         yield "Split", f"{sizes} ({origin})"
-
-
-_PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def _join(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from ranksim._utils.storage import validate_types
 from ranksim.data.batch import BatchDataset
 from ranksim.data.data_report import DataReport
 from ranksim.data.splitting import PARTS, Split, factorize, require_nonempty_parts
-from ranksim.data.table import TIME_UNITS, Floats, Ints
+from ranksim.data.table import Floats, Ints
 from ranksim.exceptions import DataError
 
 _MAX_GROUPS = 8  # in a line of the report
@@ -34,6 +34,7 @@ class Readings:
         groups: group of each reading, or None for a single series.
         repeats: table rows that were merged with the first row of the same time.
         time_scale: units of the time column in a second; 0 for numbers that are no dates.
+        time_note: how the numbers of the time column are read, if that is not evident.
     """
 
     values: Floats
@@ -42,6 +43,7 @@ class Readings:
     groups: Sequence[Hashable] | None = None
     repeats: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     time_scale: float = 1.0
+    time_note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,9 +361,7 @@ def describe_readings(readings: Readings, windows: Windows) -> DataReport:
     rows: dict[str, Any] = {"used": n_used}
     if any(left_out.values()):
         rows["left_out"] = {reason: number for reason, number in left_out.items() if number}
-    notes = {}
-    if readings.time_scale > 1:
-        notes["Times"] = f"numbers, read as {TIME_UNITS[readings.time_scale]} since 1970"
+    notes = {"Times": readings.time_note} if readings.time_note else {}
     return DataReport(rows=rows, notes=notes)
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.formatting import format_value
+from ranksim._utils.formatting import format_count, format_value
+from ranksim.data.cells import parse_boolean
+from ranksim.data.data_report import PART_TITLES
 from ranksim.data.table import Floats, Ints, Table
 from ranksim.exceptions import DataError, UsageError
 
-PARTS = ("train", "val", "test")
+PARTS = tuple(PART_TITLES)
 UNUSED = "unused"  # part of the rows that are left out
 PART_NAMES = {name: name for name in (*PARTS, UNUSED)}
 # common spellings in tables
 PART_NAMES |= dict.fromkeys(("valid", "validation", "dev", "devel", "development"), "val")
 PART_NAMES |= {"training": "train", "testing": "test"}
-PART_TITLES = {"train": "training", "val": "validation", "test": "test"}
+_MARKED_NAMES = PART_NAMES | dict.fromkeys(("holdout", "hold_out", "held_out", "heldout"), "test")
+_MARKED_NAMES.pop(UNUSED)
+_MARK = re.compile(
+    rf"(?:(?:is|in|for|use)_?)?(?P<part>{'|'.join(_MARKED_NAMES)})(?:_?(?:set|mask|flag|split|idx))?"
+)
 MAX_PER_BIN = 30  # default of the held-out samples per label bin, as published
 _SHARE = 0.15  # of the samples for validation, and for test
 
@@ -110,9 +117,28 @@ def split_rows(
             limit = max_per_bin or MAX_PER_BIN
             unit_split = balanced_split(bins[first], max_per_bin=limit, seed=seed)
             split = Split(*(np.flatnonzero(np.isin(units, part)) for part in unit_split))
-            return require_nonempty_parts(split, "the label bins have too few samples")
-        split = _split_by_group(units, seed)
+            return require_nonempty_parts(split, *_explain_empty_part(bins[first], len(bins)))
+        split = _split_by_group(units, seed, "distinct sample" if by == "random" else "group")
     return balance_held_out(split, bins, max_per_bin=max_per_bin, seed=seed) if balanced else split
+
+
+def _explain_empty_part(bins: Ints, count: int) -> tuple[str, str]:
+    """Return why a balanced split of distinct samples has an empty part, and what to do.
+
+    Args:
+        bins: label bin of each distinct sample.
+        count: number of all samples, of which equal ones stay in one part.
+    """
+    reasons, noun = [], "sample"
+    if len(bins) < count:
+        noun = "distinct sample"
+        reasons.append(
+            f"only {len(bins):,} of {count:,} samples are distinct, and equal ones stay in one part"
+        )
+    if len(bins) < len(PARTS):
+        return reasons[0] if reasons else f"there are only {len(bins)}", "use more data"
+    reasons.append(f"no label bin has more than {format_count(int(np.bincount(bins).max()), noun)}")
+    return "; ".join(reasons), "use wider label bins with --bin-width, or --no-balanced"
 
 
 def balance_held_out(split: Split, bins: Ints, *, max_per_bin: int | None, seed: int) -> Split:
@@ -138,13 +164,66 @@ def parse_part(value: Any) -> str:
 
 
 def read_parts(table: Table, name: str) -> NDArray[np.str_]:
-    """Read the part of each row, ``train``, ``val``, ``test`` or ``unused``, ``(N,)``."""
+    """Read the part of each row, ``train``, ``val``, ``test`` or ``unused``, ``(N,)``.
+
+    The column names the parts, or marks the rows of one as ``is_test`` does; then further columns
+    that mark parts are read, too.
+    """
     values = table.column(name)
+    if marks_part(name, values):
+        return _read_marks(table, name)
     parts = np.array([parse_part(value) for value in values], dtype=np.str_)
     if len(wrong := np.flatnonzero(parts == "")):
         problem = f"column {name!r} is not train, val or test, but {format_value(values[wrong[0]])}"
         remedy = f"correct these values, or write {UNUSED} to leave rows out"
         table.raise_for_rows(wrong, problem, remedy)
+    return parts
+
+
+def find_marked_part(name: str) -> str:
+    """Return the part that a column of booleans marks by its name, such as ``is_test``, or ``""``.
+
+    Example:
+        >>> [find_marked_part(name) for name in ("is_test", "isTrain", "Val mask", "is_red")]
+        ['test', 'train', 'val', '']
+    """
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s.-]+", "_", name.strip()).lower()
+    match = _MARK.fullmatch(words)
+    return _MARKED_NAMES[match["part"]] if match else ""
+
+
+def marks_part(name: str, values: Sequence[Any]) -> bool:
+    """Return True for booleans, some of them true and others not, that mark a part by name."""
+    return find_marked_part(name) != "" and {*map(parse_boolean, values)} == {True, False}
+
+
+def _read_marks(table: Table, name: str) -> NDArray[np.str_]:
+    """Read the part of each row from all columns that mark the rows of one part.
+
+    Rows without a mark belong to the part that has no column, training before test before
+    validation, and are unused if all have one.
+    """
+    names = [each for each in table.names if each != name and table.names.count(each) == 1]
+    columns: dict[str, str] = {}  # by part
+    for each in (name, *names):
+        part = find_marked_part(each)
+        if part and part not in columns and marks_part(each, table.column(each)):
+            columns[part] = each
+    rest = next((part for part in ("train", "test", "val") if part not in columns), UNUSED)
+    masks = {
+        part: np.array([parse_boolean(value) is True for value in table.column(each)])
+        for part, each in columns.items()
+    }
+    repeated = np.flatnonzero(np.sum(list(masks.values()), axis=0) > 1)
+    listed = " and ".join(map(repr, columns.values()))
+    table.raise_for_rows(
+        repeated.tolist(),
+        f"columns {listed} mark this row twice",
+        "correct them, or write train, val and test into one column",
+    )
+    parts = np.full(table.n_rows, rest, dtype="<U6")
+    for part, mask in masks.items():
+        parts[mask] = part
     return parts
 
 
@@ -178,6 +257,7 @@ def draw_validation(
     """
     train, part_of = split.train, np.zeros(len(split.train), dtype=np.int64)
     count = round(_SHARE * len(train))
+    reasons: tuple[str, ...] = ("it is drawn from the training samples",)
     if times is not None:
         first = np.sort(times[train])[max(len(train) - count, 0) :][:1]
         part_of[times[train] >= first] = 1
@@ -191,8 +271,10 @@ def draw_validation(
         else:
             drawn = order[np.cumsum(sizes[order]) <= count]
         part_of[np.isin(units, drawn)] = 1
+        if balanced and not part_of.any():
+            reasons = _explain_empty_part(bins[train][first_rows], len(train))
     drawn_split = Split(train[part_of == 0], train[part_of == 1], split.test)
-    return require_nonempty_parts(drawn_split, "it is drawn from the training samples")
+    return require_nonempty_parts(drawn_split, *reasons)
 
 
 def find_shared_samples(keys: Sequence[Hashable], split: Split) -> tuple[Ints, Ints]:
@@ -230,29 +312,28 @@ def factorize(values: Sequence[Hashable]) -> Ints:
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
-def require_nonempty_parts(split: Split, reason: str) -> Split:
+def require_nonempty_parts(
+    split: Split, reason: str, remedy: str = "use more data or another split"
+) -> Split:
     """Return the split; raise a DataError if training, validation or test is empty."""
     for name, part in zip(PARTS, split, strict=True):
         if not len(part):
-            raise DataError(
-                f"The {PART_TITLES[name]} set has no samples ({reason}): use more data or another "
-                "split."
-            )
+            raise DataError(f"The {PART_TITLES[name]} set has no samples ({reason}): {remedy}.")
     return split
 
 
 def _require_three(count: int, noun: str) -> None:
     if count < len(PARTS):
         raise DataError(
-            f"{count} {noun}{'s' * (count != 1)} cannot be split into training, validation and "
-            f"test: use data with at least three {noun}s, or another split."
+            f"{format_count(count, noun)} cannot be split into training, validation and test: use "
+            f"data with at least three {noun}s, or another split."
         )
 
 
-def _split_by_group(units: Ints, seed: int) -> Split:
+def _split_by_group(units: Ints, seed: int, noun: str) -> Split:
     """Split whole groups at random, as close as possible to 15 % validation and 15 % test."""
     sizes = np.bincount(units)
-    _require_three(len(sizes), "group")
+    _require_three(len(sizes), noun)
     part_of = np.zeros(len(sizes), dtype=np.int64)  # of each group: index into PARTS
     remaining = dict.fromkeys((2, 1), round(_SHARE * len(units)))
     for group in np.random.default_rng(seed).permutation(len(sizes)).tolist():

@@ -40,10 +40,18 @@ DAY = 86_400.0  # seconds
 TIME_UNITS = {1.0: "seconds", 1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
 _DATES = (3.15e8, 4.1e9)  # 1980 and 2100, in seconds since 1970
 # dates that are written as whole numbers, by their number of digits
-_CALENDAR = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_CALENDAR = {
+    6: ("%Y%m", "%y%m%d"),
+    8: ("%Y%m%d", "%y%m%d%H"),
+    10: ("%Y%m%d%H", "%y%m%d%H%M"),
+    12: ("%Y%m%d%H%M", "%y%m%d%H%M%S"),
+    14: ("%Y%m%d%H%M%S",),
+}
+_LETTERS = {"%Y": "YYYY", "%y": "YY", "%m": "MM", "%d": "DD", "%H": "HH", "%M": "MM", "%S": "SS"}
 _YEARS = (1900, 2100)  # of such dates
 _MAX_LISTED, _MAX_NAMES = 5, 20  # line numbers and columns in a message
 _MAX_LABEL = 1e38  # the range of float32
+_CODE = re.compile(r"[-+]?0\d+")  # 007
 _POINT_AND_THREE = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")  # 1.234, which may be 1234
 
 Floats = NDArray[np.float64]
@@ -112,20 +120,32 @@ class Table:
         return replace(self, read=read, lines=lines, whole=self.whole or self)
 
     def apply_options(self, reading: ReadOptions) -> Table:
-        """Return the table as these options read it; ``missing`` values become None."""
+        """Return the table as these options read it; ``missing`` values become None.
+
+        These are compared as text. In a column of numbers they are compared by value, too, unless
+        some of its numbers have leading zeros, as codes such as 007 have.
+        """
         words = {to_canonical_text(word).lower() for word in reading.missing}
         numbers = [n for n in map(parse_number, reading.missing) if n is not None]
+        signs = NumberSigns(reading.decimal, reading.thousands)
+        are_numeric: dict[str, bool] = {}  # columns that have been read
 
-        def is_named(value: Any) -> bool:
-            if to_canonical_text(value).lower() in words:
-                return True
+        def mask(value: Any) -> Any:
+            return None if to_canonical_text(value).lower() in words else value
+
+        def mask_number(value: Any) -> Any:
             text = value.replace(",", ".") if isinstance(value, str) else value  # -99,90 is -99.9
-            number = parse_number(text) if numbers else None
-            return number is not None and bool(are_absent(np.array([number]), numbers)[0])
+            number = parse_number(text)
+            is_named = number is not None and are_absent(np.array([number]), numbers)[0]
+            return None if is_named else value
 
         def read(name: str) -> list[Any]:
-            values = self.read(name)
-            return [None if is_named(value) else value for value in values] if words else values
+            values = list(map(mask, self.read(name))) if words else self.read(name)
+            if not numbers:
+                return values
+            if name not in are_numeric:
+                are_numeric[name] = _contains_quantities(values, signs)
+            return list(map(mask_number, values)) if are_numeric[name] else values
 
         return replace(self, read=read, reading=reading, whole=None, formats={})
 
@@ -286,11 +306,11 @@ def read_seconds(table: Table, name: str, *, hint: str = "") -> Floats:
 def read_times(table: Table, name: str) -> Floats:
     """Read a column of times as seconds ``(N,)``: ISO dates, or numbers.
 
-    Numbers are dates if all of them are written as 20200131, or milliseconds, microseconds or
-    nanoseconds since 1970 if all of them then lie between 1980 and 2100; otherwise seconds.
+    Numbers are dates if all of them are written as 20200131 or 200131, or milliseconds,
+    microseconds or nanoseconds since 1970 if all of them then lie between 1980 and 2100; otherwise
+    seconds.
     """
-    is_text = table.parse_numbers(name).text
-    are_dates = 2 * np.count_nonzero(is_text) > len(is_text)
+    are_dates = contains_dates(table, name)
     read = read_seconds if are_dates else partial(read_numbers, missing="nan")
     seconds = read(table, name)
     if not are_dates:
@@ -300,38 +320,73 @@ def read_times(table: Table, name: str) -> Floats:
     return seconds
 
 
+def contains_dates(table: Table, name: str) -> bool:
+    """Return True if most cells of a column of times are texts or dates, and no numbers."""
+    is_text = table.parse_numbers(name).text
+    return bool(2 * np.count_nonzero(is_text) > len(is_text))
+
+
 def find_time_scale(table: Table, name: str) -> float:
     """Return how many units of a column of times make a second; 0 for numbers without dates.
 
     1 for ISO dates and seconds since 1970, 1,000 for milliseconds, and so on.
     """
     parsed = table.parse_numbers(name)
-    is_date = 2 * np.count_nonzero(parsed.text) > len(parsed.text)
-    if is_date or parse_calendar_numbers(parsed.values) is not None:
+    if contains_dates(table, name) or parse_calendar_numbers(parsed.values) is not None:
         return 1.0
     return _find_scale(table, name, parsed.values)
 
 
-def parse_calendar_numbers(numbers: Floats) -> Floats | None:
-    """Parse numbers such as 20200131 or 202001312359 as seconds since 1970; NaN remains.
+def describe_times(table: Table, name: str) -> str:
+    """Describe how the numbers in a column of times are read; empty if that is evident."""
+    if contains_dates(table, name):
+        return ""
+    numbers = table.parse_numbers(name).values
+    forms = _find_calendar_forms(numbers)
+    if not forms:
+        unit = TIME_UNITS.get(_find_scale(table, name, numbers), "seconds")
+        return "" if unit == "seconds" else f"numbers, read as {unit} since 1970"
+    if len(forms) == 1 and forms[0].startswith("%Y"):
+        return ""
+    first = numbers[np.isfinite(numbers)][0]
+    letters = re.sub("%.", lambda sign: _LETTERS[sign[0]], forms[0])
+    moment = datetime.strptime(f"{first:.0f}", forms[0])
+    return f"numbers, read as {letters}: {first:.0f} is {moment}"
 
-    None if one of them is not such a date, or if they have different numbers of digits.
+
+def parse_calendar_numbers(numbers: Floats) -> Floats | None:
+    """Parse numbers such as 20200131, 200131 or 202001312359 as seconds since 1970; NaN remains.
+
+    None if one of them is not such a date, or if they have different numbers of digits. Years of
+    two digits are those from 1969 to 2068.
     """
-    known = np.flatnonzero(np.isfinite(numbers))
-    digits = {len(f"{number:.0f}") for number in numbers[known].tolist()}
-    form = _CALENDAR.get(next(iter(digits))) if len(digits) == 1 else None
-    if form is None or (numbers[known] % 1 != 0).any():
+    forms = _find_calendar_forms(numbers)
+    if not forms:
         return None
-    seconds = np.full(len(numbers), np.nan)
-    for row in known.tolist():
-        try:
-            moment = datetime.strptime(f"{numbers[row]:.0f}", form).replace(tzinfo=UTC)
-        except ValueError:
-            return None
-        if not _YEARS[0] <= moment.year < _YEARS[1]:
-            return None
-        seconds[row] = moment.timestamp()
-    return seconds
+    moments = [
+        datetime.strptime(f"{number:.0f}", forms[0]).replace(tzinfo=UTC).timestamp()
+        if np.isfinite(number)
+        else np.nan
+        for number in numbers.tolist()
+    ]
+    return np.array(moments, dtype=np.float64)
+
+
+def _find_calendar_forms(numbers: Floats) -> list[str]:
+    """Return the forms of dates in which all numbers may be written, the most likely one first."""
+    known = np.unique(numbers[np.isfinite(numbers)])
+    digits = {len(f"{number:.0f}") for number in known.tolist()}
+    if len(digits) != 1 or (known % 1 != 0).any():
+        return []
+    forms = _CALENDAR.get(digits.pop(), ())
+    return [form for form in forms if all(_is_date(number, form) for number in known.tolist())]
+
+
+def _is_date(number: float, form: str) -> bool:
+    try:
+        return _YEARS[0] <= datetime.strptime(f"{number:.0f}", form).year < _YEARS[1]
+    except ValueError:
+        return False
 
 
 def _find_scale(table: Table, name: str, numbers: Floats) -> float:
@@ -384,6 +439,12 @@ def find_near_name(name: str, names: Iterable[str]) -> str | None:
     simple = {each.strip().casefold(): each for each in names if each.strip()}
     near = difflib.get_close_matches(name.strip().casefold(), list(simple), n=1, cutoff=0.7)
     return simple[near[0]] if near else None
+
+
+def _contains_quantities(values: Sequence[Any], signs: NumberSigns) -> bool:
+    """Return True if a column contains numbers, and none with leading zeros."""
+    is_code = any(isinstance(value, str) and _CODE.fullmatch(value.strip()) for value in values)
+    return not is_code and detect_number_format(values, signs) is not None
 
 
 def _format_error(table: Table, name: str, problem: FormatProblem) -> DataError:
@@ -440,17 +501,17 @@ def _describe_format(table: Table, name: str, form: NumberFormat) -> str:
     return f"{format_name(name)}: {format_count(count, 'value')} with {form.describe()} ({example})"
 
 
-def format_times(times: Floats, example: Any, scale: float = 1.0) -> list[Any]:
-    """Format times in seconds as ISO text or as numbers, whichever form ``example`` has.
+def format_times(times: Floats, examples: Sequence[Any], scale: float = 1.0) -> list[Any]:
+    """Format times in seconds as ISO text or as numbers, whichever form the ``examples`` have.
 
     Numbers are multiplied by ``scale``, that of :func:`find_time_scale`; if they are dates such as
     20200131, the times are ISO text.
     """
-    parsed_example = parse_numbers([example])
-    is_calendar = scale == 1 and parse_calendar_numbers(parsed_example.values) is not None
-    if not parsed_example.text[0] and not is_calendar:
+    parsed_examples = parse_numbers(examples)
+    is_calendar = scale == 1 and bool(_find_calendar_forms(parsed_examples.values))
+    if not parsed_examples.text[0] and not is_calendar:
         return list((times * (scale or 1.0)).tolist())
-    parsed = parse_datetime(example)
+    parsed = parse_datetime(examples[0])
     zone = UTC if parsed is not None and parsed.tzinfo else None
     return [str(datetime.fromtimestamp(time, UTC).replace(tzinfo=zone)) for time in times.tolist()]
 

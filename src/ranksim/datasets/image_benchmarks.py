@@ -294,13 +294,15 @@ def load_images(
         quantity="age",
         unit="years",
         groups=groups,
-        report=_describe_plan(plan, usable, size, len(broken)),
+        report=_describe_plan(plan, usable, size, len(broken), note),
         origin={"image": test.paths},
     )
     return benchmark, datasets
 
 
-def _describe_plan(plan: ImagePlan, usable: Split, size: int, n_broken: int) -> DataReport:
+def _describe_plan(
+    plan: ImagePlan, usable: Split, size: int, n_broken: int, broken: str
+) -> DataReport:
     """Report rows, split, skipped images, and persons in two parts."""
     counts = dict(zip(PARTS, map(len, usable), strict=True))
     rows: dict[str, Any] = {"used": sum(counts.values())}
@@ -308,6 +310,8 @@ def _describe_plan(plan: ImagePlan, usable: Split, size: int, n_broken: int) -> 
         rows["left_out"] = {"the image cannot be read": len(plan.table) - rows["used"]}
     n_images = len(set(plan.table.paths)) - n_broken
     notes = {"Images": f"{n_images:,} read at {size} × {size} pixels; {n_broken:,} skipped"}
+    if n_broken:
+        notes["Skipped"] = broken
     if plan.identities is not None:
         notes["Persons"] = describe_persons(plan.identities, usable)
     split = {"method": plan.origin, "seed": plan.facts.get("split_seed"), **counts}

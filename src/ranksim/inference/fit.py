@@ -150,7 +150,7 @@ def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
         card = model_card(config, metrics, headline(spec.benchmark), bench.out.name)
         (folder / CARD).write_text(card, encoding="utf-8")
         plan, adapter = load_plan(run.source), load_adapter(run.source, run.recipe)
-        SampleParts.from_plan(plan, adapter.columns).write(folder / SAMPLES)
+        SampleParts.from_plan(plan, adapter).write(folder / SAMPLES)
         plan.write_split(folder / SPLIT_FILE)
 
 

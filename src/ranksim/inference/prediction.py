@@ -20,7 +20,7 @@ from ranksim.data.cells import is_missing
 from ranksim.data.data_report import print_data_report
 from ranksim.data.reading import load_table
 from ranksim.data.spec import ReadOptions, SeriesSpec, UserDataSpec
-from ranksim.data.splitting import read_parts
+from ranksim.data.splitting import UNUSED, parse_part, read_parts
 from ranksim.data.table import Table, read_labels, read_targets
 from ranksim.evaluation.intervals import bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
@@ -37,6 +37,7 @@ from ranksim.inference.saved_model import (
 from ranksim.inference.seen_samples import are_held_out, count_parts
 from ranksim.metrics import SHOT_NAMES, regression_scores
 from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
+from ranksim.user_data.columns import CategoryColumn, spell_booleans_alike
 from ranksim.user_data.sample_keys import make_sample_keys
 from ranksim.user_data.split_column import (
     join_split_file,
@@ -51,6 +52,7 @@ _COLUMNS = {
     "label": ("label", "target", "y_true"),
 }
 _MEANS = ("mae", "mse", "gm")  # scores that are means, so that they have intervals
+TrainingTable = tuple[Table, UserDataSpec]  # of ``ranksim evaluate --train``, with its options
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class PredictRequest:
     accelerator: str = "auto"
     encoder: str | Path | None = None
     strict: bool = False  # warnings about the data are errors
+    skip_missing: bool = False  # leave out rows that cannot be predicted
     reading: Mapping[str, Any] = field(default_factory=dict)  # ReadOptions, if not the model's
 
 
@@ -87,6 +90,7 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
         request.data,
         image_root=request.image_root,
         reading=request.reading,
+        skip_missing=request.skip_missing,
         trainer_config=trainer_config,
     )
     if console is not None:
@@ -152,7 +156,8 @@ class ScoreRequest:
 def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     """Score predictions by shot region; write ``evaluation.json`` and return its content."""
     model = None if request.model is None else load_model(request.model)
-    density, target, origin = _read_density(request, model)
+    training = _read_training_table(request) if model is None else None
+    density, target, origin = _read_density(request, model, training)
     table = load_table(str(request.predictions))
     prediction = request.prediction or _find_column(table, "prediction")
     label = request.label or _find_column(table, "label", target)
@@ -167,7 +172,7 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
             f"{table.name} has no label in column {label!r}: fill in labels, or "
             "choose another column with --label."
         )
-    sample_parts = _read_sample_parts(table, request, model)
+    sample_parts = _read_sample_parts(table, model, training)
     parts = [part for part, is_used in zip(sample_parts, known, strict=True) if is_used]
     held_out = are_held_out(parts)
     preds, labels = read_labels(table, prediction)[known], labels[known]
@@ -218,38 +223,56 @@ def _score(
     }
 
 
-def _read_sample_parts(table: Table, request: ScoreRequest, model: Model | None) -> Sequence[str]:
+def _read_sample_parts(
+    table: Table, model: Model | None, training: TrainingTable | None
+) -> Sequence[str]:
     """Return the part of each row in the training data of the predictions; ``""`` if unknown.
 
     It is read from the column ``part`` that ``ranksim predict`` writes. Otherwise rows are
     recognized by the inputs of the model, if the table has all of them, or as rows of the training
     table that are equal in the columns that both have.
     """
-    if "part" in table.names:
-        return ["" if is_missing(value) else str(value) for value in table.column("part")]
+    inputs = () if model is None else model.adapter.columns
+    if "part" not in inputs and (parts := _read_part_column(table)) is not None:
+        return parts
     if model is not None:
         is_series = model.config["kind"] == SeriesSpec.benchmark
         if model.samples is None or is_series or not {*model.adapter.columns} <= {*table.names}:
             return [""] * table.n_rows
         return model.find_parts(table)
-    return _match_training_rows(table, request)
+    assert training is not None
+    return _match_training_rows(table, *training)
 
 
-def _match_training_rows(table: Table, request: ScoreRequest) -> Sequence[str]:
-    train, options = _read_training_table(request)
+def _read_part_column(table: Table) -> list[str] | None:
+    """Return the parts in the column ``part``; None if there is none, or it means something else.
+
+    Its cells are parts, at least one of them, or empty for new samples.
+    """
+    values = table.column("part") if "part" in table.names else []
+    parts = ["" if is_missing(value) else parse_part(value) or None for value in values]
+    if not any(parts) or None in parts:
+        return None
+    return ["" if part in (None, UNUSED) else part for part in parts]
+
+
+def _match_training_rows(table: Table, train: Table, options: UserDataSpec) -> Sequence[str]:
     shared = [name for name in train.names if name in table.names and name != options.split]
     if options.target not in shared or len(shared) < 2:
         return [""] * table.n_rows
     split = read_split_column(train, options)
     parts = ["train"] * train.n_rows if split is None else read_parts(train, split).tolist()
+    columns = [CategoryColumn.fit(name, train.column(name)) for name in shared]
+    table = spell_booleans_alike(table, columns)
     keys = make_sample_keys(train, options, shared)
     part_of = dict(zip(reversed(keys), reversed(parts), strict=True))
     return [part_of.get(key, "") for key in make_sample_keys(table, options, shared)]
 
 
-def _read_training_table(request: ScoreRequest) -> tuple[Table, UserDataSpec]:
+def _read_training_table(request: ScoreRequest) -> TrainingTable:
     """Read the table of ``--train``, with a split file if one is given, and its options."""
-    assert request.train is not None
+    if request.train is None or request.target is None:
+        raise UsageError("No shot regions are defined: pass --train and --target, or --model.")
     given = dict(request.options)
     table = load_table(request.train, ReadOptions.from_options(given))
     if (split_file := resolve_split_file(table, given.get("split"))) is not None:
@@ -274,30 +297,29 @@ def error_intervals(errors: NDArray[np.float64]) -> dict[str, list[float] | None
 
 
 def _read_density(
-    request: ScoreRequest, model: Model | None
+    request: ScoreRequest, model: Model | None, training: TrainingTable | None
 ) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """Return ``(density, target, origin)`` of the training labels, from the model or data."""
     if model is not None and request.model is not None:
         digest = sha256(request.model / CONFIG)
         origin: dict[str, Any] = {"model": {"name": request.model.name, "config_sha256": digest}}
         return model.config["density"], model.target, origin
-    if request.train is None or request.target is None:
-        raise UsageError("No shot regions are defined: pass --train and --target, or --model.")
-    table, options = _read_training_table(request)
-    values = read_targets(table, request.target, options.missing_target, missing="nan")
+    assert training is not None
+    table, options = training
+    values = read_targets(table, options.target, options.missing_target, missing="nan")
     known = np.isfinite(values)
     labels, train = values[known], np.arange(np.count_nonzero(known))
     if (split := read_split_column(table, options)) is not None:
         train = np.flatnonzero(read_parts(table, split)[known] == "train")
     if not len(train):
         raise DataError(
-            f"{table.name} has no training label in column {request.target!r}: choose another "
+            f"{table.name} has no training label in column {options.target!r}: choose another "
             "--target, or mark the training rows with train in the split column."
         )
     bins = choose_label_bins(labels, options)
     regions, many, few = choose_shot_regions(bins, labels[train], options)
     data = {"name": Path(table.name).name, "sha256": table.sha256, "samples": len(train)}
-    return density_to_dict(regions, many=many, few=few), request.target, {"train": data}
+    return density_to_dict(regions, many=many, few=few), options.target, {"train": data}
 
 
 def _find_column(table: Table, role: str, *further: str) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ranksim._utils.checks import describe_value
-from ranksim._utils.formatting import format_value, single_line
+from ranksim._utils.formatting import format_value, join_names, single_line
 from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
 from ranksim.data.data_report import DataReport
 from ranksim.data.reading import load_table
@@ -96,6 +96,7 @@ class Model:
         *,
         image_root: Path | None = None,
         reading: Mapping[str, Any] | None = None,
+        skip_missing: bool = False,
         trainer_config: TrainerConfig | None = None,
     ) -> Predictions:
         """Predict the labels of new data, with the shot region of each prediction.
@@ -106,12 +107,14 @@ class Model:
             image_root: folder that image paths are relative to; by default the folder of the data.
             reading: options of reading that differ from those of the training, such as
                 ``{"decimal": ","}``.
+            skip_missing: leave out rows that cannot be predicted, without a text, a readable image,
+                or the time or group of a series; otherwise they are an error.
             trainer_config: hardware settings; by default the available device at the precision of
                 the training.
 
         Returns:
-            One prediction per row; for a series, one per window without a gap. Regions are those
-            of the predicted labels.
+            One prediction per row that is not left out; for a series, one per window without a
+            gap. Regions are those of the predicted labels.
 
         Raises:
             DataError: the data could not be read or lacks an input column.
@@ -123,7 +126,12 @@ class Model:
         if image_root is not None:
             table = dataclasses.replace(table, root=image_root)
         table = table.mask_numbers(self.target, options.get("missing_target", ()))
-        inputs = self.adapter.adapt_table(table, self.recipe)
+        used, left_out = np.arange(table.n_rows), {}
+        if skip_missing:
+            used, left_out = _select_usable(table, self.adapter)
+        is_whole = len(used) == table.n_rows
+        inputs = self.adapter.adapt_table(table if is_whole else table.take(used), self.recipe)
+        inputs = dataclasses.replace(inputs, rows=used[inputs.rows])
         labels = inputs.labels
         if labels is None and self.target in table.names:
             labels = read_numbers(table, self.target, missing="nan")[inputs.rows]
@@ -133,7 +141,9 @@ class Model:
         wrong = inputs.rows[~np.isfinite(preds)].tolist()
         table.raise_for_rows(wrong, "the prediction is not a finite number", "correct these inputs")
         masks = extend_regions(self.regions, preds).masks(preds)
-        report = DataReport(rows={"used": table.n_rows}).combine(inputs.report)
+        report = DataReport(rows={"used": len(used)}).combine(inputs.report)
+        if left_out:
+            report.rows["left_out"] = left_out | report.rows.get("left_out", {})
         report = report.combine(table.report)
         origin = self._describe_origin(table, inputs)
         if "part" in origin and (text := describe_parts(count_parts(origin["part"]))):
@@ -151,6 +161,7 @@ class Model:
         """
         assert self.samples is not None
         if hashes is None:
+            table = self.adapter.spell_as_trained(table)
             hashes = hash_samples(table, self.spec, self.adapter.columns)
         return self.samples.find_parts(hashes)
 
@@ -331,6 +342,20 @@ def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
     except require_optional("safetensors", "train").SafetensorError as error:
         raise DataError(f"{path} is not in safetensors format: {_AGAIN}.") from error
     return weights
+
+
+def _select_usable(table: Table, adapter: DataAdapter) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Return the rows that can be predicted, and the number of others by their first reason."""
+    is_usable, counts = np.ones(table.n_rows, dtype=np.bool_), {}
+    for reason, mask in adapter.find_unusable(table).items():
+        if count := int(np.count_nonzero(mask & is_usable)):
+            counts[reason] = count
+        is_usable &= ~mask
+    if not is_usable.any():
+        raise DataError(
+            f"No row of {table.name} can be predicted ({join_names(counts)}): fill in these values."
+        )
+    return np.flatnonzero(is_usable), counts
 
 
 def _to_table(data: Table | str | Path | Mapping[str, Any], reading: ReadOptions) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ranksim.data.data_report import format_share
 from ranksim.data.splitting import PARTS
 from ranksim.data.table import Ints
 from ranksim.exceptions import DataError
+from ranksim.training.adapters import DataAdapter
 from ranksim.user_data.split_plan import SplitPlan
 
 SAMPLES = "samples.npz"
@@ -35,9 +36,10 @@ class SampleParts:
     parts: Ints
 
     @classmethod
-    def from_plan(cls, plan: SplitPlan, columns: Sequence[str]) -> SampleParts:
-        """Hash ``columns`` of the samples of a plan; equal ones belong to the first part."""
-        hashes = plan.hash_samples(columns)
+    def from_plan(cls, plan: SplitPlan, adapter: DataAdapter) -> SampleParts:
+        """Hash the samples of a plan as a model reads them; equal ones belong to the first part."""
+        plan = replace(plan, table=adapter.spell_as_trained(plan.table))
+        hashes = plan.hash_samples(adapter.columns)
         members = np.concatenate(plan.split)
         parts = np.repeat(np.arange(len(PARTS)), [len(part) for part in plan.split])
         distinct, first = np.unique(hashes[members], return_index=True)

@@ -7,7 +7,7 @@ the same way, and is saved as JSON with a model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,8 +20,9 @@ from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
 from ranksim.data.batch import BatchDataset, VectorDataset
+from ranksim.data.cells import describe_time_zones, have_time_zone, is_missing
 from ranksim.data.data_report import DataReport
-from ranksim.data.images.decode import describe_broken
+from ranksim.data.images.decode import check_images, describe_broken
 from ranksim.data.images.facts import compare_value_range, describe_images, examine_images
 from ranksim.data.images.pixel_cache import ImageDataset, PixelCache
 from ranksim.data.images.table import ImageTable, image_paths
@@ -91,6 +92,7 @@ class AdaptedTable:
     hashes: NDArray[np.uint64] | None = None  # of the windows of a series (N,)
 
 
+_FILL_IN = "fill it in, remove these rows, or leave them out with --skip-missing"
 _NESTED: dict[str, Any] = {"features": TableFeatures, "scaling": SeriesScaling}  # fields
 
 
@@ -117,6 +119,14 @@ class DataAdapter(ABC):
     @abstractmethod
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         """Convert a table with the input columns of the training data to network inputs."""
+
+    def find_unusable(self, table: Table) -> dict[str, NDArray[np.bool_]]:
+        """Return which rows ``(N,)`` of a table cannot be predicted, by reason."""
+        return {}
+
+    def spell_as_trained(self, table: Table) -> Table:
+        """Return a table whose values are spelled as in the training data where they are equal."""
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """Return the adapter as JSON values."""
@@ -168,8 +178,12 @@ class TableAdapter(DataAdapter):
         samples = VectorDataset(vectors, np.zeros(len(vectors)))
         report = self.features.describe(table)
         report = report.combine(self.features.describe_unknown(table, "this data"))
+        report = report.combine(self.features.describe_time_zones(table))
         rows = np.arange(len(vectors))
         return AdaptedTable(rows, samples, self._make_network, report=report)
+
+    def spell_as_trained(self, table: Table) -> Table:
+        return self.features.spell_booleans(table)
 
     def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
         return table_network(recipe, self.features.width)
@@ -193,8 +207,7 @@ class TextAdapter(DataAdapter):
         return cls(plan.inputs)
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
-        hint = "fill it in, remove these rows, or leave them out with --skip-missing"
-        samples = TextSamples(self._read_texts(plan.table, plan.rows, hint), plan.labels)
+        samples = TextSamples(self._read_texts(plan.table, plan.rows, _FILL_IN), plan.labels)
         splits = [samples.take(index) for index in plan.split]
         tokens = self._tokenize(splits, recipe, recipe.max_tokens)
         (train, val, test), make_network = self._encode(tokens, recipe)
@@ -211,13 +224,16 @@ class TextAdapter(DataAdapter):
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         rows = np.arange(table.n_rows)
-        texts = self._read_texts(table, rows, "fill it in or remove these rows")
+        texts = self._read_texts(table, rows, _FILL_IN)
         samples = TextSamples(texts, np.zeros(len(rows)))
         tokens = self._tokenize([samples], recipe, self.max_tokens or recipe.max_tokens)
         (encoded,), make_network = self._encode(tokens, recipe)
         remedy = "train the model on texts of this length"
         report = describe_texts(tokens[0], unit=self.unit, remedy=remedy)
         return AdaptedTable(rows, encoded, make_network, report=report)
+
+    def find_unusable(self, table: Table) -> dict[str, NDArray[np.bool_]]:
+        return {f"no text in column {name!r}": _mask(table, name, is_blank) for name in self.names}
 
     def _tokenize(
         self, splits: Sequence[TextSamples], recipe: Any, max_tokens: int
@@ -321,7 +337,7 @@ class ImageAdapter(DataAdapter):
         n_skipped = benchmark.facts.get("n_skipped", 0)
         report = describe_images(facts, size, value_range, n_skipped=n_skipped)
         if n_skipped:
-            report = report.combine(_report_skipped(plan.report, benchmark.facts["counts"]))
+            report = report.combine(_report_skipped(plan.report, benchmark.facts))
         usable = [set(part.paths) for part in benchmark.parts]
         split = Split(
             *(
@@ -335,6 +351,14 @@ class ImageAdapter(DataAdapter):
             adapter=replace(self, value_range=value_range),
         )
 
+    def find_unusable(self, table: Table) -> dict[str, NDArray[np.bool_]]:
+        is_empty = _mask(table, self.name, is_missing)
+        is_broken = _find_broken_images(table, self.name, is_empty)
+        return {
+            f"no image in column {self.name!r}": is_empty,
+            "the image cannot be read": is_broken,
+        }
+
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         paths, root, size = image_paths(table, self.name), _image_root(table), recipe.image_size
         with progress_counter("examining images") as progress:
@@ -345,7 +369,10 @@ class ImageAdapter(DataAdapter):
             rows, broken = cache.add_images(root, paths, on_progress=progress)
         if broken:
             description = describe_broken(broken, len(set(paths)))
-            raise DataError(f"{description}; repair them or remove their rows.")
+            raise DataError(
+                f"{description}; repair them, remove their rows, or leave them out with "
+                "--skip-missing."
+            )
         samples = ImageDataset(cache, rows, np.zeros(len(rows)))
         report = describe_images(facts, size, value_range)
         if self.value_range != type(self).value_range:  # that of an earlier version is not measured
@@ -353,12 +380,32 @@ class ImageAdapter(DataAdapter):
         return AdaptedTable(np.arange(len(rows)), samples, image_network, report=report)
 
 
-def _report_skipped(report: DataReport, counts: Sequence[int]) -> DataReport:
+def _mask(table: Table, name: str, is_wrong: Callable[[Any], bool]) -> NDArray[np.bool_]:
+    """Return which cells ``(N,)`` of a column are wrong."""
+    return np.array([is_wrong(value) for value in table.column(name)], dtype=np.bool_)
+
+
+def _find_broken_images(table: Table, name: str, is_empty: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which rows ``(N,)`` of a table with a path, which may be empty, cannot be decoded."""
+    rows = np.flatnonzero(~is_empty)
+    if not len(rows):
+        return ~is_empty
+    paths = image_paths(table.take(rows), name)
+    with progress_counter("checking images") as progress:
+        broken = check_images(_image_root(table), [*dict.fromkeys(paths)], on_progress=progress)
+    is_broken = np.zeros(len(is_empty), dtype=np.bool_)
+    is_broken[rows] = [path in broken for path in paths]
+    return is_broken
+
+
+def _report_skipped(report: DataReport, facts: Mapping[str, Any]) -> DataReport:
     """Report rows and split of a plan without the images that were skipped."""
+    counts = facts["counts"]
     used, left_out = sum(counts), dict(report.rows.get("left_out", {}))
     left_out["the image cannot be read"] = report.rows["used"] - used
     split = report.split | dict(zip(PARTS, counts, strict=True))
-    return DataReport(rows={"used": used, "left_out": left_out}, split=split)
+    notes = {"Skipped": facts["skipped_note"]}
+    return DataReport(rows={"used": used, "left_out": left_out}, split=split, notes=notes)
 
 
 def _image_root(table: Table) -> Path:
@@ -386,6 +433,7 @@ class SeriesAdapter(DataAdapter):
     steps: tuple[float, ...]  # seconds between readings, by group; empty without a time column
     scaling: SeriesScaling
     repeated_times: str = "mean"  # in models of earlier versions, which have no such field
+    zoned: bool | None = None  # times have a time zone; None if they are numbers, or not known
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -402,7 +450,8 @@ class SeriesAdapter(DataAdapter):
         columns = plan.inputs, spec.time, spec.group
         distinct = () if steps is None else tuple(np.unique(steps).tolist())
         repeated = spec.repeated_times or "error"
-        return cls(*columns, window, spec.horizon or 1, distinct, scaling, repeated)
+        zoned = None if spec.time is None else have_time_zone(plan.table.column(spec.time))
+        return cls(*columns, window, spec.horizon or 1, distinct, scaling, repeated, zoned)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
@@ -423,6 +472,14 @@ class SeriesAdapter(DataAdapter):
         )
         return AdaptedSplits((train, val, test), self._make_network)
 
+    def find_unusable(self, table: Table) -> dict[str, NDArray[np.bool_]]:
+        columns = {"time": self.time, "group": self.group}
+        return {
+            f"no {noun} in column {name!r}": _mask(table, name, is_missing)
+            for noun, name in columns.items()
+            if name is not None
+        }
+
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         # the target column is among the readings; a forecast needs nothing after its window
         columns = {"target": self.names[0], "time": self.time, "group": self.group}
@@ -439,13 +496,17 @@ class SeriesAdapter(DataAdapter):
         labels = np.where(windows.target_rows < 0, np.nan, values[windows.target_rows, 0])
         target_times = None
         if self.time is not None and windows.times is not None:
-            example = table.column(self.time)[0]
-            target_times = format_times(windows.times, example, readings.time_scale)
+            examples = table.column(self.time)
+            target_times = format_times(windows.times, examples, readings.time_scale)
         inputs, ends = self.scaling(values), windows.ends
         samples = SeriesDataset(inputs, ends, np.zeros(len(windows)), window=self.window)
         dates = readings.time_scale > 0
         report = describe_windows(windows, dates=dates, known=self.steps)
         report = describe_readings(readings, windows).combine(report)
+        if self.time is not None:
+            zoned = have_time_zone(table.column(self.time))
+            warning = describe_time_zones(self.time, self.zoned, zoned)
+            report.warnings += [warning] if warning else []
         rows, hashes = readings.rows[ends], hash_windows(values, times, ends, self.window)
         return AdaptedTable(
             *(rows, samples, self._make_network, labels, target_times, report, hashes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import parent_process
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
-from ranksim._utils.progress import print_notice, progress_counter
+from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import sha256
 from ranksim.data.reading import load_table
 from ranksim.data.series import make_series_datasets
@@ -23,7 +22,6 @@ from ranksim.data.spec import (
     DataLocation,
     DataSpec,
     GlucoseSpec,
-    ImageSpec,
     ReadOptions,
     SentimentSpec,
     StsBSpec,
@@ -252,8 +250,6 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
         report=plan.report.combine(parts.report).combine(plan.table.report),
         origin=plan.describe_test(),
     )
-    if isinstance(source.spec, ImageSpec):
-        _report_images(benchmark.facts)
     return LoadedData(benchmark, parts, parts.adapter or adapter)
 
 
@@ -295,17 +291,4 @@ def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
         benchmark, (train, val, test) = images.load_images(
             plan, recipe.image_size, skip_broken=source.spec.skip_broken, on_progress=progress
         )
-    _report_images(benchmark.facts)
     return LoadedData(benchmark, AdaptedSplits((train, val, test), image_network))
-
-
-def _report_images(facts: dict[str, Any]) -> None:
-    """Print how many images are used and how they were split, once per sweep."""
-    if parent_process() is not None:
-        return
-    train, val, test = facts["counts"]
-    seed = facts.get("split_seed")
-    rule = "as the table says" if seed is None else f"drawn with seed {seed}"
-    print_notice(f"{train:,} training, {val:,} validation and {test:,} test images, {rule}.")
-    if note := facts.get("skipped_note"):
-        print_notice(f"{note}; skipped.")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from ranksim._utils.formatting import format_value, join_names
 from ranksim.data.cells import (
+    have_time_zone,
     is_missing,
     parse_boolean,
     parse_number,
@@ -36,6 +37,7 @@ _MIN_IDS = 10  # values that a column needs to be recognized as an identifier
 _MAX_DEVIATIONS = 1e6  # clip: keeps features finite in float32
 _MAX_RARE = 5_000  # rare values that a model stores
 RARELY_REPEATS = "its texts almost never repeat"  # a reason to leave out a column
+_INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__")  # as pandas names it
 _LIST = re.compile(r"\s*\[[^\[\]{}\"']*\]\s*")  # [0.5, 2]
 _OTHER_DATE = re.compile(
     r"(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2} [^\W\d]{3,9} \d{4}"
@@ -58,10 +60,17 @@ class NumberColumn:
     indicator: bool  # a feature for missing values, if training rows have some
     number_format: NumberFormat = PLAIN
     binary: bool = False  # all training values are 0 or 1
+    zoned: bool | None = None  # dates have a time zone; None in models of earlier versions
 
     @classmethod
     def fit(
-        cls, name: str, values: Floats, *, dates: bool, number_format: NumberFormat = PLAIN
+        cls,
+        name: str,
+        values: Floats,
+        *,
+        dates: bool,
+        number_format: NumberFormat = PLAIN,
+        zoned: bool | None = None,
     ) -> NumberColumn:
         """Fit the encoder to training values (NaN means missing; not all may be missing)."""
         missing = np.isnan(values)
@@ -74,12 +83,17 @@ class NumberColumn:
         mean = unit * float((filled / unit).mean())
         binary = bool(np.isin(values[~missing], (0.0, 1.0)).all())
         statistics = median, mean, deviation, bool(missing.any())
-        return cls(name, dates, *statistics, number_format, binary)
+        return cls(name, dates, *statistics, number_format, binary, zoned)
 
     @property
     def features(self) -> list[str]:
         """Names of the features that this column produces."""
         return [self.name] * (self.deviation > 0) + [f"{self.name} missing"] * self.indicator
+
+    @property
+    def booleans(self) -> Mapping[bool, Any]:
+        """The numbers 0 and 1 by their meaning if the column has no others, else empty."""
+        return {False: 0, True: 1} if self.binary else {}
 
     def __call__(self, table: Table) -> Floats:
         """Encode the column of this name as features, float64 ``(N, F)``."""
@@ -101,12 +115,7 @@ class NumberColumn:
 
     def _parse(self, table: Table) -> ParsedNumbers:
         """Parse the column in the form of the training data, or else in its own form."""
-        values = table.column(self.name)
-        if self.binary:
-            words = [parse_boolean(value) for value in values]
-            values = [
-                v if word is None else int(word) for v, word in zip(values, words, strict=True)
-            ]
+        values = spell_booleans(table.column(self.name), self.booleans)
         parsed, form = parse_numbers(values, self.number_format), self.number_format
         if parsed.text.any() and (detected := table.number_format(self.name)) is not None:
             parsed, form = parse_numbers(values, detected), detected
@@ -189,6 +198,13 @@ class CategoryColumn:
                 encoded[row, column] = 1.0
         return encoded
 
+    @property
+    def booleans(self) -> Mapping[bool, Any]:
+        """The values by their meaning if they are two such as yes and no, else empty."""
+        meanings = {parse_boolean(value): value for value in self.values}
+        is_boolean = len(self.values) == 2 and meanings.keys() == {True, False}
+        return {bool(meaning): value for meaning, value in meanings.items()} if is_boolean else {}
+
     def find_unknown(self, table: Table) -> Ints:
         """Return the rows with values that the training data does not have."""
         if self.other and not self.rare:
@@ -205,10 +221,8 @@ class CategoryColumn:
         """Map the values, and the booleans that two values such as yes and no mean, to features."""
         # models of earlier versions store values as they were written
         position = {to_canonical_text(value): k for k, value in enumerate(self.values)}
-        meanings = {parse_boolean(value): k for k, value in enumerate(self.values)}
-        if len(self.values) == 2 and meanings.keys() == {True, False}:
-            position |= {_boolean_key(meaning): k for meaning, k in meanings.items()}
-        return position
+        meanings = self.booleans.items()
+        return position | {_boolean_key(key): self.values.index(value) for key, value in meanings}
 
 
 def _lookup_keys(value: Any) -> tuple[str, str]:
@@ -237,6 +251,11 @@ class EmbeddingColumn:
         deviation = np.where(np.ptp(present, axis=0) > 0, present.std(axis=0), 0.0)
         mean = present.mean(axis=0)
         return cls(name, tuple(mean.tolist()), tuple(deviation.tolist()), bool(missing.any()))
+
+    @property
+    def booleans(self) -> Mapping[bool, Any]:
+        """Empty, as lists are no booleans."""
+        return {}
 
     @property
     def features(self) -> list[str]:
@@ -301,6 +320,25 @@ def is_missing_list(value: Any) -> bool:
 Column = NumberColumn | CategoryColumn | EmbeddingColumn
 
 
+def spell_booleans(values: Sequence[Any], booleans: Mapping[bool, Any]) -> list[Any]:
+    """Return the cells with booleans, whatever their words, spelled as in ``booleans``."""
+    if not booleans:
+        return list(values)
+    meanings = [parse_boolean(value) for value in values]
+    return [
+        value if meaning is None else booleans[meaning]
+        for value, meaning in zip(values, meanings, strict=True)
+    ]
+
+
+def spell_booleans_alike(table: Table, columns: Iterable[Column]) -> Table:
+    """Return the table with booleans spelled as in the training data of these columns."""
+    booleans = {column.name: column.booleans for column in columns}
+    return replace(
+        table, read=lambda name: spell_booleans(table.read(name), booleans.get(name, {}))
+    )
+
+
 def fit_column(table: Table, name: str, train: Ints, kind: Kind | None = None) -> Column | str:
     """Fit an encoder to a column, or return the reason why the column is dropped."""
     values = table.column(name)
@@ -325,7 +363,10 @@ def fit_column(table: Table, name: str, train: Ints, kind: Kind | None = None) -
         else:
             numbers = read_numbers(table, name, missing="nan", hint=hint)
         form = table.formats.get(name) or PLAIN
-        encoding = NumberColumn.fit(name, numbers[train], dates=is_date, number_format=form)
+        zoned = have_time_zone(training) if is_date else None
+        encoding = NumberColumn.fit(
+            name, numbers[train], dates=is_date, number_format=form, zoned=zoned
+        )
         is_constant = not encoding.features
     else:
         distinct = len(set(map(to_canonical_text, present)))
@@ -340,6 +381,11 @@ def _contains_numbers(table: Table, name: str, present: Sequence[Any]) -> bool:
     """Return True if 90 % of the training values are numbers in the form of the whole column."""
     form = table.number_format(name) or PLAIN
     return bool(1 - parse_numbers(present, form).text.mean() >= MAJORITY)
+
+
+def has_no_name(name: str) -> bool:
+    """Return True for the index column that pandas writes, and for other columns without a name."""
+    return not name.strip() or _INDEX.fullmatch(name) is not None
 
 
 def is_scalar(value: Any) -> bool:

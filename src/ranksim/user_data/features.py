@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import validate_types
-from ranksim.data.cells import is_missing
+from ranksim.data.cells import describe_time_zones, have_time_zone, is_missing
 from ranksim.data.data_report import DataReport, format_share
 from ranksim.data.number_format import NumberFormat
 from ranksim.data.table import Ints, Table
@@ -27,9 +27,11 @@ from ranksim.user_data.columns import (
     find_column_warning,
     fit_column,
     is_missing_list,
+    spell_booleans_alike,
 )
 
 _MAX_UNKNOWN = 0.05  # share of values that training data does not have, above it a warning
+_MIN_UNKNOWN = 5  # unknown values of a column that are an error if there are no others
 _MAX_LISTED = 4  # columns in a note
 _TYPES: dict[str, type[Column]] = {
     "number": NumberColumn,
@@ -142,6 +144,20 @@ class TableFeatures:
         columns = {kind: names for kind, names in columns.items() if names}
         return DataReport(columns=columns, filled=filled, warnings=warnings)
 
+    def describe_time_zones(self, table: Table) -> DataReport:
+        """Report dates with a time zone if those of the training data had none, or the reverse."""
+        pairs = {
+            each.name: (each.zoned, have_time_zone(table.column(each.name)))
+            for each in self.columns
+            if isinstance(each, NumberColumn) and each.dates
+        }
+        texts = [describe_time_zones(name, *pair) for name, pair in pairs.items()]
+        return DataReport(warnings=[text for text in texts if text])
+
+    def spell_booleans(self, table: Table) -> Table:
+        """Return a table with the booleans of the columns spelled as in the training data."""
+        return spell_booleans_alike(table, self.columns)
+
     def describe_names(self, table: Table, confirmed: Collection[str] = ()) -> DataReport:
         """Report columns of names, unless ``confirmed``, that seem to be numbers or dates."""
         names = [each.name for each in self.columns if isinstance(each, CategoryColumn)]
@@ -160,7 +176,8 @@ class TableFeatures:
         Args:
             table: the rows to check.
             place: where they are, such as "the test set".
-            is_new: raise a DataError for new data if all values of a column are unknown.
+            is_new: raise a DataError for new data if all values of a column, at least five, are
+                unknown.
         """
         counts, warnings = [], []
         for each in self.columns:
@@ -175,7 +192,7 @@ class TableFeatures:
             total = len(values) - sum(map(is_missing, values))
             known = ", ".join(map(repr, each.values[:3]))
             first = format_value(values[unknown[0]])
-            if is_new and len(unknown) == total:
+            if is_new and len(unknown) == total >= _MIN_UNKNOWN:
                 problem = f"no value of column {each.name!r}, such as {first}, is in the training "
                 remedy = "write them as there, or fit the model to data with these values"
                 table.raise_for_rows(unknown, f"{problem}data ({known}, …)", remedy)

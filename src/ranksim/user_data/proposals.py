@@ -19,7 +19,7 @@ from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError
 from ranksim.user_data.columns import MAX_CATEGORIES, fit_column
 from ranksim.user_data.features import TableFeatures
-from ranksim.user_data.split_column import find_split_column
+from ranksim.user_data.split_column import LikelySplit, find_likely_splits, find_split_column
 
 _IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".heic",
@@ -42,6 +42,7 @@ class ColumnKinds:
         time: a column of increasing times at equal steps, or None.
         split: the column of the parts of a given split, or None.
         problems: messages about columns that cannot be read.
+        likely_splits: columns that most likely belong to a split.
     """
 
     features: TableFeatures
@@ -50,12 +51,15 @@ class ColumnKinds:
     time: str | None = None
     split: str | None = None
     problems: list[str] = field(default_factory=list)
+    likely_splits: list[LikelySplit] = field(default_factory=list)
 
     def describe(self, table: Table) -> DataReport:
         """Report the columns by kind, their missing values, and the given split."""
         report = self.features.describe(table)
         report = report.combine(self.features.describe_names(table))
         left_out = report.columns.pop("left_out", {})
+        left_out |= {column.name: column.reason for column in self.likely_splits}
+        report.warnings += [column.describe() for column in self.likely_splits]
         kinds = {"texts": self.texts, "images": self.images}
         report.columns.update({kind: names for kind, names in kinds.items() if names})
         if left_out:
@@ -75,10 +79,12 @@ class ColumnKinds:
 def find_column_kinds(table: Table, target: str, rows: Ints) -> ColumnKinds:
     """Return the kinds of all columns but the target, read from these rows."""
     split = find_split_column(table, (target,))
+    likely = [] if split else find_likely_splits(table, (target,))
+    unread = {target, split, *(column.name for column in likely)}
     columns, dropped = [], {}
     texts, images, problems = [], [], []
     for name in table.names:
-        if name in (target, split) or table.names.count(name) > 1 or not name.strip():
+        if name in unread or table.names.count(name) > 1 or not name.strip():
             continue
         values = [value for value in table.column(name) if not _is_empty(value)]
         if _contains_images(values):
@@ -97,7 +103,7 @@ def find_column_kinds(table: Table, target: str, rows: Ints) -> ColumnKinds:
                 columns.append(encoding)
     features = TableFeatures(tuple(columns), dropped)
     time = _find_time(table, features.describe(table).columns.get("dates", ()))
-    return ColumnKinds(features, texts, images, time, split, problems)
+    return ColumnKinds(features, texts, images, time, split, problems, likely)
 
 
 def _is_empty(value: Any) -> bool:
@@ -137,7 +143,7 @@ def propose_inputs(table: Table, kinds: ColumnKinds) -> list[tuple[list[str], st
     """Propose options of ``ranksim compare`` for the inputs, each with what it reads.
 
     The first proposal is that for the kind of data that tells most: images, texts, a series, or
-    numbers and categories.
+    numbers and categories. A column that most likely belongs to a split is named with its option.
     """
     features = [column.name for column in kinds.features.columns]
     proposals: list[tuple[list[str], list[str], str]] = []
@@ -166,6 +172,9 @@ def propose_inputs(table: Table, kinds: ColumnKinds) -> list[tuple[list[str], st
         text = f"{format_count(len(features), 'column')}: {join_names(map(format_name, features))}"
         proposals.append((words, features, text))
     inputs = [*features, *kinds.texts, *kinds.images]
+    split = next((column.option for column in kinds.likely_splits if column.option), ())
+    for words, *_ in proposals:
+        words += split if "--time" not in words or "--group" not in split else ()
     return [(words, _describe(text, used, inputs)) for words, used, text in proposals]
 
 

@@ -134,6 +134,12 @@ def _make_cell_key(value: Any) -> Hashable:
     return to_canonical_text(value) if seconds is None else ("time", seconds)
 
 
+def hash_cells(columns: Sequence[Sequence[Any]]) -> NDArray[np.uint64]:
+    """Return a hash of the cells of each row ``(N,)``, the same in every form of their values."""
+    keys = zip(*(make_cell_keys(values) for values in columns), strict=True)
+    return hash_keys(list(map(_round_key, keys)))
+
+
 def make_text_keys(texts: Sequence[Any]) -> list[Hashable]:
     """Return the words of each text in lower case, as the tokenizer splits them, as its key.
 

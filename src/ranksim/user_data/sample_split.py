@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import format_count
+from ranksim.data.days import read_days
 from ranksim.data.spec import TableSpec, UserDataSpec
 from ranksim.data.splitting import (
     TEST_PER_BIN,
@@ -22,7 +23,7 @@ from ranksim.data.splitting import (
     split_rows,
     zero_shot_split,
 )
-from ranksim.data.table import Ints, Table, day_index, read_groups, read_times
+from ranksim.data.table import Ints, Table, read_groups, read_times
 from ranksim.exceptions import UsageError
 from ranksim.user_data.columns import fit_column
 from ranksim.user_data.sample_keys import make_sample_keys
@@ -136,7 +137,7 @@ def _draw_split(table: Table, options: UserDataSpec, samples: Ints, label_index:
     else:
         assert options.time is not None
         times = read_times(table, options.time)
-        groups = day_index(times).tolist() if by == "day" else None
+        groups = read_days(table, options.time).tolist() if by == "day" else None
     return split_rows(
         label_index,
         by="group" if by in ("group", "day") else "time" if by == "time" else "random",

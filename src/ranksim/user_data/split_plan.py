@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.data_report import DataReport
+from ranksim.data.days import describe_days, read_days
 from ranksim.data.series import (
     Readings,
     Windows,
@@ -41,6 +41,7 @@ from ranksim.data.table import (
     Table,
     are_absent,
     day_index,
+    describe_times,
     find_time_scale,
     read_groups,
     read_labels,
@@ -51,15 +52,19 @@ from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
+from ranksim.user_data.columns import has_no_name
 from ranksim.user_data.sample_keys import hash_samples, hash_windows
 from ranksim.user_data.sample_origin import describe_origin
 from ranksim.user_data.sample_split import SplitOutcome, split_samples
 from ranksim.user_data.sample_weights import drop_weightless, read_sample_weights
 from ranksim.user_data.sentinels import describe_precision, describe_unused, find_sentinels
-from ranksim.user_data.split_column import find_split_column, write_split_file
+from ranksim.user_data.split_column import (
+    find_likely_splits,
+    find_split_column,
+    write_split_file,
+)
 
 _NAMELESS = "without a name, as the index of a data frame"
-_INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__")  # as pandas names it
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +95,12 @@ class SplitPlan:
         test, options = self.split.test, self.options
         if options.split_method == "group" and options.group is not None:
             return factorize(read_groups(self.table.take(self.rows[test]), options.group))
-        if self.windows is not None:
-            return None if self.windows.times is None else day_index(self.windows.times[test])
-        if options.split_method == "day" and options.time is not None:
-            return day_index(read_times(self.table.take(self.rows), options.time)[test])
+        if options.time is None:
+            return None
+        if options.split_method == "day":
+            return read_days(self.table.take(self.rows), options.time)[test]
+        if self.windows is not None and self.windows.times is not None:
+            return day_index(self.windows.times[test])
         return None
 
     def describe_origin(self, rows: Ints) -> dict[str, list[Any]]:
@@ -177,8 +184,11 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     facts |= outcome.to_facts() | {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
     report = _report_rows(table, options, rows, split, outcome).combine(weight_report)
-    if not options.inputs and (nameless := list(filter(_has_no_name, table.names))):
-        report.columns["left_out"] = dict.fromkeys(nameless, _NAMELESS)
+    if not options.inputs:
+        left_out = dict.fromkeys(filter(has_no_name, table.names), _NAMELESS)
+        likely = find_likely_splits(table, _list_used(options))
+        left_out |= {column.name: column.reason for column in likely}
+        report.columns |= {"left_out": left_out} if left_out else {}
     report.warnings += [each.describe(options.target) for each in find_sentinels(labels)]
     report.warnings += describe_precision(options.target, labels)
     targets = read_labels(table, options.target, missing="nan")
@@ -259,19 +269,34 @@ def _report_rows(
         described["method"] += ", validation from its training rows"
     if method not in ("column", "time") or outcome.is_val_drawn:
         described["seed"] = options.seed
-    report = DataReport(rows=rows_used, split=described, notes=outcome.notes)
+    report = DataReport(rows=rows_used, split=described, notes=dict(outcome.notes))
+    if method in ("day", "time") and options.time is not None:
+        times = table if isinstance(options, SeriesSpec) else table.take(rows)
+        texts = {"Times": describe_times(times, options.time)}
+        texts["Days"] = describe_days(times, options.time) if method == "day" else ""
+        report.notes |= {topic: text for topic, text in texts.items() if text}
     return report.combine(_report_unused_split(table, options))
+
+
+def _list_used(options: UserDataSpec) -> set[str | None]:
+    """Return the names of the columns that options use, and that are not inputs by default."""
+    return {options.target, options.group, options.time, options.split, options.weights}
 
 
 def _report_unused_split(table: Table, options: UserDataSpec) -> DataReport:
     """Report a split column that is not used because options ask for another split."""
     if options.split is not None:
         return DataReport()
-    used = {options.target, options.time, options.group, options.weights, *options.inputs}
+    used = {*_list_used(options), *options.inputs}
     name = find_split_column(table, used)
     if name is not None:
         text = f"column {name!r} is not used, because options ask for another split"
         return DataReport(notes={"Given split": text})
+    likely = find_likely_splits(table, used)
+    is_chosen = options.split_by is not None or options.protocol is not None
+    is_chosen |= options.group is not None and not isinstance(options, SeriesSpec)
+    if likely:
+        return DataReport(warnings=[] if is_chosen else [each.describe() for each in likely])
     names = [name for name in table.names if name.strip().lower() == "split"]
     if names and not options.inputs:
         return DataReport(
@@ -316,7 +341,7 @@ def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Rea
             + ("correct them" if options.group else "add --group if they are several series"),
         )
     if options.split is not None:
-        parts = factorize(table.column(options.split)).astype(np.float64)[order, None]
+        parts = factorize(read_parts(table, options.split).tolist()).astype(np.float64)[order, None]
         shared = merge_repeated_times(parts, times[order], series[order]).different
         table.raise_for_rows(
             sorted(order[shared].tolist()),
@@ -331,24 +356,21 @@ def read_series(table: Table, options: SeriesSpec, inputs: Sequence[str]) -> Rea
         None if groups is None else [groups[row] for row in rows],
         repeats=order[merged.repeated],
         time_scale=find_time_scale(table, options.time),
+        time_note=describe_times(table, options.time),
     )
 
 
 def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
     """Return the names of all columns that no option uses."""
-    used = {options.target, options.group, options.time, options.split, options.weights}
+    used = _list_used(options)
     used.add(find_split_column(table, used))  # the part is not an input
-    names = tuple(name for name in table.names if name not in used and not _has_no_name(name))
+    used |= {column.name for column in find_likely_splits(table, used)}
+    names = tuple(name for name in table.names if name not in used and not has_no_name(name))
     if not names:
         raise DataError(
             f"{table.name} has no input column beside {options.target!r}: add input columns."
         )
     return names
-
-
-def _has_no_name(name: str) -> bool:
-    """Return True for the index column that pandas writes, and for other columns without a name."""
-    return not name or _INDEX.fullmatch(name) is not None
 
 
 def _make_forecasts(
@@ -370,8 +392,8 @@ def _make_forecasts(
     else:
         units: Sequence[Hashable] | None = groups
         if by == "day":
-            assert times is not None
-            units = day_index(times).tolist()
+            assert options.time is not None
+            units = read_days(table, options.time)[rows].tolist()
         split = split_rows(
             np.zeros(len(rows), dtype=np.int64),
             by="time" if by == "time" else "group",
