@@ -118,7 +118,14 @@ def test_groups_are_compared_in_every_form():
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("Price", "price"), ("prise", "price"), ("living_area", "living area"), (" size", "size")],
+    [
+        ("Price", "price"),
+        ("prise", "price"),
+        ("living_area", "living area"),
+        (" size", "size"),
+        ("ｓｉｚｅ", "size"),
+        ("pri\u00adce", "price"),
+    ],
 )
 def test_near_names_are_suggested(name, near):
     table = make_table(**{"price": [1], "living area": [2], "size": [3]})

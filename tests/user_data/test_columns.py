@@ -302,3 +302,54 @@ def test_a_column_without_values_in_new_data_is_a_warning():
     features = fit([1, 2, 3])
     (warning,) = features.describe(as_table([None, ""])).warnings
     assert "All values of column 'x' of new are missing" in warning
+
+
+SOFT_HYPHEN, FULL_WIDTH = "U+00AD (soft hyphen)", "full-width character"
+
+
+@pytest.mark.parametrize(
+    ("odd", "fact"),
+    [("fl\u00adat", SOFT_HYPHEN), ("flat\u200b", "U+200B (zero width space)"),
+     ("\ufeffflat", "U+FEFF"), ("ｆｌａｔ", f"{FULL_WIDTH} 'ｆ'"), ("ﬂat", None), ("Flat", None)],
+)  # fmt: skip
+def test_names_that_differ_in_odd_characters_are_named(odd, fact):
+    training = ["flat", "house", "barn", odd] * 10
+    warnings = fit(training).describe_names(as_table(training)).warnings
+    assert [(fact or "") in text and "write them alike" in text for text in warnings] == (
+        [True] * (fact is not None)
+    )
+    trained = fit(["flat", "house", "barn"] * 10)
+    new = ["flat"] * 9 + [odd] * 2
+    (warning,) = describe(trained, new).warnings
+    assert "not in the training data" in warning
+    assert (fact is not None) == ("character" in warning)
+    assert (fact or "") in warning
+    note = describe(trained, ["flat"] * 60 + [odd]).notes["Unknown in this data"]
+    assert (fact or "") in note
+    with raises_with(DataError, "no value of column 'x'", fact or ""):
+        describe(trained, [odd] * 5)
+    if fact is not None:  # the training data has the odd one
+        (warning,) = describe(fit([odd, "house", "barn"] * 10), ["house"] * 9 + ["flat"]).warnings
+        assert fact in warning
+
+
+@pytest.mark.parametrize(
+    ("odd", "fact"),
+    [("12\u00ad.5", SOFT_HYPHEN), ("\u200b12.5", "U+200B"), ("１２．５", FULL_WIDTH),
+     ("12，5", None), ("twelve\u00ad", None)],
+)  # fmt: skip
+def test_numbers_with_odd_characters_are_explained(odd, fact):
+    usual = [str(k / 2) for k in range(40)]
+    with raises_with(DataError, "own.csv, row 41", repr(odd), fact or "") as caught:
+        fit_own([*usual, odd])
+    assert ("because of" in str(caught.value)) == (fact is not None)
+    if fact is not None:
+        columns = as_table([odd] * 20 + usual[:2] * 5), as_table([odd] * 10 + usual[:10])
+        for table in columns:
+            (warning,) = fit(table.column("x")).describe_names(table).warnings
+            assert fact in warning
+            assert "numbers" in warning
+
+
+def fit_own(cells):
+    return TableFeatures.fit(as_table(cells, "own.csv"), ["x"], np.arange(len(cells)))

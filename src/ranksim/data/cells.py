@@ -141,6 +141,36 @@ def to_canonical_text(value: Any) -> str:
     return str(value).strip()
 
 
+def simplify_characters(text: str) -> str:
+    """Return a text without invisible characters, and with full-width ones as usual ones.
+
+    Example:
+        >>> simplify_characters("fl\u00adat１２．５")
+        'flat12.5'
+    """
+    return "".join("" if _is_invisible(c) else _to_usual_width(c) for c in text)
+
+
+def describe_odd_character(text: Any) -> str | None:
+    """Describe the first invisible or full-width character of a text; None if there is none."""
+    for char in text if isinstance(text, str) and not text.isascii() else "":
+        if _is_invisible(char):
+            name = unicodedata.name(char, "without a name").lower()
+            return f"the invisible character U+{ord(char):04X} ({name})"
+        if _to_usual_width(char) != char:
+            return f"the full-width character {char!r}"
+    return None
+
+
+def _is_invisible(char: str) -> bool:
+    return unicodedata.category(char) == "Cf"
+
+
+def _to_usual_width(char: str) -> str:
+    is_other = unicodedata.decomposition(char).startswith(("<wide>", "<narrow>"))
+    return unicodedata.normalize("NFKC", char) if is_other else char
+
+
 def _format_datetime(moment: datetime) -> str:
     if moment.tzinfo is not None:
         return moment.astimezone(UTC).isoformat(sep=" ")

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from ranksim._utils import storage
 from ranksim._utils.formatting import format_count, format_name, format_value, join_names
 from ranksim.data.cells import (
+    describe_odd_character,
     is_missing,
     parse_datetime,
     parse_number,
     parse_seconds,
+    simplify_characters,
     to_canonical_text,
 )
 from ranksim.data.data_report import DataReport
@@ -239,6 +241,10 @@ def read_numbers(
         first, form = values[wrong[0]], table.formats.get(name) or PLAIN
         problem = f"column {name!r} contains {format_value(first)}, which is not a finite number"
         problem += f" with {form.describe()}" if form != PLAIN else ""
+        if (odd := describe_odd_character(first)) is not None:
+            simple = simplify_characters(first)
+            is_cause = np.isfinite(parse_numbers([simple], form).values[0])
+            problem += f" because of {odd}" if is_cause else ""
         remedy = "remove these rows" if missing == "raise" else "leave them empty"
         table.raise_for_rows(wrong, problem, f"correct these values or {remedy}{hint}")
     if missing == "raise":
@@ -435,9 +441,13 @@ def _parse_cell(value: Any, number_format: NumberFormat) -> float | None:
 
 
 def find_near_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the name that differs from ``name`` by case, spaces or a few letters; None if none."""
-    simple = {each.strip().casefold(): each for each in names if each.strip()}
-    near = difflib.get_close_matches(name.strip().casefold(), list(simple), n=1, cutoff=0.7)
+    """Return the name that differs from ``name`` by case, spaces or a few letters; None if none.
+
+    Invisible characters and the width of letters do not count.
+    """
+    simple = {simplify_characters(each).strip().casefold(): each for each in names if each.strip()}
+    wanted = simplify_characters(name).strip().casefold()
+    near = difflib.get_close_matches(wanted, list(simple), n=1, cutoff=0.7)
     return simple[near[0]] if near else None
 
 

@@ -126,11 +126,9 @@ class Model:
         if image_root is not None:
             table = dataclasses.replace(table, root=image_root)
         table = table.mask_numbers(self.target, options.get("missing_target", ()))
-        used, left_out = np.arange(table.n_rows), {}
-        if skip_missing:
-            used, left_out = _select_usable(table, self.adapter)
-        is_whole = len(used) == table.n_rows
-        inputs = self.adapter.adapt_table(table if is_whole else table.take(used), self.recipe)
+        used, left_out = _select_usable(table, self.adapter if skip_missing else None)
+        usable = table if len(used) == table.n_rows else table.take(used)
+        inputs = self.adapter.adapt_table(usable, self.recipe)
         inputs = dataclasses.replace(inputs, rows=used[inputs.rows])
         labels = inputs.labels
         if labels is None and self.target in table.names:
@@ -344,10 +342,16 @@ def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:
     return weights
 
 
-def _select_usable(table: Table, adapter: DataAdapter) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """Return the rows that can be predicted, and the number of others by their first reason."""
+def _select_usable(
+    table: Table, adapter: DataAdapter | None
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Return the rows that can be predicted, and the number of others by their first reason.
+
+    Without an adapter, all rows are tried.
+    """
     is_usable, counts = np.ones(table.n_rows, dtype=np.bool_), {}
-    for reason, mask in adapter.find_unusable(table).items():
+    reasons = {} if adapter is None else adapter.find_unusable(table)
+    for reason, mask in reasons.items():
         if count := int(np.count_nonzero(mask & is_usable)):
             counts[reason] = count
         is_usable &= ~mask

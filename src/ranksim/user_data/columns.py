@@ -12,11 +12,13 @@ import numpy as np
 
 from ranksim._utils.formatting import format_value, join_names
 from ranksim.data.cells import (
+    describe_odd_character,
     have_time_zone,
     is_missing,
     parse_boolean,
     parse_number,
     parse_seconds,
+    simplify_characters,
     to_canonical_text,
 )
 from ranksim.data.number_format import MAJORITY, PLAIN, STRICT_UNITS, NumberFormat, split_cell
@@ -419,8 +421,28 @@ def _have_signs_behind(texts: Sequence[str], n_numbers: int) -> bool:
     return is_majority and len(set(behind)) >= _MIN_MEASURED
 
 
+def _find_odd_number(texts: Sequence[str]) -> str | None:
+    """Return a text with an odd character if nearly all texts are numbers apart from such ones."""
+    odd = [text for text in texts if describe_odd_character(text) is not None]
+    simple = [parse_number(simplify_characters(text)) for text in texts] if odd else []
+    n_numbers = len(simple) - simple.count(None)
+    return odd[0] if odd and n_numbers >= MAJORITY * len(texts) else None
+
+
+def _find_odd_names(texts: Sequence[str]) -> tuple[str, str] | None:
+    """Return a name with an odd character, and the name that equals it without such ones."""
+    names = sorted({*texts})
+    usual = {simplify_characters(name): name for name in reversed(names)}
+    usual |= {name: name for name in names if describe_odd_character(name) is None}
+    for name in names:
+        other = usual[simplify_characters(name)]
+        if other != name and describe_odd_character(name) is not None:
+            return name, other
+    return None
+
+
 def find_column_warning(table: Table, name: str, verb: str) -> str | None:
-    """Return a warning if a column of names seems to contain numbers or dates.
+    """Return a warning if a column of names seems to contain numbers, dates or equal names.
 
     ``verb`` says what was done with the column, such as "left out".
     """
@@ -437,7 +459,17 @@ def find_column_warning(table: Table, name: str, verb: str) -> str | None:
         line = f"{table.line_unit} {table.lines[table.column(name).index(first)]}"
         problem = f"as {format_value(first)} ({line}) and {len(values) - n_numbers - 1:,} more are "
         problem += f"no numbers, although {n_numbers:,} values are"
+        if (odd := describe_odd_character(first)) is not None:
+            problem += f"; {format_value(first)} contains {odd}"
         remedy = f"correct them, name them with --missing if they mean no value, {remedy}"
+    elif (text := _find_odd_number(texts)) is not None:
+        problem = f"although its values are numbers, but for {describe_odd_character(text)} of "
+        problem += format_value(text)
+        remedy = f"write {simplify_characters(text)}, {remedy}"
+    elif (pair := _find_odd_names(texts)) is not None:
+        problem = f"and {format_value(pair[0])} differs from {format_value(pair[1])} only in "
+        problem += f"{describe_odd_character(pair[0])}"
+        remedy = f"write them alike, {remedy}"
     elif _have_signs_behind(texts, n_numbers):
         first = next(text for text in texts if _SIGN_BEHIND.fullmatch(text))
         problem = f"as some of its numbers have the sign behind them, such as {format_value(first)}"

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import validate_types
-from ranksim.data.cells import describe_time_zones, have_time_zone, is_missing
+from ranksim.data.cells import (
+    describe_odd_character,
+    describe_time_zones,
+    have_time_zone,
+    is_missing,
+    simplify_characters,
+    to_canonical_text,
+)
 from ranksim.data.data_report import DataReport, format_share
 from ranksim.data.number_format import NumberFormat
 from ranksim.data.table import Ints, Table
@@ -191,7 +198,7 @@ class TableFeatures:
                 continue
             total = len(values) - sum(map(is_missing, values))
             known = ", ".join(map(repr, each.values[:3]))
-            first = format_value(values[unknown[0]])
+            first = _describe_example(values[unknown[0]], each)
             if is_new and len(unknown) == total >= _MIN_UNKNOWN:
                 problem = f"no value of column {each.name!r}, such as {first}, is in the training "
                 remedy = "write them as there, or fit the model to data with these values"
@@ -234,3 +241,15 @@ class TableFeatures:
                 fields["number_format"] = validate_types(NumberFormat(**fields["number_format"]))
             encodings.append(validate_types(_TYPES[fields.pop("kind")](**fields)))
         return validate_types(cls(tuple(encodings), dict(content["dropped"])))
+
+
+def _describe_example(value: Any, column: CategoryColumn) -> str:
+    """Describe an unknown value, and the character that distinguishes it from a known one."""
+    names = {simplify_characters(name): name for name in (*column.values, *column.rare)}
+    known, text = names.get(simplify_characters(to_canonical_text(value))), format_value(value)
+    if known is None:
+        return text
+    if (odd := describe_odd_character(value)) is not None:
+        return f"{text} with {odd}"
+    odd = describe_odd_character(known)
+    return text if odd is None else f"{text}, which is {known!r} with {odd} there,"
