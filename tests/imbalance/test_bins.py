@@ -83,7 +83,10 @@ def test_from_count_spans_labels():
             lambda: LabelBins.from_width([1, np.nan, np.inf], 1),
             "labels must be finite, got 1 NaN and 1 infinite",
         ),
-        (lambda: LabelBins.from_width([[1.0]], 1), r"labels must have shape \(N,\), got \(1, 1\)"),
+        (
+            lambda: LabelBins.from_width([[1.0]], 1),
+            r"labels must have shape \(N,\), got \(1, 1\): pass labels.reshape\(-1\)",
+        ),
         (lambda: LabelBins.from_width([1], 0), "width must be a finite number above 0, got 0"),
         (
             lambda: LabelBins.from_width([1], -0.5),

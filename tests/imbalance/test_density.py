@@ -105,7 +105,11 @@ def test_silverman_without_an_interquartile_range_uses_the_deviation():
             r"bandwidth must be above 9\.09e-13 for labels that span 1, got 1e-20",
         ),
         ([1.0, np.nan, np.inf], None, "labels must be finite, got 1 NaN and 1 infinite"),
-        ([[1.0], [2.0]], None, r"labels must have shape \(N,\), got \(2, 1\)"),
+        (
+            [[1.0], [2.0]],
+            None,
+            r"labels must have shape \(N,\), got \(2, 1\): pass labels.reshape\(-1\)",
+        ),
     ],
 )
 def test_kernel_density_rejects_invalid_arguments(labels, bandwidth, message):

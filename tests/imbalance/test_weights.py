@@ -279,7 +279,11 @@ def test_a_clip_may_be_open_above():
     [
         ([], ValueError, "labels must contain at least one label, got none"),
         ([1.0, np.nan], ValueError, "labels must be finite, got 1 NaN and 0 infinite"),
-        ([[20], [21]], ValueError, r"labels must have shape \(N,\), got \(2, 1\)"),
+        (
+            [[20], [21]],
+            ValueError,
+            r"labels must have shape \(N,\), got \(2, 1\): pass labels.reshape\(-1\)",
+        ),
         (["20", "21"], TypeError, "labels must be real numbers, got text"),
     ],
 )
