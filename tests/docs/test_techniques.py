@@ -92,7 +92,7 @@ def test_page_covers_all_methods():
         assert sum(heading.startswith(word) for heading in headings) == count, word
     assert len(DIFFS) == 7
     assert len(CALLBACKS) == 5
-    assert len(blocks("python")) == 7
+    assert len(blocks("python")) == 8
 
 
 @pytest.mark.parametrize("number", range(len(DIFFS)))
@@ -190,6 +190,22 @@ def test_weights_for_any_estimator():
     exec(code, given)
     assert given["weights"].mean() == pytest.approx(1)
     assert given["model"].coefficients[0] == pytest.approx(0.5)
+
+
+def test_resampling_for_any_estimator():
+    ((_, code),) = (block for block in blocks("python") if "make_resampler" in block[1])
+    assert len(code.strip().splitlines()) <= LIMIT
+
+    class Estimator:
+        def fit(self, table, labels):
+            self.labels = labels
+
+    ages = np.r_[np.random.default_rng(0).integers(30, 50, 300), [80, 82, 85, 90]]
+    given = {"ages": ages, "table": ages[:, None] * 2.0, "model": Estimator()}
+    exec(code, given)
+    is_rare = given["resampler"].relevance_(given["model"].labels) >= 0.8
+    assert is_rare.mean() == pytest.approx(0.5, abs=0.01)
+    assert given["model"].labels.max() <= 90
 
 
 def test_diff_does_not_apply_to_another_loop():

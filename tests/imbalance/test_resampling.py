@@ -277,13 +277,11 @@ def test_new_rows_follow_the_equations(method, seed, k, missing, array):
 @parametrize_pairwise(
     seed=[0, 1],
     missing=[0.0, 0.3, 0.9],
-    numbers=[0, 1, 4],
-    categories=[0, 1, 3],
+    columns=[(0, 1), (0, 3), (1, 0), (4, 0), (1, 1), (4, 3)],
     block=[1, 50, 2**16],
 )
-def test_neighbors_match_brute_force(seed, missing, numbers, categories, block, monkeypatch):
-    if numbers + categories == 0:
-        pytest.skip("a table has a column")
+def test_neighbors_match_brute_force(seed, missing, columns, block, monkeypatch):
+    numbers, categories = columns
     monkeypatch.setattr(neighbors, "BLOCK", block)
     draw = np.random.default_rng(seed)
     values = np.round(draw.normal(size=(31, numbers)), 1) * 10.0 ** draw.integers(-3, 4, numbers)
@@ -503,8 +501,22 @@ def test_tables_without_rare_labels(name, labels, message):
         make_resampler(name, 0).fit_resample(np.zeros((len(labels), 1)), labels)
 
 
+def test_relevance_of_zero_everywhere_has_no_rare_labels():
+    for name in RESAMPLERS:
+        sampler = make_resampler(name, 0).set_params(relevance=np.zeros_like)
+        with pytest.raises(ValueError, match="y must have rare labels"):
+            sampler.fit_resample(*skewed())
+
+
+@pytest.mark.parametrize("values", [[0.5], [2.0] * 72, [np.nan] * 72, [[0.5]] * 72])
+def test_relevance_outside_its_range(values):
+    sampler = RandomOverSampler(relevance=lambda labels: np.array(values))
+    with pytest.raises(ValueError, match="relevance must return 72 numbers from 0 to 1"):
+        sampler.fit_resample(*skewed())
+
+
 def test_tables_without_common_labels():
-    for name in ("over", "under", "smoter", "smogn"):
+    for name in RESAMPLERS:
         sampler = make_resampler(name, 0).set_params(relevance=np.ones_like)
         with pytest.raises(ValueError, match="y must have common labels"):
             sampler.fit_resample(*skewed())

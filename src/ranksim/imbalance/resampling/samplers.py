@@ -265,6 +265,8 @@ class WERCS(_Resampler):
             raise ValueError(f"y must have rare labels, all {count} have relevance 0")
         added = rng.choice(count, round(self.over * count), p=relevance / total)
         removable = np.flatnonzero(relevance < 1)
+        if len(removable) == 0:
+            raise ValueError(f"y must have common labels, all {count} have relevance 1")
         size = min(round(self.under * count), len(removable))
         chance = (1 - relevance)[removable]
         removed = rng.choice(removable, size, replace=False, p=chance / chance.sum())
