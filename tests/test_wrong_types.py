@@ -295,7 +295,7 @@ CASES = {
 }  # fmt: skip
 # names of types and constants, and a protocol
 OTHER = {"BOUNDARIES", "Boundary", "KERNELS", "Kernel", "LabelDensity", "METRICS", "REGION_NAMES"}
-OTHER |= {"RESAMPLERS", "RelevanceFunction", "ResamplerName"}
+OTHER |= {"RESAMPLERS", "RelevanceFunction", "Resampler", "ResamplerName"}
 OTHER |= {"SCHEMES", "SHOT_NAMES", "Scheme", "__version__", "functional"}
 
 RESAMPLERS = {"RandomOverSampler", "RandomUnderSampler", "WERCS", "SMOTER", "SMOGN"}

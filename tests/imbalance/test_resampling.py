@@ -5,7 +5,9 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import scipy.sparse
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -539,11 +541,35 @@ def test_wrong_tables(x, y, message):
         SMOTER().fit_resample(x, y)
 
 
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, lambda x: pa.table({"a": x[:, 0]})])
+def test_other_tables_are_refused(kind):
+    x, y = skewed()
+    with pytest.raises(TypeError, match=r"X must be an array or a pandas DataFrame, got"):
+        RandomOverSampler(relevance=HIGH).fit_resample(kind(x), y)
+
+
+def test_columns_of_arrow_keep_their_type():
+    x, y = skewed()
+    types = {"a": "float64[pyarrow]", "b": "int64[pyarrow]", "c": "string[pyarrow]"}
+    frame = pd.DataFrame(
+        {"a": x[:, 0], "b": np.rint(x[:, 1] * 9), "c": np.rint(x[:, 2]).astype(str)}
+    )
+    frame = frame.astype(types)
+    frame.loc[::5, "a"] = frame.loc[::7, "b"] = None
+    sampler = SMOTER(relevance=HIGH, random_state=0)
+    new_x, new_y = sampler.fit_resample(frame, pd.Series(y))
+    check_contract(sampler, frame, pd.Series(y), new_x, new_y)
+    assert sampler.is_synthetic_.any()
+
+
 def test_wrong_values_in_a_column():
     x, y = skewed()
     frame = pd.DataFrame(x, columns=["a", "b", "c"])
     frame.loc[3, "b"] = np.inf
     with pytest.raises(ValueError, match=r"got inf in column 'b', row 3: mark it as missing"):
+        SMOTER(relevance=HIGH).fit_resample(frame, y)
+    frame["b"] = pd.arrays.SparseArray(np.zeros(72))
+    with pytest.raises(TypeError, match="sparse columns, got column 'b': pass X.sparse.to_dense"):
         SMOTER(relevance=HIGH).fit_resample(frame, y)
     frame["b"] = [[1]] * 72
     with pytest.raises(TypeError, match="hashable values in each column of categories.*'b'"):

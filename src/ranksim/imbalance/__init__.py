@@ -23,6 +23,7 @@ from ranksim.imbalance.resampling import (
     WERCS,
     RandomOverSampler,
     RandomUnderSampler,
+    Resampler,
     ResamplerName,
     make_resampler,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "RandomOverSampler",
     "RandomUnderSampler",
     "RelevanceFunction",
+    "Resampler",
     "ResamplerName",
     "Scheme",
     "density_weights",

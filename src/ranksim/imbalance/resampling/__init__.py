@@ -7,6 +7,7 @@ from ranksim.imbalance.resampling.samplers import (
     WERCS,
     RandomOverSampler,
     RandomUnderSampler,
+    Resampler,
     ResamplerName,
     make_resampler,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "WERCS",
     "RandomOverSampler",
     "RandomUnderSampler",
+    "Resampler",
     "ResamplerName",
     "make_resampler",
 ]

@@ -50,7 +50,8 @@ class FeatureColumns:
         """Read a table (N, F); numbers are real and not among the given categories.
 
         Raises:
-            ValueError: a column of numbers contains infinity.
+            TypeError: a column of numbers is sparse, or one of categories has unhashable values.
+            ValueError: a column of numbers contains infinity, or a category does not exist.
         """
         columns, count = table_columns(table), len(table)
         is_category = find_categories(table, categorical_features)
@@ -59,10 +60,14 @@ class FeatureColumns:
         whole = np.array([is_whole_column(columns[place]) for place in number_places], dtype=bool)
         numbers = np.empty((len(number_places), count))
         for target, place in zip(numbers, number_places, strict=True):
+            name = column_name(table, int(place))
+            if hasattr(columns[place].dtype, "fill_value"):
+                raise TypeError(
+                    f"X must not have sparse columns, got column {name!r}: pass X.sparse.to_dense()"
+                )
             target[:] = read_numbers(columns[place])
             if np.isinf(target).any():
                 row = int(np.flatnonzero(np.isinf(target))[0])
-                name = column_name(table, int(place))
                 raise ValueError(
                     f"X must be finite or missing, got {target[row]} in column {name!r}, row "
                     f"{row}: mark it as missing, or correct it"

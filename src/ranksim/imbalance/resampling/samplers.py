@@ -50,8 +50,8 @@ class _SyntheticRows:
 
 
 @dataclass(kw_only=True, eq=False)
-class _Resampler(ABC):
-    """What all resamplers share; subclasses choose rows."""
+class Resampler(ABC):
+    """Base class of all resamplers: checks the input, draws, and assembles the result."""
 
     relevance: RelevanceFunction | None = None
     random_state: RandomState = None
@@ -114,7 +114,7 @@ class _Resampler(ABC):
         """Return the arguments of the constructor, as scikit-learn's ``clone`` needs them."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def set_params(self, **params: Any) -> _Resampler:
+    def set_params(self, **params: Any) -> Resampler:
         """Set arguments of the constructor; return the resampler."""
         names = list(self.get_params())
         for name, value in params.items():
@@ -125,7 +125,7 @@ class _Resampler(ABC):
 
 
 @dataclass(kw_only=True, eq=False)
-class _BumpResampler(_Resampler):
+class _BumpResampler(Resampler):
     """Resamplers that divide the labels at a threshold of the relevance."""
 
     threshold: float = 0.8
@@ -219,7 +219,7 @@ class RandomUnderSampler(_BumpResampler):
 
 
 @dataclass(kw_only=True, eq=False)
-class WERCS(_Resampler):
+class WERCS(Resampler):
     """Weighted relevance-based combination of sampling: no threshold between rare and common.
 
     Of N rows, ``over`` · N are added, drawn with replacement with probabilities φ(y_i) / Σ φ, and
@@ -440,7 +440,7 @@ class SMOGN(SMOTER):
         return np.minimum(radius, self.perturbation)
 
 
-def make_resampler(name: ResamplerName, random_state: RandomState = None) -> _Resampler:
+def make_resampler(name: ResamplerName, random_state: RandomState = None) -> Resampler:
     """Return a resampler with its defaults by its short name.
 
     Args:
@@ -456,7 +456,7 @@ def make_resampler(name: ResamplerName, random_state: RandomState = None) -> _Re
         0.02
     """
     check_choice("name", name, RESAMPLERS)
-    classes: Mapping[str, type[_Resampler]] = {
+    classes: Mapping[str, type[Resampler]] = {
         "over": RandomOverSampler,
         "under": RandomUnderSampler,
         "wercs": WERCS,
