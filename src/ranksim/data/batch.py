@@ -28,6 +28,10 @@ class BatchDataset(Dataset[Batch]):
         """Return the encoder inputs of the samples at positions ``index``, int64 ``(N,)``."""
         raise NotImplementedError
 
+    def get_raw_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Return the inputs of estimators: those of networks, or columns before their encoding."""
+        return self.get_inputs(index)
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -52,3 +56,17 @@ class VectorDataset(BatchDataset):
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         return (self.features.index_select(0, index),)
+
+
+class TableDataset(VectorDataset):
+    """A data set of feature vectors with the columns, float64 ``(N, D)``, that they encode."""
+
+    def __init__(
+        self, features: ArrayLike | Tensor, columns: ArrayLike, labels: ArrayLike | Tensor
+    ) -> None:
+        super().__init__(features, labels)
+        self.columns = torch.as_tensor(columns, dtype=torch.float64)
+
+    def get_raw_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Return the columns ``(B, D)`` of the samples at positions ``index`` ``(B,)``."""
+        return (self.columns.index_select(0, index),)

@@ -29,6 +29,10 @@ class Subset(BatchDataset):
         """Return the inputs of the samples at positions ``index`` ``(N,)`` of the subset."""
         return self.samples.get_inputs(self.rows[index])
 
+    def get_raw_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Return the inputs of estimators at positions ``index`` ``(N,)`` of the subset."""
+        return self.samples.get_raw_inputs(self.rows[index])
+
     def length_order(self) -> Tensor:
         """Return the positions of all samples in the length order of the underlying data set."""
         positions = torch.full((len(self.samples),), -1)

@@ -1,7 +1,8 @@
-"""Sample weights from the label density: INV, SQINV, and both with LDS."""
+"""Sample weights from the label density: INV, SQINV, both with LDS, and DenseWeight."""
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,8 +14,9 @@ from ranksim.imbalance.bins import LabelBins, label_vector
 from ranksim.imbalance.density import BinnedDensity, KernelDensity, LabelDensity
 from ranksim.imbalance.smoothing import LDS, smooth
 
-Scheme = Literal["none", "inverse", "sqrt_inverse"]
+Scheme = Literal["none", "inverse", "sqrt_inverse", "denseweight"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+_MIN_WEIGHT = 1e-6  # of DenseWeight, before the mean is 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +30,12 @@ class DensityWeights:
         inverse (INV)           x = clip(n)
         sqrt_inverse (SQINV)    x = √clip(n)
         with LDS                x convolved over the bins with the kernel, zero boundary
+        denseweight             x = 1 / max(1 − α p(y), 1e-6)
 
     n(y) is the training count of the label's bin or, without bins, the effective count of a
     :class:`KernelDensity`. The clip comes before the root and before LDS, so with a clip of
-    (5, 1000) an empty bin counts 5.
+    (5, 1000) an empty bin counts 5. p(y) is the kernel density, scaled to 0 at its smallest and 1
+    at its largest value over the training labels; beyond the smallest value p is 0.
 
     Weights are finite: where x is 0, far from all training samples, the weight is the largest one
     of a training sample. Without bins this bound applies everywhere.
@@ -47,7 +51,9 @@ class DensityWeights:
         [0.6666666666666666, 2.0, 2.0]
 
     References:
-        Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), sections 3.1 and 4.
+        Yang et al., "Delving into Deep Imbalanced Regression" (ICML 2021), sections 3.1 and 4;
+        DenseWeight: Steininger et al., "Density-based weighting for imbalanced regression",
+        Machine Learning 110 (2021).
     """
 
     scheme: Scheme
@@ -64,17 +70,20 @@ class DensityWeights:
         clip: tuple[float, float] | None = None,
         lds: LDS | None = None,
         bandwidth: float | None = None,
+        alpha: float = 1.0,
     ) -> DensityWeights:
         """Fit to the training labels.
 
         Args:
             labels: real numbers, shape ``(N,)``, at least one.
             bins: bins to count in; None for a kernel density.
-            scheme: ``"inverse"``, ``"sqrt_inverse"``, or ``"none"`` for weights of 1.
+            scheme: ``"inverse"``, ``"sqrt_inverse"``, ``"denseweight"``, which takes neither bins
+                nor a clip nor LDS, or ``"none"`` for weights of 1.
             clip: smallest and largest count, published for ages: (5, 1000) with ``"inverse"``; the
                 largest may be infinite.
             lds: smooths the counts; needs bins and a scheme other than ``"none"``.
             bandwidth: of the kernel density, in the unit of the label; None for Silverman's rule.
+            alpha: α of ``"denseweight"``, at least 0: 0 gives weights of 1.
 
         Raises:
             TypeError: the labels are not numbers, or ``bins`` or ``lds`` has another type.
@@ -82,11 +91,14 @@ class DensityWeights:
                 arguments contradict each other.
         """
         _check_arguments(bins, scheme, clip, lds, bandwidth)
+        _check_alpha(alpha, scheme)
         values = label_vector(labels)
         if scheme == "none":
             return cls(scheme)
         density: LabelDensity
-        if bins is None:
+        if scheme == "denseweight":
+            density = _DenseDensity.from_labels(values, bandwidth, alpha)
+        elif bins is None:
             kernel = KernelDensity.from_labels(values, bandwidth)
             minimum = float(_transform_counts(kernel.evaluate(values), scheme, clip).min())
             density = _BoundedDensity(kernel, scheme, clip, minimum)
@@ -115,6 +127,7 @@ def density_weights(
     clip: tuple[float, float] | None = None,
     lds: LDS | None = None,
     bandwidth: float | None = None,
+    alpha: float = 1.0,
 ) -> NDArray[np.float64]:
     """Return weights of the training labels themselves, shape ``(N,)``, with mean 1.
 
@@ -126,7 +139,7 @@ def density_weights(
         [0.625, 0.625, 0.625, 0.625, 2.5]
     """
     return DensityWeights.fit(
-        labels, bins=bins, scheme=scheme, clip=clip, lds=lds, bandwidth=bandwidth
+        labels, bins=bins, scheme=scheme, clip=clip, lds=lds, bandwidth=bandwidth, alpha=alpha
     )(labels)
 
 
@@ -142,6 +155,30 @@ class _BoundedDensity:
     def evaluate(self, labels: ArrayLike) -> NDArray[np.float64]:
         counts = _transform_counts(self.density.evaluate(labels), self.scheme, self.clip)
         return np.maximum(counts, self.minimum)
+
+
+@dataclass(frozen=True, eq=False)
+class _DenseDensity:
+    """The inverse of DenseWeight's weights before their mean is 1."""
+
+    kernel: KernelDensity
+    low: float  # smallest and largest density of a training label
+    high: float
+    alpha: float
+
+    @classmethod
+    def from_labels(
+        cls, values: NDArray[np.float64], bandwidth: float | None, alpha: float
+    ) -> _DenseDensity:
+        kernel = KernelDensity.from_labels(values, bandwidth)
+        density = kernel.evaluate(values)
+        return cls(kernel, float(density.min()), float(density.max()), alpha)
+
+    def evaluate(self, labels: ArrayLike) -> NDArray[np.float64]:
+        density = self.kernel.evaluate(labels) - self.low
+        extent = self.high - self.low
+        scaled = density.clip(0, extent) / extent if extent > 0 else np.zeros(len(density))
+        return 1 / np.maximum(1 - self.alpha * scaled, _MIN_WEIGHT)
 
 
 def _transform_counts(
@@ -173,8 +210,17 @@ def _check_arguments(
         raise ValueError("LDS needs scheme inverse or sqrt_inverse, got 'none'")
     if lds is not None and bins is None:
         raise ValueError("LDS smooths counts of bins: pass bins=, or drop lds= for kernel density")
+    if scheme == "denseweight" and (bins is not None or clip is not None or lds is not None):
+        raise ValueError("scheme denseweight takes no bins, clip or lds: it uses a kernel density")
     if bins is not None and bandwidth is not None:
         raise ValueError(f"bandwidth applies without bins only, got {bandwidth!r} and bins")
+
+
+def _check_alpha(alpha: object, scheme: object) -> None:
+    if not isinstance(alpha, numbers.Real) or not 0 <= alpha < float("inf"):
+        raise ValueError(f"alpha must be a number of at least 0, got {describe_value(alpha)}")
+    if alpha != 1 and scheme != "denseweight":
+        raise ValueError(f"alpha applies to scheme denseweight only, got {scheme!r}")
 
 
 def _is_clip(clip: Any) -> bool:

@@ -27,14 +27,21 @@ from ranksim.models import (
     TextEncoder,
 )
 from ranksim.training.method import Technique
-from ranksim.training.recipe import ImageRecipe, Recipe, SeriesRecipe, TableRecipe, TextRecipe
+from ranksim.training.recipe import (
+    ImageRecipe,
+    NetworkRecipe,
+    Recipe,
+    SeriesRecipe,
+    TableRecipe,
+    TextRecipe,
+)
 from ranksim.training.trainer_config import TrainerConfig
 
 _MAX_DECIMALS = 6
 _PAD_IMAGE_SIZE = 224  # the image size to which a recipe's pad refers
 
 
-def resolve_defaults(recipe: Recipe, labels: np.ndarray) -> Recipe:
+def resolve_defaults(recipe: NetworkRecipe, labels: np.ndarray) -> NetworkRecipe:
     """Return the recipe with a label scale or step of 0 replaced by that of the labels ``(N,)``."""
     changes: dict[str, Any] = {}
     if recipe.label_scale == 0:
@@ -47,7 +54,7 @@ def resolve_defaults(recipe: Recipe, labels: np.ndarray) -> Recipe:
     return dataclasses.replace(recipe, **changes)
 
 
-def make_loss(recipe: Recipe, technique: Technique) -> nn.Module:
+def make_loss(recipe: NetworkRecipe, technique: Technique) -> nn.Module:
     """Return the base loss or Focal-R, called with predictions, targets and weights."""
     if technique.focal_r:
         return FocalRLoss(
@@ -77,17 +84,7 @@ def make_weights(
         if sample_weight is None:
             return None
         return torch.from_numpy(sample_weight / sample_weight.mean()).float()
-    lds = LDS(recipe.lds_kernel, recipe.lds_kernel_size, recipe.lds_sigma)  # type: ignore[arg-type]
-    # the published recipes for ages limit the counts for 1/n only
-    limited = technique.weighting == "inverse" and (recipe.min_count > 0 or recipe.max_count > 0)
-    density = DensityWeights.fit(
-        labels,
-        bins=_divide_bins(bins, recipe.bins),
-        scheme=technique.weighting,
-        clip=(recipe.min_count, recipe.max_count or np.inf) if limited else None,
-        lds=lds if technique.lds else None,
-    )
-    exact = density(labels)
+    exact = fit_weights(recipe, technique, bins, labels)(labels)
     weights = torch.from_numpy(exact).float()
     if len(weights) > 1 and weights.min() == weights.max():
         raise UsageError(
@@ -100,7 +97,27 @@ def make_weights(
     return torch.from_numpy(product / product.mean()).float()
 
 
-def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) -> FDS | None:
+def fit_weights(
+    recipe: Recipe, technique: Technique, bins: LabelBins, labels: np.ndarray
+) -> DensityWeights:
+    """Fit the sample weights of a technique to the training labels ``(N,)``."""
+    if technique.weighting == "denseweight":
+        return DensityWeights.fit(labels, scheme="denseweight")
+    lds = LDS(recipe.lds_kernel, recipe.lds_kernel_size, recipe.lds_sigma)  # type: ignore[arg-type]
+    # the published recipes for ages limit the counts for 1/n only
+    limited = technique.weighting == "inverse" and (recipe.min_count > 0 or recipe.max_count > 0)
+    return DensityWeights.fit(
+        labels,
+        bins=_divide_bins(bins, recipe.bins),
+        scheme=technique.weighting,
+        clip=(recipe.min_count, recipe.max_count or np.inf) if limited else None,
+        lds=lds if technique.lds else None,
+    )
+
+
+def make_fds(
+    recipe: NetworkRecipe, technique: Technique, bins: LabelBins, width: int
+) -> FDS | None:
     """Return FDS for features of this width, or ``None`` if the technique does not use it."""
     if not technique.fds:
         return None
@@ -127,7 +144,7 @@ def make_fds(recipe: Recipe, technique: Technique, bins: LabelBins, width: int) 
 
 
 def make_ranksim(
-    recipe: Recipe, technique: Technique, seed: int, gather_across_devices: bool
+    recipe: NetworkRecipe, technique: Technique, seed: int, gather_across_devices: bool
 ) -> RankSimLoss | None:
     """Build RankSim for labels divided by ``label_step``; return None if it is not used."""
     if not technique.ranksim:

@@ -41,7 +41,7 @@ from ranksim.training.divergence import (
 )
 from ranksim.training.method import Technique
 from ranksim.training.module import Augment, Objective, RegressionModule
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.resume import (
     BEST,
     LAST,
@@ -132,7 +132,7 @@ class FollowedError(RankSimError):
 
 def fit(
     task: TrainingTask,
-    recipe: Recipe,
+    recipe: NetworkRecipe,
     technique: Technique,
     folder: Path,
     options: TrainingOptions,
@@ -195,7 +195,7 @@ def fit(
 
 def _make_module(
     task: TrainingTask,
-    recipe: Recipe,
+    recipe: NetworkRecipe,
     technique: Technique,
     options: TrainingOptions,
     fds_state: Mapping[str, Tensor] | None,
@@ -285,7 +285,7 @@ def _train(
     return 0.0 if timer is None else timer.time_elapsed()
 
 
-def _steps_per_epoch(recipe: Recipe, limits: TrainingLimits, samples: int) -> tuple[int, int]:
+def _steps_per_epoch(recipe: NetworkRecipe, limits: TrainingLimits, samples: int) -> tuple[int, int]:
     """Return the optimizer steps per epoch and the batches per step of one process."""
     full, rest = divmod(samples, recipe.batch_size)
     # a mean over batches equals one over samples only if the batches have equal sizes
@@ -298,7 +298,7 @@ def _steps_per_epoch(recipe: Recipe, limits: TrainingLimits, samples: int) -> tu
 
 
 def _schedule(
-    recipe: Recipe, limits: TrainingLimits, steps_per_epoch: int, accumulate: int
+    recipe: NetworkRecipe, limits: TrainingLimits, steps_per_epoch: int, accumulate: int
 ) -> dict[str, Any]:
     """Return the arguments of Lightning's Trainer for its length, validation and gradients."""
     every, validations = recipe.validate_every, limits.epochs or recipe.max_validations
@@ -314,7 +314,7 @@ def _schedule(
 
 
 def _checkpoint_callbacks(
-    folder: Path, recipe: Recipe, on_validation: ValidationCallback | None
+    folder: Path, recipe: NetworkRecipe, on_validation: ValidationCallback | None
 ) -> list[L.Callback]:
     """Return the callbacks for early stopping and checkpoints, in the order their states need."""
     monitor = f"val_{recipe.monitor}"
@@ -328,7 +328,7 @@ def _checkpoint_callbacks(
 
 def retrain_head(
     task: TrainingTask,
-    recipe: Recipe,
+    recipe: NetworkRecipe,
     technique: Technique,
     folder: Path,
     checkpoint: Path,
@@ -400,7 +400,7 @@ def _compute_features(trainer: L.Trainer, model: Regressor, samples: BatchDatase
 
 
 def evaluate(
-    model: Regressor, recipe: Recipe, task: TrainingTask, config: TrainerConfig
+    model: Regressor, recipe: NetworkRecipe, task: TrainingTask, config: TrainerConfig
 ) -> tuple[dict[str, Scores], np.ndarray, np.ndarray]:
     """Score a network, which predicts label / ``recipe.label_scale``, on the test split.
 

@@ -1,27 +1,46 @@
-"""Methods of the published tables: their names and the techniques that they combine.
+"""Methods: their names, and the techniques that they combine.
 
-A name is a base with modifiers joined by ``+``, for example ``inv+lds+fds+ranksim``. Bases are
-``vanilla`` (unweighted loss), ``sqinv`` and ``inv`` (sample weights), ``focal-r`` and ``rrt`` (two
-stages). Modifiers are ``lds``, ``fds`` and ``ranksim``; ``sqinv`` and ``inv`` also modify
-``focal-r`` and ``rrt``.
+A name is a base with modifiers joined by ``+``, for example ``inv+lds+fds+ranksim`` or
+``lightgbm+sqinv``, and optionally a transform of the target, ``trees(log)``.
+
+- Bases of networks are ``vanilla`` (unweighted loss), ``sqinv``, ``inv`` and ``denseweight``
+  (sample weights), ``focal-r`` and ``rrt`` (two stages). Their modifiers are ``lds``, ``fds`` and
+  ``ranksim``; the sample weights also modify ``focal-r`` and ``rrt``.
+- Other bases are estimators such as ``trees``. They are modified by the sample weights, ``lds`` and
+  ``average``, the mean of the plain and the weighted estimator.
+- ``over``, ``under``, ``wercs``, ``smoter`` and ``smogn`` resample the training rows of a table, for
+  networks and estimators, instead of weights.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from ranksim._utils.formatting import format_value
+from ranksim.data.target_transform import TRANSFORMS
 from ranksim.datasets.published import published_table
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
 
 RANKSIM_SUFFIX = "+ranksim"
-BASES = ("vanilla", "sqinv", "inv", "focal-r", "rrt")
-MODIFIERS = ("lds", "fds", "ranksim")
+ESTIMATORS = ("trees", "lightgbm", "xgboost", "catboost", "linear", "knn", "median", "last-value")
+CONSTANTS = ("median", "last-value")  # estimators without anything to modify
+WEIGHTS: dict[str, Scheme] = {
+    "sqinv": "sqrt_inverse",
+    "inv": "inverse",
+    "denseweight": "denseweight",
+}
+NETWORKS = ("vanilla", *WEIGHTS, "focal-r", "rrt")
+BASES = (*NETWORKS, *ESTIMATORS)
+RESAMPLERS = ("over", "under", "wercs", "smoter", "smogn")
+MODIFIERS = ("lds", "fds", "ranksim", "average", *RESAMPLERS)
 ALL_METHODS = "all"
-_SCHEMES: dict[str, Scheme] = {"sqinv": "sqrt_inverse", "inv": "inverse"}
-_SCHEME_NAMES = {scheme: name for name, scheme in _SCHEMES.items()}
+_SCHEME_NAMES = {scheme: name for name, scheme in WEIGHTS.items()}
+_ORDER = (*ESTIMATORS, "rrt", "focal-r", "average", *reversed(WEIGHTS), "vanilla", *MODIFIERS)
+_TRANSFORMED = re.compile(r"(.+?)\(([^()]*)\)")
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,10 @@ class Technique:
     fds: bool = False  # calibrate features
     ranksim: bool = False  # add RankSim to the loss
     two_stage: bool = False  # RRT: train everything, then retrain the head with weights
+    estimator: str = ""  # instead of a network
+    average: bool = False  # predict the mean of the plain and the weighted estimator
+    resampling: str = ""  # of the training rows of a table
+    transform: str = ""  # of the target
 
     @property
     def stage_one(self) -> Technique:
@@ -45,6 +68,12 @@ class Technique:
         """Return the techniques of the second stage; RankSim has no effect on a frozen encoder."""
         return dataclasses.replace(self, two_stage=False, ranksim=False)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the techniques as JSON values; those added later only if they are used."""
+        content = dataclasses.asdict(self)
+        later = ("estimator", "average", "resampling", "transform")
+        return {name: value for name, value in content.items() if value or name not in later}
+
 
 @dataclass(frozen=True)
 class Method:
@@ -55,14 +84,74 @@ class Method:
     technique: Technique
 
 
-def parse_method(name: str, weighting: Scheme) -> Method:
+def parse_method(name: str, weighting: Scheme, transform: str = "") -> Method:
     """Parse the name of a method.
 
     ``weighting`` of the recipe is the scheme of LDS and of RRT's second stage if the name contains
-    none. LDS always re-weights: ``vanilla+lds`` is ``inv+lds`` for ``inverse``.
+    none. LDS always re-weights: ``vanilla+lds`` is ``inv+lds`` for ``inverse``. ``transform`` is
+    that of the target if the name contains none.
     """
-    parts = name.split("+")
     label = f"Method {format_value(name)}"
+    transformed = _TRANSFORMED.fullmatch(name)
+    parts = (name if transformed is None else transformed[1]).split("+")
+    _check_parts(label, parts)
+    if transformed is not None:
+        transform = transformed[2]
+        if transform not in TRANSFORMS:
+            raise UsageError(
+                f"{label} has an unknown transform {format_value(transform)}: use one of "
+                f"{', '.join(TRANSFORMS)}."
+            )
+    bases = [part for part in parts if part in BASES and part not in WEIGHTS]
+    schemes = [part for part in parts if part in WEIGHTS]
+    estimator = next((part for part in parts if part in ESTIMATORS), "")
+    if estimator:
+        _check_estimator_parts(label, estimator, parts)
+    if estimator in CONSTANTS:
+        transform = ""
+    two_stage = "rrt" in bases
+    scheme: Scheme = WEIGHTS[schemes[0]] if schemes else "none"
+    if scheme == "none" and ("lds" in parts or two_stage):
+        scheme = weighting
+        if scheme == "none":
+            raise UsageError(
+                f"{label} weights samples, but the recipe's weighting is none: set it to inverse "
+                "or sqrt_inverse."
+            )
+    if scheme == "denseweight" and "lds" in parts:
+        raise UsageError(
+            f"{label} contains lds, which smooths the counts of bins, but denseweight uses a "
+            "kernel density: leave one out."
+        )
+    resampling = next((part for part in parts if part in RESAMPLERS), "")
+    if resampling and scheme != "none":
+        raise UsageError(
+            f"{label} resamples and weights, which would count rare labels twice: leave one out."
+        )
+    if "average" in parts and (not estimator or scheme == "none"):
+        raise UsageError(
+            f"{label} averages a plain and a weighted estimator: name both, as in "
+            "trees+average+inv."
+        )
+    technique = Technique(
+        focal_r="focal-r" in bases,
+        weighting=scheme,
+        lds="lds" in parts,
+        fds="fds" in parts,
+        ranksim="ranksim" in parts,
+        two_stage=two_stage,
+        estimator=estimator,
+        average="average" in parts,
+        resampling=resampling,
+        transform=transform,
+    )
+    key = _canonical_name(technique, weighting)
+    ordered = "+".join(sorted(parts, key=_ORDER.index)) + (f"({transform})" if transform else "")
+    return Method(ordered if bases or schemes else key, key, technique)
+
+
+def _check_parts(label: str, parts: list[str]) -> None:
+    """Raise a UsageError for unknown, repeated or contradictory parts of a name."""
     for part in parts:
         if part not in BASES + MODIFIERS:
             raise UsageError(
@@ -71,31 +160,25 @@ def parse_method(name: str, weighting: Scheme) -> Method:
             )
         if parts.count(part) > 1:
             raise UsageError(f"{label} contains {part!r} twice: leave one out.")
-    bases = [part for part in parts if part in BASES and part not in _SCHEMES]
-    schemes = [part for part in parts if part in _SCHEMES]
-    for conflicts in (bases, schemes, [*({"vanilla"} & {*bases}), *schemes]):
+    bases = [part for part in parts if part in BASES and part not in WEIGHTS]
+    schemes = [part for part in parts if part in WEIGHTS]
+    resamplers = [part for part in parts if part in RESAMPLERS]
+    for conflicts in (bases, schemes, [*({"vanilla"} & {*bases}), *schemes], resamplers):
         if len(conflicts) > 1:
             raise UsageError(f"{label} contains {conflicts[0]} and {conflicts[1]}: choose one.")
-    two_stage = "rrt" in bases
-    scheme: Scheme = _SCHEMES[schemes[0]] if schemes else "none"
-    if scheme == "none" and ("lds" in parts or two_stage):
-        scheme = weighting
-        if scheme == "none":
-            raise UsageError(
-                f"{label} weights samples, but the recipe's weighting is none: set it to inverse "
-                "or sqrt_inverse."
-            )
-    technique = Technique(
-        focal_r="focal-r" in bases,
-        weighting=scheme,
-        lds="lds" in parts,
-        fds="fds" in parts,
-        ranksim="ranksim" in parts,
-        two_stage=two_stage,
-    )
-    ordered = "+".join(sorted(parts, key=(*BASES[::-1], *MODIFIERS).index))
-    key = _canonical_name(technique, weighting)
-    return Method(ordered if bases or schemes else key, key, technique)
+
+
+def _check_estimator_parts(label: str, estimator: str, parts: list[str]) -> None:
+    """Raise a UsageError for modifiers that an estimator cannot have."""
+    of_networks = [part for part in parts if part in ("fds", "ranksim")]
+    if of_networks:
+        raise UsageError(
+            f"{label} contains {of_networks[0]}, which needs the features of a network: leave out "
+            f"{of_networks[0]} or {estimator}."
+        )
+    if estimator in CONSTANTS and len(parts) > 1:
+        others = ", ".join(part for part in parts if part != estimator)
+        raise UsageError(f"{label} cannot be modified, as {estimator} is fixed: leave out {others}.")
 
 
 def first_stage(method: Method) -> Method | None:
@@ -107,7 +190,9 @@ def first_stage(method: Method) -> Method | None:
     return Method(key, key, technique)
 
 
-def parse_methods(names: str, benchmark: str, weighting: Scheme) -> list[Method]:
+def parse_methods(
+    names: str, benchmark: str, weighting: Scheme, transform: str = ""
+) -> list[Method]:
     """Parse names separated by commas, without duplicates; ``all``: the published methods."""
     requested: list[str] = []
     for name in names.lower().split(","):
@@ -119,7 +204,8 @@ def parse_methods(names: str, benchmark: str, weighting: Scheme) -> list[Method]
         raise UsageError(
             "--methods is empty: give names separated by commas, or all; see ranksim methods."
         )
-    return [parse_method(name, weighting) for name in dict.fromkeys(requested)]
+    methods = [parse_method(name, weighting, transform) for name in dict.fromkeys(requested)]
+    return list({method.name: method for method in methods}.values())
 
 
 def published_method_names(benchmark: str) -> list[str]:
@@ -130,27 +216,54 @@ def published_method_names(benchmark: str) -> list[str]:
 def describe_method(method: Method, loss: str) -> str:
     """Describe a method in a few words, such as "MSE, weights 1/n + RankSim"."""
     technique = method.technique
-    base = {"mse": "MSE", "l1": "L1", "huber": "Huber"}[loss]
+    if technique.estimator:
+        base = _DESCRIPTIONS[technique.estimator]
+    else:
+        base = {"mse": "MSE", "l1": "L1", "huber": "Huber"}[loss]
     base = f"Focal-R ({base})" if technique.focal_r else base
-    formulas = {"inverse": "weights 1/n", "sqrt_inverse": "weights 1/√n"}
-    weights = [formulas[technique.weighting]] if technique.weighting != "none" else []
+    weights = [_FORMULAS[technique.weighting]] if technique.weighting != "none" else []
     if technique.lds:
         weights.append("n smoothed over labels (LDS)")
+    if technique.average:
+        weights.append("averaged with no weights")
     fds = ["features smoothed over labels (FDS)"] if technique.fds else []
+    others = [f"rows resampled ({technique.resampling.upper()})"] if technique.resampling else []
+    others += [f"{technique.transform} of the target"] if technique.transform else []
     ranksim = " + RankSim" if technique.ranksim else ""
     if technique.two_stage:
-        first = ", ".join([base, *fds]) + ranksim
+        first = ", ".join([base, *fds, *others]) + ranksim
         return f"{first}; then the head retrained with {', '.join(weights)} (RRT)"
-    return ", ".join([base, *weights, *fds]) + ranksim
+    return ", ".join([base, *weights, *fds, *others]) + ranksim
+
+
+_FORMULAS = {
+    "inverse": "weights 1/n",
+    "sqrt_inverse": "weights 1/√n",
+    "denseweight": "weights 1 − density (DenseWeight)",
+}
+_DESCRIPTIONS = {
+    "trees": "boosted trees of scikit-learn",
+    "lightgbm": "boosted trees of LightGBM",
+    "xgboost": "boosted trees of XGBoost",
+    "catboost": "boosted trees of CatBoost",
+    "linear": "ridge regression",
+    "knn": "nearest neighbors",
+    "median": "the median training label",
+    "last-value": "the last reading",
+}
 
 
 def _canonical_name(technique: Technique, weighting: Scheme) -> str:
     """Return the shortest name, which omits the default ``weighting`` if it is implied."""
     base = "focal-r" if technique.focal_r else "rrt" if technique.two_stage else ""
+    base = technique.estimator or base
     scheme = _SCHEME_NAMES.get(technique.weighting, "")
     implied = technique.two_stage or technique.lds
-    if base and implied and technique.weighting == weighting:
+    if base and implied and technique.weighting == weighting and not technique.estimator:
         scheme = ""
-    modifiers = [part for part in MODIFIERS if getattr(technique, part)]
+    modifiers = [part for part in ("lds", "fds", "ranksim") if getattr(technique, part)]
     start = base or ("" if scheme else "vanilla")
-    return "+".join(part for part in (start, scheme, *modifiers) if part)
+    average = "average" * technique.average
+    parts = (start, average, scheme, *modifiers, technique.resampling)
+    name = "+".join(part for part in parts if part)
+    return f"{name}({technique.transform})" if technique.transform else name

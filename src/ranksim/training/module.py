@@ -24,7 +24,7 @@ from ranksim.metrics.scores import Scores
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.divergence import DivergedError, Divergence, DivergenceMonitor, current_lr
-from ranksim.training.recipe import Recipe
+from ranksim.training.recipe import NetworkRecipe
 
 Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
 
@@ -50,7 +50,7 @@ class RegressionModule(L.LightningModule):
     def __init__(
         self,
         model: Regressor,
-        recipe: Recipe,
+        recipe: NetworkRecipe,
         regions: ShotRegions,
         objective: Objective,
         *,

@@ -14,7 +14,13 @@ from ranksim._utils.formatting import single_line
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
 from ranksim.training.method import RANKSIM_SUFFIX, Method, first_stage, parse_method
-from ranksim.training.recipe import Recipe, recipe_type, update_old_fields
+from ranksim.training.recipe import (
+    EstimatorRecipe,
+    NetworkRecipe,
+    Recipe,
+    recipe_type,
+    update_old_fields,
+)
 
 RecipeChanges = Mapping[str, Any]
 MethodChanges = Mapping[str, RecipeChanges]  # by the keys of methods
@@ -56,8 +62,13 @@ def load_recipe(
     method, those of :func:`read_tuned`, the user's ``changes``. Changes of a method without
     RankSim also apply with RankSim, and those of the first stage of RRT to the second.
     """
-    first = first_stage(method)
     table = preset_table(benchmark, preset)
+    if method.technique.estimator:
+        chosen = {**(tuned or {}).get(method.key, {}), **(changes or {})}
+        estimator = EstimatorRecipe.from_network(table, chosen)
+        _check_weights(method, estimator)
+        return estimator
+    first = first_stage(method)
     sections = _presets()[benchmark][preset]
     for part in ("fds", "ranksim"):
         if getattr(method.technique, part):
@@ -67,16 +78,28 @@ def load_recipe(
     for methods in (sections.get("methods", {}), tuned or {}):
         for key in dict.fromkeys(keys):
             table |= methods.get(key, {})
-    recipe = recipe_type(benchmark).from_table(table | dict(changes or {}))
+    kind = recipe_type(benchmark)
+    recipe = kind.from_table(table | without_estimator_fields(changes or {}, kind))
+    _check_weights(method, recipe)
     _check_method_fields(method, recipe)
     if first is not None:
         earlier = load_recipe(benchmark, preset, first, changes, tuned)
+        assert isinstance(earlier, NetworkRecipe)
         _check_stages_match(method, recipe, first, earlier)
     return recipe
 
 
+def without_estimator_fields(
+    changes: RecipeChanges, kind: type[NetworkRecipe]
+) -> dict[str, Any]:
+    """Return the changes of a recipe without fields that only estimators have."""
+    networks = {item.name for item in fields(kind)}
+    estimators = {item.name for item in fields(EstimatorRecipe)} - networks
+    return {name: value for name, value in changes.items() if name not in estimators}
+
+
 def read_tuned(
-    path: Path, common: RecipeChanges, weighting: Scheme, kind: type[Recipe]
+    path: Path, common: RecipeChanges, weighting: Scheme, kind: type[NetworkRecipe]
 ) -> dict[str, dict[str, Any]]:
     """Read a TOML file of ``ranksim tune``; return changed recipe fields by the key of the method.
 
@@ -98,12 +121,17 @@ def read_tuned(
             "written by ranksim tune."
         )
     tuned: dict[str, dict[str, Any]] = {}
+    shared = vars(EstimatorRecipe.from_network(common, {}))
     for name, table in methods.items():
         label = f"--recipe {path}, {single_line(name)}"
         changes = update_old_fields(table)
         try:
-            key = parse_method(name, weighting).key
-            kind.from_table({**common, **changes})
+            method = parse_method(name, weighting)
+            key = method.key
+            if method.technique.estimator:
+                EstimatorRecipe.from_table({**shared, **changes})
+            else:
+                kind.from_table({**common, **changes})
         except UsageError as error:
             raise UsageError(f"{label}: {error}") from error
         if "weighting" in changes:
@@ -116,9 +144,13 @@ def read_tuned(
     return tuned
 
 
-def _check_stages_match(method: Method, recipe: Recipe, first: Method, earlier: Recipe) -> None:
+def _check_stages_match(
+    method: Method, recipe: NetworkRecipe, first: Method, earlier: NetworkRecipe
+) -> None:
     """Check that the second stage has the network and the FDS of the first."""
-    network = {item.name for item in fields(recipe)} - {item.name for item in fields(Recipe)}
+    network = {item.name for item in fields(recipe)} - {
+        item.name for item in fields(NetworkRecipe)
+    }
     for name in vars(recipe):
         if not (name.startswith("fds_") or name in {*network, "label_scale"}):
             continue
@@ -130,10 +162,21 @@ def _check_stages_match(method: Method, recipe: Recipe, first: Method, earlier: 
             )
 
 
-def _check_method_fields(method: Method, recipe: Recipe) -> None:
-    """Check that every technique of the method has an effect."""
-    technique, fds, lds = method.technique, method.technique.fds, method.technique.lds
-    weighted = technique.weighting != "none"
+def _check_weights(method: Method, recipe: Recipe) -> None:
+    """Check that weights and LDS have an effect."""
+    technique, message = method.technique, ""
+    binned = technique.weighting not in ("none", "denseweight")
+    if binned and recipe.bins == 1:
+        message = "needs several label bins for its weights: set bins to 2 or more"
+    elif technique.lds and recipe.lds_kernel_size == 1:
+        message = "has no effect with an LDS kernel of size 1: set lds_kernel_size to 3 or more"
+    if message:
+        raise UsageError(f"{method.name} {message}.")
+
+
+def _check_method_fields(method: Method, recipe: NetworkRecipe) -> None:
+    """Check that every technique of the method has an effect on a network."""
+    technique, fds = method.technique, method.technique.fds
     ranksim = technique.ranksim and not technique.two_stage
     ineffective = ranksim and not recipe.ranksim_weight * recipe.gamma
     message = ""
@@ -143,10 +186,6 @@ def _check_method_fields(method: Method, recipe: Recipe) -> None:
         message = "has no effect if ranksim_weight or gamma is 0: raise it or leave out +ranksim"
     elif fds and recipe.fds_bins == 1:
         message = "needs several label bins for FDS: set fds_bins to 2 or more"
-    elif weighted and recipe.bins == 1:
-        message = "needs several label bins for its weights: set bins to 2 or more"
-    elif lds and recipe.lds_kernel_size == 1:
-        message = "has no effect with an LDS kernel of size 1: set lds_kernel_size to 3 or more"
     elif fds and recipe.fds_kernel_size == 1:
         message = "has no effect with an FDS kernel of size 1: set fds_kernel_size to 3 or more"
     if message:

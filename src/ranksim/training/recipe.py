@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from ranksim.imbalance.fds import EMPTY_BINS
 from ranksim.models.vision import RESNETS
 
 LOSSES = ("mse", "l1", "huber")
+ESTIMATOR_LOSSES = (*LOSSES, "gamma", "poisson", "tweedie", "quantile")
 MONITORS = ("mse", "mae")
 ACTIVATIONS = ("sigmoid", "tanh")
 SERIES_ENCODERS = ("gru", "conv")
@@ -62,6 +63,10 @@ _FRACTION: Rules = {"in [0, 1)": lambda value: 0 <= value < 1}
 _ODD: Rules = {"odd": lambda value: value % 2 == 1}
 
 
+def _at_least(limit: int) -> Rules:
+    return {f"at least {limit:,}": lambda value: value >= limit}
+
+
 def _at_most(limit: int) -> Rules:
     return {f"at most {limit:,}": lambda value: value <= limit}
 
@@ -84,73 +89,17 @@ _KERNEL_SIZE, _SIGMA = _COUNT | _at_most(9_999) | _ODD, _POSITIVE | _at_most(1_0
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All hyperparameters of a training; data, network input, method and seed are separate.
+    """Hyperparameters that networks and estimators share; data, method and seed are separate.
 
     Args:
-        label_scale: the network predicts label / label_scale. 0: the standard deviation of the
-            training labels.
-        label_step: resolution of the labels, in their unit. RankSim ranks label / label_step
-            rounded to integers, so that equal distances tie exactly. 0: inferred from the training
-            labels.
-        lr, weight_decay: learning rate and weight decay of Adam.
-        lr_milestones, lr_factor: lr is multiplied by lr_factor at the start of these epochs,
-            counted from 0.
-        batch_size: samples per batch on each device.
-        accumulate_grad_batches: batches whose gradients are averaged for one optimizer step.
-            Batches at the end of an epoch that do not complete a step are skipped, and so is a
-            smaller last batch.
-        max_grad_norm: gradient norm above which gradients are clipped; 0: no clipping.
         monitor: validation score that selects the best weights, ``mse`` or ``mae``.
-        validate_every: optimizer steps between validations; 0: one validation per epoch.
-        max_validations: upper limit if early stopping does not end the training before.
-        patience: validations without a better score before training stops; 0: no early stopping.
-        gamma, lambda_, ranksim_weight, ties, unique_labels: ``gamma``, ``lambda_``, ``weight``,
-            ``ties`` and ``unique_labels`` of :class:`ranksim.RankSimLoss`.
-        label_width: labels whose difference is smaller, in the label's unit, count as equal for
-            unique_labels; 0: equal labels only.
-        memory_size: samples of earlier batches that RankSim ranks with those of a batch.
-        loss: base loss, ``mse``, ``l1`` or ``huber``, computed on label / label_scale.
-        huber_delta: error at which the Huber loss becomes linear, in units of label_scale.
-        focal_beta, focal_gamma, focal_activation: Focal-R, in units of label_scale (see
-            :func:`ranksim.functional.focal_r_loss`).
         bins: number of equal-width label bins for weights and LDS; 0: the bins of the data set.
         weighting: scheme of LDS and RRT if the method's name does not contain one.
         min_count, max_count: bin counts are clipped to this range for inverse weights; 0: no limit.
         lds_kernel, lds_kernel_size, lds_sigma: see :class:`ranksim.imbalance.LDS`.
-        fds_bins: number of equal-width label bins for FDS; 0: the bins of the data set.
-        fds_min_label, fds_max_label: label range of the FDS bins, whose first and last bin include
-            labels outside it; 0 and 0: the range of the data set.
-        fds_kernel, fds_kernel_size, fds_sigma, fds_momentum, fds_empty_bins, fds_paper_compat: see
-            :class:`ranksim.imbalance.FDS`.
-        fds_min_ratio, fds_max_ratio: limits of the variance ratio, ``clip`` of FDS.
-        rrt_paper_compat: keep BatchNorm and dropout of the encoder in training mode in stage two.
     """
 
-    label_scale: float = _field(_NONNEGATIVE)
-    label_step: float = _field(_NONNEGATIVE)
-    lr: float = _field(_POSITIVE)
-    weight_decay: float = _field(_NONNEGATIVE)
-    lr_milestones: tuple[int, ...] = _field(_COUNT)
-    lr_factor: float = _field(_POSITIVE)
-    batch_size: int = _field(_COUNT)
-    accumulate_grad_batches: int = _field(_COUNT)
-    max_grad_norm: float = _field(_NONNEGATIVE)
     monitor: str = _field(_one_of(MONITORS))
-    validate_every: int = _field(_NONNEGATIVE)
-    max_validations: int = _field(_COUNT)
-    patience: int = _field(_NONNEGATIVE)
-    gamma: float = _field(_NONNEGATIVE)
-    lambda_: float = _field(_POSITIVE)
-    ranksim_weight: float = _field(_NONNEGATIVE)
-    ties: str = _field(_one_of(TIES))
-    unique_labels: bool = _field()
-    label_width: float = _field(_NONNEGATIVE, default=0.0)
-    memory_size: int = _field(_NONNEGATIVE, _at_most(65_536), default=0)
-    loss: str = _field(_one_of(LOSSES))
-    huber_delta: float = _field(_POSITIVE)
-    focal_beta: float = _field(_POSITIVE)
-    focal_gamma: float = _field(_NONNEGATIVE)
-    focal_activation: str = _field(_one_of(ACTIVATIONS))
     bins: int = _field(_NONNEGATIVE, _MAX_BINS)
     weighting: str = _field(_one_of(SCHEMES))
     min_count: float = _field(_NONNEGATIVE)
@@ -158,35 +107,20 @@ class Recipe:
     lds_kernel: str = _field(_one_of(KERNELS))
     lds_kernel_size: int = _field(_KERNEL_SIZE)
     lds_sigma: float = _field(_SIGMA)
-    fds_bins: int = _field(_NONNEGATIVE, _MAX_FDS_BINS)
-    fds_min_label: float = _field()
-    fds_max_label: float = _field()
-    fds_kernel: str = _field(_one_of(KERNELS))
-    fds_kernel_size: int = _field(_KERNEL_SIZE)
-    fds_sigma: float = _field(_SIGMA)
-    fds_momentum: float = _field(_FRACTION)
-    fds_min_ratio: float = _field(_POSITIVE, _at_most(1))
-    fds_max_ratio: float = _field(_COUNT)
-    fds_empty_bins: str = _field(_one_of(EMPTY_BINS))
-    fds_paper_compat: bool = _field()
-    rrt_paper_compat: bool = _field()
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, float):
                 _require(math.isfinite(value), item.name, "a finite number", value)
+            if value is None:
+                continue
             for rule, holds in item.metadata.items():
                 values = value if isinstance(value, tuple) else (value,)
                 _require(all(map(holds, values)), item.name, rule, value)
-        low, high, limit = self.fds_min_label, self.fds_max_label, self.max_count
+        limit = self.max_count
         fits = not limit or self.min_count <= limit
         _require(fits, "min_count", f"at most max_count {limit:g}", self.min_count)
-        fits = self.unique_labels or not self.label_width
-        _require(fits, "label_width", "0 if unique_labels is false", self.label_width)
-        if low or high:
-            _require(high > low, "fds_max_label", f"above fds_min_label {low:g}", high)
-            _require(self.fds_bins > 0, "fds_bins", "above 0 with fds_min_label", self.fds_bins)
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
@@ -211,7 +145,93 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableRecipe(Recipe):
+class NetworkRecipe(Recipe):
+    """Hyperparameters of the training of a network, beside those of :class:`Recipe`.
+
+    Args:
+        label_scale: the network predicts label / label_scale. 0: the standard deviation of the
+            training labels.
+        label_step: resolution of the labels, in their unit. RankSim ranks label / label_step
+            rounded to integers, so that equal distances tie exactly. 0: inferred from the training
+            labels.
+        lr, weight_decay: learning rate and weight decay of Adam.
+        lr_milestones, lr_factor: lr is multiplied by lr_factor at the start of these epochs,
+            counted from 0.
+        batch_size: samples per batch on each device.
+        accumulate_grad_batches: batches whose gradients are averaged for one optimizer step.
+            Batches at the end of an epoch that do not complete a step are skipped, and so is a
+            smaller last batch.
+        max_grad_norm: gradient norm above which gradients are clipped; 0: no clipping.
+        validate_every: optimizer steps between validations; 0: one validation per epoch.
+        max_validations: upper limit if early stopping does not end the training before.
+        patience: validations without a better score before training stops; 0: no early stopping.
+        gamma, lambda_, ranksim_weight, ties, unique_labels: ``gamma``, ``lambda_``, ``weight``,
+            ``ties`` and ``unique_labels`` of :class:`ranksim.RankSimLoss`.
+        label_width: labels whose difference is smaller, in the label's unit, count as equal for
+            unique_labels; 0: equal labels only.
+        memory_size: samples of earlier batches that RankSim ranks with those of a batch.
+        loss: base loss, ``mse``, ``l1`` or ``huber``, computed on label / label_scale.
+        huber_delta: error at which the Huber loss becomes linear, in units of label_scale.
+        focal_beta, focal_gamma, focal_activation: Focal-R, in units of label_scale (see
+            :func:`ranksim.functional.focal_r_loss`).
+        fds_bins: number of equal-width label bins for FDS; 0: the bins of the data set.
+        fds_min_label, fds_max_label: label range of the FDS bins, whose first and last bin include
+            labels outside it; 0 and 0: the range of the data set.
+        fds_kernel, fds_kernel_size, fds_sigma, fds_momentum, fds_empty_bins, fds_paper_compat: see
+            :class:`ranksim.imbalance.FDS`.
+        fds_min_ratio, fds_max_ratio: limits of the variance ratio, ``clip`` of FDS.
+        rrt_paper_compat: keep BatchNorm and dropout of the encoder in training mode in stage two.
+    """
+
+    label_scale: float = _field(_NONNEGATIVE)
+    label_step: float = _field(_NONNEGATIVE)
+    lr: float = _field(_POSITIVE)
+    weight_decay: float = _field(_NONNEGATIVE)
+    lr_milestones: tuple[int, ...] = _field(_COUNT)
+    lr_factor: float = _field(_POSITIVE)
+    batch_size: int = _field(_COUNT)
+    accumulate_grad_batches: int = _field(_COUNT)
+    max_grad_norm: float = _field(_NONNEGATIVE)
+    validate_every: int = _field(_NONNEGATIVE)
+    max_validations: int = _field(_COUNT)
+    patience: int = _field(_NONNEGATIVE)
+    gamma: float = _field(_NONNEGATIVE)
+    lambda_: float = _field(_POSITIVE)
+    ranksim_weight: float = _field(_NONNEGATIVE)
+    ties: str = _field(_one_of(TIES))
+    unique_labels: bool = _field()
+    label_width: float = _field(_NONNEGATIVE, default=0.0)
+    memory_size: int = _field(_NONNEGATIVE, _at_most(65_536), default=0)
+    loss: str = _field(_one_of(LOSSES))
+    huber_delta: float = _field(_POSITIVE)
+    focal_beta: float = _field(_POSITIVE)
+    focal_gamma: float = _field(_NONNEGATIVE)
+    focal_activation: str = _field(_one_of(ACTIVATIONS))
+    fds_bins: int = _field(_NONNEGATIVE, _MAX_FDS_BINS)
+    fds_min_label: float = _field()
+    fds_max_label: float = _field()
+    fds_kernel: str = _field(_one_of(KERNELS))
+    fds_kernel_size: int = _field(_KERNEL_SIZE)
+    fds_sigma: float = _field(_SIGMA)
+    fds_momentum: float = _field(_FRACTION)
+    fds_min_ratio: float = _field(_POSITIVE, _at_most(1))
+    fds_max_ratio: float = _field(_COUNT)
+    fds_empty_bins: str = _field(_one_of(EMPTY_BINS))
+    fds_paper_compat: bool = _field()
+    rrt_paper_compat: bool = _field()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.fds_min_label, self.fds_max_label
+        fits = self.unique_labels or not self.label_width
+        _require(fits, "label_width", "0 if unique_labels is false", self.label_width)
+        if low or high:
+            _require(high > low, "fds_max_label", f"above fds_min_label {low:g}", high)
+            _require(self.fds_bins > 0, "fds_bins", "above 0 with fds_min_label", self.fds_bins)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRecipe(NetworkRecipe):
     """A recipe for table rows, read by an MLP; subclasses have other encoders of this shape."""
 
     hidden: int = _field(_COUNT)  # width
@@ -244,7 +264,7 @@ class SeriesRecipe(TableRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRecipe(Recipe):
+class ImageRecipe(NetworkRecipe):
     """A recipe for images; ``pad`` is in pixels of a 224-pixel image and scaled for other sizes."""
 
     encoder: str = _field()  # resnet18, 34 or 50 from scratch, or a vision model, by name or folder
@@ -253,12 +273,66 @@ class ImageRecipe(Recipe):
     flip: bool = _field()  # mirror half of the training images
 
 
+@dataclass(frozen=True, kw_only=True)
+class EstimatorRecipe(Recipe):
+    """Hyperparameters of an estimator such as boosted trees; None: the default of its library.
+
+    Args:
+        loss: ``mse``, ``l1``, ``huber``, ``gamma``, ``poisson``, ``tweedie`` or ``quantile``, where
+            the library has it.
+        learning_rate: factor on each tree.
+        max_leaves: leaves of a tree.
+        min_samples_leaf: training samples in a leaf.
+        l2: regularization of the values of leaves, or of the coefficients of ridge regression.
+        max_iterations: most trees.
+        patience: trees without a better validation score before training stops.
+        vectors, max_tokens, encoder, image_size: how texts and images are read. A pretrained
+            encoder is frozen; without one, texts are the mean of their word vectors, and images
+            the low frequencies of their pixels.
+    """
+
+    loss: str = _field(_one_of(ESTIMATOR_LOSSES), default="mse")
+    learning_rate: float | None = _field(_POSITIVE, default=None)
+    max_leaves: int | None = _field(_at_least(2), default=None)
+    min_samples_leaf: int | None = _field(_COUNT, default=None)
+    l2: float | None = _field(_NONNEGATIVE, default=None)
+    max_iterations: int = _field(_COUNT, default=5_000)
+    patience: int = _field(_COUNT, default=50)
+    vectors: str = ""
+    max_tokens: int = _field(_NONNEGATIVE, default=0)
+    encoder: str = ""
+    image_size: int = _field(_NONNEGATIVE, _at_most(4_096), default=0)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a pretrained encoder is frozen: always."""
+        return True
+
+    @classmethod
+    def from_network(cls, table: Mapping[str, Any], changes: Mapping[str, Any]) -> Self:
+        """Select the fields of a network's recipe that an estimator shares, and change some.
+
+        Args:
+            table: fields of the recipe of a network for the same data.
+            changes: values by field; fields of networks alone are ignored.
+        """
+        names = {item.name for item in fields(cls)}
+        shared = ("vectors", "max_tokens", "image_size", *(item.name for item in fields(Recipe)))
+        values = {name: table[name] for name in shared if name in table}
+        encoder = table.get("encoder", "")
+        values["encoder"] = "" if encoder in (*RESNETS, *SERIES_ENCODERS) else encoder
+        changes = {name: value for name, value in changes.items() if name in names}
+        if changes.get("encoder") in (*RESNETS, *SERIES_ENCODERS):
+            del changes["encoder"]
+        return cls.from_table(values | changes)
+
+
 TEXTS, GLUCOSE = ("sts-b-dir", "sentiment-dir"), "glucose"
 TABLE, TEXT, SENTENCES, IMAGE, SERIES = "table", "text", "sentences", "images", "series"
 """Kinds of user data."""
 IMAGES = ("agedb-dir", "imdb-wiki-dir", IMAGE)
 
-_RECIPES: dict[str, type[Recipe]] = {
+_RECIPES: dict[str, type[NetworkRecipe]] = {
     **dict.fromkeys((*TEXTS, TEXT), TextRecipe),
     **dict.fromkeys(IMAGES, ImageRecipe),
     **dict.fromkeys((GLUCOSE, SERIES), SeriesRecipe),
@@ -267,8 +341,11 @@ _RECIPES: dict[str, type[Recipe]] = {
 }
 
 
-def recipe_type(benchmark: str) -> type[Recipe]:
-    """Return the recipe class of a benchmark or kind of user data."""
+RecipeT = TypeVar("RecipeT", bound=Recipe)
+
+
+def recipe_type(benchmark: str) -> type[NetworkRecipe]:
+    """Return the recipe class of networks on a benchmark or kind of user data."""
     return _RECIPES[benchmark]
 
 
@@ -312,6 +389,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
     "float": (int, float),
+    "int | None": (int, type(None)),
+    "float | None": (int, float, type(None)),
     "tuple[int, ...]": (list, tuple),
 }
 
@@ -325,7 +404,7 @@ def _coerce(name: str, value: Any, kind: str) -> Any:
     if kind.startswith("tuple"):
         return tuple(_coerce(name, each, "int") for each in value)
     try:
-        return float(value) if kind == "float" else value
+        return float(value) if kind.startswith("float") and value is not None else value
     except OverflowError:
         raise UsageError(f"Recipe field {name} must be a finite number.") from None
 
@@ -349,7 +428,7 @@ def to_portable_recipe(recipe: Recipe) -> tuple[Recipe, str | None]:
     return with_encoder_folder(recipe, portable_encoder_name(Path(encoder))), encoder
 
 
-def with_encoder_folder(recipe: Recipe, folder: str | None) -> Recipe:
+def with_encoder_folder(recipe: RecipeT, folder: str | None) -> RecipeT:
     """Return the recipe with its encoder read from a folder, if there is one."""
     return recipe if folder is None else dataclasses.replace(recipe, encoder=folder)  # type: ignore[call-arg]
 
@@ -385,9 +464,9 @@ def require_encoder_folder(recipe: Recipe) -> None:
 
 def _pretrained_encoder(recipe: Recipe) -> str | None:
     """Return the name or folder of the recipe's pretrained encoder, if it has one."""
-    if not isinstance(recipe, ImageRecipe | SentenceRecipe) or recipe.encoder in RESNETS:
+    if not isinstance(recipe, ImageRecipe | SentenceRecipe | EstimatorRecipe):
         return None
-    return recipe.encoder
+    return None if recipe.encoder in ("", *RESNETS) else recipe.encoder
 
 
 @lru_cache

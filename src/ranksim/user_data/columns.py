@@ -97,23 +97,31 @@ class NumberColumn:
         """The numbers 0 and 1 by their meaning if the column has no others, else empty."""
         return {False: 0, True: 1} if self.binary else {}
 
-    def __call__(self, table: Table) -> Floats:
-        """Encode the column of this name as features, float64 ``(N, F)``."""
+    @property
+    def num_categories(self) -> tuple[int, ...]:
+        """The number of categories of each column of :meth:`read`: 0, as it is a number."""
+        return (0,)
+
+    def read(self, table: Table) -> Floats:
+        """Read the column of this name as numbers, float64 ``(N, 1)``, NaN where missing."""
         if self.dates:
-            numbers = read_seconds(table, self.name) / DAY
-        else:
-            parsed = self._parse(table)
-            numbers = read_numbers(table, self.name, missing="nan", parsed=parsed)
+            return read_seconds(table, self.name)[:, None] / DAY
+        parsed = self._parse(table)
+        return read_numbers(table, self.name, missing="nan", parsed=parsed)[:, None]
+
+    def encode(self, columns: Floats) -> Floats:
+        """Encode the numbers of :meth:`read` as features, float64 ``(N, F)``."""
+        numbers = columns[:, 0]
         missing = np.isnan(numbers)
-        columns = []
+        encoded = []
         if self.deviation > 0:
             filled = np.where(missing, self.median, numbers)
             with np.errstate(over="ignore"):
                 scaled = (filled / 2 - self.mean / 2) / self.deviation * 2
-            columns.append(scaled.clip(-_MAX_DEVIATIONS, _MAX_DEVIATIONS))
+            encoded.append(scaled.clip(-_MAX_DEVIATIONS, _MAX_DEVIATIONS))
         if self.indicator:
-            columns.append(missing.astype(np.float64))
-        return np.stack(columns, axis=1)
+            encoded.append(missing.astype(np.float64))
+        return np.stack(encoded, axis=1)
 
     def _parse(self, table: Table) -> ParsedNumbers:
         """Parse the column in the form of the training data, or else in its own form."""
@@ -183,21 +191,34 @@ class CategoryColumn:
         names = [f"{self.name} = {value}" for value in self.values]
         return names + [f"{self.name} other"] * self.other + [f"{self.name} missing"] * self.missing
 
-    def __call__(self, table: Table) -> Floats:
-        """Encode the column of this name, float64 ``(N, F)``; unknown values become all zeros."""
+    @property
+    def num_categories(self) -> tuple[int, ...]:
+        """The number of categories of each column of :meth:`read`."""
+        return (len(self.values) + self.other,)
+
+    def read(self, table: Table) -> Floats:
+        """Read the column of this name as codes, float64 ``(N, 1)``.
+
+        Codes count the values from 0; the last one is that of all others. Missing values are NaN,
+        unknown ones -1.
+        """
         values = table.column(self.name)
-        encoded = np.zeros((len(values), len(self.features)))
-        position = self._positions()
-        other = len(self.values) if self.other else None
-        missing = len(self.values) + self.other if self.missing else None
+        codes = np.full((len(values), 1), np.nan)
+        position, other = self._positions(), len(self.values) if self.other else -1
         for row, value in enumerate(values):
-            if is_missing(value):
-                column = missing
-            else:
+            if not is_missing(value):
                 matches = (position[key] for key in _lookup_keys(value) if key in position)
-                column = next(matches, other)
-            if column is not None:
-                encoded[row, column] = 1.0
+                codes[row] = next(matches, other)
+        return codes
+
+    def encode(self, columns: Floats) -> Floats:
+        """Encode the codes of :meth:`read`, float64 ``(N, F)``; unknown values become zeros."""
+        codes = columns[:, 0]
+        encoded = np.zeros((len(codes), len(self.features)))
+        known = np.flatnonzero(codes >= 0)
+        encoded[known, codes[known].astype(np.int64)] = 1.0
+        if self.missing:
+            encoded[np.isnan(codes), -1] = 1.0
         return encoded
 
     @property
@@ -265,9 +286,18 @@ class EmbeddingColumn:
         used = [k for k, deviation in enumerate(self.deviation) if deviation > 0]
         return [f"{self.name}[{k}]" for k in used] + [f"{self.name} missing"] * self.indicator
 
-    def __call__(self, table: Table) -> Floats:
-        """Encode the column of this name, float64 ``(N, F)``; a missing list becomes the mean."""
-        vectors = read_vectors(table, self.name, len(self.mean))
+    @property
+    def num_categories(self) -> tuple[int, ...]:
+        """The number of categories of each column of :meth:`read`: 0, as they are numbers."""
+        return (0,) * len(self.mean)
+
+    def read(self, table: Table) -> Floats:
+        """Read the column of this name, float64 ``(N, D)``; rows of missing lists are NaN."""
+        return read_vectors(table, self.name, len(self.mean))
+
+    def encode(self, columns: Floats) -> Floats:
+        """Encode the lists of :meth:`read`, float64 ``(N, F)``; a missing one becomes the mean."""
+        vectors = columns
         missing = np.isnan(vectors[:, 0])
         mean, deviation = np.array(self.mean), np.array(self.deviation)
         used = deviation > 0

@@ -108,10 +108,28 @@ class TableFeatures:
         """Number of features, F."""
         return len(self.names)
 
+    @property
+    def num_categories(self) -> tuple[int, ...]:
+        """The number of categories of each of the D columns of :meth:`read`, 0 for numbers."""
+        return tuple(n for column in self.columns for n in column.num_categories)
+
     def __call__(self, table: Table) -> NDArray[np.float32]:
         """Encode all rows of a table as features, float32 ``(N, F)``."""
-        parts = [column(table) for column in self.columns]
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        return self.encode(self.read(table))
+
+    def read(self, table: Table) -> NDArray[np.float64]:
+        """Read all rows of a table as numbers and codes of categories, float64 ``(N, D)``.
+
+        Missing values are NaN, and categories that the training rows do not have are -1.
+        """
+        return np.concatenate([column.read(table) for column in self.columns], axis=1)
+
+    def encode(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Encode the result of :meth:`read` as features, float32 ``(N, F)``."""
+        ends = np.cumsum([len(column.num_categories) for column in self.columns])
+        parts = np.split(values, ends[:-1], axis=1)
+        encoded = [column.encode(part) for column, part in zip(self.columns, parts, strict=True)]
+        return np.concatenate(encoded, axis=1).astype(np.float32)
 
     def describe(self, table: Table) -> DataReport:
         """Report which columns are encoded and how, and the missing values of a table."""

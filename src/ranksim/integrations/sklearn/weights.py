@@ -27,10 +27,12 @@ class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-define
     Args:
         bins: label bins, or a number of equal bins over the range of the training labels; None for
             a kernel density.
-        scheme: ``"inverse"``, ``"sqrt_inverse"``, or ``"none"`` for weights of 1.
+        scheme: ``"inverse"``, ``"sqrt_inverse"``, ``"denseweight"``, which needs a kernel density,
+            or ``"none"`` for weights of 1.
         clip: smallest and largest count.
         lds: smooths the counts; needs bins.
         bandwidth: of the kernel density, in the unit of the label; None for Silverman's rule.
+        alpha: α of ``"denseweight"``, at least 0.
 
     Attributes:
         weights_: the fitted :class:`ranksim.imbalance.DensityWeights`.
@@ -55,9 +57,10 @@ class DensitySampleWeight(base.BaseEstimator):  # type: ignore[misc, name-define
         clip: tuple[float, float] | None = None,
         lds: LDS | None = None,
         bandwidth: float | None = None,
+        alpha: float = 1.0,
     ) -> None:
         self.bins, self.scheme, self.clip = bins, scheme, clip
-        self.lds, self.bandwidth = lds, bandwidth
+        self.lds, self.bandwidth, self.alpha = lds, bandwidth, alpha
 
     def fit(self, y: ArrayLike) -> DensitySampleWeight:
         """Fit to the training labels ``(N,)``."""
