@@ -110,6 +110,18 @@ class TargetTransform:
             self.deviation
         )
 
+    def map_edges(self, edges: Floats) -> Floats:
+        """Return label bins' edges ``(K + 1,)`` as edges of transformed labels, all different.
+
+        Edges outside the training range keep their order beyond its ends.
+        """
+        inside = np.clip(edges, self.minimum, self.maximum)
+        beyond = (edges - inside) / (self.maximum - self.minimum)
+        mapped = self(inside) + beyond
+        # quantiles are equal between two labels that follow each other
+        steps = np.arange(len(edges)) * (np.ptp(mapped) * 1e-6)  # distinct in float32
+        return np.maximum.accumulate(mapped) + steps
+
     def inverse(self, preds: ArrayLike) -> Floats:
         """Return the labels of predictions ``(N,)``, in the range of the training labels."""
         values = np.asarray(preds, dtype=np.float64) * self.deviation + self.mean

@@ -65,7 +65,10 @@ def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Rec
         regions[region] = _conclude_region(group, baseline, error.upper())
         findings += group
     if findings:
-        num_seeds = max(len(row["vs_baseline"]["seeds"]) for row in methods)
+        num_seeds = max(
+            MIN_SEEDS if row["vs_baseline"].get("fitted_once") else len(row["vs_baseline"]["seeds"])
+            for row in methods
+        )
         sentence = _conclude_sweep(findings, baseline, error.upper(), num_seeds)
     elif any(row["seeds"] for row in summary if row["method"] == baseline):
         has_others = any(row["seeds"] for row in methods)

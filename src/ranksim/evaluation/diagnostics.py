@@ -61,13 +61,16 @@ def diagnose_run(
     ``features``, ``(P, D)``, are those of the samples that :func:`select_display_samples` chooses.
     """
     labels = benchmark.test.labels
-    samples = select_display_samples(benchmark.bins, labels)
+    samples, has_features = select_display_samples(benchmark.bins, labels), features.shape[1] > 0
     diagnostics: dict[str, Diagnostics | None] = round_for_json(
         {
             "error_by_bin": error_by_bin(benchmark.bins, labels, preds),
             "gaps": error_in_gaps(benchmark.bins, benchmark.train.labels, labels, preds),
-            "ranks": rank_bins(samples, labels[samples.rows], features),
-            "projection": project_features(labels[samples.rows], features),
+            # estimators have no features
+            "ranks": rank_bins(samples, labels[samples.rows], features) if has_features else None,
+            "projection": (
+                project_features(labels[samples.rows], features) if has_features else None
+            ),
         }
     )
     return diagnostics

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ranksim.datasets.published import published_table
@@ -21,7 +22,7 @@ from ranksim.evaluation.intervals import (
 )
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.record import RunRecord
-from ranksim.metrics import METRICS, REGION_NAMES
+from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
 from ranksim.training.method import RANKSIM_SUFFIX
 
 Record = dict[str, Any]
@@ -61,6 +62,7 @@ def summarize(
             "method": name,
             **({"alias_of": key} if name != key else {}),
             "seeds": sorted(by_seed),
+            **({"fitted_once": True} if _is_fitted_once(by_seed) else {}),
             "failed": len(failed_runs(records, {"method": key})),
             "test": _each_score(regions, partial(_summarize_score, results, "test")),
             "val": _each_score(regions, partial(_summarize_score, results, "val")),
@@ -94,6 +96,10 @@ def add_comparison(
     ``vs_baseline`` holds ``method``, the common ``seeds``, and in ``test`` for each region and
     score the result of :func:`paired_difference`. Errors also have, ``None`` without predictions:
 
+    A method that does not depend on its seed is fitted once and compared with every seed of the
+    other. If neither depends on it, all intervals are over samples alone, and ``fitted_once`` is
+    true. The intervals are:
+
     - ``ci_samples``: 95 %, test samples (or their groups) resampled, of the mean over seeds;
     - ``ci_total``: 95 %, over two or more seeds and samples (see :class:`TwoWayInterval`);
     - ``ci_adjusted``: the same at 1 - 0.05/m, for m compared methods, with three or more seeds;
@@ -108,25 +114,35 @@ def add_comparison(
                 for metric in ERRORS:
                     effects[metric] |= _UNKNOWN
             comparisons[key] = {"method": baseline, "seeds": seeds, "test": scores}
+            if all(_is_fitted_once(_results_by_seed(records, name)) for name in (base, key)):
+                comparisons[key]["fitted_once"] = True
     if read is not None:
-        _add_sample_intervals(comparisons, base, read)
+        pairs = {key: pair_runs(records, base, key) for key in comparisons}
+        _add_sample_intervals(comparisons, pairs, base, read)
     for row in summary:
         if method_key(row) in comparisons:
             row["vs_baseline"] = comparisons[method_key(row)]
 
 
 def _add_sample_intervals(
-    comparisons: Mapping[str, Record], base: str, read: ReadPredictions
+    comparisons: Mapping[str, Record],
+    runs: Mapping[str, Mapping[int, tuple[int, int]]],
+    base: str,
+    read: ReadPredictions,
 ) -> None:
-    """Add intervals over samples for methods with predictions of the same rows for all seeds."""
-    seeds = {seed for comparison in comparisons.values() for seed in comparison["seeds"]}
+    """Add intervals over samples for methods with predictions of the same rows for all seeds.
+
+    ``runs`` holds for each method the seeds of both runs of each pair.
+    """
+    seeds = dict.fromkeys(before for pairs in runs.values() for before, _ in pairs.values())
     before = {seed: read(base, seed) for seed in seeds}
     first = next((preds for preds in before.values() if preds is not None), None)
     if first is None:
         return
     errors = {}  # before and after by method, (S, N, 2)
-    for key, comparison in comparisons.items():
-        pairs = [(before[seed], read(key, seed)) for seed in comparison["seeds"]]
+    for key, paired in runs.items():
+        read_once = {seed: read(key, seed) for _, seed in paired.values()}
+        pairs = [(before[old], read_once[new]) for old, new in paired.values()]
         complete = [
             np.stack([old.errors, new.errors], axis=1)
             for old, new in pairs
@@ -146,6 +162,28 @@ def _add_sample_intervals(
         }
         effects = {key: comparisons[key]["test"][region] for key in in_region}
         _add_intervals(effects, in_region, groups, 1 - (1 - _LEVEL) / len(comparisons))
+        _add_fixed_intervals(comparisons, region, in_region, groups)
+
+
+def _add_fixed_intervals(
+    comparisons: Mapping[str, Record],
+    region: str,
+    errors: Mapping[str, Floats],
+    groups: NDArray[np.int64] | None,
+) -> None:
+    """Add ``ci_total`` and ``ci_adjusted``, over samples alone, of methods that need no seeds."""
+    adjusted = 1 - (1 - _LEVEL) / len(comparisons)
+    for key, pairs in errors.items():
+        if not comparisons[key].get("fitted_once"):
+            continue
+        for metric, size in ERRORS.items():
+            effect = comparisons[key]["test"][region][metric]
+            if effect["ci_samples"] is None:
+                continue
+            change = aggregate_by_cluster(size(pairs[..., 1]) - size(pairs[..., 0]), groups)
+            low, high = bootstrap(change.T, adjusted)
+            effect["ci_total"] = effect["ci_samples"]
+            effect["ci_adjusted"] = [float(low[0]), float(high[0])]
 
 
 def _add_intervals(
@@ -176,6 +214,37 @@ def _add_intervals(
         if len(change) >= MIN_SEEDS:
             effect["ci_adjusted"] = interval.ends(adjusted)
         effect["seeds_needed"] = interval.seeds_needed(adjusted)
+
+
+def add_ensembles(summary: Sequence[Record], read: ReadPredictions) -> None:
+    """Add ``ensemble``, the scores of the mean prediction of all seeds, to rows, in place.
+
+    Rows with fewer than two seeds, or without predictions of the same samples, have none.
+    """
+    ensembles: dict[str, Record | None] = {}
+    for row in summary:
+        key = method_key(row)
+        if key not in ensembles:
+            runs = [] if len(row["seeds"]) < 2 else [read(key, seed) for seed in row["seeds"]]
+            ensembles[key] = _score_ensemble([each for each in runs if each is not None], row)
+        if ensembles[key] is not None:
+            row["ensemble"] = ensembles[key]
+
+
+def _score_ensemble(runs: Sequence[Predictions], row: Record) -> Record | None:
+    """Return the scores by region of the mean of predictions; None if they cannot be averaged."""
+    if len(runs) < 2 or len(runs) < len(row["seeds"]):
+        return None
+    first = runs[0]
+    if first.labels is None or any(not np.array_equal(r.rows, first.rows) for r in runs):
+        return None
+    preds = torch.from_numpy(np.mean([each.preds for each in runs], axis=0))
+    labels = torch.from_numpy(first.labels)
+    return {
+        region: dict(regression_scores(preds[mask], labels[mask]))
+        for region, mask in first.regions.items()
+        if region in row["test"]
+    }
 
 
 def method_key(row: Mapping[str, Any]) -> str:
@@ -220,14 +289,37 @@ def paired_scores(
     """Return the common seeds of two methods and the mean change of each test score over them."""
     done = [record for record in records if record["status"] == "done"]
     base, other = _results_by_seed(done, before), _results_by_seed(done, after)
-    seeds = sorted(set(base) & set(other))
-    pair = [[by_seed[seed] for seed in seeds] for by_seed in (base, other)]
+    runs = pair_runs(records, before, after)
+    pair = [[base[seed] for seed, _ in runs.values()], [other[seed] for _, seed in runs.values()]]
 
     def compare(region: str, metric: str) -> dict[str, Any]:
         values = (_values(results, "test", region, metric) for results in pair)
         return paired_difference(*values, larger_is_better=metric in ("pearson", "spearman"))
 
-    return seeds, _each_score(_common_regions(done), compare)
+    return list(runs), _each_score(_common_regions(done), compare)
+
+
+def pair_runs(records: Sequence[RunRecord], before: str, after: str) -> dict[int, tuple[int, int]]:
+    """Return the seeds of the two runs that are compared, by the seed that both share.
+
+    A method that does not depend on its seed has one run, which is compared with every run of the
+    other method.
+    """
+    done = [record for record in records if record["status"] == "done"]
+    base, other = _results_by_seed(done, before), _results_by_seed(done, after)
+    if not base or not other:
+        return {}
+    if _is_fitted_once(other):
+        seeds = [min(base)] if _is_fitted_once(base) else sorted(base)
+        return {seed: (seed, min(other)) for seed in seeds}
+    if _is_fitted_once(base):
+        return {seed: (min(base), seed) for seed in sorted(other)}
+    return {seed: (seed, seed) for seed in sorted(set(base) & set(other))}
+
+
+def _is_fitted_once(by_seed: Mapping[int, Record]) -> bool:
+    """Return True for the runs of a method that does not depend on its seed."""
+    return bool(by_seed) and not any(r.get("seed_matters", True) for r in by_seed.values())
 
 
 def count_pairs(summary: Sequence[dict[str, Any]], error: str = "mse") -> dict[str, int]:

@@ -29,7 +29,13 @@ from ranksim.metrics import METRICS
 from ranksim.training.fit import TrainingLimits
 from ranksim.training.method import Method, Technique, first_stage, parse_method
 from ranksim.training.presets import load_recipe
-from ranksim.training.recipe import Recipe, recipe_type, relocate_encoder, require_encoder_folder
+from ranksim.training.recipe import (
+    EstimatorRecipe,
+    Recipe,
+    recipe_type,
+    relocate_encoder,
+    require_encoder_folder,
+)
 from ranksim.training.task_loading import DataSource, identify_data
 from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
 
@@ -267,7 +273,9 @@ def _make_run(
 def _make_recipe(identity: RunIdentity, method: Method) -> tuple[Recipe, list[str]]:
     """Rebuild a recipe; fields missing in the record come from the preset and are also returned."""
     recorded, benchmark = identity["recipe"], identity["data"]["benchmark"]
-    kind = recipe_type(benchmark)
+    kind: type[Recipe] = recipe_type(benchmark)
+    if method.technique.estimator:
+        kind = EstimatorRecipe
     preset = dataclasses.asdict(load_recipe(benchmark, identity["preset"], method))
     missing = [k for k in preset if k not in recorded and k not in kind.optional_fields()]
     return kind.from_table({**{name: preset[name] for name in missing}, **recorded}), missing

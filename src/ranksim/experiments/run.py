@@ -18,6 +18,7 @@ import torch
 
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, read_verified_json, with_digest, write_json
+from ranksim.data.target_transform import TargetTransform
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.diagnostics import diagnose_run, label_axis, round_for_json
 from ranksim.evaluation.predictions import PREDICTIONS, are_damaged, write_predictions
@@ -41,7 +42,9 @@ from ranksim.training.fit import (
     retrain_head,
 )
 from ranksim.training.method import Method
-from ranksim.training.recipe import Recipe
+from ranksim.training.fit_estimator import check_estimator, depends_on_seed, fit_estimator
+from ranksim.training.prepare import prepare_task
+from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST
 from ranksim.training.task_loading import DataSource, check_network, load_benchmark, load_task
 from ranksim.training.trainer_config import (
@@ -101,7 +104,7 @@ class Run:
         trainer, limits = dataclasses.asdict(self.trainer_config), dataclasses.asdict(self.limits)
         identity: RunIdentity = {
             "method": self.method.key,
-            "technique": dataclasses.asdict(self.method.technique),
+            "technique": self.method.technique.to_dict(),
             "seed": self.seed,
             "data": self.source.spec.to_dict(),
             "preset": self.preset,
@@ -142,8 +145,15 @@ def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
     benchmark = load_benchmark(run.source, run.recipe)
     if strict:
         benchmark.report.raise_warnings()
-    make_fds(run.recipe, run.method.technique, benchmark.bins, 1)
-    make_weights(run.recipe, run.method.technique, benchmark.bins, benchmark.train.labels)
+    technique, labels = run.method.technique, benchmark.train.labels
+    if isinstance(run.recipe, EstimatorRecipe):
+        check_estimator(technique, run.recipe)
+    else:
+        assert isinstance(run.recipe, NetworkRecipe)
+        make_fds(run.recipe, technique, benchmark.bins, 1)
+    make_weights(run.recipe, technique, benchmark.bins, labels)
+    if technique.transform:
+        TargetTransform.fit(labels, technique.transform)
     return benchmark
 
 
@@ -226,10 +236,16 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
             "steps": outcome.steps,
             "seconds": round(outcome.seconds, 2),
             "peak_memory_mb": round_for_json(peak_memory_mb(run.trainer_config)),
-            "curves": {**round_for_json(outcome.curves), "monitor": run.recipe.monitor},
+            "curves": (
+                {**round_for_json(outcome.curves), "monitor": run.recipe.monitor}
+                if outcome.curves
+                else None
+            ),
             **diagnose_run(benchmark, outcome.preds, outcome.features),
             **_truncation(run, outcome),
         }
+        if not depends_on_seed(run.method.technique):
+            result["seed_matters"] = False
     result["labels"] = label_axis(benchmark, run.source.spec.regions_from)
     return {
         "identity": run.identity(),
@@ -258,6 +274,10 @@ def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], Training
     encoder = None if run.stage_one is None else _train_first_stage(run, run.stage_one, options)
     benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.trainer_config)
     technique = run.method.technique
+    task = prepare_task(task, technique, run.seed)
+    if isinstance(run.recipe, EstimatorRecipe):
+        return benchmark, fit_estimator(task, run.recipe, technique, run.folder, options)
+    assert isinstance(run.recipe, NetworkRecipe)
     if encoder is None:
         return benchmark, fit(task, run.recipe, technique, run.folder, options)
     return benchmark, retrain_head(task, run.recipe, technique, run.folder, encoder, options)

@@ -26,7 +26,13 @@ from ranksim.evaluation.record import (
     read_record,
     upgrade_results,
 )
-from ranksim.evaluation.summary import add_comparison, choose_baseline, count_pairs, summarize
+from ranksim.evaluation.summary import (
+    add_comparison,
+    add_ensembles,
+    choose_baseline,
+    count_pairs,
+    summarize,
+)
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Run, reject_other_settings
 from ranksim.training.recipe import headline
@@ -134,6 +140,8 @@ class ResultStore:
             summary = summarize(records, benchmark, rows)
             baseline = choose_baseline(summary)
             add_comparison(summary, records, baseline, self._read_predictions if last else None)
+            if last:
+                add_ensembles(summary, self._read_predictions)
             results = {
                 "format": FORMAT,
                 **first.source.spec.to_dict(),

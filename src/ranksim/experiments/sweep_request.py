@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,22 @@ from ranksim.experiments.store import SweepPlan
 from ranksim.experiments.sweep import run_sweep
 from ranksim.imbalance import Scheme
 from ranksim.training.fit import TrainingLimits
+from ranksim.training.fit_estimator import depends_on_seed
 from ranksim.training.method import Method, first_stage, parse_method, parse_methods
-from ranksim.training.presets import load_recipe, preset_table, read_tuned
-from ranksim.training.recipe import Recipe, headline, parse_change, recipe_type, to_portable_recipe
+from ranksim.training.presets import (
+    load_recipe,
+    preset_table,
+    read_tuned,
+    without_estimator_fields,
+)
+from ranksim.training.recipe import (
+    EstimatorRecipe,
+    Recipe,
+    headline,
+    parse_change,
+    recipe_type,
+    to_portable_recipe,
+)
 from ranksim.training.task_loading import DataSource, identify_data, read_user_data
 from ranksim.training.trainer_config import TrainerConfig, silence_lightning
 from ranksim.user_data.split_column import read_split_column, resolve_split_file
@@ -89,11 +102,15 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     seeds = parse_seeds(request.seeds)
     settings = SweepSettings.from_request(request)
     methods = parse_methods(request.methods, request.benchmark, settings.weighting)
-    for method in methods:
-        settings.recipe(method)  # refuses settings that make no sense before data is read
+    settings.check(methods)  # before data is read
     silence_lightning()
     make_run = make_runs(request, settings)
-    reported = [make_run(method, seed) for seed in seeds for method in methods]
+    reported = [
+        make_run(method, seed)
+        for seed in seeds
+        for method in methods
+        if seed == seeds[0] or depends_on_seed(method.technique)
+    ]
     stages = [stage for run in reported for stage in (run.stage_one, run) if stage is not None]
     runs = list({run.name: run for run in stages}.values())
     if request.budget is not None:
@@ -166,8 +183,9 @@ class SweepSettings:
         for name, value in map(parse_change, request.changes):
             if changes.setdefault(name, value) != value:
                 raise UsageError(f"{name} is set to {changes[name]} and to {value}: set it once.")
-        common = preset_table(request.benchmark, request.preset) | changes
         kind = recipe_type(request.benchmark)
+        common = preset_table(request.benchmark, request.preset)
+        common |= without_estimator_fields(changes, kind)
         weighting: Scheme = kind.from_table(common).weighting  # type: ignore[assignment]
         tuned: Mapping[str, Mapping[str, Any]] = {}
         if request.recipe_file is not None:
@@ -177,6 +195,16 @@ class SweepSettings:
     def recipe(self, method: Method) -> Recipe:
         """Return the recipe of a method: preset, tuned values and ``--set`` changes combined."""
         return load_recipe(self.benchmark, self.preset, method, self.changes, self.tuned)
+
+    def check(self, methods: Sequence[Method]) -> None:
+        """Raise a UsageError if a recipe of a method is invalid, or a change is in none of them."""
+        used = {name for method in methods for name in vars(self.recipe(method))}
+        for name in self.changes:
+            if name not in used:
+                kinds = "estimators" if name in vars(EstimatorRecipe) else "networks"
+                raise UsageError(
+                    f"--set {name} changes only {kinds}, and --methods has none: leave it out."
+                )
 
 
 def parse_seeds(text: str) -> list[int]:

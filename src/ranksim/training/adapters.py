@@ -19,7 +19,7 @@ from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
-from ranksim.data.batch import BatchDataset, VectorDataset
+from ranksim.data.batch import BatchDataset, TableDataset
 from ranksim.data.cells import describe_time_zones, have_time_zone, is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.decode import check_images, describe_broken
@@ -56,7 +56,15 @@ from ranksim.training.factory import (
     text_network,
     word_vectors,
 )
-from ranksim.training.recipe import IMAGE, SENTENCES, SERIES, TABLE, TEXT
+from ranksim.training.feature_readers import (
+    FeatureReader,
+    ImageReader,
+    SeriesReader,
+    TableReader,
+    TextReader,
+    VectorReader,
+)
+from ranksim.training.recipe import IMAGE, SENTENCES, SERIES, TABLE, TEXT, pretrained_name
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.columns import Kind
 from ranksim.user_data.features import TableFeatures
@@ -76,6 +84,7 @@ class AdaptedSplits:
     facts: dict[str, Any] = field(default_factory=dict)  # facts about the data to record
     report: DataReport = field(default_factory=DataReport)
     split: Split | None = None  # of the plan, without samples that could not be read
+    reader: FeatureReader | None = None  # reads the samples for estimators
     adapter: DataAdapter | None = None  # if converting the splits determined more of it
 
 
@@ -90,6 +99,7 @@ class AdaptedTable:
     times: list[Any] | None = None  # times of forecasts, in the format of the data
     report: DataReport = field(default_factory=DataReport)
     hashes: NDArray[np.uint64] | None = None  # of the windows of a series (N,)
+    reader: FeatureReader | None = None  # reads the samples for estimators
 
 
 _FILL_IN = "fill it in, remove these rows, or leave them out with --skip-missing"
@@ -161,8 +171,8 @@ class TableAdapter(DataAdapter):
         return cls(plan.inputs, TableFeatures.fit(plan.table, plan.inputs, train, kinds=kinds))
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
-        vectors = self.features(plan.table)[plan.rows]
-        train, val, test = (VectorDataset(vectors[i], plan.labels[i]) for i in plan.split)
+        columns = self.features.read(plan.table)[plan.rows]
+        train, val, test = (self._make_dataset(columns[i], plan.labels[i]) for i in plan.split)
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
         report = self.features.describe(plan.table.take(plan.rows))
@@ -171,16 +181,27 @@ class TableAdapter(DataAdapter):
         for place, index in (("validation", plan.split.val), ("test", plan.split.test)):
             part = plan.table.take(plan.rows[index])
             report = report.combine(self.features.describe_unknown(part, place, is_new=False))
-        return AdaptedSplits((train, val, test), self._make_network, facts, report)
+        return AdaptedSplits(
+            *((train, val, test), self._make_network, facts, report), reader=self._reader
+        )
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
-        vectors = self.features(table)
-        samples = VectorDataset(vectors, np.zeros(len(vectors)))
+        columns = self.features.read(table)
+        samples = self._make_dataset(columns, np.zeros(len(columns)))
         report = self.features.describe(table)
         report = report.combine(self.features.describe_unknown(table, "this data"))
         report = report.combine(self.features.describe_time_zones(table))
-        rows = np.arange(len(vectors))
-        return AdaptedTable(rows, samples, self._make_network, report=report)
+        rows = np.arange(len(columns))
+        return AdaptedTable(rows, samples, self._make_network, report=report, reader=self._reader)
+
+    @property
+    def _reader(self) -> TableReader:
+        return TableReader(self.features)
+
+    def _make_dataset(
+        self, columns: NDArray[np.float64], labels: NDArray[np.float64]
+    ) -> TableDataset:
+        return TableDataset(self.features.encode(columns), columns, labels)
 
     def spell_as_trained(self, table: Table) -> Table:
         return self.features.spell_booleans(table)
@@ -210,7 +231,7 @@ class TextAdapter(DataAdapter):
         samples = TextSamples(self._read_texts(plan.table, plan.rows, _FILL_IN), plan.labels)
         splits = [samples.take(index) for index in plan.split]
         tokens = self._tokenize(splits, recipe, recipe.max_tokens)
-        (train, val, test), make_network = self._encode(tokens, recipe)
+        (train, val, test), make_network, reader = self._encode(tokens, recipe)
         counts = tokens[0][0].counts
         assert counts is not None
         long = max(part.counts.long for part in tokens[0] if part.counts is not None)
@@ -220,17 +241,19 @@ class TextAdapter(DataAdapter):
         remedy = None if recipe.max_tokens else advice
         report = describe_texts(tokens[0], unit=self.unit, remedy=remedy)
         adapter = replace(self, max_tokens=counts.limit)
-        return AdaptedSplits((train, val, test), make_network, report=report, adapter=adapter)
+        return AdaptedSplits(
+            (train, val, test), make_network, report=report, adapter=adapter, reader=reader
+        )
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         rows = np.arange(table.n_rows)
         texts = self._read_texts(table, rows, _FILL_IN)
         samples = TextSamples(texts, np.zeros(len(rows)))
         tokens = self._tokenize([samples], recipe, self.max_tokens or recipe.max_tokens)
-        (encoded,), make_network = self._encode(tokens, recipe)
+        (encoded,), make_network, reader = self._encode(tokens, recipe)
         remedy = "train the model on texts of this length"
         report = describe_texts(tokens[0], unit=self.unit, remedy=remedy)
-        return AdaptedTable(rows, encoded, make_network, report=report)
+        return AdaptedTable(rows, encoded, make_network, report=report, reader=reader)
 
     def find_unusable(self, table: Table) -> dict[str, NDArray[np.bool_]]:
         return {f"no text in column {name!r}": _mask(table, name, is_blank) for name in self.names}
@@ -243,10 +266,14 @@ class TextAdapter(DataAdapter):
 
     def _encode(
         self, tokens: tuple[Sequence[TokenDataset], Any], recipe: Any
-    ) -> tuple[Sequence[BatchDataset], NetworkFactory]:
-        """Convert tokens to network inputs; return them and the network factory."""
+    ) -> tuple[Sequence[BatchDataset], NetworkFactory, FeatureReader | None]:
+        """Convert tokens to network inputs; return them, the network factory and the reader."""
         datasets, table = tokens
-        return datasets, lambda recipe, config: text_network(recipe, table, len(self.names))
+
+        def make_network(recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
+            return text_network(recipe, table, len(self.names))
+
+        return datasets, make_network, TextReader(table)
 
     def _advise(self, limit: int, length: int) -> str:
         """Return how to read texts of a length above the limit."""
@@ -281,13 +308,13 @@ class SentenceAdapter(TextAdapter):
 
     def _encode(
         self, tokens: tuple[Sequence[TokenDataset], Any], recipe: Any
-    ) -> tuple[Sequence[BatchDataset], NetworkFactory]:
+    ) -> tuple[Sequence[BatchDataset], NetworkFactory, FeatureReader | None]:
         name, texts = recipe.encoder, len(self.names)
         if not recipe.frozen:
-            return tokens[0], lambda *_: lambda: Regressor(SentenceEncoder(name, texts=texts))
+            return tokens[0], lambda *_: lambda: Regressor(SentenceEncoder(name, texts=texts)), None
         encoder = SentenceEncoder(name, texts=texts)
-        width = encoder.width
-        return embed_texts(tokens[0], encoder), lambda recipe, config: table_network(recipe, width)
+        features, width = embed_texts(tokens[0], encoder), encoder.width
+        return features, lambda recipe, config: table_network(recipe, width), VectorReader()
 
     def _advise(self, limit: int, length: int) -> str:
         if limit < TOKEN_LIMITS[1]:
@@ -349,6 +376,7 @@ class ImageAdapter(DataAdapter):
             *((train, val, test), image_network, benchmark.facts, report),
             split=split,
             adapter=replace(self, value_range=value_range),
+            reader=ImageReader(pretrained_name(recipe)),
         )
 
     def find_unusable(self, table: Table) -> dict[str, NDArray[np.bool_]]:
@@ -377,7 +405,10 @@ class ImageAdapter(DataAdapter):
         report = describe_images(facts, size, value_range)
         if self.value_range != type(self).value_range:  # that of an earlier version is not measured
             report.warnings.extend(compare_value_range(facts, self.value_range))
-        return AdaptedTable(np.arange(len(rows)), samples, image_network, report=report)
+        reader = ImageReader(pretrained_name(recipe))
+        return AdaptedTable(
+            np.arange(len(rows)), samples, image_network, report=report, reader=reader
+        )
 
 
 def _mask(table: Table, name: str, is_wrong: Callable[[Any], bool]) -> NDArray[np.bool_]:
@@ -470,7 +501,11 @@ class SeriesAdapter(DataAdapter):
             SeriesDataset(scaled, ends[index], plan.labels[index], window=self.window)
             for index in plan.split
         )
-        return AdaptedSplits((train, val, test), self._make_network)
+        return AdaptedSplits((train, val, test), self._make_network, reader=self._reader)
+
+    @property
+    def _reader(self) -> SeriesReader:
+        return SeriesReader(self.scaling.mean[0], self.scaling.deviation[0])
 
     def find_unusable(self, table: Table) -> dict[str, NDArray[np.bool_]]:
         columns = {"time": self.time, "group": self.group}
@@ -509,7 +544,8 @@ class SeriesAdapter(DataAdapter):
             report.warnings += [warning] if warning else []
         rows, hashes = readings.rows[ends], hash_windows(values, times, ends, self.window)
         return AdaptedTable(
-            *(rows, samples, self._make_network, labels, target_times, report, hashes)
+            *(rows, samples, self._make_network, labels, target_times, report, hashes),
+            reader=self._reader,
         )
 
     def _make_network(self, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:

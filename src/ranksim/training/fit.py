@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ranksim._utils.arrays import copy_to_numpy, unwrap_scalar
 from ranksim.data.batch import BatchDataset, VectorDataset
+from ranksim.data.target_transform import TargetTransform
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.losses import L1Loss
@@ -39,6 +41,7 @@ from ranksim.training.divergence import (
     SampleIds,
     explosion_threshold,
 )
+from ranksim.training.feature_readers import FeatureReader
 from ranksim.training.method import Technique
 from ranksim.training.module import Augment, Objective, RegressionModule
 from ranksim.training.recipe import NetworkRecipe
@@ -94,6 +97,14 @@ class TrainingTask:
     initial_bias: float = 0.0  # initial prediction of the head, in the unit of the labels
     sample_weight: np.ndarray | None = None  # factors on the training weights (N,), float64
     sample_ids: SampleIds | None = None  # the user's numbers of the training samples
+    reader: FeatureReader | None = None  # reads samples for estimators
+    transform: TargetTransform | None = None  # of the labels, in which a model is trained
+
+    @property
+    def targets(self) -> NDArray[np.float64]:
+        """The training labels ``(N,)``, transformed if there is a transform."""
+        labels = copy_to_numpy(self.train.labels)
+        return labels if self.transform is None else self.transform(labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +170,9 @@ def fit(
     config = options.trainer_config
     silence_lightning()
     L.seed_everything(options.seed, verbose=False)
-    recipe = factory.resolve_defaults(recipe, copy_to_numpy(task.train.labels))
+    if task.transform is not None:  # the scale and step of the recipe are those of the labels
+        recipe = dataclasses.replace(recipe, label_scale=0.0, label_step=0.0)
+    recipe = factory.resolve_defaults(recipe, task.targets)
     module = _make_module(task, recipe, technique, options, fds_state, update_fds)
     if config.is_distributed:  # the data is sent to the training processes
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
@@ -202,12 +215,14 @@ def _make_module(
     update_fds: bool,
 ) -> RegressionModule:
     """Build the network and its training loss."""
-    config, labels = options.trainer_config, task.train.labels
+    config, transform = options.trainer_config, task.transform
     model = task.build_model()
-    initial_pred = task.initial_bias / recipe.label_scale
-    if task.initial_bias:
+    # the mean of transformed labels is 0
+    initial_pred = 0.0 if transform is not None else task.initial_bias / recipe.label_scale
+    if initial_pred:
         nn.init.constant_(model.head.bias, initial_pred)
-    fds = factory.make_fds(recipe, technique, task.bins, model.width)
+    bins = task.bins if transform is None else LabelBins(transform.map_edges(task.bins.edges))
+    fds = factory.make_fds(recipe, technique, bins, model.width)
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)
         fds.updates.zero_()  # counts the updates of this training
@@ -217,9 +232,10 @@ def _make_module(
         fds_batches = make_loader(task.train, _FEATURE_BATCH_SIZE, order, on_gpu=config.on_gpu)
     loss = factory.make_loss(recipe, technique)
     weights = factory.make_weights(
-        recipe, technique, task.bins, copy_to_numpy(labels), task.sample_weight
+        recipe, technique, task.bins, copy_to_numpy(task.train.labels), task.sample_weight
     )
-    targets = labels.double() / recipe.label_scale
+    labels = torch.from_numpy(task.targets)
+    targets = labels / recipe.label_scale
     ranksim = factory.make_ranksim(recipe, technique, options.seed, config.gather_across_devices)
     monitor = DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred))
     return RegressionModule(
@@ -227,6 +243,7 @@ def _make_module(
         recipe,
         task.regions,
         Objective(loss, weights, fds, fds_batches, ranksim, monitor),
+        transform=None if transform is None else (transform, labels),
         augment=task.augment,
         compile_encoder=config.compile,
         gmean_epsilon=task.gmean_epsilon,
@@ -285,7 +302,9 @@ def _train(
     return 0.0 if timer is None else timer.time_elapsed()
 
 
-def _steps_per_epoch(recipe: NetworkRecipe, limits: TrainingLimits, samples: int) -> tuple[int, int]:
+def _steps_per_epoch(
+    recipe: NetworkRecipe, limits: TrainingLimits, samples: int
+) -> tuple[int, int]:
     """Return the optimizer steps per epoch and the batches per step of one process."""
     full, rest = divmod(samples, recipe.batch_size)
     # a mean over batches equals one over samples only if the batches have equal sizes

@@ -178,7 +178,9 @@ def _check_estimator_parts(label: str, estimator: str, parts: list[str]) -> None
         )
     if estimator in CONSTANTS and len(parts) > 1:
         others = ", ".join(part for part in parts if part != estimator)
-        raise UsageError(f"{label} cannot be modified, as {estimator} is fixed: leave out {others}.")
+        raise UsageError(
+            f"{label} cannot be modified, as {estimator} is fixed: leave out {others}."
+        )
 
 
 def first_stage(method: Method) -> Method | None:

@@ -15,7 +15,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import MultiStepLR
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim.data.batch import Batch
+from ranksim.data.target_transform import TargetTransform
 from ranksim.functional.similarity import working_dtype
 from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
@@ -44,7 +46,9 @@ class Objective:
 class RegressionModule(L.LightningModule):
     """Trains and evaluates a :class:`ranksim.models.Regressor`.
 
-    ``augment`` is called with the inputs of a training batch, sample indices and epoch.
+    ``augment`` is called with the inputs of a training batch, sample indices and epoch. With
+    ``transform``, the network is trained on the transformed labels, and its predictions are scored
+    after the inverse.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class RegressionModule(L.LightningModule):
         augment: Augment | None = None,
         compile_encoder: bool = False,
         gmean_epsilon: float = 0.0,
+        transform: tuple[TargetTransform, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -69,6 +74,8 @@ class RegressionModule(L.LightningModule):
         self.monitor = objective.monitor
         self.augment = augment
         self.compile_encoder = compile_encoder
+        # of the labels, and the transformed labels of the training samples (N,)
+        self.transform, self.targets = transform or (None, None)
         self.metrics = RegionMetrics(regions, gmean_epsilon=gmean_epsilon)
         self.scores: dict[str, Scores] = {}
         self.predictions: tuple[Any, Tensor, Tensor] | None = None  # indices, preds, targets
@@ -86,6 +93,8 @@ class RegressionModule(L.LightningModule):
     def on_fit_start(self) -> None:
         if self.sample_weight is not None:
             self.sample_weight = self.sample_weight.to(self.device)
+        if self.targets is not None:
+            self.targets = self.targets.to(self.device, working_dtype(self.device))
         if self.compile_encoder:  # compiled code cannot be sent to another process
             self.model.encoder.compile()
 
@@ -104,7 +113,7 @@ class RegressionModule(L.LightningModule):
             fds.fit_epoch(
                 # the published code takes statistics of augmented samples
                 lambda batch: self.model.encoder(*self._inputs(batch, fds.paper_compat)),
-                ((batch, batch["label"]) for batch in batches),
+                ((batch, self._labels(batch)) for batch in batches),
             )
         self.model.train()
 
@@ -113,18 +122,23 @@ class RegressionModule(L.LightningModule):
             return batch["inputs"]
         return self.augment(batch["inputs"], batch["index"], self.current_epoch)
 
+    def _labels(self, batch: Batch) -> Tensor:
+        """Return the labels of a training batch ``(N,)``, transformed if there is a transform."""
+        return batch["label"] if self.targets is None else self.targets[batch["index"]]
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         features = self.model.encoder(*self._inputs(batch, augmented=True))
-        calibrated = features if self.fds is None else self.fds(features, batch["label"])
+        labels = self._labels(batch)
+        calibrated = features if self.fds is None else self.fds(features, labels)
         preds = self.model.head(calibrated).squeeze(-1)
         dtype = torch.promote_types(preds.dtype, torch.float32)  # bf16 would round the labels
-        target = (batch["label"] / self.recipe.label_scale).to(dtype)
+        target = (labels / self.recipe.label_scale).to(dtype)
         weight = None if self.sample_weight is None else self.sample_weight[batch["index"]]
         loss: Tensor = self.loss(preds.to(dtype), target, weight)
         self._add_loss("train_loss", loss, len(target))
         term: Tensor | None = None
         if self.ranksim is not None:
-            label_steps = (batch["label"] / self.recipe.label_step).round()
+            label_steps = (labels / self.recipe.label_step).round()
             uses_calibrated = self.fds is not None and self.fds.paper_compat
             term = self.ranksim(calibrated if uses_calibrated else features, label_steps)
             self._add_loss("train_ranksim", term, 1)
@@ -165,7 +179,11 @@ class RegressionModule(L.LightningModule):
         """Score a batch and return its features."""
         preds, features = self.model(*batch["inputs"])
         preds = preds.to(torch.promote_types(preds.dtype, torch.float32))
-        self.metrics.update(preds * self.recipe.label_scale, batch["label"], batch["index"])
+        preds = preds * self.recipe.label_scale
+        if self.transform is not None:
+            labels = self.transform.inverse(copy_to_numpy(preds.detach().double()))
+            preds = torch.from_numpy(labels).to(batch["label"])
+        self.metrics.update(preds, batch["label"], batch["index"])
         return features  # type: ignore[no-any-return]
 
     def on_validation_epoch_end(self) -> None:

@@ -89,9 +89,7 @@ def load_recipe(
     return recipe
 
 
-def without_estimator_fields(
-    changes: RecipeChanges, kind: type[NetworkRecipe]
-) -> dict[str, Any]:
+def without_estimator_fields(changes: RecipeChanges, kind: type[NetworkRecipe]) -> dict[str, Any]:
     """Return the changes of a recipe without fields that only estimators have."""
     networks = {item.name for item in fields(kind)}
     estimators = {item.name for item in fields(EstimatorRecipe)} - networks
@@ -148,9 +146,7 @@ def _check_stages_match(
     method: Method, recipe: NetworkRecipe, first: Method, earlier: NetworkRecipe
 ) -> None:
     """Check that the second stage has the network and the FDS of the first."""
-    network = {item.name for item in fields(recipe)} - {
-        item.name for item in fields(NetworkRecipe)
-    }
+    network = {item.name for item in fields(recipe)} - {item.name for item in fields(NetworkRecipe)}
     for name in vars(recipe):
         if not (name.startswith("fds_") or name in {*network, "label_scale"}):
             continue

@@ -60,6 +60,7 @@ _POSITIVE: Rules = {"above 0": lambda value: value > 0}
 _NONNEGATIVE: Rules = {"at least 0": lambda value: value >= 0}
 _COUNT: Rules = {"at least 1": lambda value: value >= 1}
 _FRACTION: Rules = {"in [0, 1)": lambda value: 0 <= value < 1}
+_TWEEDIE: Rules = {"in (1, 2)": lambda value: 1 < value < 2}
 _ODD: Rules = {"odd": lambda value: value % 2 == 1}
 
 
@@ -286,6 +287,8 @@ class EstimatorRecipe(Recipe):
         l2: regularization of the values of leaves, or of the coefficients of ridge regression.
         max_iterations: most trees.
         patience: trees without a better validation score before training stops.
+        quantile, huber_delta, tweedie_power: see
+            :class:`ranksim.models.estimators.EstimatorSettings`.
         vectors, max_tokens, encoder, image_size: how texts and images are read. A pretrained
             encoder is frozen; without one, texts are the mean of their word vectors, and images
             the low frequencies of their pixels.
@@ -296,8 +299,11 @@ class EstimatorRecipe(Recipe):
     max_leaves: int | None = _field(_at_least(2), default=None)
     min_samples_leaf: int | None = _field(_COUNT, default=None)
     l2: float | None = _field(_NONNEGATIVE, default=None)
-    max_iterations: int = _field(_COUNT, default=5_000)
+    max_iterations: int = _field(_COUNT, default=1_000)
     patience: int = _field(_COUNT, default=50)
+    quantile: float = _field(_FRACTION, _POSITIVE, default=0.5)
+    huber_delta: float = _field(_POSITIVE, default=1.0)
+    tweedie_power: float = _field(_TWEEDIE, default=1.5)
     vectors: str = ""
     max_tokens: int = _field(_NONNEGATIVE, default=0)
     encoder: str = ""
@@ -460,6 +466,12 @@ def require_encoder_folder(recipe: Recipe) -> None:
             f"This model uses the encoder {encoder} from a local folder: give that folder with "
             "--encoder, or encoder= of load_model."
         )
+
+
+def pretrained_name(recipe: Any) -> str:
+    """Return the name or folder of the pretrained encoder of a recipe, empty if it has none."""
+    encoder: str = getattr(recipe, "encoder", "")
+    return "" if encoder in RESNETS else encoder
 
 
 def _pretrained_encoder(recipe: Recipe) -> str | None:

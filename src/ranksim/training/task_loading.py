@@ -16,7 +16,7 @@ from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import sha256
 from ranksim.data.reading import load_table
-from ranksim.data.series import make_series_datasets
+from ranksim.data.series import SeriesScaling, make_series_datasets
 from ranksim.data.spec import (
     AgeDbSpec,
     DataLocation,
@@ -45,12 +45,16 @@ from ranksim.training.factory import (
     text_network,
     word_vectors,
 )
+from ranksim.training.feature_readers import ImageReader, SeriesReader, TextReader
 from ranksim.training.fit import TrainingTask
 from ranksim.training.recipe import (
+    IMAGES,
+    SENTENCES,
+    TEXT,
+    TEXTS,
     ImageRecipe,
     Recipe,
-    SentenceRecipe,
-    TextRecipe,
+    pretrained_name,
     with_encoder_folder,
 )
 from ranksim.training.trainer_config import TrainerConfig
@@ -130,6 +134,7 @@ def load_task(
         initial_bias=float(benchmark.train.labels.mean()) if source.is_user_data else 0.0,
         sample_weight=_sample_weight(source, loaded.parts) if source.is_user_data else None,
         sample_ids=_sample_ids(source, loaded.parts) if source.is_user_data else None,
+        reader=loaded.parts.reader,
     )
 
 
@@ -195,14 +200,14 @@ def _sample_ids(source: DataSource, parts: AdaptedSplits) -> SampleIds:
 
 def _load(source: DataSource, recipe: Recipe) -> LoadedData:
     recipe = with_encoder_folder(recipe, source.location.encoder)
-    names = _READING_FIELDS.get(type(recipe), ())
+    names = _READING_FIELDS.get(source.spec.benchmark, ())
     return _load_cached(source, tuple((name, getattr(recipe, name)) for name in names))
 
 
-_READING_FIELDS: dict[type[Recipe], tuple[str, ...]] = {
-    SentenceRecipe: ("encoder", "max_tokens", "frozen"),
-    TextRecipe: ("vectors", "max_tokens"),
-    ImageRecipe: ("image_size",),
+_READING_FIELDS: dict[str, tuple[str, ...]] = {
+    SENTENCES: ("encoder", "max_tokens", "frozen"),
+    **dict.fromkeys((TEXT, *TEXTS), ("vectors", "max_tokens")),
+    **dict.fromkeys(IMAGES, ("image_size", "encoder")),
 }
 """Fields of a recipe that change how data is read, as a key of the cache."""
 
@@ -265,7 +270,11 @@ def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
     texts = len(train.tokens)
     report = benchmark.report.combine(describe_texts((train, val, test)))
     benchmark = dataclasses.replace(benchmark, report=report)
-    parts = AdaptedSplits((train, val, test), lambda recipe, _: text_network(recipe, rows, texts))
+    parts = AdaptedSplits(
+        (train, val, test),
+        lambda recipe, _: text_network(recipe, rows, texts),
+        reader=TextReader(rows),
+    )
     return LoadedData(benchmark, parts)
 
 
@@ -274,7 +283,13 @@ def _load_glucose(source: DataSource) -> LoadedData:
     benchmark = glucose.load(source.spec.horizon, data_dir=source.location.data_dir)
     train, val, test = make_series_datasets(benchmark.parts)
     channels = benchmark.train.values.shape[1]
-    parts = AdaptedSplits((train, val, test), lambda recipe, _: series_network(recipe, channels))
+    values = benchmark.train
+    scaling = SeriesScaling.fit(values.values, values.ends, window=values.window)
+    parts = AdaptedSplits(
+        (train, val, test),
+        lambda recipe, _: series_network(recipe, channels),
+        reader=SeriesReader(scaling.mean[0], scaling.deviation[0]),
+    )
     return LoadedData(benchmark, parts)
 
 
@@ -291,4 +306,5 @@ def _load_ages(source: DataSource, recipe: Any) -> LoadedData:
         benchmark, (train, val, test) = images.load_images(
             plan, recipe.image_size, skip_broken=source.spec.skip_broken, on_progress=progress
         )
-    return LoadedData(benchmark, AdaptedSplits((train, val, test), image_network))
+    reader = ImageReader(pretrained_name(recipe))
+    return LoadedData(benchmark, AdaptedSplits((train, val, test), image_network, reader=reader))
