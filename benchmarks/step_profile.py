@@ -32,7 +32,7 @@ from ranksim.data.spec import AgeDbSpec, DataLocation
 from ranksim.datasets.image_benchmarks import prepare_split
 from ranksim.training.fit import TrainingOptions, fit
 from ranksim.training.method import parse_method
-from ranksim.training.presets import load_recipe
+from ranksim.training.presets import load_network_recipe
 from ranksim.training.task_loading import DataSource, load_task
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
@@ -160,7 +160,7 @@ def train(training: Training, callback: L.Callback) -> None:
 def load_agedb_dir(name: str, root: Path) -> Training:
     """Load task, recipe and technique of a method of AgeDB-DIR, preset small."""
     method = parse_method(name, "sqrt_inverse")
-    recipe = load_recipe("agedb-dir", "small", method, {})
+    recipe = load_network_recipe("agedb-dir", "small", method, {})
     source = DataSource(AgeDbSpec(), DataLocation(data_dir=root))
     return load_task(source, recipe, seed=SEED)[1], recipe, method.technique
 

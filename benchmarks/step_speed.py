@@ -38,8 +38,8 @@ from ranksim.training.factory import (
 )
 from ranksim.training.fit import TrainingOptions, TrainingTask, fit
 from ranksim.training.method import Technique, parse_method
-from ranksim.training.presets import load_recipe
-from ranksim.training.recipe import Recipe
+from ranksim.training.presets import load_network_recipe
+from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.task_loading import DataSource, load_task
 from ranksim.training.trainer_config import TrainerConfig
 
@@ -53,7 +53,7 @@ COLUMNS = {
     "epoch_ratio": "of an epoch",
 }
 
-Training = tuple[TrainingTask, Recipe, Technique]
+Training = tuple[TrainingTask, NetworkRecipe, Technique]
 
 
 @dataclasses.dataclass
@@ -89,7 +89,7 @@ class Clock(L.Callback):
         return StepTimes(each, self.end - self.start, scores)
 
 
-def train_as_sweep(task: TrainingTask, recipe: Recipe, technique: Technique) -> StepTimes:
+def train_as_sweep(task: TrainingTask, recipe: NetworkRecipe, technique: Technique) -> StepTimes:
     """Train as ``ranksim bench`` does."""
     clock = Clock()
     recipe = dataclasses.replace(recipe, max_validations=EPOCHS)
@@ -99,7 +99,7 @@ def train_as_sweep(task: TrainingTask, recipe: Recipe, technique: Technique) -> 
     return clock.step_times(list(result.curves["val"]))
 
 
-def train_by_hand(task: TrainingTask, recipe: Recipe, technique: Technique) -> StepTimes:
+def train_by_hand(task: TrainingTask, recipe: NetworkRecipe, technique: Technique) -> StepTimes:
     """Run the same training as a plain loop."""
     torch.use_deterministic_algorithms(False)  # Lightning has set it
     torch.manual_seed(SEED)
@@ -152,7 +152,7 @@ def train_by_hand(task: TrainingTask, recipe: Recipe, technique: Technique) -> S
 
 
 def compare(
-    task: TrainingTask, recipe: Recipe, technique: Technique, repeats: int
+    task: TrainingTask, recipe: NetworkRecipe, technique: Technique, repeats: int
 ) -> dict[str, Any]:
     """Time both ``repeats`` times in turn: median, minimum and maximum of figures and ratios.
 
@@ -204,7 +204,7 @@ def format_figure(figure: float | dict[str, float]) -> str:
 def load_sts_b_dir(name: str, data_dir: Path | None = None) -> Training:
     """Load task, recipe and technique of a method of STS-B-DIR, preset small."""
     method = parse_method(name, "inverse")
-    recipe = load_recipe("sts-b-dir", "small", method, {})
+    recipe = load_network_recipe("sts-b-dir", "small", method, {})
     spec = StsBSpec(split="borealis", regions_from="published")
     source = DataSource(spec, DataLocation(data_dir=data_dir))
     return load_task(source, recipe, seed=SEED)[1], recipe, method.technique

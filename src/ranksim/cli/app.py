@@ -63,10 +63,13 @@ def list_methods(
     from rich.console import Console
     from rich.table import Table
 
+    from ranksim.data.target_transform import TRANSFORMS
     from ranksim.training.method import (
         ALL_METHODS,
-        BASES,
-        MODIFIERS,
+        ESTIMATORS,
+        NETWORKS,
+        RESAMPLERS,
+        WEIGHTS,
         describe_method,
         parse_methods,
     )
@@ -88,8 +91,13 @@ def list_methods(
         return
     console = Console()
     console.print(table)
-    console.print(
-        f"Other names follow the same grammar, such as sqinv+fds+ranksim: one of "
-        f"{', '.join(BASES)}, and any of {', '.join(MODIFIERS)}, joined by +.",
-        highlight=False,
-    )
+    rules = [
+        f"Networks: {', '.join(NETWORKS)}, and any of lds, fds and ranksim, joined by +, such as "
+        "sqinv+fds+ranksim.",
+        f"Estimators: {', '.join(ESTIMATORS)}; with weights {', '.join(WEIGHTS)}, lds, or average "
+        "(of plain and weighted), such as trees+inv or lightgbm+average+inv+lds.",
+        f"Tables: {', '.join(RESAMPLERS)} resample training rows, such as trees+smogn.",
+        f"Any name: a transform of the target, {', '.join(TRANSFORMS)}, such as trees(log).",
+    ]
+    for rule in rules:
+        console.print(rule, highlight=False, markup=False)

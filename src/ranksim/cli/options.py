@@ -29,6 +29,7 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT", bo
 _UNRECORDED = ("--out", "--cache-dir")  # options with a value that decides no result
 _REQUEST = (
     "methods", "seeds", "preset", "changes", "recipe_file", "jobs", "engine", "budget", "strict",
+    "target_transform",
 )  # fmt: skip
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _DATA = "CSV, TSV or Parquet file, folder with such a table, or Hugging Face data set."
@@ -55,7 +56,7 @@ SPLIT = (
     "few region",
 )
 NETWORK = ("Network", "encoder image_size channels_last")
-RUN = ("Training", "changes recipe_file max_steps max_epochs")
+RUN = ("Training", "target_transform changes recipe_file max_steps max_epochs")
 SWEEP = ("Training", f"{RUN[1]} jobs engine")
 HARDWARE = ("Hardware", "accelerator devices num_nodes precision gather_across_devices compile")
 
@@ -83,12 +84,27 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
+def parse_transform(text: str) -> str:
+    """Return the name of a transform of the target; ``none`` is empty."""
+    from ranksim.data.target_transform import TRANSFORMS
+
+    name = text.strip().lower()
+    if name not in ("none", *TRANSFORMS):
+        raise UsageError(f"--target-transform takes {', '.join(TRANSFORMS)} or none, got {text!r}.")
+    return "" if name == "none" else name
+
+
 @dataclass(kw_only=True)
 class CommandOptions:
     """Command-line options that do not describe data, such as methods, seeds and budget."""
 
     methods: str = option(
         "Names separated by commas (see ranksim methods), or all.", "vanilla,vanilla+ranksim"
+    )
+    target_transform: str | None = option(
+        "Train on log, yeo-johnson or quantile of the target. Default: none.",
+        metavar="WORD",
+        parse=parse_transform,
     )
     method: str = option("One name; see ranksim methods.", ...)
     seeds: str = option("A number K (seeds 0 to K - 1), or a list of seeds such as 3,5,8.", "5")
@@ -269,6 +285,7 @@ def sweep_request(data: str, out: Path, values: Values, *, user_data: bool = Tru
     )
     settings: Values = {"methods": values.get("method", "vanilla"), "changes": ()}
     settings |= {"seeds": f"{values.get('seed', 0)},", **_select(values, _REQUEST)}
+    settings = {name: value for name, value in settings.items() if value is not None}
     return SweepRequest(
         source,
         out=out,

@@ -75,7 +75,11 @@ tune_app = typer.Typer(
     f"data {_INPUTS} methods seeds budget out",
     *(DATA, READING, SPLIT, SWEEP, HARDWARE),
     owner=UserDataOptions,
-    methods={"default": "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"},
+    methods={
+        "default": "default",
+        "help": "Names separated by commas (see ranksim methods), all, or default: networks, "
+        "trees and reference rows that suit the data.",
+    },
 )
 def compare(
     values: Values,

@@ -159,15 +159,16 @@ class TargetTransform:
             return np.exp(values)
         power, scale = self.power, self.scale
         positive, negative = np.maximum(values, 0), np.minimum(values, 0)
-        if power == 0:
-            above = np.expm1(positive)
-        else:
-            above = (1 + power * positive) ** (1 / power) - 1
-        if power == 2:
-            below = -np.expm1(-negative)
-        else:
-            below = 1 - (1 - (2 - power) * negative) ** (1 / (2 - power))
+        above = _invert_power(positive, power)
+        below = -_invert_power(-negative, 2 - power)
         return np.where(values >= 0, above, below) * scale
+
+
+def _invert_power(values: Floats, power: float) -> Floats:
+    """Return x with ((1 + x)^λ − 1) / λ equal to values of at least 0."""
+    if power == 0:
+        return np.expm1(values)
+    return np.expm1(np.log1p(power * values) / power)
 
 
 def _tabulate_quantiles(values: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -41,8 +41,8 @@ from ranksim.training.fit import (
     fit,
     retrain_head,
 )
-from ranksim.training.method import Method
 from ranksim.training.fit_estimator import check_estimator, depends_on_seed, fit_estimator
+from ranksim.training.method import Method
 from ranksim.training.prepare import prepare_task
 from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST

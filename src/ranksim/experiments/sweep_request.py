@@ -7,13 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import SweepProgress
 from ranksim.data.images.table import IMAGE_COLUMNS
 from ranksim.data.reading import require_text_file
-from ranksim.data.spec import DataLocation, ReadOptions, make_user_spec
+from ranksim.data.spec import (
+    DataLocation,
+    ReadOptions,
+    SeriesSpec,
+    TableSpec,
+    UserDataSpec,
+    make_user_spec,
+)
+from ranksim.data.table import read_targets
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
 from ranksim.experiments.run import Run
@@ -42,6 +51,8 @@ from ranksim.training.trainer_config import TrainerConfig, silence_lightning
 from ranksim.user_data.split_column import read_split_column, resolve_split_file
 
 _MAX_SEEDS = 10_000
+DEFAULT_METHODS = "default"
+_NETWORKS = "vanilla,sqinv,inv,vanilla+lds,vanilla+fds,focal-r,rrt,vanilla+ranksim"
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class SweepRequest:
     """A request to train several methods with several seeds on one data set."""
 
     source: DataSource
-    methods: str  # names separated by commas, or "all"
+    methods: str  # names separated by commas, or "all", or "default" for user data
     seeds: str  # as parse_seeds reads it
     out: Path
     preset: str = "small"
@@ -62,6 +73,7 @@ class SweepRequest:
     budget: float | None = None  # seconds for the whole sweep
     command: str = ""  # recorded with the results
     strict: bool = False  # warnings about the data are errors
+    target_transform: str = ""  # of the methods whose name contains none
 
     @property
     def benchmark(self) -> str:
@@ -100,8 +112,12 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     """
     console = console or Console(quiet=True)
     seeds = parse_seeds(request.seeds)
+    if request.methods == DEFAULT_METHODS:
+        request = replace(request, methods=choose_methods(request.source))
     settings = SweepSettings.from_request(request)
-    methods = parse_methods(request.methods, request.benchmark, settings.weighting)
+    methods = parse_methods(
+        request.methods, request.benchmark, settings.weighting, request.target_transform
+    )
     settings.check(methods)  # before data is read
     silence_lightning()
     make_run = make_runs(request, settings)
@@ -135,6 +151,19 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     if not runs[0].trainer_config.is_follower_node:  # only the first of several machines writes
         write_page(results, request.out / PAGE)
     return results
+
+
+def choose_methods(source: DataSource) -> str:
+    """Return the methods that ``ranksim compare`` trains by default on user data."""
+    spec = source.spec
+    assert isinstance(spec, UserDataSpec)
+    if not isinstance(spec, TableSpec):
+        last = ",last-value" if isinstance(spec, SeriesSpec) else ""
+        return f"{_NETWORKS},linear,median{last}"
+    table = read_user_data(source.location, spec.reading)
+    labels = read_targets(table, spec.target, spec.missing_target, missing="nan")
+    transform = "yeo-johnson" if np.nanmin(labels, initial=np.inf) <= 0 else "log"
+    return f"vanilla,sqinv,rrt,vanilla+ranksim,trees,trees+sqinv,trees({transform}),linear,median"
 
 
 def _limit_seconds(run: Run, seconds: float) -> Run:

@@ -33,6 +33,7 @@ from ranksim.experiments.study import (
     write_recipes,
 )
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs, parse_seeds
+from ranksim.training.fit_estimator import estimator_options
 from ranksim.training.method import Method, parse_method
 from ranksim.training.trainer_config import silence_lightning
 
@@ -48,6 +49,14 @@ _KERNELS: dict[str, tuple[Any, ...]] = {
     "sigma": (1.0, 2.0, 4.0),
 }
 _BINS = (5, 10, 20, 50)
+_TREES: dict[str, tuple[float, float]] = {
+    "learning_rate": (0.01, 0.3),
+    "max_leaves": (4, 256),
+    "min_samples_leaf": (1, 200),
+    "l2": (1e-3, 100.0),
+}
+_DEFAULTS = {"learning_rate": 0.1, "max_leaves": 31, "min_samples_leaf": 20, "l2": 1.0}
+_WHOLE = ("max_leaves", "min_samples_leaf")
 _WEIGHT_FACTORS = (1.0, 1 / 3, 3.0)  # of the first trials
 _DIVERGED = "diverged"
 
@@ -102,9 +111,11 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
     silence_lightning()
     bench = request.bench
     seeds, settings = parse_seeds(bench.seeds), SweepSettings.from_request(bench)
-    method = parse_method(bench.methods.strip().lower(), settings.weighting)
+    method = parse_method(bench.methods.strip().lower(), settings.weighting, bench.target_transform)
+    settings.check([method])
     run = make_runs(bench, settings)(method, seeds[0])
     recipe, monitor = dataclasses.asdict(run.recipe), run.recipe.monitor.upper()
+    recipe |= {k: v for k, v in _DEFAULTS.items() if k in recipe and recipe[k] is None}
     space = Space.from_method(method, recipe, fields=request.fields, fixed=settings.changes)
     check_engine(bench.engine, run.trainer_config, bench.jobs)
     if run.trainer_config.num_nodes > 1:
@@ -162,7 +173,10 @@ class Space:
         choices: dict[str, tuple[Any, ...]] = {}
         if technique.lds:
             choices |= {f"lds_{name}": values for name, values in _KERNELS.items()}
-        if not technique.two_stage:  # RankSim and FDS shape the first stage, which is not searched
+        if technique.estimator:
+            options = estimator_options(technique.estimator)
+            ranges = {name: limits for name, limits in _TREES.items() if name in options}
+        elif not technique.two_stage:  # they shape the first stage, which is not searched
             if technique.ranksim:
                 ranges = _RANKSIM
             if technique.fds:
@@ -171,9 +185,9 @@ class Space:
         known = [name for name in (*ranges, *choices) if name not in fixed]
         if not known:
             raise UsageError(
-                f"{method.name} has no field to tune that --set does not fix: choose a method with "
-                "RankSim, LDS or FDS (a two-stage method takes RankSim and FDS from its first "
-                "stage)."
+                f"{method.name} has no field to tune that --set does not fix: choose boosted "
+                "trees, or a method with RankSim, LDS or FDS (a two-stage method takes RankSim and "
+                "FDS from its first stage)."
             )
         for name in fields:
             if name not in known:
@@ -197,7 +211,7 @@ class Space:
     def suggest(self, trial: Any) -> dict[str, Any]:
         """Return a value for each field as suggested by Optuna, with four significant digits."""
         numbers = {
-            name: float(f"{trial.suggest_float(name, low, high, log=True):.4g}")
+            name: _round_value(name, trial.suggest_float(name, low, high, log=True))
             for name, (low, high) in self.ranges.items()
         }
         return numbers | {
@@ -213,6 +227,11 @@ class Space:
         low, high = self.ranges[_WEIGHT]
         for factor in _WEIGHT_FACTORS:
             yield values | {_WEIGHT: min(max(values[_WEIGHT] * factor, low), high)}
+
+
+def _round_value(name: str, value: float) -> float:
+    """Round a suggested value to four significant digits, or to a whole number of leaves."""
+    return round(value) if name in _WHOLE else float(f"{value:.4g}")
 
 
 @dataclass
@@ -320,7 +339,7 @@ def _execute_trial(number: int, runs: Sequence[Run], flag: Path) -> float | None
     scores: list[float] = []
     for run in runs:
         best = math.inf
-        first_step = len(scores) * run.recipe.max_validations
+        first_step = len(scores) * getattr(run.recipe, "max_validations", 1)
 
         def on_validation(epoch: int, score: float, first_step: int = first_step) -> None:
             nonlocal best

@@ -217,7 +217,7 @@ def _check_arguments(
 
 
 def _check_alpha(alpha: object, scheme: object) -> None:
-    if not isinstance(alpha, numbers.Real) or not 0 <= alpha < float("inf"):
+    if not isinstance(alpha, numbers.Real) or not 0 <= float(alpha) < float("inf"):
         raise ValueError(f"alpha must be a number of at least 0, got {describe_value(alpha)}")
     if alpha != 1 and scheme != "denseweight":
         raise ValueError(f"alpha applies to scheme denseweight only, got {scheme!r}")

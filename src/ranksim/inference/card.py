@@ -26,9 +26,16 @@ _NETWORKS = {
 
 
 def model_card(
-    config: Mapping[str, Any], metrics: Mapping[str, Any], metric_names: Sequence[str], name: str
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    metric_names: Sequence[str],
+    name: str,
+    estimator: str = "",
 ) -> str:
-    """Return a Markdown model card from the content of ``config.json`` and ``metrics.json``."""
+    """Return a Markdown model card from the content of ``config.json`` and ``metrics.json``.
+
+    ``estimator`` describes the estimator, if the model is no network.
+    """
     jinja2 = require_optional("jinja2", "train")
     template = (resources.files(__package__) / "card.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
@@ -41,7 +48,8 @@ def model_card(
         config=config,
         metrics=metrics,
         data=config["data"],
-        network=_NETWORKS[config["kind"]],
+        network=estimator or _NETWORKS[config["kind"]],
+        is_network=not estimator,
         inputs=", ".join(map(_code, config["data"]["inputs"])),
         code=_code,
         distribution=list(_distribution_rows(regions)),

@@ -34,8 +34,9 @@ from ranksim.inference.saved_model import (
 )
 from ranksim.inference.seen_samples import SAMPLES, SampleParts
 from ranksim.training.fit import select_prefix
-from ranksim.training.method import parse_method
-from ranksim.training.recipe import headline
+from ranksim.training.fit_estimator import ESTIMATOR
+from ranksim.training.method import describe_estimator, parse_method
+from ranksim.training.recipe import EstimatorRecipe, headline
 from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.task_loading import load_adapter, load_benchmark, load_plan
 from ranksim.training.trainer_config import check_trainer_config, silence_lightning
@@ -70,8 +71,8 @@ def fit_model(
     bench = request.bench
     require_model_folder(bench.out)
     settings = SweepSettings.from_request(bench)
-    method = parse_method(request.method, settings.weighting)
-    settings.recipe(method)  # checks the settings before the data is read
+    method = parse_method(request.method, settings.weighting, bench.target_transform)
+    settings.check([method])  # before the data is read
     folder = _training_folder(make_runs(bench, settings)(method, request.seed))
     run = make_runs(dataclasses.replace(bench, out=folder), settings)(method, request.seed)
     check_trainer_config(run.trainer_config)
@@ -119,7 +120,8 @@ def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
     """Write the model folder from the best checkpoint and the record of a run."""
     safetensors = require_optional("safetensors.torch", "train")
     identity, result, origin = record["identity"], record["result"], record["provenance"]
-    recipe, weights = _read_best(run)
+    is_estimator = isinstance(run.recipe, EstimatorRecipe)
+    recipe, weights, transform = (identity["recipe"], {}, None) if is_estimator else _read_best(run)
     benchmark, spec = load_benchmark(run.source, run.recipe), run.source.spec
     regions = benchmark.regions(spec.regions_from)
     config = {
@@ -138,24 +140,29 @@ def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
         "data_report": origin["data_report"],
         "options": spec.to_dict()["options"],
         "command": bench.command,
+        **({} if transform is None else {"transform": transform}),
         **{name: origin[name] for name in ("versions", "commit", "machine")},
     }
     costs = {name: result[name] for name in ("epochs", "best_epoch", "steps", "seconds")}
     metrics = result["metrics"] | costs
     with replace_folder(bench.out) as folder:
-        safetensors.save_file(weights, folder / WEIGHTS)
-        config["weights_sha256"] = sha256(folder / WEIGHTS)
+        if is_estimator:
+            shutil.copytree(run.folder / ESTIMATOR, folder / ESTIMATOR)
+        else:
+            safetensors.save_file(weights, folder / WEIGHTS)
+            config["weights_sha256"] = sha256(folder / WEIGHTS)
         write_json(folder / CONFIG, with_digest(config))
         write_json(folder / METRICS, with_digest(metrics))
-        card = model_card(config, metrics, headline(spec.benchmark), bench.out.name)
+        model = describe_estimator(run.method) if is_estimator else ""
+        card = model_card(config, metrics, headline(spec.benchmark), bench.out.name, model)
         (folder / CARD).write_text(card, encoding="utf-8")
         plan, adapter = load_plan(run.source), load_adapter(run.source, run.recipe)
         SampleParts.from_plan(plan, adapter).write(folder / SAMPLES)
         plan.write_split(folder / SPLIT_FILE)
 
 
-def _read_best(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read the resolved recipe and the best network weights of a finished run."""
+def _read_best(run: Run) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any] | None]:
+    """Read the resolved recipe, best network weights and transform of a finished run."""
     checkpoint = read_training_checkpoint(run.folder / BEST)
     weights = select_prefix(checkpoint["state_dict"], "model.")
     if run.stage_one is not None:  # the second stage trains a head over the first stage's encoder
@@ -167,4 +174,4 @@ def _read_best(run: Run) -> tuple[dict[str, Any], dict[str, Tensor]]:
         weights = head | {_ENCODER + name: value for name, value in encoder.items()}
     # safetensors rejects tensors that share memory
     weights = {name: value.clone().contiguous() for name, value in weights.items()}
-    return checkpoint["recipe"], weights
+    return checkpoint["recipe"], weights, checkpoint.get("transform")

@@ -22,6 +22,7 @@ from ranksim.data.data_report import DataReport
 from ranksim.data.reading import load_table
 from ranksim.data.spec import DataSpec, ReadOptions, UserDataSpec
 from ranksim.data.table import Table, read_numbers
+from ranksim.data.target_transform import TargetTransform
 from ranksim.evaluation.predictions import Predictions
 from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
 from ranksim.imbalance import LabelBins
@@ -37,7 +38,10 @@ from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, make_loader
+from ranksim.training.fit_estimator import ESTIMATOR, FittedEstimator
 from ranksim.training.recipe import (
+    EstimatorRecipe,
+    NetworkRecipe,
     Recipe,
     recipe_type,
     relocate_encoder,
@@ -56,7 +60,7 @@ from ranksim.user_data.split_column import SPLIT_FILE
 
 FORMAT = 1
 CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
-_FILES = {CONFIG, WEIGHTS, METRICS, CARD, SAMPLES, SPLIT_FILE}
+_FILES = {CONFIG, WEIGHTS, ESTIMATOR, METRICS, CARD, SAMPLES, SPLIT_FILE}
 _AGAIN = "copy the model again, or fit it again"
 _CONFIG_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RankSimError)
 
@@ -72,8 +76,10 @@ class Model:
         recipe: the recipe of the training.
         adapter: turns table columns into inputs of the network.
         regions: shot regions by the training labels.
-        weights: weights of the network by name.
+        weights: weights of the network by name; empty for an estimator.
         samples: parts of the samples of the training data; None in models of earlier versions.
+        estimator: predicts instead of a network.
+        transform: of the labels on which a network was trained.
     """
 
     path: Path
@@ -84,6 +90,8 @@ class Model:
     regions: ShotRegions = field(repr=False)
     weights: Mapping[str, Tensor] = field(repr=False)
     samples: SampleParts | None = field(default=None, repr=False)
+    estimator: FittedEstimator | None = field(default=None, repr=False)
+    transform: TargetTransform | None = field(default=None, repr=False)
 
     @property
     def target(self) -> str:
@@ -184,7 +192,11 @@ class Model:
         return origin
 
     def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
-        """Compute the predictions of the network ``(N,)``, in the order of the inputs."""
+        """Compute the predictions ``(N,)``, in the order of the inputs."""
+        if self.estimator is not None:
+            assert inputs.reader is not None
+            return self.estimator.predict(inputs.reader, inputs.samples)
+        assert isinstance(self.recipe, NetworkRecipe)
         with torch.random.fork_rng(devices=[]):  # initialization must not change the caller's state
             network = inputs.make_network(self.recipe, config)()
         try:
@@ -200,7 +212,7 @@ class Model:
         assert batches is not None
         preds: NDArray[np.float64] = np.empty(len(order))
         preds[order] = torch.cat(batches)  # type: ignore[arg-type]
-        return preds
+        return preds if self.transform is None else self.transform.inverse(preds)
 
 
 def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
@@ -232,10 +244,14 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
         )
     metrics = read_json(folder / METRICS)
     try:
-        recipe = recipe_type(config["kind"]).from_table(update_old_fields(config["recipe"]))
+        is_estimator = bool(config.get("technique", {}).get("estimator"))
+        kind: type[Recipe] = EstimatorRecipe if is_estimator else recipe_type(config["kind"])
+        recipe: Recipe = kind.from_table(update_old_fields(config["recipe"]))
+        transform = config.get("transform") and TargetTransform.from_dict(config["transform"])
         adapter = adapter_from_dict(config["reader"])
         regions = density_from_dict(config["density"])
-        _ = config["target"], config["method"], config["precision"], config["weights_sha256"]
+        _ = config["target"], config["method"], config["precision"]
+        digest = "" if is_estimator else config["weights_sha256"]
     except _CONFIG_ERRORS as error:
         problem = f"no {error}" if isinstance(error, KeyError) else str(error)
         reason = single_line(problem).rstrip(".") or type(error).__name__
@@ -244,9 +260,12 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
             f"({reason}): {_AGAIN}."
         ) from error
     recipe = relocate_encoder(recipe, None if encoder is None else Path(encoder))
-    weights = _load_weights(folder / WEIGHTS, config["weights_sha256"])
     samples = read_sample_parts(folder / SAMPLES)
-    return Model(folder, config, metrics, recipe, adapter, regions, weights, samples)
+    parts = folder, config, metrics, recipe, adapter, regions
+    if is_estimator:
+        return Model(*parts, {}, samples, FittedEstimator.load(folder / ESTIMATOR))
+    weights = _load_weights(folder / WEIGHTS, digest)
+    return Model(*parts, weights, samples, transform=transform)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -266,7 +285,8 @@ def require_model_folder(out: Path) -> None:
     if not out.is_dir():
         raise UsageError(f"{out} is a file, but --out must be a folder: choose another --out.")
     names = {path.name for path in out.iterdir()}
-    if names and not ({CONFIG, WEIGHTS} <= names <= _FILES):
+    is_model = CONFIG in names and bool(names & {WEIGHTS, ESTIMATOR}) and names <= _FILES
+    if names and not is_model:
         others = ", ".join(sorted(names - _FILES)[:3]) or "an incomplete model"
         raise UsageError(
             f"{out} contains files that are not part of a model ({others}) and would be deleted: "
@@ -378,7 +398,7 @@ def _to_table(data: Table | str | Path | Mapping[str, Any], reading: ReadOptions
 class _PredictionModule(L.LightningModule):
     """A LightningModule that wraps a network for ``Trainer.predict``."""
 
-    def __init__(self, network: Regressor, recipe: Recipe) -> None:
+    def __init__(self, network: Regressor, recipe: NetworkRecipe) -> None:
         super().__init__()
         self.network, self.scale = network, recipe.label_scale
 

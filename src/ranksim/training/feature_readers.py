@@ -145,8 +145,11 @@ def _transform_images(images: Tensor) -> Tensor:
     """Return low frequencies ``(B, 176)`` of images, uint8 ``(B, S, S, 3)``."""
     red, green, blue = (images.double() / 255).unbind(3)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue
-    planes = ((luminance, _FREQUENCIES), (blue - luminance, _COLOR_FREQUENCIES))
-    planes += ((red - luminance, _COLOR_FREQUENCIES),)
+    planes = [
+        (luminance, _FREQUENCIES),
+        (blue - luminance, _COLOR_FREQUENCIES),
+        (red - luminance, _COLOR_FREQUENCIES),
+    ]
     parts = []
     for plane, count in planes:
         basis = _cosine_basis(plane.shape[1], count)
@@ -158,7 +161,7 @@ def _cosine_basis(size: int, count: int) -> Tensor:
     """Return the first rows of the orthonormal cosine transform, ``(min(count, size), size)``."""
     positions = torch.arange(size, dtype=torch.float64) + 0.5
     rows = torch.arange(min(count, size), dtype=torch.float64)
-    basis = torch.cos(torch.pi / size * rows[:, None] * positions) * (2 / size) ** 0.5
+    basis: Tensor = torch.cos(torch.pi / size * rows[:, None] * positions) * (2 / size) ** 0.5
     basis[0] /= 2**0.5
     return basis
 
@@ -166,9 +169,8 @@ def _cosine_basis(size: int, count: int) -> Tensor:
 def _map_batches(samples: BatchDataset, function: Any) -> Floats:
     """Apply a function of network inputs to all samples; return its results ``(N, F)``."""
     order = samples.length_order()
-    results: list[Tensor] = []
     with torch.inference_mode():
-        for rows in torch.split(order, _BATCH_SIZE):
-            results.append(function(*samples.get_inputs(rows)).double())
+        batches = (samples.get_inputs(rows) for rows in torch.split(order, _BATCH_SIZE))
+        results = [function(*inputs).double() for inputs in batches]
     values = torch.cat(results)[order.argsort()]
     return copy_to_numpy(values)

@@ -221,7 +221,9 @@ def _make_module(
     initial_pred = 0.0 if transform is not None else task.initial_bias / recipe.label_scale
     if initial_pred:
         nn.init.constant_(model.head.bias, initial_pred)
-    bins = task.bins if transform is None else LabelBins(transform.map_edges(task.bins.edges))
+    bins = task.bins
+    if transform is not None:
+        bins = LabelBins(transform.map_edges(bins.edges.astype(np.float64)).astype(np.float32))
     fds = factory.make_fds(recipe, technique, bins, model.width)
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)

@@ -64,8 +64,8 @@ class FittedEstimator:
         if self.name == LAST_VALUE:
             return reader.read_last(samples)
         values = self._standardize(_read_values(reader, samples, self.models[0].reads))
-        preds = [self._invert(model.predict(values)) for model in self.models]
-        return np.mean(preds, axis=0)
+        preds = np.stack([self._invert(model.predict(values)) for model in self.models])
+        return np.asarray(preds.mean(axis=0))
 
     def save(self, folder: Path) -> None:
         """Write all files to a folder."""
@@ -107,7 +107,9 @@ class FittedEstimator:
             raise DataError(f"{path} is damaged: copy the model again, or fit it again.") from error
 
     def _standardize(self, values: Floats) -> Floats:
-        return values if self.center is None else (values - self.center) / self.spread
+        if self.center is None or self.spread is None:
+            return values
+        return (values - self.center) / self.spread
 
     def _invert(self, preds: Floats) -> Floats:
         return preds if self.transform is None else self.transform.inverse(preds)
@@ -120,6 +122,11 @@ def depends_on_seed(technique: Technique) -> bool:
     if technique.estimator == LAST_VALUE:
         return False
     return estimator_type(technique.estimator).depends_on_seed(samples=0)
+
+
+def estimator_options(name: str) -> tuple[str, ...]:
+    """Return the fields of a recipe that an estimator uses and that can be tuned."""
+    return () if name == LAST_VALUE else estimator_type(name).options
 
 
 def check_estimator(technique: Technique, recipe: EstimatorRecipe) -> None:
@@ -204,10 +211,7 @@ def _fit_models(
     categories = reader.categories if kind.reads == "columns" else None
     labels = [copy_to_numpy(part.labels) for part in (task.train, task.val)]
     targets = labels if task.transform is None else [task.transform(each) for each in labels]
-    arguments = (
-        _make_settings(recipe),
-        {"seed": options.seed, "monitor": recipe.monitor},
-    )
+    settings, monitor = _make_settings(recipe), recipe.monitor
     models, fits = [], []
     for is_weighted in (False, True) if technique.average else (technique.weighting != "none",):
         weights: list[Floats | None] = [task.sample_weight, None]
@@ -220,7 +224,7 @@ def _fit_models(
             for part, target, weight in zip(values, targets, weights, strict=True)
         ]
         model = kind()
-        fits.append(model.fit(parts[0], parts[1], arguments[0], **arguments[1]))
+        fits.append(model.fit(parts[0], parts[1], settings, seed=options.seed, monitor=monitor))
         models.append(model)
     return replace(fitted, models=tuple(models)), fits
 

@@ -8,8 +8,8 @@ A name is a base with modifiers joined by ``+``, for example ``inv+lds+fds+ranks
   ``ranksim``; the sample weights also modify ``focal-r`` and ``rrt``.
 - Other bases are estimators such as ``trees``. They are modified by the sample weights, ``lds`` and
   ``average``, the mean of the plain and the weighted estimator.
-- ``over``, ``under``, ``wercs``, ``smoter`` and ``smogn`` resample the training rows of a table, for
-  networks and estimators, instead of weights.
+- ``over``, ``under``, ``wercs``, ``smoter`` and ``smogn`` resample the training rows of a table,
+  for networks and estimators, instead of weights.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def describe_method(method: Method, loss: str) -> str:
     """Describe a method in a few words, such as "MSE, weights 1/n + RankSim"."""
     technique = method.technique
     if technique.estimator:
-        base = _DESCRIPTIONS[technique.estimator]
+        base = describe_estimator(method)
     else:
         base = {"mse": "MSE", "l1": "L1", "huber": "Huber"}[loss]
     base = f"Focal-R ({base})" if technique.focal_r else base
@@ -236,6 +236,11 @@ def describe_method(method: Method, loss: str) -> str:
         first = ", ".join([base, *fds, *others]) + ranksim
         return f"{first}; then the head retrained with {', '.join(weights)} (RRT)"
     return ", ".join([base, *weights, *fds, *others]) + ranksim
+
+
+def describe_estimator(method: Method) -> str:
+    """Describe the estimator of a method, such as "boosted trees of LightGBM"."""
+    return _DESCRIPTIONS[method.technique.estimator]
 
 
 _FORMULAS = {

@@ -75,7 +75,10 @@ class RegressionModule(L.LightningModule):
         self.augment = augment
         self.compile_encoder = compile_encoder
         # of the labels, and the transformed labels of the training samples (N,)
-        self.transform, self.targets = transform or (None, None)
+        self.transform: TargetTransform | None = None
+        self.targets: Tensor | None = None
+        if transform is not None:
+            self.transform, self.targets = transform
         self.metrics = RegionMetrics(regions, gmean_epsilon=gmean_epsilon)
         self.scores: dict[str, Scores] = {}
         self.predictions: tuple[Any, Tensor, Tensor] | None = None  # indices, preds, targets
@@ -215,6 +218,8 @@ class RegressionModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["recipe"] = dataclasses.asdict(self.recipe)  # to use the network without a run
+        if self.transform is not None:
+            checkpoint["transform"] = self.transform.to_dict()
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

@@ -89,6 +89,16 @@ def load_recipe(
     return recipe
 
 
+def load_network_recipe(
+    benchmark: str, preset: str, method: Method, changes: RecipeChanges | None = None
+) -> NetworkRecipe:
+    """Build the recipe of a method that trains a network, see :func:`load_recipe`."""
+    recipe = load_recipe(benchmark, preset, method, changes)
+    if not isinstance(recipe, NetworkRecipe):
+        raise UsageError(f"{method.name} trains no network: choose another method.")
+    return recipe
+
+
 def without_estimator_fields(changes: RecipeChanges, kind: type[NetworkRecipe]) -> dict[str, Any]:
     """Return the changes of a recipe without fields that only estimators have."""
     networks = {item.name for item in fields(kind)}

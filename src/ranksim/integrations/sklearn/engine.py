@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ranksim.data.batch import VectorDataset
 from ranksim.data.binning import make_label_bins
+from ranksim.exceptions import UsageError
 from ranksim.integrations.sklearn.weights import WeightedSamples
 from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
@@ -27,7 +28,7 @@ from ranksim.training.factory import resolve_defaults
 from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit, retrain_head
 from ranksim.training.method import Method, first_stage, parse_method
 from ranksim.training.presets import load_recipe, preset_table
-from ranksim.training.recipe import TABLE, Recipe
+from ranksim.training.recipe import TABLE, NetworkRecipe
 from ranksim.training.resume import BEST, read_training_checkpoint
 
 _PRESET, _MODEL, _HEAD = "small", "model.", "head."
@@ -51,7 +52,7 @@ def train(
     result of the training.
     """
     method = parse_method(method_name, preset_table(TABLE, _PRESET)["weighting"])
-    recipe = resolve_defaults(load_recipe(TABLE, _PRESET, method, changes), samples.y)
+    recipe = resolve_defaults(_load_network_recipe(method, changes), samples.y)
     step = recipe.label_step or 1.0  # equal labels have no step
     changes = {**changes, "label_scale": recipe.label_scale, "label_step": step}
     offset = _round_center(samples.y, step, bins[1])
@@ -62,7 +63,7 @@ def train(
     else:
         train_rows, val_rows = samples.split(validation_fraction, options.seed)
     train_set, val_set = (VectorDataset(inputs[r], labels[r]) for r in (train_rows, val_rows))
-    recipe = load_recipe(TABLE, _PRESET, method, changes)
+    recipe = _load_network_recipe(method, changes)
     layers: dict[str, Any] = {k: getattr(recipe, k) for k in ("hidden", "layers", "dropout")}
     weight = samples.weight[train_rows]
     task = TrainingTask(
@@ -77,6 +78,18 @@ def train(
     return network, recipe.label_scale, offset, result
 
 
+def _load_network_recipe(method: Method, changes: Mapping[str, Any]) -> NetworkRecipe:
+    """Return the recipe of a method that trains a network on the rows as they are."""
+    recipe, technique = load_recipe(TABLE, _PRESET, method, changes), method.technique
+    if technique.resampling or technique.transform or not isinstance(recipe, NetworkRecipe):
+        raise UsageError(
+            f"RankSimRegressor trains a network, and {method.name} is more than that: use "
+            "scikit-learn's TransformedTargetRegressor, a resampler of ranksim.imbalance, or the "
+            "estimator itself with DensitySampleWeight."
+        )
+    return recipe
+
+
 def _round_center(labels: NDArray[np.float64], step: float, width: float | None) -> float:
     """Round the mean label to a multiple of the label step, so that equal labels stay equal.
 
@@ -89,7 +102,7 @@ def _round_center(labels: NDArray[np.float64], step: float, width: float | None)
 
 def _fit_stages(
     task: TrainingTask,
-    recipe: Recipe,
+    recipe: NetworkRecipe,
     method: Method,
     changes: Mapping[str, Any],
     options: TrainingOptions,
@@ -102,7 +115,7 @@ def _fit_stages(
             result = fit(task, recipe, method.technique, one, options)
             state = _read_weights(one)
         else:
-            fit(task, load_recipe(TABLE, _PRESET, first, changes), first.technique, one, options)
+            fit(task, _load_network_recipe(first, changes), first.technique, one, options)
             result = retrain_head(task, recipe, method.technique, two, one / BEST, options)
             head = {k: v for k, v in _read_weights(two).items() if k.startswith(_HEAD)}
             state = _read_weights(one) | head
