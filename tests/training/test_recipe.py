@@ -86,7 +86,7 @@ def test_every_field_can_be_changed(benchmark, kind):
         ({"label_width": -1.0}, "label_width must be at least 0, got -1.0"),
         ({"unique_labels": False, "label_width": 1}, "label_width must be 0 if unique_labels"),
         ({"ranksim_weight": float("inf")}, "ranksim_weight must be a finite number, got inf"),
-        ({"momentum": 1}, "no field 'momentum': it has label_scale, label_step"),
+        ({"momentum": 1}, "no field 'momentum': it has monitor, bins"),
         ({"strength": 0.1}, "strength is now called ranksim_weight"),
         ({"lr_milestones": [0]}, "lr_milestones must be at least 1, got [0]"),
         ({"lr_milestones": 3}, "lr_milestones must be of type list of int, got 3"),

@@ -29,7 +29,7 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT", bo
 _UNRECORDED = ("--out", "--cache-dir")  # options with a value that decides no result
 _REQUEST = (
     "methods", "seeds", "preset", "changes", "recipe_file", "jobs", "engine", "budget", "strict",
-    "target_transform",
+    "target_transform", "predictions", "name",
 )  # fmt: skip
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _DATA = "CSV, TSV or Parquet file, folder with such a table, or Hugging Face data set."
@@ -57,6 +57,7 @@ SPLIT = (
 )
 NETWORK = ("Network", "encoder image_size channels_last")
 RUN = ("Training", "target_transform changes recipe_file max_steps max_epochs")
+ROWS = ("Further rows", "predictions name")
 SWEEP = ("Training", f"{RUN[1]} jobs engine")
 HARDWARE = ("Hardware", "accelerator devices num_nodes precision gather_across_devices compile")
 
@@ -105,6 +106,18 @@ class CommandOptions:
         "Train on log, yeo-johnson or quantile of the target. Default: none.",
         metavar="WORD",
         parse=parse_transform,
+    )
+    predictions: tuple[str, ...] = option(
+        "Predictions of the test set made elsewhere, as a further row; repeatable.",
+        (),
+        "FILE",
+        repeat=True,
+    )
+    name: tuple[str, ...] = option(
+        "Name of the row of a --predictions file. Default: that of the file.",
+        (),
+        "NAME",
+        repeat=True,
     )
     method: str = option("One name; see ranksim methods.", ...)
     seeds: str = option("A number K (seeds 0 to K - 1), or a list of seeds such as 3,5,8.", "5")

@@ -14,6 +14,7 @@ from ranksim.cli.options import (
     HARDWARE,
     NETWORK,
     READING,
+    ROWS,
     RUN,
     SPLIT,
     SWEEP,
@@ -73,7 +74,7 @@ tune_app = typer.Typer(
 
 @with_options(
     f"data {_INPUTS} methods seeds budget out",
-    *(DATA, READING, SPLIT, SWEEP, HARDWARE),
+    *(DATA, READING, SPLIT, ROWS, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={
         "default": "default",
@@ -246,9 +247,12 @@ def _search(bench: SweepRequest, values: Values, as_json: bool) -> None:
     printed = partial(Console(stderr=as_json).print, highlight=False, soft_wrap=True)
     result = tune(TuneRequest(bench, values["trials"], values["fields"]), printed)
     best = ", ".join(f"{name} {value}" for name, value in result.values.items())
+    command = (
+        "ranksim compare DATA" if bench.source.is_user_data else f"ranksim bench {bench.benchmark}"
+    )
     printed(
         f"Best of {result.trials}: validation {result.monitor} {result.score:.4f} with {best}.\n"
-        f"Recipe: {result.recipe} (ranksim bench {bench.benchmark} --recipe {result.recipe})"
+        f"Recipe: {result.recipe} ({command} --recipe {result.recipe})"
     )
     print_json({"method": bench.methods, "best": result.values, "out": str(bench.out)}, as_json)
 
@@ -256,15 +260,17 @@ def _search(bench: SweepRequest, values: Values, as_json: bool) -> None:
 def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
     """Register the commands ``bench BENCHMARK`` and ``tune BENCHMARK`` of one benchmark."""
     panels = [("Data", f"{data_options} strict"), SWEEP, HARDWARE]
+    bench_panels = [*panels, ROWS]
     changes: dict[str, Any] = {}
     if data_options.startswith(_AGES):
         panels.insert(1, NETWORK)
+        bench_panels.insert(1, NETWORK)
         location = "The --root of ranksim data prepare. Default: RANKSIM_DATA."
         changes = {"preset": {"default": "paper"}, "data_dir": {"help": location}}
     owner = SPEC_TYPES[benchmark]
 
     @bench_app.command(benchmark, help=text)
-    @with_options("methods seeds budget out", *panels, owner=owner, **changes)
+    @with_options("methods seeds budget out", *bench_panels, owner=owner, **changes)
     def bench_command(
         values: Values, *, out: Out = Path("runs", benchmark), as_json: AsJson = False
     ) -> None:

@@ -35,6 +35,7 @@ class RunIdentity(TypedDict):
     limits: Table
     recipe: Table
     stage_one: NotRequired[RunIdentity]
+    predictions_sha256: NotRequired[str]
 
 
 class RunRecord(TypedDict):
@@ -54,7 +55,7 @@ class RunRecord(TypedDict):
 
 # names in formats 1 to 3, and the current ones where they differ
 _IDENTITY = (
-    "method", "technique", "seed", "preset", "limits", "recipe", "stage_one",
+    "method", "technique", "seed", "preset", "limits", "recipe", "stage_one", "predictions_sha256",
     "seeds", "fields",  # of a tuning study
 )  # fmt: skip
 _TRAINER = (

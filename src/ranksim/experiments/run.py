@@ -17,7 +17,7 @@ import filelock
 import torch
 
 from ranksim._utils.provenance import collect_provenance
-from ranksim._utils.storage import atomic_write, read_verified_json, with_digest, write_json
+from ranksim._utils.storage import atomic_write, read_verified_json, sha256, with_digest, write_json
 from ranksim.data.target_transform import TargetTransform
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.diagnostics import diagnose_run, label_axis, round_for_json
@@ -31,6 +31,7 @@ from ranksim.evaluation.record import (
     upgrade_identity,
 )
 from ranksim.exceptions import RankSimError, UsageError
+from ranksim.experiments.external import read_external_predictions
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
 from ranksim.training.fit import (
@@ -41,7 +42,12 @@ from ranksim.training.fit import (
     fit,
     retrain_head,
 )
-from ranksim.training.fit_estimator import check_estimator, depends_on_seed, fit_estimator
+from ranksim.training.fit_estimator import (
+    check_estimator,
+    depends_on_seed,
+    fit_estimator,
+    score_external,
+)
 from ranksim.training.method import Method
 from ranksim.training.prepare import prepare_task
 from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
@@ -88,6 +94,7 @@ class Run:
     limits: TrainingLimits
     out: Path
     stage_one: Run | None = None
+    predictions: Path | None = None  # made elsewhere; nothing is trained
 
     @property
     def folder(self) -> Path:
@@ -114,6 +121,8 @@ class Run:
         }
         if self.stage_one is not None:
             identity["stage_one"] = self.stage_one.identity()
+        if self.predictions is not None:
+            identity["predictions_sha256"] = sha256(self.predictions)[:16]
         return identity
 
 
@@ -145,6 +154,9 @@ def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
     benchmark = load_benchmark(run.source, run.recipe)
     if strict:
         benchmark.report.raise_warnings()
+    if run.predictions is not None:
+        read_external_predictions(run.predictions, benchmark)
+        return benchmark
     technique, labels = run.method.technique, benchmark.train.labels
     if isinstance(run.recipe, EstimatorRecipe):
         check_estimator(technique, run.recipe)
@@ -274,6 +286,9 @@ def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], Training
     encoder = None if run.stage_one is None else _train_first_stage(run, run.stage_one, options)
     benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.trainer_config)
     technique = run.method.technique
+    if run.predictions is not None:
+        preds = read_external_predictions(run.predictions, benchmark)
+        return benchmark, score_external(task, preds)
     task = prepare_task(task, technique, run.seed)
     if isinstance(run.recipe, EstimatorRecipe):
         return benchmark, fit_estimator(task, run.recipe, technique, run.folder, options)

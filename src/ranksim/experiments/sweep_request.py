@@ -25,6 +25,7 @@ from ranksim.data.spec import (
 from ranksim.data.table import read_targets
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
+from ranksim.experiments.external import name_predictions
 from ranksim.experiments.run import Run
 from ranksim.experiments.store import SweepPlan
 from ranksim.experiments.sweep import run_sweep
@@ -74,6 +75,8 @@ class SweepRequest:
     command: str = ""  # recorded with the results
     strict: bool = False  # warnings about the data are errors
     target_transform: str = ""  # of the methods whose name contains none
+    predictions: tuple[str, ...] = ()  # files of predictions made elsewhere, a row each
+    name: tuple[str, ...] = ()  # of these rows
 
     @property
     def benchmark(self) -> str:
@@ -119,14 +122,25 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
         request.methods, request.benchmark, settings.weighting, request.target_transform
     )
     settings.check(methods)  # before data is read
+    external = name_predictions(request.predictions, request.name)
     silence_lightning()
     make_run = make_runs(request, settings)
+    vanilla = parse_method("vanilla", settings.weighting)
+    files = {method.key: (path, method) for path, method in external}
+
+    def make_named_run(key: str, seed: int) -> Run:
+        if key not in files:
+            return make_run(parse_method(key, settings.weighting), seed)
+        path, method = files[key]
+        return replace(make_run(vanilla, seed), method=method, predictions=path)
+
     reported = [
         make_run(method, seed)
         for seed in seeds
         for method in methods
         if seed == seeds[0] or depends_on_seed(method.technique)
     ]
+    reported += [make_named_run(key, seeds[0]) for key in files]
     stages = [stage for run in reported for stage in (run.stage_one, run) if stage is not None]
     runs = list({run.name: run for run in stages}.values())
     if request.budget is not None:
@@ -135,8 +149,8 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     single = request.jobs == 1 and request.engine == "processes"
     plan = SweepPlan(
         runs,
-        {method.name: method.key for method in methods},
-        lambda key, seed: make_run(parse_method(key, settings.weighting), seed),
+        {method.name: method.key for method in [*methods, *(method for _, method in external)]},
+        make_named_run,
         request.jobs,
         request.command,
         request.engine,

@@ -36,6 +36,7 @@ from ranksim.training.recipe import EstimatorRecipe
 
 ESTIMATOR = "estimator"  # folder of a run and of a model
 LAST_VALUE = "last-value"
+EXTERNAL = "predictions"  # made elsewhere
 _MODEL = "model.json"
 _LOSSES = {"mse": "squared", "l1": "absolute"}
 
@@ -119,7 +120,7 @@ def depends_on_seed(technique: Technique) -> bool:
     """Return whether another seed gives another result, apart from the bins of huge data."""
     if not technique.estimator or technique.resampling:
         return True
-    if technique.estimator == LAST_VALUE:
+    if technique.estimator in (LAST_VALUE, EXTERNAL):
         return False
     return estimator_type(technique.estimator).depends_on_seed(samples=0)
 
@@ -179,6 +180,26 @@ def fit_estimator(
         best_epoch=max(last.best_iteration, 1) if last else 1,
         steps=sum(len(each.scores) for each in fits),
         seconds=time.perf_counter() - start,
+    )
+
+
+def score_external(task: TrainingTask, preds: Floats) -> TrainingResult:
+    """Score predictions of the test samples ``(N,)`` that were made elsewhere."""
+    empty = task.val.labels[:0]
+    metrics = RegionMetrics(task.regions, gmean_epsilon=task.gmean_epsilon)
+    metrics.update(empty, empty, torch.arange(0))
+    rows = select_display_samples(task.bins, copy_to_numpy(task.test.labels)).rows
+    return TrainingResult(
+        val=metrics.compute(),
+        test=score_predictions(task, task.test, preds),
+        sample_index=np.arange(len(preds)),
+        preds=preds,
+        features=np.empty((len(rows), 0)),
+        curves={},
+        epochs=1,
+        best_epoch=1,
+        steps=0,
+        seconds=0.0,
     )
 
 

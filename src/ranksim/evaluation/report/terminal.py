@@ -38,7 +38,7 @@ def print_summary(results: Record, console: Console) -> None:
     """
     for metric in results["headline"]:
         console.print(_table_of_scores(results, metric))
-    if len(results["summary"]) > _MAX_BLOCKS:
+    if len(results["summary"]) > _MAX_BLOCKS and results["pairs"]["pairs"]:
         console.print(_describe_pairs(results), highlight=False)
     for run in results["runs"]:
         if run["status"] == "failed":
@@ -109,7 +109,11 @@ def _table_of_scores(results: Record, metric: str) -> Table:
         regions = [region for region in regions if region != "seen"]
     published = [(row["published"] or {}).get(metric, {}).get("all") for row in summary]
     has_published = any(figure is not None for figure in published)
-    extra = [*["publ."] * has_published, "RankSim", "better"] if is_long else []
+    has_pairs = any(row.get("vs_without_ranksim") for row in summary)
+    ensembles = [row.get("ensemble", {}).get("all", {}).get(metric) for row in summary]
+    has_ensembles = any(score is not None for score in ensembles)
+    extra = [*["publ."] * has_published, *["mean of seeds"] * has_ensembles]
+    extra = [*extra, *["RankSim", "better"] * has_pairs] if is_long else []
     direction = "higher" if metric == "pearson" else "lower"
     title = f"{METRIC_TITLES[metric][0]}, {direction} is better: {_describe_data(results)}"
     table = _make_table(title, results.get("published_note"), [*regions, *extra], 17)
@@ -117,7 +121,7 @@ def _table_of_scores(results: Record, metric: str) -> Table:
     table.add_row("  test samples", *(_format(n, 0, "") for n in counts), style="dim")
     table.add_section()
     digits = choose_digits(metric, [row["test"]["all"][metric]["mean"] for row in summary])
-    for row, figure in zip(summary, published, strict=True):
+    for row, figure, score in zip(summary, published, ensembles, strict=True):
         failure = _describe_failed_runs(results, row)
         if not is_long:
             _add_block(table, row, metric, digits, regions, failure)
@@ -125,7 +129,8 @@ def _table_of_scores(results: Record, metric: str) -> Table:
         missing = "failed" if failure and not row["seeds"] else "–"
         means = (_format(row["test"][r][metric]["mean"], digits, missing) for r in regions)
         printed = [f"[dim]{_format(figure, digits, '')}[/]"] * has_published
-        effect = _format_effect(row, metric, digits)
+        printed += [_format(score, digits, "")] * has_ensembles
+        effect = _format_effect(row, metric, digits) if has_pairs else ()
         table.add_row("\n".join([row["method"], *failure]), *means, *printed, *effect)
     return table
 
@@ -159,7 +164,13 @@ def _add_block(
     means = (f"[bold]{_format(score['mean'], digits, missing)}[/]" for score in scores)
     table.add_row(f"[bold]{row['method']}[/]", *means)
     deviations = (_format(score["sd"], digits, "") for score in scores)
-    table.add_row(f"  ± over {format_count(len(row['seeds']), 'seed')}", *deviations)
+    if row.get("fitted_once"):
+        table.add_row("  without a seed")
+    else:
+        table.add_row(f"  ± over {format_count(len(row['seeds']), 'seed')}", *deviations)
+    if ensemble := row.get("ensemble"):
+        averaged = (_format(ensemble[region][metric], digits) for region in regions)
+        table.add_row("  mean of seeds", *averaged)
     for line in failure:
         table.add_row(line)
     if row["published"]:
@@ -194,7 +205,13 @@ def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str)
     has_intervals = any(effect["ci_total"] for line in effects for effect in line)
     is_short = len(rows) <= _MAX_BLOCKS
     caption = "* significant at 95\u202f%, corrected for the number of methods"
-    caption += "; below: 95\u202f% intervals over seeds and test samples" * is_short
+    if is_short:
+        source = "seeds and test samples"
+        if all(row["vs_baseline"].get("fitted_once") for row in rows):
+            source = "test samples alone, as these methods need no seed"
+        elif any(row["vs_baseline"].get("fitted_once") for row in rows):
+            source += ", and over test samples alone if both methods need no seed"
+        caption += f"; below: 95\u202f% intervals over {source}"
     title = f"Change of {METRIC_TITLES[error][0]} from {baseline}"
     table = _make_table(title, caption if has_intervals else None, list(regions), 0)
     for row, line in zip(rows, effects, strict=True):
