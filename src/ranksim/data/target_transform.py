@@ -16,6 +16,7 @@ from ranksim.imbalance.bins import label_vector
 TransformName = Literal["log", "yeo-johnson", "quantile"]
 TRANSFORMS: tuple[TransformName, ...] = get_args(TransformName)
 _MAX_QUANTILES = 1_000
+_MAX_POWER = 5.0
 _TAIL = 1e-3  # of the normal distribution, beyond the outermost quantiles
 
 Floats = NDArray[np.float64]
@@ -29,8 +30,8 @@ class TargetTransform:
     standard deviation :math:`\sigma` of :math:`T` over the training labels::
 
         log          T(y) = log y; labels must be above 0
-        yeo-johnson  T(y) = ((1 + y/s)^λ − 1) / λ and its continuation to negative labels, with the
-                     λ of largest likelihood and s the standard deviation of the labels
+        yeo-johnson  T(y) = ((1 + u)^λ − 1) / λ with u = (y − min y) / s, the λ in [−5, 5] of
+                     largest likelihood and s the standard deviation of the labels
         quantile     T(y) = Φ⁻¹(F(y)), F the distribution of the training labels, interpolated
 
     The inverse clips predictions to the range of the training labels: the inverse of a logarithm
@@ -94,7 +95,9 @@ class TargetTransform:
             from scipy import stats
 
             scale = float(values.std())
-            power = float(stats.yeojohnson_normmax(values / scale))
+            # labels far from zero would need a huge power, which leaves no digits of them
+            power = float(stats.yeojohnson_normmax((values - low) / scale))
+            power = min(max(power, -_MAX_POWER), _MAX_POWER)
             transform = cls("yeo-johnson", low, high, scale=scale, power=power)
         else:
             knots, levels = _tabulate_quantiles(values)
@@ -151,24 +154,14 @@ class TargetTransform:
             return np.interp(values, self.knots, self.levels)
         from scipy import stats
 
-        result: Floats = stats.yeojohnson(values / self.scale, self.power)
+        result: Floats = stats.yeojohnson((values - self.minimum) / self.scale, self.power)
         return result
 
     def _invert(self, values: Floats) -> Floats:
         if self.name == "log":
             return np.exp(values)
-        power, scale = self.power, self.scale
-        positive, negative = np.maximum(values, 0), np.minimum(values, 0)
-        above = _invert_power(positive, power)
-        below = -_invert_power(-negative, 2 - power)
-        return np.where(values >= 0, above, below) * scale
-
-
-def _invert_power(values: Floats, power: float) -> Floats:
-    """Return x with ((1 + x)^λ − 1) / λ equal to values of at least 0."""
-    if power == 0:
-        return np.expm1(values)
-    return np.expm1(np.log1p(power * values) / power)
+        exponents = values if self.power == 0 else np.log1p(self.power * values) / self.power
+        return np.expm1(exponents) * self.scale + self.minimum
 
 
 def _tabulate_quantiles(values: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:

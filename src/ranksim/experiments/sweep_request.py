@@ -40,6 +40,8 @@ from ranksim.training.presets import (
     without_estimator_fields,
 )
 from ranksim.training.recipe import (
+    ESTIMATOR_LOSSES,
+    LOSSES,
     EstimatorRecipe,
     Recipe,
     headline,
@@ -229,6 +231,8 @@ class SweepSettings:
         kind = recipe_type(request.benchmark)
         common = preset_table(request.benchmark, request.preset)
         common |= without_estimator_fields(changes, kind)
+        if common["loss"] in ESTIMATOR_LOSSES and common["loss"] not in LOSSES:
+            common["loss"] = LOSSES[0]  # the recipe of each network refuses it
         weighting: Scheme = kind.from_table(common).weighting  # type: ignore[assignment]
         tuned: Mapping[str, Mapping[str, Any]] = {}
         if request.recipe_file is not None:
