@@ -70,7 +70,7 @@ KERNEL = {"kernel": ("gaussian", CHOICE), "kernel_size": (5, WHOLE), "sigma": (2
 WEIGHTS = {
     "labels": (LABELS, LABEL_VECTOR), "bins": (None, LABEL_BINS[:-1]),
     "scheme": ("inverse", CHOICE), "clip": (None, (3, "a", [1], [DAY, DAY])),
-    "lds": (None, OBJECT), "bandwidth": (None, NUMBER),
+    "lds": (None, OBJECT), "bandwidth": (None, NUMBER), "alpha": (1.0, NUMBER),
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from ranksim.evaluation.record import (
     upgrade_results,
 )
 from ranksim.exceptions import DataError
-from ranksim.training.recipe import OLD_FIELDS, Recipe
+from ranksim.training.recipe import OLD_FIELDS, NetworkRecipe
 from tests.helpers.records import run_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def test_conversion_keeps_all_numbers(version):
     added.subtract([FORMAT])
     assert not kept - added
     # only recipe fields that were added later are new
-    assert (added - kept).total() <= len(Recipe.optional_fields()) * 2 * len(new["runs"])
+    assert (added - kept).total() <= len(NetworkRecipe.optional_fields()) * 2 * len(new["runs"])
 
 
 @pytest.mark.parametrize("version", FIXTURES)

@@ -216,6 +216,25 @@ def test_scheme_none_gives_weight_one():
     assert fitted([1.0, 2.0, 99.0]).tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("alpha", "bandwidth"), [(1.0, None), (0.5, 3.0), (2.0, 1.5), (0.0, None)])
+def test_denseweight_follows_its_equation(alpha, bandwidth):
+    labels = np.random.default_rng(3).gamma(2.0, 10.0, 60)
+    h = silverman_bandwidth(labels) if bandwidth is None else bandwidth
+    density = [sum(np.exp(-((y - x) ** 2) / (2 * h**2)) for x in labels) for y in labels]
+    low, high = min(density), max(density)
+    raw = [max(1 - alpha * (d - low) / (high - low), 1e-6) for d in density]
+    expected = np.array(raw) / np.mean(raw)
+    options = {"scheme": "denseweight", "alpha": alpha, "bandwidth": bandwidth}
+    fitted = DensityWeights.fit(labels, **options)
+    assert np.allclose(fitted(labels), expected, rtol=1e-9)
+    # no label weighs more than the rarest training label
+    assert fitted([1e6])[0] == pytest.approx(1 / np.mean(raw))
+    assert np.allclose(
+        DensityWeights.fit(labels * 12, scheme="denseweight")(labels * 12),
+        DensityWeights.fit(labels, scheme="denseweight")(labels),
+    )
+
+
 def test_empty_labels():
     for options in ({"bins": AGES}, {}, {"scheme": "none"}):
         weights = DensityWeights.fit([20, 21], **options)([])
@@ -228,7 +247,7 @@ def test_empty_labels():
     [
         (
             {"scheme": "inv"},
-            "scheme must be one of none, inverse, sqrt_inverse, got 'inv'",
+            "scheme must be one of none, inverse, sqrt_inverse, denseweight, got 'inv'",
         ),
         (
             {"scheme": "none", "bins": AGES, "lds": LDS()},
@@ -238,6 +257,12 @@ def test_empty_labels():
             {"lds": LDS()},
             "LDS smooths counts of bins: pass bins=, or drop lds= for kernel density",
         ),
+        (
+            {"scheme": "denseweight", "bins": AGES},
+            "scheme denseweight takes no bins, clip or lds: it uses a kernel density",
+        ),
+        ({"alpha": 0.5}, "alpha applies to scheme denseweight only, got 'inverse'"),
+        ({"scheme": "denseweight", "alpha": -1}, "alpha must be a number of at least 0, got -1"),
         (
             {"bins": AGES, "bandwidth": 2.0},
             r"bandwidth applies without bins only, got 2\.0 and bins",

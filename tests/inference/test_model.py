@@ -531,7 +531,7 @@ def test_damaged_weights_are_rejected(length, model_copy):
         ({"kind": "voxels"}, "voxels"),
         ({"reader": {"kind": "voxels"}}, "voxels"),
         ({"reader": None}, "cannot build"),
-        ({"recipe": {}}, "label_scale"),
+        ({"recipe": {}}, "The recipe lacks monitor"),
         ({"density": {}}, "no 'named'"),
         ({"target": ...}, "no 'target'"),
         ({"format": ...}, "does not describe a model"),

@@ -71,6 +71,64 @@ def test_key_identifies_technique(weighting):
     assert len(set(techniques.values())) == len(techniques)
 
 
+ESTIMATORS = {
+    "trees": Technique(estimator="trees"),
+    "sqinv+trees": Technique(estimator="trees", weighting="sqrt_inverse"),
+    "lightgbm+lds": Technique(estimator="lightgbm", weighting="inverse", lds=True),
+    "xgboost+denseweight": Technique(estimator="xgboost", weighting="denseweight"),
+    "trees+average+inv": Technique(estimator="trees", weighting="inverse", average=True),
+    "catboost+smogn": Technique(estimator="catboost", resampling="smogn"),
+    "trees(log)": Technique(estimator="trees", transform="log"),
+    "vanilla+ranksim(yeo-johnson)": Technique(ranksim=True, transform="yeo-johnson"),
+    "median(log)": Technique(estimator="median"),
+    "over": Technique(resampling="over"),
+    "denseweight+fds": Technique(weighting="denseweight", fds=True),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimators_transforms_and_resampling(name):
+    method = parse_method(name, "inverse")
+    assert method.technique == ESTIMATORS[name]
+    assert parse_method(method.key, "inverse").technique == ESTIMATORS[name]
+    assert parse_method(method.key, "inverse").key == method.key
+    assert Technique(**method.technique.to_dict()) == method.technique
+    assert describe_method(method, "l1")
+
+
+def test_techniques_of_earlier_records_are_unchanged():
+    names = ["focal_r", "weighting", "lds", "fds", "ranksim", "two_stage"]
+    assert list(Technique(fds=True).to_dict()) == names
+
+
+def test_transform_of_a_request_is_that_of_names_without_one():
+    methods = parse_methods("vanilla,trees(quantile),median", "table", "inverse", "log")
+    assert [method.key for method in methods] == ["vanilla(log)", "trees(quantile)", "median"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("trees+ranksim", "needs the features of a network"),
+        ("trees+fds", "needs the features of a network"),
+        ("trees+rrt", "contains rrt and trees|contains trees and rrt"),
+        ("trees+lightgbm", "contains trees and lightgbm"),
+        ("median+inv", "cannot be modified"),
+        ("trees+average", "averages a plain and a weighted estimator"),
+        ("vanilla+average", "averages a plain and a weighted estimator"),
+        ("trees+smogn+inv", "resamples and weights"),
+        ("rrt+smogn", "resamples and weights"),
+        ("over+under", "contains over and under"),
+        ("denseweight+lds", "smooths the counts of bins"),
+        ("trees(cube)", "unknown transform 'cube'"),
+        ("trees()", "unknown transform ''"),
+    ],
+)
+def test_contradictory_estimators_are_rejected(name, words):
+    with pytest.raises(UsageError, match=words):
+        parse_method(name, "inverse")
+
+
 @pytest.mark.parametrize(
     ("name", "canonical"),
     [

@@ -100,7 +100,9 @@ class SweepProgress:
             return
         scores = result["metrics"]["test"]["all"]
         parts = [_format_score(n, scores[n]) for n in self.headline if scores[n] is not None]
-        parts += [format_count(result["epochs"], "epoch"), f"{result['seconds']:.0f} s"]
+        if not record["identity"].get("technique", {}).get("estimator"):
+            parts.append(format_count(result["epochs"], "epoch"))
+        parts.append(f"{result['seconds']:.0f} s")
         parts += ["stopped by the budget"] * ("truncated" in result) + [note] * bool(note)
         self.print_line(f"{position}: {', '.join(parts)}")
 

@@ -15,7 +15,12 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from ranksim._utils.storage import read_verified_json
 from ranksim.exceptions import DataError
-from ranksim.training.recipe import Recipe, update_old_fields
+from ranksim.training.recipe import (
+    EstimatorRecipe,
+    NetworkRecipe,
+    Recipe,
+    update_old_fields,
+)
 
 FORMAT = 4
 RECORD, RESULTS = "record.json", "results.json"
@@ -191,7 +196,9 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
     if "trainer" in identity:
         identity["trainer"] = _select(identity["trainer"], identity["trainer"])
     if "recipe" in identity:
-        identity["recipe"] = Recipe.optional_fields() | update_old_fields(identity["recipe"])
+        is_estimator = bool((identity.get("technique") or {}).get("estimator"))
+        kind: type[Recipe] = EstimatorRecipe if is_estimator else NetworkRecipe
+        identity["recipe"] = kind.optional_fields() | update_old_fields(identity["recipe"])
     if "stage_one" in identity:
         identity["stage_one"] = upgrade_identity(identity["stage_one"])
     upgraded: RunIdentity = identity

@@ -239,7 +239,7 @@ def _score_ensemble(runs: Sequence[Predictions], row: Record) -> Record | None:
     if first.labels is None or any(not np.array_equal(r.rows, first.rows) for r in runs):
         return None
     preds = torch.from_numpy(np.mean([each.preds for each in runs], axis=0))
-    labels = torch.from_numpy(first.labels)
+    labels = torch.tensor(first.labels)  # a copy, as the array is read-only
     return {
         region: dict(regression_scores(preds[mask], labels[mask]))
         for region, mask in first.regions.items()

@@ -41,7 +41,7 @@ def test_matches_density_weights(settings):
     other = [20, 50, 119]
     wanted = DensityWeights.fit(ages(), **settings)(other)
     assert made.transform(other).tolist() == wanted.tolist()
-    assert made.get_params().keys() == {"bins", "scheme", "clip", "lds", "bandwidth"}
+    assert made.get_params().keys() == {*("bins", "scheme", "clip", "lds", "bandwidth", "alpha")}
 
 
 def test_integer_bins_cover_label_range():

@@ -178,7 +178,7 @@ def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
     rows = [
         ScoreRow(
             row["method"],
-            _describe_row(sweep, row),
+            _describe_row(sweep, row, metric, digits),
             method_key(row) == sweep.baseline,
             [_score(row, region, metric, digits, reach[region]) for region in regions],
             [Score(printed.get(r), _format_score(printed.get(r), digits)) for r in published],
@@ -204,7 +204,7 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
     bar, is_marked = None, False
     if effect and interval and reach:
         kind = "unsure"
-        if effect["n"] >= MIN_SEEDS and excludes_zero(interval):
+        if _is_judged(effect) and excludes_zero(interval):
             kind = "better" if (interval[0] < 0) == (metric in _ERRORS) else "worse"
         is_marked = is_significant(effect)
         relative = f" ({format_percent(effect['relative'])})" if effect["relative"] else ""
@@ -248,7 +248,7 @@ def _describe_scores(sweep: SweepResults) -> list[str]:
         if len(sweep.seeds) < 2 and effects:
             reason = f"One seed gives no interval: at least {MIN_SEEDS} seeds are needed."
         return [f"{finding}.", reason]
-    if all(effect["n"] < MIN_SEEDS for effect in intervals.values()):
+    if not any(map(_is_judged, intervals.values())):
         sentences = [f"Two seeds are too few to compare methods: at least {MIN_SEEDS} are needed."]
     else:
         sentences = list(_describe_intervals(intervals, base))
@@ -306,13 +306,32 @@ def _explain_table(sweep: SweepResults) -> str:
 
 def _interval_source(sweep: SweepResults) -> str:
     has_total = any(effect.get("ci_total") for effect in _main_effects(sweep).values())
-    return "seeds and test samples" if has_total else "paired seeds"
+    if not has_total:
+        return "paired seeds"
+    fixed = [bool(row["vs_baseline"].get("fitted_once")) for row in sweep.compared]
+    if all(fixed):
+        return "test samples alone, as these methods need no seed"
+    return "seeds and test samples" + " (test samples alone if neither needs a seed)" * any(fixed)
 
 
-def _describe_row(sweep: SweepResults, row: Record) -> str:
+def _is_judged(effect: Record) -> bool:
+    """Return True if a difference has enough seeds, or is of methods that need none."""
+    return effect["n"] >= MIN_SEEDS or effect.get("ci_adjusted") is not None
+
+
+def _describe_row(sweep: SweepResults, row: Record, metric: str, digits: int) -> str:
     notes = [f"the same as {row['alias_of']}"] if row.get("alias_of") else []
-    if len(row["seeds"]) < len(sweep.seeds):
+    if row.get("fitted_once"):
+        notes.append("does not depend on a seed")
+    elif len(row["seeds"]) < len(sweep.seeds):
         notes.append(format_count(len(row["seeds"]), "seed"))
+    if ensemble := row.get("ensemble"):
+        scores = [
+            f"{_format_score(ensemble[region][metric], digits)} in {region}"
+            for region in ("all", "few")
+            if region in ensemble and ensemble[region][metric] is not None
+        ]
+        notes += [f"mean of seeds: {join_names(scores)}"] if scores else []
     return ", ".join(notes)
 
 
