@@ -49,7 +49,7 @@ control_points = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(control_points, st.lists(st.floats(-2e6, 2e6), min_size=1, max_size=20))
 def test_pchip_matches_scipy(points, queries):
     points = dict(sorted((y, round(value, 6)) for y, value in points))
@@ -74,7 +74,7 @@ def test_labels_of_equal_frequency_are_common():
     assert fit_relevance(ages)(ages).max() < 0.6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.integers(-20, 20), min_size=3, max_size=40).filter(lambda y: len(set(y)) > 1),
     st.sampled_from([0.1, 1e-3, 12345.678, 0.45359237, -1.0, -0.3]),

@@ -143,7 +143,7 @@ def check_originals(name, resampler, y, threshold=0.8):
 
 
 @pytest.mark.parametrize("name", RESAMPLERS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(table=tables(), seed=st.integers(0, 3))
 def test_contract(name, table, seed):
     x, y = table
