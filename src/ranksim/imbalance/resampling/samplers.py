@@ -232,7 +232,7 @@ class WERCS(Resampler):
         under: share of rows to remove, from 0 to 1.
         random_state: as in :class:`RandomOverSampler`.
 
-    Attributes, errors: those of :class:`RandomOverSampler`.
+    Attributes and errors are those of :class:`RandomOverSampler`.
 
     Example:
         >>> X, y = [[k] for k in range(8)], [1, 2, 3, 4, 5, 6, 7, 30]
@@ -288,8 +288,12 @@ class SMOTER(_BumpResampler):
         label     y = (d(x, b) y_a + d(x, a) y_b) / (d(x, a) + d(x, b)),  (y_a + y_b) / 2 if both
                   distances are 0
 
-    d is :func:`heom_distance`, with ranges of the whole table. Labels of an integer type are
-    rounded. A bump of one sample has no neighbor, and this sample is repeated.
+    d is the heterogeneous Euclidean-overlap distance. Over the c of F columns that are present in
+    both rows, d(a, b)² = F / c · Σ δ²; δ is |a_j − b_j| in units of the range of the column in the
+    whole table, and 0 or 1 for equal or different categories. If c = 0, d = √F.
+
+    Labels of an integer type are rounded. A bump of one sample has no neighbor, and this sample is
+    repeated.
 
     Args:
         relevance: as in :class:`RandomOverSampler`.
@@ -321,7 +325,8 @@ class SMOTER(_BumpResampler):
 
     References:
         Torgo et al., "SMOTE for regression" (EPIA 2013); numbers of new samples: "balance" in
-        Branco, Torgo, Ribeiro (Neurocomputing 2019).
+        Branco, Torgo, Ribeiro (Neurocomputing 2019); distance: Wilson, Martinez, "Improved
+        heterogeneous distance functions" (JAIR 1997).
     """
 
     k_neighbors: int = 5
@@ -411,7 +416,7 @@ class SMOGN(SMOTER):
         perturbation: largest noise, in standard deviations, above 0.
         random_state: as in :class:`RandomOverSampler`.
 
-    Attributes, errors: those of :class:`SMOTER`.
+    Attributes and errors are those of :class:`SMOTER`.
 
     Example:
         >>> X, y = [[float(k)] for k in range(9)], [1, 2, 3, 4, 5, 6, 7, 30, 40]
