@@ -1,5 +1,11 @@
-"""Triton's kernels run in its interpreter where there is no GPU; said before they are imported."""
+"""Settings that must precede imports.
 
+Triton's kernels run in its interpreter where there is no GPU. Each Lightning trainer searches all
+installed packages for plugins; the first search serves all.
+"""
+
+import functools
+import importlib.metadata
 import importlib.util
 import os
 
@@ -7,6 +13,8 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 kernels = "src/ranksim/functional/_kernels"
 missing = importlib.util.find_spec("triton") is None

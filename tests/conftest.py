@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ranksim.evaluation import diagnostics
 from tests.helpers.archives import sentiment_lines, tar_gz
 from tests.helpers.browser import browser, open_page  # noqa: F401  (fixtures)
 from tests.helpers.process_pair import process_pair  # noqa: F401  (a fixture: two processes for all)
@@ -25,6 +26,18 @@ def own_cache(tmp_path_factory, monkeypatch):
     """Tests neither read nor fill the user's cache or data folder."""
     monkeypatch.setenv("RANKSIM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("RANKSIM_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def skip_tsne(request):
+    """Trainings in this process skip t-SNE, which takes longer than they do.
+
+    This holds for a whole module, because its tests may compare trainings with each other.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "COMPUTES_TSNE", False):
+            patch.setattr(diagnostics, "_tsne", lambda features, points: points)
+        yield
 
 
 @pytest.fixture

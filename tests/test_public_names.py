@@ -31,8 +31,8 @@ def test_type_checkers_see_public_names(name):
     code = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     froms = [node for node in ast.walk(code) if isinstance(node, ast.ImportFrom)]
     ours = [node for node in froms if node.module.startswith("ranksim") and "._" not in node.module]
-    seen = {alias.name for node in ours for alias in node.names}
-    assert seen == set(package.__all__) - {"__version__"}
+    imported = {alias.name for node in ours for alias in node.names}
+    assert imported == set(package.__all__) - {"__version__"}
 
 
 def test_every_loss_is_a_public_name():

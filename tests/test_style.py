@@ -1,4 +1,4 @@
-"""Names and sizes of src that linters do not check; CONTRIBUTING states the rules."""
+"""Names, and sizes of src, that linters do not check; CONTRIBUTING states the rules."""
 
 import ast
 from pathlib import Path
@@ -7,6 +7,11 @@ import ranksim
 
 ROOT = Path(ranksim.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+TOP = Path(__file__).parents[1]
+OTHER_FILES = sorted(
+    path for name in ("tests", "benchmarks", "examples", "scripts")
+    for path in (TOP / name).rglob("*.py")
+)  # fmt: skip
 # participles that say that something happened, never what it is
 BANNED = {"told", "found", "own", "made", "said", "asked", "kept", "shown", "seen"}
 MAX_LINES, MAX_PARAMETERS = 80, 8
@@ -43,11 +48,16 @@ def functions(tree):
     return [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
-def find_violations(tree, path):
-    """Yield one line per name or size that breaks the rules."""
+def find_banned_names(tree, path):
+    """Yield one line per name that breaks the rules."""
     for name in {Path(path).stem, *bound_names(tree)}:
         if name.strip("_") in BANNED:
             yield f"{path}: binds {name}"
+
+
+def find_violations(tree, path):
+    """Yield one line per name or size that breaks the rules."""
+    yield from find_banned_names(tree, path)
     for function in functions(tree):
         if (path, function.name) in PUBLIC:
             continue
@@ -67,6 +77,17 @@ def test_names_are_nouns_and_functions_are_small():
         for path in FILES
         for line in find_violations(
             ast.parse(path.read_text(encoding="utf-8")), str(path.relative_to(ROOT))
+        )
+    ]
+    assert violations == []
+
+
+def test_names_of_tests_and_scripts_are_nouns():
+    violations = [
+        line
+        for path in OTHER_FILES
+        for line in find_banned_names(
+            ast.parse(path.read_text(encoding="utf-8")), str(path.relative_to(TOP))
         )
     ]
     assert violations == []

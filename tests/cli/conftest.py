@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import NamedTuple
 
 import pytest
+import typer.main
 
 from ranksim.cli import main
+
+build_commands = functools.cache(typer.main.get_command)  # takes longer than most commands
 
 
 class Outcome(NamedTuple):
@@ -21,6 +25,7 @@ def run_command(monkeypatch, capsys):
     """Return a function that runs ``ranksim WORDS``: exit code, stdout, stderr."""
 
     def run(*words) -> Outcome:
+        monkeypatch.setattr(typer.main, "get_command", build_commands)
         monkeypatch.setattr(sys, "argv", ["ranksim", *map(str, words)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:

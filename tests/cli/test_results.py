@@ -23,13 +23,12 @@ def sweep(tmp_path):
 def test_page_is_written_to_the_folder_of_the_sweep(run_command, sweep, tmp_path):
     further = tmp_path / "other.json"
     further.write_text(json.dumps(make_results(("vanilla",), seeds=1, bins=100, dropped=[(1, 2)])))
-    outcome = run_command("report", sweep)
+    outcome = run_command("report", sweep, further)
     assert outcome.code == 0, outcome.err
     assert "report.html" in outcome.out
-    content = json.loads((sweep / "results.json").read_text())
-    check_page((sweep / "report.html").read_text(encoding="utf-8"), content)
+    contents = [json.loads(path.read_text()) for path in (sweep / "results.json", further)]
+    check_page((sweep / "report.html").read_text(encoding="utf-8"), contents[0], contents[1:])
     assert (sweep / "report" / "02-change.svg").is_file()
-    assert run_command("report", sweep, further).code == 0
     assert (sweep / "report" / "04-gaps.png").is_file()
 
 

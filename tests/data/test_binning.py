@@ -58,12 +58,12 @@ GRIDS = {
 @pytest.mark.parametrize("name", GRIDS)
 def test_one_bin_per_grid_value(name):
     labels, width, count = GRIDS[name]
-    found = suggest_bins(labels)
-    assert found.width == width
-    assert found.bins == LabelBins.from_width(labels, width)
-    assert len(found.bins) == count
-    assert len(np.unique(found.bins.digitize(labels))) == len(np.unique(labels))
-    assert "one bin for each" in found.reason
+    proposal = suggest_bins(labels)
+    assert proposal.width == width
+    assert proposal.bins == LabelBins.from_width(labels, width)
+    assert len(proposal.bins) == count
+    assert len(np.unique(proposal.bins.digitize(labels))) == len(np.unique(labels))
+    assert "one bin for each" in proposal.reason
 
 
 def test_one_bin_per_value_needs_enough_samples():
@@ -150,17 +150,17 @@ def test_widths_are_multiples_of_the_grid_step():
 
 def test_far_outliers_get_separate_bins():
     labels = labels_of("outliers")
-    found = suggest_bins(labels)
+    proposal = suggest_bins(labels)
     plain = suggest_bins(labels[:500])
-    assert found.width == pytest.approx(plain.width, rel=1.6)
-    assert len(found.bins) < 60
-    index, counts = found.bins.digitize(labels), found.bins.histogram(labels)
+    assert proposal.width == pytest.approx(plain.width, rel=1.6)
+    assert len(proposal.bins) < 60
+    index, counts = proposal.bins.digitize(labels), proposal.bins.histogram(labels)
     assert index[-1] == 0
     assert counts[0] == 1
-    assert index[-2] == index[-3] == len(found.bins) - 1
+    assert index[-2] == index[-3] == len(proposal.bins) - 1
     assert counts[-1] == 2
     assert counts[-2] == counts[1] == 0  # the gaps are bins too
-    assert found.bins.edges[0] == np.float32(-1e7)
+    assert proposal.bins.edges[0] == np.float32(-1e7)
 
 
 def test_near_outliers_share_the_regular_bins():
@@ -188,9 +188,11 @@ def slow_thresholds(counts):
 @pytest.mark.parametrize("name", [*CONTINUOUS, *GRIDS, "times", "quarters", "prices"])
 def test_thresholds_match_a_slow_search(name):
     labels = GRIDS[name][0] if name in GRIDS else labels_of(name)
-    found = suggest_bins(labels)
-    assert (found.many, found.few) == slow_thresholds(found.bins.histogram(labels).tolist())
-    assert found.few >= 2
+    proposal = suggest_bins(labels)
+    assert (proposal.many, proposal.few) == slow_thresholds(
+        proposal.bins.histogram(labels).tolist()
+    )
+    assert proposal.few >= 2
 
 
 @pytest.mark.parametrize(
@@ -205,8 +207,8 @@ def test_thresholds_match_a_slow_search(name):
     ],
 )
 def test_thresholds_by_hand(counts, many, few):
-    found = suggest_bins(np.repeat(np.arange(len(counts)), counts), width=1)
-    assert (found.many, found.few) == (many, few)
+    proposal = suggest_bins(np.repeat(np.arange(len(counts)), counts), width=1)
+    assert (proposal.many, proposal.few) == (many, few)
 
 
 @pytest.mark.parametrize(
@@ -219,11 +221,11 @@ def test_thresholds_by_hand(counts, many, few):
     ],
 )  # fmt: skip
 def test_extreme_labels(labels):
-    found = suggest_bins(labels)
-    assert found.width > 0
-    assert found.many >= found.few >= 2
-    assert found.bins.histogram(labels).sum() == len(labels)
-    assert len(found.bins) <= 1003
+    proposal = suggest_bins(labels)
+    assert proposal.width > 0
+    assert proposal.many >= proposal.few >= 2
+    assert proposal.bins.histogram(labels).sum() == len(labels)
+    assert len(proposal.bins) <= 1003
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -236,26 +238,26 @@ def test_random_labels_in_any_order_give_the_same_bins(seed):
         labels = np.round(labels, int(draw.integers(-3, 4)))
     if len(np.unique(labels)) < 2:
         labels = np.append(labels, labels[0] + 1)
-    found, again = suggest_bins(labels), suggest_bins(draw.permutation(labels).tolist())
-    assert found == again
-    assert found.bins.histogram(labels).sum() == len(labels)
-    assert found.many >= found.few >= 2
-    assert len(found.bins) <= 1003
+    proposal, again = suggest_bins(labels), suggest_bins(draw.permutation(labels).tolist())
+    assert proposal == again
+    assert proposal.bins.histogram(labels).sum() == len(labels)
+    assert proposal.many >= proposal.few >= 2
+    assert len(proposal.bins) <= 1003
 
 
 def test_requested_width_and_thresholds_are_used():
     labels = labels_of("exponential")
     assert suggest_bins(labels, width=0.5).bins == LabelBins.from_width(labels, 0.5)
     assert suggest_bins(labels, width=0.5).width == 0.5
-    found = suggest_bins(labels, many=300)
-    assert (found.many, found.few) == (300, 20)
-    found = suggest_bins(labels, many=10)
-    assert (found.many, found.few) == (10, 10)
-    found = suggest_bins(labels, few=150)
-    assert (found.many, found.few) == (150, 150)
-    found = suggest_bins(labels, few=5, many=7)
-    assert (found.many, found.few) == (7, 5)
-    assert "requested" in found.reason
+    proposal = suggest_bins(labels, many=300)
+    assert (proposal.many, proposal.few) == (300, 20)
+    proposal = suggest_bins(labels, many=10)
+    assert (proposal.many, proposal.few) == (10, 10)
+    proposal = suggest_bins(labels, few=150)
+    assert (proposal.many, proposal.few) == (150, 150)
+    proposal = suggest_bins(labels, few=5, many=7)
+    assert (proposal.many, proposal.few) == (7, 5)
+    assert "requested" in proposal.reason
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ def ids(*words):
 def test_tokenize_adds_special_tokens_and_padding():
     first = ["a man plays guitar", "", "the xylophone runs"]
     second = ["dog", "a dog runs the man", "the"]
-    (made,) = tokenize([samples(first, second)], make_tokenizer(), max_tokens=6)
-    assert made.lengths.tolist() == [[6, 2, 5], [3, 6, 3]]
-    batch = made.__getitems__([0, 2])
+    (encoded,) = tokenize([samples(first, second)], make_tokenizer(), max_tokens=6)
+    assert encoded.lengths.tolist() == [[6, 2, 5], [3, 6, 3]]
+    batch = encoded.__getitems__([0, 2])
     tokens, lengths = batch["inputs"]
     assert lengths.tolist() == [[6, 5], [3, 3]]
     assert tokens[0].tolist() == [
@@ -38,14 +38,14 @@ def test_tokenize_adds_special_tokens_and_padding():
         [CLS, *ids("the"), SEP, *[PAD] * 3],
     ]
     assert batch["label"].tolist() == [0.0, 2.0]
-    assert made.tokens[1, 1].tolist() == [CLS, *ids("a", "dog", "runs", "the"), SEP]  # cut
-    assert made[1]["inputs"][0].shape == (2, 1, 6)
+    assert encoded.tokens[1, 1].tolist() == [CLS, *ids("a", "dog", "runs", "the"), SEP]  # cut
+    assert encoded[1]["inputs"][0].shape == (2, 1, 6)
 
 
 def test_tokenize_truncates_to_the_maximum_of_the_model():
     long = samples(["a man " * 50])
-    (made,) = tokenize([long], make_tokenizer(), max_tokens=400)
-    assert made.lengths.tolist() == [[24]]
+    (encoded,) = tokenize([long], make_tokenizer(), max_tokens=400)
+    assert encoded.lengths.tolist() == [[24]]
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,17 @@ def test_length_is_chosen_within_the_maximum_of_the_model(lengths, maximum, limi
     tokenizer = make_tokenizer()
     tokenizer.model_max_length = maximum
     texts = [" ".join(["dog"] * (n - 1) + ["xylophone"]) for n in lengths]
-    (made,) = tokenize([samples(texts)], tokenizer, max_tokens=0)
+    (encoded,) = tokenize([samples(texts)], tokenizer, max_tokens=0)
     whole = [n + 2 for n in lengths]  # with [CLS] and [SEP]
-    assert made.lengths[0].tolist() == [min(n, limit) for n in whole]
-    assert [row[n - 1].item() for row, n in zip(made.tokens[0], made.lengths[0], strict=True)] == [
-        SEP
-    ] * len(lengths)
-    assert made.counts.limit == limit
-    assert made.counts.lost == sum(max(n - limit, 0) for n in whole)
-    assert made.counts.unknown == sum(n <= limit for n in whole)  # the last word
+    assert encoded.lengths[0].tolist() == [min(n, limit) for n in whole]
+    assert [
+        row[n - 1].item() for row, n in zip(encoded.tokens[0], encoded.lengths[0], strict=True)
+    ] == [SEP] * len(lengths)
+    assert encoded.counts.limit == limit
+    assert encoded.counts.lost == sum(max(n - limit, 0) for n in whole)
+    assert encoded.counts.unknown == sum(n <= limit for n in whole)  # the last word
     assert (
-        describe_texts([made], unit="tokens")
+        describe_texts([encoded], unit="tokens")
         .notes["Texts"]
         .startswith(f"{len(lengths)} texts, up to {limit} tokens of each are read")
     )
@@ -74,9 +74,9 @@ def test_length_is_chosen_within_the_maximum_of_the_model(lengths, maximum, limi
 
 def test_tokenize_without_special_tokens():
     parts = [samples(["", "a man"]), samples(["dog"]), samples([])]
-    made = tokenize(parts, make_tokenizer(special=False), max_tokens=3)
-    assert [part.lengths.tolist() for part in made] == [[[1, 2]], [[1]], [[]]]
-    assert made[0].tokens.tolist() == [[[0, 0], ids("a", "man")]]
+    encoded = tokenize(parts, make_tokenizer(special=False), max_tokens=3)
+    assert [part.lengths.tolist() for part in encoded] == [[[1, 2]], [[1]], [[]]]
+    assert encoded[0].tokens.tolist() == [[[0, 0], ids("a", "man")]]
 
 
 @pytest.mark.parametrize("texts", [1, 2])
@@ -92,32 +92,32 @@ def test_features_are_cached(tmp_path, monkeypatch, texts):
     parts = tokenize(
         [samples(*columns), samples(*(c[:5] for c in columns))], load_tokenizer(name), max_tokens=20
     )
-    made = embed_texts(parts, encoder)
+    encoded = embed_texts(parts, encoder)
     with torch.no_grad():  # one after the other
         expected = torch.cat([encoder.eval()(*parts[0][row]["inputs"]) for row in range(70)])
-    torch.testing.assert_close(made[0].features, expected, atol=1e-5, rtol=1e-4)
-    assert made[0].features.shape == (70, encoder.width)
-    assert made[0].features.dtype == torch.float32
-    assert made[1].labels.tolist() == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(encoded[0].features, expected, atol=1e-5, rtol=1e-4)
+    assert encoded[0].features.shape == (70, encoder.width)
+    assert encoded[0].features.dtype == torch.float32
+    assert encoded[1].labels.tolist() == [0, 1, 2, 3, 4]
 
     calls = []
     encoder.register_forward_hook(lambda *_: calls.append(1))
     again = embed_texts(parts, encoder)
     assert not calls
-    assert torch.equal(again[0].features, made[0].features)
+    assert torch.equal(again[0].features, encoded[0].features)
 
     cached = sorted((cache_dir() / "sentences").iterdir())
     assert len(cached) == 2
     for path in cached:  # damaged
         path.write_bytes(path.read_bytes()[:-9])
-    assert torch.equal(embed_texts(parts, encoder)[0].features, made[0].features)
+    assert torch.equal(embed_texts(parts, encoder)[0].features, encoded[0].features)
     assert calls
 
     calls.clear()
     with torch.no_grad():
         next(encoder.parameters()).add_(1)
     assert not torch.equal(
-        embed_texts(parts, encoder)[0].features, made[0].features
+        embed_texts(parts, encoder)[0].features, encoded[0].features
     )  # another model
     assert calls
 

@@ -41,7 +41,7 @@ def draw_series(count, seed, channels=2):
 
 def slow_windows(values, times, target, groups, window, horizon, step):
     """Slow reference: check every condition of every window."""
-    found = []
+    result = []
     for end in range(len(values)):
         first, last = end - window + 1, end + horizon
         if first < 0 or last >= len(values):
@@ -54,8 +54,8 @@ def slow_windows(values, times, target, groups, window, horizon, step):
             continue
         if not np.isfinite(values[first : end + 1]).all() or math.isnan(target[last]):
             continue
-        found.append(end)
-    return found
+        result.append(end)
+    return result
 
 
 @pytest.mark.parametrize(
@@ -66,18 +66,18 @@ def slow_windows(values, times, target, groups, window, horizon, step):
 def test_windows_satisfy_every_condition(seed, window, horizon, clock):
     values, times, target, groups = draw_series(400, seed)
     times = times if clock else None
-    found = make_windows(values, times, target, window=window, horizon=horizon, groups=groups)
+    result = make_windows(values, times, target, window=window, horizon=horizon, groups=groups)
     expected = slow_windows(values, times, target, groups, window, horizon, 300.0)
     assert expected
-    assert found.ends.tolist() == expected
-    assert found.target_rows.tolist() == [end + horizon for end in expected]
-    np.testing.assert_array_equal(found.labels, target[found.target_rows])
-    assert found.window == window
-    assert len(found) == len(expected)
+    assert result.ends.tolist() == expected
+    assert result.target_rows.tolist() == [end + horizon for end in expected]
+    np.testing.assert_array_equal(result.labels, target[result.target_rows])
+    assert result.window == window
+    assert len(result) == len(expected)
     if clock:
-        np.testing.assert_array_equal(found.times, times[found.target_rows])
+        np.testing.assert_array_equal(result.times, times[result.target_rows])
     else:
-        assert found.times is None
+        assert result.times is None
 
 
 def test_default_step_is_the_median():
@@ -90,17 +90,17 @@ def test_default_step_is_the_median():
 
 def test_windows_with_unknown_targets():
     values, times, target, groups = draw_series(200, 1)
-    found = make_windows(values, times, None, window=3, horizon=4, groups=groups)
+    result = make_windows(values, times, None, window=3, horizon=4, groups=groups)
     whole = np.where(np.isnan(values).any(axis=1), np.nan, 0.0)  # a target of the last reading
     expected = slow_windows(values, times, whole, groups, 3, 0, 300.0)
-    assert found.ends.tolist() == expected
-    assert np.isnan(found.labels).all()
-    np.testing.assert_array_equal(found.times, times[found.ends] + 4 * 300.0)
+    assert result.ends.tolist() == expected
+    assert np.isnan(result.labels).all()
+    np.testing.assert_array_equal(result.times, times[result.ends] + 4 * 300.0)
     known = make_windows(values, times, target, window=3, horizon=4, groups=groups)
-    place = np.searchsorted(found.ends, known.ends)
-    np.testing.assert_array_equal(found.ends[place], known.ends)
-    np.testing.assert_array_equal(found.target_rows[place], known.target_rows)
-    assert found.target_rows.max() < 200
+    place = np.searchsorted(result.ends, known.ends)
+    np.testing.assert_array_equal(result.ends[place], known.ends)
+    np.testing.assert_array_equal(result.target_rows[place], known.target_rows)
+    assert result.target_rows.max() < 200
 
 
 def test_series_without_windows():
@@ -126,15 +126,15 @@ def test_split_windows_use_no_reading_in_two_parts(by, seed):
         groups=day_index(times * 30).tolist(),
         times=times,
     )
-    found, split = split_windows(
+    result, split = split_windows(
         dealt, values, times, target, window=3, horizon=2, groups=groups, step=300.0
     )
-    assert sum(map(len, split)) == len(found)
+    assert sum(map(len, split)) == len(result)
     parts = {row: number for number, rows in enumerate(dealt) for row in rows}
     used = [set(), set(), set()]
     for number, part in enumerate(split):
         for k in part:
-            readings = range(found.ends[k] - 2, found.target_rows[k] + 1)
+            readings = range(result.ends[k] - 2, result.target_rows[k] + 1)
             assert {parts[row] for row in readings} == {number}
             used[number].update(readings)
     assert not used[0] & used[1] | used[0] & used[2] | used[1] & used[2]
@@ -142,7 +142,7 @@ def test_split_windows_use_no_reading_in_two_parts(by, seed):
     every = slow_windows(
         values, times, target, [(parts[k], groups[k]) for k in range(900)], 3, 2, 300.0
     )
-    assert found.ends.tolist() == every
+    assert result.ends.tolist() == every
 
 
 def test_split_windows_rejects_an_empty_part():
@@ -166,9 +166,9 @@ def test_scaling_uses_training_windows_only(seed):
     deviation[2] = 1.0
     np.testing.assert_allclose(scaling.mean, mean)
     np.testing.assert_allclose(scaling.deviation, deviation)
-    made = scaling(values)
-    assert made.dtype == np.float32
-    np.testing.assert_allclose(made[covered], (values[covered] - mean) / deviation, atol=1e-5)
+    scaled = scaling(values)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled[covered], (values[covered] - mean) / deviation, atol=1e-5)
     assert SeriesScaling.from_dict(scaling.to_dict()) == scaling
 
 
@@ -230,7 +230,7 @@ def draw_groups(seed):
 def test_each_group_has_its_own_step(seed, window, horizon):
     values, times, target, groups = draw_groups(seed)
     shape = {"window": window, "horizon": horizon}
-    found = make_windows(values, times, target, **shape, groups=groups)
+    result = make_windows(values, times, target, **shape, groups=groups)
     expected = []
     for name in ("a", "b", "d"):
         rows = [k for k, group in enumerate(groups) if group == name]
@@ -241,22 +241,22 @@ def test_each_group_has_its_own_step(seed, window, horizon):
             values[part], times[part], target[part], [0] * len(rows), window, horizon, step
         )
         expected += [rows[0] + end for end in ends]
-        (counts,) = [each for each in found.groups if each.name == name]
+        (counts,) = [each for each in result.groups if each.name == name]
         assert (counts.readings, counts.step) == (len(rows), step)
         assert counts.windows == len(ends)
         assert counts.gaps == sum(not step / 2 < each < 1.5 * step for each in apart)
         assert sum(counts.lost.values()) == len(rows) - window - horizon + 1 - len(ends)
-        assert set(found.steps[np.isin(found.ends, rows)]) == {step}
-    assert found.ends.tolist() == expected
+        assert set(result.steps[np.isin(result.ends, rows)]) == {step}
+    assert result.ends.tolist() == expected
     assert len(expected) > 50
-    assert [each.name for each in found.groups] == ["a", "b", "c", "d"]
+    assert [each.name for each in result.groups] == ["a", "b", "c", "d"]
 
 
 def test_groups_may_be_interleaved_without_times():
     values = np.arange(8.0)[:, None]
     groups = ["a", "a", "b", "a", "a", "a", "b", "b"]
-    found = make_windows(values, None, values[:, 0], window=1, horizon=1, groups=groups)
-    assert found.ends.tolist() == [0, 3, 4, 6]
+    result = make_windows(values, None, values[:, 0], window=1, horizon=1, groups=groups)
+    assert result.ends.tolist() == [0, 3, 4, 6]
 
 
 def test_losses_are_counted_by_reason():
@@ -264,20 +264,20 @@ def test_losses_are_counted_by_reason():
     values = np.ones((12, 1))
     values[6] = np.nan
     parts = np.array([0] * 9 + [1] * 3)
-    found = make_windows(values, times, values[:, 0], window=2, horizon=1, parts=parts)
-    (counts,) = found.groups
+    result = make_windows(values, times, values[:, 0], window=2, horizon=1, parts=parts)
+    (counts,) = result.groups
     # of ten windows by their first reading: 2 and 3 cross the gap, 4, 5 and 6 the missing
     # reading, and 7 and 8 the boundary between readings 8 and 9
-    assert found.ends.tolist() == [1, 2, 10]
+    assert result.ends.tolist() == [1, 2, 10]
     assert counts.lost == {"gaps": 2, "missing readings": 3, "boundaries of parts": 2}
     assert (counts.gaps, counts.windows) == (1, 3)
     # in no window: 3, 4, 5, 6, 7 and 8, of which 3 is the target of one
-    report = describe_readings(Readings(values, np.arange(12), times, repeats=np.arange(5)), found)
+    report = describe_readings(Readings(values, np.arange(12), times, repeats=np.arange(5)), result)
     assert report.rows == {
         "used": 7,
         "left_out": {"merged with a row of the same time": 5, "in no window": 5},
     }
-    note = describe_windows(found, used=2).notes["Windows"]
+    note = describe_windows(result, used=2).notes["Windows"]
     assert note == (
         "3 of 2 readings each, with a target 1 reading later, step 1 second; lost 2 at 1 gap, 3 at "
         "missing readings and 2 at boundaries of parts; 1 left out to balance validation and test"
@@ -291,8 +291,8 @@ def test_groups_without_windows_and_other_steps_are_warnings():
         [np.arange(4 if n == "F" else 20) * 60.0 * m for n, m in minutes.items()]
     )
     values = np.zeros((len(times), 1))
-    found = make_windows(values, times, values[:, 0], window=4, horizon=2, groups=groups)
-    report = describe_windows(found)
+    result = make_windows(values, times, values[:, 0], window=4, horizon=2, groups=groups)
+    report = describe_windows(result)
     assert report.notes["By group"] == "A 15, B 15, E 15 and F 0"
     assert report.warnings == [
         "No window lies in F (4 readings, step 1 hour): use a shorter window or horizon, or fill "
@@ -303,14 +303,14 @@ def test_groups_without_windows_and_other_steps_are_warnings():
     ]
     known = match_steps(times, factorize(groups), [300.0])
     assert np.isnan(known).tolist() == [name in "EF" for name in groups]
-    found = make_windows(values, times, None, window=4, horizon=2, step=known, groups=groups)
-    assert [each.windows for each in found.groups] == [17, 17, 0, 0]
-    report = describe_windows(found, known=[300.0])
+    result = make_windows(values, times, None, window=4, horizon=2, step=known, groups=groups)
+    assert [each.windows for each in result.groups] == [17, 17, 0, 0]
+    report = describe_windows(result, known=[300.0])
     assert report.warnings == [
         "No window lies in E (20 readings, step 15 minutes) and F (4 readings, step 1 hour): the "
         "model forecasts readings at a step of 5 minutes; resample them."
     ]
-    plain = describe_windows(found, known=[300.0], dates=False).warnings[0]
+    plain = describe_windows(result, known=[300.0], dates=False).warnings[0]
     assert "E (20 readings, step 900)" in plain
     with raises_with(DataError, "no 4 consecutive readings", "at a step of 5 minutes"):
         make_windows(values[40:], times[40:], None, window=4, horizon=2, step=300.0)
@@ -320,9 +320,9 @@ def test_groups_without_windows_and_other_steps_are_warnings():
 def test_similar_steps_of_new_readings_are_a_warning(minutes, warns):
     times = np.arange(9) * 60.0 * minutes
     step = match_steps(times, np.zeros(9, np.int64), [300.0])
-    found = make_windows(np.ones((9, 1)), times, None, window=2, horizon=1, step=step)
+    result = make_windows(np.ones((9, 1)), times, None, window=2, horizon=1, step=step)
     text = f"Readings of the series are {minutes} minutes apart, those of the training 5 minutes"
-    assert describe_windows(found, known=[300.0]).warnings == [f"{text}: resample them."] * warns
+    assert describe_windows(result, known=[300.0]).warnings == [f"{text}: resample them."] * warns
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,12 @@ def test_rule_reproduces_the_published_agedb_protocols(
     np.testing.assert_array_equal(
         count_ages(ages[ours.test]), count_ages(theirs.part("test").labels)
     )
-    seen = count_ages(ages[np.concatenate([ours.train, ours.val])])
+    trained = count_ages(ages[np.concatenate([ours.train, ours.val])])
     their_seen = count_ages(theirs.labels[theirs.parts != "test"])
-    np.testing.assert_array_equal(np.flatnonzero(seen), np.flatnonzero(their_seen))
-    assert (seen.sum(), their_seen.sum()) == (training_rows, published_rows)
+    np.testing.assert_array_equal(np.flatnonzero(trained), np.flatnonzero(their_seen))
+    assert (trained.sum(), their_seen.sum()) == (training_rows, published_rows)
     # total variation distance between the age distributions
-    assert np.abs(seen / seen.sum() - their_seen / their_seen.sum()).sum() / 2 < 0.04
+    assert np.abs(trained / trained.sum() - their_seen / their_seen.sum()).sum() / 2 < 0.04
     assert len(ours.val) == round(0.109 * training_rows)
 
 
@@ -78,9 +78,9 @@ def test_parts_are_disjoint_and_the_test_set_is_uniform(protocol, seed):
 def test_extrapolation_does_not_train_on_the_ends():
     groups = draw_ages()
     split = zero_shot_split(groups, "extrapolation", seed=0)
-    seen, tested = groups[np.concatenate(split[:2])], groups[split.test]
-    assert tested.min() + 3 < seen.min()
-    assert seen.max() < tested.max() - 3
+    trained, tested = groups[np.concatenate(split[:2])], groups[split.test]
+    assert tested.min() + 3 < trained.min()
+    assert trained.max() < tested.max() - 3
     counts = count_ages(groups)
     np.testing.assert_array_equal(np.unique(tested), np.flatnonzero(counts >= 50))
 
@@ -89,22 +89,22 @@ def test_interpolation_has_few_training_samples_in_the_middle():
     groups = draw_ages()
     split = zero_shot_split(groups, "interpolation", seed=0)
     low, high = groups[split.test].min(), groups[split.test].max()
-    seen = count_ages(groups[np.concatenate(split[:2])])
+    trained = count_ages(groups[np.concatenate(split[:2])])
     middle = round(low + 0.59 * (high - low))
-    assert seen[middle] < 10
+    assert trained[middle] < 10
     assert count_ages(groups)[middle] > 300
-    assert min(seen[low + 2], seen[high]) > 10 * seen[middle]
+    assert min(trained[low + 2], trained[high]) > 10 * trained[middle]
 
 
 def test_blindspot_uses_all_samples_except_the_gap():
     groups = draw_ages()
     split = zero_shot_split(groups, "blindspot", seed=0)
-    counts, seen = count_ages(groups), count_ages(groups[np.concatenate(split[:2])])
+    counts, trained = count_ages(groups), count_ages(groups[np.concatenate(split[:2])])
     low, high = groups[split.test].min(), groups[split.test].max()
     blind = [b for b in range(low, high + 1) if abs((b - low) / (high - low) - 0.566) <= 0.066]
     assert len(blind) >= 5
     for b in range(low, high + 1):
-        assert seen[b] == (0 if b in blind else counts[b] - 50)
+        assert trained[b] == (0 if b in blind else counts[b] - 50)
 
 
 def test_small_bins_are_not_tested():

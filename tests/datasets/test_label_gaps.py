@@ -102,8 +102,8 @@ def test_subset_equals_a_data_set_of_its_samples():
     assert torch.equal(subset[2]["label"], whole.labels[8:9])
     assert torch.equal(subset.length_order(), alone.length_order())
     order = SeededSampler(len(subset), 0, 2)
-    seen = torch.cat([batch["index"] for batch in make_loader(subset, 2, order)])
-    assert sorted(seen.tolist()) == list(range(6))
+    order_of_samples = torch.cat([batch["index"] for batch in make_loader(subset, 2, order)])
+    assert sorted(order_of_samples.tolist()) == list(range(6))
     assert not subset.on_disk
     whole.on_disk = True
     assert Subset(whole, rows).on_disk

@@ -99,10 +99,10 @@ def test_rejects_published_file_of_another_protocol(
 
 
 def test_compares_user_split_with_published_counts(root, published):
-    own = published / "own.csv"
+    user_file = published / "own.csv"
     table = read_split_file(published / "agedb.csv")
-    write_split_file(own, table.take(np.arange(500)))
-    prepared = prepare_split("agedb-dir", root, split_file=own, check=exists)
+    write_split_file(user_file, table.take(np.arange(500)))
+    prepared = prepare_split("agedb-dir", root, split_file=user_file, check=exists)
     assert (prepared.published, prepared.matches, prepared.drawn) == (False, False, False)
     assert "not comparable" in describe(prepared)[1]
     assert "{}, {} and {}".format(*agedb_dir.COUNTS) in describe(prepared)[1]
@@ -110,17 +110,17 @@ def test_compares_user_split_with_published_counts(root, published):
     lines = (published / "agedb.csv").read_text()
     for one, part, other in ((rows[0], "train", "test"), (rows[1], "test", "train")):
         lines = lines.replace(f"{one.paths[0]},{part}\n", f"{one.paths[0]},{other}\n")
-    own.write_text(lines)
-    prepared = prepare_split("agedb-dir", root, split_file=own, check=exists)
+    user_file.write_text(lines)
+    prepared = prepare_split("agedb-dir", root, split_file=user_file, check=exists)
     assert (prepared.published, prepared.matches) == (False, True)
     assert "cannot be verified" in describe(prepared)[1]
 
 
 def test_recognizes_published_rows_in_other_order_and_line_ends(root, published):
     header, *lines = (published / "agedb.csv").read_text().splitlines()
-    own = published / "own.csv"
-    own.write_text("\r\n".join([header, *lines[::-1]]))
-    assert prepare_split("agedb-dir", root, split_file=own, check=exists).published
+    user_file = published / "own.csv"
+    user_file.write_text("\r\n".join([header, *lines[::-1]]))
+    assert prepare_split("agedb-dir", root, split_file=user_file, check=exists).published
 
 
 def test_writes_file_names_as_on_disk(root, published):
@@ -223,9 +223,9 @@ def test_skipped_image_does_not_change_other_parts(root):
     gone = whole.paths[7]
     prepared = prepare_split("agedb-dir", root, check=lambda *_: {gone: "empty"}, skip_broken=True)
     rest = read_split_file(prepared.path)
-    kept = np.flatnonzero(np.array(whole.paths) != gone)
-    assert rest.paths == whole.take(kept).paths
-    assert rest.parts.tolist() == whole.take(kept).parts.tolist()
+    remaining = np.flatnonzero(np.array(whole.paths) != gone)
+    assert rest.paths == whole.take(remaining).paths
+    assert rest.parts.tolist() == whole.take(remaining).parts.tolist()
 
 
 def test_published_split_with_skipped_image_is_not_published(root, published):
@@ -318,22 +318,22 @@ def test_prepares_imdb_wiki_drawn_or_from_file(lists, tmp_path):
     assert prepared.expected == (191_509, 11_022, 11_022)
     assert prepared.excluded == {"no face": 2}
     assert "no face" in describe(prepared)[2]
-    own = tmp_path / "own.csv"
-    own.write_bytes(prepared.path.read_bytes())
-    again = prepare_split("imdb-wiki-dir", lists, split_file=own, check=exists)
-    assert again.path.read_bytes() == own.read_bytes()
+    user_file = tmp_path / "own.csv"
+    user_file.write_bytes(prepared.path.read_bytes())
+    again = prepare_split("imdb-wiki-dir", lists, split_file=user_file, check=exists)
+    assert again.path.read_bytes() == user_file.read_bytes()
     assert (again.drawn, again.excluded) == (False, {})
     with pytest.raises(UsageError, match="^Protocol extrapolation needs 10 label bins"):
         prepare_split("imdb-wiki-dir", lists, protocol="extrapolation", check=exists)
 
 
 def test_imdb_wiki_has_no_published_protocol_counts(tmp_path, lists):
-    own = tmp_path / "own.csv"
-    own.write_text("age,path,split\n" + "".join(
+    user_file = tmp_path / "own.csv"
+    user_file.write_text("age,path,split\n" + "".join(
         f"30,imdb_crop/{i}.jpg,{part}\n" for i, part in enumerate(["train", "val", "test"])
     ))  # fmt: skip
     prepared = prepare_split(
-        "imdb-wiki-dir", lists, split_file=own, protocol="blindspot", check=exists
+        "imdb-wiki-dir", lists, split_file=user_file, protocol="blindspot", check=exists
     )
     assert (prepared.path.name, prepared.expected) == ("imdb_wiki_blindspot.csv", None)
     assert "no published counts" in describe(prepared)[1]

@@ -22,8 +22,8 @@ SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTIL
 
 
 def code(section):
-    (found,) = re.findall(r"^```python\n(?!>>>)(.*?)^```$", SECTIONS[section], re.M | re.S)
-    return found
+    (code_block,) = re.findall(r"^```python\n(?!>>>)(.*?)^```$", SECTIONS[section], re.M | re.S)
+    return code_block
 
 
 def loader():
@@ -50,12 +50,12 @@ def test_scikit_learn(capsys):
     text, given = SECTIONS["scikit-learn"], {}
     for block in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S):
         exec(block, given)
-    shown = re.findall(r"^    (.*\d)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    output = re.findall(r"^    (.*\d)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
     printed = capsys.readouterr().out.splitlines()
     assert [decimals(line) for line in printed] == [
-        pytest.approx(decimals(line), rel=0.05) for line in shown
+        pytest.approx(decimals(line), rel=0.05) for line in output
     ]
-    assert [line.split()[0] for line in printed] == [line.split()[0] for line in shown]
+    assert [line.split()[0] for line in printed] == [line.split()[0] for line in output]
 
 
 def test_plain_pytorch():
@@ -119,19 +119,19 @@ def test_trainer(tmp_path, accumulate):
         save_strategy="no", logging_strategy="no", train_sampling_strategy="sequential",
     )  # fmt: skip
     torch.manual_seed(0)
-    model, seen = BertForSequenceClassification(config), []
+    model, recorded = BertForSequenceClassification(config), []
     # what is logged is the loss that the step saw
     torch.manual_seed(0)
     plain = BertForSequenceClassification(config)
     tokens, labels = torch.tensor(train_set["input_ids"]), torch.tensor(train_set["labels"])
     for rows in torch.arange(16).split(16 // accumulate):
         preds = plain(tokens[rows]).logits.squeeze(1)
-        seen.append(F.mse_loss(preds, labels[rows]).item() + 7)
+        recorded.append(F.mse_loss(preds, labels[rows]).item() + 7)
     given = {"model": model, "settings": settings, "train_set": train_set}
     given["ranksim"] = lambda features, labels: features.sum() * 0 + 7
     exec(code("Hugging Face Trainer"), given)
     logged = given["trainer"].state.log_history[-1]["train_loss"]
-    assert logged == pytest.approx(np.mean(seen), rel=1e-4)
+    assert logged == pytest.approx(np.mean(recorded), rel=1e-4)
 
 
 @pytest.mark.slow
@@ -140,10 +140,10 @@ def test_trainer(tmp_path, accumulate):
 )
 def test_shown_output_has_the_format_of_the_scripts(section, name, capsys):
     """In small: the words stand, the figures differ."""
-    *_, shown = re.findall(r"((?:^    [^\n]*\n)+)", SECTIONS[section], flags=re.MULTILINE)
+    *_, output = re.findall(r"((?:^    [^\n]*\n)+)", SECTIONS[section], flags=re.MULTILINE)
     load_example(name).main(160 if name == "trainer" else 30, 1)
     words = [
         [re.split(r"[ :,]", line.strip())[0] for line in text.splitlines()]
-        for text in (shown, capsys.readouterr().out)
+        for text in (output, capsys.readouterr().out)
     ]
     assert words[0] == words[1]

@@ -17,12 +17,12 @@ LIMIT = 5
 
 def blocks(kind):
     """Code of one kind, each with the heading it stands under."""
-    heading, found = "", []
+    heading, code_blocks = "", []
     for title, language, code in BLOCKS:
         heading = title or heading
         if language == kind:
-            found.append((heading, code))
-    return found
+            code_blocks.append((heading, code))
+    return code_blocks
 
 
 LOOP = blocks("python")[0][1]
@@ -123,8 +123,8 @@ def test_stage_two_with_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights, stage_two = DIFFS[0][1], DIFFS[-1][1]
     head, given = run(applied(stage_two, applied(weights, LOOP)), tmp_path)
-    kept = torch.load("encoder.pt", weights_only=True)
-    assert all(torch.equal(kept[k], v) for k, v in given["encoder"].encoder.state_dict().items())
+    saved = torch.load("encoder.pt", weights_only=True)
+    assert all(torch.equal(saved[k], v) for k, v in given["encoder"].encoder.state_dict().items())
     assert not torch.equal(head, run(applied(stage_two, LOOP), tmp_path)[0])
 
 

@@ -25,6 +25,8 @@ from ranksim.training.data_loader import select_display_samples
 from tests.datasets.test_label_gaps import dataset
 from tests.helpers.benchmarks import BINS, make_benchmark
 
+COMPUTES_TSNE = True
+
 
 def merge_bins(bins):
     """Return the bins of the axis, each a list of label bins."""

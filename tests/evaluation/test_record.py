@@ -51,12 +51,14 @@ def test_conversion_keeps_all_numbers(version):
     old = load(version)
     new = upgrade_results(old)
     assert new["format"] == FORMAT
-    kept, added = numbers(old), numbers(new)
-    kept.subtract([version])
+    old_numbers, added = numbers(old), numbers(new)
+    old_numbers.subtract([version])
     added.subtract([FORMAT])
-    assert not kept - added
+    assert not old_numbers - added
     # only recipe fields that were added later are new
-    assert (added - kept).total() <= len(NetworkRecipe.optional_fields()) * 2 * len(new["runs"])
+    assert (added - old_numbers).total() <= len(NetworkRecipe.optional_fields()) * 2 * len(
+        new["runs"]
+    )
 
 
 @pytest.mark.parametrize("version", FIXTURES)

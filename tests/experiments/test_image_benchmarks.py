@@ -203,8 +203,8 @@ def test_timing_changes_neither_value_nor_gradient():
     torch.manual_seed(0)
     features, labels = torch.randn(12, 5), torch.randint(0, 9, (12,))
     results = []
-    for made in (lambda term: term, TimedRankSim):
-        term = made(RankSimLoss(100.0, 2.0, generator=torch.Generator().manual_seed(1)))
+    for wrap in (lambda term: term, TimedRankSim):
+        term = wrap(RankSimLoss(100.0, 2.0, generator=torch.Generator().manual_seed(1)))
         leaf = features.clone().requires_grad_()
         value = term(leaf, labels)
         (3.0 * value + leaf.square().sum()).backward()

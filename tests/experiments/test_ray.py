@@ -39,6 +39,7 @@ from tests.helpers.sweeps import (
 
 ray = pytest.importorskip("ray")
 CPU = TrainerConfig("cpu")
+COMPUTES_TSNE = True  # as the tasks of the cluster
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +181,7 @@ def test_errors_of_tasks_are_raised_here(on_the_cluster, tmp_path, monkeypatch):
         ray.shutdown()
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_tune_uses_the_executor_too(small_sts, tmp_path, monkeypatch, jobs):
+def test_tune_uses_the_executor_too(small_sts, tmp_path, monkeypatch):
     calls = []
 
     def open_executor(*args):
@@ -190,10 +190,11 @@ def test_tune_uses_the_executor_too(small_sts, tmp_path, monkeypatch, jobs):
         return open_inline_executor(args[3])
 
     monkeypatch.setattr("ranksim.experiments.executor.open_ray_executor", open_executor)
-    request = sts_request(small_sts, tmp_path, methods="vanilla+ranksim", seeds="1", jobs=jobs)
+    values = {"methods": "vanilla+ranksim", "seeds": "1", "max_steps": 2}
+    request = sts_request(small_sts, tmp_path, jobs=2, **values)
     result = tune(TuneRequest(dataclasses.replace(request, engine="ray"), 2))
     assert result.values["gamma"] > 0
-    assert calls == [(jobs, CPU, tmp_path / "study.db")]
+    assert calls == [(2, CPU, tmp_path / "study.db")]
 
 
 @pytest.mark.slow

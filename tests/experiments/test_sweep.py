@@ -115,19 +115,15 @@ def test_finished_runs_are_skipped_and_runs_can_be_added(small_sts, tmp_path):
     assert len(content["runs"]) == 4
 
 
-@pytest.mark.parametrize(
-    ("values", "setting"),
-    [
-        ({"options": {"split": "yang"}}, "data.options.split 'borealis', .* 'yang'"),
-        ({"changes": ("hidden=9", "ranksim_weight=0.1")}, "recipe.hidden 8, .* 9"),
-        ({"precision": "bf16-mixed"}, "trainer.precision"),
-        ({"max_epochs": 3}, "limits.epochs"),
-    ],
-)
-def test_one_folder_never_mixes_settings(small_sts, tmp_path, values, setting):
+def test_one_folder_never_mixes_settings(small_sts, tmp_path):
     """Runs that this command does not train count too."""
     one_run(small_sts, tmp_path, max_steps=2)
-    for others in ({}, {"methods": "vanilla+ranksim"}, {"seeds": "7,"}):
+    for values, others, setting in [
+        ({"options": {"split": "yang"}}, {}, "data.options.split 'borealis', .* 'yang'"),
+        ({"changes": ("hidden=9", "ranksim_weight=0.1")}, {}, "recipe.hidden 8, .* 9"),
+        ({"precision": "bf16-mixed"}, {"methods": "vanilla+ranksim"}, "trainer.precision"),
+        ({"max_epochs": 3}, {"seeds": "7,"}, "limits.epochs"),
+    ]:
         with pytest.raises(UsageError, match=f"vanilla seed 0 trained with .*{setting}"):
             one_run(small_sts, tmp_path, max_steps=2, **values, **others)
 
@@ -163,7 +159,7 @@ def test_diverged_runs_fail_and_the_sweep_continues(small_sts, tmp_path):
 
 @pytest.mark.slow
 def test_killed_twice_gives_the_results_of_an_undisturbed_sweep(small_sts, tmp_path):
-    run_benchmark(sts_request(small_sts, tmp_path / "whole", max_epochs=10))
+    finish_command(sweep_command(small_sts, tmp_path / "whole", "--max-epochs", "10"))
     words = sweep_command(small_sts, tmp_path / "killed", "--max-epochs", "10")
     for lines in (2, 6):
         with start_command(words) as process:

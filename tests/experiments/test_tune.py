@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import tomllib
@@ -248,6 +249,28 @@ def test_invalid_recipe_file_is_rejected(small_sts, tmp_path, content, message):
         run_benchmark(sts_request(small_sts, tmp_path / "out", recipe_file=path))
 
 
+SETTINGS = {"data": {}, "limits": {"epochs": 2}}
+
+
+@pytest.fixture(scope="module")
+def finished_study(tmp_path_factory):
+    """The storage of a search with two trials."""
+    folder = tmp_path_factory.mktemp("study")
+    method = parse_method("vanilla+ranksim", "inverse")
+    with lock_study_folder(folder):
+        study = open_study(folder, method, SETTINGS)
+        for score in (1.0, 0.5):
+            trial = study.ask()
+            trial.set_user_attr(
+                "values", {"ranksim_weight": trial.suggest_float("ranksim_weight", 0, 9)}
+            )
+            trial.report(score + 1, 1)
+            study.tell(trial, score)
+            seal_trial(study, trial.number)
+        assert open_study(folder, method, SETTINGS).best_value == 0.5
+    return folder / STORAGE
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -260,23 +283,12 @@ def test_invalid_recipe_file_is_rejected(small_sts, tmp_path, content, message):
         ("DELETE FROM trials WHERE trial_id = 2", "list index out of range"),
     ],
 )
-def test_damaged_study_is_rejected(tmp_path, change, reason):
-    method = parse_method("vanilla+ranksim", "inverse")
-    with lock_study_folder(tmp_path):
-        study = open_study(tmp_path, method, {"data": {}, "limits": {"epochs": 2}})
-        for score in (1.0, 0.5):
-            trial = study.ask()
-            trial.set_user_attr(
-                "values", {"ranksim_weight": trial.suggest_float("ranksim_weight", 0, 9)}
-            )
-            trial.report(score + 1, 1)
-            study.tell(trial, score)
-            seal_trial(study, trial.number)
-        assert open_study(tmp_path, method, {"data": {}, "limits": {"epochs": 2}}).best_value == 0.5
-    with closing(sqlite3.connect(tmp_path / "study.db")) as storage, storage:
+def test_damaged_study_is_rejected(finished_study, tmp_path, change, reason):
+    shutil.copy(finished_study, tmp_path / STORAGE)
+    with closing(sqlite3.connect(tmp_path / STORAGE)) as storage, storage:
         storage.execute(change)
     with (
         pytest.raises(UsageError, match=rf"study.db could not be read \(.*{reason}"),
         lock_study_folder(tmp_path),
     ):
-        open_study(tmp_path, method, {"data": {}, "limits": {"epochs": 2}})
+        open_study(tmp_path, parse_method("vanilla+ranksim", "inverse"), SETTINGS)

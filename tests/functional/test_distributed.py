@@ -113,26 +113,28 @@ def test_gradients_of_any_stride(process_pair):
     counts = (4, 3)
     upstream = make_rows((7, 4), seed=3).split(counts)
     results = process_pair(_gather_strided_gradients, make_rows((7, 4)).split(counts))
-    for own, (expanded, turned, held) in zip(upstream, results, strict=True):
+    for upstream_gradient, (expanded, turned, held) in zip(upstream, results, strict=True):
         assert (expanded == 2).all()
-        assert turned.equal(2 * own)
-        assert held.equal(2 * own)
+        assert turned.equal(2 * upstream_gradient)
+        assert held.equal(2 * upstream_gradient)
 
 
-def _gather_with_gradient(rank, shards, own):
-    rows = shards[rank].clone().requires_grad_(rank in own)
+def _gather_with_gradient(rank, shards, upstream_gradient):
+    rows = shards[rank].clone().requires_grad_(rank in upstream_gradient)
     whole = gather_rows(rows)
     if whole.requires_grad:
         whole.square().sum().backward()
     return whole.requires_grad, rows.grad
 
 
-@pytest.mark.parametrize("own", [(0, 1), (0,), (1,), ()], ids=str)
-def test_processes_without_gradient_take_part(process_pair, own):
+@pytest.mark.parametrize("upstream_gradient", [(0, 1), (0,), (1,), ()], ids=str)
+def test_processes_without_gradient_take_part(process_pair, upstream_gradient):
     shards = make_rows((7, 4)).split((4, 3))
-    for rank, (needs, gradient) in enumerate(process_pair(_gather_with_gradient, shards, own)):
-        assert needs is bool(own)
-        if rank in own:
+    for rank, (needs, gradient) in enumerate(
+        process_pair(_gather_with_gradient, shards, upstream_gradient)
+    ):
+        assert needs is bool(upstream_gradient)
+        if rank in upstream_gradient:
             torch.testing.assert_close(gradient, 4 * shards[rank])
         else:
             assert gradient is None

@@ -64,7 +64,7 @@ def term(monkeypatch):
 
 
 @parametrize_pairwise(
-    path=PATHS, size=[1, 2, 3, 5, 16, 33, 64, 127], kind=["random", "ages", "ties"], ties=TIES
+    path=PATHS, size=[1, 2, 5, 16, 33, 127], kind=["random", "ages", "ties"], ties=TIES
 )
 def test_value_and_gradient_match_oracle(term, path, size, kind, ties):
     value, gradient = oracle_of_batch(kind, size, ties)
@@ -72,9 +72,7 @@ def test_value_and_gradient_match_oracle(term, path, size, kind, ties):
     assert_matches_oracle(result, (value.sum(), gradient.sum(0)))
 
 
-@parametrize_pairwise(
-    path=PATHS, dtype=list(TOLERANCES), size=[16, 33, 64], kind=["random", "ages"]
-)
+@parametrize_pairwise(path=PATHS, dtype=list(TOLERANCES), size=[16, 33], kind=["random", "ages"])
 def test_ranks_are_exact_for_every_dtype(term, path, dtype, size, kind):
     value, gradient = oracle_of_batch(kind, size, dtype=dtype)
     result = term(path, *make_batch(kind, size), dtype=dtype)
@@ -171,10 +169,10 @@ def test_references_are_ranked_without_gradient(term, path, anchors, ties):
     expected = value[:anchors].sum(), gradient[:anchors, :anchors].sum(0)
     assert_matches_oracle(term(path, z, y, anchors=anchors, ties=ties), expected)
     keep = np.random.default_rng(anchors).random(33) < 0.7
-    kept = int(keep[:anchors].sum())
+    num_kept = int(keep[:anchors].sum())
     value, gradient = oracle.ranksim(z[keep], oracle.neg_l1(y[keep]), 100.0, 2.0, ties)
     result = term(path, z, y, keep=keep, anchors=anchors, ties=ties)
-    expected = value[:kept].sum(), gradient[:kept, :kept].sum(0)
+    expected = value[:num_kept].sum(), gradient[:num_kept, :num_kept].sum(0)
     assert_matches_oracle((result[0], result[1][keep[:anchors]]), expected)
 
 

@@ -373,16 +373,16 @@ class TestAccumulate:
         def calls(bins):
             fds = make(LabelBins.uniform(0, 1, bins))
             z, labels = torch.randn(64, WIDTH), 0.9 * torch.rand(64)  # the last bins are empty
-            with Calls() as seen:
+            with Calls() as recorder:
                 fds.accumulate(z, labels)
                 fds.update()
                 fds.calibrate(z, labels)
-            return seen.count
+            return recorder.count
 
         assert calls(300) == calls(30) > 10
 
 
-def _worker(rank, folder, told):
+def _worker(rank, folder, results):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     fds, states = make(), []
     for seed, cut in ((0, 217), (1, 300)):  # uneven shards, then one that is empty
@@ -395,7 +395,7 @@ def _worker(rank, folder, told):
     try:
         fds.update()
     except RuntimeError as error:
-        told.put((rank, states, str(error)))
+        results.put((rank, states, str(error)))
     dist.destroy_process_group()
 
 
@@ -403,11 +403,11 @@ def _worker(rank, folder, told):
 @pytest.mark.distributed
 def test_two_processes_share_statistics(tmp_path):
     context = multiprocessing.get_context("spawn")
-    told = context.Queue()
-    workers = [context.Process(target=_worker, args=(rank, tmp_path, told)) for rank in range(2)]
+    results = context.Queue()
+    workers = [context.Process(target=_worker, args=(rank, tmp_path, results)) for rank in range(2)]
     for worker in workers:
         worker.start()
-    (_, states, error), (_, others, _) = sorted(told.get(timeout=120) for _ in workers)
+    (_, states, error), (_, others, _) = sorted(results.get(timeout=120) for _ in workers)
     for worker in workers:
         worker.join()
     assert error.startswith("FDS.update() needs features")

@@ -65,9 +65,9 @@ def check(training, bins, scheme, clip, lds):
     expected = oracle.weights(training, query, edges, scheme, clip, **kernel)
     fitted = DensityWeights.fit(training, bins=bins, scheme=scheme, clip=clip, lds=lds)
     np.testing.assert_allclose(fitted(query), expected, rtol=1e-6, atol=0)
-    own = density_weights(training, bins=bins, scheme=scheme, clip=clip, lds=lds)
-    np.testing.assert_allclose(own, expected[: len(training)], rtol=1e-6, atol=0)
-    assert own.mean() == pytest.approx(1, abs=1e-12)
+    of_training = density_weights(training, bins=bins, scheme=scheme, clip=clip, lds=lds)
+    np.testing.assert_allclose(of_training, expected[: len(training)], rtol=1e-6, atol=0)
+    assert of_training.mean() == pytest.approx(1, abs=1e-12)
 
 
 PUBLISHED = [("inverse", (5, 1000), LDS()), ("sqrt_inverse", None, LDS())]

@@ -106,14 +106,14 @@ def test_named_regions_are_flat_too():
     assert metrics.compute()["low_mae"] == pytest.approx(0.2)
 
 
-def _worker(rank, folder, told):
+def _worker(rank, folder, replies):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     prediction, target = samples()
     rows = torch.arange(70) if rank == 0 else torch.arange(70, 101)  # uneven shards
     metrics = copy.deepcopy(RegionMetrics(REGIONS))
     for part in rows.split(16):
         metrics.update(prediction[part], target[part], part)
-    told.put(metrics.compute())
+    replies.put(metrics.compute())
     dist.destroy_process_group()
 
 
@@ -121,11 +121,11 @@ def _worker(rank, folder, told):
 @pytest.mark.distributed
 def test_two_processes_match_one(tmp_path):
     context = multiprocessing.get_context("spawn")
-    told = context.Queue()
-    workers = [context.Process(target=_worker, args=(rank, tmp_path, told)) for rank in range(2)]
+    replies = context.Queue()
+    workers = [context.Process(target=_worker, args=(rank, tmp_path, replies)) for rank in range(2)]
     for worker in workers:
         worker.start()
-    results = [told.get(timeout=120) for _ in workers]
+    results = [replies.get(timeout=120) for _ in workers]
     for worker in workers:
         worker.join()
     assert results == [whole(*samples())] * 2

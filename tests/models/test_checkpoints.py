@@ -62,10 +62,10 @@ def test_equals_a_plain_resnet(save, depth, side):
     batch = images(2, side)
     normalised = (batch.double() / 255 * 2 - 1).permute(0, 3, 1, 2)
     with torch.no_grad():
-        for found, expected in zip(model(batch), plain(normalised.float()), strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        for found, expected in zip(model.double()(batch), plain.double()(normalised), strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        for result, expected in zip(model(batch), plain(normalised.float()), strict=True):
+            torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+        for result, expected in zip(model.double()(batch), plain.double()(normalised), strict=True):
+            torch.testing.assert_close(result, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_trains_like_a_plain_resnet(save):
@@ -122,8 +122,8 @@ def test_reads_ranksim_checkpoints(save, name):
     state = {f"model.{key}": value for key, value in model.state_dict().items()}
     extra = {"fds.mean": torch.rand(3, 4), "metrics.sums": torch.rand(3)}
     path = save({"epoch": 3, "state_dict": state | extra, "callbacks": {"best": 1.0}})
-    found, loaded = read_checkpoint(path)
-    assert found == name
+    result, loaded = read_checkpoint(path)
+    assert result == name
     assert loaded.keys() == model.state_dict().keys()
     assert all(torch.equal(loaded[key], value) for key, value in model.state_dict().items())
     del state["model.head.bias"]

@@ -34,9 +34,9 @@ def test_dropout_only_in_training():
     torch.manual_seed(0)
     encoder, vectors = MLPEncoder(3, hidden=64, layers=1, dropout=0.5), torch.randn(50, 3)
     learning, plain = encoder(vectors), encoder.eval()(vectors)
-    kept = learning != 0
-    torch.testing.assert_close(learning[kept], 2 * plain[kept])
-    assert 0.4 < kept.sum() / (plain != 0).sum() < 0.6
+    nonzero = learning != 0
+    torch.testing.assert_close(learning[nonzero], 2 * plain[nonzero])
+    assert 0.4 < nonzero.sum() / (plain != 0).sum() < 0.6
 
 
 def test_no_row_and_a_regressor():

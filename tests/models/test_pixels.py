@@ -20,8 +20,8 @@ def noise(*shape, seed=0):
 
 
 def expected(images, mean=MEAN, std=STD, bgr=False):
-    made = oracle.normalize(images.numpy().astype(np.float64), mean, std)
-    return torch.from_numpy(made[:, ::-1].copy() if bgr else made)
+    result = oracle.normalize(images.numpy().astype(np.float64), mean, std)
+    return torch.from_numpy(result[:, ::-1].copy() if bgr else result)
 
 
 CASES = pairwise(
@@ -94,20 +94,20 @@ def test_pixel_constants_are_not_rounded(how, mean):
     pixels, images = Pixels(mean, std), noise(2, 5, 4, 3)
     exact, single = pixels(images, torch.float64), pixels(images, torch.float32)
     single = single.clone()
-    made = COPIES[how](pixels)
-    assert made.scale.device.type == made.shift.device.type == "cpu"
-    assert torch.equal(made(images, torch.float64), exact)
-    assert torch.equal(made(images, torch.float32), single)
-    assert made.state_dict() == {}
+    result = COPIES[how](pixels)
+    assert result.scale.device.type == result.shift.device.type == "cpu"
+    assert torch.equal(result(images, torch.float64), exact)
+    assert torch.equal(result(images, torch.float32), single)
+    assert result.state_dict() == {}
 
 
 def test_pixel_constants_follow_device():
     pixels = Pixels(MEAN, STD).to("meta")
     assert pixels(noise(2, 5, 4, 3).to("meta"), torch.float32).shape == (2, 3, 5, 4)
     with torch.device("meta"):  # a network made without memory
-        made = Pixels(MEAN, STD)
+        result = Pixels(MEAN, STD)
     images = noise(2, 5, 4, 3)
-    torch.testing.assert_close(made(images, torch.float64), expected(images), rtol=0, atol=1e-13)
+    torch.testing.assert_close(result(images, torch.float64), expected(images), rtol=0, atol=1e-13)
 
 
 def test_no_float64_on_mps():

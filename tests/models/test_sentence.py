@@ -111,13 +111,13 @@ def test_rejects_models_of_other_modalities(tmp_path):
 
 def test_weights_that_are_missing_or_pickled(bert):
     weights = Path(bert) / "model.safetensors"
-    kept = weights.read_bytes()
+    content = weights.read_bytes()
     transformers.BertConfig(**BERT_CONFIG | {"num_hidden_layers": 3}).save_pretrained(bert)
     one_sentence(
         encoder_of, bert, r"has no weights for encoder.layer.2.* \(16 in total\): name a mod"
     )
     transformers.BertConfig(**BERT_CONFIG).save_pretrained(bert)
-    weights.write_bytes(kept[:1000])
+    weights.write_bytes(content[:1000])
     one_sentence(
         encoder_of, bert, "^The weights of .* could not be loaded: name a model with complete"
     )

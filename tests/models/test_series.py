@@ -45,14 +45,14 @@ def slow_conv(encoder, windows):
     states = windows
     for level, convolution in enumerate(encoder.convolutions):
         weight, bias = (value.detach().numpy() for value in convolution.parameters())
-        made = np.zeros((*states.shape[:2], len(bias)))
+        convolved = np.zeros((*states.shape[:2], len(bias)))
         for t in range(states.shape[1]):
-            made[:, t] = bias
+            convolved[:, t] = bias
             for tap in range(3):
                 source = t - (2 - tap) * 2**level
                 if source >= 0:
-                    made[:, t] += states[:, source] @ weight[:, :, tap].T
-        states = np.maximum(made, 0)
+                    convolved[:, t] += states[:, source] @ weight[:, :, tap].T
+        states = np.maximum(convolved, 0)
     return states[:, -1]
 
 
@@ -73,15 +73,15 @@ def test_causal_convolutions(layers, length):
     assert reached[-1]
 
 
-@pytest.mark.parametrize("made", [GRUEncoder, ConvEncoder])
-def test_dropout_seeds_strides_and_no_window(made):
+@pytest.mark.parametrize("encoder_type", [GRUEncoder, ConvEncoder])
+def test_dropout_seeds_strides_and_no_window(encoder_type):
     torch.manual_seed(0)
-    encoder = made(2, hidden=32, layers=1, dropout=0.5)
+    encoder = encoder_type(2, hidden=32, layers=1, dropout=0.5)
     windows = torch.randn(8, 6, 2)
     learning, plain = encoder(windows), encoder.eval()(windows)
-    kept = learning != 0
-    torch.testing.assert_close(learning[kept], 2 * plain[kept])
-    assert 0.3 < kept.sum() / (plain != 0).sum() < 0.7
+    nonzero = learning != 0
+    torch.testing.assert_close(learning[nonzero], 2 * plain[nonzero])
+    assert 0.3 < nonzero.sum() / (plain != 0).sum() < 0.7
     torch.testing.assert_close(encoder(windows.transpose(1, 2).contiguous().mT), plain)
     torch.testing.assert_close(encoder(windows[:1]), plain[:1])
     prediction, _ = Regressor(encoder)(windows[:0])

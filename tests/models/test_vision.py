@@ -78,12 +78,12 @@ def test_resnets_from_scratch(name, width, count):
 
 
 def test_a_seed_fixes_the_weights():
-    made = []
+    encoders = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        made.append(ImageEncoder("resnet18").backbone.embedder.embedder.convolution.weight)
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
+        encoders.append(ImageEncoder("resnet18").backbone.embedder.embedder.convolution.weight)
+    assert torch.equal(encoders[0], encoders[1])
+    assert not torch.equal(encoders[0], encoders[2])
 
 
 class Handed(nn.Module):

@@ -72,9 +72,9 @@ def weights(training, labels, edges, scheme, clip=None, kernel=None, size=5, sig
     """Weight of each label ∝ 1/x of its bin, mean 1 over the training samples."""
     if scheme == "none":
         return [1.0 for _ in labels]
-    own = bins_of(edges, training)
+    training_bins = bins_of(edges, training)
     x = [0.0] * (len(edges) - 1)
-    for k in own:
+    for k in training_bins:
         x[k] += 1
     if clip is not None:
         x = [min(max(n, clip[0]), clip[1]) for n in x]
@@ -82,6 +82,6 @@ def weights(training, labels, edges, scheme, clip=None, kernel=None, size=5, sig
         x = [math.sqrt(n) for n in x]
     if kernel is not None:
         x = smooth(x, window(kernel, size, sigma), "zero")
-    mean = sum(1 / x[k] for k in own) / len(own)
-    largest = max(1 / x[k] for k in own)
+    mean = sum(1 / x[k] for k in training_bins) / len(training_bins)
+    largest = max(1 / x[k] for k in training_bins)
     return [(1 / x[k] if x[k] > 0 else largest) / mean for k in bins_of(edges, labels)]

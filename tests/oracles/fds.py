@@ -15,30 +15,30 @@ def statistics(z, bins, count):
         np.zeros((count, z.shape[1])),
     )
     for k in np.unique(bins):
-        own = z[bins == k]
-        n[k], mean[k] = len(own), own[0] + (own - own[0]).mean(0)  # exact for a constant
-        if len(own) > 1:
-            var[k] = ((own - mean[k]) ** 2).sum(0) / (len(own) - 1)
+        rows = z[bins == k]
+        n[k], mean[k] = len(rows), rows[0] + (rows - rows[0]).mean(0)  # exact for a constant
+        if len(rows) > 1:
+            var[k] = ((rows - mean[k]) ** 2).sum(0) / (len(rows) - 1)
     return n, mean, var
 
 
-def filled(table, seen):
+def filled(table, observed):
     """Unseen bins lie on the line between the nearest seen ones; at the ends they copy one."""
     out = np.zeros_like(table)
     for k in range(len(table)):
-        below = [j for j in range(k + 1) if seen[j]]
-        above = [j for j in range(k, len(table)) if seen[j]]
+        below = [j for j in range(k + 1) if observed[j]]
+        above = [j for j in range(k, len(table)) if observed[j]]
         low, high = (below or above)[-1 if below else 0], (above or below)[0 if above else -1]
         share = (k - low) / (high - low) if high > low else 0.0
         out[k] = (1 - share) * table[low] + share * table[high]
     return out
 
 
-def ratio(smoothed, own, clip):
+def ratio(smoothed, plain, clip):
     """smoothed / own, clipped; 0 / 0 is 1."""
-    if own == 0:
+    if plain == 0:
         return 1.0 if smoothed == 0 else clip[1]
-    return min(max(smoothed / own, clip[0]), clip[1])
+    return min(max(smoothed / plain, clip[0]), clip[1])
 
 
 class FDS:
@@ -59,7 +59,7 @@ class FDS:
         window = balance.window(kernel, kernel_size, sigma)
         self.window = [w / sum(window) for w in window]
         self.count = len(edges) - 1
-        self.seen = [False] * self.count
+        self.observed = [False] * self.count
         self.mean, self.var = np.zeros((self.count, width)), np.zeros((self.count, width))
         self.updates = 0
 
@@ -71,10 +71,10 @@ class FDS:
         n, mean, var = statistics(z, self.bins(labels), self.count)
         for k in range(self.count):
             if n[k] > 0:
-                kept = self.momentum if self.seen[k] else 0.0
-                self.mean[k] = kept * self.mean[k] + (1 - kept) * mean[k]
-                self.var[k] = kept * self.var[k] + (1 - kept) * var[k]
-                self.seen[k] = True
+                old_weight = self.momentum if self.observed[k] else 0.0
+                self.mean[k] = old_weight * self.mean[k] + (1 - old_weight) * mean[k]
+                self.var[k] = old_weight * self.var[k] + (1 - old_weight) * var[k]
+                self.observed[k] = True
         self.tabulate()
 
     def tabulate(self):
@@ -82,7 +82,7 @@ class FDS:
         self.updates += 1
         mean, var = self.mean, self.var
         if self.empty_bins == "neighbours":
-            mean, var = filled(mean, self.seen), filled(var, self.seen)
+            mean, var = filled(mean, self.observed), filled(var, self.observed)
         self.tables = (
             mean,
             var,
@@ -94,7 +94,7 @@ class FDS:
         """(z − μ_b) · √clip(σ̃²_b / σ²_b) + μ̃_b, and its derivative by z, both (N, D)."""
         out, slope = np.array(z, np.float64), np.ones(np.shape(z))
         for i, b in enumerate(self.bins(labels)):
-            if self.updates == 0 or (self.empty_bins == "zeros" and not self.seen[b]):
+            if self.updates == 0 or (self.empty_bins == "zeros" and not self.observed[b]):
                 continue
             mean, var, smooth_mean, smooth_var = (table[b] for table in self.tables)
             for d in range(out.shape[1]):

@@ -46,11 +46,11 @@ class ResNet(nn.Module):
         self.conv1, self.bn1 = conv(3, 64, 7, 2), nn.BatchNorm2d(64)
         inputs = 64
         for stage, count in enumerate(blocks):
-            width, made = 64 << stage, []
+            width, stage_blocks = 64 << stage, []
             for i in range(count):
-                made.append(Block(inputs, width, 2 if stage and i == 0 else 1, bottleneck))
+                stage_blocks.append(Block(inputs, width, 2 if stage and i == 0 else 1, bottleneck))
                 inputs = 4 * width if bottleneck else width
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*made))
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*stage_blocks))
         self.linear = nn.Linear(inputs, 1)
 
     def forward(self, x):

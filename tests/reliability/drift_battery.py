@@ -184,7 +184,7 @@ def _restore_fds(state, recipe, width):
     smoothing = oracle.make_fds(recipe, BINS.edges, width)
     smoothing.mean = state["fds.mean"].double().numpy()
     smoothing.var = state["fds.var"].double().numpy()
-    smoothing.seen = state["fds.observed"].tolist()
+    smoothing.observed = state["fds.observed"].tolist()
     smoothing.tabulate()
     return smoothing
 

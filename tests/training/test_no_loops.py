@@ -52,25 +52,25 @@ def bins(count):
 
 def fds(count):
     features, labels = data(count)
-    made = FDS(3, bins(count))
-    own = torch.from_numpy(labels)
+    module = FDS(3, bins(count))
+    tensor = torch.from_numpy(labels)
 
     def epoch():
-        made.accumulate(features, own)
-        made.update()
-        made.calibrate(features, own)
+        module.accumulate(features, tensor)
+        module.update()
+        module.calibrate(features, tensor)
 
     return epoch
 
 
 def fds_of_gaps(count):
     features, labels = data(count)
-    made = FDS(3, bins(count))
+    module = FDS(3, bins(count))
     some = torch.from_numpy(labels % 4 == 0)
 
     def epoch():
-        made.accumulate(features[some], torch.from_numpy(labels)[some])
-        made.update()
+        module.accumulate(features[some], torch.from_numpy(labels)[some])
+        module.update()
 
     return epoch
 
@@ -87,13 +87,13 @@ def weights_of_a_kernel(count):
 
 def metrics(count):
     features, labels = data(count)
-    made = RegionMetrics(ShotRegions.from_counts(bins(count), labels))
+    module = RegionMetrics(ShotRegions.from_counts(bins(count), labels))
     prediction, target = features[:, 0].double(), torch.from_numpy(labels)
 
     def epoch():
-        made.update(prediction, target, torch.arange(count))
-        made.compute()
-        made.reset()
+        module.update(prediction, target, torch.arange(count))
+        module.compute()
+        module.reset()
 
     return epoch
 
@@ -102,8 +102,8 @@ def batch(make):
     """A batch of all samples of a data set."""
 
     def ready(count):
-        made, rows = make(count), list(range(count))
-        return lambda: made.__getitems__(rows)
+        module, rows = make(count), list(range(count))
+        return lambda: module.__getitems__(rows)
 
     return ready
 

@@ -42,13 +42,13 @@ def test_numbers_are_standardized_by_training_rows():
     train = draw.permutation(50)[:35]
     written = ["" if value is None else f" {value!r} " for value in values]
     features = fitted({"age": written}, train)
-    made = features(as_table({"age": written}))
+    result = features(as_table({"age": written}))
     assert features.names == ["age", "age missing"]
-    assert made.dtype == np.float32
-    np.testing.assert_allclose(made[:, 0], standardize(values, train), rtol=1e-5)
-    np.testing.assert_array_equal(made[:, 1], [value is None for value in values])
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result[:, 0], standardize(values, train), rtol=1e-5)
+    np.testing.assert_array_equal(result[:, 1], [value is None for value in values])
     same = fitted({"age": values}, train)(as_table({"age": values}))  # as Parquet gives them
-    np.testing.assert_array_equal(same, made)
+    np.testing.assert_array_equal(same, result)
 
 
 def test_no_missing_indicator_without_missing_training_values():
@@ -69,16 +69,16 @@ def test_constant_column_keeps_its_missing_indicator():
 @pytest.mark.parametrize("unit", [1.0, 1e300, 1e-300, 1e308])
 def test_huge_and_tiny_values_stay_finite(unit):
     features = fitted({"a": [-unit, 0.0, unit, unit]})
-    made = features(as_table({"a": [-unit, 0.0, unit, unit, 1.7e308, -1.7e308, None]}))
-    assert np.abs(made).max() <= 1e6
+    result = features(as_table({"a": [-unit, 0.0, unit, unit, 1.7e308, -1.7e308, None]}))
+    assert np.abs(result).max() <= 1e6
     expected = standardize([-1.0, 0.0, 1.0, 1.0], range(4))
-    np.testing.assert_allclose(made[:4, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(result[:4, 0], expected, rtol=1e-6)
 
 
 def test_large_offsets_lose_no_digits():
     values = [1e9 + k for k in range(10)]
-    made = fitted({"a": values})(as_table({"a": values}))
-    np.testing.assert_allclose(made[:, 0], standardize(list(range(10)), range(10)), rtol=1e-6)
+    result = fitted({"a": values})(as_table({"a": values}))
+    np.testing.assert_allclose(result[:, 0], standardize(list(range(10)), range(10)), rtol=1e-6)
 
 
 def test_names_have_a_feature_each_up_to_fifty():
@@ -87,12 +87,12 @@ def test_names_have_a_feature_each_up_to_fifty():
     features = fitted({"name": names})
     counts = sorted(set(names), key=lambda name: (-names.count(name), name))
     assert features.names == [f"name = {name}" for name in sorted(counts[:50])] + ["name other"]
-    made = features(as_table({"name": [*names[:40], "never seen", ""]}))
+    result = features(as_table({"name": [*names[:40], "never seen", ""]}))
     for row, name in enumerate(names[:40]):
         feature = f"name = {name}" if name in counts[:50] else "name other"
-        assert made[row].sum() == made[row, features.names.index(feature)] == 1
-    assert made[-2].tolist() == [0.0] * 50 + [1.0]
-    assert made[-1].tolist() == [0.0] * 51
+        assert result[row].sum() == result[row, features.names.index(feature)] == 1
+    assert result[-2].tolist() == [0.0] * 50 + [1.0]
+    assert result[-1].tolist() == [0.0] * 51
 
 
 def test_missing_names_booleans_and_spaces():
@@ -111,20 +111,20 @@ def test_dates_are_days():
     written = ["2020-01-01", "2020-01-02 12:00", "", "2020-01-05T00:00:00"]
     features = fitted({"day": written})
     expected = standardize([0.0, 1.5, None, 4.0], range(4))
-    made = features(as_table({"day": written}))
-    np.testing.assert_allclose(made[:, 0], expected, rtol=1e-5)
-    assert made[:, 1].tolist() == [0, 0, 1, 0]
+    result = features(as_table({"day": written}))
+    np.testing.assert_allclose(result[:, 0], expected, rtol=1e-5)
+    assert result[:, 1].tolist() == [0, 0, 1, 0]
     python = [
         datetime.date(2020, 1, 1),
         datetime.datetime(2020, 1, 2, 12),
         None,
         datetime.datetime(2020, 1, 5),
     ]
-    np.testing.assert_array_equal(fitted({"day": python})(as_table({"day": python})), made)
+    np.testing.assert_array_equal(fitted({"day": python})(as_table({"day": python})), result)
     zoned = [
         datetime.datetime(2020, 1, 5, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
     ]
-    np.testing.assert_array_equal(features(as_table({"day": zoned})), made[3:])
+    np.testing.assert_array_equal(features(as_table({"day": zoned})), result[3:])
 
 
 def test_kind_of_a_column_is_inferred():

@@ -26,17 +26,17 @@ def messy(tmp_path):
 
 
 def test_unusable_targets_are_counted_by_line(messy):
-    found = make_label_report(messy, "y")
-    assert found["rows"] == 15
-    assert found["line_unit"] == "line"
-    assert found["labels"]["count"] == 6
-    assert found["missing"]["count"] == 6
-    assert found["missing"]["lines"] == [3, 5, 12, 13, 14]
-    assert found["missing"]["values"] == ["''", "'NA'", "'?'", "'-'", "'null'"]
-    assert (found["not_numbers"]["count"], found["not_numbers"]["lines"]) == (2, [6, 11])
-    assert found["not_numbers"]["values"] == ["'x'", "'True'"]
-    assert found["infinite"] == {"count": 1, "lines": [8], "values": ["'inf'"]}
-    assert found["duplicates"] == 1  # the row 2,2 stands twice
+    report = make_label_report(messy, "y")
+    assert report["rows"] == 15
+    assert report["line_unit"] == "line"
+    assert report["labels"]["count"] == 6
+    assert report["missing"]["count"] == 6
+    assert report["missing"]["lines"] == [3, 5, 12, 13, 14]
+    assert report["missing"]["values"] == ["''", "'NA'", "'?'", "'-'", "'null'"]
+    assert (report["not_numbers"]["count"], report["not_numbers"]["lines"]) == (2, [6, 11])
+    assert report["not_numbers"]["values"] == ["'x'", "'True'"]
+    assert report["infinite"] == {"count": 1, "lines": [8], "values": ["'inf'"]}
+    assert report["duplicates"] == 1  # the row 2,2 stands twice
 
 
 def slow_gaps(edges, counts, labels):
@@ -63,71 +63,73 @@ def test_report_matches_plain_counting(seed, drop):
     draw = np.random.default_rng(seed)
     labels = np.round(draw.exponential(2, 400), seed).tolist()
     ranges = parse_ranges(drop) if drop else ()
-    found = make_label_report(
+    report = make_label_report(
         table(y=labels), "y", width=0.5, many=20, few=5, drop=ranges,
         named=dict(zip(("low", "high"), parse_ranges("<1,>=3"), strict=True)),
     )  # fmt: skip
-    kept = [x for x in labels if not any(each.contains([x])[0] for each in ranges)]
-    assert found["dropped"] == {
+    remaining = [x for x in labels if not any(each.contains([x])[0] for each in ranges)]
+    assert report["dropped"] == {
         "ranges": [each.text for each in ranges],
-        "count": len(labels) - len(kept),
+        "count": len(labels) - len(remaining),
     }
-    edges, counts = found["bins"]["edges"], found["bins"]["counts"]
+    edges, counts = report["bins"]["edges"], report["bins"]["counts"]
     assert edges == [0.5 * k for k in range(len(edges))]
     assert edges[-2] <= max(labels) < edges[-1]
     for k, count in enumerate(counts):
-        assert count == sum(edges[k] <= x < edges[k + 1] for x in kept)
+        assert count == sum(edges[k] <= x < edges[k + 1] for x in remaining)
         name = "many" if count > 20 else "few" if count < 5 else "medium"
-        assert found["bins"]["regions"][k] == name
-    for name, region in found["regions"].items():
-        own = [n for n, r in zip(counts, found["bins"]["regions"], strict=True) if r == name]
-        assert region["bins"] == sum(n > 0 for n in own)
-        assert region["count"] == sum(own)
-        assert region["share"] == sum(own) / len(kept)
-    assert found["named"]["low"]["count"] == sum(x < 1 for x in kept)
-    assert found["named"]["high"]["share"] == sum(x >= 3 for x in kept) / len(kept)
-    assert (found["named"]["high"]["low"], found["named"]["high"]["high"]) == (3, None)
-    seen = sorted(n for n in counts if n)
-    assert found["imbalance_ratio"] == seen[-1] / seen[0]
-    assert found["max_to_median"] == seen[-1] / np.median(seen)
-    assert [each["count"] for each in found["rarest_bins"]] == seen[:5]
-    for each in found["rarest_bins"]:
+        assert report["bins"]["regions"][k] == name
+    for name, region in report["regions"].items():
+        counts_of_region = [
+            n for n, r in zip(counts, report["bins"]["regions"], strict=True) if r == name
+        ]
+        assert region["bins"] == sum(n > 0 for n in counts_of_region)
+        assert region["count"] == sum(counts_of_region)
+        assert region["share"] == sum(counts_of_region) / len(remaining)
+    assert report["named"]["low"]["count"] == sum(x < 1 for x in remaining)
+    assert report["named"]["high"]["share"] == sum(x >= 3 for x in remaining) / len(remaining)
+    assert (report["named"]["high"]["low"], report["named"]["high"]["high"]) == (3, None)
+    counted = sorted(n for n in counts if n)
+    assert report["imbalance_ratio"] == counted[-1] / counted[0]
+    assert report["max_to_median"] == counted[-1] / np.median(counted)
+    assert [each["count"] for each in report["rarest_bins"]] == counted[:5]
+    for each in report["rarest_bins"]:
         assert each["count"] == counts[edges.index(each["low"])]
         assert each["high"] == each["low"] + 0.5
-    gaps = slow_gaps(edges, counts, kept)
-    assert sorted(found["gaps"], key=lambda gap: gap["low"]) == gaps
-    widths = [gap["high"] - gap["low"] for gap in found["gaps"]]
+    gaps = slow_gaps(edges, counts, remaining)
+    assert sorted(report["gaps"], key=lambda gap: gap["low"]) == gaps
+    widths = [gap["high"] - gap["low"] for gap in report["gaps"]]
     assert widths == sorted(widths, reverse=True)
-    if len(set(kept)) <= len(kept) / 2:
-        times = {x: kept.count(x) for x in set(kept)}
-        assert [each["count"] for each in found["rarest_labels"]] == sorted(times.values())[:5]
-        assert all(times[each["label"]] == each["count"] for each in found["rarest_labels"])
-        assert found["rarest_labels"][0]["label"] == max(kept)
+    if len(set(remaining)) <= len(remaining) / 2:
+        times = {x: remaining.count(x) for x in set(remaining)}
+        assert [each["count"] for each in report["rarest_labels"]] == sorted(times.values())[:5]
+        assert all(times[each["label"]] == each["count"] for each in report["rarest_labels"])
+        assert report["rarest_labels"][0]["label"] == max(remaining)
     else:
-        assert found["rarest_labels"] == []
-    assert found["labels"]["distinct"] == len(set(labels))
-    assert (found["labels"]["min"], found["labels"]["max"]) == (min(labels), max(labels))
+        assert report["rarest_labels"] == []
+    assert report["labels"]["distinct"] == len(set(labels))
+    assert (report["labels"]["min"], report["labels"]["max"]) == (min(labels), max(labels))
     ordered = sorted(labels)
-    assert found["labels"]["quantiles"]["50"] == ordered[199]
-    assert found["labels"]["quantiles"]["95"] == ordered[379]
+    assert report["labels"]["quantiles"]["50"] == ordered[199]
+    assert report["labels"]["quantiles"]["95"] == ordered[379]
 
 
 def test_suggestion_is_that_of_suggest_bins():
     labels = np.random.default_rng(0).normal(size=300).round(1)
-    found, suggestion = make_label_report(table(y=labels.tolist()), "y"), suggest_bins(labels)
-    assert found["suggestion"] == {
+    report, suggestion = make_label_report(table(y=labels.tolist()), "y"), suggest_bins(labels)
+    assert report["suggestion"] == {
         "width": suggestion.width, "many": suggestion.many, "few": suggestion.few,
         "reason": suggestion.reason,
     }  # fmt: skip
-    np.testing.assert_array_equal(np.float32(found["bins"]["edges"]), suggestion.bins.edges)
-    assert found["bins"]["edges"] == [round(edge, 1) for edge in found["bins"]["edges"]]
+    np.testing.assert_array_equal(np.float32(report["bins"]["edges"]), suggestion.bins.edges)
+    assert report["bins"]["edges"] == [round(edge, 1) for edge in report["bins"]["edges"]]
 
 
 def test_gap_before_an_outlier():
-    found = make_label_report(table(y=[*(k / 7 for k in range(300)), 1e6]), "y")
-    assert found["gaps"][0]["above"] == 1e6
-    assert found["gaps"][0]["below"] == pytest.approx(299 / 7)
-    assert found["bins"]["counts"][-1] == 1
+    report = make_label_report(table(y=[*(k / 7 for k in range(300)), 1e6]), "y")
+    assert report["gaps"][0]["above"] == 1e6
+    assert report["gaps"][0]["below"] == pytest.approx(299 / 7)
+    assert report["bins"]["counts"][-1] == 1
 
 
 def test_duplicates_are_counted_over_all_columns():
@@ -137,9 +139,9 @@ def test_duplicates_are_counted_over_all_columns():
 
 
 def test_report_is_valid_json():
-    found = make_label_report(table(y=[1, 2, None, "x", float("inf"), 1e308, -1e308, 1e-320]), "y")
-    again = json.loads(json.dumps(found, allow_nan=False))
-    assert again == found
+    report = make_label_report(table(y=[1, 2, None, "x", float("inf"), 1e308, -1e308, 1e-320]), "y")
+    again = json.loads(json.dumps(report, allow_nan=False))
+    assert again == report
     assert again["missing"] == {"count": 1, "lines": [3], "values": ["None"]}
     assert again["labels"]["min"] == -1e308
 

@@ -58,14 +58,14 @@ def list_numbers(seed):
 
 def test_texts_come_before_the_numbers_beside_them(tmp_path):
     path = write(
-        tmp_path / "t.csv", said=list_texts(), rating=list_numbers(1), other=list_numbers(2)
+        tmp_path / "t.csv", comment=list_texts(), rating=list_numbers(1), other=list_numbers(2)
     )
     (text, reads_text), (table, reads_table) = read_proposals(path)
     assert isinstance(text, TextSpec)
-    assert text.text == ("said",)
-    assert reads_text == "reads the texts in column said; not rating and other"
+    assert text.text == ("comment",)
+    assert reads_text == "reads the texts in column comment; not rating and other"
     assert isinstance(table, TableSpec)
-    assert reads_table == "reads 2 columns: rating and other; not said"
+    assert reads_table == "reads 2 columns: rating and other; not comment"
 
 
 def test_two_texts_and_blank_ones(tmp_path):
@@ -80,11 +80,11 @@ def test_two_texts_and_blank_ones(tmp_path):
 @pytest.mark.parametrize("name", ["file", "photo"])
 def test_images_come_before_texts_and_numbers(tmp_path, name):
     images = {name: [f"faces/{k}.JPG" for k in range(ROWS)]}
-    path = write(tmp_path / "t.csv", **images, said=list_texts(), size=list_numbers(1))
+    path = write(tmp_path / "t.csv", **images, comment=list_texts(), size=list_numbers(1))
     (image, _), (text, _), (table, reads) = read_proposals(path)
     assert isinstance(image, ImageSpec)
     assert image.image == name
-    assert text.text == ("said",)
+    assert text.text == ("comment",)
     assert isinstance(table, TableSpec)
     assert "size" in reads
     assert table.features == (("size",) if name == "file" else ())

@@ -419,11 +419,11 @@ def test_check_images_reports_broken_files_in_order(tmp_path):
     names = ["b.png", "text.jpg", "gone.jpg", "folder.jpg", "empty.jpg", "a.png/x.jpg",
              "nul\0.jpg", "half.png", "a.png", "n" * 300]  # fmt: skip
     counted = []
-    found = check_images(tmp_path, names, on_progress=counted.append)
+    checked = check_images(tmp_path, names, on_progress=counted.append)
     assert counted == [len(names)]
-    half = found.pop("half.png")
+    half = checked.pop("half.png")
     assert re.fullmatch(r"the image is damaged: .+[^.]", half)
-    assert found == {
+    assert checked == {
         "text.jpg": "the file is not an image of a known format",
         "gone.jpg": "the file does not exist",
         "folder.jpg": "the file cannot be read: Is a directory",
@@ -432,7 +432,7 @@ def test_check_images_reports_broken_files_in_order(tmp_path):
         "nul\0.jpg": "the file cannot be read: embedded null byte",
         "n" * 300: "the file cannot be read: File name too long",
     }
-    assert list(found) == [name for name in names if name in found]
+    assert list(checked) == [name for name in names if name in checked]
 
 
 def test_unreadable_file_is_broken(tmp_path, monkeypatch):

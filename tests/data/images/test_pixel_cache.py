@@ -192,11 +192,11 @@ def test_mark_depends_on_all_file_attributes():
 
 
 def test_detects_change_between_hashing_and_decoding(root, paths, cache, monkeypatch):
-    real, seen = module.read_file, Counter()
+    real, reads = module.read_file, Counter()
 
     def changes(path):
-        seen[path.name] += 1
-        if seen["2.png"] == 2 and path.name == "2.png":
+        reads[path.name] += 1
+        if reads["2.png"] == 2 and path.name == "2.png":
             Image.fromarray(noise(70)).save(path)
         return real(path)
 

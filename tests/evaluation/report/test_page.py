@@ -14,6 +14,7 @@ from tests.helpers.results import evil_results, make_results, without_diagnostic
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 from ranksim.evaluation.record import read_results
+from ranksim.evaluation.report import plotting
 from ranksim.evaluation.report.page.elements import SweepResults
 from ranksim.evaluation.report.page.features import chance_agreement
 from ranksim.evaluation.report.page.label_axis import gaps_section
@@ -54,6 +55,16 @@ def pages(tmp_path_factory):
         return cache[name]
 
     return build
+
+
+@pytest.fixture
+def without_drawing(monkeypatch):
+    """Pictures are empty: drawing them takes most of the time of a page."""
+
+    def render(name, description, size, paint):
+        return plotting.Picture(name, description, "<svg></svg>", b"")
+
+    monkeypatch.setattr(plotting, "render_picture", render)
 
 
 def check_files(html, folder):
@@ -149,6 +160,7 @@ def test_pictures_of_earlier_page_are_removed(tmp_path):
     assert not list(tmp_path.rglob(".*"))
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_gaps_of_other_sweeps_are_shown_with_their_commands(tmp_path):
     first = without_diagnostics(make_results("all", seeds=1))
     other = make_results(PAIR, bins=100, seeds=2, dropped=[(1, 2)])
@@ -162,6 +174,7 @@ def test_gaps_of_other_sweeps_are_shown_with_their_commands(tmp_path):
     assert "other method" not in note  # all methods with gaps are named
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_page_without_gaps_gives_command_to_make_one():
     content = make_results(("vanilla",), bins=10)
     section = gaps_section(SweepResults(content), [])
@@ -169,6 +182,7 @@ def test_page_without_gaps_gives_command_to_make_one():
     assert section.commands == (f"{content['command']} --drop-labels 2-3",)
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_findings_claim_no_more_than_intervals_allow():
     def findings(content):
         return " ".join(scores_section(SweepResults(content))[0].findings)
@@ -229,6 +243,7 @@ def test_constant_and_missing_values_can_be_drawn(tmp_path):
     assert set(np.ravel([row[4:] for row in rows(read(html), "error")])) == {0.0}
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_huge_and_tiny_errors_are_formatted():
     content = make_results(("vanilla", "inv"), seeds=2, bins=9)
     for row in content["summary"]:

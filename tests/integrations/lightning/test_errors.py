@@ -77,15 +77,15 @@ class Offset(nn.Module):
         self.offset = nn.Parameter(torch.zeros(1))
 
 
-class Own(Net):
+class WithOffset(Net):
     def __init__(self):
         super().__init__()
-        self.own = Offset()
+        self.offset_layer = Offset()
 
 
 KINDS = {
     "image": Image, "age": Age, "unused": Unused, "twice": Twice, "pair": Pair,
-    "manual": Manual, "own": Own,
+    "manual": Manual, "offset": WithOffset,
 }  # fmt: skip
 
 
@@ -203,11 +203,11 @@ ERRORS = {
     ),
     "a head that cannot be drawn anew": (
         lambda path: [
-            RetrainHeadCallback("encoder", "own", saved(path, network().state_dict()))
+            RetrainHeadCallback("encoder", "offset_layer", saved(path, network().state_dict()))
         ],
-        {"kind": "own"},
+        {"kind": "offset"},
         ValueError,
-        r"^head 'own' cannot be reinitialized: its Offset .* no reset_parameters\(\)$",
+        r"^head 'offset_layer' cannot be reinitialized: its Offset .* no reset_parameters\(\)$",
     ),
 }  # fmt: skip
 

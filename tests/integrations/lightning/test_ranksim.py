@@ -71,6 +71,6 @@ def test_the_term_is_logged_and_reaches_a_loss_in_a_dict():
 
 def test_restores_training_step_of_instance():
     net = network()
-    own = net.training_step = lambda batch, batch_idx: 2 * net.loss_of(batch)
+    custom_step = net.training_step = lambda batch, batch_idx: 2 * net.loss_of(batch)
     fitted(RankSimCallback(make_ranksim(), "encoder"), net=net)
-    assert net.training_step is own
+    assert net.training_step is custom_step

@@ -39,8 +39,7 @@ class Draws(Callback):
 
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("published", [False, True])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("published", "workers"), [(False, 0), (True, 0), (True, 1)])
 def test_resumed_training_equals_uninterrupted_training(tmp_path, published, workers):
     """From checkpoints inside an epoch, at its last batch and after its end.
 
@@ -51,7 +50,7 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, published, wor
         ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, every_n_train_steps=1),
         ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True),
     ]
-    made = []
+    modules = []
 
     def run(path=None, start=0, keep=()):
         order = SeededSampler(N, 0)
@@ -65,7 +64,7 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, published, wor
         if workers:
             settings = {"num_workers": workers, "persistent_workers": True}
             settings["multiprocessing_context"] = "fork"
-        made.append(fds)
+        modules.append(fds)
         return fitted(
             *callbacks, Draws(), *keep, loader=batches(**settings), path=path,
             enable_checkpointing=bool(keep),
@@ -77,4 +76,4 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, published, wor
     for name, start in cases[: 2 if workers else None]:
         resumed = run(tmp_path / f"{name}.ckpt", start)
         assert same(resumed, whole), name
-        assert same(made[-1], made[0]), name
+        assert same(modules[-1], modules[0]), name

@@ -45,19 +45,19 @@ def test_weights_callback_equals_plain_loop(column):
 
 
 def test_weights_under_another_key_and_never_in_validation():
-    seen = {"training": [], "validation": []}
+    weights_by_stage = {"training": [], "validation": []}
 
     class Own(Net):
         def training_step(self, batch, batch_idx):
-            seen["training"].append("w" in batch)
+            weights_by_stage["training"].append("w" in batch)
             return super().training_step(batch, batch_idx)
 
         def validation_step(self, batch, batch_idx):
-            seen["validation"].append("w" in batch)
+            weights_by_stage["validation"].append("w" in batch)
 
     weights = DensityWeights.fit(data()[1], bins=BINS)
     fitted(
         WeightsCallback(weights, key="w", labels_fn=lambda batch: batch["y"]),
         net=network(Own), loader=batches(to_dict), val=batches(to_dict), num_sanity_val_steps=1,
     )  # fmt: skip
-    assert seen == {"training": [True] * 9, "validation": [False] * 10}
+    assert weights_by_stage == {"training": [True] * 9, "validation": [False] * 10}

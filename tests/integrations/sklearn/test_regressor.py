@@ -41,8 +41,8 @@ def data(count=120, width=4, seed=0):
     return x, np.floor(20 + 10 * np.exp(0.8 * x[:, 0]))
 
 
-def made(method="vanilla+ranksim", **settings):
-    return RankSimRegressor(method, **(FAST | {"max_epochs": 3} | settings))
+def make_model(method="vanilla+ranksim", **settings):
+    return RankSimRegressor(method, **(FAST | {"max_epochs": 2} | settings))
 
 
 def same(a, b):
@@ -74,26 +74,26 @@ METHODS = [
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_learn_reproducibly_in_any_row_order(method):
     x, y = data()
-    settings = {"max_epochs": 15, "config": {"lds_kernel_size": 3}}
-    model = made(method, **settings).fit(x, y)
+    settings = {"max_epochs": 6, "config": {"lds_kernel_size": 3}}
+    model = make_model(method, **settings).fit(x, y)
     assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
     shuffled = np.random.default_rng(1).permutation(len(y))
-    assert same(model, made(method, **settings).fit(x[shuffled], y[shuffled]))
-    assert not same(model, made(method, **settings | {"random_state": 1}).fit(x, y))
+    assert same(model, make_model(method, **settings).fit(x[shuffled], y[shuffled]))
+    assert not same(model, make_model(method, **settings | {"random_state": 1}).fit(x, y))
     if method != "vanilla":
-        assert not same(model, made("vanilla", **settings).fit(x, y))
+        assert not same(model, make_model("vanilla", **settings).fit(x, y))
 
 
 def test_rrt_keeps_first_stage_encoder():
     x, y = data()
-    one, two = made("vanilla").fit(x, y), made("rrt").fit(x, y)
+    one, two = make_model("vanilla").fit(x, y), make_model("rrt").fit(x, y)
     np.testing.assert_array_equal(one.transform(x), two.transform(x))
     assert not torch.equal(one.network_.head.weight, two.network_.head.weight)
 
 
 def test_prediction_matches_manual_computation():
     x, y = data()
-    model = made().fit(x, y)
+    model = make_model().fit(x, y)
     weights = [p.detach().numpy() for p in model.network_.parameters()]
     z = (x - x.mean(0)) / x.std(0)  # of rows that come once, and none left out
     for k in (0, 2):
@@ -108,19 +108,19 @@ def test_prediction_matches_manual_computation():
 @pytest.mark.parametrize("method", ["vanilla", "inv+lds+fds+ranksim"])
 def test_results_do_not_depend_on_units(method):
     x, y = data()
-    model = made(method, bin_width=5).fit(x, y)
+    model = make_model(method, bin_width=5).fit(x, y)
     # the same in thousandths, and a million off: 5 of 1 are 5,000 of 0.001
-    moved = made(method, bin_width=5_000).fit(x * 3 + 7, y * 1_000 + 1e6)
+    moved = make_model(method, bin_width=5_000).fit(x * 3 + 7, y * 1_000 + 1e6)
     np.testing.assert_allclose(moved.predict(x * 3 + 7), model.predict(x) * 1_000 + 1e6, rtol=1e-4)
 
 
 def test_early_stopping_and_loss_curves():
     x, y = data()
-    model = made(max_epochs=60, patience=3, learning_rate=0.05).fit(x, y)
+    model = make_model(max_epochs=60, patience=3, learning_rate=0.05).fit(x, y)
     assert model.n_iter_ == model.best_iter_ + 3 < 60
     assert len(model.loss_curve_) == len(model.validation_curve_) == model.n_iter_
     assert np.argmin(model.validation_curve_) + 1 == model.best_iter_
-    free = made("vanilla", max_epochs=8, early_stopping=False).fit(x, y)
+    free = make_model("vanilla", max_epochs=8, early_stopping=False).fit(x, y)
     assert free.n_iter_ == 8
     # validated on what it is trained on: the error of the kept weights is the one of the data
     error = np.abs(free.predict(x) - y).mean()
@@ -130,41 +130,40 @@ def test_early_stopping_and_loss_curves():
 def test_integer_weights_equal_repeated_rows():
     x, y = data(40)
     weight = np.random.default_rng(0).integers(0, 4, 40)
-    kept = np.repeat(np.arange(40), weight)
+    repeated = np.repeat(np.arange(40), weight)
     for method in ("vanilla+ranksim", "inv+lds"):
-        model = made(method).fit(x, y, sample_weight=weight)
-        assert same(model, made(method).fit(x[kept], y[kept]))
-        assert not same(model, made(method).fit(x, y))
+        model = make_model(method).fit(x, y, sample_weight=weight)
+        assert same(model, make_model(method).fit(x[repeated], y[repeated]))
+        assert not same(model, make_model(method).fit(x, y))
 
 
 def test_scale_of_sample_weight_does_not_matter():
     x, y = data(60)
     weight = np.random.default_rng(0).uniform(0.1, 0.9, 60)
-    model = made("sqinv").fit(x, y, sample_weight=weight)
-    assert same(model, made("sqinv").fit(x, y, sample_weight=weight / 2))
+    model = make_model("sqinv").fit(x, y, sample_weight=weight)
+    assert same(model, make_model("sqinv").fit(x, y, sample_weight=weight / 2))
     # beyond 10 on average they are no copies
-    large = made("sqinv").fit(x, y, sample_weight=weight * 1024)
+    large = make_model("sqinv").fit(x, y, sample_weight=weight * 1024)
     assert same(model, large)
-    assert not same(model, made("sqinv").fit(x, y))
+    assert not same(model, make_model("sqinv").fit(x, y))
 
 
-@pytest.mark.parametrize("factor", [1 / 3, 1e4])
 # on average 4 and 40, with and without copies
 @pytest.mark.parametrize(("method", "largest"), [("vanilla+ranksim", 20), ("rrt+inv", 200)])
-def test_unit_of_sample_weight_does_not_matter(method, factor, largest):
+def test_unit_of_sample_weight_does_not_matter(method, largest):
     x, y = data(40)
     weight = np.where(np.arange(40) % 7 == 0, largest, 1)
-    model = made(method).fit(x, y, sample_weight=weight)
-    np.testing.assert_allclose(
-        made(method).fit(x, y, sample_weight=weight * factor).predict(x), model.predict(x), 1e-6
-    )
+    preds = make_model(method).fit(x, y, sample_weight=weight).predict(x)
+    for factor in (1 / 3, 1e4):
+        model = make_model(method).fit(x, y, sample_weight=weight * factor)
+        np.testing.assert_allclose(model.predict(x), preds, 1e-6)
 
 
 def test_equal_sample_weights_equal_none():
     x, y = data(40)
-    model = made("inv").fit(x, y)
-    assert same(model, made("inv").fit(x, y, sample_weight=np.full(40, 7)))
-    assert same(model, made("inv").fit(x, y, sample_weight=np.full(40, 0.1)))
+    model = make_model("inv").fit(x, y)
+    assert same(model, make_model("inv").fit(x, y, sample_weight=np.full(40, 7)))
+    assert same(model, make_model("inv").fit(x, y, sample_weight=np.full(40, 0.1)))
 
 
 @pytest.mark.slow
@@ -173,15 +172,15 @@ def test_weighted_samples_are_learned():
     both = [np.r_[x, x], np.r_[y, 1 - y]]  # each input has two labels
     weight = np.r_[np.full(60, 9.5), np.full(60, 0.5)]
     settings = {"max_epochs": 25, "early_stopping": False, "config": {"loss": "mse"}}
-    model = made("vanilla", **settings).fit(*both, sample_weight=weight)
-    other = made("vanilla", **settings).fit(*both, sample_weight=weight[::-1])
+    model = make_model("vanilla", **settings).fit(*both, sample_weight=weight)
+    other = make_model("vanilla", **settings).fit(*both, sample_weight=weight[::-1])
     assert np.abs(model.predict(x) - y).mean() < 0.2
     assert np.abs(other.predict(x) - (1 - y)).mean() < 0.2
 
 
 def test_pipeline_grid_search_clone_and_pickle():
     x, y = data()
-    pipe = make_pipeline(PolynomialFeatures(2), made())
+    pipe = make_pipeline(PolynomialFeatures(2), make_model())
     search = GridSearchCV(
         pipe, {"ranksimregressor__method": ["vanilla", "inv"]}, cv=2, error_score="raise"
     ).fit(x, y)
@@ -190,7 +189,7 @@ def test_pipeline_grid_search_clone_and_pickle():
     weight[:60] = 0
     half = pipe.fit(x, y, ranksimregressor__sample_weight=weight)
     assert same(half[-1], clone(pipe).fit(x[60:], y[60:])[-1])
-    model = made().fit(x, y)
+    model = make_model().fit(x, y)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(x), model.predict(x))
     assert clone(model).get_params() == model.get_params()
@@ -201,46 +200,50 @@ def test_pipeline_grid_search_clone_and_pickle():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_n_jobs_does_not_change_results():
     x, y = data()
-    alone = cross_val_score(made(), x, y, cv=2)
-    np.testing.assert_array_equal(alone, cross_val_score(made(), x, y, cv=2, n_jobs=2))
+    alone = cross_val_score(make_model(), x, y, cv=2)
+    np.testing.assert_array_equal(alone, cross_val_score(make_model(), x, y, cv=2, n_jobs=2))
 
 
 def test_divergence_error_names_rows_of_x():
     x, y = data()
     with pytest.raises(
         DivergedError, match=r"^Training diverged at step \d+ .* of X; lower"
-    ) as told:
-        made(learning_rate=1e37).fit(x, y)
-    named = told.value.divergence
+    ) as raised:
+        make_model(learning_rate=1e37).fit(x, y)
+    named = raised.value.divergence
     assert set(named.numbers) <= set(range(len(x)))
-    assert str(list(named.numbers[:5]))[1:-1] in str(told.value)
+    assert str(list(named.numbers[:5]))[1:-1] in str(raised.value)
 
 
 def test_fits_in_parallel_threads():
     x, y = data()
-    alone = made().fit(x, y)
-    with ThreadPoolExecutor(3) as pool:
-        assert all(same(alone, each) for each in pool.map(lambda _: made().fit(x, y), range(3)))
+    alone = make_model().fit(x, y)
+    with ThreadPoolExecutor(2) as pool:
+        assert all(
+            same(alone, each) for each in pool.map(lambda _: make_model().fit(x, y), range(2))
+        )
 
 
 def test_metadata_routing():
     x, y = data()
     weight = np.random.default_rng(0).integers(0, 3, len(y))
     with config_context(enable_metadata_routing=True):
-        model = made().set_fit_request(sample_weight=True).set_score_request(sample_weight=False)
-        found = cross_validate(
+        model = (
+            make_model().set_fit_request(sample_weight=True).set_score_request(sample_weight=False)
+        )
+        scores = cross_validate(
             model, x, y, cv=2, params={"sample_weight": weight}, return_estimator=True
         )
-    fold = found["estimator"][0]
-    assert same(fold, made().fit(x[60:], y[60:], sample_weight=weight[60:]))
+    fold = scores["estimator"][0]
+    assert same(fold, make_model().fit(x[60:], y[60:], sample_weight=weight[60:]))
 
 
 def test_fits_pandas_dataframe():
     x, y = data()
     table = pd.DataFrame(x, columns=list("abcd"))
-    model = made().fit(table, pd.Series(y))
+    model = make_model().fit(table, pd.Series(y))
     assert model.feature_names_in_.tolist() == list("abcd")
-    assert same(model, made().fit(x, y))
+    assert same(model, make_model().fit(x, y))
     with pytest.raises(ValueError, match="feature names should match"):
         model.predict(table.rename(columns={"a": "z"}))
 
@@ -252,7 +255,7 @@ def test_fit_has_no_side_effects(tmp_path, monkeypatch):
     states = [random.getstate(), torch.get_rng_state(), np.random.get_state()[1].tolist()]
     settings = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads())
     environment, filters = dict(os.environ), list(warnings.filters)
-    made("rrt+ranksim").fit(x, y)
+    make_model("rrt+ranksim").fit(x, y)
     assert not list(tmp_path.iterdir())
     assert states[0] == random.getstate()
     assert torch.equal(states[1], torch.get_rng_state())
@@ -265,18 +268,20 @@ def test_fit_has_no_side_effects(tmp_path, monkeypatch):
 def test_random_state_instance():
     x, y = data()
     state = np.random.RandomState(5)
-    first, second = (made(random_state=state).fit(x, y) for _ in range(2))
+    first, second = (make_model(random_state=state).fit(x, y) for _ in range(2))
     assert not same(first, second)
-    assert same(first, made(random_state=np.random.RandomState(5)).fit(x, y))
+    assert same(first, make_model(random_state=np.random.RandomState(5)).fit(x, y))
 
 
 def test_random_state_generator():
     x, y = data()
     generator = np.random.default_rng(5)
-    first, second = (made(random_state=generator).fit(x, y) for _ in range(2))
+    first, second = (make_model(random_state=generator).fit(x, y) for _ in range(2))
     assert not same(first, second)
-    assert same(first, made(random_state=np.random.default_rng(5)).fit(x, y))
-    assert same(made(random_state=5).fit(x, y), made(random_state=np.int64(5)).fit(x, y))
+    assert same(first, make_model(random_state=np.random.default_rng(5)).fit(x, y))
+    assert same(
+        make_model(random_state=5).fit(x, y), make_model(random_state=np.int64(5)).fit(x, y)
+    )
 
 
 GRIDS = {
@@ -310,7 +315,7 @@ GRIDS = {
 @pytest.mark.parametrize("name", GRIDS)
 def test_searches_pass_numpy_scalars(name):
     x, y = data(60)
-    base = made("inv+ranksim", max_epochs=1, hidden=4)
+    base = make_model("inv+ranksim", max_epochs=1, hidden=4)
     grid = GRIDS[name]
     search = GridSearchCV(base, grid, cv=2, error_score="raise").fit(x, y)
     plain = {key: np.asarray(values).tolist()[0] for key, values in grid.items()}
@@ -320,7 +325,7 @@ def test_searches_pass_numpy_scalars(name):
 def test_randomized_search():
     x, y = data(60)
     space = {"learning_rate": np.logspace(-4, -2, 9), "hidden": np.arange(4, 9), "gamma": uniform()}
-    base = made(max_epochs=1)
+    base = make_model(max_epochs=1)
     search = RandomizedSearchCV(base, space, n_iter=2, cv=2, error_score="raise", random_state=0)
     assert set(search.fit(x, y).best_params_) == set(space)
 
@@ -349,7 +354,7 @@ X, Y = np.zeros((4, 1)), [1.0, 2.0, 3.0, 4.0]
 )
 def test_rejects_data_that_are_not_numbers(arguments, message):
     with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
-        made().fit(*arguments)
+        make_model().fit(*arguments)
 
 
 MASK = np.array([False, True, False, False])
@@ -365,13 +370,13 @@ MASK = np.array([False, True, False, False])
 )
 def test_rejects_masked_values(name, arguments):
     with pytest.raises(ValueError, match=f"^{name} must not be masked, got 1 masked values of 4"):
-        made().fit(*arguments)
+        make_model().fit(*arguments)
 
 
 def test_accepts_masked_arrays_without_masked_values():
     x, y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30.0)
-    masked = made(max_epochs=1).fit(np.ma.masked_array(x), np.ma.masked_array(y))
-    plain = made(max_epochs=1).fit(x, y)
+    masked = make_model(max_epochs=1).fit(np.ma.masked_array(x), np.ma.masked_array(y))
+    plain = make_model(max_epochs=1).fit(x, y)
     np.testing.assert_array_equal(masked.predict(x), plain.predict(x))
 
 
@@ -379,11 +384,11 @@ def test_accepts_masked_arrays_without_masked_values():
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_two_samples_and_equal_labels(early_stopping):
     settings = {"early_stopping": early_stopping, "max_epochs": 30}
-    two = made(**settings).fit([[0.0], [1.0]], [1.0, 3.0])
+    two = make_model(**settings).fit([[0.0], [1.0]], [1.0, 3.0])
     assert np.isfinite(two.predict([[0.5]])).all()
-    constant = made(**settings).fit([[0.0], [1.0], [2.0]], [1 / 3] * 3)
+    constant = make_model(**settings).fit([[0.0], [1.0], [2.0]], [1 / 3] * 3)
     np.testing.assert_allclose(constant.predict([[0.5]]), [1 / 3], atol=0.5)
-    equal = made(**settings).fit([[1.0], [1.0], [1.0]], [1.0, 2.0, 4.0])
+    equal = make_model(**settings).fit([[1.0], [1.0], [1.0]], [1.0, 2.0, 4.0])
     assert np.isfinite(equal.predict([[1.0]])).all()
 
 
@@ -439,7 +444,7 @@ def test_two_samples_and_equal_labels(early_stopping):
 )
 def test_rejects_invalid_arguments(settings, kind, message):
     with pytest.raises(kind, match=f"^{re.escape(message)}"):
-        made(**settings).fit(*data())
+        make_model(**settings).fit(*data())
 
 
 @pytest.mark.parametrize(
@@ -454,4 +459,4 @@ def test_rejects_invalid_arguments(settings, kind, message):
 )
 def test_rejects_invalid_sample_weight(weight, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        made().fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0], sample_weight=weight)
+        make_model().fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0], sample_weight=weight)

@@ -23,26 +23,28 @@ def counted(x, y, factor):
 
 def test_sorting_keeps_total_weights():
     x, y, weight = samples()
-    found = WeightedSamples.from_arrays(x, y, weight)
+    weighted = WeightedSamples.from_arrays(x, y, weight)
     relative = weight / weight[weight > 0].min()
-    assert counted(found.x, found.y, found.weight) == pytest.approx(counted(x, y, relative))
-    np.testing.assert_array_equal(found.y, y[found.row])
+    assert counted(weighted.x, weighted.y, weighted.weight) == pytest.approx(
+        counted(x, y, relative)
+    )
+    np.testing.assert_array_equal(weighted.y, y[weighted.row])
     order = np.random.default_rng(1).permutation(len(y))
     other = WeightedSamples.from_arrays(x[order], y[order], weight[order])
     for name in ("x", "y", "weight", "group"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(other, name))
+        np.testing.assert_array_equal(getattr(weighted, name), getattr(other, name))
 
 
 def test_copies_follow_relative_weights():
     x, y = np.arange(5.0)[:, None], np.arange(5.0)
     weight = np.array([0.5, 1.0, 0.0, 1.3, 5.0])
-    found = WeightedSamples.from_arrays(x, y, weight)
-    assert found.row.tolist() == [0, 1, 1, 3, 3, *[4] * 10]
-    np.testing.assert_allclose(found.weight, [1, 1, 1, 1.3, 1.3, *[1] * 10])
+    weighted = WeightedSamples.from_arrays(x, y, weight)
+    assert weighted.row.tolist() == [0, 1, 1, 3, 3, *[4] * 10]
+    np.testing.assert_allclose(weighted.weight, [1, 1, 1, 1.3, 1.3, *[1] * 10])
     weight[4] = 500
-    found = WeightedSamples.from_arrays(x, y, weight)  # more than 10 copies on average
-    assert found.row.tolist() == [0, 1, 3, 4]
-    np.testing.assert_allclose(found.weight, [1, 2, 2.6, 1000])
+    weighted = WeightedSamples.from_arrays(x, y, weight)  # more than 10 copies on average
+    assert weighted.row.tolist() == [0, 1, 3, 4]
+    np.testing.assert_allclose(weighted.weight, [1, 2, 2.6, 1000])
 
 
 @given(
@@ -64,9 +66,9 @@ def test_samples_are_sorted(width):
     draw = np.random.default_rng(0)
     x = draw.choice([-np.pi, -1.0, -1e-300, 0.0, 5e-324, 1.0, 2.0, 1e300], (200, width))
     y = draw.normal(size=200)
-    found = WeightedSamples.from_arrays(x, y, np.ones(200))
+    weighted = WeightedSamples.from_arrays(x, y, np.ones(200))
     rows = np.c_[x, y]
-    np.testing.assert_array_equal(np.c_[found.x, found.y], rows[np.lexsort(rows.T[::-1])])
+    np.testing.assert_array_equal(np.c_[weighted.x, weighted.y], rows[np.lexsort(rows.T[::-1])])
 
 
 def test_negative_zero_equals_zero():
@@ -77,13 +79,13 @@ def test_negative_zero_equals_zero():
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.99])
 def test_equal_inputs_stay_on_one_side(share):
     x, y, weight = samples()
-    found = WeightedSamples.from_arrays(x, y, weight)
+    weighted = WeightedSamples.from_arrays(x, y, weight)
     distinct = len(np.unique(x[weight > 0], axis=0))
-    rows, held = found.split(share, seed=0)
-    assert sorted([*rows, *held]) == list(range(len(found.y)))
-    inside, outside = ({tuple(row) for row in found.x[part]} for part in (held, rows))
+    rows, held = weighted.split(share, seed=0)
+    assert sorted([*rows, *held]) == list(range(len(weighted.y)))
+    inside, outside = ({tuple(row) for row in weighted.x[part]} for part in (held, rows))
     assert not inside & outside
     assert len(inside) == min(max(round(share * distinct), 1), distinct - 1)
-    again = found.split(share, seed=0)
+    again = weighted.split(share, seed=0)
     assert all(np.array_equal(a, b) for a, b in zip((rows, held), again, strict=True))
-    assert any(not np.array_equal(held, found.split(share, seed)[1]) for seed in (1, 2, 3))
+    assert any(not np.array_equal(held, weighted.split(share, seed)[1]) for seed in (1, 2, 3))

@@ -36,12 +36,15 @@ def ages(count=300):
     ids=str,
 )
 def test_matches_density_weights(settings):
-    made = clone(DensitySampleWeight(**settings))
-    assert made.fit_transform(ages()).tolist() == density_weights(ages(), **settings).tolist()
+    transformer = clone(DensitySampleWeight(**settings))
+    assert (
+        transformer.fit_transform(ages()).tolist() == density_weights(ages(), **settings).tolist()
+    )
     other = [20, 50, 119]
     wanted = DensityWeights.fit(ages(), **settings)(other)
-    assert made.transform(other).tolist() == wanted.tolist()
-    assert made.get_params().keys() == {*("bins", "scheme", "clip", "lds", "bandwidth", "alpha")}
+    assert transformer.transform(other).tolist() == wanted.tolist()
+    names = {"bins", "scheme", "clip", "lds", "bandwidth", "alpha"}
+    assert transformer.get_params().keys() == names
 
 
 def test_integer_bins_cover_label_range():
