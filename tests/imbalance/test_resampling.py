@@ -343,7 +343,7 @@ def test_wercs_draws_by_relevance():
     x, y = skewed(300, 30)
     relevance = PchipRelevance([0.0, 40.0], [0.0, 1.0])
     phi = relevance(y)
-    added, kept = np.zeros(len(y)), np.zeros(len(y))
+    added, remaining = np.zeros(len(y)), np.zeros(len(y))
     for seed in range(300):
         sampler = WERCS(relevance=relevance, over=0.5, under=0.0, random_state=seed)
         sampler.fit_resample(x, y)
@@ -352,12 +352,12 @@ def test_wercs_draws_by_relevance():
         sampler = WERCS(relevance=relevance, over=0.0, under=0.2, random_state=seed)
         sampler.fit_resample(x, y)
         assert len(sampler.sample_indices_) == 264
-        kept[sampler.sample_indices_] += 1
+        remaining[sampler.sample_indices_] += 1
     expected = 300 * 165 * phi / phi.sum()
     assert (np.abs(added - expected) < 5 * np.sqrt(expected + 1)).all()
     assert (added[phi == 0] == 0).all()
-    assert np.corrcoef(kept, phi)[0, 1] > 0.8
-    assert kept[y < 3].mean() < kept[y > 20].mean()
+    assert np.corrcoef(remaining, phi)[0, 1] > 0.8
+    assert remaining[y < 3].mean() < remaining[y > 20].mean()
 
 
 def test_wercs_never_removes_the_most_relevant():
