@@ -252,6 +252,22 @@ def test_numbers_of_folds_are_no_inputs(tmp_path, name, count, first, remedy, fo
 
 
 @pytest.mark.parametrize(
+    "options", [{"text": ("words",)}, {"image": "words"}, {"window": 2}, {"features": ("x",)}]
+)
+def test_marks_of_a_split_that_is_not_used_are_a_warning_for_all_kinds(tmp_path, options):
+    words = [f"cats {k}" for k in range(60)]
+    data = write_columns(tmp_path, words=words, is_test=[k >= 40 for k in range(60)])
+    spec = make_user_spec({"target": "y", "balanced": False} | options)
+    (warning,) = make_split_plan(load_table(data), spec).report.warnings
+    assert "--split is_test" in warning
+    spec = make_user_spec({"target": "y", "balanced": False, "split": "is_test"} | options)
+    plan = make_split_plan(load_table(data), spec)
+    assert plan.report.warnings == []
+    assert plan.parts[40:].tolist() == ["test"] * 20
+    assert "test" not in plan.parts[:40]
+
+
+@pytest.mark.parametrize(
     ("name", "cells"),
     [
         ("fold", [k * 1.5 for k in range(60)]),  # fold changes of genes

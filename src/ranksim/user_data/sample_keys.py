@@ -38,7 +38,8 @@ def make_sample_keys(
     written, texts of the same words in lower case, and images of the same pixels. Keys of texts and
     images can be compared within one table only.
     """
-    return _combine_keys(table, options, inputs, make_text_keys, make_image_keys)
+    columns = _make_keys_by_column(table, options, inputs, make_text_keys, make_image_keys)
+    return list(zip(*columns, strict=True))
 
 
 def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> NDArray[np.uint64]:
@@ -47,12 +48,40 @@ def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> 
     Unlike :func:`make_sample_keys`, this compares texts without spaces, thumbnails of images, and
     numbers in float32, which some files have.
     """
-    keys = _combine_keys(table, options, inputs, _make_plain_text_keys, _make_thumbnail_keys)
-    return hash_keys(list(map(_round_key, keys)))
+    make_text, make_image = _make_plain_text_keys, _make_thumbnail_keys
+    return _hash_columns(_make_keys_by_column(table, options, inputs, make_text, make_image))
+
+
+def hash_cells(columns: Sequence[Sequence[Any]]) -> NDArray[np.uint64]:
+    """Return a hash of the cells of each row ``(N,)``, the same in every form of their values."""
+    return _hash_columns(list(map(_make_distinct_keys, columns)))
+
+
+def _make_distinct_keys(values: Sequence[Any]) -> list[Hashable]:
+    """Return the keys of cells without lists, each made once."""
+    typed = list(zip(map(type, values), values, strict=True))  # True is no 1
+    distinct = list(dict.fromkeys(typed))
+    keys = dict(zip(distinct, make_cell_keys([value for _, value in distinct]), strict=True))
+    return [keys[each] for each in typed]
+
+
+def _hash_columns(columns: Sequence[Sequence[Hashable]]) -> NDArray[np.uint64]:
+    """Return a hash of the keys of each row ``(N,)``, whose numbers are rounded to float32."""
+    return hash_keys(list(zip(*map(_round_keys, columns), strict=True)))
+
+
+def _round_keys(keys: Sequence[Hashable]) -> list[Hashable]:
+    """Return keys with their numbers rounded to float32; those without decimals are kept."""
+    numbers = np.array([key if isinstance(key, float) else np.nan for key in keys])
+    rounded = _round_decimals(numbers).tolist()
+    return [
+        number if isinstance(key, float) else _round_key(key)
+        for key, number in zip(keys, rounded, strict=True)
+    ]
 
 
 def _round_key(key: Hashable) -> Hashable:
-    """Return a key with its numbers rounded to float32; those without decimals are kept."""
+    """Return a key, which may be that of a list, with its numbers rounded to float32."""
     if isinstance(key, tuple):
         return tuple(map(_round_key, key))
     return float(_round_decimals(np.float64(key))) if isinstance(key, float) else key
@@ -74,13 +103,13 @@ def hash_windows(
     return _hash_bytes(readings[end - window + 1 : end + 1].tobytes() for end in ends.tolist())
 
 
-def _combine_keys(
+def _make_keys_by_column(
     table: Table,
     options: UserDataSpec,
     inputs: Sequence[str],
     make_text: Callable[[Sequence[Any]], list[Hashable]],
     make_image: Callable[[Table, str], list[Hashable]],
-) -> list[tuple[Hashable, ...]]:
+) -> list[Sequence[Hashable]]:
     categories = options.categories if isinstance(options, TableSpec) else ()
     columns: list[Sequence[Hashable]] = []
     for name in inputs:
@@ -92,7 +121,7 @@ def _combine_keys(
             is_category = name in categories
             form = PLAIN if is_category else table.number_format(name) or PLAIN
             columns.append(make_cell_keys(table.column(name), form, is_category=is_category))
-    return list(zip(*columns, strict=True))
+    return columns
 
 
 def hash_keys(keys: Sequence[Hashable]) -> NDArray[np.uint64]:
@@ -132,12 +161,6 @@ def _make_cell_key(value: Any) -> Hashable:
         return float(value) + 0.0
     seconds = parse_seconds(value)
     return to_canonical_text(value) if seconds is None else ("time", seconds)
-
-
-def hash_cells(columns: Sequence[Sequence[Any]]) -> NDArray[np.uint64]:
-    """Return a hash of the cells of each row ``(N,)``, the same in every form of their values."""
-    keys = zip(*(make_cell_keys(values) for values in columns), strict=True)
-    return hash_keys(list(map(_round_key, keys)))
 
 
 def make_text_keys(texts: Sequence[Any]) -> list[Hashable]:
