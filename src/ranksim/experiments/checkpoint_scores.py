@@ -8,10 +8,11 @@ from typing import Any
 
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import sha256, write_json
+from ranksim.data.target_transform import TargetTransform
 from ranksim.evaluation.predictions import PREDICTIONS, write_predictions
 from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
-from ranksim.models import read_checkpoint, read_checkpoint_recipe
+from ranksim.models import read_checkpoint, read_checkpoint_section
 from ranksim.training.fit import evaluate
 from ranksim.training.method import parse_method
 from ranksim.training.recipe import ImageRecipe
@@ -29,7 +30,7 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
     """
     silence_lightning()
     encoder, state = read_checkpoint(checkpoint)
-    trained = read_checkpoint_recipe(checkpoint)
+    trained = read_checkpoint_section(checkpoint, "recipe")
     resized = any(change.startswith("image_size=") for change in request.changes)
     if "image_size" in trained and not resized:
         size = f"image_size={trained['image_size']}"
@@ -45,6 +46,8 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
     scale = trained.get("label_scale", 1.0)
     recipe = dataclasses.replace(run.recipe, encoder=encoder, label_scale=scale)
     benchmark, task = load_task(run.source, recipe, hardware=run.trainer_config)
+    if transform := read_checkpoint_section(checkpoint, "transform"):
+        task = dataclasses.replace(task, transform=TargetTransform.from_dict(transform))
     model = task.build_model()
     model.load_state_dict(state)
     scores, rows, preds = evaluate(model, recipe, task, run.trainer_config)

@@ -1,6 +1,6 @@
 """Encoders and the regressor that puts one linear output on top."""
 
-from ranksim.models.checkpoints import load_checkpoint, read_checkpoint, read_checkpoint_recipe
+from ranksim.models.checkpoints import load_checkpoint, read_checkpoint, read_checkpoint_section
 from ranksim.models.encoders import BiLSTM, ConvEncoder, GRUEncoder, MLPEncoder, TextEncoder
 from ranksim.models.pretrained import SentenceEncoder, load_tokenizer
 from ranksim.models.regressor import FrozenEncoder, PrecomputedFeatures, Regressor
@@ -20,5 +20,5 @@ __all__ = [
     "load_checkpoint",
     "load_tokenizer",
     "read_checkpoint",
-    "read_checkpoint_recipe",
+    "read_checkpoint_section",
 ]

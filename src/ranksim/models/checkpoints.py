@@ -76,11 +76,11 @@ def read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
     }
 
 
-def read_checkpoint_recipe(path: Path) -> dict[str, Any]:
-    """Read the training recipe of a checkpoint of this library; empty for others."""
+def read_checkpoint_section(path: Path, name: str) -> dict[str, Any]:
+    """Read ``recipe`` or ``transform`` of a checkpoint of this library; empty for others."""
     content = load_tensors(path)
-    recipe = content.get("recipe") if isinstance(content, Mapping) else None
-    return dict(recipe) if isinstance(recipe, Mapping) else {}
+    section = content.get(name) if isinstance(content, Mapping) else None
+    return dict(section) if isinstance(section, Mapping) else {}
 
 
 def load_tensors(path: Path) -> Any:

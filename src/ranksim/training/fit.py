@@ -431,7 +431,12 @@ def evaluate(
     if config.compile:
         model.encoder.compile()
     module = RegressionModule(
-        model, recipe, task.regions, Objective(L1Loss()), gmean_epsilon=task.gmean_epsilon
+        model,
+        recipe,
+        task.regions,
+        Objective(L1Loss()),
+        gmean_epsilon=task.gmean_epsilon,
+        transform=None if task.transform is None else (task.transform, task.train.labels),
     )
     index, preds = _run_evaluation(make_eval_trainer(config).test, module, task.test, config)
     return module.scores, index, preds
