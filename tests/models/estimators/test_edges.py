@@ -26,7 +26,7 @@ def fit(name, train, val, *, monitor="mae", **settings):
 
 @pytest.mark.parametrize(("name", "loss"), CASES)
 @pytest.mark.parametrize("count", [1, 7])
-def test_few_samples_with_equal_labels(name, loss, count):
+def test_few_samples_with_equal_labels(name, loss, count, capfd):
     vectors = estimator_type(name).reads == "vectors"
     values = np.arange(3.0 * count).reshape(count, 3) + (count == 1) * np.eye(1, 3)
     if not vectors:
@@ -40,6 +40,7 @@ def test_few_samples_with_equal_labels(name, loss, count):
     np.testing.assert_allclose(estimator.predict(values), 3.7, rtol=1e-6)
     assert min(course.scores) == pytest.approx(0, abs=1e-6)
     assert estimator.predict(values[:0]).shape == (0,)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", TREES)

@@ -9,6 +9,7 @@ import pytest
 from ranksim._utils.storage import with_digest, write_json
 from ranksim.exceptions import DataError, MissingDependencyError, UsageError
 from ranksim.models.estimators import (
+    ESTIMATOR_FILES,
     ESTIMATORS,
     LOSSES,
     EstimatorData,
@@ -182,6 +183,7 @@ def test_shapes_and_codes_are_checked():
 def test_damaged_files_are_rejected(name, tmp_path):
     fit(name).save(tmp_path)
     files = sorted(tmp_path.iterdir())
+    assert {path.name for path in files} <= ESTIMATOR_FILES
     assert len(files) == (1 if name in ("linear", "median") else 2)
     draw = np.random.default_rng(0)
     for path in files:

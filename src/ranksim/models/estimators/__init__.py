@@ -6,6 +6,13 @@ from pathlib import Path
 
 from ranksim._utils.formatting import format_value
 from ranksim.exceptions import DataError, UsageError
+from ranksim.models.estimators import (
+    catboost_trees,
+    lightgbm_trees,
+    references,
+    scikit_trees,
+    xgboost_trees,
+)
 from ranksim.models.estimators.base import DESCRIPTION, Estimator, EstimatorFit, read_description
 from ranksim.models.estimators.catboost_trees import CatBoostTrees
 from ranksim.models.estimators.data import LOSSES, EstimatorData, EstimatorSettings
@@ -16,6 +23,7 @@ from ranksim.models.estimators.xgboost_trees import XGBoostTrees
 
 __all__ = [
     "ESTIMATORS",
+    "ESTIMATOR_FILES",
     "LOSSES",
     "Estimator",
     "EstimatorData",
@@ -36,6 +44,11 @@ _TYPES: tuple[type[Estimator], ...] = (
 )
 ESTIMATORS = tuple(each.name for each in _TYPES)
 """Names of the estimators: trees, lightgbm, xgboost, catboost, linear, knn, median."""
+
+
+_MODULES = (scikit_trees, lightgbm_trees, xgboost_trees, catboost_trees, references)
+ESTIMATOR_FILES = frozenset({DESCRIPTION, *(module.FILE for module in _MODULES)})
+"""Names of the files that an estimator is saved to; each needs one or two of them."""
 
 
 def estimator_type(name: str) -> type[Estimator]:

@@ -14,6 +14,7 @@ from ranksim.exceptions import require_optional
 from ranksim.models.estimators.base import Course, Estimator, TrainingContext, read_number
 from ranksim.models.estimators.data import LOSSES, EstimatorData, EstimatorSettings, Floats
 
+FILE = "neighbors.npz"
 _PENALTIES = tuple(10.0**power for power in range(-6, 4))  # of standardized vectors, per sample
 _NEIGHBORS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 
@@ -94,8 +95,6 @@ class Neighbors(Estimator):
     missing_losses = "it is a mean of neighbors"
     reads = "vectors"
 
-    FILE = "neighbors.npz"
-
     def __init__(self) -> None:
         super().__init__()
         self.vectors: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
@@ -152,8 +151,8 @@ class Neighbors(Estimator):
             "labels": self.labels,
             "weights": self.weights,
         }
-        write_arrays(folder / self.FILE, arrays)
-        return folder / self.FILE
+        write_arrays(folder / FILE, arrays)
+        return folder / FILE
 
     def _read(self, path: Path, content: Mapping[str, Any]) -> None:
         arrays = read_arrays(path)

@@ -37,10 +37,11 @@ _NODES = {  # our names of the fields of scikit-learn's nodes
 class ScikitTrees(Estimator):
     """Trees of scikit-learn's ``HistGradientBoostingRegressor``.
 
-    Weights of one and no weights give another median there, so weights are always passed. The bins
-    of the columns do not depend on weights, for which scikit-learn needs minutes: they are computed
-    here, and the trees read the number of the bin. The trees are kept as arrays, so predictions
-    need no private class of scikit-learn and are the same after loading, in any version.
+    Weights of one and no weights give another median there, so weights are always passed. With
+    weights, scikit-learn needs more time for the bins of the columns than for the trees: they are
+    computed here, without weights, and the trees read the number of the bin. The trees are kept as
+    arrays, so predictions need no private class of scikit-learn and are the same after loading, in
+    any version.
     """
 
     name = "trees"
