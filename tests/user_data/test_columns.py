@@ -16,7 +16,7 @@ from ranksim.data.reading import load_table
 from ranksim.data.spec import TableSpec
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
-from ranksim.user_data.columns import spell_booleans
+from ranksim.user_data.columns import find_column_warning, spell_booleans
 from ranksim.user_data.features import TableFeatures
 from ranksim.user_data.sample_keys import hash_samples
 from tests.helpers.errors import raises_with
@@ -349,6 +349,10 @@ def test_numbers_with_odd_characters_are_explained(odd, fact):
             (warning,) = fit(table.column("x")).describe_names(table).warnings
             assert fact in warning
             assert "numbers" in warning
+
+
+def test_a_column_without_values_has_no_warning():
+    assert find_column_warning(as_table([None, "", "NA"]), "x", "left out") is None
 
 
 def fit_own(cells):

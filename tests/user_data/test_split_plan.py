@@ -8,10 +8,11 @@ import pytest
 
 from ranksim.data.reading import load_table
 from ranksim.data.spec import DataLocation, TableSpec, make_user_spec
+from ranksim.data.table import Table
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import resolve_user_data
 from ranksim.training.task_loading import identify_data, load_plan
-from ranksim.user_data.split_column import join_split_file, write_split_file
+from ranksim.user_data.split_column import join_split_file, make_row_digests, write_split_file
 from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
 from tests.helpers.errors import raises_with
@@ -385,6 +386,19 @@ def test_split_file_finds_the_rows_of_a_table_in_another_order(tmp_path, kind):
     pandas.read_csv(path).drop(columns="digest").to_csv(path, index=False)
     joined = join_split_file(load_table(str(tmp_path / "shuffled.csv")), path)
     assert joined.column("split.csv") == plan.parts.tolist()
+
+
+def test_digests_leave_out_what_has_no_values_or_may_be_added():
+    columns = {"y": [1, 2.5, None], "word": ["a", " b", ""]}
+    digests = make_row_digests(Table.from_columns("t", columns))
+    assert len({*digests}) == 3
+    more = {"split": ["train", "val", "unused"], "": [7, 8, 9], "v": [[1], [2], None],
+            "raw": [b"1", b"2", b"3"]}  # fmt: skip
+    equal = {"word": ["a ", "b", None], "y": ["1.0", "2.50", "NA"]}
+    assert make_row_digests(Table.from_columns("t", more | equal)) == digests
+    for other in ({"word": ["a", "b", "c"]}, {"y": [1, 2.5, 3]}, {"is_big": [True, False, True]}):
+        changed = make_row_digests(Table.from_columns("t", columns | other))
+        assert changed[2] != digests[2]
 
 
 def test_split_file_of_changed_rows_is_rejected(tmp_path):

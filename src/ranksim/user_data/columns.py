@@ -477,6 +477,8 @@ def find_column_warning(table: Table, name: str, verb: str) -> str | None:
     ``verb`` says what was done with the column, such as "left out".
     """
     values = [value for value in table.column(name) if not is_missing(value)]
+    if not values:
+        return None
     texts = [value.strip() for value in values if isinstance(value, str)]
     is_number = [parse_number(value) is not None for value in values]
     n_numbers, remedy = sum(is_number), f"or confirm with --categories {name}"
@@ -484,7 +486,7 @@ def find_column_warning(table: Table, name: str, verb: str) -> str | None:
     if sum(_OTHER_DATE.fullmatch(text) is not None for text in texts) >= MAJORITY * len(values):
         problem = f"although it contains dates such as {format_value(values[0])}"
         remedy = f"write them as 2010-03-24, {remedy}"
-    elif values and len(values) > n_numbers >= len(values) / 2:
+    elif len(values) > n_numbers >= len(values) / 2:
         first = values[is_number.index(False)]
         line = f"{table.line_unit} {table.lines[table.column(name).index(first)]}"
         problem = f"as {format_value(first)} ({line}) and {len(values) - n_numbers - 1:,} more are "

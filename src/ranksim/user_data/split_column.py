@@ -262,16 +262,20 @@ def _match_digests(
 def make_row_digests(table: Table) -> list[str]:
     """Return a digest of the cells of each row, the same in each order of rows and columns.
 
-    Columns without a name, of parts of a split, and of lists or structs are left out.
+    Columns without a name, of parts of a split, and of lists, structs or bytes are left out.
     """
     names = [name for name in table.names if not has_no_name(name) and table.names.count(name) == 1]
     columns = [table.column(name) for name in sorted(names)]
     columns = [
         values
         for values in columns
-        if not all(map(parse_part, values)) and all(map(is_scalar, values))
+        if not all(map(parse_part, values)) and all(map(_is_value, values))
     ]
     return [f"x{digest:016x}" for digest in hash_cells(columns)]
+
+
+def _is_value(cell: Any) -> bool:
+    return is_scalar(cell) and not isinstance(cell, bytes)
 
 
 def write_split_file(
