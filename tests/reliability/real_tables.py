@@ -129,7 +129,7 @@ def _check_inspection(content: dict[str, Any], table: RealTable) -> Iterator[str
     labels = table.frame[table.target].dropna().astype(float)
     expected = {
         "rows": len(table.frame),
-        "duplicates": int(table.frame.duplicated().sum()),
+        "duplicates": int(table.frame.drop(columns=_INDEX, errors="ignore").duplicated().sum()),
     }
     for name, value in expected.items():
         if content[name] != value:

@@ -23,7 +23,7 @@ def table(tmp_path):
     """Return a function that writes 60 rows with a repeating column ``split``."""
 
     def write(*words):
-        lines = [f"{k % 7},{k},{words[k % len(words)]}" for k in range(60)]
+        lines = [f"{k % 7},{k / 8},{words[k % len(words)]}" for k in range(60)]
         path = tmp_path / "t.csv"
         path.write_text("y,x,split\n" + "\n".join(lines))
         return str(path)

@@ -107,7 +107,7 @@ def prepare(
 
 
 @with_options(
-    "data out as_json target bin_width many few drop_labels region missing_target strict",
+    "data out as_json target bin_width many few drop_labels region missing_target keep strict",
     READING,
 )
 def inspect(
@@ -150,7 +150,7 @@ def inspect(
     except ValueError as error:
         raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
     rows = np.flatnonzero(np.isfinite(table.parse_numbers(values["target"]).values))
-    kinds = find_column_kinds(table, values["target"], rows)
+    kinds = find_column_kinds(table, values["target"], rows, values["keep"])
     report = DataReport(**content["data_report"]).combine(kinds.describe(table))
     if values["strict"]:
         report.raise_warnings()

@@ -46,7 +46,7 @@ AsJson = Annotated[
 # headings of the help, and the options below them
 DATA = (
     "Data",
-    "weights drop_labels protocol skip_broken cache_dir categories embedding image_root "
+    "weights drop_labels protocol skip_broken cache_dir categories embedding keep image_root "
     "horizon repeated_times skip_missing missing_target strict encoder image_size channels_last",
 )
 READING = ("Reading", "decimal thousands missing encoding comment skip_rows")

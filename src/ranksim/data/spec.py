@@ -69,6 +69,14 @@ def parse_words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in words if word.strip())
 
 
+def join_words(words: Iterable[str]) -> str:
+    """Join words with commas, as :func:`parse_words` splits them."""
+    return ",".join(
+        '"' + word.replace('"', '""') + '"' if "," in word or '"' in word else word
+        for word in words
+    )
+
+
 def parse_missing_target(text: str) -> tuple[float, ...]:
     """Parse numbers that stand for a missing target, such as ``-200,9999``."""
     try:
@@ -382,6 +390,9 @@ class TableSpec(UserDataSpec):
     )
     embedding: tuple[str, ...] = option(
         "Input columns of lists of numbers, all equally long. Default: detected.", (), "COLUMNS"
+    )
+    keep: tuple[str, ...] = option(
+        "Input columns to read although they number rows or contain the target.", (), "COLUMNS"
     )
 
     @property

@@ -424,7 +424,8 @@ def read_groups(table: Table, name: str) -> list[str]:
 
 def parse_numbers(values: Sequence[Any], number_format: NumberFormat = PLAIN) -> ParsedNumbers:
     """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``, not booleans or dates."""
-    parsed = [_parse_cell(value, number_format) for value in values]
+    is_plain = number_format == PLAIN
+    parsed = [_parse_cell(value, number_format, is_plain) for value in values]
     numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
     is_text = [n is None and not is_missing(v) for n, v in zip(parsed, values, strict=True)]
     text, infinite = np.array(is_text, dtype=np.bool_), np.isinf(numbers)
@@ -432,8 +433,8 @@ def parse_numbers(values: Sequence[Any], number_format: NumberFormat = PLAIN) ->
     return ParsedNumbers(np.where(infinite, np.nan, numbers), missing, text, infinite)
 
 
-def _parse_cell(value: Any, number_format: NumberFormat) -> float | None:
-    if not isinstance(value, str) or number_format == PLAIN:
+def _parse_cell(value: Any, number_format: NumberFormat, is_plain: bool) -> float | None:
+    if is_plain or not isinstance(value, str):
         number = parse_number(value)
         if number is not None or not isinstance(value, str):
             return number

@@ -68,6 +68,7 @@ from ranksim.training.recipe import IMAGE, SENTENCES, SERIES, TABLE, TEXT, pretr
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.columns import Kind
 from ranksim.user_data.features import TableFeatures
+from ranksim.user_data.near_duplicates import report_near_duplicates
 from ranksim.user_data.sample_keys import hash_windows
 from ranksim.user_data.split_plan import SplitPlan, read_series
 
@@ -167,12 +168,16 @@ class TableAdapter(DataAdapter):
         assert isinstance(plan.options, TableSpec)
         kinds: dict[str, Kind] = dict.fromkeys(plan.options.categories, "category")
         kinds |= dict.fromkeys(plan.options.embedding, "embedding")
-        train = plan.rows[plan.split.train]
-        return cls(plan.inputs, TableFeatures.fit(plan.table, plan.inputs, train, kinds=kinds))
+        train, keep = plan.rows[plan.split.train], plan.options.keep
+        features = TableFeatures.fit(plan.table, plan.inputs, train, kinds=kinds, keep=keep)
+        return cls(plan.inputs, features)
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
         columns = self.features.read(plan.table)[plan.rows]
-        train, val, test = (self._make_dataset(columns[i], plan.labels[i]) for i in plan.split)
+        vectors = self.features.encode(columns)
+        train, val, test = (
+            TableDataset(vectors[i], columns[i], plan.labels[i]) for i in plan.split
+        )
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
         report = self.features.describe(plan.table.take(plan.rows))
@@ -181,13 +186,16 @@ class TableAdapter(DataAdapter):
         for place, index in (("validation", plan.split.val), ("test", plan.split.test)):
             part = plan.table.take(plan.rows[index])
             report = report.combine(self.features.describe_unknown(part, place, is_new=False))
+        widths = [len(column.features) for column in self.features.columns]
+        report = report.combine(report_near_duplicates(vectors, widths, plan.split))
         return AdaptedSplits(
             *((train, val, test), self._make_network, facts, report), reader=self._reader
         )
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         columns = self.features.read(table)
-        samples = self._make_dataset(columns, np.zeros(len(columns)))
+        vectors = self.features.encode(columns)
+        samples = TableDataset(vectors, columns, np.zeros(len(columns)))
         report = self.features.describe(table)
         report = report.combine(self.features.describe_unknown(table, "this data"))
         report = report.combine(self.features.describe_time_zones(table))
@@ -197,11 +205,6 @@ class TableAdapter(DataAdapter):
     @property
     def _reader(self) -> TableReader:
         return TableReader(self.features)
-
-    def _make_dataset(
-        self, columns: NDArray[np.float64], labels: NDArray[np.float64]
-    ) -> TableDataset:
-        return TableDataset(self.features.encode(columns), columns, labels)
 
     def spell_as_trained(self, table: Table) -> Table:
         return self.features.spell_booleans(table)

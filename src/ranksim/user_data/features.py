@@ -80,12 +80,19 @@ class TableFeatures:
         train: Ints,
         *,
         kinds: Mapping[str, Kind] | None = None,
+        keep: Collection[str] = (),
     ) -> TableFeatures:
-        """Fit an encoder to each column on rows ``train``; ``kinds`` overrides inferred kinds."""
+        """Fit an encoder to each column on rows ``train``.
+
+        ``kinds`` overrides inferred kinds. Texts that almost never repeat are encoded if their
+        column is among ``keep``.
+        """
         encodings: list[Column] = []
         dropped: dict[str, str] = {}
         for name in names:
             encoding = fit_column(table, name, train, (kinds or {}).get(name))
+            if encoding == RARELY_REPEATS and name in keep:
+                encoding = fit_column(table, name, train, "category")
             if isinstance(encoding, str):
                 dropped[name] = encoding
             else:

@@ -16,6 +16,7 @@ from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics.shot_regions import ShotRegions
+from ranksim.user_data.identifiers import is_row_number
 from ranksim.user_data.sentinels import describe_precision, describe_unused, find_sentinels
 
 _MAX_LISTED = 5  # lines, values, rarest bins and labels
@@ -78,7 +79,7 @@ def make_label_report(
         "not_numbers": list_rows(parsed.text),
         "infinite": list_rows(parsed.infinite),
         "absent": list_rows(is_absent),  # numbers that stand for a missing label
-        "duplicates": _count_duplicates(table),  # rows that equal an earlier one in all columns
+        "duplicates": _count_duplicates(table),  # rows equal to an earlier one but for an index
         "labels": {
             "count": len(labels),
             "distinct": len(np.unique(labels)),
@@ -148,9 +149,10 @@ def _summarize_bins(suggestion: BinSuggestion, labels: Floats, remaining: Floats
 
 
 def _count_duplicates(table: Table) -> int:
-    names = [name for name in table.names if table.names.count(name) == 1]
+    columns = {name: table.read(name) for name in table.names if table.names.count(name) == 1}
+    compared = [cells for name, cells in columns.items() if not is_row_number(table, name, cells)]
     # compared as text, because values of a Hugging Face data set may be lists
-    rows = map(repr, zip(*map(table.read, names), strict=True))
+    rows = map(repr, zip(*compared, strict=True))
     return table.n_rows - len(set(rows))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,21 @@ from ranksim._utils.formatting import format_count, format_name, join_names
 from ranksim.data.cells import is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.table import IMAGE_COLUMNS
+from ranksim.data.spec import join_words
 from ranksim.data.splitting import read_parts
 from ranksim.data.table import Ints, Table, read_times
 from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError
-from ranksim.user_data.columns import MAX_CATEGORIES, fit_column
+from ranksim.user_data.columns import MAX_CATEGORIES, fit_column, has_no_name
 from ranksim.user_data.features import TableFeatures
+from ranksim.user_data.input_columns import (
+    combine_reports,
+    report_identifiers,
+    report_leaks,
+    report_nameless,
+    sample_columns,
+)
+from ranksim.user_data.near_duplicates import report_near_rows
 from ranksim.user_data.split_column import LikelySplit, find_likely_splits, find_split_column
 
 _IMAGE_SUFFIXES = (
@@ -28,6 +37,7 @@ _IMAGE_SUFFIXES = (
 _MAJORITY = 0.9  # share of the cells that decides the kind of a column, and of equal steps
 _MIN_WORDS = 3  # of a text on average; fewer are a name or a category
 _MIN_READINGS = 50  # of a series
+_MAX_CELLS = 400_000  # of the rows that are compared with each other
 _WINDOW = 24  # readings, in the proposal for a series
 
 
@@ -43,6 +53,8 @@ class ColumnKinds:
         split: the column of the parts of a given split, or None.
         problems: messages about columns that cannot be read.
         likely_splits: columns that most likely belong to a split.
+        left_out: report of columns that number the rows or contain the target.
+        keep: names of such columns that are read nevertheless.
     """
 
     features: TableFeatures
@@ -52,11 +64,13 @@ class ColumnKinds:
     split: str | None = None
     problems: list[str] = field(default_factory=list)
     likely_splits: list[LikelySplit] = field(default_factory=list)
+    left_out: DataReport = field(default_factory=DataReport)
+    keep: tuple[str, ...] = ()
 
     def describe(self, table: Table) -> DataReport:
         """Report the columns by kind, their missing values, and the given split."""
         report = self.features.describe(table)
-        report = report.combine(self.features.describe_names(table))
+        report = report.combine(self.features.describe_names(table)).combine(self.left_out)
         left_out = report.columns.pop("left_out", {})
         left_out |= {column.name: column.reason for column in self.likely_splits}
         report.warnings += [column.describe() for column in self.likely_splits]
@@ -76,15 +90,23 @@ class ColumnKinds:
         return report
 
 
-def find_column_kinds(table: Table, target: str, rows: Ints) -> ColumnKinds:
-    """Return the kinds of all columns but the target, read from these rows."""
+def find_column_kinds(
+    table: Table, target: str, rows: Ints, keep: tuple[str, ...] = ()
+) -> ColumnKinds:
+    """Return the kinds of all columns but the target, read from these rows.
+
+    Columns without a name, and those that number the rows or contain the target, are left out,
+    unless they are in ``keep``.
+    """
     split = find_split_column(table, (target,))
     likely = [] if split else find_likely_splits(table, (target,))
     unread = {target, split, *(column.name for column in likely)}
     columns, dropped = [], {}
     texts, images, problems = [], [], []
     for name in table.names:
-        if name in unread or table.names.count(name) > 1 or not name.strip():
+        if name in unread or table.names.count(name) > 1:
+            continue
+        if has_no_name(name) and name not in keep:
             continue
         values = [value for value in table.column(name) if not _is_empty(value)]
         if _contains_images(values):
@@ -101,9 +123,37 @@ def find_column_kinds(table: Table, target: str, rows: Ints) -> ColumnKinds:
                 dropped[name] = encoding
             else:
                 columns.append(encoding)
-    features = TableFeatures(tuple(columns), dropped)
-    time = _find_time(table, features.describe(table).columns.get("dates", ()))
-    return ColumnKinds(features, texts, images, time, split, problems, likely)
+    left_out = _find_left_out(table, target, rows, [column.name for column in columns], keep)
+    is_left_out = left_out.columns.get("left_out", {})
+    dates = TableFeatures(tuple(columns)).describe(table).columns.get("dates", ())
+    features = TableFeatures(tuple(c for c in columns if c.name not in is_left_out), dropped)
+    left_out = left_out.combine(_report_near_rows(table, features, rows))
+    time = _find_time(table, dates)
+    return ColumnKinds(
+        *(features, texts, images, time, split, problems, likely), left_out=left_out, keep=keep
+    )
+
+
+def _find_left_out(
+    table: Table, target: str, rows: Ints, names: Sequence[str], keep: Collection[str]
+) -> DataReport:
+    """Report columns that number the rows or contain the target."""
+    labels = table.parse_numbers(target).values[rows]
+    nameless = report_nameless(name for name in table.names if name not in names)
+    sample = sample_columns(table, names, rows)
+    is_read = not set(names) - set(sample.identifiers)
+    report = nameless.combine(report_identifiers(sample.identifiers, keep, is_read=is_read))
+    leaks = report_leaks(sample.find_leaks(rows, labels), target, keep)
+    return combine_reports(report, leaks)
+
+
+def _report_near_rows(table: Table, features: TableFeatures, rows: Ints) -> DataReport:
+    """Report near-duplicates among rows, or among some of them in a large table."""
+    if not features.columns:
+        return DataReport()
+    part = table.take(rows[: max(_MAX_CELLS // len(features.columns), 1)])
+    widths = [len(column.features) for column in features.columns]
+    return report_near_rows(features(part), widths)
 
 
 def _is_empty(value: Any) -> bool:
@@ -154,7 +204,7 @@ def propose_inputs(table: Table, kinds: ColumnKinds) -> list[tuple[list[str], st
         proposals.append((words, [name], f"the images in column {format_name(name)}"))
     if kinds.texts:
         chosen = kinds.texts[:2]
-        words, noun = ["--text", _join_csv(chosen)], "column" if len(chosen) == 1 else "columns"
+        words, noun = ["--text", join_words(chosen)], "column" if len(chosen) == 1 else "columns"
         if any(is_blank(value) for name in chosen for value in table.column(name)):
             words.append("--skip-missing")
         text = f"the texts in {noun} {join_names(map(format_name, chosen))}"
@@ -168,7 +218,8 @@ def propose_inputs(table: Table, kinds: ColumnKinds) -> list[tuple[list[str], st
     if features:
         # otherwise a column may be read as images, or be an error
         needs_names = bool(set(table.names) & set(IMAGE_COLUMNS) or kinds.problems)
-        words = ["--features", _join_csv(features)] if needs_names else []
+        words = ["--features", join_words(features)] if needs_names else []
+        words += ["--keep", join_words(kinds.keep)] if kinds.keep else []
         text = f"{format_count(len(features), 'column')}: {join_names(map(format_name, features))}"
         proposals.append((words, features, text))
     inputs = [*features, *kinds.texts, *kinds.images]
@@ -187,11 +238,3 @@ def _has_images(table: Table, column: str) -> bool:
     """Return True if the first image of a column lies below the folder of the table."""
     first = next((str(value) for value in table.column(column) if not is_missing(value)), "")
     return table.root is not None and (table.root / first.strip()).is_file()
-
-
-def _join_csv(names: Sequence[str]) -> str:
-    """Join names with commas; names that contain one are quoted."""
-    return ",".join(
-        '"' + name.replace('"', '""') + '"' if "," in name or '"' in name else name
-        for name in names
-    )

@@ -114,7 +114,7 @@ def _select_read_columns(
     if not isinstance(options, TableSpec):
         return inputs
     rows = np.arange(table.n_rows)
-    named = {*options.categories, *options.embedding}
+    named = {*options.categories, *options.embedding, *options.keep}
     unread = {
         name
         for name in inputs

@@ -53,6 +53,7 @@ from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
 from ranksim.user_data.columns import has_no_name
+from ranksim.user_data.input_columns import InputChoice, report_nameless
 from ranksim.user_data.sample_keys import hash_samples, hash_windows
 from ranksim.user_data.sample_origin import describe_origin
 from ranksim.user_data.sample_split import SplitOutcome, split_samples
@@ -63,8 +64,6 @@ from ranksim.user_data.split_column import (
     find_split_column,
     write_split_file,
 )
-
-_NAMELESS = "without a name, as the index of a data frame"
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +133,7 @@ class SplitPlan:
 def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     """Select the samples of user data, split them, and choose label bins and regions."""
     inputs = options.inputs or _infer_inputs(table, options)
-    categories = options.categories if isinstance(options, TableSpec) else ()
-    if unused := [name for name in categories if name not in inputs]:
-        raise UsageError(f"--categories contains {unused[0]!r}, which is not an input: remove it.")
+    _reject_other_columns(options, inputs)
     readings = windows = split = None
     if isinstance(options, SeriesSpec):
         readings, windows, split, parts = _make_forecasts(table, options, inputs)
@@ -151,8 +148,10 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         )
     bins = choose_label_bins(labels, options)
     label_index, by, seed = bins.digitize(labels), options.split_method, options.seed
-    outcome = SplitOutcome()
+    outcome, choice = SplitOutcome(), InputChoice(inputs)
     if split is None:
+        choice = _choose_inputs(table, options, inputs, rows, labels)
+        inputs = choice.inputs
         split, outcome = split_samples(table.take(rows), options, inputs, label_index)
         parts = np.full(table.n_rows, UNUSED, dtype="<U6")
         for part, members in zip(PARTS, split, strict=True):
@@ -184,11 +183,12 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     facts |= outcome.to_facts() | {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
     report = _report_rows(table, options, rows, split, outcome).combine(weight_report)
+    report = report.combine(choice.report)
     if not options.inputs:
-        left_out = dict.fromkeys(filter(has_no_name, table.names), _NAMELESS)
+        report = report.combine(report_nameless(name for name in table.names if name not in inputs))
         likely = find_likely_splits(table, _list_used(options))
-        left_out |= {column.name: column.reason for column in likely}
-        report.columns |= {"left_out": left_out} if left_out else {}
+        left_out = {column.name: column.reason for column in likely}
+        report = report.combine(DataReport(columns={"left_out": left_out} if left_out else {}))
     report.warnings += [each.describe(options.target) for each in find_sentinels(labels)]
     report.warnings += describe_precision(options.target, labels)
     targets = read_labels(table, options.target, missing="nan")
@@ -205,6 +205,28 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         reading_times=None if readings is None else readings.times,
         windows=windows,
     )
+
+
+def _reject_other_columns(options: UserDataSpec, inputs: Sequence[str]) -> None:
+    """Raise an error if an option names a column that is not an input."""
+    for option in ("categories", "keep"):
+        for name in getattr(options, option, ()):
+            if name not in inputs:
+                raise UsageError(f"--{option} contains {name!r}, which is not an input: remove it.")
+
+
+def _choose_inputs(
+    table: Table, options: UserDataSpec, inputs: tuple[str, ...], rows: Ints, labels: Floats
+) -> InputChoice:
+    """Return the inputs without those that identify a row or contain its label ``(N,)``.
+
+    Training rows of a given split decide, or all rows of which a split is to be drawn.
+    """
+    choice = InputChoice.leave_out_identifiers(table, options, inputs, rows)
+    if options.split is not None:
+        is_train = read_parts(table.take(rows), options.split) == PARTS[0]
+        rows, labels = rows[is_train], labels[is_train]
+    return choice.leave_out_leaks(options, rows, labels)
 
 
 def _select_samples(table: Table, options: UserDataSpec) -> tuple[Ints, Floats]:
@@ -365,7 +387,10 @@ def _infer_inputs(table: Table, options: UserDataSpec) -> tuple[str, ...]:
     used = _list_used(options)
     used.add(find_split_column(table, used))  # the part is not an input
     used |= {column.name for column in find_likely_splits(table, used)}
-    names = tuple(name for name in table.names if name not in used and not has_no_name(name))
+    keep = options.keep if isinstance(options, TableSpec) else ()
+    names = tuple(
+        name for name in table.names if name not in used and (not has_no_name(name) or name in keep)
+    )
     if not names:
         raise DataError(
             f"{table.name} has no input column beside {options.target!r}: add input columns."
