@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ranksim.data.spec import DataSpec, TableSpec, TextSpec
+from ranksim.data.spec import DataSpec, SeriesSpec, TableSpec, TextSpec
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError, UsageError
 from ranksim.training.adapters import TableAdapter
@@ -204,3 +204,18 @@ def test_inspect_lists_the_same_columns():
     assert (words, reads.split(":")[0]) == (["--keep", "instant,bill"], "reads 5 columns")
     _, _, planned = plan_inputs(keep=("instant", "bill"))
     assert kinds.describe(table).notes["Kept"] == planned.notes["Kept"]
+
+
+@pytest.mark.parametrize("horizon", [1, 6])
+def test_columns_of_a_series_may_equal_the_target_but_not_its_future(horizon):
+    level = np.cumsum(RNG.normal(size=ROWS)).round(3)
+    future = np.roll(level, -horizon)
+    columns = {"level": level, "same": level, "twice": 2 * level, "future": future}
+    table = Table.from_columns("t", {name: values.tolist() for name, values in columns.items()})
+    options = SeriesSpec(
+        target="level", window=4, horizon=horizon, features=("same", "twice", "future")
+    )
+    plan = make_split_plan(table, options)
+    assert plan.inputs == ("level", "same", "twice", "future")
+    (warning,) = plan.report.warnings
+    assert warning.startswith("Column 'future' at the end of each window equals the target 'level'")

@@ -12,7 +12,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, pairwise
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +128,13 @@ def read_delimited(path: Path, *, row: str = "sample", reading: ReadOptions | No
         rows = [values for values, blank in zip(rows, is_blank, strict=True) if not blank]
         numbers = [line for line, blank in zip(numbers, is_blank, strict=True) if not blank]
 
+    columns: list[tuple[str, ...]] = []
+
     def read(name: str) -> list[Any]:
-        return list(map(itemgetter(names.index(name)), rows))
+        if not columns:  # once, as the cells of a column are far apart in memory
+            columns.extend(zip(*rows, strict=True))
+            rows.clear()
+        return list(columns[names.index(name)]) if columns else []
 
     return Table(str(path), names, read, numbers, file=path, root=path.parent, notes=tuple(notes))
 

@@ -225,11 +225,37 @@ def report_leaks(leaks: Sequence[Leak], target: str, keep: Collection[str] = ())
     return report
 
 
+def warn_of_future_copies(
+    names: Sequence[str], readings: Floats, labels: Floats, target: str
+) -> list[str]:
+    """Return a warning for each column of a series that already contains the future target.
+
+    A column that equals the target at the same time is none: the past of the target is an input.
+
+    Args:
+        names: of the columns ``(C,)``.
+        readings: the last ones of each window ``(N, C)``.
+        labels: the target to forecast from each window ``(N,)``.
+        target: name of the column of the target.
+    """
+    kinds = {
+        name: classify_leak(ColumnValues(values), labels)
+        for name, values in zip(names, readings.T, strict=True)
+        if name != target
+    }
+    return [
+        f"Column {name!r} at the end of each window equals the target {target!r} that is to be "
+        "forecast: remove it from --features."
+        for name, kind in kinds.items()
+        if kind == "copy"
+    ]
+
+
 def combine_reports(report: DataReport, other: DataReport) -> DataReport:
     """Return both reports as one, with the columns that both keep."""
-    kept = [each.notes[_KEPT] for each in (report, other) if _KEPT in each.notes]
+    texts = [each.notes[_KEPT] for each in (report, other) if _KEPT in each.notes]
     combined = report.combine(other)
-    return replace(combined, notes=combined.notes | ({_KEPT: "; ".join(kept)} if kept else {}))
+    return replace(combined, notes=combined.notes | ({_KEPT: "; ".join(texts)} if texts else {}))
 
 
 def _describe_leak(leak: Leak, target: str) -> str:

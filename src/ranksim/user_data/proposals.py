@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -152,8 +152,9 @@ def _report_near_rows(table: Table, features: TableFeatures, rows: Ints) -> Data
     if not features.columns:
         return DataReport()
     part = table.take(rows[: max(_MAX_CELLS // len(features.columns), 1)])
+    cells = {column.name: part.column(column.name) for column in features.columns}  # read once
     widths = [len(column.features) for column in features.columns]
-    return report_near_rows(features(part), widths)
+    return report_near_rows(features(replace(part, read=cells.__getitem__)), widths)
 
 
 def _is_empty(value: Any) -> bool:

@@ -53,7 +53,7 @@ from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
 from ranksim.user_data.columns import has_no_name
-from ranksim.user_data.input_columns import InputChoice, report_nameless
+from ranksim.user_data.input_columns import InputChoice, report_nameless, warn_of_future_copies
 from ranksim.user_data.sample_keys import hash_samples, hash_windows
 from ranksim.user_data.sample_origin import describe_origin
 from ranksim.user_data.sample_split import SplitOutcome, split_samples
@@ -197,6 +197,8 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         report = report.combine(describe_readings(readings, windows))
         used, dates = sum(map(len, split)), readings.time_scale > 0
         report = report.combine(describe_windows(windows, used=used, dates=dates))
+        last = readings.values[windows.ends]
+        report.warnings += warn_of_future_copies(inputs, last, labels, options.target)
     return SplitPlan(
         *(table, options, inputs, rows, labels, split, bins, many, few, named, facts, report),
         parts=parts,
