@@ -219,3 +219,20 @@ def test_columns_of_a_series_may_equal_the_target_but_not_its_future(horizon):
     assert plan.inputs == ("level", "same", "twice", "future")
     (warning,) = plan.report.warnings
     assert warning.startswith("Column 'future' at the end of each window equals the target 'level'")
+
+
+@pytest.mark.parametrize("size", [1e300, 1.7e308, 1e-300])
+def test_huge_and_tiny_values_need_no_care(size):
+    rng = np.random.default_rng(0)
+    spread = rng.choice([-1.0, 1.0], 80) * size
+    columns = {
+        "a": spread,
+        "b": rng.uniform(-1, 1, 80) * size,
+        "whole": np.rint(rng.uniform(-1, 1, 80) * max(size, 1e15)),
+        "y": rng.uniform(-1, 1, 80) * 1e38,
+    }
+    table = Table.from_columns("t", {name: values.tolist() for name, values in columns.items()})
+    leaks = sample_columns(table, ["a", "b", "whole"], np.arange(80)).find_leaks(
+        np.arange(80), columns["y"]
+    )
+    assert leaks == []

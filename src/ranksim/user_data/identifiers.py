@@ -20,6 +20,7 @@ _MIN_INDEX_STEPS = 0.95  # share of the steps from row to row that are 1
 _MIN_INTEGERS = 0.5  # share of the values; interpolated rows may lie between two integers
 _MIN_REPEATS = 20.0  # expected number of repeated values, of which an identifier has none
 _NEIGHBORS = 10  # values over which the density of a value is measured
+_MAX_INTEGER = 2.0**64
 _MIN_HASH = 1e8  # a random key has at least nine digits
 _MAX_UNIFORM = 1.63  # distance to a uniform distribution, times √N: 99 % of such samples
 _FIRST_ROWS = 200  # decide at once on most columns
@@ -75,6 +76,8 @@ def is_row_number(table: Table, name: str, cells: Sequence[Any]) -> bool:
 def _may_identify(values: Floats) -> bool:
     """Return True if no value is missing or repeats, and most are integers."""
     if np.isnan(values).any() or (values % 1 == 0).mean() < _MIN_INTEGERS:
+        return False
+    if np.abs(values).max() > _MAX_INTEGER:  # all huge floats are integers
         return False
     return len(np.unique(values)) == len(values)
 

@@ -78,6 +78,7 @@ def read_values(cells: Sequence[Any], number_format: NumberFormat | None) -> Col
     return ColumnValues(np.array(numbers, dtype=np.float64), is_category=True)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # differences and squares of huge values
 def find_column_leaks(columns: Mapping[str, ColumnValues], labels: Floats) -> list[Leak]:
     """Return the columns that contain the labels ``(N,)``, alone or as parts of a sum.
 
