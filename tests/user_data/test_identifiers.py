@@ -5,7 +5,8 @@ import pytest
 
 from ranksim.data.number_format import PLAIN
 from ranksim.data.table import Table
-from ranksim.user_data.identifiers import classify_identifier, has_no_name, is_row_number
+from ranksim.user_data.columns import has_no_name
+from ranksim.user_data.identifiers import classify_identifier, is_row_number
 
 RNG = np.random.default_rng(0)
 ROWS = 400

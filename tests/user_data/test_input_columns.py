@@ -92,12 +92,12 @@ def test_columns_without_findings_change_nothing():
     features = ("hour", "temp", "area")
     plan, _, report = plan_inputs(features=features)
     assert (plan.inputs, report.warnings, "left_out" in report.columns) == (features, [], False)
-    kept = make_split_plan(
+    named = make_split_plan(
         make_table(), TableSpec(target="count", features=features, keep=("temp",))
     )
-    for part, other in zip(plan.split, kept.split, strict=True):
+    for part, other in zip(plan.split, named.split, strict=True):
         np.testing.assert_array_equal(part, other)
-    assert "Kept" not in kept.report.notes
+    assert "Kept" not in named.report.notes
     # the split is that of the remaining inputs
     everything = make_split_plan(make_table(), TableSpec(target="count"))
     assert [*map(len, everything.split)] == [*map(len, plan.split)]

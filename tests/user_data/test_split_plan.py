@@ -162,7 +162,7 @@ def test_column_split_without_parts_is_an_input_with_a_warning(table):
 
 def write_columns(tmp_path, **columns):
     """Write 60 rows of a target, an input and further columns; return the path."""
-    columns = {"y": [k % 7 for k in range(60)], "x": range(60), **columns}
+    columns = {"y": [k % 7 for k in range(60)], "x": [k / 8 for k in range(60)], **columns}
     lines = [
         ",".join(columns),
         *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),

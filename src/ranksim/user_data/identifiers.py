@@ -11,6 +11,7 @@ import numpy as np
 from ranksim.data.number_format import NumberFormat
 from ranksim.data.table import TIME_UNITS, Floats, Table, parse_calendar_numbers, parse_numbers
 from ranksim.exceptions import DataError
+from ranksim.user_data.columns import has_no_name
 
 INDEX: Literal["index"] = "index"
 IDENTIFIER: Literal["identifier"] = "identifier"
@@ -35,7 +36,6 @@ _ID_NAMES = {
     "id", "ids", "uid", "uuid", "guid", "pid", "idx", "index", "key", "pk", "rowid", "rownum",
     "rownumber", "rownames", "identifier",
 }  # fmt: skip
-_NAMELESS = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__")  # as pandas names it
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # of order_id, orderId, PID
 
 
@@ -89,11 +89,6 @@ def is_time_name(name: str) -> bool:
 
 def _split_name(name: str) -> set[str]:
     return {word.lower() for word in _WORD.findall(name)}
-
-
-def has_no_name(name: str) -> bool:
-    """Return True for the index column that pandas writes, and for other columns without a name."""
-    return not name or _NAMELESS.fullmatch(name) is not None
 
 
 def is_index(values: Floats) -> bool:

@@ -14,7 +14,8 @@ from ranksim.data.number_format import NumberFormat
 from ranksim.data.spec import TableSpec, UserDataSpec, join_words
 from ranksim.data.table import Floats, Ints, Table
 from ranksim.exceptions import DataError
-from ranksim.user_data.identifiers import classify_identifier, has_no_name
+from ranksim.user_data.columns import has_no_name
+from ranksim.user_data.identifiers import classify_identifier
 from ranksim.user_data.leaks import (
     ColumnValues,
     Leak,
