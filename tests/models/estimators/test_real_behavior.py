@@ -87,6 +87,21 @@ def test_huber_losses_learn_in_any_unit(name, factor):
     np.testing.assert_allclose(preds[1], factor * preds[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+def test_huber_losses_do_not_overshoot_on_skewed_labels(name):
+    # XGBoost, whose second derivatives vanish for large errors, does so unless steps are limited
+    parts = []
+    for count, seed in ((400, 0), (200, 1)):
+        draw = np.random.default_rng(seed)
+        columns, noise = draw.normal(size=(count, 3)), 0.1 * draw.normal(size=count)
+        labels = np.exp(1.5 * columns[:, 0] + columns[:, 1] + noise)
+        parts.append(EstimatorData(columns, (0, 0, 0), labels))
+    settings = {"loss": "huber", "max_iterations": 60, "learning_rate": 0.3}
+    preds = fit(name, parts[0], val=parts[1], **settings).predict(parts[1].values)
+    assert -2 < preds.min() < preds.max() < 1.5 * parts[0].labels.max()
+    assert np.abs(preds - parts[1].labels).mean() < 2.5  # 4.2 for a constant
+
+
 @pytest.mark.parametrize(
     ("name", "loss"),
     [

@@ -116,6 +116,8 @@ def _make_parameters(settings: EstimatorSettings, context: TrainingContext) -> d
         "disable_default_eval_metric": True,
         "quantile_alpha": settings.quantile if settings.loss == "quantile" else None,
         "huber_slope": settings.huber_delta if settings.loss == "huber" else None,
+        # without a limit, steps of this loss overshoot where errors are large
+        "max_delta_step": settings.huber_delta if settings.loss == "huber" else None,
         "tweedie_variance_power": settings.tweedie_power if settings.loss == "tweedie" else None,
         "learning_rate": settings.learning_rate,
         "min_child_weight": settings.min_samples_leaf,
