@@ -1,0 +1,70 @@
+"""Print the tables of ``docs/which-model.md`` from the results of five tables.
+
+    python scripts/model_tables.py [--write]
+
+``--write`` replaces the tables between the markers ``<!-- NAME -->`` and ``<!-- end -->`` of the
+page.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ranksim._utils.formatting import format_percent
+from ranksim.evaluation.intervals import is_significant
+from ranksim.evaluation.record import read_results
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, RESULTS = ROOT / "docs/which-model.md", ROOT / "results/tables"
+SECTION = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PARTS = {"all": "all labels", "many": "many", "medium": "medium", "few": "few"}
+
+
+def list_scores(name: str) -> Iterator[str]:
+    """Yield the lines of a table: MAE and change of each row by region, and the time of a fit."""
+    results = read_results(RESULTS / name)
+    regions = [region for region in PARTS if results["summary"][0]["test"][region]["mae"]["n"]]
+    yield f"| row | {' | '.join(PARTS[region] for region in regions)} | mean of seeds | fit |"
+    yield "| --- |" + " ---: |" * (len(regions) + 2)
+    for row in results["summary"]:
+        cells = [describe_score(row, region) for region in regions]
+        ensemble = row.get("ensemble")
+        mean = f"{ensemble['all']['mae']:.4g}" if ensemble else "–"
+        cells += [mean, f"{row['seconds_median']:.1f} s"]
+        yield f"| `{row['method']}` | {' | '.join(cells)} |"
+
+
+def describe_score(row: dict[str, Any], region: str) -> str:
+    """Format a mean MAE, and its change from the baseline; bold: significant after correction."""
+    text = f"{row['test'][region]['mae']['mean']:.4g}"
+    effect = row.get("vs_baseline", {}).get("test", {}).get(region, {}).get("mae")
+    if not effect or effect["relative"] is None:
+        return text
+    change = format_percent(effect["relative"])
+    return f"{text} (**{change}**)" if is_significant(effect) else f"{text} ({change})"
+
+
+def list_rivals(name: str) -> Iterator[str]:
+    """Yield the table that ``benchmarks/plain_trees.py`` printed."""
+    yield from (RESULTS / name / "plain_trees.md").read_text(encoding="utf-8").splitlines()
+
+
+def write_tables(text: str) -> str:
+    """Return the page with all tables replaced."""
+
+    def fill(match: re.Match[str]) -> str:
+        name = match[2].removesuffix("-rivals")
+        lines = list_rivals(name) if match[2].endswith("-rivals") else list_scores(name)
+        return match[1] + "\n".join(lines) + "\n" + match[3]
+
+    return SECTION.sub(fill, text)
+
+
+if __name__ == "__main__":
+    page = write_tables(PAGE.read_text(encoding="utf-8"))
+    if "--write" in sys.argv:
+        PAGE.write_text(page, encoding="utf-8")
+    else:
+        print(page)
