@@ -1,10 +1,11 @@
-"""Settings that must precede imports.
+"""Settings that must precede imports, and of garbage collection.
 
 Triton's kernels run in its interpreter where there is no GPU. Each Lightning trainer searches all
 installed packages for plugins; the first search serves all.
 """
 
 import functools
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -19,3 +20,8 @@ importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_point
 kernels = "src/ranksim/functional/_kernels"
 missing = importlib.util.find_spec("triton") is None
 collect_ignore_glob = [f"{kernels}/triton/*.py"] if missing else []
+
+
+def pytest_collection_finish() -> None:
+    """Leave what all tests share out of garbage collection, which would scan it again and again."""
+    gc.freeze()

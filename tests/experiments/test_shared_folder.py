@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from ranksim.exceptions import UsageError
+from ranksim.experiments import sweep
 from ranksim.experiments.sweep_request import run_benchmark
 from tests.helpers.sweeps import (
     ENDLESS,
@@ -29,7 +30,7 @@ def expected(small_sts, tmp_path_factory):
     """The results of an undisturbed sweep, made once."""
     out = tmp_path_factory.getbasetemp() / "undisturbed"
     if not (out / "results.json").is_file():
-        finish_command(sweep_command(small_sts, out, *TABLE))
+        finish_command(sweep_command(small_sts, out, *TABLE, jobs=1))
     return read_comparable_results(out)
 
 
@@ -47,9 +48,9 @@ def without_command(content):
 
 @pytest.mark.slow
 def test_killed_sweep_repeats_no_finished_run(small_sts, tmp_path, expected):
-    words, finished = sweep_command(small_sts, tmp_path, *TABLE), {}
-    for n_records in (2, 6):
-        with start_command(words) as process:
+    finished = {}
+    for n_records, jobs in ((2, 2), (6, 1)):
+        with start_command(sweep_command(small_sts, tmp_path, *TABLE, jobs=jobs)) as process:
             deadline = time.monotonic() + 200
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -58,7 +59,7 @@ def test_killed_sweep_repeats_no_finished_run(small_sts, tmp_path, expected):
             assert process.poll() is None
         for record in (tmp_path / "runs").glob("*/*/record.json"):
             finished.setdefault(record, record.stat().st_mtime_ns)
-    finish_command(words)
+    finish_command(sweep_command(small_sts, tmp_path, *TABLE, jobs=1))
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert read_comparable_results(tmp_path) == expected
 
@@ -104,7 +105,10 @@ def test_active_sweep_with_other_settings_is_rejected(small_sts, tmp_path):
     assert not list((tmp_path / ".sweeps").iterdir())
 
 
-def test_runs_of_another_sweep_are_awaited_after_all_others(small_sts, tmp_path, capsys):
+def test_runs_of_another_sweep_are_awaited_after_all_others(
+    small_sts, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(sweep, "_POLL_SECONDS", 0.1)
     folder = tmp_path / "runs/vanilla/seed-0"
     folder.mkdir(parents=True)
     lock = filelock.FileLock(folder / ".lock", thread_local=False)
@@ -113,7 +117,7 @@ def test_runs_of_another_sweep_are_awaited_after_all_others(small_sts, tmp_path,
     def release_after_other_run():
         while not (tmp_path / "runs/vanilla+ranksim/seed-0/record.json").is_file():
             time.sleep(0.1)
-        time.sleep(2.5)
+        time.sleep(0.4)  # several polls
         lock.release()
 
     threading.Thread(target=release_after_other_run, daemon=True).start()

@@ -159,13 +159,14 @@ def test_diverged_runs_fail_and_the_sweep_continues(small_sts, tmp_path):
 
 @pytest.mark.slow
 def test_killed_twice_gives_the_results_of_an_undisturbed_sweep(small_sts, tmp_path):
-    finish_command(sweep_command(small_sts, tmp_path / "whole", "--max-epochs", "10"))
-    words = sweep_command(small_sts, tmp_path / "killed", "--max-epochs", "10")
-    for lines in (2, 6):
-        with start_command(words) as process:
-            wait_until_training(process, tmp_path / "killed", lines=lines)
+    epochs = ("--max-epochs", "10")
+    finish_command(sweep_command(small_sts, tmp_path / "whole", *epochs, jobs=1))
+    out = tmp_path / "killed"
+    for lines, jobs in ((2, 2), (6, 1)):
+        with start_command(sweep_command(small_sts, out, *epochs, jobs=jobs)) as process:
+            wait_until_training(process, out, lines=lines)
             assert process.poll() is None
-    finish_command(words)
+    finish_command(sweep_command(small_sts, out, *epochs, jobs=1))
     whole = read_comparable_results(tmp_path / "whole")
     killed = read_comparable_results(tmp_path / "killed")
     del killed["command"], whole["command"]

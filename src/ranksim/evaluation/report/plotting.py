@@ -71,7 +71,7 @@ def render_picture(
     """Call ``paint`` on a figure of a size in inches, and save it as reproducible SVG and PNG."""
     style = require_optional("matplotlib.style", "plot")
     figures = require_optional("matplotlib.figure", "plot")
-    svg, png = io.StringIO(), io.BytesIO()
+    svg = io.StringIO()
     settings = ["default", _STYLE | {"svg.hashsalt": name}]
     with style.context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks
@@ -79,8 +79,14 @@ def render_picture(
         paint(figure)
         no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(svg, format="svg", dpi=200, metadata=no_metadata)
-        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return Picture(name, description, _clean_svg(svg.getvalue(), description), png.getvalue())
+        png = _render_png(figure)
+    return Picture(name, description, _clean_svg(svg.getvalue(), description), png)
+
+
+def _render_png(figure: Any) -> bytes:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    return png.getvalue()
 
 
 def shorten(text: str, length: int = 36) -> str:
