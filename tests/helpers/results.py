@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from ranksim.evaluation.diagnostics import error_by_bin, error_in_gaps, round_for_json
+from ranksim.evaluation.intervals import MIN_SEEDS
 from ranksim.evaluation.summary import add_comparison, summarize
 from ranksim.imbalance import LabelBins
 from ranksim.training.method import published_method_names
@@ -148,11 +149,10 @@ def _add_intervals(summary, width):
             for effect in (scores["mae"], scores["mse"]):
                 if effect["ci_seeds"]:
                     half, mean = effect["ci_seeds"][1] - effect["mean"], effect["mean"]
-                    for key, scale in {
-                        "ci_samples": 0.6,
-                        "ci_total": 1.2,
-                        "ci_adjusted": width,
-                    }.items():
+                    scales = {"ci_samples": 0.6, "ci_total": 1.2}
+                    if effect["n"] >= MIN_SEEDS:
+                        scales["ci_adjusted"] = width
+                    for key, scale in scales.items():
                         effect[key] = [mean - scale * half, mean + scale * half]
 
 

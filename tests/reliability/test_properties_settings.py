@@ -17,6 +17,7 @@ from ranksim.metrics import ShotRegions
 from ranksim.training.method import (
     BASES,
     MODIFIERS,
+    RESAMPLERS,
     describe_method,
     first_stage,
     parse_method,
@@ -51,15 +52,16 @@ def test_parsed_methods_keep_their_name(parts, weighting):
         assert (again.key, again.technique) == (method.key, method.technique)
     assert set(method.name.split("+")) - {"vanilla"} >= set(parts) - {"vanilla"}
     technique = method.technique
-    for part in MODIFIERS:
+    for part in set(MODIFIERS) - set(RESAMPLERS):
         assert getattr(technique, part) == (part in parts)
+    assert technique.resampling == next((part for part in parts if part in RESAMPLERS), "")
     assert (technique.two_stage, technique.focal_r) == ("rrt" in parts, "focal-r" in parts)
     assert describe_method(method, "mse")
     first = first_stage(method)
     assert (first is not None) == technique.two_stage
     assert first is None or parse_method(first.name, "none").technique == technique.stage_one
     recipe = outcome(lambda: load_recipe("table", "small", method))
-    assert recipe is None or math.isfinite(recipe.lr)
+    assert not isinstance(recipe, TableRecipe) or math.isfinite(recipe.lr)
 
 
 @given(TEXT | st.lists(PARTS | TEXT, max_size=4).map("+".join) | st.text(alphabet="+,invflds r"))
