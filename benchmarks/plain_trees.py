@@ -118,6 +118,11 @@ def compare(
             yield region, script, theirs.mean(), best, errors[best].mean(), interval
 
 
+def format_error(value: float, sign: str = "") -> str:
+    """Format an error with three significant digits, or as a whole number from 1,000 on."""
+    return f"{value:{sign},.0f}" if abs(value) >= 1_000 else f"{value:{sign}.3g}"
+
+
 def main() -> None:
     """Print the comparison as a Markdown table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -133,8 +138,8 @@ def main() -> None:
     for region, script, theirs, best, ours, (low, high) in rows:
         verdict = "**yes**" if high < 0 else "no"
         print(
-            f"| {region} | {script} | {theirs:.4g} | {best} | {ours:.4g} | "
-            f"{low:+.3g} to {high:+.3g} | {verdict} |"
+            f"| {region} | {script} | {format_error(theirs)} | `{best}` | {format_error(ours)} | "
+            f"{format_error(low, '+')} to {format_error(high, '+')} | {verdict} |"
         )
 
 

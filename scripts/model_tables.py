@@ -31,14 +31,19 @@ def list_scores(name: str) -> Iterator[str]:
     for row in results["summary"]:
         cells = [describe_score(row, region) for region in regions]
         ensemble = row.get("ensemble")
-        mean = f"{ensemble['all']['mae']:.4g}" if ensemble else "–"
+        mean = format_error(ensemble["all"]["mae"]) if ensemble else "–"
         cells += [mean, f"{row['seconds_median']:.1f} s"]
         yield f"| `{row['method']}` | {' | '.join(cells)} |"
 
 
+def format_error(value: float) -> str:
+    """Format an error with three significant digits, or as a whole number from 1,000 on."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
+
+
 def describe_score(row: dict[str, Any], region: str) -> str:
     """Format a mean MAE, and its change from the baseline; bold: significant after correction."""
-    text = f"{row['test'][region]['mae']['mean']:.4g}"
+    text = format_error(row["test"][region]["mae"]["mean"])
     effect = row.get("vs_baseline", {}).get("test", {}).get(region, {}).get("mae")
     if not effect or effect["relative"] is None:
         return text
