@@ -120,7 +120,7 @@ def compare(
 
 def format_error(value: float, sign: str = "") -> str:
     """Format an error with three significant digits, or as a whole number from 1,000 on."""
-    return f"{value:{sign},.0f}" if abs(value) >= 1_000 else f"{value:{sign}.3g}"
+    return f"{value:{sign},.0f}" if abs(value) >= 1_000 else f"{value:{sign}#.3g}"
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def list_scores(name: str) -> Iterator[str]:
 
 def format_error(value: float) -> str:
     """Format an error with three significant digits, or as a whole number from 1,000 on."""
-    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:#.3g}"
 
 
 def describe_score(row: dict[str, Any], region: str) -> str:
