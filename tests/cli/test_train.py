@@ -95,6 +95,14 @@ def test_all_commands_agree(kind, tmp_path, monkeypatch, run, run_json):
     assert (tmp_path / "sweep/report.html").is_file()
 
 
+def test_the_command_after_predictions_quotes_paths(tmp_path, monkeypatch, run):
+    user_data.write_table(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run("fit", "homes.csv", "--target", "price", "--method", "median", "--out", "my model")
+    output = run("predict", "my model", "homes.csv", "--out", "a b.csv").out
+    assert "ranksim evaluate 'a b.csv' --model 'my model'" in output
+
+
 def test_regions_of_predictions_follow_the_training_labels(tmp_path, monkeypatch, run_json):
     draw = np.random.default_rng(0)
     labels = np.concatenate([draw.integers(0, 12, 400), draw.integers(12, 20, 30)])

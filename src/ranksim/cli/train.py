@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -180,7 +181,8 @@ def _print_predictions(result: dict[str, Any], console: Console) -> None:
         console.print(result["warning"], style="yellow", markup=False, highlight=False)
     lines = [f"Predictions: {result['out']}"]
     if result["mae"] is not None:
-        command = f"ranksim evaluate {result['out']} --model {result['model']}"
+        words = ["ranksim", "evaluate", str(result["out"]), "--model", str(result["model"])]
+        command = shlex.join(words)
         lines.insert(0, f"{_describe_errors(result)}; by region: {command}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
