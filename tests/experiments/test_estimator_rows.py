@@ -135,6 +135,20 @@ class TestExternalPredictions:
         assert row_of(results, "their model")["fitted_once"]
         assert json.loads((tmp_path / "out/results.json").read_text())["summary"]
 
+    def test_stay_when_the_folder_is_used_again(self, homes, tmp_path):
+        path, out = tmp_path / "theirs.csv", tmp_path / "out"
+        self.write(self.request(homes, tmp_path), path)
+        for _ in range(2):
+            run_benchmark(self.request(homes, out, path, name=("their model",)))
+        path.unlink()
+        request = self.request(homes, out)
+        results = run_benchmark(dataclasses.replace(request, methods="linear"))
+        assert [row["method"] for row in results["summary"]] == ["linear", "median", "their model"]
+        assert row_of(results, "their model")["test"]["all"]["mae"]["mean"] == pytest.approx(1.0)
+        other = make_request(homes, out, options={**TABLE, "split_seed": 1}, methods="knn")
+        with pytest.raises(UsageError, match="choose another folder with --out"):
+            run_benchmark(other)
+
     @pytest.mark.parametrize(
         ("change", "words"),
         [

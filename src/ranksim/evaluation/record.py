@@ -196,7 +196,9 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
     if "trainer" in identity:
         identity["trainer"] = _select(identity["trainer"], identity["trainer"])
     if "recipe" in identity:
-        is_estimator = bool((identity.get("technique") or {}).get("estimator"))
+        technique = identity.get("technique") or {}
+        is_external = "predictions_sha256" in identity  # recorded with the recipe of a network
+        is_estimator = bool(technique.get("estimator")) and not is_external
         kind: type[Recipe] = EstimatorRecipe if is_estimator else NetworkRecipe
         identity["recipe"] = kind.optional_fields() | update_old_fields(identity["recipe"])
     if "stage_one" in identity:

@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,13 @@ from ranksim.evaluation.summary import (
 )
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Run, reject_other_settings
+from ranksim.training.fit_estimator import EXTERNAL
+from ranksim.training.method import Method, Technique
 from ranksim.training.recipe import headline
 from ranksim.training.trainer_config import TrainerConfig
 
 _SWEEPS, _LOCK = ".sweeps", ".lock"
+_EXTERNAL_FILE = "predictions_sha256"  # in the identity of predictions made elsewhere
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,7 @@ class ResultStore:
         note = notes / f"{uuid.uuid4().hex}.json"
         with self.lock:
             for record in self._read_records():
-                method, seed = record["identity"]["method"], record["identity"]["seed"]
-                reject_other_settings(self.plan.run_of(method, seed), record)
+                self._reject_record(record)
             for name in sorted({path.stem for path in notes.iterdir()}):
                 self._reject_or_remove(notes / f"{name}.json")
             active = filelock.FileLock(note.with_suffix(".lock"))
@@ -201,6 +203,22 @@ class ResultStore:
             ) from error
         return rows
 
+    def _reject_record(self, record: RunRecord) -> None:
+        """Raise an error if a finished run has other settings than this plan."""
+        identity = record["identity"]
+        key, seed = identity["method"], identity["seed"]
+        if not self._is_external(key, identity):
+            reject_other_settings(self.plan.run_of(key, seed), record)
+            return
+        method = Method(key, key, Technique(estimator=EXTERNAL))
+        run = replace(self.plan.run_of("vanilla", seed), method=method)
+        settings: Any = {name: value for name, value in identity.items() if name != _EXTERNAL_FILE}
+        reject_other_settings(run, {**record, "identity": settings})
+
+    def _is_external(self, key: str, identity: Mapping[str, Any]) -> bool:
+        """Return whether a row has predictions of a file that this plan does not read."""
+        return _EXTERNAL_FILE in identity and key not in self.plan.rows.values()
+
     def _reject_or_remove(self, note: Path) -> None:
         """Raise an error if an active sweep has other settings; unregister a killed sweep."""
         active = filelock.FileLock(note.with_suffix(".lock"))
@@ -219,6 +237,8 @@ class ResultStore:
                 "until it has ended."
             ) from error
         for key, identity in settings.items():
+            if self._is_external(key, identity):
+                continue
             here = _method_settings([self.plan.run_of(key, 0)])[key]
             if difference := first_difference(here, identity):
                 name, new, other = difference
