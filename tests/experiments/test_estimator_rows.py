@@ -50,6 +50,23 @@ def read(request, method, seed=0):
     return read_predictions(request.out / "runs" / method / f"seed-{seed}" / PREDICTIONS)
 
 
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("last-value", "it needs --window"), ("trees+smogn", "the rows of a table")],
+)
+def test_methods_of_other_data_are_refused_before_training(tmp_path, method, words):
+    texts = user_data.write_sentences(tmp_path)
+    request = make_request(
+        texts,
+        tmp_path / "out",
+        options=user_data.OPTIONS[user_data.SENTENCES],
+        methods=f"median,{method}",
+    )
+    with pytest.raises(UsageError, match=words):
+        run_benchmark(request)
+    assert not (tmp_path / "out").exists()
+
+
 def test_methods_without_a_seed_are_fitted_once(sweep):
     results, request = sweep
     once = {row["method"] for row in results["summary"] if row.get("fitted_once")}
@@ -141,6 +158,9 @@ class TestExternalPredictions:
         for _ in range(2):
             run_benchmark(self.request(homes, out, path, name=("their model",)))
         path.unlink()
+        location = DataLocation(str(homes))
+        with pytest.raises(UsageError, match="predictions made elsewhere: choose another row"):
+            list(reproduce(ReproduceRequest(out, "their model", location=location)))
         request = self.request(homes, out)
         results = run_benchmark(dataclasses.replace(request, methods="linear"))
         assert [row["method"] for row in results["summary"]] == ["linear", "median", "their model"]

@@ -217,6 +217,8 @@ def rebuild_run(
 ) -> tuple[Run, list[str]]:
     """Rebuild a run from its record; also return names of recipe fields that the record lacked."""
     name = f"{request.results}, {run_name(record)}"
+    if "predictions_sha256" in record["identity"]:
+        raise UsageError(f"{name} has predictions made elsewhere: choose another row with --row.")
     try:
         source = _make_source(request, record)
         return _make_run(request, results, record["identity"], source, out)

@@ -30,9 +30,11 @@ from ranksim.experiments.run import Run
 from ranksim.experiments.store import SweepPlan
 from ranksim.experiments.sweep import run_sweep
 from ranksim.imbalance import Scheme
+from ranksim.training.feature_readers import NEEDS_SERIES
 from ranksim.training.fit import TrainingLimits
-from ranksim.training.fit_estimator import depends_on_seed
+from ranksim.training.fit_estimator import LAST_VALUE, depends_on_seed
 from ranksim.training.method import Method, first_stage, parse_method, parse_methods
+from ranksim.training.prepare import needs_table
 from ranksim.training.presets import (
     load_recipe,
     preset_table,
@@ -41,7 +43,10 @@ from ranksim.training.presets import (
 )
 from ranksim.training.recipe import (
     ESTIMATOR_LOSSES,
+    GLUCOSE,
     LOSSES,
+    SERIES,
+    TABLE,
     EstimatorRecipe,
     Recipe,
     headline,
@@ -244,7 +249,12 @@ class SweepSettings:
         return load_recipe(self.benchmark, self.preset, method, self.changes, self.tuned)
 
     def check(self, methods: Sequence[Method]) -> None:
-        """Raise a UsageError if a recipe of a method is invalid, or a change is in none of them."""
+        """Raise a UsageError if a method does not suit the data, or a change is in no recipe."""
+        for technique in (method.technique for method in methods):
+            if technique.estimator == LAST_VALUE and self.benchmark not in (SERIES, GLUCOSE):
+                raise UsageError(NEEDS_SERIES)
+            if technique.resampling and self.benchmark != TABLE:
+                raise UsageError(needs_table(technique.resampling))
         used = {name for method in methods for name in vars(self.recipe(method))}
         for name in self.changes:
             if name not in used:

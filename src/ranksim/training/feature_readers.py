@@ -16,6 +16,7 @@ from ranksim.data.batch import BatchDataset
 from ranksim.exceptions import UsageError
 from ranksim.user_data.features import TableFeatures
 
+NEEDS_SERIES = "last-value repeats the last reading of a series: it needs --window."
 _BATCH_SIZE = 256
 _MAX_READINGS = 64  # last readings of a window that are features of their own
 _FREQUENCIES = 12  # of the luminance of an image, in each direction
@@ -42,7 +43,7 @@ class FeatureReader(ABC):
 
     def read_last(self, samples: BatchDataset) -> Floats:
         """Return the last reading of the target before each forecast, float64 ``(N,)``."""
-        raise UsageError("last-value repeats the last reading of a series: it needs --window.")
+        raise UsageError(NEEDS_SERIES)
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,16 @@ def prepare_task(task: TrainingTask, technique: Technique, seed: int) -> Trainin
     return task
 
 
+def needs_table(name: str) -> str:
+    """Return the message that a resampler cannot be used on other data than tables."""
+    return f"{name} resamples the rows of a table: use a weight such as inv instead."
+
+
 def _resample(task: TrainingTask, name: str, seed: int) -> TrainingTask:
     """Return the task with resampled training rows; bins and regions stay those of all rows."""
     reader = task.reader
     if not isinstance(reader, TableReader):
-        raise UsageError(f"{name} resamples the rows of a table: use a weight such as inv instead.")
+        raise UsageError(needs_table(name))
     cells = _to_cells(reader.read_columns(task.train), reader.categories)
     resampler = make_resampler(name, random_state=seed)  # type: ignore[arg-type]
     try:
