@@ -173,9 +173,17 @@ def test_last_value_needs_a_series(homes, tmp_path):
     assert VectorReader().read_columns(vectors).tolist() == [[1.0, 1.0]] * 3
 
 
-def test_settings_of_other_estimators_are_refused(homes, tmp_path):
-    with pytest.raises(UsageError, match="linear has no loss gamma"):
-        train(homes, "linear", tmp_path, changes=("loss=gamma",))
+@pytest.mark.parametrize(
+    ("method", "loss", "words"),
+    [
+        ("linear", "gamma", "linear has no loss gamma .*: set loss to one of mse.$"),
+        ("linear", "l1", "linear has no loss l1 .*: set loss to one of mse.$"),
+        ("trees", "huber", "trees has no loss huber .*: set loss to one of mse, l1, gamma"),
+    ],
+)
+def test_losses_of_other_estimators_are_refused(homes, tmp_path, method, loss, words):
+    with pytest.raises(UsageError, match=words):
+        train(homes, method, tmp_path, changes=(f"loss={loss}",))
 
 
 def test_every_estimator_of_the_grammar_exists():

@@ -136,7 +136,15 @@ def check_estimator(technique: Technique, recipe: EstimatorRecipe) -> None:
         kind = estimator_type(technique.estimator)
         if kind.library:
             kind.import_library()
-        kind.check_settings(_make_settings(recipe))
+        settings = _make_settings(recipe)
+        if settings.loss not in kind.losses:
+            names = {loss: name for name, loss in _LOSSES.items()}  # of the recipe
+            choices = ", ".join(names.get(loss, loss) for loss in kind.losses)
+            reason = f" ({kind.missing_losses})" if kind.missing_losses else ""
+            raise UsageError(
+                f"{kind.name} has no loss {recipe.loss}{reason}: set loss to one of {choices}."
+            )
+        kind.check_settings(settings)
 
 
 def fit_estimator(
@@ -152,6 +160,7 @@ def fit_estimator(
     With a transform, this is the score of transformed labels.
     """
     start = time.perf_counter()
+    check_estimator(technique, recipe)
     reader = task.reader
     if reader is None:
         raise UsageError(f"{technique.estimator} cannot read this kind of data: use a network.")
