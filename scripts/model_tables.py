@@ -47,7 +47,7 @@ def describe_score(row: dict[str, Any], region: str) -> str:
     effect = row.get("vs_baseline", {}).get("test", {}).get(region, {}).get("mae")
     if not effect or effect["relative"] is None:
         return text
-    change = format_percent(effect["relative"])
+    change = format_percent(effect["relative"]).replace("\u202f", " ")
     return f"{text} (**{change}**)" if is_significant(effect) else f"{text} ({change})"
 
 

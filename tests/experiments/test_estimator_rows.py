@@ -126,7 +126,7 @@ def test_intervals_of_two_methods_without_a_seed_are_over_samples(homes, tmp_pat
 
 
 class TestExternalPredictions:
-    def write(self, request, path, key="line", shift=1.0, drop=0, shuffle=True):
+    def write(self, request, path, key="line", label="label", shift=1.0, drop=0, shuffle=True):
         plan = load_plan(request.source)
         origin, labels = plan.describe_test(), plan.labels[plan.split.test]
         keys = origin.get(key, range(len(labels)))
@@ -134,7 +134,7 @@ class TestExternalPredictions:
         if shuffle:
             np.random.default_rng(0).shuffle(rows)
         with path.open("w", newline="") as file:
-            csv.writer(file).writerows([[key, "prediction", "label"], *rows[drop:]])
+            csv.writer(file).writerows([[key, "prediction", label], *rows[drop:]])
 
     def request(self, homes, out, *paths, name=()):
         return make_request(
@@ -183,9 +183,10 @@ class TestExternalPredictions:
             run_benchmark(self.request(homes, tmp_path / "out", path))
         assert not (tmp_path / "out").exists()
 
-    def test_in_another_order_are_rejected_by_their_labels(self, homes, tmp_path):
+    @pytest.mark.parametrize("label", ["label", "price"])
+    def test_in_another_order_are_rejected_by_their_labels(self, homes, tmp_path, label):
         path = tmp_path / "theirs.csv"
-        self.write(self.request(homes, tmp_path), path, key="number")
+        self.write(self.request(homes, tmp_path), path, key="number", label=label)
         with pytest.raises(DataError, match="other labels than the test set"):
             run_benchmark(self.request(homes, tmp_path / "out", path))
 

@@ -13,6 +13,7 @@ from ranksim.training.method import (
     parse_method,
     parse_methods,
     published_method_names,
+    without_ranksim,
 )
 
 STS = "sts-b-dir"
@@ -94,6 +95,11 @@ def test_estimators_transforms_and_resampling(name):
     assert parse_method(method.key, "inverse").key == method.key
     assert Technique(**method.technique.to_dict()) == method.technique
     assert describe_method(method, "l1")
+
+
+def test_method_without_ranksim():
+    names = ("vanilla+ranksim", "inv+fds+ranksim(log)", "trees(log)", "vanilla")
+    assert [without_ranksim(name) for name in names] == ["vanilla", "inv+fds(log)", None, None]
 
 
 def test_techniques_of_earlier_records_are_unchanged():

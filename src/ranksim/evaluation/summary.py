@@ -23,7 +23,7 @@ from ranksim.evaluation.intervals import (
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.record import RunRecord
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
-from ranksim.training.method import RANKSIM_SUFFIX
+from ranksim.training.method import without_ranksim
 
 Record = dict[str, Any]
 Scores = dict[str, dict[str, Any]]  # region, then metric
@@ -71,9 +71,9 @@ def summarize(
             "epochs_median": _median([result["epochs"] for result in results]),
             "published": published.get(name),
         }
-        if key.endswith(RANKSIM_SUFFIX):
-            seeds, effects = paired_scores(records, key.removesuffix(RANKSIM_SUFFIX), key)
-            base = name.removesuffix(RANKSIM_SUFFIX)
+        if (base_key := without_ranksim(key)) is not None:
+            seeds, effects = paired_scores(records, base_key, key)
+            base = without_ranksim(name) or base_key
             row["vs_without_ranksim"] = {"method": base, "seeds": seeds, "test": effects}
         rows.append(row)
     return rows

@@ -59,7 +59,8 @@ def read_external_predictions(path: Path, benchmark: Benchmark[Any]) -> Floats:
 
     The column is called ``prediction``. Rows are matched by a column ``line``, ``row``, ``image``
     or ``index`` (the position in the test set, from 0), and else must be in the order of the test
-    set. A column ``label`` must contain the labels of the test samples.
+    set. A column ``label``, or one with the name of the target, must contain the labels of the test
+    samples.
 
     Raises:
         DataError: a sample has no prediction or two, or labels differ.
@@ -71,7 +72,8 @@ def read_external_predictions(path: Path, benchmark: Benchmark[Any]) -> Floats:
         raise DataError(f"{path} has no column prediction: name the column of the predictions so.")
     rows = _match_rows(table, names, benchmark)
     preds = read_numbers(table.take(rows), column)
-    labels = next((names[name] for name in _LABELS if name in names), None)
+    known = (*_LABELS, benchmark.quantity.strip().lower())
+    labels = next((names[name] for name in known if name in names and names[name] != column), None)
     if labels is not None:
         _compare_labels(table, labels, rows, benchmark.test.labels)
     return preds

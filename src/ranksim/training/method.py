@@ -183,6 +183,17 @@ def _check_estimator_parts(label: str, estimator: str, parts: list[str]) -> None
         )
 
 
+def without_ranksim(name: str) -> str | None:
+    """Return the name of the same method without RankSim, or None if it does not use it.
+
+    Example:
+        >>> without_ranksim("inv+ranksim(log)")
+        'inv(log)'
+    """
+    base, suffix, transform = name.rpartition(RANKSIM_SUFFIX)
+    return base + transform if suffix and (not transform or transform[0] == "(") else None
+
+
 def first_stage(method: Method) -> Method | None:
     """Return the method of the first stage of a two-stage method, or ``None``."""
     if not method.technique.two_stage:

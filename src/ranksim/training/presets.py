@@ -13,7 +13,7 @@ from typing import Any
 from ranksim._utils.formatting import single_line
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
-from ranksim.training.method import RANKSIM_SUFFIX, Method, first_stage, parse_method
+from ranksim.training.method import Method, first_stage, parse_method, without_ranksim
 from ranksim.training.recipe import (
     EstimatorRecipe,
     NetworkRecipe,
@@ -74,7 +74,7 @@ def load_recipe(
         if getattr(method.technique, part):
             table |= sections.get(part, {})
     stages = [method] if first is None else [first, method]
-    keys = [key for stage in stages for key in (stage.key.removesuffix(RANKSIM_SUFFIX), stage.key)]
+    keys = [key for stage in stages for key in (without_ranksim(stage.key) or stage.key, stage.key)]
     for methods in (sections.get("methods", {}), tuned or {}):
         for key in dict.fromkeys(keys):
             table |= methods.get(key, {})
