@@ -128,7 +128,7 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
         run_benchmark(request("agedb-dir", crowd, tmp_path / "other"))
 
 
-def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, capsys):
+def test_broken_images_end_the_command_before_any_training(drawn, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(drawn / "photos", root / "photos")
     shutil.copy(drawn / "labels.csv", root)
@@ -142,8 +142,8 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path, caps
         request("images", root, tmp_path / "out", options={"skip_broken": True})
     )
     assert content["runs"][0]["provenance"]["data"]["n_skipped"] == 2
-    output = capsys.readouterr().err
-    assert re.search(r"2 of \d+ images cannot be used: .*1\.png .*is damaged.*; skipped\.", output)
+    note = content["data_report"]["notes"]["Skipped"]
+    assert re.search(r"2 of \d+ images cannot be used: .*1\.png .*is damaged", note)
 
 
 def test_evaluate_repeats_a_run(drawn, tmp_path):

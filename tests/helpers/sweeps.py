@@ -136,7 +136,9 @@ def wait_until_training(process, out, runs=1, lines=1):
     """Wait until some runs have logged some lines."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
-        logs = list(out.rglob("metrics.csv"))
+        # unlike rglob, os.walk expects folders to disappear while it reads them
+        logs = [Path(folder, name) for folder, _, names in os.walk(out) for name in names]
+        logs = [path for path in logs if path.name == "metrics.csv"]
         if len(logs) >= runs and sum(p.read_text().count("\n") for p in logs) >= lines:
             return
         time.sleep(0.05)

@@ -74,7 +74,9 @@ METHODS = [
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_learn_reproducibly_in_any_row_order(method):
     x, y = data()
-    settings = {"max_epochs": 6, "config": {"lds_kernel_size": 3}}
+    # of a two-stage method, the curve is that of the head, which starts from a trained encoder
+    epochs = 15 if "rrt" in method else 6
+    settings = {"max_epochs": epochs, "config": {"lds_kernel_size": 3}}
     model = make_model(method, **settings).fit(x, y)
     assert model.loss_curve_[-1] < 0.9 * model.loss_curve_[0]
     shuffled = np.random.default_rng(1).permutation(len(y))
