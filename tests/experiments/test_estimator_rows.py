@@ -10,6 +10,8 @@ import pytest
 from ranksim.data.spec import DataLocation
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.exceptions import DataError, UsageError
+from ranksim.experiments import run as run_module
+from ranksim.experiments import sweep as sweep_module
 from ranksim.experiments.reproduce import ReproduceRequest, reproduce
 from ranksim.experiments.sweep_request import choose_methods, run_benchmark
 from ranksim.experiments.tune import TuneRequest, tune
@@ -216,7 +218,7 @@ def test_default_methods_suit_the_data(homes, tmp_path):
 
 def test_changes_that_no_method_uses_are_rejected(homes, tmp_path):
     values = {"options": TABLE, "changes": ("max_leaves=5",)}
-    with pytest.raises(UsageError, match="max_leaves changes only estimators"):
+    with pytest.raises(UsageError, match="max_leaves changes only the estimators trees, lightgbm"):
         run_benchmark(make_request(homes, tmp_path / "out", **values))
     values["changes"] = ("hidden=5",)
     with pytest.raises(UsageError, match="hidden changes only networks"):
@@ -266,3 +268,153 @@ def test_estimators_read_every_kind_of_data(tmp_path, monkeypatch, kind, write, 
     parts = predictions.origin.get("part")
     errors = np.abs(predictions.errors)[np.array(parts) == "test"]
     assert errors.mean() == pytest.approx(result["metrics"]["test"]["all"]["mae"], rel=1e-5)
+
+
+class TestRefusals:
+    """Methods that the data does not suit are refused before training, in one sentence."""
+
+    def refuse(self, data, out, methods, *changes, error=UsageError, **values):
+        values = {"options": TABLE} | values
+        request = make_request(data, out / "out", methods=methods, changes=changes, **values)
+        with pytest.raises(error) as caught:
+            run_benchmark(request)
+        assert not (out / "out").exists()
+        message = str(caught.value)
+        assert message.count(".") == message.count("0.") + message.count(".csv") + 1  # a sentence
+        return message
+
+    def write(self, path, labels, parts=()):
+        """Write a table with these labels, and its split if there are parts."""
+        areas = np.random.default_rng(0).permutation(len(labels)) / 8
+        columns = [areas.tolist(), labels, *([parts] if parts else [])]
+        header = ["area", "price", "split"][: len(columns)]
+        rows = [header, *zip(*columns, strict=True)]
+        path.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+        return path
+
+    @pytest.mark.parametrize(
+        "method",
+        ["vanilla+over", "trees+under", "vanilla+smoter", "trees+smogn(log)"],
+    )
+    def test_rows_without_rare_labels_are_not_resampled(self, tmp_path, method):
+        data = self.write(tmp_path / "even.csv", [1 + k % 40 for k in range(400)])
+        message = self.refuse(data, tmp_path, f"median,{method}")
+        assert f"Method {method} cannot be trained" in message
+        assert "no training label is rare" in message
+        relevance = float(message.split("relevance is ")[1].split(",")[0])
+        results = run_benchmark(
+            make_request(
+                data, tmp_path / "out", options=TABLE, methods=f"median,{method}", max_epochs=1,
+                changes=(f"rare_threshold={relevance - 0.01}",),
+            )
+        )  # fmt: skip
+        assert len(results["summary"]) == 2
+
+    def test_every_label_is_rare(self, homes, tmp_path):
+        data = self.write(tmp_path / "even.csv", [k % 40 for k in range(400)])
+        message = self.refuse(data, tmp_path, "trees+over", "rare_threshold=1e-9")
+        assert "Method trees+over" in message
+        assert "raise it with --set" in message
+
+    @pytest.mark.parametrize("row", ["wercs", "vanilla", "trees", "median"])
+    def test_the_threshold_of_other_methods_is_refused(self, homes, tmp_path, row):
+        message = self.refuse(homes, tmp_path, row, "rare_threshold=0.5")
+        assert "changes only rows that are resampled" in message
+
+    @pytest.mark.parametrize(
+        ("method", "loss", "label", "word"),
+        [
+            ("trees+sqinv", "gamma", 0, "above 0"),
+            ("trees", "gamma", -3.5, "above 0"),
+            ("trees+average+inv", "poisson", -3.5, "of at least 0"),
+        ],
+    )
+    @pytest.mark.parametrize("part", ["train", "val"])
+    def test_labels_that_a_loss_cannot_fit_are_named_by_line(
+        self, tmp_path, method, loss, label, word, part
+    ):
+        labels = [1.0 + k % 40 for k in range(400)]
+        labels[7] = label
+        parts = ["train"] * 200 + ["val"] * 100 + ["test"] * 100
+        parts[7] = part
+        data = self.write(tmp_path / "bad.csv", labels, parts)
+        options = {**TABLE, "split": "split"}
+        request = make_request(
+            data, tmp_path / "out", options=options, methods=method, changes=(f"loss={loss}",)
+        )
+        with pytest.raises(DataError) as caught:
+            run_benchmark(request)
+        message = str(caught.value)
+        assert f"Method {method} cannot be trained: the loss {loss} needs labels {word}" in message
+        assert f"such as {label:g} in line 9 of bad.csv" in message
+
+    @pytest.mark.parametrize("transform", ["log", "yeo-johnson", "quantile"])
+    @pytest.mark.parametrize("loss", ["gamma", "poisson"])
+    def test_transformed_labels_are_not_positive(self, homes, tmp_path, transform, loss):
+        message = self.refuse(homes, tmp_path, f"trees({transform})", f"loss={loss}")
+        assert f"Method trees({transform}) cannot be trained: the loss {loss} needs" in message
+        assert f"transformed by {transform} lie on both sides of 0" in message
+
+    @pytest.mark.parametrize("method", ["inv", "trees+sqinv", "rrt", "linear+average+inv"])
+    def test_equal_weights_name_the_method(self, tmp_path, method):
+        parts = ["train"] * 200 + ["val"] * 100 + ["test"] * 100
+        data = self.write(tmp_path / "two.csv", [1, 2] * 200, parts)
+        options = {**TABLE, "split": "split"}
+        message = self.refuse(data, tmp_path, f"median,{method}", options=options)
+        assert f"Method {method} cannot be trained: Weights of scheme" in message
+
+    @pytest.mark.parametrize(
+        ("methods", "present", "absent"),
+        [
+            ("trees,linear", ("max_leaves", "loss", "l2"), ("hidden", "lr", "rare_threshold")),
+            ("linear", ("l2", "monitor"), ("max_leaves", "hidden")),
+            ("vanilla", ("hidden", "lr"), ("max_leaves", "rare_threshold")),
+            ("vanilla+over", ("hidden", "rare_threshold"), ("max_leaves",)),
+            ("vanilla,trees", ("hidden", "max_leaves"), ("rare_threshold",)),
+        ],
+    )
+    def test_unknown_settings_list_those_of_the_rows(
+        self, homes, tmp_path, methods, present, absent
+    ):
+        message = self.refuse(homes, tmp_path, methods, "unknown=3")
+        assert "'unknown' names no setting" in message
+        names = message.split("they have ")[1].rstrip(".").split(", ")
+        assert {*present} <= {*names}
+        assert not {*absent} & {*names}
+
+    def test_settings_of_some_rows_change_these_alone(self, homes, tmp_path):
+        request = make_request(
+            homes, tmp_path, options=TABLE, methods="trees,linear,median", changes=("max_leaves=3",)
+        )
+        results = run_benchmark(request)
+        leaves = {r["identity"]["method"]: r["identity"]["recipe"] for r in results["runs"]}
+        assert [leaves[name]["max_leaves"] for name in ("trees", "linear")] == [3, None]
+        with pytest.raises(UsageError, match="changes only the estimators trees, lightgbm"):
+            run_benchmark(dataclasses.replace(request, methods="linear", out=tmp_path / "b"))
+
+
+def test_data_and_predictions_are_checked_once_per_method(homes, tmp_path, monkeypatch):
+    checked, read = [], []
+    check = sweep_module.check_data
+
+    def count(run, **options):
+        checked.append(run.method.key)
+        return check(run, **options)
+
+    monkeypatch.setattr(sweep_module, "check_data", count)
+    external = run_module.read_external_predictions
+    monkeypatch.setattr(
+        run_module,
+        "read_external_predictions",
+        lambda path, data: read.append(path) or external(path, data),
+    )
+    plan = load_plan(make_request(homes, tmp_path, options=TABLE).source)
+    path = tmp_path / "theirs.csv"
+    path.write_text("prediction\n" + "5\n" * len(plan.split.test))
+    request = make_request(
+        homes, tmp_path / "out", options=TABLE, methods="trees+smogn(log),median", seeds="3",
+        predictions=(str(path),),
+    )  # fmt: skip
+    run_benchmark(request)
+    assert checked == ["trees+smogn(log)", "median", "theirs"]
+    assert len(read) == 2  # to check them, and to score them

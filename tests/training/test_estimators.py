@@ -35,7 +35,7 @@ def load(data, method, out, **options):
     settings = SweepSettings.from_request(request)
     run = make_runs(request, settings)(parse_method(method, settings.weighting), 0)
     benchmark, task = load_task(run.source, run.recipe)
-    return benchmark, prepare_task(task, run.method.technique, 0), run
+    return benchmark, prepare_task(task, run.recipe, run.method.technique, 0), run
 
 
 def train(data, method, out, **options):

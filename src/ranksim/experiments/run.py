@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import filelock
+import numpy as np
 import torch
 
+from ranksim._utils.formatting import format_count
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write, read_verified_json, sha256, with_digest, write_json
+from ranksim.data.data_report import PART_TITLES
+from ranksim.data.splitting import PARTS
 from ranksim.data.target_transform import TargetTransform
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.diagnostics import diagnose_run, label_axis, round_for_json
@@ -30,8 +34,9 @@ from ranksim.evaluation.record import (
     read_record,
     upgrade_identity,
 )
-from ranksim.exceptions import RankSimError, UsageError
+from ranksim.exceptions import DataError, RankSimError, UsageError
 from ranksim.experiments.external import read_external_predictions
+from ranksim.models.estimators.data import LEAST_LABEL, find_unsuitable_labels
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
 from ranksim.training.fit import (
@@ -46,13 +51,20 @@ from ranksim.training.fit_estimator import (
     check_estimator,
     depends_on_seed,
     fit_estimator,
+    fitted_loss,
     score_external,
 )
 from ranksim.training.method import Method
-from ranksim.training.prepare import prepare_task
+from ranksim.training.prepare import check_resampling, prepare_task
 from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.task_loading import DataSource, check_network, load_benchmark, load_task
+from ranksim.training.task_loading import (
+    DataSource,
+    check_network,
+    find_sample_ids,
+    load_benchmark,
+    load_task,
+)
 from ranksim.training.trainer_config import (
     TrainerConfig,
     ValidationCallback,
@@ -146,9 +158,9 @@ def reject_other_settings(run: Run, record: RunRecord) -> None:
 
 
 def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
-    """Check before training that data can be loaded and weights built; return the data.
+    """Check before training that data can be loaded and the method trained; return the data.
 
-    If ``strict``, warnings about the data are errors.
+    The result is the same for all seeds. If ``strict``, warnings about the data are errors.
     """
     check_network(run.source, run.recipe)
     benchmark = load_benchmark(run.source, run.recipe)
@@ -157,16 +169,46 @@ def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
     if run.predictions is not None:
         read_external_predictions(run.predictions, benchmark)
         return benchmark
+    try:
+        _check_method(run, benchmark)
+    except (DataError, UsageError) as error:
+        raise type(error)(f"Method {run.method.name} cannot be trained: {error}") from error
+    return benchmark
+
+
+def _check_method(run: Run, benchmark: Benchmark[Any]) -> None:
+    """Raise an error if a technique of the method does not suit the data."""
     technique, labels = run.method.technique, benchmark.train.labels
     if isinstance(run.recipe, EstimatorRecipe):
         check_estimator(technique, run.recipe)
+        _check_labels(run, benchmark, fitted_loss(technique, run.recipe))
     else:
         assert isinstance(run.recipe, NetworkRecipe)
         make_fds(run.recipe, technique, benchmark.bins, 1)
     make_weights(run.recipe, technique, benchmark.bins, labels)
+    if technique.resampling:
+        check_resampling(technique.resampling, run.recipe, labels)
     if technique.transform:
         TargetTransform.fit(labels, technique.transform)
-    return benchmark
+
+
+def _check_labels(run: Run, benchmark: Benchmark[Any], loss: str) -> None:
+    """Raise a DataError that names the first line whose label a loss cannot fit."""
+    if loss not in LEAST_LABEL:
+        return
+    for part, samples in zip(PARTS[:2], benchmark.parts, strict=False):
+        rows = np.flatnonzero(find_unsuitable_labels(samples.labels, loss))
+        if len(rows):
+            ids = find_sample_ids(run.source, run.recipe, part)
+            place = "" if ids is None else f" in {ids.unit} {ids.numbers[rows[0]]} of {ids.table}"
+            raise DataError(
+                f"the loss {loss} needs labels {LEAST_LABEL[loss]}, and "
+                f"{format_count(len(rows), PART_TITLES[part] + ' label')} "
+                f"{'is' if len(rows) == 1 else 'are'} not, such as {samples.labels[rows[0]]:g}"
+                f"{place}: correct or remove these rows, or set another loss."
+            )
+    if not np.any(benchmark.train.labels):
+        raise DataError(f"the loss {loss} needs a training label above 0, and all are 0.")
 
 
 def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> None:
@@ -289,7 +331,7 @@ def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], Training
     if run.predictions is not None:
         preds = read_external_predictions(run.predictions, benchmark)
         return benchmark, score_external(task, preds)
-    task = prepare_task(task, technique, run.seed)
+    task = prepare_task(task, run.recipe, technique, run.seed)
     if isinstance(run.recipe, EstimatorRecipe):
         return benchmark, fit_estimator(task, run.recipe, technique, run.folder, options)
     assert isinstance(run.recipe, NetworkRecipe)

@@ -12,6 +12,7 @@ from typing import Any
 from ranksim._utils.progress import SweepProgress
 from ranksim._utils.storage import read_verified_json
 from ranksim.data.data_report import print_data_report
+from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.record import RESULTS, RunRecord, read_record, run_name
 from ranksim.exceptions import StoppedError
 from ranksim.experiments.executor import (
@@ -51,12 +52,11 @@ def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
             for run, record in _execute_unfinished(plan, progress, plan.out):
                 progress.finished(run.name, record)
             return _wait_for_results(plan)
-        if not plan.out.exists():  # create no folder if data or settings are invalid
-            for run in plan.runs:
-                check_data(run, strict=plan.strict)
+        # create no folder if data or settings are invalid
+        data = None if plan.out.exists() else _check_methods(plan, plan.runs)
         store = ResultStore(plan)
         with store.join() as note:
-            for run, record in _execute_unfinished(plan, progress, note):
+            for run, record in _execute_unfinished(plan, progress, note, data):
                 progress.finished(run.name, record)
                 store.write()
             return store.write(last=True)
@@ -64,20 +64,32 @@ def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
         raise StoppedError("Stopped; the same command resumes where it stopped.") from error
 
 
+def _check_methods(plan: SweepPlan, runs: Sequence[Run]) -> Benchmark[Any]:
+    """Check the data and methods of at least one run, once for all seeds; return the data.
+
+    Downloads and caches are filled in this one process.
+    """
+    data = [
+        check_data(run, strict=plan.strict)
+        for run in {run.method.key: run for run in runs}.values()
+    ]
+    return data[-1]
+
+
 def _execute_unfinished(
-    plan: SweepPlan, progress: SweepProgress, shared: Path
+    plan: SweepPlan, progress: SweepProgress, shared: Path, data: Benchmark[Any] | None = None
 ) -> Iterator[tuple[Run, RunRecord]]:
     """Train the unfinished runs of a plan; yield each run with its record.
 
     ``shared`` is a file that all workers must see, as proof that they share the output folder.
+    ``data`` is that of the runs, if they have been checked.
     """
     done = {run.name: record for run in plan.runs if (record := load_finished_record(run))}
     todo = [run for run in plan.runs if run.name not in done]
-    for run in todo:
-        data = check_data(run, strict=plan.strict)  # fills downloads and caches in one process
-        for record in done.values():
-            reject_other_data(run, data.facts, record)
     if todo:
+        data = data or _check_methods(plan, todo)
+        for record in done.values():
+            reject_other_data(todo[0], data.facts, record)
         print_data_report(data.report, progress.console)
         if todo[0].source.is_user_data and not plan.trainer_config.is_follower_node:
             load_plan(todo[0].source).write_split(plan.out / SPLIT_FILE)

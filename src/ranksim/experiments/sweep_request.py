@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,15 @@ from ranksim.experiments.sweep import run_sweep
 from ranksim.imbalance import Scheme
 from ranksim.training.feature_readers import NEEDS_SERIES
 from ranksim.training.fit import TrainingLimits
-from ranksim.training.fit_estimator import LAST_VALUE, depends_on_seed
-from ranksim.training.method import Method, first_stage, parse_method, parse_methods
-from ranksim.training.prepare import needs_table
+from ranksim.training.fit_estimator import LAST_VALUE, depends_on_seed, estimator_options
+from ranksim.training.method import (
+    ESTIMATORS,
+    Method,
+    first_stage,
+    parse_method,
+    parse_methods,
+)
+from ranksim.training.prepare import THRESHOLD, has_threshold, needs_table
 from ranksim.training.presets import (
     load_recipe,
     preset_table,
@@ -45,6 +51,7 @@ from ranksim.training.recipe import (
     ESTIMATOR_LOSSES,
     GLUCOSE,
     LOSSES,
+    OLD_FIELDS,
     SERIES,
     TABLE,
     EstimatorRecipe,
@@ -235,7 +242,12 @@ class SweepSettings:
                 raise UsageError(f"{name} is set to {changes[name]} and to {value}: set it once.")
         kind = recipe_type(request.benchmark)
         common = preset_table(request.benchmark, request.preset)
-        common |= without_estimator_fields(changes, kind)
+        names = {item.name for item in fields(kind)}  # check() refuses others
+        common |= {
+            name: value
+            for name, value in without_estimator_fields(changes, kind).items()
+            if name in names
+        }
         if common["loss"] in ESTIMATOR_LOSSES and common["loss"] not in LOSSES:
             common["loss"] = LOSSES[0]  # the recipe of each network refuses it
         weighting: Scheme = kind.from_table(common).weighting  # type: ignore[assignment]
@@ -245,23 +257,58 @@ class SweepSettings:
         return cls(request.benchmark, request.preset, weighting, changes, tuned)
 
     def recipe(self, method: Method) -> Recipe:
-        """Return the recipe of a method: preset, tuned values and ``--set`` changes combined."""
-        return load_recipe(self.benchmark, self.preset, method, self.changes, self.tuned)
+        """Return the recipe of a method: preset, tuned values and ``--set`` changes combined.
+
+        A change of a field that the method does not have is one of other rows.
+        """
+        names = self._list_fields(method)
+        changes = {name: value for name, value in self.changes.items() if name in names}
+        return load_recipe(self.benchmark, self.preset, method, changes, self.tuned)
 
     def check(self, methods: Sequence[Method]) -> None:
-        """Raise a UsageError if a method does not suit the data, or a change is in no recipe."""
+        """Raise a UsageError if a method does not suit the data, or a change has no effect."""
+        known = dict.fromkeys(name for method in methods for name in self._list_fields(method))
+        for name in self.changes:
+            if name not in known:
+                raise UsageError(self._describe_useless_change(name, known))
         for technique in (method.technique for method in methods):
             if technique.estimator == LAST_VALUE and self.benchmark not in (SERIES, GLUCOSE):
                 raise UsageError(NEEDS_SERIES)
             if technique.resampling and self.benchmark != TABLE:
                 raise UsageError(needs_table(technique.resampling))
-        used = {name for method in methods for name in vars(self.recipe(method))}
-        for name in self.changes:
-            if name not in used:
-                kinds = "estimators" if name in vars(EstimatorRecipe) else "networks"
-                raise UsageError(
-                    f"--set {name} changes only {kinds}, and --methods has none: leave it out."
-                )
+        for method in methods:
+            self.recipe(method)
+
+    def _list_fields(self, method: Method) -> list[str]:
+        """Return the recipe fields that a method has and that --set can change."""
+        technique = method.technique
+        names = [item.name for item in fields(recipe_type(self.benchmark))]
+        if technique.estimator:
+            tunable = {name for each in ESTIMATORS for name in estimator_options(each)}
+            useless = tunable - {*estimator_options(technique.estimator)}
+            names = [item.name for item in fields(EstimatorRecipe) if item.name not in useless]
+        if not has_threshold(technique.resampling):
+            names.remove(THRESHOLD)
+        return names
+
+    def _describe_useless_change(self, name: str, known: Collection[str]) -> str:
+        """Return the message that --set changes a field which no method has."""
+        if name in OLD_FIELDS and OLD_FIELDS[name] in known:
+            return f"Recipe field {name} is now called {OLD_FIELDS[name]}: use that."
+        networks = {item.name for item in fields(recipe_type(self.benchmark))}
+        if name == THRESHOLD:
+            owners = "rows that are resampled with over, under, smoter or smogn"
+        elif name in {item.name for item in fields(EstimatorRecipe)} - networks:
+            rows = [each for each in ESTIMATORS if name in estimator_options(each)]
+            owners = f"the estimators {', '.join(rows)}" if rows else "estimators"
+        elif name in networks:
+            owners = "networks"
+        else:
+            return (
+                f"--set {format_value(name)} names no setting of the methods of this command: they "
+                f"have {', '.join(sorted(known))}."
+            )
+        return f"--set {name} changes only {owners}, and --methods has none: leave it out."
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -27,12 +27,13 @@ from ranksim.models.estimators import (
     estimator_type,
     load_estimator,
 )
+from ranksim.models.estimators.data import LEAST_LABEL
 from ranksim.training.data_loader import select_display_samples
 from ranksim.training.factory import fit_weights
 from ranksim.training.feature_readers import FeatureReader
 from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask
 from ranksim.training.method import Technique
-from ranksim.training.recipe import EstimatorRecipe
+from ranksim.training.recipe import EstimatorRecipe, Recipe
 
 ESTIMATOR = "estimator"  # folder of a run and of a model
 LAST_VALUE = "last-value"
@@ -132,19 +133,34 @@ def estimator_options(name: str) -> tuple[str, ...]:
 
 def check_estimator(technique: Technique, recipe: EstimatorRecipe) -> None:
     """Raise an error if the estimator is not installed or does not support the recipe."""
-    if technique.estimator != LAST_VALUE:
-        kind = estimator_type(technique.estimator)
-        if kind.library:
-            kind.import_library()
-        settings = _make_settings(recipe)
-        if settings.loss not in kind.losses:
-            names = {loss: name for name, loss in _LOSSES.items()}  # of the recipe
-            choices = ", ".join(names.get(loss, loss) for loss in kind.losses)
-            reason = f" ({kind.missing_losses})" if kind.missing_losses else ""
-            raise UsageError(
-                f"{kind.name} has no loss {recipe.loss}{reason}: set loss to one of {choices}."
-            )
-        kind.check_settings(settings)
+    if technique.estimator == LAST_VALUE:
+        return
+    kind = estimator_type(technique.estimator)
+    if kind.library:
+        kind.import_library()
+    settings = _make_settings(recipe)
+    if settings.loss not in kind.losses:
+        names = {loss: name for name, loss in _LOSSES.items()}  # of the recipe
+        choices = ", ".join(names.get(loss, loss) for loss in kind.losses)
+        reason = f" ({kind.missing_losses})" if kind.missing_losses else ""
+        raise UsageError(
+            f"{kind.name} has no loss {recipe.loss}{reason}: set loss to one of {choices}."
+        )
+    kind.check_settings(settings)
+    if technique.transform and settings.loss in LEAST_LABEL:
+        raise UsageError(
+            f"the loss {settings.loss} needs labels {LEAST_LABEL[settings.loss]}, and those "
+            f"transformed by {technique.transform} lie on both sides of 0: leave out the "
+            "transform, or set loss to mse."
+        )
+
+
+def fitted_loss(technique: Technique, recipe: Recipe) -> str:
+    """Return the loss that an estimator fits to labels, empty if it fits none."""
+    constant = technique.estimator in ("", LAST_VALUE, EXTERNAL)
+    if constant or estimator_type(technique.estimator).reads == "labels":
+        return ""
+    return recipe.loss if isinstance(recipe, EstimatorRecipe) else ""
 
 
 def fit_estimator(

@@ -98,6 +98,8 @@ class Recipe:
         weighting: scheme of LDS and RRT if the method's name does not contain one.
         min_count, max_count: bin counts are clipped to this range for inverse weights; 0: no limit.
         lds_kernel, lds_kernel_size, lds_sigma: see :class:`ranksim.imbalance.LDS`.
+        rare_threshold: ``threshold`` of the resamplers over, under, smoter and smogn, the relevance
+            from which on a label is rare.
     """
 
     monitor: str = _field(_one_of(MONITORS))
@@ -108,6 +110,7 @@ class Recipe:
     lds_kernel: str = _field(_one_of(KERNELS))
     lds_kernel_size: int = _field(_KERNEL_SIZE)
     lds_sigma: float = _field(_SIGMA)
+    rare_threshold: float = _field(_POSITIVE, _at_most(1), default=0.8)
 
     def __post_init__(self) -> None:
         for item in fields(self):

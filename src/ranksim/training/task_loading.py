@@ -27,6 +27,7 @@ from ranksim.data.spec import (
     StsBSpec,
     UserDataSpec,
 )
+from ranksim.data.splitting import PARTS
 from ranksim.data.table import Ints, Table
 from ranksim.data.text import describe_texts, encode_texts
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
@@ -173,12 +174,13 @@ def _read_table(data: str, modified: int, reading: ReadOptions) -> Table:
     return load_table(data, reading)
 
 
-def _training_positions(plan: SplitPlan, parts: AdaptedSplits) -> Ints:
-    """Return the position in the plan of each training sample that is used."""
-    positions, train = (parts.split or plan.split).train, parts.samples[0]
-    if isinstance(train, Subset):  # without dropped labels
-        positions = positions[copy_to_numpy(train.rows)]
-    assert len(positions) == len(train)
+def _find_positions(plan: SplitPlan, parts: AdaptedSplits, part: str = "train") -> Ints:
+    """Return the position in the plan of each sample of a part that is used."""
+    positions: Ints = getattr(parts.split or plan.split, part)
+    samples = parts.samples[PARTS.index(part)]
+    if isinstance(samples, Subset):  # without dropped labels
+        positions = positions[copy_to_numpy(samples.rows)]
+    assert len(positions) == len(samples)
     return positions
 
 
@@ -187,14 +189,19 @@ def _sample_weight(source: DataSource, parts: AdaptedSplits) -> NDArray[np.float
     plan = load_plan(source)
     if plan.weights is None:
         return None
-    weights = plan.weights[_training_positions(plan, parts)]
+    weights = plan.weights[_find_positions(plan, parts)]
     return None if np.ptp(weights) == 0 else weights
 
 
-def _sample_ids(source: DataSource, parts: AdaptedSplits) -> SampleIds:
-    """Return the table line of each training sample; of a forecast, that of its target."""
+def find_sample_ids(source: DataSource, recipe: Recipe, part: str) -> SampleIds | None:
+    """Return the table line of each sample of a part; None for a benchmark."""
+    return _sample_ids(source, _load(source, recipe).parts, part) if source.is_user_data else None
+
+
+def _sample_ids(source: DataSource, parts: AdaptedSplits, part: str = "train") -> SampleIds:
+    """Return the table line of each sample of a part; of a forecast, that of its target."""
     plan = load_plan(source)
-    rows, columns = plan.rows[_training_positions(plan, parts)], plan.table
+    rows, columns = plan.rows[_find_positions(plan, parts, part)], plan.table
     return SampleIds(np.array(columns.lines)[rows], columns.line_unit, Path(columns.name).name)
 
 

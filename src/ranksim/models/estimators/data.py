@@ -17,7 +17,8 @@ Floats = NDArray[np.float64]
 
 LOSSES = ("squared", "absolute", "huber", "gamma", "poisson", "tweedie", "quantile")
 MONITORS = ("mse", "mae")
-_LEAST_LABEL = {"gamma": "above 0", "poisson": "of at least 0", "tweedie": "of at least 0"}
+LEAST_LABEL = {"gamma": "above 0", "poisson": "of at least 0", "tweedie": "of at least 0"}
+"""What the losses with a logarithm need of labels."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ class EstimatorData:
             DataError: a value, label or weight is not usable, or no sample is left.
         """
         _reject_rows(part, "label", self.labels, ~np.isfinite(self.labels), "a finite number")
-        if loss in _LEAST_LABEL:
-            invalid = self.labels <= 0 if loss == "gamma" else self.labels < 0
-            rule = f"{_LEAST_LABEL[loss]} for the loss {loss}"
+        if loss in LEAST_LABEL:
+            invalid = find_unsuitable_labels(self.labels, loss)
+            rule = f"{LEAST_LABEL[loss]} for the loss {loss}"
             _reject_rows(part, "label", self.labels, invalid, rule)
         weights = self.weights
         invalid = ~(np.isfinite(weights) & (weights >= 0))
@@ -146,6 +147,13 @@ class EstimatorData:
         return EstimatorData(
             self.values[used], self.categories, self.labels[used], weights / weights.mean()
         )
+
+
+def find_unsuitable_labels(labels: Floats, loss: str) -> NDArray[np.bool_]:
+    """Return which labels ``(N,)`` a loss with a logarithm cannot fit; none for other losses."""
+    if loss not in LEAST_LABEL:
+        return np.zeros(len(labels), dtype=bool)
+    return labels <= 0 if loss == "gamma" else labels < 0
 
 
 def _reject_rows(part: str, name: str, values: Floats, invalid: NDArray[Any], rule: str) -> None:
@@ -173,7 +181,7 @@ class LabelScale:
     @classmethod
     def fit(cls, labels: Floats, loss: str) -> LabelScale:
         """Fit the map to training labels; raise a DataError if the loss needs one above 0."""
-        if loss not in _LEAST_LABEL:
+        if loss not in LEAST_LABEL:
             unit = float(np.abs(labels).max()) or 1.0  # squares of huge labels would overflow
             deviation = unit * float((labels / unit).std())
             is_constant = labels.min() == labels.max()
