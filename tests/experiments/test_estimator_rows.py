@@ -12,7 +12,7 @@ from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments import run as run_module
 from ranksim.experiments import sweep as sweep_module
-from ranksim.experiments.reproduce import ReproduceRequest, reproduce
+from ranksim.experiments.reproduce import ReproduceRequest, diff_records, reproduce
 from ranksim.experiments.sweep_request import choose_methods, run_benchmark
 from ranksim.experiments.tune import TuneRequest, tune
 from ranksim.inference import load_model
@@ -418,3 +418,21 @@ def test_data_and_predictions_are_checked_once_per_method(homes, tmp_path, monke
     run_benchmark(request)
     assert checked == ["trees+smogn(log)", "median", "theirs"]
     assert len(read) == 2  # to check them, and to score them
+
+
+def test_features_are_projected_for_the_seed_that_is_shown(homes, tmp_path):
+    values = {"options": TABLE, "methods": "rrt,linear", "max_epochs": 1, "changes": ("hidden=8",)}
+    records = {}
+    for seeds in ("2,1", "2,"):
+        out = tmp_path / seeds
+        run_benchmark(make_request(homes, out, seeds=seeds, **values))
+        for path in out.glob("runs/*/*/record.json"):
+            records[seeds, path.parent.parent.name, path.parent.name] = json.loads(path.read_text())
+    for method in ("vanilla", "rrt"):
+        last, first = (records["2,1", method, f"seed-{seed}"]["result"] for seed in (2, 1))
+        alone = records["2,", method, "seed-2"]["result"]
+        assert first["projection"]["tsne"] is not None
+        assert alone.pop("projection") is not None
+        assert not diff_records(last, alone)
+        assert last["ranks"] is not None
+    assert records["2,", "linear", "seed-2"]["result"]["projection"] is None

@@ -155,6 +155,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
         if seed == seeds[0] or depends_on_seed(method.technique)
     ]
     reported += [make_named_run(key, seeds[0]) for key in files]
+    reported = [run if run.seed == min(seeds) else _without_projection(run) for run in reported]
     stages = [stage for run in reported for stage in (run.stage_one, run) if stage is not None]
     runs = list({run.name: run for run in stages}.values())
     if request.budget is not None:
@@ -192,6 +193,12 @@ def choose_methods(source: DataSource) -> str:
     labels = read_targets(table, spec.target, spec.missing_target, missing="nan")
     transform = "yeo-johnson" if np.nanmin(labels, initial=np.inf) <= 0 else "log"
     return f"vanilla,sqinv,rrt,vanilla+ranksim,trees,trees+sqinv,trees({transform}),linear,median"
+
+
+def _without_projection(run: Run) -> Run:
+    """Return a copy of a run whose features, and those of its first stage, are not projected."""
+    first = None if run.stage_one is None else _without_projection(run.stage_one)
+    return replace(run, has_projection=False, stage_one=first)
 
 
 def _limit_seconds(run: Run, seconds: float) -> Run:
