@@ -27,6 +27,7 @@ from ranksim.models.estimators import (
     estimator_type,
     load_estimator,
 )
+from ranksim.models.estimators.base import LabelUnit
 from ranksim.models.estimators.data import LEAST_LABEL
 from ranksim.training.data_loader import select_display_samples
 from ranksim.training.factory import fit_weights
@@ -65,7 +66,14 @@ class FittedEstimator:
         """Predict the labels of samples ``(N,)``, in the unit of the label."""
         if self.name == LAST_VALUE:
             return reader.read_last(samples)
-        values = self._standardize(_read_values(reader, samples, self.models[0].reads))
+        values = _read_values(reader, samples, self.models[0].reads)
+        width = len(self.models[0].categories)
+        if values.shape[1] != width:
+            raise DataError(
+                f"This model was fitted to {width} features, but this version of ranksim reads "
+                f"{values.shape[1]}: fit it again."
+            )
+        values = self._standardize(values)
         preds = np.stack([self._invert(model.predict(values)) for model in self.models])
         return np.asarray(preds.mean(axis=0))
 
@@ -172,8 +180,8 @@ def fit_estimator(
 ) -> TrainingResult:
     """Fit an estimator, write it to ``folder``, and score it on validation and test samples.
 
-    Training stops by the validation score of the recipe, weighted if the training samples are.
-    With a transform, this is the score of transformed labels.
+    Training stops by the validation score of the recipe, weighted if the training samples are, in
+    the unit of the label also with a transform.
     """
     start = time.perf_counter()
     check_estimator(technique, recipe)
@@ -258,6 +266,7 @@ def _fit_models(
     labels = [copy_to_numpy(part.labels) for part in (task.train, task.val)]
     targets = labels if task.transform is None else [task.transform(each) for each in labels]
     settings, monitor = _make_settings(recipe), recipe.monitor
+    unit = None if task.transform is None else LabelUnit(task.transform.inverse, labels[1])
     models, fits = [], []
     for is_weighted in (False, True) if technique.average else (technique.weighting != "none",):
         weights: list[Floats | None] = [task.sample_weight, None]
@@ -265,12 +274,13 @@ def _fit_models(
             density = fit_weights(recipe, technique, task.bins, labels[0])
             user = 1.0 if task.sample_weight is None else task.sample_weight
             weights = [density(labels[0]) * user, density(labels[1])]
-        parts = [
+        train, val = (
             EstimatorData(part, categories or (0,) * part.shape[1], target, weight)
             for part, target, weight in zip(values, targets, weights, strict=True)
-        ]
+        )
         model = kind()
-        fits.append(model.fit(parts[0], parts[1], settings, seed=options.seed, monitor=monitor))
+        fit = model.fit(train, val, settings, seed=options.seed, monitor=monitor, unit=unit)
+        fits.append(fit)
         models.append(model)
     return replace(fitted, models=tuple(models)), fits
 

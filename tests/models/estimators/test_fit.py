@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from ranksim.data.target_transform import TargetTransform
 from ranksim.models.estimators import EstimatorData, estimator_type, load_estimator
+from ranksim.models.estimators.base import LabelUnit
 from tests.helpers.estimator_data import CASES, FEW_TREES, make_samples, weighted_score
 
 
@@ -19,6 +21,28 @@ def fit_small(name, loss, *, monitor="mae", train=None, val=None, **settings):
         settings.setdefault("learning_rate", 0.3)
     settings = dataclasses.replace(FEW_TREES, loss=loss, quantile=0.7, **settings)
     return estimator, estimator.fit(train, val, settings, monitor=monitor)
+
+
+@pytest.mark.parametrize("monitor", ["mse", "mae"])
+@pytest.mark.parametrize(
+    ("name", "loss"), [case for case in CASES if case[1] not in ("gamma", "poisson", "tweedie")]
+)
+def test_scores_of_transformed_labels_are_in_the_unit_of_the_labels(name, loss, monitor):
+    reads = estimator_type(name).reads
+    train, val = make_samples(reads, weighted=True), make_samples(reads, 60, 1, weighted=True)
+    train, val = (dataclasses.replace(part, labels=np.exp(part.labels)) for part in (train, val))
+    val.weights[::7] = 0.0
+    transform = TargetTransform.fit(train.labels, "log")
+    parts = [dataclasses.replace(part, labels=transform(part.labels)) for part in (train, val)]
+    estimator = estimator_type(name)()
+    settings = dataclasses.replace(FEW_TREES, loss=loss, quantile=0.7)
+    unit = LabelUnit(transform.inverse, val.labels)
+    fit = estimator.fit(*parts, settings, monitor=monitor, unit=unit)
+    preds = transform.inverse(estimator.predict(val.values))
+    expected = weighted_score(fit.monitor, preds, val.labels, val.weights, quantile=0.7)
+    assert min(fit.scores) == pytest.approx(expected, rel=1e-5)
+    if fit.best_iteration:
+        assert fit.scores[fit.best_iteration - 1] == min(fit.scores)
 
 
 def scale_labels(data, factor):

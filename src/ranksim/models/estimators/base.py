@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,22 @@ class EstimatorFit:
     choices: Mapping[str, float] = field(default_factory=dict)
 
 
+Score = Callable[[Floats, Floats, Floats], float]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelUnit:
+    """The unit of validation scores, where an estimator is fitted to transformed labels.
+
+    Args:
+        inverse: returns predictions in this unit.
+        labels: of the validation samples in this unit ``(N,)``.
+    """
+
+    inverse: Callable[[Floats], Floats]
+    labels: Floats
+
+
 @dataclass(frozen=True)
 class TrainingContext:
     """What a library needs besides data and settings."""
@@ -58,7 +74,8 @@ class TrainingContext:
     seed: int
     threads: int
     monitor: str
-    score: partial[float]  # of predictions, labels and weights
+    score: Score  # of predictions, labels and weights
+    is_custom: bool = False  # the score is that of another unit, which no library computes
 
 
 @dataclass(frozen=True)
@@ -140,6 +157,7 @@ class Estimator(ABC):
         seed: int = 0,
         monitor: str = "mse",
         threads: int = 1,
+        unit: LabelUnit | None = None,
     ) -> EstimatorFit:
         """Fit the estimator to training samples, with early stopping on validation samples.
 
@@ -150,6 +168,7 @@ class Estimator(ABC):
             seed: fixes the result.
             monitor: validation score, ``mse`` or ``mae``.
             threads: number of threads; the result does not depend on it.
+            unit: that of validation scores; None for that of the labels.
 
         Raises:
             DataError: labels, weights or values are not usable.
@@ -165,6 +184,7 @@ class Estimator(ABC):
         if train.categories != val.categories:
             raise ValueError("training and validation samples must have the same categories")
         train = train.prepare("training", settings.loss)
+        is_used = val.weights > 0
         val = val.prepare("validation", settings.loss)
         self._check_values(train.values)
         self._check_values(val.values)
@@ -173,18 +193,23 @@ class Estimator(ABC):
             self.scale = LabelScale.fit(train.labels, settings.loss)
         monitor = "pinball" if settings.loss == "quantile" else monitor
         in_float32 = self.reads == "columns"
-        score = partial(compute_score, monitor=monitor, quantile=settings.quantile)
-        context = TrainingContext(seed, threads, monitor, score)
+        score: Score = partial(compute_score, monitor=monitor, quantile=settings.quantile)
+        if unit is not None:
+            unit = LabelUnit(unit.inverse, unit.labels[is_used])
+            score = _UnitScore(score, self.scale, unit)
+        context = TrainingContext(seed, threads, monitor, score, is_custom=unit is not None)
         course = self._fit(
             self.scale.apply(train, in_float32=in_float32),
             self.scale.apply(val, in_float32=in_float32),
             settings,
             context,
         )
-        unit = self.scale.scale**2 if monitor == "mse" else self.scale.scale
+        factor = self.scale.scale**2 if monitor == "mse" else self.scale.scale
+        if unit is not None:
+            factor = 1.0
         return EstimatorFit(
             monitor,
-            tuple(score * unit for score in course.scores),
+            tuple(score * factor for score in course.scores),
             course.best_iteration,
             self.depends_on_seed(len(train.labels)),
             course.choices,
@@ -306,6 +331,21 @@ class Estimator(ABC):
     @abstractmethod
     def _read(self, path: Path, content: Mapping[str, Any]) -> None:
         """Read the model file and the details; any error counts as a damaged model."""
+
+
+@dataclass(frozen=True, eq=False)
+class _UnitScore:
+    """A score of predictions of scaled labels, computed in another unit."""
+
+    score: Score
+    scale: LabelScale
+    unit: LabelUnit
+
+    def __call__(self, preds: Floats, labels: Floats, weights: Floats) -> float:
+        if len(preds) != len(self.unit.labels):
+            return 0.0  # some libraries also ask for the score of training samples
+        preds = self.unit.inverse(self.scale.invert(preds))
+        return self.score(preds, self.unit.labels, weights)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

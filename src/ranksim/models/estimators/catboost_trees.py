@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from ranksim._utils.storage import atomic_write
 from ranksim.exceptions import DataError
-from ranksim.models.estimators.base import Course, Estimator, TrainingContext
+from ranksim.models.estimators.base import Course, Estimator, Score, TrainingContext
 from ranksim.models.estimators.data import EstimatorData, EstimatorSettings, Floats
 
 FILE = "catboost.cbm"
@@ -67,7 +66,7 @@ class CatBoostTrees(Estimator):
                 ) from error
         metrics = model.get_evals_result()["validation"]
         scores = np.array(metrics[_metric_name(settings, context)])
-        if context.monitor == "mse" and settings.loss not in _LOGARITHMIC:
+        if context.monitor == "mse" and not _is_custom(settings, context):
             scores **= 2  # of RMSE
         self.model = model
         return Course(tuple(scores.tolist()), int(model.tree_count_))
@@ -107,14 +106,14 @@ class CatBoostTrees(Estimator):
             raise ValueError(f"it has {columns[0]} columns, {columns[1]} of categories")
 
 
-class ExponentScore:
-    """The validation score of a loss with a logarithm.
+class CustomScore:
+    """The validation score of a loss with a logarithm, or in another unit than the labels'.
 
     CatBoost would compute its RMSE and MAE on the logarithm of predictions.
     """
 
-    def __init__(self, score: partial[float]) -> None:
-        self.score = score
+    def __init__(self, score: Score, *, is_logarithmic: bool) -> None:
+        self.score, self.is_logarithmic = score, is_logarithmic
 
     def get_final_error(self, error: float, weight: float) -> float:
         return error
@@ -124,12 +123,17 @@ class ExponentScore:
 
     def evaluate(self, approxes: Any, target: Any, weight: Any) -> tuple[float, float]:
         raw, labels, weights = (np.asarray(each) for each in (approxes[0], target, weight))
-        return self.score(np.exp(raw), labels, weights), 1.0
+        preds = np.exp(raw) if self.is_logarithmic else raw
+        return self.score(preds, labels, weights), 1.0
+
+
+def _is_custom(settings: EstimatorSettings, context: TrainingContext) -> bool:
+    return context.is_custom or settings.loss in _LOGARITHMIC
 
 
 def _metric_name(settings: EstimatorSettings, context: TrainingContext) -> str:
-    if settings.loss in _LOGARITHMIC:
-        return ExponentScore.__name__
+    if _is_custom(settings, context):
+        return CustomScore.__name__
     return _METRICS.get(context.monitor, f"Quantile:alpha={settings.quantile}")
 
 
@@ -144,8 +148,8 @@ def _make_parameters(settings: EstimatorSettings, context: TrainingContext) -> d
         "quantile": f"Quantile:alpha={settings.quantile}",
     }
     metric: Any = _metric_name(settings, context)
-    if settings.loss in _LOGARITHMIC:
-        metric = ExponentScore(context.score)
+    if _is_custom(settings, context):
+        metric = CustomScore(context.score, is_logarithmic=settings.loss in _LOGARITHMIC)
     leaves = settings.max_leaves
     parameters = {
         "loss_function": losses[settings.loss],

@@ -78,6 +78,7 @@ class ScikitTrees(Estimator):
         values = self._encode(train.values)
         values[:, np.isnan(values).all(axis=0)] = 0.0  # scikit-learn rejects such columns
         factor = _LOSS_FACTORS.get((settings.loss, context.monitor))
+        factor = None if context.is_custom else factor
         options = {
             "learning_rate": settings.learning_rate,
             "max_leaf_nodes": settings.max_leaves,
@@ -90,7 +91,7 @@ class ScikitTrees(Estimator):
             max_iter=settings.max_iterations,
             categorical_features=list(range(sum(count > 0 for count in self.categories))),
             early_stopping=True,
-            scoring="loss" if factor else _SCORERS[context.monitor],
+            scoring="loss" if factor else self._make_scorer(context),
             n_iter_no_change=settings.patience,
             tol=0.0,
             random_state=context.seed,
@@ -109,6 +110,17 @@ class ScikitTrees(Estimator):
         best = int(np.argmin(scores))  # the first score is that of the baseline, without trees
         self._take_trees(regressor, best)
         return Course(tuple(scores[1:].tolist()), best)
+
+    def _make_scorer(self, context: TrainingContext) -> Any:
+        """Return the negative score as scikit-learn computes it, or our own one."""
+        if not context.is_custom:
+            return _SCORERS[context.monitor]
+        metrics = require_optional("sklearn.metrics", self.extra)
+
+        def score(labels: Floats, preds: Floats, sample_weight: Floats) -> float:
+            return context.score(preds, labels, sample_weight)
+
+        return metrics.make_scorer(score, greater_is_better=False)
 
     def _take_trees(self, regressor: Any, count: int) -> None:
         """Copy the first trees of a fitted regressor to arrays."""
