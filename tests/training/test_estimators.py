@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.fft import dctn
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
@@ -13,7 +12,7 @@ from ranksim.data.text import TokenDataset
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.sweep_request import SweepSettings, make_runs
 from ranksim.imbalance import density_weights
-from ranksim.models.estimators import estimator_type
+from ranksim.models.estimators import EstimatorData, estimator_type
 from ranksim.training.feature_readers import ImageReader, SeriesReader, TextReader, VectorReader
 from ranksim.training.fit import TrainingOptions
 from ranksim.training.fit_estimator import ESTIMATOR, FittedEstimator, fit_estimator
@@ -22,6 +21,7 @@ from ranksim.training.prepare import prepare_task
 from ranksim.training.task_loading import load_task
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
+from tests.oracles.image_features import edge_strengths, low_frequencies
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_trees_equal_a_plain_script(homes, tmp_path, method):
     if is_weighted:
         density = dict(zip(task.bins.digitize(y).tolist(), weight, strict=True))
         val_weight = np.array([density[k] for k in task.bins.digitize(y_val).tolist()])
-    z, z_val = (np.log(y), np.log(y_val)) if is_log else (y, y_val)
+    z = np.log(y) if is_log else y
     shift, scale = z.mean(), z.std()
     model = HistGradientBoostingRegressor(
         categorical_features=[count > 0 for count in task.reader.categories],
@@ -64,13 +64,15 @@ def test_trees_equal_a_plain_script(homes, tmp_path, method):
         max_iter=result.best_epoch,
         random_state=0,
     ).fit(parts[0], (z - shift) / scale, sample_weight=weight / weight.mean())
-    expected = model.predict(parts[2]) * scale + shift
-    expected = np.clip(np.exp(expected), y.min(), y.max()) if is_log else expected
-    assert np.allclose(result.preds, expected, rtol=1e-6)
-    # the number of trees has the lowest weighted validation score of all
-    target = (z_val - shift) / scale
+
+    def invert(preds):
+        preds = preds * scale + shift
+        return np.clip(np.exp(preds), y.min(), y.max()) if is_log else preds
+
+    assert np.allclose(result.preds, invert(model.predict(parts[2])), rtol=1e-6)
+    # the number of trees has the lowest weighted validation score of all, in the label's unit
     errors = [
-        np.average(np.abs(preds - target), weights=val_weight)
+        np.average(np.abs(invert(preds) - y_val), weights=val_weight)
         for preds in model.staged_predict(parts[1])
     ]
     assert np.argmin(errors) == result.best_epoch - 1
@@ -152,18 +154,51 @@ def test_windows_are_described_and_the_last_reading_is_restored():
     assert np.allclose(features[0], np.concatenate(parts))
 
 
-def test_image_features_are_low_frequencies():
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
+class Images(VectorDataset):
+    """Images (N, S, S, 3) as an image network reads them."""
 
-    class Images(VectorDataset):
-        def get_inputs(self, index):
-            return (torch.from_numpy(images)[index],)
+    def __init__(self, images):
+        super().__init__(np.zeros((len(images), 1)), np.zeros(len(images)))
+        self.images = torch.from_numpy(images)
 
-    features = ImageReader().read_vectors(Images(np.zeros((2, 1)), np.zeros(2)))
-    luminance = images.astype(float) / 255 @ [0.299, 0.587, 0.114]
-    expected = dctn(luminance, axes=(1, 2), norm="ortho")[:, :12, :12].reshape(2, -1)
-    assert features.shape == (2, 176)
-    assert np.allclose(features[:, :144], expected)
+    def get_inputs(self, index):
+        return (self.images[index],)
+
+
+def draw_images(size, count=2):
+    return np.random.default_rng(size).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 30])
+def test_image_features_are_low_frequencies_and_edges(size):
+    images = draw_images(size)
+    features = ImageReader().read_vectors(Images(images))
+    for image, row in zip(images, features, strict=True):
+        frequencies = low_frequencies(image)
+        edges = edge_strengths(image) if size > 2 else []
+        assert np.allclose(row, [*frequencies, *edges], atol=1e-5)
+    assert len(features[0]) == 688 or size < 12
+
+
+def test_edges_depend_neither_on_brightness_nor_on_contrast():
+    image = draw_images(24, 1) // 2
+    brighter = image + 60
+    stronger = image * 2
+    edges = [ImageReader().read_vectors(Images(each))[0, 176:] for each in (image, brighter)]
+    assert np.allclose(*edges, atol=1e-4)
+    edges[1] = ImageReader().read_vectors(Images(stronger))[0, 176:]
+    assert np.allclose(*edges, atol=1e-3)
+    flat = np.full((1, 24, 24, 3), 90, np.uint8)
+    assert not ImageReader().read_vectors(Images(flat))[0, 176:].any()
+
+
+def test_a_model_of_other_features_is_refused(tmp_path):
+    images, labels = draw_images(16, 30), np.arange(30.0)
+    data = EstimatorData(np.array([low_frequencies(image) for image in images]), (0,) * 176, labels)
+    ridge = estimator_type("linear")()
+    ridge.fit(data, data)
+    with pytest.raises(DataError, match="176 features, but .* reads 688"):
+        FittedEstimator("linear", (ridge,)).predict(ImageReader(), Images(images))
 
 
 def test_last_value_needs_a_series(homes, tmp_path):

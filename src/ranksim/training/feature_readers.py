@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim.data.batch import BatchDataset
@@ -21,6 +23,9 @@ _BATCH_SIZE = 256
 _MAX_READINGS = 64  # last readings of a window that are features of their own
 _FREQUENCIES = 12  # of the luminance of an image, in each direction
 _COLOR_FREQUENCIES = 4
+_CELLS = 8  # of an image, in each direction
+_DIRECTIONS = 8  # of edges
+_LEAST_EDGE = 1e-3  # mean change of the luminance, from 0 to 1, below which a cell is flat
 
 Floats = NDArray[np.float64]
 
@@ -125,10 +130,14 @@ def _describe_windows(windows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ImageReader(FeatureReader):
-    """Reads the low frequencies of each image, or the features of a frozen pretrained encoder.
+    """Reads the low frequencies and edges of each image, or the features of a frozen encoder.
 
     The frequencies are the lowest coefficients of the discrete cosine transform: 12 × 12 of the
-    luminance and 4 × 4 of two color differences.
+    luminance and 4 × 4 of two color differences. The edges are the strength of 8 directions in
+    8 × 8 cells, as in a histogram of oriented gradients.
+
+    References:
+        Dalal, Triggs, "Histograms of oriented gradients for human detection" (CVPR 2005).
     """
 
     encoder: str = ""
@@ -139,11 +148,11 @@ class ImageReader(FeatureReader):
 
             network = ImageEncoder(self.encoder).eval()
             return _map_batches(samples, network)
-        return _map_batches(samples, _transform_images)
+        return _map_batches(samples, _describe_images)
 
 
-def _transform_images(images: Tensor) -> Tensor:
-    """Return low frequencies ``(B, 176)`` of images, uint8 ``(B, S, S, 3)``."""
+def _describe_images(images: Tensor) -> Tensor:
+    """Return low frequencies and edges ``(B, 688)`` of images, uint8 ``(B, S, S, 3)``."""
     red, green, blue = (images.double() / 255).unbind(3)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue
     planes = [
@@ -155,7 +164,25 @@ def _transform_images(images: Tensor) -> Tensor:
     for plane, count in planes:
         basis = _cosine_basis(plane.shape[1], count)
         parts.append((basis @ plane @ basis.T).flatten(1))
+    if luminance.shape[1] > 2:
+        parts.append(_measure_edges(luminance.float()).double())
     return torch.cat(parts, dim=1)
+
+
+def _measure_edges(luminance: Tensor) -> Tensor:
+    """Return the strength of edges by direction and cell, ``(B, 512)``, of planes ``(B, S, S)``.
+
+    It is the mean over a cell of the gradient in a direction where that is positive, divided by
+    the root mean square over the 3 × 3 cells around, so that it does not depend on the contrast.
+    """
+    across = luminance[:, 1:-1, 2:] - luminance[:, 1:-1, :-2]
+    down = luminance[:, 2:, 1:-1] - luminance[:, :-2, 1:-1]
+    angles = [2 * math.pi * k / _DIRECTIONS for k in range(_DIRECTIONS)]
+    edges = [(across * math.cos(a) + down * math.sin(a)).clamp(min=0) for a in angles]
+    cells = functional.adaptive_avg_pool2d(torch.stack(edges, dim=1), _CELLS)
+    squares = (cells**2).sum(1, keepdim=True)
+    around = functional.avg_pool2d(squares, 3, stride=1, padding=1, count_include_pad=False)
+    return (cells / (around + _LEAST_EDGE**2).sqrt()).flatten(1)
 
 
 def _cosine_basis(size: int, count: int) -> Tensor:

@@ -294,7 +294,7 @@ class EstimatorRecipe(Recipe):
             :class:`ranksim.models.estimators.EstimatorSettings`.
         vectors, max_tokens, encoder, image_size: how texts and images are read. A pretrained
             encoder is frozen; without one, texts are the mean of their word vectors, and images
-            the low frequencies of their pixels.
+            the low frequencies and edges of their pixels.
     """
 
     loss: str = _field(_one_of(ESTIMATOR_LOSSES), default="mse")
