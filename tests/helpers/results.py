@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 
+from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.diagnostics import error_by_bin, error_in_gaps, round_for_json
 from ranksim.evaluation.intervals import MIN_SEEDS
-from ranksim.evaluation.summary import add_comparison, summarize
+from ranksim.evaluation.summary import summarize
 from ranksim.imbalance import LabelBins
 from ranksim.training.method import published_method_names
 from tests.helpers.records import run_record

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.predictions import Predictions
-from ranksim.evaluation.summary import add_comparison, summarize
+from ranksim.evaluation.summary import summarize
 from ranksim.inference.prediction import error_intervals
 from ranksim.metrics import METRICS
 

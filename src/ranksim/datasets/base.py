@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from ranksim.data.splitting import PARTS
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
 from ranksim.metrics.shot_regions import FEW, MANY, ShotRegions
+
+TestSet = Literal["balanced", "random", "latest", "given"]
 
 
 class LabeledSamples(Protocol):
@@ -58,6 +60,10 @@ class Benchmark(Generic[S]):
             are not independent; None if all samples are independent.
         report: what was read of the data.
         origin: where each test sample comes from, ``(N,)`` each: row, line, image, group, time.
+        test_set: how the test samples were chosen: ``balanced`` by label, ``random`` from the
+            rows, the ``latest`` rows, or as ``given``.
+        label_counts: rows with a label in each bin, ``(K,)``, also those that no part contains;
+            None: those of the three parts.
     """
 
     name: str
@@ -77,6 +83,14 @@ class Benchmark(Generic[S]):
     groups: NDArray[np.int64] | None = None
     report: DataReport = field(default_factory=DataReport)
     origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    test_set: TestSet = "given"
+    label_counts: NDArray[np.int64] | None = None
+
+    def count_labels(self) -> NDArray[np.int64]:
+        """Count the rows of the data in each label bin, ``(K,)``, before any are left out."""
+        if self.label_counts is not None:
+            return self.label_counts
+        return self.bins.histogram(np.concatenate([part.labels for part in self.parts]))
 
     @property
     def parts(self) -> tuple[S, S, S]:

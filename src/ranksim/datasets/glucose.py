@@ -98,6 +98,7 @@ def load(horizon: int = 30, data_dir: Path | None = None) -> Benchmark[SeriesSam
     return Benchmark(
         NAME,
         *(train, val, test, BINS),
+        test_set="balanced",
         facts=facts | {"cap": MAX_PER_BIN, "counts": [len(part) for part in split]},
         named_regions=REGIONS,
         quantity="glucose",

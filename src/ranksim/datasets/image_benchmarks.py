@@ -296,6 +296,7 @@ def load_images(
         groups=groups,
         report=_describe_plan(plan, usable, size, len(broken), note),
         origin={"image": test.paths},
+        test_set="balanced" if plan.comparable or "split_by" in plan.facts else "given",
     )
     return benchmark, datasets
 

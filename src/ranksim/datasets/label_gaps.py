@@ -85,5 +85,6 @@ def drop_labels(
         published_shots=None,
         facts=benchmark.facts | facts,
         comparable=False,
+        label_counts=benchmark.count_labels(),
     )
     return reduced, [Subset(train, rows[0]), Subset(val, rows[1]), test]

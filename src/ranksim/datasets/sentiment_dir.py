@@ -76,4 +76,11 @@ def load(
     train, val, test = (samples.take(rows) for rows in split)
     origin = f"random, at most {MAX_PER_BIN} per 0.25 in validation and test"
     report = report_parts((train, val, test), origin, seed=SEED)
-    return Benchmark(NAME, train, val, test, BINS, facts=facts, quantity="sentiment", report=report)
+    return Benchmark(
+        NAME,
+        *(train, val, test, BINS),
+        facts=facts,
+        quantity="sentiment",
+        report=report,
+        test_set="balanced",
+    )

@@ -66,6 +66,7 @@ def load(split: str = "borealis", data_dir: Path | None = None) -> Benchmark[Tex
     return Benchmark(
         NAME,
         *(train, val, test, BINS),
+        test_set="balanced",
         published_shots=PUBLISHED_SHOTS,
         gmean_epsilon=1e-10,
         facts={"split": split, "sha256": CHECKSUMS[split]},

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim.datasets.base import Benchmark
+from ranksim.evaluation.views import ViewCounts
 from ranksim.exceptions import require_optional
 from ranksim.functional.similarity import normalize_rows, rank, round_to_grid
 from ranksim.imbalance import LabelBins
@@ -28,7 +29,8 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
     """Count the training and test samples of each label bin.
 
     More than 200 bins are merged into equal groups. The region of a group is the one of most of
-    its training samples, or of most of its bins if it has no samples.
+    its training samples, or of most of its bins if it has no samples. ``views`` holds the counts
+    from which the weights of the test views follow.
     """
     bins, regions = benchmark.bins, benchmark.regions(regions_from)
     starts = _axis_starts(bins)
@@ -50,7 +52,7 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
             "dropped": benchmark.facts.get("dropped", []),
         }
     )
-    return axis
+    return axis | {"views": ViewCounts.from_benchmark(benchmark).to_dict()}
 
 
 def diagnose_run(

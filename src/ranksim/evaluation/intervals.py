@@ -53,10 +53,16 @@ class TwoWayInterval:
     seed_square: float  # A
     sample_square: float  # B
     residual_square: float  # R
+    num_effective: int | None = None  # samples that count, if they are weighted, at least 2
 
     @classmethod
-    def from_differences(cls, differences: NDArray[np.float64]) -> TwoWayInterval:
-        """Estimate the mean squares from differences of shape ``(S, n)``."""
+    def from_differences(
+        cls, differences: NDArray[np.float64], num_effective: int | None = None
+    ) -> TwoWayInterval:
+        """Estimate the mean squares from differences of shape ``(S, n)``.
+
+        The quantile over samples has ``num_effective`` - 1 degrees of freedom, by default n - 1.
+        """
         seeds, samples = differences.shape
         mean = differences.mean()
         seed, sample = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
@@ -66,11 +72,13 @@ class TwoWayInterval:
             samples * float(seed @ seed) / (seeds - 1),
             seeds * float(sample @ sample) / (samples - 1),
             float(np.square(residual).sum()) / ((seeds - 1) * (samples - 1)),
+            num_effective,
         )
 
     def half_width(self, level: float) -> float:
         """Return half the width of the interval at a confidence level such as 0.95."""
-        seed, sample = quantile(level, self.num_seeds - 1), quantile(level, self.num_samples - 1)
+        num_effective = self.num_effective or self.num_samples
+        seed, sample = quantile(level, self.num_seeds - 1), quantile(level, num_effective - 1)
         excess = max(self.seed_square - self.residual_square, 0.0)
         total = seed**2 * excess + sample**2 * self.sample_square
         square = max(seed**2 * self.seed_square, total)
@@ -92,7 +100,9 @@ class TwoWayInterval:
 
         def excludes_zero(seeds: int) -> bool:
             squares = (residual + seed, residual + seeds * sample, residual)
-            interval = TwoWayInterval(self.mean, seeds, self.num_samples, *squares)
+            interval = TwoWayInterval(
+                self.mean, seeds, self.num_samples, *squares, self.num_effective
+            )
             return interval.half_width(level) < abs(self.mean)
 
         candidates = range(max(self.num_seeds, MIN_SEEDS), _MAX_SEEDS + 1)
@@ -102,22 +112,47 @@ class TwoWayInterval:
 
 
 def aggregate_by_cluster(
-    differences: NDArray[np.float64], groups: NDArray[np.int64] | None
+    differences: NDArray[np.float64],
+    groups: NDArray[np.int64] | None,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     r"""Sum differences ``(S, n)`` within groups to ``(S, G)``, scaled to keep each seed's mean.
 
-    .. math::  z_{sg} = \bar d_s + \frac{G}{n} \sum_{i \in g} (d_{si} - \bar d_s)
+    .. math::  z_{sg} = \bar d_s + \frac{G}{n} \sum_{i \in g} w_i (d_{si} - \bar d_s)
+
+    The weights ``(n,)`` have mean one (``None``: all are one), and :math:`\bar d_s` is the
+    weighted mean, so that the variance of z is that of a weighted mean (linearized ratio).
 
     Errors within one day or person are correlated, so that groups are the independent units
     (``None``: samples are). The variance of the mean of z over groups is that of a mean over
     clusters of unequal sizes (Cochran, "Sampling Techniques", 1977, section 9A).
     """
+    if weights is not None:
+        mean = (differences * weights).mean(axis=1, keepdims=True)
+        differences = mean + weights * (differences - mean)
     if groups is None:
         return differences
     names, index = np.unique(groups, return_inverse=True)
     mean = differences.mean(axis=1, keepdims=True)
     sums = [np.bincount(index, row, len(names)) for row in differences - mean]
     return np.asarray(mean + np.stack(sums) * (len(names) / len(groups)))
+
+
+def count_effective(
+    weights: NDArray[np.float64] | None, groups: NDArray[np.int64] | None
+) -> int | None:
+    r"""Return the number of samples, or groups, that count if they are weighted; else None.
+
+    It is :math:`(\sum_g w_g)^2 / \sum_g w_g^2` with the sum of the weights of each group, rounded
+    down, and at least 2 (Kish, "Survey Sampling", 1965).
+    """
+    if weights is None:
+        return None
+    sums = weights
+    if groups is not None:
+        sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights).astype(np.float64)
+    count = float(sums.sum()) ** 2 / float(sums @ sums)
+    return max(2, math.floor(count + 1e-9))
 
 
 def bootstrap(

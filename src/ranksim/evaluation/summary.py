@@ -1,4 +1,4 @@
-"""Summarize run records: mean scores over seeds, and method differences with intervals."""
+"""Summarize run records: mean scores over seeds, by region and test view."""
 
 from __future__ import annotations
 
@@ -12,16 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from ranksim.datasets.published import published_table
-from ranksim.evaluation.intervals import (
-    MIN_SEEDS,
-    TwoWayInterval,
-    aggregate_by_cluster,
-    bootstrap,
-    excludes_zero,
-    quantile,
-)
+from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, quantile
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.record import RunRecord
+from ranksim.evaluation.views import ViewCounts
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
 from ranksim.training.method import without_ranksim
 
@@ -30,8 +24,6 @@ Scores = dict[str, dict[str, Any]]  # region, then metric
 BASELINE = "vanilla"
 Floats = NDArray[np.float64]
 ERRORS: Mapping[str, Callable[[Floats], Floats]] = {"mae": np.abs, "mse": np.square}
-_LEVEL = 0.95
-_UNKNOWN = dict.fromkeys(("ci_samples", "ci_total", "ci_adjusted", "seeds_needed"))
 
 ReadPredictions = Callable[[str, int], Predictions | None]  # by method and seed
 
@@ -55,14 +47,14 @@ def summarize(
     regions = _common_regions(done)
     rows = []
     for name, key in reported.items():
-        by_seed = _results_by_seed(done, key)
+        by_seed = results_by_seed(done, key)
         truncated = sorted(seed for seed, result in by_seed.items() if "truncated" in result)
         results = list(by_seed.values())
         row: dict[str, Any] = {
             "method": name,
             **({"alias_of": key} if name != key else {}),
             "seeds": sorted(by_seed),
-            **({"fitted_once": True} if _is_fitted_once(by_seed) else {}),
+            **({"fitted_once": True} if is_fitted_once(by_seed) else {}),
             "failed": len(failed_runs(records, {"method": key})),
             "test": _each_score(regions, partial(_summarize_score, results, "test")),
             "val": _each_score(regions, partial(_summarize_score, results, "val")),
@@ -83,137 +75,6 @@ def choose_baseline(summary: Sequence[Record]) -> str:
     """Return the baseline's name: ``vanilla`` if it has a row, else the first row's method."""
     rows = [row["method"] for row in summary]
     return BASELINE if BASELINE in rows else rows[0]
-
-
-def add_comparison(
-    summary: Sequence[Record],
-    records: Sequence[RunRecord],
-    baseline: str,
-    read: ReadPredictions | None,
-) -> None:
-    """Add ``vs_baseline``, the differences from the baseline, to every other row, in place.
-
-    ``vs_baseline`` holds ``method``, the common ``seeds``, and in ``test`` for each region and
-    score the result of :func:`paired_difference`. Errors also have, ``None`` without predictions:
-
-    A method that does not depend on its seed is fitted once and compared with every seed of the
-    other. If neither depends on it, all intervals are over samples alone, and ``fitted_once`` is
-    true. The intervals are:
-
-    - ``ci_samples``: 95 %, test samples (or their groups) resampled, of the mean over seeds;
-    - ``ci_total``: 95 %, over two or more seeds and samples (see :class:`TwoWayInterval`);
-    - ``ci_adjusted``: the same at 1 - 0.05/m, for m compared methods, with three or more seeds;
-    - ``seeds_needed``: seeds at which ``ci_adjusted`` would exclude zero, other things equal.
-    """
-    base = next(method_key(row) for row in summary if row["method"] == baseline)
-    comparisons: dict[str, Record] = {}
-    for key in dict.fromkeys(map(method_key, summary)):
-        if key != base:
-            seeds, scores = paired_scores(records, base, key)
-            for effects in scores.values():
-                for metric in ERRORS:
-                    effects[metric] |= _UNKNOWN
-            comparisons[key] = {"method": baseline, "seeds": seeds, "test": scores}
-            if all(_is_fitted_once(_results_by_seed(records, name)) for name in (base, key)):
-                comparisons[key]["fitted_once"] = True
-    if read is not None:
-        pairs = {key: pair_runs(records, base, key) for key in comparisons}
-        _add_sample_intervals(comparisons, pairs, base, read)
-    for row in summary:
-        if method_key(row) in comparisons:
-            row["vs_baseline"] = comparisons[method_key(row)]
-
-
-def _add_sample_intervals(
-    comparisons: Mapping[str, Record],
-    runs: Mapping[str, Mapping[int, tuple[int, int]]],
-    base: str,
-    read: ReadPredictions,
-) -> None:
-    """Add intervals over samples for methods with predictions of the same rows for all seeds.
-
-    ``runs`` holds for each method the seeds of both runs of each pair.
-    """
-    seeds = dict.fromkeys(before for pairs in runs.values() for before, _ in pairs.values())
-    before = {seed: read(base, seed) for seed in seeds}
-    first = next((preds for preds in before.values() if preds is not None), None)
-    if first is None:
-        return
-    errors = {}  # before and after by method, (S, N, 2)
-    for key, paired in runs.items():
-        read_once = {seed: read(key, seed) for _, seed in paired.values()}
-        pairs = [(before[old], read_once[new]) for old, new in paired.values()]
-        complete = [
-            np.stack([old.errors, new.errors], axis=1)
-            for old, new in pairs
-            if old is not None
-            and new is not None
-            and np.array_equal(old.rows, first.rows)
-            and np.array_equal(new.rows, first.rows)
-        ]
-        if complete and len(complete) == len(pairs):
-            errors[key] = np.stack(complete)
-    for region, mask in first.regions.items():
-        groups = None if first.groups is None else first.groups[mask]
-        in_region = {
-            key: pairs[:, mask]
-            for key, pairs in errors.items()
-            if region in comparisons[key]["test"]
-        }
-        effects = {key: comparisons[key]["test"][region] for key in in_region}
-        _add_intervals(effects, in_region, groups, 1 - (1 - _LEVEL) / len(comparisons))
-        _add_fixed_intervals(comparisons, region, in_region, groups)
-
-
-def _add_fixed_intervals(
-    comparisons: Mapping[str, Record],
-    region: str,
-    errors: Mapping[str, Floats],
-    groups: NDArray[np.int64] | None,
-) -> None:
-    """Add ``ci_total`` and ``ci_adjusted``, over samples alone, of methods that need no seeds."""
-    adjusted = 1 - (1 - _LEVEL) / len(comparisons)
-    for key, pairs in errors.items():
-        if not comparisons[key].get("fitted_once"):
-            continue
-        for metric, size in ERRORS.items():
-            effect = comparisons[key]["test"][region][metric]
-            if effect["ci_samples"] is None:
-                continue
-            change = aggregate_by_cluster(size(pairs[..., 1]) - size(pairs[..., 0]), groups)
-            low, high = bootstrap(change.T, adjusted)
-            effect["ci_total"] = effect["ci_samples"]
-            effect["ci_adjusted"] = [float(low[0]), float(high[0])]
-
-
-def _add_intervals(
-    effects: Mapping[str, Record],
-    errors: Mapping[str, Floats],
-    groups: NDArray[np.int64] | None,
-    adjusted: float,
-) -> None:
-    """Add the intervals of one region; ``errors`` are baseline and method errors ``(S, n, 2)``."""
-    changes = {
-        (key, metric): aggregate_by_cluster(size(pairs[..., 1]) - size(pairs[..., 0]), groups)
-        for key, pairs in errors.items()
-        for metric, size in ERRORS.items()
-        if pairs.size and np.isfinite(pairs).all()
-    }
-    changes = {key: change for key, change in changes.items() if change.shape[1] > 1}
-    if not changes:
-        return
-    means = np.stack([change.mean(axis=0) for change in changes.values()], axis=1)
-    lows, highs = bootstrap(means)
-    for ((key, metric), change), low, high in zip(changes.items(), lows, highs, strict=True):
-        effect = effects[key][metric]
-        effect["ci_samples"] = [float(low), float(high)]
-        if len(change) < 2:
-            continue
-        interval = TwoWayInterval.from_differences(change)
-        effect["ci_total"] = interval.ends(_LEVEL)
-        if len(change) >= MIN_SEEDS:
-            effect["ci_adjusted"] = interval.ends(adjusted)
-        effect["seeds_needed"] = interval.seeds_needed(adjusted)
 
 
 def add_ensembles(summary: Sequence[Record], read: ReadPredictions) -> None:
@@ -245,6 +106,39 @@ def _score_ensemble(runs: Sequence[Predictions], row: Record) -> Record | None:
         for region, mask in first.regions.items()
         if region in row["test"]
     }
+
+
+def add_views(summary: Sequence[Record], read: ReadPredictions, counts: ViewCounts | None) -> None:
+    """Add ``views``, the errors under each test view, to rows with predictions, in place.
+
+    Per view and error a row has ``mean``, ``sd`` and ``n`` over seeds; ``ensemble_views`` holds the
+    errors of the mean prediction of all seeds. See :class:`ViewCounts` for the weights.
+    """
+    if counts is None:
+        return
+    for row in summary:
+        runs = [read(method_key(row), seed) for seed in row["seeds"]]
+        complete = [run for run in runs if run is not None]
+        labels = complete[0].labels if complete else None
+        weights = None if labels is None else counts.weights(labels)
+        if weights is None or len(complete) < len(runs):
+            continue
+        if any(not np.array_equal(run.rows, complete[0].rows) for run in complete):
+            continue
+        errors = np.stack([run.errors for run in complete])
+        row["views"] = {
+            view: {
+                metric: _summarize_values((size(errors) * weight).mean(axis=1).tolist())
+                for metric, size in ERRORS.items()
+            }
+            for view, weight in weights.items()
+        }
+        if row.get("ensemble"):
+            mean = errors.mean(axis=0)
+            row["ensemble_views"] = {
+                view: {m: float((size(mean) * weight).mean()) for m, size in ERRORS.items()}
+                for view, weight in weights.items()
+            }
 
 
 def method_key(row: Mapping[str, Any]) -> str:
@@ -288,7 +182,7 @@ def paired_scores(
 ) -> tuple[list[int], Scores]:
     """Return the common seeds of two methods and the mean change of each test score over them."""
     done = [record for record in records if record["status"] == "done"]
-    base, other = _results_by_seed(done, before), _results_by_seed(done, after)
+    base, other = results_by_seed(done, before), results_by_seed(done, after)
     runs = pair_runs(records, before, after)
     pair = [[base[seed] for seed, _ in runs.values()], [other[seed] for _, seed in runs.values()]]
 
@@ -306,18 +200,18 @@ def pair_runs(records: Sequence[RunRecord], before: str, after: str) -> dict[int
     other method.
     """
     done = [record for record in records if record["status"] == "done"]
-    base, other = _results_by_seed(done, before), _results_by_seed(done, after)
+    base, other = results_by_seed(done, before), results_by_seed(done, after)
     if not base or not other:
         return {}
-    if _is_fitted_once(other):
-        seeds = [min(base)] if _is_fitted_once(base) else sorted(base)
+    if is_fitted_once(other):
+        seeds = [min(base)] if is_fitted_once(base) else sorted(base)
         return {seed: (seed, min(other)) for seed in seeds}
-    if _is_fitted_once(base):
+    if is_fitted_once(base):
         return {seed: (min(base), seed) for seed in sorted(other)}
     return {seed: (seed, seed) for seed in sorted(set(base) & set(other))}
 
 
-def _is_fitted_once(by_seed: Mapping[int, Record]) -> bool:
+def is_fitted_once(by_seed: Mapping[int, Record]) -> bool:
     """Return True for the runs of a method that does not depend on its seed."""
     return bool(by_seed) and not any(r.get("seed_matters", True) for r in by_seed.values())
 
@@ -386,7 +280,8 @@ def _common_regions(done: Sequence[RunRecord]) -> list[str]:
     return [name for name in candidates if all(name in test for test in scores)]
 
 
-def _results_by_seed(records: Iterable[RunRecord], method: str) -> dict[int, Record]:
+def results_by_seed(records: Iterable[RunRecord], method: str) -> dict[int, Record]:
+    """Return the results of the runs of a method by seed."""
     runs = ((record["identity"], record["result"]) for record in records)
     return {run["seed"]: result for run, result in runs if run["method"] == method}
 
@@ -399,7 +294,10 @@ def _each_score(regions: Sequence[str], score: Callable[[str, str], dict[str, An
 
 def _summarize_score(results: Sequence[Record], part: str, region: str, metric: str) -> Record:
     """Return the mean, standard deviation and number of values of one score over runs."""
-    values = [v for v in _values(results, part, region, metric) if v is not None]
+    return _summarize_values([v for v in _values(results, part, region, metric) if v is not None])
+
+
+def _summarize_values(values: Sequence[float]) -> Record:
     return {
         "mean": float(np.mean(values)) if values else None,
         "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,

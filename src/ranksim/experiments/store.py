@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import filelock
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.datasets.published import NOTES
+from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.evaluation.record import (
@@ -27,12 +29,13 @@ from ranksim.evaluation.record import (
     upgrade_results,
 )
 from ranksim.evaluation.summary import (
-    add_comparison,
     add_ensembles,
+    add_views,
     choose_baseline,
     count_pairs,
     summarize,
 )
+from ranksim.evaluation.views import read_view_counts
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Run, reject_other_settings
 from ranksim.training.fit_estimator import EXTERNAL
@@ -141,9 +144,12 @@ class ResultStore:
             comparable = all(record["provenance"].get("comparable", True) for record in records)
             summary = summarize(records, benchmark, rows)
             baseline = choose_baseline(summary)
-            add_comparison(summary, records, baseline, self._read_predictions if last else None)
+            labels, read = _collect_labels(records), cache(self._read_predictions)
+            counts = read_view_counts(labels)
+            add_comparison(summary, records, baseline, read if last else None, counts)
             if last:
-                add_ensembles(summary, self._read_predictions)
+                add_ensembles(summary, read)
+                add_views(summary, read, counts)
             results = {
                 "format": FORMAT,
                 **first.source.spec.to_dict(),
@@ -152,7 +158,7 @@ class ResultStore:
                 "command": plan.command,
                 "provenance": collect_provenance(),
                 "data_report": _collect_report(records),
-                "labels": _collect_labels(records),
+                "labels": labels,
                 "reported_methods": rows,
                 "runs": records,
                 "summary": summary,
@@ -259,14 +265,15 @@ def _collect_labels(records: Sequence[RunRecord]) -> dict[str, Any] | None:
 
     Returns ``None`` if all runs were trained before records had a label axis.
     """
-    axes = [record["result"].pop("labels", None) for record in records]
+    axes = [record["result"].pop("labels", None) or {} for record in records]
     projected: set[str] = set()
     for record in records:  # in the order of seeds
         if record["status"] == "done":
             if record["identity"]["method"] in projected:
                 record["result"].pop("projection", None)
             projected.add(record["identity"]["method"])
-    return next((axis for axis in axes if axis is not None), None)
+    # an axis of an earlier version has no counts for test views
+    return max(axes, key=len, default=None) or None
 
 
 def _method_settings(runs: Sequence[Run]) -> dict[str, Any]:

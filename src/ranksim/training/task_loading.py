@@ -261,6 +261,8 @@ def _load_user_data(source: DataSource, recipe: Any) -> LoadedData:
         groups=plan.groups,
         report=plan.report.combine(parts.report).combine(plan.table.report),
         origin=plan.describe_test(),
+        test_set=plan.test_set,
+        label_counts=plan.count_labels(),
     )
     return LoadedData(benchmark, parts, parts.adapter or adapter)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,24 @@ class SplitPlan:
         if self.windows is not None and self.windows.times is not None:
             return day_index(self.windows.times[test])
         return None
+
+    @property
+    def test_set(self) -> Literal["balanced", "random", "latest", "given"]:
+        """How the test samples were chosen, see :class:`ranksim.datasets.base.Benchmark`."""
+        method = self.options.split_method
+        if method == "column":
+            return "given"
+        if method == "protocol" or self.options.balanced:
+            return "balanced"
+        return "latest" if method == "time" else "random"
+
+    def count_labels(self) -> Ints:
+        """Count the samples in each label bin, ``(K,)``, without rows marked as unused."""
+        labels = self.labels
+        if self.options.split is not None and self.options.split_method == "column":
+            is_used = read_parts(self.table.take(self.rows), self.options.split) != UNUSED
+            labels = labels[is_used]
+        return self.bins.histogram(labels)
 
     def describe_origin(self, rows: Ints) -> dict[str, list[Any]]:
         """Return the row, line, image path and group of rows of the table ``(N,)``."""

@@ -4,9 +4,10 @@ import pytest
 from rich.console import Console
 
 from ranksim.cli.train import explain_results
+from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.report.terminal import print_summary
-from ranksim.evaluation.summary import add_comparison, count_pairs, summarize
+from ranksim.evaluation.summary import count_pairs, summarize
 from tests.helpers.records import failed_record, make_record
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ranksim._utils.formatting import format_count
 from ranksim._utils.storage import atomic_write
 from ranksim.data.data_report import format_data_report
+from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.record import read_results, results_path
 from ranksim.evaluation.report.page.elements import (
     Section,
@@ -23,7 +24,7 @@ from ranksim.evaluation.report.page.features import features_section, ranks_sect
 from ranksim.evaluation.report.page.label_axis import error_section, gaps_section, labels_section
 from ranksim.evaluation.report.page.scores import scores_section
 from ranksim.evaluation.report.page.training import training_section
-from ranksim.evaluation.summary import add_comparison, choose_baseline
+from ranksim.evaluation.summary import choose_baseline
 from ranksim.exceptions import DataError, UsageError, require_optional
 
 PAGE = "report.html"

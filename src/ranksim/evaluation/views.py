@@ -1,0 +1,120 @@
+"""Test views: one test set, weighted as if its labels were balanced, as in the data, or rare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ranksim.data.splitting import MAX_PER_BIN
+from ranksim.datasets.base import Benchmark
+from ranksim.imbalance import LabelBins
+
+VIEWS = ("balanced", "as_is", "inverse")
+_MAX_BINS = 1_000
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ViewCounts:
+    r"""Rows and test samples per label bin, from which the weights of the test views follow.
+
+    Let :math:`N_b` be the rows of the data with a label in bin b, in whatever part they are,
+    :math:`n_b` the test samples in it, n all test samples, and B the bins with :math:`n_b > 0`. A
+    view gives the bins of B the shares :math:`p_b`, which sum to 1, and so each test sample of
+    bin b the weight
+
+    .. math::  w_i = \frac{n \, p_b}{n_b}, \qquad \frac{1}{n} \sum_i w_i = 1
+
+    Its mean absolute error is :math:`\frac{1}{n} \sum_i w_i |\hat y_i - y_i|`. The views are
+
+    - ``balanced``: :math:`p_b \propto \min(n_b, c)`, as if at most c test samples of each bin had
+      been drawn. For a test set that was drawn balanced, c has no limit, and this is the plain
+      mean; otherwise c is the median of :math:`n_b` over B, at most 30, as in
+      :func:`ranksim.data.splitting.balance_held_out`.
+    - ``as_is``: :math:`p_b \propto N_b`, the frequencies of the labels in the data. For a test set
+      drawn at random without balancing, which has them already, this is the plain mean.
+    - ``inverse``: :math:`p_b \propto \min(n_b, c) / N_b`, the balanced view in which each sample
+      counts the less, the more rows have its label: rare labels first.
+
+    Rows in bins without a test sample, such as labels that occur once, cannot be represented: the
+    shares are those of the other bins, and ``uncovered`` is the share of the rows left out.
+
+    Args:
+        edges: edges of the label bins of the split, ``(K + 1,)``. More than 1,000 bins are merged
+            into equal groups.
+        rows: :math:`N_b`, ``(K,)``.
+        test: :math:`n_b`, ``(K,)``.
+        test_set: how test samples were chosen, see :class:`ranksim.datasets.base.Benchmark`.
+    """
+
+    edges: Floats
+    rows: NDArray[np.int64]
+    test: NDArray[np.int64]
+    test_set: str
+
+    @classmethod
+    def from_benchmark(cls, benchmark: Benchmark[Any]) -> ViewCounts:
+        """Count the rows and the test samples of a benchmark in its label bins."""
+        bins = benchmark.bins
+        starts = np.arange(0, len(bins), -(-len(bins) // _MAX_BINS))
+        counts = (benchmark.count_labels(), bins.histogram(benchmark.test.labels))
+        rows, test = (np.add.reduceat(count, starts) for count in counts)
+        edges = np.append(bins.edges[starts], bins.edges[-1]).astype(np.float64)
+        return cls(edges, rows, test, benchmark.test_set)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ViewCounts:
+        """Create the counts from the result of :meth:`to_dict`."""
+        rows, test = (np.asarray(content[name], dtype=np.int64) for name in ("rows", "test"))
+        return cls(np.asarray(content["edges"], np.float64), rows, test, content["test_set"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
+        arrays = {name: getattr(self, name).tolist() for name in ("edges", "rows", "test")}
+        return {"test_set": self.test_set, **arrays}
+
+    @property
+    def main_view(self) -> str | None:
+        """The view that equals the plain mean over all test samples, or None."""
+        return {"balanced": "balanced", "random": "as_is"}.get(self.test_set)
+
+    @property
+    def uncovered(self) -> float:
+        """The share of the rows whose label bin contains no test sample."""
+        total = int(self.rows.sum())
+        return float(self.rows[self.test == 0].sum() / total) if total else 0.0
+
+    def shares(self) -> dict[str, Floats]:
+        """Return the share of each label bin in each view, ``(K,)``, which sum to one."""
+        is_used, test = self.test > 0, self.test.astype(np.float64)
+        limit = np.inf
+        if self.test_set != "balanced":
+            limit = min(MAX_PER_BIN, max(1, int(np.median(self.test[is_used]))))
+        balanced = np.minimum(test, limit)
+        rows = np.maximum(self.rows, self.test)  # a test sample is a row
+        as_is = test if self.test_set == "random" else np.where(is_used, rows, 0.0)
+        inverse = np.divide(balanced, rows, out=np.zeros_like(test), where=is_used)
+        shares = {"balanced": balanced, "as_is": as_is, "inverse": inverse}
+        return {view: share / share.sum() for view, share in shares.items()}
+
+    def weights(self, labels: ArrayLike) -> dict[str, Floats] | None:
+        """Return the weights of the test samples ``(N,)`` in each view, with mean one.
+
+        The result is None if these are not the labels that were counted.
+        """
+        bins = LabelBins(self.edges.astype(np.float32))
+        index = bins.digitize(labels)
+        if not len(index) or not np.array_equal(bins.histogram(labels), self.test):
+            return None
+        per_sample = np.divide(len(index), self.test, where=self.test > 0, out=np.zeros(len(bins)))
+        return {view: (share * per_sample)[index] for view, share in self.shares().items()}
+
+
+def read_view_counts(labels: Mapping[str, Any] | None) -> ViewCounts | None:
+    """Read the counts from the label axis of results; None for results of earlier versions."""
+    content = (labels or {}).get("views")
+    return ViewCounts.from_dict(content) if content else None
