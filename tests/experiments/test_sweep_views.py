@@ -34,7 +34,7 @@ def read_labels(path, target):
 
 
 def expected_scores(table, test, error, is_random, is_balanced):
-    """Return the error under each view from the labels of all rows and of the test samples ``(N,)``.
+    """Return the error under each view from labels of all rows and of the test samples ``(N,)``.
 
     Each label is a bin of its own.
     """

@@ -1,94 +1,391 @@
-"""Draw the conclusion of a sweep: which method helps, where, and how certain that is."""
+"""Draw the conclusion of a sweep: which method helps, where, at what price, and how surely."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ranksim._utils.formatting import format_percent, join_names
+from ranksim.evaluation.families import (
+    REFERENCE,
+    SIMPLE,
+    find_averaged,
+    find_family,
+    find_leader,
+    find_plain,
+)
+from ranksim.evaluation.findings import (
+    Finding,
+    Scope,
+    describe_gains,
+    describe_losses,
+    find_changes,
+    list_scopes,
+    order_rare,
+)
 from ranksim.evaluation.intervals import MIN_SEEDS, is_significant
-from ranksim.evaluation.summary import unique_rows
+from ranksim.evaluation.summary import method_key, unique_rows
 
 Record = dict[str, Any]
 _MAX_NAMES = 3  # methods in a sentence
+_MAX_METHODS = 3  # methods that are described with all gains and losses
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A method's difference from the baseline in one region, an entry of ``vs_baseline``."""
+class Evidence:
+    """The rows of a sweep and their comparisons, from which sentences are drawn.
 
-    method: str
-    region: str
-    effect: Mapping[str, Any]
-
-    @property
-    def change(self) -> float:
-        """The relative change of the error, negative if better; infinite if it rises from zero."""
-        relative, increased = self.effect["relative"], self.effect["mean"] > 0
-        return float(relative) if relative is not None else math.inf if increased else 0.0
-
-    @property
-    def significance(self) -> int:
-        """-1 if significantly better, 1 if significantly worse, else 0."""
-        return (1 if self.effect["mean"] > 0 else -1) if is_significant(self.effect) else 0
-
-    @property
-    def interval(self) -> str:
-        """The 95 % interval of the change in percent, as text; empty if there is no interval."""
-        if self.effect["ci_total"] is None or not self.effect["relative"]:
-            return ""
-        base = self.effect["mean"] / self.change
-        low, high = (format_percent(end / base) for end in self.effect["ci_total"])
-        return f" (95\u202f% interval {low} to {high})"
-
-
-def draw_conclusion(summary: Sequence[Record], baseline: str, error: str) -> Record:
-    """Conclude from a sweep which methods differ from the baseline, overall and in each region.
-
-    A method counts as better, or worse, in a region only if its ``ci_adjusted`` excludes zero: 95 %
-    over seeds and test samples, corrected for the number of methods, with at least three seeds.
-
-    Returns ``error``, ``sentence`` and ``regions``. Each region has ``best`` (the significantly
-    better method with the lowest error), ``lowest`` (the method with the lowest error),
-    ``relative`` (change of the best, else of the lowest), ``better`` and ``worse`` (all significant
-    methods) and ``sentence``.
+    Args:
+        rows: of the summary, without aliases.
+        baseline: name of the baseline's row.
+        error: ``mae`` or ``mse``.
+        scopes: regions and test views.
+        comparisons: by reference and method key, those with the baseline included.
     """
-    methods = unique_rows([row for row in summary if row.get("vs_baseline")])
-    regions, findings = {}, []
-    for region in summary[0]["test"] if summary else ():
-        if region == "seen" or not any(row["test"][region]["n"]["mean"] for row in summary):
-            continue
-        effects = [(row["method"], row["vs_baseline"]["test"][region][error]) for row in methods]
-        group = [Finding(m, region, effect) for m, effect in effects if effect["mean"] is not None]
-        regions[region] = _conclude_region(group, baseline, error.upper())
-        findings += group
-    if findings:
-        num_seeds = max(
-            MIN_SEEDS if row["vs_baseline"].get("fitted_once") else len(row["vs_baseline"]["seeds"])
-            for row in methods
+
+    rows: Sequence[Mapping[str, Any]]
+    baseline: str
+    error: str
+    scopes: Sequence[Scope]
+    comparisons: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name of the error in sentences."""
+        return self.error.upper()
+
+    @property
+    def main_scopes(self) -> list[Scope]:
+        """The user's distribution of labels, or else all test samples, and the rarest labels."""
+        usual = [scope for scope in self.scopes if scope == Scope("views", "as_is")]
+        usual = usual or [scope for scope in self.scopes if scope == Scope("test", "all")]
+        return usual + order_rare(self.scopes)[:1]
+
+    def changes(self, reference: str, row: Mapping[str, Any]) -> list[Finding]:
+        """Return the differences of a row from the method of a key, by scope."""
+        comparison = self.comparisons.get((reference, method_key(row)), {})
+        return find_changes(row["method"], comparison, self.scopes, self.error)
+
+
+def draw_conclusion(
+    summary: Sequence[Record],
+    baseline: str,
+    error: str,
+    labels: Mapping[str, Any] | None = None,
+    comparisons: Sequence[Mapping[str, Any]] = (),
+) -> Record:
+    """Conclude from a sweep which methods differ from the baseline, where, and at what price.
+
+    A method counts as better, or worse, in a region or test view only if its ``ci_adjusted``
+    excludes zero: 95 % over seeds and test samples, corrected for the number of methods, with at
+    least three seeds. A gain is stated with all losses of the same method, sure or not.
+
+    Args:
+        summary: rows with ``vs_baseline``.
+        baseline: name of the baseline's row.
+        error: ``mae`` or ``mse``.
+        labels: the label axis of the results; it says which named regions are rare.
+        comparisons: differences of other pairs (``reference`` and ``method`` are keys).
+
+    Returns:
+        ``error``; ``headline``, one sentence; ``chosen``, the method that it is about, or else the
+        nearest one, or None; ``points``, each with ``title`` and ``sentence``;
+        ``sentence``, all of these; and ``regions``. Each region has ``best`` (the significantly
+        better method with the lowest error), ``lowest`` (the method with the lowest error),
+        ``relative`` (change of the best, else of the lowest), ``better`` and ``worse`` (all
+        significant methods) and ``sentence``.
+    """
+    rows = unique_rows(summary)
+    base = next((method_key(row) for row in rows if row["method"] == baseline), baseline)
+    pairs = {(each["reference"], each["method"]): each for each in comparisons}
+    pairs |= {(base, method_key(row)): row["vs_baseline"] for row in rows if row.get("vs_baseline")}
+    evidence = Evidence(rows, baseline, error, list_scopes(summary, labels), pairs)
+    by_method = {
+        row["method"]: evidence.changes(base, row) for row in rows if row.get("vs_baseline")
+    }
+    findings = [finding for changes in by_method.values() for finding in changes]
+    regions = {
+        scope.name: _conclude_region(
+            [finding for finding in findings if finding.scope == scope], by_method, evidence
         )
-        sentence = _conclude_sweep(findings, baseline, error.upper(), num_seeds)
-    elif any(row["seeds"] for row in summary if row["method"] == baseline):
-        has_others = any(row["seeds"] for row in methods)
-        reason = "has a seed in common with it" if has_others else "has a finished run"
-        sentence = f"Nothing can be compared with {baseline}: no other method {reason}."
-    else:
-        sentence = f"Nothing can be compared: {baseline} has no finished run."
-    sentences = [sentence, *_list_limitations(findings, summary)]
-    return {"error": error, "regions": regions, "sentence": " ".join(sentences)}
+        for scope in evidence.scopes
+        if scope.part == "test"
+    }
+    headline, points = _conclude_sweep(evidence, by_method)
+    chosen = next(iter(_choose_methods(evidence, by_method)), None)
+    if chosen is None and (nearest := _find_nearest(evidence, by_method)) is not None:
+        chosen = nearest.method
+    points += [("Limits", text) for text in _list_limitations(findings, summary)]
+    return {
+        "error": error,
+        "headline": headline,
+        "chosen": chosen,
+        "points": [{"title": title, "sentence": sentence} for title, sentence in points],
+        "sentence": " ".join([headline, *(sentence for _, sentence in points)]),
+        "regions": regions,
+    }
 
 
-def _conclude_region(findings: Sequence[Finding], baseline: str, error: str) -> Record:
+def _conclude_sweep(
+    evidence: Evidence, by_method: Mapping[str, Sequence[Finding]]
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return the headline and the points, each a title and a sentence."""
+    findings = [finding for changes in by_method.values() for finding in changes]
+    if (reason := _find_obstacle(evidence, findings)) is not None:
+        return reason, []
+    described = _choose_methods(evidence, by_method)
+    first, *others = [describe_gains(by_method[m], evidence.title) for m in described] or [""]
+    points = []
+    if others:
+        text = " ".join(others[: _MAX_METHODS - 1])
+        if len(others) >= _MAX_METHODS:
+            text += " The table has further ones."
+        points.append(("Also better", text))
+    headline = f"Compared with {evidence.baseline}, {first}"
+    rare = order_rare(evidence.scopes)
+    if not described:
+        headline = f"No method is surely better than {evidence.baseline} in these runs."
+        if (nearest := _find_nearest(evidence, by_method)) is not None:
+            text = _describe_nearest(nearest, by_method[nearest.method], evidence.title)
+            points.append(("Nearest", text))
+    elif rare and not any(f.scope.is_rare and f.significance < 0 for f in findings):
+        places = " or ".join(scope.phrase for scope in rare)
+        text = f"No method is surely better than {evidence.baseline} {places}."
+        points.append(("Rare labels", text))
+    points += [("Your data", text) for text in _describe_usual(evidence, by_method)]
+    points += _describe_families(evidence)
+    points += _describe_trees(evidence)
+    points += [("Averages", text) for text in _describe_averages(evidence)]
+    return headline, points
+
+
+def _find_obstacle(evidence: Evidence, findings: Sequence[Finding]) -> str | None:
+    """Return why nothing can be concluded, or None."""
+    baseline, rows = evidence.baseline, evidence.rows
+    compared = [row for row in rows if row.get("vs_baseline")]
+    if not findings:
+        if any(row["seeds"] for row in rows if row["method"] == baseline):
+            has_others = any(row["seeds"] for row in compared)
+            reason = "has a seed in common with it" if has_others else "has a finished run"
+            return f"Nothing can be compared with {baseline}: no other method {reason}."
+        return f"Nothing can be compared: {baseline} has no finished run."
+    num_seeds = max(
+        MIN_SEEDS if row["vs_baseline"].get("fitted_once") else len(row["vs_baseline"]["seeds"])
+        for row in compared
+    )
+    if num_seeds < MIN_SEEDS:
+        few = "One seed" if num_seeds == 1 else "Two seeds"
+        return (
+            f"{few} cannot tell a better method from chance: give at least {MIN_SEEDS}, or better "
+            "5, with --seeds."
+        )
+    if all(finding.effect["ci_adjusted"] is None for finding in findings):
+        return (
+            "No difference can be judged: predictions of some runs are missing, or there are too "
+            "few test samples."
+        )
+    return None
+
+
+def _choose_methods(evidence: Evidence, by_method: Mapping[str, Sequence[Finding]]) -> list[str]:
+    """Return the methods with a sure gain that are surely worse in no rare scope, the best first.
+
+    Those that gain in the first rare scope come first, then those that do in the others, then
+    those that gain elsewhere; within a scope the largest gain comes first.
+    """
+    order = order_rare(evidence.scopes)
+    order += [scope for scope in evidence.main_scopes if scope not in order]
+    order += [scope for scope in evidence.scopes if scope not in order]
+    places: dict[str, tuple[int, float]] = {}
+    for method, changes in by_method.items():
+        if _is_worse_in_rare(changes):
+            continue
+        gains = [(order.index(f.scope), f.change) for f in changes if f.significance < 0]
+        if gains:
+            places[method] = min(gains)
+    return sorted(places, key=lambda method: places[method])
+
+
+def _is_worse_in_rare(changes: Iterable[Finding]) -> bool:
+    """Return True if a method is surely worse for some rare labels."""
+    return any(finding.scope.is_rare and finding.significance > 0 for finding in changes)
+
+
+def _find_nearest(evidence: Evidence, by_method: Mapping[str, Sequence[Finding]]) -> Finding | None:
+    """Return the largest decrease of the error for rare labels, or else in another scope.
+
+    Its method is surely worse for no rare labels.
+    """
+    rare = order_rare(evidence.scopes)
+    for scope in [*rare, *(scope for scope in evidence.scopes if scope not in rare)]:
+        lower = [
+            finding
+            for changes in by_method.values()
+            if not _is_worse_in_rare(changes)
+            for finding in changes
+            if finding.scope == scope and finding.change < 0
+        ]
+        if lower:
+            return min(lower, key=lambda finding: finding.change)
+    return None
+
+
+def _describe_nearest(nearest: Finding, changes: Sequence[Finding], error: str) -> str:
+    losses = describe_losses(changes)
+    text = f"{nearest.method} has {format_percent(-nearest.change, '')} less {error} "
+    text += nearest.scope.phrase + (f", but {losses}." if losses else ".")
+    return f"{text} Its gain may be chance: {_describe_seeds(nearest)}."
+
+
+def _describe_seeds(finding: Finding) -> str:
+    """Say how many seeds would confirm a difference."""
+    if (seeds := finding.effect["seeds_needed"]) is not None:
+        return f"about {seeds} seeds would be needed to confirm it"
+    return "with so few test samples, more seeds would not confirm it"
+
+
+def _describe_usual(
+    evidence: Evidence, by_method: Mapping[str, Sequence[Finding]]
+) -> Iterator[str]:
+    """Yield what holds for labels as frequent as in the data, or else for all test samples."""
+    scope = evidence.main_scopes[0]
+    findings = [
+        finding
+        for method, changes in by_method.items()
+        if find_family(method) != REFERENCE
+        for finding in changes
+        if finding.scope == scope
+    ]
+    worse = [finding for finding in findings if finding.significance > 0]
+    worse.sort(key=lambda finding: -finding.change)
+    if findings and not any(finding.significance < 0 for finding in findings):
+        worse_text = f"; surely worse: {_join_changes(worse)}" if worse else ""
+        yield f"No method is surely better than {evidence.baseline} {scope.phrase}{worse_text}."
+    elif worse:
+        yield f"Surely worse {scope.phrase}: {_join_changes(worse)}."
+
+
+def _describe_families(evidence: Evidence) -> list[tuple[str, str]]:
+    """Say in which family the lowest errors are, for the usual and for rare labels."""
+    rows = [row for row in evidence.rows if row["seeds"]]
+    sentences: list[str] = []
+    unsure, names = [], set()
+    for scope in evidence.main_scopes:
+        leader = find_leader(rows, scope, evidence.error)
+        if leader is None:
+            continue
+        beaten, others = _compare_families(evidence, rows, leader, scope)
+        family, name = find_family(method_key(leader)), leader["method"]
+        start = f"{scope.phrase[0].upper()}{scope.phrase[1:]}"
+        if beaten:
+            text = f"{start}, a {family} ({name}) is surely better than "
+            text += join_names(f"any {other}" for other in beaten)
+            more = join_names(f"every {other}" for other in others)
+            sentences.append(f"{text}, but not than {more}." if others else f"{text}.")
+        elif others:
+            unsure.append(f"{scope.phrase}: {name}")
+            names |= {family, *others}
+    if unsure:
+        listed = " or ".join(f"{name}s" for name in sorted(names))
+        lowest = "; ".join(unsure)
+        text = f"Whether {listed} are better is not sure. Lowest {evidence.title} {lowest}."
+        sentences.append(text)
+    return [("Families", " ".join(sentences))] if sentences else []
+
+
+def _compare_families(
+    evidence: Evidence, rows: Sequence[Mapping[str, Any]], leader: Mapping[str, Any], scope: Scope
+) -> tuple[list[str], list[str]]:
+    """Return the families all of whose rows a leader surely beats in a scope, and the others.
+
+    Reference rows are no family, and simple models matter only if no other family is left.
+    """
+    members: dict[str, list[str]] = {}
+    for row in rows:
+        members.setdefault(find_family(method_key(row)), []).append(method_key(row))
+    others = set(members) - {REFERENCE, find_family(method_key(leader))}
+    others = others - {SIMPLE} or others
+    beaten = [
+        family
+        for family in sorted(others)
+        if all(
+            effect is not None and effect["mean"] < 0 and is_significant(effect)
+            for key in members[family]
+            for effect in [
+                scope.effect(
+                    evidence.comparisons.get((key, method_key(leader)), {}), evidence.error
+                )
+            ]
+        )
+    ]
+    return beaten, sorted(others - {*beaten})
+
+
+def _describe_trees(evidence: Evidence) -> list[tuple[str, str]]:
+    """Describe the best modified estimator of each kind against the plain one."""
+    points = []
+    modified: dict[str, list[Mapping[str, Any]]] = {}
+    keys = {method_key(row) for row in evidence.rows if row["seeds"]}
+    for row in evidence.rows:
+        plain = find_plain(method_key(row))
+        if row["seeds"] and plain in keys and plain is not None and plain != evidence.baseline:
+            modified.setdefault(plain, []).append(row)
+    for plain, rows in modified.items():
+        by_method = {row["method"]: evidence.changes(plain, row) for row in rows}
+        chosen = _choose_methods(evidence, by_method)
+        text = f"No weights, transform or average is surely better than {plain} alone."
+        if chosen:
+            gains = describe_gains(by_method[chosen[0]], evidence.title)
+            text = f"Compared with {plain}, {gains}"
+        points.append((f"Among {plain}", text))
+    return points
+
+
+def _describe_averages(evidence: Evidence) -> Iterator[str]:
+    """Yield what the mean of a plain and a weighted estimator keeps of gain and price."""
+    for row in evidence.rows:
+        averaged = find_averaged(method_key(row))
+        rare, usual = order_rare(evidence.scopes)[:1], evidence.main_scopes[0]
+        if averaged is None or not rare or usual.is_rare or not row["seeds"]:
+            continue
+        key, (plain, weighted) = method_key(row), averaged
+        effects = [
+            scope.effect(evidence.comparisons.get(pair, {}), evidence.error)
+            for scope, pair in (
+                (rare[0], (plain, weighted)),
+                (rare[0], (plain, key)),
+                (usual, (weighted, key)),
+            )
+        ]
+        if any(effect is None for effect in effects):
+            continue
+        gain, remaining, saving = (Finding(key, usual, e) for e in effects if e is not None)
+        start = f"Averaging {plain} and {weighted}"
+        if gain.significance < 0 and remaining.significance < 0 and saving.significance < 0:
+            losses = describe_losses(evidence.changes(plain, row))
+            yield (
+                f"{start} keeps {format_percent(-remaining.change, '')} of the "
+                f"{format_percent(-gain.change, '')} less {evidence.title} {rare[0].phrase}, and "
+                f"has {format_percent(-saving.change, '')} less {usual.phrase} than {weighted}"
+                + (f"; compared with {plain}, it {losses}." if losses else ".")
+            )
+        else:
+            yield f"{start}: that it keeps the gain {rare[0].phrase} at a lower price is not sure."
+
+
+def _conclude_region(
+    findings: Sequence[Finding], by_method: Mapping[str, Sequence[Finding]], evidence: Evidence
+) -> Record:
+    baseline = evidence.baseline
     ordered = sorted(findings, key=lambda finding: finding.change)
     better = [finding for finding in ordered if finding.significance < 0]
     worse = [finding for finding in reversed(ordered) if finding.significance > 0]
     lowest = ordered[0] if ordered and ordered[0].change < 0 else None
     leader = better[0] if better else lowest
-    sentences = [_describe_leader(leader, baseline, error)] if ordered else []
-    if better[1:]:
-        sentences.append(f"Also better: {_join_changes(better[1:])}.")
+    sentences = [_describe_leader(leader, evidence)] if ordered else []
+    if leader is not None and (losses := describe_losses(by_method[leader.method])):
+        sentences.append(f"But it {losses}.")
     if worse:
         sentences.append(f"Worse: {_join_changes(worse)}.")
     return {
@@ -101,7 +398,8 @@ def _conclude_region(findings: Sequence[Finding], baseline: str, error: str) -> 
     }
 
 
-def _describe_leader(leader: Finding | None, baseline: str, error: str) -> str:
+def _describe_leader(leader: Finding | None, evidence: Evidence) -> str:
+    baseline, error = evidence.baseline, evidence.title
     if leader is None:
         return f"{baseline} has the lowest {error}."
     reduction = format_percent(-leader.change, "")
@@ -111,10 +409,7 @@ def _describe_leader(leader: Finding | None, baseline: str, error: str) -> str:
     if leader.effect["ci_total"] is None:
         return f"{lowest}; there is no interval to judge whether this is chance."
     multiple = " given the number of methods" if leader.effect["ci_total"][1] < 0 else ""
-    needed = "with so few test samples, more seeds would not confirm it"
-    if (seeds := leader.effect["seeds_needed"]) is not None:
-        needed = f"about {seeds} seeds would be needed to confirm it"
-    return f"{lowest}{leader.interval}; this may be chance{multiple}: {needed}."
+    return f"{lowest}{leader.interval}; this may be chance{multiple}: {_describe_seeds(leader)}."
 
 
 def _list_limitations(findings: Sequence[Finding], summary: Sequence[Record]) -> Iterator[str]:
@@ -133,68 +428,7 @@ def _list_limitations(findings: Sequence[Finding], summary: Sequence[Record]) ->
         yield f"Failed runs are left out: {', '.join(counts)}."
 
 
-def _conclude_sweep(findings: Sequence[Finding], baseline: str, error: str, num_seeds: int) -> str:
-    if num_seeds < MIN_SEEDS:
-        few = "One seed" if num_seeds == 1 else "Two seeds"
-        return (
-            f"{few} cannot tell a better method from chance: give at least {MIN_SEEDS}, or better "
-            "5, with --seeds."
-        )
-    if all(finding.effect["ci_adjusted"] is None for finding in findings):
-        return (
-            "No difference can be judged: predictions of some runs are missing, or there are too "
-            "few test samples."
-        )
-    # relative changes by method and region
-    changes: dict[int, dict[str, dict[str, float]]] = {-1: {}, 0: {}, 1: {}}
-    for finding in findings:
-        by_region = changes[finding.significance].setdefault(finding.method, {})
-        by_region[finding.region] = finding.change
-    better, worse = changes[-1], changes[1]
-    if not better:
-        return _conclude_no_gain(findings, baseline, error)
-    # methods by their change over all regions, then by their largest gain
-    order = sorted(better, key=lambda m: (better[m].get("all", 0.0), min(better[m].values())))
-    sentences = [
-        f"{method} lowers {error} {_join_regions(better[method])}"
-        + (f", and raises it {_join_regions(worse[method])}" if method in worse else "")
-        + "."
-        for method in order[:_MAX_NAMES]
-    ]
-    if others := order[_MAX_NAMES:]:
-        sentences.append(f"Also better in some region: {join_names(others, _MAX_NAMES)}.")
-    return f"Compared with {baseline}, " + " ".join(sentences)
-
-
-def _conclude_no_gain(findings: Sequence[Finding], baseline: str, error: str) -> str:
-    sentences = [f"No method is significantly better than {baseline} in these runs."]
-    candidates = [
-        (finding.effect["seeds_needed"], finding.change, finding.region, finding.method)
-        for finding in findings
-        if finding.change < 0 and finding.effect["seeds_needed"] is not None
-    ]
-    if candidates:
-        seeds, change, region, method = min(candidates)
-        sentences.append(
-            f"{method} comes closest, with {format_percent(-change, '')} less {error} in {region}: "
-            f"about {seeds} seeds would be needed to confirm it."
-        )
-    worse = [
-        finding for finding in findings if finding.region == "all" and finding.significance > 0
-    ]
-    if worse:
-        worse.sort(key=lambda finding: -finding.change)
-        sentences.append(f"Worse in all: {_join_changes(worse)}.")
-    return " ".join(sentences)
-
-
-def _join_regions(changes: Mapping[str, float]) -> str:
-    """Format the change in each region as text: ``by 3.1 % in all and 12.0 % in few``."""
-    parts = (f"{format_percent(abs(change), '')} in {name}" for name, change in changes.items())
-    return f"by {join_names(parts, len(changes))}"
-
-
 def _join_changes(findings: Sequence[Finding]) -> str:
-    """Format the change of each method as text: ``inv (−3.1 %) and focal-r (−2.0 %)``."""
+    """Format the change of each method as text: ``inv (+3.1 %) and focal-r (+2.0 %)``."""
     names = [f"{finding.method} ({format_percent(finding.change)})" for finding in findings]
     return join_names(names, _MAX_NAMES)

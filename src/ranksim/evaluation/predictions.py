@@ -21,6 +21,7 @@ PREDICTIONS = "predictions.parquet"
 _DIGEST = "digest"  # of the columns, in the metadata of the file
 _NAMED = "in_"  # prefix of a named region's column, which may be called like another column
 _CLUSTER, _OLD_CLUSTER = "cluster", "group"  # columns; files without a column row are older
+_ORIGIN = ("row", "line", "image", "group", "time")  # columns
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -176,7 +177,9 @@ def read_predictions(path: Path) -> Predictions | None:
     masks |= {k.removeprefix(_NAMED): v for k, v in columns.items() if k.startswith(_NAMED)}
     rows, preds, labels = (columns[name] for name in ("index", "prediction", "label"))
     clusters = columns.get(_CLUSTER if "row" in columns else _OLD_CLUSTER, columns.get(_CLUSTER))
-    return Predictions(rows, preds, masks, labels, clusters)
+    names = _ORIGIN if "row" in columns else [name for name in _ORIGIN if name != _OLD_CLUSTER]
+    origin = {name: columns[name].tolist() for name in names if name in columns}
+    return Predictions(rows, preds, masks, labels, clusters, origin=origin)
 
 
 def are_damaged(path: Path) -> bool:

@@ -15,6 +15,15 @@ from ranksim.imbalance import LabelBins
 
 VIEWS = ("balanced", "as_is", "inverse")
 _MAX_BINS = 1_000
+VIEW_TITLES = {"balanced": "balanced", "as_is": "as in your data", "inverse": "rare first"}
+# what the plain mean over all test samples is, in a column heading and in a sentence
+_TEST_SETS = {
+    "balanced": ("balanced", "the test set is balanced by label, unlike your data"),
+    "random": ("as is", "the test set is drawn at random, with labels as in your data"),
+    "latest": ("latest", "the test set has the latest rows"),
+    "given": ("as given", "the test set is the one that the data names"),
+}
+_BALANCED = ("sts-b-dir", "sentiment-dir", "glucose", "agedb-dir", "imdb-wiki-dir")
 Floats = NDArray[np.float64]
 
 
@@ -118,3 +127,56 @@ def read_view_counts(labels: Mapping[str, Any] | None) -> ViewCounts | None:
     """Read the counts from the label axis of results; None for results of earlier versions."""
     content = (labels or {}).get("views")
     return ViewCounts.from_dict(content) if content else None
+
+
+def describe_test_set(test_set: str | None) -> str:
+    """Return what the mean over all test samples is, in a word or two; empty if it is not known.
+
+    Example:
+        >>> [describe_test_set(name) for name in ("balanced", "random", "given", None)]
+        ['balanced', 'as is', 'as given', '']
+    """
+    return _TEST_SETS[test_set][0] if test_set else ""
+
+
+def title_of_all(test_set: str | None) -> str:
+    """Return the heading of the mean over all test samples, such as ``all, balanced``."""
+    return f"all, {describe_test_set(test_set)}" if test_set else "all"
+
+
+def explain_test_set(test_set: str | None) -> str:
+    """Return a sentence on the mean over all test samples; empty if it is not known."""
+    return f"{title_of_all(test_set)}: {_TEST_SETS[test_set][1]}." if test_set else ""
+
+
+def explain_views(counts: ViewCounts) -> str:
+    """Return sentences on the test views, and on the rows that they cannot represent."""
+    text = (
+        "The same predictions on three kinds of test data. balanced: common and rare labels count "
+        "alike; as in your data: each label counts as often as it occurs there; rare first: the "
+        "rarer a label, the more it counts."
+    )
+    if counts.uncovered:
+        left_out = int(counts.rows[counts.test == 0].sum())
+        text += (
+            f" {left_out:,} of {int(counts.rows.sum()):,} rows have labels without a test sample, "
+            "and count in none."
+        )
+    return text
+
+
+def find_test_set(results: Mapping[str, Any]) -> str | None:
+    """Return how the test samples of results were chosen; None if it is not recorded.
+
+    Results of earlier versions say whether a drawn split was balanced, and the test sets of the
+    published benchmarks are.
+    """
+    if (counts := read_view_counts(results.get("labels"))) is not None:
+        return counts.test_set
+    if results["benchmark"] in _BALANCED:
+        return "balanced"
+    done = [run for run in results["runs"] if run["status"] == "done"]
+    facts = done[0]["provenance"].get("data", {}) if done else {}
+    if facts.get("balanced"):
+        return "balanced"
+    return "random" if facts.get("split_by") in ("random", "group", "day") else None

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.datasets.published import NOTES
 from ranksim.evaluation.comparison import add_comparison
-from ranksim.evaluation.conclusion import draw_conclusion
+from ranksim.evaluation.judgment import judge_sweep
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.evaluation.record import (
     FORMAT,
@@ -29,13 +30,10 @@ from ranksim.evaluation.record import (
     upgrade_results,
 )
 from ranksim.evaluation.summary import (
-    add_ensembles,
-    add_views,
     choose_baseline,
     count_pairs,
     summarize,
 )
-from ranksim.evaluation.views import read_view_counts
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Run, reject_other_settings
 from ranksim.training.fit_estimator import EXTERNAL
@@ -140,20 +138,21 @@ class ResultStore:
             rows = {**plan.rows}
             for name, key in self._read_rows(others).items():
                 rows.setdefault(name, key)
-            metrics = headline(benchmark)
+            metrics, labels = headline(benchmark), _collect_labels(records)
             comparable = all(record["provenance"].get("comparable", True) for record in records)
             summary = summarize(records, benchmark, rows)
             baseline = choose_baseline(summary)
-            labels, read = _collect_labels(records), cache(self._read_predictions)
-            counts = read_view_counts(labels)
-            add_comparison(summary, records, baseline, read if last else None, counts)
             if last:
-                add_ensembles(summary, read)
-                add_views(summary, read, counts)
+                read = cache(self._read_predictions)
+                judgment = judge_sweep(summary, records, baseline, metrics[0], labels, read)
+            else:
+                add_comparison(summary, records, baseline, None)
+                judgment = {"conclusion": None}
             results = {
                 "format": FORMAT,
                 **first.source.spec.to_dict(),
                 "preset": first.preset,
+                "date": datetime.now(UTC).date().isoformat(),
                 "published_note": NOTES.get(benchmark) if comparable else None,
                 "command": plan.command,
                 "provenance": collect_provenance(),
@@ -165,7 +164,7 @@ class ResultStore:
                 "headline": list(metrics),
                 "pairs": count_pairs(summary, metrics[0]),
                 "baseline": baseline,
-                "conclusion": draw_conclusion(summary, baseline, metrics[0]) if last else None,
+                **judgment,
             }
             write_json(self.out / RESULTS, with_digest(results))
         return results

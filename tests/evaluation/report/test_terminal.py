@@ -71,7 +71,7 @@ def test_table_of_two_methods_fits_80_columns():
     text = printed(make_pair())
     mse = text[: text.index("Pearson")]
     rows = {line[1:19].strip(): line[19:].split() for line in mse.splitlines() if line.strip()}
-    assert rows["method"] == ["all", "many", "medium", "few"]
+    assert rows["method"] == ["balanced", "many", "medium", "few"]  # below "all,"
     assert rows["vanilla"] == ["1.100", "1.100", "1.100", "3.300"]
     assert rows["vanilla+ranksim"] == ["0.911", "0.911", "0.911", "2.733"]
     assert rows["by RankSim"] == ["−0.189", "−0.189", "−0.189", "−0.567"]
@@ -86,10 +86,10 @@ def test_many_methods_have_one_line_each():
     text = printed(make_four_pairs())
     mse = text[: text.index("Pearson")]
     lines = {line.split()[0]: line.split()[1:] for line in mse.splitlines() if line.strip()}
-    assert lines["method"] == ["all", "many", "medium", "few", "publ.", "RankSim", "better"]
+    assert lines["method"] == ["balanced", "many", "medium", "few", "publ.", "RankSim", "better"]
     assert lines["vanilla"] == ["1.010", "1.010", "1.010", "3.030", "0.974"]
     assert lines["vanilla+ranksim"][4:] == ["0.873", "−19.8%*", "3/3"]
-    assert lines["inv+ranksim"][-2:] == ["+29.7%*", "0/3"]
+    assert lines["inv+ranksim"][-2:] == ["+29.7%!", "0/3"]
     assert lines["vanilla+lds+ranksim"][:4] == lines["inv+lds+ranksim"][:4]
     text = " ".join(text.split())
     assert "RankSim lowers MSE over all samples in 1 of 4 pairs (1 of 3 without aliases)" in text
@@ -150,11 +150,73 @@ def test_conclusion_follows_tables():
     text = printed(make_compared({"vanilla": 1.0, "inv": 0.8, "focal-r": 1.0}))
     changes = text[text.index("Change of MSE from vanilla") :]
     lines = {line.split()[0]: line.split()[1:] for line in changes.splitlines() if line.strip()}
-    assert lines["method"] == ["all", "many", "medium", "few"]
+    assert lines["method"] == ["balanced", "many", "medium", "few"]
     assert lines["inv"][0] == "−19.8%*"
     assert lines["focal-r"][0] == "+0.2%"
     assert "from" in lines
-    assert "inv lowers MSE by 19.8% in all" in " ".join(changes.split())
+    assert "inv lowers MSE by 19.8% for rare labels (few)" in " ".join(changes.split())
+
+
+def test_sure_losses_have_another_mark_than_gains():
+    text = printed(make_compared({"vanilla": 1.0, "inv": 0.8, "rrt": 1.3}))
+    changes = text[text.index("Change of MSE from vanilla") :]
+    lines = {line.split()[0]: line.split()[1:] for line in changes.splitlines() if line.strip()}
+    assert all(cell.endswith("*") for cell in lines["inv"])
+    assert all(cell.endswith("!") for cell in lines["rrt"])
+    assert "* surely better, ! surely worse" in " ".join(changes.split())
+
+
+def with_views(content):
+    """Add views of the errors, in which the first method after the baseline pays a price."""
+    edges = [0.0, 1.0, 2.0, 3.0]
+    views = {"test_set": "balanced", "edges": edges, "rows": [90, 9, 2], "test": [3, 3, 0]}
+    for k, row in enumerate(content["summary"]):
+        scores = {"balanced": 1.0 - 0.1 * k, "as_is": 0.5 + 0.2 * k, "inverse": 12.0 - k}
+        row["views"] = {
+            view: {"mse": {"mean": value, "sd": 0.1, "n": 3}} for view, value in scores.items()
+        }
+        if k:
+            interval = {"ci_total": None, "seeds_needed": None}
+            row["vs_baseline"]["views"] = {
+                "balanced": {"mse": {"mean": -0.1, "relative": -0.1, "ci_adjusted": None}},
+                "as_is": {"mse": {"mean": 0.2, "relative": 0.4, "ci_adjusted": [0.1, 0.3]}},
+                "inverse": {"mse": {"mean": -1.0, "relative": -1 / 12, "ci_adjusted": [-2, -0.5]}},
+            }
+            for effects in row["vs_baseline"]["views"].values():
+                effects["mse"] |= interval
+    content["labels"] = {"views": views, "named": {}}
+    content["conclusion"] = draw_conclusion(content["summary"], "vanilla", "mse", content["labels"])
+    return content
+
+
+def test_views_stand_in_one_line_per_method():
+    text = printed(with_views(make_compared({"vanilla": 1.0, "inv": 0.8, "rrt": 1.3})))
+    views = text[text.index("MSE by the labels of the test data") :]
+    lines = {line.split()[0]: line.split()[1:] for line in views.splitlines() if line.strip()}
+    assert lines["method"] == ["balanced", "as", "in", "your", "data", "rare", "first"]
+    assert lines["vanilla"] == ["1.000", "0.500", "12.000"]
+    assert lines["inv"] == ["0.900", "−10.0%", "0.700", "+40.0%!", "11.000", "−8.3%*"]
+    words = " ".join(views.split())
+    assert "2 of 101 rows have labels without a test sample" in words
+    assert "raises it by 40.0% with labels as in your data" in words
+
+
+def test_heading_says_how_the_test_set_was_chosen():
+    content = make_pair()
+    for test_set, word in {"random": "is", "latest": "latest", "given": "given"}.items():
+        views = {"test_set": test_set, "edges": [0, 1], "rows": [9], "test": [3]}
+        text = printed(content | {"labels": {"views": views}})
+        (line, *_) = (line for line in text.splitlines() if line.split()[:1] == ["method"])
+        assert line.split()[1] == word
+        assert "the test set" in text
+    old = printed(content | {"benchmark": "table"})
+    assert next(line for line in old.splitlines() if "method" in line).split()[1] == "all"
+
+
+def test_conclusions_of_earlier_versions_are_printed():
+    content = make_compared({"vanilla": 1.0, "inv": 0.8})
+    content["conclusion"] = {k: content["conclusion"][k] for k in ("error", "sentence", "regions")}
+    assert "Compared with vanilla, inv lowers" in " ".join(printed(content).split())
 
 
 def test_one_pair_has_no_table_of_changes():
@@ -181,7 +243,7 @@ def test_changes_without_intervals():
     changes = text[text.index("Change of MSE from vanilla") :].split("One seed")[0]
     assert "−20.0%" in changes
     assert "from " not in changes.replace("from vanilla", "")
-    assert "significant" not in changes
+    assert "surely" not in changes
 
 
 def test_long_region_names_do_not_truncate_numbers():

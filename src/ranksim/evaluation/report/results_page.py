@@ -22,9 +22,14 @@ from ranksim.evaluation.report.page.elements import (
 )
 from ranksim.evaluation.report.page.features import features_section, ranks_section
 from ranksim.evaluation.report.page.label_axis import error_section, gaps_section, labels_section
-from ranksim.evaluation.report.page.scores import scores_section
+from ranksim.evaluation.report.page.scores import (
+    explain_views_table,
+    scores_section,
+    views_table,
+)
 from ranksim.evaluation.report.page.training import training_section
 from ranksim.evaluation.summary import choose_baseline
+from ranksim.evaluation.views import title_of_all
 from ranksim.exceptions import DataError, UsageError, require_optional
 
 PAGE = "report.html"
@@ -53,6 +58,8 @@ def write_page(results: dict[str, Any], out: Path, others: Sequence[dict[str, An
         sweep=sweep,
         sections=sections,
         score_tables=score_tables,
+        views=views_table(sweep),
+        views_note=explain_views_table(sweep),
         facts=list(_list_facts(sweep)),
         conclusion=_split_conclusion(sweep, scores),
         folder=folder.name,
@@ -139,20 +146,30 @@ def _digest(text: str) -> str:
 
 
 def _split_conclusion(sweep: SweepResults, scores: Section) -> dict[str, Any]:
-    """Split the conclusion into headline, following sentences (lead) and text by region."""
+    """Return the headline of the conclusion, its points or further sentences, and its regions."""
     conclusion = sweep.content.get("conclusion")
     if not conclusion:
         first, *rest = scores.findings
-        return {"headline": first, "lead": " ".join(rest), "regions": {}}
+        return {"headline": first, "lead": " ".join(rest), "points": [], "regions": {}}
+    sentences = {
+        title_of_all(sweep.test_set) if name == "all" else name: region["sentence"]
+        for name, region in conclusion["regions"].items()
+    }
+    if "headline" in conclusion:
+        points = conclusion["points"]
+        headline = conclusion["headline"]
+        return {"headline": headline, "lead": "", "points": points, "regions": sentences}
     first, stop, rest = conclusion["sentence"].partition(". ")
-    sentences = {name: region["sentence"] for name, region in conclusion["regions"].items()}
-    return {"headline": f"{first}{stop.strip()}", "lead": rest, "regions": sentences}
+    headline = f"{first}{stop.strip()}"
+    return {"headline": headline, "lead": rest, "points": [], "regions": sentences}
 
 
 def _list_facts(sweep: SweepResults) -> Iterator[tuple[str, str]]:
     """Yield the data and settings of the sweep as pairs of name and value."""
     content = sweep.content
-    yield "data", content["benchmark"]
+    yield "data", sweep.file or content["benchmark"]
+    if date := content.get("date"):
+        yield "date", date
     settings = {"preset": content.get("preset"), "regions from": content.get("regions_from")}
     for name, value in {**content.get("options", {}), **settings}.items():
         if isinstance(value, bool) or name.endswith("sha256"):
@@ -168,6 +185,9 @@ def _list_facts(sweep: SweepResults) -> Iterator[tuple[str, str]]:
         yield title.lower(), text
     methods, seeds = len(sweep.rows), len(sweep.seeds)
     yield "compared", f"{format_count(methods, 'method')}, {format_count(seeds, 'seed')}"
+    if (units := content.get("interval_units")) and units["unit"] != "samples":
+        counts = [f"{n:,} in {name}" for name, n in units["counts"].items() if n and name != "seen"]
+        yield "intervals over", f"{units['unit']} of the test set: {', '.join(counts)}"
     if sweep.failed:
         yield "failed", format_count(len(sweep.failed), "run")
     yield "error", f"{sweep.error_name}, lower is better"

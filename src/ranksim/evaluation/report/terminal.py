@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ranksim._utils.formatting import (
     METRIC_TITLES,
@@ -22,12 +23,26 @@ from ranksim._utils.formatting import (
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
 from ranksim.evaluation.record import run_name
 from ranksim.evaluation.summary import describe_failure, failed_runs, share_of_failed, unique_rows
+from ranksim.evaluation.views import (
+    VIEW_TITLES,
+    VIEWS,
+    explain_test_set,
+    explain_views,
+    find_test_set,
+    read_view_counts,
+    title_of_all,
+)
 
 Record = Mapping[str, Any]
 _LONG_WORD = 8  # characters; longer words of a column title may be broken
 _NAME_WIDTH = 20  # characters of a line below a method's name
 _MAX_BLOCKS = 6  # methods with several lines each
 _ERRORS = ("mse", "mae", "gm")  # metrics whose change is given in percent
+_BETTER, _WORSE = "*", "!"  # marks of sure changes
+_LEGEND = (
+    f"{_BETTER} surely better, {_WORSE} surely worse: at 95\u202f%, corrected for the number of "
+    "methods"
+)
 _STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left"}
 
 
@@ -57,8 +72,23 @@ def print_summary(results: Record, console: Console) -> None:
         rows = [row for row in unique_rows(compared) if row["vs_baseline"]["seeds"]]
         # the other tables show the change if only RankSim is compared
         if rows and [row["method"] for row in rows] != [f"{results['baseline']}+ranksim"]:
-            console.print(_table_of_changes(conclusion, rows, results["baseline"]))
+            console.print(_table_of_changes(results, rows))
+        if any(row.get("views") for row in results["summary"]):
+            console.print(_table_of_views(results))
+        _print_conclusion(conclusion, console)
+
+
+def _print_conclusion(conclusion: Record, console: Console) -> None:
+    """Print the headline, and the points as titles and texts."""
+    if "headline" not in conclusion:  # of an earlier version
         console.print(conclusion["sentence"], highlight=False)
+        return
+    console.print(Text(f"\n{conclusion['headline']}", style="bold"))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for point in conclusion["points"]:
+        table.add_row(Text(point["title"]), Text(point["sentence"]))
+    if table.row_count:
+        console.print(table)
 
 
 def print_scores(
@@ -114,9 +144,13 @@ def _table_of_scores(results: Record, metric: str) -> Table:
     has_ensembles = any(score is not None for score in ensembles)
     extra = [*["publ."] * has_published, *["mean of seeds"] * has_ensembles]
     extra = [*extra, *["RankSim", "better"] * has_pairs] if is_long else []
-    direction = "higher" if metric == "pearson" else "lower"
+    direction, test_set = "higher" if metric == "pearson" else "lower", find_test_set(results)
     title = f"{METRIC_TITLES[metric][0]}, {direction} is better: {_describe_data(results)}"
-    table = _make_table(title, results.get("published_note"), [*regions, *extra], 17)
+    is_first = metric == results["headline"][0]
+    notes = (explain_test_set(test_set) * is_first, results.get("published_note"))
+    headings = [title_of_all(test_set) if region == "all" else region for region in regions]
+    caption = " ".join(filter(None, notes)) or None
+    table = _make_table(title, caption, [*headings, *extra], 17)
     counts = [summary[0]["test"][region]["n"]["mean"] for region in regions]
     table.add_row("  test samples", *(_format(n, 0, "") for n in counts), style="dim")
     table.add_section()
@@ -198,13 +232,14 @@ def _add_block(
     table.add_section()
 
 
-def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str) -> Table:
+def _table_of_changes(results: Record, rows: Sequence[Record]) -> Table:
     """Return a table of changes from the baseline; intervals are shown for few methods only."""
+    conclusion, baseline = results["conclusion"], results["baseline"]
     regions, error = conclusion["regions"], conclusion["error"]
     effects = [[row["vs_baseline"]["test"][region][error] for region in regions] for row in rows]
     has_intervals = any(effect["ci_total"] for line in effects for effect in line)
     is_short = len(rows) <= _MAX_BLOCKS
-    caption = "* significant at 95\u202f%, corrected for the number of methods"
+    caption = _LEGEND
     if is_short:
         source = "seeds and test samples"
         if all(row["vs_baseline"].get("fitted_once") for row in rows):
@@ -213,19 +248,49 @@ def _table_of_changes(conclusion: Record, rows: Sequence[Record], baseline: str)
             source += ", and over test samples alone if both methods need no seed"
         caption += f"; below: 95\u202f% intervals over {source}"
     title = f"Change of {METRIC_TITLES[error][0]} from {baseline}"
-    table = _make_table(title, caption if has_intervals else None, list(regions), 0)
+    heading = title_of_all(find_test_set(results))
+    headings = [heading if region == "all" else region for region in regions]
+    table = _make_table(title, caption if has_intervals else None, headings, 0)
     for row, line in zip(rows, effects, strict=True):
-        changes = (
-            _format_relative(effect, effect["mean"]) + ("*" if is_significant(effect) else " ")
-            for effect in line
-        )
-        table.add_row(f"[bold]{row['method']}[/]", *changes)
+        table.add_row(f"[bold]{row['method']}[/]", *map(_format_change, line))
         if has_intervals and is_short:
             for end, label in enumerate(("  from", "  to")):
                 ends = (_format_relative(e, e["ci_total"] and e["ci_total"][end]) for e in line)
                 table.add_row(label, *ends, style="dim")
             table.add_section()
     return table
+
+
+def _table_of_views(results: Record) -> Table:
+    """Return a table of the main error and its change from the baseline in each test view."""
+    error, counts = results["conclusion"]["error"], read_view_counts(results["labels"])
+    title = f"{METRIC_TITLES[error][0]} by the labels of the test data"
+    title += f", and change from {results['baseline']}"
+    caption = "" if counts is None else explain_views(counts)
+    table = _make_table(title, f"{_LEGEND}. {caption}", [], 0)
+    for view in VIEWS:
+        table.add_column(VIEW_TITLES[view], no_wrap=True)
+    rows = [row for row in results["summary"] if row.get("views")]
+    means = [row["views"][view][error]["mean"] for row in rows for view in VIEWS]
+    digits = choose_digits(error, means)
+    width = max(len(_format(mean, digits)) for mean in means)
+    for row in rows:
+        cells = []
+        for view in VIEWS:
+            effect = row.get("vs_baseline", {}).get("views", {}).get(view, {}).get(error)
+            change = _format_change(effect) if effect else ""
+            score = _format(row["views"][view][error]["mean"], digits)
+            cells.append(f"{score:>{width}} {change:>10}")
+        table.add_row(f"[bold]{row['method']}[/]", *cells)
+    return table
+
+
+def _format_change(effect: Record) -> str:
+    """Format a change of an error as a percentage, with a mark if it is sure."""
+    mark = ""
+    if is_significant(effect):
+        mark = _WORSE if effect["mean"] > 0 else _BETTER
+    return _format_relative(effect, effect["mean"]) + (mark or " ")
 
 
 def _format_relative(effect: Record, value: float | None) -> str:
@@ -242,7 +307,9 @@ def _format_effect(row: Record, metric: str, digits: int) -> tuple[str, str]:
     if effect is None or effect["mean"] is None:
         return "", ""
     has_seeds = effect["n"] >= MIN_SEEDS
-    star = "*" if has_seeds and excludes_zero(effect["ci_seeds"]) else " "
+    star = " "
+    if has_seeds and excludes_zero(effect["ci_seeds"]):
+        star = _BETTER if (effect["mean"] < 0) == (metric in _ERRORS) else _WORSE
     if metric in _ERRORS:
         change = _format_relative(effect, effect["mean"])
     else:
@@ -257,7 +324,7 @@ def _describe_pairs(results: Record) -> str:
         aliases = f" ({pairs['improved_distinct']} of {pairs['distinct']} without aliases)"
     return (
         f"RankSim lowers {error} over all samples in {pairs['improved']} of {pairs['pairs']} "
-        f"pairs{aliases}; * marks a 95\u202f% interval that excludes zero: "
+        f"pairs{aliases}; {_BETTER} and {_WORSE} mark a 95\u202f% interval that excludes zero: "
         f"{pairs['significantly_better']} lower, {pairs['significantly_worse']} higher."
     )
 

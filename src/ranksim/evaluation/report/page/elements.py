@@ -14,6 +14,7 @@ from ranksim._utils.formatting import METRIC_TITLES, format_compact, format_coun
 from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.plotting import Picture
 from ranksim.evaluation.summary import method_key
+from ranksim.evaluation.views import find_test_set
 
 Cell = str | float | int | Sequence[float | None] | None
 Record = dict[str, Any]
@@ -48,6 +49,9 @@ class SweepResults:
         self.baseline = key if key in keys else next(iter(self.methods), None)
         axis = self.labels or {"name": "label", "unit": ""}
         self.quantity = ", ".join(filter(None, (axis["name"], axis["unit"])))
+        self.test_set = find_test_set(content)
+        facts = self.done[0]["provenance"].get("data", {}) if self.done else {}
+        self.file: str | None = facts.get("name")  # of the user's data
         ranges = axis.get("dropped")  # of labels, from training
         self.dropped = f"{', '.join(ranges)} dropped" if ranges else ""
 
@@ -119,6 +123,13 @@ class SweepResults:
         assert self.labels is not None
         return np.asarray(self.labels["edges"], dtype=np.float64)
 
+    @property
+    def source(self) -> str:
+        """The data file or benchmark, the target, and the date of the results, if known."""
+        axis = self.labels or {"name": None}
+        parts = (self.file or self.content["benchmark"], axis["name"], self.content.get("date"))
+        return ", ".join(str(part) for part in parts if part)
+
     def describe_background(self) -> str:
         """Describe the lines in the background of figures; empty if all methods are highlighted."""
         others = format_count(len(self.methods) - len(self.highlighted), "other method")
@@ -172,6 +183,7 @@ class Section:
     pictures: Sequence[Picture] = ()
     collapsed: Sequence[Picture] = ()  # pictures that a reader can unfold
     tables: Sequence[DataTable] = ()
+    listing: DataTable | None = None  # a short table that is always visible
     note: str = ""  # how to read the pictures
     missing: str = ""  # which data is not available, and how to get it
     commands: Sequence[str] = ()
@@ -202,7 +214,7 @@ class Score:
     text: str
     sd: str = ""
     bar: Bar | None = None
-    is_significant: bool = False
+    mark: str = ""  # of a sure change: ✓ for a better and ✗ for a worse score
 
 
 @dataclass(frozen=True)
@@ -219,12 +231,12 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A table with the scores of all methods in one metric."""
+    """A table with the scores of all methods in one metric, by region or by test view."""
 
     metric: str
     title: str
     direction: str  # of better values: lower or higher
-    regions: Sequence[tuple[str, str]]  # names and test samples of the columns
+    regions: Sequence[tuple[str, str, str]]  # name, test samples and heading of each column
     published: Sequence[str]  # regions that have a published figure
     rows: Sequence[ScoreRow]
 

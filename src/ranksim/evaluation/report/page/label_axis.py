@@ -225,10 +225,30 @@ def error_section(sweep: SweepResults) -> Section:
         list(_describe_errors(sweep, errors, spans, num_train / (ends - starts))),
         (_draw_errors(sweep, x, errors),),
         tables=(DataTable.from_columns("error", heading, columns),),
+        listing=_list_largest_errors(sweep),
         note="Each point is the mean over seeds and over the test samples of a group of bins"
         f"{sweep.describe_background()}. Points have no intervals: groups with few test samples "
         "vary by chance.",
     )
+
+
+def _list_largest_errors(sweep: SweepResults) -> DataTable | None:
+    """Return a table of the test samples with the largest errors; None if they are not known."""
+    content = sweep.content.get("largest_errors")
+    if not content or not content["samples"]:
+        return None
+    methods, samples = content["methods"], content["samples"]
+    origin = [name for name in samples[0] if name not in ("label", "region", "predictions")]
+    if "line" in origin:
+        origin.remove("row")
+    names = {"line": f"line of {sweep.file}" if sweep.file else "line"}
+    columns: dict[str, Any] = {names.get(n, n): [f"{s[n]}" for s in samples] for n in origin}
+    columns |= {"label": [float(s["label"]) for s in samples]}
+    columns |= {"region": [s["region"] for s in samples]}
+    for k, method in enumerate(methods):
+        columns[f"prediction of {method}"] = [float(s["predictions"][k]) for s in samples]
+    title = f"Largest errors of {methods[0]}, mean prediction over seeds"
+    return DataTable.from_columns("largest", title, columns)
 
 
 def gaps_section(sweep: SweepResults, others: Sequence[SweepResults]) -> Section:

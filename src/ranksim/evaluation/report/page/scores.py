@@ -16,6 +16,7 @@ from ranksim._utils.formatting import (
     format_signed,
     join_names,
 )
+from ranksim.evaluation.findings import describe_losses, find_changes, list_scopes
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
 from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import (
@@ -30,6 +31,14 @@ from ranksim.evaluation.report.page.elements import (
     metric_title,
 )
 from ranksim.evaluation.summary import describe_failure, failed_runs, method_key, share_of_failed
+from ranksim.evaluation.views import (
+    VIEW_TITLES,
+    VIEWS,
+    explain_test_set,
+    explain_views,
+    read_view_counts,
+    title_of_all,
+)
 
 _MAX_PANELS, _WIDE_PANELS = 6, 4  # regions in the picture; up to four have one-line titles
 _METRICS = ("mse", "mae", "gm", "pearson", "spearman")
@@ -37,6 +46,8 @@ _ERRORS = _METRICS[:3]  # lower is better
 _OUTLIER = 3.0  # times the median interval: wider ones are cut at the edge of their cell
 Effect = tuple[float, float | None, float | None]  # relative change, low, high
 Interval = tuple[float, float]
+Place = tuple[str, str]  # test and a region, or views and a test view
+_MARKS = "✓ surely better and ✗ surely worse, corrected for the number of methods."
 
 
 def scores_section(sweep: SweepResults) -> tuple[Section, list[ScoreTable]]:
@@ -69,7 +80,8 @@ def _draw_changes(
 ) -> plot.Picture:
     """Draw relative changes from the baseline: one row per method, one panel per region."""
     is_narrow = len(changes) > _WIDE_PANELS
-    titles = [plot.shorten(region, 22) for region in changes]
+    headings = [title_of_all(sweep.test_set) if region == "all" else region for region in changes]
+    titles = [plot.shorten(heading, 22) for heading in headings]
     titles = [textwrap.fill(title, 14) for title in titles] if is_narrow else titles
     head = 0.26 + 0.13 * max(title.count("\n") for title in titles)
     height = 0.165 * len(methods) + 0.59 + head
@@ -135,15 +147,16 @@ def _format_change(value: float, _: int) -> str:
     return format_percent(value, digits=0 if abs(value) >= 0.00999 else 1)
 
 
-def _effect(row: Record, region: str, metric: str) -> Record | None:
-    test = (row.get("vs_baseline") or {}).get("test", {})
-    effect: Record | None = test.get(region, {}).get(metric)
+def _effect(row: Record, place: Place, metric: str) -> Record | None:
+    part, name = place
+    comparison = (row.get("vs_baseline") or {}).get(part, {})
+    effect: Record | None = comparison.get(name, {}).get(metric)
     return effect if effect and effect["mean"] is not None else None
 
 
 def _main_effects(sweep: SweepResults) -> dict[str, Record]:
     """Return each method's difference from the baseline in the main error, over all samples."""
-    effects = {row["method"]: _effect(row, "all", sweep.error) for row in sweep.compared}
+    effects = {row["method"]: _effect(row, ("test", "all"), sweep.error) for row in sweep.compared}
     return {method: effect for method, effect in effects.items() if effect}
 
 
@@ -159,7 +172,7 @@ def _relative_changes(sweep: SweepResults) -> dict[str, list[Effect | None]]:
 
 
 def _relative_effect(row: Record, region: str, metric: str) -> Effect | None:
-    effect = _effect(row, region, metric)
+    effect = _effect(row, ("test", region), metric)
     if effect is None or not effect["relative"]:
         return None if effect is None or effect["mean"] else (0.0, None, None)
     base, interval = effect["mean"] / effect["relative"], _widest_interval(effect)
@@ -170,9 +183,9 @@ def _relative_effect(row: Record, region: str, metric: str) -> Effect | None:
 
 def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
     regions = sweep.regions
-    means = [_cell(row, "all", metric)["mean"] for row in sweep.rows]
+    means = [_cell(row, ("test", "all"), metric)["mean"] for row in sweep.rows]
     digits = choose_digits(metric if metric != "spearman" else "pearson", means)
-    reach = {region: _cell_reach(sweep, region, metric) for region in regions}
+    reach = {region: _cell_reach(sweep, ("test", region), metric) for region in regions}
     figures = [(row.get("published") or {}).get(metric, {}) for row in sweep.rows]
     published = [r for r in regions if any(r in row for row in figures)]
     rows = [
@@ -180,7 +193,7 @@ def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
             row["method"],
             _describe_row(sweep, row, metric, digits),
             method_key(row) == sweep.baseline,
-            [_score(row, region, metric, digits, reach[region]) for region in regions],
+            [_score(row, ("test", r), metric, digits, reach[r]) for r in regions],
             [Score(printed.get(r), _format_score(printed.get(r), digits)) for r in published],
             _describe_failed_runs(sweep, row),
         )
@@ -188,25 +201,59 @@ def _score_table(sweep: SweepResults, metric: str) -> ScoreTable:
     ]
     columns = []
     for region in regions:
-        counts = [n for row in sweep.rows if (n := _cell(row, region, "n")["mean"]) is not None]
-        columns.append((region, f"{counts[0]:,.0f}" if counts else ""))
+        cells = [_cell(row, ("test", region), "n")["mean"] for row in sweep.rows]
+        counts = [n for n in cells if n is not None]
+        heading = title_of_all(sweep.test_set) if region == "all" else region
+        columns.append((region, f"{counts[0]:,.0f}" if counts else "", heading))
     direction = "lower" if metric in _ERRORS else "higher"
     return ScoreTable(metric, metric_title(metric), direction, columns, published, rows)
 
 
-def _cell(row: Record, region: str, metric: str) -> Record:
-    return row["test"].get(region, {}).get(metric) or {"mean": None, "sd": None}
+def views_table(sweep: SweepResults) -> ScoreTable | None:
+    """Return the table of the main error in each test view; None without views."""
+    rows = [row for row in sweep.rows if row.get("views")]
+    if not rows:
+        return None
+    metric = sweep.error
+    digits = choose_digits(metric, [row["views"][v][metric]["mean"] for row in rows for v in VIEWS])
+    reach = {view: _cell_reach(sweep, ("views", view), metric) for view in VIEWS}
+    scored = [
+        ScoreRow(
+            row["method"],
+            "",
+            method_key(row) == sweep.baseline,
+            [_score(row, ("views", view), metric, digits, reach[view]) for view in VIEWS],
+            (),
+            "",
+        )
+        for row in rows
+    ]
+    title = f"Test {sweep.error_name} by the labels of the test data"
+    columns = [(view, "", VIEW_TITLES[view]) for view in VIEWS]
+    return ScoreTable("views", title, "lower", columns, (), scored)
 
 
-def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> Score:
-    cell, effect = _cell(row, region, metric), _effect(row, region, metric)
+def explain_views_table(sweep: SweepResults) -> str:
+    """Say how to read the table of views."""
+    counts = read_view_counts(sweep.labels)
+    return "" if counts is None else f"{explain_views(counts)} {_MARKS}"
+
+
+def _cell(row: Record, place: Place, metric: str) -> Record:
+    part, name = place
+    return row[part].get(name, {}).get(metric) or {"mean": None, "sd": None}
+
+
+def _score(row: Record, place: Place, metric: str, digits: int, reach: float) -> Score:
+    cell, effect = _cell(row, place, metric), _effect(row, place, metric)
     interval = _widest_interval(effect) if effect else None
-    bar, is_marked = None, False
+    bar, mark = None, ""
     if effect and interval and reach:
         kind = "unsure"
         if _is_judged(effect) and excludes_zero(interval):
             kind = "better" if (interval[0] < 0) == (metric in _ERRORS) else "worse"
-        is_marked = is_significant(effect)
+        if is_significant(effect):
+            mark = "✓" if (effect["mean"] < 0) == (metric in _ERRORS) else "✗"
         relative = f" ({format_percent(effect['relative'])})" if effect["relative"] else ""
         low, high = (format_signed(end, digits) for end in interval)
         change = format_signed(effect["mean"], digits)
@@ -215,12 +262,12 @@ def _score(row: Record, region: str, metric: str, digits: int, reach: float) -> 
         mean, start, end = (round(float(place), 1) for place in places)
         bar = Bar(mean, start, end, kind, text)
     sd = "" if cell["sd"] is None else f"{cell['sd']:.{digits}f}"
-    return Score(cell["mean"], _format_score(cell["mean"], digits), sd, bar, is_marked)
+    return Score(cell["mean"], _format_score(cell["mean"], digits), sd, bar, mark)
 
 
-def _cell_reach(sweep: SweepResults, region: str, metric: str) -> float:
+def _cell_reach(sweep: SweepResults, place: Place, metric: str) -> float:
     """Return the change that a full-width bar in one table column stands for."""
-    effects = filter(None, (_effect(row, region, metric) for row in sweep.rows))
+    effects = filter(None, (_effect(row, place, metric) for row in sweep.rows))
     ends = [max(map(abs, interval)) for effect in effects if (interval := _widest_interval(effect))]
     finite = [end for end in ends if math.isfinite(end)]
     return float(min(max(finite), _OUTLIER * np.median(finite)) * 1.05) if finite else 0.0
@@ -241,6 +288,10 @@ def _describe_scores(sweep: SweepResults) -> list[str]:
     finding += format_number(sweep.mean_score(lowest))
     if lowest != base:
         finding += f"; the baseline {base} has {format_number(sweep.mean_score(base))}"
+        if losses := _describe_losses(sweep, lowest):
+            finding += f"; {lowest} {losses}"
+    if (sweep.content.get("conclusion") or {}).get("headline"):
+        return [f"{finding}."]
     effects = _main_effects(sweep)
     intervals = {m: effect for m, effect in effects.items() if _widest_interval(effect)}
     if not intervals:
@@ -253,6 +304,14 @@ def _describe_scores(sweep: SweepResults) -> list[str]:
     else:
         sentences = list(_describe_intervals(intervals, base))
     return [f"{finding}.", *sentences, *_describe_needed_seeds(intervals)]
+
+
+def _describe_losses(sweep: SweepResults, method: str) -> str:
+    """Describe where a method has a larger error than the baseline."""
+    row = next(row for row in sweep.rows if method_key(row) == method)
+    scopes = list_scopes(sweep.rows, sweep.labels)
+    changes = find_changes(method, row.get("vs_baseline") or {}, scopes, sweep.error)
+    return describe_losses(changes)
 
 
 def _describe_intervals(effects: Mapping[str, Record], base: str) -> Iterator[str]:
@@ -298,7 +357,9 @@ def _explain_table(sweep: SweepResults) -> str:
             "differs between columns."
         )
     if any(effect.get("ci_adjusted") for effect in _main_effects(sweep).values()):
-        sentences.append("✓: significant after correction for the number of methods.")
+        sentences.append(_MARKS)
+    if sweep.test_set is not None:
+        sentences.append(explain_test_set(sweep.test_set))
     if note := sweep.content.get("published_note"):
         sentences.append(f"{note[0].upper()}{note[1:]}.")
     return " ".join(sentences)
