@@ -38,7 +38,7 @@ class _Reader(HTMLParser):
             self.tables[self.table][-1].append(self.cell)
         if tag == "figure":
             self.figures.append(a["id"].removeprefix("figure-"))
-        if tag in ("h1", "p", "pre", "dd", "title", "summary"):
+        if tag in ("h1", "p", "pre", "dt", "dd", "title", "summary"):
             self.texts[tag].append("")
         self.open.append(tag)
 
@@ -53,7 +53,7 @@ class _Reader(HTMLParser):
     def handle_data(self, data):
         if self.cell is not None:
             self.cell["title" if self.open[-1] == "title" else "text"] += data
-        for tag in ("h1", "p", "pre", "dd", "title", "summary"):
+        for tag in ("h1", "p", "pre", "dt", "dd", "title", "summary"):
             if tag in self.open and self.texts[tag]:
                 self.texts[tag][-1] += data
 
@@ -89,7 +89,9 @@ def check_page(html, results, others=()):
     _check_head(page, results)
     _check_labels(page, results.get("labels"))
     _check_scores(page, results, done)
+    _check_views(page, results, error)
     _check_errors(page, results, done, error)
+    _check_largest_errors(page, results)
     sweeps = [sweep for sweep in (results, *others) if _has(sweep["runs"], "gaps")]
     for i, sweep in enumerate(sweeps):
         _check_gaps(page, "gaps" if sweep is results else f"gaps-{i}", sweep, error)
@@ -143,6 +145,14 @@ def _check_head(page, results):
     conclusion = results.get("conclusion")
     if not conclusion:
         assert len(headline) > 20
+        return
+    if "headline" in conclusion:
+        assert headline == conclusion["headline"]
+        titles = zip(page.texts["dt"], page.texts["dd"], strict=True)
+        points = [(point["title"], point["sentence"]) for point in conclusion["points"]]
+        assert list(titles)[: len(points)] == points
+        for region in conclusion["regions"].values():
+            assert region["sentence"] in page.texts["dd"]
         return
     assert conclusion["sentence"] in (headline, f"{headline} {page.texts['p'][1]}")
     for region in conclusion["regions"].values():
@@ -201,9 +211,46 @@ def _check_scores(page, results, done):
     assert checked or not done
 
 
-def _check_bar(cell, row, region, metric):
-    test = (row.get("vs_baseline") or {}).get("test", {})
+def _check_views(page, results, error):
+    scored = [row for row in results["summary"] if row.get("views")]
+    assert ("views" in page.tables) == bool(scored)
+    if not scored:
+        return
+    titles, *table = page.tables["views"]
+    assert [title["data-region"] for title in titles[1:]] == ["balanced", "as_is", "inverse"]
+    for row, cells in zip(scored, table, strict=True):
+        assert cells[0]["data-v"] == row["method"]
+        for title, cell in zip(titles[1:], cells[1:], strict=True):
+            view = title["data-region"]
+            _close(_value(cell), row["views"][view][error]["mean"])
+            _check_bar(cell, row, view, error, "views")
+    counts = results["labels"]["views"]
+    pairs = zip(counts["rows"], counts["test"], strict=True)
+    uncovered = sum(rows for rows, test in pairs if not test)
+    note = f"{uncovered:,} of {sum(counts['rows']):,} rows have labels without a test sample"
+    assert any(note in text for text in page.texts["p"]) == bool(uncovered)
+
+
+def _check_largest_errors(page, results):
+    content = results.get("largest_errors")
+    assert ("largest" in page.tables) == bool(content)
+    if not content:
+        return
+    table = rows(page, "largest")
+    assert len(table) == len(content["samples"])
+    for cells, sample in zip(table, content["samples"], strict=True):
+        assert str(sample.get("line", sample.get("row"))) in cells
+        values = [cell for cell in cells if isinstance(cell, float)]
+        _close(values, [sample["label"], *sample["predictions"]])
+
+
+def _check_bar(cell, row, region, metric, part="test"):
+    test = (row.get("vs_baseline") or {}).get(part, {})
     effect = (test.get(region) or {}).get(metric)
+    is_sure = bool(effect and effect.get("ci_adjusted")) and math.prod(effect["ci_adjusted"]) > 0
+    is_better = is_sure and (effect["mean"] < 0) == (metric in (*ERRORS, "gm"))
+    assert ("✓" in cell["text"]) == (is_sure and is_better)
+    assert ("✗" in cell["text"]) == (is_sure and not is_better)
     if not effect or effect["ci_seeds"] is None:
         return
     ends = effect.get("ci_total") or effect["ci_seeds"]

@@ -7,6 +7,8 @@ import numpy as np
 from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.diagnostics import error_by_bin, error_in_gaps, round_for_json
 from ranksim.evaluation.intervals import MIN_SEEDS
+from ranksim.evaluation.judgment import judge_sweep
+from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.summary import summarize
 from ranksim.imbalance import LabelBins
 from ranksim.training.method import published_method_names
@@ -34,6 +36,9 @@ def make_results(
     tsne=True,
     thresholds=(100, 20),
     epochs=12,
+    factors=None,
+    test_set=None,
+    num_groups=0,
 ):
     """Make the results of a sweep in the current format.
 
@@ -42,6 +47,10 @@ def make_results(
         failed: pairs of method and seed.
         dropped: pairs of low and high.
         named: named regions, name to (low, high).
+        factors: of the noise by region, of methods by name.
+        test_set: how the test set was chosen; then the results are judged by their predictions,
+            and have views, a conclusion, comparisons and largest errors.
+        num_groups: groups of the test samples, if there are any.
     """
     methods = published_method_names("sts-b-dir") if methods == "all" else list(methods)
     generator = np.random.default_rng(0)
@@ -63,7 +72,8 @@ def make_results(
         "dropped": [f"{low:g}-{high:g}" for low, high in dropped],
     }  # fmt: skip
     chosen = np.linspace(0, samples - 1, min(120, samples)).astype(int)
-    runs = []
+    runs, predictions = [], {}
+    groups = np.arange(samples) % num_groups if num_groups else None
     for k, method in enumerate(methods):
         for seed in range(seeds):
             recipe = _RECIPE | ({"ranksim_weight": 1.0} if "ranksim" in method else {})
@@ -75,7 +85,13 @@ def make_results(
             noise = np.random.default_rng([k, seed])
             density = counts[np.clip(np.digitize(test, edges) - 1, 0, bins - 1)]
             size = 0.5 + 0.5 / np.sqrt(1 + density / 20) - 0.08 * ("ranksim" in method)
+            for region, factor in (factors or {}).get(method, {}).items():
+                size = size * np.where(masks.get(region, False), factor, 1.0)
             preds = test + noise.normal(0.05 * k / len(methods), size)
+            predictions[method, seed] = Predictions(
+                np.arange(samples), preds, masks, test, groups,
+                origin={"row": list(range(1, samples + 1)), "line": list(range(2, samples + 2))},
+            )  # fmt: skip
             result = {
                 "metrics": dict.fromkeys(("test", "val"), _scores(test, preds, masks)),
                 "epochs": epochs + seed, "best_epoch": epochs - 3, "steps": 99,
@@ -92,8 +108,23 @@ def make_results(
     for row in summary if not published else ():
         row["published"] = None
     baseline = "vanilla" if "vanilla" in methods else methods[0]
-    add_comparison(summary, runs, baseline, None)
-    _add_intervals(summary, 2.0 + (len(methods) - 1) / 20)
+    judged = {}
+    if test_set is None:
+        add_comparison(summary, runs, baseline, None)
+        _add_intervals(summary, 2.0 + (len(methods) - 1) / 20)
+    else:
+        rows = counts + np.asarray(labels["test"])
+        labels["views"] = {
+            "test_set": test_set, "edges": edges.tolist(), "rows": rows.tolist(),
+            "test": labels["test"],
+        }  # fmt: skip
+        facts = {"name": "scores.csv", "split_by": "group" if num_groups else "random"}
+        for run in runs:
+            run["provenance"]["data"] = facts
+        judged = judge_sweep(
+            summary, runs, baseline, "mse", labels, lambda *run: predictions.get(run)
+        )
+        judged["date"] = "2026-11-28"
     return {
         "format": 4, "benchmark": benchmark, "options": {"split": "yang"}, "preset": "small",
         "regions_from": "rule", "published_note": "published: as printed" if published else None,
@@ -110,6 +141,7 @@ def make_results(
             },
             "sentence": "No method is better than vanilla here. More seeds may show one.",
         },
+        **judged,
     }  # fmt: skip
 
 

@@ -116,7 +116,8 @@ def draw_conclusion(
     chosen = next(iter(_choose_methods(evidence, by_method)), None)
     if chosen is None and (nearest := _find_nearest(evidence, by_method)) is not None:
         chosen = nearest.method
-    points += [("Limits", text) for text in _list_limitations(findings, summary)]
+    if limits := " ".join(_list_limitations(findings, summary)):
+        points.append(("Limits", limits))
     return {
         "error": error,
         "headline": headline,
@@ -150,7 +151,7 @@ def _conclude_sweep(
             text = _describe_nearest(nearest, by_method[nearest.method], evidence.title)
             points.append(("Nearest", text))
     elif rare and not any(f.scope.is_rare and f.significance < 0 for f in findings):
-        places = " or ".join(scope.phrase for scope in rare)
+        places = ", ".join(scope.phrase for scope in rare)
         text = f"No method is surely better than {evidence.baseline} {places}."
         points.append(("Rare labels", text))
     points += [("Your data", text) for text in _describe_usual(evidence, by_method)]
@@ -270,27 +271,25 @@ def _describe_families(evidence: Evidence) -> list[tuple[str, str]]:
     """Say in which family the lowest errors are, for the usual and for rare labels."""
     rows = [row for row in evidence.rows if row["seeds"]]
     sentences: list[str] = []
-    unsure, names = [], set()
+    lowest: dict[str, list[str]] = {}  # by the families between which no difference is sure
     for scope in evidence.main_scopes:
         leader = find_leader(rows, scope, evidence.error)
         if leader is None:
             continue
         beaten, others = _compare_families(evidence, rows, leader, scope)
         family, name = find_family(method_key(leader)), leader["method"]
-        start = f"{scope.phrase[0].upper()}{scope.phrase[1:]}"
         if beaten:
-            text = f"{start}, a {family} ({name}) is surely better than "
-            text += join_names(f"any {other}" for other in beaten)
+            text = f"{scope.phrase[0].upper()}{scope.phrase[1:]}, a {family} ({name}) is surely "
+            text += "better than " + join_names(f"any {other}" for other in beaten)
             more = join_names(f"every {other}" for other in others)
             sentences.append(f"{text}, but not than {more}." if others else f"{text}.")
         elif others:
-            unsure.append(f"{scope.phrase}: {name}")
-            names |= {family, *others}
-    if unsure:
-        listed = " or ".join(f"{name}s" for name in sorted(names))
-        lowest = "; ".join(unsure)
-        text = f"Whether {listed} are better is not sure. Lowest {evidence.title} {lowest}."
-        sentences.append(text)
+            families = " or ".join(f"{each}s" for each in sorted({family, *others}))
+            lowest.setdefault(families, []).append(f"{scope.phrase}: {name}")
+    for families, places in lowest.items():
+        start = "Otherwise, whether" if sentences else "Whether"
+        text = f"{start} {families} are better is not sure. Lowest {evidence.title} "
+        sentences.append(f"{text}{'; '.join(places)}.")
     return [("Families", " ".join(sentences))] if sentences else []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.helpers.page_truth import PICTURES, check_page, read, rows
+from tests.helpers.page_truth import PICTURES, check_page, head, read, rows
 from tests.helpers.results import evil_results, make_results, without_diagnostics
 
 pytest.importorskip("matplotlib")
@@ -36,6 +36,10 @@ SWEEPS = {
         ("inv",), seeds=1, bins=2, samples=7, tsne=False, epochs=1, published=False,
         thresholds=(None, 20),
     ),
+    "judged": lambda: make_results(
+        (*PAIR, "inv", "trees"), bins=30, named=NAMED, samples=200, test_set="balanced",
+        factors={"inv": {"few": 0.5, "many": 1.4}}, num_groups=40, dropped=[(1.5, 2.5)],
+    ),
     "no diagnostics": lambda: without_diagnostics(make_results()),
 }  # fmt: skip
 
@@ -50,7 +54,7 @@ def pages(tmp_path_factory):
             content, out = SWEEPS[name](), tmp_path_factory.mktemp("page") / "report.html"
             before = json.dumps(content)
             with pytest.MonkeyPatch.context() as patch:
-                if name == "all sections":  # the others have PNG files
+                if name in ("all sections", "judged"):  # the others have PNG files
                     patch.setattr(plotting, "_render_png", lambda figure: b"\x89PNG")
                 assert write_page(content, out) == out
             assert json.dumps(content) == before
@@ -93,6 +97,35 @@ def test_page_matches_results(name, pages):
     check_files(html, out.with_suffix(""))
 
 
+def test_page_names_file_date_groups_and_test_set(pages):
+    content, out = pages("judged")
+    page = read(out.read_text(encoding="utf-8"))
+    facts = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
+    assert (facts["data"], facts["date"]) == ("scores.csv", "2026-11-28")
+    assert facts["intervals over"].startswith("groups of the test set: 40 in all,")
+    assert "scores.csv, similarity, 2026-11-28" in page.texts["p"]
+    heads = page.tables["mse"][0]
+    assert "all, balanced" in heads[1]["text"]
+    assert heads[1]["data-region"] == "all"
+    assert content["largest_errors"]["methods"] == ["inv", "vanilla"]
+    assert "line of scores.csv" in head(page, "largest")
+    assert any("all, balanced: the test set is balanced" in text for text in page.texts["p"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("summary", 1, "views", "as_is", "mse", "mean"),
+        ("summary", 2, "vs_baseline", "views", "inverse", "mse", "ci_total", 1),
+        ("largest_errors", "samples", 2, "label"),
+        ("largest_errors", "samples", 3, "predictions", 1),
+    ],
+    ids=lambda path: ".".join(map(str, path)),
+)
+def test_check_of_judged_page_detects_wrong_number(path, pages):
+    detect_wrong_number(path, *pages("judged"))
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -115,7 +148,10 @@ def test_page_matches_results(name, pages):
     ids=lambda path: ".".join(map(str, path)),
 )
 def test_check_of_page_detects_wrong_number(path, pages):
-    content, out = pages("all sections")
+    detect_wrong_number(path, *pages("all sections"))
+
+
+def detect_wrong_number(path, content, out):
     wrong = inner = json.loads(json.dumps(content))
     for key in path[:-1]:
         inner = inner[key]
