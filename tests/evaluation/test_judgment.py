@@ -179,9 +179,9 @@ def test_average_keeps_a_gain_at_a_lower_price():
             (("trees+inv", "trees+average+inv"), "views", "as_is"),
         )
     }
-    kept, gain, saving = size.values()
+    part, gain, saving = size.values()
     assert sentence.startswith(
-        f"Averaging trees and trees+inv keeps {kept:.1f} % of the {gain:.1f} % less MSE for rare "
+        f"Averaging trees and trees+inv keeps {part:.1f} % of the {gain:.1f} % less MSE for rare "
         f"labels (few), and has {saving:.1f} % less with labels as in your data than trees+inv"
     )
 

@@ -171,7 +171,8 @@ def evil_results():
             run["result"]["error"] = EVIL
     content |= {"benchmark": EVIL, "command": EVIL, "options": {"split": EVIL, "target": EVIL}}
     content["provenance"] |= {"commit": EVIL}
-    content["conclusion"]["sentence"] = content["published_note"] = EVIL
+    content["conclusion"]["headline"] = content["published_note"] = EVIL
+    content["conclusion"]["points"] = [{"title": EVIL, "sentence": EVIL}]
     return content
 
 

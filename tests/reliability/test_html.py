@@ -51,7 +51,8 @@ def make_malicious_results(evil):
     content["options"] = dict.fromkeys(("split", "target", "data_name"), evil)
     content["provenance"]["commit"] = evil
     content["conclusion"] = content["conclusion"] | {
-        "sentence": evil,
+        "headline": evil,
+        "points": [{"title": evil, "sentence": evil}],
         "regions": {evil: {"sentence": evil}},
     }
     return content

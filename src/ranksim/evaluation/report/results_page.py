@@ -13,6 +13,7 @@ from ranksim._utils.formatting import format_count
 from ranksim._utils.storage import atomic_write
 from ranksim.data.data_report import format_data_report
 from ranksim.evaluation.comparison import add_comparison
+from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.record import read_results, results_path
 from ranksim.evaluation.report.page.elements import (
     Section,
@@ -43,7 +44,7 @@ def write_page(results: dict[str, Any], out: Path, others: Sequence[dict[str, An
     contribute their gaps. The page is written after its pictures.
     """
     folder = out.with_suffix("")
-    sweep, *other_sweeps = (SweepResults(_with_comparison(each)) for each in (results, *others))
+    sweep, *other_sweeps = (SweepResults(_upgrade(each)) for each in (results, *others))
     scores, score_tables = scores_section(sweep)
     sections = [
         labels_section(sweep),
@@ -108,14 +109,20 @@ def write_report(runs: Sequence[Path], out: Path | None) -> dict[str, Any]:
     return {"page": str(page), "pictures": [str(path) for path in pictures]}
 
 
-def _with_comparison(results: dict[str, Any]) -> dict[str, Any]:
-    """Add the comparison with the baseline to results of formats 1 and 2, which lack it."""
-    if results.get("baseline") or not results["summary"]:
+def _upgrade(results: dict[str, Any]) -> dict[str, Any]:
+    """Add what results of earlier versions lack: the comparison, and a conclusion with losses."""
+    if not results["summary"]:
         return results
-    summary = [dict(row) for row in results["summary"]]
-    baseline = choose_baseline(summary)
-    add_comparison(summary, results["runs"], baseline, None)
-    return results | {"baseline": baseline, "summary": summary}
+    if not results.get("baseline"):
+        summary = [dict(row) for row in results["summary"]]
+        baseline = choose_baseline(summary)
+        add_comparison(summary, results["runs"], baseline, None)
+        results = results | {"baseline": baseline, "summary": summary}
+    conclusion = results.get("conclusion")
+    if conclusion and "headline" not in conclusion:
+        names = (results["summary"], results["baseline"], conclusion["error"], results["labels"])
+        results = results | {"conclusion": draw_conclusion(*names)}
+    return results
 
 
 def _render_html(**content: Any) -> str:
@@ -155,13 +162,7 @@ def _split_conclusion(sweep: SweepResults, scores: Section) -> dict[str, Any]:
         title_of_all(sweep.test_set) if name == "all" else name: region["sentence"]
         for name, region in conclusion["regions"].items()
     }
-    if "headline" in conclusion:
-        points = conclusion["points"]
-        headline = conclusion["headline"]
-        return {"headline": headline, "lead": "", "points": points, "regions": sentences}
-    first, stop, rest = conclusion["sentence"].partition(". ")
-    headline = f"{first}{stop.strip()}"
-    return {"headline": headline, "lead": rest, "points": [], "regions": sentences}
+    return {**conclusion, "lead": "", "regions": sentences}
 
 
 def _list_facts(sweep: SweepResults) -> Iterator[tuple[str, str]]:
