@@ -36,10 +36,11 @@ from ranksim.training.factory import (
     make_weights,
     resolve_defaults,
 )
-from ranksim.training.fit import TrainingOptions, TrainingTask, fit
+from ranksim.training.fit import fit
 from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_network_recipe
 from ranksim.training.recipe import NetworkRecipe
+from ranksim.training.task import TrainingOptions, TrainingTask
 from ranksim.training.task_loading import DataSource, load_task
 from ranksim.training.trainer_config import TrainerConfig
 

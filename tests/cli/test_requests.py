@@ -22,7 +22,7 @@ from ranksim.data.spec import (
     option,
 )
 from ranksim.exceptions import UsageError
-from ranksim.training.fit import TrainingLimits
+from ranksim.training.task import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
 

@@ -14,7 +14,7 @@ from ranksim._utils.storage import read_verified_json
 from ranksim.exceptions import UsageError
 from ranksim.experiments import run as run_module
 from ranksim.experiments.sweep_request import run_benchmark
-from ranksim.training import trainer_config
+from ranksim.training.lightning import trainer
 from ranksim.training.resume import BEST, LAST
 from tests.helpers.pictures import assert_same_weights
 from tests.helpers.trained_models import Process, images, request
@@ -34,7 +34,7 @@ def node_variables(rank, port):
 
 def run_sweep(sweep_request, log=None, train=True):
     """Run a sweep and return its results; log what is written to its folder."""
-    trainer_config._START_METHOD = "fork"  # starts faster than spawning
+    trainer._START_METHOD = "fork"  # starts faster than spawning
     if log is not None:
         log_writes(str(sweep_request.out), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     if not train:

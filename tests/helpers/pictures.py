@@ -13,11 +13,12 @@ from ranksim.data.images.pixel_cache import ImageDataset
 from ranksim.imbalance import LabelBins
 from ranksim.metrics import ShotRegions
 from ranksim.models import ImageEncoder, Regressor
-from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit
+from ranksim.training.fit import fit
 from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe
 from ranksim.training.resume import LAST
+from ranksim.training.task import TrainingOptions, TrainingResult, TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
 
 BINS = LabelBins.integers(0, 9)

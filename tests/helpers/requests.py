@@ -8,7 +8,7 @@ from typing import Any
 
 from ranksim.data.spec import SPEC_TYPES, DataLocation
 from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
-from ranksim.training.fit import TrainingLimits
+from ranksim.training.task import TrainingLimits
 from ranksim.training.task_loading import DataSource
 from ranksim.training.trainer_config import TrainerConfig
 

@@ -10,7 +10,7 @@ from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.inference import load_model
 from ranksim.inference.fit import FitRequest, fit_model
 from ranksim.inference.saved_model import CARD, CONFIG, METRICS, WEIGHTS
-from ranksim.training import trainer_config
+from ranksim.training.lightning import trainer
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 from tests.helpers.trained_models import Process
@@ -26,7 +26,7 @@ SMALL = {
 
 def train_and_predict(kind, data, out, devices):
     """Fit a model, run a comparison and predict the data on a number of devices."""
-    trainer_config._START_METHOD = "fork"  # starts faster than spawning
+    trainer._START_METHOD = "fork"  # starts faster than spawning
     values = {
         "options": user_data.OPTIONS[kind],
         # equal numbers of samples in a step, and steps that barely change the initial network

@@ -7,8 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from ranksim.training import trainer_config
-from ranksim.training.trainer_config import silence_lightning
+from ranksim.training.lightning import trainer
 from tests.reliability.drift_battery import cell, one_thread
 from tests.reliability.drift_cells import BATCH, CONDITIONS, EPOCHS, SAMPLES, TECHNIQUES
 from tests.reliability.drift_merging import KINDS, over_gloo, simulated, together
@@ -50,7 +49,7 @@ def measure(short, folder):
 
 
 def _use_fork():
-    trainer_config._START_METHOD = "fork"
+    trainer._START_METHOD = "fork"
 
 
 def _measure_deviations(rows, conditions):
@@ -74,7 +73,6 @@ def _measure_faults(conditions=tuple(CONDITIONS)):
 
 
 def _measure_cell(row, condition):
-    silence_lightning()
     with tempfile.TemporaryDirectory() as folder, one_thread():
         values = cell(TECHNIQUES[row], CONDITIONS[condition], Path(folder))
     return [float(f"{value:.1e}") if math.isfinite(value) else None for value in values]

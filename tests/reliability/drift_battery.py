@@ -16,11 +16,13 @@ import torch.distributed as dist
 from lightning.pytorch.plugins.precision import MixedPrecision
 
 from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
-from ranksim.training import fit as fit_module
 from ranksim.training.factory import resolve_defaults
-from ranksim.training.fit import TrainingOptions, fit, retrain_head
+from ranksim.training.fit import fit, retrain_head
+from ranksim.training.lightning import loop
+from ranksim.training.lightning.trainer import make_eval_trainer, trainer_arguments
 from ranksim.training.resume import LAST
-from ranksim.training.trainer_config import TrainerConfig, make_eval_trainer, trainer_arguments
+from ranksim.training.task import TrainingOptions
+from ranksim.training.trainer_config import TrainerConfig
 from tests.oracles import training as oracle
 from tests.reliability.drift_cells import BATCH, BINS, EPOCHS, RATE, SEED, network, recipe_of, task
 
@@ -102,8 +104,8 @@ def use_loss_scale(scale):
         return trainer
 
     with (
-        mock.patch.object(fit_module, "trainer_arguments", scaled_arguments),
-        mock.patch.object(fit_module, "make_eval_trainer", scaled_eval_trainer),
+        mock.patch.object(loop, "trainer_arguments", scaled_arguments),
+        mock.patch.object(loop, "make_eval_trainer", scaled_eval_trainer),
     ):
         yield
 

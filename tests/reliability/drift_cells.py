@@ -13,9 +13,9 @@ from ranksim.data.images.pixel_cache import ImageDataset
 from ranksim.imbalance import LabelBins
 from ranksim.metrics import ShotRegions
 from ranksim.models import ImageEncoder, Regressor, vision
-from ranksim.training.fit import TrainingTask
 from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
+from ranksim.training.task import TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
 
 SAMPLES, BATCH, EPOCHS, RATE, SEED = 91, 32, 3, 0.01, 3

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from ranksim.exceptions import RankSimError, UsageError
-from ranksim.training import data_loader, trainer_config
+from ranksim.training import data_loader
 from ranksim.training.data_loader import SeededSampler
+from ranksim.training.hardware import check_trainer_config
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
+from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import pictures
 from tests.helpers.pictures import assert_same_weights, make_recipe, make_task
 from tests.helpers.trained_models import Process
@@ -30,7 +31,7 @@ def two_devices(gather=True, **config):
 
 def train(folder, recipe, technique, config, count=40, **options):
     """Train with forked processes, which start faster than spawned ones; test_fit spawns some."""
-    trainer_config._START_METHOD = "fork"
+    trainer._START_METHOD = "fork"
     task = options.pop("task", None) or make_task(count=count)
     pictures.train(folder, recipe, technique, task=task, trainer_config=config, **options)
 

@@ -16,7 +16,6 @@ from torch import nn
 from ranksim.data.batch import VectorDataset
 from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
 from ranksim.models import MLPEncoder, Regressor
-from ranksim.training import trainer_config
 from ranksim.training.data_loader import SeededSampler
 from ranksim.training.divergence import (
     EXPLOSION_FACTOR,
@@ -26,9 +25,11 @@ from ranksim.training.divergence import (
     SampleIds,
     explosion_threshold,
 )
-from ranksim.training.fit import TrainingLimits, fit
+from ranksim.training.fit import fit
+from ranksim.training.lightning import trainer
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
+from ranksim.training.task import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.text_training import (
     RECIPE,
@@ -120,7 +121,7 @@ def test_nan_validation_score_is_divergence(tmp_path):
 def test_infinite_gradients_of_grad_scaler_are_not_divergence(tmp_path, monkeypatch):
     """A scaler starts too high on purpose, skips these steps and halves its scale."""
     scaler = torch.amp.GradScaler("cpu")
-    original = trainer_config.trainer_arguments
+    original = trainer.trainer_arguments
 
     def with_scaler(config, **settings):
         arguments = original(config, **settings)
@@ -132,7 +133,7 @@ def test_infinite_gradients_of_grad_scaler_are_not_divergence(tmp_path, monkeypa
             if trainer.fit_loop.total_batch_idx < 2:
                 pl_module.model.head.bias.grad.fill_(math.inf)
 
-    monkeypatch.setattr("ranksim.training.fit.trainer_arguments", with_scaler)
+    monkeypatch.setattr("ranksim.training.lightning.loop.trainer_arguments", with_scaler)
     draw = torch.Generator().manual_seed(0)
     splits = [
         VectorDataset(torch.randn(64, 3, generator=draw).numpy(), np.arange(64) % 5 * 1.0)
@@ -162,7 +163,7 @@ class SetBiasInSecondProcess(SetBias):
 
 
 def diverge_on_two_devices(folder):
-    trainer_config._START_METHOD = "fork"  # starts faster
+    trainer._START_METHOD = "fork"  # starts faster
     ids = SampleIds(np.arange(64) + 2, "line", "homes.csv")
     task = dataclasses.replace(make_task(), sample_ids=ids)
     options = make_options(

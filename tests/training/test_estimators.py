@@ -14,10 +14,10 @@ from ranksim.experiments.sweep_request import SweepSettings, make_runs
 from ranksim.imbalance import density_weights
 from ranksim.models.estimators import EstimatorData, estimator_type
 from ranksim.training.feature_readers import ImageReader, SeriesReader, TextReader, VectorReader
-from ranksim.training.fit import TrainingOptions
 from ranksim.training.fit_estimator import ESTIMATOR, FittedEstimator, fit_estimator
 from ranksim.training.method import ESTIMATORS, RESAMPLERS, parse_method
 from ranksim.training.prepare import prepare_task
+from ranksim.training.task import TrainingOptions
 from ranksim.training.task_loading import load_task
 from tests.helpers import user_data
 from tests.helpers.requests import make_request

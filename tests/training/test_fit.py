@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from ranksim.exceptions import UsageError
+from ranksim.models import TextEncoder
 from ranksim.training import fit as fit_module
 from ranksim.training.data_loader import select_display_samples
 from ranksim.training.divergence import DivergedError
-from ranksim.training.fit import TrainingLimits, fit
+from ranksim.training.fit import fit
+from ranksim.training.lightning.module import LightningRegressionModule
 from ranksim.training.method import Technique
-from ranksim.training.module import RegressionModule
 from ranksim.training.resume import BEST, LAST
+from ranksim.training.task import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.text_training import (
     FULL,
@@ -232,28 +234,23 @@ class TestErrors:
         with pytest.raises(UsageError, match="inverse are equal for all training samples"):
             train(tmp_path, Technique(weighting="inverse"), recipe)
 
-    @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+    @pytest.mark.parametrize("stage", ["validate", "predict"])
     def test_keyboard_interrupt_passes_through(self, tmp_path, monkeypatch, stage):
         """Lightning turns it into SystemExit in every loop."""
 
         def interrupt(*_):
             raise KeyboardInterrupt
 
+        config = {"trainer_config": TrainerConfig("cpu", "1", "64-true")}
         train(tmp_path / "one", Technique())
         if stage == "predict":
-            monkeypatch.setattr(fit_module.FeatureExtractor, "predict_step", interrupt)
-        elif stage == "test":
-            monkeypatch.setattr(RegressionModule, "test_step", interrupt)
+            monkeypatch.setattr(TextEncoder, "forward", interrupt)
         else:
-            step, calls = RegressionModule.validation_step, []
-
-            def interrupt_third(*args):
-                calls.append(args)
-                return step(*args) if len(calls) < 3 else interrupt()
-
-            monkeypatch.setattr(RegressionModule, "validation_step", interrupt_third)
+            monkeypatch.setattr(LightningRegressionModule, "validation_step", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            train_stage_two(tmp_path / "two", tmp_path / "one", limits=TrainingLimits(epochs=2))
+            train_stage_two(
+                tmp_path / "two", tmp_path / "one", limits=TrainingLimits(epochs=2), **config
+            )
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "64-true"])

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from ranksim.exceptions import UsageError
-from ranksim.training import fit as fit_module
 from ranksim.training.data_loader import SeededSampler
-from ranksim.training.fit import TrainingLimits
+from ranksim.training.lightning import loop
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
+from ranksim.training.task import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.pictures import (
     assert_same_weights,
@@ -129,7 +129,14 @@ class TestResume:
         for stop in stops:
             folder, resumed_lr = tmp_path / str(stop), RecordLearningRate()
             with pytest.raises(TrainingInterruptedError):
-                train(folder, recipe, FULL, task=task, on_validation=interrupt_after(stop))
+                train(
+                    folder,
+                    recipe,
+                    FULL,
+                    task=task,
+                    on_validation=interrupt_after(stop),
+                    callbacks=[RecordLearningRate()],
+                )
             result = train(folder, recipe, FULL, task=task, callbacks=[resumed_lr])
             assert resumed_lr.records == complete_lr.records[-len(resumed_lr.records) :]
             assert len(resumed_lr.records) < len(complete_lr.records)
@@ -152,11 +159,12 @@ class TestResume:
 
     def test_comparison_detects_repeated_batches(self, tmp_path, monkeypatch):
         recipe = make_recipe(batch_size=4, validate_every=2, max_validations=3)
+        lightning = {"callbacks": [L.Callback()]}
         train(tmp_path / "complete", recipe)
         with pytest.raises(TrainingInterruptedError):
-            train(tmp_path / "interrupted", recipe, on_validation=interrupt_after(1))
-        monkeypatch.setattr(fit_module, "SeededSampler", RestartingSampler)
-        train(tmp_path / "interrupted", recipe)
+            train(tmp_path / "interrupted", recipe, on_validation=interrupt_after(1), **lightning)
+        monkeypatch.setattr(loop, "SeededSampler", RestartingSampler)
+        train(tmp_path / "interrupted", recipe, **lightning)
         with pytest.raises(AssertionError, match="not equal"):
             assert_same_weights(tmp_path / "complete", tmp_path / "interrupted")
 

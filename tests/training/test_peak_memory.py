@@ -4,11 +4,13 @@ import sys
 import pytest
 import torch
 
-from ranksim.training.trainer_config import TrainerConfig, peak_memory_mb
+from ranksim.training.hardware import peak_memory_mb
+from ranksim.training.trainer_config import TrainerConfig
 
 MEASURE = """
 import numpy as np
-from ranksim.training.trainer_config import TrainerConfig, peak_memory_mb, reset_peak_memory
+from ranksim.training.trainer_config import TrainerConfig
+from ranksim.training.hardware import peak_memory_mb, reset_peak_memory
 config = TrainerConfig("cpu")
 block = np.ones(200 << 17)
 del block

@@ -12,21 +12,22 @@ import torch
 from ranksim._utils.storage import atomic_write
 from ranksim.exceptions import DataError
 from ranksim.training import resume
-from ranksim.training.fit import TrainingLimits
+from ranksim.training.direct_loop import DIRECT
 from ranksim.training.resume import (
     BEST,
     LAST,
-    AtomicCheckpointIO,
     read_resumable_checkpoint,
     read_training_checkpoint,
+    save_checkpoint,
 )
+from ranksim.training.task import TrainingLimits
 from tests.helpers.text_training import same_result, train
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
     weights = torch.randn(20, 20, generator=torch.Generator().manual_seed(0))
-    AtomicCheckpointIO().save_checkpoint({"w": weights, "step": 3}, tmp_path / "a.ckpt")
+    save_checkpoint({"w": weights, "step": 3}, tmp_path / "a.ckpt")
     return tmp_path / "a.ckpt"
 
 
@@ -61,20 +62,20 @@ def test_torch_alone_loads_flipped_weights(checkpoint):
 def test_missing_checkpoint(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_training_checkpoint(tmp_path / "a.ckpt")
-    assert read_resumable_checkpoint(tmp_path) is None
+    assert read_resumable_checkpoint(tmp_path, DIRECT) is None
 
 
 def test_training_restarts_if_one_checkpoint_is_damaged(tmp_path):
     complete = train(tmp_path / "complete")
     train(tmp_path / "partial", limits=TrainingLimits(epochs=2))
-    assert read_resumable_checkpoint(tmp_path / "partial")["callbacks"]
+    assert read_resumable_checkpoint(tmp_path / "partial", DIRECT)["progress"]
     for name, missing in ((LAST, False), (BEST, False), (BEST, True)):
         folder = tmp_path / "damaged"
         shutil.copytree(tmp_path / "partial", folder)
         content = bytearray((folder / name).read_bytes())
         content[len(content) // 2] ^= 1
         (folder / name).unlink() if missing else (folder / name).write_bytes(content)
-        assert read_resumable_checkpoint(folder) is None
+        assert read_resumable_checkpoint(folder, DIRECT) is None
         assert not (folder / LAST).exists()
         assert not (folder / BEST).exists()
         if name == BEST and not missing:
@@ -92,7 +93,7 @@ def test_full_disk_is_reported_with_errno(tmp_path, monkeypatch):
 
     monkeypatch.setattr(resume, "atomic_write", write_to_full_disk)
     with pytest.raises(DataError, match=r"disk is full") as raised:
-        AtomicCheckpointIO().save_checkpoint({"w": torch.zeros(9)}, tmp_path / "a.ckpt")
+        save_checkpoint({"w": torch.zeros(9)}, tmp_path / "a.ckpt")
     assert raised.value.__cause__.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
 
@@ -105,5 +106,5 @@ def test_transient_read_error_keeps_checkpoint(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     monkeypatch.setattr("zipfile.ZipFile", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        read_resumable_checkpoint(tmp_path)
+        read_resumable_checkpoint(tmp_path, DIRECT)
     assert (tmp_path / LAST).exists()

@@ -274,8 +274,8 @@ def _parameter(
 def sweep_request(data: str, out: Path, values: Values, *, user_data: bool = True) -> SweepRequest:
     """Build a SweepRequest from parsed options; ``data`` is a path or the name of a benchmark."""
     from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
-    from ranksim.training.fit import TrainingLimits
     from ranksim.training.recipe import recipe_type
+    from ranksim.training.task import TrainingLimits
     from ranksim.training.task_loading import DataSource
 
     if values.get("cache_dir") is not None:

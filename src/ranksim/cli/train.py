@@ -303,7 +303,7 @@ def demo(values: Values, *, out: Out = Path("runs/demo"), as_json: AsJson = Fals
 
     from ranksim.datasets import sentiment_dir
     from ranksim.experiments.sweep_request import SweepRequest
-    from ranksim.training.fit import TrainingLimits
+    from ranksim.training.task import TrainingLimits
     from ranksim.training.task_loading import DataSource
 
     console = Console(highlight=False, stderr=as_json)

@@ -39,7 +39,10 @@ class BatchDataset(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: list[int]) -> Batch:
-        index = torch.as_tensor(rows, dtype=torch.int64)
+        return self.get_batch(torch.as_tensor(rows, dtype=torch.int64))
+
+    def get_batch(self, index: Tensor) -> Batch:
+        """Return the samples at positions ``index``, int64 ``(N,)``."""
         return {"inputs": self.get_inputs(index), "label": self.labels[index], "index": index}
 
     def length_order(self) -> Tensor:

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import sha256, write_json
 from ranksim.data.target_transform import TargetTransform
@@ -14,10 +16,10 @@ from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
 from ranksim.models import read_checkpoint, read_checkpoint_section
 from ranksim.training.fit import evaluate
+from ranksim.training.hardware import check_trainer_config
 from ranksim.training.method import parse_method
 from ranksim.training.recipe import ImageRecipe
 from ranksim.training.task_loading import load_task
-from ranksim.training.trainer_config import check_trainer_config, silence_lightning
 
 RESULT = "evaluation.json"
 
@@ -28,7 +30,6 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
     The checkpoint is a published one, or ``best.ckpt`` of a run. The scores, the content of
     ``evaluation.json``, are returned.
     """
-    silence_lightning()
     encoder, state = read_checkpoint(checkpoint)
     trained = read_checkpoint_section(checkpoint, "recipe")
     resized = any(change.startswith("image_size=") for change in request.changes)
@@ -50,7 +51,7 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
         task = dataclasses.replace(task, transform=TargetTransform.from_dict(transform))
     model = task.build_model()
     model.load_state_dict(state)
-    scores, rows, preds = evaluate(model, recipe, task, run.trainer_config)
+    scores, preds = evaluate(model, recipe, task, run.trainer_config)
     data = run.source.spec.to_dict()
     result = {
         "format": 1,
@@ -65,6 +66,8 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
         **collect_provenance(),
     }
     request.out.mkdir(parents=True, exist_ok=True)
-    write_predictions(request.out / PREDICTIONS, benchmark, data["regions_from"], rows, preds)
+    write_predictions(
+        request.out / PREDICTIONS, benchmark, data["regions_from"], np.arange(len(preds)), preds
+    )
     write_json(request.out / RESULT, result)
     return result

@@ -26,7 +26,7 @@ from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import Run, check_data, execute_run
 from ranksim.metrics import METRICS
-from ranksim.training.fit import TrainingLimits
+from ranksim.training.hardware import check_trainer_config
 from ranksim.training.method import Method, Technique, first_stage, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import (
@@ -36,8 +36,9 @@ from ranksim.training.recipe import (
     relocate_encoder,
     require_encoder_folder,
 )
+from ranksim.training.task import TrainingLimits
 from ranksim.training.task_loading import DataSource, identify_data
-from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
+from ranksim.training.trainer_config import TrainerConfig
 
 _MEASUREMENTS = ("seconds", "peak_memory_mb", "seconds_median")
 # fields that differ between equal runs
@@ -79,7 +80,6 @@ def reproduce(request: ReproduceRequest) -> Iterator[dict[str, Any]]:
         DataError: the results are damaged or incomplete, or the data differs.
         UsageError: the row or seed does not exist, or the path of the data is missing.
     """
-    silence_lightning()
     results = read_results(request.results)
     if request.out is not None and (request.out / RESULTS).exists():
         raise UsageError(f"{request.out} contains a sweep: choose another folder with --out.")

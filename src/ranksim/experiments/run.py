@@ -40,14 +40,7 @@ from ranksim.models.estimators.data import LEAST_LABEL, find_unsuitable_labels
 from ranksim.training.data_loader import select_display_samples
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
-from ranksim.training.fit import (
-    FollowedError,
-    TrainingLimits,
-    TrainingOptions,
-    TrainingResult,
-    fit,
-    retrain_head,
-)
+from ranksim.training.fit import fit, retrain_head
 from ranksim.training.fit_estimator import (
     check_estimator,
     depends_on_seed,
@@ -55,10 +48,12 @@ from ranksim.training.fit_estimator import (
     fitted_loss,
     score_external,
 )
+from ranksim.training.hardware import peak_memory_mb, reset_peak_memory
 from ranksim.training.method import Method
 from ranksim.training.prepare import check_resampling, prepare_task
 from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST
+from ranksim.training.task import FollowedError, TrainingLimits, TrainingOptions, TrainingResult
 from ranksim.training.task_loading import (
     DataSource,
     check_network,
@@ -66,12 +61,7 @@ from ranksim.training.task_loading import (
     load_benchmark,
     load_task,
 )
-from ranksim.training.trainer_config import (
-    TrainerConfig,
-    ValidationCallback,
-    peak_memory_mb,
-    reset_peak_memory,
-)
+from ranksim.training.trainer_config import TrainerConfig, ValidationCallback
 
 STARTED = "started.json"
 _TURN = ".turn.json"  # exists while the first of several nodes trains the run

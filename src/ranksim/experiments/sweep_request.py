@@ -31,7 +31,6 @@ from ranksim.experiments.store import SweepPlan
 from ranksim.experiments.sweep import run_sweep
 from ranksim.imbalance import Scheme
 from ranksim.training.feature_readers import NEEDS_SERIES
-from ranksim.training.fit import TrainingLimits
 from ranksim.training.fit_estimator import LAST_VALUE, depends_on_seed, estimator_options
 from ranksim.training.method import (
     ESTIMATORS,
@@ -61,8 +60,9 @@ from ranksim.training.recipe import (
     recipe_type,
     to_portable_recipe,
 )
+from ranksim.training.task import TrainingLimits
 from ranksim.training.task_loading import DataSource, identify_data, read_user_data
-from ranksim.training.trainer_config import TrainerConfig, silence_lightning
+from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.split_column import read_split_column, resolve_split_file
 
 _MAX_SEEDS = 10_000
@@ -137,7 +137,6 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     )
     settings.check(methods)  # before data is read
     external = name_predictions(request.predictions, request.name)
-    silence_lightning()
     make_run = make_runs(request, settings)
     vanilla = parse_method("vanilla", settings.weighting)
     files = {method.key: (path, method) for path, method in external}

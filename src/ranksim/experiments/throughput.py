@@ -29,12 +29,14 @@ from ranksim.imbalance import LabelBins
 from ranksim.losses import RankSimLoss
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.training.factory import augmentation, image_network
-from ranksim.training.fit import TrainingLimits, TrainingOptions, TrainingTask, fit
+from ranksim.training.fit import fit
+from ranksim.training.hardware import check_trainer_config
 from ranksim.training.method import Method, parse_method
 from ranksim.training.module import RegressionModule
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe, parse_change
-from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
+from ranksim.training.task import TrainingLimits, TrainingOptions, TrainingTask
+from ranksim.training.trainer_config import TrainerConfig
 
 METHODS = ("vanilla", "vanilla+ranksim")
 _IMAGES, _VALIDATED = 2_048, 64  # generated images in training and in validation
@@ -59,7 +61,6 @@ def measure_throughput(request: ThroughputRequest) -> dict[str, Any]:
     The training is the one of ``ranksim bench``. RankSim's share is its forward and backward pass,
     timed within the step with the device synchronized.
     """
-    silence_lightning()
     check_trainer_config(request.trainer)
     if request.trainer.is_distributed:
         raise UsageError(

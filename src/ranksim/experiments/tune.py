@@ -35,7 +35,6 @@ from ranksim.experiments.study import (
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs, parse_seeds
 from ranksim.training.fit_estimator import estimator_options
 from ranksim.training.method import Method, parse_method
-from ranksim.training.trainer_config import silence_lightning
 
 _WEIGHT = "ranksim_weight"
 _RANKSIM: dict[str, tuple[float, float]] = {
@@ -108,7 +107,6 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
     """
     optuna = require_optional("optuna", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    silence_lightning()
     bench = request.bench
     seeds, settings = parse_seeds(bench.seeds), SweepSettings.from_request(bench)
     method = parse_method(bench.methods.strip().lower(), settings.weighting, bench.target_transform)

@@ -35,11 +35,11 @@ from ranksim.inference.saved_model import (
 from ranksim.inference.seen_samples import SAMPLES, SampleParts
 from ranksim.training.fit import select_prefix
 from ranksim.training.fit_estimator import ESTIMATOR
+from ranksim.training.hardware import check_trainer_config
 from ranksim.training.method import describe_estimator, parse_method
 from ranksim.training.recipe import EstimatorRecipe, headline
 from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.task_loading import load_adapter, load_benchmark, load_plan
-from ranksim.training.trainer_config import check_trainer_config, silence_lightning
 from ranksim.user_data.split_column import SPLIT_FILE
 
 _ENCODER = "encoder."
@@ -67,7 +67,6 @@ def fit_model(
     The training is stored in ``OUT.training`` beside the model and removed afterwards. If the
     process is killed, the same command resumes from the last validation.
     """
-    silence_lightning()
     bench = request.bench
     require_model_folder(bench.out)
     settings = SweepSettings.from_request(bench)

@@ -36,7 +36,8 @@ from ranksim.inference.saved_model import (
 )
 from ranksim.inference.seen_samples import are_held_out, count_parts
 from ranksim.metrics import SHOT_NAMES, regression_scores
-from ranksim.training.trainer_config import TrainerConfig, check_trainer_config, silence_lightning
+from ranksim.training.hardware import check_trainer_config
+from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.columns import CategoryColumn, spell_booleans_alike
 from ranksim.user_data.sample_keys import make_sample_keys
 from ranksim.user_data.split_column import (
@@ -77,7 +78,6 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
     trained nor validated on; both are None without labels. ``warning`` is None if few predictions
     are few-shot. The console prints what was read of the data.
     """
-    silence_lightning()
     require_table_suffix(request.out)
     if request.out.exists() and request.out.resolve() == Path(request.data).resolve():
         raise UsageError(

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as L
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.checks import describe_value
 from ranksim._utils.formatting import format_value, join_names, single_line
 from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
@@ -35,9 +35,9 @@ from ranksim.inference.seen_samples import (
     read_sample_parts,
 )
 from ranksim.metrics import ShotRegions
-from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
-from ranksim.training.data_loader import EVAL_BATCH_SIZE, make_loader
+from ranksim.training.data_loader import EVAL_BATCH_SIZE
+from ranksim.training.fit import map_samples
 from ranksim.training.fit_estimator import ESTIMATOR, FittedEstimator
 from ranksim.training.recipe import (
     EstimatorRecipe,
@@ -48,12 +48,7 @@ from ranksim.training.recipe import (
     require_encoder_folder,
     update_old_fields,
 )
-from ranksim.training.trainer_config import (
-    TrainerConfig,
-    make_eval_trainer,
-    silence_lightning,
-    translate_keyboard_interrupt,
-)
+from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.sample_keys import hash_samples
 from ranksim.user_data.sample_origin import describe_origin
 from ranksim.user_data.split_column import SPLIT_FILE
@@ -141,7 +136,6 @@ class Model:
         labels = inputs.labels
         if labels is None and self.target in table.names:
             labels = read_numbers(table, self.target, missing="nan")[inputs.rows]
-        silence_lightning()
         config = trainer_config or TrainerConfig(precision=self.config["precision"])
         preds = self._compute(inputs, config)
         wrong = inputs.rows[~np.isfinite(preds)].tolist()
@@ -205,13 +199,17 @@ class Model:
             raise DataError(
                 f"The weights in {self.path / WEIGHTS} do not match {CONFIG}: {_AGAIN}."
             ) from error
-        module, order = _PredictionModule(network, self.recipe), inputs.samples.length_order()
-        loader = make_loader(inputs.samples, EVAL_BATCH_SIZE, order.tolist())
-        with translate_keyboard_interrupt():
-            batches = make_eval_trainer(config).predict(module, loader)
-        assert batches is not None
+        samples = inputs.samples
+        order, scale = samples.length_order(), self.recipe.label_scale
+
+        def predict(values: tuple[Tensor, ...]) -> Tensor:
+            output: Tensor = network(*values)[0]
+            scaled = output.to(torch.promote_types(output.dtype, torch.float32)) * scale
+            return scaled.cpu().double()
+
+        outputs = map_samples(network, predict, samples, order, config, batch_size=EVAL_BATCH_SIZE)
         preds: NDArray[np.float64] = np.empty(len(order))
-        preds[order] = torch.cat(batches)  # type: ignore[arg-type]
+        preds[copy_to_numpy(order)] = copy_to_numpy(outputs)
         return preds if self.transform is None else self.transform.inverse(preds)
 
 
@@ -393,20 +391,3 @@ def _to_table(data: Table | str | Path | Mapping[str, Any], reading: ReadOptions
     if not data.n_rows:
         raise DataError(f"{data.name} has no rows: add one row per sample.")
     return data
-
-
-class _PredictionModule(L.LightningModule):
-    """A LightningModule that wraps a network for ``Trainer.predict``."""
-
-    def __init__(self, network: Regressor, recipe: NetworkRecipe) -> None:
-        super().__init__()
-        self.network, self.scale = network, recipe.label_scale
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return {"inputs": batch["inputs"]}  # labels may be missing
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        preds, _ = self.network(*batch["inputs"])
-        precise = torch.promote_types(preds.dtype, torch.float32)
-        scaled: Tensor = preds.to(precise) * self.scale
-        return scaled.cpu().double()

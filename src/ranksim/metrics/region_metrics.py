@@ -13,7 +13,7 @@ from ranksim._utils.checks import check_positive, describe_value, reject_masked
 from ranksim.exceptions import require_optional
 from ranksim.functional._validation import check_tensors
 from ranksim.functional.similarity import working_dtype
-from ranksim.metrics.scores import Scores, regression_scores
+from ranksim.metrics.scores import Scores
 from ranksim.metrics.shot_regions import ShotRegions
 
 torchmetrics = require_optional("torchmetrics", "train")
@@ -139,11 +139,7 @@ class RegionMetrics(torchmetrics.Metric):  # type: ignore[misc, name-defined]
         With ``flat``, return ``{"region_metric": float}``.
         """
         _, preds, target = self.samples()
-        masks = self.regions.masks(target.numpy())
-        scores = {
-            name: regression_scores(preds[mask], target[mask], gmean_epsilon=self.gmean_epsilon)
-            for name, mask in masks.items()
-        }
+        scores = self.regions.scores(preds, target, gmean_epsilon=self.gmean_epsilon)
         return scores if self.flat is None else _flatten(scores, self.flat)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from ranksim._utils.checks import describe_value
 from ranksim.exceptions import UsageError
@@ -20,6 +21,7 @@ from ranksim.imbalance.bins import (
     label_array,
     require_vector,
 )
+from ranksim.metrics.scores import Scores, regression_scores
 
 REGION_NAMES = ("all", "many", "medium", "few", "zero", "seen")
 SHOT_NAMES = REGION_NAMES[1:4]
@@ -159,6 +161,21 @@ class ShotRegions:
         return {
             **dict(zip(REGION_NAMES, [*masks, zero, ~zero], strict=True)),
             **{name: label_range.contains(labels) for name, label_range in self.named},
+        }
+
+    def scores(
+        self, preds: Tensor, target: Tensor, *, gmean_epsilon: float = 0.0
+    ) -> dict[str, Scores]:
+        """Return the scores of predictions ``(N,)`` for each region, in the order of ``masks``.
+
+        Args:
+            preds: predictions, as for :func:`ranksim.metrics.regression_scores`.
+            target: labels ``(N,)``, which determine the region of each sample.
+            gmean_epsilon: replaces errors of exactly zero in the geometric mean.
+        """
+        return {
+            name: regression_scores(preds[mask], target[mask], gmean_epsilon=gmean_epsilon)
+            for name, mask in self.masks(target.numpy()).items()
         }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from ranksim.data.batch import Batch, BatchDataset
@@ -43,8 +44,32 @@ def make_loader(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class BatchSequence:
+    """Batches of samples, read in this process, without the seeds of a DataLoader's iterators.
+
+    Args:
+        samples: the data.
+        rows: positions of the samples in their order, int64 ``(N,)``.
+        batch_size: samples of a batch; the last one may be smaller.
+    """
+
+    samples: BatchDataset
+    rows: Tensor
+    batch_size: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        for index in torch.split(self.rows, self.batch_size):
+            yield self.samples.get_batch(index)
+
+
 def _identity(batch: Any) -> Any:
     return batch
+
+
+def permute_samples(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order of training samples in an epoch, a permutation ``(N,)``."""
+    return np.random.default_rng((seed, epoch)).permutation(size)
 
 
 class SeededSampler(DistributedSampler[int]):
@@ -72,7 +97,7 @@ class SeededSampler(DistributedSampler[int]):
     def __iter__(self) -> Iterator[int]:
         world_size, rank = _world()
         start, self.start_index = self.start_index, 0
-        permutation = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        permutation = permute_samples(self.size, self.seed, self.epoch)
         total = world_size * self.batch_size
         for first in range(start, self.size, total):
             batch = permutation[first : first + total]

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ranksim._utils.arrays import copy_to_numpy, unwrap_scalar
-from ranksim.data.batch import BatchDataset, VectorDataset
-from ranksim.data.target_transform import TargetTransform
-from ranksim.exceptions import RankSimError, UsageError
+from ranksim._utils.arrays import copy_to_numpy
+from ranksim._utils.random_state import seed_everything
+from ranksim.data.batch import Batch, BatchDataset, VectorDataset
+from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.losses import L1Loss
 from ranksim.metrics.scores import Scores
-from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
-from ranksim.training import factory
+from ranksim.training import direct_loop, factory
 from ranksim.training.data_loader import (
     EVAL_BATCH_SIZE,
-    SeededSampler,
+    BatchSequence,
     make_loader,
     select_display_samples,
 )
@@ -41,104 +35,14 @@ from ranksim.training.divergence import (
     SampleIds,
     explosion_threshold,
 )
-from ranksim.training.feature_readers import FeatureReader
 from ranksim.training.method import Technique
-from ranksim.training.module import Augment, Objective, RegressionModule
+from ranksim.training.module import Objective, RegressionModule
 from ranksim.training.recipe import NetworkRecipe
-from ranksim.training.resume import (
-    BEST,
-    LAST,
-    AtomicCheckpointIO,
-    ResumeCallback,
-    read_resumable_checkpoint,
-    read_training_checkpoint,
-)
-from ranksim.training.trainer_config import (
-    TrainerConfig,
-    ValidationCallback,
-    ValidationForwarder,
-    make_eval_trainer,
-    restore_process_errors,
-    silence_lightning,
-    trainer_arguments,
-    translate_keyboard_interrupt,
-    world_size,
-)
+from ranksim.training.resume import BEST, LAST, Progress, read_training_checkpoint
+from ranksim.training.task import FollowedError, TrainingOptions, TrainingResult, TrainingTask
+from ranksim.training.trainer_config import TrainerConfig
 
 _FEATURE_BATCH_SIZE = 256
-_NEVER = 10**9  # validations
-
-
-@dataclass(frozen=True)
-class TrainingLimits:
-    """Upper limits of a training; ``None``: only the recipe ends it."""
-
-    steps: int | None = None  # optimizer steps
-    epochs: int | None = None  # validations if the recipe validates after a number of steps
-    seconds: float | None = None  # checked after each epoch
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():  # NumPy scalars cannot be recorded
-            object.__setattr__(self, name, unwrap_scalar(value))
-
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """Data and network of a training, the same for every method and seed."""
-
-    train: BatchDataset
-    val: BatchDataset
-    test: BatchDataset
-    build_model: Callable[[], Regressor]  # initialized from torch's global generator
-    bins: LabelBins  # of sample weights, LDS and FDS
-    regions: ShotRegions  # of the scores
-    gmean_epsilon: float = 0.0  # see ranksim.metrics.regression_scores
-    augment: Augment | None = None  # transforms training batches
-    initial_bias: float = 0.0  # initial prediction of the head, in the unit of the labels
-    sample_weight: np.ndarray | None = None  # factors on the training weights (N,), float64
-    sample_ids: SampleIds | None = None  # the user's numbers of the training samples
-    reader: FeatureReader | None = None  # reads samples for estimators
-    transform: TargetTransform | None = None  # of the labels, in which a model is trained
-
-    @property
-    def targets(self) -> NDArray[np.float64]:
-        """The training labels ``(N,)``, transformed if there is a transform."""
-        labels = copy_to_numpy(self.train.labels)
-        return labels if self.transform is None else self.transform(labels)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """Options of a training run."""
-
-    seed: int  # determines initial weights, sample order, dropout and RankSim's sampling
-    trainer_config: TrainerConfig = field(default_factory=TrainerConfig)
-    limits: TrainingLimits = field(default_factory=TrainingLimits)
-    progress_bar: bool = False
-    on_validation: ValidationCallback | None = None  # called with epoch and validation score
-    callbacks: Sequence[L.Callback] = ()
-    write_logs: bool = True  # CSV and TensorBoard
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """Scores, predictions and cost of a training."""
-
-    val: dict[str, Scores]  # by region
-    test: dict[str, Scores]
-    sample_index: np.ndarray  # of each prediction in the test split, int64 (N,)
-    preds: np.ndarray  # on the test split, in the unit of the labels, (N,)
-    features: np.ndarray  # of the samples of select_display_samples, (P, D)
-    curves: dict[str, list[float]]  # see ResumeCallback
-    epochs: int
-    best_epoch: int
-    steps: int
-    seconds: float
-    truncated: bool = False  # whether the time limit ended the training
-
-
-class FollowedError(RankSimError):
-    """Raised when a follower node has finished its part; the first node has the results."""
 
 
 def fit(
@@ -168,41 +72,42 @@ def fit(
         FollowedError: this is not the first node.
     """
     config = options.trainer_config
-    silence_lightning()
-    L.seed_everything(options.seed, verbose=False)
+    seed_everything(options.seed)
     if task.transform is not None:  # the scale and step of the recipe are those of the labels
         recipe = dataclasses.replace(recipe, label_scale=0.0, label_step=0.0)
     recipe = factory.resolve_defaults(recipe, task.targets)
     module = _make_module(task, recipe, technique, options, fds_state, update_fds)
-    if config.is_distributed:  # the data is sent to the training processes
-        torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
-    elapsed = _train(module, task, folder, options)
+    with _explain_errors(task.sample_ids):
+        elapsed = _train(module, task, folder, options)
     if config.is_follower_node:
         raise FollowedError("This node has finished; the first node writes the results.")
     # training may have happened in other processes: continue from its checkpoints
     last = read_training_checkpoint(folder / LAST)
-    state = last["callbacks"][ResumeCallback.__qualname__]
+    progress = Progress.from_checkpoint(last)
     module.load_state_dict(read_training_checkpoint(folder / BEST)["state_dict"])
-    trainer = make_eval_trainer(config)
-    _run_evaluation(trainer.validate, module, task.val, config)
-    val = module.scores
-    rows = select_display_samples(task.bins, copy_to_numpy(task.test.labels)).rows
-    module.display_index = torch.from_numpy(rows)
-    index, preds = _run_evaluation(trainer.test, module, task.test, config)
-    assert module.features is not None
+    val, _ = _score(module, task, task.val, config)
+    test, preds = _score(module, task, task.test, config)
+    display = select_display_samples(task.bins, copy_to_numpy(task.test.labels))
+    features = map_samples(
+        module,
+        lambda inputs: module.model.encoder(*inputs),
+        task.test,
+        torch.from_numpy(display.rows),
+        config,
+    )
     return TrainingResult(
         val=val,
-        test=module.scores,
-        sample_index=index,
+        test=test,
+        sample_index=np.arange(len(preds)),
         preds=preds,
-        features=copy_to_numpy(module.features),
-        curves=state["curves"],
-        epochs=state["epochs"],
-        best_epoch=state["best_epoch"],
+        features=copy_to_numpy(features.double()),
+        curves=progress.curves,
+        epochs=progress.epochs,
+        best_epoch=progress.best_epoch,
         steps=last["global_step"],
-        seconds=state["seconds"],
+        seconds=progress.seconds,
         # the checkpoint is slightly older than the timer, which does not run in other processes
-        truncated=max(elapsed, state["seconds"]) >= (options.limits.seconds or math.inf),
+        truncated=max(elapsed, progress.seconds) >= (options.limits.seconds or math.inf),
     )
 
 
@@ -228,10 +133,14 @@ def _make_module(
     if fds is not None and fds_state is not None:
         fds.load_state_dict(fds_state)
         fds.updates.zero_()  # counts the updates of this training
-    fds_batches = None
+    fds_batches: Iterable[Batch] | None = None
     if fds is not None and update_fds:
-        order = task.train.length_order().tolist()
-        fds_batches = make_loader(task.train, _FEATURE_BATCH_SIZE, order, on_gpu=config.on_gpu)
+        order = task.train.length_order()
+        fds_batches = (
+            make_loader(task.train, _FEATURE_BATCH_SIZE, order.tolist(), on_gpu=config.on_gpu)
+            if _uses_lightning(options)
+            else BatchSequence(task.train, order, _FEATURE_BATCH_SIZE)
+        )
     loss = factory.make_loss(recipe, technique)
     weights = factory.make_weights(
         recipe, technique, task.bins, copy_to_numpy(task.train.labels), task.sample_weight
@@ -240,111 +149,38 @@ def _make_module(
     targets = labels / recipe.label_scale
     ranksim = factory.make_ranksim(recipe, technique, options.seed, config.gather_across_devices)
     monitor = DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred))
-    return RegressionModule(
-        model,
-        recipe,
-        task.regions,
-        Objective(loss, weights, fds, fds_batches, ranksim, monitor),
-        transform=None if transform is None else (transform, labels),
-        augment=task.augment,
-        compile_encoder=config.compile,
-        gmean_epsilon=task.gmean_epsilon,
-    )
+    arguments: dict[str, Any] = {
+        "model": model,
+        "recipe": recipe,
+        "objective": Objective(loss, weights, fds, fds_batches, ranksim, monitor),
+        "transform": None if transform is None else (transform, labels),
+        "augment": task.augment,
+        "compile_encoder": config.compile,
+    }
+    if not _uses_lightning(options):
+        return RegressionModule(**arguments)
+    from ranksim.metrics import RegionMetrics
+    from ranksim.training.lightning.module import LightningRegressionModule
+
+    metrics = RegionMetrics(task.regions, gmean_epsilon=task.gmean_epsilon)
+    return LightningRegressionModule(**arguments, metrics=metrics)
 
 
 def _train(
     module: RegressionModule, task: TrainingTask, folder: Path, options: TrainingOptions
 ) -> float:
-    """Train or resume; return the elapsed seconds if there is a time limit, else 0."""
-    config, recipe, limits = options.trainer_config, module.recipe, options.limits
-    sampler = SeededSampler(len(task.train), options.seed, recipe.batch_size)
-    processes = world_size(config)
-    steps, accumulate = _steps_per_epoch(recipe, limits, sampler.samples_per_process(processes))
-    checkpoint = read_resumable_checkpoint(folder)
-    if checkpoint is not None:
-        completed = checkpoint["global_step"] % steps
-        sampler.start_index = completed * accumulate * recipe.batch_size * processes
-    forwarder, on_validation = None, options.on_validation
-    if config.is_distributed and on_validation is not None:
-        forwarder = ValidationForwarder(on_validation)
-        on_validation = forwarder.send
-    callbacks = [*_checkpoint_callbacks(folder, recipe, on_validation), *options.callbacks]
-    timer = None
-    if limits.seconds is not None:
-        timer = Timer(timedelta(seconds=limits.seconds), interval="epoch", verbose=False)
-        callbacks.append(timer)
-    unused_weights = getattr(module.model.encoder, "may_have_unused", False)
-    arguments = trainer_arguments(config, unused_weights=unused_weights)
-    arguments["plugins"] = [*arguments.get("plugins", []), AtomicCheckpointIO()]
-    trainer = L.Trainer(
-        **arguments,
-        **_schedule(recipe, limits, steps, accumulate),
-        callbacks=callbacks,
-        logger=[CSVLogger(folder, "logs"), TensorBoardLogger(folder, "logs")] * options.write_logs,
-        enable_progress_bar=options.progress_bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        deterministic="warn",
-        log_every_n_steps=50,
-    )
-    # Lightning converts only after it has loaded a checkpoint, which would round the loaded values
-    trainer.precision_plugin.convert_module(module)
-    with (
-        translate_keyboard_interrupt(),
-        _explain_errors(task.sample_ids),
-        forwarder.listening(trainer) if forwarder else nullcontext(),
-    ):
-        trainer.fit(
-            module,
-            make_loader(task.train, recipe.batch_size, sampler, on_gpu=config.on_gpu),
-            make_loader(task.val, EVAL_BATCH_SIZE, on_gpu=config.on_gpu),
-            ckpt_path=None if checkpoint is None else folder / LAST,
-            weights_only=True,
-        )
-    return 0.0 if timer is None else timer.time_elapsed()
+    """Train or resume; return the elapsed seconds, 0 if nothing limits them."""
+    if not _uses_lightning(options):
+        return direct_loop.train(module, task, folder, options)
+    from ranksim.training.lightning import loop
+    from ranksim.training.lightning.module import LightningRegressionModule
+
+    assert isinstance(module, LightningRegressionModule)
+    return loop.train(module, task, folder, options)
 
 
-def _steps_per_epoch(
-    recipe: NetworkRecipe, limits: TrainingLimits, samples: int
-) -> tuple[int, int]:
-    """Return the optimizer steps per epoch and the batches per step of one process."""
-    full, rest = divmod(samples, recipe.batch_size)
-    # a mean over batches equals one over samples only if the batches have equal sizes
-    batches = full if recipe.accumulate_grad_batches > 1 and full else full + (rest > 0)
-    accumulate = min(recipe.accumulate_grad_batches, batches)
-    steps = batches // accumulate
-    if limits.steps:  # fit the requested number of epochs into the steps
-        steps = min(steps, math.ceil(limits.steps / (limits.epochs or 1)))
-    return steps, accumulate
-
-
-def _schedule(
-    recipe: NetworkRecipe, limits: TrainingLimits, steps_per_epoch: int, accumulate: int
-) -> dict[str, Any]:
-    """Return the arguments of Lightning's Trainer for its length, validation and gradients."""
-    every, validations = recipe.validate_every, limits.epochs or recipe.max_validations
-    return {
-        "max_epochs": -1 if every else validations,
-        "max_steps": limits.steps or (every * validations if every else -1),
-        "limit_train_batches": steps_per_epoch * accumulate,
-        "val_check_interval": min(every, limits.steps or every) * accumulate or None,
-        "check_val_every_n_epoch": None if every else 1,
-        "accumulate_grad_batches": accumulate,
-        "gradient_clip_val": recipe.max_grad_norm or None,
-    }
-
-
-def _checkpoint_callbacks(
-    folder: Path, recipe: NetworkRecipe, on_validation: ValidationCallback | None
-) -> list[L.Callback]:
-    """Return the callbacks for early stopping and checkpoints, in the order their states need."""
-    monitor = f"val_{recipe.monitor}"
-    stopping = EarlyStopping(monitor, patience=recipe.patience or _NEVER, min_delta=0.0)
-    best = ModelCheckpoint(
-        folder, "best", monitor=monitor, save_weights_only=True, enable_version_counter=False
-    )
-    last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
-    return [stopping, ResumeCallback(stopping, best, on_validation), best, last]
+def _uses_lightning(options: TrainingOptions) -> bool:
+    return bool(options.callbacks) or options.trainer_config.needs_lightning
 
 
 def retrain_head(
@@ -371,14 +207,12 @@ def retrain_head(
 
         stage_two = dataclasses.replace(task, build_model=build_model)
     else:
-        silence_lightning()
-        model = Regressor(_load_encoder(task, state))
-        trainer = make_eval_trainer(options.trainer_config)
+        model, config = Regressor(_load_encoder(task, state)), options.trainer_config
         stage_two = dataclasses.replace(
             task,
-            train=_compute_features(trainer, model, task.train),
-            val=_compute_features(trainer, model, task.val),
-            test=_compute_features(trainer, model, task.test),
+            train=_compute_features(model, task.train, config),
+            val=_compute_features(model, task.val, config),
+            test=_compute_features(model, task.test, config),
             build_model=lambda: Regressor(PrecomputedFeatures(model.width)),
         )
     statistics = select_prefix(state, "fds.") or None
@@ -397,69 +231,82 @@ def select_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
-class FeatureExtractor(L.LightningModule):
-    """The encoder of a model, for Lightning's ``Trainer.predict``."""
-
-    def __init__(self, model: Regressor) -> None:
-        super().__init__()
-        self.model = model
-
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        features: Tensor = self.model.encoder(*batch["inputs"])
-        return features.float().cpu()
-
-
-def _compute_features(trainer: L.Trainer, model: Regressor, samples: BatchDataset) -> VectorDataset:
+def _compute_features(
+    model: Regressor, samples: BatchDataset, config: TrainerConfig
+) -> VectorDataset:
     """Replace the inputs of samples by the features of the encoder."""
     order = samples.length_order()
-    loader = make_loader(samples, _FEATURE_BATCH_SIZE, order.tolist())
-    with translate_keyboard_interrupt():
-        batches = trainer.predict(FeatureExtractor(model), loader)
-    assert batches is not None
-    sorted_features = torch.cat(batches)  # type: ignore[arg-type]
-    return VectorDataset(sorted_features[order.argsort()], samples.labels)
+    features = map_samples(
+        model, lambda inputs: model.encoder(*inputs).float(), samples, order, config
+    )
+    return VectorDataset(features[order.argsort()], samples.labels)
 
 
 def evaluate(
     model: Regressor, recipe: NetworkRecipe, task: TrainingTask, config: TrainerConfig
-) -> tuple[dict[str, Scores], np.ndarray, np.ndarray]:
+) -> tuple[dict[str, Scores], NDArray[np.float64]]:
     """Score a network, which predicts label / ``recipe.label_scale``, on the test split.
 
     Returns:
-        Scores by region, sample indices ``(N,)`` and predictions ``(N,)``.
+        Scores by region, and predictions ``(N,)``.
     """
     if config.compile:
         model.encoder.compile()
-    module = RegressionModule(
-        model,
-        recipe,
-        task.regions,
-        Objective(L1Loss()),
-        gmean_epsilon=task.gmean_epsilon,
-        transform=None if task.transform is None else (task.transform, task.train.labels),
-    )
-    index, preds = _run_evaluation(make_eval_trainer(config).test, module, task.test, config)
-    return module.scores, index, preds
+    transform = None if task.transform is None else (task.transform, task.train.labels)
+    module = RegressionModule(model, recipe, Objective(L1Loss()), transform=transform)
+    return _score(module, task, task.test, config)
 
 
-def _run_evaluation(
-    loop: Callable[..., Any], module: RegressionModule, samples: BatchDataset, config: TrainerConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """Score a split; return sample indices and predictions, empty for a validation."""
-    with translate_keyboard_interrupt():
-        loop(module, make_loader(samples, EVAL_BATCH_SIZE, on_gpu=config.on_gpu), verbose=False)
-    if module.predictions is None:
-        return np.empty(0, np.int64), np.empty(0)
-    index, preds, _ = module.predictions
-    return index, copy_to_numpy(preds)
+def _score(
+    module: RegressionModule, task: TrainingTask, samples: BatchDataset, config: TrainerConfig
+) -> tuple[dict[str, Scores], NDArray[np.float64]]:
+    """Return the scores of a split by region, and the predictions ``(N,)``."""
+    preds = map_samples(
+        module,
+        module.predict_labels,
+        samples,
+        torch.arange(len(samples)),
+        config,
+        batch_size=EVAL_BATCH_SIZE,
+    ).double()
+    epsilon = task.gmean_epsilon
+    return task.regions.scores(preds, samples.labels, gmean_epsilon=epsilon), copy_to_numpy(preds)
+
+
+def map_samples(
+    module: nn.Module,
+    compute: Callable[[tuple[Tensor, ...]], Tensor],
+    samples: BatchDataset,
+    rows: Tensor,
+    config: TrainerConfig,
+    *,
+    batch_size: int = _FEATURE_BATCH_SIZE,
+) -> Tensor:
+    """Apply a function of a module, in evaluation mode, to the inputs of samples.
+
+    Args:
+        module: moved to the device of the configuration.
+        compute: maps the inputs of B samples to a tensor ``(B, ...)``.
+        samples: the data.
+        rows: positions of the samples, int64 ``(N,)``.
+        config: the hardware; one device of it is used.
+        batch_size: most samples per call.
+
+    Returns:
+        The results ``(N, ...)`` on the CPU, in the order of ``rows``.
+    """
+    if not config.needs_lightning:
+        return direct_loop.map_samples(module, compute, samples, rows, batch_size)
+    from ranksim.training.lightning import loop
+
+    return loop.map_samples(module, compute, samples, rows, batch_size, config)
 
 
 @contextmanager
 def _explain_errors(ids: SampleIds | None) -> Iterator[None]:
     """Context that adds table lines to divergence errors and a remedy to BatchNorm errors."""
     try:
-        with restore_process_errors():
-            yield
+        yield
     except DivergedError as error:
         raise DivergedError(error.divergence.with_sample_ids(ids)) from error
     except (ValueError, RuntimeError) as error:

@@ -17,7 +17,6 @@ from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.data.batch import BatchDataset
 from ranksim.data.target_transform import TargetTransform
 from ranksim.exceptions import DataError, UsageError
-from ranksim.metrics.region_metrics import RegionMetrics
 from ranksim.metrics.scores import Scores
 from ranksim.models.estimators import (
     Estimator,
@@ -32,9 +31,9 @@ from ranksim.models.estimators.data import LEAST_LABEL
 from ranksim.training.data_loader import select_display_samples
 from ranksim.training.factory import fit_weights
 from ranksim.training.feature_readers import FeatureReader
-from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask
 from ranksim.training.method import Technique
 from ranksim.training.recipe import EstimatorRecipe, Recipe
+from ranksim.training.task import TrainingOptions, TrainingResult, TrainingTask
 
 ESTIMATOR = "estimator"  # folder of a run and of a model
 LAST_VALUE = "last-value"
@@ -219,11 +218,9 @@ def fit_estimator(
 def score_external(task: TrainingTask, preds: Floats) -> TrainingResult:
     """Score predictions of the test samples ``(N,)`` that were made elsewhere."""
     empty = task.val.labels[:0]
-    metrics = RegionMetrics(task.regions, gmean_epsilon=task.gmean_epsilon)
-    metrics.update(empty, empty, torch.arange(0))
     rows = select_display_samples(task.bins, copy_to_numpy(task.test.labels)).rows
     return TrainingResult(
-        val=metrics.compute(),
+        val=task.regions.scores(empty, empty),
         test=score_predictions(task, task.test, preds),
         sample_index=np.arange(len(preds)),
         preds=preds,
@@ -240,10 +237,8 @@ def score_predictions(
     task: TrainingTask, samples: BatchDataset, preds: Floats
 ) -> dict[str, Scores]:
     """Return the scores of predictions ``(N,)`` by region."""
-    metrics = RegionMetrics(task.regions, gmean_epsilon=task.gmean_epsilon)
-    metrics.update(torch.from_numpy(preds), samples.labels, torch.arange(len(samples)))
-    scores: dict[str, Scores] = metrics.compute()
-    return scores
+    epsilon = task.gmean_epsilon
+    return task.regions.scores(torch.from_numpy(preds), samples.labels, gmean_epsilon=epsilon)
 
 
 def _fit_models(

@@ -14,9 +14,9 @@ from ranksim.exceptions import UsageError
 from ranksim.imbalance import fit_relevance
 from ranksim.imbalance.resampling import Resampler, make_resampler
 from ranksim.training.feature_readers import TableReader
-from ranksim.training.fit import TrainingTask
 from ranksim.training.method import Technique
 from ranksim.training.recipe import Recipe
+from ranksim.training.task import TrainingTask
 
 THRESHOLD = "rare_threshold"  # field of a recipe
 _ROUNDING = 1e-9  # a relevance this close to the threshold reaches it

@@ -47,7 +47,6 @@ from ranksim.training.factory import (
     word_vectors,
 )
 from ranksim.training.feature_readers import ImageReader, SeriesReader, TextReader
-from ranksim.training.fit import TrainingTask
 from ranksim.training.recipe import (
     IMAGES,
     SENTENCES,
@@ -58,6 +57,7 @@ from ranksim.training.recipe import (
     pretrained_name,
     with_encoder_folder,
 )
+from ranksim.training.task import TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.split_column import join_split_file
 from ranksim.user_data.split_plan import SplitPlan, make_split_plan

@@ -17,7 +17,8 @@ from ranksim.experiments.executor.local import (
     run_tasks,
 )
 from ranksim.experiments.executor.ray import open_ray_executor
-from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
+from ranksim.training.hardware import check_trainer_config
+from ranksim.training.trainer_config import TrainerConfig
 
 __all__ = [
     "Task",

@@ -26,7 +26,8 @@ from ranksim.experiments.executor.local import (
     one_thread,
     set_message_sender,
 )
-from ranksim.training.trainer_config import TrainerConfig, check_trainer_config
+from ranksim.training.hardware import check_trainer_config
+from ranksim.training.trainer_config import TrainerConfig
 
 _OBJECT_STORE_BYTES = 100 * 2**20  # tasks return little
 

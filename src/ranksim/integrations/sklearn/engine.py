@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ranksim._utils.random_state import isolate_random_state
 from ranksim.data.batch import VectorDataset
 from ranksim.data.binning import make_label_bins
 from ranksim.exceptions import UsageError
@@ -25,11 +25,12 @@ from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import resolve_defaults
-from ranksim.training.fit import TrainingOptions, TrainingResult, TrainingTask, fit, retrain_head
+from ranksim.training.fit import fit, retrain_head
 from ranksim.training.method import Method, first_stage, parse_method
 from ranksim.training.presets import load_recipe, preset_table
 from ranksim.training.recipe import TABLE, NetworkRecipe
 from ranksim.training.resume import BEST, read_training_checkpoint
+from ranksim.training.task import TrainingOptions, TrainingResult, TrainingTask
 
 _PRESET, _MODEL, _HEAD = "small", "model.", "head."
 _LOCK = threading.Lock()  # random states and settings belong to the process
@@ -138,7 +139,7 @@ def _restore_process_state() -> Iterator[None]:
     environment = set(os.environ)
     torch.set_num_threads(1)
     try:
-        with isolate_rng(), warnings.catch_warnings():
+        with isolate_random_state(), warnings.catch_warnings():
             yield
     finally:
         torch.set_num_threads(threads)

@@ -147,7 +147,7 @@ class RankSimRegressor(
         """
         # the engine imports Lightning, which takes seconds
         from ranksim.integrations.sklearn.engine import train
-        from ranksim.training.fit import TrainingOptions
+        from ranksim.training.task import TrainingOptions
         from ranksim.training.trainer_config import TrainerConfig
 
         changes = self._recipe_changes()

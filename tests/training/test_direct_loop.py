@@ -1,0 +1,98 @@
+"""ranksim's loop on the CPU against Lightning's Trainer."""
+
+import csv
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+
+from ranksim.training.method import Technique
+from ranksim.training.resume import LAST
+from ranksim.training.task import TrainingLimits
+from tests.helpers.text_training import FULL, RRT, load_weights, make_recipe, train, train_stage_two
+
+PAPER = {"fds_paper_compat": True, "rrt_paper_compat": True}
+CASES = {
+    "plain": (Technique(), {"dropout": 0.2}, {}),
+    "weights and gradient norm": (FULL, {"max_grad_norm": 0.1}, {}),
+    "accumulation": (FULL, {"accumulate_grad_batches": 3, "batch_size": 5, "dropout": 0.1}, {}),
+    "learning rates": (Technique(ranksim=True), {"lr_milestones": [1, 2, 2]}, {}),
+    "decay": (Technique(fds=True), {"weight_decay": 0.1, **PAPER}, {}),
+    "within epochs": (FULL, {"validate_every": 3, "memory_size": 20}, {}),
+    "across epochs": (FULL, {"validate_every": 6, "max_validations": 4}, {"epochs": None}),
+    "early stopping": (Technique(), {"lr": 1e-9, "patience": 1}, {"epochs": 9}),
+    "steps": (Technique(ranksim=True), {}, {"steps": 10, "epochs": 3}),
+    "few steps": (Technique(), {"validate_every": 400}, {"steps": 3, "epochs": None}),
+}
+
+
+def train_both(train_one, folder, **options):
+    """Train with ranksim's loop and with Lightning's, which callbacks ask for."""
+    return [
+        train_one(folder / name, callbacks=callbacks, **options)
+        for name, callbacks in (("direct", ()), ("lightning", (L.Callback(),)))
+    ]
+
+
+def assert_equal(direct, lightning, folder):
+    assert np.array_equal(direct.preds, lightning.preds)
+    assert np.array_equal(direct.features, lightning.features)
+    names = ("val", "test", "curves", "epochs", "best_epoch", "steps")
+    for name in names:
+        assert getattr(direct, name) == getattr(lightning, name), name
+    weights = (load_weights(folder / name) for name in ("direct", "lightning"))
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_lightning_to_the_last_bit(tmp_path, name):
+    technique, changes, limits = CASES[name]
+    options = {"limits": TrainingLimits(**{"epochs": 3} | limits), "recipe": make_recipe(**changes)}
+    results = train_both(train, tmp_path, technique=technique, **options)
+    assert_equal(*results, tmp_path)
+
+
+@pytest.mark.parametrize("paper_compat", [False, True])
+def test_second_stage_equals_lightning(tmp_path, paper_compat):
+    recipe = make_recipe(rrt_paper_compat=paper_compat, dropout=0.2)
+    train(tmp_path / "one", RRT.stage_one, recipe)
+
+    def train_two(folder, **options):
+        return train_stage_two(folder, tmp_path / "one", recipe, **options)
+
+    assert_equal(*train_both(train_two, tmp_path), tmp_path)
+
+
+def test_logs_equal_those_of_lightning(tmp_path):
+    train_both(train, tmp_path, write_logs=True)
+    logs = []
+    for name in ("direct", "lightning"):
+        with next((tmp_path / name).rglob("metrics.csv")).open(newline="") as file:
+            logs.append(list(csv.DictReader(file)))
+    assert len(logs[0]) == len(logs[1]) == 3
+    for ours, theirs in zip(*logs, strict=True):
+        assert {k: float(v) for k, v in ours.items()} == pytest.approx(
+            {k: float(v) for k, v in theirs.items()}, rel=1e-6
+        )
+
+
+def test_checkpoint_of_another_loop_is_replaced(tmp_path):
+    """The state of Lightning's loops is not ours, and the reverse."""
+    expected = train(tmp_path / "expected")
+    for callbacks in ((L.Callback(),), ()):
+        result = train(tmp_path / "moved", callbacks=callbacks)
+        assert np.array_equal(result.preds, expected.preds)
+    assert torch.load(tmp_path / "moved" / LAST)["loop"] == "direct"
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_settings_of_the_process_are_restored(tmp_path, enabled):
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(enabled)
+    try:
+        train(tmp_path, limits=TrainingLimits(steps=1))
+        assert torch.are_deterministic_algorithms_enabled() == enabled
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=True)
