@@ -23,7 +23,7 @@ from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.predictions import read_predictions, write_predictions
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
-from ranksim.training.resume import AtomicCheckpointIO, read_training_checkpoint
+from ranksim.training.resume import read_training_checkpoint, save_checkpoint
 
 
 def measure(draw: np.random.Generator, folder: Path, flips: int) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def measure(draw: np.random.Generator, folder: Path, flips: int) -> list[dict[st
     benchmark = Benchmark("user", *parts, LabelBins.uniform(0.0, 50.0, 50))
     write_arrays(folder / "a.npz", arrays)
     write_json(folder / "a.json", with_digest(content))
-    AtomicCheckpointIO().save_checkpoint(state, folder / "a.ckpt")
+    save_checkpoint(state, folder / "a.ckpt")
     preds = labels + draw.normal(size=60)
     write_predictions(folder / "a.parquet", benchmark, "rule", np.arange(60), preds)
     kinds: dict[str, tuple[str, Callable[[Path], Any]]] = {

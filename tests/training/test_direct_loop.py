@@ -1,6 +1,8 @@
 """ranksim's loop on the CPU against Lightning's Trainer."""
 
 import csv
+import subprocess
+import sys
 
 import lightning.pytorch as L
 import numpy as np
@@ -96,3 +98,26 @@ def test_settings_of_the_process_are_restored(tmp_path, enabled):
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
     finally:
         torch.use_deterministic_algorithms(before, warn_only=True)
+
+
+@pytest.mark.slow
+def test_comparison_on_the_cpu_does_not_import_lightning(tmp_path):
+    """Importing it takes as long as training a small table."""
+    script = """
+import sys
+from ranksim.cli import main
+sys.argv = ["ranksim", "compare", "homes.csv", "--target", "price", "--methods", "vanilla,rrt+fds",
+            "--seeds", "1", "--max-epochs", "1", "--jobs", "1", "--accelerator", "cpu"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+heavy = {"lightning", "torchmetrics", "transformers", "torch._dynamo"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    rows = [f"{k % 17},{(k % 17) / 5 + k % 3}" for k in range(120)]
+    (tmp_path / "homes.csv").write_text("\n".join(["size,price", *rows]))
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

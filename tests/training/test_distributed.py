@@ -13,6 +13,7 @@ from ranksim.exceptions import RankSimError, UsageError
 from ranksim.training import data_loader
 from ranksim.training.data_loader import SeededSampler
 from ranksim.training.hardware import check_trainer_config
+from ranksim.training.lightning import trainer
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
 from ranksim.training.trainer_config import TrainerConfig

@@ -56,11 +56,16 @@ def label_axis(benchmark: Benchmark[Any], regions_from: str) -> Diagnostics:
 
 
 def diagnose_run(
-    benchmark: Benchmark[Any], preds: np.ndarray, features: np.ndarray
+    benchmark: Benchmark[Any],
+    preds: np.ndarray,
+    features: np.ndarray,
+    *,
+    project: bool = True,
 ) -> dict[str, Diagnostics | None]:
     """Compute all diagnostics of a run from its predictions of the N test samples.
 
     ``features``, ``(P, D)``, are those of the samples that :func:`select_display_samples` chooses.
+    Their projection, which takes a second, is left out without ``project``.
     """
     labels = benchmark.test.labels
     samples, has_features = select_display_samples(benchmark.bins, labels), features.shape[1] > 0
@@ -71,7 +76,9 @@ def diagnose_run(
             # estimators have no features
             "ranks": rank_bins(samples, labels[samples.rows], features) if has_features else None,
             "projection": (
-                project_features(labels[samples.rows], features) if has_features else None
+                project_features(labels[samples.rows], features)
+                if has_features and project
+                else None
             ),
         }
     )

@@ -24,7 +24,7 @@ from ranksim.data.data_report import PART_TITLES
 from ranksim.data.splitting import PARTS
 from ranksim.data.target_transform import TargetTransform
 from ranksim.datasets.base import Benchmark
-from ranksim.evaluation.diagnostics import diagnose_run, label_axis, rank_bins, round_for_json
+from ranksim.evaluation.diagnostics import diagnose_run, label_axis, round_for_json
 from ranksim.evaluation.predictions import PREDICTIONS, are_damaged, write_predictions
 from ranksim.evaluation.record import (
     RECORD,
@@ -37,7 +37,6 @@ from ranksim.evaluation.record import (
 from ranksim.exceptions import DataError, RankSimError, UsageError
 from ranksim.experiments.external import read_external_predictions
 from ranksim.models.estimators.data import LEAST_LABEL, find_unsuitable_labels
-from ranksim.training.data_loader import select_display_samples
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import make_fds, make_weights
 from ranksim.training.fit import fit, retrain_head
@@ -287,7 +286,7 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
                 if outcome.curves
                 else None
             ),
-            **_diagnose(run, benchmark, outcome),
+            **diagnose_run(benchmark, outcome.preds, outcome.features, project=run.has_projection),
             **_truncation(run, outcome),
         }
         if not depends_on_seed(run.method.technique):
@@ -305,20 +304,6 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
             **collect_provenance(),
         },
     }
-
-
-def _diagnose(run: Run, benchmark: Benchmark[Any], outcome: TrainingResult) -> dict[str, Any]:
-    """Compute the diagnostics of a run; t-SNE, which takes seconds, only where it is shown."""
-    preds, features = outcome.preds, outcome.features
-    if run.has_projection:
-        return {**diagnose_run(benchmark, preds, features)}
-    diagnostics: dict[str, Any] = {**diagnose_run(benchmark, preds, features[:, :0])}
-    if features.shape[1]:
-        labels = benchmark.test.labels
-        samples = select_display_samples(benchmark.bins, labels)
-        diagnostics["ranks"] = round_for_json(rank_bins(samples, labels[samples.rows], features))
-    del diagnostics["projection"]
-    return diagnostics
 
 
 def _truncation(run: Run, outcome: TrainingResult) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ranksim.data.batch import BatchDataset
 from ranksim.metrics.scores import Scores, regression_scores
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, permute_samples
 from ranksim.training.divergence import DivergedError, Divergence
+from ranksim.training.fused_adam import FusedAdam
 from ranksim.training.module import RegressionModule
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.resume import (
@@ -72,8 +73,8 @@ class DirectLoop:
         self.module, self.task, self.folder, self.options = module, task, folder, options
         self.recipe = module.recipe
         self.schedule = Schedule.plan(self.recipe, options.limits, len(task.train))
-        self.optimizers = [module.make_optimizer()]
-        self.trained = self.optimizers[0].param_groups[0]["params"]
+        recipe = self.recipe
+        self.optimizers = [FusedAdam(module.trained_params(), recipe.lr, recipe.weight_decay)]
         self.global_step = self.current_epoch = self.validated_step = 0
         self.progress = Progress()
         self.log: TrainingLog
@@ -146,7 +147,7 @@ class DirectLoop:
             total = loss if term is None else loss + term
             torch.autograd.backward(total / len(indices) if len(indices) > 1 else total)
         if self.recipe.max_grad_norm:
-            nn.utils.clip_grad_norm_(self.trained, self.recipe.max_grad_norm)
+            nn.utils.clip_grad_norm_(optimizer.params, self.recipe.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         self.global_step += 1
@@ -259,15 +260,15 @@ def _learning_rate(recipe: NetworkRecipe, epoch: int) -> float:
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Context in which PyTorch prefers deterministic algorithms."""
-    enabled = torch.are_deterministic_algorithms_enabled()
-    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     settings: Any = torch.utils.deterministic
     fills = settings.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # torch.use_deterministic_algorithms imports the compiler, which takes two seconds
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
     # nothing reads uninitialized memory, and filling it would take a tenth of a step
     settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=only_warns)
+        torch.set_deterministic_debug_mode(mode)
         settings.fill_uninitialized_memory = fills

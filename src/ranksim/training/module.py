@@ -156,10 +156,6 @@ class RegressionModule(nn.Module):
             sections["transform"] = self.transform.to_dict()
         return sections
 
-    def make_optimizer(self, *, fused: bool = True) -> torch.optim.Adam:
-        """Return Adam over the parameters that are trained."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        recipe = self.recipe
-        return torch.optim.Adam(
-            trained, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
-        )
+    def trained_params(self) -> list[nn.Parameter]:
+        """Return the parameters that are trained."""
+        return [p for p in self.parameters() if p.requires_grad]
