@@ -233,7 +233,7 @@ downloaded and tokenized sentences, and over images were
   folder.
 
 No file is left half-written: each is written to a temporary sibling and renamed, and the next process that
-writes there removes what a killed process left. Lightning's logs (`logs/`) are the one exception; nothing
+writes there removes what a killed process left. Training logs (`logs/`) are the one exception; nothing
 reads them. Files that users may edit are input, not state, and are not verified: data, `recipe.toml`, word
 vectors and pretrained models stored by other libraries. Records, results and models written before digests
 were introduced are read without one. A power failure, which may undo what a file system promised, is out of

@@ -69,20 +69,18 @@ def diagnose_run(
     """
     labels = benchmark.test.labels
     samples, has_features = select_display_samples(benchmark.bins, labels), features.shape[1] > 0
-    diagnostics: dict[str, Diagnostics | None] = round_for_json(
-        {
-            "error_by_bin": error_by_bin(benchmark.bins, labels, preds),
-            "gaps": error_in_gaps(benchmark.bins, benchmark.train.labels, labels, preds),
-            # estimators have no features
-            "ranks": rank_bins(samples, labels[samples.rows], features) if has_features else None,
-            "projection": (
-                project_features(labels[samples.rows], features)
-                if has_features and project
-                else None
-            ),
-        }
-    )
-    return diagnostics
+    displayed = labels[samples.rows]
+    diagnostics: dict[str, Any] = {
+        "error_by_bin": error_by_bin(benchmark.bins, labels, preds),
+        "gaps": error_in_gaps(benchmark.bins, benchmark.train.labels, labels, preds),
+        # estimators have no features
+        "ranks": rank_bins(samples, displayed, features) if has_features else None,
+    }
+    if project:
+        projection = project_features(displayed, features) if has_features else None
+        diagnostics["projection"] = projection
+    rounded: dict[str, Diagnostics | None] = round_for_json(diagnostics)
+    return rounded
 
 
 def error_by_bin(bins: LabelBins, labels: np.ndarray, preds: np.ndarray) -> Diagnostics:
