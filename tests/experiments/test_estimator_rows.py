@@ -226,8 +226,9 @@ def test_changes_that_no_method_uses_are_rejected(homes, tmp_path):
 
 
 def test_trees_are_tuned(homes, tmp_path):
-    request = make_request(homes, tmp_path, options=TABLE, methods="trees+inv")
+    request = make_request(homes, tmp_path, options=TABLE, methods="trees+inv", seeds="3")
     result = tune(TuneRequest(request, 3), lambda line: None)
+    assert not [*tmp_path.glob("**/seed-1")]  # no seed matters
     assert set(result.values) == {"learning_rate", "max_leaves", "min_samples_leaf", "l2"}
     assert isinstance(result.values["max_leaves"], int)
 
@@ -354,6 +355,13 @@ class TestRefusals:
         message = self.refuse(homes, tmp_path, f"trees({transform})", f"loss={loss}")
         assert f"Method trees({transform}) cannot be trained: the loss {loss} needs" in message
         assert f"transformed by {transform} lie on both sides of 0" in message
+
+    @pytest.mark.parametrize("methods", ["vanilla", "trees,sqinv(log)", "lightgbm,median,rrt"])
+    @pytest.mark.parametrize("loss", ["gamma", "poisson", "tweedie", "quantile"])
+    def test_networks_do_not_have_the_losses_of_trees(self, homes, tmp_path, methods, loss):
+        message = self.refuse(homes, tmp_path, methods, f"loss={loss}")
+        network = methods.rpartition(",")[2]
+        assert f"Method {network} cannot be trained: a network has no loss {loss}" in message
 
     @pytest.mark.parametrize("method", ["inv", "trees+sqinv", "rrt", "linear+average+inv"])
     def test_equal_weights_name_the_method(self, tmp_path, method):

@@ -255,7 +255,7 @@ class SweepSettings:
             if name in names
         }
         if common["loss"] in ESTIMATOR_LOSSES and common["loss"] not in LOSSES:
-            common["loss"] = LOSSES[0]  # the recipe of each network refuses it
+            common["loss"] = LOSSES[0]  # check() refuses it for networks
         weighting: Scheme = kind.from_table(common).weighting  # type: ignore[assignment]
         tuned: Mapping[str, Mapping[str, Any]] = {}
         if request.recipe_file is not None:
@@ -282,7 +282,14 @@ class SweepSettings:
                 raise UsageError(NEEDS_SERIES)
             if technique.resampling and self.benchmark != TABLE:
                 raise UsageError(needs_table(technique.resampling))
+        loss = self.changes.get("loss")
         for method in methods:
+            is_network = not method.technique.estimator
+            if is_network and loss in ESTIMATOR_LOSSES and loss not in LOSSES:
+                raise UsageError(
+                    f"Method {method.name} cannot be trained: a network has no loss {loss}: set "
+                    f"loss to one of {', '.join(LOSSES)}, or leave out the networks."
+                )
             self.recipe(method)
 
     def _list_fields(self, method: Method) -> list[str]:

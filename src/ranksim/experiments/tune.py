@@ -33,7 +33,7 @@ from ranksim.experiments.study import (
     write_recipes,
 )
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs, parse_seeds
-from ranksim.training.fit_estimator import estimator_options
+from ranksim.training.fit_estimator import depends_on_seed, estimator_options
 from ranksim.training.method import Method, parse_method
 
 _WEIGHT = "ranksim_weight"
@@ -92,10 +92,10 @@ class TuneResult:
 def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneResult:
     """Search hyperparameters of a method, and write the best as a file for ``--recipe``.
 
-    A trial trains the method once per seed; its score is the mean over seeds of the best validation
-    score. A trial below the median of the others at the same step is pruned. If the process is
-    killed, the same command continues: finished trials are in the folder's storage file, and an
-    interrupted trial resumes from its last validation.
+    A trial trains the method once per seed, or once if no seed matters; its score is the mean over
+    seeds of the best validation score. A trial below the median of the others at the same step is
+    pruned. If the process is killed, the same command continues: finished trials are in the
+    folder's storage file, and an interrupted trial resumes from its last validation.
 
     Args:
         request: what to search.
@@ -111,6 +111,8 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
     seeds, settings = parse_seeds(bench.seeds), SweepSettings.from_request(bench)
     method = parse_method(bench.methods.strip().lower(), settings.weighting, bench.target_transform)
     settings.check([method])
+    if not depends_on_seed(method.technique):
+        seeds = seeds[:1]
     run = make_runs(bench, settings)(method, seeds[0])
     recipe, monitor = dataclasses.asdict(run.recipe), run.recipe.monitor.upper()
     recipe |= {k: v for k, v in _DEFAULTS.items() if k in recipe and recipe[k] is None}

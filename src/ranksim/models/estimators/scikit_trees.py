@@ -91,7 +91,7 @@ class ScikitTrees(Estimator):
             max_iter=settings.max_iterations,
             categorical_features=list(range(sum(count > 0 for count in self.categories))),
             early_stopping=True,
-            scoring="loss" if factor else self._make_scorer(context),
+            scoring="loss" if factor else self._make_scorer(context, len(val.labels)),
             n_iter_no_change=settings.patience,
             tol=0.0,
             random_state=context.seed,
@@ -111,16 +111,17 @@ class ScikitTrees(Estimator):
         self._take_trees(regressor, best)
         return Course(tuple(scores[1:].tolist()), best)
 
-    def _make_scorer(self, context: TrainingContext) -> Any:
-        """Return the negative score as scikit-learn computes it, or our own one."""
+    def _make_scorer(self, context: TrainingContext, count: int) -> Any:
+        """Return the negative score of ``count`` samples, scikit-learn's or our own."""
         if not context.is_custom:
             return _SCORERS[context.monitor]
-        metrics = require_optional("sklearn.metrics", self.extra)
 
-        def score(labels: Floats, preds: Floats, sample_weight: Floats) -> float:
-            return context.score(preds, labels, sample_weight)
+        def score(regressor: Any, values: Any, labels: Floats, sample_weight: Floats) -> float:
+            if len(labels) != count:
+                return 0.0  # of training samples, which decides nothing
+            return -context.score(regressor.predict(values), labels, sample_weight)
 
-        return metrics.make_scorer(score, greater_is_better=False)
+        return score
 
     def _take_trees(self, regressor: Any, count: int) -> None:
         """Copy the first trees of a fitted regressor to arrays."""
