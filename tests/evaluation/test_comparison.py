@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ranksim.evaluation.comparison import add_comparison, compare_pairs
+from ranksim.evaluation.comparison import add_comparison, add_ensemble_changes, compare_pairs
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.summary import add_ensembles, add_views, choose_baseline, summarize
 from ranksim.evaluation.views import ViewCounts
@@ -267,3 +267,27 @@ def test_pairs_have_their_own_reference():
     assert alone["ci_total"] == wider["ci_total"]
     assert wider["ci_adjusted"][0] < alone["ci_adjusted"][0]
     assert compare_pairs([], records, read) == {}
+
+
+def test_mean_of_seeds_is_compared_with_single_runs():
+    records, read = make_sweep(TWO)
+    summary = summarize(records, "sentiment-dir")
+    add_ensembles(summary, read)
+    counts = make_counts()
+    add_ensemble_changes(summary, read, counts, "mae", 1)
+    weights = counts.weights(LABELS)["as_is"]
+    for row in summary:
+        errors = [read(row["method"], seed).errors for seed in range(3)]
+        single = np.mean([np.abs(e) for e in errors], axis=0)
+        change = np.abs(np.mean(errors, axis=0)) - single
+        assert (change < 1e-12).all()
+        few = row["ensemble_change"]["test"]["few"]["mae"]
+        assert few["mean"] == pytest.approx(change[MASKS["few"]].mean())
+        as_is = row["ensemble_change"]["views"]["as_is"]["mae"]
+        assert as_is["mean"] == pytest.approx(np.average(change, weights=weights))
+        relative = np.average(change, weights=weights) / np.average(single, weights=weights)
+        assert as_is["relative"] == pytest.approx(relative)
+        low, high = as_is["ci_adjusted"]
+        assert low < as_is["mean"] < high
+        assert as_is["ci_adjusted"] == as_is["ci_total"]  # one comparison
+        assert "zero" not in row["ensemble_change"]["test"]

@@ -110,13 +110,12 @@ def check_numbers(results):
     sentences, regions = list_sentences(conclusion)
     for text in (*sentences, *regions.values()):
         names = sorted((row["method"] for row in results["summary"]), key=len, reverse=True)
-        rows = [row for row in results["summary"] if row["method"] in re.split(r"[ ,;:.()]", text)]
+        rows = [row for row in results["summary"] if _is_named(row["method"], text)]
         effects = [
             effect
-            for row in results["summary"]
+            for row in rows
             for other in [None, *names]
             for effect in _effects_of(results, row["method"], other, error)
-            if row["method"] in text
         ]
         allowed = {f"{abs(100 * e['relative']):,.1f}" for e in effects if e["relative"] is not None}
         for e in effects:
@@ -129,7 +128,7 @@ def check_numbers(results):
             assert number in allowed, (number, text)
             count += 1
         text = _PERCENT.sub("", text)
-        seeds = {str(e["seeds_needed"]) for e in effects}
+        seeds = {str(e.get("seeds_needed")) for e in effects}
         for number in re.findall(r"about (\d+) seeds", text):
             assert number in seeds, text
             count += 1
@@ -138,17 +137,25 @@ def check_numbers(results):
             row = next(row for row in rows if row["method"] == method)
             assert (int(failed), int(total)) == (row["failed"], row["failed"] + len(row["seeds"]))
         text = re.sub(r"\d+ of \d+", "", text)
+        for count_of_seeds, method in re.findall(r"the (\d+) runs of (\S+)", text):
+            row = next(row for row in rows if row["method"] == method)
+            assert len(row["seeds"]) == int(count_of_seeds)
+        text = re.sub(r"the \d+ runs", "", text)
         for name in names:
             text = text.replace(name, "")
         assert not re.search(r"\d", text), text
     return count
 
 
+def _is_named(method, text):
+    return re.search(rf"(?<![\w+]){re.escape(method)}(?![\w+(])", text) is not None
+
+
 def _effects_of(results, method, other, error):
     """Return the differences of a row from the baseline, or from another row if compared."""
     row = next(row for row in results["summary"] if row["method"] == method)
     if other is None:
-        comparisons = [row["vs_baseline"]] if row.get("vs_baseline") else []
+        comparisons = [row[k] for k in ("vs_baseline", "ensemble_change") if row.get(k)]
     else:
         comparisons = [
             each

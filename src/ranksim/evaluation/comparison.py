@@ -115,6 +115,53 @@ def compare_pairs(
     return comparisons
 
 
+def add_ensemble_changes(
+    summary: Sequence[Record],
+    read: ReadPredictions,
+    counts: ViewCounts | None,
+    error: str,
+    num_comparisons: int,
+) -> None:
+    r"""Add ``ensemble_change``, what the mean prediction of all seeds changes, to rows, in place.
+
+    Per region (``test``) and view (``views``) it holds the mean over the test samples of
+
+    .. math::  |\bar y_i - y_i| - \frac{1}{S} \sum_s |\hat y_{si} - y_i| \le 0
+
+    (of squares for the MSE), the ``relative`` change, and the intervals ``ci_total`` (95 %) and
+    ``ci_adjusted`` (at 1 - 0.05/m) over test samples. It is never positive, as sizes are convex.
+    """
+    size, adjusted = ERRORS[error], 1 - (1 - _LEVEL) / num_comparisons
+    for row in summary:
+        if not row.get("ensemble"):
+            continue
+        runs = [read(method_key(row), seed) for seed in row["seeds"]]
+        complete = [run for run in runs if run is not None]
+        errors = np.stack([run.errors for run in complete])
+        before, after = size(errors).mean(axis=0), size(errors.mean(axis=0))
+        changes: Record = {"test": {}, "views": {}}
+        for scope in _list_scopes(complete[0], counts):
+            if not scope.mask.any():
+                continue
+            in_scope = (after - before)[None, scope.mask]
+            change = aggregate_by_cluster(in_scope, scope.groups, scope.weights)
+            if change.shape[1] > 1 and np.isfinite(change).all():
+                base = float(np.average(before[scope.mask], weights=scope.weights))
+                effect = _describe_samples(change, base, adjusted)
+                changes[scope.part][scope.name] = {error: effect}
+        row["ensemble_change"] = changes
+
+
+def _describe_samples(change: Floats, base: float, adjusted: float) -> Record:
+    """Return mean, relative change and intervals over samples of a change ``(1, n)``."""
+    mean = float(change.mean())
+    effect: Record = {"mean": mean, "relative": mean / base if base else None}
+    for name, level in (("ci_total", _LEVEL), ("ci_adjusted", adjusted)):
+        low, high = bootstrap(change.T, level)
+        effect[name] = [float(low[0]), float(high[0])]
+    return effect
+
+
 def _read_errors(
     pairs: Sequence[Pair], records: Sequence[RunRecord], read: ReadPredictions
 ) -> tuple[dict[Pair, Floats], Predictions | None]:

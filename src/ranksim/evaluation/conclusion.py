@@ -8,6 +8,7 @@ from typing import Any
 
 from ranksim._utils.formatting import format_percent, join_names
 from ranksim.evaluation.families import (
+    NETWORK,
     REFERENCE,
     SIMPLE,
     find_averaged,
@@ -21,6 +22,7 @@ from ranksim.evaluation.findings import (
     describe_gains,
     describe_losses,
     find_changes,
+    join_changes,
     list_scopes,
     order_rare,
 )
@@ -61,6 +63,10 @@ class Evidence:
         usual = [scope for scope in self.scopes if scope == Scope("views", "as_is")]
         usual = usual or [scope for scope in self.scopes if scope == Scope("test", "all")]
         return usual + order_rare(self.scopes)[:1]
+
+    def effect(self, scope: Scope, reference: str, method: str) -> Mapping[str, Any] | None:
+        """Return the difference between two methods, by their keys, in a scope; None if unknown."""
+        return scope.effect(self.comparisons.get((reference, method), {}), self.error)
 
     def changes(self, reference: str, row: Mapping[str, Any]) -> list[Finding]:
         """Return the differences of a row from the method of a key, by scope."""
@@ -155,9 +161,13 @@ def _conclude_sweep(
         text = f"No method is surely better than {evidence.baseline} {places}."
         points.append(("Rare labels", text))
     points += [("Your data", text) for text in _describe_usual(evidence, by_method)]
+    points += [("Caution", text) for text in _compare_references(evidence)]
     points += _describe_families(evidence)
+    points += _describe_networks(evidence, by_method, described)
     points += _describe_trees(evidence)
-    points += [("Averages", text) for text in _describe_averages(evidence)]
+    chosen = described[0] if described else evidence.baseline
+    averages = [*_describe_averages(evidence), *_describe_ensemble(evidence, chosen)]
+    points += [("Averages", " ".join(averages))] if averages else []
     return headline, points
 
 
@@ -311,14 +321,39 @@ def _compare_families(
         if all(
             effect is not None and effect["mean"] < 0 and is_significant(effect)
             for key in members[family]
-            for effect in [
-                scope.effect(
-                    evidence.comparisons.get((key, method_key(leader)), {}), evidence.error
-                )
-            ]
+            for effect in [evidence.effect(scope, key, method_key(leader))]
         )
     ]
     return beaten, sorted(others - {*beaten})
+
+
+def _compare_references(evidence: Evidence) -> Iterator[str]:
+    """Yield a warning if the lowest error is not surely below that of a reference row."""
+    scope, rows = evidence.main_scopes[0], [row for row in evidence.rows if row["seeds"]]
+    leader = find_leader(rows, scope, evidence.error)
+    for row in rows if leader is not None else ():
+        if find_family(method_key(row)) != REFERENCE or leader is None:
+            continue
+        effect = evidence.effect(scope, method_key(row), method_key(leader))
+        if effect is not None and not (effect["mean"] < 0 and is_significant(effect)):
+            yield f"No method is surely better than the reference {row['method']} {scope.phrase}."
+
+
+def _describe_networks(
+    evidence: Evidence, by_method: Mapping[str, Sequence[Finding]], described: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Describe the best network if the headline is about another family."""
+    networks = {m: changes for m, changes in by_method.items() if find_family(m) == NETWORK}
+    if not networks or not described or described[0] in networks:
+        return []
+    chosen = _choose_methods(evidence, networks)
+    if set(chosen[:1]) & {*described[:_MAX_METHODS]}:
+        return []
+    text = f"No other network is surely better than {evidence.baseline}."
+    if chosen:
+        text = describe_gains(networks[chosen[0]], evidence.title)
+        text = f"Compared with {evidence.baseline}, {text}"
+    return [("Among networks", text)]
 
 
 def _describe_trees(evidence: Evidence) -> list[tuple[str, str]]:
@@ -350,7 +385,7 @@ def _describe_averages(evidence: Evidence) -> Iterator[str]:
             continue
         key, (plain, weighted) = method_key(row), averaged
         effects = [
-            scope.effect(evidence.comparisons.get(pair, {}), evidence.error)
+            evidence.effect(scope, *pair)
             for scope, pair in (
                 (rare[0], (plain, weighted)),
                 (rare[0], (plain, key)),
@@ -371,6 +406,20 @@ def _describe_averages(evidence: Evidence) -> Iterator[str]:
             )
         else:
             yield f"{start}: that it keeps the gain {rare[0].phrase} at a lower price is not sure."
+
+
+def _describe_ensemble(evidence: Evidence, method: str) -> Iterator[str]:
+    """Yield what the mean prediction of all seeds of a method gains, which has no price."""
+    row = next(row for row in evidence.rows if row["method"] == method)
+    if not (comparison := row.get("ensemble_change")):
+        return
+    changes = find_changes(method, comparison, evidence.main_scopes, evidence.error)
+    gains = [finding for finding in changes if finding.significance < 0]
+    start = f"Averaging the {len(row['seeds'])} runs of {method}"
+    if gains:
+        yield f"{start} lowers {evidence.title} by {join_changes(gains)}, compared with one run."
+    elif changes:
+        yield f"{start} does not surely lower {evidence.title}."
 
 
 def _conclude_region(

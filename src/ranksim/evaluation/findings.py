@@ -159,7 +159,7 @@ def describe_gains(findings: Sequence[Finding], error: str) -> str:
     main = [finding for finding in gains if finding.scope in stated] or gains
     main.sort(key=lambda finding: (not finding.scope.is_rare, finding.change))
     losses = describe_losses(findings)
-    text = f"{findings[0].method} lowers {error} by {_join(main)}"
+    text = f"{findings[0].method} lowers {error} by {join_changes(main)}"
     return f"{text}, but {losses}." if losses else f"{text}, and raises it nowhere."
 
 
@@ -169,12 +169,12 @@ def describe_losses(findings: Iterable[Finding]) -> str:
     sure = [finding for finding in losses if finding.significance > 0]
     unsure = [finding for finding in losses if finding.significance <= 0]
     if not sure:
-        return f"perhaps raises it by {_join(unsure)}" if unsure else ""
-    text = f"raises it by {_join(sure)}"
-    return f"{text}, perhaps also by {_join(unsure)}" if unsure else text
+        return f"perhaps raises it by {join_changes(unsure)}" if unsure else ""
+    text = f"raises it by {join_changes(sure)}"
+    return f"{text}, perhaps also by {join_changes(unsure)}" if unsure else text
 
 
-def _join(findings: Sequence[Finding]) -> str:
+def join_changes(findings: Sequence[Finding]) -> str:
     """Format the sizes of changes as text: ``3.1 % in all and 12.0 % in few``."""
     parts = [f"{format_percent(abs(f.change), '')} {f.scope.phrase}" for f in findings]
     return join_names(parts, len(parts))

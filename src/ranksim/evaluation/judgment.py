@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ranksim.evaluation.comparison import add_comparison, compare_pairs
+from ranksim.evaluation.comparison import (
+    add_comparison,
+    add_ensemble_changes,
+    compare_pairs,
+)
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.families import choose_pairs
 from ranksim.evaluation.findings import list_scopes
@@ -41,6 +45,7 @@ def judge_sweep(
     add_views(summary, read, counts)
     pairs = choose_pairs(summary, list_scopes(summary, labels), error, baseline)
     num_comparisons = max(len(unique_rows(summary)) - 1, 1)
+    add_ensemble_changes(summary, read, counts, error, num_comparisons)
     compared = compare_pairs(pairs, records, read, counts, num_comparisons=num_comparisons)
     comparisons = [
         {
