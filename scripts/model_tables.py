@@ -15,21 +15,28 @@ from typing import Any
 from ranksim._utils.formatting import format_percent
 from ranksim.evaluation.intervals import is_significant
 from ranksim.evaluation.record import read_results
+from ranksim.evaluation.views import VIEW_TITLES, VIEWS, find_test_set, title_of_all
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/which-model.md", ROOT / "results/tables"
 SECTION = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-PARTS = {"all": "all labels", "many": "many", "medium": "medium", "few": "few"}
+PARTS = ("all", "many", "medium", "few")
 
 
 def list_scores(name: str) -> Iterator[str]:
     """Yield the lines of a table: MAE and change of each row by region, and the time of a fit."""
     results = read_results(RESULTS / name)
-    regions = [region for region in PARTS if results["summary"][0]["test"][region]["mae"]["n"]]
-    yield f"| row | {' | '.join(PARTS[region] for region in regions)} | mean of seeds | fit |"
-    yield "| --- |" + " ---: |" * (len(regions) + 2)
+    first = results["summary"][0]
+    places = [("test", region) for region in PARTS if first["test"][region]["mae"]["n"]]
+    test_set = find_test_set(results)
+    # the view that is the plain mean is the column "all"
+    places += [("views", view) for view in VIEWS[1:] if first.get("views")]
+    titles = [title_of_all(test_set) if name == "all" else VIEW_TITLES.get(name, name)
+              for _, name in places]  # fmt: skip
+    yield f"| row | {' | '.join(titles)} | mean of seeds | fit |"
+    yield "| --- |" + " ---: |" * (len(places) + 2)
     for row in results["summary"]:
-        cells = [describe_score(row, region) for region in regions]
+        cells = [describe_score(row, *place) for place in places]
         ensemble = row.get("ensemble")
         mean = format_error(ensemble["all"]["mae"]) if ensemble else "–"
         cells += [mean, f"{row['seconds_median']:.1f} s"]
@@ -41,10 +48,10 @@ def format_error(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:#.3g}"
 
 
-def describe_score(row: dict[str, Any], region: str) -> str:
+def describe_score(row: dict[str, Any], part: str, name: str) -> str:
     """Format a mean MAE, and its change from the baseline; bold: significant after correction."""
-    text = format_error(row["test"][region]["mae"]["mean"])
-    effect = row.get("vs_baseline", {}).get("test", {}).get(region, {}).get("mae")
+    text = format_error(row[part][name]["mae"]["mean"])
+    effect = row.get("vs_baseline", {}).get(part, {}).get(name, {}).get("mae")
     if not effect or effect["relative"] is None:
         return text
     change = format_percent(effect["relative"]).replace("\u202f", " ")

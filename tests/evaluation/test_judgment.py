@@ -13,6 +13,7 @@ from tests.helpers.verdict_truth import (
     check_numbers,
     list_changes,
     list_scopes,
+    phrase,
     to_plain,
 )
 
@@ -181,9 +182,14 @@ def test_average_keeps_a_gain_at_a_lower_price():
     }
     part, gain, saving = size.values()
     assert sentence.startswith(
-        f"Averaging trees and trees+inv keeps {part:.1f} % of the {gain:.1f} % less MSE for rare "
-        f"labels (few), and has {saving:.1f} % less with labels as in your data than trees+inv"
+        f"trees+average+inv keeps a part of the gain of trees+inv: {part:.1f} % instead of "
+        f"{gain:.1f} % less MSE than trees for rare labels (few); with labels as in your data it "
+        f"has {saving:.1f} % less than trees+inv"
     )
+    changes = list_changes(results, comparisons["trees", "trees+average+inv"], "mse")
+    for scope, (change, _) in changes.items():
+        if change >= 5e-4:
+            assert f"{100 * change:.1f} % {phrase(*scope)}" in sentence
 
 
 def test_average_without_a_sure_gain_is_not_praised():

@@ -160,7 +160,7 @@ def _conclude_sweep(
         places = ", ".join(scope.phrase for scope in rare)
         text = f"No method is surely better than {evidence.baseline} {places}."
         points.append(("Rare labels", text))
-    points += [("Your data", text) for text in _describe_usual(evidence, by_method)]
+    points += _describe_usual(evidence, by_method)
     points += [("Caution", text) for text in _compare_references(evidence)]
     points += _describe_families(evidence)
     points += _describe_networks(evidence, by_method, described)
@@ -258,8 +258,8 @@ def _describe_seeds(finding: Finding) -> str:
 
 def _describe_usual(
     evidence: Evidence, by_method: Mapping[str, Sequence[Finding]]
-) -> Iterator[str]:
-    """Yield what holds for labels as frequent as in the data, or else for all test samples."""
+) -> list[tuple[str, str]]:
+    """Say what holds for labels as frequent as in the data, or else for all test samples."""
     scope = evidence.main_scopes[0]
     findings = [
         finding
@@ -270,11 +270,12 @@ def _describe_usual(
     ]
     worse = [finding for finding in findings if finding.significance > 0]
     worse.sort(key=lambda finding: -finding.change)
+    title = "Your data" if scope.is_usual else "Overall"
     if findings and not any(finding.significance < 0 for finding in findings):
         worse_text = f"; surely worse: {_join_changes(worse)}" if worse else ""
-        yield f"No method is surely better than {evidence.baseline} {scope.phrase}{worse_text}."
-    elif worse:
-        yield f"Surely worse {scope.phrase}: {_join_changes(worse)}."
+        start = f"No method is surely better than {evidence.baseline} {scope.phrase}"
+        return [(title, f"{start}{worse_text}.")]
+    return [(title, f"Surely worse {scope.phrase}: {_join_changes(worse)}.")] if worse else []
 
 
 def _describe_families(evidence: Evidence) -> list[tuple[str, str]]:
@@ -395,17 +396,18 @@ def _describe_averages(evidence: Evidence) -> Iterator[str]:
         if any(effect is None for effect in effects):
             continue
         gain, remaining, saving = (Finding(key, usual, e) for e in effects if e is not None)
-        start = f"Averaging {plain} and {weighted}"
+        name, where = row["method"], rare[0].phrase
         if gain.significance < 0 and remaining.significance < 0 and saving.significance < 0:
             losses = describe_losses(evidence.changes(plain, row))
+            sizes = [format_percent(-finding.change, "") for finding in (remaining, gain, saving)]
+            end = f", but compared with {plain} it {losses}." if losses else "."
             yield (
-                f"{start} keeps {format_percent(-remaining.change, '')} of the "
-                f"{format_percent(-gain.change, '')} less {evidence.title} {rare[0].phrase}, and "
-                f"has {format_percent(-saving.change, '')} less {usual.phrase} than {weighted}"
-                + (f"; compared with {plain}, it {losses}." if losses else ".")
+                f"{name} keeps a part of the gain of {weighted}: {sizes[0]} instead of {sizes[1]} "
+                f"less {evidence.title} than {plain} {where}; {usual.phrase} it has "
+                f"{sizes[2]} less than {weighted}{end}"
             )
         else:
-            yield f"{start}: that it keeps the gain {rare[0].phrase} at a lower price is not sure."
+            yield f"That {name} keeps the gain of {weighted} {where} at a lower price is not sure."
 
 
 def _describe_ensemble(evidence: Evidence, method: str) -> Iterator[str]:

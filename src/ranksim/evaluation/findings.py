@@ -11,7 +11,7 @@ import numpy as np
 
 from ranksim._utils.formatting import format_percent, join_names
 from ranksim.evaluation.intervals import is_significant
-from ranksim.evaluation.views import describe_test_set, read_view_counts
+from ranksim.evaluation.views import AS_IS, describe_test_set, read_view_counts
 from ranksim.metrics import REGION_NAMES
 
 Record = Mapping[str, Any]
@@ -50,6 +50,11 @@ class Scope:
     def is_named(self) -> bool:
         """True for a region that the user named."""
         return self.part == "test" and self.name not in REGION_NAMES
+
+    @property
+    def is_usual(self) -> bool:
+        """True if labels are as frequent as in the data."""
+        return self.name == "as_is" if self.part == "views" else self.note == AS_IS
 
     def effect(self, comparison: Record, error: str) -> Record | None:
         """Return the difference in this scope of a comparison; None if there is none."""

@@ -16,10 +16,11 @@ from ranksim.imbalance import LabelBins
 VIEWS = ("balanced", "as_is", "inverse")
 _MAX_BINS = 1_000
 VIEW_TITLES = {"balanced": "balanced", "as_is": "as in your data", "inverse": "rare first"}
+AS_IS = "as is"
 # what the plain mean over all test samples is, in a column heading and in a sentence
 _TEST_SETS = {
     "balanced": ("balanced", "the test set is balanced by label, unlike your data"),
-    "random": ("as is", "the test set is drawn at random, with labels as in your data"),
+    "random": (AS_IS, "the test set is drawn at random, with labels as in your data"),
     "latest": ("latest", "the test set has the latest rows"),
     "given": ("as given", "the test set is the one that the data names"),
 }

@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.page_truth import PICTURES, check_page, head, read, rows
 from tests.helpers.results import evil_results, make_results, without_diagnostics
+from tests.helpers.sentence_truth import Tracer
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
@@ -110,6 +111,29 @@ def test_page_names_file_date_groups_and_test_set(pages):
     assert content["largest_errors"]["methods"] == ["inv", "vanilla"]
     assert "line of scores.csv" in head(page, "largest")
     assert any("all, balanced: the test set is balanced" in text for text in page.texts["p"])
+
+
+def test_each_sentence_states_numbers_of_the_results(pages):
+    content, out = pages("judged")
+    page = read(out.read_text(encoding="utf-8"))
+    assert Tracer(page, content).check() > 60
+
+
+@pytest.mark.parametrize(
+    ("number", "other"),
+    [
+        ("densest near", "densest near 9"),
+        ("is lowest for", "is lowest for inv, 99"),
+        ("took", "took 99"),
+        ("in bins without", "9 in bins without"),
+        ("smallest from", "9 smallest from"),
+    ],
+)
+def test_tracer_detects_wrong_number(number, other, pages):
+    content, out = pages("judged")
+    html = out.read_text(encoding="utf-8").replace(number, other)
+    with pytest.raises(AssertionError):
+        Tracer(read(html), content).check()
 
 
 @pytest.mark.parametrize(
