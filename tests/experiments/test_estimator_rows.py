@@ -9,10 +9,12 @@ import pytest
 
 from ranksim.data.spec import DataLocation
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
-from ranksim.exceptions import DataError, UsageError
+from ranksim.exceptions import DataError, RankSimError, UsageError
 from ranksim.experiments import run as run_module
+from ranksim.experiments import store as store_module
 from ranksim.experiments import sweep as sweep_module
 from ranksim.experiments.reproduce import ReproduceRequest, diff_records, reproduce
+from ranksim.experiments.store import ResultStore
 from ranksim.experiments.sweep_request import choose_methods, run_benchmark
 from ranksim.experiments.tune import TuneRequest, tune
 from ranksim.inference import load_model
@@ -444,3 +446,52 @@ def test_features_are_projected_for_the_seed_that_is_shown(homes, tmp_path):
         assert not diff_records(last, alone)
         assert last["ranks"] is not None
     assert records["2,", "linear", "seed-2"]["result"]["projection"] is None
+
+
+class TestWritingOfResults:
+    """Results are written while runs train, but not after each of many fast ones."""
+
+    METHODS = "median,linear,knn,linear+inv,linear(log),knn+inv,knn(log)"
+
+    @pytest.fixture
+    def writes(self, monkeypatch):
+        writes = []
+        write = ResultStore.write
+
+        def count(store, **options):
+            writes.append(options)
+            return write(store, **options)
+
+        monkeypatch.setattr(ResultStore, "write", count)
+        return writes
+
+    def test_fast_runs_share_a_file(self, homes, tmp_path, writes):
+        request = make_request(homes, tmp_path, options=TABLE, methods=self.METHODS)
+        assert len(run_benchmark(request)["runs"]) == 7
+        assert 2 <= len(writes) < 7
+        assert writes[-1] == {"last": True}
+
+    def test_slow_runs_are_written_at_once(self, homes, tmp_path, writes, monkeypatch):
+        monkeypatch.setattr(store_module, "_WRITING_PAUSE", 0)
+        request = make_request(homes, tmp_path, options=TABLE, methods="median,linear,knn")
+        run_benchmark(request)
+        assert len(writes) == 4
+
+    @pytest.mark.parametrize("error", [RankSimError("no memory"), KeyboardInterrupt()])
+    def test_finished_runs_are_written_if_another_ends_the_sweep(
+        self, homes, tmp_path, monkeypatch, error
+    ):
+        execute, finished = sweep_module.execute_run, []
+
+        def fail(run, **options):
+            if len(finished) == 5:
+                raise error
+            finished.append(run.method.key)
+            return execute(run, **options)
+
+        monkeypatch.setattr(sweep_module, "execute_run", fail)
+        request = make_request(homes, tmp_path, options=TABLE, methods=self.METHODS)
+        with pytest.raises(RankSimError):
+            run_benchmark(request)
+        results = json.loads((tmp_path / "results.json").read_text())
+        assert [run["identity"]["method"] for run in results["runs"]] == finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ from ranksim.training.method import Method, Technique
 from ranksim.training.recipe import headline
 from ranksim.training.trainer_config import TrainerConfig
 
+_WRITING_PAUSE = 20  # after the results of a finished run, times the time of writing them
 _SWEEPS, _LOCK = ".sweeps", ".lock"
 _EXTERNAL_FILE = "predictions_sha256"  # in the identity of predictions made elsewhere
 
@@ -93,6 +95,8 @@ class ResultStore:
     def __init__(self, plan: SweepPlan) -> None:
         self.plan, self.out = plan, plan.out
         self.lock = filelock.FileLock(self.out / _LOCK)  # of notes and results
+        self._due = 0.0  # time from which on results are written again
+        self._is_pending = False
 
     @contextmanager
     def join(self) -> Iterator[Path]:
@@ -118,6 +122,21 @@ class ResultStore:
             note.unlink(missing_ok=True)
             active.release()
             note.with_suffix(".lock").unlink(missing_ok=True)
+
+    def write_if_due(self) -> None:
+        """Write the results after a run, in at most a twentieth of the time."""
+        self._is_pending = True
+        start = time.monotonic()
+        if start >= self._due:
+            self.write_pending()
+            now = time.monotonic()
+            self._due = now + _WRITING_PAUSE * (now - start)
+
+    def write_pending(self) -> None:
+        """Write the results of finished runs that are not yet written."""
+        if self._is_pending:
+            self.write()
+            self._is_pending = False
 
     def write(self, *, last: bool = False) -> dict[str, Any]:
         """Summarize all finished runs of the folder; write and return ``results.json``.

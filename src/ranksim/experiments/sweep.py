@@ -14,7 +14,7 @@ from ranksim._utils.storage import read_verified_json
 from ranksim.data.data_report import print_data_report
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.record import RESULTS, RunRecord, read_record, run_name
-from ranksim.exceptions import StoppedError
+from ranksim.exceptions import RankSimError, StoppedError
 from ranksim.experiments.executor import (
     Task,
     TaskExecutor,
@@ -56,9 +56,13 @@ def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
         data = None if plan.out.exists() else _check_methods(plan, plan.runs)
         store = ResultStore(plan)
         with store.join() as note:
-            for run, record in _execute_unfinished(plan, progress, note, data):
-                progress.finished(run.name, record)
-                store.write()
+            try:
+                for run, record in _execute_unfinished(plan, progress, note, data):
+                    progress.finished(run.name, record)
+                    store.write_if_due()
+            except (KeyboardInterrupt, RankSimError):
+                store.write_pending()
+                raise
             return store.write(last=True)
     except KeyboardInterrupt as error:
         raise StoppedError("Stopped; the same command resumes where it stopped.") from error
