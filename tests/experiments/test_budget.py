@@ -1,15 +1,33 @@
-"""Runs that a time budget truncates, and options that a second command omits."""
+"""Comparisons planned for a time budget, and options that a second command omits."""
 
+import itertools
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ranksim.cli.train import run_sweep_request
 from ranksim.exceptions import UsageError
+from ranksim.experiments import budget as budget_module
+from ranksim.experiments.budget import (
+    BUDGET,
+    MIN_VALIDATIONS,
+    BudgetPlan,
+    RunCost,
+    _Costs,
+    _makespan,
+    format_minutes,
+    plan_budget,
+)
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 
-MOMENT = 1e-3  # seconds; shorter than an epoch
+ROWS = ["vanilla", "inv", "rrt", "vanilla+ranksim"]
+STEPS = 10  # per validation
 
 
 @pytest.fixture
@@ -17,10 +35,12 @@ def sweep(tmp_path):
     """Sweeps over a small table; returns runs by method without timing, and the results."""
     data = user_data.write_table(tmp_path)
 
-    def run(out="out", methods="vanilla", budget=None, epochs=4, **options):
+    def run(out="out", methods="vanilla", *, epochs=4, **options):
+        names = ("budget", "seeds", "max_steps")
+        settings = {name: options.pop(name) for name in names if name in options}
         request = make_request(
             data, tmp_path / out, options={"target": "price", **options}, methods=methods,
-            changes=("hidden=8",), max_epochs=epochs, budget=budget,
+            changes=("hidden=8",), max_epochs=epochs, **settings,
         )  # fmt: skip
         results = run_sweep_request(request, as_json=False)
         for run in results["runs"]:
@@ -30,31 +50,120 @@ def sweep(tmp_path):
     return run
 
 
-def test_truncated_run_is_reported_and_resumes_with_more_time(sweep, tmp_path, capsys):
-    cut, results = sweep(budget=MOMENT)
-    assert cut["vanilla"]["result"]["epochs"] == 1
-    assert cut["vanilla"]["result"]["truncated"] == MOMENT
-    assert results["summary"][0]["truncated"] == [0]
+class FakeRun:
+    """A run of a network, as far as the plan reads it."""
+
+    def __init__(self, key, out):
+        self.out, self.method = out, type("Method", (), {"key": key})
+
+
+def make_costs(jobs=2, spent=5.0, **steps):
+    """Costs of ROWS, whose steps take ``steps`` seconds; rrt needs inv first."""
+    networks = {row: RunCost(1.0, steps.get(row.split("+")[-1], 0.01), 0.1) for row in ROWS}
+    return _Costs(networks, {"rrt": "inv"}, [0.5, 3.0], spent, STEPS, jobs)
+
+
+@pytest.fixture
+def plan(monkeypatch, tmp_path):
+    """Plan for a number of seconds with made-up costs."""
+    folders = (tmp_path / str(k) for k in itertools.count())
+
+    def make_plan(seconds, costs=None, seeds=(0, 1, 2, 3, 4), longest=100):
+        monkeypatch.setattr(budget_module, "_measure_costs", lambda *_: costs or make_costs())
+        monkeypatch.setattr(budget_module, "_most_validations", lambda _: longest)
+        out = next(folders)
+        out.mkdir()
+        runs = [FakeRun(row, out) for row in ROWS]
+        return plan_budget(seconds, runs, ROWS, seeds=seeds, jobs=2, engine="processes")
+
+    return make_plan
+
+
+def test_longest_training_that_fits_is_chosen(plan):
+    costs = make_costs()
+    best = plan(60.0, costs)
+    validations = best.steps // STEPS
+    assert (len(best.seeds), best.dropped) == (3, [])
+    assert costs.estimate(ROWS, 3, validations) == best.estimate <= 60
+    assert costs.estimate(ROWS, 3, validations + 1) > 60
+
+
+def test_seeds_are_added_once_the_whole_length_fits(plan):
+    costs = make_costs()
+    seeds = [len(plan(costs.estimate(ROWS, k, 20) + 1, costs, longest=20).seeds) for k in (3, 4, 9)]
+    assert seeds == [3, 4, 5]
+    assert plan(1e6, longest=20, seeds=(7,)).seeds == [7, 8, 9]
+
+
+def test_networks_are_dropped_from_the_end_and_never_the_first(plan):
+    slow = make_costs(ranksim=1.0)
+    assert plan(100.0, slow).dropped == ["vanilla+ranksim"]
+    slow = make_costs(rrt=1.0)
+    assert plan(100.0, slow).dropped == ["vanilla+ranksim", "rrt"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_refusal_names_a_budget_that_suffices(plan, jobs):
+    costs = make_costs(jobs, inv=2.0)
+    least = costs.estimate(ROWS[:2], 3, MIN_VALIDATIONS)
+    with pytest.raises(UsageError, match=r"too small: 3 seeds .* need about") as error:
+        plan(least - 1, costs)
+    assert f"--methods vanilla,inv and about {format_minutes(least)}" in str(error.value)
+    assert "vanilla+ranksim" in plan(least + 1, costs).dropped
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 4))
+def test_makespan_equals_a_simulation_second_by_second(durations, jobs):
+    waiting, working, now = list(durations), [], 0
+    while waiting or working:
+        while waiting and len(working) < jobs:
+            working.append(waiting.pop(0))
+        working = [left - 1 for left in working if left > 1]
+        now += 1
+    assert _makespan(durations, jobs) == now
+
+
+def test_all_networks_train_for_equal_steps(sweep, tmp_path, capsys):
+    methods = "vanilla,rrt,vanilla+ranksim,linear"
+    runs, results = sweep(methods=methods, budget=300.0, epochs=6, seeds="1")
+    plan = BudgetPlan(**{k: v for k, v in read_budget(tmp_path).items() if k != "digest"})
     output = " ".join(capsys.readouterr().out.split())
-    assert "stopped by the budget" in output
-    assert "vanilla seed 0" in output
+    assert plan.describe() in output
+    networks = [r for r in results["runs"] if r["identity"]["method"] != "linear"]
+    assert {run["result"]["steps"] for run in networks} == {plan.steps}
+    assert {run["identity"]["recipe"]["patience"] for run in networks} == {0}
+    assert all(len(row["seeds"]) >= 3 for row in results["summary"] if row["method"] != "linear")
 
-    again, _ = sweep(budget=MOMENT)
-    assert again == cut  # no more time, nothing to do
+    again, _ = sweep(methods=methods, budget=300.0, epochs=6, seeds="1")
+    assert again == runs  # resumed from the plan, not timed again
+    with pytest.raises(UsageError, match=r"budget of 5 min: give the same --budget, or another"):
+        sweep(methods=methods, budget=200.0, epochs=6, seeds="1")
 
-    whole, results = sweep()
-    assert whole == sweep("never-cut")[0]
-    assert "truncated" not in results["summary"][0]
-    assert not list(tmp_path.glob("out/**/last.ckpt"))
+
+def read_budget(tmp_path):
+    return json.loads((tmp_path / "out" / BUDGET).read_text())
+
+
+def test_budget_and_number_of_steps_exclude_each_other(sweep):
+    with pytest.raises(UsageError, match="leave out --max-steps"):
+        sweep(budget=10.0, max_steps=3)
 
 
 @pytest.mark.slow
-def test_second_stage_is_trained_again_after_a_truncated_first_stage(sweep):
-    cut, _ = sweep(methods="rrt", budget=MOMENT)
-    assert {run["result"]["truncated"] for run in cut.values()} == {MOMENT / 2}  # each run's share
-    whole, _ = sweep(methods="rrt")
-    assert whole == sweep("never-cut", methods="rrt")[0]
-    assert not any("truncated" in run["result"] for run in whole.values())
+def test_load_of_the_machine_changes_no_result(sweep, tmp_path):
+    """The same plan beside two busy processes."""
+    options = {"methods": "vanilla,sqinv", "budget": 300.0, "epochs": 8}
+    idle, _ = sweep(**options)
+    (tmp_path / "busy").mkdir()
+    shutil.copy(tmp_path / "out" / BUDGET, tmp_path / "busy")
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        loaded, _ = sweep("busy", **options)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert loaded == idle
 
 
 @pytest.mark.parametrize(

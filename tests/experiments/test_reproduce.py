@@ -98,15 +98,6 @@ def test_missing_recipe_fields_come_from_the_preset(sweep, changed):
     assert set(report["assumed"]) == {"lr_milestones", "fds_bins"}
 
 
-def test_truncated_run_cannot_be_compared(sweep, changed):
-    def change(results):
-        results["runs"][0]["result"]["truncated"] = 3.0
-
-    (report,) = reproduce_all(changed(change), sweep[0], row="1")
-    assert report["matches"] is None
-    assert "3 s" in report["note"]
-
-
 def test_diverged_run_diverges_at_the_same_step(sweep, tmp_path):
     out = tmp_path / "out"
     changes = ("hidden=8", "lr=1e37", "max_grad_norm=1e30")

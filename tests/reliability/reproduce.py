@@ -62,7 +62,7 @@ On one machine and with the same versions, a seed gives bit-identical results. T
 one with `--jobs 2` were compared bit by bit, test predictions and whole records except times and memory, for
 {methods} on each data set (a few steps each). `ranksim reproduce` then trained one row from `results.json`
 alone and found no difference. Each comparison counts once per method. Out of scope: other processors, other
-versions of PyTorch, GPUs (some operations of cuDNN add in any order) and runs truncated by `--budget`."""
+versions of PyTorch, and GPUs (some operations of cuDNN add in any order)."""
 
 
 def _repeat(case: Case, folder: Path, short: bool) -> dict[str, Any]:

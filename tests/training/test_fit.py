@@ -175,10 +175,6 @@ class TestSchedule:
         )
         assert (result.steps, epochs) == (4, [1, 2])
 
-    def test_time_limit_truncates(self, tmp_path):
-        result = train(tmp_path, limits=TrainingLimits(epochs=5, seconds=1e-3))
-        assert (result.truncated, result.epochs) == (True, 1)
-
 
 class TestOutputs:
     @pytest.mark.parametrize("technique", [Technique(), Technique(ranksim=True)], ids=str)

@@ -74,13 +74,6 @@ class SweepProgress:
             self.console.print(f"Waiting for another sweep that is training {run}.")
         self.is_waiting = True
 
-    def ended_early(self, seed: int) -> None:
-        """Print that the time budget ended before this seed."""
-        self.print_line(
-            f"The budget is too small for seed {seed}: only the finished runs are reported; run "
-            "the command again with a larger --budget to continue."
-        )
-
     def finished(self, run: str, record: Mapping[str, Any]) -> None:
         """Print the result of a finished run and the estimated remaining time."""
         self.n_finished += 1
@@ -103,7 +96,7 @@ class SweepProgress:
         if not record["identity"].get("technique", {}).get("estimator"):
             parts.append(format_count(result["epochs"], "epoch"))
         parts.append(f"{result['seconds']:.0f} s")
-        parts += ["stopped by the budget"] * ("truncated" in result) + [note] * bool(note)
+        parts += [note] * bool(note)
         self.print_line(f"{position}: {', '.join(parts)}")
 
 

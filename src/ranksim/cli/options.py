@@ -123,7 +123,8 @@ class CommandOptions:
     seeds: str = option("A number K (seeds 0 to K - 1), or a list of seeds such as 3,5,8.", "5")
     seed: int = option("Random seed.", 0, min=0, max=2**32 - 1)
     budget: float | None = option(
-        "Time for everything, such as 10m: as many seeds as fit.", parse=parse_seconds
+        "Time for everything, such as 10m; all networks get equal steps and 3 seeds or more.",
+        parse=parse_seconds,
     )
     trials: int = option("Settings to try, including those of earlier commands.", 20, min=1)
     fields: tuple[str, ...] = option(

@@ -47,9 +47,9 @@ class RunRecord(TypedDict):
     """The content of a run's ``record.json``.
 
     ``result`` of a finished run holds ``metrics``, ``epochs``, ``best_epoch``, ``steps``,
-    ``seconds``, ``peak_memory_mb``, ``curves``, ``error_by_bin``, ``gaps``, ``ranks``,
-    ``projection`` and, if a time budget ended it, ``truncated``; of a failed one ``error`` and
-    ``diverged``; of both, until the sweep collects them, ``labels``.
+    ``seconds``, ``peak_memory_mb``, ``curves``, ``error_by_bin``, ``gaps``, ``ranks`` and
+    ``projection``; of a failed one ``error`` and ``diverged``; of both, until the sweep collects
+    them, ``labels``.
     """
 
     identity: RunIdentity
@@ -80,7 +80,6 @@ _NEW_NAMES = {
     "gather": "gather_across_devices",
     "by_bin": "error_by_bin",
     "embedding": "projection",
-    "cut_short": "truncated",
     "cap": "max_per_bin",
     "per_bin": "test_per_bin",
     "same_as": "alias_of",

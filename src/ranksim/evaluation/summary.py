@@ -48,7 +48,6 @@ def summarize(
     rows = []
     for name, key in reported.items():
         by_seed = results_by_seed(done, key)
-        truncated = sorted(seed for seed, result in by_seed.items() if "truncated" in result)
         results = list(by_seed.values())
         row: dict[str, Any] = {
             "method": name,
@@ -58,7 +57,6 @@ def summarize(
             "failed": len(failed_runs(records, {"method": key})),
             "test": _each_score(regions, partial(_summarize_score, results, "test")),
             "val": _each_score(regions, partial(_summarize_score, results, "val")),
-            **({"truncated": truncated} if truncated else {}),
             "seconds_median": _median([result["seconds"] for result in results]),
             "epochs_median": _median([result["epochs"] for result in results]),
             "published": published.get(name),

@@ -119,7 +119,7 @@ class Run:
             "data": self.source.spec.to_dict(),
             "preset": self.preset,
             "trainer": {k: v for k, v in trainer.items() if k != "accelerator"},
-            "limits": {k: v for k, v in limits.items() if v is not None and k != "seconds"},
+            "limits": {k: v for k, v in limits.items() if v is not None},
             "recipe": dataclasses.asdict(self.recipe),
         }
         if self.stage_one is not None:
@@ -130,12 +130,9 @@ class Run:
 
 
 def load_finished_record(run: Run) -> RunRecord | None:
-    """Return a finished run's record; return None if it is unfinished or has more time now."""
-    record, seconds = read_record(run.folder), run.limits.seconds
-    if record is None or are_damaged(run.folder / PREDICTIONS):
-        return None
-    budget = record["result"].get("truncated")
-    return record if budget is None or (seconds is not None and seconds <= budget) else None
+    """Return a finished run's record; return None if it is unfinished."""
+    record = read_record(run.folder)
+    return None if record is None or are_damaged(run.folder / PREDICTIONS) else record
 
 
 def reject_other_settings(run: Run, record: RunRecord) -> None:
@@ -243,9 +240,7 @@ def execute_run(
         _prepare_resume(run)
         record = _train_and_record(run, options)
         write_json(run.folder / RECORD, with_digest(record))
-        # a truncated run resumes from LAST; a failed one keeps its last good checkpoint
-        resumable = "truncated" in record["result"] and run.stage_one is None
-        if not resumable and record["status"] == "done":
+        if record["status"] == "done":  # a failed run keeps its last good checkpoint
             (run.folder / LAST).unlink(missing_ok=True)
         return record
 
@@ -287,7 +282,6 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
                 else None
             ),
             **diagnose_run(benchmark, outcome.preds, outcome.features, project=run.has_projection),
-            **_truncation(run, outcome),
         }
         if not depends_on_seed(run.method.technique):
             result["seed_matters"] = False
@@ -304,14 +298,6 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
             **collect_provenance(),
         },
     }
-
-
-def _truncation(run: Run, outcome: TrainingResult) -> dict[str, Any]:
-    """Return ``{"truncated": seconds}`` if a time limit ended the run or its first stage."""
-    limits: list[Any] = [run.limits.seconds] if outcome.truncated else []
-    if run.stage_one is not None and (first := read_record(run.stage_one.folder)):
-        limits += [v for k, v in first["result"].items() if k == "truncated"]
-    return {"truncated": min(limits)} if limits else {}
 
 
 def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], TrainingResult]:

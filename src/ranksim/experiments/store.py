@@ -60,7 +60,6 @@ class SweepPlan:
         command: the command line, recorded with the results.
         engine: ``processes`` of this machine, or ``ray`` for tasks of a Ray cluster.
         progress_bar: show Lightning's progress bar; for one job.
-        budget: seconds for all runs; seeds that would not end in time are not started.
         strict: raise an error if the data has warnings.
     """
 
@@ -71,7 +70,6 @@ class SweepPlan:
     command: str
     engine: str = "processes"
     progress_bar: bool = False
-    budget: float | None = None
     strict: bool = False
 
     @property

@@ -102,21 +102,10 @@ def _execute_unfinished(
     if not todo:
         return
     jobs = min(plan.jobs, len(todo))
-    start, longest = time.monotonic(), 0.0
     with open_executor(
         plan.engine, jobs, plan.trainer_config, shared, progress.validated
     ) as executor:
-        rounds = [todo]
-        if plan.budget is not None:  # end after a whole seed
-            seeds = dict.fromkeys(run.seed for run in todo)
-            rounds = [[run for run in todo if run.seed == seed] for seed in seeds]
-        for number, runs in enumerate(rounds):
-            now = time.monotonic()
-            if plan.budget is not None and number and now - start + longest > plan.budget:
-                progress.ended_early(runs[0].seed)
-                return
-            yield from _execute_in_parallel(executor, plan, runs, progress)
-            longest = max(longest, time.monotonic() - now)
+        yield from _execute_in_parallel(executor, plan, todo, progress)
 
 
 def _execute_in_parallel(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ranksim.data.spec import (
 from ranksim.data.table import read_targets
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import UsageError
+from ranksim.experiments.budget import BudgetPlan, plan_budget, with_equal_steps
 from ranksim.experiments.external import name_predictions
 from ranksim.experiments.run import Run
 from ranksim.experiments.store import SweepPlan
@@ -147,33 +148,41 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
         path, method = files[key]
         return replace(make_run(vanilla, seed), method=method, predictions=path)
 
+    every_method = [*methods, *(method for _, method in external)]
+    budget = None
+    if request.budget is not None:
+        runs = _collect_stages(make_named_run(method.key, seeds[0]) for method in every_method)
+        budget = _plan_budget(request, runs, methods, seeds)
+    if budget is not None:
+        console.print(budget.describe(), highlight=False, soft_wrap=True)
+        every_method = [each for each in every_method if each.key not in budget.dropped]
+        seeds = budget.seeds
+
+    def make_planned_run(key: str, seed: int) -> Run:
+        run = make_named_run(key, seed)
+        return run if budget is None else with_equal_steps(run, budget)
+
     reported = [
-        make_run(method, seed)
+        make_planned_run(method.key, seed)
         for seed in seeds
-        for method in methods
+        for method in every_method
         if seed == seeds[0] or depends_on_seed(method.technique)
     ]
-    reported += [make_named_run(key, seeds[0]) for key in files]
     reported = [run if run.seed == min(seeds) else _without_projection(run) for run in reported]
-    stages = [stage for run in reported for stage in (run.stage_one, run) if stage is not None]
-    runs = list({run.name: run for run in stages}.values())
-    if request.budget is not None:
-        share = request.budget * min(request.jobs, len(runs)) * len(seeds) / len(runs)
-        runs = [_limit_seconds(run, share) for run in runs]
+    runs = _collect_stages(reported)
     single = request.jobs == 1 and request.engine == "processes"
     plan = SweepPlan(
         runs,
-        {method.name: method.key for method in [*methods, *(method for _, method in external)]},
-        make_named_run,
+        {method.name: method.key for method in every_method},
+        make_planned_run,
         request.jobs,
         request.command,
         request.engine,
         progress_bar=single and console.is_terminal,
-        budget=request.budget,
         strict=request.strict,
     )
     live = console.is_terminal and not single
-    monitor, scores = stages[0].recipe.monitor, headline(request.benchmark)
+    monitor, scores = runs[0].recipe.monitor, headline(request.benchmark)
     with SweepProgress(console, live=live, monitor=monitor, headline=scores) as watcher:
         results = run_sweep(plan, watcher)
     if not runs[0].trainer_config.is_follower_node:  # only the first of several machines writes
@@ -200,10 +209,30 @@ def _without_projection(run: Run) -> Run:
     return replace(run, has_projection=False, stage_one=first)
 
 
-def _limit_seconds(run: Run, seconds: float) -> Run:
-    """Return a copy of a run; its training and its first stage each end after ``seconds``."""
-    first = None if run.stage_one is None else _limit_seconds(run.stage_one, seconds)
-    return replace(run, limits=replace(run.limits, seconds=seconds), stage_one=first)
+def _collect_stages(runs: Iterable[Run]) -> list[Run]:
+    """Return each run once, after its first stage."""
+    stages = [stage for run in runs for stage in (run.stage_one, run) if stage is not None]
+    return list({run.name: run for run in stages}.values())
+
+
+def _plan_budget(
+    request: SweepRequest, runs: Sequence[Run], methods: Sequence[Method], seeds: Sequence[int]
+) -> BudgetPlan | None:
+    """Plan a comparison within the budget of a request; None if no network is trained."""
+    for option, is_set in (
+        ("--max-steps", request.limits.steps is not None),
+        ("--num-nodes", request.trainer.num_nodes > 1),
+    ):
+        if is_set:
+            raise UsageError(f"--budget plans the steps of each training: leave out {option}.")
+    networks = [method.key for method in methods if not method.technique.estimator]
+    if not networks:
+        return None
+    assert request.budget is not None
+    rows = list(dict.fromkeys(networks))
+    return plan_budget(
+        request.budget, runs, rows, seeds=seeds, jobs=request.jobs, engine=request.engine
+    )
 
 
 def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Method, int], Run]:

@@ -43,12 +43,11 @@ DIRECT = "direct"
 
 def train(
     module: RegressionModule, task: TrainingTask, folder: Path, options: TrainingOptions
-) -> float:
-    """Train or resume, and write checkpoints into the folder; return the elapsed seconds."""
+) -> None:
+    """Train or resume, and write checkpoints into the folder."""
     loop = DirectLoop(module, task, folder, options)
     with _deterministic(), TrainingLog(folder, options) as loop.log:
         loop.run()
-    return loop.progress.seconds
 
 
 class DirectLoop:
@@ -99,7 +98,6 @@ class DirectLoop:
             (self.current_epoch, schedule.max_epochs),
             (self.global_step, schedule.max_steps),
             (self.progress.stale, self.recipe.patience),
-            (self.progress.seconds, self.options.limits.seconds),
         )
         return any(value >= limit for value, limit in limits if limit)
 
@@ -127,14 +125,6 @@ class DirectLoop:
             if not every:
                 self._validate()
             self.current_epoch += 1
-        self._check_time()
-
-    def _check_time(self) -> None:
-        """Record the elapsed time; validate before the end if the time is over."""
-        limit, elapsed = self.options.limits.seconds, time.perf_counter() - self.start_time
-        if limit is not None and elapsed >= limit and self.validated_step != self.global_step:
-            self._validate()
-        self.progress.seconds = time.perf_counter() - self.start_time
 
     def _step(self, indices: tuple[Tensor, ...]) -> None:
         """Train on the batches of one optimizer step."""

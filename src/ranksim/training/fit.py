@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,7 +77,7 @@ def fit(
     recipe = factory.resolve_defaults(recipe, task.targets)
     module = _make_module(task, recipe, technique, options, fds_state, update_fds)
     with _explain_errors(task.sample_ids):
-        elapsed = _train(module, task, folder, options)
+        _train(module, task, folder, options)
     if config.is_follower_node:
         raise FollowedError("This node has finished; the first node writes the results.")
     # training may have happened in other processes: continue from its checkpoints
@@ -106,8 +105,6 @@ def fit(
         best_epoch=progress.best_epoch,
         steps=last["global_step"],
         seconds=progress.seconds,
-        # the checkpoint is slightly older than the timer, which does not run in other processes
-        truncated=max(elapsed, progress.seconds) >= (options.limits.seconds or math.inf),
     )
 
 
@@ -168,15 +165,16 @@ def _make_module(
 
 def _train(
     module: RegressionModule, task: TrainingTask, folder: Path, options: TrainingOptions
-) -> float:
-    """Train or resume; return the elapsed seconds, 0 if nothing limits them."""
+) -> None:
+    """Train or resume, and write the checkpoints ``best.ckpt`` and ``last.ckpt``."""
     if not _uses_lightning(options):
-        return direct_loop.train(module, task, folder, options)
+        direct_loop.train(module, task, folder, options)
+        return
     from ranksim.training.lightning import loop
     from ranksim.training.lightning.module import LightningRegressionModule
 
     assert isinstance(module, LightningRegressionModule)
-    return loop.train(module, task, folder, options)
+    loop.train(module, task, folder, options)
 
 
 def _uses_lightning(options: TrainingOptions) -> bool:

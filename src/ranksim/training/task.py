@@ -29,7 +29,6 @@ class TrainingLimits:
 
     steps: int | None = None  # optimizer steps
     epochs: int | None = None  # validations if the recipe validates after a number of steps
-    seconds: float | None = None  # checked after each epoch
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():  # NumPy scalars cannot be recorded
@@ -88,7 +87,6 @@ class TrainingResult:
     best_epoch: int
     steps: int
     seconds: float
-    truncated: bool = False  # whether the time limit ended the training
 
 
 class FollowedError(RankSimError):

@@ -18,7 +18,6 @@ from ranksim._utils.formatting import (
     format_count,
     format_percent,
     format_signed,
-    join_names,
 )
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
 from ranksim.evaluation.record import run_name
@@ -59,14 +58,6 @@ def print_summary(results: Record, console: Console) -> None:
         if run["status"] == "failed":
             message = escape(f"{run_name(run)}: {run['result']['error']}")
             console.print(f"[red]failed[/]: {message}", highlight=False, soft_wrap=True)
-    truncated = [run_name(run) for run in results["runs"] if "truncated" in run["result"]]
-    if truncated:
-        console.print(
-            f"[yellow]The time budget ended {format_count(len(truncated), 'run')} early[/] "
-            f"({join_names(truncated, 5)}): repeat the command with a larger --budget to resume.",
-            highlight=False,
-            soft_wrap=True,
-        )
     if conclusion := results.get("conclusion"):
         compared = [row for row in results["summary"] if row.get("vs_baseline")]
         rows = [row for row in unique_rows(compared) if row["vs_baseline"]["seeds"]]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
@@ -42,17 +41,17 @@ def train(
     task: TrainingTask,
     folder: Path,
     options: TrainingOptions,
-) -> float:
-    """Train or resume; return the elapsed seconds if there is a time limit, else 0."""
+) -> None:
+    """Train or resume, and write checkpoints into the folder."""
     silence_lightning()
-    config, recipe, limits = options.trainer_config, module.recipe, options.limits
+    config, recipe = options.trainer_config, module.recipe
     if config.is_distributed:
         os.environ["PL_GLOBAL_SEED"] = str(options.seed)  # seeds the training processes
         # the data is sent to the training processes
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     sampler = SeededSampler(len(task.train), options.seed, recipe.batch_size)
     processes = world_size(config)
-    schedule = Schedule.plan(recipe, limits, sampler.samples_per_process(processes))
+    schedule = Schedule.plan(recipe, options.limits, sampler.samples_per_process(processes))
     checkpoint = read_resumable_checkpoint(folder, LIGHTNING)
     if checkpoint is not None:
         completed = checkpoint["global_step"] % schedule.steps_per_epoch
@@ -62,10 +61,6 @@ def train(
         forwarder = ValidationForwarder(on_validation)
         on_validation = forwarder.send
     callbacks = [*_checkpoint_callbacks(folder, recipe, on_validation), *options.callbacks]
-    timer = None
-    if limits.seconds is not None:
-        timer = Timer(timedelta(seconds=limits.seconds), interval="epoch", verbose=False)
-        callbacks.append(timer)
     unused_weights = getattr(module.model.encoder, "may_have_unused", False)
     arguments = trainer_arguments(config, unused_weights=unused_weights)
     arguments["plugins"] = [*arguments.get("plugins", []), AtomicCheckpointIO()]
@@ -94,7 +89,6 @@ def train(
             ckpt_path=None if checkpoint is None else folder / LAST,
             weights_only=True,
         )
-    return 0.0 if timer is None else timer.time_elapsed()
 
 
 def _trainer_schedule(recipe: NetworkRecipe, schedule: Schedule) -> dict[str, Any]:

@@ -148,8 +148,6 @@ def _describe_cost(sweep: SweepResults, seconds: Bars, memory: Bars) -> Iterator
     if memory:
         peak = max(max(values) for _, _, values in memory)
         yield f"The highest memory peak was {format_rounded(round(peak))} MB."
-    if truncated := sum("truncated" in run["result"] for run in sweep.done):
-        yield f"The time budget ended {format_count(truncated, 'run')} early."
     if sweep.failed:
         yield f"{format_count(len(sweep.failed), 'run')} failed; the table below lists the errors."
 
