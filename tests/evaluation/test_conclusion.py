@@ -181,3 +181,30 @@ def test_at_most_three_methods_are_described():
 
 def test_other_baseline_is_named():
     assert "better than inv" in conclude({"inv+fds": {"all": 0.0}}, baseline="inv")["sentence"]
+
+
+def test_gain_at_the_price_of_rare_labels_is_no_success():
+    """The method is not the chosen one, and its gain stands beside its loss."""
+    conclusion = conclude({"inv": {"many": -0.2, "few": 0.3}, "rrt": {"few": -0.01}})
+    assert_mentions(conclusion["headline"], "No method", "without being surely worse for rare")
+    points = {point["title"]: point["sentence"] for point in conclusion["points"]}
+    price = points["At a price"].replace("\u202f%", "%")
+    assert_mentions(price, "inv lowers MSE by 20.0%", "but raises it by 30.0% for rare labels")
+    assert points["Nearest"].startswith("rrt has")
+    assert conclusion["chosen"] == "rrt"
+
+
+def test_rare_labels_decide_which_method_is_named():
+    conclusion = conclude({"inv": {"all": -0.5, "few": -0.1}, "rrt": {"few": -0.2}})
+    assert conclusion["chosen"] == "rrt"
+    assert_mentions(conclusion["sentence"], "rrt lowers", "20.0% for rare", "inv lowers", "10.0%")
+    named = conclude({"inv": {"named": -0.1}, "rrt": {"few": -0.2}})
+    assert named["chosen"] == "inv"
+
+
+@pytest.mark.parametrize(("span", "is_rare"), [([0, 1], False), ([9, None], True)])
+def test_named_region_with_many_training_samples_is_not_rare(span, is_rare):
+    rows = make_summary({"inv": {"named": -0.3}, "rrt": {"few": -0.2}})
+    labels = {"edges": [0, 2, 10, 12], "train": [90, 5, 5], "named": {"named": span}}
+    conclusion = draw_conclusion(rows, "vanilla", "mse", labels)
+    assert conclusion["chosen"] == ("inv" if is_rare else "rrt")

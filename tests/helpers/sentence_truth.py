@@ -115,6 +115,9 @@ class Tracer:
         return {
             r"mean \w+ is lowest for (\S+), #(?=[.;])": lambda method, _: [mean(method)],
             r"the baseline (\S+) has #": lambda method, _: [mean(method)],
+            "seeds and # test (?:days|groups)": lambda _: [
+                self.results["interval_units"]["counts"]["all"]
+            ],
             r"; (\S+) ((?:perhaps )?raises it by [^.]*(?:\.\d[^.]*)*)\.": check_losses,
         }  # fmt: skip
 

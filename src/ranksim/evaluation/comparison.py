@@ -131,35 +131,35 @@ def add_ensemble_changes(
     (of squares for the MSE), the ``relative`` change, and the intervals ``ci_total`` (95 %) and
     ``ci_adjusted`` (at 1 - 0.05/m) over test samples. It is never positive, as sizes are convex.
     """
-    size, adjusted = ERRORS[error], 1 - (1 - _LEVEL) / num_comparisons
+    adjusted, size = 1 - (1 - _LEVEL) / num_comparisons, ERRORS[error]
+    rows, errors, first = [], [], None
     for row in summary:
-        if not row.get("ensemble"):
-            continue
-        runs = [read(method_key(row), seed) for seed in row["seeds"]]
+        runs = [read(method_key(row), seed) for seed in row["seeds"]] if row.get("ensemble") else []
         complete = [run for run in runs if run is not None]
-        errors = np.stack([run.errors for run in complete])
-        before, after = size(errors).mean(axis=0), size(errors.mean(axis=0))
-        changes: Record = {"test": {}, "views": {}}
-        for scope in _list_scopes(complete[0], counts):
-            if not scope.mask.any():
-                continue
-            in_scope = (after - before)[None, scope.mask]
-            change = aggregate_by_cluster(in_scope, scope.groups, scope.weights)
-            if change.shape[1] > 1 and np.isfinite(change).all():
-                base = float(np.average(before[scope.mask], weights=scope.weights))
-                effect = _describe_samples(change, base, adjusted)
-                changes[scope.part][scope.name] = {error: effect}
-        row["ensemble_change"] = changes
-
-
-def _describe_samples(change: Floats, base: float, adjusted: float) -> Record:
-    """Return mean, relative change and intervals over samples of a change ``(1, n)``."""
-    mean = float(change.mean())
-    effect: Record = {"mean": mean, "relative": mean / base if base else None}
-    for name, level in (("ci_total", _LEVEL), ("ci_adjusted", adjusted)):
-        low, high = bootstrap(change.T, level)
-        effect[name] = [float(low[0]), float(high[0])]
-    return effect
+        first = first or next(iter(complete), None)
+        if first is not None and complete and np.array_equal(complete[0].rows, first.rows):
+            rows.append(row)
+            errors.append(np.stack([run.errors for run in complete]))
+    if first is None:
+        return
+    for row in rows:
+        row["ensemble_change"] = {"test": {}, "views": {}}
+    singles = np.stack([size(each).mean(axis=0) for each in errors])
+    changes = np.stack([size(each.mean(axis=0)) for each in errors]) - singles
+    for scope in _list_scopes(first, counts):
+        if not scope.mask.any() or not np.isfinite(changes[:, scope.mask]).all():
+            continue
+        change = aggregate_by_cluster(changes[:, scope.mask], scope.groups, scope.weights)
+        if change.shape[1] < 2:
+            continue
+        bases = np.average(singles[:, scope.mask], axis=1, weights=scope.weights)
+        ends = {name: np.stack(bootstrap(change.T, level), axis=1).tolist()
+                for name, level in (("ci_total", _LEVEL), ("ci_adjusted", adjusted))}  # fmt: skip
+        for k, (row, base) in enumerate(zip(rows, bases.tolist(), strict=True)):
+            mean = float(change[k].mean())
+            effect = {"mean": mean, "relative": mean / base if base else None}
+            effect |= {name: intervals[k] for name, intervals in ends.items()}
+            row["ensemble_change"][scope.part][scope.name] = {error: effect}
 
 
 def _read_errors(
@@ -243,16 +243,20 @@ def _add_fixed_intervals(
     comparisons: Mapping[Pair, Record], errors: Mapping[Pair, Floats], scope: Scope, adjusted: float
 ) -> None:
     """Add ``ci_total`` and ``ci_adjusted``, over samples alone, of methods that need no seeds."""
-    for pair, values in errors.items():
-        if not comparisons[pair].get("fitted_once"):
-            continue
-        for metric in ERRORS:
-            effect = comparisons[pair][scope.part][scope.name][metric]
-            if effect["ci_samples"] is None:
-                continue
-            low, high = bootstrap(_change(values, metric, scope).T, adjusted)
-            effect["ci_total"] = effect["ci_samples"]
-            effect["ci_adjusted"] = [float(low[0]), float(high[0])]
+    effects = {
+        (pair, metric): effect
+        for pair in errors
+        for metric in ERRORS
+        if comparisons[pair].get("fitted_once")
+        and (effect := comparisons[pair][scope.part][scope.name][metric])["ci_samples"] is not None
+    }
+    if not effects:
+        return
+    changes = [_change(errors[pair], metric, scope)[0] for pair, metric in effects]
+    lows, highs = bootstrap(np.stack(changes, axis=1), adjusted)
+    for effect, low, high in zip(effects.values(), lows, highs, strict=True):
+        effect["ci_total"] = effect["ci_samples"]
+        effect["ci_adjusted"] = [float(low), float(high)]
 
 
 def _add_intervals(

@@ -15,6 +15,7 @@ from ranksim.evaluation.families import (
     find_family,
     find_leader,
     find_plain,
+    to_plural,
 )
 from ranksim.evaluation.findings import (
     Finding,
@@ -150,13 +151,18 @@ def _conclude_sweep(
             text += " The table has further ones."
         points.append(("Also better", text))
     headline = f"Compared with {evidence.baseline}, {first}"
-    rare = order_rare(evidence.scopes)
+    costly = _describe_costly(evidence, by_method)
     if not described:
         headline = f"No method is surely better than {evidence.baseline} in these runs."
+        if costly:
+            headline = f"No method is surely better than {evidence.baseline} without being surely "
+            headline += "worse for rare labels."
         if (nearest := _find_nearest(evidence, by_method)) is not None:
             text = _describe_nearest(nearest, by_method[nearest.method], evidence.title)
             points.append(("Nearest", text))
-    elif rare and not any(f.scope.is_rare and f.significance < 0 for f in findings):
+    points += [("At a price", text) for text in costly]
+    rare = order_rare(evidence.scopes)
+    if described and rare and not any(f.scope.is_rare and f.significance < 0 for f in findings):
         places = ", ".join(scope.phrase for scope in rare)
         text = f"No method is surely better than {evidence.baseline} {places}."
         points.append(("Rare labels", text))
@@ -223,6 +229,18 @@ def _is_worse_in_rare(changes: Iterable[Finding]) -> bool:
     return any(finding.scope.is_rare and finding.significance > 0 for finding in changes)
 
 
+def _describe_costly(evidence: Evidence, by_method: Mapping[str, Sequence[Finding]]) -> list[str]:
+    """Describe the method of the largest sure gain among those surely worse for rare labels."""
+    usual = evidence.main_scopes[0]
+    places = {
+        method: min((f.scope != usual, f.change) for f in changes if f.significance < 0)
+        for method, changes in by_method.items()
+        if _is_worse_in_rare(changes) and any(f.significance < 0 for f in changes)
+    }
+    chosen = min(places, key=lambda method: places[method], default=None)
+    return [describe_gains(by_method[chosen], evidence.title)] if chosen is not None else []
+
+
 def _find_nearest(evidence: Evidence, by_method: Mapping[str, Sequence[Finding]]) -> Finding | None:
     """Return the largest decrease of the error for rare labels, or else in another scope.
 
@@ -246,7 +264,7 @@ def _describe_nearest(nearest: Finding, changes: Sequence[Finding], error: str) 
     losses = describe_losses(changes)
     text = f"{nearest.method} has {format_percent(-nearest.change, '')} less {error} "
     text += nearest.scope.phrase + (f", but {losses}." if losses else ".")
-    return f"{text} Its gain may be chance: {_describe_seeds(nearest)}."
+    return f"{text} The gain of {nearest.method} may be chance: {_describe_seeds(nearest)}."
 
 
 def _describe_seeds(finding: Finding) -> str:
@@ -295,7 +313,7 @@ def _describe_families(evidence: Evidence) -> list[tuple[str, str]]:
             more = join_names(f"every {other}" for other in others)
             sentences.append(f"{text}, but not than {more}." if others else f"{text}.")
         elif others:
-            families = " or ".join(f"{each}s" for each in sorted({family, *others}))
+            families = " or ".join(map(to_plural, sorted({family, *others})))
             lowest.setdefault(families, []).append(f"{scope.phrase}: {name}")
     for families, places in lowest.items():
         start = "Otherwise, whether" if sentences else "Whether"

@@ -12,7 +12,7 @@ from ranksim.training.method import CONSTANTS, ESTIMATORS, NETWORKS
 
 Record = Mapping[str, Any]
 # the names stand in sentences: "a tree is better than any network"
-NETWORK, TREE, SIMPLE, EXTERNAL = "network", "tree", "simple model", "model made elsewhere"
+NETWORK, TREE, SIMPLE, EXTERNAL = "network", "tree", "simple model", "model from elsewhere"
 REFERENCE = "reference"
 _SIMPLE = ("linear", "knn")
 _AVERAGE = "+average"
@@ -23,7 +23,7 @@ def find_family(key: str) -> str:
 
     Example:
         >>> [find_family(key) for key in ("rrt+ranksim", "trees(log)", "knn", "median", "theirs")]
-        ['network', 'tree', 'simple model', 'reference', 'model made elsewhere']
+        ['network', 'tree', 'simple model', 'reference', 'model from elsewhere']
     """
     base = _find_base(key)
     if base in NETWORKS:
@@ -33,6 +33,11 @@ def find_family(key: str) -> str:
     if base in _SIMPLE:
         return SIMPLE
     return TREE if base in ESTIMATORS else EXTERNAL
+
+
+def to_plural(family: str) -> str:
+    """Return the plural of a family's name, such as ``models from elsewhere``."""
+    return "models from elsewhere" if family == EXTERNAL else f"{family}s"
 
 
 def _find_base(key: str) -> str:

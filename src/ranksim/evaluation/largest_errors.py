@@ -67,3 +67,14 @@ def count_units(preds: Predictions | None, facts: Mapping[str, Any]) -> Record |
     numbers = preds.rows if preds.groups is None else preds.groups
     counts = {name: len(np.unique(numbers[mask])) for name, mask in preds.regions.items()}
     return {"unit": unit, "counts": counts}
+
+
+def describe_units(results: Mapping[str, Any]) -> str:
+    """Return what the intervals of results resample, such as ``test samples`` or ``32 test days``.
+
+    Results of earlier versions do not say whether samples are grouped.
+    """
+    units = results.get("interval_units")
+    if not units or units["unit"] == "samples":
+        return "test samples"
+    return f"{units['counts']['all']:,} test {units['unit']}"

@@ -20,6 +20,7 @@ from ranksim._utils.formatting import (
     format_signed,
 )
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
+from ranksim.evaluation.largest_errors import describe_units
 from ranksim.evaluation.record import run_name
 from ranksim.evaluation.summary import describe_failure, failed_runs, share_of_failed, unique_rows
 from ranksim.evaluation.views import (
@@ -232,11 +233,12 @@ def _table_of_changes(results: Record, rows: Sequence[Record]) -> Table:
     is_short = len(rows) <= _MAX_BLOCKS
     caption = _LEGEND
     if is_short:
-        source = "seeds and test samples"
+        units = describe_units(results)
+        source = f"seeds and {units}"
         if all(row["vs_baseline"].get("fitted_once") for row in rows):
-            source = "test samples alone, as these methods need no seed"
+            source = f"{units} alone, as these methods need no seed"
         elif any(row["vs_baseline"].get("fitted_once") for row in rows):
-            source += ", and over test samples alone if both methods need no seed"
+            source += f", and over {units} alone if both methods need no seed"
         caption += f"; below: 95\u202f% intervals over {source}"
     title = f"Change of {METRIC_TITLES[error][0]} from {baseline}"
     heading = title_of_all(find_test_set(results))

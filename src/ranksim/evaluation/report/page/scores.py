@@ -18,6 +18,7 @@ from ranksim._utils.formatting import (
 )
 from ranksim.evaluation.findings import describe_losses, find_changes, list_scopes
 from ranksim.evaluation.intervals import MIN_SEEDS, excludes_zero, is_significant
+from ranksim.evaluation.largest_errors import describe_units
 from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.page.elements import (
     Bar,
@@ -369,10 +370,11 @@ def _interval_source(sweep: SweepResults) -> str:
     has_total = any(effect.get("ci_total") for effect in _main_effects(sweep).values())
     if not has_total:
         return "paired seeds"
+    units = describe_units(sweep.content)
     fixed = [bool(row["vs_baseline"].get("fitted_once")) for row in sweep.compared]
     if all(fixed):
-        return "test samples alone, as these methods need no seed"
-    return "seeds and test samples" + " (test samples alone if neither needs a seed)" * any(fixed)
+        return f"{units} alone, as these methods need no seed"
+    return f"seeds and {units}" + f" ({units} alone if neither needs a seed)" * any(fixed)
 
 
 def _is_judged(effect: Record) -> bool:
