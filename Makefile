@@ -35,7 +35,7 @@ bench: .venv/ready  ## time RankSim's loss, into a table and bench.json (4 minut
 
 check: lint audit test-all  ## lint, audit and all tests
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt src/ranksim/functional/_kernels/cpu/term.c
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "ranksim needs Python 3.11 to 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv

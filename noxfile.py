@@ -21,6 +21,7 @@ PACKAGE_DATA = (
     "datasets/published/sts-b-dir.csv",
     "evaluation/report/page/page.html.j2",
     "inference/card.md.j2",
+    "functional/_kernels/cpu/term.c",
 )
 # tests that need no data and no optional tool, for sessions with other versions
 PORTABLE_TESTS = (
@@ -56,6 +57,8 @@ def build_wheel(session: nox.Session) -> Path:
     names = zipfile.ZipFile(wheel).namelist()
     if missing := [name for name in PACKAGE_DATA if f"ranksim/{name}" not in names]:
         session.error(f"the wheel lacks {', '.join(missing)}")
+    if not any(name.endswith(".so") for name in names):
+        session.error("the wheel lacks the compiled CPU path of RankSim")
     if extra := {n.split("/")[0] for n in names if "dist-info" not in n} - {"ranksim"}:
         session.error(f"the wheel holds {', '.join(sorted(extra))}")
     return wheel

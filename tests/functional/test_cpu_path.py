@@ -1,13 +1,18 @@
-"""The CPU implementation: float32 products rank as float64 does, labels as integers."""
+"""The CPU implementation: ranks are those of float64, in one compiled call and in blocks."""
 
-import numpy as np
+import logging
+import os
+import shutil
+from unittest import mock
+
 import pytest
 import torch
 
 from ranksim.functional import ranksim_loss
-from ranksim.functional._kernels import RankSimInputs, RankSimParams, reference
-from ranksim.functional._kernels.cpu import cosine, cpu_term
-from ranksim.functional._kernels.cpu.cosine import Cosine, TooCloseError
+from ranksim.functional._kernels import RankSimInputs, RankSimParams, dispatch, reference
+from ranksim.functional._kernels.cpu import cpu_term
+from ranksim.functional._kernels.cpu.compile import compile_libraries, library_path
+from ranksim.functional._kernels.cpu.library import open_library
 from tests.helpers.pairwise import parametrize_pairwise
 from tests.helpers.ranksim_cases import TIES
 
@@ -41,14 +46,8 @@ def compute_both(features, labels, anchors=None, **settings):
 
 def assert_same(result, expected, tolerance=4e-6):
     torch.testing.assert_close(result[0], expected[0], rtol=1e-6, atol=0)
-    assert (result[1] - expected[1]).norm() / expected[1].norm() < tolerance
-
-
-def cosine_block(features):
-    """Return all similarities of float32 features as one block."""
-    inverse = features.double().norm(dim=1).reciprocal().nan_to_num(posinf=0.0).numpy()
-    rows = slice(0, len(features))
-    return Cosine(features, inverse, rows).block(rows)
+    result, expected = result[1].double(), expected[1].double()
+    assert (result - expected).norm() / expected.norm() < tolerance
 
 
 @parametrize_pairwise(
@@ -60,30 +59,41 @@ def test_float32_products_rank_as_float64(size, kind, ties):
 
 
 def test_float32_alone_ranks_differently():
-    """Without exact similarities the test above would fail."""
+    """With float32 similarities the test above would fail."""
     exchanged = 0
     for seed in range(5):
-        block = cosine_block(make_features(260, 257, seed)[0])
-        float32_values = block.values.copy()
-        ranks = block.ranks("ordinal")
-        order = np.argsort(-float32_values, axis=1, kind="stable")
-        exchanged += int((ranks != np.argsort(order, axis=1) + 1).sum())
-        assert block.is_exact is not None
+        features = torch.nn.functional.normalize(make_features(260, 257, seed)[0])
+        orders = [(z @ z.T).argsort(dim=1) for z in (features, features.double())]
+        exchanged += int((orders[0] != orders[1]).sum())
     assert exchanged > 0
 
 
-def test_nearly_parallel_features_need_float64():
-    block = cosine_block(make_features(200, 257, kind="parallel")[0])
-    with pytest.raises(TooCloseError):
-        block.ranks("min")
-
-
-def test_zero_vectors_do_not_need_float64():
-    features, _ = make_features(200, 257)
-    features[::10] = 0
-    block = cosine_block(features)
-    block.ranks("min")  # does not raise TooCloseError
-    assert (block.values[10] == 0).all()
+@parametrize_pairwise(
+    size=[1, 2, 7, 16, 17, 40, 90],
+    width=[1, 3, 33, 130],
+    keep=[None, 0.5, 0.1],
+    anchors=[1.0, 0.6],
+    ties=TIES,
+    labels=[torch.int64, torch.int32, torch.float32, torch.float64, torch.bfloat16],
+    gradient=[True, False],
+    dtype=[torch.float32, torch.float16],
+)  # fmt: skip
+def test_one_call_equals_reference(size, width, keep, anchors, ties, labels, gradient, dtype):
+    draw = torch.Generator().manual_seed(size)
+    features = torch.randn(size, width, generator=draw).to(dtype)
+    features[size // 2] = 0
+    mask = None if keep is None else torch.rand(size, generator=draw) < keep
+    inputs = RankSimInputs(
+        *(features, torch.randint(0, 9, (size, 1), generator=draw).to(labels)),
+        *(mask, None, max(int(size * anchors), 1)),
+    )
+    params = RankSimParams(**(PARAMS | {"ties": ties}))
+    result = cpu_term.compute_term(inputs, params, gradient)
+    expected = reference.compute_term(inputs, params, gradient)
+    torch.testing.assert_close(result[0], expected[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        result[1], expected[1], rtol=1e-4, atol=4e-6 * float(expected[1].norm()) if gradient else 0
+    )
 
 
 @parametrize_pairwise(dtype=[torch.float32, torch.float64], anchors=[90, 40])
@@ -91,7 +101,6 @@ def test_block_size_changes_nothing(monkeypatch, dtype, anchors):
     features, labels = make_features(90, seed=3)
     whole, expected = compute_both(features.to(dtype), labels, anchors)
     monkeypatch.setattr(cpu_term, "PRODUCT_BLOCK", 90 * 32)
-    monkeypatch.setattr(cpu_term, "RANK_BLOCK", 90 * 7)
     result, _ = compute_both(features.to(dtype), labels, anchors)
     torch.testing.assert_close(result[0], whole[0], rtol=1e-12, atol=0)
     assert_same(result, expected)
@@ -119,7 +128,9 @@ def test_multiples_of_a_vector_tie_beside_extreme_norms():
     features[1:8] = features[8] * torch.tensor([1, 3, 1 / 8, 5, 7, 9, 11])[:, None]
     for scale in (1e-12, 1e12, 1e-30):
         features[0] *= scale
-        assert_same(*compute_both(features, labels))
+        result, expected = compute_both(features, labels)
+        assert_same(result, expected)
+        assert_same((result[0], result[1][1:]), (expected[0], expected[1][1:]))
 
 
 def test_subnormal_vector_counts_as_zero():
@@ -175,8 +186,65 @@ def test_labels_of_one_direction_have_no_order_by_cosine():
     assert result[0] == expected[0] == 0
 
 
-def test_without_onednn(monkeypatch):
-    features, labels = make_features(70)
-    expected = compute_both(features, labels)[0]
-    monkeypatch.setattr(cosine, "_onednn_linear", lambda: None)
-    assert_same(compute_both(features, labels)[0], expected)
+@parametrize_pairwise(threads=[1, 3], size=[257, 300], similarity=["neg_l1", "cosine"], ties=TIES)
+def test_threads_change_nothing(threads, size, similarity, ties):
+    features, labels = make_features(size, 40)
+    labels = labels.expand(-1, 2) + torch.tensor([0, 3])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        result, expected = compute_both(features, labels, similarity=similarity, ties=ties)
+    finally:
+        torch.set_num_threads(before)
+    assert_same(result, expected)
+
+
+@pytest.mark.parametrize("size", [40, 300])
+def test_steals_no_memory_of_inputs(size):
+    features, labels = make_features(size)
+    copies = features.clone(), labels.clone()
+    compute_both(features, labels)
+    assert features.equal(copies[0])
+    assert labels.equal(copies[1])
+
+
+class TestLibrary:
+    def test_is_in_use(self):
+        """Fails where the package was installed without a compiler, or before term.c changed."""
+        if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang", "cl")))):
+            pytest.skip("there is no C compiler")
+        dispatch.path_for.cache_clear()
+        assert dispatch.path_for(torch.device("cpu")) is cpu_term.compute_term
+        features = torch.randn(20, 4, requires_grad=True)
+        with mock.patch.object(reference, "compute_term", side_effect=AssertionError):
+            ranksim_loss(features, torch.arange(20)).backward()
+
+    def test_missing_library_means_reference(self, monkeypatch, caplog):
+        monkeypatch.setattr(dispatch, "load_library", mock.Mock(side_effect=OSError("no file")))
+        dispatch.path_for.cache_clear()
+        features, labels = make_features(20)
+        features.requires_grad_()
+        with caplog.at_level(logging.INFO, logger="ranksim"):
+            for _ in range(3):
+                value = ranksim_loss(features, labels, unique_labels=False)
+        dispatch.path_for.cache_clear()
+        assert caplog.messages == [
+            "RankSim runs as plain PyTorch on cpu: the package was built without a C compiler"
+        ]
+        monkeypatch.undo()
+        torch.testing.assert_close(value, ranksim_loss(features, labels, unique_labels=False))
+
+    @pytest.mark.parametrize("instructions", ["baseline", "avx2", "avx512"])
+    def test_every_instruction_set_gives_the_same(self, monkeypatch, instructions):
+        path, available = library_path(instructions), torch.backends.cpu.get_cpu_capability()
+        if not path.exists() or (instructions > available.lower() and instructions != "baseline"):
+            pytest.skip(f"this processor or compiler has no {instructions}")
+        monkeypatch.setattr(cpu_term, "load_library", lambda: open_library(path))
+        for size, width in ((5, 3), (33, 70), (130, 257)):
+            assert_same(*compute_both(*make_features(size, width)))
+
+    def test_no_compiler_is_an_error_of_the_build_alone(self, monkeypatch):
+        monkeypatch.setattr(shutil, "which", lambda _: None)
+        with pytest.raises(FileNotFoundError, match="there is no C compiler"):
+            compile_libraries()
+        assert library_path("baseline").exists()

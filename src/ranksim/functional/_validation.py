@@ -10,31 +10,38 @@ from ranksim._utils.checks import check_choice, describe_value
 
 Reduction = Literal["sum", "mean", "none"]
 WeightedReduction = Literal["sum", "mean", "none", "weighted_mean"]  # of regression losses
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 
 
 def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Reshape features to (N, D) and labels to (N, K), or raise an error naming both shapes."""
     check_tensors(features=features, labels=labels)
-    shapes = f"got features {tuple(features.shape)} and labels {tuple(labels.shape)}"
-    if features.ndim == 0 or labels.ndim not in (1, 2):
-        raise ValueError(
-            f"features must have shape (N, ...) and labels (N,), (N, 1) or (N, K), {shapes}"
-        )
-    if features.shape[0] != labels.shape[0]:
-        raise ValueError(f"features and labels must have the same length N, {shapes}")
-    if features.ndim == 1 and labels.ndim == 2 and labels.shape[1] > 1:
-        raise ValueError(
-            f"features and labels seem to be swapped, {shapes}: pass the features first, of shape "
-            "(N, ...), or (N, 1) if they are one number per sample"
-        )
-    if labels.ndim == 2 and labels.shape[1] == 0:
-        raise ValueError(f"labels must have at least one dimension K, {shapes}")
+    if problem := _find_problem(features, labels):
+        shapes = f"got features {tuple(features.shape)} and labels {tuple(labels.shape)}"
+        raise ValueError(problem.format(shapes=shapes))
     if not features.is_floating_point():
         raise TypeError(f"features must be floating point, got {features.dtype}")
     if labels.is_complex():
         raise TypeError(f"labels must be real, got {labels.dtype}")
-    features = features.reshape(features.shape[0], math.prod(features.shape[1:]))
+    if features.ndim != 2:
+        features = features.reshape(features.shape[0], math.prod(features.shape[1:]))
     return features, labels if labels.ndim == 2 else labels.unsqueeze(1)
+
+
+def _find_problem(features: Tensor, labels: Tensor) -> str:
+    """Return what is wrong with the shapes, or an empty string."""
+    if features.ndim == 0 or labels.ndim not in (1, 2):
+        return "features must have shape (N, ...) and labels (N,), (N, 1) or (N, K), {shapes}"
+    if features.shape[0] != labels.shape[0]:
+        return "features and labels must have the same length N, {shapes}"
+    if features.ndim == 1 and labels.ndim == 2 and labels.shape[1] > 1:
+        return (
+            "features and labels seem to be swapped, {shapes}: pass the features first, of shape "
+            "(N, ...), or (N, 1) if they are one number per sample"
+        )
+    if labels.ndim == 2 and labels.shape[1] == 0:
+        return "labels must have at least one dimension K, {shapes}"
+    return ""
 
 
 def prepare_regression(

@@ -12,6 +12,7 @@ from ranksim.functional._validation import check_tensors
 Ties = Literal["min", "average", "ordinal"]
 TIES: tuple[str, ...] = get_args(Ties)
 LabelSimilarityName = Literal["neg_l1", "neg_l2", "cosine"]
+_NAMES: tuple[str, ...] = get_args(LabelSimilarityName)
 LabelSimilarity = LabelSimilarityName | Callable[[Tensor], Tensor]
 
 GRID = 2.0**-40  # far above the rounding of float64 (1e-16), far below any meaningful difference
@@ -97,10 +98,9 @@ def pairwise_similarity(rows: Tensor, columns: Tensor, kind: str) -> Tensor:
 
 def check_label_similarity(kind: object) -> None:
     """Raise a ValueError if a label similarity is neither a known name nor a callable."""
-    names = get_args(LabelSimilarityName)
-    if not callable(kind) and not (isinstance(kind, str) and kind in names):
+    if not (isinstance(kind, str) and kind in _NAMES) and not callable(kind):
         raise ValueError(
-            f"label_similarity must be one of {', '.join(names)} or a callable, got "
+            f"label_similarity must be one of {', '.join(_NAMES)} or a callable, got "
             f"{describe_value(kind)}"
         )
 

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ranksim.functional._kernels import reference
 from ranksim.functional._kernels.cpu import cpu_term
+from ranksim.functional._kernels.cpu.library import load_library
 from ranksim.functional._kernels.reference import RankSimInputs, RankSimParams
 from ranksim.functional.similarity import working_dtype
 
@@ -29,7 +30,7 @@ def ranksim_term(inputs: RankSimInputs, params: RankSimParams) -> Tensor:
     with_gradient = features.requires_grad and torch.is_grad_enabled()
     value: Tensor
     if type(features) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling():
-        value, _ = _RankSim.apply(features, inputs, params, with_gradient)  # type: ignore[no-untyped-call]
+        value = _RankSim.apply(features, inputs, params, with_gradient)  # type: ignore[no-untyped-call]
     else:
         with torch.autocast(features.device.type, enabled=False):
             value, _ = _operator(
@@ -41,32 +42,56 @@ def ranksim_term(inputs: RankSimInputs, params: RankSimParams) -> Tensor:
 
 
 def _save_for_backward(
-    ctx: Any, inputs: RankSimInputs, params: RankSimParams, output: tuple[Tensor, Tensor]
+    ctx: Any, inputs: RankSimInputs, params: RankSimParams, derivative: Tensor
 ) -> None:
     """Save the gradient, which the forward pass has computed."""
     features = inputs.features
-    ctx.per_anchor, ctx.dtype, ctx.num_samples = params.per_anchor, features.dtype, len(features)
-    ctx.mark_non_differentiable(output[1])
+    ctx.per_anchor, ctx.dtype, ctx.num_samples = (
+        params.per_anchor,
+        features.dtype,
+        features.shape[0],
+    )
     if params.per_anchor:
-        ctx.save_for_backward(output[1], features.detach().clone(), inputs.keep)
+        ctx.save_for_backward(derivative, features.detach().clone(), inputs.keep)
     else:
-        ctx.save_for_backward(output[1])
+        ctx.save_for_backward(derivative)
 
 
-def _backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     """Multiply the saved gradient by the upstream one; only features get a gradient."""
     if ctx.per_anchor:
         slope, features, keep = ctx.saved_tensors
         weighted = slope * upstream.to(slope.dtype).unsqueeze(1)
         gradient = reference.feature_gradient(weighted, *reference.unit_features(features, keep))
     else:
-        (gradient,) = ctx.saved_tensors
-        gradient = gradient * upstream
-    gradient = gradient.to(ctx.dtype)
-    if gradient.shape[0] < ctx.num_samples:  # references get no gradient
+        gradient = ctx.saved_tensors[0] * upstream
+    return _pad_gradient(ctx, gradient), *(None for _ in ctx.needs_input_grad[1:])
+
+
+def _backward_eager(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    """Do the same as ``_backward`` by NumPy on a CPU, which starts no threads."""
+    if torch.is_grad_enabled():  # with create_graph; the check alone would take 5 µs
+        return _backward_once(ctx, upstream)
+    if ctx.per_anchor or not upstream.is_cpu:
+        return _backward(ctx, upstream)
+    (gradient,) = ctx.saved_tensors
+    factor = upstream.item()
+    if factor != 1.0:
+        gradient = torch.from_numpy(gradient.numpy() * factor)
+    return _pad_gradient(ctx, gradient), None, None, None
+
+
+_backward_once = once_differentiable(_backward)
+
+
+def _pad_gradient(ctx: Any, gradient: Tensor) -> Tensor:
+    """Convert the anchors' gradient to the dtype of features; references get no gradient."""
+    if gradient.dtype != ctx.dtype:
+        gradient = gradient.to(ctx.dtype)
+    if gradient.shape[0] < ctx.num_samples:
         zeros = gradient.new_zeros(ctx.num_samples - gradient.shape[0], gradient.shape[1])
         gradient = torch.cat([gradient, zeros])
-    return gradient, *(None for _ in ctx.needs_input_grad[1:])
+    return gradient
 
 
 class _RankSim(torch.autograd.Function):
@@ -75,30 +100,30 @@ class _RankSim(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, features: Tensor, inputs: RankSimInputs, params: RankSimParams, gradient: bool
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         device, path = features.device, path_for(features.device)
         if torch.is_autocast_enabled(device.type):
             with torch.autocast(device.type, enabled=False):
-                output = path(inputs, params, gradient)
+                value, derivative = path(inputs, params, gradient)
         else:
-            output = path(inputs, params, gradient)
-        _save_for_backward(ctx, inputs, params, output)
-        return output
+            value, derivative = path(inputs, params, gradient)
+        _save_for_backward(ctx, inputs, params, derivative)
+        return value
 
-    backward = staticmethod(once_differentiable(_backward))  # type: ignore[assignment]
+    backward = staticmethod(_backward_eager)
 
 
 @torch.library.custom_op("ranksim::term", mutates_args=(), schema=_SCHEMA)
 def _operator(*arguments: Any) -> tuple[Tensor, Tensor]:
     """The term as an operator for ``torch.compile`` and tensor subclasses."""
-    inputs, params = _to_dataclasses(arguments)
+    inputs, params = _to_tuples(arguments)
     return path_for(inputs.features.device)(inputs, params, arguments[-1])
 
 
 @_operator.register_fake
 def _fake_operator(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Return empty tensors of the operator's shapes and dtypes."""
-    inputs, params = _to_dataclasses(arguments)
+    inputs, params = _to_tuples(arguments)
     features, dtype, anchors = inputs.features, inputs.out_dtype, inputs.anchors
     value = features.new_empty(anchors if params.per_anchor else (), dtype=dtype)
     if not arguments[-1]:
@@ -109,15 +134,16 @@ def _fake_operator(*arguments: Any) -> tuple[Tensor, Tensor]:
     return value, features.new_empty(anchors, features.shape[1], dtype=dtype)
 
 
-_operator.register_autograd(
-    _backward,
-    setup_context=lambda ctx, inputs, output: _save_for_backward(
-        ctx, *_to_dataclasses(inputs), output
-    ),
-)
+def _set_up_operator(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    """Save what the backward pass of the operator needs."""
+    ctx.mark_non_differentiable(output[1])
+    _save_for_backward(ctx, *_to_tuples(inputs), output[1])
 
 
-def _to_dataclasses(arguments: tuple[Any, ...]) -> tuple[RankSimInputs, RankSimParams]:
+_operator.register_autograd(_backward, setup_context=_set_up_operator)
+
+
+def _to_tuples(arguments: tuple[Any, ...]) -> tuple[RankSimInputs, RankSimParams]:
     """Build inputs and settings from all but the last argument of the operator."""
     return RankSimInputs(*arguments[:5]), RankSimParams(*arguments[5:-1])
 
@@ -125,9 +151,14 @@ def _to_dataclasses(arguments: tuple[Any, ...]) -> tuple[RankSimInputs, RankSimP
 @functools.cache  # so that a missing Triton is searched for and logged only once
 def path_for(device: torch.device) -> Path:
     """Return the implementation for a device; log why if it is only the reference."""
-    if device.type == "cpu":
-        return cpu_term.compute_term
     reason = "it has no implementation of its own"
+    if device.type == "cpu":
+        try:
+            load_library()
+        except OSError:
+            reason = "the package was built without a C compiler"
+        else:
+            return cpu_term.compute_term
     if device.type == "cuda":
         try:
             from ranksim.functional._kernels import triton_term

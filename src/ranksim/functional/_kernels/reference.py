@@ -4,7 +4,7 @@ The reference works in blocks of anchors on every device, in bounded memory for 
 synchronizes the host with the device.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,7 @@ from ranksim.functional.similarity import (
 BLOCK = 2**22  # similarities per block: 32 MiB per float64 matrix, about ten at a time
 
 
-@dataclass(frozen=True)
-class RankSimInputs:
+class RankSimInputs(NamedTuple):
     """The samples of a batch; the first ``anchors`` are anchors, the others are only ranked."""
 
     features: Tensor  # (N, D), floating point
@@ -37,8 +36,7 @@ class RankSimInputs:
         return torch.promote_types(self.features.dtype, torch.float32)
 
 
-@dataclass(frozen=True)
-class RankSimParams:
+class RankSimParams(NamedTuple):
     """Settings of the term, see :func:`ranksim.functional.ranksim_loss`."""
 
     gamma: float
@@ -108,7 +106,7 @@ def compute_term(
     if store_slopes:
         gradient = feature_gradient(slopes, unit, norm)
     else:
-        gradient = _normalization_gradient(unit_gradient, unit[:anchors], norm[:anchors])
+        gradient = normalization_gradient(unit_gradient, unit[:anchors], norm[:anchors])
     return value, (gradient * has_order).to(inputs.out_dtype)
 
 
@@ -128,10 +126,10 @@ def feature_gradient(slopes: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
     anchors = len(slopes)
     both = slopes.clone()
     both[:, :anchors] += slopes[:, :anchors].T
-    return _normalization_gradient(both @ unit, unit[:anchors], norm[:anchors])
+    return normalization_gradient(both @ unit, unit[:anchors], norm[:anchors])
 
 
-def _normalization_gradient(upstream: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
+def normalization_gradient(upstream: Tensor, unit: Tensor, norm: Tensor) -> Tensor:
     """Multiply by the Jacobian (I − ẑẑᵀ)/‖z‖ of ẑ = z/‖z‖; zero for zero vectors."""
     radial = (unit * upstream).sum(dim=1, keepdim=True)
     return ((upstream - unit * radial) / norm).masked_fill(norm == 0, 0.0)

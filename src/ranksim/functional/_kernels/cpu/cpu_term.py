@@ -1,7 +1,8 @@
-"""The RankSim term on a CPU: float32 products and exact ranks, in blocks of anchors."""
+"""The RankSim term on a CPU, by compiled functions."""
 
-import math
-from dataclasses import replace
+import ctypes
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,195 +11,207 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim.functional._kernels import reference
-from ranksim.functional._kernels.cpu.cosine import Cosine, CosineBlock, TooCloseError, matmul
-from ranksim.functional._kernels.cpu.ranks import (
-    COUNT_LIMIT,
-    RANK_BLOCK,
-    Floats,
-    LabelCodes,
-    rank_codes,
-)
+from ranksim.functional._kernels.cpu.library import PADDING, PARALLEL, Result, Term, load_library
 from ranksim.functional._kernels.reference import RankSimInputs, RankSimParams
+from ranksim.functional.similarity import TIES, pairwise_similarity
+
+Array = NDArray[Any]
 
 PRODUCT_BLOCK = 2**20  # similarities per product, 8 MiB
-_FLOAT64_LIMIT = COUNT_LIMIT**2  # up to this many, float64 is faster than checking float32
-_PARALLEL = 0.99  # beyond this similarity, a float32 gradient is a difference of large numbers
-_NORM_RANGE = 1e-9, 1e9  # norms whose products float32 can hold
+ONE_THREAD = 256  # up to this many samples, threads cost more than they save
+_LABEL_TYPES = {torch.int64: 0, torch.float32: 1, torch.float64: 2}  # as in term.c
 
 
 def compute_term(
     inputs: RankSimInputs, params: RankSimParams, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """Compute the same as ``reference.compute_term``, one block of anchors at a time.
+    """Compute the same as ``reference.compute_term``.
 
-    Besides the features and their gradient it needs two bytes per pair of samples (four for
-    M > 32,768, or 16,384 with mean ranks), a few blocks of 8 MiB, beyond 2²⁰ pairs the features in
-    float64, and with ``params.per_anchor`` eight bytes per pair.
+    Besides the features and their gradient it needs the features in float64, two bytes per pair of
+    samples (four for M > 32,767, or 16,383 with mean ranks), a few blocks of 8 MiB, and with
+    ``params.per_anchor`` eight bytes per pair.
     """
-    if inputs.keep is not None and not bool(inputs.keep.all()):
-        return _compute_kept(inputs, inputs.keep, params, with_gradient)
-    features = inputs.features
-    if features.dtype not in (torch.float32, torch.float64):
-        features = features.float()
-    features = features.detach().contiguous()
-    norms = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64).numpy()
-    codes = LabelCodes(inputs, params.similarity)
-    if not (math.isfinite(norms.max(initial=0.0)) and codes.finite):
+    size = inputs.features.shape[0]
+    one_thread = size <= ONE_THREAD or torch.get_num_threads() == 1
+    is_difference = inputs.labels.shape[1] == 1 and params.similarity != "cosine"
+    simple = is_difference and inputs.target is None and not params.per_anchor
+    if (
+        simple
+        and one_thread
+        and size**2 <= PRODUCT_BLOCK
+        and inputs.features.dtype != torch.float64
+    ):
+        output = _compute_in_one_call(inputs, params, with_gradient)
+        if output is not None:
+            return output
+    term = _BlockwiseTerm(inputs, params, with_gradient)
+    if not term.compute():
         return reference.compute_term(inputs, params, with_gradient)  # NaN, as the equations say
-    tiny = torch.finfo(inputs.features.dtype).tiny
-    features, inverse, scale = _normalize_scale(features, norms, tiny)
-
-    term = _CpuTerm(features, inverse, codes, params, with_gradient)
-    values = term.values if params.per_anchor else term.values.sum(keepdims=True)
-    value = torch.from_numpy(values).to(inputs.out_dtype)
-    value = value if params.per_anchor else value.squeeze(0)
-    if not with_gradient:
-        return value, value.new_empty(0)
-    if params.per_anchor:
-        return value, torch.from_numpy(term.moves * term.unit)
-    gradient = term.gradient().to(value.dtype)
-    if scale is not None:
-        gradient = (gradient.double() * scale[: inputs.anchors]).to(gradient.dtype)
-    return value, gradient
+    return term.value(), term.derivative()
 
 
-def _compute_kept(
-    inputs: RankSimInputs, keep: Tensor, params: RankSimParams, with_gradient: bool
-) -> tuple[Tensor, Tensor]:
-    """Compute the term of the kept samples alone; the results of all others are zero."""
-    index = keep.nonzero().squeeze(1)
-    anchors, target = index[: int(keep[: inputs.anchors].sum())], inputs.target
-    samples = replace(
-        inputs,
-        features=inputs.features.index_select(0, index),
-        labels=inputs.labels.index_select(0, index),
-        keep=None,
-        target=None if target is None else target[anchors][:, index],
-        anchors=len(anchors),
+def _compute_in_one_call(
+    inputs: RankSimInputs, params: RankSimParams, with_gradient: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Compute the term of float32 features without PyTorch's products; ``None`` if that fails."""
+    features, labels, keep = inputs.features, inputs.labels, inputs.keep
+    tiny = torch.finfo(features.dtype).tiny
+    if features.dtype != torch.float32 or not features.is_contiguous():
+        features = features.detach().float().contiguous()
+    if labels.dtype not in _LABEL_TYPES or not labels.is_contiguous():
+        labels = labels.double().contiguous()
+    shape = (inputs.anchors, features.shape[1]) if with_gradient else 0
+    gradient, value = torch.empty(shape, dtype=torch.float32), ctypes.c_double()
+    result = load_library().compute_term(
+        *(features.data_ptr(), labels.data_ptr(), None if keep is None else keep.data_ptr()),
+        *(features.shape[0], inputs.anchors, features.shape[1], _LABEL_TYPES[labels.dtype]),
+        *(TIES.index(params.ties), params.gamma, params.lambda_, tiny, ctypes.byref(value)),
+        gradient.data_ptr() if with_gradient else None,
     )
-    value, gradient = compute_term(samples, params, with_gradient)
-    if params.per_anchor:
-        value = value.new_zeros(inputs.anchors).index_copy_(0, anchors, value)
-        if with_gradient:
-            columns = gradient.new_zeros(len(anchors), len(inputs.features))
-            gradient = columns.index_copy_(1, index, gradient)
-    if with_gradient:
-        rows = gradient.new_zeros(inputs.anchors, gradient.shape[1])
-        gradient = rows.index_copy_(0, anchors, gradient)
-    return value, gradient
+    if not _check(result):
+        return None
+    return torch.scalar_tensor(value.value, dtype=torch.float32), gradient
 
 
-def _normalize_scale(
-    features: Tensor, norms: Floats, tiny: float
-) -> tuple[Tensor, Floats, Tensor | None]:
-    """Return features within float32's range, 1/‖z‖, and the factors ``(M, 1)`` applied, if any.
+class _BlockwiseTerm:
+    """The term in blocks of anchors, by PyTorch's products, for large batches and special cases.
 
-    Zero vectors, with norms up to ``tiny``, have an inverse of 0.
-    """
-    low, high = _NORM_RANGE
-    largest = norms.max(initial=0.0)
-    if norms.min(initial=np.inf) > max(low, tiny) and largest < high:
-        return features, 1.0 / norms, None
-    scale, nonzero = None, norms > tiny
-    if largest >= high or norms[nonzero].min(initial=np.inf) <= low:
-        exponents = np.where(nonzero, -np.frexp(norms)[1], 0)
-        powers = np.where(nonzero, np.ldexp(1.0, exponents), 0.0)  # exact: powers of two
-        scale, norms = torch.from_numpy(powers).unsqueeze(1), norms * powers
-        features = (features.double() * scale).to(features.dtype)
-    return features, np.divide(1.0, norms, out=np.zeros_like(norms), where=nonzero), scale
-
-
-class _CpuTerm:
-    """Computation of γ · L_RankSim for A anchors among M samples, and of its similarity gradients.
-
-    ``moves`` are differences of ranks, integers; times ``unit`` they are the slopes.
+    A of the M samples are anchors. ``squares`` ``(A,)`` and ``moves`` ``(M, A)`` are differences
+    of ranks, in units of 1/``steps``.
     """
 
-    def __init__(
-        self,
-        features: Tensor,
-        inverse: Floats,
-        codes: LabelCodes,
-        params: RankSimParams,
-        with_gradient: bool,
-    ) -> None:
-        size, anchors = max(len(features), 1), codes.anchors
-        self.features, self.inverse, self.codes = features, inverse, codes
-        self.params, self.with_gradient, self.anchors = params, with_gradient, anchors
-        self.steps = size * (2 if params.ties == "average" else 1)  # ranks are multiples of 1/steps
-        self.unit = 1.0 / (params.lambda_ * self.steps)
-        self.values = np.zeros(anchors)
-        small = self.steps <= np.iinfo(np.int16).max + 1
-        self.moves = np.zeros((anchors, len(features)), dtype=np.int16 if small else np.int32)
-        self.radial = np.zeros(len(features))  # diag(BSᵀ) of the gradient, in units
-        if len(features) and codes.has_order():
-            if anchors * size <= _FLOAT64_LIMIT:
-                self.features = features.double()
-            one_product = anchors * size <= PRODUCT_BLOCK
-            try:
-                self._rank_all(self.features if one_product else features.double())
-            except TooCloseError:
-                self.features = features.double()
-                self._rank_all(self.features)
+    def __init__(self, inputs: RankSimInputs, params: RankSimParams, with_gradient: bool) -> None:
+        self.inputs, self.params, self.with_gradient = inputs, params, with_gradient
+        self.rows = np.arange(len(inputs.features))
+        if inputs.keep is not None:
+            self.rows = self.rows[inputs.keep.numpy()]
+        anchors = int(self.rows.searchsorted(inputs.anchors))
+        self.anchor_rows, self.labels = self.rows[:anchors], inputs.labels.detach().double()
+        self.labels = self.labels[torch.from_numpy(self.rows)]
+        self.target = None
+        if inputs.target is not None:
+            self.target = inputs.target.double().numpy()[self.anchor_rows][:, self.rows]
+        self.gradient = torch.zeros(
+            (inputs.anchors, inputs.features.shape[1])
+            if with_gradient and not params.per_anchor
+            else 0,
+            dtype=inputs.out_dtype,
+        )
+        self.smallest, self.largest = np.inf, -np.inf  # label similarities
+        self.term = Term(size=len(self.rows), anchors=anchors, ties=TIES.index(params.ties))
 
-    def _rank_all(self, features: Tensor) -> None:
-        """Compute values and moves of all anchors."""
-        size = len(features)
-        self.radial[:] = 0
-        for rows in _split(slice(0, self.anchors), PRODUCT_BLOCK // size):
-            cosine = Cosine(features, self.inverse, rows)
-            for part in _split(rows, RANK_BLOCK // size):
-                self.radial += self._rank_block(cosine.block(part))
-        if features.dtype != self.features.dtype:
-            first = Cosine(features, self.inverse, slice(0, 1)).block(slice(0, 1))
-            if np.median(first.values) > _PARALLEL:
-                self.features = features
+    def compute(self) -> bool:
+        """Compute squares, moves and gradient; return False where only the reference can."""
+        term, size, anchors, library = (
+            self.term,
+            len(self.rows),
+            len(self.anchor_rows),
+            load_library(),
+        )
+        given = self.labels if self.target is None else torch.from_numpy(self.target)
+        if not (anchors and self.inputs.features.shape[1] and given.isfinite().all()):
+            return False
+        unit, norm = reference.unit_features(
+            self.inputs.features[torch.from_numpy(self.rows)], None
+        )
+        fits = library.prepare_term(term, self.params.gamma, self.params.lambda_) == Result.OK
+        if not (fits and norm.isfinite().all()):
+            return False
+        stride = -(-anchors // PADDING) * PADDING
+        self.squares = np.zeros(stride)
+        self.moves = np.empty((size, stride), np.int32 if term.wide else np.int16)
+        term.moves_stride, term.squares = stride, self.squares.ctypes.data
+        term.moves = self.moves.ctypes.data if self.with_gradient else None
+        self._sort_labels()
+        step, parallel = -(-PRODUCT_BLOCK // size // PADDING) * PADDING, False
+        for start in range(0, anchors, step):
+            stop = min(start + step, anchors)
+            term.first, term.stride = start, -(-(stop - start) // PADDING) * PADDING
+            index = torch.arange(start, start + term.stride).clamp_(max=stop - 1)
+            similarities = unit @ unit[index].T
+            term.similarities = similarities.data_ptr()
+            parallel = parallel or bool(similarities[:, 0].median() > PARALLEL)
+            if not term.label_order:
+                self._sort_distances(slice(start, stop))
+            _check(_run_in_threads(library.rank_anchors, term, start, stop))
+        if self.gradient.numel():
+            self._multiply_moves(unit, norm, torch.float64 if parallel else self.gradient.dtype)
+        return True
 
-    def _rank_block(self, block: CosineBlock) -> Floats | float:
-        """Compute values and moves of some anchors; return what they add to ``radial``."""
-        part, size = block.part, len(self.features)
-        gamma, lambda_, ties = self.params.gamma, self.params.lambda_, self.params.ties
-        before = block.ranks(ties)
-        difference = before - rank_codes(self.codes.rows(part), ties)
-        shift = difference.astype(np.float64)
-        self.values[part] = np.einsum("ij,ij->i", shift, shift) * (gamma / size / self.steps**2)
-        if not self.with_gradient:
-            return 0.0
-        max_shift = 2 * gamma * lambda_ / size
-        shift *= max_shift / self.steps
-        moves = block.ranks(ties, shift, max_shift) - before
-        self.moves[part] = moves
-        products = np.multiply(moves, block.values, out=shift)
-        radial: Floats = products.sum(axis=0)
-        radial[part] += products.sum(axis=1)
-        return radial
+    def value(self) -> Tensor:
+        """Return the sum of the anchors' values, or each of them."""
+        params, size = self.params, len(self.rows)
+        values = self.squares[: len(self.anchor_rows)] * (params.gamma / size / self.term.steps**2)
+        if self.smallest == self.largest:  # equal labels have no order to learn
+            values[:] = 0.0
+        if not params.per_anchor:
+            return torch.scalar_tensor(float(values.sum()), dtype=self.inputs.out_dtype)
+        every = np.zeros(self.inputs.anchors)
+        every[self.anchor_rows] = values
+        return torch.from_numpy(every).to(self.inputs.out_dtype)
 
-    def gradient(self) -> Tensor:
-        """Compute the gradient with respect to the features, ``(A, D)``, by one product.
+    def derivative(self) -> Tensor:
+        """Return the gradient of the features, or each anchor's of its similarities."""
+        has_order = self.smallest != self.largest
+        if not (self.with_gradient and self.params.per_anchor):
+            return self.gradient if has_order else self.gradient.zero_()
+        slopes = np.zeros((self.inputs.anchors, len(self.inputs.features)))
+        if has_order:
+            moves = self.moves[:, : len(self.anchor_rows)].T
+            slopes[np.ix_(self.anchor_rows, self.rows)] = moves / (
+                self.params.lambda_ * self.term.steps
+            )
+        return torch.from_numpy(slopes)
 
-        With B = slope + slopeᵀ it is (B − diag(BSᵀ)) Ẑ / ‖z‖; the columns of B are divided by the
-        norms instead of Z.
-        """
-        dtype = np.float64 if self.features.dtype == torch.float64 else np.float32
-        scale = (self.inverse * self.unit).astype(dtype)
-        inverse = self.inverse[: self.anchors].astype(dtype)
-        products = []
-        for part in _split(slice(0, self.anchors), PRODUCT_BLOCK // max(len(scale), 1)):
-            both: NDArray[Any] = self.moves[part].astype(dtype)
-            both[:, : self.anchors] += self.moves[:, part].T
-            index = np.arange(len(both))
-            both[index, part.start + index] -= self.radial[part].astype(dtype)
-            both *= scale
-            both *= inverse[part, None]
-            products.append(matmul(torch.from_numpy(both), self.features))
-        if len(products) == 1:
-            return products[0]
-        return torch.cat(products or [self.features[:0]])
+    def _sort_labels(self) -> None:
+        """Sort labels of one number, from which the order of all distances follows."""
+        if self.target is None and self.labels.shape[1] == 1 and self.params.similarity != "cosine":
+            self.numbers = self.labels.numpy().ravel()
+            self.orders = self.numbers.argsort()
+            self.smallest, self.largest = self.numbers[self.orders[[0, -1]]]
+            self.term.labels, self.term.label_order = (
+                array.ctypes.data for array in (self.numbers, self.orders)
+            )
+
+    def _sort_distances(self, part: slice) -> None:
+        """Sort the distances of anchors' labels to all labels."""
+        if self.target is not None:
+            self.distances = -self.target[part]
+        else:
+            similarity = pairwise_similarity(self.labels[part], self.labels, self.params.similarity)
+            self.distances = -similarity.numpy()
+        self.smallest = min(self.smallest, self.distances.min())
+        self.largest = max(self.largest, self.distances.max())
+        self.orders = self.distances.argsort(axis=1, kind="stable")
+        self.term.distances, self.term.orders = self.distances.ctypes.data, self.orders.ctypes.data
+
+    def _multiply_moves(self, unit: Tensor, norm: Tensor, dtype: torch.dtype) -> None:
+        """Compute the gradient, from slopes and their transpose."""
+        unit, norm, count = unit.to(dtype), norm.to(dtype), len(self.anchor_rows)
+        scale, step = (
+            1 / (self.params.lambda_ * self.term.steps),
+            max(PRODUCT_BLOCK // len(unit), 1),
+        )
+        for part in (slice(start, min(start + step, count)) for start in range(0, count, step)):
+            both = self.moves[:, part].T.astype(unit.numpy().dtype)
+            both[:, :count] += self.moves[part, :count]
+            product = torch.from_numpy(both) @ unit
+            product = reference.normalization_gradient(product, unit[part], norm[part]) * scale
+            self.gradient[torch.from_numpy(self.anchor_rows[part])] = product.to(
+                self.gradient.dtype
+            )
 
 
-def _split(rows: slice, count: int) -> list[slice]:
-    """Split rows into slices of at most ``count`` rows, at least one."""
-    count = max(count, 1)
-    return [
-        slice(start, min(start + count, rows.stop)) for start in range(rows.start, rows.stop, count)
-    ]
+def _run_in_threads(function: Callable[..., int], term: Term, start: int, stop: int) -> int:
+    """Call a compiled function on ranges of rows in threads; return the largest result."""
+    step = 2 * PADDING
+    ranges = [(i, min(i + step, stop)) for i in range(start, stop, step)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return max(pool.map(lambda part: function(term, *part), ranges))
+
+
+def _check(result: int) -> bool:
+    """Return True if a function had a result; raise an error if there was not enough memory."""
+    if result == Result.OUT_OF_MEMORY:
+        raise MemoryError("there is not enough memory to rank the samples of the batch")
+    return result == Result.OK
