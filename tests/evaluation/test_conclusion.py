@@ -66,7 +66,7 @@ def test_better_method_is_named_with_its_regions():
     parts = (
         "vanilla",
         "inv lowers MSE",
-        "30.0% in named",
+        "30.0% in your region named",
         "20.0% for rare labels (few)",
         "nowhere",
     )

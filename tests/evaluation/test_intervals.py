@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ranksim.evaluation.intervals import TwoWayInterval, aggregate_by_cluster, bootstrap
+from ranksim.evaluation.intervals import (
+    TwoWayInterval,
+    aggregate_by_cluster,
+    bootstrap,
+    count_effective,
+)
 
 
 @pytest.mark.parametrize(("seeds", "samples"), [(2, 2), (5, 40)])
@@ -81,6 +86,51 @@ def test_coverage_of_clustered_samples():
         covered_unclustered += abs(interval.mean) < interval.half_width(0.95)
     assert covered > 0.92 * 400
     assert covered_unclustered < 0.75 * 400
+
+
+def test_coverage_of_weighted_samples():
+    """The rarer a label, the larger its weight and its errors."""
+    rows = np.array([600, 400, 200, 100, 50, 20, 8, 4])
+    label = np.repeat(np.arange(8), np.minimum(rows // 3, 30))
+    weights = 1 / rows[label]
+    weights /= weights.mean()
+    num_effective = count_effective(weights, None)
+    assert num_effective == 24
+    generator, covered, without = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        noise = generator.normal(size=len(label)) * (1 + 0.5 * label)
+        change = generator.normal(0, 0.1, (3, 1)) + noise
+        change = change + generator.normal(0, 1, (3, len(label)))
+        weighted = aggregate_by_cluster(change, None, weights)
+        assert weighted.mean() == pytest.approx(np.average(change.mean(axis=0), weights=weights))
+        interval = TwoWayInterval.from_differences(weighted, num_effective)
+        covered += abs(interval.mean) < interval.half_width(0.95)
+        plain = TwoWayInterval.from_differences(change)
+        without += abs(interval.mean) < plain.half_width(0.95)
+    assert covered > 0.92 * 400
+    assert without < 0.8 * 400
+
+
+def test_weights_of_clusters():
+    """Each group has the sum of the weights of its samples; equal weights change nothing."""
+    generator = np.random.default_rng(0)
+    change, groups = generator.normal(size=(2, 6)), np.array([3, 3, 1, 1, 1, 7])
+    weights = np.array([1.0, 2.0, 0.5, 0.5, 1.0, 1.0])
+    mean = [sum(w * d for w, d in zip(weights, row, strict=True)) / 6 for row in change]
+    expected = [
+        [
+            m + 3 / 6 * sum(weights[i] * (row[i] - m) for i in range(6) if groups[i] == group)
+            for group in (1, 3, 7)
+        ]
+        for m, row in zip(mean, change, strict=True)
+    ]
+    assert np.allclose(aggregate_by_cluster(change, groups, weights), expected)
+    equal = aggregate_by_cluster(change, groups, np.ones(6))
+    assert np.allclose(equal, aggregate_by_cluster(change, groups))
+    assert count_effective(None, groups) is None
+    assert count_effective(np.ones(6), np.array([0, 0, 1, 1, 2, 2])) == 3
+    assert count_effective(weights, groups) == int(6**2 / (3**2 + 2**2 + 1**2))
+    assert count_effective(np.array([100.0, 0.1, 0.1]), None) == 2
 
 
 def test_bootstrap_equals_loops():

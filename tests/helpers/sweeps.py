@@ -115,8 +115,9 @@ def finish_command(words):
 
 
 def read_comparable_results(out):
-    """Read results.json without timing, memory and digest."""
+    """Read results.json without timing, memory, digest and date."""
     content = read_verified_json(out / "results.json")
+    del content["date"]
     for run in content["runs"]:
         del run["result"]["seconds"], run["result"]["peak_memory_mb"]
     for row in content["summary"]:

@@ -68,7 +68,8 @@ def list_changes(results, comparison, error):
 
 
 def phrase(part, name):
-    return PHRASES.get((part, name), f"in {name}")
+    your = "" if name in ("all", "medium") else "your region "
+    return PHRASES.get((part, name), f"in {your}{name}")
 
 
 def check_losses_beside_gains(results):

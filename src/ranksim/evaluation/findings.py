@@ -44,6 +44,8 @@ class Scope:
         """The scope in a sentence, such as ``in all`` or ``with labels as in your data``."""
         if (phrase := _PHRASES.get((self.part, self.name))) is not None:
             return phrase
+        if self.is_named:
+            return f"in your region {self.name}"
         return f"in {self.name} ({self.note})" if self.note else f"in {self.name}"
 
     @property
