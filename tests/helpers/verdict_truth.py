@@ -4,6 +4,7 @@ import re
 
 PHRASES = {
     ("test", "many"): "for common labels (many)",
+    ("test", "medium"): "for less common labels (medium)",
     ("test", "few"): "for rare labels (few)",
     ("test", "zero"): "for labels without training samples (zero)",
     ("views", "balanced"): "with balanced labels",
@@ -68,7 +69,7 @@ def list_changes(results, comparison, error):
 
 
 def phrase(part, name):
-    your = "" if name in ("all", "medium") else "your region "
+    your = "" if name == "all" else "your region "
     return PHRASES.get((part, name), f"in {your}{name}")
 
 

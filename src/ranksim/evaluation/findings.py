@@ -19,6 +19,7 @@ _RARE_SHARE = 0.2  # of the training samples: a named region with fewer is rare
 _SMALL = 5e-4  # relative changes below round to 0.0 %
 _PHRASES = {
     ("test", "many"): "for common labels (many)",
+    ("test", "medium"): "for less common labels (medium)",
     ("test", "few"): "for rare labels (few)",
     ("test", "zero"): "for labels without training samples (zero)",
     ("views", "balanced"): "with balanced labels",
