@@ -20,6 +20,7 @@ from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.tune import Space, TuneRequest, tune
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
+from ranksim.training.recipe import EstimatorRecipe
 from tests.helpers.sweeps import start_command, sts_request, wait_until_training
 
 optuna = pytest.importorskip("optuna")
@@ -63,10 +64,37 @@ def test_first_trial_is_the_recipe_and_widens_the_space():
     assert space.choices["fds_bins"] == (5, 10, 20, 50, 80)
 
 
-@pytest.mark.parametrize("name", ["vanilla", "inv", "focal-r", "rrt+ranksim"])
+NETWORK = {"lr", "batch_size", "hidden", "layers", "dropout", "patience"}
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "fields"),
+    [
+        ("vanilla", False, NETWORK),  # has no others
+        ("vanilla", True, NETWORK),
+        ("focal-r", False, NETWORK),
+        ("inv+lds", True, NETWORK | {"lds_kernel", "lds_kernel_size", "lds_sigma"}),
+        ("vanilla+ranksim", True, NETWORK | {"ranksim_weight", "gamma", "lambda_"}),
+        ("rrt+ranksim", True, {"lr", "batch_size", "patience"}),  # the first stage has the shape
+    ],
+)
+def test_network_is_searched_on_user_data(name, network, fields):
+    space = Space.from_method(parse_method(name, "inverse"), RECIPE_OF_ALL, network=network)
+    assert {*space.ranges, *space.choices} == fields
+    lr, batch = RECIPE_OF_ALL["lr"], RECIPE_OF_ALL["batch_size"]
+    assert space.ranges["lr"] == pytest.approx((lr / 10, lr * 10))
+    assert space.choices["batch_size"] == (batch // 2, batch, 2 * batch)
+    assert next(space.initial_values(RECIPE_OF_ALL))["lr"] == lr
+
+
+@pytest.mark.parametrize("name", ["median", "last-value"])
 def test_method_without_fields_is_rejected(name):
+    recipe = dataclasses.asdict(EstimatorRecipe.from_network(RECIPE_OF_ALL, {}))
     with pytest.raises(UsageError, match="has no field to tune that --set does not fix"):
-        Space.from_method(parse_method(name, "inverse"), RECIPE_OF_ALL)
+        Space.from_method(parse_method(name, "inverse"), recipe, network=True)
+    method = parse_method("vanilla", "inverse")
+    with pytest.raises(UsageError, match="has no field to tune"):
+        Space.from_method(method, RECIPE_OF_ALL, fixed=NETWORK)
 
 
 def test_unused_field_is_rejected():

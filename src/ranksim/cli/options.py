@@ -126,6 +126,9 @@ class CommandOptions:
         "Time for everything, such as 10m; all networks get equal steps and 3 seeds or more.",
         parse=parse_seconds,
     )
+    tune: int | None = option(
+        "Search a recipe for each row first, with N trials each (extra: tune).", min=1
+    )
     trials: int = option("Settings to try, including those of earlier commands.", 20, min=1)
     fields: tuple[str, ...] = option(
         "Recipe fields to search, such as lr,gamma. Default: all in use.", ()

@@ -74,7 +74,7 @@ tune_app = typer.Typer(
 
 
 @with_options(
-    f"data {_INPUTS} methods seeds budget out",
+    f"data {_INPUTS} methods seeds budget tune out",
     *(DATA, READING, SPLIT, ROWS, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={
@@ -91,7 +91,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Train methods on the same splits and seeds of your data, and report which one helps."""
-    run_sweep_request(sweep_request(data, out, values), as_json)
+    run_sweep_request(sweep_request(data, out, values), as_json, n_trials=values["tune"])
 
 
 @with_options(
@@ -201,8 +201,13 @@ def _describe_errors(result: dict[str, Any]) -> str:
     )
 
 
-def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
-    """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``."""
+def run_sweep_request(
+    request: SweepRequest, as_json: bool, *, n_trials: int | None = None
+) -> dict[str, Any]:
+    """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``.
+
+    With ``n_trials``, a recipe is searched for each row before.
+    """
     from rich.console import Console
 
     from ranksim.evaluation.record import RESULTS
@@ -211,7 +216,12 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
     from ranksim.experiments import sweep_request as engine
 
     console = Console(stderr=as_json)
-    results = engine.run_benchmark(request, console)
+    if n_trials is None:
+        results = engine.run_benchmark(request, console)
+    else:
+        from ranksim.experiments.tuned_sweep import run_tuned_benchmark
+
+        results = run_tuned_benchmark(request, n_trials, console)
     print_summary(results, console)
     written = {"Results": request.out / RESULTS, "Page": request.out / PAGE}
     for title, path in written.items():

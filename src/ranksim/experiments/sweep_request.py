@@ -130,8 +130,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     """
     console = console or Console(quiet=True)
     seeds = parse_seeds(request.seeds)
-    if request.methods == DEFAULT_METHODS:
-        request = replace(request, methods=choose_methods(request.source))
+    request = choose_default_methods(request)
     settings = SweepSettings.from_request(request)
     methods = parse_methods(
         request.methods, request.benchmark, settings.weighting, request.target_transform
@@ -188,6 +187,13 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     if not runs[0].trainer_config.is_follower_node:  # only the first of several machines writes
         write_page(results, request.out / PAGE)
     return results
+
+
+def choose_default_methods(request: SweepRequest) -> SweepRequest:
+    """Return the request with the methods that suit the data, if it asks for the default ones."""
+    if request.methods != DEFAULT_METHODS:
+        return request
+    return replace(request, methods=choose_methods(request.source))
 
 
 def choose_methods(source: DataSource) -> str:
@@ -296,13 +302,13 @@ class SweepSettings:
 
         A change of a field that the method does not have is one of other rows.
         """
-        names = self._list_fields(method)
+        names = self.list_fields(method)
         changes = {name: value for name, value in self.changes.items() if name in names}
         return load_recipe(self.benchmark, self.preset, method, changes, self.tuned)
 
     def check(self, methods: Sequence[Method]) -> None:
         """Raise a UsageError if a method does not suit the data, or a change has no effect."""
-        known = dict.fromkeys(name for method in methods for name in self._list_fields(method))
+        known = dict.fromkeys(name for method in methods for name in self.list_fields(method))
         for name in self.changes:
             if name not in known:
                 raise UsageError(self._describe_useless_change(name, known))
@@ -321,7 +327,7 @@ class SweepSettings:
                 )
             self.recipe(method)
 
-    def _list_fields(self, method: Method) -> list[str]:
+    def list_fields(self, method: Method) -> list[str]:
         """Return the recipe fields that a method has and that --set can change."""
         technique = method.technique
         names = [item.name for item in fields(recipe_type(self.benchmark))]

@@ -35,6 +35,7 @@ from ranksim.experiments.study import (
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs, parse_seeds
 from ranksim.training.fit_estimator import depends_on_seed, estimator_options
 from ranksim.training.method import Method, parse_method
+from ranksim.training.recipe import Recipe
 
 _WEIGHT = "ranksim_weight"
 _RANKSIM: dict[str, tuple[float, float]] = {
@@ -56,6 +57,9 @@ _TREES: dict[str, tuple[float, float]] = {
 }
 _DEFAULTS = {"learning_rate": 0.1, "max_leaves": 31, "min_samples_leaf": 20, "l2": 1.0}
 _WHOLE = ("max_leaves", "min_samples_leaf")
+_LR_FACTOR = 10.0  # from the recipe's learning rate, each way
+_DOUBLED = ("batch_size", "hidden", "patience")  # half of the recipe's value, that, and twice it
+_SHAPE: dict[str, tuple[Any, ...]] = {"layers": (1, 2, 3), "dropout": (0.0, 0.1, 0.3)}
 _WEIGHT_FACTORS = (1.0, 1 / 3, 3.0)  # of the first trials
 _DIVERGED = "diverged"
 
@@ -67,7 +71,8 @@ class TuneRequest:
     Args:
         bench: data, recipe changes, seeds, jobs and folder; ``methods`` is one name.
         n_trials: number of trials, including those of earlier commands in this folder.
-        fields: recipe fields to search; empty: all that the method uses.
+        fields: recipe fields to search; empty: those of the method's techniques and, on user data
+            or if it has none, of the network.
     """
 
     bench: SweepRequest
@@ -114,9 +119,14 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
     if not depends_on_seed(method.technique):
         seeds = seeds[:1]
     run = make_runs(bench, settings)(method, seeds[0])
-    recipe, monitor = dataclasses.asdict(run.recipe), run.recipe.monitor.upper()
-    recipe |= {k: v for k, v in _DEFAULTS.items() if k in recipe and recipe[k] is None}
-    space = Space.from_method(method, recipe, fields=request.fields, fixed=settings.changes)
+    recipe, monitor = _recipe_values(run.recipe), run.recipe.monitor.upper()
+    space = Space.from_method(
+        method,
+        recipe,
+        fields=request.fields,
+        fixed=settings.changes,
+        network=bench.source.is_user_data,
+    )
     check_engine(bench.engine, run.trainer_config, bench.jobs)
     if run.trainer_config.num_nodes > 1:
         raise UsageError("ranksim tune runs on one machine only: remove --num-nodes.")
@@ -160,13 +170,20 @@ class Space:
         *,
         fields: Sequence[str] = (),
         fixed: Collection[str] = (),
+        network: bool = False,
     ) -> Space:
-        """Return a method's search space: the given ``fields``, or else all but the ``fixed`` ones.
+        """Return the search space of a method around the values of its recipe.
 
-        Ranges and choices are extended to include the values of ``recipe``.
+        Args:
+            method: whose techniques determine the fields.
+            recipe: values by field, to which ranges and choices are extended.
+            fields: to search; empty: all but the ``fixed`` ones.
+            fixed: fields that keep their values.
+            network: search learning rate, batch size, width, depth, dropout and patience too; a
+                method without other fields always does.
 
         Raises:
-            UsageError: the method uses no field, or not the given ones.
+            UsageError: the method has no field, or not the given ones.
         """
         technique = method.technique
         ranges: Mapping[str, tuple[float, float]] = {}
@@ -182,12 +199,13 @@ class Space:
             if technique.fds:
                 choices |= {f"fds_{name}": values for name, values in _KERNELS.items()}
                 choices["fds_bins"] = _BINS
+        if not technique.estimator and (network or fields or not (ranges or choices)):
+            shared = _network_space(recipe, shape=not technique.two_stage)
+            ranges, choices = {**ranges, **shared.ranges}, {**choices, **shared.choices}
         known = [name for name in (*ranges, *choices) if name not in fixed]
         if not known:
             raise UsageError(
-                f"{method.name} has no field to tune that --set does not fix: choose boosted "
-                "trees, or a method with RankSim, LDS or FDS (a two-stage method takes RankSim and "
-                "FDS from its first stage)."
+                f"{method.name} has no field to tune that --set does not fix: choose another one."
             )
         for name in fields:
             if name not in known:
@@ -227,6 +245,33 @@ class Space:
         low, high = self.ranges[_WEIGHT]
         for factor in _WEIGHT_FACTORS:
             yield values | {_WEIGHT: min(max(values[_WEIGHT] * factor, low), high)}
+
+
+def has_fields(method: Method, recipe: Recipe, fixed: Collection[str]) -> bool:
+    """Return whether a method on user data has a field to tune."""
+    try:
+        Space.from_method(method, _recipe_values(recipe), fixed=fixed, network=True)
+    except UsageError:
+        return False
+    return True
+
+
+def _recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the fields of a recipe, with the libraries' defaults of those that are None."""
+    values = dataclasses.asdict(recipe)
+    return values | {k: v for k, v in _DEFAULTS.items() if k in values and values[k] is None}
+
+
+def _network_space(recipe: Mapping[str, Any], *, shape: bool) -> Space:
+    """Return the search space of a network, with its ``shape`` unless a first stage fixes it."""
+    doubled = [name for name in _DOUBLED if recipe.get(name) and (shape or name != "hidden")]
+    choices = {
+        name: (max(recipe[name] // 2, 1), recipe[name], 2 * recipe[name]) for name in doubled
+    }
+    if shape:
+        choices |= {name: values for name, values in _SHAPE.items() if name in recipe}
+    lr = recipe["lr"]
+    return Space({"lr": (lr / _LR_FACTOR, lr * _LR_FACTOR)}, choices)
 
 
 def _round_value(name: str, value: float) -> float:
@@ -298,6 +343,7 @@ class _Search:
             trial.set_user_attr(_DIVERGED, True)
             self.study.tell(trial, state=states.FAIL)
         seal_trial(self.study, trial.number)
+        write_recipes(self.request.bench.out)  # a killed search leaves the best so far
         values = ", ".join(f"{name} {value}" for name, value in trial_values(trial).items())
         done = self.study.get_trials(deepcopy=False, states=(states.COMPLETE,))
         best = f", best {min(t.value for t in done):.4f}" if done else ""

@@ -6,6 +6,7 @@ those with Lightning to the last bit.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import Counter
@@ -39,6 +40,7 @@ from ranksim.training.task import TrainingOptions, TrainingTask
 from ranksim.training.training_log import TrainingLog
 
 DIRECT = "direct"
+_WRITE_SECONDS = 1.0  # between two writes of checkpoints, which take longer than small epochs
 
 
 def train(
@@ -56,7 +58,7 @@ class DirectLoop:
     Args:
         module: network and loss.
         task: the data.
-        folder: receives ``best.ckpt`` and ``last.ckpt`` after each validation.
+        folder: receives ``best.ckpt`` and ``last.ckpt``, at most once a second and at the end.
         options: seed, limits and callbacks.
     """
 
@@ -76,6 +78,8 @@ class DirectLoop:
         self.optimizers = [FusedAdam(module.trained_params(), recipe.lr, recipe.weight_decay)]
         self.global_step = self.current_epoch = self.validated_step = 0
         self.progress = Progress()
+        self.unwritten: dict[str, dict[str, Any]] = {}  # checkpoints by name
+        self.write_time = -math.inf
         self.log: TrainingLog
 
     def run(self) -> None:
@@ -86,11 +90,14 @@ class DirectLoop:
             self._restore(checkpoint)
         self.start_time = time.perf_counter() - self.progress.seconds
         self.module.train()
-        while not self._is_finished():
-            self._train_epoch()
-        if self.validated_step != self.global_step:  # steps after the last validation
-            self._flush_monitor()
-            self._save(LAST)
+        try:
+            while not self._is_finished():
+                self._train_epoch()
+            if self.validated_step != self.global_step:  # steps after the last validation
+                self._flush_monitor()
+                self._save(LAST)
+        finally:
+            self._write_checkpoints()
 
     def _is_finished(self) -> bool:
         schedule = self.schedule
@@ -175,6 +182,8 @@ class DirectLoop:
         if improved:
             self._save(BEST)
         self._save(LAST)
+        if time.perf_counter() - self.write_time >= _WRITE_SECONDS:
+            self._write_checkpoints()
 
     def _score(self) -> Scores:
         """Score the validation samples."""
@@ -184,7 +193,7 @@ class DirectLoop:
         return regression_scores(preds, val.labels, gmean_epsilon=self.task.gmean_epsilon)
 
     def _save(self, name: str) -> None:
-        """Write the best checkpoint, or the last one, from which training resumes."""
+        """Copy the state into the best checkpoint, or the last one, from which training resumes."""
         module = self.module
         checkpoint: dict[str, Any] = {
             LOOP: DIRECT,
@@ -197,7 +206,14 @@ class DirectLoop:
             checkpoint["optimizer"] = self.optimizers[0].state_dict()
             checkpoint["random"] = random_state(module)
             checkpoint["progress"] = self.progress.to_dict()
-        save_checkpoint(checkpoint, self.folder / name)
+        self.unwritten[name] = copy.deepcopy(checkpoint)
+
+    def _write_checkpoints(self) -> None:
+        """Write the best checkpoint before the last one, which refers to it."""
+        for name in (BEST, LAST):
+            if name in self.unwritten:
+                save_checkpoint(self.unwritten.pop(name), self.folder / name)
+        self.write_time = time.perf_counter()
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         """Continue from a checkpoint."""

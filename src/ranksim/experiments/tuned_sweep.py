@@ -1,0 +1,84 @@
+"""A comparison in which each row is tuned before, with the same number of trials."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from rich.console import Console
+
+from ranksim.exceptions import UsageError
+from ranksim.experiments.sweep_request import (
+    SweepRequest,
+    SweepSettings,
+    choose_default_methods,
+    parse_seeds,
+    run_benchmark,
+)
+from ranksim.experiments.tune import TuneRequest, has_fields, tune
+from ranksim.training.method import Method, first_stage, parse_methods
+from ranksim.training.recipe import parse_change
+
+FOLDER = "tune"  # within that of the comparison
+
+
+def run_tuned_benchmark(
+    request: SweepRequest, n_trials: int, console: Console | None = None
+) -> dict[str, Any]:
+    """Search a recipe for each row by validation score, and compare the rows with these recipes.
+
+    Each row, and each first stage of a two-stage method, gets the same number of trials with the
+    first seed; the first trial is the recipe itself. Rows without anything to tune stay as they
+    are. The searches are in the folder ``tune`` and resume like the comparison.
+
+    Args:
+        request: the comparison, without recipes and without a budget.
+        n_trials: trials of each row.
+        console: receives a line for each trial; nothing is printed without it.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        UsageError: the request has recipes or a budget, or is not valid.
+    """
+    for option, is_set in (("--recipe", request.recipe_file), ("--budget", request.budget)):
+        if is_set is not None:
+            raise UsageError(f"--tune searches the recipe of each row: leave out {option}.")
+    console = console or Console(quiet=True)
+    request = choose_default_methods(request)
+    settings = SweepSettings.from_request(request)
+    methods = parse_methods(
+        request.methods, request.benchmark, settings.weighting, request.target_transform
+    )
+    settings.check(methods)
+    out, seed = request.out / FOLDER, parse_seeds(request.seeds)[0]
+    recipes = None
+    for method in _order_stages(methods):
+        if not has_fields(method, settings.recipe(method), settings.changes):
+            continue
+        console.print(f"Tuning {method.key}", highlight=False)
+        names = settings.list_fields(method)
+        search = dataclasses.replace(
+            request,
+            methods=method.key,
+            changes=tuple(each for each in request.changes if parse_change(each)[0] in names),
+            seeds=f"{seed},",
+            out=out,
+            recipe_file=recipes,
+            predictions=(),
+            name=(),
+        )
+        tuned = tune(TuneRequest(search, n_trials), lambda line: console.print(f"  {line}"))
+        recipes = tuned.recipe
+    return run_benchmark(dataclasses.replace(request, recipe_file=recipes), console)
+
+
+def _order_stages(methods: list[Method]) -> list[Method]:
+    """Return the methods once each, a first stage before the method that needs it."""
+    ordered: dict[str, Method] = {}
+    for method in methods:
+        for stage in (first_stage(method), method):
+            if stage is not None:
+                ordered.setdefault(stage.key, stage)
+    return list(ordered.values())

@@ -1,0 +1,100 @@
+"""Tuning of user data of each kind, and comparisons of tuned rows."""
+
+import json
+import tomllib
+
+import numpy as np
+import pytest
+
+from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
+from ranksim.evaluation.record import read_record
+from ranksim.exceptions import UsageError
+from ranksim.experiments.study import RECIPE
+from ranksim.experiments.sweep_request import run_benchmark
+from ranksim.experiments.tune import TuneRequest, tune
+from ranksim.experiments.tuned_sweep import FOLDER, run_tuned_benchmark
+from tests.helpers import user_data
+from tests.helpers.requests import make_request
+
+pytest.importorskip("optuna")
+SIZE = {user_data.PICTURES: {"image_size": 16}}
+
+
+@pytest.mark.parametrize("kind", user_data.WRITERS)
+def test_trials_use_the_split_of_the_comparison(tmp_path, kind):
+    settings = {"options": user_data.OPTIONS[kind], "max_epochs": 1, **SIZE.get(kind, {})}
+    if kind != user_data.PICTURES:
+        settings["changes"] = ("hidden=4",)
+    data = user_data.WRITERS[kind](tmp_path)
+    run_benchmark(make_request(data, tmp_path / "compare", **settings))
+    tune(TuneRequest(make_request(data, tmp_path / "tune", **settings), 1))
+    folders = [next(path.rglob("runs/vanilla/seed-0")) for path in tmp_path.glob("*e/")]
+    assert len(folders) == 2
+    records = [read_record(folder) for folder in folders]
+    assert records[0]["provenance"]["data"] == records[1]["provenance"]["data"]
+    sizes = [record["result"]["metrics"]["val"]["all"]["n"] for record in records]
+    assert sizes[0] == sizes[1] > 0
+    tables = [read_predictions(folder / PREDICTIONS) for folder in folders]
+    for name in ("rows", "labels"):
+        assert np.array_equal(*(getattr(table, name) for table in tables)), name
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A comparison of tuned rows, and its folder."""
+    folder = tmp_path_factory.mktemp("tuned")
+    request = make_request(
+        user_data.write_table(folder), folder / "out", options={"target": "price"},
+        methods="rrt,vanilla+ranksim,trees,median", changes=("hidden=8",), max_epochs=2, seeds="2",
+    )  # fmt: skip
+    return run_tuned_benchmark(request, 2), folder / "out"
+
+
+def test_each_row_gets_the_best_of_its_trials(compared):
+    results, out = compared
+    recipes = tomllib.loads((out / FOLDER / RECIPE).read_text())["methods"]
+    assert set(recipes) == {"vanilla", "rrt", "vanilla+ranksim", "trees"}  # and the first stage
+    assert "hidden" not in recipes["vanilla"]  # --set fixes it
+    for run in results["runs"]:
+        identity = run["identity"]
+        for name, value in recipes.get(identity["method"], {}).items():
+            assert identity["recipe"][name] == value
+        if "stage_one" in identity:
+            assert identity["stage_one"]["recipe"]["lr"] == recipes["vanilla"]["lr"]
+    trials = {path.parent.parent.parent for path in (out / FOLDER).glob("trials/*/runs/*/seed-*")}
+    assert len(trials) >= 5
+
+
+def test_tuned_rows_are_at_least_as_good_in_validation(compared):
+    """The first trial is the recipe itself."""
+    results, out = compared
+    for method in ("vanilla+ranksim", "trees"):
+        first = next(r for r in results["runs"] if r["identity"]["method"] == method)
+        scores = [
+            json.loads(path.read_text())["result"]["metrics"]["val"]["all"]["mae"]
+            for path in (out / FOLDER).glob(f"trials/*/runs/{method}/seed-0/record.json")
+        ]
+        assert len(scores) == 2
+        assert first["result"]["metrics"]["val"]["all"]["mae"] == min(scores)
+
+
+@pytest.mark.parametrize(("name", "value"), [("recipe_file", "a.toml"), ("budget", 60.0)])
+def test_recipes_and_budgets_are_refused(tmp_path, name, value):
+    data = user_data.write_table(tmp_path)
+    request = make_request(data, tmp_path / "out", options={"target": "price"}, **{name: value})
+    with pytest.raises(UsageError, match=r"--tune searches the recipe of each row: leave out --"):
+        run_tuned_benchmark(request, 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_recipe_is_written_after_each_trial(tmp_path):
+    """A killed search leaves the best recipe so far."""
+    data = user_data.write_table(tmp_path)
+    request = make_request(data, tmp_path, options={"target": "price"}, max_epochs=1)
+    tables = []
+
+    def read_recipe(_):
+        tables.append(tomllib.loads((tmp_path / RECIPE).read_text())["methods"]["vanilla"])
+
+    tune(TuneRequest(request, 2, ("lr",)), read_recipe)
+    assert [list(table) for table in tables] == [["lr"], ["lr"]]
