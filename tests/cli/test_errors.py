@@ -197,7 +197,7 @@ CASES = {
     "unknown domain": (None, "bench sentiment-dir --domains news", 1, ["'news'"]),
     "throughput of two devices": (None, "throughput --devices 2 --accelerator cpu", 2, ["device"]),
     "nothing to tune": (
-        None, "tune data good.csv --target y --method vanilla --out out", 2, ["vanilla"]),
+        None, "tune data good.csv --target y --method median --out out", 2, ["median"]),
     "no results": (None, "report nowhere", 1, ["results.json"]),
 }  # fmt: skip
 

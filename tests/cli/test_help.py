@@ -13,7 +13,7 @@ from ranksim.cli.app import app
 from ranksim.exceptions import install_command
 
 FIRST = ["target", "features", "text", "image", "window", "time"]
-FIRST += ["methods", "seeds", "budget", "out"]
+FIRST += ["methods", "seeds", "budget", "tune", "out"]
 
 
 def help_text(*words):

@@ -46,8 +46,9 @@ def compared(tmp_path_factory):
     request = make_request(
         user_data.write_table(folder), folder / "out", options={"target": "price"},
         methods="rrt,vanilla+ranksim,trees,median", changes=("hidden=8",), max_epochs=2, seeds="2",
+        tune=2,
     )  # fmt: skip
-    return run_tuned_benchmark(request, 2), folder / "out"
+    return run_tuned_benchmark(request), folder / "out"
 
 
 def test_each_row_gets_the_best_of_its_trials(compared):
@@ -81,9 +82,11 @@ def test_tuned_rows_are_at_least_as_good_in_validation(compared):
 @pytest.mark.parametrize(("name", "value"), [("recipe_file", "a.toml"), ("budget", 60.0)])
 def test_recipes_and_budgets_are_refused(tmp_path, name, value):
     data = user_data.write_table(tmp_path)
-    request = make_request(data, tmp_path / "out", options={"target": "price"}, **{name: value})
+    request = make_request(
+        data, tmp_path / "out", options={"target": "price"}, **{"tune": 2, name: value}
+    )
     with pytest.raises(UsageError, match=r"--tune searches the recipe of each row: leave out --"):
-        run_tuned_benchmark(request, 2)
+        run_tuned_benchmark(request)
     assert not (tmp_path / "out").exists()
 
 

@@ -29,7 +29,7 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", Path: "PATH", str: "TEXT", bo
 _UNRECORDED = ("--out", "--cache-dir")  # options with a value that decides no result
 _REQUEST = (
     "methods", "seeds", "preset", "changes", "recipe_file", "jobs", "engine", "budget", "strict",
-    "target_transform", "predictions", "name",
+    "target_transform", "predictions", "name", "tune",
 )  # fmt: skip
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _DATA = "CSV, TSV or Parquet file, folder with such a table, or Hugging Face data set."

@@ -91,7 +91,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Train methods on the same splits and seeds of your data, and report which one helps."""
-    run_sweep_request(sweep_request(data, out, values), as_json, n_trials=values["tune"])
+    run_sweep_request(sweep_request(data, out, values), as_json)
 
 
 @with_options(
@@ -201,13 +201,8 @@ def _describe_errors(result: dict[str, Any]) -> str:
     )
 
 
-def run_sweep_request(
-    request: SweepRequest, as_json: bool, *, n_trials: int | None = None
-) -> dict[str, Any]:
-    """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``.
-
-    With ``n_trials``, a recipe is searched for each row before.
-    """
+def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
+    """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``."""
     from rich.console import Console
 
     from ranksim.evaluation.record import RESULTS
@@ -216,12 +211,12 @@ def run_sweep_request(
     from ranksim.experiments import sweep_request as engine
 
     console = Console(stderr=as_json)
-    if n_trials is None:
+    if request.tune is None:
         results = engine.run_benchmark(request, console)
     else:
         from ranksim.experiments.tuned_sweep import run_tuned_benchmark
 
-        results = run_tuned_benchmark(request, n_trials, console)
+        results = run_tuned_benchmark(request, console)
     print_summary(results, console)
     written = {"Results": request.out / RESULTS, "Page": request.out / PAGE}
     for title, path in written.items():

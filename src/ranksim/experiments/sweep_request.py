@@ -92,6 +92,7 @@ class SweepRequest:
     target_transform: str = ""  # of the methods whose name contains none
     predictions: tuple[str, ...] = ()  # files of predictions made elsewhere, a row each
     name: tuple[str, ...] = ()  # of these rows
+    tune: int | None = None  # trials of a search for the recipe of each row, before the sweep
 
     @property
     def benchmark(self) -> str:

@@ -22,9 +22,7 @@ from ranksim.training.recipe import parse_change
 FOLDER = "tune"  # within that of the comparison
 
 
-def run_tuned_benchmark(
-    request: SweepRequest, n_trials: int, console: Console | None = None
-) -> dict[str, Any]:
+def run_tuned_benchmark(request: SweepRequest, console: Console | None = None) -> dict[str, Any]:
     """Search a recipe for each row by validation score, and compare the rows with these recipes.
 
     Each row, and each first stage of a two-stage method, gets the same number of trials with the
@@ -32,8 +30,8 @@ def run_tuned_benchmark(
     are. The searches are in the folder ``tune`` and resume like the comparison.
 
     Args:
-        request: the comparison, without recipes and without a budget.
-        n_trials: trials of each row.
+        request: the comparison, without recipes and without a budget; ``tune`` is the number of
+            trials of each row.
         console: receives a line for each trial; nothing is printed without it.
 
     Returns:
@@ -45,6 +43,7 @@ def run_tuned_benchmark(
     for option, is_set in (("--recipe", request.recipe_file), ("--budget", request.budget)):
         if is_set is not None:
             raise UsageError(f"--tune searches the recipe of each row: leave out {option}.")
+    n_trials = request.tune or 0
     console = console or Console(quiet=True)
     request = choose_default_methods(request)
     settings = SweepSettings.from_request(request)
