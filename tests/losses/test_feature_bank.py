@@ -220,13 +220,30 @@ def test_bank_is_unused_without_gradients_or_training():
     assert not all(map(torch.equal, before, criterion.feature_bank.get_samples(CPU)))
 
 
-def test_failed_batch_is_not_stored():
+@parametrize_pairwise(
+    shapes=[("features", (4, 3), (4,)), ("labels", (4, 2), (4, 2)), ("labels", (4, 2), (4, 3))],
+    unique=[True, False],
+    direct=[True, False],
+)
+def test_batch_of_another_width_raises_and_is_not_stored(shapes, unique, direct):
+    name, shape, label_shape = shapes
+    criterion = RankSimLoss(memory_size=12, unique_labels=unique)
+    criterion(torch.randn(5, 2), torch.arange(5))
+    before = [tensor.clone() for tensor in criterion.feature_bank.get_samples(CPU)]
+    batch = torch.randn(shape), torch.randn(label_shape)
+    columns, stored = (shape[1], 2) if name == "features" else (label_shape[1], 1)
+    message = (
+        f"{name} have {columns} columns, those of the batches in memory {stored}: keep one width, "
+        "or call feature_bank.clear() before the batch"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        criterion.feature_bank.enqueue(*batch) if direct else criterion(*batch)
+    assert all(map(torch.equal, before, criterion.feature_bank.get_samples(CPU)))
+
+
+def test_cleared_bank_takes_another_width():
     criterion = RankSimLoss(memory_size=12)
     run_steps(criterion)
-    before = [tensor.clone() for tensor in criterion.feature_bank.get_samples(CPU)]
-    with pytest.raises(ValueError, match="ref_features must have 3 columns and be on cpu"):
-        criterion(torch.randn(4, 3), torch.arange(4))
-    assert all(map(torch.equal, before, criterion.feature_bank.get_samples(CPU)))
     criterion.feature_bank.clear()
     criterion(torch.randn(4, 3), torch.arange(4))
     assert [len(tensor) for tensor in criterion.feature_bank.get_samples(CPU)] == [4, 4]

@@ -16,32 +16,28 @@ REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Reshape features to (N, D) and labels to (N, K), or raise an error naming both shapes."""
     check_tensors(features=features, labels=labels)
-    if problem := _find_problem(features, labels):
-        shapes = f"got features {tuple(features.shape)} and labels {tuple(labels.shape)}"
-        raise ValueError(problem.format(shapes=shapes))
+    shape, label_shape = tuple(features.shape), tuple(labels.shape)
+    problem = ""
+    if not shape or len(label_shape) not in (1, 2):
+        problem = "features must have shape (N, ...) and labels (N,), (N, 1) or (N, K), {}"
+    elif shape[0] != label_shape[0]:
+        problem = "features and labels must have the same length N, {}"
+    elif len(shape) == 1 and len(label_shape) == 2 and label_shape[1] > 1:
+        problem = (
+            "features and labels seem to be swapped, {}: pass the features first, of shape "
+            "(N, ...), or (N, 1) if they are one number per sample"
+        )
+    elif label_shape[1:] == (0,):
+        problem = "labels must have at least one dimension K, {}"
+    if problem:
+        raise ValueError(problem.format(f"got features {shape} and labels {label_shape}"))
     if not features.is_floating_point():
         raise TypeError(f"features must be floating point, got {features.dtype}")
     if labels.is_complex():
         raise TypeError(f"labels must be real, got {labels.dtype}")
-    if features.ndim != 2:
-        features = features.reshape(features.shape[0], math.prod(features.shape[1:]))
-    return features, labels if labels.ndim == 2 else labels.unsqueeze(1)
-
-
-def _find_problem(features: Tensor, labels: Tensor) -> str:
-    """Return what is wrong with the shapes, or an empty string."""
-    if features.ndim == 0 or labels.ndim not in (1, 2):
-        return "features must have shape (N, ...) and labels (N,), (N, 1) or (N, K), {shapes}"
-    if features.shape[0] != labels.shape[0]:
-        return "features and labels must have the same length N, {shapes}"
-    if features.ndim == 1 and labels.ndim == 2 and labels.shape[1] > 1:
-        return (
-            "features and labels seem to be swapped, {shapes}: pass the features first, of shape "
-            "(N, ...), or (N, 1) if they are one number per sample"
-        )
-    if labels.ndim == 2 and labels.shape[1] == 0:
-        return "labels must have at least one dimension K, {shapes}"
-    return ""
+    if len(shape) != 2:
+        features = features.reshape(shape[0], math.prod(shape[1:]))
+    return features, labels if len(label_shape) == 2 else labels.unsqueeze(1)
 
 
 def prepare_regression(
@@ -72,16 +68,16 @@ def prepare_regression(
 
 def check_tensors(**tensors: object) -> None:
     """Raise an error unless all named arguments are tensors on one device."""
-    places = {}
+    places = set()
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"{name} must be a torch.Tensor, got {type(value).__name__}: "
                 f"{_suggest_conversion(value)}"
             )
-        places[name] = value.device
-    if len(set(places.values())) > 1:
-        devices = " and ".join(f"{name} on {device}" for name, device in places.items())
+        places.add(value.device)
+    if len(places) > 1:
+        devices = " and ".join(f"{name} on {value.device}" for name, value in tensors.items())
         raise ValueError(f"{' and '.join(tensors)} must be on one device, got {devices}")
 
 

@@ -127,6 +127,8 @@ class RankSimLoss(nn.Module):
             features = gather_rows(features, name="features")
             labels = gather_rows(labels, name="labels")
         bank = self.feature_bank if self.training and torch.is_grad_enabled() else None
+        if bank is not None:
+            bank.check_widths(features, labels)
         refs = None if bank is None else bank.get_samples(features.device)
         loss = self._rank(features, labels, refs)
         if bank is not None:
@@ -195,10 +197,22 @@ class FeatureBank(nn.Module):
         self._buffers_and_row = features.to(device), labels.to(device), row.to(device)
         return self._buffers_and_row[:2]
 
+    def check_widths(self, features: Tensor, labels: Tensor) -> None:
+        """Raise a ValueError unless a batch has as many features and labels as earlier ones."""
+        stored, batch = self._buffers_and_row or (), (features, labels)
+        for name, tensor, bank in zip(("features", "labels"), batch, stored, strict=False):
+            if tensor.shape[1] != bank.shape[1]:
+                raise ValueError(
+                    f"{name} have {tensor.shape[1]} columns, those of the batches in memory "
+                    f"{bank.shape[1]}: keep one width, or call feature_bank.clear() before the "
+                    "batch"
+                )
+
     @torch.no_grad()
     def enqueue(self, features: Tensor, labels: Tensor) -> None:
         """Store features ``(N, ...)`` and labels ``(N,)`` or ``(N, K)``, replacing the oldest."""
         features, labels = to_matrices(features, labels)
+        self.check_widths(features, labels)
         features, labels = features[-self.memory_size :], labels[-self.memory_size :]
         features = features.where(features.isfinite().all(dim=1, keepdim=True), 0.0)
         if self.get_samples(features.device) is None:

@@ -18,6 +18,7 @@ from ranksim.functional.similarity import TIES, pairwise_similarity
 Array = NDArray[Any]
 
 PRODUCT_BLOCK = 2**20  # similarities per product, 8 MiB
+_TINY = 2**11  # numbers in features that take longer to multiply than wide vectors to start
 ONE_THREAD = 256  # up to this many samples, threads cost more than they save
 _LABEL_TYPES = {torch.int64: 0, torch.float32: 1, torch.float64: 2}  # as in term.c
 
@@ -62,7 +63,7 @@ def _compute_in_one_call(
         labels = labels.double().contiguous()
     shape = (inputs.anchors, features.shape[1]) if with_gradient else 0
     gradient, value = torch.empty(shape, dtype=torch.float32), ctypes.c_double()
-    result = load_library().compute_term(
+    result = load_library(features.numel() <= _TINY).compute_term(
         *(features.data_ptr(), labels.data_ptr(), None if keep is None else keep.data_ptr()),
         *(features.shape[0], inputs.anchors, features.shape[1], _LABEL_TYPES[labels.dtype]),
         *(TIES.index(params.ties), params.gamma, params.lambda_, tiny, ctypes.byref(value)),
