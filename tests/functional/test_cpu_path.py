@@ -239,7 +239,7 @@ class TestLibrary:
         path, available = library_path(instructions), torch.backends.cpu.get_cpu_capability()
         if not path.exists() or (instructions > available.lower() and instructions != "baseline"):
             pytest.skip(f"this processor or compiler has no {instructions}")
-        monkeypatch.setattr(cpu_term, "load_library", lambda: open_library(path))
+        monkeypatch.setattr(cpu_term, "load_library", lambda *_: open_library(path))
         for size, width in ((5, 3), (33, 70), (130, 257)):
             assert_same(*compute_both(*make_features(size, width)))
 

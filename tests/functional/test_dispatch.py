@@ -77,6 +77,24 @@ def test_unreduced_loss_allows_in_place_changes_of_features():
     torch.testing.assert_close(features.grad, 2 * expected)
 
 
+@parametrize_pairwise(reduction=["sum", "mean", "none"], size=[6, 200])
+def test_batched_and_scaled_upstream_gradients(reduction, size):
+    """Each is the gradient of an upstream of one times the factor; 200 × 300 is copied by NumPy."""
+    features = torch.randn(size, 300, requires_grad=True)
+    loss = ranksim_loss(features, torch.arange(size), reduction=reduction)
+    plain = torch.autograd.grad(loss.sum(), features, retain_graph=True)[0]
+    factors = torch.tensor([1.0, -3.0])
+    upstream = factors[:, None].expand(-1, size) if reduction == "none" else factors
+    if reduction != "none":
+        batched = torch.autograd.grad(
+            loss, features, upstream, is_grads_batched=True, retain_graph=True
+        )[0]
+        torch.testing.assert_close(batched, factors[:, None, None] * plain)
+    for factor, each in zip(factors, upstream, strict=True):
+        gradient = torch.autograd.grad(loss, features, each, retain_graph=True)[0]
+        torch.testing.assert_close(gradient, factor * plain, rtol=1e-4, atol=1e-6)
+
+
 def test_second_derivative_raises():
     features = torch.randn(4, 3, requires_grad=True)
     weight = torch.tensor(2.0, requires_grad=True)

@@ -68,16 +68,16 @@ def prepare_regression(
 
 def check_tensors(**tensors: object) -> None:
     """Raise an error unless all named arguments are tensors on one device."""
-    places = set()
+    places: dict[str, torch.device] = {}
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"{name} must be a torch.Tensor, got {type(value).__name__}: "
                 f"{_suggest_conversion(value)}"
             )
-        places.add(value.device)
-    if len(places) > 1:
-        devices = " and ".join(f"{name} on {value.device}" for name, value in tensors.items())
+        places[name] = value.device
+    if len(set(places.values())) > 1:
+        devices = " and ".join(f"{name} on {device}" for name, device in places.items())
         raise ValueError(f"{' and '.join(tensors)} must be on one device, got {devices}")
 
 

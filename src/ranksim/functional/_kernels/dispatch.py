@@ -16,6 +16,7 @@ from ranksim.functional._kernels.reference import RankSimInputs, RankSimParams
 from ranksim.functional.similarity import working_dtype
 
 Path = Callable[[RankSimInputs, RankSimParams, bool], tuple[Tensor, Tensor]]
+_SERIAL = 2**15  # up to this many numbers, PyTorch works in one thread
 _log = logging.getLogger("ranksim")
 _SCHEMA = (
     "(Tensor features, Tensor labels, Tensor? keep, Tensor? target, SymInt anchors, float gamma, "
@@ -75,8 +76,11 @@ def _backward_eager(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     if ctx.per_anchor or not upstream.is_cpu:
         return _backward(ctx, upstream)
     (gradient,) = ctx.saved_tensors
-    factor = upstream.item()
-    if factor != 1.0:
+    try:
+        factor = upstream.item()
+    except RuntimeError:  # several upstream gradients at once, is_grads_batched
+        return _backward(ctx, upstream)
+    if factor != 1.0 or gradient.numel() > _SERIAL:  # PyTorch would copy it
         gradient = torch.from_numpy(gradient.numpy() * factor)
     return _pad_gradient(ctx, gradient), None, None, None
 

@@ -86,6 +86,16 @@ static int64_t pack_word(const Term *term, double similarity, int64_t index) {
     return (int64_t)(word << term->index_bits | (uint64_t)index);
 }
 
+static void order_words(int64_t *one, int64_t *other) {
+    int64_t low[LANES], high[LANES];
+    EACH_LANE {
+        low[lane] = one[lane] < other[lane] ? one[lane] : other[lane];
+        high[lane] = one[lane] < other[lane] ? other[lane] : one[lane];
+    }
+    memcpy(one, low, sizeof low);
+    memcpy(other, high, sizeof high);
+}
+
 /* Sort the words of each lane by Batcher's merge exchange (Knuth, 5.2.2, M). It compares the same
    places whatever the words are, so that all lanes take part in each step. */
 static void sort_words(Words *words, int64_t size) {
@@ -93,13 +103,12 @@ static void sort_words(Words *words, int64_t size) {
     while (2 * half < size) half *= 2;
     for (int64_t p = half; p > 0; p /= 2)
         for (int64_t q = half, r = 0, d = p;; d = q - p, q /= 2, r = p) {
-            for (int64_t start = r; start < size - d; start += 2 * p)
-                for (int64_t i = start; i < smaller(start + p, size - d); i++)
-                    EACH_LANE {
-                        int64_t one = words[i][lane], other = words[i + d][lane];
-                        words[i][lane] = one < other ? one : other;
-                        words[i + d][lane] = one < other ? other : one;
-                    }
+            if (p == 1) /* the same as below without an inner loop, and twice as fast */
+                for (int64_t i = r; i < size - d; i += 2) order_words(words[i], words[i + d]);
+            else
+                for (int64_t start = r; start < size - d; start += 2 * p)
+                    for (int64_t i = start; i < smaller(start + p, size - d); i++)
+                        order_words(words[i], words[i + d]);
             if (q == p) break;
         }
 }
@@ -212,32 +221,38 @@ EXPORT int rank_anchors(const Term *term, int64_t start, int64_t stop) {
     Ranks *counts = take(&block, sizeof(Ranks) * (size + 1));
     for (int64_t i = start; i < stop; i += LANES) {
         const double *similarities = term->similarities + i - term->first;
-        int64_t anchors[LANES], sums[LANES] = {0};
+        int64_t anchors[LANES];
+        double sums[LANES] = {0};
         for (int lane = 0; lane < LANES; lane++) anchors[lane] = smaller(i + lane, stop - 1);
-        for (int64_t j = 0; j < size; j++)
-            EACH_LANE words[j][lane] = pack_word(term, similarities[j * term->stride + lane], j);
+        for (int64_t j = 0; j < size; j++) {
+            const double *row = similarities + j * term->stride;
+            EACH_LANE words[j][lane] = pack_word(term, row[lane], j);
+        }
         rank_words(term, words, order, ranks, counts);
         if (term->label_order) merge_labels(term, anchors, words, order, distances);
         else copy_distances(term, anchors, words, order);
         assign_ranks(term, (const Words *)words, (const Ranks *)order, others, counts);
-        for (int64_t j = 0; j < size; j++)
+        for (int64_t j = 0; j < size; j++) {
+            const double *row = similarities + j * term->stride;
             EACH_LANE {
-                int64_t difference = ranks[j][lane] - others[j][lane];
-                double shift = term->shift * (double)difference;
-                sums[lane] += difference * difference;
-                words[j][lane] = pack_word(term, similarities[j * term->stride + lane] + shift, j);
+                int32_t difference = ranks[j][lane] - others[j][lane];
+                sums[lane] += (double)difference * difference;
+                words[j][lane] = pack_word(term, row[lane] + term->shift * difference, j);
             }
+        }
         for (int lane = 0; lane < LANES && i + lane < stop; lane++)
-            term->squares[i + lane] = (double)sums[lane];
+            term->squares[i + lane] = sums[lane];
         if (!term->moves) continue;
         rank_words(term, words, order, others, counts);
-        for (int64_t j = 0; j < size; j++)
+        for (int64_t j = 0; j < size; j++) {
+            int32_t *wide = (int32_t *)term->moves + j * term->moves_stride + i;
+            int16_t *narrow = (int16_t *)term->moves + j * term->moves_stride + i;
             EACH_LANE {
-                int64_t place = j * term->moves_stride + i + lane;
                 int32_t move = others[j][lane] - ranks[j][lane];
-                if (term->wide) ((int32_t *)term->moves)[place] = move;
-                else ((int16_t *)term->moves)[place] = (int16_t)move;
+                if (term->wide) wide[lane] = move;
+                else narrow[lane] = (int16_t)move;
             }
+        }
     }
     free(space);
     return OK;
@@ -250,43 +265,39 @@ typedef struct {
     int64_t width;
     const int64_t *rows; /* of the samples in features and gradient */
     double *inverse;     /* 1 / norm; 0 for a zero vector */
-    double *packed;      /* features divided by their norms, see pack_features */
 } Samples;
 
-static double compute_norm(const float *row, int64_t width) {
-    double sums[8] = {0}, total = 0.0;
-    int64_t k = 0;
-    for (; k + 8 <= width; k += 8)
-        for (int lane = 0; lane < 8; lane++) sums[lane] += (double)row[k + lane] * row[k + lane];
-    for (; k < width; k++) sums[0] += (double)row[k] * row[k];
-    for (int lane = 0; lane < 8; lane++) total += sums[lane];
-    return sqrt(total);
+/* Compute the inverse norms, for norms up to `tiny` 0; return whether all norms are finite. */
+static int invert_norms(const Samples *samples, int64_t size, double tiny) {
+    for (int64_t i = 0; i < size; i++) {
+        const float *row = samples->features + samples->rows[i] * samples->width;
+        double sums[8] = {0}, square = 0.0;
+        int64_t k = 0;
+        for (; k + 8 <= samples->width; k += 8)
+            for (int c = 0; c < 8; c++) sums[c] += (double)row[k + c] * row[k + c];
+        for (; k < samples->width; k++) square += (double)row[k] * row[k];
+        for (int c = 0; c < 8; c++) square += sums[c];
+        if (!isfinite(square)) return 0;
+        samples->inverse[i] = sqrt(square) > tiny ? 1.0 / sqrt(square) : 0.0;
+    }
+    return 1;
 }
 
-/* Divide features by their norms, and store blocks of WIDTH samples, in each block one feature
-   after the other. Return whether all norms are finite. */
-static int pack_features(const Samples *samples, int64_t size, double tiny) {
-    int64_t width = samples->width;
-    double block[WIDTH][DEPTH];
-    for (int64_t i = 0; i < size; i++) {
-        double norm = compute_norm(samples->features + samples->rows[i] * width, width);
-        if (!isfinite(norm)) return 0;
-        samples->inverse[i] = norm > tiny ? 1.0 / norm : 0.0;
-    }
-    for (int64_t first = 0; first < pad(size); first += WIDTH)
-        for (int64_t k = 0; k < width; k += DEPTH) {
-            int64_t depth = smaller(DEPTH, width - k);
-            memset(block, 0, sizeof block);
-            for (int64_t r = 0; r < WIDTH && first + r < size; r++) {
-                const float *row = samples->features + samples->rows[first + r] * width + k;
-                double factor = samples->inverse[first + r];
-                for (int64_t c = 0; c < depth; c++) block[r][c] = row[c] * factor;
-            }
-            double *out = samples->packed + first * width + k * WIDTH;
-            for (int64_t c = 0; c < depth; c++)
-                for (int64_t r = 0; r < WIDTH; r++) out[c * WIDTH + r] = block[r][c];
+/* Divide `depth` features from `k` on by the norms, and pack them: blocks of WIDTH samples, in each
+   block one feature after the other. */
+static void pack_features(const Samples *samples, int64_t size, int64_t k, int64_t depth,
+                          double *packed) {
+    double block[WIDTH][DEPTH] = {{0}};
+    for (int64_t first = 0; first < size; first += WIDTH, packed += WIDTH * DEPTH) {
+        for (int64_t r = 0; r < WIDTH; r++) {
+            double factor = first + r < size ? samples->inverse[first + r] : 0.0;
+            const float *row =
+                samples->features + samples->rows[smaller(first + r, size - 1)] * samples->width + k;
+            for (int64_t c = 0; c < depth; c++) block[r][c] = row[c] * factor;
         }
-    return 1;
+        for (int64_t c = 0; c < depth; c++)
+            for (int64_t r = 0; r < WIDTH; r++) packed[c * WIDTH + r] = block[r][c];
+    }
 }
 
 /* Add the products of ROWS packed samples with WIDTH packed samples to a tile of a matrix. */
@@ -303,16 +314,19 @@ static void add_products(const double *rows, const double *columns, int64_t dept
 }
 
 /* Compute similarities up to the diagonal, and copy them to the other side of it. */
-static void compute_similarities(const Samples *samples, const Term *term, double *out) {
-    int64_t width = samples->width, stride = term->stride;
+static void compute_similarities(const Samples *samples, const Term *term, double *packed,
+                                 double *out) {
+    int64_t stride = term->stride;
     memset(out, 0, sizeof(double) * pad(term->size) * stride);
-    for (int64_t k = 0; k < width; k += DEPTH)
+    for (int64_t k = 0; k < samples->width; k += DEPTH) {
+        int64_t depth = smaller(DEPTH, samples->width - k);
+        pack_features(samples, term->size, k, depth, packed);
         for (int64_t i = 0; i < term->size; i += WIDTH)
             for (int64_t j = 0; j < smaller(i + WIDTH, term->anchors); j += WIDTH)
                 for (int64_t r = 0; r < WIDTH; r += ROWS)
-                    add_products(samples->packed + i * width + k * WIDTH + r,
-                                 samples->packed + j * width + k * WIDTH, smaller(DEPTH, width - k),
+                    add_products(packed + i * DEPTH + r, packed + j * DEPTH, depth,
                                  out + (i + r) * stride + j, stride);
+    }
     for (int64_t j = 0; j < term->anchors; j++)
         for (int64_t i = j + 1; i < term->anchors; i++) out[j * stride + i] = out[i * stride + j];
 }
@@ -321,17 +335,18 @@ static void compute_similarities(const Samples *samples, const Term *term, doubl
    moves and their transpose, and S the similarities. */
 static void add_transpose(const Term *term, int64_t i, float *both) {
     const int16_t *moves = term->moves;
-    int64_t stride = term->stride, anchors = term->anchors;
+    int64_t stride = term->stride, count = smaller(ROWS, term->anchors - i);
     double radial[ROWS] = {0};
+    memset(both, 0, sizeof(float) * term->size * ROWS);
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t j = 0; j < term->anchors; j++)
+            both[j * ROWS + r] = moves[(i + r) * stride + j];
     for (int64_t j = 0; j < term->size; j++)
         for (int64_t r = 0; r < ROWS; r++) {
-            int move = moves[j * stride + i + r];
-            if (j < anchors) move += moves[smaller(i + r, anchors - 1) * stride + j];
-            both[j * ROWS + r] = (float)move;
-            radial[r] += move * term->similarities[j * stride + i + r];
+            both[j * ROWS + r] += moves[j * stride + i + r];
+            radial[r] += both[j * ROWS + r] * term->similarities[j * stride + i + r];
         }
-    for (int64_t r = 0; r < smaller(ROWS, anchors - i); r++)
-        both[(i + r) * ROWS + r] -= (float)radial[r];
+    for (int64_t r = 0; r < count; r++) both[(i + r) * ROWS + r] -= (float)radial[r];
 }
 
 /* Compute (B - diag(B Sᵀ)) Ẑ / ‖z‖ · scale in float32; Ẑ are features divided by their norms. */
@@ -414,14 +429,14 @@ EXPORT int compute_term(const float *features, const void *labels, const uint8_t
     if (!term.anchors || !width || prepare_term(&term, gamma, lambda) != OK || term.wide)
         return UNSUPPORTED;
     int64_t size = term.size, padded = pad(size), stride = pad(term.anchors);
-    int64_t doubles = padded * (width + 7 + stride), floats = padded * (STRIP + 2 * stride);
+    int64_t doubles = padded * (DEPTH + 7 + stride), floats = padded * (STRIP + 2 * stride);
     char *space = malloc(8 * doubles + 4 * floats + 16 * ALIGNMENT), *block = space;
     if (!space) return OUT_OF_MEMORY;
     int64_t *rows = take(&block, 8 * size), *order = take(&block, 8 * size);
     double *numbers = take(&block, 8 * size), *similarities = take(&block, 8 * padded * stride);
     Label *sorted = take(&block, sizeof(Label) * size);
-    Samples kept = {features, width, rows, take(&block, 8 * size), NULL};
-    kept.packed = take(&block, 8 * padded * width);
+    Samples kept = {features, width, rows, take(&block, 8 * size)};
+    double *packed = take(&block, 8 * padded * DEPTH);
     term.stride = term.moves_stride = stride;
     term.labels = numbers, term.label_order = order, term.similarities = similarities;
     term.squares = take(&block, 8 * stride);
@@ -437,8 +452,8 @@ EXPORT int compute_term(const float *features, const void *labels, const uint8_t
         rows[j++] = i;
     }
     int result = UNSUPPORTED;
-    if (sort_labels(numbers, size, sorted, order) && pack_features(&kept, size, tiny)) {
-        compute_similarities(&kept, &term, similarities);
+    if (sort_labels(numbers, size, sorted, order) && invert_norms(&kept, size, tiny)) {
+        compute_similarities(&kept, &term, packed, similarities);
         if (!is_parallel(&term)) result = rank_anchors(&term, 0, term.anchors);
     }
     if (result == OK) {
