@@ -36,9 +36,11 @@ class Term(ctypes.Structure):
 def load_library(is_tiny: bool = False) -> ctypes.CDLL:
     """Load the functions for this processor; raise an OSError if they were not compiled.
 
-    A batch that is tiny runs without wide vectors, which lower the processor's clock.
+    A batch that is tiny runs without vectors of 512 bits, which lower the processor's clock.
     """
-    capability = "" if is_tiny else torch.backends.cpu.get_cpu_capability()
+    capability = torch.backends.cpu.get_cpu_capability()
+    if is_tiny and capability == "AVX512":
+        capability = "AVX2"
     best = library_path(_INSTRUCTIONS.get(capability, "baseline"))
     return open_library(best if best.exists() else library_path("baseline"))
 
