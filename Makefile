@@ -6,7 +6,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --
 
 .PHONY: demo test test-rest test-all check lint audit bench reliability clean
 
-demo: .venv/ready  ## create .venv, install, run the demo (about 4 minutes)
+demo: .venv/ready  ## create .venv, install, run the demo (2 minutes after installation)
 	$(BIN)/ranksim demo
 
 test: .venv/ready  ## create .venv, install, run the fast tests (about 3 minutes)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from ranksim.cli.train import run_sweep_request
 from ranksim.data.spec import DataLocation
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.exceptions import DataError, RankSimError, UsageError
@@ -495,3 +496,21 @@ class TestWritingOfResults:
             run_benchmark(request)
         results = json.loads((tmp_path / "results.json").read_text())
         assert [run["identity"]["method"] for run in results["runs"]] == finished
+
+
+def test_default_rows_that_do_not_suit_the_data_are_left_out(tmp_path, capsys):
+    """Weights of equally frequent labels are all one."""
+    parts = ("train", "train", "val", "test")
+    rows = (f"{k * 37 % 240 + 0.5},{k % 10},{parts[k // 10 % 4]}" for k in range(240))
+    lines = ["size,price,split", *rows]
+    (tmp_path / "even.csv").write_text("\n".join(lines))
+    request = make_request(
+        tmp_path / "even.csv", tmp_path / "out", options={"target": "price"}, methods="default",
+        max_epochs=1, changes=("hidden=8",),
+    )  # fmt: skip
+    results = run_sweep_request(request, as_json=False)
+    rows = [row["method"] for row in results["summary"]]
+    assert "vanilla" in rows
+    assert "sqinv" not in rows
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Left out: Method sqinv cannot be trained: Weights of scheme sqrt_inverse are" in output

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from ranksim.exceptions import UsageError
 from ranksim.imbalance import LabelBins
-from ranksim.training.factory import make_weights, resolve_defaults
+from ranksim.training.factory import check_weights, make_weights, resolve_defaults
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 
@@ -27,6 +28,16 @@ def test_weights_multiply_sample_weight_and_have_mean_one(name, power, sample_we
     counts = (LABELS[:, None] == LABELS).sum(axis=1)
     expected = counts**-power * (1 if sample_weight is None else sample_weight)
     np.testing.assert_allclose(weights.numpy(), expected / expected.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["inv", "sqinv"])
+def test_equal_weights_are_rejected_before_a_comparison(name):
+    method = parse_method(name, "inverse")
+    recipe, bins = load_recipe("table", "small", method), LabelBins.integers(0, 2)
+    with pytest.raises(UsageError, match="are equal for all training samples"):
+        check_weights(recipe, method.technique, bins, np.arange(3.0))
+    check_weights(recipe, method.technique, bins, np.array([0.0, 1.0, 1.0, 2.0]))
+    assert make_weights(recipe, method.technique, bins, np.arange(3.0)).tolist() == [1, 1, 1]
 
 
 def test_label_scale_and_step_are_inferred_from_labels():

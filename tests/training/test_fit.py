@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.exceptions import UsageError
 from ranksim.models import TextEncoder
 from ranksim.training import fit as fit_module
 from ranksim.training.data_loader import select_display_samples
@@ -224,11 +223,6 @@ class TestErrors:
         recipe = make_recipe(lr=1e37, max_grad_norm=1e30)
         with pytest.raises(DivergedError, match=r"at step 2 .*; lower lr or ranksim_weight\.$"):
             train(tmp_path, recipe=recipe)
-
-    def test_equal_weights_are_rejected(self, tmp_path):
-        recipe = make_recipe(min_count=1000.0)
-        with pytest.raises(UsageError, match="inverse are equal for all training samples"):
-            train(tmp_path, Technique(weighting="inverse"), recipe)
 
     @pytest.mark.parametrize("stage", ["validate", "predict"])
     def test_keyboard_interrupt_passes_through(self, tmp_path, monkeypatch, stage):

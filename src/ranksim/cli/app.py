@@ -8,9 +8,10 @@ import typer
 
 import ranksim
 from ranksim.cli.data import data_app, inspect
+from ranksim.cli.demo import demo
 from ranksim.cli.options import AsJson, print_json
 from ranksim.cli.results import evaluate, report, reproduce, throughput
-from ranksim.cli.train import bench_app, compare, demo, fit, predict, tune_app
+from ranksim.cli.train import bench_app, compare, fit, predict, tune_app
 
 _BenchmarkName = Literal[
     "sts-b-dir", "sentiment-dir", "glucose", "agedb-dir", "imdb-wiki-dir",

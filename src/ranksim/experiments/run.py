@@ -38,7 +38,7 @@ from ranksim.exceptions import DataError, RankSimError, UsageError
 from ranksim.experiments.external import read_external_predictions
 from ranksim.models.estimators.data import LEAST_LABEL, find_unsuitable_labels
 from ranksim.training.divergence import DivergedError
-from ranksim.training.factory import make_fds, make_weights
+from ranksim.training.factory import check_weights, make_fds
 from ranksim.training.fit import fit, retrain_head
 from ranksim.training.fit_estimator import (
     check_estimator,
@@ -157,14 +157,19 @@ def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
     if run.predictions is not None:
         read_external_predictions(run.predictions, benchmark)
         return benchmark
-    try:
-        _check_method(run, benchmark)
-    except (DataError, UsageError) as error:
-        raise type(error)(f"Method {run.method.name} cannot be trained: {error}") from error
+    check_method(run, benchmark)
     return benchmark
 
 
-def _check_method(run: Run, benchmark: Benchmark[Any]) -> None:
+def check_method(run: Run, benchmark: Benchmark[Any]) -> None:
+    """Raise an error that names the method if one of its techniques does not suit the data."""
+    try:
+        _check_technique(run, benchmark)
+    except (DataError, UsageError) as error:
+        raise type(error)(f"Method {run.method.name} cannot be trained: {error}") from error
+
+
+def _check_technique(run: Run, benchmark: Benchmark[Any]) -> None:
     """Raise an error if a technique of the method does not suit the data."""
     technique, labels = run.method.technique, benchmark.train.labels
     if isinstance(run.recipe, EstimatorRecipe):
@@ -173,7 +178,7 @@ def _check_method(run: Run, benchmark: Benchmark[Any]) -> None:
     else:
         assert isinstance(run.recipe, NetworkRecipe)
         make_fds(run.recipe, technique, benchmark.bins, 1)
-    make_weights(run.recipe, technique, benchmark.bins, labels)
+    check_weights(run.recipe, technique, benchmark.bins, labels)
     if technique.resampling:
         check_resampling(technique.resampling, run.recipe, labels)
     if technique.transform:

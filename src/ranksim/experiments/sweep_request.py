@@ -24,10 +24,10 @@ from ranksim.data.spec import (
 )
 from ranksim.data.table import read_targets
 from ranksim.evaluation.report.results_page import PAGE, write_page
-from ranksim.exceptions import UsageError
+from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.budget import BudgetPlan, plan_budget, with_equal_steps
 from ranksim.experiments.external import name_predictions
-from ranksim.experiments.run import Run
+from ranksim.experiments.run import Run, check_method
 from ranksim.experiments.store import SweepPlan
 from ranksim.experiments.sweep import run_sweep
 from ranksim.imbalance import Scheme
@@ -62,7 +62,12 @@ from ranksim.training.recipe import (
     to_portable_recipe,
 )
 from ranksim.training.task import TrainingLimits
-from ranksim.training.task_loading import DataSource, identify_data, read_user_data
+from ranksim.training.task_loading import (
+    DataSource,
+    identify_data,
+    load_benchmark,
+    read_user_data,
+)
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.split_column import read_split_column, resolve_split_file
 
@@ -131,6 +136,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     """
     console = console or Console(quiet=True)
     seeds = parse_seeds(request.seeds)
+    is_default = request.methods == DEFAULT_METHODS
     request = choose_default_methods(request)
     settings = SweepSettings.from_request(request)
     methods = parse_methods(
@@ -139,6 +145,8 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     settings.check(methods)  # before data is read
     external = name_predictions(request.predictions, request.name)
     make_run = make_runs(request, settings)
+    if is_default:
+        methods = _select_suitable(methods, make_run, seeds[0], console)
     vanilla = parse_method("vanilla", settings.weighting)
     files = {method.key: (path, method) for path, method in external}
 
@@ -188,6 +196,23 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     if not runs[0].trainer_config.is_follower_node:  # only the first of several machines writes
         write_page(results, request.out / PAGE)
     return results
+
+
+def _select_suitable(
+    methods: Sequence[Method], make_run: Callable[[Method, int], Run], seed: int, console: Console
+) -> list[Method]:
+    """Return the methods that can be trained on the data; print why others cannot."""
+    suitable = []
+    for method in methods:
+        run = make_run(method, seed)
+        benchmark = load_benchmark(run.source, run.recipe)
+        try:
+            check_method(run, benchmark)
+        except (DataError, UsageError) as error:
+            console.print(f"Left out: {error}", highlight=False, markup=False, soft_wrap=True)
+        else:
+            suitable.append(method)
+    return suitable
 
 
 def choose_default_methods(request: SweepRequest) -> SweepRequest:

@@ -77,24 +77,30 @@ def make_weights(
 ) -> Tensor | None:
     """Compute the weights of the training samples from their labels ``(N,)``.
 
-    They are float32 ``(N,)`` of mean 1 and multiplied by the user's ``sample_weight``; ``None`` if
-    all are equal.
+    They are float32 ``(N,)`` of mean 1 and multiplied by the user's ``sample_weight``; ``None``
+    without both.
     """
     if technique.weighting == "none":
         if sample_weight is None:
             return None
         return torch.from_numpy(sample_weight / sample_weight.mean()).float()
     exact = fit_weights(recipe, technique, bins, labels)(labels)
-    weights = torch.from_numpy(exact).float()
-    if len(weights) > 1 and weights.min() == weights.max():
+    if sample_weight is None:
+        return torch.from_numpy(exact).float()
+    product = exact * sample_weight
+    return torch.from_numpy(product / product.mean()).float()
+
+
+def check_weights(
+    recipe: Recipe, technique: Technique, bins: LabelBins, labels: np.ndarray
+) -> None:
+    """Raise a UsageError if the weights of a technique are equal for all training samples."""
+    weights = make_weights(recipe, technique, bins, labels)
+    if weights is not None and len(weights) > 1 and weights.min() == weights.max():
         raise UsageError(
             f"Weights of scheme {technique.weighting} are equal for all training samples: choose "
             "other bins, min_count or max_count, or a method without weights."
         )
-    if sample_weight is None:
-        return weights
-    product = exact * sample_weight
-    return torch.from_numpy(product / product.mean()).float()
 
 
 def fit_weights(

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from ranksim.cli.train import explain_results
+from ranksim.cli.demo import explain_results
 from ranksim.evaluation.comparison import add_comparison
 from ranksim.evaluation.conclusion import draw_conclusion
 from ranksim.evaluation.report.terminal import print_summary

@@ -49,7 +49,8 @@ class RankSimRegressor(
 
     Args:
         method: a base ``vanilla``, ``sqinv``, ``inv``, ``focal-r`` or ``rrt``, and additions
-            joined by ``+``: ``lds``, ``fds``, ``ranksim``.
+            joined by ``+``: ``lds``, ``fds``, ``ranksim``. The weights of ``sqinv`` lower errors
+            of rare labels and may raise those of common ones; ``vanilla`` has none.
         hidden: width of each layer.
         layers: number of layers.
         dropout: dropout probability.
@@ -96,7 +97,7 @@ class RankSimRegressor(
 
     def __init__(
         self,
-        method: str = "vanilla+ranksim",
+        method: str = "sqinv+ranksim",
         *,
         hidden: int = 128,
         layers: int = 2,
@@ -145,7 +146,6 @@ class RankSimRegressor(
             UsageError: the method is unknown, or an argument is outside its range.
             DivergedError: the loss became NaN, or exploded.
         """
-        # the engine imports Lightning, which takes seconds
         from ranksim.integrations.sklearn.engine import train
         from ranksim.training.task import TrainingOptions
         from ranksim.training.trainer_config import TrainerConfig
