@@ -88,6 +88,33 @@ def test_checkpoint_of_another_loop_is_replaced(tmp_path):
     assert torch.load(tmp_path / "moved" / LAST)["loop"] == "direct"
 
 
+def test_last_weights_are_kept_as_in_lightning(tmp_path):
+    """The learning rate is so high that the last validation is not the best one."""
+    options = {"limits": TrainingLimits(epochs=4), "recipe": make_recipe(lr=0.3, patience=0)}
+    results = train_both(train, tmp_path, keep_last=True, **options)
+    assert_equal(*results, tmp_path)
+    assert results[0].best_epoch == results[0].epochs == 4
+    best = train(tmp_path / "best", **options)
+    assert best.best_epoch < 4
+    assert best.curves == results[0].curves
+    assert not np.array_equal(best.preds, results[0].preds)
+
+
+@pytest.mark.parametrize("callbacks", [(), pytest.param((L.Callback(),), marks=pytest.mark.slow)])
+def test_interrupted_training_that_keeps_the_last_weights_resumes(tmp_path, callbacks):
+    options = {"limits": TrainingLimits(epochs=4), "recipe": make_recipe(lr=0.3, patience=0)}
+    options |= {"keep_last": True, "callbacks": callbacks}
+    complete = train(tmp_path / "complete", **options)
+
+    def interrupt(epoch, score):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "resumed", on_validation=interrupt, **options)
+    assert np.array_equal(train(tmp_path / "resumed", **options).preds, complete.preds)
+
+
 @pytest.mark.parametrize("enabled", [False, True])
 def test_settings_of_the_process_are_restored(tmp_path, enabled):
     before = torch.are_deterministic_algorithms_enabled()

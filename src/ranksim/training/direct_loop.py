@@ -77,7 +77,7 @@ class DirectLoop:
         recipe = self.recipe
         self.optimizers = [FusedAdam(module.trained_params(), recipe.lr, recipe.weight_decay)]
         self.global_step = self.current_epoch = self.validated_step = 0
-        self.progress = Progress()
+        self.progress = Progress(keep_last=options.keep_last)
         self.unwritten: dict[str, dict[str, Any]] = {}  # checkpoints by name
         self.write_time = -math.inf
         self.log: TrainingLog

@@ -53,6 +53,7 @@ class FittedEstimator:
         models: one, or the plain and the weighted one; none for ``last-value``.
         center, spread: standardization of vectors ``(F,)``; None for columns.
         transform: of the labels.
+        choices: what the validation score chose for each estimator.
     """
 
     name: str
@@ -60,6 +61,7 @@ class FittedEstimator:
     center: Floats | None = None
     spread: Floats | None = None
     transform: TargetTransform | None = None
+    choices: tuple[Mapping[str, float], ...] = ()
 
     def predict(self, reader: FeatureReader, samples: BatchDataset) -> Floats:
         """Predict the labels of samples ``(N,)``, in the unit of the label."""
@@ -86,6 +88,7 @@ class FittedEstimator:
             "center": None if self.center is None else self.center.tolist(),
             "spread": None if self.spread is None else self.spread.tolist(),
             "transform": None if self.transform is None else self.transform.to_dict(),
+            "choices": [dict(each) for each in self.choices],
         }
         for number, model in enumerate(self.models):
             model.save(folder / str(number))
@@ -111,6 +114,7 @@ class FittedEstimator:
                 tuple(load_estimator(folder / str(k)) for k in range(content["models"])),
                 **arrays,
                 transform=None if transform is None else TargetTransform.from_dict(transform),
+                choices=tuple(dict(each) for each in content.get("choices", ())),
             )
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(f"{path} is damaged: copy the model again, or fit it again.") from error
@@ -180,7 +184,8 @@ def fit_estimator(
     """Fit an estimator, write it to ``folder``, and score it on validation and test samples.
 
     Training stops by the validation score of the recipe, weighted if the training samples are, in
-    the unit of the label also with a transform.
+    the unit of the label also with a transform. With ``options.choices`` of an earlier fit,
+    nothing is chosen anew.
     """
     start = time.perf_counter()
     check_estimator(technique, recipe)
@@ -262,7 +267,8 @@ def _fit_models(
     targets = labels if task.transform is None else [task.transform(each) for each in labels]
     settings, monitor = _make_settings(recipe), recipe.monitor
     unit = None if task.transform is None else LabelUnit(task.transform.inverse, labels[1])
-    models, fits = [], []
+    models: list[Estimator] = []
+    fits: list[EstimatorFit] = []
     for is_weighted in (False, True) if technique.average else (technique.weighting != "none",):
         weights: list[Floats | None] = [task.sample_weight, None]
         if is_weighted:
@@ -274,10 +280,18 @@ def _fit_models(
             for part, target, weight in zip(values, targets, weights, strict=True)
         )
         model = kind()
-        fit = model.fit(train, val, settings, seed=options.seed, monitor=monitor, unit=unit)
+        chosen = options.choices[len(fits)] if options.choices else None
+        fit = model.fit(
+            *(train, val, settings),
+            seed=options.seed,
+            monitor=monitor,
+            unit=unit,
+            choices=chosen,
+        )
         fits.append(fit)
         models.append(model)
-    return replace(fitted, models=tuple(models)), fits
+    choices = tuple(fit.all_choices for fit in fits)
+    return replace(fitted, models=tuple(models), choices=choices), fits
 
 
 def _read_values(reader: FeatureReader, samples: BatchDataset, reads: str) -> Floats:

@@ -35,13 +35,14 @@ class Progress:
     stale: int = 0  # validations since the best one
     seconds: float = 0.0
     curves: dict[str, list[float]] = field(default_factory=dict)
+    keep_last: bool = False  # the last weights count as the best ones
 
     def add(self, epoch: int, score: float, point: dict[str, float]) -> bool:
         """Record a validation during ``epoch``, from 1; return True if its score is the best."""
         self.epochs = epoch
         for name, value in point.items():
             self.curves.setdefault(name, []).append(value)
-        improved = score < self.best_score
+        improved = self.keep_last or score < self.best_score
         if improved:
             self.best_score, self.best_epoch, self.stale = score, epoch, 0
         else:

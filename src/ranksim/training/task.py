@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,8 @@ class TrainingOptions:
     on_validation: ValidationCallback | None = None  # called with epoch and validation score
     callbacks: Sequence[Any] = ()  # of Lightning, whose Trainer then trains
     write_logs: bool = True  # CSV and TensorBoard
+    keep_last: bool = False  # the last weights are the result, whatever their validation score
+    choices: Sequence[Mapping[str, float]] = ()  # of each estimator, see Estimator.fit
 
 
 @dataclass(frozen=True)

@@ -134,3 +134,23 @@ def test_without_information_it_predicts_the_weighted_optimum(name, loss):
         assert nearby.min() < pred < nearby.max()
     elif name != "knn":  # a mean of some of the equally near neighbors
         assert pred == pytest.approx(mean, rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "loss"), CASES)
+def test_choices_of_an_earlier_fit_are_repeated_without_validation(name, loss):
+    """The number of trees, the penalty or of neighbors is given, and validation decides nothing."""
+    estimator, fit = fit_small(name, loss)
+    choices, reads = fit.all_choices, estimator.reads
+    train = make_samples(reads, count=200, seed=3, weighted=True)
+    settings = dataclasses.replace(FEW_TREES, loss=loss, quantile=0.7)
+    preds = []
+    for factor in (1.0, 9.0):  # other validation labels
+        val = make_samples(reads, count=60, seed=1)
+        val = dataclasses.replace(val, labels=val.labels * factor)
+        again = estimator_type(name)()
+        result = again.fit(train, val, settings, choices=choices)
+        assert result.all_choices == choices
+        preds.append(again.predict(train.values))
+    np.testing.assert_array_equal(*preds)
+    fewer = {"iterations": 3} if "iterations" in choices and name != "median" else choices
+    assert estimator_type(name)().fit(train, val, settings, choices=fewer).all_choices == fewer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from ranksim.models.estimators.data import (
 
 DESCRIPTION = "estimator.json"
 FORMAT = 1
+ITERATIONS = "iterations"  # the choice of a number of trees
 _AGAIN = "copy the model again, or fit it again"
 _OPTIONAL = ("learning_rate", "max_leaves", "min_samples_leaf", "l2")
 
@@ -41,7 +42,7 @@ class EstimatorFit:
         scores: the score after each tree, or of each candidate in ``candidates``.
         best_iteration: number of trees in the model, or 0 without trees.
         seed_matters: another seed may give another model.
-        choices: settings chosen by the validation score.
+        choices: settings chosen by the validation score, beside the number of trees.
     """
 
     monitor: str
@@ -49,6 +50,12 @@ class EstimatorFit:
     best_iteration: int
     seed_matters: bool
     choices: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def all_choices(self) -> dict[str, float]:
+        """All that the validation score chose, for a fit without validation."""
+        trees = {} if self.choices else {ITERATIONS: self.best_iteration}
+        return {**trees, **self.choices}
 
 
 Score = Callable[[Floats, Floats, Floats], float]
@@ -76,6 +83,13 @@ class TrainingContext:
     monitor: str
     score: Score  # of predictions, labels and weights
     is_custom: bool = False  # the score is that of another unit, which no library computes
+    choices: Mapping[str, float] = field(default_factory=dict)  # not to be made by the score
+
+    def choose(self, scores: Sequence[float] | Floats) -> int:
+        """Return the number of trees: the given one, or that of the best of their scores."""
+        if ITERATIONS in self.choices:
+            return min(int(self.choices[ITERATIONS]), len(scores))
+        return int(np.argmin(scores)) + 1
 
 
 @dataclass(frozen=True)
@@ -158,6 +172,7 @@ class Estimator(ABC):
         monitor: str = "mse",
         threads: int = 1,
         unit: LabelUnit | None = None,
+        choices: Mapping[str, float] | None = None,
     ) -> EstimatorFit:
         """Fit the estimator to training samples, with early stopping on validation samples.
 
@@ -169,6 +184,8 @@ class Estimator(ABC):
             monitor: validation score, ``mse`` or ``mae``.
             threads: number of threads; the result does not depend on it.
             unit: that of validation scores; None for that of the labels.
+            choices: ``all_choices`` of an earlier fit, which this one repeats on other samples;
+                the validation samples then choose nothing.
 
         Raises:
             DataError: labels, weights or values are not usable.
@@ -197,7 +214,13 @@ class Estimator(ABC):
         if unit is not None:
             unit = LabelUnit(unit.inverse, unit.labels[is_used])
             score = _UnitScore(score, self.scale, unit)
-        context = TrainingContext(seed, threads, monitor, score, is_custom=unit is not None)
+        choices = choices or {}
+        if ITERATIONS in choices:
+            count = max(int(choices[ITERATIONS]), 1)
+            settings = dataclasses.replace(settings, max_iterations=count, patience=count)
+        context = TrainingContext(
+            seed, threads, monitor, score, is_custom=unit is not None, choices=choices
+        )
         course = self._fit(
             self.scale.apply(train, in_float32=in_float32),
             self.scale.apply(val, in_float32=in_float32),

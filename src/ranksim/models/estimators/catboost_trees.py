@@ -11,7 +11,13 @@ import numpy as np
 
 from ranksim._utils.storage import atomic_write
 from ranksim.exceptions import DataError
-from ranksim.models.estimators.base import Course, Estimator, Score, TrainingContext
+from ranksim.models.estimators.base import (
+    ITERATIONS,
+    Course,
+    Estimator,
+    Score,
+    TrainingContext,
+)
 from ranksim.models.estimators.data import EstimatorData, EstimatorSettings, Floats
 
 FILE = "catboost.cbm"
@@ -160,7 +166,7 @@ def _make_parameters(settings: EstimatorSettings, context: TrainingContext) -> d
         "l2_leaf_reg": settings.l2,
         "od_type": "Iter",
         "od_wait": settings.patience,
-        "use_best_model": True,
+        "use_best_model": ITERATIONS not in context.choices,
         "allow_const_label": True,
         "allow_writing_files": False,
         "logging_level": "Silent",

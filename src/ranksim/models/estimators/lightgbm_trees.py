@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ranksim._utils.storage import atomic_write
-from ranksim.models.estimators.base import Course, Estimator, TrainingContext
+from ranksim.models.estimators.base import ITERATIONS, Course, Estimator, TrainingContext
 from ranksim.models.estimators.data import LOSSES, EstimatorData, EstimatorSettings, Floats
 
 FILE = "lightgbm.txt"
@@ -58,15 +56,18 @@ class LightGBMTrees(Estimator):
             scores.append(context.score(preds, val.labels, val.weights))
             return context.monitor, scores[-1], False
 
+        callbacks = [lightgbm.early_stopping(settings.patience, verbose=False)]
+        if ITERATIONS in context.choices:
+            callbacks = []  # it would also drop the trees after the best score
         booster = lightgbm.train(
             parameters,
             dataset,
             num_boost_round=settings.max_iterations,
             valid_sets=[validation],
             feval=score,
-            callbacks=[lightgbm.early_stopping(settings.patience, verbose=False)],
+            callbacks=callbacks,
         )
-        best = int(np.argmin(scores)) + 1
+        best = context.choose(scores)
         self.booster = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best))
         return Course(tuple(scores), best)
 

@@ -50,6 +50,8 @@ class Ridge(Estimator):
         variances, axes = np.linalg.eigh(weighted.T @ centered)
         products = axes.T @ (weighted.T @ (train.labels - mean))
         penalties = _PENALTIES if settings.l2 is None else (settings.l2,)
+        if "l2" in context.choices:
+            penalties = (context.choices["l2"],)
         # rounding leaves axes without variance slightly above or below zero
         least = max(float(variances[-1]), 0.0) * len(variances) * np.finfo(np.float64).eps
         is_used = variances > least
@@ -112,7 +114,10 @@ class Neighbors(Estimator):
         self.vectors, self.labels = train.values.astype(np.float32), train.labels
         self.weights = train.weights
         self._index = None
-        counts = [count for count in _NEIGHBORS if count <= len(self.labels)]
+        candidates: tuple[int, ...] = _NEIGHBORS
+        if "neighbors" in context.choices:
+            candidates = (int(context.choices["neighbors"]),)
+        counts = [count for count in candidates if count <= len(self.labels)]
         nearest = self._find_nearest(val.values, counts[-1], context.threads)
         scores = [
             context.score(self._average(nearest[:, :count]), val.labels, val.weights)

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from ranksim._utils.storage import read_arrays, write_arrays
 from ranksim.exceptions import require_optional
-from ranksim.models.estimators.base import Course, Estimator, TrainingContext, read_number
+from ranksim.models.estimators.base import (
+    ITERATIONS,
+    Course,
+    Estimator,
+    TrainingContext,
+    read_number,
+)
 from ranksim.models.estimators.data import EstimatorData, EstimatorSettings, Floats
 
 FILE = "trees.npz"
@@ -107,7 +113,9 @@ class ScikitTrees(Estimator):
                 sample_weight_val=val.weights,
             )
         scores = -(factor or 1.0) * regressor.validation_score_
-        best = int(np.argmin(scores))  # the first score is that of the baseline, without trees
+        best = context.choose(scores[1:])
+        if ITERATIONS not in context.choices and scores[0] <= scores[best]:
+            best = 0  # the first score is that of the baseline, without trees
         self._take_trees(regressor, best)
         return Course(tuple(scores[1:].tolist()), best)
 

@@ -74,7 +74,7 @@ class XGBoostTrees(Estimator):
             callbacks=[xgboost.callback.EarlyStopping(rounds=settings.patience)],
             verbose_eval=False,
         )
-        best = int(np.argmin(scores)) + 1
+        best = context.choose(scores)
         self.booster = booster[:best]
         return Course(tuple(scores), best)
 

@@ -46,9 +46,11 @@ class ResumeCallback(Callback):
         stopping: EarlyStopping,
         best: ModelCheckpoint,
         on_validation: ValidationCallback | None,
+        *,
+        keep_last: bool = False,
     ) -> None:
         self.stopping, self.best, self.on_validation = stopping, best, on_validation
-        self.progress = Progress()
+        self.progress = Progress(keep_last=keep_last)
         self.start_time = time.perf_counter()
         self.random_states: list[dict[str, Any]] | None = None  # one per training process
         self.threads = torch.get_num_threads()
@@ -83,7 +85,9 @@ class ResumeCallback(Callback):
     def _restore_best_checkpoint(self) -> None:
         """Point to the best checkpoint, whose score Lightning forgets if the folder was moved."""
         path = str(Path(self.best.dirpath or "") / BEST)
-        if self.progress.best_epoch and Path(path).is_file():
+        if self.progress.keep_last:
+            self.best.best_model_path = path
+        elif self.progress.best_epoch and Path(path).is_file():
             score = torch.tensor(self.progress.best_score)
             self.best.best_model_path = self.best.kth_best_model_path = path
             self.best.best_model_score = self.best.kth_value = score

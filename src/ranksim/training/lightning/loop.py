@@ -60,7 +60,8 @@ def train(
     if config.is_distributed and on_validation is not None:
         forwarder = ValidationForwarder(on_validation)
         on_validation = forwarder.send
-    callbacks = [*_checkpoint_callbacks(folder, recipe, on_validation), *options.callbacks]
+    callbacks = _checkpoint_callbacks(folder, recipe, on_validation, keep_last=options.keep_last)
+    callbacks += options.callbacks
     unused_weights = getattr(module.model.encoder, "may_have_unused", False)
     arguments = trainer_arguments(config, unused_weights=unused_weights)
     arguments["plugins"] = [*arguments.get("plugins", []), AtomicCheckpointIO()]
@@ -106,16 +107,34 @@ def _trainer_schedule(recipe: NetworkRecipe, schedule: Schedule) -> dict[str, An
 
 
 def _checkpoint_callbacks(
-    folder: Path, recipe: NetworkRecipe, on_validation: ValidationCallback | None
+    folder: Path,
+    recipe: NetworkRecipe,
+    on_validation: ValidationCallback | None,
+    *,
+    keep_last: bool,
 ) -> list[L.Callback]:
     """Return the callbacks for early stopping and checkpoints, in the order their states need."""
     monitor = f"val_{recipe.monitor}"
     stopping = EarlyStopping(monitor, patience=recipe.patience or _NEVER, min_delta=0.0)
-    best = ModelCheckpoint(
-        folder, "best", monitor=monitor, save_weights_only=True, enable_version_counter=False
+    kind = _LastWeights if keep_last else ModelCheckpoint
+    best = kind(
+        folder,
+        "best",
+        monitor=None if keep_last else monitor,
+        save_weights_only=True,
+        enable_version_counter=False,
     )
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
-    return [stopping, ResumeCallback(stopping, best, on_validation), best, last]
+    return [
+        stopping,
+        ResumeCallback(stopping, best, on_validation, keep_last=keep_last),
+        best,
+        last,
+    ]
+
+
+class _LastWeights(ModelCheckpoint):
+    """Saves the last weights; Lightning tells two checkpoints without a monitor by their class."""
 
 
 class _Mapper(L.LightningModule):
