@@ -6,6 +6,7 @@ import pytest
 from ranksim.data import Split, balanced_split
 from ranksim.data.splitting import (
     balance_held_out,
+    draw_folds,
     draw_validation,
     factorize,
     reject_shared_samples,
@@ -245,3 +246,29 @@ def test_random_split_of_few_distinct_samples_names_them():
                    groups=[0, 1] * 20)  # fmt: skip
     with raises_with(DataError, "1 group cannot be split"):
         split_rows(np.zeros(40, dtype=np.int64), **DEFAULTS | {"by": "group"}, groups=[0] * 40)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_share_each_bin_equally(seed):
+    bins, _, _ = draw_rows(403, seed)
+    units = np.random.default_rng(seed).permutation(403)
+    folds = draw_folds(units, bins, count=5, seed=seed)
+    assert np.ptp(np.bincount(folds, minlength=5)) <= 1
+    for label in np.unique(bins):
+        assert np.ptp(np.bincount(folds[bins == label], minlength=5)) <= 1
+    np.testing.assert_array_equal(folds, draw_folds(units, bins, count=5, seed=seed))
+    assert not np.array_equal(folds, draw_folds(units, bins, count=5, seed=seed + 1))
+
+
+@pytest.mark.parametrize("with_bins", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_folds_keep_units_whole(seed, with_bins):
+    bins, groups, _ = draw_rows(300, seed)
+    units = factorize(groups)
+    folds = draw_folds(units, bins if with_bins else None, count=4, seed=seed)
+    assert_groups_stay_whole([np.flatnonzero(folds == k) for k in range(4)], groups)
+    sizes = np.bincount(folds, minlength=4)
+    assert sizes.sum() == 300
+    assert sizes.all()
+    if not with_bins:  # each group went to the smallest fold, largest first
+        assert np.ptp(sizes) <= np.bincount(units).max()

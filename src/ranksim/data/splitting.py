@@ -277,6 +277,40 @@ def draw_validation(
     return require_nonempty_parts(drawn_split, *reasons)
 
 
+def draw_folds(units: Ints, bins: Ints | None, *, count: int, seed: int) -> Ints:
+    """Draw the folds of a cross-validation; samples of one unit stay together.
+
+    With label bins, the units of each bin, that of their first sample, are shuffled and dealt in
+    turn to the folds, so that each fold has its share of every bin. Without, each unit, largest
+    first and shuffled before, goes to the smallest fold.
+
+    Args:
+        units: number of the group, or of the distinct sample, of each sample, from 0 ``(N,)``.
+        bins: label bin of each sample ``(N,)``, or None.
+        count: number of folds.
+        seed: seed of the shuffle.
+
+    Returns:
+        The fold of each sample, from 0, int64 ``(N,)``.
+
+    Example:
+        >>> draw_folds(np.arange(6), np.array([0, 0, 0, 1, 1, 1]), count=3, seed=0).tolist()
+        [2, 0, 1, 0, 1, 2]
+    """
+    rng = np.random.default_rng(seed)
+    _, first, sizes = np.unique(units, return_index=True, return_counts=True)
+    order, folds = rng.permutation(len(sizes)), np.zeros(len(sizes), dtype=np.int64)
+    if bins is not None:
+        dealt = order[np.argsort(bins[first[order]], kind="stable")]
+        folds[dealt] = np.arange(len(dealt)) % count
+    else:
+        totals = np.zeros(count, dtype=np.int64)
+        for unit in order[np.argsort(-sizes[order], kind="stable")]:
+            folds[unit] = np.argmin(totals)
+            totals[folds[unit]] += sizes[unit]
+    return folds[units]
+
+
 def find_shared_samples(keys: Sequence[Hashable], split: Split) -> tuple[Ints, Ints]:
     """Return the positions of training and of validation samples that equal one of a later part.
 

@@ -59,6 +59,7 @@ from ranksim.training.recipe import (
 )
 from ranksim.training.task import TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
+from ranksim.user_data.folds import Folds, assign_folds, make_fold, train_on_all
 from ranksim.user_data.split_column import join_split_file
 from ranksim.user_data.split_plan import SplitPlan, make_split_plan
 
@@ -69,6 +70,8 @@ class DataSource:
 
     spec: DataSpec
     location: DataLocation = DataLocation()
+    all_rows: bool = False  # of user data: also train on the rows of validation and test
+    fold: tuple[int, int] | None = None  # of user data: test on this fold, from 0, of so many
 
     @property
     def is_user_data(self) -> bool:
@@ -102,7 +105,8 @@ def identify_data(source: DataSource) -> DataSource:
         digest = sha256(split_file)
     else:
         return source
-    return DataSource(dataclasses.replace(spec, table_sha256=digest[:16]), location)
+    spec = dataclasses.replace(spec, table_sha256=digest[:16])
+    return dataclasses.replace(source, spec=spec, location=location)
 
 
 def load_benchmark(source: DataSource, recipe: Recipe) -> Benchmark[Any]:
@@ -155,7 +159,19 @@ def _build_encoder(encoder: str) -> None:
 def load_plan(source: DataSource) -> SplitPlan:
     """Load user data and choose which of its samples are trained on."""
     assert isinstance(source.spec, UserDataSpec)
+    if source.all_rows:
+        return train_on_all(load_plan(dataclasses.replace(source, all_rows=False)))
+    if source.fold is not None:
+        number, count = source.fold
+        whole = dataclasses.replace(source, fold=None)
+        return make_fold(load_plan(whole), load_folds(whole, count), number)
     return make_split_plan(read_user_data(source.location, source.spec.reading), source.spec)
+
+
+@lru_cache(maxsize=1)
+def load_folds(source: DataSource, count: int) -> Folds:
+    """Draw the folds of a cross-validation of user data."""
+    return assign_folds(load_plan(source), count)
 
 
 def read_user_data(location: DataLocation, reading: ReadOptions = ReadOptions()) -> Table:
@@ -182,6 +198,11 @@ def _find_positions(plan: SplitPlan, parts: AdaptedSplits, part: str = "train") 
         positions = positions[copy_to_numpy(samples.rows)]
     assert len(positions) == len(samples)
     return positions
+
+
+def find_positions(source: DataSource, recipe: Recipe, part: str) -> Ints:
+    """Return the position in the plan of each sample of a part that is used ``(N,)``."""
+    return _find_positions(load_plan(source), _load(source, recipe).parts, part)
 
 
 def _sample_weight(source: DataSource, parts: AdaptedSplits) -> NDArray[np.float64] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +68,7 @@ def split_samples(
     In a split by group or time, they may be in two parts, which is reported. With
     ``drop_shared``, those of the earlier part are left out.
     """
-    keys = make_sample_keys(table, options, _select_read_columns(table, options, inputs))
+    keys = make_read_keys(table, options, inputs)
     is_given, is_val_drawn = options.split is not None or options.protocol is not None, False
     if options.protocol is not None:
         per_bin = options.test_per_bin or TEST_PER_BIN
@@ -105,6 +105,13 @@ def split_samples(
             f"{count} equal to samples of a later part in all inputs; --drop-shared leaves them out"
         )
     return split, SplitOutcome(is_val_drawn, notes=notes)
+
+
+def make_read_keys(
+    table: Table, options: UserDataSpec, inputs: Sequence[str]
+) -> list[tuple[Hashable, ...]]:
+    """Return a key for each row; rows that are equal in all that a model reads have equal keys."""
+    return make_sample_keys(table, options, _select_read_columns(table, options, inputs))
 
 
 def _select_read_columns(

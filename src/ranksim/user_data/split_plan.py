@@ -18,6 +18,7 @@ from ranksim.data.series import (
     Windows,
     describe_readings,
     describe_windows,
+    make_windows,
     merge_repeated_times,
     split_windows,
 )
@@ -453,6 +454,27 @@ def _make_forecasts(
     shape: dict[str, Any] = {"window": options.window, "horizon": options.horizon or 1}
     windows, split = split_windows(split, readings.values, times, target, **shape, groups=groups)
     return readings, windows, split, parts
+
+
+def make_all_forecasts(
+    table: Table, options: SeriesSpec, inputs: Sequence[str]
+) -> tuple[Readings, Windows, Ints]:
+    """Create all forecast windows of a series, also across the boundaries of its parts.
+
+    Also return the positions of those that contain no reading marked as unused.
+    """
+    readings = read_series(table, options, inputs)
+    is_used = np.ones(len(readings.rows), dtype=np.bool_)
+    if options.split is not None:
+        is_used = read_parts(table.take(readings.rows), options.split) != UNUSED
+    windows = make_windows(
+        *(readings.values, readings.times, readings.values[:, inputs.index(options.target)]),
+        window=options.window,
+        horizon=options.horizon or 1,
+        groups=readings.groups,
+        parts=is_used.astype(np.int64),
+    )
+    return readings, windows, np.flatnonzero(is_used[windows.target_rows])
 
 
 def _list_parts(

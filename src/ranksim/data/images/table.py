@@ -55,11 +55,15 @@ class ImageTable:
         return ImageTable(tuple(self.paths[row] for row in rows), self.labels[rows], parts)
 
     def with_split(self, split: Split) -> ImageTable:
-        """Return a table of the rows that the split assigns to training, validation or test."""
-        parts = np.full(len(self), "", dtype="<U5")
-        for name, rows in zip(PARTS, split, strict=True):
-            parts[rows] = name
-        return ImageTable(self.paths, self.labels, parts).take(np.flatnonzero(parts != ""))
+        """Return a table of the rows that the split assigns to training, validation or test.
+
+        A row that belongs to two parts is repeated.
+        """
+        rows = np.concatenate(split)
+        parts = np.repeat(np.array(PARTS, dtype="<U5"), [len(part) for part in split])
+        order = np.argsort(rows, kind="stable")
+        selected = self.take(rows[order])
+        return ImageTable(selected.paths, selected.labels, parts[order])
 
     @property
     def split(self) -> Split:
