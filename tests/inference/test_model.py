@@ -527,7 +527,7 @@ def test_damaged_weights_are_rejected(length, model_copy):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"format": 2}, "model format 2, but .* reads 1"),
+        ({"format": 3}, "model format 3, but .* reads 1 and 2"),
         ({"kind": "voxels"}, "voxels"),
         ({"reader": {"kind": "voxels"}}, "voxels"),
         ({"reader": None}, "cannot build"),

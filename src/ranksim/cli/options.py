@@ -120,6 +120,11 @@ class CommandOptions:
         repeat=True,
     )
     method: str = option("One name; see ranksim methods.", ...)
+    refit: bool = option("Train again on all rows; the scores are those before.", False)
+    ensemble: int = option("Average the predictions of this many seeds.", 1, min=1)
+    cross_validate: int | None = option(
+        "Score all rows in this many folds, and then train on all of them.", min=2
+    )
     seeds: str = option("A number K (seeds 0 to K - 1), or a list of seeds such as 3,5,8.", "5")
     seed: int = option("Random seed.", 0, min=0, max=2**32 - 1)
     budget: float | None = option(

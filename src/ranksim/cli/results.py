@@ -235,12 +235,12 @@ def _print_intervals(result: dict[str, Any], console: Console) -> None:
         if result["held_out"]["test"]["all"]["n"]:
             scores = {f"{name}, held-out samples": result["held_out"], **scores}
     for title, part in scores.items():
-        _print_region_table(part, f"\n{title}, by region of {label}", console)
+        print_region_table(part, f"\n{title}, by region of {label}", console)
     if file["without_label"]:
         console.print(f"{file['without_label']:,} rows without a label are left out.")
 
 
-def _print_region_table(result: dict[str, Any], title: str, console: Console) -> None:
+def print_region_table(result: dict[str, Any], title: str, console: Console) -> None:
     """Print a table of the errors of some samples by region."""
     from ranksim._utils.formatting import METRIC_TITLES, choose_digits
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ranksim.experiments.sweep_request import SweepRequest
+    from ranksim.inference.fit import FitRequest
 
 _INPUTS = "target features text image window time"
 _AGES = "drop_labels protocol skip_broken cache_dir preset data_dir split_file"
@@ -92,7 +93,7 @@ def compare(
 
 
 @with_options(
-    f"data {_INPUTS} method seed out",
+    f"data {_INPUTS} method seed out refit ensemble cross_validate",
     *(DATA, READING, SPLIT, RUN, HARDWARE),
     owner=UserDataOptions,
     method={"default": "vanilla+ranksim"},
@@ -109,17 +110,45 @@ def fit(
     """Train one model on your data and save it with everything that predictions need."""
     from rich.console import Console
 
-    from ranksim.evaluation.report.terminal import print_scores
     from ranksim.inference.fit import FitRequest, fit_model
-    from ranksim.training.recipe import headline
 
     bench, console = sweep_request(data, out, values), Console(stderr=as_json)
-    request = FitRequest(bench, values["method"], values["seed"])
+    options = {name: values[name] for name in ("refit", "ensemble", "cross_validate")}
+    request = FitRequest(bench, values["method"], values["seed"], **options)
     result = fit_model(request, console, progress_bar=console.is_terminal and not as_json)
-    title = f"{result['method']}, seed {result['seed']}, test"
-    print_scores(result["metrics"]["test"], headline(bench.benchmark), title, console)
+    _print_held_out(request, result, console)
     console.print(f"Model: {out}", markup=False, highlight=False, soft_wrap=True)
     print_json(result, as_json)
+
+
+def _print_held_out(request: FitRequest, result: dict[str, Any], console: Console) -> None:
+    """Print the held-out scores of a model, and which model they belong to."""
+    from ranksim.cli.results import print_region_table
+    from ranksim.evaluation.report.terminal import print_scores
+    from ranksim.training.recipe import headline
+
+    metrics, method = result["metrics"], result["method"]
+    seeds = f"seed {result['seed']}"
+    if request.ensemble > 1:
+        seeds = f"mean of seeds {request.seeds[0]} to {request.seeds[-1]}"
+    if request.cross_validate:
+        title = f"\n{method}, {seeds}, all rows in {request.cross_validate} folds"
+        print_region_table(metrics, title, console)
+    else:
+        title = f"{method}, {seeds}, test" + (", before the refit" if request.refit else "")
+        print_scores(metrics["test"], headline(request.bench.benchmark), title, console)
+    if "members" in metrics:
+        pairs = [(name, metrics["test"][name], metrics["members"][name]) for name in ("all", "few")]
+        gains = [
+            f"{mean['mae']:.4g} instead of {alone['mae']:.4g} over {name}"
+            for name, mean, alone in pairs
+            if mean["n"]
+        ]
+        console.print(f"MAE of the mean and of one member on average: {'; '.join(gains)}.")
+    if result["scores_of"]:
+        console.print(
+            result["scores_of"], style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 @with_options(

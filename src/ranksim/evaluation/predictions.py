@@ -113,9 +113,14 @@ class Predictions:
         if path.suffix.lower() == ".parquet":
             _write_parquet(path, require_optional("pyarrow", "train").table(table))
             return
-        rows = zip(*(map(_format_cell, values) for values in table.values()), strict=True)
-        with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([list(table), *rows])
+        write_columns(path, table)
+
+
+def write_columns(path: Path, table: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns of equal length by name as a CSV file."""
+    rows = zip(*(map(_format_cell, values) for values in table.values()), strict=True)
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([list(table), *rows])
 
 
 def require_table_suffix(path: Path) -> None:

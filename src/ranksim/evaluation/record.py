@@ -40,6 +40,7 @@ class RunIdentity(TypedDict):
     limits: Table
     recipe: Table
     stage_one: NotRequired[RunIdentity]
+    choices: NotRequired[list[dict[str, float]]]
     predictions_sha256: NotRequired[str]
 
 

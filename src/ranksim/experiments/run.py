@@ -7,7 +7,7 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,7 @@ class Run:
     out: Path
     stage_one: Run | None = None
     predictions: Path | None = None  # made elsewhere; nothing is trained
+    choices: tuple[Mapping[str, float], ...] = ()  # of an earlier fit of each estimator
     has_projection: bool = True  # of the features; results keep that of the lowest seed alone
 
     @property
@@ -124,6 +125,8 @@ class Run:
         }
         if self.stage_one is not None:
             identity["stage_one"] = self.stage_one.identity()
+        if self.choices:
+            identity["choices"] = [dict(each) for each in self.choices]
         if self.predictions is not None:
             identity["predictions_sha256"] = sha256(self.predictions)[:16]
         return identity
@@ -232,6 +235,8 @@ def execute_run(
         limits=run.limits,
         progress_bar=progress_bar,
         on_validation=on_validation,
+        keep_last=run.source.all_rows,
+        choices=run.choices,
     )
     if run.trainer_config.is_follower_node:
         return _follow_first_node(run, options)

@@ -12,6 +12,7 @@ import numpy as np
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits
 from ranksim.data.data_report import format_data_report
 from ranksim.exceptions import require_optional
+from ranksim.inference.held_out import describe_scores
 from ranksim.inference.saved_model import density_from_dict
 from ranksim.metrics import REGION_NAMES, ShotRegions
 
@@ -50,6 +51,7 @@ def model_card(
         data=config["data"],
         network=estimator or _NETWORKS[config["kind"]],
         is_network=not estimator,
+        has_samples=config["technique"].get("estimator") == "knn",
         inputs=", ".join(map(_code, config["data"]["inputs"])),
         code=_code,
         distribution=list(_distribution_rows(regions)),
@@ -59,9 +61,35 @@ def model_card(
         highest=_number(regions.bins.edges[-1]),
         titles=[METRIC_TITLES[metric][0] for metric in metric_names],
         scores=list(_score_rows(metrics["test"], metric_names)),
+        about_scores=describe_scores(config),
+        about_training=_describe_training(config, metrics),
         data_report=format_data_report(config.get("data_report", {})),
     )
     return card
+
+
+def _describe_training(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Describe how long a model of several members, or one of all rows, was trained; or ``""``."""
+    sentences, members = [], config.get("members", ())
+    if members:
+        seeds = f"{members[0]['seed']} to {members[-1]['seed']}"
+        sentences.append(f"A prediction is the mean of {len(members)} members, of seeds {seeds}.")
+    lengths = []
+    for training in metrics.get("refit", ()):
+        values = training.get("choices") or [training.get("limits", {})]
+        words = [f"{name} {value:g}" for each in values for name, value in each.items() if value]
+        lengths.append(" and ".join(words))
+    if "refit" in config:
+        chosen = (
+            "chosen by the validation samples of the folds"
+            if "folds" in config
+            else ("chosen by the validation samples before")
+        )
+        text = "Trained on all samples without early stopping"
+        if any(lengths):
+            text += f", for the length {chosen}: {', '.join(dict.fromkeys(lengths))}"
+        sentences.append(f"{text}.")
+    return " ".join(sentences)
 
 
 def _code(text: str) -> str:

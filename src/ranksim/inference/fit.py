@@ -15,17 +15,28 @@ from torch import Tensor
 
 from ranksim._utils.arrays import unwrap_scalar
 from ranksim._utils.storage import sha256, with_digest, write_json
-from ranksim.data.data_report import print_data_report
+from ranksim.data.data_report import PART_TITLES, DataReport, print_data_report
+from ranksim.data.spec import UserDataSpec
+from ranksim.evaluation.predictions import write_columns
 from ranksim.evaluation.record import RunRecord
-from ranksim.exceptions import RankSimError, StoppedError, require_optional
+from ranksim.exceptions import RankSimError, StoppedError, UsageError, require_optional
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import Run, check_data, execute_run
 from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
 from ranksim.inference.card import model_card
+from ranksim.inference.final_training import describe_length, make_final_run
+from ranksim.inference.held_out import (
+    describe_scores,
+    read_fold_predictions,
+    read_test_predictions,
+)
 from ranksim.inference.saved_model import (
     CARD,
     CONFIG,
+    ENSEMBLE_FORMAT,
+    FOLDS,
     FORMAT,
+    MEMBERS,
     METRICS,
     WEIGHTS,
     density_to_dict,
@@ -34,27 +45,103 @@ from ranksim.inference.saved_model import (
 )
 from ranksim.inference.seen_samples import SAMPLES, SampleParts
 from ranksim.training.fit import select_prefix
-from ranksim.training.fit_estimator import ESTIMATOR
+from ranksim.training.fit_estimator import ESTIMATOR, depends_on_seed
 from ranksim.training.hardware import check_trainer_config
-from ranksim.training.method import describe_estimator, parse_method
+from ranksim.training.method import Method, describe_estimator, parse_method
 from ranksim.training.recipe import EstimatorRecipe, headline
 from ranksim.training.resume import BEST, read_training_checkpoint
-from ranksim.training.task_loading import load_adapter, load_benchmark, load_plan
+from ranksim.training.task_loading import load_adapter, load_benchmark, load_folds, load_plan
+from ranksim.user_data.folds import check_folds
 from ranksim.user_data.split_column import SPLIT_FILE
 
 _ENCODER = "encoder."
+_MAX_SEED = 2**32
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """The arguments of ``ranksim fit``; ``bench.out`` is the folder for the model."""
+    """The arguments of ``ranksim fit``; ``bench.out`` is the folder for the model.
+
+    Args:
+        bench: data, recipe and hardware.
+        method: its name.
+        seed: of the training, and of the first member.
+        refit: train again on all rows after the held-out scores are known, see
+            :func:`ranksim.inference.final_training.make_final_run`.
+        ensemble: number of members, of consecutive seeds, whose mean is the prediction.
+        cross_validate: number of folds whose held-out samples are scored together; the model is
+            then trained on all rows, as with ``refit``. None: one split.
+    """
 
     bench: SweepRequest
     method: str
     seed: int
+    refit: bool = False
+    ensemble: int = 1
+    cross_validate: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", unwrap_scalar(self.seed))  # it is recorded
+        for name in ("seed", "ensemble", "cross_validate"):  # they are recorded
+            object.__setattr__(self, name, unwrap_scalar(getattr(self, name)))
+        if self.ensemble < 1:
+            raise UsageError(f"--ensemble must be at least 1, got {self.ensemble}.")
+        if self.cross_validate is None:
+            return
+        if self.cross_validate < 2:
+            raise UsageError(f"--cross-validate must be at least 2, got {self.cross_validate}.")
+        if self.refit:
+            raise UsageError(
+                "--refit has no effect together with --cross-validate, which trains on all rows "
+                "anyway: remove it."
+            )
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the model is trained on all rows."""
+        return self.refit or self.cross_validate is not None
+
+    @property
+    def seeds(self) -> range:
+        """Seeds of the members."""
+        return range(self.seed, self.seed + self.ensemble)
+
+    def check_method(self, method: Method) -> None:
+        """Raise a UsageError if a method or the data does not suit the options."""
+        if self.ensemble > 1 and not depends_on_seed(method.technique):
+            raise UsageError(
+                f"--ensemble averages models of different seeds, and {method.name} gives the same "
+                "model with every seed: leave it out, or choose another method."
+            )
+        if self.seeds[-1] >= _MAX_SEED:
+            raise UsageError(
+                f"--ensemble {self.ensemble} counts seeds from --seed {self.seed}, which exceeds "
+                f"{_MAX_SEED - 1}: choose a smaller --seed."
+            )
+        if self.cross_validate is not None:
+            assert isinstance(self.bench.source.spec, UserDataSpec)
+            check_folds(self.bench.source.spec)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trainings:
+    """The finished trainings of a model.
+
+    Args:
+        folds: the runs on the split, or on each fold, one run per member.
+        records: of these runs.
+        final: the runs on all rows, one per member; empty if the others are the model.
+        final_records: of these runs.
+    """
+
+    folds: list[list[Run]]
+    records: list[list[RunRecord]]
+    final: list[Run]
+    final_records: list[RunRecord]
+
+    @property
+    def members(self) -> list[Run]:
+        """The runs whose weights are saved."""
+        return self.final or self.folds[0]
 
 
 def fit_model(
@@ -62,7 +149,8 @@ def fit_model(
 ) -> dict[str, Any]:
     """Train and save one model; return its folder and its metrics by part and shot region.
 
-    The console prints what was read of the data.
+    The metrics are always those on held-out samples, of models that were not trained on them. The
+    console prints what was read of the data.
 
     The training is stored in ``OUT.training`` beside the model and removed afterwards. If the
     process is killed, the same command resumes from the last validation.
@@ -72,32 +160,39 @@ def fit_model(
     settings = SweepSettings.from_request(bench)
     method = parse_method(request.method, settings.weighting, bench.target_transform)
     settings.check([method])  # before the data is read
+    request.check_method(method)
     folder = _training_folder(make_runs(bench, settings)(method, request.seed))
-    run = make_runs(dataclasses.replace(bench, out=folder), settings)(method, request.seed)
+    make_run = make_runs(dataclasses.replace(bench, out=folder), settings)
+    folds = [[make_run(method, seed) for seed in request.seeds]]
+    if count := request.cross_validate:
+        folds = [[_select_fold(run, k, count) for run in folds[0]] for k in range(count)]
+    run = folds[0][0]
     check_trainer_config(run.trainer_config)
-    data = check_data(run, strict=bench.strict)
+    report = _check_report(run, request)
     if console is not None:
-        print_data_report(data.report, console)
+        print_data_report(report, console)
     try:
         with one_thread():
-            record = execute_run(run, progress_bar=progress_bar)
+            trainings = _train(folds, request, folder, progress_bar=progress_bar)
     except KeyboardInterrupt as error:
         raise StoppedError(
             "Training was stopped; run the same command again to resume it."
         ) from error
-    if record["status"] == "failed":
-        _remove_training(folder)  # it would diverge again
-        raise RankSimError(record["result"]["error"])
+    config = _describe_model(request, trainings, report)
+    metrics, costs = _collect_scores(trainings), _collect_costs(trainings)
     if not run.trainer_config.is_follower_node:
-        _write_model(bench, run, record)
+        _write_model(bench, trainings, config, metrics | costs)
         if run.trainer_config.num_nodes == 1:  # other nodes still read the folder
             _remove_training(folder)
     return {
         "model": str(bench.out),
         "method": run.method.key,
         "seed": run.seed,
-        "metrics": record["result"]["metrics"],
-        "data_report": data.report.to_dict(),
+        "members": request.ensemble,
+        "metrics": metrics,
+        "training": costs,
+        "scores_of": describe_scores(config),
+        "data_report": report.to_dict(),
     }
 
 
@@ -115,49 +210,164 @@ def _remove_training(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def _write_model(bench: SweepRequest, run: Run, record: RunRecord) -> None:
-    """Write the model folder from the best checkpoint and the record of a run."""
-    safetensors = require_optional("safetensors.torch", "train")
-    identity, result, origin = record["identity"], record["result"], record["provenance"]
-    is_estimator = isinstance(run.recipe, EstimatorRecipe)
-    recipe, weights, transform = (identity["recipe"], {}, None) if is_estimator else _read_best(run)
+def _select_fold(run: Run, number: int, count: int) -> Run:
+    """Return a run, and its first stage, that is tested on one of several folds."""
+    source = dataclasses.replace(run.source, fold=(number, count))
+    first = None if run.stage_one is None else _select_fold(run.stage_one, number, count)
+    out = run.out / f"fold-{number + 1}-of-{count}"
+    return dataclasses.replace(run, source=source, out=out, stage_one=first)
+
+
+def _check_report(run: Run, request: FitRequest) -> DataReport:
+    """Check the data of a run, and return its report with what becomes of the split."""
+    report = check_data(run, strict=request.bench.strict).report
+    if request.cross_validate is None:
+        return report
+    sizes = ", ".join(f"{report.split[part]:,} {title}" for part, title in PART_TITLES.items())
+    text = (
+        f"{request.cross_validate}, drawn with seed {report.split.get('seed')}; the first has "
+        f"{sizes} samples"
+    )
+    return dataclasses.replace(report, split={}, notes=report.notes | {"Folds": text})
+
+
+def _train(
+    folds: list[list[Run]], request: FitRequest, folder: Path, *, progress_bar: bool
+) -> _Trainings:
+    """Train the runs on the split or on folds, and then on all rows if that is the model."""
+
+    def train(run: Run) -> RunRecord:
+        record = execute_run(run, progress_bar=progress_bar)
+        if record["status"] == "failed":
+            _remove_training(folder)  # it would diverge again
+            raise RankSimError(record["result"]["error"])
+        return record
+
+    records = [[train(run) for run in runs] for runs in folds]
+    final: list[Run] = []
+    if request.is_final:
+        final = [make_final_run(runs, folder / "all-rows") for runs in zip(*folds, strict=True)]
+    return _Trainings(folds, records, final, [train(run) for run in final])
+
+
+def _collect_scores(trainings: _Trainings) -> dict[str, Any]:
+    """Return the scores on held-out samples; with folds, those of all of them together."""
+    folds = trainings.folds
+    if len(folds) > 1:
+        held_out, _ = read_fold_predictions(folds, trainings.final[0])
+        return held_out.to_metrics() | {"intervals": held_out.compute_intervals()}
+    if len(folds[0]) > 1:
+        return read_test_predictions(folds[0]).to_metrics()
+    return dict(trainings.records[0][0]["result"]["metrics"])
+
+
+def _collect_costs(trainings: _Trainings) -> dict[str, Any]:
+    """Return the length and time of each training."""
+    folds, records = trainings.folds, trainings.records
+    costs = _read_costs(records[0][0])
+    if len(folds) > 1 or len(folds[0]) > 1:
+        costs = {"trainings": []}
+        for k, pairs in enumerate(zip(folds, records, strict=True)):
+            for run, record in zip(*pairs, strict=True):
+                fold = {"fold": k + 1} if len(folds) > 1 else {}
+                costs["trainings"].append({"seed": run.seed, **fold, **_read_costs(record)})
+    if trainings.final:
+        costs["refit"] = [
+            {"seed": run.seed, **describe_length(run), **_read_costs(record)}
+            for run, record in zip(trainings.final, trainings.final_records, strict=True)
+        ]
+    return costs
+
+
+def _read_costs(record: RunRecord) -> dict[str, Any]:
+    """Return the length and time of a training."""
+    return {name: record["result"][name] for name in ("epochs", "best_epoch", "steps", "seconds")}
+
+
+def _describe_model(
+    request: FitRequest, trainings: _Trainings, report: DataReport
+) -> dict[str, Any]:
+    """Return the content of ``config.json`` without that of the members."""
+    bench, run, record = request.bench, trainings.members[0], trainings.records[0][0]
+    origin = record["provenance"]
     benchmark, spec = load_benchmark(run.source, run.recipe), run.source.spec
-    regions = benchmark.regions(spec.regions_from)
-    config = {
-        "format": FORMAT,
+    assert isinstance(spec, UserDataSpec)
+    data, plural = origin["data"], len(trainings.members) > 1
+    config: dict[str, Any] = {
+        "format": ENSEMBLE_FORMAT if plural else FORMAT,
         "ranksim": origin["versions"]["ranksim"],
         "kind": spec.benchmark,
         "target": benchmark.quantity,
         "method": run.method.key,
-        "technique": identity["technique"],
+        "technique": record["identity"]["technique"],
         "seed": run.seed,
         "precision": run.trainer_config.precision,
-        "recipe": recipe,
         "reader": load_adapter(run.source, run.recipe).to_dict(),
-        "density": density_to_dict(regions, many=benchmark.many, few=benchmark.few),
-        "data": origin["data"],
-        "data_report": origin["data_report"],
+        "density": density_to_dict(
+            benchmark.regions(spec.regions_from), many=benchmark.many, few=benchmark.few
+        ),
+        "data": data,
+        "data_report": report.to_dict(),
         "options": spec.to_dict()["options"],
         "command": bench.command,
-        **({} if transform is None else {"transform": transform}),
         **{name: origin[name] for name in ("versions", "commit", "machine")},
     }
-    costs = {name: result[name] for name in ("epochs", "best_epoch", "steps", "seconds")}
-    metrics = result["metrics"] | costs
+    if trainings.final:
+        config["refit"] = {"samples": len(benchmark.train)}
+    if count := request.cross_validate:
+        config["folds"] = {"count": count, "seed": spec.seed}
+    if plural:
+        config["members"] = [{"seed": member.seed} for member in trainings.members]
+    return config
+
+
+def _write_model(
+    bench: SweepRequest, trainings: _Trainings, config: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    """Write the model folder from the best checkpoints of the members."""
+    run = trainings.members[0]
     with replace_folder(bench.out) as folder:
-        if is_estimator:
-            shutil.copytree(run.folder / ESTIMATOR, folder / ESTIMATOR)
+        if "members" in config:
+            for number, member in enumerate(trainings.members):
+                config["members"][number] |= _write_member(member, folder / MEMBERS / str(number))
         else:
-            safetensors.save_file(weights, folder / WEIGHTS)
-            config["weights_sha256"] = sha256(folder / WEIGHTS)
+            config |= _write_member(run, folder)
         write_json(folder / CONFIG, with_digest(config))
         write_json(folder / METRICS, with_digest(metrics))
+        is_estimator = isinstance(run.recipe, EstimatorRecipe)
         model = describe_estimator(run.method) if is_estimator else ""
-        card = model_card(config, metrics, headline(spec.benchmark), bench.out.name, model)
+        card = model_card(config, metrics, headline(config["kind"]), bench.out.name, model)
         (folder / CARD).write_text(card, encoding="utf-8")
         plan, adapter = load_plan(run.source), load_adapter(run.source, run.recipe)
         SampleParts.from_plan(plan, adapter).write(folder / SAMPLES)
-        plan.write_split(folder / SPLIT_FILE)
+        if len(trainings.folds) > 1:
+            _write_folds(folder / FOLDS, trainings)
+        else:
+            load_plan(trainings.folds[0][0].source).write_split(folder / SPLIT_FILE)
+
+
+def _write_folds(path: Path, trainings: _Trainings) -> None:
+    """Write the fold of each sample, from 1, and the prediction of the models of other folds."""
+    held_out, positions = read_fold_predictions(trainings.folds, trainings.final[0])
+    source = dataclasses.replace(trainings.final[0].source, all_rows=False)
+    plan, count = load_plan(source), len(trainings.folds)
+    columns: dict[str, Any] = dict(plan.describe_origin(plan.rows[positions]))
+    columns["fold"] = (load_folds(source, count).numbers[positions] + 1).tolist()
+    columns["prediction"] = held_out.preds.mean(axis=0).tolist()
+    write_columns(path, columns)
+
+
+def _write_member(run: Run, folder: Path) -> dict[str, Any]:
+    """Write the files of a trained run, and return its entries of ``config.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(run.recipe, EstimatorRecipe):
+        shutil.copytree(run.folder / ESTIMATOR, folder / ESTIMATOR)
+        return {"recipe": json.loads(json.dumps(dataclasses.asdict(run.recipe)))}
+    safetensors = require_optional("safetensors.torch", "train")
+    recipe, weights, transform = _read_best(run)
+    safetensors.save_file(weights, folder / WEIGHTS)
+    entries = {"recipe": recipe, "weights_sha256": sha256(folder / WEIGHTS)}
+    return entries if transform is None else entries | {"transform": transform}
 
 
 def _read_best(run: Run) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Any] | None]:

@@ -53,40 +53,98 @@ from ranksim.user_data.sample_keys import hash_samples
 from ranksim.user_data.sample_origin import describe_origin
 from ranksim.user_data.split_column import SPLIT_FILE
 
-FORMAT = 1
+FORMAT, ENSEMBLE_FORMAT = 1, 2  # of a folder with one model, and with several members
 CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
-_FILES = {CONFIG, WEIGHTS, ESTIMATOR, METRICS, CARD, SAMPLES, SPLIT_FILE}
+MEMBERS, FOLDS = "members", "folds.csv"
+_FILES = {CONFIG, WEIGHTS, ESTIMATOR, MEMBERS, METRICS, CARD, SAMPLES, SPLIT_FILE, FOLDS}
 _AGAIN = "copy the model again, or fit it again"
 _CONFIG_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RankSimError)
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
-    """A trained model: network weights, data adapter, and shot regions of the training labels.
+class Member:
+    """One of the networks or estimators of a model, whose mean is the prediction.
 
     Args:
-        path: the folder.
-        config: the content of ``config.json``: target, method, data, versions and more.
-        metrics: scores by region, ``{"val": ..., "test": ...}``.
+        path: the folder of its files.
         recipe: the recipe of the training.
-        adapter: turns table columns into inputs of the network.
-        regions: shot regions by the training labels.
         weights: weights of the network by name; empty for an estimator.
-        samples: parts of the samples of the training data; None in models of earlier versions.
         estimator: predicts instead of a network.
         transform: of the labels on which a network was trained.
     """
 
     path: Path
+    recipe: Recipe
+    weights: Mapping[str, Tensor]
+    estimator: FittedEstimator | None = None
+    transform: TargetTransform | None = None
+
+    def predict(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
+        """Compute predictions ``(N,)`` in the unit of the label, in the order of the inputs."""
+        if self.estimator is not None:
+            assert inputs.reader is not None
+            return self.estimator.predict(inputs.reader, inputs.samples)
+        assert isinstance(self.recipe, NetworkRecipe)
+        with torch.random.fork_rng(devices=[]):  # initialization must not change the caller's state
+            network = inputs.make_network(self.recipe, config)()
+        try:
+            network.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            raise DataError(
+                f"The weights in {self.path / WEIGHTS} do not match {CONFIG}: {_AGAIN}."
+            ) from error
+        samples = inputs.samples
+        order, scale = samples.length_order(), self.recipe.label_scale
+
+        def predict(values: tuple[Tensor, ...]) -> Tensor:
+            output: Tensor = network(*values)[0]
+            scaled = output.to(torch.promote_types(output.dtype, torch.float32)) * scale
+            return scaled.cpu().double()
+
+        outputs = map_samples(network, predict, samples, order, config, batch_size=EVAL_BATCH_SIZE)
+        preds: NDArray[np.float64] = np.empty(len(order))
+        preds[copy_to_numpy(order)] = copy_to_numpy(outputs)
+        return preds if self.transform is None else self.transform.inverse(preds)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model: its members, data adapter, and shot regions of the training labels.
+
+    Args:
+        path: the folder.
+        config: the content of ``config.json``: target, method, data, versions and more.
+        metrics: scores by region on held-out samples, ``{"val": ..., "test": ...}``; of several
+            members those of the mean prediction, ``test`` alone, and their mean scores,
+            ``members``.
+        adapter: turns table columns into inputs of the network.
+        regions: shot regions by the training labels.
+        members: one, or those of different seeds whose mean is the prediction.
+        samples: parts of the samples of the training data; None in models of earlier versions.
+    """
+
+    path: Path
     config: Mapping[str, Any] = field(repr=False)
     metrics: Mapping[str, Any] = field(repr=False)
-    recipe: Recipe = field(repr=False)
     adapter: DataAdapter = field(repr=False)
     regions: ShotRegions = field(repr=False)
-    weights: Mapping[str, Tensor] = field(repr=False)
+    members: tuple[Member, ...] = field(repr=False)
     samples: SampleParts | None = field(default=None, repr=False)
-    estimator: FittedEstimator | None = field(default=None, repr=False)
-    transform: TargetTransform | None = field(default=None, repr=False)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the first member."""
+        return self.members[0].recipe
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Network weights of the first member by name; empty for an estimator."""
+        return self.members[0].weights
+
+    @property
+    def estimator(self) -> FittedEstimator | None:
+        """The first member, if it is an estimator."""
+        return self.members[0].estimator
 
     @property
     def target(self) -> str:
@@ -186,31 +244,9 @@ class Model:
         return origin
 
     def _compute(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
-        """Compute the predictions ``(N,)``, in the order of the inputs."""
-        if self.estimator is not None:
-            assert inputs.reader is not None
-            return self.estimator.predict(inputs.reader, inputs.samples)
-        assert isinstance(self.recipe, NetworkRecipe)
-        with torch.random.fork_rng(devices=[]):  # initialization must not change the caller's state
-            network = inputs.make_network(self.recipe, config)()
-        try:
-            network.load_state_dict(dict(self.weights))
-        except RuntimeError as error:
-            raise DataError(
-                f"The weights in {self.path / WEIGHTS} do not match {CONFIG}: {_AGAIN}."
-            ) from error
-        samples = inputs.samples
-        order, scale = samples.length_order(), self.recipe.label_scale
-
-        def predict(values: tuple[Tensor, ...]) -> Tensor:
-            output: Tensor = network(*values)[0]
-            scaled = output.to(torch.promote_types(output.dtype, torch.float32)) * scale
-            return scaled.cpu().double()
-
-        outputs = map_samples(network, predict, samples, order, config, batch_size=EVAL_BATCH_SIZE)
-        preds: NDArray[np.float64] = np.empty(len(order))
-        preds[copy_to_numpy(order)] = copy_to_numpy(outputs)
-        return preds if self.transform is None else self.transform.inverse(preds)
+        """Compute the mean predictions ``(N,)``, in the order of the inputs."""
+        preds = np.stack([member.predict(inputs, config) for member in self.members])
+        return np.asarray(preds.mean(axis=0))
 
 
 def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
@@ -233,23 +269,25 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
     config = read_json(folder / CONFIG)
     if not {"format", "ranksim", "kind"} <= config.keys():
         raise DataError(f"{folder / CONFIG} does not describe a model: pass another folder.")
-    if config["format"] != FORMAT:
+    if config["format"] not in (FORMAT, ENSEMBLE_FORMAT):
         version = single_line(str(config["ranksim"]))
         raise DataError(
             f"{folder} has model format {format_value(config['format'])}, but this version of "
-            f"ranksim reads {FORMAT}: install ranksim {version}, which wrote it, or "
-            "fit the model again."
+            f"ranksim reads {FORMAT} and {ENSEMBLE_FORMAT}: install ranksim {version}, which "
+            "wrote it, or fit the model again."
         )
     metrics = read_json(folder / METRICS)
     try:
         is_estimator = bool(config.get("technique", {}).get("estimator"))
         kind: type[Recipe] = EstimatorRecipe if is_estimator else recipe_type(config["kind"])
-        recipe: Recipe = kind.from_table(update_old_fields(config["recipe"]))
-        transform = config.get("transform") and TargetTransform.from_dict(config["transform"])
+        entries, folders = [config], [folder]
+        if config["format"] == ENSEMBLE_FORMAT:
+            entries = config["members"]
+            folders = [folder / MEMBERS / str(number) for number in range(len(entries))]
+        settings = [_read_settings(entry, kind) for entry in entries]
         adapter = adapter_from_dict(config["reader"])
         regions = density_from_dict(config["density"])
-        _ = config["target"], config["method"], config["precision"]
-        digest = "" if is_estimator else config["weights_sha256"]
+        _ = config["target"], config["method"], config["precision"], settings[0]
     except _CONFIG_ERRORS as error:
         problem = f"no {error}" if isinstance(error, KeyError) else str(error)
         reason = single_line(problem).rstrip(".") or type(error).__name__
@@ -257,13 +295,27 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
             f"{folder / CONFIG} describes a model that this version of ranksim cannot build "
             f"({reason}): {_AGAIN}."
         ) from error
-    recipe = relocate_encoder(recipe, None if encoder is None else Path(encoder))
+    location = None if encoder is None else Path(encoder)
+    members = []
+    for path, (recipe, transform, digest) in zip(folders, settings, strict=True):
+        recipe = relocate_encoder(recipe, location)
+        if is_estimator:
+            members.append(Member(path, recipe, {}, FittedEstimator.load(path / ESTIMATOR)))
+        else:
+            weights = _load_weights(path / WEIGHTS, digest)
+            members.append(Member(path, recipe, weights, transform=transform))
     samples = read_sample_parts(folder / SAMPLES)
-    parts = folder, config, metrics, recipe, adapter, regions
-    if is_estimator:
-        return Model(*parts, {}, samples, FittedEstimator.load(folder / ESTIMATOR))
-    weights = _load_weights(folder / WEIGHTS, digest)
-    return Model(*parts, weights, samples, transform=transform)
+    return Model(folder, config, metrics, adapter, regions, tuple(members), samples)
+
+
+def _read_settings(
+    entry: Mapping[str, Any], kind: type[Recipe]
+) -> tuple[Recipe, TargetTransform | None, str]:
+    """Read the recipe, transform and digest of the weights of a member in ``config.json``."""
+    recipe = kind.from_table(update_old_fields(entry["recipe"]))
+    transform = TargetTransform.from_dict(entry["transform"]) if entry.get("transform") else None
+    digest = "" if isinstance(recipe, EstimatorRecipe) else entry["weights_sha256"]
+    return recipe, transform, str(digest)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -283,7 +335,7 @@ def require_model_folder(out: Path) -> None:
     if not out.is_dir():
         raise UsageError(f"{out} is a file, but --out must be a folder: choose another --out.")
     names = {path.name for path in out.iterdir()}
-    is_model = CONFIG in names and bool(names & {WEIGHTS, ESTIMATOR}) and names <= _FILES
+    is_model = CONFIG in names and bool(names & {WEIGHTS, ESTIMATOR, MEMBERS}) and names <= _FILES
     if names and not is_model:
         others = ", ".join(sorted(names - _FILES)[:3]) or "an incomplete model"
         raise UsageError(

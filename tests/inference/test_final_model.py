@@ -1,0 +1,452 @@
+"""Models trained on all rows, ensembles, and cross-validation."""
+
+import csv
+import dataclasses
+from statistics import median_low
+
+import numpy as np
+import pytest
+import torch
+
+from ranksim.data.reading import load_table
+from ranksim.data.spec import make_user_spec
+from ranksim.exceptions import DataError, StoppedError, UsageError
+from ranksim.experiments.run import execute_run
+from ranksim.inference import load_model
+from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.inference.prediction import ScoreRequest, error_intervals, score_predictions
+from ranksim.inference.saved_model import FOLDS, MEMBERS, WEIGHTS
+from ranksim.training import direct_loop
+from ranksim.training.fit_estimator import ESTIMATOR
+from ranksim.user_data.split_column import SPLIT_FILE
+from ranksim.user_data.split_plan import make_split_plan
+from tests.helpers import user_data
+from tests.helpers.requests import make_request
+
+SMALL = {"table": "hidden=8", "sentences": "hidden=4", "series": "hidden=4"}
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("sentences", "pictures")]
+KINDS = ["table", "series", *SLOW]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Returns the data of a kind, written once."""
+    cache = {}
+
+    def get(kind):
+        if kind not in cache:
+            cache[kind] = user_data.WRITERS[kind](tmp_path_factory.mktemp(kind))
+        return cache[kind]
+
+    return get
+
+
+def fit(data, out, method="vanilla", *, kind="table", options=None, final=None, **values):
+    """Fit a small model; return its folder and the result."""
+    is_network = not method.startswith(("trees", "linear", "knn", "median", "catboost"))
+    changes = values.pop("changes", ())
+    if is_network:
+        changes += (SMALL[kind],) if kind in SMALL else ()
+        values = {"max_epochs": 3} | values
+    if kind == "pictures":
+        values["image_size"] = 16
+    request = make_request(
+        data, out, options=user_data.OPTIONS[kind] | (options or {}), seeds="0,",
+        changes=changes, **values,
+    )  # fmt: skip
+    return out, fit_model(FitRequest(request, method, 0, **(final or {})))
+
+
+def make_plan(data, kind="table", **options):
+    return make_split_plan(load_table(str(data)), make_user_spec(user_data.OPTIONS[kind] | options))
+
+
+def list_pairs(samples, rows):
+    """Return the bytes of the inputs and the label of some samples, sorted."""
+    inputs = samples.get_inputs(torch.tensor(rows))
+    cells = [tuple(bytes(part[k].numpy()) for part in inputs) for k in range(len(rows))]
+    return sorted(zip(cells, samples.labels[rows].tolist(), strict=True))
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The finished training loop of each network."""
+    trainings, loop = [], direct_loop.DirectLoop.run
+
+    def run(self):
+        loop(self)
+        trainings.append(self)
+
+    monkeypatch.setattr(direct_loop.DirectLoop, "run", run)
+    return trainings
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_refit_trains_on_all_rows_and_keeps_the_held_out_scores(kind, sources, trained, tmp_path):
+    data = sources(kind)
+    _, plain = fit(data, tmp_path / "plain", kind=kind)
+    folder, result = fit(data, tmp_path / "final", kind=kind, final={"refit": True})
+    assert {part: result["metrics"][part] for part in ("val", "test")} == {
+        part: plain["metrics"][part] for part in ("val", "test")
+    }
+    first, again, last = trained
+    for before, after in zip(first.module.parameters(), again.module.parameters(), strict=True):
+        assert torch.equal(before, after)
+    plan, task = make_plan(data, kind), last.task
+    labels = plan.labels
+    if kind == "series":  # and the windows across the boundaries of parts
+        windows = np.isfinite(load_model(folder).predict(str(data)).labels)
+        labels = load_model(folder).predict(str(data)).labels[windows]
+        assert len(labels) > sum(map(len, plan.split))
+    assert sorted(task.train.labels.tolist()) == sorted(labels.tolist())
+    steps = -(-len(labels) // last.module.recipe.batch_size)
+    best_epoch = result["training"]["best_epoch"]
+    assert last.global_step == best_epoch * steps
+    assert result["training"]["refit"][0]["limits"] == {"epochs": best_epoch}
+    model = load_model(folder)
+    assert model.recipe.label_scale == pytest.approx(labels.std(), rel=1e-6)
+    assert model.regions.counts.sum() == len(labels) == model.config["refit"]["samples"]
+    weights = last.module.model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in model.weights.items())
+    predictions = model.predict(str(data))
+    known = np.isfinite(predictions.labels)
+    assert {*np.array(predictions.origin["part"])[known]} == {"train"}
+
+
+def test_refit_standardizes_and_weights_by_all_rows(sources, trained, tmp_path):
+    data = sources("table")
+    folder, _ = fit(data, tmp_path / "m", "inv", final={"refit": True})
+    table, plan = load_table(str(data)), make_plan(data)
+    sizes = np.array([float(value or "nan") for value in table.column("size")])
+    filled = np.where(np.isnan(sizes), np.nanmedian(sizes), sizes)
+    columns = load_model(folder).adapter.features.columns
+    column = next(each for each in columns if each.name == "size")
+    assert column.mean == pytest.approx(filled.mean(), rel=1e-6)
+    task, module = trained[1].task, trained[1].module
+    np.testing.assert_array_equal(task.train.labels, plan.labels)
+    count = module.recipe.bins or len(plan.bins)
+    edges = np.linspace(plan.bins.edges[0], plan.bins.edges[-1], count + 1)
+    bins = (np.searchsorted(edges, plan.labels, side="right") - 1).clip(0, count - 1)
+    expected = 1 / np.bincount(bins, minlength=count)[bins]
+    weights = module.sample_weight.numpy()
+    np.testing.assert_allclose(weights / weights.mean(), expected / expected.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 12, "max_epochs": None}, {"max_epochs": 5}])
+def test_refit_keeps_the_steps_per_row_of_a_training_in_steps(limits, sources, trained, tmp_path):
+    data, plan = sources("table"), make_plan(sources("table"))
+    changes = ("validate_every=2", "batch_size=16", "lr=0.3")
+    _, result = fit(data, tmp_path / "m", changes=changes, final={"refit": True}, **limits)
+    first, last = trained
+    curves, per_epoch = first.progress.curves, -(-len(plan.split.train) // 16)
+    best_step = round(curves["epoch"][int(np.argmin(curves["val"]))] * per_epoch)
+    assert best_step % 2 == 0
+    steps = round(best_step * 120 / len(plan.split.train))
+    assert result["training"]["refit"][0]["limits"] == {"steps": steps}
+    assert last.global_step == steps
+    assert len(last.progress.curves["val"]) == 1
+
+
+@pytest.mark.parametrize("method", ["rrt", "vanilla+fds", "smogn", "sqinv(log)"])
+def test_every_technique_is_refitted(method, sources, trained, tmp_path):
+    data = sources("table")
+    folder, result = fit(data, tmp_path / "m", method, final={"refit": True})
+    _, plain = fit(data, tmp_path / "plain", method)
+    assert result["metrics"]["test"] == plain["metrics"]["test"]
+    stages = 2 if method == "rrt" else 1
+    refitted = trained[stages : 2 * stages]
+    counts = [len(loop.task.train) for loop in refitted]
+    if method != "smogn":  # which adds rows
+        assert counts == [120] * stages
+    else:
+        assert counts[0] > len(trained[0].task.train)
+    preds = load_model(folder).predict(str(data)).preds
+    assert np.isfinite(preds).all()
+    assert not np.array_equal(preds, load_model(tmp_path / "plain").predict(str(data)).preds)
+    if method == "rrt":  # each stage has its own length
+        assert (
+            refitted[1].module.model.head.weight.shape == refitted[0].module.model.head.weight.shape
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        *(("table", method) for method in ("trees+average+inv", "linear", "knn", "median")),
+        *(("series", method) for method in ("trees", "linear")),
+    ],
+)
+def test_estimators_are_refitted_with_the_settings_chosen_before(method, kind, sources, tmp_path):
+    data, changes = sources(kind), ()
+    if method.startswith("trees"):
+        changes = ("max_iterations=20", "patience=5")
+    _, plain = fit(data, tmp_path / "plain", method, kind=kind, changes=changes)
+    final = {"refit": True}
+    folder, result = fit(data, tmp_path / "m", method, kind=kind, changes=changes, final=final)
+    assert result["metrics"]["test"] == plain["metrics"]["test"]
+    before, after = (load_model(tmp_path / name).estimator for name in ("plain", "m"))
+    assert before.choices == after.choices
+    for old, new in zip(before.models, after.models, strict=True):
+        if method == "median":
+            labels = load_model(folder).predict(str(data)).labels
+            assert new.median == pytest.approx(np.nanmedian(labels))
+        if method.startswith("trees"):
+            assert len(old.roots) == len(new.roots) > 0
+        if method == "knn":
+            assert new.neighbors == old.neighbors
+            assert len(new.labels) == load_model(folder).config["refit"]["samples"]
+        if method == "linear":
+            assert not np.array_equal(old.coefficients, new.coefficients)
+
+
+def test_refit_leaves_out_unused_rows_and_those_without_weight(tmp_path):
+    rows = [
+        f"{k},{k % 7},{('train', 'val', 'test', 'unused')[k % 4]},{int(k % 8 != 0)}"
+        for k in range(80)
+    ]
+    data = tmp_path / "homes.csv"
+    data.write_text("\n".join(["size,price,split,w", *rows]))
+    options = {"weights": "w", "split": "split"}
+    folder, _ = fit(data, tmp_path / "m", "linear", options=options, final={"refit": True})
+    model = load_model(folder)
+    expected = [k % 4 != 3 and k % 8 != 0 for k in range(80)]
+    assert model.regions.counts.sum() == model.config["refit"]["samples"] == sum(expected)
+    parts = model.predict(str(data)).origin["part"]
+    assert [part == "train" for part in parts] == expected
+
+
+def test_evaluate_does_not_call_rows_held_out_that_the_refit_has_seen(sources, tmp_path):
+    data = sources("table")
+    folder, _ = fit(data, tmp_path / "m", "median", final={"refit": True})
+    out = tmp_path / "p.csv"
+    load_model(folder).predict(str(data)).write(out)
+    for split in (None, str(folder / SPLIT_FILE)):  # with the parts of the file, and of its split
+        by_model = {"model": folder} if split is None else {}
+        by_table = (
+            {}
+            if split is None
+            else {"train": str(data), "target": "price", "options": {"split": split}}
+        )
+        request = ScoreRequest(out, out=tmp_path / "e", **by_model, **by_table)
+        result = score_predictions(request)
+        assert result["predictions"]["parts"] == {"train": 120, "val": 0, "test": 0, "new": 0}
+        assert result["held_out"]["test"]["all"]["n"] == 0
+
+
+@pytest.mark.parametrize("final", [{"ensemble": 3}, {"ensemble": 2, "refit": True}])
+@pytest.mark.parametrize(
+    ("kind", "method"), [("table", "sqinv(log)"), ("table", "smogn"), ("series", "vanilla")]
+)
+def test_ensemble_predicts_the_mean_of_its_members(kind, method, final, sources, trained, tmp_path):
+    data = sources(kind)
+    folder, result = fit(data, tmp_path / "m", method, kind=kind, final=final)
+    model, count = load_model(folder), final["ensemble"]
+    assert [member["seed"] for member in model.config["members"]] == list(range(count))
+    assert len(model.members) == count == len([*(folder / MEMBERS).iterdir()])
+    alone = [
+        dataclasses.replace(model, members=(member,)).predict(str(data)) for member in model.members
+    ]
+    preds = np.stack([each.preds for each in alone])
+    assert not np.array_equal(preds[0], preds[1])
+    predictions = model.predict(str(data))
+    np.testing.assert_allclose(predictions.preds, preds.mean(axis=0), rtol=1e-12)
+    saved = [member.weights for member in model.members]
+    if "refit" in final:  # the last epoch is saved
+        for weights, loop in zip(saved, trained[-count:], strict=True):
+            expected = loop.module.model.state_dict()
+            assert all(torch.equal(weights[name], expected[name]) for name in weights)
+        return
+    is_test = np.array(predictions.origin["part"]) == "test"
+    labels = predictions.labels[is_test]
+    metrics = result["metrics"]
+    mae = np.abs(predictions.preds[is_test] - labels).mean()
+    assert metrics["test"]["all"]["mae"] == pytest.approx(mae, rel=1e-6)
+    members = np.abs(preds[:, is_test] - labels).mean(axis=1)
+    assert metrics["members"]["all"]["mae"] == pytest.approx(members.mean(), rel=1e-6)
+    assert mae <= members.mean() * (1 + 1e-9)
+    assert [each["seed"] for each in result["training"]["trainings"]] == list(range(count))
+
+
+def test_scores_of_an_ensemble_do_not_depend_on_the_refit(sources, tmp_path):
+    data = sources("table")
+    results = [
+        fit(data, tmp_path / "m", final={"ensemble": 2, "refit": refit})[1]
+        for refit in (False, True)
+    ]
+    for name in ("test", "members"):
+        assert results[0]["metrics"][name] == results[1]["metrics"][name]
+
+
+def test_member_of_an_ensemble_is_the_plain_model_of_its_seed(sources, tmp_path):
+    data = sources("table")
+    folder, _ = fit(data, tmp_path / "m", "vanilla+ranksim", final={"ensemble": 2})
+    plain, _ = fit(data, tmp_path / "plain", "vanilla+ranksim")
+    weights = load_model(plain).weights
+    for name, value in load_model(folder).weights.items():
+        assert torch.equal(value, weights[name])
+
+
+def test_seed_dependent_estimators_form_ensembles(sources, tmp_path):
+    pytest.importorskip("catboost")
+    data = sources("table")
+    changes = ("max_iterations=8",)
+    folder, result = fit(data, tmp_path / "m", "catboost", changes=changes, final={"ensemble": 2})
+    model = load_model(folder)
+    assert {path.name for path in (folder / MEMBERS / "1").iterdir()} == {ESTIMATOR}
+    preds = [
+        dataclasses.replace(model, members=(each,)).predict(str(data)).preds
+        for each in model.members
+    ]
+    np.testing.assert_allclose(model.predict(str(data)).preds, np.mean(preds, axis=0), rtol=1e-12)
+    assert result["members"] == 2
+
+
+def test_damaged_member_is_rejected(sources, tmp_path):
+    folder, _ = fit(sources("table"), tmp_path / "m", final={"ensemble": 2})
+    path = folder / MEMBERS / "1" / WEIGHTS
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="1/model.safetensors is damaged"):
+        load_model(folder)
+    path.unlink()
+    with pytest.raises(DataError, match="is missing"):
+        load_model(folder)
+
+
+def write_groups(folder, rows=90):
+    """Write a table of groups of different sizes, with repeated rows."""
+    draw = np.random.default_rng(4)
+    owners = draw.integers(0, 12, rows)
+    sizes = draw.integers(0, 40, rows)
+    lines = [
+        f"{size},{owner},{size // 3 + owner % 3}" for size, owner in zip(sizes, owners, strict=True)
+    ]
+    path = folder / "groups.csv"
+    path.write_text("\n".join(["size,owner,price", *lines]))
+    return path
+
+
+def read_folds(folder):
+    with (folder / FOLDS).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("options", [{}, {"balanced": False}, {"group": "owner"}])
+def test_cross_validation_predicts_every_row_once(options, trained, tmp_path):
+    data = write_groups(tmp_path)
+    folder, result = fit(
+        data,
+        tmp_path / "m",
+        options={"features": ("size",), **options},
+        final={"cross_validate": 4},
+    )
+    rows, table = read_folds(folder), load_table(str(data))
+    assert [int(row["row"]) for row in rows] == list(range(1, 91))
+    folds = np.array([int(row["fold"]) for row in rows])
+    assert {*folds} == {1, 2, 3, 4}
+    column = "owner" if "group" in options else "size"
+    values = np.array(table.column(column))
+    for value in np.unique(values):  # groups, and equal rows, stay together
+        assert len({*folds[values == value]}) == 1
+    labels = np.array([float(value) for value in table.column("price")])
+    errors = np.array([float(row["prediction"]) for row in rows]) - labels
+    metrics = result["metrics"]
+    assert metrics["test"]["all"]["n"] == 90
+    assert metrics["test"]["all"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-6)
+    expected = error_intervals(errors)["mae"]
+    assert metrics["intervals"]["all"]["mae"] == pytest.approx(expected, rel=1e-6)
+    assert [each["fold"] for each in result["training"]["trainings"]] == [1, 2, 3, 4]
+    epochs = median_low(each["best_epoch"] for each in result["training"]["trainings"])
+    assert result["training"]["refit"][0]["limits"] == {"epochs": epochs}
+    tasks = [loop.task for loop in trained]
+    assert [len(task.test) for task in tasks[:4]] == [(folds == k).sum() for k in (1, 2, 3, 4)]
+    assert len(tasks[4].train) == 90
+    assert not (folder / SPLIT_FILE).exists()
+    assert {*load_model(folder).predict(str(data)).origin["part"]} == {"train"}
+
+
+def test_each_fold_is_predicted_by_a_model_of_the_others(sources, tmp_path):
+    data = sources("table")
+    folder, _ = fit(data, tmp_path / "m", "median", final={"cross_validate": 3})
+    rows, labels = read_folds(folder), make_plan(data).labels
+    folds = np.array([int(row["fold"]) for row in rows])
+    for number in (1, 2, 3):
+        preds = {float(row["prediction"]) for row in rows if int(row["fold"]) == number}
+        assert len(preds) == 1
+        assert preds.pop() in labels[folds != number]
+    again, _ = fit(data, tmp_path / "again", "linear", final={"cross_validate": 3})
+    assert [row["fold"] for row in read_folds(again)] == [row["fold"] for row in rows]
+    seed = {"split_seed": 3}
+    other, _ = fit(data, tmp_path / "other", "linear", options=seed, final={"cross_validate": 3})
+    assert [row["fold"] for row in read_folds(other)] != [row["fold"] for row in rows]
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_cross_validation_of_texts_and_images(kind, sources, tmp_path):
+    data = sources(kind)
+    final = {"cross_validate": 2, "ensemble": 2}
+    folder, result = fit(data, tmp_path / "m", kind=kind, max_epochs=1, final=final)
+    assert result["metrics"]["test"]["all"]["n"] == len(make_plan(data, kind).labels)
+    assert len(load_model(folder).members) == 2
+    assert len(result["training"]["trainings"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "options", "final", "problem"),
+    [
+        ("table", "trees", {}, {"ensemble": 2}, "trees gives the same model with every seed"),
+        ("table", "linear", {}, {"ensemble": 0}, "at least 1"),
+        ("table", "vanilla", {}, {"cross_validate": 1}, "at least 2"),
+        ("table", "vanilla", {}, {"cross_validate": 3, "refit": True}, "--refit has no effect"),
+        ("series", "vanilla", {}, {"cross_validate": 3}, "would train on times after those"),
+        (
+            "table", "vanilla", {"time": "built", "split_by": "time"}, {"cross_validate": 3},
+            "would train on times after those",
+        ),
+        ("table", "vanilla", {"protocol": "extrapolation"}, {"cross_validate": 3}, "--protocol"),
+        ("table", "vanilla", {"split": "kind"}, {"cross_validate": 3}, "column 'kind' names"),
+    ],
+)  # fmt: skip
+def test_options_without_sense_are_one_sentence(
+    kind, method, options, final, problem, sources, tmp_path
+):
+    with pytest.raises(UsageError, match=problem) as error:
+        fit(sources(kind), tmp_path / "m", method, kind=kind, options=options, final=final)
+    assert str(error.value).count(". ") == 0
+    assert not (tmp_path / "m").exists()
+    assert not (tmp_path / "m.training").exists()
+
+
+def test_more_folds_than_groups_are_rejected(tmp_path):
+    data = write_groups(tmp_path)
+    with pytest.raises(DataError, match="12 groups cannot be divided into 13 folds"):
+        fit(
+            data, tmp_path / "m", "median", options={"group": "owner"}, final={"cross_validate": 13}
+        )
+
+
+def test_killed_refit_resumes_without_training_the_first_model_again(
+    sources, trained, tmp_path, monkeypatch
+):
+    data = sources("table")
+    _, expected = fit(data, tmp_path / "expected", "rrt", final={"refit": True})
+    trained.clear()
+
+    def interrupt(run, **options):
+        if run.source.all_rows:
+            raise KeyboardInterrupt
+        return execute_run(run, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ranksim.inference.fit.execute_run", interrupt)
+        with pytest.raises(StoppedError, match="run the same command again"):
+            fit(data, tmp_path / "m", "rrt", final={"refit": True})
+    assert len(trained) == 2
+    _, result = fit(data, tmp_path / "m", "rrt", final={"refit": True})
+    assert len(trained) == 4
+    assert result["metrics"]["test"] == expected["metrics"]["test"]
+    models = [load_model(tmp_path / name) for name in ("expected", "m")]
+    preds = [model.predict(str(data)).preds for model in models]
+    np.testing.assert_array_equal(*preds)
+    assert not (tmp_path / "m.training").exists()
