@@ -8,6 +8,7 @@ from ranksim.data.splitting import (
     balance_held_out,
     draw_folds,
     draw_validation,
+    draw_validation_units,
     factorize,
     reject_shared_samples,
     split_by_column,
@@ -272,3 +273,27 @@ def test_folds_keep_units_whole(seed, with_bins):
     assert sizes.all()
     if not with_bins:  # each group went to the smallest fold, largest first
         assert np.ptp(sizes) <= np.bincount(units).max()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_validation_is_drawn_from_whole_units(seed):
+    _, groups, _ = draw_rows(300, seed)
+    units, empty = factorize(groups), np.zeros(0, dtype=np.int64)
+    given = Split(np.arange(240), empty, np.arange(240, 300))
+    split = draw_validation_units(given, units, seed=seed)
+    assert_partition(split, 300)
+    assert_groups_stay_whole(split[:2], groups)
+    assert 0 < len(split.val) <= 36
+    again = draw_validation_units(given, units, seed=seed)
+    np.testing.assert_array_equal(split.val, again.val)
+
+
+def test_validation_of_few_large_units_is_the_one_of_the_nearest_size():
+    units, empty = np.repeat([0, 1, 2], [40, 30, 50]), np.zeros(0, dtype=np.int64)
+    given = Split(np.arange(120), empty, empty + 1)
+    with pytest.raises(DataError, match="test set has no samples"):
+        draw_validation_units(given, units, seed=0)
+    split = draw_validation_units(given._replace(test=np.array([5])), units, seed=0)
+    assert {*units[split.val]} == {1}
+    with pytest.raises(DataError, match="validation set has no samples .*whole groups or days"):
+        draw_validation_units(given, np.zeros(120, dtype=np.int64), seed=0)

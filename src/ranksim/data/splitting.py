@@ -277,6 +277,32 @@ def draw_validation(
     return require_nonempty_parts(drawn_split, *reasons)
 
 
+def draw_validation_units(split: Split, units: Ints, *, seed: int) -> Split:
+    """Draw whole units, such as groups, from the training samples for validation.
+
+    They are drawn at random, so that validation comes close to 15 % of these samples; if every
+    unit is larger, it is the one whose size is nearest.
+
+    Args:
+        split: without validation.
+        units: number of the unit of each sample ``(N,)``.
+        seed: seed of the order.
+    """
+    train = split.train
+    _, index, sizes = np.unique(units[train], return_inverse=True, return_counts=True)
+    goal = remaining = round(_SHARE * len(train))
+    drawn: list[int] = []
+    for unit in np.random.default_rng(seed).permutation(len(sizes)).tolist():
+        if sizes[unit] <= remaining:
+            drawn.append(unit)
+            remaining -= sizes[unit]
+    if not drawn and len(sizes) > 1:
+        drawn = [int(np.argmin(np.abs(sizes - goal)))]
+    is_val = np.isin(index, drawn)
+    reason = "validation is drawn from whole groups or days outside the test fold"
+    return require_nonempty_parts(Split(train[~is_val], train[is_val], split.test), reason)
+
+
 def draw_folds(units: Ints, bins: Ints | None, *, count: int, seed: int) -> Ints:
     """Draw the folds of a cross-validation; samples of one unit stay together.
 

@@ -18,6 +18,7 @@ from ranksim.data.splitting import (
     balance_held_out,
     draw_folds,
     draw_validation,
+    draw_validation_units,
     drop_samples,
     factorize,
     find_shared_samples,
@@ -161,8 +162,8 @@ def _read_units(plan: SplitPlan) -> Ints:
 def make_fold(plan: SplitPlan, folds: Folds, number: int) -> SplitPlan:
     """Return the plan whose test samples are one fold.
 
-    Validation is drawn from the other folds as for a given split without validation; samples of
-    weight 0 are not trained on.
+    Validation is drawn from the other folds, as for a given split without validation, or as whole
+    groups or days; samples of weight 0 are not trained on.
 
     Args:
         plan: of the split options.
@@ -172,17 +173,22 @@ def make_fold(plan: SplitPlan, folds: Folds, number: int) -> SplitPlan:
     options, bins = plan.options, plan.bins.digitize(plan.labels)
     is_random, is_test = options.split_method == "random", folds.numbers == number
     empty = np.zeros(0, dtype=np.int64)
-    split = draw_validation(
-        Split(np.flatnonzero(~is_test), empty, np.flatnonzero(is_test)),
-        bins,
-        balanced=options.balanced and is_random,
-        max_per_bin=options.max_per_bin,
-        seed=options.seed,
-        groups=folds.units.tolist(),
-    )
-    if options.balanced and not is_random:
-        balanced = balance_held_out(split, bins, max_per_bin=options.max_per_bin, seed=options.seed)
-        split = split._replace(val=balanced.val)
+    split = Split(np.flatnonzero(~is_test), empty, np.flatnonzero(is_test))
+    limit = options.max_per_bin
+    if is_random:
+        split = draw_validation(
+            split,
+            bins,
+            balanced=options.balanced,
+            max_per_bin=limit,
+            seed=options.seed,
+            groups=folds.units.tolist(),
+        )
+    else:
+        split = draw_validation_units(split, folds.units, seed=options.seed)
+        if options.balanced:
+            val = balance_held_out(split, bins, max_per_bin=limit, seed=options.seed).val
+            split = split._replace(val=val)
     if options.drop_shared:
         keys = make_read_keys(plan.table.take(plan.rows), options, plan.inputs)
         split = drop_samples(split, *find_shared_samples(keys, split))
