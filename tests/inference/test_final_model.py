@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.data.reading import load_table
 from ranksim.data.spec import make_user_spec
 from ranksim.exceptions import DataError, StoppedError, UsageError
@@ -15,7 +16,7 @@ from ranksim.experiments.run import execute_run
 from ranksim.inference import load_model
 from ranksim.inference.fit import FitRequest, fit_model
 from ranksim.inference.prediction import ScoreRequest, error_intervals, score_predictions
-from ranksim.inference.saved_model import FOLDS, MEMBERS, WEIGHTS
+from ranksim.inference.saved_model import CONFIG, FOLDS, MEMBERS, WEIGHTS
 from ranksim.training import direct_loop
 from ranksim.training.fit_estimator import ESTIMATOR
 from ranksim.user_data.split_column import SPLIT_FILE
@@ -233,9 +234,13 @@ def test_evaluate_does_not_call_rows_held_out_that_the_refit_has_seen(sources, t
         assert result["held_out"]["test"]["all"]["n"] == 0
 
 
-@pytest.mark.parametrize("final", [{"ensemble": 3}, {"ensemble": 2, "refit": True}])
 @pytest.mark.parametrize(
-    ("kind", "method"), [("table", "sqinv(log)"), ("table", "smogn"), ("series", "vanilla")]
+    ("kind", "method", "final"),
+    [
+        ("table", "sqinv(log)", {"ensemble": 3}),
+        ("table", "smogn", {"ensemble": 2, "refit": True}),
+        ("series", "vanilla", {"ensemble": 2}),
+    ],
 )
 def test_ensemble_predicts_the_mean_of_its_members(kind, method, final, sources, trained, tmp_path):
     data = sources(kind)
@@ -450,3 +455,25 @@ def test_killed_refit_resumes_without_training_the_first_model_again(
     preds = [model.predict(str(data)).preds for model in models]
     np.testing.assert_array_equal(*preds)
     assert not (tmp_path / "m.training").exists()
+
+
+def test_malformed_members_are_rejected(sources, tmp_path):
+    folder, _ = fit(sources("table"), tmp_path / "m", max_epochs=1, final={"ensemble": 2})
+    config = read_verified_json(folder / CONFIG)
+    for members in ([], 5, [5], [{}], [{"recipe": {}}], None):
+        write_json(folder / CONFIG, with_digest(config | {"members": members}))
+        with pytest.raises(DataError, match="cannot build"):
+            load_model(folder)
+
+
+def test_estimators_of_earlier_versions_have_no_choices(sources, tmp_path):
+    data = sources("table")
+    folder, _ = fit(data, tmp_path / "m", "linear")
+    preds = load_model(folder).predict(str(data)).preds
+    path = folder / ESTIMATOR / "model.json"
+    content = read_verified_json(path)
+    assert content.pop("choices")
+    write_json(path, with_digest(content))
+    model = load_model(folder)
+    assert model.estimator.choices == ()
+    np.testing.assert_array_equal(model.predict(str(data)).preds, preds)
