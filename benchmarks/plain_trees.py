@@ -129,9 +129,11 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of ranksim compare")
     parser.add_argument("data", help="the table")
     parser.add_argument("--target", required=True)
-    parser.add_argument("--leave-out", default="", help="columns, separated by commas")
+    parser.add_argument(
+        "--leave-out", default="", help='columns, separated by commas; "," is one without a name'
+    )
     arguments = parser.parse_args()
-    left_out = [name for name in arguments.leave_out.split(",") if name]
+    left_out = arguments.leave_out.split(",") if arguments.leave_out else []
     print("| region | script | MAE | best row | MAE | change, 95 % | beats it |")
     print("| --- | --- | ---: | --- | ---: | ---: | --- |")
     rows = compare(arguments.out, arguments.data, arguments.target, left_out)

@@ -11,10 +11,15 @@ PHRASES = {
     ("views", "as_is"): "with labels as in your data",
     ("views", "inverse"): "with rare labels first",
 }
-_PERCENT = re.compile(r"([+−]?)([\d,]+\.\d) %")
+_PERCENT = re.compile(r"([+−]?)([\d,]+\.\d|\d{1,3}(?:,\d{3})+) %")
 _WORDS = (  # numbers that are no results
     r"95 % interval", r"and \d+ more", r"at least 3, or better 5", r"\(seed \d+\)",
 )  # fmt: skip
+
+
+def _to_percent(fraction):
+    size = abs(fraction)
+    return f"{100 * size:,.1f}" if size < 10 else f"{100 * size:,.0f}"
 
 
 def to_plain(text):
@@ -119,11 +124,11 @@ def check_numbers(results):
             for other in [None, *names]
             for effect in _effects_of(results, row["method"], other, error)
         ]
-        allowed = {f"{abs(100 * e['relative']):,.1f}" for e in effects if e["relative"] is not None}
+        allowed = {_to_percent(e["relative"]) for e in effects if e["relative"] is not None}
         for e in effects:
             if e["relative"] and e.get("ci_total"):
                 base = e["mean"] / e["relative"]
-                allowed |= {f"{abs(100 * end / base):,.1f}" for end in e["ci_total"]}
+                allowed |= {_to_percent(end / base) for end in e["ci_total"]}
         for pattern in _WORDS:
             text = re.sub(pattern, "", text)
         for _, number in _PERCENT.findall(text):

@@ -14,6 +14,7 @@ _MAX_VALUE, _MAX_LINE = 40, 100  # characters
 
 def format_percent(value: float, sign: str = "+", digits: int = 1) -> str:
     """Format a fraction as a percentage; ``sign="+"`` also shows the sign of positive numbers."""
+    digits = digits if abs(value) < 10 else 0
     return f"{format_signed(100 * value, digits, sign)}\u202f%"
 
 
@@ -25,7 +26,7 @@ def format_signed(value: float, digits: int, sign: str = "+") -> str:
 def choose_digits(metric: str, values: Sequence[float | None]) -> int:
     """Return the number of decimals for scores of a metric."""
     published, sizes = METRIC_TITLES[metric][1], [abs(value) for value in values if value]
-    if metric not in _ANY_UNIT or not sizes or 1 <= min(sizes) < 1_000:
+    if metric not in _ANY_UNIT or not sizes or 1 <= min(sizes) < 100:
         return published
     return min(max(2 - math.floor(math.log10(min(sizes))), 0), 12)
 

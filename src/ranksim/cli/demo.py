@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranksim._utils.arrays import copy_to_numpy
-from ranksim._utils.storage import atomic_write
 from ranksim.cli.options import AsJson, Out, Values, with_options
 from ranksim.cli.train import run_sweep_request
 from ranksim.data.spec import DataLocation, SentimentSpec
@@ -63,6 +61,9 @@ def demo(values: Values, *, out: Out = Path("runs/demo"), as_json: AsJson = Fals
 
 def write_sentences(path: Path, data_dir: Path | None) -> dict[str, Any]:
     """Write mean word vectors, ratings and parts of the sentences; return the ratings by part."""
+    from ranksim._utils.arrays import copy_to_numpy
+    from ranksim._utils.storage import atomic_write
+
     pa, parquet = (require_optional(n, "train") for n in ("pyarrow", "pyarrow.parquet"))
 
     from ranksim.training.method import parse_method
