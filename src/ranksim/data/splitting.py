@@ -321,7 +321,7 @@ def draw_folds(units: Ints, bins: Ints | None, *, count: int, seed: int) -> Ints
 
     Example:
         >>> draw_folds(np.arange(6), np.array([0, 0, 0, 1, 1, 1]), count=3, seed=0).tolist()
-        [2, 0, 1, 0, 1, 2]
+        [1, 2, 0, 0, 2, 1]
     """
     rng = np.random.default_rng(seed)
     _, first, sizes = np.unique(units, return_index=True, return_counts=True)

@@ -51,7 +51,7 @@ def model_card(
         data=config["data"],
         network=estimator or _NETWORKS[config["kind"]],
         is_network=not estimator,
-        has_samples=config["technique"].get("estimator") == "knn",
+        has_samples=config.get("technique", {}).get("estimator") == "knn",
         inputs=", ".join(map(_code, config["data"]["inputs"])),
         code=_code,
         distribution=list(_distribution_rows(regions)),
