@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # subprocesses of tests import compiled modules even where Python is set to write none
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist worksteal
+# slow tests often wait for processes that they start
+CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
+TWICE := $(shell expr 2 \* $(CORES))
 
 .PHONY: demo test test-rest test-all check lint audit bench reliability clean
 
@@ -10,13 +13,13 @@ demo: .venv/ready  ## create .venv, install, run the demo (2 minutes after insta
 	$(BIN)/ranksim demo
 
 test: .venv/ready  ## create .venv, install, run the fast tests (about 3 minutes)
-	$(PYTEST) -m "not slow and not reliability"
+	$(PYTEST) -n auto -m "not slow and not reliability"
 
 test-rest: .venv/ready  ## the slow and reliability tests
-	$(PYTEST) -m "slow or reliability"
+	$(PYTEST) -n $(TWICE) -m "slow or reliability"
 
 test-all: .venv/ready  ## all tests
-	$(PYTEST)
+	$(PYTEST) -n auto
 
 lint: .venv/ready  ## formatting, lint, spelling, types
 	$(BIN)/ruff format --check .
