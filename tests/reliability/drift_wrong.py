@@ -11,7 +11,7 @@ from ranksim.functional import distributed
 from ranksim.functional.sampling import draw_unique
 from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
-from ranksim.training import factory, fit
+from ranksim.training import factory
 from tests.oracles.loop import ranksim_loop
 
 
@@ -61,7 +61,9 @@ def _use_blackbox_ranksim():
 
 def _accumulate_incomplete_batches():
     """Give a smaller batch at the end of an epoch the same influence on a step as a full one."""
-    return mock.patch.object(fit, "divmod", lambda n, size: (math.ceil(n / size), 0), create=True)
+    return mock.patch.object(
+        schedule, "divmod", lambda n, size: (math.ceil(n / size), 0), create=True
+    )
 
 
 def _round_similarities():
