@@ -11,7 +11,7 @@ from ranksim.functional import distributed
 from ranksim.functional.sampling import draw_unique
 from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
-from ranksim.training import factory
+from ranksim.training import factory, schedule
 from tests.oracles.loop import ranksim_loop
 
 
