@@ -20,11 +20,10 @@ def seed_everything(seed: int) -> None:
 @contextmanager
 def isolate_random_state() -> Iterator[None]:
     """Context after which the generators are in the state in which they were before."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():  # of accelerators
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

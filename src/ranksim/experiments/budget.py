@@ -168,8 +168,10 @@ def _measure_costs(
     data = [check_data(run) for run in runs][-1]
     first, networks, fixed, loading = runs[0], {}, [], [0.0]
     share = _TRIAL_SHARE * budget * min(jobs, len(runs)) / len(runs)
-    with tempfile.TemporaryDirectory(dir=_existing_parent(first.out)) as folder:
-        (note := Path(folder) / "note").touch()  # a file that all workers see
+    # the workers of a cluster see the folder of the results
+    parent = _existing_parent(first.out) if engine == "ray" else None
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        (note := Path(folder) / "note").touch()
         pending = list(runs)
 
         def next_task() -> Any:

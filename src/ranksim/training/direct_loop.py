@@ -72,9 +72,8 @@ class DirectLoop:
         options: TrainingOptions,
     ) -> None:
         self.module, self.task, self.folder, self.options = module, task, folder, options
-        self.recipe = module.recipe
-        self.schedule = Schedule.plan(self.recipe, options.limits, len(task.train))
-        recipe = self.recipe
+        self.recipe = recipe = module.recipe
+        self.schedule = Schedule.plan(recipe, options.limits, len(task.train))
         self.optimizers = [FusedAdam(module.trained_params(), recipe.lr, recipe.weight_decay)]
         self.global_step = self.current_epoch = self.validated_step = 0
         self.progress = Progress(keep_last=options.keep_last)
@@ -95,7 +94,7 @@ class DirectLoop:
                 self._train_epoch()
             if self.validated_step != self.global_step:  # steps after the last validation
                 self._flush_monitor()
-                self._save(LAST)
+                self.unwritten[LAST] = self._make_checkpoint(LAST)
         finally:
             self._write_checkpoints()
 
@@ -179,10 +178,10 @@ class DirectLoop:
         self.log.write(self.global_step, epoch, scores, losses)
         self.validated_step = self.global_step
         self.progress.seconds = time.perf_counter() - self.start_time
-        if improved:
-            self._save(BEST)
-        self._save(LAST)
-        if time.perf_counter() - self.write_time >= _WRITE_SECONDS:
+        new = {name: self._make_checkpoint(name) for name in [BEST] * improved + [LAST]}
+        is_due = time.perf_counter() - self.write_time >= _WRITE_SECONDS
+        self.unwritten |= new if is_due else copy.deepcopy(new)  # training changes the tensors
+        if is_due:
             self._write_checkpoints()
 
     def _score(self) -> Scores:
@@ -192,8 +191,8 @@ class DirectLoop:
         preds = map_samples(module, module.predict_labels, val, rows, EVAL_BATCH_SIZE)
         return regression_scores(preds, val.labels, gmean_epsilon=self.task.gmean_epsilon)
 
-    def _save(self, name: str) -> None:
-        """Copy the state into the best checkpoint, or the last one, from which training resumes."""
+    def _make_checkpoint(self, name: str) -> dict[str, Any]:
+        """Return the best checkpoint, or the last one, from which training resumes."""
         module = self.module
         checkpoint: dict[str, Any] = {
             LOOP: DIRECT,
@@ -206,7 +205,7 @@ class DirectLoop:
             checkpoint["optimizer"] = self.optimizers[0].state_dict()
             checkpoint["random"] = random_state(module)
             checkpoint["progress"] = self.progress.to_dict()
-        self.unwritten[name] = copy.deepcopy(checkpoint)
+        return checkpoint
 
     def _write_checkpoints(self) -> None:
         """Write the best checkpoint before the last one, which refers to it."""

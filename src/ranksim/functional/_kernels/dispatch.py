@@ -47,11 +47,8 @@ def _save_for_backward(
 ) -> None:
     """Save the gradient, which the forward pass has computed."""
     features = inputs.features
-    ctx.per_anchor, ctx.dtype, ctx.num_samples = (
-        params.per_anchor,
-        features.dtype,
-        features.shape[0],
-    )
+    ctx.per_anchor, ctx.dtype = params.per_anchor, features.dtype
+    ctx.num_samples = features.shape[0]
     if params.per_anchor:
         ctx.save_for_backward(derivative, features.detach().clone(), inputs.keep)
     else:

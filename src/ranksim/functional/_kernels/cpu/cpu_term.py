@@ -103,12 +103,8 @@ class _BlockwiseTerm:
 
     def compute(self) -> bool:
         """Compute squares, moves and gradient; return False where only the reference can."""
-        term, size, anchors, library = (
-            self.term,
-            len(self.rows),
-            len(self.anchor_rows),
-            load_library(),
-        )
+        term, library = self.term, load_library()
+        size, anchors = len(self.rows), len(self.anchor_rows)
         given = self.labels if self.target is None else torch.from_numpy(self.target)
         if not (anchors and self.inputs.features.shape[1] and given.isfinite().all()):
             return False
@@ -189,10 +185,8 @@ class _BlockwiseTerm:
     def _multiply_moves(self, unit: Tensor, norm: Tensor, dtype: torch.dtype) -> None:
         """Compute the gradient, from slopes and their transpose."""
         unit, norm, count = unit.to(dtype), norm.to(dtype), len(self.anchor_rows)
-        scale, step = (
-            1 / (self.params.lambda_ * self.term.steps),
-            max(PRODUCT_BLOCK // len(unit), 1),
-        )
+        scale = 1 / (self.params.lambda_ * self.term.steps)
+        step = max(PRODUCT_BLOCK // len(unit), 1)
         for part in (slice(start, min(start + step, count)) for start in range(0, count, step)):
             both = self.moves[:, part].T.astype(unit.numpy().dtype)
             both[:, :count] += self.moves[part, :count]
