@@ -19,7 +19,7 @@ from ranksim.evaluation.report import plotting
 from ranksim.evaluation.report.page.elements import SweepResults
 from ranksim.evaluation.report.page.features import chance_agreement
 from ranksim.evaluation.report.page.label_axis import gaps_section
-from ranksim.evaluation.report.page.scores import scores_section
+from ranksim.evaluation.report.page.scores import _axis_reach, scores_section
 from ranksim.evaluation.report.results_page import write_page
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -337,3 +337,13 @@ def test_chance_agreement_equals_simulation(bins):
     a, b = by_label - (bins - 1) / 2, by_feature - (bins - 1) / 2
     agreement = (a * b).sum(axis=1) / (a * a).sum(axis=1)
     assert agreement.mean() == pytest.approx(chance_agreement(bins), abs=0.02)
+
+
+def test_far_rows_do_not_set_the_scale_of_the_changes():
+    """A constant may be a thousand times as far from the baseline as a technique."""
+    near = [(0.02, -0.01, 0.05), (-0.05, -0.09, -0.01), (0.03, 0.0, 0.06), (0.06, 0.02, 0.1)]
+    reach = _axis_reach([*near, (10.2, 9.0, 11.0), (-1.3, -1.5, -1.1)])
+    assert 0.06 < reach < 0.2
+    assert _axis_reach([*near, (0.2, 0.1, 0.3)]) > 0.2  # not far enough to be cut
+    assert _axis_reach([near[0], (10.2, 9.0, 11.0)]) > 10.2  # two rows have no usual size
+    assert _axis_reach([(0.0, -0.1, 0.1)] * 4 + [(0.5, 0.4, 0.6)]) >= 0.01

@@ -44,6 +44,8 @@ from ranksim.evaluation.views import (
 _MAX_PANELS, _WIDE_PANELS = 6, 4  # regions in the picture; up to four have one-line titles
 _METRICS = ("mse", "mae", "gm", "pearson", "spearman")
 _ERRORS = _METRICS[:3]  # lower is better
+_EXTREME, _FEW_EFFECTS = 4.0, 4  # times the median change of at least that many rows
+_EDGE = 0.96  # of the axis, where the arrow of a mean outside is drawn
 _OUTLIER = 3.0  # times the median interval: wider ones are cut at the edge of their cell
 Effect = tuple[float, float | None, float | None]  # relative change, low, high
 Interval = tuple[float, float]
@@ -94,13 +96,16 @@ def _draw_changes(
         figure.subplots_adjust(
             left=0.225, right=0.975, bottom=0.5 / height, top=1 - head / height, wspace=0.12
         )
+        is_cut = False
         for axis, title, (region, effects) in zip(axes, titles, changes.items(), strict=True):
             axis.axvline(0, color=plot.INK, linewidth=0.8)
+            drawn = [effect for effect in effects if effect is not None]
+            reach = _axis_reach(drawn)
+            is_cut = is_cut or any(abs(effect[0]) > reach for effect in drawn)
             for place, effect in zip(places, effects, strict=True):
                 if effect is not None:
-                    _draw_effect(axis, place, effect)
+                    _draw_effect(axis, place, effect, reach)
             axis.set_title(title, color=plot.REGION_COLORS.get(region, plot.INK))
-            reach = _axis_reach([effect for effect in effects if effect is not None])
             axis.set_xlim(-reach, reach)
             tick = _round_down((0.65 if is_narrow else 0.75) * reach)
             plot.finish_axes(axis)
@@ -111,26 +116,36 @@ def _draw_changes(
         axes[0].set_ylim(-0.7, len(methods) - 0.3)
         axes[0].tick_params(axis="y", labelcolor=plot.INK)
         note = f"{change}; left is better; 95\u202f% intervals over {_interval_source(sweep)}"
+        note += "; arrows: outside" * is_cut
         figure.text(0.5, 0.01, note, ha="center", va="bottom", color=plot.GRAY, fontsize=7)
 
     description = f"Relative {change} by method and region, with 95\u202f% intervals."
     return plot.render_picture("02-change", description, (plot.WIDTH, height), paint)
 
 
-def _draw_effect(axis: Any, place: float, effect: Effect) -> None:
+def _draw_effect(axis: Any, place: float, effect: Effect, reach: float) -> None:
+    """Draw a mean and its interval, or an arrow at the end of the axis if the mean is outside."""
     (mean, low, high), color = effect, plot.GRAY
     if low is not None and high is not None:
         color = plot.BETTER if high < 0 else plot.WORSE if low > 0 else plot.GRAY
         axis.plot([low, high], [place, place], color=color, alpha=0.5, linewidth=2)
-    axis.plot(mean, place, "o", color=color, markersize=3.6)
+    marker = "o" if abs(mean) <= reach else ">" if mean > 0 else "<"
+    inside = min(max(mean, -_EDGE * reach), _EDGE * reach) if marker != "o" else mean
+    axis.plot(inside, place, marker, color=color, markersize=3.6)
 
 
 def _axis_reach(effects: Sequence[Effect]) -> float:
-    """Return the limit of a symmetric axis that shows all means and all but extreme intervals."""
+    """Return the limit of a symmetric axis that shows all but extreme means and intervals.
+
+    A constant or a linear model as a row may be many times as far from the baseline as the others.
+    """
     if not effects:
         return 0.1
+    sizes = np.abs([effect[0] for effect in effects])
+    usual = sizes <= _EXTREME * np.median(sizes) if len(sizes) >= _FEW_EFFECTS else sizes >= 0
+    effects = [effect for effect, is_usual in zip(effects, usual, strict=True) if is_usual]
     ends = np.abs([end for effect in effects for end in effect[1:] if end is not None] or [0.0])
-    means = max(max(abs(effect[0]) for effect in effects), 0.01)
+    means = max(float(sizes[usual].max(initial=0.0)), 0.01)
     widest = min(float(ends.max()), 2 * float(np.quantile(ends, 0.75)))
     return max(1.1 * means, min(1.05 * widest, 5 * means))
 
