@@ -52,7 +52,7 @@ def demo(values: Values, *, out: Out = Path("runs/demo"), as_json: AsJson = Fals
     results = run_sweep_request(request, as_json)
     console.print(f"\n[bold]How to read it.[/] {explain_results(results)}")
     console.print(
-        f"\n[bold]Your own data:[/] ranksim compare {out / _TABLE} --target {_TARGET}\n"
+        "\n[bold]Your own data:[/] ranksim compare data.csv --target COLUMN\n"
         "[bold]Whole sentences:[/] ranksim bench sentiment-dir --seeds 5 --jobs 2\n"
         "[bold]With published figures:[/] ranksim bench sts-b-dir --seeds 5 --jobs 2",
         soft_wrap=True,
