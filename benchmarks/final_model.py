@@ -25,12 +25,14 @@ from numpy.typing import NDArray
 
 from ranksim.data.spec import DataLocation
 from ranksim.evaluation.intervals import quantile
-from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
-from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.experiments.sweep_request import resolve_user_data
+from ranksim.experiments.sweep_settings import SweepRequest
+from ranksim.inference.fit import fit_model
+from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.saved_model import Model, extend_regions, load_model
-from ranksim.training.fit_estimator import depends_on_seed
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import parse_method
-from ranksim.training.task import TrainingLimits
+from ranksim.training.method_rules import depends_on_seed
 from ranksim.training.trainer_config import TrainerConfig
 
 _HOLDOUT = 0.2  # of the rows

@@ -30,11 +30,12 @@ from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import atomic_write
 from ranksim.data.spec import AgeDbSpec, DataLocation
 from ranksim.datasets.image_benchmarks import prepare_split
+from ranksim.training.data_source import DataSource
 from ranksim.training.fit import fit
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_network_recipe
 from ranksim.training.task import TrainingOptions
-from ranksim.training.task_loading import DataSource, load_task
+from ranksim.training.task_loading import load_task
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
 

@@ -29,6 +29,7 @@ from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import write_json
 from ranksim.data.spec import DataLocation, StsBSpec
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, SeededSampler, make_loader
+from ranksim.training.data_source import DataSource
 from ranksim.training.factory import (
     make_fds,
     make_loss,
@@ -41,7 +42,7 @@ from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_network_recipe
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.task import TrainingOptions, TrainingTask
-from ranksim.training.task_loading import DataSource, load_task
+from ranksim.training.task_loading import load_task
 from ranksim.training.trainer_config import TrainerConfig
 
 METHODS = ("vanilla", "vanilla+ranksim", "inv+lds+fds+ranksim")

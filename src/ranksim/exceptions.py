@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -49,9 +50,19 @@ def require_optional(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and not module.startswith(error.name):
             raise
-        raise MissingDependencyError(
-            f"{module.split('.')[0]} is not installed: run {install_command(extra)}."
-        ) from error
+        raise _missing(module, extra) from error
+
+
+def require_installed(module: str, extra: str) -> None:
+    """Raise the error of :func:`require_optional` without importing the module."""
+    if importlib.util.find_spec(module.split(".")[0]) is None:
+        raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"{module.split('.')[0]} is not installed: run {install_command(extra)}."
+    )
 
 
 def install_command(extra: str) -> str:

@@ -11,7 +11,8 @@ from huggingface_hub import constants
 from PIL import Image
 
 from ranksim._utils.storage import read_verified_json
-from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.inference.fit import fit_model
+from ranksim.inference.fit_request import FitRequest
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 

@@ -22,7 +22,7 @@ from ranksim.data.spec import (
     option,
 )
 from ranksim.exceptions import UsageError
-from ranksim.training.task import TrainingLimits
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
 
@@ -41,7 +41,7 @@ def test_bench_of_ages(run_command, requests, tmp_path, monkeypatch):
         *("--devices", 2, "--num-nodes", 3, "--encoder", "resnet34", "--image-size", 96),
         *("--channels-last", "yes", "--compile", "--precision", "bf16-mixed", "--set", "lr=1e-4"),
         *("--skip-broken", "--cache-dir", tmp_path / "c", "--gather-across-devices"),
-        *("--budget", "10m", "--max-steps", 7, "--seeds", "3,", "--out", tmp_path / "out"),
+        *("--max-steps", 7, "--seeds", "3,", "--out", tmp_path / "out"),
     )
     (request,) = requests
     assert request.source.spec == AgeDbSpec(protocol="blindspot", skip_broken=True)
@@ -52,7 +52,7 @@ def test_bench_of_ages(run_command, requests, tmp_path, monkeypatch):
         gather_across_devices=True,
     )  # fmt: skip
     assert request.limits == TrainingLimits(steps=7)
-    assert (request.preset, request.seeds, request.budget) == ("paper", "3,", 600.0)
+    assert (request.preset, request.seeds) == ("paper", "3,")
     assert request.out == tmp_path / "out"
     assert os.environ["RANKSIM_CACHE"] == str(tmp_path / "c")
     assert str(tmp_path) not in request.command

@@ -13,8 +13,8 @@ from ranksim.cli import main, train
 from ranksim.data.spec import TableSpec
 from ranksim.experiments import sweep_request
 from ranksim.experiments import tune as tune_part
-from ranksim.experiments.sweep_request import parse_seeds
-from ranksim.training.task_loading import DataSource
+from ranksim.experiments.sweep_settings import parse_seeds
+from ranksim.training.data_source import DataSource
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
 TUNED = SimpleNamespace(values={}, monitor="MSE", recipe=Path("recipe.toml"), trials=0, score=0.0)

@@ -15,11 +15,13 @@ from ranksim.experiments import run as run_module
 from ranksim.experiments import store as store_module
 from ranksim.experiments import sweep as sweep_module
 from ranksim.experiments.reproduce import ReproduceRequest, diff_records, reproduce
+from ranksim.experiments.search_space import TuneRequest
 from ranksim.experiments.store import ResultStore
 from ranksim.experiments.sweep_request import choose_methods, run_benchmark
-from ranksim.experiments.tune import TuneRequest, tune
+from ranksim.experiments.tune import tune
 from ranksim.inference import load_model
-from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.inference.fit import fit_model
+from ranksim.inference.fit_request import FitRequest
 from ranksim.training.task_loading import load_plan
 from tests.helpers import user_data
 from tests.helpers.requests import make_request

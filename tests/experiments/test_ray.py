@@ -24,8 +24,10 @@ from ranksim.experiments import sweep
 from ranksim.experiments.executor import check_engine
 from ranksim.experiments.executor import ray as ray_executor
 from ranksim.experiments.executor.local import open_inline_executor
-from ranksim.experiments.sweep_request import parse_seeds, run_benchmark
-from ranksim.experiments.tune import TuneRequest, tune
+from ranksim.experiments.search_space import TuneRequest
+from ranksim.experiments.sweep_request import run_benchmark
+from ranksim.experiments.sweep_settings import parse_seeds
+from ranksim.experiments.tune import tune
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import sweep_driver
 from tests.helpers.sweeps import (

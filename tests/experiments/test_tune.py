@@ -15,9 +15,10 @@ import pytest
 from ranksim.evaluation.record import read_record
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments import tune as tune_module
+from ranksim.experiments.search_space import Space, TuneRequest
 from ranksim.experiments.study import RECIPE, STORAGE, lock_study_folder, open_study, seal_trial
 from ranksim.experiments.sweep_request import run_benchmark
-from ranksim.experiments.tune import Space, TuneRequest, tune
+from ranksim.experiments.tune import tune
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import EstimatorRecipe

@@ -9,9 +9,10 @@ import pytest
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.evaluation.record import read_record
 from ranksim.exceptions import UsageError
+from ranksim.experiments.search_space import TuneRequest
 from ranksim.experiments.study import RECIPE
 from ranksim.experiments.sweep_request import run_benchmark
-from ranksim.experiments.tune import TuneRequest, tune
+from ranksim.experiments.tune import tune
 from ranksim.experiments.tuned_sweep import FOLDER, run_tuned_benchmark
 from tests.helpers import user_data
 from tests.helpers.requests import make_request

@@ -11,7 +11,7 @@ from ranksim import functional
 from ranksim.data.spec import SeriesSpec, TableSpec
 from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins, kernel_window
 from ranksim.losses import FocalRLoss, HuberLoss, RankSimLoss
-from ranksim.training.task import TrainingLimits
+from ranksim.training.limits import TrainingLimits
 
 Z = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
 Y = torch.arange(12) % 5

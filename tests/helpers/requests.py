@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ranksim.data.spec import SPEC_TYPES, DataLocation
-from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
-from ranksim.training.task import TrainingLimits
-from ranksim.training.task_loading import DataSource
+from ranksim.experiments.sweep_request import resolve_user_data
+from ranksim.experiments.sweep_settings import SweepRequest
+from ranksim.training.data_source import DataSource
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 
 

@@ -12,11 +12,12 @@ from ranksim.datasets import sts_b_dir
 from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor, TextEncoder
 from ranksim.training.fit import fit, retrain_head
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Technique, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import TextRecipe
 from ranksim.training.resume import BEST
-from ranksim.training.task import TrainingLimits, TrainingOptions, TrainingResult, TrainingTask
+from ranksim.training.task import TrainingOptions, TrainingResult, TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
 
 SAMPLES = 64

@@ -7,7 +7,8 @@ import traceback
 
 import pytest
 
-from ranksim.experiments.sweep_request import SweepSettings, make_runs
+from ranksim.experiments.sweep_request import make_runs
+from ranksim.experiments.sweep_settings import SweepSettings
 from ranksim.training.method import parse_method
 from tests.helpers import faces
 from tests.helpers.requests import make_request

@@ -14,7 +14,8 @@ from ranksim.data.spec import make_user_spec
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.run import execute_run
 from ranksim.inference import load_model
-from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.inference.fit import fit_model
+from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.prediction import ScoreRequest, error_intervals, score_predictions
 from ranksim.inference.saved_model import CONFIG, FOLDS, MEMBERS, WEIGHTS
 from ranksim.training import direct_loop

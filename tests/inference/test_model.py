@@ -20,7 +20,8 @@ from ranksim.data.spec import make_user_spec
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError, UsageError
 from ranksim.inference import load_model
-from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.inference.fit import fit_model
+from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.prediction import (
     PredictRequest,
     ScoreRequest,

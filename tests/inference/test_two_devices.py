@@ -8,7 +8,8 @@ import safetensors.torch
 from ranksim._utils.storage import read_verified_json
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.inference import load_model
-from ranksim.inference.fit import FitRequest, fit_model
+from ranksim.inference.fit import fit_model
+from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.saved_model import CARD, CONFIG, METRICS, WEIGHTS
 from ranksim.training.lightning import trainer
 from tests.helpers import user_data

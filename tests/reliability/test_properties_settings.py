@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ranksim.data.spec import parse_words
 from ranksim.evaluation.record import read_results
 from ranksim.exceptions import RankSimError
-from ranksim.experiments.sweep_request import parse_seeds
+from ranksim.experiments.sweep_settings import parse_seeds
 from ranksim.inference.saved_model import density_from_dict, density_to_dict
 from ranksim.metrics import ShotRegions
 from ranksim.training.method import (

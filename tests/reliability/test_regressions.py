@@ -21,7 +21,7 @@ from ranksim.datasets.archives import extract, read_member
 from ranksim.evaluation.record import read_results
 from ranksim.evaluation.report.results_page import write_report
 from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.sweep_request import parse_seeds
+from ranksim.experiments.sweep_settings import parse_seeds
 from ranksim.imbalance import DensityWeights, LabelBins, density_weights
 from ranksim.inference.saved_model import read_json
 from ranksim.integrations.lightning import WeightsCallback

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Technique
 from ranksim.training.resume import LAST
-from ranksim.training.task import TrainingLimits
 from tests.helpers.text_training import FULL, RRT, load_weights, make_recipe, train, train_stage_two
 
 PAPER = {"fds_paper_compat": True, "rrt_paper_compat": True}

@@ -27,9 +27,9 @@ from ranksim.training.divergence import (
 )
 from ranksim.training.fit import fit
 from ranksim.training.lightning import trainer
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.task import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.text_training import (
     RECIPE,

@@ -10,7 +10,8 @@ from ranksim.data.batch import VectorDataset
 from ranksim.data.series import SeriesDataset
 from ranksim.data.text import TokenDataset
 from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.sweep_request import SweepSettings, make_runs
+from ranksim.experiments.sweep_request import make_runs
+from ranksim.experiments.sweep_settings import SweepSettings
 from ranksim.imbalance import density_weights
 from ranksim.models.estimators import EstimatorData, estimator_type
 from ranksim.training.feature_readers import ImageReader, SeriesReader, TextReader, VectorReader

@@ -13,9 +13,9 @@ from ranksim.training.data_loader import select_display_samples
 from ranksim.training.divergence import DivergedError
 from ranksim.training.fit import fit
 from ranksim.training.lightning.module import LightningRegressionModule
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.task import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.text_training import (
     FULL,

@@ -14,9 +14,9 @@ import torch
 from ranksim.exceptions import UsageError
 from ranksim.training.data_loader import SeededSampler
 from ranksim.training.lightning import loop
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Technique
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.task import TrainingLimits
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers.pictures import (
     assert_same_weights,

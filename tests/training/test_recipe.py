@@ -5,6 +5,10 @@ import dataclasses
 import pytest
 
 from ranksim.exceptions import UsageError
+from ranksim.functional.similarity import TIES
+from ranksim.imbalance.fds import EMPTY_BINS
+from ranksim.models.vision import RESNETS
+from ranksim.training import recipe as recipes
 from ranksim.training.method import parse_method
 from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.recipe import (
@@ -159,3 +163,9 @@ def test_second_stage_inherits_changes_of_first():
     assert (recipe.fds_bins, recipe.ranksim_weight) == (10, 0.7)
     with pytest.raises(UsageError, match="continues vanilla.fds.ranksim, which has fds_bins 20"):
         load_recipe("sts-b-dir", "small", rrt, tuned={"rrt+fds+ranksim": {"fds_bins": 10}})
+
+
+def test_choices_are_those_of_the_modules_that_compute():
+    assert recipes.TIES == TIES
+    assert recipes.EMPTY_BINS == EMPTY_BINS
+    assert tuple(RESNETS) == recipes.RESNETS

@@ -13,6 +13,7 @@ from ranksim._utils.storage import atomic_write
 from ranksim.exceptions import DataError
 from ranksim.training import resume
 from ranksim.training.direct_loop import DIRECT
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.resume import (
     BEST,
     LAST,
@@ -20,7 +21,6 @@ from ranksim.training.resume import (
     read_training_checkpoint,
     save_checkpoint,
 )
-from ranksim.training.task import TrainingLimits
 from tests.helpers.text_training import same_result, train
 
 

@@ -127,12 +127,13 @@ def inspect(
 
     from ranksim._utils.storage import atomic_write
     from ranksim.data.data_report import DataReport
-    from ranksim.data.reading import load_table, require_text_file
+    from ranksim.data.reading import load_table, require_source, require_text_file
     from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
     from ranksim.imbalance.bins import parse_named_range, parse_ranges
     from ranksim.user_data.label_report import make_label_report
     from ranksim.user_data.proposals import find_column_kinds, propose_inputs
 
+    require_source(data)
     dropped = parse_ranges(",".join(values["drop_labels"])) if values["drop_labels"] else ()
     try:
         named = dict(map(parse_named_range, values["region"]))

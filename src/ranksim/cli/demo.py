@@ -24,7 +24,8 @@ def demo(values: Values, *, out: Out = Path("runs/demo"), as_json: AsJson = Fals
     """Compare methods on rare sentiment scores in two minutes, and explain the result."""
     from rich.console import Console
 
-    from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
+    from ranksim.experiments.sweep_request import resolve_user_data
+    from ranksim.experiments.sweep_settings import SweepRequest
 
     console = Console(highlight=False, stderr=as_json)
     labels = write_sentences(out / _TABLE, values["data_dir"])
@@ -66,9 +67,10 @@ def write_sentences(path: Path, data_dir: Path | None) -> dict[str, Any]:
 
     pa, parquet = (require_optional(n, "train") for n in ("pyarrow", "pyarrow.parquet"))
 
+    from ranksim.training.data_source import DataSource
     from ranksim.training.method import parse_method
     from ranksim.training.presets import load_recipe
-    from ranksim.training.task_loading import DataSource, load_task
+    from ranksim.training.task_loading import load_task
 
     spec = SentimentSpec(domains=("tweets", "amazon"))
     recipe = load_recipe(spec.benchmark, "small", parse_method("vanilla", "inverse"))

@@ -21,7 +21,8 @@ from ranksim.data.spec import option
 from ranksim.exceptions import UsageError
 
 if TYPE_CHECKING:
-    from ranksim.experiments.sweep_request import SweepRequest
+    from ranksim.experiments.sweep_settings import SweepRequest
+    from ranksim.training.data_source import DataSource
     from ranksim.training.trainer_config import TrainerConfig
 
 PresetName = Literal["small", "paper"]
@@ -233,6 +234,11 @@ def with_options(
     return decorate
 
 
+@functools.cache  # commands share their options
+def _type_hints(owner: type) -> dict[str, Any]:
+    return get_type_hints(owner)
+
+
 def _parameter(
     name: str, panel: str | None, owners: tuple[type, ...], change: Mapping[str, Any]
 ) -> tuple[inspect.Parameter, Callable[[Any], Any]]:
@@ -246,7 +252,7 @@ def _parameter(
         for item in fields(owner)
         if item.name == name and "help" in item.metadata
     )
-    hint: Any = get_type_hints(owner)[name]
+    hint: Any = _type_hints(owner)[name]
     settings = {"default": item.default, **item.metadata, **change}
     default, parse = settings.get("cli_default", settings["default"]), settings.get("parse")
     if settings.get("repeat"):
@@ -280,25 +286,74 @@ def _parameter(
     return param, read
 
 
-def sweep_request(data: str, out: Path, values: Values, *, user_data: bool = True) -> SweepRequest:
-    """Build a SweepRequest from parsed options; ``data`` is a path or the name of a benchmark."""
-    from ranksim.experiments.sweep_request import SweepRequest, resolve_user_data
-    from ranksim.training.recipe import recipe_type
-    from ranksim.training.task import TrainingLimits
-    from ranksim.training.task_loading import DataSource
+def sweep_request(
+    data: str,
+    out: Path,
+    values: Values,
+    *,
+    user_data: bool = True,
+    check: Callable[[SweepRequest], None] | None = None,
+) -> SweepRequest:
+    """Build a SweepRequest from parsed options.
+
+    Args:
+        data: a path, or the name of a benchmark.
+        out: folder for the results.
+        values: options by name.
+        user_data: whether ``data`` is a path.
+        check: raises a UsageError for wrong options; called before data is read and PyTorch is
+            imported, which takes seconds. By default
+            :func:`ranksim.experiments.sweep_settings.check_request`.
+    """
+    from ranksim.experiments.sweep_settings import check_request, draft_user_data
+    from ranksim.training.data_source import DataSource
 
     if values.get("cache_dir") is not None:
         os.environ["RANKSIM_CACHE"] = str(values["cache_dir"])  # worker processes inherit it
-    if user_data:
-        location = spec.DataLocation(data, image_root=values.get("image_root"))
-        options = _select(values, (name for name in values if name in spec.user_data_options()))
-        if options.get("channels_last") == "auto":
-            del options["channels_last"]
-        source = resolve_user_data(location, options)
-    else:
+    check = check or check_request
+    if not user_data:
         kind = spec.SPEC_TYPES[data]
         location = spec.DataLocation(**_select(values, kind.location_options))
         source = DataSource(kind(**_select(values, _names(kind))), location)
+        request = _make_request(source, out, values)
+        check(request)
+        return request
+    location = spec.DataLocation(data, image_root=values.get("image_root"))
+    options = _select(values, (name for name in values if name in spec.user_data_options()))
+    if options.get("channels_last") == "auto":
+        del options["channels_last"]
+    drafts = draft_user_data(location, options)
+    _check_any([_make_request(draft, out, values) for draft in drafts], check)
+
+    from ranksim.data.reading import require_source
+
+    require_source(data)
+
+    from ranksim.experiments.sweep_request import resolve_user_data
+
+    return _make_request(resolve_user_data(location, options), out, values)
+
+
+def _check_any(requests: Sequence[SweepRequest], check: Callable[[SweepRequest], None]) -> None:
+    """Check requests for the kinds of data that are possible; raise an error if none is valid."""
+    first: UsageError | None = None
+    for request in requests:
+        try:
+            check(request)
+        except UsageError as error:
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise first
+
+
+def _make_request(source: DataSource, out: Path, values: Values) -> SweepRequest:
+    """Build a request for a data source."""
+    from ranksim.experiments.sweep_settings import SweepRequest
+    from ranksim.training.limits import TrainingLimits
+    from ranksim.training.recipe import recipe_type
+
     known = _names(recipe_type(source.spec.benchmark))
     network = tuple(
         f"{name}={values[name]}"

@@ -27,7 +27,7 @@ from ranksim.data.spec import DataLocation, option, reject_unused
 from ranksim.exceptions import UsageError
 
 if TYPE_CHECKING:
-    from ranksim.experiments.sweep_request import SweepRequest
+    from ranksim.experiments.sweep_settings import SweepRequest
 
 
 def report(

@@ -33,8 +33,8 @@ from ranksim.data.spec import SPEC_TYPES, DataLocation, ReadOptions
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ranksim.experiments.sweep_request import SweepRequest
-    from ranksim.inference.fit import FitRequest
+    from ranksim.experiments.sweep_settings import SweepRequest
+    from ranksim.inference.fit_request import FitRequest
 
 _INPUTS = "target features text image window time"
 _AGES = "drop_labels protocol skip_broken cache_dir preset data_dir split_file"
@@ -110,11 +110,18 @@ def fit(
     """Train one model on your data and save it with everything that predictions need."""
     from rich.console import Console
 
-    from ranksim.inference.fit import FitRequest, fit_model
+    from ranksim.inference.fit_request import FitRequest
 
-    bench, console = sweep_request(data, out, values), Console(stderr=as_json)
     options = {name: values[name] for name in ("refit", "ensemble", "cross_validate")}
-    request = FitRequest(bench, values["method"], values["seed"], **options)
+
+    def make_request(bench: SweepRequest) -> FitRequest:
+        return FitRequest(bench, values["method"], values["seed"], **options)
+
+    bench = sweep_request(data, out, values, check=lambda draft: make_request(draft).check())
+
+    from ranksim.inference.fit import fit_model
+
+    request, console = make_request(bench), Console(stderr=as_json)
     result = fit_model(request, console, progress_bar=console.is_terminal and not as_json)
     _print_held_out(request, result, console)
     console.print(f"Model: {out}", markup=False, highlight=False, soft_wrap=True)
@@ -172,6 +179,10 @@ def predict(
 ) -> None:
     """Predict new data with a saved model, and report where training labels were scarce."""
     from rich.console import Console
+
+    from ranksim.data.reading import require_source
+
+    require_source(data)
 
     from ranksim.inference.prediction import PredictRequest, predict_data
 
@@ -268,17 +279,30 @@ def tune_user_data(
     as_json: AsJson = False,
 ) -> None:
     """Search a recipe for your own data."""
-    _search(sweep_request(data, out, values), values, as_json)
+    _search(data, out, values, as_json)
 
 
-def _search(bench: SweepRequest, values: Values, as_json: bool) -> None:
+def _search(data: str, out: Path, values: Values, as_json: bool, *, user_data: bool = True) -> None:
     """Search hyperparameters, and print the best values and their validation score."""
     from rich.console import Console
 
-    from ranksim.experiments.tune import TuneRequest, tune
+    from ranksim.experiments.search_space import TuneRequest
+
+    def make_request(bench: SweepRequest) -> TuneRequest:
+        return TuneRequest(bench, values["trials"], values["fields"])
+
+    bench = sweep_request(
+        data,
+        out,
+        values,
+        user_data=user_data,
+        check=lambda draft: make_request(draft).check(),
+    )
+
+    from ranksim.experiments.tune import tune
 
     printed = partial(Console(stderr=as_json).print, highlight=False, soft_wrap=True)
-    result = tune(TuneRequest(bench, values["trials"], values["fields"]), printed)
+    result = tune(make_request(bench), printed)
     best = ", ".join(f"{name} {value}" for name, value in result.values.items())
     command = (
         "ranksim compare DATA" if bench.source.is_user_data else f"ranksim bench {bench.benchmark}"
@@ -320,7 +344,7 @@ def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
     def tune_command(
         values: Values, *, out: Out = Path("runs", "tune", benchmark), as_json: AsJson = False
     ) -> None:
-        _search(sweep_request(benchmark, out, values, user_data=False), values, as_json)
+        _search(benchmark, out, values, as_json, user_data=False)
 
 
 for _name, (_text, _data_options) in _BENCHMARKS.items():

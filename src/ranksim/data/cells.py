@@ -26,6 +26,7 @@ BOOLEAN_WORDS = {
 }
 _WHOLE = re.compile(r"(?P<whole>-?(?:0|[1-9]\d*))\.0*")  # not 007.0
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ].*)?")  # not 20200131
+_INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # blank letters and a blank symbol
 _MAX_EXACT = 2**53  # float64 holds all integers up to it
 
 
@@ -177,3 +178,13 @@ def _format_datetime(moment: datetime) -> str:
     if moment.time() == datetime.min.time():
         return moment.date().isoformat()
     return moment.isoformat(sep=" ")
+
+
+def is_blank(text: Any) -> bool:
+    """Return True if a cell is missing or contains no visible character."""
+    if not isinstance(text, str):
+        return is_missing(text)
+    return not any(
+        letter.isprintable() and not letter.isspace() and letter not in _INVISIBLE
+        for letter in text
+    )

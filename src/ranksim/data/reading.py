@@ -53,13 +53,26 @@ def load_table(source: str, reading: ReadOptions = ReadOptions()) -> Table:
     elif path.is_dir():
         is_saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
         table = _read_saved(path) if is_saved else _read_file(_find_table(path), reading)
-    elif source.lower().endswith((*SUFFIXES, *_SPREADSHEETS)):
-        raise DataError(f"{source} does not exist: check the path.")
     else:
+        require_source(source)
         table = _read_hub(source)
     if not table.n_rows:
         raise DataError(f"{table.name} has a header but no rows: add one row per sample.")
     return table if reading == ReadOptions() else table.apply_options(reading)
+
+
+def require_source(source: str) -> None:
+    """Raise a DataError if a source is neither a path that exists nor the name of a data set."""
+    if Path(source).expanduser().exists():
+        return
+    if source.lower().endswith((*SUFFIXES, *_SPREADSHEETS)):
+        raise DataError(f"{source} does not exist: check the path.")
+    match = _HUB_NAME.fullmatch(source)
+    if not match or not (match["hub"] or "/" in match["name"]):
+        raise DataError(
+            f"{source} does not exist: pass the path of a table or of a folder with a table, or a "
+            "Hugging Face data set (owner/name)."
+        )
 
 
 def require_text_file(table: Table, reading: ReadOptions) -> None:
@@ -355,11 +368,7 @@ def _read_saved(folder: Path) -> Table:
 def _read_hub(source: str) -> Table:
     """Read a data set from the Hugging Face hub or the local Hugging Face cache."""
     match = _HUB_NAME.fullmatch(source)
-    if not match or not (match["hub"] or "/" in match["name"]):
-        raise DataError(
-            f"{source} does not exist: pass the path of a table or of a folder with a table, or a "
-            "Hugging Face data set (owner/name)."
-        )
+    assert match is not None  # see require_source
     try:
         datasets = require_optional("datasets", "hub")
     except MissingDependencyError as error:

@@ -353,6 +353,21 @@ class UserDataSpec(ReadOptions, DataSpec):
                         context, remedy = f"without {required}", f"add {required} or remove {name}"
                     raise UsageError(f"{name} has no effect {context}: {remedy}.")
 
+    def check_folds(self) -> None:
+        """Raise a UsageError if the data cannot be divided into folds."""
+        reason = remedy = ""
+        if isinstance(self, SeriesSpec) or self.split_method == "time":
+            reason = "would train on times after those that it predicts"
+            remedy = "use --refit, whose scores are those of the latest samples"
+        elif self.split is not None:
+            reason = f"draws its own folds, but column {self.split!r} names the parts"
+            remedy = "use --refit, or add --split-by random"
+        elif self.protocol is not None:
+            reason = f"draws its own folds, so that --protocol {self.protocol} has no effect"
+            remedy = "remove one of them"
+        if reason:
+            raise UsageError(f"--cross-validate {reason}: {remedy}.")
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the input columns; empty if all columns without another role are inputs."""

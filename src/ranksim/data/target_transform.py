@@ -70,6 +70,27 @@ class TargetTransform:
     knots: tuple[float, ...] = ()
     levels: tuple[float, ...] = ()
 
+    @staticmethod
+    def check_labels(labels: ArrayLike, name: str) -> Floats:
+        """Return training labels ``(N,)`` as float64 if a transform is defined for them.
+
+        Raises:
+            ValueError: the name is unknown.
+            DataError: the transform is not defined for these labels.
+        """
+        check_choice("name", name, TRANSFORMS)
+        values: Floats = label_vector(labels)
+        low, high = float(values.min()), float(values.max())
+        if low == high:
+            raise DataError(f"A transform needs different labels, and all are {low:g}.")
+        if name == "log" and low <= 0:
+            count = int((values <= 0).sum())
+            raise DataError(
+                f"The transform log needs labels above 0, and {count:,} are not, such as "
+                f"{low:g}: use yeo-johnson or quantile."
+            )
+        return values
+
     @classmethod
     def fit(cls, labels: ArrayLike, name: str) -> TargetTransform:
         """Fit a transform to training labels ``(N,)`` of which at least two differ.
@@ -78,18 +99,9 @@ class TargetTransform:
             ValueError: the name is unknown.
             DataError: the transform is not defined for these labels.
         """
-        check_choice("name", name, TRANSFORMS)
-        values = label_vector(labels)
+        values = cls.check_labels(labels, name)
         low, high = float(values.min()), float(values.max())
-        if low == high:
-            raise DataError(f"A transform needs different labels, and all are {low:g}.")
         if name == "log":
-            if low <= 0:
-                count = int((values <= 0).sum())
-                raise DataError(
-                    f"The transform log needs labels above 0, and {count:,} are not, such as "
-                    f"{low:g}: use yeo-johnson or quantile."
-                )
             transform = cls("log", low, high)
         elif name == "yeo-johnson":
             from scipy import stats

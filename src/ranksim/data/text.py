@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.storage import cache_dir, digest_arrays, read_arrays, sha256, write_arrays
 from ranksim.data.batch import BatchDataset, VectorDataset
-from ranksim.data.cells import is_missing
 from ranksim.data.data_report import DataReport, format_share
 from ranksim.data.table import Ints
 from ranksim.exceptions import DataError, require_optional
@@ -30,7 +29,6 @@ WORD_LIMITS = (40, 256)  # least and most words read of a text if the data decid
 TOKEN_LIMITS = (128, 512)  # the same of the tokens of a pretrained encoder
 _QUANTILE = 0.95  # share of the training texts that are read to their end
 _MAX_CUT = 0.2  # share of cut validation or test texts above which a warning is given
-_INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # blank letters and a blank symbol
 _MAX_UNKNOWN = 0.2  # share of unknown words above which a warning is given
 _BATCH_SIZE = 64  # for computing features
 
@@ -292,16 +290,6 @@ def tokenize(
         padded = [[ids or [padding] for ids in column] for column in columns]
         datasets.append(TokenDataset(*_pad(padded, padding), part.labels, counts))
     return datasets
-
-
-def is_blank(text: Any) -> bool:
-    """Return True if a cell is missing or contains no visible character."""
-    if not isinstance(text, str):
-        return is_missing(text)
-    return not any(
-        letter.isprintable() and not letter.isspace() and letter not in _INVISIBLE
-        for letter in text
-    )
 
 
 def describe_texts(

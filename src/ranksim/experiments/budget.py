@@ -17,9 +17,9 @@ from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.exceptions import UsageError
 from ranksim.experiments.executor import open_executor, run_tasks
 from ranksim.experiments.run import Run, check_data, execute_run
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.schedule import Schedule
-from ranksim.training.task import TrainingLimits
 from ranksim.training.task_loading import load_task
 
 BUDGET = "budget.json"

@@ -13,7 +13,8 @@ from ranksim._utils.storage import sha256, write_json
 from ranksim.data.target_transform import TargetTransform
 from ranksim.evaluation.predictions import PREDICTIONS, write_predictions
 from ranksim.exceptions import UsageError
-from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
+from ranksim.experiments.sweep_request import make_runs
+from ranksim.experiments.sweep_settings import SweepRequest, SweepSettings
 from ranksim.models import read_checkpoint, read_checkpoint_section
 from ranksim.training.fit import evaluate
 from ranksim.training.hardware import check_trainer_config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from ranksim._utils.formatting import format_count, format_value
 from ranksim.data.cells import to_canonical_text
 from ranksim.data.reading import load_table
 from ranksim.data.table import Table, read_numbers
-from ranksim.datasets.base import Benchmark
 from ranksim.exceptions import DataError, UsageError
-from ranksim.training.fit_estimator import EXTERNAL
 from ranksim.training.method import BASES, MODIFIERS, Method, Technique
+from ranksim.training.method_rules import EXTERNAL
+
+if TYPE_CHECKING:
+    from ranksim.datasets.base import Benchmark
 
 _COLUMNS = ("prediction", "predictions", "preds", "pred", "y_pred")
 _LABELS = ("label", "labels", "y_true", "target")

@@ -26,7 +26,9 @@ from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import Run, check_data, execute_run
 from ranksim.metrics import METRICS
+from ranksim.training.data_source import DataSource
 from ranksim.training.hardware import check_trainer_config
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Method, Technique, first_stage, parse_method
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import (
@@ -36,8 +38,7 @@ from ranksim.training.recipe import (
     relocate_encoder,
     require_encoder_folder,
 )
-from ranksim.training.task import TrainingLimits
-from ranksim.training.task_loading import DataSource, identify_data
+from ranksim.training.task_loading import identify_data
 from ranksim.training.trainer_config import TrainerConfig
 
 _MEASUREMENTS = ("seconds", "peak_memory_mb", "seconds_median")

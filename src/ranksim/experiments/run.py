@@ -37,24 +37,25 @@ from ranksim.evaluation.record import (
 from ranksim.exceptions import DataError, RankSimError, UsageError
 from ranksim.experiments.external import read_external_predictions
 from ranksim.models.estimators.data import LEAST_LABEL, find_unsuitable_labels
+from ranksim.training.data_source import DataSource
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import check_weights, make_fds
 from ranksim.training.fit import fit, retrain_head
 from ranksim.training.fit_estimator import (
     check_estimator,
-    depends_on_seed,
     fit_estimator,
     fitted_loss,
     score_external,
 )
 from ranksim.training.hardware import peak_memory_mb, reset_peak_memory
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Method
+from ranksim.training.method_rules import depends_on_seed
 from ranksim.training.prepare import check_resampling, prepare_task
 from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST
-from ranksim.training.task import FollowedError, TrainingLimits, TrainingOptions, TrainingResult
+from ranksim.training.task import FollowedError, TrainingOptions, TrainingResult
 from ranksim.training.task_loading import (
-    DataSource,
     check_network,
     find_sample_ids,
     load_benchmark,
@@ -185,7 +186,7 @@ def _check_technique(run: Run, benchmark: Benchmark[Any]) -> None:
     if technique.resampling:
         check_resampling(technique.resampling, run.recipe, labels)
     if technique.transform:
-        TargetTransform.fit(labels, technique.transform)
+        TargetTransform.check_labels(labels, technique.transform)
 
 
 def _check_labels(run: Run, benchmark: Benchmark[Any], loss: str) -> None:

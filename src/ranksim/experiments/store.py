@@ -37,8 +37,8 @@ from ranksim.evaluation.summary import (
 )
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Run, reject_other_settings
-from ranksim.training.fit_estimator import EXTERNAL
 from ranksim.training.method import Method, Technique
+from ranksim.training.method_rules import EXTERNAL
 from ranksim.training.recipe import headline
 from ranksim.training.trainer_config import TrainerConfig
 

@@ -31,11 +31,12 @@ from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.training.factory import augmentation, image_network
 from ranksim.training.fit import fit
 from ranksim.training.hardware import check_trainer_config
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Method, parse_method
 from ranksim.training.module import RegressionModule
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import ImageRecipe, parse_change
-from ranksim.training.task import TrainingLimits, TrainingOptions, TrainingTask
+from ranksim.training.task import TrainingOptions, TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
 
 METHODS = ("vanilla", "vanilla+ranksim")

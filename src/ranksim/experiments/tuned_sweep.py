@@ -7,16 +7,16 @@ from typing import Any
 
 from rich.console import Console
 
-from ranksim.exceptions import UsageError
-from ranksim.experiments.sweep_request import (
+from ranksim.experiments.search_space import TuneRequest, has_fields
+from ranksim.experiments.sweep_request import choose_default_methods, run_benchmark
+from ranksim.experiments.sweep_settings import (
     SweepRequest,
     SweepSettings,
-    choose_default_methods,
+    check_request,
     parse_seeds,
-    run_benchmark,
 )
-from ranksim.experiments.tune import TuneRequest, has_fields, tune
-from ranksim.training.method import Method, first_stage, parse_methods
+from ranksim.experiments.tune import tune
+from ranksim.training.method import Method, first_stage
 from ranksim.training.recipe import parse_change
 
 FOLDER = "tune"  # within that of the comparison
@@ -40,17 +40,12 @@ def run_tuned_benchmark(request: SweepRequest, console: Console | None = None) -
     Raises:
         UsageError: the request has recipes or a budget, or is not valid.
     """
-    for option, is_set in (("--recipe", request.recipe_file), ("--budget", request.budget)):
-        if is_set is not None:
-            raise UsageError(f"--tune searches the recipe of each row: leave out {option}.")
+    check_request(request)
     n_trials = request.tune or 0
     console = console or Console(quiet=True)
     request = choose_default_methods(request)
     settings = SweepSettings.from_request(request)
-    methods = parse_methods(
-        request.methods, request.benchmark, settings.weighting, request.target_transform
-    )
-    settings.check(methods)
+    methods = settings.parse_methods(request)
     out, seed = request.out / FOLDER, parse_seeds(request.seeds)[0]
     recipes = None
     for method in _order_stages(methods):
@@ -70,7 +65,7 @@ def run_tuned_benchmark(request: SweepRequest, console: Console | None = None) -
         )
         tuned = tune(TuneRequest(search, n_trials), lambda line: console.print(f"  {line}"))
         recipes = tuned.recipe
-    return run_benchmark(dataclasses.replace(request, recipe_file=recipes), console)
+    return run_benchmark(dataclasses.replace(request, recipe_file=recipes, tune=None), console)
 
 
 def _order_stages(methods: list[Method]) -> list[Method]:

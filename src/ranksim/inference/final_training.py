@@ -11,9 +11,9 @@ from typing import Any
 from ranksim.exceptions import RankSimError
 from ranksim.experiments.run import Run, load_finished_record
 from ranksim.training.fit_estimator import ESTIMATOR, FittedEstimator
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe
 from ranksim.training.resume import BEST, read_training_checkpoint
-from ranksim.training.task import TrainingLimits
 from ranksim.training.task_loading import load_benchmark
 
 

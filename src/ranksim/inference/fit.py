@@ -13,18 +13,19 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
-from ranksim._utils.arrays import unwrap_scalar
 from ranksim._utils.storage import sha256, with_digest, write_json
 from ranksim.data.data_report import PART_TITLES, DataReport, print_data_report
 from ranksim.data.spec import UserDataSpec
 from ranksim.evaluation.predictions import write_columns
 from ranksim.evaluation.record import RunRecord
-from ranksim.exceptions import RankSimError, StoppedError, UsageError, require_optional
+from ranksim.exceptions import RankSimError, StoppedError, require_optional
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import Run, check_data, execute_run
-from ranksim.experiments.sweep_request import SweepRequest, SweepSettings, make_runs
+from ranksim.experiments.sweep_request import make_runs
+from ranksim.experiments.sweep_settings import SweepRequest, SweepSettings
 from ranksim.inference.card import model_card
 from ranksim.inference.final_training import describe_length, make_final_run
+from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.held_out import (
     describe_scores,
     read_fold_predictions,
@@ -45,81 +46,15 @@ from ranksim.inference.saved_model import (
 )
 from ranksim.inference.seen_samples import SAMPLES, SampleParts
 from ranksim.training.fit import select_prefix
-from ranksim.training.fit_estimator import ESTIMATOR, depends_on_seed
+from ranksim.training.fit_estimator import ESTIMATOR
 from ranksim.training.hardware import check_trainer_config
-from ranksim.training.method import Method, describe_estimator, parse_method
+from ranksim.training.method import describe_estimator
 from ranksim.training.recipe import EstimatorRecipe, headline
 from ranksim.training.resume import BEST, read_training_checkpoint
 from ranksim.training.task_loading import load_adapter, load_benchmark, load_folds, load_plan
-from ranksim.user_data.folds import check_folds
 from ranksim.user_data.split_column import SPLIT_FILE
 
 _ENCODER = "encoder."
-_MAX_SEED = 2**32
-
-
-@dataclass(frozen=True)
-class FitRequest:
-    """The arguments of ``ranksim fit``; ``bench.out`` is the folder for the model.
-
-    Args:
-        bench: data, recipe and hardware.
-        method: its name.
-        seed: of the training, and of the first member.
-        refit: train again on all rows after the held-out scores are known, see
-            :func:`ranksim.inference.final_training.make_final_run`.
-        ensemble: number of members, of consecutive seeds, whose mean is the prediction.
-        cross_validate: number of folds whose held-out samples are scored together; the model is
-            then trained on all rows, as with ``refit``. None: one split.
-    """
-
-    bench: SweepRequest
-    method: str
-    seed: int
-    refit: bool = False
-    ensemble: int = 1
-    cross_validate: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("seed", "ensemble", "cross_validate"):  # they are recorded
-            object.__setattr__(self, name, unwrap_scalar(getattr(self, name)))
-        if self.ensemble < 1:
-            raise UsageError(f"--ensemble must be at least 1, got {self.ensemble}.")
-        if self.cross_validate is None:
-            return
-        if self.cross_validate < 2:
-            raise UsageError(f"--cross-validate must be at least 2, got {self.cross_validate}.")
-        if self.refit:
-            raise UsageError(
-                "--refit has no effect together with --cross-validate, which trains on all rows "
-                "anyway: remove it."
-            )
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the model is trained on all rows."""
-        return self.refit or self.cross_validate is not None
-
-    @property
-    def seeds(self) -> range:
-        """Seeds of the members."""
-        return range(self.seed, self.seed + self.ensemble)
-
-    def check_method(self, method: Method) -> None:
-        """Raise a UsageError if a method or the data does not suit the options."""
-        if self.ensemble > 1 and not depends_on_seed(method.technique):
-            raise UsageError(
-                f"--ensemble averages models of different seeds, and {method.name} gives the same "
-                "model with every seed: leave it out, or choose another method."
-            )
-        if self.seeds[-1] >= _MAX_SEED:
-            raise UsageError(
-                f"--ensemble {self.ensemble} counts seeds from --seed {self.seed}, which exceeds "
-                f"{_MAX_SEED - 1}: choose a smaller --seed."
-            )
-        if self.cross_validate is not None:
-            assert isinstance(self.bench.source.spec, UserDataSpec)
-            check_folds(self.bench.source.spec)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +93,7 @@ def fit_model(
     bench = request.bench
     require_model_folder(bench.out)
     settings = SweepSettings.from_request(bench)
-    method = parse_method(request.method, settings.weighting, bench.target_transform)
-    settings.check([method])  # before the data is read
-    request.check_method(method)
+    method = request.parse_method(settings)  # before the data is read
     folder = _training_folder(make_runs(bench, settings)(method, request.seed))
     make_run = make_runs(dataclasses.replace(bench, out=folder), settings)
     folds = [[make_run(method, seed) for seed in request.seeds]]

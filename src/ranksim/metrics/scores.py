@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ranksim._utils.checks import check_positive
-from ranksim.functional import rank
-from ranksim.functional._validation import check_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METRICS = ("mae", "mse", "gm", "pearson", "spearman")
 _TINY = 1e-100
@@ -35,6 +36,9 @@ def regression_scores(preds: Tensor, target: Tensor, *, gmean_epsilon: float = 0
         >>> scores["n"], round(scores["mae"], 4), round(scores["spearman"], 4)
         (3, 0.6667, 100.0)
     """
+    from ranksim.functional import rank
+    from ranksim.functional._validation import check_tensors
+
     for name, value in (("preds", preds), ("target", target)):
         check_tensors(**{name: value})
         if value.is_complex():

@@ -6,11 +6,10 @@ import numbers
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from ranksim._utils.checks import describe_value
 from ranksim.exceptions import UsageError
@@ -22,6 +21,9 @@ from ranksim.imbalance.bins import (
     require_vector,
 )
 from ranksim.metrics.scores import Scores, regression_scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REGION_NAMES = ("all", "many", "medium", "few", "zero", "seen")
 SHOT_NAMES = REGION_NAMES[1:4]

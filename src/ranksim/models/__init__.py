@@ -1,10 +1,19 @@
 """Encoders and the regressor that puts one linear output on top."""
 
-from ranksim.models.checkpoints import load_checkpoint, read_checkpoint, read_checkpoint_section
-from ranksim.models.encoders import BiLSTM, ConvEncoder, GRUEncoder, MLPEncoder, TextEncoder
-from ranksim.models.pretrained import SentenceEncoder, load_tokenizer
-from ranksim.models.regressor import FrozenEncoder, PrecomputedFeatures, Regressor
-from ranksim.models.vision import ImageEncoder
+from typing import TYPE_CHECKING
+
+from ranksim._utils.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from ranksim.models.checkpoints import (
+        load_checkpoint,
+        read_checkpoint,
+        read_checkpoint_section,
+    )
+    from ranksim.models.encoders import BiLSTM, ConvEncoder, GRUEncoder, MLPEncoder, TextEncoder
+    from ranksim.models.pretrained import SentenceEncoder, load_tokenizer
+    from ranksim.models.regressor import FrozenEncoder, PrecomputedFeatures, Regressor
+    from ranksim.models.vision import ImageEncoder
 
 __all__ = [
     "BiLSTM",
@@ -22,3 +31,16 @@ __all__ = [
     "read_checkpoint",
     "read_checkpoint_section",
 ]
+
+_MODULES = {
+    "checkpoints": ("load_checkpoint", "read_checkpoint", "read_checkpoint_section"),
+    "encoders": ("BiLSTM", "ConvEncoder", "GRUEncoder", "MLPEncoder", "TextEncoder"),
+    "pretrained": ("SentenceEncoder", "load_tokenizer"),
+    "regressor": ("FrozenEncoder", "PrecomputedFeatures", "Regressor"),
+    "vision": ("ImageEncoder",),
+}
+# estimators and their settings are known without PyTorch
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names},
+)

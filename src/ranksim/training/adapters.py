@@ -20,7 +20,7 @@ from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
 from ranksim.data.batch import BatchDataset, TableDataset
-from ranksim.data.cells import describe_time_zones, have_time_zone, is_missing
+from ranksim.data.cells import describe_time_zones, have_time_zone, is_blank, is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.decode import check_images, describe_broken
 from ranksim.data.images.facts import compare_value_range, describe_images, examine_images
@@ -43,7 +43,6 @@ from ranksim.data.text import (
     describe_texts,
     embed_texts,
     encode_texts,
-    is_blank,
     tokenize,
 )
 from ranksim.datasets.image_benchmarks import ImagePlan, load_images

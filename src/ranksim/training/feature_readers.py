@@ -16,9 +16,9 @@ from torch.nn import functional
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim.data.batch import BatchDataset
 from ranksim.exceptions import UsageError
+from ranksim.training.method_rules import NEEDS_SERIES
 from ranksim.user_data.features import TableFeatures
 
-NEEDS_SERIES = "last-value repeats the last reading of a series: it needs --window."
 _BATCH_SIZE = 256
 _MAX_READINGS = 64  # last readings of a window that are features of their own
 _FREQUENCIES = 12  # of the luminance of an image, in each direction

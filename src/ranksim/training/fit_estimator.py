@@ -32,12 +32,11 @@ from ranksim.training.data_loader import select_display_samples
 from ranksim.training.factory import fit_weights
 from ranksim.training.feature_readers import FeatureReader
 from ranksim.training.method import Technique
+from ranksim.training.method_rules import EXTERNAL, LAST_VALUE
 from ranksim.training.recipe import EstimatorRecipe, Recipe
 from ranksim.training.task import TrainingOptions, TrainingResult, TrainingTask
 
 ESTIMATOR = "estimator"  # folder of a run and of a model
-LAST_VALUE = "last-value"
-EXTERNAL = "predictions"  # made elsewhere
 _MODEL = "model.json"
 _LOSSES = {"mse": "squared", "l1": "absolute"}
 
@@ -128,27 +127,12 @@ class FittedEstimator:
         return preds if self.transform is None else self.transform.inverse(preds)
 
 
-def depends_on_seed(technique: Technique) -> bool:
-    """Return whether another seed gives another result, apart from the bins of huge data."""
-    if not technique.estimator or technique.resampling:
-        return True
-    if technique.estimator in (LAST_VALUE, EXTERNAL):
-        return False
-    return estimator_type(technique.estimator).depends_on_seed(samples=0)
-
-
-def estimator_options(name: str) -> tuple[str, ...]:
-    """Return the fields of a recipe that an estimator uses and that can be tuned."""
-    return () if name == LAST_VALUE else estimator_type(name).options
-
-
 def check_estimator(technique: Technique, recipe: EstimatorRecipe) -> None:
     """Raise an error if the estimator is not installed or does not support the recipe."""
     if technique.estimator == LAST_VALUE:
         return
     kind = estimator_type(technique.estimator)
-    if kind.library:
-        kind.import_library()
+    kind.require_library()
     settings = _make_settings(recipe)
     if settings.loss not in kind.losses:
         names = {loss: name for name, loss in _LOSSES.items()}  # of the recipe

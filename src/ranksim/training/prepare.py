@@ -15,10 +15,10 @@ from ranksim.imbalance import fit_relevance
 from ranksim.imbalance.resampling import Resampler, make_resampler
 from ranksim.training.feature_readers import TableReader
 from ranksim.training.method import Technique
+from ranksim.training.method_rules import has_threshold, needs_table
 from ranksim.training.recipe import Recipe
 from ranksim.training.task import TrainingTask
 
-THRESHOLD = "rare_threshold"  # field of a recipe
 _ROUNDING = 1e-9  # a relevance this close to the threshold reaches it
 
 
@@ -32,16 +32,6 @@ def prepare_task(
         labels = copy_to_numpy(task.train.labels)
         task = replace(task, transform=TargetTransform.fit(labels, technique.transform))
     return task
-
-
-def needs_table(name: str) -> str:
-    """Return the message that a resampler cannot be used on other data than tables."""
-    return f"{name} resamples the rows of a table: use a weight such as inv instead."
-
-
-def has_threshold(name: str) -> bool:
-    """Return whether a resampler divides rare from common labels by ``rare_threshold``."""
-    return bool(name) and hasattr(make_resampler(name), "threshold")  # type: ignore[arg-type]
 
 
 def check_resampling(name: str, recipe: Recipe, labels: NDArray[np.float64]) -> None:

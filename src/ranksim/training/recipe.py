@@ -22,16 +22,17 @@ from ranksim._utils.arrays import unwrap_scalar
 from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import sha256
 from ranksim.exceptions import DataError, UsageError
-from ranksim.functional.similarity import TIES
 from ranksim.imbalance import KERNELS, SCHEMES
-from ranksim.imbalance.fds import EMPTY_BINS
-from ranksim.models.vision import RESNETS
 
 LOSSES = ("mse", "l1", "huber")
 ESTIMATOR_LOSSES = (*LOSSES, "gamma", "poisson", "tweedie", "quantile")
 MONITORS = ("mse", "mae")
 ACTIVATIONS = ("sigmoid", "tanh")
 SERIES_ENCODERS = ("gru", "conv")
+# as in the modules that compute with them, which need PyTorch
+TIES = ("min", "average", "ordinal")
+EMPTY_BINS = ("neighbours", "zeros")
+RESNETS = ("resnet18", "resnet34", "resnet50")
 _MODEL_FILES = {".json", ".model", ".safetensors", ".txt"}
 _PORTABLE = re.compile(r"@[0-9a-f]{16}$")  # NAME@DIGEST of a pretrained encoder
 

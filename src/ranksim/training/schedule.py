@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.recipe import NetworkRecipe
-from ranksim.training.task import TrainingLimits
 
 
 @dataclass(frozen=True)

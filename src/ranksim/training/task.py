@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranksim._utils.arrays import copy_to_numpy, unwrap_scalar
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim.data.batch import BatchDataset
 from ranksim.data.target_transform import TargetTransform
 from ranksim.exceptions import RankSimError
@@ -19,20 +19,9 @@ from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.divergence import SampleIds
 from ranksim.training.feature_readers import FeatureReader
+from ranksim.training.limits import TrainingLimits
 from ranksim.training.module import Augment
 from ranksim.training.trainer_config import TrainerConfig, ValidationCallback
-
-
-@dataclass(frozen=True)
-class TrainingLimits:
-    """Upper limits of a training; ``None``: only the recipe ends it."""
-
-    steps: int | None = None  # optimizer steps
-    epochs: int | None = None  # validations if the recipe validates after a number of steps
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():  # NumPy scalars cannot be recorded
-            object.__setattr__(self, name, unwrap_scalar(value))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from ranksim.data.series import SeriesScaling, make_series_datasets
 from ranksim.data.spec import (
     AgeDbSpec,
     DataLocation,
-    DataSpec,
     GlucoseSpec,
     ReadOptions,
     SentimentSpec,
@@ -38,6 +37,7 @@ from ranksim.imbalance.bins import parse_ranges
 from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
 from ranksim.training.adapters import AdaptedSplits, DataAdapter, adapter_type
+from ranksim.training.data_source import DataSource
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import (
     augmentation,
@@ -62,21 +62,6 @@ from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.folds import Folds, assign_folds, make_fold, train_on_all
 from ranksim.user_data.split_column import join_split_file
 from ranksim.user_data.split_plan import SplitPlan, make_split_plan
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """The data of a run: what identifies it, and where it lies on this machine."""
-
-    spec: DataSpec
-    location: DataLocation = DataLocation()
-    all_rows: bool = False  # of user data: also train on the rows of validation and test
-    fold: tuple[int, int] | None = None  # of user data: test on this fold, from 0, of so many
-
-    @property
-    def is_user_data(self) -> bool:
-        """Return True for user data, False for a benchmark."""
-        return isinstance(self.spec, UserDataSpec)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 ValidationCallback = Callable[[int, float], None]
 """Called with epoch and validation score."""
 _FLOAT32 = ("32-true", "32")
@@ -41,6 +39,8 @@ class TrainerConfig:
     @property
     def on_cpu(self) -> bool:
         """Return True if training runs on the CPU."""
+        import torch
+
         has_accelerator = torch.accelerator.is_available()
         return self.accelerator == "cpu" or (self.accelerator == "auto" and not has_accelerator)
 
@@ -69,6 +69,8 @@ class TrainerConfig:
     @property
     def on_gpu(self) -> bool:
         """Return True if training runs on an NVIDIA or AMD GPU."""
+        import torch
+
         return (self.accelerator == "auto" or self.requires_gpu) and torch.cuda.is_available()
 
 

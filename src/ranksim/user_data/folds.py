@@ -10,7 +10,7 @@ import numpy as np
 from ranksim._utils.formatting import format_count
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.days import read_days
-from ranksim.data.spec import SeriesSpec, UserDataSpec
+from ranksim.data.spec import SeriesSpec
 from ranksim.data.splitting import (
     PARTS,
     UNUSED,
@@ -25,7 +25,7 @@ from ranksim.data.splitting import (
     read_parts,
 )
 from ranksim.data.table import Ints, read_groups
-from ranksim.exceptions import DataError, UsageError
+from ranksim.exceptions import DataError
 from ranksim.user_data.sample_split import make_read_keys
 from ranksim.user_data.sample_weights import read_sample_weights
 from ranksim.user_data.split_plan import SplitPlan, make_all_forecasts
@@ -93,22 +93,6 @@ def _with_split(plan: SplitPlan, split: Split, count: int) -> SplitPlan:
     )
 
 
-def check_folds(options: UserDataSpec) -> None:
-    """Raise a UsageError if data cannot be divided into folds."""
-    reason = remedy = ""
-    if isinstance(options, SeriesSpec) or options.split_method == "time":
-        reason = "would train on times after those that it predicts"
-        remedy = "use --refit, whose scores are those of the latest samples"
-    elif options.split is not None:
-        reason = f"draws its own folds, but column {options.split!r} names the parts"
-        remedy = "use --refit, or add --split-by random"
-    elif options.protocol is not None:
-        reason = f"draws its own folds, so that --protocol {options.protocol} has no effect"
-        remedy = "remove one of them"
-    if reason:
-        raise UsageError(f"--cross-validate {reason}: {remedy}.")
-
-
 class Folds(NamedTuple):
     """The folds of a cross-validation.
 
@@ -132,7 +116,7 @@ def assign_folds(plan: SplitPlan, count: int) -> Folds:
         DataError: there are fewer distinct samples, groups or days than folds.
     """
     options, table = plan.options, plan.table.take(plan.rows)
-    check_folds(options)
+    options.check_folds()
     by, bins = options.split_method, None
     if by == "random":
         noun, units = "distinct sample", factorize(make_read_keys(table, options, plan.inputs))

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import format_count, format_name, join_names
-from ranksim.data.cells import is_missing
+from ranksim.data.cells import is_blank, is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.table import IMAGE_COLUMNS
 from ranksim.data.spec import join_words
 from ranksim.data.splitting import read_parts
 from ranksim.data.table import Ints, Table, read_times
-from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError
 from ranksim.user_data.columns import MAX_CATEGORIES, fit_column, has_no_name
 from ranksim.user_data.features import TableFeatures

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import progress_counter
 from ranksim.data.cells import is_missing, parse_seconds, to_canonical_text
 from ranksim.data.images.decode import decode, examine, read_file
-from ranksim.data.images.pixel_cache import PixelCache
 from ranksim.data.images.table import image_paths
 from ranksim.data.number_format import PLAIN, NumberFormat
 from ranksim.data.spec import ImageSpec, TableSpec, TextSpec, UserDataSpec
@@ -226,6 +224,10 @@ def _make_thumbnail_keys(table: Table, column: str) -> list[Hashable]:
 
 
 def _read_thumbnails(root: Path, paths: Sequence[str]) -> list[bytes | None]:
+    import torch
+
+    from ranksim.data.images.pixel_cache import PixelCache
+
     cache = PixelCache(_THUMBNAIL)
     with progress_counter("comparing images") as progress:
         rows, _ = cache.add_images(root, paths, on_progress=progress)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
+from ranksim.data.cells import is_blank
 from ranksim.data.data_report import DataReport
 from ranksim.data.days import describe_days, read_days
 from ranksim.data.series import (
@@ -49,7 +50,6 @@ from ranksim.data.table import (
     read_targets,
     read_times,
 )
-from ranksim.data.text import is_blank
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange

@@ -15,7 +15,13 @@ import numpy as np
 
 from ranksim._utils.formatting import format_value, join_names, single_line
 from ranksim._utils.storage import read_verified_json, sha256, with_digest, write_json
-from ranksim.exceptions import DataError, MissingDependencyError, UsageError, require_optional
+from ranksim.exceptions import (
+    DataError,
+    MissingDependencyError,
+    UsageError,
+    require_installed,
+    require_optional,
+)
 from ranksim.models.estimators.data import (
     MONITORS,
     EstimatorData,
@@ -135,6 +141,12 @@ class Estimator(ABC):
     def import_library(cls) -> ModuleType:
         """Import the library; raise a MissingDependencyError that names the extra."""
         return require_optional(cls.library, cls.extra)
+
+    @classmethod
+    def require_library(cls) -> None:
+        """Raise a MissingDependencyError if the library is not installed, without importing it."""
+        if cls.library:
+            require_installed(cls.library, cls.extra)
 
     @classmethod
     def is_available(cls) -> bool:
