@@ -7,7 +7,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist wor
 CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 TWICE := $(shell expr 2 \* $(CORES))
 
-.PHONY: demo test test-rest test-all check lint audit bench reliability clean
+.PHONY: demo test test-rest test-all check lint audit bench gpu reliability clean
 
 demo: .venv/ready  ## create .venv, install, run the demo (2 minutes after installation)
 	$(BIN)/ranksim demo
@@ -35,6 +35,9 @@ reliability: .venv/ready  ## measure everything in docs/reliability.md (about an
 
 bench: .venv/ready  ## time RankSim's loss, into a table and bench.json (4 minutes)
 	$(BIN)/python -m benchmarks.loss_speed --json bench.json
+
+gpu:  ## test and time everything on a GPU, with the system's Python (8 minutes); GPU="--smoke": on a CPU
+	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu $(GPU)
 
 check: lint audit test-all  ## lint, audit and all tests
 

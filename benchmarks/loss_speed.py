@@ -1,7 +1,7 @@
 """Speed of RankSim's forward and backward pass, with what it should reach.
 
 Usage: ``make bench``, or ``python -m benchmarks.loss_speed [--against DIR] [--json FILE]``
-(float32, one thread; also on a GPU if there is one). All implementations of a row take turns.
+(float32, one thread). All implementations of a row take turns.
 
 The *floor* are the two matrix products that the gradient needs, in PyTorch. The *loop* is the same
 mathematics, one anchor at a time, in plain PyTorch; the *reference* runs on every device.
@@ -38,7 +38,7 @@ from tests.oracles.loop import ranksim_loop
 Row = dict[str, Any]
 
 WIDTH = 2048
-SIZES, LARGE, GPU_SIZES = (64, 100, 256, 512), (4096, 16384), (64, 100, 256, 1024, 4096, 16384)
+SIZES, LARGE = (64, 100, 256, 512), (4096, 16384)
 # M, D, times as fast as commit b2fd5d2, times as fast as the reference: falling short of the last
 # one on any machine means that something has become slower
 GOALS = (
@@ -140,21 +140,6 @@ def measure_busy(seconds: float) -> list[Row]:
     return rows
 
 
-def measure_gpu(size: int, min_seconds: float) -> Row:
-    """Return milliseconds on a GPU: loop (up to 256), floor, implementation, captured graph."""
-    from benchmarks.cuda_graph import time_captured_step
-
-    features, labels = make_batch(size, "cuda")
-    steps = {"ranksim": make_step(features, labels), **floor_steps(features)}
-    if size <= 256:
-        steps["loop"] = make_step(features, labels, loop_loss)
-    row = {name: seconds * 1e3 for name, seconds in time_in_turns(steps, min_seconds).items()}
-    row["floor"] = row["similarities"] + row["gradient"]
-    if size <= 1024:
-        row["graph"] = time_captured_step(features, labels) * 1e3
-    return {"M": size, **row}
-
-
 def measure_large(size: int, block: int) -> Row:
     """Return seconds and peak GiB of a pass in a new process, by blocks of similarities."""
     command = [sys.executable, "-m", "benchmarks.loss_speed", "--large", str(size), str(block)]
@@ -222,13 +207,6 @@ def make_tables(results: Row) -> Iterator[Table]:
             figures = [f"{r[name]:.2f}" for r in (row, row["whole"]) for name in ("seconds", "GiB")]
             table.add_row(str(row["M"]), *figures)
         yield table
-    if results["gpu"]:
-        names = ("loop", "floor", "ranksim", "graph")
-        table = new_table("M", *(f"{name}, ms" for name in names))
-        for row in results["gpu"]:
-            figures = [f"{row[name]:.3f}" if name in row else "" for name in names]
-            table.add_row(str(row["M"]), *figures)
-        yield table
 
 
 def new_table(*columns: str) -> Table:
@@ -278,11 +256,7 @@ def main() -> None:
             | {"whole": measure_large(size, size * size)}
             for size in arguments.large_sizes
         ],
-        "gpu": [],
     }
-    if torch.cuda.is_available():
-        results["device"] = torch.cuda.get_device_name()
-        results["gpu"] = [measure_gpu(size, arguments.min_seconds) for size in GPU_SIZES]
     print(format_tables(results))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

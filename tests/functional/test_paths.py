@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.functional._kernels import RankSimInputs, RankSimParams, reference
-from ranksim.functional._kernels.cpu import cpu_term
+from ranksim.functional._kernels import reference
 from tests.helpers.pairwise import parametrize_pairwise
 from tests.helpers.ranksim_cases import (
+    CPU_PATHS,
+    CUDA_PATHS,
     TIES,
     TOLERANCES,
     assert_matches_oracle,
+    compute_term,
     make_batch,
     oracle_of_batch,
     relative_error,
 )
 from tests.oracles import ranksim as oracle
 
-PATHS = ["reference", "blocks", "cpu", "triton"]
+PATHS = [*CPU_PATHS, "triton", *(CUDA_PATHS if torch.cuda.is_available() else ())]
 SIMILARITIES = {
     "neg_l1": lambda a, b: -np.abs(a - b).sum(),
     "neg_l2": lambda a, b: -np.sqrt(((a - b) ** 2).sum()),
@@ -26,39 +28,13 @@ SIMILARITIES = {
 
 
 @pytest.fixture
-def term(monkeypatch):
-    """Run a path on NumPy arrays: value and gradient, or slopes, in float64."""
+def term():
+    """Run a path on NumPy arrays; skip Triton's where it is not installed."""
 
-    def run(
-        path, z, y, keep=None, target=None, anchors=None, dtype=torch.float64, gradient=True,
-        **settings,
-    ):  # fmt: skip
-        device = "cpu"
-        module = {"cpu": cpu_term}.get(path, reference)
-        monkeypatch.setattr(reference, "BLOCK", 100 if path == "blocks" else 2**22)
+    def run(path, *arguments, **settings):
         if path == "triton":
             pytest.importorskip("triton", reason="Triton is not installed")
-            from ranksim.functional._kernels import triton_term as module
-
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        labels = torch.as_tensor(np.asarray(y)).reshape(len(z), -1 if np.size(y) else 1)
-        anchors = len(z) if anchors is None else anchors
-        inputs = RankSimInputs(
-            torch.as_tensor(np.asarray(z)).to(device, dtype),
-            labels.to(device),
-            None if keep is None else torch.as_tensor(keep).to(device),
-            None if target is None else torch.as_tensor(target)[:anchors].to(device),
-            anchors,
-        )
-        params = {
-            "gamma": 100.0, "lambda_": 2.0, "ties": "min", "similarity": "neg_l1",
-            "per_anchor": False,
-        } | settings  # fmt: skip
-        value, second = module.compute_term(inputs, RankSimParams(**params), gradient)
-        slopes = params["per_anchor"] and gradient
-        assert value.dtype == inputs.out_dtype
-        assert second.dtype == (torch.float64 if slopes else inputs.out_dtype)
-        return value.double().cpu().numpy(), second.double().cpu().numpy()
+        return compute_term(path, *arguments, **settings)
 
     return run
 

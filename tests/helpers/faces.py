@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from PIL import Image, ImageDraw
 
 # the shape of AgeDB's counts, used without its split file
@@ -83,6 +82,8 @@ def write_imdb_wiki(
     root: Path, counts: dict[int, int], *, seed: int = 0, size: int = 64
 ) -> list[Path]:
     """Write ``imdb_crop`` and ``wiki_crop`` with ``.mat`` lists, including unusable entries."""
+    import scipy.io
+
     draw = np.random.default_rng((seed, 2))
     ages = draw.permutation(list_ages(counts))
     paths = []

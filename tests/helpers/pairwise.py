@@ -1,10 +1,13 @@
 """Pairwise combinations of parameters."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 
 def pairwise(**values: Iterable[Any]) -> list[dict[str, Any]]:
@@ -30,5 +33,7 @@ def pairwise(**values: Iterable[Any]) -> list[dict[str, Any]]:
 
 def parametrize_pairwise(**values: Iterable[Any]) -> pytest.MarkDecorator:
     """Parametrize a test over the cases of :func:`pairwise`."""
+    import pytest  # the checks of a GPU use the cases without it
+
     cases = [tuple(case.values()) for case in pairwise(**values)]
     return pytest.mark.parametrize(tuple(values), cases)

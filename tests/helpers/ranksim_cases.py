@@ -3,14 +3,19 @@
 import functools
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ranksim.functional._kernels import RankSimInputs, RankSimParams, reference
+from ranksim.functional._kernels.cpu import cpu_term
 from tests.oracles import ranksim as oracle
 
 TIES = ["min", "average", "ordinal"]
+# implementations of the term; "blocks" is the reference in small blocks
+CPU_PATHS, CUDA_PATHS = ["reference", "blocks", "cpu"], ["reference on CUDA", "blocks on CUDA"]
 TOLERANCES = {  # relative error of value and gradient by the dtype of features
     torch.float64: (1e-9, 1e-9),
     torch.float32: (1e-6, 4e-6),
@@ -50,10 +55,52 @@ def oracle_of_batch(
     return value * has_order, gradient * has_order
 
 
+def compute_term(
+    path: str,
+    z: Any,
+    y: Any,
+    keep: Any = None,
+    target: Any = None,
+    anchors: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    gradient: bool = True,
+    **settings: Any,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Run a path on NumPy arrays: value and gradient, or slopes, in float64.
+
+    Triton's kernels run on a GPU if there is one, else in Triton's interpreter.
+    """
+    device = "cuda" if path in CUDA_PATHS else "cpu"
+    module: Any = cpu_term if path == "cpu" else reference
+    if path == "triton":
+        from ranksim.functional._kernels import triton_term as module
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    labels = torch.as_tensor(np.asarray(y)).reshape(len(z), -1 if np.size(y) else 1)
+    anchors = len(z) if anchors is None else anchors
+    inputs = RankSimInputs(
+        torch.as_tensor(np.asarray(z)).to(device, dtype),
+        labels.to(device),
+        None if keep is None else torch.as_tensor(keep).to(device),
+        None if target is None else torch.as_tensor(target)[:anchors].to(device),
+        anchors,
+    )
+    params: dict[str, Any] = {
+        "gamma": 100.0, "lambda_": 2.0, "ties": "min", "similarity": "neg_l1", "per_anchor": False,
+    }  # fmt: skip
+    params |= settings
+    with mock.patch.object(reference, "BLOCK", 100 if path.startswith("blocks") else 2**22):
+        value, second = module.compute_term(inputs, RankSimParams(**params), gradient)
+    slopes = params["per_anchor"] and gradient
+    assert value.dtype == inputs.out_dtype
+    assert second.dtype == (torch.float64 if slopes else inputs.out_dtype)
+    return value.double().cpu().numpy(), second.double().cpu().numpy()
+
+
 def relative_error(result: Any, expected: Any) -> float:
     """Return the relative distance of two arrays or tensors."""
     if isinstance(result, torch.Tensor):
-        result = result.detach().double().numpy()
+        result = result.detach().double().cpu().numpy()
     return float(np.linalg.norm(result - expected)) / max(float(np.linalg.norm(expected)), 1e-12)
 
 

@@ -25,12 +25,12 @@ def collect_provenance() -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in _PACKAGES},
         },
-        "commit": _find_commit(),
+        "commit": find_commit(),
         "machine": {"system": platform.system(), "processor": _find_processor()},
     }
 
 
-def _find_commit() -> str | None:
+def find_commit() -> str | None:
     """Return the git commit of the source checkout, with ``-dirty`` if ``src`` was changed."""
     root = Path(__file__).resolve().parents[3]
     git = shutil.which("git")

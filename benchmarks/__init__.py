@@ -1,0 +1,1 @@
+"""Timing scripts, and what makes their figures."""

@@ -1,0 +1,1 @@
+"""Tests, their helpers and oracles."""
