@@ -22,6 +22,7 @@ LAYERS = (
     ("experiments",),
     ("inference",),
     ("integrations",),
+    ("api",),
     ("sklearn", "cli"),
 )
 WITHIN_LAYER = {"losses": {"functional"}, "metrics": {"functional", "imbalance"}}

@@ -6,6 +6,9 @@ from ranksim._utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ranksim import functional
+    from ranksim.api.comparison import Comparison, compare
+    from ranksim.api.label_report import LabelReport, inspect
+    from ranksim.api.model import Evaluation, Model, fit
     from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins, density_weights
     from ranksim.inference import load_model
     from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
@@ -13,16 +16,23 @@ if TYPE_CHECKING:
 __all__ = [
     "FDS",
     "LDS",
+    "Comparison",
     "DensityWeights",
+    "Evaluation",
     "FocalRLoss",
     "HuberLoss",
     "L1Loss",
     "LabelBins",
+    "LabelReport",
     "MSELoss",
+    "Model",
     "RankSimLoss",
     "__version__",
+    "compare",
     "density_weights",
+    "fit",
     "functional",
+    "inspect",
     "load_model",
 ]
 
@@ -30,13 +40,26 @@ __version__ = "0.1.0"
 
 _LOSSES = ("FocalRLoss", "HuberLoss", "L1Loss", "MSELoss", "RankSimLoss")
 _IMBALANCE = ("FDS", "LDS", "DensityWeights", "LabelBins", "density_weights")
+_INTERFACE = {
+    "Comparison": "ranksim.api.comparison",
+    "Evaluation": "ranksim.api.model",
+    "LabelReport": "ranksim.api.label_report",
+    "Model": "ranksim.api.model",
+    "compare": "ranksim.api.comparison",
+    "fit": "ranksim.api.model",
+    "inspect": "ranksim.api.label_report",
+}
 __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
         **dict.fromkeys(_LOSSES, "ranksim.losses"),
         **dict.fromkeys(_IMBALANCE, "ranksim.imbalance"),
+        **_INTERFACE,
         "functional": "ranksim.functional",
         "load_model": "ranksim.inference",
     },
-    requires={"load_model": ("lightning", "train")},
+    requires={
+        "load_model": ("lightning", "train"),
+        **dict.fromkeys(_INTERFACE, ("pyarrow", "train")),
+    },
 )

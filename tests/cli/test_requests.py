@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ranksim.cli.options import parse_seconds, portable_command, with_options
+from ranksim.api.options import parse_seconds
+from ranksim.cli.options import portable_command, with_options
 from ranksim.data.spec import (
     AgeDbSpec,
     DataLocation,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -105,6 +107,24 @@ def _format_score(name: str, score: float) -> str:
     return f"{title} {score:.{choose_digits(name, [score])}f}"
 
 
+def shows_widgets(console: Console) -> bool:
+    """Return whether a console can draw progress bars in a notebook, which needs ipywidgets."""
+    return console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+
+
+_hides_counters: ContextVar[bool] = ContextVar("hides_counters", default=False)
+
+
+@contextmanager
+def hide_counters() -> Iterator[None]:
+    """Context in which :func:`progress_counter` shows nothing."""
+    token = _hides_counters.set(True)
+    try:
+        yield
+    finally:
+        _hides_counters.reset(token)
+
+
 @contextmanager
 def progress_counter(description: str) -> Iterator[Callable[[int], None]]:
     """Yield a function that updates a counter in the terminal while the block runs."""
@@ -114,7 +134,7 @@ def progress_counter(description: str) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.completed:,.0f}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=_hides_counters.get() or not console.is_terminal,
     ) as progress:
         task = progress.add_task(description, total=None, visible=False)
         yield lambda count: progress.update(task, completed=count, visible=True)

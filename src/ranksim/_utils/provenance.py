@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import re
 import shutil
@@ -11,17 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import ranksim
-
 _PACKAGES = ("torch", "numpy", "lightning", "torchmetrics", "nltk")
 
 
 @cache
 def collect_provenance() -> dict[str, Any]:
     """Return software versions, git commit and machine, without data that identifies a user."""
+    package = importlib.import_module("ranksim")  # for type checkers, it imports all others
     return {
         "versions": {
-            "ranksim": ranksim.__version__,
+            "ranksim": package.__version__,
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in _PACKAGES},
         },

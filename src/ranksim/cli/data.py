@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from ranksim.cli.options import (
-    READING,
-    AsJson,
-    Data,
-    Values,
-    print_json,
-    to_json,
-    with_options,
-)
-from ranksim.data.spec import ReadOptions, option, option_name
+from ranksim.api.options import READING, Values
+from ranksim.cli.options import AsJson, Data, print_json, with_options
+from ranksim.data.spec import option
 from ranksim.exceptions import UsageError
 
 _MAX_UNPACKED = 64 << 30  # bytes per archive; the larger one of IMDB-WIKI has 7 GB
@@ -123,93 +115,18 @@ def inspect(
 
     It also shows what the columns contain, and proposes commands that read them.
     """
-    import numpy as np
-
-    from ranksim._utils.storage import atomic_write
-    from ranksim.data.data_report import DataReport
-    from ranksim.data.reading import load_table, require_source, require_text_file
-    from ranksim.evaluation.report.label_report import draw_label_report, print_label_report
-    from ranksim.imbalance.bins import parse_named_range, parse_ranges
-    from ranksim.user_data.label_report import make_label_report
-    from ranksim.user_data.proposals import find_column_kinds, propose_inputs
+    from ranksim.data.reading import require_source
 
     require_source(data)
-    dropped = parse_ranges(",".join(values["drop_labels"])) if values["drop_labels"] else ()
-    try:
-        named = dict(map(parse_named_range, values["region"]))
-    except ValueError as error:
-        raise UsageError(f"--region: {error}.") from error
-    reading = ReadOptions.from_options(values)
-    table = load_table(data, reading)
-    require_text_file(table, reading)
-    try:
-        content = make_label_report(
-            table, values["target"], width=values["bin_width"], many=values["many"],
-            few=values["few"], drop=dropped, named=named,
-            absent=values["missing_target"],
-        )  # fmt: skip
-    except ValueError as error:
-        raise UsageError(f"These bins or thresholds cannot be used: {error}.") from error
-    rows = np.flatnonzero(np.isfinite(table.parse_numbers(values["target"]).values))
-    kinds = find_column_kinds(table, values["target"], rows, values["keep"])
-    report = DataReport(**content["data_report"]).combine(kinds.describe(table))
-    if values["strict"]:
-        report.raise_warnings()
-    content["data_report"] = report.to_dict()
-    proposals = propose_inputs(table, kinds) or [([], "reads no column")]
 
-    def list_commands(name: str) -> dict[str, Any]:
-        """Return the proposed commands on the data of this name, the first one as the next one."""
-        start = ["ranksim", "compare", name, *_list_options(content, values)]
-        skips = start[-1:]  # --skip-missing comes last
-        commands = [
-            {
-                "command": shlex.join([*start, *(word for word in words if word not in skips)]),
-                "reads": reads,
-            }
-            for words, reads in proposals
-        ]
-        return {"next": commands[0]["command"], "proposals": commands}
+    from ranksim.api.label_report import inspect_labels
+    from ranksim.evaluation.report.label_report import print_label_report
 
-    content |= list_commands(data)
-    path = Path(data).expanduser()
-    name = path.resolve().name if path.exists() else data  # results name no folders
-    recorded = {"data": name, **list_commands(name)}
-    figure = draw_label_report(content)
-    for suffix, written in (
-        ("json", f"{to_json(content | recorded)}\n".encode()),
-        ("svg", figure.svg.encode()),
-        ("png", figure.png),
-    ):
-        with atomic_write(out / f"inspect.{suffix}") as temporary:
-            temporary.write_bytes(written)
-    print_json(content, as_json)
+    report = inspect_labels(data, values)
+    report.save(out)
+    print_json(report.content, as_json)
     if not as_json:
         console = Console(highlight=False)
-        print_label_report(content, console)
+        print_label_report(report.content, console)
         figure_path = out / "inspect.png"
         console.print(f"Figure: {figure_path} (and .svg, .json)", soft_wrap=True, markup=False)
-
-
-def _list_options(content: dict[str, Any], values: Values) -> list[str]:
-    """Return the arguments of ``ranksim compare`` for labels, bins and reading.
-
-    Only bins and thresholds given by the user are repeated: compare chooses the same bins for the
-    same labels, and counts the training rows for the thresholds.
-    """
-    words = ["--target", content["target"]]
-    given = [("bin-width", values["bin_width"])]
-    given += [(name, values[name]) for name in ("many", "few")]
-    given += [("drop-labels", ",".join(values["drop_labels"]))]
-    given += [("region", text) for text in values["region"]]
-    for item in fields(ReadOptions):
-        value = values[item.name]
-        text = ",".join(value) if isinstance(value, tuple) else value
-        given.append((option_name(item.name)[2:], text))
-    given.append(
-        ("missing-target", ",".join(f"{value:.15g}" for value in values["missing_target"]))
-    )
-    for name, value in given:
-        if value:
-            words += [f"--{name}", f"{value:.15g}" if isinstance(value, float) else str(value)]
-    return words + ["--skip-missing"] * bool(content["missing"]["count"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranksim.cli.options import AsJson, Out, Values, with_options
+from ranksim.api.options import Values
+from ranksim.cli.options import AsJson, Out, with_options
 from ranksim.cli.train import run_sweep_request
 from ranksim.data.spec import DataLocation, SentimentSpec
 from ranksim.exceptions import require_optional

@@ -12,17 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ranksim.cli.options import (
-    HARDWARE,
-    NETWORK,
-    READING,
-    AsJson,
-    Values,
-    print_json,
-    sweep_request,
-    trainer_config,
-    with_options,
-)
+from ranksim.api.options import HARDWARE, NETWORK, READING, Values, trainer_config
+from ranksim.cli.options import AsJson, print_json, sweep_request, with_options
 from ranksim.data.spec import DataLocation, option, reject_unused
 from ranksim.exceptions import UsageError
 

@@ -10,24 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ranksim.cli.options import (
+from ranksim.api.options import (
     DATA,
     HARDWARE,
+    INPUTS,
     NETWORK,
     READING,
     ROWS,
     RUN,
     SPLIT,
     SWEEP,
-    AsJson,
-    Data,
-    Out,
     UserDataOptions,
     Values,
-    print_json,
-    sweep_request,
-    with_options,
 )
+from ranksim.cli.options import AsJson, Data, Out, print_json, sweep_request, with_options
 from ranksim.data.spec import SPEC_TYPES, DataLocation, ReadOptions
 
 if TYPE_CHECKING:
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
     from ranksim.experiments.sweep_settings import SweepRequest
     from ranksim.inference.fit_request import FitRequest
 
-_INPUTS = "target features text image window time"
 _AGES = "drop_labels protocol skip_broken cache_dir preset data_dir split_file"
 # one command of bench and tune per benchmark: its help, and the names of its data options
 _BENCHMARKS = {
@@ -72,7 +67,7 @@ tune_app = typer.Typer(
 
 
 @with_options(
-    f"data {_INPUTS} methods seeds budget tune out",
+    f"data {INPUTS} methods seeds budget tune out",
     *(DATA, READING, SPLIT, ROWS, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={
@@ -93,7 +88,7 @@ def compare(
 
 
 @with_options(
-    f"data {_INPUTS} method seed out refit ensemble cross_validate",
+    f"data {INPUTS} method seed out refit ensemble cross_validate",
     *(DATA, READING, SPLIT, RUN, HARDWARE),
     owner=UserDataOptions,
     method={"default": "vanilla+ranksim"},
@@ -266,7 +261,7 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
 
 @tune_app.command("data")
 @with_options(
-    f"data method {_INPUTS} trials seeds out",
+    f"data method {INPUTS} trials seeds out",
     *(DATA, READING, SPLIT, ("Methods", "fields"), SWEEP, HARDWARE),
     owner=UserDataOptions,
     seeds={"default": "2"},

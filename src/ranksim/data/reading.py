@@ -34,6 +34,9 @@ _TABLE_NAMES = ("labels.csv", "metadata.csv")
 _HUB_NAME = re.compile(
     r"(?P<hub>hf://(?:datasets/)?)?(?P<name>(?:\w[\w.-]*/)?\w[\w.-]*)(?::(?P<split>\S+))?"
 )
+# metadata of a Parquet file with data from memory: its name, and the folder of relative paths
+DATA_NAME, DATA_ROOT = "ranksim.name", "ranksim.root"
+_KEYS = (DATA_NAME.encode(), DATA_ROOT.encode())
 MAX_UNPACKED = 2**31  # bytes; a few compressed megabytes could fill the memory
 _SEPARATOR = re.compile(r"sep=(?P<sign>\\t|.)", re.IGNORECASE)  # first line of Excel's files
 _MIN_ORDERED = 6  # names in order of size that are not taken for a sample
@@ -89,7 +92,7 @@ def read_parquet(path: Path) -> Table:
     """Open a Parquet file as a table; columns are read on first use."""
     parquet = require_optional("pyarrow.parquet", "train")
     try:
-        names, count = parquet.read_schema(path).names, parquet.read_metadata(path).num_rows
+        schema, count = parquet.read_schema(path), parquet.read_metadata(path).num_rows
     except Exception as error:  # pyarrow raises many types for damaged files
         raise DataError(f"{path} is not a readable Parquet file: save the table again.") from error
 
@@ -104,7 +107,14 @@ def read_parquet(path: Path) -> Table:
             raise DataError(damaged)
         return values
 
-    return Table(str(path), names, read, range(1, count + 1), "row", path, path.parent)
+    rows = range(1, count + 1)
+    metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k in _KEYS}
+    if (name := metadata.get(DATA_NAME)) is not None:  # its values identify it, not its bytes
+        root = metadata.get(DATA_ROOT)
+        return Table(
+            name, schema.names, read, rows, "row", root=None if root is None else Path(root)
+        )
+    return Table(str(path), schema.names, read, rows, "row", path, path.parent)
 
 
 # The csv module and not pyarrow.csv, which cannot report the line at which a quoted row begins.
@@ -362,7 +372,7 @@ def _read_saved(folder: Path) -> Table:
             f"{folder} is not a readable Hugging Face data set ({single_line(error)}): write it "
             "again with save_to_disk."
         ) from error
-    return _to_table(str(folder), dataset)
+    return read_data_set(str(folder), dataset)
 
 
 def _read_hub(source: str) -> Table:
@@ -383,10 +393,11 @@ def _read_hub(source: str) -> Table:
             f"{source} is not a local file or folder and could not be read from the Hugging Face "
             f"hub ({single_line(error)}): check the name and the connection."
         ) from error
-    return _to_table(source, dataset)
+    return read_data_set(source, dataset)
 
 
-def _to_table(name: str, dataset: Any) -> Table:
+def read_data_set(name: str, dataset: Any) -> Table:
+    """Return a Hugging Face data set, or one of several splits, as a table of this name."""
     datasets = require_optional("datasets", "hub")
     parts = {"": dataset} if isinstance(dataset, datasets.Dataset) else dict(dataset)
     if len(parts) > 1:

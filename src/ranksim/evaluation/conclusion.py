@@ -97,7 +97,8 @@ def draw_conclusion(
 
     Returns:
         ``error``; ``headline``, one sentence; ``chosen``, the method that it is about, or else the
-        nearest one, or None; ``points``, each with ``title`` and ``sentence``;
+        nearest one, or None; ``recommended``, the method that is surely better and for no rare
+        labels surely worse, or None; ``points``, each with ``title`` and ``sentence``;
         ``sentence``, all of these; and ``regions``. Each region has ``best`` (the significantly
         better method with the lowest error), ``lowest`` (the method with the lowest error),
         ``relative`` (change of the best, else of the lowest), ``better`` and ``worse`` (all
@@ -120,7 +121,7 @@ def draw_conclusion(
         if scope.part == "test"
     }
     headline, points = _conclude_sweep(evidence, by_method)
-    chosen = next(iter(_choose_methods(evidence, by_method)), None)
+    chosen = recommended = next(iter(_choose_methods(evidence, by_method)), None)
     if chosen is None and (nearest := _find_nearest(evidence, by_method)) is not None:
         chosen = nearest.method
     if limits := " ".join(_list_limitations(findings, summary)):
@@ -129,6 +130,7 @@ def draw_conclusion(
         "error": error,
         "headline": headline,
         "chosen": chosen,
+        "recommended": recommended,
         "points": [{"title": title, "sentence": sentence} for title, sentence in points],
         "sentence": " ".join([headline, *(sentence for _, sentence in points)]),
         "regions": regions,

@@ -6,16 +6,20 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim._utils.frames import make_frame
 from ranksim._utils.storage import atomic_write, digest_arrays, is_transient_io_error
 from ranksim.data.data_report import DataReport
 from ranksim.datasets.base import Benchmark
 from ranksim.exceptions import DataError, MissingDependencyError, UsageError, require_optional
 from ranksim.metrics import REGION_NAMES, SHOT_NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREDICTIONS = "predictions.parquet"
 _DIGEST = "digest"  # of the columns, in the metadata of the file
@@ -101,6 +105,10 @@ class Predictions:
             for name, values in (("label", self.labels), ("error", self.errors)):
                 table[name] = [None if np.isnan(value) else float(value) for value in values]
         return table
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table as a pandas DataFrame."""
+        return make_frame(self.columns())
 
     def write(self, path: Path) -> None:
         """Write the table as CSV or Parquet; an interrupted write leaves no partial file.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ranksim._utils.progress import SweepProgress
+from ranksim._utils.progress import SweepProgress, shows_widgets
 from ranksim.data.images.table import IMAGE_COLUMNS
 from ranksim.data.reading import require_text_file
 from ranksim.data.spec import (
@@ -136,7 +136,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
         progress_bar=single and console.is_terminal,
         strict=request.strict,
     )
-    live = console.is_terminal and not single
+    live = (console.is_terminal and not single) or shows_widgets(console)
     monitor, scores = runs[0].recipe.monitor, headline(request.benchmark)
     with SweepProgress(console, live=live, monitor=monitor, headline=scores) as watcher:
         results = run_sweep(plan, watcher)

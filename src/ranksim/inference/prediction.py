@@ -198,6 +198,36 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     return result
 
 
+def evaluate_predictions(model: Model, predictions: Predictions) -> dict[str, Any]:
+    """Return the scores of predictions with labels by the region of the label, and intervals.
+
+    The entries are those of :func:`score_predictions`: ``samples``, ``without_label``, ``parts``,
+    ``held_out`` (None if all samples are), ``test`` and ``intervals``.
+
+    Raises:
+        DataError: no sample has a label.
+    """
+    labels = predictions.labels
+    if labels is None or not np.isfinite(labels).any():
+        raise DataError(
+            f"The data has no label in column {model.target!r}: evaluate needs labels, predict "
+            "does not."
+        )
+    known = np.isfinite(labels)
+    all_parts = predictions.origin.get("part", [""] * len(predictions))
+    parts = [part for part, is_used in zip(all_parts, known, strict=True) if is_used]
+    held_out = are_held_out(parts)
+    preds, labels = predictions.preds[known], labels[known]
+    masks = extend_regions(model.regions, labels).masks(labels)
+    return {
+        "samples": len(labels),
+        "without_label": int((~known).sum()),
+        "parts": count_parts(parts),
+        "held_out": None if held_out.all() else _score(preds, labels, masks, held_out),
+        **_score(preds, labels, masks, np.ones(len(labels), dtype=np.bool_)),
+    }
+
+
 def _list_missing_targets(request: ScoreRequest, model: Model | None) -> tuple[float, ...]:
     """Return the labels that stand for missing ones in the training data."""
     options = request.options if model is None else model.config.get("options", {})

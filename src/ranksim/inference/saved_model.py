@@ -19,7 +19,7 @@ from ranksim._utils.checks import describe_value
 from ranksim._utils.formatting import format_value, join_names, single_line
 from ranksim._utils.storage import read_verified_json, sha256, temporary_sibling
 from ranksim.data.data_report import DataReport
-from ranksim.data.reading import load_table
+from ranksim.data.memory import read_table
 from ranksim.data.spec import DataSpec, ReadOptions, UserDataSpec
 from ranksim.data.table import Table, read_numbers
 from ranksim.data.target_transform import TargetTransform
@@ -153,7 +153,7 @@ class Model:
 
     def predict(
         self,
-        data: Table | str | Path | Mapping[str, Any],
+        data: Any,
         *,
         image_root: Path | None = None,
         reading: Mapping[str, Any] | None = None,
@@ -163,8 +163,8 @@ class Model:
         """Predict the labels of new data, with the shot region of each prediction.
 
         Args:
-            data: a path or name as for ``ranksim predict``, a dictionary of columns, or a data
-                frame.
+            data: a path or name as for ``ranksim predict``, a dictionary of columns, a pandas or
+                polars DataFrame, a pyarrow Table, a Hugging Face Dataset, or an array X.
             image_root: folder that image paths are relative to; by default the folder of the data.
             reading: options of reading that differ from those of the training, such as
                 ``{"decimal": ","}``.
@@ -432,14 +432,15 @@ def _select_usable(
     return np.flatnonzero(is_usable), counts
 
 
-def _to_table(data: Table | str | Path | Mapping[str, Any], reading: ReadOptions) -> Table:
-    """Convert a path, dictionary or data frame to a table; raise a DataError if it has no rows."""
-    if isinstance(data, str | Path):
-        return load_table(str(data), reading)
-    if not isinstance(data, Table):
+def _to_table(data: Any, reading: ReadOptions) -> Table:
+    """Convert data of any kind to a table; raise a DataError if it has no rows."""
+    if isinstance(data, Table):
+        table = data
+    elif isinstance(data, Mapping):
         columns = {name: list(values) for name, values in data.items()}
-        data = Table.from_columns("The data", columns)
-        data = data.apply_options(reading)
-    if not data.n_rows:
-        raise DataError(f"{data.name} has no rows: add one row per sample.")
-    return data
+        table = Table.from_columns("The data", columns).apply_options(reading)
+    else:
+        table = read_table(data, reading)
+    if not table.n_rows:
+        raise DataError(f"{table.name} has no rows: add one row per sample.")
+    return table

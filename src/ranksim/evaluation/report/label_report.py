@@ -65,37 +65,14 @@ def draw_label_report(report: Content) -> plot.Picture:
 
     Outliers beyond a gap that would fill most of the axis are described in words.
     """
-    edges, counts, regions = (np.asarray(report["bins"][k]) for k in ("edges", "counts", "regions"))
-    first, last = _visible_range(edges, counts)
-    visible = np.arange(first, last)
-    is_log = report["imbalance_ratio"] > _LOG_RATIO
     height = 3.2 + 0.18 * len(report["named"])
 
     def paint(figure: Any) -> None:
         axis = figure.add_axes((0.08, 0.45 / height, 0.83, 2.15 / height))
-        for name, color in plot.REGION_COLORS.items():
-            bars = visible[(regions[visible] == name) & (counts[visible] > 0)]
-            axis.bar(
-                edges[bars], counts[bars], width=edges[bars + 1] - edges[bars], align="edge",
-                color=color, edgecolor="#ffffff", linewidth=0.4 if len(visible) <= 80 else 0,
-                label=_describe_region(f"{name}-shot", report["regions"][name]),
-            )  # fmt: skip
-        axis.set_xlim(edges[first], edges[last])
-        axis.set_yscale("log" if is_log else "linear")
-        axis.set_ylim(0.7 if is_log else 0, counts.max() * (1.5 if is_log else 1.06))
-        for k, gap in enumerate(report["gaps"]):
-            plot.draw_hatching(axis, gap["low"], gap["high"], "no samples" if k == 0 else None)
-        _draw_thresholds(axis, report["suggestion"], int(counts.max()))
-        _describe_outliers(axis, edges, counts, first, last)
-        for row, (name, region) in enumerate(report["named"].items()):
-            text = f"{plot.shorten(name)} {region['range']}"
-            plot.draw_bracket(axis, region["low"], region["high"], 1.05 + 0.18 * row / 2.15, text)
-        plot.finish_axes(axis)
-        axis.minorticks_off()
-        axis.set_xlabel(plot.shorten(report["target"]))
-        width = _format_label(report["suggestion"]["width"])
-        title = f"{counts.sum():,} samples in bins of {width}" + ", logarithmic axis" * is_log
-        figure.text(0.012, 1 - 0.08 / height, title, fontsize=10, weight="bold", va="top")
+        paint_label_report(axis, report)
+        figure.text(
+            0.012, 1 - 0.08 / height, title_histogram(report), fontsize=10, weight="bold", va="top"
+        )
         figure.legend(
             loc="upper left", bbox_to_anchor=(0.0, 1 - 0.25 / height), ncols=4, handlelength=1.0,
             borderaxespad=0.3, handletextpad=0.5, columnspacing=1.6,
@@ -106,6 +83,46 @@ def draw_label_report(report: Content) -> plot.Picture:
         "samples are hatched."
     )
     return plot.render_picture("inspect", description, (plot.WIDTH, height), paint)
+
+
+def title_histogram(report: Content) -> str:
+    """Return the title of the histogram: number of samples, and width of the bins."""
+    width = _format_label(report["suggestion"]["width"])
+    suffix = ", logarithmic axis" * _is_log(report)
+    return f"{sum(report['bins']['counts']):,} samples in bins of {width}{suffix}"
+
+
+def _is_log(report: Content) -> bool:
+    return bool(report["imbalance_ratio"] > _LOG_RATIO)
+
+
+def paint_label_report(axis: Any, report: Content) -> None:
+    """Draw the histogram of :func:`draw_label_report` on an axis."""
+    edges, counts, regions = (np.asarray(report["bins"][k]) for k in ("edges", "counts", "regions"))
+    first, last = _visible_range(edges, counts)
+    visible = np.arange(first, last)
+    is_log = _is_log(report)
+    for name, color in plot.REGION_COLORS.items():
+        bars = visible[(regions[visible] == name) & (counts[visible] > 0)]
+        axis.bar(
+            edges[bars], counts[bars], width=edges[bars + 1] - edges[bars], align="edge",
+            color=color, edgecolor="#ffffff", linewidth=0.4 if len(visible) <= 80 else 0,
+            label=_describe_region(f"{name}-shot", report["regions"][name]),
+        )  # fmt: skip
+    axis.set_xlim(edges[first], edges[last])
+    axis.set_yscale("log" if is_log else "linear")
+    axis.set_ylim(0.7 if is_log else 0, counts.max() * (1.5 if is_log else 1.06))
+    for k, gap in enumerate(report["gaps"]):
+        plot.draw_hatching(axis, gap["low"], gap["high"], "no samples" if k == 0 else None)
+    _draw_thresholds(axis, report["suggestion"], int(counts.max()))
+    _describe_outliers(axis, edges, counts, first, last)
+    height = axis.figure.get_figheight() * axis.get_position().height
+    for row, (name, region) in enumerate(report["named"].items()):
+        text = f"{plot.shorten(name)} {region['range']}"
+        plot.draw_bracket(axis, region["low"], region["high"], 1.05 + 0.18 * row / height, text)
+    plot.finish_axes(axis)
+    axis.minorticks_off()
+    axis.set_xlabel(plot.shorten(report["target"]))
 
 
 def _list_faults(report: Content) -> Iterator[str]:

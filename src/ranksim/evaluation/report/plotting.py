@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -81,6 +82,27 @@ def render_picture(
         figure.savefig(svg, format="svg", dpi=200, metadata=no_metadata)
         png = _render_png(figure)
     return Picture(name, description, _clean_svg(svg.getvalue(), description), png)
+
+
+@contextmanager
+def open_axis(
+    axis: Any = None,
+    size: tuple[float, float] = (WIDTH, 3.5),
+    place: tuple[float, float, float, float] = (0.09, 0.15, 0.7, 0.72),
+) -> Iterator[Any]:
+    """Yield an axis in the style of all figures.
+
+    By default it is the only one of a new figure of pyplot, of a size in inches and at a place in
+    fractions of it: left, bottom, width and height, with room for names at the right.
+    """
+    style = require_optional("matplotlib.style", "plot")
+    pyplot = require_optional("matplotlib.pyplot", "plot")
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks
+        if axis is None:
+            _, axis = pyplot.subplots(figsize=size)
+            axis.set_position(place)
+        yield axis
 
 
 def _render_png(figure: Any) -> bytes:

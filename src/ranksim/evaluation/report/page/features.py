@@ -32,20 +32,16 @@ def ranks_section(sweep: SweepResults) -> Section:
     results = sweep.results_with("ranks")
     if not results:
         return missing_section(slug, title, "rank matrices")
-    ranks = {m: [result["ranks"] for result in results[m]] for m in sweep.focus if m in results}
-    first = next(iter(ranks.values()))[0]
-    centers, by_label = np.asarray(first["centres"]), np.asarray(first["label"])
-    matrices = {m: np.mean([run["feature"] for run in group], axis=0) for m, group in ranks.items()}
-    by_seed = {m: [run["agreement"] for run in group] for m, group in ranks.items()}
-    agreement = {m: _mean_known(values) for m, values in by_seed.items()}
-    panels: list[Panel] = [(method, matrices[method], agreement[method]) for method in ranks]
-    main = [("labels", by_label, None), *panels[:_MAX_PANELS]]
+    centers, (by_label, *panels) = summarize_ranks(sweep)
+    agreement = {method: value for method, _, value in panels}
+    by_seed = {m: [result["ranks"]["agreement"] for result in results[m]] for m in agreement}
+    main = [by_label, *panels[:_MAX_PANELS]]
     pictures = [_draw_ranks("05-ranks", main, centers, sweep.quantity, 5)]
     collapsed = []
     if rest := panels[_MAX_PANELS:]:
         collapsed.append(_draw_ranks("05-ranks-rest", rest, centers, sweep.quantity, 6))
-    spaces = {"labels": by_label, **matrices}
-    agreements: dict[str, Any] = {"method": list(ranks), "agreement": list(agreement.values())}
+    spaces = {name: ranks for name, ranks, _ in (by_label, *panels)}
+    agreements: dict[str, Any] = {"method": list(agreement), "agreement": list(agreement.values())}
     agreements |= {"by seed": list(by_seed.values())}
     rows = {
         "space": np.repeat(list(spaces), len(centers)),
@@ -68,6 +64,21 @@ def ranks_section(sweep: SweepResults) -> Section:
         f"{chance_agreement(len(centers)):.2f} by chance, because an anchor is most similar to "
         "itself in both.",
     )
+
+
+def summarize_ranks(sweep: SweepResults) -> tuple[plot.Floats, list[Panel]]:
+    """Return the centers of label bins ``(B,)``, and the rank matrix of each space.
+
+    The first one is that by label, without an agreement; the others are means over seeds.
+    """
+    results = sweep.results_with("ranks")
+    ranks = {m: [result["ranks"] for result in results[m]] for m in sweep.focus if m in results}
+    first = next(iter(ranks.values()))[0]
+    panels: list[Panel] = [("labels", np.asarray(first["label"]), None)]
+    for method, group in ranks.items():
+        matrix = np.mean([run["feature"] for run in group], axis=0)
+        panels.append((method, matrix, _mean_known([run["agreement"] for run in group])))
+    return np.asarray(first["centres"]), panels
 
 
 def features_section(sweep: SweepResults) -> Section:
@@ -128,15 +139,9 @@ def _draw_ranks(
             row, column = divmod(i, columns)
             bottom = height - (row + 1) * (side + _HEAD - 0.12)
             axis = _add_square(figure, 0.5 + column * side, bottom, side - 0.12, side - 0.12)
-            image = axis.imshow(ranks, cmap="YlGnBu_r", vmin=1, vmax=most, interpolation="none")
             size = 6.6 if columns > 3 else 7.5
-            axis.set_title(plot.shorten(title, int(side * 15)), fontsize=size, pad=3)
-            if agreement is not None:
-                axis.text(
-                    0.97, 0.96, f"{agreement:.2f}", transform=axis.transAxes, ha="right",
-                    va="top", fontsize=7, bbox=plot.WHITE_BOX | {"alpha": 0.85},
-                )  # fmt: skip
-            _label_bins(axis, centers, column == 0, i + columns >= len(panels))
+            image = paint_ranks(axis, (plot.shorten(title, int(side * 15)), ranks, agreement), size)
+            label_bins(axis, centers, column == 0, i + columns >= len(panels))
         caption = (
             f"rows: anchors, columns: bins of {plot.shorten(quantity)}; in the corner: agreement"
         )
@@ -151,6 +156,21 @@ def _draw_ranks(
         "label space, at most 1."
     )
     return plot.render_picture(name, description, (plot.WIDTH, height), paint)
+
+
+def paint_ranks(axis: Any, panel: Panel, size: float = 7.5) -> Any:
+    """Draw a rank matrix on an axis, with its agreement in the corner; return the image."""
+    title, ranks, agreement = panel
+    image = axis.imshow(
+        ranks, cmap="YlGnBu_r", vmin=1, vmax=max(len(ranks), 2), interpolation="none"
+    )
+    axis.set_title(title, fontsize=size, pad=3)
+    if agreement is not None:
+        axis.text(
+            0.97, 0.96, f"{agreement:.2f}", transform=axis.transAxes, ha="right", va="top",
+            fontsize=7, bbox=plot.WHITE_BOX | {"alpha": 0.85},
+        )  # fmt: skip
+    return image
 
 
 def _draw_projections(
@@ -209,7 +229,10 @@ def _add_square(figure: Any, *box: float) -> Any:
     return figure.add_axes(np.array(box) / np.tile(figure.get_size_inches(), 2))
 
 
-def _label_bins(axis: Any, centers: plot.Floats, has_y_labels: bool, has_x_labels: bool) -> None:
+def label_bins(
+    axis: Any, centers: plot.Floats, has_y_labels: bool = True, has_x_labels: bool = True
+) -> None:
+    """Write the first, the middle and the last label beside the axes of a rank matrix."""
     places = sorted({0, len(centers) // 2, len(centers) - 1})
     names = [format_compact(float(centers[k]), digits=3) for k in places]
     axis.set_xticks(places, names if has_x_labels else [""] * len(places), fontsize=6)

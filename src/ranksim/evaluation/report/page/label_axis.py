@@ -56,7 +56,7 @@ def labels_section(sweep: SweepResults) -> Section:
             commands=list_commands([sweep]),
         )
     edges, train = sweep.edges, np.asarray(labels["train"])
-    unseen = [(float(edges[a]), float(edges[b])) for a, b in _find_runs(train == 0)]
+    unseen = find_unseen(labels)
     regions = [
         region + ", unseen" * (n == 0)
         for region, n in zip(labels["regions"], labels["train"], strict=True)
@@ -75,47 +75,60 @@ def labels_section(sweep: SweepResults) -> Section:
 
 def draw_labels(labels: Record, unseen: Spans) -> plot.Picture:
     """Draw training labels as a histogram in region colors, and test labels as an outline."""
-    edges = np.asarray(labels["edges"], dtype=np.float64)
-    train, test = np.asarray(labels["train"]), np.asarray(labels["test"])
-    is_log = bool(train.any() and train.max() > _LOG_RATIO * np.median(train[train > 0]))
-    dropped = [(text, span) for text in labels["dropped"] for span in parse_ranges(text)]
     height = 2.75 + 0.2 * len(labels["named"])
 
     def paint(figure: Any) -> None:
         top = (0.42 + 0.2 * len(labels["named"])) / height
         axis = figure.add_axes((0.075, 0.42 / height, 0.915, 1 - top - 0.42 / height))
-        for low, high in unseen:
-            plot.draw_hatching(axis, low, high)
-        plot.draw_bars(
-            axis, edges, train, labels["regions"], edgecolor="#ffffff",
-            linewidth=0.4 if len(train) <= 80 else 0,
-        )  # fmt: skip
-        axis.stairs(
-            test, edges, color=plot.INK, linewidth=0.9 if len(test) <= 80 else 0.6, baseline=None
-        )
-        if is_log:
-            axis.set_yscale("log")
-        axis.set_xlim(edges[0], edges[-1])
-        axis.set_ylim(0.7 if is_log else 0, max(train.max(), test.max(), 1) * 1.12)
-        for level in (labels["many"], labels["few"]):
-            if level is not None and level < train.max():
-                axis.axhline(level, color=plot.GRAY, linewidth=0.6, linestyle=(0, (2, 2)))
-        for name, span in dropped:
-            _mark_dropped(axis, name, span)
-        plot.finish_axes(axis)
-        axis.minorticks_off()
-        unit = f" ({plot.shorten(labels['unit'])})" if labels["unit"] else ""
-        axis.set_xlabel(plot.shorten(labels["name"]) + unit)
-        _draw_legend(figure, labels["regions"], is_log, bool(unseen or dropped))
-        for i, (name, (low, high)) in enumerate(labels["named"].items()):
-            y = 1.05 + 0.2 * i / (height * axis.get_position().height)
-            plot.draw_bracket(axis, low, high, y, plot.shorten(name))
+        paint_labels(axis, labels, unseen)
+        has_unseen = bool(unseen or labels["dropped"])
+        _draw_legend(figure, labels["regions"], axis.get_yscale() == "log", has_unseen)
 
     description = (
         "Bars: training samples in each label bin, colored by region. Outline: test samples. "
         "Hatched: labels without training samples."
     )
     return plot.render_picture("01-labels", description, (plot.WIDTH, height), paint)
+
+
+def paint_labels(axis: Any, labels: Record, unseen: Spans) -> None:
+    """Draw the histogram of :func:`draw_labels` on an axis."""
+    edges = np.asarray(labels["edges"], dtype=np.float64)
+    train, test = np.asarray(labels["train"]), np.asarray(labels["test"])
+    is_log = bool(train.any() and train.max() > _LOG_RATIO * np.median(train[train > 0]))
+    for low, high in unseen:
+        plot.draw_hatching(axis, low, high)
+    plot.draw_bars(
+        axis, edges, train, labels["regions"], edgecolor="#ffffff",
+        linewidth=0.4 if len(train) <= 80 else 0,
+    )  # fmt: skip
+    axis.stairs(
+        test, edges, color=plot.INK, linewidth=0.9 if len(test) <= 80 else 0.6, baseline=None
+    )
+    if is_log:
+        axis.set_yscale("log")
+    axis.set_xlim(edges[0], edges[-1])
+    axis.set_ylim(0.7 if is_log else 0, max(train.max(), test.max(), 1) * 1.12)
+    for level in (labels["many"], labels["few"]):
+        if level is not None and level < train.max():
+            axis.axhline(level, color=plot.GRAY, linewidth=0.6, linestyle=(0, (2, 2)))
+    for text in labels["dropped"]:
+        for span in parse_ranges(text):
+            _mark_dropped(axis, text, span)
+    plot.finish_axes(axis)
+    axis.minorticks_off()
+    unit = f" ({plot.shorten(labels['unit'])})" if labels["unit"] else ""
+    axis.set_xlabel(plot.shorten(labels["name"]) + unit)
+    height = axis.figure.get_figheight() * axis.get_position().height
+    for i, (name, (low, high)) in enumerate(labels["named"].items()):
+        plot.draw_bracket(axis, low, high, 1.05 + 0.2 * i / height, plot.shorten(name))
+
+
+def find_unseen(labels: Record) -> list[tuple[float, float]]:
+    """Return the ranges of labels without training samples."""
+    edges = np.asarray(labels["edges"], dtype=np.float64)
+    runs = _find_runs(np.asarray(labels["train"]) == 0)
+    return [(float(edges[a]), float(edges[b])) for a, b in runs]
 
 
 def _mark_dropped(axis: Any, name: str, span: LabelRange) -> None:
@@ -200,19 +213,10 @@ def _find_runs(mask: Any) -> list[tuple[int, int]]:
 def error_section(sweep: SweepResults) -> Section:
     """Return section 3: the error of each method in groups of neighboring label bins."""
     slug, title = "error", "Error along the label axis"
-    results = sweep.results_with("error_by_bin")
-    if sweep.labels is None or not results:
+    if sweep.labels is None or not sweep.results_with("error_by_bin"):
         return missing_section(slug, title, "errors per label bin")
-    counts = np.asarray(next(iter(results.values()))[0]["error_by_bin"]["n"])
+    starts, ends, num_test, x, errors = group_errors(sweep)
     train, edges = np.asarray(sweep.labels["train"]), sweep.edges
-    starts, ends = np.array(group_bins(counts)).T
-    num_test = np.add.reduceat(counts, starts)
-    x = np.add.reduceat((edges[:-1] + edges[1:]) / 2 * counts, starts) / num_test
-    errors = {}
-    for method, group in results.items():
-        by_bin = [to_floats(result["error_by_bin"][sweep.error]) for result in group]
-        sums = [np.where(counts > 0, values * counts, 0.0) for values in by_bin]
-        errors[method] = seed_mean([np.add.reduceat(row, starts) / num_test for row in sums])
     num_train = np.add.reduceat(train[: ends[-1]], starts)
     columns = {"from": edges[starts], "to": edges[ends], "test samples": num_test}
     columns |= {"training samples": num_train, **errors}
@@ -223,13 +227,42 @@ def error_section(sweep: SweepResults) -> Section:
         slug,
         title,
         list(_describe_errors(sweep, errors, spans, num_train / (ends - starts))),
-        (_draw_errors(sweep, x, errors),),
+        (draw_errors(sweep, x, errors),),
         tables=(DataTable.from_columns("error", heading, columns),),
         listing=_list_largest_errors(sweep),
         note="Each point is the mean over seeds and over the test samples of a group of bins"
         f"{sweep.describe_background()}. Points have no intervals: groups with few test samples "
         "vary by chance.",
     )
+
+
+class GroupedErrors(NamedTuple):
+    """The errors of each method in G groups of label bins.
+
+    ``starts`` and ``ends`` are bins ``(G,)``, ``counts`` test samples, ``centers`` their mean bin.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    centers: plot.Floats
+    errors: Errors
+
+
+def group_errors(sweep: SweepResults) -> GroupedErrors:
+    """Average the errors of each method over seeds and groups of neighboring label bins."""
+    results = sweep.results_with("error_by_bin")
+    counts = np.asarray(next(iter(results.values()))[0]["error_by_bin"]["n"])
+    edges = sweep.edges
+    starts, ends = np.array(group_bins(counts)).T
+    num_test = np.add.reduceat(counts, starts)
+    x = np.add.reduceat((edges[:-1] + edges[1:]) / 2 * counts, starts) / num_test
+    errors = {}
+    for method, group in results.items():
+        by_bin = [to_floats(result["error_by_bin"][sweep.error]) for result in group]
+        sums = [np.where(counts > 0, values * counts, 0.0) for values in by_bin]
+        errors[method] = seed_mean([np.add.reduceat(row, starts) / num_test for row in sums])
+    return GroupedErrors(starts, ends, num_test, x, errors)
 
 
 def _list_largest_errors(sweep: SweepResults) -> DataTable | None:
@@ -316,22 +349,28 @@ def _collect_gaps(sweep: SweepResults) -> Gaps | None:
     return Gaps(sweep, title, np.asarray(gaps["distance"]), np.asarray(gaps["n"]), errors)
 
 
-def _draw_errors(sweep: SweepResults, x: plot.Floats, errors: Errors) -> plot.Picture:
-    labels = sweep.labels or {}
-    curves = [sweep.curve(method, x, errors[method]) for method in sweep.focus if method in errors]
+def draw_errors(sweep: SweepResults, x: plot.Floats, errors: Errors) -> plot.Picture:
+    """Draw the error of each method at labels ``x``, and training samples behind."""
 
     def paint(figure: Any) -> None:
         axis = figure.add_axes((_PANEL[0], 0.135, _PANEL[1], 0.775))
-        plot.draw_counts(axis, sweep.edges, np.asarray(labels["train"]), labels["regions"])
-        axis.set_xlim(sweep.edges[0], sweep.edges[-1])
-        _draw_panel(axis, curves, f"Test {sweep.error_name}, with training samples per bin")
-        axis.set_xlabel(plot.shorten(sweep.quantity))
+        paint_errors(axis, sweep, x, errors)
 
     description = (
         f"Test {sweep.error_name} of each method along the label axis. Pale bars: training samples "
         "in each bin, colored by region."
     )
     return plot.render_picture("03-error", description, (plot.WIDTH, 3.5), paint)
+
+
+def paint_errors(axis: Any, sweep: SweepResults, x: plot.Floats, errors: Errors) -> None:
+    """Draw the error of each method at labels ``x``, and training samples behind, on an axis."""
+    labels = sweep.labels or {}
+    curves = [sweep.curve(method, x, errors[method]) for method in sweep.focus if method in errors]
+    plot.draw_counts(axis, sweep.edges, np.asarray(labels["train"]), labels["regions"])
+    axis.set_xlim(sweep.edges[0], sweep.edges[-1])
+    _draw_panel(axis, curves, f"Test {sweep.error_name}, with training samples per bin")
+    axis.set_xlabel(plot.shorten(sweep.quantity))
 
 
 def _draw_gaps(panels: Sequence[Gaps], error_name: str) -> plot.Picture:
