@@ -33,7 +33,7 @@ from ranksim.evaluation.summary import method_key
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.sweep_settings import DEFAULT_METHODS, SweepRequest
-from ranksim.training.fit_estimator import EXTERNAL
+from ranksim.training.method_rules import EXTERNAL
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -50,7 +50,7 @@ class LabelReport:
         >>> ages = [20.0] * 40 + [30.0] * 30 + [70.0]
         >>> report = ranksim.inspect({"age": ages, "height": range(71)}, target="age")
         >>> report
-        LabelReport(dict, target age: 71 labels from 20 to 70)
+        LabelReport(The data, target age: 71 labels from 20 to 70)
     """
 
     content: Mapping[str, Any]
