@@ -33,8 +33,9 @@ audit: .venv/ready  ## known vulnerabilities of installed packages, secrets in t
 reliability: .venv/ready  ## measure everything in docs/reliability.md (about an hour)
 	$(BIN)/python -m tests.reliability --write
 
-bench: .venv/ready  ## time RankSim's loss, into a table and bench.json (4 minutes)
+bench: .venv/ready  ## time RankSim's loss, into a table and bench.json, and look for what became slower (5 minutes)
 	$(BIN)/python -m benchmarks.loss_speed --json bench.json
+	$(BIN)/python -m benchmarks.guard
 
 gpu:  ## test and time everything on a GPU, with the system's Python (8 minutes); GPU="--smoke": on a CPU
 	PYTHONPATH=src $(PYTHON) -m benchmarks.gpu $(GPU)

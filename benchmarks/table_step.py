@@ -52,14 +52,14 @@ def make_network() -> Regressor:
     return Regressor(MLPEncoder(FEATURES, hidden=128, layers=2, dropout=0.0))
 
 
-def time_plain_loop(task: TrainingTask, batch_size: int) -> float:
+def time_plain_loop(task: TrainingTask, batch_size: int, epochs: int = EPOCHS) -> float:
     """Return the milliseconds of a step of a loop in plain PyTorch."""
     assert isinstance(task.train, VectorDataset)
     features, labels = task.train.features, task.train.labels.float()
     model = make_network()
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     steps, start = 0, time.perf_counter()
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for rows in torch.split(torch.randperm(len(labels)), batch_size):
             optimizer.zero_grad()
             loss = (model(features[rows])[0] - labels[rows]).abs().mean()
@@ -69,10 +69,10 @@ def time_plain_loop(task: TrainingTask, batch_size: int) -> float:
     return 1e3 * (time.perf_counter() - start) / steps
 
 
-def time_fit(task: TrainingTask, name: str, batch_size: int) -> float:
+def time_fit(task: TrainingTask, name: str, batch_size: int, epochs: int = EPOCHS) -> float:
     """Return the milliseconds of a step of a training, validation and checkpoints included."""
     method = parse_method(name, "inverse")
-    changes = {**SHAPE, "batch_size": batch_size, "max_validations": EPOCHS}
+    changes = {**SHAPE, "batch_size": batch_size, "max_validations": epochs}
     recipe = load_recipe("table", "small", method, changes)
     options = TrainingOptions(seed=0, trainer_config=TrainerConfig("cpu"), write_logs=False)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,12 +14,16 @@ def time_step(step: Step, min_seconds: float = 0.5) -> float:
 
 
 def time_in_turns(
-    steps: Mapping[str, Step], min_seconds: float = 0.5, rounds: int = 5
+    steps: Mapping[str, Step],
+    min_seconds: float = 0.5,
+    rounds: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Return the shortest time of each step in seconds, timed in turns.
 
     The shortest, because other programs can only slow a step down; in turns, so that they slow all
     steps alike. A step runs for ``min_seconds / rounds`` per turn, and at least five times in all.
+    ``time.process_time`` as the clock leaves out what other programs run meanwhile.
     """
     synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     for step in steps.values():
@@ -29,16 +33,16 @@ def time_in_turns(
         for name, step in steps.items():
             spent, count = 0.0, 0
             while spent < min_seconds / rounds or count * rounds < (5 if min_seconds else 1):
-                seconds = _time_once(step, synchronize)
+                seconds = _time_once(step, synchronize, clock)
                 shortest[name] = min(shortest[name], seconds)
                 spent, count = spent + seconds, count + 1
     return shortest
 
 
-def _time_once(step: Step, synchronize: Callable[[], None]) -> float:
+def _time_once(step: Step, synchronize: Callable[[], None], clock: Callable[[], float]) -> float:
     """Return the seconds of one step."""
     synchronize()
-    start = time.perf_counter()
+    start = clock()
     step()
     synchronize()
-    return time.perf_counter() - start
+    return clock() - start
