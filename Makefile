@@ -7,12 +7,17 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist wor
 CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 TWICE := $(shell expr 2 \* $(CORES))
 
-.PHONY: demo test test-rest test-all check lint audit bench gpu reliability clean
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	{ echo "ranksim needs Python 3.11 to 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+# Python compiles what is imported; compiling all modules takes longer than installing them
+INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 
-demo: .venv/ready  ## create .venv, install, run the demo (2 minutes after installation)
-	$(BIN)/ranksim demo
+.PHONY: demo test test-rest test-all check lint docs audit bench gpu reliability clean
 
-test: .venv/ready  ## create .venv, install, run the fast tests (about 3 minutes)
+demo: .venv/demo-ready  ## create .venv, install what the demo needs, run it (2 minutes)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/ranksim demo
+
+test: .venv/ready  ## create .venv, install the rest, run the fast tests (about 3 minutes)
 	$(PYTEST) -n auto -m "not slow and not reliability"
 
 test-rest: .venv/ready  ## the slow and reliability tests
@@ -26,6 +31,9 @@ lint: .venv/ready  ## formatting, lint, spelling, types
 	$(BIN)/ruff check .
 	$(BIN)/codespell
 	$(BIN)/mypy
+
+docs: .venv/ready  ## build the documentation into site/, with a check of all links
+	$(BIN)/mkdocs build --strict
 
 audit: .venv/ready  ## known vulnerabilities of installed packages, secrets in tracked files
 	$(BIN)/nox -s audit
@@ -42,12 +50,17 @@ gpu:  ## test and time everything on a GPU, with the system's Python (8 minutes)
 
 check: lint audit test-all  ## lint, audit and all tests
 
-.venv/ready: pyproject.toml constraints.txt src/ranksim/functional/_kernels/cpu/term.c
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-		{ echo "ranksim needs Python 3.11 to 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+.venv/demo-ready: pyproject.toml constraints.txt src/ranksim/functional/_kernels/cpu/term.c
+	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[cpu]'
 	touch $@
+
+.venv/ready: pyproject.toml constraints.txt src/ranksim/functional/_kernels/cpu/term.c
+	@$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable '.[dev]'
+	touch .venv/demo-ready $@
 
 clean:
 	rm -rf .venv dist .nox .pytest_cache .mypy_cache .ruff_cache

@@ -14,7 +14,10 @@ import nox
 
 ROOT = Path(__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = ("train", "images", "sentences", "hub", "tune")  # Ray only supports some Pythons
+EXTRAS = ("cpu", "train", "images", "sentences", "hub", "tune")  # Ray only supports some Pythons
+EXTRAS_OF = PROJECT["optional-dependencies"]
+FAST = "not slow and not reliability"
+COVERAGE = 80  # per cent of the lines of src that the fast tests run
 PACKAGE_DATA = (
     "py.typed",
     "training/recipes.toml",
@@ -66,8 +69,7 @@ def build_wheel(session: nox.Session) -> Path:
 
 def direct_requirements() -> list[str]:
     """Return the requirements of the package and of its extras, without references to itself."""
-    extras = PROJECT["optional-dependencies"]
-    named = [*PROJECT["dependencies"], *(each for extra in EXTRAS for each in extras[extra])]
+    named = [*PROJECT["dependencies"], *(each for extra in EXTRAS for each in EXTRAS_OF[extra])]
     return [each for each in named if not each.startswith("ranksim[")]
 
 
@@ -102,7 +104,22 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the fast tests with the newest versions of all dependencies."""
     session.install("--resolution", "highest", "--editable", ".[dev]")
-    session.run("pytest", "-q", "-m", "not slow and not reliability", *session.posargs)
+    session.run("pytest", "-q", "-m", FAST, *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a broken link or anchor is an error."""
+    session.install("--constraint", "constraints.txt", *EXTRAS_OF["docs"])
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure which lines of src the fast tests run, subprocesses left out."""
+    session.install("--constraint", "constraints.txt", "--editable", ".[dev]", "pytest-cov")
+    measure = ("--cov=ranksim", "--cov-report=term", f"--cov-fail-under={COVERAGE}")
+    session.run("pytest", "-q", "-n", "auto", "-m", FAST, *measure, *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -36,7 +36,7 @@ __all__ = [
     "load_model",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LOSSES = ("FocalRLoss", "HuberLoss", "L1Loss", "MSELoss", "RankSimLoss")
 _IMBALANCE = ("FDS", "LDS", "DensityWeights", "LabelBins", "density_weights")
@@ -59,7 +59,7 @@ __getattr__, __dir__ = lazy_attributes(
         "load_model": "ranksim.inference",
     },
     requires={
-        "load_model": ("lightning", "train"),
+        "load_model": ("safetensors", "train"),
         **dict.fromkeys(_INTERFACE, ("pyarrow", "train")),
     },
 )

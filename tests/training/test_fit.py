@@ -1,6 +1,7 @@
 """fit and retrain_head on a tiny text task."""
 
 import csv
+import sys
 
 import lightning.pytorch as L
 import numpy as np
@@ -216,6 +217,12 @@ class TestOutputs:
         assert "train_ranksim" in rows[0]
         assert list(tmp_path.rglob("events.out.tfevents.*"))
         assert (tmp_path / LAST).is_file()
+
+    def test_writes_csv_logs_alone_without_tensorboard(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tensorboard", None)
+        train(tmp_path, write_logs=True)
+        assert list(tmp_path.rglob("metrics.csv"))
+        assert not list(tmp_path.rglob("events.out.tfevents.*"))
 
 
 class TestErrors:

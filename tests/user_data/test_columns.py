@@ -16,7 +16,12 @@ from ranksim.data.reading import load_table
 from ranksim.data.spec import TableSpec
 from ranksim.data.table import Table
 from ranksim.exceptions import DataError
-from ranksim.user_data.columns import find_column_warning, spell_booleans
+from ranksim.user_data.columns import (
+    find_column_warning,
+    parse_vector,
+    read_vectors,
+    spell_booleans,
+)
 from ranksim.user_data.features import TableFeatures
 from ranksim.user_data.sample_keys import hash_samples
 from tests.helpers.errors import raises_with
@@ -262,6 +267,20 @@ def test_missing_lists_become_the_mean():
 def test_other_lists_and_structs_are_left_out(cells, reason):
     table = Table.from_columns("t", {"x": cells, "z": list(range(len(cells)))})
     assert TableFeatures.fit(table, ["x", "z"], np.arange(len(cells))).dropped == {"x": reason}
+
+
+@pytest.mark.parametrize("as_cell", [list, tuple, np.array, str])
+@pytest.mark.parametrize("number", [float, int])
+def test_lists_of_any_type_are_equal_vectors(as_cell, number):
+    rows = [[number(k), number(k * k), number(-1)] for k in range(4)]
+    table = Table.from_columns("t", {"x": [as_cell(row) for row in rows]})
+    assert read_vectors(table, "x").tolist() == rows
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, True, None, "1", 10**400])
+def test_lists_with_other_values_are_no_vectors(value):
+    assert parse_vector([1.0, value]) is None
+    assert parse_vector([1.0, 2.0]) == [1.0, 2.0]
 
 
 def test_a_requested_embedding_must_be_one():

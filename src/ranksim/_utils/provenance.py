@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def collect_provenance() -> dict[str, Any]:
         "versions": {
             "ranksim": package.__version__,
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _PACKAGES},
+            **{name: metadata.version(name) for name in _PACKAGES if find_spec(name)},
         },
         "commit": find_commit(),
         "machine": {"system": platform.system(), "processor": _find_processor()},

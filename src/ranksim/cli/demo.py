@@ -27,6 +27,7 @@ def demo(values: Values, *, out: Out = Path("runs/demo"), as_json: AsJson = Fals
 
     from ranksim.experiments.sweep_request import resolve_user_data
     from ranksim.experiments.sweep_settings import SweepRequest
+    from ranksim.training.trainer_config import TrainerConfig
 
     console = Console(highlight=False, stderr=as_json)
     labels = write_sentences(out / _TABLE, values["data_dir"])
@@ -47,6 +48,7 @@ def demo(values: Values, *, out: Out = Path("runs/demo"), as_json: AsJson = Fals
         resolve_user_data(DataLocation(str(out / _TABLE)), options),
         methods=_METHODS,
         seeds=str(_SEEDS),
+        trainer=TrainerConfig("cpu"),  # `make demo` installs no Lightning
         jobs=values["jobs"],
         out=out,
         command="ranksim demo",

@@ -15,7 +15,7 @@ from rich.table import Table
 from ranksim.api.options import HARDWARE, NETWORK, READING, Values, trainer_config
 from ranksim.cli.options import AsJson, print_json, sweep_request, with_options
 from ranksim.data.spec import DataLocation, option, reject_unused
-from ranksim.exceptions import UsageError
+from ranksim.exceptions import UsageError, require_optional
 
 if TYPE_CHECKING:
     from ranksim.experiments.sweep_settings import SweepRequest
@@ -289,6 +289,7 @@ def throughput(
     as_json: AsJson = False,
 ) -> None:
     """Measure images per second, the time waiting for data, and RankSim's share of a step."""
+    require_optional("lightning.pytorch", "train")
     from ranksim.experiments import throughput as engine
 
     changes = {name: values[name] for name in ("encoder", "image_size", "batch_size")}

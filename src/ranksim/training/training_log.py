@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,9 @@ _COLUMNS = ("epoch", "step", *(f"val_{name}" for name in METRICS), "train_loss",
 
 
 class TrainingLog:
-    """Writes ``logs/metrics.csv`` and TensorBoard events in a folder, one entry per validation.
+    """Writes ``logs/metrics.csv`` in a folder, one entry per validation.
+
+    Where tensorboard is installed, it writes events for it too.
 
     Args:
         folder: of the training; a resumed training appends.
@@ -81,13 +84,11 @@ class TrainingLog:
             self._open()
         self._table.writerow({"epoch": epoch - 1, "step": step - 1, **values})
         self._file.flush()
-        for name, value in values.items():
+        for name, value in values.items() if self._events is not None else ():
             self._events.add_scalar(name, value, step - 1)
 
     def _open(self) -> None:
         """Open the files, not before the first validation."""
-        from torch.utils.tensorboard import SummaryWriter
-
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "metrics.csv"
         is_new = not path.exists()
@@ -95,5 +96,8 @@ class TrainingLog:
         self._table = csv.DictWriter(self._file, _COLUMNS)
         if is_new:
             self._table.writeheader()
-        self._events = SummaryWriter(str(self._folder))
-        self._stack.callback(self._events.close)
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(str(self._folder))
+            self._stack.callback(self._events.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -330,6 +331,8 @@ def read_vectors(table: Table, name: str, size: int | None = None) -> Floats:
 
 def parse_vector(value: Any) -> list[float] | None:
     """Parse a list of finite numbers, or its text such as ``[0.5, 2]``; return None for others."""
+    if isinstance(value, list) and set(map(type, value)) == {float}:  # as Parquet gives them
+        return value if all(map(math.isfinite, value)) else None
     if isinstance(value, str):
         if not _LIST.fullmatch(value):
             return None
