@@ -45,7 +45,7 @@ def test_operator_matches_its_schema_and_fake(per_anchor, gradient):
     keep = torch.arange(12) % 3 != 0
     arguments = (
         *(features, labels[:, None], keep, None, 9),
-        *(100.0, 2.0, "min", "neg_l1", per_anchor, gradient),
+        *(100.0, 2.0, "min", "neg_l1", per_anchor, 0.5, gradient),
     )
     checks = ("test_schema", "test_faketensor", "test_aot_dispatch_static")
     torch.library.opcheck(torch.ops.ranksim.term, arguments, test_utils=checks)

@@ -122,6 +122,8 @@ class RankSimLoss(nn.Module):
                 f"labels {tuple(labels.shape)} are dense: give RankSimLoss the number of positions "
                 "to draw from a batch, for example num_positions=256"
             )
+        if self.feature_bank is None and not self.gather_across_devices:
+            return self._rank(features, labels)
         features, labels = to_matrices(features, labels)
         if self.gather_across_devices:
             features = gather_rows(features, name="features")
@@ -135,7 +137,9 @@ class RankSimLoss(nn.Module):
             bank.enqueue(features, labels)
         return loss
 
-    def _rank(self, features: Tensor, labels: Tensor, refs: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _rank(
+        self, features: Tensor, labels: Tensor, refs: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Compute the loss, drawing one sample per label first if that saves copies."""
         ref_features, ref_labels = refs or (None, None)
         settings: dict[str, Any] = {name: getattr(self, name) for name in _TERM}

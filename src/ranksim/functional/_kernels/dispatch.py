@@ -20,13 +20,13 @@ _SERIAL = 2**15  # up to this many numbers, PyTorch works in one thread
 _log = logging.getLogger("ranksim")
 _SCHEMA = (
     "(Tensor features, Tensor labels, Tensor? keep, Tensor? target, SymInt anchors, float gamma, "
-    "float lambda_, str ties, str similarity, bool per_anchor, bool with_gradient)"
+    "float lambda_, str ties, str similarity, bool per_anchor, float weight, bool with_gradient)"
     " -> (Tensor, Tensor)"
 )
 
 
 def ranksim_term(inputs: RankSimInputs, params: RankSimParams) -> Tensor:
-    """Compute γ · L_RankSim, differentiable with respect to the features of the anchors."""
+    """Compute weight · γ · L_RankSim, differentiable with respect to the features of the anchors."""
     features = inputs.features
     with_gradient = features.requires_grad and torch.is_grad_enabled()
     value: Tensor
@@ -37,7 +37,7 @@ def ranksim_term(inputs: RankSimInputs, params: RankSimParams) -> Tensor:
             value, _ = _operator(
                 *(features, inputs.labels, inputs.keep, inputs.target, inputs.anchors),
                 *(params.gamma, params.lambda_, params.ties, params.similarity),
-                *(params.per_anchor, with_gradient),
+                *(params.per_anchor, params.weight, with_gradient),
             )
     return value
 

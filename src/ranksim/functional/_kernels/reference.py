@@ -44,12 +44,13 @@ class RankSimParams(NamedTuple):
     ties: Ties
     similarity: str  # "neg_l1", "neg_l2" or "cosine", of labels
     per_anchor: bool  # return one value per anchor instead of their sum
+    weight: float = 1.0  # factor on value and gradient
 
 
 def compute_term(
     inputs: RankSimInputs, params: RankSimParams, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """Compute γ · L_RankSim and what its backward pass needs.
+    """Compute weight · γ · L_RankSim and what its backward pass needs.
 
     Returns the value, a scalar, and the gradient with respect to the anchors' features ``(A, D)``,
     both of ``inputs.out_dtype``. With ``params.per_anchor`` they are values ``(A,)`` and each
@@ -98,16 +99,17 @@ def compute_term(
             unit_gradient.addmm_(slope[:, :anchors].T, unit[part])
 
     has_order = (smallest != largest).to(dtype)  # equal labels have no order to learn
-    value = ((values if params.per_anchor else values.sum()) * has_order).to(inputs.out_dtype)
+    factor = params.weight * has_order
+    value = ((values if params.per_anchor else values.sum()) * factor).to(inputs.out_dtype)
     if not with_gradient:
         return value, value.new_empty(0)
     if params.per_anchor:
-        return value, slopes * has_order
+        return value, slopes * factor
     if store_slopes:
         gradient = feature_gradient(slopes, unit, norm)
     else:
         gradient = normalization_gradient(unit_gradient, unit[:anchors], norm[:anchors])
-    return value, (gradient * has_order).to(inputs.out_dtype)
+    return value, (gradient * factor).to(inputs.out_dtype)
 
 
 def unit_features(features: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:

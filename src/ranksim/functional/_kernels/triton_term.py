@@ -89,16 +89,17 @@ def compute_term(
             num_warps=warps,
             enable_fp_fusion=False,  # with a fused square, distances (3, 4) and (4, 3) would differ
         )
-        value = (values if params.per_anchor else values.sum()).to(inputs.out_dtype)
+        value = params.weight * (values if params.per_anchor else values.sum())
+        value = value.to(inputs.out_dtype)
         if slopes is None:
             return value, value.new_empty(0)
         if params.per_anchor:
-            return value, slopes
+            return value, params.weight * slopes
         weights = torch.empty_like(slopes)
         anchor_weights[grid](
             *(slopes, products, norms, weights, anchors, samples, tiny), ROWS=rows, BLOCK=block
         )
-    return value, (weights @ features).to(inputs.out_dtype)
+    return value, (params.weight * (weights @ features)).to(inputs.out_dtype)
 
 
 def _has_order(target: Tensor, keep: Tensor | None) -> Tensor:

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ranksim.functional._kernels import reference
-from ranksim.functional._kernels.cpu.library import PADDING, PARALLEL, Result, Term, load_library
+from ranksim.functional._kernels.cpu.library import (
+    LABEL_TYPES,
+    PADDING,
+    PARALLEL,
+    Result,
+    Term,
+    load_library,
+)
 from ranksim.functional._kernels.reference import RankSimInputs, RankSimParams
 from ranksim.functional.similarity import TIES, pairwise_similarity
 
@@ -20,7 +27,6 @@ Array = NDArray[Any]
 PRODUCT_BLOCK = 2**20  # similarities per product, 8 MiB
 _TINY = 2**11  # numbers in features that take longer to multiply than wide vectors to start
 ONE_THREAD = 256  # up to this many samples, threads cost more than they save
-_LABEL_TYPES = {torch.int64: 0, torch.float32: 1, torch.float64: 2}  # as in term.c
 
 
 def compute_term(
@@ -59,14 +65,15 @@ def _compute_in_one_call(
     tiny = torch.finfo(features.dtype).tiny
     if features.dtype != torch.float32 or not features.is_contiguous():
         features = features.detach().float().contiguous()
-    if labels.dtype not in _LABEL_TYPES or not labels.is_contiguous():
+    if labels.dtype not in LABEL_TYPES or not labels.is_contiguous():
         labels = labels.double().contiguous()
     shape = (inputs.anchors, features.shape[1]) if with_gradient else 0
     gradient, value = torch.empty(shape, dtype=torch.float32), ctypes.c_double()
     result = load_library(features.numel() <= _TINY).compute_term(
         *(features.data_ptr(), labels.data_ptr(), None if keep is None else keep.data_ptr()),
-        *(features.shape[0], inputs.anchors, features.shape[1], _LABEL_TYPES[labels.dtype]),
-        *(TIES.index(params.ties), params.gamma, params.lambda_, tiny, ctypes.byref(value)),
+        *(features.shape[0], inputs.anchors, features.shape[1], LABEL_TYPES[labels.dtype]),
+        *(TIES.index(params.ties), params.gamma, params.lambda_, params.weight, tiny),
+        ctypes.byref(value),
         gradient.data_ptr() if with_gradient else None,
     )
     if not _check(result):
@@ -138,7 +145,8 @@ class _BlockwiseTerm:
     def value(self) -> Tensor:
         """Return the sum of the anchors' values, or each of them."""
         params, size = self.params, len(self.rows)
-        values = self.squares[: len(self.anchor_rows)] * (params.gamma / size / self.term.steps**2)
+        factor = params.weight * params.gamma / size / self.term.steps**2
+        values = self.squares[: len(self.anchor_rows)] * factor
         if self.smallest == self.largest:  # equal labels have no order to learn
             values[:] = 0.0
         if not params.per_anchor:
@@ -155,10 +163,12 @@ class _BlockwiseTerm:
         slopes = np.zeros((self.inputs.anchors, len(self.inputs.features)))
         if has_order:
             moves = self.moves[:, : len(self.anchor_rows)].T
-            slopes[np.ix_(self.anchor_rows, self.rows)] = moves / (
-                self.params.lambda_ * self.term.steps
-            )
+            slopes[np.ix_(self.anchor_rows, self.rows)] = moves * self._scale()
         return torch.from_numpy(slopes)
+
+    def _scale(self) -> float:
+        """Return the factor from moves to slopes times the weight."""
+        return self.params.weight / (self.params.lambda_ * self.term.steps)
 
     def _sort_labels(self) -> None:
         """Sort labels of one number, from which the order of all distances follows."""
@@ -185,13 +195,12 @@ class _BlockwiseTerm:
     def _multiply_moves(self, unit: Tensor, norm: Tensor, dtype: torch.dtype) -> None:
         """Compute the gradient, from slopes and their transpose."""
         unit, norm, count = unit.to(dtype), norm.to(dtype), len(self.anchor_rows)
-        scale = 1 / (self.params.lambda_ * self.term.steps)
         step = max(PRODUCT_BLOCK // len(unit), 1)
         for part in (slice(start, min(start + step, count)) for start in range(0, count, step)):
             both = self.moves[:, part].T.astype(unit.numpy().dtype)
             both[:, :count] += self.moves[part, :count]
             product = torch.from_numpy(both) @ unit
-            product = reference.normalization_gradient(product, unit[part], norm[part]) * scale
+            product = reference.normalization_gradient(product, unit[part], norm[part]) * self._scale()
             self.gradient[torch.from_numpy(self.anchor_rows[part])] = product.to(
                 self.gradient.dtype
             )

@@ -20,6 +20,9 @@ class Result(enum.IntEnum):
     OK, UNSUPPORTED, OUT_OF_MEMORY = range(3)
 
 
+LABEL_TYPES = {torch.int64: 0, torch.float32: 1, torch.float64: 2}
+
+
 class Term(ctypes.Structure):
     """Arguments and results of ``rank_anchors``, described in ``term.c``."""
 
@@ -52,6 +55,7 @@ def open_library(path: Path) -> ctypes.CDLL:
     library.rank_anchors.argtypes = [term, _INT, _INT]
     library.compute_term.argtypes = [
         *(_POINTER, _POINTER, _POINTER, _INT, _INT, _INT, ctypes.c_int, ctypes.c_int),
-        *(_FLOAT, _FLOAT, _FLOAT, _POINTER, _POINTER),
+        *(_FLOAT, _FLOAT, _FLOAT, _FLOAT, _POINTER, _POINTER),
     ]
+    library.mark_unique.argtypes = [_POINTER, ctypes.c_int, _POINTER, _INT, _POINTER]
     return library

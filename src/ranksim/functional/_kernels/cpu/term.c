@@ -41,6 +41,8 @@ enum {
 static const double PARALLEL = 0.99; /* beyond it, a gradient is a difference of large numbers */
 static const double BASE = 4096;     /* from here to twice this, float64 numbers are 2^-40 apart */
 
+static const double MAX_LABEL = 9007199254740992; /* 2^53 */
+
 enum { OK, UNSUPPORTED, OUT_OF_MEMORY }; /* results */
 enum { MIN, AVERAGE, ORDINAL };          /* rules for ties */
 
@@ -391,8 +393,34 @@ typedef struct {
 } Label;
 
 static int compare_labels(const void *one, const void *other) {
-    double difference = ((const Label *)one)->label - ((const Label *)other)->label;
-    return (difference > 0) - (difference < 0);
+    const Label *a = one, *b = other;
+    if (a->label != b->label) return a->label < b->label ? -1 : 1;
+    return (a->index > b->index) - (a->index < b->index);
+}
+
+/* Read a label of type int64, float32 or float64 (0, 1, 2). */
+static double read_label(const void *labels, int type, int64_t index) {
+    if (type == 0) return (double)((const int64_t *)labels)[index];
+    return type == 1 ? (double)((const float *)labels)[index] : ((const double *)labels)[index];
+}
+
+/* Mark the first sample of each label in a shuffled order. Numbers that are not finite, and whole
+   numbers that a double cannot hold, are not supported. */
+EXPORT int mark_unique(const void *labels, int label_type, const int64_t *shuffled, int64_t size,
+                       uint8_t *mask) {
+    Label *sorted = malloc(sizeof(Label) * (size + 1));
+    int result = sorted ? OK : OUT_OF_MEMORY;
+    for (int64_t i = 0; i < size && result == OK; i++) {
+        sorted[i] = (Label){read_label(labels, label_type, shuffled[i]), i};
+        if (!(fabs(sorted[i].label) < MAX_LABEL)) result = UNSUPPORTED;
+    }
+    if (result == OK) {
+        qsort(sorted, size, sizeof *sorted, compare_labels);
+        for (int64_t i = 0; i < size; i++)
+            mask[shuffled[sorted[i].index]] = i == 0 || sorted[i].label != sorted[i - 1].label;
+    }
+    free(sorted);
+    return result;
 }
 
 /* Sort labels; return whether all are finite. */
@@ -414,13 +442,13 @@ static int is_parallel(const Term *term) {
     return 2 * count > term->size - 1;
 }
 
-/* Compute the value and, unless it is NULL, the gradient (anchors, width) of float32 features and
-   one label per sample, of type int64, float32 or float64 (0, 1, 2). `keep` is a mask of the
-   samples that count, or NULL. Numbers that are not finite, nearly parallel features and enormous
-   perturbations are not supported. */
+/* Compute the value times a weight and, unless it is NULL, the gradient (anchors, width) of float32
+   features and one label per sample. `keep` is a mask of the samples that count, or NULL. Numbers
+   that are not finite, nearly parallel features and enormous perturbations are not supported. */
 EXPORT int compute_term(const float *features, const void *labels, const uint8_t *keep,
                         int64_t samples, int64_t anchors, int64_t width, int label_type, int ties,
-                        double gamma, double lambda, double tiny, double *value, float *gradient) {
+                        double gamma, double lambda, double weight, double tiny, double *value,
+                        float *gradient) {
     Term term = {.ties = ties};
     for (int64_t i = 0; i < samples; i++) {
         term.size += !keep || keep[i];
@@ -446,9 +474,7 @@ EXPORT int compute_term(const float *features, const void *labels, const uint8_t
             if (gradient && i < anchors) memset(gradient + i * width, 0, sizeof(float) * width);
             continue;
         }
-        numbers[j] = label_type == 0   ? (double)((const int64_t *)labels)[i]
-                     : label_type == 1 ? (double)((const float *)labels)[i]
-                                       : ((const double *)labels)[i];
+        numbers[j] = read_label(labels, label_type, i);
         rows[j++] = i;
     }
     int result = UNSUPPORTED;
@@ -457,10 +483,10 @@ EXPORT int compute_term(const float *features, const void *labels, const uint8_t
         if (!is_parallel(&term)) result = rank_anchors(&term, 0, term.anchors);
     }
     if (result == OK) {
-        double sum = 0.0, scale = 1.0 / (lambda * (double)term.steps);
+        double sum = 0.0, scale = weight / (lambda * (double)term.steps);
         if (sorted[0].label == sorted[size - 1].label) gamma = scale = 0.0; /* nothing to learn */
         for (int64_t i = 0; i < term.anchors; i++) sum += term.squares[i];
-        *value = gamma * sum / (double)size / (double)term.steps / (double)term.steps;
+        *value = weight * gamma * sum / (double)size / (double)term.steps / (double)term.steps;
         float *both = take(&block, 4 * size * stride), *strip = take(&block, 4 * size * STRIP);
         if (gradient) compute_gradient(&kept, &term, scale, both, strip, gradient);
     }
