@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranksim.functional import draw_unique, sample_positions
+from ranksim.functional import draw_unique, sample_positions, sampling
 from tests.helpers.dense import SHAPES, labeled_positions, make_dense_batch
 from tests.helpers.pairwise import parametrize_pairwise
 
@@ -130,3 +130,30 @@ def test_half_precision_in_any_memory_format(memory_format):
 def test_wrong_arguments_raise(arguments, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         sample_positions(*arguments)
+
+
+@parametrize_pairwise(
+    size=[0, 1, 2, 17, 64],
+    values=[1, 5, 1000],
+    dtype=[torch.int64, torch.float32, torch.float64],
+    scale=[1, 0.1, 2**52],
+    shape=[(-1,), (-1, 1)],
+)
+def test_compiled_draw_equals_numpy(size, values, dtype, scale, shape):
+    draw = torch.Generator().manual_seed(size)
+    labels = (torch.randint(-values, values + 1, (size,), generator=draw) * scale).to(dtype)
+    labels, order = labels.reshape(shape), torch.randperm(size, generator=draw)
+    expected = sampling._unique_mask_numpy(labels, order)
+    mask = sampling._mark_unique(labels, order)
+    assert mask is None or torch.equal(mask, expected)
+    assert (mask is None) == bool((labels.abs() >= 2**53).any())
+    assert int(expected.sum()) == len(labels.unique())
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, 2.0**53])
+def test_compiled_draw_leaves_extreme_labels_to_numpy(number):
+    labels = torch.tensor([1.0, number, number, 2.0])
+    assert sampling._mark_unique(labels, torch.arange(4)) is None
+    assert len(draw_unique(labels)) == (4 if np.isnan(number) else 3)
+    large = torch.tensor([2**53, 2**53 + 1, 2**53, 5])  # two of them are one float64 number
+    assert len(draw_unique(large)) == 3

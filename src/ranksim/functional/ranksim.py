@@ -99,7 +99,9 @@ def ranksim_loss(
     if callable(kind):
         target, kind = compute_label_similarity(labels, kind)[:anchors], "neg_l1"
     inputs = RankSimInputs(features, labels, keep, target, anchors)
-    params = RankSimParams(gamma, lambda_, ties, kind, per_anchor=reduction == "none", weight=weight)
+    params = RankSimParams(
+        gamma, lambda_, ties, kind, per_anchor=reduction == "none", weight=weight
+    )
     return _reduce(ranksim_term(inputs, params), inputs, reduction)
 
 

@@ -26,7 +26,7 @@ _SCHEMA = (
 
 
 def ranksim_term(inputs: RankSimInputs, params: RankSimParams) -> Tensor:
-    """Compute weight · γ · L_RankSim, differentiable with respect to the features of the anchors."""
+    """Compute weight · γ · L_RankSim, differentiable in the features of the anchors."""
     features = inputs.features
     with_gradient = features.requires_grad and torch.is_grad_enabled()
     value: Tensor

@@ -200,7 +200,9 @@ class _BlockwiseTerm:
             both = self.moves[:, part].T.astype(unit.numpy().dtype)
             both[:, :count] += self.moves[part, :count]
             product = torch.from_numpy(both) @ unit
-            product = reference.normalization_gradient(product, unit[part], norm[part]) * self._scale()
+            product = (
+                reference.normalization_gradient(product, unit[part], norm[part]) * self._scale()
+            )
             self.gradient[torch.from_numpy(self.anchor_rows[part])] = product.to(
                 self.gradient.dtype
             )

@@ -34,6 +34,7 @@ enum {
     WIDTH = VECTORS * (int)(sizeof(Doubles) / sizeof(double)), /* columns of a float64 tile */
     STRIP = VECTORS * (int)(sizeof(Floats) / sizeof(float)),   /* columns of a float32 tile */
     DEPTH = 128,  /* features multiplied at a time, so that they stay in the cache */
+    SUMS = 32,    /* of a norm, which do not wait for each other */
     LANES = 8,    /* anchors ranked at a time */
     PADDING = 16, /* a multiple of ROWS, WIDTH and LANES */
     ALIGNMENT = 64
@@ -273,12 +274,12 @@ typedef struct {
 static int invert_norms(const Samples *samples, int64_t size, double tiny) {
     for (int64_t i = 0; i < size; i++) {
         const float *row = samples->features + samples->rows[i] * samples->width;
-        double sums[8] = {0}, square = 0.0;
+        double sums[SUMS] = {0}, square = 0.0;
         int64_t k = 0;
-        for (; k + 8 <= samples->width; k += 8)
-            for (int c = 0; c < 8; c++) sums[c] += (double)row[k + c] * row[k + c];
+        for (; k + SUMS <= samples->width; k += SUMS)
+            for (int c = 0; c < SUMS; c++) sums[c] += (double)row[k + c] * row[k + c];
         for (; k < samples->width; k++) square += (double)row[k] * row[k];
-        for (int c = 0; c < 8; c++) square += sums[c];
+        for (int c = 0; c < SUMS; c++) square += sums[c];
         if (!isfinite(square)) return 0;
         samples->inverse[i] = sqrt(square) > tiny ? 1.0 / sqrt(square) : 0.0;
     }
@@ -329,8 +330,11 @@ static void compute_similarities(const Samples *samples, const Term *term, doubl
                     add_products(packed + i * DEPTH + r, packed + j * DEPTH, depth,
                                  out + (i + r) * stride + j, stride);
     }
-    for (int64_t j = 0; j < term->anchors; j++)
-        for (int64_t i = j + 1; i < term->anchors; i++) out[j * stride + i] = out[i * stride + j];
+    for (int64_t i = 0; i < term->anchors; i += WIDTH)
+        for (int64_t j = 0; j < i; j += WIDTH)
+            for (int64_t c = 0; c < WIDTH; c++)
+                for (int64_t r = 0; r < WIDTH; r++)
+                    out[(j + c) * stride + i + r] = out[(i + r) * stride + j + c];
 }
 
 /* Write B - diag(B Sᵀ) of ROWS anchors from `i` on, one column after the other, where B are the
@@ -456,7 +460,7 @@ EXPORT int compute_term(const float *features, const void *labels, const uint8_t
     }
     if (!term.anchors || !width || prepare_term(&term, gamma, lambda) != OK || term.wide)
         return UNSUPPORTED;
-    int64_t size = term.size, padded = pad(size), stride = pad(term.anchors);
+    int64_t size = term.size, padded = pad(size), stride = pad(term.anchors) + 8;
     int64_t doubles = padded * (DEPTH + 7 + stride), floats = padded * (STRIP + 2 * stride);
     char *space = malloc(8 * doubles + 4 * floats + 16 * ALIGNMENT), *block = space;
     if (!space) return OUT_OF_MEMORY;
