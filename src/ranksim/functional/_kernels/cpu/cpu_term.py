@@ -168,7 +168,7 @@ class _BlockwiseTerm:
 
     def _scale(self) -> float:
         """Return the factor from moves to slopes times the weight."""
-        return self.params.weight / (self.params.lambda_ * self.term.steps)
+        return self.params.weight / (self.params.lambda_ * int(self.term.steps))
 
     def _sort_labels(self) -> None:
         """Sort labels of one number, from which the order of all distances follows."""
