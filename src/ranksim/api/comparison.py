@@ -241,6 +241,7 @@ def compare(
     y: Any = None,
     *,
     target: str | None = None,
+    estimators: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     progress: bool = True,
     **options: Any,
@@ -252,6 +253,9 @@ def compare(
             columns, the path of a table, or arrays ``(X, y)``.
         y: labels of the rows of ``data``, instead of a column ``target``.
         target: name of the column of the labels.
+        estimators: regressors and pipelines of scikit-learn as further rows, by name, such as
+            ``{"lgbm": LGBMRegressor()}``. ``lgbm+sqinv``, ``lgbm(log)`` and so on are methods,
+            too; without any of them among ``methods``, ``lgbm`` and ``lgbm+sqinv`` are added.
         out: folder for the results; finished runs in it are kept, so that an interrupted call goes
             on where it stopped. By default a temporary folder.
         progress: print what was read of the data, and the progress.
@@ -271,6 +275,7 @@ def compare(
     data, target = join_target(data, y, target)
     given = {"target": target, "methods": DEFAULT_METHODS, **options}
     values = read_arguments("compare", COMPARE_OPTIONS, given)
+    values["estimators"] = {} if estimators is None else estimators
     command = describe_call("compare", name_data(data), COMPARE_OPTIONS, given)
     folder = ResultFolder(out)
     shared = folder.path.absolute().parent if values["engine"] == "ray" else None

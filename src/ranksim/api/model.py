@@ -21,12 +21,14 @@ from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.report import plotting
 from ranksim.evaluation.report.page.label_axis import group_bins
 from ranksim.exceptions import StoppedError, UsageError
+from ranksim.inference.custom_model import find_custom_method, fit_custom_model
 from ranksim.inference.fit import fit_model
 from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.prediction import evaluate_predictions
 from ranksim.inference.saved_model import CARD, load_model
 from ranksim.inference.saved_model import Model as SavedModel
 from ranksim.metrics import REGION_NAMES, ShotRegions
+from ranksim.training.fit_custom import FittedCustom
 from ranksim.training.recipe import headline
 
 if TYPE_CHECKING:
@@ -143,6 +145,7 @@ class Model(SavedModel):
     @property
     def card(self) -> str:
         """The model card, in Markdown."""
+        self._require_files()
         return (self.path / CARD).read_text(encoding="utf-8")
 
     @name_arguments
@@ -203,7 +206,12 @@ class Model(SavedModel):
 
     @name_arguments
     def save(self, folder: str | Path) -> Path:
-        """Copy the files of the model to a new or empty folder, and return that."""
+        """Copy the files of the model to a new or empty folder, and return that.
+
+        Raises:
+            UsageError: the folder is not empty, or the model is an estimator of the user.
+        """
+        self._require_files()
         return copy_folder(self.path, folder)
 
     @classmethod
@@ -216,6 +224,15 @@ class Model(SavedModel):
             encoder: the folder of the pretrained encoder, if the model was trained with one.
         """
         return cls._from_saved(load_model(folder, encoder=encoder))
+
+    def _require_files(self) -> None:
+        """Raise a UsageError if the model has no files, as an estimator of the user."""
+        if isinstance(self.estimator, FittedCustom):
+            raise UsageError(
+                f"{self.method} is your own estimator, which only pickle could store, and pickle "
+                "runs code when it is loaded: keep it in memory, or store estimator.models "
+                "yourself."
+            )
 
     @classmethod
     def _from_saved(cls, saved: SavedModel, owner: ResultFolder | None = None) -> Model:
@@ -238,6 +255,7 @@ def fit(
     *,
     target: str | None = None,
     method: str = _DEFAULT_METHOD,
+    estimators: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     progress: bool = True,
     **options: Any,
@@ -250,6 +268,8 @@ def fit(
         y: labels of the rows of ``data``, instead of a column ``target``.
         target: name of the column of the labels.
         method: its name, such as ``inv+ranksim`` or ``result.best``.
+        estimators: of scikit-learn, by name, which ``method`` may name. A model of them stays in
+            memory: it predicts, but cannot be saved.
         out: folder for the model; by default a temporary one.
         progress: print what was read of the data, and the progress.
         **options: those of ``ranksim fit``, under the same names: ``seed``, ``refit``,
@@ -265,6 +285,7 @@ def fit(
         raise UsageError(f"--method takes one name, such as result.best, got {method!r}.")
     given = {"target": target, "method": method, **options}
     values = read_arguments("fit", FIT_OPTIONS, given)
+    values["estimators"] = {} if estimators is None else estimators
     command = describe_call("fit", name_data(data), FIT_OPTIONS, given)
     folder = ResultFolder(out)
     path = folder.path / _FOLDER if folder.is_temporary else folder.path
@@ -273,6 +294,8 @@ def fit(
         bench = make_sweep_request(source, path, values, command=command)
         choices = {name: values[name] for name in ("refit", "ensemble", "cross_validate")}
         request = FitRequest(bench, values["method"], values["seed"], **choices)
+        if (custom := find_custom_method(request)) is not None:
+            return Model._from_saved(fit_custom_model(request, custom, console), folder)
         try:
             fit_model(request, console, progress_bar=progress and console.is_terminal)
         except StoppedError as error:

@@ -20,6 +20,7 @@ from ranksim.exceptions import UsageError
 
 if TYPE_CHECKING:
     from ranksim.experiments.sweep_settings import SweepRequest
+    from ranksim.training.custom_estimator import CustomEstimator
     from ranksim.training.data_source import DataSource
     from ranksim.training.trainer_config import TrainerConfig
 
@@ -47,7 +48,7 @@ SPLIT = (
 )
 NETWORK = ("Network", "encoder image_size channels_last")
 RUN = ("Training", "target_transform changes recipe_file max_steps max_epochs")
-ROWS = ("Further rows", "predictions name")
+ROWS = ("Further rows", "predictions name estimators")
 SWEEP = ("Training", f"{RUN[1]} jobs engine")
 HARDWARE = ("Hardware", "accelerator devices num_nodes precision gather_across_devices compile")
 
@@ -96,6 +97,13 @@ class CommandOptions:
         "Name of the row of a --predictions file. Default: that of the file.",
         (),
         "NAME",
+        repeat=True,
+    )
+    estimators: tuple[str, ...] = option(
+        "An estimator of scikit-learn as a row, [NAME=]MODULE:OBJECT; repeatable.",
+        (),
+        "OBJECT",
+        name="--estimator",
         repeat=True,
     )
     method: str = option("One name; see ranksim methods.", ...)
@@ -169,7 +177,7 @@ INSPECT_OPTIONS = (
     f"target bin_width many few drop_labels region missing_target keep strict {READING[1]}"
 )
 _TRAINING = " ".join(panel[1] for panel in (DATA, READING, SPLIT, HARDWARE))
-COMPARE_OPTIONS = f"{INPUTS} methods seeds budget tune {_TRAINING} {ROWS[1]} {SWEEP[1]}"
+COMPARE_OPTIONS = f"{INPUTS} methods seeds budget tune {_TRAINING} predictions name {SWEEP[1]}"
 FIT_OPTIONS = f"{INPUTS} method seed refit ensemble cross_validate {_TRAINING} {RUN[1]}"
 
 
@@ -262,6 +270,8 @@ def _make_request(source: DataSource, out: Path, values: Values, command: str) -
     settings: Values = {"methods": values.get("method", "vanilla"), "changes": ()}
     settings |= {"seeds": f"{values.get('seed', 0)},", **_select(values, _REQUEST)}
     settings = {name: value for name, value in settings.items() if value is not None}
+    if estimators := values.get("estimators"):
+        settings["estimators"] = _name_estimators(estimators, settings)
     return SweepRequest(
         source,
         out=out,
@@ -270,6 +280,28 @@ def _make_request(source: DataSource, out: Path, values: Values, command: str) -
         command=command,
         **settings | {"changes": network + settings["changes"]},
     )
+
+
+def _name_estimators(
+    estimators: Mapping[str, Any] | tuple[str, ...], settings: Values
+) -> tuple[CustomEstimator, ...]:
+    """Return estimators by the names of their rows, given so or as texts that name objects."""
+    from ranksim.api.objects import check_transferable, load_object, split_name
+    from ranksim.training.custom_estimator import name_estimators
+    from ranksim.training.method import BASES, MODIFIERS
+
+    if isinstance(estimators, tuple):  # of the command line
+        pairs = [split_name(text) for text in estimators]
+        names = [name for name, _ in pairs]
+        if len({*names}) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UsageError(f"Two rows are named {twice!r}: write --estimator NAME=MODULE:OBJECT.")
+        estimators = {name: load_object(text, "--estimator") for name, text in pairs}
+    customs = name_estimators(estimators, (*BASES, *MODIFIERS, "all", "default"))
+    if settings.get("jobs", 1) > 1 or settings.get("engine") == "ray":
+        for each in customs:
+            check_transferable(each.estimator, f"Estimator {each.name!r}")
+    return customs
 
 
 def trainer_config(values: Values) -> TrainerConfig:

@@ -61,7 +61,7 @@ def find_averaged(key: str) -> tuple[str, str] | None:
 def find_plain(key: str) -> str | None:
     """Return the plain estimator of a modified one, such as trees of trees+inv(log), or None."""
     base = _find_base(key)
-    return base if base in ESTIMATORS and base != key else None
+    return base if base not in NETWORKS and base != key else None
 
 
 def find_leader(rows: Iterable[Record], scope: Scope, error: str) -> Record | None:

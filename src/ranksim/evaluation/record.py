@@ -42,6 +42,7 @@ class RunIdentity(TypedDict):
     stage_one: NotRequired[RunIdentity]
     choices: NotRequired[list[dict[str, float]]]
     predictions_sha256: NotRequired[str]
+    estimator: NotRequired[Table]
 
 
 class RunRecord(TypedDict):

@@ -217,6 +217,11 @@ def rebuild_run(
     name = f"{request.results}, {run_name(record)}"
     if "predictions_sha256" in record["identity"]:
         raise UsageError(f"{name} has predictions made elsewhere: choose another row with --row.")
+    if (estimator := record["identity"].get("estimator")) is not None:
+        raise UsageError(
+            f"{name} is an estimator of the user ({estimator['class']}), which only the call that "
+            "passed it can fit again: choose another row with --row."
+        )
     try:
         source = _make_source(request, record)
         return _make_run(request, results, record["identity"], source, out)

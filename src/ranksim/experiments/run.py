@@ -7,7 +7,7 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from ranksim.evaluation.record import (
     RunRecord,
     first_difference,
     read_record,
+    run_name,
     upgrade_identity,
 )
 from ranksim.exceptions import DataError, RankSimError, UsageError
@@ -128,6 +129,8 @@ class Run:
             identity["stage_one"] = self.stage_one.identity()
         if self.choices:
             identity["choices"] = [dict(each) for each in self.choices]
+        if self.method.technique.custom is not None:
+            identity["estimator"] = self.method.technique.custom.describe()
         if self.predictions is not None:
             identity["predictions_sha256"] = sha256(self.predictions)[:16]
         return identity
@@ -139,13 +142,20 @@ def load_finished_record(run: Run) -> RunRecord | None:
     return None if record is None or are_damaged(run.folder / PREDICTIONS) else record
 
 
-def reject_other_settings(run: Run, record: RunRecord) -> None:
-    """Raise a UsageError if a run was trained with other settings than this command has."""
-    if difference := first_difference(run.identity(), record["identity"]):
+def reject_other_settings(run: Run, record: RunRecord, names: Sequence[str] = ()) -> None:
+    """Raise a UsageError if a run was trained with other settings than this command has.
+
+    ``names`` are the parts of the identity that are compared; by default all.
+    """
+    here, there = (
+        {k: v for k, v in identity.items() if not names or k in names}
+        for identity in (run.identity(), record["identity"])
+    )
+    if difference := first_difference(here, there):
         name, new, old = difference
         raise UsageError(
-            f"{run.out} contains {run.name} trained with {name} {old!r}, but this command has "
-            f"{new!r}: choose another folder with --out."
+            f"{run.out} contains {run_name(record)} trained with {name} {old!r}, but this command "
+            f"has {new!r}: choose another folder with --out."
         )
 
 
@@ -178,6 +188,8 @@ def _check_technique(run: Run, benchmark: Benchmark[Any]) -> None:
     technique, labels = run.method.technique, benchmark.train.labels
     if isinstance(run.recipe, EstimatorRecipe):
         check_estimator(technique, run.recipe)
+        if technique.custom is not None and getattr(run.source.spec, "weights", None) is not None:
+            technique.custom.check_weights()
         _check_labels(run, benchmark, fitted_loss(technique, run.recipe))
     else:
         assert isinstance(run.recipe, NetworkRecipe)

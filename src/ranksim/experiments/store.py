@@ -45,6 +45,8 @@ from ranksim.training.trainer_config import TrainerConfig
 _WRITING_PAUSE = 20  # after the results of a finished run, times the time of writing them
 _SWEEPS, _LOCK = ".sweeps", ".lock"
 _EXTERNAL_FILE = "predictions_sha256"  # in the identity of predictions made elsewhere
+_ESTIMATOR = "estimator"  # in the identity of an estimator of the user
+_SHARED = ("data", "preset", "trainer", "limits")  # parts of all identities of a folder
 
 
 @dataclass(frozen=True)
@@ -232,14 +234,18 @@ class ResultStore:
         if not self._is_external(key, identity):
             reject_other_settings(self.plan.run_of(key, seed), record)
             return
+        if _ESTIMATOR in identity:
+            reject_other_settings(self.plan.run_of("median", seed), record, names=_SHARED)
+            return
         method = Method(key, key, Technique(estimator=EXTERNAL))
         run = replace(self.plan.run_of("vanilla", seed), method=method)
         settings: Any = {name: value for name, value in identity.items() if name != _EXTERNAL_FILE}
         reject_other_settings(run, {**record, "identity": settings})
 
     def _is_external(self, key: str, identity: Mapping[str, Any]) -> bool:
-        """Return whether a row has predictions of a file that this plan does not read."""
-        return _EXTERNAL_FILE in identity and key not in self.plan.rows.values()
+        """Return whether a row is a file or an estimator of the user that this plan lacks."""
+        is_external = _EXTERNAL_FILE in identity or _ESTIMATOR in identity
+        return is_external and key not in self.plan.rows.values()
 
     def _reject_or_remove(self, note: Path) -> None:
         """Raise an error if an active sweep has other settings; unregister a killed sweep."""

@@ -99,7 +99,8 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
 
     def make_named_run(key: str, seed: int) -> Run:
         if key not in files:
-            return make_run(parse_method(key, settings.weighting), seed)
+            method = parse_method(key, settings.weighting, customs=request.estimators)
+            return make_run(method, seed)
         path, method = files[key]
         return replace(make_run(vanilla, seed), method=method, predictions=path)
 

@@ -12,6 +12,7 @@ from ranksim.data.spec import DataLocation, SeriesSpec, TableSpec, UserDataSpec,
 from ranksim.exceptions import UsageError
 from ranksim.experiments.external import name_predictions
 from ranksim.imbalance import Scheme
+from ranksim.training.custom_estimator import CustomEstimator
 from ranksim.training.data_source import DataSource
 from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import ESTIMATORS, Method, parse_method, parse_methods
@@ -70,6 +71,7 @@ class SweepRequest:
     predictions: tuple[str, ...] = ()  # files of predictions made elsewhere, a row each
     name: tuple[str, ...] = ()  # of these rows
     tune: int | None = None  # trials of a search for the recipe of each row, before the sweep
+    estimators: tuple[CustomEstimator, ...] = ()  # of the user, further rows
 
     @property
     def benchmark(self) -> str:
@@ -143,14 +145,15 @@ class SweepSettings:
     def parse_methods(self, request: SweepRequest) -> list[Method]:
         """Return the methods of a request after :meth:`check`."""
         methods = parse_methods(
-            request.methods, request.benchmark, self.weighting, request.target_transform
+            *(request.methods, request.benchmark, self.weighting, request.target_transform),
+            request.estimators,
         )
         self.check(methods)
         return methods
 
     def parse_method(self, request: SweepRequest, name: str) -> Method:
         """Return one method of a request after :meth:`check`."""
-        method = parse_method(name, self.weighting, request.target_transform)
+        method = parse_method(name, self.weighting, request.target_transform, request.estimators)
         self.check([method])
         return method
 
@@ -158,7 +161,9 @@ class SweepSettings:
         """Return the recipe fields that a method has and that --set can change."""
         technique = method.technique
         names = [item.name for item in fields(recipe_type(self.benchmark))]
-        if technique.estimator:
+        if technique.custom is not None:
+            names = [item.name for item in fields(Recipe) if item.name != "monitor"]
+        elif technique.estimator:
             tunable = {name for each in ESTIMATORS for name in estimator_options(each)}
             useless = tunable - {*estimator_options(technique.estimator)}
             names = [item.name for item in fields(EstimatorRecipe) if item.name not in useless]
@@ -226,6 +231,11 @@ def check_request(request: SweepRequest) -> None:
         ):
             if is_given:
                 raise UsageError(f"--budget plans the steps of each training: leave out {option}.")
+    if request.estimators and request.tune is not None:
+        raise UsageError(
+            "--tune cannot search the settings of your estimators: leave it out, and pass "
+            "estimators that search, such as GridSearchCV."
+        )
     parse_seeds(request.seeds)
     spec = request.source.spec
     if request.methods == DEFAULT_METHODS and isinstance(spec, UserDataSpec):

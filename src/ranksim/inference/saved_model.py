@@ -38,6 +38,7 @@ from ranksim.metrics import ShotRegions
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
 from ranksim.training.data_loader import EVAL_BATCH_SIZE
 from ranksim.training.fit import map_samples
+from ranksim.training.fit_custom import FittedCustom
 from ranksim.training.fit_estimator import ESTIMATOR, FittedEstimator
 from ranksim.training.recipe import (
     EstimatorRecipe,
@@ -76,7 +77,7 @@ class Member:
     path: Path
     recipe: Recipe
     weights: Mapping[str, Tensor]
-    estimator: FittedEstimator | None = None
+    estimator: FittedEstimator | FittedCustom | None = None
     transform: TargetTransform | None = None
 
     def predict(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
@@ -142,7 +143,7 @@ class Model:
         return self.members[0].weights
 
     @property
-    def estimator(self) -> FittedEstimator | None:
+    def estimator(self) -> FittedEstimator | FittedCustom | None:
         """The first member, if it is an estimator."""
         return self.members[0].estimator
 

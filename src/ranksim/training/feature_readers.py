@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,10 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ranksim._utils.arrays import copy_to_numpy
+from ranksim._utils.frames import make_frame
 from ranksim.data.batch import BatchDataset
 from ranksim.exceptions import UsageError
 from ranksim.training.method_rules import NEEDS_SERIES
+from ranksim.user_data.columns import CategoryColumn
 from ranksim.user_data.features import TableFeatures
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BATCH_SIZE = 256
 _MAX_READINGS = 64  # last readings of a window that are features of their own
@@ -67,6 +72,26 @@ class TableReader(FeatureReader):
     def read_vectors(self, samples: BatchDataset) -> Floats:
         vectors = samples.get_inputs(torch.arange(len(samples)))[0]
         return copy_to_numpy(vectors).astype(np.float64)
+
+    def read_frame(self, samples: BatchDataset) -> pd.DataFrame:
+        """Return the columns of N samples by name: numbers, dates in days, categories as texts.
+
+        Categories that training samples lack are ``unknown``, rare ones ``other``.
+        """
+        values = self.read_columns(samples)
+        columns: dict[str, Any] = {}
+        for column in self.features.columns:
+            width = len(column.num_categories)
+            part, values = values[:, :width], values[:, width:]
+            if isinstance(column, CategoryColumn):
+                names = (*column.values, "other", "unknown")  # whose code is -1
+                codes = part[:, 0].tolist()
+                columns[column.name] = [None if c != c else names[int(c)] for c in codes]
+            elif width == 1:
+                columns[column.name] = part[:, 0]
+            else:
+                columns |= {f"{column.name} {k}": part[:, k] for k in range(width)}
+        return make_frame(columns)
 
     def encode(self, columns: Floats) -> NDArray[np.float32]:
         """Return the vectors of a network for columns ``(N, D)``."""

@@ -31,6 +31,7 @@ from ranksim.models.estimators.data import LEAST_LABEL
 from ranksim.training.data_loader import select_display_samples
 from ranksim.training.factory import fit_weights
 from ranksim.training.feature_readers import FeatureReader
+from ranksim.training.fit_custom import FittedCustom, fit_custom
 from ranksim.training.method import Technique
 from ranksim.training.method_rules import EXTERNAL, LAST_VALUE
 from ranksim.training.recipe import EstimatorRecipe, Recipe
@@ -131,6 +132,10 @@ def check_estimator(technique: Technique, recipe: EstimatorRecipe) -> None:
     """Raise an error if the estimator is not installed or does not support the recipe."""
     if technique.estimator == LAST_VALUE:
         return
+    if technique.custom is not None:
+        if technique.weighting != "none":
+            technique.custom.check_weights()
+        return
     kind = estimator_type(technique.estimator)
     kind.require_library()
     settings = _make_settings(recipe)
@@ -152,7 +157,7 @@ def check_estimator(technique: Technique, recipe: EstimatorRecipe) -> None:
 
 def fitted_loss(technique: Technique, recipe: Recipe) -> str:
     """Return the loss that an estimator fits to labels, empty if it fits none."""
-    constant = technique.estimator in ("", LAST_VALUE, EXTERNAL)
+    constant = technique.estimator in ("", LAST_VALUE, EXTERNAL) or technique.custom is not None
     if constant or estimator_type(technique.estimator).reads == "labels":
         return ""
     return recipe.loss if isinstance(recipe, EstimatorRecipe) else ""
@@ -177,12 +182,16 @@ def fit_estimator(
     if reader is None:
         raise UsageError(f"{technique.estimator} cannot read this kind of data: use a network.")
     fits: list[EstimatorFit] = []
-    if technique.estimator == LAST_VALUE:
+    fitted: FittedEstimator | FittedCustom
+    if technique.custom is not None:  # it would be saved by pickle, so it is not saved
+        fitted = fit_custom(task, recipe, technique, options.seed)
+    elif technique.estimator == LAST_VALUE:
         reader.read_last(task.train)
         fitted = FittedEstimator(LAST_VALUE)
     else:
         fitted, fits = _fit_models(task, reader, recipe, technique, options)
-    fitted.save(folder / ESTIMATOR)
+    if isinstance(fitted, FittedEstimator):
+        fitted.save(folder / ESTIMATOR)
     preds = fitted.predict(reader, task.test)
     val = score_predictions(task, task.val, fitted.predict(reader, task.val))
     rows = select_display_samples(task.bins, copy_to_numpy(task.test.labels)).rows

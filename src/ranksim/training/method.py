@@ -8,6 +8,7 @@ A name is a base with modifiers joined by ``+``, for example ``inv+lds+fds+ranks
   ``ranksim``; the sample weights also modify ``focal-r`` and ``rrt``.
 - Other bases are estimators such as ``trees``. They are modified by the sample weights, ``lds`` and
   ``average``, the mean of the plain and the weighted estimator.
+  An estimator of the user is a base under its name, too.
 - ``over``, ``under``, ``wercs``, ``smoter`` and ``smogn`` resample the training rows of a table,
   for networks and estimators, instead of weights.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from ranksim.data.target_transform import TRANSFORMS
 from ranksim.datasets.published import published_table
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
+from ranksim.training.custom_estimator import CustomEstimator
 
 RANKSIM_SUFFIX = "+ranksim"
 ESTIMATORS = ("trees", "lightgbm", "xgboost", "catboost", "linear", "knn", "median", "last-value")
@@ -57,6 +60,7 @@ class Technique:
     average: bool = False  # predict the mean of the plain and the weighted estimator
     resampling: str = ""  # of the training rows of a table
     transform: str = ""  # of the target
+    custom: CustomEstimator | None = None  # of this name, of the user
 
     @property
     def stage_one(self) -> Technique:
@@ -70,7 +74,8 @@ class Technique:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the techniques as JSON values; those added later only if they are used."""
-        content = dataclasses.asdict(self)
+        content = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        del content["custom"]  # recorded as a part of its own
         later = ("estimator", "average", "resampling", "transform")
         return {name: value for name, value in content.items() if value or name not in later}
 
@@ -84,17 +89,24 @@ class Method:
     technique: Technique
 
 
-def parse_method(name: str, weighting: Scheme, transform: str = "") -> Method:
+def parse_method(
+    name: str,
+    weighting: Scheme,
+    transform: str = "",
+    customs: Sequence[CustomEstimator] = (),
+) -> Method:
     """Parse the name of a method.
 
     ``weighting`` of the recipe is the scheme of LDS and of RRT's second stage if the name contains
     none. LDS always re-weights: ``vanilla+lds`` is ``inv+lds`` for ``inverse``. ``transform`` is
-    that of the target if the name contains none.
+    that of the target if the name contains none. ``customs`` are the estimators of the user.
     """
     label = f"Method {format_value(name)}"
     transformed = _TRANSFORMED.fullmatch(name)
     parts = (name if transformed is None else transformed[1]).split("+")
-    _check_parts(label, parts)
+    named = {each.name: each for each in customs}
+    estimators = (*named, *ESTIMATORS)
+    _check_parts(label, parts, estimators)
     if transformed is not None:
         transform = transformed[2]
         if transform not in TRANSFORMS:
@@ -102,9 +114,9 @@ def parse_method(name: str, weighting: Scheme, transform: str = "") -> Method:
                 f"{label} has an unknown transform {format_value(transform)}: use one of "
                 f"{', '.join(TRANSFORMS)}."
             )
-    bases = [part for part in parts if part in BASES and part not in WEIGHTS]
+    bases = [part for part in parts if part in (*NETWORKS, *estimators) and part not in WEIGHTS]
     schemes = [part for part in parts if part in WEIGHTS]
-    estimator = next((part for part in parts if part in ESTIMATORS), "")
+    estimator = next((part for part in parts if part in estimators), "")
     if estimator:
         _check_estimator_parts(label, estimator, parts)
     if estimator in CONSTANTS:
@@ -144,23 +156,26 @@ def parse_method(name: str, weighting: Scheme, transform: str = "") -> Method:
         average="average" in parts,
         resampling=resampling,
         transform=transform,
+        custom=named.get(estimator),
     )
     key = _canonical_name(technique, weighting)
-    ordered = "+".join(sorted(parts, key=_ORDER.index)) + (f"({transform})" if transform else "")
+    order = (*named, *_ORDER)
+    ordered = "+".join(sorted(parts, key=order.index)) + (f"({transform})" if transform else "")
     return Method(ordered if bases or schemes else key, key, technique)
 
 
-def _check_parts(label: str, parts: list[str]) -> None:
+def _check_parts(label: str, parts: list[str], estimators: tuple[str, ...]) -> None:
     """Raise a UsageError for unknown, repeated or contradictory parts of a name."""
+    known = (*NETWORKS, *estimators)
     for part in parts:
-        if part not in BASES + MODIFIERS:
+        if part not in known + MODIFIERS:
             raise UsageError(
                 f"{label} has an unknown part {format_value(part)}: use one of "
-                f"{', '.join(BASES)} and any of {', '.join(MODIFIERS)}, joined by +."
+                f"{', '.join(known)} and any of {', '.join(MODIFIERS)}, joined by +."
             )
         if parts.count(part) > 1:
             raise UsageError(f"{label} contains {part!r} twice: leave one out.")
-    bases = [part for part in parts if part in BASES and part not in WEIGHTS]
+    bases = [part for part in parts if part in known and part not in WEIGHTS]
     schemes = [part for part in parts if part in WEIGHTS]
     resamplers = [part for part in parts if part in RESAMPLERS]
     for conflicts in (bases, schemes, [*({"vanilla"} & {*bases}), *schemes], resamplers):
@@ -204,9 +219,17 @@ def first_stage(method: Method) -> Method | None:
 
 
 def parse_methods(
-    names: str, benchmark: str, weighting: Scheme, transform: str = ""
+    names: str,
+    benchmark: str,
+    weighting: Scheme,
+    transform: str = "",
+    customs: Sequence[CustomEstimator] = (),
 ) -> list[Method]:
-    """Parse names separated by commas, without duplicates; ``all``: the published methods."""
+    """Parse names separated by commas, without duplicates; ``all``: the published methods.
+
+    Estimators of the user that no name mentions are added, and also with the weights ``sqinv`` if
+    they take weights.
+    """
     requested: list[str] = []
     for name in names.lower().split(","):
         if name.strip() == ALL_METHODS:
@@ -217,7 +240,14 @@ def parse_methods(
         raise UsageError(
             "--methods is empty: give names separated by commas, or all; see ranksim methods."
         )
-    methods = [parse_method(name, weighting, transform) for name in dict.fromkeys(requested)]
+    methods = [
+        parse_method(name, weighting, transform, customs) for name in dict.fromkeys(requested)
+    ]
+    mentioned = {method.technique.estimator for method in methods}
+    for custom in customs:
+        if custom.name not in mentioned:
+            rows = [custom.name] + [f"{custom.name}+sqinv"] * (custom.weight_parameter is not None)
+            methods += [parse_method(name, weighting, transform, customs) for name in rows]
     return list({method.name: method for method in methods}.values())
 
 
@@ -251,6 +281,9 @@ def describe_method(method: Method, loss: str) -> str:
 
 def describe_estimator(method: Method) -> str:
     """Describe the estimator of a method, such as "boosted trees of LightGBM"."""
+    custom = method.technique.custom
+    if custom is not None:
+        return f"{type(custom.estimator).__name__}, an estimator of the user"
     return _DESCRIPTIONS[method.technique.estimator]
 
 

@@ -18,6 +18,8 @@ def depends_on_seed(technique: Technique) -> bool:
         return True
     if technique.estimator in (LAST_VALUE, EXTERNAL):
         return False
+    if technique.custom is not None:
+        return technique.custom.depends_on_seed
     return estimator_type(technique.estimator).depends_on_seed(samples=0)
 
 
