@@ -23,7 +23,7 @@ from ranksim.experiments.throughput import (
     print_throughput,
 )
 from ranksim.losses import RankSimLoss
-from ranksim.models import ImageEncoder, Regressor
+from ranksim.models import ImageEncoder, Regressor, vision
 from ranksim.training import task_loading
 from ranksim.training.method import parse_method, parse_methods
 from ranksim.training.presets import load_recipe
@@ -31,6 +31,7 @@ from ranksim.training.recipe import ImageRecipe, recipe_type
 from ranksim.training.trainer_config import TrainerConfig
 from tests.helpers import faces
 from tests.helpers.requests import make_request
+from tests.helpers.small_runs import SMALL_RESNET
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +50,12 @@ def drawn(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def small_network(monkeypatch):
+    """A small network under the name of ResNet-18."""
+    monkeypatch.setitem(vision.RESNETS, "resnet18", SMALL_RESNET)
+
+
 def request(benchmark, root, out, *, data=None, **changes):
     defaults = {"changes": SMALL, "max_steps": 4, "max_epochs": 2}
     if benchmark != "images":
@@ -58,6 +65,7 @@ def request(benchmark, root, out, *, data=None, **changes):
     return make_request(data, out, image_root=root, options=options, **defaults | changes)
 
 
+@pytest.mark.usefixtures("small_network")
 @pytest.mark.parametrize(("benchmark", "methods"), [("agedb-dir", MORE), ("imdb-wiki-dir", FEW)])
 def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
     prepared = prepare_split(benchmark, drawn)
@@ -78,6 +86,7 @@ def test_raw_layout_to_results(benchmark, methods, drawn, tmp_path, capsys):
     assert "publ." not in output
 
 
+@pytest.mark.usefixtures("small_network")
 def test_own_images_to_results(drawn, tmp_path):
     content = run_benchmark(request("images", drawn, tmp_path, methods=FEW))
     assert all(run["status"] == "done" for run in content["runs"])
@@ -97,6 +106,7 @@ def test_a_network_learns_the_age(drawn, tmp_path):
     assert test["mae"] < 15
 
 
+@pytest.mark.usefixtures("small_network")
 def test_other_data_under_the_same_name_is_refused(drawn, tmp_path):
     run_benchmark(request("images", drawn, tmp_path / "out"))
     changed = tmp_path / "labels.csv"
@@ -106,6 +116,7 @@ def test_other_data_under_the_same_name_is_refused(drawn, tmp_path):
         run_benchmark(request("images", drawn, tmp_path / "out", data=changed))
 
 
+@pytest.mark.usefixtures("small_network")
 def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
     crowd = tmp_path / "crowd"
     faces.write_agedb(crowd, dict.fromkeys(range(20, 33), 60), size=16)
@@ -128,6 +139,7 @@ def test_zero_shot_reports_inside_and_outside(drawn, tmp_path, capsys):
         run_benchmark(request("agedb-dir", crowd, tmp_path / "other"))
 
 
+@pytest.mark.usefixtures("small_network")
 def test_broken_images_end_the_command_before_any_training(drawn, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(drawn / "photos", root / "photos")
@@ -146,6 +158,7 @@ def test_broken_images_end_the_command_before_any_training(drawn, tmp_path):
     assert re.search(r"2 of \d+ images cannot be used: .*1\.png .*is damaged", note)
 
 
+@pytest.mark.usefixtures("small_network")
 def test_evaluate_repeats_a_run(drawn, tmp_path):
     content = run_benchmark(request("images", drawn, tmp_path / "out"))
     best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"
@@ -258,6 +271,7 @@ def test_the_network_of_a_preset_fits_its_images():
     assert features.shape == (2, 512)
 
 
+@pytest.mark.usefixtures("small_network")
 def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(drawn / "photos", root / "photos")
@@ -273,6 +287,7 @@ def test_a_run_on_other_images_is_not_set_beside_finished_ones(drawn, tmp_path):
         )
 
 
+@pytest.mark.usefixtures("small_network")
 def test_evaluate_takes_the_image_size_of_the_run(drawn, tmp_path):
     content = run_benchmark(request("images", drawn, tmp_path / "out"))
     best = tmp_path / "out" / "runs" / "vanilla" / "seed-0" / "best.ckpt"

@@ -15,15 +15,15 @@ def pairwise(**values: Iterable[Any]) -> list[dict[str, Any]]:
     names = list(values)
     options = [list(values[name]) for name in names]
 
-    def pairs(case: tuple[int, ...]) -> set[Any]:
-        return set(itertools.combinations(enumerate(case), 2))
-
-    cases = [tuple(case) for case in itertools.product(*(range(len(o)) for o in options))]
-    missing: set[Any] = set().union(*map(pairs, cases))
+    pairs: dict[tuple[int, ...], set[Any]] = {
+        case: set(itertools.combinations(enumerate(case), 2))
+        for case in itertools.product(*(range(len(option)) for option in options))
+    }
+    missing: set[Any] = set().union(*pairs.values())
     chosen = []
     while missing:
-        best = max(cases, key=lambda case: len(pairs(case) & missing))
-        missing -= pairs(best)
+        best = max(pairs, key=lambda case: len(pairs[case] & missing))
+        missing -= pairs[best]
         chosen.append(best)
     return [
         {name: option[k] for name, option, k in zip(names, options, case, strict=True)}

@@ -16,8 +16,16 @@ def load_checksums():
     sts_b_dir.CHECKSUMS = json.loads(os.environ["RANKSIM_TEST_CHECKSUMS"])
 
 
-if "RANKSIM_TEST_CHECKSUMS" in os.environ:
+def prepare():
+    """Prepare the process of a command, or of one of its workers, which skip pictures."""
+    from tests.helpers.small_runs import skip_pictures
+
     load_checksums()
+    skip_pictures()
+
+
+if "RANKSIM_TEST_CHECKSUMS" in os.environ:
+    prepare()
 
 
 def execute_in_task(function, *args):
@@ -35,7 +43,7 @@ def run():
 
     from ranksim.cli import main
 
-    load_checksums()
+    prepare()
 
     if "ray" in sys.argv:
         from ray import cloudpickle

@@ -12,11 +12,13 @@ from ranksim.experiments.sweep_settings import SweepSettings
 from ranksim.training.method import parse_method
 from tests.helpers import faces
 from tests.helpers.requests import make_request
+from tests.helpers.small_runs import skip_pictures, use_small_resnet
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "ranksim.experiments.sweep",
+        "ranksim.training.lightning.trainer",  # Lightning takes seconds to import
         "transformers.models.resnet.modeling_resnet",
         "tests.helpers.trained_models",
     ]
@@ -52,6 +54,8 @@ def _call(pipe, environment, function, args):
     os.setpgid(0, 0)
     torch.set_num_threads(1)
     os.environ.update(environment)
+    skip_pictures()
+    use_small_resnet()
     try:
         result = True, function(*args)
     except BaseException as error:
@@ -60,7 +64,10 @@ def _call(pipe, environment, function, args):
 
 
 class Process:
-    """A function running in another process, with some environment variables set."""
+    """A function running in another process, with some environment variables set.
+
+    Sweeps in it skip pictures, and its ``resnet18`` is a small network.
+    """
 
     def __init__(self, function, *args, **environment):
         self.pipe, pipe = CONTEXT.Pipe()
