@@ -4,11 +4,12 @@ BIN := .venv/bin
 # subprocesses of tests import compiled modules even where Python is set to write none
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q --dist worksteal
 # slow tests often wait for processes that they start
-CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
-TWICE := $(shell expr 2 \* $(CORES))
+MORE := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	{ echo "ranksim needs Python 3.11 to 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+# older versions of pip take a minute longer to choose versions
+CREATE := $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet 'pip>=25'
 # Python compiles what is imported; compiling all modules takes longer than installing them
 INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 
@@ -21,7 +22,7 @@ test: .venv/ready  ## create .venv, install the rest, run the fast tests (about 
 	$(PYTEST) -n auto -m "not slow and not reliability"
 
 test-rest: .venv/ready  ## the slow and reliability tests
-	$(PYTEST) -n $(TWICE) -m "slow or reliability"
+	$(PYTEST) -n $(MORE) -m "slow or reliability" $$(grep -rlE --include='test_*.py' 'mark\.(slow|reliability)' tests)
 
 test-all: .venv/ready  ## all tests
 	$(PYTEST) -n auto
@@ -52,13 +53,13 @@ check: lint audit test-all  ## lint, audit and all tests
 
 .venv/demo-ready: pyproject.toml constraints.txt src/ranksim/functional/_kernels/cpu/term.c
 	@$(CHECK_PYTHON)
-	$(PYTHON) -m venv .venv
+	$(CREATE)
 	$(INSTALL) --editable '.[cpu]'
 	touch $@
 
 .venv/ready: pyproject.toml constraints.txt src/ranksim/functional/_kernels/cpu/term.c
 	@$(CHECK_PYTHON)
-	$(PYTHON) -m venv .venv
+	$(CREATE)
 	$(INSTALL) --editable '.[dev]'
 	touch .venv/demo-ready $@
 
