@@ -28,22 +28,22 @@ from ranksim.training.presets import load_recipe
 from ranksim.training.task import TrainingOptions, TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
 
-ROWS, FEATURES, TRAIN, VALIDATE = 20_000, 26, 16_000, 2_000
+FEATURES, SIZES = 26, (16_000, 2_000, 2_000)  # rows for training, validation and test
 SHAPE = {"hidden": 128, "layers": 2, "dropout": 0.0}
 EPOCHS, REPETITIONS = 4, 3
 # of the step of the plain loop, and of the step without RankSim
 GOALS = {64: (1.35, 1.3), 256: (1.35, 1.5)}
 
 
-def make_task() -> TrainingTask:
-    """Return a skewed table of random numbers in three parts."""
+def make_task(sizes: tuple[int, int, int] = SIZES) -> TrainingTask:
+    """Return a table of random numbers with skewed labels in three parts."""
     draw = np.random.default_rng(0)
-    features = draw.normal(size=(ROWS, FEATURES)).astype(np.float32)
-    labels = np.round(10 * np.exp(features[:, 0]) + draw.normal(size=ROWS))
+    features = draw.normal(size=(sum(sizes), FEATURES)).astype(np.float32)
+    labels = np.round(10 * np.exp(features[:, 0]) + draw.normal(size=len(features)))
     bins = LabelBins.uniform(float(labels.min()), float(labels.max()) + 1, 50)
-    ends = (0, TRAIN, TRAIN + VALIDATE, ROWS)
+    ends = (0, *itertools.accumulate(sizes))
     parts = [VectorDataset(features[a:b], labels[a:b]) for a, b in itertools.pairwise(ends)]
-    regions = ShotRegions.from_counts(bins, labels[:TRAIN])
+    regions = ShotRegions.from_counts(bins, labels[: sizes[0]])
     return TrainingTask(parts[0], parts[1], parts[2], make_network, bins, regions)
 
 
