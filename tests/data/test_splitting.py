@@ -91,7 +91,7 @@ def test_equal_rows_stay_together(balanced):
     split = split_rows(bins, **DEFAULTS | {"balanced": balanced}, groups=groups)
     assert_partition(split, 400)
     assert_groups_stay_whole(split, groups)
-    reject_shared_samples(number_rows(400), inputs, split)
+    reject_shared_samples(number_rows(400), groups, split)
     if balanced:  # the rule counts each distinct input once
         for part in (split.val, split.test):
             for label in range(3):
@@ -190,7 +190,7 @@ def test_split_by_column_reports_lines():
 
 
 def test_shared_samples_are_rejected():
-    rows = [("a", "1"), ("b", "1"), ("a", "1"), ("c", "2"), ("b", "1"), ("c", "2")]
+    rows = factorize([("a", "1"), ("b", "1"), ("a", "1"), ("c", "2"), ("b", "1"), ("c", "2")])
     table = number_rows(len(rows))
     reject_shared_samples(table, rows, Split(np.array([0, 2]), np.array([1, 4]), np.array([3, 5])))
     for split, facts in (

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from ranksim.data import TextSamples
+from ranksim.data.cells import is_blank
 from ranksim.data.spec import TextSpec
 from ranksim.data.text import (
     WORD_LIMITS,
@@ -10,7 +11,6 @@ from ranksim.data.text import (
     PackagedGlove,
     describe_texts,
     encode_texts,
-    is_blank,
 )
 from ranksim.exceptions import DataError, UsageError
 

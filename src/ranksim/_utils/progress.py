@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_count
+
+T = TypeVar("T")
 
 
 class SweepProgress:
@@ -138,3 +140,17 @@ def progress_counter(description: str) -> Iterator[Callable[[int], None]]:
     ) as progress:
         task = progress.add_task(description, total=None, visible=False)
         yield lambda count: progress.update(task, completed=count, visible=True)
+
+
+def track(items: Iterable[T], description: str) -> Iterator[T]:
+    """Yield items, with a progress bar in the terminal."""
+    listed, console = list(items), Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        yield from progress.track(listed, description=description)

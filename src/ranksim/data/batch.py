@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypedDict
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from ranksim._utils.arrays import copy_to_numpy
 
 
 class Batch(TypedDict):
@@ -59,6 +63,37 @@ class VectorDataset(BatchDataset):
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         return (self.features.index_select(0, index),)
+
+
+class EncodedRows(BatchDataset):
+    """A data set of rows of a large table, which are encoded when a batch is read.
+
+    Args:
+        columns: of all rows of the table, float64 ``(M, D)``; data sets share them.
+        rows: of the samples ``(N,)``.
+        labels: of the samples ``(N,)``.
+        encode: converts columns ``(B, D)`` to features, float32 ``(B, F)``.
+    """
+
+    def __init__(
+        self,
+        columns: NDArray[np.float64],
+        rows: NDArray[np.int64],
+        labels: ArrayLike,
+        encode: Callable[[NDArray[np.float64]], NDArray[np.float32]],
+    ) -> None:
+        self.columns = torch.from_numpy(columns)
+        self.rows = torch.from_numpy(rows)
+        self.labels = torch.as_tensor(labels, dtype=torch.float64)
+        self.encode = encode
+
+    def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        columns = copy_to_numpy(self.get_raw_inputs(index)[0])
+        return (torch.from_numpy(self.encode(columns)),)
+
+    def get_raw_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        """Return the columns ``(B, D)`` of the samples at positions ``index`` ``(B,)``."""
+        return (self.columns.index_select(0, self.rows[index]),)
 
 
 class TableDataset(VectorDataset):

@@ -10,13 +10,14 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 from ranksim._utils.formatting import format_count, format_value, single_line
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
+from ranksim.data.arrow_cells import ArrowCells
 from ranksim.data.cells import parse_number
 from ranksim.data.spec import ReadOptions, option_name
 from ranksim.data.table import Table
@@ -96,16 +97,21 @@ def read_parquet(path: Path) -> Table:
     except Exception as error:  # pyarrow raises many types for damaged files
         raise DataError(f"{path} is not a readable Parquet file: save the table again.") from error
 
-    def read(name: str) -> list[Any]:
-        damaged = f"{path} is damaged in column {name!r}: save the table again."
-        try:
-            column = parquet.read_table(path, columns=[name], partitioning=None).column(0)
-            values = list(column.to_pylist())
-        except Exception as error:
-            raise DataError(damaged) from error
-        if len(values) != count:
-            raise DataError(damaged)
-        return values
+    columns: dict[str, ArrowCells] = {}
+
+    def read(name: str) -> Sequence[Any]:
+        if name not in columns:
+            damaged = f"{path} is damaged in column {name!r}: save the table again."
+            try:
+                column = parquet.read_table(path, columns=[name], partitioning=None).column(0)
+                column.validate(full=True)
+                cells = ArrowCells(column)
+            except Exception as error:
+                raise DataError(damaged) from error
+            if len(cells) != count:
+                raise DataError(damaged)
+            columns[name] = cells
+        return columns[name]
 
     rows = range(1, count + 1)
     metadata = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items() if k in _KEYS}

@@ -93,7 +93,7 @@ def split_rows(
     balanced: bool,
     max_per_bin: int | None,
     seed: int,
-    groups: Sequence[Hashable] | None = None,
+    groups: Sequence[Hashable] | Ints | None = None,
     times: Floats | None = None,
 ) -> Split:
     """Split rows randomly, by group or by time, given the label bin ``(N,)`` of each row.
@@ -247,7 +247,7 @@ def draw_validation(
     balanced: bool,
     max_per_bin: int | None,
     seed: int,
-    groups: Sequence[Hashable] | None = None,
+    groups: Sequence[Hashable] | Ints | None = None,
     times: Floats | None = None,
 ) -> Split:
     """Draw validation from the training samples of a split without validation.
@@ -262,7 +262,12 @@ def draw_validation(
         first = np.sort(times[train])[max(len(train) - count, 0) :][:1]
         part_of[times[train] >= first] = 1
     else:
-        units = factorize([groups[row] for row in train]) if groups else np.arange(len(train))
+        if groups is None:
+            units = np.arange(len(train))
+        elif isinstance(groups, np.ndarray):
+            units = factorize(groups[train])
+        else:
+            units = factorize([groups[row] for row in train])
         _, first_rows, sizes = np.unique(units, return_index=True, return_counts=True)
         order = np.random.default_rng(seed).permutation(len(sizes))
         if balanced:
@@ -337,12 +342,12 @@ def draw_folds(units: Ints, bins: Ints | None, *, count: int, seed: int) -> Ints
     return folds[units]
 
 
-def find_shared_samples(keys: Sequence[Hashable], split: Split) -> tuple[Ints, Ints]:
+def find_shared_samples(ids: Ints, split: Split) -> tuple[Ints, Ints]:
     """Return the positions of training and of validation samples that equal one of a later part.
 
-    The test set is the last part: a validation sample is returned if it equals a test sample.
+    Equal samples have equal ``ids`` ``(N,)``. The test set is the last part: a validation sample is
+    returned if it equals a test sample.
     """
-    ids = factorize(keys)
     held_out = np.concatenate([split.val, split.test])
     train = split.train[np.isin(ids[split.train], ids[held_out])]
     return train, split.val[np.isin(ids[split.val], ids[split.test])]
@@ -354,9 +359,8 @@ def drop_samples(split: Split, train: Ints, val: Ints) -> Split:
     return require_nonempty_parts(reduced, "all its samples also occur in a later part")
 
 
-def reject_shared_samples(table: Table, keys: Sequence[Hashable], split: Split) -> None:
-    """Raise a DataError if a split puts rows with equal keys into two different parts."""
-    ids = factorize(keys)
+def reject_shared_samples(table: Table, ids: Ints, split: Split) -> None:
+    """Raise a DataError if a split puts rows with equal ``ids`` into two different parts."""
     held_out = {"val": (split.val, split.train), "test": (split.test, np.concatenate(split[:2]))}
     for name, (part, earlier) in held_out.items():
         table.raise_for_rows(
@@ -366,8 +370,13 @@ def reject_shared_samples(table: Table, keys: Sequence[Hashable], split: Split) 
         )
 
 
-def factorize(values: Sequence[Hashable]) -> Ints:
+def factorize(values: Sequence[Hashable] | Ints) -> Ints:
     """Encode values as integers from 0 in order of first occurrence."""
+    if isinstance(values, np.ndarray):
+        _, first, index = np.unique(values, return_index=True, return_inverse=True)
+        order = np.empty(len(first), dtype=np.int64)
+        order[np.argsort(first, kind="stable")] = np.arange(len(first))
+        return order[index]
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 

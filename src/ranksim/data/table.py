@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils import storage
 from ranksim._utils.formatting import format_count, format_name, format_value, join_names
+from ranksim.data.arrow_cells import ArrowCells, find_missing, take_cells
 from ranksim.data.cells import (
     describe_odd_character,
     is_missing,
@@ -34,6 +35,7 @@ from ranksim.data.number_format import (
     NumberFormat,
     NumberSigns,
     detect_number_format,
+    split_cell,
 )
 from ranksim.data.spec import ReadOptions
 from ranksim.exceptions import DataError
@@ -77,7 +79,7 @@ class Table:
 
     name: str  # path or data set, for messages
     names: Sequence[str]  # of the columns
-    read: Callable[[str], list[Any]]  # returns the cells of a column; "" or None if missing
+    read: Callable[[str], Sequence[Any]]  # returns the cells of a column; "" or None if missing
     lines: Sequence[int]  # of the rows, counted from 1
     line_unit: str = "line"  # or "row"
     file: Path | None = None  # whose bytes identify the table; None: the values do
@@ -113,12 +115,13 @@ class Table:
 
     def take(self, rows: Ints) -> Table:
         """Return a table of the selected rows, which keep their line numbers."""
+        if len(rows) == self.n_rows and (np.diff(rows, prepend=-1) == 1).all():
+            return replace(self, whole=self.whole or self)
 
-        def read(name: str) -> list[Any]:
-            values = self.read(name)
-            return [values[row] for row in rows]
+        def read(name: str) -> Sequence[Any]:
+            return take_cells(self.read(name), rows)
 
-        lines = [self.lines[row] for row in rows]
+        lines = SelectedLines(self.lines, rows)
         return replace(self, read=read, lines=lines, whole=self.whole or self)
 
     def apply_options(self, reading: ReadOptions) -> Table:
@@ -141,7 +144,7 @@ class Table:
             is_named = number is not None and are_absent(np.array([number]), numbers)[0]
             return None if is_named else value
 
-        def read(name: str) -> list[Any]:
+        def read(name: str) -> Sequence[Any]:
             values = list(map(mask, self.read(name))) if words else self.read(name)
             if not numbers:
                 return values
@@ -157,7 +160,7 @@ class Table:
             return self
         number_format = self.number_format(name) or PLAIN
 
-        def read(column: str) -> list[Any]:
+        def read(column: str) -> Sequence[Any]:
             values = self.read(column)
             if column != name:
                 return values
@@ -166,7 +169,7 @@ class Table:
 
         return replace(self, read=read)
 
-    def column(self, name: str) -> list[Any]:
+    def column(self, name: str) -> Sequence[Any]:
         """Return the cells of a column; raise a DataError if the name is missing or not unique."""
         if name not in self.names:
             names = join_names(map(format_name, self.names), _MAX_NAMES)
@@ -186,7 +189,7 @@ class Table:
             whole = self.whole or self
             signs = NumberSigns(self.reading.decimal, self.reading.thousands)
             values = whole.column(name)
-            form = detect_number_format(values, signs)
+            form = _detect_number_format(values, signs)
             if isinstance(form, FormatProblem):
                 raise _format_error(whole, name, form)
             if form == PLAIN and signs == NumberSigns():
@@ -223,6 +226,38 @@ class Table:
         if len(lines) > _MAX_LISTED:
             place += f" and {len(lines) - _MAX_LISTED:,} more"
         return DataError(f"{place}: {problem}; {remedy}.")
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedLines(Sequence[int]):
+    """The line numbers of some rows, without a Python object for each.
+
+    Args:
+        lines: of all rows.
+        rows: selected ones ``(N,)``.
+    """
+
+    lines: Sequence[int]
+    rows: Ints
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> SelectedLines: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return SelectedLines(self.lines, self.rows[index])
+        return self.lines[int(self.rows[index])]
+
+
+def read_lines(table: Table, rows: Ints) -> Ints:
+    """Return the line numbers of rows ``(N,)``."""
+    if isinstance(table.lines, range):
+        return table.lines.start + table.lines.step * rows
+    return np.array(table.lines, dtype=np.int64)[rows]
 
 
 def read_numbers(
@@ -418,13 +453,21 @@ def _find_scale(table: Table, name: str, numbers: Floats) -> float:
 def read_groups(table: Table, name: str) -> list[str]:
     """Read a column of groups as text that all forms of a value share; none may be missing."""
     values = table.column(name)
-    _reject_missing(table, name, np.array(list(map(is_missing, values)), dtype=np.bool_), "group")
+    _reject_missing(table, name, find_missing(values), "group")
     return list(map(to_canonical_text, values))
 
 
 def parse_numbers(values: Sequence[Any], number_format: NumberFormat = PLAIN) -> ParsedNumbers:
     """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``, not booleans or dates."""
     is_plain = number_format == PLAIN
+    if isinstance(values, ArrowCells) and values.is_number:
+        numbers = values.to_numbers()
+        infinite, missing = np.isinf(numbers), np.isnan(numbers)
+        numbers[infinite] = np.nan
+        return ParsedNumbers(numbers, missing, np.zeros(len(numbers), np.bool_), infinite)
+    if isinstance(values, ArrowCells) and values.is_name:
+        distinct = parse_numbers(values.distinct, number_format)
+        return ParsedNumbers(*(each[values.codes] for each in vars(distinct).values()))
     parsed = [_parse_cell(value, number_format, is_plain) for value in values]
     numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
     is_text = [n is None and not is_missing(v) for n, v in zip(parsed, values, strict=True)]
@@ -450,6 +493,28 @@ def find_near_name(name: str, names: Iterable[str]) -> str | None:
     wanted = simplify_characters(name).strip().casefold()
     near = difflib.get_close_matches(wanted, list(simple), n=1, cutoff=0.7)
     return simple[near[0]] if near else None
+
+
+def _detect_number_format(
+    values: Sequence[Any], signs: NumberSigns
+) -> NumberFormat | FormatProblem | None:
+    """Return what :func:`detect_number_format` does, from distinct names where it can."""
+    if not isinstance(values, ArrowCells):
+        return detect_number_format(values, signs)
+    if values.is_number:
+        return PLAIN
+    if values.is_name:
+        present = [value for value in values.distinct if not is_missing(value)]
+        if not present:
+            return detect_number_format([], signs)
+        if not any(_may_be_number(value) for value in present):
+            return None
+    return detect_number_format(list(values), signs)
+
+
+def _may_be_number(value: Any) -> bool:
+    is_number = isinstance(value, str) and split_cell(value) is not None
+    return is_number or parse_number(value) is not None
 
 
 def _contains_quantities(values: Sequence[Any], signs: NumberSigns) -> bool:
@@ -487,6 +552,8 @@ def _format_error(table: Table, name: str, problem: FormatProblem) -> DataError:
 
 def _reject_thousands_points(table: Table, name: str, values: Sequence[Any]) -> None:
     """Raise a DataError if all numbers are as 1.234, and another column has decimal commas."""
+    if isinstance(values, ArrowCells) and values.is_number:
+        return
     present = [value for value in values if not is_missing(value)]
     if not all(isinstance(v, str) and _POINT_AND_THREE.fullmatch(v.strip()) for v in present):
         return

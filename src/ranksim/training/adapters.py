@@ -19,7 +19,7 @@ from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
-from ranksim.data.batch import BatchDataset, TableDataset
+from ranksim.data.batch import BatchDataset, EncodedRows, TableDataset
 from ranksim.data.cells import describe_time_zones, have_time_zone, is_blank, is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.decode import check_images, describe_broken
@@ -36,7 +36,7 @@ from ranksim.data.series import (
 )
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec
 from ranksim.data.splitting import PARTS, Split, factorize
-from ranksim.data.table import Table, format_times
+from ranksim.data.table import Floats, Table, format_times
 from ranksim.data.text import (
     TOKEN_LIMITS,
     TokenDataset,
@@ -103,6 +103,8 @@ class AdaptedTable:
 
 
 _FILL_IN = "fill it in, remove these rows, or leave them out with --skip-missing"
+MAX_ENCODED = 2**28  # bytes of columns and features; beyond, batches are encoded when read
+_MAX_COMPARED = 10_000_000  # features of samples that are compared with each other
 _NESTED: dict[str, Any] = {"features": TableFeatures, "scaling": SeriesScaling}  # fields
 
 
@@ -172,10 +174,16 @@ class TableAdapter(DataAdapter):
         return cls(plan.inputs, features)
 
     def adapt_splits(self, plan: SplitPlan, recipe: Any) -> AdaptedSplits:
-        columns = self.features.read(plan.table)[plan.rows]
-        vectors = self.features.encode(columns)
+        columns = self.features.read(plan.table)
+        if len(plan.rows) < len(columns):
+            columns = columns[plan.rows]
+        is_large = columns.nbytes + 4 * len(columns) * self.features.width > MAX_ENCODED
+        vectors = None if is_large else self.features.encode(columns)
         train, val, test = (
-            TableDataset(vectors[i], columns[i], plan.labels[i]) for i in plan.split
+            EncodedRows(columns, i, plan.labels[i], self.features.encode)
+            if vectors is None
+            else TableDataset(vectors[i], columns[i], plan.labels[i])
+            for i in plan.split
         )
         dropped = self.features.dropped
         facts = {"left_out_columns": dict(dropped)} if dropped else {}
@@ -185,11 +193,31 @@ class TableAdapter(DataAdapter):
         for place, index in (("validation", plan.split.val), ("test", plan.split.test)):
             part = plan.table.take(plan.rows[index])
             report = report.combine(self.features.describe_unknown(part, place, is_new=False))
-        widths = [len(column.features) for column in self.features.columns]
-        report = report.combine(report_near_duplicates(vectors, widths, plan.split))
+        near = report_near_duplicates(*self._compare_samples(columns, vectors, plan.split))
+        report = report.combine(near)
         return AdaptedSplits(
             *((train, val, test), self._make_network, facts, report), reader=self._reader
         )
+
+    def _compare_samples(
+        self, columns: Floats, vectors: NDArray[np.float32] | None, split: Split
+    ) -> tuple[NDArray[np.float32], list[int], Split]:
+        """Return the features of the samples that are compared, their widths and the split.
+
+        Of a large table, whose samples are not encoded, these are some of each part.
+        """
+        widths = [len(column.features) for column in self.features.columns]
+        if vectors is not None:
+            return vectors, widths, split
+        limit = max(_MAX_COMPARED // max(self.features.width, 1), 1)
+        rng = np.random.default_rng(0)
+        parts = [
+            part if len(part) <= limit else np.sort(rng.choice(part, limit, replace=False))
+            for part in split
+        ]
+        ends = np.cumsum([len(part) for part in parts])
+        sample = Split(*(np.arange(e - len(p), e) for p, e in zip(parts, ends, strict=True)))
+        return self.features.encode(columns[np.concatenate(parts)]), widths, sample
 
     def adapt_table(self, table: Table, recipe: Any) -> AdaptedTable:
         columns = self.features.read(table)

@@ -27,7 +27,7 @@ from ranksim.data.spec import (
     UserDataSpec,
 )
 from ranksim.data.splitting import PARTS
-from ranksim.data.table import Ints, Table
+from ranksim.data.table import Ints, Table, read_lines
 from ranksim.data.text import describe_texts, encode_texts
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
 from ranksim.datasets import image_benchmarks as images
@@ -208,7 +208,7 @@ def _sample_ids(source: DataSource, parts: AdaptedSplits, part: str = "train") -
     """Return the table line of each sample of a part; of a forecast, that of its target."""
     plan = load_plan(source)
     rows, columns = plan.rows[_find_positions(plan, parts, part)], plan.table
-    return SampleIds(np.array(columns.lines)[rows], columns.line_unit, Path(columns.name).name)
+    return SampleIds(read_lines(columns, rows), columns.line_unit, Path(columns.name).name)
 
 
 def _load(source: DataSource, recipe: Recipe) -> LoadedData:

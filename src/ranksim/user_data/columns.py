@@ -12,6 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from ranksim._utils.formatting import format_value, join_names
+from ranksim.data.arrow_cells import (
+    ArrowCells,
+    count_cells,
+    find_missing,
+    map_cells,
+    take_cells,
+)
 from ranksim.data.cells import (
     describe_odd_character,
     have_time_zone,
@@ -39,6 +46,7 @@ MAX_CATEGORIES = 50  # values of a column with a feature each
 _MIN_IDS = 10  # values that a column needs to be recognized as an identifier
 _MAX_DEVIATIONS = 1e6  # clip: keeps features finite in float32
 _MAX_RARE = 5_000  # rare values that a model stores
+_CONSTANT = "all its values are equal"
 RARELY_REPEATS = "its texts almost never repeat"  # a reason to leave out a column
 _INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__")  # as pandas names it
 _LIST = re.compile(r"\s*\[[^\[\]{}\"']*\]\s*")  # [0.5, 2]
@@ -178,9 +186,14 @@ class CategoryColumn:
     rare: tuple[str, ...] = ()  # the others, unless they are too many
 
     @classmethod
-    def fit(cls, name: str, values: list[Any]) -> CategoryColumn:
+    def fit(cls, name: str, values: Sequence[Any]) -> CategoryColumn:
         """Fit the encoder: the most frequent training values become categories, ties by name."""
-        counts = Counter(to_canonical_text(value) for value in values if not is_missing(value))
+        distinct, numbers = count_cells(values)
+        values = [value for value, number in zip(distinct, numbers, strict=True) if number]
+        counts: Counter[str] = Counter()
+        for value, number in zip(values, numbers[numbers > 0].tolist(), strict=True):
+            if not is_missing(value):
+                counts[to_canonical_text(value)] += number
         ranked = sorted(counts, key=lambda value: (-counts[value], value))
         frequent, rare = tuple(sorted(ranked[:MAX_CATEGORIES])), tuple(ranked[MAX_CATEGORIES:])
         missing = any(map(is_missing, values))
@@ -203,14 +216,14 @@ class CategoryColumn:
         Codes count the values from 0; the last one is that of all others. Missing values are NaN,
         unknown ones -1.
         """
-        values = table.column(self.name)
-        codes = np.full((len(values), 1), np.nan)
         position, other = self._positions(), len(self.values) if self.other else -1
-        for row, value in enumerate(values):
-            if not is_missing(value):
-                matches = (position[key] for key in _lookup_keys(value) if key in position)
-                codes[row] = next(matches, other)
-        return codes
+
+        def find_code(value: Any) -> float:
+            if is_missing(value):
+                return np.nan
+            return next((position[key] for key in _lookup_keys(value) if key in position), other)
+
+        return map_cells(table.column(self.name), find_code, np.float64)[:, None]
 
     def encode(self, columns: Floats) -> Floats:
         """Encode the codes of :meth:`read`, float64 ``(N, F)``; unknown values become zeros."""
@@ -234,12 +247,11 @@ class CategoryColumn:
         if self.other and not self.rare:
             return np.zeros(0, dtype=np.int64)  # too many were rare to be stored
         known = {*self._positions(), *self.rare}
-        rows = [
-            row
-            for row, value in enumerate(table.column(self.name))
-            if not is_missing(value) and not known.intersection(_lookup_keys(value))
-        ]
-        return np.array(rows, dtype=np.int64)
+
+        def is_unknown(value: Any) -> bool:
+            return not is_missing(value) and not known.intersection(_lookup_keys(value))
+
+        return np.flatnonzero(map_cells(table.column(self.name), is_unknown, np.bool_))
 
     def _positions(self) -> dict[str, int]:
         """Map the values, and the booleans that two values such as yes and no mean, to features."""
@@ -355,10 +367,11 @@ def is_missing_list(value: Any) -> bool:
 Column = NumberColumn | CategoryColumn | EmbeddingColumn
 
 
-def spell_booleans(values: Sequence[Any], booleans: Mapping[bool, Any]) -> list[Any]:
+def spell_booleans(values: Sequence[Any], booleans: Mapping[bool, Any]) -> Sequence[Any]:
     """Return the cells with booleans, whatever their words, spelled as in ``booleans``."""
-    if not booleans:
-        return list(values)
+    is_number = isinstance(values, ArrowCells) and values.is_number
+    if not booleans or (is_number and booleans == {False: 0, True: 1}):
+        return values
     meanings = [parse_boolean(value) for value in values]
     return [
         value if meaning is None else booleans[meaning]
@@ -377,8 +390,15 @@ def spell_booleans_alike(table: Table, columns: Iterable[Column]) -> Table:
 def fit_column(table: Table, name: str, train: Ints, kind: Kind | None = None) -> Column | str:
     """Fit an encoder to a column, or return the reason why the column is dropped."""
     values = table.column(name)
-    training = [values[row] for row in train]
-    present = [value for value in training if not is_missing_list(value)]
+    training = take_cells(values, train)
+    if isinstance(values, ArrowCells) and values.is_number and kind in (None, "number"):
+        return _fit_numbers(table, name, train, training, is_date=False)
+    if isinstance(training, ArrowCells) and not map_cells(training, is_scalar, np.bool_).all():
+        training = list(training)  # the first value decides
+    cells, numbers = count_cells(training)
+    is_present = [n > 0 and not is_missing_list(v) for v, n in zip(cells, numbers, strict=True)]
+    present = [value for value, holds in zip(cells, is_present, strict=True) if holds]
+    counts = numbers[np.array(is_present, dtype=np.bool_)]
     if not present:
         return "all its training values are missing"
     if kind == "embedding" or (kind is None and not is_scalar(present[0])):
@@ -387,35 +407,40 @@ def fit_column(table: Table, name: str, train: Ints, kind: Kind | None = None) -
         return f"some of its cells are no single value, such as {format_value(wrong[0])}"
     is_number, is_date = kind == "number", False
     if kind is None:
-        is_number = _contains_numbers(table, name, present)
-        n_dates = sum(parse_seconds(value) is not None for value in present)
-        is_date = not is_number and n_dates >= MAJORITY * len(present)
-    encoding: NumberColumn | CategoryColumn
+        is_number = _contains_numbers(table, name, present, counts)
+        is_moment = [parse_seconds(value) is not None for value in present]
+        is_date = not is_number and bool(counts[is_moment].sum() >= MAJORITY * counts.sum())
     if is_number or is_date:
-        hint = ", or pass the column with --categories"
-        if is_date:
-            numbers = read_seconds(table, name, hint=hint) / DAY
-        else:
-            numbers = read_numbers(table, name, missing="nan", hint=hint)
-        form = table.formats.get(name) or PLAIN
-        zoned = have_time_zone(training) if is_date else None
-        encoding = NumberColumn.fit(
-            name, numbers[train], dates=is_date, number_format=form, zoned=zoned
-        )
-        is_constant = not encoding.features
+        return _fit_numbers(table, name, train, training, is_date=is_date)
+    n_distinct, n_present = len(set(map(to_canonical_text, present))), counts.sum()
+    if n_distinct >= MAJORITY * n_present and n_present >= _MIN_IDS and kind is None:
+        return RARELY_REPEATS
+    encoding = CategoryColumn.fit(name, training)
+    return encoding if len(encoding.features) > 1 else _CONSTANT
+
+
+def _fit_numbers(
+    table: Table, name: str, train: Ints, training: Sequence[Any], *, is_date: bool
+) -> NumberColumn | str:
+    """Fit an encoder to a column of numbers or dates, or return the reason why it is dropped."""
+    hint = ", or pass the column with --categories"
+    if is_date:
+        numbers = read_seconds(table, name, hint=hint) / DAY
     else:
-        distinct = len(set(map(to_canonical_text, present)))
-        if distinct >= MAJORITY * len(present) and len(present) >= _MIN_IDS and kind is None:
-            return RARELY_REPEATS
-        encoding = CategoryColumn.fit(name, training)
-        is_constant = len(encoding.features) < 2
-    return "all its values are equal" if is_constant else encoding
+        if find_missing(training).all():
+            return "all its training values are missing"
+        numbers = read_numbers(table, name, missing="nan", hint=hint)
+    form = table.formats.get(name) or PLAIN
+    zoned = have_time_zone(training) if is_date else None
+    column = NumberColumn.fit(name, numbers[train], dates=is_date, number_format=form, zoned=zoned)
+    return column if column.features else _CONSTANT
 
 
-def _contains_numbers(table: Table, name: str, present: Sequence[Any]) -> bool:
+def _contains_numbers(table: Table, name: str, present: Sequence[Any], counts: Ints) -> bool:
     """Return True if 90 % of the training values are numbers in the form of the whole column."""
     form = table.number_format(name) or PLAIN
-    return bool(1 - parse_numbers(present, form).text.mean() >= MAJORITY)
+    is_text = parse_numbers(present, form).text
+    return bool(1 - counts[is_text].sum() / counts.sum() >= MAJORITY)
 
 
 def has_no_name(name: str) -> bool:
@@ -474,12 +499,30 @@ def _find_odd_names(texts: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
+def _may_warn(cells: ArrowCells) -> bool:
+    """Return False for names of which none is a number or a date or has an odd character."""
+    if not cells.is_name:
+        return True
+    texts = [value.strip() for value in cells.distinct if isinstance(value, str)]
+    return any(
+        parse_number(text) is not None
+        or split_cell(text) is not None
+        or describe_odd_character(text) is not None
+        or _OTHER_DATE.fullmatch(text) is not None
+        or _SIGN_BEHIND.fullmatch(text) is not None
+        for text in texts
+    )
+
+
 def find_column_warning(table: Table, name: str, verb: str) -> str | None:
     """Return a warning if a column of names seems to contain numbers, dates or equal names.
 
     ``verb`` says what was done with the column, such as "left out".
     """
-    values = [value for value in table.column(name) if not is_missing(value)]
+    cells = table.column(name)
+    if isinstance(cells, ArrowCells) and not _may_warn(cells):
+        return None
+    values = [value for value in cells if not is_missing(value)]
     if not values:
         return None
     texts = [value.strip() for value in values if isinstance(value, str)]

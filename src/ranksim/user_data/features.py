@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_value
+from ranksim._utils.progress import track
 from ranksim._utils.storage import validate_types
+from ranksim.data.arrow_cells import ArrowCells, find_missing
 from ranksim.data.cells import (
     describe_odd_character,
     describe_time_zones,
@@ -40,6 +43,7 @@ from ranksim.user_data.columns import (
 _MAX_UNKNOWN = 0.05  # share of values that training data does not have, above it a warning
 _MIN_UNKNOWN = 5  # unknown values of a column that are an error if there are no others
 _MAX_LISTED = 4  # columns in a note
+_ROWS = 16_384  # that are encoded at a time
 _TYPES: dict[str, type[Column]] = {
     "number": NumberColumn,
     "category": CategoryColumn,
@@ -89,7 +93,7 @@ class TableFeatures:
         """
         encodings: list[Column] = []
         dropped: dict[str, str] = {}
-        for name in names:
+        for name in track(names, "reading columns"):
             encoding = fit_column(table, name, train, (kinds or {}).get(name))
             if encoding == RARELY_REPEATS and name in keep:
                 encoding = fit_column(table, name, train, "category")
@@ -129,14 +133,27 @@ class TableFeatures:
 
         Missing values are NaN, and categories that the training rows do not have are -1.
         """
-        return np.concatenate([column.read(table) for column in self.columns], axis=1)
+        values = np.empty((table.n_rows, len(self.num_categories)))
+        for column, place in zip(self.columns, self._places, strict=True):
+            values[:, place] = column.read(table)
+        return values
 
     def encode(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Encode the result of :meth:`read` as features, float32 ``(N, F)``."""
-        ends = np.cumsum([len(column.num_categories) for column in self.columns])
-        parts = np.split(values, ends[:-1], axis=1)
-        encoded = [column.encode(part) for column, part in zip(self.columns, parts, strict=True)]
-        return np.concatenate(encoded, axis=1).astype(np.float32)
+        ends = np.cumsum([len(column.features) for column in self.columns])
+        encoded = np.empty((len(values), self.width), dtype=np.float32)
+        for start in range(0, len(values), _ROWS):  # so that few are float64 at a time
+            rows = slice(start, start + _ROWS)
+            for column, place, end in zip(self.columns, self._places, ends, strict=True):
+                part = column.encode(values[rows, place])
+                encoded[rows, end - part.shape[1] : end] = part
+        return encoded
+
+    @cached_property
+    def _places(self) -> list[slice]:
+        """The columns of :meth:`read` that belong to each column of the table."""
+        counts = [len(column.num_categories) for column in self.columns]
+        return [slice(e - n, e) for n, e in zip(counts, np.cumsum(counts).tolist(), strict=True)]
 
     def describe(self, table: Table) -> DataReport:
         """Report which columns are encoded and how, and the missing values of a table."""
@@ -159,7 +176,7 @@ class TableFeatures:
         filled = {}
         for each in self.columns:
             if not isinstance(each, CategoryColumn):
-                filled[each.name] = sum(map(is_missing_list, table.column(each.name)))
+                filled[each.name] = _count_missing(table.column(each.name))
         filled = {name: count for name, count in filled.items() if count}
         warnings = [
             f"All values of column {name!r} of {table.name} are missing, so that every row has "
@@ -216,12 +233,13 @@ class TableFeatures:
             if not isinstance(each, CategoryColumn):
                 continue
             values, unknown = table.column(each.name), each.find_unknown(table)
-            empty = 0 if each.missing else sum(map(is_missing, values))
+            n_missing = int(find_missing(values).sum())
+            empty = 0 if each.missing else n_missing
             if empty:
                 counts.append(f"{each.name!r}: {empty:,} missing, as in no training row")
             if not len(unknown):
                 continue
-            total = len(values) - sum(map(is_missing, values))
+            total = len(values) - n_missing
             known = ", ".join(map(repr, each.values[:3]))
             first = _describe_example(values[unknown[0]], each)
             if is_new and len(unknown) == total >= _MIN_UNKNOWN:
@@ -266,6 +284,13 @@ class TableFeatures:
                 fields["number_format"] = validate_types(NumberFormat(**fields["number_format"]))
             encodings.append(validate_types(_TYPES[fields.pop("kind")](**fields)))
         return validate_types(cls(tuple(encodings), dict(content["dropped"])))
+
+
+def _count_missing(values: Sequence[Any]) -> int:
+    """Count the missing values and empty lists."""
+    if isinstance(values, ArrowCells) and (values.is_number or values.is_name):
+        return int(find_missing(values).sum())
+    return sum(map(is_missing_list, values))
 
 
 def _describe_example(value: Any, column: CategoryColumn) -> str:

@@ -26,7 +26,7 @@ from ranksim.data.splitting import (
 )
 from ranksim.data.table import Ints, read_groups
 from ranksim.exceptions import DataError
-from ranksim.user_data.sample_split import make_read_keys
+from ranksim.user_data.sample_split import number_read_samples
 from ranksim.user_data.sample_weights import read_sample_weights
 from ranksim.user_data.split_plan import SplitPlan, make_all_forecasts
 
@@ -119,7 +119,7 @@ def assign_folds(plan: SplitPlan, count: int) -> Folds:
     options.check_folds()
     by, bins = options.split_method, None
     if by == "random":
-        noun, units = "distinct sample", factorize(make_read_keys(table, options, plan.inputs))
+        noun, units = "distinct sample", number_read_samples(table, options, plan.inputs)
         bins = plan.bins.digitize(plan.labels)
         bins = bins if options.balanced else np.zeros_like(bins)
     else:
@@ -166,7 +166,7 @@ def make_fold(plan: SplitPlan, folds: Folds, number: int) -> SplitPlan:
             balanced=options.balanced,
             max_per_bin=limit,
             seed=options.seed,
-            groups=folds.units.tolist(),
+            groups=folds.units,
         )
     else:
         split = draw_validation_units(split, folds.units, seed=options.seed)
@@ -174,8 +174,8 @@ def make_fold(plan: SplitPlan, folds: Folds, number: int) -> SplitPlan:
             val = balance_held_out(split, bins, max_per_bin=limit, seed=options.seed).val
             split = split._replace(val=val)
     if options.drop_shared:
-        keys = make_read_keys(plan.table.take(plan.rows), options, plan.inputs)
-        split = drop_samples(split, *find_shared_samples(keys, split))
+        ids = number_read_samples(plan.table.take(plan.rows), options, plan.inputs)
+        split = drop_samples(split, *find_shared_samples(ids, split))
     if plan.weights is not None:
         split = split._replace(train=split.train[plan.weights[split.train] > 0])
     return _with_split(plan, split, len(plan.rows))

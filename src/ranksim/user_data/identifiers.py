@@ -24,6 +24,7 @@ _NEIGHBORS = 10  # values over which the density of a value is measured
 _MAX_INTEGER = 2.0**64
 _MIN_HASH = 1e8  # a random key has at least nine digits
 _MAX_UNIFORM = 1.63  # distance to a uniform distribution, times √N: 99 % of such samples
+_MORE_ROWS = 100_000  # show repeated values before all rows are read
 _FIRST_ROWS = 200  # decide at once on most columns
 _YEARS = (1800, 2100)
 _DATES = (3.15e8, 4.1e9)  # 1980 and 2100, in seconds since 1970
@@ -51,6 +52,10 @@ def classify_identifier(
     first = parse_numbers(cells[:_FIRST_ROWS], number_format).values
     if len(cells) < _MIN_ROWS or not _may_identify(first):  # quickly decides on most columns
         return None
+    if len(cells) > _MORE_ROWS:
+        more = parse_numbers(cells[:_MORE_ROWS], number_format).values
+        if len(np.unique(more)) < len(more):  # NaN repeats, too
+            return None
     values = parse_numbers(cells, number_format).values
     if not _may_identify(values):
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ranksim._utils.formatting import format_name, join_names
+from ranksim.data.arrow_cells import take_cells
 from ranksim.data.data_report import DataReport
 from ranksim.data.number_format import NumberFormat
 from ranksim.data.spec import TableSpec, UserDataSpec, join_words
@@ -122,7 +123,7 @@ def sample_columns(
             if kind is not None:
                 identifiers[name] = kind
                 continue
-        values = read_values([cells[row] for row in chosen], number_format)
+        values = read_values(list(take_cells(cells, chosen)), number_format)
         if values is not None:
             columns[name] = values
     return ColumnSample(table, identifiers, chosen, columns, frozenset(categories))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ranksim._utils.formatting import format_value
 from ranksim.data.binning import BinSuggestion, suggest_bins
 from ranksim.data.data_report import DataReport
+from ranksim.data.row_numbers import encode_cells, number_rows
 from ranksim.data.table import Floats, Ints, ParsedNumbers, Table, are_absent
 from ranksim.exceptions import DataError
 from ranksim.imbalance import LabelBins
@@ -149,11 +151,14 @@ def _summarize_bins(suggestion: BinSuggestion, labels: Floats, remaining: Floats
 
 
 def _count_duplicates(table: Table) -> int:
-    columns = {name: table.read(name) for name in table.names if table.names.count(name) == 1}
-    compared = [cells for name, cells in columns.items() if not is_row_number(table, name, cells)]
+    """Count the rows that equal an earlier one but for a number of the row."""
+    names = [name for name in table.names if table.names.count(name) == 1]
+    compared = [name for name in names if not is_row_number(table, name, table.read(name))]
+    if not compared:
+        return table.n_rows - 1
     # compared as text, because values of a Hugging Face data set may be lists
-    rows = map(repr, zip(*compared, strict=True))
-    return table.n_rows - len(set(rows))
+    numbers = number_rows([(partial(table.read, name), encode_cells) for name in compared])
+    return table.n_rows - int(numbers.max()) - 1
 
 
 def _count_share(count: int, total: int) -> dict[str, float]:

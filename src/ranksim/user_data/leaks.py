@@ -73,6 +73,7 @@ def read_values(cells: Sequence[Any], number_format: NumberFormat | None) -> Col
     if 2 * sum(parse_seconds(cell) is not None for cell in first) > len(first):
         return None
     codes: dict[str, int] = {}
+    cells = list(cells)
     texts = ("" if is_missing(cell) else to_canonical_text(cell) for cell in cells)
     numbers = [codes.setdefault(text, len(codes)) for text in texts]
     return ColumnValues(np.array(numbers, dtype=np.float64), is_category=True)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ranksim._utils.formatting import format_count, format_name, join_names
+from ranksim._utils.progress import track
+from ranksim.data.arrow_cells import ArrowCells, count_cells, map_cells
 from ranksim.data.cells import is_blank, is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.table import IMAGE_COLUMNS
@@ -102,15 +104,17 @@ def find_column_kinds(
     unread = {target, split, *(column.name for column in likely)}
     columns, dropped = [], {}
     texts, images, problems = [], [], []
-    for name in table.names:
+    for name in track(table.names, "reading columns"):
         if name in unread or table.names.count(name) > 1:
             continue
         if has_no_name(name) and name not in keep:
             continue
-        values = [value for value in table.column(name) if not _is_empty(value)]
-        if _contains_images(values):
+        cells = table.column(name)
+        is_number = isinstance(cells, ArrowCells) and cells.is_number
+        values, counts = ([], np.zeros(0, np.int64)) if is_number else _count_present(cells)
+        if _contains_images(values, counts):
             images.append(name)
-        elif _contains_texts(values):
+        elif _contains_texts(values, counts):
             texts.append(name)
         else:
             try:
@@ -160,19 +164,28 @@ def _is_empty(value: Any) -> bool:
     return isinstance(value, str | float | None) and is_missing(value)
 
 
-def _contains_images(values: Sequence[Any]) -> bool:
+def _count_present(cells: Sequence[Any]) -> tuple[list[Any], Ints]:
+    """Return the cells that are not empty, and how often each occurs."""
+    values, counts = count_cells(cells)
+    is_present = [c > 0 and not _is_empty(v) for v, c in zip(values, counts, strict=True)]
+    present = [value for value, holds in zip(values, is_present, strict=True) if holds]
+    return present, counts[np.array(is_present, dtype=np.bool_)]
+
+
+def _contains_images(values: Sequence[Any], counts: Ints) -> bool:
     names = [str(value).lower().strip().endswith(_IMAGE_SUFFIXES) for value in values]
-    return bool(names) and bool(np.mean(names) >= _MAJORITY)
+    return bool(names) and bool(counts[names].sum() / counts.sum() >= _MAJORITY)
 
 
-def _contains_texts(values: Sequence[Any]) -> bool:
+def _contains_texts(values: Sequence[Any], counts: Ints) -> bool:
     """Return True if most values are texts of several words, and are no repeated categories."""
     texts = [value for value in values if isinstance(value, str)]
-    if not texts or len(texts) < _MAJORITY * len(values):
+    counts, total = counts[[isinstance(value, str) for value in values]], counts.sum()
+    if not texts or counts.sum() < _MAJORITY * total:
         return False
-    words = np.mean([len(text.split()) for text in texts])
+    words = (counts * [len(text.split()) for text in texts]).sum() / counts.sum()
     n_distinct = len(set(texts))
-    return bool(words >= _MIN_WORDS) and n_distinct > min(MAX_CATEGORIES, len(texts) / 2)
+    return bool(words >= _MIN_WORDS) and n_distinct > min(MAX_CATEGORIES, counts.sum() / 2)
 
 
 def _find_time(table: Table, names: Iterable[str]) -> str | None:
@@ -205,7 +218,7 @@ def propose_inputs(table: Table, kinds: ColumnKinds) -> list[tuple[list[str], st
     if kinds.texts:
         chosen = kinds.texts[:2]
         words, noun = ["--text", join_words(chosen)], "column" if len(chosen) == 1 else "columns"
-        if any(is_blank(value) for name in chosen for value in table.column(name)):
+        if any(map_cells(table.column(name), is_blank, np.bool_).any() for name in chosen):
             words.append("--skip-missing")
         text = f"the texts in {noun} {join_names(map(format_name, chosen))}"
         proposals.append((words, chosen, text))

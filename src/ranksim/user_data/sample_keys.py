@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,20 @@ from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import progress_counter
+from ranksim.data.arrow_cells import ArrowCells
 from ranksim.data.cells import is_missing, parse_seconds, to_canonical_text
 from ranksim.data.images.decode import decode, examine, read_file
 from ranksim.data.images.table import image_paths
 from ranksim.data.number_format import PLAIN, NumberFormat
+from ranksim.data.row_numbers import encode_keys, encode_numbers, number_rows
 from ranksim.data.spec import ImageSpec, TableSpec, TextSpec, UserDataSpec
+from ranksim.data.splitting import factorize
 from ranksim.data.table import Floats, Ints, Table, parse_numbers
 from ranksim.exceptions import RankSimError, require_optional
 
 _THUMBNAIL = 16  # side in pixels; only images with equal thumbnails are compared
 _MISSING = "missing"
+_HASHED_ROWS = 50_000  # whose keys are in memory at a time
 
 
 def make_sample_keys(
@@ -40,6 +45,34 @@ def make_sample_keys(
     return list(zip(*columns, strict=True))
 
 
+def number_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> Ints:
+    """Number rows from 0 in order of occurrence ``(N,)``, equal ones of :func:`make_sample_keys`.
+
+    A table is read column by column, without a Python object for each number.
+    """
+    if not isinstance(options, TableSpec) or not inputs:
+        return factorize(make_sample_keys(table, options, inputs))
+    columns = []
+    for name in inputs:
+        is_category = name in options.categories
+        form = PLAIN if is_category else table.number_format(name) or PLAIN
+        encode = partial(_encode_cells, number_format=form, is_category=is_category)
+        columns.append((partial(table.column, name), encode))
+    return number_rows(columns)
+
+
+def _encode_cells(
+    values: Sequence[Any], *, number_format: NumberFormat, is_category: bool
+) -> NDArray[np.int64]:
+    """Return codes of cells ``(N,)`` that are equal where :func:`make_cell_keys` are."""
+    if isinstance(values, ArrowCells) and values.is_number and not is_category:
+        return encode_numbers(values.to_numbers())
+    if isinstance(values, ArrowCells) and values.is_name:
+        distinct = make_cell_keys(values.distinct, number_format, is_category=is_category)
+        return encode_keys(distinct)[values.codes]
+    return encode_keys(make_cell_keys(values, number_format, is_category=is_category))
+
+
 def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> NDArray[np.uint64]:
     """Return a hash of the inputs of each row ``(N,)``, to recognize rows in another table.
 
@@ -47,12 +80,25 @@ def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> 
     numbers in float32, which some files have.
     """
     make_text, make_image = _make_plain_text_keys, _make_thumbnail_keys
-    return _hash_columns(_make_keys_by_column(table, options, inputs, make_text, make_image))
+    size = table.n_rows if isinstance(options, ImageSpec) else _HASHED_ROWS
+    hashes = np.empty(table.n_rows, dtype=np.uint64)
+    with progress_counter("hashing samples") as progress:
+        for start in range(0, table.n_rows, max(size, 1)):
+            rows = np.arange(start, min(start + size, table.n_rows))
+            part = table.take(rows)
+            keys = _make_keys_by_column(part, options, inputs, make_text, make_image)
+            hashes[rows] = _hash_columns(keys)
+            progress(int(rows[-1]) + 1)
+    return hashes
 
 
 def hash_cells(columns: Sequence[Sequence[Any]]) -> NDArray[np.uint64]:
     """Return a hash of the cells of each row ``(N,)``, the same in every form of their values."""
-    return _hash_columns(list(map(_make_distinct_keys, columns)))
+    hashes = []
+    for start in range(0, max(map(len, columns), default=0), _HASHED_ROWS):
+        part = [values[start : start + _HASHED_ROWS] for values in columns]
+        hashes.append(_hash_columns(list(map(_make_distinct_keys, part))))
+    return np.concatenate(hashes) if hashes else np.zeros(0, dtype=np.uint64)
 
 
 def _make_distinct_keys(values: Sequence[Any]) -> list[Hashable]:

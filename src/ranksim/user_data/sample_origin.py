@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ranksim.data.arrow_cells import take_cells
 from ranksim.data.cells import is_missing
 from ranksim.data.table import Ints, Table
 
@@ -24,6 +25,6 @@ def describe_origin(
         origin["line"] = [table.lines[row] for row in rows]
     for name, column in (("image", image), ("group", group)):
         if column is not None and column in table.names:
-            values = table.column(column)
-            origin[name] = ["" if is_missing(values[row]) else str(values[row]) for row in rows]
+            values = take_cells(table.column(column), rows)
+            origin[name] = ["" if is_missing(value) else str(value) for value in values]
     return origin

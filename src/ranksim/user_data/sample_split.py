@@ -16,7 +16,6 @@ from ranksim.data.splitting import (
     Split,
     draw_validation,
     drop_samples,
-    factorize,
     find_shared_samples,
     reject_shared_samples,
     split_by_column,
@@ -26,7 +25,7 @@ from ranksim.data.splitting import (
 from ranksim.data.table import Ints, Table, read_groups, read_times
 from ranksim.exceptions import UsageError
 from ranksim.user_data.columns import fit_column
-from ranksim.user_data.sample_keys import make_sample_keys
+from ranksim.user_data.sample_keys import number_samples
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def split_samples(
     In a split by group or time, they may be in two parts, which is reported. With
     ``drop_shared``, those of the earlier part are left out.
     """
-    keys = make_read_keys(table, options, inputs)
+    ids = number_read_samples(table, options, inputs)
     is_given, is_val_drawn = options.split is not None or options.protocol is not None, False
     if options.protocol is not None:
         per_bin = options.test_per_bin or TEST_PER_BIN
@@ -83,21 +82,21 @@ def split_samples(
                 balanced=options.balanced,
                 max_per_bin=options.max_per_bin,
                 seed=options.seed,
-                groups=factorize(keys).tolist(),
+                groups=ids,
             )
     else:
-        split = _draw_split(table, options, factorize(keys), label_index)
+        split = _draw_split(table, options, ids, label_index)
     if options.drop_shared and options.split_method == "random":
         raise UsageError(
             "--drop-shared has no effect on a random split, which keeps equal samples in one part: "
             "remove it."
         )
-    train, val = find_shared_samples(keys, split)
+    train, val = find_shared_samples(ids, split)
     if options.drop_shared:
         dropped = len(train), len(val)
         return drop_samples(split, train, val), SplitOutcome(is_val_drawn, dropped)
     if is_given:
-        reject_shared_samples(table, keys, split)
+        reject_shared_samples(table, ids, split)
     notes = {}
     if len(train) or len(val):
         count = format_count(len(np.union1d(train, val)), "training or validation sample")
@@ -107,11 +106,9 @@ def split_samples(
     return split, SplitOutcome(is_val_drawn, notes=notes)
 
 
-def make_read_keys(
-    table: Table, options: UserDataSpec, inputs: Sequence[str]
-) -> list[tuple[Hashable, ...]]:
-    """Return a key for each row; rows that are equal in all that a model reads have equal keys."""
-    return make_sample_keys(table, options, _select_read_columns(table, options, inputs))
+def number_read_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> Ints:
+    """Number the rows ``(N,)``; rows that are equal in all that a model reads have one number."""
+    return number_samples(table, options, _select_read_columns(table, options, inputs))
 
 
 def _select_read_columns(
@@ -135,9 +132,10 @@ def _select_read_columns(
 def _draw_split(table: Table, options: UserDataSpec, samples: Ints, label_index: Ints) -> Split:
     """Draw a split by the rule of the options; ``samples`` number the distinct inputs ``(N,)``."""
     by = options.split_method
-    groups = times = None
+    groups: Sequence[Hashable] | Ints | None = None
+    times = None
     if by == "random":
-        groups = samples.tolist()
+        groups = samples
     elif by == "group":
         assert options.group is not None
         groups = read_groups(table, options.group)

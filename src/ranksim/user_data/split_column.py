@@ -15,6 +15,7 @@ import numpy as np
 
 from ranksim._utils.formatting import join_names
 from ranksim._utils.storage import atomic_write
+from ranksim.data.arrow_cells import ArrowCells, map_cells
 from ranksim.data.cells import parse_number
 from ranksim.data.data_report import PART_TITLES
 from ranksim.data.reading import load_table
@@ -266,12 +267,19 @@ def make_row_digests(table: Table) -> list[str]:
     """
     names = [name for name in table.names if not has_no_name(name) and table.names.count(name) == 1]
     columns = [table.column(name) for name in sorted(names)]
-    columns = [
-        values
-        for values in columns
-        if not all(map(parse_part, values)) and all(map(_is_value, values))
-    ]
-    return [f"x{digest:016x}" for digest in hash_cells(columns)]
+    columns = [values for values in columns if not _names_parts(values) and _are_values(values)]
+    return [f"x{digest:016x}" for digest in hash_cells(columns).tolist()]
+
+
+def _names_parts(values: Sequence[Any]) -> bool:
+    is_number = isinstance(values, ArrowCells) and values.is_number
+    return not (is_number and len(values)) and all(map(parse_part, values))
+
+
+def _are_values(values: Sequence[Any]) -> bool:
+    if isinstance(values, ArrowCells) and values.is_number:
+        return True
+    return bool(map_cells(values, _is_value, np.bool_).all())
 
 
 def _is_value(cell: Any) -> bool:

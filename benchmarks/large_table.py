@@ -1,0 +1,163 @@
+"""Measure memory and time of ``inspect`` and ``fit`` on a large Parquet file.
+
+The file has 20 columns of numbers, integers and names, the target among them. Memory is the peak of
+the process above that after its imports, divided by the bytes of the columns in their Arrow types;
+time is divided by that of reading the same columns with pyarrow and sorting the target.
+
+Example:
+    python benchmarks/large_table.py --rows 1000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ranksim.exceptions import require_optional
+
+TARGET = "price"
+MAX_MEMORY = 3.0  # × the bytes of the columns
+_GROUP_ROWS = 250_000  # of a row group
+_MEASURE = """
+import contextlib, json, resource, sys, time
+import numpy as np
+import pyarrow.parquet as parquet
+path, task, *words = sys.argv[1:]
+if task != "read":
+    import torch
+    import ranksim.cli.app, ranksim.inference.fit, ranksim.user_data.proposals
+    import ranksim.evaluation.report.label_report, ranksim.user_data.label_report
+    import matplotlib.figure
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+start, cpu, before = time.perf_counter(), time.process_time(), peak()
+size = 0
+if task == "read":
+    table = parquet.read_table(path)
+    size = table.nbytes
+    np.sort(table.column("price").to_numpy())
+else:
+    from ranksim.cli import main
+    sys.argv = ["ranksim", task, path, *words]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(sys.stderr):
+        main()
+result = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+print(json.dumps({**result, "bytes": peak() - before, "size": size}))
+"""
+TASKS = {
+    "inspect": ("inspect",),
+    "fit vanilla, 1,000 steps": ("fit", "--method", "vanilla", "--max-steps", "1000"),
+    "fit trees": ("fit", "--method", "trees", "--set", "max_iterations=20"),
+}
+
+
+def write_table(path: Path, rows: int, seed: int = 0) -> None:
+    """Write a table of 20 columns in row groups."""
+    pa, parquet = (require_optional(name, "train") for name in ("pyarrow", "pyarrow.parquet"))
+
+    rng = np.random.default_rng(seed)
+    writer = None
+    for start in range(0, rows, _GROUP_ROWS):
+        n = min(_GROUP_ROWS, rows - start)
+        columns: dict[str, Any] = {f"x{k}": rng.normal(size=n) for k in range(8)}
+        columns |= {f"f{k}": rng.normal(size=n).astype(np.float32) for k in range(4)}
+        columns |= {f"n{k}": rng.integers(0, 10 ** (k + 2), size=n) for k in range(3)}
+        columns["days"] = rng.poisson(30.0, size=n).astype(np.int32)
+        for name, count in (("city", 12), ("kind", 5), ("shop", 40)):
+            codes = rng.geometric(0.2, size=n).clip(max=count) - 1
+            names = pa.array([f"{name} {k}" for k in range(count)])
+            columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), names)
+        missing = rng.random(n) < 0.02
+        columns["x7"][missing] = np.nan
+        effect = 0.6 * columns["x0"] + 0.3 * columns["x1"] ** 2 + 0.02 * columns["days"]
+        columns[TARGET] = np.round(np.exp(effect + 0.5 * rng.normal(size=n)), 2) + 1
+        table = pa.table(columns)
+        if writer is None:
+            writer = parquet.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    assert writer is not None
+    writer.close()
+
+
+def measure(path: Path, task: str, words: tuple[str, ...] = ()) -> dict[str, float]:
+    """Run a command in a process of its own, and return its time and its peak memory."""
+    process = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(path), task, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    if process.returncode or not process.stdout:
+        raise RuntimeError(process.stderr[-2000:])
+    result: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
+    return result
+
+
+def run(rows: int, folder: Path, tasks: list[str]) -> dict[str, Any]:
+    """Write the table unless it exists, measure the tasks, and return the results."""
+    path = folder / f"rows-{rows}.parquet"
+    if not path.is_file():
+        write_table(path, rows)
+    plain = measure(path, "read")
+    results: dict[str, Any] = {"rows": rows, "bytes": plain["size"], "read and sort": plain}
+    for name in tasks:
+        task, *words = TASKS[name]
+        out = str(folder / "out" / task)
+        words += ["--target", TARGET, "--out", out]
+        found = measure(path, task, tuple(words))
+        results[name] = found | {
+            "memory_ratio": found["bytes"] / plain["size"],
+            "time_ratio": found["cpu"] / plain["cpu"],
+        }
+        print(name, json.dumps(results[name]), file=sys.stderr)
+    return results
+
+
+def format_table(results: dict[str, Any]) -> str:
+    """Return the results as a Markdown table."""
+    lines = [
+        f"{results['rows']:,} rows, {results['bytes'] / 1e9:.2f} GB of columns; read and sort: "
+        f"{results['read and sort']['cpu']:.1f} s of processor time",
+        "",
+        "| command | memory / columns | target | processor time, s | / read and sort |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in TASKS:
+        if name in results:
+            row = results[name]
+            ratio = row["memory_ratio"]
+            verdict = "reached" if ratio <= MAX_MEMORY else "not reached"
+            lines.append(
+                f"| {name} | {ratio:.2f} | ≤ {MAX_MEMORY:g}: {verdict} | {row['cpu']:.1f} | "
+                f"{row['time_ratio']:.1f} × |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table, and write the results as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--tasks", default=",".join(TASKS).replace(", 1", "; 1"))
+    parser.add_argument("--out", type=Path)
+    values = parser.parse_args()
+    names = [name for name in TASKS if any(name.startswith(t) for t in values.tasks.split(","))]
+    with tempfile.TemporaryDirectory() as temporary:
+        results = run(values.rows, values.folder or Path(temporary), names)
+    print(format_table(results))
+    if values.out is not None:
+        values.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
