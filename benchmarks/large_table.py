@@ -87,10 +87,15 @@ def write_table(path: Path, rows: int, seed: int = 0) -> None:
     writer.close()
 
 
-def measure(path: Path, task: str, words: tuple[str, ...] = ()) -> dict[str, float]:
-    """Run a command in a process of its own, and return its time and its peak memory."""
+def measure(
+    path: Path, task: str, words: tuple[str, ...] = (), *, setup: str = ""
+) -> dict[str, float]:
+    """Run a command in a process of its own, and return its time and its peak memory.
+
+    ``setup`` is code that the process runs first.
+    """
     process = subprocess.run(
-        [sys.executable, "-c", _MEASURE, str(path), task, *words],
+        [sys.executable, "-c", setup + _MEASURE, str(path), task, *words],
         capture_output=True,
         text=True,
         check=False,
@@ -113,10 +118,10 @@ def run(rows: int, folder: Path, tasks: list[str]) -> dict[str, Any]:
         task, *words = TASKS[name]
         out = str(folder / "out" / task)
         words += ["--target", TARGET, "--out", out]
-        found = measure(path, task, tuple(words))
-        results[name] = found | {
-            "memory_ratio": found["bytes"] / plain["size"],
-            "time_ratio": found["cpu"] / plain["cpu"],
+        costs = measure(path, task, tuple(words))
+        results[name] = costs | {
+            "memory_ratio": costs["bytes"] / plain["size"],
+            "time_ratio": costs["cpu"] / plain["cpu"],
         }
         print(name, json.dumps(results[name]), file=sys.stderr)
     return results

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from ranksim.data.arrow_cells import ArrowCells, count_cells, find_missing, map_cells
+from ranksim.data.batch import TableRows
 from ranksim.data.cells import is_missing, to_canonical_text
 from ranksim.data.reading import read_parquet
 from ranksim.data.row_numbers import encode_cells, number_rows
 from ranksim.data.spec import TableSpec
 from ranksim.data.table import Table, parse_numbers
 from ranksim.exceptions import DataError
-from ranksim.training.adapters import EncodedRows, TableAdapter
+from ranksim.training.adapters import TableAdapter
 from ranksim.user_data.features import TableFeatures
 from ranksim.user_data.label_report import make_label_report
 from ranksim.user_data.proposals import find_column_kinds, propose_inputs
@@ -62,7 +63,7 @@ def make_columns(seed):
     return {name: columns[name] for name in ["y", *chosen]}
 
 
-@pytest.fixture(params=range(12))
+@pytest.fixture(params=range(6))
 def tables(request, tmp_path):
     """A table read from a Parquet file with row groups of odd sizes, and one of the same lists."""
     columns, rng = make_columns(request.param), np.random.default_rng(request.param)
@@ -186,16 +187,18 @@ def test_rows_of_equal_hashes_are_compared(monkeypatch):
     assert number_rows(readers).tolist() == [0, 1, 0, 2, 3]
 
 
-def test_large_tables_are_encoded_by_batch(tables, monkeypatch):
+@pytest.mark.parametrize("limit", ["MAX_COPIED", "MAX_ENCODED"])
+def test_large_tables_are_encoded_by_batch(tables, monkeypatch, limit):
     """The batches of a large table are those of a small one."""
     plan = make_split_plan(tables[0], TableSpec(target="y", balanced=False))
     adapter = TableAdapter.fit(plan)
     small = adapter.adapt_splits(plan, None)
-    monkeypatch.setattr("ranksim.training.adapters.MAX_ENCODED", 0)
+    monkeypatch.setattr(f"ranksim.training.adapters.{limit}", 0)
     large = adapter.adapt_splits(plan, None)
     assert vars(small.report) == vars(large.report)
     for a, b in zip(small.samples, large.samples, strict=True):
-        assert isinstance(b, EncodedRows)
+        assert isinstance(b, TableRows)
+        assert (b.features is None) == (limit == "MAX_ENCODED")
         order = a.labels.argsort()
         for batch in order.split(7):
             first, second = a.get_batch(batch), b.get_batch(batch)
@@ -213,3 +216,13 @@ def test_damaged_columns_are_reported(tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match="damaged in column 'a'"):
         Table.column(read_parquet(path), "a")
+
+
+def test_near_duplicates_of_a_large_table_are_sought_among_some_samples(tables, monkeypatch):
+    plan = make_split_plan(tables[0], TableSpec(target="y", balanced=False))
+    adapter = TableAdapter.fit(plan)
+    monkeypatch.setattr("ranksim.training.adapters.MAX_ENCODED", 0)
+    monkeypatch.setattr("ranksim.training.adapters._MAX_COMPARED", 20 * adapter.features.width)
+    sizes = [min(len(part), 20) for part in plan.split]
+    note = adapter.adapt_splits(plan, None).report.notes["Near-duplicates"]
+    assert note == f"sought among {sum(sizes)} samples of this large table"

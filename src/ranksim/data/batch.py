@@ -65,14 +65,15 @@ class VectorDataset(BatchDataset):
         return (self.features.index_select(0, index),)
 
 
-class EncodedRows(BatchDataset):
-    """A data set of rows of a large table, which are encoded when a batch is read.
+class TableRows(BatchDataset):
+    """A data set of rows of a table whose columns and features several data sets share.
 
     Args:
         columns: of all rows of the table, float64 ``(M, D)``; data sets share them.
         rows: of the samples ``(N,)``.
         labels: of the samples ``(N,)``.
         encode: converts columns ``(B, D)`` to features, float32 ``(B, F)``.
+        features: of all rows ``(M, F)``; None: a batch is encoded when it is read.
     """
 
     def __init__(
@@ -81,13 +82,17 @@ class EncodedRows(BatchDataset):
         rows: NDArray[np.int64],
         labels: ArrayLike,
         encode: Callable[[NDArray[np.float64]], NDArray[np.float32]],
+        features: NDArray[np.float32] | None = None,
     ) -> None:
         self.columns = torch.from_numpy(columns)
         self.rows = torch.from_numpy(rows)
         self.labels = torch.as_tensor(labels, dtype=torch.float64)
         self.encode = encode
+        self.features = None if features is None else torch.from_numpy(features)
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
+        if self.features is not None:
+            return (self.features.index_select(0, self.rows[index]),)
         columns = copy_to_numpy(self.get_raw_inputs(index)[0])
         return (torch.from_numpy(self.encode(columns)),)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.formatting import format_count, format_value
+from ranksim.data.arrow_cells import count_cells, map_cells
 from ranksim.data.cells import parse_boolean
 from ranksim.data.data_report import PART_TITLES
 from ranksim.data.table import Floats, Ints, Table
@@ -172,7 +173,7 @@ def read_parts(table: Table, name: str) -> NDArray[np.str_]:
     values = table.column(name)
     if marks_part(name, values):
         return _read_marks(table, name)
-    parts = np.array([parse_part(value) for value in values], dtype=np.str_)
+    parts = map_cells(values, parse_part, np.str_)
     if len(wrong := np.flatnonzero(parts == "")):
         problem = f"column {name!r} is not train, val or test, but {format_value(values[wrong[0]])}"
         remedy = f"correct these values, or write {UNUSED} to leave rows out"
@@ -194,7 +195,9 @@ def find_marked_part(name: str) -> str:
 
 def marks_part(name: str, values: Sequence[Any]) -> bool:
     """Return True for booleans, some of them true and others not, that mark a part by name."""
-    return find_marked_part(name) != "" and {*map(parse_boolean, values)} == {True, False}
+    if not find_marked_part(name):
+        return False
+    return {*map(parse_boolean, count_cells(values)[0])} == {True, False}
 
 
 def _read_marks(table: Table, name: str) -> NDArray[np.str_]:
@@ -211,7 +214,7 @@ def _read_marks(table: Table, name: str) -> NDArray[np.str_]:
             columns[part] = each
     rest = next((part for part in ("train", "test", "val") if part not in columns), UNUSED)
     masks = {
-        part: np.array([parse_boolean(value) is True for value in table.column(each)])
+        part: map_cells(table.column(each), lambda value: parse_boolean(value) is True, np.bool_)
         for part, each in columns.items()
     }
     repeated = np.flatnonzero(np.sum(list(masks.values()), axis=0) > 1)

@@ -19,7 +19,7 @@ from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import validate_types
 from ranksim.data import TextSamples
-from ranksim.data.batch import BatchDataset, EncodedRows, TableDataset
+from ranksim.data.batch import BatchDataset, TableDataset, TableRows
 from ranksim.data.cells import describe_time_zones, have_time_zone, is_blank, is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.decode import check_images, describe_broken
@@ -103,7 +103,8 @@ class AdaptedTable:
 
 
 _FILL_IN = "fill it in, remove these rows, or leave them out with --skip-missing"
-MAX_ENCODED = 2**28  # bytes of columns and features; beyond, batches are encoded when read
+MAX_COPIED = 2**24  # bytes of columns and features; beyond, the parts of a split share them
+MAX_ENCODED = 2**28  # beyond, features are computed when a batch is read
 _MAX_COMPARED = 10_000_000  # features of samples that are compared with each other
 _NESTED: dict[str, Any] = {"features": TableFeatures, "scaling": SeriesScaling}  # fields
 
@@ -177,11 +178,12 @@ class TableAdapter(DataAdapter):
         columns = self.features.read(plan.table)
         if len(plan.rows) < len(columns):
             columns = columns[plan.rows]
-        is_large = columns.nbytes + 4 * len(columns) * self.features.width > MAX_ENCODED
-        vectors = None if is_large else self.features.encode(columns)
+        size = columns.nbytes + 4 * len(columns) * self.features.width
+        encode = self.features.encode
+        vectors = None if size > MAX_ENCODED else encode(columns)
         train, val, test = (
-            EncodedRows(columns, i, plan.labels[i], self.features.encode)
-            if vectors is None
+            TableRows(columns, i, plan.labels[i], encode, vectors)
+            if vectors is None or size > MAX_COPIED
             else TableDataset(vectors[i], columns[i], plan.labels[i])
             for i in plan.split
         )
@@ -193,13 +195,16 @@ class TableAdapter(DataAdapter):
         for place, index in (("validation", plan.split.val), ("test", plan.split.test)):
             part = plan.table.take(plan.rows[index])
             report = report.combine(self.features.describe_unknown(part, place, is_new=False))
-        near = report_near_duplicates(*self._compare_samples(columns, vectors, plan.split))
-        report = report.combine(near)
+        compared = self._select_compared(columns, vectors, plan.split)
+        report = report.combine(report_near_duplicates(*compared))
+        if len(compared[0]) < sum(map(len, plan.split)):
+            text = f"sought among {len(compared[0]):,} samples of this large table"
+            report = report.combine(DataReport(notes={"Near-duplicates": text}))
         return AdaptedSplits(
             *((train, val, test), self._make_network, facts, report), reader=self._reader
         )
 
-    def _compare_samples(
+    def _select_compared(
         self, columns: Floats, vectors: NDArray[np.float32] | None, split: Split
     ) -> tuple[NDArray[np.float32], list[int], Split]:
         """Return the features of the samples that are compared, their widths and the split.
@@ -312,7 +317,7 @@ class TextAdapter(DataAdapter):
     def _read_texts(self, table: Table, rows: np.ndarray, remedy: str) -> tuple[list[str], ...]:
         texts = []
         for name in self.names:
-            values = table.column(name)
+            values = list(table.column(name))
             blank = [row for row in rows if is_blank(values[row])]
             table.raise_for_rows(blank, f"column {name!r} has no text", remedy)
             others = [row for row in rows if not isinstance(values[row], str)]

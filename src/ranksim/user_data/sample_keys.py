@@ -86,8 +86,11 @@ def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> 
         for start in range(0, table.n_rows, max(size, 1)):
             rows = np.arange(start, min(start + size, table.n_rows))
             part = table.take(rows)
-            keys = _make_keys_by_column(part, options, inputs, make_text, make_image)
-            hashes[rows] = _hash_columns(keys)
+            if isinstance(options, TableSpec):
+                hashes[rows] = _hash_rows(_format_table_keys(part, options, inputs))
+            else:
+                keys = _make_keys_by_column(part, options, inputs, make_text, make_image)
+                hashes[rows] = _hash_columns(keys)
             progress(int(rows[-1]) + 1)
     return hashes
 
@@ -97,8 +100,51 @@ def hash_cells(columns: Sequence[Sequence[Any]]) -> NDArray[np.uint64]:
     hashes = []
     for start in range(0, max(map(len, columns), default=0), _HASHED_ROWS):
         part = [values[start : start + _HASHED_ROWS] for values in columns]
-        hashes.append(_hash_columns(list(map(_make_distinct_keys, part))))
+        hashes.append(_hash_rows(list(map(_format_cells, part))))
     return np.concatenate(hashes) if hashes else np.zeros(0, dtype=np.uint64)
+
+
+def _format_table_keys(
+    table: Table, options: TableSpec, inputs: Sequence[str]
+) -> list[Sequence[str]]:
+    """Return the text of the key of each cell, by column."""
+    columns = []
+    for name in inputs:
+        is_category = name in options.categories
+        form = PLAIN if is_category else table.number_format(name) or PLAIN
+        columns.append(_format_cells(table.column(name), form, is_category=is_category))
+    return columns
+
+
+def _format_cells(
+    values: Sequence[Any], number_format: NumberFormat = PLAIN, *, is_category: bool = False
+) -> Sequence[str]:
+    """Return the text of the key of each cell, whose numbers are rounded to float32."""
+    if isinstance(values, ArrowCells) and values.is_number and not is_category:
+        numbers = values.to_numbers()
+        texts = list(map(repr, _round_decimals(numbers).tolist()))
+        for row in np.flatnonzero(np.isnan(numbers)).tolist():
+            texts[row] = repr(_MISSING)
+        return texts
+    if isinstance(values, ArrowCells) and values.is_name:
+        keys = make_cell_keys(values.distinct, number_format, is_category=is_category)
+        distinct = list(map(repr, _round_keys(keys)))
+        return [distinct[code] for code in values.codes.tolist()]
+    if (
+        is_category
+        or number_format != PLAIN
+        or any(isinstance(v, list | dict | np.ndarray) for v in values)
+    ):
+        keys = make_cell_keys(values, number_format, is_category=is_category)
+    else:
+        keys = _make_distinct_keys(values)
+    return list(map(repr, _round_keys(keys)))
+
+
+def _hash_rows(columns: Sequence[Sequence[str]]) -> NDArray[np.uint64]:
+    """Return the hash of each row ``(N,)`` that :func:`hash_keys` returns for its keys."""
+    end = ",)" if len(columns) == 1 else ")"
+    return _hash_bytes(f"({', '.join(row)}{end}".encode() for row in zip(*columns, strict=True))
 
 
 def _make_distinct_keys(values: Sequence[Any]) -> list[Hashable]:

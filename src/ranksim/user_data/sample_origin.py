@@ -23,6 +23,14 @@ def describe_origin(
     origin: dict[str, list[Any]] = {"row": (rows + 1).tolist()}
     if table.line_unit == "line":
         origin["line"] = [table.lines[row] for row in rows]
+    return origin | read_origin(table, rows, image=image, group=group)
+
+
+def read_origin(
+    table: Table, rows: Ints, *, image: str | None = None, group: str | None = None
+) -> dict[str, list[Any]]:
+    """Return the image path and the group of samples; see :func:`describe_origin`."""
+    origin: dict[str, list[Any]] = {}
     for name, column in (("image", image), ("group", group)):
         if column is not None and column in table.names:
             values = take_cells(table.column(column), rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranksim._utils.formatting import join_names
 from ranksim._utils.storage import atomic_write
@@ -265,10 +266,19 @@ def make_row_digests(table: Table) -> list[str]:
 
     Columns without a name, of parts of a split, and of lists, structs or bytes are left out.
     """
+    return list(map(_format_digest, _hash_rows(table)))
+
+
+def _format_digest(value: np.uint64) -> str:
+    return f"x{int(value):016x}"
+
+
+def _hash_rows(table: Table) -> NDArray[np.uint64]:
+    """Return the hash of the cells of each row ``(N,)``, see :func:`make_row_digests`."""
     names = [name for name in table.names if not has_no_name(name) and table.names.count(name) == 1]
     columns = [table.column(name) for name in sorted(names)]
     columns = [values for values in columns if not _names_parts(values) and _are_values(values)]
-    return [f"x{digest:016x}" for digest in hash_cells(columns).tolist()]
+    return hash_cells(columns)
 
 
 def _names_parts(values: Sequence[Any]) -> bool:
@@ -297,7 +307,7 @@ def write_split_file(
     content: dict[str, Iterable[Any]] = {"row": range(1, table.n_rows + 1)}
     if table.line_unit == "line":
         content["line"] = table.lines
-    content |= {**columns, _DIGEST: make_row_digests(table), _SPLIT: parts}
+    content |= {**columns, _DIGEST: map(_format_digest, _hash_rows(table)), _SPLIT: parts}
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(content)

@@ -56,7 +56,7 @@ from ranksim.imbalance.bins import LabelRange
 from ranksim.user_data.columns import has_no_name
 from ranksim.user_data.input_columns import InputChoice, report_nameless, warn_of_future_copies
 from ranksim.user_data.sample_keys import hash_samples, hash_windows
-from ranksim.user_data.sample_origin import describe_origin
+from ranksim.user_data.sample_origin import describe_origin, read_origin
 from ranksim.user_data.sample_split import SplitOutcome, split_samples
 from ranksim.user_data.sample_weights import drop_weightless, read_sample_weights
 from ranksim.user_data.sentinels import describe_precision, describe_unused, find_sentinels
@@ -123,8 +123,12 @@ class SplitPlan:
 
     def describe_origin(self, rows: Ints) -> dict[str, list[Any]]:
         """Return the row, line, image path and group of rows of the table ``(N,)``."""
+        return describe_origin(self.table, rows, **self._origin_columns)
+
+    @property
+    def _origin_columns(self) -> dict[str, str | None]:
         image = self.options.image if isinstance(self.options, ImageSpec) else None
-        return describe_origin(self.table, rows, image=image, group=self.options.group)
+        return {"image": image, "group": self.options.group}
 
     def describe_test(self) -> dict[str, list[Any]]:
         """Return what :meth:`describe_origin` does for the test samples, and times of forecasts."""
@@ -144,9 +148,8 @@ class SplitPlan:
 
     def write_split(self, path: Path) -> None:
         """Write the part of each row of the table to a file for ``--split``."""
-        origin = self.describe_origin(np.arange(self.table.n_rows))
-        columns = {k: v for k, v in origin.items() if k not in ("row", "line")}
-        write_split_file(path, self.table, self.parts.tolist(), columns)
+        columns = read_origin(self.table, np.arange(self.table.n_rows), **self._origin_columns)
+        write_split_file(path, self.table, map(str, self.parts), columns)
 
 
 def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
