@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import progress_counter
-from ranksim.data.arrow_cells import ArrowCells
+from ranksim.data.arrow_cells import ArrowCells, take_cells
 from ranksim.data.cells import is_missing, parse_seconds, to_canonical_text
 from ranksim.data.images.decode import decode, examine, read_file
 from ranksim.data.images.table import image_paths
@@ -70,7 +70,12 @@ def _encode_cells(
     if isinstance(values, ArrowCells) and values.is_name:
         distinct = make_cell_keys(values.distinct, number_format, is_category=is_category)
         return encode_keys(distinct)[values.codes]
-    return encode_keys(make_cell_keys(values, number_format, is_category=is_category))
+    if is_category:
+        return encode_keys(make_cell_keys(values, is_category=True))
+    numbers = parse_numbers(values, number_format).values
+    codes, others = encode_numbers(numbers), np.flatnonzero(np.isnan(numbers))
+    codes[others] = encode_keys(make_cell_keys(take_cells(values, others), number_format))
+    return codes
 
 
 def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> NDArray[np.uint64]:
