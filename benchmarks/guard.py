@@ -28,6 +28,7 @@ from benchmarks.table_step import make_task, time_fit, time_plain_loop
 from benchmarks.timing import time_in_turns
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import write_json
+from ranksim.functional._kernels.cpu.library import load_library
 
 FILE = Path(__file__).resolve().parents[1] / "results" / "speed" / "guard.json"
 TOLERANCE, OTHER_PROCESSOR_TOLERANCE = 1.5, 2.5
@@ -120,12 +121,24 @@ def read_committed(path: Path, ratios: Ratios) -> dict[str, Any]:
     return content
 
 
+def require_compiled_term() -> None:
+    """Exit with one sentence unless the compiled function of the loss can be loaded."""
+    try:
+        load_library()
+    except OSError:
+        sys.exit(
+            "The compiled function of the loss is missing or older than term.c: run "
+            "python src/ranksim/functional/_kernels/cpu/compile.py."
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare or record the ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help="record the ratios of this commit")
     parser.add_argument("--file", type=Path, default=FILE)
     arguments = parser.parse_args(argv)
+    require_compiled_term()
     torch.set_num_threads(1)
     if arguments.write:
         record(RATIOS, arguments.file)

@@ -75,6 +75,15 @@ def test_file_with_other_ratios_is_rejected(tmp_path):
         guard.main(["--file", str(path)])
 
 
+def test_missing_compiled_function_is_an_error(run, monkeypatch):
+    def fail():
+        raise OSError
+
+    monkeypatch.setattr(guard, "load_library", fail)
+    with pytest.raises(SystemExit, match=r"missing or older than term\.c: run .*compile\.py\."):
+        run([1.0])
+
+
 def test_slower_loss_has_a_higher_ratio(monkeypatch):
     ratio = min(guard.measure_term(16, 64, seconds=0.05) for _ in range(2))
     loss = guard.make_step
