@@ -262,7 +262,7 @@ def test_user_weights_need_an_estimator_that_takes_them(homes):
     ("arguments", "facts"),
     [
         ({"tune": 2}, ["tune= cannot search", "GridSearchCV"]),
-        ({"jobs": 2}, ["'mine' cannot be sent to other processes", "jobs= 1"]),
+        ({"jobs": 2}, ["'mine' cannot be sent to other processes", "jobs=1"]),
         ({"set": {"max_leaves": 5}}, ["set= max_leaves changes only the estimators"]),
     ],
 )

@@ -75,6 +75,8 @@ def to_python_names(message: str) -> str:
             return "balanced=False" + rest
         if word[:1] in ("'", '"'):
             return text + word
+        if option == "jobs" and word.isdigit():
+            return text + word
         if word in _VALUES.get(option, "").split():
             return f"{text}{word!r}"
         is_advice = message[: match.start()].endswith("add ")

@@ -242,6 +242,7 @@ def compare(
     *,
     target: str | None = None,
     estimators: Mapping[str, Any] | None = None,
+    model: Any = None,
     out: str | Path | None = None,
     progress: bool = True,
     **options: Any,
@@ -256,6 +257,9 @@ def compare(
         estimators: regressors and pipelines of scikit-learn as further rows, by name, such as
             ``{"lgbm": LGBMRegressor()}``. ``lgbm+sqinv``, ``lgbm(log)`` and so on are methods,
             too; without any of them among ``methods``, ``lgbm`` and ``lgbm+sqinv`` are added.
+        model: function that builds the feature extractor of all networks: it gets an example batch
+            and returns a new ``torch.nn.Module`` that maps a batch to features ``(N, D)``; also as
+            ``"package.module:function"``. Head, FDS, RRT and RankSim attach to the features.
         out: folder for the results; finished runs in it are kept, so that an interrupted call goes
             on where it stopped. By default a temporary folder.
         progress: print what was read of the data, and the progress.
@@ -275,6 +279,7 @@ def compare(
     data, target = join_target(data, y, target)
     given = {"target": target, "methods": DEFAULT_METHODS, **options}
     values = read_arguments("compare", COMPARE_OPTIONS, given)
+    values["network"] = model
     values["estimators"] = {} if estimators is None else estimators
     command = describe_call("compare", name_data(data), COMPARE_OPTIONS, given)
     folder = ResultFolder(out)

@@ -15,7 +15,7 @@ from ranksim.api.arguments import describe_call, name_arguments, read_arguments
 from ranksim.api.comparison import make_console, silence
 from ranksim.api.folders import ResultFolder, copy_folder
 from ranksim.api.html import render_box, render_page, render_table, render_text
-from ranksim.api.options import FIT_OPTIONS, make_sweep_request
+from ranksim.api.options import FIT_OPTIONS, load_network, make_sweep_request
 from ranksim.data.memory import join_target, name_data, write_data
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.report import plotting
@@ -216,14 +216,18 @@ class Model(SavedModel):
 
     @classmethod
     @name_arguments
-    def load(cls, folder: str | Path, *, encoder: str | Path | None = None) -> Model:
+    def load(
+        cls, folder: str | Path, *, encoder: str | Path | None = None, model: Any = None
+    ) -> Model:
         """Load a model of :meth:`save`, ``out=`` or ``ranksim fit``; no code of it is executed.
 
         Args:
             folder: of the model.
             encoder: the folder of the pretrained encoder, if the model was trained with one.
+            model: the function that builds the network, if it was trained with one of yours.
         """
-        return cls._from_saved(load_model(folder, encoder=encoder))
+        network = None if model is None else load_network(model)
+        return cls._from_saved(load_model(folder, encoder=encoder, network=network))
 
     def _require_files(self) -> None:
         """Raise a UsageError if the model has no files, as an estimator of the user."""
@@ -256,6 +260,7 @@ def fit(
     target: str | None = None,
     method: str = _DEFAULT_METHOD,
     estimators: Mapping[str, Any] | None = None,
+    model: Any = None,
     out: str | Path | None = None,
     progress: bool = True,
     **options: Any,
@@ -270,6 +275,7 @@ def fit(
         method: its name, such as ``inv+ranksim`` or ``result.best``.
         estimators: of scikit-learn, by name, which ``method`` may name. A model of them stays in
             memory: it predicts, but cannot be saved.
+        model: function that builds the feature extractor, as for :func:`ranksim.compare`.
         out: folder for the model; by default a temporary one.
         progress: print what was read of the data, and the progress.
         **options: those of ``ranksim fit``, under the same names: ``seed``, ``refit``,
@@ -285,6 +291,7 @@ def fit(
         raise UsageError(f"--method takes one name, such as result.best, got {method!r}.")
     given = {"target": target, "method": method, **options}
     values = read_arguments("fit", FIT_OPTIONS, given)
+    values["network"] = model
     values["estimators"] = {} if estimators is None else estimators
     command = describe_call("fit", name_data(data), FIT_OPTIONS, given)
     folder = ResultFolder(out)
@@ -306,7 +313,8 @@ def fit(
                 f"Stopped; the same call with --out {str(path)!r} goes on where it stopped, until "
                 "Python exits."
             ) from error
-    return Model._from_saved(load_model(path, encoder=_find_encoder(bench.changes)), folder)
+    encoder = _find_encoder(bench.changes)
+    return Model._from_saved(load_model(path, encoder=encoder, network=bench.network), folder)
 
 
 def _find_encoder(changes: Sequence[str]) -> str | None:

@@ -21,6 +21,7 @@ from ranksim.exceptions import UsageError
 if TYPE_CHECKING:
     from ranksim.experiments.sweep_settings import SweepRequest
     from ranksim.training.custom_estimator import CustomEstimator
+    from ranksim.training.custom_network import CustomNetwork
     from ranksim.training.data_source import DataSource
     from ranksim.training.trainer_config import TrainerConfig
 
@@ -49,6 +50,7 @@ SPLIT = (
 NETWORK = ("Network", "encoder image_size channels_last")
 RUN = ("Training", "target_transform changes recipe_file max_steps max_epochs")
 ROWS = ("Further rows", "predictions name estimators")
+OWN_NETWORK = ("Network", "network")
 SWEEP = ("Training", f"{RUN[1]} jobs engine")
 HARDWARE = ("Hardware", "accelerator devices num_nodes precision gather_across_devices compile")
 
@@ -105,6 +107,12 @@ class CommandOptions:
         "OBJECT",
         name="--estimator",
         repeat=True,
+    )
+    network: str | None = option(
+        "Function that builds the network from an example batch, PACKAGE.MODULE:FUNCTION.",
+        None,
+        "FUNCTION",
+        name="--model",
     )
     method: str = option("One name; see ranksim methods.", ...)
     refit: bool = option("Train again on all rows; the scores are those before.", False)
@@ -272,6 +280,8 @@ def _make_request(source: DataSource, out: Path, values: Values, command: str) -
     settings = {name: value for name, value in settings.items() if value is not None}
     if estimators := values.get("estimators"):
         settings["estimators"] = _name_estimators(estimators, settings)
+    if values.get("network") is not None:
+        settings["network"] = _make_network(values["network"], settings)
     return SweepRequest(
         source,
         out=out,
@@ -302,6 +312,24 @@ def _name_estimators(
         for each in customs:
             check_transferable(each.estimator, f"Estimator {each.name!r}")
     return customs
+
+
+def _make_network(function: Any, settings: Values) -> CustomNetwork:
+    """Return the network of a function, given so or as a text that names it."""
+    from ranksim.api.objects import check_transferable
+
+    network = load_network(function)
+    if settings.get("jobs", 1) > 1 or settings.get("engine") == "ray":
+        check_transferable(network.build, f"--model {network.name}")
+    return network
+
+
+def load_network(function: Any) -> CustomNetwork:
+    """Return the network of a function, given so or as ``package.module:function``."""
+    from ranksim.api.objects import load_object
+    from ranksim.training.custom_network import MODEL, CustomNetwork
+
+    return CustomNetwork(load_object(function, MODEL) if isinstance(function, str) else function)
 
 
 def trainer_config(values: Values) -> TrainerConfig:

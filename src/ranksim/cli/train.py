@@ -15,6 +15,7 @@ from ranksim.api.options import (
     HARDWARE,
     INPUTS,
     NETWORK,
+    OWN_NETWORK,
     READING,
     ROWS,
     RUN,
@@ -22,6 +23,7 @@ from ranksim.api.options import (
     SWEEP,
     UserDataOptions,
     Values,
+    load_network,
 )
 from ranksim.cli.options import AsJson, Data, Out, print_json, sweep_request, with_options
 from ranksim.data.spec import SPEC_TYPES, DataLocation, ReadOptions
@@ -68,7 +70,7 @@ tune_app = typer.Typer(
 
 @with_options(
     f"data {INPUTS} methods seeds budget tune out",
-    *(DATA, READING, SPLIT, ROWS, SWEEP, HARDWARE),
+    *(DATA, OWN_NETWORK, READING, SPLIT, ROWS, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={
         "default": "default",
@@ -89,7 +91,7 @@ def compare(
 
 @with_options(
     f"data {INPUTS} method seed out refit ensemble cross_validate",
-    *(DATA, READING, SPLIT, RUN, HARDWARE),
+    *(DATA, OWN_NETWORK, READING, SPLIT, RUN, HARDWARE),
     owner=UserDataOptions,
     method={"default": "vanilla+ranksim"},
 )
@@ -154,7 +156,7 @@ def _print_held_out(request: FitRequest, result: dict[str, Any], console: Consol
 
 
 @with_options(
-    "model data out image_root encoder accelerator skip_missing strict as_json",
+    "model data out image_root encoder network accelerator skip_missing strict as_json",
     READING,
     owner=DataLocation,
     skip_missing={"help": "Leave out rows without a text, a readable image, a time or a group."},
@@ -182,6 +184,8 @@ def predict(
     from ranksim.inference.prediction import PredictRequest, predict_data
 
     console = Console(stderr=as_json)
+    if values["network"] is not None:
+        values["network"] = load_network(values["network"])
     names = [item.name for item in fields(ReadOptions)]
     reading = {name: value for name in names if (value := values.pop(name)) not in (None, ())}
     result = predict_data(PredictRequest(model, data, out, reading=reading, **values), console)

@@ -43,6 +43,7 @@ class RunIdentity(TypedDict):
     choices: NotRequired[list[dict[str, float]]]
     predictions_sha256: NotRequired[str]
     estimator: NotRequired[Table]
+    network: NotRequired[Table]
 
 
 class RunRecord(TypedDict):

@@ -222,6 +222,11 @@ def rebuild_run(
             f"{name} is an estimator of the user ({estimator['class']}), which only the call that "
             "passed it can fit again: choose another row with --row."
         )
+    if (network := record["identity"].get("network")) is not None:
+        raise UsageError(
+            f"{name} has a network of the user ({network['module']}:{network['name']}), which only "
+            "the call that passed it can train again: choose another row with --row."
+        )
     try:
         source = _make_source(request, record)
         return _make_run(request, results, record["identity"], source, out)

@@ -38,6 +38,7 @@ from ranksim.evaluation.record import (
 from ranksim.exceptions import DataError, RankSimError, UsageError
 from ranksim.experiments.external import read_external_predictions
 from ranksim.models.estimators.data import LEAST_LABEL, find_unsuitable_labels
+from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.data_source import DataSource
 from ranksim.training.divergence import DivergedError
 from ranksim.training.factory import check_weights, make_fds
@@ -57,6 +58,7 @@ from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST
 from ranksim.training.task import FollowedError, TrainingOptions, TrainingResult
 from ranksim.training.task_loading import (
+    check_custom_network,
     check_network,
     find_sample_ids,
     load_benchmark,
@@ -100,6 +102,7 @@ class Run:
     stage_one: Run | None = None
     predictions: Path | None = None  # made elsewhere; nothing is trained
     choices: tuple[Mapping[str, float], ...] = ()  # of an earlier fit of each estimator
+    network: CustomNetwork | None = None  # builds the network of a method that trains one
     has_projection: bool = True  # of the features; results keep that of the lowest seed alone
 
     @property
@@ -129,6 +132,8 @@ class Run:
             identity["stage_one"] = self.stage_one.identity()
         if self.choices:
             identity["choices"] = [dict(each) for each in self.choices]
+        if self.network is not None:
+            identity["network"] = self.network.describe()
         if self.method.technique.custom is not None:
             identity["estimator"] = self.method.technique.custom.describe()
         if self.predictions is not None:
@@ -172,6 +177,8 @@ def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
         read_external_predictions(run.predictions, benchmark)
         return benchmark
     check_method(run, benchmark)
+    if run.network is not None:
+        check_custom_network(run.source, run.recipe, run.network)
     return benchmark
 
 
@@ -326,7 +333,9 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
 def _train(run: Run, options: TrainingOptions) -> tuple[Benchmark[Any], TrainingResult]:
     """Train a run; for a two-stage method, train the first stage before unless it is finished."""
     encoder = None if run.stage_one is None else _train_first_stage(run, run.stage_one, options)
-    benchmark, task = load_task(run.source, run.recipe, seed=run.seed, hardware=run.trainer_config)
+    benchmark, task = load_task(
+        run.source, run.recipe, seed=run.seed, hardware=run.trainer_config, network=run.network
+    )
     technique = run.method.technique
     if run.predictions is not None:
         preds = read_external_predictions(run.predictions, benchmark)

@@ -226,6 +226,7 @@ def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Metho
             request.limits,
             request.out,
             None if first is None else make_run(first, seed),
+            network=None if method.technique.estimator else request.network,
         )
 
     return make_run

@@ -13,6 +13,7 @@ from ranksim.exceptions import UsageError
 from ranksim.experiments.external import name_predictions
 from ranksim.imbalance import Scheme
 from ranksim.training.custom_estimator import CustomEstimator
+from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.data_source import DataSource
 from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import ESTIMATORS, Method, parse_method, parse_methods
@@ -35,6 +36,7 @@ from ranksim.training.recipe import (
     GLUCOSE,
     LOSSES,
     OLD_FIELDS,
+    SENTENCES,
     SERIES,
     TABLE,
     EstimatorRecipe,
@@ -72,6 +74,7 @@ class SweepRequest:
     name: tuple[str, ...] = ()  # of these rows
     tune: int | None = None  # trials of a search for the recipe of each row, before the sweep
     estimators: tuple[CustomEstimator, ...] = ()  # of the user, further rows
+    network: CustomNetwork | None = None  # of the user, instead of that of the recipe
 
     @property
     def benchmark(self) -> str:
@@ -240,8 +243,25 @@ def check_request(request: SweepRequest) -> None:
     spec = request.source.spec
     if request.methods == DEFAULT_METHODS and isinstance(spec, UserDataSpec):
         request = replace(request, methods=list_default_methods(spec, "log"))
-    SweepSettings.from_request(request).parse_methods(request)
+    methods = SweepSettings.from_request(request).parse_methods(request)
+    if request.network is not None:
+        _check_network(request, methods)
     name_predictions(request.predictions, request.name)
+
+
+def _check_network(request: SweepRequest, methods: Sequence[Method]) -> None:
+    """Raise a UsageError if a network of the user is not used, or replaces settings."""
+    if all(method.technique.estimator for method in methods):
+        raise UsageError(
+            "--model builds networks, and --methods has none: add one such as vanilla, or leave it "
+            "out."
+        )
+    shape = {"hidden", "layers", "dropout", "encoder"}
+    if request.benchmark == SENTENCES:
+        shape.remove("encoder")  # whose tokens or features the network reads
+    for name, _ in map(parse_change, request.changes):
+        if name in shape:
+            raise UsageError(f"--set {name} has no effect on the network of --model: leave it out.")
 
 
 def draft_user_data(location: DataLocation, options: Mapping[str, Any]) -> list[DataSource]:

@@ -49,7 +49,7 @@ def model_card(
         config=config,
         metrics=metrics,
         data=config["data"],
-        network=estimator or _NETWORKS[config["kind"]],
+        network=estimator or _describe_network(config),
         is_network=not estimator,
         has_samples=config.get("technique", {}).get("estimator") == "knn",
         inputs=", ".join(map(_code, config["data"]["inputs"])),
@@ -66,6 +66,13 @@ def model_card(
         data_report=format_data_report(config.get("data_report", {})),
     )
     return card
+
+
+def _describe_network(config: Mapping[str, Any]) -> str:
+    """Describe the network of a model by its kind of data, or by the function that builds it."""
+    if (network := config.get("network")) is None:
+        return _NETWORKS[config["kind"]]
+    return f"a network that {_code(network['module'] + ':' + network['name'])} builds"
 
 
 def _describe_training(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

@@ -245,6 +245,8 @@ def _describe_model(
         "command": bench.command,
         **{name: origin[name] for name in ("versions", "commit", "machine")},
     }
+    if run.network is not None:
+        config["network"] = run.network.describe()
     if trainings.final:
         config["refit"] = {"samples": len(benchmark.train)}
     if count := request.cross_validate:

@@ -36,6 +36,7 @@ from ranksim.inference.saved_model import (
 )
 from ranksim.inference.seen_samples import are_held_out, count_parts
 from ranksim.metrics import SHOT_NAMES, regression_scores
+from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.hardware import check_trainer_config
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.user_data.columns import CategoryColumn, spell_booleans_alike
@@ -69,6 +70,7 @@ class PredictRequest:
     strict: bool = False  # warnings about the data are errors
     skip_missing: bool = False  # leave out rows that cannot be predicted
     reading: Mapping[str, Any] = field(default_factory=dict)  # ReadOptions, if not the model's
+    network: CustomNetwork | None = None  # builds the network, if it is one of the user
 
 
 def predict_data(request: PredictRequest, console: Console | None = None) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
         raise UsageError(
             f"--out {request.out} would overwrite the input data: choose another file."
         )
-    model = load_model(request.model, encoder=request.encoder)
+    model = load_model(request.model, encoder=request.encoder, network=request.network)
     trainer_config = TrainerConfig(request.accelerator, precision=model.config["precision"])
     check_trainer_config(trainer_config)
     predictions = model.predict(

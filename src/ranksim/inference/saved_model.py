@@ -35,7 +35,9 @@ from ranksim.inference.seen_samples import (
     read_sample_parts,
 )
 from ranksim.metrics import ShotRegions
+from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
+from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.data_loader import EVAL_BATCH_SIZE
 from ranksim.training.fit import map_samples
 from ranksim.training.fit_custom import FittedCustom
@@ -72,6 +74,7 @@ class Member:
         weights: weights of the network by name; empty for an estimator.
         estimator: predicts instead of a network.
         transform: of the labels on which a network was trained.
+        network: builds the network, if it is one of the user.
     """
 
     path: Path
@@ -79,6 +82,7 @@ class Member:
     weights: Mapping[str, Tensor]
     estimator: FittedEstimator | FittedCustom | None = None
     transform: TargetTransform | None = None
+    network: CustomNetwork | None = None
 
     def predict(self, inputs: AdaptedTable, config: TrainerConfig) -> NDArray[np.float64]:
         """Compute predictions ``(N,)`` in the unit of the label, in the order of the inputs."""
@@ -87,7 +91,7 @@ class Member:
             return self.estimator.predict(inputs.reader, inputs.samples)
         assert isinstance(self.recipe, NetworkRecipe)
         with torch.random.fork_rng(devices=[]):  # initialization must not change the caller's state
-            network = inputs.make_network(self.recipe, config)()
+            network = self._make_network(inputs, config)
         try:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:
@@ -106,6 +110,12 @@ class Member:
         preds: NDArray[np.float64] = np.empty(len(order))
         preds[copy_to_numpy(order)] = copy_to_numpy(outputs)
         return preds if self.transform is None else self.transform.inverse(preds)
+
+    def _make_network(self, inputs: AdaptedTable, config: TrainerConfig) -> Regressor:
+        if self.network is None:
+            return inputs.make_network(self.recipe, config)()
+        assert inputs.kind is not None
+        return self.network.make_factory(inputs.samples, inputs.kind, inputs.reader)()
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +193,7 @@ class Model:
             UsageError: the folder of the model's pretrained encoder was not given.
         """
         require_encoder_folder(self.recipe)
+        self._require_network()
         options = self.config.get("options", {})
         table = _to_table(data, ReadOptions.from_options({**options, **(reading or {})}))
         if image_root is not None:
@@ -191,7 +202,7 @@ class Model:
         used, left_out = _select_usable(table, self.adapter if skip_missing else None)
         usable = table if len(used) == table.n_rows else table.take(used)
         inputs = self.adapter.adapt_table(usable, self.recipe)
-        inputs = dataclasses.replace(inputs, rows=used[inputs.rows])
+        inputs = dataclasses.replace(inputs, rows=used[inputs.rows], kind=self.config["kind"])
         labels = inputs.labels
         if labels is None and self.target in table.names:
             labels = read_numbers(table, self.target, missing="nan")[inputs.rows]
@@ -210,6 +221,16 @@ class Model:
         return Predictions(
             *(inputs.rows, preds, masks, labels), times=inputs.times, report=report, origin=origin
         )
+
+    def _require_network(self) -> None:
+        """Raise a UsageError if the function that builds the network was not given."""
+        network = self.config.get("network")
+        if network is not None and self.members[0].network is None:
+            raise UsageError(
+                f"The model {self.path} has a network of its author, which "
+                f"{network['module']}:{network['name']} builds: give that function with --model, "
+                "or Model.load(folder, model=function)."
+            )
 
     def find_parts(self, table: Table, hashes: NDArray[np.uint64] | None = None) -> list[str]:
         """Return which part of the training data each row belongs to, ``""`` if to none.
@@ -250,16 +271,23 @@ class Model:
         return np.asarray(preds.mean(axis=0))
 
 
-def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
+def load_model(
+    path: str | Path,
+    *,
+    encoder: str | Path | None = None,
+    network: CustomNetwork | None = None,
+) -> Model:
     """Load a model that ``ranksim fit`` saved, without executing code from its files.
 
     Args:
         path: the folder of the model.
         encoder: the folder of the pretrained encoder, if the model was trained with one.
+        network: builds the network, if the model was trained with one of the user. Predictions
+            need it.
 
     Raises:
         DataError: the model is missing, damaged or of another format, or the encoder differs.
-        UsageError: an encoder was given, but the model has none.
+        UsageError: an encoder was given, but the model has none, or another network.
     """
     for name, value in (("path", path), ("encoder", encoder or "")):
         if not isinstance(value, str | Path):
@@ -297,6 +325,7 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
             f"({reason}): {_AGAIN}."
         ) from error
     location = None if encoder is None else Path(encoder)
+    _check_network(folder, config.get("network"), network)
     members = []
     for path, (recipe, transform, digest) in zip(folders, settings, strict=True):
         recipe = relocate_encoder(recipe, location)
@@ -304,9 +333,25 @@ def load_model(path: str | Path, *, encoder: str | Path | None = None) -> Model:
             members.append(Member(path, recipe, {}, FittedEstimator.load(path / ESTIMATOR)))
         else:
             weights = _load_weights(path / WEIGHTS, digest)
-            members.append(Member(path, recipe, weights, transform=transform))
+            members.append(Member(path, recipe, weights, transform=transform, network=network))
     samples = read_sample_parts(folder / SAMPLES)
     return Model(folder, config, metrics, adapter, regions, tuple(members), samples)
+
+
+def _check_network(
+    folder: Path, trained: Mapping[str, Any] | None, network: CustomNetwork | None
+) -> None:
+    """Raise a UsageError if a network is not the one that a model was trained with."""
+    if network is None:
+        return
+    if trained is None:
+        raise UsageError(f"The model {folder} has a network of ranksim: leave --model out.")
+    name = network.describe()["name"]
+    if name != trained["name"]:
+        raise UsageError(
+            f"The model {folder} was trained with {trained['module']}:{trained['name']}, but "
+            f"--model is {network.name}: give that function."
+        )
 
 
 def _read_settings(

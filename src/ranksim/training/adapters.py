@@ -100,6 +100,7 @@ class AdaptedTable:
     report: DataReport = field(default_factory=DataReport)
     hashes: NDArray[np.uint64] | None = None  # of the windows of a series (N,)
     reader: FeatureReader | None = None  # reads the samples for estimators
+    kind: str | None = None  # of data, for networks of the user
 
 
 _FILL_IN = "fill it in, remove these rows, or leave them out with --skip-missing"

@@ -37,6 +37,7 @@ from ranksim.imbalance.bins import parse_ranges
 from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
 from ranksim.training.adapters import AdaptedSplits, DataAdapter, adapter_type
+from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.data_source import DataSource
 from ranksim.training.divergence import SampleIds
 from ranksim.training.factory import (
@@ -107,15 +108,28 @@ def load_adapter(source: DataSource, recipe: Recipe) -> DataAdapter:
 
 
 def load_task(
-    source: DataSource, recipe: Recipe, *, seed: int = 0, hardware: TrainerConfig | None = None
+    source: DataSource,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    hardware: TrainerConfig | None = None,
+    network: CustomNetwork | None = None,
 ) -> tuple[Benchmark[Any], TrainingTask]:
-    """Load the data of a run and the training task on it; ``seed`` is that of augmentation."""
+    """Load the data of a run and the training task on it.
+
+    ``seed`` is that of augmentation; ``network`` builds the network instead of the recipe.
+    """
     loaded = _load(source, recipe)
     benchmark, samples = loaded.benchmark, loaded.parts.samples
     recipe = with_encoder_folder(recipe, source.location.encoder)
+    if network is None:
+        build_model = loaded.parts.make_network(recipe, hardware or TrainerConfig())
+    else:
+        kind, reader = source.spec.benchmark, loaded.parts.reader
+        build_model = network.make_factory(samples[0], kind, reader)
     return benchmark, TrainingTask(
         *samples,
-        loaded.parts.make_network(recipe, hardware or TrainerConfig()),
+        build_model,
         benchmark.bins,
         benchmark.regions(source.spec.regions_from),
         benchmark.gmean_epsilon,
@@ -126,6 +140,12 @@ def load_task(
         sample_ids=_sample_ids(source, loaded.parts) if source.is_user_data else None,
         reader=loaded.parts.reader,
     )
+
+
+def check_custom_network(source: DataSource, recipe: Recipe, network: CustomNetwork) -> None:
+    """Raise a UsageError if a network of the user cannot be trained on the data of a run."""
+    parts = _load(source, recipe).parts
+    network.check(parts.samples[0], source.spec.benchmark, parts.reader)
 
 
 def check_network(source: DataSource, recipe: Recipe) -> None:
