@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ranksim import functional
     from ranksim.api.comparison import Comparison, compare
     from ranksim.api.label_report import LabelReport, inspect
-    from ranksim.api.model import Evaluation, Model, fit
+    from ranksim.api.model import Evaluation, Model, fit, push_to_hub
     from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins, density_weights
     from ranksim.inference import load_model
     from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
@@ -34,6 +34,7 @@ __all__ = [
     "functional",
     "inspect",
     "load_model",
+    "push_to_hub",
 ]
 
 __version__ = "0.2.0"
@@ -48,6 +49,7 @@ _INTERFACE = {
     "compare": "ranksim.api.comparison",
     "fit": "ranksim.api.model",
     "inspect": "ranksim.api.label_report",
+    "push_to_hub": "ranksim.api.model",
 }
 __getattr__, __dir__ = lazy_attributes(
     __name__,

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ranksim._utils.checks import describe_value
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_percent
 from ranksim._utils.frames import make_frame
 from ranksim.api.arguments import describe_call, name_arguments, read_arguments
 from ranksim.api.comparison import make_console, silence
 from ranksim.api.folders import ResultFolder, copy_folder
 from ranksim.api.html import render_box, render_page, render_table, render_text
+from ranksim.api.hub import download_model, upload_model
 from ranksim.api.options import FIT_OPTIONS, load_network, make_sweep_request
 from ranksim.data.memory import join_target, name_data, write_data
 from ranksim.evaluation.predictions import Predictions
@@ -229,6 +231,48 @@ class Model(SavedModel):
         network = None if model is None else load_network(model)
         return cls._from_saved(load_model(folder, encoder=encoder, network=network))
 
+    @name_arguments
+    def push_to_hub(
+        self, repo_id: str, *, private: bool | None = None, token: str | None = None
+    ) -> str:
+        """Upload the model and its card to the Hugging Face hub; return the address.
+
+        Args:
+            repo_id: ``owner/name`` of the repository, which is created if there is none.
+            private: whether a new repository is private; None: the default of the owner.
+            token: of the hub; by default that of ``hf auth login``.
+
+        Raises:
+            DataError: the hub cannot be reached, or refuses.
+        """
+        self._require_files()
+        return upload_model(self.path, repo_id, self.config["kind"], private=private, token=token)
+
+    @classmethod
+    @name_arguments
+    def from_pretrained(
+        cls,
+        repo_id: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        encoder: str | Path | None = None,
+        model: Any = None,
+    ) -> Model:
+        """Load a model from the Hugging Face hub, or from a folder; no code of it is executed.
+
+        Args:
+            repo_id: ``owner/name``, or the path of a folder.
+            revision: branch, tag or commit of the repository.
+            token: of the hub; by default that of ``hf auth login``.
+            encoder: the folder of the pretrained encoder, if the model was trained with one.
+            model: the function that builds the network, if it was trained with one of yours.
+        """
+        folder = Path(repo_id)
+        if not folder.is_dir():
+            folder = download_model(str(repo_id), revision=revision, token=token)
+        return cls.load(folder, encoder=encoder, model=model)
+
     def _require_files(self) -> None:
         """Raise a UsageError if the model has no files, as an estimator of the user."""
         if isinstance(self.estimator, FittedCustom):
@@ -315,6 +359,16 @@ def fit(
             ) from error
     encoder = _find_encoder(bench.changes)
     return Model._from_saved(load_model(path, encoder=encoder, network=bench.network), folder)
+
+
+@name_arguments
+def push_to_hub(
+    model: Model, repo_id: str, *, private: bool | None = None, token: str | None = None
+) -> str:
+    """Upload a model and its card to the Hugging Face hub, see :meth:`Model.push_to_hub`."""
+    if not isinstance(model, Model):
+        raise UsageError(f"push_to_hub takes a model of ranksim.fit, got {describe_value(model)}.")
+    return model.push_to_hub(repo_id, private=private, token=token)
 
 
 def _find_encoder(changes: Sequence[str]) -> str | None:

@@ -50,7 +50,6 @@ SPLIT = (
 NETWORK = ("Network", "encoder image_size channels_last")
 RUN = ("Training", "target_transform changes recipe_file max_steps max_epochs")
 ROWS = ("Further rows", "predictions name estimators")
-OWN_NETWORK = ("Network", "network")
 SWEEP = ("Training", f"{RUN[1]} jobs engine")
 HARDWARE = ("Hardware", "accelerator devices num_nodes precision gather_across_devices compile")
 

@@ -15,7 +15,6 @@ from ranksim.api.options import (
     HARDWARE,
     INPUTS,
     NETWORK,
-    OWN_NETWORK,
     READING,
     ROWS,
     RUN,
@@ -69,8 +68,8 @@ tune_app = typer.Typer(
 
 
 @with_options(
-    f"data {INPUTS} methods seeds budget tune out",
-    *(DATA, OWN_NETWORK, READING, SPLIT, ROWS, SWEEP, HARDWARE),
+    f"data {INPUTS} methods seeds budget tune out network",
+    *(DATA, READING, SPLIT, ROWS, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={
         "default": "default",
@@ -90,8 +89,8 @@ def compare(
 
 
 @with_options(
-    f"data {INPUTS} method seed out refit ensemble cross_validate",
-    *(DATA, OWN_NETWORK, READING, SPLIT, RUN, HARDWARE),
+    f"data {INPUTS} method seed out network refit ensemble cross_validate",
+    *(DATA, READING, SPLIT, RUN, HARDWARE),
     owner=UserDataOptions,
     method={"default": "vanilla+ranksim"},
 )

@@ -58,8 +58,8 @@ from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST
 from ranksim.training.task import FollowedError, TrainingOptions, TrainingResult
 from ranksim.training.task_loading import (
-    check_custom_network,
     check_network,
+    check_network_of_user,
     find_sample_ids,
     load_benchmark,
     load_task,
@@ -178,7 +178,7 @@ def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
         return benchmark
     check_method(run, benchmark)
     if run.network is not None:
-        check_custom_network(run.source, run.recipe, run.network)
+        check_network_of_user(run.source, run.recipe, run.network)
     return benchmark
 
 

@@ -37,6 +37,7 @@ from ranksim.inference.seen_samples import (
 from ranksim.metrics import ShotRegions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
+from ranksim.training.custom_encoder import make_factory
 from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.data_loader import EVAL_BATCH_SIZE
 from ranksim.training.fit import map_samples
@@ -115,7 +116,7 @@ class Member:
         if self.network is None:
             return inputs.make_network(self.recipe, config)()
         assert inputs.kind is not None
-        return self.network.make_factory(inputs.samples, inputs.kind, inputs.reader)()
+        return make_factory(self.network, inputs.samples, inputs.kind, inputs.reader)()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ranksim._utils.checks import describe_value
+from ranksim.data.batch import BatchDataset
 from ranksim.exceptions import UsageError
+from ranksim.models import Regressor
 from ranksim.training.custom_network import MODEL, CustomNetwork, describe_error
 from ranksim.training.feature_readers import FeatureReader, TextReader
 from ranksim.training.recipe import IMAGES, TEXT, TEXTS
+
+_EXAMPLES = 8  # samples in the example batch
 
 
 class CustomEncoder(nn.Module):
@@ -60,6 +64,28 @@ class _LookUpWords(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Sequence[Tensor]:
         words = nn.functional.embedding(tokens, self.vectors)
         return (words[0], lengths[0]) if len(tokens) == 1 else (words, lengths)
+
+
+def make_factory(
+    custom: CustomNetwork, samples: BatchDataset, kind: str, reader: FeatureReader | None
+) -> Callable[[], Regressor]:
+    """Return a function that builds a new network with a head, for samples of a kind."""
+    inputs = samples.get_inputs(torch.arange(min(len(samples), _EXAMPLES)))
+    return lambda: Regressor(make_encoder(custom, inputs, kind, reader))
+
+
+def check_custom_network(
+    custom: CustomNetwork, samples: BatchDataset, kind: str, reader: FeatureReader | None
+) -> None:
+    """Raise a UsageError if two calls do not build two networks that can be trained."""
+    factory = make_factory(custom, samples, kind, reader)
+    networks = [factory().encoder for _ in range(2)]
+    first, second = ({p.data_ptr() for p in network.parameters()} for network in networks)
+    if first & second:
+        raise UsageError(
+            f"{MODEL} {custom.name} returns the same network, or shared layers, at each call, so "
+            "that runs would share weights: create all layers inside of it."
+        )
 
 
 def make_encoder(

@@ -15,11 +15,6 @@ from ranksim.exceptions import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ranksim.data.batch import BatchDataset
-    from ranksim.models import Regressor
-    from ranksim.training.feature_readers import FeatureReader
-
-_EXAMPLES = 8  # samples in the example batch
 MODEL = "--model"
 
 
@@ -71,33 +66,6 @@ class CustomNetwork:
             source = None
         digest = None if source is None else hashlib.sha256(source.encode()).hexdigest()[:16]
         return {"module": self._module, "name": self._qualname, "sha256": digest}
-
-    def make_factory(
-        self, samples: BatchDataset, kind: str, reader: FeatureReader | None
-    ) -> Callable[[], Regressor]:
-        """Return a function that builds a new network with a head, for samples of a kind."""
-        from ranksim.models import Regressor
-        from ranksim.training.custom_encoder import make_encoder
-
-        return lambda: Regressor(make_encoder(self, self.get_inputs(samples), kind, reader))
-
-    def check(self, samples: BatchDataset, kind: str, reader: FeatureReader | None) -> None:
-        """Raise a UsageError if two calls do not build two networks that can be trained."""
-        factory = self.make_factory(samples, kind, reader)
-        networks = [factory().encoder for _ in range(2)]
-        first, second = ({p.data_ptr() for p in network.parameters()} for network in networks)
-        if first & second:
-            raise UsageError(
-                f"{MODEL} {self.name} returns the same network, or shared layers, at each call, so "
-                "that runs would share weights: create all layers inside of it."
-            )
-
-    @staticmethod
-    def get_inputs(samples: BatchDataset) -> tuple[Tensor, ...]:
-        """Return the inputs of a few samples."""
-        import torch
-
-        return samples.get_inputs(torch.arange(min(len(samples), _EXAMPLES)))
 
     def build_network(self, example: Sequence[Tensor]) -> nn.Module:
         """Call the function, and check that it returns a network with parameters.

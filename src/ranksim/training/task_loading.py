@@ -37,6 +37,7 @@ from ranksim.imbalance.bins import parse_ranges
 from ranksim.models import ImageEncoder
 from ranksim.models.vision import RESNETS
 from ranksim.training.adapters import AdaptedSplits, DataAdapter, adapter_type
+from ranksim.training.custom_encoder import check_custom_network, make_factory
 from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.data_source import DataSource
 from ranksim.training.divergence import SampleIds
@@ -126,7 +127,7 @@ def load_task(
         build_model = loaded.parts.make_network(recipe, hardware or TrainerConfig())
     else:
         kind, reader = source.spec.benchmark, loaded.parts.reader
-        build_model = network.make_factory(samples[0], kind, reader)
+        build_model = make_factory(network, samples[0], kind, reader)
     return benchmark, TrainingTask(
         *samples,
         build_model,
@@ -142,10 +143,10 @@ def load_task(
     )
 
 
-def check_custom_network(source: DataSource, recipe: Recipe, network: CustomNetwork) -> None:
+def check_network_of_user(source: DataSource, recipe: Recipe, network: CustomNetwork) -> None:
     """Raise a UsageError if a network of the user cannot be trained on the data of a run."""
     parts = _load(source, recipe).parts
-    network.check(parts.samples[0], source.spec.benchmark, parts.reader)
+    check_custom_network(network, parts.samples[0], source.spec.benchmark, parts.reader)
 
 
 def check_network(source: DataSource, recipe: Recipe) -> None:
