@@ -110,7 +110,7 @@ class Table:
             return storage.sha256(self.file)
         digest = hashlib.sha256()
         for name in self.names:
-            digest.update(repr((name, self.read(name))).encode())
+            digest.update(repr((name, list(self.read(name)))).encode())
         return digest.hexdigest()
 
     def take(self, rows: Ints) -> Table:
