@@ -240,18 +240,13 @@ def run_sweep_request(request: SweepRequest, as_json: bool) -> dict[str, Any]:
     """Train the runs of a request, and print the summary as tables, or as JSON if ``as_json``."""
     from rich.console import Console
 
+    from ranksim.api.comparison import run_comparison
     from ranksim.evaluation.record import RESULTS
     from ranksim.evaluation.report.results_page import PAGE
     from ranksim.evaluation.report.terminal import print_summary
-    from ranksim.experiments import sweep_request as engine
 
     console = Console(stderr=as_json)
-    if request.tune is None:
-        results = engine.run_benchmark(request, console)
-    else:
-        from ranksim.experiments.tuned_sweep import run_tuned_benchmark
-
-        results = run_tuned_benchmark(request, console)
+    results = run_comparison(request, console).results
     print_summary(results, console)
     written = {"Results": request.out / RESULTS, "Page": request.out / PAGE}
     for title, path in written.items():
