@@ -41,3 +41,20 @@ def test_remaining_time_uses_costs_and_counts_active_runs_by_half(clock):
     assert lines[2] == "4/6 b: Training diverged."
     assert lines[3].endswith("60 s, 1 min left")
     assert lines[4] == "6/6 head: MSE 0.500, Pearson 80.0, 3 epochs, 60 s"
+
+
+def test_notebooks_have_bars_if_widgets_are_installed(monkeypatch):
+    from ranksim._utils import progress
+
+    for spec, has_bars in ((None, False), (object(), True)):
+        monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name, spec=spec: spec)
+        assert progress.shows_widgets(Console(force_jupyter=True)) == has_bars
+        assert not progress.shows_widgets(Console(force_jupyter=False))
+
+
+def test_counters_can_be_hidden(capfd):
+    from ranksim._utils.progress import hide_counters, progress_counter
+
+    with hide_counters(), progress_counter("reading") as update:
+        update(3)
+    assert capfd.readouterr() == ("", "")
