@@ -103,7 +103,7 @@ def test_other_kinds_of_data(kind, build, tmp_path):
     data = user_data.WRITERS[kind](tmp_path)
     size = {"image_size": 16} if kind == user_data.PICTURES else {}
     arguments = {**user_data.OPTIONS[kind], **size, "max_epochs": 1, "progress": False}
-    model = ranksim.fit(data, method="inv+ranksim", model=build, **arguments)
+    model = ranksim.fit(data, method="vanilla+ranksim", model=build, **arguments)
     assert model.metrics["test"]["all"]["mae"] > 0
     names = [name for name in model.weights if name.startswith("encoder.network.")]
     assert names
