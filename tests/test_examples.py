@@ -21,8 +21,44 @@ def one_thread():
 
 
 def test_every_example_is_tested():
-    run = {"dense", "lightning_module", "sklearn_regressor", "sklearn_weights", "trainer"}
+    run = {
+        *("dense", "images", "lightning_module", "own_model", "reading", "series"),
+        *("sklearn_regressor", "sklearn_weights", "tables", "trainer"),
+    }
     assert {path.stem for path in FOLDER.glob("*.py")} == run
+
+
+def test_own_model(capsys):
+    load_example("own_model").main(count=600, epochs=4)
+    errors = [decimals(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(errors) == 2
+    assert errors[1][1] < errors[0][1]
+
+
+def test_reading(capsys, tmp_path):
+    pytest.importorskip("pandas")
+    load_example("reading").main(str(tmp_path / "errors.png"))
+    lines = capsys.readouterr().out
+    assert "lowers MAE by 27.8\u202f% for rare labels" in " ".join(lines.split(" "))
+    assert "5. To use: vanilla" in lines
+    assert (tmp_path / "errors.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "rows"),
+    [
+        ("tables", {"count": 300, "epochs": 2}, ["vanilla", "sqinv", "trees", "trees+sqinv"]),
+        ("series", {"hours": 500, "epochs": 1}, ["vanilla", "sqinv", "trees", "last-value"]),
+        ("images", {"count": 60, "epochs": 1}, ["vanilla", "sqinv", "trees+sqinv"]),
+    ],
+)
+def test_comparisons(name, options, rows, capsys):
+    pytest.importorskip("pandas")
+    load_example(name).main(**options)
+    output = capsys.readouterr().out
+    assert [line.split()[0] for line in output.splitlines() if line[:12].strip() in rows] == rows
+    assert output.rstrip().endswith(".")
 
 
 def test_dense(capsys):

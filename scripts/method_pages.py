@@ -1,0 +1,301 @@
+"""Pictures and measured tables of the pages in ``docs/methods``.
+
+    python scripts/method_pages.py [--write]
+
+Pictures are computed by the library itself on generated labels; tables are read from ``results``.
+``--write`` draws the pictures into ``docs/img`` and replaces the tables between the markers
+``<!-- measured METHOD … -->`` and ``<!-- end -->``; without it, the tables are printed.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ranksim import FDS, LDS, DensityWeights, LabelBins, RankSimLoss
+from ranksim._utils.formatting import format_percent
+from ranksim.data.target_transform import TargetTransform
+from ranksim.evaluation.intervals import is_significant
+from ranksim.evaluation.record import read_results
+from ranksim.evaluation.report.plotting import (
+    BASELINE,
+    METHOD_COLORS,
+    RANKSIM,
+    REGION_COLORS,
+    Picture,
+    draw_counts,
+    finish_axes,
+    render_picture,
+)
+from ranksim.functional import focal_r_loss, l1_loss, label_similarity, rank
+from ranksim.imbalance import KernelDensity, make_resampler
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, RESULTS = ROOT / "docs/methods", ROOT / "results"
+SECTION = re.compile(r"(<!-- measured (.+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SWEEPS = {  # folder: title, page
+    "sts-b-dir/report": ("STS-B-DIR", "../sts-b-dir-methods.md"),
+    "glucose": ("glucose", "../your-data.md"),
+    "tables/abalone": ("abalone", "../which-model.md#abalone-age-in-rings"),
+    "tables/ames": ("Ames", "../which-model.md#ames-price-of-houses"),
+    "tables/bike-hour": ("bike sharing", "../which-model.md"),
+    "tables/diamonds": ("diamonds", "../which-model.md"),
+    "tables/wine-white": ("white wine", "../which-model.md#white-wine-quality"),
+}
+COLORS = dict(zip(("inverse", "sqrt_inverse", "lds"), METHOD_COLORS, strict=False))
+Floats = NDArray[np.float64]
+
+
+def list_measurements(methods: tuple[str, ...]) -> Iterator[str]:
+    """Yield a table with the change of MAE from ``vanilla`` in all sweeps with these methods."""
+    yield "| data | row | seeds | MAE, all labels | MAE, few-shot | with labels as in the data |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    for folder, (title, page) in SWEEPS.items():
+        rows = {row["method"]: row for row in read_results(RESULTS / folder)["summary"]}
+        for name in (name for name in methods if name in rows):
+            effects = rows[name]["vs_baseline"]
+            parts = [effects["test"]["all"], effects["test"]["few"]]
+            parts.append(effects.get("views", {}).get("as_is", {}))
+            cells = [describe_effect(part.get("mae")) for part in parts]
+            seeds = len(rows[name]["seeds"])
+            yield f"| [{title}]({page}) | `{name}` | {seeds} | {' | '.join(cells)} |"
+
+
+def describe_effect(effect: dict[str, Any] | None) -> str:
+    """Format a relative change with its 95 % interval; bold: sure, corrected for the rows."""
+    if not effect or effect["relative"] is None:
+        return "–"
+    base = effect["mean"] / effect["relative"]
+    ends = effect["ci_total"] or effect["ci_samples"] or effect["ci_seeds"]
+    text = format_percent(effect["relative"])
+    text = f"**{text}**" if is_significant(effect) else text
+    if ends:
+        text += f" ({' to '.join(format_percent(end / base) for end in ends)})"
+    return text.replace("\u202f", " ")
+
+
+def write_tables(text: str) -> str:
+    """Return a page with all measured tables replaced."""
+
+    def fill(match: re.Match[str]) -> str:
+        return match[1] + "\n".join(list_measurements(tuple(match[2].split()))) + "\n" + match[3]
+
+    return SECTION.sub(fill, text)
+
+
+def draw_ages(count: int = 6_000) -> Floats:
+    """Return generated ages, most of them between 20 and 40."""
+    ages = np.random.default_rng(0).gamma(7.0, 4.6, count)
+    return ages[ages < 95].round()
+
+
+def draw_weights(figure: Any) -> None:
+    """Draw the counts of ages, and the weights of INV and SQINV."""
+    ages, bins = draw_ages(), LabelBins.integers(0, 100)
+    axis = figure.subplots()
+    draw_counts(axis, bins.edges, bins.histogram(ages))
+    x = np.arange(0, 95)
+    for scheme, name in (("inverse", "inv"), ("sqrt_inverse", "sqinv")):
+        weights = DensityWeights.fit(ages, bins=bins, scheme=scheme, clip=(5, 1000))
+        axis.plot(x, weights(x), color=COLORS[scheme], label=name)
+    axis.set(xlabel="age", ylabel="weight", yscale="log", xlim=(0, 95))
+    finish_panel(figure, axis)
+
+
+def draw_lds(figure: Any) -> None:
+    """Draw weights from raw and from smoothed counts."""
+    ages, bins = draw_ages(1_500), LabelBins.integers(0, 100)
+    axis = figure.subplots()
+    draw_counts(axis, bins.edges, bins.histogram(ages))
+    x = np.arange(0, 95)
+    for name, lds, color in (
+        ("inv", None, COLORS["inverse"]),
+        ("inv+lds", LDS("gaussian", 5, 2.0), COLORS["lds"]),
+    ):
+        weights = DensityWeights.fit(ages, bins=bins, scheme="inverse", lds=lds)
+        axis.plot(x, weights(x), color=color, label=name)
+    axis.set(xlabel="age", ylabel="weight", yscale="log", xlim=(0, 95))
+    finish_panel(figure, axis)
+
+
+def draw_fds(figure: Any) -> None:
+    """Draw the mean of a feature in each label bin, before and after calibration."""
+    generator = torch.Generator().manual_seed(0)
+    ages = torch.from_numpy(draw_ages(800)).float()
+    bins = LabelBins.integers(0, 100)
+    noise = torch.randn(len(ages), 1, generator=generator)
+    features = torch.sin(ages[:, None] / 18) + 0.6 * noise
+    fds = FDS(1, bins, kernel_size=9, sigma=2.0)
+    fds.accumulate(features, ages)
+    fds.update()
+    calibrated = fds(features, ages)
+    axis = figure.subplots()
+    draw_counts(axis, bins.edges, bins.histogram(ages.numpy()))
+    for values, name, color in (
+        (features, "mean of the features", BASELINE),
+        (calibrated, "after FDS", RANKSIM),
+    ):
+        index = bins.digitize(ages.numpy())
+        x = np.unique(index)
+        means = [values[torch.from_numpy(index == k), 0].mean().item() for k in x]
+        axis.plot(x, means, "o-", markersize=2, linewidth=1, color=color, label=name)
+    axis.set(xlabel="age", ylabel="feature", xlim=(0, 95))
+    finish_panel(figure, axis, "lower left", (0.0, 0.3))
+
+
+def draw_focal(figure: Any) -> None:
+    """Draw the loss of an error under L1 and Focal-R."""
+    errors = torch.linspace(0, 20, 200)
+    axis = figure.subplots()
+    zeros = torch.zeros_like(errors)
+    axis.plot(errors, l1_loss(errors, zeros, reduction="none"), color=BASELINE, label="L1")
+    for beta, color in zip((0.05, 0.2), METHOD_COLORS, strict=False):
+        loss = focal_r_loss(errors, zeros, base="l1", beta=beta, reduction="none")
+        axis.plot(errors, loss, color=color, label=f"Focal-R, β = {beta}")
+    axis.set(xlabel="absolute error in years", ylabel="loss", xlim=(0, 20))
+    finish_panel(figure, axis)
+
+
+def draw_rrt(figure: Any) -> None:
+    """Draw predictions of a head before and after it is trained again with weights."""
+    generator = torch.Generator().manual_seed(0)
+    ages = torch.from_numpy(draw_ages(1_500)).float()
+    angles = torch.stack([torch.sin(ages / k) for k in (25, 60)], dim=1)
+    features = angles + 0.5 * torch.randn(angles.shape, generator=generator)
+    bins = LabelBins.integers(0, 100)
+    weights = DensityWeights.fit(ages.numpy(), bins=bins, scheme="inverse")(ages.numpy())
+    design = torch.cat([features, torch.ones(len(ages), 1)], dim=1)
+    axis = figure.subplots()
+    axis.plot((0, 95), (0, 95), color=BASELINE, linewidth=0.6, linestyle=":")
+    for factor, name, color in (
+        (np.ones(len(ages)), "one stage", BASELINE),
+        (weights, "head trained again with weights", RANKSIM),
+    ):
+        root = torch.from_numpy(np.sqrt(factor)).float()[:, None]
+        solution = torch.linalg.lstsq(design * root, ages[:, None] * root).solution
+        preds = (design @ solution)[:, 0]
+        groups = [(ages >= low) & (ages < low + 5) for low in range(5, 80, 5)]
+        means = [preds[group].mean().item() for group in groups]
+        axis.plot(range(7, 80, 5), means, "o-", markersize=2.5, color=color, label=name)
+    axis.set(xlabel="age", ylabel="mean prediction", xlim=(0, 85))
+    finish_panel(figure, axis)
+
+
+def draw_ranksim(figure: Any) -> None:
+    """Draw ranks by label, and by features that RankSim's gradient alone moves."""
+    ages = torch.arange(5.0, 85.0, 2.0)
+    torch.manual_seed(0)
+    features = torch.randn(len(ages), 8, requires_grad=True)
+    criterion = RankSimLoss(1.0, 2.0, unique_labels=False)
+    optimizer = torch.optim.Adam([features], lr=0.05)
+    contents = [("ranks by label", label_similarity(ages[:, None]))]
+    for step in range(101):
+        if step in (0, 20, 100):
+            directions = nn.functional.normalize(features.detach(), dim=1)
+            title = f"by feature, {step} steps" if step else "by random features"
+            contents.append((title, directions @ directions.T))
+        optimizer.zero_grad()
+        criterion(features, ages).backward()
+        optimizer.step()
+    panels = figure.subplots(1, len(contents), sharey=True)
+    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.17, top=0.9, wspace=0.08)
+    for axis, (title, similarity) in zip(panels, contents, strict=True):
+        axis.imshow(rank(similarity), cmap="YlGnBu_r", extent=(5, 85, 85, 5), rasterized=True)
+        axis.set(title=title, xlabel="age")
+    panels[0].set_ylabel("age of the anchor")
+
+
+def draw_denseweight(figure: Any) -> None:
+    """Draw a kernel density of labels, and DenseWeight for two values of α."""
+    ages = draw_ages()
+    x = np.linspace(0, 95, 300)
+    axis = figure.subplots()
+    density = KernelDensity.from_labels(ages)
+    background = axis.twinx()
+    background.fill_between(x, density.evaluate(x), color="#ccd1d7", alpha=0.5, linewidth=0)
+    background.set_yticks([])
+    background.spines[:].set_visible(False)
+    for alpha, color in zip((0.5, 1.0), METHOD_COLORS, strict=False):
+        weights = DensityWeights.fit(ages, scheme="denseweight", alpha=alpha)
+        axis.plot(x, weights(x), color=color, label=f"denseweight, α = {alpha}")
+    axis.set(xlabel="age", ylabel="weight", xlim=(0, 95), ylim=(0, 4))
+    finish_panel(figure, axis)
+
+
+def draw_resampling(figure: Any) -> None:
+    """Draw the counts of labels before and after each way of resampling."""
+    rng = np.random.default_rng(0)
+    ages = draw_ages(1_200)
+    rows = np.stack([ages + rng.normal(size=len(ages)), rng.normal(size=len(ages))], axis=1)
+    edges = np.arange(0, 100, 5)
+    panels = figure.subplots(1, 5, sharey=True)
+    figure.subplots_adjust(left=0.06, right=0.99, bottom=0.2, top=0.88, wspace=0.1)
+    for axis, name in zip(panels, ("over", "under", "wercs", "smoter", "smogn"), strict=True):
+        _, labels = make_resampler(name, random_state=0).fit_resample(rows, ages)
+        axis.hist(labels, edges, color=RANKSIM, alpha=0.7, label="after")
+        axis.hist(ages, edges, color=BASELINE, histtype="step", label="before")
+        axis.set(title=name, xlabel="age")
+        finish_axes(axis)
+    panels[-1].legend(loc="upper right", fontsize=6.5)
+
+
+def draw_transforms(figure: Any) -> None:
+    """Draw the distribution of a skewed target, and of its transforms."""
+    prices = np.exp(np.random.default_rng(0).normal(11, 0.7, 4_000)).round()
+    panels = figure.subplots(1, 4)
+    figure.subplots_adjust(left=0.03, right=0.99, bottom=0.17, top=0.88, wspace=0.12)
+    contents = {"none": prices}
+    for name in ("log", "yeo-johnson", "quantile"):
+        contents[name] = TargetTransform.fit(prices, name)(prices)
+    for axis, (name, values) in zip(panels, contents.items(), strict=True):
+        color = BASELINE if name == "none" else REGION_COLORS["many"]
+        axis.hist(values, 40, color=color)
+        axis.set(title="price" if name == "none" else f"{name} of the price", yticks=[])
+        finish_axes(axis)
+
+
+def finish_panel(
+    figure: Any, axis: Any, corner: str = "upper left", place: tuple[float, float] = (0.35, 1.0)
+) -> None:
+    """Set margins, grid and legend of a figure with one panel."""
+    figure.subplots_adjust(left=0.09, right=0.98, bottom=0.16, top=0.95)
+    finish_axes(axis)
+    axis.legend(loc=corner, bbox_to_anchor=place)
+
+
+DRAWINGS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "weights": (draw_weights, "Weights of INV and SQINV over ages, which are rare above 60."),
+    "lds": (draw_lds, "Weights from raw counts jump from age to age; with LDS they are smooth."),
+    "fds": (draw_fds, "The mean of a feature for each age, before and after FDS."),
+    "focal-r": (draw_focal, "The loss of an error under L1 and under Focal-R with two β."),
+    "rrt": (draw_rrt, "Mean predictions for each age of a head trained once, and with weights."),
+    "ranksim": (draw_ranksim, "Ranks of samples by label, and by features that RankSim moves."),
+    "denseweight": (draw_denseweight, "DenseWeight with two values of α over the density of ages."),
+    "resampling": (draw_resampling, "Counts of ages before and after five ways of resampling."),
+    "transforms": (draw_transforms, "A skewed price, and three transforms of it."),
+}
+
+
+def draw_picture(name: str) -> Picture:
+    """Draw the picture of a method's page."""
+    paint, description = DRAWINGS[name]
+    return render_picture(f"method-{name}", description, (7.6, 2.5), paint)
+
+
+if __name__ == "__main__":
+    for path in sorted(DOCS.glob("*.md")):
+        page = write_tables(path.read_text(encoding="utf-8"))
+        if "--write" in sys.argv:
+            path.write_text(page, encoding="utf-8")
+        else:
+            print(page)
+    if "--write" in sys.argv:
+        for drawing in DRAWINGS:
+            picture = draw_picture(drawing)
+            (ROOT / f"docs/img/method-{drawing}.svg").write_text(picture.svg, encoding="utf-8")
