@@ -10,7 +10,7 @@ same seeds, and scored by the mean absolute error in three regions of the holdou
 have labels as in the data; those with few-shot labels; and the tenth with the fewest training
 labels nearby. A change is the mean, over holdouts, of the relative difference of two methods on
 the same holdout, with its 95 % interval over holdouts (Student's t); the last lines have the mean
-over tables and its interval over tables. An interrupted measurement continues with its file.
+over tables and its interval over tables. Tables that the file has already are not measured again.
 """
 
 from __future__ import annotations
@@ -83,27 +83,24 @@ def score_holdout(
     return errors
 
 
-def measure_table(spec: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the sizes and errors of each holdout of a table."""
+def measure_table(spec: str, seeds: int, max_rows: int) -> dict[str, Any]:
+    """Return the settings of a table, and the sizes and errors of each holdout."""
     file, target, left_out = [*spec.split(":"), ""][:3]
     table = load_table(file)
     labels = read_labels(table, target, missing="nan")
     names = [name for name in table.names if name != target]
     if left_out:
         names = [name for name in names if name not in left_out.split(",")]
-    holdouts = divide_rows(len(labels), args.max_rows)
-    for number, rows in enumerate(holdouts):
-        others = np.sort(np.concatenate([part for part in holdouts if part is not rows]))
+    parts = divide_rows(len(labels), max_rows)
+    holdouts = []
+    for rows in parts:
+        others = np.sort(np.concatenate([part for part in parts if part is not rows]))
         features = TableFeatures.fit(table, names, others)(table).astype(np.float64)
         pair = labels[others], labels[rows]
-        errors = score_holdout((features[others], features[rows]), pair, args.seeds)
-        masks = find_regions(*pair)
-        yield {
-            "holdout": number,
-            "training_rows": len(others),
-            "rows": {name: int(mask.sum()) for name, mask in masks.items()},
-            "mae": errors,
-        }
+        sizes = {name: int(mask.sum()) for name, mask in find_regions(*pair).items()}
+        errors = score_holdout((features[others], features[rows]), pair, seeds)
+        holdouts.append({"training_rows": len(others), "rows": sizes, "mae": errors})
+    return {"target": target, "seeds": seeds, "max_rows": max_rows, "holdouts": holdouts}
 
 
 def list_changes(
@@ -126,14 +123,15 @@ def describe_change(changes: Floats) -> str:
     return f"**{text}**" if abs(mean) > half else text
 
 
-def format_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+def format_tables(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of a Markdown table: the error of ``vanilla``, and changes."""
     pairs = [f"`{method}` against `{other}`" for method, other in PAIRS]
     yield f"| region | table | `vanilla` | {' | '.join(pairs)} |"
     yield "| --- | --- | ---: |" + " --- |" * len(pairs)
     for region, title in REGIONS.items():
         means: list[list[float]] = [[] for _ in PAIRS]
-        for name, holdouts in tables.items():
+        for name, table in tables.items():
+            holdouts = table["holdouts"]
             errors = [each["mae"]["vanilla"][region] for each in holdouts]
             present = [error for error in errors if error is not None]
             changes = [list_changes(holdouts, pair, region) for pair in PAIRS]
@@ -155,17 +153,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each method and holdout")
     parser.add_argument("--max-rows", type=int, default=10_000, help="rows of a table to use")
     args = parser.parse_args()
-    settings = {"seeds": args.seeds, "max_rows": args.max_rows}
     if args.out.exists():
         content = read_verified_json(args.out)
     else:
-        content = {**settings, "provenance": collect_provenance(), "tables": {}}
-    if args.tables and settings != {name: content[name] for name in settings}:
-        parser.error(f"{args.out} was measured with other settings: choose another --out")
+        content = {"provenance": collect_provenance(), "tables": {}}
     for spec in args.tables:
         name = Path(spec.split(":")[0]).stem
         if name not in content["tables"]:
-            content["tables"][name] = list(measure_table(spec, args))
+            content["tables"][name] = measure_table(spec, args.seeds, args.max_rows)
             write_json(args.out, with_digest(content))
     print("\n".join(format_tables(content["tables"])))
 

@@ -5,7 +5,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,10 +13,11 @@ from ranksim.data.spec import TableSpec
 from ranksim.experiments import sweep_request
 from ranksim.experiments import tune as tune_part
 from ranksim.experiments.sweep_settings import parse_seeds
+from ranksim.experiments.tune import TuneResult
 from ranksim.training.data_source import DataSource
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
-TUNED = SimpleNamespace(values={}, monitor="MSE", recipe=Path("recipe.toml"), trials=0, score=0.0)
+TUNED = TuneResult({}, 0.0, "MSE", "0 trials", Path("recipe.toml"))
 SOURCE = DataSource(TableSpec(target="y"))
 SCRIPTS = re.findall(r"^```bash\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 COMMAND_LINES = [

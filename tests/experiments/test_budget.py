@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranksim.cli.train import run_sweep_request
-from ranksim.exceptions import UsageError
+from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments import budget as budget_module
+from ranksim.experiments import run as run_module
 from ranksim.experiments.budget import (
     BUDGET,
     MIN_VALIDATIONS,
@@ -23,6 +24,7 @@ from ranksim.experiments.budget import (
     format_minutes,
     plan_budget,
 )
+from ranksim.experiments.sweep_request import run_benchmark
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 
@@ -36,7 +38,7 @@ def sweep(tmp_path):
     data = user_data.write_table(tmp_path)
 
     def run(out="out", methods="vanilla", *, epochs=4, **options):
-        names = ("budget", "seeds", "max_steps")
+        names = ("budget", "seeds", "max_steps", "strict")
         settings = {name: options.pop(name) for name in names if name in options}
         request = make_request(
             data, tmp_path / out, options={"target": "price", **options}, methods=methods,
@@ -74,7 +76,9 @@ def plan(monkeypatch, tmp_path):
         out = next(folders)
         out.mkdir()
         runs = [FakeRun(row, out) for row in ROWS]
-        return plan_budget(seconds, runs, ROWS, seeds=seeds, jobs=2, engine="processes")
+        return plan_budget(
+            seconds, runs, ROWS, seeds=seeds, jobs=2, engine="processes", num_samples=50, start=0.0
+        )
 
     return make_plan
 
@@ -138,6 +142,50 @@ def test_all_networks_train_for_equal_steps(sweep, tmp_path, capsys):
     assert again == runs  # resumed from the plan, not timed again
     with pytest.raises(UsageError, match=r"budget of 5 min: give the same --budget, or another"):
         sweep(methods=methods, budget=200.0, epochs=6, seeds="1")
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """The methods whose data is checked, with ``strict``; nothing is timed."""
+    calls, check = [], run_module.check_data
+
+    def record(run, *, strict=False):
+        calls.append((run.method.key, strict))
+        return check(run, strict=strict)
+
+    monkeypatch.setattr(run_module, "check_data", record)
+    monkeypatch.setattr(budget_module, "_measure_costs", lambda *_: make_costs())
+    return calls
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_each_method_is_checked_once(strict, sweep, checked, tmp_path, capsys):
+    options = {"methods": "vanilla,rrt,median", "budget": 1e4, "epochs": 5, "strict": strict}
+    runs, _ = sweep(**options)
+    assert checked == [(name, strict) for name in ("vanilla", "rrt", "median")]
+    assert capsys.readouterr().out.count("Rows ") == 1
+    del checked[:]
+    assert sweep(**options)[0] == runs
+    assert checked == []  # all runs are finished
+    shutil.rmtree(tmp_path / "out" / "runs" / "rrt")
+    sweep(**options)
+    assert checked == [("rrt", strict)]
+
+
+def test_warnings_are_errors_before_anything_is_timed(checked, tmp_path, monkeypatch):
+    rows = [f"{k % 83},{k % 5},{k % 5}" for k in range(90)]
+    data = tmp_path / "homes.csv"
+    data.write_text("\n".join(["size,price,copy", *rows]))
+    arguments = {"options": {"target": "price"}, "methods": "vanilla,inv", "max_epochs": 5}
+    arguments |= {"budget": 1e4, "changes": ("hidden=4",)}
+    monkeypatch.setattr(budget_module, "_measure_costs", lambda *_: pytest.fail("timed"))
+    with pytest.raises(DataError, match="--strict does not accept warnings"):
+        run_benchmark(make_request(data, tmp_path / "out", strict=True, **arguments))
+    assert checked == [("vanilla", True)]
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(budget_module, "_measure_costs", lambda *_: make_costs())
+    results = run_benchmark(make_request(data, tmp_path / "out", **arguments))
+    assert "equal to the target" in results["data_report"]["columns"]["left_out"]["copy"]
 
 
 def read_budget(tmp_path):

@@ -408,13 +408,13 @@ class TestRefusals:
 
 def test_data_and_predictions_are_checked_once_per_method(homes, tmp_path, monkeypatch):
     checked, read = [], []
-    check = sweep_module.check_data
+    check = run_module.check_data
 
     def count(run, **options):
         checked.append(run.method.key)
         return check(run, **options)
 
-    monkeypatch.setattr(sweep_module, "check_data", count)
+    monkeypatch.setattr(run_module, "check_data", count)
     external = run_module.read_external_predictions
     monkeypatch.setattr(
         run_module,

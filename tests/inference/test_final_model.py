@@ -11,15 +11,18 @@ import torch
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.data.reading import load_table
 from ranksim.data.spec import make_user_spec
+from ranksim.evaluation.intervals import bootstrap
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments.run import execute_run
 from ranksim.inference import load_model
 from ranksim.inference.fit import fit_model
 from ranksim.inference.fit_request import FitRequest
+from ranksim.inference.held_out import list_member_scores
 from ranksim.inference.prediction import ScoreRequest, error_intervals, score_predictions
-from ranksim.inference.saved_model import CONFIG, FOLDS, MEMBERS, WEIGHTS
+from ranksim.inference.saved_model import CARD, CONFIG, FOLDS, MEMBERS, WEIGHTS
 from ranksim.training import direct_loop
 from ranksim.training.fit_estimator import ESTIMATOR
+from ranksim.user_data.folds import assign_folds
 from ranksim.user_data.split_column import SPLIT_FILE
 from ranksim.user_data.split_plan import make_split_plan
 from tests.helpers import user_data
@@ -270,7 +273,50 @@ def test_ensemble_predicts_the_mean_of_its_members(kind, method, final, sources,
     members = np.abs(preds[:, is_test] - labels).mean(axis=1)
     assert metrics["members"]["all"]["mae"] == pytest.approx(members.mean(), rel=1e-6)
     assert mae <= members.mean() * (1 + 1e-9)
+    check_member_scores(model, metrics, preds, predictions)
     assert [each["seed"] for each in result["training"]["trainings"]] == list(range(count))
+
+
+def check_member_scores(model, metrics, preds, predictions):
+    """Compare validation and test scores of each member and of the mean with NumPy."""
+    parts = np.array(predictions.origin["part"])
+    every = [*zip(metrics["member_scores"], preds, strict=True), (metrics, preds.mean(axis=0))]
+    entries = [*model.config["members"], model.config]
+    for (scores, values), entry in zip(every, entries, strict=True):
+        for part in ("val", "test"):
+            errors = (values - predictions.labels)[parts == part]
+            overall = scores[part]["all"]
+            assert overall["n"] == len(errors)
+            assert overall["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-6)
+            assert overall["mse"] == pytest.approx(np.square(errors).mean(), rel=1e-6)
+            assert entry["scores"][part] == overall
+    assert [each["seed"] for each in metrics["member_scores"]] == [
+        each["seed"] for each in model.config["members"]
+    ]
+    val = [each["val"]["all"]["mae"] for each in metrics["member_scores"]]
+    assert metrics["val"]["all"]["mae"] < np.mean(val)  # of the mean prediction, not the mean score
+
+
+def test_ensemble_without_validation_predictions_has_test_scores(sources, tmp_path, monkeypatch):
+    """A training that an earlier version has finished did not keep them."""
+
+    def train(run, **options):
+        return execute_run(run, **options | {"keep_validation": False})
+
+    monkeypatch.setattr("ranksim.inference.fit.execute_run", train)
+    folder, result = fit(sources("table"), tmp_path / "m", final={"ensemble": 2})
+    assert "val" not in result["metrics"]
+    assert list_member_scores(result["metrics"]) == []
+    assert {*load_model(folder).config["members"][1]["scores"]} == {"test"}
+    assert "validation MAE" not in (folder / CARD).read_text()
+
+
+def test_trainings_of_folds_have_validation_scores(sources, tmp_path):
+    final = {"cross_validate": 2, "ensemble": 2}
+    _, result = fit(sources("table"), tmp_path / "m", max_epochs=1, final=final)
+    trainings = result["training"]["trainings"]
+    assert [(each["fold"], each["seed"]) for each in trainings] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert len({each["val"]["mae"] for each in trainings}) == 4
 
 
 def test_scores_of_an_ensemble_do_not_depend_on_the_refit(sources, tmp_path):
@@ -279,7 +325,7 @@ def test_scores_of_an_ensemble_do_not_depend_on_the_refit(sources, tmp_path):
         fit(data, tmp_path / "m", final={"ensemble": 2, "refit": refit})[1]
         for refit in (False, True)
     ]
-    for name in ("test", "members"):
+    for name in ("val", "test", "members", "member_scores"):
         assert results[0]["metrics"][name] == results[1]["metrics"][name]
 
 
@@ -360,8 +406,15 @@ def test_cross_validation_predicts_every_row_once(options, trained, tmp_path):
     metrics = result["metrics"]
     assert metrics["test"]["all"]["n"] == 90
     assert metrics["test"]["all"]["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-6)
-    expected = error_intervals(errors)["mae"]
-    assert metrics["intervals"]["all"]["mae"] == pytest.approx(expected, rel=1e-6)
+    owners = np.array([int(value) for value in table.column("owner")])
+    is_grouped = "group" in options
+    expected = sum_by_group(np.abs(errors), owners) if is_grouped else np.abs(errors)
+    low, high = bootstrap(expected[:, None])
+    assert metrics["intervals"]["all"]["mae"] == pytest.approx([low[0], high[0]], rel=1e-6)
+    units = {"unit": "groups", "all": 12} if is_grouped else {"unit": "samples", "all": 90}
+    assert metrics["interval_units"]["unit"] == units["unit"]
+    assert metrics["interval_units"]["counts"]["all"] == units["all"]
+    assert (result["test_set"], load_model(folder).test_set) == ("whole", "whole")
     assert [each["fold"] for each in result["training"]["trainings"]] == [1, 2, 3, 4]
     epochs = median_low(each["best_epoch"] for each in result["training"]["trainings"])
     assert result["training"]["refit"][0]["limits"] == {"epochs": epochs}
@@ -370,6 +423,97 @@ def test_cross_validation_predicts_every_row_once(options, trained, tmp_path):
     assert len(tasks[4].train) == 90
     assert not (folder / SPLIT_FILE).exists()
     assert {*load_model(folder).predict(str(data)).origin["part"]} == {"train"}
+
+
+def sum_by_group(values, groups):
+    """The deviations of each group from the mean, so that their mean over groups is the mean."""
+    names = list(dict.fromkeys(groups.tolist()))
+    sums = [(values[groups == name] - values.mean()).sum() for name in names]
+    return values.mean() + np.array(sums) * len(names) / len(values)
+
+
+def test_intervals_over_groups_cover_what_groups_share():
+    """Errors that are equal within a group are as uncertain as one sample of each group."""
+    draw = np.random.default_rng(0)
+    shared = draw.normal(0, 1, 40)
+    groups = np.repeat(np.arange(40), 5)
+    errors = shared[groups]
+    expected = error_intervals(shared)
+    for name, ends in error_intervals(errors, groups).items():
+        assert ends == pytest.approx(expected[name], rel=1e-9)
+    alone = error_intervals(errors)["mae"]
+    assert alone[1] - alone[0] < 0.6 * (expected["mae"][1] - expected["mae"][0])
+    assert error_intervals(errors[:5], groups[:5]) == {"mae": None, "mse": None, "gm": None}
+    single = error_intervals(shared, np.arange(40))
+    assert single == error_intervals(shared)  # groups of one sample are samples
+
+
+def test_intervals_of_a_cross_validation_by_day_resample_days(tmp_path):
+    draw = np.random.default_rng(2)
+    days = np.sort(draw.integers(1, 16, 120))
+    lines = [f"2024-03-{day:02},{k % 11},{k % 7 + day}" for k, day in enumerate(days)]
+    data = tmp_path / "days.csv"
+    data.write_text("\n".join(["when,size,price", *lines]))
+    options = {"time": "when", "split_by": "day", "features": ("size",)}
+    folder, result = fit(
+        data, tmp_path / "m", "linear", options=options, final={"cross_validate": 3}
+    )
+    rows, labels = read_folds(folder), np.array([float(line.split(",")[2]) for line in lines])
+    errors = np.abs([float(row["prediction"]) for row in rows] - labels)
+    masks = load_model(folder).regions.masks(labels)
+    metrics = result["metrics"]
+    assert metrics["interval_units"]["unit"] == "days"
+    for region in ("all", "few"):
+        mask = masks[region]
+        assert metrics["interval_units"]["counts"][region] == len(np.unique(days[mask]))
+        low, high = bootstrap(sum_by_group(errors[mask], days[mask])[:, None])
+        ends = metrics["intervals"][region]["mae"]
+        assert ends == pytest.approx([max(low[0], 0), high[0]], rel=1e-6)
+
+
+def write_rare_names(folder, owner):
+    """Write groups of which one alone has names that no other has."""
+    draw = np.random.default_rng(4)
+    owners = draw.integers(0, 12, 120)
+    lines = [
+        f"{k % 17},{each},{'odd' if each == owner else 'ab'[k % 2]},{k % 9}"
+        for k, each in enumerate(owners)
+    ]
+    data = folder / f"names-{owner}.csv"
+    data.write_text("\n".join(["size,owner,kind,price", *lines]))
+    return data
+
+
+@pytest.mark.parametrize("fold", [1, 2, 3])
+def test_strict_checks_every_fold(fold, tmp_path):
+    options = {"group": "owner", "features": ("size", "kind")}
+    spec = make_user_spec({"target": "price", **options})
+    numbers = assign_folds(
+        make_split_plan(load_table(str(write_rare_names(tmp_path, -1))), spec), 3
+    ).numbers
+    owners = load_table(str(write_rare_names(tmp_path, -1))).column("owner")
+    owner = int(owners[int(np.flatnonzero(numbers == fold - 1)[0])])
+    data = write_rare_names(tmp_path, owner)
+    _, result = fit(data, tmp_path / "m", "median", options=options, final={"cross_validate": 3})
+    warnings = result["data_report"]["warnings"]
+    texts = [text for text in warnings if "column 'kind' in test" in text]
+    assert [text.split(":")[0] for text in texts] == [f"Fold {fold}"]
+    with pytest.raises(DataError, match="--strict does not accept warnings: Fold"):
+        fit(
+            data, tmp_path / "s", "median", options=options, strict=True,
+            final={"cross_validate": 3},
+        )  # fmt: skip
+    assert not (tmp_path / "s").exists()
+
+
+def test_warning_of_all_folds_is_given_once(tmp_path):
+    data = tmp_path / "homes.csv"
+    data.write_text(
+        "\n".join(["size,copy,price", *(f"{k % 83},{k % 5},{k % 5}" for k in range(90))])
+    )
+    _, result = fit(data, tmp_path / "m", "median", final={"cross_validate": 3})
+    (warning,) = result["data_report"]["warnings"]
+    assert warning.startswith("Column 'copy'")
 
 
 def test_each_fold_is_predicted_by_a_model_of_the_others(sources, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -232,12 +233,17 @@ def _print_intervals(result: dict[str, Any], console: Console) -> None:
 
 
 def print_region_table(result: dict[str, Any], title: str, console: Console) -> None:
-    """Print a table of the errors of some samples by region."""
+    """Print a table of the errors of some samples by region, and what their mean is."""
     from ranksim._utils.formatting import METRIC_TITLES, choose_digits
+    from ranksim.evaluation.largest_errors import describe_units
+    from ranksim.evaluation.views import explain_test_set, title_of_all
 
-    scores = result["test"]
+    scores, test_set = result["test"], result["test_set"]
+    notes = [explain_test_set(test_set)]
+    if result.get("interval_units", {}).get("unit", "samples") != "samples":
+        notes.append(f"Intervals are over {describe_units(result)}.")
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("region")
+    table.add_column("region", no_wrap=True)
     table.add_column("samples", justify="right", no_wrap=True)
     digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in ("mae", "gm")}
     for metric in digits:
@@ -251,7 +257,35 @@ def print_region_table(result: dict[str, Any], title: str, console: Console) -> 
             ends = result["intervals"][region][metric]
             cells.append(f"{values[metric]:.{places}f}")
             cells.append("" if ends is None else " to ".join(f"{end:.{places}f}" for end in ends))
-        table.add_row(escape(region), f"{values['n']:,}", *cells)
+        heading = title_of_all(test_set) if region == "all" else escape(region)
+        table.add_row(heading, f"{values['n']:,}", *cells)
+    console.print(table)
+    if any(notes):
+        text = " ".join(filter(None, notes))
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_member_scores(metrics: dict[str, Any], names: Sequence[str], console: Console) -> None:
+    """Print a table of the overall validation and test scores of the members of an ensemble."""
+    from ranksim._utils.formatting import METRIC_TITLES, choose_digits
+    from ranksim.inference.held_out import list_member_scores
+
+    rows = list_member_scores(metrics)
+    if not rows:
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("member", no_wrap=True)
+    digits = {name: choose_digits(name, [scores["test"][name] for _, scores in rows])
+              for name in names}  # fmt: skip
+    cells: list[list[str]] = [[title] for title, _ in rows]
+    for part, heading in (("val", "validation"), ("test", "test")):
+        for name in names:
+            table.add_column(f"{heading} {METRIC_TITLES[name][0]}", justify="right")
+            for row, (_, scores) in zip(cells, rows, strict=True):
+                value = scores[part][name]
+                row.append("–" if value is None else f"{value:.{digits[name]}f}")
+    for row in cells:
+        table.add_row(*row)
     console.print(table)
 
 
@@ -263,7 +297,13 @@ def _score_checkpoint(path: Path, request: SweepRequest, console: Console) -> di
 
     result = score_checkpoint(path, request)
     name = result["benchmark"]
-    print_scores(result["test"], headline(name), f"{result['encoder']} on {name}, test", console)
+    print_scores(
+        result["test"],
+        headline(name),
+        f"{result['encoder']} on {name}, test",
+        console,
+        test_set=result["test_set"],
+    )
     return result
 
 

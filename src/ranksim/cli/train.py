@@ -126,25 +126,29 @@ def fit(
 
 def _print_held_out(request: FitRequest, result: dict[str, Any], console: Console) -> None:
     """Print the held-out scores of a model, and which model they belong to."""
-    from ranksim.cli.results import print_region_table
+    from ranksim.cli.results import print_member_scores, print_region_table
     from ranksim.evaluation.report.terminal import print_scores
+    from ranksim.evaluation.views import title_of_all
     from ranksim.training.recipe import headline
 
-    metrics, method = result["metrics"], result["method"]
+    metrics, method, test_set = result["metrics"], result["method"], result["test_set"]
+    names = headline(request.bench.benchmark)
     seeds = f"seed {result['seed']}"
     if request.ensemble > 1:
         seeds = f"mean of seeds {request.seeds[0]} to {request.seeds[-1]}"
     if request.cross_validate:
         title = f"\n{method}, {seeds}, all rows in {request.cross_validate} folds"
-        print_region_table(metrics, title, console)
+        print_region_table(metrics | {"test_set": test_set}, title, console)
     else:
         title = f"{method}, {seeds}, test" + (", before the refit" if request.refit else "")
-        print_scores(metrics["test"], headline(request.bench.benchmark), title, console)
+        print_scores(metrics["test"], names, title, console, test_set=test_set)
     if "members" in metrics:
-        pairs = [(name, metrics["test"][name], metrics["members"][name]) for name in ("all", "few")]
+        print_member_scores(metrics, names, console)
+        titles = {"all": title_of_all(test_set), "few": "few"}
         gains = [
-            f"{mean['mae']:.4g} instead of {alone['mae']:.4g} over {name}"
-            for name, mean, alone in pairs
+            f"{mean['mae']:.4g} instead of {alone['mae']:.4g} over {title}"
+            for name, title in titles.items()
+            for mean, alone in [(metrics["test"][name], metrics["members"][name])]
             if mean["n"]
         ]
         console.print(f"MAE of the mean and of one member on average: {'; '.join(gains)}.")
@@ -225,14 +229,19 @@ def _print_predictions(result: dict[str, Any], console: Console) -> None:
 
 def _describe_errors(result: dict[str, Any]) -> str:
     """Describe the mean error of held-out samples first, then that of all samples."""
+    from ranksim.evaluation.views import qualify_mean
+
     parts, held_out = result["parts"], result["held_out"]
     if not parts["train"] and not parts["val"]:
-        return f"MAE {result['mae']:.4g}"
+        return qualify_mean(f"MAE {result['mae']:.4g}", held_out["test_set"])
     if held_out["mae"] is None:
         return f"MAE {result['mae']:.4g} on the samples of the training, which is no test"
     return (
-        f"MAE {held_out['mae']:.4g} on {held_out['samples']:,} held-out samples, "
-        f"{result['mae']:.4g} with the samples of the training"
+        qualify_mean(
+            f"MAE {held_out['mae']:.4g} on {held_out['samples']:,} held-out samples",
+            held_out["test_set"],
+        )
+        + f", {result['mae']:.4g} with the samples of the training"
     )
 
 
@@ -301,7 +310,7 @@ def _search(data: str, out: Path, values: Values, as_json: bool, *, user_data: b
         "ranksim compare DATA" if bench.source.is_user_data else f"ranksim bench {bench.benchmark}"
     )
     printed(
-        f"Best of {result.trials}: validation {result.monitor} {result.score:.4f} with {best}.\n"
+        f"{result.describe_score()} with {best}.\n"
         f"Recipe: {result.recipe} ({command} --recipe {result.recipe})"
     )
     print_json({"method": bench.methods, "best": result.values, "out": str(bench.out)}, as_json)

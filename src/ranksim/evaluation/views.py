@@ -17,12 +17,28 @@ VIEWS = ("balanced", "as_is", "inverse")
 _MAX_BINS = 1_000
 VIEW_TITLES = {"balanced": "balanced", "as_is": "as in your data", "inverse": "rare first"}
 AS_IS = "as is"
-# what the plain mean over all test samples is, in a column heading and in a sentence
+WHOLE_DATA, FILE = "whole", "file"  # what is scored if it is no test set
+_BALANCED_SET, _FILE_SET = "balanced by label", "labels as in the file"
+# what the plain mean over all samples is: in a column heading, behind a number, in a sentence
 _TEST_SETS = {
-    "balanced": ("balanced", "the test set is balanced by label, unlike your data"),
-    "random": (AS_IS, "the test set is drawn at random, with labels as in your data"),
-    "latest": ("latest", "the test set has the latest rows"),
-    "given": ("as given", "the test set is the one that the data names"),
+    "balanced": (
+        "balanced",
+        _BALANCED_SET,
+        f"the test set is {_BALANCED_SET}, unlike your data",
+    ),
+    "random": (
+        AS_IS,
+        "labels as in your data",
+        "the test set is drawn at random, with labels as in your data",
+    ),
+    "latest": ("latest", "the latest rows", "the test set has the latest rows"),
+    "given": ("as given", "test set as given", "the test set is the one that the data names"),
+    WHOLE_DATA: (
+        AS_IS,
+        "labels as in your data",
+        "each sample is tested once, so that labels are as in your data",
+    ),
+    FILE: ("as in the file", _FILE_SET, "every row of the file counts alike, whatever its label"),
 }
 _BALANCED = ("sts-b-dir", "sentiment-dir", "glucose", "agedb-dir", "imdb-wiki-dir")
 Floats = NDArray[np.float64]
@@ -147,7 +163,17 @@ def title_of_all(test_set: str | None) -> str:
 
 def explain_test_set(test_set: str | None) -> str:
     """Return a sentence on the mean over all test samples; empty if it is not known."""
-    return f"{title_of_all(test_set)}: {_TEST_SETS[test_set][1]}." if test_set else ""
+    return f"{title_of_all(test_set)}: {_TEST_SETS[test_set][2]}." if test_set else ""
+
+
+def qualify_mean(text: str, test_set: str | None) -> str:
+    """Return a figure with what the mean over all test samples is, if it is known.
+
+    Example:
+        >>> qualify_mean("MAE 2.3", "balanced"), qualify_mean("MAE 2.3", None)
+        ('MAE 2.3 (balanced by label)', 'MAE 2.3')
+    """
+    return f"{text} ({_TEST_SETS[test_set][1]})" if test_set else text
 
 
 def explain_views(counts: ViewCounts) -> str:
@@ -177,7 +203,11 @@ def find_test_set(results: Mapping[str, Any]) -> str | None:
     if results["benchmark"] in _BALANCED:
         return "balanced"
     done = [run for run in results["runs"] if run["status"] == "done"]
-    facts = done[0]["provenance"].get("data", {}) if done else {}
+    return read_test_set(done[0]["provenance"].get("data", {}) if done else {})
+
+
+def read_test_set(facts: Mapping[str, Any]) -> str | None:
+    """Return how the test samples of user data were chosen, by the facts of an earlier version."""
     if facts.get("balanced"):
         return "balanced"
     return "random" if facts.get("split_by") in ("random", "group", "day") else None

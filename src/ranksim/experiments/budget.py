@@ -16,7 +16,7 @@ from ranksim._utils.formatting import format_count, join_names
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.exceptions import UsageError
 from ranksim.experiments.executor import open_executor, run_tasks
-from ranksim.experiments.run import Run, check_data, execute_run
+from ranksim.experiments.run import Run, execute_run
 from ranksim.training.limits import TrainingLimits
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.schedule import Schedule
@@ -105,6 +105,8 @@ def plan_budget(
     seeds: Sequence[int],
     jobs: int,
     engine: str,
+    num_samples: int,
+    start: float,
 ) -> BudgetPlan:
     """Time a few steps of each row, and plan a comparison that ends within a budget.
 
@@ -114,19 +116,20 @@ def plan_budget(
 
     Args:
         budget: seconds from the start of the command.
-        runs: one of each method, with first stages.
+        runs: one of each method, with first stages, checked by
+            :func:`ranksim.experiments.run.check_methods`.
         rows: keys of the methods whose networks are reported, in order.
         seeds: wanted; at least three are planned.
         jobs: runs in parallel.
         engine: of the executor.
+        num_samples: for training.
+        start: time of the start of the sweep, as ``time.monotonic`` returns it.
 
     Raises:
         UsageError: the budget is too small for two networks.
     """
-    start, out = time.monotonic() - _START_SECONDS, runs[0].out
-    if (earlier := _read_plan(out / BUDGET, budget)) is not None:
-        return earlier
-    costs = _measure_costs(runs, budget, jobs, engine, start)
+    out = runs[0].out
+    costs = _measure_costs(runs, budget, jobs, engine, num_samples, start - _START_SECONDS)
     longest = max(_most_validations(run) for run in runs if run.method.key in costs.networks)
     wanted, chosen = _extend_seeds(seeds), list(rows)
     while costs.estimate(chosen, MIN_SEEDS, min(MIN_VALIDATIONS, longest)) > budget:
@@ -162,10 +165,9 @@ def with_equal_steps(run: Run, plan: BudgetPlan) -> Run:
 
 
 def _measure_costs(
-    runs: Sequence[Run], budget: float, jobs: int, engine: str, start: float
+    runs: Sequence[Run], budget: float, jobs: int, engine: str, num_samples: int, start: float
 ) -> _Costs:
     """Time trainings of each network, and the runs of estimators, in parallel as in the sweep."""
-    data = [check_data(run) for run in runs][-1]
     first, networks, fixed, loading = runs[0], {}, [], [0.0]
     share = _TRIAL_SHARE * budget * min(jobs, len(runs)) / len(runs)
     # the workers of a cluster see the folder of the results
@@ -189,7 +191,7 @@ def _measure_costs(
                     fixed.append(cost.start)
     network = next(run for run in runs if isinstance(run.recipe, NetworkRecipe))
     assert isinstance(network.recipe, NetworkRecipe)
-    schedule = Schedule.plan(network.recipe, TrainingLimits(), len(data.train.labels))
+    schedule = Schedule.plan(network.recipe, TrainingLimits(), num_samples)
     return _Costs(
         networks,
         {run.method.key: run.stage_one.method.key for run in runs if run.stage_one},
@@ -287,15 +289,20 @@ def format_minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 2 * _MINUTE else f"{seconds / _MINUTE:.3g} min"
 
 
-def _read_plan(path: Path, budget: float) -> BudgetPlan | None:
-    """Return the plan of an interrupted comparison, or None if there is none."""
+def read_plan(out: Path, budget: float) -> BudgetPlan | None:
+    """Return the plan of an interrupted comparison in a folder, or None if there is none.
+
+    Raises:
+        UsageError: the comparison in the folder was planned for another budget.
+    """
+    path = out / BUDGET
     try:
         plan = BudgetPlan(**read_verified_json(path))
     except (OSError, ValueError, TypeError):
         return None
     if plan.budget != budget:
         raise UsageError(
-            f"{path.parent} contains a comparison planned for a budget of "
+            f"{out} contains a comparison planned for a budget of "
             f"{format_minutes(plan.budget)}: give the same --budget, or another folder with --out."
         )
     return plan

@@ -63,6 +63,7 @@ def score_checkpoint(checkpoint: Path, request: SweepRequest) -> dict[str, Any]:
         "image_size": recipe.image_size,
         "precision": run.trainer_config.precision,
         "data": benchmark.facts,
+        "test_set": benchmark.test_set,
         "test": scores,
         **collect_provenance(),
     }

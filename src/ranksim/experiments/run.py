@@ -7,7 +7,7 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,14 @@ import torch
 
 from ranksim._utils.formatting import format_count
 from ranksim._utils.provenance import collect_provenance
-from ranksim._utils.storage import atomic_write, read_verified_json, sha256, with_digest, write_json
+from ranksim._utils.storage import (
+    atomic_write,
+    read_verified_json,
+    sha256,
+    with_digest,
+    write_arrays,
+    write_json,
+)
 from ranksim.data.data_report import PART_TITLES
 from ranksim.data.splitting import PARTS
 from ranksim.data.target_transform import TargetTransform
@@ -67,6 +74,7 @@ from ranksim.training.task_loading import (
 from ranksim.training.trainer_config import TrainerConfig, ValidationCallback
 
 STARTED = "started.json"
+VALIDATION = "validation.npz"  # predictions of the validation samples, if they are kept
 _TURN = ".turn.json"  # exists while the first of several nodes trains the run
 _POLL_SECONDS = 0.2  # between two checks of the first node's progress
 
@@ -182,6 +190,15 @@ def check_data(run: Run, *, strict: bool = False) -> Benchmark[Any]:
     return benchmark
 
 
+def check_methods(runs: Iterable[Run], *, strict: bool = False) -> Benchmark[Any]:
+    """Check the data and methods of at least one run, once for all seeds; return the data.
+
+    Downloads and caches are filled in this one process.
+    """
+    by_method = {run.method.key: run for run in runs}
+    return [check_data(run, strict=strict) for run in by_method.values()][-1]
+
+
 def check_method(run: Run, benchmark: Benchmark[Any]) -> None:
     """Raise an error that names the method if one of its techniques does not suit the data."""
     try:
@@ -238,12 +255,17 @@ def reject_other_data(run: Run, facts: dict[str, Any], record: RunRecord) -> Non
 
 
 def execute_run(
-    run: Run, *, progress_bar: bool = False, on_validation: ValidationCallback | None = None
+    run: Run,
+    *,
+    progress_bar: bool = False,
+    on_validation: ValidationCallback | None = None,
+    keep_validation: bool = False,
 ) -> RunRecord:
     """Train a run, and write its predictions and record; return the record if already finished.
 
     A training that diverges is recorded as failed, with the reason. ``progress_bar`` shows that of
-    Lightning; ``on_validation`` is called with epoch and validation score.
+    Lightning; ``on_validation`` is called with epoch and validation score; ``keep_validation``
+    also writes the predictions of the validation samples.
 
     Raises:
         BusyError: another process is training the run or its first stage.
@@ -268,14 +290,16 @@ def execute_run(
         if read_record(run.folder) is None:
             (run.folder / RECORD).unlink(missing_ok=True)  # damaged
         _prepare_resume(run)
-        record = _train_and_record(run, options)
+        record = _train_and_record(run, options, keep_validation=keep_validation)
         write_json(run.folder / RECORD, with_digest(record))
         if record["status"] == "done":  # a failed run keeps its last good checkpoint
             (run.folder / LAST).unlink(missing_ok=True)
         return record
 
 
-def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
+def _train_and_record(
+    run: Run, options: TrainingOptions, *, keep_validation: bool = False
+) -> RunRecord:
     """Train a run, write its predictions and return its record."""
     reset_peak_memory(run.trainer_config)
     status: Literal["done", "failed"] = "failed"
@@ -299,6 +323,8 @@ def _train_and_record(run: Run, options: TrainingOptions) -> RunRecord:
         write_predictions(
             run.folder / PREDICTIONS, benchmark, run.source.spec.regions_from, *arrays
         )
+        if keep_validation and outcome.val_preds is not None:
+            write_arrays(run.folder / VALIDATION, {"preds": outcome.val_preds})
         result = {
             "metrics": {"val": outcome.val, "test": outcome.test},
             "epochs": outcome.epochs,

@@ -14,6 +14,7 @@ from ranksim._utils.storage import read_verified_json
 from ranksim.data.data_report import print_data_report
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.record import RESULTS, RunRecord, read_record, run_name
+from ranksim.evaluation.views import qualify_mean
 from ranksim.exceptions import RankSimError, StoppedError
 from ranksim.experiments.executor import (
     Task,
@@ -26,7 +27,7 @@ from ranksim.experiments.executor import (
 from ranksim.experiments.run import (
     BusyError,
     Run,
-    check_data,
+    check_methods,
     execute_run,
     load_finished_record,
     reject_other_data,
@@ -39,12 +40,15 @@ from ranksim.user_data.split_column import SPLIT_FILE
 _POLL_SECONDS = 1.0  # before a run that another sweep trains is tried again
 
 
-def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
+def run_sweep(
+    plan: SweepPlan, progress: SweepProgress, data: Benchmark[Any] | None = None
+) -> dict[str, Any]:
     """Train all unfinished runs of a plan, and return the content of ``results.json``.
 
     If the process is killed, the same command resumes each run from its last validation. On all
     nodes but the first, this joins the first node's trainings and writes nothing. A run that fails
-    for a reason other than divergence ends the sweep with its error.
+    for a reason other than divergence ends the sweep with its error. ``data`` is that of the runs,
+    if they have been checked by :func:`check_methods`.
     """
     check_engine(plan.engine, plan.trainer_config, plan.jobs)
     try:
@@ -53,7 +57,8 @@ def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
                 progress.finished(run.name, record)
             return _wait_for_results(plan)
         # create no folder if data or settings are invalid
-        data = None if plan.out.exists() else _check_methods(plan, plan.runs)
+        if data is None and not plan.out.exists():
+            data = check_methods(plan.runs, strict=plan.strict)
         store = ResultStore(plan)
         with store.join() as note:
             try:
@@ -68,18 +73,6 @@ def run_sweep(plan: SweepPlan, progress: SweepProgress) -> dict[str, Any]:
         raise StoppedError("Stopped; the same command resumes where it stopped.") from error
 
 
-def _check_methods(plan: SweepPlan, runs: Sequence[Run]) -> Benchmark[Any]:
-    """Check the data and methods of at least one run, once for all seeds; return the data.
-
-    Downloads and caches are filled in this one process.
-    """
-    data = [
-        check_data(run, strict=plan.strict)
-        for run in {run.method.key: run for run in runs}.values()
-    ]
-    return data[-1]
-
-
 def _execute_unfinished(
     plan: SweepPlan, progress: SweepProgress, shared: Path, data: Benchmark[Any] | None = None
 ) -> Iterator[tuple[Run, RunRecord]]:
@@ -91,10 +84,12 @@ def _execute_unfinished(
     done = {run.name: record for run in plan.runs if (record := load_finished_record(run))}
     todo = [run for run in plan.runs if run.name not in done]
     if todo:
-        data = data or _check_methods(plan, todo)
+        data = data or check_methods(todo, strict=plan.strict)
         for record in done.values():
             reject_other_data(todo[0], data.facts, record)
         print_data_report(data.report, progress.console)
+        scores = qualify_mean("Scores of runs are means over all test samples", data.test_set)
+        progress.print_line(f"{scores}.", markup=False)
         if todo[0].source.is_user_data and not plan.trainer_config.is_follower_node:
             load_plan(todo[0].source).write_split(plan.out / SPLIT_FILE)
     # a second stage costs about a tenth of a training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,11 +21,12 @@ from ranksim.data.spec import (
     make_user_spec,
 )
 from ranksim.data.table import read_targets
+from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.report.results_page import PAGE, write_page
 from ranksim.exceptions import DataError, UsageError
-from ranksim.experiments.budget import BudgetPlan, plan_budget, with_equal_steps
+from ranksim.experiments.budget import BudgetPlan, plan_budget, read_plan, with_equal_steps
 from ranksim.experiments.external import name_predictions
-from ranksim.experiments.run import Run, check_method
+from ranksim.experiments.run import Run, check_method, check_methods
 from ranksim.experiments.store import SweepPlan
 from ranksim.experiments.sweep import run_sweep
 from ranksim.experiments.sweep_settings import (
@@ -105,10 +107,10 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
         return replace(make_run(vanilla, seed), method=method, predictions=path)
 
     every_method = [*methods, *(method for _, method in external)]
-    budget = None
+    budget = data = None
     if request.budget is not None:
         runs = _collect_stages(make_named_run(method.key, seeds[0]) for method in every_method)
-        budget = _plan_budget(request, runs, methods, seeds)
+        budget, data = _plan_budget(request, runs, methods, seeds)
     if budget is not None:
         console.print(budget.describe(), highlight=False, soft_wrap=True)
         every_method = [each for each in every_method if each.key not in budget.dropped]
@@ -140,7 +142,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
     live = (console.is_terminal and not single) or shows_widgets(console)
     monitor, scores = runs[0].recipe.monitor, headline(request.benchmark)
     with SweepProgress(console, live=live, monitor=monitor, headline=scores) as watcher:
-        results = run_sweep(plan, watcher)
+        results = run_sweep(plan, watcher, data)
     if not runs[0].trainer_config.is_follower_node:  # only the first of several machines writes
         write_page(results, request.out / PAGE)
     return results
@@ -196,16 +198,30 @@ def _collect_stages(runs: Iterable[Run]) -> list[Run]:
 
 def _plan_budget(
     request: SweepRequest, runs: Sequence[Run], methods: Sequence[Method], seeds: Sequence[int]
-) -> BudgetPlan | None:
-    """Plan a comparison within the budget of a request; None if no network is trained."""
+) -> tuple[BudgetPlan | None, Benchmark[Any] | None]:
+    """Return a plan within the budget of a request, and the data if all methods were checked.
+
+    There is no plan if no network is trained, and no check if an earlier command made the plan.
+    """
+    start = time.monotonic()
     networks = [method.key for method in methods if not method.technique.estimator]
     if not networks:
-        return None
+        return None, None
     assert request.budget is not None
-    rows = list(dict.fromkeys(networks))
-    return plan_budget(
-        request.budget, runs, rows, seeds=seeds, jobs=request.jobs, engine=request.engine
+    if (earlier := read_plan(request.out, request.budget)) is not None:
+        return earlier, None
+    data = check_methods(runs, strict=request.strict)
+    plan = plan_budget(
+        request.budget,
+        runs,
+        list(dict.fromkeys(networks)),
+        seeds=seeds,
+        jobs=request.jobs,
+        engine=request.engine,
+        num_samples=len(data.train),
+        start=start,
     )
+    return plan, data
 
 
 def make_runs(request: SweepRequest, settings: SweepSettings) -> Callable[[Method, int], Run]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ranksim.evaluation.views import qualify_mean
 from ranksim.exceptions import RankSimError, StoppedError, require_optional
 from ranksim.experiments.executor import (
     Task,
@@ -45,7 +46,8 @@ _DIVERGED = "diverged"
 class TuneResult:
     """The result of a search: the best values, their validation score, and the recipe file.
 
-    ``trials`` is the number of trials in words, such as ``"5 trials, 2 pruned"``.
+    ``trials`` is the number of trials in words, such as ``"5 trials, 2 pruned"``; ``val_set`` how
+    the validation samples were drawn, as ``test_set`` of :class:`Benchmark`, if they were.
     """
 
     values: dict[str, Any]
@@ -53,6 +55,12 @@ class TuneResult:
     monitor: str
     trials: str
     recipe: Path
+    val_set: str | None = None
+
+    def describe_score(self) -> str:
+        """Return the best validation score in words, and what its mean is."""
+        score = qualify_mean(f"validation {self.monitor} {self.score:.4f}", self.val_set)
+        return f"Best of {self.trials}: {score}"
 
 
 def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneResult:
@@ -89,9 +97,9 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
         study = open_study(bench.out, method, identity)
         for values in space.initial_values(recipe):
             study.enqueue_trial(values, skip_if_exists=True)
-        check_data(
-            run, strict=request.bench.strict
-        )  # downloads and caches are filled by one process
+        # downloads and caches are filled by one process
+        test_set = check_data(run, strict=bench.strict).test_set
+        val_set = test_set if test_set in ("balanced", "random") else None  # drawn like the test
         try:
             _Search(request, settings, method, seeds, space, study, on_trial).run()
         except KeyboardInterrupt as error:
@@ -105,7 +113,8 @@ def tune(request: TuneRequest, on_trial: Callable[[str], None] = print) -> TuneR
             )
         best = study.best_trial
         values, trials = trial_values(best), count_trials(study)
-    return TuneResult(values, float(best.value), monitor, trials, bench.out / RECIPE)
+    recipe_file = bench.out / RECIPE
+    return TuneResult(values, float(best.value), monitor, trials, recipe_file, val_set)
 
 
 @dataclass

@@ -64,6 +64,7 @@ def run_tuned_benchmark(request: SweepRequest, console: Console | None = None) -
             name=(),
         )
         tuned = tune(TuneRequest(search, n_trials), lambda line: console.print(f"  {line}"))
+        console.print(f"  {tuned.describe_score()}", highlight=False, soft_wrap=True)
         recipes = tuned.recipe
     return run_benchmark(dataclasses.replace(request, recipe_file=recipes, tune=None), console)
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits
 from ranksim.data.data_report import format_data_report
+from ranksim.evaluation.views import explain_test_set, title_of_all
 from ranksim.exceptions import require_optional
-from ranksim.inference.held_out import describe_scores
+from ranksim.inference.held_out import describe_scores, list_member_scores
 from ranksim.inference.saved_model import density_from_dict
 from ranksim.metrics import REGION_NAMES, ShotRegions
 
@@ -60,7 +61,9 @@ def model_card(
         lowest=_number(regions.bins.edges[0]),
         highest=_number(regions.bins.edges[-1]),
         titles=[METRIC_TITLES[metric][0] for metric in metric_names],
-        scores=list(_score_rows(metrics["test"], metric_names)),
+        scores=list(_score_rows(metrics["test"], metric_names, config.get("test_set"))),
+        about_mean=explain_test_set(config.get("test_set")),
+        members=list(_member_rows(metrics, metric_names)),
         about_scores=describe_scores(config),
         about_training=_describe_training(config, metrics),
         data_report=format_data_report(config.get("data_report", {})),
@@ -130,14 +133,34 @@ def _label_ranges(regions: ShotRegions, selected: np.ndarray) -> str:
     return ", ".join(ranges[:_MAX_RANGES]) + (f" and {n_more} more ranges" if n_more > 0 else "")
 
 
-def _score_rows(scores: Mapping[str, Any], metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _score_rows(
+    scores: Mapping[str, Any], metrics: Sequence[str], test_set: str | None
+) -> Iterator[tuple[str, ...]]:
     """Yield table rows of the scores: region, number of samples, and metrics."""
     digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
     for region, values in scores.items():
         if values["n"] and (region != "seen" or scores["zero"]["n"]):
             title = region if region in REGION_NAMES else _code(region).replace("|", "\\|")
+            title = title_of_all(test_set) if region == "all" else title
             cells = (
                 "–" if values[metric] is None else f"{values[metric]:.{digits[metric]}f}"
                 for metric in metrics
             )
             yield title, f"{values['n']:,}", *cells
+
+
+def _member_rows(metrics: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield table rows of the members and their mean: overall validation and test scores."""
+    rows = list_member_scores(metrics)
+    columns = [
+        _format_column(name, [scores[part][name] for _, scores in rows])
+        for part in ("val", "test")
+        for name in names
+    ]
+    yield from zip([title for title, _ in rows], *columns, strict=True)
+
+
+def _format_column(metric: str, values: Sequence[float | None]) -> list[str]:
+    """Format the scores of a column with equal decimals."""
+    digits = choose_digits(metric, values)
+    return ["–" if value is None else f"{value:.{digits}f}" for value in values]

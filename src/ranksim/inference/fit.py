@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from ranksim.data.data_report import PART_TITLES, DataReport, print_data_report
 from ranksim.data.spec import UserDataSpec
 from ranksim.evaluation.predictions import write_columns
 from ranksim.evaluation.record import RunRecord
+from ranksim.evaluation.views import WHOLE_DATA
 from ranksim.exceptions import RankSimError, StoppedError, require_optional
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import Run, check_data, execute_run
@@ -29,7 +32,7 @@ from ranksim.inference.fit_request import FitRequest
 from ranksim.inference.held_out import (
     describe_scores,
     read_fold_predictions,
-    read_test_predictions,
+    score_ensemble,
 )
 from ranksim.inference.saved_model import (
     CARD,
@@ -55,6 +58,7 @@ from ranksim.training.task_loading import load_adapter, load_benchmark, load_fol
 from ranksim.user_data.split_column import SPLIT_FILE
 
 _ENCODER = "encoder."
+_UNITS = {"group": "groups", "day": "days"}  # that stay in one fold, by the method of the split
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +105,7 @@ def fit_model(
         folds = [[_select_fold(run, k, count) for run in folds[0]] for k in range(count)]
     run = folds[0][0]
     check_trainer_config(run.trainer_config)
-    report = _check_report(run, request)
+    report = _check_report(folds, request)
     if console is not None:
         print_data_report(report, console)
     try:
@@ -111,8 +115,8 @@ def fit_model(
         raise StoppedError(
             "Training was stopped; run the same command again to resume it."
         ) from error
-    config = _describe_model(request, trainings, report)
     metrics, costs = _collect_scores(trainings), _collect_costs(trainings)
+    config = _describe_model(request, trainings, metrics, report)
     if not run.trainer_config.is_follower_node:
         _write_model(bench, trainings, config, metrics | costs)
         if run.trainer_config.num_nodes == 1:  # other nodes still read the folder
@@ -124,6 +128,7 @@ def fit_model(
         "members": request.ensemble,
         "metrics": metrics,
         "training": costs,
+        "test_set": config["test_set"],
         "scores_of": describe_scores(config),
         "data_report": report.to_dict(),
     }
@@ -151,9 +156,21 @@ def _select_fold(run: Run, number: int, count: int) -> Run:
     return dataclasses.replace(run, source=source, out=out, stage_one=first)
 
 
-def _check_report(run: Run, request: FitRequest) -> DataReport:
-    """Check the data of a run, and return its report with what becomes of the split."""
-    report = check_data(run, strict=request.bench.strict).report
+def _check_report(folds: list[list[Run]], request: FitRequest) -> DataReport:
+    """Check the data of each fold, and return the report of the first with all warnings.
+
+    A warning that does not hold in all folds names its fold.
+    """
+    reports = [check_data(runs[0]).report for runs in folds]
+    report, number = reports[0], len(reports)
+    counts = Counter(text for each in reports for text in dict.fromkeys(each.warnings))
+    warnings = [text for text in report.warnings if counts[text] == number]
+    for k, each in enumerate(reports):
+        texts = [text for text in each.warnings if counts[text] < number]
+        warnings += [f"Fold {k + 1}: {text}" for text in texts]
+    report = dataclasses.replace(report, warnings=warnings)
+    if request.bench.strict:
+        report.raise_warnings()
     if request.cross_validate is None:
         return report
     sizes = ", ".join(f"{report.split[part]:,} {title}" for part, title in PART_TITLES.items())
@@ -170,7 +187,8 @@ def _train(
     """Train the runs on the split or on folds, and then on all rows if that is the model."""
 
     def train(run: Run) -> RunRecord:
-        record = execute_run(run, progress_bar=progress_bar)
+        keeps = request.ensemble > 1 and not run.source.all_rows
+        record = execute_run(run, progress_bar=progress_bar, keep_validation=keeps)
         if record["status"] == "failed":
             _remove_training(folder)  # it would diverge again
             raise RankSimError(record["result"]["error"])
@@ -188,14 +206,20 @@ def _collect_scores(trainings: _Trainings) -> dict[str, Any]:
     folds = trainings.folds
     if len(folds) > 1:
         held_out, _ = read_fold_predictions(folds, trainings.final[0])
-        return held_out.to_metrics() | {"intervals": held_out.compute_intervals()}
+        spec = folds[0][0].source.spec
+        assert isinstance(spec, UserDataSpec)
+        unit = _UNITS.get(spec.split_method, "samples")
+        return held_out.to_metrics() | {
+            "intervals": held_out.compute_intervals(),
+            "interval_units": {"unit": unit, "counts": held_out.count_groups()},
+        }
     if len(folds[0]) > 1:
-        return read_test_predictions(folds[0]).to_metrics()
+        return score_ensemble(folds[0])
     return dict(trainings.records[0][0]["result"]["metrics"])
 
 
 def _collect_costs(trainings: _Trainings) -> dict[str, Any]:
-    """Return the length and time of each training."""
+    """Return the length and time of each training, and of several their validation scores."""
     folds, records = trainings.folds, trainings.records
     costs = _read_costs(records[0][0])
     if len(folds) > 1 or len(folds[0]) > 1:
@@ -203,7 +227,9 @@ def _collect_costs(trainings: _Trainings) -> dict[str, Any]:
         for k, pairs in enumerate(zip(folds, records, strict=True)):
             for run, record in zip(*pairs, strict=True):
                 fold = {"fold": k + 1} if len(folds) > 1 else {}
-                costs["trainings"].append({"seed": run.seed, **fold, **_read_costs(record)})
+                val = record["result"]["metrics"]["val"]["all"]
+                length = _read_costs(record)
+                costs["trainings"].append({"seed": run.seed, **fold, **length, "val": val})
     if trainings.final:
         costs["refit"] = [
             {"seed": run.seed, **describe_length(run), **_read_costs(record)}
@@ -218,9 +244,9 @@ def _read_costs(record: RunRecord) -> dict[str, Any]:
 
 
 def _describe_model(
-    request: FitRequest, trainings: _Trainings, report: DataReport
+    request: FitRequest, trainings: _Trainings, metrics: Mapping[str, Any], report: DataReport
 ) -> dict[str, Any]:
-    """Return the content of ``config.json`` without that of the members."""
+    """Return the content of ``config.json``, of members without their recipes and weights."""
     bench, run, record = request.bench, trainings.members[0], trainings.records[0][0]
     origin = record["provenance"]
     benchmark, spec = load_benchmark(run.source, run.recipe), run.source.spec
@@ -242,6 +268,7 @@ def _describe_model(
         "data": data,
         "data_report": report.to_dict(),
         "options": spec.to_dict()["options"],
+        "test_set": WHOLE_DATA if request.cross_validate else benchmark.test_set,
         "command": bench.command,
         **{name: origin[name] for name in ("versions", "commit", "machine")},
     }
@@ -253,7 +280,17 @@ def _describe_model(
         config["folds"] = {"count": count, "seed": spec.seed}
     if plural:
         config["members"] = [{"seed": member.seed} for member in trainings.members]
+        config |= {"scores": _select_overall(metrics)}
+        for member, scores in zip(
+            config["members"], metrics.get("member_scores", ()), strict=False
+        ):
+            member["scores"] = _select_overall(scores)
     return config
+
+
+def _select_overall(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores over all validation and test samples."""
+    return {part: metrics[part]["all"] for part in ("val", "test") if part in metrics}
 
 
 def _write_model(

@@ -22,8 +22,9 @@ from ranksim.data.reading import load_table
 from ranksim.data.spec import ReadOptions, SeriesSpec, UserDataSpec
 from ranksim.data.splitting import UNUSED, parse_part, read_parts
 from ranksim.data.table import Table, read_labels, read_targets
-from ranksim.evaluation.intervals import bootstrap
+from ranksim.evaluation.intervals import aggregate_by_cluster, bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
+from ranksim.evaluation.views import FILE
 from ranksim.exceptions import DataError, UsageError
 from ranksim.inference.saved_model import (
     CARD,
@@ -77,8 +78,9 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
     """Predict new data, write the predictions to ``out``, and return a summary.
 
     ``mae`` is that over all labels, ``held_out`` that over samples which the model was neither
-    trained nor validated on; both are None without labels. ``warning`` is None if few predictions
-    are few-shot. The console prints what was read of the data.
+    trained nor validated on; both are None without labels. ``test_set`` says what the mean over
+    held-out samples is, see :func:`find_test_set`. ``warning`` is None if few predictions are
+    few-shot. The console prints what was read of the data.
     """
     require_table_suffix(request.out)
     if request.out.exists() and request.out.resolve() == Path(request.data).resolve():
@@ -105,6 +107,7 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
     names = np.asarray(model.regions.names)
     parts = predictions.origin.get("part", [""] * len(predictions))
     held_out = known & are_held_out(parts) if len(known) else known
+    labeled = [part for part, is_known in zip(parts, known, strict=False) if is_known]
     return {
         "model": str(request.model),
         "method": model.config["method"],
@@ -117,11 +120,27 @@ def predict_data(request: PredictRequest, console: Console | None = None) -> dic
         "held_out": {
             "samples": int(held_out.sum()),
             "mae": float(np.abs(predictions.errors)[held_out].mean()) if held_out.any() else None,
+            "test_set": find_test_set(labeled, model),
         },
         "warning": _few_shot_warning(predictions, model),
         "data_report": predictions.report.to_dict(),
         "out": str(request.out),
     }
+
+
+def find_test_set(parts: Sequence[Any], model: Model | None) -> str | None:
+    """Return what the mean over the held-out samples of a file is, as for a test set.
+
+    They are either all test samples of the model, and no others, or the rows of the file.
+
+    Args:
+        parts: the part of each sample of the file in the training data of the model.
+        model: None for predictions of another program.
+    """
+    counts = count_parts(parts)
+    if model is None or counts["new"] or counts["test"] != model.config["data"]["counts"][2]:
+        return FILE
+    return model.test_set
 
 
 def _few_shot_warning(predictions: Predictions, model: Model) -> str | None:
@@ -192,10 +211,14 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
         },
         **origin,
         "density": density,
-        "held_out": None if held_out.all() else _score(preds, labels, masks, held_out),
+        "held_out": None,
         **_score(preds, labels, masks, np.ones(len(labels), dtype=np.bool_)),
+        "test_set": find_test_set(parts, model) if held_out.all() else FILE,
         **collect_provenance(),
     }
+    if not held_out.all():
+        scores = _score(preds, labels, masks, held_out)
+        result["held_out"] = {**scores, "test_set": find_test_set(parts, model)}
     write_json(request.out / RESULT, result)
     return result
 
@@ -312,17 +335,23 @@ def _read_training_table(request: ScoreRequest) -> TrainingTable:
     return table, UserDataSpec(target=str(request.target), **given)
 
 
-def error_intervals(errors: NDArray[np.float64]) -> dict[str, list[float] | None]:
+def error_intervals(
+    errors: NDArray[np.float64], groups: NDArray[np.int64] | None = None
+) -> dict[str, list[float] | None]:
     """Compute 95 % bootstrap confidence intervals of MAE, MSE and GM from errors ``(N,)``.
 
-    An interval is None with fewer than two samples, and for GM if an error is exactly zero.
+    Samples are resampled, or their ``groups`` ``(N,)`` as a whole. An interval is None with fewer
+    than two samples or groups, and for GM if an error is exactly zero.
     """
     intervals: dict[str, list[float] | None] = dict.fromkeys(_MEANS)
     if len(errors) < 2:
         return intervals
     size = np.abs(errors)
     logs = [np.log(size)] if (size > 0).all() else []
-    low, high = bootstrap(np.stack([size, size**2, *logs], axis=1))
+    values = aggregate_by_cluster(np.stack([size, size**2, *logs]), groups)
+    if values.shape[1] < 2:
+        return intervals
+    low, high = bootstrap(values.T)
     for name, ends in zip(_MEANS, zip(low, high, strict=True), strict=False):
         intervals[name] = [float(np.exp(end) if name == "gm" else max(end, 0.0)) for end in ends]
     return intervals

@@ -24,6 +24,7 @@ from ranksim.data.spec import DataSpec, ReadOptions, UserDataSpec
 from ranksim.data.table import Table, read_numbers
 from ranksim.data.target_transform import TargetTransform
 from ranksim.evaluation.predictions import Predictions
+from ranksim.evaluation.views import read_test_set
 from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import parse_ranges
@@ -127,8 +128,8 @@ class Model:
         path: the folder.
         config: the content of ``config.json``: target, method, data, versions and more.
         metrics: scores by region on held-out samples, ``{"val": ..., "test": ...}``; of several
-            members those of the mean prediction, ``test`` alone, and their mean scores,
-            ``members``.
+            members those of the mean prediction, their mean scores on ``test``, ``members``, and
+            those of each, ``member_scores``.
         adapter: turns table columns into inputs of the network.
         regions: shot regions by the training labels.
         members: one, or those of different seeds whose mean is the prediction.
@@ -162,6 +163,11 @@ class Model:
     def target(self) -> str:
         """Name of the predicted column."""
         return str(self.config["target"])
+
+    @property
+    def test_set(self) -> str | None:
+        """How the test samples of its data were chosen; None if an earlier version wrote it."""
+        return self.config.get("test_set") or read_test_set(self.config["data"])
 
     def predict(
         self,

@@ -84,7 +84,7 @@ def fit(
     last = read_training_checkpoint(folder / LAST)
     progress = Progress.from_checkpoint(last)
     module.load_state_dict(read_training_checkpoint(folder / BEST)["state_dict"])
-    val, _ = _score(module, task, task.val, config)
+    val, val_preds = _score(module, task, task.val, config)
     test, preds = _score(module, task, task.test, config)
     display = select_display_samples(task.bins, copy_to_numpy(task.test.labels))
     features = map_samples(
@@ -105,6 +105,7 @@ def fit(
         best_epoch=progress.best_epoch,
         steps=last["global_step"],
         seconds=progress.seconds,
+        val_preds=val_preds,
     )
 
 

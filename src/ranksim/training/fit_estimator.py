@@ -193,7 +193,8 @@ def fit_estimator(
     if isinstance(fitted, FittedEstimator):
         fitted.save(folder / ESTIMATOR)
     preds = fitted.predict(reader, task.test)
-    val = score_predictions(task, task.val, fitted.predict(reader, task.val))
+    val_preds = fitted.predict(reader, task.val)
+    val = score_predictions(task, task.val, val_preds)
     rows = select_display_samples(task.bins, copy_to_numpy(task.test.labels)).rows
     last = fits[-1] if fits else None
     score = val["all"][cast(Any, recipe.monitor)]
@@ -210,6 +211,7 @@ def fit_estimator(
         best_epoch=max(last.best_iteration, 1) if last else 1,
         steps=sum(len(each.scores) for each in fits),
         seconds=time.perf_counter() - start,
+        val_preds=val_preds,
     )
 
 

@@ -78,6 +78,7 @@ class TrainingResult:
     best_epoch: int
     steps: int
     seconds: float
+    val_preds: np.ndarray | None = None  # on the validation split, (N,); None of a file
 
 
 class FollowedError(RankSimError):

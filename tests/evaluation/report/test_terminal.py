@@ -92,7 +92,8 @@ def test_many_methods_have_one_line_each():
     assert lines["inv+ranksim"][-2:] == ["+29.7%!", "0/3"]
     assert lines["vanilla+lds+ranksim"][:4] == lines["inv+lds+ranksim"][:4]
     text = " ".join(text.split())
-    assert "RankSim lowers MSE over all samples in 1 of 4 pairs (1 of 3 without aliases)" in text
+    assert "RankSim lowers MSE over all test samples (balanced by label) in 1 of 4 pairs" in text
+    assert "(1 of 3 without aliases)" in text
     assert "1 lower, 1 higher" in text
 
 

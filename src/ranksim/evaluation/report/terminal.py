@@ -29,6 +29,7 @@ from ranksim.evaluation.views import (
     explain_test_set,
     explain_views,
     find_test_set,
+    qualify_mean,
     read_view_counts,
     title_of_all,
 )
@@ -84,20 +85,32 @@ def _print_conclusion(conclusion: Record, console: Console) -> None:
 
 
 def print_scores(
-    scores: Mapping[str, Record], metrics: Sequence[str], title: str, console: Console
+    scores: Mapping[str, Record],
+    metrics: Sequence[str],
+    title: str,
+    console: Console,
+    *,
+    test_set: str | None = None,
 ) -> None:
-    """Print a table with the scores of one network, one line per region."""
+    """Print a table with the scores of one network, one line per region.
+
+    ``test_set`` is how its test samples were chosen (see :class:`Benchmark`), if it is known.
+    """
     regions = [region for region in scores if scores[region]["n"]]
     if "zero" not in regions:  # then "seen" equals "all"
         regions.remove("seen")
-    table = Table("region", title=f"\n{title}", **_STYLE)
+    table = Table(title=f"\n{title}", **_STYLE)
+    table.add_column("region", no_wrap=True)
     for column in ("samples", *(METRIC_TITLES[metric][0] for metric in metrics)):
         table.add_column(column, justify="right")
     digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
     for region in regions:
         values = (_format(scores[region][metric], digits[metric]) for metric in metrics)
-        table.add_row(region, f"{scores[region]['n']:,}", *values)
+        heading = title_of_all(test_set) if region == "all" else escape(region)
+        table.add_row(heading, f"{scores[region]['n']:,}", *values)
     console.print(table)
+    if test_set:
+        console.print(explain_test_set(test_set), highlight=False, soft_wrap=True)
 
 
 def _format(value: float | None, digits: int, missing: str = "–") -> str:
@@ -315,8 +328,9 @@ def _describe_pairs(results: Record) -> str:
     aliases = ""
     if pairs["pairs"] > pairs["distinct"]:
         aliases = f" ({pairs['improved_distinct']} of {pairs['distinct']} without aliases)"
+    test_samples = qualify_mean("all test samples", find_test_set(results))
     return (
-        f"RankSim lowers {error} over all samples in {pairs['improved']} of {pairs['pairs']} "
+        f"RankSim lowers {error} over {test_samples} in {pairs['improved']} of {pairs['pairs']} "
         f"pairs{aliases}; {_BETTER} and {_WORSE} mark a 95\u202f% interval that excludes zero: "
         f"{pairs['significantly_better']} lower, {pairs['significantly_worse']} higher."
     )

@@ -405,8 +405,8 @@ def _describe_row(sweep: SweepResults, row: Record, metric: str, digits: int) ->
         notes.append(format_count(len(row["seeds"]), "seed"))
     if ensemble := row.get("ensemble"):
         scores = [
-            f"{_format_score(ensemble[region][metric], digits)} in {region}"
-            for region in ("all", "few")
+            f"{_format_score(ensemble[region][metric], digits)} in {title}"
+            for region, title in (("all", title_of_all(sweep.test_set)), ("few", "few"))
             if region in ensemble and ensemble[region][metric] is not None
         ]
         notes += [f"mean of seeds: {join_names(scores)}"] if scores else []
