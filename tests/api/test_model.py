@@ -54,6 +54,10 @@ def test_evaluation_scores_held_out_samples_first(model, homes):
     evaluation = model.evaluate(homes)
     assert evaluation.scores["all"]["n"] < len(homes)
     assert evaluation.scores["all"]["mae"] == pytest.approx(model.metrics["test"]["all"]["mae"])
+    page = evaluation._repr_html_() + model._repr_html_()
+    assert page.count("all, balanced") == 2
+    assert ">all<" not in page
+    assert "balanced by label)" in model.conclusion
     frame = evaluation.to_frame().set_index("region")
     low, high = frame.loc["all", ["mae_low", "mae_high"]]
     assert low < frame.loc["all", "mae"] < high
@@ -62,7 +66,9 @@ def test_evaluation_scores_held_out_samples_first(model, homes):
     assert evaluation.scores["all"]["n"] == len(homes)
     errors = np.abs(model.predict(new).preds - homes["price"])
     assert evaluation.scores["all"]["mae"] == pytest.approx(errors.mean())
-    assert f"MAE {errors.mean():.4g} on these samples" in evaluation.conclusion
+    assert f"MAE {errors.mean():.4g} on these samples (120, labels as in the file)" in (
+        evaluation.conclusion
+    )
     assert "<table" in evaluation._repr_html_()
     assert evaluation.to_html().startswith("<!DOCTYPE html>")
 
@@ -116,7 +122,7 @@ def test_temporary_model_lives_as_long_as_the_object(homes):
 
 
 def test_ctrl_c_resumes(homes, tmp_path, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     arguments = {"target": "price", "method": "vanilla", **SMALL}

@@ -22,6 +22,7 @@ from ranksim.data.memory import join_target, name_data, write_data
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.report import plotting
 from ranksim.evaluation.report.page.label_axis import group_bins
+from ranksim.evaluation.views import describe_mean, title_of_all
 from ranksim.exceptions import StoppedError, UsageError
 from ranksim.inference.custom_model import find_custom_method, fit_custom_model
 from ranksim.inference.fit import fit_model
@@ -67,9 +68,15 @@ class Evaluation:
         return scores
 
     @property
+    def test_set(self) -> str | None:
+        """What the mean over all of these samples is: ``balanced`` by label, ``file`` and so on."""
+        name: str | None = (self.content["held_out"] or self.content)["test_set"]
+        return name
+
+    @property
     def conclusion(self) -> str:
         """The errors over all and over few-shot labels, in one sentence."""
-        return _describe_errors(self.scores, "on these samples")
+        return _describe_errors(self.scores, "on these samples", self.test_set)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region: ``region``, ``samples``, scores, and ends of 95 % intervals.
@@ -113,9 +120,8 @@ class Evaluation:
         return render_page(f"Errors of {self.target}", self._repr_html_())
 
     def _repr_html_(self) -> str:
-        return render_box(
-            render_text(self.conclusion, is_bold=True), _render_scores(self.scores, ("mae", "gm"))
-        )
+        scores = _render_scores(self.scores, ("mae", "gm"), self.test_set)
+        return render_box(render_text(self.conclusion, is_bold=True), scores)
 
     def __repr__(self) -> str:
         return f"Evaluation({self.conclusion})"
@@ -142,7 +148,7 @@ class Model(SavedModel):
     @property
     def conclusion(self) -> str:
         """The errors on held-out samples, in one sentence."""
-        return _describe_errors(self.metrics["test"], "on held-out samples")
+        return _describe_errors(self.metrics["test"], "on held-out samples", self.test_set)
 
     @property
     def card(self) -> str:
@@ -289,7 +295,8 @@ class Model(SavedModel):
 
     def _repr_html_(self) -> str:
         title = f"{self.method} on {self.config['data']['name']}: {self.conclusion}"
-        scores = _render_scores(self.metrics["test"], headline(self.config["kind"]))
+        names = headline(self.config["kind"])
+        scores = _render_scores(self.metrics["test"], names, self.test_set)
         return render_box(render_text(title, is_bold=True), scores)
 
     def __repr__(self) -> str:
@@ -396,9 +403,10 @@ def _list_regions(scores: Scores) -> list[str]:
     return [name for name in scores if scores[name]["n"] and (name != "seen" or has_unseen)]
 
 
-def _describe_errors(scores: Scores, place: str) -> str:
+def _describe_errors(scores: Scores, place: str, test_set: str | None) -> str:
     total = scores["all"]
-    text = f"MAE {total['mae']:.4g} {place} ({total['n']:,})"
+    notes = [f"{total['n']:,}", describe_mean(test_set)]
+    text = f"MAE {total['mae']:.4g} {place} ({', '.join(filter(None, notes))})"
     others = [name for name in scores if name not in REGION_NAMES and scores[name]["n"]]
     names = ["few"] * bool(scores["few"]["n"]) + others
     parts = [
@@ -409,11 +417,11 @@ def _describe_errors(scores: Scores, place: str) -> str:
     return f"{text}, {', '.join(parts)}." if parts else f"{text}."
 
 
-def _render_scores(scores: Scores, metrics: Sequence[str]) -> str:
+def _render_scores(scores: Scores, metrics: Sequence[str], test_set: str | None) -> str:
     digits = {metric: choose_digits(metric, [scores["all"][metric]]) for metric in metrics}
     rows = [
         (
-            name,
+            title_of_all(test_set) if name == "all" else name,
             f"{scores[name]['n']:,}",
             *(
                 "–" if (value := scores[name][metric]) is None else f"{value:.{digits[metric]}f}"

@@ -166,6 +166,11 @@ def explain_test_set(test_set: str | None) -> str:
     return f"{title_of_all(test_set)}: {_TEST_SETS[test_set][2]}." if test_set else ""
 
 
+def describe_mean(test_set: str | None) -> str:
+    """Return what the mean over all samples is, as an addition to a figure; empty if unknown."""
+    return _TEST_SETS[test_set][1] if test_set else ""
+
+
 def qualify_mean(text: str, test_set: str | None) -> str:
     """Return a figure with what the mean over all test samples is, if it is known.
 
@@ -173,7 +178,7 @@ def qualify_mean(text: str, test_set: str | None) -> str:
         >>> qualify_mean("MAE 2.3", "balanced"), qualify_mean("MAE 2.3", None)
         ('MAE 2.3 (balanced by label)', 'MAE 2.3')
     """
-    return f"{text} ({_TEST_SETS[test_set][1]})" if test_set else text
+    return f"{text} ({describe_mean(test_set)})" if test_set else text
 
 
 def explain_views(counts: ViewCounts) -> str:

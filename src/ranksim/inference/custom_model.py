@@ -81,6 +81,7 @@ def fit_custom_model(request: FitRequest, method: Method, console: Console) -> M
         "data": benchmark.facts,
         "data_report": report.to_dict(),
         "options": spec.to_dict()["options"],
+        "test_set": benchmark.test_set,
         "command": bench.command,
         **collect_provenance(),
     }

@@ -195,7 +195,6 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
         )
     sample_parts = _read_sample_parts(table, model, training)
     parts = [part for part, is_used in zip(sample_parts, known, strict=True) if is_used]
-    held_out = are_held_out(parts)
     preds, labels = read_labels(table, prediction)[known], labels[known]
     masks = extend_regions(density_from_dict(density), labels).masks(labels)
     result = {
@@ -211,14 +210,9 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
         },
         **origin,
         "density": density,
-        "held_out": None,
-        **_score(preds, labels, masks, np.ones(len(labels), dtype=np.bool_)),
-        "test_set": find_test_set(parts, model) if held_out.all() else FILE,
+        **_score_parts(preds, labels, masks, parts, model),
         **collect_provenance(),
     }
-    if not held_out.all():
-        scores = _score(preds, labels, masks, held_out)
-        result["held_out"] = {**scores, "test_set": find_test_set(parts, model)}
     write_json(request.out / RESULT, result)
     return result
 
@@ -227,7 +221,7 @@ def evaluate_predictions(model: Model, predictions: Predictions) -> dict[str, An
     """Return the scores of predictions with labels by the region of the label, and intervals.
 
     The entries are those of :func:`score_predictions`: ``samples``, ``without_label``, ``parts``,
-    ``held_out`` (None if all samples are), ``test`` and ``intervals``.
+    ``held_out`` (None if all samples are), ``test``, ``intervals`` and ``test_set``.
 
     Raises:
         DataError: no sample has a label.
@@ -241,15 +235,13 @@ def evaluate_predictions(model: Model, predictions: Predictions) -> dict[str, An
     known = np.isfinite(labels)
     all_parts = predictions.origin.get("part", [""] * len(predictions))
     parts = [part for part, is_used in zip(all_parts, known, strict=True) if is_used]
-    held_out = are_held_out(parts)
     preds, labels = predictions.preds[known], labels[known]
     masks = extend_regions(model.regions, labels).masks(labels)
     return {
         "samples": len(labels),
         "without_label": int((~known).sum()),
         "parts": count_parts(parts),
-        "held_out": None if held_out.all() else _score(preds, labels, masks, held_out),
-        **_score(preds, labels, masks, np.ones(len(labels), dtype=np.bool_)),
+        **_score_parts(preds, labels, masks, parts, model),
     }
 
 
@@ -257,6 +249,23 @@ def _list_missing_targets(request: ScoreRequest, model: Model | None) -> tuple[f
     """Return the labels that stand for missing ones in the training data."""
     options = request.options if model is None else model.config.get("options", {})
     return tuple(options.get("missing_target", ()))
+
+
+def _score_parts(
+    preds: NDArray[np.float64],
+    labels: NDArray[np.float64],
+    masks: Mapping[str, NDArray[np.bool_]],
+    parts: Sequence[Any],
+    model: Model | None,
+) -> dict[str, Any]:
+    """Return the scores of all samples, and of the held-out ones if there are others."""
+    held_out, test_set = are_held_out(parts), find_test_set(parts, model)
+    everything = np.ones(len(labels), dtype=np.bool_)
+    scores = _score(preds, labels, masks, everything)
+    if held_out.all():
+        return {"held_out": None, **scores, "test_set": test_set}
+    chosen = _score(preds, labels, masks, held_out) | {"test_set": test_set}
+    return {"held_out": chosen, **scores, "test_set": FILE}
 
 
 def _score(
