@@ -7,11 +7,13 @@ import re
 import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from scipy.stats import uniform
 from sklearn import config_context
 from sklearn.base import clone
@@ -25,6 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.utils.estimator_checks import check_estimator
 
+from benchmarks.default_estimator import list_changes
+from ranksim._utils.storage import read_verified_json
 from ranksim.exceptions import UsageError
 from ranksim.integrations.sklearn import RankSimRegressor
 from ranksim.integrations.sklearn.regressor import _RECIPE_FIELDS
@@ -55,6 +59,18 @@ def test_passes_check_estimator():
     # short trainings, of which it makes ninety
     settings = {"hidden": 32, "learning_rate": 0.01, "batch_size": 16, "max_epochs": 4}
     check_estimator(RankSimRegressor(**settings), on_skip=None)
+
+
+def test_default_method_is_one_that_the_measurement_supports():
+    """RankSim adds nothing that is sure to the default, which is simpler."""
+    method = RankSimRegressor().method
+    assert method == "sqinv"
+    path = Path(__file__).parents[3] / "results" / "default_estimator" / "results.json"
+    for table in read_verified_json(path)["tables"].values():
+        for region in ("all", "few", "rarest"):
+            changes = list_changes(table["holdouts"], ("sqinv+ranksim", method), region)
+            interval = stats.t.interval(0.95, len(changes) - 1, changes.mean(), stats.sem(changes))
+            assert interval[0] < 0 < interval[1]
 
 
 def test_defaults_match_preset():
