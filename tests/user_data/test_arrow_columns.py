@@ -18,7 +18,12 @@ from ranksim.training.adapters import TableAdapter
 from ranksim.user_data.features import TableFeatures
 from ranksim.user_data.label_report import make_label_report
 from ranksim.user_data.proposals import find_column_kinds, propose_inputs
-from ranksim.user_data.sample_keys import hash_cells, make_sample_keys, number_samples
+from ranksim.user_data.sample_keys import (
+    hash_cells,
+    hash_samples,
+    make_sample_keys,
+    number_samples,
+)
 from ranksim.user_data.split_column import make_row_digests
 from ranksim.user_data.split_plan import make_split_plan
 
@@ -163,6 +168,18 @@ def test_digests_are_equal(tables):
     assert_same(make_row_digests, tables)
     names = [name for name in tables[0].names if name not in ("list", "money")]
     assert_same(lambda table: hash_cells([table.column(name) for name in names]), tables)
+
+
+@pytest.mark.parametrize("size", [7, 50_000])
+def test_hashes_of_selected_rows_are_those_of_the_table(tables, monkeypatch, size):
+    monkeypatch.setattr("ranksim.user_data.sample_keys._HASHED_ROWS", size)
+    spec, inputs = TableSpec(target="y"), tables[0].names[1:]
+    rows = np.random.default_rng(0).permutation(tables[0].n_rows)[:31]
+    expected = hash_samples(tables[1], spec, inputs)
+    for table in tables:
+        assert (hash_samples(table, spec, inputs) == expected).all()
+        assert (hash_samples(table, spec, inputs, rows) == expected[rows]).all()
+        assert (hash_samples(table.take(rows), spec, inputs) == expected[rows]).all()
 
 
 def test_rows_are_numbered_as_by_their_keys(tables):

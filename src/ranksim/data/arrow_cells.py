@@ -63,6 +63,8 @@ class ArrowCells(Sequence[Any]):
 
     def take(self, rows: Ints) -> ArrowCells:
         """Return the cells of these rows ``(N,)``."""
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+            return self[int(rows[0]) : int(rows[-1]) + 1]  # without a copy
         array = require_optional("pyarrow", "train").array
         return ArrowCells(self.column.take(array(rows)))
 

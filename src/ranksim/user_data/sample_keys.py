@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from numbers import Real
 from pathlib import Path
@@ -21,6 +21,7 @@ from ranksim.data.cells import is_missing, parse_seconds, to_canonical_text
 from ranksim.data.images.decode import decode, examine, read_file
 from ranksim.data.images.table import image_paths
 from ranksim.data.number_format import PLAIN, NumberFormat
+from ranksim.data.row_hashes import format_numbers, hash_contents, hash_rows, repeat_texts
 from ranksim.data.row_numbers import encode_keys, encode_numbers, number_rows
 from ranksim.data.spec import ImageSpec, TableSpec, TextSpec, UserDataSpec
 from ranksim.data.splitting import factorize
@@ -29,6 +30,7 @@ from ranksim.exceptions import RankSimError, require_optional
 
 _THUMBNAIL = 16  # side in pixels; only images with equal thumbnails are compared
 _MISSING = "missing"
+CellFormatter = Callable[[Sequence[Any]], Any]
 _HASHED_ROWS = 50_000  # whose keys are in memory at a time
 
 
@@ -78,63 +80,73 @@ def _encode_cells(
     return codes
 
 
-def hash_samples(table: Table, options: UserDataSpec, inputs: Sequence[str]) -> NDArray[np.uint64]:
+def hash_samples(
+    table: Table, options: UserDataSpec, inputs: Sequence[str], rows: Ints | None = None
+) -> NDArray[np.uint64]:
     """Return a hash of the inputs of each row ``(N,)``, to recognize rows in another table.
 
     Unlike :func:`make_sample_keys`, this compares texts without spaces, thumbnails of images, and
-    numbers in float32, which some files have.
+    numbers in float32, which some files have. ``rows`` selects some rows, in their order.
     """
-    make_text, make_image = _make_plain_text_keys, _make_thumbnail_keys
-    size = table.n_rows if isinstance(options, ImageSpec) else _HASHED_ROWS
-    hashes = np.empty(table.n_rows, dtype=np.uint64)
-    with progress_counter("hashing samples") as progress:
-        for start in range(0, table.n_rows, max(size, 1)):
-            rows = np.arange(start, min(start + size, table.n_rows))
-            part = table.take(rows)
-            if isinstance(options, TableSpec):
-                hashes[rows] = _hash_rows(_format_table_keys(part, options, inputs))
-            else:
-                keys = _make_keys_by_column(part, options, inputs, make_text, make_image)
-                hashes[rows] = _hash_columns(keys)
-            progress(int(rows[-1]) + 1)
-    return hashes
+    rows = np.arange(table.n_rows) if rows is None else rows
+    if isinstance(options, TableSpec):
+        formatters = [_choose_formatter(table, options, name) for name in inputs]
+        columns = [table.column(name) for name in inputs]
+        return _hash_blocks(rows, partial(_hash_table_rows, columns, formatters))
+
+    def hash_block(block: Ints) -> NDArray[np.uint64]:
+        make_text, make_image = _make_plain_text_keys, _make_thumbnail_keys
+        part = table.take(block)
+        return _hash_columns(_make_keys_by_column(part, options, inputs, make_text, make_image))
+
+    return hash_block(rows) if isinstance(options, ImageSpec) else _hash_blocks(rows, hash_block)
 
 
 def hash_cells(columns: Sequence[Sequence[Any]]) -> NDArray[np.uint64]:
     """Return a hash of the cells of each row ``(N,)``, the same in every form of their values."""
-    hashes = []
-    for start in range(0, max(map(len, columns), default=0), _HASHED_ROWS):
-        part = [values[start : start + _HASHED_ROWS] for values in columns]
-        hashes.append(_hash_rows(list(map(_format_cells, part))))
-    return np.concatenate(hashes) if hashes else np.zeros(0, dtype=np.uint64)
+    rows = np.arange(max(map(len, columns), default=0))
+    formatters = [_format_cells] * len(columns)
+    return _hash_blocks(rows, partial(_hash_table_rows, columns, formatters))
 
 
-def _format_table_keys(
-    table: Table, options: TableSpec, inputs: Sequence[str]
-) -> list[Sequence[str]]:
-    """Return the text of the key of each cell, by column."""
-    columns = []
-    for name in inputs:
-        is_category = name in options.categories
-        form = PLAIN if is_category else table.number_format(name) or PLAIN
-        columns.append(_format_cells(table.column(name), form, is_category=is_category))
-    return columns
+def _hash_blocks(
+    rows: Ints, hash_block: Callable[[Ints], NDArray[np.uint64]]
+) -> NDArray[np.uint64]:
+    """Return the hashes of rows ``(N,)``, the texts of some of which are in memory at a time."""
+    hashes = np.empty(len(rows), dtype=np.uint64)
+    with progress_counter("hashing rows") as progress:
+        for start in range(0, len(rows), _HASHED_ROWS):
+            block = rows[start : start + _HASHED_ROWS]
+            hashes[start : start + len(block)] = hash_block(block)
+            progress(start + len(block))
+    return hashes
+
+
+def _hash_table_rows(
+    columns: Sequence[Sequence[Any]], formatters: Sequence[CellFormatter], rows: Ints
+) -> NDArray[np.uint64]:
+    pairs = zip(formatters, columns, strict=True)
+    return hash_rows([format_cells(take_cells(values, rows)) for format_cells, values in pairs])
+
+
+def _choose_formatter(table: Table, options: TableSpec, name: str) -> CellFormatter:
+    is_category = name in options.categories
+    form = PLAIN if is_category else table.number_format(name) or PLAIN
+    return partial(_format_cells, number_format=form, is_category=is_category)
 
 
 def _format_cells(
     values: Sequence[Any], number_format: NumberFormat = PLAIN, *, is_category: bool = False
-) -> Sequence[str]:
-    """Return the text of the key of each cell, whose numbers are rounded to float32."""
+) -> Any:
+    """Return the text of the key of each cell, whose numbers are rounded to float32.
+
+    Those of numbers and names in Arrow are an Arrow array, others a list.
+    """
     if isinstance(values, ArrowCells) and values.is_number and not is_category:
-        numbers = values.to_numbers()
-        texts = list(map(repr, _round_decimals(numbers).tolist()))
-        for row in np.flatnonzero(np.isnan(numbers)).tolist():
-            texts[row] = repr(_MISSING)
-        return texts
+        return format_numbers(_round_decimals(values.to_numbers()), repr(_MISSING))
     if isinstance(values, ArrowCells) and values.is_name:
         keys = make_cell_keys(values.distinct, number_format, is_category=is_category)
-        distinct = list(map(repr, _round_keys(keys)))
-        return [distinct[code] for code in values.codes.tolist()]
+        return repeat_texts(list(map(repr, _round_keys(keys))), values.codes)
     if (
         is_category
         or number_format != PLAIN
@@ -144,12 +156,6 @@ def _format_cells(
     else:
         keys = _make_distinct_keys(values)
     return list(map(repr, _round_keys(keys)))
-
-
-def _hash_rows(columns: Sequence[Sequence[str]]) -> NDArray[np.uint64]:
-    """Return the hash of each row ``(N,)`` that :func:`hash_keys` returns for its keys."""
-    end = ",)" if len(columns) == 1 else ")"
-    return _hash_bytes(f"({', '.join(row)}{end}".encode() for row in zip(*columns, strict=True))
 
 
 def _make_distinct_keys(values: Sequence[Any]) -> list[Hashable]:
@@ -195,7 +201,7 @@ def hash_windows(
     rounded = _round_decimals(values)  # makes -0.0 equal to 0.0
     columns = [rounded] if times is None else [rounded, times[:, None]]
     readings = np.concatenate(columns, axis=1)
-    return _hash_bytes(readings[end - window + 1 : end + 1].tobytes() for end in ends.tolist())
+    return hash_contents(readings[end - window + 1 : end + 1].tobytes() for end in ends.tolist())
 
 
 def _make_keys_by_column(
@@ -221,12 +227,7 @@ def _make_keys_by_column(
 
 def hash_keys(keys: Sequence[Hashable]) -> NDArray[np.uint64]:
     """Return a hash of each key that is the same in each process, ``(N,)``."""
-    return _hash_bytes(repr(key).encode() for key in keys)
-
-
-def _hash_bytes(contents: Iterable[bytes]) -> NDArray[np.uint64]:
-    digests = b"".join(hashlib.blake2b(each, digest_size=8).digest() for each in contents)
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+    return hash_contents(repr(key).encode() for key in keys)
 
 
 def make_cell_keys(

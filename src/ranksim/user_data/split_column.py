@@ -266,11 +266,7 @@ def make_row_digests(table: Table) -> list[str]:
 
     Columns without a name, of parts of a split, and of lists, structs or bytes are left out.
     """
-    return list(map(_format_digest, _hash_rows(table)))
-
-
-def _format_digest(value: np.uint64) -> str:
-    return f"x{int(value):016x}"
+    return [f"x{value:016x}" for value in _hash_rows(table).tolist()]
 
 
 def _hash_rows(table: Table) -> NDArray[np.uint64]:
@@ -307,7 +303,7 @@ def write_split_file(
     content: dict[str, Iterable[Any]] = {"row": range(1, table.n_rows + 1)}
     if table.line_unit == "line":
         content["line"] = table.lines
-    content |= {**columns, _DIGEST: map(_format_digest, _hash_rows(table)), _SPLIT: parts}
+    content |= {**columns, _DIGEST: make_row_digests(table), _SPLIT: parts}
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(content)

@@ -144,12 +144,12 @@ class SplitPlan:
         if self.windows is not None and self.readings is not None:
             windows = self.windows
             return hash_windows(self.readings, self.reading_times, windows.ends, windows.window)
-        return hash_samples(self.table.take(self.rows), self.options, columns)
+        return hash_samples(self.table, self.options, columns, self.rows)
 
     def write_split(self, path: Path) -> None:
         """Write the part of each row of the table to a file for ``--split``."""
         columns = read_origin(self.table, np.arange(self.table.n_rows), **self._origin_columns)
-        write_split_file(path, self.table, map(str, self.parts), columns)
+        write_split_file(path, self.table, self.parts.tolist(), columns)
 
 
 def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
