@@ -29,7 +29,10 @@ _GROUP_ROWS = 250_000  # of a row group
 _MEASURE = """
 import contextlib, json, resource, sys, time
 import numpy as np
+import pyarrow
+import pyarrow.dataset
 import pyarrow.parquet as parquet
+pyarrow.array(np.zeros(1))  # imports pandas, where it is installed
 path, task, *words = sys.argv[1:]
 if task != "read":
     import torch

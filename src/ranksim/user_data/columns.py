@@ -86,7 +86,8 @@ class NumberColumn:
         """Fit the encoder to training values (NaN means missing; not all may be missing)."""
         missing = np.isnan(values)
         k = np.count_nonzero(~missing)
-        low, high = np.sort(values[~missing])[[(k - 1) // 2, k // 2]] / 2
+        middle = [(k - 1) // 2, k // 2]
+        low, high = np.partition(values[~missing], middle)[middle] / 2
         median = float(low + high)  # halved first, as sums of huge values would overflow
         filled = np.where(missing, median, values)
         unit = float(np.abs(filled).max()) or 1.0  # squares of huge values would overflow, too

@@ -123,7 +123,7 @@ def sample_columns(
             if kind is not None:
                 identifiers[name] = kind
                 continue
-        values = read_values(list(take_cells(cells, chosen)), number_format)
+        values = read_values(take_cells(cells, chosen), number_format)
         if values is not None:
             columns[name] = values
     return ColumnSample(table, identifiers, chosen, columns, frozenset(categories))

@@ -46,8 +46,9 @@ def make_label_report(
     values = table.column(target)
     parsed = table.parse_numbers(target)
     is_absent = are_absent(parsed.values, absent)
-    labels = parsed.values[~np.isnan(parsed.values) & ~is_absent]
-    if len(np.unique(labels)) < 2:
+    labels = np.sort(parsed.values[~np.isnan(parsed.values) & ~is_absent])
+    n_distinct = int(np.count_nonzero(np.diff(labels))) + bool(len(labels))
+    if n_distinct < 2:
         problem = f"only the value {labels[0]:g}" if len(labels) else "no numbers"
         raise DataError(
             f"{table.name} has {problem} in column {target!r}: choose a column with at least two "
@@ -84,9 +85,9 @@ def make_label_report(
         "duplicates": _count_duplicates(table),  # rows equal to an earlier one but for an index
         "labels": {
             "count": len(labels),
-            "distinct": len(np.unique(labels)),
-            "min": float(labels.min()),
-            "max": float(labels.max()),
+            "distinct": n_distinct,
+            "min": float(labels[0]),
+            "max": float(labels[-1]),
             "quantiles": dict(zip(map(str, _QUANTILES), quantiles, strict=True)),
         },
         "dropped": {"ranges": ranges, "count": int(is_dropped.sum())},
@@ -180,15 +181,19 @@ def _find_rarest_labels(labels: Floats) -> list[dict[str, float]]:
 def _find_gaps(
     bins: LabelBins, labels: Floats, remaining: Floats, counts: Ints
 ) -> list[dict[str, float | None]]:
-    """Return runs of empty bins, widest first, with the nearest label below and above (or None)."""
-    first, last = bins.digitize([labels.min(), labels.max()])
+    """Return runs of empty bins, widest first, with the nearest label below and above (or None).
+
+    Labels are in ascending order.
+    """
+    first, last = bins.digitize(labels[[0, -1]])
     empty = np.flatnonzero(counts[first : last + 1] == 0) + first
     runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1) if len(empty) else []
     index, gaps = bins.digitize(remaining), []
     for run in sorted(runs, key=lambda run: bins.edges[run[0]] - bins.edges[run[-1] + 1]):
-        below, above = remaining[index < run[0]].tolist(), remaining[index > run[-1]].tolist()
-        neighbors = {"below": max(below, default=None), "above": min(above, default=None)}
-        gaps.append({**_edges(bins, run[0], run[-1]), **neighbors})
+        place = int(np.searchsorted(index, run[0]))
+        below = float(remaining[place - 1]) if place else None
+        above = float(remaining[place]) if place < len(remaining) else None
+        gaps.append({**_edges(bins, run[0], run[-1]), "below": below, "above": above})
     return gaps
 
 
