@@ -237,10 +237,10 @@ def format_models(models: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def write_page(page: Path, tables: str) -> None:
+def write_page(page: Path, tables: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what lies between the marks of a page."""
-    start, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    text = f"{start}{MARKS[0]}\n{tables}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+    start, _, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    text = f"{start}{marks[0]}\n{tables}\n{marks[1]}{rest.partition(marks[1])[2]}"
     with atomic_write(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
