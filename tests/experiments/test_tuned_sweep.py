@@ -1,5 +1,6 @@
 """Tuning of user data of each kind, and comparisons of tuned rows."""
 
+import dataclasses
 import json
 import tomllib
 
@@ -19,6 +20,17 @@ from tests.helpers.requests import make_request
 
 pytest.importorskip("optuna")
 SIZE = {user_data.PICTURES: {"image_size": 16}}
+
+
+@pytest.mark.parametrize("name", ["trees", "trees+sqinv", "linear"])
+def test_first_trial_of_an_estimator_is_its_default(tmp_path, name):
+    """A default may be no number, such as the penalty that ridge regression chooses."""
+    data, settings = user_data.write_table(tmp_path), {"options": {"target": "price"}}
+    request = make_request(data, tmp_path / "compared", methods=name, **settings)
+    (run,) = run_benchmark(request)["runs"]
+    result = tune(TuneRequest(dataclasses.replace(request, out=tmp_path / "tuned"), 1))
+    assert result.values == {}
+    assert result.score == run["result"]["metrics"]["val"]["all"]["mae"]
 
 
 @pytest.mark.parametrize("kind", user_data.WRITERS)

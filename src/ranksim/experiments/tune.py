@@ -149,7 +149,11 @@ class _Search:
         if n_started >= self.request.n_trials:
             return None
         trial = self.study.ask()
-        trial.set_user_attr("values", self.space.suggest(trial))
+        values = self.space.suggest(trial)
+        if trial.number == 0:  # the recipe itself: a library's default may be no number
+            recipe = dataclasses.asdict(self.settings.recipe(self.method))
+            values = {name: value for name, value in values.items() if recipe[name] is not None}
+        trial.set_user_attr("values", values)
         self._running[trial.number] = trial
         flag = self._prune_flag(trial.number)
         return trial, _execute_trial, (trial.number, self._make_runs(trial), flag)
@@ -183,6 +187,7 @@ class _Search:
         seal_trial(self.study, trial.number)
         write_recipes(self.request.bench.out)  # a killed search leaves the best so far
         values = ", ".join(f"{name} {value}" for name, value in trial_values(trial).items())
+        values = values or "defaults"
         done = self.study.get_trials(deepcopy=False, states=(states.COMPLETE,))
         best = f", best {min(t.value for t in done):.4f}" if done else ""
         self.on_trial(f"{trial.number + 1}/{self.request.n_trials} {values}: {outcome}{best}")
