@@ -28,7 +28,7 @@ from ranksim.evaluation.views import VIEW_TITLES, VIEWS, find_test_set, title_of
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/which-model.md", ROOT / "results/tables"
 SECTION = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-ESTIMATOR = ROOT / "results/default_estimator/results.json"
+ESTIMATOR = ROOT / "results/default_estimator/holdouts.json"
 PARTS = ("all", "many", "medium", "few")
 TITLES = {
     "abalone": "Abalone",

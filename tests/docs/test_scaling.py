@@ -45,8 +45,10 @@ def test_page_has_expected_number_of_commands():
 
 
 @pytest.mark.parametrize("arguments", list(commands("ranksim")), ids=" ".join)
-def test_ranksim_accepts_command(arguments, monkeypatch):
+def test_ranksim_accepts_command(arguments, monkeypatch, tmp_path):
     requests = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "homes.csv").touch()  # is looked for, and not read
     monkeypatch.setattr(
         train, "run_sweep_request", lambda request, as_json: requests.append(request)
     )

@@ -85,7 +85,7 @@ def test_parquet_columns_may_have_any_names(folder, names, data):
     table = read_parquet(path)
     assert list(table.names) == list(columns)
     for name, values in columns.items():
-        assert table.column(name) == values
+        assert list(table.column(name)) == values
 
 
 @given(

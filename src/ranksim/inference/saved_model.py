@@ -299,6 +299,11 @@ def load_model(
     for name, value in (("path", path), ("encoder", encoder or "")):
         if not isinstance(value, str | Path):
             raise TypeError(f"{name} must be the path of a folder, got {describe_value(value)}")
+    if network is not None and not isinstance(network, CustomNetwork):
+        raise TypeError(
+            f"network must be a CustomNetwork, got {describe_value(network)}: call "
+            "ranksim.Model.load(path, model=function)"
+        )
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"The model {folder} does not exist: pass a folder that ranksim fit wrote.")

@@ -65,7 +65,7 @@ def test_default_method_is_one_that_the_measurement_supports():
     """RankSim adds nothing that is sure to the default, which is simpler."""
     method = RankSimRegressor().method
     assert method == "sqinv"
-    path = Path(__file__).parents[3] / "results" / "default_estimator" / "results.json"
+    path = Path(__file__).parents[3] / "results" / "default_estimator" / "holdouts.json"
     for table in read_verified_json(path)["tables"].values():
         for region in ("all", "few", "rarest"):
             changes = list_changes(table["holdouts"], ("sqinv+ranksim", method), region)
