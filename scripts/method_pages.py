@@ -206,7 +206,8 @@ def draw_ranksim(figure: Any) -> None:
     panels = figure.subplots(1, len(contents), sharey=True)
     figure.subplots_adjust(left=0.06, right=0.99, bottom=0.17, top=0.9, wspace=0.08)
     for axis, (title, similarity) in zip(panels, contents, strict=True):
-        axis.imshow(rank(similarity), cmap="YlGnBu_r", extent=(5, 85, 85, 5), rasterized=True)
+        ranks = rank(similarity).numpy()
+        axis.imshow(ranks, cmap="YlGnBu_r", extent=(5, 85, 85, 5), rasterized=True)
         axis.set(title=title, xlabel="age")
     panels[0].set_ylabel("age of the anchor")
 

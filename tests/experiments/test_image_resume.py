@@ -16,6 +16,7 @@ from tests.helpers.trained_models import Process, images, request, run_of
 # three steps an epoch and a validation every two: half of all checkpoints lie within an epoch
 CHANGES = ("lr_milestones=[2, 5]", "validate_every=2", "patience=0")
 NEW = (2, 0, 1)  # validations after which each start is killed
+PAUSE = 0.4  # seconds after each validation
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +68,19 @@ def kill_after(function, run, new, delay):
     return process.kill()
 
 
+def _execute_slowly(run):
+    """Execute a run that pauses after each validation, so that it is still there to be killed."""
+    return execute_run(run, on_validation=lambda epoch, score: time.sleep(PAUSE))
+
+
 @pytest.mark.slow
 def test_run_killed_three_times_equals_undisturbed_run(table, tmp_path):
     whole, run = (make_run(table, tmp_path / name) for name in ("whole", "killed"))
     record = Process(execute_run, whole).result()
     assert record["result"]["epochs"] == 6
     assert record["result"]["steps"] == 18
-    draw, between = random.Random(0), record["result"]["seconds"] / 9
-    kills = [kill_after(execute_run, run, new, draw.uniform(0, 0.9) * between) for new in NEW]
+    draw = random.Random(0)
+    kills = [kill_after(_execute_slowly, run, new, draw.uniform(0, 0.9) * PAUSE) for new in NEW]
     assert kills == [True] * 3
     last = torch.load(run.folder / "last.ckpt", weights_only=True)
     assert last["global_step"] >= 2 * sum(NEW)

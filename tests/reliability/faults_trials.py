@@ -21,11 +21,16 @@ _DAY = 86_400
 
 
 def killed_at(scene: Scene, place: Path, step: int, when: str) -> str:
-    """Kill the sweep while it renames its n-th file, then repeat the command."""
-    fault = {"steps": str(scene.data / f"{place.name}-steps.txt"), "kill": step, "when": when}
-    if (code := scene.run(place, **fault)) != -signal.SIGKILL:
-        return f"not killed; ended with {code}"
-    return finish(scene, place)
+    """Kill the sweep while it renames its n-th file, then repeat the command.
+
+    How often a sweep writes ``results.json`` depends on time, so that it can have fewer files.
+    """
+    code, steps = 0, str(scene.data / f"{place.name}-steps.txt")
+    for number in range(step, max(step - 4, 0), -1):
+        if (code := scene.run(place, steps=steps, kill=number, when=when)) == -signal.SIGKILL:
+            return finish(scene, place)
+        shutil.rmtree(place)
+    return f"not killed; ended with {code}"
 
 
 def killed_after(scene: Scene, place: Path, seconds: float) -> str:

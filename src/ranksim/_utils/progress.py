@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_count
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 T = TypeVar("T")
 
@@ -32,6 +33,8 @@ class SweepProgress:
         monitor: str = "mse",
         headline: Sequence[str] = ("mse", "pearson"),
     ) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
         self.console = console
         self.print_line = partial(console.print, soft_wrap=True, highlight=False)
         self.monitor, self.headline = monitor.upper(), headline
@@ -119,7 +122,7 @@ _hides_counters: ContextVar[bool] = ContextVar("hides_counters", default=False)
 
 @contextmanager
 def hide_counters() -> Iterator[None]:
-    """Context in which :func:`progress_counter` shows nothing."""
+    """Context in which :func:`progress_counter` and :func:`track` show nothing."""
     token = _hides_counters.set(True)
     try:
         yield
@@ -130,6 +133,9 @@ def hide_counters() -> Iterator[None]:
 @contextmanager
 def progress_counter(description: str) -> Iterator[Callable[[int], None]]:
     """Yield a function that updates a counter in the terminal while the block runs."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -144,6 +150,9 @@ def progress_counter(description: str) -> Iterator[Callable[[int], None]]:
 
 def track(items: Iterable[T], description: str) -> Iterator[T]:
     """Yield items, with a progress bar in the terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     listed, console = list(items), Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -151,6 +160,6 @@ def track(items: Iterable[T], description: str) -> Iterator[T]:
         MofNCompleteColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=_hides_counters.get() or not console.is_terminal,
     ) as progress:
         yield from progress.track(listed, description=description)
