@@ -59,6 +59,7 @@ def shlex_options(command):
     return sorted(zip(words[::2], words[1::2], strict=True))
 
 
+@pytest.mark.slow
 def test_all_kinds_of_data_give_the_same_result(homes_file, homes, tmp_path):
     parquet.write_table(pa.Table.from_pandas(homes), tmp_path / "homes.parquet")
     columns = {name: homes[name].tolist() for name in homes}
@@ -75,6 +76,7 @@ def test_all_kinds_of_data_give_the_same_result(homes_file, homes, tmp_path):
     assert all(each == numbers[0] for each in numbers)
 
 
+@pytest.mark.slow
 def test_arrays_are_columns(homes):
     frame = pd.DataFrame({"x0": homes["size"].fillna(0), "x1": np.arange(len(homes)) % 5})
     frame["y"] = homes["price"]
@@ -182,6 +184,7 @@ def test_temporary_folder_lives_as_long_as_the_object(homes):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_finished_runs(homes, tmp_path, monkeypatch):
     execute, calls = sweep._execute_and_report, []
 

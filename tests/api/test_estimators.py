@@ -54,6 +54,7 @@ def read_test_mae(comparison, method, seed=0):
     return frame.loc[rows, "mae"].item()
 
 
+@pytest.mark.slow
 def test_rows_equal_a_fit_by_hand(numbers):
     """With and without weights, seeds as random states, on the same split."""
     estimators = {"forest": FOREST, "line": make_pipeline(StandardScaler(), Ridge())}

@@ -23,6 +23,7 @@ def read_scores(comparison):
     return read_numbers(comparison.results)["summary"]
 
 
+@pytest.mark.slow
 def test_results_equal_those_of_a_built_in_network(homes):
     arguments = {"methods": METHODS, "seeds": 1, "max_epochs": 2, **QUIET}
     ours = ranksim.compare(homes, model=networks.build_mlp, **arguments)
@@ -35,6 +36,7 @@ def test_results_equal_those_of_a_built_in_network(homes):
     assert "network" not in identities["median"]
 
 
+@pytest.mark.slow
 def test_command_equals_the_function(homes, homes_file, tmp_path, monkeypatch):
     name = "tests.helpers.networks:build_lazy"
     words = ["--target", "price", "--methods", "vanilla", "--seeds", "1", "--max-epochs", "1",

@@ -131,6 +131,7 @@ def test_ensemble_says_so_for_members_and_mean(run_command, homes, tmp_path):
         assert all(cell in line and cell in row for cell in cells)
 
 
+@pytest.mark.slow
 def test_compare_tune_and_reproduce(run_command, homes):
     words = ["--target", "price", "--set", "max_iterations=3", "--accelerator", "cpu"]
     methods = ["--methods", "trees,linear", "--seeds", "1"]

@@ -43,6 +43,7 @@ def run_sweep(data, out, methods, dropped):
     return run_sweep_request(request, as_json=False)
 
 
+@pytest.mark.slow
 def test_sweep_continues_and_names_lines_of_the_table(tmp_path, capsys, diverging_batches):
     dropped = "15-25"  # the lines after them count too
     data, out = user_data.write_table(tmp_path), tmp_path / "out"
