@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -21,10 +23,14 @@ from ranksim.experiments.budget import (
     RunCost,
     _Costs,
     _makespan,
+    _time_run,
+    _Trial,
     format_minutes,
     plan_budget,
 )
 from ranksim.experiments.sweep_request import run_benchmark
+from ranksim.training.method import parse_method
+from ranksim.training.presets import load_recipe
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 
@@ -125,6 +131,51 @@ def test_makespan_equals_a_simulation_second_by_second(durations, jobs):
         working = [left - 1 for left in working if left > 1]
         now += 1
     assert _makespan(durations, jobs) == now
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Trials by (steps, validations), with made-up costs instead of trainings."""
+    trials = []
+    monkeypatch.setattr(budget_module, "load_task", lambda *_, **__: None)
+    recipe = load_recipe("table", "small", parse_method("vanilla", "inverse"), {})
+
+    run = SimpleNamespace(recipe=recipe, source=None, trainer_config=None, seed=0)
+
+    def measure(cost, share, *, reports_steps=True):
+        def time_trial(run, folder, steps, validations):
+            trials.append((steps, validations))
+            now, trial = cost.start, _Trial(0.0, 0.0, [], [])
+            for step in range(1, steps + 1):
+                now += cost.step
+                trial.steps += [now] * reports_steps
+                if step % (steps // validations) == 0:
+                    now += cost.validation
+                    trial.validations += [now] * reports_steps
+            trial.end = now
+            return trial
+
+        del trials[:]
+        monkeypatch.setattr(budget_module, "_time_trial", time_trial)
+        return _time_run(run, Path(), share)[1], trials
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    ("cost", "reports_steps", "trainings"),
+    [
+        (RunCost(3.0, 2.0, 4.0), True, 1),  # images: further trials would take a minute
+        (RunCost(3.0, 2.0, 4.0), False, 4),  # in several processes
+        (RunCost(1.0, 0.001, 0.05), True, 5),  # tables: many more steps are timed
+    ],
+)
+def test_cost_is_measured_by_trials_of_suitable_length(timed, cost, reports_steps, trainings):
+    measured, trials = timed(cost, share=5.0, reports_steps=reports_steps)
+    assert (measured.start, measured.step, measured.validation) == pytest.approx(
+        (cost.start, cost.step, cost.validation)
+    )
+    assert len(trials) == trainings
 
 
 def test_all_networks_train_for_equal_steps(sweep, tmp_path, capsys):

@@ -55,6 +55,20 @@ def test_equals_lightning_to_the_last_bit(tmp_path, name):
     assert_equal(*results, tmp_path)
 
 
+@pytest.mark.parametrize("callbacks", [(), (L.Callback(),)])
+def test_each_optimizer_step_is_reported(tmp_path, callbacks):
+    calls = []
+    recipe = make_recipe(accumulate_grad_batches=3, batch_size=5)
+    options = {"callbacks": callbacks, "limits": TrainingLimits(epochs=2)}
+    result = train(
+        tmp_path, recipe=recipe, on_step=lambda: calls.append("step"),
+        on_validation=lambda *_: calls.append("validation"), **options,
+    )  # fmt: skip
+    epoch = ["step"] * (result.steps // 2) + ["validation"]
+    assert calls == 2 * epoch
+    assert len(epoch) > 2
+
+
 @pytest.mark.parametrize("paper_compat", [False, True])
 def test_second_stage_equals_lightning(tmp_path, paper_compat):
     recipe = make_recipe(rrt_paper_compat=paper_compat, dropout=0.2)

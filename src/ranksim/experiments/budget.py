@@ -211,29 +211,72 @@ def _time_run(run: Run, folder: Path, share: float) -> tuple[float, RunCost]:
     load_task(run.source, run.recipe, seed=run.seed, hardware=run.trainer_config)
     loading = time.perf_counter() - start
 
-    def measure(steps: int, validations: int) -> float:
-        trial = _make_trial(run, folder / f"{uuid.uuid4().hex}", steps, validations)
-        if trial.stage_one is not None:
-            execute_run(trial.stage_one)
-        start = time.perf_counter()
-        execute_run(trial)
-        return time.perf_counter() - start
+    def measure(steps: int, validations: int) -> _Trial:
+        return _time_trial(run, folder / f"{uuid.uuid4().hex}", steps, validations)
 
     if not isinstance(run.recipe, NetworkRecipe):
-        return loading, RunCost(measure(0, 0))
-    measure(1, 1)  # the first one imports libraries
-    few, some = measure(_FEW, 1), measure(_SOME, 1)
+        return loading, RunCost(measure(0, 0).seconds)
+    trial = measure(2 * _FEW, 2)  # the first one imports libraries
+    if (cost := trial.cost()) is not None and _costs_more(cost, share):
+        return loading, cost
+    few, some = measure(_FEW, 1).seconds, measure(_SOME, 1).seconds
     step = max((some - few) / (_SOME - _FEW), 1e-6)
     most = min(int(share / step), _MOST)
     if most > 2 * _SOME:
-        step = max((measure(most, 1) - few) / (most - _FEW), 1e-6)
-    validation = max((measure(2 * _FEW, 2 * _FEW) - few - _FEW * step) / (2 * _FEW - 1), 0.0)
+        step = max((measure(most, 1).seconds - few) / (most - _FEW), 1e-6)
+    more = measure(2 * _FEW, 2 * _FEW).seconds
+    validation = max((more - few - _FEW * step) / (2 * _FEW - 1), 0.0)
     return loading, RunCost(max(few - _FEW * step - validation, 0.0), step, validation)
+
+
+@dataclass
+class _Trial:
+    """Times of a training with two steps before each validation, as ``perf_counter`` returns."""
+
+    start: float
+    end: float
+    steps: list[float]  # after each step
+    validations: list[float]  # after each validation
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+    def cost(self) -> RunCost | None:
+        """Return the cost by the second of two validations; None in several processes."""
+        if len(self.steps) < 2 * _FEW or len(self.validations) < 2:
+            return None
+        first, second, third, fourth = self.steps[: 2 * _FEW]
+        step = (second - first + fourth - third) / 2
+        # with what is done once per epoch, such as an update of FDS
+        validation = max(self.validations[1] - self.validations[0] - _FEW * step, 0.0)
+        rest = self.seconds - 2 * _FEW * step - 2 * validation
+        return RunCost(max(rest, 0.0), step, validation)
+
+
+def _costs_more(cost: RunCost, share: float) -> bool:
+    """Return whether further trials would take longer than ``share`` seconds."""
+    return (3 * _FEW + _SOME) * cost.step + (2 + 2 * _FEW) * cost.validation > share
+
+
+def _time_trial(run: Run, folder: Path, steps: int, validations: int) -> _Trial:
+    """Train for a number of steps, and return the times; the first stage is not counted."""
+    trial = _make_trial(run, folder, steps, validations)
+    if trial.stage_one is not None:
+        execute_run(trial.stage_one)
+    times = _Trial(time.perf_counter(), 0.0, [], [])
+    execute_run(
+        trial,
+        on_step=lambda: times.steps.append(time.perf_counter()),
+        on_validation=lambda *_: times.validations.append(time.perf_counter()),
+    )
+    times.end = time.perf_counter()
+    return times
 
 
 def _make_trial(run: Run, out: Path, steps: int, validations: int) -> Run:
     """Return a copy of a run with this length, in another folder; an estimator stays whole."""
-    first = None if run.stage_one is None else _make_trial(run.stage_one, out, steps, validations)
+    first = None if run.stage_one is None else _make_trial(run.stage_one, out, 1, 1)
     run = replace(run, out=out, stage_one=first, has_projection=False)
     if not isinstance(run.recipe, NetworkRecipe):
         return run

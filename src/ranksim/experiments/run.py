@@ -7,7 +7,7 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,13 +259,15 @@ def execute_run(
     *,
     progress_bar: bool = False,
     on_validation: ValidationCallback | None = None,
+    on_step: Callable[[], None] | None = None,
     keep_validation: bool = False,
 ) -> RunRecord:
     """Train a run, and write its predictions and record; return the record if already finished.
 
     A training that diverges is recorded as failed, with the reason. ``progress_bar`` shows that of
-    Lightning; ``on_validation`` is called with epoch and validation score; ``keep_validation``
-    also writes the predictions of the validation samples.
+    Lightning; ``on_validation`` is called with epoch and validation score, ``on_step`` after each
+    optimizer step but those of a first stage; ``keep_validation`` also writes the predictions of
+    the validation samples.
 
     Raises:
         BusyError: another process is training the run or its first stage.
@@ -277,6 +279,7 @@ def execute_run(
         limits=run.limits,
         progress_bar=progress_bar,
         on_validation=on_validation,
+        on_step=on_step,
         keep_last=run.source.all_rows,
         choices=run.choices,
     )

@@ -122,6 +122,8 @@ class DirectLoop:
         for step in range(completed, steps):
             first = step * schedule.accumulate
             self._step(batches[first : first + schedule.accumulate])
+            if self.options.on_step is not None:
+                self.options.on_step()
             if every and self.global_step % every == 0:
                 self._validate()
             self.log.advance(step + 1, steps, epoch + 1)

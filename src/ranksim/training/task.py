@@ -58,6 +58,7 @@ class TrainingOptions:
     limits: TrainingLimits = field(default_factory=TrainingLimits)
     progress_bar: bool = False
     on_validation: ValidationCallback | None = None  # called with epoch and validation score
+    on_step: Callable[[], None] | None = None  # called after each optimizer step, in one process
     callbacks: Sequence[Any] = ()  # of Lightning, whose Trainer then trains
     write_logs: bool = True  # CSV and TensorBoard
     keep_last: bool = False  # the last weights are the result, whatever their validation score

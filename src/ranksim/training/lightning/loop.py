@@ -16,7 +16,12 @@ from torch import Tensor, nn
 
 from ranksim.data.batch import BatchDataset
 from ranksim.training.data_loader import EVAL_BATCH_SIZE, SeededSampler, make_loader
-from ranksim.training.lightning.callbacks import LIGHTNING, AtomicCheckpointIO, ResumeCallback
+from ranksim.training.lightning.callbacks import (
+    LIGHTNING,
+    AtomicCheckpointIO,
+    ResumeCallback,
+    StepCallback,
+)
 from ranksim.training.lightning.module import LightningRegressionModule
 from ranksim.training.lightning.trainer import (
     ValidationForwarder,
@@ -62,6 +67,8 @@ def train(
         on_validation = forwarder.send
     callbacks = _checkpoint_callbacks(folder, recipe, on_validation, keep_last=options.keep_last)
     callbacks += options.callbacks
+    if options.on_step is not None and not config.is_distributed:
+        callbacks.append(StepCallback(options.on_step))
     unused_weights = getattr(module.model.encoder, "may_have_unused", False)
     arguments = trainer_arguments(config, unused_weights=unused_weights)
     arguments["plugins"] = [*arguments.get("plugins", []), AtomicCheckpointIO()]
