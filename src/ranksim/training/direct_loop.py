@@ -145,7 +145,7 @@ class DirectLoop:
             total = loss if term is None else loss + term
             torch.autograd.backward(total / len(indices) if len(indices) > 1 else total)
         if self.recipe.max_grad_norm:
-            nn.utils.clip_grad_norm_(optimizer.params, self.recipe.max_grad_norm)
+            optimizer.clip_gradients(self.recipe.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         self.global_step += 1
@@ -171,7 +171,7 @@ class DirectLoop:
             raise DivergedError(divergence)
         score = float(torch.tensor(score))  # float32, in which Lightning compares scores
         sums = module.take_loss_sums()
-        losses = {name: float(total / count) for name, (total, count) in sums.items()}
+        losses = {name: total / count for name, (total, count) in sums.items()}
         epoch, position = self.current_epoch + 1, self.global_step / self.schedule.steps_per_epoch
         point = {"epoch": position, "val": score, **losses}
         improved = self.progress.add(epoch, score, point)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,7 @@ class RegressionModule(nn.Module):
         self.targets: Tensor | None = None
         if transform is not None:
             self.transform, self.targets = transform
-        self._loss_sums: dict[str, tuple[Tensor, int]] = {}  # sum and count so far
+        self._losses: dict[str, list[tuple[Tensor, int]]] = {}  # since the last validation
 
     def prepare(self, device: torch.device) -> None:
         """Move sample weights and targets to the device, and compile the encoder if asked to."""
@@ -131,13 +132,17 @@ class RegressionModule(nn.Module):
         return loss, term
 
     def _add_loss(self, name: str, value: Tensor, count: int) -> None:
-        value = value.detach().to(working_dtype(value.device)) * count
-        total, size = self._loss_sums.get(name, (0.0, 0))
-        self._loss_sums[name] = total + value, size + count
+        self._losses.setdefault(name, []).append((value.detach(), count))
 
-    def take_loss_sums(self) -> dict[str, tuple[Tensor, int]]:
+    def take_loss_sums(self) -> dict[str, tuple[float, int]]:
         """Return sums and counts of the losses since the last call, by name."""
-        sums, self._loss_sums = self._loss_sums, {}
+        losses, self._losses = self._losses, {}
+        sums = {}
+        for name, entries in losses.items():
+            values = torch.stack([value for value, _ in entries]).tolist()
+            counts = [count for _, count in entries]
+            total = sum(map(operator.mul, values, counts), start=0.0)
+            sums[name] = total, sum(counts)
         return sums
 
     def predict_labels(self, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import MultiStepLR
 
+from ranksim.functional.similarity import working_dtype
 from ranksim.metrics.region_metrics import RegionMetrics
 from ranksim.metrics.scores import Scores
 from ranksim.training.divergence import DivergedError, Divergence, current_lr
@@ -77,9 +78,10 @@ class LightningRegressionModule(RegressionModule, L.LightningModule):
     # Lightning's log() in each step would take longer than RankSim itself
     def _reduce_losses(self) -> dict[str, float]:
         """Return the mean losses since the last call, over all processes."""
-        reduce, means = self.trainer.strategy.reduce, {}
+        reduce, device, means = self.trainer.strategy.reduce, self.device, {}
         for name, (total, count) in self.take_loss_sums().items():
-            sums = reduce(torch.stack([total, torch.full_like(total, count)]), reduce_op="sum")
+            local = torch.tensor([total, count], dtype=working_dtype(device), device=device)
+            sums = reduce(local, reduce_op="sum")
             means[name] = float(sums[0] / sums[1])
         return means
 
