@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,32 +28,40 @@ class FusedAdam:
         self.params = list(params)
         self.param_groups: list[dict[str, Any]] = [{"params": self.params, "lr": lr}]
         self.weight_decay = weight_decay
-        self.steps = [torch.zeros(()) for _ in self.params]
+        self.all_steps = torch.zeros(len(self.params))
+        self.steps = list(self.all_steps.unbind())  # views, which are counted at once
         self.means = [torch.zeros_like(p) for p in self.params]  # of the gradients
         self.squares = [torch.zeros_like(p) for p in self.params]  # of squared gradients
 
-    @torch.no_grad()
     def clip_gradients(self, max_norm: float) -> None:
         """Do the same as ``torch.nn.utils.clip_grad_norm_``, in a third of its time."""
         grads = [p.grad for p in self.params if p.grad is not None]
         if not grads:
             return
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-        factor = float(max_norm / (norm + 1e-6))
-        if not factor >= 1.0:
+        norms = torch.stack(torch._foreach_norm(grads))
+        norm = np.float32(torch.linalg.vector_norm(norms).item())
+        # PyTorch divides in this way, in float32
+        factor = float(1 / (norm + np.float32(1e-6)) * np.float32(max_norm))
+        if not factor >= 1.0:  # also if it is NaN
             torch._foreach_mul_(grads, factor)
 
     @torch.no_grad()
     def step(self) -> None:
         """Update the parameters in place."""
-        states = zip(self.params, self.means, self.squares, self.steps, strict=True)
-        used = [(p, p.grad, *state) for p, *state in states if p.grad is not None]
-        if not used:
+        lists = [self.params, self.means, self.squares, self.steps]
+        grads = [p.grad for p in self.params if p.grad is not None]
+        if not grads:
             return
-        params, grads, means, squares, steps = map(list, zip(*used, strict=True))
-        torch._foreach_add_(steps, 1)
-        torch._fused_adam_(  # type: ignore[attr-defined]
-            *(params, grads, means, squares, [], steps),
+        if len(grads) == len(self.params):
+            self.all_steps += 1
+        else:
+            used = [k for k, p in enumerate(self.params) if p.grad is not None]
+            lists = [[every[k] for k in used] for every in lists]
+            for steps in lists[-1]:
+                steps += 1
+        params, means, squares, all_steps = lists
+        torch._fused_adam_(
+            *(params, grads, means, squares, [], all_steps),
             amsgrad=False,
             beta1=_BETA1,
             beta2=_BETA2,
