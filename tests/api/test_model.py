@@ -1,5 +1,6 @@
 """Models of the Python interface: predictions and scores of the commands, and their files."""
 
+import inspect
 import json
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from matplotlib import pyplot
 
 import ranksim
+from ranksim.api.options import DEFAULT_METHOD
 from ranksim.cli import main
 from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.experiments import run as runs
+from ranksim.sklearn import RankSimRegressor
 from tests.helpers.api import QUIET, SMALL
 from tests.helpers.errors import raises_with
 
@@ -161,3 +164,10 @@ def test_arrays(homes):
 def test_misuse_gives_one_sentence(homes, arguments, facts):
     with raises_with((DataError, UsageError), *facts):
         ranksim.fit(homes, **QUIET, **arguments)
+
+
+def test_default_methods_are_the_same(monkeypatch, capsys):
+    for each in (ranksim.fit, RankSimRegressor):
+        assert inspect.signature(each).parameters["method"].default == DEFAULT_METHOD
+    run_main(monkeypatch, "fit", "--help")
+    assert f"[default: {DEFAULT_METHOD}]" in " ".join(capsys.readouterr().out.split())

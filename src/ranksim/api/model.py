@@ -17,7 +17,7 @@ from ranksim.api.comparison import make_console, silence
 from ranksim.api.folders import ResultFolder, copy_folder
 from ranksim.api.html import render_box, render_page, render_table, render_text
 from ranksim.api.hub import download_model, upload_model
-from ranksim.api.options import FIT_OPTIONS, load_network, make_sweep_request
+from ranksim.api.options import DEFAULT_METHOD, FIT_OPTIONS, load_network, make_sweep_request
 from ranksim.data.memory import join_target, name_data, write_data
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.report import plotting
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-_DEFAULT_METHOD = "vanilla+ranksim"
 _FOLDER = "model"  # in a temporary folder
 Scores = Mapping[str, Mapping[str, Any]]  # by region and metric
 
@@ -309,7 +308,7 @@ def fit(
     y: Any = None,
     *,
     target: str | None = None,
-    method: str = _DEFAULT_METHOD,
+    method: str = DEFAULT_METHOD,
     estimators: Mapping[str, Any] | None = None,
     model: Any = None,
     out: str | Path | None = None,

@@ -179,6 +179,8 @@ USER_SPECS = (spec.TableSpec, spec.TextSpec, spec.ImageSpec, spec.SeriesSpec)
 OWNERS: tuple[type, ...] = (CommandOptions, spec.DataLocation, spec.ReadOptions, *USER_SPECS)
 
 
+DEFAULT_METHOD = "sqinv"  # of a single model, also of RankSimRegressor
+
 # all options of each function of the Python interface, and of its command
 INSPECT_OPTIONS = (
     f"target bin_width many few drop_labels region missing_target keep strict {READING[1]}"

@@ -12,6 +12,7 @@ import typer
 
 from ranksim.api.options import (
     DATA,
+    DEFAULT_METHOD,
     HARDWARE,
     INPUTS,
     NETWORK,
@@ -92,7 +93,7 @@ def compare(
     f"data {INPUTS} method seed out network refit ensemble cross_validate",
     *(DATA, READING, SPLIT, RUN, HARDWARE),
     owner=UserDataOptions,
-    method={"default": "vanilla+ranksim"},
+    method={"default": DEFAULT_METHOD},
 )
 def fit(
     values: Values,
