@@ -55,6 +55,11 @@ REGRESSION = {
     "sample_weight": (None, REF),
     "reduction": ("mean", CHOICE),
 }  # fmt: skip
+BATCH = {name: value for name, value in REGRESSION.items() if name != "reduction"}
+GAR = {
+    "base": ("l1", CHOICE), "join": ("sum", CHOICE), "alpha": (0.1, NUMBER),
+    "label_std": (1.0, NUMBER),
+}  # fmt: skip
 REDUCTION = {"reduction": ("mean", CHOICE)}
 FOCAL = {
     "base": ("mse", CHOICE), "activation": ("tanh", CHOICE), "beta": (0.2, NUMBER),
@@ -134,6 +139,12 @@ CASES = {
     "l1_loss": case(functional.l1_loss, **REGRESSION),
     "mse_loss": case(functional.mse_loss, **REGRESSION),
     "huber_loss": case(functional.huber_loss, **REGRESSION, delta=(1.0, NUMBER)),
+    "ccc_loss": case(functional.ccc_loss, **BATCH),
+    "CCCLoss": case(losses.CCCLoss, weight=(1.0, NUMBER)),
+    "CCCLoss.forward": forward(losses.CCCLoss(), **BATCH),
+    "gar_loss": case(functional.gar_loss, **BATCH, **GAR),
+    "GARLoss": case(losses.GARLoss, **GAR),
+    "GARLoss.forward": forward(losses.GARLoss(), **BATCH),
     "focal_r_loss": case(functional.focal_r_loss, **REGRESSION, **FOCAL),
     "L1Loss": case(losses.L1Loss, **REDUCTION),
     "MSELoss": case(losses.MSELoss, **REDUCTION),

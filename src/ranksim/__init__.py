@@ -11,15 +11,25 @@ if TYPE_CHECKING:
     from ranksim.api.model import Evaluation, Model, fit, push_to_hub
     from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins, density_weights
     from ranksim.inference import load_model
-    from ranksim.losses import FocalRLoss, HuberLoss, L1Loss, MSELoss, RankSimLoss
+    from ranksim.losses import (
+        CCCLoss,
+        FocalRLoss,
+        GARLoss,
+        HuberLoss,
+        L1Loss,
+        MSELoss,
+        RankSimLoss,
+    )
 
 __all__ = [
     "FDS",
     "LDS",
+    "CCCLoss",
     "Comparison",
     "DensityWeights",
     "Evaluation",
     "FocalRLoss",
+    "GARLoss",
     "HuberLoss",
     "L1Loss",
     "LabelBins",
@@ -39,7 +49,15 @@ __all__ = [
 
 __version__ = "0.2.0"
 
-_LOSSES = ("FocalRLoss", "HuberLoss", "L1Loss", "MSELoss", "RankSimLoss")
+_LOSSES = (
+    "CCCLoss",
+    "FocalRLoss",
+    "GARLoss",
+    "HuberLoss",
+    "L1Loss",
+    "MSELoss",
+    "RankSimLoss",
+)
 _IMBALANCE = ("FDS", "LDS", "DensityWeights", "LabelBins", "density_weights")
 _INTERFACE = {
     "Comparison": "ranksim.api.comparison",

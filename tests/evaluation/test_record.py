@@ -107,6 +107,16 @@ def test_fields_added_later_have_their_old_value():
     assert (recipe["unique_labels"], recipe["label_width"]) == (True, 0.5)
 
 
+def test_fields_of_parts_are_added_to_their_own_records_only():
+    plain = upgrade_identity({"recipe": {"lr": 0.1}, "technique": {"fds": True}})["recipe"]
+    assert "ccc_weight" not in plain
+    assert "ccc_weight" not in upgrade_identity({"recipe": {"lr": 0.1}})["recipe"]
+    technique = {"fds": False, "parts": ["ccc"]}
+    recipe = upgrade_identity({"recipe": {"lr": 0.1}, "technique": technique})["recipe"]
+    assert recipe["ccc_weight"] == 1.0
+    assert "gar_alpha" not in recipe
+
+
 def test_read_record_converts_and_rejects_damaged_files(tmp_path):
     path = tmp_path / "record.json"
     assert read_record(tmp_path) is None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from tests.oracles import balance, fds, ranksim, regression
+from tests.oracles import balance, fds, parts, ranksim, regression
 
 
 def split_steps(size, seed, epoch, batch_size, *, accumulate=1, processes=1):
@@ -90,14 +90,15 @@ class Training:
             features = self._round(smoothed).double().numpy()
         self.smoothing.update(features, self.labels)
 
-    def gradients(self, state, parts):
+    def gradients(self, state, parts_of_step):
         """Return the gradient of each trained weight at ``state`` for the samples of each part.
 
-        The loss is the mean over the samples of all parts, RankSim's term the mean over parts.
+        The loss is the mean over the samples of all parts; RankSim's term, and losses that compare
+        the samples of a batch, are the mean over parts.
         """
         recipe, technique = self.recipe, self.technique
         self._set_weights(state).train()
-        rows = np.concatenate(parts)
+        rows = np.concatenate(parts_of_step)
         labels = self.labels[rows]
         with self._autocast():
             encoded = self.model.encoder(self.inputs[rows])
@@ -108,13 +109,16 @@ class Training:
         leaf = self._round(calibrated).to(encoded.dtype).requires_grad_()
         with self._autocast():
             preds = self.model.head(leaf).squeeze(-1)
-        error = self._loss_gradient(preds.detach().double().numpy(), labels, self.weights[rows])
+        sizes = [len(part) for part in parts_of_step]
+        error = self._loss_gradient(
+            preds.detach().double().numpy(), labels, self.weights[rows], sizes
+        )
         preds.backward(torch.from_numpy(error * self.loss_scale).to(preds.dtype))
         rank_calibrated = technique.fds and recipe.fds_paper_compat
         ranked = leaf.detach().double().numpy() if rank_calibrated else raw
         gradient = leaf.grad if rank_calibrated else self._multiply(leaf.grad, slope)
         if technique.ranksim:
-            term = self._ranksim_gradient(ranked, labels, [len(part) for part in parts])
+            term = self._ranksim_gradient(ranked, labels, sizes)
             gradient = gradient + self._round(term * self.loss_scale)
         if rank_calibrated:
             gradient = self._multiply(gradient, slope)
@@ -128,7 +132,24 @@ class Training:
         self.model.zero_grad()
         return clip_norm(gradients, recipe.max_grad_norm) if recipe.max_grad_norm else gradients
 
-    def _loss_gradient(self, preds, labels, weights):
+    def _loss_gradient(self, preds, labels, weights, sizes):
+        recipe, target = self.recipe, labels / self.recipe.label_scale
+        total = np.zeros(len(preds))
+        if not parts.replace_base(self.technique.parts):
+            total += self._base_gradient(preds, labels, weights)
+        for name in self.technique.parts:
+            start, weighted = 0, self.technique.weighting != "none"
+            for size in sizes:
+                rows = slice(start, start + size)
+                value = parts.in_training(
+                    *(name, recipe, self.labels / recipe.label_scale, target[rows]),
+                    weights[rows].tolist() if weighted else None,
+                )
+                total[rows] += parts.gradient(value, preds[rows], 1e-5) / len(sizes)
+                start += size
+        return total
+
+    def _base_gradient(self, preds, labels, weights):
         recipe = self.recipe
         settings = {"loss": getattr(regression, recipe.loss)}
         if self.technique.focal_r:

@@ -63,6 +63,13 @@ TECHNIQUES = {
     "ranksim, all samples, mean ranks": Row(
         Technique(ranksim=True), {"unique_labels": False, "ties": "average"}
     ),
+    "inv+ccc+ranksim": Row(Technique(weighting=INV, ranksim=True, parts=("ccc",))),
+    "gar": Row(Technique(parts=("gar",))),
+    "gar+sqinv+ccc, squared, sum": Row(
+        Technique(weighting=SQINV, parts=("gar", "ccc")),
+        {"gar_base": "mse", "gar_join": "sum", "ccc_weight": 0.5},
+    ),
+    "rrt+ccc": Row(Technique(weighting=INV, two_stage=True, parts=("ccc",))),
     "inv+lds+fds+ranksim": Row(_all()),
     "inv+lds+fds+ranksim, published": Row(_all(), {"fds_paper_compat": True, "lambda_": 1.0}),
     "rrt": Row(Technique(weighting=INV, two_stage=True)),

@@ -15,6 +15,11 @@ CELLS = [
         for row in ("ranksim", "inv+lds+fds+ranksim, published", "rrt+fds, published")
         for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
     ),
+    *(
+        (row, condition)
+        for row in ("inv+ccc+ranksim", "gar")
+        for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
+    ),
     ("ranksim", "16-mixed, initial overflow"),
     ("vanilla, MSE, gradient clipped", "16-mixed, accumulate 4"),
 ]

@@ -14,6 +14,10 @@ def make_params():
     return [torch.randn(n, 3, generator=generator, requires_grad=True) for n in (1, 4, 50)]
 
 
+def group(params, lr, weight_decay=0.0):
+    return {"params": params, "lr": lr, "weight_decay": weight_decay}
+
+
 def set_gradients(params, step, missing=()):
     generator = torch.Generator().manual_seed(step)
     for k, param in enumerate(params):
@@ -22,11 +26,15 @@ def set_gradients(params, step, missing=()):
 
 
 @pytest.mark.parametrize("missing", [(), (1,), (0, 2), (0, 1, 2)])
-@pytest.mark.parametrize("max_norm", [0.5, 2.3])
-def test_steps_equal_those_of_pytorch(missing, max_norm):
+@pytest.mark.parametrize(("max_norm", "first"), [(0.5, 3), (2.3, 3), (0.5, 1)])
+def test_steps_equal_those_of_pytorch(missing, max_norm, first):
     ours, theirs = make_params(), make_params()
-    optimizer = FusedAdam(ours, lr=0.01, weight_decay=0.1)
-    reference = torch.optim.Adam(theirs, lr=0.01, weight_decay=0.1, fused=True)
+    groups = [
+        [group(each[:first], 0.01, 0.1), group(each[first:], 0.3)][: 1 + (first < 3)]
+        for each in (ours, theirs)
+    ]
+    optimizer = FusedAdam(groups[0])
+    reference = torch.optim.Adam(groups[1], fused=True)
     for step in range(6):
         for params in (ours, theirs):
             set_gradients(params, step, missing if step % 2 else ())
@@ -49,7 +57,7 @@ def test_clipping_keeps_gradients_that_are_not_finite_visible(value):
     for each in (params, reference):
         set_gradients(each, step=3)
         each[1].grad[0, 0] = value
-    FusedAdam(params, lr=0.1, weight_decay=0.0).clip_gradients(1.0)
+    FusedAdam([group(params, 0.1)]).clip_gradients(1.0)
     nn.utils.clip_grad_norm_(reference, 1.0)
     for ours, theirs in zip(params, reference, strict=True):
         assert torch.equal(ours.grad.isnan(), theirs.grad.isnan())
@@ -57,7 +65,7 @@ def test_clipping_keeps_gradients_that_are_not_finite_visible(value):
 
 def test_state_is_restored(tmp_path):
     params, resumed = make_params(), make_params()
-    optimizer = FusedAdam(params, lr=0.1, weight_decay=0.0)
+    optimizer = FusedAdam([group(params, 0.1)])
     for step in range(3):
         set_gradients(params, step, missing=(1,) if step == 1 else ())
         optimizer.step()
@@ -65,7 +73,7 @@ def test_state_is_restored(tmp_path):
     with torch.no_grad():
         for target, source in zip(resumed, params, strict=True):
             target.copy_(source)
-    other = FusedAdam(resumed, lr=0.1, weight_decay=0.0)
+    other = FusedAdam([group(resumed, 0.1)])
     other.load_state_dict(torch.load(tmp_path / "state.pt"))
     for each, by in ((params, optimizer), (resumed, other)):
         set_gradients(each, step=4)

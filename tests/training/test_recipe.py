@@ -69,7 +69,8 @@ def test_every_field_can_be_changed(benchmark, kind):
         "encoder": "conv" if kind is SeriesRecipe else "resnet34",
     }  # fmt: skip
     for field in dataclasses.fields(kind):
-        value = values.get(field.name, 7)
+        default = field.default if isinstance(field.default, str | bool) else 7
+        value = values.get(field.name, default)
         needed = {"fds_min_label": {"fds_bins": 9, "fds_max_label": 90}, "fds_max_label":
                   {"fds_bins": 9}}.get(field.name, {})  # fmt: skip
         recipe = load_recipe(benchmark, "small", VANILLA, needed | {field.name: value})

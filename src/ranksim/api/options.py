@@ -81,7 +81,7 @@ class CommandOptions:
     """Command-line options that do not describe data, such as methods, seeds and budget."""
 
     methods: str = option(
-        "Names separated by commas (see ranksim methods), or all.", "vanilla,vanilla+ranksim"
+        "Names separated by commas (see ranksim methods), all or family.", "vanilla,vanilla+ranksim"
     )
     target_transform: str | None = option(
         "Train on log, yeo-johnson or quantile of the target. Default: none.",
@@ -299,7 +299,7 @@ def _name_estimators(
     """Return estimators by the names of their rows, given so or as texts that name objects."""
     from ranksim.api.objects import check_transferable, load_object, split_name
     from ranksim.training.custom_estimator import name_estimators
-    from ranksim.training.method import BASES, MODIFIERS
+    from ranksim.training.method import RESERVED
 
     if isinstance(estimators, tuple):  # of the command line
         pairs = [split_name(text) for text in estimators]
@@ -308,7 +308,7 @@ def _name_estimators(
             twice = next(name for name in names if names.count(name) > 1)
             raise UsageError(f"Two rows are named {twice!r}: write --estimator NAME=MODULE:OBJECT.")
         estimators = {name: load_object(text, "--estimator") for name, text in pairs}
-    customs = name_estimators(estimators, (*BASES, *MODIFIERS, "all", "default"))
+    customs = name_estimators(estimators, RESERVED)
     if settings.get("jobs", 1) > 1 or settings.get("engine") == "ray":
         for each in customs:
             check_transferable(each.estimator, f"Estimator {each.name!r}")

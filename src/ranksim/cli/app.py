@@ -59,7 +59,7 @@ def list_methods(
     ] = "sts-b-dir",
     as_json: AsJson = False,
 ) -> None:
-    """List the 32 methods of the published tables and what each trains."""
+    """List the 32 methods of the published tables, and those published since, with their paper."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -72,8 +72,10 @@ def list_methods(
         RESAMPLERS,
         WEIGHTS,
         describe_method,
+        parse_method,
         parse_methods,
     )
+    from ranksim.training.parts import PARTS
     from ranksim.training.presets import preset_table
 
     preset = preset_table(benchmark, "small")
@@ -87,14 +89,23 @@ def list_methods(
         methods.append(row | ({"alias_of": method.key} if alias else {}))
         same = f": the same as {method.key}" if alias else ""
         table.add_row(method.name, row["trains"] + same)
+    later = Table("published since", "what it trains", "paper", box=box.SIMPLE_HEAD)
+    for name, part in PARTS.items():
+        method = parse_method(f"vanilla+{name}", preset["weighting"])
+        row = {"method": method.name, "trains": describe_method(method, preset["loss"])}
+        methods.append(row | {"paper": part.paper})
+        later.add_row(name, row["trains"], part.paper)
     print_json(methods, as_json)
     if as_json:
         return
     console = Console()
     console.print(table)
+    console.print(later)
     rules = [
-        f"Networks: {', '.join(NETWORKS)}, and any of lds, fds and ranksim, joined by +, such as "
-        "sqinv+fds+ranksim.",
+        f"Networks: {', '.join(NETWORKS)}, and any of {', '.join(PARTS)}, lds, fds and ranksim, "
+        "joined by +, such as sqinv+fds+ranksim.",
+        "In --methods, all stands for the methods of the published tables, and family for one row "
+        "of each method.",
         f"Estimators: {', '.join(ESTIMATORS)}; with weights {', '.join(WEIGHTS)}, lds, or average "
         "(of plain and weighted), such as trees+inv or lightgbm+average+inv+lds.",
         f"Tables: {', '.join(RESAMPLERS)} resample training rows, such as trees+smogn.",

@@ -15,6 +15,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from ranksim._utils.storage import read_verified_json
 from ranksim.exceptions import DataError
+from ranksim.training.parts import unused_fields
 from ranksim.training.recipe import (
     EstimatorRecipe,
     NetworkRecipe,
@@ -202,7 +203,9 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
         is_external = "predictions_sha256" in identity  # recorded with the recipe of a network
         is_estimator = bool(technique.get("estimator")) and not is_external
         kind: type[Recipe] = EstimatorRecipe if is_estimator else NetworkRecipe
-        identity["recipe"] = kind.optional_fields() | update_old_fields(identity["recipe"])
+        unused = unused_fields(technique.get("parts", ()))
+        added = {k: v for k, v in kind.optional_fields().items() if k not in unused}
+        identity["recipe"] = added | update_old_fields(identity["recipe"])
     if "stage_one" in identity:
         identity["stage_one"] = upgrade_identity(identity["stage_one"])
     upgraded: RunIdentity = identity

@@ -17,6 +17,7 @@ from ranksim.data.table import Table, read_numbers
 from ranksim.exceptions import DataError, UsageError
 from ranksim.training.method import BASES, MODIFIERS, Method, Technique
 from ranksim.training.method_rules import EXTERNAL
+from ranksim.training.parts import PARTS
 
 if TYPE_CHECKING:
     from ranksim.datasets.base import Benchmark
@@ -44,7 +45,7 @@ def name_predictions(paths: Sequence[str], names: Sequence[str]) -> tuple[tuple[
     for number, text in enumerate(paths):
         path = Path(text).expanduser()
         name = names[number] if number < len(names) else path.stem
-        if not _NAME.fullmatch(name) or name in (*BASES, *MODIFIERS):
+        if not _NAME.fullmatch(name) or name in (*BASES, *MODIFIERS, *PARTS):
             raise UsageError(
                 f"--name {name!r} cannot name a row: use letters, digits, spaces, dots and dashes, "
                 "and no name of a method."

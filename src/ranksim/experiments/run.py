@@ -48,7 +48,7 @@ from ranksim.models.estimators.data import LEAST_LABEL, find_unsuitable_labels
 from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.data_source import DataSource
 from ranksim.training.divergence import DivergedError
-from ranksim.training.factory import check_weights, make_fds
+from ranksim.training.factory import check_weights, make_fds, resolve_defaults
 from ranksim.training.fit import fit, retrain_head
 from ranksim.training.fit_estimator import (
     check_estimator,
@@ -58,8 +58,9 @@ from ranksim.training.fit_estimator import (
 )
 from ranksim.training.hardware import peak_memory_mb, reset_peak_memory
 from ranksim.training.limits import TrainingLimits
-from ranksim.training.method import Method
-from ranksim.training.method_rules import depends_on_seed
+from ranksim.training.method import Method, Technique
+from ranksim.training.method_rules import depends_on_seed, record_recipe
+from ranksim.training.part_modules import PartContext, check_part_modules
 from ranksim.training.prepare import check_resampling, prepare_task
 from ranksim.training.recipe import EstimatorRecipe, NetworkRecipe, Recipe
 from ranksim.training.resume import BEST, LAST
@@ -134,7 +135,7 @@ class Run:
             "preset": self.preset,
             "trainer": {k: v for k, v in trainer.items() if k != "accelerator"},
             "limits": {k: v for k, v in limits.items() if v is not None},
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": record_recipe(self.recipe, self.method.technique),
         }
         if self.stage_one is not None:
             identity["stage_one"] = self.stage_one.identity()
@@ -218,11 +219,20 @@ def _check_technique(run: Run, benchmark: Benchmark[Any]) -> None:
     else:
         assert isinstance(run.recipe, NetworkRecipe)
         make_fds(run.recipe, technique, benchmark.bins, 1)
+        _check_parts(run.recipe, technique, benchmark)
     check_weights(run.recipe, technique, benchmark.bins, labels)
     if technique.resampling:
         check_resampling(technique.resampling, run.recipe, labels)
     if technique.transform:
         TargetTransform.check_labels(labels, technique.transform)
+
+
+def _check_parts(recipe: NetworkRecipe, technique: Technique, benchmark: Benchmark[Any]) -> None:
+    """Raise an error if a loss or term cannot be built for the training labels."""
+    if technique.parts:
+        recipe = resolve_defaults(recipe, benchmark.train.labels)
+        targets = benchmark.train.labels / recipe.label_scale
+        check_part_modules(PartContext(recipe, technique, targets, benchmark.bins, width=1))
 
 
 def _check_labels(run: Run, benchmark: Benchmark[Any], loss: str) -> None:

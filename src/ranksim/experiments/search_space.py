@@ -11,6 +11,7 @@ from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_settings import SweepRequest, SweepSettings, parse_seeds
 from ranksim.training.method import Method
 from ranksim.training.method_rules import estimator_options
+from ranksim.training.parts import PARTS, of_stage
 from ranksim.training.recipe import Recipe
 
 _WEIGHT = "ranksim_weight"
@@ -83,6 +84,8 @@ class Space:
             if technique.fds:
                 choices |= {f"fds_{name}": values for name, values in _KERNELS.items()}
                 choices["fds_bins"] = _BINS
+        for name in of_stage(technique.parts, "second") if technique.two_stage else technique.parts:
+            ranges, choices = {**ranges, **PARTS[name].ranges}, {**choices, **PARTS[name].choices}
         if not technique.estimator and (network or fields or not (ranges or choices)):
             shared = _network_space(recipe, shape=not technique.two_stage)
             ranges, choices = {**ranges, **shared.ranges}, {**choices, **shared.choices}

@@ -25,6 +25,7 @@ from ranksim.training.method_rules import (
     has_threshold,
     needs_table,
 )
+from ranksim.training.parts import find_part, replaces_loss, unused_fields
 from ranksim.training.presets import (
     load_recipe,
     preset_table,
@@ -172,7 +173,10 @@ class SweepSettings:
             names = [item.name for item in fields(EstimatorRecipe) if item.name not in useless]
         if not has_threshold(technique.resampling):
             names.remove(THRESHOLD)
-        return names
+        useless = unused_fields(technique.parts)
+        if replaces_loss(technique.parts):
+            useless |= {"loss", "huber_delta"}
+        return [name for name in names if name not in useless]
 
     def _describe_useless_change(self, name: str, known: Collection[str]) -> str:
         """Return the message that --set changes a field which no method has."""
@@ -181,6 +185,8 @@ class SweepSettings:
         networks = {item.name for item in fields(recipe_type(self.benchmark))}
         if name == THRESHOLD:
             owners = "rows that are resampled with over, under, smoter or smogn"
+        elif (part := find_part(name)) is not None:
+            owners = f"rows with {part}"
         elif name in {item.name for item in fields(EstimatorRecipe)} - networks:
             rows = [each for each in ESTIMATORS if name in estimator_options(each)]
             owners = f"the estimators {', '.join(rows)}" if rows else "estimators"

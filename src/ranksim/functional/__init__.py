@@ -1,13 +1,17 @@
-"""Functional form of the losses: RankSim, weighted regression losses, ranks and sampling."""
+"""Functional form of the losses: RankSim, regression losses, ranks and sampling."""
 
+from ranksim.functional.ccc import ccc_loss
+from ranksim.functional.gar import gar_loss
 from ranksim.functional.ranksim import ranksim_loss
 from ranksim.functional.regression import focal_r_loss, huber_loss, l1_loss, mse_loss
 from ranksim.functional.sampling import draw_unique, sample_positions
 from ranksim.functional.similarity import label_similarity, rank
 
 __all__ = [
+    "ccc_loss",
     "draw_unique",
     "focal_r_loss",
+    "gar_loss",
     "huber_loss",
     "l1_loss",
     "label_similarity",

@@ -24,6 +24,7 @@ from ranksim.training.data_loader import EVAL_BATCH_SIZE, permute_samples
 from ranksim.training.divergence import DivergedError, Divergence
 from ranksim.training.fused_adam import FusedAdam
 from ranksim.training.module import RegressionModule
+from ranksim.training.parts import min_batch
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.resume import (
     BEST,
@@ -73,8 +74,10 @@ class DirectLoop:
     ) -> None:
         self.module, self.task, self.folder, self.options = module, task, folder, options
         self.recipe = recipe = module.recipe
-        self.schedule = Schedule.plan(recipe, options.limits, len(task.train))
-        self.optimizers = [FusedAdam(module.trained_params(), recipe.lr, recipe.weight_decay)]
+        self.schedule = Schedule.plan(
+            recipe, options.limits, len(task.train), min_batch=min_batch(module.parts)
+        )
+        self.optimizers = [FusedAdam(module.param_groups())]
         self.global_step = self.current_epoch = self.validated_step = 0
         self.progress = Progress(keep_last=options.keep_last)
         self.unwritten: dict[str, dict[str, Any]] = {}  # checkpoints by name
@@ -112,7 +115,7 @@ class DirectLoop:
         module, schedule, epoch = self.module, self.schedule, self.current_epoch
         steps, every = schedule.steps_per_epoch, schedule.validate_every
         for group in self.optimizers[0].param_groups:
-            group["lr"] = _learning_rate(self.recipe, epoch)
+            group["lr"] = _learning_rate(group["initial_lr"], self.recipe, epoch)
         if module.needs_fds_update(epoch):
             assert module.fds_batches is not None
             module.update_fds(module.fds_batches, epoch)
@@ -255,9 +258,8 @@ def map_samples(
         module.train(training)
 
 
-def _learning_rate(recipe: NetworkRecipe, epoch: int) -> float:
-    """Return the learning rate of an epoch, counted from 0, as MultiStepLR computes it."""
-    lr = recipe.lr
+def _learning_rate(lr: float, recipe: NetworkRecipe, epoch: int) -> float:
+    """Return the rate of an epoch, counted from 0, of an initial one, as MultiStepLR does."""
     for milestone, count in sorted(Counter(recipe.lr_milestones).items()):
         if milestone <= epoch:
             lr *= recipe.lr_factor**count

@@ -32,10 +32,15 @@ from ranksim.training.divergence import (
     DivergedError,
     DivergenceMonitor,
     SampleIds,
-    explosion_threshold,
 )
 from ranksim.training.method import Technique
 from ranksim.training.module import Objective, RegressionModule
+from ranksim.training.part_modules import (
+    PartContext,
+    explosion_limit,
+    join_losses,
+    make_feature_terms,
+)
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.resume import BEST, LAST, Progress, read_training_checkpoint
 from ranksim.training.task import FollowedError, TrainingOptions, TrainingResult, TrainingTask
@@ -139,18 +144,27 @@ def _make_module(
             if _uses_lightning(options)
             else BatchSequence(task.train, order, _FEATURE_BATCH_SIZE)
         )
-    loss = factory.make_loss(recipe, technique)
+    base = factory.make_loss(recipe, technique)
     weights = factory.make_weights(
         recipe, technique, task.bins, copy_to_numpy(task.train.labels), task.sample_weight
     )
     labels = torch.from_numpy(task.targets)
     targets = labels / recipe.label_scale
-    ranksim = factory.make_ranksim(recipe, technique, options.seed, config.gather_across_devices)
-    monitor = DivergenceMonitor(explosion_threshold(loss, targets, weights, initial_pred))
+    gather = config.gather_across_devices
+    ranksim = factory.make_ranksim(recipe, technique, options.seed, gather)
+    context = PartContext(
+        *(recipe, technique, copy_to_numpy(targets), bins),
+        *(model.width, options.seed, gather),
+    )
+    limit = explosion_limit(base, context, targets, weights, initial_pred)
+    objective = Objective(
+        *(join_losses(base, context), weights, fds, fds_batches, ranksim),
+        *(DivergenceMonitor(limit), technique.parts, make_feature_terms(context)),
+    )
     arguments: dict[str, Any] = {
         "model": model,
         "recipe": recipe,
-        "objective": Objective(loss, weights, fds, fds_batches, ranksim, monitor),
+        "objective": objective,
         "transform": None if transform is None else (transform, labels),
         "augment": task.augment,
         "compile_encoder": config.compile,

@@ -19,15 +19,15 @@ class FusedAdam:
     skipped.
 
     Args:
-        params: parameters on the CPU.
-        lr: learning rate, ``param_groups[0]["lr"]``.
-        weight_decay: factor of the parameters that is added to their gradients.
+        groups: of parameters on the CPU, each with ``params``, ``lr`` and ``weight_decay``, the
+            factor of the parameters that is added to their gradients.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float) -> None:
-        self.params = list(params)
-        self.param_groups: list[dict[str, Any]] = [{"params": self.params, "lr": lr}]
-        self.weight_decay = weight_decay
+    def __init__(self, groups: Iterable[Mapping[str, Any]]) -> None:
+        self.param_groups: list[dict[str, Any]] = [
+            {**group, "initial_lr": group["lr"]} for group in groups
+        ]
+        self.params: list[Tensor] = [p for group in self.param_groups for p in group["params"]]
         self.all_steps = torch.zeros(len(self.params))
         self.steps = list(self.all_steps.unbind())  # views, which are counted at once
         self.means = [torch.zeros_like(p) for p in self.params]  # of the gradients
@@ -48,15 +48,24 @@ class FusedAdam:
     @torch.no_grad()
     def step(self) -> None:
         """Update the parameters in place."""
-        lists = [self.params, self.means, self.squares, self.steps]
-        grads = [p.grad for p in self.params if p.grad is not None]
+        start = 0
+        for group in self.param_groups:
+            stop = start + len(group["params"])
+            self._update(group, slice(start, stop))
+            start = stop
+
+    def _update(self, group: Mapping[str, Any], place: slice) -> None:
+        """Update the parameters of a group, which are at a place of the lists."""
+        every = (self.params, self.means, self.squares, self.steps)
+        lists: list[list[Tensor]] = [each[place] for each in every]
+        grads = [p.grad for p in lists[0] if p.grad is not None]
         if not grads:
             return
-        if len(grads) == len(self.params):
-            self.all_steps += 1
+        if len(grads) == len(lists[0]):
+            self.all_steps[place] += 1
         else:
-            used = [k for k, p in enumerate(self.params) if p.grad is not None]
-            lists = [[every[k] for k in used] for every in lists]
+            used = [k for k, p in enumerate(lists[0]) if p.grad is not None]
+            lists = [[each[k] for k in used] for each in lists]
             for steps in lists[-1]:
                 steps += 1
         params, means, squares, all_steps = lists
@@ -65,8 +74,8 @@ class FusedAdam:
             amsgrad=False,
             beta1=_BETA1,
             beta2=_BETA2,
-            lr=self.param_groups[0]["lr"],
-            weight_decay=self.weight_decay,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
             eps=_EPS,
             maximize=False,
         )

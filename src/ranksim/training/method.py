@@ -11,6 +11,7 @@ A name is a base with modifiers joined by ``+``, for example ``inv+lds+fds+ranks
   An estimator of the user is a base under its name, too.
 - ``over``, ``under``, ``wercs``, ``smoter`` and ``smogn`` resample the training rows of a table,
   for networks and estimators, instead of weights.
+- Further losses, terms and heads of networks are in the table of :mod:`ranksim.training.parts`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ from ranksim.datasets.published import published_table
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
 from ranksim.training.custom_estimator import CustomEstimator
+from ranksim.training.parts import (
+    PARTS,
+    check_parts,
+    describe_parts,
+    of_stage,
+    replaces_loss,
+)
 
 RANKSIM_SUFFIX = "+ranksim"
 ESTIMATORS = ("trees", "lightgbm", "xgboost", "catboost", "linear", "knn", "median", "last-value")
@@ -40,9 +48,15 @@ NETWORKS = ("vanilla", *WEIGHTS, "focal-r", "rrt")
 BASES = (*NETWORKS, *ESTIMATORS)
 RESAMPLERS = ("over", "under", "wercs", "smoter", "smogn")
 MODIFIERS = ("lds", "fds", "ranksim", "average", *RESAMPLERS)
-ALL_METHODS = "all"
+ALL_METHODS, FAMILY = "all", "family"
+RESERVED = (*BASES, *MODIFIERS, *PARTS, ALL_METHODS, FAMILY, "default")
+"""Names that estimators of the user cannot have."""
 _SCHEME_NAMES = {scheme: name for name, scheme in WEIGHTS.items()}
-_ORDER = (*ESTIMATORS, "rrt", "focal-r", "average", *reversed(WEIGHTS), "vanilla", *MODIFIERS)
+_FAMILY = ("vanilla", *WEIGHTS, "vanilla+lds", "vanilla+fds", "focal-r", "rrt", "vanilla+ranksim")
+_ORDER = (
+    *(*ESTIMATORS, "rrt", "focal-r", "average", *reversed(WEIGHTS), "vanilla"),
+    *(*PARTS, *MODIFIERS),
+)
 _TRANSFORMED = re.compile(r"(.+?)\(([^()]*)\)")
 
 
@@ -61,22 +75,29 @@ class Technique:
     resampling: str = ""  # of the training rows of a table
     transform: str = ""  # of the target
     custom: CustomEstimator | None = None  # of this name, of the user
+    parts: tuple[str, ...] = ()  # of ranksim.training.parts.PARTS, in its order
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))  # a list in JSON
 
     @property
     def stage_one(self) -> Technique:
         """Return the techniques of the first stage, which uses no sample weights."""
-        return dataclasses.replace(self, two_stage=False, weighting="none", lds=False)
+        parts = of_stage(self.parts, "first")
+        return dataclasses.replace(self, two_stage=False, weighting="none", lds=False, parts=parts)
 
     @property
     def stage_two(self) -> Technique:
         """Return the techniques of the second stage; RankSim has no effect on a frozen encoder."""
-        return dataclasses.replace(self, two_stage=False, ranksim=False)
+        parts = of_stage(self.parts, "second")
+        return dataclasses.replace(self, two_stage=False, ranksim=False, parts=parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the techniques as JSON values; those added later only if they are used."""
         content = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         del content["custom"]  # recorded as a part of its own
-        later = ("estimator", "average", "resampling", "transform")
+        content["parts"] = list(self.parts)
+        later = ("estimator", "average", "resampling", "transform", "parts")
         return {name: value for name, value in content.items() if value or name not in later}
 
 
@@ -123,7 +144,10 @@ def parse_method(
         transform = ""
     two_stage = "rrt" in bases
     scheme: Scheme = WEIGHTS[schemes[0]] if schemes else "none"
-    if scheme == "none" and ("lds" in parts or two_stage):
+    chosen = tuple(part for part in PARTS if part in parts)
+    check_parts(label, parts, [part for part in parts if part in (*WEIGHTS, *RESAMPLERS)])
+    rebalances = any(PARTS[part].rebalances for part in chosen)
+    if scheme == "none" and ("lds" in parts or two_stage) and not rebalances:
         scheme = weighting
         if scheme == "none":
             raise UsageError(
@@ -157,6 +181,7 @@ def parse_method(
         resampling=resampling,
         transform=transform,
         custom=named.get(estimator),
+        parts=chosen,
     )
     key = _canonical_name(technique, weighting)
     order = (*named, *_ORDER)
@@ -168,10 +193,10 @@ def _check_parts(label: str, parts: list[str], estimators: tuple[str, ...]) -> N
     """Raise a UsageError for unknown, repeated or contradictory parts of a name."""
     known = (*NETWORKS, *estimators)
     for part in parts:
-        if part not in known + MODIFIERS:
+        if part not in (*known, *MODIFIERS, *PARTS):
             raise UsageError(
                 f"{label} has an unknown part {format_value(part)}: use one of "
-                f"{', '.join(known)} and any of {', '.join(MODIFIERS)}, joined by +."
+                f"{', '.join(known)} and any of {', '.join((*PARTS, *MODIFIERS))}, joined by +."
             )
         if parts.count(part) > 1:
             raise UsageError(f"{label} contains {part!r} twice: leave one out.")
@@ -185,12 +210,13 @@ def _check_parts(label: str, parts: list[str], estimators: tuple[str, ...]) -> N
 
 def _check_estimator_parts(label: str, estimator: str, parts: list[str]) -> None:
     """Raise a UsageError for modifiers that an estimator cannot have."""
-    of_networks = [part for part in parts if part in ("fds", "ranksim")]
+    of_networks = [part for part in parts if part in ("fds", "ranksim", *PARTS)]
     if of_networks:
-        raise UsageError(
-            f"{label} contains {of_networks[0]}, which needs the features of a network: leave out "
-            f"{of_networks[0]} or {estimator}."
-        )
+        name = of_networks[0]
+        need = "is a loss for a network"
+        if name not in PARTS or PARTS[name].kind not in ("loss", "loss term"):
+            need = "needs the features of a network"
+        raise UsageError(f"{label} contains {name}, which {need}: leave out {name} or {estimator}.")
     if estimator in CONSTANTS and len(parts) > 1:
         others = ", ".join(part for part in parts if part != estimator)
         raise UsageError(
@@ -225,7 +251,9 @@ def parse_methods(
     transform: str = "",
     customs: Sequence[CustomEstimator] = (),
 ) -> list[Method]:
-    """Parse names separated by commas, without duplicates; ``all``: the published methods.
+    """Parse names separated by commas, without duplicates.
+
+    ``all`` stands for the methods of the published tables, ``family`` for one row of each method.
 
     Estimators of the user that no name mentions are added, and also with the weights ``sqinv`` if
     they take weights.
@@ -234,6 +262,8 @@ def parse_methods(
     for name in names.lower().split(","):
         if name.strip() == ALL_METHODS:
             requested += published_method_names(benchmark)
+        elif name.strip() == FAMILY:
+            requested += family_method_names()
         elif name.strip():
             requested.append(name.strip())
     if not requested:
@@ -256,6 +286,11 @@ def published_method_names(benchmark: str) -> list[str]:
     return list(published_table(benchmark) or published_table("sts-b-dir"))
 
 
+def family_method_names() -> list[str]:
+    """Return one name for each method: the modifiers and parts, each with the plain base."""
+    return [*_FAMILY, *(f"vanilla+{part}" for part in PARTS)]
+
+
 def describe_method(method: Method, loss: str) -> str:
     """Describe a method in a few words, such as "MSE, weights 1/n + RankSim"."""
     technique = method.technique
@@ -264,6 +299,11 @@ def describe_method(method: Method, loss: str) -> str:
     else:
         base = {"mse": "MSE", "l1": "L1", "huber": "Huber"}[loss]
     base = f"Focal-R ({base})" if technique.focal_r else base
+    parts = technique.parts
+    if technique.two_stage:
+        parts = of_stage(parts, "first")
+    first_base = _join_losses(base, parts)
+    base = _join_losses(base, technique.parts)
     weights = [_FORMULAS[technique.weighting]] if technique.weighting != "none" else []
     if technique.lds:
         weights.append("n smoothed over labels (LDS)")
@@ -272,11 +312,21 @@ def describe_method(method: Method, loss: str) -> str:
     fds = ["features smoothed over labels (FDS)"] if technique.fds else []
     others = [f"rows resampled ({technique.resampling.upper()})"] if technique.resampling else []
     others += [f"{technique.transform} of the target"] if technique.transform else []
-    ranksim = " + RankSim" if technique.ranksim else ""
+    others += describe_parts(technique.parts, ("optimizer", "heads"))
+    terms = [*describe_parts(technique.parts, ("feature term",)), *["RankSim"] * technique.ranksim]
+    end = "".join(f" + {term}" for term in terms)
     if technique.two_stage:
-        first = ", ".join([base, *fds, *others]) + ranksim
-        return f"{first}; then the head retrained with {', '.join(weights)} (RRT)"
-    return ", ".join([base, *weights, *fds, *others]) + ranksim
+        first = ", ".join([first_base, *fds, *others]) + end
+        second = [base] if base != first_base else []
+        return f"{first}; then the head retrained with {', '.join([*second, *weights])} (RRT)"
+    return ", ".join([base, *weights, *fds, *others]) + end
+
+
+def _join_losses(base: str, parts: Sequence[str]) -> str:
+    """Return the description of the loss of some parts, of which ``base`` is the plain one."""
+    if replaces_loss(parts):
+        base = describe_parts(parts, ("loss",))[0]
+    return " + ".join([base, *describe_parts(parts, ("loss term",))])
 
 
 def describe_estimator(method: Method) -> str:
@@ -313,6 +363,7 @@ def _canonical_name(technique: Technique, weighting: Scheme) -> str:
     if base and implied and technique.weighting == weighting and not technique.estimator:
         scheme = ""
     modifiers = [part for part in ("lds", "fds", "ranksim") if getattr(technique, part)]
+    modifiers = [*technique.parts, *modifiers]
     start = base or ("" if scheme else "vanilla")
     average = "average" * technique.average
     parts = (start, average, scheme, *modifiers, technique.resampling)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from ranksim.imbalance.resampling import make_resampler
 from ranksim.models.estimators import estimator_type
 from ranksim.training.method import Technique
+from ranksim.training.parts import unused_fields
+from ranksim.training.recipe import Recipe
 
 LAST_VALUE = "last-value"
 EXTERNAL = "predictions"  # made elsewhere
@@ -21,6 +26,12 @@ def depends_on_seed(technique: Technique) -> bool:
     if technique.custom is not None:
         return technique.custom.depends_on_seed
     return estimator_type(technique.estimator).depends_on_seed(samples=0)
+
+
+def record_recipe(recipe: Recipe, technique: Technique) -> dict[str, Any]:
+    """Return the fields of a recipe for a record, without those of parts that are not used."""
+    unused = unused_fields(technique.parts)
+    return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in unused}
 
 
 def estimator_options(name: str) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
 from ranksim.models import Regressor
 from ranksim.training.divergence import DivergenceMonitor
+from ranksim.training.part_modules import BatchOutputs
+from ranksim.training.parts import unused_fields
 from ranksim.training.recipe import NetworkRecipe
 
 Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
@@ -34,6 +36,8 @@ class Objective:
     fds_batches: Iterable[Batch] | None = None  # all training samples, to update FDS
     ranksim: RankSimLoss | None = None
     monitor: DivergenceMonitor | None = None
+    parts: tuple[str, ...] = ()  # of the technique
+    feature_terms: Mapping[str, nn.Module] = field(default_factory=dict)  # by part
 
 
 class RegressionModule(nn.Module):
@@ -63,6 +67,8 @@ class RegressionModule(nn.Module):
         self.fds_batches = objective.fds_batches
         self.ranksim = objective.ranksim
         self.monitor = objective.monitor
+        self.parts = objective.parts
+        self.feature_terms = nn.ModuleDict(dict(objective.feature_terms))
         self.augment = augment
         self.compile_encoder = compile_encoder
         # of the labels, and the transformed labels of the training samples (N,)
@@ -113,7 +119,10 @@ class RegressionModule(nn.Module):
         return batch["label"] if self.targets is None else self.targets[batch["index"]]
 
     def compute_loss(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor | None]:
-        """Return the weighted loss of a training batch and RankSim's term, if it is used."""
+        """Return the weighted loss of a training batch, and the sum of its feature terms.
+
+        The terms are RankSim and those of parts; None without any.
+        """
         features = self.model.encoder(*self._inputs(batch, epoch, augmented=True))
         labels = self._labels(batch)
         calibrated = features if self.fds is None else self.fds(features, labels)
@@ -123,13 +132,20 @@ class RegressionModule(nn.Module):
         weight = None if self.sample_weight is None else self.sample_weight[batch["index"]]
         loss: Tensor = self.loss(preds.to(dtype), target, weight)
         self._add_loss("train_loss", loss, len(target))
-        if self.ranksim is None:
-            return loss, None
-        label_steps = (labels / self.recipe.label_step).round()
-        uses_calibrated = self.fds is not None and self.fds.paper_compat
-        term: Tensor = self.ranksim(calibrated if uses_calibrated else features, label_steps)
-        self._add_loss("train_ranksim", term, 1)
-        return loss, term
+        terms: list[Tensor] = []
+        if self.ranksim is not None:
+            label_steps = (labels / self.recipe.label_step).round()
+            uses_calibrated = self.fds is not None and self.fds.paper_compat
+            terms.append(self.ranksim(calibrated if uses_calibrated else features, label_steps))
+            self._add_loss("train_ranksim", terms[0], 1)
+        if self.feature_terms:
+            outputs = BatchOutputs(
+                *(features, preds.to(dtype), target, labels, weight, batch["index"], epoch)
+            )
+            for name, module in self.feature_terms.items():
+                terms.append(module(outputs))
+                self._add_loss(f"train_{name}", terms[-1], 1)
+        return loss, sum(terms[1:], terms[0]) if terms else None
 
     def _add_loss(self, name: str, value: Tensor, count: int) -> None:
         self._losses.setdefault(name, []).append((value.detach(), count))
@@ -156,11 +172,26 @@ class RegressionModule(nn.Module):
 
     def checkpoint_sections(self) -> dict[str, Any]:
         """Return what a checkpoint needs besides weights, to use the network without a run."""
-        sections: dict[str, Any] = {"recipe": dataclasses.asdict(self.recipe)}
+        unused = unused_fields(self.parts)
+        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in unused}
+        sections: dict[str, Any] = {"recipe": recipe}
         if self.transform is not None:
             sections["transform"] = self.transform.to_dict()
         return sections
 
-    def trained_params(self) -> list[nn.Parameter]:
-        """Return the parameters that are trained."""
-        return [p for p in self.parameters() if p.requires_grad]
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Return the trained parameters in groups with their learning rates.
+
+        A module of a part with an attribute ``learning_rate`` trains its parameters with it,
+        without weight decay.
+        """
+        recipe = self.recipe
+        groups: list[dict[str, Any]] = []
+        modules = [m for m in self.modules() if getattr(m, "learning_rate", None) is not None]
+        for module in modules:
+            params = [p for p in module.parameters() if p.requires_grad]
+            groups.append({"params": params, "lr": module.learning_rate, "weight_decay": 0.0})
+        separate = {p for group in groups for p in group["params"]}
+        rest = [p for p in self.parameters() if p.requires_grad and p not in separate]
+        decay = recipe.weight_decay
+        return [{"params": rest, "lr": recipe.lr, "weight_decay": decay}, *groups]

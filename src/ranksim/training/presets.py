@@ -14,6 +14,7 @@ from ranksim._utils.formatting import single_line
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
 from ranksim.training.method import Method, first_stage, parse_method, without_ranksim
+from ranksim.training.parts import check_settings
 from ranksim.training.recipe import (
     EstimatorRecipe,
     NetworkRecipe,
@@ -185,7 +186,7 @@ def _check_method_fields(method: Method, recipe: NetworkRecipe) -> None:
     technique, fds = method.technique, method.technique.fds
     ranksim = technique.ranksim and not technique.two_stage
     ineffective = ranksim and not recipe.ranksim_weight * recipe.gamma
-    message = ""
+    message = check_settings(technique.parts, recipe, lds=technique.lds)
     if technique.focal_r and recipe.loss == "huber":
         message = "is not defined for the Huber loss: set loss to mse or l1"
     elif ineffective:

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,20 @@ from ranksim._utils.formatting import format_value
 from ranksim._utils.storage import sha256
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import KERNELS, SCHEMES
+from ranksim.training.parts import PartSettings
+from ranksim.training.recipe_rules import (
+    COUNT,
+    FRACTION,
+    NONNEGATIVE,
+    ODD,
+    POSITIVE,
+    TWEEDIE,
+    at_least,
+    at_most,
+    one_of,
+    require,
+    setting,
+)
 
 LOSSES = ("mse", "l1", "huber")
 ESTIMATOR_LOSSES = (*LOSSES, "gamma", "poisson", "tweedie", "quantile")
@@ -56,37 +70,9 @@ OLD_FIELDS = {
 }
 """Field names of recipes saved by earlier versions, and their names now."""
 
-Rules = dict[str, Callable[[Any], bool]]  # what a value must be, in words and as a test
-_POSITIVE: Rules = {"above 0": lambda value: value > 0}
-_NONNEGATIVE: Rules = {"at least 0": lambda value: value >= 0}
-_COUNT: Rules = {"at least 1": lambda value: value >= 1}
-_FRACTION: Rules = {"in [0, 1)": lambda value: 0 <= value < 1}
-_TWEEDIE: Rules = {"in (1, 2)": lambda value: 1 < value < 2}
-_ODD: Rules = {"odd": lambda value: value % 2 == 1}
-
-
-def _at_least(limit: int) -> Rules:
-    return {f"at least {limit:,}": lambda value: value >= limit}
-
-
-def _at_most(limit: int) -> Rules:
-    return {f"at most {limit:,}": lambda value: value <= limit}
-
-
-def _one_of(choices: Sequence[str]) -> Rules:
-    return {f"one of {', '.join(choices)}": lambda value: value in choices}
-
-
-def _field(*rules: Rules, default: Any = MISSING) -> Any:
-    """Return a dataclass field with validation rules; only fields added later have a default."""
-    return dataclasses.field(
-        default=default, metadata={name: rule for each in rules for name, rule in each.items()}
-    )
-
-
 # larger values gain nothing, and exhaust memory or floating-point precision
-_MAX_BINS, _MAX_FDS_BINS = _at_most(100_000), _at_most(2_000)
-_KERNEL_SIZE, _SIGMA = _COUNT | _at_most(9_999) | _ODD, _POSITIVE | _at_most(1_000)
+_MAX_BINS, _MAX_FDS_BINS = at_most(100_000), at_most(2_000)
+_KERNEL_SIZE, _SIGMA = COUNT | at_most(9_999) | ODD, POSITIVE | at_most(1_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,29 +89,29 @@ class Recipe:
             from which on a label is rare.
     """
 
-    monitor: str = _field(_one_of(MONITORS))
-    bins: int = _field(_NONNEGATIVE, _MAX_BINS)
-    weighting: str = _field(_one_of(SCHEMES))
-    min_count: float = _field(_NONNEGATIVE)
-    max_count: float = _field(_NONNEGATIVE)
-    lds_kernel: str = _field(_one_of(KERNELS))
-    lds_kernel_size: int = _field(_KERNEL_SIZE)
-    lds_sigma: float = _field(_SIGMA)
-    rare_threshold: float = _field(_POSITIVE, _at_most(1), default=0.8)
+    monitor: str = setting(one_of(MONITORS))
+    bins: int = setting(NONNEGATIVE, _MAX_BINS)
+    weighting: str = setting(one_of(SCHEMES))
+    min_count: float = setting(NONNEGATIVE)
+    max_count: float = setting(NONNEGATIVE)
+    lds_kernel: str = setting(one_of(KERNELS))
+    lds_kernel_size: int = setting(_KERNEL_SIZE)
+    lds_sigma: float = setting(_SIGMA)
+    rare_threshold: float = setting(POSITIVE, at_most(1), default=0.8)
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, float):
-                _require(math.isfinite(value), item.name, "a finite number", value)
+                require(math.isfinite(value), item.name, "a finite number", value)
             if value is None:
                 continue
             for rule, holds in item.metadata.items():
                 values = value if isinstance(value, tuple) else (value,)
-                _require(all(map(holds, values)), item.name, rule, value)
+                require(all(map(holds, values)), item.name, rule, value)
         limit = self.max_count
         fits = not limit or self.min_count <= limit
-        _require(fits, "min_count", f"at most max_count {limit:g}", self.min_count)
+        require(fits, "min_count", f"at most max_count {limit:g}", self.min_count)
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> Self:
@@ -150,8 +136,8 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkRecipe(Recipe):
-    """Hyperparameters of the training of a network, beside those of :class:`Recipe`.
+class NetworkRecipe(PartSettings, Recipe):
+    """Hyperparameters of the training of a network, beside those of its base classes.
 
     Args:
         label_scale: the network predicts label / label_scale. 0: the standard deviation of the
@@ -188,94 +174,96 @@ class NetworkRecipe(Recipe):
         rrt_paper_compat: keep BatchNorm and dropout of the encoder in training mode in stage two.
     """
 
-    label_scale: float = _field(_NONNEGATIVE)
-    label_step: float = _field(_NONNEGATIVE)
-    lr: float = _field(_POSITIVE)
-    weight_decay: float = _field(_NONNEGATIVE)
-    lr_milestones: tuple[int, ...] = _field(_COUNT)
-    lr_factor: float = _field(_POSITIVE)
-    batch_size: int = _field(_COUNT)
-    accumulate_grad_batches: int = _field(_COUNT)
-    max_grad_norm: float = _field(_NONNEGATIVE)
-    validate_every: int = _field(_NONNEGATIVE)
-    max_validations: int = _field(_COUNT)
-    patience: int = _field(_NONNEGATIVE)
-    gamma: float = _field(_NONNEGATIVE)
-    lambda_: float = _field(_POSITIVE)
-    ranksim_weight: float = _field(_NONNEGATIVE)
-    ties: str = _field(_one_of(TIES))
-    unique_labels: bool = _field()
-    label_width: float = _field(_NONNEGATIVE, default=0.0)
-    memory_size: int = _field(_NONNEGATIVE, _at_most(65_536), default=0)
-    loss: str = _field(_one_of(LOSSES))
-    huber_delta: float = _field(_POSITIVE)
-    focal_beta: float = _field(_POSITIVE)
-    focal_gamma: float = _field(_NONNEGATIVE)
-    focal_activation: str = _field(_one_of(ACTIVATIONS))
-    fds_bins: int = _field(_NONNEGATIVE, _MAX_FDS_BINS)
-    fds_min_label: float = _field()
-    fds_max_label: float = _field()
-    fds_kernel: str = _field(_one_of(KERNELS))
-    fds_kernel_size: int = _field(_KERNEL_SIZE)
-    fds_sigma: float = _field(_SIGMA)
-    fds_momentum: float = _field(_FRACTION)
-    fds_min_ratio: float = _field(_POSITIVE, _at_most(1))
-    fds_max_ratio: float = _field(_COUNT)
-    fds_empty_bins: str = _field(_one_of(EMPTY_BINS))
-    fds_paper_compat: bool = _field()
-    rrt_paper_compat: bool = _field()
+    label_scale: float = setting(NONNEGATIVE)
+    label_step: float = setting(NONNEGATIVE)
+    lr: float = setting(POSITIVE)
+    weight_decay: float = setting(NONNEGATIVE)
+    lr_milestones: tuple[int, ...] = setting(COUNT)
+    lr_factor: float = setting(POSITIVE)
+    batch_size: int = setting(COUNT)
+    accumulate_grad_batches: int = setting(COUNT)
+    max_grad_norm: float = setting(NONNEGATIVE)
+    validate_every: int = setting(NONNEGATIVE)
+    max_validations: int = setting(COUNT)
+    patience: int = setting(NONNEGATIVE)
+    gamma: float = setting(NONNEGATIVE)
+    lambda_: float = setting(POSITIVE)
+    ranksim_weight: float = setting(NONNEGATIVE)
+    ties: str = setting(one_of(TIES))
+    unique_labels: bool = setting()
+    label_width: float = setting(NONNEGATIVE, default=0.0)
+    memory_size: int = setting(NONNEGATIVE, at_most(65_536), default=0)
+    loss: str = setting(one_of(LOSSES))
+    huber_delta: float = setting(POSITIVE)
+    focal_beta: float = setting(POSITIVE)
+    focal_gamma: float = setting(NONNEGATIVE)
+    focal_activation: str = setting(one_of(ACTIVATIONS))
+    fds_bins: int = setting(NONNEGATIVE, _MAX_FDS_BINS)
+    fds_min_label: float = setting()
+    fds_max_label: float = setting()
+    fds_kernel: str = setting(one_of(KERNELS))
+    fds_kernel_size: int = setting(_KERNEL_SIZE)
+    fds_sigma: float = setting(_SIGMA)
+    fds_momentum: float = setting(FRACTION)
+    fds_min_ratio: float = setting(POSITIVE, at_most(1))
+    fds_max_ratio: float = setting(COUNT)
+    fds_empty_bins: str = setting(one_of(EMPTY_BINS))
+    fds_paper_compat: bool = setting()
+    rrt_paper_compat: bool = setting()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         low, high = self.fds_min_label, self.fds_max_label
         fits = self.unique_labels or not self.label_width
-        _require(fits, "label_width", "0 if unique_labels is false", self.label_width)
+        require(fits, "label_width", "0 if unique_labels is false", self.label_width)
         if low or high:
-            _require(high > low, "fds_max_label", f"above fds_min_label {low:g}", high)
-            _require(self.fds_bins > 0, "fds_bins", "above 0 with fds_min_label", self.fds_bins)
+            require(high > low, "fds_max_label", f"above fds_min_label {low:g}", high)
+            require(self.fds_bins > 0, "fds_bins", "above 0 with fds_min_label", self.fds_bins)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableRecipe(NetworkRecipe):
     """A recipe for table rows, read by an MLP; subclasses have other encoders of this shape."""
 
-    hidden: int = _field(_COUNT)  # width
-    layers: int = _field(_COUNT)
-    dropout: float = _field(_FRACTION)
+    hidden: int = setting(COUNT)  # width
+    layers: int = setting(COUNT)
+    dropout: float = setting(FRACTION)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextRecipe(TableRecipe):
     """A recipe for texts read by a BiLSTM."""
 
-    vectors: str = _field()  # glove-6b-50d or glove-840b-300d
-    max_tokens: int = _field(_NONNEGATIVE)  # words read of a text; 0: as the texts require
+    vectors: str = setting()  # glove-6b-50d or glove-840b-300d
+    max_tokens: int = setting(NONNEGATIVE)  # words read of a text; 0: as the texts require
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceRecipe(TableRecipe):
     """A recipe for texts read by a pretrained encoder."""
 
-    encoder: str = _field()  # text model of the Hugging Face hub, by name or folder
-    max_tokens: int = _field(_NONNEGATIVE)  # tokens read of a text; 0: as the texts require
-    frozen: bool = _field()  # train an MLP on fixed features instead of fine-tuning
+    encoder: str = setting()  # text model of the Hugging Face hub, by name or folder
+    max_tokens: int = setting(NONNEGATIVE)  # tokens read of a text; 0: as the texts require
+    frozen: bool = setting()  # train an MLP on fixed features instead of fine-tuning
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRecipe(TableRecipe):
     """A recipe for windows of a time series."""
 
-    encoder: str = _field(_one_of(SERIES_ENCODERS))
+    encoder: str = setting(one_of(SERIES_ENCODERS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecipe(NetworkRecipe):
     """A recipe for images; ``pad`` is in pixels of a 224-pixel image and scaled for other sizes."""
 
-    encoder: str = _field()  # resnet18, 34 or 50 from scratch, or a vision model, by name or folder
-    image_size: int = _field(_COUNT, _at_most(4_096))  # images are resized to squares of this width
-    pad: float = _field(_NONNEGATIVE, _at_most(224))  # border before random crops; 0: no crop
-    flip: bool = _field()  # mirror half of the training images
+    encoder: str = (
+        setting()
+    )  # resnet18, 34 or 50 from scratch, or a vision model, by name or folder
+    image_size: int = setting(COUNT, at_most(4_096))  # images are resized to squares of this width
+    pad: float = setting(NONNEGATIVE, at_most(224))  # border before random crops; 0: no crop
+    flip: bool = setting()  # mirror half of the training images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,20 +286,20 @@ class EstimatorRecipe(Recipe):
             the low frequencies and edges of their pixels.
     """
 
-    loss: str = _field(_one_of(ESTIMATOR_LOSSES), default="mse")
-    learning_rate: float | None = _field(_POSITIVE, default=None)
-    max_leaves: int | None = _field(_at_least(2), default=None)
-    min_samples_leaf: int | None = _field(_COUNT, default=None)
-    l2: float | None = _field(_NONNEGATIVE, default=None)
-    max_iterations: int = _field(_COUNT, default=1_000)
-    patience: int = _field(_COUNT, default=50)
-    quantile: float = _field(_FRACTION, _POSITIVE, default=0.5)
-    huber_delta: float = _field(_POSITIVE, default=1.0)
-    tweedie_power: float = _field(_TWEEDIE, default=1.5)
+    loss: str = setting(one_of(ESTIMATOR_LOSSES), default="mse")
+    learning_rate: float | None = setting(POSITIVE, default=None)
+    max_leaves: int | None = setting(at_least(2), default=None)
+    min_samples_leaf: int | None = setting(COUNT, default=None)
+    l2: float | None = setting(NONNEGATIVE, default=None)
+    max_iterations: int = setting(COUNT, default=1_000)
+    patience: int = setting(COUNT, default=50)
+    quantile: float = setting(FRACTION, POSITIVE, default=0.5)
+    huber_delta: float = setting(POSITIVE, default=1.0)
+    tweedie_power: float = setting(TWEEDIE, default=1.5)
     vectors: str = ""
-    max_tokens: int = _field(_NONNEGATIVE, default=0)
+    max_tokens: int = setting(NONNEGATIVE, default=0)
     encoder: str = ""
-    image_size: int = _field(_NONNEGATIVE, _at_most(4_096), default=0)
+    image_size: int = setting(NONNEGATIVE, at_most(4_096), default=0)
 
     @property
     def frozen(self) -> bool:
@@ -386,12 +374,6 @@ def parse_change(text: str) -> tuple[str, Any]:
         return name.strip(), tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         return name.strip(), value.strip()
-
-
-def _require(condition: bool, name: str, rule: str, value: object) -> None:
-    if not condition:
-        value = format_value(list(value) if isinstance(value, tuple) else value)
-        raise UsageError(f"Recipe field {name} must be {rule}, got {value}.")
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

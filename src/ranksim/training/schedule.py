@@ -21,9 +21,15 @@ class Schedule:
     max_steps: int | None
 
     @classmethod
-    def plan(cls, recipe: NetworkRecipe, limits: TrainingLimits, samples: int) -> Self:
-        """Return the schedule of a recipe within limits, for ``samples`` per process and epoch."""
+    def plan(
+        cls, recipe: NetworkRecipe, limits: TrainingLimits, samples: int, *, min_batch: int = 1
+    ) -> Self:
+        """Return the schedule of a recipe within limits, for ``samples`` per process and epoch.
+
+        A last batch of an epoch with fewer samples than ``min_batch`` is left out.
+        """
         full, rest = divmod(samples, recipe.batch_size)
+        rest = rest if rest >= min_batch or not full else 0
         # a mean over batches equals one over samples only if the batches have equal sizes
         batches = full if recipe.accumulate_grad_batches > 1 and full else full + (rest > 0)
         accumulate = min(recipe.accumulate_grad_batches, batches)

@@ -81,19 +81,19 @@ class TrainingLog:
         if not self._options.write_logs:
             return
         if self._table is None:
-            self._open()
+            self._open(losses)
         self._table.writerow({"epoch": epoch - 1, "step": step - 1, **values})
         self._file.flush()
         for name, value in values.items() if self._events is not None else ():
             self._events.add_scalar(name, value, step - 1)
 
-    def _open(self) -> None:
+    def _open(self, losses: Mapping[str, float]) -> None:
         """Open the files, not before the first validation."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "metrics.csv"
         is_new = not path.exists()
         self._file = self._stack.enter_context(path.open("a", newline="", encoding="utf-8"))
-        self._table = csv.DictWriter(self._file, _COLUMNS)
+        self._table = csv.DictWriter(self._file, dict.fromkeys((*_COLUMNS, *losses)))
         if is_new:
             self._table.writeheader()
         if find_spec("tensorboard") is not None:

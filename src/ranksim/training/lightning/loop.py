@@ -32,6 +32,7 @@ from ranksim.training.lightning.trainer import (
     translate_keyboard_interrupt,
     world_size,
 )
+from ranksim.training.parts import min_batch
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.resume import LAST, read_resumable_checkpoint
 from ranksim.training.schedule import Schedule
@@ -56,7 +57,8 @@ def train(
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     sampler = SeededSampler(len(task.train), options.seed, recipe.batch_size)
     processes = world_size(config)
-    schedule = Schedule.plan(recipe, options.limits, sampler.samples_per_process(processes))
+    samples, least = sampler.samples_per_process(processes), min_batch(module.parts)
+    schedule = Schedule.plan(recipe, options.limits, samples, min_batch=least)
     checkpoint = read_resumable_checkpoint(folder, LIGHTNING)
     if checkpoint is not None:
         completed = checkpoint["global_step"] % schedule.steps_per_epoch

@@ -101,8 +101,7 @@ class LightningRegressionModule(RegressionModule, L.LightningModule):
         # Lightning refuses to clip the gradients of a fused optimizer in mixed precision
         clips_mixed = recipe.max_grad_norm > 0 and self.trainer.precision.endswith("-mixed")
         fused = self.device.type in _FUSED and not clips_mixed
-        decay = recipe.weight_decay
-        adam = torch.optim.Adam(self.trained_params(), recipe.lr, weight_decay=decay, fused=fused)
+        adam = torch.optim.Adam(self.param_groups(), recipe.lr, fused=fused)
         if not recipe.lr_milestones:
             return adam
         schedule = MultiStepLR(adam, recipe.lr_milestones, recipe.lr_factor)

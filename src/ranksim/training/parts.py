@@ -1,0 +1,173 @@
+"""Parts of a method's name published since RankSim: one table of losses, terms and the rest.
+
+A part joins a base and the other modifiers, as in ``inv+ccc+ranksim`` or ``rrt+bmse``. Adding one
+takes its fields in :class:`PartSettings`, its row in :data:`PARTS` and the function that the row
+names; names, checks, recipes, tuning, records and lists of methods follow from the table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ranksim.exceptions import UsageError
+from ranksim.training.recipe_rules import POSITIVE, one_of, setting
+
+Kind = Literal["loss", "loss term", "feature term", "optimizer", "heads"]
+"""What a part changes.
+
+- ``loss`` replaces the base loss, ``loss term`` is added to it; both are called with predictions,
+  targets and sample weights.
+- ``feature term`` is added to the loss, and called with the :class:`BatchOutputs` of a batch.
+- ``optimizer`` and ``heads`` build no term: the training loop and the network ask for them.
+"""
+Stages = Literal["both", "first", "second"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSettings:
+    """Recipe fields of the parts, named PART_SETTING; a record holds only those of its method.
+
+    Args:
+        ccc_weight: factor on the term of ``ccc``.
+        gar_base, gar_join, gar_alpha: ``base``, ``join`` and ``alpha`` of
+            :class:`ranksim.GARLoss`.
+    """
+
+    ccc_weight: float = setting(POSITIVE, default=1.0)
+    gar_base: str = setting(one_of(("l1", "mse")), default="l1")
+    gar_join: str = setting(one_of(("softmax", "sum")), default="softmax")
+    gar_alpha: float = setting(POSITIVE, default=0.1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a method's name.
+
+    Args:
+        kind: what it changes.
+        title: what it trains, in the list of methods, with its equation's idea in a few words.
+        paper: the publication that defines it.
+        builder: ``module:function`` that builds it from a :class:`PartContext`; empty for parts
+            of the kinds optimizer and heads that the training loop handles itself.
+        stages: the stages of a two-stage method (RRT) that use it.
+        rebalances: it corrects for the distribution of the labels itself, so it refuses sample
+            weights and resampling, and stands in for the weights of RRT's second stage.
+        conflicts: sentences, by the name of another part of a method, why they do not combine.
+        ranges: fields that ``ranksim tune`` searches, with logarithmic limits.
+        choices: fields that ``ranksim tune`` searches among values.
+        min_batch: fewest samples of a batch; smaller last batches of an epoch are dropped.
+        two_views: it needs a second view of each sample.
+    """
+
+    kind: Kind
+    title: str
+    paper: str
+    builder: str = ""
+    stages: Stages = "both"
+    rebalances: bool = False
+    conflicts: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    min_batch: int = 1
+    two_views: bool = False
+
+
+_LOSSES = "ranksim.training.loss_parts"
+PARTS: dict[str, Part] = {
+    "gar": Part(
+        kind="loss",
+        title="absolute errors, errors of pairwise differences and 1 − correlation (GAR)",
+        paper="Zhu et al., Gradient Aligned Regression via Pairwise Losses, ICML 2025",
+        builder=f"{_LOSSES}:make_gar",
+        ranges={"gar_alpha": (0.03, 1.0)},
+        choices={"gar_join": ("softmax", "sum")},
+    ),
+    "ccc": Part(
+        kind="loss term",
+        title="1 − concordance correlation (CCC)",
+        paper="Lin, A Concordance Correlation Coefficient to Evaluate Reproducibility, 1989",
+        builder=f"{_LOSSES}:make_ccc",
+        ranges={"ccc_weight": (0.03, 10.0)},
+    ),
+}
+"""All parts, in the order in which a name lists them."""
+
+
+def part_fields(name: str) -> tuple[str, ...]:
+    """Return the recipe fields of a part."""
+    prefix = f"{name}_"
+    return tuple(
+        item.name for item in dataclasses.fields(PartSettings) if item.name.startswith(prefix)
+    )
+
+
+def find_part(name: str) -> str | None:
+    """Return the part that a recipe field belongs to, or None."""
+    return next((part for part in PARTS if name in part_fields(part)), None)
+
+
+def check_settings(parts: Sequence[str], recipe: Any, *, lds: bool) -> str:
+    """Return why the fields of a network's recipe do not suit the parts, or an empty string."""
+    least = min_batch(parts)
+    if recipe.batch_size < least:
+        return f"compares the samples of a batch: set batch_size to {least} or more"
+    return ""
+
+
+def unused_fields(parts: Sequence[str]) -> set[str]:
+    """Return the recipe fields of all parts that are not among these."""
+    return {each for name in PARTS if name not in parts for each in part_fields(name)}
+
+
+def min_batch(parts: Sequence[str]) -> int:
+    """Return the fewest samples of a batch on which all of the parts can be trained."""
+    return max((PARTS[name].min_batch for name in parts), default=1)
+
+
+def of_stage(parts: Sequence[str], stage: Literal["first", "second"]) -> tuple[str, ...]:
+    """Return the parts that a stage of a two-stage method uses."""
+    return tuple(name for name in parts if PARTS[name].stages in ("both", stage))
+
+
+def check_parts(label: str, names: Sequence[str], weights: Sequence[str]) -> None:
+    """Raise a UsageError with the reason if parts do not combine with the rest of a name.
+
+    Args:
+        label: the method, at the start of the message.
+        names: all parts of the name.
+        weights: those that are schemes of sample weights or resample the rows.
+    """
+    parts = [name for name in names if name in PARTS]
+    losses = [name for name in names if name == "focal-r" or name in _names_of("loss")]
+    if len(losses) > 1:
+        raise UsageError(
+            f"{label} contains {losses[0]} and {losses[1]}, which both replace the base loss: "
+            "leave one out."
+        )
+    for name in parts:
+        part = PARTS[name]
+        if part.rebalances and weights:
+            raise UsageError(
+                f"{label} contains {weights[0]}, but {name} corrects for the distribution of the "
+                f"labels itself, so rare labels would count twice: leave one out."
+            )
+        for other, reason in part.conflicts.items():
+            if other in names:
+                raise UsageError(f"{label} contains {name} and {other}: {reason}; leave one out.")
+
+
+def describe_parts(parts: Sequence[str], kinds: Sequence[Kind]) -> list[str]:
+    """Return the titles of the parts of some kinds."""
+    return [PARTS[name].title for name in parts if PARTS[name].kind in kinds]
+
+
+def replaces_loss(parts: Sequence[str]) -> bool:
+    """Return whether one of the parts replaces the base loss."""
+    return any(PARTS[name].kind == "loss" for name in parts)
+
+
+def _names_of(kind: Kind) -> list[str]:
+    return [name for name, part in PARTS.items() if part.kind == kind]
