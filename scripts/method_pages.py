@@ -54,7 +54,7 @@ Floats = NDArray[np.float64]
 
 def list_measurements(methods: tuple[str, ...]) -> Iterator[str]:
     """Yield a table with the change of MAE from ``vanilla`` in all sweeps with these methods."""
-    yield "| data | row | seeds | MAE, all labels | MAE, few-shot | with labels as in the data |"
+    yield "| data | row | seeds | MAE, all labels | MAE, few-shot | as in the data |"
     yield "| --- | --- | ---: | ---: | ---: | ---: |"
     for folder, (title, page) in SWEEPS.items():
         rows = {row["method"]: row for row in read_results(RESULTS / folder)["summary"]}
