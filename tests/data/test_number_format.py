@@ -201,7 +201,7 @@ def test_missing_words_of_the_user(tmp_path):
     path.write_text("x,c\n5,a\n-9,unknown\n-9.0,b\n 7 ,UNKNOWN\n")
     table = load_table(str(path), ReadOptions(missing=("-9", "unknown")))
     np.testing.assert_array_equal(read_numbers(table, "x", missing="nan"), [5, np.nan, np.nan, 7])
-    assert table.column("c") == ["a", None, "b", None]
+    assert list(table.column("c")) == ["a", None, "b", None]
     objects = Table.from_columns("t", {"x": [5, -9.0, -9]}).apply_options(table.reading)
     assert objects.column("x") == [5, None, None]
 

@@ -1,14 +1,14 @@
 """Cells of a column as Arrow stores them, without a Python object for each.
 
-The functions of this module take the cells of any table. Those of a Parquet file are read as
-numbers at once, or once for each distinct name.
+The functions of this module take the cells of any table. Numbers of a Parquet file are read at
+once; texts, booleans and dates, also those of a CSV file, once for each distinct one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,12 @@ from ranksim.exceptions import require_optional
 
 _MAX_EXACT = 2**53  # float64 holds all smaller integers
 _CHUNK = 10_000  # cells that are Python objects at a time
+# texts that Arrow and Python read as the same number, which is neither infinite nor rounded to 0
+_PLAIN_NUMBER = r"^-?(?:[0-9]{1,99}(?:\.[0-9]{0,99})?|\.[0-9]{1,99})(?:[eE][-+]?[0-9]{1,2})?$"
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+T = TypeVar("T")
 
 
 class ArrowCells(Sequence[Any]):
@@ -75,16 +78,6 @@ class ArrowCells(Sequence[Any]):
         kind = self.column.type
         return bool(types.is_integer(kind) or types.is_floating(kind))
 
-    @cached_property
-    def is_name(self) -> bool:
-        """Whether the cells are texts, booleans or dates, so that distinct ones can be counted."""
-        types = require_optional("pyarrow.types", "train")
-        kind = self.column.type
-        if types.is_dictionary(kind):
-            kind = kind.value_type
-        checks = (types.is_string, types.is_large_string, types.is_boolean, types.is_date)
-        return any(check(kind) for check in (*checks, types.is_timestamp))
-
     def to_numbers(self) -> NDArray[np.float64]:
         """Return the numbers ``(N,)``, NaN where missing."""
         numbers = np.empty(len(self))
@@ -99,67 +92,222 @@ class ArrowCells(Sequence[Any]):
                 part[:] = chunk.to_numpy(zero_copy_only=False)
         return numbers
 
+
+class DistinctValues:
+    """The distinct values of a column, which become Python objects when they are first used.
+
+    Args:
+        array: a ``pyarrow.Array``.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self._results: dict[Hashable, Any] = {}
+
+    @classmethod
+    def from_list(cls, values: list[Any]) -> DistinctValues:
+        """Return distinct Python objects."""
+        distinct = cls(None)
+        distinct.objects = values
+        return distinct
+
+    def __len__(self) -> int:
+        return len(self.objects if self._array is None else self._array)
+
     @cached_property
-    def _encoded(self) -> tuple[list[Any], NDArray[np.int32]]:
-        """The distinct cells in order of occurrence, and the position of each cell among them."""
-        column = self.column
+    def objects(self) -> list[Any]:
+        """The values as Python objects ``(K,)``, ``None`` where missing."""
+        return self._array.to_pylist()  # type: ignore[no-any-return]
+
+    def select(self, places: Ints) -> list[Any]:
+        """Return some values as Python objects."""
+        if self._array is None or "objects" in vars(self):
+            return [self.objects[place] for place in places.tolist()]
+        array = require_optional("pyarrow", "train").array
+        return self._array.take(array(places)).to_pylist()  # type: ignore[no-any-return]
+
+    @property
+    def max_bytes(self) -> int:
+        """The number of bytes of the longest text."""
+        lengths = require_optional("pyarrow.compute", "train").binary_length(self._array)
+        return int(np.max(lengths.to_numpy(), initial=0))
+
+    def compute_once(self, name: Hashable, function: Callable[[DistinctValues], T]) -> T:
+        """Return what a function of these values does, which is called once for each ``name``."""
+        if name not in self._results:
+            self._results[name] = function(self)
+        result: T = self._results[name]
+        return result
+
+    def parse_plain_numbers(self) -> tuple[NDArray[np.float64], Mask]:
+        """Return numbers ``(K,)``, and which values are texts of plain numbers such as 2.5."""
+        numbers, is_plain = np.full(len(self), np.nan), np.zeros(len(self), np.bool_)
+        arrow, types, compute = (
+            require_optional(name, "train")
+            for name in ("pyarrow", "pyarrow.types", "pyarrow.compute")
+        )
+        array = self._array
+        if array is not None and (types.is_string(array.type) or types.is_large_string(array.type)):
+            matches = compute.match_substring_regex(array, _PLAIN_NUMBER).fill_null(False)
+            is_plain = matches.to_numpy(zero_copy_only=False)
+            numbers[is_plain] = array.filter(matches).cast(arrow.float64()).to_numpy()
+        return numbers, is_plain
+
+
+class EncodedCells(Sequence[Any]):
+    """A sequence of cells as codes of distinct values, ``None`` where missing.
+
+    Args:
+        values: the distinct ones of a whole column, of which these cells may be a part.
+        places: of each cell among the values ``(N,)``.
+    """
+
+    def __init__(self, values: DistinctValues, places: NDArray[np.int32]) -> None:
+        self.values, self.places = values, places
+
+    @classmethod
+    def from_column(cls, column: Any) -> EncodedCells:
+        """Encode a ``pyarrow.ChunkedArray`` of texts, booleans or dates."""
+        arrow = require_optional("pyarrow", "train")
         if not hasattr(column.type, "value_type"):  # is no dictionary
             column = column.dictionary_encode()
         column = column.unify_dictionaries()
-        codes, start = np.full(len(column), -1, dtype=np.int32), 0
+        empty = arrow.array([], column.type.value_type)
+        array = column.chunk(0).dictionary if column.num_chunks else empty
+        places, start = np.full(len(column), len(array), dtype=np.int32), 0
         for chunk in column.chunks:
-            part = codes[start : start + len(chunk)]
-            part[:] = chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            part = places[start : start + len(chunk)]
+            part[:] = chunk.indices.fill_null(len(array)).to_numpy(zero_copy_only=False)
             start += len(chunk)
-        values = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
-        used = np.bincount(codes[codes >= 0], minlength=len(values)) > 0
-        has_missing = bool((codes < 0).any())
-        if not used.all() or len(set(values)) < len(values) or None in values:
-            return _renumber([*values, None], codes)
-        if has_missing:
-            codes[codes < 0] = len(values)
-            values = [*values, None]
-        return values, codes
+        if (places == len(array)).any():
+            array = arrow.concat_arrays([array, arrow.nulls(1, array.type)])
+        if len(array.unique()) < len(array):  # as dictionaries of other programs may be
+            return cls._merge(array.to_pylist(), places)
+        return cls(DistinctValues(array), places)
 
-    @property
+    @classmethod
+    def _merge(cls, values: Sequence[Any], places: NDArray[np.int32]) -> EncodedCells:
+        """Encode cells by values that may be equal."""
+        order: dict[tuple[type, Any], int] = {}
+        keys = [(type(value), value) for value in values]  # True is no 1
+        merged = np.array([order.setdefault(key, len(order)) for key in keys], dtype=np.int32)
+        distinct = DistinctValues.from_list([value for _, value in order])
+        return cls(distinct, merged[places] if len(merged) else places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> EncodedCells: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return EncodedCells(self.values, self.places[index])
+        return self.values.objects[self.places[index]]
+
+    def __iter__(self) -> Iterator[Any]:
+        values = self.values.objects
+        for start in range(0, len(self), _CHUNK):
+            for place in self.places[start : start + _CHUNK].tolist():
+                yield values[place]
+
+    def take(self, rows: Ints) -> EncodedCells:
+        """Return the cells of these rows ``(N,)``."""
+        return EncodedCells(self.values, self.places[rows])
+
+    @cached_property
+    def _order(self) -> tuple[Ints, NDArray[np.int32]]:
+        """The places of the values in order of occurrence, and the number of each in this order."""
+        count = len(self)
+        first = np.full(len(self.values), count, dtype=np.int64)
+        first[self.places[::-1]] = np.arange(count - 1, -1, -1)  # the last one assigned holds
+        used = np.flatnonzero(first < count)
+        used = used[np.argsort(first[used])]
+        numbers = np.zeros(len(first), dtype=np.int32)
+        numbers[used] = np.arange(len(used))
+        return used, numbers
+
+    @cached_property
     def distinct(self) -> list[Any]:
-        """The distinct cells ``(K,)``."""
-        return self._encoded[0]
+        """The distinct cells in order of occurrence ``(K,)``."""
+        return self.values.select(self._order[0])
 
-    @property
+    def iterate_distinct(self) -> Iterator[Any]:
+        """Yield the distinct cells in order of occurrence."""
+        order = self._order[0]
+        for start in range(0, len(order), _CHUNK):
+            yield from self.values.select(order[start : start + _CHUNK])
+
+    @cached_property
     def codes(self) -> NDArray[np.int32]:
         """The position of each cell among the distinct ones ``(N,)``."""
-        return self._encoded[1]
+        return self._order[1][self.places]
+
+    def replace(self, function: Callable[[Any], Any]) -> EncodedCells:
+        """Return the results of a function of a cell as cells."""
+        return self._merge([function(value) for value in self.distinct], self.codes)
 
 
-def _renumber(values: list[Any], codes: NDArray[np.int32]) -> tuple[list[Any], NDArray[np.int32]]:
-    """Return distinct values that occur, and their codes; the last one is that of code -1."""
-    order: dict[Any, int] = {}
-    places = np.zeros(len(values), dtype=np.int32)
-    for place in np.unique(codes).tolist():
-        places[place] = order.setdefault(values[place], len(order))
-    return list(order), places[codes]
+def make_cells(column: Any) -> ArrowCells | EncodedCells:
+    """Return the cells of a ``pyarrow.ChunkedArray``."""
+    types = require_optional("pyarrow.types", "train")
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    checks = (types.is_string, types.is_large_string, types.is_boolean, types.is_date)
+    if any(check(kind) for check in (*checks, types.is_timestamp)):
+        return EncodedCells.from_column(column)
+    return ArrowCells(column)
+
+
+def remember_encoded(
+    read: Callable[[str], Sequence[Any]],
+) -> Callable[[str], Sequence[Any]]:
+    """Return a function that reads each column of encoded cells once, as they take few bytes."""
+    columns: dict[str, EncodedCells] = {}
+
+    def read_once(name: str) -> Sequence[Any]:
+        if name in columns:
+            return columns[name]
+        values = read(name)
+        if isinstance(values, EncodedCells):
+            columns[name] = values
+        return values
+
+    return read_once
 
 
 def take_cells(values: Sequence[Any], rows: Ints) -> Sequence[Any]:
     """Return the cells of some rows ``(N,)``."""
-    if isinstance(values, ArrowCells):
+    if isinstance(values, ArrowCells | EncodedCells):
         return values.take(rows)
     return [values[row] for row in rows]
 
 
+def mask_cells(values: Sequence[Any], mask: Mask) -> Sequence[Any]:
+    """Return the cells with None for those of a mask ``(N,)``."""
+    if not isinstance(values, EncodedCells):
+        return [None if m else v for m, v in zip(mask, values, strict=True)]
+    distinct = [*values.distinct, None]
+    return EncodedCells._merge(distinct, np.where(mask, len(distinct) - 1, values.codes))
+
+
 def count_cells(values: Sequence[Any]) -> tuple[Sequence[Any], Ints]:
-    """Return cells and how often each occurs: distinct ones of names, else all of them once."""
-    if isinstance(values, ArrowCells) and values.is_name:
+    """Return cells and how often each occurs: distinct ones if encoded, else all of them once."""
+    if isinstance(values, EncodedCells):
         return values.distinct, np.bincount(values.codes, minlength=len(values.distinct))
     return values, np.ones(len(values), dtype=np.int64)
 
 
+def iterate_distinct(values: Sequence[Any]) -> Iterator[Any]:
+    """Yield the distinct cells if encoded, else all of them, without reading all at once."""
+    return values.iterate_distinct() if isinstance(values, EncodedCells) else iter(values)
+
+
 def map_cells(values: Sequence[Any], function: Callable[[Any], Any], dtype: Any) -> NDArray[Any]:
     """Return the result of a function for each cell ``(N,)``."""
-    if isinstance(values, ArrowCells) and values.is_name:
+    if isinstance(values, EncodedCells):
         results = np.array([function(value) for value in values.distinct], dtype=dtype)
-        return results[values.codes] if len(results) else np.zeros(0, dtype=dtype)
+        return results[values.codes]
     return np.array([function(value) for value in values], dtype=dtype)
 
 
@@ -167,4 +315,13 @@ def find_missing(values: Sequence[Any]) -> Mask:
     """Return which cells are missing ``(N,)``."""
     if isinstance(values, ArrowCells) and values.is_number:
         return np.isnan(values.to_numbers())
+    if isinstance(values, EncodedCells):
+        return values.values.compute_once("missing", _find_missing_values)[values.places]
     return map_cells(values, is_missing, np.bool_)
+
+
+def _find_missing_values(values: DistinctValues) -> Mask:
+    missing = np.zeros(len(values), np.bool_)
+    others = np.flatnonzero(~values.parse_plain_numbers()[1])
+    missing[others] = [is_missing(each) for each in values.select(others)]
+    return missing

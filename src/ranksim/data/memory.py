@@ -17,7 +17,7 @@ import numpy as np
 
 from ranksim._utils.checks import describe_value
 from ranksim._utils.formatting import format_count, single_line
-from ranksim.data.arrow_cells import ArrowCells
+from ranksim.data.arrow_cells import ArrowCells, EncodedCells, make_cells
 from ranksim.data.cells import is_missing
 from ranksim.data.reading import DATA_NAME, DATA_ROOT, load_table, read_data_set
 from ranksim.data.spec import ReadOptions
@@ -48,9 +48,12 @@ class MemoryData:
 
     def to_table(self) -> Table:
         """Return the data as the table that reading it from a file gives."""
+        columns: dict[str, ArrowCells | EncodedCells] = {}
 
-        def read(name: str) -> ArrowCells:
-            return ArrowCells(self.table.column(name))
+        def read(name: str) -> ArrowCells | EncodedCells:
+            if name not in columns:
+                columns[name] = make_cells(self.table.column(name))
+            return columns[name]
 
         rows = range(1, self.table.num_rows + 1)
         return Table(self.name, self.table.column_names, read, rows, "row", root=self.root)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -82,6 +82,7 @@ class NumberCell:
     sign: int
     digits: str
     unit: str
+    count: int = 1  # how often the cell occurs
 
 
 @dataclass(frozen=True)
@@ -140,58 +141,79 @@ def _normalize_unit(unit: str) -> str:
 
 
 def detect_number_format(
-    values: Sequence[Any], signs: NumberSigns = NumberSigns()
+    values: Sequence[Any], signs: NumberSigns = NumberSigns(), counts: Sequence[int] | None = None
 ) -> NumberFormat | FormatProblem | None:
     """Detect the form of the numbers in a column; return None if it does not contain numbers.
 
     A column contains numbers if at least 90 % of its values are numbers in one form. Numbers that
-    are not text, as in Parquet, are plain.
+    are not text, as in Parquet, are plain. ``counts`` says how often each value occurs, by default
+    once.
 
     Returns:
         The form; or a problem if the numbers have two possible readings or several forms.
     """
-    present = [value for value in values if not is_missing(value)]
-    texts = [value for value in present if isinstance(value, str)]
-    is_plain = [parse_number(value) is not None for value in present]
-    n_plain = sum(is_plain)
-    if n_plain == len(present) and (signs.allow_plain or not texts):
-        cell = _find_thousands_point(texts) if signs == NumberSigns() else None
-        return PLAIN if cell is None else FormatProblem("ambiguous", (cell,))
-    n_objects = sum(
-        plain for value, plain in zip(present, is_plain, strict=True) if not isinstance(value, str)
-    )
-    min_texts = MAJORITY * len(present) - n_objects
-    cells = [cell for cell in map(split_cell, texts) if cell is not None]
+    pairs = zip(values, counts or [1] * len(values), strict=True)
+    present = [(value, count) for value, count in pairs if not is_missing(value)]
+    texts = [(value, count) for value, count in present if isinstance(value, str)]
+    numbers = [(value, count) for value, count in present if parse_number(value) is not None]
+    n_present, n_plain = (sum(count for _, count in cells) for cells in (present, numbers))
+    if n_plain == n_present and (signs.allow_plain or not texts):
+        return check_plain_numbers((value for value, _ in texts), signs)
+    n_objects = sum(count for value, count in numbers if not isinstance(value, str))
+    min_texts = MAJORITY * n_present - n_objects
+    split = ((split_cell(value), count) for value, count in texts)
+    cells = [replace(cell, count=count) for cell, count in split if cell is not None]
     unit = _choose_unit(cells)
     cells = [cell for cell in cells if cell.unit in ("", unit)]
     choice = _choose_format(cells, signs.list_formats(unit), min_texts)
     if isinstance(choice, NumberFormat) and unit in STRICT_UNITS:
         first = {bool(cell.unit): cell for cell in reversed(cells)}
         return choice if len(first) == 1 else FormatProblem("units", (first[True], first[False]))
-    if choice is None and signs.allow_plain and n_plain >= MAJORITY * len(present):
+    if choice is None and signs.allow_plain and n_plain >= MAJORITY * n_present:
         return PLAIN  # infinite numbers, which are reported
     return choice or _find_mixed_forms(cells, signs, unit, min_texts)
 
 
-def _find_thousands_point(texts: Sequence[str]) -> NumberCell | None:
+def check_plain_numbers(
+    texts: Iterable[str], signs: NumberSigns = NumberSigns()
+) -> NumberFormat | FormatProblem:
+    """Return the plain form, or a problem if the points of numbers may separate thousands."""
+    cell = _find_thousands_point(texts) if signs == NumberSigns() else None
+    return PLAIN if cell is None else FormatProblem("ambiguous", (cell,))
+
+
+def _find_thousands_point(texts: Iterable[str]) -> NumberCell | None:
     """Return a cell such as 1.234 if the points of a column may be thousands separators.
 
     That is, some numbers are whole and below 1,000, and all others have three decimals. Of
     measurements to three decimals, more would have one or two decimals than none.
     """
-    distinct = set(texts)
-    kinds = [_POINT_OR_WHOLE.fullmatch(text.strip()) for text in distinct]
-    pointed = sum(kind is not None and kind["point"] is not None for kind in kinds)
-    if None in kinds or min(pointed, len(kinds) - pointed) < _MIN_EVIDENCE:
-        return None
-    return split_cell(next(text for text in texts if "." in text))
+    pointed, whole = {}, set()
+    for text in texts:
+        kind = _POINT_OR_WHOLE.fullmatch(text.strip())
+        if kind is None:
+            return None
+        if kind["point"] is None:
+            whole.add(text)
+        else:
+            pointed[text] = True  # in order
+    return (
+        split_cell(next(iter(pointed))) if min(len(pointed), len(whole)) >= _MIN_EVIDENCE else None
+    )
 
 
 def _choose_unit(cells: Sequence[NumberCell]) -> str:
     """Return the unit of at least half of the cells, or no unit."""
-    counts = Counter(cell.unit for cell in cells if cell.unit)
+    counts: Counter[str] = Counter()
+    for cell in cells:
+        if cell.unit:
+            counts[cell.unit] += cell.count
     unit, count = counts.most_common(1)[0] if counts else ("", 0)
-    return unit if 2 * count >= len(cells) else ""
+    return unit if 2 * count >= _count(cells) else ""
+
+
+def _count(cells: Iterable[NumberCell]) -> int:
+    return sum(cell.count for cell in cells)
 
 
 def _choose_format(
@@ -199,7 +221,10 @@ def _choose_format(
 ) -> NumberFormat | FormatProblem | None:
     """Return the format that reads most cells, the simplest of equal ones; None if too few."""
     readings = {each: [each.parse_digits(cell) for cell in cells] for each in formats}
-    counts = {each: len(cells) - readings[each].count(None) for each in formats}
+    counts = {
+        each: sum(cell.count for cell, n in zip(cells, numbers, strict=True) if n is not None)
+        for each, numbers in readings.items()
+    }
     if not cells or max(counts.values()) < min_cells:
         return None
     winners = [each for each in formats if counts[each] == max(counts.values())]
@@ -217,9 +242,10 @@ def _choose_format(
 
 def _has_evidence(cells: Sequence[NumberCell], form: NumberFormat) -> bool:
     """Return True if a thousands separator is certain, or occurs in several numbers."""
-    marked = [cell.digits for cell in cells if form.thousands in cell.digits]
-    certain = [d for d in marked if d.count(form.thousands) > 1 or form.decimal in d]
-    return bool(certain) or len(marked) >= _MIN_EVIDENCE
+    marked = [cell for cell in cells if form.thousands in cell.digits]
+    digits = [cell.digits for cell in marked]
+    certain = [d for d in digits if d.count(form.thousands) > 1 or form.decimal in d]
+    return bool(certain) or _count(marked) >= _MIN_EVIDENCE
 
 
 def _has_small_numbers(cells: Sequence[NumberCell]) -> bool:
@@ -227,10 +253,11 @@ def _has_small_numbers(cells: Sequence[NumberCell]) -> bool:
 
     Decimals of three digits would not be missing in several numbers and complete in all others.
     """
-    lengths = [len(cell.digits) for cell in cells if cell.digits.isdigit()]
-    if len(lengths) < _MIN_EVIDENCE or max(lengths) > len("999"):
+    whole = [cell for cell in cells if cell.digits.isdigit()]
+    length = max((len(cell.digits) for cell in whole), default=0)
+    if _count(whole) < _MIN_EVIDENCE or length > len("999"):
         return False
-    return len(cells) - len(lengths) >= _MIN_EVIDENCE or max(lengths) == len("999")
+    return _count(cells) - _count(whole) >= _MIN_EVIDENCE or length == len("999")
 
 
 def _find_mixed_forms(
@@ -240,12 +267,12 @@ def _find_mixed_forms(
     formats = NumberSigns().list_formats(unit)
     readable = {each: [each.parse_digits(cell) is not None for cell in cells] for each in formats}
     numbers = [k for k in range(len(cells)) if any(each[k] for each in readable.values())]
-    if not numbers or len(numbers) < min_cells:
+    if not numbers or _count(cells[k] for k in numbers) < min_cells:
         return None
     given = signs.list_formats(unit)
     for k in numbers:
         if not any(readable[each][k] for each in given if each in readable):
             return FormatProblem("option", (cells[k],))
-    first = max(readable.values(), key=sum)
+    first = max(readable.values(), key=lambda each: _count(cells[k] for k in numbers if each[k]))
     other = next(k for k in numbers if not first[k])
     return FormatProblem("mixed", (cells[first.index(True)], cells[other]))

@@ -6,21 +6,30 @@ import codecs
 import csv
 import gzip
 import hashlib
-import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ranksim._utils.formatting import format_count, format_value, single_line
 from ranksim._utils.storage import atomic_write, cache_dir, sha256
-from ranksim.data.arrow_cells import ArrowCells
+from ranksim.data.arrow_cells import (
+    ArrowCells,
+    EncodedCells,
+    find_missing,
+    make_cells,
+    map_cells,
+)
 from ranksim.data.cells import parse_number
+from ranksim.data.csv_rows import RowEncoder, parse_plain_rows
 from ranksim.data.spec import ReadOptions, option_name
-from ranksim.data.table import Table
+from ranksim.data.table import SelectedLines, Table
 from ranksim.exceptions import (
     DataError,
     MissingDependencyError,
@@ -39,6 +48,8 @@ _HUB_NAME = re.compile(
 DATA_NAME, DATA_ROOT = "ranksim.name", "ranksim.root"
 _KEYS = (DATA_NAME.encode(), DATA_ROOT.encode())
 MAX_UNPACKED = 2**31  # bytes; a few compressed megabytes could fill the memory
+_MIN_ARROW = 2**23  # characters of rows; of fewer, the import of Arrow takes longer than it saves
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SEPARATOR = re.compile(r"sep=(?P<sign>\\t|.)", re.IGNORECASE)  # first line of Excel's files
 _MIN_ORDERED = 6  # names in order of size that are not taken for a sample
 _CHUNK_ROWS = 1000  # rows read at a time, so that never all images are in memory
@@ -97,7 +108,7 @@ def read_parquet(path: Path) -> Table:
     except Exception as error:  # pyarrow raises many types for damaged files
         raise DataError(f"{path} is not a readable Parquet file: save the table again.") from error
 
-    columns: dict[str, ArrowCells] = {}
+    columns: dict[str, ArrowCells | EncodedCells] = {}
 
     def read(name: str) -> Sequence[Any]:
         if name not in columns:
@@ -105,7 +116,7 @@ def read_parquet(path: Path) -> Table:
             try:
                 column = parquet.read_table(path, columns=[name], partitioning=None).column(0)
                 column.validate(full=True)
-                cells = ArrowCells(column)
+                cells = make_cells(column)
             except Exception as error:
                 raise DataError(damaged) from error
             if len(cells) != count:
@@ -123,7 +134,6 @@ def read_parquet(path: Path) -> Table:
     return Table(str(path), schema.names, read, rows, "row", path, path.parent)
 
 
-# The csv module and not pyarrow.csv, which cannot report the line at which a quoted row begins.
 def read_delimited(path: Path, *, row: str = "sample", reading: ReadOptions | None = None) -> Table:
     """Read a CSV or TSV file, possibly compressed (``.gz``), as a table.
 
@@ -131,41 +141,78 @@ def read_delimited(path: Path, *, row: str = "sample", reading: ReadOptions | No
     tab or bar if its header has more of them. Blank rows, and empty columns without a name, are
     left out. ``row`` is the noun for a row in messages; these name options if ``reading`` is given.
     """
-    text = _read_text(path, reading)
-    lines = _RowLines(text, reading or ReadOptions())
+    lines = _RowLines(_read_text(path, reading), reading or ReadOptions())
     delimiter = _detect_delimiter(path, lines)
-    rows, numbers = _read_rows(path, lines, delimiter)
-    if not rows:
+    rows = _read_rows(path, lines, delimiter)
+    header_line, header = next(rows, (0, []))
+    if not header:
         raise DataError(f"{path} is empty: write a header and one row per {row}.")
-    names = [name.strip() for name in rows.pop(0)]
-    header_line = numbers.pop(0)
-    n_names = len(names)
-    while (
-        len(names) > 1
-        and not names[-1]
-        and not any(map(str.strip, chain.from_iterable(r[len(names) - 1 :] for r in rows)))
-    ):
+    names = [name.strip() for name in header]
+    columns, numbers, lengths = _read_columns(lines, rows, delimiter, len(names), reading)
+    n_names, is_long = len(names), any(length > len(names) for length in lengths.values())
+    while len(names) > 1 and not names[-1] and not is_long and _are_blank(columns[-1]).all():
         names.pop()
-    _require_equal_lengths(path, [header_line, *numbers], names, rows, reading)
-    if reading is not None:
-        _require_names(path, header_line, names, rows)
+        columns.pop()
+    wrong = {row: length for row, length in lengths.items() if is_long or length < len(names)}
+    if wrong:
+        raise _length_error(path, [header_line, *numbers], names, wrong, reading)
     notes = [f"{format_count(n_names - len(names), 'empty column')} left out"]
-    notes = notes if n_names > len(names) else []
-    is_blank = [len(names) > 1 and not any(map(str.strip, values)) for values in rows]
-    if any(is_blank):
-        notes.append(f"{format_count(sum(is_blank), 'blank row')} left out")
-        rows = [values for values, blank in zip(rows, is_blank, strict=True) if not blank]
-        numbers = [line for line, blank in zip(numbers, is_blank, strict=True) if not blank]
+    notes = notes if len(names) < n_names else []
+    if reading is not None:
+        _require_names(path, header_line, names, columns)
+    is_blank = _find_blank_rows(columns)
+    if is_blank.any():
+        notes.append(f"{format_count(int(is_blank.sum()), 'blank row')} left out")
+        used = np.flatnonzero(~is_blank)
+        columns, numbers = [cells.take(used) for cells in columns], SelectedLines(numbers, used)
+    return Table(
+        *(str(path), names, lambda name: columns[names.index(name)], numbers),
+        file=path,
+        root=path.parent,
+        notes=tuple(notes),
+    )
 
-    columns: list[tuple[str, ...]] = []
 
-    def read(name: str) -> list[Any]:
-        if not columns:  # once, as the cells of a column are far apart in memory
-            columns.extend(zip(*rows, strict=True))
-            rows.clear()
-        return list(columns[names.index(name)]) if columns else []
+def _read_columns(
+    lines: _RowLines,
+    rows: Iterable[tuple[int, list[str]]],
+    delimiter: str,
+    count: int,
+    reading: ReadOptions | None,
+) -> tuple[list[EncodedCells], Sequence[int], dict[int, int]]:
+    """Return the columns and lines of rows, and the lengths of rows of another one than ``count``.
 
-    return Table(str(path), names, read, numbers, file=path, root=path.parent, notes=tuple(notes))
+    ``rows`` are what the csv module reads. It takes several times as long as Arrow, but also reads
+    rows that are not plain.
+    """
+    has_comments = reading is not None and reading.comment is not None
+    if lines.rest_size >= _MIN_ARROW and not has_comments:
+        columns = parse_plain_rows(lines.rest, delimiter, count)
+        if columns is not None:
+            start = lines.line + 1
+            return columns, range(start, start + len(columns[0])), {}
+    encoder = RowEncoder(count)
+    encoder.add_rows(rows)
+    return encoder.encode(), encoder.lines, encoder.lengths
+
+
+def _find_blank_rows(columns: list[EncodedCells]) -> NDArray[np.bool_]:
+    """Return which rows contain nothing but spaces ``(N,)``; none of a single column."""
+    is_blank = np.full(len(columns[0]), len(columns) > 1)
+    for cells in columns:
+        if not is_blank.any():
+            break
+        is_blank &= _are_blank(cells)
+    return is_blank
+
+
+def _are_blank(cells: EncodedCells) -> NDArray[np.bool_]:
+    missing = find_missing(cells)
+    return missing & map_cells(cells, _is_blank, np.bool_) if missing.any() else missing
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip()
 
 
 class _RowLines:
@@ -175,13 +222,15 @@ class _RowLines:
     """
 
     def __init__(self, text: str, reading: ReadOptions) -> None:
-        self._file = io.StringIO(text, newline="")
+        self._text, self._position = text, 0
+        self._matches = _LINE.finditer(text)
         self._comment = reading.comment
         self._is_between_rows = True
         self.line = 0  # number of the last line
         self.first_line = 1  # of the current row
         for _ in range(reading.skip_rows or 0):
-            self.line += bool(self._file.readline())
+            if self._position < len(text):
+                self._read()
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -195,9 +244,20 @@ class _RowLines:
         return text
 
     def _read(self) -> str:
-        text = next(self._file)
+        match = next(self._matches)
+        self._position = match.end()
         self.line += 1
-        return text
+        return match[0]
+
+    @property
+    def rest(self) -> str:
+        """The text of all lines that have not been read."""
+        return self._text[self._position :]
+
+    @property
+    def rest_size(self) -> int:
+        """The number of characters that have not been read."""
+        return len(self._text) - self._position
 
     def start_row(self) -> None:
         """Start a row: the next line is its first one, and may be a comment."""
@@ -205,14 +265,14 @@ class _RowLines:
 
     def peek(self) -> str:
         """Return the first line that is not blank, without reading it."""
-        position, line = self._file.tell(), self.line
+        position, line = self._position, self.line
         text = ""
         for text in self:
             self.start_row()
             if text.strip():
                 break
-        self._file.seek(position)
-        self.line = line
+        self._position, self.line = position, line
+        self._matches = _LINE.finditer(self._text, position)
         return text
 
 
@@ -228,57 +288,46 @@ def _detect_delimiter(path: Path, lines: _RowLines) -> str:
     return max(",;\t|", key=header.count)
 
 
-def _read_rows(path: Path, lines: _RowLines, delimiter: str) -> tuple[list[list[str]], list[int]]:
-    """Read all rows that are not blank lines, and the number of the first line of each."""
-    rows, numbers = [], []
+def _read_rows(path: Path, lines: _RowLines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is no blank line, after the number of its first line."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for values in reader:
             if values:
-                rows.append(values)
-                numbers.append(lines.first_line)
+                yield lines.first_line, values
             lines.start_row()
     except csv.Error as error:
         reason = str(error).replace("\t", r"\t")
         raise DataError(
             f"{path}, line {lines.first_line}: {reason}; correct the quotation marks in this row."
         ) from error
-    return rows, numbers
 
 
-def _require_equal_lengths(
+def _length_error(
     path: Path,
-    numbers: list[int],
+    numbers: Sequence[int],
     names: list[str],
-    rows: list[list[str]],
+    lengths: dict[int, int],
     reading: ReadOptions | None,
-) -> None:
-    """Cut empty cells behind the last column; raise a DataError for rows of another length."""
-    width = len(names)
-    wrong = []
-    for k, values in enumerate(rows):
-        if len(values) > width and not any(map(str.strip, values[width:])):
-            del values[width:]
-        if len(values) != width:
-            wrong.append(k)
-    if not wrong:
-        return
+) -> DataError:
+    """Return the error for rows of other lengths than the header, the first of the ``numbers``."""
     table = Table(str(path), names, lambda _: [], numbers[1:])
-    problem = f"the number of values differs from the {width} columns of the header"
-    problem += f" (the first has {len(rows[wrong[0]])})"
+    wrong = list(lengths)
+    problem = f"the number of values differs from the {len(names)} columns of the header"
+    problem += f" (the first has {lengths[wrong[0]]})"
     remedy = "quote values that contain a separator, or correct these rows"
     if reading is not None and names[0].startswith(("#", "%")):
         sign = names[0][0]
         remedy = f"if line {numbers[0]} is a comment, add --comment '{sign}'"
-    elif reading is not None and len(wrong) > len(rows) / 2:
-        common = Counter(map(len, rows)).most_common(1)[0][0]
-        header = next(k for k, values in enumerate(rows, 1) if len(values) == common)
+    elif reading is not None and len(wrong) > table.n_rows / 2:
+        counts = [lengths.get(row, len(names)) for row in range(table.n_rows)]
+        header = counts.index(Counter(counts).most_common(1)[0][0]) + 1
         remedy += f"; if line {numbers[header]} is the header, add --skip-rows "
         remedy += str(numbers[header] - 1)
-    table.raise_for_rows(wrong, problem, remedy)
+    return table.row_error(wrong, problem, remedy)
 
 
-def _require_names(path: Path, line: int, names: list[str], rows: list[list[str]]) -> None:
+def _require_names(path: Path, line: int, names: list[str], columns: list[EncodedCells]) -> None:
     """Raise a DataError if the header is most likely a sample: half of its names are numbers.
 
     Numbers in order are names, as of years or of the channels of a spectrum, and so are integers
@@ -292,7 +341,11 @@ def _require_names(path: Path, line: int, names: list[str], rows: list[list[str]
     if (in_order and len(numbers) >= _MIN_ORDERED) or (steps and {*steps} == {1.0}):
         return
     texts = {k: name for k, name in enumerate(names) if parse_number(name) is None}
-    is_value = any(values[k].strip() == name for k, name in texts.items() for values in rows)
+    is_value = any(
+        name == value.strip()
+        for k, name in texts.items()
+        for value in columns[k].iterate_distinct()
+    )
     if texts and not is_value and all(number.is_integer() for number in numbers):
         return
     example = next(name for name in names if parse_number(name) is not None)
@@ -340,6 +393,8 @@ def _read_text(path: Path, reading: ReadOptions | None) -> str:
     encoding = None if reading is None else reading.encoding
     try:
         text = content.decode(encoding or "utf-8-sig")
+        if encoding:
+            text.encode()  # raises for half of a surrogate pair, which some encodings allow
         position = -1 if encoding else content.find(0)  # as in UTF-16 without a byte order mark
     except UnicodeError as error:
         position = getattr(error, "start", 0)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranksim._utils.progress import track
-from ranksim.data.arrow_cells import ArrowCells, Ints, map_cells, take_cells
+from ranksim.data.arrow_cells import ArrowCells, EncodedCells, Ints, take_cells
 
 Codes = NDArray[np.int64]
 CellCoder = Callable[[Sequence[object]], Codes]
@@ -88,7 +88,6 @@ def encode_cells(values: Sequence[object]) -> Codes:
             nulls = values.column.is_null().to_numpy()
             codes[is_nan] = np.where(nulls[is_nan], _NAN + 1, _NAN)
         return codes
-    if isinstance(values, ArrowCells) and values.is_name:
-        order: dict[str, int] = {}
-        return map_cells(values, lambda value: order.setdefault(repr(value), len(order)), np.int64)
+    if isinstance(values, EncodedCells):
+        return values.places.astype(np.int64)  # no two values have the same repr
     return encode_keys([repr(value) for value in values])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -17,7 +18,18 @@ from numpy.typing import NDArray
 
 from ranksim._utils import storage
 from ranksim._utils.formatting import format_count, format_name, format_value, join_names
-from ranksim.data.arrow_cells import ArrowCells, find_missing, take_cells
+from ranksim.data.arrow_cells import (
+    ArrowCells,
+    DistinctValues,
+    EncodedCells,
+    count_cells,
+    find_missing,
+    iterate_distinct,
+    map_cells,
+    mask_cells,
+    remember_encoded,
+    take_cells,
+)
 from ranksim.data.cells import (
     describe_odd_character,
     is_missing,
@@ -34,8 +46,8 @@ from ranksim.data.number_format import (
     NumberCell,
     NumberFormat,
     NumberSigns,
+    check_plain_numbers,
     detect_number_format,
-    split_cell,
 )
 from ranksim.data.spec import ReadOptions
 from ranksim.exceptions import DataError
@@ -122,6 +134,7 @@ class Table:
             return take_cells(self.read(name), rows)
 
         lines = SelectedLines(self.lines, rows)
+        read = remember_encoded(read)
         return replace(self, read=read, lines=lines, whole=self.whole or self)
 
     def apply_options(self, reading: ReadOptions) -> Table:
@@ -135,24 +148,25 @@ class Table:
         signs = NumberSigns(reading.decimal, reading.thousands)
         are_numeric: dict[str, bool] = {}  # columns that have been read
 
-        def mask(value: Any) -> Any:
-            return None if to_canonical_text(value).lower() in words else value
+        def is_word(value: Any) -> bool:
+            return to_canonical_text(value).lower() in words
 
-        def mask_number(value: Any) -> Any:
+        def is_named(value: Any) -> bool:
             text = value.replace(",", ".") if isinstance(value, str) else value  # -99,90 is -99.9
             number = parse_number(text)
-            is_named = number is not None and are_absent(np.array([number]), numbers)[0]
-            return None if is_named else value
+            return number is not None and bool(are_absent(np.array([number]), numbers)[0])
 
         def read(name: str) -> Sequence[Any]:
-            values = list(map(mask, self.read(name))) if words else self.read(name)
-            if not numbers:
-                return values
-            if name not in are_numeric:
+            values = self.read(name)
+            if words:
+                values = mask_cells(values, map_cells(values, is_word, np.bool_))
+            if numbers and name not in are_numeric:
                 are_numeric[name] = _contains_quantities(values, signs)
-            return list(map(mask_number, values)) if are_numeric[name] else values
+            if are_numeric.get(name):
+                values = mask_cells(values, map_cells(values, is_named, np.bool_))
+            return values
 
-        return replace(self, read=read, reading=reading, whole=None, formats={})
+        return replace(self, read=remember_encoded(read), reading=reading, whole=None, formats={})
 
     def mask_numbers(self, name: str, numbers: Collection[float]) -> Table:
         """Return the table with None for these numbers in a column, if it has the column."""
@@ -165,9 +179,9 @@ class Table:
             if column != name:
                 return values
             mask = are_absent(parse_numbers(values, number_format).values, [*numbers])
-            return [None if m else v for m, v in zip(mask, values, strict=True)]
+            return mask_cells(values, mask)
 
-        return replace(self, read=read)
+        return replace(self, read=remember_encoded(read))
 
     def column(self, name: str) -> Sequence[Any]:
         """Return the cells of a column; raise a DataError if the name is missing or not unique."""
@@ -454,26 +468,41 @@ def read_groups(table: Table, name: str) -> list[str]:
     """Read a column of groups as text that all forms of a value share; none may be missing."""
     values = table.column(name)
     _reject_missing(table, name, find_missing(values), "group")
-    return list(map(to_canonical_text, values))
+    return map_cells(values, to_canonical_text, object).tolist()  # type: ignore[no-any-return]
 
 
 def parse_numbers(values: Sequence[Any], number_format: NumberFormat = PLAIN) -> ParsedNumbers:
     """Parse cells as numbers such as ``1``, ``1e3`` and `` 3.5 ``, not booleans or dates."""
-    is_plain = number_format == PLAIN
     if isinstance(values, ArrowCells) and values.is_number:
         numbers = values.to_numbers()
         infinite, missing = np.isinf(numbers), np.isnan(numbers)
         numbers[infinite] = np.nan
         return ParsedNumbers(numbers, missing, np.zeros(len(numbers), np.bool_), infinite)
-    if isinstance(values, ArrowCells) and values.is_name:
-        distinct = parse_numbers(values.distinct, number_format)
-        return ParsedNumbers(*(each[values.codes] for each in vars(distinct).values()))
+    if isinstance(values, EncodedCells):
+        parse = partial(_parse_distinct, number_format=number_format)
+        distinct = values.values.compute_once(number_format, parse)
+        return ParsedNumbers(*(each[values.places] for each in vars(distinct).values()))
+    is_plain = number_format == PLAIN
     parsed = [_parse_cell(value, number_format, is_plain) for value in values]
     numbers = np.array(parsed, dtype=np.float64)  # None becomes NaN
     is_text = [n is None and not is_missing(v) for n, v in zip(parsed, values, strict=True)]
     text, infinite = np.array(is_text, dtype=np.bool_), np.isinf(numbers)
     missing = np.isnan(numbers) & ~text
     return ParsedNumbers(np.where(infinite, np.nan, numbers), missing, text, infinite)
+
+
+def _parse_distinct(values: DistinctValues, number_format: NumberFormat) -> ParsedNumbers:
+    """Parse the distinct values of a column, plain numbers all at once."""
+    if number_format != PLAIN:
+        return parse_numbers(values.objects, number_format)
+    numbers, is_number = values.parse_plain_numbers()
+    parsed = ParsedNumbers(numbers, *(np.zeros(len(numbers), np.bool_) for _ in range(3)))
+    others = np.flatnonzero(~is_number)
+    for target, part in zip(
+        vars(parsed).values(), vars(parse_numbers(values.select(others))).values(), strict=True
+    ):
+        target[others] = part
+    return parsed
 
 
 def _parse_cell(value: Any, number_format: NumberFormat, is_plain: bool) -> float | None:
@@ -498,29 +527,22 @@ def find_near_name(name: str, names: Iterable[str]) -> str | None:
 def _detect_number_format(
     values: Sequence[Any], signs: NumberSigns
 ) -> NumberFormat | FormatProblem | None:
-    """Return what :func:`detect_number_format` does, from distinct names where it can."""
-    if not isinstance(values, ArrowCells):
-        return detect_number_format(values, signs)
-    if values.is_number:
+    """Return what :func:`detect_number_format` does, from distinct cells where it can."""
+    if isinstance(values, ArrowCells) and values.is_number:
         return PLAIN
-    if values.is_name:
-        present = [value for value in values.distinct if not is_missing(value)]
-        if not present:
-            return detect_number_format([], signs)
-        if not any(_may_be_number(value) for value in present):
-            return None
-    return detect_number_format(list(values), signs)
-
-
-def _may_be_number(value: Any) -> bool:
-    is_number = isinstance(value, str) and split_cell(value) is not None
-    return is_number or parse_number(value) is not None
+    is_encoded = isinstance(values, EncodedCells)
+    if is_encoded and signs.allow_plain and not parse_numbers(values).text.any():
+        texts = (each for each in iterate_distinct(values) if isinstance(each, str))
+        return check_plain_numbers((each for each in texts if not is_missing(each)), signs)
+    cells, counts = count_cells(values)
+    return detect_number_format(cells, signs, counts.tolist())
 
 
 def _contains_quantities(values: Sequence[Any], signs: NumberSigns) -> bool:
     """Return True if a column contains numbers, and none with leading zeros."""
-    is_code = any(isinstance(value, str) and _CODE.fullmatch(value.strip()) for value in values)
-    return not is_code and detect_number_format(values, signs) is not None
+    cells, counts = count_cells(values)
+    is_code = any(isinstance(value, str) and _CODE.fullmatch(value.strip()) for value in cells)
+    return not is_code and detect_number_format(cells, signs, counts.tolist()) is not None
 
 
 def _format_error(table: Table, name: str, problem: FormatProblem) -> DataError:
@@ -554,26 +576,29 @@ def _reject_thousands_points(table: Table, name: str, values: Sequence[Any]) -> 
     """Raise a DataError if all numbers are as 1.234, and another column has decimal commas."""
     if isinstance(values, ArrowCells) and values.is_number:
         return
-    present = [value for value in values if not is_missing(value)]
-    if not all(isinstance(v, str) and _POINT_AND_THREE.fullmatch(v.strip()) for v in present):
-        return
+    present = (value for value in iterate_distinct(values) if not is_missing(value))
+    first = next(present, None)
+    for value in chain((first,), present):
+        if not isinstance(value, str) or not _POINT_AND_THREE.fullmatch(value.strip()):
+            return
     for other in dict.fromkeys(table.names):
-        if other == name or table.names.count(other) > 1 or not present:
+        if other == name or table.names.count(other) > 1:
             continue
-        form = detect_number_format(table.read(other))
+        form = _detect_number_format(table.read(other), NumberSigns())
         if isinstance(form, NumberFormat) and form.decimal == ",":
-            cell = NumberCell(present[0], 1, present[0].strip(), "")
+            assert first is not None
+            cell = NumberCell(first, 1, first.strip(), "")
             raise _format_error(table, name, FormatProblem("ambiguous", (cell,)))
 
 
 def _describe_format(table: Table, name: str, form: NumberFormat) -> str:
     """Describe how many values of a column are not plain numbers, with the first one as example."""
     count, example = 0, ""
-    for value in table.column(name):
+    for value, number_of_cells in zip(*count_cells(table.column(name)), strict=True):
         number = form.parse(value) if isinstance(value, str) and not is_missing(value) else None
         if number is not None and number != parse_number(value):
             example = example or f"{value.strip()!r} is {number:.12g}"
-            count += 1
+            count += int(number_of_cells)
     if not count:
         return ""
     return f"{format_name(name)}: {format_count(count, 'value')} with {form.describe()} ({example})"

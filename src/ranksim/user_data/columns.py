@@ -14,9 +14,11 @@ import numpy as np
 from ranksim._utils.formatting import format_value, join_names
 from ranksim.data.arrow_cells import (
     ArrowCells,
+    EncodedCells,
     count_cells,
     find_missing,
     map_cells,
+    remember_encoded,
     take_cells,
 )
 from ranksim.data.cells import (
@@ -147,10 +149,13 @@ class NumberColumn:
         """Raise a DataError if values are in another unit than those of the training data."""
         trained = self.number_format.unit
         if form.unit != trained and form.unit and trained:
-            is_wrong = [isinstance(value, str) and not is_missing(value) for value in values]
+            is_wrong = map_cells(
+                values, lambda value: isinstance(value, str) and not is_missing(value), np.bool_
+            )
         elif {form.unit, trained} & STRICT_UNITS:
-            units = [_read_unit(value) for value in values]
-            is_wrong = [unit is not None and unit != trained for unit in units]
+            is_wrong = map_cells(
+                values, lambda value: _read_unit(value) not in (None, trained), np.bool_
+            )
         else:
             return
         rows = np.flatnonzero(is_wrong)
@@ -373,18 +378,22 @@ def spell_booleans(values: Sequence[Any], booleans: Mapping[bool, Any]) -> Seque
     is_number = isinstance(values, ArrowCells) and values.is_number
     if not booleans or (is_number and booleans == {False: 0, True: 1}):
         return values
-    meanings = [parse_boolean(value) for value in values]
-    return [
-        value if meaning is None else booleans[meaning]
-        for value, meaning in zip(values, meanings, strict=True)
-    ]
+
+    def spell(value: Any) -> Any:
+        meaning = parse_boolean(value)
+        return value if meaning is None else booleans[meaning]
+
+    return values.replace(spell) if isinstance(values, EncodedCells) else list(map(spell, values))
 
 
 def spell_booleans_alike(table: Table, columns: Iterable[Column]) -> Table:
     """Return the table with booleans spelled as in the training data of these columns."""
     booleans = {column.name: column.booleans for column in columns}
     return replace(
-        table, read=lambda name: spell_booleans(table.read(name), booleans.get(name, {}))
+        table,
+        read=remember_encoded(
+            lambda name: spell_booleans(table.read(name), booleans.get(name, {}))
+        ),
     )
 
 
@@ -394,8 +403,8 @@ def fit_column(table: Table, name: str, train: Ints, kind: Kind | None = None) -
     training = take_cells(values, train)
     if isinstance(values, ArrowCells) and values.is_number and kind in (None, "number"):
         return _fit_numbers(table, name, train, training, is_date=False)
-    if isinstance(training, ArrowCells) and not map_cells(training, is_scalar, np.bool_).all():
-        training = list(training)  # the first value decides
+    if kind is None and _are_plain_numbers(table, name, training):
+        return _fit_numbers(table, name, train, training, is_date=False)
     cells, numbers = count_cells(training)
     is_present = [n > 0 and not is_missing_list(v) for v, n in zip(cells, numbers, strict=True)]
     present = [value for value, holds in zip(cells, is_present, strict=True) if holds]
@@ -409,8 +418,9 @@ def fit_column(table: Table, name: str, train: Ints, kind: Kind | None = None) -
     is_number, is_date = kind == "number", False
     if kind is None:
         is_number = _contains_numbers(table, name, present, counts)
+    if kind is None and not is_number:
         is_moment = [parse_seconds(value) is not None for value in present]
-        is_date = not is_number and bool(counts[is_moment].sum() >= MAJORITY * counts.sum())
+        is_date = bool(counts[is_moment].sum() >= MAJORITY * counts.sum())
     if is_number or is_date:
         return _fit_numbers(table, name, train, training, is_date=is_date)
     n_distinct, n_present = len(set(map(to_canonical_text, present))), counts.sum()
@@ -418,6 +428,13 @@ def fit_column(table: Table, name: str, train: Ints, kind: Kind | None = None) -
         return RARELY_REPEATS
     encoding = CategoryColumn.fit(name, training)
     return encoding if len(encoding.features) > 1 else _CONSTANT
+
+
+def _are_plain_numbers(table: Table, name: str, cells: Sequence[Any]) -> bool:
+    """Return True for encoded cells that are plain numbers or missing, as those of most columns."""
+    if not isinstance(cells, EncodedCells) or parse_numbers(cells).text.any():
+        return False
+    return not find_missing(cells).all() and table.number_format(name) == PLAIN
 
 
 def _fit_numbers(
@@ -473,22 +490,23 @@ def _fit_embedding(
     return encoding if encoding.features else "all its values are equal"
 
 
-def _have_signs_behind(texts: Sequence[str], n_numbers: int) -> bool:
+def _have_signs_behind(texts: Counter[str], n_numbers: int) -> bool:
     """Return True for texts that are numbers, many of them as 12.50-, and no grades as 2-."""
-    behind = [text for text in texts if _SIGN_BEHIND.fullmatch(text)]
-    is_majority = len(behind) + n_numbers >= MAJORITY * len(texts)
-    return is_majority and len(set(behind)) >= _MIN_MEASURED
+    behind = Counter({k: n for k, n in texts.items() if _SIGN_BEHIND.fullmatch(k)})
+    is_majority = behind.total() + n_numbers >= MAJORITY * texts.total()
+    return is_majority and len(behind) >= _MIN_MEASURED
 
 
-def _find_odd_number(texts: Sequence[str]) -> str | None:
+def _find_odd_number(texts: Counter[str]) -> str | None:
     """Return a text with an odd character if nearly all texts are numbers apart from such ones."""
-    odd = [text for text in texts if describe_odd_character(text) is not None]
-    simple = [parse_number(simplify_characters(text)) for text in texts] if odd else []
-    n_numbers = len(simple) - simple.count(None)
-    return odd[0] if odd and n_numbers >= MAJORITY * len(texts) else None
+    odd = next((text for text in texts if describe_odd_character(text) is not None), None)
+    if odd is None:
+        return None
+    is_number = (n for k, n in texts.items() if parse_number(simplify_characters(k)) is not None)
+    return odd if sum(is_number) >= MAJORITY * texts.total() else None
 
 
-def _find_odd_names(texts: Sequence[str]) -> tuple[str, str] | None:
+def _find_odd_names(texts: Iterable[str]) -> tuple[str, str] | None:
     """Return a name with an odd character, and the name that equals it without such ones."""
     names = sorted({*texts})
     usual = {simplify_characters(name): name for name in reversed(names)}
@@ -500,43 +518,31 @@ def _find_odd_names(texts: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _may_warn(cells: ArrowCells) -> bool:
-    """Return False for names of which none is a number or a date or has an odd character."""
-    if not cells.is_name:
-        return True
-    texts = [value.strip() for value in cells.distinct if isinstance(value, str)]
-    return any(
-        parse_number(text) is not None
-        or split_cell(text) is not None
-        or describe_odd_character(text) is not None
-        or _OTHER_DATE.fullmatch(text) is not None
-        or _SIGN_BEHIND.fullmatch(text) is not None
-        for text in texts
-    )
-
-
 def find_column_warning(table: Table, name: str, verb: str) -> str | None:
     """Return a warning if a column of names seems to contain numbers, dates or equal names.
 
     ``verb`` says what was done with the column, such as "left out".
     """
-    cells = table.column(name)
-    if isinstance(cells, ArrowCells) and not _may_warn(cells):
-        return None
-    values = [value for value in cells if not is_missing(value)]
+    cells, counts = count_cells(table.column(name))
+    pairs = zip(cells, counts.tolist(), strict=True)
+    values = [(value, count) for value, count in pairs if not is_missing(value)]
     if not values:
         return None
-    texts = [value.strip() for value in values if isinstance(value, str)]
-    is_number = [parse_number(value) is not None for value in values]
-    n_numbers, remedy = sum(is_number), f"or confirm with --categories {name}"
+    texts: Counter[str] = Counter()  # in order of occurrence
+    for value, count in values:
+        if isinstance(value, str):
+            texts[value.strip()] += count
+    others = [(value, count) for value, count in values if parse_number(value) is None]
+    n_values, n_others = (sum(count for _, count in each) for each in (values, others))
+    n_numbers, remedy = n_values - n_others, f"or confirm with --categories {name}"
     problem = None
-    if sum(_OTHER_DATE.fullmatch(text) is not None for text in texts) >= MAJORITY * len(values):
-        problem = f"although it contains dates such as {format_value(values[0])}"
+    if sum(n for k, n in texts.items() if _OTHER_DATE.fullmatch(k)) >= MAJORITY * n_values:
+        problem = f"although it contains dates such as {format_value(values[0][0])}"
         remedy = f"write them as 2010-03-24, {remedy}"
-    elif len(values) > n_numbers >= len(values) / 2:
-        first = values[is_number.index(False)]
+    elif n_values > n_numbers >= n_values / 2:
+        first = others[0][0]
         line = f"{table.line_unit} {table.lines[table.column(name).index(first)]}"
-        problem = f"as {format_value(first)} ({line}) and {len(values) - n_numbers - 1:,} more are "
+        problem = f"as {format_value(first)} ({line}) and {n_others - 1:,} more are "
         problem += f"no numbers, although {n_numbers:,} values are"
         if (odd := describe_odd_character(first)) is not None:
             problem += f"; {format_value(first)} contains {odd}"
@@ -550,15 +556,24 @@ def find_column_warning(table: Table, name: str, verb: str) -> str | None:
         problem += f"{describe_odd_character(pair[0])}"
         remedy = f"write them alike, {remedy}"
     elif _have_signs_behind(texts, n_numbers):
-        first = next(text for text in texts if _SIGN_BEHIND.fullmatch(text))
-        problem = f"as some of its numbers have the sign behind them, such as {format_value(first)}"
-        remedy = f"write -{first[:-1]}, {remedy}"
-    else:
-        cells = [cell for cell in map(split_cell, texts) if cell is not None]
-        units = dict.fromkeys(cell.unit for cell in cells)
-        is_measured = len({cell.digits for cell in cells}) >= _MIN_MEASURED
-        if len(cells) >= MAJORITY * len(values) and is_measured and 1 < len(units) <= _MAX_UNITS:
-            listed = join_names(unit or "none" for unit in units)
-            problem = f"as its numbers have several units ({listed})"
-            remedy = f"convert them to one, {remedy}"
+        number = next(text for text in texts if _SIGN_BEHIND.fullmatch(text))
+        problem = (
+            f"as some of its numbers have the sign behind them, such as {format_value(number)}"
+        )
+        remedy = f"write -{number[:-1]}, {remedy}"
+    elif (units := _find_units(texts, n_values)) is not None:
+        problem = (
+            f"as its numbers have several units ({join_names(unit or 'none' for unit in units)})"
+        )
+        remedy = f"convert them to one, {remedy}"
     return None if problem is None else f"Column {name!r} was {verb}, {problem}: {remedy}."
+
+
+def _find_units(texts: Counter[str], n_values: int) -> list[str] | None:
+    """Return the units of texts if nearly all values are numbers in a few different ones."""
+    split = ((split_cell(text), count) for text, count in texts.items())
+    cells = [(cell, count) for cell, count in split if cell is not None]
+    units = dict.fromkeys(cell.unit for cell, _ in cells)
+    is_measured = len({cell.digits for cell, _ in cells}) >= _MIN_MEASURED
+    is_majority = sum(count for _, count in cells) >= MAJORITY * n_values
+    return list(units) if is_majority and is_measured and 1 < len(units) <= _MAX_UNITS else None

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import track
 from ranksim._utils.storage import validate_types
-from ranksim.data.arrow_cells import ArrowCells, find_missing
+from ranksim.data.arrow_cells import ArrowCells, EncodedCells, find_missing
 from ranksim.data.cells import (
     describe_odd_character,
     describe_time_zones,
     have_time_zone,
-    is_missing,
     simplify_characters,
     to_canonical_text,
 )
@@ -188,7 +187,7 @@ class TableFeatures:
             f"All values of column {each.name!r} of {table.name} are missing, so that the model "
             "reads none of its names: fill them in."
             for each in self.columns
-            if isinstance(each, CategoryColumn) and all(map(is_missing, table.column(each.name)))
+            if isinstance(each, CategoryColumn) and find_missing(table.column(each.name)).all()
         ]
         columns = {kind: names for kind, names in columns.items() if names}
         return DataReport(columns=columns, filled=filled, warnings=warnings)
@@ -288,7 +287,8 @@ class TableFeatures:
 
 def _count_missing(values: Sequence[Any]) -> int:
     """Count the missing values and empty lists."""
-    if isinstance(values, ArrowCells) and (values.is_number or values.is_name):
+    is_number = isinstance(values, ArrowCells) and values.is_number
+    if is_number or isinstance(values, EncodedCells):
         return int(find_missing(values).sum())
     return sum(map(is_missing_list, values))
 

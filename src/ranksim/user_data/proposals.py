@@ -11,13 +11,13 @@ import numpy as np
 
 from ranksim._utils.formatting import format_count, format_name, join_names
 from ranksim._utils.progress import track
-from ranksim.data.arrow_cells import ArrowCells, count_cells, map_cells
+from ranksim.data.arrow_cells import count_cells, map_cells
 from ranksim.data.cells import is_blank, is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.table import IMAGE_COLUMNS
 from ranksim.data.spec import join_words
 from ranksim.data.splitting import read_parts
-from ranksim.data.table import Ints, Table, read_times
+from ranksim.data.table import Ints, Table, parse_numbers, read_times
 from ranksim.exceptions import DataError
 from ranksim.user_data.columns import MAX_CATEGORIES, fit_column, has_no_name
 from ranksim.user_data.features import TableFeatures
@@ -110,8 +110,8 @@ def find_column_kinds(
         if has_no_name(name) and name not in keep:
             continue
         cells = table.column(name)
-        is_number = isinstance(cells, ArrowCells) and cells.is_number
-        values, counts = ([], np.zeros(0, np.int64)) if is_number else _count_present(cells)
+        is_name = parse_numbers(cells).text.any()
+        values, counts = _count_present(cells) if is_name else ([], np.zeros(0, np.int64))
         if _contains_images(values, counts):
             images.append(name)
         elif _contains_texts(values, counts):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import progress_counter
-from ranksim.data.arrow_cells import ArrowCells, take_cells
+from ranksim.data.arrow_cells import ArrowCells, EncodedCells, take_cells
 from ranksim.data.cells import is_missing, parse_seconds, to_canonical_text
 from ranksim.data.images.decode import decode, examine, read_file
 from ranksim.data.images.table import image_paths
@@ -69,15 +69,22 @@ def _encode_cells(
     """Return codes of cells ``(N,)`` that are equal where :func:`make_cell_keys` are."""
     if isinstance(values, ArrowCells) and values.is_number and not is_category:
         return encode_numbers(values.to_numbers())
-    if isinstance(values, ArrowCells) and values.is_name:
-        distinct = make_cell_keys(values.distinct, number_format, is_category=is_category)
-        return encode_keys(distinct)[values.codes]
     if is_category:
-        return encode_keys(make_cell_keys(values, is_category=True))
+        return _encode_keys(values, partial(make_cell_keys, is_category=True))
     numbers = parse_numbers(values, number_format).values
     codes, others = encode_numbers(numbers), np.flatnonzero(np.isnan(numbers))
-    codes[others] = encode_keys(make_cell_keys(take_cells(values, others), number_format))
+    make_keys = partial(make_cell_keys, number_format=number_format)
+    codes[others] = _encode_keys(take_cells(values, others), make_keys)
     return codes
+
+
+def _encode_keys(
+    values: Sequence[Any], make_keys: Callable[[Sequence[Any]], Sequence[Hashable]]
+) -> NDArray[np.int64]:
+    """Return codes of cells ``(N,)`` that are equal where their keys are."""
+    if isinstance(values, EncodedCells):
+        return encode_keys(make_keys(values.distinct))[values.codes]
+    return encode_keys(make_keys(values))
 
 
 def hash_samples(
@@ -144,7 +151,10 @@ def _format_cells(
     """
     if isinstance(values, ArrowCells) and values.is_number and not is_category:
         return format_numbers(_round_decimals(values.to_numbers()), repr(_MISSING))
-    if isinstance(values, ArrowCells) and values.is_name:
+    if isinstance(values, EncodedCells):
+        parsed = parse_numbers(values, number_format)
+        if not is_category and not (parsed.text | parsed.infinite).any():
+            return format_numbers(_round_decimals(parsed.values), repr(_MISSING))
         keys = make_cell_keys(values.distinct, number_format, is_category=is_category)
         return repeat_texts(list(map(repr, _round_keys(keys))), values.codes)
     if (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ranksim._utils.formatting import join_names
 from ranksim._utils.storage import atomic_write
-from ranksim.data.arrow_cells import ArrowCells, map_cells
+from ranksim.data.arrow_cells import ArrowCells, iterate_distinct, map_cells
 from ranksim.data.cells import parse_number
 from ranksim.data.data_report import PART_TITLES
 from ranksim.data.reading import load_table
@@ -91,7 +91,7 @@ def find_split_column(table: Table, used: Collection[str | None] = ()) -> str | 
     similar = [key for key in names if any(word in key for word in (_SPLIT, *_OTHER_NAMES))]
     for key in dict.fromkeys((_SPLIT, *_OTHER_NAMES, *similar)):
         if key in names and table.names.count(names[key]) == 1:
-            parts = {parse_part(value) for value in table.column(names[key])}
+            parts = {*map(parse_part, iterate_distinct(table.column(names[key])))}
             is_split = bool(parts & {*PARTS}) if key == _SPLIT else {"train", "test"} <= parts
             if is_split and (key in (_SPLIT, *_OTHER_NAMES) or "" not in parts):
                 return names[key]
@@ -279,7 +279,7 @@ def _hash_rows(table: Table) -> NDArray[np.uint64]:
 
 def _names_parts(values: Sequence[Any]) -> bool:
     is_number = isinstance(values, ArrowCells) and values.is_number
-    return not (is_number and len(values)) and all(map(parse_part, values))
+    return not (is_number and len(values)) and all(map(parse_part, iterate_distinct(values)))
 
 
 def _are_values(values: Sequence[Any]) -> bool:
