@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim.data.arrow_arrays import make_array
 from ranksim.data.cells import is_missing
 from ranksim.exceptions import require_optional
 
@@ -68,8 +69,7 @@ class ArrowCells(Sequence[Any]):
         """Return the cells of these rows ``(N,)``."""
         if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
             return self[int(rows[0]) : int(rows[-1]) + 1]  # without a copy
-        array = require_optional("pyarrow", "train").array
-        return ArrowCells(self.column.take(array(rows)))
+        return ArrowCells(self.column.take(make_array(rows)))
 
     @cached_property
     def is_number(self) -> bool:
@@ -123,8 +123,7 @@ class DistinctValues:
         """Return some values as Python objects."""
         if self._array is None or "objects" in vars(self):
             return [self.objects[place] for place in places.tolist()]
-        array = require_optional("pyarrow", "train").array
-        return self._array.take(array(places)).to_pylist()  # type: ignore[no-any-return]
+        return self._array.take(make_array(places)).to_pylist()  # type: ignore[no-any-return]
 
     @property
     def max_bytes(self) -> int:
@@ -172,7 +171,7 @@ class EncodedCells(Sequence[Any]):
         if not hasattr(column.type, "value_type"):  # is no dictionary
             column = column.dictionary_encode()
         column = column.unify_dictionaries()
-        empty = arrow.array([], column.type.value_type)
+        empty = arrow.nulls(0, column.type.value_type)
         array = column.chunk(0).dictionary if column.num_chunks else empty
         places, start = np.full(len(column), len(array), dtype=np.int32), 0
         for chunk in column.chunks:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim.data.arrow_arrays import make_array, make_texts
 from ranksim.exceptions import require_optional
 
 # Arrow writes numbers with decimals of these sizes as repr does, others with another exponent
@@ -22,24 +23,23 @@ def format_numbers(numbers: NDArray[np.float64], missing: str) -> Any:
     text, sizes = arrow.large_string(), np.abs(numbers)
     is_integer = (np.rint(numbers) == numbers) & (sizes < _MAX_INTEGER)
     is_integer &= (sizes > 0) | ~np.signbit(numbers)  # -0.0 is none
-    integers = arrow.array(numbers[is_integer].astype(np.int64)).cast(text)
-    ending, separator = (arrow.scalar(each, text) for each in (".0", ""))
+    integers = make_array(numbers[is_integer].astype(np.int64)).cast(text)
+    ending, separator = make_texts((".0", ""))
     integers = compute.binary_join_element_wise(integers, ending, separator)
     if is_integer.all():
         return integers
     is_other = ~is_integer & ~((sizes >= _MIN_PLAIN) & (sizes < _MAX_PLAIN))
     others = [missing if each != each else repr(each) for each in numbers[is_other].tolist()]
-    texts = arrow.array(numbers).cast(text)
-    for mask, values in ((is_integer, integers), (is_other, arrow.array(others, text))):
+    texts = make_array(numbers).cast(text)
+    for mask, values in ((is_integer, integers), (is_other, make_texts(others))):
         if mask.any():
-            texts = compute.replace_with_mask(texts, arrow.array(mask), values)
+            texts = compute.replace_with_mask(texts, make_array(mask), values)
     return texts
 
 
 def repeat_texts(distinct: Sequence[str], codes: NDArray[np.int32]) -> Any:
     """Return the text of each code as an Arrow array ``(N,)``."""
-    arrow = require_optional("pyarrow", "train")
-    return arrow.array(distinct, arrow.large_string()).take(arrow.array(codes))
+    return make_texts(distinct).take(make_array(codes))
 
 
 def hash_rows(columns: Sequence[Any]) -> NDArray[np.uint64]:
@@ -52,11 +52,9 @@ def hash_rows(columns: Sequence[Any]) -> NDArray[np.uint64]:
     if all(isinstance(column, list) for column in columns):
         rows = zip(*columns, strict=True)
         return hash_contents(f"({', '.join(row)}{end}".encode() for row in rows)
-    arrow, compute = (require_optional(name, "train") for name in ("pyarrow", "pyarrow.compute"))
-    text = arrow.large_string()  # whose places have 64 bits
-    arrays = [arrow.array(each, text) if isinstance(each, list) else each for each in columns]
-    join = compute.binary_join_element_wise
-    opening, closing, comma, empty = (arrow.scalar(each, text) for each in ("(", end, ", ", ""))
+    arrays = [make_texts(each) if isinstance(each, list) else each for each in columns]
+    join = require_optional("pyarrow.compute", "train").binary_join_element_wise
+    opening, closing, comma, empty = make_texts(("(", end, ", ", ""))
     return hash_contents(_iterate_texts(join(opening, join(*arrays, comma), closing, empty)))
 
 

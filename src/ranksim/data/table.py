@@ -134,8 +134,7 @@ class Table:
             return take_cells(self.read(name), rows)
 
         lines = SelectedLines(self.lines, rows)
-        read = remember_encoded(read)
-        return replace(self, read=read, lines=lines, whole=self.whole or self)
+        return replace(self, read=remember_encoded(read), lines=lines, whole=self.whole or self)
 
     def apply_options(self, reading: ReadOptions) -> Table:
         """Return the table as these options read it; ``missing`` values become None.
