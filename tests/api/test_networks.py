@@ -67,6 +67,8 @@ def test_saved_model_needs_the_function(homes, tmp_path, method, monkeypatch):
     loaded = ranksim.Model.load(folder, model="tests.helpers.networks:build_mlp")
     assert loaded.predict(homes).preds.tolist() == preds
     assert "a network that `tests.helpers.networks:build_mlp` builds" in loaded.card
+    loaded = ranksim.load_model(folder, network=networks.build_mlp)
+    assert loaded.predict(homes).preds.tolist() == preds
     bare = ranksim.Model.load(folder)
     assert repr(bare) == repr(model)
     with raises_with(UsageError, "tests.helpers.networks:build_mlp builds", "model="):

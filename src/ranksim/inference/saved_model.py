@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.checks import describe_value
@@ -282,15 +282,15 @@ def load_model(
     path: str | Path,
     *,
     encoder: str | Path | None = None,
-    network: CustomNetwork | None = None,
+    network: Callable[[Any], nn.Module] | CustomNetwork | None = None,
 ) -> Model:
     """Load a model that ``ranksim fit`` saved, without executing code from its files.
 
     Args:
         path: the folder of the model.
         encoder: the folder of the pretrained encoder, if the model was trained with one.
-        network: builds the network, if the model was trained with one of the user. Predictions
-            need it.
+        network: the function that builds the network, if the model was trained with one of the
+            user. Predictions need it.
 
     Raises:
         DataError: the model is missing, damaged or of another format, or the encoder differs.
@@ -300,10 +300,12 @@ def load_model(
         if not isinstance(value, str | Path):
             raise TypeError(f"{name} must be the path of a folder, got {describe_value(value)}")
     if network is not None and not isinstance(network, CustomNetwork):
-        raise TypeError(
-            f"network must be a CustomNetwork, got {describe_value(network)}: call "
-            "ranksim.Model.load(path, model=function)"
-        )
+        if not callable(network):
+            raise TypeError(
+                "network must be the function that builds the network, got "
+                f"{describe_value(network)}"
+            )
+        network = CustomNetwork(network)
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"The model {folder} does not exist: pass a folder that ranksim fit wrote.")
