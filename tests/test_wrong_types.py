@@ -302,7 +302,7 @@ CASES = {
     ),
     "load_model": case(
         ranksim.load_model, path=("a", (3, None, ["a"])), encoder=(None, (3, ["a"])),
-        network=(None, (3, len)),
+        network=(None, (3, "build")),
     ),
 }  # fmt: skip
 # names of types and constants, and a protocol
