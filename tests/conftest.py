@@ -2,6 +2,7 @@
 
 import datetime
 import gzip
+import html
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from ranksim.evaluation import diagnostics
+from ranksim.evaluation.report import plotting
 from tests.helpers.archives import sentiment_lines, tar_gz
 from tests.helpers.browser import browser, open_page  # noqa: F401  (fixtures)
 from tests.helpers.process_pair import process_pair  # noqa: F401  (a fixture: two processes for all)
@@ -18,6 +20,7 @@ WORDS = (
     "food", "small", "large", "black", "white", "on", "street", "reads", "book", "sings", "song",
     "quickly", "slowly", "good", "bad", "great", "awful", "film", "product", "today",
 )  # fmt: skip
+RENDER_PICTURE = plotting.render_picture
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -29,15 +32,29 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def skip_tsne(request):
-    """Trainings in this process skip t-SNE, which takes longer than they do.
+def skip_tsne_and_pictures(request):
+    """Trainings skip t-SNE and pages have empty pictures: both take longer than the rest.
 
-    This holds for a whole module, because its tests may compare trainings with each other.
+    This holds for a whole module, because its tests may compare trainings or pages with each
+    other. Modules need ``COMPUTES_TSNE = True`` or ``DRAWS_PICTURES = True`` to have them.
     """
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "COMPUTES_TSNE", False):
             patch.setattr(diagnostics, "_tsne", lambda features, points: points)
+        if not getattr(request.module, "DRAWS_PICTURES", False):
+            patch.setattr(plotting, "render_picture", make_empty_picture)
         yield
+
+
+@pytest.fixture
+def real_pictures(monkeypatch):
+    """This test draws pictures, unlike others of its module."""
+    monkeypatch.setattr(plotting, "render_picture", RENDER_PICTURE)
+
+
+def make_empty_picture(name, description, size, paint):
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg"><title>{html.escape(description)}</title></svg>'
+    return plotting.Picture(name, description, svg, b"\x89PNG")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ def ages(tmp_path):
     return path
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_writes_report_and_figures(inspect, ages, tmp_path):
     outcome = inspect(ages, "--target", "age")
     assert (outcome.code, outcome.err) == (0, "")

@@ -17,7 +17,8 @@ class ProcessPair:
     """Runs a function in both processes: f(rank, *args), and returns both results."""
 
     def __init__(self, folder: Path) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])  # PyTorch is imported once for both
         self.pipes: list[Connection[Any, Any]] = []
         self.workers: list[Any] = []
         for rank in range(2):

@@ -62,7 +62,7 @@ def open_study(out: Path, method: Method, identity: dict[str, Any]) -> Any:
     """
     optuna = require_optional("optuna", "tune")
     _verify_storage(out)
-    storage = _storage_url(out)
+    storage = _open_storage(out)
     identity = json.loads(json.dumps(identity))
     new = flatten_dict(identity)
     for other in optuna.get_all_study_summaries(storage):
@@ -151,7 +151,8 @@ def write_recipes(out: Path) -> None:
 
 def _load_studies(out: Path) -> Iterator[Any]:
     """Yield the Optuna studies of a folder, sorted by name."""
-    optuna, storage = require_optional("optuna", "tune"), _storage_url(out)
+    optuna = require_optional("optuna", "tune")
+    storage = _open_storage(out)
     for name in sorted(optuna.get_all_study_names(storage)):
         yield optuna.load_study(study_name=name, storage=storage)
 
@@ -169,5 +170,6 @@ def count_trials(study: Any) -> str:
     return f"{format_count(states.count('COMPLETE') + pruned, 'trial')}, {pruned} pruned"
 
 
-def _storage_url(out: Path) -> str:
-    return f"sqlite:///{out / STORAGE}"
+def _open_storage(out: Path) -> Any:
+    """Open the storage file; Optuna would open it again for each function that gets its name."""
+    return require_optional("optuna", "tune").storages.RDBStorage(f"sqlite:///{out / STORAGE}")

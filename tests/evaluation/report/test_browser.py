@@ -12,6 +12,7 @@ from ranksim.evaluation.report import plotting
 from ranksim.evaluation.report.results_page import write_page
 
 pytestmark = pytest.mark.browser
+DRAWS_PICTURES = True
 METHODS = ("vanilla", "vanilla+fds", "vanilla+ranksim", "inv")
 
 

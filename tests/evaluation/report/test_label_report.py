@@ -12,6 +12,7 @@ from ranksim.imbalance.bins import parse_ranges
 from ranksim.user_data.label_report import make_label_report
 
 pytest.importorskip("matplotlib")
+DRAWS_PICTURES = True
 generator = np.random.default_rng(0)
 NORMAL = generator.normal(0, 1, 500)
 LABELS = {

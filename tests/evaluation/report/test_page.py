@@ -22,6 +22,7 @@ from ranksim.evaluation.report.page.label_axis import gaps_section
 from ranksim.evaluation.report.page.scores import _axis_reach, scores_section
 from ranksim.evaluation.report.results_page import write_page
 
+DRAWS_PICTURES = True
 ROOT = Path(__file__).resolve().parents[3]
 NAMED = {"hypoglycaemia": (None, 0.7), "severe": (4.2, None)}
 PAIR = ("vanilla", "vanilla+ranksim")
