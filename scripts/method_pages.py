@@ -7,6 +7,7 @@ Pictures are computed by the library itself on generated labels; tables are read
 ``<!-- measured METHOD … -->`` and ``<!-- end -->``; without it, the tables are printed.
 """
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ def list_measurements(methods: tuple[str, ...]) -> Iterator[str]:
     yield "| data | row | seeds | MAE, all labels | MAE, few-shot | as in the data |"
     yield "| --- | --- | ---: | ---: | ---: | ---: |"
     for folder, (title, page) in SWEEPS.items():
-        rows = {row["method"]: row for row in read_results(RESULTS / folder)["summary"]}
+        rows = read_summary(folder)
         for name in (name for name in methods if name in rows):
             effects = rows[name]["vs_baseline"]
             parts = [effects["test"]["all"], effects["test"]["few"]]
@@ -65,6 +66,12 @@ def list_measurements(methods: tuple[str, ...]) -> Iterator[str]:
             cells = [describe_effect(part.get("mae")) for part in parts]
             seeds = len(rows[name]["seeds"])
             yield f"| [{title}]({page}) | `{name}` | {seeds} | {' | '.join(cells)} |"
+
+
+@functools.cache
+def read_summary(folder: str) -> dict[str, Any]:
+    """Map the methods of a sweep to their rows of its summary."""
+    return {row["method"]: row for row in read_results(RESULTS / folder)["summary"]}
 
 
 def describe_effect(effect: dict[str, Any] | None) -> str:

@@ -6,21 +6,27 @@ import html
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from ranksim.evaluation import diagnostics
 from ranksim.evaluation.report import plotting
+from ranksim.models import vision
 from tests.helpers.archives import sentiment_lines, tar_gz
 from tests.helpers.browser import browser, open_page  # noqa: F401  (fixtures)
 from tests.helpers.process_pair import process_pair  # noqa: F401  (a fixture: two processes for all)
+from tests.helpers.small_runs import SMALL_RESNET
+
+hypothesis.settings.register_profile("tests", max_examples=30, deadline=None)
+hypothesis.settings.load_profile("tests")
 
 WORDS = (
     "the", "a", "man", "woman", "dog", "cat", "plays", "guitar", "runs", "in", "park", "eats",
     "food", "small", "large", "black", "white", "on", "street", "reads", "book", "sings", "song",
     "quickly", "slowly", "good", "bad", "great", "awful", "film", "product", "today",
 )  # fmt: skip
-RENDER_PICTURE = plotting.render_picture
+RENDER_PICTURE, RESNET18 = plotting.render_picture, vision.RESNETS["resnet18"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -32,8 +38,8 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def skip_tsne_and_pictures(request):
-    """Trainings skip t-SNE and pages have empty pictures: both take longer than the rest.
+def skip_what_takes_longest(request):
+    """Trainings skip t-SNE, pages have empty pictures, and ResNet-18 is a small network.
 
     This holds for a whole module, because its tests may compare trainings or pages with each
     other. Modules need ``COMPUTES_TSNE = True`` or ``DRAWS_PICTURES = True`` to have them.
@@ -43,6 +49,7 @@ def skip_tsne_and_pictures(request):
             patch.setattr(diagnostics, "_tsne", lambda features, points: points)
         if not getattr(request.module, "DRAWS_PICTURES", False):
             patch.setattr(plotting, "render_picture", make_empty_picture)
+        patch.setitem(vision.RESNETS, "resnet18", SMALL_RESNET)
         yield
 
 
@@ -50,6 +57,12 @@ def skip_tsne_and_pictures(request):
 def real_pictures(monkeypatch):
     """This test draws pictures, unlike others of its module."""
     monkeypatch.setattr(plotting, "render_picture", RENDER_PICTURE)
+
+
+@pytest.fixture
+def real_resnet18(monkeypatch):
+    """ResNet-18 has its published layers in this test."""
+    monkeypatch.setitem(vision.RESNETS, "resnet18", RESNET18)
 
 
 def make_empty_picture(name, description, size, paint):

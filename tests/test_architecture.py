@@ -1,6 +1,7 @@
 """The structure of src: layers, no import circles, light imports, sizes."""
 
 import ast
+import functools
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -46,12 +47,19 @@ def find_modules(root):
 
 
 def imported_names(path):
-    """Yield the dotted names that a file imports, in functions and under TYPE_CHECKING too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Return the dotted names that a file imports, in functions and under TYPE_CHECKING too."""
+    return list_imports(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def list_imports(code):
+    names = []
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def import_graph(root):

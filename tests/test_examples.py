@@ -29,7 +29,7 @@ def test_every_example_is_tested():
 
 
 def test_own_model(capsys):
-    load_example("own_model").main()
+    load_example("own_model").main(count=800, epochs=20)
     errors = [decimals(line) for line in capsys.readouterr().out.splitlines()]
     assert len(errors) == 2
     assert errors[1][1] < errors[0][1]

@@ -1,6 +1,7 @@
 """Names, and sizes of src, that linters do not check; CONTRIBUTING states the rules."""
 
 import ast
+import re
 from pathlib import Path
 
 import ranksim
@@ -14,6 +15,7 @@ OTHER_FILES = sorted(
 )  # fmt: skip
 # participles that say that something happened, never what it is
 BANNED = {"told", "found", "own", "made", "said", "asked", "kept", "shown", "seen"}
+HAS_BANNED = re.compile(rf"(?<![a-z])({'|'.join(BANNED)})(?![a-z])")
 MAX_LINES, MAX_PARAMETERS = 80, 8
 # public functions mirror the options of the method; kernels take pointers and constants one by one
 PUBLIC = {
@@ -86,9 +88,8 @@ def test_names_of_tests_and_scripts_are_nouns():
     violations = [
         line
         for path in OTHER_FILES
-        for line in find_banned_names(
-            ast.parse(path.read_text(encoding="utf-8")), str(path.relative_to(TOP))
-        )
+        if HAS_BANNED.search(f"{path.stem}\n{(code := path.read_text(encoding='utf-8'))}")
+        for line in find_banned_names(ast.parse(code), str(path.relative_to(TOP)))
     ]
     assert violations == []
 

@@ -22,7 +22,7 @@ pytest.importorskip("optuna")
 SIZE = {user_data.PICTURES: {"image_size": 16}}
 
 
-@pytest.mark.parametrize("name", ["trees", "trees+sqinv", "linear"])
+@pytest.mark.parametrize("name", ["trees+sqinv", "linear"])
 def test_first_trial_of_an_estimator_is_its_default(tmp_path, name):
     """A default may be no number, such as the penalty that ridge regression chooses."""
     data, settings = user_data.write_table(tmp_path), {"options": {"target": "price"}}

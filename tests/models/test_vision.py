@@ -57,6 +57,7 @@ def vit(**options):
         ("resnet50", 2048, 25_557_032 - 2_049_000),
     ],
 )
+@pytest.mark.usefixtures("real_resnet18")
 def test_resnets_from_scratch(name, width, count):
     torch.manual_seed(0)
     encoder = ImageEncoder(name)
@@ -164,7 +165,7 @@ def test_regressor_trains():
     model = Regressor(ImageEncoder("resnet18"))
     prediction, features = model(images(3, 33, 47))
     assert prediction.shape == (3,)
-    assert features.shape == (3, 512)
+    assert features.shape == (3, model.encoder.width)
     prediction.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 

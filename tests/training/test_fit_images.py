@@ -285,6 +285,7 @@ class TestTrainerConfig:
         torch._dynamo.reset()
 
 
+@pytest.mark.usefixtures("real_resnet18")
 def test_batch_norm_of_one_sample_is_explained(tmp_path):
     task = make_task(count=9, encoder="resnet18", size=16)
     with pytest.raises(UsageError, match="one sample .* choose another batch_size or image_size"):

@@ -68,7 +68,7 @@ def make_columns(seed):
     return {name: columns[name] for name in ["y", *chosen]}
 
 
-@pytest.fixture(params=range(6))
+@pytest.fixture(params=range(4))
 def tables(request, tmp_path):
     """A table read from a Parquet file with row groups of odd sizes, and one of the same lists."""
     columns, rng = make_columns(request.param), np.random.default_rng(request.param)
