@@ -13,6 +13,7 @@ import torch
 
 from ranksim.exceptions import UsageError
 from ranksim.training.data_loader import SeededSampler
+from ranksim.training.fused_adam import FusedAdam
 from ranksim.training.lightning import loop
 from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Technique
@@ -181,13 +182,13 @@ def test_learning_rate_drops_at_milestones(tmp_path):
 @pytest.mark.parametrize("max_grad_norm", [0, 0.25])
 def test_max_grad_norm_zero_disables_clipping(tmp_path, monkeypatch, max_grad_norm):
     norms = set()
-    clip = torch.nn.utils.clip_grad_norm_
+    clip = FusedAdam.clip_gradients
 
-    def record(parameters, max_norm, *args, **kwargs):
+    def record(optimizer, max_norm):
         norms.add(max_norm)
-        return clip(parameters, max_norm, *args, **kwargs)
+        clip(optimizer, max_norm)
 
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", record)
+    monkeypatch.setattr(FusedAdam, "clip_gradients", record)
     train(tmp_path, make_recipe(max_grad_norm=max_grad_norm))
     assert norms == ({max_grad_norm} if max_grad_norm else set())
 
