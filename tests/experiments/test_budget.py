@@ -21,6 +21,7 @@ from ranksim.experiments.budget import (
     MIN_VALIDATIONS,
     BudgetPlan,
     RunCost,
+    _cost_key,
     _Costs,
     _makespan,
     _time_run,
@@ -176,6 +177,26 @@ def test_cost_is_measured_by_trials_of_suitable_length(timed, cost, reports_step
         (cost.start, cost.step, cost.validation)
     )
     assert len(trials) == trainings
+
+
+@pytest.mark.parametrize(
+    ("methods", "changes", "groups"),
+    [
+        ("vanilla,inv,sqinv+lds,focal-r", [], 1),
+        ("vanilla,vanilla+fds,inv+fds,vanilla+ranksim,rrt", [], 4),
+        ("trees,trees+inv,median", [], 3),
+        ("vanilla,inv", [("inv", "focal_beta"), ("inv", "max_count")], 1),
+        ("vanilla,inv", [("inv", "batch_size")], 2),
+    ],
+)
+def test_methods_that_differ_in_weights_alone_are_timed_once(methods, changes, groups):
+    keys = set()
+    for name in methods.split(","):
+        method = parse_method(name, "inverse")
+        values = {field: 7 for row, field in changes if row == name}
+        recipe = load_recipe("table", "small", method, values)
+        keys.add(_cost_key(SimpleNamespace(method=method, recipe=recipe)))
+    assert len(keys) == groups
 
 
 def test_all_networks_train_for_equal_steps(sweep, tmp_path, capsys):

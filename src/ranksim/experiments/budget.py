@@ -32,6 +32,9 @@ _PAGE_SECONDS, _ROW_SECONDS = 4.0, 0.4  # for the page and the intervals
 _PROJECTION_SECONDS = 1.5  # of the features of one seed
 _START_SECONDS = 2.5  # of the command, before this
 _MINUTE = 60
+_OF_WEIGHTS = (  # beginnings of fields of a recipe
+    "bins", "weighting", "min_count", "max_count", "lds_", "focal_",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -167,26 +170,33 @@ def with_equal_steps(run: Run, plan: BudgetPlan) -> Run:
 def _measure_costs(
     runs: Sequence[Run], budget: float, jobs: int, engine: str, num_samples: int, start: float
 ) -> _Costs:
-    """Time trainings of each network, and the runs of estimators, in parallel as in the sweep."""
-    first, networks, fixed, loading = runs[0], {}, [], [0.0]
-    share = _TRIAL_SHARE * budget * min(jobs, len(runs)) / len(runs)
+    """Time trainings of each network, and the runs of estimators, in parallel as in the sweep.
+
+    Networks that differ in weights alone are timed once.
+    """
+    first, fixed, loading = runs[0], [], [0.0]
+    networks: dict[str, RunCost] = {}
+    groups: dict[Any, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(_cost_key(run), []).append(run)
+    share = _TRIAL_SHARE * budget * min(jobs, len(groups)) / len(groups)
     # the workers of a cluster see the folder of the results
     parent = _existing_parent(first.out) if engine == "ray" else None
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         (note := Path(folder) / "note").touch()
-        pending = list(runs)
+        pending = list(groups.values())
 
         def next_task() -> Any:
-            run = pending.pop(0) if pending else None
-            return run and (run, _time_run, (run, Path(folder), share))
+            group = pending.pop(0) if pending else None
+            return group and (group, _time_run, (group[0], Path(folder), share))
 
         with open_executor(engine, jobs, first.trainer_config, note, _ignore) as executor:
-            for run, future in run_tasks(executor, jobs, next_task):
+            for group, future in run_tasks(executor, jobs, next_task):
                 seconds, cost = future.result()
                 loading.append(seconds)
-                if isinstance(run.recipe, NetworkRecipe):
-                    networks[run.method.key] = cost
-                    fixed.append(_PROJECTION_SECONDS)
+                if isinstance(group[0].recipe, NetworkRecipe):
+                    networks |= {run.method.key: cost for run in group}
+                    fixed += [_PROJECTION_SECONDS] * len(group)
                 else:
                     fixed.append(cost.start)
     network = next(run for run in runs if isinstance(run.recipe, NetworkRecipe))
@@ -200,6 +210,15 @@ def _measure_costs(
         schedule.validate_every or schedule.steps_per_epoch,
         jobs,
     )
+
+
+def _cost_key(run: Run) -> Any:
+    """Return a value that is equal for runs of networks that differ in weights alone."""
+    if not isinstance(run.recipe, NetworkRecipe):
+        return run.method.key
+    technique = replace(run.method.technique, weighting="none", lds=False, focal_r=False)
+    settings = asdict(run.recipe)
+    return technique, repr([(k, v) for k, v in settings.items() if not k.startswith(_OF_WEIGHTS)])
 
 
 def _time_run(run: Run, folder: Path, share: float) -> tuple[float, RunCost]:
