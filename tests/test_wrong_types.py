@@ -60,6 +60,8 @@ GAR = {
     "base": ("l1", CHOICE), "join": ("sum", CHOICE), "alpha": (0.1, NUMBER),
     "label_std": (1.0, NUMBER),
 }  # fmt: skip
+SIGMA = ("0.5", [0.5], torch.rand(2), DAY, None)
+MIXTURE = dict.fromkeys(("means", "variances", "weights"), (Y, REF))
 REDUCTION = {"reduction": ("mean", CHOICE)}
 FOCAL = {
     "base": ("mse", CHOICE), "activation": ("tanh", CHOICE), "beta": (0.2, NUMBER),
@@ -142,6 +144,33 @@ CASES = {
     "ccc_loss": case(functional.ccc_loss, **BATCH),
     "CCCLoss": case(losses.CCCLoss, weight=(1.0, NUMBER)),
     "CCCLoss.forward": forward(losses.CCCLoss(), **BATCH),
+    "bmc_loss": case(functional.bmc_loss, sigma=(1.0, SIGMA), **BATCH),
+    "gai_loss": case(functional.gai_loss, sigma=(1.0, SIGMA), **MIXTURE, **BATCH),
+    "BalancedMSELoss": case(
+        losses.BalancedMSELoss, variant=("gai", CHOICE), sigma=(1.0, NUMBER),
+        label_std=(1.0, NUMBER), **MIXTURE,
+        num_positions=(None, WHOLE[:-1]), generator=(None, GENERATOR),
+    ),
+    "BalancedMSELoss.forward": forward(losses.BalancedMSELoss(), **BATCH),
+    "dist_loss": case(
+        functional.dist_loss, preds=(Y, TENSOR), quantiles=(Y, TENSOR), label_std=(1.0, NUMBER)
+    ),
+    "DistLoss": case(
+        losses.DistLoss, quantiles=(Y, TENSOR), weight=(1.0, NUMBER), label_std=(1.0, NUMBER)
+    ),
+    "DistLoss.forward": forward(losses.DistLoss(Y), preds=(Y, TENSOR)),
+    "dila_loss": case(
+        functional.dila_loss, preds=(Y, TENSOR), target=(Y, TENSOR), density=(Y, TENSOR)
+    ),
+    "DILALoss": case(
+        losses.DILALoss, labels=(Y, TENSOR), density=(Y, TENSOR), weight=(1.0, NUMBER)
+    ),
+    "DILALoss.forward": forward(losses.DILALoss(Y, Y), preds=(Y, TENSOR), target=(Y, TENSOR)),
+    "sera_loss": case(functional.sera_loss, relevance=(Y, TENSOR), **BATCH),
+    "SERALoss": case(
+        losses.SERALoss, labels=(Y, TENSOR), relevance=(Y / 4, TENSOR), weight=(1.0, NUMBER)
+    ),
+    "SERALoss.forward": forward(losses.SERALoss(Y, Y / 4), **BATCH),
     "gar_loss": case(functional.gar_loss, **BATCH, **GAR),
     "GARLoss": case(losses.GARLoss, **GAR),
     "GARLoss.forward": forward(losses.GARLoss(), **BATCH),

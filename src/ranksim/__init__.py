@@ -12,21 +12,28 @@ if TYPE_CHECKING:
     from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins, density_weights
     from ranksim.inference import load_model
     from ranksim.losses import (
+        BalancedMSELoss,
         CCCLoss,
+        DILALoss,
+        DistLoss,
         FocalRLoss,
         GARLoss,
         HuberLoss,
         L1Loss,
         MSELoss,
         RankSimLoss,
+        SERALoss,
     )
 
 __all__ = [
     "FDS",
     "LDS",
+    "BalancedMSELoss",
     "CCCLoss",
     "Comparison",
+    "DILALoss",
     "DensityWeights",
+    "DistLoss",
     "Evaluation",
     "FocalRLoss",
     "GARLoss",
@@ -37,6 +44,7 @@ __all__ = [
     "MSELoss",
     "Model",
     "RankSimLoss",
+    "SERALoss",
     "__version__",
     "compare",
     "density_weights",
@@ -50,13 +58,17 @@ __all__ = [
 __version__ = "0.2.0"
 
 _LOSSES = (
+    "BalancedMSELoss",
     "CCCLoss",
+    "DILALoss",
+    "DistLoss",
     "FocalRLoss",
     "GARLoss",
     "HuberLoss",
     "L1Loss",
     "MSELoss",
     "RankSimLoss",
+    "SERALoss",
 )
 _IMBALANCE = ("FDS", "LDS", "DensityWeights", "LabelBins", "density_weights")
 _INTERFACE = {

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranksim.imbalance import DensityRelevance, PchipRelevance, fit_relevance
+from ranksim.imbalance.relevance import medcouple
 from tests.oracles import resampling as oracle
 
 SKEWED = np.random.default_rng(0).lognormal(0, 0.8, 300)
@@ -35,6 +36,66 @@ def test_box_plot_relevance_matches_oracle(name, whisker):
     queries = np.r_[labels, np.linspace(labels.min() - 1, labels.max() + 1, 101)]
     np.testing.assert_allclose(relevance(queries), oracle.pchip(points, queries), atol=1e-12)
     assert relevance([np.median(labels)]).tolist() == [0.0]
+
+
+def brute_medcouple(labels):
+    """The median of the kernel over all pairs, those at the median by their order."""
+    values, median = sorted(labels), float(np.median(labels))
+    above = [y for y in values if y >= median]
+    below = [y for y in values if y <= median]
+    ties = sum(y == median for y in values)
+    kernel = []
+    for u in above:
+        kernel += [((u - median) - (median - v)) / (u - v) for v in below if u > v]
+    kernel += [np.sign(i + j - ties + 1) for i in range(ties) for j in range(ties)]
+    return float(np.median(kernel))
+
+
+MEDCOUPLE = {
+    **LABELS, **WITHOUT_OUTLIERS, "equal": [3.0] * 4, "one": [7.0], "two": [1.0, 4.0],
+    "huge": [1e300, -1e300, 3.0], "odd ties": [1, 2, 2, 2, 9.0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MEDCOUPLE)
+def test_medcouple_is_the_median_over_all_pairs(name):
+    labels = np.asarray(MEDCOUPLE[name], dtype=float)
+    if name != "huge":
+        assert medcouple(labels) == pytest.approx(brute_medcouple(labels.tolist()), abs=1e-12)
+    assert medcouple(-labels) == pytest.approx(-medcouple(labels), abs=1e-12)
+    assert -1 <= medcouple(labels) <= 1
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_relevance_of_fences_follows_the_adjusted_box_plot(name):
+    labels = np.asarray(LABELS[name], dtype=float)
+    lower, median, upper = np.quantile(labels, [0.25, 0.5, 0.75])
+    skew = brute_medcouple(labels.tolist())
+    a, b = (-4, 3) if skew >= 0 else (-3, 4)
+    low = lower - 1.5 * np.exp(a * skew) * (upper - lower)
+    high = upper + 1.5 * np.exp(b * skew) * (upper - lower)
+    points = {median: 0.0}
+    if (labels < low).any():
+        points[low if low < median else labels[labels < low].max()] = 1.0
+    if (labels > high).any():
+        points[high if high > median else labels[labels > high].min()] = 1.0
+    if len(points) == 1:
+        with pytest.raises(ValueError, match="labels must have outliers beyond fences of 1.5"):
+            PchipRelevance.from_fences(labels)
+        return
+    relevance = PchipRelevance.from_fences(labels)
+    np.testing.assert_allclose(relevance.labels, sorted(points), rtol=1e-9)
+    assert relevance([median]).tolist() == [0.0]
+    queries = np.linspace(labels.min() - 1, labels.max() + 1, 101)
+    np.testing.assert_allclose(relevance(queries), oracle.pchip(points, queries), atol=1e-9)
+
+
+def test_relevance_of_fences_reverses_with_the_labels():
+    labels = np.asarray(LABELS["both tails"])
+    forward, backward = PchipRelevance.from_fences(labels), PchipRelevance.from_fences(-labels)
+    np.testing.assert_allclose(forward(labels), backward(-labels), atol=1e-9)
+    with pytest.raises(ValueError, match="coefficient must be a finite number above 0"):
+        PchipRelevance.from_fences(labels, 0)
 
 
 def test_both_tails_are_rare_if_both_have_outliers():

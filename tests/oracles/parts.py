@@ -4,6 +4,8 @@ Each takes lists of predictions and labels and optional weights, and returns a n
 central differences of these values.
 """
 
+import functools
+import itertools
 import math
 
 import numpy as np
@@ -62,21 +64,152 @@ def gar(preds, target, weights=None, base="l1", join="softmax", alpha=0.1, label
     return largest + alpha * math.log(total / 3)
 
 
+def normal(x, mean, variance):
+    """The density of a normal distribution."""
+    return math.exp(-((x - mean) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
+
+
+def bmc(preds, target, sigma, weights=None):
+    """Softmax over the labels of the batch; predictions and labels are numbers or tuples."""
+    preds, target = (
+        np.asarray(each, np.float64).reshape(len(each), -1) for each in (preds, target)
+    )
+    factors = [1.0] * len(preds) if weights is None else weights
+    total = 0.0
+    for i, pred in enumerate(preds):
+        scores = [math.exp(-(math.dist(pred, y) ** 2) / (2 * sigma**2)) for y in target]
+        total -= factors[i] * math.log(scores[i] / math.fsum(scores))
+    return 2 * sigma**2 * total / len(preds)
+
+
+def gai(preds, target, sigma, mixture, weights=None):
+    """Likelihood of a label over the density of noisy labels at the prediction."""
+    means, variances, shares_of = mixture
+    factors, total = [1.0] * len(preds) if weights is None else weights, 0.0
+    for pred, y, factor in zip(preds, target, factors, strict=True):
+        density = math.fsum(
+            share / math.fsum(shares_of) * normal(pred, mean_of, variance + sigma**2)
+            for mean_of, variance, share in zip(means, variances, shares_of, strict=True)
+        )
+        total += factor * (math.log(density) - math.log(normal(y, pred, sigma**2)))
+    return 2 * sigma**2 * total / len(preds)
+
+
+def dist(preds, quantiles, label_std=1.0):
+    """Sorted predictions and quantiles at their levels, interpolated."""
+    count, size, total = len(preds), len(quantiles), 0.0
+    for k, pred in enumerate(sorted(preds)):
+        place = (k + 0.5) / count * size - 0.5  # among the quantiles, from 0
+        low = min(max(math.floor(place), 0), size - 1)
+        high = min(low + 1, size - 1)
+        share = min(max(place - low, 0.0), 1.0)
+        total += abs(pred - (quantiles[low] * (1 - share) + quantiles[high] * share))
+    return total / count / label_std
+
+
+def dila(preds, target, density):
+    """Distance correlation of absolute errors and density, from all pairs."""
+    errors = [abs(p - y) for p, y in zip(preds, target, strict=True)]
+    count, centered = len(errors), []
+    for values in (errors, density):
+        distances = [[abs(a - b) for b in values] for a in values]
+        rows = [math.fsum(row) / count for row in distances]
+        whole = math.fsum(rows) / count
+        centered.append(
+            [
+                [distances[i][j] - rows[i] - rows[j] + whole for j in range(count)]
+                for i in range(count)
+            ]
+        )
+    products = [
+        math.fsum(
+            x * y for a, b in zip(first, second, strict=True) for x, y in zip(a, b, strict=True)
+        )
+        for first, second in (centered, centered[:1] * 2, centered[1:] * 2)
+    ]
+    if len(set(errors)) == 1 or len(set(density)) == 1:
+        return 0.0
+    return math.sqrt(max(products[0], 0.0) / math.sqrt(products[1] * products[2]))
+
+
+def sera(preds, target, relevance, weights=None):
+    """The mean of φ · e²."""
+    factors = [1.0] * len(preds) if weights is None else weights
+    terms = zip(factors, relevance, preds, target, strict=True)
+    return math.fsum(w * phi * (p - y) ** 2 for w, phi, p, y in terms) / len(preds)
+
+
 def replace_base(names):
     """Return whether a part replaces the base loss."""
-    return bool({"gar"} & set(names))
+    return bool({"bmse", "gar", "sera"} & set(names))
 
 
-def in_training(name, recipe, labels, target, weights):
+def in_training(name, recipe, labels, target, weights, edges):
     """Return the loss of a part as a function of the predictions of a batch.
 
-    ``labels`` are all training labels, ``target`` those of the batch, divided by the label scale.
+    ``labels`` are all training labels, ``target`` those of the batch, and ``edges`` those of the
+    label bins, divided by the label scale.
     """
     target, std = target.tolist(), float(np.std(labels))
     if name == "ccc":
         return lambda preds: recipe.ccc_weight * ccc(preds, target, weights)
+    if name == "bmse" and recipe.bmse_variant == "bmc":
+        return lambda preds: bmc(preds, target, recipe.bmse_sigma * std)
+    if name == "bmse":
+        centers = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
+        counts = [sum(a <= y + 1e-9 < b for y in labels) for a, b in itertools.pairwise(edges)]
+        mixture = centers, [0.0] * len(centers), counts
+        return lambda preds: gai(preds, target, recipe.bmse_sigma * std, mixture)
+    if name == "dist":
+        quantiles = density_quantiles(tuple(labels.tolist()))
+        return lambda preds: recipe.dist_weight * dist(preds, quantiles, std)
+    if name == "dila":
+        density = [kernel_density(y, labels) for y in target]
+        return lambda preds: recipe.dila_weight * dila(preds, target, density)
+    if name == "sera":
+        points = [each.split(":") for each in recipe.sera_points.split(",")]
+        points = [(float(y) / recipe.label_scale, float(phi)) for y, phi in points]
+        mean_of = np.mean([hermite(y, points) for y in labels])
+        relevance = [hermite(y, points) / mean_of for y in target]
+        return lambda preds: sera(preds, target, relevance)
     settings = {"base": recipe.gar_base, "join": recipe.gar_join, "alpha": recipe.gar_alpha}
     return lambda preds: gar(preds, target, weights, **settings, label_std=std)
+
+
+def silverman(labels):
+    """0.9 · min(sd, IQR / 1.34) · N^(−1/5)."""
+    lower, upper = np.quantile(labels, [0.25, 0.75])
+    return 0.9 * min(np.std(labels, ddof=1), (upper - lower) / 1.34) * len(labels) ** -0.2
+
+
+def kernel_density(y, labels):
+    """Σ exp(−(y − y_i)² / 2h²)."""
+    h = silverman(labels)
+    return math.fsum(math.exp(-((y - each) ** 2) / (2 * h * h)) for each in labels)
+
+
+@functools.cache
+def density_quantiles(labels, count=128):
+    """Quantiles of the kernel density by bisection of its distribution function."""
+    h, quantiles = silverman(labels), []
+    for k in range(count):
+        low, high = min(labels) - 9 * h, max(labels) + 9 * h
+        for _ in range(40):
+            middle = (low + high) / 2
+            share = np.mean([(1 + math.erf((middle - y) / h / math.sqrt(2))) / 2 for y in labels])
+            low, high = (middle, high) if share < (k + 0.5) / count else (low, middle)
+        quantiles.append(min(max(high, min(labels)), max(labels)))
+    return quantiles
+
+
+def hermite(y, points):
+    """A cubic of slope 0 at each of two or three control points with an extremum between."""
+    points = sorted(points)
+    for (y0, phi0), (y1, phi1) in itertools.pairwise(points):
+        if y <= y1 or (y1, phi1) == points[-1]:
+            t = min(max((y - y0) / (y1 - y0), 0.0), 1.0)
+            return phi0 + (phi1 - phi0) * (3 * t * t - 2 * t**3)
+    raise AssertionError
 
 
 def gradient(value, preds, step=1e-6):

@@ -144,6 +144,7 @@ class Training:
                 value = parts.in_training(
                     *(name, recipe, self.labels / recipe.label_scale, target[rows]),
                     weights[rows].tolist() if weighted else None,
+                    self.edges / recipe.label_scale,
                 )
                 total[rows] += parts.gradient(value, preds[rows], 1e-5) / len(sizes)
                 start += size

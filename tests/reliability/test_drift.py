@@ -17,7 +17,7 @@ CELLS = [
     ),
     *(
         (row, condition)
-        for row in ("inv+ccc+ranksim", "gar")
+        for row in ("inv+ccc+ranksim", "gar", "bmse, bmc", "inv+dist", "dila", "sera")
         for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
     ),
     ("ranksim", "16-mixed, initial overflow"),

@@ -1,16 +1,24 @@
 """Functional form of the losses: RankSim, regression losses, ranks and sampling."""
 
+from ranksim.functional.bmse import bmc_loss, gai_loss
 from ranksim.functional.ccc import ccc_loss
+from ranksim.functional.dila import dila_loss
+from ranksim.functional.dist import dist_loss
 from ranksim.functional.gar import gar_loss
 from ranksim.functional.ranksim import ranksim_loss
 from ranksim.functional.regression import focal_r_loss, huber_loss, l1_loss, mse_loss
 from ranksim.functional.sampling import draw_unique, sample_positions
+from ranksim.functional.sera import sera_loss
 from ranksim.functional.similarity import label_similarity, rank
 
 __all__ = [
+    "bmc_loss",
     "ccc_loss",
+    "dila_loss",
+    "dist_loss",
     "draw_unique",
     "focal_r_loss",
+    "gai_loss",
     "gar_loss",
     "huber_loss",
     "l1_loss",
@@ -19,4 +27,5 @@ __all__ = [
     "rank",
     "ranksim_loss",
     "sample_positions",
+    "sera_loss",
 ]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ranksim.functional._validation import prepare_regression
+from ranksim.functional._validation import check_tensors, prepare_regression
 from ranksim.functional.similarity import working_dtype
 
 
@@ -18,13 +18,18 @@ class Batch(NamedTuple):
     dtype: torch.dtype
 
 
-def prepare_batch(preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
+def prepare_batch(
+    preds: Tensor, target: Tensor, sample_weight: Tensor | None, *, weights: str = "sample_weight"
+) -> Batch:
     """Check the tensors of a loss that compares samples, and flatten them.
 
-    The few numbers of a batch cost nothing in float64, and differences of moments cancel.
+    ``weights`` is the name of the third argument in messages. The few numbers of a batch cost
+    nothing in float64, and differences of moments cancel.
     """
     exact = working_dtype(preds.device) if isinstance(preds, Tensor) else torch.float64
-    preds, target, sample_weight = prepare_regression(preds, target, sample_weight, "mean")
+    preds, target, sample_weight = prepare_regression(
+        preds, target, sample_weight, "mean", weights=weights
+    )
     return Batch(
         preds.flatten().to(exact),
         target.flatten().to(exact),
@@ -41,6 +46,36 @@ class Moments(NamedTuple):
     variance_target: Tensor
     variance_error: Tensor
     mean_error: Tensor
+
+
+def check_vectors(preds: Tensor, target: Tensor, sample_weight: Tensor | None) -> Batch:
+    """Check predictions and labels ``(N,)`` or ``(N, K)`` and return them as ``(N, K)``."""
+    check_tensors(preds=preds, target=target)
+    if target.ndim not in (1, 2):
+        raise ValueError(f"target must have shape (N,) or (N, K), got {tuple(target.shape)}")
+    exact = working_dtype(preds.device)
+    preds, target, _ = prepare_regression(preds, target, None, "mean")
+    vectors = [each.unsqueeze(1) if each.ndim == 1 else each for each in (preds, target)]
+    first, _, sample_weight = prepare_regression(
+        vectors[0].detach()[:, 0], vectors[1][:, 0], sample_weight, "mean"
+    )
+    weights = None if sample_weight is None else sample_weight.to(exact)
+    return Batch(vectors[0].to(exact), vectors[1].to(exact), weights, first.dtype)
+
+
+def weighted_mean(values: Tensor, sample_weight: Tensor | None) -> Tensor:
+    """Return the mean of weighted values ``(N,)``, divided by N as in all losses."""
+    return (values if sample_weight is None else values * sample_weight).mean()
+
+
+def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """Interpolate ``values`` ``(K,)`` linearly between ascending knots, constant beyond them."""
+    if len(knots) == 1:
+        return values.expand_as(x)
+    right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
+    low, high = knots[right - 1], knots[right]
+    share = ((x - low) / (high - low)).clamp(0, 1)
+    return torch.lerp(values[right - 1], values[right], share)
 
 
 def normalize_weights(values: Tensor, sample_weight: Tensor | None) -> Tensor:
@@ -72,7 +107,8 @@ def compute_moments(preds: Tensor, target: Tensor, sample_weight: Tensor | None)
 
 def correlate(moments: Moments) -> Tensor:
     """Return Pearson's correlation; 0, without a gradient, if predictions or labels are equal."""
-    varies = (moments.variance_preds > 0) & (moments.variance_target > 0)
+    # NaN varies, so that it propagates
+    varies = ~((moments.variance_preds <= 0) | (moments.variance_target <= 0))
     # roots of each factor: their product can underflow
     norms = [
         torch.where(varies, variance, 1.0).sqrt()

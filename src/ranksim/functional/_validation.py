@@ -41,12 +41,20 @@ def to_matrices(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prepare_regression(
-    preds: Tensor, target: Tensor, sample_weight: Tensor | None, reduction: str
+    preds: Tensor,
+    target: Tensor,
+    sample_weight: Tensor | None,
+    reduction: str,
+    *,
+    weights: str = "sample_weight",
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Check the tensors of a regression loss and cast them to the dtype of its result."""
+    """Check the tensors of a regression loss and cast them to the dtype of its result.
+
+    ``weights`` is the name of the third one in messages.
+    """
     check_choice("reduction", reduction, get_args(WeightedReduction))
-    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-    tensors = {"preds": preds, "target": target, **weights}
+    factors = {} if sample_weight is None else {weights: sample_weight}
+    tensors = {"preds": preds, "target": target, **factors}
     check_tensors(**tensors)
     for name, value in tensors.items():
         if name != "target" and not value.is_floating_point():
@@ -61,7 +69,7 @@ def prepare_regression(
     dtype = torch.promote_types(preds.dtype, torch.float32)
     if sample_weight is not None:
         if sample_weight.requires_grad:
-            raise ValueError("sample_weight must not require gradients, got requires_grad=True")
+            raise ValueError(f"{weights} must not require gradients, got requires_grad=True")
         sample_weight = sample_weight.to(dtype)
     return preds.to(dtype), target.to(dtype), sample_weight
 

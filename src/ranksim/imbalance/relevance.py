@@ -112,6 +112,54 @@ class PchipRelevance:
         control = sorted(points.items())
         return cls(np.array([y for y, _ in control]), np.array([value for _, value in control]))
 
+    @classmethod
+    def from_fences(cls, labels: ArrayLike, coefficient: float = 1.5) -> PchipRelevance:
+        """Return the relevance of SERA: 0 at the median, 1 from the fences on.
+
+        The fences of the box plot adjusted for skewness lie ``coefficient`` · e^(aM) interquartile
+        ranges beyond the quartiles, with the medcouple M of the labels and a = −4 below and 3
+        above for M ≥ 0, else −3 and 4. A side without labels beyond its fence has relevance 0. If
+        a fence lies at the median, as with half of the labels equal, the nearest label beyond it
+        takes its place.
+
+        Args:
+            labels: training labels, shape ``(N,)``, at least one.
+            coefficient: above 0.
+
+        Raises:
+            TypeError: the labels are not real numbers.
+            ValueError: the labels are empty, not finite or all within the fences, or the
+                coefficient is not above 0.
+
+        Example:
+            >>> relevance = PchipRelevance.from_fences([1, 2, 3, 4, 5, 6, 7, 80])
+            >>> relevance.labels.round(2).tolist(), relevance([4, 80]).round(3).tolist()
+            ([4.5, 12.84], [0.0, 1.0])
+
+        References:
+            Hubert, Vandervieren, "An adjusted boxplot for skewed distributions" (Computational
+            Statistics & Data Analysis 2008).
+        """
+        coefficient = check_positive("coefficient", coefficient)
+        values = _check_range(label_vector(labels))
+        lower, median, upper = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+        skew = medcouple(values)
+        factors = (-4, 3) if skew >= 0 else (-3, 4)
+        reach = [coefficient * np.exp(factor * skew) * (upper - lower) for factor in factors]
+        points = {median: 0.0}
+        low, high = values[values < lower - reach[0]], values[values > upper + reach[1]]
+        if len(low):
+            points[lower - reach[0] if lower - reach[0] < median else low.max()] = 1.0
+        if len(high):
+            points[upper + reach[1] if upper + reach[1] > median else high.min()] = 1.0
+        if len(points) == 1:
+            raise ValueError(
+                f"labels must have outliers beyond fences of {coefficient:g} interquartile ranges, "
+                f"got none among {len(values)}: pass a smaller coefficient, or use DensityRelevance"
+            )
+        control = sorted(points.items())
+        return cls(np.array([y for y, _ in control]), np.array([value for _, value in control]))
+
     def __call__(self, labels: ArrayLike) -> NDArray[np.float64]:
         """Return the relevance of each label ``(N,)``."""
         values = np.clip(label_vector(labels, allow_empty=True), self.labels[0], self.labels[-1])
@@ -184,6 +232,53 @@ class DensityRelevance:
     def __call__(self, labels: ArrayLike) -> NDArray[np.float64]:
         """Return the relevance of each label ``(N,)``."""
         return 1 - np.clip(self.density.evaluate(labels) / self.peak, 0.0, 1.0)
+
+
+def medcouple(labels: ArrayLike) -> float:
+    """Return the medcouple of labels ``(N,)``, a robust skewness from −1 to 1, in N log N time.
+
+    It is the median, over pairs of a label u above and v below the median m, both included, of
+    ((u − m) − (m − v)) / (u − v). A pair of labels at the median, the i-th and j-th of k from
+    below, counts as the sign of i + j − k − 1.
+
+    Example:
+        >>> medcouple([1, 2, 3, 4, 10]), medcouple([1.0, 1.0])
+        (0.0, 0.0)
+
+    References:
+        Brys, Hubert, Struyf, "A Robust Measure of Skewness" (Journal of Computational and Graphical
+        Statistics 2004).
+    """
+    values = label_vector(labels)
+    median = float(np.median(values))
+    above, below = np.sort(values[values >= median] - median), median - values[values <= median]
+    ties = int(np.count_nonzero(above == 0))
+    count = len(above) * len(below)
+
+    def count_up_to(limit: float) -> int:
+        """Return the number of pairs whose kernel is at most a limit in (−1, 1)."""
+        # (u − v) / (u + v) ≤ t for distances u and v from the median
+        far = below[below > 0] * ((1 + limit) / (1 - limit))
+        pairs = int(np.searchsorted(above, far, "right").sum())
+        zeros = ties * (ties - 1) // 2 + (ties if limit >= 0 else 0)
+        return pairs + zeros
+
+    ranks = [(count - 1) // 2, count // 2]
+    return sum(_find_kernel(count_up_to, rank) for rank in ranks) / 2
+
+
+def _find_kernel(count_up_to: Callable[[float], int], rank: int) -> float:
+    """Return the kernel of a rank, from 0, by bisection to the precision of float64."""
+    low, high = -1.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        if count_up_to(middle) > rank:
+            high = middle
+        else:
+            low = middle
+    return round(high, 15)
 
 
 def fit_relevance(labels: ArrayLike) -> PchipRelevance | DensityRelevance:

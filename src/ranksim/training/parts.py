@@ -8,12 +8,14 @@ names; names, checks, recipes, tuning, records and lists of methods follow from 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ranksim._utils.formatting import format_value
 from ranksim.exceptions import UsageError
-from ranksim.training.recipe_rules import POSITIVE, one_of, setting
+from ranksim.training.recipe_rules import COUNT, POSITIVE, at_most, one_of, setting
 
 Kind = Literal["loss", "loss term", "feature term", "optimizer", "heads"]
 """What a part changes.
@@ -31,15 +33,32 @@ class PartSettings:
     """Recipe fields of the parts, named PART_SETTING; a record holds only those of its method.
 
     Args:
+        bmse_variant: ``variant`` of :class:`ranksim.BalancedMSELoss`, ``bmc``, ``gai`` or ``bni``.
+        bmse_sigma: first noise of labels, in their standard deviations.
+        bmse_lr: learning rate of the noise.
+        bmse_learn_sigma: whether the noise is learned.
+        bmse_components: components of the mixture of ``gai``.
+        dist_weight: factor on the term of ``dist``.
+        dila_weight: factor on the term of ``dila``.
+        sera_points: control points LABEL:RELEVANCE of ``sera``, separated by commas; empty: the
+            fences of the box plot adjusted for skewness, and without outliers the density.
         ccc_weight: factor on the term of ``ccc``.
         gar_base, gar_join, gar_alpha: ``base``, ``join`` and ``alpha`` of
             :class:`ranksim.GARLoss`.
     """
 
-    ccc_weight: float = setting(POSITIVE, default=1.0)
+    bmse_variant: str = setting(one_of(("bmc", "gai", "bni")), default="bmc")
+    bmse_sigma: float = setting(POSITIVE, default=1.0)
+    bmse_lr: float = setting(POSITIVE, default=1e-2)
+    bmse_learn_sigma: bool = setting(default=True)
+    bmse_components: int = setting(COUNT, at_most(100), default=8)
+    dist_weight: float = setting(POSITIVE, default=1.0)
     gar_base: str = setting(one_of(("l1", "mse")), default="l1")
     gar_join: str = setting(one_of(("softmax", "sum")), default="softmax")
     gar_alpha: float = setting(POSITIVE, default=0.1)
+    ccc_weight: float = setting(POSITIVE, default=1.0)
+    dila_weight: float = setting(POSITIVE, default=0.1)
+    sera_points: str = setting(default="")
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,24 @@ class Part:
 
 _LOSSES = "ranksim.training.loss_parts"
 PARTS: dict[str, Part] = {
+    "bmse": Part(
+        kind="loss",
+        title="squared error as if labels were equally frequent (Balanced MSE)",
+        paper="Ren et al., Balanced MSE for Imbalanced Visual Regression, CVPR 2022",
+        builder=f"{_LOSSES}:make_bmse",
+        stages="second",
+        rebalances=True,
+        ranges={"bmse_sigma": (0.1, 3.0)},
+        choices={"bmse_variant": ("bmc", "gai", "bni")},
+        min_batch=2,
+    ),
+    "dist": Part(
+        kind="loss term",
+        title="distance of the sorted predictions from quantiles of the labels (Dist loss)",
+        paper="Nie et al., Dist Loss, ICLR 2025",
+        builder=f"{_LOSSES}:make_dist",
+        ranges={"dist_weight": (0.03, 10.0)},
+    ),
     "gar": Part(
         kind="loss",
         title="absolute errors, errors of pairwise differences and 1 − correlation (GAR)",
@@ -91,6 +128,22 @@ PARTS: dict[str, Part] = {
         paper="Lin, A Concordance Correlation Coefficient to Evaluate Reproducibility, 1989",
         builder=f"{_LOSSES}:make_ccc",
         ranges={"ccc_weight": (0.03, 10.0)},
+    ),
+    "dila": Part(
+        kind="loss term",
+        title="distance correlation of errors and label density (DILA)",
+        paper="DILA, 2026; distance correlation: Székely, Rizzo, Bakirov, 2007",
+        builder=f"{_LOSSES}:make_dila",
+        ranges={"dila_weight": (0.003, 3.0)},
+    ),
+    "sera": Part(
+        kind="loss",
+        title="squared error times relevance (SERA)",
+        paper="Ribeiro, Moniz, Imbalanced regression and extreme value prediction, 2020",
+        builder=f"{_LOSSES}:make_sera",
+        stages="second",
+        rebalances=True,
+        conflicts={"lds": "relevance has no counts of bins that LDS could smooth"},
     ),
 }
 """All parts, in the order in which a name lists them."""
@@ -114,6 +167,36 @@ def check_settings(parts: Sequence[str], recipe: Any, *, lds: bool) -> str:
     least = min_batch(parts)
     if recipe.batch_size < least:
         return f"compares the samples of a batch: set batch_size to {least} or more"
+    if lds and "bmse" in parts and recipe.bmse_variant != "bni":
+        return (
+            f"contains lds, which smooths frequencies of bins, but the variant "
+            f"{recipe.bmse_variant} of bmse has none: set bmse_variant to bni, or leave out lds"
+        )
+    if "sera" in parts:
+        return _check_points(recipe.sera_points)
+    return ""
+
+
+def parse_points(text: str) -> list[tuple[float, float]]:
+    """Parse control points ``LABEL:RELEVANCE`` that are separated by commas."""
+    pairs = [each.split(":") for each in text.split(",") if each.strip()]
+    return sorted((float(label), float(relevance)) for label, relevance in pairs)
+
+
+def _check_points(text: str) -> str:
+    """Return why control points are wrong, or an empty string."""
+    try:
+        points = parse_points(text)
+    except ValueError:
+        points = [(0.0, -1.0)]
+    labels = [label for label, _ in points]
+    fits = all(math.isfinite(y) and 0 <= phi <= 1 for y, phi in points)
+    if text.strip() and not (fits and len(set(labels)) == len(labels) > 1):
+        return (
+            f"needs control points LABEL:RELEVANCE, at least two of different labels and with a "
+            f"relevance from 0 to 1, and sera_points is {format_value(text)}: write for example "
+            "sera_points=20:1,50:0,80:1"
+        )
     return ""
 
 
