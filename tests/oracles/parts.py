@@ -107,6 +107,15 @@ def dist(preds, quantiles, label_std=1.0):
     return total / count / label_std
 
 
+def dist_slopes(preds, quantiles, label_std):
+    """The sign of each distance in the order of the sort, which equal predictions share."""
+    slopes = np.zeros(len(preds))
+    order = sorted(range(len(preds)), key=lambda i: preds[i])
+    for place, i in enumerate(order):
+        slopes[i] = np.sign(preds[i] - quantiles[place]) / len(preds) / label_std
+    return slopes
+
+
 def dila(preds, target, density):
     """Distance correlation of absolute errors and density, from all pairs."""
     errors = [abs(p - y) for p, y in zip(preds, target, strict=True)]
@@ -144,6 +153,14 @@ def replace_base(names):
     return bool({"bmse", "gar", "sera"} & set(names))
 
 
+def training_gradient(name, recipe, labels, target, weights, edges, preds):
+    """Return the gradient of :func:`in_training` by the predictions of a batch."""
+    if name == "dist":  # equal samples have equal predictions, where differences have no meaning
+        quantiles = density_quantiles(tuple(labels.tolist()), len(target))
+        return recipe.dist_weight * dist_slopes(preds, quantiles, float(np.std(labels)))
+    return gradient(in_training(name, recipe, labels, target, weights, edges), preds, 1e-5)
+
+
 def in_training(name, recipe, labels, target, weights, edges):
     """Return the loss of a part as a function of the predictions of a batch.
 
@@ -160,9 +177,6 @@ def in_training(name, recipe, labels, target, weights, edges):
         counts = [sum(a <= y + 1e-9 < b for y in labels) for a, b in itertools.pairwise(edges)]
         mixture = centers, [0.0] * len(centers), counts
         return lambda preds: gai(preds, target, recipe.bmse_sigma * std, mixture)
-    if name == "dist":
-        quantiles = density_quantiles(tuple(labels.tolist()))
-        return lambda preds: recipe.dist_weight * dist(preds, quantiles, std)
     if name == "dila":
         density = [kernel_density(y, labels) for y in target]
         return lambda preds: recipe.dila_weight * dila(preds, target, density)
