@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ranksim import FDS, LDS, DensityWeights, LabelBins, RankSimLoss
 from ranksim._utils.formatting import format_percent
@@ -34,8 +34,17 @@ from ranksim.evaluation.report.plotting import (
     finish_axes,
     render_picture,
 )
-from ranksim.functional import focal_r_loss, l1_loss, label_similarity, rank
-from ranksim.imbalance import KernelDensity, make_resampler
+from ranksim.functional import (
+    ccc_loss,
+    dila_loss,
+    focal_r_loss,
+    gar_loss,
+    l1_loss,
+    label_similarity,
+    mse_loss,
+    rank,
+)
+from ranksim.imbalance import KernelDensity, PchipRelevance, make_resampler
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, RESULTS = ROOT / "docs/methods", ROOT / "results"
@@ -268,6 +277,100 @@ def draw_transforms(figure: Any) -> None:
         finish_axes(axis)
 
 
+def draw_balanced_mse(figure: Any) -> None:
+    """Draw the best predictions of noisy ages under the squared error and Balanced MSE."""
+    ages, noise = draw_ages(), 12.0
+    bins = LabelBins.integers(0, 100)
+    counts = bins.histogram(ages).astype(float)
+    centers = np.arange(101) + 0.5
+    axis = figure.subplots()
+    draw_counts(axis, bins.edges, counts)
+    observed = np.linspace(0, 95, 96)
+    density = np.exp(-((observed[:, None] - centers) ** 2) / (2 * noise**2)) * counts
+    means = (density * centers).sum(axis=1) / density.sum(axis=1)
+    axis.plot(observed, means, color=BASELINE, label="squared error")
+    axis.plot(observed, observed, color=RANKSIM, label="Balanced MSE")
+    axis.set(xlabel="age, observed with noise", ylabel="best prediction", xlim=(0, 95))
+    finish_panel(figure, axis)
+
+
+def draw_dist_loss(figure: Any) -> None:
+    """Draw sorted predictions of a model that shrinks, and quantiles of the labels."""
+    ages = np.sort(draw_ages(256))
+    levels = (np.arange(len(ages)) + 0.5) / len(ages)
+    preds = np.sort(ages.mean() + 0.5 * (ages - ages.mean()))
+    axis = figure.subplots()
+    axis.fill_between(levels, preds, ages, color="#ccd1d7", alpha=0.6, linewidth=0)
+    axis.plot(levels, ages, color=RANKSIM, label="quantiles of the labels")
+    axis.plot(levels, preds, color=BASELINE, label="sorted predictions")
+    axis.set(xlabel="share of the samples", ylabel="age", xlim=(0, 1))
+    finish_panel(figure, axis)
+
+
+def draw_shrunken(figure: Any, functions: dict[str, Callable[..., Tensor]]) -> None:
+    """Draw losses of predictions that shrink to the mean age, or spread beyond the ages."""
+    ages = torch.from_numpy((draw_ages(400) - 32) / 12)
+    factors = torch.linspace(0, 1.6, 81)
+    noise = 0.3 * torch.randn(400, generator=torch.Generator().manual_seed(0))
+    axis = figure.subplots()
+    colors = (BASELINE, RANKSIM, *METHOD_COLORS)
+    for (name, function), color in zip(functions.items(), colors, strict=False):
+        losses = [float(function(factor * ages + noise, ages)) for factor in factors]
+        axis.plot(factors, losses, color=color, label=name)
+    axis.set(xlabel="spread of the predictions over that of the labels", ylabel="loss")
+    axis.set(xlim=(0, 1.6), ylim=(0, None))
+    finish_panel(figure, axis, "upper right", (1.0, 1.0))
+
+
+def draw_gar(figure: Any) -> None:
+    """Draw the three parts of GAR and their soft maximum."""
+    draw_shrunken(figure, {
+        "L₁, absolute errors": l1_loss,
+        "GAR": gar_loss,
+        "L₂, pairwise differences": lambda p, y: 2 * (p - y).var(correction=0),
+        "L₃, correlation": lambda p, y: 1 - torch.corrcoef(torch.stack([p, y]))[0, 1],
+    })  # fmt: skip
+
+
+def draw_ccc(figure: Any) -> None:
+    """Draw the concordance beside the squared error and the correlation."""
+    draw_shrunken(figure, {
+        "squared error": mse_loss,
+        "1 − concordance": ccc_loss,
+        "1 − correlation": lambda p, y: 1 - torch.corrcoef(torch.stack([p, y]))[0, 1],
+    })  # fmt: skip
+
+
+def draw_dila(figure: Any) -> None:
+    """Draw errors over the density of labels for two models, with their distance correlation."""
+    ages = torch.from_numpy(draw_ages(250))
+    density = torch.from_numpy(KernelDensity.from_labels(ages).evaluate(ages))
+    noise = torch.randn(len(ages), generator=torch.Generator().manual_seed(0))
+    panels = figure.subplots(1, 2, sharey=True)
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.18, top=0.88, wspace=0.1)
+    contents = {"shrunken": 32 + 0.4 * (ages - 32) + 2 * noise, "even": ages + 6 * noise}
+    for axis, (name, preds), color in zip(
+        panels, contents.items(), (BASELINE, RANKSIM), strict=True
+    ):
+        value = dila_loss(preds, ages, density).item()
+        axis.plot(density, (preds - ages).abs(), ".", markersize=3, color=color)
+        axis.set(title=f"{name} predictions: {value:.2f}", xlabel="density of the label")
+        finish_axes(axis)
+    panels[0].set_ylabel("absolute error")
+
+
+def draw_sera(figure: Any) -> None:
+    """Draw the relevance of ages between the fences of the adjusted box plot."""
+    ages, bins = draw_ages(), LabelBins.integers(0, 100)
+    axis = figure.subplots()
+    draw_counts(axis, bins.edges, bins.histogram(ages))
+    relevance, x = PchipRelevance.from_fences(ages), np.linspace(0, 95, 300)
+    axis.plot(x, relevance(x), color=RANKSIM, label="relevance φ")
+    axis.plot(relevance.labels, relevance.relevance, "o", markersize=4, color=RANKSIM)
+    axis.set(xlabel="age", ylabel="relevance", xlim=(0, 95), ylim=(0, 1.05))
+    finish_panel(figure, axis)
+
+
 def finish_panel(
     figure: Any, axis: Any, corner: str = "upper left", place: tuple[float, float] = (0.35, 1.0)
 ) -> None:
@@ -284,6 +387,15 @@ DRAWINGS: dict[str, tuple[Callable[[Any], None], str]] = {
     "focal-r": (draw_focal, "The loss of an error under L1 and under Focal-R with two β."),
     "rrt": (draw_rrt, "Mean predictions for each age of a head trained once, and with weights."),
     "ranksim": (draw_ranksim, "Ranks of samples by label, and by features that RankSim moves."),
+    "balanced-mse": (
+        draw_balanced_mse,
+        "Best predictions of noisy ages under the squared error and Balanced MSE.",
+    ),
+    "dist-loss": (draw_dist_loss, "Sorted predictions of a batch and quantiles of the labels."),
+    "gar": (draw_gar, "The three parts of GAR as predictions shrink towards the mean."),
+    "ccc": (draw_ccc, "Squared error and concordance as predictions shrink towards the mean."),
+    "dila": (draw_dila, "Errors that do and do not depend on the density of labels."),
+    "sera": (draw_sera, "Relevance over the density of ages."),
     "denseweight": (draw_denseweight, "DenseWeight with two values of α over the density of ages."),
     "resampling": (draw_resampling, "Counts of ages before and after five ways of resampling."),
     "transforms": (draw_transforms, "A skewed price, and three transforms of it."),
