@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ranksim.losses import (
         BalancedMSELoss,
         CCCLoss,
+        ConRLoss,
         DILALoss,
         DistLoss,
         FocalRLoss,
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
         HuberLoss,
         L1Loss,
         MSELoss,
+        OrdinalEntropyLoss,
         RankSimLoss,
+        RnCLoss,
         SERALoss,
+        SRLLoss,
     )
 
 __all__ = [
@@ -31,6 +35,7 @@ __all__ = [
     "BalancedMSELoss",
     "CCCLoss",
     "Comparison",
+    "ConRLoss",
     "DILALoss",
     "DensityWeights",
     "DistLoss",
@@ -43,8 +48,11 @@ __all__ = [
     "LabelReport",
     "MSELoss",
     "Model",
+    "OrdinalEntropyLoss",
     "RankSimLoss",
+    "RnCLoss",
     "SERALoss",
+    "SRLLoss",
     "__version__",
     "compare",
     "density_weights",
@@ -62,13 +70,17 @@ _LOSSES = (
     "CCCLoss",
     "DILALoss",
     "DistLoss",
+    "ConRLoss",
     "FocalRLoss",
     "GARLoss",
     "HuberLoss",
     "L1Loss",
     "MSELoss",
+    "OrdinalEntropyLoss",
     "RankSimLoss",
     "SERALoss",
+    "RnCLoss",
+    "SRLLoss",
 )
 _IMBALANCE = ("FDS", "LDS", "DensityWeights", "LabelBins", "density_weights")
 _INTERFACE = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from tests.oracles import balance, fds, parts, ranksim, regression
+from tests.oracles import balance, fds, parts, ranksim, regression, term_training
 
 
 def split_steps(size, seed, epoch, batch_size, *, accumulate=1, processes=1):
@@ -46,6 +46,8 @@ class Training:
         autocast_dtype: dtype of autocast; ``None``: float64 throughout.
         loss_scale: factor on the loss before backward, divided out of the gradients.
         smoothing: FDS with the statistics of an earlier stage; ``None``: without statistics.
+        seed: of the training.
+        points: unit vectors of SRL ``(P, D)``.
     """
 
     model: torch.nn.Module
@@ -58,6 +60,8 @@ class Training:
     autocast_dtype: torch.dtype | None = None
     loss_scale: float = 1.0
     smoothing: fds.FDS | None = None
+    seed: int = 0
+    points: list | None = None
     weights: np.ndarray = field(init=False)
 
     def __post_init__(self):
@@ -78,6 +82,9 @@ class Training:
         )
         if technique.fds and self.smoothing is None:
             self.smoothing = make_fds(recipe, self.fds_edges, self.model.width)
+        self.terms = term_training.Terms(
+            *(technique, recipe, self.labels, self.edges, self.points, self.seed)
+        )
 
     def update_fds(self, state):
         """Update the statistics of FDS from all samples' features under the given weights."""
@@ -90,7 +97,7 @@ class Training:
             features = self._round(smoothed).double().numpy()
         self.smoothing.update(features, self.labels)
 
-    def gradients(self, state, parts_of_step):
+    def gradients(self, state, parts_of_step, epoch=0, processes=1):
         """Return the gradient of each trained weight at ``state`` for the samples of each part.
 
         The loss is the mean over the samples of all parts; RankSim's term, and losses that compare
@@ -122,6 +129,9 @@ class Training:
             gradient = gradient + self._round(term * self.loss_scale)
         if rank_calibrated:
             gradient = self._multiply(gradient, slope)
+        if self.terms.names:
+            arguments = (raw, preds, rows, sizes, epoch, processes)
+            gradient = gradient + self._add_terms(*arguments)
         if encoded.requires_grad:
             encoded.backward(gradient)
         gradients = {
@@ -137,7 +147,7 @@ class Training:
         total = np.zeros(len(preds))
         if not parts.replace_base(self.technique.parts):
             total += self._base_gradient(preds, labels, weights)
-        for name in self.technique.parts:
+        for name in term_training.without_terms(self.technique.parts):
             start, weighted = 0, self.technique.weighting != "none"
             for size in sizes:
                 rows = slice(start, start + size)
@@ -182,6 +192,25 @@ class Training:
                 total[rows] += recipe.ranksim_weight * gradient.sum(0) / len(sizes)
             start += size
         return total
+
+    def _add_terms(self, raw, preds, rows, sizes, epoch, processes):
+        """Return the gradient of the feature terms, and backpropagate that of the second view."""
+        scale = self.recipe.label_scale
+        features, values = [raw], [preds.detach().double().numpy() * scale]
+        if self.terms.has_views:
+            deviations = self.inputs.double().std(dim=0, correction=0).tolist()
+            inputs = self.terms.disturb(self.inputs[rows], rows, epoch, deviations)
+            with self._autocast():
+                second = self.model.encoder(inputs)
+                others = self.model.head(second).squeeze(-1)
+            features.append(second.detach().double().numpy())
+            values.append(others.detach().double().numpy() * scale)
+        settings = {"processes": processes}
+        slopes = self.terms.gradients(features, values, rows, sizes, epoch, **settings)
+        slopes = [self._round(slope * self.loss_scale) for slope in slopes]
+        if self.terms.has_views:
+            second.backward(slopes[1].to(second.dtype))
+        return slopes[0]
 
     def _set_weights(self, state):
         self.model.load_state_dict(state)

@@ -17,9 +17,11 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 
 from ranksim.models import FrozenEncoder, PrecomputedFeatures, Regressor
 from ranksim.training.factory import resolve_defaults
+from ranksim.training.feature_parts import make_srl
 from ranksim.training.fit import fit, retrain_head
 from ranksim.training.lightning import loop
 from ranksim.training.lightning.trainer import make_eval_trainer, trainer_arguments
+from ranksim.training.part_modules import PartContext
 from ranksim.training.resume import LAST
 from ranksim.training.task import TrainingOptions
 from ranksim.training.trainer_config import TrainerConfig
@@ -170,7 +172,18 @@ def make_oracle(row, condition, folder, autocast_dtype):
         autocast_dtype,
         condition.scale if autocast_dtype == torch.float16 else 1.0,
         smoothing,
+        SEED,
+        _read_points(technique, training_task, recipe, model.width),
     )
+
+
+def _read_points(technique, training_task, recipe, width):
+    """Return the random points of SRL as numbers; their draw is not part of its equation."""
+    if "srl" not in technique.parts:
+        return None
+    labels = training_task.train.labels.numpy()
+    context = PartContext(recipe, technique, labels, BINS, width, SEED)
+    return make_srl(context).term.points.double().tolist()
 
 
 def _compute_features(model, inputs, dtype):
@@ -232,16 +245,19 @@ def _compare(row, condition, folder, record, autocast_dtype):
         not row.technique.two_stage or training.recipe.rrt_paper_compat
     )
     largest, states = 0.0, [record["end"]]
+    together = 1 if condition.gather else condition.processes
     for place in reversed(range(len(rows))):
         states.append(steps[place]["state"] if place in steps else states[-1])
     states.reverse()
     for place, (epoch, number, parts) in enumerate(planned):
         if updates_fds and epoch and number == 0:
             training.update_fds(states[place])
+        ranked = [list(itertools.chain(*parts))] if condition.gather else parts
+        if place not in steps:
+            training.gradients(states[place], ranked, epoch, together)  # moves centroids
         if place in steps:
-            ranked = [list(itertools.chain(*parts))] if condition.gather else parts
             gradients = steps[place]["gradients"]
-            expected = training.gradients(states[place], ranked)
+            expected = training.gradients(states[place], ranked, epoch, together)
             largest = max(largest, deviation(gradients, expected))
             for name, gradient in gradients.items():
                 weight = states[place][name] - RATE * gradient

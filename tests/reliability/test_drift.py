@@ -20,6 +20,11 @@ CELLS = [
         for row in ("inv+ccc+ranksim", "gar", "bmse, bmc", "inv+dist", "dila", "sera")
         for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
     ),
+    *(
+        (row, condition)
+        for row in ("inv+oe", "srl", "conr+fds")
+        for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
+    ),
     ("ranksim", "16-mixed, initial overflow"),
     ("vanilla, MSE, gradient clipped", "16-mixed, accumulate 4"),
 ]

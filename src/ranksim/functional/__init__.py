@@ -2,18 +2,23 @@
 
 from ranksim.functional.bmse import bmc_loss, gai_loss
 from ranksim.functional.ccc import ccc_loss
+from ranksim.functional.conr import conr_loss
 from ranksim.functional.dila import dila_loss
 from ranksim.functional.dist import dist_loss
 from ranksim.functional.gar import gar_loss
+from ranksim.functional.ordinal_entropy import ordinal_entropy_loss
 from ranksim.functional.ranksim import ranksim_loss
 from ranksim.functional.regression import focal_r_loss, huber_loss, l1_loss, mse_loss
+from ranksim.functional.rnc import rnc_loss
 from ranksim.functional.sampling import draw_unique, sample_positions
 from ranksim.functional.sera import sera_loss
 from ranksim.functional.similarity import label_similarity, rank
+from ranksim.functional.srl import srl_loss
 
 __all__ = [
     "bmc_loss",
     "ccc_loss",
+    "conr_loss",
     "dila_loss",
     "dist_loss",
     "draw_unique",
@@ -24,8 +29,11 @@ __all__ = [
     "l1_loss",
     "label_similarity",
     "mse_loss",
+    "ordinal_entropy_loss",
     "rank",
     "ranksim_loss",
+    "rnc_loss",
     "sample_positions",
     "sera_loss",
+    "srl_loss",
 ]

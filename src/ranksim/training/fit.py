@@ -41,10 +41,12 @@ from ranksim.training.part_modules import (
     join_losses,
     make_feature_terms,
 )
+from ranksim.training.parts import has_two_views
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.resume import BEST, LAST, Progress, read_training_checkpoint
 from ranksim.training.task import FollowedError, TrainingOptions, TrainingResult, TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
+from ranksim.training.views import make_second_view
 
 _FEATURE_BATCH_SIZE = 256
 
@@ -160,6 +162,7 @@ def _make_module(
     objective = Objective(
         *(join_losses(base, context), weights, fds, fds_batches, ranksim),
         *(DivergenceMonitor(limit), technique.parts, make_feature_terms(context)),
+        make_second_view(task, recipe, options.seed) if has_two_views(technique.parts) else None,
     )
     arguments: dict[str, Any] = {
         "model": model,

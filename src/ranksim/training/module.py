@@ -38,6 +38,7 @@ class Objective:
     monitor: DivergenceMonitor | None = None
     parts: tuple[str, ...] = ()  # of the technique
     feature_terms: Mapping[str, nn.Module] = field(default_factory=dict)  # by part
+    second_view: Augment | None = None  # of the inputs of a batch, for parts that compare views
 
 
 class RegressionModule(nn.Module):
@@ -69,6 +70,7 @@ class RegressionModule(nn.Module):
         self.monitor = objective.monitor
         self.parts = objective.parts
         self.feature_terms = nn.ModuleDict(dict(objective.feature_terms))
+        self.second_view = objective.second_view
         self.augment = augment
         self.compile_encoder = compile_encoder
         # of the labels, and the transformed labels of the training samples (N,)
@@ -140,12 +142,26 @@ class RegressionModule(nn.Module):
             self._add_loss("train_ranksim", terms[0], 1)
         if self.feature_terms:
             outputs = BatchOutputs(
-                *(features, preds.to(dtype), target, labels, weight, batch["index"], epoch)
+                *(features, preds.to(dtype), target, labels, weight, batch["index"], epoch),
+                *self._compute_second_view(batch, labels, epoch),
             )
             for name, module in self.feature_terms.items():
                 terms.append(module(outputs))
                 self._add_loss(f"train_{name}", terms[-1], 1)
         return loss, sum(terms[1:], terms[0]) if terms else None
+
+    def _compute_second_view(
+        self, batch: Batch, labels: Tensor, epoch: int
+    ) -> tuple[Tensor, Tensor] | tuple[()]:
+        """Return features and predictions of the second view, if a part needs one."""
+        if self.second_view is None:
+            return ()
+        inputs = self.second_view(batch["inputs"], batch["index"], epoch)
+        features = self.model.encoder(*inputs)
+        with torch.no_grad():
+            calibrated = features if self.fds is None else self.fds(features, labels)
+            preds = self.model.head(calibrated).squeeze(-1)
+        return features, preds.to(torch.promote_types(preds.dtype, torch.float32))
 
     def _add_loss(self, name: str, value: Tensor, count: int) -> None:
         self._losses.setdefault(name, []).append((value.detach(), count))

@@ -71,6 +71,8 @@ class BatchOutputs:
         sample_weight: weights ``(N,)`` of mean 1, or None.
         index: positions in the training split ``(N,)``.
         epoch: counted from 0.
+        features_2: of a second view of the samples, if a part needs one.
+        preds_2: predictions of the second view, without a gradient.
     """
 
     features: Tensor
@@ -80,6 +82,8 @@ class BatchOutputs:
     sample_weight: Tensor | None
     index: Tensor
     epoch: int
+    features_2: Tensor | None = None
+    preds_2: Tensor | None = None
 
 
 class JoinedLoss(nn.Module):

@@ -15,7 +15,15 @@ from typing import Any, Literal
 
 from ranksim._utils.formatting import format_value
 from ranksim.exceptions import UsageError
-from ranksim.training.recipe_rules import COUNT, POSITIVE, at_most, one_of, setting
+from ranksim.training.recipe_rules import (
+    COUNT,
+    FRACTION,
+    NONNEGATIVE,
+    POSITIVE,
+    at_most,
+    one_of,
+    setting,
+)
 
 Kind = Literal["loss", "loss term", "feature term", "optimizer", "heads"]
 """What a part changes.
@@ -45,6 +53,11 @@ class PartSettings:
         ccc_weight: factor on the term of ``ccc``.
         gar_base, gar_join, gar_alpha: ``base``, ``join`` and ``alpha`` of
             :class:`ranksim.GARLoss`.
+        oe_weight: ``weight`` of :class:`ranksim.OrdinalEntropyLoss`.
+        srl_homogeneity, srl_enveloping, srl_contrast, srl_temperature, srl_momentum, srl_points:
+            settings of :class:`ranksim.SRLLoss`, on the label bins of the data.
+        conr_width, conr_weight, conr_temperature: ``width``, ``weight`` and ``temperature`` of
+            :class:`ranksim.ConRLoss`; a width of 0 is that of a label bin.
     """
 
     bmse_variant: str = setting(one_of(("bmc", "gai", "bni")), default="bmc")
@@ -59,6 +72,16 @@ class PartSettings:
     ccc_weight: float = setting(POSITIVE, default=1.0)
     dila_weight: float = setting(POSITIVE, default=0.1)
     sera_points: str = setting(default="")
+    oe_weight: float = setting(POSITIVE, default=1e-3)
+    srl_homogeneity: float = setting(NONNEGATIVE, default=0.1)
+    srl_enveloping: float = setting(NONNEGATIVE, default=0.1)
+    srl_contrast: float = setting(NONNEGATIVE, default=0.1)
+    srl_temperature: float = setting(POSITIVE, default=0.1)
+    srl_momentum: float = setting(FRACTION, default=0.9)
+    srl_points: int = setting(COUNT, at_most(65_536), default=1_024)
+    conr_width: float = setting(NONNEGATIVE, default=0.0)
+    conr_weight: float = setting(POSITIVE, default=4.0)
+    conr_temperature: float = setting(POSITIVE, default=0.2)
 
 
 @dataclass(frozen=True)
@@ -94,7 +117,7 @@ class Part:
     two_views: bool = False
 
 
-_LOSSES = "ranksim.training.loss_parts"
+_LOSSES, _FEATURES = "ranksim.training.loss_parts", "ranksim.training.feature_parts"
 PARTS: dict[str, Part] = {
     "bmse": Part(
         kind="loss",
@@ -144,6 +167,37 @@ PARTS: dict[str, Part] = {
         stages="second",
         rebalances=True,
         conflicts={"lds": "relevance has no counts of bins that LDS could smooth"},
+    ),
+    "oe": Part(
+        kind="feature term",
+        title="ordinal entropy of features",
+        paper="Zhang et al., Improving Deep Regression with Ordinal Entropy, ICLR 2023",
+        builder=f"{_FEATURES}:make_oe",
+        stages="first",
+        ranges={"oe_weight": (1e-4, 1.0)},
+    ),
+    "srl": Part(
+        kind="feature term",
+        title="centroids along a smooth, wide curve (SRL)",
+        paper="Improve Representation for Imbalanced Regression through Geometric Constraints, "
+        "CVPR 2025",
+        builder=f"{_FEATURES}:make_srl",
+        stages="first",
+        ranges={
+            "srl_homogeneity": (1e-3, 1.0),
+            "srl_enveloping": (1e-3, 1.0),
+            "srl_contrast": (1e-3, 1.0),
+        },
+    ),
+    "conr": Part(
+        kind="feature term",
+        title="contrast of samples predicted alike but labeled apart (ConR)",
+        paper="Keramati et al., ConR: Contrastive Regularizer for Deep Imbalanced Regression, "
+        "ICLR 2024",
+        builder=f"{_FEATURES}:make_conr",
+        stages="first",
+        ranges={"conr_weight": (0.01, 10.0), "conr_temperature": (0.03, 1.0)},
+        two_views=True,
     ),
 }
 """All parts, in the order in which a name lists them."""
@@ -208,6 +262,11 @@ def unused_fields(parts: Sequence[str]) -> set[str]:
 def min_batch(parts: Sequence[str]) -> int:
     """Return the fewest samples of a batch on which all of the parts can be trained."""
     return max((PARTS[name].min_batch for name in parts), default=1)
+
+
+def has_two_views(parts: Sequence[str]) -> bool:
+    """Return whether one of the parts needs a second view of each sample."""
+    return any(PARTS[name].two_views for name in parts)
 
 
 def of_stage(parts: Sequence[str], stage: Literal["first", "second"]) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ import pytest
 import scipy.stats
 import torch
 
-from ranksim.data.images.augment import CropFlip, _splitmix64, crop_flip
+from ranksim.data.images.augment import CropFlip, crop_flip
+from ranksim.data.random_bits import splitmix64
 from ranksim.models.vision import Pixels
 from tests.oracles import images as oracle
 
@@ -91,7 +92,7 @@ def test_splitmix64_matches_the_oracle():
     assert oracle.splitmix64(0) == 0xE220A8397B1DCDAF  # published
     states = [0, 1, -1, 2**62, -(2**63), 2**63 - 1]
     states += np.random.default_rng(0).integers(-(2**63), 2**63, 500).tolist()
-    got = _splitmix64(torch.tensor(states))
+    got = splitmix64(torch.tensor(states))
     assert got.dtype == torch.int64
     assert [bits & oracle.WORD for bits in got.tolist()] == [
         oracle.splitmix64(state & oracle.WORD) for state in states

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_SPLITMIX64 = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+from ranksim.data.random_bits import splitmix64
+
 _CHUNK = 8  # images that stay in a core's cache between two operations
 
 
@@ -33,8 +34,8 @@ class CropFlip:
     def draw(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draw crop offsets ``top`` and ``left`` in 0..2 · pad, and flip flags, each ``(N,)``."""
         # a Python number, so that the device is not synchronized
-        key = int(_splitmix64(_splitmix64(torch.tensor(self.seed)) + epoch))
-        bits = _splitmix64(_splitmix64(key + index) ^ key)
+        key = int(splitmix64(splitmix64(torch.tensor(self.seed)) + epoch))
+        bits = splitmix64(splitmix64(key + index) ^ key)
         choices = 2 * self.pad + 1
         # 24 bits times the choices, divided by 2²⁴: uniform up to choices / 2²⁴
         top, left = (((bits >> shift & 0xFFFFFF) * choices) >> 24 for shift in (0, 24))
@@ -78,17 +79,3 @@ def _copy_flipped(target: Tensor, images: Tensor, flipped: Tensor) -> Tensor:
         chunk = images.index_select(0, rows[start:end])
         target[start:end].copy_(chunk if start < split else chunk.flip(2))
     return torch.empty_like(order).scatter_(0, rows, order)
-
-
-def _splitmix64(bits: Tensor) -> Tensor:
-    """Hash each int64 element with SplitMix64 (multiplication wraps around)."""
-    first, second, third = (constant - (1 << 64) for constant in _SPLITMIX64)
-    bits = bits + first
-    bits = (bits ^ _shift_right(bits, 30)) * second
-    bits = (bits ^ _shift_right(bits, 27)) * third
-    return bits ^ _shift_right(bits, 31)
-
-
-def _shift_right(bits: Tensor, count: int) -> Tensor:
-    """Shift bits right and fill with zeros (the shift of torch fills with the sign bit)."""
-    return (bits >> count) & ((1 << (64 - count)) - 1)

@@ -1,0 +1,101 @@
+"""ConR: samples that are predicted alike but labeled apart are contrasted."""
+
+import torch
+from torch import Tensor
+
+from ranksim._utils.checks import check_positive
+from ranksim.functional._features import join_views, label_distances, prepare_features
+from ranksim.functional.similarity import normalize_rows
+
+
+def conr_loss(
+    features: Tensor,
+    labels: Tensor,
+    preds: Tensor,
+    *,
+    width: float,
+    sample_weight: Tensor | None = None,
+    features_2: Tensor | None = None,
+    preds_2: Tensor | None = None,
+    temperature: float = 0.2,
+    label_std: float = 1.0,
+) -> Tensor:
+    r"""Compute the contrastive regularizer ConR.
+
+    .. math::
+        \frac 1N \sum_j -\log \frac{\frac{1}{|P_j|} \sum_{i \in P_j} e_{ji}}
+        {\sum_{i \in P_j} e_{ji} + \sum_{q \in Q_j} S_{jq} e_{jq}}, \qquad
+        e_{ji} = \exp(\langle \hat z_j, \hat z_i \rangle / \tau), \quad
+        S_{jq} = w_j |y_j - y_q| / \sigma
+
+    with unit features :math:`\hat z`. Positives :math:`P_j` are other samples with
+    :math:`|y_i - y_j| < \omega`, negatives :math:`Q_j` have :math:`|y_q - y_j| \ge \omega` but
+    :math:`|p_q - p_j| < \omega`. Anchors without a positive or without a negative contribute 0.
+
+    Args:
+        features: shape ``(N, ...)``, flattened to (N, D); any floating-point dtype.
+        labels: shape ``(N,)``, ``(N, 1)`` or ``(N, K)``, real or integer; distances are summed over
+            K.
+        preds: predictions of the shape and unit of the labels. They get no gradient.
+        width: ω > 0, the difference from which labels count as different, such as a bin's width.
+        sample_weight: density weights w ``(N,)`` of the samples, at least 0, such as 1/n; None: 1.
+        features_2: a second view of the samples; both views are samples, so that N doubles.
+        preds_2: predictions of the second view; needed with it.
+        temperature: τ > 0.
+        label_std: σ > 0, standard deviation of the training labels.
+
+    Returns:
+        A scalar, float64 for float64 features, else float32. A batch without negatives gives a
+        zero with a gradient; NaN propagates where it meets a pair.
+
+    Raises:
+        ValueError: if shapes do not match, or an argument is outside its range.
+        TypeError: if features are not floating point, or an argument is not a tensor.
+
+    Example:
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], requires_grad=True)
+        >>> ages, preds = torch.tensor([20, 20, 60]), torch.tensor([21.0, 22.0, 21.5])
+        >>> round(conr_loss(features, ages, preds, width=5, label_std=20).item(), 4)
+        2.9784
+
+    References:
+        Keramati et al., "ConR: Contrastive Regularizer for Deep Imbalanced Regression" (ICLR 2024),
+        from the paper alone. The form of S, the published mean over samples that counts anchors
+        without negatives as 0, and labels of K dimensions are our reading.
+    """
+    width, temperature = check_positive("width", width), check_positive("temperature", temperature)
+    label_std = check_positive("label_std", label_std)
+    if (features_2 is None) != (preds_2 is None):
+        raise ValueError("features_2 and preds_2 must be given together")
+    joined = join_views(features, features_2, "features")
+    preds = join_views(preds, preds_2, "preds")
+    if features_2 is not None:
+        labels = torch.cat([labels, labels])
+        sample_weight = None if sample_weight is None else sample_weight.repeat(2)
+    features, labels, dtype = prepare_features(joined, labels)
+    if preds.numel() != labels.numel() or len(preds) != len(labels):
+        raise ValueError(
+            f"preds must have the shape of labels, got {tuple(preds.shape)} for "
+            f"{tuple(labels.shape)}"
+        )
+    distance = label_distances(labels)
+    likeness = label_distances(preds.detach().reshape(labels.shape).to(labels.dtype))
+    weight = torch.ones_like(labels[:, 0]) if sample_weight is None else sample_weight
+    push = weight.detach().to(labels.dtype).unsqueeze(1) * distance / label_std
+    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = (distance < width) & others
+    negative = (distance >= width) & (likeness < width) & (push > 0)
+    anchor = positive.any(dim=1) & negative.any(dim=1)
+    unit, _ = normalize_rows(features)
+    logits = unit @ unit.T / temperature
+    near = _sum_exp(logits, positive, anchor)
+    far = _sum_exp(logits + torch.where(negative, push, 1.0).log(), negative, anchor)
+    log_mean = near - positive.sum(dim=1).clamp(min=1).to(near.dtype).log()
+    terms = torch.where(anchor, torch.logaddexp(near, far) - log_mean, 0.0)
+    return (terms.sum() / max(len(labels), 1)).to(dtype)
+
+
+def _sum_exp(logits: Tensor, mask: Tensor, anchor: Tensor) -> Tensor:
+    """Return log-sum-exps over the masked entries of each row ``(N,)``; 0 of other rows."""
+    masked = torch.where(mask, logits, -torch.inf)
+    return torch.where(anchor.unsqueeze(1), masked, 0.0).logsumexp(dim=1)
