@@ -84,12 +84,12 @@ def test_second_views_double_the_samples():
     assert torch.equal(rnc_loss(features, labels, features_2=other), rnc_loss(joined, doubled))
     preds = CONR_PREDS
     weights = torch.rand(9, dtype=torch.float64)
-    views = {"features_2": other, "preds_2": preds[9:]}
-    two = conr_loss(features, labels, preds[:9], width=1, sample_weight=weights, **views)
+    views = {"sample_weight": weights, "view_2": (other, preds[9:])}
+    two = conr_loss(features, labels, preds[:9], width=1, **views)
     one = conr_loss(joined, doubled, preds, width=1, sample_weight=weights.repeat(2))
     assert torch.equal(one, two)
-    with pytest.raises(ValueError, match="given together"):
-        conr_loss(features, labels, preds[:9], width=1, features_2=other)
+    with pytest.raises(ValueError, match="preds_2 must have the shape and device of preds"):
+        conr_loss(features, labels, preds[:9], width=1, view_2=(other, preds))
     with pytest.raises(ValueError, match="features_2 must have the shape and device of features"):
         rnc_loss(features, labels, features_2=other[:2])
 
@@ -260,7 +260,10 @@ def test_srl_without_samples_is_zero():
     [
         (lambda: SRLLoss(3, [0, 0]), "edges must be at least two ascending numbers"),
         (lambda: SRLLoss(3, [0, 1], momentum=1), "momentum must be below 1, got 1"),
-        (lambda: SRLLoss(3, [0, 1], contrast=-1), "contrast must be a finite number of at least 0"),
+        (
+            lambda: SRLLoss(3, [0, 1], weights=(1, 1, -1)),
+            "weights must be a finite number of at least 0",
+        ),
         (lambda: SRLLoss(0, [0, 1]), "width must be at least 1"),
         (lambda: ConRLoss(0.0), "width must be a finite number above 0"),
         (lambda: ConRLoss(1.0, weight=0), "weight must be a finite number above 0"),

@@ -106,19 +106,19 @@ class SRL:
     def loss(self, features, labels, weights=(0.1, 0.1, 0.1)):
         """Homogeneity, enveloping and contrast on the centroids after the batch."""
         centroids = self.moved(features, labels)
-        seen = [k for k, c in enumerate(centroids) if c is not None]
+        used = [k for k, c in enumerate(centroids) if c is not None]
         steps = [
             distance(centroids[b], centroids[a]) ** 2 / (self.positions[b] - self.positions[a])
-            for a, b in itertools.pairwise(seen)
+            for a, b in itertools.pairwise(used)
         ]
         reach = []
         for point in self.points:
-            near = [dot(point, centroids[k]) for k in seen]
+            near = [dot(point, centroids[k]) for k in used]
             total = log_sum_exp([v / self.temperature for v in near])
             reach.append(1 - sum(v * math.exp(v / self.temperature - total) for v in near))
         contrast = []
         for z, y in zip(features, labels, strict=True):
-            logits = {k: dot(unit(z), centroids[k]) / self.temperature for k in seen}
+            logits = {k: dot(unit(z), centroids[k]) / self.temperature for k in used}
             contrast.append(log_sum_exp(list(logits.values())) - logits[self.bin_of(y)])
         parts = (math.fsum(steps), np.mean(reach), np.mean(contrast))
         return sum(w * p for w, p in zip(weights, parts, strict=True))

@@ -22,10 +22,8 @@ def prepare_features(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, 
     return features.to(exact), labels.detach().to(exact), dtype
 
 
-def join_views(first: Tensor, second: Tensor | None, name: str) -> Tensor:
+def join_views(first: Tensor, second: Tensor, name: str) -> Tensor:
     """Append the second view of the samples, or raise a ValueError that names both shapes."""
-    if second is None:
-        return first
     if first.shape != second.shape or first.device != second.device:
         raise ValueError(
             f"{name}_2 must have the shape and device of {name}, got {tuple(second.shape)} on "

@@ -15,8 +15,7 @@ def conr_loss(
     *,
     width: float,
     sample_weight: Tensor | None = None,
-    features_2: Tensor | None = None,
-    preds_2: Tensor | None = None,
+    view_2: tuple[Tensor, Tensor] | None = None,
     temperature: float = 0.2,
     label_std: float = 1.0,
 ) -> Tensor:
@@ -39,8 +38,8 @@ def conr_loss(
         preds: predictions of the shape and unit of the labels. They get no gradient.
         width: ω > 0, the difference from which labels count as different, such as a bin's width.
         sample_weight: density weights w ``(N,)`` of the samples, at least 0, such as 1/n; None: 1.
-        features_2: a second view of the samples; both views are samples, so that N doubles.
-        preds_2: predictions of the second view; needed with it.
+        view_2: features and predictions of a second view of the samples, of the same shapes; both
+            views are samples, so that N doubles.
         temperature: τ > 0.
         label_std: σ > 0, standard deviation of the training labels.
 
@@ -65,14 +64,12 @@ def conr_loss(
     """
     width, temperature = check_positive("width", width), check_positive("temperature", temperature)
     label_std = check_positive("label_std", label_std)
-    if (features_2 is None) != (preds_2 is None):
-        raise ValueError("features_2 and preds_2 must be given together")
-    joined = join_views(features, features_2, "features")
-    preds = join_views(preds, preds_2, "preds")
-    if features_2 is not None:
+    if view_2 is not None:
+        features = join_views(features, view_2[0], "features")
+        preds = join_views(preds, view_2[1], "preds")
         labels = torch.cat([labels, labels])
         sample_weight = None if sample_weight is None else sample_weight.repeat(2)
-    features, labels, dtype = prepare_features(joined, labels)
+    features, labels, dtype = prepare_features(features, labels)
     if preds.numel() != labels.numel() or len(preds) != len(labels):
         raise ValueError(
             f"preds must have the shape of labels, got {tuple(preds.shape)} for "
@@ -85,14 +82,18 @@ def conr_loss(
     others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = (distance < width) & others
     negative = (distance >= width) & (likeness < width) & (push > 0)
-    anchor = positive.any(dim=1) & negative.any(dim=1)
     unit, _ = normalize_rows(features)
-    logits = unit @ unit.T / temperature
+    terms = _contrast(unit @ unit.T / temperature, positive, negative, push)
+    return (terms.sum() / max(len(labels), 1)).to(dtype)
+
+
+def _contrast(logits: Tensor, positive: Tensor, negative: Tensor, push: Tensor) -> Tensor:
+    """Return the term of each anchor ``(N,)``, from matrices ``(N, N)``."""
+    anchor = positive.any(dim=1) & negative.any(dim=1)
     near = _sum_exp(logits, positive, anchor)
     far = _sum_exp(logits + torch.where(negative, push, 1.0).log(), negative, anchor)
     log_mean = near - positive.sum(dim=1).clamp(min=1).to(near.dtype).log()
-    terms = torch.where(anchor, torch.logaddexp(near, far) - log_mean, 0.0)
-    return (terms.sum() / max(len(labels), 1)).to(dtype)
+    return torch.where(anchor, torch.logaddexp(near, far) - log_mean, 0.0)
 
 
 def _sum_exp(logits: Tensor, mask: Tensor, anchor: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ def ordinal_entropy_loss(
     pairs = (distinct * (distinct - 1)).round().clamp(min=1)
     spread = (weights * pairwise_distances(centers)).sum() / pairs
     scatter = torch.linalg.vector_norm(_drop_rounding(unit - centers), dim=1).mean()
-    return (scatter - spread).to(dtype)
+    loss: Tensor = scatter - spread
+    return loss.to(dtype)
 
 
 def _drop_rounding(deviations: Tensor) -> Tensor:

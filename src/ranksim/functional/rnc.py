@@ -55,10 +55,10 @@ def rnc_loss(
         (NeurIPS 2023). The value and gradient of a sorted row are our derivation.
     """
     temperature = check_positive("temperature", temperature)
-    joined = join_views(features, features_2, "features")
     if features_2 is not None:
+        features = join_views(features, features_2, "features")
         labels = torch.cat([labels, labels])
-    features, labels, dtype = prepare_features(joined, labels)
+    features, labels, dtype = prepare_features(features, labels)
     if len(features) < 2:
         return (features * 0).sum().to(dtype)
     logits = pairwise_distances(features) / -temperature

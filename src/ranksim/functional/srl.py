@@ -24,24 +24,22 @@ def update_centroids(
         New centroids ``(K, D)`` with the gradient of ``sums``, and which bins have one now
         ``(K,)``. A first mean becomes the centroid itself.
     """
-    present, seen = counts > 0, centroids.ne(0).any(dim=1)
+    present, observed = counts > 0, centroids.ne(0).any(dim=1)
     means = sums / counts.clamp(min=1).unsqueeze(1)
     mixed = momentum * centroids + (1 - momentum) * means
-    moved, _ = normalize_rows(torch.where(seen.unsqueeze(1), mixed, means))
-    return torch.where(present.unsqueeze(1), moved, centroids), seen | present
+    moved, _ = normalize_rows(torch.where(observed.unsqueeze(1), mixed, means))
+    return torch.where(present.unsqueeze(1), moved, centroids), observed | present
 
 
 def srl_loss(
     features: Tensor,
     index: Tensor,
     centroids: Tensor,
-    seen: Tensor,
+    observed: Tensor,
     positions: Tensor,
     points: Tensor,
     *,
-    homogeneity: float = 0.1,
-    enveloping: float = 0.1,
-    contrast: float = 0.1,
+    weights: tuple[float, float, float] = (0.1, 0.1, 0.1),
     temperature: float = 0.1,
 ) -> Tensor:
     r"""Compute the weighted sum of homogeneity, enveloping and contrast of centroids.
@@ -61,12 +59,10 @@ def srl_loss(
         index: label bin of each sample, int64 ``(N,)``; samples of bins without a centroid are
             left out of the contrast.
         centroids: unit vectors ``(K, D)``.
-        seen: which bins have a centroid ``(K,)``.
+        observed: which bins have a centroid ``(K,)``.
         positions: label of each bin ``(K,)``, ascending, in standard deviations.
         points: P unit vectors ``(P, D)``.
-        homogeneity: the weight α of even steps, at least 0.
-        enveloping: the weight β of the reach on the sphere, at least 0.
-        contrast: the weight γ of the samples' nearness, at least 0.
+        weights: α, β and γ, at least 0.
         temperature: τ > 0.
 
     Returns:
@@ -77,28 +73,29 @@ def srl_loss(
         arXiv 2503.00876). The soft maximum as a mean by softmax, τ in it, the gradient through the
         batch's part of the centroids and the momentum are our choices.
     """
+    homogeneity, enveloping, contrast = weights
     unit, _ = normalize_rows(features)
-    any_seen = seen.any()
-    used = seen | ~any_seen  # so that no softmax is empty
+    has_any = observed.any()
+    used = observed | ~has_any  # so that no softmax is empty
     hidden = ~used
-    total = homogeneity * _homogeneity(centroids, seen, positions)
+    total = homogeneity * _homogeneity(centroids, observed, positions)
     similarities = points @ centroids.T
     shares = (similarities / temperature).masked_fill(hidden, -torch.inf).softmax(dim=1)
     total = total + enveloping * (1 - (shares * similarities).sum(dim=1)).mean()
     logits = (unit @ centroids.T / temperature).masked_fill(hidden, -torch.inf)
-    counted = seen[index]
+    counted = observed[index]
     logits = torch.where(counted.unsqueeze(1), logits, 0.0)
     terms = torch.where(counted, -logits.log_softmax(dim=1).gather(1, index[:, None])[:, 0], 0.0)
     total = total + contrast * terms.sum() / counted.sum().clamp(min=1)
-    return torch.where(any_seen, total, (unit * 0).sum())
+    return torch.where(has_any, total, (unit * 0).sum())
 
 
-def _homogeneity(centroids: Tensor, seen: Tensor, positions: Tensor) -> Tensor:
+def _homogeneity(centroids: Tensor, observed: Tensor, positions: Tensor) -> Tensor:
     """Return the squared steps between consecutive centroids per distance of their labels."""
-    bins = torch.arange(len(seen), device=seen.device)
-    later = torch.where(seen, bins, len(seen)).flip(0).cummin(dim=0).values.flip(0)
-    following = torch.cat([later[1:], later.new_full((1,), len(seen))])  # the next bin, or K
-    paired = seen & (following < len(seen))
+    bins = torch.arange(len(observed), device=observed.device)
+    later = torch.where(observed, bins, len(observed)).flip(0).cummin(dim=0).values.flip(0)
+    following = torch.cat([later[1:], later.new_full((1,), len(observed))])  # the next bin, or K
+    paired = observed & (following < len(observed))
     following = torch.where(paired, following, bins)
     steps = (centroids[following] - centroids).square().sum(dim=1)
     spacing = torch.where(paired, positions[following] - positions, 1.0)

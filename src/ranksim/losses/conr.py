@@ -17,7 +17,7 @@ class ConRLoss(nn.Module):
     with :math:`e_{ji} = \exp(\langle \hat z_j, \hat z_i \rangle / \tau)`, positives P labeled
     within ω and negatives Q labeled apart but predicted within ω. ``forward(features, labels,
     preds)`` takes features ``(N, ...)``, labels ``(N,)`` and predictions of the same shape, and
-    optionally density weights ``(N,)`` and the features and predictions of a second view; it
+    optionally density weights ``(N,)`` and the pair of features and predictions of a second view; it
     returns a scalar to add to a regression loss. Special cases and errors:
     :func:`ranksim.functional.conr_loss`.
 
@@ -59,9 +59,7 @@ class ConRLoss(nn.Module):
         labels: Tensor,
         preds: Tensor,
         sample_weight: Tensor | None = None,
-        *,
-        features_2: Tensor | None = None,
-        preds_2: Tensor | None = None,
+        view_2: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         return self.weight * conr_loss(
             features,
@@ -69,8 +67,7 @@ class ConRLoss(nn.Module):
             preds,
             width=self.width,
             sample_weight=sample_weight,
-            features_2=features_2,
-            preds_2=preds_2,
+            view_2=view_2,
             temperature=self.temperature,
             label_std=self.label_std,
         )

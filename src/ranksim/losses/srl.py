@@ -32,7 +32,7 @@ class SRLLoss(nn.Module):
     Args:
         width: number of features D.
         edges: of the label bins ``(K + 1,)``, ascending; labels outside go to the outer bins.
-        homogeneity, enveloping, contrast: the weights α, β and γ, at least 0.
+        weights: α of homogeneity, β of enveloping and γ of contrast, at least 0.
         temperature: τ > 0.
         momentum: share of a centroid that is kept, in [0, 1).
         points: P, number of random unit vectors.
@@ -60,9 +60,7 @@ class SRLLoss(nn.Module):
         width: int,
         edges: Sequence[float] | np.ndarray | Tensor,
         *,
-        homogeneity: float = 0.1,
-        enveloping: float = 0.1,
-        contrast: float = 0.1,
+        weights: tuple[float, float, float] = (0.1, 0.1, 0.1),
         temperature: float = 0.1,
         momentum: float = 0.9,
         points: int = 1024,
@@ -73,8 +71,8 @@ class SRLLoss(nn.Module):
         borders = torch.as_tensor(np.asarray(edges, dtype=np.float64))
         if borders.ndim != 1 or len(borders) < 2 or not bool((borders.diff() > 0).all()):
             raise ValueError(f"edges must be at least two ascending numbers, got {edges!r}")
-        weights = {"homogeneity": homogeneity, "enveloping": enveloping, "contrast": contrast}
-        self.weights = {k: check_positive(k, v, or_zero=True) for k, v in weights.items()}
+        first, second, third = (check_positive("weights", each, or_zero=True) for each in weights)
+        self.weights = first, second, third
         self.temperature = check_positive("temperature", temperature)
         self.momentum = check_positive("momentum", momentum, or_zero=True)
         if self.momentum >= 1:
@@ -90,14 +88,15 @@ class SRLLoss(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         unit, index, dtype = self._prepare(features, labels)
         centroids = self.centroids.to(unit.dtype)
-        seen = centroids.ne(0).any(dim=1)
+        observed = centroids.ne(0).any(dim=1)
         if self.training:
             sums, counts = self._sum_bins(unit, index)
-            centroids, seen = update_centroids(sums, counts, centroids, self.momentum)
+            centroids, observed = update_centroids(sums, counts, centroids, self.momentum)
             self._store(sums.detach(), counts)
         terms = (self.positions.to(unit.dtype), self.points.to(unit.dtype))
-        arguments = {**self.weights, "temperature": self.temperature}
-        return srl_loss(unit, index, centroids, seen, *terms, **arguments).to(dtype)
+        arguments = (unit, index, centroids, observed, *terms)
+        loss = srl_loss(*arguments, weights=self.weights, temperature=self.temperature)
+        return loss.to(dtype)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
@@ -144,5 +143,5 @@ class SRLLoss(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        settings = {**self.weights, "temperature": self.temperature, "momentum": self.momentum}
-        return ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        names = ("weights", "temperature", "momentum")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)

@@ -88,9 +88,7 @@ class PredictionTerm(FeatureTerm):
             outputs.features_2,
             outputs.preds_2 * self.steps_per_unit,
         )
-        term: Tensor = self.term(
-            features, labels, preds, weight, features_2=features_2, preds_2=preds_2
-        )
+        term: Tensor = self.term(features, labels, preds, weight, (features_2, preds_2))
         return term
 
 
@@ -103,10 +101,13 @@ def make_oe(context: PartContext) -> nn.Module:
 
 def make_srl(context: PartContext) -> nn.Module:
     """Return SRL with centroids of the label bins."""
+    settings = context.settings("srl")
+    names = ("homogeneity", "enveloping", "contrast")
     term = SRLLoss(
         context.width,
         context.bins.edges,
-        **context.settings("srl"),
+        weights=tuple(settings.pop(name) for name in names),
+        **settings,
         label_std=context.label_std * context.recipe.label_scale,
         seed=context.seed,
     )
