@@ -65,7 +65,7 @@ def test_every_field_can_be_changed(benchmark, kind):
         "lds_kernel": "laplace", "fds_kernel": "triangular", "fds_momentum": 0.5,
         "fds_min_ratio": 0.3, "fds_empty_bins": "zeros", "fds_paper_compat": True,
         "rrt_paper_compat": True, "lr_milestones": [3, 7], "fds_min_label": -5.0,
-        "fds_max_label": 90.0, "flip": False, "rare_threshold": 0.5,
+        "fds_max_label": 90.0, "flip": False, "rare_threshold": 0.5, "srl_momentum": 0.5,
         "encoder": "conv" if kind is SeriesRecipe else "resnet34",
     }  # fmt: skip
     for field in dataclasses.fields(kind):

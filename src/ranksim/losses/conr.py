@@ -17,7 +17,7 @@ class ConRLoss(nn.Module):
     with :math:`e_{ji} = \exp(\langle \hat z_j, \hat z_i \rangle / \tau)`, positives P labeled
     within ω and negatives Q labeled apart but predicted within ω. ``forward(features, labels,
     preds)`` takes features ``(N, ...)``, labels ``(N,)`` and predictions of the same shape, and
-    optionally density weights ``(N,)`` and the pair of features and predictions of a second view; it
+    optionally density weights ``(N,)`` and the features and predictions of a second view; it
     returns a scalar to add to a regression loss. Special cases and errors:
     :func:`ranksim.functional.conr_loss`.
 
