@@ -1,5 +1,6 @@
 """Sweeps: what they write, what they reuse and reject, and how they survive being killed."""
 
+import contextlib
 import functools
 import json
 import os
@@ -16,8 +17,12 @@ from ranksim.datasets import sts_b_dir
 from ranksim.evaluation.record import FORMAT, read_record, run_name
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments import sweep as sweep_module
+from ranksim.experiments.executor import local
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
+from ranksim.training.task_loading import hand_over_data
+from tests.helpers import user_data
+from tests.helpers.requests import make_request
 from tests.helpers.sweeps import (
     ENDLESS,
     SMALL,
@@ -173,18 +178,56 @@ def test_killed_twice_gives_the_results_of_an_undisturbed_sweep(small_sts, tmp_p
     assert killed == whole
 
 
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files of commands."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
 @pytest.mark.slow
-def test_workers_exit_when_their_parent_is_killed(small_sts, tmp_path):
+def test_workers_read_no_data_that_the_sweep_has_read(tmp_path, monkeypatch):
+    def run(out, **options):
+        path = user_data.write_table(tmp_path / out)
+        changes = {"methods": "vanilla,linear", "seeds": "2", "changes": SMALL, "max_epochs": 2}
+        options = options | changes | {"options": user_data.OPTIONS[user_data.TABLE]}
+        run_benchmark(make_request(path, tmp_path / out / "runs", **options))
+        return path, read_comparable_results(tmp_path / out / "runs")
+
+    @contextlib.contextmanager
+    def remove_table(sources):
+        with hand_over_data(sources) as data:
+            assert data is not None
+            (tmp_path / "two" / "homes.csv").rename(tmp_path / "moved.csv")
+            yield data
+        assert not data.path.parent.exists()
+        (tmp_path / "moved.csv").rename(tmp_path / "two" / "homes.csv")
+
+    _, one = run("one", jobs=1)
+    monkeypatch.setattr(local, "hand_over_data", remove_table)
+    _, two = run("two", jobs=2)
+    for results in (one, two):  # that of this process is no t-SNE
+        for each in results["runs"]:
+            each["result"].pop("projection", None)
+    assert two == one
+
+
+@pytest.mark.slow
+def test_workers_exit_when_their_parent_is_killed(small_sts, tmp_path, temporary):
     with start_command(sweep_command(small_sts, tmp_path, *ENDLESS)) as process:
         wait_until_training(process, tmp_path)
+        assert list(temporary.glob("ranksim-*"))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         wait_until_group_ends(process.pid)
+    assert not list(temporary.glob("ranksim-*"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_stops_all_processes_with_one_sentence(small_sts, tmp_path, jobs):
+def test_ctrl_c_stops_all_processes_with_one_sentence(small_sts, tmp_path, temporary, jobs):
     with start_command(sweep_command(small_sts, tmp_path, *ENDLESS, jobs=jobs)) as process:
         wait_until_training(process, tmp_path, runs=jobs)
         os.killpg(process.pid, signal.SIGINT)
@@ -194,6 +237,7 @@ def test_ctrl_c_stops_all_processes_with_one_sentence(small_sts, tmp_path, jobs)
     assert output.splitlines()[-1].startswith("Error: Stopped")
     assert "Traceback" not in output
     assert len(list(tmp_path.rglob("started.json"))) == jobs
+    assert not list(temporary.glob("ranksim-*"))
 
 
 @pytest.mark.slow

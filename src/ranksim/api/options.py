@@ -14,6 +14,7 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ranksim._utils.worker_server import start_worker_server
 from ranksim.data import spec
 from ranksim.data.spec import option
 from ranksim.exceptions import UsageError
@@ -233,6 +234,7 @@ def make_sweep_request(
         source = DataSource(kind(**_select(values, _list_fields(kind))), location)
         request = _make_request(source, out, values, command)
         check(request)
+        _start_workers(values)
         return request
     location = spec.DataLocation(data, image_root=values.get("image_root"))
     options = _select(values, (name for name in values if name in spec.user_data_options()))
@@ -244,10 +246,17 @@ def make_sweep_request(
     from ranksim.data.reading import require_source
 
     require_source(data)
+    _start_workers(values)
 
     from ranksim.experiments.sweep_request import resolve_user_data
 
     return _make_request(resolve_user_data(location, options), out, values, command)
+
+
+def _start_workers(values: Values) -> None:
+    """Let worker processes import PyTorch while this one does so and reads the data."""
+    if (values.get("jobs") or 1) > 1 and values.get("engine") == "processes":
+        start_worker_server()
 
 
 def _check_any(requests: Sequence[SweepRequest], check: Callable[[SweepRequest], None]) -> None:

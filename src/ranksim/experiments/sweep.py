@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -97,8 +98,9 @@ def _execute_unfinished(
     if not todo:
         return
     jobs = min(plan.jobs, len(todo))
+    sources = [(run.source, run.recipe) for run in todo]
     with open_executor(
-        plan.engine, jobs, plan.trainer_config, shared, progress.validated
+        plan.engine, jobs, plan.trainer_config, shared, progress.validated, sources
     ) as executor:
         yield from _execute_in_parallel(executor, plan, todo, progress)
 
@@ -109,12 +111,16 @@ def _execute_in_parallel(
     """Train runs in parallel, first stages before runs that need them; yield run and record."""
     pending = list(runs)
     unfinished = {run.name for run in runs}
+    seconds: dict[str, float] = {}  # of the last finished run of each method
     retry_at: dict[str, float] = {}  # of runs that another sweep trains
     # several nodes execute the runs in the same order
     in_order = plan.trainer_config.num_nodes > 1
 
     def next_task() -> Task[Run] | None:
-        for run in pending[:1] if in_order else pending:
+        ordered = pending[:1] if in_order else pending
+        if len(pending) < 2 * plan.jobs and not in_order:  # so that no long run ends alone
+            ordered = sorted(pending, key=lambda run: -seconds.get(run.method.key, math.inf))
+        for run in ordered:
             waits = run.stage_one is not None and run.stage_one.name in unfinished
             if not waits and retry_at.get(run.name, 0.0) <= time.monotonic():
                 pending.remove(run)
@@ -130,6 +136,7 @@ def _execute_in_parallel(
                 pending.insert(0 if in_order else len(pending), run)
             else:
                 unfinished.remove(run.name)
+                seconds[run.method.key] = record["result"].get("seconds", 0.0)
                 yield run, record
         if pending:
             progress.waiting(pending[0].name)

@@ -134,9 +134,10 @@ class _Search:
     def run(self) -> None:
         """Execute trials until the study contains ``n_trials``."""
         bench = self.request.bench
-        with open_executor(
-            bench.engine, bench.jobs, bench.trainer, bench.out / STORAGE, self._receive_score
-        ) as executor:
+        base = make_runs(bench, self.settings)(self.method, self.seeds[0])
+        settings = bench.engine, bench.jobs, bench.trainer, bench.out / STORAGE
+        sources = [(base.source, base.recipe)]
+        with open_executor(*settings, self._receive_score, sources) as executor:
             for trial, future in run_tasks(executor, bench.jobs, self._next_trial):
                 self._finish(trial, future.result())
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ranksim._utils.formatting import format_value
 from ranksim._utils.progress import progress_counter
@@ -305,11 +307,7 @@ class TextAdapter(DataAdapter):
     ) -> tuple[Sequence[BatchDataset], NetworkFactory, FeatureReader | None]:
         """Convert tokens to network inputs; return them, the network factory and the reader."""
         datasets, table = tokens
-
-        def make_network(recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
-            return text_network(recipe, table, len(self.names))
-
-        return datasets, make_network, TextReader(table)
+        return datasets, partial(make_text_network, table, len(self.names)), TextReader(table)
 
     def _advise(self, limit: int, length: int) -> str:
         """Return how to read texts of a length above the limit."""
@@ -347,15 +345,33 @@ class SentenceAdapter(TextAdapter):
     ) -> tuple[Sequence[BatchDataset], NetworkFactory, FeatureReader | None]:
         name, texts = recipe.encoder, len(self.names)
         if not recipe.frozen:
-            return tokens[0], lambda *_: lambda: Regressor(SentenceEncoder(name, texts=texts)), None
+            return tokens[0], partial(_make_sentence_network, name, texts), None
         encoder = SentenceEncoder(name, texts=texts)
         features, width = embed_texts(tokens[0], encoder), encoder.width
-        return features, lambda recipe, config: table_network(recipe, width), VectorReader()
+        return features, partial(_make_vector_network, width), VectorReader()
 
     def _advise(self, limit: int, length: int) -> str:
         if limit < TOKEN_LIMITS[1]:
             return "choose an encoder that reads longer texts, or shorten them"
         return super()._advise(limit, length)
+
+
+# functions of modules, and no closures, so that a task can be handed to other processes
+def make_text_network(
+    vectors: Tensor, texts: int, recipe: Any, config: TrainerConfig
+) -> Callable[[], Regressor]:
+    """Return a factory of networks that read texts as word vectors ``(V, E)``."""
+    return text_network(recipe, vectors, texts)
+
+
+def _make_sentence_network(
+    name: str, texts: int, recipe: Any, config: TrainerConfig
+) -> Callable[[], Regressor]:
+    return lambda: Regressor(SentenceEncoder(name, texts=texts))
+
+
+def _make_vector_network(width: int, recipe: Any, config: TrainerConfig) -> Callable[[], Regressor]:
+    return table_network(recipe, width)
 
 
 def _read_more(length: int) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,9 +38,14 @@ from ranksim.datasets import image_benchmarks as images
 from ranksim.datasets.base import Benchmark, LabelSamples
 from ranksim.datasets.label_gaps import Subset, drop_labels
 from ranksim.imbalance.bins import parse_ranges
-from ranksim.models import ImageEncoder
+from ranksim.models import ImageEncoder, Regressor
 from ranksim.models.vision import RESNETS
-from ranksim.training.adapters import AdaptedSplits, DataAdapter, adapter_type
+from ranksim.training.adapters import (
+    AdaptedSplits,
+    DataAdapter,
+    adapter_type,
+    make_text_network,
+)
 from ranksim.training.custom_encoder import check_custom_network, make_factory
 from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.data_source import DataSource
@@ -45,10 +54,10 @@ from ranksim.training.factory import (
     augmentation,
     image_network,
     series_network,
-    text_network,
     word_vectors,
 )
 from ranksim.training.feature_readers import ImageReader, SeriesReader, TextReader
+from ranksim.training.handover import SharedObject
 from ranksim.training.recipe import (
     IMAGES,
     SENTENCES,
@@ -65,6 +74,9 @@ from ranksim.user_data.folds import Folds, assign_folds, make_fold, train_on_all
 from ranksim.user_data.split_column import join_split_file
 from ranksim.user_data.split_plan import SplitPlan, make_split_plan
 
+Reading = tuple[tuple[str, Any], ...]
+"""The fields of a recipe that change how data is read."""
+
 
 @dataclass(frozen=True, eq=False)
 class LoadedData:
@@ -73,6 +85,72 @@ class LoadedData:
     benchmark: Benchmark[Any]
     parts: AdaptedSplits
     adapter: DataAdapter | None = None  # of user data
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """Data as one process has loaded it for others, by what identifies it."""
+
+    loaded: Mapping[tuple[DataSource, Reading], LoadedData] = field(default_factory=dict)
+    plans: Mapping[DataSource, SplitPlan] = field(default_factory=dict)
+
+
+_MAX_LOADED = 2  # data that a process keeps
+_handed_over: SharedObject | None = None  # data that another process has prepared for this one
+
+
+@contextmanager
+def hand_over_data(
+    runs: Iterable[tuple[DataSource, Recipe]],
+) -> Iterator[SharedObject | None]:
+    """Yield the data of runs for :func:`use_data` in other processes of this machine.
+
+    Data that this process no longer keeps is left out, and loaded by each process itself. Arrays
+    are in a file, which is removed when the block ends. Yields None if it cannot be written, as on
+    a full disk.
+    """
+    keys = [(source, _select_reading(source, recipe)) for source, recipe in runs]
+    last = list(dict.fromkeys(reversed(keys)))[:_MAX_LOADED]
+    prepared = _prepare(last)
+    with TemporaryDirectory(prefix="ranksim-", ignore_cleanup_errors=True) as folder:
+        data = None
+        if last:
+            with contextlib.suppress(OSError):
+                data = SharedObject.write(Path(folder) / "arrays", prepared)
+        del prepared
+        yield data
+
+
+def _prepare(keys: Sequence[tuple[DataSource, Reading]]) -> PreparedData:
+    """Return data without the columns of its table, which a process reads if it needs them."""
+    loaded = {key: _load_cached(*key) for key in keys}
+    plans = {}
+    for source in dict.fromkeys(source for source, _ in keys if source.is_user_data):
+        plan = load_plan(source)
+        table = dataclasses.replace(plan.table, read=partial(_read_column, source), whole=None)
+        plans[source] = dataclasses.replace(plan, table=table)
+    return PreparedData(loaded, plans)
+
+
+def _read_column(source: DataSource, name: str) -> Sequence[Any]:
+    assert isinstance(source.spec, UserDataSpec)
+    return read_user_data(source.location, source.spec.reading).read(name)
+
+
+def use_data(data: SharedObject | None) -> None:
+    """Use the data of :func:`hand_over_data` instead of loading it."""
+    global _handed_over
+    _handed_over = data
+    _adopt_data.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _adopt_data() -> PreparedData:
+    if _handed_over is None:
+        return PreparedData()
+    prepared = _handed_over.load()
+    assert isinstance(prepared, PreparedData)
+    return prepared
 
 
 def identify_data(source: DataSource) -> DataSource:
@@ -161,10 +239,12 @@ def _build_encoder(encoder: str) -> None:
     ImageEncoder(encoder)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=_MAX_LOADED)
 def load_plan(source: DataSource) -> SplitPlan:
     """Load user data and choose which of its samples are trained on."""
     assert isinstance(source.spec, UserDataSpec)
+    if (plan := _adopt_data().plans.get(source)) is not None:
+        return plan
     if source.all_rows:
         return train_on_all(load_plan(dataclasses.replace(source, all_rows=False)))
     if source.fold is not None:
@@ -233,9 +313,13 @@ def _sample_ids(source: DataSource, parts: AdaptedSplits, part: str = "train") -
 
 
 def _load(source: DataSource, recipe: Recipe) -> LoadedData:
+    return _load_cached(source, _select_reading(source, recipe))
+
+
+def _select_reading(source: DataSource, recipe: Recipe) -> Reading:
     recipe = with_encoder_folder(recipe, source.location.encoder)
     names = _READING_FIELDS.get(source.spec.benchmark, ())
-    return _load_cached(source, tuple((name, getattr(recipe, name)) for name in names))
+    return tuple((name, getattr(recipe, name)) for name in names)
 
 
 _READING_FIELDS: dict[str, tuple[str, ...]] = {
@@ -246,9 +330,12 @@ _READING_FIELDS: dict[str, tuple[str, ...]] = {
 """Fields of a recipe that change how data is read, as a key of the cache."""
 
 
-@lru_cache(maxsize=2)
-def _load_cached(source: DataSource, reading: tuple[tuple[str, Any], ...]) -> LoadedData:
+@lru_cache(maxsize=_MAX_LOADED)
+def _load_cached(source: DataSource, reading: Reading) -> LoadedData:
     """Load data of any kind, without the labels to drop."""
+    adopted = _adopt_data().loaded.get((source, reading))
+    if adopted is not None:
+        return adopted
     loaded = _load_any(source, SimpleNamespace(**dict(reading)))
     ranges = [part for text in source.spec.drop_labels for part in parse_ranges(text)]
     if not ranges:
@@ -308,7 +395,7 @@ def _load_texts(source: DataSource, recipe: Any) -> LoadedData:
     benchmark = dataclasses.replace(benchmark, report=report)
     parts = AdaptedSplits(
         (train, val, test),
-        lambda recipe, _: text_network(recipe, rows, texts),
+        partial(make_text_network, rows, texts),
         reader=TextReader(rows),
     )
     return LoadedData(benchmark, parts)
@@ -323,10 +410,16 @@ def _load_glucose(source: DataSource) -> LoadedData:
     scaling = SeriesScaling.fit(values.values, values.ends, window=values.window)
     parts = AdaptedSplits(
         (train, val, test),
-        lambda recipe, _: series_network(recipe, channels),
+        partial(_make_series_network, channels),
         reader=SeriesReader(scaling.mean[0], scaling.deviation[0]),
     )
     return LoadedData(benchmark, parts)
+
+
+def _make_series_network(
+    channels: int, recipe: Any, config: TrainerConfig
+) -> Callable[[], Regressor]:
+    return series_network(recipe, channels)
 
 
 def _load_ages(source: DataSource, recipe: Any) -> LoadedData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from ranksim.experiments.executor.local import (
     run_tasks,
 )
 from ranksim.experiments.executor.ray import open_ray_executor
+from ranksim.training.data_source import DataSource
 from ranksim.training.hardware import check_trainer_config
+from ranksim.training.recipe import Recipe
 from ranksim.training.trainer_config import TrainerConfig
 
 __all__ = [
@@ -51,15 +53,17 @@ def open_executor(
     trainer_config: TrainerConfig,
     shared: Path,
     on_message: Callable[..., None],
+    sources: Iterable[tuple[DataSource, Recipe]] = (),
 ) -> AbstractContextManager[TaskExecutor]:
     """Start workers, and stop them when the ``with`` block ends, also by an error or Ctrl-C.
 
     The engine ``processes`` uses ``count`` processes of this machine, or this one if it is 1. All
     workers must see the file ``shared``. ``on_message`` is called with the arguments of each
-    :func:`report_progress`. A ``RankSimError`` is raised if a worker was killed.
+    :func:`report_progress`. A ``RankSimError`` is raised if a worker was killed. Processes of this
+    machine get the data of ``sources`` from this one; Ray loads it on each node.
     """
     if engine == "ray":
         return open_ray_executor(count, trainer_config, shared, on_message)
     if count == 1:
         return open_inline_executor(on_message)
-    return open_process_executor(count, on_message)
+    return open_process_executor(count, on_message, sources)

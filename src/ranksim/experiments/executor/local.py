@@ -7,19 +7,24 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import queue
+import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 import torch
 
+from ranksim._utils.worker_server import get_context
 from ranksim.exceptions import RankSimError
+from ranksim.training.data_source import DataSource
+from ranksim.training.handover import SharedObject
+from ranksim.training.recipe import Recipe
+from ranksim.training.task_loading import hand_over_data, use_data
 
 K = TypeVar("K")
 Task = tuple[K, Callable[..., Any], tuple[Any, ...]]  # a key, a function and its arguments
@@ -104,11 +109,25 @@ def open_inline_executor(on_message: Callable[..., None]) -> Iterator[TaskExecut
 
 
 @contextmanager
-def open_process_executor(count: int, on_message: Callable[..., None]) -> Iterator[TaskExecutor]:
-    """Yield an executor with ``count`` worker processes, which are killed when the block ends."""
-    context = _get_context()
+def open_process_executor(
+    count: int,
+    on_message: Callable[..., None],
+    sources: Iterable[tuple[DataSource, Recipe]] = (),
+) -> Iterator[TaskExecutor]:
+    """Yield an executor with ``count`` worker processes, which are killed when the block ends.
+
+    Workers get the data of ``sources`` from this process, which has loaded it.
+    """
+    with hand_over_data(sources) as data:
+        yield from _open_processes(count, on_message, data)
+
+
+def _open_processes(
+    count: int, on_message: Callable[..., None], data: SharedObject | None
+) -> Iterator[TaskExecutor]:
+    context = get_context()
     messages = context.Queue()
-    arguments = messages, dict(os.environ)
+    arguments = messages, dict(os.environ), data
     pool = ProcessPoolExecutor(count, context, initializer=_init_worker, initargs=arguments)
 
     def deliver_messages() -> None:
@@ -127,19 +146,7 @@ def open_process_executor(count: int, on_message: Callable[..., None]) -> Iterat
             process.kill()
 
 
-def _get_context() -> BaseContext:
-    """Return a context that starts workers from a server, which imports the libraries once.
-
-    The server is a fresh process without GPUs in use. Windows has none and spawns each worker.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ranksim.experiments.sweep"])
-    return context
-
-
-def _init_worker(messages: Any, environment: dict[str, str]) -> None:
+def _init_worker(messages: Any, environment: dict[str, str], data: SharedObject | None) -> None:
     """Initialize a worker process: use one thread, and exit when the parent process dies.
 
     The environment is that of the parent; the server may have been started under another one.
@@ -147,6 +154,7 @@ def _init_worker(messages: Any, environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     set_message_sender(messages.put)
+    use_data(data)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and kills its workers
     parent = multiprocessing.parent_process()
@@ -154,6 +162,8 @@ def _init_worker(messages: Any, environment: dict[str, str]) -> None:
 
     def exit_with_parent() -> None:
         multiprocessing.connection.wait([parent.sentinel])
+        if data is not None:  # which a killed parent has not removed
+            shutil.rmtree(data.path.parent, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=exit_with_parent, daemon=True).start()
