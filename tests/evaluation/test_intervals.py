@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from ranksim.evaluation import intervals
 from ranksim.evaluation.intervals import (
     TwoWayInterval,
     aggregate_by_cluster,
     bootstrap,
     count_effective,
+    quantile,
 )
 
 
@@ -154,6 +156,22 @@ def test_bootstrap_equals_loops():
     wide = bootstrap(values, 0.99)
     assert (wide[0] < low).all()
     assert (wide[1] > high).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 30, 2500])
+def test_resamples_that_are_kept_change_no_interval(monkeypatch, count):
+    values = np.random.default_rng(count).normal(size=(count, 3))
+    monkeypatch.setattr(intervals, "_MAX_KEPT", 0)
+    drawn = bootstrap(values)
+    monkeypatch.undo()
+    for _ in range(2):
+        np.testing.assert_array_equal(bootstrap(values), drawn)
+
+
+def test_quantiles_are_those_of_scipy():
+    for degrees in (1, 2, 3, 9, 500):
+        for level in (0.9, 0.95, 1 - 0.05 / 7):
+            assert quantile(level, degrees) == scipy.stats.t.ppf((1 + level) / 2, degrees)
 
 
 def test_bootstrap_in_chunks_equals_normal_interval():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ranksim.exceptions import require_optional
 MIN_SEEDS = 3  # common seeds of a comparison; two leave one degree of freedom, useless intervals
 RESAMPLES = 2_000
 _CHUNK = 4_000_000  # resampled indices in memory at a time
+_MAX_KEPT = 2**23  # counts of rows in resamples that are kept for other methods
 _MAX_SEEDS = 1_000
 
 
@@ -177,17 +178,13 @@ def bootstrap(
         Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), sections 12.5, 13.3.
     """
     count = len(values)
-    generator = np.random.default_rng(0)
     mean, std = values.mean(axis=0), values.std(axis=0)
     centered = values - mean
     moments = np.concatenate([centered, np.square(centered)], axis=1)
     shifts, ratios = [], []
-    chunk = max(_CHUNK // count, 1)
-    for start in range(0, RESAMPLES, chunk):
-        rows = min(chunk, RESAMPLES - start)
-        chosen = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
-        weights = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
-        shift, square = np.split(weights @ moments / count, 2, axis=1)
+    is_small = RESAMPLES * count <= _MAX_KEPT
+    for weights in _keep_resamples(count) if is_small else _draw_resamples(count):
+        shift, square = np.split(weights.astype(np.float64) @ moments / count, 2, axis=1)
         std_resampled = np.sqrt(np.maximum(square - np.square(shift), np.square(std) / count))
         shifts.append(shift)
         ratio = np.zeros_like(shift)
@@ -198,11 +195,27 @@ def bootstrap(
     return mean + np.minimum(low, -ratio_high), mean + np.maximum(high, -ratio_low)
 
 
+def _draw_resamples(count: int) -> Iterator[NDArray[np.int64]]:
+    """Yield how often each of ``count`` rows is in a resample, some resamples ``(B, n)`` a time."""
+    generator = np.random.default_rng(0)
+    chunk = max(_CHUNK // count, 1)
+    for start in range(0, RESAMPLES, chunk):
+        rows = min(chunk, RESAMPLES - start)
+        chosen = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
+        yield np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
+
+
+@lru_cache(maxsize=4)
+def _keep_resamples(count: int) -> list[NDArray[np.uint16]]:
+    """Return the resamples of a few rows, as each method of a comparison has the same ones."""
+    return [weights.astype(np.uint16) for weights in _draw_resamples(count)]
+
+
 @cache
 def quantile(level: float, degrees_of_freedom: int) -> float:
     """Return the two-sided quantile of Student's t distribution (0.975 for ``level=0.95``)."""
-    stats = require_optional("scipy.stats", "train")
-    return float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))
+    special = require_optional("scipy.special", "train")  # scipy.stats takes longer to import
+    return float(special.stdtrit(degrees_of_freedom, (1 + level) / 2))
 
 
 def is_significant(effect: Mapping[str, Any]) -> bool:
