@@ -5,6 +5,8 @@ import functools
 import json
 import os
 import signal
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -13,14 +15,19 @@ import torch
 from rich.console import Console
 
 from ranksim._utils.storage import read_verified_json
+from ranksim.api import options as api_options
+from ranksim.api.arguments import read_arguments
 from ranksim.datasets import sts_b_dir
 from ranksim.evaluation.record import FORMAT, read_record, run_name
 from ranksim.exceptions import RankSimError, UsageError
 from ranksim.experiments import sweep as sweep_module
-from ranksim.experiments.executor import local
+from ranksim.experiments import sweep_request
+from ranksim.experiments.executor import TaskExecutor, local
+from ranksim.experiments.sweep import _execute_in_parallel
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
 from ranksim.training.task_loading import hand_over_data
+from ranksim.training.task_loading import read_user_data as read_data
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 from tests.helpers.sweeps import (
@@ -257,3 +264,48 @@ def test_committed_settings_are_recorded(small_sts, tmp_path):
     assert (identity["seed"], identity["recipe"]["ties"]) == (7, "min")
     assert identity["limits"] == {"steps": 2, "epochs": 2}
     assert str(tmp_path) not in json.dumps(content)
+
+
+def test_last_runs_start_with_the_longest_ones():
+    seconds, started = {"a": 1.0, "b": 3.0, "c": 2.0}, []
+
+    def submit(function, run, progress_bar):
+        started.append(run.name)
+        future = Future()
+        future.set_result({"result": {"seconds": seconds[run.method.key]}})
+        return future
+
+    runs = [
+        SimpleNamespace(name=f"{key}{seed}", method=SimpleNamespace(key=key), stage_one=None)
+        for seed in range(2)
+        for key in "abc"
+    ]
+    nodes = SimpleNamespace(num_nodes=1)
+    plan = SimpleNamespace(jobs=2, trainer_config=nodes, progress_bar=False)
+    executor = TaskExecutor(submit, lambda: None)
+    done = [run.name for run, _ in _execute_in_parallel(executor, plan, runs, None)]
+    assert started == ["a0", "b0", "c0", "c1", "b1", "a1"]  # c is unknown when c1 starts
+    assert sorted(done) == sorted(started)
+    nodes.num_nodes, started[:] = 2, []  # which start runs in the same order
+    list(_execute_in_parallel(executor, plan, runs, None))
+    assert started == [run.name for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        *(({"jobs": 2}, 1), ({"jobs": 1}, 0), ({}, 0), ({"jobs": 2, "engine": "ray"}, 0)),
+        ({"jobs": 2, "methods": "nonsense"}, 0),
+    ],
+)
+def test_workers_start_before_data_is_read(tmp_path, monkeypatch, options, count):
+    events = []
+    monkeypatch.setattr(api_options, "start_worker_server", lambda: events.append("start"))
+    monkeypatch.setattr(
+        sweep_request, "read_user_data", lambda *args: events.append("read") or read_data(*args)
+    )
+    path = user_data.write_table(tmp_path)
+    values = read_arguments("compare", api_options.COMPARE_OPTIONS, {"target": "price", **options})
+    with contextlib.suppress(UsageError):
+        api_options.make_sweep_request(str(path), tmp_path / "out", values)
+    assert events[:1] == ["start"] if count else "start" not in events
