@@ -34,6 +34,7 @@ VIEWS = {"functional", "imbalance", "metrics"}  # within a step, of tensors that
 VIEW_FILES = {
     "_utils/arrays.py",  # copies at once
     "data/images/pixel_cache.py",  # a file that is mapped to memory and checked
+    "training/handover.py",  # written at once
 }
 
 

@@ -99,7 +99,7 @@ def request_and_recipe(request, tmp_path):
         fixture = {"sts-b-dir": "small_sts", "sentiment-dir": "small_sentiment"}
         folder = request.getfixturevalue(fixture.get(kind, "small_glucose"))
         folder = folder if folder.is_dir() else folder.parent
-        made = make_request(kind, tmp_path / "out", options=BENCHMARKS[kind], data_dir=folder)
+        sweep = make_request(kind, tmp_path / "out", options=BENCHMARKS[kind], data_dir=folder)
     else:
         name = "sentences" if kind.endswith(" sentences") else kind
         options = user_data.OPTIONS[name]
@@ -109,9 +109,9 @@ def request_and_recipe(request, tmp_path):
         if kind == user_data.PICTURES:
             changes = {"image_size": 16}
         path = user_data.WRITERS[name](tmp_path)
-        made = make_request(path, tmp_path / "out", options=options, **settings)
+        sweep = make_request(path, tmp_path / "out", options=options, **settings)
     method = parse_method("vanilla", "inverse")
-    return made, load_recipe(made.source.spec.benchmark, "small", method, changes)
+    return sweep, load_recipe(sweep.source.spec.benchmark, "small", method, changes)
 
 
 def describe(source, recipe):
@@ -190,9 +190,9 @@ def test_nothing_is_handed_over_on_a_full_disk(tmp_path, monkeypatch, sources):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(SharedObject, "write", write)
-    made = make_request(
+    sweep = make_request(
         user_data.write_table(tmp_path), tmp_path / "out", options={"target": "price"}
     )
     recipe = load_recipe("table", "small", parse_method("vanilla", "inverse"), {})
-    with hand_over_data([(made.source, recipe)] * sources) as data:
+    with hand_over_data([(sweep.source, recipe)] * sources) as data:
         assert data is None
