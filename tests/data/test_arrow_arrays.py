@@ -31,6 +31,19 @@ def test_texts_are_kept(texts):
     assert array.equals(arrow.array(texts, arrow.large_string()))
 
 
+def test_small_csv_files_are_read_without_arrow(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n2.5,\n1,x\n")
+    code = (
+        "import sys, numpy as np\n"
+        "from ranksim.data.reading import load_table\n"
+        "from ranksim.user_data.proposals import find_column_kinds\n"
+        f"table = load_table({str(tmp_path / 't.csv')!r})\n"
+        "find_column_kinds(table.take(np.arange(2)), 'a', np.arange(2))\n"
+        "assert 'pyarrow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_pandas_is_not_imported():
     code = (
         "import sys, numpy as np\n"

@@ -141,12 +141,14 @@ class DistinctValues:
     def parse_plain_numbers(self) -> tuple[NDArray[np.float64], Mask]:
         """Return numbers ``(K,)``, and which values are texts of plain numbers such as 2.5."""
         numbers, is_plain = np.full(len(self), np.nan), np.zeros(len(self), np.bool_)
+        if self._array is None:
+            return numbers, is_plain
         arrow, types, compute = (
             require_optional(name, "train")
             for name in ("pyarrow", "pyarrow.types", "pyarrow.compute")
         )
         array = self._array
-        if array is not None and (types.is_string(array.type) or types.is_large_string(array.type)):
+        if types.is_string(array.type) or types.is_large_string(array.type):
             matches = compute.match_substring_regex(array, _PLAIN_NUMBER).fill_null(False)
             is_plain = matches.to_numpy(zero_copy_only=False)
             numbers[is_plain] = array.filter(matches).cast(arrow.float64()).to_numpy()
