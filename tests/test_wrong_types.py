@@ -119,6 +119,11 @@ def forward(module, **params):
 
 
 FEATURES_AND_LABELS = {"features": (Z, (*TENSOR, META)), "labels": (Y, TENSOR)}
+CONR = FEATURES_AND_LABELS | {
+    "preds": (Y, TENSOR), "sample_weight": (None, REF), "view_2": (None, (3, "a", [Z], (Z, 3))),
+}  # fmt: skip
+CONR_SETTINGS = {"temperature": (1.0, NUMBER), "label_std": (1.0, NUMBER)}
+TRIPLE = ("abc", 3, None, (0.1, 0.1), ("a", 1, 1))
 CASES = {
     "ranksim_loss": case(
         functional.ranksim_loss, **FEATURES_AND_LABELS, **RANKSIM,
@@ -174,6 +179,37 @@ CASES = {
     "gar_loss": case(functional.gar_loss, **BATCH, **GAR),
     "GARLoss": case(losses.GARLoss, **GAR),
     "GARLoss.forward": forward(losses.GARLoss(), **BATCH),
+    "ordinal_entropy_loss": case(
+        functional.ordinal_entropy_loss, **FEATURES_AND_LABELS, label_range=(None, NUMBER)
+    ),
+    "OrdinalEntropyLoss": case(
+        losses.OrdinalEntropyLoss, weight=(1.0, NUMBER), label_range=(None, NUMBER)
+    ),
+    "OrdinalEntropyLoss.forward": forward(losses.OrdinalEntropyLoss(), **FEATURES_AND_LABELS),
+    "rnc_loss": case(
+        functional.rnc_loss, **FEATURES_AND_LABELS, features_2=(None, REF),
+        temperature=(1.0, NUMBER),
+    ),
+    "RnCLoss": case(losses.RnCLoss, temperature=(1.0, NUMBER)),
+    "RnCLoss.forward": forward(
+        losses.RnCLoss(), **FEATURES_AND_LABELS, features_2=(None, REF)
+    ),
+    "conr_loss": case(functional.conr_loss, **CONR, **CONR_SETTINGS, width=(1.0, NUMBER)),
+    "ConRLoss": case(
+        losses.ConRLoss, **CONR_SETTINGS, width=(1.0, NUMBER), weight=(1.0, NUMBER)
+    ),
+    "ConRLoss.forward": forward(losses.ConRLoss(1.0), **CONR),
+    "srl_loss": case(
+        functional.srl_loss, features=(Z, TENSOR), index=(torch.arange(4), TENSOR),
+        centroids=(Z, TENSOR), observed=(Z[:, 0] >= 0, TENSOR), positions=(Y, TENSOR),
+        points=(Z, TENSOR), weights=((0.1, 0.1, 0.1), TRIPLE), temperature=(1.0, NUMBER),
+    ),
+    "SRLLoss": case(
+        losses.SRLLoss, width=(3, WHOLE), edges=([0, 1, 2], ("ab", None, 3.0, [DAY, DAY])),
+        weights=((0.1, 0.1, 0.1), TRIPLE), temperature=(1.0, NUMBER), momentum=(0.5, NUMBER),
+        points=(4, WHOLE), label_std=(1.0, NUMBER), seed=(0, WHOLE),
+    ),
+    "SRLLoss.forward": forward(losses.SRLLoss(3, [0, 1, 2]), **FEATURES_AND_LABELS),
     "focal_r_loss": case(functional.focal_r_loss, **REGRESSION, **FOCAL),
     "L1Loss": case(losses.L1Loss, **REDUCTION),
     "MSELoss": case(losses.MSELoss, **REDUCTION),

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ranksim.functional._validation import to_matrices
+from ranksim.functional._validation import check_tensors, to_matrices
 from ranksim.functional.similarity import pairwise_similarity, working_dtype
 
 _EQUAL = 64.0  # rounding errors within which squared distances count as zero
@@ -23,7 +23,8 @@ def prepare_features(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def join_views(first: Tensor, second: Tensor, name: str) -> Tensor:
-    """Append the second view of the samples, or raise a ValueError that names both shapes."""
+    """Append the second view of the samples, or raise an error that names both."""
+    check_tensors(**{name: first, f"{name}_2": second})
     if first.shape != second.shape or first.device != second.device:
         raise ValueError(
             f"{name}_2 must have the shape and device of {name}, got {tuple(second.shape)} on "

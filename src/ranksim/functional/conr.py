@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from ranksim._utils.checks import check_positive
+from ranksim._utils.checks import check_positive, describe_value
 from ranksim.functional._features import join_views, label_distances, prepare_features
+from ranksim.functional._validation import check_tensors
 from ranksim.functional.similarity import normalize_rows
 
 
@@ -64,7 +65,10 @@ def conr_loss(
     """
     width, temperature = check_positive("width", width), check_positive("temperature", temperature)
     label_std = check_positive("label_std", label_std)
+    check_tensors(labels=labels, preds=preds)
+    _check_weight(sample_weight, labels)
     if view_2 is not None:
+        _check_pair(view_2)
         features = join_views(features, view_2[0], "features")
         preds = join_views(preds, view_2[1], "preds")
         labels = torch.cat([labels, labels])
@@ -94,6 +98,28 @@ def _contrast(logits: Tensor, positive: Tensor, negative: Tensor, push: Tensor) 
     far = _sum_exp(logits + torch.where(negative, push, 1.0).log(), negative, anchor)
     log_mean = near - positive.sum(dim=1).clamp(min=1).to(near.dtype).log()
     return torch.where(anchor, torch.logaddexp(near, far) - log_mean, 0.0)
+
+
+def _check_weight(sample_weight: Tensor | None, labels: Tensor) -> None:
+    """Raise an error unless the weights are a tensor ``(N,)`` or None."""
+    if sample_weight is None:
+        return
+    check_tensors(labels=labels, sample_weight=sample_weight)
+    if sample_weight.shape != labels.shape[:1]:
+        raise ValueError(
+            f"sample_weight must have shape (N,), got {tuple(sample_weight.shape)} for labels "
+            f"{tuple(labels.shape)}"
+        )
+
+
+def _check_pair(view_2: object) -> None:
+    """Raise a TypeError unless the second view is a pair of tensors."""
+    is_pair = isinstance(view_2, tuple | list) and len(view_2) == 2
+    if not is_pair or not all(isinstance(each, Tensor) for each in view_2):  # type: ignore[attr-defined]
+        raise TypeError(
+            "view_2 must be a pair of tensors, features and predictions of the second view, got "
+            f"{describe_value(view_2)}"
+        )
 
 
 def _sum_exp(logits: Tensor, mask: Tensor, anchor: Tensor) -> Tensor:

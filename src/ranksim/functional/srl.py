@@ -1,8 +1,11 @@
 """Surrogate-driven representation learning: centroids of label bins along a curve on the sphere."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ranksim._utils.checks import check_positive, describe_value
+from ranksim.functional._validation import check_tensors
 from ranksim.functional.similarity import normalize_rows
 
 
@@ -68,12 +71,19 @@ def srl_loss(
     Returns:
         A scalar of the features' dtype; zero, with a gradient, if no bin has a centroid.
 
+    Raises:
+        TypeError: if an argument is not a tensor, or the weights are not three numbers.
+        ValueError: if a weight or the temperature is outside its range.
+
     References:
         "Improve Representation for Imbalanced Regression through Geometric Constraints" (CVPR 2025,
         arXiv 2503.00876). The soft maximum as a mean by softmax, τ in it, the gradient through the
         batch's part of the centroids and the momentum are our choices.
     """
-    homogeneity, enveloping, contrast = weights
+    check_tensors(features=features, index=index, centroids=centroids, observed=observed)
+    check_tensors(positions=positions, points=points)
+    homogeneity, enveloping, contrast = check_weights(weights)
+    temperature = check_positive("temperature", temperature)
     unit, _ = normalize_rows(features)
     has_any = observed.any()
     used = observed | ~has_any  # so that no softmax is empty
@@ -88,6 +98,27 @@ def srl_loss(
     terms = torch.where(counted, -logits.log_softmax(dim=1).gather(1, index[:, None])[:, 0], 0.0)
     total = total + contrast * terms.sum() / counted.sum().clamp(min=1)
     return torch.where(has_any, total, (unit * 0).sum())
+
+
+def check_weights(weights: object) -> tuple[float, float, float]:
+    """Return three numbers of at least 0; raise an error if the argument is anything else."""
+    if not isinstance(weights, tuple | list) or len(weights) != 3:
+        raise TypeError(f"weights must be three numbers, got {describe_value(weights)}")
+    first, second, third = (check_positive("weights", each, or_zero=True) for each in weights)
+    return first, second, third
+
+
+def read_edges(edges: object) -> Tensor:
+    """Return edges of bins as float64 ``(K + 1,)``; raise a ValueError if they are none."""
+    try:
+        borders = torch.as_tensor(np.asarray(edges, dtype=np.float64))
+    except (TypeError, ValueError):
+        borders = torch.empty(0, dtype=torch.float64)
+    if borders.ndim != 1 or len(borders) < 2 or not bool((borders.diff() > 0).all()):
+        raise ValueError(
+            f"edges must be at least two ascending numbers, got {describe_value(edges)}"
+        )
+    return borders
 
 
 def _homogeneity(centroids: Tensor, observed: Tensor, positions: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ranksim._utils.checks import check_positive, check_size
+from ranksim._utils.checks import check_positive, check_size, describe_value
 from ranksim.functional._features import prepare_features
 from ranksim.functional.similarity import normalize_rows
-from ranksim.functional.srl import srl_loss, update_centroids
+from ranksim.functional.srl import check_weights, read_edges, srl_loss, update_centroids
 
 
 class SRLLoss(nn.Module):
@@ -68,16 +68,16 @@ class SRLLoss(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        borders = torch.as_tensor(np.asarray(edges, dtype=np.float64))
-        if borders.ndim != 1 or len(borders) < 2 or not bool((borders.diff() > 0).all()):
-            raise ValueError(f"edges must be at least two ascending numbers, got {edges!r}")
-        first, second, third = (check_positive("weights", each, or_zero=True) for each in weights)
-        self.weights = first, second, third
+        borders = read_edges(edges)
+        self.weights = check_weights(weights)
         self.temperature = check_positive("temperature", temperature)
         self.momentum = check_positive("momentum", momentum, or_zero=True)
         if self.momentum >= 1:
             raise ValueError(f"momentum must be below 1, got {momentum!r}")
-        width, points = check_size("width", width, "features"), check_size("points", points, "it")
+        width = check_size("width", width, "features")
+        points = check_size("points", points, "unit vectors")
+        if not isinstance(seed, int):
+            raise TypeError(f"seed must be a whole number, got {describe_value(seed)}")
         draws = torch.randn(points, width, generator=torch.Generator().manual_seed(seed))
         centers = (borders[1:] + borders[:-1]) / 2 / check_positive("label_std", label_std)
         self.edges = nn.Buffer(borders[1:-1].float(), persistent=False)
