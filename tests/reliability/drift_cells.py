@@ -72,7 +72,7 @@ TECHNIQUES = {
     "bmse, bmc": Row(Technique(parts=("bmse",))),
     "bmse, bni": Row(Technique(parts=("bmse",)), {"bmse_variant": "bni", "bmse_sigma": 0.5}),
     "rrt+bmse": Row(Technique(two_stage=True, parts=("bmse",))),
-    "inv+dist": Row(Technique(weighting=INV, parts=("dist",)), {"dist_weight": 0.2}),
+    "inv+dist": Row(Technique(weighting=INV, parts=("dist",)), {"dist_weight": 0.02}),
     "dila": Row(Technique(parts=("dila",))),
     "sera": Row(Technique(parts=("sera",)), {"sera_points": "0:1,6:0,25:1"}),
     "rrt+ccc": Row(Technique(weighting=INV, two_stage=True, parts=("ccc",))),

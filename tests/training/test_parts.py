@@ -13,10 +13,10 @@ from torch import nn
 from ranksim.exceptions import UsageError
 from ranksim.experiments.search_space import Space, recipe_values
 from ranksim.experiments.sweep_settings import SweepSettings
-from ranksim.imbalance import LabelBins
+from ranksim.imbalance import LabelBins, density_weights
 from ranksim.losses import MSELoss
 from ranksim.training import part_modules
-from ranksim.training.factory import resolve_defaults
+from ranksim.training.factory import make_weights, resolve_defaults
 from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import (
     ESTIMATORS,
@@ -186,7 +186,31 @@ def test_records_hold_only_fields_that_are_used():
     assert TableRecipe.from_table(record_recipe(recipe, Technique())) == recipe
     estimator = load_recipe("table", "small", parse_method("trees", "inverse"))
     assert isinstance(estimator, EstimatorRecipe)
-    assert record_recipe(estimator, Technique(estimator="trees")) == dataclasses.asdict(estimator)
+    content = dataclasses.asdict(estimator)
+    del content["denseweight_alpha"]
+    assert record_recipe(estimator, Technique(estimator="trees")) == content
+
+
+@pytest.mark.parametrize("name", ["denseweight", "rrt+denseweight", "trees+denseweight"])
+def test_alpha_is_the_dial_of_denseweight(name, tmp_path):
+    method, plain = parse_method(name, "inverse"), parse_method("inv", "inverse")
+    labels, bins = np.array([1.0, 1, 1, 2, 2, 5]), LabelBins.uniform(0.0, 10.0, 5)
+    for alpha in (0.5, 1.0):
+        recipe = load_recipe("table", "small", method, {"denseweight_alpha": alpha})
+        weights = make_weights(recipe, method.technique, bins, labels)
+        expected = density_weights(labels, scheme="denseweight", alpha=alpha)
+        np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6)
+        assert record_recipe(recipe, method.technique)["denseweight_alpha"] == alpha
+        assert "denseweight_alpha" not in record_recipe(recipe, plain.technique)
+    settings = SweepSettings.from_request(
+        make_request("sts-b-dir", tmp_path, options={"split": "yang"})
+    )
+    changed = dataclasses.replace(settings, changes={"denseweight_alpha": 0.5})
+    changed.check([method])
+    with pytest.raises(UsageError, match="denseweight_alpha changes only rows with denseweight"):
+        changed.check([plain])
+    space = Space.from_method(method, recipe_values(recipe), fields=("denseweight_alpha",))
+    assert space.ranges == {"denseweight_alpha": (0.1, 3.0)}
 
 
 @over_parts

@@ -203,7 +203,7 @@ def upgrade_identity(content: Mapping[str, Any]) -> RunIdentity:
         is_external = "predictions_sha256" in identity  # recorded with the recipe of a network
         is_estimator = bool(technique.get("estimator")) and not is_external
         kind: type[Recipe] = EstimatorRecipe if is_estimator else NetworkRecipe
-        unused = unused_fields(technique.get("parts", ()))
+        unused = unused_fields(technique.get("parts", ()), technique.get("weighting", "none"))
         added = {k: v for k, v in kind.optional_fields().items() if k not in unused}
         identity["recipe"] = added | update_old_fields(identity["recipe"])
     if "stage_one" in identity:

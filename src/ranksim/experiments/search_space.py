@@ -11,7 +11,7 @@ from ranksim.exceptions import UsageError
 from ranksim.experiments.sweep_settings import SweepRequest, SweepSettings, parse_seeds
 from ranksim.training.method import Method
 from ranksim.training.method_rules import estimator_options
-from ranksim.training.parts import PARTS, of_stage
+from ranksim.training.parts import ALPHA, PARTS, of_stage
 from ranksim.training.recipe import Recipe
 
 _WEIGHT = "ranksim_weight"
@@ -25,6 +25,7 @@ _KERNELS: dict[str, tuple[Any, ...]] = {
     "kernel_size": (3, 5, 9, 15),
     "sigma": (1.0, 2.0, 4.0),
 }
+_ALPHA = (0.1, 3.0)
 _BINS = (5, 10, 20, 50)
 _TREES: dict[str, tuple[float, float]] = {
     "learning_rate": (0.01, 0.3),
@@ -84,6 +85,8 @@ class Space:
             if technique.fds:
                 choices |= {f"fds_{name}": values for name, values in _KERNELS.items()}
                 choices["fds_bins"] = _BINS
+        if technique.weighting == "denseweight":
+            ranges = {**ranges, ALPHA: _ALPHA}
         for name in of_stage(technique.parts, "second") if technique.two_stage else technique.parts:
             ranges, choices = {**ranges, **PARTS[name].ranges}, {**choices, **PARTS[name].choices}
         if not technique.estimator and (network or fields or not (ranges or choices)):

@@ -25,7 +25,7 @@ from ranksim.training.method_rules import (
     has_threshold,
     needs_table,
 )
-from ranksim.training.parts import find_part, replaces_loss, unused_fields
+from ranksim.training.parts import ALPHA, find_part, replaces_loss, unused_fields
 from ranksim.training.presets import (
     load_recipe,
     preset_table,
@@ -173,7 +173,7 @@ class SweepSettings:
             names = [item.name for item in fields(EstimatorRecipe) if item.name not in useless]
         if not has_threshold(technique.resampling):
             names.remove(THRESHOLD)
-        useless = unused_fields(technique.parts)
+        useless = unused_fields(technique.parts, technique.weighting)
         if replaces_loss(technique.parts):
             useless |= {"loss", "huber_delta"}
         return [name for name in names if name not in useless]
@@ -185,6 +185,8 @@ class SweepSettings:
         networks = {item.name for item in fields(recipe_type(self.benchmark))}
         if name == THRESHOLD:
             owners = "rows that are resampled with over, under, smoter or smogn"
+        elif name == ALPHA:
+            owners = "rows with denseweight"
         elif (part := find_part(name)) is not None:
             owners = f"rows with {part}"
         elif name in {item.name for item in fields(EstimatorRecipe)} - networks:

@@ -75,7 +75,7 @@ class DirectLoop:
         self.module, self.task, self.folder, self.options = module, task, folder, options
         self.recipe = recipe = module.recipe
         self.schedule = Schedule.plan(
-            recipe, options.limits, len(task.train), min_batch=min_batch(module.parts)
+            recipe, options.limits, len(task.train), min_batch=min_batch(module.technique.parts)
         )
         self.optimizers = [FusedAdam(module.param_groups())]
         self.global_step = self.current_epoch = self.validated_step = 0

@@ -108,7 +108,8 @@ def fit_weights(
 ) -> DensityWeights:
     """Fit the sample weights of a technique to the training labels ``(N,)``."""
     if technique.weighting == "denseweight":
-        return DensityWeights.fit(labels, scheme="denseweight")
+        alpha = recipe.denseweight_alpha
+        return DensityWeights.fit(labels, scheme="denseweight", alpha=alpha)
     lds = LDS(recipe.lds_kernel, recipe.lds_kernel_size, recipe.lds_sigma)  # type: ignore[arg-type]
     # the published recipes for ages limit the counts for 1/n only
     limited = technique.weighting == "inverse" and (recipe.min_count > 0 or recipe.max_count > 0)

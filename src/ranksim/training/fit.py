@@ -161,7 +161,7 @@ def _make_module(
     limit = explosion_limit(base, context, targets, weights, initial_pred)
     objective = Objective(
         *(join_losses(base, context), weights, fds, fds_batches, ranksim),
-        *(DivergenceMonitor(limit), technique.parts, make_feature_terms(context)),
+        *(DivergenceMonitor(limit), technique, make_feature_terms(context)),
         make_second_view(task, recipe, options.seed) if has_two_views(technique.parts) else None,
     )
     arguments: dict[str, Any] = {

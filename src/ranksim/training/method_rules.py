@@ -30,7 +30,7 @@ def depends_on_seed(technique: Technique) -> bool:
 
 def record_recipe(recipe: Recipe, technique: Technique) -> dict[str, Any]:
     """Return the fields of a recipe for a record, without those of parts that are not used."""
-    unused = unused_fields(technique.parts)
+    unused = unused_fields(technique.parts, technique.weighting)
     return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in unused}
 
 

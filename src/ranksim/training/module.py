@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from ranksim.imbalance import FDS
 from ranksim.losses import RankSimLoss
 from ranksim.models import Regressor
 from ranksim.training.divergence import DivergenceMonitor
+from ranksim.training.method import Technique
+from ranksim.training.method_rules import record_recipe
 from ranksim.training.part_modules import BatchOutputs
-from ranksim.training.parts import unused_fields
 from ranksim.training.recipe import NetworkRecipe
 
 Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
@@ -36,7 +36,7 @@ class Objective:
     fds_batches: Iterable[Batch] | None = None  # all training samples, to update FDS
     ranksim: RankSimLoss | None = None
     monitor: DivergenceMonitor | None = None
-    parts: tuple[str, ...] = ()  # of the technique
+    technique: Technique = field(default_factory=Technique)
     feature_terms: Mapping[str, nn.Module] = field(default_factory=dict)  # by part
     second_view: Augment | None = None  # of the inputs of a batch, for parts that compare views
 
@@ -68,7 +68,7 @@ class RegressionModule(nn.Module):
         self.fds_batches = objective.fds_batches
         self.ranksim = objective.ranksim
         self.monitor = objective.monitor
-        self.parts = objective.parts
+        self.technique = objective.technique
         self.feature_terms = nn.ModuleDict(dict(objective.feature_terms))
         self.second_view = objective.second_view
         self.augment = augment
@@ -188,9 +188,7 @@ class RegressionModule(nn.Module):
 
     def checkpoint_sections(self) -> dict[str, Any]:
         """Return what a checkpoint needs besides weights, to use the network without a run."""
-        unused = unused_fields(self.parts)
-        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if k not in unused}
-        sections: dict[str, Any] = {"recipe": recipe}
+        sections: dict[str, Any] = {"recipe": record_recipe(self.recipe, self.technique)}
         if self.transform is not None:
             sections["transform"] = self.transform.to_dict()
         return sections

@@ -117,6 +117,7 @@ class Part:
     two_views: bool = False
 
 
+ALPHA = "denseweight_alpha"  # field of a recipe
 _LOSSES, _FEATURES = "ranksim.training.loss_parts", "ranksim.training.feature_parts"
 PARTS: dict[str, Part] = {
     "bmse": Part(
@@ -254,9 +255,10 @@ def _check_points(text: str) -> str:
     return ""
 
 
-def unused_fields(parts: Sequence[str]) -> set[str]:
-    """Return the recipe fields of all parts that are not among these."""
-    return {each for name in PARTS if name not in parts for each in part_fields(name)}
+def unused_fields(parts: Sequence[str], weighting: str) -> set[str]:
+    """Return the recipe fields of other parts and weights, which a record leaves out."""
+    unused = {each for name in PARTS if name not in parts for each in part_fields(name)}
+    return unused if weighting == "denseweight" else unused | {ALPHA}
 
 
 def min_batch(parts: Sequence[str]) -> int:

@@ -85,6 +85,7 @@ class Recipe:
         weighting: scheme of LDS and RRT if the method's name does not contain one.
         min_count, max_count: bin counts are clipped to this range for inverse weights; 0: no limit.
         lds_kernel, lds_kernel_size, lds_sigma: see :class:`ranksim.imbalance.LDS`.
+        denseweight_alpha: α of the weights ``denseweight``, at least 0, where there are none.
         rare_threshold: ``threshold`` of the resamplers over, under, smoter and smogn, the relevance
             from which on a label is rare.
     """
@@ -97,6 +98,7 @@ class Recipe:
     lds_kernel: str = setting(one_of(KERNELS))
     lds_kernel_size: int = setting(_KERNEL_SIZE)
     lds_sigma: float = setting(_SIGMA)
+    denseweight_alpha: float = setting(NONNEGATIVE, default=1.0)
     rare_threshold: float = setting(POSITIVE, at_most(1), default=0.8)
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ def train(
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
     sampler = SeededSampler(len(task.train), options.seed, recipe.batch_size)
     processes = world_size(config)
-    samples, least = sampler.samples_per_process(processes), min_batch(module.parts)
+    samples, least = sampler.samples_per_process(processes), min_batch(module.technique.parts)
     schedule = Schedule.plan(recipe, options.limits, samples, min_batch=least)
     checkpoint = read_resumable_checkpoint(folder, LIGHTNING)
     if checkpoint is not None:
