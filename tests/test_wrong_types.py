@@ -60,6 +60,7 @@ GAR = {
     "base": ("l1", CHOICE), "join": ("sum", CHOICE), "alpha": (0.1, NUMBER),
     "label_std": (1.0, NUMBER),
 }  # fmt: skip
+PAIR = {"preds": (LABELS, LABEL_VECTOR), "target": (LABELS, LABEL_VECTOR)}
 SIGMA = ("0.5", [0.5], torch.rand(2), DAY, None)
 MIXTURE = dict.fromkeys(("means", "variances", "weights"), (Y, REF))
 REDUCTION = {"reduction": ("mean", CHOICE)}
@@ -149,6 +150,27 @@ CASES = {
     "ccc_loss": case(functional.ccc_loss, **BATCH),
     "CCCLoss": case(losses.CCCLoss, weight=(1.0, NUMBER)),
     "CCCLoss.forward": forward(losses.CCCLoss(), **BATCH),
+    "balanced_errors": case(metrics.balanced_errors, **PAIR, bins=(BINS, LABEL_BINS)),
+    "concordance": case(metrics.concordance, **PAIR),
+    "sera": case(metrics.sera, **PAIR, relevance=(np.zeros_like, OBJECT)),
+    "sera_curve": case(metrics.sera_curve, **PAIR, relevance=(np.zeros_like, OBJECT)),
+    "detection_scores": case(
+        metrics.detection_scores, **PAIR, rare=(LabelRange(1, 2), (*OBJECT, None)),
+        top=((5,), ("5", 5, ["5"], None)),
+    ),
+    "pinball_loss": case(metrics.pinball_loss, **PAIR, level=(0.5, NUMBER)),
+    "crps_gaussian": case(
+        metrics.crps_gaussian, mean=(LABELS, LABEL_VECTOR[:-1]), target=(LABELS, LABEL_VECTOR),
+        scale=(LABELS, LABEL_VECTOR[:-1]),
+    ),
+    "crps_laplace": case(
+        metrics.crps_laplace, mean=(LABELS, LABEL_VECTOR[:-1]), target=(LABELS, LABEL_VECTOR),
+        scale=(LABELS, LABEL_VECTOR[:-1]),
+    ),
+    "crps_samples": case(
+        metrics.crps_samples, samples=([[y] for y in LABELS], ANY_LABELS),
+        target=(LABELS, LABEL_VECTOR),
+    ),
     "bmc_loss": case(functional.bmc_loss, sigma=(1.0, SIGMA), **BATCH),
     "gai_loss": case(functional.gai_loss, sigma=(1.0, SIGMA), **MIXTURE, **BATCH),
     "BalancedMSELoss": case(

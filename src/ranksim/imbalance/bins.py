@@ -200,15 +200,20 @@ def _check_count(count: float) -> None:
         )
 
 
-def label_vector(labels: ArrayLike, *, allow_empty: bool = False) -> NDArray[np.float64]:
-    """Convert labels to float64 of shape ``(N,)``; raise an error unless all are finite."""
-    values = label_array(labels).astype(np.float64)
-    require_vector("labels", values.shape)
+def label_vector(
+    labels: ArrayLike, *, allow_empty: bool = False, name: str = "labels"
+) -> NDArray[np.float64]:
+    """Convert labels to float64 of shape ``(N,)``; raise an error unless all are finite.
+
+    ``name`` is that of the argument in messages.
+    """
+    values = to_real_array(labels, name).astype(np.float64)
+    require_vector(name, values.shape)
     if len(values) == 0 and not allow_empty:
-        raise ValueError("labels must contain at least one label, got none")
+        raise ValueError(f"{name} must contain at least one label, got none")
     if not np.isfinite(values).all():
         nan, infinite = np.isnan(values).sum(), np.isinf(values).sum()
-        raise ValueError(f"labels must be finite, got {nan} NaN and {infinite} infinite")
+        raise ValueError(f"{name} must be finite, got {nan} NaN and {infinite} infinite")
     return values
 
 

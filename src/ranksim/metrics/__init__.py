@@ -3,6 +3,19 @@
 from typing import TYPE_CHECKING
 
 from ranksim._utils.lazy import lazy_attributes
+from ranksim.metrics.distributions import (
+    crps_gaussian,
+    crps_laplace,
+    crps_samples,
+    pinball_loss,
+)
+from ranksim.metrics.imbalanced import (
+    balanced_errors,
+    concordance,
+    detection_scores,
+    sera,
+    sera_curve,
+)
 from ranksim.metrics.scores import METRICS, regression_scores
 from ranksim.metrics.shot_regions import REGION_NAMES, SHOT_NAMES, ShotRegions
 
@@ -15,7 +28,16 @@ __all__ = [
     "SHOT_NAMES",
     "RegionMetrics",
     "ShotRegions",
+    "balanced_errors",
+    "concordance",
+    "crps_gaussian",
+    "crps_laplace",
+    "crps_samples",
+    "detection_scores",
+    "pinball_loss",
     "regression_scores",
+    "sera",
+    "sera_curve",
 ]
 
 __getattr__, __dir__ = lazy_attributes(
