@@ -79,10 +79,10 @@ def test_detection_equals_scikit_learn(text, decimals):
     preds, target = make(decimals=decimals)
     (rare,) = parse_ranges(text)
     scores = detection_scores(preds, target, rare, top=(1, 7.5, 100))
-    is_rare, found = rare.contains(target), rare.contains(preds)
+    is_rare, detected = rare.contains(target), rare.contains(preds)
     assert scores["rare"] == is_rare.sum()
-    assert scores["precision"] == pytest.approx(is_rare[found].mean())
-    assert scores["recall"] == pytest.approx(found[is_rare].mean())
+    assert scores["precision"] == pytest.approx(is_rare[detected].mean())
+    assert scores["recall"] == pytest.approx(detected[is_rare].mean())
     depth = {">14": preds - 14, "<=1": 1 - preds, "10-15": np.minimum(preds - 10, 15 - preds)}[text]
     assert scores["pr_auc"] == pytest.approx(average_precision_score(is_rare, depth))
     draw, shares = np.random.default_rng(0), []

@@ -8,6 +8,12 @@ from typing import Any
 
 # title and published decimals of the scores, first of those in the unit of the label
 _ANY_UNIT = {"mae": ("MAE", 2), "gm": ("GM", 2)}
+MONITOR_TITLES = {
+    "balanced_mae": "balanced MAE",
+    "balanced_mse": "balanced MSE",
+    "ccc": "1 − CCC",
+    "sera": "SERA per sample",
+}
 METRIC_TITLES = {"mse": ("MSE", 3), "pearson": ("Pearson, %", 1), **_ANY_UNIT}
 _MAX_VALUE, _MAX_LINE = 40, 100  # characters
 

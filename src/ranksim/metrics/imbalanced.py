@@ -141,7 +141,7 @@ def sera_curve(
     thresholds = np.unique(np.concatenate([[0.0, 1.0], phi]))
     place = np.searchsorted(thresholds, phi)
     sums = np.bincount(place, weights=squared, minlength=len(thresholds))
-    return thresholds, np.cumsum(sums[::-1])[::-1]
+    return thresholds, np.cumsum(sums[::-1])[::-1].astype(np.float64)
 
 
 def detection_scores(
@@ -183,11 +183,11 @@ def detection_scores(
         raise ValueError(
             f"top must be percentages above 0 and at most 100, got {describe_value(top)}"
         )
-    is_rare, found = rare.contains(target), rare.contains(preds)
-    hits, count = int((is_rare & found).sum()), int(is_rare.sum())
+    is_rare, predicted = rare.contains(target), rare.contains(preds)
+    hits, count = int((is_rare & predicted).sum()), int(is_rare.sum())
     scores: dict[str, float | None] = {
         "rare": count,
-        "precision": hits / int(found.sum()) if found.any() else None,
+        "precision": hits / int(predicted.sum()) if predicted.any() else None,
         "recall": hits / count if count else None,
     }
     order = _rank_depths(preds, rare)
@@ -201,7 +201,7 @@ def detection_scores(
 
 def _are_percentages(top: object) -> bool:
     return isinstance(top, list | tuple) and all(
-        isinstance(each, numbers.Real) and 0 < each <= 100 for each in top
+        isinstance(each, numbers.Real) and 0 < float(each) <= 100 for each in top
     )
 
 
@@ -209,7 +209,8 @@ def _rank_depths(preds: Floats, rare: LabelRange) -> Floats:
     """Return how deep predictions lie in a range, negative outside it."""
     depths = [preds - rare.low] if rare.low is not None else []
     depths += [rare.high - preds] if rare.high is not None else []
-    return np.minimum.reduce(depths)
+    nearest: Floats = np.min(depths, axis=0)
+    return nearest
 
 
 def _average_precision(scores: Floats, is_rare: NDArray[np.bool_]) -> float:

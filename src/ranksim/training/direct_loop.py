@@ -194,7 +194,10 @@ class DirectLoop:
         module, val = self.module, self.task.val
         rows = torch.arange(len(val))
         preds = map_samples(module, module.predict_labels, val, rows, EVAL_BATCH_SIZE)
-        return regression_scores(preds, val.labels, gmean_epsilon=self.task.gmean_epsilon)
+        scores = regression_scores(preds, val.labels, gmean_epsilon=self.task.gmean_epsilon)
+        if module.selection is not None:
+            scores[self.recipe.monitor] = module.selection(preds, val.labels)
+        return scores
 
     def _make_checkpoint(self, name: str) -> dict[str, Any]:
         """Return the best checkpoint, or the last one, from which training resumes."""

@@ -44,6 +44,7 @@ from ranksim.training.part_modules import (
 from ranksim.training.parts import has_two_views
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.resume import BEST, LAST, Progress, read_training_checkpoint
+from ranksim.training.selection import SelectionScore
 from ranksim.training.task import FollowedError, TrainingOptions, TrainingResult, TrainingTask
 from ranksim.training.trainer_config import TrainerConfig
 from ranksim.training.views import make_second_view
@@ -92,6 +93,8 @@ def fit(
     progress = Progress.from_checkpoint(last)
     module.load_state_dict(read_training_checkpoint(folder / BEST)["state_dict"])
     val, val_preds = _score(module, task, task.val, config)
+    if module.selection is not None:
+        val["all"][recipe.monitor] = module.selection(torch.from_numpy(val_preds), task.val.labels)
     test, preds = _score(module, task, task.test, config)
     display = select_display_samples(task.bins, copy_to_numpy(task.test.labels))
     features = map_samples(
@@ -163,6 +166,7 @@ def _make_module(
         *(join_losses(base, context), weights, fds, fds_batches, ranksim),
         *(DivergenceMonitor(limit), technique, make_feature_terms(context)),
         make_second_view(task, recipe, options.seed) if has_two_views(technique.parts) else None,
+        SelectionScore.make(recipe.monitor, task.bins, copy_to_numpy(task.train.labels)),
     )
     arguments: dict[str, Any] = {
         "model": model,
@@ -174,10 +178,9 @@ def _make_module(
     }
     if not _uses_lightning(options):
         return RegressionModule(**arguments)
-    from ranksim.metrics import RegionMetrics
-    from ranksim.training.lightning.module import LightningRegressionModule
+    from ranksim.training.lightning.module import LightningRegressionModule, SelectingMetrics
 
-    metrics = RegionMetrics(task.regions, gmean_epsilon=task.gmean_epsilon)
+    metrics = SelectingMetrics(task.regions, objective.selection, task.gmean_epsilon)
     return LightningRegressionModule(**arguments, metrics=metrics)
 
 

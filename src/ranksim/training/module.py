@@ -22,6 +22,7 @@ from ranksim.training.method import Technique
 from ranksim.training.method_rules import record_recipe
 from ranksim.training.part_modules import BatchOutputs
 from ranksim.training.recipe import NetworkRecipe
+from ranksim.training.selection import SelectionScore
 
 Augment = Callable[[tuple[Tensor, ...], Tensor, int], tuple[Tensor, ...]]
 
@@ -39,6 +40,7 @@ class Objective:
     technique: Technique = field(default_factory=Technique)
     feature_terms: Mapping[str, nn.Module] = field(default_factory=dict)  # by part
     second_view: Augment | None = None  # of the inputs of a batch, for parts that compare views
+    selection: SelectionScore | None = None  # of validations, where it is no usual score
 
 
 class RegressionModule(nn.Module):
@@ -69,6 +71,7 @@ class RegressionModule(nn.Module):
         self.ranksim = objective.ranksim
         self.monitor = objective.monitor
         self.technique = objective.technique
+        self.selection = objective.selection
         self.feature_terms = nn.ModuleDict(dict(objective.feature_terms))
         self.second_view = objective.second_view
         self.augment = augment

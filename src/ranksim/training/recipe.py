@@ -40,7 +40,8 @@ from ranksim.training.recipe_rules import (
 
 LOSSES = ("mse", "l1", "huber")
 ESTIMATOR_LOSSES = (*LOSSES, "gamma", "poisson", "tweedie", "quantile")
-MONITORS = ("mse", "mae")
+MONITORS = ("mse", "mae", "balanced_mae", "balanced_mse", "ccc", "sera")
+ESTIMATOR_MONITORS = MONITORS[:2]
 ACTIVATIONS = ("sigmoid", "tanh")
 SERIES_ENCODERS = ("gru", "conv")
 # as in the modules that compute with them, which need PyTorch
@@ -80,7 +81,8 @@ class Recipe:
     """Hyperparameters that networks and estimators share; data, method and seed are separate.
 
     Args:
-        monitor: validation score that selects the best weights, ``mse`` or ``mae``.
+        monitor: validation score that selects the best weights, ``mse`` or ``mae``; of networks
+            also ``balanced_mae`` and ``balanced_mse`` (means over label bins), ``ccc`` or ``sera``.
         bins: number of equal-width label bins for weights and LDS; 0: the bins of the data set.
         weighting: scheme of LDS and RRT if the method's name does not contain one.
         min_count, max_count: bin counts are clipped to this range for inverse weights; 0: no limit.
@@ -302,6 +304,11 @@ class EstimatorRecipe(Recipe):
     max_tokens: int = setting(NONNEGATIVE, default=0)
     encoder: str = ""
     image_size: int = setting(NONNEGATIVE, at_most(4_096), default=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = f"one of {', '.join(ESTIMATOR_MONITORS)} for estimators"
+        require(self.monitor in ESTIMATOR_MONITORS, "monitor", choices, self.monitor)
 
     @property
     def frozen(self) -> bool:

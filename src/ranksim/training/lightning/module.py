@@ -14,10 +14,36 @@ from torch.optim.lr_scheduler import MultiStepLR
 from ranksim.functional.similarity import working_dtype
 from ranksim.metrics.region_metrics import RegionMetrics
 from ranksim.metrics.scores import Scores
+from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.training.divergence import DivergedError, Divergence, current_lr
 from ranksim.training.module import RegressionModule
+from ranksim.training.selection import SelectionScore
 
 _FUSED = ("cpu", "cuda")  # devices with a fused Adam
+
+
+class SelectingMetrics(RegionMetrics):
+    """Region metrics with the score that selects the best weights, over all processes.
+
+    Args:
+        regions: of the label axis.
+        selection: the score; None for a usual one.
+        gmean_epsilon: see :class:`ranksim.metrics.RegionMetrics`.
+    """
+
+    def __init__(
+        self, regions: ShotRegions, selection: SelectionScore | None, gmean_epsilon: float
+    ) -> None:
+        super().__init__(regions, gmean_epsilon=gmean_epsilon)
+        self.selection = selection
+
+    def compute(self) -> Any:
+        """Return the scores of the regions, among those of all samples the selecting one."""
+        scores = super().compute()
+        if self.selection is not None:
+            _, preds, target = self.samples()
+            scores["all"][self.selection.name] = self.selection(preds, target)
+        return scores
 
 
 class LightningRegressionModule(RegressionModule, L.LightningModule):

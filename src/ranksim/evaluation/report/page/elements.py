@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.formatting import METRIC_TITLES, format_compact, format_count
+from ranksim._utils.formatting import METRIC_TITLES, MONITOR_TITLES, format_compact, format_count
 from ranksim.evaluation.report import plotting as plot
 from ranksim.evaluation.report.plotting import Picture
 from ranksim.evaluation.summary import method_key
@@ -144,7 +144,8 @@ def list_commands(sweeps: Sequence[SweepResults]) -> list[str]:
 
 def metric_title(metric: str) -> str:
     """Return the title of a metric, such as ``MSE`` or ``Spearman, %``."""
-    return "Spearman, %" if metric == "spearman" else METRIC_TITLES[metric][0]
+    titles = {"spearman": "Spearman, %", **MONITOR_TITLES}
+    return titles[metric] if metric in titles else METRIC_TITLES[metric][0]
 
 
 def to_floats(values: Sequence[float | None] | plot.Floats) -> plot.Floats:
