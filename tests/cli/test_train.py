@@ -183,3 +183,23 @@ def test_labels_that_stand_for_missing_ones_are_not_scored(tmp_path, monkeypatch
     scores = run_json(*words, "--target", "y", "--missing-target", "-200")
     assert scores["test"]["all"]["mae"] == 1.0
     assert (scores["predictions"]["samples"], scores["predictions"]["without_label"]) == (60, 6)
+
+
+def test_detection_of_rare_labels_is_scored(tmp_path, monkeypatch, run_json, run_command):
+    monkeypatch.chdir(tmp_path)
+    rows = [(k % 40, (k % 40) * 0.9) for k in range(200)]
+    (tmp_path / "train.csv").write_text("y\n" + "".join(f"{y}\n" for y, _ in rows))
+    text = "".join(f"{y},{pred}\n" for y, pred in rows)
+    (tmp_path / "theirs.csv").write_text("label,prediction\n" + text)
+    words = ("evaluate", "theirs.csv", "--train", "train.csv", "--target", "y")
+    assert "detection" not in run_json(*words)
+    scores = run_json(*words, "--rare", ">29")["detection"]
+    assert (scores["range"], scores["samples"], scores["rare"]) == (">29", 200, 50)
+    assert (scores["precision"], scores["recall"]) == (1.0, 35 / 50)
+    assert (scores["pr_auc"], scores["enrichment_10"]) == (1.0, 4.0)
+    outcome = run_command(*words, "--rare", ">29")
+    assert "Labels >29: 50 of 200 samples; precision 100.0 %, recall 70.0 %" in outcome.out
+    assert "4.0 times in the top 10 %" in outcome.out
+    assert "No label >99 in column label" in run_command(*words, "--rare", ">99").out
+    wrong = run_command(*words, "--rare", "high")
+    assert (wrong.code, "--rare takes one range of labels" in wrong.err) == (2, True)

@@ -126,6 +126,7 @@ class EvaluateOptions:
     model: Path | None = option("Instead of --train: the model, a folder of ranksim fit.")
     prediction: str | None = option("Default: prediction, pred or y_pred.", None, "COLUMN")
     label: str | None = option("Default: label, target, y_true or the target.", None, "COLUMN")
+    rare: str | None = option("Score how well such labels are found, as in '>250'.", None, "RANGE")
     image_size: int | None = option("Side in pixels. Default: the run's, or the preset's.", min=1)
     data_dir: Path | None = option("The --root of ranksim data prepare. Default: RANKSIM_DATA.")
 
@@ -138,15 +139,16 @@ _READING = READING[1]
 _USED = {
     "benchmark": f"{_IMAGES} {_AGES} {_CHECKPOINT}",
     "data": f"target {_IMAGES} {_USER_IMAGES} {_CHECKPOINT}",
-    "train": f"target split bin_width many few region prediction label missing_target {_READING}",
-    "model": "prediction label",
+    "train": f"target split bin_width many few region prediction label missing_target rare "
+    f"{_READING}",
+    "model": "prediction label rare",
 }
 
 
 @with_options(
     "what benchmark data train model target out",
     ("Data", f"{_IMAGES} {_AGES} {_USER_IMAGES}"),
-    ("Predictions", f"prediction label many few region missing_target {_READING}"),
+    ("Predictions", f"prediction label rare many few region missing_target {_READING}"),
     ("Checkpoint", _CHECKPOINT),
     owner=EvaluateOptions,
     preset={"default": "paper"},
@@ -206,7 +208,9 @@ def _score_predictions(path: Path, values: Values, out: Path, console: Console) 
     """Score the predictions in a table, and print scores by region."""
     from ranksim.inference.prediction import ScoreRequest, score_predictions
 
-    columns = {name: values[name] for name in ("train", "model", "target", "prediction", "label")}
+    columns = {
+        name: values[name] for name in ("train", "model", "target", "prediction", "label", "rare")
+    }
     names = f"many few split bin_width region missing_target {_READING}".split()
     options = {name: values[name] for name in names}
     result = score_predictions(ScoreRequest(path, options=options, out=out, **columns))
@@ -228,8 +232,30 @@ def _print_intervals(result: dict[str, Any], console: Console) -> None:
             scores = {f"{name}, held-out samples": result["held_out"], **scores}
     for title, part in scores.items():
         print_region_table(part, f"\n{title}, by region of {label}", console)
+    if "detection" in result:
+        console.print(_describe_detection(result["detection"], label), soft_wrap=True)
     if file["without_label"]:
         console.print(f"{file['without_label']:,} rows without a label are left out.")
+
+
+def _describe_detection(scores: dict[str, Any], label: str) -> str:
+    """Describe how well rare labels are found, in a sentence."""
+    if not scores["rare"]:
+        return f"No label {scores['range']} in column {label}."
+    percent = {
+        name: "none" if scores[name] is None else f"{100 * scores[name]:.1f} %"
+        for name in ("precision", "recall", "pr_auc")
+    }
+    tops = [
+        f"{value:.1f} times in the top {name.removeprefix('enrichment_')} %"
+        for name, value in scores.items()
+        if name.startswith("enrichment_")
+    ]
+    return (
+        f"Labels {escape(scores['range'])}: {scores['rare']:,} of {scores['samples']:,} samples; "
+        f"precision {percent['precision']}, recall {percent['recall']}, PR-AUC "
+        f"{percent['pr_auc']}; enriched {', '.join(tops)}."
+    )
 
 
 def print_region_table(result: dict[str, Any], title: str, console: Console) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ranksim._utils.formatting import format_percent
+from ranksim._utils.formatting import format_percent, format_value
 from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import sha256, write_json
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
@@ -26,6 +26,7 @@ from ranksim.evaluation.intervals import aggregate_by_cluster, bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
 from ranksim.evaluation.views import FILE
 from ranksim.exceptions import DataError, UsageError
+from ranksim.imbalance.bins import LabelRange, parse_ranges
 from ranksim.inference.saved_model import (
     CARD,
     CONFIG,
@@ -36,7 +37,7 @@ from ranksim.inference.saved_model import (
     load_model,
 )
 from ranksim.inference.seen_samples import are_held_out, count_parts
-from ranksim.metrics import SHOT_NAMES, regression_scores
+from ranksim.metrics import SHOT_NAMES, detection_scores, regression_scores
 from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.hardware import check_trainer_config
 from ranksim.training.trainer_config import TrainerConfig
@@ -161,7 +162,8 @@ class ScoreRequest:
 
     The regions follow the labels in column ``target`` of the training data ``train``, with the
     ``options`` of :class:`UserDataSpec`, or those of a ``model``. Columns ``prediction`` and
-    ``label`` are by default the first usual names that exist.
+    ``label`` are by default the first usual names that exist. ``rare`` is a range of labels whose
+    detection is scored.
     """
 
     predictions: Path
@@ -172,10 +174,12 @@ class ScoreRequest:
     label: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     out: Path = Path("runs/evaluate")
+    rare: str | None = None
 
 
 def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     """Score predictions by shot region; write ``evaluation.json`` and return its content."""
+    rare = None if request.rare is None else _parse_rare(request.rare)
     model = None if request.model is None else load_model(request.model)
     training = _read_training_table(request) if model is None else None
     density, target, origin = _read_density(request, model, training)
@@ -213,8 +217,25 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
         **_score_parts(preds, labels, masks, parts, model),
         **collect_provenance(),
     }
+    if rare is not None:
+        held_out = are_held_out(parts)
+        chosen = held_out if held_out.any() else np.ones(len(labels), dtype=np.bool_)
+        scores = detection_scores(preds[chosen], labels[chosen], rare)
+        result["detection"] = {"range": rare.text, "samples": int(chosen.sum()), **scores}
     write_json(request.out / RESULT, result)
     return result
+
+
+def _parse_rare(text: str) -> LabelRange:
+    """Return the range of labels of ``--rare``; raise a UsageError unless it is one."""
+    try:
+        (rare,) = parse_ranges(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--rare takes one range of labels, such as >250, <=70 or 30-40, got "
+            f"{format_value(text)}."
+        ) from error
+    return rare
 
 
 def evaluate_predictions(model: Model, predictions: Predictions) -> dict[str, Any]:
