@@ -171,7 +171,8 @@ class EncodedCells(Sequence[Any]):
         """Encode a ``pyarrow.ChunkedArray`` of texts, booleans or dates."""
         arrow = require_optional("pyarrow", "train")
         if not hasattr(column.type, "value_type"):  # is no dictionary
-            column = column.dictionary_encode()
+            whole = column.combine_chunks()  # a dictionary for each chunk would be merged slowly
+            column = arrow.chunked_array(getattr(whole, "chunks", [whole])).dictionary_encode()
         column = column.unify_dictionaries()
         empty = arrow.nulls(0, column.type.value_type)
         array = column.chunk(0).dictionary if column.num_chunks else empty

@@ -11,7 +11,7 @@ import numpy as np
 
 from ranksim._utils.formatting import format_count, format_name, join_names
 from ranksim._utils.progress import track
-from ranksim.data.arrow_cells import count_cells, map_cells
+from ranksim.data.arrow_cells import ArrowCells, count_cells, map_cells
 from ranksim.data.cells import is_blank, is_missing
 from ranksim.data.data_report import DataReport
 from ranksim.data.images.table import IMAGE_COLUMNS
@@ -110,7 +110,8 @@ def find_column_kinds(
         if has_no_name(name) and name not in keep:
             continue
         cells = table.column(name)
-        is_name = parse_numbers(cells).text.any()
+        is_number = isinstance(cells, ArrowCells) and cells.is_number
+        is_name = not is_number and parse_numbers(cells).text.any()
         values, counts = _count_present(cells) if is_name else ([], np.zeros(0, np.int64))
         if _contains_images(values, counts):
             images.append(name)
