@@ -25,8 +25,17 @@ CASES = {
     "across epochs": (FULL, {"validate_every": 6, "max_validations": 4}, {"epochs": None}),
     "early stopping": (Technique(), {"lr": 1e-9, "patience": 1}, {"epochs": 9}),
     "steps": (Technique(ranksim=True), {}, {"steps": 10, "epochs": 3}),
+    # 64 samples: the last batch of one is left out
+    "noise with its own rate": (
+        Technique(parts=("bmse", "ccc"), ranksim=True),
+        {"lr_milestones": [1], "batch_size": 9, "weight_decay": 0.1, "max_grad_norm": 0.1}, {},
+    ),
+    "terms of batches": (
+        Technique(weighting="inverse", parts=("gar", "dist", "dila"), fds=True),
+        {"accumulate_grad_batches": 2}, {},
+    ),
     "few steps": (Technique(), {"validate_every": 400}, {"steps": 3, "epochs": None}),
-}
+}  # fmt: skip
 
 
 def train_both(train_one, folder, **options):
