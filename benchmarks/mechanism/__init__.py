@@ -1,0 +1,1 @@
+"""Measure what RankSim's term does: does it order features, or does it regularize?"""
