@@ -83,7 +83,8 @@ def _slope(
         targets = torch.rand(targets.shape, generator=generator, dtype=torch.float64)
     difference = ranks - rank(targets, ties="ordinal", normalize=True)
     if term.relative:
-        size = term.perturbation * similarity.std(dim=1, keepdim=True)  # per unit of rank
+        # per unit of rank
+        size = term.perturbation * similarity.std(dim=1, correction=0, keepdim=True)
         step = size * count / 2  # λ of the row, with γ = 1
     else:
         size = torch.full((count, 1), 2 * term.perturbation / count, dtype=torch.float64)

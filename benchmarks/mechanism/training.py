@@ -13,7 +13,7 @@ from benchmarks.mechanism.tasks import Part, Task
 from benchmarks.mechanism.terms import Term, ranking_penalty
 from ranksim.functional import rank
 
-EPOCHS, BATCH, WIDTH, LR = 30, 64, 128, 1e-3
+EPOCHS, BATCH, WIDTH, LR = 20, 64, 128, 1e-3
 _SHOWN = 200  # samples whose ranks are compared
 
 
