@@ -121,6 +121,8 @@ class Training:
             preds.detach().double().numpy(), labels, self.weights[rows], sizes
         )
         preds.backward(torch.from_numpy(error * self.loss_scale).to(preds.dtype))
+        if "rnc" in technique.parts:  # the loss trains the head alone
+            leaf.grad.zero_()
         rank_calibrated = technique.fds and recipe.fds_paper_compat
         ranked = leaf.detach().double().numpy() if rank_calibrated else raw
         gradient = leaf.grad if rank_calibrated else self._multiply(leaf.grad, slope)

@@ -78,6 +78,8 @@ TECHNIQUES = {
     "rrt+ccc": Row(Technique(weighting=INV, two_stage=True, parts=("ccc",))),
     "inv+oe": Row(Technique(weighting=INV, parts=("oe",)), {"oe_weight": 0.1}),
     "srl": Row(Technique(parts=("srl",)), {"srl_points": 64}),
+    "rnc, first stage": Row(Technique(parts=("rnc",))),
+    "inv+rnc": Row(Technique(weighting=INV, two_stage=True, parts=("rnc",))),
     "conr+fds": Row(Technique(fds=True, parts=("conr",)), {"conr_weight": 0.1, "conr_width": 5.0}),
     "inv+lds+fds+ranksim": Row(_all()),
     "inv+lds+fds+ranksim, published": Row(_all(), {"fds_paper_compat": True, "lambda_": 1.0}),

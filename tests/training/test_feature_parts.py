@@ -16,7 +16,7 @@ from ranksim.metrics import ShotRegions
 from ranksim.models import MLPEncoder, Regressor
 from ranksim.training import feature_parts
 from ranksim.training.factory import resolve_defaults
-from ranksim.training.fit import fit
+from ranksim.training.fit import fit, retrain_head, select_prefix
 from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import Technique, describe_method, first_stage, parse_method
 from ranksim.training.part_modules import BatchOutputs, PartContext, check_part_modules
@@ -189,6 +189,70 @@ def test_text_training_runs_and_resumes(tmp_path, name, more):
     assert resumed.curves == complete.curves
     plain = train(tmp_path / "plain", dataclasses.replace(technique, parts=()), recipe)
     assert not same_result(plain, complete)
+
+
+RNC = {
+    "rnc": ("vanilla+rnc", "vanilla+rnc", "encoder+rnc"),
+    "ranksim+inv+rnc": ("inv+rnc+ranksim", "inv+rnc+ranksim", "encoder+rnc+ranksim"),
+    "vanilla+rnc+lds": ("vanilla+rnc+lds", "inv+rnc+lds", "encoder+rnc"),
+    "focal-r+inv+rnc": ("focal-r+inv+rnc", "focal-r+inv+rnc", "encoder+rnc"),
+    "rnc+ccc": ("vanilla+ccc+rnc", "vanilla+ccc+rnc", "encoder+rnc"),
+    "rnc+bmse+oe": ("vanilla+bmse+oe+rnc", "vanilla+bmse+oe+rnc", "encoder+oe+rnc"),
+}
+
+
+@pytest.mark.parametrize("text", RNC)
+def test_rnc_has_two_stages(text):
+    method = parse_method(text, "inverse")
+    first = first_stage(method)
+    assert (method.name, method.key, first.key) == RNC[text]
+    assert parse_method(method.key, "inverse").technique == method.technique
+    assert first.technique.weighting == "none"
+    assert not first.technique.focal_r
+    assert "rnc" not in method.technique.stage_two.parts
+    assert not method.technique.stage_two.ranksim
+    assert "then a linear head by" in describe_method(method, "l1")
+
+
+def test_rnc_refuses_another_second_stage():
+    with pytest.raises(UsageError, match="rnc has a second stage of its own, which weights such"):
+        parse_method("rrt+rnc", "inverse")
+
+
+def test_rnc_trains_the_encoder_alone_and_then_the_head(tmp_path):
+    """The labels of the loss do not reach the encoder, and the second stage does not change it."""
+    technique = parse_method("inv+rnc", "inverse").technique
+    recipe = make_recipe(dropout=0.0, max_grad_norm=0.0)
+    other = dataclasses.replace(recipe, loss="l1", label_scale=3.0)
+    states = []
+    for name, each in (("one", recipe), ("two", other)):
+        train(tmp_path / name, technique.stage_one, each, keep_last=True)
+        states.append(load_weights(tmp_path / name))
+    encoder = [key for key in states[0] if key.startswith("model.encoder.")]
+    assert encoder
+    assert all(torch.equal(states[0][key], states[1][key]) for key in encoder)
+    assert not torch.equal(states[0]["model.head.weight"], states[1]["model.head.weight"])
+    arguments = (make_task(recipe), recipe, technique, tmp_path / "head", tmp_path / "one" / BEST)
+    complete = retrain_head(*arguments, make_options())
+    assert "train_rnc" not in complete.curves
+    assert complete.features.shape[1] == 8 * 8
+    model = make_task(recipe).build_model()
+    model.encoder.load_state_dict(select_prefix(states[0], "model.encoder."))
+    task = make_task(recipe)
+    inputs = task.test.get_inputs(torch.arange(len(task.test)))
+    head = load_weights(tmp_path / "head")
+    preds = model.eval().encoder(*inputs) @ head["model.head.weight"][0] + head["model.head.bias"]
+    scale = resolve_defaults(recipe, task.targets).label_scale
+    np.testing.assert_allclose(complete.preds, preds.detach().numpy() * scale, rtol=1e-4)
+
+    def interrupt(epoch, score):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    arguments = (*arguments[:3], tmp_path / "again", arguments[4])
+    with pytest.raises(KeyboardInterrupt):
+        retrain_head(*arguments, make_options(on_validation=interrupt))
+    assert same_result(retrain_head(*arguments, make_options()), complete)
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_name_key_and_record_identify_the_part(name):
     for text in (name, f"vanilla+{name}", f"{name}+vanilla"):
         method = parse_method(text, "inverse")
         assert (method.name, method.key) == (f"vanilla+{name}", f"vanilla+{name}")
-        assert method.technique == Technique(parts=(name,))
+        assert method.technique == Technique(parts=(name,), two_stage=PARTS[name].trains_encoder)
     content = json.loads(json.dumps(method.technique.to_dict()))
     assert content["parts"] == [name]
     assert Technique(**content) == method.technique

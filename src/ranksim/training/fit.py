@@ -41,7 +41,7 @@ from ranksim.training.part_modules import (
     join_losses,
     make_feature_terms,
 )
-from ranksim.training.parts import has_two_views
+from ranksim.training.parts import has_two_views, trains_encoder
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.resume import BEST, LAST, Progress, read_training_checkpoint
 from ranksim.training.selection import SelectionScore
@@ -218,7 +218,7 @@ def retrain_head(
     ``rrt_paper_compat``, BatchNorm and dropout are in training mode and FDS is updated.
     """
     state = read_training_checkpoint(checkpoint)["state_dict"]
-    paper_compat = recipe.rrt_paper_compat
+    paper_compat = recipe.rrt_paper_compat and not trains_encoder(technique.parts)
     if paper_compat or task.augment is not None:
 
         def build_model() -> Regressor:

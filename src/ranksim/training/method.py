@@ -34,6 +34,7 @@ from ranksim.training.parts import (
     describe_parts,
     of_stage,
     replaces_loss,
+    trains_encoder,
 )
 
 RANKSIM_SUFFIX = "+ranksim"
@@ -49,7 +50,8 @@ BASES = (*NETWORKS, *ESTIMATORS)
 RESAMPLERS = ("over", "under", "wercs", "smoter", "smogn")
 MODIFIERS = ("lds", "fds", "ranksim", "average", *RESAMPLERS)
 ALL_METHODS, FAMILY = "all", "family"
-RESERVED = (*BASES, *MODIFIERS, *PARTS, ALL_METHODS, FAMILY, "default")
+ENCODER = "encoder"  # start of the key of a first stage that trains the encoder alone
+RESERVED = (ENCODER, *BASES, *MODIFIERS, *PARTS, ALL_METHODS, FAMILY, "default")
 """Names that estimators of the user cannot have."""
 _SCHEME_NAMES = {scheme: name for name, scheme in WEIGHTS.items()}
 _FAMILY = ("vanilla", *WEIGHTS, "vanilla+lds", "vanilla+fds", "focal-r", "rrt", "vanilla+ranksim")
@@ -69,7 +71,7 @@ class Technique:
     lds: bool = False  # smooth the counts from which the weights are computed
     fds: bool = False  # calibrate features
     ranksim: bool = False  # add RankSim to the loss
-    two_stage: bool = False  # RRT: train everything, then retrain the head with weights
+    two_stage: bool = False  # train the encoder, then a new head with weights (RRT, rnc)
     estimator: str = ""  # instead of a network
     average: bool = False  # predict the mean of the plain and the weighted estimator
     resampling: str = ""  # of the training rows of a table
@@ -84,7 +86,9 @@ class Technique:
     def stage_one(self) -> Technique:
         """Return the techniques of the first stage, which uses no sample weights."""
         parts = of_stage(self.parts, "first")
-        return dataclasses.replace(self, two_stage=False, weighting="none", lds=False, parts=parts)
+        focal_r = self.focal_r and not trains_encoder(parts)
+        plain = dataclasses.replace(self, two_stage=False, weighting="none", lds=False)
+        return dataclasses.replace(plain, focal_r=focal_r, parts=parts)
 
     @property
     def stage_two(self) -> Technique:
@@ -142,12 +146,11 @@ def parse_method(
         _check_estimator_parts(label, estimator, parts)
     if estimator in CONSTANTS:
         transform = ""
-    two_stage = "rrt" in bases
     scheme: Scheme = WEIGHTS[schemes[0]] if schemes else "none"
     chosen = tuple(part for part in PARTS if part in parts)
     check_parts(label, parts, [part for part in parts if part in (*WEIGHTS, *RESAMPLERS)])
     rebalances = any(PARTS[part].rebalances for part in chosen)
-    if scheme == "none" and ("lds" in parts or two_stage) and not rebalances:
+    if scheme == "none" and ("lds" in parts or "rrt" in bases) and not rebalances:
         scheme = weighting
         if scheme == "none":
             raise UsageError(
@@ -175,7 +178,7 @@ def parse_method(
         lds="lds" in parts,
         fds="fds" in parts,
         ranksim="ranksim" in parts,
-        two_stage=two_stage,
+        two_stage="rrt" in bases or trains_encoder(chosen),
         estimator=estimator,
         average="average" in parts,
         resampling=resampling,
@@ -315,6 +318,9 @@ def describe_method(method: Method, loss: str) -> str:
     others += describe_parts(technique.parts, ("optimizer", "heads"))
     terms = [*describe_parts(technique.parts, ("feature term",)), *["RankSim"] * technique.ranksim]
     end = "".join(f" + {term}" for term in terms)
+    if technique.two_stage and trains_encoder(technique.parts):
+        first = ", ".join(["the encoder trained by " + " + ".join(terms), *fds, *others])
+        return f"{first}; then a linear head by {', '.join([base, *weights])}"
     if technique.two_stage:
         first = ", ".join([first_base, *fds, *others]) + end
         second = [base] if base != first_base else []
@@ -356,10 +362,12 @@ _DESCRIPTIONS = {
 
 def _canonical_name(technique: Technique, weighting: Scheme) -> str:
     """Return the shortest name, which omits the default ``weighting`` if it is implied."""
-    base = "focal-r" if technique.focal_r else "rrt" if technique.two_stage else ""
-    base = technique.estimator or base
+    alone = trains_encoder(technique.parts)
+    is_rrt = technique.two_stage and not alone
+    base = "focal-r" if technique.focal_r else "rrt" if is_rrt else ""
+    base = ENCODER if alone and not technique.two_stage else technique.estimator or base
     scheme = _SCHEME_NAMES.get(technique.weighting, "")
-    implied = technique.two_stage or technique.lds
+    implied = is_rrt or technique.lds
     if base and implied and technique.weighting == weighting and not technique.estimator:
         scheme = ""
     modifiers = [part for part in ("lds", "fds", "ranksim") if getattr(technique, part)]

@@ -21,6 +21,7 @@ from ranksim.training.divergence import DivergenceMonitor
 from ranksim.training.method import Technique
 from ranksim.training.method_rules import record_recipe
 from ranksim.training.part_modules import BatchOutputs
+from ranksim.training.parts import trains_encoder
 from ranksim.training.recipe import NetworkRecipe
 from ranksim.training.selection import SelectionScore
 
@@ -73,6 +74,7 @@ class RegressionModule(nn.Module):
         self.technique = objective.technique
         self.selection = objective.selection
         self.feature_terms = nn.ModuleDict(dict(objective.feature_terms))
+        self.trains_encoder = trains_encoder(objective.technique.parts)
         self.second_view = objective.second_view
         self.augment = augment
         self.compile_encoder = compile_encoder
@@ -131,7 +133,8 @@ class RegressionModule(nn.Module):
         features = self.model.encoder(*self._inputs(batch, epoch, augmented=True))
         labels = self._labels(batch)
         calibrated = features if self.fds is None else self.fds(features, labels)
-        preds = self.model.head(calibrated).squeeze(-1)
+        inputs = calibrated.detach() if self.trains_encoder else calibrated
+        preds = self.model.head(inputs).squeeze(-1)
         dtype = torch.promote_types(preds.dtype, torch.float32)  # bf16 would round the labels
         target = (labels / self.recipe.label_scale).to(dtype)
         weight = None if self.sample_weight is None else self.sample_weight[batch["index"]]

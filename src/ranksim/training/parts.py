@@ -56,6 +56,7 @@ class PartSettings:
         oe_weight: ``weight`` of :class:`ranksim.OrdinalEntropyLoss`.
         srl_homogeneity, srl_enveloping, srl_contrast, srl_temperature, srl_momentum, srl_points:
             settings of :class:`ranksim.SRLLoss`, on the label bins of the data.
+        rnc_temperature: ``temperature`` of :class:`ranksim.RnCLoss`.
         conr_width, conr_weight, conr_temperature: ``width``, ``weight`` and ``temperature`` of
             :class:`ranksim.ConRLoss`; a width of 0 is that of a label bin.
     """
@@ -79,6 +80,7 @@ class PartSettings:
     srl_temperature: float = setting(POSITIVE, default=0.1)
     srl_momentum: float = setting(FRACTION, default=0.9)
     srl_points: int = setting(COUNT, at_most(65_536), default=1_024)
+    rnc_temperature: float = setting(POSITIVE, default=2.0)
     conr_width: float = setting(NONNEGATIVE, default=0.0)
     conr_weight: float = setting(POSITIVE, default=4.0)
     conr_temperature: float = setting(POSITIVE, default=0.2)
@@ -102,6 +104,8 @@ class Part:
         choices: fields that ``ranksim tune`` searches among values.
         min_batch: fewest samples of a batch; smaller last batches of an epoch are dropped.
         two_views: it needs a second view of each sample.
+        trains_encoder: it makes a method two stages: terms on features alone train the encoder, and
+            then the loss a new head on the frozen encoder.
     """
 
     kind: Kind
@@ -115,6 +119,7 @@ class Part:
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     min_batch: int = 1
     two_views: bool = False
+    trains_encoder: bool = False
 
 
 ALPHA = "denseweight_alpha"  # field of a recipe
@@ -189,6 +194,17 @@ PARTS: dict[str, Part] = {
             "srl_enveloping": (1e-3, 1.0),
             "srl_contrast": (1e-3, 1.0),
         },
+    ),
+    "rnc": Part(
+        kind="feature term",
+        title="contrast by label distance (Rank-N-Contrast)",
+        paper="Zha et al., Rank-N-Contrast: Learning Continuous Representations for Regression, "
+        "NeurIPS 2023",
+        builder=f"{_FEATURES}:make_rnc",
+        stages="first",
+        conflicts={"rrt": "rnc has a second stage of its own, which weights such as inv join"},
+        two_views=True,
+        trains_encoder=True,
     ),
     "conr": Part(
         kind="feature term",
@@ -271,9 +287,21 @@ def has_two_views(parts: Sequence[str]) -> bool:
     return any(PARTS[name].two_views for name in parts)
 
 
+def trains_encoder(parts: Sequence[str]) -> bool:
+    """Return whether the terms on features alone train the encoder, in a stage of their own."""
+    return any(PARTS[name].trains_encoder for name in parts)
+
+
 def of_stage(parts: Sequence[str], stage: Literal["first", "second"]) -> tuple[str, ...]:
-    """Return the parts that a stage of a two-stage method uses."""
-    return tuple(name for name in parts if PARTS[name].stages in ("both", stage))
+    """Return the parts that a stage of a two-stage method uses.
+
+    A first stage that trains the encoder alone has no loss on predictions.
+    """
+    chosen = tuple(name for name in parts if PARTS[name].stages in ("both", stage))
+    if stage == "first" and trains_encoder(parts):
+        kinds = ("feature term", "optimizer")
+        chosen = tuple(name for name in chosen if PARTS[name].kind in kinds)
+    return chosen
 
 
 def check_parts(label: str, names: Sequence[str], weights: Sequence[str]) -> None:
