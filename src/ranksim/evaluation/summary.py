@@ -17,7 +17,7 @@ from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.record import RunRecord
 from ranksim.evaluation.views import ViewCounts
 from ranksim.metrics import METRICS, REGION_NAMES, regression_scores
-from ranksim.training.method import without_ranksim
+from ranksim.training.method import ENCODER, without_ranksim
 
 Record = dict[str, Any]
 Scores = dict[str, dict[str, Any]]  # region, then metric
@@ -40,6 +40,8 @@ def summarize(
     """
     done = [record for record in records if record["status"] == "done"]
     trained = list(dict.fromkeys(record["identity"]["method"] for record in records))
+    # a first stage that trains the encoder alone is no method
+    trained = [key for key in trained if not key.startswith(f"{ENCODER}+")]
     reported = {row: key for row, key in (reported_methods or {}).items() if key in trained}
     reported |= {key: key for key in trained if key not in reported.values()}
     comparable = all(record["provenance"].get("comparable", True) for record in done)
