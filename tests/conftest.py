@@ -1,6 +1,7 @@
 """Fixtures that all tests share: a cache of their own, and small data with the real form."""
 
 import datetime
+import functools
 import gzip
 import html
 import os
@@ -83,6 +84,15 @@ def sentence(draw: np.random.Generator) -> str:
     return " ".join(draw.choice(WORDS, size=draw.integers(3, 12)))
 
 
+@functools.cache
+def sts_parts(seed: int) -> dict[str, list[str]]:
+    """Lines of the three files of a split."""
+    draw = np.random.default_rng(seed)
+    return {
+        part: sts_rows(draw, count) for part, count in (("train", 120), ("dev", 60), ("test", 60))
+    }
+
+
 def sts_rows(draw: np.random.Generator, count: int) -> list[str]:
     """Lines as in the STS-B files; the score can be learned: it grows with shared words."""
     lines = []
@@ -110,12 +120,11 @@ def small_sts(tmp_path, monkeypatch):
     folder = tmp_path / "data"
     checksums: dict[str, dict[str, str]] = {}
     for number, split in enumerate(sts_b_dir.CHECKSUMS):
-        draw = np.random.default_rng(number)
         checksums[split] = {}
-        for part, count in (("train", 120), ("dev", 60), ("test", 60)):
+        for part, rows in sts_parts(number).items():
             path = folder / "sts-b-dir" / split / f"{part}_new.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("\n".join([HEADER, *sts_rows(draw, count)]) + "\n", encoding="utf-8")
+            path.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
             checksums[split][part] = sha256(path)
     monkeypatch.setattr(sts_b_dir, "CHECKSUMS", checksums)
     return folder
@@ -150,6 +159,7 @@ def small_glucose(tmp_path, monkeypatch):
     return path
 
 
+@functools.cache
 def glucose_rows(days: int) -> list[str]:
     """A reading every five minutes, with gaps, readings on the same minute and missing currents."""
     draw = np.random.default_rng(0)

@@ -39,7 +39,7 @@ def are_near_an_edge(labels, bins):
     return distances < 1e-6 * np.abs(labels).max()
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(
     kind=st.sampled_from(sorted(DRAWS)),
     seed=st.integers(0, 10_000),

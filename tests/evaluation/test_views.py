@@ -39,7 +39,7 @@ def view_weights(rows, test, test_set):
 labels = st.lists(st.integers(0, 6), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(labels, labels, labels.filter(bool), st.sampled_from(TEST_SETS))
 def test_weights_equal_loops_over_labels(train, val, test, test_set):
     counts = ViewCounts.from_benchmark(make_benchmark(train, val, test, test_set))
@@ -53,7 +53,7 @@ def test_weights_equal_loops_over_labels(train, val, test, test_set):
     assert counts.uncovered == pytest.approx(len(unseen) / len(rows))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(labels, labels.filter(bool), st.sampled_from(("balanced", "latest", "given")))
 def test_weighted_labels_have_the_frequencies_of_the_data(train, test, test_set):
     counts = ViewCounts.from_benchmark(make_benchmark(train, [], test, test_set))

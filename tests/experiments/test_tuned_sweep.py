@@ -58,7 +58,7 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
     request = make_request(
         user_data.write_table(folder), folder / "out", options={"target": "price"},
-        methods="rrt,vanilla+ranksim,trees,median", changes=("hidden=8",), max_epochs=2, seeds="2",
+        methods="rrt,vanilla+ranksim,trees,median", changes=("hidden=8",), max_epochs=2, seeds="1",
         tune=2,
     )  # fmt: skip
     return run_tuned_benchmark(request), folder / "out"

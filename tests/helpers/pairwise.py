@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import pytest
 
@@ -14,17 +16,17 @@ def pairwise(**values: Iterable[Any]) -> list[dict[str, Any]]:
     """Cases (dicts) so that every pair of values of two parameters occurs in one of them."""
     names = list(values)
     options = [list(values[name]) for name in names]
-
-    pairs: dict[tuple[int, ...], set[Any]] = {
-        case: set(itertools.combinations(enumerate(case), 2))
-        for case in itertools.product(*(range(len(option)) for option in options))
-    }
-    missing: set[Any] = set().union(*pairs.values())
+    cases = np.array(list(itertools.product(*(range(len(option)) for option in options))))
+    numbers, count = [], 0  # of the pairs of each case
+    for first, second in itertools.combinations(range(len(names)), 2):
+        numbers.append(count + cases[:, first] * len(options[second]) + cases[:, second])
+        count += len(options[first]) * len(options[second])
+    pairs, missing = np.array(numbers).T, np.ones(count, dtype=bool)
     chosen = []
-    while missing:
-        best = max(pairs, key=lambda case: len(pairs[case] & missing))
-        missing -= pairs[best]
-        chosen.append(best)
+    while missing.any():
+        best = int(missing[pairs].sum(axis=1).argmax())
+        missing[pairs[best]] = False
+        chosen.append(cases[best])
     return [
         {name: option[k] for name, option, k in zip(names, options, case, strict=True)}
         for case in chosen

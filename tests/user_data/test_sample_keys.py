@@ -57,7 +57,7 @@ def have_equal_partition(keys, names):
     return factorize(keys).tolist() == factorize(names).tolist()
 
 
-@settings(max_examples=80, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(VALUES), st.sampled_from(VALUES)), min_size=2))
 def test_rows_are_equal_if_all_their_values_are(rows):
     columns = [[cell for _, cell in column] for column in zip(*rows, strict=True)]
@@ -67,7 +67,7 @@ def test_rows_are_equal_if_all_their_values_are(rows):
     assert have_equal_partition(hash_keys(keys).tolist(), keys)
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.lists(st.sampled_from(LINES), min_size=1, max_size=12))
 def test_texts_are_equal_if_their_words_are(lines):
     keys = make_text_keys([text for _, text in lines])
@@ -133,7 +133,7 @@ def split_rows_in_two_parts(first, second, kind):
     return Table.from_columns("t", {"x": values, "y": labels, "split": parts})
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=30, derandomize=True, deadline=None)
 @given(st.sampled_from(sorted(SPELLINGS)), st.data())
 def test_equal_samples_are_rejected_in_a_given_split_and_stay_together_in_a_drawn_one(name, data):
     first, second = (data.draw(st.sampled_from(SPELLINGS[name])) for _ in range(2))
