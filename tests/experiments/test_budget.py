@@ -199,6 +199,7 @@ def test_methods_that_differ_in_weights_alone_are_timed_once(methods, changes, g
     assert len(keys) == groups
 
 
+@pytest.mark.slow
 def test_all_networks_train_for_equal_steps(sweep, tmp_path, capsys):
     methods = "vanilla,rrt,vanilla+ranksim,linear"
     runs, results = sweep(methods=methods, budget=300.0, epochs=6, seeds="1")

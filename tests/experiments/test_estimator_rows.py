@@ -230,6 +230,7 @@ def test_changes_that_no_method_uses_are_rejected(homes, tmp_path):
         run_benchmark(make_request(homes, tmp_path / "out", methods="trees", **values))
 
 
+@pytest.mark.slow
 def test_trees_are_tuned(homes, tmp_path):
     request = make_request(homes, tmp_path, options=TABLE, methods="trees+inv", seeds="3")
     result = tune(TuneRequest(request, 3), lambda line: None)
@@ -258,8 +259,10 @@ def test_saved_models_predict_as_the_run_did(homes, tmp_path, method):
 @pytest.mark.parametrize(
     ("kind", "write", "method"),
     [
-        (user_data.SENTENCES, user_data.write_sentences, "linear"),
-        (user_data.PICTURES, user_data.write_pictures, "trees"),
+        pytest.param(
+            user_data.SENTENCES, user_data.write_sentences, "linear", marks=pytest.mark.slow
+        ),
+        pytest.param(user_data.PICTURES, user_data.write_pictures, "trees", marks=pytest.mark.slow),
         (user_data.SERIES, user_data.write_series, "last-value"),
         (user_data.SERIES, user_data.write_series, "trees+inv"),
     ],

@@ -183,6 +183,7 @@ def test_errors_of_tasks_are_raised_here(on_the_cluster, tmp_path, monkeypatch):
         ray.shutdown()
 
 
+@pytest.mark.slow
 def test_tune_uses_the_executor_too(small_sts, tmp_path, monkeypatch):
     calls = []
 

@@ -106,6 +106,7 @@ def test_views_of_a_given_split_leave_out_unused_rows(tmp_path):
     check_views(results, tmp_path / "out", table, "price", is_balanced=False)
 
 
+@pytest.mark.slow
 def test_views_of_abalone_equal_weights_of_the_table(shared_data, tmp_path):
     table = shared_data / "tables/abalone.csv"
     if not table.is_file():

@@ -33,7 +33,12 @@ def test_first_trial_of_an_estimator_is_its_default(tmp_path, name):
     assert result.score == run["result"]["metrics"]["val"]["all"]["mae"]
 
 
-@pytest.mark.parametrize("kind", user_data.WRITERS)
+OTHERS = [kind for kind in user_data.WRITERS if kind != user_data.TABLE]
+
+
+@pytest.mark.parametrize(
+    "kind", [user_data.TABLE, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)]
+)
 def test_trials_use_the_split_of_the_comparison(tmp_path, kind):
     settings = {"options": user_data.OPTIONS[kind], "max_epochs": 1, **SIZE.get(kind, {})}
     if kind != user_data.PICTURES:
@@ -64,6 +69,7 @@ def compared(tmp_path_factory):
     return run_tuned_benchmark(request), folder / "out"
 
 
+@pytest.mark.slow
 def test_each_row_gets_the_best_of_its_trials(compared):
     results, out = compared
     recipes = tomllib.loads((out / FOLDER / RECIPE).read_text())["methods"]
@@ -79,6 +85,7 @@ def test_each_row_gets_the_best_of_its_trials(compared):
     assert len(trials) >= 5
 
 
+@pytest.mark.slow
 def test_tuned_rows_are_at_least_as_good_in_validation(compared):
     """The first trial is the recipe itself."""
     results, out = compared

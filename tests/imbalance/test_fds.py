@@ -402,7 +402,8 @@ def _worker(rank, folder, results):
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_two_processes_share_statistics(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imports once for both processes
     results = context.Queue()
     workers = [context.Process(target=_worker, args=(rank, tmp_path, results)) for rank in range(2)]
     for worker in workers:

@@ -152,7 +152,14 @@ def test_refit_keeps_the_steps_per_row_of_a_training_in_steps(limits, sources, t
     assert len(last.progress.curves["val"]) == 1
 
 
-@pytest.mark.parametrize("method", ["rrt", "vanilla+fds", "smogn", "sqinv(log)"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "rrt",
+        "smogn",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("vanilla+fds", "sqinv(log)")),
+    ],
+)
 def test_every_technique_is_refitted(method, sources, trained, tmp_path):
     data = sources("table")
     folder, result = fit(data, tmp_path / "m", method, final={"refit": True})
@@ -177,8 +184,12 @@ def test_every_technique_is_refitted(method, sources, trained, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "method"),
     [
-        *(("table", method) for method in ("trees+average+inv", "linear", "knn", "median")),
-        *(("series", method) for method in ("trees", "linear")),
+        *(("table", method) for method in ("trees+average+inv", "knn", "median")),
+        ("series", "linear"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("table", "linear"), ("series", "trees"))
+        ),
     ],
 )
 def test_estimators_are_refitted_with_the_settings_chosen_before(method, kind, sources, tmp_path):
@@ -243,7 +254,7 @@ def test_evaluate_does_not_call_rows_held_out_that_the_refit_has_seen(sources, t
     [
         ("table", "sqinv(log)", {"ensemble": 3}),
         ("table", "smogn", {"ensemble": 2, "refit": True}),
-        ("series", "vanilla", {"ensemble": 2}),
+        pytest.param("series", "vanilla", {"ensemble": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_ensemble_predicts_the_mean_of_its_members(kind, method, final, sources, trained, tmp_path):
@@ -384,7 +395,9 @@ def read_folds(folder):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("options", [{}, {"balanced": False}, {"group": "owner"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"group": "owner"}, pytest.param({"balanced": False}, marks=pytest.mark.slow)]
+)
 def test_cross_validation_predicts_every_row_once(options, trained, tmp_path):
     data = write_groups(tmp_path)
     folder, result = fit(

@@ -193,7 +193,8 @@ class TestUniqueLabels:
             torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-15)
 
     @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-    @pytest.mark.parametrize("unique", [True, pytest.param(False, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("unique", [True, False])
     def test_compiles_to_one_graph(self, unique):
         plain, compiled = (RankSimLoss(unique_labels=unique, memory_size=12) for _ in range(2))
         results = []

@@ -120,7 +120,8 @@ def _worker(rank, folder, replies):
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_two_processes_match_one(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imports once for both processes
     replies = context.Queue()
     workers = [context.Process(target=_worker, args=(rank, tmp_path, replies)) for rank in range(2)]
     for worker in workers:

@@ -102,13 +102,18 @@ def uncounted(model):
 @pytest.mark.parametrize(
     "form",
     [
-        bare,
         uncounted,
-        lambda model: {"model": bare(model)},
-        lambda model: published(model, prefix=""),
         lambda model: {"state_dict": {k: v.double() for k, v in bare(model).items()}},
+        *(
+            pytest.param(form, marks=pytest.mark.slow)
+            for form in (
+                bare,
+                lambda model: {"model": bare(model)},
+                lambda model: published(model, prefix=""),
+            )
+        ),
     ],
-    ids=["bare", "old", "model", "no prefix", "double"],
+    ids=["old", "double", "bare", "model", "no prefix"],
 )
 def test_reads_other_checkpoint_layouts(save, form):
     plain = oracle(18)

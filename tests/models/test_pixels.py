@@ -123,6 +123,7 @@ def test_no_float64_on_mps():
         assert pixels.scale.dtype == torch.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("bgr", [False, True])
 def test_compiled(channels_last, bgr):

@@ -56,7 +56,13 @@ def assert_equal(direct, lightning, folder):
     torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("learning rates", "across epochs", "few steps", "decay")  # fast tests cover their parts
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES],
+)
 def test_equals_lightning_to_the_last_bit(tmp_path, name):
     technique, changes, limits = CASES[name]
     options = {"limits": TrainingLimits(**{"epochs": 3} | limits), "recipe": make_recipe(**changes)}

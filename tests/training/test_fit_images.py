@@ -112,7 +112,14 @@ def interrupt_after(count):
 class TestResume:
     @pytest.mark.parametrize(
         ("every", "accumulate", "stops"),
-        [(0, 1, (1, 4)), (2, 2, (3,)), (3, 1, (2,)), (7, 2, (1,))],
+        [
+            (0, 1, (4,)),
+            (2, 2, (3,)),
+            *(
+                pytest.param(*case, marks=pytest.mark.slow)
+                for case in ((0, 1, (1,)), (3, 1, (2, 4)), (7, 2, (1,)))
+            ),
+        ],
     )
     def test_interrupted_training_resumes_to_same_result(self, tmp_path, every, accumulate, stops):
         """Epochs have 11 batches, the last of which is skipped if two make a step."""
@@ -148,7 +155,13 @@ class TestResume:
             assert (result.epochs, result.best_epoch) == (expected.epochs, expected.best_epoch)
             assert result.curves == expected.curves
 
-    @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+    @pytest.mark.parametrize(
+        "precision",
+        [
+            "bf16-mixed",
+            *(pytest.param(p, marks=pytest.mark.slow) for p in ("64-true", "bf16-true")),
+        ],
+    )
     def test_other_precisions_resume_to_same_result(self, tmp_path, precision):
         options = {"trainer_config": TrainerConfig("cpu", precision=precision)}
         train(tmp_path / "complete", technique=FULL, **options)

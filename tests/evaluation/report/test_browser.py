@@ -11,7 +11,7 @@ pytest.importorskip("jinja2")
 from ranksim.evaluation.report import plotting
 from ranksim.evaluation.report.results_page import write_page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 DRAWS_PICTURES = True
 METHODS = ("vanilla", "vanilla+fds", "vanilla+ranksim", "inv")
 

@@ -186,6 +186,7 @@ def detect_wrong_number(path, content, out):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_png")
 @pytest.mark.parametrize("name", ["sts-b-dir/all", "sts-b-dir/yang", "glucose"])
 def test_committed_results_have_page(name, tmp_path):
     content = read_results(ROOT / "results" / name)
@@ -199,6 +200,7 @@ def test_committed_results_have_page(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_png")
 def test_largest_sweep_is_below_5_mb(tmp_path):
     content = make_results("all", bins=200, epochs=60, dropped=[(1.5, 2.5)])
     page = write_page(content, tmp_path / "report.html")

@@ -39,7 +39,10 @@ class Draws(Callback):
 
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize(("published", "workers"), [(False, 0), (True, 0), (True, 1)])
+@pytest.mark.parametrize(
+    ("published", "workers"),
+    [(True, 0), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((False, 0), (True, 1)))],
+)
 def test_resumed_training_equals_uninterrupted_training(tmp_path, published, workers):
     """From checkpoints inside an epoch, at its last batch and after its end.
 
