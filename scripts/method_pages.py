@@ -45,6 +45,7 @@ from ranksim.functional import (
     rank,
 )
 from ranksim.imbalance import KernelDensity, PchipRelevance, make_resampler
+from ranksim.losses import ConRLoss, OrdinalEntropyLoss, RnCLoss, SRLLoss
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, RESULTS = ROOT / "docs/methods", ROOT / "results"
@@ -228,6 +229,49 @@ def draw_ranksim(figure: Any) -> None:
     panels[0].set_ylabel("age of the anchor")
 
 
+def draw_moved(figure: Any, term: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Draw free features of two dimensions by age, and after 30 and 300 steps along a term."""
+    ages = torch.arange(5.0, 85.0, 2.0)
+    torch.manual_seed(0)
+    features = torch.randn(len(ages), 2, requires_grad=True)
+    optimizer = torch.optim.Adam([features], lr=0.02)
+    panels = figure.subplots(1, 3, subplot_kw={"aspect": "equal"})
+    figure.subplots_adjust(left=0.05, right=0.9, bottom=0.12, top=0.9, wspace=0.15)
+    contents = {0: "random features", 30: "30 steps", 300: "300 steps"}
+    for step in range(301):
+        if step in contents:
+            axis = panels[list(contents).index(step)]
+            x, y = nn.functional.normalize(features.detach(), dim=1).T
+            points = axis.scatter(x, y, c=ages, cmap="viridis", s=14)
+            axis.set(title=contents[step], xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
+            finish_axes(axis)
+        optimizer.zero_grad()
+        term(features, ages).backward()
+        optimizer.step()
+    figure.colorbar(points, ax=list(panels), label="age", fraction=0.03)
+
+
+def draw_ordinal_entropy(figure: Any) -> None:
+    """Draw features that ordinal entropy moves."""
+    draw_moved(figure, OrdinalEntropyLoss(label_range=80))
+
+
+def draw_srl(figure: Any) -> None:
+    """Draw features that SRL moves."""
+    draw_moved(figure, SRLLoss(2, range(0, 91, 10), label_std=23.0))
+
+
+def draw_rnc(figure: Any) -> None:
+    """Draw features that Rank-N-Contrast moves."""
+    draw_moved(figure, RnCLoss(temperature=0.5))
+
+
+def draw_conr(figure: Any) -> None:
+    """Draw features that ConR moves, of samples that are predicted alike."""
+    criterion = ConRLoss(10.0, label_std=23.0)
+    draw_moved(figure, lambda features, ages: criterion(features, ages, 0 * ages))
+
+
 def draw_denseweight(figure: Any) -> None:
     """Draw a kernel density of labels, and DenseWeight for two values of α."""
     ages = draw_ages()
@@ -396,6 +440,13 @@ DRAWINGS: dict[str, tuple[Callable[[Any], None], str]] = {
     "ccc": (draw_ccc, "Squared error and concordance as predictions shrink towards the mean."),
     "dila": (draw_dila, "Errors that do and do not depend on the density of labels."),
     "sera": (draw_sera, "Relevance over the density of ages."),
+    "ordinal-entropy": (
+        draw_ordinal_entropy,
+        "Directions of free features by age, as ordinal entropy moves them.",
+    ),
+    "srl": (draw_srl, "Directions of free features by age, as SRL moves them."),
+    "rnc": (draw_rnc, "Directions of free features by age, as Rank-N-Contrast moves them."),
+    "conr": (draw_conr, "Directions of free features by age, as ConR moves them."),
     "denseweight": (draw_denseweight, "DenseWeight with two values of α over the density of ages."),
     "resampling": (draw_resampling, "Counts of ages before and after five ways of resampling."),
     "transforms": (draw_transforms, "A skewed price, and three transforms of it."),
