@@ -23,11 +23,12 @@ from ranksim.training.method import (
     parse_method,
     parse_methods,
 )
+from ranksim.training.parts import PARTS as NEW_PARTS
 from ranksim.training.presets import load_recipe, preset_table, read_tuned
 from ranksim.training.recipe import TableRecipe, parse_change
 from tests.reliability.properties import FINITE, NOT_FINITE, TEXT, outcome
 
-PARTS = st.sampled_from([*BASES, *MODIFIERS])
+PARTS = st.sampled_from([*BASES, *MODIFIERS, *NEW_PARTS])
 WEIGHTINGS = st.sampled_from(["none", "inverse", "sqrt_inverse"])
 SCALARS = st.none() | st.booleans() | st.integers() | FINITE | NOT_FINITE | TEXT
 TREES = st.recursive(
@@ -55,6 +56,7 @@ def test_parsed_methods_keep_their_name(parts, weighting):
     for part in set(MODIFIERS) - set(RESAMPLERS):
         assert getattr(technique, part) == (part in parts)
     assert technique.resampling == next((part for part in parts if part in RESAMPLERS), "")
+    assert technique.parts == tuple(part for part in NEW_PARTS if part in parts)
     assert (technique.two_stage, technique.focal_r) == ("rrt" in parts, "focal-r" in parts)
     assert describe_method(method, "mse")
     first = first_stage(method)
@@ -69,8 +71,8 @@ def test_unknown_method_names_are_rejected(text):
     """Case and spaces are ignored; every part must be known and occur once."""
     methods = outcome(lambda: parse_methods(text, "sts-b-dir", "inverse"))
     for name in text.lower().split(",") if methods is not None else ():
-        for part in name.strip().split("+") if name.strip() not in ("", "all") else ():
-            assert part in (*BASES, *MODIFIERS), text
+        for part in name.strip().split("+") if name.strip() not in ("", "all", "family") else ():
+            assert part in (*BASES, *MODIFIERS, *NEW_PARTS), text
 
 
 @given(TEXT | st.lists(st.integers(-2, 2**33), max_size=3).map(lambda n: ",".join(map(str, n))))
