@@ -272,6 +272,31 @@ def draw_conr(figure: Any) -> None:
     draw_moved(figure, lambda features, ages: criterion(features, ages, 0 * ages))
 
 
+def draw_bsam(figure: Any) -> None:
+    """Draw a loss over two weights, the ascent of BSAM and the gradient at its end."""
+    inputs = torch.tensor([[1.0, 0.2], [0.9, -0.1], [-0.4, 1.0]])
+    labels, weight = torch.tensor([0.6, 0.4, 1.5]), torch.tensor([0.5, 0.5, 2.0])
+
+    def compute(theta: Tensor, factors: Tensor) -> Tensor:
+        return (factors * (inputs @ theta - labels).square()).mean()
+
+    x = torch.linspace(-0.4, 1.6, 80)
+    values = [[float(compute(torch.stack([a, b]), torch.ones(3))) for a in x] for b in x]
+    axis = figure.subplots()
+    axis.contour(x, x, values, levels=12, colors="#ccd1d7", linewidths=0.8)
+    theta = torch.tensor([0.1, 0.4], requires_grad=True)
+    ascent = torch.autograd.grad(compute(theta, weight), theta)[0]
+    moved = (theta + 0.4 * ascent / ascent.norm()).detach().requires_grad_()
+    slope = torch.autograd.grad(compute(moved, torch.ones(3)), moved)[0]
+    start, end = theta.detach(), moved.detach()
+    for place, step, color in ((start, end - start, BASELINE), (start, -0.4 * slope, RANKSIM)):
+        axis.annotate("", (place + step).tolist(), place.tolist(), arrowprops={"color": color})
+    axis.plot(*start, "o", color=RANKSIM, label="θ, and the step of the optimizer")
+    axis.plot(*end, "o", color=BASELINE, label="θ + ε, where the gradient is taken")
+    axis.set(xlabel="first weight", ylabel="second weight")
+    finish_panel(figure, axis, "upper left", (0.5, 1.0))
+
+
 def draw_denseweight(figure: Any) -> None:
     """Draw a kernel density of labels, and DenseWeight for two values of α."""
     ages = draw_ages()
@@ -447,6 +472,7 @@ DRAWINGS: dict[str, tuple[Callable[[Any], None], str]] = {
     "srl": (draw_srl, "Directions of free features by age, as SRL moves them."),
     "rnc": (draw_rnc, "Directions of free features by age, as Rank-N-Contrast moves them."),
     "conr": (draw_conr, "Directions of free features by age, as ConR moves them."),
+    "bsam": (draw_bsam, "The ascent of BSAM, and the step along the gradient at its end."),
     "denseweight": (draw_denseweight, "DenseWeight with two values of α over the density of ages."),
     "resampling": (draw_resampling, "Counts of ages before and after five ways of resampling."),
     "transforms": (draw_transforms, "A skewed price, and three transforms of it."),

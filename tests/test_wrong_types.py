@@ -201,6 +201,10 @@ CASES = {
     "gar_loss": case(functional.gar_loss, **BATCH, **GAR),
     "GARLoss": case(losses.GARLoss, **GAR),
     "GARLoss.forward": forward(losses.GARLoss(), **BATCH),
+    "ascent_step": case(
+        functional.ascent_step, gradients=([Z], (3, None, [3.0], ["a"])), rho=(0.1, NUMBER)
+    ),
+    "BSAM": case(losses.BSAM, model=(torch.nn.Linear(2, 1), OBJECT), rho=(0.1, NUMBER)),
     "ordinal_entropy_loss": case(
         functional.ordinal_entropy_loss, **FEATURES_AND_LABELS, label_range=(None, NUMBER)
     ),

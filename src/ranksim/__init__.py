@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ranksim.imbalance import FDS, LDS, DensityWeights, LabelBins, density_weights
     from ranksim.inference import load_model
     from ranksim.losses import (
+        BSAM,
         BalancedMSELoss,
         CCCLoss,
         ConRLoss,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BSAM",
     "FDS",
     "LDS",
     "BalancedMSELoss",
@@ -66,6 +68,7 @@ __all__ = [
 __version__ = "0.2.0"
 
 _LOSSES = (
+    "BSAM",
     "BalancedMSELoss",
     "CCCLoss",
     "DILALoss",

@@ -26,8 +26,8 @@ def noise(seed, epoch, index, deviations):
 
 
 def without_terms(names):
-    """Return the parts that are not terms on features."""
-    return [name for name in names if name not in NAMES]
+    """Return the losses on predictions."""
+    return [name for name in names if name not in (*NAMES, "bsam")]
 
 
 class Terms:

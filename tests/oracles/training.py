@@ -80,6 +80,12 @@ class Training:
                 recipe.lds_sigma,
             )
         )
+        self.ascent_weights = None
+        if "bsam" in technique.parts:
+            settings = (self.edges, "sqrt_inverse", None, None)
+            listed = self.labels.tolist()
+            kernel = (recipe.lds_kernel_size, recipe.lds_sigma)
+            self.ascent_weights = np.array(balance.weights(listed, listed, *settings, *kernel))
         if technique.fds and self.smoothing is None:
             self.smoothing = make_fds(recipe, self.fds_edges, self.model.width)
         self.terms = term_training.Terms(
@@ -103,6 +109,8 @@ class Training:
         The loss is the mean over the samples of all parts; RankSim's term, and losses that compare
         the samples of a batch, are the mean over parts.
         """
+        if self.ascent_weights is not None:
+            return self._ascend(state, parts_of_step, epoch, processes)
         recipe, technique = self.recipe, self.technique
         self._set_weights(state).train()
         rows = np.concatenate(parts_of_step)
@@ -193,6 +201,30 @@ class Training:
             if len(np.unique(labels[rows])) > 1:
                 total[rows] += recipe.ranksim_weight * gradient.sum(0) / len(sizes)
             start += size
+        return total
+
+    def _ascend(self, state, parts_of_step, epoch, processes):
+        """Return the mean over batches of all processes of the gradients of BSAM.
+
+        Each is that at weights moved by ρ along the gradient of the loss weighted by 1/√n.
+        """
+        weights, total = (self.weights, self.ascent_weights), {}
+        groups = range(0, len(parts_of_step), processes)
+        for first in groups:
+            group = parts_of_step[first : first + processes]
+            self.ascent_weights, self.weights = None, weights[1]
+            slopes = self.gradients(state, group, epoch, processes)
+            self.weights = weights[0]
+            norm = math.sqrt(sum(float((each**2).sum()) for each in slopes.values()))
+            moved = {
+                name: value.double() + self.recipe.bsam_rho * slopes[name] / norm
+                if name in slopes
+                else value
+                for name, value in state.items()
+            }
+            for name, each in self.gradients(moved, group, epoch, processes).items():
+                total[name] = total.get(name, 0) + each / len(groups)
+            self.ascent_weights = weights[1]
         return total
 
     def _add_terms(self, raw, preds, rows, sizes, epoch, processes):

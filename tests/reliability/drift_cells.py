@@ -80,6 +80,8 @@ TECHNIQUES = {
     "srl": Row(Technique(parts=("srl",)), {"srl_points": 64}),
     "rnc, first stage": Row(Technique(parts=("rnc",))),
     "inv+rnc": Row(Technique(weighting=INV, two_stage=True, parts=("rnc",))),
+    "bsam": Row(Technique(parts=("bsam",)), {"bsam_rho": 0.2}),
+    "inv+bsam, L1": Row(Technique(weighting=INV, parts=("bsam",)), {"loss": "l1"}),
     "conr+fds": Row(Technique(fds=True, parts=("conr",)), {"conr_weight": 0.1, "conr_width": 5.0}),
     "inv+lds+fds+ranksim": Row(_all()),
     "inv+lds+fds+ranksim, published": Row(_all(), {"fds_paper_compat": True, "lambda_": 1.0}),

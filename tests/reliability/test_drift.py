@@ -22,7 +22,7 @@ CELLS = [
     ),
     *(
         (row, condition)
-        for row in ("inv+oe", "srl", "conr+fds", "rnc, first stage")
+        for row in ("inv+oe", "srl", "conr+fds", "rnc, first stage", "bsam")
         for condition in ("accumulate 4", "bf16-mixed", "16-mixed, scaler")
     ),
     ("ranksim", "16-mixed, initial overflow"),

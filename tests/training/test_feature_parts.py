@@ -168,7 +168,7 @@ def test_estimators_have_no_features(name):
         parse_method(f"trees+{name}", "inverse")
 
 
-@over_terms
+@pytest.mark.parametrize("name", [*TERMS, "bsam"])
 @pytest.mark.parametrize("more", [False, True])
 def test_text_training_runs_and_resumes(tmp_path, name, more):
     technique = Technique(
@@ -176,7 +176,7 @@ def test_text_training_runs_and_resumes(tmp_path, name, more):
     )
     recipe = make_recipe(lr_milestones=[1], **SMALL)
     complete = train(tmp_path / "complete", technique, recipe)
-    assert all(np.isfinite(complete.curves[f"train_{name}"]))
+    assert all(np.isfinite(complete.curves["train_loss" if name == "bsam" else f"train_{name}"]))
 
     def interrupt(epoch, score):
         if epoch == 2:
@@ -212,6 +212,16 @@ def test_rnc_has_two_stages(text):
     assert "rnc" not in method.technique.stage_two.parts
     assert not method.technique.stage_two.ranksim
     assert "then a linear head by" in describe_method(method, "l1")
+
+
+def test_bsam_composes_and_refuses():
+    method = parse_method("inv+bsam+oe+ranksim", "inverse")
+    assert method.key == "inv+oe+bsam+ranksim"
+    assert first_stage(parse_method("rrt+bsam", "inverse")).key == "vanilla+bsam"
+    assert "BSAM" in describe_method(method, "l1")
+    for other, words in (("rnc", "without a loss on predictions"), ("bmse", "ascent weights")):
+        with pytest.raises(UsageError, match=words):
+            parse_method(f"bsam+{other}", "inverse")
 
 
 def test_rnc_refuses_another_second_stage():
@@ -277,7 +287,7 @@ def table_recipe(method, **changes):
 
 
 @pytest.mark.slow
-@over_terms
+@pytest.mark.parametrize("name", [*TERMS, "bsam"])
 def test_loops_are_equal(tmp_path, numbers, name):
     """Lightning's loop and that of this process compute the same, with noise and centroids."""
     technique = Technique(parts=(name,), ranksim=True)

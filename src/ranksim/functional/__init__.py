@@ -1,6 +1,7 @@
 """Functional form of the losses: RankSim, regression losses, ranks and sampling."""
 
 from ranksim.functional.bmse import bmc_loss, gai_loss
+from ranksim.functional.bsam import ascent_step
 from ranksim.functional.ccc import ccc_loss
 from ranksim.functional.conr import conr_loss
 from ranksim.functional.dila import dila_loss
@@ -16,6 +17,7 @@ from ranksim.functional.similarity import label_similarity, rank
 from ranksim.functional.srl import srl_loss
 
 __all__ = [
+    "ascent_step",
     "bmc_loss",
     "ccc_loss",
     "conr_loss",

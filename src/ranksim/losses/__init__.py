@@ -1,6 +1,7 @@
 """Losses as ``torch.nn.Module`` classes."""
 
 from ranksim.losses.bmse import BalancedMSELoss
+from ranksim.losses.bsam import BSAM
 from ranksim.losses.ccc import CCCLoss
 from ranksim.losses.conr import ConRLoss
 from ranksim.losses.dila import DILALoss
@@ -14,6 +15,7 @@ from ranksim.losses.sera import SERALoss
 from ranksim.losses.srl import SRLLoss
 
 __all__ = [
+    "BSAM",
     "BalancedMSELoss",
     "CCCLoss",
     "ConRLoss",

@@ -142,11 +142,13 @@ class DirectLoop:
         module, optimizer = self.module, self.optimizers[0]
         for index in indices:
             batch = self.task.train.get_batch(index)
+            module.ascend(batch, self.current_epoch)
             loss, term = module.compute_loss(batch, self.current_epoch)
             if module.monitor is not None:
                 module.monitor.check(self, index, loss, term)
             total = loss if term is None else loss + term
             torch.autograd.backward(total / len(indices) if len(indices) > 1 else total)
+            module.descend()
         if self.recipe.max_grad_norm:
             optimizer.clip_gradients(self.recipe.max_grad_norm)
         optimizer.step()

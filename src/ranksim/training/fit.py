@@ -167,6 +167,7 @@ def _make_module(
         *(DivergenceMonitor(limit), technique, make_feature_terms(context)),
         make_second_view(task, recipe, options.seed) if has_two_views(technique.parts) else None,
         SelectionScore.make(recipe.monitor, task.bins, copy_to_numpy(task.train.labels)),
+        _make_ascent_weights(task, recipe, technique),
     )
     arguments: dict[str, Any] = {
         "model": model,
@@ -182,6 +183,17 @@ def _make_module(
 
     metrics = SelectingMetrics(task.regions, objective.selection, task.gmean_epsilon)
     return LightningRegressionModule(**arguments, metrics=metrics)
+
+
+def _make_ascent_weights(
+    task: TrainingTask, recipe: NetworkRecipe, technique: Technique
+) -> Tensor | None:
+    """Return the weights 1/√n of the training samples ``(N,)`` for BSAM; None without it."""
+    if "bsam" not in technique.parts:
+        return None
+    weighted = dataclasses.replace(technique, weighting="sqrt_inverse")
+    labels = copy_to_numpy(task.train.labels)
+    return factory.make_weights(recipe, weighted, task.bins, labels, task.sample_weight)
 
 
 def _train(

@@ -15,7 +15,7 @@ from ranksim.data.batch import Batch
 from ranksim.data.target_transform import TargetTransform
 from ranksim.functional.similarity import working_dtype
 from ranksim.imbalance import FDS
-from ranksim.losses import RankSimLoss
+from ranksim.losses import BSAM, RankSimLoss
 from ranksim.models import Regressor
 from ranksim.training.divergence import DivergenceMonitor
 from ranksim.training.method import Technique
@@ -42,6 +42,7 @@ class Objective:
     feature_terms: Mapping[str, nn.Module] = field(default_factory=dict)  # by part
     second_view: Augment | None = None  # of the inputs of a batch, for parts that compare views
     selection: SelectionScore | None = None  # of validations, where it is no usual score
+    ascent_weight: Tensor | None = None  # of the training samples (N,), for the ascent of BSAM
 
 
 class RegressionModule(nn.Module):
@@ -76,6 +77,8 @@ class RegressionModule(nn.Module):
         self.feature_terms = nn.ModuleDict(dict(objective.feature_terms))
         self.trains_encoder = trains_encoder(objective.technique.parts)
         self.second_view = objective.second_view
+        self.ascent_weight = objective.ascent_weight
+        self.ascent = None if objective.ascent_weight is None else BSAM(model, recipe.bsam_rho)
         self.augment = augment
         self.compile_encoder = compile_encoder
         # of the labels, and the transformed labels of the training samples (N,)
@@ -130,11 +133,8 @@ class RegressionModule(nn.Module):
 
         The terms are RankSim and those of parts; None without any.
         """
-        features = self.model.encoder(*self._inputs(batch, epoch, augmented=True))
+        features, calibrated, preds = self._predict(batch, epoch)
         labels = self._labels(batch)
-        calibrated = features if self.fds is None else self.fds(features, labels)
-        inputs = calibrated.detach() if self.trains_encoder else calibrated
-        preds = self.model.head(inputs).squeeze(-1)
         dtype = torch.promote_types(preds.dtype, torch.float32)  # bf16 would round the labels
         target = (labels / self.recipe.label_scale).to(dtype)
         weight = None if self.sample_weight is None else self.sample_weight[batch["index"]]
@@ -155,6 +155,28 @@ class RegressionModule(nn.Module):
                 terms.append(module(outputs))
                 self._add_loss(f"train_{name}", terms[-1], 1)
         return loss, sum(terms[1:], terms[0]) if terms else None
+
+    def _predict(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features, those after FDS, and predictions ``(N,)`` of a training batch."""
+        features = self.model.encoder(*self._inputs(batch, epoch, augmented=True))
+        calibrated = features if self.fds is None else self.fds(features, self._labels(batch))
+        inputs = calibrated.detach() if self.trains_encoder else calibrated
+        return features, calibrated, self.model.head(inputs).squeeze(-1)
+
+    def ascend(self, batch: Batch, epoch: int) -> None:
+        """With BSAM, move the weights to where a batch's 1/√n-weighted loss is larger."""
+        if self.ascent is None or self.ascent_weight is None:
+            return
+        *_, preds = self._predict(batch, epoch)
+        dtype = torch.promote_types(preds.dtype, torch.float32)
+        target = (self._labels(batch) / self.recipe.label_scale).to(dtype)
+        weight = self.ascent_weight.to(preds.device)[batch["index"]]
+        self.ascent.ascend(self.loss(preds.to(dtype), target, weight))
+
+    def descend(self) -> None:
+        """Move the weights back, after the backward pass."""
+        if self.ascent is not None:
+            self.ascent.restore()
 
     def _compute_second_view(
         self, batch: Batch, labels: Tensor, epoch: int

@@ -57,6 +57,7 @@ class PartSettings:
         srl_homogeneity, srl_enveloping, srl_contrast, srl_temperature, srl_momentum, srl_points:
             settings of :class:`ranksim.SRLLoss`, on the label bins of the data.
         rnc_temperature: ``temperature`` of :class:`ranksim.RnCLoss`.
+        bsam_rho: ``rho`` of :class:`ranksim.BSAM`.
         conr_width, conr_weight, conr_temperature: ``width``, ``weight`` and ``temperature`` of
             :class:`ranksim.ConRLoss`; a width of 0 is that of a label bin.
     """
@@ -81,6 +82,7 @@ class PartSettings:
     srl_momentum: float = setting(FRACTION, default=0.9)
     srl_points: int = setting(COUNT, at_most(65_536), default=1_024)
     rnc_temperature: float = setting(POSITIVE, default=2.0)
+    bsam_rho: float = setting(POSITIVE, default=0.05)
     conr_width: float = setting(NONNEGATIVE, default=0.0)
     conr_weight: float = setting(POSITIVE, default=4.0)
     conr_temperature: float = setting(POSITIVE, default=0.2)
@@ -215,6 +217,19 @@ PARTS: dict[str, Part] = {
         stages="first",
         ranges={"conr_weight": (0.01, 10.0), "conr_temperature": (0.03, 1.0)},
         two_views=True,
+    ),
+    "bsam": Part(
+        kind="optimizer",
+        title="sharpness-aware steps from where the loss with weights 1/√n rises (BSAM)",
+        paper="Liu et al., BSAM, ICCV 2025",
+        conflicts={
+            "rnc": "rnc trains the encoder without a loss on predictions, along which bsam ascends",
+            **dict.fromkeys(
+                ("bmse", "sera"),
+                "the ascent weights the samples, and this loss corrects for their labels itself",
+            ),
+        },
+        ranges={"bsam_rho": (0.005, 0.5)},
     ),
 }
 """All parts, in the order in which a name lists them."""

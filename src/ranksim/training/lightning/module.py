@@ -79,10 +79,14 @@ class LightningRegressionModule(RegressionModule, L.LightningModule):
             self.update_fds(batches, self.current_epoch)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.ascend(batch, self.current_epoch)
         loss, term = self.compute_loss(batch, self.current_epoch)
         if self.monitor is not None:
             self.monitor.check(self.trainer, batch["index"], loss, term)
         return loss if term is None else loss + term
+
+    def on_after_backward(self) -> None:
+        self.descend()
 
     def on_validation_start(self) -> None:
         if self.monitor is not None:
