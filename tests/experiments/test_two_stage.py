@@ -60,6 +60,23 @@ def test_shared_first_stage_is_trained_once(small_sts, tmp_path):
     assert runs["rrt+fds+ranksim"]["stage_one"] == runs["vanilla+fds+ranksim"]
 
 
+def test_terms_on_features_train_by_name_and_share_an_encoder(small_sts, tmp_path):
+    methods = "oe,srl,conr+ranksim,bsam,rnc,inv+rnc"
+    content = run_benchmark(
+        sts_request(small_sts, tmp_path, methods=methods, seeds="1", max_steps=2)
+    )
+    rows = ["vanilla+oe", "vanilla+srl", "vanilla+conr+ranksim", "vanilla+bsam"]
+    rows += ["vanilla+rnc", "inv+rnc"]
+    assert [row["method"] for row in content["summary"]] == rows  # an encoder is no method
+    trainings = {f"{name}/seed-0": 1 for name in [*rows, "encoder+rnc"]}
+    assert count_trainings(tmp_path) == trainings
+    runs = {run["identity"]["method"]: run["identity"] for run in content["runs"]}
+    assert runs["vanilla+rnc"]["stage_one"] == runs["encoder+rnc"]
+    assert runs["inv+rnc"]["stage_one"] == runs["encoder+rnc"]
+    assert runs["encoder+rnc"]["recipe"]["rnc_temperature"] == 2.0
+    assert "oe_weight" not in runs["encoder+rnc"]["recipe"]
+
+
 def test_first_stage_must_have_equal_settings_and_its_checkpoint(small_sts, tmp_path):
     def train(methods, *changes):
         changes = ("hidden=8", *changes)
