@@ -169,7 +169,7 @@ def test_estimators_have_no_features(name):
 
 
 @pytest.mark.parametrize("name", [*TERMS, "bsam"])
-@pytest.mark.parametrize("more", [False, True])
+@pytest.mark.parametrize("more", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_text_training_runs_and_resumes(tmp_path, name, more):
     technique = Technique(
         weighting="inverse" if more else "none", ranksim=more, fds=more, parts=(name,)
