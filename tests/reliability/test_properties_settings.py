@@ -57,7 +57,8 @@ def test_parsed_methods_keep_their_name(parts, weighting):
         assert getattr(technique, part) == (part in parts)
     assert technique.resampling == next((part for part in parts if part in RESAMPLERS), "")
     assert technique.parts == tuple(part for part in NEW_PARTS if part in parts)
-    assert (technique.two_stage, technique.focal_r) == ("rrt" in parts, "focal-r" in parts)
+    assert technique.two_stage == ("rrt" in parts or "rnc" in parts)
+    assert technique.focal_r == ("focal-r" in parts)
     assert describe_method(method, "mse")
     first = first_stage(method)
     assert (first is not None) == technique.two_stage

@@ -56,7 +56,7 @@ def test_written_tables_are_read_unchanged(folder, table, separator, end, is_com
     assert list(columns.names) == names
     assert columns.n_rows == len(rows)
     for k, name in enumerate(names):
-        assert columns.column(name) == [row[k] for row in rows]
+        assert list(columns.column(name)) == [row[k] for row in rows]
 
 
 @given(st.binary(max_size=200) | TEXT.map(str.encode), st.sampled_from(["t.csv", "t.tsv"]))

@@ -38,7 +38,7 @@ def dila_loss(preds: Tensor, target: Tensor, density: Tensor) -> Tensor:
     Example:
         >>> ages, density = torch.tensor([30, 31, 60, 80]), torch.tensor([9.0, 8.0, 2.0, 1.0])
         >>> round(dila_loss(torch.tensor([31.0, 31.0, 50.0, 60.0]), ages, density).item(), 4)
-        0.9468
+        0.9493
 
     References:
         DILA (2026). Distance correlation: Székely, Rizzo, Bakirov, "Measuring and Testing

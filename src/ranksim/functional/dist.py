@@ -38,7 +38,7 @@ def dist_loss(preds: Tensor, quantiles: Tensor, *, label_std: float = 1.0) -> Te
     Example:
         >>> labels = torch.tensor([1.0, 1.0, 2.0, 6.0])
         >>> dist_loss(torch.tensor([2.5, 1.5, 1.0, 3.0]), labels)
-        tensor(1.0000)
+        tensor(1.)
 
     References:
         Nie et al., "Dist Loss: Enhancing Regression in Few-Shot Region through Distribution

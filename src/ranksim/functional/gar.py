@@ -59,7 +59,7 @@ def gar_loss(
     Example:
         >>> preds, ages = torch.tensor([30.0, 42.0, 50.0]), torch.tensor([31, 40, 60])
         >>> round(gar_loss(preds, ages, label_std=15.0, join="sum").item(), 4)
-        0.5539
+        0.5741
 
     References:
         Zhu et al., "Gradient Aligned Regression via Pairwise Losses" (ICML 2025). The soft maximum

@@ -34,6 +34,7 @@ def sera_loss(
         TypeError: if an argument is not a tensor, or has a wrong dtype.
 
     Example:
+        >>> import torch
         >>> preds, ages = torch.tensor([30.0, 42.0, 50.0]), torch.tensor([31, 40, 60])
         >>> sera_loss(preds, ages, torch.tensor([0.0, 0.5, 1.0]))
         tensor(34.)

@@ -134,7 +134,7 @@ class PchipRelevance:
         Example:
             >>> relevance = PchipRelevance.from_fences([1, 2, 3, 4, 5, 6, 7, 80])
             >>> relevance.labels.round(2).tolist(), relevance([4, 80]).round(3).tolist()
-            ([4.5, 12.84], [0.0, 1.0])
+            ([4.5, 11.5], [0.0, 1.0])
 
         References:
             Hubert, Vandervieren, "An adjusted boxplot for skewed distributions" (Computational

@@ -26,7 +26,7 @@ class SERALoss(nn.Module):
     Example:
         >>> import torch
         >>> from ranksim.imbalance import PchipRelevance
-        >>> ages = torch.tensor([21.0, 22, 22, 25, 31, 40, 68, 180])
+        >>> ages = torch.tensor([21.0, 22, 22, 23, 24, 25, 26, 180])
         >>> relevance = torch.from_numpy(PchipRelevance.from_fences(ages)(ages))
         >>> criterion = SERALoss(ages, relevance)
         >>> preds = torch.randn(8, requires_grad=True)
