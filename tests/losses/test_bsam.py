@@ -99,3 +99,75 @@ def test_autocast_uses_the_moved_weights():
         loss = (model(x).float() - y).square().mean()
         with BSAM(model, 0.5).perturbed(loss):
             assert not torch.equal((model(x).float() - y).square().mean(), loss)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.1, 0.0])
+def test_batch_norm_is_that_of_one_pass_a_batch(momentum):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm1d(3, momentum=momentum), nn.Linear(3, 1))
+    expected = nn.BatchNorm1d(3, momentum=momentum)
+    sam = BSAM(model, rho=0.5)
+    for _ in range(3):
+        x = torch.randn(6, 3) + 5
+        expected(x)
+        with sam.perturbed(model(x).square().mean()):
+            model(x).square().mean().backward()
+        assert model[0].momentum == momentum
+    for buffer, value in zip(model[0].buffers(), expected.buffers(), strict=True):
+        assert torch.equal(buffer, value)
+
+
+def test_batch_norm_without_statistics():
+    model = nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), nn.Linear(3, 1))
+    with BSAM(model).perturbed(model(torch.randn(6, 3)).mean()):
+        assert model[0].num_batches_tracked is None
+
+
+@pytest.mark.parametrize("way", ["ascend", "perturbed"])
+def test_second_ascent_before_restore_is_refused(way):
+    model, x, y, _ = make_problem()
+    before = [p.detach().clone() for p in model.parameters()]
+    sam = BSAM(model, rho=0.3)
+    sam.ascend((model(x) - y).square().mean())
+    moved = [p.detach().clone() for p in model.parameters()]
+    loss = (model(x) - y).square().mean()
+    with pytest.raises(RuntimeError, match=r"needs BSAM\.restore\(\) before the next ascent"):
+        sam.ascend(loss) if way == "ascend" else sam.perturbed(loss).__enter__()
+    assert all(map(torch.equal, model.parameters(), moved))
+    for _ in range(2):  # the second one has nothing to restore
+        sam.restore()
+        assert all(map(torch.equal, model.parameters(), before))
+    with sam.perturbed((model(x) - y).square().mean()):
+        assert all(map(torch.equal, model.parameters(), moved))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda model, x: 1.0, TypeError, "loss must be a torch.Tensor, got float"),
+        (lambda model, x: None, TypeError, "loss must be a torch.Tensor, got NoneType"),
+        (lambda model, x: model(x), ValueError, r"loss must be a scalar, got shape \(6, 1\)"),
+        (lambda model, x: model(x)[:0].sum(1), ValueError, r"a scalar, got shape \(0,\)"),
+        (lambda model, x: model(x).mean().detach(), ValueError, "loss must have a gradient"),
+        (
+            lambda model, x: x.clone().requires_grad_().mean(),
+            ValueError,
+            "loss must depend on parameters of the model",
+        ),
+    ],
+)
+def test_loss_of_the_ascent_is_checked(make, error, words):
+    model, x, _, _ = make_problem()
+    before = [p.detach().clone() for p in model.parameters()]
+    sam = BSAM(model)
+    with pytest.raises(error, match=words):
+        sam.ascend(make(model, x))
+    assert all(map(torch.equal, model.parameters(), before))
+    sam.ascend(model(x).mean())  # it is usable as before
+
+
+def test_model_without_trainable_parameters_is_refused():
+    model, x, _, _ = make_problem()
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="model must have parameters that require gradients"):
+        BSAM(model).ascend(model(x).mean())

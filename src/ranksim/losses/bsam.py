@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ranksim._utils.checks import check_positive, describe_value
+from ranksim.functional._validation import check_tensors
 from ranksim.functional.bsam import ascent_step
 
 _FLOAT16_SCALE = 1024.0  # so that small gradients do not vanish; the step has a fixed length
@@ -51,16 +52,26 @@ class BSAM:
         self.model, self.rho = model, check_positive("rho", rho)
         self._originals: list[tuple[Tensor, Tensor]] = []
         self._momenta: list[tuple[nn.modules.batchnorm._BatchNorm, float | None]] = []
+        self._counts: list[tuple[Tensor, Tensor]] = []  # of batches, for BatchNorm's mean of them
 
     def ascend(self, loss: Tensor) -> None:
-        """Move the parameters along the gradient of a loss, until :meth:`restore`."""
+        """Move the parameters along the gradient of a loss, until :meth:`restore`.
+
+        Raises:
+            TypeError: if the loss is not a tensor.
+            ValueError: if the loss is not a scalar, or has no gradient.
+            RuntimeError: if the parameters are moved already.
+        """
         params = [p for p in self.model.parameters() if p.requires_grad]
+        self._check_loss(loss, params)
         device = loss.device.type
         is_half = torch.is_autocast_enabled(device) and (
             torch.get_autocast_dtype(device) == torch.float16
         )
         scaled = loss * _FLOAT16_SCALE if is_half else loss
         gradients = list(torch.autograd.grad(scaled, params, allow_unused=True))
+        if all(gradient is None for gradient in gradients):
+            raise ValueError("loss must depend on parameters of the model, but it depends on none")
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             for gradient in gradients:
                 if gradient is not None:
@@ -74,16 +85,42 @@ class BSAM:
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 self._momenta.append((module, module.momentum))
                 module.momentum = 0.0
+                count = module.num_batches_tracked
+                if count is not None:
+                    self._counts.append((count, count.clone()))
         torch.clear_autocast_cache()  # of the weights before
 
     @torch.no_grad()
     def restore(self) -> None:
         """Set the parameters to their values before :meth:`ascend`."""
-        for param, original in self._originals:
-            param.copy_(original)
+        for tensor, original in self._originals + self._counts:
+            tensor.copy_(original)
         for module, momentum in self._momenta:
             module.momentum = momentum
-        self._originals, self._momenta = [], []
+        self._originals, self._momenta, self._counts = [], [], []
+
+    def _check_loss(self, loss: Tensor, params: list[nn.Parameter]) -> None:
+        """Raise an error unless the parameters can ascend along the gradient of the loss."""
+        if self._originals:
+            raise RuntimeError(
+                "BSAM.ascend needs BSAM.restore() before the next ascent, because the parameters "
+                "are moved already; `with sam.perturbed(loss):` restores them"
+            )
+        check_tensors(loss=loss)
+        if not params:
+            raise ValueError(
+                "model must have parameters that require gradients, but all are frozen: set "
+                "requires_grad of some to True"
+            )
+        if loss.numel() != 1:
+            raise ValueError(
+                f"loss must be a scalar, got shape {tuple(loss.shape)}: take its mean or sum"
+            )
+        if not loss.requires_grad:
+            raise ValueError(
+                "loss must have a gradient, got one without: compute it from the model's "
+                "predictions, outside torch.no_grad()"
+            )
 
     @contextmanager
     def perturbed(self, loss: Tensor) -> Iterator[None]:
