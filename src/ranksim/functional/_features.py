@@ -38,6 +38,16 @@ def label_distances(labels: Tensor) -> Tensor:
     return -pairwise_similarity(labels, labels, "neg_l1")
 
 
+def propagate_nan(loss: Tensor, features: Tensor, *inputs: Tensor) -> Tensor:
+    """Return the loss, or NaN with a NaN gradient if a feature or other input is not finite.
+
+    Comparisons with NaN are false, so that a term of pairs would leave such samples out silently.
+    """
+    finite = torch.stack([each.isfinite().all() for each in (features, *inputs)]).all()
+    factor = torch.where(finite, 0.0, torch.nan).to(features.dtype)
+    return loss + (features * factor).sum()
+
+
 def pairwise_distances(rows: Tensor) -> Tensor:
     """Return the Euclidean distances ``(N, N)`` of rows ``(N, D)``, as matrix products.
 

@@ -4,8 +4,13 @@ import torch
 from torch import Tensor
 
 from ranksim._utils.checks import check_positive, describe_value
-from ranksim.functional._features import join_views, label_distances, prepare_features
-from ranksim.functional._validation import check_tensors
+from ranksim.functional._features import (
+    join_views,
+    label_distances,
+    prepare_features,
+    propagate_nan,
+)
+from ranksim.functional._validation import check_tensors, to_matrices
 from ranksim.functional.similarity import normalize_rows
 
 
@@ -46,10 +51,11 @@ def conr_loss(
 
     Returns:
         A scalar, float64 for float64 features, else float32. A batch without negatives gives a
-        zero with a gradient; NaN propagates where it meets a pair.
+        zero with a gradient. Features, labels, predictions or weights that are not finite give NaN,
+        with a NaN gradient.
 
     Raises:
-        ValueError: if shapes do not match, or an argument is outside its range.
+        ValueError: if shapes do not match, or an argument or a weight is outside its range.
         TypeError: if features are not floating point, or an argument is not a tensor.
 
     Example:
@@ -65,7 +71,8 @@ def conr_loss(
     """
     width, temperature = check_positive("width", width), check_positive("temperature", temperature)
     label_std = check_positive("label_std", label_std)
-    check_tensors(labels=labels, preds=preds)
+    to_matrices(features, labels)
+    _check_preds(preds, labels)
     _check_weight(sample_weight, labels)
     if view_2 is not None:
         _check_pair(view_2)
@@ -74,21 +81,19 @@ def conr_loss(
         labels = torch.cat([labels, labels])
         sample_weight = None if sample_weight is None else sample_weight.repeat(2)
     features, labels, dtype = prepare_features(features, labels)
-    if preds.numel() != labels.numel() or len(preds) != len(labels):
-        raise ValueError(
-            f"preds must have the shape of labels, got {tuple(preds.shape)} for "
-            f"{tuple(labels.shape)}"
-        )
     distance = label_distances(labels)
-    likeness = label_distances(preds.detach().reshape(labels.shape).to(labels.dtype))
+    preds = preds.detach().reshape(labels.shape).to(labels.dtype)
+    likeness = label_distances(preds)
     weight = torch.ones_like(labels[:, 0]) if sample_weight is None else sample_weight
-    push = weight.detach().to(labels.dtype).unsqueeze(1) * distance / label_std
+    weight = weight.detach().to(labels.dtype)
+    push = weight.unsqueeze(1) * distance / label_std
     others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = (distance < width) & others
-    negative = (distance >= width) & (likeness < width) & (push > 0)
+    negative = (distance >= width) & (likeness < width) & (push != 0)
     unit, _ = normalize_rows(features)
     terms = _contrast(unit @ unit.T / temperature, positive, negative, push)
-    return (terms.sum() / max(len(labels), 1)).to(dtype)
+    loss = terms.sum() / max(len(labels), 1)
+    return propagate_nan(loss, features, labels, preds, weight).to(dtype)
 
 
 def _contrast(logits: Tensor, positive: Tensor, negative: Tensor, push: Tensor) -> Tensor:
@@ -100,8 +105,18 @@ def _contrast(logits: Tensor, positive: Tensor, negative: Tensor, push: Tensor) 
     return torch.where(anchor, torch.logaddexp(near, far) - log_mean, 0.0)
 
 
+def _check_preds(preds: Tensor, labels: Tensor) -> None:
+    """Raise an error unless the predictions are a tensor of the labels' shape."""
+    check_tensors(labels=labels, preds=preds)
+    if preds.numel() != labels.numel() or preds.shape[:1] != labels.shape[:1]:
+        raise ValueError(
+            f"preds must have the shape of labels, got {tuple(preds.shape)} for "
+            f"{tuple(labels.shape)}"
+        )
+
+
 def _check_weight(sample_weight: Tensor | None, labels: Tensor) -> None:
-    """Raise an error unless the weights are a tensor ``(N,)`` or None."""
+    """Raise an error unless the weights are a tensor ``(N,)`` of at least 0, or None."""
     if sample_weight is None:
         return
     check_tensors(labels=labels, sample_weight=sample_weight)
@@ -109,6 +124,12 @@ def _check_weight(sample_weight: Tensor | None, labels: Tensor) -> None:
         raise ValueError(
             f"sample_weight must have shape (N,), got {tuple(sample_weight.shape)} for labels "
             f"{tuple(labels.shape)}"
+        )
+    # a compiled graph has no branch on values; there, negative weights give NaN
+    if not torch.compiler.is_compiling() and bool((sample_weight < 0).any()):
+        smallest = sample_weight[sample_weight < 0].min().item()
+        raise ValueError(
+            f"sample_weight must be at least 0, got {smallest:g}: use weights such as 1/n"
         )
 
 

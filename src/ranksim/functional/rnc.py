@@ -9,7 +9,9 @@ from ranksim.functional._features import (
     label_distances,
     pairwise_distances,
     prepare_features,
+    propagate_nan,
 )
+from ranksim.functional._validation import to_matrices
 
 
 def rnc_loss(
@@ -39,7 +41,8 @@ def rnc_loss(
 
     Returns:
         A scalar of at least 0, float64 for float64 features, else float32. Fewer than two samples
-        give a zero with a gradient; NaN propagates.
+        give a zero with a gradient. Features or labels that are not finite give NaN, with a NaN
+        gradient.
 
     Raises:
         ValueError: if shapes do not match, or the temperature is not above 0.
@@ -56,15 +59,18 @@ def rnc_loss(
     """
     temperature = check_positive("temperature", temperature)
     if features_2 is not None:
+        to_matrices(features, labels)  # errors name the shapes before the views are joined
         features = join_views(features, features_2, "features")
         labels = torch.cat([labels, labels])
     features, labels, dtype = prepare_features(features, labels)
     if len(features) < 2:
-        return (features * 0).sum().to(dtype)
+        return propagate_nan((features * 0).sum(), features, labels).to(dtype)
     logits = pairwise_distances(features) / -temperature
-    value, slope = _contrast(logits.detach(), label_distances(labels))
+    known = torch.where(labels.isfinite(), labels, 0.0)  # NaN has no place in an order
+    value, slope = _contrast(logits.detach(), label_distances(known))
     # the gradient in closed form, as that of a sum that is 0
-    return (value + (slope * (logits - logits.detach())).sum()).to(dtype)
+    loss = value + (slope * (logits - logits.detach())).sum()
+    return propagate_nan(loss, features, labels).to(dtype)
 
 
 @torch.no_grad()
