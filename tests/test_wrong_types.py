@@ -233,7 +233,7 @@ CASES = {
     "SRLLoss": case(
         losses.SRLLoss, width=(3, WHOLE), edges=([0, 1, 2], ("ab", None, 3.0, [DAY, DAY])),
         weights=((0.1, 0.1, 0.1), TRIPLE), temperature=(1.0, NUMBER), momentum=(0.5, NUMBER),
-        points=(4, WHOLE), label_std=(1.0, NUMBER), seed=(0, WHOLE),
+        points=(4, WHOLE), label_std=(1.0, NUMBER), seed=(0, (*WHOLE, True)),
     ),
     "SRLLoss.forward": forward(losses.SRLLoss(3, [0, 1, 2]), **FEATURES_AND_LABELS),
     "focal_r_loss": case(functional.focal_r_loss, **REGRESSION, **FOCAL),

@@ -1,6 +1,5 @@
 """Surrogate-driven representation learning: centroids of label bins along a curve on the sphere."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,8 +58,8 @@ def srl_loss(
 
     Args:
         features: shape ``(N, D)``, of the dtype of the centroids.
-        index: label bin of each sample, int64 ``(N,)``; samples of bins without a centroid are
-            left out of the contrast.
+        index: label bin of each sample, int64 ``(N,)``, or -1; samples without a bin, or of bins
+            without a centroid, are left out of the contrast.
         centroids: unit vectors ``(K, D)``.
         observed: which bins have a centroid ``(K,)``.
         positions: label of each bin ``(K,)``, ascending, in standard deviations.
@@ -93,9 +92,10 @@ def srl_loss(
     shares = (similarities / temperature).masked_fill(hidden, -torch.inf).softmax(dim=1)
     total = total + enveloping * (1 - (shares * similarities).sum(dim=1)).mean()
     logits = (unit @ centroids.T / temperature).masked_fill(hidden, -torch.inf)
-    counted = observed[index]
+    place = index.clamp(min=0)
+    counted = observed[place] & (index >= 0)
     logits = torch.where(counted.unsqueeze(1), logits, 0.0)
-    terms = torch.where(counted, -logits.log_softmax(dim=1).gather(1, index[:, None])[:, 0], 0.0)
+    terms = torch.where(counted, -logits.log_softmax(dim=1).gather(1, place[:, None])[:, 0], 0.0)
     total = total + contrast * terms.sum() / counted.sum().clamp(min=1)
     return torch.where(has_any, total, (unit * 0).sum())
 
@@ -106,19 +106,6 @@ def check_weights(weights: object) -> tuple[float, float, float]:
         raise TypeError(f"weights must be three numbers, got {describe_value(weights)}")
     first, second, third = (check_positive("weights", each, or_zero=True) for each in weights)
     return first, second, third
-
-
-def read_edges(edges: object) -> Tensor:
-    """Return edges of bins as float64 ``(K + 1,)``; raise a ValueError if they are none."""
-    try:
-        borders = torch.as_tensor(np.asarray(edges, dtype=np.float64))
-    except (TypeError, ValueError):
-        borders = torch.empty(0, dtype=torch.float64)
-    if borders.ndim != 1 or len(borders) < 2 or not bool((borders.diff() > 0).all()):
-        raise ValueError(
-            f"edges must be at least two ascending numbers, got {describe_value(edges)}"
-        )
-    return borders
 
 
 def _homogeneity(centroids: Tensor, observed: Tensor, positions: Tensor) -> Tensor:

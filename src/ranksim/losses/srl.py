@@ -9,9 +9,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ranksim._utils.checks import check_positive, check_size, describe_value
-from ranksim.functional._features import prepare_features
-from ranksim.functional.similarity import normalize_rows
-from ranksim.functional.srl import check_weights, read_edges, srl_loss, update_centroids
+from ranksim.functional._features import prepare_features, propagate_nan
+from ranksim.functional._label_bins import find_bins, is_fine_in_float32, read_edges, sum_bins
+from ranksim.functional.similarity import normalize_rows, working_dtype
+from ranksim.functional.srl import check_weights, srl_loss, update_centroids
 
 
 class SRLLoss(nn.Module):
@@ -19,15 +20,19 @@ class SRLLoss(nn.Module):
 
     .. math::
         \alpha \sum_k \frac{\lVert c_{k+1} - c_k \rVert_2^2}{y_{k+1} - y_k}
-        + \beta \operatorname*{mean}_u \bigl( 1 - \operatorname{softmax}_k \langle u, c_k \rangle
-        \bigr) - \gamma \operatorname*{mean}_i \log \operatorname{softmax}_{k(i)}
-        (\langle \hat z_i, c_k \rangle / \tau)
+        + \beta \operatorname*{mean}_u \Bigl( 1 - \sum_k \sigma_k(u) \langle u, c_k \rangle \Bigr)
+        - \gamma \operatorname*{mean}_i \log \operatorname{softmax}_{k(i)}
+        (\langle \hat z_i, c_k \rangle / \tau), \qquad
+        \sigma_k(u) \propto \exp(\langle u, c_k \rangle / \tau)
 
     with a unit centroid :math:`c_k` of each label bin, kept with momentum over batches, and P fixed
     random unit vectors u. ``forward(features, labels)`` takes features ``(N, width)`` and labels
     ``(N,)`` or ``(N, 1)``, moves the centroids in training mode (with those of all processes), and
     returns a scalar to add to a regression loss. Call ``update(features, labels)`` instead during
     the first epoch, which only collects centroids. Equation: :func:`ranksim.functional.srl_loss`.
+
+    Samples without a label (NaN) are left out. Features that are not finite give a loss of NaN,
+    with a NaN gradient, and do not move the centroids.
 
     Args:
         width: number of features D.
@@ -76,12 +81,13 @@ class SRLLoss(nn.Module):
             raise ValueError(f"momentum must be below 1, got {momentum!r}")
         width = check_size("width", width, "features")
         points = check_size("points", points, "unit vectors")
-        if not isinstance(seed, int):
+        if not isinstance(seed, int) or isinstance(seed, bool):
             raise TypeError(f"seed must be a whole number, got {describe_value(seed)}")
         draws = torch.randn(points, width, generator=torch.Generator().manual_seed(seed))
         centers = (borders[1:] + borders[:-1]) / 2 / check_positive("label_std", label_std)
-        self.edges = nn.Buffer(borders[1:-1].float(), persistent=False)
-        self.positions = nn.Buffer(centers.float(), persistent=False)
+        self._in_float32 = is_fine_in_float32(borders)
+        self.edges = nn.Buffer(borders[1:-1], persistent=False)
+        self.positions = nn.Buffer(centers, persistent=False)
         self.points = nn.Buffer(normalize_rows(draws)[0], persistent=False)
         self.centroids = nn.Buffer(torch.zeros(len(centers), width))
 
@@ -90,36 +96,33 @@ class SRLLoss(nn.Module):
         centroids = self.centroids.to(unit.dtype)
         observed = centroids.ne(0).any(dim=1)
         if self.training:
-            sums, counts = self._sum_bins(unit, index)
+            sums, counts = sum_bins(unit, index, len(centroids))
             centroids, observed = update_centroids(sums, counts, centroids, self.momentum)
             self._store(sums.detach(), counts)
         terms = (self.positions.to(unit.dtype), self.points.to(unit.dtype))
         arguments = (unit, index, centroids, observed, *terms)
         loss = srl_loss(*arguments, weights=self.weights, temperature=self.temperature)
-        return loss.to(dtype)
+        return propagate_nan(loss, features).to(dtype)
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Move the centroids with a batch, without a loss."""
+        """Move the centroids with a batch, without a loss.
+
+        Samples whose label is NaN, or whose features are not finite, are left out.
+        """
         unit, index, _ = self._prepare(features, labels)
-        self._store(*self._sum_bins(unit, index))
+        self._store(*sum_bins(unit, index, len(self.centroids)))
 
     def _prepare(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
-        """Return unit features ``(N, D)``, the label bin of each ``(N,)`` and the dtype."""
+        """Return unit features ``(N, D)``, the label bin of each ``(N,)``, or -1, and the dtype."""
         rows, columns, dtype = prepare_features(features, labels)
         if columns.shape[1] != 1 or rows.shape[1] != self.centroids.shape[1]:
             raise ValueError(
                 f"features must have {self.centroids.shape[1]} columns and labels one, got "
                 f"features {tuple(features.shape)} and labels {tuple(labels.shape)}"
             )
-        index = torch.bucketize(columns[:, 0].float(), self.edges, right=True)
+        index = find_bins(columns[:, 0], self.edges, self._in_float32)
         return normalize_rows(rows)[0], index, dtype
-
-    def _sum_bins(self, unit: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sums of unit features ``(K, D)`` and the samples ``(K,)`` of each bin."""
-        bins = torch.arange(len(self.centroids), device=index.device)
-        members = (index == bins.unsqueeze(1)).to(unit.dtype)
-        return members @ unit, members.sum(dim=1)
 
     @torch.no_grad()
     def _store(self, sums: Tensor, counts: Tensor) -> None:
@@ -132,14 +135,16 @@ class SRLLoss(nn.Module):
         self.centroids.copy_(update_centroids(sums, counts, stored, self.momentum)[0])
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "SRLLoss":
-        """Move or cast the module, but keep its buffers in float32 at least."""
+        """Move or cast the module, but keep its buffers in float32 at least, labels in float64."""
 
-        def at_least_float32(tensor: Tensor) -> Tensor:
-            moved: Tensor = fn(tensor)
+        def keep_precision(tensor: Tensor) -> Tensor:
+            moved: Tensor = fn(tensor.float())
+            if tensor.dtype == torch.float64:
+                return tensor.to(moved.device, working_dtype(moved.device))
             half = moved.dtype in (torch.float16, torch.bfloat16)
             return tensor.to(moved.device) if half else moved
 
-        super()._apply(at_least_float32, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def extra_repr(self) -> str:
