@@ -177,6 +177,7 @@ def test_evaluate_repeats_a_run(drawn, tmp_path):
     assert json.loads((tmp_path / "again" / "evaluation.json").read_text()) == result
 
 
+@pytest.mark.usefixtures("real_resnet18")
 def test_evaluate_takes_published_names(drawn, tmp_path):
     prepare_split("agedb-dir", drawn)
     torch.manual_seed(0)
@@ -262,6 +263,7 @@ def test_the_published_names_of_ages_are_methods(benchmark):
         load_recipe(benchmark, "paper", method)
 
 
+@pytest.mark.usefixtures("real_resnet18")
 def test_the_network_of_a_preset_fits_its_images():
     recipe = load_recipe("agedb-dir", "small", parse_method("vanilla", "sqrt_inverse"))
     model = Regressor(ImageEncoder(recipe.encoder))

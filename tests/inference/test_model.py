@@ -322,7 +322,7 @@ def test_model_recognizes_its_samples(kind, fitted):
     if table.line_unit == "line":
         assert columns["line"] == [table.lines[row] for row in predictions.rows]
     if kind == "pictures":
-        assert columns["image"] == table.column("file")
+        assert columns["image"] == list(table.column("file"))
 
 
 def test_samples_are_recognized_in_another_file_format(fitted, tmp_path):

@@ -32,6 +32,7 @@ _THUMBNAIL = 16  # side in pixels; only images with equal thumbnails are compare
 _MISSING = "missing"
 CellFormatter = Callable[[Sequence[Any]], Any]
 _HASHED_ROWS = 50_000  # whose keys are in memory at a time
+_FEW_ROWS = 5_000  # for which importing Arrow takes longer than it saves
 
 
 def make_sample_keys(
@@ -151,6 +152,10 @@ def _format_cells(
     """
     if isinstance(values, ArrowCells) and values.is_number and not is_category:
         return format_numbers(_round_decimals(values.to_numbers()), repr(_MISSING))
+    if isinstance(values, EncodedCells) and len(values) <= _FEW_ROWS:
+        keys = make_cell_keys(values.distinct, number_format, is_category=is_category)
+        texts = list(map(repr, _round_keys(keys)))
+        return [texts[code] for code in values.codes.tolist()]
     if isinstance(values, EncodedCells):
         parsed = parse_numbers(values, number_format)
         if not is_category and not (parsed.text | parsed.infinite).any():
