@@ -7,10 +7,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranksim.data.arrow_cells import EncodedCells
 from ranksim.data.spec import ImageSpec, TableSpec, TextSpec
 from ranksim.data.splitting import factorize
 from ranksim.data.table import Table
@@ -212,3 +214,22 @@ def test_deep_images_of_other_values_differ(tmp_path):
     a, b, c, d = make_sample_keys(table, ImageSpec(target="y", image="file"), ["file"])
     assert a == c == d
     assert a != b
+
+
+CELLS = ["1", "1.0", "-0", "1e-7", "12345678901", "0.1", "2.50", "", "NA", "inf", "x", "Yes", "007"]
+
+
+@pytest.mark.parametrize("categories", [(), ("a",)])
+@given(rows=st.lists(st.tuples(*[st.sampled_from(CELLS)] * 2), min_size=1, max_size=20))
+def test_hashes_of_small_tables_equal_those_of_large_ones(rows, categories):
+    """Those of large ones are made by Arrow."""
+    columns = {
+        name: EncodedCells.from_column(pyarrow.chunked_array([[row[k] for row in rows]]))
+        for k, name in enumerate("ab")
+    }
+    table, spec = Table.from_columns("t", columns), TableSpec(target="y", categories=categories)
+    small = hash_samples(table, spec, "ab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ranksim.user_data.sample_keys._FEW_ROWS", 0)
+        large = hash_samples(table, spec, "ab")
+    assert small.tolist() == large.tolist()
