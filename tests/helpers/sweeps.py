@@ -89,6 +89,7 @@ def _run_command(words, environment, folder, output):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
+    tempfile.tempdir = None  # the server has read that of its own environment
     os.environ.update(environment)
     sys.argv = ["ranksim", *words]
     sys.modules["__main__"] = sweep_driver  # which the workers of the command import again
