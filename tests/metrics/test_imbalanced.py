@@ -59,6 +59,22 @@ def test_concordance_of_constants():
     assert concordance([1.0, 1.0], [2.0, 3.0]) == 0
 
 
+@pytest.mark.parametrize("factor", [1e-320, 1e-200, 1e-99, 1e99, 1e200, 1e307])
+def test_concordance_does_not_depend_on_the_unit(factor):
+    preds, target = np.array([1.0, 2.0, 7.0]), np.array([3.0, 1.0, 8.0])
+    expected = 1 - parts.ccc(preds.tolist(), target.tolist())
+    rel = 1e-2 if factor < 1e-300 else 1e-12  # few digits are left
+    assert concordance(preds * factor, target * factor) == pytest.approx(expected, rel=rel)
+    assert concordance([1.0 * factor, 2.0 * factor], [3.0 * factor, factor]) < 0
+
+
+@pytest.mark.parametrize("score", [crps_gaussian, crps_laplace])
+def test_crps_of_far_labels_is_the_error(score):
+    assert score([1e200], [-1e200], [1e-200]) == 2e200
+    assert score([0.0, 0.0], [3.0, 1e-300], [0.0, 0.0]) == pytest.approx(1.5)
+    assert score([0.0], [1e3], [1.0]) == pytest.approx(score([0.0], [1e3 + 1], [1.0]) - 1)
+
+
 def test_sera_is_the_area_under_its_curve():
     preds, target = make()
     relevance = PchipRelevance([0.0, 5.0, 25.0], [1.0, 0.0, 1.0])
@@ -103,6 +119,22 @@ def test_nothing_rare_and_nothing_found():
     perfect = detection_scores([1.0, 200.0], [3.0, 150.0], high, top=[50])
     assert perfect["enrichment_50"] == 2
     assert perfect["pr_auc"] == perfect["precision"] == perfect["recall"] == 1
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32, np.float64])
+def test_percentages_can_be_an_array(kind):
+    preds, target = make()
+    rare = LabelRange(14, None)
+    expected = detection_scores(preds, target, rare, top=(1, 5))
+    assert detection_scores(preds, target, rare, top=np.array([1, 5], kind)) == expected
+
+
+@pytest.mark.parametrize(
+    "top", [(True,), (5, False), np.array([True]), np.array([[5.0]]), np.array(5.0), [0], [101.0]]
+)
+def test_wrong_percentages_are_refused(top):
+    with pytest.raises(ValueError, match="top must be percentages above 0 and at most 100, got"):
+        detection_scores([1.0], [2.0], LabelRange(1, None), top=top)
 
 
 def test_no_samples():

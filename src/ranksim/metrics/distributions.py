@@ -67,10 +67,10 @@ def crps_gaussian(mean: ArrayLike, target: ArrayLike, scale: ArrayLike) -> float
     error, sigma = _check_scaled(mean, target, scale)
     if not len(error):
         return None
-    z = error / np.where(sigma > 0, sigma, 1.0)
+    z = _divide(error, sigma, 40.0)
     erf = np.array([math.erf(value / math.sqrt(2)) for value in z])
     density = np.exp(-(z**2) / 2) * math.sqrt(2 / math.pi)
-    values = sigma * (z * erf + density - 1 / math.sqrt(math.pi))
+    values = error * erf + sigma * (density - 1 / math.sqrt(math.pi))
     return float(np.where(sigma > 0, values, error).mean())
 
 
@@ -93,8 +93,7 @@ def crps_laplace(mean: ArrayLike, target: ArrayLike, scale: ArrayLike) -> float 
     error, scale = _check_scaled(mean, target, scale)
     if not len(error):
         return None
-    ratio = error / np.where(scale > 0, scale, 1.0)
-    values = error + scale * np.exp(-ratio) - 0.75 * scale
+    values = error + scale * np.exp(-_divide(error, scale, 800.0)) - 0.75 * scale
     return float(np.where(scale > 0, values, error).mean())
 
 
@@ -133,6 +132,12 @@ def crps_samples(samples: ArrayLike, target: ArrayLike) -> float | None:
     factors = 2 * np.arange(count) + 1 - count
     spread = (ordered * factors).sum(axis=1) / count**2
     return float((np.abs(values - labels[:, None]).mean(axis=1) - spread).mean())
+
+
+def _divide(error: Floats, scale: Floats, limit: float) -> Floats:
+    """Return errors in scales ``(N,)`` up to a limit, beyond which a density is 0 in float64."""
+    divisor = np.maximum(scale, error / limit)
+    return error / np.where(divisor > 0, divisor, 1.0)
 
 
 def _check_scaled(mean: ArrayLike, target: ArrayLike, scale: ArrayLike) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,7 @@ from ranksim._utils.checks import describe_value
 from ranksim.imbalance.bins import LabelBins, LabelRange, check_bins, label_vector
 
 Floats = NDArray[np.float64]
+_TINY = 1e-100
 
 
 def balanced_errors(
@@ -81,6 +83,7 @@ def concordance(preds: ArrayLike, target: ArrayLike) -> float | None:
     preds, target = _check_pair(preds, target)
     if len(target) == 0:
         return None
+    preds, target = _rescale(preds, target)
     p, y = preds - preds[0], target - target[0]
     p, y = p - p.mean(), y - y.mean()
     total = float(p @ p + y @ y) / len(p) + float((preds - target).mean()) ** 2
@@ -145,7 +148,10 @@ def sera_curve(
 
 
 def detection_scores(
-    preds: ArrayLike, target: ArrayLike, rare: LabelRange, top: Sequence[float] = (1, 5, 10)
+    preds: ArrayLike,
+    target: ArrayLike,
+    rare: LabelRange,
+    top: Sequence[float] | NDArray[Any] = (1, 5, 10),
 ) -> dict[str, float | None]:
     """Return how well predictions find the samples whose label lies in a range.
 
@@ -200,8 +206,11 @@ def detection_scores(
 
 
 def _are_percentages(top: object) -> bool:
-    return isinstance(top, list | tuple) and all(
-        isinstance(each, numbers.Real) and 0 < float(each) <= 100 for each in top
+    """Return whether a list, tuple or array ``(K,)`` has numbers above 0 and at most 100."""
+    is_vector = isinstance(top, list | tuple) or (isinstance(top, np.ndarray) and top.ndim == 1)
+    return is_vector and all(
+        isinstance(each, numbers.Real) and not isinstance(each, bool) and 0 < float(each) <= 100
+        for each in top  # type: ignore[attr-defined]
     )
 
 
@@ -230,6 +239,14 @@ def _share_of_top(scores: Floats, is_rare: NDArray[np.bool_], share: float) -> f
     above, tied = scores > limit, scores == limit
     rest = (places - int(above.sum())) * float(is_rare[tied].mean())
     return (int(is_rare[above].sum()) + rest) / places
+
+
+def _rescale(preds: Floats, target: Floats) -> tuple[Floats, Floats]:
+    """Divide both by the largest value if their squares would overflow or underflow."""
+    largest = float(max(np.abs(preds).max(), np.abs(target).max()))
+    if largest == 0 or _TINY < largest < 1 / _TINY:
+        return preds, target
+    return preds / largest, target / largest
 
 
 def _evaluate(relevance: Callable[[Floats], Floats], target: Floats) -> Floats:
