@@ -3,12 +3,14 @@
 import copy
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from ranksim import functional, losses
+from ranksim.losses.label_table import LabelTable
 
 LABELS = torch.tensor([1.0, 2.0, 2.0, 5.0, 9.0])
 DENSITY = torch.tensor([3.0, 8.0, 8.0, 1.0, 0.5])
@@ -152,6 +154,98 @@ def test_dense_labels_are_drawn():
     assert preds.grad.isfinite().all()
     bins = losses.BalancedMSELoss("bni", means=CENTERS, weights=COUNTS)
     assert bins(preds, depth).isfinite()
+
+
+def make_dense(labels, shape=(2, 1, 3, 3)):
+    """Return labels ``(2, K, 3, 3)`` that are NaN but in the first row, and weights of each."""
+    target = torch.full(shape, math.nan)
+    target[0, :, 0, : len(labels)] = torch.tensor(labels)
+    return target, torch.arange(1.0, 19.0).reshape(2, 1, 3, 3)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_weights_of_dense_labels_are_drawn(dims):
+    criterion = losses.BalancedMSELoss(num_positions=9)
+    target, weight = make_dense([1.0, 2.0, 3.0], (2, dims, 3, 3))
+    preds = torch.zeros_like(target, requires_grad=True)
+    known = torch.tensor([[1.0], [2.0], [3.0]]).expand(3, dims)
+    expected = functional.bmc_loss(torch.zeros(3, dims), known, 1.0, known[:, 0])
+    loss = criterion(preds, target, weight)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert preds.grad.isfinite().all()
+    assert loss.dtype == torch.float32
+    some = losses.BalancedMSELoss(num_positions=2, generator=torch.Generator().manual_seed(1))
+    pairs = [[0, 1], [0, 2], [1, 2]]
+    values = [
+        functional.bmc_loss(torch.zeros(2, dims), known[rows], 1.0, known[rows, 0]).item()
+        for rows in pairs
+    ]
+    drawn = some(preds, target, weight).item()
+    assert any(drawn == pytest.approx(value) for value in values)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1), (2, 3, 3), (2, 2, 3, 3), (1, 1, 3, 3)])
+def test_weights_of_another_shape_are_refused(shape):
+    target, _ = make_dense([1.0, 2.0, 3.0])
+    words = f"per position, shape (2, 1, 3, 3), got {shape} for target (2, 1, 3, 3)"
+    with pytest.raises(ValueError, match=re.escape(words)):
+        losses.BalancedMSELoss(num_positions=5)(torch.zeros_like(target), target, torch.ones(shape))
+
+
+def test_one_position_with_a_label_is_refused():
+    target, weight = make_dense([1.0])
+    words = "target must have labels at 2 positions or more, got 1 in shape (2, 1, 3, 3): BMC"
+    for weights in ((), (weight,)):
+        with pytest.raises(ValueError, match=re.escape(words)) as error:
+            losses.BalancedMSELoss(num_positions=5)(torch.zeros_like(target), target, *weights)
+        assert "drop_last" not in str(error.value)
+    with pytest.raises(ValueError, match="num_positions must be at least 2, .*, got 1"):
+        losses.BalancedMSELoss(num_positions=1)
+
+
+FAR = 70_000 + LABELS  # infinite in float16, and equal in bfloat16
+CAST = {
+    "dist": lambda: (losses.DistLoss(FAR), False),
+    "dila": lambda: (losses.DILALoss(FAR, DENSITY * 1e6), True),
+    "sera": lambda: (losses.SERALoss(FAR, RELEVANCE), True),
+    "gai": lambda: (losses.BalancedMSELoss("gai", **GAI | {"means": CENTERS + 7e4}), True),
+    "bni": lambda: (losses.BalancedMSELoss("bni", means=CENTERS + 7e4, weights=COUNTS * 1e6), True),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CAST)
+def test_tables_are_not_rounded(name, dtype):
+    module, takes_labels = CAST[name]()
+    arguments = (70_000 + preds, 70_000 + target)[: 1 + takes_labels]
+    expected = module(*arguments)
+    assert expected.isfinite()
+    cast = torch.nn.ModuleDict({"criterion": copy.deepcopy(module)}).to(dtype)["criterion"]
+    torch.testing.assert_close(cast(*arguments), expected, rtol=1e-5, atol=0)
+    for values in (*cast.buffers(), *cast.parameters()):
+        assert values.dtype in (torch.float32, torch.float64)
+    method = {torch.float16: "half", torch.bfloat16: "bfloat16"}.get(dtype)
+    if method:
+        again = getattr(copy.deepcopy(module), method)()
+        torch.testing.assert_close(again(*arguments), expected, rtol=1e-5, atol=0)
+
+
+def test_labels_that_a_cast_makes_equal():
+    labels = torch.tensor([1.0, 1.0 + 1e-12, 2.0, 3.0, 3.0 + 1e-12], dtype=torch.float64)
+    table = LabelTable(labels, torch.tensor([0.1, 0.2, 0.5, 0.7, 0.8]), "values").float()
+    values = table(torch.tensor([0.0, 1.0, 1.5, 2.0, 3.0, 9.0])).tolist()
+    assert values == pytest.approx([0.1, 0.1, 0.35, 0.5, 0.7, 0.8])
+
+
+@pytest.mark.parametrize("name", GAI)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_components_must_be_finite(name, value):
+    wrong = GAI | {name: torch.tensor([1.0, value, 2.0])}
+    with pytest.raises(ValueError, match=f"{name} must be finite, got NaN or infinity"):
+        losses.BalancedMSELoss("gai", **wrong)
+    with pytest.raises(ValueError, match=f"{name} must be finite, got NaN or infinity"):
+        functional.gai_loss(preds, target, 1.0, *wrong.values())
 
 
 @pytest.mark.parametrize(

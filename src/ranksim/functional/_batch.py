@@ -73,8 +73,10 @@ def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
     if len(knots) == 1:
         return values.expand_as(x)
     right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
-    low, high = knots[right - 1], knots[right]
-    share = ((x - low) / (high - low)).clamp(0, 1)
+    low, width = knots[right - 1], knots[right] - knots[right - 1]
+    distinct = width > 0  # a cast can make knots equal
+    share = (x - low) / torch.where(distinct, width, 1.0)
+    share = torch.where(distinct, share, (x > low).to(share.dtype)).clamp(0, 1)
     return torch.lerp(values[right - 1], values[right], share)
 
 

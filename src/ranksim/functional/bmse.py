@@ -25,7 +25,8 @@ def bmc_loss(
     Args:
         preds: predictions ``(N,)`` or, with K label dimensions, ``(N, K)``, floating point.
         target: labels of the same shape, real or integer.
-        sigma: σ > 0, the noise of labels, in their unit; a tensor without dimensions is learned.
+        sigma: σ > 0, the noise of labels, in their unit; a tensor without dimensions is learned,
+            and is not checked, as this would wait for its device.
         sample_weight: weights ``(N,)``, floating point; they get no gradient.
 
     Returns:
@@ -34,7 +35,7 @@ def bmc_loss(
 
     Raises:
         ValueError: if the batch has one sample, whose label has no other to compete with; if shapes
-            or devices differ, weights require gradients, or σ is not above 0.
+            or devices differ, weights require gradients, or a number σ is not above 0.
         TypeError: if an argument is not a tensor, or has a wrong dtype.
 
     Example:
@@ -85,7 +86,8 @@ def gai_loss(
     Args:
         preds: predictions ``(N, ...)`` of one label dimension, floating point.
         target: labels of the same shape, real or integer; NaN where a dense label is unknown.
-        sigma: σ > 0, the noise of labels, in their unit; a tensor without dimensions is learned.
+        sigma: σ > 0, the noise of labels, in their unit; a tensor without dimensions is learned,
+            and is not checked, as this would wait for its device.
         means: of K components, ``(K,)``.
         variances: of the components, at least 0.
         weights: of the components, at least 0. They need not add up to one.
@@ -95,8 +97,8 @@ def gai_loss(
         A scalar as that of :func:`bmc_loss`, also for one sample.
 
     Raises:
-        ValueError: if shapes or devices differ, weights require gradients, σ is not above 0, or
-            weights or variances are below 0 or all weights are 0.
+        ValueError: if shapes or devices differ, weights require gradients, a number σ is not above
+            0, or components are not finite, weights or variances below 0 or all weights 0.
         TypeError: if an argument is not a tensor, or has a wrong dtype.
 
     Example:
@@ -147,6 +149,9 @@ def check_mixture(means: Tensor, variances: Tensor, weights: Tensor) -> None:
             "means, variances and weights must be vectors of one length K, got shapes "
             f"{', '.join(map(str, shapes))}"
         )
+    for name, values in components.items():
+        if not bool(values.isfinite().all()):
+            raise ValueError(f"{name} must be finite, got NaN or infinity")
     for name in ("variances", "weights"):
         if bool((components[name] < 0).any()):
             lowest = float(components[name].min())

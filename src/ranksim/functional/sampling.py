@@ -146,6 +146,13 @@ def sample_positions(
         >>> features.shape, labels.flatten().tolist()
         (torch.Size([3, 8]), [1.0, 2.5, 7.0])
     """
+    check_positions(features, labels)
+    index = draw_positions(labels, num_positions, generator)
+    return features.movedim(1, -1)[index], labels.movedim(1, -1)[index]
+
+
+def check_positions(features: Tensor, labels: Tensor) -> None:
+    """Raise an error unless features and labels are dense tensors on the same positions."""
     check_tensors(features=features, labels=labels)
     shape, label_shape = features.shape, labels.shape
     if not (3 <= features.ndim == labels.ndim) or (
@@ -155,6 +162,23 @@ def sample_positions(
             "dense features must have shape (N, D, ...) and labels (N, K, ...) on the same "
             f"positions, got features {tuple(shape)} and labels {tuple(label_shape)}"
         )
+
+
+def check_position_weight(sample_weight: Tensor, target: Tensor) -> None:
+    """Raise an error unless dense labels ``(N, K, ...)`` have one weight per position."""
+    check_tensors(target=target, sample_weight=sample_weight)
+    shape = (len(target), 1, *target.shape[2:])
+    if sample_weight.shape != shape:
+        raise ValueError(
+            f"sample_weight must have one weight per position, shape {shape}, got "
+            f"{tuple(sample_weight.shape)} for target {tuple(target.shape)}"
+        )
+
+
+def draw_positions(
+    labels: Tensor, num_positions: int, generator: torch.Generator | None
+) -> tuple[Tensor, ...]:
+    """Draw positions of dense labels ``(N, K, ...)`` as indices ``(P,)`` of all axes but K."""
     num_positions = check_size("num_positions", num_positions, "positions")
     check_generator(generator)
     valid = labels.isnan().any(dim=1).logical_not()
@@ -162,5 +186,4 @@ def sample_positions(
     order = torch.randperm(valid.numel(), generator=generator, device=draw_device)
     order = order.to(labels.device)
     drawn = order[valid.flatten()[order]][:num_positions].sort().values
-    index = torch.unravel_index(drawn, valid.shape)
-    return features.movedim(1, -1)[index], labels.movedim(1, -1)[index]
+    return torch.unravel_index(drawn, valid.shape)

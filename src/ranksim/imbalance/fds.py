@@ -17,6 +17,7 @@ from ranksim._utils.checks import (
     check_size,
     describe_value,
 )
+from ranksim._utils.precise_module import PreciseModule
 from ranksim.imbalance.bins import LabelBins, check_bins
 from ranksim.imbalance.smoothing import Kernel, kernel_window, smooth
 
@@ -25,7 +26,7 @@ EMPTY_BINS: tuple[EmptyBins, ...] = ("neighbours", "zeros")
 _CHUNK = 1024  # samples per pass, so that their features stay in the processor's cache
 
 
-class FDS(nn.Module):
+class FDS(PreciseModule):
     r"""Calibrates features so that their statistics change smoothly along the labels.
 
     For each label bin b, the mean :math:`\mu_b` and variance :math:`\sigma_b^2` (n − 1) of the
@@ -118,17 +119,6 @@ class FDS(nn.Module):
         self.new_anchor, self.new_sum, self.new_square = (
             nn.Buffer(torch.zeros(count, num_features)) for _ in range(3)
         )
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FDS:
-        """Move or cast the module, but keep statistics and edges in float32 at least."""
-
-        def at_least_float32(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            half = moved.dtype in (torch.float16, torch.bfloat16)
-            return tensor.to(moved.device) if half else moved
-
-        super()._apply(at_least_float32, recurse)  # type: ignore[no-untyped-call]
-        return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         if f"{prefix}seen" in state_dict:  # name of the buffer in older checkpoints

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from ranksim._utils.checks import check_choice, check_positive, check_size
+from ranksim._utils.precise_module import PreciseModule
 from ranksim.functional._validation import check_generator, check_tensors
 from ranksim.functional.bmse import bmc_loss, check_mixture, mixture_loss
-from ranksim.functional.sampling import sample_positions
+from ranksim.functional.sampling import check_position_weight, check_positions, draw_positions
 
 Variant = Literal["bmc", "gai", "bni"]
 
 
-class BalancedMSELoss(nn.Module):
+class BalancedMSELoss(PreciseModule):
     r"""Balanced MSE: the squared error as if all labels were equally frequent.
 
     .. math::
@@ -29,7 +30,9 @@ class BalancedMSELoss(nn.Module):
 
     ``forward(preds, target, sample_weight=None)`` takes tensors ``(N,)`` or ``(N, 1)`` and returns
     a scalar; ``"bmc"`` also takes K label dimensions, ``(N, K)``. Dense labels ``(N, K, ...)`` are
-    NaN where they are unknown; ``"bmc"`` draws ``num_positions`` of them, as it compares all pairs.
+    NaN where they are unknown; ``"bmc"`` draws ``num_positions`` of them, as it compares all pairs,
+    with their weights of shape ``(N, 1, ...)``. Cast to half precision, σ and the components of the
+    mixture stay float32 or wider.
     Equations, special cases and errors: :func:`ranksim.functional.bmc_loss` and
     :func:`ranksim.functional.gai_loss`.
 
@@ -40,12 +43,13 @@ class BalancedMSELoss(nn.Module):
         means, variances, weights: of ``"gai"``, the components of the mixture, ``(K,)``. For
             ``"bni"``, means are the centers of bins and weights their frequencies, for example
             smoothed by LDS; variances are 0 and left out.
-        num_positions: of ``"bmc"`` on dense labels, the number of positions to draw from a batch.
+        num_positions: of ``"bmc"`` on dense labels, the number of positions to draw from a batch,
+            at least 2.
         generator: random generator of that draw; None is PyTorch's default one.
 
     Raises:
         ValueError: if an argument is outside its range, or components are missing or not used; in
-            ``forward``, for one sample with ``"bmc"``.
+            ``forward``, for one sample, or one position with a label, with ``"bmc"``.
         TypeError: if an argument has a wrong type.
 
     Example:
@@ -84,6 +88,8 @@ class BalancedMSELoss(nn.Module):
             num_positions = check_size("num_positions", num_positions, "positions")
             if variant != "bmc":
                 raise ValueError(f"num_positions is for variant 'bmc' only, got {variant!r}")
+            if num_positions < 2:
+                raise ValueError("num_positions must be at least 2, as BMC compares labels, got 1")
         self.variant = variant
         self.num_positions, self.generator = num_positions, generator
         start = check_positive("sigma", sigma) * check_positive("label_std", label_std)
@@ -116,10 +122,27 @@ class BalancedMSELoss(nn.Module):
             mixture = (self.means, self.variances, self.weights)
             return mixture_loss(preds, target, self.sigma, mixture, sample_weight)
         if self.num_positions is not None:
-            preds, target = sample_positions(
-                preds, target, self.num_positions, generator=self.generator
+            preds, target, sample_weight = self._draw(
+                preds, target, sample_weight, self.num_positions
             )
         return bmc_loss(preds, target, self.sigma, sample_weight)
+
+    def _draw(
+        self, preds: Tensor, target: Tensor, sample_weight: Tensor | None, count: int
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return predictions and labels ``(P, K)`` and weights ``(P,)`` of drawn positions."""
+        check_positions(preds, target)
+        if sample_weight is not None:
+            check_position_weight(sample_weight, target)
+        index = draw_positions(target, count, self.generator)
+        if len(index[0]) == 1:
+            raise ValueError(
+                f"target must have labels at 2 positions or more, got 1 in shape "
+                f"{tuple(target.shape)}: BMC compares the labels of a batch, so leave this one out"
+            )
+        if sample_weight is not None:
+            sample_weight = sample_weight[:, 0][index]
+        return preds.movedim(1, -1)[index], target.movedim(1, -1)[index], sample_weight
 
     def extra_repr(self) -> str:
         return f"variant={self.variant!r}, sigma={self.sigma.item():.4g}"

@@ -1,14 +1,15 @@
 """Dist loss as a module."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ranksim._utils.checks import check_positive
+from ranksim._utils.precise_module import PreciseModule
 from ranksim.functional._validation import check_tensors
 from ranksim.functional.dist import dist_loss
 
 
-class DistLoss(nn.Module):
+class DistLoss(PreciseModule):
     r"""Distance of the sorted predictions of a batch from quantiles of the training labels.
 
     .. math::
@@ -27,7 +28,7 @@ class DistLoss(nn.Module):
 
     Example:
         >>> ages = torch.tensor([21.0, 25, 31, 40, 68, 80])
-        >>> criterion, dist = nn.L1Loss(), DistLoss(ages, label_std=float(ages.std()))
+        >>> criterion, dist = torch.nn.L1Loss(), DistLoss(ages, label_std=float(ages.std()))
         >>> preds = torch.randn(6, requires_grad=True)
         >>> loss = criterion(preds, ages) + dist(preds)
         >>> loss.backward()

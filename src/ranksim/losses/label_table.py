@@ -1,13 +1,14 @@
 """A function of the labels that is known at the training labels."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ranksim._utils.precise_module import PreciseModule
 from ranksim.functional._batch import interpolate
 from ranksim.functional._validation import check_tensors
 
 
-class LabelTable(nn.Module):
+class LabelTable(PreciseModule):
     """Linear interpolation between values at the training labels, constant beyond them.
 
     Args:

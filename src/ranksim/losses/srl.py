@@ -1,7 +1,6 @@
 """Surrogate-driven representation learning as a module with the centroids of the label bins."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,13 +8,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ranksim._utils.checks import check_positive, check_size, describe_value
+from ranksim._utils.precise_module import PreciseModule
 from ranksim.functional._features import prepare_features, propagate_nan
 from ranksim.functional._label_bins import find_bins, is_fine_in_float32, read_edges, sum_bins
-from ranksim.functional.similarity import normalize_rows, working_dtype
+from ranksim.functional.similarity import normalize_rows
 from ranksim.functional.srl import check_weights, srl_loss, update_centroids
 
 
-class SRLLoss(nn.Module):
+class SRLLoss(PreciseModule):
     r"""Surrogate-driven representation learning (SRL): a smooth, wide curve of features.
 
     .. math::
@@ -133,19 +133,6 @@ class SRLLoss(nn.Module):
             dist.all_reduce(counts)
         stored = self.centroids.to(sums.dtype)
         self.centroids.copy_(update_centroids(sums, counts, stored, self.momentum)[0])
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "SRLLoss":
-        """Move or cast the module, but keep its buffers in float32 at least, labels in float64."""
-
-        def keep_precision(tensor: Tensor) -> Tensor:
-            moved: Tensor = fn(tensor.float())
-            if tensor.dtype == torch.float64:
-                return tensor.to(moved.device, working_dtype(moved.device))
-            half = moved.dtype in (torch.float16, torch.bfloat16)
-            return tensor.to(moved.device) if half else moved
-
-        super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
-        return self
 
     def extra_repr(self) -> str:
         names = ("weights", "temperature", "momentum")
