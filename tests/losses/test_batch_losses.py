@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ranksim import functional, losses
+from ranksim.functional._batch import interpolate
 from ranksim.losses.label_table import LabelTable
 
 LABELS = torch.tensor([1.0, 2.0, 2.0, 5.0, 9.0])
@@ -231,11 +232,12 @@ def test_tables_are_not_rounded(name, dtype):
         torch.testing.assert_close(again(*arguments), expected, rtol=1e-5, atol=0)
 
 
-def test_labels_that_a_cast_makes_equal():
-    labels = torch.tensor([1.0, 1.0 + 1e-12, 2.0, 3.0, 3.0 + 1e-12], dtype=torch.float64)
-    table = LabelTable(labels, torch.tensor([0.1, 0.2, 0.5, 0.7, 0.8]), "values").float()
-    values = table(torch.tensor([0.0, 1.0, 1.5, 2.0, 3.0, 9.0])).tolist()
-    assert values == pytest.approx([0.1, 0.1, 0.35, 0.5, 0.7, 0.8])
+def test_knots_that_a_cast_makes_equal():
+    knots = torch.tensor([1.0, 1.0 + 1e-12, 2.0, 3.0, 3.0 + 1e-12], dtype=torch.float64)
+    values, x = torch.tensor([0.1, 0.2, 0.5, 0.7, 0.8]), torch.tensor([0.0, 1, 1.5, 2, 3, 9])
+    expected = pytest.approx([0.1, 0.1, 0.35, 0.5, 0.7, 0.8])
+    assert interpolate(x, knots.float(), values).tolist() == expected
+    assert LabelTable(knots, values, "values").float()(x).tolist() == expected
 
 
 @pytest.mark.parametrize("name", GAI)

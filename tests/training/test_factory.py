@@ -45,3 +45,40 @@ def test_label_scale_and_step_are_inferred_from_labels():
     resolved = resolve_defaults(recipe, np.array([1.25, 3.25, 2.5]))
     assert resolved.label_scale == pytest.approx(0.825, abs=1e-3)
     assert resolved.label_step == 0.01
+
+
+def resolve_step(labels):
+    recipe = load_recipe("table", "small", parse_method("vanilla", "inverse"), {"label_step": 0})
+    return resolve_defaults(recipe, np.asarray(labels)).label_step
+
+
+@pytest.mark.parametrize(
+    ("labels", "step"),
+    [
+        ([2.0, 5.0, 21.0], 1.0),
+        ([2.0, 5.0 + 1e-9, 21.0], 1.0),
+        ([0.0, 0.0], 1.0),
+        ([0.0, 0.5], 0.1),
+        ([0.003, 0.2], 0.001),
+        ([1e-6, 3e-6], 1e-6),
+        ([1e9 + 0.25, 1e9 + 0.5], 0.01),
+        ([0.0, np.pi], np.pi * 1e-6),
+        ([0.0, np.pi * 1e-4], np.pi * 1e-10),
+    ],
+)
+def test_step_is_the_last_decimal_or_a_millionth_of_the_range(labels, step):
+    assert resolve_step(labels) == pytest.approx(step, rel=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [-8, -9, -12, -100])
+def test_tiny_labels_differ(exponent):
+    labels = np.array([2.0, 3.0, 4.0, 21.0])
+    tiny = labels * 10.0**exponent
+    np.testing.assert_array_equal(np.rint(tiny / resolve_step(tiny)), labels)
+    draws = np.random.default_rng(0).normal(size=50) * 10.0**exponent
+    assert resolve_step(draws) == pytest.approx(np.ptp(draws) * 1e-6)
+
+
+@pytest.mark.parametrize("label", [1 / 3, 1e-12, 1e-9 / 3])
+def test_equal_labels_have_a_step(label):
+    assert resolve_step([label] * 3) > 0

@@ -41,11 +41,11 @@ over_terms = pytest.mark.parametrize("name", TERMS)
 SMALL = {"srl_points": 32}
 
 
-def make_context(name, labels=(20.0, 21.0, 21.0, 40.0, 68.0, 90.0), width=4, **changes):
-    labels = np.array(labels)
+def make_context(name, labels=(20.0, 21.0, 21.0, 40.0, 68.0, 90.0), width=4, unit=1.0, **changes):
+    labels = np.array(labels) * unit
     recipe = load_recipe("table", "small", parse_method(f"vanilla+{name}", "inverse"), changes)
     recipe = resolve_defaults(recipe, labels)
-    bins = LabelBins.uniform(20.0, 100.0, 16)
+    bins = LabelBins.uniform(20.0 * unit, 100.0 * unit, 16)
     technique = Technique(parts=(name,))
     return PartContext(recipe, technique, labels / recipe.label_scale, bins, width=width)
 
@@ -88,6 +88,31 @@ def test_bins_of_decimals_are_whole_steps():
     bins = LabelBins.uniform(0.0, 5.0, 50)
     context = PartContext(recipe, Technique(parts=("conr",)), labels, bins, width=2)
     assert feature_parts.make_conr(context).term.width == 1.0
+
+
+@pytest.mark.parametrize("name", ["oe", "rnc", "conr"])
+def test_terms_do_not_depend_on_the_unit_of_the_labels(name):
+    build = getattr(feature_parts, PARTS[name].builder.partition(":")[2])
+    values = []
+    for unit in (1.0, 1e-9, 1e-12):
+        context = make_context(name, unit=unit)
+        values.append(build(context)(make_outputs(context)).item())
+    assert values[0] != 0
+    assert values[1:] == pytest.approx(values[:1] * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("width", [1e-8, 4e-5])
+def test_width_far_below_the_label_step_is_refused(width):
+    words = f"conr_width must not be far below the label step of 1, .* got {width:g}: set conr_w"
+    with pytest.raises(UsageError, match=words):
+        check_part_modules(make_context("conr", conr_width=width))
+
+
+def test_narrow_widths_are_used():
+    assert feature_parts.make_conr(make_context("conr", conr_width=0.5)).term.width == 0.5
+    bins = LabelBins.uniform(0.0, 1e-4, 5)
+    context = dataclasses.replace(make_context("conr"), bins=bins)
+    assert feature_parts.make_conr(context).term.width == pytest.approx(2e-5, rel=1e-3)
 
 
 def test_terms_of_a_batch_are_their_equations():
@@ -166,6 +191,8 @@ def test_terms_shape_the_first_stage_alone():
 def test_estimators_have_no_features(name):
     with pytest.raises(UsageError, match=f"contains {name}, which needs the features of a network"):
         parse_method(f"trees+{name}", "inverse")
+    with pytest.raises(UsageError, match="contains bsam, which is an optimizer of networks: leave"):
+        parse_method("trees+bsam", "inverse")
 
 
 @pytest.mark.parametrize("name", [*TERMS, "bsam"])

@@ -19,7 +19,7 @@ from ranksim.training.loss_parts import (
     make_sera,
 )
 from ranksim.training.method import Technique, parse_method
-from ranksim.training.part_modules import PartContext
+from ranksim.training.part_modules import PartContext, check_part_modules
 from ranksim.training.presets import load_recipe
 from tests.oracles import balance, parts
 
@@ -166,6 +166,26 @@ def test_points_of_the_user_are_the_relevance():
 def test_wrong_points_are_refused(points):
     with pytest.raises(UsageError, match="needs control points LABEL:RELEVANCE, at least two"):
         context("sera", skewed(), sera_points=points)
+
+
+@pytest.mark.parametrize("points", ["100:0,200:1", "-9:1,-5:0", "2:0,30:0,40:1"])
+def test_points_without_a_relevant_label_are_refused(points):
+    labels = skewed().clip(2, 21)
+    words = "sera_points gives no training label a relevance above 0, .* from 2 to 21: set points"
+    with pytest.raises(UsageError, match=words):
+        check_part_modules(context("sera", labels, sera_points=points))
+    make_sera(context("sera", labels, sera_points="20:0,200:1"))
+
+
+@pytest.mark.parametrize("points", ["2:0,3:0", "2:0,3:0.0,9:-0"])
+def test_points_without_relevance_are_refused(points):
+    with pytest.raises(UsageError, match="sera needs a control point of a relevance above 0, and"):
+        context("sera", skewed(), sera_points=points)
+
+
+def test_labels_of_equal_frequency_have_no_rare_one():
+    with pytest.raises(UsageError, match="needs rare training labels, and all are equally frequen"):
+        make_sera(context("sera", np.array([0.0, 1.0] * 20)))
 
 
 def test_relevance_without_outliers_follows_the_density():

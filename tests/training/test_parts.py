@@ -29,7 +29,7 @@ from ranksim.training.method import (
 )
 from ranksim.training.method_rules import record_recipe
 from ranksim.training.part_modules import JoinedLoss, PartContext, join_losses
-from ranksim.training.parts import PARTS, PartSettings, part_fields
+from ranksim.training.parts import PARTS, PartSettings, min_batch, part_fields
 from ranksim.training.presets import load_recipe
 from ranksim.training.recipe import EstimatorRecipe, TableRecipe
 from ranksim.training.schedule import Schedule
@@ -142,6 +142,9 @@ def test_parts_compose(text):
         ("focal-r+gar", "focal-r and gar, which both replace the base loss: leave one out"),
         ("ccc+ccc", "contains 'ccc' twice"),
         ("vanila+ccc", "unknown part 'vanila'"),
+        ("family", "family stands for several methods in --methods of compare and bench: name one"),
+        ("all", "'all' cannot be trained, as all stands for several methods in --methods"),
+        ("inv+family", "'inv.family' cannot be trained, as family stands for several methods"),
     ],
 )
 def test_contradictions_are_refused_with_the_reason(text, words):
@@ -341,3 +344,18 @@ def test_batches_must_be_large_enough(monkeypatch):
         table_recipe("vanilla+ccc", batch_size=1)
     with pytest.raises(UsageError, match="needs at least 2 training samples, got 1"):
         part_modules.check_part_modules(make_context("ccc", [1.0]))
+
+
+COMPARING = ("bmse", "gar", "ccc", "dila", "oe", "rnc", "conr")
+
+
+@over_parts
+def test_terms_that_compare_samples_need_two(name):
+    """Only the recipe's size of batches is refused: a last batch may have one sample."""
+    table_recipe(f"vanilla+{name}", batch_size=2)
+    assert min_batch((name,)) == (2 if name == "bmse" else 1)
+    if name not in COMPARING:
+        table_recipe(f"vanilla+{name}", batch_size=1)
+        return
+    with pytest.raises(UsageError, match=f"{name} compares the samples of a batch: set batch_size"):
+        table_recipe(f"vanilla+{name}", batch_size=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from ranksim.training.recipe import (
 from ranksim.training.trainer_config import TrainerConfig
 
 _MAX_DECIMALS = 6
+_ROUNDING = 1e-8  # of labels in steps
 _PAD_IMAGE_SIZE = 224  # the image size to which a recipe's pad refers
 
 
@@ -47,11 +49,27 @@ def resolve_defaults(recipe: NetworkRecipe, labels: np.ndarray) -> NetworkRecipe
     if recipe.label_scale == 0:
         changes["label_scale"] = float(np.std(labels)) or 1.0
     if recipe.label_step == 0:
-        steps = (10.0**-decimals for decimals in range(_MAX_DECIMALS + 1))
-        exact = (step for step in steps if np.allclose(labels / step, np.rint(labels / step), 0))
+        steps = (10.0**-decimals for decimals in range(_count_decimals(labels) + 1))
+        exact = (step for step in steps if _are_multiples(labels, step))
         # continuous labels: smaller differences count as equal
-        changes["label_step"] = next(exact, float(np.ptp(labels)) * 10.0**-_MAX_DECIMALS)
+        rounded = float(np.ptp(labels)) * 10.0**-_MAX_DECIMALS
+        changes["label_step"] = next(exact, rounded) or 1.0
     return dataclasses.replace(recipe, **changes)
+
+
+def _count_decimals(labels: np.ndarray) -> int:
+    """Return the decimals that labels ``(N,)`` can have; more if all labels are tiny."""
+    largest = float(np.abs(labels).max(initial=0.0))
+    tiny = 0 < largest < 10.0**-_MAX_DECIMALS
+    return _MAX_DECIMALS + (math.ceil(-math.log10(largest)) if tiny else 0)
+
+
+def _are_multiples(labels: np.ndarray, step: float) -> bool:
+    """Return whether labels ``(N,)`` are multiples of a step, up to rounding."""
+    steps = labels / step
+    # labels that are all far below the step are no multiples of it
+    tolerance = _ROUNDING * min(1.0, float(np.abs(steps).max(initial=0.0)))
+    return np.allclose(steps, np.rint(steps), rtol=0, atol=tolerance)
 
 
 def make_loss(recipe: NetworkRecipe, technique: Technique) -> nn.Module:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ranksim.exceptions import UsageError
 from ranksim.functional.distributed import gather_rows
 from ranksim.losses import ConRLoss, OrdinalEntropyLoss, RnCLoss, SRLLoss
 from ranksim.training.factory import fit_weights
@@ -122,9 +123,15 @@ def make_rnc(context: PartContext) -> nn.Module:
 def make_conr(context: PartContext) -> nn.Module:
     """Return ConR; without a width, labels of different bins are different."""
     settings, step = context.settings("conr"), context.recipe.label_step
-    width = settings.pop("width") or float(np.median(np.diff(context.bins.edges)))
+    chosen = settings.pop("width")
+    width = (chosen or float(np.median(np.diff(context.bins.edges)))) / step
     std = context.label_std * context.recipe.label_scale / step
     # a bin of 0.1 is one step of 0.1, in spite of rounding
-    return PredictionTerm(
-        ConRLoss(round(width / step, _DIGITS), **settings, label_std=std), context
-    )
+    rounded = round(width, _DIGITS)
+    if chosen and not rounded:
+        raise UsageError(
+            f"conr_width must not be far below the label step of {step:g}, as no predictions lie "
+            f"that near each other, got {chosen:g}: set conr_width to {step:g} or more, or to 0 "
+            "for the width of a label bin."
+        )
+    return PredictionTerm(ConRLoss(rounded or width, **settings, label_std=std), context)

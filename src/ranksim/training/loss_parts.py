@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ranksim.exceptions import require_optional
+from ranksim.exceptions import UsageError, require_optional
 from ranksim.imbalance import (
     LDS,
     DensityRelevance,
@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 _QUANTILES = 4_096  # of the label distribution in Dist loss
 _MIXTURE_SAMPLES = 10_000  # quantiles to which a mixture is fitted, if there are more labels
 _GRID = 257  # points between which relevance is interpolated
+_ROUNDING = 1e-9  # of a mean relevance
 _KERNEL_REACH = 36  # steps of a quarter of the bandwidth, beyond which a kernel is 0
 
 
@@ -175,8 +176,23 @@ def make_sera(context: PartContext) -> nn.Module:
         grid = np.linspace(points[0][0], points[-1][0], _GRID)
         knots = np.concatenate([labels, grid])
     mean = float(values.mean())
+    if mean < _ROUNDING:
+        raise UsageError(_describe_irrelevance(labels, points))
     tables = torch.from_numpy(knots / scale), torch.from_numpy(relevance(knots))
-    return SERALoss(*tables, weight=1 / mean if mean > 0 else 1.0)
+    return SERALoss(*tables, weight=1 / mean)
+
+
+def _describe_irrelevance(labels: Floats, points: list[tuple[float, float]]) -> str:
+    """Return why no training label ``(N,)`` has a relevance, and what to do."""
+    if not points:
+        return (
+            "sera needs rare training labels, and all are equally frequent: set sera_points, or "
+            "leave out sera."
+        )
+    return (
+        f"sera_points gives no training label a relevance above 0, and these labels are from "
+        f"{labels.min():g} to {labels.max():g}: set points of a relevance above 0 among them."
+    )
 
 
 def fit_sera_relevance(

@@ -196,6 +196,11 @@ def _check_parts(label: str, parts: list[str], estimators: tuple[str, ...]) -> N
     """Raise a UsageError for unknown, repeated or contradictory parts of a name."""
     known = (*NETWORKS, *estimators)
     for part in parts:
+        if part in (ALL_METHODS, FAMILY):
+            raise UsageError(
+                f"{label} cannot be trained, as {part} stands for several methods in --methods of "
+                "compare and bench: name one method, see ranksim methods."
+            )
         if part not in (*known, *MODIFIERS, *PARTS):
             raise UsageError(
                 f"{label} has an unknown part {format_value(part)}: use one of "
@@ -216,9 +221,12 @@ def _check_estimator_parts(label: str, estimator: str, parts: list[str]) -> None
     of_networks = [part for part in parts if part in ("fds", "ranksim", *PARTS)]
     if of_networks:
         name = of_networks[0]
-        need = "is a loss for a network"
-        if name not in PARTS or PARTS[name].kind not in ("loss", "loss term"):
-            need = "needs the features of a network"
+        kind = PARTS[name].kind if name in PARTS else "feature term"
+        need = {
+            "loss": "is a loss for a network",
+            "loss term": "is a loss for a network",
+            "optimizer": "is an optimizer of networks",
+        }.get(kind, "needs the features of a network")
         raise UsageError(f"{label} contains {name}, which {need}: leave out {name} or {estimator}.")
     if estimator in CONSTANTS and len(parts) > 1:
         others = ", ".join(part for part in parts if part != estimator)

@@ -105,6 +105,8 @@ class Part:
         ranges: fields that ``ranksim tune`` searches, with logarithmic limits.
         choices: fields that ``ranksim tune`` searches among values.
         min_batch: fewest samples of a batch; smaller last batches of an epoch are dropped.
+        compares_samples: batches of one sample train nothing, or a part of it; a last batch of an
+            epoch may still have one.
         two_views: it needs a second view of each sample.
         trains_encoder: it makes a method two stages: terms on features alone train the encoder, and
             then the loss a new head on the frozen encoder.
@@ -120,6 +122,7 @@ class Part:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     min_batch: int = 1
+    compares_samples: bool = False
     two_views: bool = False
     trains_encoder: bool = False
 
@@ -152,6 +155,7 @@ PARTS: dict[str, Part] = {
         builder=f"{_LOSSES}:make_gar",
         ranges={"gar_alpha": (0.03, 1.0)},
         choices={"gar_join": ("softmax", "sum")},
+        compares_samples=True,
     ),
     "ccc": Part(
         kind="loss term",
@@ -159,6 +163,7 @@ PARTS: dict[str, Part] = {
         paper="Lin, A Concordance Correlation Coefficient to Evaluate Reproducibility, 1989",
         builder=f"{_LOSSES}:make_ccc",
         ranges={"ccc_weight": (0.03, 10.0)},
+        compares_samples=True,
     ),
     "dila": Part(
         kind="loss term",
@@ -166,6 +171,7 @@ PARTS: dict[str, Part] = {
         paper="DILA, 2026; distance correlation: Székely, Rizzo, Bakirov, 2007",
         builder=f"{_LOSSES}:make_dila",
         ranges={"dila_weight": (0.003, 3.0)},
+        compares_samples=True,
     ),
     "sera": Part(
         kind="loss",
@@ -183,6 +189,7 @@ PARTS: dict[str, Part] = {
         builder=f"{_FEATURES}:make_oe",
         stages="first",
         ranges={"oe_weight": (1e-4, 1.0)},
+        compares_samples=True,
     ),
     "srl": Part(
         kind="feature term",
@@ -205,6 +212,7 @@ PARTS: dict[str, Part] = {
         builder=f"{_FEATURES}:make_rnc",
         stages="first",
         conflicts={"rrt": "rnc has a second stage of its own, which weights such as inv join"},
+        compares_samples=True,
         two_views=True,
         trains_encoder=True,
     ),
@@ -216,6 +224,7 @@ PARTS: dict[str, Part] = {
         builder=f"{_FEATURES}:make_conr",
         stages="first",
         ranges={"conr_weight": (0.01, 10.0), "conr_temperature": (0.03, 1.0)},
+        compares_samples=True,
         two_views=True,
     ),
     "bsam": Part(
@@ -250,7 +259,8 @@ def find_part(name: str) -> str | None:
 
 def check_settings(parts: Sequence[str], recipe: Any, *, lds: bool) -> str:
     """Return why the fields of a network's recipe do not suit the parts, or an empty string."""
-    least = min_batch(parts)
+    compares = any(PARTS[name].compares_samples for name in parts)
+    least = max(min_batch(parts), 2 if compares else 1)
     if recipe.batch_size < least:
         return f"compares the samples of a batch: set batch_size to {least} or more"
     if lds and "bmse" in parts and recipe.bmse_variant != "bni":
@@ -282,6 +292,11 @@ def _check_points(text: str) -> str:
             f"needs control points LABEL:RELEVANCE, at least two of different labels and with a "
             f"relevance from 0 to 1, and sera_points is {format_value(text)}: write for example "
             "sera_points=20:1,50:0,80:1"
+        )
+    if points and not any(phi for _, phi in points):
+        return (
+            f"needs a control point of a relevance above 0, and sera_points is "
+            f"{format_value(text)}: write for example sera_points=20:1,50:0,80:1"
         )
     return ""
 

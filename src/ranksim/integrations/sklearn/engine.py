@@ -54,9 +54,8 @@ def train(
     """
     method = parse_method(method_name, preset_table(TABLE, _PRESET)["weighting"])
     recipe = resolve_defaults(_load_network_recipe(method, changes), samples.y)
-    step = recipe.label_step or 1.0  # equal labels have no step
-    changes = {**changes, "label_scale": recipe.label_scale, "label_step": step}
-    offset = _round_center(samples.y, step, bins[1])
+    changes = {**changes, "label_scale": recipe.label_scale, "label_step": recipe.label_step}
+    offset = _round_center(samples.y, recipe.label_step, bins[1])
     labels = samples.y - offset
     label_bins = make_label_bins(labels, count=bins[0], width=bins[1])
     if validation_fraction is None or samples.group[-1] == 0:
