@@ -40,9 +40,11 @@ class BalancedMSELoss(PreciseModule):
         variant: ``"bmc"``, ``"gai"`` or ``"bni"``.
         sigma: first value of σ > 0, in standard deviations of the labels.
         label_std: standard deviation of the training labels, in their unit.
-        means, variances, weights: of ``"gai"``, the components of the mixture, ``(K,)``. For
-            ``"bni"``, means are the centers of bins and weights their frequencies, for example
-            smoothed by LDS; variances are 0 and left out.
+        means: of the components of the mixture of ``"gai"``, ``(K,)``; for ``"bni"`` the centers of
+            bins.
+        variances: of the components of ``"gai"``; left out for ``"bni"``, where they are 0.
+        weights: of the components; for ``"bni"`` the frequencies of bins, for example smoothed by
+            LDS.
         num_positions: of ``"bmc"`` on dense labels, the number of positions to draw from a batch,
             at least 2.
         generator: random generator of that draw; None is PyTorch's default one.
