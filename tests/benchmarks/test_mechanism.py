@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.mechanism import report
 from benchmarks.mechanism.tasks import Part, Task
-from benchmarks.mechanism.terms import Term, ranking_penalty
+from benchmarks.mechanism.terms import Term, _slope, ranking_penalty
 from benchmarks.mechanism.training import measure_agreement, train
 from ranksim.functional import ranksim_loss
 
@@ -46,8 +46,6 @@ def test_relative_perturbation_does_not_depend_on_the_spread_of_similarities():
     for scale in (1.0, 0.01):
         unit = torch.nn.functional.normalize(features.detach())
         similarity = (unit @ unit.T * scale).requires_grad_()
-        from benchmarks.mechanism.terms import _slope
-
         term = Term(1.0, 1.0, relative=True)
         slope = _slope(similarity.detach().double(), labels, term, torch.Generator(), 0.0)
         slopes.append(slope * scale)

@@ -222,7 +222,7 @@ CELLS = ["1", "1.0", "-0", "1e-7", "12345678901", "0.1", "2.50", "", "NA", "inf"
 @pytest.mark.parametrize("categories", [(), ("a",)])
 @given(rows=st.lists(st.tuples(*[st.sampled_from(CELLS)] * 2), min_size=1, max_size=20))
 def test_hashes_of_small_tables_equal_those_of_large_ones(rows, categories):
-    """Those of large ones are made by Arrow."""
+    """Arrow formats the cells of large tables."""
     columns = {
         name: EncodedCells.from_column(pyarrow.chunked_array([[row[k] for row in rows]]))
         for k, name in enumerate("ab")

@@ -24,9 +24,9 @@ class BalancedMSELoss(PreciseModule):
 
     with the label distribution p(y): the labels of the batch (``"bmc"``, Monte Carlo), a Gaussian
     mixture of the training labels (``"gai"``, in closed form) or bins (``"bni"``). σ is learned;
-    its logarithm is the parameter, so that it stays above 0. Train it with a learning rate of its
-    own: ``optimizer.add_param_group({"params": criterion.parameters(), "lr": 1e-2})``; after
-    ``criterion.requires_grad_(False)`` it is fixed.
+    its logarithm is the parameter, so that it stays above 0. Train it with a separate
+    learning rate: ``optimizer.add_param_group({"params": criterion.parameters(), "lr": 1e-2})``;
+    after ``criterion.requires_grad_(False)`` it is fixed.
 
     ``forward(preds, target, sample_weight=None)`` takes tensors ``(N,)`` or ``(N, 1)`` and returns
     a scalar; ``"bmc"`` also takes K label dimensions, ``(N, K)``. Dense labels ``(N, K, ...)`` are
