@@ -17,6 +17,7 @@ from ranksim.evaluation.record import read_record
 from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
+from ranksim.metrics.distributions import Distribution
 
 N = 40
 LABELS = np.random.default_rng(0).uniform(0, 3, N)
@@ -47,6 +48,39 @@ def test_predictions_round_trip(benchmark, tmp_path):
         assert preds.regions["zero"].any()
     assert read_predictions(tmp_path / "b.parquet") is None
     assert not are_damaged(tmp_path / "b.parquet")
+
+
+DISTRIBUTIONS = [
+    Distribution("gaussian", np.linspace(0.1, 3, N)),
+    Distribution("laplace", np.linspace(0.1, 3, N)),
+    Distribution("quantiles", quantiles=np.arange(2.0 * N).reshape(N, 2), levels=(0.05, 0.5)),
+]
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda each: each.family)
+def test_distributions_round_trip(distribution, benchmark, tmp_path):
+    path = tmp_path / "a.parquet"
+    write_predictions(path, benchmark, "rule", np.arange(N), LABELS, distribution)
+    preds = read_predictions(path)
+    assert preds.distribution.family == distribution.family
+    assert preds.levels == distribution.levels
+    for name in ("scale", "quantiles"):
+        assert np.array_equal(getattr(preds, name), getattr(distribution, name))
+    table = preds.columns()
+    assert {name: table[name] for name in distribution.columns()} == {
+        name: values.tolist() for name, values in distribution.columns().items()
+    }
+    preds.write(tmp_path / "a.csv")
+    header = (tmp_path / "a.csv").read_text().splitlines()[0].split(",")
+    assert header[1:4] == ["prediction", *distribution.columns(), "region"][:3]
+    table = parquet.read_table(path)
+    metadata = table.schema.metadata | {b"family": b"laplace"}
+    parquet.write_table(table.replace_schema_metadata(metadata), path)
+    assert are_damaged(path) == (distribution.family != "laplace")
+    write_predictions(path, benchmark, "rule", np.arange(N), LABELS)
+    preds = read_predictions(path)
+    assert preds.scale is None is preds.quantiles is preds.distribution
+    assert preds.levels == ()
 
 
 def test_origin_of_the_samples_is_written(benchmark, tmp_path):

@@ -17,12 +17,14 @@ from ranksim.data.data_report import DataReport
 from ranksim.datasets.base import Benchmark
 from ranksim.exceptions import DataError, MissingDependencyError, UsageError, require_optional
 from ranksim.metrics import REGION_NAMES, SHOT_NAMES
+from ranksim.metrics.distributions import Distribution
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PREDICTIONS = "predictions.parquet"
 _DIGEST = "digest"  # of the columns, in the metadata of the file
+_FAMILY = "family"  # of the predicted distributions, in the metadata
 _NAMED = "in_"  # prefix of a named region's column, which may be called like another column
 _CLUSTER, _OLD_CLUSTER = "cluster", "group"  # columns; files without a column row are older
 _ORIGIN = ("row", "line", "image", "group", "time")  # columns
@@ -49,6 +51,7 @@ class Predictions:
         origin: further columns that say where each sample comes from, such as ``line`` and
             ``image``; ``part`` is that of the model's split, ``train``, ``val`` or ``test``, or
             empty if the model did not see the sample.
+        distribution: a scale or quantiles of each prediction, of methods that predict them.
     """
 
     rows: NDArray[np.int64]
@@ -59,9 +62,25 @@ class Predictions:
     times: list[Any] | None = None
     report: DataReport = field(default_factory=DataReport)
     origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    distribution: Distribution | None = None
 
     def __len__(self) -> int:
         return len(self.preds)
+
+    @property
+    def scale(self) -> NDArray[np.float64] | None:
+        """The predicted scale of each sample, ``(N,)``; None if the method predicts none."""
+        return None if self.distribution is None else self.distribution.scale
+
+    @property
+    def quantiles(self) -> NDArray[np.float64] | None:
+        """The predicted quantiles at ``levels``, ``(N, Q)``; None if the method predicts none."""
+        return None if self.distribution is None else self.distribution.quantiles
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of ``quantiles``, ascending."""
+        return () if self.distribution is None else self.distribution.levels
 
     @property
     def region(self) -> NDArray[np.str_]:
@@ -95,8 +114,10 @@ class Predictions:
         table |= {name: list(values) for name, values in self.origin.items()}
         if self.times is not None:
             table["time"] = self.times
+        spread = {} if self.distribution is None else self.distribution.columns()
         table |= {
             "prediction": self.preds.tolist(),
+            **{name: values.tolist() for name, values in spread.items()},
             "region": self.region.tolist(),
             "zero_shot": self.zero_shot.tolist(),
             **{_NAMED + name: mask.tolist() for name, mask in self.named_regions.items()},
@@ -138,12 +159,18 @@ def require_table_suffix(path: Path) -> None:
 
 
 def write_predictions(
-    path: Path, benchmark: Benchmark[Any], regions_from: str, rows: np.ndarray, preds: np.ndarray
+    path: Path,
+    benchmark: Benchmark[Any],
+    regions_from: str,
+    rows: np.ndarray,
+    preds: np.ndarray,
+    distribution: Distribution | None = None,
 ) -> None:
     """Write the predictions of the given test rows, both ``(N,)``, to a Parquet file.
 
-    The file also holds where the samples come from (see :class:`Benchmark`), labels, regions (by
-    ``"rule"`` or ``"published"``), the cluster of dependent samples, and a digest.
+    The file also holds the scale or quantiles of their ``distribution``, where the samples come
+    from (see :class:`Benchmark`), labels, regions (by ``"rule"`` or ``"published"``), the cluster
+    of dependent samples, and a digest.
     """
     labels = benchmark.test.labels[rows]
     regions = benchmark.regions(regions_from)
@@ -154,13 +181,17 @@ def write_predictions(
             **{name: [values[row] for row in rows] for name, values in benchmark.origin.items()},
             "label": labels,
             "prediction": preds,
+            **({} if distribution is None else distribution.columns()),
             "region": [regions.names[k] for k in regions.bins.digitize(labels)],
             "zero_shot": masks["zero"],
             **({} if benchmark.groups is None else {_CLUSTER: benchmark.groups[rows]}),
             **{_NAMED + name: masks[name] for name, _ in regions.named},
         }
     )
-    _write_parquet(path, table.replace_schema_metadata({_DIGEST: digest_arrays(_arrays(table))}))
+    family = "" if distribution is None else distribution.family
+    metadata = {_DIGEST: _compute_digest(_arrays(table), family)}
+    metadata |= {_FAMILY: family} if family else {}
+    _write_parquet(path, table.replace_schema_metadata(metadata))
 
 
 def read_predictions(path: Path) -> Predictions | None:
@@ -170,8 +201,9 @@ def read_predictions(path: Path) -> Predictions | None:
     try:
         table = require_optional("pyarrow.parquet", "train").read_table(path)
         columns = _arrays(table)
-        digest = (table.schema.metadata or {}).get(_DIGEST.encode())
-        damaged = digest is not None and digest.decode() != digest_arrays(columns)
+        metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        digest, family = metadata.get(_DIGEST), metadata.get(_FAMILY, "")
+        damaged = digest is not None and digest != _compute_digest(columns, family)
         region, zero = columns["region"], columns["zero_shot"]
     except MissingDependencyError:
         raise
@@ -192,7 +224,10 @@ def read_predictions(path: Path) -> Predictions | None:
     clusters = columns.get(_CLUSTER if "row" in columns else _OLD_CLUSTER, columns.get(_CLUSTER))
     names = _ORIGIN if "row" in columns else [name for name in _ORIGIN if name != _OLD_CLUSTER]
     origin = {name: columns[name].tolist() for name in names if name in columns}
-    return Predictions(rows, preds, masks, labels, clusters, origin=origin)
+    distribution = Distribution.from_columns(family, columns) if family else None
+    return Predictions(
+        *(rows, preds, masks, labels, clusters), origin=origin, distribution=distribution
+    )
 
 
 def are_damaged(path: Path) -> bool:
@@ -207,6 +242,11 @@ def are_damaged(path: Path) -> bool:
 def _write_parquet(path: Path, table: Any) -> None:
     with atomic_write(path) as partial:
         require_optional("pyarrow.parquet", "train").write_table(table, partial)
+
+
+def _compute_digest(columns: Mapping[str, NDArray[Any]], family: str) -> str:
+    """Return the digest of columns and of the family of the distributions among them, if any."""
+    return digest_arrays({**columns, **({_FAMILY: np.array([family])} if family else {})})
 
 
 def _arrays(table: Any) -> dict[str, NDArray[Any]]:

@@ -1,9 +1,14 @@
-"""Scores of predicted quantiles and distributions: pinball loss and CRPS."""
+"""Predicted distributions, by a scale or by quantiles, and their scores: pinball loss and CRPS."""
 
 from __future__ import annotations
 
 import math
 import numbers
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +17,158 @@ from ranksim._utils.checks import describe_value
 from ranksim.imbalance.bins import label_vector, to_real_array
 
 Floats = NDArray[np.float64]
+Family = Literal["gaussian", "laplace", "quantiles"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+LEVELS = (0.05, 0.5, 0.95)  # at which distributions of all families are scored
+SCALE = "scale"  # column of a table
+_QUANTILE = re.compile(r"q(\d{2}(?:\.\d+)?)")  # column of a table, in percent
+_DIGITS = 10  # of a level
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """What a method predicts of the distribution of each label, beside the prediction itself.
+
+    Args:
+        family: ``"gaussian"`` or ``"laplace"`` around the prediction, which have a scale, or
+            ``"quantiles"``.
+        scale: standard deviation of a Gaussian, mean absolute deviation of a Laplace
+            distribution, in the unit of the label, float64 ``(N,)``; None for quantiles.
+        quantiles: in the unit of the label, ascending along the levels, float64 ``(N, Q)``; None
+            for a scale.
+        levels: of the quantiles, ascending, each above 0 and below 1.
+
+    Example:
+        >>> preds, labels = np.array([10.0, 20.0]), np.array([12.0, 19.0])
+        >>> distribution = Distribution("gaussian", scale=np.array([2.0, 1.0]))
+        >>> distribution.at_levels(preds, (0.5, 0.975)).round(2).tolist()
+        [[10.0, 13.92], [20.0, 21.96]]
+        >>> {name: round(value, 3) for name, value in distribution.score(preds, labels).items()}
+        {'crps': 0.904, 'pinball': 0.332}
+    """
+
+    family: Family
+    scale: Floats | None = None
+    quantiles: Floats | None = None
+    levels: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {self.family!r}")
+        if (self.scale is None) != (self.family == "quantiles"):
+            raise ValueError(f"a {self.family} distribution has a scale or quantiles, not both")
+        if self.quantiles is not None and self.quantiles.shape[1:] != (len(self.levels),):
+            raise ValueError(
+                f"quantiles must have one column for each of {len(self.levels)} levels, got shape "
+                f"{self.quantiles.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def _values(self) -> Floats:
+        values = self.quantiles if self.scale is None else self.scale
+        assert values is not None
+        return values
+
+    def take(self, rows: NDArray[Any] | slice) -> Distribution:
+        """Return the distributions of some samples, by positions or a mask."""
+        if self.scale is not None:
+            return Distribution(self.family, self.scale[rows])
+        return Distribution(self.family, quantiles=self._values[rows], levels=self.levels)
+
+    def at_levels(self, preds: ArrayLike, levels: Sequence[float]) -> Floats:
+        """Return quantiles ``(N, Q)`` of the distributions around predictions ``(N,)``.
+
+        Between predicted quantiles they are interpolated over the levels, and beyond the outermost
+        ones they are equal to these.
+        """
+        points = np.asarray(preds, dtype=np.float64)
+        if self.scale is not None:
+            inverse = _invert_gaussian if self.family == "gaussian" else _invert_laplace
+            return points[:, None] + np.outer(self.scale, [inverse(level) for level in levels])
+        shares = [np.interp(levels, self.levels, row) for row in np.eye(len(self.levels))]
+        return self._values @ np.stack(shares)
+
+    def score(self, preds: ArrayLike, target: ArrayLike) -> dict[str, float | None]:
+        """Return the scores of the distributions around predictions ``(N,)``.
+
+        Args:
+            preds: predictions ``(N,)``.
+            target: labels ``(N,)``.
+
+        Returns:
+            ``crps``, which quantiles do not have, and ``pinball``, the mean over the levels 0.05,
+            0.5 and 0.95; None without samples.
+        """
+        quantiles = self.at_levels(preds, LEVELS)
+        losses = [pinball_loss(quantiles[:, k], target, tau) for k, tau in enumerate(LEVELS)]
+        known = [loss for loss in losses if loss is not None]
+        crps = None
+        if self.scale is not None:
+            score = crps_gaussian if self.family == "gaussian" else crps_laplace
+            crps = score(preds, target, self.scale)
+        return {"crps": crps, "pinball": sum(known) / len(known) if known else None}
+
+    def columns(self) -> dict[str, Floats]:
+        """Return the columns of a table: ``scale``, or ``q05``, ``q50`` and so on."""
+        if self.scale is not None:
+            return {SCALE: self.scale}
+        return {name_level(level): self._values[:, k] for k, level in enumerate(self.levels)}
+
+    @classmethod
+    def from_columns(cls, family: str, columns: Mapping[str, Any]) -> Distribution:
+        """Return the distributions in the columns of a table, see :meth:`columns`."""
+        if family != "quantiles":
+            return cls(family, np.asarray(columns[SCALE], dtype=np.float64))  # type: ignore[arg-type]
+        names = [name for name in columns if _QUANTILE.fullmatch(name)]
+        levels = tuple(round(float(name[1:]) / 100, _DIGITS) for name in names)
+        values = [np.asarray(columns[name], dtype=np.float64) for name in names]
+        return cls("quantiles", quantiles=np.stack(values, axis=1), levels=levels)
+
+    @classmethod
+    def mean(cls, members: Iterable[Distribution | None]) -> Distribution | None:
+        """Return the distribution of a mean prediction; None if one of the members has none.
+
+        Quantiles are averaged over the members, and so are scales: the quantiles of Gaussian or
+        Laplace distributions have the mean of the scales around the mean of the predictions.
+
+        References:
+            Lichtendahl, Grushka-Cockayne, Winkler, "Is It Better to Average Probabilities or
+            Quantiles?" (Management Science 2013).
+        """
+        known = [each for each in members if each is not None]
+        if not known or any(each is None for each in members):
+            return None
+        first = known[0]
+        if any((each.family, each.levels) != (first.family, first.levels) for each in known):
+            return None
+        values = np.mean([each._values for each in known], axis=0)
+        if first.scale is not None:
+            return cls(first.family, values)
+        return cls(first.family, quantiles=values, levels=first.levels)
+
+
+def name_level(level: float) -> str:
+    """Return the column of a quantile.
+
+    Example:
+        >>> name_level(0.05), name_level(0.5), name_level(0.975)
+        ('q05', 'q50', 'q97.5')
+    """
+    whole, dot, rest = f"{round(100 * level, _DIGITS - 2):.{_DIGITS}g}".partition(".")
+    return f"q{whole:0>2}{dot}{rest}"
+
+
+def _invert_gaussian(level: float) -> float:
+    """Return the quantile of the standard normal distribution."""
+    return NormalDist().inv_cdf(level)
+
+
+def _invert_laplace(level: float) -> float:
+    """Return the quantile of the Laplace distribution of scale 1."""
+    return math.copysign(math.log(2 * min(level, 1 - level)), level - 0.5)
 
 
 def pinball_loss(preds: ArrayLike, target: ArrayLike, level: float) -> float | None:
