@@ -3,18 +3,20 @@
 import dataclasses
 import json
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.evaluation.record import read_record
-from ranksim.exceptions import UsageError
+from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.search_space import TuneRequest
-from ranksim.experiments.study import RECIPE
+from ranksim.experiments.study import RECIPE, Search, read_searches
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.tune import tune
-from ranksim.experiments.tuned_sweep import FOLDER, run_tuned_benchmark
+from ranksim.experiments.tuned_sweep import FOLDER, _order_stages, run_tuned_benchmark
+from ranksim.training.method import parse_method
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 
@@ -110,14 +112,32 @@ def test_recipes_and_budgets_are_refused(tmp_path, name, value):
     assert not (tmp_path / "out").exists()
 
 
+def test_first_stages_without_predictions_are_not_tuned():
+    methods = [parse_method(name, "inverse") for name in ("vanilla+rnc", "rrt", "rrt+ranksim")]
+    keys = [method.key for method in _order_stages(methods)]
+    assert keys == ["vanilla+rnc", "vanilla", "rrt", "vanilla+ranksim", "rrt+ranksim"]
+
+
 def test_recipe_is_written_after_each_trial(tmp_path):
     """A killed search leaves the best recipe so far."""
     data = user_data.write_table(tmp_path)
-    request = make_request(data, tmp_path, options={"target": "price"}, max_epochs=1)
-    tables = []
+    request = make_request(data, tmp_path, options={"target": "price"}, max_epochs=1, seeds="3,5")
+    tables, searches = [], []
 
     def read_recipe(_):
         tables.append(tomllib.loads((tmp_path / RECIPE).read_text())["methods"]["vanilla"])
+        searches.append(read_searches(tmp_path / RECIPE)["vanilla"])
 
     tune(TuneRequest(request, 2, ("lr",)), read_recipe)
     assert [list(table) for table in tables] == [["lr"], ["lr"]]
+    assert searches == [Search(1, 0, (3, 5)), Search(2, 0, (3, 5))]
+
+
+def test_searches_are_read_from_files_of_earlier_versions():
+    path = Path(__file__).parents[2] / "results/tables/abalone/tuned/recipe.toml"
+    searches = read_searches(path)
+    assert searches["vanilla"].trials == 8
+    assert {search.seeds for search in searches.values()} == {None}
+    assert searches.keys() == tomllib.loads(path.read_text())["methods"].keys()
+    with pytest.raises(DataError, match=r"none\.toml could not be read .*: give a file of ranksim"):
+        read_searches(path.with_name("none.toml"))

@@ -1,16 +1,20 @@
 """Validation of recipes, and the recipes of presets and tuned files."""
 
 import dataclasses
+import inspect
+import re
+from pathlib import Path
 
 import pytest
 
+from ranksim import RankSimLoss
 from ranksim.exceptions import UsageError
 from ranksim.functional.similarity import TIES
 from ranksim.imbalance.fds import EMPTY_BINS
 from ranksim.models.vision import RESNETS
 from ranksim.training import recipe as recipes
 from ranksim.training.method import parse_method
-from ranksim.training.presets import load_recipe, preset_table, read_tuned
+from ranksim.training.presets import load_recipe, preset_table, read_tuned, share_ranksim
 from ranksim.training.recipe import (
     OLD_FIELDS,
     ImageRecipe,
@@ -164,6 +168,62 @@ def test_second_stage_inherits_changes_of_first():
     assert (recipe.fds_bins, recipe.ranksim_weight) == (10, 0.7)
     with pytest.raises(UsageError, match="continues vanilla.fds.ranksim, which has fds_bins 20"):
         load_recipe("sts-b-dir", "small", rrt, tuned={"rrt+fds+ranksim": {"fds_bins": 10}})
+
+
+TUNED = {
+    "vanilla+ranksim": {"ranksim_weight": 0.9, "gamma": 3.0, "lr": 5e-4},
+    "vanilla+bmse": {"bmse_sigma": 0.4, "lr": 2e-3},
+    "inv+ranksim": {"ranksim_weight": 0.2},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("vanilla+bmse+ranksim", {"ranksim_weight": 0.9, "gamma": 3.0, "lr": 2e-3}),
+        ("vanilla+bmse", {"ranksim_weight": 0.3, "gamma": 1.0, "lr": 2e-3}),
+        ("vanilla+ranksim", {"ranksim_weight": 0.9, "gamma": 3.0, "lr": 5e-4}),
+        ("inv+ranksim", {"ranksim_weight": 0.2, "gamma": 3.0, "lr": 1e-3}),  # its own weight
+        ("sqinv+fds+ranksim", {"ranksim_weight": 0.9, "gamma": 3.0, "lr": 1e-3}),
+        ("sqinv", {"ranksim_weight": 0.3, "gamma": 1.0, "lr": 1e-3}),
+        ("rrt+ranksim", {"ranksim_weight": 0.9, "gamma": 3.0, "lr": 5e-4}),  # of its first stage
+        ("vanilla+rnc+ranksim", {"ranksim_weight": 0.9, "gamma": 3.0, "lr": 1e-3}),
+        ("focal-r+lds+ranksim", {"ranksim_weight": 0.9}),  # before the weight of the preset
+    ],
+)
+def test_fields_of_ranksim_are_shared_with_all_rows_that_have_it(name, fields):
+    shared = share_ranksim(TUNED, Path("recipe.toml"))
+    recipe = load_recipe("sts-b-dir", "small", parse_method(name, "inverse"), tuned=shared)
+    assert {field: getattr(recipe, field) for field in fields} == fields
+    changed = load_recipe(
+        "sts-b-dir", "small", parse_method(name, "inverse"), {"ranksim_weight": 7.0}, shared
+    )
+    assert changed.ranksim_weight == 7.0
+
+
+@pytest.mark.parametrize("tuned", [{}, {"vanilla+ranksim": {"lr": 1e-3}}])
+def test_sharing_needs_tuned_fields_of_ranksim(tuned):
+    with pytest.raises(UsageError, match=r'needs a table \[methods."vanilla\+ranksim"\] with fi'):
+        share_ranksim(tuned, Path("recipe.toml"))
+
+
+def test_fields_of_ranksim_are_those_of_its_loss():
+    names = {*inspect.signature(RankSimLoss).parameters} | {"ranksim_weight", "unique_labels"}
+    assert {*recipes.RANKSIM_FIELDS} <= names
+    assert {*recipes.RANKSIM_FIELDS} <= {item.name for item in dataclasses.fields(TextRecipe)}
+
+
+def test_tuned_fields_that_other_data_lacks_are_refused(tmp_path):
+    """A recipe carries over to other data if that has its fields, and is refused otherwise."""
+    path = tmp_path / "recipe.toml"
+    path.write_text('[methods."vanilla"]\nlr = 0.002\nhidden = 64\n')
+    for benchmark in ("sts-b-dir", "sentiment-dir", "glucose", "table", "series"):
+        common, kind = preset_table(benchmark, "small"), recipes.recipe_type(benchmark)
+        assert read_tuned(path, common, "inverse", kind) == {"vanilla": {"lr": 0.002, "hidden": 64}}
+    path.write_text('[methods."vanilla"]\nmax_tokens = 9\n')
+    message = f"--recipe {path}, vanilla: A recipe has no field 'max_tokens'"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read_tuned(path, preset_table("glucose", "small"), "inverse", recipes.SeriesRecipe)
 
 
 def test_choices_are_those_of_the_modules_that_compute():

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 PresetName = Literal["small", "paper"]
 Values = dict[str, Any]  # options by name, parsed
 _REQUEST = (
-    "methods", "seeds", "preset", "changes", "recipe_file", "jobs", "engine", "budget", "strict",
-    "target_transform", "predictions", "name", "tune",
+    "methods", "seeds", "preset", "changes", "recipe_file", "share_ranksim", "jobs", "engine",
+    "budget", "strict", "target_transform", "predictions", "name", "tune",
 )  # fmt: skip
 _UNRECORDED = ("--out", "--cache-dir")  # options with a value that decides no result
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -49,7 +49,7 @@ SPLIT = (
     "few region",
 )
 NETWORK = ("Network", "encoder image_size channels_last")
-RUN = ("Training", "target_transform changes recipe_file max_steps max_epochs")
+RUN = ("Training", "target_transform changes recipe_file share_ranksim max_steps max_epochs")
 ROWS = ("Further rows", "predictions name estimators")
 SWEEP = ("Training", f"{RUN[1]} jobs engine")
 HARDWARE = ("Hardware", "accelerator devices num_nodes precision gather_across_devices compile")
@@ -149,6 +149,7 @@ class CommandOptions:
         "Change a recipe field, such as lr=5e-4.", (), "FIELD=VALUE", name="--set", repeat=True
     )
     recipe_file: Path | None = option("Recipes by method, from ranksim tune.", name="--recipe")
+    share_ranksim: bool = option("RankSim rows take the fields of vanilla+ranksim.", False)
     max_steps: int | None = option("End each training after this many steps.", min=1)
     max_epochs: int | None = option("End each training after this many validations.", min=1)
     jobs: int = option("Runs side by side, one thread each.", 1, min=1)

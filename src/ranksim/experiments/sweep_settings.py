@@ -30,6 +30,7 @@ from ranksim.training.presets import (
     load_recipe,
     preset_table,
     read_tuned,
+    share_ranksim,
     without_estimator_fields,
 )
 from ranksim.training.recipe import (
@@ -63,6 +64,7 @@ class SweepRequest:
     preset: str = "small"
     changes: tuple[str, ...] = ()  # recipe fields to override, each "field=value"
     recipe_file: Path | None = None  # recipes by method, as ranksim tune writes them
+    share_ranksim: bool = False  # rows with RankSim take its fields from vanilla+ranksim of these
     trainer: TrainerConfig = TrainerConfig()
     limits: TrainingLimits = TrainingLimits()
     jobs: int = 1
@@ -114,6 +116,8 @@ class SweepSettings:
         tuned: Mapping[str, Mapping[str, Any]] = {}
         if request.recipe_file is not None:
             tuned = read_tuned(request.recipe_file, common, weighting, kind)
+            if request.share_ranksim:
+                tuned = share_ranksim(tuned, request.recipe_file)
         return cls(request.benchmark, request.preset, weighting, changes, tuned)
 
     def recipe(self, method: Method) -> Recipe:
@@ -235,6 +239,10 @@ def check_request(request: SweepRequest) -> None:
         for option, is_set in (("--recipe", request.recipe_file), ("--budget", request.budget)):
             if is_set is not None:
                 raise UsageError(f"--tune searches the recipe of each row: leave out {option}.")
+    if request.share_ranksim and request.recipe_file is None:
+        raise UsageError(
+            "--share-ranksim shares values of a file of ranksim tune: give it with --recipe."
+        )
     if request.budget is not None:
         for option, is_given in (
             ("--max-steps", request.limits.steps is not None),

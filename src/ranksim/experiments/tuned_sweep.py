@@ -16,7 +16,7 @@ from ranksim.experiments.sweep_settings import (
     parse_seeds,
 )
 from ranksim.experiments.tune import tune
-from ranksim.training.method import Method, first_stage
+from ranksim.training.method import ENCODER, Method, first_stage
 from ranksim.training.recipe import parse_change
 
 FOLDER = "tune"  # within that of the comparison
@@ -27,7 +27,8 @@ def run_tuned_benchmark(request: SweepRequest, console: Console | None = None) -
 
     Each row, and each first stage of a two-stage method, gets the same number of trials with the
     first seed; the first trial is the recipe itself. Rows without anything to tune stay as they
-    are. The searches are in the folder ``tune`` and resume like the comparison.
+    are, and so do first stages that train an encoder without a loss on predictions. The searches
+    are in the folder ``tune`` and resume like the comparison.
 
     Args:
         request: the comparison, without recipes and without a budget; ``tune`` is the number of
@@ -74,6 +75,6 @@ def _order_stages(methods: list[Method]) -> list[Method]:
     ordered: dict[str, Method] = {}
     for method in methods:
         for stage in (first_stage(method), method):
-            if stage is not None:
+            if stage is not None and not stage.key.startswith(f"{ENCODER}+"):
                 ordered.setdefault(stage.key, stage)
     return list(ordered.values())

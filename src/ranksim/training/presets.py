@@ -13,9 +13,16 @@ from typing import Any
 from ranksim._utils.formatting import single_line
 from ranksim.exceptions import UsageError
 from ranksim.imbalance import Scheme
-from ranksim.training.method import Method, first_stage, parse_method, without_ranksim
+from ranksim.training.method import (
+    RANKSIM_SUFFIX,
+    Method,
+    first_stage,
+    parse_method,
+    without_ranksim,
+)
 from ranksim.training.parts import check_settings
 from ranksim.training.recipe import (
+    RANKSIM_FIELDS,
     EstimatorRecipe,
     NetworkRecipe,
     Recipe,
@@ -61,7 +68,8 @@ def load_recipe(
 
     Later sources override earlier ones: the preset, its changes for FDS and RankSim, those for this
     method, those of :func:`read_tuned`, the user's ``changes``. Changes of a method without
-    RankSim also apply with RankSim, and those of the first stage of RRT to the second.
+    RankSim also apply with RankSim, and those of the first stage of RRT to the second; see also
+    :func:`share_ranksim`.
     """
     table = preset_table(benchmark, preset)
     if method.technique.estimator:
@@ -75,7 +83,7 @@ def load_recipe(
         if getattr(method.technique, part):
             table |= sections.get(part, {})
     stages = [method] if first is None else [first, method]
-    keys = [key for stage in stages for key in (without_ranksim(stage.key) or stage.key, stage.key)]
+    keys = [key for stage in stages for key in _list_keys(stage.key)]
     for methods in (sections.get("methods", {}), tuned or {}):
         for key in dict.fromkeys(keys):
             table |= methods.get(key, {})
@@ -88,6 +96,12 @@ def load_recipe(
         assert isinstance(earlier, NetworkRecipe)
         _check_stages_match(method, recipe, first, earlier)
     return recipe
+
+
+def _list_keys(key: str) -> tuple[str, ...]:
+    """Return the names whose changes apply to a method, later ones take precedence."""
+    base = without_ranksim(key)
+    return (key,) if base is None else (base, RANKSIM_SUFFIX, key)
 
 
 def load_network_recipe(
@@ -151,6 +165,28 @@ def read_tuned(
             raise UsageError(f"--recipe {path} has two tables for {key}: remove one.")
         tuned[key] = changes
     return tuned
+
+
+def share_ranksim(tuned: MethodChanges, path: Path) -> dict[str, RecipeChanges]:
+    """Add the fields of RankSim that were tuned for ``vanilla+ranksim``, for all methods with it.
+
+    A method with RankSim that was tuned itself keeps its values.
+
+    Args:
+        tuned: recipe fields by method, see :func:`read_tuned`.
+        path: the file that they are from.
+
+    Raises:
+        UsageError: no fields of RankSim were tuned.
+    """
+    source = tuned.get(f"vanilla{RANKSIM_SUFFIX}", {})
+    shared = {name: value for name, value in source.items() if name in RANKSIM_FIELDS}
+    if not shared:
+        raise UsageError(
+            f'--share-ranksim needs a table [methods."vanilla{RANKSIM_SUFFIX}"] with fields of '
+            f"RankSim in --recipe {path}: tune that method first, or leave the option out."
+        )
+    return {**tuned, RANKSIM_SUFFIX: shared}
 
 
 def _check_stages_match(

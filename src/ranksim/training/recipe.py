@@ -51,6 +51,9 @@ RESNETS = ("resnet18", "resnet34", "resnet50")
 _MODEL_FILES = {".json", ".model", ".safetensors", ".txt"}
 _PORTABLE = re.compile(r"@[0-9a-f]{16}$")  # NAME@DIGEST of a pretrained encoder
 
+RANKSIM_FIELDS = (
+    "gamma", "lambda_", "ranksim_weight", "ties", "unique_labels", "label_width", "memory_size",
+)  # fmt: skip
 OLD_FIELDS = {
     "strength": "ranksim_weight",
     "memory": "memory_size",
