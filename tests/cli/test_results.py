@@ -1,4 +1,4 @@
-"""``ranksim report``: what it writes, and its errors."""
+"""``ranksim report`` and ``ranksim leaderboard``: what they write, and their errors."""
 
 import json
 
@@ -69,3 +69,28 @@ def test_other_files_are_refused(check_error, sweep, tmp_path, content, code, ke
 
 def test_page_must_be_an_html_file(check_error, sweep, tmp_path):
     check_error(["report", sweep, "--out", tmp_path / "page.pdf"], 2, "page.pdf", ".html")
+
+
+def write_judged(folder):
+    content = make_results(("vanilla", "inv", "inv+ranksim"), bins=9, test_set="balanced")
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps(content))
+
+
+def test_leaderboard_is_printed_in_three_formats(run_command, tmp_path):
+    write_judged(tmp_path / "texts")
+    outcome = run_command("leaderboard", tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert all(word in outcome.out for word in ("rare labels (few-shot)", "inv+ranksim", "texts:"))
+    content = json.loads(run_command("leaderboard", tmp_path, "--json").out)
+    assert [row["method"] for row in content["rows"]] == ["inv", "inv+ranksim"]
+    markdown = run_command("leaderboard", tmp_path / "texts", "--markdown").out
+    assert markdown.count("| `inv+ranksim` |") == 3
+    change = content["rows"][0]["cells"]["texts"]["balanced"]["change"]
+    assert f"| `inv` | {100 * change:+.1f} %".replace("-", "−") in markdown
+
+
+def test_leaderboard_needs_results_and_one_format(check_error, tmp_path):
+    check_error(["leaderboard", tmp_path], 1, str(tmp_path), "results.json")
+    write_judged(tmp_path / "texts")
+    check_error(["leaderboard", tmp_path, "--json", "--markdown"], 2, "--markdown", "--json")

@@ -12,11 +12,12 @@ from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
 from ranksim.evaluation.record import read_record
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.search_space import TuneRequest
-from ranksim.experiments.study import RECIPE, Search, read_searches
+from ranksim.experiments.study import RECIPE
 from ranksim.experiments.sweep_request import run_benchmark
 from ranksim.experiments.tune import tune
 from ranksim.experiments.tuned_sweep import FOLDER, _order_stages, run_tuned_benchmark
 from ranksim.training.method import parse_method
+from ranksim.training.presets import Search, read_searches
 from tests.helpers import user_data
 from tests.helpers.requests import make_request
 

@@ -10,7 +10,7 @@ import ranksim
 from ranksim.cli.data import data_app, inspect
 from ranksim.cli.demo import demo
 from ranksim.cli.options import AsJson, print_json
-from ranksim.cli.results import evaluate, report, reproduce, throughput
+from ranksim.cli.results import evaluate, leaderboard, report, reproduce, throughput
 from ranksim.cli.train import bench_app, compare, fit, predict, tune_app
 
 _BenchmarkName = Literal[
@@ -25,7 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (inspect, compare, fit, predict, evaluate, report, reproduce, throughput, demo):
+for _command in (
+    *(inspect, compare, fit, predict, evaluate, report, leaderboard, reproduce, throughput, demo),
+):
     app.command()(_command)
 app.add_typer(bench_app, name="bench")
 app.add_typer(tune_app, name="tune")

@@ -1,4 +1,4 @@
-"""Commands on results and speed: ``evaluate``, ``report``, ``reproduce`` and ``throughput``."""
+"""Commands on results and speed: ``evaluate``, ``report``, ``leaderboard`` and others."""
 
 from __future__ import annotations
 
@@ -43,6 +43,34 @@ def report(
     print_json(written, as_json)
     if not as_json:
         typer.echo(f"Page: {written['page']}")
+
+
+def leaderboard(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...",
+            help="Folders of sweeps, or folders that hold such folders, and recipes of ranksim "
+            "tune below recipes/NAME.",
+        ),
+    ],
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Write the tables to stdout as Markdown.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what methods change on several data sets, with intervals, cost and tuning."""
+    from ranksim.evaluation.leaderboard import read_leaderboard
+    from ranksim.evaluation.report.leaderboard import list_markdown, print_leaderboard
+
+    if markdown and as_json:
+        raise UsageError("--markdown and --json are two formats of stdout: give one of them.")
+    board = read_leaderboard(folders)
+    print_json(board.to_dict(), as_json)
+    if markdown:
+        typer.echo("\n".join(list_markdown(board)))
+    elif not as_json:
+        print_leaderboard(board, Console())
 
 
 @dataclass(frozen=True, kw_only=True)

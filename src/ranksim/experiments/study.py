@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import errno
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from ranksim._utils.formatting import format_count, single_line
+from ranksim._utils.formatting import format_count
 from ranksim._utils.storage import atomic_write, with_digest
 from ranksim.evaluation.record import flatten_dict, upgrade_identity
-from ranksim.exceptions import DataError, UsageError, disk_error, require_optional
+from ranksim.exceptions import UsageError, disk_error, require_optional
 from ranksim.training.method import Method
 
 STORAGE, RECIPE = "study.db", "recipe.toml"
 _DIGEST = "digest-"  # prefix of a trial's digest in the attributes of its study
 _WARMUP_STEPS = 6  # validations before a trial can be pruned
 _DATA = ("data.benchmark", "data.options.split", "data.options.domains", "data.regions_from")
-_SEARCH = re.compile(  # the comments of write_recipes
-    r"^# validation score .*best of (\d+) trials?, (\d+) pruned(?:, seeds ([\d,]+))?.*\n"
-    r'\[methods\."(.+)"\]$',
-    re.MULTILINE,
-)
 _SHARED = (*_DATA, "preset")  # settings that all searches of a folder share
 
 
@@ -137,7 +130,10 @@ def _verify_storage(out: Path) -> None:
 
 
 def write_recipes(out: Path) -> None:
-    """Write the best values of all studies in the folder to a recipe file, one table per method."""
+    """Write the best values of all studies in the folder to a recipe file, one table per method.
+
+    :func:`ranksim.training.presets.read_searches` reads the comments.
+    """
     lines = ["# Written by ranksim tune, chosen by validation scores."]
     for study in _load_studies(out):
         trials = study.get_trials(deepcopy=False)
@@ -155,36 +151,6 @@ def write_recipes(out: Path) -> None:
         ]
     with atomic_write(out / RECIPE) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Search:
-    """How the values of a method in a recipe file were chosen.
-
-    ``seeds`` are those of each trial, and None in a file of an earlier version.
-    """
-
-    trials: int
-    pruned: int
-    seeds: tuple[int, ...] | None
-
-
-def read_searches(path: Path) -> dict[str, Search]:
-    """Read from the comments of a recipe file how the values of each method were chosen.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} could not be read ({single_line(str(error))}): give a file of ranksim tune."
-        ) from error
-    return {
-        key: Search(int(trials), int(pruned), tuple(map(int, seeds.split(","))) if seeds else None)
-        for trials, pruned, seeds, key in _SEARCH.findall(text)
-    }
 
 
 def _load_studies(out: Path) -> Iterator[Any]:

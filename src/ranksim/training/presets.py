@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ranksim._utils.formatting import single_line
-from ranksim.exceptions import UsageError
+from ranksim.exceptions import DataError, UsageError
 from ranksim.imbalance import Scheme
 from ranksim.training.method import (
     RANKSIM_SUFFIX,
@@ -32,6 +33,11 @@ from ranksim.training.recipe import (
 
 RecipeChanges = Mapping[str, Any]
 MethodChanges = Mapping[str, RecipeChanges]  # by the keys of methods
+_SEARCH = re.compile(  # comments that ranksim tune writes
+    r"^# validation score .*best of (\d+) trials?, (\d+) pruned(?:, seeds ([\d,]+))?.*\n"
+    r'\[methods\."(.+)"\]$',
+    re.MULTILINE,
+)
 
 
 @cache
@@ -165,6 +171,36 @@ def read_tuned(
             raise UsageError(f"--recipe {path} has two tables for {key}: remove one.")
         tuned[key] = changes
     return tuned
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the values of a method in a recipe file were chosen.
+
+    ``seeds`` are those of each trial, and None in a file of an earlier version.
+    """
+
+    trials: int
+    pruned: int
+    seeds: tuple[int, ...] | None
+
+
+def read_searches(path: Path) -> dict[str, Search]:
+    """Read from the comments of a recipe file how the values of each method were chosen.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} could not be read ({single_line(str(error))}): give a file of ranksim tune."
+        ) from error
+    return {
+        key: Search(int(trials), int(pruned), tuple(map(int, seeds.split(","))) if seeds else None)
+        for trials, pruned, seeds, key in _SEARCH.findall(text)
+    }
 
 
 def share_ranksim(tuned: MethodChanges, path: Path) -> dict[str, RecipeChanges]:
