@@ -28,6 +28,7 @@ def test_every_example_is_tested():
     assert {path.stem for path in FOLDER.glob("*.py")} == run
 
 
+@pytest.mark.slow
 def test_own_model(capsys):
     load_example("own_model").main(count=800, epochs=20)
     errors = [decimals(line) for line in capsys.readouterr().out.splitlines()]

@@ -36,6 +36,7 @@ def run_main(monkeypatch, *words):
     assert not end.value.code
 
 
+@pytest.mark.slow
 def test_numbers_equal_those_of_the_command(result, homes_file, tmp_path, monkeypatch):
     words = ["--target", "price", "--methods", ",".join(METHODS), "--seeds", "3", *SMALL_OPTIONS]
     run_main(monkeypatch, "compare", homes_file, *words, "--out", tmp_path)

@@ -7,6 +7,7 @@ from ranksim.inference.saved_model import CARD, CONFIG, METRICS
 from tests.helpers import user_data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "title", "texts"),
     [

@@ -20,6 +20,7 @@ def sweep(tmp_path):
     return tmp_path / "sweep"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_pictures")
 def test_page_is_written_to_the_folder_of_the_sweep(run_command, sweep, tmp_path):
     further = tmp_path / "other.json"

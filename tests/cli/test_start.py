@@ -79,6 +79,7 @@ def table(tmp_path):
     return tmp_path / "data.csv"
 
 
+@pytest.mark.slow
 def test_mistakes_are_refused_before_heavy_imports(tmp_path):
     # the file is no table, so reading it would raise another error
     (tmp_path / "data.csv").write_bytes(b"\xff\xff")

@@ -30,6 +30,7 @@ def wheel(tmp_path, monkeypatch):
     return Package("tinydata==1.0", WHEEL, sha256(folder / WHEEL), "wheel"), folder / WHEEL
 
 
+@pytest.mark.slow
 def test_pip_fills_the_cache_once(wheel):
     package, origin = wheel
     cached = package.find("tiny", None)

@@ -47,7 +47,10 @@ def make_sweep(number):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=range(8))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(number, marks=[pytest.mark.slow] * (number > 2)) for number in range(8)],
+)
 def sweep(request):
     return make_sweep(request.param)
 
@@ -60,6 +63,7 @@ def test_losses_stand_beside_gains(sweep):
     check_losses_beside_gains(sweep)
 
 
+@pytest.mark.slow
 def test_generated_sweeps_contain_gains_losses_and_numbers():
     """Otherwise the tests above would prove nothing."""
     sweeps = [make_sweep(number) for number in range(8)]

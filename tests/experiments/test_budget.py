@@ -231,6 +231,7 @@ def checked(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_each_method_is_checked_once(sweep, checked, tmp_path, capsys):
     options = {"methods": "vanilla,rrt,median", "budget": 1e4, "epochs": 5, "strict": True}
     runs, _ = sweep(**options)

@@ -74,6 +74,7 @@ def test_methods_of_other_data_are_refused_before_training(tmp_path, method, wor
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_methods_without_a_seed_are_fitted_once(sweep):
     results, request = sweep
     once = {row["method"] for row in results["summary"] if row.get("fitted_once")}

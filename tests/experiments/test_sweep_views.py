@@ -69,6 +69,7 @@ def check_views(results, out, table, target, is_random=False, is_balanced=True):
             assert low < effects["mae"]["mean"] < high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "test_set"),
     [

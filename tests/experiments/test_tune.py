@@ -159,6 +159,7 @@ def test_searches_of_two_methods_share_the_recipe_file(small_sts, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_other_search_in_the_folder_is_rejected(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=1))
     with pytest.raises(
@@ -250,6 +251,7 @@ def test_first_stage_is_trained_once_for_all_trials(small_sts, tmp_path):
     assert len(list(tmp_path.rglob("rrt+lds/seed-7/record.json"))) >= 1
 
 
+@pytest.mark.slow
 def test_folder_contains_searches_on_one_data_set(small_sts, tmp_path):
     tune(tune_request(small_sts, tmp_path, trials=1))
     with pytest.raises(UsageError, match="split 'borealis', .* 'yang'"):

@@ -25,6 +25,7 @@ pytest.importorskip("optuna")
 SIZE = {user_data.PICTURES: {"image_size": 16}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trees+sqinv", "linear"])
 def test_first_trial_of_an_estimator_is_its_default(tmp_path, name):
     """A default may be no number, such as the penalty that ridge regression chooses."""
@@ -119,6 +120,7 @@ def test_first_stages_without_predictions_are_not_tuned():
     assert keys == ["vanilla+rnc", "vanilla", "rrt", "vanilla+ranksim", "rrt+ranksim"]
 
 
+@pytest.mark.slow
 def test_recipe_is_written_after_each_trial(tmp_path):
     """A killed search leaves the best recipe so far."""
     data = user_data.write_table(tmp_path)

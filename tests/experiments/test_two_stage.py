@@ -60,6 +60,7 @@ def test_shared_first_stage_is_trained_once(small_sts, tmp_path):
     assert runs["rrt+fds+ranksim"]["stage_one"] == runs["vanilla+fds+ranksim"]
 
 
+@pytest.mark.slow
 def test_terms_on_features_train_by_name_and_share_an_encoder(small_sts, tmp_path):
     methods = "oe,srl,conr+ranksim,bsam,rnc,inv+rnc"
     content = run_benchmark(

@@ -90,6 +90,7 @@ def test_module_is_the_function_with_its_settings(name):
         torch.testing.assert_close(module(*arguments), expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_module_compiles_to_one_graph(name):
     module, arguments, expected, _ = CASES[name]

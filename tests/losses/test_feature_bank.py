@@ -151,6 +151,7 @@ def test_two_losses_before_one_backward():
 
 
 class TestUniqueLabels:
+    @pytest.mark.slow
     def test_draw_prefers_the_batch_and_is_uniform_over_the_bank(self):
         """Every possible draw occurs, each equally often."""
         draw = np.random.default_rng(1)  # all six gradients differ

@@ -78,6 +78,7 @@ def test_equals_a_plain_resnet(save, depth, side):
             torch.testing.assert_close(result, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_trains_like_a_plain_resnet(save):
     """With the statistics of the batch, and to the same gradients."""
     plain = oracle(18).double().train()

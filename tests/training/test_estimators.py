@@ -46,6 +46,7 @@ def train(data, method, out, **options):
     return task, result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["trees", "trees+inv", "trees(log)"])
 def test_trees_equal_a_plain_script(homes, tmp_path, method):
     task, result = train(homes, method, tmp_path)

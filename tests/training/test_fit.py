@@ -55,6 +55,7 @@ class TestReproducibility:
         assert not same_result(first, train(tmp_path / "c", seed=1))
         assert (first.epochs, first.steps, first.test["all"]["n"]) == (3, 12, SAMPLES)
 
+    @pytest.mark.slow
     def test_every_technique_changes_training_and_repeats(self, tmp_path):
         """A published code lost the weights of Focal-R."""
         preds = {}

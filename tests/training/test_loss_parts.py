@@ -75,6 +75,7 @@ def test_mixture_of_few_labels(labels, count):
     assert weights.sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_mixture_of_many_labels_is_fitted_to_quantiles():
     labels = np.random.default_rng(2).normal(10, 2, 40_000)
     means, variances, _ = fit_mixture(labels, 1)

@@ -266,6 +266,7 @@ def test_parts_are_built_for_equal_labels(name):
     assert preds.grad.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", loss_parts())
 @pytest.mark.parametrize("weighting", ["none", "sqrt_inverse"])
 def test_text_training_runs_and_resumes(tmp_path, name, weighting):

@@ -41,6 +41,7 @@ def printed(report, width=100):
     return file.getvalue().replace("\u202f%", "%").splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LABELS)
 def test_report_of_any_labels(name):
     report = make_report(LABELS[name])

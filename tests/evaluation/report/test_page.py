@@ -44,6 +44,7 @@ SWEEPS = {
     ),
     "no diagnostics": lambda: without_diagnostics(make_results()),
 }  # fmt: skip
+FAST = ("all sections", "judged")  # other tests need these pages, too
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,9 @@ def check_files(html, folder):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in FAST)) for name in SWEEPS]
+)
 def test_page_matches_results(name, pages):
     content, out = pages(name)
     html = out.read_text(encoding="utf-8")
@@ -210,6 +213,7 @@ def test_largest_sweep_is_below_5_mb(tmp_path):
     assert set(read(html).figures) - set(PICTURES) == {"05-ranks-rest"}
 
 
+@pytest.mark.slow
 def test_equal_results_give_equal_bytes(pages, tmp_path):
     content, first = pages("failures")
     write_page(content, tmp_path / "report.html")
