@@ -15,7 +15,7 @@ ROOT = Path(ranksim.__file__).parent
 LAYERS = (
     ("exceptions",),
     ("_utils",),
-    ("functional", "imbalance", "losses", "metrics", "models"),
+    ("functional", "imbalance", "losses", "metrics", "models", "uncertainty"),
     ("data",),
     ("datasets", "user_data"),
     ("training",),
@@ -28,7 +28,7 @@ LAYERS = (
 )
 WITHIN_LAYER = {"losses": {"functional"}, "metrics": {"functional", "imbalance"}}
 PACKAGES = sorted(name for layer in LAYERS for name in layer)
-CORE = ("functional", "imbalance", "losses", "models")  # need torch and numpy only
+CORE = ("functional", "imbalance", "losses", "models", "uncertainty")  # need torch and numpy only
 # an array of Tensor.numpy() is left with freed memory if the tensor is sent to another process
 VIEWS = {"functional", "imbalance", "metrics"}  # within a step, of tensors that are never sent
 VIEW_FILES = {

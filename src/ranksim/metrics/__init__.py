@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ranksim._utils.lazy import lazy_attributes
+from ranksim.metrics.coverage import covers, interval_score
 from ranksim.metrics.distributions import (
     crps_gaussian,
     crps_laplace,
@@ -30,10 +31,12 @@ __all__ = [
     "ShotRegions",
     "balanced_errors",
     "concordance",
+    "covers",
     "crps_gaussian",
     "crps_laplace",
     "crps_samples",
     "detection_scores",
+    "interval_score",
     "pinball_loss",
     "regression_scores",
     "sera",
