@@ -29,7 +29,8 @@ from ranksim.experiments.sweep_request import resolve_user_data
 from ranksim.experiments.sweep_settings import SweepRequest
 from ranksim.inference.fit import fit_model
 from ranksim.inference.fit_request import FitRequest
-from ranksim.inference.saved_model import Model, extend_regions, load_model
+from ranksim.inference.saved_model import Model, load_model
+from ranksim.metrics.shot_regions import extend_regions
 from ranksim.training.limits import TrainingLimits
 from ranksim.training.method import parse_method
 from ranksim.training.method_rules import depends_on_seed

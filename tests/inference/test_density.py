@@ -7,8 +7,9 @@ import pytest
 
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import LabelRange
-from ranksim.inference.saved_model import density_from_dict, density_to_dict, extend_regions
+from ranksim.inference.saved_model import density_from_dict, density_to_dict
 from ranksim.metrics import ShotRegions
+from ranksim.metrics.shot_regions import extend_regions
 
 BINS = LabelBins(np.array([0.1, 0.7, 2.3, 9.9]))
 

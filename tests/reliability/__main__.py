@@ -30,6 +30,7 @@ SECTIONS = (
     "reproduce",
     "compatibility",
     "statistics",
+    "intervals",
     "real_tables",
 )
 ROOT = Path(__file__).parents[2]

@@ -52,7 +52,9 @@ def test_split_coverage_is_exact():
     for count in (9, 20, 33):
         ranks = np.arange(count + 1.0)
         for level in (0.5, 0.8, 0.9):
-            covered = [ranks[k] <= conformal_quantile(np.delete(ranks, k), level) for k in range(count + 1)]
+            covered = [
+                ranks[k] <= conformal_quantile(np.delete(ranks, k), level) for k in range(count + 1)
+            ]
             assert sum(covered) == math.ceil((count + 1) * level - 1e-9)
 
 
@@ -117,7 +119,8 @@ def test_bands(kind):
 def test_negative_thresholds_narrow_quantiles_until_their_center():
     band = Band.from_quantiles([0.0, 0.0], [4.0, 1.0])
     lower, upper = band.widen(-1.0)
-    assert lower.tolist() == [1.0, 0.5] and upper.tolist() == [3.0, 0.5]
+    assert lower.tolist() == [1.0, 0.5]
+    assert upper.tolist() == [3.0, 0.5]
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, 20.0, math.inf])

@@ -17,6 +17,7 @@ from ranksim.api.folders import ResultFolder, copy_folder
 from ranksim.api.html import render_box, render_table, render_text
 from ranksim.api.options import COMPARE_OPTIONS, make_sweep_request
 from ranksim.data.memory import join_target, name_data, write_data
+from ranksim.evaluation.coverage import list_coverage
 from ranksim.evaluation.record import RESULTS, read_results
 from ranksim.evaluation.report.page.elements import SweepResults
 from ranksim.evaluation.report.page.features import label_bins, paint_ranks, summarize_ranks
@@ -100,6 +101,30 @@ class Comparison:
         ``pearson`` and ``spearman``; a score without enough samples is NaN.
         """
         return make_frame(list(self._list_scores()))
+
+    def coverage_frame(self) -> pd.DataFrame:
+        """Return coverage and width of the prediction intervals, one row per method and region.
+
+        The columns are ``method``, ``way`` (``region`` for a threshold by predicted region,
+        ``split`` for one threshold, ``as_is`` for labels as in the data, ``ensemble`` for the mean
+        of seeds), ``by`` (``predicted`` or ``true``), ``region``, ``samples``, ``coverage`` with
+        the ends of its 95 % interval, ``width`` and ``score``, infinite if an interval is.
+
+        Raises:
+            DataError: the comparison was made without ``interval``.
+        """
+        rows = [
+            {"method": row["method"], **scores}
+            for row in self.results["summary"]
+            if row.get("intervals")
+            for scores in list_coverage(row["intervals"])
+        ]
+        if not rows:
+            raise DataError(
+                f"The comparison in {self.folder} has no prediction intervals: compare with "
+                "interval=0.9."
+            )
+        return make_frame(rows)
 
     def _list_scores(self) -> Iterator[dict[str, Any]]:
         records = [run for run in self.results["runs"] if run["status"] == "done"]

@@ -19,11 +19,12 @@ from ranksim.api.html import render_box, render_page, render_table, render_text
 from ranksim.api.hub import download_model, upload_model
 from ranksim.api.options import DEFAULT_METHOD, FIT_OPTIONS, load_network, make_sweep_request
 from ranksim.data.memory import join_target, name_data, write_data
+from ranksim.evaluation.coverage import list_coverage
 from ranksim.evaluation.predictions import Predictions
 from ranksim.evaluation.report import plotting
 from ranksim.evaluation.report.page.label_axis import group_bins
 from ranksim.evaluation.views import describe_mean, title_of_all
-from ranksim.exceptions import StoppedError, UsageError
+from ranksim.exceptions import DataError, StoppedError, UsageError
 from ranksim.inference.custom_model import find_custom_method, fit_custom_model
 from ranksim.inference.fit import fit_model
 from ranksim.inference.fit_request import FitRequest
@@ -190,6 +191,20 @@ class Model(SavedModel):
     def to_frame(self) -> pd.DataFrame:
         """Return the scores on held-out samples, one row per region."""
         return make_frame(_list_rows(self.metrics["test"]))
+
+    def coverage_frame(self) -> pd.DataFrame:
+        """Return coverage and width of the intervals on test samples, one row per region.
+
+        The columns are those of :meth:`ranksim.Comparison.coverage_frame` without the method.
+
+        Raises:
+            DataError: the model was fitted without ``interval``.
+        """
+        if "coverage" not in self.metrics:
+            raise DataError(
+                f"The model {self.path} has no prediction intervals: fit it with interval=0.9."
+            )
+        return make_frame(list_coverage(self.metrics["coverage"]))
 
     def plot_labels(self, ax: Axes | None = None) -> Axes:
         """Draw the histogram of the training labels in region colors; return the axes.

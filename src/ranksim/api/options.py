@@ -30,7 +30,7 @@ PresetName = Literal["small", "paper"]
 Values = dict[str, Any]  # options by name, parsed
 _REQUEST = (
     "methods", "seeds", "preset", "changes", "recipe_file", "share_ranksim", "jobs", "engine",
-    "budget", "strict", "target_transform", "predictions", "name", "tune",
+    "budget", "strict", "target_transform", "predictions", "name", "tune", "interval",
 )  # fmt: skip
 _UNRECORDED = ("--out", "--cache-dir")  # options with a value that decides no result
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -65,6 +65,19 @@ def parse_seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise UsageError(f"--budget takes a time such as 10m, 90s or 2h, got {text!r}.")
     return seconds
+
+
+def parse_interval(value: str | float) -> float:
+    """Return the coverage of prediction intervals, between 0 and 1."""
+    try:
+        level = float(value)
+    except ValueError:
+        level = 0.0
+    if not 0 < level < 1:
+        raise UsageError(
+            f"--interval takes a coverage between 0 and 1, such as 0.9, got {value!r}."
+        )
+    return level
 
 
 def parse_transform(text: str) -> str:
@@ -133,6 +146,10 @@ class CommandOptions:
     fields: tuple[str, ...] = option(
         "Recipe fields to search, such as lr,gamma. Default: all in use.", ()
     )
+    interval: float | None = option(
+        "Prediction intervals of this coverage, such as 0.9; half of validation calibrates them.",
+        parse=parse_interval,
+    )
     strict: bool = option("Treat warnings about the data as errors.", False)
     preset: PresetName = option(
         "small: minutes on a CPU. paper: the published settings, for a GPU.", "small"
@@ -188,8 +205,10 @@ INSPECT_OPTIONS = (
     f"target bin_width many few drop_labels region missing_target keep strict {READING[1]}"
 )
 _TRAINING = " ".join(panel[1] for panel in (DATA, READING, SPLIT, HARDWARE))
-COMPARE_OPTIONS = f"{INPUTS} methods seeds budget tune {_TRAINING} predictions name {SWEEP[1]}"
-FIT_OPTIONS = f"{INPUTS} method seed refit ensemble cross_validate {_TRAINING} {RUN[1]}"
+COMPARE_OPTIONS = (
+    f"{INPUTS} methods seeds budget tune interval {_TRAINING} predictions name {SWEEP[1]}"
+)
+FIT_OPTIONS = f"{INPUTS} method seed refit ensemble cross_validate interval {_TRAINING} {RUN[1]}"
 
 
 def find_declaration(name: str, owners: Iterable[type]) -> tuple[type, Field[Any]]:
@@ -229,6 +248,9 @@ def make_sweep_request(
     if values.get("cache_dir") is not None:
         os.environ["RANKSIM_CACHE"] = str(values["cache_dir"])  # worker processes inherit it
     check = check or check_request
+    values = {**values, "calibration": values.get("interval") is not None}
+    if values["calibration"]:
+        parse_interval(values["interval"])
     if not user_data:
         kind = spec.SPEC_TYPES[data]
         location = spec.DataLocation(**_select(values, kind.location_options))

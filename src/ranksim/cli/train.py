@@ -69,7 +69,7 @@ tune_app = typer.Typer(
 
 
 @with_options(
-    f"data {INPUTS} methods seeds budget tune out network",
+    f"data {INPUTS} methods seeds budget tune interval out network",
     *(DATA, READING, SPLIT, ROWS, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={
@@ -90,7 +90,7 @@ def compare(
 
 
 @with_options(
-    f"data {INPUTS} method seed out network refit ensemble cross_validate",
+    f"data {INPUTS} method seed out network refit ensemble cross_validate interval",
     *(DATA, READING, SPLIT, RUN, HARDWARE),
     owner=UserDataOptions,
     method={"default": DEFAULT_METHOD},
@@ -153,6 +153,10 @@ def _print_held_out(request: FitRequest, result: dict[str, Any], console: Consol
             if mean["n"]
         ]
         console.print(f"MAE of the mean and of one member on average: {'; '.join(gains)}.")
+    if "coverage" in metrics:
+        from ranksim.evaluation.report.terminal import print_coverage
+
+        print_coverage({method: metrics["coverage"]}, console)
     if result["scores_of"]:
         console.print(
             result["scores_of"], style="yellow", markup=False, highlight=False, soft_wrap=True
@@ -330,7 +334,7 @@ def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
     owner = SPEC_TYPES[benchmark]
 
     @bench_app.command(benchmark, help=text)
-    @with_options("methods seeds budget out", *bench_panels, owner=owner, **changes)
+    @with_options("methods seeds budget interval out", *bench_panels, owner=owner, **changes)
     def bench_command(
         values: Values, *, out: Out = Path("runs", benchmark), as_json: AsJson = False
     ) -> None:

@@ -111,6 +111,15 @@ class Windows:
     def __len__(self) -> int:
         return len(self.ends)
 
+    def share_readings(self, rows: Ints, others: Ints) -> NDArray[np.bool_]:
+        """Return which of the windows at positions ``rows`` share a reading with ``others``."""
+        first, last = self.ends - self.window + 1, np.maximum(self.target_rows, self.ends)
+        size = int(last.max(initial=-1)) + 2
+        changes = np.bincount(first[others], minlength=size)
+        changes = changes - np.bincount(last[others] + 1, minlength=size)
+        before = np.concatenate([[0], np.cumsum(np.cumsum(changes) > 0)])  # readings in use
+        return np.asarray(before[last[rows] + 1] > before[first[rows]])
+
 
 def make_windows(
     values: Floats,

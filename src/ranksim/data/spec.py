@@ -152,6 +152,7 @@ class DataSpec:
         cli_default="published",
     )
     table_sha256: str | None = None  # its first 16 digits, of the table or the split file
+    calibration: bool = False  # whether half of validation calibrates intervals
 
     def __post_init__(self) -> None:
         from ranksim._utils.arrays import unwrap_scalar

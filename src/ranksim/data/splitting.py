@@ -22,6 +22,9 @@ PART_NAMES = {name: name for name in (*PARTS, UNUSED)}
 # common spellings in tables
 PART_NAMES |= dict.fromkeys(("valid", "validation", "dev", "devel", "development"), "val")
 PART_NAMES |= {"training": "train", "testing": "test"}
+CALIBRATION = "calibration"  # samples of validation that calibrate intervals, where asked for
+CALIBRATION_NAMES = (CALIBRATION, "calib", "cal")
+PART_NAMES |= dict.fromkeys(CALIBRATION_NAMES, "val")
 _MARKED_NAMES = PART_NAMES | dict.fromkeys(("holdout", "hold_out", "held_out", "heldout"), "test")
 _MARKED_NAMES.pop(UNUSED)
 _MARK = re.compile(
@@ -309,6 +312,45 @@ def draw_validation_units(split: Split, units: Ints, *, seed: int) -> Split:
     is_val = np.isin(index, drawn)
     reason = "validation is drawn from whole groups or days outside the test fold"
     return require_nonempty_parts(Split(train[~is_val], train[is_val], split.test), reason)
+
+
+def draw_calibration(
+    units: Ints, bins: Ints | None, *, seed: int, times: Floats | None = None
+) -> NDArray[np.bool_]:
+    """Choose half of the validation samples for the calibration of intervals.
+
+    With ``times``, it is the later half, which is nearest to the test samples. With label bins, it
+    is every second unit in the order of the bins, random within each, so that both halves have the
+    same labels. Otherwise units are drawn at random until half of the samples are reached.
+
+    Args:
+        units: number of the distinct sample, group or day of each validation sample ``(N,)``, whose
+            samples stay together.
+        bins: label bin of each sample ``(N,)``, or None.
+        seed: seed of the order.
+        times: ``(N,)``.
+
+    Returns:
+        A mask of the samples that calibrate intervals ``(N,)``.
+
+    Example:
+        >>> draw_calibration(np.arange(6), np.array([0, 0, 0, 0, 1, 1]), seed=0).tolist()
+        [True, False, False, True, False, True]
+    """
+    half = len(units) // 2
+    if times is not None:
+        return np.asarray(times >= np.sort(times)[half:][:1])
+    _, first, index, sizes = np.unique(
+        units, return_index=True, return_inverse=True, return_counts=True
+    )
+    rng = np.random.default_rng(seed)
+    order, is_drawn = rng.permutation(len(sizes)), np.zeros(len(sizes), dtype=np.bool_)
+    if bins is None:
+        is_drawn[order[np.cumsum(sizes[order]) - sizes[order] < half]] = True
+    else:
+        order = order[np.argsort(bins[first[order]], kind="stable")]
+        is_drawn[order[int(rng.integers(min(2, max(len(order), 1)))) :: 2]] = True
+    return np.asarray(is_drawn[index])
 
 
 def draw_folds(units: Ints, bins: Ints | None, *, count: int, seed: int) -> Ints:

@@ -64,6 +64,7 @@ class Benchmark(Generic[S]):
             rows, the ``latest`` rows, or as ``given``.
         label_counts: rows with a label in each bin, ``(K,)``, also those that no part contains;
             None: those of the three parts.
+        calibration: samples of validation that calibrate intervals, and are in no other part.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Benchmark(Generic[S]):
     origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     test_set: TestSet = "given"
     label_counts: NDArray[np.int64] | None = None
+    calibration: S | None = None
 
     def count_labels(self) -> NDArray[np.int64]:
         """Count the rows of the data in each label bin, ``(K,)``, before any are left out."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim.data.batch import BatchDataset
 from ranksim.datasets.base import Benchmark, LabelSamples
 from ranksim.exceptions import UsageError
@@ -24,6 +25,13 @@ class Subset(BatchDataset):
         self.samples, self.rows = samples, torch.from_numpy(rows)
         self.labels = samples.labels[self.rows]
         self.on_disk = samples.on_disk
+
+    @classmethod
+    def select(cls, samples: BatchDataset, rows: NDArray[np.int64]) -> Subset:
+        """Return the samples at positions ``rows`` of a data set, or of a subset of one."""
+        if isinstance(samples, Subset):
+            return cls(samples.samples, copy_to_numpy(samples.rows)[rows])
+        return cls(samples, rows)
 
     def get_inputs(self, index: Tensor) -> tuple[Tensor, ...]:
         """Return the inputs of the samples at positions ``index`` ``(N,)`` of the subset."""

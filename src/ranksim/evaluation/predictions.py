@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREDICTIONS = "predictions.parquet"
+CALIBRATION = "calibration.parquet"  # predictions of the samples that calibrate intervals
 _DIGEST = "digest"  # of the columns, in the metadata of the file
 _FAMILY = "family"  # of the predicted distributions, in the metadata
 _NAMED = "in_"  # prefix of a named region's column, which may be called like another column
@@ -52,6 +53,8 @@ class Predictions:
             ``image``; ``part`` is that of the model's split, ``train``, ``val`` or ``test``, or
             empty if the model did not see the sample.
         distribution: a scale or quantiles of each prediction, of methods that predict them.
+        lower, upper: ends of the prediction intervals, in the unit of the label, ``(N,)``; infinite
+            with too few calibration samples, None of a model without intervals.
     """
 
     rows: NDArray[np.int64]
@@ -63,6 +66,8 @@ class Predictions:
     report: DataReport = field(default_factory=DataReport)
     origin: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     distribution: Distribution | None = None
+    lower: NDArray[np.float64] | None = None
+    upper: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.preds)
@@ -108,6 +113,11 @@ class Predictions:
         names = (*SHOT_NAMES, "zero", *self.named_regions)
         return {name: int(self.regions[name].sum()) for name in names}
 
+    @property
+    def _ends(self) -> dict[str, NDArray[np.float64]]:
+        ends = {"lower": self.lower, "upper": self.upper}
+        return {name: values for name, values in ends.items() if values is not None}
+
     def columns(self) -> dict[str, list[Any]]:
         """Return the table as lists by column; ``row`` counts from 1, missing labels are None."""
         table: dict[str, list[Any]] = {"row": (self.rows + 1).tolist()}
@@ -117,6 +127,7 @@ class Predictions:
         spread = {} if self.distribution is None else self.distribution.columns()
         table |= {
             "prediction": self.preds.tolist(),
+            **{name: values.tolist() for name, values in self._ends.items()},
             **{name: values.tolist() for name, values in spread.items()},
             "region": self.region.tolist(),
             "zero_shot": self.zero_shot.tolist(),
@@ -192,6 +203,19 @@ def write_predictions(
     metadata = {_DIGEST: _compute_digest(_arrays(table), family)}
     metadata |= {_FAMILY: family} if family else {}
     _write_parquet(path, table.replace_schema_metadata(metadata))
+
+
+def write_calibration(
+    path: Path,
+    benchmark: Benchmark[Any],
+    regions_from: str,
+    preds: np.ndarray,
+    distribution: Distribution | None = None,
+) -> None:
+    """Write the predictions of all calibration samples ``(N,)`` like those of test samples."""
+    assert benchmark.calibration is not None
+    alone = replace(benchmark, test=benchmark.calibration, origin={}, groups=None)
+    write_predictions(path, alone, regions_from, np.arange(len(preds)), preds, distribution)
 
 
 def read_predictions(path: Path) -> Predictions | None:

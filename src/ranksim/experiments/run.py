@@ -32,7 +32,13 @@ from ranksim.data.splitting import PARTS
 from ranksim.data.target_transform import TargetTransform
 from ranksim.datasets.base import Benchmark
 from ranksim.evaluation.diagnostics import diagnose_run, label_axis, round_for_json
-from ranksim.evaluation.predictions import PREDICTIONS, are_damaged, write_predictions
+from ranksim.evaluation.predictions import (
+    CALIBRATION,
+    PREDICTIONS,
+    are_damaged,
+    write_calibration,
+    write_predictions,
+)
 from ranksim.evaluation.record import (
     RECORD,
     RunIdentity,
@@ -336,6 +342,12 @@ def _train_and_record(
         write_predictions(
             run.folder / PREDICTIONS, benchmark, run.source.spec.regions_from, *arrays
         )
+        if outcome.calibration_preds is not None:
+            path = run.folder / CALIBRATION
+            write_calibration(
+                *(path, benchmark, run.source.spec.regions_from, outcome.calibration_preds),
+                outcome.calibration_distribution,
+            )
         if keep_validation and outcome.val_preds is not None:
             write_arrays(run.folder / VALIDATION, {"preds": outcome.val_preds})
         result = {

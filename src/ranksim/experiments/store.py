@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from ranksim._utils.provenance import collect_provenance
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
 from ranksim.datasets.published import NOTES
 from ranksim.evaluation.comparison import add_comparison
+from ranksim.evaluation.coverage import add_coverage
 from ranksim.evaluation.judgment import judge_sweep
-from ranksim.evaluation.predictions import PREDICTIONS, read_predictions
+from ranksim.evaluation.predictions import CALIBRATION, PREDICTIONS, read_predictions
 from ranksim.evaluation.record import (
     FORMAT,
     RECORD,
@@ -35,11 +36,13 @@ from ranksim.evaluation.summary import (
     count_pairs,
     summarize,
 )
+from ranksim.evaluation.views import read_view_counts
 from ranksim.exceptions import DataError, UsageError
 from ranksim.experiments.run import Run, reject_other_settings
 from ranksim.training.method import Method, Technique
 from ranksim.training.method_rules import EXTERNAL
 from ranksim.training.recipe import headline
+from ranksim.training.task_loading import load_benchmark
 from ranksim.training.trainer_config import TrainerConfig
 
 _WRITING_PAUSE = 20  # after the results of a finished run, times the time of writing them
@@ -63,6 +66,7 @@ class SweepPlan:
         engine: ``processes`` of this machine, or ``ray`` for tasks of a Ray cluster.
         progress_bar: show Lightning's progress bar; for one job.
         strict: raise an error if the data has warnings.
+        interval: coverage of prediction intervals; None: without.
     """
 
     runs: Sequence[Run]
@@ -73,6 +77,7 @@ class SweepPlan:
     engine: str = "processes"
     progress_bar: bool = False
     strict: bool = False
+    interval: float | None = None
 
     @property
     def out(self) -> Path:
@@ -164,6 +169,8 @@ class ResultStore:
             if last:
                 read = cache(self._read_predictions)
                 judgment = judge_sweep(summary, records, baseline, metrics[0], labels, read)
+                if plan.interval is not None:
+                    self._add_coverage(summary, read, plan.interval, labels)
             else:
                 add_comparison(summary, records, baseline, None)
                 judgment = {"conclusion": None}
@@ -203,9 +210,22 @@ class ResultStore:
                 )
         return records
 
-    def _read_predictions(self, method: str, seed: int) -> Any:
+    def _add_coverage(
+        self,
+        summary: Sequence[dict[str, Any]],
+        read: Any,
+        level: float,
+        labels: dict[str, Any] | None,
+    ) -> None:
+        """Add coverage and width of prediction intervals to the rows, in place."""
+        first = self.plan.runs[0]
+        regions = load_benchmark(first.source, first.recipe).regions(first.source.spec.regions_from)
+        read_calibration = partial(self._read_predictions, file=CALIBRATION)
+        add_coverage(summary, read, read_calibration, regions, level, read_view_counts(labels))
+
+    def _read_predictions(self, method: str, seed: int, file: str = PREDICTIONS) -> Any:
         """Read the test predictions of a run; return None if the file is missing."""
-        return read_predictions(self.out / "runs" / method / f"seed-{seed}" / PREDICTIONS)
+        return read_predictions(self.out / "runs" / method / f"seed-{seed}" / file)
 
     def _read_rows(self, others: Collection[str]) -> dict[str, str]:
         """Return the rows that earlier sweeps in this folder reported, and their method keys.

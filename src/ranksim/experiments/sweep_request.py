@@ -138,6 +138,7 @@ def run_benchmark(request: SweepRequest, console: Console | None = None) -> dict
         request.engine,
         progress_bar=single and console.is_terminal,
         strict=request.strict,
+        interval=request.interval,
     )
     live = (console.is_terminal and not single) or shows_widgets(console)
     monitor, scores = runs[0].recipe.monitor, headline(request.benchmark)

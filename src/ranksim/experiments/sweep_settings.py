@@ -78,6 +78,7 @@ class SweepRequest:
     tune: int | None = None  # trials of a search for the recipe of each row, before the sweep
     estimators: tuple[CustomEstimator, ...] = ()  # of the user, further rows
     network: CustomNetwork | None = None  # of the user, instead of that of the recipe
+    interval: float | None = None  # coverage of prediction intervals; None: without
 
     @property
     def benchmark(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ranksim._utils.formatting import METRIC_TITLES, choose_digits
+from ranksim._utils.formatting import METRIC_TITLES, choose_digits, format_percent
 from ranksim.data.data_report import format_data_report
 from ranksim.evaluation.views import explain_test_set, title_of_all
 from ranksim.exceptions import require_optional
@@ -62,6 +62,9 @@ def model_card(
         members=list(_member_rows(metrics, metric_names)),
         about_scores=describe_scores(config),
         about_training=_describe_training(config, metrics),
+        intervals=list(_coverage_rows(metrics)),
+        level=format_percent(metrics["coverage"]["level"], "", 0) if "coverage" in metrics else "",
+        coverage=metrics.get("coverage", {}),
         data_report=format_data_report(config.get("data_report", {})),
     )
     return card
@@ -154,6 +157,20 @@ def _score_rows(
                 for metric in metrics
             )
             yield title, f"{values['n']:,}", *cells
+
+
+def _coverage_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield table rows of the intervals: coverage and mean width by predicted and true region."""
+    scores = metrics["coverage"]["ways"]["region"] if "coverage" in metrics else {"predicted": {}}
+    for region, cell in scores["predicted"].items():
+        true = scores["true"].get(region)
+        title = region if region in REGION_NAMES else _code(region).replace("|", "\\|")
+        width = "infinite" if cell["width"] is None else f"{cell['width']:.4g}"
+        shares = (
+            "–" if each is None else format_percent(each["coverage"], "", 1)
+            for each in (cell, true)
+        )
+        yield title, *shares, width
 
 
 def _member_rows(metrics: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
+from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.provenance import collect_provenance
+from ranksim.data.batch import BatchDataset
 from ranksim.data.data_report import print_data_report
 from ranksim.data.spec import UserDataSpec
+from ranksim.evaluation.coverage import CalibratedRun, describe_intervals
+from ranksim.evaluation.predictions import Predictions
+from ranksim.evaluation.views import ViewCounts
 from ranksim.exceptions import UsageError
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import check_data
 from ranksim.experiments.sweep_request import make_runs
 from ranksim.experiments.sweep_settings import SweepSettings
 from ranksim.inference.fit_request import FitRequest
+from ranksim.inference.saved_intervals import SavedIntervals
 from ranksim.inference.saved_model import Member, Model, density_to_dict
 from ranksim.inference.seen_samples import SampleParts
+from ranksim.metrics import ShotRegions
 from ranksim.training.fit_custom import fit_custom
 from ranksim.training.fit_estimator import score_predictions
 from ranksim.training.method import Method
@@ -87,4 +96,22 @@ def fit_custom_model(request: FitRequest, method: Method, console: Console) -> M
     }
     samples = SampleParts.from_plan(load_plan(run.source), adapter)
     member = Member(Path(bench.out), run.recipe, {}, fitted)
-    return Model(Path(bench.out), config, metrics, adapter, regions, (member,), samples)
+    intervals = None
+    if bench.interval is not None:
+        assert task.calibration is not None
+        test, calibration = (
+            _make_predictions(fitted.predict(task.reader, part), part, regions)
+            for part in (task.test, task.calibration)
+        )
+        calibrated = CalibratedRun(replace(test, groups=benchmark.groups), calibration)
+        intervals = SavedIntervals.fit(calibrated, benchmark, regions, bench.interval)
+        counts = ViewCounts.from_benchmark(benchmark)
+        metrics["coverage"] = describe_intervals([calibrated], regions, bench.interval, counts)
+    path = Path(bench.out)
+    return Model(path, config, metrics, adapter, regions, (member,), samples, intervals)
+
+
+def _make_predictions(preds: Any, samples: BatchDataset, regions: ShotRegions) -> Predictions:
+    """Return the table of predictions ``(N,)`` of samples with labels."""
+    labels = copy_to_numpy(samples.labels)
+    return Predictions(np.arange(len(labels)), preds, regions.masks(labels), labels)

@@ -18,9 +18,10 @@ from torch import Tensor
 from ranksim._utils.storage import sha256, with_digest, write_json
 from ranksim.data.data_report import PART_TITLES, DataReport, print_data_report
 from ranksim.data.spec import UserDataSpec
+from ranksim.evaluation.coverage import describe_intervals
 from ranksim.evaluation.predictions import write_columns
 from ranksim.evaluation.record import RunRecord
-from ranksim.evaluation.views import WHOLE_DATA
+from ranksim.evaluation.views import WHOLE_DATA, ViewCounts
 from ranksim.exceptions import RankSimError, StoppedError, require_optional
 from ranksim.experiments.executor import one_thread
 from ranksim.experiments.run import Run, check_data, execute_run
@@ -34,6 +35,7 @@ from ranksim.inference.held_out import (
     read_fold_predictions,
     score_ensemble,
 )
+from ranksim.inference.saved_intervals import SavedIntervals, read_calibrated_run
 from ranksim.inference.saved_model import (
     CARD,
     CONFIG,
@@ -116,9 +118,19 @@ def fit_model(
             "Training was stopped; run the same command again to resume it."
         ) from error
     metrics, costs = _collect_scores(trainings), _collect_costs(trainings)
+    intervals = None
+    if (level := request.bench.interval) is not None:
+        benchmark = load_benchmark(run.source, run.recipe)
+        calibrated, regions = (
+            read_calibrated_run(folds[0]),
+            benchmark.regions(run.source.spec.regions_from),
+        )
+        intervals = SavedIntervals.fit(calibrated, benchmark, regions, level)
+        counts = ViewCounts.from_benchmark(benchmark)
+        metrics["coverage"] = describe_intervals([calibrated], regions, level, counts)
     config = _describe_model(request, trainings, metrics, report)
     if not run.trainer_config.is_follower_node:
-        _write_model(bench, trainings, config, metrics | costs)
+        _write_model(bench, trainings, config, metrics | costs, intervals)
         if run.trainer_config.num_nodes == 1:  # other nodes still read the folder
             _remove_training(folder)
     return {
@@ -294,7 +306,11 @@ def _select_overall(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_model(
-    bench: SweepRequest, trainings: _Trainings, config: dict[str, Any], metrics: dict[str, Any]
+    bench: SweepRequest,
+    trainings: _Trainings,
+    config: dict[str, Any],
+    metrics: dict[str, Any],
+    intervals: SavedIntervals | None = None,
 ) -> None:
     """Write the model folder from the best checkpoints of the members."""
     run = trainings.members[0]
@@ -306,6 +322,8 @@ def _write_model(
             config |= _write_member(run, folder)
         write_json(folder / CONFIG, with_digest(config))
         write_json(folder / METRICS, with_digest(metrics))
+        if intervals is not None:
+            intervals.save(folder)
         is_estimator = isinstance(run.recipe, EstimatorRecipe)
         model = describe_estimator(run.method) if is_estimator else ""
         card = model_card(config, metrics, headline(config["kind"]), bench.out.name, model)

@@ -41,6 +41,12 @@ class FitRequest:
             object.__setattr__(self, name, unwrap_scalar(getattr(self, name)))
         if self.ensemble < 1:
             raise UsageError(f"--ensemble must be at least 1, got {self.ensemble}.")
+        if self.bench.interval is not None and self.is_final:
+            option = "--refit" if self.refit else "--cross-validate"
+            raise UsageError(
+                f"--interval needs samples that the model was not trained on, and {option} trains "
+                "on all rows: remove one of them."
+            )
         if self.cross_validate is None:
             return
         if self.cross_validate < 2:

@@ -33,11 +33,11 @@ from ranksim.inference.saved_model import (
     Model,
     density_from_dict,
     density_to_dict,
-    extend_regions,
     load_model,
 )
 from ranksim.inference.seen_samples import are_held_out, count_parts
 from ranksim.metrics import SHOT_NAMES, detection_scores, regression_scores
+from ranksim.metrics.shot_regions import extend_regions
 from ranksim.training.custom_network import CustomNetwork
 from ranksim.training.hardware import check_trainer_config
 from ranksim.training.trainer_config import TrainerConfig

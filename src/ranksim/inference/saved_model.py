@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ranksim._utils.arrays import copy_to_numpy
@@ -28,6 +28,7 @@ from ranksim.evaluation.views import read_test_set
 from ranksim.exceptions import DataError, RankSimError, UsageError, require_optional
 from ranksim.imbalance import LabelBins
 from ranksim.imbalance.bins import parse_ranges
+from ranksim.inference.saved_intervals import INTERVALS, SavedIntervals
 from ranksim.inference.seen_samples import (
     SAMPLES,
     SampleParts,
@@ -36,6 +37,7 @@ from ranksim.inference.seen_samples import (
     read_sample_parts,
 )
 from ranksim.metrics import ShotRegions
+from ranksim.metrics.shot_regions import extend_regions
 from ranksim.models import Regressor
 from ranksim.training.adapters import AdaptedTable, DataAdapter, adapter_from_dict
 from ranksim.training.custom_encoder import make_factory
@@ -61,7 +63,9 @@ from ranksim.user_data.split_column import SPLIT_FILE
 FORMAT, ENSEMBLE_FORMAT = 1, 2  # of a folder with one model, and with several members
 CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"
 MEMBERS, FOLDS = "members", "folds.csv"
-_FILES = {CONFIG, WEIGHTS, ESTIMATOR, MEMBERS, METRICS, CARD, SAMPLES, SPLIT_FILE, FOLDS}
+_FILES = {
+    *(CONFIG, WEIGHTS, ESTIMATOR, MEMBERS, METRICS, CARD, SAMPLES, SPLIT_FILE, FOLDS, INTERVALS)
+}
 _AGAIN = "copy the model again, or fit it again"
 _CONFIG_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RankSimError)
 
@@ -134,6 +138,7 @@ class Model:
         regions: shot regions by the training labels.
         members: one, or those of different seeds whose mean is the prediction.
         samples: parts of the samples of the training data; None in models of earlier versions.
+        intervals: prediction intervals, if the model was fitted with ``--interval``.
     """
 
     path: Path
@@ -143,6 +148,7 @@ class Model:
     regions: ShotRegions = field(repr=False)
     members: tuple[Member, ...] = field(repr=False)
     samples: SampleParts | None = field(default=None, repr=False)
+    intervals: SavedIntervals | None = field(default=None, repr=False)
 
     @property
     def recipe(self) -> Recipe:
@@ -193,7 +199,8 @@ class Model:
 
         Returns:
             One prediction per row that is not left out; for a series, one per window without a
-            gap. Regions are those of the predicted labels.
+            gap. Regions are those of the predicted labels. ``lower`` and ``upper`` are the ends
+            of its interval, of a model with intervals.
 
         Raises:
             DataError: the data could not be read or lacks an input column.
@@ -225,8 +232,16 @@ class Model:
         origin = self._describe_origin(table, inputs)
         if "part" in origin and (text := describe_parts(count_parts(origin["part"]))):
             report = report.combine(DataReport(notes={"Training data": text}))
+        lower, upper = None, None
+        if self.intervals is not None:
+            lower, upper = self.intervals.predict(preds, None)
         return Predictions(
-            *(inputs.rows, preds, masks, labels), times=inputs.times, report=report, origin=origin
+            *(inputs.rows, preds, masks, labels),
+            times=inputs.times,
+            report=report,
+            origin=origin,
+            lower=lower,
+            upper=upper,
         )
 
     def _require_network(self) -> None:
@@ -349,7 +364,8 @@ def load_model(
             weights = _load_weights(path / WEIGHTS, digest)
             members.append(Member(path, recipe, weights, transform=transform, network=network))
     samples = read_sample_parts(folder / SAMPLES)
-    return Model(folder, config, metrics, adapter, regions, tuple(members), samples)
+    intervals = SavedIntervals.load(folder, regions)
+    return Model(folder, config, metrics, adapter, regions, tuple(members), samples, intervals)
 
 
 def _check_network(
@@ -439,23 +455,6 @@ def density_from_dict(density: Mapping[str, Any]) -> ShotRegions:
         tuple(density["regions"]),
         tuple(named.items()),
     )
-
-
-def extend_regions(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
-    """Extend shot regions by an empty few-shot bin on each side that labels ``(N,)`` exceed."""
-    values = np.asarray(labels, dtype=np.float64).astype(np.float32)
-    edges, counts, names = regions.bins.edges, regions.counts, regions.names
-    first, last = edges[0], edges[-1]
-    if (values < first).any():
-        edges = np.append(values.min(), edges)
-        counts, names = np.append(0, counts), ("few", *names)
-    if (values > last).any():
-        # the last bin includes its upper edge, which must stay in it
-        above = np.nextafter(last, np.float32(np.inf))
-        end = max(values.max(), np.nextafter(above, np.float32(np.inf)))
-        edges = np.concatenate([edges[:-1], [above, end]])
-        counts, names = np.append(counts, 0), (*names, "few")
-    return ShotRegions(LabelBins(edges), counts.astype(np.int64), names, regions.named)
 
 
 def _load_weights(path: Path, digest: str) -> dict[str, Tensor]:

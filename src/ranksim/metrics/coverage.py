@@ -17,7 +17,8 @@ def interval_score(lower: ArrayLike, upper: ArrayLike, labels: ArrayLike, level:
     smallest for the quantiles α/2 and 1 − α/2 of the label. An infinite interval scores infinity.
 
     Args:
-        lower, upper: ends of the intervals ``(N,)``.
+        lower: lower end of each interval ``(N,)``.
+        upper: upper end ``(N,)``.
         labels: ``(N,)``.
         level: coverage ℓ that the intervals are meant to have, between 0 and 1.
 

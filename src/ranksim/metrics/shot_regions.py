@@ -181,6 +181,23 @@ class ShotRegions:
         }
 
 
+def extend_regions(regions: ShotRegions, labels: ArrayLike) -> ShotRegions:
+    """Extend shot regions by an empty few-shot bin on each side that labels ``(N,)`` exceed."""
+    values = np.asarray(labels, dtype=np.float64).astype(np.float32)
+    edges, counts, names = regions.bins.edges, regions.counts, regions.names
+    first, last = edges[0], edges[-1]
+    if (values < first).any():
+        edges = np.append(values.min(), edges)
+        counts, names = np.append(0, counts), ("few", *names)
+    if (values > last).any():
+        # the last bin includes its upper edge, which must stay in it
+        above = np.nextafter(last, np.float32(np.inf))
+        end = max(values.max(), np.nextafter(above, np.float32(np.inf)))
+        edges = np.concatenate([edges[:-1], [above, end]])
+        counts, names = np.append(counts, 0), (*names, "few")
+    return ShotRegions(LabelBins(edges), counts.astype(np.int64), names, regions.named)
+
+
 def _reject_counts(bins: LabelBins, training: ArrayLike) -> None:
     """Raise a ValueError for counts of each bin where the training labels themselves belong.
 

@@ -96,6 +96,9 @@ def fit(
     if module.selection is not None:
         val["all"][recipe.monitor] = module.selection(torch.from_numpy(val_preds), task.val.labels)
     test, preds = _score(module, task, task.test, config)
+    calibration_preds = None
+    if task.calibration is not None:
+        _, calibration_preds = _score(module, task, task.calibration, config)
     display = select_display_samples(task.bins, copy_to_numpy(task.test.labels))
     features = map_samples(
         module,
@@ -116,6 +119,7 @@ def fit(
         steps=last["global_step"],
         seconds=progress.seconds,
         val_preds=val_preds,
+        calibration_preds=calibration_preds,
     )
 
 
@@ -244,6 +248,11 @@ def retrain_head(
             train=_compute_features(model, task.train, config),
             val=_compute_features(model, task.val, config),
             test=_compute_features(model, task.test, config),
+            calibration=(
+                None
+                if task.calibration is None
+                else _compute_features(model, task.calibration, config)
+            ),
             build_model=lambda: Regressor(PrecomputedFeatures(model.width)),
         )
     statistics = select_prefix(state, "fds.") or None

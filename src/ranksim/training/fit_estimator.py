@@ -212,6 +212,9 @@ def fit_estimator(
         steps=sum(len(each.scores) for each in fits),
         seconds=time.perf_counter() - start,
         val_preds=val_preds,
+        calibration_preds=(
+            None if task.calibration is None else fitted.predict(reader, task.calibration)
+        ),
     )
 
 

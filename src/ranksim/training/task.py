@@ -14,6 +14,7 @@ from ranksim.data.batch import BatchDataset
 from ranksim.data.target_transform import TargetTransform
 from ranksim.exceptions import RankSimError
 from ranksim.imbalance import LabelBins
+from ranksim.metrics.distributions import Distribution
 from ranksim.metrics.scores import Scores
 from ranksim.metrics.shot_regions import ShotRegions
 from ranksim.models import Regressor
@@ -41,6 +42,7 @@ class TrainingTask:
     sample_ids: SampleIds | None = None  # the user's numbers of the training samples
     reader: FeatureReader | None = None  # reads samples for estimators
     transform: TargetTransform | None = None  # of the labels, in which a model is trained
+    calibration: BatchDataset | None = None  # calibrate intervals; chosen and trained on by nothing
 
     @property
     def targets(self) -> NDArray[np.float64]:
@@ -80,6 +82,8 @@ class TrainingResult:
     steps: int
     seconds: float
     val_preds: np.ndarray | None = None  # on the validation split, (N,); None of a file
+    calibration_preds: np.ndarray | None = None  # on the calibration samples, (N,), if any
+    calibration_distribution: Distribution | None = None  # of these predictions
 
 
 class FollowedError(RankSimError):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ranksim._utils.arrays import copy_to_numpy
 from ranksim._utils.progress import progress_counter
 from ranksim._utils.storage import sha256
+from ranksim.data.batch import BatchDataset
 from ranksim.data.reading import load_table
 from ranksim.data.series import SeriesScaling, make_series_datasets
 from ranksim.data.spec import (
@@ -36,6 +37,7 @@ from ranksim.data.text import describe_texts, encode_texts
 from ranksim.datasets import glucose, sentiment_dir, sts_b_dir
 from ranksim.datasets import image_benchmarks as images
 from ranksim.datasets.base import Benchmark, LabelSamples
+from ranksim.datasets.calibration import choose_calibration, separate_calibration
 from ranksim.datasets.label_gaps import Subset, drop_labels
 from ranksim.imbalance.bins import parse_ranges
 from ranksim.models import ImageEncoder, Regressor
@@ -85,6 +87,7 @@ class LoadedData:
     benchmark: Benchmark[Any]
     parts: AdaptedSplits
     adapter: DataAdapter | None = None  # of user data
+    calibration: BatchDataset | None = None  # samples of validation that calibrate intervals
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +221,7 @@ def load_task(
         sample_weight=_sample_weight(source, loaded.parts) if source.is_user_data else None,
         sample_ids=_sample_ids(source, loaded.parts) if source.is_user_data else None,
         reader=loaded.parts.reader,
+        calibration=loaded.calibration,
     )
 
 
@@ -332,17 +336,39 @@ _READING_FIELDS: dict[str, tuple[str, ...]] = {
 
 @lru_cache(maxsize=_MAX_LOADED)
 def _load_cached(source: DataSource, reading: Reading) -> LoadedData:
-    """Load data of any kind, without the labels to drop."""
+    """Load data of any kind, without the labels to drop, and with calibration samples if asked."""
     adopted = _adopt_data().loaded.get((source, reading))
     if adopted is not None:
         return adopted
-    loaded = _load_any(source, SimpleNamespace(**dict(reading)))
+    loaded = _drop_labels(source, _load_any(source, SimpleNamespace(**dict(reading))))
+    return _separate_calibration(source, loaded) if source.spec.calibration else loaded
+
+
+def _drop_labels(source: DataSource, loaded: LoadedData) -> LoadedData:
+    """Return data without the labels to drop."""
     ranges = [part for text in source.spec.drop_labels for part in parse_ranges(text)]
     if not ranges:
         return loaded
     benchmark, (train, val, test) = drop_labels(loaded.benchmark, loaded.parts.samples, ranges)
     parts = dataclasses.replace(loaded.parts, samples=(train, val, test))
     return LoadedData(benchmark, parts, loaded.adapter)
+
+
+def _separate_calibration(source: DataSource, loaded: LoadedData) -> LoadedData:
+    """Return data whose validation is divided for the calibration of intervals."""
+    benchmark = loaded.benchmark
+    if source.is_user_data:
+        plan = load_plan(source)
+        assert plan.calibration is not None
+        mask = np.isin(_find_positions(plan, loaded.parts, "val"), plan.calibration)
+    else:
+        horizon = source.spec.horizon // glucose.STEP if isinstance(source.spec, GlucoseSpec) else 0
+        mask, report = choose_calibration(benchmark, horizon)
+        benchmark = dataclasses.replace(benchmark, report=benchmark.report.combine(report))
+    train, val, test = loaded.parts.samples
+    benchmark, val, calibration = separate_calibration(benchmark, val, mask)
+    parts = dataclasses.replace(loaded.parts, samples=(train, val, test))
+    return LoadedData(benchmark, parts, loaded.adapter, calibration)
 
 
 def _load_any(source: DataSource, recipe: Any) -> LoadedData:

@@ -1,13 +1,14 @@
 r"""Conformal prediction intervals, by region and for shifted label distributions.
 
-Every interval here widens a :class:`Band`, an uncalibrated interval :math:`[l(x), u(x)]` with a unit
-:math:`\sigma(x)`, by a threshold t that calibration samples decide:
+Every interval here widens a :class:`Band`, an uncalibrated interval :math:`[l(x), u(x)]` with a
+unit :math:`\sigma(x)`, by a threshold t that calibration samples decide:
 
 .. math::  C(x) = [l(x) - t \sigma(x), \; u(x) + t \sigma(x)], \qquad
            s(x, y) = \frac{\max(l(x) - y, \; y - u(x))}{\sigma(x)}
 
-With :math:`l = u = \hat y` and :math:`\sigma = 1` the score s is the absolute residual; with a scale it
-is the normalized residual; with quantiles it is the score of conformalized quantile regression.
+With :math:`l = u = \hat y` and :math:`\sigma = 1` the score s is the absolute residual; with a
+scale it is the normalized residual; with quantiles it is the score of conformalized quantile
+regression.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from numpy.typing import ArrayLike, NDArray
 from ranksim._utils.checks import describe_value
 
 Floats = NDArray[np.float64]
-SHRINKAGE = 50.0  # k of the weight n / (n + k) of a region, see RegionConformal
+SHRINKAGE = 20.0  # k of the weight n / (n + k) of a region, see RegionConformal
 _ROUNDING = 1e-9  # a sum of masses this close to the level reaches it
 
 
 def conformal_quantile(scores: ArrayLike, level: float) -> float:
     r"""Return the threshold of split conformal intervals.
 
-    It is the k-th smallest of n scores, :math:`k = \lceil (n + 1) \ell \rceil`. If the scores of the
-    calibration samples and of a new sample are exchangeable, the new one is at most the threshold
-    with probability :math:`\ell` or more, and at most :math:`\ell + 1 / (n + 1)` without ties.
+    It is the k-th smallest of n scores, :math:`k = \lceil (n + 1) \ell \rceil`. If the scores of
+    the calibration samples and of a new sample are exchangeable, the new one is at most the
+    threshold with probability :math:`\ell` or more, and, without ties, with at most
+    :math:`\ell + 1 / (n + 1)`.
 
     Args:
         scores: of the calibration samples ``(n,)``.
@@ -59,8 +61,9 @@ def weighted_conformal_quantile(
     r"""Return the threshold of weighted conformal intervals.
 
     It is the smallest score t for which the calibration samples with :math:`s_i \le t` have the
-    share :math:`\ell` of the total weight :math:`\sum_i w_i + w`, in which the new sample counts with
-    its own weight w and an infinite score. With equal weights this is :func:`conformal_quantile`.
+    share :math:`\ell` of the total weight :math:`\sum_i w_i + w`, in which the new sample counts
+    with its own weight w and an infinite score. With equal weights this is
+    :func:`conformal_quantile`.
 
     Args:
         scores: of the calibration samples ``(n,)``.
@@ -217,8 +220,8 @@ class RegionConformal:
       deviation within a region is at most :math:`1 - \lambda_r`, and is largest where calibration
       samples are few.
 
-    With ``shift``, each count is a sum of weights :math:`w(y_i)`, each 1 in a denominator is the weight
-    w(y) of the new sample, and :math:`n_r` is the effective number
+    With ``shift``, each count is a sum of weights :math:`w(y_i)`, each 1 in a denominator is the
+    weight w(y) of the new sample, and :math:`n_r` in λ is the effective number
     :math:`(\sum w)^2 / \sum w^2`. The label of the new sample decides its weight, so each label bin
     has its own threshold, and the interval is the hull of the labels of all bins within theirs. It
     has the coverage above for new samples whose labels have another density, if the density of the

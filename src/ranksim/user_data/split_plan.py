@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ranksim._utils.formatting import format_count
+from ranksim.data.arrow_cells import map_cells
 from ranksim.data.binning import choose_label_bins, choose_shot_regions
 from ranksim.data.cells import is_blank
 from ranksim.data.data_report import DataReport
@@ -25,11 +27,14 @@ from ranksim.data.series import (
 )
 from ranksim.data.spec import ImageSpec, SeriesSpec, TableSpec, TextSpec, UserDataSpec
 from ranksim.data.splitting import (
+    CALIBRATION,
+    CALIBRATION_NAMES,
     PARTS,
     TEST_PER_BIN,
     UNUSED,
     Split,
     balance_held_out,
+    draw_calibration,
     draw_validation,
     factorize,
     read_parts,
@@ -57,7 +62,7 @@ from ranksim.user_data.columns import has_no_name
 from ranksim.user_data.input_columns import InputChoice, report_nameless, warn_of_future_copies
 from ranksim.user_data.sample_keys import hash_samples, hash_windows
 from ranksim.user_data.sample_origin import describe_origin, read_origin
-from ranksim.user_data.sample_split import SplitOutcome, split_samples
+from ranksim.user_data.sample_split import SplitOutcome, number_read_samples, split_samples
 from ranksim.user_data.sample_weights import drop_weightless, read_sample_weights
 from ranksim.user_data.sentinels import describe_precision, describe_unused, find_sentinels
 from ranksim.user_data.split_column import (
@@ -84,6 +89,7 @@ class SplitPlan:
     facts: dict[str, Any]  # identity of the data in results
     report: DataReport
     parts: NDArray[np.str_]  # (R,), train, val, test or unused, of each row of the table
+    calibration: Ints | None = None  # positions of those of split.val that calibrate intervals
     weights: Floats | None = None  # (N,), at least 0, and above 0 for training samples
     readings: Floats | None = None  # (T, C), of a series in time order
     reading_times: Floats | None = None  # (T,), in seconds
@@ -162,12 +168,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         rows, labels = readings.rows[windows.target_rows], windows.labels
     else:
         rows, labels = _select_samples(table, options)
-    if len(np.unique(labels)) < 2:
-        problem = f"only the label {labels[0]:g}" if len(labels) else "no labels"
-        raise DataError(
-            f"{table.name} has {problem} in column {options.target!r}: choose a target with at "
-            "least two different values."
-        )
+    _require_two_labels(table, options, labels)
     bins = choose_label_bins(labels, options)
     label_index, by, seed = bins.digitize(labels), options.split_method, options.seed
     outcome, choice = SplitOutcome(), InputChoice(inputs)
@@ -175,7 +176,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         choice = _choose_inputs(table, options, inputs, rows, labels)
         inputs = choice.inputs
         split, outcome = split_samples(table.take(rows), options, inputs, label_index)
-        parts = np.full(table.n_rows, UNUSED, dtype="<U6")
+        parts = np.full(table.n_rows, UNUSED, dtype="<U11")
         for part, members in zip(PARTS, split, strict=True):
             parts[rows[members]] = part
     elif options.balanced and by != "column":
@@ -187,6 +188,12 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
         if windows is None:
             outcome = replace(outcome, n_weightless=len(selected) - len(split.train))
             parts[rows[selected[weights[selected] == 0]]] = UNUSED
+    calibration = None
+    if options.calibration:
+        samples = rows, label_index
+        split, calibration = _choose_calibration(table, options, inputs, samples, split, windows)
+        if windows is None:
+            parts[rows[calibration]] = CALIBRATION
     regions, many, few = choose_shot_regions(bins, labels[split.train], options)
     facts: dict[str, Any] = {
         "name": Path(table.name).name,
@@ -205,7 +212,7 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     facts |= outcome.to_facts() | {"bins": len(bins), "many": many, "few": few}
     named = dict(regions.named)
     report = _report_rows(table, options, rows, split, outcome).combine(weight_report)
-    report = report.combine(choice.report)
+    report = report.combine(_report_calibration(split, calibration)).combine(choice.report)
     if not options.inputs:
         report = report.combine(report_nameless(name for name in table.names if name not in inputs))
         likely = find_likely_splits(table, _list_used(options))
@@ -216,19 +223,107 @@ def make_split_plan(table: Table, options: UserDataSpec) -> SplitPlan:
     targets = read_labels(table, options.target, missing="nan")
     report.warnings += describe_unused(options.target, targets, options.missing_target)
     if windows is not None and readings is not None:
-        report = report.combine(describe_readings(readings, windows))
-        used, dates = sum(map(len, split)), readings.time_scale > 0
-        report = report.combine(describe_windows(windows, used=used, dates=dates))
-        last = readings.values[windows.ends]
-        report.warnings += warn_of_future_copies(inputs, last, labels, options.target)
+        used = sum(map(len, split))
+        report = report.combine(_report_series(readings, windows, inputs, options.target, used))
     return SplitPlan(
         *(table, options, inputs, rows, labels, split, bins, many, few, named, facts, report),
         parts=parts,
+        calibration=calibration,
         weights=weights,
         readings=None if readings is None else readings.values,
         reading_times=None if readings is None else readings.times,
         windows=windows,
     )
+
+
+def _require_two_labels(table: Table, options: UserDataSpec, labels: Floats) -> None:
+    if len(np.unique(labels)) < 2:
+        problem = f"only the label {labels[0]:g}" if len(labels) else "no labels"
+        raise DataError(
+            f"{table.name} has {problem} in column {options.target!r}: choose a target with at "
+            "least two different values."
+        )
+
+
+def _report_series(
+    readings: Readings, windows: Windows, inputs: Sequence[str], target: str, used: int
+) -> DataReport:
+    """Report readings, the windows in use, and inputs that equal future readings of the target."""
+    report = describe_readings(readings, windows)
+    dates = readings.time_scale > 0
+    report = report.combine(describe_windows(windows, used=used, dates=dates))
+    last = readings.values[windows.ends]
+    report.warnings += warn_of_future_copies(inputs, last, windows.labels, target)
+    return report
+
+
+def _choose_calibration(
+    table: Table,
+    options: UserDataSpec,
+    inputs: Sequence[str],
+    samples: tuple[Ints, Ints],
+    split: Split,
+    windows: Windows | None,
+) -> tuple[Split, Ints]:
+    """Choose the validation samples that calibrate intervals, and return them with the split.
+
+    They are the rows that a split column calls ``calibration``, or half of validation, see
+    :func:`ranksim.data.splitting.draw_calibration`. Forecasts of calibration that share readings
+    with other validation samples are left out of both.
+
+    Args:
+        table: of the data.
+        options: of the data.
+        inputs: names of the input columns.
+        samples: table row and label bin of each sample, ``(N,)`` each.
+        split: positions among the samples.
+        windows: of a series, one per sample.
+    """
+    rows, label_index = samples
+    val, by = split.val, options.split_method
+    part = table.take(rows[val])
+    is_marked = np.zeros(len(val), dtype=np.bool_)
+    if options.split is not None and by == "column":
+        is_marked = map_cells(part.column(options.split), _is_calibration, np.bool_)
+    units, bins, times = np.arange(len(val)), None, None
+    if by == "group":
+        assert options.group is not None
+        units = factorize(read_groups(part, options.group))
+    elif by == "day":
+        assert options.time is not None
+        units = factorize(read_days(part, options.time).tolist())
+    elif by == "time" or windows is not None:
+        moments = rows[val].astype(np.float64)
+        times = moments if options.time is None else read_times(part, options.time)
+    else:
+        units, bins = number_read_samples(part, options, inputs), label_index[val]
+    mask = is_marked
+    if not mask.any():
+        mask = draw_calibration(units, bins, seed=options.seed, times=times)
+    calibration, rest = val[mask], val[~mask]
+    if windows is not None:
+        calibration = calibration[~windows.share_readings(calibration, rest)]
+    if not len(calibration) or not len(rest):
+        raise DataError(
+            f"{table.name} has {format_count(len(val), 'validation sample')}, which cannot be "
+            "divided for --interval: use more data, or name calibration rows in a split column."
+        )
+    return split._replace(val=np.sort(np.concatenate([rest, calibration]))), calibration
+
+
+def _is_calibration(cell: Any) -> bool:
+    return str(cell).strip().lower() in CALIBRATION_NAMES
+
+
+def _report_calibration(split: Split, calibration: Ints | None) -> DataReport:
+    """Report the number of the validation samples that calibrate intervals, if there are any."""
+    if calibration is None:
+        return DataReport()
+    text = (
+        f"{len(calibration):,} of {format_count(len(split.val), 'validation sample')} calibrate "
+        "intervals, and choose no checkpoint"
+    )
+    return DataReport(notes={"Calibration": text})
 
 
 def _reject_other_columns(options: UserDataSpec, inputs: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from ranksim.evaluation.report.page.elements import (
     format_rounded,
 )
 from ranksim.evaluation.report.page.features import features_section, ranks_section
+from ranksim.evaluation.report.page.intervals import intervals_section
 from ranksim.evaluation.report.page.label_axis import error_section, gaps_section, labels_section
 from ranksim.evaluation.report.page.scores import (
     explain_views_table,
@@ -35,7 +36,7 @@ from ranksim.evaluation.views import title_of_all
 from ranksim.exceptions import DataError, UsageError, require_optional
 
 PAGE = "report.html"
-_PICTURES = "0[1-7]-*.*"
+_PICTURES = "0[1-8]-*.*"
 
 
 def write_page(results: dict[str, Any], out: Path, others: Sequence[dict[str, Any]] = ()) -> Path:
@@ -55,6 +56,7 @@ def write_page(results: dict[str, Any], out: Path, others: Sequence[dict[str, An
         ranks_section(sweep),
         features_section(sweep),
         training_section(sweep, other_sweeps),
+        *filter(None, [intervals_section(sweep)]),
     ]
     html = _render_html(
         sweep=sweep,

@@ -68,6 +68,9 @@ def print_summary(results: Record, console: Console) -> None:
             console.print(_table_of_changes(results, rows))
         if any(row.get("views") for row in results["summary"]):
             console.print(_table_of_views(results))
+        rows = [row for row in unique_rows(results["summary"]) if row.get("intervals")]
+        if rows:
+            print_coverage({row["method"]: row["intervals"] for row in rows}, console)
         _print_conclusion(conclusion, console)
 
 
@@ -111,6 +114,49 @@ def print_scores(
     console.print(table)
     if test_set:
         console.print(explain_test_set(test_set), highlight=False, soft_wrap=True)
+
+
+def print_coverage(described: Mapping[str, Record], console: Console) -> None:
+    """Print a table with coverage and width of the prediction intervals of methods, by region.
+
+    More than six methods have two lines each, coverage by predicted region and mean width.
+    """
+    first = next(iter(described.values()))
+    level = format_percent(first["level"], "", 0)
+    cells = [each["ways"]["region"]["predicted"] for each in described.values()]
+    regions = list(dict.fromkeys(name for each in cells for name in each if name != "zero"))
+    title = f"Coverage of {level} prediction intervals, by the region of the prediction"
+    caption = (
+        f"calibrated on {format_count(first['calibration'], 'sample')}; given the true label, "
+        "nothing guarantees coverage, so it is measured"
+    )
+    table = _make_table(title, caption, regions, 0)
+    for name, each in described.items():
+        ways, lines = each["ways"], _list_coverage_lines
+        table.add_row(f"[bold]{escape(name)}[/]", *lines(ways["region"], "predicted", regions)[0])
+        table.add_row("  mean width", *lines(ways["region"], "predicted", regions)[1])
+        if len(described) <= _MAX_BLOCKS:
+            coverage, widths = lines(ways["split"], "predicted", regions)
+            table.add_row("  one threshold", *coverage)
+            table.add_row("  mean width", *widths)
+            table.add_row("  by true region", *lines(ways["region"], "true", regions)[0])
+            if each.get("as_is"):
+                coverage, widths = lines(each["as_is"], "predicted", regions)
+                table.add_row("  as in your data", *coverage)
+                table.add_row("  mean width", *widths)
+            table.add_section()
+    console.print(table)
+
+
+def _list_coverage_lines(
+    scores: Record, by: str, regions: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return coverage and mean width of intervals in each region as texts."""
+    cells = [scores[by].get(name) for name in regions]
+    coverage = ["–" if cell is None else format_percent(cell["coverage"], "", 1) for cell in cells]
+    digits = choose_digits("mae", [cell and cell["width"] for cell in cells])
+    widths = ["–" if cell is None else _format(cell["width"], digits, "infinite") for cell in cells]
+    return coverage, widths
 
 
 def _format(value: float | None, digits: int, missing: str = "–") -> str:
