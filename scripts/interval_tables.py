@@ -57,11 +57,12 @@ def summarize(figures: dict[str, Any]) -> str:
         return f"{simulation.percent(way[by][name])} %"
 
     shares = [f"{share(region, 'predicted', name)} ({name})" for name in REGIONS[1:]]
+    rare_true = [share(way, "true", "few") for way in (split, region, scale)]
     sentences = [
-        "**Use a threshold by predicted region**, as `--interval` does. Intervals of one width cover "
-        f"{share(split, 'predicted', 'all')} of all samples and {share(split, 'predicted', 'few')} "
-        f"where predictions are few-shot; by region, with {many:,} calibration samples, it is "
-        f"{', '.join(shares)}.",
+        "**Use a threshold by predicted region**, as `--interval` does. Intervals of one width "
+        f"cover {share(split, 'predicted', 'all')} of all samples and "
+        f"{share(split, 'predicted', 'few')} where predictions are few-shot; by region, with "
+        f"{many:,} calibration samples, it is {', '.join(shares)}.",
         "**Use a method with a scale or quantiles if you can.** With a scale, coverage is "
         f"{share(scale, 'predicted', 'few')} where predictions are few-shot, and "
         f"{share(small, 'predicted', 'few')} with {few} calibration samples, where residuals alone "
@@ -69,12 +70,16 @@ def summarize(figures: dict[str, Any]) -> str:
         "**Shrinkage keeps intervals finite.** Without it (k = 0), few-shot intervals are infinite "
         f"in {share(alone, 'infinite', 'few')} of the draws of {few} calibration samples.",
         "**No way covers rare labels as well as common ones.** Given a few-shot *true* label, "
-        f"coverage is {share(split, 'true', 'few')} with one width, {share(region, 'true', 'few')} "
-        f"by predicted region and {share(scale, 'true', 'few')} with a scale: what helps there is a "
-        "method that predicts rare labels better.",
+        f"coverage is {rare_true[0]} with one width, {rare_true[1]} by predicted region and "
+        f"{rare_true[2]} with a scale: what helps there is a method that predicts rare labels "
+        "better.",
     ]
-    lines = [textwrap.fill(f"- {text}", 118, subsequent_indent="  ") for text in sentences]
+    lines = [_wrap(text) for text in sentences]
     return "\n".join(lines) + "\n"
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(f"- {text}", 118, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def fill_page(text: str, figures: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 
 from ranksim.metrics import SHOT_NAMES
 from ranksim.uncertainty import Band, LabelShift, RegionConformal
-from ranksim.uncertainty.conformal import SHRINKAGE
 
 TITLE = "Prediction intervals"
 DRAWS, SHORT = 2_000, 40
@@ -19,10 +18,11 @@ MIXTURES = {
     "split": math.inf,
     "region, k = 50": 50.0,
     "region, k = 20": 20.0,
-    "region, k = 10": 10.0,
+    f"region, k = {1 / (1 - LEVEL):g}": None,
     "region, k = 0": 0.0,
 }
 OTHERS = ("interpolated", "pooled below 50")  # rules that the library does not use
+SHRINKAGE = 1 / (1 - LEVEL)  # the default
 RECOMMENDED = f"region, k = {SHRINKAGE:g}"
 _POOL, _TEST, _BINS = 100_000, 1_000, 12
 _SIGNAL, _SPREAD = 0.85, 0.7  # share of the label that inputs tell, deviation of its logarithm

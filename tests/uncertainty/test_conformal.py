@@ -97,6 +97,20 @@ def test_regions_without_samples_use_the_pooled_threshold():
     assert fitted.find_threshold(0.9, "few") == conformal_quantile(labels, 0.9)
 
 
+def test_default_shrinkage_is_as_many_samples_as_a_threshold_needs():
+    """At each level k = 1 / (1 − ℓ), and thresholds of small regions are finite."""
+    rng = np.random.default_rng(0)
+    labels, regions = rng.normal(size=400), np.array(["many"] * 400, dtype="<U6")
+    regions[:12] = ["a"] + ["b"] * 2 + ["c"] * 4 + ["d"] * 5
+    band = Band.from_predictions(np.zeros(400))
+    for level in (0.5, 0.8, 0.9, 0.95):
+        default = RegionConformal.fit(band, labels, regions)
+        stated = RegionConformal.fit(band, labels, regions, shrinkage=1 / (1 - level))
+        for name in "abcd":
+            threshold = default.find_threshold(level, name)
+            assert threshold == stated.find_threshold(level, name) < math.inf
+
+
 @pytest.mark.parametrize("kind", ["residual", "scale", "quantiles"])
 def test_bands(kind):
     """Intervals contain exactly the labels whose score is at most the threshold."""

@@ -18,11 +18,10 @@ from ranksim.metrics import REGION_NAMES, SHOT_NAMES, ShotRegions, covers, inter
 from ranksim.metrics.distributions import Distribution
 from ranksim.metrics.shot_regions import extend_regions
 from ranksim.uncertainty import Band, LabelShift, RegionConformal
-from ranksim.uncertainty.conformal import SHRINKAGE
 
 Floats = NDArray[np.float64]
 Score = Literal["residual", "scale", "quantiles"]
-WAYS: Mapping[str, float] = {"split": math.inf, "region": SHRINKAGE}  # shrinkage by way
+WAYS: Mapping[str, float | None] = {"split": math.inf, "region": None}  # shrinkage by way
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the pictures
 MAIN_WAY = "region"
 _AS_IS = "as_is"  # the view of labels as in the data
@@ -83,7 +82,7 @@ class Calibration:
         level: float,
         distribution: Distribution | None = None,
         *,
-        shrinkage: float = SHRINKAGE,
+        shrinkage: float | None = None,
     ) -> tuple[Floats, Floats]:
         """Return the lower and upper ends ``(N,)`` of the intervals of new predictions ``(N,)``.
 
@@ -232,7 +231,7 @@ def score_intervals(
     regions: ShotRegions,
     level: float,
     *,
-    shrinkage: float = SHRINKAGE,
+    shrinkage: float | None = None,
     shift: LabelShift | None = None,
     weights: Floats | None = None,
 ) -> Record:

@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 from ranksim._utils.checks import describe_value
 
 Floats = NDArray[np.float64]
-SHRINKAGE = 20.0  # k of the weight n / (n + k) of a region, see RegionConformal
 _ROUNDING = 1e-9  # a sum of masses this close to the level reaches it
 
 
@@ -218,7 +217,9 @@ class RegionConformal:
       ℓ / (1 − ℓ) calibration samples have infinite intervals.
     - In between, the threshold lies between the two, and neither guarantee holds exactly: the
       deviation within a region is at most :math:`1 - \lambda_r`, and is largest where calibration
-      samples are few.
+      samples are few. By default k = 1 / (1 − ℓ), 10 for 90 %: about as many samples as a finite
+      threshold needs, so that thresholds are finite in every region unless there are few
+      calibration samples over all. In simulations it is nearest to ℓ (``docs/intervals.md``).
 
     With ``shift``, each count is a sum of weights :math:`w(y_i)`, each 1 in a denominator is the
     weight w(y) of the new sample, and :math:`n_r` in λ is the effective number
@@ -234,7 +235,7 @@ class RegionConformal:
         scores: of the calibration samples ``(n,)``.
         regions: name of the region of each calibration sample's prediction ``(n,)``.
         weights: of the calibration samples ``(n,)``, all 1 without a label shift.
-        shrinkage: k, at least 0.
+        shrinkage: k, at least 0; None: 1 / (1 − ℓ).
         shift: density ratios of labels, if new samples have others.
 
     Example:
@@ -253,11 +254,11 @@ class RegionConformal:
     scores: Floats
     regions: NDArray[np.str_]
     weights: Floats
-    shrinkage: float = SHRINKAGE
+    shrinkage: float | None = None
     shift: LabelShift | None = None
 
     def __post_init__(self) -> None:
-        if not self.shrinkage >= 0:
+        if self.shrinkage is not None and not self.shrinkage >= 0:
             raise ValueError(f"shrinkage must be at least 0, got {self.shrinkage!r}")
         if not len(self.scores) == len(self.regions) == len(self.weights):
             raise ValueError(
@@ -272,7 +273,7 @@ class RegionConformal:
         labels: ArrayLike,
         regions: ArrayLike | None = None,
         *,
-        shrinkage: float = SHRINKAGE,
+        shrinkage: float | None = None,
         shift: LabelShift | None = None,
     ) -> RegionConformal:
         """Score calibration samples.
@@ -294,18 +295,19 @@ class RegionConformal:
         _check_level(level)
         is_in = self.regions == region
         inside, total = self.weights * is_in, self.weights.sum() + test_weight
-        share = self._find_share(inside)
+        share = self._find_share(inside, level)
         masses = (1 - share) * self.weights / total
         if share:
             masses = masses + share * inside / (inside.sum() + test_weight)
         return _find_threshold(self.scores, masses, level)
 
-    def _find_share(self, inside: Floats) -> float:
+    def _find_share(self, inside: Floats, level: float) -> float:
         """Return the weight λ of a region whose samples have the given weights, 0 if none."""
-        if not inside.any() or self.shrinkage == math.inf:
+        shrinkage = 1 / (1 - level) if self.shrinkage is None else self.shrinkage
+        if not inside.any() or shrinkage == math.inf:
             return 0.0
         count = float(inside.sum() ** 2 / np.square(inside).sum())
-        return count / (count + self.shrinkage)
+        return count / (count + shrinkage)
 
     def predict(
         self, band: Band, level: float, regions: ArrayLike | None = None
