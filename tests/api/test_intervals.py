@@ -75,7 +75,7 @@ def test_a_column_may_name_the_calibration_rows(model):
 
 
 def test_new_samples_are_covered(model):
-    """Labels as in the data: coverage over all, and by predicted region with its own width."""
+    """Labels as in the data: coverage over all, and by predicted region with its width."""
     new = draw_table(4_000, seed=2)
     predictions = model.predict(new)
     covered = (predictions.lower <= new["price"]) & (new["price"] <= predictions.upper)
@@ -123,7 +123,7 @@ def test_mean_of_members_and_own_estimators(homes):
     """Each calibrates the prediction that it returns."""
     from sklearn.linear_model import LinearRegression
 
-    own = ranksim.fit(
+    custom = ranksim.fit(
         draw_table(),
         method="mine",
         estimators={"mine": LinearRegression()},
@@ -133,10 +133,10 @@ def test_mean_of_members_and_own_estimators(homes):
     members = ranksim.fit(
         homes, method="vanilla", interval=LEVEL, ensemble=2, target="price", **SMALL
     )
-    for each in (own, members):
+    for each in (custom, members):
         calibration = each.intervals.calibration
         assert len(calibration.labels) == each.metrics["coverage"]["calibration"]
-        predictions = each.predict(draw_table() if each is own else homes)
+        predictions = each.predict(draw_table() if each is custom else homes)
         assert np.isfinite(predictions.upper).all()
         assert (predictions.lower < predictions.upper).all()
 

@@ -147,8 +147,7 @@ class CommandOptions:
         "Recipe fields to search, such as lr,gamma. Default: all in use.", ()
     )
     interval: float | None = option(
-        "Prediction intervals of this coverage, such as 0.9; half of validation calibrates them.",
-        parse=parse_interval,
+        "Prediction intervals of coverage X: 0.9.", None, "X", parse=parse_interval
     )
     strict: bool = option("Treat warnings about the data as errors.", False)
     preset: PresetName = option(

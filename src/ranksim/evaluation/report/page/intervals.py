@@ -66,7 +66,8 @@ def _list_cells(method: str, described: Record) -> Iterator[tuple[Any, ...]]:
 
 def _describe(sweep: SweepResults, described: Mapping[str, Record]) -> Iterator[str]:
     """Yield sentences on the baseline: coverage in all regions, and given rare true labels."""
-    method = sweep.baseline if sweep.baseline in described else next(iter(described))
+    baseline = sweep.baseline or ""
+    method = baseline if baseline in described else next(iter(described))
     intervals = described[method]
     cells, split = intervals["ways"][MAIN_WAY], intervals["ways"]["split"]
     shares = [
