@@ -69,7 +69,7 @@ tune_app = typer.Typer(
 
 
 @with_options(
-    f"data {INPUTS} methods seeds budget tune interval out network",
+    f"data {INPUTS} methods seeds budget tune out network interval",
     *(DATA, READING, SPLIT, ROWS, SWEEP, HARDWARE),
     owner=UserDataOptions,
     methods={
@@ -334,7 +334,7 @@ def _add_benchmark(benchmark: str, text: str, data_options: str) -> None:
     owner = SPEC_TYPES[benchmark]
 
     @bench_app.command(benchmark, help=text)
-    @with_options("methods seeds budget interval out", *bench_panels, owner=owner, **changes)
+    @with_options("methods seeds budget out interval", *bench_panels, owner=owner, **changes)
     def bench_command(
         values: Values, *, out: Out = Path("runs", benchmark), as_json: AsJson = False
     ) -> None:
