@@ -8,6 +8,7 @@ import pytest
 
 import ranksim
 from ranksim._utils.storage import read_verified_json, with_digest, write_json
+from ranksim.cli import main
 from ranksim.exceptions import DataError, UsageError
 from tests.helpers import user_data
 from tests.helpers.api import QUIET, SMALL
@@ -84,6 +85,34 @@ def test_new_samples_are_covered(model):
     assert frame.columns.tolist().index("upper") == frame.columns.tolist().index("prediction") + 2
     widths = predictions.upper - predictions.lower
     assert widths[predictions.region == "few"].mean() > widths[predictions.region == "many"].mean()
+
+
+def test_evaluation_of_new_labels(model, tmp_path, monkeypatch):
+    """Coverage by predicted and by true region, and the same from a file of predictions."""
+    new = draw_table(400, seed=5)
+    evaluation = model.evaluate(new)
+    predictions = evaluation.predictions
+    covered = (predictions.lower <= new["price"]) & (new["price"] <= predictions.upper)
+    frame = evaluation.coverage_frame().set_index(["by", "region"])
+    true = model.regions.masks(new["price"].clip(*model.regions.bins.edges[[0, -1]]))
+    for by, masks in (("predicted", predictions.regions), ("true", true)):
+        for name in ("all", "many"):
+            row = frame.loc[(by, name)]
+            assert row["coverage"] == pytest.approx(covered[masks[name]].mean())
+            assert row["samples"] == masks[name].sum()
+    predictions.write(tmp_path / "preds.csv")
+    monkeypatch.setattr(
+        "sys.argv",
+        ["ranksim", "evaluate", str(tmp_path / "preds.csv"), "--model", str(model.path),
+         "--out", str(tmp_path)],
+    )  # fmt: skip
+    with pytest.raises(SystemExit):
+        main()
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    cells = content["coverage"]["ways"]["region"]
+    assert cells["predicted"]["all"]["coverage"] == pytest.approx(covered.mean())
+    held_out = model.evaluate(draw_table())  # the rows of the training are left out
+    assert held_out.coverage_frame()["samples"].max() == model.metrics["test"]["all"]["n"]
 
 
 def test_saved_intervals_are_those_in_memory(model, tmp_path):

@@ -86,6 +86,21 @@ class Evaluation:
         source = self.content["held_out"] or self.content
         return make_frame(_list_rows(source["test"], source["intervals"]))
 
+    def coverage_frame(self) -> pd.DataFrame:
+        """Return coverage and width of the intervals on held-out samples, one row per region.
+
+        The columns are those of :meth:`ranksim.Comparison.coverage_frame` without the method.
+
+        Raises:
+            DataError: the model was fitted without ``interval``, or no sample is held out.
+        """
+        if "coverage" not in self.content:
+            raise DataError(
+                "These predictions have no intervals on held-out samples: fit the model with "
+                "interval=0.9, and evaluate samples that it was not trained on."
+            )
+        return make_frame(list_coverage(self.content["coverage"]))
+
     def plot_errors(self, ax: Axes | None = None) -> Axes:
         """Draw the mean absolute error along the label axis; return the axes.
 

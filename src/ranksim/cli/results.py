@@ -260,6 +260,10 @@ def _print_intervals(result: dict[str, Any], console: Console) -> None:
             scores = {f"{name}, held-out samples": result["held_out"], **scores}
     for title, part in scores.items():
         print_region_table(part, f"\n{title}, by region of {label}", console)
+    if "coverage" in result:
+        from ranksim.evaluation.report.terminal import print_coverage
+
+        print_coverage({name: result["coverage"]}, console)
     if "detection" in result:
         console.print(_describe_detection(result["detection"], label), soft_wrap=True)
     if file["without_label"]:

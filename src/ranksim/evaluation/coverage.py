@@ -252,10 +252,52 @@ def score_intervals(
         columns.append(np.stack([covers(lower, upper, labels), upper - lower, scores]))
         masks["predicted"].append(mask_predicted(regions, test.preds))
         masks["true"].append(test.regions)
-    values, test = np.concatenate(columns, axis=1), runs[0].test
+    test = runs[0].test
     groups = np.arange(len(test)) if test.groups is None else test.groups
-    groups = np.tile(groups, len(runs))
     weight = np.tile(np.ones(len(test)) if weights is None else weights, len(runs))
+    return _score_regions(
+        np.concatenate(columns, axis=1), masks, weight, np.tile(groups, len(runs))
+    )
+
+
+def score_new_intervals(
+    predictions: Predictions, saved: Calibration, level: float, true: Mapping[str, Any]
+) -> Record:
+    """Return the scores of the intervals of labeled new samples, see :func:`describe_intervals`.
+
+    Args:
+        predictions: with labels and ends of intervals.
+        saved: the calibration of these intervals.
+        level: their coverage.
+        true: a mask by region of the labels, ``(N,)`` each.
+    """
+    lower, upper, labels = predictions.lower, predictions.upper, predictions.labels
+    assert lower is not None
+    assert upper is not None
+    assert labels is not None
+    scores = interval_score(lower, upper, labels, level)
+    values = np.stack([covers(lower, upper, labels), upper - lower, scores])
+    masks = {"predicted": [mask_predicted(saved.regions, predictions.preds)], "true": [dict(true)]}
+    rows = np.arange(len(labels))
+    cells = _score_regions(values, masks, np.ones(len(labels)), rows)
+    count = len(saved.labels)
+    return {"level": level, "calibration": count, "ways": {MAIN_WAY: cells}}
+
+
+def _score_regions(
+    values: Floats,
+    masks: Mapping[str, Sequence[Mapping[str, NDArray[np.bool_]]]],
+    weight: Floats,
+    groups: NDArray[np.int64],
+) -> Record:
+    """Return the scores of intervals by kind of region and region.
+
+    Args:
+        values: coverage, width and score of the intervals of all runs, ``(3, N)``.
+        masks: by kind, a mask by region for each run.
+        weight: of the samples ``(N,)``.
+        groups: of dependent samples ``(N,)``.
+    """
     described: Record = {}
     for by, masks_of_runs in masks.items():
         described[by] = {}
@@ -263,7 +305,8 @@ def score_intervals(
             mask = np.concatenate([each[name] for each in masks_of_runs])
             if mask.any():
                 cell = _score_cell(values[:, mask], weight[mask], groups[mask])
-                described[by][name] = cell | {"n": round(int(mask.sum()) / len(runs), 1)}
+                count = round(int(mask.sum()) / len(masks_of_runs), 1)
+                described[by][name] = cell | {"n": count}
     return described
 
 

@@ -22,6 +22,7 @@ from ranksim.data.reading import load_table
 from ranksim.data.spec import ReadOptions, SeriesSpec, UserDataSpec
 from ranksim.data.splitting import UNUSED, parse_part, read_parts
 from ranksim.data.table import Table, read_labels, read_targets
+from ranksim.evaluation.coverage import score_new_intervals
 from ranksim.evaluation.intervals import aggregate_by_cluster, bootstrap
 from ranksim.evaluation.predictions import Predictions, require_table_suffix
 from ranksim.evaluation.views import FILE
@@ -56,6 +57,7 @@ _COLUMNS = {
     "label": ("label", "target", "y_true"),
 }
 _MEANS = ("mae", "mse", "gm")  # scores that are means, so that they have intervals
+Floats = NDArray[np.float64]
 TrainingTable = tuple[Table, UserDataSpec]  # of ``ranksim evaluate --train``, with its options
 
 
@@ -201,6 +203,7 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
     parts = [part for part, is_used in zip(sample_parts, known, strict=True) if is_used]
     preds, labels = read_labels(table, prediction)[known], labels[known]
     masks = extend_regions(density_from_dict(density), labels).masks(labels)
+    ends = _read_ends(table, known)
     result = {
         "format": 1,
         "predictions": {
@@ -215,6 +218,7 @@ def score_predictions(request: ScoreRequest) -> dict[str, Any]:
         **origin,
         "density": density,
         **_score_parts(preds, labels, masks, parts, model),
+        **_score_intervals(preds, labels, masks, parts, model, ends),
         **collect_provenance(),
     }
     if rare is not None:
@@ -242,7 +246,8 @@ def evaluate_predictions(model: Model, predictions: Predictions) -> dict[str, An
     """Return the scores of predictions with labels by the region of the label, and intervals.
 
     The entries are those of :func:`score_predictions`: ``samples``, ``without_label``, ``parts``,
-    ``held_out`` (None if all samples are), ``test``, ``intervals`` and ``test_set``.
+    ``held_out`` (None if all samples are), ``test``, ``intervals`` and ``test_set``; and, of a
+    model with prediction intervals, their ``coverage`` on the held-out samples.
 
     Raises:
         DataError: no sample has a label.
@@ -258,12 +263,53 @@ def evaluate_predictions(model: Model, predictions: Predictions) -> dict[str, An
     parts = [part for part, is_used in zip(all_parts, known, strict=True) if is_used]
     preds, labels = predictions.preds[known], labels[known]
     masks = extend_regions(model.regions, labels).masks(labels)
+    ends = None
+    if predictions.lower is not None and predictions.upper is not None:
+        ends = predictions.lower[known], predictions.upper[known]
     return {
         "samples": len(labels),
         "without_label": int((~known).sum()),
         "parts": count_parts(parts),
         **_score_parts(preds, labels, masks, parts, model),
+        **_score_intervals(preds, labels, masks, parts, model, ends),
     }
+
+
+def _read_ends(table: Table, known: NDArray[np.bool_]) -> tuple[Floats, Floats] | None:
+    """Return the ends of the intervals of labeled samples, ``(N,)`` each; None if there are none.
+
+    Infinite ends stay infinite.
+    """
+    if not {"lower", "upper"} <= {*table.names}:
+        return None
+    columns = [[str(cell) for cell in table.column(name)] for name in ("lower", "upper")]
+    try:
+        lower, upper = (np.array(column, dtype=np.float64)[known] for column in columns)
+    except ValueError:
+        return None  # columns of another meaning
+    return lower, upper
+
+
+def _score_intervals(
+    preds: Floats,
+    labels: Floats,
+    masks: Mapping[str, NDArray[np.bool_]],
+    parts: Sequence[Any],
+    model: Model | None,
+    ends: tuple[Floats, Floats] | None,
+) -> dict[str, Any]:
+    """Return the coverage of intervals on held-out samples, if they are known, else nothing."""
+    if model is None or model.intervals is None or ends is None:
+        return {}
+    held_out = are_held_out(parts)
+    if not held_out.any():
+        return {}
+    rows = np.flatnonzero(held_out)
+    lower, upper = (each[rows] for each in ends)
+    true = {name: mask[rows] for name, mask in masks.items()}
+    samples = Predictions(rows, preds[rows], true, labels[rows], lower=lower, upper=upper)
+    saved = model.intervals
+    return {"coverage": score_new_intervals(samples, saved.calibration, saved.level, true)}
 
 
 def _list_missing_targets(request: ScoreRequest, model: Model | None) -> tuple[float, ...]:

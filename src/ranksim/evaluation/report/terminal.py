@@ -136,9 +136,10 @@ def print_coverage(described: Mapping[str, Record], console: Console) -> None:
         table.add_row(f"[bold]{escape(name)}[/]", *lines(ways["region"], "predicted", regions)[0])
         table.add_row("  mean width", *lines(ways["region"], "predicted", regions)[1])
         if len(described) <= _MAX_BLOCKS:
-            coverage, widths = lines(ways["split"], "predicted", regions)
-            table.add_row("  one threshold", *coverage)
-            table.add_row("  mean width", *widths)
+            if "split" in ways:
+                coverage, widths = lines(ways["split"], "predicted", regions)
+                table.add_row("  one threshold", *coverage)
+                table.add_row("  mean width", *widths)
             table.add_row("  by true region", *lines(ways["region"], "true", regions)[0])
             if each.get("as_is"):
                 coverage, widths = lines(each["as_is"], "predicted", regions)
